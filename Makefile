@@ -1,0 +1,61 @@
+# Everything a bare machine needs is python3 (3.11 or newer, with venv) and this file. `make` prints what there is.
+SHELL := /bin/sh
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+# Company mirrors and proxies bring their own certificates: trust what the system trusts.
+export UV_SYSTEM_CERTS ?= 1
+export UV_PYTHON_DOWNLOADS := never
+export UV_NO_PROGRESS := 1
+export VIRTUAL_ENV :=
+ARGS ?=
+TESTS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install dev test check lint format lock clean
+
+help: ## Print this help
+	@echo "Interalpha. Two commands to know: 'make dev' runs everything, 'make test' passes the tests."
+	@echo
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@echo
+	@echo "  Options of make dev:   PORT=8100 make dev   or   make dev ARGS='--port 8100 --data /tmp/second --no-open --memory'"
+	@echo "  Afterwards:            . .venv/bin/activate && interalpha --help"
+
+install: .venv/.installed ## Fill .venv from the lock
+
+.uv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit("Interalpha needs Python 3.11 or newer; this is %s. Try: make PYTHON=python3.12 …" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv .uv
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
+
+.venv/.installed: requirements-dev.lock pyproject.toml | $(filter .uv/%,$(UV))
+	@[ -x $(BIN)/python ] || $(UV) venv --quiet --python $(PYTHON) .venv
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+dev: install ## Run everything: API, worker, simulated providers, PostgreSQL and Valkey
+	@$(BIN)/interalpha dev $(ARGS)
+
+test: install ## Run the tests (TESTS=tests/unit to choose)
+	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
+
+check: install ## Lint, types, import contracts
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
+	@$(BIN)/mypy
+	@echo "check: all good"
+
+format: install ## Format and mend what can be mended
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --fix --quiet .
+
+lock: .venv/.installed ## Resolve the locks again from pyproject.toml
+	@$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+	@$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	@echo uv | $(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header - -o requirements-bootstrap.lock
+
+clean: ## Remove what was installed and built (not the data: interalpha reset)
+	@rm -rf .venv .uv dist .mypy_cache .ruff_cache .pytest_cache

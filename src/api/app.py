@@ -1,0 +1,79 @@
+"""The web application: GraphQL, webhooks, health and metrics over one house."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from litestar import Litestar, Request, Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from api.auth import Authenticator
+from api.bootstrap import House
+from api.edge import Edge, bearer_token
+from api.graphql import routes as graphql_routes
+from api.health import Readiness, health_routes
+from api.loops import keep_going
+from api.metrics import render
+from api.webhooks import webhook_routes
+from core.access.principal import Principal, Scope
+from core.errors import AppError
+from engine.engine import Engine
+from resolvers.context import Context
+from resolvers.errors import translate
+from resolvers.schema import build_schema
+
+
+def create_app(house: House, readiness: Readiness) -> Litestar:
+    """Make the application; it hears hints while it runs and closes the house at its end."""
+    authenticate = Authenticator(house)
+
+    def make_context(caller: Principal | None, request_id: str) -> Context:
+        return Context(house.services, caller, request_id)
+
+    edge = Edge(
+        engine=Engine(build_schema()._schema, translate=translate),
+        authenticate=authenticate,
+        make_context=make_context,
+        allowed_origins=frozenset({house.settings.public_base_url}),
+        introspection=lambda _caller: not house.settings.is_production,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        hearing = asyncio.create_task(keep_going("hints", house.hub.run))
+        try:
+            yield
+        finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
+            await house.close()
+
+    return Litestar(
+        [
+            *graphql_routes(edge),
+            *webhook_routes(house),
+            *health_routes(readiness),
+            _metrics_route(authenticate),
+        ],
+        lifespan=[lifespan],
+        openapi_config=None,
+        # Requests are logged by what handles them; the framework's own log would print bodies.
+        logging_config=None,
+    )
+
+
+def _metrics_route(authenticate: Authenticator) -> HTTPRouteHandler:
+    @get("/metrics", include_in_schema=False)
+    async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+        try:
+            caller = await authenticate(bearer_token(request.headers.get("authorization")))
+            if caller is not None:
+                caller.require(Scope.OPERATIONS_READ)
+        except AppError:
+            caller = None
+        if caller is None:
+            return Response(b"", status_code=401, headers={"www-authenticate": "Bearer"})
+        return Response(render(), media_type="text/plain; version=0.0.4")
+
+    return metrics

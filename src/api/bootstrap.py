@@ -1,0 +1,144 @@
+"""Settings to a working house: stores, integrations and services. Server, worker, command line and tests start here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from api.configuration import Configuration, IntegrationConfiguration
+from api.wake import WakeUps
+from core.access.tokens import DevelopmentTokens
+from core.database import Database, make_engine
+from core.messages.accept import ChannelService, Outbox
+from core.operations.integrations import IntegrationView
+from core.ports import Channel, Connected, Surroundings
+from core.pubsub import Hub
+from core.sealing import Sealer
+from core.settings import CoreSettings, describe
+from resolvers.context import Services
+
+
+class NotReady(Exception):
+    """The configuration does not suffice to start; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Everything put together. `connected` holds the integrations at work, by name."""
+
+    settings: CoreSettings
+    database: Database
+    redis: Redis
+    hub: Hub
+    sealer: Sealer
+    wake_ups: WakeUps
+    connected: Mapping[str, Connected]
+    services: Services
+    tokens: DevelopmentTokens | None
+
+    def open_redis(self) -> Redis:
+        """Open connections of one's own, for what blocks."""
+        return _open_redis(self.settings)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.wake_ups.close()
+        for connected in self.connected.values():
+            await connected.close()
+        await self.redis.aclose()
+        await self.database.close()
+
+
+def build_house(configuration: Configuration, *, for_worker: bool = False) -> House:
+    """Put the house together; nothing is connected to yet. Raises NotReady."""
+    settings = configuration.core
+    if settings is None or configuration.problems:
+        raise NotReady("The configuration is wrong: interalpha check says how to mend it.")
+    if not (settings.database_url and settings.redis_url and settings.encryption_keys):
+        raise NotReady("DATABASE_URL, REDIS_URL and ENCRYPTION_KEYS are needed; `interalpha dev` brings its own.")
+    keys = settings.sealing_keys
+    address = settings.database_url_worker if for_worker else None
+    database = Database(
+        make_engine(
+            (address or settings.database_url).get_secret_value(),
+            prepared_statements=settings.database_prepared_statements,
+        )
+    )
+    redis = _open_redis(settings)
+    hub, sealer, wake_ups = Hub(redis), Sealer(keys), WakeUps(redis)
+    connected = _connect(settings, configuration.integrations)
+    outbox = Outbox(database, sealer, hub, _channels(configuration.integrations), wake_ups.wake)
+    views = _views(settings, configuration.integrations)
+    return House(
+        settings=settings,
+        database=database,
+        redis=redis,
+        hub=hub,
+        sealer=sealer,
+        wake_ups=wake_ups,
+        connected=connected,
+        services=Services(database, sealer, hub, outbox, views),
+        tokens=None if settings.is_production else DevelopmentTokens(next(iter(keys.values()))),
+    )
+
+
+def _open_redis(settings: CoreSettings) -> Redis:
+    if settings.redis_url is None:
+        raise NotReady("REDIS_URL is needed; `interalpha dev` brings its own.")
+    return Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_connect_timeout=2,
+        # Longer than any blocking read of SAQ's.
+        socket_timeout=12,
+        health_check_interval=15,
+        # Whoever calls knows better than the client whether to try again.
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def webhook_url(settings: CoreSettings, name: str) -> str:
+    """Where a company should send its webhooks."""
+    return f"{settings.public_base_url.rstrip('/')}/webhooks/{name}"
+
+
+def _connect(settings: CoreSettings, integrations: Mapping[str, IntegrationConfiguration]) -> Mapping[str, Connected]:
+    return {
+        name: one.card.connect(one.settings, Surroundings(webhook_url(settings, name)))
+        for name, one in integrations.items()
+        if one.card.connect is not None and one.settings is not None
+    }
+
+
+def _channels(integrations: Mapping[str, IntegrationConfiguration]) -> Mapping[Channel, ChannelService]:
+    return {channel: _service(channel, one) for one in integrations.values() for channel in one.card.channels}
+
+
+def _service(channel: Channel, one: IntegrationConfiguration) -> ChannelService:
+    if one.card.connect is None:
+        return ChannelService(one.card.name, False, f"{channel} is not served by this version.")
+    needed = ", ".join(_needed(one)) or "its settings"
+    advice = f"{channel} is not configured on this server: set {needed}, then run `interalpha check`."
+    return ChannelService(one.card.name, one.settings is not None, advice)
+
+
+def _needed(one: IntegrationConfiguration) -> Sequence[str]:
+    return [variable.name for variable in describe(one.card.settings) if variable.required]
+
+
+def _views(
+    settings: CoreSettings, integrations: Mapping[str, IntegrationConfiguration]
+) -> Mapping[str, IntegrationView]:
+    return {
+        name: IntegrationView(
+            name=name,
+            title=one.card.title,
+            state=one.state,
+            mode=one.mode,
+            problems=one.problems,
+            webhook_url=webhook_url(settings, name) if one.settings is not None and one.card.has_webhooks else None,
+        )
+        for name, one in integrations.items()
+        if one.card.connect is not None
+    }

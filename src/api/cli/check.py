@@ -1,0 +1,150 @@
+"""`interalpha check`: is the configuration complete and consistent? Sends nothing and shows no secret."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from api.configuration import Configuration, IntegrationConfiguration, load_configuration
+from core.ports import Channel
+from core.settings import CoreSettings, IntegrationSettings, Problem, State
+from core.settings.addresses import without_password
+from core.settings.house import REQUIRED_IN_PRODUCTION
+
+OK, NOT_CONFIGURED = 0, 3
+_CHANNEL_WORDS = {Channel.WHATSAPP: "WhatsApp messages", Channel.SMS: "text messages", Channel.EMAIL: "e-mail"}
+
+
+class Mark(StrEnum):
+    """What stands before a line."""
+
+    GOOD = "✓"
+    WRONG = "✗"
+    DOUBTFUL = "!"
+    ABSENT = "○"
+
+
+_STYLES = {Mark.GOOD: "green", Mark.WRONG: "bold red", Mark.DOUBTFUL: "yellow", Mark.ABSENT: "dim"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the table."""
+
+    mark: Mark
+    name: str
+    words: str
+
+
+def run(as_json: bool, environment: Mapping[str, str]) -> int:
+    """Print the state of every setting and return the exit code: 0 when all is well, 3 when something is wrong."""
+    configuration = load_configuration(environment)
+    if as_json:
+        print(json.dumps(as_data(configuration), ensure_ascii=False, indent=2))
+    else:
+        render(configuration, Console())
+    return exit_code(configuration)
+
+
+def exit_code(configuration: Configuration) -> int:
+    """Return what the process says to its caller; warnings do not count."""
+    return NOT_CONFIGURED if configuration.problems else OK
+
+
+def render(configuration: Configuration, console: Console) -> None:
+    """Print the table: framed and coloured for a person at a terminal, plain lines for anything else."""
+    title = f"Configuration ─ {configuration.core.app_env}" if configuration.core else "Configuration"
+    lines = tuple(_lines(configuration))
+    if console.is_terminal and not console.no_color:
+        console.print(Panel(_table(lines), title=title, title_align="left", subtitle=_total(configuration)))
+        return
+    width = max(len(line.name) for line in lines)
+    for text in (title, *(f"{line.mark} {line.name:<{width}}  {line.words}" for line in lines), _total(configuration)):
+        console.out(text, highlight=False)
+
+
+def as_data(configuration: Configuration) -> dict[str, object]:
+    """Return the same as JSON can hold it."""
+    return {
+        "environment": configuration.core.app_env if configuration.core else None,
+        "errors": [_problem_data(problem) for problem in configuration.problems],
+        "warnings": [_problem_data(problem) for problem in configuration.warnings],
+        "integrations": {
+            name: {"state": one.state, "mode": one.mode, "spoken": one.card.connect is not None}
+            for name, one in configuration.integrations.items()
+        },
+    }
+
+
+def _problem_data(problem: Problem) -> dict[str, str]:
+    return {"setting": problem.setting, "message": problem.message}
+
+
+def _table(lines: Iterable[Line]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for line in lines:
+        table.add_row(Text(line.mark, _STYLES[line.mark]), Text(line.name), Text(line.words))
+    return table
+
+
+def _total(configuration: Configuration) -> str:
+    counts = ((len(configuration.problems), "error"), (len(configuration.warnings), "warning"))
+    return " · ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts)
+
+
+def _lines(configuration: Configuration) -> Iterator[Line]:
+    of_integrations = {problem for one in configuration.integrations.values() for problem in one.problems}
+    if configuration.core:
+        yield from _core_lines(configuration.core)
+    for problem in configuration.problems:
+        if problem not in of_integrations:
+            yield Line(Mark.WRONG, problem.setting, problem.message)
+    for integration in configuration.integrations.values():
+        yield from _integration_lines(integration)
+    for warning in configuration.warnings:
+        yield Line(Mark.DOUBTFUL, warning.setting, warning.message)
+
+
+def _core_lines(core: CoreSettings) -> Iterator[Line]:
+    yield Line(Mark.GOOD, "PUBLIC_BASE_URL", core.public_base_url)
+    stores = {
+        "DATABASE_URL": core.database_url,
+        "DATABASE_URL_WORKER": core.database_url_worker,
+        "DATABASE_URL_DIRECT": core.database_url_direct,
+        "REDIS_URL": core.redis_url,
+    }
+    shown = {name: without_password(url) for name, url in stores.items() if url}
+    shown |= {"ENCRYPTION_KEYS": ", ".join(core.sealing_keys)} if core.encryption_keys else {}
+    for name in (*stores, "ENCRYPTION_KEYS"):
+        if name in shown:
+            yield Line(Mark.GOOD, name, shown[name])
+        elif name in REQUIRED_IN_PRODUCTION:
+            yield Line(Mark.ABSENT, name, "not set: `interalpha dev` brings its own")
+
+
+def _integration_lines(integration: IntegrationConfiguration) -> Iterator[Line]:
+    name = integration.card.name
+    for problem in integration.problems:
+        yield Line(Mark.WRONG, name, str(problem))
+    if integration.state is State.ABSENT:
+        what = " and ".join(_CHANNEL_WORDS[channel] for channel in sorted(integration.card.channels))
+        effect = f": {what} will answer INTEGRATION_NOT_CONFIGURED" if what else ""
+        yield Line(Mark.ABSENT, name, f"not configured{effect}")
+    if integration.settings and integration.mode:
+        spoken = integration.card.connect is not None
+        words = _hosts(integration.settings) if spoken else "settings complete; this version does not speak to it yet"
+        yield Line(Mark.GOOD, name, f"{integration.mode.lower():<9}  {words}")
+
+
+def _hosts(settings: IntegrationSettings) -> str:
+    """Return where calls go, as host names without anything beside them."""
+    return ", ".join(urlsplit(address).netloc or address for address in settings.base_addresses)

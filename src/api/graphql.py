@@ -1,0 +1,147 @@
+"""The GraphQL endpoint: GraphQL over HTTP, and the door to SSE and sockets at the same address.
+
+https://graphql.github.io/graphql-over-http/draft/ as the released audits of `graphql-http` read it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from graphql import OperationType
+from litestar import asgi
+from litestar.enums import ScopeType
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import Receive, Scope, Send
+
+from api.edge import Edge, bearer_token, request_id_from
+from api.exchange import ClientGone, Exchange, HttpError
+from api.negotiation import MediaType, media_type_of, negotiate
+from api.operations import MalformedRequest, OperationRequest, read_body, read_query_string
+from api.origins import is_welcome
+from api.sockets import converse
+from api.sse import stream
+from core.errors import Unauthenticated
+from engine.answer import Answer, Outcome
+from engine.plan import Plan, Refusal
+
+BODY_LIMIT = 262_144
+
+log = structlog.get_logger(__name__)
+
+
+def routes(edge: Edge) -> list[ASGIRouteHandler]:
+    """Give the route that serves GraphQL, in whichever way a client speaks it."""
+
+    # Raw ASGI takes every method and sockets alike, so no answer here has the framework's shape.
+    @asgi("/graphql", copy_scope=False)
+    async def graphql(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.WEBSOCKET:
+            await converse(edge, scope, receive, send)
+        else:
+            await respond(edge, Exchange(scope, receive, send))
+
+    return [graphql]
+
+
+def status_of(outcome: Outcome, media_type: MediaType) -> int:
+    """Find the status of an answer; `application/json` clients read 200 as "look inside"."""
+    if outcome is Outcome.MALFORMED or (outcome is Outcome.REFUSED and media_type is MediaType.GRAPHQL):
+        return 400
+    return 200
+
+
+async def respond(edge: Edge, exchange: Exchange) -> None:
+    """Answer a request, whatever it is; never raises."""
+    request_id = request_id_from(exchange.headers.get("x-request-id"))
+    try:
+        await _serve(edge, exchange, request_id)
+    except ClientGone:
+        log.info("client_gone", request_id=request_id)
+    except HttpError as error:
+        await _refuse(exchange, request_id, error)
+    except MalformedRequest as error:
+        await _refuse(exchange, request_id, HttpError(400, error.code, error.message))
+    except Unauthenticated as error:
+        await _refuse(exchange, request_id, HttpError(401, error.code, error.message, {"www-authenticate": "Bearer"}))
+    except Exception:
+        log.exception("graphql_request_failed", request_id=request_id)
+        if not exchange.has_answered:
+            message = f"Something went wrong on our side. Quote {request_id}."
+            await _refuse(exchange, request_id, HttpError(500, "INTERNAL", message))
+
+
+async def _serve(edge: Edge, exchange: Exchange, request_id: str) -> None:
+    media_type = _admit(edge, exchange)
+    caller = await edge.authenticate(bearer_token(exchange.headers.get("authorization")))
+    request = await _read(exchange)
+    plan = edge.engine.plan(request.query, request.operation_name, introspection=edge.introspection(caller))
+    _check_kind(plan, exchange.method, media_type)
+    context = edge.make_context(caller, request_id)
+    if media_type is MediaType.EVENTS:
+        answers = plan.stream(request.variables, context, request_id)
+        await stream(exchange, answers, _headers(media_type, request_id))
+    else:
+        answer = await plan.execute(request.variables, context, request_id)
+        await _answer(exchange, answer, status_of(answer.outcome, media_type), _headers(media_type, request_id))
+
+
+def _admit(edge: Edge, exchange: Exchange) -> MediaType:
+    if exchange.method not in ("GET", "POST"):
+        raise HttpError(405, "METHOD_NOT_ALLOWED", "Use POST, or GET for queries.", {"allow": "GET, POST"})
+    header = exchange.headers.get
+    if not is_welcome(
+        origin=header("origin"),
+        host=header("host"),
+        fetch_site=header("sec-fetch-site"),
+        allowed_origins=edge.allowed_origins,
+    ):
+        raise HttpError(403, "CROSS_SITE", "Pages of other sites may not call this API.")
+    media_type = negotiate(header("accept"))
+    if media_type is None:
+        offers = ", ".join(MediaType)
+        raise HttpError(406, "NOT_ACCEPTABLE", f"Nothing in Accept can be served; this is what can: {offers}.")
+    return media_type
+
+
+async def _read(exchange: Exchange) -> OperationRequest:
+    if exchange.method == "GET":
+        return read_query_string(exchange.query_string)
+    media_type, charset = media_type_of(exchange.headers.get("content-type"))
+    if media_type != MediaType.JSON or charset not in (None, "utf-8", "utf8"):
+        message = "Send the body as 'Content-Type: application/json', in UTF-8."
+        raise HttpError(415, "UNSUPPORTED_MEDIA_TYPE", message, {"accept": MediaType.JSON})
+    return read_body(await exchange.read(BODY_LIMIT))
+
+
+def _check_kind(plan: Plan | Refusal, method: str, media_type: MediaType) -> None:
+    if isinstance(plan, Refusal):
+        return
+    if method == "GET" and plan.kind is OperationType.MUTATION:
+        raise HttpError(405, "METHOD_NOT_ALLOWED", "Send mutations with POST.", {"allow": "POST"})
+    if plan.kind is OperationType.SUBSCRIPTION and media_type is not MediaType.EVENTS:
+        message = "Ask for a subscription with 'Accept: text/event-stream', or over a graphql-transport-ws socket."
+        raise HttpError(400, "STREAM_NEEDED", message)
+
+
+async def _refuse(exchange: Exchange, request_id: str, error: HttpError) -> None:
+    accepted = negotiate(exchange.headers.get("accept"))
+    media_type = MediaType.GRAPHQL if accepted is MediaType.GRAPHQL else MediaType.JSON
+    described = {"message": error.message, "extensions": {"code": error.code, "requestId": request_id}}
+    answer = Answer(Outcome.MALFORMED, errors=[described])
+    await _answer(exchange, answer, error.status, {**_headers(media_type, request_id), **error.headers})
+
+
+async def _answer(exchange: Exchange, answer: Answer, status: int, headers: Mapping[str, str]) -> None:
+    body = answer.encode()
+    await exchange.start(status, {**headers, "content-length": str(len(body))})
+    await exchange.write(body)
+
+
+def _headers(media_type: MediaType, request_id: str) -> dict[str, Any]:
+    return {
+        "content-type": f"{media_type}; charset=utf-8",
+        "cache-control": "no-store",
+        "vary": "accept, origin",
+        "x-content-type-options": "nosniff",
+        "x-request-id": request_id,
+    }

@@ -1,0 +1,73 @@
+"""Is it alive, and may it be given work? `live` never touches a store; `ready` asks every part and says which fails."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.bootstrap import House
+from api.migrations import current_revision, head_revision
+from core.errors import AppError
+from core.operations.heartbeat import living_workers
+
+_LIMIT = 3.0
+
+
+class Readiness:
+    """Asks the parts of one house; `is_draining` is set once the process has been told to end."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self.is_draining = False
+
+    async def report(self) -> tuple[bool, dict[str, Any]]:
+        """Say whether the process may be given work, and how each part is."""
+        database, redis = await asyncio.gather(_within_limit(self._ask_database), _within_limit(self._ask_redis))
+        parts = {"redis": redis, **database} if "postgres" in database else {"postgres": database, "redis": redis}
+        if self.is_draining:
+            parts["process"] = {"ok": False, "detail": "draining: it has been told to end"}
+        return all(part["ok"] for part in parts.values()), parts
+
+    async def _ask_database(self) -> dict[str, Any]:
+        async with self._house.database.transaction() as connection:
+            revision, workers = await current_revision(connection), 0
+            if revision is not None:
+                workers = await living_workers(connection)
+        head = head_revision()
+        return {
+            "postgres": {"ok": True},
+            "migrations": {"ok": revision == head, "detail": f"at {revision or 'none'}, {head} is the newest"},
+            "worker": {"ok": workers > 0, "detail": f"{workers} seen lately"},
+        }
+
+    async def _ask_redis(self) -> dict[str, Any]:
+        await self._house.redis.echo("ready")
+        return {"ok": True}
+
+
+async def _within_limit(ask: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(_LIMIT):
+            return await ask()
+    except (AppError, SQLAlchemyError, RedisError, OSError, TimeoutError) as error:
+        return {"ok": False, "detail": type(error).__name__}
+
+
+def health_routes(readiness: Readiness) -> list[HTTPRouteHandler]:
+    """Give the routes under /health."""
+
+    @get("/health/live", include_in_schema=False, sync_to_thread=False)
+    def live() -> dict[str, str]:
+        return {"status": "live"}
+
+    @get("/health/ready", include_in_schema=False)
+    async def ready() -> Response[dict[str, Any]]:
+        is_ready, parts = await readiness.report()
+        content = {"status": "ready" if is_ready else "not ready", "parts": parts}
+        return Response(content, status_code=200 if is_ready else 503, headers={"cache-control": "no-store"})
+
+    return [live, ready]

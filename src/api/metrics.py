@@ -1,0 +1,17 @@
+"""What this process counts, in Prometheus' form."""
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
+REGISTRY = CollectorRegistry()
+
+webhooks = Counter(
+    "interalpha_webhooks",
+    "Webhooks by what became of them: accepted, duplicate, forged, too_big, unknown, unavailable.",
+    ["provider", "result"],
+    registry=REGISTRY,
+)
+
+
+def render() -> bytes:
+    """Every metric as text."""
+    return generate_latest(REGISTRY)

@@ -1,0 +1,78 @@
+"""What a client asks to be run, read from a body, a query string or a socket's message; every oddity is a 400."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+
+class MalformedRequest(Exception):
+    """It cannot be told what is to be run; `code` is stable, `message` is for a developer."""
+
+    def __init__(self, message: str, code: str = "BAD_REQUEST") -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRequest:
+    """A document and what goes with it."""
+
+    query: str
+    operation_name: str | None = None
+    variables: Mapping[str, Any] | None = None
+
+
+def read_body(body: bytes) -> OperationRequest:
+    """Read the body of a POST."""
+    if not body:
+        raise MalformedRequest("The body is empty; send a JSON object with a 'query'.")
+    return read_parameters(read_json(body))
+
+
+def read_query_string(query_string: bytes) -> OperationRequest:
+    """Read the parameters of a GET; an empty one counts as absent."""
+    try:
+        pairs = parse_qsl(query_string.decode("ascii"), errors="strict", max_num_fields=20)
+    except ValueError as error:
+        raise MalformedRequest("The query string is not URL-encoded UTF-8.") from error
+    parameters: dict[str, Any] = dict(pairs)
+    for name in ("variables", "extensions"):
+        if name in parameters:
+            parameters[name] = read_json(parameters[name].encode())
+    return read_parameters(parameters)
+
+
+def read_json(text: bytes | str) -> Any:
+    """Read JSON; what is not UTF-8, too deep or too large a number is as malformed as a missing brace."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise MalformedRequest(f"This is not JSON: {error}") from error
+
+
+def read_parameters(parameters: Any) -> OperationRequest:
+    """Check the types of the parameters."""
+    if isinstance(parameters, list):
+        raise MalformedRequest("Several operations in one request are not served; send one each.", "BATCHING")
+    if not isinstance(parameters, dict):
+        raise MalformedRequest("Send a JSON object with a 'query'.")
+    extensions = _typed(parameters, "extensions", dict, "an object")
+    if "query" not in parameters and extensions and "persistedQuery" in extensions:
+        # The very words Apollo's link waits for before it sends the whole document.
+        raise MalformedRequest("PersistedQueryNotSupported", "PERSISTED_QUERY_NOT_SUPPORTED")
+    query = _typed(parameters, "query", str, "a string")
+    if query is None:
+        raise MalformedRequest("The parameter 'query' is missing.")
+    operation_name = _typed(parameters, "operationName", str, "a string") or None
+    return OperationRequest(query, operation_name, _typed(parameters, "variables", dict, "an object"))
+
+
+def _typed(parameters: dict[str, Any], name: str, kind: type, article: str) -> Any:
+    value = parameters.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise MalformedRequest(f"The parameter '{name}' must be {article}.")
+    return value

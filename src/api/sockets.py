@@ -1,0 +1,246 @@
+"""GraphQL over WebSocket, as the graphql-transport-ws protocol has it.
+
+https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. A socket is one group of tasks: a reader and a task
+for each operation. Whatever ends the socket ends the group, so nothing of it outlives it.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Any, cast
+
+import orjson
+import structlog
+from litestar.types import Receive, Send, WebSocketScope
+
+from api.edge import Edge, bearer_token, request_id_from
+from api.exchange import headers_of
+from api.operations import MalformedRequest, OperationRequest, read_json, read_parameters
+from api.origins import is_welcome
+from core.errors import Unauthenticated
+from engine.answer import Outcome
+
+SUBPROTOCOL = "graphql-transport-ws"
+INIT_SECONDS = 5.0
+SEND_SECONDS = 30.0
+MOST_OPERATIONS = 100
+FRAME_LIMIT = 262_144
+
+# What a close frame can hold (RFC 6455, section 5.5), and how long one may take to leave.
+_LONGEST_REASON = 123
+_FAREWELL_SECONDS = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class Closing(Exception):
+    """The socket ends; without a code, because the client has already left."""
+
+    def __init__(self, code: int | None = None, reason: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+async def converse(edge: Edge, scope: WebSocketScope, receive: Receive, send: Send) -> None:
+    """Serve one socket from its handshake to its end; never raises."""
+    try:
+        closing = await _serve(edge, scope, receive, send)
+        if closing.code is not None:
+            reason = closing.reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                await send({"type": "websocket.close", "code": closing.code, "reason": reason})
+    except OSError:
+        log.info("client_gone")
+
+
+async def _serve(edge: Edge, scope: WebSocketScope, receive: Receive, send: Send) -> Closing:
+    headers = headers_of(cast("Mapping[str, Any]", scope))
+    await receive()
+    if not is_welcome(
+        origin=headers.get("origin"),
+        host=headers.get("host"),
+        fetch_site=headers.get("sec-fetch-site"),
+        allowed_origins=edge.allowed_origins,
+    ):
+        # Closed before it is accepted, it becomes a plain 403.
+        return Closing(4403, "Forbidden")
+    speaks_ours = SUBPROTOCOL in scope["subprotocols"]
+    await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if speaks_ours else None, "headers": []})
+    if not speaks_ours:
+        return Closing(4406, "Subprotocol not acceptable")
+    return await Socket(edge, headers.get("authorization"), receive, send).run()
+
+
+class Socket:
+    """One client's conversation."""
+
+    def __init__(self, edge: Edge, authorization: str | None, receive: Receive, send: Send) -> None:
+        self._edge = edge
+        self._authorization = authorization
+        self._receive = receive
+        self._send = send
+        self._caller: Any = None
+        self._has_begun = False
+        self._is_acknowledged = False
+        self._operations: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> Closing:
+        """Converse until either side ends it, and say how it ended."""
+        closing = Closing()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await self._listen(tasks)
+        except* Closing as ended:
+            closing = cast("Closing", ended.exceptions[0])
+        except* Exception:
+            log.exception("socket_failed")
+            closing = Closing(1011, "Internal error")
+        return closing
+
+    async def _listen(self, tasks: asyncio.TaskGroup) -> None:
+        patience = asyncio.timeout(INIT_SECONDS)
+        try:
+            async with patience:
+                while True:
+                    message = await self._next_message()
+                    if message["type"] == "connection_init":
+                        patience.reschedule(None)
+                    await self._heed(message, tasks)
+        except TimeoutError as error:
+            if not patience.expired():
+                raise
+            raise Closing(4408, "Connection initialisation timeout") from error
+
+    async def _next_message(self) -> dict[str, Any]:
+        event = await self._receive()
+        if event["type"] != "websocket.receive":
+            raise Closing
+        text = event.get("text")
+        if text is None:
+            raise Closing(4400, "Messages are text")
+        # Servers that cannot be told a limit hand over whatever comes.
+        if len(text) > FRAME_LIMIT:
+            raise Closing(1009, "Message too big")
+        try:
+            message = read_json(text)
+        except MalformedRequest as error:
+            raise Closing(4400, "Messages are JSON") from error
+        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+            raise Closing(4400, "Messages are objects with a type")
+        return message
+
+    async def _heed(self, message: dict[str, Any], tasks: asyncio.TaskGroup) -> None:
+        match message["type"]:
+            case "connection_init":
+                await self._begin(_optional_object(message))
+            case "ping":
+                payload = _optional_object(message)
+                await self._say({"type": "pong"} if payload is None else {"type": "pong", "payload": payload})
+            case "pong":
+                _optional_object(message)
+            case "subscribe":
+                await self._subscribe(_id_of(message), message.get("payload"), tasks)
+            case "complete":
+                if operation := self._operations.pop(_id_of(message), None):
+                    operation.cancel()
+            case _:
+                raise Closing(4400, "Unknown type of message")
+
+    async def _begin(self, payload: dict[str, Any] | None) -> None:
+        if self._has_begun:
+            raise Closing(4429, "Too many initialisation requests")
+        self._has_begun = True
+        # Clients write the name as their users typed it.
+        given = {name.lower(): value for name, value in (payload or {}).items()}
+        authorization = given.get("authorization", self._authorization)
+        if not isinstance(authorization, str | None):
+            raise Closing(4403, "Forbidden")
+        try:
+            self._caller = await self._edge.authenticate(bearer_token(authorization))
+        except Unauthenticated as error:
+            raise Closing(4403, "Forbidden") from error
+        self._is_acknowledged = True
+        await self._say({"type": "connection_ack"})
+
+    async def _subscribe(self, key: str, payload: Any, tasks: asyncio.TaskGroup) -> None:
+        if not self._is_acknowledged:
+            raise Closing(4401, "Unauthorized")
+        if key in self._operations:
+            raise Closing(4409, f"Subscriber for {key} already exists")
+        if not isinstance(payload, dict):
+            raise Closing(4400, "A subscribe message has a payload")
+        try:
+            request = read_parameters(payload)
+        except MalformedRequest as error:
+            raise Closing(4400, error.message) from error
+        if len(self._operations) >= MOST_OPERATIONS:
+            message = f"A socket carries at most {MOST_OPERATIONS} operations."
+            await self._refuse(key, message, "LIMIT_EXCEEDED", request_id_from(None))
+            return
+        self._operations[key] = tasks.create_task(self._run(key, request))
+
+    async def _run(self, key: str, request: OperationRequest) -> None:
+        request_id = request_id_from(None)
+        try:
+            await self._operate(key, request, request_id)
+        except (Closing, asyncio.CancelledError):
+            raise
+        except Exception:
+            log.exception("socket_operation_failed", request_id=request_id)
+            self._forget(key)
+            await self._refuse(key, f"Something went wrong on our side. Quote {request_id}.", "INTERNAL", request_id)
+        finally:
+            self._forget(key)
+
+    async def _operate(self, key: str, request: OperationRequest, request_id: str) -> None:
+        may_introspect = self._edge.introspection(self._caller)
+        plan = self._edge.engine.plan(request.query, request.operation_name, introspection=may_introspect)
+        context = self._edge.make_context(self._caller, request_id)
+        head = b'{"id":' + orjson.dumps(key) + b',"type":"next","payload":'
+        async with aclosing(plan.stream(request.variables, context, request_id)) as answers:
+            async for answer in answers:
+                if answer.outcome is not Outcome.EXECUTED:
+                    self._forget(key)
+                    await self._say({"id": key, "type": "error", "payload": answer.errors})
+                    return
+                await self._write(head + answer.encode() + b"}")
+        # The client may use the id again as soon as it reads this.
+        self._forget(key)
+        await self._say({"id": key, "type": "complete"})
+
+    def _forget(self, key: str) -> None:
+        if self._operations.get(key) is asyncio.current_task():
+            del self._operations[key]
+
+    async def _refuse(self, key: str, message: str, code: str, request_id: str) -> None:
+        error = {"message": message, "extensions": {"code": code, "requestId": request_id}}
+        await self._say({"id": key, "type": "error", "payload": [error]})
+
+    async def _say(self, message: dict[str, Any]) -> None:
+        await self._write(orjson.dumps(message))
+
+    async def _write(self, text: bytes) -> None:
+        """Send a frame; an operation takes its next event only when this is done, so a slow client holds little."""
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._send({"type": "websocket.send", "text": text.decode(), "bytes": None})
+        except TimeoutError as error:
+            raise Closing(1008, "Too slow") from error
+        except OSError as error:
+            # How uvicorn says that the client has left.
+            raise Closing from error
+
+
+def _optional_object(message: dict[str, Any]) -> dict[str, Any] | None:
+    payload = message.get("payload")
+    if not isinstance(payload, dict | None):
+        raise Closing(4400, "A payload is an object")
+    return payload
+
+
+def _id_of(message: dict[str, Any]) -> str:
+    key = message.get("id")
+    if not isinstance(key, str) or not key:
+        raise Closing(4400, "An id is a text that is not empty")
+    return key

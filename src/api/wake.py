@@ -1,0 +1,57 @@
+"""Waking workers through SAQ: a hint that a channel, or the inbox, has work. Losing one loses nothing but a second.
+
+Many wake-ups in a row are one job: the first goes out at once, those within the next moment are sent together.
+"""
+
+import asyncio
+import time
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from saq.queue.redis import RedisQueue
+
+log = structlog.get_logger(__name__)
+
+QUEUE = "interalpha"
+JOB = "wake"
+INBOX = "INBOX"
+_LIMIT = 0.5
+_MOMENT = 0.05
+
+
+class WakeUps:
+    """Sends wake-ups, at most one per topic (a channel, or INBOX) each twentieth of a second."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._queue = RedisQueue(redis, name=QUEUE)
+        self._sending: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
+
+    async def wake(self, topic: str) -> None:
+        """Ask for work to be done soon; returns at once and never fails."""
+        if topic in self._sending:
+            self._again.add(topic)
+            return
+        task = asyncio.create_task(self._send(topic))
+        self._sending[topic] = task
+        task.add_done_callback(lambda _: self._sending.pop(topic, None))
+
+    async def _send(self, topic: str) -> None:
+        while True:
+            self._again.discard(topic)
+            try:
+                async with asyncio.timeout(_LIMIT):
+                    # The key's bucket of time lets a wake-up through whose predecessor died in a worker's hands.
+                    key = f"{topic}:{time.time_ns() // 50_000_000}"
+                    await self._queue.enqueue(JOB, topic=topic, key=key, retries=1, timeout=10, ttl=-1, retry_delay=1)
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("wake_up_not_sent", topic=topic, error=type(error).__name__)
+            await asyncio.sleep(_MOMENT)
+            if topic not in self._again:
+                return
+
+    async def close(self) -> None:
+        """Let the last wake-ups go out."""
+        if self._sending:
+            await asyncio.wait(self._sending.values(), timeout=1)

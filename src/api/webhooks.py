@@ -1,0 +1,91 @@
+"""The one door for what companies send us: raw bytes, verified, kept once, answered; applied later, in the worker."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from litestar import Request, Response, post
+from litestar.exceptions import ClientException
+from litestar.handlers import HTTPRouteHandler
+
+from api.bootstrap import House, webhook_url
+from api.metrics import webhooks as counter
+from api.wake import INBOX
+from core.errors import InvalidSignature, Overloaded
+from core.ports import Connected, RawWebhook
+from core.webhooks.inbox import keep
+
+log = structlog.get_logger(__name__)
+
+AnyRequest = Request[Any, Any, Any]
+
+BODY_LIMIT = 4 * 1024 * 1024
+"""Bytes; the largest batches known are 3 MB."""
+
+
+def webhook_routes(house: House) -> list[HTTPRouteHandler]:
+    """Give the route that takes every company's webhooks."""
+
+    @post("/webhooks/{name:str}", status_code=204, include_in_schema=False, request_max_body_size=None)
+    async def receive(request: AnyRequest, name: str) -> Response[None]:
+        connected = house.connected.get(name)
+        if connected is None or connected.webhooks is None:
+            return _answer("unknown", "unknown", 404)
+        return await _receive(house, name, connected, request)
+
+    return [receive]
+
+
+async def _receive(house: House, name: str, connected: Connected, request: AnyRequest) -> Response[None]:
+    body = await _read(request)
+    if body is None:
+        return _answer(name, "too_big", 413)
+    webhook = RawWebhook(request.method, _public_url(house, name, request), _headers(request), body)
+    assert connected.webhooks is not None  # noqa: S101  # the caller looked
+    try:
+        connected.webhooks.verify(webhook)
+    except InvalidSignature as error:
+        log.warning("webhook_refused", integration=name, reason=error.message)
+        return _answer(name, "forged", 401)
+    events = connected.webhooks.parse(webhook)
+    try:
+        new = await keep(house.database, house.sealer, name, events)
+    except Overloaded:
+        # The company will come again; to say yes now would lose it.
+        return _answer(name, "unavailable", 503)
+    if new:
+        await house.wake_ups.wake(INBOX)
+    return _answer(name, "accepted" if new else "duplicate", 204)
+
+
+async def _read(request: AnyRequest) -> bytes | None:
+    """Read the body, or no further than the limit."""
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > BODY_LIMIT:
+        return None
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > BODY_LIMIT:
+                return None
+            chunks.append(chunk)
+    except ClientException:
+        return None
+    return b"".join(chunks)
+
+
+def _public_url(house: House, name: str, request: AnyRequest) -> str:
+    # What was signed is the address we gave out, not what a proxy made of it; the query is the only part that varies.
+    query = request.scope["query_string"].decode("latin-1")
+    url = webhook_url(house.settings, name)
+    return f"{url}?{query}" if query else url
+
+
+def _headers(request: AnyRequest) -> Mapping[str, str]:
+    return {key.lower(): value for key, value in request.headers.items()}
+
+
+def _answer(provider: str, result: str, status: int) -> Response[None]:
+    counter.labels(provider, result).inc()
+    return Response(None, status_code=status)

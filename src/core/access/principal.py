@@ -1,0 +1,32 @@
+"""Who is asking: a principal acts for one tenant and may do what its scopes say."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from core.errors import NotAllowed
+
+
+class Scope(StrEnum):
+    """A right a caller may hold."""
+
+    MESSAGES_READ = "MESSAGES_READ"
+    MESSAGES_SEND = "MESSAGES_SEND"
+    CONTACTS_READ = "CONTACTS_READ"
+    OPERATIONS_READ = "OPERATIONS_READ"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A known caller; `subject` names it in logs."""
+
+    tenant_id: UUID
+    subject: str
+    scopes: Collection[Scope]
+
+    def require(self, scope: Scope) -> "Principal":
+        """Return itself when it holds the right; raises NotAllowed."""
+        if scope not in self.scopes:
+            raise NotAllowed(f"These credentials lack the scope {scope}.")
+        return self

@@ -1,0 +1,138 @@
+"""PostgreSQL: the address as providers hand it out, one engine, and transactions that say whose rows they touch."""
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import structlog
+from sqlalchemy import URL, MetaData, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from core.errors import Overloaded
+
+log = structlog.get_logger(__name__)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# What libpq understands and asyncpg would send to the server as a start-up parameter, which poolers refuse.
+_LIBPQ_ONLY = frozenset({"sslmode", "channel_binding", "sslnegotiation", "options", "connect_timeout"})
+_ENCRYPTED = frozenset({"require", "verify-ca", "verify-full"})
+
+CONNECT_TIMEOUT = 10.0
+COMMAND_TIMEOUT = 15.0
+
+
+def asyncpg_address(raw: str) -> tuple[URL, dict[str, Any]]:
+    """Turn a `DATABASE_URL` as Neon and others hand it out into SQLAlchemy's URL and asyncpg's arguments.
+
+    `sslmode=require` verifies the certificate here, which is more than libpq does. Channel binding is dropped:
+    asyncpg has none to bind.
+    """
+    url = make_url(raw).set(drivername="postgresql+asyncpg")
+    mode = url.query.get("sslmode")
+    arguments: dict[str, Any] = {"timeout": CONNECT_TIMEOUT, "command_timeout": COMMAND_TIMEOUT}
+    if mode in _ENCRYPTED:
+        arguments["ssl"] = ssl.create_default_context()
+    elif mode == "disable":
+        arguments["ssl"] = False
+    return url.set(query={key: value for key, value in url.query.items() if key not in _LIBPQ_ONLY}), arguments
+
+
+def make_engine(raw: str, *, prepared_statements: bool = True, pool_size: int = 10) -> AsyncEngine:
+    """Make the engine; connections are opened when first needed. Statements run in autocommit mode, see Database."""
+    url, arguments = asyncpg_address(raw)
+    if not prepared_statements:
+        arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+    return create_async_engine(
+        url,
+        connect_args=arguments,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=5,
+        # Neon suspends idle computes; a connection older than this is not worth trusting.
+        pool_recycle=240,
+        isolation_level="AUTOCOMMIT",
+    )
+
+
+class Database:
+    """Transactions over one engine."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    @asynccontextmanager
+    async def transaction(self, *tenants: UUID) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction for these tenants, commit it at the end, roll it back on any exception.
+
+        `BEGIN` and the tenants travel as one simple query, which PgBouncer's transaction mode understands; without
+        tenants no tenant's rows are meant. Raises Overloaded when PostgreSQL cannot be reached: nothing was done.
+        """
+        connection, driver = await self._begin(",".join(str(tenant) for tenant in tenants))
+        try:
+            try:
+                yield connection
+            except BaseException:
+                await _roll_back(connection, driver)
+                raise
+            # COMMIT of a transaction that failed inside answers ROLLBACK, without an error.
+            if (await driver.execute("COMMIT")) != "COMMIT":
+                raise RuntimeError("The transaction had failed before its end and was rolled back.")
+        finally:
+            await connection.close()
+
+    async def _begin(self, tenants: str) -> tuple[AsyncConnection, asyncpg.Connection]:
+        # The first statement doubles as the ping: a connection that died while idle is replaced, up to the whole pool.
+        for _ in range(self.engine.pool.size() + 1):  # type: ignore[attr-defined]
+            connection = await self._connect()
+            driver: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection
+            try:
+                await driver.execute(f"BEGIN; SELECT set_config('app.tenants', '{tenants}', true)")
+            except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, OSError):
+                await connection.invalidate()
+                await connection.close()
+            except BaseException:
+                await connection.invalidate()
+                await connection.close()
+                raise
+            else:
+                return connection, driver
+        raise Overloaded("The database keeps closing our connections.", retry_after=5)
+
+    async def _connect(self) -> AsyncConnection:
+        try:
+            return await self.engine.connect()
+        except (OSError, TimeoutError, PoolExhausted, DBAPIError, asyncpg.PostgresError) as error:
+            log.warning("database_unreachable", error=type(error).__name__)
+            raise Overloaded("The database cannot be reached; nothing was stored.", retry_after=5) from error
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+async def _roll_back(connection: AsyncConnection, driver: asyncpg.Connection) -> None:
+    try:
+        await driver.execute("ROLLBACK", timeout=COMMAND_TIMEOUT)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        # The server rolls back by itself once the connection is gone.
+        log.warning("rollback_failed", error=type(error).__name__)
+        await connection.invalidate()
+
+
+def as_mapping(row: Any) -> Mapping[str, Any]:
+    """Read a result row by column name."""
+    mapping: Mapping[str, Any] = row._mapping
+    return mapping

@@ -1,0 +1,213 @@
+"""The errors of the business, one tree.
+
+AppError                      code, message, retryable
+├─ InvalidInput               the caller must change the input: path, rule
+├─ Refused                    several of these at once
+├─ NotFound                   the id names nothing the caller may see
+├─ NotAllowed                 the caller lacks the right, or is not known
+├─ Conflict                   the state of things forbids it
+│  └─ IdempotencyConflict     the key was used before with other input
+├─ NotConfigured              the channel has no integration in this installation
+├─ Overloaded                 we cannot take it now; nothing was stored: retry_after
+├─ InvalidSignature           a webhook from nobody we know
+└─ ProviderError              provider, provider_code, reason, party
+   ├─ ProviderUnavailable     surely not done: try later, after retry_after
+   ├─ ProviderRejected        they said no: never again with this input
+   ├─ OutcomeUnknown          perhaps done: ask, or wait for the report; never resend blindly
+   └─ ProviderMisconfigured   they refuse *us*: the operator must act
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+
+
+class InputRule(StrEnum):
+    """The rules an argument can break."""
+
+    REQUIRED = "REQUIRED"
+    TOO_SHORT = "TOO_SHORT"
+    TOO_LONG = "TOO_LONG"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    NOT_ALLOWED = "NOT_ALLOWED"
+    MALFORMED = "MALFORMED"
+    IN_THE_PAST = "IN_THE_PAST"
+
+
+class FailureReason(StrEnum):
+    """Why a message does not arrive, whatever the company calls it."""
+
+    INVALID_RECIPIENT = "INVALID_RECIPIENT"
+    UNREACHABLE = "UNREACHABLE"
+    BLOCKED = "BLOCKED"
+    CONSENT_WITHDRAWN = "CONSENT_WITHDRAWN"
+    CONTENT_REJECTED = "CONTENT_REJECTED"
+    TEMPLATE_REJECTED = "TEMPLATE_REJECTED"
+    SESSION_WINDOW_CLOSED = "SESSION_WINDOW_CLOSED"
+    RATE_LIMITED = "RATE_LIMITED"
+    PROVIDER_ERROR = "PROVIDER_ERROR"
+    EXPIRED = "EXPIRED"
+    OTHER = "OTHER"
+
+
+class FailureParty(StrEnum):
+    """Who can mend a failure."""
+
+    CALLER = "CALLER"
+    RECIPIENT = "RECIPIENT"
+    OPERATOR = "OPERATOR"
+    PROVIDER = "PROVIDER"
+
+
+class AppError(Exception):
+    """Anything that goes wrong here on purpose; `code` is stable, `message` is for a developer's console."""
+
+    code: ClassVar[str] = "INTERNAL"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidInput(AppError):
+    """An argument has the right type and the wrong value; `path` leads to it from the mutation's arguments."""
+
+    code = "INVALID_INPUT"
+
+    def __init__(self, message: str, *, path: Sequence[str], rule: InputRule) -> None:
+        super().__init__(message)
+        self.path = tuple(path)
+        self.rule = rule
+
+
+class Refused(AppError):
+    """Several things are wrong with one request; nothing was stored."""
+
+    code = "REFUSED"
+
+    def __init__(self, errors: Sequence[AppError]) -> None:
+        super().__init__(" ".join(error.message for error in errors))
+        self.errors = tuple(errors)
+
+
+class NotFound(AppError):
+    """The id names nothing the caller may see."""
+
+    code = "NOT_FOUND"
+
+
+class NotAllowed(AppError):
+    """The caller is unknown (`UNAUTHENTICATED`) or lacks a right (`FORBIDDEN`)."""
+
+    code = "FORBIDDEN"
+
+
+class Unauthenticated(NotAllowed):
+    """The caller gave no credentials, or credentials nobody here issued."""
+
+    code = "UNAUTHENTICATED"
+
+
+class Conflict(AppError):
+    """The state of things forbids it."""
+
+    code = "CONFLICT"
+
+
+class IdempotencyConflict(Conflict):
+    """The idempotency key was used before with other arguments."""
+
+    code = "IDEMPOTENCY_CONFLICT"
+
+    def __init__(self, message: str, *, first_used_at: datetime) -> None:
+        super().__init__(message)
+        self.first_used_at = first_used_at
+
+
+class NotConfigured(AppError):
+    """The integration that would serve this is not configured; `path` leads to what asked for it."""
+
+    code = "INTEGRATION_NOT_CONFIGURED"
+
+    def __init__(self, message: str, *, integration: str, path: Sequence[str]) -> None:
+        super().__init__(message)
+        self.integration = integration
+        self.path = tuple(path)
+
+
+class Overloaded(AppError):
+    """We cannot take it now and stored nothing; `retry_after` is in seconds."""
+
+    code = "TRY_AGAIN"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class InvalidSignature(AppError):
+    """A webhook whose signature is missing or wrong."""
+
+    code = "INVALID_SIGNATURE"
+
+
+class ProviderError(AppError):
+    """A company did not do what we asked; `provider_code` is its own word for why."""
+
+    code = "PROVIDER_ERROR"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str,
+        provider_code: str | None = None,
+        reason: FailureReason = FailureReason.PROVIDER_ERROR,
+        party: FailureParty = FailureParty.PROVIDER,
+    ) -> None:
+        super().__init__(message)
+        self.provider = provider
+        self.provider_code = provider_code
+        self.reason = reason
+        self.party = party
+
+
+class ProviderUnavailable(ProviderError):
+    """Surely not done: try later, not before `retry_after` seconds where they said so."""
+
+    code = "PROVIDER_UNAVAILABLE"
+    retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str,
+        provider_code: str | None = None,
+        reason: FailureReason = FailureReason.PROVIDER_ERROR,
+        party: FailureParty = FailureParty.PROVIDER,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, provider=provider, provider_code=provider_code, reason=reason, party=party)
+        self.retry_after = retry_after
+
+
+class ProviderRejected(ProviderError):
+    """They said no, and would again."""
+
+    code = "PROVIDER_REJECTED"
+
+
+class OutcomeUnknown(ProviderError):
+    """Perhaps done: the request left and no readable answer came. Never resend blindly."""
+
+    code = "OUTCOME_UNKNOWN"
+
+
+class ProviderMisconfigured(ProviderError):
+    """They refuse us, not the message: credentials, permissions, credit."""
+
+    code = "PROVIDER_MISCONFIGURED"

@@ -1,0 +1,116 @@
+"""Idempotency: the same key with the same input is the same request, for seven days."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Column, DateTime, LargeBinary, PrimaryKeyConstraint, Table, Text, Uuid, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.database import metadata
+from core.errors import IdempotencyConflict, InputRule, InvalidInput
+from core.sealing import Sealer
+
+KEPT = timedelta(days=7)
+MAX_KEY_LENGTH = 255
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("request_hash", LargeBinary, nullable=False),
+    # What the first request made.
+    Column("resource_id", Uuid, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("tenant_id", "key"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotentRequest:
+    """A request under a key: two are the same when they share a fingerprint (one per encryption key, current first)."""
+
+    key: str
+    operation: str
+    fingerprints: Sequence[bytes]
+
+    @classmethod
+    def of(
+        cls, key: str, operation: str, canonical_input: Any, *, sealer: Sealer, tenant: UUID, path: list[str]
+    ) -> "IdempotentRequest":
+        """Take a request's canonical input (JSON-serialisable); raises InvalidInput for a key that cannot be one."""
+        if not key.strip():
+            raise InvalidInput(
+                "The idempotency key is empty. Leave it out, or give 1 to 255 characters.",
+                path=path,
+                rule=InputRule.TOO_SHORT,
+            )
+        if len(key) > MAX_KEY_LENGTH:
+            raise InvalidInput(
+                f"The idempotency key has {len(key)} characters; at most {MAX_KEY_LENGTH} are kept.",
+                path=path,
+                rule=InputRule.TOO_LONG,
+            )
+        if not key.isprintable():
+            raise InvalidInput(
+                "The idempotency key holds control characters. Use letters, digits and punctuation.",
+                path=path,
+                rule=InputRule.MALFORMED,
+            )
+        canonical = json.dumps([operation, canonical_input], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        # Keyed, since the input holds addresses and a bare hash of a telephone number is quickly guessed.
+        return cls(key, operation, sealer.lookup_hashes(canonical, tenant=tenant))
+
+
+async def claim_key(
+    connection: AsyncConnection, tenant_id: UUID, request: IdempotentRequest, resource_id: UUID
+) -> UUID | None:
+    """Take the key for `resource_id` in the caller's transaction; None when it is ours now.
+
+    When an earlier request holds it, its resource's id comes back; with other input, IdempotencyConflict. While a
+    first request with the key is still under way, this waits for it and then sees what it made.
+    """
+    row = {
+        "tenant_id": tenant_id,
+        "key": request.key,
+        "operation": request.operation,
+        "request_hash": request.fingerprints[0],
+        "resource_id": resource_id,
+        "created_at": func.now(),
+        "expires_at": func.now() + KEPT,
+    }
+    statement = insert(idempotency_keys).values(row)
+    statement = statement.on_conflict_do_update(
+        index_elements=["tenant_id", "key"],
+        set_={name: statement.excluded[name] for name in row if name not in ("tenant_id", "key")},
+        where=idempotency_keys.c.expires_at <= func.now(),
+    )
+    taken = await connection.execute(statement.returning(idempotency_keys.c.resource_id))
+    if taken.first() is not None:
+        return None
+    earlier = (
+        await connection.execute(
+            select(idempotency_keys).where(
+                idempotency_keys.c.tenant_id == tenant_id, idempotency_keys.c.key == request.key
+            )
+        )
+    ).one()
+    if earlier.request_hash not in request.fingerprints:
+        raise _conflict(request.key, earlier.created_at)
+    found: UUID = earlier.resource_id
+    return found
+
+
+def _conflict(key: str, first_used_at: datetime) -> IdempotencyConflict:
+    shown = key if len(key) <= 40 else key[:37] + "…"
+    return IdempotencyConflict(
+        f"The idempotency key {shown!r} was used before with other input. Use a new key for a new request.",
+        first_used_at=first_used_at,
+    )

@@ -1,0 +1,1 @@
+"""Messages: accepting, delivering, following and reading them."""

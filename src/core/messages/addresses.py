@@ -1,0 +1,92 @@
+"""Addresses people give us: telephone numbers and mailboxes, checked, brought into one form, and masked."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import phonenumbers
+from email_validator import EmailNotValidError, validate_email
+
+from core.errors import InputRule, InvalidInput
+from core.ports import Channel
+
+MAX_LENGTH = 320
+_OLD_BRAZILIAN_MOBILE = re.compile(r"\+55([1-9]\d)([6-9]\d{7})")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a person is reached: `value` in its one form (E.164, or a mailbox with a lower-case domain)."""
+
+    kind: str
+    value: str
+
+    @property
+    def masked(self) -> str:
+        return mask(self.value)
+
+    def serves(self, channel: Channel) -> bool:
+        """Whether a channel can reach it."""
+        return channel in (_REACHED_BY_EMAIL if self.kind == "email" else _REACHED_BY_PHONE)
+
+
+_REACHED_BY_PHONE = frozenset({Channel.SMS, Channel.WHATSAPP})
+_REACHED_BY_EMAIL = frozenset({Channel.EMAIL})
+
+
+def phone_address(raw: str, *, path: Sequence[str]) -> Address:
+    """Read a telephone number with its country code; raises InvalidInput that says what to write instead."""
+    if len(raw) > MAX_LENGTH:
+        raise InvalidInput("The telephone number is too long.", path=path, rule=InputRule.TOO_LONG)
+    try:
+        number = phonenumbers.parse(raw.strip(), None)
+    except phonenumbers.NumberParseException as error:
+        raise InvalidInput(
+            "This is not a telephone number with its country code. Write it like +5511987654321.",
+            path=path,
+            rule=InputRule.MALFORMED,
+        ) from error
+    value = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    if phonenumbers.is_valid_number(number):
+        return Address("phone", value)
+    if old := _OLD_BRAZILIAN_MOBILE.fullmatch(value):
+        raise InvalidInput(
+            f"{value} lacks the 9 that Brazilian mobile numbers begin with. Did you mean +55{old[1]}9{old[2]}?",
+            path=path,
+            rule=InputRule.MALFORMED,
+        )
+    raise InvalidInput(
+        f"No telephone has the number {value}. Check its length and area code.", path=path, rule=InputRule.MALFORMED
+    )
+
+
+def email_address(raw: str, *, path: Sequence[str]) -> Address:
+    """Read one mailbox; raises InvalidInput. Nothing is looked up on the network."""
+    if len(raw) > MAX_LENGTH:
+        raise InvalidInput("The e-mail address is too long.", path=path, rule=InputRule.TOO_LONG)
+    try:
+        found = validate_email(raw.strip(" "), check_deliverability=False, allow_smtputf8=True)
+    except EmailNotValidError as error:
+        raise InvalidInput(
+            f"This is not one e-mail address: {error} Write it like ana@example.com.",
+            path=path,
+            rule=InputRule.MALFORMED,
+        ) from error
+    return Address("email", found.normalized)
+
+
+def inbound_address(raw: str) -> Address:
+    """Take an address as a company reports it: never refused, since it exists whether or not our rules know it."""
+    return Address("email" if "@" in raw else "phone", raw.strip()[:MAX_LENGTH])
+
+
+def mask(value: str) -> str:
+    """Show enough of an address to recognise it: `+55 11 9••••-4321`, `a••@example.com`."""
+    if "@" in value:
+        name, _, domain = value.rpartition("@")
+        return f"{name[:1]}••@{domain}"
+    if brazilian := re.fullmatch(r"\+55(\d\d)(\d?)\d{4}(\d{4})", value):
+        return f"+55 {brazilian[1]} {brazilian[2]}••••-{brazilian[3]}"
+    if len(value) > 8:
+        return f"{value[:3]} •••• {value[-4:]}"
+    return "••••"

@@ -1,0 +1,122 @@
+"""Applying what companies told us: reports move messages forward only, what people wrote becomes a message."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.database import Database
+from core.messages.inbound import insert_inbound
+from core.messages.record import Key, Noted, lock_standings, write_moves
+from core.messages.tables import attempts
+from core.messages.transitions import Standing, after_report
+from core.messages.values import EventSource
+from core.ports import InboundMessage, StatusReport
+from core.pubsub import Change, Hub
+from core.sealing import Sealer
+from core.webhooks.inbox import Kept, Place, finish, postpone, take
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """The attempt a report speaks of."""
+
+    key: Key
+    attempt: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """What becomes of the events taken together."""
+
+    noted: list[Noted] = field(default_factory=list)
+    processed: list[Place] = field(default_factory=list)
+    ignored: list[Place] = field(default_factory=list)
+    unknown: list[Place] = field(default_factory=list)
+
+
+async def apply_due(database: Database, sealer: Sealer, hub: Hub, *, limit: int = 200) -> int:
+    """Apply events of the inbox that are due, in one transaction; returns how many were taken."""
+    async with database.transaction() as connection:
+        taken = await take(connection, sealer, limit=limit)
+        if not taken:
+            return 0
+        batch = Batch()
+        reports = [(kept, kept.event) for kept in taken if isinstance(kept.event, StatusReport)]
+        about = await _about(connection, reports)
+        standings = await lock_standings(connection, {one.key for one in about.values()}) if about else {}
+        changes: list[Change] = []
+        for kept in taken:
+            match kept.event:
+                case StatusReport():
+                    _apply_report(batch, standings, kept, kept.event, about.get(kept.place))
+                case InboundMessage():
+                    changes.append(await insert_inbound(connection, sealer, kept.place.tenant_id, kept.event))
+                    batch.processed.append(kept.place)
+                case _:
+                    batch.ignored.append(kept.place)
+        if batch.noted:
+            changes += await write_moves(connection, batch.noted)
+        await finish(connection, batch.processed, "PROCESSED")
+        await finish(connection, batch.ignored, "IGNORED", "nothing here acts on this event")
+        await postpone(connection, batch.unknown, "no message is known by its reference or id")
+    await hub.publish(changes)
+    return len(taken)
+
+
+async def _about(connection: AsyncConnection, reports: Sequence[tuple[Kept, StatusReport]]) -> dict[Place, About]:
+    """Find the attempts reports speak of: by our own reference, else by the company's id."""
+    about = {
+        kept.place: About(Key(ref.tenant_id, ref.message_id), ref.attempt)
+        for kept, report in reports
+        if (ref := report.reference) is not None
+    }
+    nameless = [(kept, report) for kept, report in reports if kept.place not in about and report.provider_message_id]
+    if not nameless:
+        return about
+    wanted = {(kept.integration, report.provider_message_id) for kept, report in nameless}
+    rows = await connection.execute(
+        select(
+            attempts.c.tenant_id,
+            attempts.c.message_id,
+            attempts.c.number,
+            attempts.c.integration,
+            attempts.c.provider_message_id,
+        ).where(tuple_(attempts.c.integration, attempts.c.provider_message_id).in_(wanted))
+    )
+    by_name = {
+        (row.integration, row.provider_message_id): About(Key(row.tenant_id, row.message_id), row.number)
+        for row in rows
+    }
+    for kept, report in nameless:
+        if found := by_name.get((kept.integration, report.provider_message_id)):
+            about[kept.place] = found
+    return about
+
+
+def _apply_report(
+    batch: Batch, standings: dict[Key, Standing], kept: Kept, report: StatusReport, about: About | None
+) -> None:
+    standing = standings.get(about.key) if about else None
+    if about is None or standing is None or about.attempt not in standing.attempts:
+        # It may have overtaken our own commit, or speak of a message that is not ours at all.
+        batch.unknown.append(kept.place)
+        return
+    move = after_report(standing, about.attempt, report.status, report.failure, report.provider_message_id)
+    detail = f"{kept.integration} reports {report.event_type}"
+    if report.failure is not None and report.failure.provider_code:
+        detail += f" ({report.failure.provider_code})"
+    batch.noted.append(
+        Noted(
+            key=about.key,
+            before=standing,
+            move=move,
+            attempt=about.attempt,
+            source=EventSource.WEBHOOK,
+            detail=detail if move else f"{detail}: noted, nothing new",
+        )
+    )
+    if move is not None:
+        standings[about.key] = move.standing
+    batch.processed.append(kept.place)

@@ -1,0 +1,99 @@
+"""What a message says: checked against its channel's limits, and written down for its sealed column."""
+
+import json
+from collections.abc import Sequence
+
+from core.errors import InputRule, InvalidInput
+from core.ports import Channel, Content, EmailContent, TextContent
+
+SMS_LIMIT = 1_600
+"""Characters Twilio takes in one message before it answers 21617."""
+SUBJECT_LIMIT = 998
+"""Octets of a line in RFC 5322; a longer subject would have to be folded by everybody on the way."""
+EMAIL_LIMIT = 200_000
+"""Characters of both bodies together."""
+
+
+def check_content(content: Content, channel: Channel, *, path: Sequence[str]) -> None:
+    """Raise InvalidInput unless the channel can carry the content as it is."""
+    if isinstance(content, EmailContent):
+        _check_email(content, channel, [*path, "email"])
+    else:
+        _check_text(content, channel, [*path, "text"])
+
+
+def _check_text(content: TextContent, channel: Channel, path: Sequence[str]) -> None:
+    if channel is Channel.EMAIL:
+        raise InvalidInput(
+            "An e-mail needs a subject: give `email` instead of `text`.", path=path, rule=InputRule.NOT_ALLOWED
+        )
+    _check_characters(content.text, path)
+    if not content.text.strip():
+        raise InvalidInput("The text is empty.", path=path, rule=InputRule.REQUIRED)
+    if channel is Channel.SMS and len(content.text) > SMS_LIMIT:
+        raise InvalidInput(
+            f"The text has {len(content.text)} characters; an SMS carries at most {SMS_LIMIT}. Shorten or split it.",
+            path=path,
+            rule=InputRule.TOO_LONG,
+        )
+
+
+def _check_email(content: EmailContent, channel: Channel, path: Sequence[str]) -> None:
+    if channel is not Channel.EMAIL:
+        raise InvalidInput(
+            f"{channel} carries plain text: give `text` instead of `email`.", path=path, rule=InputRule.NOT_ALLOWED
+        )
+    subject_path = [*path, "subject"]
+    if not content.subject.strip():
+        raise InvalidInput("The subject is empty.", path=subject_path, rule=InputRule.REQUIRED)
+    if not content.subject.isprintable():
+        raise InvalidInput(
+            "The subject holds a line break or another control character. Write it on one line.",
+            path=subject_path,
+            rule=InputRule.MALFORMED,
+        )
+    if len(content.subject.encode()) > SUBJECT_LIMIT:
+        raise InvalidInput(
+            f"The subject is longer than {SUBJECT_LIMIT} bytes.", path=subject_path, rule=InputRule.TOO_LONG
+        )
+    _check_bodies(content, path)
+
+
+def _check_bodies(content: EmailContent, path: Sequence[str]) -> None:
+    bodies = {"plainText": content.plain_text, "html": content.html}
+    for name, body in bodies.items():
+        _check_characters(body or "", [*path, name])
+    if not any(body and body.strip() for body in bodies.values()):
+        raise InvalidInput("Give at least one of `plainText` and `html`.", path=path, rule=InputRule.REQUIRED)
+    total = sum(len(body or "") for body in bodies.values())
+    if total > EMAIL_LIMIT:
+        raise InvalidInput(
+            f"The bodies have {total} characters together; at most {EMAIL_LIMIT} are sent.",
+            path=path,
+            rule=InputRule.TOO_LONG,
+        )
+
+
+def _check_characters(text: str, path: Sequence[str]) -> None:
+    # NUL has no place in text and PostgreSQL's json refuses it; a lone surrogate cannot be encoded at all.
+    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidInput(
+            "The text holds a character that cannot be sent (NUL or half of a surrogate pair).",
+            path=path,
+            rule=InputRule.MALFORMED,
+        )
+
+
+def content_to_json(content: Content) -> str:
+    """Write content down for its sealed column."""
+    if isinstance(content, EmailContent):
+        return json.dumps({"subject": content.subject, "plainText": content.plain_text, "html": content.html})
+    return json.dumps({"text": content.text})
+
+
+def content_from_json(text: str) -> Content:
+    """Read what `content_to_json` wrote."""
+    data = json.loads(text)
+    if "text" in data:
+        return TextContent(data["text"])
+    return EmailContent(data["subject"], data["plainText"], data["html"])

@@ -1,0 +1,162 @@
+"""Reading messages: by id, by page, with their attempts and events. One statement each, sealed columns only if asked.
+
+Ids are UUIDs of version 7: the order of ids is the order of time, and the cursor of a page is an id.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, Select, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.identifiers import uuid7_floor
+from core.messages.content import content_from_json
+from core.messages.failures import failure_from_json
+from core.messages.tables import messages
+from core.messages.values import Direction, MessageStatus
+from core.ports import Channel, Content, Failure
+from core.sealing import Sealer
+
+SEALED = {"content": "content_sealed", "to": "to_sealed", "from": "from_sealed"}
+"""What can be asked for beside the plain columns."""
+
+_PLAIN = [column for column in messages.columns if not column.name.endswith(("_sealed", "_hash"))]
+_CLOCKS_DIFFER = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as it stands; `content`, `to` and `sender` are None unless they were asked for."""
+
+    id: UUID
+    direction: Direction
+    status: MessageStatus
+    channel: Channel
+    route: Sequence[Channel]
+    to_masked: str
+    failure: Failure | None
+    next_attempt_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    sent_at: datetime | None
+    delivered_at: datetime | None
+    read_at: datetime | None
+    content: Content | None = None
+    to: str | None = None
+    sender: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """All given conditions must hold; a list holds when any of its values does. `created_before` is not in it."""
+
+    channels: Sequence[Channel] | None = None
+    statuses: Sequence[MessageStatus] | None = None
+    direction: Direction | None = None
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Which page: `limit` items after (or, reading backwards, before) an id."""
+
+    limit: int
+    after: UUID | None = None
+    before: UUID | None = None
+    is_backward: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Items newest first; `has_more` lies in the direction that was read."""
+
+    items: Sequence[Message]
+    has_more: bool
+
+
+async def by_ids(
+    connection: AsyncConnection, sealer: Sealer, tenant: UUID, ids: Collection[UUID], *, sealed: Collection[str] = ()
+) -> dict[UUID, Message]:
+    """Read messages of a tenant by id; those it does not have are left out."""
+    rows = await connection.execute(_select(sealed).where(messages.c.tenant_id == tenant, messages.c.id.in_(ids)))
+    return {row.id: _message(row, sealer, tenant) for row in rows}
+
+
+async def page(
+    connection: AsyncConnection,
+    sealer: Sealer,
+    tenant: UUID,
+    which: Slice,
+    condition: Filter,
+    *,
+    sealed: Collection[str] = (),
+) -> Page:
+    """Read one page of a tenant's messages, newest first."""
+    statement = _filtered(_select(sealed), tenant, condition)
+    if which.after is not None:
+        statement = statement.where(messages.c.id < which.after)
+    if which.before is not None:
+        statement = statement.where(messages.c.id > which.before)
+    order = messages.c.id.asc() if which.is_backward else messages.c.id.desc()
+    rows = (await connection.execute(statement.order_by(order).limit(which.limit + 1))).all()
+    items = [_message(row, sealer, tenant) for row in rows[: which.limit]]
+    return Page(items[::-1] if which.is_backward else items, len(rows) > which.limit)
+
+
+async def count(connection: AsyncConnection, tenant: UUID, condition: Filter) -> int:
+    """Count a tenant's messages that fit."""
+    statement = _filtered(select(func.count()).select_from(messages), tenant, condition)
+    found: int = (await connection.execute(statement)).scalar_one()
+    return found
+
+
+def _select(sealed: Collection[str]) -> Select[Any]:
+    return select(*_PLAIN, *(messages.c[SEALED[name]] for name in sealed))
+
+
+def _filtered(statement: Select[Any], tenant: UUID, condition: Filter) -> Select[Any]:
+    statement = statement.where(messages.c.tenant_id == tenant)
+    if condition.channels is not None:
+        statement = statement.where(messages.c.channel.in_([channel.value for channel in condition.channels]))
+    if condition.statuses is not None:
+        statement = statement.where(messages.c.status.in_([status.value for status in condition.statuses]))
+    if condition.direction is not None:
+        statement = statement.where(messages.c.direction == condition.direction.value)
+    # The id's bound lets the index skip years; the exact one is the database's own clock.
+    if (start := condition.created_from) is not None:
+        statement = statement.where(
+            messages.c.created_at >= start, messages.c.id >= uuid7_floor(start - _CLOCKS_DIFFER)
+        )
+    if (end := condition.created_before) is not None:
+        statement = statement.where(messages.c.created_at < end, messages.c.id < uuid7_floor(end + _CLOCKS_DIFFER))
+    return statement
+
+
+def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
+    def opened(name: str) -> str | None:
+        sealed: bytes | None = getattr(row, SEALED[name], None)
+        return None if sealed is None else sealer.open(sealed, tenant=tenant, row=row.id, column=name)
+
+    content = opened("content")
+    return Message(
+        id=row.id,
+        direction=Direction(row.direction),
+        status=MessageStatus(row.status),
+        channel=Channel(row.channel),
+        route=[Channel(step["channel"]) for step in row.route],
+        to_masked=row.to_masked,
+        failure=failure_from_json(row.failure),
+        next_attempt_at=row.due_at,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        sent_at=row.sent_at,
+        delivered_at=row.delivered_at,
+        read_at=row.read_at,
+        content=None if content is None else content_from_json(content),
+        to=opened("to"),
+        sender=opened("from"),
+    )

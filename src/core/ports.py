@@ -1,0 +1,257 @@
+"""What we need from the outside, in our words: capabilities, the values they exchange, and an integration's card."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+from core.errors import FailureParty, FailureReason
+from core.settings import IntegrationSettings
+
+
+class Channel(StrEnum):
+    """A way to reach a person."""
+
+    WHATSAPP = "WHATSAPP"
+    SMS = "SMS"
+    EMAIL = "EMAIL"
+
+
+class Mode(StrEnum):
+    """Whether calls are real: LIVE, the company's own test environment, or a simulator on this machine."""
+
+    LIVE = "LIVE"
+    SANDBOX = "SANDBOX"
+    SIMULATED = "SIMULATED"
+
+
+# ─── Sending ────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class TextContent:
+    """Plain words."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EmailContent:
+    """An e-mail: a subject and at least one of two bodies."""
+
+    subject: str
+    plain_text: str | None = None
+    html: str | None = None
+
+
+Content = TextContent | EmailContent
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Our name for one attempt; goes out with it and comes back in every report about it."""
+
+    tenant_id: UUID
+    message_id: UUID
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id.hex}.{self.message_id.hex}.{self.attempt}"
+
+    @classmethod
+    def parse(cls, text: str | None) -> "Reference | None":
+        """Read what `str()` wrote; None for anything else."""
+        try:
+            tenant, message, attempt = (text or "").split(".")
+            return cls(UUID(hex=tenant), UUID(hex=message), int(attempt))
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundMessage:
+    """One attempt to say something to one address over one channel."""
+
+    reference: Reference
+    channel: Channel
+    to: str
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The company took it; `provider_message_id` is its name for the message, `detail` its own words."""
+
+    provider_message_id: str | None
+    detail: str | None = None
+
+
+class MessageSender(Protocol):
+    """Says a message to a company."""
+
+    async def send(self, message: OutboundMessage) -> Receipt:
+        """Hand the message over.
+
+        Raises a ProviderError: Unavailable (surely not done), Rejected, Misconfigured or OutcomeUnknown.
+        """
+        ...
+
+
+# ─── Webhooks ───────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class RawWebhook:
+    """A request as it came: `url` is the public address it was sent to (with query), header names are lower-case."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class ReportedStatus(StrEnum):
+    """What a company can report about a message it took; the rank decides, never the order of arrival."""
+
+    SENT = "SENT"
+    FAILED = "FAILED"
+    DELIVERED = "DELIVERED"
+    READ = "READ"
+
+    @property
+    def rank(self) -> int:
+        return {"SENT": 1, "FAILED": 2, "DELIVERED": 3, "READ": 4}[self.value]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a message did not arrive."""
+
+    reason: FailureReason
+    party: FailureParty
+    message: str
+    provider_code: str | None = None
+    is_transient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderEvent:
+    """One thing a company told us. `dedupe_key` is the same for the same thing told twice; `raw` is its own piece."""
+
+    dedupe_key: str
+    event_type: str
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport(ProviderEvent):
+    """A company says what became of a message, named by our reference, by its own id, or by both."""
+
+    status: ReportedStatus
+    reference: Reference | None = None
+    provider_message_id: str | None = None
+    failure: Failure | None = None
+    occurred_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMessage(ProviderEvent):
+    """Somebody wrote to us: `sender` is their address, `recipient` is ours and decides the tenant."""
+
+    channel: Channel
+    sender: str
+    recipient: str
+    text: str | None
+    provider_message_id: str
+    occurred_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OtherEvent(ProviderEvent):
+    """Something this version does not act on; kept all the same."""
+
+    reference: Reference | None = None
+
+
+class WebhookReader(Protocol):
+    """Believes and reads what a company sends us."""
+
+    def verify(self, webhook: RawWebhook) -> None:
+        """Raise InvalidSignature unless the raw bytes are signed by the company."""
+        ...
+
+    def parse(self, webhook: RawWebhook) -> Sequence[ProviderEvent]:
+        """Read a verified webhook; never raises: what it does not know becomes an OtherEvent."""
+        ...
+
+
+# ─── Health ─────────────────────────────────────────────────────────────────
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    INFO = "INFO"
+    WARNING = "WARNING"
+    CRITICAL = "CRITICAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something a probe found; `fix` says what to do."""
+
+    code: str
+    severity: Severity
+    detail: str
+    fix: str
+
+
+class Probe(Protocol):
+    """Asks a company whether it lets us in, without sending anything to anybody."""
+
+    async def check(self) -> Sequence[Finding]: ...
+
+
+# ─── The card ───────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an integration is told about the house: where the company should send its webhooks."""
+
+    webhook_url: str
+
+
+async def _nothing_to_close() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """An integration at work; a capability it lacks is None. `own_addresses` are the senders it answers for."""
+
+    mode: Mode
+    sender: MessageSender | None = None
+    webhooks: WebhookReader | None = None
+    probe: Probe | None = None
+    own_addresses: Sequence[str] = ()
+    close: Callable[[], Awaitable[None]] = field(default=_nothing_to_close)
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """An integration's card: who it is, what it must be told, and how to put it to work.
+
+    `name` is the folder, the webhook's path segment and what logs and tables call it. `connect` is None while only
+    the settings of a company are known and nothing here speaks to it yet.
+    """
+
+    name: str
+    title: str
+    docs: str
+    settings: type[IntegrationSettings]
+    channels: frozenset[Channel] = frozenset()
+    has_webhooks: bool = False
+    connect: Callable[[Any, Surroundings], Connected] | None = None

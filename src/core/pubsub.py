@@ -1,0 +1,122 @@
+"""Hints between processes: "this message changed". PostgreSQL holds the truth; a lost hint costs a moment, no more.
+
+One Redis subscription per process wakes the listeners concerned. A listener keeps no queue: once woken it reads what
+is new from the database, so a slow one costs no memory, and after Redis has been away everybody simply looks again.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+from uuid import UUID
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
+
+_CHANNEL = "interalpha:changes"
+_PUBLISH_LIMIT = 0.5
+_PATIENCE_CONNECTED = 15.0
+_PATIENCE_ALONE = 1.0
+_IDLE_CHECK = 5.0
+
+
+class Change(NamedTuple):
+    """A message that has news."""
+
+    tenant_id: UUID
+    message_id: UUID
+
+
+class Listener:
+    """Somebody who wants to know about a tenant's messages: those named, or all of them."""
+
+    def __init__(self, hub: "Hub", tenant_id: UUID, message_ids: Collection[UUID] | None) -> None:
+        self._hub = hub
+        self._tenant_id = tenant_id
+        self._message_ids = None if message_ids is None else frozenset(message_ids)
+        self._news = asyncio.Event()
+
+    def hear(self, change: Change) -> None:
+        if change.tenant_id == self._tenant_id and (
+            self._message_ids is None or change.message_id in self._message_ids
+        ):
+            self._news.set()
+
+    def look_again(self) -> None:
+        self._news.set()
+
+    async def wait(self) -> None:
+        """Return when there may be news: on a hint, and without one now and then, often while Redis is away."""
+        patience = _PATIENCE_CONNECTED if self._hub.is_connected else _PATIENCE_ALONE
+        try:
+            async with asyncio.timeout(patience):
+                await self._news.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._news.clear()
+
+
+class Hub:
+    """Publishes hints, and hears those of every process while `run` is under way."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._listeners: set[Listener] = set()
+        self.is_connected = False
+
+    async def publish(self, changes: Iterable[Change]) -> None:
+        """Tell every process; a failure is logged and forgotten, since whoever listens also looks by itself."""
+        payload = b"".join(change.tenant_id.bytes + change.message_id.bytes for change in dict.fromkeys(changes))
+        if not payload:
+            return
+        try:
+            async with asyncio.timeout(_PUBLISH_LIMIT):
+                await self._redis.publish(_CHANNEL, payload)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("hint_not_published", error=type(error).__name__)
+
+    @contextmanager
+    def listen(self, tenant_id: UUID, message_ids: Collection[UUID] | None = None) -> Iterator[Listener]:
+        """Hear about a tenant's messages for as long as the context is open."""
+        listener = Listener(self, tenant_id, message_ids)
+        self._listeners.add(listener)
+        try:
+            yield listener
+        finally:
+            self._listeners.discard(listener)
+
+    async def run(self) -> None:
+        """Hear hints until cancelled; reconnects with growing pauses, after which every listener looks again."""
+        pause = 0.1
+        while True:
+            try:
+                async with self._redis.pubsub() as pubsub:
+                    await pubsub.subscribe(_CHANNEL)
+                    self.is_connected = True
+                    pause = 0.1
+                    for listener in self._listeners:
+                        listener.look_again()
+                    await self._hear(pubsub)
+            except (RedisError, OSError) as error:
+                log.warning("hints_interrupted", error=type(error).__name__)
+            finally:
+                self.is_connected = False
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+    async def _hear(self, pubsub: PubSub) -> None:
+        while True:
+            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=_IDLE_CHECK)
+            if message is None:
+                # An idle connection may be half open: only writing to it shows that.
+                await pubsub.ping()
+            elif isinstance(data := message["data"], bytes):
+                for start in range(0, len(data) - 31, 32):
+                    change = Change(UUID(bytes=data[start : start + 16]), UUID(bytes=data[start + 16 : start + 32]))
+                    for listener in self._listeners:
+                        listener.hear(change)

@@ -1,0 +1,93 @@
+"""The forms of the addresses we are given: of web services, of ourselves, of the stores."""
+
+import ipaddress
+from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, SecretStr
+
+from core.settings.problems import WrongValue
+
+
+def is_loopback(address: str) -> bool:
+    """Say whether a URL or bare host name means this machine."""
+    try:
+        host = (urlsplit(address).hostname if "://" in address else address.strip("[]")) or ""
+        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_web_address(text: str) -> str:
+    """Return the address without its last slash; raises WrongValue unless it is HTTPS, or HTTP on this machine."""
+    parts = split(text)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise WrongValue("is not an address: write it like https://host or https://host/path")
+    if parts.scheme == "http" and not is_loopback(text):
+        raise WrongValue("must begin with https:// (only addresses of this machine may use http://)")
+    if "@" in parts.netloc or "?" in text or "#" in text:
+        raise WrongValue("must hold no user name, password, question mark or #: only https://host/path")
+    return text.rstrip("/")
+
+
+def split(text: str) -> SplitResult | None:
+    """Take a URL apart; None where it is not one."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises on a port that is not a number
+    except ValueError:
+        return None
+    return parts if text.isprintable() and not set(text) & {" ", "\\"} else None
+
+
+def check_database_url(secret: SecretStr) -> SecretStr:
+    """Accept a PostgreSQL URL as Neon hands it out; raises WrongValue saying what is missing."""
+    text = secret.get_secret_value()
+    parts = split(text)
+    if parts is None:
+        raise WrongValue("is not a URL: percent-encode special characters in the password (/ is %2F, # is %23)")
+    if parts.scheme not in ("postgres", "postgresql", "postgresql+asyncpg"):
+        raise WrongValue("must begin with postgresql://")
+    if not parts.hostname or "@" in parts.path or parts.fragment:
+        raise WrongValue("names no host: postgresql://user:password@host/database, special characters percent-encoded")
+    if not parts.path.strip("/") or "/" in parts.path.strip("/"):
+        raise WrongValue("names no database: postgresql://user:password@host/database")
+    return secret
+
+
+def check_direct_url(secret: SecretStr) -> SecretStr:
+    """Accept a database URL that does not lead through Neon's pooler."""
+    if is_pooled(check_database_url(secret)):
+        raise WrongValue("leads to the pooler: migrations need the direct address, the host without -pooler")
+    return secret
+
+
+def is_pooled(url: SecretStr) -> bool:
+    """Say whether a database URL leads to Neon's pooler."""
+    host = urlsplit(url.get_secret_value()).hostname or ""
+    return host.partition(".")[0].endswith("-pooler")
+
+
+def check_redis_url(secret: SecretStr) -> SecretStr:
+    """Accept what a Redis client can open; raises WrongValue saying what is wrong."""
+    parts = split(secret.get_secret_value())
+    if parts is None:
+        raise WrongValue("is not a URL: percent-encode special characters in the password (/ is %2F, # is %23)")
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise WrongValue("must begin with redis://, rediss:// (TLS) or unix://")
+    if parts.fragment or "@" in parts.path or not (parts.path if parts.scheme == "unix" else parts.hostname):
+        raise WrongValue("names no server: redis://:password@host:6379/0, special characters percent-encoded")
+    return secret
+
+
+def without_password(url: SecretStr) -> str:
+    """Return a store's URL as it may be shown: no password, no query."""
+    parts = urlsplit(url.get_secret_value())
+    user = f"{parts.username}@" if parts.username else ""
+    return f"{parts.scheme}://{user}{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+WebAddress = Annotated[str, AfterValidator(check_web_address)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(check_database_url)]
+DirectDatabaseUrl = Annotated[SecretStr, AfterValidator(check_direct_url)]
+RedisUrl = Annotated[SecretStr, AfterValidator(check_redis_url)]

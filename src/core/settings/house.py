@@ -1,0 +1,127 @@
+"""The settings of the house itself: where it runs, its stores and its keys."""
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from core.settings.addresses import DatabaseUrl, DirectDatabaseUrl, RedisUrl, WebAddress
+from core.settings.groups import SettingsGroup
+from core.settings.keys import EncryptionKey, parse_encryption_keys
+from core.settings.problems import Problem
+from core.settings.variables import describe, setting
+
+_LOCAL_ADDRESS = "http://localhost:8000"
+REQUIRED_IN_PRODUCTION = ("PUBLIC_BASE_URL", "DATABASE_URL", "REDIS_URL", "ENCRYPTION_KEYS")
+
+
+class AppEnv(StrEnum):
+    """What an installation is for."""
+
+    DEVELOPMENT = "development"
+    TEST = "test"
+    PRODUCTION = "production"
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class CoreSettings(SettingsGroup):
+    """The house's own settings; outside production the stores and keys may be absent: `interalpha dev` brings them."""
+
+    app_env: AppEnv = setting(
+        "APP_ENV",
+        default=AppEnv.DEVELOPMENT,
+        about="What this installation is for",
+        mend="development, test or production",
+    )
+    public_base_url: WebAddress = setting(
+        "PUBLIC_BASE_URL",
+        default=_LOCAL_ADDRESS,
+        about="Where the world reaches this API; companies send their webhooks there (required in production)",
+        mend="https://host or https://host/path",
+        example="https://api.example.com",
+    )
+    database_url: DatabaseUrl | None = setting(
+        "DATABASE_URL",
+        default=None,
+        about="PostgreSQL, as the application's role (required in production)",
+        mend="postgresql://user:password@host/database; Neon's connection string as it is handed out",
+        example="postgresql://interalpha_app:password@localhost:5432/interalpha",
+    )
+    database_url_worker: DatabaseUrl | None = setting(
+        "DATABASE_URL_WORKER",
+        default=None,
+        about="PostgreSQL, as the worker's own role (default: DATABASE_URL)",
+        mend="postgresql://user:password@host/database",
+        example="postgresql://interalpha_worker:password@localhost:5432/interalpha",
+    )
+    database_url_direct: DirectDatabaseUrl | None = setting(
+        "DATABASE_URL_DIRECT",
+        default=None,
+        about="PostgreSQL past the pooler, as the owner of the tables; migrations use it (default: DATABASE_URL)",
+        mend="postgresql://user:password@host/database, the host without -pooler",
+        example="postgresql://interalpha_migrate:password@localhost:5432/interalpha",
+    )
+    database_prepared_statements: bool = setting(
+        "DATABASE_PREPARED_STATEMENTS",
+        default=True,
+        about="Whether statements are prepared; false is the safe choice behind a PgBouncer older than 1.21",
+        mend="true or false",
+    )
+    redis_url: RedisUrl | None = setting(
+        "REDIS_URL",
+        default=None,
+        about="Redis or Valkey (required in production)",
+        mend="redis://:password@host:6379/0, or rediss:// for TLS",
+        example="redis://localhost:6379/0",
+    )
+    encryption_keys: Annotated[tuple[EncryptionKey, ...], BeforeValidator(parse_encryption_keys)] = setting(
+        "ENCRYPTION_KEYS",
+        default=(),
+        about="The keys that seal personal data in the database, the current one first (required in production)",
+        mend='id:base64 of 32 bytes, separated by commas. Create one: echo "k1:$(openssl rand -base64 32)"',
+    )
+    log_level: Annotated[LogLevel, BeforeValidator(str.lower)] = setting(
+        "LOG_LEVEL", default=LogLevel.INFO, about="How much is logged", mend="debug, info, warning or error"
+    )
+    home: Path = setting(
+        "INTERALPHA_HOME",
+        default=Path(".interalpha"),
+        about="The folder `interalpha dev` keeps its stores in",
+        mend="a folder",
+    )
+    language: str | None = setting(
+        "INTERALPHA_LANG",
+        default=None,
+        about="The language of the command line (default: from LANG)",
+        mend="en or pt-BR",
+        matches="en|pt-BR",
+    )
+
+    @property
+    def is_production(self) -> bool:
+        """Say whether this is the real thing."""
+        return self.app_env is AppEnv.PRODUCTION
+
+    @property
+    def sealing_keys(self) -> Mapping[str, bytes]:
+        """The encryption keys by id, the current one first."""
+        return {key.id: key.secret.get_secret_value() for key in self.encryption_keys}
+
+    @classmethod
+    def rules(cls, given: Mapping[str, str]) -> Iterator[Problem]:
+        """Production has no defaults for what only its operator knows."""
+        if given.get("APP_ENV") == AppEnv.PRODUCTION:
+            mends = {variable.name: variable.mend for variable in describe(cls)}
+            for name in REQUIRED_IN_PRODUCTION:
+                if name not in given:
+                    yield Problem(name, f"is missing: {mends[name]}", missing=True)

@@ -1,0 +1,20 @@
+"""Every table, for whoever needs them all: migrations and the test that compares the two."""
+
+from core.access.tables import senders, tenants
+from core.database import metadata
+from core.idempotency import idempotency_keys
+from core.messages.tables import attempts, message_events, messages
+from core.operations.tables import workers
+from core.webhooks.tables import inbox
+
+__all__ = [
+    "attempts",
+    "idempotency_keys",
+    "inbox",
+    "message_events",
+    "messages",
+    "metadata",
+    "senders",
+    "tenants",
+    "workers",
+]

@@ -1,0 +1,1 @@
+"""What companies tell us: kept once, applied in the worker."""

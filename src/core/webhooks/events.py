@@ -1,0 +1,76 @@
+"""What a company told us, written down for its sealed column and read back."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from core.messages.failures import failure_from_json, failure_to_json
+from core.ports import Channel, InboundMessage, OtherEvent, ProviderEvent, Reference, ReportedStatus, StatusReport
+
+
+def event_to_json(event: ProviderEvent) -> str:
+    """Write an event down, without its raw piece, which has a column of its own."""
+    data: dict[str, Any] = {"key": event.dedupe_key, "type": event.event_type}
+    match event:
+        case StatusReport():
+            data |= {
+                "kind": "status",
+                "status": event.status.value,
+                "reference": str(event.reference) if event.reference else None,
+                "providerMessageId": event.provider_message_id,
+                "failure": failure_to_json(event.failure),
+                "at": _moment(event.occurred_at),
+            }
+        case InboundMessage():
+            data |= {
+                "kind": "inbound",
+                "channel": event.channel.value,
+                "sender": event.sender,
+                "recipient": event.recipient,
+                "text": event.text,
+                "providerMessageId": event.provider_message_id,
+                "at": _moment(event.occurred_at),
+            }
+        case OtherEvent():
+            data |= {"kind": "other", "reference": str(event.reference) if event.reference else None}
+    return json.dumps(data)
+
+
+def event_from_json(text: str) -> ProviderEvent:
+    """Read what `event_to_json` wrote."""
+    data = json.loads(text)
+    key, name = data["key"], data["type"]
+    match data.get("kind"):
+        case "status":
+            return StatusReport(
+                key,
+                name,
+                "",
+                status=ReportedStatus(data["status"]),
+                reference=Reference.parse(data["reference"]),
+                provider_message_id=data["providerMessageId"],
+                failure=failure_from_json(data["failure"]),
+                occurred_at=_read_moment(data["at"]),
+            )
+        case "inbound":
+            return InboundMessage(
+                key,
+                name,
+                "",
+                channel=Channel(data["channel"]),
+                sender=data["sender"],
+                recipient=data["recipient"],
+                text=data["text"],
+                provider_message_id=data["providerMessageId"],
+                occurred_at=_read_moment(data["at"]),
+            )
+        case _:
+            return OtherEvent(key, name, "", reference=Reference.parse(data.get("reference")))
+
+
+def _moment(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None
+
+
+def _read_moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,143 @@
+"""The inbox: a verified webhook's events are kept once, before it is answered, and handed out to be applied."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+import structlog
+from sqlalchemy import case, func, literal, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.access.tables import DEFAULT_TENANT, senders
+from core.database import Database
+from core.identifiers import uuid7
+from core.ports import InboundMessage, OtherEvent, ProviderEvent, Reference, StatusReport
+from core.sealing import SealBroken, Sealer
+from core.webhooks.events import event_from_json, event_to_json
+from core.webhooks.tables import inbox
+
+log = structlog.get_logger(__name__)
+
+UNKNOWN_KEPT = timedelta(minutes=10)
+"""How long a report about a message we do not know is tried again: it may have overtaken our own commit."""
+
+
+async def keep(database: Database, sealer: Sealer, integration: str, events: Sequence[ProviderEvent]) -> int:
+    """Store a webhook's events, each once; returns how many were new."""
+    if not events:
+        return 0
+    owners = await _owners(database, integration, events)
+    async with database.transaction(*set(owners)) as connection:
+        rows = [_row(sealer, integration, owner, event) for owner, event in zip(owners, events, strict=True)]
+        inserted = await connection.execute(insert(inbox).values(rows).on_conflict_do_nothing().returning(inbox.c.id))
+        return len(inserted.all())
+
+
+async def _owners(database: Database, integration: str, events: Sequence[ProviderEvent]) -> list[UUID]:
+    """Whose each event is: our own reference says it, else the address it was sent to, else the default tenant."""
+    addresses = {event.recipient for event in events if isinstance(event, InboundMessage)}
+    owners: dict[str, UUID] = {}
+    if addresses:
+        async with database.transaction() as connection:
+            found = await connection.execute(
+                select(senders.c.address, senders.c.tenant_id).where(
+                    senders.c.integration == integration, senders.c.address.in_(addresses)
+                )
+            )
+            owners = {row.address: row.tenant_id for row in found}
+    return [_owner(event, owners) for event in events]
+
+
+def _owner(event: ProviderEvent, owners: dict[str, UUID]) -> UUID:
+    if isinstance(event, InboundMessage):
+        return owners.get(event.recipient, DEFAULT_TENANT)
+    reference = _reference(event)
+    return reference.tenant_id if reference else DEFAULT_TENANT
+
+
+def _reference(event: ProviderEvent) -> Reference | None:
+    return event.reference if isinstance(event, StatusReport | OtherEvent) else None
+
+
+def _row(sealer: Sealer, integration: str, tenant: UUID, event: ProviderEvent) -> dict[str, object]:
+    row, reference = uuid7(), _reference(event)
+    return {
+        "tenant_id": tenant,
+        "id": row,
+        "integration": integration,
+        "dedupe_key": event.dedupe_key,
+        "event_type": event.event_type,
+        "message_id": reference.message_id if reference else None,
+        "event_sealed": sealer.seal(event_to_json(event), tenant=tenant, row=row, column="event"),
+        "raw_sealed": sealer.seal(event.raw, tenant=tenant, row=row, column="raw"),
+    }
+
+
+class Place(NamedTuple):
+    """Where an event lies in the inbox."""
+
+    tenant_id: UUID
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An event waiting to be applied."""
+
+    place: Place
+    integration: str
+    event: ProviderEvent
+
+
+async def take(connection: AsyncConnection, sealer: Sealer, *, limit: int = 200) -> list[Kept]:
+    """Lock due events until the end of the transaction; one that cannot be opened is marked FAILED and left out."""
+    rows = await connection.execute(
+        select(inbox)
+        .where(inbox.c.status == "RECEIVED", inbox.c.due_at <= func.now())
+        .order_by(inbox.c.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    taken: list[Kept] = []
+    unreadable: list[Place] = []
+    for row in rows:
+        try:
+            text = sealer.open(row.event_sealed, tenant=row.tenant_id, row=row.id, column="event")
+            taken.append(Kept(Place(row.tenant_id, row.id), row.integration, event_from_json(text)))
+        except (SealBroken, ValueError, KeyError) as error:
+            log.error("inbox_unreadable", inbox_id=str(row.id), error=type(error).__name__)
+            unreadable.append(Place(row.tenant_id, row.id))
+    await finish(connection, unreadable, "FAILED", "cannot be read back: is its key still among ENCRYPTION_KEYS?")
+    return taken
+
+
+async def finish(connection: AsyncConnection, places: Sequence[Place], status: str, error: str | None = None) -> None:
+    """Close events: PROCESSED, IGNORED or FAILED."""
+    if places:
+        await connection.execute(
+            update(inbox)
+            .where(tuple_(inbox.c.tenant_id, inbox.c.id).in_(places))
+            .values(status=status, error=error, attempts=inbox.c.attempts + 1, processed_at=func.now())
+        )
+
+
+async def postpone(connection: AsyncConnection, places: Sequence[Place], error: str) -> None:
+    """Leave events for later, with growing pauses; after `UNKNOWN_KEPT` they are closed as IGNORED, with the reason."""
+    if not places:
+        return
+    is_old = inbox.c.received_at < func.now() - UNKNOWN_KEPT
+    pause = func.least(func.power(2, inbox.c.attempts), 30) * literal(timedelta(seconds=1))
+    await connection.execute(
+        update(inbox)
+        .where(tuple_(inbox.c.tenant_id, inbox.c.id).in_(places))
+        .values(
+            status=case((is_old, "IGNORED"), else_=inbox.c.status),
+            processed_at=case((is_old, func.now()), else_=None),
+            due_at=func.now() + pause,
+            attempts=inbox.c.attempts + 1,
+            error=error,
+        )
+    )

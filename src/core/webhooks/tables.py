@@ -1,0 +1,44 @@
+"""The inbox: one row per thing a company told us, told twice or not."""
+
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+
+from core.database import metadata
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("integration", Text, nullable=False),
+    # The same for the same thing told twice; a hash of the raw bytes where the company names nothing.
+    Column("dedupe_key", Text, nullable=False),
+    Column("event_type", Text, nullable=False),
+    # RECEIVED until the worker has dealt with it, then PROCESSED, IGNORED (nothing here cares) or FAILED.
+    Column("status", Text, nullable=False, server_default="RECEIVED"),
+    # The message it speaks of, as far as the webhook itself says so.
+    Column("message_id", Uuid),
+    Column("event_sealed", LargeBinary, nullable=False),
+    Column("raw_sealed", LargeBinary, nullable=False),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("error", Text),
+    Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("processed_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "integration", "dedupe_key"),
+    Index("ix_inbox_due", "due_at", postgresql_where=text("status = 'RECEIVED'")),
+    Index("ix_inbox_message", "tenant_id", "message_id"),
+)

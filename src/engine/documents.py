@@ -1,0 +1,92 @@
+"""What is already known about documents: the least recently asked for are forgotten first."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Generic, NamedTuple, TypeVar
+
+from engine.plan import Plan, Refusal
+
+_LONG = 512
+
+T = TypeVar("T")
+
+
+class Key(NamedTuple):
+    """What a plan depends on; `document` is the text, or its digest where the text is long."""
+
+    document: str | bytes
+    operation_name: str | None
+    introspection: bool
+
+    @classmethod
+    def of(cls, text: str, operation_name: str | None, introspection: bool) -> "Key":
+        """Make the key of a document."""
+        # A lone surrogate cannot be encoded and never parses, but it can be asked for.
+        document = text if len(text) < _LONG else blake2b(text.encode(errors="surrogatepass"), digest_size=32).digest()
+        return cls(document, operation_name, introspection)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much is kept: entries, and characters of the documents they came from."""
+
+    entries: int = 512
+    # A parsed document weighs up to 200 bytes for each of its characters.
+    characters: int = 524_288
+
+
+class Shelf(Generic[T]):
+    """Keeps what was used last, within its room."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._kept: OrderedDict[Key, tuple[T, int]] = OrderedDict()
+        self._characters = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def find(self, key: Key) -> T | None:
+        """Take what is kept under a key."""
+        if (found := self._kept.get(key)) is None:
+            return None
+        self._kept.move_to_end(key)
+        return found[0]
+
+    def keep(self, key: Key, value: T, characters: int) -> None:
+        """Keep something new, and forget what there is no room for."""
+        self._kept[key] = (value, characters)
+        self._characters += characters
+        while len(self._kept) > self._room.entries or self._characters > self._room.characters:
+            _, (_, freed) = self._kept.popitem(last=False)
+            self._characters -= freed
+
+
+class Documents:
+    """Remembers plans, and apart from them refusals, so that nonsense never drives out what is in use."""
+
+    def __init__(self, plans: Room, refusals: Room) -> None:
+        self._plans: Shelf[Plan] = Shelf(plans)
+        self._refusals: Shelf[Refusal] = Shelf(refusals)
+        self.hits = 0
+        self.misses = 0
+
+    def __len__(self) -> int:
+        return len(self._plans) + len(self._refusals)
+
+    def find(self, key: Key) -> Plan | Refusal | None:
+        """Take what is known about a document."""
+        known = self._plans.find(key) or self._refusals.find(key)
+        if known:
+            self.hits += 1
+        else:
+            self.misses += 1
+        return known
+
+    def keep(self, key: Key, plan: Plan | Refusal, characters: int) -> None:
+        """Remember a document."""
+        if isinstance(plan, Plan):
+            self._plans.keep(key, plan, characters)
+        else:
+            self._refusals.keep(key, plan, characters)

@@ -1,0 +1,41 @@
+"""The door to the engine: a document in, a plan or a refusal out."""
+
+from graphql import GraphQLSchema
+
+from engine.documents import Documents, Key, Room
+from engine.errors import ErrorCode, ErrorWriter, Translate
+from engine.limits import LimitExceeded, Limits
+from engine.plan import Plan, Refusal
+from engine.planning import Planner, refuse
+
+
+class Engine:
+    """Runs documents against one schema.
+
+    `translate` finds the words for exceptions clients may see; `time_limit` is in seconds and holds for a query, a
+    mutation and the beginning of a subscription.
+    """
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        *,
+        translate: Translate,
+        limits: Limits | None = None,
+        time_limit: float = 30.0,
+        room: Room | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.documents = Documents(plans=room or Room(), refusals=Room(entries=256, characters=131_072))
+        self._planner = Planner(schema, ErrorWriter(translate), self.limits, time_limit)
+
+    def plan(self, text: str, operation_name: str | None = None, *, introspection: bool = False) -> Plan | Refusal:
+        """Find or make the plan for an operation; `introspection` says whether the schema itself may be asked about."""
+        if len(text) > self.limits.characters:
+            return refuse([LimitExceeded("characters", len(text), self.limits.characters)], ErrorCode.LIMIT_EXCEEDED)
+        key = Key.of(text, operation_name, introspection)
+        plan = self.documents.find(key)
+        if plan is None:
+            plan = self._planner.plan(text, operation_name, introspection)
+            self.documents.keep(key, plan, len(text) + len(operation_name or ""))
+        return plan

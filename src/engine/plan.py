@@ -1,0 +1,136 @@
+"""A document ready to run, or the reasons why it never will. Compiled operations plug in here."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from inspect import isawaitable
+from typing import Any, cast
+
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    OperationType,
+    execute,
+    subscribe,
+)
+
+# Strawberry's resolvers read the variables from the `info` that this executor builds.
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as StrawberryExecutor
+
+from engine.answer import Answer, Outcome
+from engine.errors import ErrorCode, ErrorWriter, describe, with_request_id
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A document that cannot be run; its errors are described, but for the request id."""
+
+    outcome: Outcome
+    errors: tuple[Mapping[str, Any], ...]
+
+    async def execute(self, variables: Mapping[str, Any] | None, context: object, request_id: str) -> Answer:
+        """Tell one client; of the same shape as a plan's, so that nobody has to ask which of the two it has."""
+        return Answer(self.outcome, errors=[with_request_id(error, request_id) for error in self.errors])
+
+    async def stream(
+        self, variables: Mapping[str, Any] | None, context: object, request_id: str
+    ) -> AsyncGenerator[Answer, None]:
+        """Tell one client, as a stream that ends at once."""
+        yield await self.execute(variables, context, request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One operation of a document: parsed, within the limits, valid."""
+
+    schema: GraphQLSchema
+    document: DocumentNode
+    operation: OperationDefinitionNode
+    hide_suggestions: bool
+    time_limit: float
+    errors: ErrorWriter
+
+    @property
+    def kind(self) -> OperationType:
+        """Say whether it is a query, a mutation or a subscription."""
+        return self.operation.operation
+
+    @property
+    def name(self) -> str | None:
+        """Give the operation's name, if it has one."""
+        return self.operation.name.value if self.operation.name else None
+
+    async def execute(self, variables: Mapping[str, Any] | None, context: object, request_id: str) -> Answer:
+        """Run a query or mutation; never raises, and never takes longer than the time limit."""
+        try:
+            async with asyncio.timeout(self.time_limit):
+                result = execute(**self._arguments(variables, context))
+                return self._answer(await result if isawaitable(result) else result, request_id)
+        except TimeoutError:
+            return self._out_of_time(request_id)
+        except Exception as error:  # noqa: BLE001  # graphql-core says it raises nothing; logged where it is masked
+            return self._broken(error, request_id)
+
+    async def stream(
+        self, variables: Mapping[str, Any] | None, context: object, request_id: str
+    ) -> AsyncGenerator[Answer, None]:
+        """Run any operation and give its answers: one for a query or mutation, one an event for a subscription."""
+        if self.kind is not OperationType.SUBSCRIPTION:
+            yield await self.execute(variables, context, request_id)
+            return
+        try:
+            events = await self._subscribe(variables, context, request_id)
+            if isinstance(events, Answer):
+                yield events
+                return
+            async with aclosing(events):
+                async for event in events:
+                    yield self._answer(event, request_id)
+        except Exception as error:  # noqa: BLE001  # whatever a resolver's generator raises; logged where it is masked
+            yield self._broken(error, request_id)
+
+    async def _subscribe(
+        self, variables: Mapping[str, Any] | None, context: object, request_id: str
+    ) -> AsyncGenerator[ExecutionResult, None] | Answer:
+        try:
+            async with asyncio.timeout(self.time_limit):
+                source = subscribe(**self._arguments(variables, context))
+                events = await source if isawaitable(source) else source
+        except TimeoutError:
+            return self._out_of_time(request_id)
+        if isinstance(events, ExecutionResult):
+            return self._answer(events, request_id)
+        return cast("AsyncGenerator[ExecutionResult, None]", events)
+
+    def _arguments(self, variables: Mapping[str, Any] | None, context: object) -> dict[str, Any]:
+        return {
+            "schema": self.schema,
+            "document": self.document,
+            "context_value": context,
+            "variable_values": variables,
+            "operation_name": self.name,
+            "executor_class": StrawberryExecutor,
+            "hide_suggestions": self.hide_suggestions,
+        }
+
+    def _answer(self, result: ExecutionResult, request_id: str) -> Answer:
+        errors = result.errors or []
+        if result.data is None and not any(error.path for error in errors):
+            # Only variables that do not fit are found so late and belong to no field.
+            described = (describe(error, ErrorCode.VARIABLES) for error in errors)
+            return Answer(Outcome.REFUSED, errors=[with_request_id(error, request_id) for error in described])
+        written = [self.errors.write(error, request_id, self.name) for error in errors]
+        return Answer(Outcome.EXECUTED, result.data, written)
+
+    def _out_of_time(self, request_id: str) -> Answer:
+        message = f"This took longer than {self.time_limit:g} s and was given up. Quote {request_id}."
+        described = describe(GraphQLError(message), ErrorCode.TIMEOUT)
+        return Answer(Outcome.EXECUTED, errors=[with_request_id(described, request_id)])
+
+    def _broken(self, error: Exception, request_id: str) -> Answer:
+        located = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
+        return Answer(Outcome.EXECUTED, errors=[self.errors.write(located, request_id, self.name)])

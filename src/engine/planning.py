@@ -1,0 +1,77 @@
+"""From the text of a document to a plan: parse, measure, validate, choose the operation."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    GraphQLSyntaxError,
+    OperationDefinitionNode,
+    parse,
+    validate,
+)
+
+from engine.answer import Outcome
+from engine.errors import ErrorCode, ErrorWriter, describe
+from engine.introspection import CLOSED_RULES, OPEN_RULES
+from engine.limits import LimitExceeded, Limits, exceeded
+from engine.plan import Plan, Refusal
+
+_MOST_ERRORS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Makes plans for one schema."""
+
+    schema: GraphQLSchema
+    errors: ErrorWriter
+    limits: Limits
+    time_limit: float
+
+    def plan(self, text: str, operation_name: str | None, introspection: bool) -> Plan | Refusal:
+        """Make a plan, or say why there can be none."""
+        try:
+            document = parse(text, max_lexical_tokens=self.limits.tokens, max_comments=self.limits.comments)
+        except GraphQLSyntaxError as error:
+            return refuse([self._as_limit(error)], ErrorCode.SYNTAX)
+        if excess := exceeded(document, self.limits):
+            return refuse([excess], ErrorCode.LIMIT_EXCEEDED)
+        rules = OPEN_RULES if introspection else CLOSED_RULES
+        hide = not introspection
+        if errors := validate(self.schema, document, rules, max_errors=_MOST_ERRORS, hide_suggestions=hide):
+            return refuse(errors, ErrorCode.VALIDATION)
+        operation = choose(document, operation_name)
+        if isinstance(operation, GraphQLError):
+            return refuse([operation], ErrorCode.OPERATION, Outcome.MALFORMED)
+        return Plan(self.schema, document, operation, hide, self.time_limit, self.errors)
+
+    def _as_limit(self, error: GraphQLSyntaxError) -> GraphQLError:
+        # graphql-core has no type of its own for a parser that stops counting.
+        for limit in ("tokens", "comments"):
+            allowed: int = getattr(self.limits, limit)
+            if f"more than {allowed} {limit}" in error.message:
+                return LimitExceeded(limit, None, allowed)
+        return error
+
+
+def choose(document: DocumentNode, name: str | None) -> OperationDefinitionNode | GraphQLError:
+    """Find the operation to run: the one named, or the only one."""
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    if not operations:
+        return GraphQLError("The document has no operation to run.")
+    if name is None:
+        if len(operations) == 1:
+            return operations[0]
+        return GraphQLError("The document has several operations; say which to run in operationName.")
+    for operation in operations:
+        if operation.name and operation.name.value == name:
+            return operation
+    return GraphQLError("The document has no operation with the name given in operationName.")
+
+
+def refuse(errors: Iterable[GraphQLError], code: ErrorCode, outcome: Outcome = Outcome.REFUSED) -> Refusal:
+    """Refuse a document; the described errors keep nothing of the document alive."""
+    return Refusal(outcome, tuple(describe(error, code) for error in errors))

@@ -1,0 +1,1 @@
+"""One folder per company we work through; none knows another."""

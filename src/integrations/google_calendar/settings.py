@@ -1,0 +1,94 @@
+"""What Google's console tells you. https://developers.google.com/identity/protocols/oauth2"""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated
+
+from pydantic import BeforeValidator, SecretStr
+
+from core.settings import IntegrationSettings, Problem, setting
+from core.settings.addresses import WebAddress
+from core.settings.rules import together
+from integrations.google_calendar.service_account import ServiceAccount, parse_service_account
+
+_OAUTH = ("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET", "GOOGLE_REFRESH_TOKEN")
+
+
+class Settings(IntegrationSettings):
+    """A service account, or a person's consent (the three of OAuth), and the calendar to write to."""
+
+    service_account: Annotated[ServiceAccount, BeforeValidator(parse_service_account)] | None = setting(
+        "GOOGLE_SERVICE_ACCOUNT_JSON",
+        default=None,
+        about="A service account's key file; this or the three OAuth values are needed",
+        mend="the JSON file's text or its base64 (base64 -w0 key.json), from IAM > Service accounts > Keys",
+    )
+    delegated_user: str | None = setting(
+        "GOOGLE_DELEGATED_USER",
+        default=None,
+        about="Whom the service account acts for, with domain-wide delegation (optional)",
+        mend="an e-mail address",
+        matches=r"[^@\s]+@[^@\s]+",
+        example="agenda@example.com",
+    )
+    client_id: str | None = setting(
+        "GOOGLE_CLIENT_ID",
+        default=None,
+        about="The OAuth client",
+        mend="ends with .apps.googleusercontent.com, under APIs & Services > Credentials",
+        matches=r"[A-Za-z0-9._-]+\.apps\.googleusercontent\.com",
+        example="dummy.apps.googleusercontent.com",
+    )
+    client_secret: SecretStr | None = setting(
+        "GOOGLE_CLIENT_SECRET",
+        default=None,
+        about="The OAuth client's secret",
+        mend="one word, under APIs & Services > Credentials",
+        matches=r"\S+",
+        example="dummy-client-secret",
+    )
+    refresh_token: SecretStr | None = setting(
+        "GOOGLE_REFRESH_TOKEN",
+        default=None,
+        about="The consent of the calendar's owner",
+        mend="one word, from the consent screen's answer (access_type=offline)",
+        matches=r"\S+",
+        example="dummy-refresh-token",
+    )
+    calendar_id: str = setting(
+        "GOOGLE_CALENDAR_ID",
+        default="primary",
+        about="The calendar that is written to",
+        mend="primary, or the address-like id under the calendar's settings",
+        matches=r"primary|[^@\s]+@[^@\s]+",
+    )
+    api_base: WebAddress = setting(
+        "GOOGLE_API_BASE",
+        default="https://www.googleapis.com",
+        about="Where Google's APIs are",
+        mend="https://host; http only for this machine",
+    )
+    token_url: WebAddress = setting(
+        "GOOGLE_TOKEN_URL",
+        default="https://oauth2.googleapis.com/token",
+        about="Where access tokens are got",
+        mend="https://host/path; http only for this machine",
+    )
+
+    @property
+    def base_addresses(self) -> tuple[str, ...]:
+        return (self.api_base, self.token_url)
+
+    @classmethod
+    def rules(cls, given: Mapping[str, str]) -> Iterator[Problem]:
+        """One way to sign in, whole; delegation is a service account's."""
+        account = "GOOGLE_SERVICE_ACCOUNT_JSON"
+        yield from together(given, *_OAUTH)
+        oauth = next((name for name in _OAUTH if name in given), None)
+        if account in given and oauth:
+            yield Problem(
+                account, f"is set, and so is {oauth}: keep one way to sign in, the file or the three of OAuth"
+            )
+        if account not in given and not oauth:
+            yield Problem(account, f"is missing: set it, or {', '.join(_OAUTH)}, to sign in", missing=True)
+        if "GOOGLE_DELEGATED_USER" in given and oauth:
+            yield Problem("GOOGLE_DELEGATED_USER", "is only for a service account: remove it, OAuth acts for its owner")

@@ -1,0 +1,139 @@
+"""What a simulated company is: the class every folder's `simulator` module derives its `Simulator` from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, Protocol
+
+from aiohttp import web
+
+from integrations.simulating.faults import Fault, FaultKind, FaultOrder, Faults
+from integrations.simulating.journal import Journal
+from integrations.simulating.webhooks import Courier, WebhookPlan
+
+Json = dict[str, Any]
+
+
+class ControlRefused(Exception):
+    """The control API was asked for something that makes no sense here; `field` is the input at fault."""
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class Kept(Protocol):
+    """A message as a company keeps it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def at(self) -> datetime: ...
+    def concerns(self, address: str) -> bool:
+        """Whether it went to this address."""
+        ...
+
+    def shown(self) -> Json:
+        """The message for the control API."""
+        ...
+
+
+class SimulatedCompany(ABC):
+    """A company on this machine. It reads its account from the variables that its adapter reads."""
+
+    name: ClassVar[str]
+    points: ClassVar[Sequence[str]]
+    """Where a fault can strike; the first is meant when an order names none."""
+    faults_known: ClassVar[frozenset[FaultKind]] = frozenset(FaultKind)
+    default_plan: ClassVar[WebhookPlan | None] = None
+    """How its webhooks travel; None for a company that sends none."""
+
+    def __init__(self, environment: Mapping[str, str], journal: Journal) -> None:
+        self.environment = environment
+        self.journal = journal
+        self.faults = Faults()
+        self.courier = Courier(self.name, journal, self.default_plan or WebhookPlan())
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """Its HTTP side, mounted at `/<name>`."""
+        return ()
+
+    async def start(self) -> Json:
+        """Open what it listens on besides HTTP; returns what a caller must know to find it."""
+        return {}
+
+    async def stop(self) -> None:
+        """Close everything."""
+        await self.courier.close()
+
+    @abstractmethod
+    def kept(self) -> Iterator[Kept]:
+        """Every message it took or wrote, oldest first."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Forget every message."""
+
+    def details(self) -> Json:
+        """What else a person looking at it wants to know."""
+        return {}
+
+    def inbound(self, order: Json) -> Json:
+        """Somebody writes to us through the company."""
+        raise ControlRefused(f"{self.name} has no inbound messages")
+
+    def report(self, message_id: str, order: Json) -> Json:
+        """Something becomes of a message, now."""
+        raise ControlRefused(f"{self.name} does not report on messages")
+
+    def arm(self, order: FaultOrder) -> Fault:
+        """Arm a fault, if it is one this company can have."""
+        if order.kind not in self.faults_known:
+            raise ControlRefused(f"{self.name} cannot have {order.kind}: {sorted(self.faults_known)}", field="kind")
+        at = order.at or self.points[0]
+        if at not in self.points:
+            raise ControlRefused(f"{self.name} has no point {at!r}: {list(self.points)}", field="at")
+        self.check(order)
+        return self.faults.arm(order, at)
+
+    @abstractmethod
+    def check(self, order: FaultOrder) -> None:
+        """Raise ControlRefused when the code of an order is none of the company's."""
+
+    def replan(self, plan: WebhookPlan) -> None:
+        """Let webhooks travel another way from now on."""
+        if self.default_plan is None:
+            raise ControlRefused(f"{self.name} sends no webhooks")
+        self.courier.plan = plan
+
+    async def reset(self) -> None:
+        """Back to the first day: nothing kept, nothing armed, nothing under way."""
+        await self.courier.reset()
+        self.faults.disarm()
+        self.forget()
+        self.journal.forget(self.name)
+
+    def state(self) -> Json:
+        """The company at a glance."""
+        return {
+            "name": self.name,
+            "points": list(self.points),
+            "messages": sum(1 for _ in self.kept()),
+            "faults": [fault_shown(fault) for fault in self.faults.armed],
+            "webhooks": self.courier.plan.model_dump(mode="json") if self.default_plan else None,
+            "held": len(self.courier.held),
+            **self.details(),
+        }
+
+
+def fault_shown(fault: Fault) -> Json:
+    """An armed fault for the control API."""
+    order = fault.order.model_dump(mode="json", exclude_defaults=True)
+    return {
+        **order,
+        "id": fault.id,
+        "at": fault.at,
+        "seen": fault.seen,
+        "struck": fault.struck,
+        "spent": fault.is_spent,
+    }

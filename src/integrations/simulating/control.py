@@ -1,0 +1,200 @@
+"""The control API, `/sim/api/…`: look into the simulated companies, arm faults, plan webhooks, play the customer."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
+
+from integrations.simulating.company import ControlRefused, Json, SimulatedCompany, fault_shown
+from integrations.simulating.faults import FaultOrder
+from integrations.simulating.journal import Direction, Entry, Journal, Verdict
+from integrations.simulating.webhooks import WebhookPlan
+
+_MOMENT = TypeAdapter(datetime)
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+
+class Control:
+    """Serves the control API of all companies of one process; `announcement` says where everything listens."""
+
+    def __init__(
+        self, companies: Mapping[str, SimulatedCompany], journal: Journal, announcement: Callable[[], Json]
+    ) -> None:
+        self.companies = companies
+        self.journal = journal
+        self.announcement = announcement
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes, from the root of the process."""
+        one = "/sim/api/{company}"
+        return [
+            web.get("/sim/api", self._everything),
+            web.get("/sim/api/journal", self._journal),
+            web.post("/sim/api/reset", self._reset_all),
+            web.get(one, self._state),
+            web.post(f"{one}/reset", self._reset),
+            web.get(f"{one}/messages", self._messages),
+            web.get(f"{one}/messages/{{id}}", self._message),
+            web.post(f"{one}/messages/{{id}}/report", self._report),
+            web.post(f"{one}/inbound", self._inbound),
+            web.get(f"{one}/faults", self._faults),
+            web.post(f"{one}/faults", self._arm),
+            web.delete(f"{one}/faults", self._disarm),
+            web.delete(f"{one}/faults/{{id}}", self._disarm),
+            web.put(f"{one}/webhooks", self._plan),
+            web.delete(f"{one}/webhooks", self._plan_as_usual),
+            web.post(f"{one}/webhooks/release", self._release),
+            web.post(f"{one}/webhooks/{{id}}/redeliver", self._redeliver),
+        ]
+
+    async def _everything(self, request: web.Request) -> web.Response:
+        return web.json_response(
+            {**self.announcement(), "simulators": [company.state() for company in self.companies.values()]}
+        )
+
+    async def _state(self, request: web.Request) -> web.Response:
+        return web.json_response(self._company(request).state())
+
+    async def _journal(self, request: web.Request) -> web.Response:
+        wanted = {key: request.query.get(key) for key in ("simulator", "to", "message_id", "webhook_id")}
+        wanted["direction"] = _word(Direction, request, "direction")
+        wanted["verdict"] = _word(Verdict, request, "verdict")
+        since = _moment(request)
+
+        def matches(entry: Entry) -> bool:
+            return entry.at >= since and all(v is None or getattr(entry, k) == v for k, v in wanted.items())
+
+        entries = [
+            {**asdict(entry), "number": number, "at": entry.at.isoformat()}
+            for number, entry in self.journal.read(matches)
+        ]
+        return web.json_response({"entries": entries})
+
+    async def _messages(self, request: web.Request) -> web.Response:
+        to, since = request.query.get("to"), _moment(request)
+        kept = (m for m in self._company(request).kept() if m.at >= since and (to is None or m.concerns(to)))
+        return web.json_response({"messages": [message.shown() for message in kept]})
+
+    async def _message(self, request: web.Request) -> web.Response:
+        for message in self._company(request).kept():
+            if message.id == request.match_info["id"]:
+                return web.json_response(message.shown())
+        raise _not_found("message")
+
+    async def _report(self, request: web.Request) -> web.Response:
+        return web.json_response(self._company(request).report(request.match_info["id"], await _json(request)))
+
+    async def _inbound(self, request: web.Request) -> web.Response:
+        return web.json_response(self._company(request).inbound(await _json(request)), status=201)
+
+    async def _faults(self, request: web.Request) -> web.Response:
+        return web.json_response({"faults": [fault_shown(fault) for fault in self._company(request).faults.armed]})
+
+    async def _arm(self, request: web.Request) -> web.Response:
+        fault = self._company(request).arm(FaultOrder.model_validate(await _json(request)))
+        return web.json_response(fault_shown(fault), status=201)
+
+    async def _disarm(self, request: web.Request) -> web.Response:
+        fault_id = request.match_info.get("id")
+        disarmed = self._company(request).faults.disarm(fault_id)
+        if fault_id and not disarmed:
+            raise _not_found("fault")
+        return web.json_response({"disarmed": disarmed})
+
+    async def _plan(self, request: web.Request) -> web.Response:
+        company = self._company(request)
+        usual = (company.default_plan or WebhookPlan()).model_dump()
+        company.replan(WebhookPlan.model_validate({**usual, **await _json(request)}))
+        return web.json_response(company.courier.plan.model_dump(mode="json"))
+
+    async def _plan_as_usual(self, request: web.Request) -> web.Response:
+        company = self._company(request)
+        company.replan(company.default_plan or WebhookPlan())
+        return web.json_response(company.courier.plan.model_dump(mode="json"))
+
+    async def _release(self, request: web.Request) -> web.Response:
+        return web.json_response({"released": self._company(request).courier.release()})
+
+    async def _redeliver(self, request: web.Request) -> web.Response:
+        if not await self._company(request).courier.redeliver(request.match_info["id"]):
+            raise _not_found("webhook")
+        return web.json_response({"redelivered": request.match_info["id"]})
+
+    async def _reset(self, request: web.Request) -> web.Response:
+        company = self._company(request)
+        await company.reset()
+        return web.json_response(company.state())
+
+    async def _reset_all(self, request: web.Request) -> web.Response:
+        for company in self.companies.values():
+            await company.reset()
+        return await self._everything(request)
+
+    def _company(self, request: web.Request) -> SimulatedCompany:
+        company = self.companies.get(request.match_info["company"])
+        if company is None:
+            raise _not_found(f"simulator; there are {sorted(self.companies)}")
+        return company
+
+
+@web.middleware
+async def guard(request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
+    """Keep the control API to this machine, and word every refusal as JSON."""
+    if not request.path.startswith("/sim/api"):
+        response: web.StreamResponse = await handler(request)
+        return response
+    # A page somewhere on the web can make a browser here send requests, but not under a loopback name.
+    if request.host.rsplit(":", 1)[0] not in _LOOPBACK and request.host not in _LOOPBACK:
+        return _refused(403, "the control API answers to loopback names only")
+    try:
+        response = await handler(request)
+    except ControlRefused as refusal:
+        return _refused(400, str(refusal), refusal.field)
+    except ValidationError as refusal:
+        first = refusal.errors(include_url=False, include_context=False)[0]
+        return _refused(400, first["msg"], ".".join(map(str, first["loc"])) or None)
+    except web.HTTPException as refusal:
+        return _refused(refusal.status, refusal.text or refusal.reason)
+    return response
+
+
+def _refused(status: int, message: str, field: str | None = None) -> web.Response:
+    return web.json_response({"error": {"message": message, "field": field}}, status=status)
+
+
+def _not_found(what: str) -> web.HTTPNotFound:
+    return web.HTTPNotFound(text=f"no such {what}")
+
+
+async def _json(request: web.Request) -> Json:
+    if request.content_type != "application/json":
+        raise ControlRefused("send a JSON object with Content-Type: application/json")
+    try:
+        body = await request.json()
+    except ValueError as error:
+        raise ControlRefused(f"this is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise ControlRefused("send a JSON object")
+    return body
+
+
+def _word(words: type[Direction] | type[Verdict], request: web.Request, key: str) -> str | None:
+    word = request.query.get(key)
+    if word is not None and word not in list(words):
+        raise ControlRefused(f"{word!r} is none of {[str(known) for known in words]}", field=key)
+    return word
+
+
+def _moment(request: web.Request) -> datetime:
+    since = request.query.get("since")
+    if since is None:
+        return datetime.min.replace(tzinfo=UTC)
+    try:
+        # A plus sign that nobody escaped has become a space.
+        moment = _MOMENT.validate_python(since.replace(" ", "+"))
+    except ValidationError as error:
+        raise ControlRefused("since is a moment in ISO 8601", field="since") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

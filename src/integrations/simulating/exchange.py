@@ -1,0 +1,93 @@
+"""One HTTP request to a simulated company: done under its faults, written into the journal, answered."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+from aiohttp import web
+
+from integrations.simulating.company import SimulatedCompany
+from integrations.simulating.faults import FaultKind, FaultOrder, Line, RetryAfterForm, act
+from integrations.simulating.journal import Direction, Entry, Verdict, shown
+
+GARBAGE = "<!DOCTYPE html><html><head><title>Welcome</title></head><body><h1>It works!</h1></body></html>"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the company says, and what it wrote down about it."""
+
+    status: int
+    text: str
+    verdict: Verdict
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    code: str | None = None
+    message_id: str | None = None
+
+
+async def exchange(
+    company: SimulatedCompany,
+    request: web.Request,
+    *,
+    at: str,
+    to: str | None,
+    perform: Callable[[], Answer],
+    excuse: Callable[[FaultOrder], Answer],
+) -> web.StreamResponse:
+    """Answer a request. `perform` must not await: an accepted message is journalled before anybody can interfere."""
+    body = (await request.read()).decode("utf-8", "replace")
+    fault = company.faults.strike(at, to)
+    received = Entry(
+        simulator=company.name,
+        direction=Direction.RECEIVED,
+        method=request.method,
+        path=request.path_qs,
+        headers=shown(request.headers),
+        body=body,
+        verdict=Verdict.FAULTED,
+        fault=fault.order.kind if fault else None,
+        to=to,
+    )
+
+    def note(answer: Answer | None, verdict: Verdict) -> None:
+        entry = replace(received, verdict=verdict)
+        if answer is not None:
+            entry = replace(entry, status=answer.status, code=answer.code, message_id=answer.message_id)
+        company.journal.write(entry)
+
+    def performed() -> Answer:
+        answer = perform()
+        note(answer, answer.verdict)
+        return answer
+
+    def excused(order: FaultOrder) -> Answer:
+        return _garbage(request) if order.kind is FaultKind.GARBAGE else excuse(order)
+
+    transport = request.transport
+    line = Line(transport, is_gone=lambda: transport is None or transport.is_closing())
+    answer = await act(fault, line, performed, excused)
+    if fault and fault.prevents:
+        note(answer, Verdict.FAULTED)
+    if answer is None:
+        return web.Response()  # into the void: the line is cut
+    return web.Response(
+        status=answer.status, text=answer.text, content_type=answer.content_type, headers=answer.headers
+    )
+
+
+def _garbage(request: web.Request) -> Answer:
+    """A page of HTML where the company's words should be."""
+    status = 201 if request.method == "POST" else 200
+    return Answer(status, GARBAGE, Verdict.FAULTED, content_type="text/html")
+
+
+def retry_after(order: FaultOrder) -> dict[str, str]:
+    """The Retry-After header an order asks for."""
+    if order.retry_after is None:
+        return {}
+    if order.retry_after_as is RetryAfterForm.SECONDS:
+        return {"Retry-After": str(order.retry_after)}
+    moment = datetime.now(UTC) + timedelta(seconds=order.retry_after)
+    return {"Retry-After": format_datetime(moment, usegmt=True)}

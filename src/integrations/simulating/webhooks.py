@@ -1,0 +1,187 @@
+"""Sends a company's webhooks: in time or late, once or twice, in order or reversed, held back or lost; all on order."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import aiohttp
+from pydantic import BaseModel, Field
+from yarl import URL
+
+from integrations.simulating.journal import Direction, Entry, Journal, Verdict
+
+# Twilio's defaults; the other companies are of the same size. https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
+TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
+RETRY_DELAY = 0.3
+"""Seconds until a webhook whose connection failed is tried again."""
+
+
+class WebhookPlan(BaseModel, frozen=True, extra="forbid"):
+    """How a company's webhooks travel.
+
+    `delays` are the seconds before the first, second … report about a message, the last one counting for all that
+    follow. Without `automatic`, nothing happens to a message until the control API says so.
+    """
+
+    automatic: bool = True
+    delays: tuple[Annotated[float, Field(ge=0, le=3600)], ...] = Field((0.05, 0.1), min_length=1)
+    copies: Annotated[int, Field(ge=1, le=100)] = 1
+    reversed: bool = False
+    hold: bool = False
+    drop: bool = False
+    retries: Annotated[int, Field(ge=0, le=10)] = 1
+
+    def delay(self, step: int) -> float:
+        """Seconds before a step of a message's life, counted from 0."""
+        return self.delays[min(step, len(self.delays) - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A signed request, ready to go; a copy and a retry are the same bytes."""
+
+    id: str
+    url: str
+    headers: Mapping[str, str]
+    body: str
+    message_id: str
+    to: str
+
+
+Step = Callable[[], Webhook | None]
+
+
+@dataclass(slots=True)
+class Courier:
+    """Carries the webhooks of one company, each attempt into the journal."""
+
+    simulator: str
+    journal: Journal
+    default_plan: WebhookPlan
+    plan: WebhookPlan = field(init=False)
+    sent: dict[str, Webhook] = field(default_factory=dict)
+    held: list[Webhook] = field(default_factory=list)
+    _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    _session: aiohttp.ClientSession | None = None
+
+    def __post_init__(self) -> None:
+        self.plan = self.default_plan
+
+    def live(self, steps: Sequence[Step]) -> None:
+        """Let a message live: each step happens in its time, and its webhook travels as the plan says."""
+        self._begin(self._live(steps, self.plan))
+
+    def post(self, webhook: Webhook) -> None:
+        """Send one webhook as the plan says, now."""
+        self._begin(self._travel(webhook, self.plan))
+
+    def release(self) -> int:
+        """Send what was held back, in its order; returns how many."""
+        released, self.held = self.held, []
+        self._begin(self._send_all(released))
+        return len(released)
+
+    async def redeliver(self, webhook_id: str) -> bool:
+        """Send a webhook again, byte for byte, whatever the plan says; False when it was never made."""
+        webhook = self.sent.get(webhook_id)
+        if webhook is None:
+            return False
+        await self._deliver(webhook, retries=0)
+        return True
+
+    async def reset(self) -> None:
+        """Forget everything under way and the plan."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.sent.clear()
+        self.held.clear()
+        self.plan = self.default_plan
+
+    async def close(self) -> None:
+        """Stop everything under way."""
+        await self.reset()
+        if self._session is not None:
+            await self._session.close()
+
+    def _begin(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _live(self, steps: Sequence[Step], plan: WebhookPlan) -> None:
+        if not plan.automatic:
+            return
+        late: list[Webhook] = []
+        for number, step in enumerate(steps):
+            await asyncio.sleep(plan.delay(number))
+            webhook = step()
+            if webhook is not None and plan.reversed:
+                late.insert(0, webhook)
+            elif webhook is not None:
+                await self._travel(webhook, self.plan)
+        for webhook in late:
+            await self._travel(webhook, self.plan)
+
+    async def _travel(self, webhook: Webhook, plan: WebhookPlan) -> None:
+        self.sent[webhook.id] = webhook
+        if plan.drop:
+            self._write(webhook, Verdict.DROPPED, attempt=1)
+        elif plan.hold:
+            self.held.append(webhook)
+        else:
+            for _ in range(plan.copies):
+                await self._deliver(webhook, plan.retries)
+
+    async def _send_all(self, webhooks: Sequence[Webhook]) -> None:
+        for webhook in webhooks:
+            for _ in range(self.plan.copies):
+                await self._deliver(webhook, self.plan.retries)
+
+    async def _deliver(self, webhook: Webhook, retries: int) -> None:
+        """Post a webhook; only a failed connection is tried again, as an answer of any status is an answer."""
+        for attempt in range(1, retries + 2):
+            if attempt > 1:
+                await asyncio.sleep(RETRY_DELAY)
+            try:
+                status = await self._post(webhook)
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                self._write(webhook, Verdict.UNREACHED, attempt, detail=str(error))
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                return self._write(webhook, Verdict.UNREACHED, attempt, detail=repr(error))
+            else:
+                return self._write(webhook, Verdict.DELIVERED, attempt, status=status)
+        return None
+
+    async def _post(self, webhook: Webhook) -> int:
+        if self._session is None:
+            # A new connection each time: one kept alive may be closed under us, and a lost POST is not sent again.
+            connector = aiohttp.TCPConnector(force_close=True)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=TIMEOUT)
+        # encoded=True: the address goes out letter for letter, as the signature covers it.
+        url = URL(webhook.url, encoded=True)
+        async with self._session.post(url, data=webhook.body, headers=webhook.headers, allow_redirects=False) as answer:
+            return answer.status
+
+    def _write(
+        self, webhook: Webhook, verdict: Verdict, attempt: int, *, status: int | None = None, detail: str | None = None
+    ) -> None:
+        self.journal.write(
+            Entry(
+                simulator=self.simulator,
+                direction=Direction.WEBHOOK,
+                method="POST",
+                path=webhook.url,
+                headers=webhook.headers,
+                body=webhook.body,
+                verdict=verdict,
+                status=status,
+                to=webhook.to,
+                message_id=webhook.message_id,
+                webhook_id=webhook.id,
+                attempt=attempt,
+                detail=detail,
+            )
+        )

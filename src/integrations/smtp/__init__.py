@@ -1,0 +1,31 @@
+"""E-mail through any SMTP relay."""
+
+from core.ports import Channel, Connected, Integration, Mode, Surroundings
+from integrations.smtp.settings import Settings
+
+
+def connect(settings: Settings, _surroundings: Surroundings) -> Connected:
+    """Put the relay to work; no connection is opened yet. A relay reports nothing back, so there are no webhooks."""
+    # The library costs start-up time that whoever only reads the card need not pay.
+    from integrations.smtp.adapter import SmtpSender
+    from integrations.smtp.connections import Connections
+    from integrations.smtp.probe import SmtpProbe
+
+    connections = Connections(settings)
+    return Connected(
+        mode=Mode.SIMULATED if settings.is_simulated() else Mode.LIVE,
+        sender=SmtpSender(settings, connections),
+        probe=SmtpProbe(connections),
+        own_addresses=[settings.sender_address],
+        close=connections.close,
+    )
+
+
+INTEGRATION = Integration(
+    name="smtp",
+    title="E-mail (SMTP)",
+    docs="https://www.rfc-editor.org/rfc/rfc5321",
+    settings=Settings,
+    channels=frozenset({Channel.EMAIL}),
+    connect=connect,
+)

@@ -1,0 +1,34 @@
+"""Text messages through Twilio."""
+
+from core.ports import Channel, Connected, Integration, Mode, Surroundings
+from integrations.twilio.settings import Settings
+
+
+def connect(settings: Settings, surroundings: Surroundings) -> Connected:
+    """Put Twilio to work; nothing is called yet."""
+    # The HTTP client and Twilio's library cost start-up time that whoever only reads the card need not pay.
+    from integrations.kit import Http
+    from integrations.twilio.adapter import TwilioSender
+    from integrations.twilio.probe import TwilioProbe
+    from integrations.twilio.webhook import TwilioWebhooks
+
+    http = Http("twilio")
+    return Connected(
+        mode=Mode.SIMULATED if settings.is_simulated() else Mode.LIVE,
+        sender=TwilioSender(settings, http, surroundings.webhook_url),
+        webhooks=TwilioWebhooks(settings),
+        probe=TwilioProbe(settings, http),
+        own_addresses=[own for own in (settings.phone_number, settings.messaging_service_sid) if own],
+        close=http.close,
+    )
+
+
+INTEGRATION = Integration(
+    name="twilio",
+    title="Twilio SMS",
+    docs="https://www.twilio.com/docs/messaging/api",
+    settings=Settings,
+    channels=frozenset({Channel.SMS}),
+    has_webhooks=True,
+    connect=connect,
+)

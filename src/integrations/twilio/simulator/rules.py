@@ -1,0 +1,121 @@
+"""What Twilio refuses in a message, in the order in which it looks."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from integrations.twilio.simulator.account import Account
+from integrations.twilio.simulator.errors import TwilioError
+
+Form = Mapping[str, str]
+
+BODY_LIMIT = 1600
+NOT_SIMULATED = ("MediaUrl", "ContentSid", "SendAt")
+"""Parameters that change what is sent: left aside in silence, they would make a test lie."""
+
+_E164 = re.compile(r"\+[1-9]\d{6,14}")
+_BRAZILIAN = re.compile(r"\+55[1-9][1-9](9\d{8}|[2-5]\d{7})")
+_BRAZILIAN_LANDLINE = re.compile(r"\+55[1-9][1-9][2-5]\d{7}")
+
+# The magic numbers. https://www.twilio.com/docs/iam/test-credentials
+_MAGIC_FROM = {"+15005550001": 21212, "+15005550007": 21606, "+15005550008": 21611}
+_MAGIC_TO = {
+    "+15005550001": 21211,
+    "+15005550002": 21612,
+    "+15005550003": 21408,
+    "+15005550004": 21610,
+    "+15005550009": 21614,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A message somebody wants to send: the form, the account, and who wants no more messages."""
+
+    form: Form
+    account: Account
+    opted_out: Collection[tuple[str, str]]
+
+    @property
+    def to(self) -> str:
+        return self.form.get("To", "").strip()
+
+    @property
+    def sender(self) -> str:
+        """The number it would come from; a messaging service picks the account's own."""
+        return self.form.get("From", "").strip() or self.account.number
+
+    @property
+    def service(self) -> str:
+        return self.form.get("MessagingServiceSid", "").strip()
+
+
+def refusal(sending: Sending) -> TwilioError | None:
+    """The first thing wrong with a message, if any."""
+    return next((error for rule in _RULES if (error := rule(sending))), None)
+
+
+def _something_is_missing(sending: Sending) -> TwilioError | None:
+    form = sending.form
+    if not sending.to:
+        return TwilioError(21604)
+    if not form.get("From", "").strip() and not sending.service:
+        return TwilioError(21603)
+    if unknown := next((name for name in NOT_SIMULATED if name in form), None):
+        return TwilioError(20501, unknown)
+    return None if form.get("Body") else TwilioError(21602)
+
+
+def _body_is_too_long(sending: Sending) -> TwilioError | None:
+    return TwilioError(21617) if len(sending.form["Body"]) > BODY_LIMIT else None
+
+
+def _callback_is_no_address(sending: Sending) -> TwilioError | None:
+    url = sending.form.get("StatusCallback")
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        is_fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and url.isprintable()
+    except ValueError:
+        is_fine = False
+    return None if is_fine and " " not in url else TwilioError(21609, url)
+
+
+def _sender_is_not_ours(sending: Sending) -> TwilioError | None:
+    if sending.service:
+        return None if sending.service == sending.account.service else TwilioError(21701)
+    if code := _MAGIC_FROM.get(sending.sender):
+        return TwilioError(code, sending.sender)
+    return None if sending.sender == sending.account.number else TwilioError(21606, sending.sender)
+
+
+def _recipient_cannot_be(sending: Sending) -> TwilioError | None:
+    to = sending.to
+    if code := _MAGIC_TO.get(to):
+        return TwilioError(code, masked(to))
+    if not _E164.fullmatch(to) or (to.startswith("+55") and not _BRAZILIAN.fullmatch(to)):
+        return TwilioError(21211, masked(to))
+    if _BRAZILIAN_LANDLINE.fullmatch(to):
+        return TwilioError(21614, masked(to))
+    return TwilioError(21266, masked(to)) if to == sending.sender else None
+
+
+def _recipient_said_stop(sending: Sending) -> TwilioError | None:
+    return TwilioError(21610) if (sending.to, sending.sender) in sending.opted_out else None
+
+
+_RULES: tuple[Callable[[Sending], TwilioError | None], ...] = (
+    _something_is_missing,
+    _body_is_too_long,
+    _callback_is_no_address,
+    _sender_is_not_ours,
+    _recipient_cannot_be,
+    _recipient_said_stop,
+)
+
+
+def masked(number: str) -> str:
+    """A number as Twilio's errors show it."""
+    return f"{number[:-4]}XXXX"

@@ -1,0 +1,1 @@
+"""GraphQL: the client's words over core's verbs, nothing more."""

@@ -1,0 +1,66 @@
+"""Core's words as GraphQL enums."""
+
+from collections.abc import Collection
+from enum import StrEnum
+
+import strawberry
+from strawberry.types.enum import StrawberryEnumDefinition
+
+from core.errors import FailureParty, FailureReason, InputRule
+from core.messages.values import AttemptOutcome, Direction, EventSource, MessageStatus
+from core.ports import Channel, Mode
+
+
+def _publish(
+    words: type[StrEnum], name: str, description: str, *, without: Collection[str] = (), **values: str
+) -> None:
+    """Declare a StrEnum of core as a GraphQL enum; `values` describes those of its values that need words."""
+    strawberry.enum(words, name=name, description=description)
+    definition: StrawberryEnumDefinition = words.__strawberry_definition__  # type: ignore[attr-defined]
+    definition.values = [value for value in definition.values if value.name not in without]
+    by_name = {value.name: value for value in definition.values}
+    for value, text in values.items():
+        by_name[value].description = text
+
+
+_publish(InputRule, "InputRule", "The rules an argument can break.")
+# WhatsApp comes with its integration: nothing here can speak it yet.
+_publish(Channel, "Channel", "A way to reach a person.", without={"WHATSAPP"})
+_publish(
+    Mode,
+    "IntegrationMode",
+    "Whether calls are real.",
+    SANDBOX="The company's own test environment.",
+    SIMULATED="Nothing leaves this server.",
+)
+_publish(Direction, "MessageDirection", "Whether we wrote or they did.")
+_publish(
+    MessageStatus,
+    "MessageStatus",
+    "Where a message stands. It only moves forward: a late or repeated report is kept\n"
+    "as an event and never takes a status back. `FAILED` may follow anything up to\n"
+    "`SENT`; proof of delivery outranks `FAILED`; a retry brings it back to `QUEUED`.",
+    QUEUED="Waiting for a worker, or for its next attempt: see `nextAttemptAt`.",
+    UNCONFIRMED="The request may or may not have reached the company. Never sent again blindly: a report decides.",
+    SENT="The company took it.",
+)
+_publish(
+    AttemptOutcome,
+    "AttemptOutcome",
+    "How a call to a company ended.",
+    UNAVAILABLE="Surely not done: the company could not be reached or told us to come back.",
+    UNCONFIRMED="Perhaps done: the answer was lost.",
+)
+_publish(EventSource, "EventSource", "Who or what made something happen.")
+_publish(
+    FailureReason, "DeliveryFailureReason", "The reasons a message does not arrive, whatever the company calls them."
+)
+_publish(
+    FailureParty,
+    "FailureParty",
+    "Who can mend a failure.",
+    CALLER="The caller: the input is wrong.",
+    RECIPIENT="The recipient: a wrong, unreachable or unwilling number or address.",
+    OPERATOR="Whoever runs this server: credentials, configuration, credit.",
+    PROVIDER="The company behind the integration.",
+)

@@ -1,0 +1,115 @@
+"""Reading messages."""
+
+from datetime import datetime
+from uuid import UUID
+
+import strawberry
+
+from core.access.principal import Scope
+from core.messages import read
+from core.messages.values import Direction, MessageStatus
+from core.ports import Channel
+from resolvers.context import Info
+from resolvers.fields import computed
+from resolvers.identifiers import to_global_id, uuid_of
+from resolvers.messages.types import Message, message_of
+from resolvers.pagination import PageInfo, bad_cursor, page_arguments
+from resolvers.selection import sealed_asked_for
+
+_CURSOR = "MessageCursor"
+
+
+@strawberry.input(description="A span of time: `start` is in it, `end` is not. Leave one out for an open end.")
+class TimeRangeInput:
+    start: datetime | None = strawberry.UNSET
+    end: datetime | None = strawberry.UNSET
+
+
+@strawberry.input(description="All given conditions must hold; a list holds when any of its values does.")
+class MessageFilter:
+    channels: list[Channel] | None = strawberry.UNSET
+    statuses: list[MessageStatus] | None = strawberry.UNSET
+    direction: Direction | None = strawberry.UNSET
+    created: TimeRangeInput | None = strawberry.UNSET
+
+
+@strawberry.type
+class MessageEdge:
+    cursor: str
+    node: Message
+
+
+@strawberry.type
+class MessageConnection:
+    condition: strawberry.Private[read.Filter]
+    edges: list[MessageEdge]
+    nodes: list[Message]
+    page_info: PageInfo
+
+    @computed("How many messages the filter matches. Costs a count: ask only when you show it.")
+    async def total_count(self, info: Info) -> int:
+        tenant = info.context.require(Scope.MESSAGES_READ).tenant_id
+        async with info.context.services.database.transaction(tenant) as connection:
+            return await read.count(connection, tenant, self.condition)
+
+
+async def message_by_id(info: Info, message_id: UUID) -> Message | None:
+    """A message of the caller's tenant; None when it has none of that id."""
+    services, tenant = info.context.services, info.context.require(Scope.MESSAGES_READ).tenant_id
+    async with services.database.transaction(tenant) as connection:
+        found = await read.by_ids(connection, services.sealer, tenant, [message_id], sealed=sealed_asked_for(info))
+    return message_of(found[message_id]) if message_id in found else None
+
+
+async def get_message(info: Info, id: strawberry.ID) -> Message | None:
+    info.context.require(Scope.MESSAGES_READ)
+    message_id = uuid_of(id, "Message")
+    return None if message_id is None else await message_by_id(info, message_id)
+
+
+async def list_messages(
+    info: Info,
+    first: int | None = strawberry.UNSET,
+    after: str | None = strawberry.UNSET,
+    last: int | None = strawberry.UNSET,
+    before: str | None = strawberry.UNSET,
+    filter: MessageFilter | None = strawberry.UNSET,
+) -> MessageConnection:
+    services, tenant = info.context.services, info.context.require(Scope.MESSAGES_READ).tenant_id
+    page = page_arguments(_given(first), _given(last))
+    which = read.Slice(page.limit, _read(after, "after"), _read(before, "before"), page.is_backward)
+    condition = _condition(filter or MessageFilter())
+    async with services.database.transaction(tenant) as connection:
+        found = await read.page(connection, services.sealer, tenant, which, condition, sealed=sealed_asked_for(info))
+    edges = [MessageEdge(cursor=_write(row.id), node=message_of(row)) for row in found.items]
+    has_cursor = (which.before if page.is_backward else which.after) is not None
+    page_info = page.page_info([edge.cursor for edge in edges], has_more=found.has_more, has_cursor=has_cursor)
+    return MessageConnection(condition=condition, edges=edges, nodes=[edge.node for edge in edges], page_info=page_info)
+
+
+def _condition(given: MessageFilter) -> read.Filter:
+    created = given.created or TimeRangeInput()
+    return read.Filter(
+        channels=given.channels or None,
+        statuses=given.statuses or None,
+        direction=given.direction or None,
+        created_from=created.start or None,
+        created_before=created.end or None,
+    )
+
+
+def _given(value: int | None) -> int | None:
+    return None if value is strawberry.UNSET else value
+
+
+def _write(message_id: UUID) -> str:
+    return to_global_id(_CURSOR, message_id.bytes)
+
+
+def _read(cursor: str | None, name: str) -> UUID | None:
+    if not cursor:
+        return None
+    found = uuid_of(cursor, _CURSOR)
+    if found is None:
+        raise bad_cursor(name)
+    return found

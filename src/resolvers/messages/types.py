@@ -1,0 +1,167 @@
+"""A message, what it says, and what happened to it."""
+
+from datetime import datetime
+from typing import Annotated
+
+import strawberry
+
+from core.access.principal import Scope
+from core.errors import FailureParty, FailureReason
+from core.messages import read
+from core.messages.history import AttemptView
+from core.messages.segments import count_segments
+from core.messages.values import AttemptOutcome, Direction, MessageStatus
+from core.ports import Channel, EmailContent, Failure, TextContent
+from resolvers.context import Info
+from resolvers.fields import computed
+from resolvers.identifiers import to_global_id
+from resolvers.messages.events import MessageEventConnection, events_page
+from resolvers.node import Node
+from resolvers.operations.types import Integration, integration_of
+
+
+@strawberry.type(name="TextContent", description="Plain words.")
+class Text:
+    text: str
+    segments: int | None = strawberry.field(description="How many SMS segments it is billed as.")
+
+
+@strawberry.type(name="EmailContent", description="An e-mail: a subject and one body or two.")
+class Email:
+    subject: str
+    plain_text: str | None
+    html: str | None
+
+
+MessageContent = Annotated[Text | Email, strawberry.union("MessageContent", description="What a message says.")]
+
+
+@strawberry.type(description="One channel of a message's route.")
+class RouteStep:
+    channel: Channel
+
+
+@strawberry.type(description="Why a message did not arrive.")
+class DeliveryFailure:
+    reason: FailureReason
+    message: str
+    provider_code: str | None = strawberry.field(description="The company's own code.")
+    is_transient: bool = strawberry.field(description="Whether another try could pass.")
+    party: FailureParty = strawberry.field(description="Who can mend it.")
+
+
+@strawberry.type(description="One call to a company to have a message delivered.")
+class MessageAttempt(Node):
+    number: int
+    channel: Channel
+    integration: Integration
+    outcome: AttemptOutcome
+    provider_message_id: str | None
+    failure: DeliveryFailure | None
+    started_at: datetime
+    duration_ms: float | None
+
+
+@strawberry.type(description="One message to or from one person, over however many channels and attempts it took.")
+class Message(Node):
+    row: strawberry.Private[read.Message]
+    direction: Direction
+    status: MessageStatus
+    channel: Channel = strawberry.field(description="The channel it went out on, or is to be tried on next.")
+    route: list[RouteStep] = strawberry.field(
+        description="The channels it may use, in order; the later ones are fallbacks."
+    )
+    to_masked: str = strawberry.field(description="The number or address it goes to, masked: `+55 11 9••••-4321`.")
+    next_attempt_at: datetime | None = strawberry.field(description="When the next attempt is due, while one is.")
+    failure: DeliveryFailure | None = strawberry.field(
+        description="Why it failed, or why its last attempt did, while the next is waited for."
+    )
+    created_at: datetime
+    updated_at: datetime
+    sent_at: datetime | None
+    delivered_at: datetime | None
+    read_at: datetime | None
+
+    @computed("The same in full. Needs `CONTACTS_READ`.")
+    def to(self, info: Info) -> str:
+        info.context.require(Scope.CONTACTS_READ)
+        return self.row.to or ""
+
+    @computed("Who wrote it, when somebody wrote to us. Needs `CONTACTS_READ`.", name="from")
+    def sender(self, info: Info) -> str | None:
+        info.context.require(Scope.CONTACTS_READ)
+        return self.row.sender
+
+    @computed()
+    def content(self) -> MessageContent:
+        match self.row.content:
+            case TextContent(text):
+                is_sms = self.row.channel is Channel.SMS
+                return Text(text=text, segments=count_segments(text).segments if is_sms else None)
+            case EmailContent(subject, plain_text, html):
+                return Email(subject=subject, plain_text=plain_text, html=html)
+            case _:
+                raise LookupError("content was not read with its message")
+
+    @computed("Every call we made to a company for it, oldest first.")
+    async def attempts(self, info: Info) -> list[MessageAttempt]:
+        return [attempt_of(info, view) for view in await info.context.attempts.load(self.row.id)]
+
+    @computed("Everything that happened to it, oldest first.")
+    async def events(
+        self,
+        info: Info,
+        first: int | None = strawberry.UNSET,
+        after: str | None = strawberry.UNSET,
+        last: int | None = strawberry.UNSET,
+        before: str | None = strawberry.UNSET,
+    ) -> MessageEventConnection:
+        return await events_page(info, self.row.id, first or None, after or None, last or None, before or None)
+
+
+def message_of(row: read.Message) -> Message:
+    """A message as clients see it."""
+    return Message(
+        id=to_global_id("Message", row.id.bytes),
+        row=row,
+        direction=row.direction,
+        status=row.status,
+        channel=row.channel,
+        route=[RouteStep(channel=channel) for channel in row.route],
+        to_masked=row.to_masked,
+        next_attempt_at=row.next_attempt_at,
+        failure=failure_of(row.failure),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        sent_at=row.sent_at,
+        delivered_at=row.delivered_at,
+        read_at=row.read_at,
+    )
+
+
+def attempt_of(info: Info, view: AttemptView) -> MessageAttempt:
+    """An attempt as clients see it."""
+    return MessageAttempt(
+        id=to_global_id("MessageAttempt", view.message_id.bytes + view.number.to_bytes(2, "big")),
+        number=view.number,
+        channel=view.channel,
+        integration=integration_of(info, view.integration),
+        outcome=view.outcome,
+        provider_message_id=view.provider_message_id,
+        failure=failure_of(view.failure),
+        started_at=view.started_at,
+        duration_ms=view.duration_ms,
+    )
+
+
+def failure_of(failure: Failure | None) -> DeliveryFailure | None:
+    """A failure as clients see it."""
+    if failure is None:
+        return None
+    return DeliveryFailure(
+        reason=failure.reason,
+        message=failure.message,
+        provider_code=failure.provider_code,
+        is_transient=failure.is_transient,
+        party=failure.party,
+    )

@@ -1,0 +1,1 @@
+"""Integrations, as clients see them."""

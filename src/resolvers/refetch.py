@@ -1,0 +1,61 @@
+"""Any object by its id: unknown, foreign and malformed ids are answered alike, with nothing."""
+
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+import strawberry
+
+from core.access.principal import Scope
+from core.messages import history
+from resolvers.context import Info
+from resolvers.identifiers import from_global_id
+from resolvers.messages.events import event_of
+from resolvers.messages.queries import message_by_id
+from resolvers.messages.types import attempt_of
+from resolvers.node import Node
+from resolvers.operations.types import integration_of
+
+
+async def get_node(info: Info, id: strawberry.ID) -> Node | None:
+    if info.context.principal is None:
+        info.context.require(Scope.MESSAGES_READ)
+    found = from_global_id(id)
+    if found is None or found[0] not in _FETCHERS:
+        return None
+    return await _FETCHERS[found[0]](info, found[1])
+
+
+async def _message(info: Info, key: bytes) -> Node | None:
+    return await message_by_id(info, UUID(bytes=key)) if len(key) == 16 else None
+
+
+async def _attempt(info: Info, key: bytes) -> Node | None:
+    if len(key) != 18:
+        return None
+    number = int.from_bytes(key[16:], "big")
+    attempts = await info.context.attempts.load(UUID(bytes=key[:16]))
+    return next((attempt_of(info, one) for one in attempts if one.number == number), None)
+
+
+async def _event(info: Info, key: bytes) -> Node | None:
+    if len(key) != 24 or key[16] >= 0x80:
+        return None
+    services, tenant = info.context.services, info.context.require(Scope.MESSAGES_READ).tenant_id
+    async with services.database.transaction(tenant) as connection:
+        sequence = int.from_bytes(key[16:], "big")
+        view = await history.event_by_place(connection, tenant, UUID(bytes=key[:16]), sequence)
+    return None if view is None else event_of(view)
+
+
+async def _integration(info: Info, key: bytes) -> Node | None:
+    info.context.require(Scope.OPERATIONS_READ)
+    name = key.decode(errors="replace")
+    return integration_of(info, name) if name in info.context.services.integrations else None
+
+
+_FETCHERS: dict[str, Callable[[Info, bytes], Awaitable[Node | None]]] = {
+    "Message": _message,
+    "MessageAttempt": _attempt,
+    "MessageEvent": _event,
+    "Integration": _integration,
+}

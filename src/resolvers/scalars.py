@@ -1,0 +1,71 @@
+"""Our own scalars: a value of the wrong shape is refused here, the rest is judged by core, with better words."""
+
+from datetime import UTC, datetime
+from typing import Any, NewType
+
+import strawberry
+from graphql import GraphQLError
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types.scalar import ScalarDefinition
+
+_MAX_TEXT = 4096
+
+PhoneNumber = NewType("PhoneNumber", str)
+EmailAddress = NewType("EmailAddress", str)
+URL = NewType("URL", str)
+
+
+def _read_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise GraphQLError("Write it as a string.")
+    if len(value) > _MAX_TEXT:
+        raise GraphQLError("It is too long.")
+    return value
+
+
+def _read_moment(value: Any) -> datetime:
+    try:
+        moment = datetime.fromisoformat(_read_text(value))
+    except ValueError as error:
+        raise GraphQLError("Write a moment like 2026-11-23T14:05:00Z.") from error
+    if moment.tzinfo is None:
+        raise GraphQLError("A moment needs its offset from UTC: 2026-11-23T14:05:00Z.")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise GraphQLError("This moment is outside the calendar.") from error
+
+
+def _write_moment(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def _text_scalar(name: str, description: str, specified_by: str) -> ScalarDefinition:
+    return strawberry.scalar(
+        name=name, description=description, specified_by_url=specified_by, serialize=str, parse_value=_read_text
+    )
+
+
+CONFIG = StrawberryConfig(
+    relay_max_results=100,
+    scalar_map={
+        datetime: strawberry.scalar(
+            name="DateTime",
+            description="A moment in UTC, to the millisecond: `2026-11-23T14:05:00.000Z`.",
+            specified_by_url="https://scalars.graphql.org/andimarek/date-time.html",
+            serialize=_write_moment,
+            parse_value=_read_moment,
+        ),
+        PhoneNumber: _text_scalar(
+            "PhoneNumber",
+            "A telephone number in E.164 form: `+4915123456789`.",
+            "https://www.itu.int/rec/T-REC-E.164",
+        ),
+        EmailAddress: _text_scalar(
+            "EmailAddress",
+            "An e-mail address.",
+            "https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address",
+        ),
+        URL: _text_scalar("URL", "An absolute URL.", "https://url.spec.whatwg.org/"),
+    },
+)

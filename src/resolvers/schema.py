@@ -1,0 +1,89 @@
+"""The schema: every entry point, and its printed form."""
+
+from collections.abc import AsyncGenerator
+
+import strawberry
+from strawberry.schema import Schema
+
+import resolvers.enums  # noqa: F401  # declares core's words as enums before any type mentions them
+from resolvers.errors import IdempotencyConflictError, IntegrationUnavailableError, InvalidInputError
+from resolvers.messages.events import MessageEvent
+from resolvers.messages.mutations import SendMessagePayload, send_message
+from resolvers.messages.queries import MessageConnection, get_message, list_messages
+from resolvers.messages.subscriptions import MessageStatusChange, message_status_changed
+from resolvers.messages.types import Message, MessageAttempt
+from resolvers.node import Node
+from resolvers.operations.types import Integration, list_integrations
+from resolvers.refetch import get_node
+from resolvers.scalars import CONFIG
+
+INTRODUCTION = '''"""
+One API for everything the business says, charges and schedules through other
+companies. Today it sends SMS and e-mail, and tells live what becomes of them.
+
+* Every object worth a link implements `Node`: refetch it with `node(id:)`.
+* Every list that can grow is a connection; pages hold 25 items unless `first`
+  or `last` says otherwise, and never more than 100.
+* What a person can do something about is data: each mutation answers with a
+  payload whose `errors` are typed. The top-level `errors` are for bugs, limits
+  and missing credentials, each with `extensions.code`.
+* Times are UTC. Enums may gain values: treat one you do not know as you would
+  the calmest you do.
+"""
+'''
+
+
+@strawberry.type(description="What can be read.")
+class Query:
+    node: Node | None = strawberry.field(
+        resolver=get_node, description="Any object by its id; null when there is none the caller may see."
+    )
+    integrations: list[Integration] = strawberry.field(
+        resolver=list_integrations,
+        description="The companies we work through. There are few, and all of them are here. Needs `OPERATIONS_READ`.",
+    )
+    message: Message | None = strawberry.field(resolver=get_message, description="Needs `MESSAGES_READ`.")
+    messages: MessageConnection = strawberry.field(
+        resolver=list_messages, description="Message history, newest first. Needs `MESSAGES_READ`."
+    )
+
+
+@strawberry.type(description="What can be done. Fields run one after another, in the order written.")
+class Mutation:
+    send_message: SendMessagePayload = strawberry.field(
+        resolver=send_message,
+        description="Send one message, over one channel or a chain of them. Needs `MESSAGES_SEND`.",
+    )
+
+
+@strawberry.type(description="Over WebSocket (`graphql-transport-ws`) or Server-Sent Events.")
+class Subscription:
+    message_status_changed: AsyncGenerator[MessageStatusChange, None] = strawberry.subscription(
+        resolver=message_status_changed,
+        description="Messages changing status: all of them, or those that fit the filter. For messages named by id the"
+        " present state comes first. Needs `MESSAGES_READ`.",
+    )
+
+
+def build_schema() -> Schema:
+    """Make the schema. Nodes and errors are named here since no field returns some of them by their own type."""
+    return Schema(
+        query=Query,
+        mutation=Mutation,
+        subscription=Subscription,
+        types=[
+            Integration,
+            Message,
+            MessageAttempt,
+            MessageEvent,
+            InvalidInputError,
+            IntegrationUnavailableError,
+            IdempotencyConflictError,
+        ],
+        config=CONFIG,
+    )
+
+
+def print_schema() -> str:
+    """The schema as it is promised to clients."""
+    return INTRODUCTION + build_schema().as_str().rstrip() + "\n"

@@ -1,0 +1,142 @@
+"""A tiny schema with everything that can go well or wrong, and the edge that serves it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import strawberry
+from strawberry.types import Info
+
+from api.edge import Edge
+from core.errors import AppError, NotFound, Unauthenticated
+from engine.engine import Engine
+
+
+@dataclass
+class Journal:
+    """What happened inside: subscriptions opened and closed, names given, contexts made."""
+
+    opened: int = 0
+    closed: int = 0
+    names: list[str] = field(default_factory=list)
+    contexts: list["Context"] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a resolver is told."""
+
+    caller: str | None
+    request_id: str
+    journal: Journal
+
+
+@strawberry.type
+class Box:
+    """A thing that holds itself."""
+
+    size: int = 1
+
+    @strawberry.field
+    def box(self) -> "Box":
+        return Box()
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def hello(self, name: str = "you") -> str:
+        return f"Hello, {name}!"
+
+    @strawberry.field
+    def whoami(self, info: Info[Context, None]) -> str | None:
+        return info.context.caller
+
+    @strawberry.field
+    def box(self) -> Box:
+        return Box()
+
+    @strawberry.field
+    def broken(self) -> str | None:
+        raise RuntimeError("password=hunter2")
+
+    @strawberry.field
+    def missing(self) -> str | None:
+        raise NotFound("No such thing.")
+
+    @strawberry.field
+    def lying(self) -> str:
+        return None  # type: ignore[return-value]
+
+    @strawberry.field
+    async def slow(self) -> str:
+        await asyncio.sleep(60)
+        return "never"
+
+
+@strawberry.type
+class Mutation:
+    @strawberry.mutation
+    def rename(self, info: Info, name: str) -> str:
+        info.context.journal.names.append(name)
+        return name
+
+
+@strawberry.type
+class Subscription:
+    @strawberry.subscription
+    async def count(self, to: int) -> AsyncGenerator[int, None]:
+        for number in range(1, to + 1):
+            yield number
+
+    @strawberry.subscription
+    async def watch(self, info: Info) -> AsyncGenerator[int, None]:
+        """Say 1 and then nothing more, until somebody closes it."""
+        journal = info.context.journal
+        journal.opened += 1
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            journal.closed += 1
+
+    @strawberry.subscription
+    async def breaking(self) -> AsyncGenerator[int, None]:
+        yield 1
+        raise RuntimeError("password=hunter2")
+
+
+schema = strawberry.Schema(Query, Mutation, Subscription)._schema
+
+
+def translate(error: BaseException) -> tuple[str, Mapping[str, Any]] | None:
+    """Show the errors of the business and nothing else."""
+    return (error.message, {"code": error.code}) if isinstance(error, AppError) else None
+
+
+async def authenticate(token: str | None) -> str | None:
+    """Know Ada, and strangers; `broken` is how the store of tokens fails."""
+    if token == "broken":
+        raise RuntimeError("the store of tokens is on fire")
+    if token not in (None, "ada"):
+        raise Unauthenticated("Nobody here issued this token.")
+    return token
+
+
+def edge_over(engine: Engine, journal: Journal) -> Edge:
+    """Serve an engine to Ada, who may introspect, and to strangers, who may not."""
+
+    def make_context(caller: str | None, request_id: str) -> Context:
+        context = Context(caller, request_id, journal)
+        journal.contexts.append(context)
+        return context
+
+    return Edge(
+        engine=engine,
+        authenticate=authenticate,
+        make_context=make_context,
+        allowed_origins=frozenset({"https://dashboard.example"}),
+        introspection=lambda caller: caller == "ada",
+    )

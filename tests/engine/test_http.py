@@ -1,0 +1,253 @@
+"""GraphQL over HTTP, asked of a real server."""
+
+from typing import Any
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from tests.engine.sample import Journal
+
+HELLO = {"query": "{ hello }"}
+GRAPHQL = "application/graphql-response+json"
+JSON = {"content-type": "application/json"}
+
+
+async def post(client: httpx.AsyncClient, body: object, **headers: str) -> httpx.Response:
+    return await client.post("/graphql", json=body, headers={n.replace("_", "-"): v for n, v in headers.items()})
+
+
+def code_of(response: httpx.Response) -> Any:
+    assert "data" not in response.json()
+    (error,) = response.json()["errors"]
+    assert error["extensions"]["requestId"] == response.headers["x-request-id"]
+    return error["extensions"]["code"]
+
+
+async def test_a_query_is_answered(client: httpx.AsyncClient) -> None:
+    response = await post(client, {"query": "query Q($n: String) { hello(name: $n) }", "variables": {"n": "Ada"}})
+    assert response.status_code == 200
+    assert response.json() == {"data": {"hello": "Hello, Ada!"}}
+    assert response.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("accept", "answered_as"),
+    [
+        (GRAPHQL, GRAPHQL),
+        ("application/json", "application/json"),
+        ("*/*", "application/json"),
+        ("", "application/json"),
+        ("text/html, application/xml;q=0.9, */*;q=0.8", "application/json"),
+        (f"{GRAPHQL}, application/json;q=0.9", GRAPHQL),
+        (f"application/json;q=0.5, {GRAPHQL};q=0.8", GRAPHQL),
+        ("*/*, application/json;q=0", GRAPHQL),
+        # What urql sends with every query.
+        (f"{GRAPHQL}, application/graphql+json, application/json, text/event-stream, multipart/mixed", GRAPHQL),
+    ],
+)
+async def test_the_client_chooses_the_media_type(client: httpx.AsyncClient, accept: str, answered_as: str) -> None:
+    response = await post(client, HELLO, accept=accept)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == f"{answered_as}; charset=utf-8"
+
+
+@pytest.mark.parametrize("accept", ["text/html", "multipart/mixed", "application/json;q=0", "application/json;q=x"])
+async def test_a_media_type_we_do_not_have_is_406(client: httpx.AsyncClient, accept: str) -> None:
+    response = await post(client, HELLO, accept=accept)
+    assert (response.status_code, code_of(response)) == (406, "NOT_ACCEPTABLE")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"query": "{ hello }\xff"}',
+        b"1",
+        b"null",
+        b'"x"',
+        b"[" * 50_000,
+        b'{"query": "{ hello }", "variables": {"n": ' + b"9" * 6_000 + b"}}",
+        b'{"query": "{ hello }", "variables": ' + b'{"n": ' * 2_000 + b"1" + b"}" * 2_001,
+        b"",
+        b"{}",
+        b'{"query": "{ hello',
+        b'{"query": 1}',
+        b'{"query": null}',
+        b'{"query": "{ hello }", "variables": []}',
+        b'{"query": "{ hello }", "variables": "{}"}',
+        b'{"query": "{ hello }", "operationName": 1}',
+        b'{"query": "{ hello }", "extensions": []}',
+    ],
+)
+@pytest.mark.parametrize("accept", ["application/json", GRAPHQL])
+async def test_a_body_that_makes_no_sense_is_400(client: httpx.AsyncClient, body: bytes, accept: str) -> None:
+    response = await client.post("/graphql", content=body, headers={**JSON, "accept": accept})
+    assert (response.status_code, code_of(response)) == (400, "BAD_REQUEST")
+
+
+async def test_variables_nested_as_deep_as_json_goes_are_answered(client: httpx.AsyncClient) -> None:
+    deep = b'{"n": ' * 1_000 + b"1" + b"}" * 1_000
+    body = b'{"query": "query ($n: String) { hello(name: $n) }", "variables": ' + deep + b"}"
+    response = await client.post("/graphql", content=body, headers=JSON)
+    assert (response.status_code, code_of(response)) == (200, "VARIABLES")
+
+
+async def test_several_operations_in_one_body_are_refused_in_so_many_words(client: httpx.AsyncClient) -> None:
+    response = await post(client, [HELLO, HELLO])
+    assert (response.status_code, code_of(response)) == (400, "BATCHING")
+
+
+async def test_a_persisted_query_is_answered_so_that_clients_send_the_whole(client: httpx.AsyncClient) -> None:
+    response = await post(client, {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "ab"}}})
+    assert (response.status_code, code_of(response)) == (400, "PERSISTED_QUERY_NOT_SUPPORTED")
+    assert response.json()["errors"][0]["message"] == "PersistedQueryNotSupported"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"query": "{"}, "SYNTAX"),
+        ({"query": "{ nothing }"}, "VALIDATION"),
+        ({"query": "query ($n: String!) { hello(name: $n) }"}, "VARIABLES"),
+        ({"query": "{ hello @a @a @a @a @a @a }"}, "LIMIT_EXCEEDED"),
+    ],
+)
+async def test_a_refused_document_is_400_for_those_who_asked_for_graphql(
+    client: httpx.AsyncClient, body: dict[str, Any], code: str
+) -> None:
+    for accept, status in ((GRAPHQL, 400), ("application/json", 200)):
+        response = await post(client, body, accept=accept)
+        assert (response.status_code, code_of(response)) == (status, code)
+
+
+async def test_an_ambiguous_operation_is_400_for_all(client: httpx.AsyncClient) -> None:
+    for accept in (GRAPHQL, "application/json"):
+        response = await post(client, {"query": "query A { hello } query B { hello }"}, accept=accept)
+        assert (response.status_code, code_of(response)) == (400, "OPERATION")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None,
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "application/json; charset=latin1",
+    ],
+)
+async def test_a_body_that_is_not_called_json_is_415(client: httpx.AsyncClient, content_type: str | None) -> None:
+    headers = {"content-type": content_type} if content_type else {}
+    response = await client.post("/graphql", content=b'{"query": "{ hello }"}', headers=headers)
+    assert (response.status_code, code_of(response)) == (415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+async def test_a_body_too_large_is_413_whether_announced_or_not(client: httpx.AsyncClient) -> None:
+    async def chunks() -> Any:
+        for _ in range(5):
+            yield b" " * 65_536
+
+    for content in (b" " * 262_145, chunks()):
+        response = await client.post("/graphql", content=content, headers=JSON)
+        assert (response.status_code, code_of(response)) == (413, "PAYLOAD_TOO_LARGE")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
+async def test_other_methods_are_405_and_told_which_there_are(client: httpx.AsyncClient, method: str) -> None:
+    response = await client.request(method, "/graphql")
+    assert (response.status_code, code_of(response)) == (405, "METHOD_NOT_ALLOWED")
+    assert response.headers["allow"] == "GET, POST"
+
+
+async def test_a_query_may_be_asked_with_get(client: httpx.AsyncClient) -> None:
+    parameters = {"query": "query Q($n: String) { hello(name: $n) }", "variables": '{"n": "Ada"}', "operationName": "Q"}
+    response = await client.get("/graphql", params=parameters)
+    assert response.json() == {"data": {"hello": "Hello, Ada!"}}
+    empty = {"query": "{ hello }", "variables": "", "operationName": "", "extensions": ""}
+    assert (await client.get("/graphql", params=empty)).status_code == 200
+
+
+@pytest.mark.parametrize("query_string", ["", "query=%FF", "query={hello}&variables={", "query={hello}&variables=[]"])
+async def test_a_query_string_that_makes_no_sense_is_400(client: httpx.AsyncClient, query_string: str) -> None:
+    response = await client.get(f"/graphql?{query_string}")
+    assert (response.status_code, code_of(response)) == (400, "BAD_REQUEST")
+
+
+async def test_a_mutation_over_get_is_405_and_changes_nothing(client: httpx.AsyncClient, journal: Journal) -> None:
+    for accept in ("application/json", "text/event-stream"):
+        query = {"query": 'mutation { rename(name: "Eve") }'}
+        response = await client.get("/graphql", params=query, headers={"accept": accept})
+        assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert journal.names == []
+    assert (await post(client, query)).json() == {"data": {"rename": "Eve"}}
+    assert journal.names == ["Eve"]
+
+
+async def test_a_subscription_without_a_stream_is_400(client: httpx.AsyncClient, journal: Journal) -> None:
+    response = await post(client, {"query": "subscription { watch }"})
+    assert (response.status_code, code_of(response)) == (400, "STREAM_NEEDED")
+    assert journal.opened == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"origin": "https://evil.example", "sec-fetch-site": "cross-site"}, 403),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"origin": "https://dashboard.example", "sec-fetch-site": "cross-site"}, 200),
+        ({"sec-fetch-site": "same-origin"}, 200),
+        ({"sec-fetch-site": "none"}, 200),
+        ({"origin": "https://us.example", "host": "us.example"}, 200),
+    ],
+)
+async def test_pages_of_other_sites_may_not_ask(
+    client: httpx.AsyncClient, journal: Journal, headers: dict[str, str], status: int
+) -> None:
+    for request in (
+        client.build_request("POST", "/graphql", json=HELLO, headers=headers),
+        client.build_request("GET", "/graphql", params=HELLO, headers=headers),
+    ):
+        assert (await client.send(request)).status_code == status
+    assert len(journal.contexts) == (2 if status == 200 else 0)
+
+
+async def test_the_token_says_who_is_asking(client: httpx.AsyncClient) -> None:
+    whoami = {"query": "{ whoami }"}
+    assert (await post(client, whoami, authorization="Bearer ada")).json() == {"data": {"whoami": "ada"}}
+    assert (await post(client, whoami, authorization="bearer ada")).json() == {"data": {"whoami": "ada"}}
+    assert (await post(client, whoami)).json() == {"data": {"whoami": None}}
+
+
+@pytest.mark.parametrize("authorization", ["Bearer eve", "Basic YWRhOg==", "ada", "Bearer a b"])
+async def test_a_token_nobody_issued_is_401(client: httpx.AsyncClient, authorization: str) -> None:
+    response = await post(client, HELLO, authorization=authorization)
+    assert (response.status_code, code_of(response)) == (401, "UNAUTHENTICATED")
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+async def test_a_failure_of_ours_is_500_and_keeps_its_secrets(client: httpx.AsyncClient) -> None:
+    with capture_logs() as logs:
+        response = await post(client, HELLO, authorization="Bearer broken", accept=GRAPHQL)
+    assert (response.status_code, code_of(response)) == (500, "INTERNAL")
+    assert response.headers["content-type"] == f"{GRAPHQL}; charset=utf-8"
+    assert "fire" not in response.text
+    assert [entry["request_id"] for entry in logs] == [response.headers["x-request-id"]]
+
+
+async def test_only_callers_who_may_introspect_do(client: httpx.AsyncClient) -> None:
+    query = {"query": "{ __schema { queryType { name } } }"}
+    assert code_of(await post(client, query)) == "VALIDATION"
+    response = await post(client, query, authorization="Bearer ada")
+    assert response.json()["data"] == {"__schema": {"queryType": {"name": "Query"}}}
+
+
+async def test_a_request_id_is_kept_if_it_is_sane(client: httpx.AsyncClient, journal: Journal) -> None:
+    assert (await post(client, HELLO, x_request_id="trace_1-a")).headers["x-request-id"] == "trace_1-a"
+    for odd in ("a b", "x" * 65, "", "a\tb"):
+        made = (await post(client, HELLO, x_request_id=odd)).headers["x-request-id"]
+        assert made != odd
+        assert len(made) == 32
+    assert journal.contexts[0].request_id == "trace_1-a"

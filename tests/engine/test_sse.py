@@ -1,0 +1,73 @@
+"""GraphQL over Server-Sent Events, asked of a real server."""
+
+import httpx
+import pytest
+
+from api import sse
+from tests.engine.conftest import eventually, tasks_of
+from tests.engine.sample import Journal
+
+EVENTS = {"accept": "text/event-stream"}
+
+
+async def test_a_subscription_is_a_stream_of_events(client: httpx.AsyncClient) -> None:
+    for response in (
+        await client.post("/graphql", json={"query": "subscription { count(to: 2) }"}, headers=EVENTS),
+        await client.get("/graphql", params={"query": "subscription { count(to: 2) }"}, headers=EVENTS),
+    ):
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert response.headers["x-request-id"]
+        assert response.text == (
+            ":\n\n"
+            'event: next\ndata: {"data":{"count":1}}\n\n'
+            'event: next\ndata: {"data":{"count":2}}\n\n'
+            "event: complete\ndata:\n\n"
+        )
+    assert tasks_of(sse) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("{ hello }", '"data":{"hello":"Hello, you!"}'),
+        ('mutation { rename(name: "Ada") }', '"data":{"rename":"Ada"}'),
+        ("{ nothing }", '"code":"VALIDATION"'),
+        ("subscription { nothing", '"code":"SYNTAX"'),
+    ],
+)
+async def test_any_operation_may_be_streamed(client: httpx.AsyncClient, query: str, said: str) -> None:
+    response = await client.post("/graphql", json={"query": query}, headers=EVENTS)
+    assert response.status_code == 200
+    assert response.text.startswith(":\n\nevent: next\ndata: {")
+    assert said in response.text
+    assert response.text.endswith("event: complete\ndata:\n\n")
+
+
+async def test_a_request_that_makes_no_sense_is_not_a_stream(client: httpx.AsyncClient) -> None:
+    response = await client.post("/graphql", json=[], headers=EVENTS)
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/json; charset=utf-8"
+
+
+async def test_a_client_that_leaves_closes_the_subscription(client: httpx.AsyncClient, journal: Journal) -> None:
+    query = {"query": "subscription { watch }"}
+    async with client.stream("POST", "/graphql", json=query, headers=EVENTS) as response:
+        lines = response.aiter_lines()
+        assert [await anext(lines) for _ in range(4)][2:] == ["event: next", 'data: {"data":{"watch":1}}']
+        assert (journal.opened, journal.closed) == (1, 0)
+        assert tasks_of(sse) != []
+    await eventually(lambda: journal.closed == 1)
+    await eventually(lambda: tasks_of(sse) == [])
+
+
+async def test_a_quiet_stream_has_a_heartbeat(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.01)
+    query = {"query": "subscription { watch }"}
+    async with client.stream("POST", "/graphql", json=query, headers=EVENTS) as response:
+        comments = 0
+        async for line in response.aiter_lines():
+            comments += line == ":"
+            if comments == 3:
+                break
+    assert comments == 3

@@ -1,0 +1,1 @@
+"""The false companies, tried with clients that nobody here wrote."""

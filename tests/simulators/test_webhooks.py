@@ -1,0 +1,76 @@
+"""How a company's webhooks travel: late, twice, reversed, held back, lost, and again."""
+
+from twilio.rest import Client
+
+from tests.simulators.conftest import Receiver, Simulators, eventually
+from tests.simulators.test_twilio import is_signed, send
+
+
+async def test_each_webhook_can_come_twice_byte_for_byte(
+    simulators: Simulators, twilio: Client, receiver: Receiver
+) -> None:
+    await simulators.control.plan_webhooks("twilio", copies=2, delays=[0.01])
+    await send(twilio, status_callback=f"{receiver.base}/twice")
+    webhooks = await receiver.wait_for("/twice", 4)
+    assert [webhook.status for webhook in webhooks] == ["sent", "sent", "delivered", "delivered"]
+    tokens = [webhook.headers["I-Twilio-Idempotency-Token"] for webhook in webhooks]
+    assert tokens[0] == tokens[1] != tokens[2]
+
+
+async def test_webhooks_can_come_in_the_wrong_order(simulators: Simulators, twilio: Client, receiver: Receiver) -> None:
+    await simulators.control.plan_webhooks("twilio", reversed=True, delays=[0.01])
+    await send(twilio, status_callback=f"{receiver.base}/reversed")
+    webhooks = await receiver.wait_for("/reversed", 2)
+    assert [webhook.status for webhook in webhooks] == ["delivered", "sent"]
+    assert all(is_signed(webhook) for webhook in webhooks)
+
+
+async def test_webhooks_can_be_held_back_until_they_are_released(
+    simulators: Simulators, twilio: Client, receiver: Receiver
+) -> None:
+    await simulators.control.plan_webhooks("twilio", hold=True, delays=[0.01])
+    message = await send(twilio, status_callback=f"{receiver.base}/held")
+    await eventually(lambda: simulators.control.state("twilio"), lambda state: state["held"] == 2)
+    assert receiver.about("/held") == []
+    assert (await simulators.control.message("twilio", message.sid))["status"] == "delivered"
+    assert await simulators.control.release("twilio") == 2
+    assert [webhook.status for webhook in await receiver.wait_for("/held", 2)] == ["sent", "delivered"]
+
+
+async def test_webhooks_can_be_late(simulators: Simulators, twilio: Client, receiver: Receiver) -> None:
+    await simulators.control.plan_webhooks("twilio", delays=[0.01, 30])
+    await send(twilio, status_callback=f"{receiver.base}/late")
+    assert [webhook.status for webhook in await receiver.wait_for("/late", 1)] == ["sent"]
+
+
+async def test_a_lost_webhook_can_be_delivered_again(
+    simulators: Simulators, twilio: Client, receiver: Receiver
+) -> None:
+    await simulators.control.plan_webhooks("twilio", drop=True, delays=[0.01])
+    message = await send(twilio, status_callback=f"{receiver.base}/dropped")
+    dropped = await eventually(
+        lambda: simulators.control.journal(verdict="dropped", message_id=message.sid), lambda found: len(found) == 2
+    )
+    assert receiver.about("/dropped") == []
+    await simulators.control.redeliver("twilio", str(dropped[1]["webhook_id"]))
+    webhook = receiver.about("/dropped")[0]
+    assert webhook.status == "delivered"
+    assert is_signed(webhook)
+    delivered = await simulators.control.journal(direction="webhook", verdict="delivered")
+    assert [entry["status"] for entry in delivered] == [204]
+    assert delivered[0]["headers"]["X-Twilio-Signature"] == webhook.headers["X-Twilio-Signature"]
+
+
+async def test_an_unreachable_address_is_tried_once_more(simulators: Simulators, twilio: Client) -> None:
+    await simulators.control.plan_webhooks("twilio", delays=[0.01])
+    # Port 1 of loopback listens nowhere.
+    await send(twilio, to="+5511900000001", status_callback="http://127.0.0.1:1/nobody")
+    attempts = await eventually(lambda: simulators.control.journal(verdict="unreached"), lambda found: len(found) == 2)
+    assert [entry["attempt"] for entry in attempts] == [1, 2]
+
+
+async def test_a_plan_is_forgotten_at_reset(simulators: Simulators) -> None:
+    usual = (await simulators.control.state("twilio"))["webhooks"]
+    await simulators.control.plan_webhooks("twilio", copies=5)
+    await simulators.control.reset("twilio")
+    assert (await simulators.control.state("twilio"))["webhooks"] == usual

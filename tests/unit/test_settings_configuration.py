@@ -1,0 +1,170 @@
+"""The whole configuration at once, the variables that describe it, and the files made from them."""
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from dotenv import dotenv_values
+
+from api.configuration import load_configuration
+from api.env_example import env_example
+from core.ports import Channel, Mode
+from core.settings import CoreSettings, State, Variable, describe, load, read_environment
+from integrations.registry import all_integrations
+from tests.unit.settings_samples import CLERK, GOOGLE_OAUTH, HEX, SMTP, STRIPE, TWILIO, WHATSAPP
+
+ROOT = Path(__file__).parents[2]
+NAMES = ["clerk", "google_calendar", "smtp", "stripe", "twilio", "whatsapp"]
+EVERYTHING = {**CLERK, **GOOGLE_OAUTH, **SMTP, **STRIPE, **TWILIO, **WHATSAPP}
+POOLED = "postgresql://u:p@ep-x-1-pooler.eu.aws.neon.tech/db"
+PRODUCTION = {
+    "APP_ENV": "production",
+    "PUBLIC_BASE_URL": "https://api.example.com",
+    "DATABASE_URL": "postgresql://u:p@db/app",
+    "REDIS_URL": "redis://cache",
+    "ENCRYPTION_KEYS": "k1:" + "A" * 43 + "=",
+}
+
+
+def every_variable() -> list[Variable]:
+    models = (CoreSettings, *(card.settings for card in all_integrations().values()))
+    return [variable for model in models for variable in describe(model)]
+
+
+def warnings(environment: Mapping[str, str]) -> list[str]:
+    return [str(warning) for warning in load_configuration(environment).warnings]
+
+
+def test_the_registry_finds_every_folder_with_a_card() -> None:
+    assert list(all_integrations()) == NAMES
+    assert all(card.name == name for name, card in all_integrations().items())
+
+
+def test_the_channels_are_served_by_one_integration_each() -> None:
+    served = {name: card.channels for name, card in all_integrations().items() if card.channels}
+    assert served == {"whatsapp": {Channel.WHATSAPP}, "twilio": {Channel.SMS}, "smtp": {Channel.EMAIL}}
+
+
+def test_an_empty_environment_is_well_and_configures_no_integration() -> None:
+    configuration = load_configuration({})
+    assert configuration.core is not None
+    assert (configuration.problems, configuration.warnings) == ((), ())
+    assert {one.state for one in configuration.integrations.values()} == {State.ABSENT}
+    assert {one.mode for one in configuration.integrations.values()} == {None}
+
+
+def test_everything_can_be_configured_at_once() -> None:
+    configuration = load_configuration(EVERYTHING)
+    assert configuration.problems == ()
+    modes = {name: one.mode for name, one in configuration.integrations.items()}
+    assert modes == dict.fromkeys(NAMES, Mode.LIVE) | {"clerk": Mode.SANDBOX, "stripe": Mode.SANDBOX}
+
+
+def test_the_problems_of_the_house_and_of_every_integration_are_found_at_once_worst_first() -> None:
+    configuration = load_configuration(
+        {"APP_ENV": "production", "LOG_LEVEL": "loud", "STRIPE_SECRET_KEY": "x", "TWILIO_ACCOUNT_SID": f"AC{HEX}"}
+    )
+    assert configuration.core is None
+    settings = [problem.setting for problem in configuration.problems]
+    assert settings[:2] == ["LOG_LEVEL", "STRIPE_SECRET_KEY"]
+    assert {"DATABASE_URL", "STRIPE_WEBHOOK_SECRET", "TWILIO_AUTH_TOKEN", "TWILIO_PHONE_NUMBER"} <= set(settings)
+    assert [problem.missing for problem in configuration.problems] == sorted(p.missing for p in configuration.problems)
+    states = {name: one.state for name, one in configuration.integrations.items() if one.state is not State.ABSENT}
+    assert states == {"stripe": State.INVALID, "twilio": State.INCOMPLETE}
+
+
+@pytest.mark.parametrize("value", ["sk_live_abc", "rk_test_abc", "whsec_abc"])
+def test_a_secret_key_in_any_variable_that_browsers_see_is_refused(value: str) -> None:
+    problems = load_configuration({"NEXT_PUBLIC_ANYTHING": value}).problems
+    assert [problem.setting for problem in problems] == ["NEXT_PUBLIC_ANYTHING"]
+    assert load_configuration({"NEXT_PUBLIC_ANYTHING": "pk_live_abc"}).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("INTERALPHA_HOEM", "INTERALPHA_HOME"), ("INTERALPHA_LANGUAGE", "INTERALPHA_LANG")]
+)
+def test_a_misspelled_name_of_ours_is_answered_with_the_nearest(name: str, nearest: str) -> None:
+    assert warnings({name: "x"}) == [f"{name} is no setting of ours: did you mean {nearest}?"]
+
+
+def test_a_pooled_database_without_a_direct_address_is_a_warning() -> None:
+    assert "migrations need the direct address" in warnings({"DATABASE_URL": POOLED})[0]
+    assert warnings({"DATABASE_URL": POOLED, "DATABASE_URL_DIRECT": POOLED.replace("-pooler", "")}) == []
+    assert warnings({"DATABASE_URL": POOLED.replace("-pooler", "")}) == []
+
+
+def test_what_stays_on_this_machine_is_a_warning_in_production_alone() -> None:
+    local = {"PUBLIC_BASE_URL": "http://localhost:8000", **TWILIO, "TWILIO_API_BASE": "http://127.0.0.1:9000"}
+    assert warnings(local) == []
+    assert [warning.partition(" ")[0] for warning in warnings(PRODUCTION | local)] == ["PUBLIC_BASE_URL", "twilio"]
+    assert warnings(PRODUCTION) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_dummy_values_of_every_folder_pass_its_own_validation(name: str) -> None:
+    values = dotenv_values(ROOT / "src" / "integrations" / name / "example.env", interpolate=False)
+    given = {key: text for key, text in values.items() if text}
+    # What `interalpha dev` fills in.
+    given |= {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": "1025"} if name == "smtp" else {}
+    loaded = load(all_integrations()[name].settings, given)
+    assert loaded.state is State.COMPLETE, loaded.problems
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_dummy_values_have_known_names_and_a_comment_each(name: str) -> None:
+    known = {key for v in describe(all_integrations()[name].settings) for key in (v.name, *v.aliases)}
+    lines = (ROOT / "src" / "integrations" / name / "example.env").read_text().splitlines()
+    for before, line in pairwise(lines):
+        if not line.startswith("#"):
+            assert line.partition("=")[0] in known
+            assert before.startswith("# ")
+
+
+def test_the_committed_example_is_the_one_the_code_makes() -> None:
+    committed = (ROOT / ".env.example").read_text(encoding="utf-8")
+    assert committed == env_example(), "run: python -m api.env_example > .env.example"
+
+
+def test_a_copied_example_configures_nothing_and_overrides_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(env_example(), encoding="utf-8")
+    assert read_environment(tmp_path, {}) == {}
+
+
+def test_the_example_has_every_variable_under_one_comment_line() -> None:
+    lines = env_example().splitlines()
+    for variable in every_variable():
+        places = [n for n, line in enumerate(lines) if re.match(rf"#?{variable.name}=", line)]
+        assert len(places) == 1
+        assert lines[places[0] - 1].startswith(f"# {variable.about}")
+        assert lines[places[0] - 2] == "" or "=" in lines[places[0] - 2]
+
+
+def test_the_example_holds_no_value_of_a_secret() -> None:
+    filled = dotenv_values(stream=None, dotenv_path=ROOT / ".env.example")
+    assert {filled[variable.name] for variable in every_variable() if variable.secret} == {""}
+
+
+@pytest.mark.parametrize("variable", every_variable(), ids=lambda variable: variable.name)
+def test_every_variable_says_what_it_is_and_what_is_right(variable: Variable) -> None:
+    assert variable.about
+    assert variable.mend
+    assert not variable.about.endswith(".")
+    assert not variable.mend.endswith(".")
+    looks_secret = re.search(r"(SECRET|SECRET_KEY|TOKEN|PASSWORD|DATABASE_URL\w*|REDIS_URL|KEYS|_JSON)$", variable.name)
+    assert variable.secret == bool(looks_secret)
+
+
+@pytest.mark.parametrize("name", ["core", *NAMES])
+def test_every_example_of_a_description_is_right(name: str) -> None:
+    model = CoreSettings if name == "core" else all_integrations()[name].settings
+    examples = {variable.name: variable.example for variable in describe(model) if variable.example}
+    examples.pop("SMTP_CA_FILE", None)  # no such file here
+    if name == "google_calendar":
+        del examples["GOOGLE_DELEGATED_USER"]  # belongs to the other way to sign in
+    if name == "twilio":
+        examples["TWILIO_API_KEY_SECRET"] = "shown once"
+    if name == "smtp":
+        examples["SMTP_PASSWORD"] = "from the operator"
+    assert load(model, examples).problems == ()

@@ -1,0 +1,150 @@
+"""The rules of the house's own settings."""
+
+import base64
+
+import pytest
+
+from core.settings import AppEnv, CoreSettings, State, load
+from core.settings.addresses import is_loopback, without_password
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+OTHER_KEY = base64.b64encode(bytes(32)).decode()
+NEON = "postgresql://app:npg_x@ep-cool-1-pooler.eu-central-1.aws.neon.tech/db?sslmode=require&channel_binding=require"
+PRODUCTION = {
+    "APP_ENV": "production",
+    "PUBLIC_BASE_URL": "https://api.example.com",
+    "DATABASE_URL": NEON,
+    "REDIS_URL": "rediss://:secret@cache:6379/0",
+    "ENCRYPTION_KEYS": f"k1:{KEY}",
+}
+
+
+def core(**environment: str) -> CoreSettings:
+    loaded = load(CoreSettings, environment)
+    assert loaded.value is not None, loaded.problems
+    return loaded.value
+
+
+def test_development_needs_no_setting() -> None:
+    settings = core()
+    assert settings.app_env is AppEnv.DEVELOPMENT
+    assert settings.public_base_url == "http://localhost:8000"
+    assert settings.database_prepared_statements
+    assert (settings.database_url, settings.redis_url, settings.encryption_keys) == (None, None, ())
+
+
+def test_production_needs_its_address_its_stores_and_its_keys() -> None:
+    loaded = load(CoreSettings, {"APP_ENV": "production"})
+    assert loaded.state is State.INCOMPLETE
+    assert {problem.setting for problem in loaded.problems} == PRODUCTION.keys() - {"APP_ENV"}
+    assert core(**PRODUCTION).is_production
+
+
+def test_every_problem_is_found_at_once_the_wrong_before_the_missing() -> None:
+    loaded = load(CoreSettings, {"APP_ENV": "production", "LOG_LEVEL": "loud", "REDIS_URL": "http://cache"})
+    assert loaded.state is State.INVALID
+    assert [problem.setting for problem in loaded.problems] == [
+        "REDIS_URL",
+        "LOG_LEVEL",
+        "PUBLIC_BASE_URL",
+        "DATABASE_URL",
+        "ENCRYPTION_KEYS",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("APP_ENV", "test"),
+        ("PUBLIC_BASE_URL", "http://127.0.0.7:8100"),
+        ("PUBLIC_BASE_URL", "http://[::1]:8100"),
+        ("PUBLIC_BASE_URL", "https://api.example.com/interalpha"),
+        ("DATABASE_URL", NEON),
+        ("DATABASE_URL", "postgres://u:p@localhost/db"),
+        ("DATABASE_URL", "postgresql+asyncpg://u:p%2F%23@localhost:5432/db"),
+        ("DATABASE_URL_WORKER", NEON),
+        ("DATABASE_URL_DIRECT", NEON.replace("-pooler", "")),
+        ("DATABASE_PREPARED_STATEMENTS", "false"),
+        ("REDIS_URL", "redis://cache"),
+        ("REDIS_URL", "unix:///run/valkey.sock"),
+        ("ENCRYPTION_KEYS", f"k2:{KEY}, k1:{OTHER_KEY}"),
+        ("LOG_LEVEL", "DEBUG"),
+        ("INTERALPHA_HOME", "/var/lib/interalpha"),
+        ("INTERALPHA_LANG", "pt-BR"),
+    ],
+)
+def test_a_right_value_is_taken(name: str, value: str) -> None:
+    assert load(CoreSettings, {name: value}).state is State.COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "mend"),
+    [
+        ("APP_ENV", "prod", "development, test or production"),
+        ("PUBLIC_BASE_URL", "api.example.com", "https://host"),
+        ("PUBLIC_BASE_URL", "ftp://api.example.com", "https://host"),
+        ("PUBLIC_BASE_URL", "http://api.example.com", "must begin with https://"),
+        ("PUBLIC_BASE_URL", "http://localhost.evil.com", "must begin with https://"),
+        ("PUBLIC_BASE_URL", "https://user:pw@api.example.com", "no user name"),
+        ("PUBLIC_BASE_URL", "https://api.example.com?", "question mark"),
+        ("PUBLIC_BASE_URL", "https://api.example.com/#x", "question mark or #"),
+        ("PUBLIC_BASE_URL", "https://api.exam ple.com", "https://host"),
+        ("PUBLIC_BASE_URL", "https://api.example.com:port", "https://host"),
+        ("DATABASE_URL", "mysql://u:p@localhost/db", "postgresql://"),
+        ("DATABASE_URL", "postgresql:///db", "names no host"),
+        ("DATABASE_URL", "postgresql://u:p@localhost", "names no database"),
+        ("DATABASE_URL", "postgresql://localhost/a/b", "names no database"),
+        ("DATABASE_URL", "postgresql://u:p/w@localhost/db", "percent-encode"),
+        ("DATABASE_URL", "postgresql://u:12/w@localhost/db", "percent-encoded"),
+        ("DATABASE_URL", "postgresql://u:12#w@localhost/db", "percent-encoded"),
+        ("DATABASE_URL_DIRECT", NEON, "without -pooler"),
+        ("DATABASE_PREPARED_STATEMENTS", "perhaps", "true or false"),
+        ("REDIS_URL", "http://cache:6379", "redis://"),
+        ("REDIS_URL", "redis://", "names no server"),
+        ("REDIS_URL", "unix://", "names no server"),
+        ("ENCRYPTION_KEYS", KEY, "id:base64 of 32 bytes"),
+        ("ENCRYPTION_KEYS", f"K1:{KEY}", "lower-case"),
+        ("ENCRYPTION_KEYS", "k1:%%%", "not base64"),
+        ("ENCRYPTION_KEYS", "k1:AAAA", "a key here has 3"),
+        ("ENCRYPTION_KEYS", f"k1:{KEY},k1:{OTHER_KEY}", "an id of its own"),
+        ("ENCRYPTION_KEYS", f"k1:{KEY},", "id:base64"),
+        ("LOG_LEVEL", "loud", "debug, info, warning or error"),
+        ("INTERALPHA_LANG", "fr", "en or pt-BR"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_mend(name: str, value: str, mend: str) -> None:
+    loaded = load(CoreSettings, {name: value})
+    assert loaded.state is State.INVALID
+    assert [problem.setting for problem in loaded.problems] == [name]
+    assert mend in loaded.problems[0].message
+
+
+def test_the_first_encryption_key_is_the_current_one() -> None:
+    settings = core(ENCRYPTION_KEYS=f"k2:{KEY},k1:{OTHER_KEY}")
+    assert list(settings.sealing_keys.items()) == [("k2", bytes(range(32))), ("k1", bytes(32))]
+
+
+def test_a_last_slash_is_dropped_so_that_paths_can_be_added() -> None:
+    assert core(PUBLIC_BASE_URL="https://api.example.com/").public_base_url == "https://api.example.com"
+
+
+def test_a_store_is_shown_without_password_and_query() -> None:
+    settings = core(DATABASE_URL="postgresql://app:p%40w@db:5432/app?password=x", REDIS_URL="redis://:pw@cache:6379/0")
+    assert settings.database_url is not None
+    assert settings.redis_url is not None
+    assert without_password(settings.database_url) == "postgresql://app@db:5432/app"
+    assert without_password(settings.redis_url) == "redis://cache:6379/0"
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost", "127.9.9.9", "::1", "[::1]", "http://LOCALHOST:1/x", "http://[::1]:1"]
+)
+def test_this_machine_is_recognised(address: str) -> None:
+    assert is_loopback(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["", "127.0.0.1.evil.com", "http://0.0.0.0", "https://localhost.com", "http://[", "10.0.0.1"]
+)
+def test_another_machine_is_not_taken_for_this_one(address: str) -> None:
+    assert not is_loopback(address)
