@@ -65,6 +65,8 @@ def make_engine(raw: str, *, prepared_statements: bool = True, pool_size: int = 
         # Neon suspends idle computes; a connection older than this is not worth trusting.
         pool_recycle=240,
         isolation_level="AUTOCOMMIT",
+        # Errors would print them, addresses among them.
+        hide_parameters=True,
     )
 
 

@@ -79,13 +79,10 @@ class Http:
         cause = error.__cause__ or error
         kind = type(cause).__name__
         if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | httpx.ConnectError):
-            return ProviderUnavailable(
-                f"{self._provider} could not be reached ({kind}).", provider=self._provider, provider_code=kind
-            )
+            return ProviderUnavailable(f"{self._provider} could not be reached ({kind}).", provider=self._provider)
         return OutcomeUnknown(
             f"The connection to {self._provider} broke after the request had left ({kind}).",
             provider=self._provider,
-            provider_code=kind,
         )
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 
 import strawberry
+from graphql.utilities.print_schema import print_schema_definition
 from strawberry.schema import Schema
 
 import resolvers.enums  # noqa: F401  # declares core's words as enums before any type mentions them
@@ -17,7 +18,7 @@ from resolvers.operations.types import Integration, list_integrations
 from resolvers.refetch import get_node
 from resolvers.scalars import CONFIG
 
-INTRODUCTION = '''"""
+INTRODUCTION = """\
 One API for everything the business says, charges and schedules through other
 companies. Today it sends SMS and e-mail, and tells live what becomes of them.
 
@@ -28,9 +29,7 @@ companies. Today it sends SMS and e-mail, and tells live what becomes of them.
   payload whose `errors` are typed. The top-level `errors` are for bugs, limits
   and missing credentials, each with `extensions.code`.
 * Times are UTC. Enums may gain values: treat one you do not know as you would
-  the calmest you do.
-"""
-'''
+  the calmest you do."""
 
 
 @strawberry.type(description="What can be read.")
@@ -42,7 +41,10 @@ class Query:
         resolver=list_integrations,
         description="The companies we work through. There are few, and all of them are here. Needs `OPERATIONS_READ`.",
     )
-    message: Message | None = strawberry.field(resolver=get_message, description="Needs `MESSAGES_READ`.")
+    message: Message | None = strawberry.field(
+        resolver=get_message,
+        description="One message; null when there is none the caller may see. Needs `MESSAGES_READ`.",
+    )
     messages: MessageConnection = strawberry.field(
         resolver=list_messages, description="Message history, newest first. Needs `MESSAGES_READ`."
     )
@@ -67,7 +69,7 @@ class Subscription:
 
 def build_schema() -> Schema:
     """Make the schema. Nodes and errors are named here since no field returns some of them by their own type."""
-    return Schema(
+    schema = Schema(
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
@@ -82,8 +84,13 @@ def build_schema() -> Schema:
         ],
         config=CONFIG,
     )
+    # Strawberry has no word for the description of a whole schema.
+    schema._schema.description = INTRODUCTION
+    return schema
 
 
 def print_schema() -> str:
     """The schema as it is promised to clients."""
-    return INTRODUCTION + build_schema().as_str().rstrip() + "\n"
+    schema = build_schema()
+    definition = print_schema_definition(schema._schema)
+    return f"{definition}\n\n{schema.as_str().strip()}\n"

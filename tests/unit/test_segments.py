@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.messages.segments import Encoding, Segments, count_segments
+from core.segments import Encoding, Segments, count_segments
 
 GSM, UCS = Encoding.GSM_7, Encoding.UCS_2
 

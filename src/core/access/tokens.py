@@ -32,7 +32,7 @@ class DevelopmentTokens:
     def read(self, token: str) -> Principal:
         """Say who a token speaks for; raises Unauthenticated."""
         body, _, signature = token.removeprefix(_PREFIX).partition(".")
-        is_ours = token.startswith(_PREFIX) and len(token) <= _MAX_LENGTH
+        is_ours = token.startswith(_PREFIX) and token.isascii() and len(token) <= _MAX_LENGTH
         if not is_ours or not hmac.compare_digest(self._sign(body).encode(), signature.encode()):
             raise Unauthenticated("The bearer token is not one of this server. Make one with `interalpha token`.")
         try:

@@ -5,7 +5,7 @@ Ids are UUIDs of version 7: the order of ids is the order of time, and the curso
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +25,7 @@ SEALED = {"content": "content_sealed", "to": "to_sealed", "from": "from_sealed"}
 
 _PLAIN = [column for column in messages.columns if not column.name.endswith(("_sealed", "_hash"))]
 _CLOCKS_DIFFER = timedelta(minutes=5)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +129,11 @@ def _filtered(statement: Select[Any], tenant: UUID, condition: Filter) -> Select
         statement = statement.where(messages.c.direction == condition.direction.value)
     # The id's bound lets the index skip years; the exact one is the database's own clock.
     if (start := condition.created_from) is not None:
-        statement = statement.where(
-            messages.c.created_at >= start, messages.c.id >= uuid7_floor(start - _CLOCKS_DIFFER)
-        )
+        floor = uuid7_floor(max(start, _FIRST + _CLOCKS_DIFFER) - _CLOCKS_DIFFER)
+        statement = statement.where(messages.c.created_at >= start, messages.c.id >= floor)
     if (end := condition.created_before) is not None:
-        statement = statement.where(messages.c.created_at < end, messages.c.id < uuid7_floor(end + _CLOCKS_DIFFER))
+        ceiling = uuid7_floor(min(end, _LAST - _CLOCKS_DIFFER) + _CLOCKS_DIFFER)
+        statement = statement.where(messages.c.created_at < end, messages.c.id < ceiling)
     return statement
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -9,6 +10,8 @@ from sqlalchemy import (
     ARRAY,
     BindParameter,
     Boolean,
+    Case,
+    Column,
     DateTime,
     Interval,
     Text,
@@ -19,6 +22,7 @@ from sqlalchemy import (
     column,
     func,
     insert,
+    or_,
     select,
     tuple_,
     update,
@@ -116,6 +120,13 @@ async def write_moves(connection: AsyncConnection, noted: Sequence[Noted]) -> li
 _STANDING_KEPT = bindparam("is_parted", type_=Boolean)
 _NEW_STATUS: BindParameter[str] = bindparam("new_status", type_=Text)
 
+
+def _first_reached(at: Column[datetime], *statuses: MessageStatus) -> Case[datetime]:
+    """The moment a message first came to one of these statuses."""
+    is_reached = or_(*(status.value == _NEW_STATUS for status in statuses))
+    return case((is_reached, func.coalesce(at, func.now())), else_=at)
+
+
 _MOVE_MESSAGE = (
     update(messages)
     .where(messages.c.tenant_id == bindparam("of_tenant"), messages.c.id == bindparam("of_message"))
@@ -130,18 +141,9 @@ _MOVE_MESSAGE = (
         ),
         lease_until=case((_STANDING_KEPT, messages.c.lease_until), else_=cast(None, DateTime(timezone=True))),
         updated_at=func.now(),
-        sent_at=case(
-            (_NEW_STATUS.in_(["SENT", "DELIVERED", "READ"]), func.coalesce(messages.c.sent_at, func.now())),
-            else_=messages.c.sent_at,
-        ),
-        delivered_at=case(
-            (_NEW_STATUS.in_(["DELIVERED", "READ"]), func.coalesce(messages.c.delivered_at, func.now())),
-            else_=messages.c.delivered_at,
-        ),
-        read_at=case(
-            (_NEW_STATUS == "READ", func.coalesce(messages.c.read_at, func.now())),
-            else_=messages.c.read_at,
-        ),
+        sent_at=_first_reached(messages.c.sent_at, MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.READ),
+        delivered_at=_first_reached(messages.c.delivered_at, MessageStatus.DELIVERED, MessageStatus.READ),
+        read_at=_first_reached(messages.c.read_at, MessageStatus.READ),
     )
 )
 

@@ -1,9 +1,12 @@
-"""When to try again after a company was surely not reached: exponential, fully jittered, bounded in number."""
+"""When to try again after a company was surely not reached: exponential, fully jittered, bounded in number.
+
+Twelve tries last for one to two hours: a company's bad hour costs nobody a message.
+"""
 
 import random
 from datetime import timedelta
 
-MAX_ATTEMPTS = 6
+MAX_ATTEMPTS = 12
 _FIRST = 2.0
 _LONGEST = 3_600.0
 

@@ -25,13 +25,13 @@ class MessageEvent(Node):
     at: datetime
 
 
-@strawberry.type
+@strawberry.type(description="One event of a page, and its place in the list.")
 class MessageEventEdge:
     cursor: str
     node: MessageEvent
 
 
-@strawberry.type
+@strawberry.type(description="One page of what happened to a message.")
 class MessageEventConnection:
     edges: list[MessageEventEdge]
     nodes: list[MessageEvent]

@@ -4,6 +4,7 @@ import strawberry
 
 from core.messages.accept import Draft
 from core.ports import Channel, Content, EmailContent, TextContent
+from resolvers.arguments import given
 from resolvers.scalars import EmailAddress, PhoneNumber
 
 
@@ -13,7 +14,7 @@ class RecipientInput:
     email: EmailAddress | None = strawberry.UNSET
 
 
-@strawberry.input
+@strawberry.input(description="An e-mail: a subject and one body or two.")
 class EmailContentInput:
     subject: str
     plain_text: str | None = strawberry.field(
@@ -33,7 +34,7 @@ class RouteStepInput:
     channel: Channel
 
 
-@strawberry.input
+@strawberry.input(description="One message to one person.")
 class SendMessageInput:
     to: RecipientInput
     content: ContentInput
@@ -47,18 +48,18 @@ class SendMessageInput:
     )
 
 
-def draft_of(given: SendMessageInput) -> Draft:
+def draft_of(written: SendMessageInput) -> Draft:
     """The message as core takes it."""
     return Draft(
-        content=_content(given.content),
-        route=[step.channel for step in given.route],
-        phone=given.to.phone or None if given.to.phone is not strawberry.UNSET else None,
-        email=given.to.email if given.to.email is not strawberry.UNSET else None,
-        idempotency_key=given.idempotency_key if given.idempotency_key is not strawberry.UNSET else None,
+        content=_content(written.content),
+        route=[step.channel for step in written.route],
+        phone=given(written.to.phone),
+        email=given(written.to.email),
+        idempotency_key=given(written.idempotency_key),
     )
 
 
-def _content(given: ContentInput) -> Content:
-    if given.email:
-        return EmailContent(given.email.subject, given.email.plain_text or None, given.email.html or None)
-    return TextContent(given.text or "")
+def _content(written: ContentInput) -> Content:
+    if email := given(written.email):
+        return EmailContent(email.subject, given(email.plain_text), given(email.html))
+    return TextContent(given(written.text) or "")

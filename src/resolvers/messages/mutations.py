@@ -11,7 +11,7 @@ from resolvers.messages.queries import message_by_id
 from resolvers.messages.types import Message
 
 
-@strawberry.type
+@strawberry.type(description="The message, or what is wrong with it.")
 class SendMessagePayload:
     message: Message | None = strawberry.field(description="The message as it stands: queued, not yet sent.")
     is_replay: bool = strawberry.field(description="Whether the idempotency key found an earlier message.")

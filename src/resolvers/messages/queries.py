@@ -9,6 +9,7 @@ from core.access.principal import Scope
 from core.messages import read
 from core.messages.values import Direction, MessageStatus
 from core.ports import Channel
+from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.fields import computed
 from resolvers.identifiers import to_global_id, uuid_of
@@ -25,7 +26,9 @@ class TimeRangeInput:
     end: datetime | None = strawberry.UNSET
 
 
-@strawberry.input(description="All given conditions must hold; a list holds when any of its values does.")
+@strawberry.input(
+    description="All given conditions must hold; a list holds when any of its values does, an empty one never."
+)
 class MessageFilter:
     channels: list[Channel] | None = strawberry.UNSET
     statuses: list[MessageStatus] | None = strawberry.UNSET
@@ -33,13 +36,13 @@ class MessageFilter:
     created: TimeRangeInput | None = strawberry.UNSET
 
 
-@strawberry.type
+@strawberry.type(description="One message of a page, and its place in the list.")
 class MessageEdge:
     cursor: str
     node: Message
 
 
-@strawberry.type
+@strawberry.type(description="One page of messages.")
 class MessageConnection:
     condition: strawberry.Private[read.Filter]
     edges: list[MessageEdge]
@@ -76,9 +79,9 @@ async def list_messages(
     filter: MessageFilter | None = strawberry.UNSET,
 ) -> MessageConnection:
     services, tenant = info.context.services, info.context.require(Scope.MESSAGES_READ).tenant_id
-    page = page_arguments(_given(first), _given(last))
-    which = read.Slice(page.limit, _read(after, "after"), _read(before, "before"), page.is_backward)
-    condition = _condition(filter or MessageFilter())
+    page = page_arguments(given(first), given(last))
+    which = read.Slice(page.limit, _read(given(after), "after"), _read(given(before), "before"), page.is_backward)
+    condition = _condition(given(filter) or MessageFilter())
     async with services.database.transaction(tenant) as connection:
         found = await read.page(connection, services.sealer, tenant, which, condition, sealed=sealed_asked_for(info))
     edges = [MessageEdge(cursor=_write(row.id), node=message_of(row)) for row in found.items]
@@ -87,19 +90,15 @@ async def list_messages(
     return MessageConnection(condition=condition, edges=edges, nodes=[edge.node for edge in edges], page_info=page_info)
 
 
-def _condition(given: MessageFilter) -> read.Filter:
-    created = given.created or TimeRangeInput()
+def _condition(filter: MessageFilter) -> read.Filter:
+    created = given(filter.created) or TimeRangeInput()
     return read.Filter(
-        channels=given.channels or None,
-        statuses=given.statuses or None,
-        direction=given.direction or None,
-        created_from=created.start or None,
-        created_before=created.end or None,
+        channels=given(filter.channels),
+        statuses=given(filter.statuses),
+        direction=given(filter.direction),
+        created_from=given(created.start),
+        created_before=given(created.end),
     )
-
-
-def _given(value: int | None) -> int | None:
-    return None if value is strawberry.UNSET else value
 
 
 def _write(message_id: UUID) -> str:
@@ -107,7 +106,7 @@ def _write(message_id: UUID) -> str:
 
 
 def _read(cursor: str | None, name: str) -> UUID | None:
-    if not cursor:
+    if cursor is None:
         return None
     found = uuid_of(cursor, _CURSOR)
     if found is None:

@@ -9,6 +9,7 @@ from core.access.principal import Scope
 from core.errors import InputRule, InvalidInput
 from core.messages.follow import follow
 from core.messages.values import MessageStatus
+from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.identifiers import uuid_of
 from resolvers.messages.events import MessageEvent, event_of
@@ -18,9 +19,11 @@ from resolvers.messages.types import Message
 MAX_IDS = 100
 
 
-@strawberry.input
+@strawberry.input(description="Which messages are followed: those that fit every condition given.")
 class MessageStatusFilter:
-    ids: list[strawberry.ID] | None = strawberry.UNSET
+    ids: list[strawberry.ID] | None = strawberry.field(
+        default=strawberry.UNSET, description=f"At most {MAX_IDS}. Left out: all messages; an empty list: none."
+    )
 
 
 @strawberry.type(description="A message came to a new status.")
@@ -34,7 +37,7 @@ async def message_status_changed(
     info: Info, filter: MessageStatusFilter | None = strawberry.UNSET
 ) -> AsyncGenerator[MessageStatusChange, None]:
     services, tenant = info.context.services, info.context.require(Scope.MESSAGES_READ).tenant_id
-    ids = (filter.ids or None) if filter else None
+    ids = given(filter.ids) if filter else None
     if ids is not None and len(ids) > MAX_IDS:
         text = f"At most {MAX_IDS} messages can be followed by id; leave `ids` out to follow all."
         raise InvalidInput(text, path=["filter", "ids"], rule=InputRule.TOO_LONG)

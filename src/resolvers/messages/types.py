@@ -9,9 +9,10 @@ from core.access.principal import Scope
 from core.errors import FailureParty, FailureReason
 from core.messages import read
 from core.messages.history import AttemptView
-from core.messages.segments import count_segments
 from core.messages.values import AttemptOutcome, Direction, MessageStatus
 from core.ports import Channel, EmailContent, Failure, TextContent
+from core.segments import count_segments
+from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.fields import computed
 from resolvers.identifiers import to_global_id
@@ -116,7 +117,7 @@ class Message(Node):
         last: int | None = strawberry.UNSET,
         before: str | None = strawberry.UNSET,
     ) -> MessageEventConnection:
-        return await events_page(info, self.row.id, first or None, after or None, last or None, before or None)
+        return await events_page(info, self.row.id, given(first), given(after), given(last), given(before))
 
 
 def message_of(row: read.Message) -> Message:

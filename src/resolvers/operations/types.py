@@ -8,6 +8,7 @@ from core.access.principal import Scope
 from core.operations.integrations import IntegrationView
 from core.ports import Mode
 from core.settings import State
+from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.identifiers import to_global_id
 from resolvers.node import Node
@@ -68,10 +69,9 @@ def _configuration(view: IntegrationView) -> IntegrationConfiguration:
     )
 
 
-def list_integrations(info: Info, kinds: list[IntegrationKind] | None) -> list[Integration]:
+def list_integrations(info: Info, kinds: list[IntegrationKind] | None = strawberry.UNSET) -> list[Integration]:
     """Every integration, or those of some kinds, in the order of their names."""
     info.context.require(Scope.OPERATIONS_READ)
-    wanted = None if kinds is None else {kind.value for kind in kinds}
-    return [
-        integration_of(info, name) for name in info.context.services.integrations if wanted is None or name in wanted
-    ]
+    names = info.context.services.integrations
+    wanted = set(names) if given(kinds) is None else {kind.value for kind in kinds or []}
+    return [integration_of(info, name) for name in names if name in wanted]

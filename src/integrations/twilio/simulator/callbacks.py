@@ -12,7 +12,7 @@ from secrets import token_hex
 from urllib.parse import urldefrag, urlencode
 from uuid import uuid4
 
-from core.messages.segments import count_segments
+from core.segments import count_segments
 from integrations.simulating.webhooks import Webhook
 from integrations.twilio.simulator.message import Message
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from secrets import token_hex
 
-from core.messages.segments import count_segments
+from core.segments import count_segments
 from integrations.simulating.company import Json
 from integrations.twilio.simulator.outcomes import Status
 

@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from api import sse
-from tests.engine.conftest import eventually, tasks_of
-from tests.engine.sample import Journal
+from tests.execution.conftest import eventually, tasks_of
+from tests.execution.sample import Journal
 
 EVENTS = {"accept": "text/event-stream"}
 

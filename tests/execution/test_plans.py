@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from engine.answer import Answer, Outcome
 from engine.engine import Engine
 from engine.plan import Plan
-from tests.engine.sample import Context, Journal
+from tests.execution.sample import Context, Journal
 
 
 async def run(engine: Engine, text: str, variables: dict[str, Any] | None = None, name: str | None = None) -> Answer:

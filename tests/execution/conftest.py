@@ -15,7 +15,7 @@ from litestar import Litestar
 
 from api.graphql import routes
 from engine.engine import Engine
-from tests.engine.sample import Journal, edge_over, schema, translate
+from tests.execution.sample import Journal, edge_over, schema, translate
 
 
 class LoopbackServer(uvicorn.Server):

@@ -4,7 +4,7 @@ from engine.answer import Outcome
 from engine.documents import Documents, Key, Room
 from engine.engine import Engine
 from engine.plan import Plan, Refusal
-from tests.engine.sample import schema, translate
+from tests.execution.sample import schema, translate
 
 
 def test_the_second_time_a_document_is_known(engine: Engine) -> None:

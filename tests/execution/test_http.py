@@ -6,7 +6,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from tests.engine.sample import Journal
+from tests.execution.sample import Journal
 
 HELLO = {"query": "{ hello }"}
 GRAPHQL = "application/graphql-response+json"

@@ -1,0 +1,83 @@
+"""One part of `interalpha dev` in a process of its own: `python -m api.dev.child PART FOLDER`.
+
+It imports what it needs, and only then reads its settings, one line of JSON, from stdin: so the imports take no longer
+than the stores, and no secret stands in a command line or an environment. The pipe stays open while the supervisor
+lives; when it closes, however the supervisor died, the part ends too.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+
+Run = Callable[[Mapping[str, str]], None]
+
+
+def _api() -> Run:
+    from api.configuration import load_configuration
+    from api.embedded.folder import LOOPBACK
+    from api.server import run
+
+    return lambda settings: run(load_configuration(settings), host=LOOPBACK, port=int(settings["PORT"]))
+
+
+def _worker() -> Run:
+    from api.configuration import load_configuration
+    from api.worker import run
+
+    return lambda settings: run(load_configuration(settings))
+
+
+def _simulators() -> Run:
+    from api.simulators import Settings, run
+
+    return lambda settings: asyncio.run(run(Settings.read(settings)))
+
+
+def _migrations() -> Run:
+    import alembic.command  # noqa: F401  # api.migrations would import it when the database is already waiting
+
+    from api.migrations import head_revision, upgrade
+
+    def migrate(settings: Mapping[str, str]) -> None:
+        upgrade(settings.get("DATABASE_URL_DIRECT") or settings["DATABASE_URL"])
+        sys.stdout.write(json.dumps({"revision": head_revision()}) + "\n")
+
+    return migrate
+
+
+# Each part imports its own only: what it does not need would cost it seconds.
+_PARTS: dict[str, Callable[[], Run]] = {
+    "api": _api,
+    "worker": _worker,
+    "simulators": _simulators,
+    "migrations": _migrations,
+}
+
+
+def main() -> None:
+    """Run the part that the command line names."""
+    run = _PARTS[sys.argv[1]]()
+    from api.logs import configure_logging
+
+    line = sys.stdin.readline()
+    if not line:
+        return
+    settings = json.loads(line)
+    threading.Thread(target=_end_with_supervisor, daemon=True).start()
+    configure_logging(settings.get("LOG_LEVEL", "info"), as_json=False)
+    run(settings)
+
+
+def _end_with_supervisor() -> None:
+    # Nothing more is ever written: the read returns when the other end is gone. The stores went with it, so there is
+    # nobody left to finish anything with.
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""A tenant's messages, one sender that does as it is told, and the pieces of delivery over a real database."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from core.access.tables import DEFAULT_TENANT
+from core.database import Database
+from core.messages import history, read
+from core.messages.accept import ChannelService, Draft, Outbox
+from core.messages.apply import apply_due
+from core.messages.deliver import Courier
+from core.ports import Channel, OutboundMessage, ProviderEvent, Receipt, TextContent
+from core.pubsub import Hub
+from core.sealing import Sealer
+from core.webhooks.inbox import keep
+
+Answer = Callable[[OutboundMessage], Receipt]
+
+
+@dataclass
+class ObedientSender:
+    """Answers as `answer` says and remembers what it was asked to send; `gate` holds every call while it is closed."""
+
+    answer: Answer = lambda message: Receipt(f"SM{message.reference.message_id.hex}")
+    sent: list[OutboundMessage] = field(default_factory=list)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def send(self, message: OutboundMessage) -> Receipt:
+        self.sent.append(message)
+        await self.gate.wait()
+        return self.answer(message)
+
+
+@dataclass
+class Shop:
+    """Everything between accepting and applying, without a network."""
+
+    app: Database
+    worker: Database
+    sealer: Sealer
+    hub: Hub
+    outbox: Outbox
+    sender: ObedientSender
+    courier: Courier
+    woken: list[Channel]
+
+    async def accept(self, phone: str = "+5511987654321", body: str = "Olá", key: str | None = None) -> UUID:
+        draft = Draft(TextContent(body), [Channel.SMS], phone=phone, idempotency_key=key)
+        return (await self.outbox.accept(DEFAULT_TENANT, draft)).message_id
+
+    async def keep(self, *events: ProviderEvent) -> int:
+        return await keep(self.app, self.sealer, "twilio", events)
+
+    async def apply(self) -> int:
+        return await apply_due(self.worker, self.sealer, self.hub)
+
+    async def message(self, message_id: UUID, tenant: UUID = DEFAULT_TENANT) -> read.Message:
+        async with self.app.transaction(tenant) as connection:
+            found = await read.by_ids(connection, self.sealer, tenant, [message_id], sealed=["content", "to", "from"])
+        return found[message_id]
+
+    async def status(self, message_id: UUID) -> str:
+        return (await self.message(message_id)).status.value
+
+    async def statuses(self, message_id: UUID) -> list[str]:
+        """Every change of status, oldest first."""
+        return [event.status.value for event in await self.events(message_id) if event.status != event.previous_status]
+
+    async def events(self, message_id: UUID) -> list[history.EventView]:
+        async with self.app.transaction(DEFAULT_TENANT) as connection:
+            found = await history.events_of(connection, DEFAULT_TENANT, [message_id], history.EventSlice(100))
+        return found[message_id]
+
+    async def attempts(self, message_id: UUID) -> list[history.AttemptView]:
+        async with self.app.transaction(DEFAULT_TENANT) as connection:
+            return (await history.attempts_of(connection, DEFAULT_TENANT, [message_id])).get(message_id, [])
+
+    async def tamper(self, statement: str, **values: object) -> None:
+        """Do to the worker's rows what only time or a broken process does."""
+        async with self.worker.transaction() as connection:
+            await connection.execute(text(statement), values)
+
+    async def count(self, table: str) -> int:
+        async with self.worker.transaction() as connection:
+            return (await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one()
+
+
+@pytest.fixture
+async def shop(app_database: Database, worker_database: Database, sealer: Sealer, hub: Hub) -> Shop:
+    woken: list[Channel] = []
+
+    async def wake(channel: Channel) -> None:
+        woken.append(channel)
+
+    channels = {
+        Channel.SMS: ChannelService("twilio", True),
+        Channel.EMAIL: ChannelService("smtp", False, "EMAIL is not configured on this server: set SMTP_HOST."),
+    }
+    outbox = Outbox(app_database, sealer, hub, channels, wake)
+    sender = ObedientSender()
+    sender.gate.set()
+    courier = Courier(Channel.SMS, "twilio", sender, worker_database, sealer, hub, "test-worker")
+    return Shop(app_database, worker_database, sealer, hub, outbox, sender, courier, woken)

@@ -1,0 +1,235 @@
+"""What companies report: kept once, applied forward only, early, late, twice or reversed; what people write arrives."""
+
+from itertools import permutations
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+
+from core.access.senders import register_senders
+from core.access.tables import DEFAULT_TENANT
+from core.errors import FailureParty, FailureReason, OutcomeUnknown
+from core.ports import (
+    Channel,
+    Failure,
+    InboundMessage,
+    OtherEvent,
+    OutboundMessage,
+    Receipt,
+    Reference,
+    ReportedStatus,
+    StatusReport,
+    TextContent,
+)
+from tests.conftest import Urls
+from tests.delivery.conftest import Shop
+
+OTHER_TENANT = UUID("01900000-0000-7000-8000-0000000000ff")
+GONE = Failure(FailureReason.INVALID_RECIPIENT, FailureParty.RECIPIENT, "No phone has this number.", "30005")
+
+
+def report(message_id: UUID, status: ReportedStatus, *, attempt: int = 1, named: bool = True) -> StatusReport:
+    sid = f"SM{message_id.hex}"
+    return StatusReport(
+        f"{sid}:{status}:{attempt}",
+        status.value.lower(),
+        f"MessageSid={sid}&To=%2B5511987654321",
+        status=status,
+        reference=Reference(DEFAULT_TENANT, message_id, attempt) if named else None,
+        provider_message_id=sid,
+        failure=GONE if status is ReportedStatus.FAILED else None,
+    )
+
+
+def inbound(recipient: str, sender: str = "+5511912345678", body: str = "SIM") -> InboundMessage:
+    sid = f"SM{uuid4().hex}"
+    return InboundMessage(
+        f"{sid}:received",
+        "received",
+        "raw",
+        channel=Channel.SMS,
+        sender=sender,
+        recipient=recipient,
+        text=body,
+        provider_message_id=sid,
+    )
+
+
+async def sent(shop: Shop) -> UUID:
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    return message_id
+
+
+async def test_a_report_moves_its_message_and_says_when(shop: Shop) -> None:
+    message_id = await sent(shop)
+    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+    assert await shop.status(message_id) == "SENT"
+    assert await shop.apply() == 1
+    message = await shop.message(message_id)
+    assert message.status == "DELIVERED"
+    assert message.delivered_at is not None
+    assert await shop.apply() == 0
+
+
+async def test_the_same_report_twice_is_kept_once(shop: Shop) -> None:
+    message_id = await sent(shop)
+    one = report(message_id, ReportedStatus.DELIVERED)
+    assert [await shop.keep(one), await shop.keep(one), await shop.keep(one, one)] == [1, 0, 0]
+    await shop.apply()
+    assert await shop.statuses(message_id) == ["QUEUED", "SENDING", "SENT", "DELIVERED"]
+
+
+async def test_reports_in_any_order_end_in_read_and_each_is_kept_as_an_event(shop: Shop) -> None:
+    for order in permutations(ReportedStatus):
+        message_id = await sent(shop)
+        for status in order:
+            await shop.keep(report(message_id, status))
+            await shop.apply()
+        assert await shop.status(message_id) == "READ", order
+        assert len(await shop.events(message_id)) == 3 + len(order)
+
+
+async def test_a_whole_batch_for_one_message_is_applied_at_once(shop: Shop) -> None:
+    message_id = await sent(shop)
+    await shop.keep(*(report(message_id, status) for status in reversed(ReportedStatus)))
+    assert await shop.apply() == 4
+    assert await shop.status(message_id) == "READ"
+
+
+async def test_a_report_that_overtakes_our_own_answer_is_not_undone_by_it(shop: Shop) -> None:
+    async def answer(message: OutboundMessage) -> Receipt:
+        await shop.keep(report(message.reference.message_id, ReportedStatus.DELIVERED))
+        await shop.apply()
+        return Receipt("SM1")
+
+    shop.courier.sender.send = answer  # type: ignore[method-assign]
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    assert await shop.statuses(message_id) == ["QUEUED", "SENDING", "DELIVERED"]
+
+
+async def test_a_report_settles_what_nobody_knew(shop: Shop) -> None:
+    def lost(_: OutboundMessage) -> Receipt:
+        raise OutcomeUnknown("The line broke.", provider="twilio")
+
+    shop.sender.answer = lost
+    message_id = await sent(shop)
+    assert await shop.status(message_id) == "UNCONFIRMED"
+    await shop.keep(report(message_id, ReportedStatus.SENT))
+    await shop.apply()
+    assert await shop.status(message_id) == "SENT"
+    [attempt] = await shop.attempts(message_id)
+    assert (attempt.outcome, attempt.provider_message_id) == ("ACCEPTED", f"SM{message_id.hex}")
+
+
+async def test_a_report_without_our_reference_is_found_by_the_companys_id(shop: Shop) -> None:
+    message_id = await sent(shop)
+    await shop.keep(report(message_id, ReportedStatus.DELIVERED, named=False))
+    await shop.apply()
+    assert await shop.status(message_id) == "DELIVERED"
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_report_about_a_message_not_known_yet_waits_for_it(shop: Shop, named: bool) -> None:
+    """Its webhook came before our own commit: nothing is lost, and it is applied once there is something to apply."""
+    stranger = uuid4()
+    await shop.keep(report(stranger, ReportedStatus.DELIVERED, named=named))
+    assert await shop.apply() == 1
+    assert await inbox_states(shop) == ["RECEIVED"]
+    message_id = await sent(shop)
+    await shop.tamper("UPDATE attempts SET provider_message_id = :sid", sid=f"SM{stranger.hex}")
+    await shop.tamper("UPDATE inbox SET due_at = now()")
+    await shop.apply()
+    expected = ("SENT", ["RECEIVED"]) if named else ("DELIVERED", ["PROCESSED"])
+    assert (await shop.status(message_id), await inbox_states(shop)) == expected
+
+
+async def test_a_report_nobody_can_place_is_closed_after_a_while_and_stays_visible(shop: Shop) -> None:
+    await shop.keep(report(uuid4(), ReportedStatus.DELIVERED))
+    await shop.apply()
+    await shop.tamper("UPDATE inbox SET due_at = now(), received_at = now() - interval '11 minutes'")
+    await shop.apply()
+    async with shop.worker.transaction() as connection:
+        row = (await connection.execute(text("SELECT status, error FROM inbox"))).one()
+    assert row.status == "IGNORED"
+    assert "no message" in row.error
+
+
+async def test_a_late_failure_after_delivery_is_noted_and_changes_nothing(shop: Shop) -> None:
+    message_id = await sent(shop)
+    for status in (ReportedStatus.DELIVERED, ReportedStatus.FAILED):
+        await shop.keep(report(message_id, status))
+        await shop.apply()
+    message = await shop.message(message_id)
+    assert (message.status, message.failure) == ("DELIVERED", None)
+    assert "noted" in ((await shop.events(message_id))[-1].detail or "")
+
+
+async def test_delivery_after_failure_wins(shop: Shop) -> None:
+    message_id = await sent(shop)
+    await shop.keep(report(message_id, ReportedStatus.FAILED))
+    await shop.apply()
+    message = await shop.message(message_id)
+    assert (message.status, message.failure) == ("FAILED", GONE)
+    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+    await shop.apply()
+    message = await shop.message(message_id)
+    assert (message.status, message.failure) == ("DELIVERED", None)
+
+
+async def test_what_people_write_goes_to_whoever_owns_the_number(shop: Shop, urls: Urls) -> None:
+    owner = await asyncpg.connect(urls.direct)
+    await owner.execute(
+        "INSERT INTO tenants (id, slug, name, time_zone, default_currency) VALUES ($1, 'b', 'B', 'UTC', 'BRL')",
+        OTHER_TENANT,
+    )
+    await owner.execute("INSERT INTO senders VALUES ($1, 'twilio', '+15005550001')", OTHER_TENANT)
+    await owner.close()
+    # What another tenant has already is not taken away from it.
+    await register_senders(shop.worker, [("twilio", "+15005550006"), ("twilio", "+15005550001")])
+    await shop.keep(
+        inbound("+15005550001", body="para B"), inbound("+15005550006", body="SIM"), inbound("+1999", body="?")
+    )
+    assert await shop.apply() == 3
+    async with shop.worker.transaction() as connection:
+        rows = (await connection.execute(text("SELECT id, tenant_id, direction, from_masked FROM messages"))).all()
+    found = [(row.tenant_id, await shop.message(row.id, row.tenant_id)) for row in rows]
+    assert {(tenant, message.content) for tenant, message in found} == {
+        (OTHER_TENANT, TextContent("para B")),
+        (DEFAULT_TENANT, TextContent("SIM")),
+        (DEFAULT_TENANT, TextContent("?")),
+    }
+    assert {(row.direction, row.from_masked) for row in rows} == {("INBOUND", "+55 11 9••••-5678")}
+    assert {message.sender for _, message in found} == {"+5511912345678"}
+
+
+async def test_an_event_nobody_acts_on_is_kept_as_ignored(shop: Shop) -> None:
+    await shop.keep(OtherEvent("k1", "scheduled", "raw"))
+    await shop.apply()
+    assert await inbox_states(shop) == ["IGNORED"]
+
+
+async def test_an_unreadable_event_is_parked_and_does_not_hold_up_the_rest(shop: Shop) -> None:
+    message_id = await sent(shop)
+    await shop.keep(OtherEvent("poison", "scheduled", "raw"))
+    await shop.tamper("UPDATE inbox SET event_sealed = '\\x00'")
+    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+    await shop.apply()
+    assert sorted(await inbox_states(shop)) == ["FAILED", "PROCESSED"]
+    assert await shop.status(message_id) == "DELIVERED"
+
+
+async def test_what_companies_write_lies_sealed(shop: Shop) -> None:
+    await shop.keep(inbound("+15005550006", body="segredo-da-ana"))
+    async with shop.worker.transaction() as connection:
+        [row] = (await connection.execute(text("SELECT inbox::text FROM inbox"))).scalars()
+    for secret in (b"segredo-da-ana", b"5511912345678"):
+        assert secret.decode() not in row
+        assert secret.hex() not in row
+
+
+async def inbox_states(shop: Shop) -> list[str]:
+    async with shop.worker.transaction() as connection:
+        return list((await connection.execute(text("SELECT status FROM inbox"))).scalars())

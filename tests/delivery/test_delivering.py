@@ -1,0 +1,261 @@
+"""Delivering over a real database: claimed once, begun before the bytes leave, written down whatever happens."""
+
+import asyncio
+
+import pytest
+
+from core.errors import (
+    FailureParty,
+    FailureReason,
+    OutcomeUnknown,
+    ProviderError,
+    ProviderMisconfigured,
+    ProviderRejected,
+    ProviderUnavailable,
+)
+from core.messages.claim import begin, claim
+from core.messages.deliver import Courier
+from core.messages.reclaim import take_back
+from core.messages.retry import MAX_ATTEMPTS, retry_in
+from core.ports import Channel, OutboundMessage, Receipt, TextContent
+from tests.conftest import until
+from tests.delivery.conftest import ObedientSender, Shop
+
+REFUSED = ProviderRejected(
+    "There is no such number.",
+    provider="twilio",
+    provider_code="21211",
+    reason=FailureReason.INVALID_RECIPIENT,
+    party=FailureParty.RECIPIENT,
+)
+AWAY = ProviderUnavailable("Twilio is away.", provider="twilio")
+UNKNOWN = OutcomeUnknown("The line broke.", provider="twilio")
+
+
+def failing(error: ProviderError) -> object:
+    def answer(_: OutboundMessage) -> Receipt:
+        raise error
+
+    return answer
+
+
+async def test_a_due_message_is_sent_once_with_its_words_and_reference(shop: Shop) -> None:
+    message_id = await shop.accept("+5511987654321", "Olá, Ana!")
+    await shop.courier.drain()
+    await shop.courier.drain()
+    [sent] = shop.sender.sent
+    assert (sent.to, sent.content, sent.reference.message_id) == (
+        "+5511987654321",
+        TextContent("Olá, Ana!"),
+        message_id,
+    )
+    assert await shop.statuses(message_id) == ["QUEUED", "SENDING", "SENT"]
+    [attempt] = await shop.attempts(message_id)
+    assert (attempt.number, attempt.outcome, attempt.provider_message_id) == (1, "ACCEPTED", f"SM{message_id.hex}")
+    assert attempt.duration_ms is not None
+
+
+async def test_many_messages_are_each_sent_once_by_two_couriers(shop: Shop) -> None:
+    ids = {await shop.accept(body=str(number)) for number in range(60)}
+    other = Courier(
+        Channel.SMS, "twilio", shop.sender, shop.worker, shop.sealer, shop.hub, "second-worker", in_flight=7
+    )
+    await asyncio.gather(shop.courier.drain(), other.drain())
+    assert len(shop.sender.sent) == 60
+    assert {message.reference.message_id for message in shop.sender.sent} == ids
+
+
+async def test_a_message_is_marked_as_begun_before_it_leaves(shop: Shop) -> None:
+    shop.sender.gate.clear()
+    message_id = await shop.accept()
+    draining = asyncio.create_task(shop.courier.drain())
+    await until(lambda: asyncio.sleep(0, shop.sender.sent), bool)
+    assert await shop.status(message_id) == "SENDING"
+    [attempt] = await shop.attempts(message_id)
+    assert (attempt.outcome, attempt.duration_ms) == ("IN_FLIGHT", None)
+    shop.sender.gate.set()
+    await draining
+    assert await shop.status(message_id) == "SENT"
+
+
+async def test_what_is_refused_fails_with_reason_and_party(shop: Shop) -> None:
+    shop.sender.answer = failing(REFUSED)
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    message = await shop.message(message_id)
+    assert message.status == "FAILED"
+    assert message.failure is not None
+    assert (message.failure.provider_code, message.failure.party) == ("21211", "RECIPIENT")
+    assert message.next_attempt_at is None
+
+
+@pytest.mark.parametrize("error", [AWAY, ProviderMisconfigured("They refuse us.", provider="twilio")])
+async def test_what_was_surely_not_done_is_tried_again_and_then_sent(shop: Shop, error: ProviderError) -> None:
+    shop.sender.answer = failing(error)
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    message = await shop.message(message_id)
+    assert message.status == "QUEUED"
+    assert message.next_attempt_at is not None
+    shop.sender.answer = ObedientSender().answer
+    await shop.tamper("UPDATE messages SET due_at = now()")
+    await shop.courier.drain()
+    assert await shop.statuses(message_id) == ["QUEUED", "SENDING", "QUEUED", "SENDING", "SENT"]
+    assert [attempt.outcome for attempt in await shop.attempts(message_id)] == ["UNAVAILABLE", "ACCEPTED"]
+    assert (await shop.message(message_id)).failure is None
+
+
+async def test_tries_end(shop: Shop) -> None:
+    shop.sender.answer = failing(AWAY)
+    message_id = await shop.accept()
+    for _ in range(MAX_ATTEMPTS + 2):
+        await shop.tamper("UPDATE messages SET due_at = now() WHERE status = 'QUEUED'")
+        await shop.courier.drain()
+    assert await shop.status(message_id) == "FAILED"
+    assert len(shop.sender.sent) == MAX_ATTEMPTS
+
+
+def test_the_company_decides_how_soon_within_an_hour() -> None:
+    for attempt in range(1, MAX_ATTEMPTS):
+        wait = retry_in(attempt, 120)
+        assert wait is not None
+        assert wait.total_seconds() >= 120
+    forever = retry_in(1, 1e9)
+    assert forever is not None
+    assert forever.total_seconds() == 3_600
+    assert retry_in(MAX_ATTEMPTS, None) is None
+
+
+async def test_what_nobody_knows_is_unconfirmed_and_never_sent_again(shop: Shop) -> None:
+    shop.sender.answer = failing(UNKNOWN)
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    await shop.tamper("UPDATE messages SET due_at = now() - interval '1 day' WHERE due_at IS NOT NULL")
+    await shop.courier.drain()
+    assert await shop.status(message_id) == "UNCONFIRMED"
+    assert len(shop.sender.sent) == 1
+
+
+async def test_a_bug_in_an_adapter_counts_as_unknown_and_spares_the_neighbours(shop: Shop) -> None:
+    def answer(message: OutboundMessage) -> Receipt:
+        if message.to == "+5511987654329":
+            raise KeyError("sid")
+        return Receipt("SM1")
+
+    shop.sender.answer = answer
+    poison = await shop.accept("+5511987654329")
+    others = [await shop.accept(body=str(number)) for number in range(5)]
+    await shop.courier.drain()
+    assert await shop.status(poison) == "UNCONFIRMED"
+    assert {await shop.status(one) for one in others} == {"SENT"}
+
+
+async def test_a_message_that_cannot_be_read_back_fails_and_spares_the_neighbours(shop: Shop) -> None:
+    poison = await shop.accept()
+    await shop.tamper("UPDATE messages SET content_sealed = to_sealed")
+    other = await shop.accept()
+    await shop.courier.drain()
+    assert (await shop.status(other), len(shop.sender.sent)) == ("SENT", 1)
+    async with shop.worker.transaction() as connection:
+        row = (await connection.exec_driver_sql(f"SELECT status, failure FROM messages WHERE id = '{poison}'")).one()
+    assert row.status == "FAILED"
+    assert row.failure["party"] == "OPERATOR"
+
+
+async def test_a_dead_workers_unbegun_claim_goes_back_and_is_sent(shop: Shop) -> None:
+    message_id = await shop.accept()
+    async with shop.worker.transaction() as connection:
+        assert len(await claim(connection, Channel.SMS, "twilio", worker="dead", limit=10)) == 1
+    await shop.courier.drain()
+    assert shop.sender.sent == []
+    await expire_leases(shop)
+    assert await shop.attempts(message_id) == []
+    await shop.courier.drain()
+    assert await shop.statuses(message_id) == ["QUEUED", "SENDING", "SENT"]
+    assert [message.reference.attempt for message in shop.sender.sent] == [1]
+
+
+async def test_what_a_dead_worker_had_begun_is_unconfirmed_and_not_sent_again(shop: Shop) -> None:
+    message_id = await shop.accept()
+    async with shop.worker.transaction() as connection:
+        claimed = await claim(connection, Channel.SMS, "twilio", worker="dead", limit=10)
+    async with shop.worker.transaction() as connection:
+        await begin(connection, claimed)
+    await expire_leases(shop)
+    await shop.courier.drain()
+    assert shop.sender.sent == []
+    message = await shop.message(message_id)
+    assert (message.status, message.failure and message.failure.party) == ("UNCONFIRMED", "OPERATOR")
+    [attempt] = await shop.attempts(message_id)
+    assert attempt.outcome == "UNCONFIRMED"
+
+
+async def test_a_worker_that_lost_its_lease_cannot_begin(shop: Shop) -> None:
+    await shop.accept()
+    async with shop.worker.transaction() as connection:
+        claimed = await claim(connection, Channel.SMS, "twilio", worker="slow", limit=10)
+    await expire_leases(shop)
+    async with shop.worker.transaction() as connection:
+        assert await begin(connection, claimed) == set()
+
+
+async def test_a_claim_too_old_to_finish_in_time_is_not_begun(shop: Shop) -> None:
+    await shop.accept()
+    async with shop.worker.transaction() as connection:
+        claimed = await claim(connection, Channel.SMS, "twilio", worker="slow", limit=10)
+    await shop.tamper("UPDATE messages SET lease_until = now() + interval '10 seconds'")
+    async with shop.worker.transaction() as connection:
+        assert await begin(connection, claimed) == set()
+
+
+async def test_a_slow_workers_late_answer_still_settles_what_was_given_up(shop: Shop) -> None:
+    shop.sender.gate.clear()
+    message_id = await shop.accept()
+    draining = asyncio.create_task(shop.courier.drain())
+    await until(lambda: asyncio.sleep(0, shop.sender.sent), bool)
+    await expire_leases(shop)
+    assert await shop.status(message_id) == "UNCONFIRMED"
+    shop.sender.gate.set()
+    await draining
+    assert await shop.statuses(message_id) == ["QUEUED", "SENDING", "UNCONFIRMED", "SENT"]
+
+
+async def test_outcomes_are_kept_when_the_database_was_away_for_a_moment(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message_id = await shop.accept()
+    record, failures = Courier._record, []
+
+    async def fail_once(self: Courier, ended: list[object]) -> None:
+        if not failures:
+            failures.append(True)
+            raise ConnectionError("the database went away")
+        await record(self, ended)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Courier, "_record", fail_once)
+    with pytest.raises(ConnectionError):
+        await shop.courier.drain()
+    await shop.courier.drain()
+    assert await shop.status(message_id) == "SENT"
+    assert len(shop.sender.sent) == 1
+
+
+async def test_a_stopped_courier_finishes_what_it_has_and_claims_no_more(shop: Shop) -> None:
+    shop.sender.gate.clear()
+    first = await shop.accept()
+    draining = asyncio.create_task(shop.courier.drain())
+    await until(lambda: asyncio.sleep(0, shop.sender.sent), bool)
+    shop.courier.stop()
+    second = await shop.accept()
+    shop.sender.gate.set()
+    await draining
+    resting = asyncio.create_task(shop.courier.rest(60))
+    await asyncio.wait_for(shop.courier.ended.wait(), 5)
+    resting.cancel()
+    assert (await shop.status(first), await shop.status(second)) == ("SENT", "QUEUED")
+
+
+async def expire_leases(shop: Shop) -> None:
+    await shop.tamper("UPDATE messages SET lease_until = now() - interval '1 second' WHERE lease_until IS NOT NULL")
+    async with shop.worker.transaction() as connection:
+        await take_back(connection)

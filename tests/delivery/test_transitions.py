@@ -1,0 +1,145 @@
+"""The moves of a message as a property: whatever is reported, in whatever order, no proof is lost and none undone."""
+
+from datetime import timedelta
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import FailureParty, FailureReason
+from core.messages.transitions import Attempt, Standing, after_outcome, after_report
+from core.messages.values import AttemptOutcome, MessageStatus
+from core.ports import Failure, ReportedStatus
+
+FAILURE = Failure(FailureReason.UNREACHABLE, FailureParty.RECIPIENT, "off", "30003")
+RANK = {"QUEUED": 0, "SENDING": 0, "UNCONFIRMED": 0, "SENT": 1, "FAILED": 2, "DELIVERED": 3, "READ": 4}
+
+reports = st.lists(st.sampled_from(list(ReportedStatus)), max_size=6)
+
+
+def sending(*channels: str) -> Standing:
+    attempt = Attempt(1, 0, AttemptOutcome.IN_FLIGHT)
+    return Standing(MessageStatus.SENDING, 0, channels or ("SMS",), {1: attempt})
+
+
+def report(standing: Standing, status: ReportedStatus, number: int = 1) -> Standing:
+    move = after_report(standing, number, status, FAILURE if status is ReportedStatus.FAILED else None)
+    return standing if move is None else move.standing
+
+
+def end(standing: Standing, outcome: AttemptOutcome, retry_in: timedelta | None = None) -> Standing:
+    attempt = Attempt(1, 0, outcome, failure=None if outcome is AttemptOutcome.ACCEPTED else FAILURE)
+    return after_outcome(standing, attempt, retry_in=retry_in).standing
+
+
+@given(reports, st.randoms())
+def test_any_order_of_the_same_reports_ends_alike(statuses: list[ReportedStatus], random: object) -> None:
+    shuffled = sorted(statuses, key=lambda _: random.random())  # type: ignore[attr-defined]
+    ends = []
+    for order in (statuses, shuffled):
+        standing = end(sending(), AttemptOutcome.ACCEPTED)
+        for status in order:
+            standing = report(standing, status)
+        ends.append((standing.status, standing.attempts[1].rank))
+    assert ends[0] == ends[1]
+
+
+@given(reports)
+def test_no_report_lowers_what_is_known(statuses: list[ReportedStatus]) -> None:
+    standing = sending()
+    for status in statuses:
+        before = standing
+        standing = report(standing, status)
+        assert standing.attempts[1].rank >= before.attempts[1].rank
+        assert RANK[standing.status] >= RANK[before.status]
+
+
+@given(reports, st.integers(0, 6), st.sampled_from([one for one in AttemptOutcome if one != "IN_FLIGHT"]))
+def test_the_answer_of_the_call_may_come_at_any_time(
+    statuses: list[ReportedStatus], at: int, outcome: AttemptOutcome
+) -> None:
+    standing = sending()
+    for position, status in enumerate([*statuses, None]):
+        if position == min(at, len(statuses)):
+            standing = end(standing, outcome, timedelta(1) if outcome is AttemptOutcome.UNAVAILABLE else None)
+        if status is not None:
+            standing = report(standing, status)
+    highest = max((status.rank for status in statuses), default=0)
+    if highest >= 3:
+        assert standing.status == ("READ" if highest == 4 else "DELIVERED")
+    elif highest == 2:
+        assert standing.status == "FAILED"
+    elif highest == 1 or outcome is AttemptOutcome.ACCEPTED:
+        assert standing.status == "SENT"
+
+
+def test_every_order_of_every_report_and_the_answer_ends_in_read() -> None:
+    for order in permutations([*ReportedStatus, None]):
+        standing = sending()
+        for status in order:
+            standing = report(standing, status) if status else end(standing, AttemptOutcome.ACCEPTED)
+        assert standing.status == "READ"
+
+
+def test_unavailable_waits_for_its_next_attempt() -> None:
+    attempt = Attempt(1, 0, AttemptOutcome.UNAVAILABLE, failure=FAILURE)
+    move = after_outcome(sending(), attempt, retry_in=timedelta(seconds=3))
+    assert (move.standing.status, move.due_in) == ("QUEUED", timedelta(seconds=3))
+    assert after_outcome(sending(), attempt, retry_in=None).standing.status == "FAILED"
+
+
+def test_a_report_of_sending_ends_the_wait_for_another_attempt() -> None:
+    waiting = after_outcome(sending(), Attempt(1, 0, AttemptOutcome.UNAVAILABLE), retry_in=timedelta(1)).standing
+    move = after_report(waiting, 1, ReportedStatus.SENT)
+    assert move is not None
+    assert (move.standing.status, move.due_in, move.is_parted) == ("SENT", None, False)
+
+
+def test_nobody_knows_is_no_reason_to_send_again() -> None:
+    move = after_outcome(sending("SMS", "WHATSAPP"), Attempt(1, 0, AttemptOutcome.UNCONFIRMED))
+    assert (move.standing.status, move.due_in, move.standing.step) == ("UNCONFIRMED", None, 0)
+
+
+@pytest.mark.parametrize("status", ReportedStatus)
+def test_any_report_settles_what_nobody_knew(status: ReportedStatus) -> None:
+    unconfirmed = end(sending(), AttemptOutcome.UNCONFIRMED)
+    assert report(unconfirmed, status).status == status.value
+
+
+def test_a_refusal_goes_on_to_the_next_channel_and_the_last_one_fails() -> None:
+    move = after_outcome(sending("WHATSAPP", "SMS"), Attempt(1, 0, AttemptOutcome.REJECTED, failure=FAILURE))
+    assert (move.standing.status, move.standing.step, move.due_in) == ("QUEUED", 1, timedelta(0))
+    second = Standing(
+        MessageStatus.SENDING,
+        1,
+        ("WHATSAPP", "SMS"),
+        {**move.standing.attempts, 2: Attempt(2, 1, AttemptOutcome.IN_FLIGHT)},
+    )
+    ended = after_outcome(second, Attempt(2, 1, AttemptOutcome.REJECTED, failure=FAILURE)).standing
+    assert (ended.status, ended.failure) == ("FAILED", FAILURE)
+
+
+def test_late_proof_of_an_earlier_channel_wins_over_a_later_one() -> None:
+    attempts = {1: Attempt(1, 0, AttemptOutcome.REJECTED), 2: Attempt(2, 1, AttemptOutcome.IN_FLIGHT)}
+    standing = Standing(MessageStatus.SENDING, 1, ("WHATSAPP", "SMS"), attempts)
+    move = after_report(standing, 1, ReportedStatus.DELIVERED)
+    assert move is not None
+    assert (move.standing.status, move.standing.step, move.is_parted) == ("DELIVERED", 0, False)
+
+
+def test_late_failure_of_an_earlier_channel_leaves_the_later_one_alone() -> None:
+    attempts = {1: Attempt(1, 0, AttemptOutcome.UNCONFIRMED), 2: Attempt(2, 1, AttemptOutcome.IN_FLIGHT)}
+    standing = Standing(MessageStatus.SENDING, 1, ("WHATSAPP", "SMS"), attempts)
+    move = after_report(standing, 1, ReportedStatus.FAILED, FAILURE)
+    assert move is not None
+    assert move.is_parted
+    assert move.standing.status == "SENDING"
+
+
+def test_a_late_answer_of_an_old_attempt_does_not_queue_the_message_again() -> None:
+    attempts = {1: Attempt(1, 0, AttemptOutcome.UNCONFIRMED), 2: Attempt(2, 0, AttemptOutcome.IN_FLIGHT)}
+    standing = Standing(MessageStatus.SENDING, 0, ("SMS",), attempts)
+    move = after_outcome(standing, Attempt(1, 0, AttemptOutcome.UNAVAILABLE), retry_in=timedelta(1))
+    assert move.is_parted
+    assert move.due_in is None
