@@ -38,6 +38,7 @@ class Urls:
     app: str
     worker: str
     direct: str
+    superuser: str
     redis: str
 
 
@@ -59,7 +60,8 @@ class Running:
         def renamed(url: str) -> str:
             return urlsplit(url)._replace(path=f"/{name}").geturl()
 
-        return Urls(renamed(self.urls.app), renamed(self.urls.worker), renamed(self.urls.direct), self.urls.redis)
+        app, worker, direct = self.urls.app, self.urls.worker, self.urls.direct
+        return Urls(renamed(app), renamed(worker), renamed(direct), renamed(self.superuser), self.urls.redis)
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Urls]:

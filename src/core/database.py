@@ -1,7 +1,7 @@
 """PostgreSQL: the address as providers hand it out, one engine, and transactions that say whose rows they touch."""
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -80,19 +80,23 @@ class Database:
     async def transaction(self, *tenants: UUID) -> AsyncIterator[AsyncConnection]:
         """Open a transaction for these tenants, commit it at the end, roll it back on any exception.
 
-        `BEGIN` and the tenants travel as one simple query, which PgBouncer's transaction mode understands; without
-        tenants no tenant's rows are meant. Raises Overloaded when PostgreSQL cannot be reached: nothing was done.
+        Its first words and the tenants travel as one simple query, which PgBouncer's transaction mode understands;
+        without tenants no tenant's rows are meant. Raises Overloaded when PostgreSQL cannot be reached, hangs, or
+        has no place for us: its message says whether something may have been stored.
         """
         connection, driver = await self._begin(",".join(str(tenant) for tenant in tenants))
         try:
             try:
                 yield connection
-            except BaseException:
+            except BaseException as error:
                 await _roll_back(connection, driver)
+                if is_passing(error):
+                    log.warning("transaction_given_up", error=type(error).__name__)
+                    raise Overloaded(
+                        "The database did not answer in time; nothing was stored.", retry_after=2
+                    ) from error
                 raise
-            # COMMIT of a transaction that failed inside answers ROLLBACK, without an error.
-            if (await driver.execute("COMMIT")) != "COMMIT":
-                raise RuntimeError("The transaction had failed before its end and was rolled back.")
+            await _commit(connection, driver)
         finally:
             await connection.close()
 
@@ -102,39 +106,72 @@ class Database:
             connection = await self._connect()
             driver: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection
             try:
-                await driver.execute(f"BEGIN; SELECT set_config('app.tenants', '{tenants}', true)")
-            except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, OSError):
+                await driver.execute(f"{_FIRST_WORDS} SELECT set_config('app.tenants', '{tenants}', true)")
+            except BaseException as error:
                 await connection.invalidate()
                 await connection.close()
-            except BaseException:
-                await connection.invalidate()
-                await connection.close()
-                raise
+                if isinstance(error, TimeoutError):
+                    # A connection that hangs is not one that died: the next would hang as long.
+                    raise Overloaded("The database does not answer; nothing was stored.", retry_after=5) from error
+                if not isinstance(error, _DIED):
+                    raise
             else:
                 return connection, driver
-        raise Overloaded("The database keeps closing our connections.", retry_after=5)
+        raise Overloaded("The database keeps closing our connections; nothing was stored.", retry_after=5)
 
     async def _connect(self) -> AsyncConnection:
         try:
             return await self.engine.connect()
-        except (OSError, TimeoutError, PoolExhausted, DBAPIError, asyncpg.PostgresError) as error:
+        except (OSError, PoolExhausted, DBAPIError, asyncpg.PostgresError) as error:
             log.warning("database_unreachable", error=type(error).__name__)
             raise Overloaded("The database cannot be reached; nothing was stored.", retry_after=5) from error
 
     async def close(self) -> None:
+        """Close every connection."""
         await self.engine.dispose()
+
+
+# A process that hangs in the middle must not hold its locks for ever, nor wait for somebody else's.
+_FIRST_WORDS = "BEGIN; SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '30s';"
+# The driver's "internal" error is what it says of a connection whose end has arrived and not been read yet.
+_DIED = (
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    OSError,
+)
+# Connection trouble, shutdown, crash, start-up, too many connections, deadlock, lock and statement time-outs.
+_PASSING = frozenset({"57P01", "57P02", "57P03", "53300", "40001", "40P01", "55P03", "57014"})
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error of the driver or of SQLAlchemy is the database's passing trouble rather than a mistake."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(cause, "sqlstate", None) or ""
+    invalidated = isinstance(error, DBAPIError) and error.connection_invalidated
+    has_died = isinstance(cause, TimeoutError | asyncpg.InternalClientError)
+    return invalidated or has_died or state in _PASSING or state.startswith("08")
+
+
+async def _commit(connection: AsyncConnection, driver: asyncpg.Connection) -> None:
+    try:
+        answer = await driver.execute("COMMIT")
+    except BaseException as error:
+        await connection.invalidate()
+        if isinstance(error, _DIED):
+            message = "The connection to the database broke while committing: repeat with the same idempotency key."
+            raise Overloaded(message, retry_after=2) from error
+        raise
+    # COMMIT of a transaction that failed inside answers ROLLBACK, without an error.
+    if answer != "COMMIT":
+        raise RuntimeError("The transaction had failed before its end and was rolled back.")
 
 
 async def _roll_back(connection: AsyncConnection, driver: asyncpg.Connection) -> None:
     try:
         await driver.execute("ROLLBACK", timeout=COMMAND_TIMEOUT)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (asyncpg.PostgresError, *_DIED) as error:
         # The server rolls back by itself once the connection is gone.
         log.warning("rollback_failed", error=type(error).__name__)
         await connection.invalidate()
-
-
-def as_mapping(row: Any) -> Mapping[str, Any]:
-    """Read a result row by column name."""
-    mapping: Mapping[str, Any] = row._mapping
-    return mapping

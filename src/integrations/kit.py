@@ -6,6 +6,7 @@ The only file that knows the HTTP client: httpx on aiohttp's transport, which co
 import asyncio
 import base64
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,8 +21,22 @@ from core.errors import OutcomeUnknown, ProviderUnavailable
 CONNECT_TIMEOUT = 5.0
 TOTAL_TIMEOUT = 15.0
 """Seconds for a whole call; a body that drips in byte by byte ends here too."""
+KEPT = 15.0
+"""Seconds an idle connection is kept: less than any company keeps its own, so that it is rarely closed under us."""
 
-_MAX_ANSWER = 4 * 1024 * 1024
+MAX_ANSWER = 4 * 1024 * 1024
+"""Bytes of an answer that are read; no company here says more."""
+LONGEST_WAIT = 86_400.0
+"""Seconds: whoever asks for a longer pause, or for no number at all, gets a day."""
+
+# Whatever proxy the environment names, a simulator on this machine is called directly.
+_NOT_THROUGH_A_PROXY = dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]"))
+_NEVER_CONNECTED = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    httpx.ConnectError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +56,16 @@ class Answer:
 class Http:
     """Calls to one company."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(
+        self, provider: str, *, connect_timeout: float = CONNECT_TIMEOUT, total_timeout: float = TOTAL_TIMEOUT
+    ) -> None:
         self._provider = provider
+        self._total_timeout = total_timeout
         # Redirects are never followed: credentials go where the settings say and nowhere else.
         self._client = HttpxAiohttpClient(
-            timeout=httpx.Timeout(TOTAL_TIMEOUT, connect=CONNECT_TIMEOUT, pool=CONNECT_TIMEOUT),
-            limits=httpx.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=15),
+            timeout=httpx.Timeout(total_timeout, connect=connect_timeout, pool=connect_timeout),
+            limits=httpx.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=KEPT),
+            mounts=_NOT_THROUGH_A_PROXY,
             follow_redirects=False,
         )
 
@@ -65,24 +84,34 @@ class Http:
         for anything that went wrong after that.
         """
         try:
-            async with asyncio.timeout(TOTAL_TIMEOUT):
-                response = await self._client.request(method, url, headers=headers, data=form, params=query)
+            async with (
+                asyncio.timeout(self._total_timeout),
+                self._client.stream(method, url, headers=headers, data=form, params=query) as response,
+            ):
+                body = await self._read(response)
         except (httpx.HTTPError, aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._translate(error) from error
-        if len(response.content) > _MAX_ANSWER:
-            raise OutcomeUnknown(f"{self._provider} answered more than we read.", provider=self._provider)
-        return Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, response.content)
+        return Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > MAX_ANSWER:
+                raise OutcomeUnknown(f"{self._provider} answered more than we read.", provider=self._provider)
+        return bytes(body)
 
     def _translate(self, error: Exception) -> ProviderUnavailable | OutcomeUnknown:
         # httpx-aiohttp calls every lost connection a ConnectTimeout, one that broke after the request included:
         # only aiohttp's own error, underneath, says whether there ever was a connection.
-        cause = error.__cause__ or error
+        cause = (error.__cause__ or error) if isinstance(error, httpx.HTTPError) else error
         kind = type(cause).__name__
-        if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | httpx.ConnectError):
+        if isinstance(cause, _NEVER_CONNECTED):
             return ProviderUnavailable(f"{self._provider} could not be reached ({kind}).", provider=self._provider)
+        # A kept connection that the company closes while our request is on its way ends here too. It is not tried
+        # again: a company that read the request before it hung up looks just the same from here.
         return OutcomeUnknown(
-            f"The connection to {self._provider} broke after the request had left ({kind}).",
-            provider=self._provider,
+            f"{self._provider} may have been asked, and gave no whole answer ({kind}).", provider=self._provider
         )
 
     async def close(self) -> None:
@@ -101,12 +130,12 @@ def same(ours: str, theirs: str) -> bool:
 
 def read_retry_after(value: str | None) -> float | None:
     """Read a Retry-After header, seconds or HTTP date, as seconds from now; None for anything else."""
-    if value is None:
-        return None
-    if value.strip().isdigit():
-        return float(value)
+    text = (value or "").strip()
+    if re.fullmatch("[0-9]+", text):
+        return min(float(text), LONGEST_WAIT)
     try:
-        at = parsedate_to_datetime(value)
-    except ValueError:
+        at = parsedate_to_datetime(text)
+        seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    return min(max(0.0, seconds), LONGEST_WAIT)

@@ -1,2 +1,41 @@
-"""cli"""
-def main() -> None: ...
+"""The command line: `interalpha`. Each command's module is imported when it is used, so that help comes at once."""
+
+from typing import Any
+
+import rich_click as click
+
+from api.cli.deferred import CommandGroup, Deferred
+
+_COMMANDS = {
+    "dev": "Run everything on this machine: API, worker, stores, simulated companies.",
+    "serve": "Run the API (production).",
+    "worker": "Run a worker (production).",
+    "check": "Is the configuration complete and consistent? Sends nothing.",
+    "send": "Send one SMS or e-mail through the API, and see it arrive.",
+    "messages": "What was sent, and what became of it.",
+    "token": "Print a development token.",
+    "migrate": "Bring the database up to date, or back.",
+    "schema": "Print the GraphQL schema, or compare it with schema.graphql.",
+    "reset": "Remove what `interalpha dev` keeps on this machine.",
+}
+
+
+@click.group(
+    cls=CommandGroup,
+    commands=[
+        *(Deferred(name, f"api.cli.{name}_command", short_help=words) for name, words in _COMMANDS.items()),
+        Deferred("simulators", "api.cli.simulators_command", hidden=True),
+    ],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="interalpha", message="%(prog)s %(version)s")
+def interalpha() -> None:
+    """One GraphQL API for everything a business says, charges and schedules through other companies.
+
+    Begin with `make dev`, and then, in another terminal: interalpha send sms "+55 11 98765-4321" "Olá!"
+    """
+
+
+def main() -> Any:
+    """Run the command line."""
+    return interalpha(prog_name="interalpha")

@@ -90,7 +90,8 @@ class Part:
 
     async def _run(self) -> int:
         process = self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "api.dev.child", self.name, str(self._folder)),
+            # -P: a folder `api` where we happen to stand is not ours.
+            *(sys.executable, "-P", "-m", "api.dev.child", self.name, str(self._folder)),
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
@@ -99,6 +100,8 @@ class Part:
         )
         handing = asyncio.create_task(self._hand_over(process))
         try:
+            if self._is_stopping:
+                self._signal(process.terminate)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._hear(process))
                 tasks.create_task(self._write_log(process))

@@ -14,7 +14,7 @@ from dotenv import dotenv_values
 
 from api.configuration import Configuration
 from api.embedded.folder import LOOPBACK
-from core.settings import State, describe
+from core.settings import State
 
 _ADDRESS = re.compile(r"^# ([A-Z_]+)=$", re.MULTILINE)
 _OWN_PORTS = {"smtp": "SIMULATORS_SMTP_PORT", "smtps": "SIMULATORS_SMTPS_PORT"}
@@ -50,17 +50,6 @@ def ports(announced: Mapping[str, Any]) -> dict[str, str]:
     """Return the settings by which a new process of the simulators listens where the one before it did."""
     own = {variable: str(announced[key]) for key, variable in _OWN_PORTS.items() if key in announced}
     return {"SIMULATORS_PORT": announced["http"].rpartition(":")[2], **own}
-
-
-def without_companies(environment: Mapping[str, str], configuration: Configuration) -> dict[str, str]:
-    """Leave out every integration's settings: no simulator may learn a real account."""
-    theirs = {
-        name
-        for one in configuration.integrations.values()
-        for variable in describe(one.card.settings)
-        for name in (variable.name, *variable.aliases)
-    }
-    return {name: text for name, text in environment.items() if name not in theirs}
 
 
 def _example(name: str) -> str:

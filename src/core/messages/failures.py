@@ -13,6 +13,7 @@ def failure_of(error: ProviderError) -> Failure:
 
 
 def failure_to_json(failure: Failure | None) -> dict[str, Any] | None:
+    """Write a failure down."""
     if failure is None:
         return None
     return {
@@ -25,6 +26,7 @@ def failure_to_json(failure: Failure | None) -> dict[str, Any] | None:
 
 
 def failure_from_json(data: Mapping[str, Any] | None) -> Failure | None:
+    """Read what `failure_to_json` wrote."""
     if data is None:
         return None
     return Failure(

@@ -118,12 +118,12 @@ async def write_moves(connection: AsyncConnection, noted: Sequence[Noted]) -> li
 
 
 _STANDING_KEPT = bindparam("is_parted", type_=Boolean)
-_NEW_STATUS: BindParameter[str] = bindparam("new_status", type_=Text)
+_new_status: BindParameter[str] = bindparam("new_status", type_=Text)
 
 
 def _first_reached(at: Column[datetime], *statuses: MessageStatus) -> Case[datetime]:
     """The moment a message first came to one of these statuses."""
-    is_reached = or_(*(status.value == _NEW_STATUS for status in statuses))
+    is_reached = or_(*(_new_status == status.value for status in statuses))
     return case((is_reached, func.coalesce(at, func.now())), else_=at)
 
 
@@ -131,7 +131,7 @@ _MOVE_MESSAGE = (
     update(messages)
     .where(messages.c.tenant_id == bindparam("of_tenant"), messages.c.id == bindparam("of_message"))
     .values(
-        status=_NEW_STATUS,
+        status=_new_status,
         step=bindparam("new_step"),
         channel=func.jsonb_extract_path_text(messages.c.route, bindparam("new_step_text"), "channel"),
         failure=bindparam("new_failure", type_=messages.c.failure.type),

@@ -1,6 +1,7 @@
 """What a mail relay's operator tells you."""
 
 import re
+import string
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -104,8 +105,9 @@ class Settings(IntegrationSettings):
 
     @property
     def unsubscribe_address(self) -> str:
-        """The address for List-Unsubscribe."""
-        return self.list_unsubscribe or f"mailto:{quote(self.sender_address, safe='@+')}?subject=unsubscribe"
+        """The address for List-Unsubscribe, in ASCII."""
+        given = self.list_unsubscribe or f"mailto:{quote(self.sender_address, safe='@+')}?subject=unsubscribe"
+        return quote(given, safe=string.punctuation)
 
     @property
     def base_addresses(self) -> tuple[str, ...]:

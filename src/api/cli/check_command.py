@@ -1,0 +1,84 @@
+"""`interalpha check`: the configuration as a table and, with --probe, whether each company lets us in."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import rich_click as click
+from rich.text import Text
+
+from api.cli import check
+from api.cli.calling import json_option, print_json, screen
+from api.cli.failures import Exit
+from api.cli.surroundings import own_environment
+from api.configuration import Configuration, load_configuration
+from core.ports import Finding, Severity, Surroundings
+
+_PROBE_SECONDS = 20.0
+_MARKS = {Severity.INFO: ("✓", "green"), Severity.WARNING: ("!", "yellow"), Severity.CRITICAL: ("✗", "bold red")}
+
+
+@click.command()
+@json_option
+@click.option("--probe", is_flag=True, help="Also ask each configured company whether it lets us in; sends nothing.")
+def command(as_json: bool, probe: bool) -> None:
+    """Is the configuration complete and consistent? Status 3 when not. Without --probe nothing leaves this machine."""
+    environment = own_environment()
+    if not probe:
+        raise SystemExit(check.run(as_json, environment))
+    configuration = load_configuration(environment)
+    found = asyncio.run(_probe(configuration))
+    if as_json:
+        print_json(
+            {
+                **check.as_data(configuration),
+                "probes": {name: [_data(one) for one in some] for name, some in found.items()},
+            }
+        )
+    else:
+        check.render(configuration, screen())
+        _render(found)
+    is_critical = any(one.severity is Severity.CRITICAL for some in found.values() for one in some)
+    raise SystemExit(check.exit_code(configuration) or (Exit.FAILED if is_critical else Exit.OK))
+
+
+async def _probe(configuration: Configuration) -> Mapping[str, Sequence[Finding]]:
+    """Ask all companies at once."""
+    ready = {
+        name: one.card.connect(one.settings, Surroundings(webhook_url=""))
+        for name, one in configuration.integrations.items()
+        if one.card.connect is not None and one.settings is not None
+    }
+    try:
+        probes = {name: one.probe for name, one in ready.items() if one.probe is not None}
+        answers = await asyncio.gather(
+            *(asyncio.wait_for(one.check(), _PROBE_SECONDS) for one in probes.values()), return_exceptions=True
+        )
+    finally:
+        for one in ready.values():
+            await one.close()
+    return {name: _findings(answer) for name, answer in zip(probes, answers, strict=True)}
+
+
+def _findings(answer: Sequence[Finding] | BaseException) -> Sequence[Finding]:
+    if isinstance(answer, TimeoutError):
+        detail = f"There was no answer within {_PROBE_SECONDS:.0f} s."
+        return [Finding("NO_ANSWER", Severity.CRITICAL, detail, "Look at the company's status page, then try again.")]
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def _render(found: Mapping[str, Sequence[Finding]]) -> None:
+    out = screen()
+    for name, findings in found.items():
+        for one in findings:
+            mark, style = _MARKS[one.severity]
+            out.print(Text.assemble((mark, style), f" {name:<15}  {one.detail} {one.fix}"))
+        if not findings:
+            out.print(Text.assemble(("✓", "green"), f" {name:<15}  answers, and lets us in"))
+    if not found:
+        out.print("No company is configured, so there is nobody to ask.")
+
+
+def _data(finding: Finding) -> dict[str, str]:
+    return {"code": finding.code, "severity": finding.severity, "detail": finding.detail, "fix": finding.fix}

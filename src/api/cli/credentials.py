@@ -1,0 +1,24 @@
+"""The development token: made from the installation's own key, so that whoever can read that key needs no other."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from api.cli.failures import Exit, Failure
+from api.cli.surroundings import core_settings
+
+
+def development_token(environment: Mapping[str, str], tenant: UUID | None = None) -> str:
+    """Make a token for a tenant, the default one unless named; raises Failure in production and without keys."""
+    settings = core_settings(environment)
+    if settings.is_production:
+        raise Failure("Development tokens end where production begins. Unset APP_ENV to work on a development server.")
+    if not settings.encryption_keys:
+        raise Failure(
+            "There is no key to sign a token with. Start `make dev`, which makes one, or set ENCRYPTION_KEYS.",
+            Exit.NOT_CONFIGURED,
+        )
+    # Here, because it brings SQLAlchemy, and help and refusals should not wait for that.
+    from core.access.tokens import DevelopmentTokens
+
+    tokens = DevelopmentTokens(next(iter(settings.sealing_keys.values())))
+    return tokens.make() if tenant is None else tokens.make(tenant=tenant)

@@ -1,0 +1,103 @@
+"""`interalpha dev`: everything on this machine, with one command and nothing to set up."""
+
+import asyncio
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+import rich_click as click
+
+from api.cli import check
+from api.cli.banner import banner
+from api.cli.calling import screen
+from api.cli.failures import Exit, Failure
+from api.cli.live import follow
+from api.cli.ports import ensure_free
+from api.cli.surroundings import core_settings, own_environment, port_from
+from api.configuration import load_configuration
+from api.dev.home import Home
+from api.dev.part import PartFailed
+from api.dev.supervisor import Order, Standing, Supervisor
+from api.embedded.errors import EmbeddedStoreError
+from api.embedded.folder import LOOPBACK
+
+# `timeout` and `make` may hand the same signal on twice: only a later one is somebody losing patience.
+_SAME_SIGNAL_SECONDS = 0.5
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="The API's port (default: PORT, or 8000).")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="The data folder (default: INTERALPHA_HOME, or .interalpha)."
+)
+@click.option("--memory", is_flag=True, help="Keep nothing: a folder of its own, removed at the end.")
+@click.option("--no-open", is_flag=True, help="Open no browser. There is no page to open yet, so nothing opens anyway.")
+def command(port: int | None, data: Path | None, memory: bool, no_open: bool) -> None:
+    """Run everything on this machine until Ctrl-C: API, worker, PostgreSQL, Valkey, and simulated companies.
+
+    Stores whose address is set (DATABASE_URL, REDIS_URL) and companies that are configured are used as they are.
+    """
+    if memory and data:
+        raise click.UsageError("--memory keeps nothing, so it takes no --data.")
+    temporary = tempfile.mkdtemp(prefix="interalpha-") if memory else None
+    try:
+        _run(_order(port, Path(temporary) if temporary else data, forget=memory))
+    except (EmbeddedStoreError, PartFailed) as error:
+        raise Failure(str(error)) from None
+    finally:
+        if temporary:
+            shutil.rmtree(temporary)
+
+
+def _order(port: int | None, data: Path | None, *, forget: bool) -> Order:
+    """Decide what is to run; raises Failure when that cannot be."""
+    environment = own_environment()
+    chosen = port_from(environment, port)
+    if data is not None:
+        environment["INTERALPHA_HOME"] = str(data)
+    configuration = load_configuration(environment)
+    core = configuration.core
+    if core is None or configuration.problems:
+        check.render(configuration, screen(stderr=True))
+        raise Failure("Not started: mend what is marked ✗ and start again.", Exit.NOT_CONFIGURED)
+    if core.is_production:
+        raise Failure(
+            "APP_ENV is production, and `dev` is for development. Run `interalpha serve` and `interalpha worker`.",
+            Exit.NOT_CONFIGURED,
+        )
+    ensure_free(LOOPBACK, chosen, f"Give this one another: PORT={chosen + 100 if chosen < 65000 else 8100} make dev")
+    return Order(environment, configuration, Home(core_settings(environment).home), chosen, forget)
+
+
+def _run(order: Order) -> None:
+    out = screen()
+
+    def say(part: str, words: str) -> None:
+        out.print(f"  {part:<11}  {words}")
+
+    async def narrate(standing: Standing) -> None:
+        for line in banner(order, standing):
+            out.print(line)
+        await follow(standing, out)
+
+    asyncio.run(_supervise(order, Supervisor(order, say, narrate)))
+
+
+async def _supervise(order: Order, supervisor: Supervisor) -> None:
+    loop = asyncio.get_running_loop()
+    stop, haste = asyncio.Event(), asyncio.Event()
+    first = 0.0
+
+    def end() -> None:
+        nonlocal first
+        if not stop.is_set():
+            first = loop.time()
+            stop.set()
+        elif loop.time() - first > _SAME_SIGNAL_SECONDS:
+            haste.set()
+
+    # SIGHUP: the terminal was closed.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, end)
+    await supervisor.run(stop, haste)

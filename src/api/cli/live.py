@@ -1,0 +1,48 @@
+"""Messages as they move, one line each, for whoever watches `interalpha dev`."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from api.cli.calling import clock
+from api.cli.client import connect
+from api.cli.credentials import development_token
+from api.cli.failures import Failure
+from api.dev.supervisor import Standing
+from api.embedded.folder import LOOPBACK
+
+_PAUSE_SECONDS = 1.0
+_QUERY = """
+subscription {
+  messageStatusChanged {
+    message { id direction channel toMasked nextAttemptAt failure { message providerCode } }
+    event { status detail at }
+  }
+}
+"""
+
+
+async def follow(standing: Standing, out: Console) -> None:
+    """Print every change until cancelled; while the API is away it is simply asked again."""
+    address, token = f"http://{LOOPBACK}:{standing.settings['PORT']}", development_token(standing.settings)
+    while True:
+        try:
+            async with connect(address, token) as api:
+                async for data in api.follow(_QUERY, {}):
+                    out.print(_line(data["messageStatusChanged"]))
+        except Failure:
+            # Its end has been told, and so will be its return; there is nothing to add.
+            pass
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def _line(change: Mapping[str, Any]) -> str:
+    message, event = change["message"], change["event"]
+    arrow = "→" if message["direction"] == "OUTBOUND" else "←"
+    way = f"{arrow} {message['channel'].lower():<5}  {event['status'].lower():<11}  {message['toMasked']:<20}"
+    why = (
+        f"   {message['failure']['message']}" if message["failure"] and event["status"] in ("FAILED", "QUEUED") else ""
+    )
+    return f"  {clock(event['at'])}  {way}  {message['id']}{why}"

@@ -1,0 +1,79 @@
+"""`interalpha messages`: what was sent, and what happened to it, attempt by attempt."""
+
+from typing import Any
+
+import rich_click as click
+
+from api.cli.calling import call, clock, json_option, print_json, screen, url_option
+from api.cli.client import Api
+from api.cli.failures import Failure
+from api.cli.story import STORY, story
+from core.messages.values import MessageStatus
+
+_LIST = """
+query List($first: Int!, $filter: MessageFilter) {
+  messages(first: $first, filter: $filter) {
+    nodes { id direction status channel toMasked createdAt failure { message } }
+    pageInfo { hasNextPage }
+  }
+}
+"""
+_SHOW = f"query Show($id: ID!) {{ message(id: $id) {{ {STORY} }} }}"
+
+
+@click.group()
+def command() -> None:
+    """What was sent, and what became of it."""
+
+
+@command.command("list")
+@click.option("--status", type=click.Choice([one.lower() for one in MessageStatus], case_sensitive=False))
+@click.option("--channel", type=click.Choice(["sms", "email"], case_sensitive=False))
+@click.option("--limit", type=click.IntRange(1, 100), default=25, show_default=True, help="How many, newest first.")
+@json_option
+@url_option
+def list_(status: str | None, channel: str | None, limit: int, as_json: bool, url: str | None) -> None:
+    """List messages, newest first."""
+    wanted = {"statuses": status and [status.upper()], "channels": channel and [channel.upper()]}
+    condition = {name: value for name, value in wanted.items() if value}
+
+    async def work(api: Api) -> dict[str, Any]:
+        data = await api.ask(_LIST, {"first": limit, "filter": condition})
+        page: dict[str, Any] = data["messages"]
+        return page
+
+    page = call(url, work)
+    if as_json:
+        print_json(page["nodes"])
+        return
+    out = screen()
+    for one in page["nodes"]:
+        arrow = "→" if one["direction"] == "OUTBOUND" else "←"
+        when, way = clock(one["createdAt"], millis=False), f"{arrow} {one['channel'].lower():<5}"
+        out.print(f"{when}  {way}  {one['status'].lower():<11}  {one['toMasked']:<20}  {one['id']}")
+    if not page["nodes"]:
+        click.echo('No messages. Send one: interalpha send sms "+55 11 98765-4321" "Olá!"', err=True)
+    elif page["pageInfo"]["hasNextPage"]:
+        click.echo("There are more: --limit takes up to 100, and --status and --channel choose.", err=True)
+
+
+@command.command()
+@click.argument("id", metavar="ID")
+@json_option
+@url_option
+def show(id: str, as_json: bool, url: str | None) -> None:
+    """Show what happened to one message, and why."""
+
+    async def work(api: Api) -> dict[str, Any]:
+        found: dict[str, Any] | None = (await api.ask(_SHOW, {"id": id}))["message"]
+        if found is None:
+            raise Failure("There is no such message. `interalpha messages list` shows the ids of those there are.")
+        return found
+
+    message = call(url, work)
+    if as_json:
+        print_json(message)
+        return
+    out = screen()
+    for line in story(message):
+        out.print(line)

@@ -1,0 +1,124 @@
+"""`interalpha migrate`: the database's tables, brought up to date or back."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import rich_click as click
+
+from api.cli.calling import json_option, print_json
+from api.cli.failures import Exit, Failure
+from api.cli.surroundings import core_settings, dev_environment
+from core.settings import CoreSettings
+
+# Alembic and SQLAlchemy are imported by what uses them: half a second that help should not take.
+
+
+@click.group()
+def command() -> None:
+    """Bring the database up to date, or back. Uses DATABASE_URL_DIRECT, or else DATABASE_URL."""
+
+
+@command.command()
+@click.argument("revision", default="head")
+def up(revision: str) -> None:
+    """Apply migrations up to REVISION, the newest unless named."""
+    from api.migrations import upgrade
+
+    settings = _settings()
+    _migrate(lambda: upgrade(_address(settings), revision))
+    click.echo(f"✓ The database is at {_current(settings)}.")
+
+
+@command.command()
+@click.argument("revision", default="-1")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def down(revision: str, yes: bool) -> None:
+    """Take migrations back to REVISION, the one before unless named. What they added is lost."""
+    from api.migrations import downgrade
+
+    settings = _settings()
+    if not yes:
+        if settings.is_production or not sys.stdin.isatty():
+            raise Failure("This loses data, and nobody can be asked here. Say --yes if it is meant.")
+        click.confirm(f"Go back from {_current(settings)} to {revision}, and lose what that added?", abort=True)
+    _migrate(lambda: downgrade(_address(settings), revision))
+    click.echo(f"✓ The database is at {_current(settings)}.")
+
+
+@command.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Say which revision the database is at, and which is the newest."""
+    from api.migrations import head_revision
+
+    current, newest = _current(_settings()), head_revision()
+    if as_json:
+        print_json({"current": current, "newest": newest, "is_current": current == newest})
+    elif current == newest:
+        click.echo(f"✓ The database is at {current}, the newest.")
+    else:
+        click.echo(f"! The database is at {current or 'none'}, the newest is {newest}: interalpha migrate up")
+
+
+@command.command()
+@click.argument("text")
+def new(text: str) -> None:
+    """Write a migration named TEXT for what the tables in the code say and the database does not."""
+    from api.migrations import new as write
+
+    _migrate(lambda: write(_address(_settings()), text))
+
+
+def _settings() -> CoreSettings:
+    return core_settings(dev_environment())
+
+
+def _address(settings: CoreSettings) -> str:
+    address = settings.database_url_direct or settings.database_url
+    if address is None:
+        raise Failure("There is no database to work on. Start `make dev`, or set DATABASE_URL.", Exit.NOT_CONFIGURED)
+    return address.get_secret_value()
+
+
+def _migrate(work: Callable[[], Any]) -> None:
+    from alembic.util import CommandError
+
+    with _explained():
+        try:
+            work()
+        except CommandError as error:
+            raise Failure(f"{error} `interalpha migrate status` says where the database is.") from None
+
+
+def _current(settings: CoreSettings) -> str | None:
+    from api.migrations import current_revision
+    from core.database import make_engine
+
+    async def ask() -> str | None:
+        engine = make_engine(_address(settings), prepared_statements=False)
+        try:
+            async with engine.connect() as connection:
+                return await current_revision(connection)
+        finally:
+            await engine.dispose()
+
+    with _explained():
+        return asyncio.run(ask())
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what a database can answer into words; an address in it holds a password, and is not shown."""
+    import asyncpg
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        yield
+    except (OSError, TimeoutError):
+        raise Failure("The database cannot be reached. Is it running, and is DATABASE_URL right?") from None
+    except (DBAPIError, asyncpg.PostgresError) as error:
+        words = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise Failure(f"The database refuses: {words} Mend that, and try again: nothing was changed.") from None

@@ -1,0 +1,63 @@
+"""A message on its way, one line for each thing that happens to it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from api.cli.calling import clock, seconds_between
+
+MESSAGE = """
+id status channel toMasked createdAt sentAt deliveredAt readAt nextAttemptAt
+failure { reason party message providerCode isTransient }
+attempts { number outcome providerMessageId durationMs }
+"""
+
+_ARRIVED = {"SMS": ("DELIVERED", "READ", "FAILED"), "EMAIL": ("SENT", "DELIVERED", "READ", "FAILED")}
+
+
+class Progress:
+    """Prints what is new since it was last shown the message; without a console it only says when to stop."""
+
+    def __init__(self, console: Console | None) -> None:
+        self._console = console
+        self._told: set[str] = set()
+
+    def accept(self, message: Mapping[str, Any], *, is_replay: bool) -> None:
+        """Say that the API has taken it."""
+        words = "this key was used before; this is what became of it" if is_replay else ""
+        way = f"{message['id']}   {message['channel'].lower()} → {message['toMasked']}   {words}".rstrip()
+        self._tell("queued", way)
+
+    def show(self, message: Mapping[str, Any]) -> bool:
+        """Print what is new, and say whether this is the end."""
+        if message["sentAt"]:
+            taken = [one for one in message["attempts"] if one["outcome"] == "ACCEPTED"]
+            last = taken[-1] if taken else {"providerMessageId": None, "durationMs": None}
+            took = "" if last["durationMs"] is None else f"   {last['durationMs']:.0f} ms"
+            self._tell("sent", f"{last['providerMessageId'] or ''}{took}".strip())
+        for word in ("delivered", "read"):
+            if moment := message[f"{word}At"]:
+                self._tell(word, f"{seconds_between(message['createdAt'], moment):.1f} s")
+        failure, status = message["failure"], message["status"]
+        if failure and status == "FAILED":
+            self._tell("failed", _why(failure), mark="✗", style="bold red")
+        elif failure and message["nextAttemptAt"]:
+            again = f"again at {clock(message['nextAttemptAt'])}"
+            self._tell("waiting", f"{_why(failure)}   {again}", mark="!", style="yellow")
+        if status == "UNCONFIRMED":
+            words = "the answer was lost; a report decides, and it is never sent again blindly"
+            self._tell("unconfirmed", words, mark="!", style="yellow")
+        return status in _ARRIVED.get(message["channel"], ("READ", "FAILED"))
+
+    def _tell(self, word: str, details: str, *, mark: str = "✓", style: str = "green") -> None:
+        line = f"{word:<10} {details}".rstrip()
+        if self._console is not None and line not in self._told:
+            self._told.add(line)
+            self._console.print(Text.assemble((mark, style), " ", line))
+
+
+def _why(failure: Mapping[str, Any]) -> str:
+    code = f" ({failure['providerCode']})" if failure["providerCode"] else ""
+    return f"{failure['message']}{code}"

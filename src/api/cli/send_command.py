@@ -1,0 +1,114 @@
+"""`interalpha send`: one real message through the whole pipeline, followed until it has arrived."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import rich_click as click
+
+from api.cli.calling import call, json_option, print_json, screen, url_option
+from api.cli.client import Api
+from api.cli.failures import Exit, Failure
+from api.cli.progress import MESSAGE, Progress
+
+WAIT_SECONDS = 30.0
+
+_SEND = f"""
+mutation Send($input: SendMessageInput!) {{
+  sendMessage(input: $input) {{
+    isReplay
+    message {{ {MESSAGE} }}
+    errors {{ __typename ... on UserError {{ message path }} ... on InvalidInputError {{ rule }} }}
+  }}
+}}
+"""
+_FOLLOW = f"""
+subscription Follow($ids: [ID!]!) {{
+  messageStatusChanged(filter: {{ids: $ids}}) {{ message {{ {MESSAGE} }} }}
+}}
+"""
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _with_options(command: Command) -> Command:
+    for option in (
+        click.option("--no-wait", is_flag=True, help="Return once it is queued."),
+        url_option,
+        json_option,
+        click.option("--idempotency-key", metavar="KEY", help="The same key never sends twice."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def command() -> None:
+    """Send one message through the API, and see it arrive."""
+
+
+@command.command()
+@click.argument("to")
+@click.argument("text")
+@_with_options
+def sms(to: str, text: str, **options: Any) -> None:
+    """Send TEXT to the telephone number TO, and wait until it is delivered.
+
+    Spaces and dashes in the number are fine: "+55 11 98765-4321".
+    """
+    _send({"to": {"phone": to}, "content": {"text": text}, "route": [{"channel": "SMS"}]}, **options)
+
+
+@command.command()
+@click.argument("to")
+@click.argument("text")
+@click.option("--subject", help="The subject (default: the beginning of TEXT).")
+@click.option("--html", help="The same as HTML.")
+@_with_options
+def email(to: str, text: str, subject: str | None, html: str | None, **options: Any) -> None:
+    """Send TEXT to the address TO, and wait until the mail server has taken it."""
+    content = {"subject": subject or text.partition("\n")[0][:78], "plainText": text} | ({"html": html} if html else {})
+    _send({"to": {"email": to}, "content": {"email": content}, "route": [{"channel": "EMAIL"}]}, **options)
+
+
+def _send(given: dict[str, Any], *, idempotency_key: str | None, as_json: bool, url: str | None, no_wait: bool) -> None:
+    if idempotency_key:
+        given["idempotencyKey"] = idempotency_key
+    progress = Progress(None if as_json else screen())
+
+    async def work(api: Api) -> dict[str, Any]:
+        payload: dict[str, Any] = (await api.ask(_SEND, {"input": given}))["sendMessage"]
+        if not payload["errors"]:
+            progress.accept(payload["message"], is_replay=payload["isReplay"])
+            if not no_wait:
+                payload["message"] = await _wait(api, payload["message"], progress)
+        return payload
+
+    payload = call(url, work)
+    if as_json:
+        print_json(payload)
+    if payload["errors"]:
+        if not as_json:
+            raise Failure("\n✗ ".join(_words(error) for error in payload["errors"]))
+        raise SystemExit(Exit.FAILED)
+    if payload["message"]["status"] == "FAILED":
+        raise SystemExit(Exit.FAILED)
+
+
+async def _wait(api: Api, message: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            async for data in api.follow(_FOLLOW, {"ids": [message["id"]]}):
+                message = data["messageStatusChanged"]["message"]
+                if progress.show(message):
+                    return message
+    except TimeoutError:
+        raise Failure(
+            f"It is {message['status'].lower()} still, after {WAIT_SECONDS:.0f} s. "
+            f"`interalpha messages show {message['id']}` says more."
+        ) from None
+    raise Failure("The server ended the stream. `interalpha messages list` says what became of the message.")
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    kind = error["__typename"].removesuffix("Error")
+    return f"{kind} at {'.'.join(error['path'] or ['input'])}: {error['message']}"

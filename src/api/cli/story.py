@@ -1,0 +1,57 @@
+"""What happened to one message, told as lines: its attempts and events in the order of time, why, and what is next."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from api.cli.calling import clock
+
+STORY = """
+id direction status channel toMasked createdAt nextAttemptAt
+failure { reason party message providerCode isTransient }
+attempts {
+  number channel outcome providerMessageId startedAt durationMs
+  integration { kind } failure { message providerCode }
+}
+events(last: 100) { nodes { status channel detail source at } pageInfo { hasPreviousPage } }
+"""
+_WHO_CAN_MEND = {
+    "CALLER": "Change the message: its input is wrong",
+    "RECIPIENT": "Only the recipient can mend that",
+    "OPERATOR": "Whoever runs this server can mend that: `interalpha check --probe`",
+    "PROVIDER": "Only the company can mend that",
+}
+
+
+def story(message: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines."""
+    arrow = "→" if message["direction"] == "OUTBOUND" else "←"
+    head = f"{message['channel'].lower()} {arrow} {message['toMasked']}"
+    yield f"{message['id']}   {head}   {message['status'].lower()}"
+    if message["events"]["pageInfo"]["hasPreviousPage"]:
+        yield "    … and more before, which --json does not hold either: ask the API for `events(before:)`"
+    moments = [(one["startedAt"], _attempt(one)) for one in message["attempts"]]
+    moments += [(one["at"], _event(one)) for one in message["events"]["nodes"] if one["status"] != "SENDING"]
+    # By the moment alone: lines of the same moment stay in their order.
+    for _, line in sorted(moments, key=lambda moment: moment[0]):
+        yield line
+    if failure := message["failure"]:
+        mend = _WHO_CAN_MEND.get(failure["party"], failure["party"])
+        yield f" Why    {failure['message']} {mend}."
+    if message["nextAttemptAt"]:
+        yield f" Next   {clock(message['nextAttemptAt'])}   attempt {len(message['attempts']) + 1}"
+
+
+def _attempt(one: Mapping[str, Any]) -> str:
+    took = "" if one["durationMs"] is None else f"{one['durationMs']:.0f} ms"
+    failure = one["failure"]
+    words = f"{failure['providerCode'] or ''} {failure['message']}" if failure else one["providerMessageId"] or ""
+    company = one["integration"]["kind"].lower()
+    line = (
+        f"{one['number']:>2}  {clock(one['startedAt'])}  {company:<9} {one['outcome'].lower():<11} {took:>8}   {words}"
+    )
+    return line.rstrip()
+
+
+def _event(one: Mapping[str, Any]) -> str:
+    who = "← webhook" if one["source"] == "WEBHOOK" else one["source"].lower()
+    return f"    {clock(one['at'])}  {who:<9} {one['status'].lower():<11} {'':>8}   {one['detail'] or ''}".rstrip()

@@ -1,0 +1,183 @@
+"""Starts everything side by side, keeps it running, and ends it in order: API, worker, simulators, stores."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from api.configuration import Configuration
+from api.dev import simulated
+from api.dev.home import Home
+from api.dev.part import Part
+from api.dev.readiness import until_ready
+from api.embedded.folder import LOOPBACK
+from api.embedded.stores import Stores, StoreUrls
+
+# In the order of their end. Whoever reads a stream or waits for a slow company must not hold everything up.
+_FAREWELL_SECONDS = {"api": 5.0, "worker": 10.0, "simulators": 3.0}
+# What commands in other terminals are told, besides what leads to the simulators.
+_TOLD = (
+    *("DATABASE_URL", "DATABASE_URL_WORKER", "DATABASE_URL_DIRECT", "REDIS_URL"),
+    *("ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PORT"),
+)
+# What simulators may know of the house; they get no account but the dummies.
+_FOR_SIMULATORS = (
+    *("APP_ENV", "LOG_LEVEL", "PUBLIC_BASE_URL"),
+    *("SIMULATORS_PORT", "SIMULATORS_SMTP_PORT", "SIMULATORS_SMTPS_PORT"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to run: `environment` is what the person set, and wins; with `forget` nothing is kept."""
+
+    environment: Mapping[str, str] = field(repr=False)
+    configuration: Configuration
+    home: Home
+    port: int
+    forget: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Everything runs: what a person is told. `settings` are those of the API, secrets and all."""
+
+    settings: Mapping[str, str] = field(repr=False)
+    stores: StoreUrls
+    revision: str
+    simulated: Sequence[str]
+    simulators: str
+    seconds: float
+
+
+class Supervisor:
+    """Runs one order until it is told to stop. `narrate` is called once everything is ready, and cancelled at the end.
+
+    `say` is told, as (part, words), what a person should know meanwhile.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        say: Callable[[str, str], None],
+        narrate: Callable[[Standing], Awaitable[None]],
+    ) -> None:
+        self._order = order
+        self._say = say
+        self._narrate = narrate
+        self._began = time.monotonic()
+        given = order.environment
+        self._stores = Stores(
+            order.home.folder,
+            durable=not order.forget,
+            postgres="DATABASE_URL" not in given,
+            redis="REDIS_URL" not in given,
+        )
+        self._simulated = simulated.to_simulate(order.configuration)
+        self._api, self._worker, self._simulators, self._migrations = (
+            Part(name, order.home, say) for name in ("api", "worker", "simulators", "migrations")
+        )
+        self._kept = (self._api, self._worker, *([self._simulators] if self._simulated else []))
+
+    async def run(self, stop: asyncio.Event, haste: asyncio.Event) -> None:
+        """Run everything until `stop`; `haste` cuts the farewells short.
+
+        Raises EmbeddedStoreError, and PartFailed when a process does not even start.
+        """
+        try:
+            starting = asyncio.create_task(self._stores.start())
+            # Its first step takes the folder, or is refused it; before that nothing in there is ours to touch.
+            await asyncio.sleep(0)
+            if starting.done():
+                starting.result()
+            await self._run_parts(starting, stop, haste)
+        except ExceptionGroup as failures:
+            raise _first_of(failures) from None
+        finally:
+            await self._stores.stop()
+            if self._order.forget:
+                await self._stores.erase()
+
+    async def _run_parts(self, starting: "asyncio.Task[StoreUrls]", stop: asyncio.Event, haste: asyncio.Event) -> None:
+        self._order.home.open_logs()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for part in self._kept:
+                    tasks.create_task(part.keep())
+                story = tasks.create_task(self._tell_story(starting))
+                await stop.wait()
+                story.cancel()
+                for part in self._kept:
+                    await part.stop(_FAREWELL_SECONDS[part.name], haste)
+        finally:
+            self._order.home.forget_told()
+            starting.cancel()
+            with suppress(asyncio.CancelledError):
+                await starting
+
+    async def _tell_story(self, starting: "asyncio.Task[StoreUrls]") -> None:
+        await self._narrate(await self._bring_up(starting))
+
+    async def _bring_up(self, starting: "asyncio.Task[StoreUrls]") -> Standing:
+        async with asyncio.TaskGroup() as tasks:
+            migrating = tasks.create_task(self._migrations.run_once())
+            companies = tasks.create_task(self._start_companies())
+            urls = await asyncio.shield(starting)
+            house, simulators = self._house_settings(urls), await companies
+            settings = {**house, **simulators}
+            self._order.home.tell({**{name: house[name] for name in _TOLD if name in house}, **simulators})
+            self._migrations.give(settings)
+            self._api.give(settings)
+            await migrating
+            self._worker.give(settings)
+        await until_ready(self._order.port, self._say)
+        for part in self._kept:
+            part.may_be_restarted = True
+        return Standing(
+            settings=settings,
+            stores=urls,
+            revision=(await self._migrations.announced)["revision"],
+            simulated=self._simulated,
+            simulators=(await self._simulators.announced)["http"] if self._simulated else "",
+            seconds=time.monotonic() - self._began,
+        )
+
+    def _house_settings(self, urls: StoreUrls) -> dict[str, str]:
+        stores = {"REDIS_URL": urls.redis} if urls.redis else {}
+        if urls.app:
+            stores |= {
+                "DATABASE_URL": urls.app,
+                "DATABASE_URL_WORKER": urls.worker,
+                "DATABASE_URL_DIRECT": urls.direct,
+            }
+        return {**self._own_settings(), **stores}
+
+    def _own_settings(self) -> dict[str, str]:
+        """Return what needs nobody else to be known; webhooks go where we listen, and `localhost` may be elsewhere."""
+        given, port = self._order.environment, self._order.port
+        return {
+            "PUBLIC_BASE_URL": f"http://{LOOPBACK}:{port}",
+            "ENCRYPTION_KEYS": given.get("ENCRYPTION_KEYS") or self._order.home.keys(),
+            **given,
+            "PORT": str(port),
+        }
+
+    async def _start_companies(self) -> dict[str, str]:
+        """Start the simulators, and return the settings that lead to them."""
+        if not self._simulated:
+            return {}
+        own = self._own_settings()
+        accounts = simulated.dummies(self._simulated)
+        theirs = {**{name: own[name] for name in _FOR_SIMULATORS if name in own}, **accounts}
+        self._simulators.give(theirs)
+        announced = await self._simulators.announced
+        again = simulated.ports(announced)
+        self._simulators.give({**theirs, **again})
+        return {**accounts, **simulated.addresses(self._simulated, announced), **again}
+
+
+def _first_of(failures: BaseException) -> BaseException:
+    while isinstance(failures, BaseExceptionGroup):
+        failures = failures.exceptions[0]
+    return failures

@@ -1,0 +1,103 @@
+"""Migrations: one line of them, there and back again, and what they make is what the tables say."""
+
+import asyncio
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from api.migrations import current_revision, downgrade, head_revision, migrations_folder, upgrade
+from core.database import asyncpg_address
+from core.tables import metadata
+from tests.conftest import Urls
+
+# Tables that belong to no tenant.
+OF_THE_HOUSE = {"tenants", "workers"}
+
+STRUCTURE = text(
+    """
+    SELECT 'column', table_name, concat_ws(' ', column_name, data_type, is_nullable, column_default, is_identity)
+    FROM information_schema.columns WHERE table_schema = 'public'
+    UNION ALL SELECT 'index', tablename, indexdef FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL SELECT 'constraint', conrelid::regclass::text, pg_get_constraintdef(oid)
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    UNION ALL SELECT 'grant', table_name, concat_ws(' ', grantee, privilege_type)
+    FROM information_schema.role_table_grants WHERE table_schema = 'public'
+    """
+)
+
+
+@pytest.fixture
+async def owner(urls: Urls) -> AsyncConnection:
+    url, arguments = asyncpg_address(urls.direct)
+    engine = create_async_engine(url, connect_args=arguments)
+    async with engine.connect() as connection:
+        yield connection
+    await engine.dispose()
+
+
+async def structure(connection: AsyncConnection) -> set[tuple[str, str, str]]:
+    rows = (await connection.execute(STRUCTURE)).all()
+    # The last look must not hold the next migration up.
+    await connection.rollback()
+    return {tuple(row) for row in rows}
+
+
+def drift(connection: Connection) -> list[object]:
+    options = {"compare_type": True, "compare_server_default": True}
+    return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
+
+
+def test_there_is_one_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    assert ScriptDirectory.from_config(config).get_heads() == [head_revision()]
+
+
+async def test_there_and_back_and_there_again(urls: Urls, owner: AsyncConnection) -> None:
+    before = await structure(owner)
+    assert await current_revision(owner) == head_revision()
+    await owner.rollback()
+    await asyncio.to_thread(downgrade, urls.direct, "base")
+    assert {table for _, table, _ in await structure(owner)} == {"alembic_version"}
+    await asyncio.to_thread(upgrade, urls.direct)
+    assert await structure(owner) == before
+
+
+async def test_going_up_twice_changes_nothing(urls: Urls, owner: AsyncConnection) -> None:
+    before = await structure(owner)
+    await asyncio.to_thread(upgrade, urls.direct)
+    assert await structure(owner) == before
+
+
+async def test_the_migrations_make_what_the_tables_say(owner: AsyncConnection) -> None:
+    assert await owner.run_sync(drift) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE messages ADD COLUMN mood text",
+        "ALTER TABLE messages ALTER COLUMN step TYPE bigint",
+        "ALTER TABLE messages ALTER COLUMN failure SET NOT NULL",
+        "DROP INDEX ix_messages_due",
+        "ALTER TABLE messages ALTER COLUMN step SET DEFAULT 1",
+        "CREATE TABLE moods (id uuid)",
+    ],
+)
+async def test_drift_would_be_noticed(owner: AsyncConnection, change: str) -> None:
+    await owner.execute(text(change))
+    assert len(await owner.run_sync(drift)) == 1
+
+
+@pytest.mark.parametrize("table", sorted(metadata.tables.keys() - OF_THE_HOUSE))
+def test_every_key_begins_with_the_tenant(table: str) -> None:
+    assert next(iter(metadata.tables[table].primary_key.columns)).name == "tenant_id"
+
+
+def test_no_table_escapes_by_a_column_of_its_own() -> None:
+    assert all("tenant_id" not in metadata.tables[name].columns for name in OF_THE_HOUSE)

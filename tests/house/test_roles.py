@@ -1,0 +1,86 @@
+"""What the application and the worker may not do, even when somebody else speaks through them."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from tests.conftest import Running
+
+ANY_ROLE = [
+    "CREATE TABLE loot (id int)",
+    "CREATE SCHEMA loot",
+    "CREATE FUNCTION loot() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE ROLE loot",
+    "CREATE DATABASE loot",
+    "DROP TABLE messages CASCADE",
+    "ALTER TABLE messages ADD COLUMN loot text",
+    "ALTER TABLE messages DISABLE TRIGGER ALL",
+    "CREATE INDEX ON messages (status)",
+    "TRUNCATE inbox",
+    "DELETE FROM messages",
+    "DELETE FROM inbox",
+    "UPDATE message_events SET status = 'READ'",
+    "DELETE FROM message_events",
+    "INSERT INTO tenants VALUES (gen_random_uuid(), 'loot', 'Loot', 'UTC', 'EUR')",
+    "UPDATE tenants SET name = 'Loot'",
+    "UPDATE senders SET address = '+1'",
+    "UPDATE alembic_version SET version_num = '0000'",
+    "GRANT interalpha_migrate TO CURRENT_USER",
+    "SET ROLE interalpha_migrate",
+    "SELECT rolpassword FROM pg_authid",
+    "SELECT pg_read_file('PG_VERSION')",
+    "COPY messages TO '/tmp/loot'",
+    "COPY messages TO PROGRAM 'cat'",
+]
+APPLICATION = [
+    "UPDATE messages SET status = 'READ'",
+    "UPDATE inbox SET status = 'PROCESSED'",
+    "INSERT INTO attempts (tenant_id, message_id, number) VALUES (gen_random_uuid(), gen_random_uuid(), 1)",
+    "UPDATE attempts SET outcome = 'ACCEPTED'",
+    "DELETE FROM attempts",
+    "DELETE FROM idempotency_keys",
+    "INSERT INTO senders VALUES (gen_random_uuid(), 'twilio', '+1')",
+    "INSERT INTO workers (name) VALUES ('loot')",
+    "DELETE FROM workers",
+]
+WORKER = [
+    "INSERT INTO idempotency_keys (tenant_id, key) VALUES (gen_random_uuid(), 'loot')",
+    "UPDATE idempotency_keys SET resource_id = gen_random_uuid()",
+    "DELETE FROM senders",
+]
+
+
+@pytest.fixture(scope="module")
+async def connections(stores: Running) -> AsyncIterator[dict[str, asyncpg.Connection]]:
+    """One connection per role, to one database: nothing here gets as far as changing it."""
+    async with stores.database() as urls:
+        opened = {name: await asyncpg.connect(getattr(urls, name)) for name in ("app", "worker", "direct")}
+        yield opened
+        for connection in opened.values():
+            await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("role", "statement"),
+    [(role, one) for role in ("app", "worker") for one in ANY_ROLE]
+    + [("app", one) for one in APPLICATION]
+    + [("worker", one) for one in WORKER],
+)
+async def test_it_is_refused(connections: dict[str, asyncpg.Connection], role: str, statement: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connections[role].execute(statement)
+
+
+async def test_the_owner_of_the_tables_could(connections: dict[str, asyncpg.Connection]) -> None:
+    for statement in ("CREATE TABLE loot (id int)", "UPDATE messages SET status = 'READ'", "DELETE FROM attempts"):
+        transaction = connections["direct"].transaction()
+        await transaction.start()
+        await connections["direct"].execute(statement)
+        await transaction.rollback()
+
+
+@pytest.mark.parametrize("role", ["app", "worker", "direct"])
+async def test_nobody_here_is_a_superuser(connections: dict[str, asyncpg.Connection], role: str) -> None:
+    row = await connections[role].fetchrow("SELECT * FROM pg_roles WHERE rolname = current_user")
+    assert not any(row[name] for name in ("rolsuper", "rolcreaterole", "rolcreatedb", "rolreplication"))
