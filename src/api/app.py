@@ -37,6 +37,7 @@ def create_app(house: House, readiness: Readiness) -> Litestar:
         make_context=make_context,
         allowed_origins=frozenset({house.settings.public_base_url}),
         introspection=lambda _caller: not house.settings.is_production,
+        draining=readiness.draining,
     )
 
     @asynccontextmanager

@@ -1,8 +1,9 @@
 """What the GraphQL handlers are given by whoever puts the application together, and what they ask of it together."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -19,7 +20,8 @@ class Edge:
 
     `authenticate` takes a bearer token or None and returns the caller; it raises Unauthenticated for a token nobody
     here issued. `make_context` takes caller and request id and is called for every operation. `introspection` says
-    whether a caller may read the schema. `allowed_origins` are those of pages that may call from another site.
+    whether a caller may read the schema. `allowed_origins` are those of pages that may call from another site. Once
+    `draining` is set, streams end, so that their clients come again elsewhere.
     """
 
     engine: Engine
@@ -27,6 +29,7 @@ class Edge:
     make_context: Callable[[Any, str], Any]
     allowed_origins: frozenset[str]
     introspection: Callable[[Any], bool]
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def request_id_from(given: str | None) -> str:

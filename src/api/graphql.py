@@ -79,7 +79,7 @@ async def _serve(edge: Edge, exchange: Exchange, request_id: str) -> None:
     context = edge.make_context(caller, request_id)
     if media_type is MediaType.EVENTS:
         answers = plan.stream(request.variables, context, request_id)
-        await stream(exchange, answers, _headers(media_type, request_id))
+        await stream(exchange, answers, _headers(media_type, request_id), edge.draining)
     else:
         answer = await plan.execute(request.variables, context, request_id)
         await _answer(exchange, answer, status_of(answer.outcome, media_type), _headers(media_type, request_id))

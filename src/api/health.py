@@ -18,17 +18,17 @@ _LIMIT = 3.0
 
 
 class Readiness:
-    """Asks the parts of one house; `is_draining` is set once the process has been told to end."""
+    """Asks the parts of one house; `draining` is set once the process has been told to end."""
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self.is_draining = False
+        self.draining = asyncio.Event()
 
     async def report(self) -> tuple[bool, dict[str, Any]]:
         """Say whether the process may be given work, and how each part is."""
         database, redis = await asyncio.gather(_within_limit(self._ask_database), _within_limit(self._ask_redis))
         parts = {"redis": redis, **database} if "postgres" in database else {"postgres": database, "redis": redis}
-        if self.is_draining:
+        if self.draining.is_set():
             parts["process"] = {"ok": False, "detail": "draining: it has been told to end"}
         return all(part["ok"] for part in parts.values()), parts
 

@@ -1,6 +1,10 @@
 """Serving the application with uvicorn, until told to end."""
 
 import asyncio
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 
@@ -10,22 +14,42 @@ from api.configuration import Configuration
 from api.health import Readiness
 
 DRAIN_SECONDS = 20
+"""How long what was begun may take to end."""
+NOTICE_SECONDS = 3.0
+"""How long production goes on answering "not ready" before it stops listening: load balancers need a moment."""
 _FRAME_LIMIT = 262_144
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class DrainingServer(uvicorn.Server):
-    """Says "not ready" from the moment it is told to end, while it finishes what it has begun."""
+    """Says "not ready" from the moment it is told to end, gives notice, then finishes what it has begun.
 
-    def __init__(self, config: uvicorn.Config, readiness: Readiness) -> None:
+    Ending as told is success: unlike uvicorn's own, it does not raise the signal again afterwards.
+    """
+
+    def __init__(self, config: uvicorn.Config, readiness: Readiness, *, notice: float) -> None:
         super().__init__(config)
         self._readiness = readiness
+        self._notice = notice
 
-    async def shutdown(self, sockets: "list[object] | None" = None) -> None:  # type: ignore[override]
-        await super().shutdown(sockets)  # type: ignore[arg-type]
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
 
-    def handle_exit(self, sig: int, frame: object) -> None:
-        self._readiness.is_draining = True
-        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._readiness.draining.is_set():
+            # Told twice: no more notice, and for Ctrl-C no more patience.
+            super().handle_exit(sig, frame)
+            return
+        self._readiness.draining.set()
+        asyncio.get_running_loop().call_later(self._notice, super().handle_exit, sig, frame)
 
 
 async def serve(configuration: Configuration, *, host: str, port: int) -> None:
@@ -43,10 +67,10 @@ async def serve(configuration: Configuration, *, host: str, port: int) -> None:
         ws="websockets-sansio",
         ws_max_size=_FRAME_LIMIT,
         ws_per_message_deflate=False,
-        # A stream would keep the process alive for ever.
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
-    await DrainingServer(config, readiness).serve()
+    notice = NOTICE_SECONDS if house.settings.is_production else 0.0
+    await DrainingServer(config, readiness, notice=notice).serve()
 
 
 def run(configuration: Configuration, *, host: str, port: int) -> None:

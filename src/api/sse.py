@@ -14,12 +14,17 @@ from engine.answer import Answer
 HEARTBEAT_SECONDS = 15.0
 
 
-async def stream(exchange: Exchange, answers: AsyncGenerator[Answer, None], headers: Mapping[str, str]) -> None:
-    """Write answers as events until they end or the client leaves; then nothing of the operation is left."""
+async def stream(
+    exchange: Exchange, answers: AsyncGenerator[Answer, None], headers: Mapping[str, str], draining: asyncio.Event
+) -> None:
+    """Write answers as events until they end, the client leaves or the process drains; nothing of it is left then.
+
+    A stream cut short by draining ends without `complete`: its client should come again, and finds another process.
+    """
     # A proxy that gathers an answer before passing it on would hold events back; this asks nginx not to.
     await exchange.start(200, {**headers, "x-accel-buffering": "no"})
     await exchange.write(b":\n\n", more=True)
-    await _until_one_ends(_write(exchange, answers), _beat(exchange), exchange.gone())
+    await _until_one_ends(_write(exchange, answers), _beat(exchange), exchange.gone(), _set(draining))
     await exchange.write(b"")
 
 
@@ -35,6 +40,10 @@ async def _beat(exchange: Exchange) -> None:
     while True:
         await asyncio.sleep(HEARTBEAT_SECONDS)
         await exchange.write(b":\n\n", more=True)
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 async def _until_one_ends(*coroutines: Coroutine[Any, Any, None]) -> None:

@@ -22,7 +22,7 @@ async def test_a_phone_that_is_gone_fails_by_webhook(system: System) -> None:
 
 
 async def test_twilio_away_and_back_costs_one_more_attempt_and_no_message(system: System, phone: str) -> None:
-    await system.control.arm("twilio", "rate_limit", next=1, to=phone, retry_after="1")
+    await system.control.arm("twilio", "rate_limit", next=1, to=phone, retry_after=1)
     message_id = await system.sms(phone)
     shown = await system.comes_to(message_id, "DELIVERED", 20)
     assert [attempt["outcome"] for attempt in shown["attempts"]] == ["UNAVAILABLE", "ACCEPTED"]
@@ -44,9 +44,7 @@ async def test_an_answer_lost_after_acceptance_is_settled_by_the_report_and_not_
     assert await system.copies(phone) == 1
 
 
-async def test_an_answer_lost_before_acceptance_is_unconfirmed_and_not_sent_blindly(
-    system: System, phone: str
-) -> None:
+async def test_an_answer_lost_before_acceptance_is_unconfirmed_and_not_sent_blindly(system: System, phone: str) -> None:
     await system.control.arm("twilio", "reset", next=1, to=phone)
     message_id = await system.sms(phone)
     shown = await system.comes_to(message_id, "UNCONFIRMED")
@@ -63,7 +61,7 @@ async def test_garbage_for_an_answer_is_settled_by_the_report(system: System, ph
 async def test_a_report_before_our_own_commit_is_not_lost(system: System, phone: str) -> None:
     """The reports come at once, the answer to our call only after them."""
     await system.control.plan_webhooks("twilio", delays=[0, 0])
-    await system.control.arm("twilio", "slow", next=1, to=phone, accepted=True, seconds=1)
+    await system.control.arm("twilio", "timeout", next=1, to=phone, accepted=True, seconds=1)
     try:
         message_id = await system.sms(phone)
         await system.comes_to(message_id, "DELIVERED")
@@ -142,7 +140,9 @@ async def test_an_ending_server_lets_its_streams_go(system: System, tmp_path: ob
     await second.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
         await until(lambda: readiness(http), lambda status: status == 200, 30)
-    other = System(f"http://127.0.0.1:{port}", system.token, second, system.worker, system.control, system.http, system.urls)
+    other = System(
+        f"http://127.0.0.1:{port}", system.token, second, system.worker, system.control, system.http, system.urls
+    )
     async with other.watch() as watch:
         ending = asyncio.create_task(second.end())
         closed = asyncio.create_task(watch.socket.wait_closed())

@@ -93,13 +93,7 @@ async def test_the_same_key_over_the_wire_sends_once(system: System, phone: str)
     assert await system.copies(phone) == 1
 
 
-@pytest.mark.parametrize(
-    ("address", "code"), [("nobody@example.com", "550 5.1.1"), ("spam@example.com", "554 5.7.1")]
-)
-async def test_a_mailbox_that_says_no_fails_the_message_with_its_code(
-    system: System, address: str, code: str
-) -> None:
+@pytest.mark.parametrize(("address", "code"), [("nobody@example.com", "550 5.1.1"), ("spam@example.com", "554 5.7.1")])
+async def test_a_mailbox_that_says_no_fails_the_message_with_its_code(system: System, address: str, code: str) -> None:
     shown = await system.comes_to(await system.email(address), "FAILED")
     assert shown["failure"]["providerCode"] == code
-
-

@@ -1,8 +1,9 @@
-"""Messages as a life of days leaves them, written straight into the tables."""
+"""Messages as days of work leave them, written straight into the tables."""
 
 import json
+import os
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,29 +11,114 @@ import asyncpg
 
 from core.identifiers import uuid7, uuid7_floor
 from core.messages.content import content_to_json
-from core.ports import EmailContent, TextContent
+from core.ports import Channel, Content, EmailContent, TextContent
 from core.sealing import Sealer
 from resolvers.identifiers import to_global_id
-from tests.graph.conftest import Caller
+from tests.graph.callers import Caller
 
-NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Stocked:
-    """A message in the tables."""
-
-    id: UUID
-
-    @property
-    def global_id(self) -> str:
-        return to_global_id("Message", self.id.bytes)
+PHONE = "+5511987654321"
+REFUSAL = {
+    "reason": "INVALID_RECIPIENT",
+    "party": "RECIPIENT",
+    "message": "No telephone has this number.",
+    "providerCode": "21211",
+    "isTransient": False,
+}
 
 
 @dataclass
 class Stock:
-    """Puts messages on the shelves of one tenant."""
+    """Puts messages on the shelves of whoever asks."""
 
     owner: asyncpg.Pool
     sealer: Sealer
-    tenant: UUID
+
+    async def put(
+        self,
+        caller: Caller,
+        *,
+        at: datetime | None = None,
+        content: Content = TextContent("Olá"),
+        status: str = "QUEUED",
+        sender: str | None = None,
+        attempts: int = 0,
+    ) -> UUID:
+        """A message made at a moment, by the caller's tenant or to it; each attempt but the last was refused."""
+        message, tenant = _id_at(at) if at else uuid7(), caller.tenant
+        channel = Channel.EMAIL if isinstance(content, EmailContent) else Channel.SMS
+        row: dict[str, Any] = {
+            "tenant_id": tenant,
+            "id": message,
+            "direction": "INBOUND" if sender else "OUTBOUND",
+            "status": status,
+            "channel": channel.value,
+            "route": json.dumps([{"channel": channel.value}]),
+            "to_sealed": self.sealer.seal(PHONE, tenant=tenant, row=message, column="to"),
+            "to_masked": "+55 11 9••••-4321",
+            "to_hash": b"",
+            "from_sealed": sender and self.sealer.seal(sender, tenant=tenant, row=message, column="from"),
+            "content_sealed": self.sealer.seal(content_to_json(content), tenant=tenant, row=message, column="content"),
+        } | ({"created_at": at} if at else {})
+        async with self.owner.acquire() as connection, connection.transaction():
+            await _insert(connection, "messages", row)
+            await event(connection, caller, message, "QUEUED")
+            for number in range(1, attempts + 1):
+                await _insert(connection, "attempts", _attempt(tenant, message, number, is_last=number == attempts))
+                await event(connection, caller, message, "SENDING", "QUEUED")
+        return message
+
+    async def change(self, caller: Caller, message: UUID, status: str, previous: str) -> None:
+        """Let a message come to another status, as the worker does."""
+        async with self.owner.acquire() as connection, connection.transaction():
+            await connection.execute("UPDATE messages SET status = $2 WHERE id = $1", message, status)
+            await event(connection, caller, message, status, previous)
+
+    async def count(self, table: str, caller: Caller) -> int:
+        found: int = await self.owner.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id = $1", caller.tenant)
+        return found
+
+
+async def event(
+    connection: asyncpg.Connection, caller: Caller, message: UUID, status: str, previous: str | None = None
+) -> int:
+    """Write down that something happened; returns its sequence."""
+    sequence: int = await connection.fetchval(
+        "INSERT INTO message_events (tenant_id, message_id, status, previous_status, channel, source)"
+        " VALUES ($1, $2, $3, $4, 'SMS', 'WORKER') RETURNING sequence",
+        caller.tenant,
+        message,
+        status,
+        previous,
+    )
+    return sequence
+
+
+def global_id(message: UUID) -> str:
+    return to_global_id("Message", message.bytes)
+
+
+def _id_at(moment: datetime) -> UUID:
+    return UUID(int=uuid7_floor(moment).int | int.from_bytes(os.urandom(7), "big"))
+
+
+def _attempt(tenant: UUID, message: UUID, number: int, *, is_last: bool) -> dict[str, Any]:
+    started = datetime.fromisoformat("2026-11-23T12:00:00+00:00") + timedelta(minutes=number)
+    return {
+        "tenant_id": tenant,
+        "message_id": message,
+        "number": number,
+        "step": 0,
+        "channel": "SMS",
+        "integration": "twilio",
+        "token": number,
+        "outcome": "ACCEPTED" if is_last else "REJECTED",
+        "provider_message_id": f"SM{number}" if is_last else None,
+        "failure": None if is_last else json.dumps(REFUSAL),
+        "started_at": started,
+        "finished_at": started + timedelta(milliseconds=250),
+    }
+
+
+async def _insert(connection: asyncpg.Connection, table: str, row: dict[str, Any]) -> None:
+    places = ", ".join(f"${position}" for position in range(1, len(row) + 1))
+    await connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", *row.values())

@@ -9,7 +9,7 @@ from twilio.base.exceptions import TwilioException
 from twilio.rest import Client
 
 from integrations.simulating.client import SimulatorRefused
-from tests.simulators.conftest import ACCOUNT, NUMBER, TOKEN, Receiver, Simulators
+from tests.running import ACCOUNT, NUMBER, TOKEN, Receiver, Simulators
 from tests.simulators.test_twilio import ANA, refused, send
 
 

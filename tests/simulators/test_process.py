@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from integrations.simulating.client import SimulatorRefused
-from tests.simulators.conftest import Simulators, eventually, start_process
+from tests.running import Simulators, eventually, start_process
 
 
 async def test_it_refuses_to_run_in_production() -> None:

@@ -11,7 +11,8 @@ from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
 from integrations.twilio.simulator.callbacks import sign
-from tests.simulators.conftest import ACCOUNT, KEY, NUMBER, SERVICE, TOKEN, Received, Receiver, Simulators, sdk
+from tests.running import ACCOUNT, KEY, NUMBER, SERVICE, TOKEN, Received, Receiver, Simulators
+from tests.simulators.conftest import sdk
 
 ANA = "+5511987654321"
 

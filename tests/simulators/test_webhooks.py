@@ -2,7 +2,7 @@
 
 from twilio.rest import Client
 
-from tests.simulators.conftest import Receiver, Simulators, eventually
+from tests.running import Receiver, Simulators, eventually
 from tests.simulators.test_twilio import is_signed, send
 
 

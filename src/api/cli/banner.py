@@ -22,7 +22,9 @@ def banner(order: Order, standing: Standing) -> Iterator[Text]:
     yield Text.assemble((title, "bold"), ready.rjust(_WIDTH - len(title)))
     yield Text()
     for name, where, words in _places(order, standing):
-        yield Text.assemble("  ", (f"{name:<17}", "bold"), f"{where:<38}", (words, "dim"))
+        line = Text.assemble("  ", (f"{name:<17}", "bold"), f"{where:<37} ", (words, "dim"))
+        line.rstrip()
+        yield line
     yield Text.assemble("  ", (f"{'Providers':<17}", "bold"), _providers(order, standing))
     for warning in order.configuration.warnings:
         yield Text.assemble("  ", ("!", "yellow"), f" {warning}")

@@ -14,7 +14,8 @@ from api.cli.calling import screen
 from api.cli.failures import Exit, Failure
 from api.cli.live import follow
 from api.cli.ports import ensure_free
-from api.cli.surroundings import core_settings, own_environment, port_from
+from api.cli.surroundings import own_environment, port_from
+from api.cli.terminal import Terminal
 from api.configuration import load_configuration
 from api.dev.home import Home
 from api.dev.part import PartFailed
@@ -67,11 +68,11 @@ def _order(port: int | None, data: Path | None, *, forget: bool) -> Order:
             Exit.NOT_CONFIGURED,
         )
     ensure_free(LOOPBACK, chosen, f"Give this one another: PORT={chosen + 100 if chosen < 65000 else 8100} make dev")
-    return Order(environment, configuration, Home(core_settings(environment).home), chosen, forget)
+    return Order(environment, configuration, Home(core.home), chosen, forget)
 
 
 def _run(order: Order) -> None:
-    out = screen()
+    out = Terminal(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def say(part: str, words: str) -> None:
         out.print(f"  {part:<11}  {words}")
@@ -81,10 +82,15 @@ def _run(order: Order) -> None:
             out.print(line)
         await follow(standing, out)
 
-    asyncio.run(_supervise(order, Supervisor(order, say, narrate)))
+    async def supervise() -> None:
+        stop, haste = _heed_signals()
+        await Supervisor(order, say, narrate).run(stop, haste)
+
+    asyncio.run(supervise())
 
 
-async def _supervise(order: Order, supervisor: Supervisor) -> None:
+def _heed_signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Return what the first signal to end sets, and what a later one does."""
     loop = asyncio.get_running_loop()
     stop, haste = asyncio.Event(), asyncio.Event()
     first = 0.0
@@ -97,7 +103,10 @@ async def _supervise(order: Order, supervisor: Supervisor) -> None:
         elif loop.time() - first > _SAME_SIGNAL_SECONDS:
             haste.set()
 
-    # SIGHUP: the terminal was closed.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    # The terminal was closed, and nobody asked with `nohup` to outlive it.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         loop.add_signal_handler(number, end)
-    await supervisor.run(stop, haste)
+    return stop, haste

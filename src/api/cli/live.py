@@ -31,7 +31,10 @@ async def follow(standing: Standing, out: Console) -> None:
         try:
             async with connect(address, token) as api:
                 async for data in api.follow(_QUERY, {}):
-                    out.print(_line(data["messageStatusChanged"]))
+                    change = data["messageStatusChanged"]
+                    # A tenth of a second of being on its way is noise.
+                    if change["event"]["status"] != "SENDING":
+                        out.print(_line(change))
         except Failure:
             # Its end has been told, and so will be its return; there is nothing to add.
             pass

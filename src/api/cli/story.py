@@ -28,7 +28,7 @@ def story(message: Mapping[str, Any]) -> Iterator[str]:
     head = f"{message['channel'].lower()} {arrow} {message['toMasked']}"
     yield f"{message['id']}   {head}   {message['status'].lower()}"
     if message["events"]["pageInfo"]["hasPreviousPage"]:
-        yield "    … and more before, which --json does not hold either: ask the API for `events(before:)`"
+        yield "    … and more before: ask the API for `events(before:)`"
     moments = [(one["startedAt"], _attempt(one)) for one in message["attempts"]]
     moments += [(one["at"], _event(one)) for one in message["events"]["nodes"] if one["status"] != "SENDING"]
     # By the moment alone: lines of the same moment stay in their order.
@@ -44,7 +44,11 @@ def story(message: Mapping[str, Any]) -> Iterator[str]:
 def _attempt(one: Mapping[str, Any]) -> str:
     took = "" if one["durationMs"] is None else f"{one['durationMs']:.0f} ms"
     failure = one["failure"]
-    words = f"{failure['providerCode'] or ''} {failure['message']}" if failure else one["providerMessageId"] or ""
+    # What became of an accepted one is told by the events.
+    if failure and one["outcome"] != "ACCEPTED":
+        words = f"{failure['providerCode'] or ''} {failure['message']}".lstrip()
+    else:
+        words = one["providerMessageId"] or ""
     company = one["integration"]["kind"].lower()
     line = (
         f"{one['number']:>2}  {clock(one['startedAt'])}  {company:<9} {one['outcome'].lower():<11} {took:>8}   {words}"

@@ -9,14 +9,16 @@ from contextlib import asynccontextmanager
 from aiosmtplib import SMTP, SMTPException
 from aiosmtplib.errors import SMTPAuthenticationError, SMTPResponseException
 
-from core.errors import FailureParty, ProviderMisconfigured, ProviderUnavailable
-from integrations.smtp.errors import PROVIDER, error_of
+from core.errors import FailureParty, ProviderError, ProviderMisconfigured, ProviderRejected, ProviderUnavailable
+from integrations.smtp.errors import PROVIDER, refusal_of_us
 from integrations.smtp.settings import Settings, Tls
 
 TIMEOUT = 10.0
 _MAX_OPEN = 10
 _MAX_IDLE = 20.0
 _MAX_USES = 100
+_PULSE = 2.0
+"""Seconds in which a kept connection must show that the other side is still there."""
 
 
 class Connections:
@@ -26,11 +28,11 @@ class Connections:
         self._settings = settings
         self._idle: list[tuple[SMTP, float, int]] = []
         self._open = asyncio.Semaphore(_MAX_OPEN)
-        self._tls = None if settings.tls is Tls.NONE else ssl.create_default_context(cafile=settings.ca_file)
+        self._context: ssl.SSLContext | None = None
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[SMTP]:
-        """Lend a connection; it is kept when its use ends well and thrown away when it does not.
+        """Lend a connection; it is kept when its use ends well, or in a plain no, and thrown away when it does not.
 
         Raises ProviderUnavailable or ProviderMisconfigured when none can be had: nothing has been sent then.
         """
@@ -38,27 +40,26 @@ class Connections:
             client, uses = await self._ready()
             try:
                 yield client
+            except ProviderRejected:
+                self._keep(client, uses)
+                raise
             except BaseException:
                 client.close()
                 raise
-            if client.is_connected and uses < _MAX_USES:
-                self._idle.append((client, time.monotonic(), uses + 1))
-            else:
-                client.close()
+            self._keep(client, uses)
+
+    def _keep(self, client: SMTP, uses: int) -> None:
+        if client.is_connected and uses < _MAX_USES:
+            self._idle.append((client, time.monotonic(), uses + 1))
+        else:
+            client.close()
 
     async def _ready(self) -> tuple[SMTP, int]:
         while self._idle:
             client, since, uses = self._idle.pop()
-            if client.is_connected and time.monotonic() - since < _MAX_IDLE:
-                try:
-                    # Ends whatever was begun before, and shows that the other side is still there.
-                    await client.rset(timeout=TIMEOUT)
-                except (SMTPException, OSError):
-                    client.close()
-                else:
-                    return client, uses
-            else:
-                client.close()
+            if time.monotonic() - since < _MAX_IDLE and await _is_alive(client):
+                return client, uses
+            client.close()
         return await self._connect(), 1
 
     async def _connect(self) -> SMTP:
@@ -72,26 +73,28 @@ class Connections:
             use_tls=settings.tls is Tls.IMPLICIT,
             # Never "if offered": whoever sits between could strip the offer.
             start_tls=settings.tls is Tls.STARTTLS,
-            tls_context=self._tls,
+            tls_context=self._tls(),
             timeout=TIMEOUT,
         )
         try:
             await client.connect()
         except SMTPAuthenticationError as error:
-            raise error_of(error.code, error.message) from error
-        except SMTPResponseException as error:
-            raise error_of(min(error.code, 499), error.message) from error
-        except ssl.SSLError as error:
-            raise _misconfigured("The relay's certificate is not one we trust: see SMTP_CA_FILE.") from error
-        except (SMTPException, OSError) as error:
-            if "STARTTLS" in str(error):
-                raise _misconfigured("The relay offers no STARTTLS; nothing is sent unencrypted.") from error
-            if isinstance(error.__cause__, ssl.SSLError):
-                raise _misconfigured("The relay's certificate is not one we trust: see SMTP_CA_FILE.") from error
-            raise ProviderUnavailable(
-                f"The relay could not be reached ({type(error).__name__}).", provider=PROVIDER
+            raise refusal_of_us(
+                error.code, error.message, "our credentials: see SMTP_USERNAME, SMTP_PASSWORD"
             ) from error
+        except SMTPResponseException as error:
+            raise refusal_of_us(error.code, error.message, "to speak with us") from error
+        except (SMTPException, OSError, UnicodeError) as error:
+            raise _explain(error) from error
         return client
+
+    def _tls(self) -> ssl.SSLContext | None:
+        if self._context is None and self._settings.tls is not Tls.NONE:
+            try:
+                self._context = ssl.create_default_context(cafile=self._settings.ca_file)
+            except OSError as error:
+                raise _misconfigured("SMTP_CA_FILE holds no certificates in PEM form.") from error
+        return self._context
 
     async def close(self) -> None:
         """Say goodbye on every idle connection."""
@@ -101,6 +104,36 @@ class Connections:
                 await client.quit(timeout=1)
             except (SMTPException, OSError):
                 client.close()
+
+
+async def _is_alive(client: SMTP) -> bool:
+    """Whether the other side is still there; ends whatever was begun before."""
+    if not client.is_connected:
+        return False
+    try:
+        await client.rset(timeout=_PULSE)
+    except (SMTPException, OSError):
+        return False
+    except BaseException:
+        client.close()
+        raise
+    return True
+
+
+def _explain(error: Exception) -> ProviderError:
+    """Why there is no connection; the library says some of it only in words."""
+    cause = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return _misconfigured("The relay's certificate is not one we trust: see SMTP_HOST and SMTP_CA_FILE.")
+    if isinstance(cause, ssl.SSLError):
+        return _misconfigured("The relay and we cannot agree on TLS: see SMTP_TLS and SMTP_PORT.")
+    if isinstance(cause, UnicodeError):
+        return _misconfigured("SMTP_HOST is not the name of a host.")
+    if type(cause) is SMTPException and "STARTTLS" in str(cause):
+        return _misconfigured("The relay offers no STARTTLS; nothing is sent unencrypted.")
+    if type(cause) is SMTPException:
+        return _misconfigured("The relay offers no way to sign in that we know: see SMTP_USERNAME.")
+    return ProviderUnavailable(f"The relay could not be reached ({type(cause).__name__}).", provider=PROVIDER)
 
 
 def _misconfigured(message: str) -> ProviderMisconfigured:

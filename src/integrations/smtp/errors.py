@@ -16,7 +16,8 @@ from core.errors import (
 )
 
 PROVIDER = "smtp"
-_ENHANCED = re.compile(r"\b([245])\.(\d{1,3})\.(\d{1,3})\b")
+# At the beginning and nowhere else: 5.1.1 may also be part of an address in the text.
+_ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
 _REFUSES_US = frozenset({530, 534, 535, 538})
 
 
@@ -47,28 +48,49 @@ _BASIC: dict[int, str] = {550: "5.1", 551: "5.1", 552: "5.3.4", 553: "5.1", 554:
 
 def error_of(code: int, text: str) -> ProviderError:
     """The error a reply stands for; the relay's own text, which may hold the address, is not repeated."""
-    enhanced = match[0] if (match := _ENHANCED.search(text)) else None
-    provider_code = f"{code} {enhanced}" if enhanced else str(code)
     if code in _REFUSES_US:
-        return ProviderMisconfigured(
-            "The relay refuses our credentials: see SMTP_USERNAME and SMTP_PASSWORD.",
-            provider=PROVIDER,
-            provider_code=provider_code,
-            party=FailureParty.OPERATOR,
-        )
+        return refusal_of_us(code, text, "our credentials: see SMTP_USERNAME, SMTP_PASSWORD")
     if code < 500:
-        reason = FailureReason.UNREACHABLE if (enhanced or "").startswith("4.2") else FailureReason.PROVIDER_ERROR
-        return ProviderUnavailable(
-            "The relay asks us to come back later.", provider=PROVIDER, provider_code=provider_code, reason=reason
-        )
-    meaning = _meaning(code, enhanced)
+        return _later(code, text)
+    meaning = _meaning(code, _enhanced(text))
     return ProviderRejected(
         meaning.message,
         provider=PROVIDER,
-        provider_code=provider_code,
+        provider_code=_provider_code(code, text),
         reason=meaning.reason,
         party=meaning.party,
     )
+
+
+def refusal_of_us(code: int, text: str, what: str) -> ProviderError:
+    """The error a reply stands for that concerns us and no message, as all do before the first MAIL."""
+    if code < 500:
+        return _later(code, text)
+    return ProviderMisconfigured(
+        f"The relay refuses {what}.",
+        provider=PROVIDER,
+        provider_code=_provider_code(code, text),
+        party=FailureParty.OPERATOR,
+    )
+
+
+def _later(code: int, text: str) -> ProviderUnavailable:
+    is_mailbox = (_enhanced(text) or "").startswith("4.2.")
+    return ProviderUnavailable(
+        "The relay asks us to come back later.",
+        provider=PROVIDER,
+        provider_code=_provider_code(code, text),
+        reason=FailureReason.UNREACHABLE if is_mailbox else FailureReason.PROVIDER_ERROR,
+    )
+
+
+def _enhanced(text: str) -> str | None:
+    return match[0] if (match := _ENHANCED.match(text)) else None
+
+
+def _provider_code(code: int, text: str) -> str | None:
+    """What the relay said in digits; the library calls a reply that nobody can read -1."""
+    return " ".join(filter(None, (str(code), _enhanced(text)))) if code > 0 else None
 
 
 def _meaning(code: int, enhanced: str | None) -> Meaning:

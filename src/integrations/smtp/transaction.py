@@ -9,6 +9,7 @@ import re
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException, SMTPSenderRefused
 from aiosmtplib.errors import SMTPDataError, SMTPServerDisconnected
+from aiosmtplib.protocol import SMTPProtocol
 
 from core.errors import (
     FailureParty,
@@ -63,9 +64,10 @@ async def hand_over(client: SMTP, mail: Mail, *, seconds: float) -> Receipt:
     has_left = False
     try:
         async with asyncio.timeout(seconds):
-            await _say_text(client, mail.raw)
+            protocol = await _say_text(client, mail.raw)
+            protocol.write(b".\r\n")
             has_left = True
-            reply = await _connected(client).read_response()
+            reply = await protocol.read_response()
     except (SMTPException, OSError) as error:
         if not has_left:
             raise _hung_up() from error
@@ -77,3 +79,26 @@ async def hand_over(client: SMTP, mail: Mail, *, seconds: float) -> Receipt:
     if not 200 <= reply.code < 300:
         raise OutcomeUnknown("The relay's reply to the message cannot be read.", provider=PROVIDER)
     return _receipt(reply.message, mail.recipient)
+
+
+async def _say_text(client: SMTP, text: bytes) -> SMTPProtocol:
+    """Write the text, and wait until it is out of our hands: as long as it is not, its dot can be held back."""
+    protocol = client.protocol
+    if protocol is None or not isinstance(transport := protocol.transport, asyncio.WriteTransport):
+        raise SMTPServerDisconnected("Connection lost")
+    protocol.write(_DOT_AT_LINE_START.sub(b"..", text))
+    while transport.get_write_buffer_size():  # noqa: ASYNC110  # its only event goes to the library's protocol
+        await asyncio.sleep(0.01)
+    return protocol
+
+
+def _hung_up() -> ProviderUnavailable:
+    return ProviderUnavailable("The relay hung up before it had the message.", provider=PROVIDER)
+
+
+def _receipt(reply: str, recipient: str) -> Receipt:
+    """The relay's name for the mail, such as `4bX9` in `2.0.0 Ok: queued as 4bX9`, unless its words tell too much."""
+    words = reply.splitlines()[-1][:200] if reply else ""
+    if not words.isprintable() or recipient.lower() in words.lower():
+        return Receipt(None)
+    return Receipt(words.rpartition(" as ")[2].strip() or None, words or None)

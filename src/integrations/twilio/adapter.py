@@ -1,6 +1,7 @@
 """Saying an SMS to Twilio. https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource"""
 
 import json
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -10,8 +11,9 @@ from integrations.kit import Answer, Http, basic_auth
 from integrations.twilio.errors import PROVIDER, error_of
 from integrations.twilio.settings import Settings
 
-# The code of an answer that carries none, by its status. A 429 was surely not processed; after a 5xx nobody knows.
-_BY_STATUS = {401: "20003", 403: "20003", 404: "20404", 429: "20429", 500: "20500", 503: "20503"}
+_SID = re.compile("(SM|MM)[0-9a-fA-F]{32}")
+_CODE = re.compile("[0-9]{5}")
+_STATUS = re.compile("[a-z_]{1,32}")
 
 
 class TwilioSender:
@@ -47,33 +49,40 @@ class TwilioSender:
 
 def authorization(settings: Settings) -> str:
     """Sign in with the API key where there is one, else with the auth token."""
+    return key_authorization(settings) or account_authorization(settings)
+
+
+def key_authorization(settings: Settings) -> str | None:
+    """Sign in with the API key; None where there is none."""
     if settings.api_key_sid and settings.api_key_secret:
         return basic_auth(settings.api_key_sid, settings.api_key_secret.get_secret_value())
+    return None
+
+
+def account_authorization(settings: Settings) -> str:
+    """Sign in with the auth token."""
     return basic_auth(settings.account_sid, settings.auth_token.get_secret_value())
 
 
 def _read(answer: Answer) -> Receipt:
     data = _json(answer)
-    if answer.status in (200, 201) and isinstance(sid := data.get("sid"), str):
-        return Receipt(sid, str(data.get("status") or "accepted"))
-    raise refusal(answer, data)
+    sid, status = str(data.get("sid")), str(data.get("status"))
+    if answer.status in (200, 201) and _SID.fullmatch(sid):
+        return Receipt(sid, status if _STATUS.fullmatch(status) else None)
+    raise refusal(answer)
 
 
-def refusal(answer: Answer, data: dict[str, Any] | None = None) -> ProviderError:
+def refusal(answer: Answer) -> ProviderError:
     """The error an answer stands for; a success nobody can read leaves the outcome unknown."""
-    data = _json(answer) if data is None else data
     if answer.status < 300:
         return OutcomeUnknown("Twilio's answer cannot be read.", provider=PROVIDER, provider_code=str(answer.status))
-    if answer.status >= 500:
-        return error_of("20503" if answer.status == 503 else "20500")
-    given = data.get("code")
-    code = str(given) if isinstance(given, int) else _BY_STATUS.get(answer.status, str(answer.status))
-    return error_of(code, retry_after=answer.retry_after)
+    code = str(_json(answer).get("code"))
+    return error_of(answer.status, code if _CODE.fullmatch(code) else None, retry_after=answer.retry_after)
 
 
 def _json(answer: Answer) -> dict[str, Any]:
     try:
         data = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}

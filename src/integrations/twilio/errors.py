@@ -61,6 +61,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "20503": Meaning(Kind.UNKNOWN, FailureReason.PROVIDER_ERROR, FailureParty.PROVIDER, "Twilio is unavailable."),
     "21211": _recipient(FailureReason.INVALID_RECIPIENT, "Twilio says that this is no telephone number."),
     "21212": _operator("The sender's number is not valid: see TWILIO_PHONE_NUMBER."),
+    "21266": _recipient(FailureReason.INVALID_RECIPIENT, "The recipient is the sender's own number."),
     "21408": _operator("Sending to this country is not enabled in Twilio's geo permissions."),
     "21602": _caller(FailureReason.CONTENT_REJECTED, "The message has no text."),
     "21603": _operator("No sender was given: set TWILIO_PHONE_NUMBER or TWILIO_MESSAGING_SERVICE_SID."),
@@ -83,34 +84,43 @@ MEANINGS: Mapping[str, Meaning] = {
     "30006": _recipient(FailureReason.INVALID_RECIPIENT, "This is a landline, or its carrier cannot be reached."),
     "30007": _caller(FailureReason.CONTENT_REJECTED, "The carrier filtered the message as spam."),
     "30008": Meaning(Kind.REJECTED, FailureReason.OTHER, FailureParty.PROVIDER, "The carrier gave no reason."),
-    "30010": _operator("The message would have cost more than the price limit."),
+    "30010": Meaning(
+        Kind.REJECTED, FailureReason.OTHER, FailureParty.OPERATOR, "The message would have cost more than the limit."
+    ),
     "30034": _operator("The sender is not registered for A2P traffic."),
 }
 
 
-def meaning_of(code: str) -> Meaning:
-    """Look a code up; one that is not in the table is a refusal with its number."""
-    return MEANINGS.get(
-        code,
-        Meaning(Kind.REJECTED, FailureReason.OTHER, FailureParty.PROVIDER, f"Twilio refuses with the code {code}."),
-    )
+# What an answer means by its status, where its code is not in the table. A 429 was surely not processed.
+_BY_STATUS: Mapping[int, Meaning] = {
+    401: MEANINGS["20003"],
+    403: _operator("Twilio does not permit this to our credentials."),
+    404: MEANINGS["20404"],
+    407: _operator("A proxy stands before Twilio and refuses us."),
+    408: MEANINGS["20500"],
+    429: MEANINGS["20429"],
+}
+_ELSEWHERE = _operator("Twilio's address leads elsewhere: see TWILIO_API_BASE.")
+_FATES_WORTH_ANOTHER_TRY = frozenset({"30003", "30008"})
 
 
 def failure_of(code: str) -> Failure:
-    """What a callback's ErrorCode means for its message."""
-    meaning = meaning_of(code)
-    is_transient = meaning.kind is Kind.UNAVAILABLE or code == "30003"
+    """What a callback's ErrorCode means for its message; an empty one is no reason given."""
+    if not code:
+        return Failure(FailureReason.OTHER, FailureParty.PROVIDER, "Twilio gave no reason.")
+    meaning = MEANINGS.get(code) or _unknown(code)
+    is_transient = meaning.kind is Kind.UNAVAILABLE or code in _FATES_WORTH_ANOTHER_TRY
     return Failure(meaning.reason, meaning.party, meaning.message, code, is_transient)
 
 
-def error_of(code: str, *, retry_after: float | None = None) -> ProviderError:
-    """The error to raise for a code in an answer."""
-    meaning = meaning_of(code)
+def error_of(status: int, code: str | None = None, *, retry_after: float | None = None) -> ProviderError:
+    """The error to raise for an answer of this status, and this code in its body."""
+    meaning = _meaning(status, code)
     if meaning.kind is Kind.UNAVAILABLE:
         return ProviderUnavailable(
             meaning.message,
             provider=PROVIDER,
-            provider_code=code,
+            provider_code=code or str(status),
             reason=meaning.reason,
             party=meaning.party,
             retry_after=retry_after,
@@ -120,4 +130,24 @@ def error_of(code: str, *, retry_after: float | None = None) -> ProviderError:
         Kind.UNKNOWN: OutcomeUnknown,
         Kind.MISCONFIGURED: ProviderMisconfigured,
     }[meaning.kind]
-    return error(meaning.message, provider=PROVIDER, provider_code=code, reason=meaning.reason, party=meaning.party)
+    return error(
+        meaning.message,
+        provider=PROVIDER,
+        provider_code=code or str(status),
+        reason=meaning.reason,
+        party=meaning.party,
+    )
+
+
+def _meaning(status: int, code: str | None) -> Meaning:
+    if known := MEANINGS.get(code or ""):
+        return known
+    if status >= 500:
+        return MEANINGS["20500"]
+    if 300 <= status < 400:
+        return _ELSEWHERE
+    return _BY_STATUS.get(status) or _unknown(code or str(status))
+
+
+def _unknown(code: str) -> Meaning:
+    return Meaning(Kind.REJECTED, FailureReason.OTHER, FailureParty.PROVIDER, f"Twilio refuses with the code {code}.")

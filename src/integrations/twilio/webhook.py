@@ -5,6 +5,7 @@ https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
@@ -13,6 +14,7 @@ from twilio.request_validator import RequestValidator
 from core.errors import InvalidSignature
 from core.ports import (
     Channel,
+    Failure,
     InboundMessage,
     OtherEvent,
     ProviderEvent,
@@ -36,6 +38,11 @@ STATUSES: Mapping[str, ReportedStatus] = {
     "canceled": ReportedStatus.FAILED,
 }
 _INBOUND = frozenset({"received", "receiving"})
+_SID = re.compile("[A-Z]{2}[0-9a-fA-F]{32}")
+_WORD = re.compile("[A-Za-z_-]{1,64}")
+_CODE = re.compile("[1-9][0-9]{4}")
+_MOST_FIELDS = 1_000
+"""Twilio sends some thirty; a forger's million would cost us dear before we know that it is one."""
 
 
 class Form(dict[str, list[str]]):
@@ -43,16 +50,19 @@ class Form(dict[str, list[str]]):
 
     @classmethod
     def parse(cls, body: bytes) -> "Form":
+        """Read a body; raises ValueError where it has more fields than any webhook."""
         form = cls()
-        for name, value in parse_qsl(body.decode("utf-8", errors="replace"), keep_blank_values=True):
+        text = body.decode("utf-8", errors="replace")
+        for name, value in parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS):
             form.setdefault(name, []).append(value)
         return form
 
     def getlist(self, name: str) -> list[str]:
         return self[name]
 
-    def first(self, name: str) -> str | None:
-        return self[name][0] if self.get(name) else None
+    def first(self, name: str) -> str:
+        """A field's value; empty where there is none."""
+        return self.get(name, [""])[0]
 
 
 class TwilioWebhooks:
@@ -65,31 +75,30 @@ class TwilioWebhooks:
         given = webhook.headers.get("x-twilio-signature", "")
         if not given:
             raise InvalidSignature("X-Twilio-Signature is missing.")
-        is_json = "json" in webhook.headers.get("content-type", "")
-        if is_json:
-            _check_body_hash(webhook)
-        form = Form() if is_json else Form.parse(webhook.body)
+        fields = _signed_fields(webhook)
         for url in _spellings(webhook.url):
             for validator in self._validators:
                 # The algorithm is ours to choose: a header that names another must not weaken it.
-                if same(validator.compute_signature(url, form), given):
+                if same(validator.compute_signature(url, fields), given):
                     return
         raise InvalidSignature("X-Twilio-Signature does not fit: is PUBLIC_BASE_URL the address Twilio calls?")
 
     def parse(self, webhook: RawWebhook) -> Sequence[ProviderEvent]:
-        form = Form.parse(webhook.body)
+        try:
+            form = Form.parse(webhook.body)
+        except ValueError:
+            form = Form()
         raw = webhook.body.decode("utf-8", errors="replace")
-        reference = Reference.parse(parse_qs(urlsplit(webhook.url).query).get("ref", [""])[0])
+        reference = Reference.parse(_query(webhook, "ref"))
         sid, status = form.first("MessageSid"), form.first("MessageStatus") or form.first("SmsStatus")
-        if not sid or not status:
-            digest = hashlib.sha256(webhook.url.encode() + b"\n" + webhook.body).hexdigest()
+        if not _SID.fullmatch(sid) or not _WORD.fullmatch(status):
+            digest = hashlib.sha256(webhook.url.encode(errors="replace") + b"\n" + webhook.body).hexdigest()
             return [OtherEvent(f"sha256:{digest}", "unknown", raw, reference=reference)]
         if status in _INBOUND:
             return [_inbound(form, sid, raw)]
         known = STATUSES.get(status)
         if known is None:
             return [OtherEvent(f"{sid}:{status}", status, raw, reference=reference)]
-        code = form.first("ErrorCode") or None
         return [
             StatusReport(
                 f"{sid}:{status}",
@@ -98,9 +107,14 @@ class TwilioWebhooks:
                 status=known,
                 reference=reference,
                 provider_message_id=sid,
-                failure=failure_of(code or "30008") if known is ReportedStatus.FAILED else None,
+                failure=_failure(form) if known is ReportedStatus.FAILED else None,
             )
         ]
+
+
+def _failure(form: Form) -> Failure:
+    code = form.first("ErrorCode")
+    return failure_of(code if _CODE.fullmatch(code) else "")
 
 
 def _inbound(form: Form, sid: str, raw: str) -> InboundMessage:
@@ -109,17 +123,28 @@ def _inbound(form: Form, sid: str, raw: str) -> InboundMessage:
         "received",
         raw,
         channel=Channel.SMS,
-        sender=form.first("From") or "",
-        recipient=form.first("To") or "",
+        sender=form.first("From"),
+        recipient=form.first("To"),
         text=form.first("Body"),
         provider_message_id=sid,
     )
 
 
-def _check_body_hash(webhook: RawWebhook) -> None:
-    given = parse_qs(urlsplit(webhook.url).query).get("bodySHA256", [""])[0]
-    if not same(hashlib.sha256(webhook.body).hexdigest(), given):
-        raise InvalidSignature("bodySHA256 does not fit the body.")
+def _signed_fields(webhook: RawWebhook) -> Form:
+    """The fields the signature covers; of a body that is no form it covers the hash, as a part of the address."""
+    given = _query(webhook, "bodySHA256")
+    if given or "json" in webhook.headers.get("content-type", "").lower():
+        if not same(hashlib.sha256(webhook.body).hexdigest(), given):
+            raise InvalidSignature("bodySHA256 does not fit the body.")
+        return Form()
+    try:
+        return Form.parse(webhook.body)
+    except ValueError as error:
+        raise InvalidSignature("The form has more fields than any webhook.") from error
+
+
+def _query(webhook: RawWebhook, name: str) -> str:
+    return parse_qs(urlsplit(webhook.url).query).get(name, [""])[0]
 
 
 def _spellings(url: str) -> list[str]:

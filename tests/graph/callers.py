@@ -1,0 +1,98 @@
+"""Somebody who asks, and what they hear."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import event
+
+from api.bootstrap import House
+from core.access.principal import Principal
+from engine.answer import Answer
+from engine.engine import Engine
+from resolvers.context import Context
+
+REQUEST = "test-request"
+
+
+@dataclass
+class Caller:
+    """Somebody who asks, for one tenant and with some rights."""
+
+    house: House
+    engine: Engine
+    principal: Principal | None
+
+    @property
+    def tenant(self) -> UUID:
+        assert self.principal is not None
+        return self.principal.tenant_id
+
+    def context(self) -> Context:
+        return Context(self.house.services, self.principal, REQUEST)
+
+    async def answer(self, document: str, **variables: Any) -> Answer:
+        plan = self.engine.plan(document)
+        return await plan.execute(variables, self.context(), REQUEST)
+
+    async def ask(self, document: str, **variables: Any) -> dict[str, Any]:
+        """The data of an operation in which nothing went wrong."""
+        answer = await self.answer(document, **variables)
+        assert answer.errors == []
+        assert answer.data is not None
+        return dict(answer.data)
+
+    async def code(self, document: str, **variables: Any) -> str:
+        """The code of the one error an operation ends with."""
+        [error] = (await self.answer(document, **variables)).errors
+        return str(error["extensions"]["code"])
+
+    def follow(self, document: str, **variables: Any) -> "Following":
+        return Following(self.engine.plan(document).stream(variables, self.context(), REQUEST))
+
+
+class Following:
+    """A subscription under way."""
+
+    def __init__(self, answers: AsyncGenerator[Answer, None]) -> None:
+        self._answers = answers
+
+    async def next(self, seconds: float = 5) -> dict[str, Any]:
+        """The next event's data."""
+        answer = await self.answer(seconds)
+        assert answer.errors == []
+        return dict(answer.data or {})
+
+    async def answer(self, seconds: float = 5) -> Answer:
+        async with asyncio.timeout(seconds):
+            return await anext(self._answers)
+
+    async def is_silent(self, seconds: float) -> bool:
+        """Whether nothing comes for a while; the subscription is over then."""
+        try:
+            await self.answer(seconds)
+        except TimeoutError:
+            return True
+        return False
+
+    async def close(self) -> None:
+        await self._answers.aclose()
+
+
+@contextmanager
+def statements(house: House) -> Iterator[list[str]]:
+    """Every statement the house sends to its database meanwhile."""
+    seen: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        seen.append(statement)
+
+    engine = house.database.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", note)

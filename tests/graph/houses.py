@@ -1,0 +1,30 @@
+"""Houses as these tests need them: complete, with nobody behind the companies' addresses."""
+
+from api.bootstrap import House, build_house
+from api.configuration import load_configuration
+from tests.conftest import KEY, Urls
+
+# A port on which nobody answers: nothing in these tests is sent.
+NOWHERE = "http://127.0.0.1:9"
+TWILIO = {
+    "TWILIO_ACCOUNT_SID": f"AC{'0' * 32}",
+    "TWILIO_AUTH_TOKEN": "a" * 32,
+    "TWILIO_PHONE_NUMBER": "+15005550006",
+    "TWILIO_API_BASE": NOWHERE,
+}
+SMTP = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": "9", "SMTP_TLS": "none", "SMTP_FROM": "Ana <ana@example.com>"}
+
+
+def house_over(urls: Urls, **changes: str) -> House:
+    """A house over these stores, with both integrations; `changes` go into its environment."""
+    environment = {
+        "APP_ENV": "test",
+        "DATABASE_URL": urls.app,
+        "REDIS_URL": urls.redis,
+        "ENCRYPTION_KEYS": f"k1:{KEY}",
+        "PUBLIC_BASE_URL": "https://api.example.com",
+        **TWILIO,
+        **SMTP,
+        **changes,
+    }
+    return build_house(load_configuration({name: value for name, value in environment.items() if value}))

@@ -1,0 +1,287 @@
+"""sendMessage: a message answered for, or everything that is wrong with it, typed and with its place."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from api.bootstrap import House
+from core.access.principal import Scope
+from tests.conftest import Urls
+from tests.graph.callers import Caller
+from tests.graph.conftest import NewCaller
+from tests.graph.houses import SMTP, TWILIO, house_over
+from tests.graph.stock import Stock
+
+SEND = """
+mutation Send($input: SendMessageInput!) {
+  sendMessage(input: $input) {
+    isReplay
+    message {
+      id status direction channel to toMasked from route { channel } nextAttemptAt failure { reason } sentAt
+      content { __typename ... on TextContent { text segments } ... on EmailContent { subject plainText html } }
+      attempts { number }
+      events { nodes { status source channel } }
+    }
+    errors {
+      __typename
+      ... on UserError { message path }
+      ... on InvalidInputError { rule }
+      ... on IdempotencyConflictError { firstUsedAt }
+      ... on IntegrationUnavailableError { integration { id kind name configuration { state mode } } }
+    }
+  }
+}
+"""
+TEXT: dict[str, Any] = {
+    "to": {"phone": "+55 11 98765-4321"},
+    "content": {"text": "Olá, Ana!"},
+    "route": [{"channel": "SMS"}],
+}
+EMAIL: dict[str, Any] = {
+    "to": {"email": "Ana@Example.com"},
+    "content": {"email": {"subject": "Olá", "plainText": "Como vai?"}},
+    "route": [{"channel": "EMAIL"}],
+}
+
+
+async def send(caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
+    data = await caller.ask(SEND, input=given)
+    found: dict[str, Any] = data["sendMessage"]
+    return found
+
+
+async def test_a_text_is_answered_for_before_it_is_sent(caller: Caller) -> None:
+    payload = await send(caller, TEXT)
+    message = payload["message"]
+    assert (payload["isReplay"], payload["errors"]) == (False, [])
+    assert message.pop("id")
+    assert message.pop("nextAttemptAt").endswith("Z")
+    assert message == {
+        "status": "QUEUED",
+        "direction": "OUTBOUND",
+        "channel": "SMS",
+        "to": "+5511987654321",
+        "toMasked": "+55 11 9••••-4321",
+        "from": None,
+        "route": [{"channel": "SMS"}],
+        "failure": None,
+        "sentAt": None,
+        "content": {"__typename": "TextContent", "text": "Olá, Ana!", "segments": 1},
+        "attempts": [],
+        "events": {"nodes": [{"status": "QUEUED", "source": "API", "channel": "SMS"}]},
+    }
+
+
+async def test_an_e_mail_is_answered_for(caller: Caller) -> None:
+    message = (await send(caller, EMAIL))["message"]
+    assert (message["channel"], message["to"], message["toMasked"]) == ("EMAIL", "Ana@example.com", "A••@example.com")
+    content = {"__typename": "EmailContent", "subject": "Olá", "plainText": "Como vai?", "html": None}
+    assert message["content"] == content
+
+
+# What is wrong: the input's change, then for each error its path and rule, and words its message must have.
+REFUSED: dict[str, tuple[dict[str, Any], list[tuple[str, str]], str]] = {
+    "a Brazilian number without its 9": (
+        TEXT | {"to": {"phone": "+551187654321"}},
+        [("input.to.phone", "MALFORMED")],
+        "+5511987654321",
+    ),
+    "no number at all": (TEXT | {"to": {"phone": ""}}, [("input.to.phone", "MALFORMED")], "country code"),
+    "a number without its country": (TEXT | {"to": {"phone": "98765-4321"}}, [("input.to.phone", "MALFORMED")], "+55"),
+    "no address at all": (EMAIL | {"to": {"email": ""}}, [("input.to.email", "MALFORMED")], "ana@example.com"),
+    "an address with a line break": (
+        EMAIL | {"to": {"email": "ana@example.com\r\nBcc: evil@x.com"}},
+        [("input.to.email", "MALFORMED")],
+        "one e-mail address",
+    ),
+    "two addresses": (
+        EMAIL | {"to": {"email": "a@b.co, evil@x.com"}},
+        [("input.to.email", "MALFORMED")],
+        "one e-mail address",
+    ),
+    "a subject with a line break": (
+        EMAIL | {"content": {"email": {"subject": "Hi\r\nBcc: evil@x.com", "plainText": "x"}}},
+        [("input.content.email.subject", "MALFORMED")],
+        "one line",
+    ),
+    "an e-mail without a body": (
+        EMAIL | {"content": {"email": {"subject": "Hi"}}},
+        [("input.content.email", "REQUIRED")],
+        "plainText",
+    ),
+    "an e-mail with empty bodies": (
+        EMAIL | {"content": {"email": {"subject": "Hi", "plainText": "", "html": " "}}},
+        [("input.content.email", "REQUIRED")],
+        "html",
+    ),
+    "an e-mail beyond its limit": (
+        EMAIL | {"content": {"email": {"subject": "Hi", "html": "x" * 200_001}}},
+        [("input.content.email", "TOO_LONG")],
+        "200000",
+    ),
+    "a text beyond its limit": (
+        TEXT | {"content": {"text": "x" * 1_601}},
+        [("input.content.text", "TOO_LONG")],
+        "1601 characters",
+    ),
+    "an empty text": (TEXT | {"content": {"text": ""}}, [("input.content.text", "REQUIRED")], "empty"),
+    "an empty route": (TEXT | {"route": []}, [("input.route", "REQUIRED")], "at least one"),
+    "a channel twice": (
+        TEXT | {"route": [{"channel": "SMS"}, {"channel": "SMS"}]},
+        [("input.route.1.channel", "NOT_ALLOWED")],
+        "twice",
+    ),
+    "a text by e-mail": (
+        EMAIL | {"content": {"text": "Hi"}},
+        [("input.content.text", "NOT_ALLOWED")],
+        "subject",
+    ),
+    "an e-mail to a telephone": (
+        EMAIL | {"to": {"phone": "+5511987654321"}},
+        [("input.route.0.channel", "NOT_ALLOWED")],
+        "e-mail address",
+    ),
+    "an empty key": (TEXT | {"idempotencyKey": ""}, [("input.idempotencyKey", "TOO_SHORT")], "empty"),
+    "a key of 256 characters": (
+        TEXT | {"idempotencyKey": "k" * 256},
+        [("input.idempotencyKey", "TOO_LONG")],
+        "255",
+    ),
+    "everything at once": (
+        {"to": {"phone": "1"}, "content": {"text": " "}, "route": [{"channel": "SMS"}, {"channel": "SMS"}]},
+        [
+            ("input.to.phone", "MALFORMED"),
+            ("input.content.text", "REQUIRED"),
+            ("input.route.1.channel", "NOT_ALLOWED"),
+        ],
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+async def test_bad_input_is_a_typed_error_with_its_place(caller: Caller, stock: Stock, case: str) -> None:
+    given, expected, words = REFUSED[case]
+    payload = await send(caller, given)
+    errors = payload["errors"]
+    assert [(error["__typename"], ".".join(error["path"]), error["rule"]) for error in errors] == [
+        ("InvalidInputError", path, rule) for path, rule in expected
+    ]
+    assert words in errors[0]["message"]
+    assert (payload["message"], payload["isReplay"]) == (None, False)
+    assert await stock.count("messages", caller) == await stock.count("idempotency_keys", caller) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"to": {"phone": "+5511987654321", "email": "ana@example.com"}},
+        {"to": {}},
+        {"to": {"phone": None}},
+        {"content": {"text": "x", "email": {"subject": "x"}}},
+        {"route": [{"channel": "WHATSAPP"}]},
+        {"route": None},
+        {"to": {"phone": 5511987654321}},
+    ],
+)
+async def test_input_of_the_wrong_shape_never_begins(caller: Caller, stock: Stock, change: dict[str, Any]) -> None:
+    assert await caller.code(SEND, input=TEXT | change) == "VARIABLES"
+    assert await stock.count("messages", caller) == 0
+
+
+@pytest.fixture
+async def without(graph_urls: Urls, caller: Caller) -> AsyncIterator[dict[str, Caller]]:
+    """The same caller before houses that lack an integration."""
+    houses = {
+        "SMS": house_over(graph_urls, **dict.fromkeys(TWILIO, "")),
+        "EMAIL": house_over(graph_urls, **dict.fromkeys(SMTP, "")),
+    }
+    yield {name: Caller(house, caller.engine, caller.principal) for name, house in houses.items()}
+    for house in houses.values():
+        await house.close()
+
+
+UNCONFIGURED = {
+    "SMS": (TEXT, "TWILIO", ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]),
+    "EMAIL": (EMAIL, "SMTP", ["SMTP_HOST", "SMTP_FROM"]),
+}
+
+
+@pytest.mark.parametrize("channel", UNCONFIGURED)
+async def test_an_unconfigured_channel_names_its_settings(
+    without: dict[str, Caller], stock: Stock, caller: Caller, channel: str
+) -> None:
+    given, kind, settings = UNCONFIGURED[channel]
+    payload = await send(without[channel], given | {"idempotencyKey": "order-1"})
+    [error] = payload["errors"]
+    assert payload["message"] is None
+    assert (error["__typename"], error["path"]) == (
+        "IntegrationUnavailableError",
+        ["input", "route", "0", "channel"],
+    )
+    assert all(name in error["message"] for name in [*settings, "interalpha check"])
+    assert error["integration"]["kind"] == kind
+    assert error["integration"]["configuration"] == {"state": "INCOMPLETE", "mode": None}
+    assert await stock.count("messages", caller) == await stock.count("idempotency_keys", caller) == 0
+
+
+async def test_the_same_key_answers_with_the_first_message(caller: Caller, stock: Stock) -> None:
+    first = await send(caller, TEXT | {"idempotencyKey": "order-1"})
+    again = await send(caller, TEXT | {"idempotencyKey": "order-1", "to": {"phone": "+5511987654321"}})
+    assert (first["isReplay"], again["isReplay"], again["errors"]) == (False, True, [])
+    assert again["message"] == first["message"]
+    assert await stock.count("messages", caller) == 1
+
+
+async def test_many_at_once_with_one_key_make_one_message(caller: Caller, stock: Stock) -> None:
+    payloads = await asyncio.gather(*(send(caller, TEXT | {"idempotencyKey": "order-1"}) for _ in range(10)))
+    assert len({payload["message"]["id"] for payload in payloads}) == 1
+    assert sorted(payload["isReplay"] for payload in payloads) == [False] + [True] * 9
+    assert await stock.count("messages", caller) == 1
+
+
+async def test_a_key_used_with_other_input_is_a_conflict(caller: Caller, stock: Stock) -> None:
+    await send(caller, TEXT | {"idempotencyKey": "order-1"})
+    payload = await send(caller, TEXT | {"idempotencyKey": "order-1", "content": {"text": "Outra coisa"}})
+    [error] = payload["errors"]
+    assert (error["__typename"], error["path"]) == ("IdempotencyConflictError", ["input", "idempotencyKey"])
+    assert "new key" in error["message"]
+    assert error["firstUsedAt"].endswith("Z")
+    assert payload["message"] is None
+    assert await stock.count("messages", caller) == 1
+
+
+async def test_a_key_belongs_to_one_tenant(caller: Caller, stranger: Caller) -> None:
+    ours, theirs = [await send(one, TEXT | {"idempotencyKey": "order-1"}) for one in (caller, stranger)]
+    assert theirs["isReplay"] is False
+    assert ours["message"]["id"] != theirs["message"]["id"]
+
+
+async def test_nobody_may_send(nobody: Caller) -> None:
+    assert await nobody.code(SEND, input=TEXT) == "UNAUTHENTICATED"
+
+
+async def test_sending_needs_its_scope(new_caller: NewCaller, stock: Stock) -> None:
+    reader = await new_caller(frozenset(Scope) - {Scope.MESSAGES_SEND})
+    assert await reader.code(SEND, input=TEXT) == "FORBIDDEN"
+    assert await stock.count("messages", reader) == 0
+
+
+async def test_an_address_is_shown_in_full_only_to_those_who_may_see_it(new_caller: NewCaller) -> None:
+    sender = await new_caller(frozenset({Scope.MESSAGES_SEND, Scope.MESSAGES_READ}))
+    assert await sender.code(SEND, input=TEXT) == "FORBIDDEN"
+    masked = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { toMasked } } }"
+    data = await sender.ask(masked, input=TEXT)
+    assert data["sendMessage"]["message"]["toMasked"] == "+55 11 9••••-4321"
+
+
+async def test_what_cannot_be_stored_is_no_answer(graph_urls: Urls, caller: Caller) -> None:
+    house: House = house_over(graph_urls, DATABASE_URL="postgresql://app@127.0.0.1:9/app")
+    stranded = Caller(house, caller.engine, caller.principal)
+    try:
+        [error] = (await stranded.answer(SEND, input=TEXT)).errors
+    finally:
+        await house.close()
+    assert (error["extensions"]["code"], error["extensions"]["retryAfter"]) == ("TRY_AGAIN", 5)

@@ -1,0 +1,148 @@
+"""One simulator process for all who ask, and a small server that receives its webhooks."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import pytest
+from aiohttp import web
+
+from integrations.simulating.client import SimulatorControl
+
+Result = TypeVar("Result")
+
+ACCOUNT = "AC" + "a" * 32
+TOKEN = "1234567890" * 3 + "12"
+KEY = ("SK" + "b" * 32, "key-secret")
+SERVICE = "MG" + "c" * 32
+NUMBER = "+15005550006"
+USER, PASSWORD = "relay-user", "relay-password"
+
+
+@dataclass(frozen=True)
+class Received:
+    """A webhook as it came."""
+
+    url: str
+    headers: dict[str, str]
+    fields: dict[str, str]
+
+    @property
+    def status(self) -> str:
+        return self.fields["SmsStatus"]
+
+
+@dataclass
+class Receiver:
+    """Takes webhooks at any path."""
+
+    base: str = ""
+    received: list[Received] = field(default_factory=list)
+
+    async def take(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        url = self.base + request.raw_path
+        self.received.append(Received(url, dict(request.headers), {key: str(form[key]) for key in form}))
+        return web.Response(status=204)
+
+    def about(self, part: str) -> list[Received]:
+        return [webhook for webhook in self.received if part in webhook.url]
+
+    async def wait_for(self, part: str, count: int) -> list[Received]:
+        await until(lambda: len(self.about(part)) >= count)
+        return self.about(part)
+
+
+async def until(happened: Callable[[], bool], seconds: float = 5) -> None:
+    """Wait for something, not longer than needed."""
+    async with asyncio.timeout(seconds):
+        while not happened():
+            await asyncio.sleep(0.01)
+
+
+async def eventually(ask: Callable[[], Awaitable[Result]], holds: Callable[[Result], bool]) -> Result:
+    """Ask until the answer is the one waited for."""
+    async with asyncio.timeout(5):
+        while not holds(answer := await ask()):
+            await asyncio.sleep(0.01)
+    return answer
+
+
+@dataclass(frozen=True)
+class Simulators:
+    """The running process."""
+
+    announced: dict[str, Any]
+    control: SimulatorControl
+
+    @property
+    def twilio_base(self) -> str:
+        return f"{self.announced['http']}/twilio"
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """What the process is told."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
+    return {
+        **kept,
+        "PYTHONWARNINGS": "error",
+        "APP_ENV": "test",
+        "TWILIO_ACCOUNT_SID": ACCOUNT,
+        "TWILIO_AUTH_TOKEN": TOKEN,
+        "TWILIO_API_KEY_SID": KEY[0],
+        "TWILIO_API_KEY_SECRET": KEY[1],
+        "TWILIO_PHONE_NUMBER": NUMBER,
+        "TWILIO_MESSAGING_SERVICE_SID": SERVICE,
+        "SMTP_USERNAME": USER,
+        "SMTP_PASSWORD": PASSWORD,
+        **changes,
+    }
+
+
+async def start_process(**changes: str) -> asyncio.subprocess.Process:
+    """Start a simulator process."""
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "api.simulators", env=environment(**changes), stdout=pipe, stderr=pipe
+    )
+
+
+@pytest.fixture(scope="session")
+async def receiver() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    app = web.Application()
+    app.router.add_post("/{path:.*}", receiver.take)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    receiver.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield receiver
+    await runner.cleanup()
+
+
+@pytest.fixture(scope="session")
+async def process(receiver: Receiver) -> AsyncIterator[Simulators]:
+    child = await start_process(PUBLIC_BASE_URL=receiver.base)
+    assert child.stdout is not None
+    async with asyncio.timeout(10):
+        line = await child.stdout.readline()
+    assert line, (await child.communicate())[1].decode()
+    announced = json.loads(line)
+    async with SimulatorControl(announced["http"]) as control:
+        yield Simulators(announced, control)
+    child.terminate()
+    async with asyncio.timeout(5):
+        _, errors = await child.communicate()
+    assert (child.returncode, errors.decode()) == (0, "")
+
+
+@pytest.fixture
+async def simulators(process: Simulators, receiver: Receiver) -> Simulators:
+    """The process as on its first day."""
+    await process.control.reset()
+    receiver.received.clear()
+    return process
