@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 if TYPE_CHECKING:
@@ -48,12 +47,10 @@ def new(database_url: str, message: str) -> None:
 
 async def current_revision(connection: AsyncConnection) -> str | None:
     """The revision the database is at; None before the first migration."""
-    try:
-        return (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) == "42P01":
-            return None
-        raise
+    # Asked first: a statement that fails would spoil the caller's transaction.
+    if (await connection.execute(text("SELECT to_regclass('alembic_version')::text"))).scalar() is None:
+        return None
+    return (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
 
 
 def _config(database_url: str) -> "Config":

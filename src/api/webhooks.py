@@ -7,6 +7,7 @@ import structlog
 from litestar import Request, Response, post
 from litestar.exceptions import ClientException
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from api.bootstrap import House, webhook_url
 from api.metrics import webhooks as counter
@@ -27,7 +28,7 @@ def webhook_routes(house: House) -> list[HTTPRouteHandler]:
     """Give the route that takes every company's webhooks."""
 
     @post("/webhooks/{name:str}", status_code=204, include_in_schema=False, request_max_body_size=None)
-    async def receive(request: AnyRequest, name: str) -> Response[None]:
+    async def receive(request: AnyRequest, name: FromPath[str]) -> Response[None]:
         connected = house.connected.get(name)
         if connected is None or connected.webhooks is None:
             return _answer("unknown", "unknown", 404)
@@ -60,11 +61,10 @@ async def _receive(house: House, name: str, connected: Connected, request: AnyRe
 
 async def _read(request: AnyRequest) -> bytes | None:
     """Read the body, or no further than the limit."""
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > BODY_LIMIT:
-        return None
     chunks, size = [], 0
     try:
+        if (request.content_length or 0) > BODY_LIMIT:
+            return None
         async for chunk in request.stream():
             size += len(chunk)
             if size > BODY_LIMIT:

@@ -6,7 +6,6 @@ import strawberry
 from graphql.utilities.print_schema import print_schema_definition
 from strawberry.schema import Schema
 
-import resolvers.enums  # noqa: F401  # declares core's words as enums before any type mentions them
 from resolvers.errors import IdempotencyConflictError, IntegrationUnavailableError, InvalidInputError
 from resolvers.messages.events import MessageEvent
 from resolvers.messages.mutations import SendMessagePayload, send_message

@@ -90,8 +90,7 @@ class Shop:
             return (await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one()
 
 
-@pytest.fixture
-async def shop(app_database: Database, worker_database: Database, sealer: Sealer, hub: Hub) -> Shop:
+def open_shop(app: Database, worker: Database, sealer: Sealer, hub: Hub, sender: ObedientSender) -> Shop:
     woken: list[Channel] = []
 
     async def wake(channel: Channel) -> None:
@@ -101,8 +100,12 @@ async def shop(app_database: Database, worker_database: Database, sealer: Sealer
         Channel.SMS: ChannelService("twilio", True),
         Channel.EMAIL: ChannelService("smtp", False, "EMAIL is not configured on this server: set SMTP_HOST."),
     }
-    outbox = Outbox(app_database, sealer, hub, channels, wake)
-    sender = ObedientSender()
     sender.gate.set()
-    courier = Courier(Channel.SMS, "twilio", sender, worker_database, sealer, hub, "test-worker")
-    return Shop(app_database, worker_database, sealer, hub, outbox, sender, courier, woken)
+    outbox = Outbox(app, sealer, hub, channels, wake)
+    courier = Courier(Channel.SMS, "twilio", sender, worker, sealer, hub, "test-worker")
+    return Shop(app, worker, sealer, hub, outbox, sender, courier, woken)
+
+
+@pytest.fixture
+async def shop(app_database: Database, worker_database: Database, sealer: Sealer, hub: Hub) -> Shop:
+    return open_shop(app_database, worker_database, sealer, hub, ObedientSender())

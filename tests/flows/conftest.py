@@ -195,11 +195,14 @@ def command(*arguments: str) -> list[str]:
     return [str(Path(sys.executable).parent / "interalpha"), *arguments]
 
 
-@pytest.fixture(scope="session")
-async def system(stores: Running, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
-    folder, port = tmp_path_factory.mktemp("system"), free_port()
+@asynccontextmanager
+async def running_system(
+    stores: Running, folder: Path, *, is_ready: int = 200, **settings: str
+) -> AsyncIterator[System]:
+    """Everything started on a database of its own and, at the end, told to end: in order, and without a traceback."""
+    port = free_port()
     async with stores.database() as urls:
-        env = environment(urls, port)
+        env = environment(urls, port) | settings
         simulators = Process(command("simulators"), env, folder / "simulators.log")
         await simulators.start()
         announced = json.loads(await simulators.first_line())
@@ -214,17 +217,24 @@ async def system(stores: Running, tmp_path_factory: pytest.TempPathFactory) -> A
         base = f"http://127.0.0.1:{port}"
         token = DevelopmentTokens(b"k" * 32).make()
         headers = {"authorization": f"Bearer {token}"}
-        async with (
-            SimulatorControl(announced["http"]) as control,
-            httpx.AsyncClient(base_url=base, headers=headers, timeout=10, trust_env=False) as http,
-        ):
-            running = System(base, token, api, worker, control, http, urls, env)
-            await until(lambda: readiness(http), lambda status: status == 200, 30)
-            yield running
-        for one in (api, worker, simulators):
-            assert await one.end() == 0, one.log.read_text()
+        try:
+            async with (
+                SimulatorControl(announced["http"]) as control,
+                httpx.AsyncClient(base_url=base, headers=headers, timeout=10, trust_env=False) as http,
+            ):
+                await until(lambda: readiness(http), lambda status: status == is_ready, 30)
+                yield System(base, token, api, worker, control, http, urls, env)
+        finally:
+            codes = {one.log.name: await one.end() for one in (api, worker, simulators)}
+        assert set(codes.values()) == {0}, codes
         for one in (api, worker):
             assert "Traceback" not in one.log.read_text(), one.log.read_text()
+
+
+@pytest.fixture(scope="session")
+async def system(stores: Running, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    async with running_system(stores, tmp_path_factory.mktemp("system")) as running:
+        yield running
 
 
 async def readiness(http: httpx.AsyncClient) -> int:

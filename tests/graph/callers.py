@@ -84,15 +84,15 @@ class Following:
 
 @contextmanager
 def statements(house: House) -> Iterator[list[str]]:
-    """Every statement the house sends to its database meanwhile."""
+    """Every statement the house has run in its database meanwhile."""
     seen: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         seen.append(statement)
 
     engine = house.database.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
+    event.listen(engine, "after_cursor_execute", note)
     try:
         yield seen
     finally:
-        event.remove(engine, "before_cursor_execute", note)
+        event.remove(engine, "after_cursor_execute", note)

@@ -17,6 +17,7 @@ from resolvers.identifiers import to_global_id
 from tests.graph.callers import Caller
 
 PHONE = "+5511987654321"
+GREETING = TextContent("Olá")
 REFUSAL = {
     "reason": "INVALID_RECIPIENT",
     "party": "RECIPIENT",
@@ -38,7 +39,7 @@ class Stock:
         caller: Caller,
         *,
         at: datetime | None = None,
-        content: Content = TextContent("Olá"),
+        content: Content = GREETING,
         status: str = "QUEUED",
         sender: str | None = None,
         attempts: int = 0,

@@ -1,5 +1,8 @@
 """What clients are promised is what the code says, and a part of what the project grows towards."""
 
+import subprocess
+import sys
+
 import pytest
 from graphql import build_schema
 
@@ -20,6 +23,12 @@ DELIBERATE = {
 
 def test_the_schema_file_is_what_the_code_prints() -> None:
     assert print_schema() == PROMISE, "write it anew: interalpha schema > schema.graphql"
+
+
+def test_the_server_serves_the_same_whatever_was_imported_first() -> None:
+    program = "import api.app; from resolvers.schema import print_schema; print(print_schema(), end='')"
+    served = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert served.stdout == PROMISE
 
 
 def test_the_promise_introduces_itself() -> None:

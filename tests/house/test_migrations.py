@@ -1,6 +1,7 @@
 """Migrations: one line of them, there and back again, and what they make is what the tables say."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -13,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from api.migrations import current_revision, downgrade, head_revision, migrations_folder, upgrade
 from core.database import asyncpg_address
 from core.tables import metadata
-from tests.conftest import Urls
+from tests.conftest import Running, Urls
 
 # Tables that belong to no tenant.
 OF_THE_HOUSE = {"tenants", "workers"}
@@ -32,8 +33,15 @@ STRUCTURE = text(
 
 
 @pytest.fixture
-async def owner(urls: Urls) -> AsyncConnection:
-    url, arguments = asyncpg_address(urls.direct)
+async def fresh(stores: Running) -> AsyncIterator[Urls]:
+    """A database nobody else will see: its tables are taken apart here."""
+    async with stores.database() as urls:
+        yield urls
+
+
+@pytest.fixture
+async def owner(fresh: Urls) -> AsyncIterator[AsyncConnection]:
+    url, arguments = asyncpg_address(fresh.direct)
     engine = create_async_engine(url, connect_args=arguments)
     async with engine.connect() as connection:
         yield connection
@@ -58,19 +66,19 @@ def test_there_is_one_newest_migration() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [head_revision()]
 
 
-async def test_there_and_back_and_there_again(urls: Urls, owner: AsyncConnection) -> None:
+async def test_there_and_back_and_there_again(fresh: Urls, owner: AsyncConnection) -> None:
     before = await structure(owner)
     assert await current_revision(owner) == head_revision()
     await owner.rollback()
-    await asyncio.to_thread(downgrade, urls.direct, "base")
+    await asyncio.to_thread(downgrade, fresh.direct, "base")
     assert {table for _, table, _ in await structure(owner)} == {"alembic_version"}
-    await asyncio.to_thread(upgrade, urls.direct)
+    await asyncio.to_thread(upgrade, fresh.direct)
     assert await structure(owner) == before
 
 
-async def test_going_up_twice_changes_nothing(urls: Urls, owner: AsyncConnection) -> None:
+async def test_going_up_twice_changes_nothing(fresh: Urls, owner: AsyncConnection) -> None:
     before = await structure(owner)
-    await asyncio.to_thread(upgrade, urls.direct)
+    await asyncio.to_thread(upgrade, fresh.direct)
     assert await structure(owner) == before
 
 

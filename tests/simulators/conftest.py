@@ -13,9 +13,9 @@ def twilio(simulators: Simulators) -> Client:  # noqa: F811
     return sdk(simulators)
 
 
-def sdk(simulators: Simulators, *credentials: str) -> Client:
+def sdk(running: Simulators, *credentials: str) -> Client:
     """Twilio's own client with other credentials."""
     client = Client(*(credentials or (ACCOUNT, TOKEN)))
-    client.api.base_url = simulators.twilio_base
+    client.api.base_url = running.twilio_base
     client.http_client.timeout = 3
     return client

@@ -8,7 +8,7 @@ from rich.console import Console
 
 
 class Terminal(Console):
-    """Prints like any console, and falls silent when its reader has gone: `interalpha dev | head` still ends in order."""
+    """Prints like any console, and falls silent when its reader has gone, to end in order all the same."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import String, cast, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
@@ -53,7 +54,7 @@ async def _open(database: Database, tenant: UUID, message_ids: Collection[UUID] 
             return position, []
         latest = (
             select(message_events)
-            .distinct(message_events.c.message_id)
+            .ext(distinct_on(message_events.c.message_id))
             .where(message_events.c.tenant_id == tenant, message_events.c.message_id.in_(message_ids))
             .order_by(message_events.c.message_id, message_events.c.sequence.desc())
         )

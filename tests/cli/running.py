@@ -1,0 +1,99 @@
+"""`interalpha` as a person runs it: in a folder without any settings, and a `dev` that can be watched and ended."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from api.embedded.process import command_line
+
+PROGRAM = str(Path(sys.executable).with_name("interalpha"))
+START_SECONDS = 30.0
+LAST_LINE = "Ctrl-C ends everything."
+
+
+def surroundings(folder: Path, **extra: str) -> dict[str, str]:
+    """The environment of a new machine; `folder` holds the data."""
+    return {"PATH": os.environ["PATH"], "HOME": str(folder), "INTERALPHA_HOME": str(folder), **extra}
+
+
+def interalpha(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, in a folder where no .env lies."""
+    return subprocess.run(
+        [PROGRAM, *arguments],
+        cwd=tempfile.gettempdir(),
+        env=surroundings(folder, **extra),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def processes_of(mark: str) -> dict[int, str]:
+    """The processes whose command line holds a mark, a data folder say."""
+    numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return {number: line for number in numbers if mark in (line := command_line(number)) and number != os.getpid()}
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.02)
+
+
+class Dev:
+    """A running `interalpha dev`, with everything it says in a file."""
+
+    def __init__(self, folder: Path, port: int, *options: str, screen: Path) -> None:
+        self.folder = folder
+        self.port = port
+        self._screen = screen
+        with screen.open("wb") as output:
+            self.process = subprocess.Popen(
+                [PROGRAM, "dev", "--port", str(port), *options],
+                cwd=tempfile.gettempdir(),
+                env=surroundings(folder),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def said(self) -> str:
+        return self._screen.read_text()
+
+    def wait_until_ready(self) -> None:
+        eventually(lambda: LAST_LINE in self.said or self.process.poll() is not None, START_SECONDS)
+        assert LAST_LINE in self.said, self.said
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=20)
+
+
+@contextmanager
+def running_dev(folder: Path, *options: str) -> Iterator[Dev]:
+    """Start one and wait until it is ready; nothing of it outlives the block."""
+    dev = Dev(folder, free_port(), *options, screen=folder.with_name(f"{folder.name}.{time.monotonic_ns()}"))
+    try:
+        dev.wait_until_ready()
+        yield dev
+    finally:
+        if dev.process.poll() is None:
+            dev.end()

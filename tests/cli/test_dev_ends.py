@@ -1,0 +1,82 @@
+"""However `interalpha dev` ends, nothing is left running, and the next start finds what was there."""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from tests.cli.running import (
+    LAST_LINE,
+    PROGRAM,
+    eventually,
+    free_port,
+    interalpha,
+    processes_of,
+    running_dev,
+    surroundings,
+)
+
+
+def listed(folder: Path) -> set[str]:
+    done = interalpha(folder, "messages", "list", "--json")
+    assert done.returncode == 0, done.stderr
+    return {one["id"] for one in json.loads(done.stdout)}
+
+
+def test_what_was_sent_survives_an_end_in_order_and_a_violent_one(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with running_dev(folder, "--data", str(folder)) as dev:
+        sent = json.loads(interalpha(folder, "send", "sms", "+5511987654321", "x", "--json").stdout)["message"]["id"]
+        assert dev.end(signal.SIGTERM) == 0
+        assert processes_of(str(folder)) == {}
+        assert not (folder / "dev.env").exists()
+    with running_dev(folder) as dev:
+        assert listed(folder) == {sent}
+        dev.process.kill()
+        dev.process.wait(timeout=5)
+        eventually(lambda: not [line for line in processes_of(str(folder)).values() if "api.dev.child" in line])
+    with running_dev(folder) as dev:
+        assert listed(folder) == {sent}
+        assert dev.end(signal.SIGINT) == 0
+    assert processes_of(str(folder)) == {}
+    assert interalpha(folder, "reset", "--yes").returncode == 0
+    assert [path.name for path in folder.iterdir()] == ["lock"]
+
+
+def test_in_memory_nothing_is_kept_even_when_nobody_reads_any_more(tmp_path: Path) -> None:
+    environment = surroundings(tmp_path / "unused", TMPDIR=str(tmp_path))
+    command = [PROGRAM, "dev", "--memory", "--no-open", "--port", str(free_port())]
+    reading, writing = os.pipe()
+    with subprocess.Popen(command, cwd=tempfile.gettempdir(), env=environment, stdout=writing) as process:
+        os.close(writing)
+        with os.fdopen(reading, encoding="utf-8") as screen:
+            said = ""
+            while LAST_LINE not in said:
+                line = screen.readline()
+                assert line, said
+                said += line
+        assert [path.name[:11] for path in tmp_path.iterdir()] == ["interalpha-"]
+        shown = next(line for line in said.splitlines() if " send sms " in line)
+        assert (
+            subprocess.run(["/bin/sh", "-c", shown], stdout=subprocess.DEVNULL, timeout=40, check=False).returncode == 0
+        )
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+    assert list(tmp_path.iterdir()) == []
+    assert processes_of(str(tmp_path)) == {}
+
+
+def test_told_to_end_while_it_starts_it_ends(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    command = [PROGRAM, "dev", "--port", str(free_port())]
+    with subprocess.Popen(
+        command, cwd=tempfile.gettempdir(), env=surroundings(folder), stdout=subprocess.DEVNULL
+    ) as process:
+        eventually(lambda: (folder / "logs").exists())
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+    assert processes_of(str(folder)) == {}

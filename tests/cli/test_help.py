@@ -1,0 +1,59 @@
+"""Help comes at once and is complete; wrong usage is said to be so."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from api.cli import interalpha as program
+
+COMMANDS = ("dev", "serve", "worker", "check", "send", "messages", "token", "migrate", "schema", "reset")
+HEAVY = ("litestar", "strawberry", "sqlalchemy", "aiohttp", "httpx", "pydantic", "alembic", "asyncpg")
+
+
+def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
+    code = f"""
+import sys
+from api.cli import interalpha
+interalpha(["--help"], standalone_mode=False)
+sys.exit(",".join(name for name in {HEAVY} if name in sys.modules) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    listed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("│ ") and line[2].isalpha()]
+    assert listed == list(COMMANDS)
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "simulators"])
+def test_every_command_has_help(command: str) -> None:
+    result = CliRunner().invoke(program, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"interalpha {command}" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fly"],
+        ["send", "pigeon", "x", "y"],
+        ["send", "sms", "+5511987654321"],
+        ["dev", "--port", "70000"],
+        ["dev", "--memory", "--data", "x"],
+        ["token", "--tenant", "me"],
+        ["messages", "list", "--limit", "101"],
+    ],
+)
+def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
+    result = CliRunner().invoke(program, arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+
+
+def test_a_port_that_is_none_is_wrong_usage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PORT", "eight thousand")
+    result = CliRunner().invoke(program, ["dev"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "PORT" in result.stderr

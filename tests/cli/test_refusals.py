@@ -1,0 +1,129 @@
+"""What commands say when they cannot start: what is missing and what to do, never a value, never a traceback."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from api.cli import interalpha as program
+from tests.cli.running import free_port
+
+KEY = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+STORES = {
+    "DATABASE_URL": "postgresql://app:hush-hush@127.0.0.1:9/app",
+    "REDIS_URL": "redis://127.0.0.1:9/0",
+    "ENCRYPTION_KEYS": KEY,
+}
+
+
+@pytest.fixture(autouse=True)
+def _new_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("APP_ENV", "PORT", "INTERALPHA_HOME", *STORES):
+        monkeypatch.delenv(name, raising=False)
+
+
+def invoke(*arguments: str, **environment: str) -> Result:
+    result = CliRunner().invoke(program, arguments, env=environment)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+@pytest.mark.parametrize("command", ["serve", "worker", "dev"])
+def test_nothing_starts_on_a_half_set_integration(command: str) -> None:
+    sid = "AC" + "5" * 32
+    result = invoke(command, **STORES, TWILIO_ACCOUNT_SID=sid)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "TWILIO_AUTH_TOKEN is missing" in result.stderr
+    assert sid not in result.stderr
+    assert "hush-hush" not in result.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_production_commands_need_stores_and_keys(command: str) -> None:
+    result = invoke(command, REDIS_URL=STORES["REDIS_URL"])
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "DATABASE_URL, ENCRYPTION_KEYS not set" in result.stderr
+    assert "interalpha dev" in result.stderr
+
+
+def test_dev_is_not_for_production() -> None:
+    result = invoke("dev", **STORES, APP_ENV="production", PUBLIC_BASE_URL="https://api.example.com")
+    assert result.exit_code == 3
+    assert "interalpha serve" in result.stderr
+
+
+def test_production_has_no_development_token() -> None:
+    result = invoke("token", **STORES, APP_ENV="production", PUBLIC_BASE_URL="https://api.example.com")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "APP_ENV" in result.stderr
+
+
+def test_without_a_key_the_token_says_what_to_start() -> None:
+    result = invoke("token")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "make dev" in result.stderr
+
+
+def test_what_dev_left_behind_does_not_count_in_production(tmp_path: Path) -> None:
+    (tmp_path / ".interalpha").mkdir()
+    (tmp_path / ".interalpha" / "dev.env").write_text(f"DATABASE_URL='{STORES['DATABASE_URL']}'\n")
+    assert "cannot be reached" in invoke("migrate", "status").stderr
+    result = invoke("migrate", "status", **(STORES | {"DATABASE_URL": ""}), APP_ENV="production")
+    assert result.exit_code == 3
+    assert "DATABASE_URL is missing" in result.stderr
+
+
+def test_a_server_that_is_not_there_is_said_to_be_so() -> None:
+    result = invoke("send", "sms", "+5511987654321", "x", ENCRYPTION_KEYS=KEY, PORT=str(free_port()))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "Nobody answers" in result.stderr
+    assert "make dev" in result.stderr
+
+
+def test_an_address_that_is_none_is_wrong_usage() -> None:
+    assert invoke("messages", "list", "--url", "localhost:8000", ENCRYPTION_KEYS=KEY).exit_code == 2
+
+
+def test_a_database_that_is_not_there_is_said_to_be_so_without_its_password() -> None:
+    for action in ("status", "up", "down"):
+        result = invoke("migrate", action, *(["--yes"] if action == "down" else []), **STORES)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "cannot be reached" in result.stderr
+        assert "hush-hush" not in result.stderr
+
+
+def test_going_back_without_anybody_to_ask_needs_yes() -> None:
+    result = invoke("migrate", "down", **STORES)
+    assert result.exit_code == 1
+    assert "--yes" in result.stderr
+
+
+def test_settings_that_are_no_utf_8_are_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"SMTP_FROM=caf\xe9")
+    result = invoke("check")
+    assert result.exit_code == 3
+    assert ".env is not UTF-8" in result.stderr
+
+
+def test_reset_removes_nothing_unasked_and_nothing_that_is_not_ours(tmp_path: Path) -> None:
+    assert invoke("reset", "--yes").exit_code == 0
+    folder = tmp_path / ".interalpha"
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "keys").write_text(KEY)
+    (folder / "notes.txt").write_text("mine")
+    refused = invoke("reset")
+    assert refused.exit_code == 1
+    assert "--yes" in refused.stderr
+    assert (folder / "keys").exists()
+    assert invoke("reset", "--yes").exit_code == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["lock", "notes.txt"]
+
+
+def test_probing_says_who_does_not_answer() -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    twilio = {"TWILIO_AUTH_TOKEN": "0" * 32, "TWILIO_PHONE_NUMBER": "+15005550006", "TWILIO_API_BASE": nobody}
+    result = invoke("check", "--probe", TWILIO_ACCOUNT_SID="AC" + "0" * 32, **twilio)
+    assert result.exit_code == 1
+    assert "✗ twilio" in result.stdout

@@ -1,0 +1,116 @@
+"""Health: alive whatever the stores do; ready only when every part is."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from api.bootstrap import House
+from api.health import Readiness
+from api.migrations import head_revision
+from core.database import Database, make_engine
+from core.operations.heartbeat import beat, leave
+from tests.conftest import Running, Urls
+from tests.edge.conftest import NOWHERE_DATABASE, NOWHERE_REDIS, Serving, client_of
+from tests.graph.houses import house_over
+
+
+@pytest.fixture
+async def worker(edge_urls: Urls) -> AsyncIterator[Database]:
+    """A worker that has just been seen."""
+    database = Database(make_engine(edge_urls.worker))
+    await beat(database, "test-worker")
+    yield database
+    await leave(database, "test-worker")
+    await database.close()
+
+
+async def readiness(client: httpx.AsyncClient) -> tuple[int, str, dict[str, bool]]:
+    """The status, the word for it, and which parts are well."""
+    answer = await client.get("/health/ready")
+    assert answer.headers["cache-control"] == "no-store"
+    found: dict[str, Any] = answer.json()
+    return answer.status_code, found["status"], {name: part["ok"] for name, part in found["parts"].items()}
+
+
+WELL = {"postgres": True, "redis": True, "migrations": True, "worker": True}
+
+
+async def test_alive_never_asks_a_store(serving: Serving) -> None:
+    async with serving(DATABASE_URL=NOWHERE_DATABASE, REDIS_URL=NOWHERE_REDIS) as client:
+        answer = await client.get("/health/live")
+    assert (answer.status_code, answer.json()) == (200, {"status": "live"})
+
+
+@pytest.mark.usefixtures("worker")
+async def test_ready_when_every_part_is(client: httpx.AsyncClient) -> None:
+    assert await readiness(client) == (200, "ready", WELL)
+
+
+async def test_not_ready_without_a_worker(client: httpx.AsyncClient) -> None:
+    assert await readiness(client) == (503, "not ready", WELL | {"worker": False})
+
+
+async def test_a_worker_that_fell_silent_does_not_count(
+    client: httpx.AsyncClient, worker: Database, owner: Any
+) -> None:
+    await owner.execute("UPDATE workers SET seen_at = now() - interval '20 seconds'")
+    assert await readiness(client) == (503, "not ready", WELL | {"worker": False})
+
+
+@pytest.mark.usefixtures("worker")
+async def test_not_ready_while_the_database_is_away(serving: Serving) -> None:
+    async with serving(DATABASE_URL=NOWHERE_DATABASE) as client:
+        assert await readiness(client) == (503, "not ready", {"postgres": False, "redis": True})
+
+
+@pytest.mark.usefixtures("worker")
+async def test_not_ready_while_redis_is_away(serving: Serving) -> None:
+    async with serving(REDIS_URL=NOWHERE_REDIS) as client:
+        assert await readiness(client) == (503, "not ready", WELL | {"redis": False})
+
+
+async def test_not_ready_before_the_first_migration(stores: Running) -> None:
+    await stores.execute("CREATE DATABASE test_unmigrated")
+    house = house_over(stores.named("test_unmigrated"))
+    try:
+        async with client_of(house) as client:
+            assert await readiness(client) == (503, "not ready", WELL | {"migrations": False, "worker": False})
+    finally:
+        await house.close()
+        await stores.execute("DROP DATABASE test_unmigrated WITH (FORCE)")
+
+
+async def test_not_ready_behind_the_newest_migration(stores: Running) -> None:
+    async with stores.database() as urls:
+        connection = await asyncpg.connect(urls.direct)
+        await connection.execute("UPDATE alembic_version SET version_num = '0000'")
+        await connection.close()
+        house = house_over(urls)
+        async with client_of(house) as client:
+            answer = await client.get("/health/ready")
+        await house.close()
+    assert answer.status_code == 503
+    assert answer.json()["parts"]["migrations"] == {
+        "ok": False,
+        "detail": f"at 0000, {head_revision()} is the newest",
+    }
+
+
+@pytest.mark.usefixtures("worker")
+async def test_not_ready_while_draining(house: House) -> None:
+    ready = Readiness(house)
+    async with client_of(house, ready) as client:
+        assert (await readiness(client))[0] == 200
+        ready.draining.set()
+        assert await readiness(client) == (503, "not ready", WELL | {"process": False})
+        assert (await client.get("/health/live")).status_code == 200
+
+
+async def test_what_is_wrong_is_said_without_an_address(serving: Serving) -> None:
+    async with serving(DATABASE_URL="postgresql://app:secret-word@127.0.0.1:9/app") as client:
+        text = (await client.get("/health/ready")).text
+    assert "secret-word" not in text
+    assert "127.0.0.1" not in text

@@ -1,0 +1,101 @@
+"""What an operation costs: as many statements for one message as for fifty, and no sealed column read for nothing."""
+
+import pytest
+
+from api.bootstrap import House
+from tests.graph.callers import Caller, statements
+from tests.graph.stock import Stock, global_id
+
+LIST = """
+{ messages(first: 50) { nodes {
+  status
+  attempts { number integration { name } failure { reason } }
+  events(first: 2) { nodes { status } pageInfo { hasNextPage } }
+} } }
+"""
+TWO_SLICES = (
+    "{ messages { nodes { early: events(first: 1) { nodes { at } } late: events(last: 1) { nodes { at } } } } }"
+)
+
+COSTS = {
+    "a list": ("{ messages { nodes { status route { channel } toMasked } } }", 1),
+    "a list and its count": ("{ messages { totalCount nodes { status } } }", 2),
+    "a list with attempts and events": (LIST, 3),
+    "a list with two slices of events": (TWO_SLICES, 3),
+    "the integrations": ("{ integrations { name configuration { state } } }", 0),
+}
+
+
+@pytest.mark.parametrize("case", COSTS)
+async def test_fifty_messages_cost_as_many_statements_as_one(
+    caller: Caller, stock: Stock, house: House, case: str
+) -> None:
+    document, expected = COSTS[case]
+    counts = []
+    for missing in (1, 49):
+        for _ in range(missing):
+            await stock.put(caller, attempts=2)
+        with statements(house) as seen:
+            await caller.ask(document)
+        counts.append(len(seen))
+    assert counts == [expected, expected]
+
+
+async def test_messages_are_counted_only_when_the_count_is_asked_for(caller: Caller, house: House) -> None:
+    for document, is_counted in (
+        ("{ messages { nodes { id } } }", False),
+        ("{ messages { totalCount @include(if: false) } }", False),
+        ("{ messages { totalCount } }", True),
+    ):
+        with statements(house) as seen:
+            await caller.ask(document)
+        assert any("count(" in statement for statement in seen) is is_counted, document
+
+
+SELECTIONS = {
+    "status toMasked route { channel }": set(),
+    "content { __typename }": {"content_sealed"},
+    "to": {"to_sealed"},
+    "from": {"from_sealed"},
+    "recipient: to": {"to_sealed"},
+    "... on Message { writer: from }": {"from_sealed"},
+    "...Words": {"content_sealed", "to_sealed"},
+}
+WORDS = "fragment Words on Message { ...More to } fragment More on Message { content { __typename } }"
+ROOTS = {
+    "message": "query ($id: ID!) {{ message(id: $id) {{ id {} }} }}",
+    "messages": "query {{ messages {{ nodes {{ id {} }} }} }}",
+    "edges": "query {{ messages {{ edges {{ node {{ id {} }} }} }} }}",
+    "node": "query ($id: ID!) {{ node(id: $id) {{ ... on Message {{ id {} }} }} }}",
+}
+
+
+@pytest.mark.parametrize("root", ROOTS)
+@pytest.mark.parametrize("selection", SELECTIONS)
+async def test_a_sealed_column_is_read_only_when_it_is_selected(
+    caller: Caller, stock: Stock, house: House, root: str, selection: str
+) -> None:
+    message = await stock.put(caller)
+    document = ROOTS[root].format(selection) + (WORDS if "Words" in selection else "")
+    with statements(house) as seen:
+        await caller.ask(document, id=global_id(message))
+    read = {column for column in ("content_sealed", "to_sealed", "from_sealed") for one in seen if column in one}
+    assert read == SELECTIONS[selection]
+
+
+async def test_a_stream_reads_no_sealed_column_for_nothing(caller: Caller, stock: Stock, house: House) -> None:
+    message = await stock.put(caller)
+    document = "subscription ($id: ID!) {{ messageStatusChanged(filter: {{ids: [$id]}}) {{ message {{ {} }} }} }}"
+    for selection, is_read in (("status", False), ("content { ... on TextContent { text } }", True)):
+        stream = caller.follow(document.format(selection), id=global_id(message))
+        with statements(house) as seen:
+            await stream.next()
+        await stream.close()
+        assert any("_sealed" in statement for statement in seen) is is_read
+
+
+async def test_look_up_hashes_are_never_read(caller: Caller, stock: Stock, house: House) -> None:
+    await stock.put(caller)
+    with statements(house) as seen:
+        await caller.ask("{ messages { nodes { to from content { __typename } } } }")
+    assert not any("_hash" in statement for statement in seen)

@@ -1,0 +1,224 @@
+"""messageStatusChanged: the present state first, then every change in its order, none left out and none told twice."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from api.bootstrap import House
+from core.access.principal import Scope
+from core.pubsub import Change
+from resolvers.identifiers import to_global_id
+from tests.conftest import Urls
+from tests.graph.callers import Caller, Following, statements
+from tests.graph.conftest import NewCaller
+from tests.graph.houses import house_over
+from tests.graph.stock import Stock, event, global_id
+
+FOLLOW = """
+subscription ($filter: MessageStatusFilter) {
+  messageStatusChanged(filter: $filter) {
+    previousStatus
+    event { id status source }
+    message { id status }
+  }
+}
+"""
+Told = tuple[str, str | None, str]
+
+
+@asynccontextmanager
+async def following(caller: Caller, ids: list[str] | None = None) -> AsyncIterator[Following]:
+    """Follow these messages, or all of them."""
+    stream = caller.follow(FOLLOW, filter=None if ids is None else {"ids": ids})
+    try:
+        yield stream
+    finally:
+        await stream.close()
+
+
+async def told(stream: Following) -> Told:
+    """The next change: whose, from which status, to which."""
+    change: dict[str, Any] = (await stream.next())["messageStatusChanged"]
+    return change["message"]["id"], change["previousStatus"], change["event"]["status"]
+
+
+async def change(caller: Caller, stock: Stock, message: UUID, *statuses: str) -> None:
+    """Let a message come to each status after the first, telling everybody."""
+    for previous, status in pairwise(statuses):
+        await stock.change(caller, message, status, previous)
+        await hint(caller, message)
+
+
+async def hint(caller: Caller, message: UUID) -> None:
+    await caller.house.hub.publish([Change(caller.tenant, message)])
+
+
+async def listening(house: House, stream: Following) -> "asyncio.Task[Told]":
+    """Wait for the first change in the background, from a moment that has come when this returns."""
+    with statements(house) as seen:
+        first = asyncio.create_task(told(stream))
+        async with asyncio.timeout(5):
+            while not any("pg_snapshot_xmin" in statement for statement in seen):
+                await asyncio.sleep(0.005)
+    return first
+
+
+async def test_the_present_state_comes_first(caller: Caller, stock: Stock) -> None:
+    message = await stock.put(caller, status="SENDING", attempts=1)
+    async with following(caller, [global_id(message)]) as stream:
+        found = (await stream.next())["messageStatusChanged"]
+    assert found["previousStatus"] is None
+    assert found["message"] == {"id": global_id(message), "status": "SENDING"}
+    assert found["event"]["status"] == "SENDING"
+
+
+async def test_then_comes_every_change_in_its_order_and_none_twice(caller: Caller, stock: Stock) -> None:
+    message = await stock.put(caller)
+    id = global_id(message)
+    async with following(caller, [id]) as stream:
+        assert await told(stream) == (id, None, "QUEUED")
+        await change(caller, stock, message, "QUEUED", "SENDING", "SENT", "DELIVERED")
+        # Hints without news are no changes.
+        for _ in range(3):
+            await hint(caller, message)
+        await change(caller, stock, message, "DELIVERED", "READ")
+        heard = [await told(stream) for _ in range(4)]
+    assert heard == [
+        (id, "QUEUED", "SENDING"),
+        (id, "SENDING", "SENT"),
+        (id, "SENT", "DELIVERED"),
+        (id, "DELIVERED", "READ"),
+    ]
+
+
+async def test_what_changed_nothing_is_not_told(caller: Caller, stock: Stock) -> None:
+    message = await stock.put(caller)
+    id = global_id(message)
+    async with following(caller, [id]) as stream:
+        await told(stream)
+        await change(caller, stock, message, "QUEUED", "SENT", "SENT", "DELIVERED")
+        assert [await told(stream) for _ in range(2)] == [(id, "QUEUED", "SENT"), (id, "SENT", "DELIVERED")]
+
+
+async def test_a_message_made_later_is_told_from_its_beginning(caller: Caller, stock: Stock, house: House) -> None:
+    async with following(caller) as stream:
+        first = await listening(house, stream)
+        message = await stock.put(caller)
+        await change(caller, stock, message, "QUEUED", "SENDING")
+        assert await first == (global_id(message), None, "QUEUED")
+        assert await told(stream) == (global_id(message), "QUEUED", "SENDING")
+
+
+async def test_without_a_filter_every_message_is_followed_and_no_past_is_told(
+    caller: Caller, stock: Stock, house: House
+) -> None:
+    one, other = await stock.put(caller), await stock.put(caller)
+    async with following(caller) as stream:
+        first = await listening(house, stream)
+        await change(caller, stock, other, "QUEUED", "FAILED")
+        await change(caller, stock, one, "QUEUED", "SENT")
+        assert await first == (global_id(other), "QUEUED", "FAILED")
+        assert await told(stream) == (global_id(one), "QUEUED", "SENT")
+
+
+async def test_messages_of_others_are_followed_in_vain(caller: Caller, stranger: Caller, stock: Stock) -> None:
+    ours, theirs = await stock.put(caller), await stock.put(stranger)
+    ids = [global_id(theirs), "nonsense", to_global_id("Message", b"\x00" * 16), global_id(ours), global_id(ours)]
+    async with following(caller, ids) as stream:
+        assert await told(stream) == (global_id(ours), None, "QUEUED")
+        await change(stranger, stock, theirs, "QUEUED", "SENT")
+        await change(caller, stock, ours, "QUEUED", "SENDING")
+        assert await told(stream) == (global_id(ours), "QUEUED", "SENDING")
+
+
+async def test_an_unfiltered_stream_is_of_ones_own_messages(
+    caller: Caller, stranger: Caller, stock: Stock, house: House
+) -> None:
+    ours, theirs = await stock.put(caller), await stock.put(stranger)
+    async with following(caller) as stream:
+        first = await listening(house, stream)
+        await change(stranger, stock, theirs, "QUEUED", "SENT")
+        await change(caller, stock, ours, "QUEUED", "SENDING")
+        assert await first == (global_id(ours), "QUEUED", "SENDING")
+
+
+async def test_to_follow_none_is_to_hear_nothing(caller: Caller, stock: Stock, house: House) -> None:
+    message = await stock.put(caller)
+    async with following(caller, []) as stream:
+        first = await listening(house, stream)
+        await change(caller, stock, message, "QUEUED", "SENT")
+        done, _ = await asyncio.wait([first], timeout=0.2)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+    assert done == set()
+
+
+async def test_a_hundred_can_be_followed_by_id_and_no_more(caller: Caller, stock: Stock) -> None:
+    id = global_id(await stock.put(caller))
+    async with following(caller, [id] * 100) as stream:
+        assert await told(stream) == (id, None, "QUEUED")
+    async with following(caller, [id] * 101) as stream:
+        [error] = (await stream.answer()).errors
+    assert (error["extensions"]["code"], error["extensions"]["argument"]) == ("INVALID_INPUT", "filter.ids")
+
+
+async def test_transactions_that_end_in_the_other_order_lose_nothing(
+    caller: Caller, stock: Stock, owner: asyncpg.Pool
+) -> None:
+    slow, quick = await stock.put(caller), await stock.put(caller)
+    async with following(caller, [global_id(slow), global_id(quick)]) as stream:
+        assert {await told(stream), await told(stream)} == {
+            (global_id(slow), None, "QUEUED"),
+            (global_id(quick), None, "QUEUED"),
+        }
+        async with owner.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            early = await event(connection, caller, slow, "SENDING", "QUEUED")
+            async with owner.acquire() as other:
+                late = await event(other, caller, quick, "SENDING", "QUEUED")
+            assert early < late
+            await hint(caller, quick)
+            assert await told(stream) == (global_id(quick), "QUEUED", "SENDING")
+            await change(caller, stock, quick, "SENDING", "SENT")
+            assert await told(stream) == (global_id(quick), "SENDING", "SENT")
+            await transaction.commit()
+        await hint(caller, slow)
+        assert await told(stream) == (global_id(slow), "QUEUED", "SENDING")
+        await change(caller, stock, quick, "SENT", "DELIVERED")
+        assert await told(stream) == (global_id(quick), "SENT", "DELIVERED")
+
+
+async def test_it_goes_on_without_redis(graph_urls: Urls, caller: Caller, stock: Stock) -> None:
+    message = await stock.put(caller)
+    house = house_over(graph_urls, REDIS_URL="redis://127.0.0.1:9/0")
+    alone = Caller(house, caller.engine, caller.principal)
+    try:
+        async with following(alone, [global_id(message)]) as stream:
+            assert await told(stream) == (global_id(message), None, "QUEUED")
+            await stock.change(caller, message, "SENT", "QUEUED")
+            assert await told(stream) == (global_id(message), "QUEUED", "SENT")
+    finally:
+        await house.close()
+
+
+async def test_following_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
+    sender = await new_caller(frozenset(Scope) - {Scope.MESSAGES_READ})
+    for caller, code in ((sender, "FORBIDDEN"), (nobody, "UNAUTHENTICATED")):
+        async with following(caller) as stream:
+            [error] = (await stream.answer()).errors
+            assert error["extensions"]["code"] == code
+
+
+async def test_a_stream_that_ends_leaves_no_listener(caller: Caller, stock: Stock, house: House) -> None:
+    id = global_id(await stock.put(caller))
+    before = len(house.hub._listeners)
+    async with following(caller, [id]) as stream:
+        await told(stream)
+        assert len(house.hub._listeners) == before + 1
+    assert len(house.hub._listeners) == before

@@ -1,0 +1,103 @@
+"""node: any object by its id, and nothing for an id that is unknown, somebody else's or no id at all."""
+
+import pytest
+
+from core.access.principal import Scope
+from resolvers.identifiers import to_global_id
+from tests.graph.callers import Caller
+from tests.graph.conftest import NewCaller
+from tests.graph.stock import Stock, global_id
+
+NODE = """
+query ($id: ID!) {
+  node(id: $id) {
+    __typename id
+    ... on Message { status content { ... on TextContent { text } } to }
+    ... on MessageAttempt { number outcome }
+    ... on MessageEvent { source }
+    ... on Integration { name }
+  }
+}
+"""
+STORY = "query ($id: ID!) { message(id: $id) { id attempts { id number } events { nodes { id status } } } }"
+
+
+async def story(caller: Caller, stock: Stock) -> dict[str, list[str]]:
+    """The ids of a message with two attempts and of everything about it, by type."""
+    message = await stock.put(caller, attempts=2)
+    found = (await caller.ask(STORY, id=global_id(message)))["message"]
+    return {
+        "Message": [found["id"]],
+        "MessageAttempt": [attempt["id"] for attempt in found["attempts"]],
+        "MessageEvent": [event["id"] for event in found["events"]["nodes"]],
+    }
+
+
+async def test_every_object_is_found_by_its_id(caller: Caller, stock: Stock) -> None:
+    integrations = (await caller.ask("{ integrations { id } }"))["integrations"]
+    every = await story(caller, stock) | {"Integration": [one["id"] for one in integrations]}
+    for type_name, ids in every.items():
+        assert ids
+        for id in ids:
+            found = (await caller.ask(NODE, id=id))["node"]
+            assert (found["__typename"], found["id"]) == (type_name, id)
+
+
+async def test_a_node_is_the_whole_object(caller: Caller, stock: Stock) -> None:
+    ids = await story(caller, stock)
+    message = (await caller.ask(NODE, id=ids["Message"][0]))["node"]
+    assert (message["status"], message["content"], message["to"]) == ("QUEUED", {"text": "Olá"}, "+5511987654321")
+    second = (await caller.ask(NODE, id=ids["MessageAttempt"][1]))["node"]
+    assert (second["number"], second["outcome"]) == (2, "ACCEPTED")
+
+
+async def test_ids_of_all_objects_differ(caller: Caller, stock: Stock) -> None:
+    ids = [id for ids in (await story(caller, stock)).values() for id in ids]
+    assert len(set(ids)) == len(ids) == 6
+
+
+async def test_what_belongs_to_others_is_not_there(caller: Caller, stranger: Caller, stock: Stock) -> None:
+    for ids in (await story(caller, stock)).values():
+        for id in ids:
+            assert await stranger.ask(NODE, id=id) == {"node": None}
+
+
+@pytest.mark.parametrize(
+    "id",
+    [
+        "",
+        "nonsense",
+        "☃",
+        "===",
+        "A" * 10_000,
+        to_global_id("Message", b"\x00" * 16),
+        to_global_id("Message", b"short"),
+        to_global_id("MessageAttempt", b"\xff" * 18),
+        to_global_id("MessageAttempt", b"\x00" * 17),
+        to_global_id("MessageEvent", b"\xff" * 24),
+        to_global_id("MessageEvent", b"\x00" * 24),
+        to_global_id("MessageCursor", b"\x00" * 16),
+        to_global_id("Integration", b"stripe"),
+        to_global_id("Integration", b"\xff\x00"),
+        to_global_id("Tenant", b"\x00" * 16),
+        to_global_id("", b""),
+    ],
+)
+async def test_an_unknown_or_malformed_id_finds_nothing(caller: Caller, id: str) -> None:
+    assert await caller.ask(NODE, id=id) == {"node": None}
+
+
+async def test_nobody_is_told_anything(nobody: Caller) -> None:
+    assert await nobody.code("query ($id: ID!) { node(id: $id) { id } }", id="nonsense") == "UNAUTHENTICATED"
+
+
+async def test_each_type_needs_its_scope(new_caller: NewCaller, stock: Stock) -> None:
+    powerless = await new_caller(frozenset({Scope.MESSAGES_SEND}))
+    ids = {
+        "Message": global_id(await stock.put(powerless)),
+        "MessageAttempt": to_global_id("MessageAttempt", b"\x00" * 18),
+        "MessageEvent": to_global_id("MessageEvent", b"\x00" * 24),
+        "Integration": to_global_id("Integration", b"twilio"),
+    }
+    for id in ids.values():
+        assert await powerless.code("query ($id: ID!) { node(id: $id) { id } }", id=id) == "FORBIDDEN"

@@ -1,0 +1,268 @@
+"""Calls to a company over real sockets: what broke, and could the company have done what it was asked?"""
+
+import asyncio
+import socket
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from gzip import compress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import OutcomeUnknown, ProviderUnavailable
+from integrations.kit import LONGEST_WAIT, MAX_ANSWER, Http, read_retry_after, same
+from integrations.smtp.simulator.certificate import server_context
+from tests.providers.wire import Line, Talk, listening
+from tests.running import until
+
+
+async def nothing(line: Line) -> None:
+    await asyncio.Event().wait()
+
+
+async def reset_before_reading(line: Line) -> None:
+    line.reset()
+
+
+async def reset_after_reading(line: Line) -> None:
+    await line.request()
+    line.reset()
+
+
+async def close_before_reading(line: Line) -> None:
+    return
+
+
+async def close_after_reading(line: Line) -> None:
+    await line.request()
+
+
+async def half_a_head(line: Line) -> None:
+    await line.request()
+    await line.say(b"HTTP/1.1 201 Created\r\nContent-Le")
+
+
+async def half_a_body(line: Line) -> None:
+    await line.request()
+    await line.say(b'HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{"sid": ')
+
+
+async def half_a_body_and_reset(line: Line) -> None:
+    await half_a_body(line)
+    await asyncio.sleep(0.05)
+    line.reset()
+
+
+async def drip(line: Line) -> None:
+    await line.request()
+    await line.say(b"HTTP/1.1 201 Created\r\nContent-Length: 100000\r\n\r\n")
+    while True:
+        await line.say(b"x")
+        await asyncio.sleep(0.05)
+
+
+async def silence_after_reading(line: Line) -> None:
+    await line.request()
+    await nothing(line)
+
+
+async def garbage(line: Line) -> None:
+    await line.request()
+    await line.say(b"\x00\xff\x15\x03\x01 not HTTP at all\r\n\r\n")
+
+
+async def too_much(line: Line) -> None:
+    await line.request()
+    await line.answer(200, b"x" * (MAX_ANSWER + 1))
+
+
+async def too_much_once_unpacked(line: Line) -> None:
+    await line.request()
+    await line.answer(200, compress(b"x" * (MAX_ANSWER * 4)), "Content-Encoding: gzip")
+
+
+async def what_is_not_gzip(line: Line) -> None:
+    await line.request()
+    await line.answer(200, b"plain", "Content-Encoding: gzip")
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        reset_before_reading,
+        reset_after_reading,
+        close_before_reading,
+        close_after_reading,
+        half_a_head,
+        half_a_body,
+        half_a_body_and_reset,
+        drip,
+        silence_after_reading,
+        garbage,
+        too_much,
+        too_much_once_unpacked,
+        what_is_not_gzip,
+    ],
+)
+async def test_once_connected_nobody_knows(http: Http, talk: Talk) -> None:
+    async with listening(talk) as wire:
+        with pytest.raises(OutcomeUnknown):
+            await http.call("POST", wire.base, form={"To": "x"})
+        assert (wire.connections, len(wire.requests) <= 1) == (1, True)
+
+
+async def test_a_refused_connection_did_nothing(http: Http) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        with pytest.raises(ProviderUnavailable):
+            await http.call("POST", f"http://127.0.0.1:{closed.getsockname()[1]}")
+
+
+async def test_a_name_nobody_knows_did_nothing(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+    with pytest.raises(ProviderUnavailable):
+        await http.call("POST", "https://api.example.invalid/")
+
+
+async def test_a_certificate_we_do_not_trust_did_nothing(http: Http, tmp_path: Path) -> None:
+    async with listening(close_after_reading, server_context(tmp_path)[0]) as wire:
+        with pytest.raises(ProviderUnavailable):
+            await http.call("POST", f"https://127.0.0.1:{wire.port}")
+        assert wire.requests == []
+
+
+@pytest.mark.parametrize("talk", [close_before_reading, reset_before_reading, nothing, garbage])
+async def test_a_handshake_that_fails_did_nothing(http: Http, talk: Talk) -> None:
+    async with listening(talk) as wire:
+        with pytest.raises(ProviderUnavailable):
+            await http.call("POST", f"https://127.0.0.1:{wire.port}")
+
+
+async def test_a_connection_that_never_comes_about_did_nothing(http: Http) -> None:
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for waiting in (first, second):
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        with pytest.raises(ProviderUnavailable):
+            await http.call("POST", f"http://127.0.0.1:{full.getsockname()[1]}")
+
+
+async def test_waiting_for_a_free_connection_did_nothing() -> None:
+    http = Http("twilio", connect_timeout=0.2, total_timeout=2)
+    async with listening(silence_after_reading) as wire:
+        busy = [asyncio.create_task(http.call("POST", wire.base)) for _ in range(100)]
+        await until(lambda: wire.connections == 100)
+        with pytest.raises(ProviderUnavailable):
+            await http.call("POST", wire.base)
+        for task in busy:
+            task.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
+    await http.close()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_an_answer_and_not_followed(http: Http, status: int) -> None:
+    async def send_on(line: Line) -> None:
+        await line.request()
+        await line.answer(status, b"", f"Location: {elsewhere.base}/stolen")
+
+    async with listening(close_after_reading) as elsewhere, listening(send_on) as wire:
+        answer = await http.call("POST", wire.base, headers={"authorization": "Basic secret"})
+        assert (answer.status, elsewhere.connections) == (status, 0)
+
+
+async def test_a_proxy_of_the_environment_never_sees_what_is_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def greet(line: Line) -> None:
+        await line.request()
+        await line.answer(200, b"direct")
+
+    async with listening(close_after_reading) as proxy, listening(greet) as wire:
+        monkeypatch.setenv("HTTP_PROXY", proxy.base)
+        http = Http("twilio", total_timeout=1)
+        answer = await http.call("GET", wire.base)
+        await http.close()
+        assert (answer.body, proxy.connections) == (b"direct", 0)
+
+
+async def test_a_kept_connection_closed_while_idle_is_replaced(http: Http) -> None:
+    async def once(line: Line) -> None:
+        await line.request()
+        await line.answer(200, str(line.number).encode())
+
+    async with listening(once) as wire:
+        assert (await http.call("POST", wire.base)).body == b"1"
+        # The end of the line has to reach us; nothing tells when it has.
+        await asyncio.sleep(0.05)
+        assert (await http.call("POST", wire.base)).body == b"2"
+        assert len(wire.requests) == 2
+
+
+async def test_a_kept_connection_closed_under_a_request_is_not_tried_again(http: Http) -> None:
+    async def once_and_then_hang_up(line: Line) -> None:
+        await line.request()
+        await line.answer(200)
+        await line.request()
+
+    async with listening(once_and_then_hang_up) as wire:
+        await http.call("POST", wire.base)
+        with pytest.raises(OutcomeUnknown):
+            await http.call("POST", wire.base)
+        assert (wire.connections, len(wire.requests)) == (1, 2)
+
+
+async def test_a_form_and_a_query_arrive_as_they_are(http: Http) -> None:
+    async def greet(line: Line) -> None:
+        await line.request()
+        await line.answer(200, b"ok", "X-Word: Olá", "Retry-After: 7")
+
+    async with listening(greet) as wire:
+        answer = await http.call("POST", f"{wire.base}/a", form={"Body": "Olá & adeus"}, query={"q": "1+1"})
+        assert (answer.status, answer.body, answer.retry_after) == (200, b"ok", 7)
+        assert wire.requests[0].startswith(b"POST /a?q=1%2B1 HTTP/1.1")
+        assert wire.requests[0].endswith(b"Body=Ol%C3%A1+%26+adeus")
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("0", 0),
+        ("120", 120),
+        (" 7 ", 7),
+        ("-5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("²", None),
+        ("9" * 400, LONGEST_WAIT),
+        ("Mon, 01 Jan 2001 00:00:00 GMT", 0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_WAIT),
+        ("Mon, 99 Foo 2026 00:00:00 GMT", None),
+    ],
+)
+def test_retry_after_is_read(header: str | None, seconds: float | None) -> None:
+    assert read_retry_after(header) == seconds
+
+
+def test_retry_after_can_be_a_date() -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    assert 85 < (read_retry_after(soon) or 0) <= 90
+
+
+@given(st.text() | st.from_regex(r"\A(Mon, )?\d{1,3} [A-Z][a-z]{2} \d{1,5} \d{1,3}:\d{1,3}(:\d{1,3})? [+-]?\w{1,6}\Z"))
+def test_no_retry_after_breaks_us(header: str) -> None:
+    seconds = read_retry_after(header)
+    assert seconds is None or 0 <= seconds <= LONGEST_WAIT
+
+
+@given(st.text(), st.text())
+def test_comparing_takes_any_characters(ours: str, theirs: str) -> None:
+    if not any("\ud800" <= character <= "\udfff" for character in ours):
+        assert same(ours, theirs) == (ours == theirs)

@@ -1,0 +1,323 @@
+"""Believing and reading Twilio's webhooks: the known signatures, the forgeries, and every payload we keep."""
+
+import hashlib
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twilio.request_validator import RequestValidator
+
+import integrations.twilio
+from core.errors import FailureParty, FailureReason, InvalidSignature
+from core.ports import (
+    Channel,
+    InboundMessage,
+    OtherEvent,
+    ProviderEvent,
+    RawWebhook,
+    ReportedStatus,
+    StatusReport,
+)
+from integrations.twilio.webhook import TwilioWebhooks
+from tests.providers.conftest import REFERENCE, twilio_settings
+
+FIXTURES = Path(integrations.twilio.__file__).parent / "fixtures"
+TOKEN = "12345678901234567890123456789012"
+BASE = "https://api.example.com/webhooks/twilio"
+FORM = "application/x-www-form-urlencoded; charset=UTF-8"
+JSON_HASH = "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"
+SIGNED_JSON = "yKR0f4L6cPYpIEhBw49m3dtyJ/4="
+SID = "SM" + "b" * 32
+
+WEBHOOKS = TwilioWebhooks(twilio_settings(TWILIO_AUTH_TOKEN=TOKEN))
+
+
+def form(name: str) -> bytes:
+    return (FIXTURES / f"{name}.form").read_bytes()
+
+
+def webhook(body: bytes, signature: str | None, url: str = BASE, **headers: str) -> RawWebhook:
+    signed = {} if signature is None else {"x-twilio-signature": signature}
+    return RawWebhook("POST", url, {"content-type": FORM, **signed, **headers}, body)
+
+
+def signature(body: bytes, url: str = BASE, token: str = TOKEN) -> str:
+    """Twilio's own library signs, for a body whose fields come once each."""
+    fields = dict(pair.split("=", 1) for pair in body.decode().split("&"))
+    decoded = {name: value.replace("+", " ").replace("%2B", "+") for name, value in fields.items()}
+    return str(RequestValidator(token).compute_signature(url, decoded))
+
+
+def read(body: bytes, url: str = BASE) -> ProviderEvent:
+    (event,) = WEBHOOKS.parse(webhook(body, None, url))
+    return event
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "given"),
+    [
+        (form("delivered"), "/status?tenant=acme", "VKGkUUPhrTDP2bZM/9WkqqPppgs="),
+        (form("inbound_stop"), "/inbound", "kQttXXf6ZONzRS86rlMvpahAvjw="),
+    ],
+)
+def test_a_known_signature_is_believed(body: bytes, path: str, given: str) -> None:
+    WEBHOOKS.verify(webhook(body, given, BASE + path))
+
+
+def test_a_json_body_is_covered_by_its_hash() -> None:
+    url = f"{BASE}/json?bodySHA256={JSON_HASH}"
+    WEBHOOKS.verify(webhook(b'{"a":1}', SIGNED_JSON, url, **{"content-type": "Application/JSON"}))
+
+
+@pytest.mark.parametrize("body", [b'{"a":2}', b"", b'{"a":1} '])
+@pytest.mark.parametrize("content_type", ["application/json", FORM, ""])
+def test_another_body_under_the_same_hash_is_refused(body: bytes, content_type: str) -> None:
+    url = f"{BASE}/json?bodySHA256={JSON_HASH}"
+    with pytest.raises(InvalidSignature):
+        WEBHOOKS.verify(webhook(body, SIGNED_JSON, url, **{"content-type": content_type}))
+
+
+def test_a_json_body_without_its_hash_is_refused() -> None:
+    bare = str(RequestValidator(TOKEN).compute_signature(BASE, {}))
+    with pytest.raises(InvalidSignature):
+        WEBHOOKS.verify(webhook(b'{"a":1}', bare, **{"content-type": "application/json"}))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        "",
+        "q/PO9Rl8g0pDDKQfw3BuGSzdF/c=",
+        "kQttXXf6ZONzRS86rlMvpahAvjw",
+        "kQttXXf6ZONzRS86rlMvpahAvjw= ",
+        "kqttxxf6zonzrs86rlmvpahavjw=",
+        "ção",
+        "\udcff",
+        "\x00",
+        "A" * 1_000_000,
+    ],
+)
+def test_a_forged_signature_is_refused(given: str | None) -> None:
+    with pytest.raises(InvalidSignature):
+        WEBHOOKS.verify(webhook(form("inbound_stop"), given, f"{BASE}/inbound"))
+
+
+def test_a_changed_field_is_refused() -> None:
+    body = form("delivered")
+    changed = body.replace(b"=delivered", b"=read")
+    with pytest.raises(InvalidSignature):
+        WEBHOOKS.verify(webhook(changed, signature(body)))
+
+
+def test_an_added_blank_field_is_refused() -> None:
+    body = form("delivered")
+    with pytest.raises(InvalidSignature):
+        WEBHOOKS.verify(webhook(body + b"&ErrorCode=", signature(body)))
+
+
+def test_both_tokens_are_believed_while_they_are_changed() -> None:
+    old, new, stranger = "a" * 32, "b" * 32, "c" * 32
+    webhooks = TwilioWebhooks(twilio_settings(TWILIO_AUTH_TOKEN=f"{new},{old}"))
+    body = form("sent")
+    for token in (old, new):
+        webhooks.verify(webhook(body, signature(body, token=token)))
+    with pytest.raises(InvalidSignature):
+        webhooks.verify(webhook(body, signature(body, token=stranger)))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("https://h.example/w", "https://h.example:443/w"),
+        ("https://h.example:443/w", "https://h.example/w"),
+        ("http://h.example/w", "http://h.example:80/w"),
+        ("https://[::1]/w", "https://[::1]:443/w"),
+        ("https://h.example:8443/w", "https://h.example:8443/w"),
+        ("https://h.example/w?b=2&a=1", "https://h.example:443/w?b=2&a=1"),
+    ],
+)
+def test_the_customary_port_may_be_written_or_not(ours: str, theirs: str) -> None:
+    body = form("sent")
+    WEBHOOKS.verify(webhook(body, signature(body, theirs), ours))
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        "https://h.example:8443/w?a=1&b=2",
+        "https://h.example/w?b=2&a=1",
+        "http://h.example/w?a=1&b=2",
+        "https://h.example/w",
+    ],
+)
+def test_another_address_is_refused(theirs: str) -> None:
+    body = form("sent")
+    with pytest.raises(InvalidSignature):
+        WEBHOOKS.verify(webhook(body, signature(body, theirs), "https://h.example/w?a=1&b=2"))
+
+
+@pytest.mark.parametrize("algorithm", ["HMAC_SHA256", "HMAC_MD5", "none", ""])
+def test_the_algorithm_is_not_for_the_sender_to_choose(algorithm: str) -> None:
+    body = form("delivered")
+    settings = {"x-twilio-webhooks-signature-settings": f"key=x,algorithm={algorithm}"}
+    WEBHOOKS.verify(webhook(body, "VKGkUUPhrTDP2bZM/9WkqqPppgs=", f"{BASE}/status?tenant=acme", **settings))
+    with pytest.raises(InvalidSignature):
+        sha256 = "6vsH/bbj+YXecO+0Piwk/C4TlcgEts94q+DMyLmH6yk="
+        WEBHOOKS.verify(webhook(body, sha256, f"{BASE}/status?tenant=acme", **settings))
+
+
+def test_a_million_fields_are_refused_before_they_are_read() -> None:
+    with pytest.raises(InvalidSignature):
+        WEBHOOKS.verify(webhook(b"&".join([b"a="] * 1_000_000), "x"))
+
+
+def test_repeated_fields_are_signed_as_twilio_signs_them() -> None:
+    body = b"MediaUrl=b&MediaUrl=a&MediaUrl=b"
+    given = str(RequestValidator(TOKEN).compute_signature(BASE, {"MediaUrl": "aMediaUrlb"}))
+    WEBHOOKS.verify(webhook(body, given))
+
+
+def test_delivered_is_read_with_our_reference() -> None:
+    event = read(form("delivered"), f"{BASE}?ref={REFERENCE}")
+    assert event == StatusReport(
+        f"{SID}:delivered",
+        "delivered",
+        form("delivered").decode(),
+        status=ReportedStatus.DELIVERED,
+        reference=REFERENCE,
+        provider_message_id=SID,
+    )
+
+
+def test_undelivered_says_why() -> None:
+    event = read(form("undelivered"))
+    assert isinstance(event, StatusReport)
+    assert (event.status, event.reference) == (ReportedStatus.FAILED, None)
+    assert event.failure is not None
+    assert (event.failure.reason, event.failure.party) == (FailureReason.UNREACHABLE, FailureParty.RECIPIENT)
+    assert (event.failure.provider_code, event.failure.is_transient) == ("30003", True)
+
+
+def test_sent_is_no_failure() -> None:
+    event = read(form("sent"))
+    assert isinstance(event, StatusReport)
+    assert (event.status, event.failure) == (ReportedStatus.SENT, None)
+
+
+def test_stop_is_a_message_like_any_other_and_blank_fields_do_no_harm() -> None:
+    event = read(form("inbound_stop"))
+    sid = "SM" + "e" * 32
+    assert event == InboundMessage(
+        f"{sid}:received",
+        "received",
+        form("inbound_stop").decode(),
+        channel=Channel.SMS,
+        sender="+5511912345678",
+        recipient="+15005550006",
+        text="STOP",
+        provider_message_id=sid,
+    )
+
+
+def test_what_a_customer_writes_arrives_letter_for_letter() -> None:
+    event = read(form("inbound_text"))
+    assert isinstance(event, InboundMessage)
+    assert event.text == "Olá, posso remarcar para amanhã às 10h? 🙂"
+
+
+def test_an_unknown_status_is_kept() -> None:
+    event = read(form("unknown"), f"{BASE}?ref={REFERENCE}")
+    raw = form("unknown").decode()
+    assert event == OtherEvent(f"{SID}:quarantined", "quarantined", raw, reference=REFERENCE)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"MessageStatus=delivered",
+        b"MessageSid=&MessageStatus=delivered",
+        b"MessageSid=SM1&MessageStatus=delivered",
+        f"MessageSid={SID}".encode(),
+        f"MessageSid={SID}&MessageStatus=".encode(),
+        f"MessageSid={SID}&MessageStatus=a%00b".encode(),
+        b'{"a":1}',
+        b"&".join([b"a="] * 2_000),
+    ],
+)
+def test_what_names_no_message_is_kept_once(body: bytes) -> None:
+    event, again = read(body), read(body)
+    assert isinstance(event, OtherEvent)
+    assert event.event_type == "unknown"
+    assert event.dedupe_key == again.dedupe_key != read(body + b"&x=1").dedupe_key
+
+
+@pytest.mark.parametrize("name", ["delivered", "undelivered", "sent", "inbound_stop", "inbound_text", "unknown"])
+def test_the_same_thing_told_twice_has_one_key(name: str) -> None:
+    reordered = b"&".join(sorted(form(name).split(b"&")))
+    assert read(form(name)).dedupe_key == read(reordered, f"{BASE}?ref={REFERENCE}").dedupe_key
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("queued", None),
+        ("accepted", None),
+        ("scheduled", None),
+        ("sending", None),
+        ("sent", ReportedStatus.SENT),
+        ("delivered", ReportedStatus.DELIVERED),
+        ("partially_delivered", ReportedStatus.DELIVERED),
+        ("read", ReportedStatus.READ),
+        ("undelivered", ReportedStatus.FAILED),
+        ("failed", ReportedStatus.FAILED),
+        ("canceled", ReportedStatus.FAILED),
+    ],
+)
+def test_every_word_of_twilio_has_its_meaning(word: str, status: ReportedStatus | None) -> None:
+    event = read(urlencode({"MessageSid": SID, "MessageStatus": word}).encode())
+    assert event.event_type == word
+    assert (event.status if isinstance(event, StatusReport) else None) is status
+
+
+@pytest.mark.parametrize("code", ["", "0", "x", "999999"])
+def test_a_failure_without_a_code_is_given_none(code: str) -> None:
+    event = read(urlencode({"MessageSid": SID, "MessageStatus": "failed", "ErrorCode": code}).encode())
+    assert isinstance(event, StatusReport)
+    assert event.failure is not None
+    assert (event.failure.reason, event.failure.provider_code) == (FailureReason.OTHER, None)
+
+
+def test_a_code_nobody_knows_is_kept() -> None:
+    event = read(urlencode({"MessageSid": SID, "MessageStatus": "failed", "ErrorCode": "39999"}).encode())
+    assert isinstance(event, StatusReport)
+    assert event.failure is not None
+    assert (event.failure.reason, event.failure.provider_code) == (FailureReason.OTHER, "39999")
+
+
+@pytest.mark.parametrize("reference", ["", "x", "a.b.c", "%00", f"{REFERENCE}.4", "1.2.3&ref=4"])
+def test_a_reference_that_is_not_ours_is_none(reference: str) -> None:
+    event = read(form("delivered"), f"{BASE}?ref={reference}")
+    assert isinstance(event, StatusReport)
+    assert event.reference is None
+
+
+field = st.tuples(
+    st.sampled_from(["MessageSid", "MessageStatus", "SmsStatus", "ErrorCode", "Body", "From", "To"]),
+    st.sampled_from([SID, "delivered", "failed", "received", "quarantined", ""]) | st.text(),
+)
+anything = st.binary() | st.lists(field).map(lambda fields: urlencode(fields, errors="replace").encode())
+
+
+@given(anything, st.binary())
+def test_nothing_breaks_the_reader(body: bytes, query: bytes) -> None:
+    url = f"{BASE}?{query.decode('latin-1')}"
+    event = read(body, url)
+    assert event.dedupe_key.isprintable()
+    assert event.event_type.isprintable()
+    assert len(event.dedupe_key) < 128
+    with pytest.raises(InvalidSignature):
+        WEBHOOKS.verify(webhook(body, hashlib.sha1(body).hexdigest(), url))
