@@ -52,7 +52,8 @@ class Sealer:
         nonce, ciphertext = sealed[name_end : name_end + _NONCE], sealed[name_end + _NONCE :]
         try:
             return cipher.decrypt(nonce, ciphertext, _place(tenant, row, column)).decode()
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:
+            # ValueError: a value cut short has not even a whole nonce.
             raise SealBroken(f"{column}: altered, or moved from another row") from error
 
     def lookup_hash(self, value: str, *, tenant: UUID) -> bytes:

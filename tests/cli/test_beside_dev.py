@@ -11,12 +11,12 @@ from pathlib import Path
 import httpx
 
 from tests.cli.conftest import Run
-from tests.cli.running import Dev, eventually, free_port, interalpha, processes_of
+from tests.cli.running import Dev, eventually, free_port, interalpha, processes_of, started
 
 
 def send(run: Run, *arguments: str) -> dict[str, str]:
     done = run("send", *arguments, "--json")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     message: dict[str, str] = json.loads(done.stdout)["message"]
     return message
 
@@ -37,20 +37,20 @@ def test_the_command_dev_shows_can_be_pasted_and_the_message_arrives(dev: Dev) -
 
 def test_an_email_is_followed_until_the_server_has_taken_it(run: Run) -> None:
     done = run("send", "email", "ana@example.com", "Olá\nAna", "--html", "<p>Olá</p>")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["queued", "sent"]
 
 
 def test_a_number_without_its_9_is_refused_and_the_right_one_offered(run: Run) -> None:
     done = run("send", "sms", "+551187654321", "x")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.exit_code, done.stdout) == (1, "")
     assert "input.to.phone" in done.stderr
     assert "+5511987654321" in done.stderr
 
 
 def test_a_message_that_fails_is_status_1_and_its_story_says_why(run: Run) -> None:
     done = run("send", "sms", "+5511900030003", "x")
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert re.search(r"^✗ failed .*\(30003\)$", done.stdout, re.MULTILINE)
     story = run("messages", "show", done.stdout.split()[2]).stdout
     assert re.search(r"^ 1  .* twilio +accepted +\d+ ms +SM", story, re.MULTILINE)
@@ -75,7 +75,7 @@ def test_messages_are_listed_newest_first_and_chosen(run: Run) -> None:
 
 def test_a_message_that_is_not_there_is_said_to_be_so(run: Run) -> None:
     done = run("messages", "show", "TWVzc2FnZTow")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.exit_code, done.stdout) == (1, "")
     assert "messages list" in done.stderr
 
 
@@ -98,7 +98,7 @@ def test_the_database_is_up_to_date(run: Run) -> None:
     assert state["is_current"]
     assert run("migrate", "up").stdout.startswith("✓")
     unknown = run("migrate", "up", "9999")
-    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert (unknown.exit_code, unknown.stdout) == (1, "")
     assert "migrate status" in unknown.stderr
 
 
@@ -137,7 +137,7 @@ def test_a_second_one_on_the_same_folder_or_port_is_refused(dev: Dev, tmp_path: 
 
 def test_reset_is_refused_while_it_runs(dev: Dev, run: Run) -> None:
     done = run("reset", "--yes")
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert str(dev.folder) in done.stderr
     assert (dev.folder / "keys").exists()
 
@@ -146,7 +146,7 @@ def test_serve_runs_on_the_same_stores_and_ends_in_order(dev: Dev) -> None:
     told = dict(line.split("=", 1) for line in (dev.folder / "dev.env").read_text().splitlines())
     environment = {name: shlex.split(value)[0] for name, value in told.items()} | {"PORT": str(free_port())}
     command = [shlex.split(line)[1] for line in dev.said.splitlines() if line.endswith(" token")]
-    with subprocess.Popen([*command, "serve"], cwd=dev.folder, env=environment, stderr=subprocess.PIPE) as server:
+    with started([*command, "serve"], env=environment, stderr=subprocess.PIPE) as server:
 
         def is_ready() -> bool:
             with socket.socket() as probe:

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tests.cli.running import (
     interalpha,
     processes_of,
     running_dev,
+    started,
     surroundings,
 )
 
@@ -50,7 +50,7 @@ def test_in_memory_nothing_is_kept_even_when_nobody_reads_any_more(tmp_path: Pat
     environment = surroundings(tmp_path / "unused", TMPDIR=str(tmp_path))
     command = [PROGRAM, "dev", "--memory", "--no-open", "--port", str(free_port())]
     reading, writing = os.pipe()
-    with subprocess.Popen(command, cwd=tempfile.gettempdir(), env=environment, stdout=writing) as process:
+    with started(command, env=environment, stdout=writing) as process:
         os.close(writing)
         with os.fdopen(reading, encoding="utf-8") as screen:
             said = ""
@@ -58,7 +58,7 @@ def test_in_memory_nothing_is_kept_even_when_nobody_reads_any_more(tmp_path: Pat
                 line = screen.readline()
                 assert line, said
                 said += line
-        assert [path.name[:11] for path in tmp_path.iterdir()] == ["interalpha-"]
+        assert list(tmp_path.glob("interalpha-*/postgres"))
         shown = next(line for line in said.splitlines() if " send sms " in line)
         assert (
             subprocess.run(["/bin/sh", "-c", shown], stdout=subprocess.DEVNULL, timeout=40, check=False).returncode == 0
@@ -72,9 +72,7 @@ def test_in_memory_nothing_is_kept_even_when_nobody_reads_any_more(tmp_path: Pat
 def test_told_to_end_while_it_starts_it_ends(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     command = [PROGRAM, "dev", "--port", str(free_port())]
-    with subprocess.Popen(
-        command, cwd=tempfile.gettempdir(), env=surroundings(folder), stdout=subprocess.DEVNULL
-    ) as process:
+    with started(command, env=surroundings(folder), stdout=subprocess.DEVNULL) as process:
         eventually(lambda: (folder / "logs").exists())
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)

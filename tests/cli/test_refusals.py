@@ -81,8 +81,11 @@ def test_a_server_that_is_not_there_is_said_to_be_so() -> None:
     assert "make dev" in result.stderr
 
 
-def test_an_address_that_is_none_is_wrong_usage() -> None:
-    assert invoke("messages", "list", "--url", "localhost:8000", ENCRYPTION_KEYS=KEY).exit_code == 2
+def test_an_address_that_is_none_or_would_show_the_token_is_wrong_usage() -> None:
+    for address in ("localhost:8000", "http://api.example.com"):
+        result = invoke("messages", "list", "--url", address, ENCRYPTION_KEYS=KEY)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "--url" in result.stderr
 
 
 def test_a_database_that_is_not_there_is_said_to_be_so_without_its_password() -> None:

@@ -66,7 +66,14 @@ def _loaded(model: type[Settings], given: dict[str, str]) -> Settings:
 
 @pytest.fixture
 async def http() -> AsyncIterator[Http]:
-    """The client with little patience."""
-    client = Http("twilio", connect_timeout=0.3, total_timeout=0.6)
+    client = Http("twilio", connect_timeout=3)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def hasty() -> AsyncIterator[Http]:
+    """The client with hardly any patience."""
+    client = Http("twilio", connect_timeout=0.2, total_timeout=0.3)
     yield client
     await client.close()

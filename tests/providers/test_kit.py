@@ -98,11 +98,7 @@ async def what_is_not_gzip(line: Line) -> None:
         half_a_head,
         half_a_body,
         half_a_body_and_reset,
-        drip,
-        silence_after_reading,
         garbage,
-        too_much,
-        too_much_once_unpacked,
         what_is_not_gzip,
     ],
 )
@@ -111,6 +107,22 @@ async def test_once_connected_nobody_knows(http: Http, talk: Talk) -> None:
         with pytest.raises(OutcomeUnknown):
             await http.call("POST", wire.base, form={"To": "x"})
         assert (wire.connections, len(wire.requests) <= 1) == (1, True)
+
+
+@pytest.mark.parametrize("talk", [drip, silence_after_reading])
+async def test_an_answer_that_does_not_end_in_time_is_unknown(hasty: Http, talk: Talk) -> None:
+    async with listening(talk) as wire:
+        async with asyncio.timeout(3):
+            with pytest.raises(OutcomeUnknown):
+                await hasty.call("POST", wire.base)
+        assert len(wire.requests) == 1
+
+
+@pytest.mark.parametrize("talk", [too_much, too_much_once_unpacked])
+async def test_an_answer_beyond_all_measure_is_not_read(http: Http, talk: Talk) -> None:
+    async with listening(talk) as wire:
+        with pytest.raises(OutcomeUnknown, match="more than we read"):
+            await http.call("POST", wire.base)
 
 
 async def test_a_refused_connection_did_nothing(http: Http) -> None:
@@ -137,13 +149,13 @@ async def test_a_certificate_we_do_not_trust_did_nothing(http: Http, tmp_path: P
 
 
 @pytest.mark.parametrize("talk", [close_before_reading, reset_before_reading, nothing, garbage])
-async def test_a_handshake_that_fails_did_nothing(http: Http, talk: Talk) -> None:
+async def test_a_handshake_that_fails_did_nothing(hasty: Http, talk: Talk) -> None:
     async with listening(talk) as wire:
         with pytest.raises(ProviderUnavailable):
-            await http.call("POST", f"https://127.0.0.1:{wire.port}")
+            await hasty.call("POST", f"https://127.0.0.1:{wire.port}")
 
 
-async def test_a_connection_that_never_comes_about_did_nothing(http: Http) -> None:
+async def test_a_connection_that_never_comes_about_did_nothing(hasty: Http) -> None:
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -151,7 +163,7 @@ async def test_a_connection_that_never_comes_about_did_nothing(http: Http) -> No
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
         with pytest.raises(ProviderUnavailable):
-            await http.call("POST", f"http://127.0.0.1:{full.getsockname()[1]}")
+            await hasty.call("POST", f"http://127.0.0.1:{full.getsockname()[1]}")
 
 
 async def test_waiting_for_a_free_connection_did_nothing() -> None:

@@ -21,11 +21,11 @@ Sending = Callable[[OutboundMessage], Awaitable[Receipt]]
 
 
 @asynccontextmanager
-async def sender(port: int, **settings: str) -> AsyncIterator[Sending]:
+async def sender(port: int, /, confirming: float = 3, **settings: str) -> AsyncIterator[Sending]:
     """Something to send with, over connections of its own."""
     found = smtp_settings(port, **settings)
     connections = Connections(found)
-    yield SmtpSender(found, connections, preparing=3, confirming=0.4).send
+    yield SmtpSender(found, connections, preparing=5, confirming=confirming).send
     await connections.close()
 
 
@@ -129,7 +129,7 @@ async def test_a_connection_is_replaced_after_an_unknown_outcome(simulators: Sim
 
 
 async def test_a_relay_that_keeps_still_after_the_dot_is_not_waited_for(simulators: Simulators) -> None:
-    async with sender(simulators.announced["smtp"], **trusting(simulators)) as send:
+    async with sender(simulators.announced["smtp"], 0.3, **trusting(simulators)) as send:
         await simulators.control.arm("smtp", "timeout", next=1, accepted=True)
         async with asyncio.timeout(2):
             with pytest.raises(OutcomeUnknown):
@@ -150,16 +150,16 @@ async def test_whoever_waits_in_vain_for_a_connection_has_sent_nothing() -> None
     async with relaying(end_of_data=SILENCE) as relay:
         settings = smtp_settings(relay.port, SMTP_TLS="none")
         connections = Connections(settings)
-        slow = SmtpSender(settings, connections, preparing=0.3, confirming=1)
+        slow = SmtpSender(settings, connections, preparing=0.3, confirming=0.7)
         ends = await asyncio.gather(*(slow.send(email()) for _ in range(11)), return_exceptions=True)
         await connections.close()
         assert sorted(type(end).__name__ for end in ends) == ["OutcomeUnknown"] * 10 + ["ProviderUnavailable"]
         assert len(relay.mails) == 10
 
 
-async def probe(port: int, **settings: str) -> list[Finding]:
+async def probe(port: int, seconds: float = 3, **settings: str) -> list[Finding]:
     connections = Connections(smtp_settings(port, **settings))
-    findings = await SmtpProbe(connections, seconds=0.5).check()
+    findings = await SmtpProbe(connections, seconds=seconds).check()
     await connections.close()
     return list(findings)
 
@@ -178,7 +178,7 @@ async def test_a_relay_that_refuses_us_is_found(simulators: Simulators) -> None:
 @pytest.mark.parametrize("reply", ["421 4.3.2 Not now", SILENCE])
 async def test_a_relay_that_is_not_well_is_found(stage: str, reply: str) -> None:
     async with relaying(**{stage: reply}) as relay:
-        (finding,) = await probe(relay.port, SMTP_TLS="none")
+        (finding,) = await probe(relay.port, seconds=0.2, SMTP_TLS="none")
         assert finding.code == "SMTP_UNREACHABLE"
         assert finding.detail
 

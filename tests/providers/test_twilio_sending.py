@@ -160,10 +160,11 @@ async def test_too_many_requests_come_back_when_asked_to(simulators: Simulators,
     [(kind, accepted) for kind in ("server_error", "timeout", "reset", "garbage") for accepted in (False, True)],
 )
 async def test_what_may_have_been_taken_is_unknown(
-    simulators: Simulators, send: Sending, kind: str, accepted: bool
+    simulators: Simulators, hasty: Http, kind: str, accepted: bool
 ) -> None:
     await simulators.control.arm("twilio", kind, next=1, accepted=accepted)
-    assert isinstance(await failure(send()), OutcomeUnknown)
+    sender = TwilioSender(twilio_settings(simulators.twilio_base), hasty, WEBHOOK_URL)
+    assert isinstance(await failure(sender.send(sms())), OutcomeUnknown)
     assert len(await simulators.control.messages("twilio")) == accepted
 
 

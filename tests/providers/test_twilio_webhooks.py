@@ -170,7 +170,7 @@ def test_the_algorithm_is_not_for_the_sender_to_choose(algorithm: str) -> None:
 
 
 def test_a_million_fields_are_refused_before_they_are_read() -> None:
-    with pytest.raises(InvalidSignature):
+    with pytest.raises(InvalidSignature, match="more fields"):
         WEBHOOKS.verify(webhook(b"&".join([b"a="] * 1_000_000), "x"))
 
 

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
-import httpx
 import rich_click as click
 from rich.console import Console
 
@@ -15,6 +14,9 @@ from api.cli.client import Api, connect
 from api.cli.credentials import development_token
 from api.cli.failures import Exit, Failure
 from api.cli.surroundings import dev_environment, port_from
+from api.embedded.folder import LOOPBACK
+from core.settings import WrongValue
+from core.settings.addresses import check_web_address
 
 Result = TypeVar("Result")
 
@@ -27,17 +29,17 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 def call(url: str | None, work: Callable[[Api], Awaitable[Result]]) -> Result:
     """Do something with the API in an event loop of its own; raises Failure."""
     environment = dev_environment()
-    address = url or f"http://127.0.0.1:{port_from(environment, None)}"
+    try:
+        address = check_web_address(url or f"http://{LOOPBACK}:{port_from(environment, None)}")
+    except WrongValue as error:
+        raise Failure(f"--url {error}", Exit.USAGE) from None
     token = development_token(environment)
 
     async def connected() -> Result:
         async with connect(address, token) as api:
             return await work(api)
 
-    try:
-        return asyncio.run(connected())
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
-        raise Failure("--url is no address. Write it like http://localhost:8000.", Exit.USAGE) from None
+    return asyncio.run(connected())
 
 
 def screen(*, stderr: bool = False) -> Console:

@@ -43,7 +43,10 @@ def _migrations() -> Run:
     from api.migrations import head_revision, upgrade
 
     def migrate(settings: Mapping[str, str]) -> None:
-        upgrade(settings.get("DATABASE_URL_DIRECT") or settings["DATABASE_URL"])
+        try:
+            upgrade(settings.get("DATABASE_URL_DIRECT") or settings["DATABASE_URL"])
+        except OSError as error:
+            sys.exit(f"The database cannot be reached ({error}). Start it, or mend or unset DATABASE_URL.")
         sys.stdout.write(json.dumps({"revision": head_revision()}) + "\n")
 
     return migrate

@@ -5,9 +5,11 @@ Only the database's clock counts. A claim carries a token; whoever writes an out
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    CTE,
     BigInteger,
     ColumnElement,
     TableValuedAlias,
@@ -22,6 +24,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from core.messages.record import Key
 from core.messages.tables import attempts, message_events, messages
@@ -49,42 +52,9 @@ async def claim(
     connection: AsyncConnection, channel: Channel, integration: str, *, worker: str, limit: int
 ) -> list[Claimed]:
     """Lease up to `limit` due messages of a channel, oldest first, and number an attempt for each."""
-    due = (
-        select(messages.c.tenant_id, messages.c.id)
-        .where(
-            messages.c.channel == channel.value,
-            messages.c.status == MessageStatus.QUEUED.value,
-            messages.c.lease_until.is_(None),
-            messages.c.due_at <= func.now(),
-        )
-        .order_by(messages.c.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-    leased = (
-        update(messages)
-        .where(messages.c.tenant_id == due.c.tenant_id, messages.c.id == due.c.id)
-        .values(
-            lease_until=func.now() + LEASE,
-            lease_owner=worker,
-            lease_token=messages.c.lease_token + 1,
-            attempt_count=messages.c.attempt_count + 1,
-        )
-        .returning(
-            messages.c.tenant_id,
-            messages.c.id,
-            messages.c.lease_token,
-            messages.c.attempt_count,
-            messages.c.step,
-            messages.c.to_sealed,
-            messages.c.content_sealed,
-        )
-        .cte("leased")
-    )
-    columns = ["tenant_id", "message_id", "number", "step", "channel", "integration", "token", "outcome"]
+    leased = _lease(_due(channel, limit), worker).cte("leased")
     numbered = insert(attempts).from_select(
-        columns,
+        ["tenant_id", "message_id", "number", "step", "channel", "integration", "token", "outcome"],
         select(
             leased.c.tenant_id,
             leased.c.id,
@@ -103,6 +73,44 @@ async def claim(
         )
         for row in rows
     ]
+
+
+def _due(channel: Channel, limit: int) -> CTE:
+    return (
+        select(messages.c.tenant_id, messages.c.id)
+        .where(
+            messages.c.channel == channel.value,
+            messages.c.status == MessageStatus.QUEUED.value,
+            messages.c.lease_until.is_(None),
+            messages.c.due_at <= func.now(),
+        )
+        .order_by(messages.c.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+
+
+def _lease(due: CTE, worker: str) -> ReturningUpdate[Any]:
+    return (
+        update(messages)
+        .where(messages.c.tenant_id == due.c.tenant_id, messages.c.id == due.c.id)
+        .values(
+            lease_until=func.now() + LEASE,
+            lease_owner=worker,
+            lease_token=messages.c.lease_token + 1,
+            attempt_count=messages.c.attempt_count + 1,
+        )
+        .returning(
+            messages.c.tenant_id,
+            messages.c.id,
+            messages.c.lease_token,
+            messages.c.attempt_count,
+            messages.c.step,
+            messages.c.to_sealed,
+            messages.c.content_sealed,
+        )
+    )
 
 
 async def begin(connection: AsyncConnection, claimed: list[Claimed]) -> set[Key]:

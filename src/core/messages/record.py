@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Interval,
+    Row,
     Text,
     Uuid,
     bindparam,
@@ -58,53 +59,39 @@ class Noted:
 
 async def lock_standings(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, Standing]:
     """Lock messages until the end of the transaction and read where they stand. What does not exist is left out."""
+    tenants, ids = [key.tenant_id for key in keys], [key.message_id for key in keys]
     wanted = (
-        func.unnest(
-            cast([key.tenant_id for key in keys], ARRAY(Uuid)), cast([key.message_id for key in keys], ARRAY(Uuid))
-        )
+        func.unnest(cast(tenants, ARRAY(Uuid)), cast(ids, ARRAY(Uuid)))
         .table_valued(column("tenant_id", Uuid), column("id", Uuid), name="wanted")
         .render_derived()
     )
+    chosen = select(wanted.c.tenant_id, wanted.c.id)
     locked = await connection.execute(
-        select(
-            messages.c.tenant_id,
-            messages.c.id,
-            messages.c.status,
-            messages.c.step,
-            messages.c.route,
-            messages.c.failure,
-        )
-        .where(tuple_(messages.c.tenant_id, messages.c.id).in_(select(wanted.c.tenant_id, wanted.c.id)))
+        select(messages)
+        .where(tuple_(messages.c.tenant_id, messages.c.id).in_(chosen))
+        .with_only_columns(*(messages.c[name] for name in ("tenant_id", "id", "status", "step", "route", "failure")))
         # One order for everybody: two batches that share messages wait for each other instead of deadlocking.
         .order_by(messages.c.tenant_id, messages.c.id)
         .with_for_update()
     )
     rows = locked.all()
     tried = await connection.execute(
-        select(attempts).where(
-            tuple_(attempts.c.tenant_id, attempts.c.message_id).in_(select(wanted.c.tenant_id, wanted.c.id))
-        )
+        select(attempts).where(tuple_(attempts.c.tenant_id, attempts.c.message_id).in_(chosen))
     )
     by_message: dict[Key, dict[int, Attempt]] = {}
     for row in tried:
-        by_message.setdefault(Key(row.tenant_id, row.message_id), {})[row.number] = Attempt(
-            row.number,
-            row.step,
-            AttemptOutcome(row.outcome),
-            row.rank,
-            row.provider_message_id,
-            failure_from_json(row.failure),
-        )
-    return {
-        (key := Key(row.tenant_id, row.id)): Standing(
-            MessageStatus(row.status),
-            row.step,
-            [step["channel"] for step in row.route],
-            by_message.get(key, {}),
-            failure_from_json(row.failure),
-        )
-        for row in rows
-    }
+        by_message.setdefault(Key(row.tenant_id, row.message_id), {})[row.number] = _attempt(row)
+    return {key: _standing(row, by_message.get(key, {})) for row in rows if (key := Key(row.tenant_id, row.id))}
+
+
+def _attempt(row: Row[Any]) -> Attempt:
+    outcome, failure = AttemptOutcome(row.outcome), failure_from_json(row.failure)
+    return Attempt(row.number, row.step, outcome, row.rank, row.provider_message_id, failure)
+
+
+def _standing(row: Row[Any], tried: Mapping[int, Attempt]) -> Standing:
+    channels = [step["channel"] for step in row.route]
+    return Standing(MessageStatus(row.status), row.step, channels, tried, failure_from_json(row.failure))
 
 
 async def write_moves(connection: AsyncConnection, noted: Sequence[Noted]) -> list[Change]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 
 from aiohttp import web
 
@@ -51,11 +52,7 @@ async def exchange(
         to=to,
     )
 
-    def note(answer: Answer | None, verdict: Verdict) -> None:
-        entry = replace(received, verdict=verdict)
-        if answer is not None:
-            entry = replace(entry, status=answer.status, code=answer.code, message_id=answer.message_id)
-        company.journal.write(entry)
+    note = partial(_note, company, received)
 
     def performed() -> Answer:
         answer = perform()
@@ -70,6 +67,17 @@ async def exchange(
     answer = await act(fault, line, performed, excused)
     if fault and fault.prevents:
         note(answer, Verdict.FAULTED)
+    return _response(answer)
+
+
+def _note(company: SimulatedCompany, received: Entry, answer: Answer | None, verdict: Verdict) -> None:
+    entry = replace(received, verdict=verdict)
+    if answer is not None:
+        entry = replace(entry, status=answer.status, code=answer.code, message_id=answer.message_id)
+    company.journal.write(entry)
+
+
+def _response(answer: Answer | None) -> web.Response:
     if answer is None:
         return web.Response()  # into the void: the line is cut
     return web.Response(
