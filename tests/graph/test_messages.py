@@ -1,5 +1,6 @@
 """messages: the history, newest first, page by page from either end, and nobody else's."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -43,20 +44,21 @@ async def put_many(stock: Stock, caller: Caller, number: int) -> list[str]:
     return made[::-1]
 
 
-async def walk(caller: Caller, size: int, *, is_backward: bool = False) -> list[list[str]]:
-    """Every page from one end to the other, in the order they were read."""
-    pages: list[list[str]] = []
-    cursor, has_more = None, True
-    while has_more:
-        given = {"last": size, "before": cursor} if is_backward else {"first": size, "after": cursor}
-        found = await page(caller, **given)
+async def walk(caller: Caller, size: int, *, is_backward: bool = False) -> AsyncIterator[list[str]]:
+    """The ids of every page from one end to the other, as it is read; a walk that does not end is no walk."""
+    cursor: str | None = None
+    for position in range(20):
+        found = await page(
+            caller, **({"last": size, "before": cursor} if is_backward else {"first": size, "after": cursor})
+        )
         info = found["pageInfo"]
-        pages.append([node["id"] for node in found["nodes"]])
-        cursor = info["startCursor"] if is_backward else info["endCursor"]
-        has_more = info["hasPreviousPage"] if is_backward else info["hasNextPage"]
         # On the side one comes from there is something exactly when one comes from there.
-        assert (info["hasNextPage"] if is_backward else info["hasPreviousPage"]) is (len(pages) > 1)
-    return pages
+        assert (info["hasNextPage"] if is_backward else info["hasPreviousPage"]) is (position > 0)
+        yield [node["id"] for node in found["nodes"]]
+        if not (info["hasPreviousPage"] if is_backward else info["hasNextPage"]):
+            return
+        cursor = info["startCursor"] if is_backward else info["endCursor"]
+    raise AssertionError("the pages do not end")
 
 
 async def test_the_newest_is_first(caller: Caller, stock: Stock) -> None:
@@ -90,7 +92,7 @@ async def test_pages_of_any_size_join_without_gap_or_repetition(
 ) -> None:
     made = await put_many(stock, caller, 7)
     for size in (1, 2, 3, 6, 7, 8):
-        pages = await walk(caller, size, is_backward=is_backward)
+        pages = [one async for one in walk(caller, size, is_backward=is_backward)]
         assert [len(one) for one in pages[:-1]] == [size] * (len(pages) - 1)
         joined = pages[::-1] if is_backward else pages
         assert [id for one in joined for id in one] == made, size
@@ -106,11 +108,8 @@ async def test_what_arrives_meanwhile_shifts_no_page(
     caller = await new_caller()
     made = await put_many(stock, caller, 6)
     read: list[str] = []
-    cursor, has_more = None, True
-    while has_more:
-        found = await page(caller, first=size, after=cursor)
-        read += [node["id"] for node in found["nodes"]]
-        cursor, has_more = found["pageInfo"]["endCursor"], found["pageInfo"]["hasNextPage"]
+    async for one in walk(caller, size):
+        read += one
         for _ in range(arrivals.pop() if arrivals else 0):
             await stock.put(caller)
     assert read == made
