@@ -46,7 +46,32 @@ class EmailContent:
     html: str | None = None
 
 
-Content = TextContent | EmailContent
+@dataclass(frozen=True, slots=True)
+class ButtonParameter:
+    """What fills the gap of one template button: `index` counts from 0, `kind` is the company's, as the template has it."""
+
+    index: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateContent:
+    """A template agreed beforehand, its gaps filled.
+
+    `header` and `body` hold (name, text) in the template's order, the name None where gaps are numbered. `rendered` is
+    what the reader sees.
+    """
+
+    name: str
+    locale: str
+    header: Sequence[tuple[str | None, str]] = ()
+    body: Sequence[tuple[str | None, str]] = ()
+    buttons: Sequence[ButtonParameter] = ()
+    rendered: str = ""
+
+
+Content = TextContent | EmailContent | TemplateContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +97,29 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class OutboundMessage:
-    """One attempt to say something to one address over one channel."""
+    """One attempt to say something to one address over one channel.
+
+    `to` is a number in E.164 form, a mailbox, or a company's own id for a person who shows no number.
+    `in_reply_to` is the company's id of the message this one answers.
+    """
 
     reference: Reference
     channel: Channel
     to: str
     content: Content
+    in_reply_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The company took it; `provider_message_id` is its name for the message, `detail` its own words."""
+    """The company took it; `provider_message_id` is its name for the message, `detail` its own words.
+
+    `recipient_id` is the company's own id of the recipient where it differs from the address we gave.
+    """
 
     provider_message_id: str | None
     detail: str | None = None
+    recipient_id: str | None = None
 
 
 class MessageSender(Protocol):
@@ -146,10 +180,20 @@ class ProviderEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What a company says about charging for a message; the words are its own."""
+
+    is_billable: bool
+    model: str
+    category: str
+
+
+@dataclass(frozen=True, slots=True)
 class StatusReport(ProviderEvent):
     """A company says what became of a message, named by our reference, by its own id, or by both."""
 
     status: ReportedStatus
+    price: Price | None = None
     reference: Reference | None = None
     provider_message_id: str | None = None
     failure: Failure | None = None
@@ -166,6 +210,10 @@ class InboundMessage(ProviderEvent):
     text: str | None
     provider_message_id: str
     occurred_at: datetime | None = None
+    kind: str = "text"
+    """The company's word for what it is: text, image, button, location, …"""
+    in_reply_to: str | None = None
+    """The company's id of the message it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +221,55 @@ class OtherEvent(ProviderEvent):
     """Something this version does not act on; kept all the same."""
 
     reference: Reference | None = None
+
+
+class TemplateCategory(StrEnum):
+    """What a template is for; companies and laws treat the three differently."""
+
+    TRANSACTIONAL = "TRANSACTIONAL"
+    MARKETING = "MARKETING"
+    AUTHENTICATION = "AUTHENTICATION"
+
+
+class TemplateApproval(StrEnum):
+    """Whether the channel's company has let a template through."""
+
+    NOT_NEEDED = "NOT_NEEDED"
+    PENDING = "PENDING"
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateButton:
+    """A button with a gap in it."""
+
+    index: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderTemplate:
+    """A template as a company keeps it: texts with gaps, written {{1}} or {{name}}; `examples` by the gap's name."""
+
+    provider_id: str
+    name: str
+    locale: str
+    category: TemplateCategory
+    approval: TemplateApproval
+    body: str
+    header: str | None = None
+    buttons: Sequence[TemplateButton] = ()
+    examples: Mapping[str, str] = field(default_factory=dict)
+
+
+class TemplateCatalogue(Protocol):
+    """Knows the templates a company keeps for us."""
+
+    async def list(self) -> Sequence[ProviderTemplate]:
+        """Read all of them, page by page; raises a ProviderError."""
+        ...
 
 
 class WebhookReader(Protocol):
@@ -184,6 +281,14 @@ class WebhookReader(Protocol):
 
     def parse(self, webhook: RawWebhook) -> Sequence[ProviderEvent]:
         """Read a verified webhook; never raises: what it does not know becomes an OtherEvent."""
+        ...
+
+
+class Handshake(Protocol):
+    """Some companies ask, before they send anything, whether an address is meant to hear them."""
+
+    def answer(self, query: Mapping[str, str]) -> str:
+        """Give the text that proves it; raises InvalidSignature for whoever does not know our token."""
         ...
 
 
@@ -235,6 +340,8 @@ class Connected:
     mode: Mode
     sender: MessageSender | None = None
     webhooks: WebhookReader | None = None
+    handshake: Handshake | None = None
+    templates: TemplateCatalogue | None = None
     probe: Probe | None = None
     own_addresses: Sequence[str] = ()
     close: Callable[[], Awaitable[None]] = field(default=_nothing_to_close)
