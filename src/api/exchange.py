@@ -26,6 +26,10 @@ def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
 
 
+# More digits than any length has; int() refuses thousands of them.
+_LONGEST_LENGTH = 15
+
+
 class Exchange:
     """A request to be read and answered once; `headers` have lower-case names."""
 
@@ -40,7 +44,8 @@ class Exchange:
     async def read(self, limit: int) -> bytes:
         """Read the body; raises HttpError 413 beyond the limit, before reading where the length is announced."""
         too_large = HttpError(413, "PAYLOAD_TOO_LARGE", f"The body is larger than {limit} bytes.")
-        if (announced := self.headers.get("content-length", "")).isdigit() and int(announced) > limit:
+        announced = self.headers.get("content-length", "")
+        if announced.isascii() and announced.isdigit() and (len(announced) > _LONGEST_LENGTH or int(announced) > limit):
             raise too_large
         body = bytearray()
         while True:

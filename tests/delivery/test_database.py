@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from core.access.tables import DEFAULT_TENANT
+from core.access.principal import DEFAULT_TENANT
 from core.database import Database, asyncpg_address, make_engine
 from core.errors import Overloaded
 from tests.conftest import Urls
