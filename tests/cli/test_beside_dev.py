@@ -6,6 +6,7 @@ import shlex
 import socket
 import stat
 import subprocess
+import tempfile
 from pathlib import Path
 
 import httpx
@@ -23,7 +24,9 @@ def send(run: Run, *arguments: str) -> dict[str, str]:
 
 def test_the_command_dev_shows_can_be_pasted_and_the_message_arrives(dev: Dev) -> None:
     shown = next(line for line in dev.said.splitlines() if " send sms " in line)
-    pasted = subprocess.run(["/bin/sh", "-c", shown], capture_output=True, text=True, timeout=40, check=False)
+    pasted = subprocess.run(
+        ["/bin/sh", "-c", shown], cwd=tempfile.gettempdir(), capture_output=True, text=True, timeout=40, check=False
+    )
     assert pasted.returncode == 0, pasted.stderr
     lines = pasted.stdout.splitlines()
     assert [line.split()[:2] for line in lines] == [["✓", "queued"], ["✓", "sent"], ["✓", "delivered"]]

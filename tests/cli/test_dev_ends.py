@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -61,7 +62,10 @@ def test_in_memory_nothing_is_kept_even_when_nobody_reads_any_more(tmp_path: Pat
         assert list(tmp_path.glob("interalpha-*/postgres"))
         shown = next(line for line in said.splitlines() if " send sms " in line)
         assert (
-            subprocess.run(["/bin/sh", "-c", shown], stdout=subprocess.DEVNULL, timeout=40, check=False).returncode == 0
+            subprocess.run(
+                ["/bin/sh", "-c", shown], cwd=tempfile.gettempdir(), stdout=subprocess.DEVNULL, timeout=40, check=False
+            ).returncode
+            == 0
         )
         process.terminate()
         assert process.wait(timeout=20) == 0
