@@ -14,6 +14,8 @@ from typing import Any
 
 from api.embedded.process import command_line
 
+HERE = tempfile.gettempdir()
+"""Where the terminals stand: a folder without a .env."""
 PROGRAM = str(Path(sys.executable).with_name("interalpha"))
 START_SECONDS = 30.0
 LAST_LINE = "Ctrl-C ends everything."
@@ -28,7 +30,7 @@ def interalpha(folder: Path, *arguments: str, **extra: str) -> subprocess.Comple
     """Run a command to its end, in a folder where no .env lies."""
     return subprocess.run(
         [PROGRAM, *arguments],
-        cwd=tempfile.gettempdir(),
+        cwd=HERE,
         env=surroundings(folder, **extra),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -60,7 +62,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> None:
 @contextmanager
 def started(command: list[str], **options: Any) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a program beside the test, and not longer than that."""
-    process = subprocess.Popen(command, cwd=tempfile.gettempdir(), stdin=subprocess.DEVNULL, **options)
+    process = subprocess.Popen(command, cwd=HERE, stdin=subprocess.DEVNULL, **options)
     try:
         yield process
     finally:
@@ -78,7 +80,7 @@ class Dev:
         with screen.open("wb") as output:
             self.process = subprocess.Popen(
                 [PROGRAM, "dev", "--port", str(port), *options],
-                cwd=tempfile.gettempdir(),
+                cwd=HERE,
                 env=surroundings(folder),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -6,13 +6,12 @@ import shlex
 import socket
 import stat
 import subprocess
-import tempfile
 from pathlib import Path
 
 import httpx
 
 from tests.cli.conftest import Run
-from tests.cli.running import Dev, eventually, free_port, interalpha, processes_of, started
+from tests.cli.running import HERE, Dev, eventually, free_port, interalpha, processes_of, started
 
 
 def send(run: Run, *arguments: str) -> dict[str, str]:
@@ -24,9 +23,7 @@ def send(run: Run, *arguments: str) -> dict[str, str]:
 
 def test_the_command_dev_shows_can_be_pasted_and_the_message_arrives(dev: Dev) -> None:
     shown = next(line for line in dev.said.splitlines() if " send sms " in line)
-    pasted = subprocess.run(
-        ["/bin/sh", "-c", shown], cwd=tempfile.gettempdir(), capture_output=True, text=True, timeout=40, check=False
-    )
+    pasted = subprocess.run(["/bin/sh", "-c", shown], cwd=HERE, capture_output=True, text=True, timeout=40, check=False)
     assert pasted.returncode == 0, pasted.stderr
     lines = pasted.stdout.splitlines()
     assert [line.split()[:2] for line in lines] == [["✓", "queued"], ["✓", "sent"], ["✓", "delivered"]]

@@ -4,11 +4,10 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
-from tests.cli.running import (
+from tests.cli.running import HERE, (
     LAST_LINE,
     PROGRAM,
     eventually,
@@ -63,7 +62,7 @@ def test_in_memory_nothing_is_kept_even_when_nobody_reads_any_more(tmp_path: Pat
         shown = next(line for line in said.splitlines() if " send sms " in line)
         assert (
             subprocess.run(
-                ["/bin/sh", "-c", shown], cwd=tempfile.gettempdir(), stdout=subprocess.DEVNULL, timeout=40, check=False
+                ["/bin/sh", "-c", shown], cwd=HERE, stdout=subprocess.DEVNULL, timeout=40, check=False
             ).returncode
             == 0
         )
