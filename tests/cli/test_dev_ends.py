@@ -7,7 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.cli.running import HERE, (
+from tests.cli.running import (
+    HERE,
     LAST_LINE,
     PROGRAM,
     eventually,
