@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from api.embedded.process import command_line
+from tests.ports import free_port
 
 HERE = tempfile.gettempdir()
 """Where the terminals stand: a folder without a .env."""
@@ -38,12 +38,6 @@ def interalpha(folder: Path, *arguments: str, **extra: str) -> subprocess.Comple
         timeout=40,
         check=False,
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def processes_of(mark: str) -> dict[int, str]:

@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 
 from tests.cli.conftest import Run
-from tests.cli.running import HERE, Dev, eventually, free_port, interalpha, processes_of, started
+from tests.cli.running import HERE, Dev, eventually, interalpha, processes_of, started
+from tests.ports import free_port
 
 
 def send(run: Run, *arguments: str) -> dict[str, str]:

@@ -12,13 +12,13 @@ from tests.cli.running import (
     LAST_LINE,
     PROGRAM,
     eventually,
-    free_port,
     interalpha,
     processes_of,
     running_dev,
     started,
     surroundings,
 )
+from tests.ports import free_port
 
 
 def listed(folder: Path) -> set[str]:

@@ -15,7 +15,7 @@ from core.pubsub import Hub
 from core.sealing import Sealer
 from tests.conftest import Urls
 from tests.delivery.conftest import ObedientSender, Shop, open_shop
-from tests.flows.conftest import free_port
+from tests.ports import free_port
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
