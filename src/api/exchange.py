@@ -1,5 +1,6 @@
 """One HTTP request and its answer, as plain ASGI: bytes in, bytes out."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -28,6 +29,8 @@ def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
 
 # More digits than any length has; int() refuses thousands of them.
 _LONGEST_LENGTH = 15
+READ_SECONDS = 20.0
+"""How long a body may take to arrive: nobody holds a connection for ever by sending half of one."""
 
 
 class Exchange:
@@ -47,6 +50,14 @@ class Exchange:
         announced = self.headers.get("content-length", "")
         if announced.isascii() and announced.isdigit() and (len(announced) > _LONGEST_LENGTH or int(announced) > limit):
             raise too_large
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                return await self._read_within(limit, too_large)
+        except TimeoutError:
+            message = f"The body did not arrive within {READ_SECONDS:g} s."
+            raise HttpError(408, "REQUEST_TIMEOUT", message, {"connection": "close"}) from None
+
+    async def _read_within(self, limit: int, too_large: HttpError) -> bytes:
         body = bytearray()
         while True:
             message = await self._receive()

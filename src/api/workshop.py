@@ -66,14 +66,18 @@ class Workshop:
 def open_workshop(house: House) -> Workshop:
     """Set up a courier for each channel that somebody here serves."""
     name = f"{socket.gethostname()}:{os.getpid()}"
-    senders = {
-        channel: (integration, connected.sender)
-        for integration, connected in house.connected.items()
-        for channel, service in house.services.outbox.channels.items()
-        if service.integration == integration and connected.sender is not None
-    }
-    couriers = {
-        channel: Courier(channel, integration, sender, house.database, house.sealer, house.hub, name)
-        for channel, (integration, sender) in senders.items()
-    }
+    couriers = {}
+    for channel, service in house.services.outbox.channels.items():
+        connected = house.connected.get(service.integration)
+        if connected is not None and connected.sender is not None:
+            couriers[channel] = Courier(
+                channel,
+                service.integration,
+                connected.sender,
+                house.database,
+                house.sealer,
+                house.hub,
+                name,
+                in_flight=connected.in_flight,
+            )
     return Workshop(house, name, couriers, asyncio.Event())

@@ -35,14 +35,16 @@ async def follow(
 ) -> AsyncGenerator[StatusChange, None]:
     """Yield changes of a tenant's messages: of those named, after their present state, or of all of them."""
     with hub.listen(tenant, message_ids) as listener:
-        position, opening = await _open(database, tenant, message_ids)
+        async with hub.reading:
+            position, opening = await _open(database, tenant, message_ids)
         shown = {event.message_id: event.sequence for event in opening}
         for event in opening:
             yield StatusChange(event, is_opening=True)
         told: set[int] = set()
         while True:
             await listener.wait()
-            position, news = await when_back(partial(_news, database, tenant, message_ids, position))
+            async with hub.reading:
+                position, news = await when_back(partial(_news, database, tenant, message_ids, position))
             for event in news:
                 if event.sequence not in told and event.sequence > shown.get(event.message_id, 0):
                     yield StatusChange(event, is_opening=False)
