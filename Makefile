@@ -26,10 +26,12 @@ install: .venv/.installed ## Fill .venv from the lock
 
 .uv/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit("Interalpha needs Python 3.11 or newer; this is %s. Try: make PYTHON=python3.12 …" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@echo "Fetching uv, which installs the rest …"
 	@$(PYTHON) -m venv .uv
 	@.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
 
 .venv/.installed: requirements-dev.lock pyproject.toml | $(filter .uv/%,$(UV))
+	@echo "Installing what the lock names into .venv (once; about 15 seconds) …"
 	@[ -x $(BIN)/python ] || $(UV) venv --quiet --python $(PYTHON) .venv
 	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .

@@ -93,9 +93,14 @@ def _doubts(core: CoreSettings | None, integrations: Mapping[str, IntegrationCon
             "is missing, and DATABASE_URL leads to a pooler: "
             "migrations need the direct address, the same without -pooler",
         )
+    live = [
+        name for name, one in integrations.items() if one.mode in (Mode.LIVE, Mode.SANDBOX) and one.card.has_webhooks
+    ]
+    if is_loopback(core.public_base_url) and (live or core.is_production):
+        who = ", ".join(live) or "companies"
+        message = f"is an address of this machine: {who} cannot reach it, so no report and no answer will ever come"
+        yield Problem("PUBLIC_BASE_URL", message)
     if core.is_production:
-        if is_loopback(core.public_base_url):
-            yield Problem("PUBLIC_BASE_URL", "is an address of this machine: no company can reach it with its webhooks")
         for name, integration in integrations.items():
             if integration.mode is Mode.SIMULATED:
                 yield Problem(name, "is simulated, in production: its calls do not leave this machine")

@@ -1,5 +1,6 @@
 """One HTTP request and its answer, as plain ASGI: bytes in, bytes out."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -26,6 +27,12 @@ def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
 
 
+# More digits than any length has; int() refuses thousands of them.
+_LONGEST_LENGTH = 15
+READ_SECONDS = 20.0
+"""How long a body may take to arrive: nobody holds a connection for ever by sending half of one."""
+
+
 class Exchange:
     """A request to be read and answered once; `headers` have lower-case names."""
 
@@ -40,8 +47,17 @@ class Exchange:
     async def read(self, limit: int) -> bytes:
         """Read the body; raises HttpError 413 beyond the limit, before reading where the length is announced."""
         too_large = HttpError(413, "PAYLOAD_TOO_LARGE", f"The body is larger than {limit} bytes.")
-        if (announced := self.headers.get("content-length", "")).isdigit() and int(announced) > limit:
+        announced = self.headers.get("content-length", "")
+        if announced.isascii() and announced.isdigit() and (len(announced) > _LONGEST_LENGTH or int(announced) > limit):
             raise too_large
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                return await self._read_within(limit, too_large)
+        except TimeoutError:
+            message = f"The body did not arrive within {READ_SECONDS:g} s."
+            raise HttpError(408, "REQUEST_TIMEOUT", message, {"connection": "close"}) from None
+
+    async def _read_within(self, limit: int, too_large: HttpError) -> bytes:
         body = bytearray()
         while True:
             message = await self._receive()

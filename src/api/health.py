@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.bootstrap import House
-from api.migrations import current_revision, head_revision
+from api.migrations import current_revision, head_revision, is_current
 from core.errors import AppError
 from core.operations.heartbeat import living_workers
 
@@ -40,7 +40,10 @@ class Readiness:
         head = head_revision()
         return {
             "postgres": {"ok": True},
-            "migrations": {"ok": revision == head, "detail": f"at {revision or 'none'}, {head} is the newest"},
+            "migrations": {
+                "ok": is_current(revision),
+                "detail": f"at {revision or 'none'}, {head} is the newest",
+            },
             "worker": {"ok": workers > 0, "detail": f"{workers} seen lately"},
         }
 

@@ -33,8 +33,9 @@ def configure_logging(level: str, *, as_json: bool) -> None:
 
 
 def _ending(*, as_json: bool) -> list[structlog.typing.Processor]:
+    # No local variables in tracebacks, in neither form: they hold addresses, texts and keys.
     if as_json:
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    # Plain tracebacks: the pretty ones print local variables, and those hold addresses.
+        bare = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        return [structlog.processors.ExceptionRenderer(bare), structlog.processors.JSONRenderer()]
     plain = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
     return [plain]

@@ -23,6 +23,14 @@ def head_revision() -> str:
     return max(path.name.split("_", 1)[0] for path in (migrations_folder() / "versions").glob("[0-9]*.py"))
 
 
+def is_current(revision: str | None) -> bool:
+    """Whether this code can work on a database at a revision: its own, or a newer one.
+
+    While a new version is rolled out, old processes finish on the new tables; migrations only add what they need.
+    """
+    return revision is not None and revision >= head_revision()
+
+
 def upgrade(database_url: str, target: str = "head") -> None:
     """Bring the database to a revision; runs an event loop of its own, so call it outside one."""
     from alembic import command

@@ -64,11 +64,11 @@ async def _serve(edge: Edge, scope: WebSocketScope, receive: Receive, send: Send
         allowed_origins=edge.allowed_origins,
     ):
         # Closed before it is accepted, it becomes a plain 403.
-        return Closing(4403, "Forbidden")
+        return Closing(4403, "Forbidden: pages of other sites may not call this API")
     speaks_ours = SUBPROTOCOL in scope["subprotocols"]
     await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if speaks_ours else None, "headers": []})
     if not speaks_ours:
-        return Closing(4406, "Subprotocol not acceptable")
+        return Closing(4406, f"Subprotocol not acceptable: ask for {SUBPROTOCOL}")
     return await Socket(edge, headers.get("authorization"), receive, send).run()
 
 
@@ -155,11 +155,11 @@ class Socket:
         given = {name.lower(): value for name, value in (payload or {}).items()}
         authorization = given.get("authorization", self._authorization)
         if not isinstance(authorization, str | None):
-            raise Closing(4403, "Forbidden")
+            raise Closing(4403, "Forbidden: Authorization must be a string")
         try:
             self._caller = await self._edge.authenticate(bearer_token(authorization))
         except Unauthenticated as error:
-            raise Closing(4403, "Forbidden") from error
+            raise Closing(4403, f"Forbidden: {error.message}") from error
         self._is_acknowledged = True
         await self._say({"type": "connection_ack"})
 

@@ -1,5 +1,6 @@
 """The one door for what companies send us: raw bytes, verified, kept once, answered; applied later, in the worker."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from api.bootstrap import House, webhook_url
+from api.exchange import READ_SECONDS
 from api.metrics import webhooks as counter
 from api.wake import INBOX
 from core.errors import InvalidSignature, Overloaded
@@ -38,7 +40,11 @@ def webhook_routes(house: House) -> list[HTTPRouteHandler]:
 
 
 async def _receive(house: House, name: str, connected: Connected, request: AnyRequest) -> Response[None]:
-    body = await _read(request)
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            body = await _read(request)
+    except TimeoutError:
+        return _answer(name, "too_slow", 408)
     if body is None:
         return _answer(name, "too_big", 413)
     webhook = RawWebhook(request.method, _public_url(house, name, request), _headers(request), body)

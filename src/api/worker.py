@@ -4,11 +4,7 @@ Its loops work from PostgreSQL alone; SAQ brings wake-ups, so that nothing waits
 """
 
 import asyncio
-import os
 import signal
-import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,21 +15,17 @@ from saq.types import PartialTimersDict
 from api.bootstrap import House, build_house
 from api.configuration import Configuration
 from api.loops import keep_going
-from api.migrations import current_revision, head_revision
+from api.migrations import current_revision, head_revision, is_current
 from api.saq_queue import CalmQueue
-from api.wake import INBOX, JOB, QUEUE
+from api.wake import JOB, QUEUE
+from api.workshop import Workshop, open_workshop
 from core.access.senders import register_senders
-from core.messages.apply import apply_due
+from core.errors import AppError
 from core.messages.claim import SEND_DEADLINE
-from core.messages.deliver import Courier
-from core.messages.reclaim import take_back
 from core.operations import heartbeat
-from core.ports import Channel
 
 log = structlog.get_logger(__name__)
 
-_SWEEP = 1.0
-_INBOX_TICK = 0.3
 _DRAIN_LIMIT = SEND_DEADLINE.total_seconds() + 5
 
 
@@ -43,55 +35,10 @@ class _QuietWorker(Worker[Any]):
     SIGNALS = ()  # type: ignore[assignment]  # SAQ's type is that of its default
 
 
-@dataclass(slots=True)
-class Workshop:
-    """Everything one worker process does."""
-
-    house: House
-    name: str
-    couriers: Mapping[Channel, Courier]
-    inbox_woken: asyncio.Event
-
-    async def wake(self, _context: object, *, topic: str) -> None:
-        """The SAQ job: whoever may have work looks for it."""
-        if topic == INBOX:
-            self.inbox_woken.set()
-        elif courier := self.couriers.get(Channel(topic)):
-            courier.wake()
-
-    async def deliver(self, courier: Courier) -> None:
-        """One turn: wait for a wake-up, or a second, then send all that is due."""
-        await courier.rest(_SWEEP)
-        await courier.drain()
-
-    async def read_inbox(self) -> None:
-        """One turn: wait for a wake-up, or a moment, then apply all that is due."""
-        try:
-            async with asyncio.timeout(_INBOX_TICK):
-                await self.inbox_woken.wait()
-        except TimeoutError:
-            pass
-        self.inbox_woken.clear()
-        while await apply_due(self.house.database, self.house.sealer, self.house.hub):
-            pass
-
-    async def sweep(self) -> None:
-        """One turn: take back what dead workers left."""
-        async with self.house.database.transaction() as connection:
-            changes = await take_back(connection)
-        await self.house.hub.publish(changes)
-        await asyncio.sleep(_SWEEP)
-
-    async def beat(self) -> None:
-        """One turn: say that we live."""
-        await heartbeat.beat(self.house.database, self.name)
-        await asyncio.sleep(heartbeat.INTERVAL)
-
-
 async def work(configuration: Configuration) -> None:
     """Work until a signal; raises NotReady when the configuration does not suffice."""
     house = build_house(configuration, for_worker=True)
-    workshop = _open_workshop(house)
+    workshop = open_workshop(house)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -100,21 +47,6 @@ async def work(configuration: Configuration) -> None:
             await _run(workshop, stop)
     finally:
         await house.close()
-
-
-def _open_workshop(house: House) -> Workshop:
-    name = f"{socket.gethostname()}:{os.getpid()}"
-    senders = {
-        channel: (integration, connected.sender)
-        for integration, connected in house.connected.items()
-        for channel, service in house.services.outbox.channels.items()
-        if service.integration == integration and connected.sender is not None
-    }
-    couriers = {
-        channel: Courier(channel, integration, sender, house.database, house.sealer, house.hub, name)
-        for channel, (integration, sender) in senders.items()
-    }
-    return Workshop(house, name, couriers, asyncio.Event())
 
 
 async def _until_migrated(house: House, stop: asyncio.Event) -> bool:
@@ -127,7 +59,7 @@ async def _until_migrated(house: House, stop: asyncio.Event) -> bool:
         except Exception as error:  # noqa: BLE001  # whatever it is, it is logged, and the next look comes soon
             log.info("worker_waits", reason=type(error).__name__)
         else:
-            if revision == head_revision():
+            if is_current(revision):
                 return True
             if not is_waiting:
                 log.warning(
@@ -172,7 +104,11 @@ async def _run(workshop: Workshop, stop: asyncio.Event) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await heartbeat.leave(house.database, workshop.name)
+    try:
+        await heartbeat.leave(house.database, workshop.name)
+    except AppError as error:
+        # Its last beat grows old by itself.
+        log.warning("worker_left_silently", reason=error.message)
     await blocking.aclose()
     log.info("worker_stopped", worker=workshop.name)
 

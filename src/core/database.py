@@ -160,7 +160,7 @@ async def _commit(connection: AsyncConnection, driver: asyncpg.Connection) -> No
     except BaseException as error:
         await connection.invalidate()
         if isinstance(error, _DIED):
-            message = "The connection to the database broke while committing: repeat with the same idempotency key."
+            message = "The connection to the database broke at the very end: repeat it, with the same idempotency key."
             raise Overloaded(message, retry_after=2) from error
         raise
     # COMMIT of a transaction that failed inside answers ROLLBACK, without an error.

@@ -335,7 +335,10 @@ async def _nothing_to_close() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """An integration at work; a capability it lacks is None. `own_addresses` are the senders it answers for."""
+    """An integration at work; a capability it lacks is None.
+
+    `own_addresses` are the senders it answers for; `in_flight` is how many calls a worker should have under way.
+    """
 
     mode: Mode
     sender: MessageSender | None = None
@@ -344,6 +347,7 @@ class Connected:
     templates: TemplateCatalogue | None = None
     probe: Probe | None = None
     own_addresses: Sequence[str] = ()
+    in_flight: int = 50
     close: Callable[[], Awaitable[None]] = field(default=_nothing_to_close)
 
 

@@ -22,6 +22,7 @@ _PUBLISH_LIMIT = 0.5
 _PATIENCE_CONNECTED = 15.0
 _PATIENCE_ALONE = 1.0
 _IDLE_CHECK = 5.0
+_READERS = 3
 
 
 class Change(NamedTuple):
@@ -68,6 +69,8 @@ class Hub:
         self._redis = redis
         self._listeners: set[Listener] = set()
         self.is_connected = False
+        # What followers may hold of the database at once: those who send must not wait behind those who watch.
+        self.reading = asyncio.Semaphore(_READERS)
 
     async def publish(self, changes: Iterable[Change]) -> None:
         """Tell every process; a failure is logged and forgotten, since whoever listens also looks by itself."""

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from api.embedded.process import command_line
+from tests.ports import free_port
 
+HERE = tempfile.gettempdir()
+"""Where the terminals stand: a folder without a .env."""
 PROGRAM = str(Path(sys.executable).with_name("interalpha"))
 START_SECONDS = 30.0
 LAST_LINE = "Ctrl-C ends everything."
@@ -28,7 +30,7 @@ def interalpha(folder: Path, *arguments: str, **extra: str) -> subprocess.Comple
     """Run a command to its end, in a folder where no .env lies."""
     return subprocess.run(
         [PROGRAM, *arguments],
-        cwd=tempfile.gettempdir(),
+        cwd=HERE,
         env=surroundings(folder, **extra),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -36,12 +38,6 @@ def interalpha(folder: Path, *arguments: str, **extra: str) -> subprocess.Comple
         timeout=40,
         check=False,
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def processes_of(mark: str) -> dict[int, str]:
@@ -60,7 +56,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> None:
 @contextmanager
 def started(command: list[str], **options: Any) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a program beside the test, and not longer than that."""
-    process = subprocess.Popen(command, cwd=tempfile.gettempdir(), stdin=subprocess.DEVNULL, **options)
+    process = subprocess.Popen(command, cwd=HERE, stdin=subprocess.DEVNULL, **options)
     try:
         yield process
     finally:
@@ -78,7 +74,7 @@ class Dev:
         with screen.open("wb") as output:
             self.process = subprocess.Popen(
                 [PROGRAM, "dev", "--port", str(port), *options],
-                cwd=tempfile.gettempdir(),
+                cwd=HERE,
                 env=surroundings(folder),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 
 from tests.cli.conftest import Run
-from tests.cli.running import Dev, eventually, free_port, interalpha, processes_of, started
+from tests.cli.running import HERE, Dev, eventually, interalpha, processes_of, started
+from tests.ports import free_port
 
 
 def send(run: Run, *arguments: str) -> dict[str, str]:
@@ -23,7 +24,7 @@ def send(run: Run, *arguments: str) -> dict[str, str]:
 
 def test_the_command_dev_shows_can_be_pasted_and_the_message_arrives(dev: Dev) -> None:
     shown = next(line for line in dev.said.splitlines() if " send sms " in line)
-    pasted = subprocess.run(["/bin/sh", "-c", shown], capture_output=True, text=True, timeout=40, check=False)
+    pasted = subprocess.run(["/bin/sh", "-c", shown], cwd=HERE, capture_output=True, text=True, timeout=40, check=False)
     assert pasted.returncode == 0, pasted.stderr
     lines = pasted.stdout.splitlines()
     assert [line.split()[:2] for line in lines] == [["✓", "queued"], ["✓", "sent"], ["✓", "delivered"]]

@@ -8,16 +8,17 @@ import time
 from pathlib import Path
 
 from tests.cli.running import (
+    HERE,
     LAST_LINE,
     PROGRAM,
     eventually,
-    free_port,
     interalpha,
     processes_of,
     running_dev,
     started,
     surroundings,
 )
+from tests.ports import free_port
 
 
 def listed(folder: Path) -> set[str]:
@@ -61,7 +62,10 @@ def test_in_memory_nothing_is_kept_even_when_nobody_reads_any_more(tmp_path: Pat
         assert list(tmp_path.glob("interalpha-*/postgres"))
         shown = next(line for line in said.splitlines() if " send sms " in line)
         assert (
-            subprocess.run(["/bin/sh", "-c", shown], stdout=subprocess.DEVNULL, timeout=40, check=False).returncode == 0
+            subprocess.run(
+                ["/bin/sh", "-c", shown], cwd=HERE, stdout=subprocess.DEVNULL, timeout=40, check=False
+            ).returncode
+            == 0
         )
         process.terminate()
         assert process.wait(timeout=20) == 0

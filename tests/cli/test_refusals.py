@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli import interalpha as program
-from tests.cli.running import free_port
+from tests.ports import free_port
 
 KEY = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 STORES = {

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from core.access.tables import DEFAULT_TENANT
+from core.access.principal import DEFAULT_TENANT
 from core.database import Database
 from core.messages import history, read
 from core.messages.accept import ChannelService, Draft, Outbox

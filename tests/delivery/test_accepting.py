@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from core.access.tables import DEFAULT_TENANT
+from core.access.principal import DEFAULT_TENANT
 from core.errors import IdempotencyConflict, InvalidInput, NotConfigured, Refused
 from core.messages.accept import Accepted, Draft
 from core.ports import Channel, EmailContent, TextContent

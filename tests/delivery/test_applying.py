@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
+from core.access.principal import DEFAULT_TENANT
 from core.access.senders import register_senders
-from core.access.tables import DEFAULT_TENANT
 from core.errors import FailureParty, FailureReason, OutcomeUnknown
 from core.ports import (
     Channel,

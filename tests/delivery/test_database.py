@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from core.access.tables import DEFAULT_TENANT
+from core.access.principal import DEFAULT_TENANT
 from core.database import Database, asyncpg_address, make_engine
 from core.errors import Overloaded
 from tests.conftest import Urls
@@ -30,6 +30,12 @@ async def test_a_transaction_knows_its_tenants_and_forgets_them(worker_database:
         assert await told() == str(DEFAULT_TENANT)
     async with worker_database.transaction() as connection:
         assert await told() == ""
+    # Not even outside a transaction: a setting of the session would pass to a pooler's next client.
+    for _ in range(3):
+        async with worker_database.transaction(DEFAULT_TENANT):
+            pass
+        async with worker_database.engine.connect() as connection:
+            assert await told() == ""
 
 
 async def test_an_exception_rolls_back_and_gives_the_connection_back(worker_database: Database) -> None:

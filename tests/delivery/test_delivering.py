@@ -8,6 +8,7 @@ from core.errors import (
     FailureParty,
     FailureReason,
     OutcomeUnknown,
+    Overloaded,
     ProviderError,
     ProviderMisconfigured,
     ProviderRejected,
@@ -229,11 +230,11 @@ async def test_outcomes_are_kept_when_the_database_was_away_for_a_moment(
     async def fail_once(self: Courier, ended: list[object]) -> None:
         if not failures:
             failures.append(True)
-            raise ConnectionError("the database went away")
+            raise Overloaded("The database went away.", retry_after=1)
         await record(self, ended)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Courier, "_record", fail_once)
-    with pytest.raises(ConnectionError):
+    with pytest.raises(Overloaded):
         await shop.courier.drain()
     await shop.courier.drain()
     assert await shop.status(message_id) == "SENT"

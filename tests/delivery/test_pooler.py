@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from core.access.tables import DEFAULT_TENANT
+from core.access.principal import DEFAULT_TENANT
 from core.database import Database, make_engine
 from core.pubsub import Hub
 from core.sealing import Sealer
 from tests.conftest import Urls
 from tests.delivery.conftest import ObedientSender, Shop, open_shop
-from tests.flows.conftest import free_port
+from tests.ports import free_port
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 

@@ -9,7 +9,7 @@ import pytest
 
 from api.bootstrap import House
 from api.health import Readiness
-from api.migrations import head_revision
+from api.migrations import head_revision, is_current
 from core.database import Database, make_engine
 from core.operations.heartbeat import beat, leave
 from tests.conftest import Running, Urls
@@ -114,3 +114,9 @@ async def test_what_is_wrong_is_said_without_an_address(serving: Serving) -> Non
         text = (await client.get("/health/ready")).text
     assert "secret-word" not in text
     assert "127.0.0.1" not in text
+
+
+@pytest.mark.parametrize(("revision", "expected"), [(None, False), ("0000", False), ("9999", True)])
+def test_a_newer_database_is_fine_so_that_a_new_version_can_be_rolled_out(revision: str | None, expected: bool) -> None:
+    assert is_current(revision) is expected
+    assert is_current(head_revision())

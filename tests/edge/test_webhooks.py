@@ -12,7 +12,7 @@ import pytest
 from twilio.request_validator import RequestValidator
 
 from api.webhooks import BODY_LIMIT
-from core.access.tables import DEFAULT_TENANT
+from core.access.principal import DEFAULT_TENANT
 from core.ports import Reference
 from tests.edge.conftest import NOWHERE_DATABASE, NOWHERE_REDIS, Serving
 from tests.graph.houses import TWILIO

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from websockets.asyncio.client import connect
 from core.access.tokens import DevelopmentTokens
 from integrations.simulating.client import SimulatorControl
 from tests.conftest import KEY, Running, Urls, until
+from tests.ports import free_port
 
 SEND = """
 mutation($input: SendMessageInput!) {
@@ -43,12 +43,6 @@ subscription($ids: [ID!]) {
   messageStatusChanged(filter: {ids: $ids}) { previousStatus event { status } message { id status } }
 }"""
 _numbers = count(98_700_0000)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @dataclass

@@ -8,7 +8,8 @@ import asyncpg
 import httpx
 
 from tests.conftest import Running, until
-from tests.flows.conftest import Process, System, command, free_port, readiness, running_system
+from tests.flows.conftest import Process, System, command, readiness, running_system
+from tests.ports import free_port
 
 
 async def test_a_number_twilio_refuses_fails_at_once(system: System) -> None:

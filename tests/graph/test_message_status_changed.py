@@ -8,9 +8,12 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import pytest
 
 from api.bootstrap import House
 from core.access.principal import Scope
+from core.database import Database
+from core.errors import Overloaded
 from core.pubsub import Change
 from resolvers.identifiers import to_global_id
 from tests.conftest import Urls
@@ -205,6 +208,26 @@ async def test_it_goes_on_without_redis(graph_urls: Urls, caller: Caller, stock:
             assert await told(stream) == (global_id(message), "QUEUED", "SENT")
     finally:
         await house.close()
+
+
+async def test_it_rides_out_a_database_that_is_away_for_a_moment(
+    caller: Caller, stock: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = await stock.put(caller)
+    async with following(caller, [global_id(message)]) as stream:
+        assert await told(stream) == (global_id(message), None, "QUEUED")
+        connect, refusals = Database._connect, iter(range(3))
+
+        async def refuse_thrice(self: Database) -> object:
+            if next(refusals, None) is not None:
+                raise Overloaded("The database cannot be reached; nothing was stored.", retry_after=5)
+            return await connect(self)
+
+        await stock.change(caller, message, "SENT", "QUEUED")
+        monkeypatch.setattr(Database, "_connect", refuse_thrice)
+        await hint(caller, message)
+        assert await told(stream) == (global_id(message), "QUEUED", "SENT")
+        assert next(refusals, None) is None
 
 
 async def test_following_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from core.access.tables import DEFAULT_TENANT
+from core.access.principal import DEFAULT_TENANT
 from core.database import Database
 from core.errors import IdempotencyConflict, InvalidInput
 from core.idempotency import IdempotentRequest, claim_key

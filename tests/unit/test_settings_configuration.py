@@ -83,7 +83,7 @@ def test_a_secret_key_in_any_variable_that_browsers_see_is_refused(value: str) -
 
 
 @pytest.mark.parametrize(
-    ("name", "nearest"), [("INTERALPHA_HOEM", "INTERALPHA_HOME"), ("INTERALPHA_LANGUAGE", "INTERALPHA_LANG")]
+    ("name", "nearest"), [("INTERALPHA_HOEM", "INTERALPHA_HOME"), ("INTERALPHA_FOLDER", "INTERALPHA_HOME")]
 )
 def test_a_misspelled_name_of_ours_is_answered_with_the_nearest(name: str, nearest: str) -> None:
     assert warnings({name: "x"}) == [f"{name} is no setting of ours: did you mean {nearest}?"]

@@ -70,7 +70,6 @@ def test_every_problem_is_found_at_once_the_wrong_before_the_missing() -> None:
         ("ENCRYPTION_KEYS", f"k2:{KEY}, k1:{OTHER_KEY}"),
         ("LOG_LEVEL", "DEBUG"),
         ("INTERALPHA_HOME", "/var/lib/interalpha"),
-        ("INTERALPHA_LANG", "pt-BR"),
     ],
 )
 def test_a_right_value_is_taken(name: str, value: str) -> None:
@@ -109,7 +108,6 @@ def test_a_right_value_is_taken(name: str, value: str) -> None:
         ("ENCRYPTION_KEYS", f"k1:{KEY},k1:{OTHER_KEY}", "an id of its own"),
         ("ENCRYPTION_KEYS", f"k1:{KEY},", "id:base64"),
         ("LOG_LEVEL", "loud", "debug, info, warning or error"),
-        ("INTERALPHA_LANG", "fr", "en or pt-BR"),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_mend(name: str, value: str, mend: str) -> None:

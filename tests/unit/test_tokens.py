@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.access.principal import Scope
-from core.access.tables import DEFAULT_TENANT
+from core.access.principal import DEFAULT_TENANT, Scope
 from core.access.tokens import DevelopmentTokens
 from core.errors import NotAllowed, Unauthenticated
 

@@ -7,6 +7,9 @@ from uuid import UUID
 
 from core.errors import NotAllowed
 
+DEFAULT_TENANT = UUID("01900000-0000-7000-8000-000000000001")
+"""The tenant every installation starts with; the migration seeds it."""
+
 
 class Scope(StrEnum):
     """A right a caller may hold."""

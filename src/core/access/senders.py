@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from sqlalchemy.dialects.postgresql import insert
 
-from core.access.tables import DEFAULT_TENANT, senders
+from core.access.principal import DEFAULT_TENANT
+from core.access.tables import senders
 from core.database import Database
 
 

@@ -1,13 +1,8 @@
 """Tenants, and the addresses that are theirs."""
 
-from uuid import UUID
-
 from sqlalchemy import Column, DateTime, ForeignKey, Table, Text, UniqueConstraint, Uuid, func
 
 from core.database import metadata
-
-DEFAULT_TENANT = UUID("01900000-0000-7000-8000-000000000001")
-"""The tenant every installation starts with; the migration seeds it."""
 
 tenants = Table(
     "tenants",

@@ -8,8 +8,7 @@ import json
 import time
 from uuid import UUID
 
-from core.access.principal import Principal, Scope
-from core.access.tables import DEFAULT_TENANT
+from core.access.principal import DEFAULT_TENANT, Principal, Scope
 from core.errors import Unauthenticated
 
 _PREFIX = "iadev_"

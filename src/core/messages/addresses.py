@@ -42,9 +42,7 @@ def phone_address(raw: str, *, path: Sequence[str]) -> Address:
         number = phonenumbers.parse(raw.strip(), None)
     except phonenumbers.NumberParseException as error:
         raise InvalidInput(
-            "This is not a telephone number with its country code. Write it like +5511987654321.",
-            path=path,
-            rule=InputRule.MALFORMED,
+            f"This is not a telephone number with its country code. {_hint(raw)}", path=path, rule=InputRule.MALFORMED
         ) from error
     value = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
     if phonenumbers.is_valid_number(number):
@@ -58,6 +56,17 @@ def phone_address(raw: str, *, path: Sequence[str]) -> Address:
     raise InvalidInput(
         f"No telephone has the number {value}. Check its length and area code.", path=path, rule=InputRule.MALFORMED
     )
+
+
+def _hint(raw: str) -> str:
+    """What a number without its country code may have been meant to be; most who write here are in Brazil."""
+    try:
+        local = phonenumbers.parse(raw.strip(), "BR")
+    except phonenumbers.NumberParseException:
+        return "Write it like +5511987654321."
+    if not phonenumbers.is_valid_number(local):
+        return "Write it like +5511987654321."
+    return f"Did you mean {phonenumbers.format_number(local, phonenumbers.PhoneNumberFormat.E164)}?"
 
 
 def email_address(raw: str, *, path: Sequence[str]) -> Address:

@@ -1,12 +1,14 @@
 """Applying what companies told us: reports move messages forward only, what people wrote becomes a message."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import select, tuple_
+import structlog
+from sqlalchemy import select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import Database
+from core.database import Database, is_passing
+from core.errors import Overloaded
 from core.messages.inbound import insert_inbound
 from core.messages.record import Key, Noted, lock_standings, write_moves
 from core.messages.tables import attempts
@@ -16,6 +18,8 @@ from core.ports import InboundMessage, StatusReport
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
 from core.webhooks.inbox import Kept, Place, finish, postpone, take
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,32 +41,66 @@ class Batch:
 
 
 async def apply_due(database: Database, sealer: Sealer, hub: Hub, *, limit: int = 200) -> int:
-    """Apply events of the inbox that are due, in one transaction; returns how many were taken."""
+    """Apply events of the inbox that are due, in one transaction; returns how many were taken.
+
+    One that cannot be applied is closed as FAILED, and holds up nobody.
+    """
+    try:
+        return await _apply_taken(database, sealer, hub, limit, _apply)
+    except Overloaded:
+        raise
+    except Exception:
+        log.exception("inbox_batch_broke")
+        return await _apply_taken(database, sealer, hub, limit, _apply_each)
+
+
+Way = Callable[[AsyncConnection, Sealer, Sequence[Kept]], Awaitable[list[Change]]]
+
+
+async def _apply_taken(database: Database, sealer: Sealer, hub: Hub, limit: int, way: Way) -> int:
     async with database.transaction() as connection:
         taken = await take(connection, sealer, limit=limit)
-        if not taken:
-            return 0
-        batch = Batch()
-        reports = [(kept, kept.event) for kept in taken if isinstance(kept.event, StatusReport)]
-        about = await _about(connection, reports)
-        standings = await lock_standings(connection, {one.key for one in about.values()}) if about else {}
-        changes: list[Change] = []
-        for kept in taken:
-            match kept.event:
-                case StatusReport():
-                    _apply_report(batch, standings, kept, kept.event, about.get(kept.place))
-                case InboundMessage():
-                    changes.append(await insert_inbound(connection, sealer, kept.place.tenant_id, kept.event))
-                    batch.processed.append(kept.place)
-                case _:
-                    batch.ignored.append(kept.place)
-        if batch.noted:
-            changes += await write_moves(connection, batch.noted)
-        await finish(connection, batch.processed, "PROCESSED")
-        await finish(connection, batch.ignored, "IGNORED", "nothing here acts on this event")
-        await postpone(connection, batch.unknown, "no message is known by its reference or id")
+        changes = await way(connection, sealer, taken) if taken else []
     await hub.publish(changes)
     return len(taken)
+
+
+async def _apply_each(connection: AsyncConnection, sealer: Sealer, taken: Sequence[Kept]) -> list[Change]:
+    changes: list[Change] = []
+    for kept in taken:
+        await connection.execute(text("SAVEPOINT one"))
+        try:
+            changes += await _apply(connection, sealer, [kept])
+        except Exception as error:
+            if is_passing(error):
+                raise
+            log.exception("inbox_unappliable", inbox_id=str(kept.place.id))
+            await connection.execute(text("ROLLBACK TO SAVEPOINT one"))
+            await finish(connection, [kept.place], "FAILED", f"cannot be applied: {type(error).__name__}")
+    return changes
+
+
+async def _apply(connection: AsyncConnection, sealer: Sealer, taken: Sequence[Kept]) -> list[Change]:
+    batch = Batch()
+    reports = [(kept, kept.event) for kept in taken if isinstance(kept.event, StatusReport)]
+    about = await _about(connection, reports)
+    standings = await lock_standings(connection, {one.key for one in about.values()}) if about else {}
+    changes: list[Change] = []
+    for kept in taken:
+        match kept.event:
+            case StatusReport():
+                _apply_report(batch, standings, kept, kept.event, about.get(kept.place))
+            case InboundMessage():
+                changes.append(await insert_inbound(connection, sealer, kept.place.tenant_id, kept.event))
+                batch.processed.append(kept.place)
+            case _:
+                batch.ignored.append(kept.place)
+    if batch.noted:
+        changes += await write_moves(connection, batch.noted)
+    await finish(connection, batch.processed, "PROCESSED")
+    await finish(connection, batch.ignored, "IGNORED", "nothing here acts on this event")
+    await postpone(connection, batch.unknown, "no message is known by its reference or id")
+    return changes
 
 
 async def _about(connection: AsyncConnection, reports: Sequence[tuple[Kept, StatusReport]]) -> dict[Place, About]:

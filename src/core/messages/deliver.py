@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from core.database import Database
-from core.errors import OutcomeUnknown, ProviderError
+from core.errors import OutcomeUnknown, Overloaded, ProviderError
 from core.messages.claim import SEND_DEADLINE, Claimed, begin, claim
 from core.messages.content import content_from_json
 from core.messages.outcomes import judge, unreadable
@@ -74,6 +74,8 @@ class Courier:
                 is_more = len(begun) == free
                 for one in begun:
                     self._sending.add(asyncio.create_task(self._send(one)))
+                # After the calls have begun: a worker that dies while it tells leaves less that nobody knows about.
+                await self.hub.publish(Change(*one.key) for one in begun)
             if self._sending:
                 await self._record_some()
 
@@ -84,7 +86,6 @@ class Courier:
             return []
         async with self.database.transaction(*{one.key.tenant_id for one in claimed}) as connection:
             begun = await begin(connection, claimed)
-        await self.hub.publish(Change(*key) for key in begun)
         return [one for one in claimed if one.key in begun]
 
     async def _send(self, one: Claimed) -> Ended:
@@ -126,10 +127,29 @@ class Courier:
         finally:
             woken.cancel()
         ended = [task for task in self._sending if task.done()]
-        if ended:
+        if not ended:
+            return
+        try:
             await self._record([task.result() for task in ended])
-            # Only now: were the database away, the outcomes would be tried again, not forgotten.
-            self._sending.difference_update(ended)
+        except Overloaded:
+            # The database is away: the outcomes are tried again, not forgotten.
+            raise
+        except Exception:
+            log.exception("outcomes_not_written", integration=self.integration)
+            await self._record_each(ended)
+        self._sending.difference_update(ended)
+
+    async def _record_each(self, ended: list[asyncio.Task[Ended]]) -> None:
+        """Write outcomes down one by one; what cannot be written is let go, so that it holds up nobody for ever."""
+        for task in ended:
+            try:
+                await self._record([task.result()])
+            except Overloaded:
+                raise
+            except Exception:
+                # Its lease runs out, and the message is UNCONFIRMED: which is what we know of it.
+                log.exception("outcome_unwritable", message_id=str(task.result()[0].key.message_id))
+            self._sending.discard(task)
 
     async def _record(self, ended: list[Ended]) -> None:
         async with self.database.transaction(*{one.key.tenant_id for one, _ in ended}) as connection:
@@ -137,7 +157,9 @@ class Courier:
             noted = []
             for one, result in ended:
                 before = standings[one.key]
-                verdict = judge(one.attempt, before.attempts[one.attempt].step, self.integration, result)
+                step = before.attempts[one.attempt].step
+                tries = sum(other.step == step and other.number <= one.attempt for other in before.attempts.values())
+                verdict = judge(one.attempt, step, tries, self.integration, result)
                 move = after_outcome(before, verdict.attempt, retry_in=verdict.wait)
                 standings[one.key] = move.standing
                 noted.append(

@@ -6,6 +6,7 @@ still running at its last look, and skips what it has told already.
 
 from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy import String, cast, select, text
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.database import Database
 from core.messages.history import EventView, event_view
 from core.messages.tables import TransactionId, message_events
+from core.patience import when_back
 from core.pubsub import Hub
 
 _OLDEST_RUNNING = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
@@ -33,14 +35,16 @@ async def follow(
 ) -> AsyncGenerator[StatusChange, None]:
     """Yield changes of a tenant's messages: of those named, after their present state, or of all of them."""
     with hub.listen(tenant, message_ids) as listener:
-        position, opening = await _open(database, tenant, message_ids)
+        async with hub.reading:
+            position, opening = await _open(database, tenant, message_ids)
         shown = {event.message_id: event.sequence for event in opening}
         for event in opening:
             yield StatusChange(event, is_opening=True)
         told: set[int] = set()
         while True:
             await listener.wait()
-            position, news = await _news(database, tenant, message_ids, position)
+            async with hub.reading:
+                position, news = await when_back(partial(_news, database, tenant, message_ids, position))
             for event in news:
                 if event.sequence not in told and event.sequence > shown.get(event.message_id, 0):
                     yield StatusChange(event, is_opening=False)

@@ -27,8 +27,8 @@ class Verdict:
     detail: str
 
 
-def judge(number: int, step: int, integration: str, result: Receipt | ProviderError) -> Verdict:
-    """Read the end of attempt `number`."""
+def judge(number: int, step: int, tries: int, integration: str, result: Receipt | ProviderError) -> Verdict:
+    """Read the end of attempt `number`, which was the step's `tries`-th."""
     if isinstance(result, Receipt):
         accepted = Attempt(number, step, AttemptOutcome.ACCEPTED, provider_message_id=result.provider_message_id)
         return Verdict(accepted, None, f"{integration} took it: {result.detail or 'accepted'}")
@@ -39,7 +39,7 @@ def judge(number: int, step: int, integration: str, result: Receipt | ProviderEr
         return Verdict(attempt, None, detail)
     # Unavailable, or refusing us rather than the message: surely not done, so worth another try.
     asked = result.retry_after if isinstance(result, ProviderUnavailable) else None
-    return Verdict(attempt, retry_in(number, asked), detail)
+    return Verdict(attempt, retry_in(tries, asked), detail)
 
 
 def _outcome(error: ProviderError) -> AttemptOutcome:

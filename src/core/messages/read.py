@@ -122,9 +122,9 @@ def _select(sealed: Collection[str]) -> Select[Any]:
 def _filtered(statement: Select[Any], tenant: UUID, condition: Filter) -> Select[Any]:
     statement = statement.where(messages.c.tenant_id == tenant)
     if condition.channels is not None:
-        statement = statement.where(messages.c.channel.in_([channel.value for channel in condition.channels]))
+        statement = statement.where(messages.c.channel.in_({channel.value for channel in condition.channels}))
     if condition.statuses is not None:
-        statement = statement.where(messages.c.status.in_([status.value for status in condition.statuses]))
+        statement = statement.where(messages.c.status.in_({status.value for status in condition.statuses}))
     if condition.direction is not None:
         statement = statement.where(messages.c.direction == condition.direction.value)
     # The id's bound lets the index skip years; the exact one is the database's own clock.

@@ -12,7 +12,7 @@ _LONGEST = 3_600.0
 
 
 def retry_in(attempt: int, retry_after: float | None) -> timedelta | None:
-    """How long to wait after attempt number `attempt`; None when it was the last.
+    """How long to wait after the `attempt`-th try of a step; None when it was the last.
 
     `retry_after` is what the company asked for, in seconds; it is honoured up to an hour.
     """

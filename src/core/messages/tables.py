@@ -54,12 +54,12 @@ messages = Table(
     Column("from_masked", Text),
     Column("from_hash", LargeBinary),
     Column("content_sealed", LargeBinary, nullable=False),
-    Column("failure", JSONB),
+    Column("failure", JSONB(none_as_null=True)),
     # When a worker may take it; null when there is nothing to do.
     Column("due_at", DateTime(timezone=True)),
     Column("lease_until", DateTime(timezone=True)),
     Column("lease_owner", Text),
-    # Grows with each claim: whoever writes an outcome must still hold the token.
+    # Grows with each claim: whoever begins a send must still hold the token it was given.
     Column("lease_token", BigInteger, nullable=False, server_default="0"),
     Column("attempt_count", SmallInteger, nullable=False, server_default="0"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -89,7 +89,7 @@ attempts = Table(
     # The highest thing the company has reported about it: SENT 1, FAILED 2, DELIVERED 3, READ 4.
     Column("rank", SmallInteger, nullable=False, server_default="0"),
     Column("provider_message_id", Text),
-    Column("failure", JSONB),
+    Column("failure", JSONB(none_as_null=True)),
     # Null until the bytes are about to leave: an attempt that never began may be made again.
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),

@@ -99,13 +99,6 @@ class CoreSettings(SettingsGroup):
         about="The folder `interalpha dev` keeps its stores in",
         mend="a folder",
     )
-    language: str | None = setting(
-        "INTERALPHA_LANG",
-        default=None,
-        about="The language of the command line (default: from LANG)",
-        mend="en or pt-BR",
-        matches="en|pt-BR",
-    )
 
     @property
     def is_production(self) -> bool:

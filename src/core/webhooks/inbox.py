@@ -11,7 +11,8 @@ from sqlalchemy import case, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.access.tables import DEFAULT_TENANT, senders
+from core.access.principal import DEFAULT_TENANT
+from core.access.tables import senders
 from core.database import Database
 from core.identifiers import uuid7
 from core.ports import InboundMessage, OtherEvent, ProviderEvent, Reference, StatusReport

@@ -14,7 +14,7 @@ from integrations.smtp.errors import PROVIDER, refusal_of_us
 from integrations.smtp.settings import Settings, Tls
 
 TIMEOUT = 10.0
-_MAX_OPEN = 10
+MAX_OPEN = 10
 _MAX_IDLE = 20.0
 _MAX_USES = 100
 _PULSE = 2.0
@@ -27,7 +27,7 @@ class Connections:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._idle: list[tuple[SMTP, float, int]] = []
-        self._open = asyncio.Semaphore(_MAX_OPEN)
+        self._open = asyncio.Semaphore(MAX_OPEN)
         self._context: ssl.SSLContext | None = None
 
     @asynccontextmanager

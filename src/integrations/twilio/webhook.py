@@ -61,8 +61,8 @@ class Form(dict[str, list[str]]):
         return self[name]
 
     def first(self, name: str) -> str:
-        """A field's value; empty where there is none."""
-        return self.get(name, [""])[0]
+        """A field's value; empty where there is none. NUL, which no database keeps, is replaced."""
+        return self.get(name, [""])[0].replace("\0", "\ufffd")
 
 
 class TwilioWebhooks:

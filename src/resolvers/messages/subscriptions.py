@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 import strawberry
 
@@ -9,6 +10,7 @@ from core.access.principal import Scope
 from core.errors import InputRule, InvalidInput
 from core.messages.follow import follow
 from core.messages.values import MessageStatus
+from core.patience import when_back
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.identifiers import uuid_of
@@ -45,7 +47,8 @@ async def message_status_changed(
     known = None if ids is None else {found for one in ids if (found := uuid_of(one, "Message"))}
     async with aclosing(follow(services.database, services.hub, tenant, known)) as changes:
         async for change in changes:
-            message = await message_by_id(info, change.event.message_id)
+            async with services.hub.reading:
+                message = await when_back(partial(message_by_id, info, change.event.message_id))
             if message is not None:
                 previous = None if change.is_opening else change.event.previous_status
                 yield MessageStatusChange(message=message, previous_status=previous, event=event_of(change.event))

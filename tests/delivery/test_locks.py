@@ -1,0 +1,46 @@
+"""Workers at the same messages: nobody waits where nobody must, and where somebody must, it is in one order."""
+
+import asyncio
+
+import pytest
+
+from core.access.principal import DEFAULT_TENANT
+from core.messages.claim import claim
+from core.messages.record import Key, lock_standings
+from core.ports import Channel
+from tests.delivery.conftest import Shop
+
+
+async def test_a_message_another_worker_holds_is_passed_over_without_waiting(shop: Shop) -> None:
+    held, free = [await shop.accept(), await shop.accept()]
+    async with shop.worker.transaction() as holder:
+        await lock_standings(holder, [Key(DEFAULT_TENANT, held)])
+        async with asyncio.timeout(2), shop.worker.transaction() as connection:
+            claimed = await claim(connection, Channel.SMS, "twilio", worker="other", limit=10)
+    assert [one.key.message_id for one in claimed] == [free]
+
+
+async def test_a_message_is_locked_until_the_transaction_ends(shop: Shop) -> None:
+    key = Key(DEFAULT_TENANT, await shop.accept())
+
+    async def lock() -> None:
+        async with shop.worker.transaction() as connection:
+            await lock_standings(connection, [key])
+
+    async with shop.worker.transaction() as holder:
+        await lock_standings(holder, [key])
+        waiting = asyncio.create_task(lock())
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(waiting), 0.3)
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_batches_that_share_messages_in_other_orders_do_not_deadlock(shop: Shop) -> None:
+    keys = [Key(DEFAULT_TENANT, await shop.accept()) for _ in range(40)]
+
+    async def lock(order: list[Key]) -> None:
+        async with shop.worker.transaction() as connection:
+            await lock_standings(connection, order)
+
+    for _ in range(5):
+        await asyncio.gather(*(lock(order) for order in (keys, keys[::-1], keys[20:] + keys[:20], keys[::-1])))

@@ -1,0 +1,54 @@
+"""One message or event that nobody can write down: its neighbours go on without it."""
+
+import pytest
+
+from core.access.principal import DEFAULT_TENANT
+from core.errors import ProviderUnavailable
+from core.messages.accept import ChannelService, Draft
+from core.messages.deliver import Courier
+from core.messages.retry import MAX_ATTEMPTS
+from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, TextContent
+from tests.delivery.conftest import Shop
+from tests.delivery.test_applying import inbound, report, sent
+
+
+async def test_an_outcome_that_cannot_be_written_holds_up_nobody(shop: Shop) -> None:
+    ids = [await shop.accept(body=str(number)) for number in range(3)]
+
+    def answer(message: OutboundMessage) -> Receipt:
+        return Receipt("SM\0" if message.reference.message_id == ids[1] else "SM1")
+
+    shop.sender.answer = answer
+    await shop.courier.drain()
+    assert [await shop.status(one) for one in ids] == ["SENT", "SENDING", "SENT"]
+    await shop.accept(body="later")
+    await shop.courier.drain()
+    assert len(shop.sender.sent) == 4
+
+
+async def test_an_event_that_cannot_be_applied_is_parked_and_holds_up_nobody(shop: Shop) -> None:
+    message_id = await sent(shop)
+    # A column in the clear cannot hold NUL; whatever the adapters let through, the inbox must go on.
+    await shop.keep(inbound("+15005550006", sender="\0abcdefghijkl"))
+    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+    assert await shop.apply() == 2
+    assert await shop.status(message_id) == "DELIVERED"
+    assert await shop.apply() == 0
+
+
+async def test_each_step_of_a_route_has_its_own_tries(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(shop.outbox.channels, Channel.WHATSAPP, ChannelService("whatsapp", True))  # type: ignore[arg-type]
+
+    def away(_: OutboundMessage) -> Receipt:
+        raise ProviderUnavailable("Away.", provider="twilio")
+
+    shop.sender.answer = away
+    second = Courier(Channel.WHATSAPP, "whatsapp", shop.sender, shop.worker, shop.sealer, shop.hub, "test-worker")
+    draft = Draft(TextContent("oi"), [Channel.SMS, Channel.WHATSAPP], phone="+5511987654321")
+    message_id = (await shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
+    for courier in (shop.courier, second):
+        for _ in range(MAX_ATTEMPTS):
+            await shop.tamper("UPDATE messages SET due_at = now() WHERE due_at IS NOT NULL")
+            await courier.drain()
+    assert len(shop.sender.sent) == 2 * MAX_ATTEMPTS
+    assert await shop.status(message_id) == "FAILED"

@@ -1,0 +1,50 @@
+"""Tokens, deadlines and tenants, each by itself."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from core.messages import deliver
+from core.messages.claim import begin, claim
+from core.messages.history import EventSlice, events_of
+from core.messages.reclaim import take_back
+from core.ports import Channel
+from tests.delivery.conftest import Shop
+from tests.delivery.test_applying import OTHER_TENANT
+
+
+async def test_a_token_of_an_earlier_claim_begins_nothing_of_the_present_one(shop: Shop) -> None:
+    await shop.accept()
+    async with shop.worker.transaction() as connection:
+        slow = await claim(connection, Channel.SMS, "twilio", worker="slow", limit=10)
+    await shop.tamper("UPDATE messages SET lease_until = now() - interval '1 second'")
+    async with shop.worker.transaction() as connection:
+        await take_back(connection)
+        quick = await claim(connection, Channel.SMS, "twilio", worker="quick", limit=10)
+    async with shop.worker.transaction() as connection:
+        assert await begin(connection, slow) == set()
+        assert await begin(connection, quick) == {quick[0].key}
+
+
+async def test_a_call_that_never_ends_is_given_up_and_unconfirmed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliver, "SEND_DEADLINE", timedelta(seconds=0.1))
+    shop.sender.gate.clear()
+    message_id = await shop.accept()
+    async with asyncio.timeout(5):
+        await shop.courier.drain()
+    assert await shop.status(message_id) == "UNCONFIRMED"
+
+
+async def test_the_events_of_another_tenants_message_are_not_read(shop: Shop) -> None:
+    message_id = await shop.accept()
+    async with shop.app.transaction(OTHER_TENANT) as connection:
+        assert await events_of(connection, OTHER_TENANT, [message_id], EventSlice(10)) == {}
+
+
+async def test_what_did_not_fail_has_no_failure(shop: Shop) -> None:
+    await shop.accept()
+    await shop.courier.drain()
+    async with shop.worker.transaction() as connection:
+        statement = "SELECT count(*) FROM messages WHERE failure IS NOT NULL"
+        assert (await connection.exec_driver_sql(statement)).scalar_one() == 0
