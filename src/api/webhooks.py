@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from litestar import Request, Response, post
+from litestar import MediaType, Request, Response, get, post
 from litestar.exceptions import ClientException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
@@ -13,7 +13,7 @@ from api.bootstrap import House, webhook_url
 from api.metrics import webhooks as counter
 from api.wake import INBOX
 from core.errors import InvalidSignature, Overloaded
-from core.ports import Connected, RawWebhook
+from core.ports import Connected, Handshake, RawWebhook
 from core.webhooks.inbox import keep
 
 log = structlog.get_logger(__name__)
@@ -25,7 +25,7 @@ BODY_LIMIT = 4 * 1024 * 1024
 
 
 def webhook_routes(house: House) -> list[HTTPRouteHandler]:
-    """Give the route that takes every company's webhooks."""
+    """Give the route that takes every company's webhooks, and their question whether it is meant to."""
 
     @post("/webhooks/{name:str}", status_code=204, include_in_schema=False, request_max_body_size=None)
     async def receive(request: AnyRequest, name: FromPath[str]) -> Response[None]:
@@ -34,7 +34,27 @@ def webhook_routes(house: House) -> list[HTTPRouteHandler]:
             return _answer("unknown", "unknown", 404)
         return await _receive(house, name, connected, request)
 
-    return [receive]
+    @get("/webhooks/{name:str}", include_in_schema=False)
+    async def shake_hands(request: AnyRequest, name: FromPath[str]) -> Response[Any]:
+        connected = house.connected.get(name)
+        if connected is None or connected.webhooks is None:
+            return _answer("unknown", "unknown", 404)
+        if connected.handshake is None:
+            return Response(None, status_code=405, headers={"allow": "POST"})
+        return _shake_hands(name, connected.handshake, dict(request.query_params.multi_items()))
+
+    return [receive, shake_hands]
+
+
+def _shake_hands(name: str, handshake: Handshake, query: Mapping[str, str]) -> Response[Any]:
+    try:
+        answer = handshake.answer(query)
+    except InvalidSignature as error:
+        log.warning("handshake_refused", integration=name, reason=error.message)
+        return _answer(name, "forged", 403)
+    counter.labels(name, "handshake").inc()
+    # The answer is what was asked with: plain text, which no browser takes for a page.
+    return Response(answer, media_type=MediaType.TEXT, headers={"x-content-type-options": "nosniff"})
 
 
 async def _receive(house: House, name: str, connected: Connected, request: AnyRequest) -> Response[None]:
