@@ -35,26 +35,24 @@ def webhook_routes(house: House) -> list[HTTPRouteHandler]:
         return await _receive(house, name, connected, request)
 
     @get("/webhooks/{name:str}", include_in_schema=False)
-    async def shake_hands(request: AnyRequest, name: FromPath[str]) -> Response[Any]:
+    async def shake_hands(request: AnyRequest, name: FromPath[str]) -> Response[str]:
         connected = house.connected.get(name)
         if connected is None or connected.webhooks is None:
-            return _answer("unknown", "unknown", 404)
+            return _say("unknown", "unknown", 404)
         if connected.handshake is None:
-            return Response(None, status_code=405, headers={"allow": "POST"})
+            return Response("", status_code=405, headers={"allow": "POST"}, media_type=MediaType.TEXT)
         return _shake_hands(name, connected.handshake, dict(request.query_params.multi_items()))
 
     return [receive, shake_hands]
 
 
-def _shake_hands(name: str, handshake: Handshake, query: Mapping[str, str]) -> Response[Any]:
+def _shake_hands(name: str, handshake: Handshake, query: Mapping[str, str]) -> Response[str]:
     try:
         answer = handshake.answer(query)
     except InvalidSignature as error:
         log.warning("handshake_refused", integration=name, reason=error.message)
-        return _answer(name, "forged", 403)
-    counter.labels(name, "handshake").inc()
-    # The answer is what was asked with: plain text, which no browser takes for a page.
-    return Response(answer, media_type=MediaType.TEXT, headers={"x-content-type-options": "nosniff"})
+        return _say(name, "forged", 403)
+    return _say(name, "handshake", 200, answer)
 
 
 async def _receive(house: House, name: str, connected: Connected, request: AnyRequest) -> Response[None]:
@@ -104,6 +102,13 @@ def _public_url(house: House, name: str, request: AnyRequest) -> str:
 
 def _headers(request: AnyRequest) -> Mapping[str, str]:
     return {key.lower(): value for key, value in request.headers.items()}
+
+
+def _say(provider: str, result: str, status: int, text: str = "") -> Response[str]:
+    counter.labels(provider, result).inc()
+    # The text is what somebody asked with: no browser may take it for a page.
+    headers = {"x-content-type-options": "nosniff"}
+    return Response(text, status_code=status, media_type=MediaType.TEXT, headers=headers)
 
 
 def _answer(provider: str, result: str, status: int) -> Response[None]:

@@ -72,7 +72,7 @@ MEANINGS: Mapping[int, Meaning] = {
     4: _later("The app has called Meta too often.", _LIMITED, pause=60),
     10: _NO_PERMISSION,
     33: _operator("Meta knows no such number: see WHATSAPP_PHONE_NUMBER_ID and what the access token may see."),
-    100: _caller(_CONTENT, "Meta does not understand a parameter of the message."),
+    100: _caller(_CONTENT, "Meta does not accept a parameter."),
     190: _operator("The access token has expired or was withdrawn: see WHATSAPP_ACCESS_TOKEN."),
     368: _operator("Meta has blocked the account for breaking its policies."),
     80007: _later("The business account has reached its rate limit.", _LIMITED, pause=60),

@@ -7,7 +7,7 @@ https://developers.facebook.com/docs/graph-api/reference/debug_token
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from core.errors import ProviderError, ProviderMisconfigured
+from core.errors import OutcomeUnknown, ProviderError, ProviderUnavailable
 from core.ports import Finding, Severity
 from integrations.whatsapp.graph import Graph
 from integrations.whatsapp.reading import Json, items, number, part, text
@@ -45,10 +45,13 @@ class WhatsAppProbe:
 
 
 def _refused(error: ProviderError) -> Finding:
-    if isinstance(error, ProviderMisconfigured):
-        fix = "Compare WHATSAPP_ACCESS_TOKEN and WHATSAPP_PHONE_NUMBER_ID with WhatsApp > API setup."
-        return Finding("WHATSAPP_REFUSES_US", Severity.CRITICAL, error.message, fix)
-    return Finding("WHATSAPP_UNREACHABLE", Severity.CRITICAL, error.message, "See metastatus.com.")
+    if isinstance(error, ProviderUnavailable | OutcomeUnknown):
+        return Finding("WHATSAPP_UNREACHABLE", Severity.CRITICAL, error.message, "See metastatus.com.")
+    fix = (
+        "Compare WHATSAPP_ACCESS_TOKEN and WHATSAPP_PHONE_NUMBER_ID with WhatsApp > API setup, "
+        "and WHATSAPP_APP_SECRET_PROOF with App settings > Advanced."
+    )
+    return Finding("WHATSAPP_REFUSES_US", Severity.CRITICAL, error.message, fix)
 
 
 def _about_number(found: Json) -> Iterator[Finding]:
