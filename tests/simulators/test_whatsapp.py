@@ -373,6 +373,13 @@ async def test_faults_are_worded_as_meta_words_them(simulators: Simulators, meta
     assert (broken.value.code, broken.value.status_code) == (131000, 500)
 
 
+async def test_a_fault_can_concern_one_person_however_they_are_addressed(simulators: Simulators) -> None:
+    await simulators.control.arm("whatsapp", "server_error", always=True, to="+5511900000004")
+    assert (await ask(simulators)).status_code == 200
+    for address in ({"to": "5511900000004"}, {"to": "+55 11 90000-0004"}, {"to": None, "recipient": BIA}):
+        assert (await ask(simulators, address)).status_code == 500
+
+
 @pytest.mark.parametrize(("to", "status"), [("5511900000005", "held_for_quality_assessment"), (STRANGER, "accepted")])
 async def test_the_answer_to_a_template_says_what_happens_to_it(simulators: Simulators, to: str, status: str) -> None:
     assert (await ask(simulators, {"to": to, **template()})).json()["messages"][0]["message_status"] == status

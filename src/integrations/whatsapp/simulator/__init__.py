@@ -21,6 +21,7 @@ from integrations.whatsapp.simulator.access import token_refusal, token_shown
 from integrations.whatsapp.simulator.account import Account
 from integrations.whatsapp.simulator.books import Books
 from integrations.whatsapp.simulator.conditions import Permission
+from integrations.whatsapp.simulator.customers import digits_of
 from integrations.whatsapp.simulator.desk import Desk
 from integrations.whatsapp.simulator.errors import MetaError
 from integrations.whatsapp.simulator.listing import listed, with_fields
@@ -133,7 +134,8 @@ class Simulator(SimulatedCompany):
 
     async def _send(self, request: web.Request) -> web.StreamResponse:
         body = await _body(request)
-        to = body.get("to") or body.get("recipient")
+        to = str(body.get("to") or body.get("recipient") or "")
+        digits = digits_of(to)
 
         def perform() -> Answer:
             if request.match_info["id"] != self.account.phone_number_id:
@@ -142,7 +144,9 @@ class Simulator(SimulatedCompany):
                 return self._mark_read(str(body.get("message_id")))
             return self._accept(Sending(body, self.account, Filling(self.desk.books.templates, body.get("template"))))
 
-        return await self._serve(request, "send", perform, permission=Permission.SEND, to=str(to) if to else None)
+        return await self._serve(
+            request, "send", perform, permission=Permission.SEND, to=f"+{digits}" if digits else to
+        )
 
     def _accept(self, sending: Sending) -> Answer:
         taken = self.desk.accept(sending)
