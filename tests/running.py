@@ -21,6 +21,13 @@ KEY = ("SK" + "b" * 32, "key-secret")
 SERVICE = "MG" + "c" * 32
 NUMBER = "+15005550006"
 USER, PASSWORD = "relay-user", "relay-password"
+WHATSAPP = {
+    "WHATSAPP_ACCESS_TOKEN": "EAAtoken",
+    "WHATSAPP_PHONE_NUMBER_ID": "106540352242922",
+    "WHATSAPP_BUSINESS_ACCOUNT_ID": "102290129340398",
+    "WHATSAPP_APP_SECRET": "0123456789abcdef0123456789abcdef",
+    "WHATSAPP_WEBHOOK_VERIFY_TOKEN": "sixteen-or-more!",
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,12 @@ class Received:
     url: str
     headers: dict[str, str]
     fields: dict[str, str]
+    body: bytes
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """What the first change of a webhook of Meta's holds."""
+        return dict(json.loads(self.body)["entry"][0]["changes"][0]["value"])
 
     @property
     def status(self) -> str:
@@ -44,10 +57,15 @@ class Receiver:
     received: list[Received] = field(default_factory=list)
 
     async def take(self, request: web.Request) -> web.Response:
-        form = await request.post()
-        url = self.base + request.raw_path
-        self.received.append(Received(url, dict(request.headers), {key: str(form[key]) for key in form}))
+        body, form = await request.read(), await request.post()
+        fields = {key: str(form[key]) for key in form}
+        self.received.append(Received(self.base + request.raw_path, dict(request.headers), fields, body))
         return web.Response(status=204)
+
+    async def shake_hands(self, request: web.Request) -> web.Response:
+        """Answer Meta's question as whoever knows the token does."""
+        is_ours = request.query.get("hub.verify_token") == WHATSAPP["WHATSAPP_WEBHOOK_VERIFY_TOKEN"]
+        return web.Response(text=request.query["hub.challenge"]) if is_ours else web.Response(status=403)
 
     def about(self, part: str) -> list[Received]:
         return [webhook for webhook in self.received if part in webhook.url]
@@ -83,6 +101,10 @@ class Simulators:
     def twilio_base(self) -> str:
         return f"{self.announced['http']}/twilio"
 
+    @property
+    def whatsapp_base(self) -> str:
+        return f"{self.announced['http']}/whatsapp"
+
 
 def environment(**changes: str) -> dict[str, str]:
     """What the process is told."""
@@ -99,6 +121,7 @@ def environment(**changes: str) -> dict[str, str]:
         "TWILIO_MESSAGING_SERVICE_SID": SERVICE,
         "SMTP_USERNAME": USER,
         "SMTP_PASSWORD": PASSWORD,
+        **WHATSAPP,
         **changes,
     }
 
@@ -116,6 +139,7 @@ async def receiver() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     app = web.Application()
     app.router.add_post("/{path:.*}", receiver.take)
+    app.router.add_get("/webhooks/whatsapp", receiver.shake_hands)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -6,7 +6,7 @@ REGISTRY = CollectorRegistry()
 
 webhooks = Counter(
     "interalpha_webhooks",
-    "Webhooks by what became of them: accepted, duplicate, forged, too_big, too_slow, unknown, unavailable.",
+    "Webhooks by what became of them: accepted, duplicate, forged, too_big, too_slow, handshake, unknown, unavailable.",
     ["provider", "result"],
     registry=REGISTRY,
 )

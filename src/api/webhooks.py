@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from litestar import Request, Response, post
+from litestar import MediaType, Request, Response, get, post
 from litestar.exceptions import ClientException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
@@ -15,7 +15,7 @@ from api.exchange import READ_SECONDS
 from api.metrics import webhooks as counter
 from api.wake import INBOX
 from core.errors import InvalidSignature, Overloaded
-from core.ports import Connected, RawWebhook
+from core.ports import Connected, Handshake, RawWebhook
 from core.webhooks.inbox import keep
 
 log = structlog.get_logger(__name__)
@@ -27,7 +27,7 @@ BODY_LIMIT = 4 * 1024 * 1024
 
 
 def webhook_routes(house: House) -> list[HTTPRouteHandler]:
-    """Give the route that takes every company's webhooks."""
+    """Give the route that takes every company's webhooks, and their question whether it is meant to."""
 
     @post("/webhooks/{name:str}", status_code=204, include_in_schema=False, request_max_body_size=None)
     async def receive(request: AnyRequest, name: FromPath[str]) -> Response[None]:
@@ -36,7 +36,25 @@ def webhook_routes(house: House) -> list[HTTPRouteHandler]:
             return _answer("unknown", "unknown", 404)
         return await _receive(house, name, connected, request)
 
-    return [receive]
+    @get("/webhooks/{name:str}", include_in_schema=False)
+    async def shake_hands(request: AnyRequest, name: FromPath[str]) -> Response[str]:
+        connected = house.connected.get(name)
+        if connected is None or connected.webhooks is None:
+            return _say("unknown", "unknown", 404)
+        if connected.handshake is None:
+            return Response("", status_code=405, headers={"allow": "POST"}, media_type=MediaType.TEXT)
+        return _shake_hands(name, connected.handshake, dict(request.query_params.multi_items()))
+
+    return [receive, shake_hands]
+
+
+def _shake_hands(name: str, handshake: Handshake, query: Mapping[str, str]) -> Response[str]:
+    try:
+        answer = handshake.answer(query)
+    except InvalidSignature as error:
+        log.warning("handshake_refused", integration=name, reason=error.message)
+        return _say(name, "forged", 403)
+    return _say(name, "handshake", 200, answer)
 
 
 async def _receive(house: House, name: str, connected: Connected, request: AnyRequest) -> Response[None]:
@@ -90,6 +108,13 @@ def _public_url(house: House, name: str, request: AnyRequest) -> str:
 
 def _headers(request: AnyRequest) -> Mapping[str, str]:
     return {key.lower(): value for key, value in request.headers.items()}
+
+
+def _say(provider: str, result: str, status: int, text: str = "") -> Response[str]:
+    counter.labels(provider, result).inc()
+    # The text is what somebody asked with: no browser may take it for a page.
+    headers = {"x-content-type-options": "nosniff"}
+    return Response(text, status_code=status, media_type=MediaType.TEXT, headers=headers)
 
 
 def _answer(provider: str, result: str, status: int) -> Response[None]:

@@ -48,7 +48,7 @@ class EmailContent:
 
 @dataclass(frozen=True, slots=True)
 class ButtonParameter:
-    """What fills the gap of one template button: `index` counts from 0, `kind` is the company's, as the template has it."""
+    """What fills the gap of one template button: `index` counts from 0, `kind` is the company's word for it."""
 
     index: int
     kind: str

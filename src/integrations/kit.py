@@ -76,6 +76,7 @@ class Http:
         *,
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
+        json: Mapping[str, object] | None = None,
         query: Mapping[str, str] | None = None,
     ) -> Answer:
         """Make one call, never repeated here.
@@ -86,7 +87,7 @@ class Http:
         try:
             async with (
                 asyncio.timeout(self._total_timeout),
-                self._client.stream(method, url, headers=headers, data=form, params=query) as response,
+                self._client.stream(method, url, headers=headers, data=form, json=json, params=query) as response,
             ):
                 body = await self._read(response)
         except (httpx.HTTPError, aiohttp.ClientError, OSError, TimeoutError) as error:

@@ -1,6 +1,5 @@
 """Core's words as GraphQL enums."""
 
-from collections.abc import Collection
 from enum import StrEnum
 
 import strawberry
@@ -11,21 +10,17 @@ from core.messages.values import AttemptOutcome, Direction, EventSource, Message
 from core.ports import Channel, Mode
 
 
-def _publish(
-    words: type[StrEnum], name: str, description: str, *, without: Collection[str] = (), **values: str
-) -> None:
+def _publish(words: type[StrEnum], name: str, description: str, **values: str) -> None:
     """Declare a StrEnum of core as a GraphQL enum; `values` describes those of its values that need words."""
     strawberry.enum(words, name=name, description=description)
     definition: StrawberryEnumDefinition = words.__strawberry_definition__  # type: ignore[attr-defined]
-    definition.values = [value for value in definition.values if value.name not in without]
     by_name = {value.name: value for value in definition.values}
     for value, text in values.items():
         by_name[value].description = text
 
 
 _publish(InputRule, "InputRule", "The rules an argument can break.")
-# WhatsApp comes with its integration: nothing here can speak it yet.
-_publish(Channel, "Channel", "A way to reach a person.", without={"WHATSAPP"})
+_publish(Channel, "Channel", "A way to reach a person.")
 _publish(
     Mode,
     "IntegrationMode",

@@ -178,6 +178,11 @@ def environment(urls: Urls, port: int) -> dict[str, str]:
         "TWILIO_ACCOUNT_SID": "AC" + "a" * 32,
         "TWILIO_AUTH_TOKEN": "0123456789abcdef" * 2,
         "TWILIO_PHONE_NUMBER": "+15005550006",
+        "WHATSAPP_ACCESS_TOKEN": "EAAGsimulated",
+        "WHATSAPP_PHONE_NUMBER_ID": "106540352242922",
+        "WHATSAPP_BUSINESS_ACCOUNT_ID": "102290129340398",
+        "WHATSAPP_APP_SECRET": "0123456789abcdef" * 2,
+        "WHATSAPP_WEBHOOK_VERIFY_TOKEN": "verify-token-of-16-characters",
         "SMTP_TLS": "none",
         "SMTP_USERNAME": "relay",
         "SMTP_PASSWORD": "dummy-password",
@@ -202,6 +207,7 @@ async def running_system(
         announced = json.loads(await simulators.first_line())
         env |= {
             "TWILIO_API_BASE": f"{announced['http']}/twilio",
+            "WHATSAPP_API_BASE": f"{announced['http']}/whatsapp",
             "SMTP_HOST": "127.0.0.1",
             "SMTP_PORT": str(announced["smtp"]),
         }

@@ -36,6 +36,11 @@ async def test_every_integration_says_how_it_is_configured(caller: Caller) -> No
                 "problems": [],
             },
         },
+        {
+            "kind": "WHATSAPP",
+            "name": "WhatsApp",
+            "configuration": {"state": "INCOMPLETE", "mode": None, "webhookUrl": None, "problems": []},
+        },
     ]
 
 
@@ -50,7 +55,7 @@ async def test_no_secret_is_ever_in_the_answer(caller: Caller) -> None:
     [
         (["TWILIO"], ["TWILIO"]),
         (["TWILIO", "SMTP", "TWILIO"], ["SMTP", "TWILIO"]),
-        (None, ["SMTP", "TWILIO"]),
+        (None, ["SMTP", "TWILIO", "WHATSAPP"]),
         ([], []),
     ],
 )
@@ -73,7 +78,7 @@ async def bare(graph_urls: Urls, caller: Caller) -> AsyncIterator[Caller]:
 
 async def test_an_integration_that_is_not_configured_is_listed_all_the_same(bare: Caller) -> None:
     found = (await bare.ask(INTEGRATIONS))["integrations"]
-    assert [one["kind"] for one in found] == ["SMTP", "TWILIO"]
+    assert [one["kind"] for one in found] == ["SMTP", "TWILIO", "WHATSAPP"]
     for one in found:
         assert one["configuration"]["state"] == "INCOMPLETE"
         assert one["configuration"]["mode"] is one["configuration"]["webhookUrl"] is None

@@ -181,7 +181,7 @@ async def test_bad_input_is_a_typed_error_with_its_place(caller: Caller, stock: 
         {"to": {}},
         {"to": {"phone": None}},
         {"content": {"text": "x", "email": {"subject": "x"}}},
-        {"route": [{"channel": "WHATSAPP"}]},
+        {"route": [{"channel": "PIGEON"}]},
         {"route": None},
         {"to": {"phone": 5511987654321}},
     ],

@@ -6,14 +6,15 @@ from uuid import UUID
 
 import pytest
 
-from core.ports import Channel, EmailContent, OutboundMessage, Reference, TextContent
+from core.ports import Channel, Content, EmailContent, OutboundMessage, Reference, TextContent
 from core.settings import IntegrationSettings, load
 from integrations.kit import Http
 from integrations.smtp.settings import Settings as SmtpSettings
 from integrations.twilio.settings import Settings as TwilioSettings
+from integrations.whatsapp.settings import Settings as WhatsAppSettings
 
 # The fixtures of the process.
-from tests.running import ACCOUNT, NUMBER, PASSWORD, TOKEN, USER, process, receiver, simulators  # noqa: F401
+from tests.running import ACCOUNT, NUMBER, PASSWORD, TOKEN, USER, WHATSAPP, process, receiver, simulators  # noqa: F401
 
 Settings = TypeVar("Settings", bound=IntegrationSettings)
 
@@ -25,6 +26,14 @@ REFERENCE = Reference(UUID(int=1), UUID(int=2), 3)
 
 def sms(to: str = ANA, text: str = "Olá, Ana!") -> OutboundMessage:
     return OutboundMessage(REFERENCE, Channel.SMS, to, TextContent(text))
+
+
+def whatsapp(
+    content: Content = TextContent("Olá, Ana!"),  # noqa: B008, a value that never changes
+    to: str = ANA,
+    in_reply_to: str | None = None,
+) -> OutboundMessage:
+    return OutboundMessage(REFERENCE, Channel.WHATSAPP, to, content, in_reply_to)
 
 
 def email(
@@ -56,6 +65,10 @@ def smtp_settings(port: int = 1, **changes: str) -> SmtpSettings:
         "SMTP_FROM": "Clínica Ação <no-reply@example.com>",
     }
     return _loaded(SmtpSettings, {**given, **changes})
+
+
+def whatsapp_settings(base: str = "http://127.0.0.1:1", **changes: str) -> WhatsAppSettings:
+    return _loaded(WhatsAppSettings, {**WHATSAPP, "WHATSAPP_API_BASE": base, **changes})
 
 
 def _loaded(model: type[Settings], given: dict[str, str]) -> Settings:

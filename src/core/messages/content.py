@@ -1,13 +1,15 @@
 """What a message says: checked against its channel's limits, and written down for its sealed column."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from core.errors import InputRule, InvalidInput
-from core.ports import Channel, Content, EmailContent, TextContent
+from core.ports import ButtonParameter, Channel, Content, EmailContent, TemplateContent, TextContent
 
-SMS_LIMIT = 1_600
-"""Characters Twilio takes in one message before it answers 21617."""
+TEXT_LIMITS = {Channel.SMS: 1_600, Channel.WHATSAPP: 4_096}
+"""Characters of one message: beyond them Twilio answers 21617, and Meta 100."""
 SUBJECT_LIMIT = 998
 """Octets of a line in RFC 5322; a longer subject would have to be folded by everybody on the way."""
 EMAIL_LIMIT = 200_000
@@ -16,10 +18,14 @@ EMAIL_LIMIT = 200_000
 
 def check_content(content: Content, channel: Channel, *, path: Sequence[str]) -> None:
     """Raise InvalidInput unless the channel can carry the content as it is."""
-    if isinstance(content, EmailContent):
-        _check_email(content, channel, [*path, "email"])
-    else:
-        _check_text(content, channel, [*path, "text"])
+    match content:
+        case EmailContent():
+            _check_email(content, channel, [*path, "email"])
+        case TextContent():
+            _check_text(content, channel, [*path, "text"])
+        case TemplateContent() if channel is not Channel.WHATSAPP:
+            text = f"{channel} has no templates of a company: give `text` or `email` instead."
+            raise InvalidInput(text, path=[*path, "template"], rule=InputRule.NOT_ALLOWED)
 
 
 def _check_text(content: TextContent, channel: Channel, path: Sequence[str]) -> None:
@@ -30,9 +36,10 @@ def _check_text(content: TextContent, channel: Channel, path: Sequence[str]) -> 
     _check_characters(content.text, path)
     if not content.text.strip():
         raise InvalidInput("The text is empty.", path=path, rule=InputRule.REQUIRED)
-    if channel is Channel.SMS and len(content.text) > SMS_LIMIT:
+    limit = TEXT_LIMITS[channel]
+    if len(content.text) > limit:
         raise InvalidInput(
-            f"The text has {len(content.text)} characters; an SMS carries at most {SMS_LIMIT}. Shorten or split it.",
+            f"The text has {len(content.text)} characters; {channel} carries at most {limit}. Shorten or split it.",
             path=path,
             rule=InputRule.TOO_LONG,
         )
@@ -88,6 +95,8 @@ def content_to_json(content: Content) -> str:
     """Write content down for its sealed column."""
     if isinstance(content, EmailContent):
         return json.dumps({"subject": content.subject, "plainText": content.plain_text, "html": content.html})
+    if isinstance(content, TemplateContent):
+        return json.dumps({"template": asdict(content)})
     return json.dumps({"text": content.text})
 
 
@@ -96,4 +105,17 @@ def content_from_json(text: str) -> Content:
     data = json.loads(text)
     if "text" in data:
         return TextContent(data["text"])
+    if "template" in data:
+        return _template(data["template"])
     return EmailContent(data["subject"], data["plainText"], data["html"])
+
+
+def _template(data: Mapping[str, Any]) -> TemplateContent:
+    return TemplateContent(
+        data["name"],
+        data["locale"],
+        [(name, text) for name, text in data["header"]],
+        [(name, text) for name, text in data["body"]],
+        [ButtonParameter(**button) for button in data["buttons"]],
+        data["rendered"],
+    )

@@ -5,7 +5,16 @@ from datetime import datetime
 from typing import Any
 
 from core.messages.failures import failure_from_json, failure_to_json
-from core.ports import Channel, InboundMessage, OtherEvent, ProviderEvent, Reference, ReportedStatus, StatusReport
+from core.ports import (
+    Channel,
+    InboundMessage,
+    OtherEvent,
+    Price,
+    ProviderEvent,
+    Reference,
+    ReportedStatus,
+    StatusReport,
+)
 
 
 def event_to_json(event: ProviderEvent) -> str:
@@ -19,6 +28,7 @@ def event_to_json(event: ProviderEvent) -> str:
                 "reference": str(event.reference) if event.reference else None,
                 "providerMessageId": event.provider_message_id,
                 "failure": failure_to_json(event.failure),
+                "price": _price_to_json(event.price),
                 "at": _moment(event.occurred_at),
             }
         case InboundMessage():
@@ -30,6 +40,8 @@ def event_to_json(event: ProviderEvent) -> str:
                 "text": event.text,
                 "providerMessageId": event.provider_message_id,
                 "at": _moment(event.occurred_at),
+                "messageKind": event.kind,
+                "inReplyTo": event.in_reply_to,
             }
         case OtherEvent():
             data |= {"kind": "other", "reference": str(event.reference) if event.reference else None}
@@ -37,7 +49,7 @@ def event_to_json(event: ProviderEvent) -> str:
 
 
 def event_from_json(text: str) -> ProviderEvent:
-    """Read what `event_to_json` wrote."""
+    """Read what `event_to_json` wrote, an earlier version's too: what it did not write yet is absent."""
     data = json.loads(text)
     key, name = data["key"], data["type"]
     match data.get("kind"):
@@ -50,6 +62,7 @@ def event_from_json(text: str) -> ProviderEvent:
                 reference=Reference.parse(data["reference"]),
                 provider_message_id=data["providerMessageId"],
                 failure=failure_from_json(data["failure"]),
+                price=_price_from_json(data.get("price")),
                 occurred_at=_read_moment(data["at"]),
             )
         case "inbound":
@@ -63,9 +76,21 @@ def event_from_json(text: str) -> ProviderEvent:
                 text=data["text"],
                 provider_message_id=data["providerMessageId"],
                 occurred_at=_read_moment(data["at"]),
+                kind=data.get("messageKind", "text"),
+                in_reply_to=data.get("inReplyTo"),
             )
         case _:
             return OtherEvent(key, name, "", reference=Reference.parse(data.get("reference")))
+
+
+def _price_to_json(price: Price | None) -> dict[str, Any] | None:
+    if price is None:
+        return None
+    return {"isBillable": price.is_billable, "model": price.model, "category": price.category}
+
+
+def _price_from_json(data: dict[str, Any] | None) -> Price | None:
+    return Price(data["isBillable"], data["model"], data["category"]) if data else None
 
 
 def _moment(at: datetime | None) -> str | None:

@@ -22,6 +22,8 @@ from core.webhooks.tables import inbox
 
 log = structlog.get_logger(__name__)
 
+ROWS_AT_ONCE = 1_000
+"""A statement has at most 32,767 parameters; Meta's largest webhooks hold ten thousand events."""
 UNKNOWN_KEPT = timedelta(minutes=10)
 """How long a report about a message we do not know is tried again: it may have overtaken our own commit."""
 
@@ -33,8 +35,12 @@ async def keep(database: Database, sealer: Sealer, integration: str, events: Seq
     owners = await _owners(database, integration, events)
     async with database.transaction(*set(owners)) as connection:
         rows = [_row(sealer, integration, owner, event) for owner, event in zip(owners, events, strict=True)]
-        inserted = await connection.execute(insert(inbox).values(rows).on_conflict_do_nothing().returning(inbox.c.id))
-        return len(inserted.all())
+        new = 0
+        for begin in range(0, len(rows), ROWS_AT_ONCE):
+            some = insert(inbox).values(rows[begin : begin + ROWS_AT_ONCE])
+            inserted = await connection.execute(some.on_conflict_do_nothing().returning(inbox.c.id))
+            new += len(inserted.all())
+        return new
 
 
 async def _owners(database: Database, integration: str, events: Sequence[ProviderEvent]) -> list[UUID]:

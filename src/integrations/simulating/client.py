@@ -89,6 +89,22 @@ class SimulatorControl:
         """Let something become of a message."""
         return await self._ask("POST", f"/{simulator}/messages/{message_id}/report", {"status": status, "code": code})
 
+    async def act(self, simulator: str, action: str, **order: Any) -> Json:
+        """Do one of the things that only this company can; see `actions` of its state."""
+        return await self._ask("POST", f"/{simulator}/actions/{action}", order)
+
+    async def advance(self, simulator: str, seconds: float) -> None:
+        """Let time pass at once, by the company's clock."""
+        await self._ask("POST", f"/{simulator}/clock", {"seconds": seconds})
+
+    async def export_memory(self, simulator: str) -> Json:
+        """Everything the company remembers."""
+        return await self._ask("GET", f"/{simulator}/export")
+
+    async def import_memory(self, simulator: str, memory: Json) -> None:
+        """Let the company remember what was exported, and nothing else."""
+        await self._ask("POST", f"/{simulator}/import", memory)
+
     async def _ask(
         self, method: str, path: str, body: Json | None = None, query: dict[str, str | None] | None = None
     ) -> Json:

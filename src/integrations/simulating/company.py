@@ -1,17 +1,20 @@
 """What a simulated company is: the class every folder's `simulator` module derives its `Simulator` from."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from aiohttp import web
 
+from integrations.simulating.clock import Clock
 from integrations.simulating.faults import Fault, FaultKind, FaultOrder, Faults
 from integrations.simulating.journal import Journal
 from integrations.simulating.webhooks import Courier, WebhookPlan
 
 Json = dict[str, Any]
+Action = Callable[[Json], Awaitable[Json]]
+"""Does what an order says; raises ControlRefused, or pydantic's ValidationError."""
 
 
 class ControlRefused(Exception):
@@ -52,6 +55,7 @@ class SimulatedCompany(ABC):
         self.environment = environment
         self.journal = journal
         self.faults = Faults()
+        self.clock = Clock()
         self.courier = Courier(self.name, journal, self.default_plan or WebhookPlan())
 
     def routes(self) -> Sequence[web.RouteDef]:
@@ -86,6 +90,18 @@ class SimulatedCompany(ABC):
         """Something becomes of a message, now."""
         raise ControlRefused(f"{self.name} does not report on messages")
 
+    def actions(self) -> Mapping[str, Action]:
+        """What else can be done to it, by name."""
+        return {}
+
+    def exported(self) -> Json:
+        """Everything it remembers."""
+        raise ControlRefused(f"{self.name} does not hand out its memory")
+
+    def imported(self, state: Json) -> None:
+        """Remember what was exported, and nothing else."""
+        raise ControlRefused(f"{self.name} takes no memory from outside")
+
     def arm(self, order: FaultOrder) -> Fault:
         """Arm a fault, if it is one this company can have."""
         if order.kind not in self.faults_known:
@@ -110,6 +126,7 @@ class SimulatedCompany(ABC):
         """Back to the first day: nothing kept, nothing armed, nothing under way."""
         await self.courier.reset()
         self.faults.disarm()
+        self.clock.set_ahead(0)
         self.forget()
         self.journal.forget(self.name)
 
@@ -117,7 +134,9 @@ class SimulatedCompany(ABC):
         """The company at a glance."""
         return {
             "name": self.name,
+            "now": self.clock.now().isoformat(),
             "points": list(self.points),
+            "actions": sorted(self.actions()),
             "messages": sum(1 for _ in self.kept()),
             "faults": [fault_shown(fault) for fault in self.faults.armed],
             "webhooks": self.courier.plan.model_dump(mode="json") if self.default_plan else None,

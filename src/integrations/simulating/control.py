@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from integrations.simulating.company import ControlRefused, Json, SimulatedCompany, fault_shown
 from integrations.simulating.faults import FaultOrder
@@ -15,6 +15,12 @@ from integrations.simulating.webhooks import WebhookPlan
 
 _MOMENT = TypeAdapter(datetime)
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+
+class ClockOrder(BaseModel, frozen=True, extra="forbid"):
+    """Let time pass at once, up to a year."""
+
+    seconds: float = Field(gt=0, le=366 * 86_400)
 
 
 class Control:
@@ -40,6 +46,10 @@ class Control:
             web.get(f"{one}/messages/{{id}}", self._message),
             web.post(f"{one}/messages/{{id}}/report", self._report),
             web.post(f"{one}/inbound", self._inbound),
+            web.post(f"{one}/actions/{{action}}", self._act),
+            web.post(f"{one}/clock", self._advance),
+            web.get(f"{one}/export", self._export),
+            web.post(f"{one}/import", self._import),
             web.get(f"{one}/faults", self._faults),
             web.post(f"{one}/faults", self._arm),
             web.delete(f"{one}/faults", self._disarm),
@@ -89,6 +99,26 @@ class Control:
 
     async def _inbound(self, request: web.Request) -> web.Response:
         return web.json_response(self._company(request).inbound(await _json(request)), status=201)
+
+    async def _act(self, request: web.Request) -> web.Response:
+        actions = self._company(request).actions()
+        action = actions.get(request.match_info["action"])
+        if action is None:
+            raise _not_found(f"action; there are {sorted(actions)}")
+        return web.json_response(await action(await _json(request)))
+
+    async def _advance(self, request: web.Request) -> web.Response:
+        company = self._company(request)
+        company.clock.advance(ClockOrder.model_validate(await _json(request)).seconds)
+        return web.json_response({"now": company.clock.now().isoformat()})
+
+    async def _export(self, request: web.Request) -> web.Response:
+        return web.json_response(self._company(request).exported())
+
+    async def _import(self, request: web.Request) -> web.Response:
+        company = self._company(request)
+        company.imported(await _json(request))
+        return web.json_response(company.state())
 
     async def _faults(self, request: web.Request) -> web.Response:
         return web.json_response({"faults": [fault_shown(fault) for fault in self._company(request).faults.armed]})

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from integrations.simulating.company import SimulatedCompany
 from integrations.simulating.faults import FaultKind, FaultOrder, Line, RetryAfterForm, act
-from integrations.simulating.journal import Direction, Entry, Verdict, shown
+from integrations.simulating.journal import Direction, Entry, Verdict, shown, shown_path
 
 GARBAGE = "<!DOCTYPE html><html><head><title>Welcome</title></head><body><h1>It works!</h1></body></html>"
 
@@ -44,7 +44,7 @@ async def exchange(
         simulator=company.name,
         direction=Direction.RECEIVED,
         method=request.method,
-        path=request.path_qs,
+        path=shown_path(request.path_qs),
         headers=shown(request.headers),
         body=body,
         verdict=Verdict.FAULTED,

@@ -1,5 +1,6 @@
 """The company's own log: everything it received and every webhook it sent, told by nobody but itself."""
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from itertools import count
 OTHERS_KEPT = 10_000
 """How many entries are kept besides the accepted messages, which are all kept."""
 _HIDDEN = frozenset({"authorization", "proxy-authorization", "cookie"})
+_HIDDEN_PARAMETERS = re.compile(r"(?<=[?&])(access_token|input_token|appsecret_proof|hub\.verify_token)=[^&]*")
 
 
 class Direction(StrEnum):
@@ -93,3 +95,8 @@ class Journal:
 def shown(headers: Mapping[str, str]) -> dict[str, str]:
     """Headers as the log keeps them: credentials are replaced, so that no secret is written down."""
     return {name: "•••" if name.lower() in _HIDDEN else value for name, value in headers.items()}
+
+
+def shown_path(path: str) -> str:
+    """A path as the log keeps it: credentials in its query are replaced, too."""
+    return _HIDDEN_PARAMETERS.sub(r"\1=•••", path)

@@ -9,7 +9,7 @@ import aiohttp
 from pydantic import BaseModel, Field
 from yarl import URL
 
-from integrations.simulating.journal import Direction, Entry, Journal, Verdict
+from integrations.simulating.journal import Direction, Entry, Journal, Verdict, shown_path
 
 # Twilio's defaults; the other companies are of the same size. https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
 TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
@@ -90,6 +90,18 @@ class Courier:
         await self._deliver(webhook, retries=0)
         return True
 
+    async def ask(self, url: str) -> tuple[int | None, str]:
+        """Put a question to an address of ours: its status and words; None and why where it does not answer."""
+        try:
+            async with self._opened().get(URL(url, encoded=True), allow_redirects=False) as answer:
+                status, text = answer.status, await answer.text(errors="replace")
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            status, text = None, repr(error)
+        verdict = Verdict.UNREACHED if status is None else Verdict.DELIVERED
+        entry = Entry(self.simulator, Direction.WEBHOOK, "GET", shown_path(url), verdict, status=status)
+        self.journal.write(entry)
+        return status, text
+
     async def reset(self) -> None:
         """Forget everything under way and the plan."""
         tasks = list(self._tasks)
@@ -156,14 +168,18 @@ class Courier:
         return None
 
     async def _post(self, webhook: Webhook) -> int:
+        # encoded=True: the address goes out letter for letter, as the signature covers it.
+        url = URL(webhook.url, encoded=True)
+        post = self._opened().post(url, data=webhook.body, headers=webhook.headers, allow_redirects=False)
+        async with post as answer:
+            return answer.status
+
+    def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             # A new connection each time: one kept alive may be closed under us, and a lost POST is not sent again.
             connector = aiohttp.TCPConnector(force_close=True)
             self._session = aiohttp.ClientSession(connector=connector, timeout=TIMEOUT)
-        # encoded=True: the address goes out letter for letter, as the signature covers it.
-        url = URL(webhook.url, encoded=True)
-        async with self._session.post(url, data=webhook.body, headers=webhook.headers, allow_redirects=False) as answer:
-            return answer.status
+        return self._session
 
     def _write(
         self, webhook: Webhook, verdict: Verdict, attempt: int, *, status: int | None = None, detail: str | None = None

@@ -1,7 +1,33 @@
 """WhatsApp messages through Meta's Cloud API."""
 
-from core.ports import Channel, Integration
+from core.ports import Channel, Connected, Integration, Mode, Surroundings
 from integrations.whatsapp.settings import Settings
+
+
+def connect(settings: Settings, surroundings: Surroundings) -> Connected:
+    """Put WhatsApp to work; nothing is called yet."""
+    # The HTTP client costs start-up time that whoever only reads the card need not pay.
+    from integrations.kit import Http
+    from integrations.whatsapp.adapter import WhatsAppSender
+    from integrations.whatsapp.catalogue import WhatsAppTemplates
+    from integrations.whatsapp.graph import Graph
+    from integrations.whatsapp.probe import WhatsAppProbe
+    from integrations.whatsapp.webhook import WhatsAppHandshake, WhatsAppWebhooks
+
+    http = Http("whatsapp")
+    graph = Graph(settings, http)
+    return Connected(
+        mode=Mode.SIMULATED if settings.is_simulated() else Mode.LIVE,
+        sender=WhatsAppSender(settings, graph),
+        webhooks=WhatsAppWebhooks(settings),
+        handshake=WhatsAppHandshake(settings),
+        templates=WhatsAppTemplates(settings, graph),
+        probe=WhatsAppProbe(settings, graph),
+        # What an inbound message names as its recipient: the number's id, since the number itself may change.
+        own_addresses=[settings.phone_number_id],
+        close=http.close,
+    )
+
 
 INTEGRATION = Integration(
     name="whatsapp",
@@ -9,5 +35,6 @@ INTEGRATION = Integration(
     docs="https://developers.facebook.com/docs/whatsapp/cloud-api",
     settings=Settings,
     channels=frozenset({Channel.WHATSAPP}),
-    connect=None,
+    has_webhooks=True,
+    connect=connect,
 )

@@ -45,6 +45,12 @@ class Settings(IntegrationSettings):
         matches=r"\S{16,}",
         example="a-word-only-you-and-meta-know",
     )
+    sends_proof: bool = setting(
+        "WHATSAPP_APP_SECRET_PROOF",
+        default=False,
+        about="Whether calls also prove that we know the app secret; needed where Meta is told to require it",
+        mend="true or false, as App settings > Advanced > Require app secret says",
+    )
     api_version: str = setting(
         "WHATSAPP_API_VERSION",
         default="v26.0",
@@ -58,6 +64,11 @@ class Settings(IntegrationSettings):
         about="Where the Graph API is",
         mend="https://host; http only for this machine",
     )
+
+    @property
+    def app_secret(self) -> SecretStr:
+        """The app secret that proves calls; all of them verify webhooks."""
+        return self.app_secrets[0]
 
     @property
     def base_addresses(self) -> tuple[str, ...]:

@@ -1,0 +1,106 @@
+"""Reading the templates Meta keeps for us. https://developers.facebook.com/docs/graph-api/reference/whats-app-business-account/message_templates"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from core.errors import OutcomeUnknown
+from core.ports import ProviderTemplate, TemplateApproval, TemplateButton, TemplateCategory
+from integrations.whatsapp.errors import PROVIDER
+from integrations.whatsapp.graph import Graph
+from integrations.whatsapp.reading import items, part, text
+from integrations.whatsapp.settings import Settings
+
+_FIELDS = "id,name,language,status,category,components"
+_PAGE, _MOST_PAGES = 100, 100
+"""An account has at most 6,000 templates."""
+_GAP = re.compile(r"\{\{\w+\}\}")
+
+# Meta → ours. What is paused comes back by itself; what is flagged can still be sent.
+APPROVALS: Mapping[str, TemplateApproval] = {
+    "APPROVED": TemplateApproval.APPROVED,
+    "REINSTATED": TemplateApproval.APPROVED,
+    "FLAGGED": TemplateApproval.APPROVED,
+    "UNARCHIVED": TemplateApproval.APPROVED,
+    "PENDING": TemplateApproval.PENDING,
+    "IN_APPEAL": TemplateApproval.PENDING,
+    "PAUSED": TemplateApproval.PENDING,
+    "REJECTED": TemplateApproval.REJECTED,
+    "DISABLED": TemplateApproval.REJECTED,
+    "DELETED": TemplateApproval.REJECTED,
+    "PENDING_DELETION": TemplateApproval.REJECTED,
+    "LIMIT_EXCEEDED": TemplateApproval.REJECTED,
+    "ARCHIVED": TemplateApproval.REJECTED,
+}
+CATEGORIES: Mapping[str, TemplateCategory] = {
+    "UTILITY": TemplateCategory.TRANSACTIONAL,
+    "MARKETING": TemplateCategory.MARKETING,
+    "AUTHENTICATION": TemplateCategory.AUTHENTICATION,
+}
+
+
+class WhatsAppTemplates:
+    """The templates of the business account."""
+
+    def __init__(self, settings: Settings, graph: Graph) -> None:
+        self._graph = graph
+        self._path = f"{settings.business_account_id}/message_templates"
+
+    async def list(self) -> Sequence[ProviderTemplate]:
+        found: list[ProviderTemplate] = []
+        query = {"fields": _FIELDS, "limit": str(_PAGE)}
+        for _ in range(_MOST_PAGES):
+            page = await self._graph.get(self._path, **query)
+            found += (template for data in items(page, "data") if (template := read_template(data)))
+            paging = part(page, "paging")
+            after = text(part(paging, "cursors"), "after")
+            # The next page's address is Meta's to choose, and our token goes only where the settings say.
+            if not after or not text(paging, "next"):
+                return found
+            query["after"] = after
+        raise OutcomeUnknown(f"Meta's list has more than {_MOST_PAGES} pages.", provider=PROVIDER)
+
+
+def read_template(data: Any) -> ProviderTemplate | None:
+    """Read one template; None where it has no id, name or language. An unknown state is not approved yet."""
+    found, name, language = text(data, "id"), text(data, "name"), text(data, "language")
+    if not found or not name or not language:
+        return None
+    components = {kind: part_ for part_ in items(data, "components") if (kind := text(part_, "type"))}
+    header, body = components.get("HEADER"), components.get("BODY")
+    return ProviderTemplate(
+        provider_id=found,
+        name=name,
+        locale=language.replace("_", "-"),
+        category=CATEGORIES.get(text(data, "category") or "", TemplateCategory.MARKETING),
+        approval=APPROVALS.get(text(data, "status") or "", TemplateApproval.PENDING),
+        body=text(body, "text") or "",
+        header=text(header, "text") if text(header, "format") == "TEXT" else None,
+        buttons=tuple(_buttons(items(components.get("BUTTONS"), "buttons"))),
+        # A header's numbered gap is called like the first of the body, whose example says more.
+        examples=dict([*_examples(header, "header_text"), *_examples(body, "body_text")]),
+    )
+
+
+def _buttons(buttons: Sequence[Any]) -> Iterator[TemplateButton]:
+    """The buttons with a gap: an address that ends in one, and a code."""
+    for index, button in enumerate(buttons):
+        kind, url = text(button, "type") or "", text(button, "url") or ""
+        if kind == "URL" and _GAP.search(url):
+            yield TemplateButton(index, kind, url)
+        elif kind in ("COPY_CODE", "OTP"):
+            yield TemplateButton(index, kind, "{{1}}")
+
+
+def _examples(component: Any, name: str) -> Iterator[tuple[str, str]]:
+    example = part(component, "example")
+    for named in items(example, f"{name}_named_params"):
+        gap, value = text(named, "param_name"), text(named, "example")
+        if gap and value is not None:
+            yield gap, value
+    given: Sequence[Any] = items(example, name)
+    # A body's examples are a list of lists, one for each way to fill it.
+    rows = given[0] if given and isinstance(given[0], list) else given
+    for position, value in enumerate(rows, 1):
+        if isinstance(value, str):
+            yield str(position), value

@@ -1,0 +1,57 @@
+"""Calls to the Graph API, signed in as a system user. https://developers.facebook.com/docs/graph-api/guides/secure-requests"""
+
+import hmac
+from typing import Any
+
+from core.errors import OutcomeUnknown, ProviderError
+from integrations.kit import Answer, Http
+from integrations.whatsapp.errors import PROVIDER, error_of
+from integrations.whatsapp.reading import Json, load, number, part
+from integrations.whatsapp.settings import Settings
+
+
+class Graph:
+    """The Graph API in the configured version; `token` is what signs in."""
+
+    def __init__(self, settings: Settings, http: Http) -> None:
+        self._http = http
+        self._base = f"{settings.api_base.rstrip('/')}/{settings.api_version}"
+        self.token = settings.access_token.get_secret_value()
+        self._headers = {"authorization": f"Bearer {self.token}", "accept": "application/json"}
+        self._proof = {"appsecret_proof": proof(settings)} if settings.sends_proof else {}
+
+    async def get(self, path: str, **query: str) -> Json:
+        """Read an object; raises a ProviderError."""
+        return _read(
+            await self._http.call("GET", f"{self._base}/{path}", headers=self._headers, query=query | self._proof)
+        )
+
+    async def post(self, path: str, body: Json) -> Json:
+        """Ask for something to be done; raises a ProviderError."""
+        url = f"{self._base}/{path}"
+        return _read(await self._http.call("POST", url, headers=self._headers, json=body, query=self._proof))
+
+
+def proof(settings: Settings) -> str:
+    """What shows that whoever holds the token knows the app secret, too."""
+    secret, token = settings.app_secret.get_secret_value(), settings.access_token.get_secret_value()
+    return hmac.new(secret.encode(), token.encode(), "sha256").hexdigest()
+
+
+def _read(answer: Answer) -> Json:
+    data = load(answer.body)
+    if answer.status == 200 and isinstance(data, dict):
+        return data
+    raise refusal(answer, data)
+
+
+def refusal(answer: Answer, data: Any) -> ProviderError:
+    """The error an answer stands for; a success nobody can read leaves the outcome unknown."""
+    if answer.status < 300:
+        return OutcomeUnknown("Meta's answer cannot be read.", provider=PROVIDER, provider_code=str(answer.status))
+    error = part(data, "error")
+    code = number(error, "code")
+    if code == 100 and number(error, "error_subcode") == 33:
+        # An id in our address that Meta does not know says 100 like any wrong parameter, and means 33.
+        code = 33
+    return error_of(answer.status, code, retry_after=answer.retry_after)

@@ -1,0 +1,81 @@
+"""Asking Meta whether it lets us in, and how our number is doing.
+
+https://developers.facebook.com/docs/graph-api/reference/whats-app-business-account-to-number-current-status
+https://developers.facebook.com/docs/graph-api/reference/debug_token
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from core.errors import OutcomeUnknown, ProviderError, ProviderUnavailable
+from core.ports import Finding, Severity
+from integrations.whatsapp.graph import Graph
+from integrations.whatsapp.reading import Json, items, number, part, text
+from integrations.whatsapp.settings import Settings
+
+SEND, MANAGE = "whatsapp_business_messaging", "whatsapp_business_management"
+# Permission → what cannot be done without it.
+_NEEDED: Mapping[str, str] = {SEND: "nothing can be sent", MANAGE: "templates cannot be listed"}
+SOON = timedelta(days=7)
+"""How long before its end a token is worth a word."""
+_MANAGER = "Open WhatsApp Manager > Phone numbers."
+_TOKEN = "Make a new token of the system user, under Business settings > System users: see WHATSAPP_ACCESS_TOKEN."  # noqa: S105
+
+
+class WhatsAppProbe:
+    """Reads our number, and the token's own description where Meta shows it; sends nothing to anybody."""
+
+    def __init__(self, settings: Settings, graph: Graph) -> None:
+        self._graph = graph
+        self._number_id = settings.phone_number_id
+
+    async def check(self) -> Sequence[Finding]:
+        try:
+            found = await self._graph.get(self._number_id, fields="status,quality_rating,name_status")
+        except ProviderError as error:
+            return [_refused(error)]
+        return [*_about_number(found), *_about_token(await self._token())]
+
+    async def _token(self) -> Json:
+        """What Meta says of our token; nothing where it does not let the token ask about itself."""
+        try:
+            return part(await self._graph.get("debug_token", input_token=self._graph.token), "data")
+        except ProviderError:
+            return {}
+
+
+def _refused(error: ProviderError) -> Finding:
+    if isinstance(error, ProviderUnavailable | OutcomeUnknown):
+        return Finding("WHATSAPP_UNREACHABLE", Severity.CRITICAL, error.message, "See metastatus.com.")
+    fix = (
+        "Compare WHATSAPP_ACCESS_TOKEN and WHATSAPP_PHONE_NUMBER_ID with WhatsApp > API setup, "
+        "and WHATSAPP_APP_SECRET_PROOF with App settings > Advanced."
+    )
+    return Finding("WHATSAPP_REFUSES_US", Severity.CRITICAL, error.message, fix)
+
+
+def _about_number(found: Json) -> Iterator[Finding]:
+    status, quality = text(found, "status"), text(found, "quality_rating")
+    if status not in (None, "CONNECTED"):
+        detail = f"The number's status is {status}, not CONNECTED."
+        yield Finding("WHATSAPP_NUMBER_NOT_CONNECTED", Severity.CRITICAL, detail, _MANAGER)
+    if quality in ("YELLOW", "RED"):
+        detail = f"The number's quality is {quality}: people block its messages or report them."
+        yield Finding("WHATSAPP_QUALITY_LOW", Severity.WARNING, detail, f"{_MANAGER} Send less that nobody asked for.")
+
+
+def _about_token(token: Json) -> Iterator[Finding]:
+    if token.get("is_valid") is False:
+        yield Finding("WHATSAPP_TOKEN_INVALID", Severity.CRITICAL, "Meta calls the access token invalid.", _TOKEN)
+    # 0 means never.
+    if ends := number(token, "expires_at"):
+        at = datetime.fromtimestamp(ends, UTC)
+        if at - datetime.now(UTC) < SOON:
+            yield Finding(
+                "WHATSAPP_TOKEN_EXPIRES", Severity.WARNING, f"The access token ends at {at:%F %H:%M} UTC.", _TOKEN
+            )
+    scopes = items(token, "scopes")
+    for permission, consequence in _NEEDED.items():
+        if scopes and permission not in scopes:
+            detail = f"The access token lacks {permission}: {consequence}."
+            yield Finding("WHATSAPP_PERMISSION_MISSING", Severity.CRITICAL, detail, _TOKEN)

@@ -1,0 +1,167 @@
+"""What happens behind the simulated API: messages are taken and live, people write, and all of it is reported."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from integrations.simulating.clock import Clock
+from integrations.simulating.company import ControlRefused, Json
+from integrations.simulating.webhooks import Courier, Webhook
+from integrations.whatsapp.simulator.account import Account
+from integrations.whatsapp.simulator.books import Books
+from integrations.whatsapp.simulator.conditions import Conditions
+from integrations.whatsapp.simulator.customers import Customer, digits_of
+from integrations.whatsapp.simulator.errors import MetaError
+from integrations.whatsapp.simulator.limits import over_limit, pace
+from integrations.whatsapp.simulator.message import Message, new_id
+from integrations.whatsapp.simulator.orders import InboundOrder, ReportOrder, TemplateOrder
+from integrations.whatsapp.simulator.outcomes import PAUSED, Status, outcome, template_status
+from integrations.whatsapp.simulator.reports import content_of, inbound_item, status_item, value_of, webhook
+from integrations.whatsapp.simulator.rules import Sending, refusal
+
+WINDOW_CLOSED = 131047
+
+
+@dataclass(slots=True)
+class Desk:
+    """Works for one account by one company's clock; its courier carries the webhooks."""
+
+    account: Account
+    clock: Clock
+    courier: Courier
+    books: Books
+
+    def accept(self, sending: Sending) -> MetaError | Json:
+        """Take a message and answer as Meta does, or say what is wrong with it."""
+        if error := refusal(sending):
+            return error
+        customer, now = self.books.customer(sending.digits), self.clock.now()
+        if error := over_limit(customer, now, self.books.conditions, self.books.messages.values()):
+            return error
+        pace(customer, now)
+        if not sending.is_by_user_id:
+            customer.number_used_at = now
+        message = self._message(sending, customer)
+        self.books.messages[message.id] = message
+        answered = {"id": message.id}
+        if message.kind == "template":
+            answered["message_status"] = template_status(customer.digits)
+        if answered.get("message_status") != PAUSED:
+            self.courier.live([partial(self._become, message, status) for status in self._statuses(message)])
+        called = {"user_id": customer.user_id} if sending.is_by_user_id else {"wa_id": customer.wa_id}
+        return {
+            "messaging_product": "whatsapp",
+            "contacts": [{"input": sending.address, **called}],
+            "messages": [answered],
+        }
+
+    def inbound(self, order: InboundOrder) -> Json:
+        """Somebody writes: their window opens, and the webhook goes out."""
+        digits, ours = digits_of(order.sender), self.account.phone_number_id
+        if digits is None:
+            raise ControlRefused("sender is a number with its country code, or a user id", field="sender")
+        if order.recipient not in (None, ours):
+            raise ControlRefused(f"the account's only number is {ours}", field="recipient")
+        now, customer = self.clock.now(), self.books.customer(digits)
+        customer.wrote_at = now
+        customer.name, customer.username = order.name or customer.name, order.username or customer.username
+        message = Message(
+            id=new_id(customer),
+            at=now,
+            direction="inbound",
+            customer=digits,
+            our_id=ours,
+            kind=order.kind,
+            content=content_of(order),
+            text=order.text or "",
+            to=ours,
+            status="received",
+            reply_to=order.reply_to,
+        )
+        self.books.messages[message.id] = message
+        item = inbound_item(order, customer, self.account, message.id, now)
+        value = value_of(self.account, contacts=[customer.contact(now)], messages=[item])
+        post = self.send_webhook("messages", value, message_id=message.id, to=ours)
+        return {**message.shown(), "webhook_id": post.id}
+
+    def report(self, message_id: str, order: ReportOrder) -> Json:
+        """Bring a message to a status, and report it."""
+        message = self.books.find(message_id)
+        if message is None:
+            raise ControlRefused(f"no outbound message {message_id}", field="id")
+        post = self._become(message, Status(order.status, order.code))
+        if post is not None:
+            self.courier.post(post)
+        return {**message.shown(), "webhook_id": post.id if post else None}
+
+    def change_conditions(self, order: Json) -> Json:
+        """Let the account do better or worse from now on."""
+        self.books.conditions = Conditions.model_validate({**self.books.conditions.model_dump(), **order})
+        if self.books.waiting and len(self.books.waiting) >= self.books.conditions.batch:
+            self.courier.post(self._report_waiting())
+        return self.books.conditions.model_dump(mode="json")
+
+    def change_template(self, order: TemplateOrder) -> Json:
+        """Bring a template to another state."""
+        named = (one for one in self.books.templates if one["name"] == order.name)
+        found = [one for one in named if order.language in (None, one["language"])]
+        if not found:
+            raise ControlRefused(f"no template {order.name}", field="name")
+        for one in found:
+            one["status"] = order.status
+        return {"templates": found}
+
+    def send_webhook(self, field: str, value: Any, *, message_id: str = "", to: str = "") -> Webhook:
+        """Post a signed webhook with one change in it, of any content."""
+        post = webhook(self.account, field, value, message_id=message_id, to=to)
+        self.courier.post(post)
+        return post
+
+    def _message(self, sending: Sending, customer: Customer) -> Message:
+        is_template = sending.kind == "template"
+        category = sending.filling.template["category"].lower() if is_template else "service"
+        free = {"billable": False, "pricing_model": "PMP", "type": "free_customer_service"}
+        priced = {"billable": True, "pricing_model": "PMP", "type": "regular"}
+        context = sending.body.get("context") or {}
+        return Message(
+            id=new_id(customer),
+            at=self.clock.now(),
+            direction="outbound",
+            customer=customer.digits,
+            our_id=self.account.phone_number_id,
+            kind=sending.kind,
+            content=sending.body[sending.kind],
+            text=sending.filling.text() if is_template else sending.text["body"],
+            to=sending.address,
+            status="accepted",
+            reference=sending.body.get("biz_opaque_callback_data"),
+            reply_to=context.get("message_id"),
+            pricing={**(priced if is_template else free), "category": category},
+            is_outside_window=not customer.window_is_open(self.clock.now()),
+            history=["accepted"],
+        )
+
+    def _statuses(self, message: Message) -> Iterable[Status]:
+        """What becomes of it: words outside a window are taken, and then fail."""
+        if message.kind == "text" and message.is_outside_window:
+            return (Status("failed", WINDOW_CLOSED),)
+        return outcome(message.customer, self.books.conditions)
+
+    def _become(self, message: Message, status: Status) -> Webhook | None:
+        message.become(status)
+        customer, now = self.books.customer(message.customer), self.clock.now()
+        # The report of a failure introduces nobody: that is Meta's way.
+        contacts = [] if message.status == "failed" else [customer.contact(now)]
+        self.books.waiting.append({"contacts": contacts, "status": status_item(message, customer, now)})
+        is_full = len(self.books.waiting) >= self.books.conditions.batch
+        return self._report_waiting(message) if is_full else None
+
+    def _report_waiting(self, last: Message | None = None) -> Webhook:
+        """One webhook with everything there is to report."""
+        waiting, self.books.waiting = self.books.waiting, []
+        contacts = {one["user_id"]: one for report in waiting for one in report["contacts"]}
+        statuses = [report["status"] for report in waiting]
+        value = value_of(self.account, contacts=list(contacts.values()), statuses=statuses)
+        about, to = (last.id, f"+{last.customer}") if last else ("", "")
+        return webhook(self.account, "messages", value, message_id=about, to=to)

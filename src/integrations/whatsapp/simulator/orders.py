@@ -1,0 +1,45 @@
+"""What the control API may ask of the simulated WhatsApp."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from integrations.simulating.company import Json
+
+
+class InboundOrder(BaseModel, frozen=True, extra="forbid"):
+    """A person writes to our number: `sender` is a number or a user id, `text` the words of whatever `kind`.
+
+    `content` takes the place of the object named like the kind, for kinds and fields nobody here knows.
+    """
+
+    sender: str = Field(min_length=3, max_length=64)
+    text: str | None = Field(None, max_length=4096)
+    recipient: str | None = None
+    kind: str = Field("text", pattern="^[a-z_]{1,32}$")
+    reply_to: str | None = None
+    name: str | None = Field(None, max_length=64)
+    username: str | None = Field(None, max_length=64)
+    content: Json | None = None
+
+
+class ReportOrder(BaseModel, frozen=True, extra="forbid"):
+    """Something becomes of a message."""
+
+    status: Literal["sent", "delivered", "read", "played", "failed"]
+    code: int | None = Field(None, ge=0, le=999_999)
+
+
+class TemplateOrder(BaseModel, frozen=True, extra="forbid"):
+    """A template comes to another state: all its languages, or one."""
+
+    name: str
+    language: str | None = None
+    status: Literal["APPROVED", "PENDING", "REJECTED", "PAUSED", "DISABLED"]
+
+
+class ChangeOrder(BaseModel, frozen=True, extra="forbid"):
+    """A webhook of any content; `value` goes out as it is, signed."""
+
+    field: str = "messages"
+    value: Any

@@ -1,0 +1,74 @@
+"""Secrets: an empty one is none, and a real one is shown nowhere."""
+
+import logging
+
+import pytest
+
+from core.errors import ProviderError
+from core.settings import State, describe, load
+from tests.contract.companies import AT_WORK, COMPANIES, Trouble, at_work, card_of, settings_of
+
+
+def secrets_of(name: str) -> dict[str, str]:
+    """The secrets of the account, by variable."""
+    secret = {variable.name for variable in describe(card_of(name).settings) if variable.secret}
+    return {variable: text for variable, text in COMPANIES[name].settings.items() if variable in secret}
+
+
+EACH_SECRET = [(name, variable) for name in AT_WORK for variable in secrets_of(name)]
+EACH_LIST = [
+    (name, one.name) for name in AT_WORK for one in describe(card_of(name).settings) if one.secret and one.several
+]
+
+
+@pytest.mark.parametrize("name", AT_WORK)
+def test_there_are_secrets_to_guard(name: str) -> None:
+    assert secrets_of(name)
+
+
+@pytest.mark.parametrize("nothing", ["", "   ", "\t\n"])
+@pytest.mark.parametrize(("name", "variable"), EACH_SECRET)
+def test_an_empty_secret_is_refused(name: str, variable: str, nothing: str) -> None:
+    loaded = load(card_of(name).settings, {**COMPANIES[name].settings, variable: nothing})
+    assert (loaded.state, loaded.value) == (State.INCOMPLETE, None)
+    assert [problem.setting for problem in loaded.problems] == [variable]
+
+
+@pytest.mark.parametrize("nothing", [",", " , "])
+@pytest.mark.parametrize(("name", "variable"), EACH_LIST)
+def test_a_list_of_empty_secrets_is_refused(name: str, variable: str, nothing: str) -> None:
+    loaded = load(card_of(name).settings, {**COMPANIES[name].settings, variable: nothing})
+    assert (loaded.state, loaded.value) == (State.INVALID, None)
+
+
+@pytest.mark.parametrize("name", AT_WORK)
+async def test_a_secret_is_in_no_text_about_it(name: str) -> None:
+    settings, connected = settings_of(name), at_work(name)
+    shown = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()} {connected!r} {connected}"
+    assert [variable for variable, text in secrets_of(name).items() if text in shown] == []
+    await connected.close()
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+@pytest.mark.parametrize("name", AT_WORK)
+async def test_a_secret_is_in_no_error_finding_or_log(
+    name: str,
+    trouble: Trouble,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    COMPANIES[name].hurry(monkeypatch)
+    # Libraries whose talk is switched off in production (see api/logs.py) keep to it here, too.
+    with caplog.at_level(logging.INFO):
+        async with COMPANIES[name].facing(trouble) as changes:
+            connected = at_work(name, **changes)
+            assert connected.sender is not None
+            assert connected.probe is not None
+            with pytest.raises(ProviderError) as caught:
+                await connected.sender.send(COMPANIES[name].message)
+            findings = await connected.probe.check() if trouble is not Trouble.SILENT else []
+            await connected.close()
+    error = caught.value
+    told = f"{error!r} {error} {vars(error)} {error.__cause__!r} {findings} {caplog.text} {capfd.readouterr()}"
+    assert [variable for variable, text in secrets_of(name).items() if text in told] == []

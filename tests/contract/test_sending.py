@@ -1,0 +1,38 @@
+"""Bad days: whatever a company does, the error says who must act and whether another try may double the message."""
+
+import pytest
+
+from core.errors import (
+    OutcomeUnknown,
+    ProviderError,
+    ProviderMisconfigured,
+    ProviderRejected,
+    ProviderUnavailable,
+)
+from tests.contract.companies import AT_WORK, COMPANIES, Trouble, at_work
+
+MEANING: dict[Trouble, tuple[type[ProviderError], ...]] = {
+    Trouble.REFUSED: (ProviderRejected,),
+    Trouble.MISCONFIGURED: (ProviderMisconfigured,),
+    Trouble.LATER: (ProviderUnavailable,),
+    Trouble.LOST: (OutcomeUnknown,),
+    # Who was never greeted has surely taken nothing.
+    Trouble.SILENT: (OutcomeUnknown, ProviderUnavailable),
+    Trouble.AWAY: (ProviderUnavailable,),
+}
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+@pytest.mark.parametrize("name", AT_WORK)
+async def test_trouble_has_its_meaning_and_an_end(name: str, trouble: Trouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    company = COMPANIES[name]
+    company.hurry(monkeypatch)
+    async with company.facing(trouble) as changes:
+        connected = at_work(name, **changes)
+        assert connected.sender is not None
+        with pytest.raises(ProviderError) as caught:
+            await connected.sender.send(company.message)
+        await connected.close()
+    assert type(caught.value) in MEANING[trouble]
+    assert caught.value.provider == name
+    assert caught.value.message

@@ -1,0 +1,93 @@
+"""The road for WhatsApp: an open conversation, its reports, what a customer writes, and the bad days."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.conftest import until
+from tests.flows.conftest import System
+
+ANA = "+5511987654321"
+"""She wrote to us lately: the simulator opens with a conversation that may be answered."""
+
+
+async def whatsapp(system: System, phone: str, text: str = "Olá, Ana!", **more: object) -> str:
+    route = more.pop("route", [{"channel": "WHATSAPP"}])
+    return await system.send(to={"phone": phone}, content={"text": text}, route=route, **more)
+
+
+@pytest.fixture
+async def usual_reports(system: System) -> AsyncIterator[None]:
+    yield
+    await system.control.plan_webhooks("whatsapp")
+
+
+async def test_a_text_travels_to_the_phone_and_its_ticks_come_back(system: System) -> None:
+    message_id = await whatsapp(system, ANA, "Seu pedido saiu. Até já! ❤")
+    async with system.watch(message_id) as watch:
+        while (await watch.next())["message"]["status"] not in ("DELIVERED", "READ"):
+            pass
+    changes = await system.changes(message_id)
+    assert changes[:2] == ["QUEUED", "SENDING"]
+    assert "DELIVERED" in changes
+    shown = await system.show(message_id)
+    assert shown["attempts"][0]["providerMessageId"].startswith("wamid.")
+
+
+async def test_what_a_customer_writes_arrives(system: System, phone: str) -> None:
+    async with system.watch() as watch:
+        await system.control.inbound("whatsapp", sender=phone, text="Oi! Já saiu? ❤")
+        while True:
+            change = await watch.next()
+            query = "query($id: ID!) { message(id: $id) { direction channel content { ... on TextContent { text } } } }"
+            message = (await system.ask(query, id=change["message"]["id"]))["message"]
+            if message["direction"] == "INBOUND":
+                break
+    assert message == {"direction": "INBOUND", "channel": "WHATSAPP", "content": {"text": "Oi! Já saiu? ❤"}}
+
+
+async def test_after_an_answer_from_the_customer_free_text_may_be_sent(system: System, phone: str) -> None:
+    closed = await system.comes_to(await whatsapp(system, phone), "FAILED")
+    assert closed["failure"] == {
+        "reason": "SESSION_WINDOW_CLOSED",
+        "party": "CALLER",
+        "providerCode": "131047",
+    }
+    await system.control.inbound("whatsapp", sender=phone, text="SIM")
+    message_id = await whatsapp(system, phone, "Obrigado!")
+    await until(lambda: system.status(message_id), lambda status: status in ("DELIVERED", "READ"))
+
+
+async def test_whatsapp_refused_goes_out_by_sms(system: System, phone: str) -> None:
+    """A closed window refuses free text; the route's next channel carries it."""
+    message_id = await whatsapp(system, phone, route=[{"channel": "WHATSAPP"}, {"channel": "SMS"}])
+    shown = await system.comes_to(message_id, "DELIVERED", 20)
+    assert len(shown["attempts"]) == 2
+    [taken] = await system.control.messages("twilio", to=phone)
+    assert taken["body"] == "Olá, Ana!"
+
+
+async def test_reports_doubled_reversed_and_in_batches_end_where_they_should(
+    system: System, usual_reports: None
+) -> None:
+    await system.control.plan_webhooks("whatsapp", copies=3, reversed=True)
+    message_id = await whatsapp(system, ANA)
+    await until(lambda: system.status(message_id), lambda status: status in ("DELIVERED", "READ"))
+    changes = await system.changes(message_id)
+    assert changes == sorted(changes, key=["QUEUED", "SENDING", "SENT", "DELIVERED", "READ"].index)
+
+
+async def test_an_answer_lost_after_acceptance_is_settled_by_the_report(system: System) -> None:
+    before = len(await system.control.messages("whatsapp", to=ANA))
+    await system.control.arm("whatsapp", "reset", next=1, to=ANA, accepted=True)
+    message_id = await whatsapp(system, ANA, "uma vez")
+    await until(lambda: system.status(message_id), lambda status: status in ("DELIVERED", "READ"))
+    assert len(await system.control.messages("whatsapp", to=ANA)) == before + 1
+
+
+async def test_an_expired_token_is_the_operators_and_the_message_waits(system: System) -> None:
+    await system.control.arm("whatsapp", "code", next=1, to=ANA, code="190")
+    message_id = await whatsapp(system, ANA)
+    await until(lambda: system.status(message_id), lambda status: status in ("DELIVERED", "READ"), 20)
+    shown = await system.show(message_id)
+    assert [attempt["outcome"] for attempt in shown["attempts"]] == ["UNAVAILABLE", "ACCEPTED"]

@@ -1,0 +1,481 @@
+"""Believing and reading WhatsApp's webhooks: the known signature, the forgeries, batches, and every payload we keep."""
+
+import hmac
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import integrations.whatsapp
+from core.errors import FailureParty, FailureReason, InvalidSignature
+from core.ports import (
+    Channel,
+    InboundMessage,
+    OtherEvent,
+    Price,
+    ProviderEvent,
+    RawWebhook,
+    ReportedStatus,
+    StatusReport,
+)
+from integrations.whatsapp.webhook import WhatsAppHandshake, WhatsAppWebhooks
+from tests.providers.conftest import REFERENCE, whatsapp_settings
+from tests.running import WHATSAPP
+
+FIXTURES = Path(integrations.whatsapp.__file__).parent / "fixtures"
+URL = "https://api.example.com/webhooks/whatsapp"
+SECRET = WHATSAPP["WHATSAPP_APP_SECRET"]
+WAMID = "wamid.HBgMNTUzMTg3NjU0MzIxFQIAERgSQUJDREVGMDEyMzQ1Njc4OTAA"
+NUMBER_ID = WHATSAPP["WHATSAPP_PHONE_NUMBER_ID"]
+EMPTY = b'{"object":"whatsapp_business_account","entry":[]}'
+KNOWN = "sha256=eefab58106e73358686845848feb95c56372e7391b3dc050b6a31c8c5f347ece"
+
+WEBHOOKS = WhatsAppWebhooks(whatsapp_settings())
+HANDSHAKE = WhatsAppHandshake(whatsapp_settings())
+
+
+def fixture(name: str) -> bytes:
+    return (FIXTURES / f"{name}.json").read_bytes()
+
+
+def webhook(body: bytes, signature: str | None = None) -> RawWebhook:
+    signed = {} if signature is None else {"x-hub-signature-256": signature}
+    return RawWebhook("POST", URL, {"content-type": "application/json", **signed}, body)
+
+
+def sign(body: bytes, secret: str = SECRET) -> str:
+    return f"sha256={hmac.new(secret.encode(), body, 'sha256').hexdigest()}"
+
+
+def parse(body: bytes) -> list[ProviderEvent]:
+    return list(WEBHOOKS.parse(webhook(body)))
+
+
+def read(name: str) -> ProviderEvent:
+    [event] = parse(fixture(name))
+    return event
+
+
+def change(value: object, field: object = "messages") -> bytes:
+    entry = {"id": "102290129340398", "changes": [{"field": field, "value": value}]}
+    return json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
+
+
+def messages(*items: object, **value: object) -> bytes:
+    return change({"metadata": {"phone_number_id": NUMBER_ID}, "messages": list(items), **value})
+
+
+def statuses(*items: object) -> bytes:
+    return change({"statuses": list(items)})
+
+
+def report(**changes: object) -> dict[str, object]:
+    return {"id": "wamid.A", "status": "delivered", "timestamp": "1795442404", **changes}
+
+
+def written(**changes: object) -> dict[str, object]:
+    return {"id": "wamid.B", "from": "5511987654321", "type": "text", "text": {"body": "Oi"}, **changes}
+
+
+def test_the_known_signature_is_believed() -> None:
+    WEBHOOKS.verify(webhook(EMPTY, KNOWN))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        "",
+        KNOWN.removeprefix("sha256="),
+        KNOWN.replace("sha256", "sha1"),
+        KNOWN.upper(),
+        KNOWN[:-1],
+        f"{KNOWN} ",
+        f"sha256={'0' * 64}",
+        "sha256=",
+        "ção",
+        "\udcff",
+        "\x00",
+        "A" * 1_000_000,
+    ],
+)
+def test_a_forged_signature_is_refused(given: str | None) -> None:
+    with pytest.raises(InvalidSignature):
+        WEBHOOKS.verify(webhook(EMPTY, given))
+
+
+def test_the_signature_covers_the_bytes_as_they_came() -> None:
+    body = fixture("inbound_text")
+    again = json.dumps(json.loads(body), separators=(",", ":")).encode()
+    assert json.loads(again) == json.loads(body)
+    WEBHOOKS.verify(webhook(body, sign(body)))
+    for changed in (again, body + b" ", body.replace(b"remarcar", b"cancelar")):
+        with pytest.raises(InvalidSignature):
+            WEBHOOKS.verify(webhook(changed, sign(body)))
+
+
+def test_both_secrets_are_believed_while_they_are_changed() -> None:
+    old, new, stranger = "a" * 32, "b" * 32, "c" * 32
+    webhooks = WhatsAppWebhooks(whatsapp_settings(WHATSAPP_APP_SECRET=f"{new},{old}"))
+    for secret in (old, new):
+        webhooks.verify(webhook(EMPTY, sign(EMPTY, secret)))
+    with pytest.raises(InvalidSignature):
+        webhooks.verify(webhook(EMPTY, sign(EMPTY, stranger)))
+
+
+GREETING = {
+    "hub.mode": "subscribe",
+    "hub.challenge": "1158201444",
+    "hub.verify_token": WHATSAPP["WHATSAPP_WEBHOOK_VERIFY_TOKEN"],
+}
+
+
+def test_whoever_knows_our_token_gets_the_challenge_back() -> None:
+    assert HANDSHAKE.answer(GREETING) == "1158201444"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hub.mode": "unsubscribe"},
+        {"hub.mode": ""},
+        {"hub.challenge": ""},
+        {"hub.verify_token": "another"},
+        {"hub.verify_token": ""},
+        {"hub.verify_token": "ção\udcff"},
+    ],
+)
+def test_whoever_does_not_is_refused(changes: dict[str, str]) -> None:
+    with pytest.raises(InvalidSignature):
+        HANDSHAKE.answer({**GREETING, **changes})
+    with pytest.raises(InvalidSignature):
+        HANDSHAKE.answer({name: text for name, text in GREETING.items() if name not in changes})
+
+
+def test_delivered_is_read_with_our_reference_and_its_price() -> None:
+    event = read("delivered")
+    assert event == StatusReport(
+        f"{WAMID}:delivered",
+        "delivered",
+        event.raw,
+        status=ReportedStatus.DELIVERED,
+        price=Price(True, "PMP", "utility"),
+        reference=REFERENCE,
+        provider_message_id=WAMID,
+        occurred_at=datetime(2026, 11, 23, 14, 0, 4, tzinfo=UTC),
+    )
+
+
+def test_read_has_no_price() -> None:
+    event = read("read")
+    assert isinstance(event, StatusReport)
+    assert (event.status, event.price) == (ReportedStatus.READ, None)
+
+
+def test_failed_says_why_and_needs_no_number() -> None:
+    event = read("failed")
+    assert isinstance(event, StatusReport)
+    assert (event.status, event.reference) == (ReportedStatus.FAILED, REFERENCE)
+    assert event.failure is not None
+    assert (event.failure.reason, event.failure.party) == (
+        FailureReason.SESSION_WINDOW_CLOSED,
+        FailureParty.CALLER,
+    )
+    assert (event.failure.provider_code, event.failure.is_transient) == ("131047", False)
+
+
+def test_what_a_customer_writes_arrives_letter_for_letter() -> None:
+    event = read("inbound_text")
+    assert event == InboundMessage(
+        "wamid.IN1",
+        "received",
+        event.raw,
+        channel=Channel.WHATSAPP,
+        sender="+553187654321",
+        recipient=NUMBER_ID,
+        text="Olá, posso remarcar? 🙂 https://example.com/a",
+        provider_message_id="wamid.IN1",
+        occurred_at=datetime(2026, 11, 23, 14, 3, 20, tzinfo=UTC),
+    )
+
+
+def test_somebody_who_shows_no_number_is_called_by_their_id() -> None:
+    event = read("inbound_from_a_user_name")
+    assert isinstance(event, InboundMessage)
+    assert (event.sender, event.text) == ("BR.77491208655302741000", "oi")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text", "in_reply_to"),
+    [
+        ("inbound_button", "button", "Confirmar", WAMID),
+        ("inbound_interactive", "interactive", "Manhã", WAMID),
+        ("inbound_image", "image", "O comprovante", None),
+        ("inbound_audio", "audio", None, None),
+        ("inbound_reaction", "reaction", "👍", WAMID),
+        ("inbound_location", "location", None, None),
+        ("inbound_unsupported", "unsupported", None, None),
+        ("inbound_kind_nobody_knows", "hologram", None, None),
+    ],
+)
+def test_a_message_of_any_kind_is_read(name: str, kind: str, text: str | None, in_reply_to: str | None) -> None:
+    event = read(name)
+    assert isinstance(event, InboundMessage)
+    assert (event.kind, event.text, event.in_reply_to) == (kind, text, in_reply_to)
+
+
+@pytest.mark.parametrize(
+    ("interactive", "text"),
+    [
+        ({"type": "button_reply", "button_reply": {"id": "s", "title": "Sim"}}, "Sim"),
+        ({"type": "nfm_reply", "nfm_reply": {"name": "flow", "body": "Enviado", "response_json": "{}"}}, "Enviado"),
+        ({"type": "new_reply", "new_reply": {"title": "x"}}, None),
+    ],
+)
+def test_every_interactive_reply_is_read(interactive: dict[str, Any], text: str | None) -> None:
+    [event] = parse(messages(written(type="interactive", interactive=interactive)))
+    assert isinstance(event, InboundMessage)
+    assert event.text == text
+
+
+@pytest.mark.parametrize(
+    ("name", "event_type", "key"),
+    [
+        ("system_number_changed", "user_changed_number", "wamid.IN11"),
+        ("unknown_status", "quarantined", f"{WAMID}:quarantined"),
+        ("template_paused", "message_template_status_update", None),
+        ("unknown", "auras", None),
+    ],
+)
+def test_what_nobody_here_acts_on_is_kept(name: str, event_type: str, key: str | None) -> None:
+    event = read(name)
+    assert isinstance(event, OtherEvent)
+    assert event.event_type == event_type
+    assert event.dedupe_key == key if key else event.dedupe_key.startswith("sha256:")
+    assert json.loads(event.raw) == json.loads(fixture(name))
+    assert event.reference == (REFERENCE if name == "unknown_status" else None)
+
+
+def test_a_batch_is_split_in_its_order() -> None:
+    events = parse(fixture("batch"))
+    assert [event.event_type for event in events] == ["read", "sent", "delivered"]
+    assert [event.dedupe_key for event in events] == [f"{WAMID}:{event.event_type}" for event in events]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FIXTURES.glob("*.json")))
+def test_each_piece_is_a_webhook_that_says_the_same(name: str) -> None:
+    for event in parse(fixture(name)):
+        assert parse(event.raw.encode()) == [event]
+
+
+def test_a_piece_holds_the_people_it_concerns_and_nobody_else() -> None:
+    people = [{"wa_id": "5511987654321", "profile": {"name": "Ana"}}, {"user_id": "BR.2", "profile": {"name": "Bia"}}]
+    first, second = parse(
+        messages(written(), written(id="wamid.C", from_user_id="BR.2", **{"from": None}), contacts=people)
+    )
+    assert ("Ana" in first.raw, "Bia" in first.raw) == (True, False)
+    assert ("Ana" in second.raw, "Bia" in second.raw) == (False, True)
+
+
+BAD = [
+    None,
+    0,
+    "x",
+    [],
+    {},
+    {"id": "wamid.A"},
+    {"id": None, "status": "delivered"},
+    {"id": "wamid.A", "status": ["delivered"]},
+    {"id": "wamid.A b", "status": "delivered"},
+    {"id": "w" * 257, "status": "delivered"},
+    {"id": "wamid.A", "status": "\ud800"},
+]
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_report_becomes_another_event_and_its_neighbours_are_read(bad: object) -> None:
+    first, second, third = parse(statuses(report(id="wamid.1"), bad, report(id="wamid.3")))
+    assert isinstance(second, OtherEvent)
+    assert (second.event_type, first.dedupe_key, third.dedupe_key) == (
+        "statuses",
+        "wamid.1:delivered",
+        "wamid.3:delivered",
+    )
+    assert second.dedupe_key.startswith("sha256:")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        None,
+        [],
+        {},
+        written(id=""),
+        written(**{"from": None}),
+        written(**{"from": "Ana"}),
+        written(**{"from": "\x00"}),
+        written(**{"from": None, "from_user_id": "Ana"}),
+    ],
+)
+def test_a_bad_message_becomes_another_event_and_its_neighbours_are_read(bad: object) -> None:
+    first, second, third = parse(messages(written(id="wamid.1"), bad, written(id="wamid.3")))
+    assert isinstance(second, OtherEvent)
+    assert isinstance(first, InboundMessage)
+    assert isinstance(third, InboundMessage)
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"phone_number_id": 1}, {"phone_number_id": "x"}])
+def test_a_message_to_nobody_belongs_to_nobody(metadata: object) -> None:
+    [event] = parse(messages(written(), metadata=metadata))
+    assert isinstance(event, OtherEvent)
+
+
+@pytest.mark.parametrize("text", [None, 1, [], {"body": None}, {"body": ["x"]}, "x", {"caption": "x"}])
+def test_words_that_are_none_are_no_reason_to_lose_the_message(text: object) -> None:
+    [event] = parse(messages(written(text=text)))
+    assert isinstance(event, InboundMessage)
+    assert event.text is None
+
+
+def test_half_of_a_character_becomes_a_question_mark() -> None:
+    [event] = parse(messages(written(text={"body": "\ud800 x"})))
+    assert isinstance(event, InboundMessage)
+    assert event.text == "? x"
+
+
+@pytest.mark.parametrize("timestamp", [None, "", "x", "-1", "1e9", "9" * 400, 1795442404, "99999999999"])
+def test_a_moment_that_is_none_is_left_out(timestamp: object) -> None:
+    [event] = parse(statuses(report(timestamp=timestamp)))
+    assert isinstance(event, StatusReport)
+    assert (event.occurred_at is None) is (timestamp != "99999999999")
+
+
+@pytest.mark.parametrize("errors", [None, [], ["x"], [{}], [{"code": "131026"}], [{"code": True}], {"code": 1}])
+def test_a_failure_without_a_code_is_given_none(errors: object) -> None:
+    [event] = parse(statuses(report(status="failed", errors=errors)))
+    assert isinstance(event, StatusReport)
+    assert event.failure is not None
+    assert (event.failure.reason, event.failure.provider_code) == (FailureReason.OTHER, None)
+
+
+def test_a_code_nobody_knows_is_kept() -> None:
+    [event] = parse(statuses(report(status="failed", errors=[{"code": 199999}])))
+    assert isinstance(event, StatusReport)
+    assert event.failure is not None
+    assert (event.failure.reason, event.failure.provider_code) == (FailureReason.OTHER, "199999")
+
+
+@pytest.mark.parametrize(
+    ("pricing", "price"),
+    [
+        (None, None),
+        ({}, None),
+        ({"pricing_model": "PMP"}, None),
+        ({"pricing_model": "PMP", "category": "x y"}, None),
+        ({"billable": False, "pricing_model": "PMP", "category": "service"}, Price(False, "PMP", "service")),
+        ({"pricing_model": "PMP", "category": "marketing", "type": "regular"}, Price(True, "PMP", "marketing")),
+        ({"pricing_model": "PMP", "category": "x", "type": "free_entry_point"}, Price(False, "PMP", "x")),
+    ],
+)
+def test_a_price_is_read_where_there_is_one(pricing: object, price: Price | None) -> None:
+    [event] = parse(statuses(report(pricing=pricing)))
+    assert isinstance(event, StatusReport)
+    assert event.price == price
+
+
+@pytest.mark.parametrize("reference", [None, "", "x", 1, "a.b.c", f"{REFERENCE}.4"])
+def test_a_reference_that_is_not_ours_is_none(reference: object) -> None:
+    [event] = parse(statuses(report(biz_opaque_callback_data=reference)))
+    assert isinstance(event, StatusReport)
+    assert event.reference is None
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("sent", ReportedStatus.SENT),
+        ("delivered", ReportedStatus.DELIVERED),
+        ("read", ReportedStatus.READ),
+        ("played", ReportedStatus.READ),
+        ("failed", ReportedStatus.FAILED),
+        ("deleted", None),
+        ("warning", None),
+    ],
+)
+def test_every_word_of_meta_has_its_meaning(word: str, status: ReportedStatus | None) -> None:
+    [event] = parse(statuses(report(status=word)))
+    assert event.event_type == word
+    assert (event.status if isinstance(event, StatusReport) else None) is status
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"{}",
+        EMPTY,
+        b'{"entry": {}}',
+        b'{"entry": [null, 1, [], {}]}',
+        b'{"entry": [{"changes": "x"}]}',
+        b"[" * 200_000,
+        b'{"entry":[{"changes":[' + b'{"value":' * 900 + b"1" + b"}" * 900 + b"]}]}",
+        b"\xff\xfe",
+    ],
+)
+def test_what_holds_nothing_is_kept_once(body: bytes) -> None:
+    [event], [again] = parse(body), parse(body)
+    assert isinstance(event, OtherEvent)
+    assert event.event_type == "unknown"
+    assert event.dedupe_key == again.dedupe_key != parse(body + b" 1")[0].dedupe_key
+
+
+def test_the_largest_batches_are_split_in_no_time() -> None:
+    """Meta's webhooks have at most 3 MB; whoever looked for each person in the whole list would take minutes."""
+    many = range(8_000)
+    people = [{"wa_id": str(5511900000000 + n), "profile": {"name": "Ana"}} for n in many]
+    items = [report(id=f"wamid.{n}", recipient_id=str(5511900000000 + n)) for n in many]
+    body = change({"contacts": people, "statuses": items})
+    began = perf_counter()
+    events = parse(body)
+    assert perf_counter() - began < 5
+    assert len({event.dedupe_key for event in events}) == len(many)
+    assert max(len(event.raw) for event in events) < 1_000
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+item = st.dictionaries(
+    st.sampled_from(
+        ["id", "status", "from", "from_user_id", "type", "text", "timestamp", "errors", "pricing", "context", "system"]
+    ),
+    st.sampled_from(["wamid.A", "delivered", "failed", "5511987654321", "text", "system", "1795442404"]) | anything,
+)
+value = st.dictionaries(
+    st.sampled_from(["metadata", "contacts", "messages", "statuses", "errors"]),
+    st.lists(item | anything, max_size=3) | st.just({"phone_number_id": NUMBER_ID}) | anything,
+)
+
+
+@given(st.binary() | (value | anything).map(change) | anything.map(lambda data: json.dumps({"entry": data}).encode()))
+def test_nothing_breaks_the_reader(body: bytes) -> None:
+    events = parse(body)
+    assert events
+    for event in events:
+        assert event.dedupe_key.isascii()
+        assert event.dedupe_key.isprintable()
+        assert event.event_type.isprintable()
+        assert len(event.dedupe_key) < 400
+        event.raw.encode()
+    with pytest.raises(InvalidSignature):
+        WEBHOOKS.verify(webhook(body, sign(body, "f" * 32)))

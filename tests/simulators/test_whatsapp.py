@@ -1,0 +1,402 @@
+"""The simulated WhatsApp takes and refuses messages as Meta does, tried with pywa and with bare requests."""
+
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import pytest
+from pywa.errors import (
+    APIPermission,
+    ExpiredAccessToken,
+    MessageUndeliverable,
+    PermissionDenied,
+    RateLimitHit,
+    SpamRateLimitHit,
+    TooManyMessages,
+    WhatsAppError,
+)
+from pywa.types import Pagination, Result
+from pywa.types.templates import (
+    BodyText,
+    CopyCodeButton,
+    HeaderText,
+    ParamFormat,
+    QuickReplyButton,
+    TemplateDetails,
+    TemplateLanguage,
+    TemplateStatus,
+    URLButton,
+)
+from pywa_async import WhatsApp
+
+from tests.running import WHATSAPP, Receiver, Simulators, eventually
+from tests.simulators.conftest import pywa_client
+
+ANA, BIA, STRANGER = "5511987654321", "BR.1005511900000004", "5511987650000"
+NUMBER_ID, ACCOUNT_ID = WHATSAPP["WHATSAPP_PHONE_NUMBER_ID"], WHATSAPP["WHATSAPP_BUSINESS_ACCOUNT_ID"]
+BODY = {"messaging_product": "whatsapp", "to": ANA, "type": "text", "text": {"body": "Olá, Ana!"}}
+REMINDER = {"name": "appointment_reminder", "language": {"code": "pt_BR"}}
+
+
+def said(*texts: str) -> list[dict[str, Any]]:
+    return [{"type": "body", "parameters": [{"type": "text", "text": text} for text in texts]}]
+
+
+def template(**changes: Any) -> dict[str, Any]:
+    wanted = {**REMINDER, "components": said("Ana", "24/11"), **changes}
+    return {"text": None, "type": "template", "template": wanted}
+
+
+def button(index: object = 0, sub_type: str = "quick_reply", **parameter: str) -> dict[str, Any]:
+    given = parameter or {"type": "payload", "payload": "SIM"}
+    return {"type": "button", "sub_type": sub_type, "index": index, "parameters": [given]}
+
+
+def named(kind: str, **values: str) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "parameters": [{"type": "text", "parameter_name": name, "text": text} for name, text in values.items()],
+    }
+
+
+async def ask(
+    simulators: Simulators,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    path: str = f"v26.0/{NUMBER_ID}/messages",
+    token: str = "EAAtoken",
+    content: bytes | None = None,
+    **query: str,
+) -> httpx.Response:
+    """A bare request; a change to None leaves the field out."""
+    body = {name: value for name, value in {**BODY, **(changes or {})}.items() if value is not None}
+    headers = {"authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=simulators.whatsapp_base, headers=headers, trust_env=False) as client:
+        if content is not None:
+            return await client.post(path, content=content, headers={"content-type": "text/plain"})
+        return await client.post(path, json=body, params=query)
+
+
+def code_of(answer: httpx.Response) -> int:
+    return int(answer.json()["error"]["code"])
+
+
+async def test_pywa_sends_a_text_with_its_reference_and_what_it_answers(simulators: Simulators, meta: WhatsApp) -> None:
+    asked = await simulators.control.inbound("whatsapp", sender=ANA, text="Que horas?")
+    sent = await meta.send_message(to=ANA, text="Às 10h.", tracker="ref-1", reply_to_message_id=asked["id"])
+    kept = await simulators.control.message("whatsapp", sent.id)
+    assert (kept["text"], kept["reference"], kept["reply_to"]) == ("Às 10h.", "ref-1", asked["id"])
+    assert (kept["to"], kept["from"], sent.chat.id) == ("+5511987654321", NUMBER_ID, ANA)
+
+
+async def test_the_account_of_an_old_number_lacks_its_9(simulators: Simulators) -> None:
+    for to in ("5531987654321", "+55 (31) 98765-4321", "553187654321"):
+        answer = (await ask(simulators, {"to": to})).json()
+        assert answer["contacts"] == [{"input": to, "wa_id": "553187654321"}]
+    assert len(await simulators.control.messages("whatsapp", to="+5531987654321")) == 3
+    young = (await ask(simulators, {"to": "5511987654321"})).json()
+    assert young["contacts"][0]["wa_id"] == "5511987654321"
+
+
+async def test_a_person_can_be_addressed_by_their_user_id(simulators: Simulators, meta: WhatsApp) -> None:
+    sent = await meta.send_message(to=BIA, text="Oi, Bia")
+    assert sent.chat.id == BIA
+    both = (await ask(simulators, {"to": ANA, "recipient": BIA})).json()
+    assert both["contacts"] == [{"input": ANA, "wa_id": ANA}]
+
+
+async def test_pywa_sends_templates_with_all_their_parts(simulators: Simulators, meta: WhatsApp) -> None:
+    header, body = HeaderText("Pedido {{order}}", order="1"), BodyText("{{name}} {{day}}", name="A", day="B")
+    sent = await meta.send_template(
+        to=STRANGER,
+        name="order_shipped",
+        language=TemplateLanguage.PORTUGUESE_BR,
+        params=[
+            header.params(order="1042"),
+            body.params(name="Ana", day="amanhã"),
+            URLButton.params(url_variable="1042", index=0),
+        ],
+    )
+    kept = await simulators.control.message("whatsapp", sent.id)
+    assert kept["text"] == "Pedido 1042\nAna, seu pedido está a caminho e chega amanhã."
+    reminder = await meta.send_template(
+        to=STRANGER,
+        name="appointment_reminder",
+        language=TemplateLanguage.PORTUGUESE_BR,
+        params=[
+            BodyText("{{1}} {{2}}", "A", "B").params("Ana", "24/11"),
+            QuickReplyButton.params(callback_data="CONFIRM", index=0),
+        ],
+    )
+    offer = await meta.send_template(
+        to=STRANGER,
+        name="spring_offer",
+        language=TemplateLanguage.PORTUGUESE_BR,
+        params=[
+            BodyText("{{1}} {{2}}", "A", "B").params("Ana", "20%"),
+            CopyCodeButton.params(coupon_code="FLORES20", index=0),
+        ],
+    )
+    assert reminder.id != offer.id
+
+
+async def test_pywa_reads_the_templates_page_by_page(meta: WhatsApp) -> None:
+    page = await meta.get_templates(pagination=Pagination(limit=4))
+    names = [one.name for one in page]
+    assert (len(names), page.total_count) == (4, 10)
+    following: Result[TemplateDetails] = page
+    while following.has_next:
+        following = await following.next()
+        names += [one.name for one in following]
+    assert (len(names), len(set(names))) == (10, 9)
+    paused = await meta.get_templates(statuses=[TemplateStatus.PAUSED, TemplateStatus.DISABLED])
+    assert sorted(one.name for one in paused) == ["last_offer", "winter_offer"]
+    shipped = await meta.get_templates(name="order_shipped")
+    assert {one.parameter_format for one in shipped} == {ParamFormat.NAMED}
+
+
+async def test_pywa_reads_the_number(meta: WhatsApp) -> None:
+    number = await meta.get_business_phone_number()
+    assert (number.status, number.quality_rating) == ("CONNECTED", "GREEN")
+    assert number.display_phone_number == "+55 11 4002-8922"
+
+
+async def test_what_somebody_wrote_can_be_marked_read(simulators: Simulators, meta: WhatsApp) -> None:
+    message = await simulators.control.inbound("whatsapp", sender=ANA, text="Oi")
+    assert await meta.mark_message_as_read(message_id=message["id"])
+    assert (await simulators.control.message("whatsapp", message["id"]))["status"] == "read"
+    with pytest.raises(WhatsAppError):
+        await meta.mark_message_as_read(message_id="wamid.unknown")
+
+
+REFUSED: dict[str, tuple[dict[str, Any], int]] = {
+    "no product": ({"messaging_product": None}, 100),
+    "another product": ({"messaging_product": "telegram"}, 100),
+    "nobody": ({"to": None}, 100),
+    "a group": ({"recipient_type": "group"}, 100),
+    "no number": ({"to": "Ana"}, 131009),
+    "a local number": ({"to": "0987"}, 131009),
+    "a user id as a number": ({"to": BIA}, 131009),
+    "a number as a user id": ({"to": None, "recipient": ANA}, 131009),
+    "ourselves": ({"to": "551140028922"}, 131021),
+    "a reference too long": ({"biz_opaque_callback_data": "x" * 513}, 100),
+    "a reply to nothing": ({"context": {"message_id": "1"}}, 131009),
+    "a picture": ({"type": "image", "image": {"link": "https://example.com/a.png"}}, 131051),
+    "a type nobody knows": ({"type": ["text"]}, 131051),
+    "no text": ({"text": None}, 131008),
+    "an empty text": ({"text": {"body": " "}}, 131008),
+    "a text too long": ({"text": {"body": "x" * 4097}}, 100),
+    "no template": ({"type": "template", "text": None}, 131008),
+    "a template nobody made": (template(name="unheard_of"), 132001),
+    "another language": (template(language={"code": "fr"}), 132001),
+    "a template not yet approved": (template(name="summer_offer"), 132001),
+    "a rejected template": (template(name="autumn_offer"), 132001),
+    "a paused template": (template(name="winter_offer"), 132015),
+    "a disabled template": (template(name="last_offer"), 132016),
+    "one gap filled of two": (template(components=said("Ana")), 132000),
+    "no gap filled": (template(components=[]), 132000),
+    "components that are none": (template(components="Ana"), 132000),
+    "a header where there is none": (template(components=[*said("Ana", "24/11"), named("header", x="y")]), 132000),
+    "a gap filled with a picture": (
+        template(components=[{"type": "body", "parameters": [{"type": "image"}, {"type": "text", "text": "x"}]}]),
+        132012,
+    ),
+    "a gap filled with nothing": (template(components=said("Ana", "")), 132012),
+    "a text too long once filled": (template(components=said("Ana", "x" * 1024)), 132005),
+    "a button that is not there": (template(components=[*said("Ana", "24/11"), button(2)]), 131009),
+    "a button of another kind": (template(components=[*said("Ana", "24/11"), button(0, "url")]), 132012),
+    "a button filled wrongly": (template(components=[*said("A", "B"), button(type="text", text="x")]), 132012),
+    "names of other gaps": (
+        template(
+            name="order_shipped",
+            components=[named("header", order="1"), named("body", name="Ana", when="x"), button(0, "url")],
+        ),
+        132012,
+    ),
+    "a button left empty": (
+        template(name="order_shipped", components=[named("header", order="1"), named("body", name="Ana", day="x")]),
+        131008,
+    ),
+    "a code to a user id": (
+        {
+            "to": None,
+            "recipient": BIA,
+            **template(
+                name="verification_code",
+                components=[*said("123456"), button(0, "url", type="text", text="123456")],
+            ),
+        },
+        131062,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+async def test_what_meta_refuses_is_refused(simulators: Simulators, case: str) -> None:
+    changes, code = REFUSED[case]
+    answer = await ask(simulators, changes)
+    assert code_of(answer) == code, answer.text
+    assert 400 <= answer.status_code < 500
+    assert await simulators.control.messages("whatsapp") == []
+    entries = await simulators.control.journal(simulator="whatsapp", verdict="refused")
+    assert [entry["code"] for entry in entries] == [str(code)]
+
+
+async def test_a_text_at_the_limit_is_taken(simulators: Simulators) -> None:
+    assert (await ask(simulators, {"text": {"body": "x" * 4096}})).status_code == 200
+    assert (await ask(simulators, {"biz_opaque_callback_data": "x" * 512})).status_code == 200
+
+
+@pytest.mark.parametrize("content", [b'{"messaging_product": "whatsapp"}', b"{", b"[]", b"[" * 100_000])
+async def test_what_is_not_json_has_no_parameters(simulators: Simulators, content: bytes) -> None:
+    answer = await ask(simulators, content=content)
+    assert (answer.status_code, code_of(answer)) == (400, 100)
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "subcode"),
+    [
+        ("v26.0/999999999999/messages", 100, 33),
+        (f"v16.0/{NUMBER_ID}/messages", 2500, None),
+        (f"{NUMBER_ID}/messages", 2500, None),
+        (f"v26.0/{NUMBER_ID}/letters", 2500, None),
+    ],
+)
+async def test_an_address_that_is_not_there_is_refused(
+    simulators: Simulators, path: str, code: int, subcode: int | None
+) -> None:
+    answer = await ask(simulators, path=path)
+    assert (code_of(answer), answer.json()["error"].get("error_subcode")) == (code, subcode)
+
+
+async def test_another_token_is_not_let_in(simulators: Simulators) -> None:
+    async with httpx.AsyncClient(trust_env=False) as session:
+        with pytest.raises(ExpiredAccessToken) as caught:
+            await pywa_client(simulators, session, "EAAother").send_message(to=ANA, text="Oi")
+        assert caught.value.status_code == 401
+        for header in ({}, {"authorization": b"Bearer \xff"}, {"authorization": b"Basic EAAtoken"}):
+            url = f"{simulators.whatsapp_base}/v26.0/{NUMBER_ID}/messages"
+            async with httpx.AsyncClient(trust_env=False) as stranger:
+                answer = await stranger.post(url, json=BODY, headers=list(header.items()))
+            assert (answer.status_code, code_of(answer)) == (401, 190)
+
+
+@pytest.mark.parametrize(("token", "subcode"), [("expired", 463), ("withdrawn", 460)])
+async def test_a_token_can_end(simulators: Simulators, meta: WhatsApp, token: str, subcode: int) -> None:
+    await simulators.control.act("whatsapp", "conditions", token=token)
+    with pytest.raises(ExpiredAccessToken) as caught:
+        await meta.send_message(to=ANA, text="Oi")
+    assert (caught.value.code, caught.value.subcode, caught.value.status_code) == (190, subcode, 401)
+    await simulators.control.act("whatsapp", "conditions", token="valid")
+    assert (await meta.send_message(to=ANA, text="Oi")).id
+
+
+async def test_permissions_can_be_missing(simulators: Simulators, meta: WhatsApp) -> None:
+    await simulators.control.act("whatsapp", "conditions", permissions=["whatsapp_business_management"])
+    with pytest.raises(PermissionDenied):
+        await meta.send_message(to=ANA, text="Oi")
+    await simulators.control.act("whatsapp", "conditions", permissions=["whatsapp_business_messaging"])
+    with pytest.raises(APIPermission):
+        await meta.get_templates()
+
+
+async def test_a_proof_of_the_app_secret_can_be_required_and_must_be_right(simulators: Simulators) -> None:
+    proof = hmac.new(WHATSAPP["WHATSAPP_APP_SECRET"].encode(), b"EAAtoken", "sha256").hexdigest()
+    await simulators.control.act("whatsapp", "conditions", requires_proof=True)
+    assert code_of(await ask(simulators)) == 100
+    assert code_of(await ask(simulators, appsecret_proof="f" * 64)) == 100
+    assert (await ask(simulators, appsecret_proof=proof)).status_code == 200
+    assert proof not in str(await simulators.control.journal())
+
+
+async def test_a_token_describes_itself_and_is_not_written_down(simulators: Simulators, meta: WhatsApp) -> None:
+    await simulators.control.act("whatsapp", "conditions", permissions=["whatsapp_business_messaging"])
+    data = (await meta.api._request("GET", "/debug_token", params={"input_token": "EAAtoken"}))["data"]
+    assert (data["is_valid"], data["expires_at"], data["scopes"]) == (True, 0, ["whatsapp_business_messaging"])
+    assert "EAAtoken" not in str(await simulators.control.journal())
+    assert "EAAtoken" not in str(await simulators.control.everything())
+
+
+async def test_forty_five_messages_at_once_are_enough_for_one_person(simulators: Simulators, meta: WhatsApp) -> None:
+    for _ in range(45):
+        await meta.send_message(to=ANA, text="Oi")
+    with pytest.raises(TooManyMessages) as caught:
+        await meta.send_message(to=ANA, text="Oi")
+    assert (caught.value.code, caught.value.status_code) == (131056, 429)
+    assert (await meta.send_message(to=STRANGER, text="Oi")).id
+    await simulators.control.advance("whatsapp", 6)
+    assert (await meta.send_message(to=ANA, text="Oi")).id
+    with pytest.raises(TooManyMessages):
+        await meta.send_message(to=ANA, text="Oi")
+
+
+async def test_throughput_can_be_limited(simulators: Simulators, meta: WhatsApp) -> None:
+    await simulators.control.act("whatsapp", "conditions", throughput=1)
+    await meta.send_message(to=ANA, text="Oi")
+    with pytest.raises(RateLimitHit):
+        await meta.send_message(to=STRANGER, text="Oi")
+    await simulators.control.advance("whatsapp", 1)
+    assert (await meta.send_message(to=STRANGER, text="Oi")).id
+
+
+async def test_conversations_we_begin_can_be_limited(simulators: Simulators) -> None:
+    await simulators.control.act("whatsapp", "conditions", messaging_limit=1)
+    for _ in range(2):
+        assert (await ask(simulators, {"to": STRANGER, **template()})).status_code == 200
+    error = await ask(simulators, {"to": "5511987650001", **template()})
+    assert (error.status_code, code_of(error)) == (429, 131048)
+    assert WhatsAppError.from_dict(error.json()["error"]).__class__ is SpamRateLimitHit
+    assert (await ask(simulators)).status_code == 200
+    await simulators.control.advance("whatsapp", 86_400)
+    assert (await ask(simulators, {"to": "5511987650001", **template()})).status_code == 200
+
+
+async def test_a_recipient_can_be_there_to_be_refused(meta: WhatsApp) -> None:
+    with pytest.raises(MessageUndeliverable) as caught:
+        await meta.send_message(to="5511901310261", text="Oi")
+    assert caught.value.code == 131026
+
+
+async def test_faults_are_worded_as_meta_words_them(simulators: Simulators, meta: WhatsApp) -> None:
+    await simulators.control.arm("whatsapp", "rate_limit", next=1, retry_after=7)
+    with pytest.raises(RateLimitHit) as limited:
+        await meta.send_message(to=ANA, text="Oi")
+    assert limited.value.raw_response is not None
+    assert limited.value.raw_response.headers["retry-after"] == "7"
+    await simulators.control.arm("whatsapp", "code", next=1, code="131031", at="templates")
+    with pytest.raises(WhatsAppError, match="locked"):
+        await meta.get_templates()
+    await simulators.control.arm("whatsapp", "server_error", next=1)
+    with pytest.raises(WhatsAppError) as broken:
+        await meta.send_message(to=ANA, text="Oi")
+    assert (broken.value.code, broken.value.status_code) == (131000, 500)
+
+
+async def test_a_fault_can_concern_one_person_however_they_are_addressed(simulators: Simulators) -> None:
+    await simulators.control.arm("whatsapp", "server_error", always=True, to="+5511900000004")
+    assert (await ask(simulators)).status_code == 200
+    for address in ({"to": "5511900000004"}, {"to": "+55 11 90000-0004"}, {"to": None, "recipient": BIA}):
+        assert (await ask(simulators, address)).status_code == 500
+
+
+@pytest.mark.parametrize(("to", "status"), [("5511900000005", "held_for_quality_assessment"), (STRANGER, "accepted")])
+async def test_the_answer_to_a_template_says_what_happens_to_it(simulators: Simulators, to: str, status: str) -> None:
+    assert (await ask(simulators, {"to": to, **template()})).json()["messages"][0]["message_status"] == status
+    assert "message_status" not in (await ask(simulators, {"to": to})).json()["messages"][0]
+
+
+async def test_a_paused_template_is_never_sent(simulators: Simulators, receiver: Receiver) -> None:
+    answer = (await ask(simulators, {"to": "5511900000006", **template()})).json()
+    assert answer["messages"][0]["message_status"] == "paused"
+    # Its neighbour's reports come, and none about it before them.
+    await ask(simulators)
+    await eventually(lambda: simulators.control.journal(direction="webhook"), lambda found: len(found) == 2)
+    assert answer["messages"][0]["id"] not in str([webhook.body for webhook in receiver.received])
+
+
+async def test_a_template_can_change_its_state(simulators: Simulators) -> None:
+    await simulators.control.act("whatsapp", "template", name="appointment_reminder", status="PAUSED")
+    assert code_of(await ask(simulators, {"to": STRANGER, **template()})) == 132015
+    await simulators.control.act("whatsapp", "template", name="winter_offer", status="APPROVED")
+    assert (await ask(simulators, template(name="winter_offer", components=[]))).status_code == 200
