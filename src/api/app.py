@@ -15,9 +15,11 @@ from api.graphql import routes as graphql_routes
 from api.health import Readiness, health_routes
 from api.loops import keep_going
 from api.metrics import render
+from api.pages.explorer import explorer_routes
 from api.webhooks import webhook_routes
 from core.access.principal import Principal, Scope
 from core.errors import AppError
+from core.settings import CoreSettings
 from engine.engine import Engine
 from resolvers.context import Context
 from resolvers.errors import translate
@@ -36,7 +38,7 @@ def create_app(house: House, readiness: Readiness) -> Litestar:
         authenticate=authenticate,
         make_context=make_context,
         allowed_origins=frozenset({house.settings.public_base_url}),
-        introspection=lambda _caller: not house.settings.is_production,
+        introspection=lambda caller: _may_read_schema(house.settings, caller),
         draining=readiness.draining,
     )
 
@@ -55,6 +57,7 @@ def create_app(house: House, readiness: Readiness) -> Litestar:
             *graphql_routes(edge),
             *webhook_routes(house),
             *health_routes(readiness),
+            *explorer_routes(house),
             _metrics_route(authenticate),
         ],
         lifespan=[lifespan],
@@ -62,6 +65,11 @@ def create_app(house: House, readiness: Readiness) -> Litestar:
         # Requests are logged by what handles them; the framework's own log would print bodies.
         logging_config=None,
     )
+
+
+def _may_read_schema(settings: CoreSettings, caller: Principal | None) -> bool:
+    # The Explorer is of little use without it; in production strangers learn nothing all the same.
+    return not settings.is_production or (settings.has_explorer and caller is not None)
 
 
 def _metrics_route(authenticate: Authenticator) -> HTTPRouteHandler:

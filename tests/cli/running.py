@@ -22,8 +22,14 @@ LAST_LINE = "Ctrl-C ends everything."
 
 
 def surroundings(folder: Path, **extra: str) -> dict[str, str]:
-    """The environment of a new machine; `folder` holds the data."""
-    return {"PATH": os.environ["PATH"], "HOME": str(folder), "INTERALPHA_HOME": str(folder), **extra}
+    """The environment of a new machine; `folder` holds the data. Without the Explorer, which would have to be built."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "INTERALPHA_HOME": str(folder),
+        "EXPLORER": "off",
+        **extra,
+    }
 
 
 def interalpha(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -67,7 +73,7 @@ def started(command: list[str], **options: Any) -> Iterator["subprocess.Popen[by
 class Dev:
     """A running `interalpha dev`, with everything it says in a file."""
 
-    def __init__(self, folder: Path, port: int, *options: str, screen: Path) -> None:
+    def __init__(self, folder: Path, port: int, *options: str, screen: Path, **extra: str) -> None:
         self.folder = folder
         self.port = port
         self._screen = screen
@@ -75,7 +81,7 @@ class Dev:
             self.process = subprocess.Popen(
                 [PROGRAM, "dev", "--port", str(port), *options],
                 cwd=HERE,
-                env=surroundings(folder),
+                env=surroundings(folder, **extra),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -96,9 +102,9 @@ class Dev:
 
 
 @contextmanager
-def running_dev(folder: Path, *options: str) -> Iterator[Dev]:
+def running_dev(folder: Path, *options: str, **extra: str) -> Iterator[Dev]:
     """Start one and wait until it is ready; nothing of it outlives the block."""
-    dev = Dev(folder, free_port(), *options, screen=folder.with_name(f"{folder.name}.{time.monotonic_ns()}"))
+    dev = Dev(folder, free_port(), *options, screen=folder.with_name(f"{folder.name}.{time.monotonic_ns()}"), **extra)
     try:
         dev.wait_until_ready()
         yield dev

@@ -33,9 +33,17 @@ def banner(order: Order, standing: Standing) -> Iterator[Text]:
     yield Text()
 
 
+def explorer_address(order: Order) -> str | None:
+    """Return where the Explorer is, unless it is off."""
+    core = order.configuration.core
+    return f"http://localhost:{order.port}/" if core and core.has_explorer else None
+
+
 def _places(order: Order, standing: Standing) -> Iterator[tuple[str, str, str]]:
     local, folder, stores = f"http://localhost:{order.port}", order.home.folder, standing.stores
     kept = "until it ends" if order.forget else "kept until `interalpha reset`"
+    if explorer := explorer_address(order):
+        yield "Explorer", explorer, "GraphiQL, signed in"
     yield "GraphQL", f"{local}/graphql", "HTTP · WebSocket · SSE"
     yield "Health", f"{local}/health/ready", ""
     if standing.simulators:

@@ -3,13 +3,15 @@
 import asyncio
 import shutil
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
 import rich_click as click
 
 from api.cli import check
-from api.cli.banner import banner
+from api.cli.banner import banner, explorer_address
+from api.cli.browser import open_browser
 from api.cli.calling import screen
 from api.cli.failures import Exit, Failure
 from api.cli.live import follow
@@ -33,7 +35,7 @@ _SAME_SIGNAL_SECONDS = 0.5
     "--data", type=click.Path(path_type=Path), help="The data folder (default: INTERALPHA_HOME, or .interalpha)."
 )
 @click.option("--memory", is_flag=True, help="Keep nothing: a folder of its own, removed at the end.")
-@click.option("--no-open", is_flag=True, help="Open no browser. There is no page to open yet, so nothing opens anyway.")
+@click.option("--no-open", is_flag=True, help="Open no browser; without a terminal none is opened anyway.")
 def command(port: int | None, data: Path | None, memory: bool, no_open: bool) -> None:
     """Run everything on this machine until Ctrl-C: API, worker, PostgreSQL, Valkey, and simulated companies.
 
@@ -43,7 +45,10 @@ def command(port: int | None, data: Path | None, memory: bool, no_open: bool) ->
         raise click.UsageError("--memory keeps nothing, so it takes no --data.")
     temporary = tempfile.mkdtemp(prefix="interalpha-") if memory else None
     try:
-        _run(_order(port, Path(temporary) if temporary else data, forget=memory))
+        _run(
+            _order(port, Path(temporary) if temporary else data, forget=memory),
+            open_page=not no_open and sys.stdout.isatty(),
+        )
     except (EmbeddedStoreError, PartFailed) as error:
         raise Failure(str(error)) from None
     finally:
@@ -71,7 +76,7 @@ def _order(port: int | None, data: Path | None, *, forget: bool) -> Order:
     return Order(environment, configuration, Home(core.home), chosen, forget)
 
 
-def _run(order: Order) -> None:
+def _run(order: Order, *, open_page: bool) -> None:
     out = Terminal(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def say(part: str, words: str) -> None:
@@ -80,6 +85,8 @@ def _run(order: Order) -> None:
     async def narrate(standing: Standing) -> None:
         for line in banner(order, standing):
             out.print(line)
+        if open_page and (page := explorer_address(order)):
+            await open_browser(page)
         await follow(standing, out)
 
     async def supervise() -> None:

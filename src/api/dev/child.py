@@ -52,12 +52,19 @@ def _migrations() -> Run:
     return migrate
 
 
+def _pages() -> Run:
+    from api.dev.web import build
+
+    return lambda _: build()
+
+
 # Each part imports its own only: what it does not need would cost it seconds.
 _PARTS: dict[str, Callable[[], Run]] = {
     "api": _api,
     "worker": _worker,
     "simulators": _simulators,
     "migrations": _migrations,
+    "pages": _pages,
 }
 
 
@@ -79,7 +86,8 @@ def _end_with_supervisor() -> None:
     # Nothing more is ever written: the read returns when the other end is gone. The stores went with it, so there is
     # nobody left to finish anything with.
     os.read(0, 1)
-    os.kill(os.getpid(), signal.SIGKILL)
+    # A part leads a group of its own, with whatever it has started.
+    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import re
+import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
@@ -85,7 +87,7 @@ class Part:
                     for wait in waits:
                         wait.cancel()
         if self._process is not None:
-            self._signal(self._process.kill)
+            self._kill(self._process)
             await self._ended.wait()
 
     async def _run(self) -> int:
@@ -109,7 +111,7 @@ class Part:
         finally:
             handing.cancel()
             if process.returncode is None:
-                self._signal(process.kill)
+                self._kill(process)
                 await process.wait()
             self._process = None
 
@@ -136,7 +138,12 @@ class Part:
     def _failure(self, code: int) -> PartFailed:
         words = self._log.read_text(encoding="utf-8").splitlines()[-5:]
         end = "\n".join(("The end of its log:", *words)) if words else "It said nothing."
-        return PartFailed(f"The {self.name} process did not start ({_ending(code)}). {end}\nAll of it: {self._log}")
+        return PartFailed(f"The {self.name} process failed ({_ending(code)}). {end}\nAll of it: {self._log}")
+
+    @classmethod
+    def _kill(cls, process: Process) -> None:
+        """Kill it with whatever it has started: it leads a group of its own."""
+        cls._signal(lambda: os.killpg(process.pid, signal.SIGKILL))
 
     @staticmethod
     def _signal(send: Callable[[], None]) -> None:

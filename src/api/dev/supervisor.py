@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from api.configuration import Configuration
-from api.dev import simulated
+from api.dev import simulated, web
 from api.dev.home import Home
-from api.dev.part import Part
+from api.dev.part import Part, PartFailed
 from api.dev.readiness import until_ready
 from api.embedded.folder import LOOPBACK
 from api.embedded.stores import Stores, StoreUrls
@@ -75,8 +75,8 @@ class Supervisor:
             redis="REDIS_URL" not in given,
         )
         self._simulated = simulated.to_simulate(order.configuration)
-        self._api, self._worker, self._simulators, self._migrations = (
-            Part(name, order.home, say) for name in ("api", "worker", "simulators", "migrations")
+        self._api, self._worker, self._simulators, self._migrations, self._pages = (
+            Part(name, order.home, say) for name in ("api", "worker", "simulators", "migrations", "pages")
         )
         self._kept = (self._api, self._worker, *([self._simulators] if self._simulated else []))
 
@@ -117,7 +117,25 @@ class Supervisor:
                 await starting
 
     async def _tell_story(self, starting: "asyncio.Task[StoreUrls]") -> None:
-        await self._narrate(await self._bring_up(starting))
+        standing = await self._bring_up(starting)
+        async with asyncio.TaskGroup() as tasks:
+            # Last, for nothing waits for it, and it takes the machine for a while.
+            tasks.create_task(self._build_pages())
+            await self._narrate(standing)
+
+    async def _build_pages(self) -> None:
+        """Build what is missing or old; a failure is told, and everything else goes on."""
+        core = self._order.configuration.core
+        if core is None or not core.has_explorer or not web.is_stale():
+            return
+        self._say("pages", "being built, a minute or so the first time")
+        self._pages.give({})
+        try:
+            await self._pages.run_once()
+        except PartFailed as error:
+            self._say("pages", f"not built, and everything else goes on. {error}")
+        else:
+            self._say("pages", "built")
 
     async def _bring_up(self, starting: "asyncio.Task[StoreUrls]") -> Standing:
         async with asyncio.TaskGroup() as tasks:

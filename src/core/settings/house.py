@@ -99,11 +99,22 @@ class CoreSettings(SettingsGroup):
         about="The folder `interalpha dev` keeps its stores in",
         mend="a folder",
     )
+    explorer: bool | None = setting(
+        "EXPLORER",
+        default=None,
+        about="Whether /graphiql/ serves the Explorer (default: on in development and test, off in production)",
+        mend="on or off",
+    )
 
     @property
     def is_production(self) -> bool:
         """Say whether this is the real thing."""
         return self.app_env is AppEnv.PRODUCTION
+
+    @property
+    def has_explorer(self) -> bool:
+        """Say whether the Explorer is served."""
+        return not self.is_production if self.explorer is None else self.explorer
 
     @property
     def sealing_keys(self) -> Mapping[str, bytes]:
