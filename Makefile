@@ -12,7 +12,7 @@ ARGS ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev web test check format wheel lock clean
+.PHONY: help install dev web test browser check format wheel lock clean
 
 help: ## Print this help
 	@echo "Interalpha. Two commands to know: 'make dev' runs everything, 'make test' passes the tests."
@@ -45,7 +45,10 @@ web: install ## Build the pages: what is missing or older than its sources
 	@echo "web: the pages are built"
 
 test: install ## Run the tests (TESTS=tests/unit to choose)
-	@$(BIN)/python -m pytest $(TESTS) $(ARGS)
+	@$(BIN)/python -m pytest $(or $(TESTS),tests --ignore=tests/browser) $(ARGS)
+
+browser: web ## Run the pages in Chromium
+	@$(BIN)/python -m pytest tests/browser $(ARGS)
 
 check: install ## Lint, types, import contracts
 	@$(BIN)/ruff format --check --quiet .
