@@ -94,6 +94,17 @@ def test_the_token_stands_alone_and_the_api_accepts_it(dev: Dev, run: Run) -> No
     assert modes["TWILIO"] == modes["SMTP"] == "SIMULATED"
 
 
+def test_keys_of_another_installation_are_told_apart(dev: Dev, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("dev:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+    server = f"http://localhost:{dev.port}"
+    done = interalpha(tmp_path, "send", "sms", "+5511987654321", "x", "--url", server)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"✗ Signed with the keys of {tmp_path}; the server at {server} keeps others. "
+        "Run with INTERALPHA_HOME=<its folder>.\n"
+    )
+
+
 def test_the_database_is_up_to_date(run: Run) -> None:
     state = json.loads(run("migrate", "status", "--json").stdout)
     assert state["is_current"]
@@ -137,9 +148,10 @@ def test_a_second_one_on_the_same_folder_or_port_is_refused(dev: Dev, tmp_path: 
 
 
 def test_reset_is_refused_while_it_runs(dev: Dev, run: Run) -> None:
-    done = run("reset", "--yes")
+    done = run("reset")
     assert done.exit_code == 1
-    assert str(dev.folder) in done.stderr
+    assert f"{dev.folder} is in use" in done.stderr
+    assert "--data" not in done.stderr
     assert (dev.folder / "keys").exists()
 
 

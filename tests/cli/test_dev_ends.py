@@ -32,6 +32,7 @@ def test_what_was_sent_survives_an_end_in_order_and_a_violent_one(tmp_path: Path
     with running_dev(folder, "--data", str(folder)) as dev:
         sent = json.loads(interalpha(folder, "send", "sms", "+5511987654321", "x", "--json").stdout)["message"]["id"]
         assert dev.end(signal.SIGTERM) == 0
+        assert dev.said.splitlines()[-2:] == ["  Ending …", f"  Ended. Your data is in {folder}."]
         assert processes_of(str(folder)) == {}
         assert not (folder / "dev.env").exists()
     with running_dev(folder) as dev:
@@ -76,9 +77,11 @@ def test_in_memory_nothing_is_kept_even_when_nobody_reads_any_more(tmp_path: Pat
 def test_told_to_end_while_it_starts_it_ends(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     command = [PROGRAM, "dev", "--port", str(free_port())]
-    with started(command, env=surroundings(folder), stdout=subprocess.DEVNULL) as process:
+    with started(command, env=surroundings(folder), stdout=subprocess.PIPE) as process:
         eventually(lambda: (folder / "logs").exists())
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 0
+        said = process.communicate(timeout=20)[0].decode()
+        assert process.returncode == 0
+    assert said.splitlines() == ["  Ending …", f"  Ended. Your data is in {folder}."]
     assert processes_of(str(folder)) == {}

@@ -51,6 +51,25 @@ def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["dev", "--port", "abc"], "abc is no port: give a number from 1 to 65535"),
+        (["serve", "--port", "0"], "0 is no port"),
+        (["send", "sms", "+5511987654321", "-5 reais"], "after --: interalpha send sms TO --"),
+        (["send", "sms", "+5511987654321", ""], "TEXT is empty"),
+        (["send", "email", "ana@example.com", ""], "--subject"),
+        (["send", "sms", "+5511987654321", "caf\udce9"], "✗ TEXT is not valid UTF-8"),
+        (["send", "email", "ana@example.com", "x", "--subject", "caf\udce9"], "✗ --subject is not valid UTF-8"),
+        (["messages", "show", "caf\udce9"], "✗ ID is not valid UTF-8"),
+    ],
+)
+def test_wrong_usage_is_put_in_plain_words(arguments: list[str], words: str) -> None:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(program, arguments, prog_name="interalpha")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert words in result.stderr
+
+
 def test_a_port_that_is_none_is_wrong_usage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PORT", "eight thousand")

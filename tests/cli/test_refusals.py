@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli import interalpha as program
+from api.embedded.ownership import mark
 from tests.ports import free_port
 
 KEY = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
@@ -51,6 +52,9 @@ def test_dev_is_not_for_production() -> None:
     result = invoke("dev", **STORES, APP_ENV="production", PUBLIC_BASE_URL="https://api.example.com")
     assert result.exit_code == 3
     assert "interalpha serve" in result.stderr
+    unfinished = invoke("dev", APP_ENV="production")
+    assert unfinished.exit_code == 3
+    assert "dev is for development" in unfinished.stderr
 
 
 def test_production_has_no_development_token() -> None:
@@ -114,6 +118,7 @@ def test_reset_removes_nothing_unasked_and_nothing_that_is_not_ours(tmp_path: Pa
     folder = tmp_path / ".interalpha"
     assert not folder.exists()
     folder.mkdir()
+    mark(folder)
     (folder / "keys").write_text(KEY)
     (folder / "notes.txt").write_text("mine")
     refused = invoke("reset")
@@ -122,6 +127,53 @@ def test_reset_removes_nothing_unasked_and_nothing_that_is_not_ours(tmp_path: Pa
     assert (folder / "keys").exists()
     assert invoke("reset", "--yes").exit_code == 0
     assert sorted(path.name for path in folder.iterdir()) == ["lock", "notes.txt"]
+    (folder / "notes.txt").unlink()
+    assert invoke("reset", "--yes").exit_code == 0
+
+
+def test_reset_leaves_a_folder_alone_that_was_never_ours(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    for name in ("logs", "postgres"):
+        (project / name).mkdir(parents=True)
+    (project / "keys").write_text("mine")
+    for _ in range(2):
+        result = invoke("reset", "--yes", "--data", str(project))
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "is not a data folder of Interalpha; nothing was removed" in result.stderr
+    assert sorted(path.name for path in project.iterdir()) == ["keys", "logs", "postgres"]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert invoke("reset", "--yes", "--data", str(empty)).exit_code == 1
+    assert list(empty.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [("dev", "--port"), ("reset", "--yes")])
+def test_a_file_is_no_data_folder(command: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    options = [*command, *([str(free_port())] if command[0] == "dev" else [])]
+    result = invoke(*options, "--data", str(tmp_path / "file"))
+    assert result.exit_code == 1
+    assert "is a file" in result.stderr
+
+
+def test_dev_touches_no_folder_with_things_of_others(tmp_path: Path) -> None:
+    (tmp_path / "project" / "logs").mkdir(parents=True)
+    result = invoke("dev", "--port", str(free_port()), "--data", str(tmp_path / "project"))
+    assert result.exit_code == 1
+    assert "overwritten: logs" in result.stderr
+    assert [path.name for path in (tmp_path / "project").iterdir()] == ["logs"]
+
+
+def test_where_no_data_is_the_folder_is_named(tmp_path: Path) -> None:
+    result = invoke("messages", "list")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert f"No data in {tmp_path / '.interalpha'}. Run this where `make dev` runs" in result.stderr
+
+
+def test_in_development_check_says_what_is_simulated_and_in_production_what_will_fail() -> None:
+    assert "twilio           not configured: `interalpha dev` simulates it" in invoke("check").stdout
+    assert "clerk            not configured\n" in invoke("check").stdout
+    assert "text messages will answer INTEGRATION_NOT_CONFIGURED" in invoke("check", APP_ENV="production").stdout
 
 
 def test_probing_says_who_does_not_answer() -> None:

@@ -9,6 +9,7 @@ import pytest
 from api.embedded import stores as stores_module
 from api.embedded import valkey
 from api.embedded.errors import EmbeddedStoreError
+from api.embedded.ownership import mark
 from api.embedded.stores import Stores
 from tests.embedded.surroundings import servers_at_work
 
@@ -82,6 +83,7 @@ async def test_a_folder_that_cannot_be_made_is_an_error_in_words(tmp_path: Path)
 
 async def test_a_log_that_has_grown_too_large_is_begun_afresh(tmp_path: Path) -> None:
     log = tmp_path / "valkey.log"
+    mark(tmp_path)
     log.write_bytes(b"old " * 3_000_000)
     async with Stores(tmp_path, postgres=False, durable=False):
         assert "Ready to accept connections" in log.read_text()

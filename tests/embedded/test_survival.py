@@ -15,6 +15,7 @@ import pytest
 
 from api.embedded import postgres, valkey
 from api.embedded.folder import choose_port
+from api.embedded.ownership import MARKER, mark
 from api.embedded.stores import Stores
 from tests.embedded.surroundings import (
     another_interalpha,
@@ -87,6 +88,7 @@ async def test_an_orphan_is_adopted_and_stopped_in_the_end(folder: Path) -> None
 async def test_half_a_database_is_thrown_away_and_made_again(folder: Path) -> None:
     half = folder / "postgres.new"
     half.mkdir(parents=True)
+    mark(folder)
     (half / "PG_VERSION").write_text("18\n")
     async with Stores(folder, durable=False, redis=False) as urls:
         await keep_row(urls.direct, "whole")
@@ -152,4 +154,4 @@ async def test_erasing_removes_what_the_stores_keep_and_nothing_else(folder: Pat
         other.kill()
     await Stores(folder).erase()
     assert servers_at_work(folder) == []
-    assert {path.name for path in folder.iterdir()} == {"of-somebody-else", "lock"}
+    assert {path.name for path in folder.iterdir()} == {"of-somebody-else", "lock", MARKER}

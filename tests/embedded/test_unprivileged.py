@@ -15,6 +15,7 @@ import pytest
 
 from api.embedded import unprivileged
 from api.embedded.errors import EmbeddedStoreError
+from api.embedded.ownership import mark
 from api.embedded.stores import Stores
 from api.embedded.wheels import find_package
 from tests.embedded.surroundings import PROGRAM, keep_row, kept_rows, server_pids, servers_at_work
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to beco
 async def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Path]:
     """A data folder on a system without user namespaces."""
     monkeypatch.setattr(unprivileged, "namespaces_allowed", lambda: False)
+    mark(tmp_path)
     yield tmp_path
     await Stores(tmp_path).erase()
 

@@ -34,7 +34,7 @@ def test_the_table_shows_every_setting_of_the_house_and_every_integration() -> N
     assert "✓ DATABASE_URL     postgresql://app@db:5432/app" in lines
     assert "✓ REDIS_URL        rediss://cache:6379/0" in lines
     assert "○ ENCRYPTION_KEYS  not set: `interalpha dev` brings its own" in lines
-    assert "○ smtp             not configured: e-mail will answer INTEGRATION_NOT_CONFIGURED" in lines
+    assert "○ smtp             not configured: `interalpha dev` simulates it" in lines
     assert any(line.startswith("✓ twilio           simulated") for line in lines)
     assert lines[-1] == "0 errors · 0 warnings"
 
@@ -56,7 +56,9 @@ def test_a_long_line_is_not_broken_for_a_machine() -> None:
     assert key.endswith('echo "k1:$(openssl rand -base64 32)"')
 
 
-def test_a_person_at_a_terminal_sees_a_frame_and_colours() -> None:
+def test_a_person_at_a_terminal_sees_a_frame_and_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
     text = printed({}, terminal=True)
     assert "╭─ Configuration ─ development" in text
     assert "\x1b[" in text

@@ -1,15 +1,17 @@
 """What `interalpha dev` says once everything is ready: where things are, and what to type next."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from rich.text import Text
 
 from api.cli.surroundings import program
+from api.configuration import IntegrationConfiguration
 from api.dev.supervisor import Order, Standing
 from core.ports import Mode
+from core.settings.addresses import is_loopback
 
 _WIDTH = 88
 
@@ -26,10 +28,11 @@ def banner(order: Order, standing: Standing) -> Iterator[Text]:
         line.rstrip()
         yield line
     yield Text.assemble("  ", (f"{'Providers':<17}", "bold"), _providers(order, standing))
-    for warning in order.configuration.warnings:
+    live = _live(order)
+    for warning in (*map(str, order.configuration.warnings), *_costs(live), *_unheard(order, standing, live)):
         yield Text.assemble("  ", ("!", "yellow"), f" {warning}")
     yield Text()
-    yield from _next(order)
+    yield from _next(order, is_live=bool(live))
     yield Text()
 
 
@@ -41,7 +44,8 @@ def explorer_address(order: Order) -> str | None:
 
 def _places(order: Order, standing: Standing) -> Iterator[tuple[str, str, str]]:
     local, folder, stores = f"http://localhost:{order.port}", order.home.folder, standing.stores
-    kept = "until it ends" if order.forget else "kept until `interalpha reset`"
+    data = "" if _is_usual(folder) else f" --data {shlex.quote(str(folder))}"
+    kept = "until it ends" if order.forget else f"kept until `interalpha reset{data}`"
     if explorer := explorer_address(order):
         yield "Explorer", explorer, "GraphiQL, signed in"
     yield "GraphQL", f"{local}/graphql", "HTTP · WebSocket · SSE"
@@ -64,12 +68,38 @@ def _providers(order: Order, standing: Standing) -> str:
     return f"{shown}     ○ simulated  ● live"
 
 
-def _next(order: Order) -> Iterator[Text]:
+def _live(order: Order) -> Mapping[str, IntegrationConfiguration]:
+    """Return the companies whose messages leave this machine."""
+    spoken = {name: one for name, one in order.configuration.integrations.items() if one.card.connect is not None}
+    return {name: one for name, one in spoken.items() if one.mode is Mode.LIVE}
+
+
+def _costs(live: Iterable[str]) -> Iterator[str]:
+    for name in live:
+        yield f"{name} is live: messages are real and cost money"
+
+
+def _unheard(order: Order, standing: Standing, live: Mapping[str, IntegrationConfiguration]) -> Iterator[str]:
+    """Yield whose reports cannot arrive, unless the configuration warns of that address itself."""
+    address = standing.settings["PUBLIC_BASE_URL"]
+    is_told = any(warning.setting == "PUBLIC_BASE_URL" for warning in order.configuration.warnings)
+    if is_loopback(address) and not is_told:
+        for name in (name for name, one in live.items() if one.card.has_webhooks):
+            yield f"{name} cannot reach {address}: its reports will not arrive. Set PUBLIC_BASE_URL"
+
+
+def _is_usual(folder: Path) -> bool:
+    """Tell whether it is the folder everybody looks in, which needs no mention."""
+    return folder == Path(".interalpha")
+
+
+def _next(order: Order, *, is_live: bool) -> Iterator[Text]:
     folder = order.home.folder
-    # The folder everybody looks in needs no mention.
-    elsewhere = "" if folder == Path(".interalpha") else f"INTERALPHA_HOME={shlex.quote(str(folder))} "
+    # An example that is sent must not reach a stranger.
+    number = "<your own number>" if is_live else "+55 11 98765-4321"
+    elsewhere = "" if _is_usual(folder) else f"INTERALPHA_HOME={shlex.quote(str(folder))} "
     ours = f"{elsewhere}{shlex.quote(program())}"
     yield Text("  Next, in another terminal:")
-    yield Text(f'    {ours} send sms "+55 11 98765-4321" "Olá, Ana!"', style="cyan")
+    yield Text(f'    {ours} send sms "{number}" "Olá, Ana!"', style="cyan")
     yield Text(f"    {ours} token", style="cyan")
     yield Text("  Ctrl-C ends everything.")

@@ -3,17 +3,17 @@
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
 import rich_click as click
 from rich.console import Console
 
-from api.cli.client import Api, connect
+from api.cli.client import Api, NotSignedFor, connect
 from api.cli.credentials import development_token
 from api.cli.failures import Exit, Failure
-from api.cli.surroundings import dev_environment, port_from
+from api.cli.surroundings import core_settings, dev_environment, own_environment, port_from
 from api.embedded.folder import LOOPBACK
 from core.settings import WrongValue
 from core.settings.addresses import check_web_address
@@ -39,7 +39,19 @@ def call(url: str | None, work: Callable[[Api], Awaitable[Result]]) -> Result:
         async with connect(address, token) as api:
             return await work(api)
 
-    return asyncio.run(connected())
+    try:
+        return asyncio.run(connected())
+    except NotSignedFor:
+        raise Failure(_other_keys(environment, address)) from None
+
+
+def _other_keys(environment: Mapping[str, str], address: str) -> str:
+    if "ENCRYPTION_KEYS" in own_environment():
+        return f"Signed with ENCRYPTION_KEYS as it is set here; the server at {address} keeps others. Set its own."
+    return (
+        f"Signed with the keys of {core_settings(environment).home}; the server at {address} keeps others. "
+        "Run with INTERALPHA_HOME=<its folder>."
+    )
 
 
 def screen(*, stderr: bool = False) -> Console:
@@ -53,10 +65,12 @@ def print_json(value: Any) -> None:
 
 
 def clock(moment: str, *, millis: bool = True) -> str:
-    """Show an API's moment in this machine's time, with the day unless it is today."""
+    """Show an API's moment in this machine's time, with the day and the distance from UTC unless it is today."""
     local = datetime.fromisoformat(moment).astimezone()
-    day = "" if local.date() == datetime.now().astimezone().date() else f"{local:%Y-%m-%d} "
-    return f"{day}{local:%H:%M:%S}" + (f".{local.microsecond // 1000:03d}" if millis else "")
+    precision = "milliseconds" if millis else "seconds"
+    if local.date() == datetime.now().astimezone().date():
+        return local.time().isoformat(precision)
+    return local.isoformat(" ", precision)
 
 
 def seconds_between(start: str, end: str) -> float:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from api.configuration import Configuration, IntegrationConfiguration, load_configuration
+from api.dev.simulated import to_simulate
 from core.ports import Channel
 from core.settings import CoreSettings, IntegrationSettings, Problem, State
 from core.settings.addresses import without_password
@@ -108,8 +109,10 @@ def _lines(configuration: Configuration) -> Iterator[Line]:
     for problem in configuration.problems:
         if problem not in of_integrations:
             yield Line(Mark.WRONG, problem.setting, problem.message)
-    for integration in configuration.integrations.values():
-        yield from _integration_lines(integration)
+    is_production = configuration.core is None or configuration.core.is_production
+    simulated = () if is_production else to_simulate(configuration)
+    for name, integration in configuration.integrations.items():
+        yield from _integration_lines(integration, is_simulated=name in simulated)
     for warning in configuration.warnings:
         yield Line(Mark.DOUBTFUL, warning.setting, warning.message)
 
@@ -131,13 +134,14 @@ def _core_lines(core: CoreSettings) -> Iterator[Line]:
             yield Line(Mark.ABSENT, name, "not set: `interalpha dev` brings its own")
 
 
-def _integration_lines(integration: IntegrationConfiguration) -> Iterator[Line]:
+def _integration_lines(integration: IntegrationConfiguration, *, is_simulated: bool) -> Iterator[Line]:
     name = integration.card.name
     for problem in integration.problems:
         yield Line(Mark.WRONG, name, str(problem))
     if integration.state is State.ABSENT:
         what = " and ".join(_CHANNEL_WORDS[channel] for channel in sorted(integration.card.channels))
         effect = f": {what} will answer INTEGRATION_NOT_CONFIGURED" if what else ""
+        effect = ": `interalpha dev` simulates it" if is_simulated else effect
         yield Line(Mark.ABSENT, name, f"not configured{effect}")
     if integration.settings and integration.mode:
         spoken = integration.card.connect is not None

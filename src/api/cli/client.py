@@ -14,6 +14,10 @@ from core.settings.addresses import is_loopback
 _TIMEOUT = httpx.Timeout(10, read=40)
 
 
+class NotSignedFor(Failure):
+    """The server does not know the key that the token was signed with."""
+
+
 class Api:
     """A server's GraphQL endpoint, and the token to call it with. Everything raises Failure."""
 
@@ -58,6 +62,8 @@ def _data(body: bytes, status: int) -> dict[str, Any]:
         errors, data = answer.get("errors"), answer.get("data")
     except (ValueError, AttributeError):
         raise Failure(f"The server answers with status {status} and no GraphQL. Is --url Interalpha's?") from None
+    if errors and any(_code(error) == "UNAUTHENTICATED" for error in errors):
+        raise NotSignedFor(_words(errors[0]))
     if errors:
         raise Failure("\n  ".join(_words(error) for error in errors))
     if not isinstance(data, dict):
@@ -66,10 +72,11 @@ def _data(body: bytes, status: int) -> dict[str, Any]:
 
 
 def _words(error: Mapping[str, Any]) -> str:
-    extensions = error.get("extensions") or {}
-    code = extensions.get("code", "no code")
-    hint = " `interalpha token` makes a token of this installation." if code == "UNAUTHENTICATED" else ""
-    return f"{error.get('message')} ({code}){hint}"
+    return f"{error.get('message')} ({_code(error)})"
+
+
+def _code(error: Mapping[str, Any]) -> str:
+    return str((error.get("extensions") or {}).get("code", "no code"))
 
 
 def _unreachable(url: str, error: httpx.HTTPError) -> Failure:

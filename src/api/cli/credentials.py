@@ -14,7 +14,7 @@ def development_token(environment: Mapping[str, str], tenant: UUID | None = None
         raise Failure("Development tokens end where production begins. Unset APP_ENV to work on a development server.")
     if not settings.encryption_keys:
         raise Failure(
-            "There is no key to sign a token with. Start `make dev`, which makes one, or set ENCRYPTION_KEYS.",
+            f"No data in {settings.home.absolute()}. Run this where `make dev` runs, or set INTERALPHA_HOME.",
             Exit.NOT_CONFIGURED,
         )
     # Here, because it brings SQLAlchemy, and help and refusals should not wait for that.

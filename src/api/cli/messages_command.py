@@ -4,6 +4,7 @@ from typing import Any
 
 import rich_click as click
 
+from api.cli.arguments import Words
 from api.cli.calling import call, clock, json_option, print_json, screen, url_option
 from api.cli.client import Api
 from api.cli.failures import Failure
@@ -58,7 +59,7 @@ def list_(status: str | None, channel: str | None, limit: int, as_json: bool, ur
 
 
 @command.command()
-@click.argument("id", metavar="ID")
+@click.argument("id", type=Words(), metavar="ID")
 @json_option
 @url_option
 def show(id: str, as_json: bool, url: str | None) -> None:

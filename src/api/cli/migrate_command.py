@@ -8,6 +8,7 @@ from typing import Any
 
 import rich_click as click
 
+from api.cli.arguments import Words
 from api.cli.calling import json_option, print_json
 from api.cli.failures import Exit, Failure
 from api.cli.surroundings import core_settings, dev_environment
@@ -64,7 +65,7 @@ def status(as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("text")
+@click.argument("text", type=Words())
 def new(text: str) -> None:
     """Write a migration named TEXT for what the tables in the code say and the database does not."""
     from api.migrations import new as write

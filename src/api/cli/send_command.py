@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
+from api.cli.arguments import TextLast, Words
 from api.cli.calling import call, json_option, print_json, screen, url_option
 from api.cli.client import Api
 from api.cli.failures import Exit, Failure
@@ -35,7 +36,7 @@ def _with_options(command: Command) -> Command:
         click.option("--no-wait", is_flag=True, help="Return once it is queued."),
         url_option,
         json_option,
-        click.option("--idempotency-key", metavar="KEY", help="The same key never sends twice."),
+        click.option("--idempotency-key", type=Words(), metavar="KEY", help="The same key never sends twice."),
     ):
         command = option(command)
     return command
@@ -46,27 +47,33 @@ def command() -> None:
     """Send one message through the API, and see it arrive."""
 
 
-@command.command()
-@click.argument("to")
-@click.argument("text")
+@command.command(cls=TextLast)
+@click.argument("to", type=Words())
+@click.argument("text", type=Words())
 @_with_options
 def sms(to: str, text: str, **options: Any) -> None:
     """Send TEXT to the telephone number TO, and wait until it is delivered.
 
     Spaces and dashes in the number are fine: "+55 11 98765-4321".
     """
+    if not text.strip():
+        raise click.UsageError("TEXT is empty: there is nothing to send.")
     _send({"to": {"phone": to}, "content": {"text": text}, "route": [{"channel": "SMS"}]}, **options)
 
 
-@command.command()
-@click.argument("to")
-@click.argument("text")
-@click.option("--subject", help="The subject (default: the beginning of TEXT).")
-@click.option("--html", help="The same as HTML.")
+@command.command(cls=TextLast)
+@click.argument("to", type=Words())
+@click.argument("text", type=Words())
+@click.option("--subject", type=Words(), help="The subject (default: the beginning of TEXT).")
+@click.option("--html", type=Words(), help="The same as HTML.")
 @_with_options
 def email(to: str, text: str, subject: str | None, html: str | None, **options: Any) -> None:
     """Send TEXT to the address TO, and wait until the mail server has taken it."""
-    content = {"subject": subject or text.partition("\n")[0][:78], "plainText": text} | ({"html": html} if html else {})
+    if not (text.strip() or (subject and html)):
+        raise click.UsageError("TEXT is empty: write something, or give both --subject and --html.")
+    subject = subject or text.strip().partition("\n")[0][:78]
+    bodies = {"plainText": text if text.strip() else None, "html": html}
+    content = {"subject": subject} | {name: body for name, body in bodies.items() if body}
     _send({"to": {"email": to}, "content": {"email": content}, "route": [{"channel": "EMAIL"}]}, **options)
 
 

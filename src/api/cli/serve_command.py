@@ -2,6 +2,7 @@
 
 import rich_click as click
 
+from api.cli.arguments import Port
 from api.cli.ports import ensure_free
 from api.cli.starting import prepare
 from api.cli.surroundings import own_environment, port_from
@@ -9,7 +10,7 @@ from api.cli.surroundings import own_environment, port_from
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 is all.")
-@click.option("--port", type=click.IntRange(1, 65535), help="The port (default: PORT, or 8000).")
+@click.option("--port", type=Port(), help="The port (default: PORT, or 8000).")
 def command(host: str, port: int | None) -> None:
     """Run the API until told to end; SIGTERM lets it finish what it has begun.
 

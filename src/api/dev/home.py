@@ -34,7 +34,7 @@ class Home:
 
     def known_keys(self) -> str | None:
         """Read ENCRYPTION_KEYS as the first start drew them; None before that."""
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             return self._keys.read_text().strip() or None
         return None
 

@@ -1,7 +1,8 @@
 """What can go wrong with the embedded stores.
 
 EmbeddedStoreError      a store does not start; the message says why and what to do
-└─ FolderInUse          another Interalpha holds the data folder
+├─ FolderInUse          another Interalpha holds the data folder
+└─ NotOurs              the folder is somebody else's, and was not touched
 """
 
 from pathlib import Path
@@ -14,8 +15,9 @@ class EmbeddedStoreError(Exception):
 class FolderInUse(EmbeddedStoreError):
     """Another Interalpha runs on the same data folder."""
 
-    def __init__(self, folder: Path, holder: str) -> None:
-        super().__init__(
-            f"{folder} is in use by another Interalpha (process {holder or 'unknown'}). "
-            "Stop that one, or give this one a folder of its own: --data another/folder"
-        )
+    def __init__(self, folder: Path, holder: str, remedy: str) -> None:
+        super().__init__(f"{folder} is in use by another Interalpha (process {holder or 'unknown'}). {remedy}")
+
+
+class NotOurs(EmbeddedStoreError):
+    """The folder is not one of Interalpha's."""

@@ -1,4 +1,4 @@
-"""The data folder: held by one process at a time, with its passwords and the ports of last time."""
+"""The data folder: its passwords, the ports of last time, and how a file is written there."""
 
 import json
 import os
@@ -8,44 +8,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from api.embedded.errors import EmbeddedStoreError, FolderInUse
+from api.embedded.errors import EmbeddedStoreError
 
 LOOPBACK = "127.0.0.1"
 ACCOUNTS = ("postgres", "interalpha_migrate", "interalpha_app", "interalpha_worker", "valkey")
-
-
-class FolderLock:
-    """A lock on the folder that the system itself releases when its holder dies."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._handle: int | None = None
-
-    def take(self) -> None:
-        """Make the folder if need be and hold it; raises FolderInUse."""
-        try:
-            import fcntl  # here, because Windows has none and must still be able to import this module
-        except ModuleNotFoundError:
-            raise EmbeddedStoreError(
-                "The embedded stores do not run on this system. Set DATABASE_URL and REDIS_URL to servers elsewhere"
-            ) from None
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(handle, 32).decode(errors="replace")
-            os.close(handle)
-            raise FolderInUse(self._folder, holder) from None
-        os.ftruncate(handle, 0)
-        os.write(handle, str(os.getpid()).encode())
-        self._handle = handle
-
-    def release(self) -> None:
-        """Let the folder go; the file stays, for removing it could let two in at once."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
 
 
 def read_passwords(folder: Path) -> Mapping[str, str]:

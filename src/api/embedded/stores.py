@@ -1,13 +1,15 @@
 """Both stores together: started side by side, given as URLs, stopped in order."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 from api.embedded.errors import EmbeddedStoreError
-from api.embedded.folder import FolderLock, erase_passwords, read_passwords
+from api.embedded.folder import erase_passwords, read_passwords
+from api.embedded.lock import FolderLock
 from api.embedded.postgres import Postgres
 from api.embedded.valkey import Valkey
 
@@ -59,7 +61,7 @@ class Stores:
     async def start(self) -> StoreUrls:
         """Start what is wanted, side by side, or adopt what an earlier run left behind.
 
-        Raises EmbeddedStoreError, and FolderInUse when another process holds the folder.
+        Raises EmbeddedStoreError: FolderInUse when another process holds the folder, NotOurs when it is another's.
         """
         if self._urls is not None:
             return self._urls
@@ -71,7 +73,8 @@ class Stores:
                 f"The stores in {self._folder} did not answer within {START_SECONDS:.0f} s. See the logs there"
             ) from None
         except OSError as error:
-            raise EmbeddedStoreError(f"The stores in {self._folder} cannot start: {error}. {_REMEDY}") from error
+            words = f"{error.filename or self._folder}: {error.strerror or error}"
+            raise EmbeddedStoreError(f"The stores cannot start. {words}. {_REMEDY}") from error
         finally:
             if self._urls is None:
                 await self.stop()
@@ -85,15 +88,24 @@ class Stores:
             in_order.push_async_callback(self._postgres.stop)
             in_order.push_async_callback(self._valkey.stop)
 
-    async def erase(self) -> None:
-        """Remove everything the stores keep in the folder, and nothing else; raises FolderInUse while they run."""
-        self._lock.take()
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder without starting anything; raises FolderInUse while they run, and NotOurs."""
+        if self._lock.is_held:
+            yield
+            return
+        self._lock.take_again()
         try:
+            yield
+        finally:
+            self._lock.release()
+
+    async def erase(self) -> None:
+        """Remove everything the stores keep in the folder, and nothing else; raises FolderInUse and NotOurs."""
+        with self.held():
             await self._valkey.erase()
             await self._postgres.erase()
             erase_passwords(self._folder)
-        finally:
-            self._lock.release()
 
     async def _start_wanted(self) -> StoreUrls:
         passwords = read_passwords(self._folder)

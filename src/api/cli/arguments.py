@@ -1,0 +1,50 @@
+"""What arguments must be, and what is said when they are not."""
+
+from typing import Any
+
+import rich_click as click
+
+from api.cli.failures import Exit, Failure
+
+
+class Port(click.ParamType[int]):
+    """A number from 1 to 65535."""
+
+    name = "port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if not (text.isascii() and text.isdecimal()) or not 0 < int(text) < 65536:
+            self.fail(f"{text} is no port: give a number from 1 to 65535.", param, ctx)
+        return int(text)
+
+
+class Words(click.ParamType[str]):
+    """Text that can be said to somebody: bytes of another encoding than UTF-8 are none."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise Failure(f"{_name(param)} is not valid UTF-8", Exit.USAGE) from None
+        return text
+
+
+class TextLast(click.RichCommand):
+    """A command whose last argument may begin with a dash, and which says how."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            hint = f'A TEXT that begins with - comes after --: {ctx.command_path} TO -- "-…"'
+            raise click.UsageError(f"{error.format_message()} {hint}", ctx) from None
+
+
+def _name(param: click.Parameter | None) -> str:
+    if isinstance(param, click.Argument):
+        return param.human_readable_name
+    return param.opts[-1] if param else "It"
