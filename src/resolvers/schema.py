@@ -19,7 +19,8 @@ from resolvers.scalars import CONFIG
 
 INTRODUCTION = """\
 One API for everything the business says, charges and schedules through other
-companies. Today it sends SMS and e-mail, and tells live what becomes of them.
+companies. Today it sends WhatsApp texts, SMS and e-mail, and tells live what becomes
+of them.
 
 * Every object worth a link implements `Node`: refetch it with `node(id:)`.
 * Every list that can grow is a connection; pages hold 25 items unless `first`

@@ -29,7 +29,7 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--status", type=click.Choice([one.lower() for one in MessageStatus], case_sensitive=False))
-@click.option("--channel", type=click.Choice(["sms", "email"], case_sensitive=False))
+@click.option("--channel", type=click.Choice(["whatsapp", "sms", "email"], case_sensitive=False))
 @click.option("--limit", type=click.IntRange(1, 100), default=25, show_default=True, help="How many, newest first.")
 @json_option
 @url_option

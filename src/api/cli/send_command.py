@@ -64,6 +64,20 @@ def sms(to: str, text: str, **options: Any) -> None:
 @command.command(cls=TextLast)
 @click.argument("to", type=Words())
 @click.argument("text", type=Words())
+@_with_options
+def whatsapp(to: str, text: str, **options: Any) -> None:
+    """Send TEXT over WhatsApp to the telephone number TO, and wait until it is delivered.
+
+    Free text is let through within a day of the last message its owner wrote to you.
+    """
+    if not text.strip():
+        raise click.UsageError("TEXT is empty: there is nothing to send.")
+    _send({"to": {"phone": to}, "content": {"text": text}, "route": [{"channel": "WHATSAPP"}]}, **options)
+
+
+@command.command(cls=TextLast)
+@click.argument("to", type=Words())
+@click.argument("text", type=Words())
 @click.option("--subject", type=Words(), help="The subject (default: the beginning of TEXT).")
 @click.option("--html", type=Words(), help="The same as HTML.")
 @_with_options
