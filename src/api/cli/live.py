@@ -44,7 +44,7 @@ async def follow(standing: Standing, out: Console) -> None:
 def _line(change: Mapping[str, Any]) -> str:
     message, event = change["message"], change["event"]
     arrow = "→" if message["direction"] == "OUTBOUND" else "←"
-    way = f"{arrow} {message['channel'].lower():<5}  {event['status'].lower():<11}  {message['toMasked']:<20}"
+    way = f"{arrow} {message['channel'].lower():<8}  {event['status'].lower():<11}  {message['toMasked']:<20}"
     why = (
         f"   {message['failure']['message']}" if message["failure"] and event["status"] in ("FAILED", "QUEUED") else ""
     )

@@ -14,7 +14,8 @@ failure { reason party message providerCode isTransient }
 attempts { number outcome providerMessageId durationMs }
 """
 
-_ARRIVED = {"SMS": ("DELIVERED", "READ", "FAILED"), "EMAIL": ("SENT", "DELIVERED", "READ", "FAILED")}
+_ARRIVED = {"EMAIL": ("SENT", "DELIVERED", "READ", "FAILED")}
+"""Where the way ends for channels whose company reports no delivery; for the others it ends there."""
 
 
 class Progress:
@@ -49,7 +50,7 @@ class Progress:
         if status == "UNCONFIRMED":
             words = "the answer was lost; a report decides, and it is never sent again blindly"
             self._tell("unconfirmed", words, mark="!", style="yellow")
-        return status in _ARRIVED.get(message["channel"], ("READ", "FAILED"))
+        return status in _ARRIVED.get(message["channel"], ("DELIVERED", "READ", "FAILED"))
 
     def _tell(self, word: str, details: str, *, mark: str = "✓", style: str = "green") -> None:
         line = f"{word:<10} {details}".rstrip()
