@@ -1,7 +1,7 @@
 """The web application: GraphQL, webhooks, health and metrics over one house."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from api.pages.explorer import explorer_routes
 from api.webhooks import webhook_routes
 from core.access.principal import Principal, Scope
 from core.errors import AppError
+from core.operations.pulses import INTERVAL, Heart, Pulse
 from core.settings import CoreSettings
 from engine.engine import Engine
 from resolvers.context import Context
@@ -44,12 +45,13 @@ def create_app(house: House, readiness: Readiness) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        hearing = asyncio.create_task(keep_going("hints", house.hub.run))
+        loops = [asyncio.create_task(loop) for loop in _loops(house)]
         try:
             yield
         finally:
-            hearing.cancel()
-            await asyncio.gather(hearing, return_exceptions=True)
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
             await house.close()
 
     return Litestar(
@@ -65,6 +67,17 @@ def create_app(house: House, readiness: Readiness) -> Litestar:
         # Requests are logged by what handles them; the framework's own log would print bodies.
         logging_config=None,
     )
+
+
+def _loops(house: House) -> Sequence[Coroutine[None, None, None]]:
+    """What goes on while the application runs: hearing hints, and saying that webhooks are taken in."""
+    ingress = Heart(house.database, Pulse.INGRESS)
+
+    async def beat() -> None:
+        await ingress.beat()
+        await asyncio.sleep(INTERVAL)
+
+    return [keep_going("hints", house.hub.run), keep_going("pulse", beat)]
 
 
 def _may_read_schema(settings: CoreSettings, caller: Principal | None) -> bool:

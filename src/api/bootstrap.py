@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -12,6 +13,7 @@ from api.wake import WakeUps
 from core.access.tokens import DevelopmentTokens
 from core.database import Database, make_engine
 from core.messages.accept import ChannelService, Outbox
+from core.messages.timing import Timing
 from core.operations.integrations import IntegrationView
 from core.ports import Channel, Connected, Surroundings
 from core.pubsub import Hub
@@ -37,6 +39,7 @@ class House:
     connected: Mapping[str, Connected]
     services: Services
     tokens: DevelopmentTokens | None
+    timing: Timing
 
     def open_redis(self) -> Redis:
         """Open connections of one's own, for what blocks."""
@@ -81,6 +84,7 @@ def build_house(configuration: Configuration, *, for_worker: bool = False) -> Ho
         connected=connected,
         services=Services(database, sealer, hub, outbox, views),
         tokens=None if settings.is_production else DevelopmentTokens(next(iter(keys.values()))),
+        timing=Timing(timedelta(seconds=settings.send_deadline), timedelta(seconds=settings.unconfirmed_hold)),
     )
 
 

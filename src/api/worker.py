@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import structlog
-from saq import Worker
+from saq import CronJob, Worker
 from saq.types import PartialTimersDict
 
 from api.bootstrap import House, build_house
@@ -21,12 +21,11 @@ from api.wake import JOB, QUEUE
 from api.workshop import Workshop, open_workshop
 from core.access.senders import register_senders
 from core.errors import AppError
-from core.messages.claim import SEND_DEADLINE
 from core.operations import heartbeat
 
 log = structlog.get_logger(__name__)
 
-_DRAIN_LIMIT = SEND_DEADLINE.total_seconds() + 5
+_RECONCILE = "*/5 * * * *"
 
 
 class _QuietWorker(Worker[Any]):
@@ -83,6 +82,7 @@ async def _run(workshop: Workshop, stop: asyncio.Event) -> None:
     saq = _QuietWorker(
         CalmQueue(blocking, name=QUEUE),
         [(JOB, workshop.wake)],
+        cron_jobs=[CronJob(workshop.reconcile, cron=_RECONCILE, unique=True, timeout=240, retries=1)],
         concurrency=2,
         dequeue_timeout=5,
         timers=PartialTimersDict(sweep=15, schedule=5, abort=5, worker_info=10),
@@ -94,6 +94,7 @@ async def _run(workshop: Workshop, stop: asyncio.Event) -> None:
         ),
         asyncio.create_task(keep_going("inbox", workshop.read_inbox)),
         asyncio.create_task(keep_going("sweep", workshop.sweep)),
+        asyncio.create_task(keep_going("settle", workshop.settle)),
         asyncio.create_task(keep_going("heartbeat", workshop.beat)),
         asyncio.create_task(saq.start()),
     ]
@@ -118,7 +119,7 @@ async def _drain(workshop: Workshop) -> None:
     for courier in workshop.couriers.values():
         courier.stop()
     try:
-        async with asyncio.timeout(_DRAIN_LIMIT):
+        async with asyncio.timeout(workshop.house.timing.send_deadline.total_seconds() + 5):
             await asyncio.gather(*(courier.ended.wait() for courier in workshop.couriers.values()))
     except TimeoutError:
         log.warning("worker_left_work", detail="its leases will run out and be taken back")

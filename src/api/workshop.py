@@ -1,4 +1,4 @@
-"""What one worker does: carries each channel's messages, applies the inbox, takes back what dead workers left."""
+"""What one worker does: carries each channel's messages, applies the inbox, lets time pass, settles doubts."""
 
 import asyncio
 import os
@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from api.bootstrap import House
 from api.wake import INBOX
 from core.messages.apply import apply_due
+from core.messages.clockwork import let_time_pass
 from core.messages.deliver import Courier
 from core.messages.reclaim import take_back
+from core.messages.reconcile import Reconciler
+from core.messages.settle import Settler
 from core.operations import heartbeat
+from core.operations.pulses import Heart, Pulse
 from core.ports import Channel
 
 _SWEEP = 1.0
 _INBOX_TICK = 0.3
+_SETTLE = 1.0
 
 
 @dataclass(slots=True)
@@ -26,6 +31,10 @@ class Workshop:
     name: str
     couriers: Mapping[Channel, Courier]
     inbox_woken: asyncio.Event
+    settler: Settler
+    reconciler: Reconciler
+    inbox_pulse: Heart
+    sweep_pulse: Heart
 
     async def wake(self, _context: object, *, topic: str) -> None:
         """The SAQ job: whoever may have work looks for it."""
@@ -49,13 +58,31 @@ class Workshop:
         self.inbox_woken.clear()
         while await apply_due(self.house.database, self.house.sealer, self.house.hub):
             pass
+        await self.inbox_pulse.beat()
 
     async def sweep(self) -> None:
-        """One turn: take back what dead workers left."""
+        """One turn: take back what dead workers left, and let time pass."""
         async with self.house.database.transaction() as connection:
-            changes = await take_back(connection)
+            changes = await take_back(connection, hold=self.house.timing.hold)
+            changes += await let_time_pass(connection)
         await self.house.hub.publish(changes)
+        if changes:
+            for courier in self.couriers.values():
+                courier.wake()
+        await self.sweep_pulse.beat()
         await asyncio.sleep(_SWEEP)
+
+    async def settle(self) -> None:
+        """One turn: settle every doubt that is due, then rest a while."""
+        while await self.settler.settle_due():
+            pass
+        await asyncio.sleep(_SETTLE)
+
+    async def reconcile(self, _context: object) -> None:
+        """The SAQ cron: ask for overdue reports, and count what was sent on the days that are over."""
+        while await self.reconciler.ask_for_reports():
+            pass
+        await self.reconciler.count_days()
 
     async def beat(self) -> None:
         """One turn: say that we live."""
@@ -78,6 +105,17 @@ def open_workshop(house: House) -> Workshop:
                 house.sealer,
                 house.hub,
                 name,
+                timing=house.timing,
                 in_flight=connected.in_flight,
             )
-    return Workshop(house, name, couriers, asyncio.Event())
+    lookups = {name: one.lookup for name, one in house.connected.items() if one.lookup is not None}
+    return Workshop(
+        house,
+        name,
+        couriers,
+        asyncio.Event(),
+        Settler(house.database, house.sealer, house.hub, lookups, name, house.timing),
+        Reconciler(house.database, house.sealer, house.hub, lookups, house.timing),
+        Heart(house.database, Pulse.INBOX),
+        Heart(house.database, Pulse.SWEEP),
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
@@ -114,12 +114,14 @@ class OutboundMessage:
 class Receipt:
     """The company took it; `provider_message_id` is its name for the message, `detail` its own words.
 
-    `recipient_id` is the company's own id of the recipient where it differs from the address we gave.
+    `recipient_id` is the company's own id of the recipient where it differs from the address we gave. `answer` is what
+    it said, as far as it may be kept in plain: codes and ids, never words or addresses.
     """
 
     provider_message_id: str | None
     detail: str | None = None
     recipient_id: str | None = None
+    answer: str | None = None
 
 
 class MessageSender(Protocol):
@@ -292,6 +294,49 @@ class Handshake(Protocol):
         ...
 
 
+# ─── Asking afterwards ──────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """An attempt whose fate is to be asked for; `provider_message_id` where the company's own id is known."""
+
+    reference: Reference
+    channel: Channel
+    to: str
+    content: Content
+    started_at: datetime
+    provider_message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A message as the company's own books show it; `status` is None while the company has not decided."""
+
+    provider_message_id: str
+    status: ReportedStatus | None
+    failure: Failure | None = None
+    created_at: datetime | None = None
+
+
+class DeliveryLookup(Protocol):
+    """Reads in a company's books what became of messages."""
+
+    async def find(self, sought: Sought) -> Sequence[Sighting]:
+        """Look for what may be this attempt, the likeliest first; empty when the company knows nothing like it.
+
+        Raises a ProviderError.
+        """
+        ...
+
+    async def count(self, day: date) -> int | None:
+        """How many messages the company counts as sent by us on a day in UTC; None where it does not say.
+
+        Raises a ProviderError.
+        """
+        ...
+
+
 # ─── Health ─────────────────────────────────────────────────────────────────
 
 
@@ -345,6 +390,7 @@ class Connected:
     webhooks: WebhookReader | None = None
     handshake: Handshake | None = None
     templates: TemplateCatalogue | None = None
+    lookup: DeliveryLookup | None = None
     probe: Probe | None = None
     own_addresses: Sequence[str] = ()
     in_flight: int = 50

@@ -3,17 +3,22 @@
 from core.access.tables import senders, tenants
 from core.database import metadata
 from core.idempotency import idempotency_keys
-from core.messages.tables import attempts, message_events, messages
-from core.operations.tables import workers
+from core.messages.tables import attempts, external_ids, message_batches, message_events, messages
+from core.operations.tables import daily_counts, dead_letters, pulses, workers
 from core.webhooks.tables import inbox
 
 __all__ = [
     "attempts",
+    "daily_counts",
+    "dead_letters",
+    "external_ids",
     "idempotency_keys",
     "inbox",
+    "message_batches",
     "message_events",
     "messages",
     "metadata",
+    "pulses",
     "senders",
     "tenants",
     "workers",

@@ -36,7 +36,8 @@ _publish(
     "as an event and never takes a status back. `FAILED` may follow anything up to\n"
     "`SENT`; proof of delivery outranks `FAILED`; a retry brings it back to `QUEUED`.",
     QUEUED="Waiting for a worker, or for its next attempt: see `nextAttemptAt`.",
-    UNCONFIRMED="The request may or may not have reached the company. Never sent again blindly: a report decides.",
+    UNCONFIRMED="The request may or may not have reached the company. Never sent again blindly: a report, a look-up"
+    " or the route's `onUnconfirmed` decides.",
     SENT="The company took it.",
 )
 _publish(

@@ -14,6 +14,7 @@ from core.messages import history, read
 from core.messages.accept import ChannelService, Draft, Outbox
 from core.messages.apply import apply_due
 from core.messages.deliver import Courier
+from core.messages.route import step
 from core.ports import Channel, OutboundMessage, ProviderEvent, Receipt, TextContent
 from core.pubsub import Hub
 from core.sealing import Sealer
@@ -50,7 +51,7 @@ class Shop:
     woken: list[Channel]
 
     async def accept(self, phone: str = "+5511987654321", body: str = "Olá", key: str | None = None) -> UUID:
-        draft = Draft(TextContent(body), [Channel.SMS], phone=phone, idempotency_key=key)
+        draft = Draft(TextContent(body), [step(Channel.SMS)], phone=phone, idempotency_key=key)
         return (await self.outbox.accept(DEFAULT_TENANT, draft)).message_id
 
     async def keep(self, *events: ProviderEvent) -> int:

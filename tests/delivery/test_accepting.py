@@ -8,10 +8,11 @@ from sqlalchemy import text
 from core.access.principal import DEFAULT_TENANT
 from core.errors import IdempotencyConflict, InvalidInput, NotConfigured, Refused
 from core.messages.accept import Accepted, Draft
+from core.messages.route import step
 from core.ports import Channel, EmailContent, TextContent
 from tests.delivery.conftest import Shop
 
-SMS = [Channel.SMS]
+SMS = [step(Channel.SMS)]
 
 
 async def test_an_accepted_message_is_queued_and_its_channel_woken(shop: Shop) -> None:
@@ -86,7 +87,7 @@ async def test_a_message_that_was_not_stored_leaves_its_key_free(shop: Shop) -> 
 
 
 async def test_everything_wrong_is_said_at_once(shop: Shop) -> None:
-    draft = Draft(TextContent(" "), [Channel.SMS, Channel.SMS], phone="+551187654321", idempotency_key="k")
+    draft = Draft(TextContent(" "), [step(Channel.SMS), step(Channel.SMS)], phone="+551187654321", idempotency_key="k")
     with pytest.raises(Refused) as refused:
         await shop.outbox.accept(DEFAULT_TENANT, draft)
     errors = refused.value.errors
@@ -111,27 +112,27 @@ REFUSED = {
     "a number nobody has": (Draft(TextContent("x"), SMS, phone="+5511000"), ("input", "to", "phone"), "MALFORMED"),
     "a huge number": (Draft(TextContent("x"), SMS, phone="+55" + "9" * 4000), ("input", "to", "phone"), "TOO_LONG"),
     "two addresses": (
-        Draft(EmailContent("s", "x"), [Channel.EMAIL], email="a@b.co, evil@x.com"),
+        Draft(EmailContent("s", "x"), [step(Channel.EMAIL)], email="a@b.co, evil@x.com"),
         ("input", "to", "email"),
         "MALFORMED",
     ),
     "an address with a line break": (
-        Draft(EmailContent("s", "x"), [Channel.EMAIL], email="a@b.co\r\nBcc: evil@x.com"),
+        Draft(EmailContent("s", "x"), [step(Channel.EMAIL)], email="a@b.co\r\nBcc: evil@x.com"),
         ("input", "to", "email"),
         "MALFORMED",
     ),
     "a subject with a line break": (
-        Draft(EmailContent("s\r\nBcc: evil@x.com", "x"), [Channel.EMAIL], email="a@b.co"),
+        Draft(EmailContent("s\r\nBcc: evil@x.com", "x"), [step(Channel.EMAIL)], email="a@b.co"),
         ("input", "content", "email", "subject"),
         "MALFORMED",
     ),
     "an e-mail without a body": (
-        Draft(EmailContent("s", " ", None), [Channel.EMAIL], email="a@b.co"),
+        Draft(EmailContent("s", " ", None), [step(Channel.EMAIL)], email="a@b.co"),
         ("input", "content", "email"),
         "REQUIRED",
     ),
     "an e-mail of a megabyte": (
-        Draft(EmailContent("s", "x" * 1_000_000), [Channel.EMAIL], email="a@b.co"),
+        Draft(EmailContent("s", "x" * 1_000_000), [step(Channel.EMAIL)], email="a@b.co"),
         ("input", "content", "email"),
         "TOO_LONG",
     ),
@@ -176,7 +177,7 @@ async def test_bad_input_is_named_and_nothing_is_stored(shop: Shop, case: str) -
 
 
 async def test_an_unconfigured_channel_says_what_to_set(shop: Shop) -> None:
-    draft = Draft(EmailContent("s", "x"), [Channel.EMAIL], email="ana@example.com")
+    draft = Draft(EmailContent("s", "x"), [step(Channel.EMAIL)], email="ana@example.com")
     with pytest.raises(Refused) as refused:
         await shop.outbox.accept(DEFAULT_TENANT, draft)
     [error] = refused.value.errors

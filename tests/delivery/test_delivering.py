@@ -14,13 +14,16 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
+from core.messages.backoff import MAX_ATTEMPTS, retry_in
 from core.messages.claim import begin, claim
 from core.messages.deliver import Courier
 from core.messages.reclaim import take_back
-from core.messages.retry import MAX_ATTEMPTS, retry_in
+from core.messages.timing import Timing
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
 from tests.conftest import until
 from tests.delivery.conftest import ObedientSender, Shop
+
+TIMING = Timing()
 
 REFUSED = ProviderRejected(
     "There is no such number.",
@@ -166,7 +169,7 @@ async def test_a_message_that_cannot_be_read_back_fails_and_spares_the_neighbour
 async def test_a_dead_workers_unbegun_claim_goes_back_and_is_sent(shop: Shop) -> None:
     message_id = await shop.accept()
     async with shop.worker.transaction() as connection:
-        assert len(await claim(connection, Channel.SMS, "twilio", worker="dead", limit=10)) == 1
+        assert len(await claim(connection, Channel.SMS, "twilio", worker="dead", limit=10, timing=TIMING)) == 1
     await shop.courier.drain()
     assert shop.sender.sent == []
     await expire_leases(shop)
@@ -179,9 +182,9 @@ async def test_a_dead_workers_unbegun_claim_goes_back_and_is_sent(shop: Shop) ->
 async def test_what_a_dead_worker_had_begun_is_unconfirmed_and_not_sent_again(shop: Shop) -> None:
     message_id = await shop.accept()
     async with shop.worker.transaction() as connection:
-        claimed = await claim(connection, Channel.SMS, "twilio", worker="dead", limit=10)
+        claimed = await claim(connection, Channel.SMS, "twilio", worker="dead", limit=10, timing=TIMING)
     async with shop.worker.transaction() as connection:
-        await begin(connection, claimed)
+        await begin(connection, claimed, TIMING)
     await expire_leases(shop)
     await shop.courier.drain()
     assert shop.sender.sent == []
@@ -194,19 +197,19 @@ async def test_what_a_dead_worker_had_begun_is_unconfirmed_and_not_sent_again(sh
 async def test_a_worker_that_lost_its_lease_cannot_begin(shop: Shop) -> None:
     await shop.accept()
     async with shop.worker.transaction() as connection:
-        claimed = await claim(connection, Channel.SMS, "twilio", worker="slow", limit=10)
+        claimed = await claim(connection, Channel.SMS, "twilio", worker="slow", limit=10, timing=TIMING)
     await expire_leases(shop)
     async with shop.worker.transaction() as connection:
-        assert await begin(connection, claimed) == set()
+        assert await begin(connection, claimed, TIMING) == set()
 
 
 async def test_a_claim_too_old_to_finish_in_time_is_not_begun(shop: Shop) -> None:
     await shop.accept()
     async with shop.worker.transaction() as connection:
-        claimed = await claim(connection, Channel.SMS, "twilio", worker="slow", limit=10)
+        claimed = await claim(connection, Channel.SMS, "twilio", worker="slow", limit=10, timing=TIMING)
     await shop.tamper("UPDATE messages SET lease_until = now() + interval '10 seconds'")
     async with shop.worker.transaction() as connection:
-        assert await begin(connection, claimed) == set()
+        assert await begin(connection, claimed, TIMING) == set()
 
 
 async def test_a_slow_workers_late_answer_still_settles_what_was_given_up(shop: Shop) -> None:
@@ -259,4 +262,4 @@ async def test_a_stopped_courier_finishes_what_it_has_and_claims_no_more(shop: S
 async def expire_leases(shop: Shop) -> None:
     await shop.tamper("UPDATE messages SET lease_until = now() - interval '1 second' WHERE lease_until IS NOT NULL")
     async with shop.worker.transaction() as connection:
-        await take_back(connection)
+        await take_back(connection, hold=TIMING.hold)

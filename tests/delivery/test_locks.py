@@ -7,8 +7,11 @@ import pytest
 from core.access.principal import DEFAULT_TENANT
 from core.messages.claim import claim
 from core.messages.record import Key, lock_standings
+from core.messages.timing import Timing
 from core.ports import Channel
 from tests.delivery.conftest import Shop
+
+TIMING = Timing()
 
 
 async def test_a_message_another_worker_holds_is_passed_over_without_waiting(shop: Shop) -> None:
@@ -16,7 +19,7 @@ async def test_a_message_another_worker_holds_is_passed_over_without_waiting(sho
     async with shop.worker.transaction() as holder:
         await lock_standings(holder, [Key(DEFAULT_TENANT, held)])
         async with asyncio.timeout(2), shop.worker.transaction() as connection:
-            claimed = await claim(connection, Channel.SMS, "twilio", worker="other", limit=10)
+            claimed = await claim(connection, Channel.SMS, "twilio", worker="other", limit=10, timing=TIMING)
     assert [one.key.message_id for one in claimed] == [free]
 
 

@@ -5,8 +5,9 @@ import pytest
 from core.access.principal import DEFAULT_TENANT
 from core.errors import ProviderUnavailable
 from core.messages.accept import ChannelService, Draft
+from core.messages.backoff import MAX_ATTEMPTS
 from core.messages.deliver import Courier
-from core.messages.retry import MAX_ATTEMPTS
+from core.messages.route import step
 from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, TextContent
 from tests.delivery.conftest import Shop
 from tests.delivery.test_applying import inbound, report, sent
@@ -44,7 +45,7 @@ async def test_each_step_of_a_route_has_its_own_tries(shop: Shop, monkeypatch: p
 
     shop.sender.answer = away
     second = Courier(Channel.WHATSAPP, "whatsapp", shop.sender, shop.worker, shop.sealer, shop.hub, "test-worker")
-    draft = Draft(TextContent("oi"), [Channel.SMS, Channel.WHATSAPP], phone="+5511987654321")
+    draft = Draft(TextContent("oi"), [step(Channel.SMS), step(Channel.WHATSAPP)], phone="+5511987654321")
     message_id = (await shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
     for courier in (shop.courier, second):
         for _ in range(MAX_ATTEMPTS):

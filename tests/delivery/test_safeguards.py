@@ -3,32 +3,32 @@
 import asyncio
 from datetime import timedelta
 
-import pytest
-
-from core.messages import deliver
 from core.messages.claim import begin, claim
 from core.messages.history import EventSlice, events_of
 from core.messages.reclaim import take_back
+from core.messages.timing import Timing
 from core.ports import Channel
 from tests.delivery.conftest import Shop
 from tests.delivery.test_applying import OTHER_TENANT
+
+TIMING = Timing()
 
 
 async def test_a_token_of_an_earlier_claim_begins_nothing_of_the_present_one(shop: Shop) -> None:
     await shop.accept()
     async with shop.worker.transaction() as connection:
-        slow = await claim(connection, Channel.SMS, "twilio", worker="slow", limit=10)
+        slow = await claim(connection, Channel.SMS, "twilio", worker="slow", limit=10, timing=TIMING)
     await shop.tamper("UPDATE messages SET lease_until = now() - interval '1 second'")
     async with shop.worker.transaction() as connection:
-        await take_back(connection)
-        quick = await claim(connection, Channel.SMS, "twilio", worker="quick", limit=10)
+        await take_back(connection, hold=TIMING.hold)
+        quick = await claim(connection, Channel.SMS, "twilio", worker="quick", limit=10, timing=TIMING)
     async with shop.worker.transaction() as connection:
-        assert await begin(connection, slow) == set()
-        assert await begin(connection, quick) == {quick[0].key}
+        assert await begin(connection, slow, TIMING) == set()
+        assert await begin(connection, quick, TIMING) == {quick[0].key}
 
 
-async def test_a_call_that_never_ends_is_given_up_and_unconfirmed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deliver, "SEND_DEADLINE", timedelta(seconds=0.1))
+async def test_a_call_that_never_ends_is_given_up_and_unconfirmed(shop: Shop) -> None:
+    shop.courier.timing = Timing(send_deadline=timedelta(seconds=0.1))
     shop.sender.gate.clear()
     message_id = await shop.accept()
     async with asyncio.timeout(5):

@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import FailureParty, FailureReason
+from core.messages.route import step
 from core.messages.transitions import Attempt, Standing, after_outcome, after_report
 from core.messages.values import AttemptOutcome, MessageStatus
-from core.ports import Failure, ReportedStatus
+from core.ports import Channel, Failure, ReportedStatus
 
 FAILURE = Failure(FailureReason.UNREACHABLE, FailureParty.RECIPIENT, "off", "30003")
+BOTH = [step(Channel.WHATSAPP), step(Channel.SMS)]
 RANK = {"QUEUED": 0, "SENDING": 0, "UNCONFIRMED": 0, "SENT": 1, "FAILED": 2, "DELIVERED": 3, "READ": 4}
 
 reports = st.lists(st.sampled_from(list(ReportedStatus)), max_size=6)
@@ -20,7 +22,7 @@ reports = st.lists(st.sampled_from(list(ReportedStatus)), max_size=6)
 
 def sending(*channels: str) -> Standing:
     attempt = Attempt(1, 0, AttemptOutcome.IN_FLIGHT)
-    return Standing(MessageStatus.SENDING, 0, channels or ("SMS",), {1: attempt})
+    return Standing(MessageStatus.SENDING, 0, [step(Channel(one)) for one in channels or ("SMS",)], {1: attempt})
 
 
 def report(standing: Standing, status: ReportedStatus, number: int = 1) -> Standing:
@@ -97,8 +99,9 @@ def test_a_report_of_sending_ends_the_wait_for_another_attempt() -> None:
 
 
 def test_nobody_knows_is_no_reason_to_send_again() -> None:
-    move = after_outcome(sending("SMS", "WHATSAPP"), Attempt(1, 0, AttemptOutcome.UNCONFIRMED))
-    assert (move.standing.status, move.due_in, move.standing.step) == ("UNCONFIRMED", None, 0)
+    hold = timedelta(minutes=1)
+    move = after_outcome(sending("SMS", "WHATSAPP"), Attempt(1, 0, AttemptOutcome.UNCONFIRMED), hold=hold)
+    assert (move.standing.status, move.due_in, move.standing.step) == ("UNCONFIRMED", hold, 0)
 
 
 @pytest.mark.parametrize("status", ReportedStatus)
@@ -113,7 +116,7 @@ def test_a_refusal_goes_on_to_the_next_channel_and_the_last_one_fails() -> None:
     second = Standing(
         MessageStatus.SENDING,
         1,
-        ("WHATSAPP", "SMS"),
+        BOTH,
         {**move.standing.attempts, 2: Attempt(2, 1, AttemptOutcome.IN_FLIGHT)},
     )
     ended = after_outcome(second, Attempt(2, 1, AttemptOutcome.REJECTED, failure=FAILURE)).standing
@@ -122,7 +125,7 @@ def test_a_refusal_goes_on_to_the_next_channel_and_the_last_one_fails() -> None:
 
 def test_late_proof_of_an_earlier_channel_wins_over_a_later_one() -> None:
     attempts = {1: Attempt(1, 0, AttemptOutcome.REJECTED), 2: Attempt(2, 1, AttemptOutcome.IN_FLIGHT)}
-    standing = Standing(MessageStatus.SENDING, 1, ("WHATSAPP", "SMS"), attempts)
+    standing = Standing(MessageStatus.SENDING, 1, BOTH, attempts)
     move = after_report(standing, 1, ReportedStatus.DELIVERED)
     assert move is not None
     assert (move.standing.status, move.standing.step, move.is_parted) == ("DELIVERED", 0, False)
@@ -130,7 +133,7 @@ def test_late_proof_of_an_earlier_channel_wins_over_a_later_one() -> None:
 
 def test_late_failure_of_an_earlier_channel_leaves_the_later_one_alone() -> None:
     attempts = {1: Attempt(1, 0, AttemptOutcome.UNCONFIRMED), 2: Attempt(2, 1, AttemptOutcome.IN_FLIGHT)}
-    standing = Standing(MessageStatus.SENDING, 1, ("WHATSAPP", "SMS"), attempts)
+    standing = Standing(MessageStatus.SENDING, 1, BOTH, attempts)
     move = after_report(standing, 1, ReportedStatus.FAILED, FAILURE)
     assert move is not None
     assert move.is_parted
@@ -139,7 +142,7 @@ def test_late_failure_of_an_earlier_channel_leaves_the_later_one_alone() -> None
 
 def test_a_late_answer_of_an_old_attempt_does_not_queue_the_message_again() -> None:
     attempts = {1: Attempt(1, 0, AttemptOutcome.UNCONFIRMED), 2: Attempt(2, 0, AttemptOutcome.IN_FLIGHT)}
-    standing = Standing(MessageStatus.SENDING, 0, ("SMS",), attempts)
+    standing = Standing(MessageStatus.SENDING, 0, [step(Channel.SMS)], attempts)
     move = after_outcome(standing, Attempt(1, 0, AttemptOutcome.UNAVAILABLE), retry_in=timedelta(1))
     assert move.is_parted
     assert move.due_in is None

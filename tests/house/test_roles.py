@@ -34,8 +34,15 @@ ANY_ROLE = [
     "COPY messages TO PROGRAM 'cat'",
 ]
 APPLICATION = [
-    "UPDATE messages SET status = 'READ'",
-    "UPDATE inbox SET status = 'PROCESSED'",
+    "UPDATE messages SET content_sealed = ''",
+    "UPDATE messages SET to_sealed = ''",
+    "UPDATE messages SET lease_token = 0",
+    "UPDATE inbox SET event_sealed = ''",
+    "UPDATE inbox SET dedupe_key = ''",
+    "UPDATE external_ids SET message_id = gen_random_uuid()",
+    "DELETE FROM external_ids",
+    "UPDATE dead_letters SET error = ''",
+    "INSERT INTO daily_counts VALUES ('twilio', now(), 1, 1)",
     "INSERT INTO attempts (tenant_id, message_id, number) VALUES (gen_random_uuid(), gen_random_uuid(), 1)",
     "UPDATE attempts SET outcome = 'ACCEPTED'",
     "DELETE FROM attempts",
@@ -45,6 +52,7 @@ APPLICATION = [
     "DELETE FROM workers",
 ]
 WORKER = [
+    "INSERT INTO external_ids VALUES (gen_random_uuid(), 'loot', gen_random_uuid())",
     "INSERT INTO idempotency_keys (tenant_id, key) VALUES (gen_random_uuid(), 'loot')",
     "UPDATE idempotency_keys SET resource_id = gen_random_uuid()",
     "DELETE FROM senders",

@@ -14,6 +14,7 @@ from core.idempotency import IdempotentRequest, claim_key
 from core.identifiers import uuid7
 from core.messages.addresses import Address, email_address, phone_address
 from core.messages.content import check_content, content_to_json
+from core.messages.route import Step, route_to_json
 from core.messages.tables import message_events, messages
 from core.messages.values import Direction, EventSource, MessageStatus
 from core.ports import Channel, Content
@@ -28,7 +29,7 @@ class Draft:
     """A message as the caller wrote it: exactly one of `phone` and `email` says to whom."""
 
     content: Content
-    route: Sequence[Channel]
+    route: Sequence[Step]
     phone: str | None = None
     email: str | None = None
     idempotency_key: str | None = None
@@ -76,7 +77,7 @@ class Outbox:
                 if earlier is not None:
                     return Accepted(earlier, is_replay=True)
             await self._insert(connection, tenant_id, message_id, draft, address)
-        await self.wake(draft.route[0])
+        await self.wake(draft.route[0].channel)
         await self.hub.publish([Change(tenant_id, message_id)])
         return Accepted(message_id, is_replay=False)
 
@@ -87,13 +88,13 @@ class Outbox:
             address = _read_address(draft)
         except InvalidInput as error:
             errors.append(error)
-        for channel in draft.route[:MAX_STEPS]:
+        for step in draft.route[:MAX_STEPS]:
             try:
-                check_content(draft.content, channel, path=["input", "content"])
+                check_content(draft.content, step.channel, path=["input", "content"])
             except InvalidInput as error:
                 errors.append(error)
                 break
-        errors += self._route_errors(draft.route, address)
+        errors += self._route_errors([step.channel for step in draft.route], address)
         if errors or address is None:
             raise Refused(errors)
         return address
@@ -122,7 +123,11 @@ class Outbox:
     def _idempotent(self, tenant_id: UUID, draft: Draft, address: Address) -> IdempotentRequest | None:
         if draft.idempotency_key is None:
             return None
-        canonical = {"to": address.value, "content": content_to_json(draft.content), "route": list(draft.route)}
+        canonical = {
+            "to": address.value,
+            "content": content_to_json(draft.content),
+            "route": route_to_json(draft.route),
+        }
         try:
             return IdempotentRequest.of(
                 draft.idempotency_key,
@@ -142,8 +147,8 @@ class Outbox:
         values = {
             "tenant_id": tenant_id,
             "message_id": message_id,
-            "channel": draft.route[0].value,
-            "route": [{"channel": channel.value} for channel in draft.route],
+            "channel": draft.route[0].channel.value,
+            "route": route_to_json(draft.route),
             "to_sealed": self.sealer.seal(address.value, column="to", **place),
             "to_masked": address.masked,
             "to_hash": self.sealer.lookup_hash(address.value, tenant=tenant_id),

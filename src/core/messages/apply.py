@@ -152,6 +152,7 @@ def _apply_report(
             move=move,
             attempt=about.attempt,
             source=EventSource.WEBHOOK,
+            integration=kept.integration,
             detail=detail if move else f"{detail}: noted, nothing new",
         )
     )

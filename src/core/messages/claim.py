@@ -3,37 +3,38 @@
 Only the database's clock counts. A claim carries a token; whoever writes an outcome names the token it was given.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import (
     ARRAY,
-    CTE,
     BigInteger,
     ColumnElement,
+    Double,
+    Interval,
     TableValuedAlias,
     Text,
     Uuid,
+    bindparam,
     cast,
     column,
+    delete,
     func,
     insert,
     literal,
     select,
+    text,
+    tuple_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from core.messages.record import Key
 from core.messages.tables import attempts, message_events, messages
-from core.messages.values import AttemptOutcome, EventSource, MessageStatus
+from core.messages.timing import Timing
+from core.messages.values import EventSource, MessageStatus
 from core.ports import Channel
-
-LEASE = timedelta(seconds=45)
-SEND_DEADLINE = timedelta(seconds=20)
-"""How long one call may take; what could not end before its lease does is not begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,76 +45,77 @@ class Claimed:
     token: int
     attempt: int
     channel: Channel
+    to_hash: bytes
     to_sealed: bytes
     content_sealed: bytes
 
 
-async def claim(
-    connection: AsyncConnection, channel: Channel, integration: str, *, worker: str, limit: int
-) -> list[Claimed]:
-    """Lease up to `limit` due messages of a channel, oldest first, and number an attempt for each."""
-    leased = _lease(_due(channel, limit), worker).cte("leased")
-    numbered = insert(attempts).from_select(
-        ["tenant_id", "message_id", "number", "step", "channel", "integration", "token", "outcome"],
-        select(
-            leased.c.tenant_id,
-            leased.c.id,
-            leased.c.attempt_count,
-            leased.c.step,
-            text_value(channel.value),
-            text_value(integration),
-            leased.c.lease_token,
-            text_value(AttemptOutcome.IN_FLIGHT.value),
-        ),
+# Every tenant with due work gets the same share of a claim, its oldest first; more tenants than places draw lots.
+# What another worker holds is passed over, so that two never wait for each other.
+_CLAIM = text("""
+WITH waiting AS (
+    SELECT id FROM tenants
+    WHERE EXISTS (
+        SELECT FROM messages
+        WHERE channel = :channel AND status = 'QUEUED' AND tenant_id = tenants.id AND due_at <= now()
+          AND lease_until IS NULL AND (expires_at > now()) IS NOT FALSE AND (step_until > now()) IS NOT FALSE
     )
-    rows = await connection.execute(select(leased).add_cte(numbered.cte("numbered")))
+    ORDER BY random() LIMIT :places
+), picked AS (
+    SELECT due.tenant_id, due.id
+    FROM waiting CROSS JOIN LATERAL (
+        SELECT tenant_id, id FROM messages
+        WHERE channel = :channel AND status = 'QUEUED' AND tenant_id = waiting.id AND due_at <= now()
+          AND lease_until IS NULL AND (expires_at > now()) IS NOT FALSE AND (step_until > now()) IS NOT FALSE
+        ORDER BY due_at
+        LIMIT (SELECT greatest(1, :places / greatest(1, count(*))) FROM waiting)
+        FOR UPDATE SKIP LOCKED
+    ) due
+), leased AS (
+    UPDATE messages SET
+        lease_until = now() + :lease, lease_owner = :worker, lease_token = lease_token + 1,
+        attempt_count = attempt_count + 1
+    FROM picked WHERE messages.tenant_id = picked.tenant_id AND messages.id = picked.id
+    RETURNING messages.tenant_id, messages.id, lease_token, attempt_count, step, to_hash, to_sealed, content_sealed
+), numbered AS (
+    INSERT INTO attempts (tenant_id, message_id, number, step, channel, integration, token, outcome)
+    SELECT tenant_id, id, attempt_count, step, :channel, :integration, lease_token, 'IN_FLIGHT' FROM leased
+)
+SELECT * FROM leased
+""").bindparams(
+    bindparam("lease", type_=Interval), bindparam("channel", type_=Text), bindparam("integration", type_=Text)
+)
+
+
+async def claim(
+    connection: AsyncConnection, channel: Channel, integration: str, *, worker: str, limit: int, timing: Timing
+) -> list[Claimed]:
+    """Lease up to `limit` due messages of a channel, fairly between tenants, and number an attempt for each."""
+    rows = await connection.execute(
+        _CLAIM,
+        {
+            "channel": channel.value,
+            "integration": integration,
+            "worker": worker,
+            "places": limit,
+            "lease": timing.lease,
+        },
+    )
     return [
         Claimed(
-            Key(row.tenant_id, row.id), row.lease_token, row.attempt_count, channel, row.to_sealed, row.content_sealed
+            Key(row.tenant_id, row.id),
+            row.lease_token,
+            row.attempt_count,
+            channel,
+            row.to_hash,
+            row.to_sealed,
+            row.content_sealed,
         )
         for row in rows
     ]
 
 
-def _due(channel: Channel, limit: int) -> CTE:
-    return (
-        select(messages.c.tenant_id, messages.c.id)
-        .where(
-            messages.c.channel == channel.value,
-            messages.c.status == MessageStatus.QUEUED.value,
-            messages.c.lease_until.is_(None),
-            messages.c.due_at <= func.now(),
-        )
-        .order_by(messages.c.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-
-
-def _lease(due: CTE, worker: str) -> ReturningUpdate[Any]:
-    return (
-        update(messages)
-        .where(messages.c.tenant_id == due.c.tenant_id, messages.c.id == due.c.id)
-        .values(
-            lease_until=func.now() + LEASE,
-            lease_owner=worker,
-            lease_token=messages.c.lease_token + 1,
-            attempt_count=messages.c.attempt_count + 1,
-        )
-        .returning(
-            messages.c.tenant_id,
-            messages.c.id,
-            messages.c.lease_token,
-            messages.c.attempt_count,
-            messages.c.step,
-            messages.c.to_sealed,
-            messages.c.content_sealed,
-        )
-    )
-
-
-async def begin(connection: AsyncConnection, claimed: list[Claimed]) -> set[Key]:
+async def begin(connection: AsyncConnection, claimed: Sequence[Claimed], timing: Timing) -> set[Key]:
     """Write down that these are about to be sent; returns those that may be: still ours, with time enough left."""
     mine = _unnest(claimed)
     sending = (
@@ -122,7 +124,7 @@ async def begin(connection: AsyncConnection, claimed: list[Claimed]) -> set[Key]
             messages.c.tenant_id == mine.c.tenant_id,
             messages.c.id == mine.c.id,
             messages.c.lease_token == mine.c.token,
-            messages.c.lease_until > func.now() + SEND_DEADLINE,
+            messages.c.lease_until > func.now() + timing.send_deadline,
         )
         .values(status=MessageStatus.SENDING.value, updated_at=func.now())
         .returning(messages.c.tenant_id, messages.c.id, messages.c.attempt_count, messages.c.channel)
@@ -154,18 +156,49 @@ async def begin(connection: AsyncConnection, claimed: list[Claimed]) -> set[Key]
     return {Key(row.tenant_id, row.id) for row in rows}
 
 
+async def put_back(connection: AsyncConnection, claimed: Sequence[Claimed], waits: Sequence[float]) -> None:
+    """Undo claims that were not begun: each message is due again in so many seconds, and no try is counted."""
+    mine = _unnest(claimed, waits)
+    returned = (
+        update(messages)
+        .where(
+            messages.c.tenant_id == mine.c.tenant_id,
+            messages.c.id == mine.c.id,
+            messages.c.lease_token == mine.c.token,
+            messages.c.status == MessageStatus.QUEUED.value,
+            messages.c.lease_until.is_not(None),
+        )
+        .values(
+            lease_until=None,
+            lease_token=messages.c.lease_token + 1,
+            attempt_count=messages.c.attempt_count - 1,
+            due_at=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, mine.c.wait),
+        )
+        .returning(messages.c.tenant_id, messages.c.id, (messages.c.attempt_count + 1).label("number"))
+        .cte("returned")
+    )
+    await connection.execute(
+        delete(attempts).where(
+            tuple_(attempts.c.tenant_id, attempts.c.message_id, attempts.c.number).in_(
+                select(returned.c.tenant_id, returned.c.id, returned.c.number)
+            )
+        )
+    )
+
+
 def text_value(value: str) -> ColumnElement[str]:
     """A constant in a select list, with its type said: PostgreSQL would have to guess."""
     return cast(literal(value), Text)
 
 
-def _unnest(claimed: list[Claimed]) -> TableValuedAlias:
-    return (
-        func.unnest(
-            cast([one.key.tenant_id for one in claimed], ARRAY(Uuid)),
-            cast([one.key.message_id for one in claimed], ARRAY(Uuid)),
-            cast([one.token for one in claimed], ARRAY(BigInteger)),
-        )
-        .table_valued(column("tenant_id", Uuid), column("id", Uuid), column("token", BigInteger), name="mine")
-        .render_derived()
-    )
+def _unnest(claimed: Sequence[Claimed], waits: Sequence[float] = ()) -> TableValuedAlias:
+    columns: list[Any] = [
+        cast([one.key.tenant_id for one in claimed], ARRAY(Uuid)),
+        cast([one.key.message_id for one in claimed], ARRAY(Uuid)),
+        cast([one.token for one in claimed], ARRAY(BigInteger)),
+    ]
+    names = [column("tenant_id", Uuid), column("id", Uuid), column("token", BigInteger)]
+    if waits:
+        columns.append(cast(list(waits), ARRAY(Double)))
+        names.append(column("wait", Double))
+    return func.unnest(*columns).table_valued(*names, name="mine").render_derived()

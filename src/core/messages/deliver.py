@@ -7,10 +7,11 @@ import structlog
 
 from core.database import Database
 from core.errors import OutcomeUnknown, Overloaded, ProviderError
-from core.messages.claim import SEND_DEADLINE, Claimed, begin, claim
+from core.messages.claim import Claimed, begin, claim
 from core.messages.content import content_from_json
 from core.messages.outcomes import judge, unreadable
 from core.messages.record import Noted, lock_standings, write_moves
+from core.messages.timing import Timing
 from core.messages.transitions import after_outcome
 from core.messages.values import EventSource
 from core.ports import Channel, MessageSender, OutboundMessage, Receipt, Reference
@@ -33,6 +34,7 @@ class Courier:
     sealer: Sealer
     hub: Hub
     worker: str
+    timing: Timing = field(default_factory=Timing)
     in_flight: int = 50
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: set[asyncio.Task[Ended]] = field(default_factory=set)
@@ -71,7 +73,8 @@ class Courier:
                 is_more = False
             elif is_more and free:
                 begun = await self._claim_and_begin(free)
-                is_more = len(begun) == free
+                # A fair share may leave places free though more is due: only an empty claim is the end.
+                is_more = bool(begun)
                 for one in begun:
                     self._sending.add(asyncio.create_task(self._send(one)))
                 # After the calls have begun: a worker that dies while it tells leaves less that nobody knows about.
@@ -81,11 +84,13 @@ class Courier:
 
     async def _claim_and_begin(self, limit: int) -> list[Claimed]:
         async with self.database.transaction() as connection:
-            claimed = await claim(connection, self.channel, self.integration, worker=self.worker, limit=limit)
+            claimed = await claim(
+                connection, self.channel, self.integration, worker=self.worker, limit=limit, timing=self.timing
+            )
         if not claimed:
             return []
         async with self.database.transaction(*{one.key.tenant_id for one in claimed}) as connection:
-            begun = await begin(connection, claimed)
+            begun = await begin(connection, claimed, self.timing)
         return [one for one in claimed if one.key in begun]
 
     async def _send(self, one: Claimed) -> Ended:
@@ -96,13 +101,13 @@ class Courier:
             log.exception("message_unreadable", message_id=str(one.key.message_id))
             return one, unreadable(self.integration)
         try:
-            async with asyncio.timeout(SEND_DEADLINE.total_seconds()):
+            async with asyncio.timeout(self.timing.send_deadline.total_seconds()):
                 return one, await self.sender.send(message)
         except ProviderError as error:
             return one, error
         except TimeoutError:
             return one, OutcomeUnknown(
-                f"{self.integration} did not answer within {SEND_DEADLINE.total_seconds():.0f} s.",
+                f"{self.integration} did not answer within {self.timing.send_deadline.total_seconds():.0f} s.",
                 provider=self.integration,
             )
         except Exception:
@@ -160,7 +165,7 @@ class Courier:
                 step = before.attempts[one.attempt].step
                 tries = sum(other.step == step and other.number <= one.attempt for other in before.attempts.values())
                 verdict = judge(one.attempt, step, tries, self.integration, result)
-                move = after_outcome(before, verdict.attempt, retry_in=verdict.wait)
+                move = after_outcome(before, verdict.attempt, retry_in=verdict.wait, hold=self.timing.hold)
                 standings[one.key] = move.standing
                 noted.append(
                     Noted(
@@ -169,6 +174,7 @@ class Courier:
                         move=move,
                         attempt=one.attempt,
                         source=EventSource.WORKER,
+                        integration=self.integration,
                         detail=verdict.detail,
                         has_ended=True,
                     )

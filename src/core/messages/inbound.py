@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.identifiers import uuid7
 from core.messages.addresses import inbound_address
 from core.messages.content import content_to_json
+from core.messages.route import route_to_json, step
 from core.messages.tables import message_events, messages
 from core.messages.values import Direction, EventSource, MessageStatus
 from core.ports import InboundMessage, TextContent
@@ -26,7 +27,7 @@ async def insert_inbound(connection: AsyncConnection, sealer: Sealer, tenant_id:
         direction=Direction.INBOUND.value,
         status=MessageStatus.DELIVERED.value,
         channel=event.channel.value,
-        route=[{"channel": event.channel.value}],
+        route=route_to_json([step(event.channel)]),
         to_sealed=sealer.seal(ours.value, tenant=tenant_id, row=row, column="to"),
         to_masked=ours.masked,
         to_hash=sealer.lookup_hash(ours.value, tenant=tenant_id),

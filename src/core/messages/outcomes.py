@@ -11,8 +11,8 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
+from core.messages.backoff import retry_in
 from core.messages.failures import failure_of
-from core.messages.retry import retry_in
 from core.messages.transitions import Attempt
 from core.messages.values import AttemptOutcome
 from core.ports import Receipt
@@ -30,11 +30,17 @@ class Verdict:
 def judge(number: int, step: int, tries: int, integration: str, result: Receipt | ProviderError) -> Verdict:
     """Read the end of attempt `number`, which was the step's `tries`-th."""
     if isinstance(result, Receipt):
-        accepted = Attempt(number, step, AttemptOutcome.ACCEPTED, provider_message_id=result.provider_message_id)
+        accepted = Attempt(
+            number,
+            step,
+            AttemptOutcome.ACCEPTED,
+            provider_message_id=result.provider_message_id,
+            answer=result.answer,
+        )
         return Verdict(accepted, None, f"{integration} took it: {result.detail or 'accepted'}")
     code = f" ({result.provider_code})" if result.provider_code else ""
     detail = f"{integration}{code}: {result.message}"
-    attempt = Attempt(number, step, _outcome(result), failure=failure_of(result))
+    attempt = Attempt(number, step, _outcome(result), failure=failure_of(result), answer=result.answer)
     if isinstance(result, ProviderRejected | OutcomeUnknown):
         return Verdict(attempt, None, detail)
     # Unavailable, or refusing us rather than the message: surely not done, so worth another try.

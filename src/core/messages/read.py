@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.identifiers import uuid7_floor
 from core.messages.content import content_from_json
 from core.messages.failures import failure_from_json
+from core.messages.route import Step, route_from_json
 from core.messages.tables import messages
 from core.messages.values import Direction, MessageStatus
 from core.ports import Channel, Content, Failure
@@ -36,10 +37,15 @@ class Message:
     direction: Direction
     status: MessageStatus
     channel: Channel
-    route: Sequence[Channel]
+    route: Sequence[Step]
+    step: int
     to_masked: str
     failure: Failure | None
+    send_at: datetime | None
     next_attempt_at: datetime | None
+    expires_at: datetime | None
+    external_id: str | None
+    batch_id: UUID | None
     created_at: datetime
     updated_at: datetime
     sent_at: datetime | None
@@ -148,10 +154,16 @@ def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
         direction=Direction(row.direction),
         status=MessageStatus(row.status),
         channel=Channel(row.channel),
-        route=[Channel(step["channel"]) for step in row.route],
+        route=route_from_json(row.route),
+        step=row.step,
         to_masked=row.to_masked,
         failure=failure_from_json(row.failure),
-        next_attempt_at=row.due_at,
+        send_at=row.send_at,
+        # Other states are looked at again, too, but no attempt follows from that by itself.
+        next_attempt_at=row.due_at if row.status == MessageStatus.QUEUED else None,
+        expires_at=row.expires_at,
+        external_id=row.external_id,
+        batch_id=row.batch_id,
         created_at=row.created_at,
         updated_at=row.updated_at,
         sent_at=row.sent_at,

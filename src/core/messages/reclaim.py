@@ -1,5 +1,7 @@
 """Leases that ran out: a dead worker's messages are taken back, and never sent again blindly."""
 
+from datetime import timedelta
+
 from sqlalchemy import delete, exists, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,8 +21,11 @@ LOST = Failure(
 )
 
 
-async def take_back(connection: AsyncConnection, *, limit: int = 200) -> list[Change]:
-    """Deal with leases that ran out: what never began goes back to the queue, what had begun is UNCONFIRMED."""
+async def take_back(connection: AsyncConnection, *, hold: timedelta, limit: int = 200) -> list[Change]:
+    """Deal with leases that ran out: what never began is due again, what had begun is UNCONFIRMED for `hold`.
+
+    A doubt whose settler died is left to the next one.
+    """
     lost = (
         select(messages.c.tenant_id, messages.c.id)
         .where(messages.c.lease_until < func.now())
@@ -31,9 +36,21 @@ async def take_back(connection: AsyncConnection, *, limit: int = 200) -> list[Ch
     keys = [Key(row.tenant_id, row.id) for row in await connection.execute(lost)]
     if not keys:
         return []
+    await _release_doubts(connection, keys)
     await _return_unbegun(connection, keys)
-    await _leave_unconfirmed(connection, keys)
+    await _leave_unconfirmed(connection, keys, hold)
     return [Change(*key) for key in keys]
+
+
+async def _release_doubts(connection: AsyncConnection, keys: list[Key]) -> None:
+    await connection.execute(
+        update(messages)
+        .where(
+            tuple_(messages.c.tenant_id, messages.c.id).in_(keys),
+            messages.c.status == MessageStatus.UNCONFIRMED.value,
+        )
+        .values(lease_until=None, lease_token=messages.c.lease_token + 1)
+    )
 
 
 async def _return_unbegun(connection: AsyncConnection, keys: list[Key]) -> None:
@@ -45,7 +62,11 @@ async def _return_unbegun(connection: AsyncConnection, keys: list[Key]) -> None:
     )
     returned = (
         update(messages)
-        .where(tuple_(messages.c.tenant_id, messages.c.id).in_(keys), ~started)
+        .where(
+            tuple_(messages.c.tenant_id, messages.c.id).in_(keys),
+            messages.c.status == MessageStatus.QUEUED.value,
+            ~started,
+        )
         .values(
             lease_until=None,
             lease_token=messages.c.lease_token + 1,
@@ -64,7 +85,7 @@ async def _return_unbegun(connection: AsyncConnection, keys: list[Key]) -> None:
     )
 
 
-async def _leave_unconfirmed(connection: AsyncConnection, keys: list[Key]) -> None:
+async def _leave_unconfirmed(connection: AsyncConnection, keys: list[Key], hold: timedelta) -> None:
     unconfirmed = (
         update(messages)
         .where(tuple_(messages.c.tenant_id, messages.c.id).in_(keys), messages.c.lease_until.is_not(None))
@@ -72,7 +93,8 @@ async def _leave_unconfirmed(connection: AsyncConnection, keys: list[Key]) -> No
             status=MessageStatus.UNCONFIRMED.value,
             lease_until=None,
             lease_token=messages.c.lease_token + 1,
-            due_at=None,
+            due_at=func.now() + hold,
+            unconfirmed_at=func.now(),
             failure=failure_to_json(LOST),
             updated_at=func.now(),
         )

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     Case,
     Column,
+    ColumnElement,
     DateTime,
     Interval,
     Row,
@@ -28,12 +29,16 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.errors import FailureParty
 from core.messages.failures import failure_from_json, failure_to_json
+from core.messages.route import route_from_json, route_to_json
 from core.messages.tables import attempts, message_events, messages
 from core.messages.transitions import Attempt, Move, Standing
 from core.messages.values import AttemptOutcome, EventSource, MessageStatus
+from core.operations.dead_letters import GivenUp, bury
 from core.pubsub import Change
 
 
@@ -46,15 +51,33 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """One thing that happened, and the move it made; without a move it is only noted. `attempt` is its number."""
+    """One thing that happened, and the move it made; without a move it is only noted.
+
+    `attempt` is the number of the one it is about, None when it is about the message alone.
+    """
 
     key: Key
     before: Standing
     move: Move | None
-    attempt: int
     source: EventSource
+    attempt: int | None = None
+    integration: str | None = None
     detail: str | None = None
     has_ended: bool = False
+    # Whether it is worth an event: a look that found nothing new is not.
+    is_told: bool = True
+
+
+async def lock_leased(connection: AsyncConnection, tokens: Mapping[Key, int]) -> dict[Key, Standing]:
+    """Lock messages we hold a lease of and read where they stand; those whose lease is ours no more are left out."""
+    rows = await connection.execute(
+        select(messages.c.tenant_id, messages.c.id, messages.c.lease_token)
+        .where(tuple_(messages.c.tenant_id, messages.c.id).in_(tokens), messages.c.lease_until.is_not(None))
+        .order_by(messages.c.tenant_id, messages.c.id)
+        .with_for_update()
+    )
+    ours = [key for row in rows if tokens[key := Key(row.tenant_id, row.id)] == row.lease_token]
+    return await lock_standings(connection, ours) if ours else {}
 
 
 async def lock_standings(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, Standing]:
@@ -86,26 +109,47 @@ async def lock_standings(connection: AsyncConnection, keys: Collection[Key]) -> 
 
 def _attempt(row: Row[Any]) -> Attempt:
     outcome, failure = AttemptOutcome(row.outcome), failure_from_json(row.failure)
-    return Attempt(row.number, row.step, outcome, row.rank, row.provider_message_id, failure)
+    return Attempt(row.number, row.step, outcome, row.rank, row.provider_message_id, failure, row.answer)
 
 
 def _standing(row: Row[Any], tried: Mapping[int, Attempt]) -> Standing:
-    channels = [step["channel"] for step in row.route]
-    return Standing(MessageStatus(row.status), row.step, channels, tried, failure_from_json(row.failure))
+    route = route_from_json(row.route)
+    return Standing(MessageStatus(row.status), row.step, route, tried, failure_from_json(row.failure))
 
 
 async def write_moves(connection: AsyncConnection, noted: Sequence[Noted]) -> list[Change]:
     """Write what happened, in the given order, to messages locked before; returns what to tell listeners."""
     moves = [(one, one.move) for one in noted if one.move is not None]
     if moves:
-        await connection.execute(_MOVE_MESSAGE, [_message_values(one.key, move) for one, move in moves])
-        await connection.execute(_MOVE_ATTEMPT, [_attempt_values(one, move) for one, move in moves])
-    await connection.execute(insert(message_events), [_event_values(one) for one in noted])
-    return [Change(*key) for key in dict.fromkeys(one.key for one in noted)]
+        await connection.execute(_MOVE_MESSAGE, [_message_values(one, move) for one, move in moves])
+    if about := [_attempt_values(one, move, one.attempt) for one, move in moves if one.attempt is not None]:
+        await connection.execute(_MOVE_ATTEMPT, about)
+    await bury(connection, [_given_up(one, move.standing) for one, move in moves if _is_given_up(one, move.standing)])
+    told = [one for one in noted if one.is_told]
+    if told:
+        await connection.execute(insert(message_events), [_event_values(one) for one in told])
+    return [Change(*key) for key in dict.fromkeys(one.key for one in told)]
+
+
+_OURS_TO_MEND = frozenset({FailureParty.OPERATOR, FailureParty.PROVIDER})
+
+
+def _is_given_up(one: Noted, after: Standing) -> bool:
+    """Whether somebody who runs this server could still help: wrong numbers and refusals of a person are not that."""
+    has_failed = after.status is MessageStatus.FAILED is not one.before.status
+    return has_failed and after.failure is not None and after.failure.party in _OURS_TO_MEND
+
+
+def _given_up(one: Noted, after: Standing) -> GivenUp:
+    integration = None if one.attempt is None else one.integration
+    words = after.failure.message if after.failure else ""
+    return GivenUp(one.key.tenant_id, "message.send", words, len(after.attempts), integration, one.key.message_id)
 
 
 _STANDING_KEPT = bindparam("is_parted", type_=Boolean)
 _new_status: BindParameter[str] = bindparam("new_status", type_=Text)
+_IN = func.now() + bindparam("due_in", type_=Interval)
+_NOTHING = cast(None, DateTime(timezone=True))
 
 
 def _first_reached(at: Column[datetime], *statuses: MessageStatus) -> Case[datetime]:
@@ -114,19 +158,41 @@ def _first_reached(at: Column[datetime], *statuses: MessageStatus) -> Case[datet
     return case((is_reached, func.coalesce(at, func.now())), else_=at)
 
 
+def _unless_parted(at: Column[datetime], otherwise: ColumnElement[Any]) -> Case[Any]:
+    return case((_STANDING_KEPT, at), else_=otherwise)
+
+
+# A step's time runs from the moment it begins; what has come to rest has no more deadlines.
+_STEP_UNTIL = case(
+    (bindparam("is_step_new", type_=Boolean), func.now() + bindparam("within", type_=Interval)),
+    (bindparam("keeps_deadline", type_=Boolean), messages.c.step_until),
+    else_=_NOTHING,
+)
+_DUE_AT = case(
+    # The next try comes no later than the end of its time, so that the end is noticed.
+    (_new_status == MessageStatus.QUEUED.value, func.least(_IN, _STEP_UNTIL, messages.c.expires_at)),
+    (_new_status == MessageStatus.SENT.value, _STEP_UNTIL),
+    else_=_IN,
+)
+_UNCONFIRMED_AT = case(
+    (_new_status == MessageStatus.UNCONFIRMED.value, func.coalesce(messages.c.unconfirmed_at, func.now())),
+    else_=_NOTHING,
+)
+
 _MOVE_MESSAGE = (
     update(messages)
     .where(messages.c.tenant_id == bindparam("of_tenant"), messages.c.id == bindparam("of_message"))
     .values(
         status=_new_status,
+        # Only another try by hand changes the route.
+        route=func.coalesce(bindparam("new_route", type_=JSONB(none_as_null=True)), messages.c.route),
         step=bindparam("new_step"),
-        channel=func.jsonb_extract_path_text(messages.c.route, bindparam("new_step_text"), "channel"),
+        channel=bindparam("new_channel"),
         failure=bindparam("new_failure", type_=messages.c.failure.type),
-        due_at=case(
-            (_STANDING_KEPT, messages.c.due_at),
-            else_=func.now() + bindparam("due_in", type_=Interval),
-        ),
-        lease_until=case((_STANDING_KEPT, messages.c.lease_until), else_=cast(None, DateTime(timezone=True))),
+        due_at=_unless_parted(messages.c.due_at, _DUE_AT),
+        step_until=_unless_parted(messages.c.step_until, _STEP_UNTIL),
+        unconfirmed_at=_unless_parted(messages.c.unconfirmed_at, _UNCONFIRMED_AT),
+        lease_until=_unless_parted(messages.c.lease_until, _NOTHING),
         updated_at=func.now(),
         sent_at=_first_reached(messages.c.sent_at, MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.READ),
         delivered_at=_first_reached(messages.c.delivered_at, MessageStatus.DELIVERED, MessageStatus.READ),
@@ -147,6 +213,7 @@ _MOVE_ATTEMPT = (
         rank=func.greatest(attempts.c.rank, bindparam("new_rank")),
         provider_message_id=func.coalesce(bindparam("new_provider_message_id"), attempts.c.provider_message_id),
         failure=bindparam("new_failure", type_=attempts.c.failure.type),
+        answer=func.coalesce(bindparam("new_answer"), attempts.c.answer),
         finished_at=case(
             (bindparam("has_ended", type_=Boolean), func.coalesce(attempts.c.finished_at, func.now())),
             else_=attempts.c.finished_at,
@@ -155,30 +222,38 @@ _MOVE_ATTEMPT = (
 )
 
 
-def _message_values(key: Key, move: Move) -> Mapping[str, Any]:
-    standing = move.standing
-    return {
-        "of_tenant": key.tenant_id,
-        "of_message": key.message_id,
-        "new_status": standing.status.value,
-        "new_step": standing.step,
-        "new_step_text": str(standing.step),
-        "new_failure": failure_to_json(standing.failure),
-        "is_parted": move.is_parted,
-        "due_in": move.due_in,
-    }
-
-
-def _attempt_values(one: Noted, move: Move) -> Mapping[str, Any]:
-    attempt = move.standing.attempts[one.attempt]
+def _message_values(one: Noted, move: Move) -> Mapping[str, Any]:
+    after = move.standing
+    is_queued, is_in_doubt = after.status is MessageStatus.QUEUED, after.status is MessageStatus.UNCONFIRMED
+    begins = is_queued and (one.before.step != after.step or one.before.status is MessageStatus.SCHEDULED)
     return {
         "of_tenant": one.key.tenant_id,
         "of_message": one.key.message_id,
-        "of_number": one.attempt,
+        "new_status": after.status.value,
+        "new_route": route_to_json(after.route) if len(after.route) != len(one.before.route) else None,
+        "new_step": after.step,
+        "new_channel": after.channel_of(None).value,
+        "new_failure": failure_to_json(after.failure),
+        "is_parted": move.is_parted,
+        "due_in": move.due_in,
+        "is_step_new": begins,
+        # The last step has all the time there is: there is nothing to go on to.
+        "within": after.route[after.step].within if after.has_next else None,
+        "keeps_deadline": after.has_next and (is_queued or is_in_doubt or after.waits_for_goal),
+    }
+
+
+def _attempt_values(one: Noted, move: Move, number: int) -> Mapping[str, Any]:
+    attempt = move.standing.attempts[number]
+    return {
+        "of_tenant": one.key.tenant_id,
+        "of_message": one.key.message_id,
+        "of_number": number,
         "new_outcome": attempt.outcome.value,
         "new_rank": attempt.rank,
         "new_provider_message_id": attempt.provider_message_id,
         "new_failure": failure_to_json(attempt.failure),
+        "new_answer": attempt.answer,
         "has_ended": one.has_ended,
     }
 
@@ -190,7 +265,7 @@ def _event_values(one: Noted) -> Mapping[str, Any]:
         "message_id": one.key.message_id,
         "status": after.status.value,
         "previous_status": one.before.status.value,
-        "channel": one.before.channels[one.before.attempts[one.attempt].step],
+        "channel": after.channel_of(one.attempt).value,
         "attempt": one.attempt,
         "detail": one.detail,
         "source": one.source.value,

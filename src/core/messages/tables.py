@@ -44,7 +44,8 @@ messages = Table(
     Column("direction", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("channel", Text, nullable=False),
-    # [{"channel": "SMS", "outcome": "TRYING"}, …]; `step` is the one under way.
+    # The steps as `core/messages/route.py` writes them; `step` is the one under way. Another try by hand appends its
+    # steps, so that a step's number names it for good.
     Column("route", JSONB, nullable=False),
     Column("step", SmallInteger, nullable=False, server_default="0"),
     Column("to_sealed", LargeBinary, nullable=False),
@@ -55,20 +56,57 @@ messages = Table(
     Column("from_hash", LargeBinary),
     Column("content_sealed", LargeBinary, nullable=False),
     Column("failure", JSONB(none_as_null=True)),
-    # When a worker may take it; null when there is nothing to do.
+    # When a worker has to look at it again, whatever its status; null when there is nothing to do.
     Column("due_at", DateTime(timezone=True)),
+    # Set while it waits for its hour, and kept afterwards.
+    Column("send_at", DateTime(timezone=True)),
+    # After this moment nothing is begun for it any more.
+    Column("expires_at", DateTime(timezone=True)),
+    # Until when the present step has time to reach its goal; null where it has all the time there is.
+    Column("step_until", DateTime(timezone=True)),
+    # Since when nobody knows whether its last attempt arrived.
+    Column("unconfirmed_at", DateTime(timezone=True)),
     Column("lease_until", DateTime(timezone=True)),
     Column("lease_owner", Text),
     # Grows with each claim: whoever begins a send must still hold the token it was given.
     Column("lease_token", BigInteger, nullable=False, server_default="0"),
     Column("attempt_count", SmallInteger, nullable=False, server_default="0"),
+    Column("external_id", Text),
+    Column("batch_id", Uuid),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("sent_at", DateTime(timezone=True)),
     Column("delivered_at", DateTime(timezone=True)),
     Column("read_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("tenant_id", "id"),
-    Index("ix_messages_due", "channel", "due_at", postgresql_where=text("status = 'QUEUED' AND lease_until IS NULL")),
+    # Each tenant's share of a channel's due work is found by itself: a noisy one cannot hide the others.
+    Index(
+        "ix_messages_due",
+        "channel",
+        "status",
+        "tenant_id",
+        "due_at",
+        postgresql_where=text("due_at IS NOT NULL AND lease_until IS NULL"),
+    ),
+    # What has to be looked at again whatever its channel: schedules, deadlines, what nobody knows.
+    Index(
+        "ix_messages_look",
+        "status",
+        "due_at",
+        postgresql_where=text(
+            "status IN ('SCHEDULED', 'UNCONFIRMED', 'SENT') AND due_at IS NOT NULL AND lease_until IS NULL"
+        ),
+    ),
+    # What runs out of time before it goes out; most messages have all the time there is and are not in it.
+    Index(
+        "ix_messages_deadline",
+        text("LEAST(expires_at, step_until)"),
+        postgresql_where=text(
+            "status IN ('SCHEDULED', 'QUEUED') AND lease_until IS NULL"
+            " AND (expires_at IS NOT NULL OR step_until IS NOT NULL)"
+        ),
+    ),
+    Index("ix_messages_batch", "tenant_id", "batch_id", "id", postgresql_where=text("batch_id IS NOT NULL")),
     Index("ix_messages_leased", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
     Index("ix_messages_status", "tenant_id", "status", "id"),
     Index("ix_messages_channel", "tenant_id", "channel", "id"),
@@ -90,14 +128,21 @@ attempts = Table(
     Column("rank", SmallInteger, nullable=False, server_default="0"),
     Column("provider_message_id", Text),
     Column("failure", JSONB(none_as_null=True)),
+    # The company's answer as far as it may be kept in plain: codes and ids, never words or addresses.
+    Column("answer", Text),
     # Null until the bytes are about to leave: an attempt that never began may be made again.
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
+    # When the company was last asked what became of it.
+    Column("checked_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("tenant_id", "message_id", "number"),
     ForeignKeyConstraint(
         ["tenant_id", "message_id"], ["messages.tenant_id", "messages.id"], name="fk_attempts_message"
     ),
     Index("ix_attempts_provider_message_id", "integration", "provider_message_id"),
+    Index(
+        "ix_attempts_silent", "integration", "started_at", postgresql_where=text("outcome = 'ACCEPTED' AND rank = 1")
+    ),
 )
 
 message_events = Table(
@@ -118,4 +163,24 @@ message_events = Table(
     PrimaryKeyConstraint("tenant_id", "message_id", "sequence"),
     ForeignKeyConstraint(["tenant_id", "message_id"], ["messages.tenant_id", "messages.id"], name="fk_events_message"),
     Index("ix_message_events_cursor", "tenant_id", "transaction_id", "sequence"),
+)
+
+external_ids = Table(
+    "external_ids",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    # The caller's own reference, taken for good.
+    Column("external_id", Text, nullable=False),
+    Column("message_id", Uuid, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "external_id"),
+)
+
+message_batches = Table(
+    "message_batches",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("name", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("tenant_id", "id"),
 )

@@ -8,18 +8,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from core.messages.values import AttemptOutcome, MessageStatus
-from core.ports import Failure, ReportedStatus
+from core.errors import FailureParty, FailureReason
+from core.messages.route import Step
+from core.messages.values import AttemptOutcome, MessageStatus, RouteGoal
+from core.ports import Channel, Failure, ReportedStatus
 
 _SENT = ReportedStatus.SENT.rank
 _FAILED = ReportedStatus.FAILED.rank
 _DELIVERED = ReportedStatus.DELIVERED.rank
 _READ = ReportedStatus.READ.rank
+_AT_ONCE = timedelta(0)
+
+EXPIRED = Failure(
+    FailureReason.EXPIRED, FailureParty.CALLER, "It was not sent in the time it was worth sending, `expiresIn`."
+)
+NEVER_KNOWN = Failure(
+    FailureReason.OTHER,
+    FailureParty.PROVIDER,
+    "Nobody could say whether the company took it, and it was waited for as long as that makes sense.",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What is known of one call to a company."""
+    """What is known of one call to a company; `answer` is theirs, as far as it may be kept in plain."""
 
     number: int
     step: int
@@ -27,6 +39,7 @@ class Attempt:
     rank: int = 0
     provider_message_id: str | None = None
     failure: Failure | None = None
+    answer: str | None = None
 
     @property
     def has_failed(self) -> bool:
@@ -34,14 +47,19 @@ class Attempt:
         refused = self.outcome in (AttemptOutcome.REJECTED, AttemptOutcome.UNAVAILABLE)
         return self.rank == _FAILED or (refused and self.rank == 0)
 
+    @property
+    def may_have_left(self) -> bool:
+        """Whether a company took it, or perhaps did."""
+        return self.rank > 0 or self.outcome in (AttemptOutcome.ACCEPTED, AttemptOutcome.UNCONFIRMED)
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a message stands on its route of channels, with every attempt by its number."""
+    """Where a message stands on its route, with every attempt by its number."""
 
     status: MessageStatus
     step: int
-    channels: Sequence[str]
+    route: Sequence[Step]
     attempts: Mapping[int, Attempt]
     failure: Failure | None = None
 
@@ -49,10 +67,26 @@ class Standing:
     def latest(self) -> Attempt:
         return self.attempts[max(self.attempts)]
 
+    @property
+    def has_next(self) -> bool:
+        """Whether a step is left after the present one."""
+        return self.step + 1 < len(self.route)
+
+    @property
+    def waits_for_goal(self) -> bool:
+        """Whether it was taken, and its step has to reach more than that before its time is up."""
+        return (
+            self.status is MessageStatus.SENT and self.has_next and self.route[self.step].until is RouteGoal.DELIVERED
+        )
+
+    def channel_of(self, attempt: int | None) -> Channel:
+        """The channel an attempt went over; without one, the channel that is next."""
+        return self.route[self.step if attempt is None else self.attempts[attempt].step].channel
+
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What a standing became. Unless `is_parted`, its lease and due time end; `due_in` asks for another attempt.
+    """What a standing became. Unless `is_parted`, its lease and due time end; `due_in` asks for another look.
 
     Parted is news about an attempt that no longer decides: the message goes on as it was.
     """
@@ -62,15 +96,23 @@ class Move:
     is_parted: bool = False
 
 
-def after_outcome(standing: Standing, ended: Attempt, *, retry_in: timedelta | None = None) -> Move:
-    """Take in how our own call ended; `retry_in` is set when the company was unavailable and tries are left."""
+# ─── What became of our calls ───────────────────────────────────────────────
+
+
+def after_outcome(
+    standing: Standing, ended: Attempt, *, retry_in: timedelta | None = None, hold: timedelta = _AT_ONCE
+) -> Move:
+    """Take in how our own call ended.
+
+    `retry_in` is set when the company was unavailable and tries are left; `hold` is how long a doubt is left alone.
+    """
     known = standing.attempts[ended.number]
     rank = max(known.rank, _SENT if ended.outcome is AttemptOutcome.ACCEPTED else 0)
     if known.rank > 0:
         # A report overtook the answer: it knows more than the end of the call does.
         ended = replace(ended, outcome=AttemptOutcome.ACCEPTED, failure=known.failure)
     ended = replace(ended, rank=rank, provider_message_id=ended.provider_message_id or known.provider_message_id)
-    return _settle(standing, ended, retry_in if rank == 0 else None)
+    return _settle(standing, ended, retry_in if rank == 0 else None, hold)
 
 
 def after_report(
@@ -92,10 +134,10 @@ def after_report(
         failure=failure if status is ReportedStatus.FAILED else None,
         provider_message_id=attempt.provider_message_id or provider_message_id,
     )
-    return _settle(standing, reported, None)
+    return _settle(standing, reported, None, _AT_ONCE)
 
 
-def _settle(before: Standing, attempt: Attempt, retry_in: timedelta | None) -> Move:
+def _settle(before: Standing, attempt: Attempt, retry_in: timedelta | None, hold: timedelta) -> Move:
     standing = replace(before, attempts={**before.attempts, attempt.number: attempt})
     best = max(standing.attempts.values(), key=lambda one: one.rank if one.rank >= _DELIVERED else 0)
     if best.rank >= _DELIVERED:
@@ -106,14 +148,70 @@ def _settle(before: Standing, attempt: Attempt, retry_in: timedelta | None) -> M
     if retry_in is not None:
         return Move(replace(standing, status=MessageStatus.QUEUED, failure=attempt.failure), due_in=retry_in)
     if attempt.has_failed:
-        return _leave_step(standing, attempt)
+        return _leave_step(standing, attempt.failure)
     if attempt.rank == 0 and attempt.outcome is AttemptOutcome.UNCONFIRMED:
-        return Move(replace(standing, status=MessageStatus.UNCONFIRMED, failure=attempt.failure))
+        return Move(replace(standing, status=MessageStatus.UNCONFIRMED, failure=attempt.failure), due_in=hold)
     return Move(replace(standing, status=MessageStatus.SENT, failure=None))
 
 
-def _leave_step(standing: Standing, failed: Attempt) -> Move:
-    if failed.step + 1 < len(standing.channels):
-        onward = replace(standing, status=MessageStatus.QUEUED, step=failed.step + 1, failure=failed.failure)
-        return Move(onward, due_in=timedelta(0))
-    return Move(replace(standing, status=MessageStatus.FAILED, failure=failed.failure))
+def _leave_step(standing: Standing, failure: Failure | None) -> Move:
+    if standing.has_next:
+        onward = replace(standing, status=MessageStatus.QUEUED, step=standing.step + 1, failure=failure)
+        return Move(onward, due_in=_AT_ONCE)
+    return Move(replace(standing, status=MessageStatus.FAILED, failure=failure))
+
+
+# ─── What time brings ───────────────────────────────────────────────────────
+
+
+def after_hour(standing: Standing) -> Move:
+    """The hour it was scheduled for has come."""
+    return Move(replace(standing, status=MessageStatus.QUEUED), due_in=_AT_ONCE)
+
+
+def after_expiry(standing: Standing) -> Move:
+    """It was not worth sending any more before it went out."""
+    return Move(replace(standing, status=MessageStatus.FAILED, failure=EXPIRED))
+
+
+def after_deadline(standing: Standing) -> Move:
+    """Its step's time is up: on to the next one, whatever becomes of what is under way."""
+    return _leave_step(standing, None) if standing.has_next else Move(standing)
+
+
+# ─── What is decided about a doubt ──────────────────────────────────────────
+
+
+def keep_waiting(standing: Standing, due_in: timedelta) -> Move:
+    """Nobody knows yet; look again later."""
+    return Move(standing, due_in=due_in)
+
+
+def send_again(standing: Standing) -> Move:
+    """Send once more on the same channel, though it may arrive twice."""
+    return Move(replace(standing, status=MessageStatus.QUEUED, failure=None), due_in=_AT_ONCE)
+
+
+def go_on(standing: Standing) -> Move:
+    """Leave the doubt behind, for the next channel; what has been said of it since stays on its attempt."""
+    return _leave_step(standing, standing.failure)
+
+
+def give_up(standing: Standing) -> Move:
+    """Stop waiting: the step has failed as far as anybody can tell."""
+    return _leave_step(standing, NEVER_KNOWN)
+
+
+# ─── What people ask for ────────────────────────────────────────────────────
+
+
+def canceled(standing: Standing) -> Move:
+    """Somebody stopped it before anything of it had left."""
+    return Move(replace(standing, status=MessageStatus.CANCELED))
+
+
+def retried(standing: Standing, route: Sequence[Step]) -> Move:
+    """Somebody asked for another try: its steps follow the old ones, whose numbers stay theirs."""
+    extended = [*standing.route, *route]
+    again = replace(standing, status=MessageStatus.QUEUED, step=len(standing.route), route=extended, failure=None)
+    return Move(again, due_in=_AT_ONCE)

@@ -1,4 +1,4 @@
-"""The words of messages: where they stand, how an attempt ended, who made something happen."""
+"""The words of messages: where they stand, how an attempt ended, what a route asks for, who made something happen."""
 
 from enum import StrEnum
 
@@ -13,6 +13,7 @@ class Direction(StrEnum):
 class MessageStatus(StrEnum):
     """Where a message stands."""
 
+    SCHEDULED = "SCHEDULED"
     QUEUED = "QUEUED"
     SENDING = "SENDING"
     UNCONFIRMED = "UNCONFIRMED"
@@ -20,6 +21,7 @@ class MessageStatus(StrEnum):
     DELIVERED = "DELIVERED"
     READ = "READ"
     FAILED = "FAILED"
+    CANCELED = "CANCELED"
 
 
 class AttemptOutcome(StrEnum):
@@ -32,9 +34,37 @@ class AttemptOutcome(StrEnum):
     UNCONFIRMED = "UNCONFIRMED"
 
 
+class RouteGoal(StrEnum):
+    """What a channel must reach for the route to stop there."""
+
+    SENT = "SENT"
+    DELIVERED = "DELIVERED"
+
+
+class UnconfirmedPolicy(StrEnum):
+    """What to do when nobody can say whether a send happened."""
+
+    WAIT = "WAIT"
+    RESEND = "RESEND"
+    NEXT_CHANNEL = "NEXT_CHANNEL"
+
+
+class RouteOutcome(StrEnum):
+    """What became of one step of a route."""
+
+    WAITING = "WAITING"
+    TRYING = "TRYING"
+    UNCONFIRMED = "UNCONFIRMED"
+    DELIVERED = "DELIVERED"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+
+
 class EventSource(StrEnum):
     """Who or what made something happen."""
 
     API = "API"
+    SCHEDULER = "SCHEDULER"
     WORKER = "WORKER"
     WEBHOOK = "WEBHOOK"
+    OPERATOR = "OPERATOR"

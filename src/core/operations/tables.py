@@ -1,6 +1,19 @@
-"""Worker processes and when they were last seen."""
+"""How the system is doing: workers and pulses, and the work that was given up."""
 
-from sqlalchemy import Column, DateTime, Table, Text, func
+from sqlalchemy import (
+    Column,
+    Date,
+    DateTime,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
 
 from core.database import metadata
 
@@ -10,4 +23,47 @@ workers = Table(
     Column("name", Text, primary_key=True),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+pulses = Table(
+    "pulses",
+    metadata,
+    # A kind of work that must not stand still: taking webhooks in, applying them, sweeping.
+    Column("name", Text, primary_key=True),
+    Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # When it last went on after standing still.
+    Column("resumed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("id", Uuid, nullable=False),
+    # The kind of work: message.send, webhook.apply.
+    Column("kind", Text, nullable=False),
+    Column("integration", Text),
+    Column("message_id", Uuid),
+    Column("inbox_id", Uuid),
+    Column("error", Text, nullable=False),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("failed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # REQUEUED or DISCARDED, once somebody has decided.
+    Column("resolution", Text),
+    Column("resolved_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    Index("ix_dead_letters_open", "tenant_id", "id", postgresql_where=text("resolution IS NULL")),
+    Index("ix_dead_letters_message", "tenant_id", "message_id", postgresql_where=text("resolution IS NULL")),
+)
+
+daily_counts = Table(
+    "daily_counts",
+    metadata,
+    Column("integration", Text, nullable=False),
+    # A day in UTC: how many messages we say the company took, and how many it says we sent (null: it does not say).
+    Column("day", Date, nullable=False),
+    Column("ours", Integer, nullable=False),
+    Column("theirs", Integer),
+    Column("checked_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("integration", "day"),
 )

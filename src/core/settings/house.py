@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from core.settings.addresses import DatabaseUrl, DirectDatabaseUrl, RedisUrl, WebAddress
 from core.settings.groups import SettingsGroup
@@ -92,6 +92,18 @@ class CoreSettings(SettingsGroup):
     )
     log_level: Annotated[LogLevel, BeforeValidator(str.lower)] = setting(
         "LOG_LEVEL", default=LogLevel.INFO, about="How much is logged", mend="debug, info, warning or error"
+    )
+    send_deadline: Annotated[float, Field(ge=1, le=120)] = setting(
+        "SEND_DEADLINE",
+        default=20.0,
+        about="Seconds one call to a company may take; a worker's lease on a message is twice that and five seconds",
+        mend="seconds, from 1 to 120",
+    )
+    unconfirmed_hold: Annotated[float, Field(ge=1, le=3600)] = setting(
+        "UNCONFIRMED_HOLD",
+        default=60.0,
+        about="Seconds a message that was perhaps sent is held before the company is asked, or its route decides",
+        mend="seconds, from 1 to 3600",
     )
     home: Path = setting(
         "INTERALPHA_HOME",

@@ -3,6 +3,7 @@
 import strawberry
 
 from core.messages.accept import Draft
+from core.messages.route import step
 from core.ports import Channel, Content, EmailContent, TextContent
 from resolvers.arguments import given
 from resolvers.scalars import EmailAddress, PhoneNumber
@@ -52,7 +53,7 @@ def draft_of(written: SendMessageInput) -> Draft:
     """The message as core takes it."""
     return Draft(
         content=_content(written.content),
-        route=[step.channel for step in written.route],
+        route=[step(one.channel) for one in written.route],
         phone=given(written.to.phone),
         email=given(written.to.email),
         idempotency_key=given(written.idempotency_key),

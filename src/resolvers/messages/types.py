@@ -128,7 +128,7 @@ def message_of(row: read.Message) -> Message:
         direction=row.direction,
         status=row.status,
         channel=row.channel,
-        route=[RouteStep(channel=channel) for channel in row.route],
+        route=[RouteStep(channel=step.channel) for step in row.route],
         to_masked=row.to_masked,
         next_attempt_at=row.next_attempt_at,
         failure=failure_of(row.failure),

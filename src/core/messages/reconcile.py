@@ -1,0 +1,170 @@
+"""Comparing with the companies' own books: reports that are overdue are asked for, and each day's messages counted."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import Row, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.database import Database
+from core.errors import ProviderError
+from core.messages.content import content_from_json
+from core.messages.record import Key, Noted, lock_standings, write_moves
+from core.messages.tables import attempts
+from core.messages.timing import Timing
+from core.messages.transitions import after_report
+from core.messages.values import AttemptOutcome, EventSource
+from core.operations.tables import daily_counts
+from core.ports import Channel, DeliveryLookup, Reference, Sighting, Sought
+from core.pubsub import Change, Hub
+from core.sealing import SealBroken, Sealer
+
+log = structlog.get_logger(__name__)
+
+Overdue = tuple[Key, int, str, Sighting]
+
+# A report is overdue a quarter of an hour after the company took the message; the pauses between two questions grow
+# with its age, and after three days it is left alone. Marked before it is asked: two workers ask once.
+_MARK = text("""
+WITH silent AS (
+    SELECT tenant_id, message_id, number FROM attempts
+    WHERE outcome = 'ACCEPTED' AND rank = 1 AND integration = ANY(:integrations)
+      AND started_at BETWEEN now() - interval '3 days' AND now() - interval '15 minutes'
+      AND (checked_at IS NULL OR now() - checked_at > greatest(interval '15 minutes', (now() - started_at) / 4))
+    LIMIT :limit FOR UPDATE SKIP LOCKED
+), marked AS (
+    UPDATE attempts SET checked_at = now() FROM silent
+    WHERE attempts.tenant_id = silent.tenant_id AND attempts.message_id = silent.message_id
+      AND attempts.number = silent.number
+    RETURNING attempts.*
+)
+SELECT marked.tenant_id, marked.message_id, marked.number, marked.integration, marked.channel, marked.started_at,
+    marked.provider_message_id, messages.to_sealed, messages.content_sealed
+FROM marked JOIN messages ON messages.tenant_id = marked.tenant_id AND messages.id = marked.message_id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """Asks the companies that can be asked, by the integration's name."""
+
+    database: Database
+    sealer: Sealer
+    hub: Hub
+    lookups: Mapping[str, DeliveryLookup]
+    timing: Timing
+
+    async def ask_for_reports(self, *, limit: int = 50) -> int:
+        """Ask about messages a company took and has not reported on; returns how many were asked about."""
+        if not self.lookups:
+            return 0
+        async with self.database.transaction() as connection:
+            found = await connection.execute(_MARK, {"integrations": list(self.lookups), "limit": limit})
+            rows = found.all()
+        answers = await asyncio.gather(*(self._ask(row) for row in rows))
+        news = [one for one in answers if one is not None]
+        if news:
+            async with self.database.transaction(*{key.tenant_id for key, *_ in news}) as connection:
+                changes = await _apply(connection, news)
+            await self.hub.publish(changes)
+        return len(rows)
+
+    async def _ask(self, row: Row[Any]) -> Overdue | None:
+        try:
+            async with asyncio.timeout(self.timing.send_deadline.total_seconds()):
+                sightings = await self.lookups[row.integration].find(self._sought(row))
+        except (ProviderError, TimeoutError, SealBroken) as error:
+            log.warning("look_up_failed", integration=row.integration, error=type(error).__name__)
+            return None
+        same = [one for one in sightings if one.provider_message_id == row.provider_message_id]
+        return (Key(row.tenant_id, row.message_id), row.number, row.integration, same[0]) if same else None
+
+    def _sought(self, row: Row[Any]) -> Sought:
+        place: dict[str, Any] = {"tenant": row.tenant_id, "row": row.message_id}
+        return Sought(
+            Reference(row.tenant_id, row.message_id, row.number),
+            Channel(row.channel),
+            self.sealer.open(row.to_sealed, column="to", **place),
+            content_from_json(self.sealer.open(row.content_sealed, column="content", **place)),
+            row.started_at,
+            row.provider_message_id,
+        )
+
+    async def count_days(self, *, days: int = 2) -> None:
+        """Compare how many messages we say we sent on the last full days with what the companies say."""
+        for integration, lookup in self.lookups.items():
+            for back in range(1, days + 1):
+                await self._count(integration, lookup, datetime.now(UTC).date() - timedelta(days=back))
+
+    async def _count(self, integration: str, lookup: DeliveryLookup, day: date) -> None:
+        async with self.database.transaction() as connection:
+            known = await connection.execute(
+                select(daily_counts.c.day).where(daily_counts.c.integration == integration, daily_counts.c.day == day)
+            )
+            if known.first() is not None:
+                return
+            ours = await _taken_on(connection, integration, day)
+        try:
+            async with asyncio.timeout(60):
+                theirs = await lookup.count(day)
+        except (ProviderError, TimeoutError) as error:
+            log.warning("daily_count_failed", integration=integration, error=type(error).__name__)
+            return
+        if theirs is not None and theirs != ours:
+            log.warning(
+                "daily_count_differs",
+                integration=integration,
+                day=day.isoformat(),
+                ours=ours,
+                theirs=theirs,
+                advice="messages of another system on the same account, or sends nobody knows about: compare the lists",
+            )
+        async with self.database.transaction() as connection:
+            row = insert(daily_counts).values(integration=integration, day=day, ours=ours, theirs=theirs)
+            await connection.execute(row.on_conflict_do_nothing())
+
+
+async def _apply(connection: AsyncConnection, news: Sequence[Overdue]) -> list[Change]:
+    standings = await lock_standings(connection, {key for key, *_ in news})
+    noted = []
+    for key, number, integration, sighting in news:
+        standing = standings[key]
+        if sighting.status is None:
+            continue
+        move = after_report(standing, number, sighting.status, sighting.failure)
+        if move is None:
+            continue
+        standings[key] = move.standing
+        noted.append(
+            Noted(
+                key=key,
+                before=standing,
+                move=move,
+                source=EventSource.SCHEDULER,
+                attempt=number,
+                integration=integration,
+                detail=f"asked, since no report came: {integration}'s books show {sighting.status.lower()}",
+            )
+        )
+    return await write_moves(connection, noted) if noted else []
+
+
+async def _taken_on(connection: AsyncConnection, integration: str, day: date) -> int:
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    statement = (
+        select(func.count())
+        .select_from(attempts)
+        .where(
+            attempts.c.integration == integration,
+            attempts.c.outcome == AttemptOutcome.ACCEPTED.value,
+            attempts.c.started_at >= start,
+            attempts.c.started_at < start + timedelta(days=1),
+        )
+    )
+    found: int = (await connection.execute(statement)).scalar_one()
+    return found

@@ -1,0 +1,137 @@
+"""Settling doubts: first the company is asked, where it can be; then the route's policy decides, and nothing else."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.database import Database
+from core.errors import ProviderError
+from core.messages import transitions
+from core.messages.doubts import Doubt, lease_doubts
+from core.messages.record import Key, Noted, lock_leased, write_moves
+from core.messages.tables import attempts
+from core.messages.timing import GIVE_UP, Timing
+from core.messages.transitions import Move, Standing
+from core.messages.values import AttemptOutcome, EventSource, UnconfirmedPolicy
+from core.ports import DeliveryLookup, ReportedStatus, Sighting
+from core.pubsub import Hub
+from core.sealing import SealBroken, Sealer
+
+log = structlog.get_logger(__name__)
+
+LONGEST_PAUSE = timedelta(hours=1)
+"""Between two looks at the same doubt."""
+
+Answer = Sequence[Sighting] | None
+"""What a company knows; None when it was not asked or could not say."""
+Taken = dict[tuple[str, str], tuple[Key, int]]
+"""Whose attempt a company's id stands for already, by integration and id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settler:
+    """Settles what is due, with the companies that can be asked by the integration's name."""
+
+    database: Database
+    sealer: Sealer
+    hub: Hub
+    lookups: Mapping[str, DeliveryLookup]
+    worker: str
+    timing: Timing
+
+    async def settle_due(self, *, limit: int = 50) -> int:
+        """Settle up to so many doubts; returns how many were looked at."""
+        async with self.database.transaction() as connection:
+            doubts = await lease_doubts(connection, worker=self.worker, limit=limit, timing=self.timing)
+        if not doubts:
+            return 0
+        answers = await asyncio.gather(*(self._ask(doubt) for doubt in doubts))
+        async with self.database.transaction(*{doubt.key.tenant_id for doubt in doubts}) as connection:
+            standings = await lock_leased(connection, {doubt.key: doubt.token for doubt in doubts})
+            taken = await _known_already(connection, doubts, answers)
+            noted = [
+                self._decide(doubt, standings[doubt.key], answer, taken)
+                for doubt, answer in zip(doubts, answers, strict=True)
+                if doubt.key in standings
+            ]
+            changes = await write_moves(connection, noted) if noted else []
+        await self.hub.publish(changes)
+        return len(doubts)
+
+    async def _ask(self, doubt: Doubt) -> Answer:
+        lookup = self.lookups.get(doubt.integration)
+        if lookup is None or doubt.has_twin:
+            return None
+        try:
+            async with asyncio.timeout(self.timing.send_deadline.total_seconds()):
+                return await lookup.find(doubt.sought(self.sealer))
+        except (ProviderError, TimeoutError, SealBroken) as error:
+            log.warning("look_up_failed", integration=doubt.integration, error=type(error).__name__)
+            return None
+
+    def _decide(self, doubt: Doubt, standing: Standing, answer: Answer, taken: Taken) -> Noted:
+        move, detail = self._by_books(doubt, standing, answer, taken) or self._by_policy(doubt, standing, answer)
+        return Noted(
+            key=doubt.key,
+            before=standing,
+            move=move,
+            source=EventSource.SCHEDULER,
+            attempt=doubt.attempt,
+            integration=doubt.integration,
+            detail=detail,
+            is_told=move.standing.status is not standing.status,
+        )
+
+    def _by_books(self, doubt: Doubt, standing: Standing, answer: Answer, taken: Taken) -> tuple[Move, str] | None:
+        for sighting in answer or ():
+            name, ours = sighting.provider_message_id, (doubt.key, doubt.attempt)
+            if taken.get((doubt.integration, name), ours) != ours:
+                continue
+            status = sighting.status or ReportedStatus.SENT
+            move = transitions.after_report(standing, doubt.attempt, status, sighting.failure, name)
+            if move is not None:
+                taken[doubt.integration, name] = ours
+                return move, f"{doubt.integration}'s books show it: {status.lower()}"
+        return None
+
+    def _by_policy(self, doubt: Doubt, standing: Standing, answer: Answer) -> tuple[Move, str]:
+        if doubt.age >= GIVE_UP:
+            return transitions.give_up(standing), "nobody could say for three days"
+        later = min(max(doubt.age / 2, self.timing.hold), LONGEST_PAUSE)
+        could_ask = doubt.integration in self.lookups
+        if could_ask and answer is None:
+            return transitions.keep_waiting(standing, later), "the company could not be asked; nothing is decided"
+        words = f"{doubt.integration} knows nothing of it" if could_ask else "no report has come"
+        match standing.route[standing.step].on_unconfirmed:
+            case UnconfirmedPolicy.RESEND if _doubts_of_step(standing) < 2:
+                return transitions.send_again(standing), f"{words}: sent once more, as its route asks"
+            case UnconfirmedPolicy.NEXT_CHANNEL if standing.has_next:
+                return transitions.go_on(standing), f"{words}: on to the next channel, as its route asks"
+        return transitions.keep_waiting(standing, later), f"{words}: waiting"
+
+
+def _doubts_of_step(standing: Standing) -> int:
+    return sum(
+        one.step == standing.step and one.outcome is AttemptOutcome.UNCONFIRMED for one in standing.attempts.values()
+    )
+
+
+async def _known_already(connection: AsyncConnection, doubts: Sequence[Doubt], answers: Sequence[Answer]) -> Taken:
+    """Whose attempts the sighted messages are already: what is found in the books may be another one of ours."""
+    sighted = {
+        (doubt.integration, sighting.provider_message_id)
+        for doubt, answer in zip(doubts, answers, strict=True)
+        for sighting in answer or ()
+    }
+    if not sighted:
+        return {}
+    name = tuple_(attempts.c.integration, attempts.c.provider_message_id)
+    rows = await connection.execute(select(attempts).where(name.in_(sighted)))
+    return {
+        (row.integration, row.provider_message_id): (Key(row.tenant_id, row.message_id), row.number) for row in rows
+    }

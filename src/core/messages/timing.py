@@ -1,0 +1,20 @@
+"""How long things may take on the road: one call, one lease, one doubt."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+GIVE_UP = timedelta(days=3)
+"""How long an unconfirmed message is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The deadline of one call, and how long an unconfirmed message is held before anything is decided about it."""
+
+    send_deadline: timedelta = timedelta(seconds=20)
+    hold: timedelta = timedelta(seconds=60)
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a claim lasts: what cannot end before it does is not begun."""
+        return self.send_deadline * 2 + timedelta(seconds=5)
