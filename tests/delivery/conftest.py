@@ -13,8 +13,11 @@ from core.database import Database
 from core.messages import history, read
 from core.messages.accept import ChannelService, Draft, Outbox
 from core.messages.apply import apply_due
+from core.messages.clockwork import let_time_pass
 from core.messages.deliver import Courier
+from core.messages.reclaim import take_back
 from core.messages.route import step
+from core.messages.timing import Timing
 from core.ports import Channel, OutboundMessage, ProviderEvent, Receipt, TextContent
 from core.pubsub import Hub
 from core.sealing import Sealer
@@ -80,6 +83,16 @@ class Shop:
     async def attempts(self, message_id: UUID) -> list[history.AttemptView]:
         async with self.app.transaction(DEFAULT_TENANT) as connection:
             return (await history.attempts_of(connection, DEFAULT_TENANT, [message_id])).get(message_id, [])
+
+    async def sweep(self) -> None:
+        """What a worker's sweep does in one turn."""
+        async with self.worker.transaction() as connection:
+            await take_back(connection, hold=Timing().hold)
+            await let_time_pass(connection)
+
+    def serve(self, channel: Channel, integration: str) -> None:
+        """Let another channel be served here; nothing carries it unless the test does."""
+        self.outbox.channels[channel] = ChannelService(integration, True)  # type: ignore[index]
 
     async def tamper(self, statement: str, **values: object) -> None:
         """Do to the worker's rows what only time or a broken process does."""

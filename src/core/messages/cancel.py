@@ -1,0 +1,43 @@
+"""Stopping a message that has not gone out; the answer is honest, also when a worker has it in hand."""
+
+from uuid import UUID
+
+from core.database import Database
+from core.errors import InvalidState, NotFound
+from core.messages.record import Key, Noted, lock_standings, write_moves
+from core.messages.transitions import Standing, canceled
+from core.messages.values import EventSource, MessageStatus
+from core.pubsub import Hub
+
+_STOPPABLE = frozenset({MessageStatus.SCHEDULED, MessageStatus.QUEUED})
+
+
+def can_cancel(standing: Standing) -> bool:
+    """Whether nothing of a message has left: a company that took it, or perhaps did, cannot be made to forget."""
+    return standing.status in _STOPPABLE and not any(one.may_have_left for one in standing.attempts.values())
+
+
+async def cancel(database: Database, hub: Hub, tenant: UUID, message_id: UUID) -> None:
+    """Stop a message for good; raises NotFound, and InvalidState when it is too late.
+
+    A worker that has claimed it and not begun finds its lease gone; one that has begun holds the row's lock first, and
+    then it is too late.
+    """
+    key = Key(tenant, message_id)
+    async with database.transaction(tenant) as connection:
+        standing = (await lock_standings(connection, [key])).get(key)
+        if standing is None:
+            raise NotFound("There is no such message.")
+        if not can_cancel(standing):
+            raise _too_late(standing)
+        noted = Noted(key, standing, canceled(standing), EventSource.API, detail="canceled before it went out")
+        changes = await write_moves(connection, [noted])
+    await hub.publish(changes)
+
+
+def _too_late(standing: Standing) -> InvalidState:
+    if standing.status in _STOPPABLE:
+        text = "Too late: an earlier attempt was taken, or perhaps taken, by a company. What follows is not stopped."
+    else:
+        text = f"Too late: the message is {standing.status}, and only one that waits can be stopped."
+    return InvalidState(text, state=standing.status.value)

@@ -1,0 +1,94 @@
+"""Canceling is honest: in time only when nothing has left, and also against a worker that has it in hand."""
+
+import asyncio
+from uuid import UUID, uuid4
+
+import pytest
+
+from core.access.principal import DEFAULT_TENANT
+from core.errors import InvalidState, NotFound, OutcomeUnknown, ProviderUnavailable
+from core.messages.cancel import cancel
+from core.messages.claim import begin, claim
+from core.messages.timing import Timing
+from core.ports import Channel, OutboundMessage, Receipt
+from tests.delivery.conftest import Shop
+from tests.delivery.test_applying import OTHER_TENANT
+
+TIMING = Timing()
+
+
+async def stop(shop: Shop, message_id: UUID, tenant: UUID = DEFAULT_TENANT) -> None:
+    await cancel(shop.app, shop.hub, tenant, message_id)
+
+
+async def test_a_waiting_message_is_canceled_and_never_sent(shop: Shop) -> None:
+    message_id = await shop.accept()
+    await stop(shop, message_id)
+    await shop.courier.drain()
+    assert shop.sender.sent == []
+    assert await shop.statuses(message_id) == ["QUEUED", "CANCELED"]
+    with pytest.raises(InvalidState, match="CANCELED"):
+        await stop(shop, message_id)
+
+
+async def test_a_claimed_message_that_was_not_begun_is_canceled_in_time(shop: Shop) -> None:
+    message_id = await shop.accept()
+    async with shop.worker.transaction() as connection:
+        claimed = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=TIMING)
+    await stop(shop, message_id)
+    async with shop.worker.transaction() as connection:
+        assert await begin(connection, claimed, TIMING) == set()
+    assert await shop.status(message_id) == "CANCELED"
+
+
+async def test_a_message_that_was_begun_is_too_late(shop: Shop) -> None:
+    shop.sender.gate.clear()
+    message_id = await shop.accept()
+    async with shop.worker.transaction() as connection:
+        claimed = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=TIMING)
+        await begin(connection, claimed, TIMING)
+    with pytest.raises(InvalidState, match="Too late: the message is SENDING"):
+        await stop(shop, message_id)
+
+
+@pytest.mark.parametrize("repetition", range(10))
+async def test_against_a_worker_exactly_one_of_the_two_wins(shop: Shop, repetition: int) -> None:
+    message_id = await shop.accept()
+    draining, stopping = await asyncio.gather(
+        shop.courier.drain(), stop(shop, message_id), return_exceptions=True
+    )
+    assert draining is None
+    was_canceled = stopping is None
+    assert (len(shop.sender.sent), await shop.status(message_id)) == ((0, "CANCELED") if was_canceled else (1, "SENT"))
+    assert was_canceled or isinstance(stopping, InvalidState)
+
+
+async def test_one_that_waits_for_its_next_try_is_canceled(shop: Shop) -> None:
+    def away(_: OutboundMessage) -> Receipt:
+        raise ProviderUnavailable("away", provider="twilio")
+
+    shop.sender.answer = away
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    await stop(shop, message_id)
+    assert (await shop.message(message_id)).next_attempt_at is None
+
+
+async def test_one_that_may_have_gone_out_is_not_called_canceled(shop: Shop) -> None:
+    def lost(_: OutboundMessage) -> Receipt:
+        raise OutcomeUnknown("lost", provider="twilio")
+
+    shop.sender.answer = lost
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    # As after a route that asks for another send: waiting again, and yet perhaps delivered already.
+    await shop.tamper("UPDATE messages SET status = 'QUEUED'")
+    with pytest.raises(InvalidState, match="perhaps taken"):
+        await stop(shop, message_id)
+
+
+async def test_what_is_not_there_or_anothers_is_answered_alike(shop: Shop) -> None:
+    message_id = await shop.accept()
+    for tenant, wanted in ((DEFAULT_TENANT, uuid4()), (OTHER_TENANT, message_id)):
+        with pytest.raises(NotFound, match="There is no such message"):
+            await stop(shop, wanted, tenant)

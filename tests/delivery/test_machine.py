@@ -1,0 +1,206 @@
+"""Everything that can happen to a message, in any order, against a model: what nobody may break, nobody breaks.
+
+The moves are the real ones (`core/messages/transitions.py`); the world around them, leases and companies included, is
+a model small enough to be read.
+"""
+
+import os
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from core.errors import FailureParty, FailureReason
+from core.messages import transitions
+from core.messages.route import Step, step
+from core.messages.transitions import Attempt, Move, Standing
+from core.messages.values import AttemptOutcome, MessageStatus, RouteGoal, UnconfirmedPolicy
+from core.ports import Channel, Failure, ReportedStatus
+
+OFF = Failure(FailureReason.UNREACHABLE, FailureParty.RECIPIENT, "off", "30003")
+
+steps = st.builds(
+    step,
+    st.sampled_from(Channel),
+    within=st.sampled_from([None, timedelta(minutes=5)]),
+    until=st.sampled_from(RouteGoal),
+    on_unconfirmed=st.sampled_from(UnconfirmedPolicy),
+)
+
+
+class MessageMachine(RuleBasedStateMachine):
+    """One message, its worker, its settler, its caller and the companies."""
+
+    @initialize(route=st.lists(steps, min_size=1, max_size=3), is_scheduled=st.booleans())
+    def accept(self, route: list[Step], is_scheduled: bool) -> None:
+        status = MessageStatus.SCHEDULED if is_scheduled else MessageStatus.QUEUED
+        self.now = Standing(status, 0, route, {})
+        self.leased: int | None = None
+        self.answers: dict[int, AttemptOutcome] = {}
+        self.ranks: dict[int, int] = {}
+        self.had_proof = False
+        self.doubt_resends: dict[int, int] = {}
+
+    def take(self, move: Move | None) -> None:
+        if move is None:
+            return
+        if not move.is_parted:
+            self.leased = None
+        self.now = move.standing
+
+    # ── the worker ──
+
+    @precondition(lambda self: self.now.status is MessageStatus.SCHEDULED)
+    @rule()
+    def hour_comes(self) -> None:
+        self.take(transitions.after_hour(self.now))
+
+    @precondition(lambda self: self.now.status is MessageStatus.QUEUED and self.leased is None)
+    @rule()
+    def claim_and_begin(self) -> None:
+        number = len(self.now.attempts) + 1
+        attempt = Attempt(number, self.now.step, AttemptOutcome.IN_FLIGHT)
+        self.now = replace(self.now, status=MessageStatus.SENDING, attempts={**self.now.attempts, number: attempt})
+        self.leased = number
+
+    @precondition(lambda self: self.leased is not None)
+    @rule(
+        outcome=st.sampled_from([one for one in AttemptOutcome if one is not AttemptOutcome.IN_FLIGHT]),
+        tries=st.booleans(),
+    )
+    def call_ends(self, outcome: AttemptOutcome, tries: bool) -> None:
+        number = self.leased
+        assert number is not None
+        self.ends(number, outcome, tries)
+
+    def ends(self, number: int, outcome: AttemptOutcome, tries: bool) -> None:
+        failure = None if outcome is AttemptOutcome.ACCEPTED else OFF
+        ended = Attempt(number, self.now.attempts[number].step, outcome, failure=failure)
+        again = timedelta(1) if tries and outcome is AttemptOutcome.UNAVAILABLE else None
+        self.answers[number] = outcome
+        self.take(transitions.after_outcome(self.now, ended, retry_in=again, hold=timedelta(minutes=1)))
+
+    @precondition(lambda self: self.leased is not None)
+    @rule()
+    def worker_dies(self) -> None:
+        """The lease runs out after it had begun: nobody knows."""
+        number = self.leased
+        assert number is not None
+        lost = replace(self.now.attempts[number], outcome=AttemptOutcome.UNCONFIRMED)
+        self.now = replace(self.now, status=MessageStatus.UNCONFIRMED, attempts={**self.now.attempts, number: lost})
+        self.leased = None
+
+    @precondition(lambda self: any(one.outcome is AttemptOutcome.UNCONFIRMED for one in self.now.attempts.values()))
+    @rule(outcome=st.sampled_from([AttemptOutcome.ACCEPTED, AttemptOutcome.REJECTED, AttemptOutcome.UNAVAILABLE]))
+    def stopped_worker_wakes(self, outcome: AttemptOutcome) -> None:
+        """A worker that was taken for dead writes down an answer long after its lease was taken back."""
+        number = next(one.number for one in self.now.attempts.values() if one.outcome is AttemptOutcome.UNCONFIRMED)
+        self.ends(number, outcome, tries=False)
+
+    # ── time and settling ──
+
+    @precondition(lambda self: self.leased is None and self.now.status in ("QUEUED", "SENT") and self.now.has_next)
+    @rule()
+    def deadline(self) -> None:
+        if self.now.status is MessageStatus.QUEUED or self.now.waits_for_goal:
+            self.take(transitions.after_deadline(self.now))
+
+    @precondition(lambda self: self.leased is None and self.now.status in ("QUEUED", "SCHEDULED"))
+    @rule()
+    def expiry(self) -> None:
+        self.take(transitions.after_expiry(self.now))
+
+    @precondition(lambda self: self.now.status is MessageStatus.UNCONFIRMED)
+    @rule(is_old=st.booleans())
+    def settle(self, is_old: bool) -> None:
+        policy = self.now.route[self.now.step].on_unconfirmed
+        doubts = sum(
+            one.step == self.now.step and one.outcome is AttemptOutcome.UNCONFIRMED
+            for one in self.now.attempts.values()
+        )
+        if is_old:
+            self.take(transitions.give_up(self.now))
+        elif policy is UnconfirmedPolicy.RESEND and doubts < 2:
+            self.doubt_resends[self.now.step] = self.doubt_resends.get(self.now.step, 0) + 1
+            self.take(transitions.send_again(self.now))
+        elif policy is UnconfirmedPolicy.NEXT_CHANNEL and self.now.has_next:
+            self.take(transitions.go_on(self.now))
+        else:
+            self.take(transitions.keep_waiting(self.now, timedelta(minutes=1)))
+
+    # ── the companies and the caller ──
+
+    @precondition(lambda self: bool(self.now.attempts))
+    @rule(data=st.data(), status=st.sampled_from(ReportedStatus))
+    def report(self, data: st.DataObject, status: ReportedStatus) -> None:
+        number = data.draw(st.sampled_from(sorted(self.now.attempts)))
+        failure = OFF if status is ReportedStatus.FAILED else None
+        self.take(transitions.after_report(self.now, number, status, failure))
+        self.had_proof = self.had_proof or status.rank >= ReportedStatus.DELIVERED.rank
+
+    @precondition(lambda self: self.now.status in ("SCHEDULED", "QUEUED") and self.leased is None)
+    @rule()
+    def cancel(self) -> None:
+        if not any(one.may_have_left for one in self.now.attempts.values()):
+            self.take(transitions.canceled(self.now))
+
+    @precondition(lambda self: self.now.status is MessageStatus.FAILED and len(self.now.route) < 8)
+    @rule(route=st.lists(steps, min_size=1, max_size=2))
+    def retry(self, route: list[Step]) -> None:
+        self.take(transitions.retried(self.now, route))
+
+    @rule()
+    def nothing_happens(self) -> None:
+        """There are states from which nothing leads on."""
+
+    # ── what must hold ──
+
+    @invariant()
+    def no_rank_falls(self) -> None:
+        for number, attempt in self.now.attempts.items():
+            assert attempt.rank >= self.ranks.get(number, 0)
+            self.ranks[number] = attempt.rank
+
+    @invariant()
+    def proof_of_delivery_is_never_lost(self) -> None:
+        if self.had_proof:
+            assert self.now.status in (MessageStatus.DELIVERED, MessageStatus.READ)
+
+    @invariant()
+    def delivered_needs_proof(self) -> None:
+        if self.now.status in (MessageStatus.DELIVERED, MessageStatus.READ):
+            assert self.had_proof
+
+    @invariant()
+    def a_step_names_a_channel_of_the_route(self) -> None:
+        assert 0 <= self.now.step < len(self.now.route)
+        assert all(one.step < len(self.now.route) for one in self.now.attempts.values())
+
+    @invariant()
+    def nothing_in_doubt_is_claimable_unless_its_route_says_so(self) -> None:
+        """Sends of a step that may have left are one, and one more for each time its route asked for another."""
+        for number in range(len(self.now.route)):
+            left = [
+                one
+                for one in self.now.attempts.values()
+                if one.step == number and self.answers.get(one.number) is not AttemptOutcome.UNAVAILABLE
+            ]
+            assert len(left) <= 1 + self.doubt_resends.get(number, 0)
+
+    @invariant()
+    def failed_only_at_the_end_of_the_route(self) -> None:
+        if self.now.status is MessageStatus.FAILED and self.now.failure is not transitions.EXPIRED:
+            assert not self.now.has_next
+
+    @invariant()
+    def a_canceled_message_never_left(self) -> None:
+        if self.now.status is MessageStatus.CANCELED:
+            assert not any(one.may_have_left for one in self.now.attempts.values())
+
+
+MessageMachine.TestCase.settings = settings(
+    max_examples=int(os.environ.get("MACHINE_EXAMPLES", "80")), stateful_step_count=50, deadline=None
+)
+TestMessageMachine = MessageMachine.TestCase

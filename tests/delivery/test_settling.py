@@ -1,0 +1,229 @@
+"""Doubts: left alone while an answer may still come, then asked about, then decided by the route alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from uuid import UUID
+
+import pytest
+
+from core.access.principal import DEFAULT_TENANT
+from core.errors import OutcomeUnknown, ProviderUnavailable
+from core.messages.accept import Draft
+from core.messages.reconcile import Reconciler
+from core.messages.route import Step, step
+from core.messages.settle import Settler
+from core.messages.timing import GIVE_UP, Timing
+from core.messages.values import UnconfirmedPolicy
+from core.operations.pulses import Heart, Pulse
+from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, Sighting, Sought, StatusReport, TextContent
+from tests.delivery.conftest import ObedientSender, Shop
+
+TIMING = Timing(send_deadline=timedelta(seconds=2), hold=timedelta(seconds=30))
+SMS = Channel.SMS
+
+
+@dataclass
+class Books:
+    """A company's books, as far as a test writes them."""
+
+    found: Sequence[Sighting] = ()
+    is_away: bool = False
+    sought: list[Sought] = field(default_factory=list)
+    counted: int | None = 0
+
+    async def find(self, sought: Sought) -> Sequence[Sighting]:
+        self.sought.append(sought)
+        if self.is_away:
+            raise ProviderUnavailable("away", provider="twilio")
+        return self.found
+
+    async def count(self, day: date) -> int | None:
+        return self.counted
+
+
+def lost(_: OutboundMessage) -> Receipt:
+    raise OutcomeUnknown("The line broke.", provider="twilio", answer="502, 12 bytes")
+
+
+def settler(shop: Shop, books: Books | None) -> Settler:
+    lookups = {} if books is None else {"twilio": books}
+    return Settler(shop.worker, shop.sealer, shop.hub, lookups, "settler", TIMING)
+
+
+async def everything_has_been_heard(shop: Shop) -> None:
+    for pulse in Pulse:
+        await Heart(shop.worker, pulse).beat()
+    await shop.tamper("UPDATE pulses SET resumed_at = now() - interval '1 hour'")
+
+
+async def doubt(shop: Shop, *route: Step, policy: UnconfirmedPolicy | None = None) -> UUID:
+    """A message whose answer was lost, due to be settled, with nothing that stands in the way."""
+    shop.sender.answer = lost
+    path = list(route) or [step(SMS, on_unconfirmed=policy)]
+    message_id = (
+        await shop.outbox.accept(DEFAULT_TENANT, Draft(TextContent("Olá"), path, "+5511987654321"))
+    ).message_id
+    await shop.courier.drain()
+    assert await shop.status(message_id) == "UNCONFIRMED"
+    await shop.tamper("UPDATE messages SET due_at = now() WHERE id = :id", id=message_id)
+    await everything_has_been_heard(shop)
+    return message_id
+
+
+async def test_a_doubt_is_held_before_anything_is_decided(shop: Shop) -> None:
+    shop.sender.answer = lost
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    await everything_has_been_heard(shop)
+    assert await settler(shop, Books()).settle_due() == 0
+    assert (await shop.attempts(message_id))[0].outcome == "UNCONFIRMED"
+
+
+async def test_the_books_settle_a_doubt(shop: Shop) -> None:
+    message_id = await doubt(shop)
+    books = Books([Sighting("SMabc", ReportedStatus.DELIVERED)])
+    assert await settler(shop, books).settle_due() == 1
+    assert await shop.status(message_id) == "DELIVERED"
+    assert (await shop.attempts(message_id))[0].provider_message_id == "SMabc"
+    [sought] = books.sought
+    assert (sought.to, sought.content, sought.provider_message_id) == ("+5511987654321", TextContent("Olá"), None)
+
+
+async def test_books_that_have_not_decided_still_prove_that_it_was_taken(shop: Shop) -> None:
+    message_id = await doubt(shop)
+    await settler(shop, Books([Sighting("SMabc", None)])).settle_due()
+    assert await shop.status(message_id) == "SENT"
+
+
+async def test_what_the_books_show_for_another_message_is_not_taken_for_this_one(shop: Shop) -> None:
+    shop.sender.answer = lambda message: Receipt("SMother")
+    await shop.accept()
+    await shop.courier.drain()
+    message_id = await doubt(shop)
+    await settler(shop, Books([Sighting("SMother", ReportedStatus.DELIVERED)])).settle_due()
+    assert await shop.status(message_id) == "UNCONFIRMED"
+
+
+async def test_two_doubts_alike_do_not_share_one_sighting(shop: Shop) -> None:
+    first, second = await doubt(shop), await doubt(shop)
+    await settler(shop, Books([Sighting("SMone", ReportedStatus.DELIVERED)])).settle_due()
+    assert sorted([await shop.status(first), await shop.status(second)]) == ["DELIVERED", "UNCONFIRMED"]
+
+
+async def test_while_the_company_cannot_be_asked_nothing_is_decided(shop: Shop) -> None:
+    message_id = await doubt(shop, policy=UnconfirmedPolicy.RESEND)
+    await settler(shop, Books(is_away=True)).settle_due()
+    assert await shop.status(message_id) == "UNCONFIRMED"
+    assert (await shop.message(message_id)).next_attempt_at is None
+
+
+async def test_a_route_that_asks_for_it_sends_once_more_and_only_once(shop: Shop) -> None:
+    message_id = await doubt(shop, policy=UnconfirmedPolicy.RESEND)
+    await settler(shop, Books()).settle_due()
+    await shop.courier.drain()
+    assert [attempt.outcome for attempt in await shop.attempts(message_id)] == ["UNCONFIRMED", "UNCONFIRMED"]
+    await shop.tamper("UPDATE messages SET due_at = now()")
+    await settler(shop, Books()).settle_due()
+    await shop.courier.drain()
+    assert len(shop.sender.sent) == 2
+    assert await shop.status(message_id) == "UNCONFIRMED"
+
+
+async def test_a_route_that_asks_for_it_goes_on_to_the_next_channel(shop: Shop) -> None:
+    route = [step(SMS, on_unconfirmed=UnconfirmedPolicy.NEXT_CHANNEL), step(Channel.WHATSAPP)]
+    shop.serve(Channel.WHATSAPP, "whatsapp")
+    message_id = await doubt(shop, *route)
+    await settler(shop, Books()).settle_due()
+    message = await shop.message(message_id)
+    assert (message.status, message.channel) == ("QUEUED", "WHATSAPP")
+
+
+async def test_waiting_writes_no_events_and_ends_after_three_days(shop: Shop) -> None:
+    message_id = await doubt(shop)
+    before = len(await shop.events(message_id))
+    await settler(shop, None).settle_due()
+    assert len(await shop.events(message_id)) == before
+    age = GIVE_UP + timedelta(hours=1)
+    await shop.tamper("UPDATE messages SET due_at = now(), unconfirmed_at = now() - :age ::interval", age=age)
+    await settler(shop, None).settle_due()
+    message = await shop.message(message_id)
+    assert message.status == "FAILED"
+    assert message.failure is not None
+    assert message.failure.party == "PROVIDER"
+    assert await shop.count("dead_letters") == 1
+
+
+async def test_an_unread_report_stands_in_the_way(shop: Shop) -> None:
+    message_id = await doubt(shop, policy=UnconfirmedPolicy.RESEND)
+    reference = shop.sender.sent[0].reference
+    await shop.keep(StatusReport("k", "delivered", "{}", status=ReportedStatus.DELIVERED, reference=reference))
+    assert await settler(shop, Books()).settle_due() == 0
+    await shop.apply()
+    assert await shop.status(message_id) == "DELIVERED"
+
+
+@pytest.mark.parametrize("pulse", Pulse)
+async def test_while_we_may_have_been_deaf_nothing_is_decided(shop: Shop, pulse: Pulse) -> None:
+    await doubt(shop, policy=UnconfirmedPolicy.RESEND)
+    await shop.tamper("UPDATE pulses SET seen_at = now() - interval '1 minute' WHERE name = :name", name=pulse.value)
+    assert await settler(shop, Books()).settle_due() == 0
+    # It goes on again: now the hold runs anew from that moment.
+    await Heart(shop.worker, pulse).beat()
+    assert await settler(shop, Books()).settle_due() == 0
+    await shop.tamper("UPDATE pulses SET resumed_at = now() - interval '31 seconds'")
+    assert await settler(shop, Books()).settle_due() == 1
+
+
+async def test_a_settler_that_lost_its_lease_decides_nothing(shop: Shop) -> None:
+    message_id = await doubt(shop, policy=UnconfirmedPolicy.RESEND)
+
+    class Slow(Books):
+        async def find(self, sought: Sought) -> Sequence[Sighting]:
+            await shop.tamper("UPDATE messages SET lease_until = NULL, lease_token = lease_token + 1")
+            return ()
+
+    await settler(shop, Slow()).settle_due()
+    assert await shop.status(message_id) == "UNCONFIRMED"
+
+
+async def test_a_doubt_whose_settler_died_is_left_to_the_next_one(shop: Shop) -> None:
+    message_id = await doubt(shop)
+    await shop.tamper("UPDATE messages SET lease_until = now() - interval '1 second'")
+    await shop.sweep()
+    assert await shop.status(message_id) == "UNCONFIRMED"
+    assert await settler(shop, Books([Sighting("SMabc", ReportedStatus.SENT)])).settle_due() == 1
+    assert await shop.status(message_id) == "SENT"
+
+
+async def test_a_report_that_is_overdue_is_asked_for(shop: Shop) -> None:
+    shop.sender.answer = ObedientSender().answer
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    books = Books([Sighting(f"SM{message_id.hex}", ReportedStatus.DELIVERED)])
+    reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": books}, TIMING)
+    assert await reconciler.ask_for_reports() == 0
+    await shop.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
+    assert await reconciler.ask_for_reports() == 1
+    assert await shop.status(message_id) == "DELIVERED"
+    assert await reconciler.ask_for_reports() == 0
+
+
+async def test_what_is_still_undecided_is_not_asked_for_again_at_once(shop: Shop) -> None:
+    shop.sender.answer = ObedientSender().answer
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    await shop.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
+    books = Books([Sighting(f"SM{message_id.hex}", None)])
+    reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": books}, TIMING)
+    assert [await reconciler.ask_for_reports(), await reconciler.ask_for_reports()] == [1, 0]
+    assert await shop.status(message_id) == "SENT"
+
+
+async def test_days_are_counted_once_and_differences_kept(shop: Shop) -> None:
+    reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": Books(counted=3)}, TIMING)
+    await reconciler.count_days()
+    await reconciler.count_days()
+    async with shop.worker.transaction() as connection:
+        rows = (await connection.exec_driver_sql("SELECT ours, theirs FROM daily_counts")).all()
+    assert [tuple(row) for row in rows] == [(0, 3), (0, 3)]

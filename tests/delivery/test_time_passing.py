@@ -1,0 +1,158 @@
+"""What time brings: schedules, expiry, a step's deadline, and who is served when much is due."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from core.access.principal import DEFAULT_TENANT
+from core.errors import ProviderUnavailable
+from core.messages.accept import Draft
+from core.messages.claim import claim, put_back
+from core.messages.route import Step, step
+from core.messages.timing import Timing
+from core.messages.values import RouteGoal
+from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, StatusReport, TextContent
+from tests.conftest import Urls
+from tests.delivery.conftest import Shop
+from tests.delivery.test_applying import OTHER_TENANT
+
+FIVE = timedelta(minutes=5)
+BOTH = [step(Channel.SMS, within=FIVE), step(Channel.WHATSAPP)]
+
+
+async def accepted(shop: Shop, route: list[Step]) -> UUID:
+    shop.serve(Channel.WHATSAPP, "whatsapp")
+    return (await shop.outbox.accept(DEFAULT_TENANT, Draft(TextContent("Olá"), route, "+5511987654321"))).message_id
+
+
+def away(_: OutboundMessage) -> Receipt:
+    raise ProviderUnavailable("away", provider="twilio")
+
+
+async def test_a_scheduled_message_waits_for_its_hour(shop: Shop) -> None:
+    message_id = await shop.accept()
+    await shop.tamper("UPDATE messages SET status = 'SCHEDULED', due_at = now() + interval '1 hour'")
+    await shop.sweep()
+    await shop.courier.drain()
+    assert await shop.status(message_id) == "SCHEDULED"
+    await shop.tamper("UPDATE messages SET due_at = now()")
+    await shop.sweep()
+    await shop.courier.drain()
+    assert await shop.statuses(message_id) == ["QUEUED", "QUEUED", "SENDING", "SENT"]
+
+
+@pytest.mark.parametrize("status", ["QUEUED", "SCHEDULED"])
+async def test_what_was_not_sent_in_time_expires(shop: Shop, status: str) -> None:
+    message_id = await shop.accept()
+    await shop.tamper(
+        "UPDATE messages SET status = :status, expires_at = now() - interval '1 second', due_at = now()", status=status
+    )
+    await shop.courier.drain()
+    assert shop.sender.sent == []
+    await shop.sweep()
+    message = await shop.message(message_id)
+    assert message.failure is not None
+    assert (message.status, message.failure.reason) == ("FAILED", "EXPIRED")
+    # Nothing here is broken: nobody has to be called.
+    assert await shop.count("dead_letters") == 0
+
+
+async def test_what_has_gone_out_does_not_expire(shop: Shop) -> None:
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    await shop.tamper("UPDATE messages SET expires_at = now() - interval '1 second'")
+    await shop.sweep()
+    assert await shop.status(message_id) == "SENT"
+
+
+async def test_the_next_try_comes_no_later_than_the_expiry(shop: Shop) -> None:
+    shop.sender.answer = away
+    message_id = await shop.accept()
+    await shop.tamper("UPDATE messages SET expires_at = now() + interval '0.3 seconds'")
+    await shop.courier.drain()
+    message = await shop.message(message_id)
+    assert message.next_attempt_at is not None
+    assert message.expires_at is not None
+    assert message.next_attempt_at <= message.expires_at
+
+
+async def test_a_step_that_does_not_deliver_in_time_gives_way(shop: Shop) -> None:
+    message_id = await accepted(shop, BOTH)
+    await shop.courier.drain()
+    await shop.sweep()
+    assert await shop.status(message_id) == "SENT"
+    await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
+    await shop.sweep()
+    message = await shop.message(message_id)
+    assert (message.status, message.channel) == ("QUEUED", "WHATSAPP")
+    assert "did not come to DELIVERED" in ((await shop.events(message_id))[-1].detail or "")
+
+
+async def test_a_step_that_cannot_be_tried_in_time_gives_way_too(shop: Shop) -> None:
+    shop.sender.answer = away
+    message_id = await accepted(shop, BOTH)
+    await shop.courier.drain()
+    await shop.tamper("UPDATE messages SET step_until = now(), due_at = now() + interval '1 hour'")
+    await shop.sweep()
+    assert (await shop.message(message_id)).channel == "WHATSAPP"
+
+
+async def test_late_proof_of_the_first_channel_wins_and_stops_the_second(shop: Shop) -> None:
+    message_id = await accepted(shop, BOTH)
+    await shop.courier.drain()
+    await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
+    await shop.sweep()
+    reference = shop.sender.sent[0].reference
+    await shop.keep(StatusReport("k", "delivered", "{}", status=ReportedStatus.DELIVERED, reference=reference))
+    await shop.apply()
+    message = await shop.message(message_id)
+    assert (message.status, message.channel, message.next_attempt_at) == ("DELIVERED", "SMS", None)
+
+
+async def test_delivery_in_time_ends_the_deadline(shop: Shop) -> None:
+    message_id = await accepted(shop, BOTH)
+    await shop.courier.drain()
+    reference = shop.sender.sent[0].reference
+    await shop.keep(StatusReport("k", "delivered", "{}", status=ReportedStatus.DELIVERED, reference=reference))
+    await shop.apply()
+    async with shop.worker.transaction() as connection:
+        row = (await connection.exec_driver_sql("SELECT due_at, step_until FROM messages")).one()
+    assert tuple(row) == (None, None)
+    assert await shop.status(message_id) == "DELIVERED"
+
+
+async def test_a_goal_of_sent_is_reached_when_it_was_taken(shop: Shop) -> None:
+    await accepted(shop, [step(Channel.SMS, within=FIVE, until=RouteGoal.SENT), step(Channel.WHATSAPP)])
+    await shop.courier.drain()
+    async with shop.worker.transaction() as connection:
+        row = (await connection.exec_driver_sql("SELECT due_at, step_until FROM messages")).one()
+    assert tuple(row) == (None, None)
+
+
+async def test_a_noisy_tenant_does_not_keep_a_quiet_one_waiting(
+    shop: Shop, shared_database: tuple[Urls, asyncpg.Connection]
+) -> None:
+    for number in range(30):
+        await shop.accept(body=str(number))
+    _, owner = shared_database
+    await owner.execute("INSERT INTO tenants VALUES ($1, 'quiet', 'Quiet', 'UTC', 'EUR')", OTHER_TENANT)
+    draft = Draft(TextContent("pst"), [step(Channel.SMS)], phone="+5511987654321")
+    quiet = (await shop.outbox.accept(OTHER_TENANT, draft)).message_id
+    async with shop.worker.transaction() as connection:
+        claimed = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=Timing())
+    assert quiet in {one.key.message_id for one in claimed}
+    assert len(claimed) == 6
+
+
+async def test_what_was_put_back_counts_no_try_and_is_due_later(shop: Shop) -> None:
+    await shop.accept()
+    timing = Timing()
+    async with shop.worker.transaction() as connection:
+        [one] = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=timing)
+        await put_back(connection, [one], [60.0])
+        assert await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=timing) == []
+    await shop.tamper("UPDATE messages SET due_at = due_at - interval '60 seconds'")
+    await shop.courier.drain()
+    assert [message.reference.attempt for message in shop.sender.sent] == [1]
