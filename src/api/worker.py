@@ -115,12 +115,10 @@ async def _run(workshop: Workshop, stop: asyncio.Event) -> None:
 
 
 async def _drain(workshop: Workshop) -> None:
-    """Claim no more, and give what is under way the time one call may take."""
-    for courier in workshop.couriers.values():
-        courier.stop()
+    """Give what is under way the time one call may take, and end without it only if it takes longer."""
     try:
         async with asyncio.timeout(workshop.house.timing.send_deadline.total_seconds() + 5):
-            await asyncio.gather(*(courier.ended.wait() for courier in workshop.couriers.values()))
+            await workshop.drain()
     except TimeoutError:
         log.warning("worker_left_work", detail="its leases will run out and be taken back")
 

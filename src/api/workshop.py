@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from api.bootstrap import House
 from api.wake import INBOX
@@ -35,6 +35,8 @@ class Workshop:
     reconciler: Reconciler
     inbox_pulse: Heart
     sweep_pulse: Heart
+    settling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    is_stopping: bool = False
 
     async def wake(self, _context: object, *, topic: str) -> None:
         """The SAQ job: whoever may have work looks for it."""
@@ -74,9 +76,20 @@ class Workshop:
 
     async def settle(self) -> None:
         """One turn: settle every doubt that is due, then rest a while."""
-        while await self.settler.settle_due():
-            pass
+        async with self.settling:
+            while not self.is_stopping and await self.settler.settle_due():
+                pass
         await asyncio.sleep(_SETTLE)
+
+    async def drain(self) -> None:
+        """Claim no more, and return once what is under way has been written down."""
+        self.is_stopping = True
+        for courier in self.couriers.values():
+            courier.stop()
+        for courier in self.couriers.values():
+            await courier.ended.wait()
+        async with self.settling:
+            pass
 
     async def reconcile(self, _context: object) -> None:
         """The SAQ cron: ask for overdue reports, and count what was sent on the days that are over."""
