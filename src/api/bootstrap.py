@@ -11,6 +11,7 @@ from api.configuration import Configuration, IntegrationConfiguration
 from api.wake import WakeUps
 from core.access.tokens import DevelopmentTokens
 from core.database import Database, make_engine
+from core.flow.circuits import Circuits
 from core.messages.accept import ChannelService, Outbox
 from core.operations.integrations import IntegrationView
 from core.ports import Channel, Connected, Surroundings
@@ -79,7 +80,7 @@ def build_house(configuration: Configuration, *, for_worker: bool = False) -> Ho
         sealer=sealer,
         wake_ups=wake_ups,
         connected=connected,
-        services=Services(database, sealer, hub, outbox, views),
+        services=Services(database, sealer, hub, outbox, views, Circuits(redis)),
         tokens=None if settings.is_production else DevelopmentTokens(next(iter(keys.values()))),
     )
 
