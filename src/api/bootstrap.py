@@ -12,6 +12,7 @@ from api.configuration import Configuration, IntegrationConfiguration
 from api.wake import WakeUps
 from core.access.tokens import DevelopmentTokens
 from core.database import Database, make_engine
+from core.flow.circuits import Circuits
 from core.messages.accept import ChannelService, Outbox
 from core.messages.timing import Timing
 from core.operations.integrations import IntegrationView
@@ -82,7 +83,7 @@ def build_house(configuration: Configuration, *, for_worker: bool = False) -> Ho
         sealer=sealer,
         wake_ups=wake_ups,
         connected=connected,
-        services=Services(database, sealer, hub, outbox, views),
+        services=Services(database, sealer, hub, outbox, views, Circuits(redis)),
         tokens=None if settings.is_production else DevelopmentTokens(next(iter(keys.values()))),
         timing=Timing(timedelta(seconds=settings.send_deadline), timedelta(seconds=settings.unconfirmed_hold)),
     )

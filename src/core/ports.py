@@ -374,6 +374,20 @@ class Surroundings:
     webhook_url: str
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a company lets us send: `per_second` in all, up to `burst` at once.
+
+    To one person a message every `recipient_interval` seconds; up to `recipient_burst` of them within one interval, and
+    what they took in advance is waited for afterwards.
+    """
+
+    per_second: float
+    burst: int = 1
+    recipient_interval: float | None = None
+    recipient_burst: int = 1
+
+
 async def _nothing_to_close() -> None:
     return None
 
@@ -382,7 +396,8 @@ async def _nothing_to_close() -> None:
 class Connected:
     """An integration at work; a capability it lacks is None.
 
-    `own_addresses` are the senders it answers for; `in_flight` is how many calls a worker should have under way.
+    `own_addresses` are the senders it answers for; `in_flight` is how many calls a worker should have under way;
+    `pace` is how fast all workers together may send, None as fast as they can.
     """
 
     mode: Mode
@@ -394,6 +409,7 @@ class Connected:
     probe: Probe | None = None
     own_addresses: Sequence[str] = ()
     in_flight: int = 50
+    pace: Pace | None = None
     close: Callable[[], Awaitable[None]] = field(default=_nothing_to_close)
 
 

@@ -11,6 +11,8 @@ from strawberry.dataloader import DataLoader
 from core.access.principal import Principal, Scope
 from core.database import Database
 from core.errors import Unauthenticated
+from core.flow.circuits import Circuits
+from core.flow.values import CircuitView
 from core.messages import history
 from core.messages.accept import Outbox
 from core.messages.history import AttemptView, EventSlice, EventView
@@ -28,6 +30,7 @@ class Services:
     hub: Hub
     outbox: Outbox
     integrations: Mapping[str, IntegrationView]
+    circuits: Circuits
 
 
 @dataclass(slots=True)
@@ -39,6 +42,7 @@ class Context:
     request_id: str
     _attempts: "DataLoader[UUID, list[AttemptView]] | None" = field(default=None, init=False)
     _events: "DataLoader[tuple[UUID, EventSlice], list[EventView]] | None" = field(default=None, init=False)
+    _circuits: "DataLoader[str, CircuitView] | None" = field(default=None, init=False)
 
     def require(self, scope: Scope) -> Principal:
         """Name the caller if it may do this; raises NotAllowed."""
@@ -59,6 +63,16 @@ class Context:
         if self._events is None:
             self._events = DataLoader(self._load_events, cache=False)
         return self._events
+
+    @property
+    def circuits(self) -> "DataLoader[str, CircuitView]":
+        if self._circuits is None:
+            self._circuits = DataLoader(self._load_circuits, cache=False)
+        return self._circuits
+
+    async def _load_circuits(self, names: list[str]) -> list[CircuitView]:
+        found = await self.services.circuits.read(names)
+        return [found[name] for name in names]
 
     async def _load_attempts(self, ids: list[UUID]) -> list[list[AttemptView]]:
         tenant = self.require(Scope.MESSAGES_READ).tenant_id

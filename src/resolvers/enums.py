@@ -6,6 +6,7 @@ import strawberry
 from strawberry.types.enum import StrawberryEnumDefinition
 
 from core.errors import FailureParty, FailureReason, InputRule
+from core.flow.values import CircuitState
 from core.messages.values import AttemptOutcome, Direction, EventSource, MessageStatus
 from core.ports import Channel, Mode
 
@@ -27,6 +28,11 @@ _publish(
     "Whether calls are real.",
     SANDBOX="The company's own test environment.",
     SIMULATED="Nothing leaves this server.",
+)
+_publish(
+    CircuitState,
+    "CircuitState",
+    "`CLOSED` lets calls through, `OPEN` refuses them, `HALF_OPEN` lets one through to see.",
 )
 _publish(Direction, "MessageDirection", "Whether we wrote or they did.")
 _publish(

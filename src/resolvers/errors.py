@@ -59,6 +59,11 @@ SendMessageError = Annotated[
     strawberry.union("SendMessageError", description="What can be wrong with a message to send."),
 ]
 
+OperateError = Annotated[
+    IntegrationUnavailableError,
+    strawberry.union("OperateError", description="What can keep the system from being operated as asked."),
+]
+
 
 def user_errors(
     info: Info, error: AppError

@@ -13,6 +13,7 @@ from resolvers.messages.queries import MessageConnection, get_message, list_mess
 from resolvers.messages.subscriptions import MessageStatusChange, message_status_changed
 from resolvers.messages.types import Message, MessageAttempt
 from resolvers.node import Node
+from resolvers.operations.mutations import ResetCircuitPayload, reset_circuit
 from resolvers.operations.types import Integration, list_integrations
 from resolvers.refetch import get_node
 from resolvers.scalars import CONFIG
@@ -55,6 +56,11 @@ class Mutation:
     send_message: SendMessagePayload = strawberry.field(
         resolver=send_message,
         description="Send one message, over one channel or a chain of them. Needs `MESSAGES_SEND`.",
+    )
+    reset_circuit: ResetCircuitPayload = strawberry.field(
+        resolver=reset_circuit,
+        description="Close an integration's circuit breaker and forget its failures, once their cause is mended."
+        " Needs `OPERATIONS_WRITE`.",
     )
 
 

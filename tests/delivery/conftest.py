@@ -1,9 +1,9 @@
 """A tenant's messages, one sender that does as it is told, and the pieces of delivery over a real database."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
@@ -22,6 +22,8 @@ from core.ports import Channel, OutboundMessage, ProviderEvent, Receipt, TextCon
 from core.pubsub import Hub
 from core.sealing import Sealer
 from core.webhooks.inbox import keep
+from tests.conftest import Running
+from tests.delivery.gates import NewGate, gates
 
 Answer = Callable[[OutboundMessage], Receipt]
 
@@ -123,3 +125,15 @@ def open_shop(app: Database, worker: Database, sealer: Sealer, hub: Hub, sender:
 @pytest.fixture
 async def shop(app_database: Database, worker_database: Database, sealer: Sealer, hub: Hub) -> Shop:
     return open_shop(app_database, worker_database, sealer, hub, ObedientSender())
+
+
+@pytest.fixture
+def integration() -> str:
+    """An integration nobody else knows."""
+    return f"test-{uuid4().hex}"
+
+
+@pytest.fixture
+async def new_gate(stores: Running, integration: str) -> AsyncIterator[NewGate]:
+    async with gates(stores.urls.redis, integration) as make:
+        yield make

@@ -13,6 +13,7 @@ _COMMANDS = {
     "check": "Is the configuration complete and consistent? Sends nothing.",
     "send": "Send one SMS or e-mail through the API, and see it arrive.",
     "messages": "What was sent, and what became of it.",
+    "providers": "The companies we work through, and whether calls to them flow.",
     "token": "Print a development token.",
     "migrate": "Bring the database up to date, or back.",
     "schema": "Print the GraphQL schema, or compare it with schema.graphql.",

@@ -19,6 +19,7 @@ def connect(settings: Settings, _surroundings: Surroundings) -> Connected:
         own_addresses=[settings.sender_address],
         # One for each kept connection: more would only wait for one, and their time runs while they wait.
         in_flight=MAX_OPEN,
+        pace=settings.pace,
         close=connections.close,
     )
 

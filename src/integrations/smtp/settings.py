@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from core.ports import Pace
 from core.settings import IntegrationSettings, Problem, WrongValue, setting
 from core.settings.addresses import is_loopback
 from core.settings.rules import together
@@ -85,6 +86,21 @@ class Settings(IntegrationSettings):
         matches=r"(mailto:[^\s<>,@]+@|https://)[^\s<>,]+",
         example="mailto:unsubscribe@example.com",
     )
+
+    messages_per_second: Annotated[int, Field(ge=1, le=1000)] | None = setting(
+        "SMTP_MESSAGES_PER_SECOND",
+        default=None,
+        about="How fast the relay may be given mail, all workers together (default: as fast as it takes it)",
+        mend="1 to 1000, from the relay's operator",
+        matches="[1-9][0-9]{0,3}",
+        example="14",
+    )
+
+    @property
+    def pace(self) -> Pace | None:
+        """How fast the relay takes mail; None while nobody has said."""
+        rate = self.messages_per_second
+        return None if rate is None else Pace(rate, burst=max(1, rate // 10))
 
     @property
     def tls(self) -> Tls:

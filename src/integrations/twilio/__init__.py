@@ -19,6 +19,7 @@ def connect(settings: Settings, surroundings: Surroundings) -> Connected:
         webhooks=TwilioWebhooks(settings),
         probe=TwilioProbe(settings, http),
         own_addresses=[own for own in (settings.phone_number, settings.messaging_service_sid) if own],
+        pace=settings.pace,
         close=http.close,
     )
 

@@ -1,12 +1,19 @@
 """What Twilio's console tells you. https://www.twilio.com/docs/iam/api"""
 
+import re
 from collections.abc import Iterator, Mapping
+from typing import Annotated
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
+from core.ports import Pace
 from core.settings import IntegrationSettings, Problem, setting
 from core.settings.addresses import WebAddress
 from core.settings.rules import together
+
+# What a sender passes on in a second unless Twilio has raised it; more is queued there, out of our hands, for hours.
+# https://www.twilio.com/docs/messaging/guides/rate-limits
+_SHORT_CODE, _TOLL_FREE, _NORTH_AMERICAN, _ELSEWHERE = 100, 3, 1, 10
 
 
 class Settings(IntegrationSettings):
@@ -57,6 +64,14 @@ class Settings(IntegrationSettings):
         matches="MG[0-9a-fA-F]{32}",
         example="MG00000000000000000000000000000000",
     )
+    messages_per_second: Annotated[int, Field(ge=1, le=4000)] | None = setting(
+        "TWILIO_MESSAGES_PER_SECOND",
+        default=None,
+        about="How fast the sender may send, all workers together (default: by its kind; a messaging service unpaced)",
+        mend="1 to 4000: a North American number 1, toll-free 3, a number elsewhere 10, a short code 100, or as agreed",
+        matches="[1-9][0-9]{0,3}",
+        example="10",
+    )
     api_base: WebAddress = setting(
         "TWILIO_API_BASE",
         default="https://api.twilio.com",
@@ -68,6 +83,22 @@ class Settings(IntegrationSettings):
     def auth_token(self) -> SecretStr:
         """The auth token that signs in; all of them verify webhooks."""
         return self.auth_tokens[0]
+
+    @property
+    def pace(self) -> Pace | None:
+        """How fast the sender may send; None for a messaging service, which spreads the load by itself."""
+        rate = self.messages_per_second or self._customary_rate()
+        return None if rate is None else Pace(rate, burst=max(1, rate // 10))
+
+    def _customary_rate(self) -> int | None:
+        number = self.phone_number
+        if self.messaging_service_sid or number is None:
+            return None
+        if not number.startswith("+"):
+            return _SHORT_CODE
+        if re.match(r"\+18(00|33|44|55|66|77|88)", number):
+            return _TOLL_FREE
+        return _NORTH_AMERICAN if number.startswith("+1") else _ELSEWHERE
 
     @property
     def base_addresses(self) -> tuple[str, ...]:

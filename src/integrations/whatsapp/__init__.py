@@ -25,6 +25,7 @@ def connect(settings: Settings, surroundings: Surroundings) -> Connected:
         probe=WhatsAppProbe(settings, graph),
         # What an inbound message names as its recipient: the number's id, since the number itself may change.
         own_addresses=[settings.phone_number_id],
+        pace=settings.pace,
         close=http.close,
     )
 

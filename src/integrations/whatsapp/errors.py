@@ -57,6 +57,11 @@ def _later(message: str, reason: FailureReason = FailureReason.PROVIDER_ERROR, p
     return Meaning(Kind.UNAVAILABLE, reason, FailureParty.PROVIDER, message, pause)
 
 
+def _limited(party: FailureParty, message: str, *, pause: float) -> Meaning:
+    """A limit that concerns this message and its like; nobody else needs to slow down."""
+    return Meaning(Kind.UNAVAILABLE, FailureReason.RATE_LIMITED, party, message, pause)
+
+
 _LIMITED = FailureReason.RATE_LIMITED
 _TEMPLATE = FailureReason.TEMPLATE_REJECTED
 _CONTENT = FailureReason.CONTENT_REJECTED
@@ -106,7 +111,7 @@ MEANINGS: Mapping[int, Meaning] = {
     131051: _caller(_CONTENT, "WhatsApp knows no such type of message."),
     131052: _caller(_CONTENT, "The media the person sent cannot be fetched."),
     131053: _caller(_CONTENT, "The media cannot be uploaded."),
-    131056: _later("Too many messages to this person in a short time.", _LIMITED, pause=6),
+    131056: _limited(FailureParty.RECIPIENT, "Too many messages to this person in a short time.", pause=6),
     131057: _later("The account is under maintenance.", pause=60),
     131062: _NEEDS_A_NUMBER,
     131063: _NEEDS_A_NUMBER,
@@ -119,7 +124,7 @@ MEANINGS: Mapping[int, Meaning] = {
     132015: _operator("The template is paused since people complained.", _TEMPLATE),
     132016: _operator("The template was paused too often and is disabled for good.", _TEMPLATE),
     132068: _caller(_TEMPLATE, "The template's flow is blocked."),
-    132069: _later("The template's flow is throttled.", _LIMITED, pause=60),
+    132069: _limited(FailureParty.CALLER, "The template's flow is throttled.", pause=60),
     133004: _later("Meta's server is unavailable for the moment."),
     133010: _operator("The number is not registered with the Cloud API."),
     135000: _caller(FailureReason.OTHER, "Meta refuses the message and gives no reason."),

@@ -1,7 +1,10 @@
 """What Meta's developer console tells you. https://developers.facebook.com/docs/whatsapp/cloud-api/get-started"""
 
-from pydantic import SecretStr
+from typing import Annotated
 
+from pydantic import Field, SecretStr
+
+from core.ports import Pace
 from core.settings import IntegrationSettings, setting
 from core.settings.addresses import WebAddress
 
@@ -51,6 +54,13 @@ class Settings(IntegrationSettings):
         about="Whether calls also prove that we know the app secret; needed where Meta is told to require it",
         mend="true or false, as App settings > Advanced > Require app secret says",
     )
+    messages_per_second: Annotated[int, Field(ge=1, le=1000)] = setting(
+        "WHATSAPP_MESSAGES_PER_SECOND",
+        default=80,
+        about="How fast the number may send, all workers together",
+        mend="1 to 1000: 80 unless Meta has raised the number, 20 where the WhatsApp Business app uses it too",
+        matches="[1-9][0-9]{0,3}",
+    )
     api_version: str = setting(
         "WHATSAPP_API_VERSION",
         default="v26.0",
@@ -69,6 +79,19 @@ class Settings(IntegrationSettings):
     def app_secret(self) -> SecretStr:
         """The app secret that proves calls; all of them verify webhooks."""
         return self.app_secrets[0]
+
+    @property
+    def pace(self) -> Pace:
+        """To one person a message every six seconds, 45 within six where what they took in advance is waited for.
+
+        https://developers.facebook.com/docs/whatsapp/cloud-api/overview#pair-rate-limits
+        """
+        return Pace(
+            self.messages_per_second,
+            burst=max(1, self.messages_per_second // 10),
+            recipient_interval=6.0,
+            recipient_burst=45,
+        )
 
     @property
     def base_addresses(self) -> tuple[str, ...]:

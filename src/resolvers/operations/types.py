@@ -10,8 +10,10 @@ from core.ports import Mode
 from core.settings import State
 from resolvers.arguments import given
 from resolvers.context import Info
+from resolvers.fields import computed
 from resolvers.identifiers import to_global_id
 from resolvers.node import Node
+from resolvers.operations.circuit import CircuitBreaker, circuit_of
 from resolvers.operations.kinds import IntegrationKind
 from resolvers.scalars import URL
 
@@ -44,6 +46,10 @@ class Integration(Node):
     kind: IntegrationKind
     name: str
     configuration: IntegrationConfiguration
+
+    @computed()
+    async def circuit(self, info: Info) -> CircuitBreaker:
+        return await circuit_of(info, self.kind.value)
 
 
 def integration_of(info: Info, name: str) -> Integration:

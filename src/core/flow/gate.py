@@ -1,0 +1,176 @@
+"""The gate before a company: how many messages a worker may claim now, as all workers together have left it.
+
+One hash in the shared store holds the circuit and the pace. Both are advice: while the store is away the circuit counts
+as closed and every worker keeps to its share of the pace.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import structlog
+from redis.asyncio import Redis
+
+from core.flow.local import LocalPace
+from core.flow.scripts import ADMIT, ALLOW, GIVE_BACK, REPORT
+from core.flow.store import SharedStore
+from core.flow.values import Allowance, CircuitRules, CircuitState, Outcomes
+from core.ports import Pace
+
+log = structlog.get_logger(__name__)
+
+MICROSECONDS = 1_000_000
+_LONGEST_PAUSE = 3_600.0
+_KNOCK = (
+    "It answers with failures: its status page may say more. Messages wait, and one is tried when the time is over."
+)
+_MEND = "It refuses us, not the messages: run `interalpha check --probe`, mend what it names, then reset the circuit."
+
+
+def gate_key(integration: str) -> str:
+    """Where an integration's circuit and pace are kept."""
+    return f"interalpha:gate:{integration}"
+
+
+class Gatekeeper(Protocol):
+    """What a courier asks before and after it calls a company."""
+
+    async def allow(self, wanted: int) -> Allowance:
+        """Say how many of the wanted messages may be claimed now."""
+        ...
+
+    async def give_back(self, allowance: Allowance, count: int) -> None:
+        """Return what an allowance granted and nobody used."""
+        ...
+
+    async def admit(self, recipients: Sequence[bytes]) -> list[float]:
+        """Say for each recipient whether a message may go to them now (0.0), or in how many seconds."""
+        ...
+
+    async def report(self, *outcomes: Outcomes) -> None:
+        """Tell how calls ended."""
+        ...
+
+    async def pause(self, seconds: float) -> None:
+        """Let nobody call for a while, since the company asked for it."""
+        ...
+
+
+class OpenGate:
+    """A gate that lets everything through, for whoever has no shared store."""
+
+    async def allow(self, wanted: int) -> Allowance:
+        """Grant it all."""
+        return Allowance(wanted, 0.0, CircuitState.CLOSED)
+
+    async def give_back(self, allowance: Allowance, count: int) -> None:
+        """Take nothing back, since nothing was counted."""
+
+    async def admit(self, recipients: Sequence[bytes]) -> list[float]:
+        """Let everybody have theirs."""
+        return [0.0] * len(recipients)
+
+    async def report(self, *outcomes: Outcomes) -> None:
+        """Hear it and change nothing."""
+
+    async def pause(self, seconds: float) -> None:
+        """Hear it and change nothing."""
+
+
+class Gate:
+    """The gate before one integration; `workers` is among how many the pace is shared while the store is away."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        integration: str,
+        pace: Pace | None,
+        *,
+        rules: CircuitRules | None = None,
+        store: SharedStore | None = None,
+    ) -> None:
+        self.workers = 2
+        self._integration = integration
+        self._pace = pace
+        self._rules = rules or CircuitRules()
+        self._store = store or SharedStore(redis, integration)
+        self._local = LocalPace(pace)
+        self._key = gate_key(integration)
+        # What the scripts read as "unpaced" is no time between two messages.
+        self._interval = MICROSECONDS / pace.per_second if pace else 0
+
+    async def allow(self, wanted: int) -> Allowance:
+        """Say how many of the wanted messages may be claimed now; one round trip."""
+        burst, lease = self._pace.burst if self._pace else 1, self._rules.trial_lease * MICROSECONDS
+        answer = await self._store.run(ALLOW, [self._key], wanted, self._interval, burst, lease)
+        if answer is None:
+            count, retry_in = self._local.allow(wanted, self.workers)
+            return Allowance(count, retry_in, CircuitState.CLOSED)
+        count, wait, state, ticket, has_changed = answer
+        if has_changed:
+            log.info("circuit_half_open", integration=self._integration)
+        return Allowance(count, wait / MICROSECONDS, CircuitState(state.decode()), ticket)
+
+    async def give_back(self, allowance: Allowance, count: int) -> None:
+        """Return what an allowance granted and nobody used; a trial with nothing to try is free for others."""
+        if count <= 0:
+            return
+        if allowance.ticket is None:
+            self._local.give_back(count, self.workers)
+        else:
+            await self._store.run(GIVE_BACK, [self._key], count, self._interval, allowance.ticket)
+
+    async def admit(self, recipients: Sequence[bytes]) -> list[float]:
+        """Say for each recipient whether a message may go to them now (0.0), or in how many seconds.
+
+        Recipients are hashes. What may go is counted at once. With the store away all may go: the company's own limit
+        then answers, and the message is tried again.
+        """
+        if not recipients or self._pace is None or self._pace.recipient_interval is None:
+            return [0.0] * len(recipients)
+        keys = [f"interalpha:pair:{self._integration}:{recipient.hex()}" for recipient in recipients]
+        interval, burst = self._pace.recipient_interval * MICROSECONDS, self._pace.recipient_burst
+        waits = await self._store.run(ADMIT, keys, interval, burst)
+        return [0.0] * len(recipients) if waits is None else [wait / MICROSECONDS for wait in waits]
+
+    async def report(self, *outcomes: Outcomes) -> None:
+        """Tell how calls ended; one round trip. Calls begun before the circuit last changed do not count."""
+        pause = min(max((one.pause for one in outcomes), default=0.0), _LONGEST_PAUSE)
+        if pause > 0:
+            self._local.pause(pause)
+        groups = [[one.ticket, one.successes, one.failures, one.refusals] for one in outcomes if one.ticket is not None]
+        if not groups and pause <= 0:
+            return
+        rules = self._rules
+        answer = await self._store.run(
+            REPORT,
+            [self._key],
+            rules.failures,
+            rules.refusals,
+            rules.first_pause * MICROSECONDS,
+            rules.longest_pause * MICROSECONDS,
+            random.random(),  # noqa: S311  # spreads load; no secret depends on it
+            pause * MICROSECONDS,
+            *(value for group in groups for value in group),
+        )
+        if answer is not None:
+            self._tell(*answer)
+
+    async def pause(self, seconds: float) -> None:
+        """Let nobody call for a while, an hour at most, since the company asked for it; the circuit stays as it is."""
+        await self.report(Outcomes(None, pause=seconds))
+
+    def _tell(self, state: bytes, failures: int, refusals: int, wait: Any, has_changed: int) -> None:
+        if not has_changed:
+            return
+        if state == b"CLOSED":
+            # As loud as its opening: whoever saw that waits for this.
+            log.warning("circuit_closed", integration=self._integration)
+            return
+        log.warning(
+            "circuit_opened",
+            integration=self._integration,
+            failures=failures,
+            retry_in=round(wait / MICROSECONDS, 1),
+            advice=_MEND if refusals >= self._rules.refusals else _KNOCK,
+        )

@@ -1,0 +1,174 @@
+"""The Lua that decides, run inside the store: one clock, one state, one round trip for each question.
+
+An integration has one hash. Moments are microseconds of the store's clock; an absent `state` is CLOSED. `changed_at`
+is when the state last changed and serves as the ticket of calls begun since. Everything expires by itself.
+"""
+
+_BEGIN = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local function int(number) return string.format('%.0f', number) end
+local function keep(...)
+  redis.call('HSET', KEYS[1], ...)
+  redis.call('PEXPIRE', KEYS[1], 7200000)
+end
+"""
+
+ALLOW = (
+    _BEGIN
+    + """
+-- wanted, microseconds between two messages (0: unpaced), burst, the trial's lease
+-- returns count, microseconds to wait, state, ticket, whether the state changed
+local wanted, interval = tonumber(ARGV[1]), tonumber(ARGV[2])
+local burst, lease = tonumber(ARGV[3]), tonumber(ARGV[4])
+local gate = redis.call('HMGET', KEYS[1], 'state', 'changed_at', 'retry_at', 'trial_until', 'paused_until', 'due')
+local state, ticket = gate[1] or 'CLOSED', tonumber(gate[2] or 0)
+local function wait(moment)
+  return {0, moment - now, state, ticket, 0}
+end
+local paused_until, retry_at, trial_until = tonumber(gate[5] or 0), tonumber(gate[3] or 0), tonumber(gate[4] or 0)
+if now < paused_until then return wait(paused_until) end
+if state == 'OPEN' and now < retry_at then return wait(retry_at) end
+if state == 'HALF_OPEN' and now < trial_until then return wait(math.min(trial_until, now + 500000)) end
+
+local granted = wanted
+if state ~= 'CLOSED' then granted = math.min(wanted, 1) end
+local pause = 0
+if interval > 0 and wanted > 0 then
+  -- GCRA: `due` is the moment at which everything granted so far will have been sent at an even pace.
+  local due = math.max(tonumber(gate[6] or 0), now)
+  local room = math.floor(burst - (due - now) / interval + 0.001)
+  granted = math.max(0, math.min(granted, room))
+  due = due + granted * interval
+  if granted > 0 then keep('due', int(due)) end
+  if granted < wanted then
+    -- Worth asking again once a tenth of a second's messages are free, not at each single one.
+    local worth = math.max(1, math.min(wanted - granted, burst, math.ceil(100000 / interval)))
+    pause = math.max(1, due - now - (burst - worth) * interval)
+  end
+end
+local changed = 0
+if granted > 0 and state ~= 'CLOSED' then
+  if state == 'OPEN' then changed = 1 end
+  state, ticket = 'HALF_OPEN', now
+  keep('state', state, 'changed_at', int(now), 'trial_until', int(now + lease))
+end
+return {granted, pause, state, ticket, changed}
+"""
+)
+
+GIVE_BACK = (
+    _BEGIN
+    + """
+-- count, microseconds between two messages (0: unpaced), ticket
+local gate = redis.call('HMGET', KEYS[1], 'state', 'changed_at', 'due')
+if gate[3] and tonumber(ARGV[2]) > 0 then
+  keep('due', int(tonumber(gate[3]) - tonumber(ARGV[1]) * tonumber(ARGV[2])))
+end
+-- A trial that found nothing to send is free for the next one.
+if gate[1] == 'HALF_OPEN' and gate[2] == ARGV[3] then keep('trial_until', '0') end
+return 0
+"""
+)
+
+REPORT = (
+    _BEGIN
+    + """
+-- failures and refusals that open, first and longest pause, jitter (0 to 1), pause the company asked for,
+-- then ticket, successes, failures and refusals of each group of calls
+-- returns state, failures in a row, refusals in a row, microseconds to wait, whether the state changed
+local gate = redis.call('HMGET', KEYS[1], 'state', 'changed_at', 'failures', 'refusals', 'openings', 'paused_until')
+local state, ticket = gate[1] or 'CLOSED', gate[2] or '0'
+if tonumber(ARGV[6]) > 0 then
+  keep('paused_until', int(math.max(tonumber(gate[6] or 0), now + tonumber(ARGV[6]))))
+end
+local successes, failures, refusals = 0, 0, 0
+for place = 7, #ARGV, 4 do
+  -- What began before the last change says nothing about the time since: it neither closes nor opens.
+  if ARGV[place] == ticket then
+    successes = successes + tonumber(ARGV[place + 1])
+    failures = failures + tonumber(ARGV[place + 2]) + tonumber(ARGV[place + 3])
+    refusals = refusals + tonumber(ARGV[place + 3])
+  end
+end
+if successes > 0 then
+  if state == 'CLOSED' then
+    if gate[3] then redis.call('HDEL', KEYS[1], 'failures', 'refusals') end
+    return {state, 0, 0, 0, 0}
+  end
+  redis.call('HDEL', KEYS[1], 'state', 'failures', 'refusals', 'openings', 'opened_at', 'retry_at', 'trial_until')
+  keep('changed_at', int(now))
+  return {'CLOSED', 0, 0, 0, 1}
+end
+if failures == 0 then return {state, tonumber(gate[3] or 0), tonumber(gate[4] or 0), 0, 0} end
+failures, refusals = failures + tonumber(gate[3] or 0), refusals + tonumber(gate[4] or 0)
+keep('failures', failures, 'refusals', refusals)
+if state == 'CLOSED' and failures < tonumber(ARGV[1]) and refusals < tonumber(ARGV[2]) then
+  return {state, failures, refusals, 0, 0}
+end
+local openings = tonumber(gate[5] or 0)
+local pause = math.min(tonumber(ARGV[4]), tonumber(ARGV[3]) * 2 ^ math.min(openings, 30))
+-- Up to a fifth less, so that several installations do not knock at once.
+pause = pause * (1 - 0.2 * tonumber(ARGV[5]))
+keep('state', 'OPEN', 'changed_at', int(now), 'retry_at', int(now + pause), 'openings', openings + 1)
+redis.call('HSETNX', KEYS[1], 'opened_at', int(now))
+return {'OPEN', failures, refusals, pause, 1}
+"""
+)
+
+RESET = (
+    _BEGIN
+    + """
+-- returns whether it was anything but closed; the pace stays, since the company's limits do
+local state = redis.call('HGET', KEYS[1], 'state')
+redis.call(
+  'HDEL', KEYS[1], 'state', 'failures', 'refusals', 'openings', 'opened_at', 'retry_at', 'trial_until', 'paused_until'
+)
+keep('changed_at', int(now))
+return state and 1 or 0
+"""
+)
+
+READ = """
+-- for each key: state, failures in a row, opened_at and retry_at, '' where there is none
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local found = {}
+for place, key in ipairs(KEYS) do
+  local gate = redis.call('HMGET', key, 'state', 'failures', 'opened_at', 'retry_at', 'trial_until')
+  local state, retry_at = gate[1] or 'CLOSED', gate[4] or ''
+  -- Once its time is over, an open circuit lets the next call through: nobody has to have made it yet.
+  if state == 'OPEN' and now >= tonumber(retry_at) then state = 'HALF_OPEN' end
+  if gate[1] == 'HALF_OPEN' and tonumber(gate[5]) > now then retry_at = gate[5] end
+  found[place] = {state, gate[2] or '0', gate[3] or '', retry_at}
+end
+return found
+"""
+
+ADMIT = """
+-- one key for each message; microseconds between two messages to one person, burst
+-- returns for each message 0, or the microseconds to wait
+-- A burst lasts one interval; what it took in advance is waited for afterwards.
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local waits, held = {}, {}
+for place, key in ipairs(KEYS) do
+  local start, count = string.match(redis.call('GET', key) or '', '(%d+) (%d+)')
+  start, count = tonumber(start or now), tonumber(count or 0)
+  local free = start + count * interval
+  if now >= free then start, count, free = now, 0, now end
+  if count == 0 or (count < burst and now < start + interval) then
+    free = start + (count + 1) * interval
+    local pair = string.format('%.0f %d', start, count + 1)
+    redis.call('SET', key, pair, 'PX', math.max(1, math.ceil((free - now) / 1000)))
+    waits[place] = 0
+  else
+    -- Those held back in one go are told different times, so that they do not all come back for the same place.
+    local before = held[key] or 0
+    held[key] = before + 1
+    waits[place] = math.max(1, free - now + math.floor(before / burst) * burst * interval)
+  end
+end
+return waits
+"""

@@ -1,0 +1,65 @@
+"""The words and values of flow control: a circuit's state, what a worker may claim, what became of its calls."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class CircuitState(StrEnum):
+    """CLOSED lets calls through, OPEN holds them back, HALF_OPEN lets one through to see."""
+
+    CLOSED = "CLOSED"
+    HALF_OPEN = "HALF_OPEN"
+    OPEN = "OPEN"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How many messages may be claimed now; `retry_in` seconds later it is worth asking for more.
+
+    `ticket` names the stretch of the circuit's life in which the calls begin, and goes into the `Outcomes` of those
+    calls; None while nobody keeps the circuit. `retry_in` is 0 when all that was wanted was granted.
+    """
+
+    count: int
+    retry_in: float
+    circuit: CircuitState
+    ticket: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """How calls that began under one ticket ended: answered, failed, or refused because of who we are.
+
+    `pause` is how many seconds the company asked everybody to wait.
+    """
+
+    ticket: int | None
+    successes: int = 0
+    failures: int = 0
+    refusals: int = 0
+    pause: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitRules:
+    """When a circuit opens and for how long: so many failures, or refusals of us, in a row; times in seconds.
+
+    A trial whose worker says nothing for `trial_lease` seconds is let go, and the next one may try.
+    """
+
+    failures: int = 10
+    refusals: int = 3
+    first_pause: float = 5.0
+    longest_pause: float = 300.0
+    trial_lease: float = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitView:
+    """A circuit as people are shown it; `opened_at` is when calls last ceased to flow freely."""
+
+    state: CircuitState = CircuitState.CLOSED
+    consecutive_failures: int = 0
+    opened_at: datetime | None = None
+    retry_at: datetime | None = None

@@ -1,0 +1,59 @@
+"""`interalpha providers`: who we work through, whether calls flow, and letting them flow again."""
+
+import asyncio
+import json
+
+from redis.asyncio import Redis
+
+from api.cli.surroundings import dev_environment
+from core.flow.gate import Gate
+from core.flow.values import Outcomes
+from tests.cli.conftest import Run
+
+
+def open_circuit(integration: str) -> None:
+    """Let ten calls fail, as a worker would tell it."""
+
+    async def fail() -> None:
+        async with Redis.from_url(dev_environment()["REDIS_URL"]) as redis:
+            gate = Gate(redis, integration, None)
+            await gate.report(Outcomes((await gate.allow(10)).ticket, failures=10))
+
+    asyncio.run(fail())
+
+
+def test_every_provider_has_its_line(run: Run) -> None:
+    shown = run("providers", "list")
+    assert shown.exit_code == 0, shown.stderr
+    assert [line.split()[:5] for line in shown.stdout.splitlines()] == [
+        ["✓", name, "simulated", "circuit", "closed"] for name in ("smtp", "twilio", "whatsapp")
+    ]
+
+
+def test_an_open_circuit_is_shown_and_can_be_reset(run: Run) -> None:
+    open_circuit("smtp")
+    [line] = [one for one in run("providers", "list").stdout.splitlines() if " smtp " in one]
+    assert line.startswith("✗")
+    assert "circuit open, 10 failures in a row, next trial at" in line
+    [listed] = [one for one in json.loads(run("providers", "list", "--json").stdout) if one["kind"] == "SMTP"]
+    assert listed["circuit"]["state"] == "OPEN"
+    reset = run("providers", "reset-circuit", "smtp")
+    assert reset.exit_code == 0, reset.stderr
+    assert reset.stdout.split() == ["✓", "smtp", "simulated", "circuit", "closed"]
+
+
+def test_a_reset_can_be_read_by_a_machine(run: Run) -> None:
+    open_circuit("twilio")
+    reset = run("providers", "reset-circuit", "Twilio", "--json")
+    assert json.loads(reset.stdout)["circuit"] == {
+        "state": "CLOSED",
+        "consecutiveFailures": 0,
+        "openedAt": None,
+        "retryAt": None,
+    }
+
+
+def test_a_provider_there_is_not_is_named_with_those_there_are(run: Run) -> None:
+    refused = run("providers", "reset-circuit", "pigeon")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "There is no provider pigeon. There are: smtp, twilio, whatsapp." in refused.stderr

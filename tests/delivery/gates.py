@@ -1,0 +1,47 @@
+"""Gates for tests: each with a connection and a memory of its own, as if in another worker."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from core.flow.gate import Gate
+from core.flow.store import SharedStore
+from core.flow.values import Allowance, CircuitRules, Outcomes
+from core.ports import Pace
+
+QUICK = CircuitRules(failures=3, refusals=2, first_pause=0.1, longest_pause=0.25, trial_lease=0.1)
+PATIENT = replace(QUICK, first_pause=60.0, longest_pause=300.0, trial_lease=60.0)
+"""Opens as soon, and stays so for the length of any test."""
+
+NewGate = Callable[..., Gate]
+
+
+def failed(allowance: Allowance, times: int = 1) -> Outcomes:
+    return Outcomes(allowance.ticket, failures=times)
+
+
+def refused(allowance: Allowance, times: int = 1) -> Outcomes:
+    return Outcomes(allowance.ticket, refusals=times)
+
+
+def answered(allowance: Allowance, times: int = 1) -> Outcomes:
+    return Outcomes(allowance.ticket, successes=times)
+
+
+@asynccontextmanager
+async def gates(url: str, integration: str) -> AsyncIterator[NewGate]:
+    """Make gates before one integration."""
+    opened: list[Redis] = []
+
+    def make(pace: Pace | None = None, rules: CircuitRules = QUICK, *, at: str = url) -> Gate:
+        redis = Redis.from_url(at, retry=Retry(NoBackoff(), 0))
+        opened.append(redis)
+        return Gate(redis, integration, pace, rules=rules, store=SharedStore(redis, integration, rest=0.0))
+
+    yield make
+    for redis in opened:
+        await redis.aclose()

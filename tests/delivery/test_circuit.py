@@ -1,0 +1,300 @@
+"""The circuit before a company, shared by all workers: when it opens, who tries, what closes it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+
+from core.errors import Overloaded
+from core.flow.circuits import Circuits
+from core.flow.gate import Gate, OpenGate, gate_key
+from core.flow.values import CircuitState, CircuitView, Outcomes
+from core.ports import Pace
+from tests.conftest import Running
+from tests.delivery.gates import PATIENT, QUICK, NewGate, answered, failed, refused
+from tests.ports import free_port
+
+CLOSED, HALF_OPEN, OPEN = CircuitState.CLOSED, CircuitState.HALF_OPEN, CircuitState.OPEN
+
+
+@pytest.fixture
+async def redis(stores: Running) -> AsyncIterator[Redis]:
+    connection = Redis.from_url(stores.urls.redis)
+    yield connection
+    await connection.aclose()
+
+
+@pytest.fixture
+def circuits(redis: Redis) -> Circuits:
+    return Circuits(redis)
+
+
+async def opened(gate: Gate) -> None:
+    await gate.report(failed(await gate.allow(QUICK.failures), QUICK.failures))
+
+
+async def trial_of(gate: Gate) -> float:
+    """Wait for the next trial and return how long that took."""
+    began = time.monotonic()
+    while (allowance := await gate.allow(5)).count == 0:
+        await asyncio.sleep(min(allowance.retry_in, 0.3))
+    assert (allowance.count, allowance.circuit) == (1, HALF_OPEN)
+    await gate.report(failed(allowance))
+    return time.monotonic() - began
+
+
+async def test_a_new_circuit_lets_everything_through(new_gate: NewGate) -> None:
+    allowance = await new_gate().allow(50)
+    assert (allowance.count, allowance.retry_in, allowance.circuit) == (50, 0.0, CLOSED)
+
+
+async def test_failures_in_a_row_open_it_for_every_worker(new_gate: NewGate) -> None:
+    here, there = new_gate(rules=PATIENT), new_gate(rules=PATIENT)
+    await here.report(failed(await here.allow(1)))
+    await there.report(failed(await there.allow(1)))
+    assert (await here.allow(1)).count == 1
+    await there.report(failed(await there.allow(1)))
+    for gate in (here, there):
+        allowance = await gate.allow(50)
+        assert (allowance.count, allowance.circuit) == (0, OPEN)
+        assert 40 < allowance.retry_in <= 60
+
+
+async def test_an_answer_breaks_the_row(new_gate: NewGate) -> None:
+    gate = new_gate(rules=PATIENT)
+    for _ in range(4):
+        allowance = await gate.allow(10)
+        await gate.report(failed(allowance, 2))
+        await gate.report(answered(allowance))
+    assert (await gate.allow(10)).count == 10
+
+
+async def test_a_company_that_refuses_us_opens_it_sooner(new_gate: NewGate) -> None:
+    gate = new_gate(rules=PATIENT)
+    allowance = await gate.allow(10)
+    await gate.report(refused(allowance))
+    assert (await gate.allow(1)).circuit is CLOSED
+    with capture_logs() as logs:
+        await gate.report(refused(allowance))
+    assert (await gate.allow(1)).circuit is OPEN
+    assert [(line["event"], line["failures"], "interalpha check" in line["advice"]) for line in logs] == [
+        ("circuit_opened", 2, True)
+    ]
+
+
+async def test_of_twenty_who_ask_one_may_try(new_gate: NewGate) -> None:
+    workers = [new_gate(rules=replace(QUICK, trial_lease=60.0)) for _ in range(20)]
+    await opened(workers[0])
+    await asyncio.sleep(QUICK.first_pause)
+    allowances = await asyncio.gather(*(worker.allow(10) for worker in workers))
+    assert sorted(one.count for one in allowances) == [0] * 19 + [1]
+    assert {one.circuit for one in allowances} == {HALF_OPEN}
+
+
+async def test_a_good_trial_closes_it(new_gate: NewGate) -> None:
+    gate, other = new_gate(), new_gate()
+    await opened(gate)
+    await asyncio.sleep(QUICK.first_pause)
+    await gate.report(answered(await gate.allow(10)))
+    assert (await other.allow(10)).count == 10
+    # The row begins anew.
+    await other.report(failed(await other.allow(1)))
+    assert (await gate.allow(10)).circuit is CLOSED
+
+
+async def test_each_bad_trial_makes_the_pause_longer_up_to_a_limit(new_gate: NewGate) -> None:
+    gate = new_gate()
+    await opened(gate)
+    waited = [await trial_of(gate) for _ in range(3)]
+    # 0.1, 0.2 and 0.25 seconds, each up to a fifth shorter; asking takes its time, so there is no upper bound here.
+    assert waited[0] >= 0.07
+    assert waited[1] >= 0.15
+    assert waited[2] >= 0.19
+    assert (await gate.allow(1)).retry_in <= 0.25
+
+
+async def test_a_trial_whose_worker_died_is_let_go(new_gate: NewGate) -> None:
+    rules = replace(QUICK, trial_lease=0.4)
+    dead, alive = new_gate(rules=rules), new_gate(rules=rules)
+    await opened(dead)
+    await asyncio.sleep(QUICK.first_pause)
+    lost = await dead.allow(1)
+    assert (await alive.allow(1)).count == 0
+    await asyncio.sleep(rules.trial_lease)
+    trial = await alive.allow(1)
+    assert trial.count == 1
+    # The one believed dead does not decide any more; the one who tries now does.
+    await dead.report(answered(lost))
+    assert (await dead.allow(1)).circuit is HALF_OPEN
+    await alive.report(answered(trial))
+    assert (await dead.allow(1)).circuit is CLOSED
+
+
+async def test_a_trial_with_nothing_to_send_is_free_for_the_next(new_gate: NewGate) -> None:
+    idle, busy = (new_gate(rules=replace(QUICK, trial_lease=60.0)) for _ in range(2))
+    await opened(idle)
+    await asyncio.sleep(QUICK.first_pause)
+    await idle.give_back(await idle.allow(5), 1)
+    assert (await busy.allow(5)).count == 1
+
+
+async def test_late_answers_close_nothing_and_late_failures_prolong_nothing(new_gate: NewGate) -> None:
+    rules = replace(QUICK, first_pause=0.4, longest_pause=0.4, trial_lease=60.0)
+    gate = new_gate(rules=rules)
+    before = await gate.allow(20)
+    await gate.report(failed(before, 3))
+    retry_in = (await gate.allow(1)).retry_in
+    await gate.report(answered(before))
+    await gate.report(failed(before, 10))
+    still = await gate.allow(1)
+    assert (still.circuit, still.retry_in <= retry_in) == (OPEN, True)
+    await asyncio.sleep(rules.first_pause)
+    trial = await gate.allow(1)
+    await gate.report(failed(before), answered(before))
+    assert (await gate.allow(1)).circuit is HALF_OPEN
+    await gate.report(answered(trial))
+    await gate.report(failed(before, 10))
+    assert (await gate.allow(1)).circuit is CLOSED
+
+
+async def test_a_change_is_told_once(new_gate: NewGate, integration: str) -> None:
+    gate, other = (new_gate(rules=replace(QUICK, trial_lease=60.0)) for _ in range(2))
+    with capture_logs() as logs:
+        allowance = await gate.allow(20)
+        await gate.report(failed(allowance, 3))
+        await other.report(failed(allowance, 3))
+        await asyncio.sleep(QUICK.first_pause)
+        trial = await gate.allow(1)
+        await other.allow(1)
+        await gate.report(answered(trial))
+        await gate.report(answered(trial))
+    assert [line["event"] for line in logs] == ["circuit_opened", "circuit_closed"]
+    assert {line["integration"] for line in logs} == {integration}
+    assert 0 < logs[0]["retry_in"] <= QUICK.first_pause
+
+
+async def test_a_circuit_can_be_seen_and_closed_by_hand(
+    new_gate: NewGate, circuits: Circuits, integration: str
+) -> None:
+    gate = new_gate(rules=PATIENT)
+    before = await gate.allow(20)
+    await gate.report(failed(before, 4))
+    seen = (await circuits.read([integration, "nobody"]))[integration]
+    assert (seen.state, seen.consecutive_failures) == (OPEN, 4)
+    assert seen.opened_at is not None
+    assert seen.retry_at is not None
+    assert 40 < (seen.retry_at - seen.opened_at).total_seconds() <= 60
+    await circuits.reset(integration, by="ana")
+    assert (await circuits.read([integration]))[integration] == CircuitView()
+    # What began before says nothing about the time after the mending.
+    await gate.report(failed(before, 10))
+    assert (await gate.allow(7)).count == 7
+
+
+async def test_calls_from_before_a_reset_do_not_undo_it_even_where_the_circuit_was_closed(
+    new_gate: NewGate, circuits: Circuits, integration: str
+) -> None:
+    gate = new_gate(rules=PATIENT)
+    before = await gate.allow(20)
+    await circuits.reset(integration, by="ana")
+    await gate.report(failed(before, 10))
+    assert (await gate.allow(7)).count == 7
+
+
+async def test_a_reset_ends_a_pause_too(new_gate: NewGate, circuits: Circuits, integration: str) -> None:
+    gate = new_gate()
+    await gate.pause(60)
+    assert (await gate.allow(1)).count == 0
+    await circuits.reset(integration, by="ana")
+    assert (await gate.allow(1)).count == 1
+
+
+async def test_there_is_no_trial_while_the_pace_is_used_up(new_gate: NewGate) -> None:
+    gate = new_gate(Pace(0.01, burst=3))
+    await opened(gate)
+    await asyncio.sleep(QUICK.first_pause)
+    allowance = await gate.allow(1)
+    assert (allowance.count, allowance.circuit) == (0, OPEN)
+    assert allowance.retry_in > 90
+
+
+async def test_while_a_trial_is_under_way_its_lease_is_shown(
+    new_gate: NewGate, circuits: Circuits, integration: str
+) -> None:
+    gate = new_gate(rules=replace(QUICK, trial_lease=60.0))
+    await opened(gate)
+    await asyncio.sleep(QUICK.first_pause)
+    await gate.allow(1)
+    seen = (await circuits.read([integration]))[integration]
+    assert seen.state is HALF_OPEN
+    assert seen.opened_at is not None
+    assert seen.retry_at is not None
+    assert (seen.retry_at - seen.opened_at).total_seconds() >= 60
+
+
+async def test_an_open_circuit_whose_time_is_over_is_shown_half_open(
+    new_gate: NewGate, circuits: Circuits, integration: str
+) -> None:
+    await opened(new_gate())
+    await asyncio.sleep(QUICK.first_pause)
+    seen = (await circuits.read([integration]))[integration]
+    assert (seen.state, seen.consecutive_failures) == (HALF_OPEN, 3)
+
+
+async def test_nothing_stays_in_the_store_for_ever(new_gate: NewGate, redis: Redis, integration: str) -> None:
+    await opened(new_gate())
+    assert 3_600 < await redis.ttl(gate_key(integration)) <= 7_200
+
+
+async def test_an_emptied_store_is_a_closed_circuit(new_gate: NewGate, redis: Redis, integration: str) -> None:
+    gate = new_gate(rules=PATIENT)
+    await opened(gate)
+    await redis.delete(gate_key(integration))
+    await redis.script_flush()
+    assert (await gate.allow(5)).count == 5
+
+
+async def test_without_the_store_the_circuit_counts_as_closed_and_that_is_told_once(new_gate: NewGate) -> None:
+    gate = new_gate(at=f"redis://127.0.0.1:{free_port()}/0")
+    with capture_logs() as logs:
+        for _ in range(3):
+            allowance = await gate.allow(5)
+            assert (allowance.count, allowance.circuit) == (5, CLOSED)
+            await gate.report(failed(allowance, 9))
+            await gate.give_back(allowance, 2)
+    assert [line["event"] for line in logs] == ["flow_store_away"]
+
+
+async def test_a_store_that_does_not_answer_costs_half_a_second_at_most(new_gate: NewGate) -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", port := free_port()):
+        gate = new_gate(at=f"redis://127.0.0.1:{port}/0")
+        began = time.monotonic()
+        assert (await gate.allow(5)).count == 5
+        assert time.monotonic() - began < 2
+
+
+async def test_without_the_store_circuits_are_shown_closed_and_cannot_be_reset() -> None:
+    redis = Redis.from_url(f"redis://127.0.0.1:{free_port()}/0")
+    circuits = Circuits(redis)
+    assert await circuits.read(["twilio"]) == {"twilio": CircuitView()}
+    with pytest.raises(Overloaded, match="nothing was reset"):
+        await circuits.reset("twilio", by="ana")
+    await redis.aclose()
+
+
+async def test_an_open_gate_allows_everything() -> None:
+    gate = OpenGate()
+    allowance = await gate.allow(50)
+    await gate.report(Outcomes(allowance.ticket, failures=100))
+    await gate.give_back(allowance, 3)
+    await gate.pause(60)
+    assert (await gate.allow(50)).count == 50
+    assert await gate.admit([b"a", b"a"]) == [0.0, 0.0]

@@ -1,0 +1,109 @@
+"""Integration.circuit and resetCircuit: seen by whoever may read operations, closed by whoever may write them."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from api.bootstrap import House
+from core.access.principal import Scope
+from core.flow.gate import Gate, gate_key
+from core.flow.values import Outcomes
+from tests.conftest import Urls
+from tests.graph.callers import Caller
+from tests.graph.conftest import NewCaller
+from tests.graph.houses import house_over
+from tests.ports import free_port
+
+CIRCUITS = "{ integrations { kind circuit { state consecutiveFailures openedAt retryAt } } }"
+RESET = """
+mutation ($kind: IntegrationKind!) {
+  resetCircuit(input: {kind: $kind}) {
+    integration { kind circuit { state consecutiveFailures } }
+    errors { __typename ... on UserError { message path } ... on IntegrationUnavailableError { integration { kind } } }
+  }
+}
+"""
+CALM = {"state": "CLOSED", "consecutiveFailures": 0, "openedAt": None, "retryAt": None}
+
+
+@pytest.fixture
+async def gate(house: House) -> AsyncIterator[Gate]:
+    """Twilio's gate, as a worker has it."""
+    yield Gate(house.redis, "twilio", None)
+    await house.redis.delete(gate_key("twilio"))
+
+
+async def opened(gate: Gate) -> None:
+    await gate.report(Outcomes((await gate.allow(10)).ticket, failures=10))
+
+
+async def circuits(caller: Caller) -> dict[str, Any]:
+    return {one["kind"]: one["circuit"] for one in (await caller.ask(CIRCUITS))["integrations"]}
+
+
+async def test_an_open_circuit_is_seen(caller: Caller, gate: Gate) -> None:
+    assert await circuits(caller) == {"SMTP": CALM, "TWILIO": CALM, "WHATSAPP": CALM}
+    await opened(gate)
+    found = await circuits(caller)
+    assert (found["SMTP"], found["WHATSAPP"]) == (CALM, CALM)
+    assert (found["TWILIO"]["state"], found["TWILIO"]["consecutiveFailures"]) == ("OPEN", 10)
+    assert found["TWILIO"]["openedAt"] < found["TWILIO"]["retryAt"]
+
+
+async def test_the_circuits_of_an_operation_are_read_in_one_round_trip(
+    caller: Caller, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[Any, ...]] = []
+    execute = Redis.execute_command
+
+    async def counted(self: Redis, *command: Any, **options: Any) -> Any:
+        sent.append(command)
+        return await execute(self, *command, **options)
+
+    await circuits(caller)
+    monkeypatch.setattr(Redis, "execute_command", counted)
+    await circuits(caller)
+    assert [command[0] for command in sent] == ["EVALSHA"]
+
+
+async def test_a_reset_lets_calls_flow_again(caller: Caller, gate: Gate) -> None:
+    await opened(gate)
+    assert (await gate.allow(5)).count == 0
+    payload = (await caller.ask(RESET, kind="TWILIO"))["resetCircuit"]
+    assert payload == {
+        "integration": {"kind": "TWILIO", "circuit": {"state": "CLOSED", "consecutiveFailures": 0}},
+        "errors": [],
+    }
+    assert (await gate.allow(5)).count == 5
+
+
+async def test_what_is_not_configured_has_no_circuit_to_reset(caller: Caller) -> None:
+    payload = (await caller.ask(RESET, kind="WHATSAPP"))["resetCircuit"]
+    assert payload["integration"] is None
+    [error] = payload["errors"]
+    assert (error["__typename"], error["path"]) == ("IntegrationUnavailableError", ["input", "kind"])
+    assert error["integration"] == {"kind": "WHATSAPP"}
+    assert "interalpha check" in error["message"]
+
+
+@pytest.fixture
+async def without_store(graph_urls: Urls, caller: Caller) -> AsyncIterator[Caller]:
+    """The same caller before a house whose Redis is away."""
+    house = house_over(graph_urls, REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    yield Caller(house, caller.engine, caller.principal)
+    await house.close()
+
+
+async def test_without_the_store_circuits_are_closed_and_a_reset_says_try_again(without_store: Caller) -> None:
+    assert (await circuits(without_store))["TWILIO"] == CALM
+    assert await without_store.code(RESET, kind="TWILIO") == "TRY_AGAIN"
+
+
+async def test_a_reset_needs_its_scope(new_caller: NewCaller, nobody: Caller, gate: Gate) -> None:
+    reader = await new_caller(frozenset(Scope) - {Scope.OPERATIONS_WRITE})
+    await opened(gate)
+    assert await reader.code(RESET, kind="TWILIO") == "FORBIDDEN"
+    assert await nobody.code(RESET, kind="TWILIO") == "UNAUTHENTICATED"
+    assert (await circuits(reader))["TWILIO"]["state"] == "OPEN"
