@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from api.bootstrap import House
 from api.wake import INBOX
+from core.flow.gate import Gate
 from core.messages.apply import apply_due
 from core.messages.clockwork import let_time_pass
 from core.messages.deliver import Courier
@@ -119,6 +120,7 @@ def open_workshop(house: House) -> Workshop:
                 house.hub,
                 name,
                 timing=house.timing,
+                gate=Gate(house.redis, service.integration, connected.pace),
                 in_flight=connected.in_flight,
             )
     lookups = {name: one.lookup for name, one in house.connected.items() if one.lookup is not None}

@@ -41,6 +41,7 @@ class MessageMachine(RuleBasedStateMachine):
         self.answers: dict[int, AttemptOutcome] = {}
         self.ranks: dict[int, int] = {}
         self.had_proof = False
+        self.is_stopped = False
         self.doubt_resends: dict[int, int] = {}
 
     def take(self, move: Move | None) -> None:
@@ -111,6 +112,7 @@ class MessageMachine(RuleBasedStateMachine):
     @rule()
     def expiry(self) -> None:
         self.take(transitions.after_expiry(self.now))
+        self.is_stopped = True
 
     @precondition(lambda self: self.now.status is MessageStatus.UNCONFIRMED)
     @rule(is_old=st.booleans())
@@ -145,11 +147,13 @@ class MessageMachine(RuleBasedStateMachine):
     def cancel(self) -> None:
         if not any(one.may_have_left for one in self.now.attempts.values()):
             self.take(transitions.canceled(self.now))
+            self.is_stopped = True
 
     @precondition(lambda self: self.now.status is MessageStatus.FAILED and len(self.now.route) < 8)
     @rule(route=st.lists(steps, min_size=1, max_size=2))
     def retry(self, route: list[Step]) -> None:
         self.take(transitions.retried(self.now, route))
+        self.is_stopped = False
 
     @rule()
     def nothing_happens(self) -> None:
@@ -195,9 +199,9 @@ class MessageMachine(RuleBasedStateMachine):
             assert not self.now.has_next
 
     @invariant()
-    def a_canceled_message_never_left(self) -> None:
-        if self.now.status is MessageStatus.CANCELED:
-            assert not any(one.may_have_left for one in self.now.attempts.values())
+    def what_was_stopped_never_goes_on(self) -> None:
+        if self.is_stopped:
+            assert self.now.status not in (MessageStatus.QUEUED, MessageStatus.SENDING, MessageStatus.UNCONFIRMED)
 
 
 MessageMachine.TestCase.settings = settings(

@@ -7,6 +7,8 @@ import random
 from datetime import timedelta
 
 MAX_ATTEMPTS = 12
+MAX_ASKED = 100
+"""Calls for one step in all, those included that only brought "slow down"."""
 _FIRST = 2.0
 _LONGEST = 3_600.0
 

@@ -1,31 +1,34 @@
 """Delivering a channel's due messages: claim in batches, send at once, write outcomes back as they come, tell."""
 
 import asyncio
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from core.database import Database
-from core.errors import OutcomeUnknown, Overloaded, ProviderError
-from core.messages.claim import Claimed, begin, claim
-from core.messages.content import content_from_json
-from core.messages.outcomes import judge, unreadable
+from core.errors import Overloaded
+from core.flow.gate import Gatekeeper, OpenGate
+from core.flow.tally import tally
+from core.flow.values import Allowance
+from core.messages.calling import Caller, Ended
+from core.messages.claim import Claimed, begin, claim, put_back
+from core.messages.outcomes import judge
 from core.messages.record import Noted, lock_standings, write_moves
 from core.messages.timing import Timing
-from core.messages.transitions import after_outcome
+from core.messages.transitions import Standing, after_outcome
 from core.messages.values import EventSource
-from core.ports import Channel, MessageSender, OutboundMessage, Receipt, Reference
+from core.ports import Channel, MessageSender
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
 
 log = structlog.get_logger(__name__)
 
-Ended = tuple[Claimed, Receipt | ProviderError]
-
 
 @dataclass(slots=True)
 class Courier:
-    """Carries one channel's messages to one company, up to `in_flight` at a time."""
+    """Carries one channel's messages to one company, up to `in_flight` at a time and as fast as its gate allows."""
 
     channel: Channel
     integration: str
@@ -35,10 +38,13 @@ class Courier:
     hub: Hub
     worker: str
     timing: Timing = field(default_factory=Timing)
+    gate: Gatekeeper = field(default_factory=OpenGate)
     in_flight: int = 50
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: set[asyncio.Task[Ended]] = field(default_factory=set)
     _is_stopping: bool = False
+    # When the gate is worth asking again, by the loop's clock; None when it let everything through.
+    _ask_at: float | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
@@ -51,84 +57,84 @@ class Courier:
         self._woken.set()
 
     async def rest(self, longest: float) -> None:
-        """Wait for a wake-up, at most so many seconds; once stopped, for ever."""
+        """Wait for a wake-up or for the gate, at most so many seconds; once stopped, for ever."""
         if self._is_stopping and not self._sending:
             self.ended.set()
             await asyncio.Event().wait()
         try:
-            async with asyncio.timeout(longest):
+            async with asyncio.timeout(min(longest, self._until_gate(longest))):
                 await self._woken.wait()
         except TimeoutError:
             return
 
     async def drain(self) -> None:
-        """Send until nothing is due and nothing is under way."""
+        """Send until nothing is due, or nothing more may go just now, and nothing is under way."""
         is_more = True
         while is_more or self._sending:
-            if self._woken.is_set():
+            if self._woken.is_set() or self._until_gate(1.0) <= 0:
                 self._woken.clear()
                 is_more = True
             free = self.in_flight - len(self._sending)
             if self._is_stopping:
                 is_more = False
             elif is_more and free:
-                begun = await self._claim_and_begin(free)
-                # A fair share may leave places free though more is due: only an empty claim is the end.
-                is_more = bool(begun)
-                for one in begun:
-                    self._sending.add(asyncio.create_task(self._send(one)))
-                # After the calls have begun: a worker that dies while it tells leaves less that nobody knows about.
-                await self.hub.publish(Change(*one.key) for one in begun)
+                is_more = await self._start_some(free)
             if self._sending:
                 await self._record_some()
 
-    async def _claim_and_begin(self, limit: int) -> list[Claimed]:
+    def _until_gate(self, otherwise: float) -> float:
+        return otherwise if self._ask_at is None else max(0.0, self._ask_at - time.monotonic())
+
+    async def _start_some(self, free: int) -> bool:
+        """Start as many calls as are due and allowed; says whether more may be due that may go at once."""
+        allowance = await self.gate.allow(free)
+        self._ask_at = time.monotonic() + allowance.retry_in if allowance.retry_in > 0 else None
+        if allowance.count == 0:
+            return False
+        claimed: list[Claimed] = []
+        begun: list[Claimed] = []
+        try:
+            claimed = await self._claim(allowance.count)
+            begun = await self._begin(claimed)
+        finally:
+            await self.gate.give_back(allowance, allowance.count - len(begun))
+        self._call(begun, allowance)
+        # After the calls have begun: a worker that dies while it tells leaves less that nobody knows about.
+        await self.hub.publish(Change(*one.key) for one in begun)
+        if not claimed:
+            # Nothing is due: the gate has nothing to be asked for.
+            self._ask_at = None
+        # A fair share may leave places free though more is due: only an empty claim is the end.
+        return bool(claimed) and self._ask_at is None
+
+    def _call(self, begun: Sequence[Claimed], allowance: Allowance) -> None:
+        caller = Caller(self.integration, self.sender, self.sealer, self.timing.send_deadline)
+        self._sending.update(asyncio.create_task(caller.call(one, allowance.ticket)) for one in begun)
+
+    async def _claim(self, limit: int) -> list[Claimed]:
         async with self.database.transaction() as connection:
-            claimed = await claim(
+            return await claim(
                 connection, self.channel, self.integration, worker=self.worker, limit=limit, timing=self.timing
             )
+
+    async def _begin(self, claimed: Sequence[Claimed]) -> list[Claimed]:
         if not claimed:
             return []
+        waits = await self.gate.admit([one.to_hash for one in claimed])
+        late = [(one, wait) for one, wait in zip(claimed, waits, strict=True) if wait > 0]
+        going = [one for one, wait in zip(claimed, waits, strict=True) if wait == 0]
         async with self.database.transaction(*{one.key.tenant_id for one in claimed}) as connection:
-            begun = await begin(connection, claimed, self.timing)
-        return [one for one in claimed if one.key in begun]
-
-    async def _send(self, one: Claimed) -> Ended:
-        try:
-            message = self._open(one)
-        except Exception:
-            # A row nobody can read would come back for ever; its neighbours must not wait for it.
-            log.exception("message_unreadable", message_id=str(one.key.message_id))
-            return one, unreadable(self.integration)
-        try:
-            async with asyncio.timeout(self.timing.send_deadline.total_seconds()):
-                return one, await self.sender.send(message)
-        except ProviderError as error:
-            return one, error
-        except TimeoutError:
-            return one, OutcomeUnknown(
-                f"{self.integration} did not answer within {self.timing.send_deadline.total_seconds():.0f} s.",
-                provider=self.integration,
-            )
-        except Exception:
-            # Whatever broke may have broken after the bytes left.
-            log.exception("send_broke", integration=self.integration, message_id=str(one.key.message_id))
-            return one, OutcomeUnknown("Something broke on our side while sending.", provider=self.integration)
-
-    def _open(self, one: Claimed) -> OutboundMessage:
-        tenant, row = one.key
-        return OutboundMessage(
-            reference=Reference(tenant, row, one.attempt),
-            channel=one.channel,
-            to=self.sealer.open(one.to_sealed, tenant=tenant, row=row, column="to"),
-            content=content_from_json(self.sealer.open(one.content_sealed, tenant=tenant, row=row, column="content")),
-        )
+            if late:
+                await put_back(connection, [one for one, _ in late], [wait for _, wait in late])
+            begun = await begin(connection, going, self.timing) if going else set()
+        return [one for one in going if one.key in begun]
 
     async def _record_some(self) -> None:
         """Wait for the first calls to end, or for more work, and write down all that have ended by then."""
         woken = asyncio.create_task(self._woken.wait())
+        patience = self._until_gate(0.0) or None
         try:
-            await asyncio.wait({*self._sending, woken}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({*self._sending, woken}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         finally:
             woken.cancel()
         ended = [task for task in self._sending if task.done()]
@@ -153,31 +159,28 @@ class Courier:
                 raise
             except Exception:
                 # Its lease runs out, and the message is UNCONFIRMED: which is what we know of it.
-                log.exception("outcome_unwritable", message_id=str(task.result()[0].key.message_id))
+                log.exception("outcome_unwritable", message_id=str(task.result().one.key.message_id))
             self._sending.discard(task)
 
-    async def _record(self, ended: list[Ended]) -> None:
-        async with self.database.transaction(*{one.key.tenant_id for one, _ in ended}) as connection:
-            standings = await lock_standings(connection, [one.key for one, _ in ended])
-            noted = []
-            for one, result in ended:
-                before = standings[one.key]
-                step = before.attempts[one.attempt].step
-                tries = sum(other.step == step and other.number <= one.attempt for other in before.attempts.values())
-                verdict = judge(one.attempt, step, tries, self.integration, result)
-                move = after_outcome(before, verdict.attempt, retry_in=verdict.wait, hold=self.timing.hold)
-                standings[one.key] = move.standing
-                noted.append(
-                    Noted(
-                        key=one.key,
-                        before=before,
-                        move=move,
-                        attempt=one.attempt,
-                        source=EventSource.WORKER,
-                        integration=self.integration,
-                        detail=verdict.detail,
-                        has_ended=True,
-                    )
-                )
+    async def _record(self, ended: Sequence[Ended]) -> None:
+        async with self.database.transaction(*{end.one.key.tenant_id for end in ended}) as connection:
+            standings = await lock_standings(connection, [end.one.key for end in ended])
+            noted = [self._noted(end, standings[end.one.key]) for end in ended]
             changes = await write_moves(connection, noted)
         await self.hub.publish(changes)
+        await self.gate.report(*tally((end.ticket, end.error) for end in ended if end.ticket is not None))
+
+    def _noted(self, end: Ended, before: Standing) -> Noted:
+        number = end.one.attempt
+        verdict = judge(before, number, self.integration, end.result)
+        move = after_outcome(before, verdict.attempt, retry_in=verdict.wait, hold=self.timing.hold)
+        return Noted(
+            key=end.one.key,
+            before=before,
+            move=move,
+            source=EventSource.WORKER,
+            attempt=number,
+            integration=self.integration,
+            detail=verdict.detail,
+            has_ended=True,
+        )

@@ -11,9 +11,9 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from core.messages.backoff import retry_in
+from core.messages.backoff import MAX_ASKED, retry_in
 from core.messages.failures import failure_of
-from core.messages.transitions import Attempt
+from core.messages.transitions import Attempt, Standing
 from core.messages.values import AttemptOutcome
 from core.ports import Receipt
 
@@ -27,8 +27,9 @@ class Verdict:
     detail: str
 
 
-def judge(number: int, step: int, tries: int, integration: str, result: Receipt | ProviderError) -> Verdict:
-    """Read the end of attempt `number`, which was the step's `tries`-th."""
+def judge(standing: Standing, number: int, integration: str, result: Receipt | ProviderError) -> Verdict:
+    """Read the end of a message's attempt."""
+    step = standing.attempts[number].step
     if isinstance(result, Receipt):
         accepted = Attempt(
             number,
@@ -45,7 +46,20 @@ def judge(number: int, step: int, tries: int, integration: str, result: Receipt 
         return Verdict(attempt, None, detail)
     # Unavailable, or refusing us rather than the message: surely not done, so worth another try.
     asked = result.retry_after if isinstance(result, ProviderUnavailable) else None
-    return Verdict(attempt, retry_in(tries, asked), detail)
+    return Verdict(attempt, _wait(standing, step, attempt, asked), detail)
+
+
+def _wait(standing: Standing, step: int, attempt: Attempt, asked: float | None) -> timedelta | None:
+    """How long until the next try of a step, if it has one left. "Slow down" costs no try, up to a limit of its own."""
+    before = [one for one in standing.attempts.values() if one.step == step and one.number < attempt.number]
+    if len(before) + 1 >= MAX_ASKED:
+        return None
+    tries = sum(not _is_slowed(one) for one in before) + (not _is_slowed(attempt))
+    return retry_in(max(1, tries), asked)
+
+
+def _is_slowed(attempt: Attempt) -> bool:
+    return attempt.failure is not None and attempt.failure.reason is FailureReason.RATE_LIMITED
 
 
 def _outcome(error: ProviderError) -> AttemptOutcome:

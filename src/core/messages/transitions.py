@@ -143,7 +143,7 @@ def _settle(before: Standing, attempt: Attempt, retry_in: timedelta | None, hold
     if best.rank >= _DELIVERED:
         status = MessageStatus.READ if best.rank >= _READ else MessageStatus.DELIVERED
         return Move(replace(standing, status=status, step=best.step, failure=None))
-    if attempt.number != standing.latest.number or attempt.step != standing.step:
+    if attempt.number != standing.latest.number or attempt.step != standing.step or _is_over(before, attempt):
         return Move(standing, is_parted=True)
     if retry_in is not None:
         return Move(replace(standing, status=MessageStatus.QUEUED, failure=attempt.failure), due_in=retry_in)
@@ -152,6 +152,13 @@ def _settle(before: Standing, attempt: Attempt, retry_in: timedelta | None, hold
     if attempt.rank == 0 and attempt.outcome is AttemptOutcome.UNCONFIRMED:
         return Move(replace(standing, status=MessageStatus.UNCONFIRMED, failure=attempt.failure), due_in=hold)
     return Move(replace(standing, status=MessageStatus.SENT, failure=None))
+
+
+def _is_over(before: Standing, attempt: Attempt) -> bool:
+    """Whether news short of delivery comes too late: what was canceled or expired does not go on to another channel."""
+    if before.status is MessageStatus.CANCELED:
+        return True
+    return before.status is MessageStatus.FAILED and attempt.has_failed and before.has_next
 
 
 def _leave_step(standing: Standing, failure: Failure | None) -> Move:

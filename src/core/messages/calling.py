@@ -1,0 +1,74 @@
+"""One call to a company about one claimed message: opened, sent under a hard deadline, its end told in our words."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from core.errors import OutcomeUnknown, ProviderError
+from core.messages.claim import Claimed
+from core.messages.content import content_from_json
+from core.messages.outcomes import unreadable
+from core.ports import MessageSender, OutboundMessage, Receipt, Reference
+from core.sealing import Sealer
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of a call; `ticket` names the stretch of the circuit's life in which it began."""
+
+    one: Claimed
+    result: Receipt | ProviderError
+    ticket: int | None
+
+    @property
+    def error(self) -> ProviderError | None:
+        """What went wrong, if anything did."""
+        return self.result if isinstance(self.result, ProviderError) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Makes the calls of one channel to one company."""
+
+    integration: str
+    sender: MessageSender
+    sealer: Sealer
+    deadline: timedelta
+
+    async def call(self, one: Claimed, ticket: int | None) -> Ended:
+        """Send one message; never raises: whatever breaks is a way for the call to end."""
+        try:
+            message = self._open(one)
+        except Exception:
+            # A row nobody can read would come back for ever; its neighbours must not wait for it. The company was not
+            # called, so it is not judged by this either.
+            log.exception("message_unreadable", message_id=str(one.key.message_id))
+            return Ended(one, unreadable(self.integration), None)
+        return Ended(one, await self._send(message), ticket)
+
+    async def _send(self, message: OutboundMessage) -> Receipt | ProviderError:
+        seconds = self.deadline.total_seconds()
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.sender.send(message)
+        except ProviderError as error:
+            return error
+        except TimeoutError:
+            return OutcomeUnknown(f"{self.integration} did not answer within {seconds:g} s.", provider=self.integration)
+        except Exception:
+            # Whatever broke may have broken after the bytes left.
+            log.exception("send_broke", integration=self.integration, message_id=str(message.reference.message_id))
+            return OutcomeUnknown("Something broke on our side while sending.", provider=self.integration)
+
+    def _open(self, one: Claimed) -> OutboundMessage:
+        tenant, row = one.key
+        return OutboundMessage(
+            reference=Reference(tenant, row, one.attempt),
+            channel=one.channel,
+            to=self.sealer.open(one.to_sealed, tenant=tenant, row=row, column="to"),
+            content=content_from_json(self.sealer.open(one.content_sealed, tenant=tenant, row=row, column="content")),
+        )
