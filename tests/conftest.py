@@ -100,7 +100,9 @@ async def shared_database(stores: Running) -> AsyncIterator[tuple[Urls, asyncpg.
 async def urls(shared_database: tuple[Urls, asyncpg.Connection]) -> Urls:
     """A database as the migrations leave it: emptied, which takes a hundredth of making one."""
     found, owner = shared_database
-    tables = "inbox, message_events, attempts, messages, idempotency_keys, senders, workers"
+    tables = (
+        "inbox, message_events, attempts, messages, templates, template_catalogues, idempotency_keys, senders, workers"
+    )
     await owner.execute(";".join(f"DELETE FROM {table}" for table in tables.split(", ")))
     await owner.execute("DELETE FROM tenants WHERE slug <> 'default'")
     return found

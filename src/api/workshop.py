@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from api.bootstrap import House
@@ -13,8 +13,10 @@ from core.messages.deliver import Courier
 from core.messages.reclaim import take_back
 from core.operations import heartbeat
 from core.ports import Channel
+from core.templates.keeping import CatalogueKeeper
 
 _SWEEP = 1.0
+_CATALOGUE_TICK = 2.0
 _INBOX_TICK = 0.3
 
 
@@ -25,6 +27,7 @@ class Workshop:
     house: House
     name: str
     couriers: Mapping[Channel, Courier]
+    keepers: Sequence[CatalogueKeeper]
     inbox_woken: asyncio.Event
 
     async def wake(self, _context: object, *, topic: str) -> None:
@@ -57,6 +60,11 @@ class Workshop:
         await self.house.hub.publish(changes)
         await asyncio.sleep(_SWEEP)
 
+    async def keep_templates(self, keeper: CatalogueKeeper) -> None:
+        """One turn: read a company's templates if it is time, and look again in a moment."""
+        await keeper.read_if_due()
+        await asyncio.sleep(_CATALOGUE_TICK)
+
     async def beat(self) -> None:
         """One turn: say that we live."""
         await heartbeat.beat(self.house.database, self.name)
@@ -80,4 +88,14 @@ def open_workshop(house: House) -> Workshop:
                 name,
                 in_flight=connected.in_flight,
             )
-    return Workshop(house, name, couriers, asyncio.Event())
+    return Workshop(house, name, couriers, _keepers(house), asyncio.Event())
+
+
+def _keepers(house: House) -> Sequence[CatalogueKeeper]:
+    """One for each company that keeps templates for us."""
+    served = ((channel, service.integration) for channel, service in house.services.outbox.channels.items())
+    return [
+        CatalogueKeeper(name, channel, connected.templates, house.database)
+        for channel, name in served
+        if (connected := house.connected.get(name)) is not None and connected.templates is not None
+    ]

@@ -5,6 +5,7 @@ from core.database import metadata
 from core.idempotency import idempotency_keys
 from core.messages.tables import attempts, message_events, messages
 from core.operations.tables import workers
+from core.templates.tables import template_catalogues, templates
 from core.webhooks.tables import inbox
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "messages",
     "metadata",
     "senders",
+    "template_catalogues",
+    "templates",
     "tenants",
     "workers",
 ]

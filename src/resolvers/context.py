@@ -17,6 +17,8 @@ from core.messages.history import AttemptView, EventSlice, EventView
 from core.operations.integrations import IntegrationView
 from core.pubsub import Hub
 from core.sealing import Sealer
+from core.templates import read as templates
+from core.templates.values import Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Context:
     request_id: str
     _attempts: "DataLoader[UUID, list[AttemptView]] | None" = field(default=None, init=False)
     _events: "DataLoader[tuple[UUID, EventSlice], list[EventView]] | None" = field(default=None, init=False)
+    _templates: "DataLoader[UUID, Template | None] | None" = field(default=None, init=False)
 
     def require(self, scope: Scope) -> Principal:
         """Name the caller if it may do this; raises NotAllowed."""
@@ -59,6 +62,18 @@ class Context:
         if self._events is None:
             self._events = DataLoader(self._load_events, cache=False)
         return self._events
+
+    @property
+    def templates(self) -> "DataLoader[UUID, Template | None]":
+        if self._templates is None:
+            self._templates = DataLoader(self._load_templates, cache=False)
+        return self._templates
+
+    async def _load_templates(self, ids: list[UUID]) -> list[Template | None]:
+        tenant = self.require(Scope.MESSAGES_READ).tenant_id
+        async with self.services.database.transaction(tenant) as connection:
+            found = await templates.by_ids(connection, tenant, ids)
+        return [found.get(one) for one in ids]
 
     async def _load_attempts(self, ids: list[UUID]) -> list[list[AttemptView]]:
         tenant = self.require(Scope.MESSAGES_READ).tenant_id

@@ -8,7 +8,7 @@ import structlog
 from core.database import Database
 from core.errors import OutcomeUnknown, Overloaded, ProviderError
 from core.messages.claim import SEND_DEADLINE, Claimed, begin, claim
-from core.messages.content import content_from_json
+from core.messages.content import content_for, content_from_json
 from core.messages.outcomes import judge, unreadable
 from core.messages.record import Noted, lock_standings, write_moves
 from core.messages.transitions import after_outcome
@@ -112,11 +112,12 @@ class Courier:
 
     def _open(self, one: Claimed) -> OutboundMessage:
         tenant, row = one.key
+        content = content_from_json(self.sealer.open(one.content_sealed, tenant=tenant, row=row, column="content"))
         return OutboundMessage(
             reference=Reference(tenant, row, one.attempt),
             channel=one.channel,
             to=self.sealer.open(one.to_sealed, tenant=tenant, row=row, column="to"),
-            content=content_from_json(self.sealer.open(one.content_sealed, tenant=tenant, row=row, column="content")),
+            content=content_for(content, one.channel),
         )
 
     async def _record_some(self) -> None:

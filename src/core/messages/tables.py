@@ -67,6 +67,8 @@ messages = Table(
     Column("sent_at", DateTime(timezone=True)),
     Column("delivered_at", DateTime(timezone=True)),
     Column("read_at", DateTime(timezone=True)),
+    # The template it was made of; what its gaps were filled with lies in `content_sealed`.
+    Column("template_id", Uuid),
     PrimaryKeyConstraint("tenant_id", "id"),
     Index("ix_messages_due", "channel", "due_at", postgresql_where=text("status = 'QUEUED' AND lease_until IS NULL")),
     Index("ix_messages_leased", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
