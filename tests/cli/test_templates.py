@@ -1,13 +1,18 @@
 """`interalpha seed`, and templates by their name on the command line."""
 
+import asyncio
 import json
+from pathlib import Path
 
+import asyncpg
 import pytest
 from click.testing import CliRunner
 
 from api.cli import interalpha as program
+from api.migrations import downgrade
 from tests.cli.conftest import Run
 from tests.cli.running import eventually
+from tests.conftest import Running, Urls
 
 NAMES = ("order_shipped", "appointment_reminder", "payment_receipt")
 
@@ -67,3 +72,35 @@ def test_what_does_not_go_together_is_wrong_usage(arguments: list[str], words: s
     result = CliRunner(env={"COLUMNS": "200"}).invoke(program, ["send", *arguments])
     assert (result.exit_code, result.stdout) == (2, "")
     assert words in result.stderr
+
+
+async def test_seeding_makes_what_is_missing_and_leaves_the_rest(
+    urls: Urls, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INTERALPHA_HOME", str(tmp_path))
+    monkeypatch.setenv("DATABASE_URL_DIRECT", urls.direct)
+    said = []
+    for change in (None, "UPDATE templates SET body = 'nossa'"):
+        owner = await asyncpg.connect(urls.direct)
+        await owner.execute(change or "DELETE FROM templates")
+        result = await asyncio.to_thread(CliRunner().invoke, program, ["seed"])
+        assert result.exit_code == 0, result.stderr
+        said.append([line.rpartition("   ")[2] for line in result.stdout.splitlines()[:3]])
+        bodies = {row["body"] for row in await owner.fetch("SELECT body FROM templates")}
+        await owner.close()
+    assert said == [["made"] * 3, ["there already"] * 3]
+    assert bodies == {"nossa"}
+
+
+async def test_seeding_before_the_tables_are_there_says_what_to_do(
+    stores: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INTERALPHA_HOME", str(tmp_path))
+    async with stores.database() as urls:
+        await asyncio.to_thread(downgrade, urls.direct, "base")
+        monkeypatch.setenv("DATABASE_URL_DIRECT", urls.direct)
+        result = await asyncio.to_thread(CliRunner().invoke, program, ["seed"])
+    assert result.exit_code == 1
+    assert "interalpha migrate up" in result.stderr

@@ -8,6 +8,8 @@ from api.cli.failures import Failure
 from api.cli.migrate_command import database_address, explained
 from api.cli.surroundings import core_settings, dev_environment
 
+_NO_SUCH_TABLE = "42P01"
+
 
 @click.command()
 def command() -> None:
@@ -15,6 +17,8 @@ def command() -> None:
 
     What is there already stays as it is, so it can be run again. Uses DATABASE_URL_DIRECT, or else DATABASE_URL.
     """
+    from sqlalchemy.exc import DBAPIError
+
     from api.seeding import seed
     from core.errors import Overloaded
     from core.templates.starters import STARTERS
@@ -25,6 +29,10 @@ def command() -> None:
             new = {one.id for one in asyncio.run(seed(address))}
         except Overloaded as error:
             raise Failure(f"{error.message} Is DATABASE_URL right?") from None
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != _NO_SUCH_TABLE:
+                raise
+            raise Failure("The tables are not there yet: `interalpha migrate up` makes them.") from None
     for one in STARTERS:
         word = "made" if one.id in new else "there already"
         click.echo(f"✓ {one.name:<22} {one.channel.lower():<6} {one.locale}   {word}")
