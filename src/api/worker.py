@@ -5,6 +5,7 @@ Its loops work from PostgreSQL alone; SAQ brings wake-ups, so that nothing waits
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -87,17 +88,7 @@ async def _run(workshop: Workshop, stop: asyncio.Event) -> None:
         dequeue_timeout=5,
         timers=PartialTimersDict(sweep=15, schedule=5, abort=5, worker_info=10),
     )
-    tasks = [
-        *(
-            asyncio.create_task(keep_going(f"deliver {courier.channel}", partial(workshop.deliver, courier)))
-            for courier in workshop.couriers.values()
-        ),
-        asyncio.create_task(keep_going("inbox", workshop.read_inbox)),
-        asyncio.create_task(keep_going("sweep", workshop.sweep)),
-        asyncio.create_task(keep_going("settle", workshop.settle)),
-        asyncio.create_task(keep_going("heartbeat", workshop.beat)),
-        asyncio.create_task(saq.start()),
-    ]
+    tasks = [*_loops(workshop), asyncio.create_task(saq.start())]
     log.info("worker_started", worker=workshop.name, channels=[channel.value for channel in workshop.couriers])
     await stop.wait()
     await _drain(workshop)
@@ -112,6 +103,19 @@ async def _run(workshop: Workshop, stop: asyncio.Event) -> None:
         log.warning("worker_left_silently", reason=error.message)
     await blocking.aclose()
     log.info("worker_stopped", worker=workshop.name)
+
+
+def _loops(workshop: Workshop) -> list["asyncio.Task[None]"]:
+    """Begin everything that goes on until the end."""
+    turns: dict[str, Callable[[], Awaitable[None]]] = {
+        **{f"deliver {one.channel}": partial(workshop.deliver, one) for one in workshop.couriers.values()},
+        **{f"templates {one.channel}": partial(workshop.keep_templates, one) for one in workshop.keepers},
+        "inbox": workshop.read_inbox,
+        "sweep": workshop.sweep,
+        "settle": workshop.settle,
+        "heartbeat": workshop.beat,
+    }
+    return [asyncio.create_task(keep_going(name, turn)) for name, turn in turns.items()]
 
 
 async def _drain(workshop: Workshop) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from api.bootstrap import House
@@ -18,8 +18,10 @@ from core.messages.settle import Settler
 from core.operations import heartbeat
 from core.operations.pulses import Heart, Pulse
 from core.ports import Channel
+from core.templates.keeping import CatalogueKeeper
 
 _SWEEP = 1.0
+_CATALOGUE_TICK = 2.0
 _INBOX_TICK = 0.3
 _SETTLE = 1.0
 
@@ -31,6 +33,7 @@ class Workshop:
     house: House
     name: str
     couriers: Mapping[Channel, Courier]
+    keepers: Sequence[CatalogueKeeper]
     inbox_woken: asyncio.Event
     settler: Settler
     reconciler: Reconciler
@@ -98,6 +101,11 @@ class Workshop:
             pass
         await self.reconciler.count_days()
 
+    async def keep_templates(self, keeper: CatalogueKeeper) -> None:
+        """One turn: read a company's templates if it is time, and look again in a moment."""
+        await keeper.read_if_due()
+        await asyncio.sleep(_CATALOGUE_TICK)
+
     async def beat(self) -> None:
         """One turn: say that we live."""
         await heartbeat.beat(self.house.database, self.name)
@@ -128,9 +136,20 @@ def open_workshop(house: House) -> Workshop:
         house,
         name,
         couriers,
+        _keepers(house),
         asyncio.Event(),
         Settler(house.database, house.sealer, house.hub, lookups, name, house.timing),
         Reconciler(house.database, house.sealer, house.hub, lookups, house.timing),
         Heart(house.database, Pulse.INBOX),
         Heart(house.database, Pulse.SWEEP),
     )
+
+
+def _keepers(house: House) -> Sequence[CatalogueKeeper]:
+    """One for each company that keeps templates for us."""
+    served = ((channel, service.integration) for channel, service in house.services.outbox.channels.items())
+    return [
+        CatalogueKeeper(name, channel, connected.templates, house.database)
+        for channel, name in served
+        if (connected := house.connected.get(name)) is not None and connected.templates is not None
+    ]

@@ -7,7 +7,8 @@ AppError                      code, message, retryable
 ├─ NotAllowed                 the caller lacks the right, or is not known
 ├─ Conflict                   the state of things forbids it
 │  ├─ InvalidState            the object is not in a state that allows this: state
-│  └─ IdempotencyConflict     the key was used before with other input
+│  ├─ IdempotencyConflict     the key was used before with other input
+│  └─ TemplateNotUsable       the template cannot be sent like this: core/templates/values.py
 ├─ NotConfigured              the channel has no integration in this installation
 ├─ Overloaded                 we cannot take it now; nothing was stored: retry_after
 ├─ InvalidSignature           a webhook from nobody we know
@@ -94,9 +95,17 @@ class Refused(AppError):
 
 
 class NotFound(AppError):
-    """The id names nothing the caller may see."""
+    """The id names nothing the caller may see.
+
+    Where one of several arguments names it, `id` is as it was written and `path` leads to it.
+    """
 
     code = "NOT_FOUND"
+
+    def __init__(self, message: str, *, id: str = "", path: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.id = id
+        self.path = tuple(path)
 
 
 class NotAllowed(AppError):

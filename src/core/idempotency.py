@@ -108,6 +108,20 @@ async def claim_key(
     return found
 
 
+async def earlier_use(connection: AsyncConnection, tenant_id: UUID, request: IdempotentRequest) -> UUID | None:
+    """What an earlier request with this key and this input made; None where there was none, or one with other input."""
+    row = (
+        await connection.execute(
+            select(idempotency_keys).where(
+                idempotency_keys.c.tenant_id == tenant_id,
+                idempotency_keys.c.key == request.key,
+                idempotency_keys.c.expires_at > func.now(),
+            )
+        )
+    ).first()
+    return row.resource_id if row is not None and row.request_hash in request.fingerprints else None
+
+
 def _conflict(key: str, first_used_at: datetime) -> IdempotencyConflict:
     shown = key if len(key) <= 40 else key[:37] + "…"
     return IdempotencyConflict(

@@ -225,6 +225,11 @@ class OtherEvent(ProviderEvent):
     reference: Reference | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TemplatesChanged(ProviderEvent):
+    """The company's catalogue of templates is no longer what it was; what changed is read from the catalogue itself."""
+
+
 class TemplateCategory(StrEnum):
     """What a template is for; companies and laws treat the three differently."""
 

@@ -5,6 +5,7 @@ from core.database import metadata
 from core.idempotency import idempotency_keys
 from core.messages.tables import attempts, external_ids, message_batches, message_events, messages
 from core.operations.tables import daily_counts, dead_letters, pulses, workers
+from core.templates.tables import template_catalogues, templates
 from core.webhooks.tables import inbox
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "metadata",
     "pulses",
     "senders",
+    "template_catalogues",
+    "templates",
     "tenants",
     "workers",
 ]

@@ -19,6 +19,8 @@ from core.messages.history import AttemptView, EventSlice, EventView
 from core.operations.integrations import IntegrationView
 from core.pubsub import Hub
 from core.sealing import Sealer
+from core.templates import read as templates
+from core.templates.values import Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Context:
     _attempts: "DataLoader[UUID, list[AttemptView]] | None" = field(default=None, init=False)
     _events: "DataLoader[tuple[UUID, EventSlice], list[EventView]] | None" = field(default=None, init=False)
     _circuits: "DataLoader[str, CircuitView] | None" = field(default=None, init=False)
+    _templates: "DataLoader[UUID, Template | None] | None" = field(default=None, init=False)
 
     def require(self, scope: Scope) -> Principal:
         """Name the caller if it may do this; raises NotAllowed."""
@@ -73,6 +76,18 @@ class Context:
     async def _load_circuits(self, names: list[str]) -> list[CircuitView]:
         found = await self.services.circuits.read(names)
         return [found[name] for name in names]
+
+    @property
+    def templates(self) -> "DataLoader[UUID, Template | None]":
+        if self._templates is None:
+            self._templates = DataLoader(self._load_templates, cache=False)
+        return self._templates
+
+    async def _load_templates(self, ids: list[UUID]) -> list[Template | None]:
+        tenant = self.require(Scope.MESSAGES_READ).tenant_id
+        async with self.services.database.transaction(tenant) as connection:
+            found = await templates.by_ids(connection, tenant, ids)
+        return [found.get(one) for one in ids]
 
     async def _load_attempts(self, ids: list[UUID]) -> list[list[AttemptView]]:
         tenant = self.require(Scope.MESSAGES_READ).tenant_id

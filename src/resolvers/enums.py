@@ -8,7 +8,7 @@ from strawberry.types.enum import StrawberryEnumDefinition
 from core.errors import FailureParty, FailureReason, InputRule
 from core.flow.values import CircuitState
 from core.messages.values import AttemptOutcome, Direction, EventSource, MessageStatus
-from core.ports import Channel, Mode
+from core.ports import Channel, Mode, TemplateApproval, TemplateCategory
 
 
 def _publish(words: type[StrEnum], name: str, description: str, **values: str) -> None:
@@ -65,4 +65,14 @@ _publish(
     RECIPIENT="The recipient: a wrong, unreachable or unwilling number or address.",
     OPERATOR="Whoever runs this server: credentials, configuration, credit.",
     PROVIDER="The company behind the integration.",
+)
+_publish(
+    TemplateCategory, "TemplateCategory", "What a template is for; companies and laws treat the three differently."
+)
+_publish(
+    TemplateApproval,
+    "TemplateApproval",
+    "Whether the channel's company has let a template through.",
+    NOT_NEEDED="It is one of ours: nobody has to.",
+    PENDING="Not yet, or not at the moment.",
 )

@@ -12,11 +12,14 @@ from core.errors import (
     InputRule,
     InvalidInput,
     NotConfigured,
+    NotFound,
     Overloaded,
     Refused,
 )
+from core.templates.values import TemplateNotUsable
 from resolvers.context import Info
 from resolvers.operations.types import Integration, integration_of
+from resolvers.templates.types import Template, template_of
 
 
 def translate(error: BaseException) -> tuple[str, Mapping[str, Any]] | None:
@@ -54,9 +57,22 @@ class IntegrationUnavailableError(UserError):
     integration: Integration
 
 
+@strawberry.type(description="The id names nothing the caller may see.")
+class NotFoundError(UserError):
+    id: strawberry.ID
+
+
+@strawberry.type(description="The template is not approved, does not fit the route, or its variables do not fit.")
+class TemplateNotUsableError(UserError):
+    template: Template
+    missing_variables: list[str] = strawberry.field(description="The variables that must be given and were not.")
+
+
+AnyOfThem = (
+    InvalidInputError | NotFoundError | TemplateNotUsableError | IntegrationUnavailableError | IdempotencyConflictError
+)
 SendMessageError = Annotated[
-    InvalidInputError | IntegrationUnavailableError | IdempotencyConflictError,
-    strawberry.union("SendMessageError", description="What can be wrong with a message to send."),
+    AnyOfThem, strawberry.union("SendMessageError", description="What can be wrong with a message to send.")
 ]
 
 OperateError = Annotated[
@@ -65,20 +81,37 @@ OperateError = Annotated[
 ]
 
 
-def user_errors(
-    info: Info, error: AppError
-) -> list[InvalidInputError | IntegrationUnavailableError | IdempotencyConflictError]:
+def user_errors(info: Info, error: AppError) -> list[AnyOfThem]:
     """Turn what core refused into the payload's errors; raises what is not the caller's to mend."""
+    if isinstance(error, Refused):
+        return [one for inner in error.errors for one in user_errors(info, inner)]
+    return [_template_error(error) or _user_error(info, error)]
+
+
+def _user_error(info: Info, error: AppError) -> AnyOfThem:
     match error:
-        case Refused():
-            return [one for inner in error.errors for one in user_errors(info, inner)]
         case InvalidInput():
-            return [InvalidInputError(message=error.message, path=list(error.path), rule=error.rule)]
+            return InvalidInputError(message=error.message, path=list(error.path), rule=error.rule)
         case NotConfigured():
             integration = integration_of(info, error.integration)
-            return [IntegrationUnavailableError(message=error.message, path=list(error.path), integration=integration)]
+            return IntegrationUnavailableError(message=error.message, path=list(error.path), integration=integration)
         case IdempotencyConflict():
             path = ["input", "idempotencyKey"]
-            return [IdempotencyConflictError(message=error.message, path=path, first_used_at=error.first_used_at)]
+            return IdempotencyConflictError(message=error.message, path=path, first_used_at=error.first_used_at)
         case _:
             raise error
+
+
+def _template_error(error: AppError) -> AnyOfThem | None:
+    match error:
+        case NotFound():
+            return NotFoundError(message=error.message, path=list(error.path), id=strawberry.ID(error.id))
+        case TemplateNotUsable():
+            return TemplateNotUsableError(
+                message=error.message,
+                path=list(error.path),
+                template=template_of(error.template),
+                missing_variables=list(error.missing),
+            )
+        case _:
+            return None

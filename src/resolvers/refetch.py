@@ -14,6 +14,7 @@ from resolvers.messages.queries import message_by_id
 from resolvers.messages.types import attempt_of
 from resolvers.node import Node
 from resolvers.operations.types import integration_of
+from resolvers.templates.queries import template_by_id
 
 
 async def get_node(info: Info, id: strawberry.ID) -> Node | None:
@@ -47,6 +48,10 @@ async def _event(info: Info, key: bytes) -> Node | None:
     return None if view is None else event_of(view)
 
 
+async def _template(info: Info, key: bytes) -> Node | None:
+    return await template_by_id(info, UUID(bytes=key)) if len(key) == 16 else None
+
+
 async def _integration(info: Info, key: bytes) -> Node | None:
     info.context.require(Scope.OPERATIONS_READ)
     name = key.decode(errors="replace")
@@ -58,4 +63,5 @@ _FETCHERS: dict[str, Callable[[Info, bytes], Awaitable[Node | None]]] = {
     "MessageAttempt": _attempt,
     "MessageEvent": _event,
     "Integration": _integration,
+    "Template": _template,
 }

@@ -13,6 +13,7 @@ _MAX_TEXT = 4096
 PhoneNumber = NewType("PhoneNumber", str)
 EmailAddress = NewType("EmailAddress", str)
 URL = NewType("URL", str)
+Locale = NewType("Locale", str)
 
 
 def _read_text(value: Any) -> str:
@@ -67,5 +68,8 @@ CONFIG = StrawberryConfig(
             "https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address",
         ),
         URL: _text_scalar("URL", "An absolute URL.", "https://url.spec.whatwg.org/"),
+        Locale: _text_scalar(
+            "Locale", "A BCP 47 language tag: `pt-BR`.", "https://www.rfc-editor.org/rfc/bcp/bcp47.txt"
+        ),
     },
 )

@@ -6,7 +6,13 @@ import strawberry
 from graphql.utilities.print_schema import print_schema_definition
 from strawberry.schema import Schema
 
-from resolvers.errors import IdempotencyConflictError, IntegrationUnavailableError, InvalidInputError
+from resolvers.errors import (
+    IdempotencyConflictError,
+    IntegrationUnavailableError,
+    InvalidInputError,
+    NotFoundError,
+    TemplateNotUsableError,
+)
 from resolvers.messages.events import MessageEvent
 from resolvers.messages.mutations import SendMessagePayload, send_message
 from resolvers.messages.queries import MessageConnection, get_message, list_messages
@@ -17,11 +23,13 @@ from resolvers.operations.mutations import ResetCircuitPayload, reset_circuit
 from resolvers.operations.types import Integration, list_integrations
 from resolvers.refetch import get_node
 from resolvers.scalars import CONFIG
+from resolvers.templates.queries import TemplateConnection, get_template, list_templates
+from resolvers.templates.types import Template
 
 INTRODUCTION = """\
 One API for everything the business says, charges and schedules through other
-companies. Today it sends WhatsApp texts, SMS and e-mail, and tells live what becomes
-of them.
+companies. Today it sends WhatsApp texts and templates, SMS and e-mail, and tells live
+what becomes of them.
 
 * Every object worth a link implements `Node`: refetch it with `node(id:)`.
 * Every list that can grow is a connection; pages hold 25 items unless `first`
@@ -48,6 +56,14 @@ class Query:
     )
     messages: MessageConnection = strawberry.field(
         resolver=list_messages, description="Message history, newest first. Needs `MESSAGES_READ`."
+    )
+    template: Template | None = strawberry.field(
+        resolver=get_template,
+        description="One template; null when there is none the caller may see. Needs `MESSAGES_READ`.",
+    )
+    templates: TemplateConnection = strawberry.field(
+        resolver=list_templates,
+        description="Texts agreed beforehand, newest first: ours, and those companies keep. Needs `MESSAGES_READ`.",
     )
 
 
@@ -84,9 +100,12 @@ def build_schema() -> Schema:
             Message,
             MessageAttempt,
             MessageEvent,
+            Template,
             InvalidInputError,
             IntegrationUnavailableError,
             IdempotencyConflictError,
+            NotFoundError,
+            TemplateNotUsableError,
         ],
         config=CONFIG,
     )

@@ -9,7 +9,20 @@ from click.testing import CliRunner
 
 from api.cli import interalpha as program
 
-COMMANDS = ("dev", "serve", "worker", "check", "send", "messages", "providers", "token", "migrate", "schema", "reset")
+COMMANDS = (
+    "dev",
+    "serve",
+    "worker",
+    "check",
+    "send",
+    "messages",
+    "providers",
+    "token",
+    "migrate",
+    "seed",
+    "schema",
+    "reset",
+)
 HEAVY = ("litestar", "strawberry", "sqlalchemy", "aiohttp", "httpx", "pydantic", "alembic", "asyncpg")
 
 

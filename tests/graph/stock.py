@@ -13,6 +13,7 @@ from core.identifiers import uuid7, uuid7_floor
 from core.messages.content import content_to_json
 from core.ports import Channel, Content, EmailContent, TextContent
 from core.sealing import Sealer
+from core.templates.values import Filled
 from resolvers.identifiers import to_global_id
 from tests.graph.callers import Caller
 
@@ -43,6 +44,7 @@ class Stock:
         status: str = "QUEUED",
         sender: str | None = None,
         attempts: int = 0,
+        filled: Filled | None = None,
     ) -> UUID:
         """A message made at a moment, by the caller's tenant or to it; each attempt but the last was refused."""
         message, tenant = _id_at(at) if at else uuid7(), caller.tenant
@@ -58,7 +60,10 @@ class Stock:
             "to_masked": "+55 11 9••••-4321",
             "to_hash": b"",
             "from_sealed": sender and self.sealer.seal(sender, tenant=tenant, row=message, column="from"),
-            "content_sealed": self.sealer.seal(content_to_json(content), tenant=tenant, row=message, column="content"),
+            "content_sealed": self.sealer.seal(
+                content_to_json(content, filled), tenant=tenant, row=message, column="content"
+            ),
+            "template_id": filled.template_id if filled else None,
         } | ({"created_at": at} if at else {})
         async with self.owner.acquire() as connection, connection.transaction():
             await _insert(connection, "messages", row)
@@ -67,6 +72,24 @@ class Stock:
                 await _insert(connection, "attempts", _attempt(tenant, message, number, is_last=number == attempts))
                 await event(connection, caller, message, "SENDING", "QUEUED")
         return message
+
+    async def put_template(self, caller: Caller, **changes: Any) -> UUID:
+        """A template of the caller's tenant, an SMS of ours unless `changes` say otherwise."""
+        row: dict[str, Any] = {
+            "tenant_id": caller.tenant,
+            "id": uuid7(),
+            "channel": "SMS",
+            "name": f"template_{os.urandom(4).hex()}",
+            "locale": "pt-BR",
+            "category": "TRANSACTIONAL",
+            "approval": "NOT_NEEDED",
+            "body": "Olá, {{name|cliente}}! Chega {{day}}.",
+            **changes,
+        }
+        async with self.owner.acquire() as connection:
+            await _insert(connection, "templates", row)
+        id: UUID = row["id"]
+        return id
 
     async def change(self, caller: Caller, message: UUID, status: str, previous: str) -> None:
         """Let a message come to another status, as the worker does."""

@@ -3,6 +3,7 @@
 import pytest
 
 from api.bootstrap import House
+from core.templates.values import Filled
 from tests.graph.callers import Caller, statements
 from tests.graph.stock import Stock, global_id
 
@@ -11,6 +12,12 @@ LIST = """
   status
   attempts { number integration { name } failure { reason } }
   events(first: 2) { nodes { status } pageInfo { hasNextPage } }
+} } }
+"""
+TEMPLATES = """
+{ messages(first: 50) { nodes {
+  template { name variables { name } }
+  content { ... on TemplateContent { rendered variables { value } template { body } } }
 } } }
 """
 TWO_SLICES = (
@@ -22,6 +29,8 @@ COSTS = {
     "a list and its count": ("{ messages { totalCount nodes { status } } }", 2),
     "a list with attempts and events": (LIST, 3),
     "a list with two slices of events": (TWO_SLICES, 3),
+    "a list with templates": (TEMPLATES, 2),
+    "templates": ("{ templates(first: 50) { nodes { name variables { name } } } }", 1),
     "the integrations": ("{ integrations { name configuration { state } } }", 0),
 }
 
@@ -34,7 +43,8 @@ async def test_fifty_messages_cost_as_many_statements_as_one(
     counts = []
     for missing in (1, 49):
         for _ in range(missing):
-            await stock.put(caller, attempts=2)
+            filled = Filled(await stock.put_template(caller), {"day": "hoje"})
+            await stock.put(caller, attempts=2, filled=filled)
         with statements(house) as seen:
             await caller.ask(document)
         counts.append(len(seen))

@@ -7,6 +7,8 @@ import pytest
 from graphql import build_schema, parse, validate
 
 from api.dev.node import is_new_enough
+from core.templates.starters import STARTERS
+from resolvers.identifiers import to_global_id
 from tests.house.sources import ROOT
 
 WEB = ROOT / "web"
@@ -22,6 +24,12 @@ def test_every_example_is_one_operation_that_fits_the_schema(example: Path) -> N
     document = parse(example.read_text())
     assert validate(build_schema((ROOT / "schema.graphql").read_text()), document) == []
     assert len(document.definitions) == 1
+
+
+def test_the_example_with_a_template_names_one_that_is_there() -> None:
+    [example] = [path for path in EXAMPLES if "template" in path.stem]
+    ids = {to_global_id("Template", starter.id.bytes) for starter in STARTERS}
+    assert any(f'"{id}"' in example.read_text() for id in ids)
 
 
 def test_the_lock_names_versions_and_hashes_and_no_hosts() -> None:

@@ -25,6 +25,8 @@ ANY_ROLE = [
     "INSERT INTO tenants VALUES (gen_random_uuid(), 'loot', 'Loot', 'UTC', 'EUR')",
     "UPDATE tenants SET name = 'Loot'",
     "UPDATE senders SET address = '+1'",
+    "DELETE FROM templates",
+    "DELETE FROM template_catalogues",
     "UPDATE alembic_version SET version_num = '0000'",
     "GRANT interalpha_migrate TO CURRENT_USER",
     "SET ROLE interalpha_migrate",
@@ -49,6 +51,9 @@ APPLICATION = [
     "DELETE FROM idempotency_keys",
     "INSERT INTO senders VALUES (gen_random_uuid(), 'twilio', '+1')",
     "INSERT INTO workers (name) VALUES ('loot')",
+    "INSERT INTO templates (tenant_id, id) VALUES (gen_random_uuid(), gen_random_uuid())",
+    "UPDATE templates SET approval = 'APPROVED'",
+    "SELECT * FROM template_catalogues",
     "DELETE FROM workers",
 ]
 WORKER = [

@@ -22,6 +22,7 @@ from core.ports import (
     RawWebhook,
     ReportedStatus,
     StatusReport,
+    TemplatesChanged,
 )
 from integrations.whatsapp.webhook import WhatsAppHandshake, WhatsAppWebhooks
 from tests.providers.conftest import REFERENCE, whatsapp_settings
@@ -248,7 +249,6 @@ def test_every_interactive_reply_is_read(interactive: dict[str, Any], text: str 
     [
         ("system_number_changed", "user_changed_number", "wamid.IN11"),
         ("unknown_status", "quarantined", f"{WAMID}:quarantined"),
-        ("template_paused", "message_template_status_update", None),
         ("unknown", "auras", None),
     ],
 )
@@ -259,6 +259,14 @@ def test_what_nobody_here_acts_on_is_kept(name: str, event_type: str, key: str |
     assert event.dedupe_key == key if key else event.dedupe_key.startswith("sha256:")
     assert json.loads(event.raw) == json.loads(fixture(name))
     assert event.reference == (REFERENCE if name == "unknown_status" else None)
+
+
+def test_a_template_that_changed_is_told_as_such() -> None:
+    event = read("template_paused")
+    assert isinstance(event, TemplatesChanged)
+    assert event.event_type == "message_template_status_update"
+    assert event.dedupe_key.startswith("sha256:")
+    assert json.loads(event.raw) == json.loads(fixture("template_paused"))
 
 
 def test_a_batch_is_split_in_its_order() -> None:

@@ -1,12 +1,23 @@
 """What is sealed as content is read back as it was, and each channel carries what it can."""
 
+from dataclasses import replace
+from uuid import UUID
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InvalidInput
-from core.messages.content import TEXT_LIMITS, check_content, content_from_json, content_to_json
+from core.messages.content import (
+    TEXT_LIMITS,
+    check_content,
+    content_for,
+    content_from_json,
+    content_to_json,
+    filled_from_json,
+)
 from core.ports import ButtonParameter, Channel, Content, EmailContent, TemplateContent, TextContent
+from core.templates.values import Filled
 
 TEMPLATE = TemplateContent(
     "order_shipped",
@@ -34,8 +45,30 @@ def test_a_text_is_carried_up_to_its_channels_limit(channel: Channel) -> None:
         check_content(TextContent("a" * (TEXT_LIMITS[channel] + 1)), channel, path=[])
 
 
-def test_only_whatsapp_carries_a_companys_template() -> None:
-    check_content(TEMPLATE, Channel.WHATSAPP, path=[])
-    for channel in (Channel.SMS, Channel.EMAIL):
-        with pytest.raises(InvalidInput, match="templates"):
-            check_content(TEMPLATE, channel, path=["input", "content"])
+@pytest.mark.parametrize("content", [TEMPLATE, TextContent("Olá"), EmailContent("Oi", html="<p>Oi</p>")])
+def test_what_a_message_was_filled_from_is_kept_beside_it(content: Content) -> None:
+    filled = Filled(UUID(int=7), {"order.number": "1042"})
+    written = content_to_json(content, filled)
+    assert content_from_json(written) == content
+    assert filled_from_json(written) == filled
+    assert filled_from_json(content_to_json(content)) is None
+
+
+def test_a_companys_template_goes_out_as_itself_or_as_its_words() -> None:
+    for channel in (Channel.WHATSAPP, Channel.SMS):
+        check_content(TEMPLATE, channel, path=[])
+    assert content_for(TEMPLATE, Channel.WHATSAPP) is TEMPLATE
+    assert content_for(TEMPLATE, Channel.SMS) == TextContent(TEMPLATE.rendered)
+
+
+def test_a_companys_template_is_no_e_mail() -> None:
+    with pytest.raises(InvalidInput, match="templates"):
+        check_content(TEMPLATE, Channel.EMAIL, path=["input", "content"])
+
+
+def test_words_too_long_for_an_sms_are_refused_though_whatsapp_would_carry_them() -> None:
+    long = replace(TEMPLATE, rendered="x" * (TEXT_LIMITS[Channel.SMS] + 1))
+    check_content(long, Channel.WHATSAPP, path=[])
+    with pytest.raises(InvalidInput, match="Shorten") as refused:
+        check_content(long, Channel.SMS, path=["input", "content"])
+    assert refused.value.path == ("input", "content", "template")

@@ -18,6 +18,7 @@ from core.ports import (
     Reference,
     ReportedStatus,
     StatusReport,
+    TemplatesChanged,
 )
 from core.webhooks.events import event_from_json, event_to_json
 
@@ -51,7 +52,14 @@ BARE_REPORT = StatusReport("SM1:sent", "sent", "", status=ReportedStatus.SENT)
 BARE_INBOUND = InboundMessage(
     "SM2", "received", "", channel=Channel.SMS, sender="+1", recipient="+2", text=None, provider_message_id="SM2"
 )
-EVENTS = [REPORT, BARE_REPORT, INBOUND, BARE_INBOUND, OtherEvent("x", "auras", "", reference=REFERENCE)]
+EVENTS = [
+    REPORT,
+    BARE_REPORT,
+    INBOUND,
+    BARE_INBOUND,
+    TemplatesChanged("sha256:1", "message_template_status_update", ""),
+    OtherEvent("x", "auras", "", reference=REFERENCE),
+]
 
 
 @pytest.mark.parametrize("event", EVENTS)

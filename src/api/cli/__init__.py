@@ -11,11 +11,12 @@ _COMMANDS = {
     "serve": "Run the API (production).",
     "worker": "Run a worker (production).",
     "check": "Is the configuration complete and consistent? Sends nothing.",
-    "send": "Send one SMS or e-mail through the API, and see it arrive.",
+    "send": "Send one message through the API, and see it arrive.",
     "messages": "What was sent, and what became of it.",
     "providers": "The companies we work through, and whether calls to them flow.",
     "token": "Print a development token.",
     "migrate": "Bring the database up to date, or back.",
+    "seed": "Put three templates of our own into the database.",
     "schema": "Print the GraphQL schema, or compare it with schema.graphql.",
     "reset": "Remove what `interalpha dev` keeps on this machine.",
 }

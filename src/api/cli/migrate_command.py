@@ -29,7 +29,7 @@ def up(revision: str) -> None:
     from api.migrations import upgrade
 
     settings = _settings()
-    _migrate(lambda: upgrade(_address(settings), revision))
+    _migrate(lambda: upgrade(database_address(settings), revision))
     click.echo(f"✓ The database is at {_current(settings)}.")
 
 
@@ -45,7 +45,7 @@ def down(revision: str, yes: bool) -> None:
         if settings.is_production or not sys.stdin.isatty():
             raise Failure("This loses data, and nobody can be asked here. Say --yes if it is meant.")
         click.confirm(f"Go back from {_current(settings)} to {revision}, and lose what that added?", abort=True)
-    _migrate(lambda: downgrade(_address(settings), revision))
+    _migrate(lambda: downgrade(database_address(settings), revision))
     click.echo(f"✓ The database is at {_current(settings)}.")
 
 
@@ -70,14 +70,15 @@ def new(text: str) -> None:
     """Write a migration named TEXT for what the tables in the code say and the database does not."""
     from api.migrations import new as write
 
-    _migrate(lambda: write(_address(_settings()), text))
+    _migrate(lambda: write(database_address(_settings()), text))
 
 
 def _settings() -> CoreSettings:
     return core_settings(dev_environment())
 
 
-def _address(settings: CoreSettings) -> str:
+def database_address(settings: CoreSettings) -> str:
+    """Return the address that may change tables; raises Failure when there is none."""
     address = settings.database_url_direct or settings.database_url
     if address is None:
         raise Failure("There is no database to work on. Start `make dev`, or set DATABASE_URL.", Exit.NOT_CONFIGURED)
@@ -87,7 +88,7 @@ def _address(settings: CoreSettings) -> str:
 def _migrate(work: Callable[[], Any]) -> None:
     from alembic.util import CommandError
 
-    with _explained():
+    with explained():
         try:
             work()
         except CommandError as error:
@@ -99,19 +100,19 @@ def _current(settings: CoreSettings) -> str | None:
     from core.database import make_engine
 
     async def ask() -> str | None:
-        engine = make_engine(_address(settings), prepared_statements=False)
+        engine = make_engine(database_address(settings), prepared_statements=False)
         try:
             async with engine.connect() as connection:
                 return await current_revision(connection)
         finally:
             await engine.dispose()
 
-    with _explained():
+    with explained():
         return asyncio.run(ask())
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """Turn what a database can answer into words; an address in it holds a password, and is not shown."""
     import asyncpg
     from sqlalchemy.exc import DBAPIError

@@ -1,7 +1,7 @@
 """`interalpha send`: one real message through the whole pipeline, followed until it has arrived."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import rich_click as click
@@ -11,6 +11,7 @@ from api.cli.calling import call, json_option, print_json, screen, url_option
 from api.cli.client import Api
 from api.cli.failures import Exit, Failure
 from api.cli.progress import MESSAGE, Progress
+from api.cli.template_options import check_choice, template_content, template_options
 
 WAIT_SECONDS = 30.0
 
@@ -19,7 +20,10 @@ mutation Send($input: SendMessageInput!) {{
   sendMessage(input: $input) {{
     isReplay
     message {{ {MESSAGE} }}
-    errors {{ __typename ... on UserError {{ message path }} ... on InvalidInputError {{ rule }} }}
+    errors {{
+      __typename ... on UserError {{ message path }} ... on InvalidInputError {{ rule }}
+      ... on TemplateNotUsableError {{ missingVariables }}
+    }}
   }}
 }}
 """
@@ -49,54 +53,80 @@ def command() -> None:
 
 @command.command(cls=TextLast)
 @click.argument("to", type=Words())
-@click.argument("text", type=Words())
+@click.argument("text", type=Words(), required=False)
+@template_options
 @_with_options
-def sms(to: str, text: str, **options: Any) -> None:
-    """Send TEXT to the telephone number TO, and wait until it is delivered.
+def sms(to: str, text: str | None, **options: Any) -> None:
+    """Send TEXT, or a template, to the telephone number TO, and wait until it is delivered.
 
     Spaces and dashes in the number are fine: "+55 11 98765-4321".
     """
-    if not text.strip():
-        raise click.UsageError("TEXT is empty: there is nothing to send.")
-    _send({"to": {"phone": to}, "content": {"text": text}, "route": [{"channel": "SMS"}]}, **options)
+    _send_text(to, text, "SMS", **options)
 
 
 @command.command(cls=TextLast)
 @click.argument("to", type=Words())
-@click.argument("text", type=Words())
+@click.argument("text", type=Words(), required=False)
+@template_options
 @_with_options
-def whatsapp(to: str, text: str, **options: Any) -> None:
-    """Send TEXT over WhatsApp to the telephone number TO, and wait until it is delivered.
+def whatsapp(to: str, text: str | None, **options: Any) -> None:
+    """Send TEXT, or a template, over WhatsApp to the telephone number TO, and wait until it is delivered.
 
-    Free text is let through within a day of the last message its owner wrote to you.
+    Free text is let through within a day of the last message its owner wrote to you, an approved template always.
     """
-    if not text.strip():
-        raise click.UsageError("TEXT is empty: there is nothing to send.")
-    _send({"to": {"phone": to}, "content": {"text": text}, "route": [{"channel": "WHATSAPP"}]}, **options)
+    _send_text(to, text, "WHATSAPP", **options)
 
 
 @command.command(cls=TextLast)
 @click.argument("to", type=Words())
-@click.argument("text", type=Words())
+@click.argument("text", type=Words(), required=False)
 @click.option("--subject", type=Words(), help="The subject (default: the beginning of TEXT).")
 @click.option("--html", type=Words(), help="The same as HTML.")
+@template_options
 @_with_options
-def email(to: str, text: str, subject: str | None, html: str | None, **options: Any) -> None:
-    """Send TEXT to the address TO, and wait until the mail server has taken it."""
+def email(to: str, text: str | None, subject: str | None, html: str | None, **options: Any) -> None:
+    """Send TEXT, or a template, to the address TO, and wait until the mail server has taken it."""
+    message = {"to": {"email": to}, "route": [{"channel": "EMAIL"}]}
+    check_choice(text, options["template"], options["locale"], options["pairs"])
+    if text is None:
+        if subject or html:
+            raise click.UsageError("A template has a subject and bodies of its own: leave --subject and --html out.")
+        _send(message, **options)
+        return
     if not (text.strip() or (subject and html)):
         raise click.UsageError("TEXT is empty: write something, or give both --subject and --html.")
     subject = subject or text.strip().partition("\n")[0][:78]
     bodies = {"plainText": text if text.strip() else None, "html": html}
     content = {"subject": subject} | {name: body for name, body in bodies.items() if body}
-    _send({"to": {"email": to}, "content": {"email": content}, "route": [{"channel": "EMAIL"}]}, **options)
+    _send({**message, "content": {"email": content}}, **options)
 
 
-def _send(given: dict[str, Any], *, idempotency_key: str | None, as_json: bool, url: str | None, no_wait: bool) -> None:
+def _send_text(to: str, text: str | None, channel: str, **options: Any) -> None:
+    check_choice(text, options["template"], options["locale"], options["pairs"])
+    if text is not None and not text.strip():
+        raise click.UsageError("TEXT is empty: there is nothing to send.")
+    content = {} if text is None else {"content": {"text": text}}
+    _send({"to": {"phone": to}, **content, "route": [{"channel": channel}]}, **options)
+
+
+def _send(
+    given: dict[str, Any],
+    *,
+    template: str | None,
+    locale: str | None,
+    pairs: Sequence[tuple[str, str]],
+    idempotency_key: str | None,
+    as_json: bool,
+    url: str | None,
+    no_wait: bool,
+) -> None:
     if idempotency_key:
         given["idempotencyKey"] = idempotency_key
     progress = Progress(None if as_json else screen())
 
     async def work(api: Api) -> dict[str, Any]:
+        if template is not None:
+            given["content"] = await template_content(api, given["route"][0]["channel"], template, locale, pairs)
         payload: dict[str, Any] = (await api.ask(_SEND, {"input": given}))["sendMessage"]
         if not payload["errors"]:
             progress.accept(payload["message"], is_replay=payload["isReplay"])

@@ -41,10 +41,13 @@ def _migrations() -> Run:
     import alembic.command  # noqa: F401  # api.migrations would import it when the database is already waiting
 
     from api.migrations import head_revision, upgrade
+    from api.seeding import seed
 
     def migrate(settings: Mapping[str, str]) -> None:
+        address = settings.get("DATABASE_URL_DIRECT") or settings["DATABASE_URL"]
         try:
-            upgrade(settings.get("DATABASE_URL_DIRECT") or settings["DATABASE_URL"])
+            upgrade(address)
+            asyncio.run(seed(address))
         except OSError as error:
             sys.exit(f"The database cannot be reached ({error}). Start it, or mend or unset DATABASE_URL.")
         sys.stdout.write(json.dumps({"revision": head_revision()}) + "\n")

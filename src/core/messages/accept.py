@@ -10,16 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
 from core.errors import AppError, InputRule, InvalidInput, NotConfigured, Refused
-from core.idempotency import IdempotentRequest, claim_key
+from core.idempotency import IdempotentRequest, claim_key, earlier_use
 from core.identifiers import uuid7
 from core.messages.addresses import Address, email_address, phone_address
-from core.messages.content import check_content, content_to_json
+from core.messages.content import content_to_json
 from core.messages.route import Step, route_to_json
 from core.messages.tables import message_events, messages
 from core.messages.values import Direction, EventSource, MessageStatus
 from core.ports import Channel, Content
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
+from core.templates.use import Worded, word
+from core.templates.values import TemplateUse
 
 MAX_STEPS = 10
 
@@ -28,7 +30,7 @@ MAX_STEPS = 10
 class Draft:
     """A message as the caller wrote it: exactly one of `phone` and `email` says to whom."""
 
-    content: Content
+    content: Content | TemplateUse
     route: Sequence[Step]
     phone: str | None = None
     email: str | None = None
@@ -68,7 +70,14 @@ class Outbox:
         Raises Refused with everything that is wrong with the draft, IdempotencyConflict, or Overloaded; nothing is
         stored then.
         """
-        address = self._check(draft)
+        channels = [step.channel for step in draft.route[:MAX_STEPS]]
+        worded = await word(self.database, tenant_id, draft.content, channels, ["input", "content"])
+        try:
+            address = self._check(draft, worded)
+        except Refused:
+            if (earlier := await self._accepted_before(tenant_id, draft, worded)) is not None:
+                return Accepted(earlier, is_replay=True)
+            raise
         request = self._idempotent(tenant_id, draft, address)
         message_id = uuid7()
         async with self.database.transaction(tenant_id) as connection:
@@ -76,24 +85,30 @@ class Outbox:
                 earlier = await claim_key(connection, tenant_id, request, message_id)
                 if earlier is not None:
                     return Accepted(earlier, is_replay=True)
-            await self._insert(connection, tenant_id, message_id, draft, address)
+            await self._insert(connection, tenant_id, message_id, draft, address, worded)
         await self.wake(draft.route[0].channel)
         await self.hub.publish([Change(tenant_id, message_id)])
         return Accepted(message_id, is_replay=False)
 
-    def _check(self, draft: Draft) -> Address:
+    async def _accepted_before(self, tenant_id: UUID, draft: Draft, worded: Worded) -> UUID | None:
+        """Find what this very draft made, when its template would no longer do: who repeats it must not send anew."""
+        if draft.idempotency_key is None or not worded.may_have_passed:
+            return None
+        try:
+            request = self._idempotent(tenant_id, draft, _read_address(draft))
+        except (InvalidInput, Refused):
+            return None
+        async with self.database.transaction(tenant_id) as connection:
+            return None if request is None else await earlier_use(connection, tenant_id, request)
+
+    def _check(self, draft: Draft, worded: Worded) -> Address:
         errors: list[AppError] = []
         address: Address | None = None
         try:
             address = _read_address(draft)
         except InvalidInput as error:
             errors.append(error)
-        for step in draft.route[:MAX_STEPS]:
-            try:
-                check_content(draft.content, step.channel, path=["input", "content"])
-            except InvalidInput as error:
-                errors.append(error)
-                break
+        errors += worded.errors
         errors += self._route_errors([step.channel for step in draft.route], address)
         if errors or address is None:
             raise Refused(errors)
@@ -123,11 +138,9 @@ class Outbox:
     def _idempotent(self, tenant_id: UUID, draft: Draft, address: Address) -> IdempotentRequest | None:
         if draft.idempotency_key is None:
             return None
-        canonical = {
-            "to": address.value,
-            "content": content_to_json(draft.content),
-            "route": route_to_json(draft.route),
-        }
+        content = draft.content
+        said = content.canonical() if isinstance(content, TemplateUse) else content_to_json(content)
+        canonical = {"to": address.value, "content": said, "route": route_to_json(draft.route)}
         try:
             return IdempotentRequest.of(
                 draft.idempotency_key,
@@ -141,7 +154,13 @@ class Outbox:
             raise Refused([error]) from error
 
     async def _insert(
-        self, connection: AsyncConnection, tenant_id: UUID, message_id: UUID, draft: Draft, address: Address
+        self,
+        connection: AsyncConnection,
+        tenant_id: UUID,
+        message_id: UUID,
+        draft: Draft,
+        address: Address,
+        worded: Worded,
     ) -> None:
         place: dict[str, Any] = {"tenant": tenant_id, "row": message_id}
         values = {
@@ -152,7 +171,8 @@ class Outbox:
             "to_sealed": self.sealer.seal(address.value, column="to", **place),
             "to_masked": address.masked,
             "to_hash": self.sealer.lookup_hash(address.value, tenant=tenant_id),
-            "content_sealed": self.sealer.seal(content_to_json(draft.content), column="content", **place),
+            "content_sealed": self.sealer.seal(worded.to_json(), column="content", **place),
+            "template_id": worded.filled.template_id if worded.filled else None,
         }
         await connection.execute(_INSERT, values)
 
@@ -169,6 +189,7 @@ _MESSAGE = insert(messages).values(
     to_masked=bindparam("to_masked"),
     to_hash=bindparam("to_hash"),
     content_sealed=bindparam("content_sealed"),
+    template_id=bindparam("template_id"),
     due_at=func.now(),
 )
 _INSERT = (

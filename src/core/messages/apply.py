@@ -14,9 +14,10 @@ from core.messages.record import Key, Noted, lock_standings, write_moves
 from core.messages.tables import attempts
 from core.messages.transitions import Standing, after_report
 from core.messages.values import EventSource
-from core.ports import InboundMessage, StatusReport
+from core.ports import InboundMessage, StatusReport, TemplatesChanged
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
+from core.templates.keeping import ask_again
 from core.webhooks.inbox import Kept, Place, finish, postpone, take
 
 log = structlog.get_logger(__name__)
@@ -92,6 +93,9 @@ async def _apply(connection: AsyncConnection, sealer: Sealer, taken: Sequence[Ke
                 _apply_report(batch, standings, kept, kept.event, about.get(kept.place))
             case InboundMessage():
                 changes.append(await insert_inbound(connection, sealer, kept.place.tenant_id, kept.event))
+                batch.processed.append(kept.place)
+            case TemplatesChanged():
+                await ask_again(connection, kept.integration)
                 batch.processed.append(kept.place)
             case _:
                 batch.ignored.append(kept.place)

@@ -8,7 +8,7 @@ import structlog
 
 from core.errors import OutcomeUnknown, ProviderError
 from core.messages.claim import Claimed
-from core.messages.content import content_from_json
+from core.messages.content import content_for, content_from_json
 from core.messages.outcomes import unreadable
 from core.ports import MessageSender, OutboundMessage, Receipt, Reference
 from core.sealing import Sealer
@@ -66,9 +66,10 @@ class Caller:
 
     def _open(self, one: Claimed) -> OutboundMessage:
         tenant, row = one.key
+        content = content_from_json(self.sealer.open(one.content_sealed, tenant=tenant, row=row, column="content"))
         return OutboundMessage(
             reference=Reference(tenant, row, one.attempt),
             channel=one.channel,
             to=self.sealer.open(one.to_sealed, tenant=tenant, row=row, column="to"),
-            content=content_from_json(self.sealer.open(one.content_sealed, tenant=tenant, row=row, column="content")),
+            content=content_for(content, one.channel),
         )

@@ -4,9 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
+from uuid import UUID
 
 from core.errors import InputRule, InvalidInput
 from core.ports import ButtonParameter, Channel, Content, EmailContent, TemplateContent, TextContent
+from core.templates.values import Filled
 
 TEXT_LIMITS = {Channel.SMS: 1_600, Channel.WHATSAPP: 4_096}
 """Characters of one message: beyond them Twilio answers 21617, and Meta 100."""
@@ -23,9 +25,30 @@ def check_content(content: Content, channel: Channel, *, path: Sequence[str]) ->
             _check_email(content, channel, [*path, "email"])
         case TextContent():
             _check_text(content, channel, [*path, "text"])
-        case TemplateContent() if channel is not Channel.WHATSAPP:
-            text = f"{channel} has no templates of a company: give `text` or `email` instead."
+        case TemplateContent() if channel is Channel.EMAIL:
+            text = f"{channel} has no templates of a company, and its text no subject: give `email` instead."
             raise InvalidInput(text, path=[*path, "template"], rule=InputRule.NOT_ALLOWED)
+        case TemplateContent() if channel is not Channel.WHATSAPP:
+            _check_text(TextContent(content.rendered), channel, [*path, "template"])
+
+
+def content_for(content: Content, channel: Channel) -> Content:
+    """What goes out over a channel: where a company's template is unknown, the words it would have shown."""
+    if isinstance(content, TemplateContent) and channel is not Channel.WHATSAPP:
+        return TextContent(content.rendered)
+    return content
+
+
+def rendered(content: Content | None) -> str:
+    """What the reader sees of it, as plain words where there are any."""
+    match content:
+        case TextContent(text):
+            return text
+        case EmailContent():
+            return content.plain_text or content.html or ""
+        case TemplateContent():
+            return content.rendered
+    return ""
 
 
 def _check_text(content: TextContent, channel: Channel, path: Sequence[str]) -> None:
@@ -33,7 +56,7 @@ def _check_text(content: TextContent, channel: Channel, path: Sequence[str]) -> 
         raise InvalidInput(
             "An e-mail needs a subject: give `email` instead of `text`.", path=path, rule=InputRule.NOT_ALLOWED
         )
-    _check_characters(content.text, path)
+    check_characters(content.text, path)
     if not content.text.strip():
         raise InvalidInput("The text is empty.", path=path, rule=InputRule.REQUIRED)
     limit = TEXT_LIMITS[channel]
@@ -69,7 +92,7 @@ def _check_email(content: EmailContent, channel: Channel, path: Sequence[str]) -
 def _check_bodies(content: EmailContent, path: Sequence[str]) -> None:
     bodies = {"plainText": content.plain_text, "html": content.html}
     for name, body in bodies.items():
-        _check_characters(body or "", [*path, name])
+        check_characters(body or "", [*path, name])
     if not any(body and body.strip() for body in bodies.values()):
         raise InvalidInput("Give at least one of `plainText` and `html`.", path=path, rule=InputRule.REQUIRED)
     total = sum(len(body or "") for body in bodies.values())
@@ -81,7 +104,8 @@ def _check_bodies(content: EmailContent, path: Sequence[str]) -> None:
         )
 
 
-def _check_characters(text: str, path: Sequence[str]) -> None:
+def check_characters(text: str, path: Sequence[str]) -> None:
+    """Raise InvalidInput for a text that nobody could send."""
     # NUL has no place in text and PostgreSQL's json refuses it; a lone surrogate cannot be encoded at all.
     if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidInput(
@@ -91,13 +115,16 @@ def _check_characters(text: str, path: Sequence[str]) -> None:
         )
 
 
-def content_to_json(content: Content) -> str:
-    """Write content down for its sealed column."""
+def content_to_json(content: Content, filled: Filled | None = None) -> str:
+    """Write content down for its sealed column, and what it was filled from."""
+    data: dict[str, Any] = {"text": content.text} if isinstance(content, TextContent) else {}
     if isinstance(content, EmailContent):
-        return json.dumps({"subject": content.subject, "plainText": content.plain_text, "html": content.html})
+        data = {"subject": content.subject, "plainText": content.plain_text, "html": content.html}
     if isinstance(content, TemplateContent):
-        return json.dumps({"template": asdict(content)})
-    return json.dumps({"text": content.text})
+        data = {"template": asdict(content)}
+    if filled is not None:
+        data["filled"] = {"template": str(filled.template_id), "variables": dict(filled.variables)}
+    return json.dumps(data)
 
 
 def content_from_json(text: str) -> Content:
@@ -108,6 +135,12 @@ def content_from_json(text: str) -> Content:
     if "template" in data:
         return _template(data["template"])
     return EmailContent(data["subject"], data["plainText"], data["html"])
+
+
+def filled_from_json(text: str) -> Filled | None:
+    """Read what a message's template was and was filled with; None for one that was made of none."""
+    data = json.loads(text).get("filled")
+    return Filled(UUID(data["template"]), data["variables"]) if data else None
 
 
 def _template(data: Mapping[str, Any]) -> TemplateContent:

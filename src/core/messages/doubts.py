@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Interval, Row, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.messages.content import content_from_json
+from core.messages.content import content_for, content_from_json
 from core.messages.record import Key
 from core.messages.timing import Timing
 from core.operations.pulses import heard_since
@@ -37,11 +37,12 @@ class Doubt:
     def sought(self, sealer: Sealer) -> Sought:
         """What the company is asked for; raises SealBroken."""
         tenant, row = self.key
+        content = content_from_json(sealer.open(self.content_sealed, tenant=tenant, row=row, column="content"))
         return Sought(
             Reference(tenant, row, self.attempt),
             self.channel,
             sealer.open(self.to_sealed, tenant=tenant, row=row, column="to"),
-            content_from_json(sealer.open(self.content_sealed, tenant=tenant, row=row, column="content")),
+            content_for(content, self.channel),
             self.started_at,
         )
 

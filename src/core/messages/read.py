@@ -13,13 +13,14 @@ from sqlalchemy import Row, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.identifiers import uuid7_floor
-from core.messages.content import content_from_json
+from core.messages.content import content_from_json, filled_from_json
 from core.messages.failures import failure_from_json
 from core.messages.route import Step, route_from_json
 from core.messages.tables import messages
 from core.messages.values import Direction, MessageStatus
 from core.ports import Channel, Content, Failure
 from core.sealing import Sealer
+from core.templates.values import Filled
 
 SEALED = {"content": "content_sealed", "to": "to_sealed", "from": "from_sealed"}
 """What can be asked for beside the plain columns."""
@@ -31,7 +32,10 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it stands; `content`, `to` and `sender` are None unless they were asked for."""
+    """A message as it stands; `content`, `to` and `sender` are None unless they were asked for.
+
+    `filled` comes with the content of a message that was made of a template.
+    """
 
     id: UUID
     direction: Direction
@@ -51,7 +55,9 @@ class Message:
     sent_at: datetime | None
     delivered_at: datetime | None
     read_at: datetime | None
+    template_id: UUID | None = None
     content: Content | None = None
+    filled: Filled | None = None
     to: str | None = None
     sender: str | None = None
 
@@ -169,6 +175,8 @@ def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
         sent_at=row.sent_at,
         delivered_at=row.delivered_at,
         read_at=row.read_at,
+        template_id=row.template_id,
+        filled=None if content is None else filled_from_json(content),
         content=None if content is None else content_from_json(content),
         to=opened("to"),
         sender=opened("from"),

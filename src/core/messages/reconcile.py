@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
 from core.errors import ProviderError
-from core.messages.content import content_from_json
+from core.messages.content import content_for, content_from_json
 from core.messages.record import Key, Noted, lock_standings, write_moves
 from core.messages.tables import attempts
 from core.messages.timing import Timing
@@ -86,11 +86,13 @@ class Reconciler:
 
     def _sought(self, row: Row[Any]) -> Sought:
         place: dict[str, Any] = {"tenant": row.tenant_id, "row": row.message_id}
+        channel = Channel(row.channel)
+        content = content_from_json(self.sealer.open(row.content_sealed, column="content", **place))
         return Sought(
             Reference(row.tenant_id, row.message_id, row.number),
-            Channel(row.channel),
+            channel,
             self.sealer.open(row.to_sealed, column="to", **place),
-            content_from_json(self.sealer.open(row.content_sealed, column="content", **place)),
+            content_for(content, channel),
             row.started_at,
             row.provider_message_id,
         )

@@ -78,6 +78,8 @@ messages = Table(
     Column("sent_at", DateTime(timezone=True)),
     Column("delivered_at", DateTime(timezone=True)),
     Column("read_at", DateTime(timezone=True)),
+    # The template it was made of; what its gaps were filled with lies in `content_sealed`.
+    Column("template_id", Uuid),
     PrimaryKeyConstraint("tenant_id", "id"),
     # Each tenant's share of a channel's due work is found by itself: a noisy one cannot hide the others.
     Index(

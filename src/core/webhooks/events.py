@@ -14,6 +14,7 @@ from core.ports import (
     Reference,
     ReportedStatus,
     StatusReport,
+    TemplatesChanged,
 )
 
 
@@ -43,6 +44,8 @@ def event_to_json(event: ProviderEvent) -> str:
                 "messageKind": event.kind,
                 "inReplyTo": event.in_reply_to,
             }
+        case TemplatesChanged():
+            data |= {"kind": "templates"}
         case OtherEvent():
             data |= {"kind": "other", "reference": str(event.reference) if event.reference else None}
     return json.dumps(data)
@@ -79,6 +82,8 @@ def event_from_json(text: str) -> ProviderEvent:
                 kind=data.get("messageKind", "text"),
                 in_reply_to=data.get("inReplyTo"),
             )
+        case "templates":
+            return TemplatesChanged(key, name, "")
         case _:
             return OtherEvent(key, name, "", reference=Reference.parse(data.get("reference")))
 

@@ -8,7 +8,7 @@ import hmac
 from collections.abc import Callable, Mapping, Sequence
 
 from core.errors import InvalidSignature
-from core.ports import OtherEvent, ProviderEvent, RawWebhook
+from core.ports import OtherEvent, ProviderEvent, RawWebhook, TemplatesChanged
 from integrations.kit import same
 from integrations.whatsapp.batch import Item, take_apart
 from integrations.whatsapp.inbound import inbound_message
@@ -21,6 +21,15 @@ _READERS: Mapping[str, Callable[[Item], ProviderEvent | None]] = {
     "messages": inbound_message,
     "statuses": status_report,
 }
+# https://developers.facebook.com/docs/whatsapp/business-management-api/webhooks/components
+_TEMPLATE_FIELDS = frozenset(
+    {
+        "message_template_status_update",
+        "message_template_components_update",
+        "message_template_quality_update",
+        "template_category_update",
+    }
+)
 
 
 class WhatsAppHandshake:
@@ -67,6 +76,7 @@ def _event(item: Item) -> ProviderEvent:
     return event or _other(item.name, item.raw)
 
 
-def _other(name: str, raw: str) -> OtherEvent:
-    """What nobody here reads, kept under a name of its own; told twice, it has the same."""
-    return OtherEvent(f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}", as_word(name) or "unknown", raw)
+def _other(name: str, raw: str) -> OtherEvent | TemplatesChanged:
+    """What names nothing of ours, kept under a name of its own; told twice, it has the same."""
+    kind = TemplatesChanged if name in _TEMPLATE_FIELDS else OtherEvent
+    return kind(f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}", as_word(name) or "unknown", raw)

@@ -5,8 +5,11 @@ import strawberry
 from core.messages.accept import Draft
 from core.messages.route import step
 from core.ports import Channel, Content, EmailContent, TextContent
+from core.templates.values import TemplateUse
 from resolvers.arguments import given
+from resolvers.identifiers import uuid_of
 from resolvers.scalars import EmailAddress, PhoneNumber
+from resolvers.tags import TagInput
 
 
 @strawberry.input(one_of=True, description="Who it goes to: give exactly one.")
@@ -24,10 +27,19 @@ class EmailContentInput:
     html: str | None = strawberry.UNSET
 
 
+@strawberry.input(description="A template, and what its gaps are filled with.")
+class TemplateContentInput:
+    template_id: strawberry.ID
+    variables: list[TagInput] = strawberry.field(
+        default_factory=list, description="A value for each gap: `variables` of the template names them."
+    )
+
+
 @strawberry.input(one_of=True, description="What it says: give exactly one.")
 class ContentInput:
     text: str | None = strawberry.UNSET
     email: EmailContentInput | None = strawberry.UNSET
+    template: TemplateContentInput | None = strawberry.UNSET
 
 
 @strawberry.input(description="One channel of a route.")
@@ -60,7 +72,10 @@ def draft_of(written: SendMessageInput) -> Draft:
     )
 
 
-def _content(written: ContentInput) -> Content:
+def _content(written: ContentInput) -> Content | TemplateUse:
+    if template := given(written.template):
+        variables = [(one.key, one.value) for one in template.variables]
+        return TemplateUse(uuid_of(template.template_id, "Template"), template.template_id, variables)
     if email := given(written.email):
         return EmailContent(email.subject, given(email.plain_text), given(email.html))
     return TextContent(given(written.text) or "")

@@ -2,15 +2,17 @@
 
 from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
 import strawberry
 
 from core.access.principal import Scope
 from core.errors import FailureParty, FailureReason
 from core.messages import read
+from core.messages.content import rendered
 from core.messages.history import AttemptView
 from core.messages.values import AttemptOutcome, Direction, MessageStatus
-from core.ports import Channel, EmailContent, Failure, TextContent
+from core.ports import Channel, EmailContent, Failure, TemplateContent, TextContent
 from core.segments import count_segments
 from resolvers.arguments import given
 from resolvers.context import Info
@@ -19,6 +21,9 @@ from resolvers.identifiers import to_global_id
 from resolvers.messages.events import MessageEventConnection, events_page
 from resolvers.node import Node
 from resolvers.operations.types import Integration, integration_of
+from resolvers.tags import Tag
+from resolvers.templates.queries import template_by_id
+from resolvers.templates.types import Template
 
 
 @strawberry.type(name="TextContent", description="Plain words.")
@@ -34,7 +39,23 @@ class Email:
     html: str | None
 
 
-MessageContent = Annotated[Text | Email, strawberry.union("MessageContent", description="What a message says.")]
+@strawberry.type(name="TemplateContent", description="A template with its gaps filled.")
+class FilledTemplate:
+    template_id: strawberry.Private[UUID]
+    variables: list[Tag]
+    rendered: str = strawberry.field(description="What the reader sees.")
+
+    @computed()
+    async def template(self, info: Info) -> Template:
+        found = await template_by_id(info, self.template_id)
+        if found is None:
+            raise LookupError("a template was deleted, which nobody may do")
+        return found
+
+
+MessageContent = Annotated[
+    Text | Email | FilledTemplate, strawberry.union("MessageContent", description="What a message says.")
+]
 
 
 @strawberry.type(description="One channel of a message's route.")
@@ -95,14 +116,24 @@ class Message(Node):
 
     @computed()
     def content(self) -> MessageContent:
+        if (filled := self.row.filled) is not None:
+            variables = [Tag(key=key, value=value) for key, value in filled.variables.items()]
+            return FilledTemplate(
+                template_id=filled.template_id, variables=variables, rendered=rendered(self.row.content)
+            )
         match self.row.content:
-            case TextContent(text):
+            case TextContent(text) | TemplateContent(rendered=text):
                 is_sms = self.row.channel is Channel.SMS
                 return Text(text=text, segments=count_segments(text).segments if is_sms else None)
             case EmailContent(subject, plain_text, html):
                 return Email(subject=subject, plain_text=plain_text, html=html)
             case _:
                 raise LookupError("content was not read with its message")
+
+    @computed("The template it was made of.")
+    async def template(self, info: Info) -> Template | None:
+        template_id = self.row.template_id
+        return None if template_id is None else await template_by_id(info, template_id)
 
     @computed("Every call we made to a company for it, oldest first.")
     async def attempts(self, info: Info) -> list[MessageAttempt]:

@@ -1,0 +1,17 @@
+"""What a new installation begins with, put there through the database."""
+
+from collections.abc import Sequence
+
+from core.access.principal import DEFAULT_TENANT
+from core.database import Database, make_engine
+from core.templates.starters import Starter, plant
+
+
+async def seed(database_url: str) -> Sequence[Starter]:
+    """Give the default tenant the templates it lacks; returns those. The address must be one that may write them."""
+    database = Database(make_engine(database_url, prepared_statements=False, pool_size=1))
+    try:
+        async with database.transaction(DEFAULT_TENANT) as connection:
+            return await plant(connection, DEFAULT_TENANT)
+    finally:
+        await database.close()

@@ -1,0 +1,1 @@
+"""Texts agreed beforehand, with gaps: ours, and copies of those a company keeps for us."""

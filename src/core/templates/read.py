@@ -1,0 +1,89 @@
+"""Reading templates: by id, by page. What a company no longer lists is found by its id alone."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.ports import Channel, TemplateApproval, TemplateButton, TemplateCategory
+from core.templates.tables import templates
+from core.templates.values import Template
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """All given conditions must hold; a list holds when any of its values does. `search` looks at name and text."""
+
+    channels: Sequence[Channel] | None = None
+    approvals: Sequence[TemplateApproval] | None = None
+    search: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Which page: `limit` items after (or, reading backwards, before) an id."""
+
+    limit: int
+    after: UUID | None = None
+    before: UUID | None = None
+    is_backward: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Items newest first; `has_more` lies in the direction that was read."""
+
+    items: Sequence[Template]
+    has_more: bool
+
+
+async def by_ids(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> dict[UUID, Template]:
+    """Read templates of a tenant by id; those it does not have are left out."""
+    rows = await connection.execute(
+        select(templates).where(templates.c.tenant_id == tenant, templates.c.id.in_(set(ids)))
+    )
+    return {row.id: _template(row) for row in rows}
+
+
+async def page(connection: AsyncConnection, tenant: UUID, which: Slice, condition: Filter) -> Page:
+    """Read one page of a tenant's templates, newest first."""
+    statement = select(templates).where(templates.c.tenant_id == tenant, templates.c.gone_at.is_(None))
+    if condition.channels is not None:
+        statement = statement.where(templates.c.channel.in_({channel.value for channel in condition.channels}))
+    if condition.approvals is not None:
+        statement = statement.where(templates.c.approval.in_({approval.value for approval in condition.approvals}))
+    if condition.search is not None:
+        texts = (templates.c.name, templates.c.subject, templates.c.header, templates.c.body)
+        statement = statement.where(or_(*(text.icontains(condition.search, autoescape=True) for text in texts)))
+    if which.after is not None:
+        statement = statement.where(templates.c.id < which.after)
+    if which.before is not None:
+        statement = statement.where(templates.c.id > which.before)
+    order = templates.c.id.asc() if which.is_backward else templates.c.id.desc()
+    rows = (await connection.execute(statement.order_by(order).limit(which.limit + 1))).all()
+    items = [_template(row) for row in rows[: which.limit]]
+    return Page(items[::-1] if which.is_backward else items, len(rows) > which.limit)
+
+
+def _template(row: Row[Any]) -> Template:
+    return Template(
+        id=row.id,
+        channel=Channel(row.channel),
+        name=row.name,
+        locale=row.locale,
+        category=TemplateCategory(row.category),
+        approval=TemplateApproval(row.approval),
+        body=row.body,
+        subject=row.subject,
+        header=row.header,
+        html=row.html,
+        buttons=tuple(TemplateButton(one["index"], one["kind"], one["text"]) for one in row.buttons),
+        examples=row.examples,
+        integration=row.integration,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        gone_at=row.gone_at,
+    )

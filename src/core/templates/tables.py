@@ -1,0 +1,50 @@
+"""Templates, ours and copies of a company's, and when each company's are to be read again."""
+
+from sqlalchemy import Column, DateTime, ForeignKey, PrimaryKeyConstraint, SmallInteger, Table, Text, Uuid, func, text
+from sqlalchemy import UniqueConstraint as Unique
+from sqlalchemy.dialects.postgresql import JSONB
+
+from core.database import metadata
+
+templates = Table(
+    "templates",
+    metadata,
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    # Never deleted: messages name it.
+    Column("id", Uuid, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("locale", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("approval", Text, nullable=False),
+    Column("subject", Text),
+    Column("header", Text),
+    Column("body", Text, nullable=False),
+    Column("html", Text),
+    # [{"index": 0, "kind": "URL", "text": "https://…/{{1}}"}, …]: the buttons with a gap.
+    Column("buttons", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    # What a gap may be filled with, by the gap's name.
+    Column("examples", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    # Who keeps it, and what they call it; null for one of ours.
+    Column("integration", Text),
+    Column("provider_id", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # When the company stopped listing it.
+    Column("gone_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    Unique("tenant_id", "channel", "name", "locale"),
+)
+
+template_catalogues = Table(
+    "template_catalogues",
+    metadata,
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("integration", Text, nullable=False),
+    # When a worker may read it next: whoever moves it on reads it.
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    # How often in a row it could not be read.
+    Column("failures", SmallInteger, nullable=False, server_default="0"),
+    Column("read_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("tenant_id", "integration"),
+)

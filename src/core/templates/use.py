@@ -1,0 +1,97 @@
+"""Using a template in a message: found within the tenant, filled, and fit for every channel of the route."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from core.database import Database
+from core.errors import AppError, InvalidInput, NotFound, Refused
+from core.messages.content import check_content, content_to_json
+from core.ports import Channel, Content, TemplateApproval
+from core.templates import read
+from core.templates.fill import check_variables, fill
+from core.templates.values import Filled, Template, TemplateNotUsable, TemplateUse
+
+_USABLE = (TemplateApproval.NOT_NEEDED, TemplateApproval.APPROVED)
+_WHY_NOT = {
+    TemplateApproval.PENDING: "is not approved yet, or paused",
+    TemplateApproval.REJECTED: "was rejected or taken away",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Worded:
+    """What a draft says, or what is wrong with its words.
+
+    `may_have_passed` when only the template's present state stands against it: yesterday it may have been another.
+    """
+
+    content: Content | None = None
+    filled: Filled | None = None
+    errors: Sequence[AppError] = ()
+    may_have_passed: bool = False
+
+    def to_json(self) -> str:
+        """Write it down for the sealed column; only of words without errors."""
+        if self.content is None:
+            raise LookupError("these words were refused")
+        return content_to_json(self.content, self.filled)
+
+
+async def word(
+    database: Database, tenant: UUID, wanted: Content | TemplateUse, route: Sequence[Channel], path: Sequence[str]
+) -> Worded:
+    """Give the words of a draft, a template's gaps filled; raises nothing but Overloaded."""
+    if not isinstance(wanted, TemplateUse):
+        return Worded(wanted, errors=_unfit(wanted, route, path))
+    here = [*path, "template"]
+    if errors := check_variables(wanted.variables, here):
+        return Worded(errors=errors)
+    if wanted.id is None:
+        return Worded(errors=[_not_found(wanted, here)])
+    async with database.transaction(tenant) as connection:
+        template = (await read.by_ids(connection, tenant, [wanted.id])).get(wanted.id)
+    if template is None:
+        return Worded(errors=[_not_found(wanted, here)])
+    try:
+        return _filled(template, wanted, route, path)
+    except Refused as error:
+        return Worded(errors=error.errors, may_have_passed=True)
+    except TemplateNotUsable as error:
+        return Worded(errors=[error], may_have_passed=True)
+
+
+def _filled(template: Template, wanted: TemplateUse, route: Sequence[Channel], path: Sequence[str]) -> Worded:
+    here = [*path, "template"]
+    if template.approval not in _USABLE:
+        words = f"The template {template.name} ({template.locale}) {_WHY_NOT[template.approval]}: it cannot be sent."
+        raise TemplateNotUsable(words, template=template, path=here)
+    _check_route(template, route, here)
+    content = fill(template, wanted.variables, here)
+    if errors := _unfit(content, route, path):
+        return Worded(errors=errors, may_have_passed=True)
+    return Worded(content, Filled(template.id, dict(wanted.variables)))
+
+
+def _check_route(template: Template, route: Sequence[Channel], path: Sequence[str]) -> None:
+    if route and template.channel not in route:
+        words = f"The template {template.name} is for {template.channel}, which the route does not name."
+        raise TemplateNotUsable(words, template=template, path=path)
+    # Between a telephone's channels its words can travel as plain text; an e-mail has a subject, and they have none.
+    is_mail = template.channel is Channel.EMAIL
+    if odd := next((channel for channel in route if (channel is Channel.EMAIL) != is_mail), None):
+        words = f"The template {template.name} is for {template.channel}: its words cannot go over {odd}."
+        raise TemplateNotUsable(words, template=template, path=path)
+
+
+def _unfit(content: Content, route: Sequence[Channel], path: Sequence[str]) -> list[AppError]:
+    for channel in route:
+        try:
+            check_content(content, channel, path=path)
+        except InvalidInput as error:
+            return [error]
+    return []
+
+
+def _not_found(wanted: TemplateUse, path: Sequence[str]) -> NotFound:
+    return NotFound("There is no such template. `templates` lists those there are.", id=wanted.written, path=path)

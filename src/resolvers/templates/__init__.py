@@ -1,0 +1,1 @@
+"""Templates, as clients see them."""

@@ -1,0 +1,92 @@
+"""Reading templates."""
+
+from uuid import UUID
+
+import strawberry
+
+from core.access.principal import Scope
+from core.messages.content import check_characters
+from core.ports import Channel, TemplateApproval
+from core.templates import read
+from resolvers.arguments import given
+from resolvers.context import Info
+from resolvers.identifiers import to_global_id, uuid_of
+from resolvers.pagination import PageInfo, bad_cursor, page_arguments
+from resolvers.templates.types import Template, template_of
+
+_CURSOR = "TemplateCursor"
+
+
+@strawberry.input(
+    description="All given conditions must hold; a list holds when any of its values does, an empty one never."
+)
+class TemplateFilter:
+    channels: list[Channel] | None = strawberry.UNSET
+    approvals: list[TemplateApproval] | None = strawberry.UNSET
+    search: str | None = strawberry.field(
+        default=strawberry.UNSET, description="Part of its name or text, in small letters or capitals."
+    )
+
+
+@strawberry.type(description="One template of a page, and its place in the list.")
+class TemplateEdge:
+    cursor: str
+    node: Template
+
+
+@strawberry.type(description="One page of templates.")
+class TemplateConnection:
+    edges: list[TemplateEdge]
+    nodes: list[Template]
+    page_info: PageInfo
+
+
+async def template_by_id(info: Info, template_id: UUID) -> Template | None:
+    """A template of the caller's tenant; None when it has none of that id."""
+    info.context.require(Scope.MESSAGES_READ)
+    found = await info.context.templates.load(template_id)
+    return None if found is None else template_of(found)
+
+
+async def get_template(info: Info, id: strawberry.ID) -> Template | None:
+    info.context.require(Scope.MESSAGES_READ)
+    template_id = uuid_of(id, "Template")
+    return None if template_id is None else await template_by_id(info, template_id)
+
+
+async def list_templates(
+    info: Info,
+    first: int | None = strawberry.UNSET,
+    after: str | None = strawberry.UNSET,
+    last: int | None = strawberry.UNSET,
+    before: str | None = strawberry.UNSET,
+    filter: TemplateFilter | None = strawberry.UNSET,
+) -> TemplateConnection:
+    services, tenant = info.context.services, info.context.require(Scope.MESSAGES_READ).tenant_id
+    page = page_arguments(given(first), given(last))
+    which = read.Slice(page.limit, _read(given(after), "after"), _read(given(before), "before"), page.is_backward)
+    condition = _condition(given(filter) or TemplateFilter())
+    async with services.database.transaction(tenant) as connection:
+        found = await read.page(connection, tenant, which, condition)
+    edges = [TemplateEdge(cursor=_write(row.id), node=template_of(row)) for row in found.items]
+    has_cursor = (which.before if page.is_backward else which.after) is not None
+    page_info = page.page_info([edge.cursor for edge in edges], has_more=found.has_more, has_cursor=has_cursor)
+    return TemplateConnection(edges=edges, nodes=[edge.node for edge in edges], page_info=page_info)
+
+
+def _condition(filter: TemplateFilter) -> read.Filter:
+    check_characters(given(filter.search) or "", ["filter", "search"])
+    return read.Filter(channels=given(filter.channels), approvals=given(filter.approvals), search=given(filter.search))
+
+
+def _write(template_id: UUID) -> str:
+    return to_global_id(_CURSOR, template_id.bytes)
+
+
+def _read(cursor: str | None, name: str) -> UUID | None:
+    if cursor is None:
+        return None
+    found = uuid_of(cursor, _CURSOR)
+    if found is None:
+        raise bad_cursor(name)
+    return found

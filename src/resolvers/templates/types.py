@@ -1,0 +1,60 @@
+"""A template and its gaps."""
+
+from datetime import datetime
+
+import strawberry
+
+from core.ports import Channel, TemplateApproval, TemplateCategory
+from core.templates import values
+from core.templates.gaps import variables_of
+from resolvers.fields import computed
+from resolvers.identifiers import to_global_id
+from resolvers.node import Node
+from resolvers.scalars import Locale
+
+
+@strawberry.type(description="One gap in a template.")
+class TemplateVariable:
+    name: str
+    is_required: bool = strawberry.field(description="Whether it must be given: without a default it must.")
+    example: str | None
+
+
+@strawberry.type(
+    description="A text agreed beforehand, with gaps for variables: ours, or one that the channel's company keeps."
+)
+class Template(Node):
+    row: strawberry.Private[values.Template]
+    name: str
+    channel: Channel
+    locale: Locale
+    category: TemplateCategory
+    approval: TemplateApproval
+    subject: str | None
+    body: str
+    created_at: datetime
+    updated_at: datetime
+
+    @computed("Everything it can be filled with, each once.")
+    def variables(self) -> list[TemplateVariable]:
+        return [
+            TemplateVariable(name=one.name, is_required=one.is_required, example=one.example)
+            for one in variables_of(self.row)
+        ]
+
+
+def template_of(row: values.Template) -> Template:
+    """A template as clients see it."""
+    return Template(
+        id=to_global_id("Template", row.id.bytes),
+        row=row,
+        name=row.name,
+        channel=row.channel,
+        locale=Locale(row.locale),
+        category=row.category,
+        approval=row.approval,
+        subject=row.subject,
+        body=row.body,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

@@ -1,0 +1,244 @@
+"""A company's catalogue: copied once, kept fresh by one worker, and never the end of anything when it fails."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from core.access.principal import DEFAULT_TENANT
+from core.errors import ProviderError, ProviderUnavailable
+from core.ports import (
+    Channel,
+    ProviderTemplate,
+    TemplateApproval,
+    TemplateButton,
+    TemplateCategory,
+    TemplatesChanged,
+)
+from core.templates import read
+from core.templates.catalogue import take_over
+from core.templates.keeping import FIRST_PAUSE, PERIOD, CatalogueKeeper
+from core.templates.starters import plant
+from core.templates.values import Template
+from core.webhooks.inbox import keep
+from tests.delivery.conftest import Shop
+
+SHIPPED = ProviderTemplate(
+    "9001",
+    "order_shipped",
+    "pt-BR",
+    TemplateCategory.TRANSACTIONAL,
+    TemplateApproval.APPROVED,
+    "{{name}}, seu pedido chega {{day}}.",
+    header="Pedido {{order}}",
+    buttons=(TemplateButton(0, "URL", "https://loja.example.com/{{1}}"),),
+    examples={"name": "Ana"},
+)
+OFFER = ProviderTemplate("9002", "offer", "pt-BR", TemplateCategory.MARKETING, TemplateApproval.PENDING, "Oi")
+
+
+async def copy(shop: Shop, *listed: ProviderTemplate) -> int:
+    async with shop.worker.transaction(DEFAULT_TENANT) as connection:
+        return await take_over(connection, DEFAULT_TENANT, "whatsapp", Channel.WHATSAPP, listed)
+
+
+async def listed(shop: Shop) -> dict[str, Template]:
+    async with shop.app.transaction(DEFAULT_TENANT) as connection:
+        page = await read.page(connection, DEFAULT_TENANT, read.Slice(100), read.Filter())
+    return {f"{one.name} {one.locale}": one for one in page.items}
+
+
+async def by_id(shop: Shop, id: UUID) -> Template:
+    async with shop.app.transaction(DEFAULT_TENANT) as connection:
+        return (await read.by_ids(connection, DEFAULT_TENANT, [id]))[id]
+
+
+async def test_what_a_company_lists_is_copied_whole(shop: Shop) -> None:
+    assert await copy(shop, SHIPPED, OFFER) == 2
+    found = (await listed(shop))["order_shipped pt-BR"]
+    assert (found.channel, found.integration, found.category, found.approval) == (
+        Channel.WHATSAPP,
+        "whatsapp",
+        TemplateCategory.TRANSACTIONAL,
+        TemplateApproval.APPROVED,
+    )
+    assert (found.header, found.body, found.subject) == (SHIPPED.header, SHIPPED.body, None)
+    assert (found.buttons, found.examples) == (SHIPPED.buttons, SHIPPED.examples)
+
+
+async def test_copying_the_same_twice_changes_nothing(shop: Shop) -> None:
+    await copy(shop, SHIPPED, OFFER)
+    before = await listed(shop)
+    assert await copy(shop, OFFER, SHIPPED) == 0
+    assert await listed(shop) == before
+
+
+async def test_what_changed_keeps_its_id(shop: Shop) -> None:
+    await copy(shop, SHIPPED, OFFER)
+    before = await listed(shop)
+    assert await copy(shop, SHIPPED, replace(OFFER, approval=TemplateApproval.APPROVED, body="Olá")) == 1
+    after = await listed(shop)
+    assert after["order_shipped pt-BR"] == before["order_shipped pt-BR"]
+    offer = after["offer pt-BR"]
+    assert (offer.id, offer.approval, offer.body) == (before["offer pt-BR"].id, "APPROVED", "Olá")
+    assert offer.updated_at > offer.created_at
+
+
+async def test_what_vanished_is_no_longer_listed_nor_usable_and_can_come_back(shop: Shop) -> None:
+    await copy(shop, SHIPPED, OFFER)
+    id = (await listed(shop))["order_shipped pt-BR"].id
+    assert await copy(shop, OFFER) == 1
+    assert list(await listed(shop)) == ["offer pt-BR"]
+    gone = await by_id(shop, id)
+    assert gone.gone_at is not None
+    assert gone.approval is TemplateApproval.REJECTED
+    assert await copy(shop, SHIPPED, OFFER) == 1
+    back = (await listed(shop))["order_shipped pt-BR"]
+    assert (back.id, back.approval, back.gone_at) == (id, TemplateApproval.APPROVED, None)
+
+
+async def test_an_empty_catalogue_takes_only_the_companys_away(shop: Shop) -> None:
+    async with shop.worker.transaction(DEFAULT_TENANT) as connection:
+        await plant(connection, DEFAULT_TENANT)
+    ours = await listed(shop)
+    await copy(shop, SHIPPED)
+    assert await copy(shop) == 1
+    assert await listed(shop) == ours
+
+
+async def test_a_company_cannot_overwrite_a_template_of_ours(shop: Shop) -> None:
+    await copy(shop, SHIPPED)
+    await shop.tamper("UPDATE templates SET integration = NULL, body = 'nossa'")
+    assert await copy(shop, SHIPPED) == 0
+    assert [one.body for one in (await listed(shop)).values()] == ["nossa"]
+
+
+async def test_one_that_cannot_be_stored_is_left_out_and_its_neighbours_are_not(shop: Shop) -> None:
+    bad = [replace(OFFER, name="nul", body="a\x00"), replace(OFFER, name="half", examples={"a": "\ud800"})]
+    assert await copy(shop, *bad, SHIPPED, SHIPPED) == 1
+
+
+async def test_six_thousand_templates_are_copied(shop: Shop) -> None:
+    many = [replace(OFFER, provider_id=str(n), name=f"offer_{n}") for n in range(6_000)]
+    assert await copy(shop, *many) == 6_000
+    assert await copy(shop, *many[1:]) == 1
+
+
+@dataclass
+class Company:
+    """Lists what it has, or fails as it is told; `gate` holds every call while it is closed."""
+
+    templates: Sequence[ProviderTemplate] = (SHIPPED,)
+    error: Exception | None = None
+    calls: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def list(self) -> Sequence[ProviderTemplate]:
+        self.calls += 1
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return self.templates
+
+
+@pytest.fixture
+def company() -> Company:
+    company = Company()
+    company.gate.set()
+    return company
+
+
+@pytest.fixture
+def keeper(shop: Shop, company: Company) -> CatalogueKeeper:
+    return CatalogueKeeper("whatsapp", Channel.WHATSAPP, company, shop.worker)
+
+
+async def due_in(shop: Shop) -> timedelta:
+    async with shop.worker.transaction() as connection:
+        found: timedelta = (
+            await connection.execute(text("SELECT due_at - now() FROM template_catalogues"))
+        ).scalar_one()
+    return found
+
+
+async def test_a_catalogue_is_read_at_once_and_then_every_few_minutes(
+    shop: Shop, keeper: CatalogueKeeper, company: Company
+) -> None:
+    assert [await keeper.read_if_due() for _ in range(3)] == [True, False, False]
+    assert company.calls == 1
+    assert PERIOD - timedelta(seconds=30) < await due_in(shop) <= PERIOD
+    assert list(await listed(shop)) == ["order_shipped pt-BR"]
+    await shop.tamper("UPDATE template_catalogues SET due_at = now()")
+    assert await keeper.read_if_due()
+
+
+async def test_of_many_workers_one_reads(shop: Shop, company: Company) -> None:
+    keepers = [CatalogueKeeper("whatsapp", Channel.WHATSAPP, company, shop.worker) for _ in range(8)]
+    company.gate.clear()
+    reading = [asyncio.create_task(one.read_if_due()) for one in keepers]
+    await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
+    company.gate.set()
+    assert sorted(await asyncio.gather(*reading)) == [False] * 7 + [True]
+    assert company.calls == 1
+
+
+@pytest.mark.parametrize("error", [ProviderUnavailable("Meta is away.", provider="whatsapp"), ValueError("odd")])
+async def test_a_company_that_fails_is_asked_again_ever_later(
+    shop: Shop, keeper: CatalogueKeeper, company: Company, error: Exception
+) -> None:
+    company.error = error
+    pauses = []
+    for _ in range(3):
+        assert await keeper.read_if_due() is False
+        pauses.append(await due_in(shop))
+        await shop.tamper("UPDATE template_catalogues SET due_at = now()")
+    assert pauses == sorted(pauses)
+    assert pauses[0] <= FIRST_PAUSE < pauses[-1] <= 4 * FIRST_PAUSE
+    await shop.tamper("UPDATE template_catalogues SET failures = 1000")
+    await keeper.read_if_due()
+    assert await due_in(shop) <= PERIOD
+    await shop.tamper("UPDATE template_catalogues SET due_at = now()")
+    company.error = None
+    assert await keeper.read_if_due()
+    assert await due_in(shop) > 4 * FIRST_PAUSE
+
+
+async def test_a_failure_takes_nothing_away(shop: Shop, keeper: CatalogueKeeper, company: Company) -> None:
+    await keeper.read_if_due()
+    before = await listed(shop)
+    company.error = ProviderError("No.", provider="whatsapp")
+    await shop.tamper("UPDATE template_catalogues SET due_at = now()")
+    await keeper.read_if_due()
+    assert await listed(shop) == before
+
+
+async def test_what_the_company_says_has_changed_is_read_soon(
+    shop: Shop, keeper: CatalogueKeeper, company: Company
+) -> None:
+    await keeper.read_if_due()
+    company.templates = (replace(SHIPPED, approval=TemplateApproval.PENDING),)
+    await keep(shop.app, shop.sealer, "whatsapp", [TemplatesChanged("k1", "message_template_status_update", "{}")])
+    assert await shop.apply() == 1
+    assert await keeper.read_if_due()
+    assert [one.approval for one in (await listed(shop)).values()] == ["PENDING"]
+    async with shop.worker.transaction() as connection:
+        assert (await connection.execute(text("SELECT status FROM inbox"))).scalar_one() == "PROCESSED"
+
+
+async def test_what_changed_while_it_was_being_read_is_read_again(
+    shop: Shop, keeper: CatalogueKeeper, company: Company
+) -> None:
+    company.gate.clear()
+    reading = asyncio.create_task(keeper.read_if_due())
+    while not company.calls:
+        await asyncio.sleep(0.005)
+    await keep(shop.app, shop.sealer, "whatsapp", [TemplatesChanged("k1", "message_template_status_update", "{}")])
+    await shop.apply()
+    company.gate.set()
+    assert await reading
+    assert await keeper.read_if_due()
+    assert company.calls == 2

@@ -1,0 +1,83 @@
+"""The road of a template: copied from the company, sent outside its day of free talk, and read aloud where it must."""
+
+from typing import Any
+
+from tests.conftest import until
+from tests.flows.conftest import System
+
+FIND = """
+query($filter: TemplateFilter) { templates(first: 100, filter: $filter) { nodes { id name locale approval } } }
+"""
+TRY = """
+mutation($input: SendMessageInput!) {
+  sendMessage(input: $input) { message { id } errors { __typename ... on TemplateNotUsableError { missingVariables } } }
+}
+"""
+FULL = {"order": "1042", "name": "Ana", "day": "amanhã", "button.0": "1042"}
+OVER_WHATSAPP, SMS = {"channel": "WHATSAPP"}, {"channel": "SMS"}
+FIELD = "message_template_status_update"
+
+
+async def approvals(system: System) -> dict[str, str]:
+    """What is known of WhatsApp's templates, by name and language."""
+    found = await system.ask(FIND, filter={"channels": ["WHATSAPP"]})
+    return {f"{one['name']} {one['locale']}": one["approval"] for one in found["templates"]["nodes"]}
+
+
+async def template(system: System, name: str, locale: str = "pt-BR") -> str:
+    """The id of one of WhatsApp's templates, once it is known."""
+    condition = {"channels": ["WHATSAPP"], "search": name}
+
+    async def look() -> list[dict[str, Any]]:
+        return list((await system.ask(FIND, filter=condition))["templates"]["nodes"])
+
+    found = await until(look, lambda nodes: any(one["locale"] == locale for one in nodes), 20)
+    return next(str(one["id"]) for one in found if (one["name"], one["locale"]) == (name, locale))
+
+
+async def use(system: System, name: str, values: dict[str, str]) -> dict[str, Any]:
+    variables = [{"key": key, "value": value} for key, value in values.items()]
+    return {"template": {"templateId": await template(system, name), "variables": variables}}
+
+
+async def test_the_companys_templates_are_there_without_being_asked_for(system: System) -> None:
+    known = await until(lambda: approvals(system), lambda known: len(known) >= 10, 20)
+    assert known["order_shipped pt-BR"] == known["order_shipped en-US"] == "APPROVED"
+    assert known["summer_offer pt-BR"] == known["winter_offer pt-BR"] == "PENDING"
+    assert known["autumn_offer pt-BR"] == known["last_offer pt-BR"] == "REJECTED"
+
+
+async def test_a_template_arrives_outside_the_day_of_free_talk(system: System, phone: str) -> None:
+    content = await use(system, "order_shipped", FULL)
+    message_id = await system.send(to={"phone": phone}, content=content, route=[OVER_WHATSAPP])
+    await until(lambda: system.status(message_id), lambda status: status in ("DELIVERED", "READ"))
+    [taken] = await system.control.messages("whatsapp", to=phone)
+    assert taken["text"] == "Pedido 1042\nAna, seu pedido está a caminho e chega amanhã."
+
+
+async def test_a_template_that_lacks_a_parameter_never_leaves(system: System, phone: str) -> None:
+    content = await use(system, "order_shipped", {"name": "Ana"})
+    given = {"to": {"phone": phone}, "content": content, "route": [OVER_WHATSAPP]}
+    payload = (await system.ask(TRY, input=given))["sendMessage"]
+    assert payload["message"] is None
+    [error] = payload["errors"]
+    assert error == {"__typename": "TemplateNotUsableError", "missingVariables": ["order", "day", "button.0"]}
+    assert await system.control.messages("whatsapp", to=phone) == []
+
+
+async def test_a_template_refused_goes_out_by_sms_in_its_own_words(system: System, phone: str) -> None:
+    await system.control.arm("whatsapp", "code", next=1, to=phone, code="132001")
+    content = await use(system, "order_shipped", FULL)
+    message_id = await system.send(to={"phone": phone}, content=content, route=[OVER_WHATSAPP, SMS])
+    shown = await system.comes_to(message_id, "DELIVERED", 20)
+    assert [attempt["outcome"] for attempt in shown["attempts"]] == ["REJECTED", "ACCEPTED"]
+    [taken] = await system.control.messages("twilio", to=phone)
+    assert taken["body"] == "Pedido 1042\nAna, seu pedido está a caminho e chega amanhã."
+
+
+async def test_a_template_the_company_pauses_is_soon_known_to_be(system: System) -> None:
+    await until(lambda: approvals(system), lambda known: known.get("spring_offer pt-BR") == "APPROVED", 20)
+    await system.control.act("whatsapp", "template", name="spring_offer", status="PAUSED")
+    told = {"event": "PAUSED", "message_template_name": "spring_offer", "message_template_language": "pt_BR"}
+    await system.control.act("whatsapp", "webhook", field=FIELD, value=told)
+    await until(lambda: approvals(system), lambda known: known["spring_offer pt-BR"] == "PENDING", 20)

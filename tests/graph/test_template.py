@@ -1,0 +1,95 @@
+"""template and node: one template, its gaps told, and nothing for those it does not belong to."""
+
+import json
+
+import pytest
+
+from core.access.principal import Scope
+from resolvers.identifiers import to_global_id
+from tests.graph.callers import Caller
+from tests.graph.conftest import NewCaller
+from tests.graph.stock import Stock
+
+SHOW = """
+query ($id: ID!) { template(id: $id) {
+  id name channel locale category approval subject body createdAt updatedAt
+  variables { name isRequired example }
+} }
+"""
+AGAIN = "query ($id: ID!) { node(id: $id) { id ... on Template { name } } }"
+BUTTON = [{"index": 1, "kind": "URL", "text": "https://loja.example.com/{{1}}"}]
+
+
+async def test_a_template_tells_everything_it_can_be_filled_with(caller: Caller, stock: Stock) -> None:
+    mail = {
+        "channel": "EMAIL",
+        "subject": "Pedido {{order.number}}",
+        "body": "Olá, {{name|cliente}}!",
+        "html": "<p>{{name|cliente}}, {{footer}}</p>",
+        "examples": json.dumps({"order.number": "1042"}),
+    }
+    id = to_global_id("Template", (await stock.put_template(caller, name="receipt", **mail)).bytes)
+    found = (await caller.ask(SHOW, id=id))["template"]
+    assert found.pop("createdAt").endswith("Z")
+    assert found.pop("updatedAt").endswith("Z")
+    assert found == {
+        "id": id,
+        "name": "receipt",
+        "channel": "EMAIL",
+        "locale": "pt-BR",
+        "category": "TRANSACTIONAL",
+        "approval": "NOT_NEEDED",
+        "subject": "Pedido {{order.number}}",
+        "body": "Olá, {{name|cliente}}!",
+        "variables": [
+            {"name": "order.number", "isRequired": True, "example": "1042"},
+            {"name": "name", "isRequired": False, "example": "cliente"},
+            {"name": "footer", "isRequired": True, "example": None},
+        ],
+    }
+
+
+async def test_the_gaps_of_a_companys_template_have_names_that_do_not_clash(caller: Caller, stock: Stock) -> None:
+    theirs = {
+        "channel": "WHATSAPP",
+        "approval": "APPROVED",
+        "integration": "whatsapp",
+        "provider_id": "9001",
+        "header": "Pedido {{1}}",
+        "body": "Olá, {{1}}!",
+        "buttons": json.dumps(BUTTON),
+    }
+    id = to_global_id("Template", (await stock.put_template(caller, **theirs)).bytes)
+    found = (await caller.ask(SHOW, id=id))["template"]
+    assert [one["name"] for one in found["variables"]] == ["header.1", "1", "button.1"]
+    assert found["approval"] == "APPROVED"
+
+
+async def test_a_template_can_be_fetched_again_by_its_id(caller: Caller, stock: Stock) -> None:
+    id = to_global_id("Template", (await stock.put_template(caller, name="again")).bytes)
+    assert (await caller.ask(AGAIN, id=id))["node"] == {"id": id, "name": "again"}
+
+
+@pytest.mark.parametrize("document", [SHOW, AGAIN])
+async def test_the_templates_of_others_are_not_there(
+    caller: Caller, stranger: Caller, stock: Stock, document: str
+) -> None:
+    id = to_global_id("Template", (await stock.put_template(caller)).bytes)
+    assert list((await caller.ask(document, id=id)).values()) != [None]
+    assert list((await stranger.ask(document, id=id)).values()) == [None]
+
+
+@pytest.mark.parametrize(
+    "id", ["", "x", "é", to_global_id("Template", b"short"), to_global_id("Message", bytes(16)), "A" * 10_000]
+)
+async def test_an_id_nobody_made_finds_nothing(caller: Caller, id: str) -> None:
+    assert await caller.ask(SHOW, id=id) == {"template": None}
+    assert await caller.ask(AGAIN, id=id) == {"node": None}
+
+
+async def test_reading_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
+    id = to_global_id("Template", bytes(16))
+    sender = await new_caller(frozenset({Scope.MESSAGES_SEND}))
+    for document in (SHOW, AGAIN):
+        assert await sender.code(document, id=id) == "FORBIDDEN"
+        assert await nobody.code(document, id=id) == "UNAUTHENTICATED"
