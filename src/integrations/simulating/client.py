@@ -93,6 +93,10 @@ class SimulatorControl:
         """Do one of the things that only this company can; see `actions` of its state."""
         return await self._ask("POST", f"/{simulator}/actions/{action}", order)
 
+    async def trigger(self, simulator: str, event: str, **order: Any) -> Json:
+        """Let the company tell us something, now; returns the webhook and how it was received."""
+        return dict((await self._ask("POST", f"/{simulator}/events/{event}", order))["webhook"])
+
     async def advance(self, simulator: str, seconds: float) -> None:
         """Let time pass at once, by the company's clock."""
         await self._ask("POST", f"/{simulator}/clock", {"seconds": seconds})
