@@ -13,6 +13,8 @@ _COMMANDS = {
     "check": "Is the configuration complete and consistent? Sends nothing.",
     "send": "Send one SMS or e-mail through the API, and see it arrive.",
     "messages": "What was sent, and what became of it.",
+    "listen": "Messages as they move, live; forwarded too, if you like.",
+    "trigger": "Let a simulated company tell us something, in a signed webhook.",
     "token": "Print a development token.",
     "migrate": "Bring the database up to date, or back.",
     "schema": "Print the GraphQL schema, or compare it with schema.graphql.",

@@ -1,12 +1,17 @@
 """What the control API may ask of the simulated Twilio."""
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from integrations.simulating.events import AboutOrder
 
 _NUMBER = r"^\+?[0-9]{3,15}$"
+
+
+def _bare(number: object) -> object:
+    return re.sub(r"[ ().-]", "", number) if isinstance(number, str) else number
 
 
 class InboundOrder(BaseModel, frozen=True, extra="forbid"):
@@ -25,9 +30,9 @@ class ReportOrder(BaseModel, frozen=True, extra="forbid"):
 
 
 class WritesOrder(InboundOrder, frozen=True):
-    """The same for an event: Ana writes, unless somebody else is named."""
+    """The same for an event: Ana writes, unless somebody else is named, in any way people write numbers."""
 
-    sender: str = Field("+5511987654321", pattern=_NUMBER)
+    sender: Annotated[str, BeforeValidator(_bare)] = Field("+5511987654321", pattern=_NUMBER)
     text: str = Field("Oi! Já saiu o meu pedido?", max_length=1600)
 
 
