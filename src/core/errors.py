@@ -93,9 +93,14 @@ class Refused(AppError):
 
 
 class NotFound(AppError):
-    """The id names nothing the caller may see."""
+    """The id names nothing the caller may see; `path` leads to it from the mutation's arguments."""
 
     code = "NOT_FOUND"
+
+    def __init__(self, message: str, *, id: str, path: Sequence[str]) -> None:
+        super().__init__(message)
+        self.id = id
+        self.path = tuple(path)
 
 
 class NotAllowed(AppError):

@@ -12,6 +12,7 @@ from core.errors import (
     InputRule,
     InvalidInput,
     NotConfigured,
+    NotFound,
     Overloaded,
     Refused,
 )
@@ -54,26 +55,35 @@ class IntegrationUnavailableError(UserError):
     integration: Integration
 
 
+@strawberry.type(description="The id names nothing the caller may see.")
+class NotFoundError(UserError):
+    id: strawberry.ID
+
+
+AnyOfThem = InvalidInputError | NotFoundError | IntegrationUnavailableError | IdempotencyConflictError
 SendMessageError = Annotated[
-    InvalidInputError | IntegrationUnavailableError | IdempotencyConflictError,
-    strawberry.union("SendMessageError", description="What can be wrong with a message to send."),
+    AnyOfThem, strawberry.union("SendMessageError", description="What can be wrong with a message to send.")
 ]
 
 
-def user_errors(
-    info: Info, error: AppError
-) -> list[InvalidInputError | IntegrationUnavailableError | IdempotencyConflictError]:
+def user_errors(info: Info, error: AppError) -> list[AnyOfThem]:
     """Turn what core refused into the payload's errors; raises what is not the caller's to mend."""
+    if isinstance(error, Refused):
+        return [one for inner in error.errors for one in user_errors(info, inner)]
+    return [_user_error(info, error)]
+
+
+def _user_error(info: Info, error: AppError) -> AnyOfThem:
     match error:
-        case Refused():
-            return [one for inner in error.errors for one in user_errors(info, inner)]
         case InvalidInput():
-            return [InvalidInputError(message=error.message, path=list(error.path), rule=error.rule)]
+            return InvalidInputError(message=error.message, path=list(error.path), rule=error.rule)
+        case NotFound():
+            return NotFoundError(message=error.message, path=list(error.path), id=strawberry.ID(error.id))
         case NotConfigured():
             integration = integration_of(info, error.integration)
-            return [IntegrationUnavailableError(message=error.message, path=list(error.path), integration=integration)]
+            return IntegrationUnavailableError(message=error.message, path=list(error.path), integration=integration)
         case IdempotencyConflict():
             path = ["input", "idempotencyKey"]
-            return [IdempotencyConflictError(message=error.message, path=path, first_used_at=error.first_used_at)]
+            return IdempotencyConflictError(message=error.message, path=path, first_used_at=error.first_used_at)
         case _:
             raise error

@@ -43,6 +43,7 @@ class Stock:
         status: str = "QUEUED",
         sender: str | None = None,
         attempts: int = 0,
+        in_reply_to: UUID | None = None,
     ) -> UUID:
         """A message made at a moment, by the caller's tenant or to it; each attempt but the last was refused."""
         message, tenant = _id_at(at) if at else uuid7(), caller.tenant
@@ -59,6 +60,7 @@ class Stock:
             "to_hash": b"",
             "from_sealed": sender and self.sealer.seal(sender, tenant=tenant, row=message, column="from"),
             "content_sealed": self.sealer.seal(content_to_json(content), tenant=tenant, row=message, column="content"),
+            "in_reply_to": in_reply_to,
         } | ({"created_at": at} if at else {})
         async with self.owner.acquire() as connection, connection.transaction():
             await _insert(connection, "messages", row)

@@ -12,8 +12,9 @@ from core.database import Database
 from core.errors import AppError, InputRule, InvalidInput, NotConfigured, Refused
 from core.idempotency import IdempotentRequest, claim_key
 from core.identifiers import uuid7
-from core.messages.addresses import Address, email_address, phone_address
+from core.messages.addresses import Address, email_address, phone_address, whatsapp_user_address
 from core.messages.content import check_content, content_to_json
+from core.messages.replies import Answered, check_answered
 from core.messages.tables import message_events, messages
 from core.messages.values import Direction, EventSource, MessageStatus
 from core.ports import Channel, Content
@@ -25,12 +26,14 @@ MAX_STEPS = 10
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A message as the caller wrote it: exactly one of `phone` and `email` says to whom."""
+    """A message as the caller wrote it: exactly one of `phone`, `email` and `whatsapp_user_id` says to whom."""
 
     content: Content
     route: Sequence[Channel]
     phone: str | None = None
     email: str | None = None
+    whatsapp_user_id: str | None = None
+    in_reply_to: Answered | None = None
     idempotency_key: str | None = None
 
 
@@ -64,8 +67,8 @@ class Outbox:
     async def accept(self, tenant_id: UUID, draft: Draft) -> Accepted:
         """Store a message and answer for it from then on.
 
-        Raises Refused with everything that is wrong with the draft, IdempotencyConflict, or Overloaded; nothing is
-        stored then.
+        Raises Refused with everything that is wrong with the draft, NotFound, IdempotencyConflict, or Overloaded;
+        nothing is stored then.
         """
         address = self._check(draft)
         request = self._idempotent(tenant_id, draft, address)
@@ -75,6 +78,7 @@ class Outbox:
                 earlier = await claim_key(connection, tenant_id, request, message_id)
                 if earlier is not None:
                     return Accepted(earlier, is_replay=True)
+            await check_answered(connection, tenant_id, draft.in_reply_to)
             await self._insert(connection, tenant_id, message_id, draft, address)
         await self.wake(draft.route[0])
         await self.hub.publish([Change(tenant_id, message_id)])
@@ -123,6 +127,8 @@ class Outbox:
         if draft.idempotency_key is None:
             return None
         canonical = {"to": address.value, "content": content_to_json(draft.content), "route": list(draft.route)}
+        if draft.in_reply_to is not None:
+            canonical["inReplyTo"] = str(draft.in_reply_to.id)
         try:
             return IdempotentRequest.of(
                 draft.idempotency_key,
@@ -148,6 +154,7 @@ class Outbox:
             "to_masked": address.masked,
             "to_hash": self.sealer.lookup_hash(address.value, tenant=tenant_id),
             "content_sealed": self.sealer.seal(content_to_json(draft.content), column="content", **place),
+            "in_reply_to": draft.in_reply_to.id if draft.in_reply_to else None,
         }
         await connection.execute(_INSERT, values)
 
@@ -164,6 +171,7 @@ _MESSAGE = insert(messages).values(
     to_masked=bindparam("to_masked"),
     to_hash=bindparam("to_hash"),
     content_sealed=bindparam("content_sealed"),
+    in_reply_to=bindparam("in_reply_to"),
     due_at=func.now(),
 )
 _INSERT = (
@@ -182,4 +190,6 @@ _INSERT = (
 def _read_address(draft: Draft) -> Address:
     if draft.phone is not None:
         return phone_address(draft.phone, path=["input", "to", "phone"])
+    if draft.whatsapp_user_id is not None:
+        return whatsapp_user_address(draft.whatsapp_user_id, path=["input", "to", "whatsappUserId"])
     return email_address(draft.email or "", path=["input", "to", "email"])

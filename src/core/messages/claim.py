@@ -6,6 +6,7 @@ Only the database's clock counts. A claim carries a token; whoever writes an out
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
@@ -46,6 +47,9 @@ class Claimed:
     channel: Channel
     to_sealed: bytes
     content_sealed: bytes
+    in_reply_to: UUID | None = None
+    quoted: str | None = None
+    """The company's own id of the message it answers."""
 
 
 async def claim(
@@ -69,7 +73,13 @@ async def claim(
     rows = await connection.execute(select(leased).add_cte(numbered.cte("numbered")))
     return [
         Claimed(
-            Key(row.tenant_id, row.id), row.lease_token, row.attempt_count, channel, row.to_sealed, row.content_sealed
+            Key(row.tenant_id, row.id),
+            row.lease_token,
+            row.attempt_count,
+            channel,
+            row.to_sealed,
+            row.content_sealed,
+            row.in_reply_to,
         )
         for row in rows
     ]
@@ -109,6 +119,7 @@ def _lease(due: CTE, worker: str) -> ReturningUpdate[Any]:
             messages.c.step,
             messages.c.to_sealed,
             messages.c.content_sealed,
+            messages.c.in_reply_to,
         )
     )
 

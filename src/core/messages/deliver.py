@@ -11,6 +11,7 @@ from core.messages.claim import SEND_DEADLINE, Claimed, begin, claim
 from core.messages.content import content_from_json
 from core.messages.outcomes import judge, unreadable
 from core.messages.record import Noted, lock_standings, write_moves
+from core.messages.replies import with_quotes
 from core.messages.transitions import after_outcome
 from core.messages.values import EventSource
 from core.ports import Channel, MessageSender, OutboundMessage, Receipt, Reference
@@ -86,7 +87,7 @@ class Courier:
             return []
         async with self.database.transaction(*{one.key.tenant_id for one in claimed}) as connection:
             begun = await begin(connection, claimed)
-        return [one for one in claimed if one.key in begun]
+            return await with_quotes(connection, self.integration, [one for one in claimed if one.key in begun])
 
     async def _send(self, one: Claimed) -> Ended:
         try:
@@ -117,6 +118,7 @@ class Courier:
             channel=one.channel,
             to=self.sealer.open(one.to_sealed, tenant=tenant, row=row, column="to"),
             content=content_from_json(self.sealer.open(one.content_sealed, tenant=tenant, row=row, column="content")),
+            in_reply_to=one.quoted,
         )
 
     async def _record_some(self) -> None:

@@ -1,7 +1,7 @@
 """A message, what it says, and what happened to it."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Optional
 
 import strawberry
 
@@ -19,6 +19,7 @@ from resolvers.identifiers import to_global_id
 from resolvers.messages.events import MessageEventConnection, events_page
 from resolvers.node import Node
 from resolvers.operations.types import Integration, integration_of
+from resolvers.selection import sealed_asked_for
 
 
 @strawberry.type(name="TextContent", description="Plain words.")
@@ -103,6 +104,13 @@ class Message(Node):
                 return Email(subject=subject, plain_text=plain_text, html=html)
             case _:
                 raise LookupError("content was not read with its message")
+
+    @computed("The message this one answers; null when it answers none, or one that is no longer kept.")
+    async def in_reply_to(self, info: Info) -> Optional["Message"]:
+        if self.row.in_reply_to is None:
+            return None
+        found = await info.context.messages.load((self.row.in_reply_to, sealed_asked_for(info)))
+        return None if found is None else message_of(found)
 
     @computed("Every call we made to a company for it, oldest first.")
     async def attempts(self, info: Info) -> list[MessageAttempt]:
