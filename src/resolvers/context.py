@@ -13,7 +13,7 @@ from core.database import Database
 from core.errors import Unauthenticated
 from core.flow.circuits import Circuits
 from core.flow.values import CircuitView
-from core.messages import history
+from core.messages import history, read
 from core.messages.accept import Outbox
 from core.messages.history import AttemptView, EventSlice, EventView
 from core.operations.integrations import IntegrationView
@@ -43,6 +43,7 @@ class Context:
     principal: Principal | None
     request_id: str
     _attempts: "DataLoader[UUID, list[AttemptView]] | None" = field(default=None, init=False)
+    _messages: "DataLoader[tuple[UUID, frozenset[str]], read.Message | None] | None" = field(default=None, init=False)
     _events: "DataLoader[tuple[UUID, EventSlice], list[EventView]] | None" = field(default=None, init=False)
     _circuits: "DataLoader[str, CircuitView] | None" = field(default=None, init=False)
     _templates: "DataLoader[UUID, Template | None] | None" = field(default=None, init=False)
@@ -88,6 +89,23 @@ class Context:
         async with self.services.database.transaction(tenant) as connection:
             found = await templates.by_ids(connection, tenant, ids)
         return [found.get(one) for one in ids]
+
+    @property
+    def messages(self) -> "DataLoader[tuple[UUID, frozenset[str]], read.Message | None]":
+        """By id, with the sealed parts that are asked for."""
+        if self._messages is None:
+            self._messages = DataLoader(self._load_messages, cache=False)
+        return self._messages
+
+    async def _load_messages(self, keys: list[tuple[UUID, frozenset[str]]]) -> list[read.Message | None]:
+        tenant, sealer = self.require(Scope.MESSAGES_READ).tenant_id, self.services.sealer
+        found: dict[tuple[UUID, frozenset[str]], read.Message] = {}
+        async with self.services.database.transaction(tenant) as connection:
+            for sealed in {sealed for _, sealed in keys}:
+                ids = {one for one, asked in keys if asked == sealed}
+                messages = await read.by_ids(connection, sealer, tenant, ids, sealed=sealed)
+                found |= {(one, sealed): message for one, message in messages.items()}
+        return [found.get(key) for key in keys]
 
     async def _load_attempts(self, ids: list[UUID]) -> list[list[AttemptView]]:
         tenant = self.require(Scope.MESSAGES_READ).tenant_id

@@ -92,6 +92,8 @@ def _user_error(info: Info, error: AppError) -> AnyOfThem:
     match error:
         case InvalidInput():
             return InvalidInputError(message=error.message, path=list(error.path), rule=error.rule)
+        case NotFound():
+            return NotFoundError(message=error.message, path=list(error.path), id=strawberry.ID(error.id))
         case NotConfigured():
             integration = integration_of(info, error.integration)
             return IntegrationUnavailableError(message=error.message, path=list(error.path), integration=integration)

@@ -10,18 +10,8 @@ from click.testing import CliRunner
 from api.cli import interalpha as program
 
 COMMANDS = (
-    "dev",
-    "serve",
-    "worker",
-    "check",
-    "send",
-    "messages",
-    "providers",
-    "token",
-    "migrate",
-    "seed",
-    "schema",
-    "reset",
+    *("dev", "serve", "worker", "check", "send", "messages"),
+    *("listen", "trigger", "providers", "token", "migrate", "seed", "schema", "reset"),
 )
 HEAVY = ("litestar", "strawberry", "sqlalchemy", "aiohttp", "httpx", "pydantic", "alembic", "asyncpg")
 
@@ -56,6 +46,11 @@ def test_every_command_has_help(command: str) -> None:
         ["dev", "--memory", "--data", "x"],
         ["token", "--tenant", "me"],
         ["messages", "list", "--limit", "101"],
+        ["trigger"],
+        ["trigger", "sms.inbound", "--list"],
+        ["trigger", "sms.inbound", "--with", "x"],
+        ["listen", "--channel", "pigeon"],
+        ["listen", "--forward-to", "http://example.com/hook"],
     ],
 )
 def test_wrong_usage_is_status_2(arguments: list[str]) -> None:

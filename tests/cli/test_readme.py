@@ -83,6 +83,7 @@ def test_every_command_block_of_the_readme_works(dev: Dev) -> None:
     assert "delivered" in said
     assert '"isReplay":false' in said
     assert "refused, as it should be" in said
+    assert "POST /webhooks/whatsapp 204" in said
     assert "30005" in said
     assert "550 5.1.1" in said
 

@@ -91,3 +91,49 @@ async def test_an_expired_token_is_the_operators_and_the_message_waits(system: S
     await until(lambda: system.status(message_id), lambda status: status in ("DELIVERED", "READ"), 20)
     shown = await system.show(message_id)
     assert [attempt["outcome"] for attempt in shown["attempts"]] == ["UNAVAILABLE", "ACCEPTED"]
+
+
+LAST = """
+{ messages(first: 1, filter: {direction: INBOUND}) {
+  nodes { id from content { ... on TextContent { text } } inReplyTo { id } }
+} }"""
+BIA = "BR.1005511900000004"
+"""She has a user name, and shows no number."""
+
+
+async def last_inbound(system: System, text: str) -> dict[str, object]:
+    async def newest() -> dict[str, object]:
+        nodes = (await system.ask(LAST))["messages"]["nodes"]
+        return dict(nodes[0]) if nodes else {"content": None}
+
+    return await until(newest, lambda message: message["content"] == {"text": text})
+
+
+async def test_somebody_without_a_number_is_answered_by_their_id_and_sees_the_quote(system: System) -> None:
+    told = await system.control.trigger("whatsapp", "whatsapp.inbound", sender=BIA, text="Vocês abrem hoje?")
+    question = await last_inbound(system, "Vocês abrem hoje?")
+    assert question["from"] == BIA
+    message_id = await system.send(
+        to={"whatsappUserId": question["from"]},
+        content={"text": "Sim, até as 20 h"},
+        route=[{"channel": "WHATSAPP"}],
+        inReplyTo=question["id"],
+    )
+    await until(lambda: system.status(message_id), lambda status: status in ("DELIVERED", "READ"))
+    query = "query($id: ID!) { message(id: $id) { to toMasked inReplyTo { id } } }"
+    assert (await system.ask(query, id=message_id))["message"] == {
+        "to": BIA,
+        "toMasked": "BR.••••0004",
+        "inReplyTo": {"id": question["id"]},
+    }
+    sent = (await system.control.messages("whatsapp", to=BIA))[-1]
+    assert (sent["addressed_as"], sent["reply_to"]) == (BIA, told["message_id"])
+
+
+async def test_a_customers_answer_leads_to_the_message_of_ours(system: System) -> None:
+    message_id = await whatsapp(system, ANA, "Podemos confirmar?")
+    await until(lambda: system.status(message_id), lambda status: status in ("DELIVERED", "READ"))
+    [attempt] = (await system.show(message_id))["attempts"]
+    answered = attempt["providerMessageId"]
+    await system.control.trigger("whatsapp", "whatsapp.inbound", sender=ANA, text="Confirmo!", message=answered)
+    assert (await last_inbound(system, "Confirmo!"))["inReplyTo"] == {"id": message_id}

@@ -45,6 +45,7 @@ class Stock:
         sender: str | None = None,
         attempts: int = 0,
         filled: Filled | None = None,
+        in_reply_to: UUID | None = None,
     ) -> UUID:
         """A message made at a moment, by the caller's tenant or to it; each attempt but the last was refused."""
         message, tenant = _id_at(at) if at else uuid7(), caller.tenant
@@ -64,6 +65,7 @@ class Stock:
                 content_to_json(content, filled), tenant=tenant, row=message, column="content"
             ),
             "template_id": filled.template_id if filled else None,
+            "in_reply_to": in_reply_to,
         } | ({"created_at": at} if at else {})
         async with self.owner.acquire() as connection, connection.transaction():
             await _insert(connection, "messages", row)

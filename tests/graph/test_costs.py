@@ -28,6 +28,7 @@ COSTS = {
     "a list": ("{ messages { nodes { status route { channel } toMasked } } }", 1),
     "a list and its count": ("{ messages { totalCount nodes { status } } }", 2),
     "a list with attempts and events": (LIST, 3),
+    "a list with what each answers": ("{ messages { nodes { inReplyTo { status content { __typename } } } } }", 2),
     "a list with two slices of events": (TWO_SLICES, 3),
     "a list with templates": (TEMPLATES, 2),
     "templates": ("{ templates(first: 50) { nodes { name variables { name } } } }", 1),
@@ -44,7 +45,7 @@ async def test_fifty_messages_cost_as_many_statements_as_one(
     for missing in (1, 49):
         for _ in range(missing):
             filled = Filled(await stock.put_template(caller), {"day": "hoje"})
-            await stock.put(caller, attempts=2, filled=filled)
+            await stock.put(caller, attempts=2, filled=filled, in_reply_to=await stock.put(caller))
         with statements(house) as seen:
             await caller.ask(document)
         counts.append(len(seen))

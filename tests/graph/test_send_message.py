@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from api.bootstrap import House
 from core.access.principal import Scope
+from resolvers.identifiers import to_global_id
 from tests.conftest import Urls
 from tests.graph.callers import Caller
 from tests.graph.conftest import NewCaller
 from tests.graph.houses import SMTP, TWILIO, house_over
-from tests.graph.stock import Stock
+from tests.graph.stock import Stock, global_id
 
 SEND = """
 mutation Send($input: SendMessageInput!) {
@@ -28,6 +30,7 @@ mutation Send($input: SendMessageInput!) {
       __typename
       ... on UserError { message path }
       ... on InvalidInputError { rule }
+      ... on NotFoundError { id }
       ... on IdempotencyConflictError { firstUsedAt }
       ... on IntegrationUnavailableError { integration { id kind name configuration { state mode } } }
     }
@@ -143,6 +146,16 @@ REFUSED: dict[str, tuple[dict[str, Any], list[tuple[str, str]], str]] = {
         [("input.route.0.channel", "NOT_ALLOWED")],
         "e-mail address",
     ),
+    "no WhatsApp user": (
+        TEXT | {"to": {"whatsappUserId": "Bia"}},
+        [("input.to.whatsappUserId", "MALFORMED")],
+        "BR.13491208655302741918",
+    ),
+    "a text to a WhatsApp user": (
+        TEXT | {"to": {"whatsappUserId": "BR.13491208655302741918"}},
+        [("input.route.0.channel", "NOT_ALLOWED")],
+        "telephone number",
+    ),
     "an empty key": (TEXT | {"idempotencyKey": ""}, [("input.idempotencyKey", "TOO_SHORT")], "empty"),
     "a key of 256 characters": (
         TEXT | {"idempotencyKey": "k" * 256},
@@ -225,6 +238,30 @@ async def test_an_unconfigured_channel_names_its_settings(
     assert error["integration"]["kind"] == kind
     assert error["integration"]["configuration"] == {"state": "INCOMPLETE", "mode": None}
     assert await stock.count("messages", caller) == await stock.count("idempotency_keys", caller) == 0
+
+
+async def test_an_answer_leads_to_what_it_answers(caller: Caller, stock: Stock) -> None:
+    answered = global_id(await stock.put(caller, sender="+5511912345678"))
+    message = (await send(caller, TEXT | {"inReplyTo": answered}))["message"]
+    query = "query ($id: ID!) { message(id: $id) { inReplyTo { id from content { ... on TextContent { text } } } } }"
+    found = (await caller.ask(query, id=message["id"]))["message"]
+    assert found["inReplyTo"] == {"id": answered, "from": "+5511912345678", "content": {"text": "Olá"}}
+    assert (await caller.ask(query, id=answered))["message"] == {"inReplyTo": None}
+
+
+@pytest.mark.parametrize("answered", ["no id at all", global_id(UUID(int=7)), to_global_id("Integration", b"smtp")])
+async def test_an_answer_to_nothing_is_not_found(caller: Caller, stock: Stock, answered: str) -> None:
+    payload = await send(caller, TEXT | {"inReplyTo": answered, "idempotencyKey": "order-1"})
+    [error] = payload["errors"]
+    assert (error["__typename"], error["path"], error["id"]) == ("NotFoundError", ["input", "inReplyTo"], answered)
+    assert payload["message"] is None
+    assert await stock.count("messages", caller) == await stock.count("idempotency_keys", caller) == 0
+
+
+async def test_an_answer_to_a_strangers_message_is_not_found(caller: Caller, stranger: Caller, stock: Stock) -> None:
+    theirs = global_id(await stock.put(stranger))
+    [error] = (await send(caller, TEXT | {"inReplyTo": theirs}))["errors"]
+    assert (error["__typename"], error["id"]) == ("NotFoundError", theirs)
 
 
 async def test_the_same_key_answers_with_the_first_message(caller: Caller, stock: Stock) -> None:

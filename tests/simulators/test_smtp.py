@@ -297,3 +297,11 @@ async def test_commands_may_be_pipelined_but_not_across_starttls(simulators: Sim
 
     lines = (await asyncio.to_thread(blocking)).splitlines()
     assert lines[-2:] == [b"250 2.0.0 Ok", b"501 5.5.4 Nothing may follow"]
+
+
+async def test_a_greylist_forgets_a_sender_who_was_silent_for_long(simulators: Simulators) -> None:
+    await fails(simulators, mail("grey@example.net"), smtplib.SMTPRecipientsRefused)
+    await simulators.control.advance("smtp", 34 * 86_400)
+    assert await send(simulators, mail("grey@example.net")) == {}
+    await simulators.control.advance("smtp", 36 * 86_400)
+    await fails(simulators, mail("grey@example.net"), smtplib.SMTPRecipientsRefused)

@@ -229,3 +229,17 @@ _JSON_HASH = "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"
 )
 def test_known_signatures_come_out(path: str, fields: dict[str, str], signature: str) -> None:
     assert sign("12345678901234567890123456789012", f"https://api.example.com/webhooks/{path}", fields) == signature
+
+
+@pytest.mark.parametrize("seconds", ["0", "36001", "soon", "-1", "1.5"])
+async def test_a_validity_period_that_is_none_is_refused(simulators: Simulators, twilio: Client, seconds: str) -> None:
+    assert (await refused(twilio, validity_period=seconds)).code == 20501
+    assert await simulators.control.messages("twilio") == []
+
+
+async def test_a_text_is_given_up_when_its_own_validity_period_is_over(simulators: Simulators, twilio: Client) -> None:
+    await simulators.control.plan_webhooks("twilio", automatic=False)
+    brief, usual = await send(twilio, validity_period=60), await send(twilio)
+    await simulators.control.advance("twilio", 61)
+    found = {one["id"]: one["status"] for one in await simulators.control.messages("twilio")}
+    assert found == {brief.sid: "failed", usual.sid: "queued"}

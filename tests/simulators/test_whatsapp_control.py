@@ -59,17 +59,6 @@ async def test_its_memory_can_be_taken_elsewhere_and_back(simulators: Simulators
     assert "EAAtoken" not in str(memory)
 
 
-@pytest.mark.parametrize("memory", [{}, {"ahead": 0}, {"ahead": "x", "books": {"customers": {}}}, {"books": []}])
-async def test_a_memory_that_is_none_is_refused_and_changes_nothing(
-    simulators: Simulators, memory: dict[str, Any]
-) -> None:
-    await ask(simulators)
-    with pytest.raises(SimulatorRefused) as caught:
-        await simulators.control.import_memory("whatsapp", memory)
-    assert caught.value.status == 400
-    assert len(await simulators.control.messages("whatsapp")) == 1
-
-
 @pytest.mark.parametrize(
     ("action", "order", "field"),
     [
@@ -118,7 +107,5 @@ async def test_what_a_company_cannot_do_is_said(simulators: Simulators) -> None:
     with pytest.raises(SimulatorRefused) as caught:
         await simulators.control.act("twilio", "handshake")
     assert caught.value.status == 404
-    with pytest.raises(SimulatorRefused):
-        await simulators.control.export_memory("twilio")
     with pytest.raises(SimulatorRefused):
         await simulators.control.advance("whatsapp", -1)

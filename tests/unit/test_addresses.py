@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InvalidInput
-from core.messages.addresses import email_address, inbound_address, mask, phone_address
+from core.messages.addresses import email_address, inbound_address, mask, phone_address, whatsapp_user_address
 from core.ports import Channel
 
 PATH = ["input", "to", "phone"]
@@ -75,6 +75,30 @@ def test_a_mailbox_keeps_its_name_and_its_domain_is_lowered() -> None:
     address = email_address("Ana.Souza@Example.COM", path=PATH)
     assert (address.value, address.masked) == ("Ana.Souza@example.com", "A••@example.com")
     assert address.serves(Channel.EMAIL)
+
+
+@pytest.mark.parametrize(
+    ("given_id", "shown"),
+    [
+        ("BR.13491208655302741918", "BR.••••1918"),
+        (" US.ENT.13491208655302741918 ", "US.••••1918"),
+        ("BR.1234567", "BR.••••"),
+    ],
+)
+def test_a_whatsapp_user_is_reached_there_only_and_masked(given_id: str, shown: str) -> None:
+    address = whatsapp_user_address(given_id, path=PATH)
+    assert (address.value, address.masked) == (given_id.strip(), shown)
+    assert [channel for channel in Channel if address.serves(channel)] == [Channel.WHATSAPP]
+    assert inbound_address(given_id) == address
+
+
+@pytest.mark.parametrize(
+    "nonsense", ["", "BR", "BR.", "br.123", "+5511987654321", "BR.1 2", "BR.1\n", "BR." + "1" * 151]
+)
+def test_what_is_no_whatsapp_user_is_refused_and_says_where_one_is_found(nonsense: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        whatsapp_user_address(nonsense, path=PATH)
+    assert "`from` of a message they wrote" in refused.value.message
 
 
 def test_what_a_company_reports_is_never_refused() -> None:

@@ -14,6 +14,8 @@ _COMMANDS = {
     "send": "Send one message through the API, and see it arrive.",
     "messages": "What was sent, and what became of it.",
     "providers": "The companies we work through, and whether calls to them flow.",
+    "listen": "Messages as they move, live; forwarded too, if you like.",
+    "trigger": "Let a simulated company tell us something, in a signed webhook.",
     "token": "Print a development token.",
     "migrate": "Bring the database up to date, or back.",
     "seed": "Put three templates of our own into the database.",

@@ -1,7 +1,7 @@
 """Our own API from outside: GraphQL over HTTP, and subscriptions over Server-Sent Events."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -33,13 +33,16 @@ class Api:
             raise _unreachable(self._url, error) from None
         return _data(answer.content, answer.status_code)
 
-    async def follow(self, query: str, variables: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """Yield the data of each event of a subscription, until the server ends it."""
+    async def follow(
+        self, query: str, variables: Mapping[str, Any], *, opened: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield the data of each event of a subscription, until the server ends it; `opened` is told of its begin."""
         body, headers = {"query": query, "variables": variables}, {"accept": "text/event-stream"}
         try:
             async with self._http.stream("POST", self._url, json=body, headers=headers) as answer:
                 if answer.status_code != 200:
                     _data(await answer.aread(), answer.status_code)
+                opened()
                 async for line in answer.aiter_lines():
                     if line.startswith("data: "):
                         yield _data(line.removeprefix("data: ").encode(), 200)

@@ -1,4 +1,4 @@
-"""Messages as they move, one line each, for whoever watches `interalpha dev`."""
+"""Messages as they move, one line each: the subscription, its lines, and following it beside `interalpha dev`."""
 
 import asyncio
 from collections.abc import Mapping
@@ -14,14 +14,19 @@ from api.dev.supervisor import Standing
 from api.embedded.folder import LOOPBACK
 
 _PAUSE_SECONDS = 1.0
-_QUERY = """
+CHANGES = """
 subscription {
   messageStatusChanged {
-    message { id direction channel toMasked nextAttemptAt failure { message providerCode } }
-    event { status detail at }
+    previousStatus
+    event { id status channel source detail at }
+    message {
+      id direction status channel toMasked createdAt nextAttemptAt
+      failure { reason party message providerCode isTransient }
+    }
   }
 }
 """
+"""Every change of every message, with nobody's address or words in full."""
 
 
 async def follow(standing: Standing, out: Console) -> None:
@@ -30,18 +35,19 @@ async def follow(standing: Standing, out: Console) -> None:
     while True:
         try:
             async with connect(address, token) as api:
-                async for data in api.follow(_QUERY, {}):
+                async for data in api.follow(CHANGES, {}):
                     change = data["messageStatusChanged"]
                     # A tenth of a second of being on its way is noise.
                     if change["event"]["status"] != "SENDING":
-                        out.print(_line(change))
+                        out.print(line(change))
         except Failure:
             # Its end has been told, and so will be its return; there is nothing to add.
             pass
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
-def _line(change: Mapping[str, Any]) -> str:
+def line(change: Mapping[str, Any]) -> str:
+    """Return one change in one line."""
     message, event = change["message"], change["event"]
     arrow = "→" if message["direction"] == "OUTBOUND" else "←"
     way = f"{arrow} {message['channel'].lower():<8}  {event['status'].lower():<11}  {message['toMasked']:<20}"

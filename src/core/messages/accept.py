@@ -12,8 +12,9 @@ from core.database import Database
 from core.errors import AppError, InputRule, InvalidInput, NotConfigured, Refused
 from core.idempotency import IdempotentRequest, claim_key, earlier_use
 from core.identifiers import uuid7
-from core.messages.addresses import Address, email_address, phone_address
+from core.messages.addresses import Address, email_address, phone_address, whatsapp_user_address
 from core.messages.content import content_to_json
+from core.messages.replies import Answered, check_answered
 from core.messages.route import Step, route_to_json
 from core.messages.tables import message_events, messages
 from core.messages.values import Direction, EventSource, MessageStatus
@@ -28,12 +29,14 @@ MAX_STEPS = 10
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A message as the caller wrote it: exactly one of `phone` and `email` says to whom."""
+    """A message as the caller wrote it: exactly one of `phone`, `email` and `whatsapp_user_id` says to whom."""
 
     content: Content | TemplateUse
     route: Sequence[Step]
     phone: str | None = None
     email: str | None = None
+    whatsapp_user_id: str | None = None
+    in_reply_to: Answered | None = None
     idempotency_key: str | None = None
 
 
@@ -67,8 +70,8 @@ class Outbox:
     async def accept(self, tenant_id: UUID, draft: Draft) -> Accepted:
         """Store a message and answer for it from then on.
 
-        Raises Refused with everything that is wrong with the draft, IdempotencyConflict, or Overloaded; nothing is
-        stored then.
+        Raises Refused with everything that is wrong with the draft, NotFound, IdempotencyConflict, or Overloaded;
+        nothing is stored then.
         """
         channels = [step.channel for step in draft.route[:MAX_STEPS]]
         worded = await word(self.database, tenant_id, draft.content, channels, ["input", "content"])
@@ -85,6 +88,7 @@ class Outbox:
                 earlier = await claim_key(connection, tenant_id, request, message_id)
                 if earlier is not None:
                     return Accepted(earlier, is_replay=True)
+            await check_answered(connection, tenant_id, draft.in_reply_to)
             await self._insert(connection, tenant_id, message_id, draft, address, worded)
         await self.wake(draft.route[0].channel)
         await self.hub.publish([Change(tenant_id, message_id)])
@@ -141,6 +145,8 @@ class Outbox:
         content = draft.content
         said = content.canonical() if isinstance(content, TemplateUse) else content_to_json(content)
         canonical = {"to": address.value, "content": said, "route": route_to_json(draft.route)}
+        if draft.in_reply_to is not None:
+            canonical["inReplyTo"] = str(draft.in_reply_to.id)
         try:
             return IdempotentRequest.of(
                 draft.idempotency_key,
@@ -173,6 +179,7 @@ class Outbox:
             "to_hash": self.sealer.lookup_hash(address.value, tenant=tenant_id),
             "content_sealed": self.sealer.seal(worded.to_json(), column="content", **place),
             "template_id": worded.filled.template_id if worded.filled else None,
+            "in_reply_to": draft.in_reply_to.id if draft.in_reply_to else None,
         }
         await connection.execute(_INSERT, values)
 
@@ -190,6 +197,7 @@ _MESSAGE = insert(messages).values(
     to_hash=bindparam("to_hash"),
     content_sealed=bindparam("content_sealed"),
     template_id=bindparam("template_id"),
+    in_reply_to=bindparam("in_reply_to"),
     due_at=func.now(),
 )
 _INSERT = (
@@ -208,4 +216,6 @@ _INSERT = (
 def _read_address(draft: Draft) -> Address:
     if draft.phone is not None:
         return phone_address(draft.phone, path=["input", "to", "phone"])
+    if draft.whatsapp_user_id is not None:
+        return whatsapp_user_address(draft.whatsapp_user_id, path=["input", "to", "whatsappUserId"])
     return email_address(draft.email or "", path=["input", "to", "email"])

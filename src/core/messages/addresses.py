@@ -11,12 +11,13 @@ from core.errors import InputRule, InvalidInput
 from core.ports import Channel
 
 MAX_LENGTH = 320
+_WHATSAPP_USER_ID = re.compile(r"[A-Z]{2}\.[A-Za-z0-9.]{1,150}")
 _OLD_BRAZILIAN_MOBILE = re.compile(r"\+55([1-9]\d)([6-9]\d{7})")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a person is reached: `value` in its one form (E.164, or a mailbox with a lower-case domain)."""
+    """Where a person is reached: `value` in its one form (E.164, a mailbox with a lower-case domain, a user id)."""
 
     kind: str
     value: str
@@ -27,11 +28,14 @@ class Address:
 
     def serves(self, channel: Channel) -> bool:
         """Whether a channel can reach it."""
-        return channel in (_REACHED_BY_EMAIL if self.kind == "email" else _REACHED_BY_PHONE)
+        return channel in _REACHED_BY[self.kind]
 
 
-_REACHED_BY_PHONE = frozenset({Channel.SMS, Channel.WHATSAPP})
-_REACHED_BY_EMAIL = frozenset({Channel.EMAIL})
+_REACHED_BY = {
+    "phone": frozenset({Channel.SMS, Channel.WHATSAPP}),
+    "email": frozenset({Channel.EMAIL}),
+    "whatsapp-user": frozenset({Channel.WHATSAPP}),
+}
 
 
 def phone_address(raw: str, *, path: Sequence[str]) -> Address:
@@ -84,18 +88,36 @@ def email_address(raw: str, *, path: Sequence[str]) -> Address:
     return Address("email", found.normalized)
 
 
+def whatsapp_user_address(raw: str, *, path: Sequence[str]) -> Address:
+    """Read the id by which WhatsApp names a person to one business; raises InvalidInput."""
+    if not _WHATSAPP_USER_ID.fullmatch(raw.strip(" ")):
+        raise InvalidInput(
+            "This is not a WhatsApp user id: two capitals, a dot, and letters or digits, as BR.13491208655302741918. "
+            "`from` of a message they wrote holds it.",
+            path=path,
+            rule=InputRule.MALFORMED,
+        )
+    return Address("whatsapp-user", raw.strip(" "))
+
+
 def inbound_address(raw: str) -> Address:
     """Take an address as a company reports it: never refused, since it exists whether or not our rules know it."""
-    return Address("email" if "@" in raw else "phone", raw.strip()[:MAX_LENGTH])
+    value = raw.strip()[:MAX_LENGTH]
+    if _WHATSAPP_USER_ID.fullmatch(value):
+        return Address("whatsapp-user", value)
+    return Address("email" if "@" in value else "phone", value)
 
 
 def mask(value: str) -> str:
-    """Show enough of an address to recognise it: `+55 11 9••••-4321`, `a••@example.com`."""
+    """Show enough of an address to recognise it: `+55 11 9••••-4321`, `a••@example.com`, `BR.••••1918`."""
     if "@" in value:
         name, _, domain = value.rpartition("@")
         return f"{name[:1]}••@{domain}"
     if brazilian := re.fullmatch(r"\+55(\d\d)(\d?)\d{4}(\d{4})", value):
         return f"+55 {brazilian[1]} {brazilian[2]}••••-{brazilian[3]}"
+    if _WHATSAPP_USER_ID.fullmatch(value):
+        # Of a short id nothing but the country: four of its characters would be most of it.
+        return f"{value[:3]}••••{value[-4:] if len(value) > 11 else ''}"
     if len(value) > 8:
         return f"{value[:3]} •••• {value[-4:]}"
     return "••••"

@@ -92,7 +92,9 @@ async def _apply(connection: AsyncConnection, sealer: Sealer, taken: Sequence[Ke
             case StatusReport():
                 _apply_report(batch, standings, kept, kept.event, about.get(kept.place))
             case InboundMessage():
-                changes.append(await insert_inbound(connection, sealer, kept.place.tenant_id, kept.event))
+                changes.append(
+                    await insert_inbound(connection, sealer, kept.place.tenant_id, kept.integration, kept.event)
+                )
                 batch.processed.append(kept.place)
             case TemplatesChanged():
                 await ask_again(connection, kept.integration)

@@ -72,4 +72,5 @@ class Caller:
             channel=one.channel,
             to=self.sealer.open(one.to_sealed, tenant=tenant, row=row, column="to"),
             content=content_for(content, one.channel),
+            in_reply_to=one.quoted,
         )

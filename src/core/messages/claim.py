@@ -6,6 +6,7 @@ Only the database's clock counts. A claim carries a token; whoever writes an out
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
@@ -48,6 +49,9 @@ class Claimed:
     to_hash: bytes
     to_sealed: bytes
     content_sealed: bytes
+    in_reply_to: UUID | None = None
+    quoted: str | None = None
+    """The company's own id of the message it answers."""
 
 
 # Every tenant with due work gets the same share of a claim, its oldest first; more tenants than places draw lots.
@@ -76,7 +80,8 @@ WITH waiting AS (
         lease_until = now() + :lease, lease_owner = :worker, lease_token = lease_token + 1,
         attempt_count = attempt_count + 1
     FROM picked WHERE messages.tenant_id = picked.tenant_id AND messages.id = picked.id
-    RETURNING messages.tenant_id, messages.id, lease_token, attempt_count, step, to_hash, to_sealed, content_sealed
+    RETURNING messages.tenant_id, messages.id, lease_token, attempt_count, step, to_hash, to_sealed, content_sealed,
+        in_reply_to
 ), numbered AS (
     INSERT INTO attempts (tenant_id, message_id, number, step, channel, integration, token, outcome)
     SELECT tenant_id, id, attempt_count, step, :channel, :integration, lease_token, 'IN_FLIGHT' FROM leased
@@ -110,6 +115,7 @@ async def claim(
             row.to_hash,
             row.to_sealed,
             row.content_sealed,
+            row.in_reply_to,
         )
         for row in rows
     ]

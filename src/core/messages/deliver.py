@@ -16,6 +16,7 @@ from core.messages.calling import Caller, Ended
 from core.messages.claim import Claimed, begin, claim, put_back
 from core.messages.outcomes import judge
 from core.messages.record import Noted, lock_standings, write_moves
+from core.messages.replies import with_quotes
 from core.messages.timing import Timing
 from core.messages.transitions import Standing, after_outcome
 from core.messages.values import EventSource
@@ -127,7 +128,7 @@ class Courier:
             if late:
                 await put_back(connection, [one for one, _ in late], [wait for _, wait in late])
             begun = await begin(connection, going, self.timing) if going else set()
-        return [one for one in going if one.key in begun]
+            return await with_quotes(connection, self.integration, [one for one in going if one.key in begun])
 
     async def _record_some(self) -> None:
         """Wait for the first calls to end, or for more work, and write down all that have ended by then."""

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.identifiers import uuid7
 from core.messages.addresses import inbound_address
 from core.messages.content import content_to_json
+from core.messages.replies import find_answered
 from core.messages.route import route_to_json, step
 from core.messages.tables import message_events, messages
 from core.messages.values import Direction, EventSource, MessageStatus
@@ -16,7 +17,9 @@ from core.pubsub import Change
 from core.sealing import Sealer
 
 
-async def insert_inbound(connection: AsyncConnection, sealer: Sealer, tenant_id: UUID, event: InboundMessage) -> Change:
+async def insert_inbound(
+    connection: AsyncConnection, sealer: Sealer, tenant_id: UUID, integration: str, event: InboundMessage
+) -> Change:
     """Store what somebody wrote as a message of the tenant whose address they wrote to; it has arrived already."""
     row = uuid7()
     ours, theirs = inbound_address(event.recipient), inbound_address(event.sender)
@@ -35,6 +38,9 @@ async def insert_inbound(connection: AsyncConnection, sealer: Sealer, tenant_id:
         from_masked=theirs.masked,
         from_hash=sealer.lookup_hash(theirs.value, tenant=tenant_id),
         content_sealed=sealer.seal(content, tenant=tenant_id, row=row, column="content"),
+        in_reply_to=await find_answered(connection, tenant_id, integration, event.in_reply_to),
+        integration=integration,
+        provider_message_id=event.provider_message_id,
         delivered_at=event.occurred_at,
     )
     told = insert(message_events).values(

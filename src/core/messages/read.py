@@ -60,6 +60,7 @@ class Message:
     filled: Filled | None = None
     to: str | None = None
     sender: str | None = None
+    in_reply_to: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,4 +181,5 @@ def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
         content=None if content is None else content_from_json(content),
         to=opened("to"),
         sender=opened("from"),
+        in_reply_to=row.in_reply_to,
     )

@@ -55,6 +55,11 @@ messages = Table(
     Column("from_masked", Text),
     Column("from_hash", LargeBinary),
     Column("content_sealed", LargeBinary, nullable=False),
+    # The message of the same tenant that it answers.
+    Column("in_reply_to", Uuid),
+    # Who brought a message that came in, and the company's id for it; of those we send, the attempts know.
+    Column("integration", Text),
+    Column("provider_message_id", Text),
     Column("failure", JSONB(none_as_null=True)),
     # When a worker has to look at it again, whatever its status; null when there is nothing to do.
     Column("due_at", DateTime(timezone=True)),
@@ -113,6 +118,12 @@ messages = Table(
     Index("ix_messages_status", "tenant_id", "status", "id"),
     Index("ix_messages_channel", "tenant_id", "channel", "id"),
     Index("ix_messages_to", "tenant_id", "to_hash", "id"),
+    Index(
+        "ix_messages_provider_message_id",
+        "tenant_id",
+        "provider_message_id",
+        postgresql_where=text("provider_message_id IS NOT NULL"),
+    ),
 )
 
 attempts = Table(

@@ -2,6 +2,7 @@
 
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -55,7 +56,7 @@ class SimulatorControl:
 
     async def message(self, simulator: str, message_id: str) -> Json:
         """One message."""
-        return await self._ask("GET", f"/{simulator}/messages/{message_id}")
+        return await self._ask("GET", f"/{simulator}/messages/{_escaped(message_id)}")
 
     async def journal(self, **filters: str | None) -> list[Json]:
         """The log, oldest first: filters are simulator, direction, verdict, to, since, message_id, webhook_id."""
@@ -87,11 +88,17 @@ class SimulatorControl:
 
     async def report(self, simulator: str, message_id: str, status: str, code: int | None = None) -> Json:
         """Let something become of a message."""
-        return await self._ask("POST", f"/{simulator}/messages/{message_id}/report", {"status": status, "code": code})
+        return await self._ask(
+            "POST", f"/{simulator}/messages/{_escaped(message_id)}/report", {"status": status, "code": code}
+        )
 
     async def act(self, simulator: str, action: str, **order: Any) -> Json:
         """Do one of the things that only this company can; see `actions` of its state."""
         return await self._ask("POST", f"/{simulator}/actions/{action}", order)
+
+    async def trigger(self, simulator: str, event: str, **order: Any) -> Json:
+        """Let the company tell us something, now; returns the webhook and how it was received."""
+        return dict((await self._ask("POST", f"/{simulator}/events/{_escaped(event)}", order))["webhook"])
 
     async def advance(self, simulator: str, seconds: float) -> None:
         """Let time pass at once, by the company's clock."""
@@ -115,3 +122,8 @@ class SimulatorControl:
             error = answer["error"]
             raise SimulatorRefused(error["message"], status=response.status_code, field=error["field"])
         return answer
+
+
+def _escaped(part: str) -> str:
+    """One part of a path; the ids of some companies hold slashes."""
+    return quote(part, safe="")

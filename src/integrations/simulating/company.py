@@ -8,8 +8,10 @@ from typing import Any, ClassVar, Protocol
 from aiohttp import web
 
 from integrations.simulating.clock import Clock
+from integrations.simulating.events import Event
 from integrations.simulating.faults import Fault, FaultKind, FaultOrder, Faults
 from integrations.simulating.journal import Journal
+from integrations.simulating.memory import Memory
 from integrations.simulating.webhooks import Courier, WebhookPlan
 
 Json = dict[str, Any]
@@ -50,6 +52,8 @@ class SimulatedCompany(ABC):
     faults_known: ClassVar[frozenset[FaultKind]] = frozenset(FaultKind)
     default_plan: ClassVar[WebhookPlan | None] = None
     """How its webhooks travel; None for a company that sends none."""
+    memory_version: ClassVar[int] = 1
+    """Of the way its memory is written: no other is taken back."""
 
     def __init__(self, environment: Mapping[str, str], journal: Journal) -> None:
         self.environment = environment
@@ -94,13 +98,39 @@ class SimulatedCompany(ABC):
         """What else can be done to it, by name."""
         return {}
 
-    def exported(self) -> Json:
-        """Everything it remembers."""
-        raise ControlRefused(f"{self.name} does not hand out its memory")
+    def events(self) -> Mapping[str, Event]:
+        """What it can be made to tell us, by name: `<its channel or itself>.<what happened>`."""
+        return {}
 
-    def imported(self, state: Json) -> None:
-        """Remember what was exported, and nothing else."""
-        raise ControlRefused(f"{self.name} takes no memory from outside")
+    @abstractmethod
+    def books_written(self) -> Json:
+        """Everything it remembers, as JSON, and no secret."""
+
+    @abstractmethod
+    def read_books(self, books: Json) -> None:
+        """Remember that and nothing else; raises pydantic's ValidationError, and then nothing has changed."""
+
+    def exported(self) -> Json:
+        """Everything it remembers, and how far its clock is ahead."""
+        ahead = self.clock.ahead.total_seconds()
+        memory = Memory(company=self.name, version=self.memory_version, ahead=ahead, books=self.books_written())
+        return memory.model_dump()
+
+    async def imported(self, state: Json) -> None:
+        """Remember what was exported, and nothing else; what was under way is over. Garbage changes nothing."""
+        memory = Memory.model_validate(state)
+        if memory.company != self.name:
+            raise ControlRefused(f"this is the memory of {memory.company}, not of {self.name}", field="company")
+        if memory.version != self.memory_version:
+            words = f"{self.name} reads memories of version {self.memory_version}, not {memory.version}: export it anew"
+            raise ControlRefused(words, field="version")
+        self.read_books(memory.books)
+        self.clock.set_ahead(memory.ahead)
+        await self.courier.forget()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass at once, by the company's clock; what is due by then happens."""
+        self.clock.advance(seconds)
 
     def arm(self, order: FaultOrder) -> Fault:
         """Arm a fault, if it is one this company can have."""
@@ -137,6 +167,10 @@ class SimulatedCompany(ABC):
             "now": self.clock.now().isoformat(),
             "points": list(self.points),
             "actions": sorted(self.actions()),
+            "events": [
+                {"name": name, "words": event.words, "parameters": list(event.parameters)}
+                for name, event in self.events().items()
+            ],
             "messages": sum(1 for _ in self.kept()),
             "faults": [fault_shown(fault) for fault in self.faults.armed],
             "webhooks": self.courier.plan.model_dump(mode="json") if self.default_plan else None,

@@ -13,6 +13,8 @@ from integrations.simulating.faults import FaultOrder
 from integrations.simulating.journal import Direction, Entry, Journal, Verdict
 from integrations.simulating.webhooks import WebhookPlan
 
+LARGEST_MEMORY = 256 * 1024 * 1024
+"""Bytes of a memory that is taken back."""
 _MOMENT = TypeAdapter(datetime)
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
@@ -47,6 +49,7 @@ class Control:
             web.post(f"{one}/messages/{{id}}/report", self._report),
             web.post(f"{one}/inbound", self._inbound),
             web.post(f"{one}/actions/{{action}}", self._act),
+            web.post(f"{one}/events/{{event}}", self._trigger),
             web.post(f"{one}/clock", self._advance),
             web.get(f"{one}/export", self._export),
             web.post(f"{one}/import", self._import),
@@ -107,9 +110,20 @@ class Control:
             raise _not_found(f"action; there are {sorted(actions)}")
         return web.json_response(await action(await _json(request)))
 
+    async def _trigger(self, request: web.Request) -> web.Response:
+        company, order = self._company(request), await _json(request)
+        events = company.events()
+        event = events.get(request.match_info["event"])
+        if event is None:
+            raise _not_found(f"event; there are {sorted(events)}")
+        webhook = event.make(order)
+        received = await company.courier.carry(webhook)
+        named = {"id": webhook.id, "url": webhook.url, "message_id": webhook.message_id or None}
+        return web.json_response({"webhook": {**named, **asdict(received)}})
+
     async def _advance(self, request: web.Request) -> web.Response:
         company = self._company(request)
-        company.clock.advance(ClockOrder.model_validate(await _json(request)).seconds)
+        company.advance(ClockOrder.model_validate(await _json(request)).seconds)
         return web.json_response({"now": company.clock.now().isoformat()})
 
     async def _export(self, request: web.Request) -> web.Response:
@@ -117,7 +131,7 @@ class Control:
 
     async def _import(self, request: web.Request) -> web.Response:
         company = self._company(request)
-        company.imported(await _json(request))
+        await company.imported(await _json(request.clone(client_max_size=LARGEST_MEMORY)))
         return web.json_response(company.state())
 
     async def _faults(self, request: web.Request) -> web.Response:
@@ -204,7 +218,7 @@ async def _json(request: web.Request) -> Json:
         raise ControlRefused("send a JSON object with Content-Type: application/json")
     try:
         body = await request.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ControlRefused(f"this is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise ControlRefused("send a JSON object")

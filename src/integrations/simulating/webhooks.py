@@ -1,6 +1,7 @@
 """Sends a company's webhooks: in time or late, once or twice, in order or reversed, held back or lost; all on order."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -50,6 +51,15 @@ class Webhook:
 
 
 Step = Callable[[], Webhook | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """What was answered to a webhook, and how soon; without a status nobody answered, and `detail` says why."""
+
+    status: int | None
+    millis: float
+    detail: str | None
 
 
 @dataclass(slots=True)
@@ -102,14 +112,31 @@ class Courier:
         self.journal.write(entry)
         return status, text
 
-    async def reset(self) -> None:
-        """Forget everything under way and the plan."""
+    async def carry(self, webhook: Webhook) -> Reception:
+        """Send one webhook at once and once, whatever the plan says, and tell how it was received."""
+        self.sent[webhook.id] = webhook
+        began, status, detail = time.perf_counter(), None, None
+        try:
+            status = await self._post(webhook)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            detail = str(error) or repr(error)
+        millis = (time.perf_counter() - began) * 1000
+        verdict = Verdict.UNREACHED if status is None else Verdict.DELIVERED
+        self._write(webhook, verdict, attempt=1, status=status, detail=detail)
+        return Reception(status, millis, detail)
+
+    async def forget(self) -> None:
+        """Forget everything under way, sent and held."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.sent.clear()
         self.held.clear()
+
+    async def reset(self) -> None:
+        """Forget everything, the plan too."""
+        await self.forget()
         self.plan = self.default_plan
 
     async def close(self) -> None:

@@ -88,6 +88,12 @@ MEANINGS: Mapping[str, Meaning] = {
         Kind.REJECTED, FailureReason.OTHER, FailureParty.OPERATOR, "The message would have cost more than the limit."
     ),
     "30034": _operator("The sender is not registered for A2P traffic."),
+    "30036": Meaning(
+        Kind.REJECTED,
+        FailureReason.EXPIRED,
+        FailureParty.PROVIDER,
+        "It waited in Twilio's queue for longer than it was valid.",
+    ),
 }
 
 

@@ -3,6 +3,7 @@
 import strawberry
 
 from core.messages.accept import Draft
+from core.messages.replies import Answered
 from core.messages.route import step
 from core.ports import Channel, Content, EmailContent, TextContent
 from core.templates.values import TemplateUse
@@ -16,6 +17,10 @@ from resolvers.tags import TagInput
 class RecipientInput:
     phone: PhoneNumber | None = strawberry.UNSET
     email: EmailAddress | None = strawberry.UNSET
+    whatsapp_user_id: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="WhatsApp's own id of a person, for who shows no number: `from` of a message they wrote.",
+    )
 
 
 @strawberry.input(description="An e-mail: a subject and one body or two.")
@@ -54,6 +59,9 @@ class SendMessageInput:
     route: list[RouteStepInput] = strawberry.field(
         description="The channels to try, in order. The first is the channel, the others are fallbacks."
     )
+    in_reply_to: strawberry.ID | None = strawberry.field(
+        default=strawberry.UNSET, description="The message this one answers: on WhatsApp it is shown quoted."
+    )
     idempotency_key: str | None = strawberry.field(
         default=strawberry.UNSET,
         description="The same key with the same input answers with the first message instead of sending a second;"
@@ -68,8 +76,14 @@ def draft_of(written: SendMessageInput) -> Draft:
         route=[step(one.channel) for one in written.route],
         phone=given(written.to.phone),
         email=given(written.to.email),
+        whatsapp_user_id=given(written.to.whatsapp_user_id),
+        in_reply_to=_answered(given(written.in_reply_to)),
         idempotency_key=given(written.idempotency_key),
     )
+
+
+def _answered(written: strawberry.ID | None) -> Answered | None:
+    return None if written is None else Answered(written, uuid_of(written, "Message"))
 
 
 def _content(written: ContentInput) -> Content | TemplateUse:

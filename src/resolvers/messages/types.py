@@ -1,7 +1,7 @@
 """A message, what it says, and what happened to it."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Optional
 from uuid import UUID
 
 import strawberry
@@ -21,6 +21,7 @@ from resolvers.identifiers import to_global_id
 from resolvers.messages.events import MessageEventConnection, events_page
 from resolvers.node import Node
 from resolvers.operations.types import Integration, integration_of
+from resolvers.selection import sealed_asked_for
 from resolvers.tags import Tag
 from resolvers.templates.queries import template_by_id
 from resolvers.templates.types import Template
@@ -134,6 +135,13 @@ class Message(Node):
     async def template(self, info: Info) -> Template | None:
         template_id = self.row.template_id
         return None if template_id is None else await template_by_id(info, template_id)
+
+    @computed("The message this one answers; null when it answers none, or one that is no longer kept.")
+    async def in_reply_to(self, info: Info) -> Optional["Message"]:
+        if self.row.in_reply_to is None:
+            return None
+        found = await info.context.messages.load((self.row.in_reply_to, sealed_asked_for(info)))
+        return None if found is None else message_of(found)
 
     @computed("Every call we made to a company for it, oldest first.")
     async def attempts(self, info: Info) -> list[MessageAttempt]:

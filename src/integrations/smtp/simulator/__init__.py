@@ -10,12 +10,19 @@ from typing import ClassVar
 from integrations.simulating.company import ControlRefused, Json, SimulatedCompany
 from integrations.simulating.faults import FaultKind, FaultOrder
 from integrations.simulating.journal import Direction, Entry, Journal, Verdict
+from integrations.simulating.memory import read, written
+from integrations.smtp.simulator.books import Books
 from integrations.smtp.simulator.certificate import server_context
 from integrations.smtp.simulator.mail import Mail
 from integrations.smtp.simulator.reading import BUFFER
 from integrations.smtp.simulator.replies import Reply
 from integrations.smtp.simulator.server import Account, Server
 from integrations.smtp.simulator.session import Session
+
+REPORTS_NOTHING = (
+    "smtp reports nothing about a mail it has taken: neither that it was delivered or read, nor, since we receive no "
+    "e-mail, that it bounced. Let it be refused instead, by a recipient with a fixed outcome or a fault."
+)
 
 
 class Simulator(SimulatedCompany):
@@ -30,8 +37,7 @@ class Simulator(SimulatedCompany):
     def __init__(self, environment: Mapping[str, str], journal: Journal) -> None:
         super().__init__(environment, journal)
         self.account = Account.read(environment)
-        self._greylist: set[tuple[str, str]] = set()
-        self._mails: dict[str, Mail] = {}
+        self.books = Books()
         self._servers: list[asyncio.Server] = []
         self._sessions: set[asyncio.Task[None]] = set()
         self._folder: TemporaryDirectory[str] | None = None
@@ -58,12 +64,23 @@ class Simulator(SimulatedCompany):
 
     def kept(self) -> Iterator[Mail]:
         """Every accepted mail."""
-        return iter(self._mails.values())
+        return iter(self.books.mails.values())
 
     def forget(self) -> None:
         """Forget mails and the greylist."""
-        self._mails.clear()
-        self._greylist.clear()
+        self.books = Books()
+
+    def books_written(self) -> Json:
+        """Mails and the greylist."""
+        return written(self.books)
+
+    def read_books(self, books: Json) -> None:
+        """Take them from somewhere else."""
+        self.books = read(Books, books)
+
+    def report(self, message_id: str, order: Json) -> Json:
+        """Refuse: a mail server has said all it will ever say."""
+        raise ControlRefused(REPORTS_NOTHING)
 
     def check(self, order: FaultOrder) -> None:
         """Mail servers refuse with 4yz and 5yz."""
@@ -73,11 +90,11 @@ class Simulator(SimulatedCompany):
             raise ControlRefused(f"SMTP knows no {sorted(unused)}", field=min(unused))
 
     def details(self) -> Json:
-        """Whether one must sign in, and who with."""
-        return {"user": self.account.username, "plain_auth": self.account.is_plain}
+        """Whether one must sign in, and who with; and that nothing is heard of a mail afterwards."""
+        return {"user": self.account.username, "plain_auth": self.account.is_plain, "reports": REPORTS_NOTHING}
 
     async def _listen(self, tls: SSLContext, variable: str, *, is_encrypted: bool) -> int:
-        parts = Server(self.account, self.faults, tls, self._keep, self._note, self._greylist)
+        parts = Server(self.account, self.faults, tls, self.clock, lambda: self.books, self._note)
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await self._talk(Session(parts, reader, writer, is_encrypted))
@@ -105,9 +122,6 @@ class Simulator(SimulatedCompany):
         finally:
             self._sessions.discard(task)
             session.writer.close()
-
-    def _keep(self, mail: Mail) -> None:
-        self._mails[mail.id] = mail
 
     def _note(
         self,

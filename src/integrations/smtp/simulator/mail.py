@@ -1,29 +1,42 @@
 """A mail as the server keeps it: the envelope, the bytes, and a summary for people and tests."""
 
-from collections.abc import Sequence
+from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from secrets import token_hex
+from typing import Annotated
+
+from pydantic import AwareDatetime, BeforeValidator, PlainSerializer
 
 from integrations.simulating.company import Json
+from integrations.simulating.memory import WHOLE
 
 _REQUIRED = ("Message-ID", "Date", "From")
 
 
+def _unpacked(raw: object) -> object:
+    return b64decode(raw, validate=True) if isinstance(raw, str) else raw
+
+
+# A mail is bytes of any kind; a memory on paper is text.
+Raw = Annotated[bytes, BeforeValidator(_unpacked), PlainSerializer(lambda raw: b64encode(raw).decode())]
+
+
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One accepted mail; `id` is what it was queued as."""
+    """One accepted mail; `id` is what it was queued as, `at` by the company's clock."""
+
+    __pydantic_config__ = WHOLE
 
     sender: str
-    recipients: Sequence[str]
-    raw: bytes
+    recipients: tuple[str, ...]
+    raw: Raw
     is_encrypted: bool
     user: str | None
+    at: AwareDatetime
     id: str = field(default_factory=lambda: token_hex(6))
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def concerns(self, address: str) -> bool:
         """Whether the envelope names this address."""

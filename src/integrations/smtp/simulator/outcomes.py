@@ -3,10 +3,14 @@
 nobody@   550 5.1.1 at RCPT           grey@    451 4.7.1 at its first RCPT from a sender, taken at the second
 full@     452 4.2.2 at RCPT           busy@    451 4.7.1 at every RCPT
 spam@     554 5.7.1 after the mail    big@     552 5.3.4 after the mail
+
+A pair that grey@ has taken is known for 35 days.
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 
+from integrations.smtp.simulator.books import Books
 from integrations.smtp.simulator.replies import TOO_BIG, Reply, reply
 
 _GREYLISTED = reply(451, "4.7.1 Greylisted, try again later")
@@ -18,11 +22,10 @@ _AT_RCPT = {
 _AFTER_THE_MAIL = {"spam": reply(554, "5.7.1 Message refused as spam"), "big": TOO_BIG}
 
 
-def recipient_refusal(recipient: str, sender: str, greylist: set[tuple[str, str]]) -> Reply | None:
+def recipient_refusal(recipient: str, sender: str, books: Books, now: datetime) -> Reply | None:
     """Why a recipient is refused, if it is; a first attempt is remembered in the greylist."""
     name = local_part(recipient)
-    if name == "grey" and (sender, recipient) not in greylist:
-        greylist.add((sender, recipient))
+    if name == "grey" and not books.is_known(sender, recipient, now):
         return _GREYLISTED
     return _AT_RCPT.get(name)
 

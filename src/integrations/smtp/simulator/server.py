@@ -8,7 +8,9 @@ from hmac import compare_digest
 from ssl import SSLContext
 from typing import Protocol
 
+from integrations.simulating.clock import Clock
 from integrations.simulating.faults import Faults
+from integrations.smtp.simulator.books import Books
 from integrations.smtp.simulator.mail import Mail
 from integrations.smtp.simulator.replies import Reply
 
@@ -59,9 +61,10 @@ class Server:
     account: Account
     faults: Faults
     tls: SSLContext
-    keep: Callable[[Mail], None]
+    clock: Clock
+    books: Callable[[], Books]
+    """The present ones: they are replaced whole."""
     note: Note
-    greylist: set[tuple[str, str]] = field(default_factory=set)
 
 
 def unpacked(encoded: str) -> str | None:

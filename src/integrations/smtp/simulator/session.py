@@ -184,7 +184,8 @@ class Session:
                 return recipient
             if len(self.recipients) >= MAX_RECIPIENTS:
                 return reply(452, "4.5.3 Too many recipients")
-            if refusal := recipient_refusal(recipient, self.sender.address, self.server.greylist):
+            books, now = self.server.books(), self.server.clock.now()
+            if refusal := recipient_refusal(recipient, self.sender.address, books, now):
                 return refusal
             self.recipients.append(recipient)
             return reply(250, "2.1.5 Ok")
@@ -207,7 +208,8 @@ class Session:
         if read is None:
             raise Ended
         raw, refusal = read
-        mail = Mail(self.sender.address, tuple(self.recipients), raw, self.is_encrypted, self.user)
+        now = self.server.clock.now()
+        mail = Mail(self.sender.address, tuple(self.recipients), raw, self.is_encrypted, self.user, now)
         await self._end_of_data(mail, refusal or mail_refusal(self.recipients))
         self._rset()
 
@@ -215,7 +217,7 @@ class Session:
         def take() -> Reply:
             if refusal is not None:
                 return refusal
-            self.server.keep(mail)
+            self.server.books().mails[mail.id] = mail
             return reply(250, f"2.0.0 Ok: queued as {mail.id}")
 
         await self._answer("end-of-data", "(mail)", take, to=mail.recipients[0], mail=mail)

@@ -6,43 +6,31 @@ Media, content templates and scheduling are refused with 501. https://www.twilio
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar
 from urllib.parse import parse_qsl
 
 from aiohttp import web
-from pydantic import BaseModel, Field
 
 from integrations.simulating.company import ControlRefused, Json, SimulatedCompany
+from integrations.simulating.events import AboutOrder, Event, event
 from integrations.simulating.exchange import Answer, exchange, retry_after
 from integrations.simulating.faults import FaultKind, FaultOrder
 from integrations.simulating.journal import Journal, Verdict
+from integrations.simulating.memory import read, written
 from integrations.simulating.webhooks import Webhook, WebhookPlan
 from integrations.twilio.simulator.account import Account
+from integrations.twilio.simulator.books import Books
 from integrations.twilio.simulator.callbacks import inbound_fields, status_fields, webhook
 from integrations.twilio.simulator.errors import TwilioError
 from integrations.twilio.simulator.listing import listed
-from integrations.twilio.simulator.message import Message
-from integrations.twilio.simulator.outcomes import Status, outcome
+from integrations.twilio.simulator.message import VALID_FOR, Message
+from integrations.twilio.simulator.orders import FailsOrder, InboundOrder, ReportOrder, WritesOrder
+from integrations.twilio.simulator.outcomes import EXPIRED, Status, outcome
 from integrations.twilio.simulator.rules import Sending, refusal
 
 STOP_WORDS = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "PARAR", "SAIR"})
 START_WORDS = frozenset({"START", "YES", "UNSTOP", "VOLTAR"})
 _FAULT_CODES = {FaultKind.RATE_LIMIT: 20429, FaultKind.SERVER_ERROR: 20500, FaultKind.TIMEOUT: 20503}
-
-
-class InboundOrder(BaseModel, frozen=True, extra="forbid"):
-    """A customer writes to one of our numbers."""
-
-    sender: str = Field(pattern=r"^\+?[0-9]{3,15}$")
-    text: str = Field(max_length=1600)
-    recipient: str | None = None
-
-
-class ReportOrder(BaseModel, frozen=True, extra="forbid"):
-    """Something becomes of a message."""
-
-    status: Literal["queued", "sending", "sent", "delivered", "undelivered", "failed"]
-    code: int | None = Field(None, ge=10000, le=99999)
 
 
 class Simulator(SimulatedCompany):
@@ -55,8 +43,7 @@ class Simulator(SimulatedCompany):
     def __init__(self, environment: Mapping[str, str], journal: Journal) -> None:
         super().__init__(environment, journal)
         self.account = Account.read(environment)
-        self._messages: dict[str, Message] = {}
-        self._opted_out: set[tuple[str, str]] = set()
+        self.books = Books()
 
     def routes(self) -> Sequence[web.RouteDef]:
         """The part of Twilio's API there is; everything else is Twilio's 404."""
@@ -71,12 +58,27 @@ class Simulator(SimulatedCompany):
 
     def kept(self) -> Iterator[Message]:
         """Every message, inbound ones too."""
-        return iter(self._messages.values())
+        return iter(self.books.messages.values())
 
     def forget(self) -> None:
         """Forget messages and opt-outs."""
-        self._messages.clear()
-        self._opted_out.clear()
+        self.books = Books()
+
+    def books_written(self) -> Json:
+        """Messages and opt-outs."""
+        return written(self.books)
+
+    def read_books(self, books: Json) -> None:
+        """Take them from somewhere else."""
+        self.books = read(Books, books)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and give up what has waited in the queue for longer than it is valid."""
+        super().advance(seconds)
+        for message in [one for one in self.kept() if one.is_overdue(self.clock.now())]:
+            post = self._become(message, EXPIRED)
+            if post is not None:
+                self.courier.post(post)
 
     def details(self) -> Json:
         """Who has opted out, and which sender and service there are."""
@@ -85,7 +87,7 @@ class Simulator(SimulatedCompany):
             "number": self.account.number,
             "messaging_service": self.account.service,
             "inbound_url": self.account.inbound_url,
-            "opted_out": sorted(customer for customer, _ in self._opted_out),
+            "opted_out": sorted(customer for customer, _ in self.books.opted_out),
         }
 
     def check(self, order: FaultOrder) -> None:
@@ -95,30 +97,64 @@ class Simulator(SimulatedCompany):
 
     def inbound(self, order: Json) -> Json:
         """A customer writes: honour STOP and START, and post the signed webhook."""
-        wanted = InboundOrder.model_validate(order)
-        ours = wanted.recipient or self.account.number
-        message = Message(self.account.sid, ours, wanted.sender, wanted.text, "received", direction="inbound")
-        self._messages[message.id] = message
-        word = wanted.text.strip().upper()
-        if word in STOP_WORDS:
-            self._opted_out.add((wanted.sender, ours))
-        elif word in START_WORDS:
-            self._opted_out.discard((wanted.sender, ours))
-        fields = inbound_fields(message)
-        post = webhook(self.account.tokens[0], self.account.inbound_url, fields, message_id=message.id, to=message.to)
+        message, post = self._write(InboundOrder.model_validate(order))
         self.courier.post(post)
         return {**message.shown(), "webhook_id": post.id}
 
     def report(self, message_id: str, order: Json) -> Json:
         """Bring a message to a status, and call back."""
         wanted = ReportOrder.model_validate(order)
-        message = self._messages.get(message_id)
-        if message is None or message.direction == "inbound":
+        message = self.books.sent(message_id)
+        if message is None:
             raise ControlRefused(f"no outbound message {message_id}", field="id")
         post = self._become(message, Status(wanted.status, wanted.code))
         if post is not None:
             self.courier.post(post)
         return {**message.shown(), "webhook_id": post.id if post else None}
+
+    def events(self) -> Mapping[str, Event]:
+        """A customer writes, or something becomes of a message."""
+
+        def becomes(word: str) -> Callable[[AboutOrder], Webhook]:
+            return lambda order: self._told(order.message, Status(word))
+
+        def fails(word: str) -> Callable[[FailsOrder], Webhook]:
+            return lambda order: self._told(order.message, Status(word, order.code))
+
+        return {
+            "sms.inbound": event("A customer writes to our number.", WritesOrder, lambda order: self._write(order)[1]),
+            "sms.sent": event("The network has taken a message.", AboutOrder, becomes("sent")),
+            "sms.delivered": event("The telephone has a message.", AboutOrder, becomes("delivered")),
+            "sms.undelivered": event("A message did not reach the telephone.", FailsOrder, fails("undelivered")),
+            "sms.failed": event("A message could not be sent.", FailsOrder, fails("failed")),
+        }
+
+    def _write(self, order: InboundOrder) -> tuple[Message, Webhook]:
+        ours, now = order.recipient or self.account.number, self.clock.now()
+        message = Message(self.account.sid, ours, order.sender, order.text, "received", now, direction="inbound")
+        self.books.messages[message.id] = message
+        word = order.text.strip().upper()
+        if word in STOP_WORDS:
+            self.books.opt_out(order.sender, ours)
+        elif word in START_WORDS:
+            self.books.opt_in(order.sender, ours)
+        fields = inbound_fields(message)
+        return message, webhook(
+            self.account.tokens[0], self.account.inbound_url, fields, message_id=message.id, to=message.to
+        )
+
+    def _told(self, message_id: str | None, status: Status) -> Webhook:
+        """Bring a message to a status, and give the report of it."""
+        message = self.books.sent(message_id)
+        if message is None:
+            words = f"no outbound message {message_id}" if message_id else "nothing was sent yet: send a message first"
+            raise ControlRefused(words, field="message")
+        if message.callback is None:
+            words = f"{message.id} was sent without a StatusCallback: nothing is ever reported about it"
+            raise ControlRefused(words, field="message")
+        post = self._become(message, status)
+        assert post is not None  # noqa: S101  # it has a callback
+        return post
 
     async def _send(self, request: web.Request) -> web.StreamResponse:
         is_form = request.content_type == "application/x-www-form-urlencoded"
@@ -133,7 +169,7 @@ class Simulator(SimulatedCompany):
         )
 
     async def _fetch(self, request: web.Request) -> web.StreamResponse:
-        message = self._messages.get(request.match_info["sid"])
+        message = self.books.messages.get(request.match_info["sid"])
         found = (lambda: _refused(_not_found(request))) if message is None else (lambda: _said(message.resource()))
         return await self._serve(request, "fetch", found, None)
 
@@ -156,7 +192,7 @@ class Simulator(SimulatedCompany):
         return await exchange(self, request, at=at, to=to, perform=admitted, excuse=_excuse)
 
     def _accept(self, form: Mapping[str, str]) -> Answer:
-        sending = Sending(form, self.account, self._opted_out)
+        sending = Sending(form, self.account, self.books.opted_out)
         if error := refusal(sending):
             return _refused(error)
         message = Message(
@@ -165,16 +201,21 @@ class Simulator(SimulatedCompany):
             sender=sending.sender,
             body=form["Body"],
             status="accepted" if sending.service else "queued",
+            at=self.clock.now(),
             service=sending.service or None,
             callback=form.get("StatusCallback"),
+            valid_for=sending.valid_for or VALID_FOR,
         )
         message.history.append(message.status)
-        self._messages[message.id] = message
-        self.courier.live([partial(self._become, message, status) for status in outcome(message.to)])
+        self.books.messages[message.id] = message
+        self.courier.live([partial(self._live_on, message, status) for status in outcome(message.to)])
         return _said(message.resource(), 201, Verdict.ACCEPTED, message.id)
 
+    def _live_on(self, message: Message, status: Status) -> Webhook | None:
+        return None if message.has_expired else self._become(message, status)
+
     def _become(self, message: Message, status: Status) -> Webhook | None:
-        message.become(status)
+        message.become(status, self.clock.now())
         if message.callback is None:
             return None
         fields = status_fields(message)

@@ -5,7 +5,6 @@ https://www.twilio.com/docs/usage/webhooks/webhooks-security, https://www.twilio
 
 from base64 import b64encode
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from hashlib import sha1
 from hmac import new as new_hmac
 from secrets import token_hex
@@ -43,7 +42,7 @@ def webhook(token: str, url: str, fields: Fields, *, message_id: str, to: str) -
 def status_fields(message: Message) -> Fields:
     """The form of a status callback; fields without a value are absent."""
     fields = {
-        "RawDlrDoneDate": datetime.now(UTC).strftime("%y%m%d%H%M") if message.status in _FINAL else None,
+        "RawDlrDoneDate": _done_at(message),
         "ErrorCode": str(message.error_code) if message.error_code else None,
         "SmsSid": message.id,
         "SmsStatus": message.status,
@@ -81,6 +80,11 @@ def inbound_fields(message: Message) -> Fields:
         "From": message.sender,
         "ApiVersion": "2010-04-01",
     }
+
+
+def _done_at(message: Message) -> str | None:
+    moment = message.updated_at or message.at
+    return moment.strftime("%y%m%d%H%M") if message.status in _FINAL else None
 
 
 def _country(number: str) -> str:

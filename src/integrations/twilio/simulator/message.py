@@ -1,43 +1,63 @@
 """A message as Twilio keeps it, and the resource it shows. https://www.twilio.com/docs/messaging/api/message-resource"""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from email.utils import format_datetime
 from secrets import token_hex
 
+from pydantic import AwareDatetime
+
 from core.segments import count_segments
 from integrations.simulating.company import Json
-from integrations.twilio.simulator.outcomes import Status
+from integrations.simulating.memory import WHOLE
+from integrations.twilio.simulator.outcomes import EXPIRED, Status
+
+VALID_FOR = 36_000
+"""Seconds a message may wait in Twilio's queue: ten hours, unless ValidityPeriod says less."""
+_WAITING = frozenset({"accepted", "queued", "sending"})
 
 
 @dataclass(slots=True)
 class Message:
-    """One message, outbound or inbound; `history` holds every status it came to."""
+    """One message, outbound or inbound; `history` holds every status it came to. Times are the company's."""
+
+    __pydantic_config__ = WHOLE
 
     account_sid: str
     to: str
     sender: str
     body: str
     status: str
+    at: AwareDatetime
     service: str | None = None
     callback: str | None = None
     direction: str = "outbound-api"
     error_code: int | None = None
     history: list[str] = field(default_factory=list)
     id: str = field(default_factory=lambda: f"SM{token_hex(16)}")
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    sent_at: datetime | None = None
-    updated_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    sent_at: AwareDatetime | None = None
+    updated_at: AwareDatetime | None = None
+    valid_for: int = VALID_FOR
 
     @property
     def is_chosen(self) -> bool:
         """Whether a messaging service has chosen the sender yet; it does so after the answer."""
         return self.service is None or self.status != "accepted"
 
-    def become(self, status: Status) -> None:
+    @property
+    def has_expired(self) -> bool:
+        """Whether it has waited too long, and nothing more will become of it."""
+        return self.error_code == EXPIRED.error_code
+
+    def is_overdue(self, now: datetime) -> bool:
+        """Whether it waits still, and may not any longer."""
+        is_waiting = self.direction != "inbound" and self.status in _WAITING
+        return is_waiting and now - self.at >= timedelta(seconds=self.valid_for)
+
+    def become(self, status: Status, now: datetime) -> None:
         """Come to a status."""
-        self.updated_at = datetime.now(UTC)
-        self.sent_at = self.sent_at or self.updated_at
+        self.updated_at = now
+        self.sent_at = self.sent_at or now
         self.status = status.word
         self.error_code = status.error_code
         self.history.append(status.word)
@@ -60,7 +80,7 @@ class Message:
             "body": self.body,
             "date_created": _moment(self.at),
             "date_sent": _moment(self.sent_at),
-            "date_updated": _moment(self.updated_at),
+            "date_updated": _moment(self.updated_at or self.at),
             "direction": self.direction,
             "error_code": self.error_code,
             "error_message": None,

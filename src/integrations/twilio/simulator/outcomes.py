@@ -19,6 +19,8 @@ class Status:
     error_code: int | None = None
 
 
+EXPIRED = Status("failed", 30036)
+"""It waited for longer than its validity period. https://www.twilio.com/docs/api/errors/30036"""
 _UNDELIVERED = re.compile(r"\+55119000(300\d\d)")
 _CHOSEN = {
     "+5511900000001": (Status("sent"),),

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from integrations.twilio.simulator.account import Account
 from integrations.twilio.simulator.errors import TwilioError
+from integrations.twilio.simulator.message import VALID_FOR
 
 Form = Mapping[str, str]
 
@@ -47,6 +48,12 @@ class Sending:
         return self.form.get("From", "").strip() or self.account.number
 
     @property
+    def valid_for(self) -> int | None:
+        """Seconds it may wait in the queue; None for anything but a number of seconds up to ten hours."""
+        text = self.form.get("ValidityPeriod", str(VALID_FOR))
+        return int(text) if re.fullmatch("[1-9][0-9]{0,4}", text) and int(text) <= VALID_FOR else None
+
+    @property
     def service(self) -> str:
         return self.form.get("MessagingServiceSid", "").strip()
 
@@ -64,6 +71,8 @@ def _something_is_missing(sending: Sending) -> TwilioError | None:
         return TwilioError(21603)
     if unknown := next((name for name in NOT_SIMULATED if name in form), None):
         return TwilioError(20501, unknown)
+    if sending.valid_for is None:
+        return TwilioError(20501, f"a ValidityPeriod that is no number from 1 to {VALID_FOR}")
     return None if form.get("Body") else TwilioError(21602)
 
 

@@ -13,9 +13,11 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from integrations.simulating.company import Action, ControlRefused, Json, SimulatedCompany
+from integrations.simulating.events import Event
 from integrations.simulating.exchange import Answer, exchange, retry_after
 from integrations.simulating.faults import FaultKind, FaultOrder
 from integrations.simulating.journal import Journal, Verdict
+from integrations.simulating.memory import read, written
 from integrations.simulating.webhooks import WebhookPlan
 from integrations.whatsapp.simulator.access import token_refusal, token_shown
 from integrations.whatsapp.simulator.account import Account
@@ -24,6 +26,7 @@ from integrations.whatsapp.simulator.conditions import Permission
 from integrations.whatsapp.simulator.customers import digits_of
 from integrations.whatsapp.simulator.desk import Desk
 from integrations.whatsapp.simulator.errors import MetaError
+from integrations.whatsapp.simulator.happenings import events_of
 from integrations.whatsapp.simulator.listing import listed, with_fields
 from integrations.whatsapp.simulator.message import Message
 from integrations.whatsapp.simulator.orders import ChangeOrder, InboundOrder, ReportOrder, TemplateOrder
@@ -85,17 +88,13 @@ class Simulator(SimulatedCompany):
         if order.code is not None and not (order.code.isdecimal() and len(order.code) <= 6):
             raise ControlRefused("a code of Meta's has up to six digits, such as 131026", field="code")
 
-    def exported(self) -> Json:
-        """The books, and how far the clock is ahead."""
-        return {"ahead": self.clock.ahead.total_seconds(), "books": self.desk.books.written()}
+    def books_written(self) -> Json:
+        """Messages, people, templates, circumstances, and reports that wait."""
+        return written(self.desk.books)
 
-    def imported(self, state: Json) -> None:
-        """Take books and clock from somewhere else."""
-        books, ahead = Books.read(state.get("books") or {}), state.get("ahead")
-        if not isinstance(ahead, int | float):
-            raise ControlRefused("ahead is a number of seconds", field="ahead")
-        self.desk.books = books
-        self.clock.set_ahead(ahead)
+    def read_books(self, books: Json) -> None:
+        """Take them from somewhere else."""
+        self.desk.books = read(Books, books)
 
     def inbound(self, order: Json) -> Json:
         """Somebody writes to our number."""
@@ -104,6 +103,10 @@ class Simulator(SimulatedCompany):
     def report(self, message_id: str, order: Json) -> Json:
         """Something becomes of a message, now."""
         return self.desk.report(message_id, ReportOrder.model_validate(order))
+
+    def events(self) -> Mapping[str, Event]:
+        """Somebody writes, something becomes of a message, Meta judges a template."""
+        return events_of(self.desk)
 
     def actions(self) -> Mapping[str, Action]:
         """Change conditions or a template, send any webhook, ask our address for its handshake."""

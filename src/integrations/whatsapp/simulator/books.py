@@ -2,25 +2,71 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import TypeAdapter
+from pydantic import AfterValidator, BaseModel, Field
 
 from integrations.simulating.company import Json
+from integrations.simulating.memory import WHOLE
 from integrations.whatsapp.simulator.conditions import Conditions
 from integrations.whatsapp.simulator.customers import Customer, first_customers
 from integrations.whatsapp.simulator.message import Message
 from integrations.whatsapp.simulator.templates import first_templates
 
 
+class _Template(BaseModel):
+    """What every template has, besides whatever Meta adds."""
+
+    id: str = Field(pattern="^[0-9]{1,20}$")
+    name: str
+    language: str
+    status: str
+    category: str
+    components: list[Json]
+
+
+class _Waiting(BaseModel, extra="forbid"):
+    """A report with the people it introduces."""
+
+    contacts: list[Json]
+    status: Json
+
+
+def _like_a_template(one: Json) -> Json:
+    _Template.model_validate(one)
+    return one
+
+
+def _like_a_report(one: Json) -> Json:
+    _Waiting.model_validate(one)
+    if not all(isinstance(contact.get("user_id"), str) for contact in one["contacts"]):
+        raise ValueError("everybody in contacts has a user_id")
+    return one
+
+
+def _by_their_ids(messages: dict[str, Message]) -> dict[str, Message]:
+    if any(key != message.id for key, message in messages.items()):
+        raise ValueError("every message is kept under its own id")
+    return messages
+
+
+def _by_their_digits(customers: dict[str, Customer]) -> dict[str, Customer]:
+    if any(key != customer.digits for key, customer in customers.items()):
+        raise ValueError("everybody is kept under their own digits")
+    return customers
+
+
 @dataclass(slots=True)
 class Books:
     """Messages by id, people by number, templates, circumstances, and reports waiting to fill a webhook."""
 
-    customers: dict[str, Customer]
-    messages: dict[str, Message] = field(default_factory=dict)
-    templates: list[Json] = field(default_factory=first_templates)
+    __pydantic_config__ = WHOLE
+
+    customers: Annotated[dict[str, Customer], AfterValidator(_by_their_digits)]
+    messages: Annotated[dict[str, Message], AfterValidator(_by_their_ids)] = field(default_factory=dict)
+    templates: list[Annotated[Json, AfterValidator(_like_a_template)]] = field(default_factory=first_templates)
     conditions: Conditions = field(default_factory=Conditions)
-    waiting: list[Json] = field(default_factory=list)
+    waiting: list[Annotated[Json, AfterValidator(_like_a_report)]] = field(default_factory=list)
 
     @classmethod
     def first_day(cls, now: datetime) -> "Books":
@@ -31,17 +77,7 @@ class Books:
         """The person with this number, a new one if need be."""
         return self.customers.setdefault(digits, Customer(digits))
 
-    def find(self, message_id: str) -> Message | None:
-        """A message that was sent, if it was."""
-        message = self.messages.get(message_id)
-        return message if message is not None and message.direction == "outbound" else None
-
-    def written(self) -> Json:
-        """The books as JSON."""
-        shown: Json = TypeAdapter(Books).dump_python(self, mode="json")
-        return shown
-
-    @classmethod
-    def read(cls, written: Json) -> "Books":
-        """Read what `written` gave; raises pydantic's ValidationError."""
-        return TypeAdapter(cls).validate_python(written)
+    def sent(self, message_id: str | None = None) -> Message | None:
+        """A message that was sent; the newest when none is named."""
+        outbound = (one for one in reversed(self.messages.values()) if one.direction == "outbound")
+        return next((one for one in outbound if message_id in (None, one.id)), None)

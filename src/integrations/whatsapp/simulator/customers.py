@@ -3,11 +3,14 @@
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Annotated
 
 import phonenumbers
+from pydantic import AwareDatetime, Field
 
 from core.brazil import full_form, variants
 from integrations.simulating.company import Json
+from integrations.simulating.memory import WHOLE
 
 WINDOW = timedelta(hours=24)
 NUMBER_SHOWN = timedelta(days=30)
@@ -20,12 +23,14 @@ _USER_ID = re.compile(r"[A-Z]{2}\.1(\d{15})")
 class Customer:
     """One person, by the digits of their number in full."""
 
-    digits: str
+    __pydantic_config__ = WHOLE
+
+    digits: Annotated[str, Field(pattern=r"^[1-9]\d{6,14}$")]
     name: str = "Cliente"
     username: str | None = None
-    wrote_at: datetime | None = None
-    number_used_at: datetime | None = None
-    paced_until: datetime | None = None
+    wrote_at: AwareDatetime | None = None
+    number_used_at: AwareDatetime | None = None
+    paced_until: AwareDatetime | None = None
     """Until when the limit of messages to one person is used up."""
 
     @property

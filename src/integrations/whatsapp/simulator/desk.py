@@ -17,7 +17,15 @@ from integrations.whatsapp.simulator.limits import over_limit, pace
 from integrations.whatsapp.simulator.message import Message, new_id
 from integrations.whatsapp.simulator.orders import InboundOrder, ReportOrder, TemplateOrder
 from integrations.whatsapp.simulator.outcomes import PAUSED, Status, outcome, template_status
-from integrations.whatsapp.simulator.reports import content_of, inbound_item, status_item, value_of, webhook
+from integrations.whatsapp.simulator.reports import (
+    TEMPLATE_FIELD,
+    content_of,
+    inbound_item,
+    status_item,
+    template_value,
+    value_of,
+    webhook,
+)
 from integrations.whatsapp.simulator.rules import Sending, refusal
 
 WINDOW_CLOSED = 131047
@@ -58,6 +66,12 @@ class Desk:
 
     def inbound(self, order: InboundOrder) -> Json:
         """Somebody writes: their window opens, and the webhook goes out."""
+        message, post = self.write(order)
+        self.courier.post(post)
+        return {**message.shown(), "webhook_id": post.id}
+
+    def write(self, order: InboundOrder) -> tuple[Message, Webhook]:
+        """The same, with the webhook still in hand."""
         digits, ours = digits_of(order.sender), self.account.phone_number_id
         if digits is None:
             raise ControlRefused("sender is a number with its country code, or a user id", field="sender")
@@ -82,18 +96,32 @@ class Desk:
         self.books.messages[message.id] = message
         item = inbound_item(order, customer, self.account, message.id, now)
         value = value_of(self.account, contacts=[customer.contact(now)], messages=[item])
-        post = self.send_webhook("messages", value, message_id=message.id, to=ours)
-        return {**message.shown(), "webhook_id": post.id}
+        return message, webhook(self.account, "messages", value, message_id=message.id, to=ours)
 
     def report(self, message_id: str, order: ReportOrder) -> Json:
         """Bring a message to a status, and report it."""
-        message = self.books.find(message_id)
+        message = self.books.sent(message_id)
         if message is None:
             raise ControlRefused(f"no outbound message {message_id}", field="id")
         post = self._become(message, Status(order.status, order.code))
         if post is not None:
             self.courier.post(post)
         return {**message.shown(), "webhook_id": post.id if post else None}
+
+    def tell(self, message_id: str | None, status: Status) -> Webhook:
+        """Bring a message to a status, and give the webhook with that report and all that wait."""
+        message = self.books.sent(message_id)
+        if message is None:
+            words = f"no outbound message {message_id}" if message_id else "nothing was sent yet: send a message first"
+            raise ControlRefused(words, field="message")
+        return self._become(message, status) or self._report_waiting(message)
+
+    def judge_template(self, order: TemplateOrder) -> Webhook:
+        """Bring a template, in one language, to another state, and give the webhook that tells of it."""
+        named = (one["language"] for one in self.books.templates if one["name"] == order.name)
+        language = order.language or next(named, None)
+        template = self.change_template(order.model_copy(update={"language": language}))["templates"][0]
+        return webhook(self.account, TEMPLATE_FIELD, template_value(template))
 
     def change_conditions(self, order: Json) -> Json:
         """Let the account do better or worse from now on."""

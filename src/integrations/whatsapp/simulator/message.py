@@ -2,10 +2,12 @@
 
 from base64 import b64encode
 from dataclasses import dataclass, field
-from datetime import datetime
 from secrets import token_hex
 
+from pydantic import AwareDatetime
+
 from integrations.simulating.company import Json
+from integrations.simulating.memory import WHOLE
 from integrations.whatsapp.simulator.customers import Customer, digits_of
 from integrations.whatsapp.simulator.outcomes import Status
 
@@ -14,8 +16,10 @@ from integrations.whatsapp.simulator.outcomes import Status
 class Message:
     """One message, outbound or inbound; `content` is the object named like its kind, `history` every status."""
 
+    __pydantic_config__ = WHOLE
+
     id: str
-    at: datetime
+    at: AwareDatetime
     direction: str
     customer: str
     """The digits of the person's number."""

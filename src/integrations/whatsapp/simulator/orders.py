@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from integrations.simulating.company import Json
+from integrations.simulating.events import AboutOrder
 
 
 class InboundOrder(BaseModel, frozen=True, extra="forbid"):
@@ -43,3 +44,31 @@ class ChangeOrder(BaseModel, frozen=True, extra="forbid"):
 
     field: str = "messages"
     value: Any
+
+
+class WritesOrder(BaseModel, frozen=True, extra="forbid"):
+    """For an event: Ana writes, unless somebody else is named; `message` is the one of ours that she answers."""
+
+    sender: str = Field("+5511987654321", min_length=3, max_length=64)
+    text: str = Field("Oi! Já saiu o meu pedido?", max_length=4096)
+    message: str | None = Field(None, max_length=256)
+    kind: str = Field("text", pattern="^[a-z_]{1,32}$")
+    name: str | None = Field(None, max_length=64)
+    username: str | None = Field(None, max_length=64)
+
+    def as_inbound(self) -> InboundOrder:
+        """The same as the control API takes it."""
+        return InboundOrder(reply_to=self.message, **self.model_dump(exclude={"message"}))
+
+
+class FailsOrder(AboutOrder, frozen=True):
+    """A message does not arrive, for one of Meta's reasons."""
+
+    code: int = Field(131026, ge=0, le=999_999)
+
+
+class TemplateEventOrder(BaseModel, frozen=True, extra="forbid"):
+    """Meta changes its mind about a template."""
+
+    template: str = Field("appointment_reminder", max_length=512)
+    language: str | None = Field(None, max_length=16)

@@ -20,6 +20,8 @@ from integrations.whatsapp.simulator.message import Message
 from integrations.whatsapp.simulator.orders import InboundOrder
 
 _MEDIA = {"mime_type": "application/octet-stream", "sha256": "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}
+TEMPLATE_FIELD = "message_template_status_update"
+"""The field of a webhook that is about a template."""
 _PRICED = frozenset({"sent", "delivered"})
 
 
@@ -78,6 +80,17 @@ def inbound_item(order: InboundOrder, customer: Customer, account: Account, mess
     if order.kind == "unsupported":
         item["errors"] = [MetaError(131051).reported()]
     return item
+
+
+def template_value(template: Json) -> Json:
+    """What a change of the field for templates holds: its state, as it stands now."""
+    return {
+        "event": template["status"],
+        "message_template_id": int(template["id"]),
+        "message_template_name": template["name"],
+        "message_template_language": template["language"],
+        "reason": "INCORRECT_CATEGORY" if template["status"] == "REJECTED" else None,
+    }
 
 
 def content_of(order: InboundOrder) -> Json:

@@ -1,0 +1,139 @@
+"""Answers: what a message answers is remembered on both sides, told in the company's words, and stays in its tenant."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from core.access.principal import DEFAULT_TENANT
+from core.errors import IdempotencyConflict, NotFound
+from core.messages.accept import Draft
+from core.messages.replies import Answered
+from core.ports import Channel, InboundMessage, TextContent
+from tests.conftest import Urls
+from tests.delivery.conftest import Shop
+from tests.delivery.test_applying import inbound
+
+OTHER_TENANT = UUID("01900000-0000-7000-8000-0000000000fe")
+Foreign = Callable[[UUID], Awaitable[None]]
+
+
+async def answer(shop: Shop, answered: UUID | None, key: str | None = None) -> UUID:
+    draft = Draft(
+        TextContent("Sim"),
+        [Channel.SMS],
+        phone="+5511987654321",
+        in_reply_to=Answered("as written", answered),
+        idempotency_key=key,
+    )
+    return (await shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
+
+
+async def written(shop: Shop, event: InboundMessage) -> UUID:
+    """Let somebody's message arrive; returns our id of it."""
+    before = await ids(shop)
+    await shop.keep(event)
+    await shop.apply()
+    [found] = await ids(shop) - before
+    return found
+
+
+async def ids(shop: Shop) -> set[UUID]:
+    async with shop.worker.transaction() as connection:
+        rows = await connection.exec_driver_sql("SELECT id FROM messages")
+        return {row.id for row in rows}
+
+
+@pytest.fixture
+async def make_foreign(urls: Urls) -> Foreign:
+    """Give a message to another tenant."""
+
+    async def give(message_id: UUID) -> None:
+        owner = await asyncpg.connect(urls.direct)
+        await owner.execute(
+            "INSERT INTO tenants (id, slug, name, time_zone, default_currency) VALUES ($1, 'c', 'C', 'UTC', 'BRL')",
+            OTHER_TENANT,
+        )
+        await owner.execute("DELETE FROM message_events WHERE message_id = $1", message_id)
+        await owner.execute("UPDATE messages SET tenant_id = $1 WHERE id = $2", OTHER_TENANT, message_id)
+        await owner.close()
+
+    return give
+
+
+async def test_an_answer_goes_out_with_the_companys_id_of_what_somebody_wrote(shop: Shop) -> None:
+    event = inbound("+15005550006", body="Já saiu?")
+    question = await written(shop, event)
+    message_id = await answer(shop, question)
+    await shop.courier.drain()
+    assert [one.in_reply_to for one in shop.sender.sent] == [event.provider_message_id]
+    assert (await shop.message(message_id)).in_reply_to == question
+
+
+async def test_we_may_answer_what_we_wrote_ourselves(shop: Shop) -> None:
+    first = await shop.accept()
+    await shop.courier.drain()
+    await answer(shop, first)
+    plain = await shop.accept()
+    await shop.courier.drain()
+    quoted = {one.reference.message_id: one.in_reply_to for one in shop.sender.sent}
+    assert quoted[plain] is None
+    assert list(quoted.values()) == [None, f"SM{first.hex}", None]
+
+
+async def test_what_another_company_carried_is_remembered_and_not_told(shop: Shop) -> None:
+    question = await written(shop, inbound("+15005550006"))
+    await shop.tamper("UPDATE messages SET integration = 'another'")
+    message_id = await answer(shop, question)
+    await shop.courier.drain()
+    assert shop.sender.sent[-1].in_reply_to is None
+    assert (await shop.message(message_id)).in_reply_to == question
+
+
+@pytest.mark.parametrize("answered", [None, uuid4()])
+async def test_nothing_can_be_answered_that_is_not_there(shop: Shop, answered: UUID | None) -> None:
+    with pytest.raises(NotFound) as caught:
+        await answer(shop, answered, key="order-1")
+    assert (caught.value.id, caught.value.path) == ("as written", ("input", "inReplyTo"))
+    assert await shop.count("messages") == await shop.count("idempotency_keys") == 0
+
+
+async def test_nothing_can_be_answered_that_is_anothers(shop: Shop, make_foreign: Foreign) -> None:
+    theirs = await shop.accept()
+    await make_foreign(theirs)
+    with pytest.raises(NotFound):
+        await answer(shop, theirs)
+    assert await ids(shop) == {theirs}
+
+
+async def test_what_a_message_answers_is_part_of_what_was_asked_for(shop: Shop) -> None:
+    first, second = await shop.accept(), await shop.accept()
+    message_id = await answer(shop, first, key="order-1")
+    assert await answer(shop, first, key="order-1") == message_id
+    with pytest.raises(IdempotencyConflict):
+        await answer(shop, second, key="order-1")
+
+
+async def test_somebodys_answer_finds_the_message_of_ours(shop: Shop) -> None:
+    ours = await shop.accept()
+    await shop.courier.drain()
+    reply = await written(shop, replace(inbound("+15005550006"), in_reply_to=f"SM{ours.hex}"))
+    assert (await shop.message(reply)).in_reply_to == ours
+
+
+async def test_somebodys_answer_finds_what_they_wrote_themselves(shop: Shop) -> None:
+    event = inbound("+15005550006")
+    earlier = await written(shop, event)
+    later = await written(shop, replace(inbound("+15005550006"), in_reply_to=event.provider_message_id))
+    assert (await shop.message(later)).in_reply_to == earlier
+
+
+async def test_an_answer_to_nothing_we_know_is_a_message_all_the_same(shop: Shop, make_foreign: Foreign) -> None:
+    event = inbound("+15005550006")
+    theirs = await written(shop, event)
+    await make_foreign(theirs)
+    for answered in ("SMunheard", event.provider_message_id):
+        reply = await written(shop, replace(inbound("+15005550006"), in_reply_to=answered))
+        assert (await shop.message(reply)).in_reply_to is None
