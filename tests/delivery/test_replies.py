@@ -11,6 +11,7 @@ from core.access.principal import DEFAULT_TENANT
 from core.errors import IdempotencyConflict, NotFound
 from core.messages.accept import Draft
 from core.messages.replies import Answered
+from core.messages.route import step
 from core.ports import Channel, InboundMessage, TextContent
 from tests.conftest import Urls
 from tests.delivery.conftest import Shop
@@ -23,7 +24,7 @@ Foreign = Callable[[UUID], Awaitable[None]]
 async def answer(shop: Shop, answered: UUID | None, key: str | None = None) -> UUID:
     draft = Draft(
         TextContent("Sim"),
-        [Channel.SMS],
+        [step(Channel.SMS)],
         phone="+5511987654321",
         in_reply_to=Answered("as written", answered),
         idempotency_key=key,

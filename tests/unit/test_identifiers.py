@@ -28,8 +28,10 @@ def test_ids_sort_by_the_millisecond_they_were_made_in(monkeypatch: pytest.Monke
     assert [one.int >> 80 for one in made] == list(range(1_800_000_000_000, 1_800_000_000_100))
 
 
-def test_ids_of_one_millisecond_differ() -> None:
-    assert len({uuid7() for _ in range(10_000)}) == 10_000
+def test_ids_of_one_millisecond_differ_and_grow() -> None:
+    made = [uuid7() for _ in range(10_000)]
+    assert len(set(made)) == 10_000
+    assert made == sorted(made)
 
 
 def test_the_floor_lies_below_every_id_of_its_moment_and_above_all_earlier_ones(
@@ -41,7 +43,7 @@ def test_the_floor_lies_below_every_id_of_its_moment_and_above_all_earlier_ones(
     monkeypatch.setattr(time, "time_ns", lambda: milliseconds * 1_000_000)
     assert uuid7() == uuid7_floor(moment)
     monkeypatch.setattr("os.urandom", lambda count: b"\xff" * count)
-    monkeypatch.setattr(time, "time_ns", lambda: (milliseconds - 1) * 1_000_000)
+    monkeypatch.setattr(time, "time_ns", lambda: (milliseconds - 2_000) * 1_000_000)
     assert uuid7() < uuid7_floor(moment)
 
 
