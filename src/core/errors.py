@@ -155,7 +155,10 @@ class InvalidSignature(AppError):
 
 
 class ProviderError(AppError):
-    """A company did not do what we asked; `provider_code` is its own word for why."""
+    """A company did not do what we asked; `provider_code` is its own word for why.
+
+    `answer` is what it answered, as far as that may be kept in plain; None where no answer came.
+    """
 
     code = "PROVIDER_ERROR"
 
@@ -167,12 +170,14 @@ class ProviderError(AppError):
         provider_code: str | None = None,
         reason: FailureReason = FailureReason.PROVIDER_ERROR,
         party: FailureParty = FailureParty.PROVIDER,
+        answer: str | None = None,
     ) -> None:
         super().__init__(message)
         self.provider = provider
         self.provider_code = provider_code
         self.reason = reason
         self.party = party
+        self.answer = answer
 
 
 class ProviderUnavailable(ProviderError):
@@ -189,9 +194,12 @@ class ProviderUnavailable(ProviderError):
         provider_code: str | None = None,
         reason: FailureReason = FailureReason.PROVIDER_ERROR,
         party: FailureParty = FailureParty.PROVIDER,
+        answer: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, provider=provider, provider_code=provider_code, reason=reason, party=party)
+        super().__init__(
+            message, provider=provider, provider_code=provider_code, reason=reason, party=party, answer=answer
+        )
         self.retry_after = retry_after
 
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
 from core.errors import FailureParty, FailureReason
+from core.findings import Finding as Finding
+from core.findings import Probe as Probe
+from core.findings import Severity as Severity
 from core.settings import IntegrationSettings
 
 
@@ -114,12 +117,14 @@ class OutboundMessage:
 class Receipt:
     """The company took it; `provider_message_id` is its name for the message, `detail` its own words.
 
-    `recipient_id` is the company's own id of the recipient where it differs from the address we gave.
+    `recipient_id` is the company's own id of the recipient where it differs from the address we gave. `answer` is what
+    it answered, as far as that may be kept in plain.
     """
 
     provider_message_id: str | None
     detail: str | None = None
     recipient_id: str | None = None
+    answer: str | None = None
 
 
 class MessageSender(Protocol):
@@ -292,31 +297,47 @@ class Handshake(Protocol):
         ...
 
 
-# ─── Health ─────────────────────────────────────────────────────────────────
-
-
-class Severity(StrEnum):
-    """How bad a finding is."""
-
-    INFO = "INFO"
-    WARNING = "WARNING"
-    CRITICAL = "CRITICAL"
+# ─── Looking up ─────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """Something a probe found; `fix` says what to do."""
+class Sought:
+    """An attempt whose fate is to be asked for; `provider_message_id` where the company's own id is known."""
 
-    code: str
-    severity: Severity
-    detail: str
-    fix: str
+    reference: Reference
+    channel: Channel
+    to: str
+    content: Content
+    started_at: datetime
+    provider_message_id: str | None = None
 
 
-class Probe(Protocol):
-    """Asks a company whether it lets us in, without sending anything to anybody."""
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A message as the company's own books show it; `status` is None while the company has not decided."""
 
-    async def check(self) -> Sequence[Finding]: ...
+    provider_message_id: str
+    status: ReportedStatus | None
+    failure: Failure | None = None
+    created_at: datetime | None = None
+
+
+class DeliveryLookup(Protocol):
+    """Asks a company what became of what we may have sent."""
+
+    async def find(self, sought: Sought) -> Sequence[Sighting]:
+        """Look for what may be this attempt, the likeliest first; empty when the company knows nothing like it.
+
+        Raises a ProviderError, also where the books could not be read to their end: silence would say too much.
+        """
+        ...
+
+    async def count(self, day: date) -> int | None:
+        """How many messages the company counts as sent by us on a day in UTC; None where it does not say.
+
+        Raises a ProviderError.
+        """
+        ...
 
 
 # ─── The card ───────────────────────────────────────────────────────────────
@@ -345,6 +366,7 @@ class Connected:
     webhooks: WebhookReader | None = None
     handshake: Handshake | None = None
     templates: TemplateCatalogue | None = None
+    lookup: DeliveryLookup | None = None
     probe: Probe | None = None
     own_addresses: Sequence[str] = ()
     in_flight: int = 50
