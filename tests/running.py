@@ -51,16 +51,17 @@ class Received:
 
 @dataclass
 class Receiver:
-    """Takes webhooks at any path."""
+    """Takes webhooks at any path; `answers` are the statuses of the next ones, and then it is 204."""
 
     base: str = ""
+    answers: list[int] = field(default_factory=list)
     received: list[Received] = field(default_factory=list)
 
     async def take(self, request: web.Request) -> web.Response:
         body, form = await request.read(), await request.post()
         fields = {key: str(form[key]) for key in form}
         self.received.append(Received(self.base + request.raw_path, dict(request.headers), fields, body))
-        return web.Response(status=204)
+        return web.Response(status=self.answers.pop(0) if self.answers else 204)
 
     async def shake_hands(self, request: web.Request) -> web.Response:
         """Answer Meta's question as whoever knows the token does."""
@@ -169,4 +170,5 @@ async def simulators(process: Simulators, receiver: Receiver) -> Simulators:
     """The process as on its first day."""
     await process.control.reset()
     receiver.received.clear()
+    receiver.answers.clear()
     return process

@@ -177,7 +177,8 @@ class InvalidSignature(AppError):
 class ProviderError(AppError):
     """A company did not do what we asked; `provider_code` is its own word for why.
 
-    `answer` is what it said, as far as it may be kept in plain: codes and ids, never words or addresses.
+    `answer` is what it said, as far as it may be kept in plain: codes and ids, never words or addresses. None where no
+    answer came.
     """
 
     code = "PROVIDER_ERROR"

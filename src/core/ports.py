@@ -8,6 +8,9 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from core.errors import FailureParty, FailureReason
+from core.findings import Finding as Finding
+from core.findings import Probe as Probe
+from core.findings import Severity as Severity
 from core.settings import IntegrationSettings
 
 
@@ -299,7 +302,7 @@ class Handshake(Protocol):
         ...
 
 
-# ─── Asking afterwards ──────────────────────────────────────────────────────
+# ─── Looking up ─────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,12 +328,12 @@ class Sighting:
 
 
 class DeliveryLookup(Protocol):
-    """Reads in a company's books what became of messages."""
+    """Asks a company what became of what we may have sent."""
 
     async def find(self, sought: Sought) -> Sequence[Sighting]:
         """Look for what may be this attempt, the likeliest first; empty when the company knows nothing like it.
 
-        Raises a ProviderError.
+        Raises a ProviderError, also where the books could not be read to their end: silence would say too much.
         """
         ...
 
@@ -340,33 +343,6 @@ class DeliveryLookup(Protocol):
         Raises a ProviderError.
         """
         ...
-
-
-# ─── Health ─────────────────────────────────────────────────────────────────
-
-
-class Severity(StrEnum):
-    """How bad a finding is."""
-
-    INFO = "INFO"
-    WARNING = "WARNING"
-    CRITICAL = "CRITICAL"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something a probe found; `fix` says what to do."""
-
-    code: str
-    severity: Severity
-    detail: str
-    fix: str
-
-
-class Probe(Protocol):
-    """Asks a company whether it lets us in, without sending anything to anybody."""
-
-    async def check(self) -> Sequence[Finding]: ...
 
 
 # ─── The card ───────────────────────────────────────────────────────────────

@@ -28,6 +28,9 @@ MAX_ANSWER = 4 * 1024 * 1024
 """Bytes of an answer that are read; no company here says more."""
 LONGEST_WAIT = 86_400.0
 """Seconds: whoever asks for a longer pause, or for no number at all, gets a day."""
+LONGEST_KEPT = 500
+"""Characters of an answer that are kept in plain."""
+_MEDIA_TYPE = re.compile("[a-z]{1,20}/[a-z.+-]{1,40}")
 
 # Whatever proxy the environment names, a simulator on this machine is called directly.
 _NOT_THROUGH_A_PROXY = dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]"))
@@ -51,6 +54,21 @@ class Answer:
     def retry_after(self) -> float | None:
         """Seconds to wait as the company asks, given as a number or as a date; None when it does not say."""
         return read_retry_after(self.headers.get("retry-after"))
+
+    def in_plain(self, fields: Mapping[str, object], allowed: Mapping[str, re.Pattern[str]]) -> str:
+        """What of the answer may be kept unsealed: its status, and the fields that are allowed and look as they should.
+
+        A field of another form may hold anything, a person's number too, and is left out. Where nothing is left: the
+        size and the type.
+        """
+        told = {name: str(fields[name]) for name in allowed if isinstance(fields.get(name), str | int)}
+        kept = [f"{name}={text}" for name, text in told.items() if allowed[name].fullmatch(text)]
+        if kept:
+            return " ".join([str(self.status), *kept])[:LONGEST_KEPT]
+        media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return (
+            f"{self.status}, {len(self.body)} bytes, {media_type if _MEDIA_TYPE.fullmatch(media_type) else 'no type'}"
+        )
 
 
 class Http:
@@ -99,7 +117,10 @@ class Http:
         async for chunk in response.aiter_bytes():
             body += chunk
             if len(body) > MAX_ANSWER:
-                raise OutcomeUnknown(f"{self._provider} answered more than we read.", provider=self._provider)
+                answer = f"{response.status_code}, more than {MAX_ANSWER} bytes"
+                raise OutcomeUnknown(
+                    f"{self._provider} answered more than we read.", provider=self._provider, answer=answer
+                )
         return bytes(body)
 
     def _translate(self, error: Exception) -> ProviderUnavailable | OutcomeUnknown:

@@ -23,7 +23,7 @@ from integrations.smtp.adapter import SmtpSender
 from tests.providers.conftest import email, sms, whatsapp
 from tests.providers.relay import RESET, SILENCE, relaying
 from tests.providers.wire import Line, listening
-from tests.running import ACCOUNT, NUMBER, PASSWORD, TOKEN, USER, WHATSAPP
+from tests.running import ACCOUNT, NUMBER, PASSWORD, TOKEN, USER, WHATSAPP, Simulators
 
 
 class Trouble(StrEnum):
@@ -43,10 +43,14 @@ Facing = Callable[[Trouble], AbstractAsyncContextManager[Mapping[str, str]]]
 
 @dataclass(frozen=True)
 class Company:
-    """One company: `sign` makes a webhook it would have sent, `fixtures` says which files are webhooks."""
+    """One company: `sign` makes a webhook it would have sent, `fixtures` says which files are webhooks.
+
+    `simulated` gives the settings that lead to its simulator.
+    """
 
     settings: Mapping[str, str]
     message: OutboundMessage
+    simulated: Callable[[Simulators], Mapping[str, str]]
     facing: Facing
     hurry: Callable[[pytest.MonkeyPatch], None]
     sign: Callable[[bytes, str], RawWebhook] | None = None
@@ -133,6 +137,11 @@ COMPANIES: Mapping[str, Company] = {
             "SMTP_FROM": "Ana <ana@example.com>",
         },
         message=email(),
+        simulated=lambda running: {
+            "SMTP_PORT": str(running.announced["smtp"]),
+            "SMTP_TLS": "starttls",
+            "SMTP_CA_FILE": running.announced["ca_file"],
+        },
         facing=a_relay,
         hurry=hurry_smtp,
     ),
@@ -144,6 +153,7 @@ COMPANIES: Mapping[str, Company] = {
             "TWILIO_API_BASE": "http://127.0.0.1:9",
         },
         message=sms(),
+        simulated=lambda running: {"TWILIO_API_BASE": running.twilio_base},
         facing=over_http(
             "TWILIO_API_BASE",
             {
@@ -160,6 +170,7 @@ COMPANIES: Mapping[str, Company] = {
     "whatsapp": Company(
         settings={**WHATSAPP, "WHATSAPP_API_BASE": "http://127.0.0.1:9"},
         message=whatsapp(),
+        simulated=lambda running: {"WHATSAPP_API_BASE": running.whatsapp_base},
         facing=over_http(
             "WHATSAPP_API_BASE",
             {
@@ -176,6 +187,7 @@ COMPANIES: Mapping[str, Company] = {
 }
 AT_WORK = [name for name, card in all_integrations().items() if card.connect is not None]
 REPORTING = [name for name in AT_WORK if all_integrations()[name].has_webhooks]
+LOOKING_UP = ["twilio"]
 
 
 def card_of(name: str) -> Integration:

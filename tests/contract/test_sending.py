@@ -10,6 +10,7 @@ from core.errors import (
     ProviderUnavailable,
 )
 from tests.contract.companies import AT_WORK, COMPANIES, Trouble, at_work
+from tests.running import Simulators
 
 MEANING: dict[Trouble, tuple[type[ProviderError], ...]] = {
     Trouble.REFUSED: (ProviderRejected,),
@@ -20,6 +21,7 @@ MEANING: dict[Trouble, tuple[type[ProviderError], ...]] = {
     Trouble.SILENT: (OutcomeUnknown, ProviderUnavailable),
     Trouble.AWAY: (ProviderUnavailable,),
 }
+ANSWERED = (Trouble.REFUSED, Trouble.MISCONFIGURED, Trouble.LATER)
 
 
 @pytest.mark.parametrize("trouble", Trouble)
@@ -36,3 +38,22 @@ async def test_trouble_has_its_meaning_and_an_end(name: str, trouble: Trouble, m
     assert type(caught.value) in MEANING[trouble]
     assert caught.value.provider == name
     assert caught.value.message
+    if trouble in ANSWERED:
+        assert caught.value.answer
+        assert len(caught.value.answer) <= 500
+    if trouble in (Trouble.SILENT, Trouble.AWAY):
+        assert caught.value.answer is None
+
+
+@pytest.mark.parametrize("name", AT_WORK)
+async def test_what_a_company_answers_is_kept_where_it_takes_a_message(name: str, simulators: Simulators) -> None:
+    company = COMPANIES[name]
+    connected = at_work(name, **company.simulated(simulators))
+    assert connected.sender is not None
+    receipt = await connected.sender.send(company.message)
+    await connected.close()
+    assert receipt.provider_message_id
+    assert receipt.answer
+    assert receipt.answer.startswith("2")
+    assert len(receipt.answer) <= 500
+    assert company.message.to.lstrip("+") not in receipt.answer

@@ -20,12 +20,13 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from core.ports import Receipt, Reference, Surroundings
+from core.ports import RawWebhook, Receipt, Reference, Surroundings
 from integrations.kit import Http
 from integrations.twilio import connect
 from integrations.twilio.adapter import TwilioSender
 from integrations.twilio.errors import MEANINGS, Kind
 from integrations.twilio.probe import TwilioProbe
+from integrations.twilio.webhook import TwilioWebhooks
 from tests.providers.conftest import ANA, REFERENCE, WEBHOOK_URL, sms, twilio_settings
 from tests.providers.wire import Line, listening
 from tests.running import ACCOUNT, KEY, NUMBER, SERVICE, TOKEN, Receiver, Simulators
@@ -99,10 +100,24 @@ async def test_our_reference_goes_out_and_comes_back(send: Sending, receiver: Re
         assert Reference.parse(parse_qs(urlsplit(webhook.url).query)["ref"][0]) == REFERENCE
 
 
+async def test_twilio_is_asked_to_call_again_when_we_cannot_take_a_report(
+    simulators: Simulators, send: Sending, receiver: Receiver
+) -> None:
+    await simulators.control.plan_webhooks("twilio", automatic=False)
+    receipt = await send(webhook_url=f"{receiver.base}/again")
+    receiver.answers = [503, 503]
+    await simulators.control.report("twilio", str(receipt.provider_message_id), "sent")
+    webhooks = TwilioWebhooks(twilio_settings())
+    for tried in await receiver.wait_for("/again", 3):
+        headers = {name.lower(): value for name, value in tried.headers.items()}
+        webhooks.verify(RawWebhook("POST", tried.url, headers, tried.body))
+
+
 async def test_what_a_new_twilio_answers_is_read(http: Http) -> None:
     async with answering(201, CREATED) as base:
         receipt = await TwilioSender(twilio_settings(base), http, WEBHOOK_URL).send(sms())
-    assert receipt == Receipt("SM" + "b" * 32, "accepted")
+    sid = "SM" + "b" * 32
+    assert receipt == Receipt(sid, "accepted", answer=f"201 sid={sid} status=accepted num_segments=0")
 
 
 @pytest.mark.parametrize("code", sorted(MEANINGS))

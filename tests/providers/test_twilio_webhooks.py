@@ -20,7 +20,7 @@ from core.ports import (
     ReportedStatus,
     StatusReport,
 )
-from integrations.twilio.webhook import TwilioWebhooks
+from integrations.twilio.webhook import CALL_AGAIN, TwilioWebhooks
 from tests.providers.conftest import REFERENCE, twilio_settings
 
 FIXTURES = Path(integrations.twilio.__file__).parent / "fixtures"
@@ -64,6 +64,16 @@ def read(body: bytes, url: str = BASE) -> ProviderEvent:
 )
 def test_a_known_signature_is_believed(body: bytes, path: str, given: str) -> None:
     WEBHOOKS.verify(webhook(body, given, BASE + path))
+
+
+@pytest.mark.parametrize("host", ["api.example.com", "api.example.com:443"])
+@pytest.mark.parametrize("ending", ["", CALL_AGAIN])
+def test_a_callback_is_believed_with_and_without_what_ends_its_address(host: str, ending: str) -> None:
+    body = urlencode({"MessageSid": SID, "MessageStatus": "sent"}).encode()
+    url = f"{BASE}?ref=1".replace("api.example.com", host)
+    WEBHOOKS.verify(webhook(body, signature(body, url + ending), f"{BASE}?ref=1"))
+    with pytest.raises(InvalidSignature):
+        WEBHOOKS.verify(webhook(body, signature(body, f"{url}#rc=1"), f"{BASE}?ref=1"))
 
 
 def test_a_json_body_is_covered_by_its_hash() -> None:

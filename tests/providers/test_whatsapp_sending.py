@@ -222,8 +222,8 @@ def test_the_proof_is_the_known_one() -> None:
 @pytest.mark.parametrize(
     ("name", "receipt"),
     [
-        ("accepted", Receipt(WAMID, "accepted", "553187654321")),
-        ("accepted_by_user_id", Receipt(WAMID, None, "BR.13491208655302741918")),
+        ("accepted", Receipt(WAMID, "accepted", "553187654321", "200 message_status=accepted")),
+        ("accepted_by_user_id", Receipt(WAMID, None, "BR.13491208655302741918", "200, 262 bytes, no type")),
     ],
 )
 async def test_what_meta_answers_is_read(http: Http, name: str, receipt: Receipt) -> None:
@@ -407,7 +407,8 @@ async def test_an_answer_nobody_expects_is_judged_by_its_code_and_then_by_its_st
 async def test_an_answer_that_names_nobody_else_gives_no_other_name(http: Http, contact: object) -> None:
     body = json.dumps({"contacts": [contact], "messages": [{"id": WAMID, "message_status": "\n"}]}).encode()
     async with answering(200, body) as base:
-        assert await sender(whatsapp_settings(base), http).send(whatsapp()) == Receipt(WAMID)
+        receipt = await sender(whatsapp_settings(base), http).send(whatsapp())
+    assert receipt == Receipt(WAMID, answer=f"200, {len(body)} bytes, no type")
 
 
 async def test_no_error_tells_a_secret_or_a_number(send: Sending, simulators: Simulators) -> None:

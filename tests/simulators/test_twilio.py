@@ -11,7 +11,7 @@ from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
 from integrations.twilio.simulator.callbacks import sign
-from tests.running import ACCOUNT, KEY, NUMBER, SERVICE, TOKEN, Received, Receiver, Simulators
+from tests.running import ACCOUNT, KEY, NUMBER, SERVICE, TOKEN, Received, Receiver, Simulators, eventually
 from tests.simulators.conftest import sdk
 
 ANA = "+5511987654321"
@@ -59,18 +59,58 @@ async def test_a_messaging_service_chooses_the_sender_later(
     assert (fetched.from_, fetched.num_segments) == (NUMBER, "1")
 
 
-async def test_a_message_can_be_fetched_and_found(twilio: Client) -> None:
+async def test_a_message_can_be_fetched_and_found(simulators: Simulators, twilio: Client) -> None:
     sent = [await send(twilio, body=f"number {n}") for n in range(3)]
     await send(twilio, to="+5511987650000")
+    await eventually(lambda: simulators.control.messages("twilio"), lambda kept: all(m["date_sent"] for m in kept))
     today = datetime.now(UTC).date()
     found = await asyncio.to_thread(
         lambda: twilio.messages.list(to=ANA, from_=NUMBER, date_sent_after=today, page_size=2)
     )
     assert [message.sid for message in found] == [message.sid for message in reversed(sent)]
-    later = await asyncio.to_thread(lambda: twilio.messages.list(date_sent_after=today + timedelta(days=1)))
-    assert later == []
+    assert len(await asyncio.to_thread(lambda: twilio.messages.list(date_sent=today))) == 4
+    for nothing in ({"date_sent_after": today + timedelta(days=1)}, {"date_sent": today - timedelta(days=1)}):
+        assert await asyncio.to_thread(lambda filters=nothing: twilio.messages.list(**filters)) == []
     fetched = await asyncio.to_thread(twilio.messages(sent[0].sid).fetch)
     assert fetched.body == "number 0"
+
+
+async def test_what_waits_in_the_queue_is_in_the_list_and_in_no_list_of_a_day(
+    simulators: Simulators, twilio: Client
+) -> None:
+    await simulators.control.plan_webhooks("twilio", automatic=False)
+    message = await send(twilio)
+    assert [one.sid for one in await asyncio.to_thread(lambda: twilio.messages.list(to=ANA))] == [message.sid]
+    today = datetime.now(UTC).date()
+    assert await asyncio.to_thread(lambda: twilio.messages.list(to=ANA, date_sent_after=today)) == []
+
+
+async def test_what_comes_while_the_list_is_read_shifts_no_page(simulators: Simulators, twilio: Client) -> None:
+    await simulators.control.plan_webhooks("twilio", automatic=False)
+    sent = [(await send(twilio, body=f"number {n}")).sid for n in range(4)]
+    first = await asyncio.to_thread(lambda: twilio.messages.page(to=ANA, page_size=2))
+    await send(twilio, body="late")
+    second = await asyncio.to_thread(first.next_page)
+    assert [message.sid for message in [*first, *second]] == sent[::-1]
+    assert await asyncio.to_thread(second.next_page) is None
+    back = await asyncio.to_thread(second.previous_page)
+    assert [message.sid for message in back] == sent[:1:-1]
+
+
+@pytest.mark.parametrize("query", [{"DateSent": "yesterday"}, {"DateSent": ">=2026-11-23"}, {"PageToken": "PA1"}])
+async def test_a_filter_that_cannot_be_read_is_refused(simulators: Simulators, query: dict[str, str]) -> None:
+    url = f"{simulators.twilio_base}/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+    async with httpx.AsyncClient(auth=(ACCOUNT, TOKEN), trust_env=False) as client:
+        answer = await client.get(url, params=query)
+    assert (answer.status_code, answer.json()["code"]) == (400, 20001)
+
+
+async def test_a_page_without_its_token_is_the_first(simulators: Simulators, twilio: Client) -> None:
+    await send(twilio)
+    url = f"{simulators.twilio_base}/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+    async with httpx.AsyncClient(auth=(ACCOUNT, TOKEN), trust_env=False) as client:
+        answer = await client.get(url, params={"Page": "7"})
+    assert len(answer.json()["messages"]) == 1
 
 
 async def test_an_api_key_is_let_in_and_a_stranger_is_not(simulators: Simulators) -> None:

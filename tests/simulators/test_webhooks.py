@@ -74,3 +74,35 @@ async def test_a_plan_is_forgotten_at_reset(simulators: Simulators) -> None:
     await simulators.control.plan_webhooks("twilio", copies=5)
     await simulators.control.reset("twilio")
     assert (await simulators.control.state("twilio"))["webhooks"] == usual
+
+
+async def test_a_callback_is_called_as_often_as_its_address_asks(
+    simulators: Simulators, twilio: Client, receiver: Receiver
+) -> None:
+    await simulators.control.plan_webhooks("twilio", automatic=False)
+    receiver.answers = [503, 429, 204]
+    message = await send(twilio, status_callback=f"{receiver.base}/again?ref=1#rc=5&rp=all")
+    await simulators.control.report("twilio", message.sid, "sent")
+    tried = await receiver.wait_for("/again", 3)
+    assert {webhook.url for webhook in tried} == {f"{receiver.base}/again?ref=1"}
+    assert len({webhook.headers["I-Twilio-Idempotency-Token"] for webhook in tried}) == 1
+    assert all(is_signed(webhook) for webhook in tried)
+    entries = await simulators.control.journal(simulator="twilio", message_id=message.sid, direction="webhook")
+    assert [(entry["attempt"], entry["status"]) for entry in entries] == [(1, 503), (2, 429), (3, 204)]
+
+
+async def test_by_itself_twilio_does_not_call_again_after_an_answer(
+    simulators: Simulators, twilio: Client, receiver: Receiver
+) -> None:
+    await simulators.control.plan_webhooks("twilio", automatic=False)
+    receiver.answers = [503]
+    for fragment in ("", "#rc=5", "#rp=4xx&rc=5"):
+        receiver.answers = [503]
+        message = await send(twilio, status_callback=f"{receiver.base}/once{fragment}")
+        await simulators.control.report("twilio", message.sid, "sent")
+        await eventually(
+            lambda sid=message.sid: simulators.control.journal(message_id=sid, direction="webhook"),
+            lambda entries: [entry["status"] for entry in entries] == [503],
+        )
+    await simulators.control.report("twilio", message.sid, "delivered")
+    assert [webhook.status for webhook in await receiver.wait_for("/once", 4)] == ["sent"] * 3 + ["delivered"]

@@ -36,6 +36,7 @@ CASES: dict[type[IntegrationSettings], Mapping[str, str]] = {
 OTHER_HEX = "f" * 32
 HOST_WITHOUT_DOT = "pk_test_" + in_base64("host$")
 NO_DOLLAR = "pk_test_" + in_base64("clerk.example.com")
+SECOND = {"SMTP_FALLBACK_HOST": "smtp.example.org"}
 
 GOOD = [
     (Twilio, {"TWILIO_PHONE_NUMBER": "12345"}),
@@ -55,6 +56,9 @@ GOOD = [
     (Smtp, {"SMTP_CA_FILE": __file__}),
     (Smtp, {"SMTP_LIST_UNSUBSCRIBE": "mailto:stop@example.com?subject=stop"}),
     (Smtp, {"SMTP_LIST_UNSUBSCRIBE": "https://example.com/stop"}),
+    (Smtp, {"SMTP_FALLBACK_HOST": "smtp.example.org"}),
+    (Smtp, {"SMTP_FALLBACK_HOST": "smtp.example.org", "SMTP_FALLBACK_USERNAME": "u", "SMTP_FALLBACK_PASSWORD": "p"}),
+    (Smtp, {"SMTP_FALLBACK_HOST": "::1", "SMTP_FALLBACK_PORT": "1025", "SMTP_FALLBACK_TLS": "none"}),
     (WhatsApp, {"WHATSAPP_APP_SECRET": f"{HEX},{OTHER_HEX}", "WHATSAPP_API_VERSION": "v25.0"}),
     (Stripe, {"STRIPE_SECRET_KEY": "rk_test_abc", "STRIPE_WEBHOOK_SECRET": "whsec_a,whsec_b"}),
     (Clerk, {"CLERK_JWT_KEY": public_pem()}),
@@ -92,6 +96,12 @@ WRONG = [
     (Smtp, {"SMTP_CA_FILE": "/nowhere/ca.pem"}, "SMTP_CA_FILE", "names no file"),
     (Smtp, {"SMTP_LIST_UNSUBSCRIBE": "http://example.com"}, "SMTP_LIST_UNSUBSCRIBE", "mailto: or https:"),
     (Smtp, {"SMTP_LIST_UNSUBSCRIBE": "https://a\r\nBcc: x"}, "SMTP_LIST_UNSUBSCRIBE", "mailto: or https:"),
+    (Smtp, {**SECOND, "SMTP_FALLBACK_HOST": "smtp://x"}, "SMTP_FALLBACK_HOST", "without smtp://"),
+    (Smtp, {**SECOND, "SMTP_FALLBACK_PORT": "70000"}, "SMTP_FALLBACK_PORT", "587"),
+    (Smtp, {**SECOND, "SMTP_FALLBACK_TLS": "none"}, "SMTP_FALLBACK_TLS", "another machine"),
+    (Smtp, {**SECOND, "SMTP_FALLBACK_TLS": "implicit"}, "SMTP_FALLBACK_TLS", "say starttls"),
+    (Smtp, {**SECOND, "SMTP_FALLBACK_TLS": "starttls", "SMTP_FALLBACK_PORT": "465"}, "SMTP_FALLBACK_TLS", "implicit"),
+    (Smtp, {**SECOND, "SMTP_FALLBACK_CA_FILE": "/nowhere/ca.pem"}, "SMTP_FALLBACK_CA_FILE", "names no file"),
     (WhatsApp, {"WHATSAPP_ACCESS_TOKEN": "two words"}, "WHATSAPP_ACCESS_TOKEN", "EAA"),
     (WhatsApp, {"WHATSAPP_PHONE_NUMBER_ID": "+5511987654321"}, "WHATSAPP_PHONE_NUMBER_ID", "5 to 20 digits"),
     (WhatsApp, {"WHATSAPP_BUSINESS_ACCOUNT_ID": "123"}, "WHATSAPP_BUSINESS_ACCOUNT_ID", "5 to 20 digits"),
@@ -204,6 +214,9 @@ def test_a_service_account_with_literal_or_real_line_breaks_loads() -> None:
         (Twilio, {"TWILIO_API_KEY_SECRET": "s"}, "TWILIO_API_KEY_SID"),
         (Smtp, {"SMTP_USERNAME": "u"}, "SMTP_PASSWORD"),
         (Smtp, {"SMTP_PASSWORD": "p"}, "SMTP_USERNAME"),
+        (Smtp, {**SECOND, "SMTP_FALLBACK_USERNAME": "u"}, "SMTP_FALLBACK_PASSWORD"),
+        (Smtp, {**SECOND, "SMTP_FALLBACK_PASSWORD": "p"}, "SMTP_FALLBACK_USERNAME"),
+        (Smtp, {"SMTP_FALLBACK_TLS": "starttls"}, "SMTP_FALLBACK_HOST"),
     ],
 )
 def test_what_belongs_together_comes_together(
@@ -316,6 +329,8 @@ def test_clerk_derives_issuer_and_keys_from_the_publishable_key() -> None:
         (Twilio, {"TWILIO_API_BASE": "http://localhost:9000/twilio"}, True, False),
         (Smtp, {}, False, False),
         (Smtp, {"SMTP_HOST": "127.0.0.1"}, True, False),
+        (Smtp, {"SMTP_HOST": "127.0.0.1", **SECOND}, False, False),
+        (Smtp, {"SMTP_HOST": "127.0.0.1", "SMTP_FALLBACK_HOST": "localhost"}, True, False),
         (WhatsApp, {"WHATSAPP_API_BASE": "http://[::1]:9000"}, True, False),
         (Stripe, {}, False, True),
         (Stripe, {**LIVE_STRIPE, "APP_ENV": "production"}, False, False),

@@ -40,7 +40,11 @@ class WebhookPlan(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A signed request, ready to go; a copy and a retry are the same bytes."""
+    """A signed request, ready to go; a copy and a retry are the same bytes.
+
+    `retries` is how often it is tried again where its receiver has asked for another number than the plan's, and
+    `retried` what is tried again: ct (no connection), rt (no answer), 4xx, 5xx.
+    """
 
     id: str
     url: str
@@ -48,6 +52,8 @@ class Webhook:
     body: str
     message_id: str
     to: str
+    retries: int | None = None
+    retried: frozenset[str] = frozenset({"ct"})
 
 
 Step = Callable[[], Webhook | None]
@@ -172,27 +178,35 @@ class Courier:
             self.held.append(webhook)
         else:
             for _ in range(plan.copies):
-                await self._deliver(webhook, plan.retries)
+                await self._deliver(webhook, plan.retries if webhook.retries is None else webhook.retries)
 
     async def _send_all(self, webhooks: Sequence[Webhook]) -> None:
         for webhook in webhooks:
             for _ in range(self.plan.copies):
-                await self._deliver(webhook, self.plan.retries)
+                await self._deliver(webhook, self.plan.retries if webhook.retries is None else webhook.retries)
 
     async def _deliver(self, webhook: Webhook, retries: int) -> None:
-        """Post a webhook; only a failed connection is tried again, as an answer of any status is an answer."""
+        """Post a webhook, again and again where that is asked for, until the time for all of it is over."""
+        over = asyncio.get_running_loop().time() + (TIMEOUT.total or 0)
         for attempt in range(1, retries + 2):
-            if attempt > 1:
-                await asyncio.sleep(RETRY_DELAY)
-            try:
-                status = await self._post(webhook)
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-                self._write(webhook, Verdict.UNREACHED, attempt, detail=str(error))
-            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                return self._write(webhook, Verdict.UNREACHED, attempt, detail=repr(error))
-            else:
-                return self._write(webhook, Verdict.DELIVERED, attempt, status=status)
-        return None
+            what_went_wrong = await self._try(webhook, attempt)
+            is_last = attempt > retries or asyncio.get_running_loop().time() + RETRY_DELAY > over
+            if is_last or what_went_wrong not in webhook.retried:
+                return
+            await asyncio.sleep(RETRY_DELAY)
+
+    async def _try(self, webhook: Webhook, attempt: int) -> str | None:
+        """Post a webhook once, and say what went wrong in the words of `Webhook.retried`."""
+        try:
+            status = await self._post(webhook)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            self._write(webhook, Verdict.UNREACHED, attempt, detail=str(error))
+            return "ct"
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            self._write(webhook, Verdict.UNREACHED, attempt, detail=repr(error))
+            return "rt"
+        self._write(webhook, Verdict.DELIVERED, attempt, status=status)
+        return f"{status // 100}xx" if status >= 400 else None
 
     async def _post(self, webhook: Webhook) -> int:
         # encoded=True: the address goes out letter for letter, as the signature covers it.

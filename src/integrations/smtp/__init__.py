@@ -1,6 +1,6 @@
 """E-mail through any SMTP relay."""
 
-from core.ports import Channel, Connected, Integration, Mode, Surroundings
+from core.ports import Channel, Connected, Integration, MessageSender, Mode, Surroundings
 from integrations.smtp.settings import Settings
 
 
@@ -9,18 +9,30 @@ def connect(settings: Settings, _surroundings: Surroundings) -> Connected:
     # The library costs start-up time that whoever only reads the card need not pay.
     from integrations.smtp.adapter import SmtpSender
     from integrations.smtp.connections import MAX_OPEN, Connections
+    from integrations.smtp.fallback import FallbackSender
     from integrations.smtp.probe import SmtpProbe
+    from integrations.smtp.standing import Standing
 
-    connections = Connections(settings)
+    first, standing = Connections(settings), Standing()
+    second = Connections(settings, settings.second) if settings.second else None
+    sender: MessageSender = SmtpSender(settings, first)
+    if second is not None:
+        sender = FallbackSender(SmtpSender(settings, first), SmtpSender(settings, second), standing)
+
+    async def close() -> None:
+        for connections in (first, second):
+            if connections is not None:
+                await connections.close()
+
     return Connected(
         mode=Mode.SIMULATED if settings.is_simulated() else Mode.LIVE,
-        sender=SmtpSender(settings, connections),
-        probe=SmtpProbe(connections),
+        sender=sender,
+        probe=SmtpProbe(first, second, standing),
         own_addresses=[settings.sender_address],
         # One for each kept connection: more would only wait for one, and their time runs while they wait.
         in_flight=MAX_OPEN,
         pace=settings.pace,
-        close=connections.close,
+        close=close,
     )
 
 

@@ -33,16 +33,20 @@ class SmtpSender:
         self._confirming = confirming
 
     async def send(self, message: OutboundMessage) -> Receipt:
-        mail = self._build(message)
+        return await self.say(self.build(message), preparing=self._preparing, confirming=self._confirming)
+
+    async def say(self, mail: Mail, *, preparing: float, confirming: float) -> Receipt:
+        """Hand a mail over; both times are in seconds."""
         try:
-            async with asyncio.timeout(self._preparing) as patience, self._connections.take() as client:
+            async with asyncio.timeout(preparing) as patience, self._connections.take() as client:
                 await begin(client, mail)
                 patience.reschedule(None)
-                return await hand_over(client, mail, seconds=self._confirming)
+                return await hand_over(client, mail, seconds=confirming)
         except TimeoutError as error:
             raise ProviderUnavailable("The relay was not ready for the message in time.", provider=PROVIDER) from error
 
-    def _build(self, message: OutboundMessage) -> Mail:
+    def build(self, message: OutboundMessage) -> Mail:
+        """Build the mail; raises ProviderRejected where no header can hold what it says."""
         assert isinstance(message.content, EmailContent)  # noqa: S101  # accepted for this channel only as e-mail
         try:
             return build_mail(self._settings, message, message.content)

@@ -11,7 +11,8 @@ from aiosmtplib.errors import SMTPAuthenticationError, SMTPResponseException
 
 from core.errors import FailureParty, ProviderError, ProviderMisconfigured, ProviderRejected, ProviderUnavailable
 from integrations.smtp.errors import PROVIDER, refusal_of_us
-from integrations.smtp.settings import Settings, Tls
+from integrations.smtp.servers import Server, Tls
+from integrations.smtp.settings import Settings
 
 TIMEOUT = 10.0
 MAX_OPEN = 10
@@ -22,10 +23,11 @@ _PULSE = 2.0
 
 
 class Connections:
-    """Up to ten signed-in connections, each used for one mail at a time, again and again."""
+    """Up to ten signed-in connections to one server, each used for one mail at a time, again and again."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, server: Server | None = None) -> None:
+        self._server = server or settings.first
+        self._own_name = settings.sender_address.rpartition("@")[2]
         self._idle: list[tuple[SMTP, float, int]] = []
         self._open = asyncio.Semaphore(MAX_OPEN)
         self._context: ssl.SSLContext | None = None
@@ -63,37 +65,36 @@ class Connections:
         return await self._connect(), 1
 
     async def _connect(self) -> SMTP:
-        settings = self._settings
+        server = self._server
         client = SMTP(
-            hostname=settings.host,
-            port=settings.port,
-            username=settings.username,
-            password=settings.password.get_secret_value() if settings.password else None,
-            local_hostname=settings.sender_address.rpartition("@")[2],
-            use_tls=settings.tls is Tls.IMPLICIT,
+            hostname=server.host,
+            port=server.port,
+            username=server.username,
+            password=server.password.get_secret_value() if server.password else None,
+            local_hostname=self._own_name,
+            use_tls=server.tls is Tls.IMPLICIT,
             # Never "if offered": whoever sits between could strip the offer.
-            start_tls=settings.tls is Tls.STARTTLS,
+            start_tls=server.tls is Tls.STARTTLS,
             tls_context=self._tls(),
             timeout=TIMEOUT,
         )
         try:
             await client.connect()
         except SMTPAuthenticationError as error:
-            raise refusal_of_us(
-                error.code, error.message, "our credentials: see SMTP_USERNAME, SMTP_PASSWORD"
-            ) from error
+            what = server.named("our credentials: see SMTP_USERNAME, SMTP_PASSWORD")
+            raise refusal_of_us(error.code, error.message, what) from error
         except SMTPResponseException as error:
             raise refusal_of_us(error.code, error.message, "to speak with us") from error
         except (SMTPException, OSError, UnicodeError) as error:
-            raise _explain(error) from error
+            raise _explain(error, server) from error
         return client
 
     def _tls(self) -> ssl.SSLContext | None:
-        if self._context is None and self._settings.tls is not Tls.NONE:
+        if self._context is None and self._server.tls is not Tls.NONE:
             try:
-                self._context = ssl.create_default_context(cafile=self._settings.ca_file)
+                self._context = ssl.create_default_context(cafile=self._server.ca_file)
             except OSError as error:
-                raise _misconfigured("SMTP_CA_FILE holds no certificates in PEM form.") from error
+                raise _misconfigured("SMTP_CA_FILE holds no certificates in PEM form.", self._server) from error
         return self._context
 
     async def close(self) -> None:
@@ -120,21 +121,21 @@ async def _is_alive(client: SMTP) -> bool:
     return True
 
 
-def _explain(error: Exception) -> ProviderError:
+def _explain(error: Exception, server: Server) -> ProviderError:
     """Why there is no connection; the library says some of it only in words."""
     cause = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return _misconfigured("The relay's certificate is not one we trust: see SMTP_HOST and SMTP_CA_FILE.")
+        return _misconfigured("The relay's certificate is not one we trust: see SMTP_HOST and SMTP_CA_FILE.", server)
     if isinstance(cause, ssl.SSLError):
-        return _misconfigured("The relay and we cannot agree on TLS: see SMTP_TLS and SMTP_PORT.")
+        return _misconfigured("The relay and we cannot agree on TLS: see SMTP_TLS and SMTP_PORT.", server)
     if isinstance(cause, UnicodeError):
-        return _misconfigured("SMTP_HOST is not the name of a host.")
+        return _misconfigured("SMTP_HOST is not the name of a host.", server)
     if type(cause) is SMTPException and "STARTTLS" in str(cause):
-        return _misconfigured("The relay offers no STARTTLS; nothing is sent unencrypted.")
+        return _misconfigured("The relay offers no STARTTLS; nothing is sent unencrypted.", server)
     if type(cause) is SMTPException:
-        return _misconfigured("The relay offers no way to sign in that we know: see SMTP_USERNAME.")
+        return _misconfigured("The relay offers no way to sign in that we know: see SMTP_USERNAME.", server)
     return ProviderUnavailable(f"The relay could not be reached ({type(cause).__name__}).", provider=PROVIDER)
 
 
-def _misconfigured(message: str) -> ProviderMisconfigured:
-    return ProviderMisconfigured(message, provider=PROVIDER, party=FailureParty.OPERATOR)
+def _misconfigured(message: str, server: Server) -> ProviderMisconfigured:
+    return ProviderMisconfigured(server.named(message), provider=PROVIDER, party=FailureParty.OPERATOR)

@@ -3,7 +3,6 @@
 https://www.rfc-editor.org/rfc/rfc5321#section-4.2, and https://www.rfc-editor.org/rfc/rfc3463 for enhanced codes.
 """
 
-import re
 from dataclasses import dataclass
 
 from core.errors import (
@@ -14,10 +13,9 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
+from integrations.smtp.replies import ENHANCED, in_plain
 
 PROVIDER = "smtp"
-# At the beginning and nowhere else: 5.1.1 may also be part of an address in the text.
-_ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
 _REFUSES_US = frozenset({530, 534, 535, 538})
 
 
@@ -59,6 +57,7 @@ def error_of(code: int, text: str) -> ProviderError:
         provider_code=_provider_code(code, text),
         reason=meaning.reason,
         party=meaning.party,
+        answer=in_plain(code, text),
     )
 
 
@@ -71,6 +70,7 @@ def refusal_of_us(code: int, text: str, what: str) -> ProviderError:
         provider=PROVIDER,
         provider_code=_provider_code(code, text),
         party=FailureParty.OPERATOR,
+        answer=in_plain(code, text),
     )
 
 
@@ -81,11 +81,12 @@ def _later(code: int, text: str) -> ProviderUnavailable:
         provider=PROVIDER,
         provider_code=_provider_code(code, text),
         reason=FailureReason.UNREACHABLE if is_mailbox else FailureReason.PROVIDER_ERROR,
+        answer=in_plain(code, text),
     )
 
 
 def _enhanced(text: str) -> str | None:
-    return match[0] if (match := _ENHANCED.match(text)) else None
+    return match[0] if (match := ENHANCED.match(text)) else None
 
 
 def _provider_code(code: int, text: str) -> str | None:

@@ -8,24 +8,50 @@ from aiosmtplib import SMTPException
 from core.errors import ProviderError, ProviderMisconfigured
 from core.ports import Finding, Severity
 from integrations.smtp.connections import TIMEOUT, Connections
+from integrations.smtp.standing import Standing
 
 
 class SmtpProbe:
-    """Connects, signs in, and says NOOP."""
+    """Connects, signs in, and says NOOP; with two servers to each, and tells what the first has failed to take."""
 
-    def __init__(self, connections: Connections, *, seconds: float = TIMEOUT) -> None:
-        self._connections = connections
+    def __init__(
+        self,
+        connections: Connections,
+        second: Connections | None = None,
+        standing: Standing | None = None,
+        *,
+        seconds: float = TIMEOUT,
+    ) -> None:
+        self._first = connections
+        self._second = second
+        self._standing = standing
         self._seconds = seconds
 
     async def check(self) -> Sequence[Finding]:
+        asked = [self._ask(self._first, "SMTP", Severity.CRITICAL)]
+        if self._second is not None:
+            # Mail goes out all the same while the first one is well.
+            asked.append(self._ask(self._second, "SMTP_FALLBACK", Severity.WARNING))
+        found = [finding for findings in await asyncio.gather(*asked) for finding in findings]
+        if self._standing is not None and self._standing.failures:
+            found.append(_failing(self._standing.failures))
+        return found
+
+    async def _ask(self, connections: Connections, name: str, severity: Severity) -> Sequence[Finding]:
         try:
-            async with asyncio.timeout(self._seconds), self._connections.take() as client:
+            async with asyncio.timeout(self._seconds), connections.take() as client:
                 await client.noop()
         except ProviderMisconfigured as error:
-            fix = "Compare the SMTP_ settings with what the relay's operator gave you."
-            return [Finding("SMTP_REFUSES_US", Severity.CRITICAL, error.message, fix)]
+            fix = f"Compare the {name}_ settings with what the relay's operator gave you."
+            return [Finding(f"{name}_REFUSES_US", severity, error.message, fix)]
         except (ProviderError, SMTPException, OSError) as error:
             detail = error.message if isinstance(error, ProviderError) else "The relay does not answer."
-            fix = "Are SMTP_HOST and SMTP_PORT right, and may this machine reach them?"
-            return [Finding("SMTP_UNREACHABLE", Severity.CRITICAL, detail, fix)]
+            fix = f"Are {name}_HOST and {name}_PORT right, and may this machine reach them?"
+            return [Finding(f"{name}_UNREACHABLE", severity, detail, fix)]
         return []
+
+
+def _failing(failures: int) -> Finding:
+    detail = f"The first server has not taken {failures} {'mail' if failures == 1 else 'mails'} in a row."
+    fix = "The second one is asked in its place. The log says why, at smtp_first_server_failed."
+    return Finding("SMTP_FIRST_SERVER_FAILING", Severity.WARNING, detail, fix)

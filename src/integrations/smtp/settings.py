@@ -3,7 +3,6 @@
 import re
 import string
 from collections.abc import Iterator, Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -12,20 +11,12 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from core.ports import Pace
 from core.settings import IntegrationSettings, Problem, WrongValue, setting
-from core.settings.addresses import is_loopback
-from core.settings.rules import together
+from integrations.smtp.servers import FIRST, SECOND, Server, Tls, customary_tls, second_problems, server_problems
 
 _ADDRESS = r"[^@\s,;:<>()\"\x00-\x1f]+@[A-Za-z0-9.-]+"
 _NAME = r'(?:(?P<quoted>"[^"\x00-\x1f]+")|(?P<plain>[^"<>,;:@\x00-\x1f]+))'
+_HOST, _PORT = "[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", "[1-9][0-9]{0,4}"
 _SENDER = rf"{_NAME}? *<(?P<named>{_ADDRESS})>|(?P<bare>{_ADDRESS})"
-
-
-class Tls(StrEnum):
-    """How a connection is encrypted: upgraded after the greeting, from its first byte, or not at all."""
-
-    STARTTLS = "starttls"
-    IMPLICIT = "implicit"
-    NONE = "none"
 
 
 def _is_there(path: Path) -> Path:
@@ -34,22 +25,26 @@ def _is_there(path: Path) -> Path:
     return path
 
 
+Port = Annotated[int, Field(ge=1, le=65535)]
+PemFile = Annotated[Path, AfterValidator(_is_there)]
+
+
 class Settings(IntegrationSettings):
-    """A relay, how to sign in to it, and who the mail is from."""
+    """A relay or two, how to sign in, and who the mail is from."""
 
     host: str = setting(
         "SMTP_HOST",
         about="The relay",
         mend="a host name or address, without smtp:// and without the port",
-        matches="[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+",
+        matches=_HOST,
         example="smtp.example.com",
     )
-    port: Annotated[int, Field(ge=1, le=65535)] = setting(
+    port: Port = setting(
         "SMTP_PORT",
         default=587,
         about="The relay's port",
         mend="587 (STARTTLS) or 465 (TLS from the first byte)",
-        matches="[1-9][0-9]{0,4}",
+        matches=_PORT,
     )
     username: str | None = setting(
         "SMTP_USERNAME", default=None, about="Signs in to the relay", mend="from the relay's operator", example="mailer"
@@ -71,7 +66,7 @@ class Settings(IntegrationSettings):
         mend="starttls, implicit, or none for a relay on this machine",
         example="starttls",
     )
-    ca_file: Annotated[Path, AfterValidator(_is_there)] | None = setting(
+    ca_file: PemFile | None = setting(
         "SMTP_CA_FILE",
         default=None,
         about="The certificate authority of a private relay (optional)",
@@ -85,6 +80,45 @@ class Settings(IntegrationSettings):
         mend="one mailto: or https: address",
         matches=r"(mailto:[^\s<>,@]+@|https://)[^\s<>,]+",
         example="mailto:unsubscribe@example.com",
+    )
+    fallback_host: str | None = setting(
+        "SMTP_FALLBACK_HOST",
+        default=None,
+        about="A second relay, for what the first surely did not take (optional)",
+        mend="a host name or address, without smtp:// and without the port",
+        matches=_HOST,
+        example="smtp.example.org",
+    )
+    fallback_port: Port = setting(
+        "SMTP_FALLBACK_PORT",
+        default=587,
+        about="The second relay's port",
+        mend="587 (STARTTLS) or 465 (TLS from the first byte)",
+        matches=_PORT,
+    )
+    fallback_username: str | None = setting(
+        "SMTP_FALLBACK_USERNAME",
+        default=None,
+        about="Signs in to the second relay",
+        mend="from the relay's operator",
+        example="mailer",
+    )
+    fallback_password: SecretStr | None = setting(
+        "SMTP_FALLBACK_PASSWORD", default=None, about="That user's password", mend="from the relay's operator"
+    )
+    fallback_chosen_tls: Tls | None = setting(
+        "SMTP_FALLBACK_TLS",
+        default=None,
+        about="How the connection to the second relay is encrypted (default: by its port, as for the first)",
+        mend="starttls, implicit, or none for a relay on this machine",
+        example="starttls",
+    )
+    fallback_ca_file: PemFile | None = setting(
+        "SMTP_FALLBACK_CA_FILE",
+        default=None,
+        about="The certificate authority of a private second relay (optional)",
+        mend="the full path of a PEM file",
+        example="/etc/ssl/private-ca.pem",
     )
 
     messages_per_second: Annotated[int, Field(ge=1, le=1000)] | None = setting(
@@ -105,7 +139,28 @@ class Settings(IntegrationSettings):
     @property
     def tls(self) -> Tls:
         """How the connection is encrypted, chosen or by the port's custom."""
-        return self.chosen_tls or _customary_tls(self.port)
+        return self.chosen_tls or customary_tls(self.port)
+
+    @property
+    def first(self) -> Server:
+        """The server that takes the mail."""
+        return Server(FIRST, self.host, self.port, self.tls, self.username, self.password, self.ca_file)
+
+    @property
+    def second(self) -> Server | None:
+        """The server that takes what the first surely did not."""
+        if self.fallback_host is None:
+            return None
+        tls = self.fallback_chosen_tls or customary_tls(self.fallback_port)
+        return Server(
+            SECOND,
+            self.fallback_host,
+            self.fallback_port,
+            tls,
+            self.fallback_username,
+            self.fallback_password,
+            self.fallback_ca_file,
+        )
 
     @property
     def sender_address(self) -> str:
@@ -127,22 +182,10 @@ class Settings(IntegrationSettings):
 
     @property
     def base_addresses(self) -> tuple[str, ...]:
-        return (self.host,)
+        return tuple(host for host in (self.host, self.fallback_host) if host)
 
     @classmethod
     def rules(cls, given: Mapping[str, str]) -> Iterator[Problem]:
-        """A user has a password; the port and the encryption agree; nothing leaves this machine unencrypted."""
-        yield from together(given, "SMTP_USERNAME", "SMTP_PASSWORD")
-        port, tls, host = given.get("SMTP_PORT", "587"), given.get("SMTP_TLS"), given.get("SMTP_HOST", "localhost")
-        if (port, tls) == ("465", Tls.STARTTLS):
-            yield Problem(
-                "SMTP_TLS", "is starttls, and port 465 encrypts from the first byte: say implicit, or port 587"
-            )
-        if (port, tls) == ("587", Tls.IMPLICIT):
-            yield Problem("SMTP_TLS", "is implicit, and port 587 begins in the clear: say starttls, or port 465")
-        if tls == Tls.NONE and not is_loopback(host):
-            yield Problem("SMTP_TLS", "is none, and the relay is another machine: say starttls or implicit")
-
-
-def _customary_tls(port: int) -> Tls:
-    return Tls.IMPLICIT if port == 465 else Tls.STARTTLS
+        """What holds for one server holds for each."""
+        yield from server_problems(FIRST, given)
+        yield from second_problems(given)

@@ -6,6 +6,7 @@ https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.4
 
 import asyncio
 import re
+from dataclasses import replace
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException, SMTPSenderRefused
 from aiosmtplib.errors import SMTPDataError, SMTPServerDisconnected
@@ -22,6 +23,7 @@ from core.errors import (
 from core.ports import Receipt
 from integrations.smtp.errors import PROVIDER, error_of
 from integrations.smtp.mail import Mail
+from integrations.smtp.replies import in_plain
 
 _GO_AHEAD = 354
 _TOO_BIG = 552
@@ -52,6 +54,7 @@ async def begin(client: SMTP, mail: Mail) -> None:
             provider=PROVIDER,
             provider_code=str(error.code),
             party=FailureParty.OPERATOR,
+            answer=in_plain(error.code, error.message),
         ) from error
     except SMTPResponseException as error:
         raise error_of(error.code, error.message) from error
@@ -77,8 +80,12 @@ async def hand_over(client: SMTP, mail: Mail, *, seconds: float) -> Receipt:
     if 400 <= reply.code < 600:
         raise error_of(reply.code, reply.message)
     if not 200 <= reply.code < 300:
-        raise OutcomeUnknown("The relay's reply to the message cannot be read.", provider=PROVIDER)
-    return _receipt(reply.message, mail.recipient)
+        raise OutcomeUnknown(
+            "The relay's reply to the message cannot be read.",
+            provider=PROVIDER,
+            answer=in_plain(reply.code, reply.message),
+        )
+    return replace(_receipt(reply.message, mail.recipient), answer=in_plain(reply.code, reply.message))
 
 
 async def _say_text(client: SMTP, text: bytes) -> SMTPProtocol:

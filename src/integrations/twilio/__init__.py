@@ -9,6 +9,8 @@ def connect(settings: Settings, surroundings: Surroundings) -> Connected:
     # The HTTP client and Twilio's library cost start-up time that whoever only reads the card need not pay.
     from integrations.kit import Http
     from integrations.twilio.adapter import TwilioSender
+    from integrations.twilio.books import Books
+    from integrations.twilio.lookup import TwilioLookup
     from integrations.twilio.probe import TwilioProbe
     from integrations.twilio.webhook import TwilioWebhooks
 
@@ -17,6 +19,7 @@ def connect(settings: Settings, surroundings: Surroundings) -> Connected:
         mode=Mode.SIMULATED if settings.is_simulated() else Mode.LIVE,
         sender=TwilioSender(settings, http, surroundings.webhook_url),
         webhooks=TwilioWebhooks(settings),
+        lookup=TwilioLookup(Books(settings, http)),
         probe=TwilioProbe(settings, http),
         own_addresses=[own for own in (settings.phone_number, settings.messaging_service_sid) if own],
         pace=settings.pace,

@@ -1,19 +1,12 @@
 """Saying an SMS to Twilio. https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource"""
 
-import json
-import re
-from typing import Any
 from urllib.parse import quote
 
-from core.errors import OutcomeUnknown, ProviderError
 from core.ports import OutboundMessage, Receipt, TextContent
 from integrations.kit import Answer, Http, basic_auth
-from integrations.twilio.errors import PROVIDER, error_of
+from integrations.twilio.reading import SID, STATUS, in_plain, read, refusal
 from integrations.twilio.settings import Settings
-
-_SID = re.compile("(SM|MM)[0-9a-fA-F]{32}")
-_CODE = re.compile("[0-9]{5}")
-_STATUS = re.compile("[a-z_]{1,32}")
+from integrations.twilio.webhook import CALL_AGAIN
 
 
 class TwilioSender:
@@ -40,11 +33,11 @@ class TwilioSender:
                 "To": message.to,
                 "Body": message.content.text,
                 # Signed as part of the address, so what comes back as our reference is ours.
-                "StatusCallback": f"{self._webhook_url}?ref={quote(str(message.reference))}",
+                "StatusCallback": f"{self._webhook_url}?ref={quote(str(message.reference))}{CALL_AGAIN}",
                 **self._sender,
             },
         )
-        return _read(answer)
+        return _receipt(answer)
 
 
 def authorization(settings: Settings) -> str:
@@ -64,25 +57,9 @@ def account_authorization(settings: Settings) -> str:
     return basic_auth(settings.account_sid, settings.auth_token.get_secret_value())
 
 
-def _read(answer: Answer) -> Receipt:
-    data = _json(answer)
+def _receipt(answer: Answer) -> Receipt:
+    data = read(answer)
     sid, status = str(data.get("sid")), str(data.get("status"))
-    if answer.status in (200, 201) and _SID.fullmatch(sid):
-        return Receipt(sid, status if _STATUS.fullmatch(status) else None)
+    if answer.status in (200, 201) and SID.fullmatch(sid):
+        return Receipt(sid, status if STATUS.fullmatch(status) else None, answer=in_plain(answer))
     raise refusal(answer)
-
-
-def refusal(answer: Answer) -> ProviderError:
-    """The error an answer stands for; a success nobody can read leaves the outcome unknown."""
-    if answer.status < 300:
-        return OutcomeUnknown("Twilio's answer cannot be read.", provider=PROVIDER, provider_code=str(answer.status))
-    code = str(_json(answer).get("code"))
-    return error_of(answer.status, code if _CODE.fullmatch(code) else None, retry_after=answer.retry_after)
-
-
-def _json(answer: Answer) -> dict[str, Any]:
-    try:
-        data = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}

@@ -119,8 +119,10 @@ def failure_of(code: str) -> Failure:
     return Failure(meaning.reason, meaning.party, meaning.message, code, is_transient)
 
 
-def error_of(status: int, code: str | None = None, *, retry_after: float | None = None) -> ProviderError:
-    """The error to raise for an answer of this status, and this code in its body."""
+def error_of(
+    status: int, code: str | None = None, *, retry_after: float | None = None, answer: str | None = None
+) -> ProviderError:
+    """The error to raise for an answer of this status, and this code in its body; `answer` is what of it is kept."""
     meaning = _meaning(status, code)
     if meaning.kind is Kind.UNAVAILABLE:
         return ProviderUnavailable(
@@ -129,6 +131,7 @@ def error_of(status: int, code: str | None = None, *, retry_after: float | None 
             provider_code=code or str(status),
             reason=meaning.reason,
             party=meaning.party,
+            answer=answer,
             retry_after=retry_after,
         )
     error = {
@@ -142,6 +145,7 @@ def error_of(status: int, code: str | None = None, *, retry_after: float | None 
         provider_code=code or str(status),
         reason=meaning.reason,
         party=meaning.party,
+        answer=answer,
     )
 
 

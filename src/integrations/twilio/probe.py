@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from core.errors import ProviderError, ProviderMisconfigured
 from core.ports import Finding, Severity
 from integrations.kit import Answer, Http
-from integrations.twilio.adapter import account_authorization, key_authorization, refusal
+from integrations.twilio.adapter import account_authorization, key_authorization
+from integrations.twilio.reading import refusal
 from integrations.twilio.settings import Settings
 
 

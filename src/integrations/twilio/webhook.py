@@ -2,6 +2,7 @@
 
 https://www.twilio.com/docs/usage/security#validating-requests
 https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
+https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
 """
 
 import hashlib
@@ -37,6 +38,8 @@ STATUSES: Mapping[str, ReportedStatus] = {
     "failed": ReportedStatus.FAILED,
     "canceled": ReportedStatus.FAILED,
 }
+CALL_AGAIN = "#rc=5&rp=all"
+"""Ends the address of a callback: by itself Twilio calls again once, and only where no connection came about."""
 _INBOUND = frozenset({"received", "receiving"})
 _SID = re.compile("[A-Z]{2}[0-9a-fA-F]{32}")
 _WORD = re.compile("[A-Za-z_-]{1,64}")
@@ -148,11 +151,16 @@ def _query(webhook: RawWebhook, name: str) -> str:
 
 
 def _spellings(url: str) -> list[str]:
-    """The address with and without its customary port: Twilio signs either."""
+    """The address with and without its customary port, which Twilio signs either way.
+
+    And with what ends it when we give it to Twilio: that is for Twilio alone and not to be signed, and its own library
+    would sign it.
+    """
     parts = urlsplit(url)
     port = {"https": 443, "http": 80}.get(parts.scheme)
+    spellings = [url]
     if parts.port is None and port:
-        return [url, parts._replace(netloc=f"{parts.netloc}:{port}").geturl()]
-    if parts.port == port:
-        return [url, parts._replace(netloc=parts.netloc.rsplit(":", 1)[0]).geturl()]
-    return [url]
+        spellings.append(parts._replace(netloc=f"{parts.netloc}:{port}").geturl())
+    elif parts.port == port:
+        spellings.append(parts._replace(netloc=parts.netloc.rsplit(":", 1)[0]).geturl())
+    return [*spellings, *(f"{spelling}{CALL_AGAIN}" for spelling in spellings)]

@@ -24,10 +24,11 @@ class WhatsAppSender:
         self._path = f"{settings.phone_number_id}/messages"
 
     async def send(self, message: OutboundMessage) -> Receipt:
-        return _receipt(await self._graph.post(self._path, message_body(message)), message.to)
+        answer, kept = await self._graph.post(self._path, message_body(message))
+        return _receipt(answer, message.to, kept)
 
 
-def _receipt(answer: Json, to: str) -> Receipt:
+def _receipt(answer: Json, to: str, kept: str) -> Receipt:
     taken = first(answer, "messages")
     wamid, status = text(taken, "id") or "", text(taken, "message_status") or ""
     if status == PAUSED:
@@ -37,11 +38,12 @@ def _receipt(answer: Json, to: str) -> Receipt:
             provider_code=PAUSED,
             reason=FailureReason.TEMPLATE_REJECTED,
             party=FailureParty.OPERATOR,
+            answer=kept,
         )
     if not _WAMID.fullmatch(wamid):
-        raise OutcomeUnknown("Meta's answer names no message.", provider=PROVIDER, provider_code="200")
+        raise OutcomeUnknown("Meta's answer names no message.", provider=PROVIDER, provider_code="200", answer=kept)
     # "accepted", or "held_for_quality_assessment": sent later, or else reported as failed.
-    return Receipt(wamid, status if _WORD.fullmatch(status) else None, _recipient_id(answer, to))
+    return Receipt(wamid, status if _WORD.fullmatch(status) else None, _recipient_id(answer, to), kept)
 
 
 def _recipient_id(answer: Json, to: str) -> str | None:

@@ -159,8 +159,10 @@ def failure_of(code: int | None) -> Failure:
     return Failure(meaning.reason, meaning.party, meaning.message, str(code), is_transient)
 
 
-def error_of(status: int, code: int | None = None, *, retry_after: float | None = None) -> ProviderError:
-    """The error to raise for an answer of this status, and this code in its body."""
+def error_of(
+    status: int, code: int | None = None, *, retry_after: float | None = None, answer: str | None = None
+) -> ProviderError:
+    """The error to raise for an answer of this status, and this code in its body; `answer` is what of it is kept."""
     meaning = _meaning(status, code)
     told = {
         "provider": PROVIDER,
@@ -169,9 +171,9 @@ def error_of(status: int, code: int | None = None, *, retry_after: float | None 
     if meaning.kind is Kind.UNAVAILABLE:
         pause = meaning.pause if retry_after is None else retry_after
         return ProviderUnavailable(
-            meaning.message, **told, reason=meaning.reason, party=meaning.party, retry_after=pause
+            meaning.message, **told, reason=meaning.reason, party=meaning.party, answer=answer, retry_after=pause
         )
-    return _ERRORS[meaning.kind](meaning.message, **told, reason=meaning.reason, party=meaning.party)
+    return _ERRORS[meaning.kind](meaning.message, **told, reason=meaning.reason, party=meaning.party, answer=answer)
 
 
 def _meaning(status: int, code: int | None) -> Meaning:

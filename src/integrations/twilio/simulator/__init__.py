@@ -164,9 +164,11 @@ class Simulator(SimulatedCompany):
         return await self._serve(request, "send", partial(self._accept, form), form.get("To"))
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(
-            request, "list", lambda: _said(listed(self.kept(), request.query, _own_path(request))), None
-        )
+        def look() -> Answer:
+            found = listed(self.kept(), request.query, _own_path(request))
+            return _refused(found) if isinstance(found, TwilioError) else _said(found)
+
+        return await self._serve(request, "list", look, None)
 
     async def _fetch(self, request: web.Request) -> web.StreamResponse:
         message = self.books.messages.get(request.match_info["sid"])

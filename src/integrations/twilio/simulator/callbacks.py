@@ -1,6 +1,8 @@
 """The webhooks Twilio sends: their forms, and the signature over address and fields.
 
-https://www.twilio.com/docs/usage/webhooks/webhooks-security, https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
+https://www.twilio.com/docs/usage/webhooks/webhooks-security
+https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
+https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
 """
 
 from base64 import b64encode
@@ -8,7 +10,7 @@ from collections.abc import Mapping
 from hashlib import sha1
 from hmac import new as new_hmac
 from secrets import token_hex
-from urllib.parse import urldefrag, urlencode
+from urllib.parse import parse_qsl, urldefrag, urlencode
 from uuid import uuid4
 
 from core.segments import count_segments
@@ -17,6 +19,8 @@ from integrations.twilio.simulator.message import Message
 
 Fields = Mapping[str, str]
 
+_MOST_RETRIES = 5
+_ALL = frozenset({"ct", "rt", "4xx", "5xx"})
 _FINAL = frozenset({"delivered", "undelivered"})
 _COUNTRIES = {"+55": "BR", "+1": "US", "+351": "PT"}
 
@@ -28,15 +32,25 @@ def sign(token: str, url: str, fields: Fields) -> str:
 
 
 def webhook(token: str, url: str, fields: Fields, *, message_id: str, to: str) -> Webhook:
-    """A signed form. The fragment of the address holds Twilio's own settings: it is neither signed nor sent."""
-    address = urldefrag(url).url
+    """A signed form. The fragment of the address says how often to call: it is neither signed nor sent."""
+    address, fragment = urldefrag(url)
+    wanted = dict(parse_qsl(fragment))
     headers = {
         "Content-Type": "application/x-www-form-urlencoded; charset=UTF-8",
         "User-Agent": "TwilioProxy/1.1",
         "I-Twilio-Idempotency-Token": str(uuid4()),
         "X-Twilio-Signature": sign(token, address, fields),
     }
-    return Webhook(f"webhook-{token_hex(8)}", address, headers, urlencode(fields), message_id, to)
+    return Webhook(
+        f"webhook-{token_hex(8)}",
+        address,
+        headers,
+        urlencode(fields),
+        message_id,
+        to,
+        retries=min(int(wanted["rc"]), _MOST_RETRIES) if wanted.get("rc", "").isdecimal() else None,
+        retried=_ALL if wanted.get("rp") == "all" else frozenset(wanted.get("rp", "ct").split(",")) & _ALL,
+    )
 
 
 def status_fields(message: Message) -> Fields:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from integrations.simulating.company import Json
 
 _WORDS: dict[int, tuple[int, str]] = {
+    20001: (400, "Invalid {value} value."),
     20003: (401, "Authenticate"),
     20404: (404, "The requested resource {value} was not found"),
     20429: (429, "Too Many Requests"),

@@ -1,0 +1,101 @@
+"""Looking up: what a company took is found when its answer was lost, what it did not take is not, and doubt is said."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from core.errors import OutcomeUnknown, ProviderError
+from core.ports import Connected, DeliveryLookup, MessageSender, OutboundMessage, Sought, TextContent
+from tests.contract.companies import AT_WORK, COMPANIES, LOOKING_UP, Trouble, at_work
+from tests.running import Simulators
+
+
+@asynccontextmanager
+async def connected_to(name: str, running: Simulators) -> AsyncIterator[Connected]:
+    connected = at_work(name, **COMPANIES[name].simulated(running))
+    yield connected
+    await connected.close()
+
+
+def sender_of(connected: Connected) -> MessageSender:
+    assert connected.sender is not None
+    return connected.sender
+
+
+def lookup_of(connected: Connected) -> DeliveryLookup:
+    assert connected.lookup is not None
+    return connected.lookup
+
+
+def sought(message: OutboundMessage, sid: str | None = None) -> Sought:
+    started = datetime.now(UTC) - timedelta(seconds=5)
+    return Sought(message.reference, message.channel, message.to, message.content, started, sid)
+
+
+@pytest.mark.parametrize("name", AT_WORK)
+async def test_whoever_keeps_books_is_held_to_them(name: str) -> None:
+    connected = at_work(name)
+    assert (connected.lookup is not None) is (name in LOOKING_UP)
+    await connected.close()
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+@pytest.mark.parametrize("name", LOOKING_UP)
+async def test_it_finds_what_the_company_took_and_nothing_else(
+    name: str, accepted: bool, simulators: Simulators
+) -> None:
+    message = COMPANIES[name].message
+    others = [replace(message, content=TextContent("Outro texto")), replace(message, to=f"{message.to[:-1]}9")]
+    async with connected_to(name, simulators) as connected:
+        for other in others:
+            await sender_of(connected).send(other)
+        await simulators.control.arm(name, "reset", next=1, accepted=accepted)
+        with pytest.raises(OutcomeUnknown):
+            await sender_of(connected).send(message)
+        found = await lookup_of(connected).find(sought(message))
+    kept = await simulators.control.messages(name)
+    assert len(kept) == len(others) + accepted
+    assert [one.provider_message_id for one in found] == [one["id"] for one in kept[len(others) :]]
+
+
+@pytest.mark.parametrize("name", LOOKING_UP)
+async def test_it_finds_a_message_by_the_companys_own_name(name: str, simulators: Simulators) -> None:
+    message = COMPANIES[name].message
+    async with connected_to(name, simulators) as connected:
+        receipts = [await sender_of(connected).send(message) for _ in range(2)]
+        sid = receipts[0].provider_message_id
+        (found,) = await lookup_of(connected).find(sought(message, sid))
+        assert found.provider_message_id == sid
+        assert len(await lookup_of(connected).find(sought(message))) == 2
+
+
+@pytest.mark.parametrize("kind", ["server_error", "garbage", "reset", "rate_limit"])
+@pytest.mark.parametrize("name", LOOKING_UP)
+async def test_books_that_cannot_be_read_are_not_empty(name: str, kind: str, simulators: Simulators) -> None:
+    message = COMPANIES[name].message
+    async with connected_to(name, simulators) as connected:
+        state = await simulators.control.state(name)
+        for point in {"list", "fetch"} & set(state["points"]):
+            await simulators.control.arm(name, kind, always=True, at=point)
+        sid = str((await sender_of(connected).send(message)).provider_message_id)
+        for question in (sought(message), sought(message, sid)):
+            with pytest.raises(ProviderError):
+                await lookup_of(connected).find(question)
+        with pytest.raises(ProviderError):
+            await lookup_of(connected).count(datetime.now(UTC).date())
+
+
+@pytest.mark.parametrize("trouble", [Trouble.AWAY, Trouble.SILENT, Trouble.MISCONFIGURED, Trouble.LATER])
+@pytest.mark.parametrize("name", LOOKING_UP)
+async def test_a_company_in_trouble_has_not_said_no(
+    name: str, trouble: Trouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    COMPANIES[name].hurry(monkeypatch)
+    async with COMPANIES[name].facing(trouble) as changes:
+        connected = at_work(name, **changes)
+        with pytest.raises(ProviderError):
+            await lookup_of(connected).find(sought(COMPANIES[name].message))
+        await connected.close()
