@@ -1,4 +1,4 @@
-"""What a probe finds out about a company; part of `core.ports`, which is where it is imported from."""
+"""What a probe finds out about a company."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

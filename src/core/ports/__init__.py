@@ -1,0 +1,71 @@
+"""What we need from the outside, in our words: capabilities, the values they exchange, and an integration's card."""
+
+from core.ports.card import Connected, Integration, Mode, Pace, Surroundings
+from core.ports.findings import Finding, Probe, Severity
+from core.ports.lookups import DeliveryLookup, Sighting, Sought
+from core.ports.reports import (
+    Failure,
+    Handshake,
+    InboundMessage,
+    OtherEvent,
+    Price,
+    ProviderEvent,
+    RawWebhook,
+    ReportedStatus,
+    StatusReport,
+    TemplatesChanged,
+    WebhookReader,
+)
+from core.ports.sending import (
+    ButtonParameter,
+    Channel,
+    Content,
+    EmailContent,
+    MessageSender,
+    OutboundMessage,
+    Receipt,
+    Reference,
+    TemplateContent,
+    TextContent,
+)
+from core.ports.templates import ProviderTemplate, TemplateApproval, TemplateButton, TemplateCatalogue, TemplateCategory
+
+__all__ = [
+    "ButtonParameter",
+    "Channel",
+    "Connected",
+    "Content",
+    "DeliveryLookup",
+    "EmailContent",
+    "Failure",
+    "Finding",
+    "Handshake",
+    "InboundMessage",
+    "Integration",
+    "MessageSender",
+    "Mode",
+    "OtherEvent",
+    "OutboundMessage",
+    "Pace",
+    "Price",
+    "Probe",
+    "ProviderEvent",
+    "ProviderTemplate",
+    "RawWebhook",
+    "Receipt",
+    "Reference",
+    "ReportedStatus",
+    "Severity",
+    "Sighting",
+    "Sought",
+    "StatusReport",
+    "Surroundings",
+    "TemplateApproval",
+    "TemplateButton",
+    "TemplateCatalogue",
+    "TemplateCategory",
+    "TemplateContent",
+    "TemplatesChanged",
+    "TextContent",
+    "WebhookReader",
+]

@@ -1,0 +1,55 @@
+"""Templates as a company keeps them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class TemplateCategory(StrEnum):
+    """What a template is for; companies and laws treat the three differently."""
+
+    TRANSACTIONAL = "TRANSACTIONAL"
+    MARKETING = "MARKETING"
+    AUTHENTICATION = "AUTHENTICATION"
+
+
+class TemplateApproval(StrEnum):
+    """Whether the channel's company has let a template through."""
+
+    NOT_NEEDED = "NOT_NEEDED"
+    PENDING = "PENDING"
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateButton:
+    """A button with a gap in it."""
+
+    index: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderTemplate:
+    """A template as a company keeps it: texts with gaps, written {{1}} or {{name}}; `examples` by the gap's name."""
+
+    provider_id: str
+    name: str
+    locale: str
+    category: TemplateCategory
+    approval: TemplateApproval
+    body: str
+    header: str | None = None
+    buttons: Sequence[TemplateButton] = ()
+    examples: Mapping[str, str] = field(default_factory=dict)
+
+
+class TemplateCatalogue(Protocol):
+    """Knows the templates a company keeps for us."""
+
+    async def list(self) -> Sequence[ProviderTemplate]:
+        """Read all of them, page by page; raises a ProviderError."""
+        ...
