@@ -9,7 +9,7 @@ import pytest
 import core.errors
 import integrations.smtp
 from core.errors import OutcomeUnknown, ProviderError, ProviderMisconfigured, ProviderRejected, ProviderUnavailable
-from core.messages.claim import SEND_DEADLINE
+from core.messages.timing import Timing
 from core.ports import OutboundMessage, Receipt, Surroundings
 from integrations.smtp import connect
 from integrations.smtp.adapter import CONFIRMING, PREPARING, SmtpSender
@@ -109,7 +109,7 @@ async def test_a_relay_out_of_reach_is_unavailable() -> None:
 
 
 def test_both_phases_fit_into_what_core_waits() -> None:
-    assert SEND_DEADLINE.total_seconds() > PREPARING + CONFIRMING
+    assert Timing().send_deadline.total_seconds() > PREPARING + CONFIRMING
 
 
 async def test_nothing_is_sent_in_the_clear_where_starttls_was_stripped() -> None:
