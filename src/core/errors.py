@@ -6,6 +6,7 @@ AppError                      code, message, retryable
 ├─ NotFound                   the id names nothing the caller may see
 ├─ NotAllowed                 the caller lacks the right, or is not known
 ├─ Conflict                   the state of things forbids it
+│  ├─ InvalidState            the object is not in a state that allows this: state
 │  └─ IdempotencyConflict     the key was used before with other input
 ├─ NotConfigured              the channel has no integration in this installation
 ├─ Overloaded                 we cannot take it now; nothing was stored: retry_after
@@ -114,6 +115,16 @@ class Conflict(AppError):
     """The state of things forbids it."""
 
     code = "CONFLICT"
+
+
+class InvalidState(Conflict):
+    """The object is not in a state that allows this; `state` is the one it is in, as its own words spell it."""
+
+    code = "INVALID_STATE"
+
+    def __init__(self, message: str, *, state: str) -> None:
+        super().__init__(message)
+        self.state = state
 
 
 class IdempotencyConflict(Conflict):

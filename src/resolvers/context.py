@@ -11,12 +11,14 @@ from strawberry.dataloader import DataLoader
 from core.access.principal import Principal, Scope
 from core.database import Database
 from core.errors import Unauthenticated
-from core.messages import history
+from core.messages import history, read
 from core.messages.accept import Outbox
 from core.messages.history import AttemptView, EventSlice, EventView
 from core.operations.integrations import IntegrationView
 from core.pubsub import Hub
 from core.sealing import Sealer
+from core.webhooks import read as webhooks
+from core.webhooks.redaction import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Context:
     request_id: str
     _attempts: "DataLoader[UUID, list[AttemptView]] | None" = field(default=None, init=False)
     _events: "DataLoader[tuple[UUID, EventSlice], list[EventView]] | None" = field(default=None, init=False)
+    _messages: "DataLoader[tuple[UUID, frozenset[str]], read.Message | None] | None" = field(default=None, init=False)
+    _payloads: "DataLoader[UUID, Json] | None" = field(default=None, init=False)
 
     def require(self, scope: Scope) -> Principal:
         """Name the caller if it may do this; raises NotAllowed."""
@@ -59,6 +63,34 @@ class Context:
         if self._events is None:
             self._events = DataLoader(self._load_events, cache=False)
         return self._events
+
+    @property
+    def messages(self) -> "DataLoader[tuple[UUID, frozenset[str]], read.Message | None]":
+        """Messages by id, each with the sealed parts that are asked for."""
+        if self._messages is None:
+            self._messages = DataLoader(self._load_messages, cache=False)
+        return self._messages
+
+    @property
+    def payloads(self) -> "DataLoader[UUID, Json]":
+        """What companies sent, redacted, by the webhook's id; opened for those only that are asked for."""
+        if self._payloads is None:
+            self._payloads = DataLoader(self._load_payloads, cache=False)
+        return self._payloads
+
+    async def _load_messages(self, keys: list[tuple[UUID, frozenset[str]]]) -> list[read.Message | None]:
+        tenant = self.require(Scope.MESSAGES_READ).tenant_id
+        # Asked for in different places with different parts: each is read once, with all of them.
+        ids, sealed = {one for one, _ in keys}, frozenset[str]().union(*(parts for _, parts in keys))
+        async with self.services.database.transaction(tenant) as connection:
+            found = await read.by_ids(connection, self.services.sealer, tenant, ids, sealed=sealed)
+        return [found.get(one) for one, _ in keys]
+
+    async def _load_payloads(self, ids: list[UUID]) -> list[Json]:
+        tenant = self.require(Scope.OPERATIONS_READ).tenant_id
+        async with self.services.database.transaction(tenant) as connection:
+            found = await webhooks.payloads(connection, self.services.sealer, tenant, set(ids))
+        return [found.get(one) for one in ids]
 
     async def _load_attempts(self, ids: list[UUID]) -> list[list[AttemptView]]:
         tenant = self.require(Scope.MESSAGES_READ).tenant_id

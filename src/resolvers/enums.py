@@ -7,7 +7,9 @@ from strawberry.types.enum import StrawberryEnumDefinition
 
 from core.errors import FailureParty, FailureReason, InputRule
 from core.messages.values import AttemptOutcome, Direction, EventSource, MessageStatus
+from core.operations.dead_letters import Resolution
 from core.ports import Channel, Mode
+from core.webhooks.values import WebhookStatus
 
 
 def _publish(words: type[StrEnum], name: str, description: str, **values: str) -> None:
@@ -59,4 +61,18 @@ _publish(
     RECIPIENT="The recipient: a wrong, unreachable or unwilling number or address.",
     OPERATOR="Whoever runs this server: credentials, configuration, credit.",
     PROVIDER="The company behind the integration.",
+)
+_publish(
+    WebhookStatus,
+    "WebhookStatus",
+    "What became of something a company told us. The same thing told twice is one delivery.",
+    RECEIVED="Waiting for a worker, or for its next try.",
+    IGNORED="Nothing here cares about this event.",
+    FAILED="Given up after several tries; see `deadLetters`.",
+)
+_publish(
+    Resolution,
+    "DeadLetterResolution",
+    "What became of a dead letter.",
+    SETTLED="It went well after all: a report came late, and nothing was left to do.",
 )

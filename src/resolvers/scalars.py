@@ -13,6 +13,7 @@ _MAX_TEXT = 4096
 PhoneNumber = NewType("PhoneNumber", str)
 EmailAddress = NewType("EmailAddress", str)
 URL = NewType("URL", str)
+JSON = NewType("JSON", object)
 
 
 def _read_text(value: Any) -> str:
@@ -67,5 +68,12 @@ CONFIG = StrawberryConfig(
             "https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address",
         ),
         URL: _text_scalar("URL", "An absolute URL.", "https://url.spec.whatwg.org/"),
+        JSON: strawberry.scalar(
+            name="JSON",
+            description="Any JSON value. Used only where the shape belongs to somebody else; secrets and personal data"
+            " are redacted.",
+            specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
+            serialize=lambda value: value,
+        ),
     },
 )

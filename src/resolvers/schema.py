@@ -6,14 +6,30 @@ import strawberry
 from graphql.utilities.print_schema import print_schema_definition
 from strawberry.schema import Schema
 
-from resolvers.errors import IdempotencyConflictError, IntegrationUnavailableError, InvalidInputError
+from resolvers.errors import (
+    IdempotencyConflictError,
+    IntegrationUnavailableError,
+    InvalidInputError,
+    InvalidStateError,
+    NotFoundError,
+)
 from resolvers.messages.events import MessageEvent
 from resolvers.messages.mutations import SendMessagePayload, send_message
 from resolvers.messages.queries import MessageConnection, get_message, list_messages
 from resolvers.messages.subscriptions import MessageStatusChange, message_status_changed
 from resolvers.messages.types import Message, MessageAttempt
 from resolvers.node import Node
+from resolvers.operations.dead_letters import DeadLetter, DeadLetterConnection, list_dead_letters
+from resolvers.operations.mutations import (
+    DiscardDeadLettersPayload,
+    ReplayWebhookPayload,
+    RequeueDeadLettersPayload,
+    discard_dead_letters,
+    replay_webhook,
+    requeue_dead_letters,
+)
 from resolvers.operations.types import Integration, list_integrations
+from resolvers.operations.webhooks import WebhookDelivery, WebhookDeliveryConnection, list_webhooks
 from resolvers.refetch import get_node
 from resolvers.scalars import CONFIG
 
@@ -48,6 +64,13 @@ class Query:
     messages: MessageConnection = strawberry.field(
         resolver=list_messages, description="Message history, newest first. Needs `MESSAGES_READ`."
     )
+    webhook_deliveries: WebhookDeliveryConnection = strawberry.field(
+        resolver=list_webhooks, description="What companies told us, newest first. Needs `OPERATIONS_READ`."
+    )
+    dead_letters: DeadLetterConnection = strawberry.field(
+        resolver=list_dead_letters,
+        description="Work that was given up and waits for somebody to decide, newest first. Needs `OPERATIONS_READ`.",
+    )
 
 
 @strawberry.type(description="What can be done. Fields run one after another, in the order written.")
@@ -55,6 +78,19 @@ class Mutation:
     send_message: SendMessagePayload = strawberry.field(
         resolver=send_message,
         description="Send one message, over one channel or a chain of them. Needs `MESSAGES_SEND`.",
+    )
+    requeue_dead_letters: RequeueDeadLettersPayload = strawberry.field(
+        resolver=requeue_dead_letters,
+        description="Put work back in its queue. What a company perhaps did already is refused."
+        " Needs `OPERATIONS_WRITE`.",
+    )
+    discard_dead_letters: DiscardDeadLettersPayload = strawberry.field(
+        resolver=discard_dead_letters, description="Give up on work for good. Needs `OPERATIONS_WRITE`."
+    )
+    replay_webhook: ReplayWebhookPayload = strawberry.field(
+        resolver=replay_webhook,
+        description="Process a webhook again as if it had just come; what it did already it does not do twice."
+        " Needs `OPERATIONS_WRITE`.",
     )
 
 
@@ -78,7 +114,11 @@ def build_schema() -> Schema:
             Message,
             MessageAttempt,
             MessageEvent,
+            WebhookDelivery,
+            DeadLetter,
             InvalidInputError,
+            InvalidStateError,
+            NotFoundError,
             IntegrationUnavailableError,
             IdempotencyConflictError,
         ],

@@ -18,6 +18,7 @@ class Scope(StrEnum):
     MESSAGES_SEND = "MESSAGES_SEND"
     CONTACTS_READ = "CONTACTS_READ"
     OPERATIONS_READ = "OPERATIONS_READ"
+    OPERATIONS_WRITE = "OPERATIONS_WRITE"
 
 
 @dataclass(frozen=True, slots=True)
