@@ -13,6 +13,9 @@ _COMMANDS = {
     "check": "Is the configuration complete and consistent? Sends nothing.",
     "send": "Send one SMS or e-mail through the API, and see it arrive.",
     "messages": "What was sent, and what became of it.",
+    "replay": "Try failed work again, one by one or all of it.",
+    "dead-letters": "Work that was given up, and what to do about it.",
+    "webhooks": "What companies told us, and what became of it.",
     "token": "Print a development token.",
     "migrate": "Bring the database up to date, or back.",
     "schema": "Print the GraphQL schema, or compare it with schema.graphql.",
@@ -23,7 +26,10 @@ _COMMANDS = {
 @click.group(
     cls=CommandGroup,
     commands=[
-        *(Deferred(name, f"api.cli.{name}_command", short_help=words) for name, words in _COMMANDS.items()),
+        *(
+            Deferred(name, f"api.cli.{name.replace('-', '_')}_command", short_help=words)
+            for name, words in _COMMANDS.items()
+        ),
         Deferred("simulators", "api.cli.simulators_command", hidden=True),
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

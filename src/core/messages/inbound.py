@@ -1,8 +1,11 @@
 """Messages people send us."""
 
-from sqlalchemy import literal, select
+from typing import Any
+
+from sqlalchemy import CTE, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert
 
 from core.messages.addresses import inbound_address
 from core.messages.claim import text_value
@@ -47,9 +50,14 @@ async def insert_inbound(
             delivered_at=event.occurred_at,
         )
     )
-    arrived = message.cte("message")
+    rows = await connection.execute(_told(message.cte("message"), place, event))
+    return [Change(tenant_id, row.message_id) for row in rows]
+
+
+def _told(arrived: CTE, place: Place, event: InboundMessage) -> ReturningInsert[Any]:
+    """The event of a message that is new; of one that was there before there is none."""
     told = {
-        "tenant_id": literal(tenant_id),
+        "tenant_id": literal(place.tenant_id),
         "message_id": arrived.c.id,
         "status": text_value(MessageStatus.DELIVERED.value),
         "channel": text_value(event.channel.value),
@@ -57,7 +65,4 @@ async def insert_inbound(
         "source": text_value(EventSource.WEBHOOK.value),
     }
     chosen = select(*told.values()).select_from(arrived)
-    rows = await connection.execute(
-        insert(message_events).from_select(list(told), chosen).returning(message_events.c.message_id)
-    )
-    return [Change(tenant_id, row.message_id) for row in rows]
+    return insert(message_events).from_select(list(told), chosen).returning(message_events.c.message_id)
