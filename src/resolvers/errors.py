@@ -78,7 +78,7 @@ OperateError = Annotated[
 
 
 def operate_error(
-    error: AppError, id: strawberry.ID, path: Sequence[str]
+    info: Info, error: AppError, id: strawberry.ID, path: Sequence[str]
 ) -> NotFoundError | InvalidStateError | IntegrationUnavailableError:
     """Turn what core refused about one object into a payload's error; raises what is not the caller's to mend."""
     match error:
@@ -86,6 +86,9 @@ def operate_error(
             return NotFoundError(message=error.message, path=list(path), id=id)
         case InvalidState():
             return InvalidStateError(message=error.message, path=list(path), state=error.state)
+        case NotConfigured():
+            integration = integration_of(info, error.integration)
+            return IntegrationUnavailableError(message=error.message, path=list(path), integration=integration)
         case _:
             raise error
 

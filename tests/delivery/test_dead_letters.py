@@ -13,7 +13,7 @@ from core.webhooks.closing import MAX_TRIES
 from tests.delivery.conftest import Shop
 from tests.delivery.test_applying import OTHER_TENANT, report
 from tests.delivery.test_inbox import HOUR, poison, rows
-from tests.delivery.test_retry import failed, refuse
+from tests.delivery.test_retry import CHANNELS, failed, refuse
 
 
 async def letters(shop: Shop, columns: str = "id") -> list[object]:
@@ -23,7 +23,7 @@ async def letters(shop: Shop, columns: str = "id") -> list[object]:
 
 async def put_back(shop: Shop, *ids: object, tenant: UUID = DEFAULT_TENANT) -> Requeued:
     async with shop.app.transaction(tenant) as connection:
-        return await requeue(connection, tenant, ids)  # type: ignore[arg-type]
+        return await requeue(connection, tenant, ids, channels=CHANNELS)  # type: ignore[arg-type]
 
 
 async def give_up(shop: Shop, *ids: object, tenant: UUID = DEFAULT_TENANT) -> list[AppError | None]:
@@ -66,7 +66,7 @@ async def test_delivered_after_all_it_is_settled(shop: Shop) -> None:
 async def test_retried_by_its_sender_its_letter_is_closed(shop: Shop) -> None:
     message_id = await failed(shop)
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
-        await retry(connection, DEFAULT_TENANT, message_id, None, EventSource.API)
+        await retry(connection, DEFAULT_TENANT, message_id, None, EventSource.API, channels=CHANNELS)
     assert await letters(shop, "resolution") == ["REQUEUED"]
 
 

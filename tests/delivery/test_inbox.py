@@ -3,11 +3,13 @@
 import asyncpg
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from core import database
 from core.access.principal import DEFAULT_TENANT
-from core.errors import InvalidState, NotFound
+from core.errors import InvalidState, NotFound, Overloaded
 from core.identifiers import uuid7
+from core.messages import apply
 from core.ports import InboundMessage, OtherEvent, ReportedStatus
 from core.webhooks.closing import MAX_TRIES
 from core.webhooks.replay import replay
@@ -59,9 +61,13 @@ async def test_what_cannot_be_applied_is_tried_with_growing_pauses_and_parked_at
         [[row]] = await rows(shop, "SELECT id FROM inbox")
         sealed = shop.sealer.seal("null", tenant=DEFAULT_TENANT, row=row, column="event")  # type: ignore[arg-type]
         await shop.tamper("UPDATE inbox SET event_sealed = :sealed", sealed=sealed)
-    pauses = []
+    pauses: list[int] = []
     for number in range(1, MAX_TRIES + 1):
-        await shop.apply()
+        with capture_logs() as logs:
+            await shop.apply()
+        parked = [one for one in logs if one["event"] == "inbox_parked"]
+        assert len(parked) == (1 if number == MAX_TRIES else 0)
+        assert all("interalpha webhooks replay" in one["advice"] for one in parked)
         [[status, attempts, pause]] = await rows(
             shop, "SELECT status, attempts, extract(epoch FROM due_at - now())::float FROM inbox"
         )
@@ -97,6 +103,19 @@ async def test_a_message_somebody_holds_makes_its_report_wait_and_no_other(
     await shop.tamper(HOUR)
     await shop.apply()
     assert await shop.status(held) == "DELIVERED"
+
+
+async def test_a_database_in_trouble_costs_no_event_a_try(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hangs(*_: object) -> None:
+        raise TimeoutError
+
+    await shop.keep(inbound("+15005550006"))
+    with monkeypatch.context() as trouble:
+        trouble.setattr(apply, "insert_inbound", hangs)
+        with pytest.raises(Overloaded):
+            await shop.apply()
+    assert await rows(shop, "SELECT status, attempts, due_at <= now() FROM inbox") == [("RECEIVED", 0, True)]
+    assert await shop.apply() == 1
 
 
 @pytest.mark.parametrize("named", [True, False])

@@ -8,6 +8,7 @@ import pytest
 from core.access.principal import DEFAULT_TENANT
 from core.errors import FailureParty, InvalidState, NotFound, OutcomeUnknown, ProviderRejected
 from core.identifiers import uuid7
+from core.messages.accept import ChannelService
 from core.messages.retry import MOST_STEPS, Retried, retry
 from core.messages.route import Step, step
 from core.messages.values import EventSource, MessageStatus
@@ -15,6 +16,12 @@ from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus
 from tests.delivery.conftest import Shop
 from tests.delivery.test_applying import OTHER_TENANT, inbound, report
 from tests.delivery.test_inbox import rows
+
+CHANNELS = {
+    Channel.WHATSAPP: ChannelService("whatsapp", True),
+    Channel.SMS: ChannelService("twilio", True),
+    Channel.EMAIL: ChannelService("smtp", True),
+}
 
 
 def refuse(_: OutboundMessage) -> Receipt:
@@ -39,7 +46,9 @@ async def again(
     may_double: bool = True,
 ) -> Retried:
     async with shop.app.transaction(tenant) as connection:
-        return await retry(connection, tenant, message_id, route, EventSource.API, may_double=may_double)
+        return await retry(
+            connection, tenant, message_id, route, EventSource.API, channels=CHANNELS, may_double=may_double
+        )
 
 
 async def test_what_failed_goes_out_again_over_its_own_route(shop: Shop) -> None:

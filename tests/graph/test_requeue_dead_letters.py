@@ -67,6 +67,15 @@ async def test_a_message_that_may_arrive_twice_stays_where_it_is(caller: Caller,
     assert "may arrive twice" in error["message"]
 
 
+async def test_a_message_nobody_here_could_send_stays_where_it_is(caller: Caller, stock: Stock) -> None:
+    message = await stock.put(caller, status="FAILED")
+    route = '[{"channel": "WHATSAPP"}]'
+    await stock.owner.execute("UPDATE messages SET route = $2, channel = 'WHATSAPP' WHERE id = $1", message, route)
+    letter = letter_id(await stock.dead_letter(caller, message=message, integration=None))
+    assert await requeued(caller, letter) == ([], {"input.ids.0": "IntegrationUnavailableError"})
+    assert await stock.owner.fetchval("SELECT status FROM messages WHERE id = $1", message) == "FAILED"
+
+
 @pytest.mark.parametrize("count", [0, 101])
 async def test_none_and_too_many_are_refused(caller: Caller, count: int) -> None:
     assert await caller.code(REQUEUE, ids=["x"] * count) == "INVALID_INPUT"

@@ -7,7 +7,8 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.errors import AppError, InvalidState, NotFound
+from core.errors import AppError, InvalidState, NotConfigured, NotFound
+from core.messages.accept import ChannelService
 from core.messages.record import Key, Noted, lock_standings, write_moves
 from core.messages.route import Step, latest_round
 from core.messages.tables import message_events, messages
@@ -28,6 +29,10 @@ class Retried:
     channel: Channel
 
 
+Refusal = NotFound | InvalidState | NotConfigured
+Channels = Mapping[Channel, ChannelService]
+
+
 async def retry(
     connection: AsyncConnection,
     tenant: UUID,
@@ -35,14 +40,15 @@ async def retry(
     route: Sequence[Step] | None,
     source: EventSource,
     *,
+    channels: Channels,
     may_double: bool = True,
 ) -> Retried:
     """Try a failed message again, over another route or the one of its last try.
 
     Where it had a time it was worth sending in, it has as much again from now. Without `may_double` one that a company
-    perhaps took is refused. Raises NotFound or InvalidState.
+    perhaps took is refused. Raises NotFound, InvalidState, or NotConfigured when nobody serves its first channel.
     """
-    results = await retry_all(connection, tenant, [message_id], route, source, may_double=may_double)
+    results = await retry_all(connection, tenant, [message_id], route, source, channels=channels, may_double=may_double)
     result = results[message_id]
     if isinstance(result, AppError):
         raise result
@@ -56,22 +62,25 @@ async def retry_all(
     route: Sequence[Step] | None,
     source: EventSource,
     *,
+    channels: Channels,
     may_double: bool = True,
-) -> Mapping[UUID, Retried | NotFound | InvalidState]:
+) -> Mapping[UUID, Retried | Refusal]:
     """Try messages again, all in the caller's transaction; says of each what became of it, or why it is refused."""
     if not message_ids:
         return {}
     standings = await lock_standings(connection, {Key(tenant, one) for one in message_ids})
-    results: dict[UUID, Retried | NotFound | InvalidState] = {}
+    results: dict[UUID, Retried | Refusal] = {}
     noted: list[Noted] = []
     for one in message_ids:
         key = Key(tenant, one)
-        standing = standings.get(key)
-        refusal = _refusal(standing, route, may_double)
-        if standing is None or refusal is not None:
-            results[one] = refusal or NotFound("There is no such message.")
+        if (standing := standings.get(key)) is None:
+            results[one] = NotFound("There is no such message.")
             continue
-        move = retried(standing, route or latest_round(standing.route))
+        steps = route or latest_round(standing.route)
+        if (refusal := _refusal(standing, steps, channels, may_double)) is not None:
+            results[one] = refusal
+            continue
+        move = retried(standing, steps)
         noted.append(Noted(key, standing, move, source, detail="somebody asked for another try"))
         results[one] = Retried(Change(*key), move.standing.channel_of(None))
     if noted:
@@ -80,19 +89,21 @@ async def retry_all(
     return results
 
 
-def _refusal(standing: Standing | None, route: Sequence[Step] | None, may_double: bool) -> InvalidState | None:
+def _refusal(standing: Standing, steps: Sequence[Step], channels: Channels, may_double: bool) -> Refusal | None:
     # What people wrote to us has arrived and never fails: the status alone keeps it out.
-    if standing is None:
-        return None
+    state = standing.status.value
     if standing.status is not MessageStatus.FAILED:
-        text = f"Only a failed message can be tried again; this one is {standing.status}."
-        return InvalidState(text, state=standing.status.value)
-    if len(standing.route) + len(route or latest_round(standing.route)) > MOST_STEPS:
+        return InvalidState(f"Only a failed message can be tried again; this one is {state}.", state=state)
+    if len(standing.route) + len(steps) > MOST_STEPS:
         text = f"It has been tried over {len(standing.route)} steps, and {MOST_STEPS} are the most. Send a new message."
-        return InvalidState(text, state=standing.status.value)
+        return InvalidState(text, state=state)
     if not may_double and _is_in_doubt(standing):
         text = "A company perhaps took it: it may arrive twice. Use `retryMessage` to send it all the same."
-        return InvalidState(text, state=standing.status.value)
+        return InvalidState(text, state=state)
+    service = channels.get(steps[0].channel)
+    if service is not None and not service.is_configured:
+        # It would wait for a worker that nobody has.
+        return NotConfigured(service.advice, integration=service.integration, path=[])
     return None
 
 

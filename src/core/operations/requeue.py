@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import AppError, InvalidState, NotFound
-from core.messages.retry import Retried, retry_all
+from core.messages.retry import Channels, Retried, retry_all
 from core.messages.values import EventSource
 from core.operations.dead_letters import MESSAGE_SEND, WEBHOOK_APPLY, Resolution, close
 from core.operations.given_up import DeadLetter, by_ids
@@ -22,7 +22,7 @@ class Requeued:
     messages: Sequence[Retried]
 
 
-async def requeue(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]) -> Requeued:
+async def requeue(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID], *, channels: Channels) -> Requeued:
     """Put the work of dead letters back in its queue, as far as that is safe, in the caller's transaction.
 
     A message that a company perhaps took is refused: whoever sends it again has to say that it may arrive twice.
@@ -34,7 +34,13 @@ async def requeue(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]
     messages = {one.id: one.message_id for one in ready if one.kind == MESSAGE_SEND and one.message_id}
     webhooks = {one.id: one.inbox_id for one in ready if one.kind == WEBHOOK_APPLY and one.inbox_id}
     retried = await retry_all(
-        connection, tenant, list(dict.fromkeys(messages.values())), None, EventSource.OPERATOR, may_double=False
+        connection,
+        tenant,
+        list(dict.fromkeys(messages.values())),
+        None,
+        EventSource.OPERATOR,
+        channels=channels,
+        may_double=False,
     )
     replayed = await replay(connection, tenant, list(dict.fromkeys(webhooks.values())))
     for letter, message in messages.items():

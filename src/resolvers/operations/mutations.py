@@ -55,12 +55,12 @@ async def requeue_dead_letters(info: Info, input: RequeueDeadLettersInput) -> Re
     services, tenant = info.context.services, info.context.require(Scope.OPERATIONS_WRITE).tenant_id
     ids = _keys(input.ids)
     async with services.database.transaction(tenant) as connection:
-        done = await requeue.requeue(connection, tenant, _known(ids))
+        done = await requeue.requeue(connection, tenant, _known(ids), channels=services.outbox.channels)
     await services.hub.publish([one.change for one in done.messages])
     for channel in {one.channel for one in done.messages}:
         await services.outbox.wake(channel)
     letters = await dead_letters_by_id(info, tenant, _done(done.refusals))
-    return RequeueDeadLettersPayload(dead_letters=letters, errors=_errors(input.ids, ids, done.refusals))
+    return RequeueDeadLettersPayload(dead_letters=letters, errors=_errors(info, input.ids, ids, done.refusals))
 
 
 async def discard_dead_letters(info: Info, input: DiscardDeadLettersInput) -> DiscardDeadLettersPayload:
@@ -69,7 +69,7 @@ async def discard_dead_letters(info: Info, input: DiscardDeadLettersInput) -> Di
     async with services.database.transaction(tenant) as connection:
         refusals = await requeue.discard(connection, tenant, _known(ids))
     letters = await dead_letters_by_id(info, tenant, _done(refusals))
-    return DiscardDeadLettersPayload(dead_letters=letters, errors=_errors(input.ids, ids, refusals))
+    return DiscardDeadLettersPayload(dead_letters=letters, errors=_errors(info, input.ids, ids, refusals))
 
 
 async def replay_webhook(info: Info, input: ReplayWebhookInput) -> ReplayWebhookPayload:
@@ -80,7 +80,7 @@ async def replay_webhook(info: Info, input: ReplayWebhookInput) -> ReplayWebhook
         async with services.database.transaction(tenant) as connection:
             refusal = (await replay(connection, tenant, [webhook]))[webhook]
     if webhook is None or refusal is not None:
-        error = operate_error(refusal or NotFound("There is no such webhook."), input.id, ["input", "id"])
+        error = operate_error(info, refusal or NotFound("There is no such webhook."), input.id, ["input", "id"])
         return ReplayWebhookPayload(delivery=None, errors=[error])
     return ReplayWebhookPayload(delivery=await webhook_by_id(info, tenant, webhook), errors=[])
 
@@ -102,11 +102,11 @@ def _done(refusals: Mapping[UUID, AppError | None]) -> list[UUID]:
 
 
 def _errors(
-    ids: Sequence[strawberry.ID], keys: Sequence[UUID | None], refusals: Mapping[UUID, AppError | None]
+    info: Info, ids: Sequence[strawberry.ID], keys: Sequence[UUID | None], refusals: Mapping[UUID, AppError | None]
 ) -> list[OperateError]:
     unknown = NotFound("There is no such dead letter.")
     return [
-        operate_error(refusal, id, ["input", "ids", str(place)])
+        operate_error(info, refusal, id, ["input", "ids", str(place)])
         for place, (id, key) in enumerate(zip(ids, keys, strict=True))
         if (refusal := unknown if key is None else refusals[key]) is not None
     ]
