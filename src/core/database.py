@@ -154,6 +154,16 @@ def is_passing(error: BaseException) -> bool:
     return invalidated or has_died or state in _PASSING or state.startswith("08")
 
 
+# Somebody else's lock, or a statement that took too long: the connection is as good as before.
+_CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
+
+
+def is_contention(error: BaseException | None) -> bool:
+    """Whether only one statement had passing trouble, so that others may go on over the same connection."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(cause, "sqlstate", None) in _CONTENTION
+
+
 async def _commit(connection: AsyncConnection, driver: asyncpg.Connection) -> None:
     try:
         answer = await driver.execute("COMMIT")

@@ -21,6 +21,8 @@ from core.pubsub import Hub
 from core.sealing import Sealer
 from core.templates import read as templates
 from core.templates.values import Template
+from core.webhooks import read as webhooks
+from core.webhooks.redaction import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Context:
     _events: "DataLoader[tuple[UUID, EventSlice], list[EventView]] | None" = field(default=None, init=False)
     _circuits: "DataLoader[str, CircuitView] | None" = field(default=None, init=False)
     _templates: "DataLoader[UUID, Template | None] | None" = field(default=None, init=False)
+    _payloads: "DataLoader[UUID, Json] | None" = field(default=None, init=False)
 
     def require(self, scope: Scope) -> Principal:
         """Name the caller if it may do this; raises NotAllowed."""
@@ -92,20 +95,31 @@ class Context:
 
     @property
     def messages(self) -> "DataLoader[tuple[UUID, frozenset[str]], read.Message | None]":
-        """By id, with the sealed parts that are asked for."""
+        """Messages by id, each with the sealed parts that are asked for."""
         if self._messages is None:
             self._messages = DataLoader(self._load_messages, cache=False)
         return self._messages
 
+    @property
+    def payloads(self) -> "DataLoader[UUID, Json]":
+        """What companies sent, redacted, by the webhook's id; opened for those only that are asked for."""
+        if self._payloads is None:
+            self._payloads = DataLoader(self._load_payloads, cache=False)
+        return self._payloads
+
     async def _load_messages(self, keys: list[tuple[UUID, frozenset[str]]]) -> list[read.Message | None]:
-        tenant, sealer = self.require(Scope.MESSAGES_READ).tenant_id, self.services.sealer
-        found: dict[tuple[UUID, frozenset[str]], read.Message] = {}
+        tenant = self.require(Scope.MESSAGES_READ).tenant_id
+        # Asked for in different places with different parts: each is read once, with all of them.
+        ids, sealed = {one for one, _ in keys}, frozenset[str]().union(*(parts for _, parts in keys))
         async with self.services.database.transaction(tenant) as connection:
-            for sealed in {sealed for _, sealed in keys}:
-                ids = {one for one, asked in keys if asked == sealed}
-                messages = await read.by_ids(connection, sealer, tenant, ids, sealed=sealed)
-                found |= {(one, sealed): message for one, message in messages.items()}
-        return [found.get(key) for key in keys]
+            found = await read.by_ids(connection, self.services.sealer, tenant, ids, sealed=sealed)
+        return [found.get(one) for one, _ in keys]
+
+    async def _load_payloads(self, ids: list[UUID]) -> list[Json]:
+        tenant = self.require(Scope.OPERATIONS_READ).tenant_id
+        async with self.services.database.transaction(tenant) as connection:
+            found = await webhooks.payloads(connection, self.services.sealer, tenant, set(ids))
+        return [found.get(one) for one in ids]
 
     async def _load_attempts(self, ids: list[UUID]) -> list[list[AttemptView]]:
         tenant = self.require(Scope.MESSAGES_READ).tenant_id

@@ -8,7 +8,9 @@ from strawberry.types.enum import StrawberryEnumDefinition
 from core.errors import FailureParty, FailureReason, InputRule
 from core.flow.values import CircuitState
 from core.messages.values import AttemptOutcome, Direction, EventSource, MessageStatus
+from core.operations.dead_letters import Resolution
 from core.ports import Channel, Mode, TemplateApproval, TemplateCategory
+from core.webhooks.values import WebhookStatus
 
 
 def _publish(words: type[StrEnum], name: str, description: str, **values: str) -> None:
@@ -75,4 +77,18 @@ _publish(
     "Whether the channel's company has let a template through.",
     NOT_NEEDED="It is one of ours: nobody has to.",
     PENDING="Not yet, or not at the moment.",
+)
+_publish(
+    WebhookStatus,
+    "WebhookStatus",
+    "What became of something a company told us. The same thing told twice is one delivery.",
+    RECEIVED="Waiting for a worker, or for its next try.",
+    IGNORED="Nothing here cares about this event.",
+    FAILED="Given up after several tries; see `deadLetters`.",
+)
+_publish(
+    Resolution,
+    "DeadLetterResolution",
+    "What became of a dead letter.",
+    SETTLED="It went well after all: a report came late, and nothing was left to do.",
 )

@@ -1,6 +1,6 @@
 """Errors as clients see them: what a person can mend is data in the payload, the rest has a code at the top level."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ from core.errors import (
     IdempotencyConflict,
     InputRule,
     InvalidInput,
+    InvalidState,
     NotConfigured,
     NotFound,
     Overloaded,
@@ -47,6 +48,16 @@ class InvalidInputError(UserError):
     rule: InputRule = strawberry.field(description="Which rule was broken.")
 
 
+@strawberry.type(description="The id names nothing the caller may see.")
+class NotFoundError(UserError):
+    id: strawberry.ID = strawberry.field(description="The id as it was given.")
+
+
+@strawberry.type(description="The object is not in a state that allows this.")
+class InvalidStateError(UserError):
+    state: str = strawberry.field(description="The state it is in, as the enum of that object spells it.")
+
+
 @strawberry.type(description="The idempotency key was used before with other arguments.")
 class IdempotencyConflictError(UserError):
     first_used_at: datetime = strawberry.field(description="When the key was first used.")
@@ -55,11 +66,6 @@ class IdempotencyConflictError(UserError):
 @strawberry.type(description="The company behind the integration cannot serve us now, or was never configured here.")
 class IntegrationUnavailableError(UserError):
     integration: Integration
-
-
-@strawberry.type(description="The id names nothing the caller may see.")
-class NotFoundError(UserError):
-    id: strawberry.ID
 
 
 @strawberry.type(description="The template is not approved, does not fit the route, or its variables do not fit.")
@@ -76,9 +82,25 @@ SendMessageError = Annotated[
 ]
 
 OperateError = Annotated[
-    IntegrationUnavailableError,
-    strawberry.union("OperateError", description="What can keep the system from being operated as asked."),
+    NotFoundError | InvalidStateError | IntegrationUnavailableError,
+    strawberry.union("OperateError", description="What can be wrong with an operator's request."),
 ]
+
+
+def operate_error(
+    info: Info, error: AppError, id: strawberry.ID, path: Sequence[str]
+) -> NotFoundError | InvalidStateError | IntegrationUnavailableError:
+    """Turn what core refused about one object into a payload's error; raises what is not the caller's to mend."""
+    match error:
+        case NotFound():
+            return NotFoundError(message=error.message, path=list(path), id=id)
+        case InvalidState():
+            return InvalidStateError(message=error.message, path=list(path), state=error.state)
+        case NotConfigured():
+            integration = integration_of(info, error.integration)
+            return IntegrationUnavailableError(message=error.message, path=list(path), integration=integration)
+        case _:
+            raise error
 
 
 def user_errors(info: Info, error: AppError) -> list[AnyOfThem]:

@@ -1,10 +1,14 @@
 """Pages: Relay's four arguments, checked, and what a page says of itself."""
 
 from dataclasses import dataclass
+from uuid import UUID
 
 import strawberry
 
 from core.errors import InputRule, InvalidInput
+from core.slicing import Slice
+from resolvers.arguments import given
+from resolvers.identifiers import to_global_id, uuid_of
 
 DEFAULT_SIZE = 25
 MAX_SIZE = 100
@@ -44,6 +48,37 @@ def page_arguments(first: int | None, last: int | None) -> PageArguments:
     if size is not None and not 0 <= size <= MAX_SIZE:
         raise InvalidInput(f"`{name}` is from 0 to {MAX_SIZE}.", path=[name], rule=InputRule.OUT_OF_RANGE)
     return PageArguments(DEFAULT_SIZE if size is None else size, is_backward=last is not None)
+
+
+def write_cursor(cursor_type: str, key: UUID) -> str:
+    """Make the cursor of an item whose place is its id."""
+    return to_global_id(cursor_type, key.bytes)
+
+
+def slice_of(first: int | None, after: str | None, last: int | None, before: str | None, cursor_type: str) -> Slice:
+    """Read Relay's four arguments for a list in the order of ids; raises InvalidInput."""
+    page = page_arguments(given(first), given(last))
+    return Slice(
+        page.limit,
+        _read_cursor(given(after), cursor_type, "after"),
+        _read_cursor(given(before), cursor_type, "before"),
+        page.is_backward,
+    )
+
+
+def page_info_of(which: Slice, cursors: list[str], *, has_more: bool) -> PageInfo:
+    """Describe the page that was read for a slice."""
+    has_cursor = (which.before if which.is_backward else which.after) is not None
+    return PageArguments(which.limit, which.is_backward).page_info(cursors, has_more=has_more, has_cursor=has_cursor)
+
+
+def _read_cursor(cursor: str | None, cursor_type: str, name: str) -> UUID | None:
+    if cursor is None:
+        return None
+    found = uuid_of(cursor, cursor_type)
+    if found is None:
+        raise bad_cursor(name)
+    return found
 
 
 def bad_cursor(name: str) -> InvalidInput:

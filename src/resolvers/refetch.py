@@ -13,7 +13,9 @@ from resolvers.messages.events import event_of
 from resolvers.messages.queries import message_by_id
 from resolvers.messages.types import attempt_of
 from resolvers.node import Node
+from resolvers.operations.dead_letters import dead_letters_by_id
 from resolvers.operations.types import integration_of
+from resolvers.operations.webhooks import webhook_by_id
 from resolvers.templates.queries import template_by_id
 
 
@@ -58,10 +60,22 @@ async def _integration(info: Info, key: bytes) -> Node | None:
     return integration_of(info, name) if name in info.context.services.integrations else None
 
 
+async def _webhook(info: Info, key: bytes) -> Node | None:
+    tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
+    return await webhook_by_id(info, tenant, UUID(bytes=key)) if len(key) == 16 else None
+
+
+async def _dead_letter(info: Info, key: bytes) -> Node | None:
+    tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
+    return next(iter(await dead_letters_by_id(info, tenant, [UUID(bytes=key)] if len(key) == 16 else [])), None)
+
+
 _FETCHERS: dict[str, Callable[[Info, bytes], Awaitable[Node | None]]] = {
     "Message": _message,
     "MessageAttempt": _attempt,
     "MessageEvent": _event,
     "Integration": _integration,
+    "WebhookDelivery": _webhook,
+    "DeadLetter": _dead_letter,
     "Template": _template,
 }

@@ -14,6 +14,7 @@ PhoneNumber = NewType("PhoneNumber", str)
 EmailAddress = NewType("EmailAddress", str)
 URL = NewType("URL", str)
 Locale = NewType("Locale", str)
+JSON = NewType("JSON", object)
 
 
 def _read_text(value: Any) -> str:
@@ -70,6 +71,13 @@ CONFIG = StrawberryConfig(
         URL: _text_scalar("URL", "An absolute URL.", "https://url.spec.whatwg.org/"),
         Locale: _text_scalar(
             "Locale", "A BCP 47 language tag: `pt-BR`.", "https://www.rfc-editor.org/rfc/bcp/bcp47.txt"
+        ),
+        JSON: strawberry.scalar(
+            name="JSON",
+            description="Any JSON value. Used only where the shape belongs to somebody else; secrets and personal data"
+            " are redacted.",
+            specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
+            serialize=lambda value: value,
         ),
     },
 )

@@ -10,6 +10,7 @@ from resolvers.errors import (
     IdempotencyConflictError,
     IntegrationUnavailableError,
     InvalidInputError,
+    InvalidStateError,
     NotFoundError,
     TemplateNotUsableError,
 )
@@ -19,8 +20,18 @@ from resolvers.messages.queries import MessageConnection, get_message, list_mess
 from resolvers.messages.subscriptions import MessageStatusChange, message_status_changed
 from resolvers.messages.types import Message, MessageAttempt
 from resolvers.node import Node
-from resolvers.operations.mutations import ResetCircuitPayload, reset_circuit
+from resolvers.operations.dead_letters import DeadLetter, DeadLetterConnection, list_dead_letters
+from resolvers.operations.mutations import (
+    DiscardDeadLettersPayload,
+    ReplayWebhookPayload,
+    RequeueDeadLettersPayload,
+    discard_dead_letters,
+    replay_webhook,
+    requeue_dead_letters,
+)
+from resolvers.operations.resets import ResetCircuitPayload, reset_circuit
 from resolvers.operations.types import Integration, list_integrations
+from resolvers.operations.webhooks import WebhookDelivery, WebhookDeliveryConnection, list_webhooks
 from resolvers.refetch import get_node
 from resolvers.scalars import CONFIG
 from resolvers.templates.queries import TemplateConnection, get_template, list_templates
@@ -65,6 +76,13 @@ class Query:
         resolver=list_templates,
         description="Texts agreed beforehand, newest first: ours, and those companies keep. Needs `MESSAGES_READ`.",
     )
+    webhook_deliveries: WebhookDeliveryConnection = strawberry.field(
+        resolver=list_webhooks, description="What companies told us, newest first. Needs `OPERATIONS_READ`."
+    )
+    dead_letters: DeadLetterConnection = strawberry.field(
+        resolver=list_dead_letters,
+        description="Work that was given up and waits for somebody to decide, newest first. Needs `OPERATIONS_READ`.",
+    )
 
 
 @strawberry.type(description="What can be done. Fields run one after another, in the order written.")
@@ -76,6 +94,19 @@ class Mutation:
     reset_circuit: ResetCircuitPayload = strawberry.field(
         resolver=reset_circuit,
         description="Close an integration's circuit breaker and forget its failures, once their cause is mended."
+        " Needs `OPERATIONS_WRITE`.",
+    )
+    requeue_dead_letters: RequeueDeadLettersPayload = strawberry.field(
+        resolver=requeue_dead_letters,
+        description="Put work back in its queue. What a company perhaps did already is refused."
+        " Needs `OPERATIONS_WRITE`.",
+    )
+    discard_dead_letters: DiscardDeadLettersPayload = strawberry.field(
+        resolver=discard_dead_letters, description="Give up on work for good. Needs `OPERATIONS_WRITE`."
+    )
+    replay_webhook: ReplayWebhookPayload = strawberry.field(
+        resolver=replay_webhook,
+        description="Process a webhook again as if it had just come; what it did already it does not do twice."
         " Needs `OPERATIONS_WRITE`.",
     )
 
@@ -101,10 +132,13 @@ def build_schema() -> Schema:
             MessageAttempt,
             MessageEvent,
             Template,
+            WebhookDelivery,
+            DeadLetter,
             InvalidInputError,
+            InvalidStateError,
+            NotFoundError,
             IntegrationUnavailableError,
             IdempotencyConflictError,
-            NotFoundError,
             TemplateNotUsableError,
         ],
         config=CONFIG,

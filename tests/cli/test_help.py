@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from api.cli import interalpha as program
 
 COMMANDS = (
-    *("dev", "serve", "worker", "check", "send", "messages"),
+    *("dev", "serve", "worker", "check", "send", "messages", "replay", "dead-letters", "webhooks"),
     *("listen", "trigger", "providers", "token", "migrate", "seed", "schema", "reset"),
 )
 HEAVY = ("litestar", "strawberry", "sqlalchemy", "aiohttp", "httpx", "pydantic", "alembic", "asyncpg")
@@ -51,6 +51,10 @@ def test_every_command_has_help(command: str) -> None:
         ["trigger", "sms.inbound", "--with", "x"],
         ["listen", "--channel", "pigeon"],
         ["listen", "--forward-to", "http://example.com/hook"],
+        ["replay"],
+        ["replay", "x", "--failed"],
+        ["replay", "x", "--since", "1h"],
+        ["dead-letters", "requeue"],
     ],
 )
 def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
@@ -70,6 +74,7 @@ def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
         (["send", "sms", "+5511987654321", "caf\udce9"], "✗ TEXT is not valid UTF-8"),
         (["send", "email", "ana@example.com", "x", "--subject", "caf\udce9"], "✗ --subject is not valid UTF-8"),
         (["messages", "show", "caf\udce9"], "✗ ID is not valid UTF-8"),
+        (["replay", "--failed", "--since", "soon"], "write it as 90s, 30m, 1h or 2d"),
     ],
 )
 def test_wrong_usage_is_put_in_plain_words(arguments: list[str], words: str) -> None:

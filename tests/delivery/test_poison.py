@@ -1,4 +1,4 @@
-"""One message or event that nobody can write down: its neighbours go on without it."""
+"""One message that nobody can write down: its neighbours go on without it."""
 
 import pytest
 
@@ -8,9 +8,8 @@ from core.messages.accept import ChannelService, Draft
 from core.messages.backoff import MAX_ATTEMPTS
 from core.messages.deliver import Courier
 from core.messages.route import step
-from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, TextContent
+from core.ports import Channel, OutboundMessage, Receipt, TextContent
 from tests.delivery.conftest import Shop
-from tests.delivery.test_applying import inbound, report, sent
 
 
 async def test_an_outcome_that_cannot_be_written_holds_up_nobody(shop: Shop) -> None:
@@ -25,16 +24,6 @@ async def test_an_outcome_that_cannot_be_written_holds_up_nobody(shop: Shop) -> 
     await shop.accept(body="later")
     await shop.courier.drain()
     assert len(shop.sender.sent) == 4
-
-
-async def test_an_event_that_cannot_be_applied_is_parked_and_holds_up_nobody(shop: Shop) -> None:
-    message_id = await sent(shop)
-    # A column in the clear cannot hold NUL; whatever the adapters let through, the inbox must go on.
-    await shop.keep(inbound("+15005550006", sender="\0abcdefghijkl"))
-    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
-    assert await shop.apply() == 2
-    assert await shop.status(message_id) == "DELIVERED"
-    assert await shop.apply() == 0
 
 
 async def test_each_step_of_a_route_has_its_own_tries(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,14 +11,16 @@ import asyncpg
 
 from core.identifiers import uuid7, uuid7_floor
 from core.messages.content import content_to_json
-from core.ports import Channel, Content, EmailContent, TextContent
+from core.ports import Channel, Content, EmailContent, OtherEvent, TextContent
 from core.sealing import Sealer
 from core.templates.values import Filled
+from core.webhooks.events import event_to_json
 from resolvers.identifiers import to_global_id
 from tests.graph.callers import Caller
 
 PHONE = "+5511987654321"
 GREETING = TextContent("Olá")
+REPORT = "MessageSid=SM0123&MessageStatus=delivered&To=%2B5511987654321"
 REFUSAL = {
     "reason": "INVALID_RECIPIENT",
     "party": "RECIPIENT",
@@ -92,6 +94,64 @@ class Stock:
             await _insert(connection, "templates", row)
         id: UUID = row["id"]
         return id
+
+    async def webhook(
+        self,
+        caller: Caller,
+        *,
+        at: datetime | None = None,
+        status: str = "PROCESSED",
+        integration: str = "twilio",
+        event_type: str = "delivered",
+        message: UUID | None = None,
+        raw: str = REPORT,
+    ) -> UUID:
+        """Something a company told the caller's tenant."""
+        webhook, tenant = _id_at(at) if at else uuid7(), caller.tenant
+        event = OtherEvent(f"{webhook}:{event_type}", event_type, raw)
+        row: dict[str, Any] = {
+            "tenant_id": tenant,
+            "id": webhook,
+            "integration": integration,
+            "dedupe_key": event.dedupe_key,
+            "event_type": event_type,
+            "status": status,
+            "message_id": message,
+            "attempts": 1,
+            "event_sealed": self.sealer.seal(event_to_json(event), tenant=tenant, row=webhook, column="event"),
+            "raw_sealed": self.sealer.seal(raw, tenant=tenant, row=webhook, column="raw"),
+        } | ({"received_at": at} if at else {})
+        async with self.owner.acquire() as connection:
+            await _insert(connection, "inbox", row)
+        return webhook
+
+    async def dead_letter(
+        self,
+        caller: Caller,
+        *,
+        at: datetime | None = None,
+        kind: str = "message.send",
+        message: UUID | None = None,
+        webhook: UUID | None = None,
+        resolution: str | None = None,
+        integration: str | None = "twilio",
+    ) -> UUID:
+        """Work of the caller's tenant that was given up."""
+        letter = _id_at(at) if at else uuid7()
+        row: dict[str, Any] = {
+            "tenant_id": caller.tenant,
+            "id": letter,
+            "kind": kind,
+            "integration": integration,
+            "message_id": message,
+            "inbox_id": webhook,
+            "error": "The account is closed.",
+            "attempts": 3,
+            "resolution": resolution,
+        } | ({"failed_at": at} if at else {})
+        async with self.owner.acquire() as connection:
+            await _insert(connection, "dead_letters", row)
+        return letter
 
     async def change(self, caller: Caller, message: UUID, status: str, previous: str) -> None:
         """Let a message come to another status, as the worker does."""

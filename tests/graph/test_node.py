@@ -16,6 +16,8 @@ query ($id: ID!) {
     ... on MessageAttempt { number outcome }
     ... on MessageEvent { source }
     ... on Integration { name }
+    ... on WebhookDelivery { eventType }
+    ... on DeadLetter { kind }
   }
 }
 """
@@ -30,6 +32,8 @@ async def story(caller: Caller, stock: Stock) -> dict[str, list[str]]:
         "Message": [found["id"]],
         "MessageAttempt": [attempt["id"] for attempt in found["attempts"]],
         "MessageEvent": [event["id"] for event in found["events"]["nodes"]],
+        "WebhookDelivery": [to_global_id("WebhookDelivery", (await stock.webhook(caller)).bytes)],
+        "DeadLetter": [to_global_id("DeadLetter", (await stock.dead_letter(caller)).bytes)],
     }
 
 
@@ -53,7 +57,7 @@ async def test_a_node_is_the_whole_object(caller: Caller, stock: Stock) -> None:
 
 async def test_ids_of_all_objects_differ(caller: Caller, stock: Stock) -> None:
     ids = [id for ids in (await story(caller, stock)).values() for id in ids]
-    assert len(set(ids)) == len(ids) == 6
+    assert len(set(ids)) == len(ids) == 8
 
 
 async def test_what_belongs_to_others_is_not_there(caller: Caller, stranger: Caller, stock: Stock) -> None:
@@ -79,6 +83,10 @@ async def test_what_belongs_to_others_is_not_there(caller: Caller, stranger: Cal
         to_global_id("MessageCursor", b"\x00" * 16),
         to_global_id("Integration", b"stripe"),
         to_global_id("Integration", b"\xff\x00"),
+        to_global_id("WebhookDelivery", b"\x00" * 16),
+        to_global_id("WebhookDelivery", b"short"),
+        to_global_id("DeadLetter", b"\x00" * 16),
+        to_global_id("DeadLetter", b"short"),
         to_global_id("Tenant", b"\x00" * 16),
         to_global_id("", b""),
     ],
@@ -98,6 +106,8 @@ async def test_each_type_needs_its_scope(new_caller: NewCaller, stock: Stock) ->
         "MessageAttempt": to_global_id("MessageAttempt", b"\x00" * 18),
         "MessageEvent": to_global_id("MessageEvent", b"\x00" * 24),
         "Integration": to_global_id("Integration", b"twilio"),
+        "WebhookDelivery": to_global_id("WebhookDelivery", b"\x00" * 16),
+        "DeadLetter": to_global_id("DeadLetter", b"\x00" * 16),
     }
     for id in ids.values():
         assert await powerless.code("query ($id: ID!) { node(id: $id) { id } }", id=id) == "FORBIDDEN"

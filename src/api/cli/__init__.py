@@ -16,6 +16,9 @@ _COMMANDS = {
     "providers": "The companies we work through, and whether calls to them flow.",
     "listen": "Messages as they move, live; forwarded too, if you like.",
     "trigger": "Let a simulated company tell us something, in a signed webhook.",
+    "replay": "Try failed work again, one by one or all of it.",
+    "dead-letters": "Work that was given up, and what to do about it.",
+    "webhooks": "What companies told us, and what became of it.",
     "token": "Print a development token.",
     "migrate": "Bring the database up to date, or back.",
     "seed": "Put three templates of our own into the database.",
@@ -27,7 +30,10 @@ _COMMANDS = {
 @click.group(
     cls=CommandGroup,
     commands=[
-        *(Deferred(name, f"api.cli.{name}_command", short_help=words) for name, words in _COMMANDS.items()),
+        *(
+            Deferred(name, f"api.cli.{name.replace('-', '_')}_command", short_help=words)
+            for name, words in _COMMANDS.items()
+        ),
         Deferred("simulators", "api.cli.simulators_command", hidden=True),
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -1,5 +1,7 @@
 """What arguments must be, and what is said when they are not."""
 
+import re
+from datetime import timedelta
 from typing import Any
 
 import rich_click as click
@@ -17,6 +19,19 @@ class Port(click.ParamType[int]):
         if not (text.isascii() and text.isdecimal()) or not 0 < int(text) < 65536:
             self.fail(f"{text} is no port: give a number from 1 to 65535.", param, ctx)
         return int(text)
+
+
+class Ago(click.ParamType[timedelta]):
+    """A stretch of time that ends now: 90s, 30m, 1h, 2d."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+        match = re.fullmatch(r"([1-9][0-9]{0,4})([smhd])", str(value))
+        if match is None:
+            self.fail(f"{value} is no stretch of time: write it as 90s, 30m, 1h or 2d.", param, ctx)
+        return timedelta(**{unit[match[2]]: int(match[1])})
 
 
 class Words(click.ParamType[str]):

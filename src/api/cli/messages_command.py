@@ -1,12 +1,13 @@
 """`interalpha messages`: what was sent, and what happened to it, attempt by attempt."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import rich_click as click
 
 from api.cli.arguments import Words
 from api.cli.calling import call, clock, json_option, print_json, screen, url_option
-from api.cli.client import Api
+from api.cli.client import Api, NotSignedFor
 from api.cli.failures import Failure
 from api.cli.story import STORY, story
 from core.messages.values import MessageStatus
@@ -20,6 +21,11 @@ query List($first: Int!, $filter: MessageFilter) {
 }
 """
 _SHOW = f"query Show($id: ID!) {{ message(id: $id) {{ {STORY} }} }}"
+_LETTER = """
+query Letter($id: ID!) {
+  deadLetters(first: 1, filter: {subjectId: $id, kinds: ["message.send"]}) { nodes { id } }
+}
+"""
 
 
 @click.group()
@@ -69,7 +75,7 @@ def show(id: str, as_json: bool, url: str | None) -> None:
         found: dict[str, Any] | None = (await api.ask(_SHOW, {"id": id}))["message"]
         if found is None:
             raise Failure("There is no such message. `interalpha messages list` shows the ids of those there are.")
-        return found
+        return found | {"deadLetter": await _letter(api, found)}
 
     message = call(url, work)
     if as_json:
@@ -78,3 +84,16 @@ def show(id: str, as_json: bool, url: str | None) -> None:
     out = screen()
     for line in story(message):
         out.print(line)
+
+
+async def _letter(api: Api, message: Mapping[str, Any]) -> str | None:
+    """The dead letter of a message that failed, if it has one and the caller may see it."""
+    if message["status"] != "FAILED":
+        return None
+    try:
+        letters = (await api.ask(_LETTER, {"id": message["id"]}))["deadLetters"]["nodes"]
+    except NotSignedFor:
+        raise
+    except Failure:
+        return None
+    return letters[0]["id"] if letters else None

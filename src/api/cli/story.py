@@ -6,10 +6,10 @@ from typing import Any
 from api.cli.calling import clock
 
 STORY = """
-id direction status channel toMasked createdAt nextAttemptAt
+id direction status channel toMasked createdAt nextAttemptAt nextLookAt
 failure { reason party message providerCode isTransient }
 attempts {
-  number channel outcome providerMessageId startedAt durationMs
+  number channel outcome providerMessageId answer startedAt durationMs
   integration { kind } failure { message providerCode }
 }
 events(last: 100) { nodes { status channel detail source at } pageInfo { hasPreviousPage } }
@@ -37,8 +37,23 @@ def story(message: Mapping[str, Any]) -> Iterator[str]:
     if failure := message["failure"]:
         mend = _WHO_CAN_MEND.get(failure["party"], failure["party"])
         yield f" Why    {failure['message']} {mend}."
+    if following := _next(message):
+        yield f" Next   {following}"
+
+
+def _next(message: Mapping[str, Any]) -> str | None:
     if message["nextAttemptAt"]:
-        yield f" Next   {clock(message['nextAttemptAt'])}   attempt {len(message['attempts']) + 1}"
+        return f"{clock(message['nextAttemptAt'])}   attempt {len(message['attempts']) + 1}"
+    if message["nextLookAt"]:
+        words = "a report, the company's books or its route decide; it is never sent again blindly"
+        return f"held as unconfirmed until {clock(message['nextLookAt'])}: {words}"
+    if message.get("deadLetter"):
+        again = f"interalpha replay {message['id']}   once its cause is mended"
+        return f"{again}, or interalpha dead-letters discard {message['deadLetter']}"
+    # A relay reports nothing after it took an e-mail.
+    if message["status"] == "SENT" and message["channel"] != "EMAIL":
+        return "the company's report on what became of it"
+    return None
 
 
 def _attempt(one: Mapping[str, Any]) -> str:
@@ -50,10 +65,8 @@ def _attempt(one: Mapping[str, Any]) -> str:
     else:
         words = one["providerMessageId"] or ""
     company = one["integration"]["kind"].lower()
-    line = (
-        f"{one['number']:>2}  {clock(one['startedAt'])}  {company:<9} {one['outcome'].lower():<11} {took:>8}   {words}"
-    )
-    return line.rstrip()
+    head = f"{one['number']:>2}  {clock(one['startedAt'])}  {company:<9} {one['outcome'].lower():<11} {took:>8}"
+    return "   ".join([head, words, one["answer"] or ""]).rstrip()
 
 
 def _event(one: Mapping[str, Any]) -> str:

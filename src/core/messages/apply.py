@@ -2,12 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import structlog
 from sqlalchemy import select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import Database, is_passing
+from core.database import Database, is_contention, is_passing
 from core.errors import Overloaded
 from core.messages.inbound import insert_inbound
 from core.messages.record import Key, Noted, lock_standings, write_moves
@@ -18,7 +19,8 @@ from core.ports import InboundMessage, StatusReport, TemplatesChanged
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
 from core.templates.keeping import ask_again
-from core.webhooks.inbox import Kept, Place, finish, postpone, take
+from core.webhooks.closing import Place, ignored, processed, step_aside, try_later, wait_for_message
+from core.webhooks.inbox import Kept, take
 
 log = structlog.get_logger(__name__)
 
@@ -36,23 +38,26 @@ class Batch:
     """What becomes of the events taken together."""
 
     noted: list[Noted] = field(default_factory=list)
-    processed: list[Place] = field(default_factory=list)
+    # With the messages they changed.
+    processed: dict[Place, UUID | None] = field(default_factory=dict)
     ignored: list[Place] = field(default_factory=list)
-    unknown: list[Place] = field(default_factory=list)
+    unknown: list[Kept] = field(default_factory=list)
 
 
 async def apply_due(database: Database, sealer: Sealer, hub: Hub, *, limit: int = 200) -> int:
     """Apply events of the inbox that are due, in one transaction; returns how many were taken.
 
-    One that cannot be applied is closed as FAILED, and holds up nobody.
+    One that cannot be applied is tried again later, at last parked as FAILED, and holds up nobody.
     """
     try:
         return await _apply_taken(database, sealer, hub, limit, _apply)
-    except Overloaded:
-        raise
+    except Overloaded as error:
+        if not is_contention(error.__cause__):
+            raise
+        log.warning("inbox_batch_waits", reason="somebody holds a message of it")
     except Exception:
         log.exception("inbox_batch_broke")
-        return await _apply_taken(database, sealer, hub, limit, _apply_each)
+    return await _apply_taken(database, sealer, hub, limit, _apply_each)
 
 
 Way = Callable[[AsyncConnection, Sealer, Sequence[Kept]], Awaitable[list[Change]]]
@@ -73,11 +78,15 @@ async def _apply_each(connection: AsyncConnection, sealer: Sealer, taken: Sequen
         try:
             changes += await _apply(connection, sealer, [kept])
         except Exception as error:
-            if is_passing(error):
+            if is_passing(error) and not is_contention(error):
                 raise
-            log.exception("inbox_unappliable", inbox_id=str(kept.place.id))
             await connection.execute(text("ROLLBACK TO SAVEPOINT one"))
-            await finish(connection, [kept.place], "FAILED", f"cannot be applied: {type(error).__name__}")
+            if is_contention(error):
+                await step_aside(connection, kept.place)
+            else:
+                log.exception("inbox_unappliable", inbox_id=str(kept.place.id))
+                await try_later(connection, {kept.place: f"cannot be applied: {type(error).__name__}"})
+        await connection.execute(text("RELEASE SAVEPOINT one"))
     return changes
 
 
@@ -92,21 +101,25 @@ async def _apply(connection: AsyncConnection, sealer: Sealer, taken: Sequence[Ke
             case StatusReport():
                 _apply_report(batch, standings, kept, kept.event, about.get(kept.place))
             case InboundMessage():
-                changes.append(
-                    await insert_inbound(connection, sealer, kept.place.tenant_id, kept.integration, kept.event)
-                )
-                batch.processed.append(kept.place)
+                changes += await insert_inbound(connection, sealer, kept.place, kept.integration, kept.event)
+                batch.processed[kept.place] = kept.place.id
             case TemplatesChanged():
                 await ask_again(connection, kept.integration)
-                batch.processed.append(kept.place)
+                batch.processed[kept.place] = None
             case _:
                 batch.ignored.append(kept.place)
     if batch.noted:
         changes += await write_moves(connection, batch.noted)
-    await finish(connection, batch.processed, "PROCESSED")
-    await finish(connection, batch.ignored, "IGNORED", "nothing here acts on this event")
-    await postpone(connection, batch.unknown, "no message is known by its reference or id")
+    await processed(connection, batch.processed)
+    await ignored(connection, batch.ignored, "nothing here acts on this event")
+    for names_ours in (True, False):
+        places = [kept.place for kept in batch.unknown if _names_ours(kept) is names_ours]
+        await wait_for_message(connection, places, names_ours=names_ours)
     return changes
+
+
+def _names_ours(kept: Kept) -> bool:
+    return isinstance(kept.event, StatusReport) and kept.event.reference is not None
 
 
 async def _about(connection: AsyncConnection, reports: Sequence[tuple[Kept, StatusReport]]) -> dict[Place, About]:
@@ -145,7 +158,7 @@ def _apply_report(
     standing = standings.get(about.key) if about else None
     if about is None or standing is None or about.attempt not in standing.attempts:
         # It may have overtaken our own commit, or speak of a message that is not ours at all.
-        batch.unknown.append(kept.place)
+        batch.unknown.append(kept)
         return
     move = after_report(standing, about.attempt, report.status, report.failure, report.provider_message_id)
     detail = f"{kept.integration} reports {report.event_type}"
@@ -164,4 +177,6 @@ def _apply_report(
     )
     if move is not None:
         standings[about.key] = move.standing
-    batch.processed.append(kept.place)
+    # The webhook's row can point at a message of its own tenant only.
+    is_same_tenant = about.key.tenant_id == kept.place.tenant_id
+    batch.processed[kept.place] = about.key.message_id if is_same_tenant else None

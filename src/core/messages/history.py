@@ -26,6 +26,7 @@ class AttemptView:
     outcome: AttemptOutcome
     provider_message_id: str | None
     failure: Failure | None
+    answer: str | None
     started_at: datetime
     duration_ms: float | None
 
@@ -135,6 +136,7 @@ def _attempt(row: Row[Any]) -> AttemptView:
         outcome=AttemptOutcome(row.outcome),
         provider_message_id=row.provider_message_id,
         failure=failure_from_json(row.failure),
+        answer=row.answer,
         started_at=row.started_at,
         duration_ms=took,
     )

@@ -5,14 +5,13 @@ Ids are UUIDs of version 7: the order of ids is the order of time, and the curso
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.identifiers import uuid7_floor
 from core.messages.content import content_from_json, filled_from_json
 from core.messages.failures import failure_from_json
 from core.messages.route import Step, route_from_json
@@ -20,14 +19,13 @@ from core.messages.tables import messages
 from core.messages.values import Direction, MessageStatus
 from core.ports import Channel, Content, Failure
 from core.sealing import Sealer
+from core.slicing import Slice, Span, read_slice, within
 from core.templates.values import Filled
 
 SEALED = {"content": "content_sealed", "to": "to_sealed", "from": "from_sealed"}
 """What can be asked for beside the plain columns."""
 
 _PLAIN = [column for column in messages.columns if not column.name.endswith(("_sealed", "_hash"))]
-_CLOCKS_DIFFER = timedelta(minutes=5)
-_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +45,7 @@ class Message:
     failure: Failure | None
     send_at: datetime | None
     next_attempt_at: datetime | None
+    next_look_at: datetime | None
     expires_at: datetime | None
     external_id: str | None
     batch_id: UUID | None
@@ -72,16 +71,6 @@ class Filter:
     direction: Direction | None = None
     created_from: datetime | None = None
     created_before: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Which page: `limit` items after (or, reading backwards, before) an id."""
-
-    limit: int
-    after: UUID | None = None
-    before: UUID | None = None
-    is_backward: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +100,8 @@ async def page(
 ) -> Page:
     """Read one page of a tenant's messages, newest first."""
     statement = _filtered(_select(sealed), tenant, condition)
-    if which.after is not None:
-        statement = statement.where(messages.c.id < which.after)
-    if which.before is not None:
-        statement = statement.where(messages.c.id > which.before)
-    order = messages.c.id.asc() if which.is_backward else messages.c.id.desc()
-    rows = (await connection.execute(statement.order_by(order).limit(which.limit + 1))).all()
-    items = [_message(row, sealer, tenant) for row in rows[: which.limit]]
-    return Page(items[::-1] if which.is_backward else items, len(rows) > which.limit)
+    rows, has_more = await read_slice(connection, statement, messages.c.id, which)
+    return Page([_message(row, sealer, tenant) for row in rows], has_more)
 
 
 async def count(connection: AsyncConnection, tenant: UUID, condition: Filter) -> int:
@@ -140,14 +123,8 @@ def _filtered(statement: Select[Any], tenant: UUID, condition: Filter) -> Select
         statement = statement.where(messages.c.status.in_({status.value for status in condition.statuses}))
     if condition.direction is not None:
         statement = statement.where(messages.c.direction == condition.direction.value)
-    # The id's bound lets the index skip years; the exact one is the database's own clock.
-    if (start := condition.created_from) is not None:
-        floor = uuid7_floor(max(start, _FIRST + _CLOCKS_DIFFER) - _CLOCKS_DIFFER)
-        statement = statement.where(messages.c.created_at >= start, messages.c.id >= floor)
-    if (end := condition.created_before) is not None:
-        ceiling = uuid7_floor(min(end, _LAST - _CLOCKS_DIFFER) + _CLOCKS_DIFFER)
-        statement = statement.where(messages.c.created_at < end, messages.c.id < ceiling)
-    return statement
+    span = Span(condition.created_from, condition.created_before)
+    return within(statement, span, messages.c.created_at, messages.c.id)
 
 
 def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
@@ -168,6 +145,7 @@ def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
         send_at=row.send_at,
         # Other states are looked at again, too, but no attempt follows from that by itself.
         next_attempt_at=row.due_at if row.status == MessageStatus.QUEUED else None,
+        next_look_at=row.due_at if row.status == MessageStatus.UNCONFIRMED else None,
         expires_at=row.expires_at,
         external_id=row.external_id,
         batch_id=row.batch_id,

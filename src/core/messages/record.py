@@ -38,7 +38,7 @@ from core.messages.route import route_from_json, route_to_json
 from core.messages.tables import attempts, message_events, messages
 from core.messages.transitions import Attempt, Move, Standing
 from core.messages.values import AttemptOutcome, EventSource, MessageStatus
-from core.operations.dead_letters import GivenUp, bury
+from core.operations.dead_letters import MESSAGE_SEND, GivenUp, Resolution, bury, close_of_messages
 from core.pubsub import Change
 
 
@@ -125,6 +125,7 @@ async def write_moves(connection: AsyncConnection, noted: Sequence[Noted]) -> li
     if about := [_attempt_values(one, move, one.attempt) for one, move in moves if one.attempt is not None]:
         await connection.execute(_MOVE_ATTEMPT, about)
     await bury(connection, [_given_up(one, move.standing) for one, move in moves if _is_given_up(one, move.standing)])
+    await _close_revived(connection, moves)
     told = [one for one in noted if one.is_told]
     if told:
         await connection.execute(insert(message_events), [_event_values(one) for one in told])
@@ -143,7 +144,18 @@ def _is_given_up(one: Noted, after: Standing) -> bool:
 def _given_up(one: Noted, after: Standing) -> GivenUp:
     integration = None if one.attempt is None else one.integration
     words = after.failure.message if after.failure else ""
-    return GivenUp(one.key.tenant_id, "message.send", words, len(after.attempts), integration, one.key.message_id)
+    return GivenUp(one.key.tenant_id, MESSAGE_SEND, words, len(after.attempts), integration, one.key.message_id)
+
+
+async def _close_revived(connection: AsyncConnection, moves: Sequence[tuple[Noted, Move]]) -> None:
+    """What had failed and goes on, or has come through after all, is a dead letter no more."""
+    revived: dict[Resolution, list[Key]] = {}
+    for one, move in moves:
+        if one.before.status is MessageStatus.FAILED is not move.standing.status:
+            goes_on = move.standing.status is MessageStatus.QUEUED
+            revived.setdefault(Resolution.REQUEUED if goes_on else Resolution.SETTLED, []).append(one.key)
+    for resolution, keys in revived.items():
+        await close_of_messages(connection, keys, resolution)
 
 
 _STANDING_KEPT = bindparam("is_parted", type_=Boolean)

@@ -1,7 +1,7 @@
 """The route of a message: the channels it may use, in order, and what each has to reach in what time."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,13 +13,20 @@ from core.ports import Channel
 class Step:
     """One channel of a route. `within` is the time it has to reach `until` before the next one is tried.
 
-    Without `within` only a failure moves on.
+    Without `within` only a failure moves on. `begins_anew` marks the first step of another try by hand.
     """
 
     channel: Channel
     within: timedelta | None
     until: RouteGoal
     on_unconfirmed: UnconfirmedPolicy
+    begins_anew: bool = False
+
+
+def latest_round(route: Sequence[Step]) -> Sequence[Step]:
+    """The steps of the last try, without those of the tries before it."""
+    begin = max((place for place, one in enumerate(route) if one.begins_anew), default=0)
+    return [replace(one, begins_anew=False) for one in route[begin:]]
 
 
 def step(
@@ -51,6 +58,7 @@ def route_to_json(route: Sequence[Step]) -> list[dict[str, Any]]:
             "within": one.within.total_seconds() if one.within is not None else None,
             "until": one.until.value,
             "onUnconfirmed": one.on_unconfirmed.value,
+            **({"beginsAnew": True} if one.begins_anew else {}),
         }
         for one in route
     ]
@@ -58,12 +66,14 @@ def route_to_json(route: Sequence[Step]) -> list[dict[str, Any]]:
 
 def route_from_json(data: Sequence[Mapping[str, Any]]) -> list[Step]:
     """Read what `route_to_json` wrote, an earlier version's too, which named nothing but channels."""
-    return [
-        step(
-            Channel(one["channel"]),
-            within=timedelta(seconds=one["within"]) if one.get("within") is not None else None,
-            until=RouteGoal(one["until"]) if "until" in one else None,
-            on_unconfirmed=UnconfirmedPolicy(one["onUnconfirmed"]) if "onUnconfirmed" in one else None,
-        )
-        for one in data
-    ]
+    return [_step_from_json(one) for one in data]
+
+
+def _step_from_json(one: Mapping[str, Any]) -> Step:
+    read = step(
+        Channel(one["channel"]),
+        within=timedelta(seconds=one["within"]) if one.get("within") is not None else None,
+        until=RouteGoal(one["until"]) if "until" in one else None,
+        on_unconfirmed=UnconfirmedPolicy(one["onUnconfirmed"]) if "onUnconfirmed" in one else None,
+    )
+    return replace(read, begins_anew=True) if one.get("beginsAnew") else read

@@ -219,6 +219,6 @@ def canceled(standing: Standing) -> Move:
 
 def retried(standing: Standing, route: Sequence[Step]) -> Move:
     """Somebody asked for another try: its steps follow the old ones, whose numbers stay theirs."""
-    extended = [*standing.route, *route]
+    extended = [*standing.route, replace(route[0], begins_anew=True), *route[1:]]
     again = replace(standing, status=MessageStatus.QUEUED, step=len(standing.route), route=extended, failure=None)
     return Move(again, due_in=_AT_ONCE)

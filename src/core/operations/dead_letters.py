@@ -1,14 +1,26 @@
 """Dead letters: work that was tried until we gave up, kept until somebody decides about it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import insert
+from sqlalchemy import ColumnElement, func, insert, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.identifiers import uuid7
 from core.operations.tables import dead_letters
+
+MESSAGE_SEND = "message.send"
+WEBHOOK_APPLY = "webhook.apply"
+
+
+class Resolution(StrEnum):
+    """What became of a dead letter: tried again, given up for good, or it went well after all."""
+
+    REQUEUED = "REQUEUED"
+    DISCARDED = "DISCARDED"
+    SETTLED = "SETTLED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +53,34 @@ async def bury(connection: AsyncConnection, given_up: Sequence[GivenUp]) -> None
             for one in given_up
         ]
         await connection.execute(insert(dead_letters), rows)
+
+
+async def close_of_messages(
+    connection: AsyncConnection, keys: Collection[tuple[UUID, UUID]], resolution: Resolution
+) -> None:
+    """Close the open dead letters of messages that go on, by (tenant, message)."""
+    if keys:
+        of_these = tuple_(dead_letters.c.tenant_id, dead_letters.c.message_id).in_(list(keys))
+        await _close(connection, (dead_letters.c.kind == MESSAGE_SEND) & of_these, resolution)
+
+
+async def close_of_webhooks(connection: AsyncConnection, tenant: UUID, inbox_ids: Collection[UUID]) -> None:
+    """Close the open dead letters of webhooks that are processed again."""
+    if inbox_ids:
+        of_these = (dead_letters.c.tenant_id == tenant) & dead_letters.c.inbox_id.in_(list(inbox_ids))
+        await _close(connection, of_these, Resolution.REQUEUED)
+
+
+async def close(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID], resolution: Resolution) -> set[UUID]:
+    """Close a tenant's dead letters by id; returns those that were open."""
+    return await _close(connection, (dead_letters.c.tenant_id == tenant) & dead_letters.c.id.in_(list(ids)), resolution)
+
+
+async def _close(connection: AsyncConnection, which: ColumnElement[bool], resolution: Resolution) -> set[UUID]:
+    rows = await connection.execute(
+        update(dead_letters)
+        .where(which, dead_letters.c.resolution.is_(None))
+        .values(resolution=resolution.value, resolved_at=func.now())
+        .returning(dead_letters.c.id)
+    )
+    return set(rows.scalars())

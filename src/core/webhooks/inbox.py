@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import NamedTuple
 from uuid import UUID
 
 import structlog
-from sqlalchemy import case, func, literal, select, tuple_, update
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,15 +15,15 @@ from core.database import Database
 from core.identifiers import uuid7
 from core.ports import InboundMessage, OtherEvent, ProviderEvent, Reference, StatusReport
 from core.sealing import SealBroken, Sealer
+from core.webhooks.closing import Place, try_later
 from core.webhooks.events import event_from_json, event_to_json
 from core.webhooks.tables import inbox
+from core.webhooks.values import WebhookStatus
 
 log = structlog.get_logger(__name__)
 
 ROWS_AT_ONCE = 1_000
 """A statement has at most 32,767 parameters; Meta's largest webhooks hold ten thousand events."""
-UNKNOWN_KEPT = timedelta(minutes=10)
-"""How long a report about a message we do not know is tried again: it may have overtaken our own commit."""
 
 
 async def keep(database: Database, sealer: Sealer, integration: str, events: Sequence[ProviderEvent]) -> int:
@@ -83,13 +81,6 @@ def _row(sealer: Sealer, integration: str, tenant: UUID, event: ProviderEvent) -
     }
 
 
-class Place(NamedTuple):
-    """Where an event lies in the inbox."""
-
-    tenant_id: UUID
-    id: UUID
-
-
 @dataclass(frozen=True, slots=True)
 class Kept:
     """An event waiting to be applied."""
@@ -100,51 +91,26 @@ class Kept:
 
 
 async def take(connection: AsyncConnection, sealer: Sealer, *, limit: int = 200) -> list[Kept]:
-    """Lock due events until the end of the transaction; one that cannot be opened is marked FAILED and left out."""
+    """Lock due events until the end of the transaction; one that cannot be read is left out, and for later."""
     rows = await connection.execute(
         select(inbox)
-        .where(inbox.c.status == "RECEIVED", inbox.c.due_at <= func.now())
+        .where(inbox.c.status == WebhookStatus.RECEIVED.value, inbox.c.due_at <= func.now())
         .order_by(inbox.c.due_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
     taken: list[Kept] = []
-    unreadable: list[Place] = []
+    unreadable: dict[Place, str] = {}
     for row in rows:
+        place = Place(row.tenant_id, row.id)
         try:
             text = sealer.open(row.event_sealed, tenant=row.tenant_id, row=row.id, column="event")
-            taken.append(Kept(Place(row.tenant_id, row.id), row.integration, event_from_json(text)))
-        except (SealBroken, ValueError, KeyError) as error:
-            log.error("inbox_unreadable", inbox_id=str(row.id), error=type(error).__name__)
-            unreadable.append(Place(row.tenant_id, row.id))
-    await finish(connection, unreadable, "FAILED", "cannot be read back: is its key still among ENCRYPTION_KEYS?")
+            taken.append(Kept(place, row.integration, event_from_json(text)))
+        except SealBroken:
+            unreadable[place] = "cannot be read back: is its key still among ENCRYPTION_KEYS?"
+        except Exception:
+            # Whatever an earlier or later version wrote there: its neighbours go on.
+            log.exception("inbox_unreadable", inbox_id=str(row.id))
+            unreadable[place] = "cannot be read back: another version wrote it down"
+    await try_later(connection, unreadable)
     return taken
-
-
-async def finish(connection: AsyncConnection, places: Sequence[Place], status: str, error: str | None = None) -> None:
-    """Close events: PROCESSED, IGNORED or FAILED."""
-    if places:
-        await connection.execute(
-            update(inbox)
-            .where(tuple_(inbox.c.tenant_id, inbox.c.id).in_(places))
-            .values(status=status, error=error, attempts=inbox.c.attempts + 1, processed_at=func.now())
-        )
-
-
-async def postpone(connection: AsyncConnection, places: Sequence[Place], error: str) -> None:
-    """Leave events for later, with growing pauses; after `UNKNOWN_KEPT` they are closed as IGNORED, with the reason."""
-    if not places:
-        return
-    is_old = inbox.c.received_at < func.now() - UNKNOWN_KEPT
-    pause = func.least(func.power(2, inbox.c.attempts), 30) * literal(timedelta(seconds=1))
-    await connection.execute(
-        update(inbox)
-        .where(tuple_(inbox.c.tenant_id, inbox.c.id).in_(places))
-        .values(
-            status=case((is_old, "IGNORED"), else_=inbox.c.status),
-            processed_at=case((is_old, func.now()), else_=None),
-            due_at=func.now() + pause,
-            attempts=inbox.c.attempts + 1,
-            error=error,
-        )
-    )

@@ -28,7 +28,7 @@ inbox = Table(
     Column("event_type", Text, nullable=False),
     # RECEIVED until the worker has dealt with it, then PROCESSED, IGNORED (nothing here cares) or FAILED.
     Column("status", Text, nullable=False, server_default="RECEIVED"),
-    # The message it speaks of, as far as the webhook itself says so.
+    # The message it speaks of: from the beginning where the webhook itself says so, else once it was applied.
     Column("message_id", Uuid),
     Column("event_sealed", LargeBinary, nullable=False),
     Column("raw_sealed", LargeBinary, nullable=False),
@@ -37,8 +37,11 @@ inbox = Table(
     Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("processed_at", DateTime(timezone=True)),
+    # When somebody last asked for it to be processed again, as if it had just come.
+    Column("replayed_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("tenant_id", "id"),
     UniqueConstraint("tenant_id", "integration", "dedupe_key"),
     Index("ix_inbox_due", "due_at", postgresql_where=text("status = 'RECEIVED'")),
     Index("ix_inbox_message", "tenant_id", "message_id"),
+    Index("ix_inbox_failed", "tenant_id", "id", postgresql_where=text("status = 'FAILED'")),
 )

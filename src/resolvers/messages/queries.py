@@ -12,9 +12,9 @@ from core.ports import Channel
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.fields import computed
-from resolvers.identifiers import to_global_id, uuid_of
+from resolvers.identifiers import uuid_of
 from resolvers.messages.types import Message, message_of
-from resolvers.pagination import PageInfo, bad_cursor, page_arguments
+from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
 from resolvers.selection import sealed_asked_for
 
 _CURSOR = "MessageCursor"
@@ -79,14 +79,12 @@ async def list_messages(
     filter: MessageFilter | None = strawberry.UNSET,
 ) -> MessageConnection:
     services, tenant = info.context.services, info.context.require(Scope.MESSAGES_READ).tenant_id
-    page = page_arguments(given(first), given(last))
-    which = read.Slice(page.limit, _read(given(after), "after"), _read(given(before), "before"), page.is_backward)
+    which = slice_of(first, after, last, before, _CURSOR)
     condition = _condition(given(filter) or MessageFilter())
     async with services.database.transaction(tenant) as connection:
         found = await read.page(connection, services.sealer, tenant, which, condition, sealed=sealed_asked_for(info))
-    edges = [MessageEdge(cursor=_write(row.id), node=message_of(row)) for row in found.items]
-    has_cursor = (which.before if page.is_backward else which.after) is not None
-    page_info = page.page_info([edge.cursor for edge in edges], has_more=found.has_more, has_cursor=has_cursor)
+    edges = [MessageEdge(cursor=write_cursor(_CURSOR, row.id), node=message_of(row)) for row in found.items]
+    page_info = page_info_of(which, [edge.cursor for edge in edges], has_more=found.has_more)
     return MessageConnection(condition=condition, edges=edges, nodes=[edge.node for edge in edges], page_info=page_info)
 
 
@@ -99,16 +97,3 @@ def _condition(filter: MessageFilter) -> read.Filter:
         created_from=given(created.start),
         created_before=given(created.end),
     )
-
-
-def _write(message_id: UUID) -> str:
-    return to_global_id(_CURSOR, message_id.bytes)
-
-
-def _read(cursor: str | None, name: str) -> UUID | None:
-    if cursor is None:
-        return None
-    found = uuid_of(cursor, _CURSOR)
-    if found is None:
-        raise bad_cursor(name)
-    return found

@@ -81,6 +81,9 @@ class MessageAttempt(Node):
     outcome: AttemptOutcome
     provider_message_id: str | None
     failure: DeliveryFailure | None
+    answer: str | None = strawberry.field(
+        description="What the company answered, as far as it may be kept: codes and ids, never words or addresses."
+    )
     started_at: datetime
     duration_ms: float | None
 
@@ -96,6 +99,9 @@ class Message(Node):
     )
     to_masked: str = strawberry.field(description="The number or address it goes to, masked: `+55 11 9••••-4321`.")
     next_attempt_at: datetime | None = strawberry.field(description="When the next attempt is due, while one is.")
+    next_look_at: datetime | None = strawberry.field(
+        description="While it is `UNCONFIRMED`: when the company is asked again, or its route decides."
+    )
     failure: DeliveryFailure | None = strawberry.field(
         description="Why it failed, or why its last attempt did, while the next is waited for."
     )
@@ -170,6 +176,7 @@ def message_of(row: read.Message) -> Message:
         route=[RouteStep(channel=step.channel) for step in row.route],
         to_masked=row.to_masked,
         next_attempt_at=row.next_attempt_at,
+        next_look_at=row.next_look_at,
         failure=failure_of(row.failure),
         created_at=row.created_at,
         updated_at=row.updated_at,
@@ -189,6 +196,7 @@ def attempt_of(info: Info, view: AttemptView) -> MessageAttempt:
         outcome=view.outcome,
         provider_message_id=view.provider_message_id,
         failure=failure_of(view.failure),
+        answer=view.answer,
         started_at=view.started_at,
         duration_ms=view.duration_ms,
     )

@@ -1,31 +1,112 @@
-"""Operating the integrations by hand."""
+"""What operators do about work that failed: put it back, give it up, process a webhook again."""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 import strawberry
 
 from core.access.principal import Scope
+from core.errors import AppError, InputRule, InvalidInput, NotFound
+from core.operations import requeue
+from core.webhooks.replay import replay
 from resolvers.context import Info
-from resolvers.errors import IntegrationUnavailableError, OperateError
-from resolvers.operations.kinds import IntegrationKind
-from resolvers.operations.types import Integration, integration_of
+from resolvers.errors import OperateError, operate_error
+from resolvers.identifiers import uuid_of
+from resolvers.operations.dead_letters import DeadLetter, dead_letters_by_id
+from resolvers.operations.webhooks import WebhookDelivery, webhook_by_id
+
+MOST_IDS = 100
 
 
-@strawberry.input(description="Which circuit to close.")
-class ResetCircuitInput:
-    kind: IntegrationKind
+@strawberry.input(description="Which work is put back in its queue.")
+class RequeueDeadLettersInput:
+    ids: list[strawberry.ID] = strawberry.field(description="From 1 to 100.")
 
 
-@strawberry.type(description="The integration with its circuit closed, or why there is none to close.")
-class ResetCircuitPayload:
-    integration: Integration | None
+@strawberry.type(description="What is back at work, and what is not, with the reasons.")
+class RequeueDeadLettersPayload:
+    dead_letters: list[DeadLetter]
     errors: list[OperateError]
 
 
-async def reset_circuit(info: Info, input: ResetCircuitInput) -> ResetCircuitPayload:
-    principal, name = info.context.require(Scope.OPERATIONS_WRITE), input.kind.value
-    integration = integration_of(info, name)
-    if info.context.services.integrations[name].mode is None:
-        words = f"{integration.name} is not configured on this server, so nothing calls it: `interalpha check`."
-        error = IntegrationUnavailableError(message=words, path=["input", "kind"], integration=integration)
-        return ResetCircuitPayload(integration=None, errors=[error])
-    await info.context.services.circuits.reset(name, by=principal.subject)
-    return ResetCircuitPayload(integration=integration, errors=[])
+@strawberry.input(description="Which work is given up for good.")
+class DiscardDeadLettersInput:
+    ids: list[strawberry.ID] = strawberry.field(description="From 1 to 100.")
+
+
+@strawberry.type(description="What was given up, and what was not, with the reasons.")
+class DiscardDeadLettersPayload:
+    dead_letters: list[DeadLetter]
+    errors: list[OperateError]
+
+
+@strawberry.input(description="Which webhook is processed again.")
+class ReplayWebhookInput:
+    id: strawberry.ID
+
+
+@strawberry.type(description="The webhook as it waits to be processed, or why it does not.")
+class ReplayWebhookPayload:
+    delivery: WebhookDelivery | None
+    errors: list[OperateError]
+
+
+async def requeue_dead_letters(info: Info, input: RequeueDeadLettersInput) -> RequeueDeadLettersPayload:
+    services, tenant = info.context.services, info.context.require(Scope.OPERATIONS_WRITE).tenant_id
+    ids = _keys(input.ids)
+    async with services.database.transaction(tenant) as connection:
+        done = await requeue.requeue(connection, tenant, _known(ids), channels=services.outbox.channels)
+    await services.hub.publish([one.change for one in done.messages])
+    for channel in {one.channel for one in done.messages}:
+        await services.outbox.wake(channel)
+    letters = await dead_letters_by_id(info, tenant, _done(done.refusals))
+    return RequeueDeadLettersPayload(dead_letters=letters, errors=_errors(info, input.ids, ids, done.refusals))
+
+
+async def discard_dead_letters(info: Info, input: DiscardDeadLettersInput) -> DiscardDeadLettersPayload:
+    services, tenant = info.context.services, info.context.require(Scope.OPERATIONS_WRITE).tenant_id
+    ids = _keys(input.ids)
+    async with services.database.transaction(tenant) as connection:
+        refusals = await requeue.discard(connection, tenant, _known(ids))
+    letters = await dead_letters_by_id(info, tenant, _done(refusals))
+    return DiscardDeadLettersPayload(dead_letters=letters, errors=_errors(info, input.ids, ids, refusals))
+
+
+async def replay_webhook(info: Info, input: ReplayWebhookInput) -> ReplayWebhookPayload:
+    services, tenant = info.context.services, info.context.require(Scope.OPERATIONS_WRITE).tenant_id
+    webhook = uuid_of(input.id, "WebhookDelivery")
+    refusal: AppError | None = NotFound("There is no such webhook.")
+    if webhook is not None:
+        async with services.database.transaction(tenant) as connection:
+            refusal = (await replay(connection, tenant, [webhook]))[webhook]
+    if webhook is None or refusal is not None:
+        error = operate_error(info, refusal or NotFound("There is no such webhook."), input.id, ["input", "id"])
+        return ReplayWebhookPayload(delivery=None, errors=[error])
+    return ReplayWebhookPayload(delivery=await webhook_by_id(info, tenant, webhook), errors=[])
+
+
+def _keys(ids: Sequence[strawberry.ID]) -> Sequence[UUID | None]:
+    """The keys behind ids, in their order; None for what is no dead letter's id. Raises InvalidInput."""
+    if not 1 <= len(ids) <= MOST_IDS:
+        rule = InputRule.TOO_LONG if ids else InputRule.REQUIRED
+        raise InvalidInput(f"Give from 1 to {MOST_IDS} ids.", path=["input", "ids"], rule=rule)
+    return [uuid_of(one, "DeadLetter") for one in ids]
+
+
+def _known(keys: Sequence[UUID | None]) -> list[UUID]:
+    return [key for key in dict.fromkeys(keys) if key is not None]
+
+
+def _done(refusals: Mapping[UUID, AppError | None]) -> list[UUID]:
+    return [key for key, refusal in refusals.items() if refusal is None]
+
+
+def _errors(
+    info: Info, ids: Sequence[strawberry.ID], keys: Sequence[UUID | None], refusals: Mapping[UUID, AppError | None]
+) -> list[OperateError]:
+    unknown = NotFound("There is no such dead letter.")
+    return [
+        operate_error(info, refusal, id, ["input", "ids", str(place)])
+        for place, (id, key) in enumerate(zip(ids, keys, strict=True))
+        if (refusal := unknown if key is None else refusals[key]) is not None
+    ]

@@ -1,0 +1,88 @@
+"""Deciding about failed work through the API: requeue, discard, replay, and what is said about each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import rich_click as click
+
+from api.cli.calling import print_json, screen
+from api.cli.client import Api
+from api.cli.failures import Exit
+
+_MOST = 100
+_ERRORS = "errors { ... on UserError { message path } ... on InvalidStateError { state } }"
+_DECIDE = """
+mutation Decide($ids: [ID!]!) {
+  done: %s(input: {ids: $ids}) { deadLetters { id kind resolution } %s }
+}
+"""
+_REPLAY = f"""
+mutation Replay($id: ID!) {{ done: replayWebhook(input: {{id: $id}}) {{ delivery {{ id status }} {_ERRORS} }} }}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What became of one id: None where it was done, else why not."""
+
+    id: str
+    refusal: str | None
+
+    def line(self, done: str) -> str:
+        """Tell it."""
+        return f"✓ {done}  {self.id}" if self.refusal is None else f"✗ {self.id}  {self.refusal}"
+
+
+async def requeue(api: Api, ids: Sequence[str]) -> list[Decided]:
+    """Put the work of dead letters back in its queue, a hundred at a time."""
+    return await _decide(api, "requeueDeadLetters", ids)
+
+
+async def discard(api: Api, ids: Sequence[str]) -> list[Decided]:
+    """Give up on the work of dead letters, a hundred at a time."""
+    return await _decide(api, "discardDeadLetters", ids)
+
+
+async def replay(api: Api, ids: Sequence[str]) -> list[Decided]:
+    """Process webhooks again."""
+    decided = []
+    for id in ids:
+        errors = (await api.ask(_REPLAY, {"id": id}))["done"]["errors"]
+        decided.append(Decided(id, errors[0]["message"] if errors else None))
+    return decided
+
+
+async def _decide(api: Api, verb: str, ids: Sequence[str]) -> list[Decided]:
+    decided: list[Decided] = []
+    for some in _hundreds(list(dict.fromkeys(ids))):
+        payload = (await api.ask(_DECIDE % (verb, _ERRORS), {"ids": some}))["done"]
+        refusals = {some[int(error["path"][-1])]: error["message"] for error in payload["errors"]}
+        decided += [Decided(id, refusals.get(id)) for id in some]
+    return decided
+
+
+def _hundreds(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    yield from (ids[begin : begin + _MOST] for begin in range(0, len(ids), _MOST))
+
+
+def tell(decided: Sequence[Decided], done: str, *, as_json: bool, then: str | None = None) -> None:
+    """Print what became of each, and what to do then; ends with status 1 when any was refused."""
+    if as_json:
+        print_json([{"id": one.id, "done": one.refusal is None, "error": one.refusal} for one in decided])
+    else:
+        out = screen()
+        for one in decided:
+            out.print(one.line(done))
+        if then and any(one.refusal is None for one in decided):
+            click.echo(then, err=True)
+    if any(one.refusal is not None for one in decided):
+        raise SystemExit(Exit.FAILED)
+
+
+def way_of(subject: Mapping[str, Any] | None) -> str:
+    """Show the message a record is about, as far as it is about one."""
+    if not subject:
+        return ""
+    arrow = "→" if subject["direction"] == "OUTBOUND" else "←"
+    return f"{subject['channel'].lower()} {arrow} {subject['toMasked']}"

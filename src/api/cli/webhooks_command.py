@@ -1,0 +1,109 @@
+"""`interalpha webhooks`: what companies told us, and what became of it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import rich_click as click
+
+from api.cli.arguments import Words
+from api.cli.calling import call, clock, json_option, print_json, screen, url_option
+from api.cli.client import Api
+from api.cli.deciding import replay, tell, way_of
+from api.cli.failures import Failure
+from core.webhooks.values import WebhookStatus
+
+_FIELDS = """
+id eventType providerEventId status error attempts receivedAt processedAt integration { kind }
+subject { ... on Message { id direction channel toMasked } }
+"""
+_LIST = f"""
+query List($first: Int!, $filter: WebhookDeliveryFilter) {{
+  webhookDeliveries(first: $first, filter: $filter) {{ nodes {{ {_FIELDS} }} pageInfo {{ hasNextPage }} }}
+}}
+"""
+_SHOW = f"query Show($id: ID!) {{ node(id: $id) {{ ... on WebhookDelivery {{ {_FIELDS} payload }} }} }}"
+
+
+@click.group()
+def command() -> None:
+    """What companies told us, and what became of it."""
+
+
+@command.command("list")
+@click.option("--status", type=click.Choice([one.lower() for one in WebhookStatus], case_sensitive=False))
+@click.option("--message", "message", type=Words(), metavar="ID", help="Only what was said about this message.")
+@click.option("--limit", type=click.IntRange(1, 100), default=25, show_default=True, help="How many, newest first.")
+@json_option
+@url_option
+def list_(status: str | None, message: str | None, limit: int, as_json: bool, url: str | None) -> None:
+    """List webhooks, newest first."""
+    wanted = {"statuses": status and [status.upper()], "subjectId": message}
+    condition = {name: value for name, value in wanted.items() if value}
+
+    async def work(api: Api) -> dict[str, Any]:
+        page: dict[str, Any] = (await api.ask(_LIST, {"first": limit, "filter": condition}))["webhookDeliveries"]
+        return page
+
+    page = call(url, work)
+    if as_json:
+        print_json(page["nodes"])
+        return
+    out = screen()
+    for one in page["nodes"]:
+        out.print(_line(one))
+    if not page["nodes"]:
+        click.echo("No webhooks.", err=True)
+    elif page["pageInfo"]["hasNextPage"]:
+        click.echo("There are more: --limit takes up to 100, and --status and --message choose.", err=True)
+
+
+@command.command()
+@click.argument("id", type=Words(), metavar="ID")
+@json_option
+@url_option
+def show(id: str, as_json: bool, url: str | None) -> None:
+    """Show one webhook: what came, without anybody's address or words, and what became of it."""
+
+    async def work(api: Api) -> dict[str, Any]:
+        found: dict[str, Any] | None = (await api.ask(_SHOW, {"id": id}))["node"]
+        if not found:
+            raise Failure("There is no such webhook. `interalpha webhooks list` shows the ids of those there are.")
+        return found
+
+    webhook = call(url, work)
+    if as_json:
+        print_json(webhook)
+        return
+    out = screen()
+    for line in _story(webhook):
+        out.print(line)
+    print_json(webhook["payload"])
+
+
+@command.command("replay")
+@click.argument("ids", type=Words(), metavar="ID…", nargs=-1, required=True)
+@json_option
+@url_option
+def replay_(ids: Sequence[str], as_json: bool, url: str | None) -> None:
+    """Process webhooks again as if they had just come. What they did already they do not do twice."""
+    decided = call(url, lambda api: replay(api, ids))
+    tell(decided, "processed again", as_json=as_json, then="`interalpha webhooks show ID` says what comes of it.")
+
+
+def _line(one: Mapping[str, Any]) -> str:
+    company, when = one["integration"]["kind"].lower(), clock(one["receivedAt"], millis=False)
+    return (
+        f"{when}  {company:<9} {one['eventType']:<12}  {one['status'].lower():<9}  {way_of(one['subject']):<28}"
+        f"  {one['id']}"
+    )
+
+
+def _story(one: Mapping[str, Any]) -> Iterator[str]:
+    yield _line(one)
+    yield f"    {one['providerEventId']}"
+    if one["subject"]:
+        yield f" Moved  {one['subject']['id']}"
+    if one["error"]:
+        yield f" Why    {one['error']}   (tries: {one['attempts']})"
+    if one["status"] == "FAILED":
+        yield f" Next   interalpha webhooks replay {one['id']}   once its cause is mended"

@@ -1,0 +1,130 @@
+"""Trying failed messages again, because somebody asked: a new round of steps after the old ones, whose numbers stay."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.errors import AppError, InvalidState, NotConfigured, NotFound
+from core.messages.accept import ChannelService
+from core.messages.record import Key, Noted, lock_standings, write_moves
+from core.messages.route import Step, latest_round
+from core.messages.tables import message_events, messages
+from core.messages.transitions import Standing, retried
+from core.messages.values import AttemptOutcome, EventSource, MessageStatus
+from core.ports import Channel
+from core.pubsub import Change
+
+MOST_STEPS = 100
+"""Steps of all rounds together: nobody is helped by more, and each makes the row longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A message that waits for a worker again, on this channel first."""
+
+    change: Change
+    channel: Channel
+
+
+Refusal = NotFound | InvalidState | NotConfigured
+Channels = Mapping[Channel, ChannelService]
+
+
+async def retry(
+    connection: AsyncConnection,
+    tenant: UUID,
+    message_id: UUID,
+    route: Sequence[Step] | None,
+    source: EventSource,
+    *,
+    channels: Channels,
+    may_double: bool = True,
+) -> Retried:
+    """Try a failed message again, over another route or the one of its last try.
+
+    Where it had a time it was worth sending in, it has as much again from now. Without `may_double` one that a company
+    perhaps took is refused. Raises NotFound, InvalidState, or NotConfigured when nobody serves its first channel.
+    """
+    results = await retry_all(connection, tenant, [message_id], route, source, channels=channels, may_double=may_double)
+    result = results[message_id]
+    if isinstance(result, AppError):
+        raise result
+    return result
+
+
+async def retry_all(
+    connection: AsyncConnection,
+    tenant: UUID,
+    message_ids: Collection[UUID],
+    route: Sequence[Step] | None,
+    source: EventSource,
+    *,
+    channels: Channels,
+    may_double: bool = True,
+) -> Mapping[UUID, Retried | Refusal]:
+    """Try messages again, all in the caller's transaction; says of each what became of it, or why it is refused."""
+    if not message_ids:
+        return {}
+    standings = await lock_standings(connection, {Key(tenant, one) for one in message_ids})
+    results: dict[UUID, Retried | Refusal] = {}
+    noted: list[Noted] = []
+    for one in message_ids:
+        key = Key(tenant, one)
+        if (standing := standings.get(key)) is None:
+            results[one] = NotFound("There is no such message.")
+            continue
+        steps = route or latest_round(standing.route)
+        if (refusal := _refusal(standing, steps, channels, may_double)) is not None:
+            results[one] = refusal
+            continue
+        move = retried(standing, steps)
+        noted.append(Noted(key, standing, move, source, detail="somebody asked for another try"))
+        results[one] = Retried(Change(*key), move.standing.channel_of(None))
+    if noted:
+        await _renew_expiry(connection, tenant, [one.key.message_id for one in noted])
+        await write_moves(connection, noted)
+    return results
+
+
+def _refusal(standing: Standing, steps: Sequence[Step], channels: Channels, may_double: bool) -> Refusal | None:
+    # What people wrote to us has arrived and never fails: the status alone keeps it out.
+    state = standing.status.value
+    if standing.status is not MessageStatus.FAILED:
+        return InvalidState(f"Only a failed message can be tried again; this one is {state}.", state=state)
+    if len(standing.route) + len(steps) > MOST_STEPS:
+        text = f"It has been tried over {len(standing.route)} steps, and {MOST_STEPS} are the most. Send a new message."
+        return InvalidState(text, state=state)
+    if not may_double and _is_in_doubt(standing):
+        text = "A company perhaps took it: it may arrive twice. Use `retryMessage` to send it all the same."
+        return InvalidState(text, state=state)
+    service = channels.get(steps[0].channel)
+    if service is not None and not service.is_configured:
+        # It would wait for a worker that nobody has.
+        return NotConfigured(service.advice, integration=service.integration, path=[])
+    return None
+
+
+def _is_in_doubt(standing: Standing) -> bool:
+    return any(one.outcome is AttemptOutcome.UNCONFIRMED and one.rank == 0 for one in standing.attempts.values())
+
+
+async def _renew_expiry(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]) -> None:
+    last_retry = (
+        select(func.max(message_events.c.at))
+        .where(
+            message_events.c.tenant_id == messages.c.tenant_id,
+            message_events.c.message_id == messages.c.id,
+            message_events.c.status == MessageStatus.QUEUED.value,
+            message_events.c.previous_status == MessageStatus.FAILED.value,
+        )
+        .scalar_subquery()
+    )
+    began = func.coalesce(last_retry, messages.c.send_at, messages.c.created_at)
+    await connection.execute(
+        update(messages)
+        .where(messages.c.tenant_id == tenant, messages.c.id.in_(ids), messages.c.expires_at.is_not(None))
+        .values(expires_at=func.now() + (messages.c.expires_at - began))
+    )

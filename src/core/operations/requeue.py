@@ -1,0 +1,67 @@
+"""Deciding about dead letters: back into the queue, or given up for good; many at once, each with its own answer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.errors import AppError, InvalidState, NotFound
+from core.messages.retry import Channels, Retried, retry_all
+from core.messages.values import EventSource
+from core.operations.dead_letters import MESSAGE_SEND, WEBHOOK_APPLY, Resolution, close
+from core.operations.given_up import DeadLetter, by_ids
+from core.webhooks.replay import replay
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    """What became of each dead letter, None where it is back at work, and the messages that wait for a worker."""
+
+    refusals: Mapping[UUID, AppError | None]
+    messages: Sequence[Retried]
+
+
+async def requeue(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID], *, channels: Channels) -> Requeued:
+    """Put the work of dead letters back in its queue, as far as that is safe, in the caller's transaction.
+
+    A message that a company perhaps took is refused: whoever sends it again has to say that it may arrive twice.
+    """
+    # Read without locking: the work itself is locked first, in the order the worker does it.
+    found = await by_ids(connection, tenant, ids)
+    refusals: dict[UUID, AppError | None] = {one: _refusal(found.get(one)) for one in ids}
+    ready = [found[one] for one in ids if refusals[one] is None]
+    messages = {one.id: one.message_id for one in ready if one.kind == MESSAGE_SEND and one.message_id}
+    webhooks = {one.id: one.inbox_id for one in ready if one.kind == WEBHOOK_APPLY and one.inbox_id}
+    retried = await retry_all(
+        connection,
+        tenant,
+        list(dict.fromkeys(messages.values())),
+        None,
+        EventSource.OPERATOR,
+        channels=channels,
+        may_double=False,
+    )
+    replayed = await replay(connection, tenant, list(dict.fromkeys(webhooks.values())))
+    for letter, message in messages.items():
+        result = retried[message]
+        refusals[letter] = result if isinstance(result, AppError) else None
+    for letter, webhook in webhooks.items():
+        refusals[letter] = replayed[webhook]
+    return Requeued(refusals, [one for one in retried.values() if isinstance(one, Retried)])
+
+
+async def discard(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]) -> Mapping[UUID, AppError | None]:
+    """Give up on the work of dead letters for good; says of each why it is refused, None where it is not."""
+    done = await close(connection, tenant, ids, Resolution.DISCARDED)
+    found = await by_ids(connection, tenant, [one for one in ids if one not in done])
+    return {one: None if one in done else _refusal(found.get(one)) for one in ids}
+
+
+def _refusal(letter: DeadLetter | None) -> AppError | None:
+    if letter is None:
+        return NotFound("There is no such dead letter.")
+    if letter.resolution is not None:
+        text = f"Nothing is left to decide about it: it is {letter.resolution.value.lower()} already."
+        return InvalidState(text, state=letter.resolution.value)
+    return None

@@ -1,0 +1,60 @@
+"""Pages of a list whose ids are UUIDs of version 7: the order of ids is the order of time, the cursor is an id."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Column, Row, Select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.identifiers import uuid7_floor
+
+Statement = TypeVar("Statement", bound=Select[Any])
+
+_CLOCKS_DIFFER = timedelta(minutes=5)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Which page: `limit` items after (or, reading backwards, before) an id."""
+
+    limit: int
+    after: UUID | None = None
+    before: UUID | None = None
+    is_backward: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A span of time: `start` is in it, `end` is not; None for an open end."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+async def read_slice(
+    connection: AsyncConnection, statement: Select[Any], ids: Column[Any], which: Slice
+) -> tuple[Sequence[Row[Any]], bool]:
+    """Read one page of a statement's rows, newest first, and whether more lie in the direction that was read."""
+    if which.after is not None:
+        statement = statement.where(ids < which.after)
+    if which.before is not None:
+        statement = statement.where(ids > which.before)
+    order = ids.asc() if which.is_backward else ids.desc()
+    rows = (await connection.execute(statement.order_by(order).limit(which.limit + 1))).all()
+    kept = rows[: which.limit]
+    return kept[::-1] if which.is_backward else kept, len(rows) > which.limit
+
+
+def within(statement: Statement, span: Span, moments: Column[datetime], ids: Column[Any]) -> Statement:
+    """Keep the rows of a span: the id's bound lets the index skip years, the exact one is the database's own clock."""
+    if span.start is not None:
+        floor = uuid7_floor(max(span.start, _FIRST + _CLOCKS_DIFFER) - _CLOCKS_DIFFER)
+        statement = statement.where(moments >= span.start, ids >= floor)
+    if span.end is not None:
+        ceiling = uuid7_floor(min(span.end, _LAST - _CLOCKS_DIFFER) + _CLOCKS_DIFFER)
+        statement = statement.where(moments < span.end, ids < ceiling)
+    return statement

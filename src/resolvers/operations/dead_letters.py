@@ -1,0 +1,128 @@
+"""Work that was tried until we gave up, as clients see it."""
+
+from datetime import datetime
+from uuid import UUID
+
+import strawberry
+
+from core.access.principal import Scope
+from core.operations import given_up
+from core.operations.dead_letters import Resolution
+from resolvers.arguments import given
+from resolvers.context import Info
+from resolvers.fields import computed
+from resolvers.identifiers import to_global_id
+from resolvers.messages.queries import TimeRangeInput
+from resolvers.node import Node
+from resolvers.operations.kinds import IntegrationKind
+from resolvers.operations.subjects import Subject, subject_of
+from resolvers.operations.types import Integration, integration_of
+from resolvers.operations.webhooks import message_asked_for, names_of, span_of
+from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
+from resolvers.scalars import JSON
+
+_CURSOR = "DeadLetterCursor"
+
+
+@strawberry.type(description="Work that was tried until we gave up.")
+class DeadLetter(Node):
+    row: strawberry.Private[given_up.DeadLetter]
+    kind: str = strawberry.field(description="The kind of work: `message.send`, `webhook.apply`.")
+    integration: Integration | None
+    error: str
+    attempts: int
+    failed_at: datetime
+    resolution: Resolution | None = strawberry.field(description="Null while nobody has decided.")
+
+    @computed("The message it is about.")
+    async def subject(self, info: Info) -> Subject | None:
+        return await subject_of(info, self.row.message_id)
+
+    @computed("What the company sent, redacted, where the work was to process a webhook.")
+    async def payload(self, info: Info) -> JSON | None:
+        found = await info.context.payloads.load(self.row.inbox_id) if self.row.inbox_id else None
+        return None if found is None else JSON(found)
+
+
+@strawberry.type(description="One dead letter of a page, and its place in the list.")
+class DeadLetterEdge:
+    cursor: str
+    node: DeadLetter
+
+
+@strawberry.type(description="One page of dead letters.")
+class DeadLetterConnection:
+    condition: strawberry.Private[given_up.DeadLetterFilter]
+    edges: list[DeadLetterEdge]
+    nodes: list[DeadLetter]
+    page_info: PageInfo
+
+    @computed("How many dead letters the filter matches. Costs a count: ask only when you show it.")
+    async def total_count(self, info: Info) -> int:
+        tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
+        async with info.context.services.database.transaction(tenant) as connection:
+            return await given_up.count(connection, tenant, self.condition)
+
+
+@strawberry.input(
+    description="All given conditions must hold; a list holds when any of its values does, an empty one never."
+)
+class DeadLetterFilter:
+    integrations: list[IntegrationKind] | None = strawberry.UNSET
+    kinds: list[str] | None = strawberry.UNSET
+    subject_id: strawberry.ID | None = strawberry.field(
+        default=strawberry.UNSET, description="Those about one message."
+    )
+    is_resolved: bool = strawberry.field(
+        default=False, description="Those somebody has decided about, instead of those that wait for it."
+    )
+    failed: TimeRangeInput | None = strawberry.UNSET
+
+
+def dead_letter_of(info: Info, row: given_up.DeadLetter) -> DeadLetter:
+    """A dead letter as clients see it."""
+    return DeadLetter(
+        id=to_global_id("DeadLetter", row.id.bytes),
+        row=row,
+        kind=row.kind,
+        integration=integration_of(info, row.integration) if row.integration else None,
+        error=row.error,
+        attempts=row.attempts,
+        failed_at=row.failed_at,
+        resolution=row.resolution,
+    )
+
+
+async def dead_letters_by_id(info: Info, tenant: UUID, ids: list[UUID]) -> list[DeadLetter]:
+    async with info.context.services.database.transaction(tenant) as connection:
+        found = await given_up.by_ids(connection, tenant, ids)
+    return [dead_letter_of(info, found[one]) for one in ids if one in found]
+
+
+async def list_dead_letters(
+    info: Info,
+    first: int | None = strawberry.UNSET,
+    after: str | None = strawberry.UNSET,
+    last: int | None = strawberry.UNSET,
+    before: str | None = strawberry.UNSET,
+    filter: DeadLetterFilter | None = strawberry.UNSET,
+) -> DeadLetterConnection:
+    tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
+    which, condition = slice_of(first, after, last, before, _CURSOR), _condition(given(filter))
+    async with info.context.services.database.transaction(tenant) as connection:
+        rows, has_more = await given_up.page(connection, tenant, which, condition)
+    edges = [DeadLetterEdge(cursor=write_cursor(_CURSOR, row.id), node=dead_letter_of(info, row)) for row in rows]
+    page_info = page_info_of(which, [edge.cursor for edge in edges], has_more=has_more)
+    nodes = [edge.node for edge in edges]
+    return DeadLetterConnection(condition=condition, edges=edges, nodes=nodes, page_info=page_info)
+
+
+def _condition(filter: DeadLetterFilter | None) -> given_up.DeadLetterFilter:
+    filter = filter or DeadLetterFilter()
+    return given_up.DeadLetterFilter(
+        integrations=names_of(given(filter.integrations)),
+        kinds=given(filter.kinds),
+        message_id=message_asked_for(given(filter.subject_id)),
+        is_resolved=filter.is_resolved,
+        failed=span_of(given(filter.failed)),
+    )

@@ -1,0 +1,31 @@
+"""Closing a circuit by hand."""
+
+import strawberry
+
+from core.access.principal import Scope
+from resolvers.context import Info
+from resolvers.errors import IntegrationUnavailableError, OperateError
+from resolvers.operations.kinds import IntegrationKind
+from resolvers.operations.types import Integration, integration_of
+
+
+@strawberry.input(description="Which circuit to close.")
+class ResetCircuitInput:
+    kind: IntegrationKind
+
+
+@strawberry.type(description="The integration with its circuit closed, or why there is none to close.")
+class ResetCircuitPayload:
+    integration: Integration | None
+    errors: list[OperateError]
+
+
+async def reset_circuit(info: Info, input: ResetCircuitInput) -> ResetCircuitPayload:
+    principal, name = info.context.require(Scope.OPERATIONS_WRITE), input.kind.value
+    integration = integration_of(info, name)
+    if info.context.services.integrations[name].mode is None:
+        words = f"{integration.name} is not configured on this server, so nothing calls it: `interalpha check`."
+        error = IntegrationUnavailableError(message=words, path=["input", "kind"], integration=integration)
+        return ResetCircuitPayload(integration=None, errors=[error])
+    await info.context.services.circuits.reset(name, by=principal.subject)
+    return ResetCircuitPayload(integration=integration, errors=[])

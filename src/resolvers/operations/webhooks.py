@@ -1,0 +1,142 @@
+"""What companies told us, as clients see it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import strawberry
+
+from core.access.principal import Scope
+from core.slicing import Span
+from core.webhooks import read
+from core.webhooks.values import WebhookStatus
+from resolvers.arguments import given
+from resolvers.context import Info
+from resolvers.fields import computed
+from resolvers.identifiers import to_global_id, uuid_of
+from resolvers.messages.queries import TimeRangeInput
+from resolvers.node import Node
+from resolvers.operations.kinds import IntegrationKind
+from resolvers.operations.subjects import Subject, subject_of
+from resolvers.operations.types import Integration, integration_of
+from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
+from resolvers.scalars import JSON
+
+_CURSOR = "WebhookDeliveryCursor"
+# No message has it: whoever asks for what nobody made finds nothing.
+_NOBODY = UUID(int=0)
+
+
+@strawberry.type(description="Something a company told us.")
+class WebhookDelivery(Node):
+    row: strawberry.Private[read.Webhook]
+    integration: Integration
+    event_type: str = strawberry.field(description="The company's name for the event: `delivered`.")
+    provider_event_id: str = strawberry.field(
+        description="The company's id for it; the same id twice is taken once, and not shown twice."
+    )
+    status: WebhookStatus
+    error: str | None = strawberry.field(description="Why it was not processed, or not yet.")
+    attempts: int
+    received_at: datetime
+    processed_at: datetime | None
+
+    @computed("What it changed.")
+    async def subject(self, info: Info) -> Subject | None:
+        return await subject_of(info, self.row.message_id)
+
+    @computed("What the company sent: codes, ids, states and moments; everything else is masked.")
+    async def payload(self, info: Info) -> JSON | None:
+        found = await info.context.payloads.load(self.row.id)
+        return None if found is None else JSON(found)
+
+
+@strawberry.type(description="One webhook of a page, and its place in the list.")
+class WebhookDeliveryEdge:
+    cursor: str
+    node: WebhookDelivery
+
+
+@strawberry.type(description="One page of webhooks.")
+class WebhookDeliveryConnection:
+    edges: list[WebhookDeliveryEdge]
+    nodes: list[WebhookDelivery]
+    page_info: PageInfo
+
+
+@strawberry.input(
+    description="All given conditions must hold; a list holds when any of its values does, an empty one never."
+)
+class WebhookDeliveryFilter:
+    integrations: list[IntegrationKind] | None = strawberry.UNSET
+    statuses: list[WebhookStatus] | None = strawberry.UNSET
+    event_type: str | None = strawberry.UNSET
+    subject_id: strawberry.ID | None = strawberry.field(
+        default=strawberry.UNSET, description="What companies said about one message."
+    )
+    received: TimeRangeInput | None = strawberry.UNSET
+
+
+def webhook_of(info: Info, row: read.Webhook) -> WebhookDelivery:
+    """A webhook as clients see it."""
+    return WebhookDelivery(
+        id=to_global_id("WebhookDelivery", row.id.bytes),
+        row=row,
+        integration=integration_of(info, row.integration),
+        event_type=row.event_type,
+        provider_event_id=row.dedupe_key,
+        status=row.status,
+        error=row.error,
+        attempts=row.attempts,
+        received_at=row.received_at,
+        processed_at=row.processed_at,
+    )
+
+
+async def webhook_by_id(info: Info, tenant: UUID, webhook_id: UUID) -> WebhookDelivery | None:
+    async with info.context.services.database.transaction(tenant) as connection:
+        found = (await read.by_ids(connection, tenant, [webhook_id])).get(webhook_id)
+    return None if found is None else webhook_of(info, found)
+
+
+async def list_webhooks(
+    info: Info,
+    first: int | None = strawberry.UNSET,
+    after: str | None = strawberry.UNSET,
+    last: int | None = strawberry.UNSET,
+    before: str | None = strawberry.UNSET,
+    filter: WebhookDeliveryFilter | None = strawberry.UNSET,
+) -> WebhookDeliveryConnection:
+    tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
+    which, condition = slice_of(first, after, last, before, _CURSOR), _condition(given(filter))
+    async with info.context.services.database.transaction(tenant) as connection:
+        rows, has_more = await read.page(connection, tenant, which, condition)
+    edges = [WebhookDeliveryEdge(cursor=write_cursor(_CURSOR, row.id), node=webhook_of(info, row)) for row in rows]
+    page_info = page_info_of(which, [edge.cursor for edge in edges], has_more=has_more)
+    return WebhookDeliveryConnection(edges=edges, nodes=[edge.node for edge in edges], page_info=page_info)
+
+
+def _condition(filter: WebhookDeliveryFilter | None) -> read.WebhookFilter:
+    filter = filter or WebhookDeliveryFilter()
+    return read.WebhookFilter(
+        integrations=names_of(given(filter.integrations)),
+        statuses=given(filter.statuses),
+        event_type=given(filter.event_type),
+        message_id=message_asked_for(given(filter.subject_id)),
+        received=span_of(given(filter.received)),
+    )
+
+
+def names_of(kinds: Sequence[IntegrationKind] | None) -> Sequence[str] | None:
+    """Integrations by the names of their folders."""
+    return None if kinds is None else [kind.value for kind in kinds]
+
+
+def message_asked_for(subject: strawberry.ID | None) -> UUID | None:
+    """The message a filter names; None where it names none."""
+    return None if subject is None else uuid_of(subject, "Message") or _NOBODY
+
+
+def span_of(range: TimeRangeInput | None) -> Span:
+    """A span of time as core knows it."""
+    return Span(given(range.start), given(range.end)) if range else Span()

@@ -1,0 +1,150 @@
+"""Dead letters: written when an operator could help, closed when the work goes on or went well after all."""
+
+from uuid import UUID
+
+from core.access.principal import DEFAULT_TENANT
+from core.errors import AppError, FailureParty, InvalidState, NotFound, OutcomeUnknown, ProviderRejected
+from core.identifiers import uuid7
+from core.messages.retry import retry
+from core.messages.values import EventSource
+from core.operations.requeue import Requeued, discard, requeue
+from core.ports import OutboundMessage, Receipt, ReportedStatus
+from core.webhooks.closing import MAX_TRIES
+from tests.delivery.conftest import Shop
+from tests.delivery.test_applying import OTHER_TENANT, report
+from tests.delivery.test_inbox import HOUR, poison, rows
+from tests.delivery.test_retry import CHANNELS, failed, refuse
+
+
+async def letters(shop: Shop, columns: str = "id") -> list[object]:
+    """Of each dead letter, oldest first, one column."""
+    return [row[0] for row in await rows(shop, f"SELECT {columns} FROM dead_letters ORDER BY id")]
+
+
+async def put_back(shop: Shop, *ids: object, tenant: UUID = DEFAULT_TENANT) -> Requeued:
+    async with shop.app.transaction(tenant) as connection:
+        return await requeue(connection, tenant, ids, channels=CHANNELS)  # type: ignore[arg-type]
+
+
+async def give_up(shop: Shop, *ids: object, tenant: UUID = DEFAULT_TENANT) -> list[AppError | None]:
+    async with shop.app.transaction(tenant) as connection:
+        return list((await discard(connection, tenant, ids)).values())  # type: ignore[arg-type]
+
+
+async def test_requeued_it_is_sent_again_and_a_second_failure_is_a_second_letter(shop: Shop) -> None:
+    message_id = await failed(shop)
+    [letter] = await letters(shop)
+    done = await put_back(shop, letter)
+    assert done.refusals == {letter: None}
+    assert [one.change.message_id for one in done.messages] == [message_id]
+    shop.sender.answer = refuse
+    await shop.courier.drain()
+    assert len(shop.sender.sent) == 2
+    assert await letters(shop, "resolution") == ["REQUEUED", None]
+    assert (await shop.events(message_id))[3].source == "OPERATOR"
+
+
+async def test_twice_requeued_it_is_sent_once(shop: Shop) -> None:
+    await failed(shop)
+    [letter] = await letters(shop)
+    await put_back(shop, letter)
+    refusal = (await put_back(shop, letter)).refusals[letter]  # type: ignore[index]
+    assert isinstance(refusal, InvalidState)
+    assert refusal.state == "REQUEUED"
+    await shop.courier.drain()
+    assert len(shop.sender.sent) == 2
+
+
+async def test_delivered_after_all_it_is_settled(shop: Shop) -> None:
+    message_id = await failed(shop)
+    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+    await shop.apply()
+    assert await shop.status(message_id) == "DELIVERED"
+    assert await letters(shop, "resolution") == ["SETTLED"]
+
+
+async def test_retried_by_its_sender_its_letter_is_closed(shop: Shop) -> None:
+    message_id = await failed(shop)
+    async with shop.app.transaction(DEFAULT_TENANT) as connection:
+        await retry(connection, DEFAULT_TENANT, message_id, None, EventSource.API, channels=CHANNELS)
+    assert await letters(shop, "resolution") == ["REQUEUED"]
+
+
+async def test_the_letters_of_other_messages_stay_open(shop: Shop) -> None:
+    first, _ = await failed(shop), await failed(shop)
+    await shop.keep(report(first, ReportedStatus.DELIVERED))
+    await shop.apply()
+    assert await letters(shop, "resolution") == ["SETTLED", None]
+
+
+async def test_a_recipients_refusal_is_no_dead_letter(shop: Shop) -> None:
+    def wrong_number(_: OutboundMessage) -> Receipt:
+        raise ProviderRejected("No such number.", provider="twilio", party=FailureParty.RECIPIENT)
+
+    shop.sender.answer = wrong_number
+    await shop.accept()
+    await shop.courier.drain()
+    assert await letters(shop) == []
+
+
+async def test_what_a_company_perhaps_took_is_not_requeued(shop: Shop) -> None:
+    def lost(_: OutboundMessage) -> Receipt:
+        raise OutcomeUnknown("The line broke.", provider="twilio")
+
+    answer, shop.sender.answer = shop.sender.answer, lost
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    shop.sender.answer = answer
+    doubtful = uuid7()
+    await shop.tamper("UPDATE messages SET status = 'FAILED', due_at = NULL")
+    await shop.tamper(
+        "INSERT INTO dead_letters (tenant_id, id, kind, message_id, error) VALUES (:t, :i, 'message.send', :m, 'x')",
+        t=DEFAULT_TENANT,
+        i=doubtful,
+        m=message_id,
+    )
+    refusal = (await put_back(shop, doubtful)).refusals[doubtful]
+    assert isinstance(refusal, InvalidState)
+    assert "retryMessage" in refusal.message
+    assert (await shop.status(message_id), await letters(shop, "resolution")) == ("FAILED", [None])
+
+
+async def test_good_ones_are_done_beside_bad_ones(shop: Shop) -> None:
+    await failed(shop), await failed(shop)
+    first, second = await letters(shop)
+    await give_up(shop, first)
+    unknown = uuid7()
+    refusals = (await put_back(shop, unknown, first, second)).refusals
+    assert [type(one) for one in refusals.values()] == [NotFound, InvalidState, type(None)]
+    assert await letters(shop, "resolution") == ["DISCARDED", "REQUEUED"]
+
+
+async def test_discarded_it_is_closed_for_good_and_its_message_stays_failed(shop: Shop) -> None:
+    message_id = await failed(shop)
+    [letter] = await letters(shop)
+    assert await give_up(shop, letter) == [None]
+    [refusal] = await give_up(shop, letter)
+    assert isinstance(refusal, InvalidState)
+    assert await shop.status(message_id) == "FAILED"
+
+
+async def test_the_letters_of_others_are_not_there(shop: Shop) -> None:
+    await failed(shop)
+    [letter] = await letters(shop)
+    assert isinstance((await put_back(shop, letter, tenant=OTHER_TENANT)).refusals[letter], NotFound)  # type: ignore[index]
+    assert isinstance((await give_up(shop, letter, tenant=OTHER_TENANT))[0], NotFound)
+    assert await letters(shop, "resolution") == [None]
+
+
+async def test_a_webhook_that_was_given_up_is_processed_again(shop: Shop) -> None:
+    await shop.keep(poison())
+    for _ in range(MAX_TRIES):
+        await shop.tamper(HOUR)
+        await shop.apply()
+    [letter] = await letters(shop)
+    assert (await put_back(shop, letter)).refusals == {letter: None}
+    assert await rows(shop, "SELECT status, attempts FROM inbox") == [("RECEIVED", 0)]
+    for _ in range(MAX_TRIES):
+        await shop.tamper(HOUR)
+        await shop.apply()
+    assert await letters(shop, "resolution") == ["REQUEUED", None]

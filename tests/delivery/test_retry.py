@@ -1,0 +1,149 @@
+"""Another try by hand: a new round of steps for what has failed, with as much time as before."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from core.access.principal import DEFAULT_TENANT
+from core.errors import FailureParty, InvalidState, NotFound, OutcomeUnknown, ProviderRejected
+from core.identifiers import uuid7
+from core.messages.accept import ChannelService
+from core.messages.retry import MOST_STEPS, Retried, retry
+from core.messages.route import Step, step
+from core.messages.values import EventSource, MessageStatus
+from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus
+from tests.delivery.conftest import Shop
+from tests.delivery.test_applying import OTHER_TENANT, inbound, report
+from tests.delivery.test_inbox import rows
+
+CHANNELS = {
+    Channel.WHATSAPP: ChannelService("whatsapp", True),
+    Channel.SMS: ChannelService("twilio", True),
+    Channel.EMAIL: ChannelService("smtp", True),
+}
+
+
+def refuse(_: OutboundMessage) -> Receipt:
+    raise ProviderRejected("The account is closed.", provider="twilio", party=FailureParty.OPERATOR)
+
+
+async def failed(shop: Shop) -> UUID:
+    message_id = await shop.accept()
+    answer, shop.sender.answer = shop.sender.answer, refuse
+    await shop.courier.drain()
+    shop.sender.answer = answer
+    assert await shop.status(message_id) == "FAILED"
+    return message_id
+
+
+async def again(
+    shop: Shop,
+    message_id: UUID,
+    route: list[Step] | None = None,
+    *,
+    tenant: UUID = DEFAULT_TENANT,
+    may_double: bool = True,
+) -> Retried:
+    async with shop.app.transaction(tenant) as connection:
+        return await retry(
+            connection, tenant, message_id, route, EventSource.API, channels=CHANNELS, may_double=may_double
+        )
+
+
+async def test_what_failed_goes_out_again_over_its_own_route(shop: Shop) -> None:
+    message_id = await failed(shop)
+    assert (await again(shop, message_id)).channel is Channel.SMS
+    assert (await shop.message(message_id)).failure is None
+    await shop.courier.drain()
+    assert [one.reference.attempt for one in shop.sender.sent] == [1, 2]
+    assert await shop.statuses(message_id) == ["QUEUED", "SENDING", "FAILED", "QUEUED", "SENDING", "SENT"]
+
+
+async def test_another_route_replaces_the_last_one_for_good(shop: Shop) -> None:
+    message_id = await failed(shop)
+    other = [step(Channel.EMAIL, within=timedelta(minutes=5)), step(Channel.WHATSAPP)]
+    assert (await again(shop, message_id, other)).channel is Channel.EMAIL
+    await shop.tamper("UPDATE messages SET status = 'FAILED', due_at = NULL")
+    await again(shop, message_id)
+    message = await shop.message(message_id)
+    assert [one.channel.value for one in message.route] == ["SMS", "EMAIL", "WHATSAPP", "EMAIL", "WHATSAPP"]
+    assert [one.begins_anew for one in message.route] == [False, True, False, True, False]
+    assert (message.step, message.channel) == (3, Channel.EMAIL)
+    assert message.route[3].within == timedelta(minutes=5)
+
+
+async def test_it_has_as_much_time_as_the_first_time_each_time(shop: Shop) -> None:
+    message_id = await failed(shop)
+    await shop.tamper(
+        "UPDATE messages SET created_at = now() - interval '2 hours', expires_at = now() - interval '1 hour'"
+    )
+    for _ in range(2):
+        await again(shop, message_id)
+        [[left, due]] = await rows(shop, "SELECT expires_at - updated_at, due_at <= updated_at FROM messages")
+        assert (left, due) == (timedelta(hours=1), True)
+        await shop.tamper("UPDATE messages SET status = 'FAILED', due_at = NULL")
+    assert (await shop.message(message_id)).status is MessageStatus.FAILED
+
+
+async def test_what_never_expired_does_not_begin_to(shop: Shop) -> None:
+    message_id = await failed(shop)
+    await again(shop, message_id)
+    assert (await shop.message(message_id)).expires_at is None
+
+
+@pytest.mark.parametrize("status", sorted(set(MessageStatus) - {MessageStatus.FAILED}))
+async def test_only_what_failed_is_tried_again(shop: Shop, status: MessageStatus) -> None:
+    message_id = await failed(shop)
+    await shop.tamper("UPDATE messages SET status = :status", status=status.value)
+    with pytest.raises(InvalidState) as refused:
+        await again(shop, message_id)
+    assert refused.value.state == status
+    assert await shop.status(message_id) == status
+
+
+async def test_what_people_wrote_to_us_is_not_sent_back(shop: Shop) -> None:
+    await shop.keep(inbound("+15005550006"))
+    await shop.apply()
+    [[message_id]] = await rows(shop, "SELECT id FROM messages")
+    with pytest.raises(InvalidState):
+        await again(shop, message_id)  # type: ignore[arg-type]
+
+
+async def test_nobody_elses_message_and_none_at_all_is_tried_again(shop: Shop) -> None:
+    message_id = await failed(shop)
+    with pytest.raises(NotFound):
+        await again(shop, message_id, tenant=OTHER_TENANT)
+    with pytest.raises(NotFound):
+        await again(shop, uuid7())
+    assert await shop.status(message_id) == "FAILED"
+
+
+async def test_a_route_does_not_grow_for_ever(shop: Shop) -> None:
+    message_id = await failed(shop)
+    await again(shop, message_id, [step(Channel.SMS)] * (MOST_STEPS - 1))
+    await shop.tamper("UPDATE messages SET status = 'FAILED'")
+    with pytest.raises(InvalidState, match="Send a new message"):
+        await again(shop, message_id, [step(Channel.SMS)])
+
+
+async def test_what_may_arrive_twice_is_tried_only_by_who_says_so(shop: Shop) -> None:
+    def lost(_: OutboundMessage) -> Receipt:
+        raise OutcomeUnknown("The line broke.", provider="twilio")
+
+    shop.sender.answer = lost
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    await shop.tamper("UPDATE messages SET status = 'FAILED', due_at = NULL")
+    with pytest.raises(InvalidState, match="retryMessage"):
+        await again(shop, message_id, may_double=False)
+    await again(shop, message_id)
+    assert await shop.status(message_id) == "QUEUED"
+
+
+async def test_a_late_report_about_the_first_try_still_wins(shop: Shop) -> None:
+    message_id = await failed(shop)
+    await again(shop, message_id)
+    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+    await shop.apply()
+    assert await shop.status(message_id) == "DELIVERED"

@@ -1,0 +1,99 @@
+"""deadLetters: work that was given up, counted, filtered, page by page."""
+
+from datetime import UTC, datetime
+
+from core.access.principal import Scope
+from resolvers.identifiers import to_global_id
+from tests.graph.callers import Caller
+from tests.graph.conftest import NewCaller
+from tests.graph.stock import Stock, global_id
+
+LIST = """
+query ($first: Int, $after: String, $last: Int, $before: String, $filter: DeadLetterFilter) {
+  deadLetters(first: $first, after: $after, last: $last, before: $before, filter: $filter) {
+    totalCount
+    edges { cursor node { id } }
+    nodes { id }
+    pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+  }
+}
+"""
+WHOLE = """
+{
+  deadLetters {
+    nodes { kind error attempts failedAt resolution payload integration { kind } subject { ... on Message { id } } }
+  }
+}
+"""
+
+
+def letter_id(letter: object) -> str:
+    return to_global_id("DeadLetter", letter.bytes)  # type: ignore[attr-defined]
+
+
+async def found(caller: Caller, **filter: object) -> list[str]:
+    page = (await caller.ask(LIST, filter=filter))["deadLetters"]
+    assert page["totalCount"] == len(page["nodes"])
+    return [one["id"] for one in page["nodes"]]
+
+
+async def test_a_dead_letter_tells_what_failed_and_why(caller: Caller, stock: Stock) -> None:
+    message = await stock.put(caller, status="FAILED")
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    await stock.dead_letter(caller, message=message, at=moment)
+    await stock.dead_letter(caller, kind="webhook.apply", webhook=await stock.webhook(caller), integration=None)
+    event, send = (await caller.ask(WHOLE))["deadLetters"]["nodes"]
+    assert send == {
+        "kind": "message.send",
+        "error": "The account is closed.",
+        "attempts": 3,
+        "failedAt": "2026-01-01T00:00:00.000Z",
+        "resolution": None,
+        "payload": None,
+        "integration": {"kind": "TWILIO"},
+        "subject": {"id": global_id(message)},
+    }
+    assert (event["payload"]["To"], event["integration"], event["subject"]) == ("••••", None, None)
+
+
+async def test_pages_go_both_ways_newest_first_and_count_the_whole(caller: Caller, stock: Stock) -> None:
+    ids = [letter_id(await stock.dead_letter(caller, at=datetime(2026, 1, day, tzinfo=UTC))) for day in (3, 2, 1)]
+    first = (await caller.ask(LIST, first=2))["deadLetters"]
+    assert ([one["id"] for one in first["nodes"]], first["totalCount"]) == (ids[:2], 3)
+    rest = (await caller.ask(LIST, first=2, after=first["pageInfo"]["endCursor"]))["deadLetters"]
+    assert ([one["id"] for one in rest["nodes"]], rest["totalCount"]) == (ids[2:], 3)
+    last = (await caller.ask(LIST, last=1))["deadLetters"]
+    assert [one["id"] for one in last["nodes"]] == ids[2:]
+    assert last["pageInfo"]["hasPreviousPage"] is True
+    assert await caller.code(LIST, before="nonsense") == "INVALID_INPUT"
+
+
+async def test_every_filter_filters(caller: Caller, stock: Stock) -> None:
+    message = await stock.put(caller)
+    old = letter_id(await stock.dead_letter(caller, at=datetime(2026, 1, 1, tzinfo=UTC), integration="smtp"))
+    event = letter_id(await stock.dead_letter(caller, kind="webhook.apply"))
+    about = letter_id(await stock.dead_letter(caller, message=message))
+    done = letter_id(await stock.dead_letter(caller, resolution="DISCARDED"))
+    for filter, wanted in (
+        ({}, [about, event, old]),
+        ({"isResolved": True}, [done]),
+        ({"integrations": ["SMTP"]}, [old]),
+        ({"kinds": ["webhook.apply"]}, [event]),
+        ({"kinds": []}, []),
+        ({"subjectId": global_id(message)}, [about]),
+        ({"subjectId": "nonsense"}, []),
+        ({"failed": {"end": "2026-02-01T00:00:00Z"}}, [old]),
+        ({"failed": {"start": "2026-02-01T00:00:00Z"}}, [about, event]),
+    ):
+        assert await found(caller, **filter) == wanted, filter
+
+
+async def test_the_dead_letters_of_others_are_not_there(caller: Caller, stranger: Caller, stock: Stock) -> None:
+    await stock.dead_letter(caller)
+    assert await found(stranger) == []
+
+
+async def test_reading_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
+    reader = await new_caller(frozenset({Scope.MESSAGES_READ, Scope.OPERATIONS_WRITE}))
+    assert await reader.code(LIST) == "FORBIDDEN"
+    assert await nobody.code(LIST) == "UNAUTHENTICATED"

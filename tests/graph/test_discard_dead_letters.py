@@ -1,0 +1,53 @@
+"""discardDeadLetters: given up for good, without touching what failed."""
+
+import pytest
+
+from core.access.principal import Scope
+from tests.graph.callers import Caller
+from tests.graph.conftest import NewCaller
+from tests.graph.stock import Stock
+from tests.graph.test_dead_letters import letter_id
+
+DISCARD = """
+mutation ($ids: [ID!]!) {
+  discardDeadLetters(input: {ids: $ids}) {
+    deadLetters { id resolution }
+    errors { __typename ... on UserError { path } ... on NotFoundError { id } ... on InvalidStateError { state } }
+  }
+}
+"""
+
+
+async def test_it_is_closed_and_its_message_stays_failed(caller: Caller, stock: Stock) -> None:
+    message = await stock.put(caller, status="FAILED")
+    letter = letter_id(await stock.dead_letter(caller, message=message))
+    done = (await caller.ask(DISCARD, ids=[letter]))["discardDeadLetters"]
+    assert done == {"deadLetters": [{"id": letter, "resolution": "DISCARDED"}], "errors": []}
+    assert await stock.owner.fetchval("SELECT status FROM messages WHERE id = $1", message) == "FAILED"
+
+
+async def test_good_ones_are_done_beside_bad_ones(caller: Caller, stranger: Caller, stock: Stock) -> None:
+    good, closed = (
+        letter_id(await stock.dead_letter(caller)),
+        letter_id(await stock.dead_letter(caller, resolution="REQUEUED")),
+    )
+    foreign = letter_id(await stock.dead_letter(stranger))
+    done = (await caller.ask(DISCARD, ids=[foreign, good, closed]))["discardDeadLetters"]
+    assert [one["id"] for one in done["deadLetters"]] == [good]
+    assert done["errors"] == [
+        {"__typename": "NotFoundError", "path": ["input", "ids", "0"], "id": foreign},
+        {"__typename": "InvalidStateError", "path": ["input", "ids", "2"], "state": "REQUEUED"},
+    ]
+    still = "SELECT count(*) FROM dead_letters WHERE tenant_id = $1 AND resolution IS NULL"
+    assert await stock.owner.fetchval(still, stranger.tenant) == 1
+
+
+@pytest.mark.parametrize("count", [0, 101])
+async def test_none_and_too_many_are_refused(caller: Caller, count: int) -> None:
+    assert await caller.code(DISCARD, ids=["x"] * count) == "INVALID_INPUT"
+
+
+async def test_it_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
+    reader = await new_caller(frozenset(Scope) - {Scope.OPERATIONS_WRITE})
+    assert await reader.code(DISCARD, ids=["x"]) == "FORBIDDEN"
+    assert await nobody.code(DISCARD, ids=["x"]) == "UNAUTHENTICATED"

@@ -1,0 +1,66 @@
+"""replayWebhook: what was dealt with is dealt with again; what waits, or is somebody else's, is not."""
+
+import pytest
+
+from core.access.principal import Scope
+from resolvers.identifiers import to_global_id
+from tests.graph.callers import Caller
+from tests.graph.conftest import NewCaller
+from tests.graph.stock import Stock
+from tests.graph.test_webhook_deliveries import delivery_id
+
+REPLAY = """
+mutation ($id: ID!) {
+  replayWebhook(input: {id: $id}) {
+    delivery { id status attempts error processedAt }
+    errors {
+      __typename ... on UserError { message path } ... on NotFoundError { id } ... on InvalidStateError { state }
+    }
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("status", ["PROCESSED", "IGNORED", "FAILED"])
+async def test_what_was_dealt_with_waits_again(caller: Caller, stock: Stock, status: str) -> None:
+    webhook = await stock.webhook(caller, status=status)
+    await stock.dead_letter(caller, kind="webhook.apply", webhook=webhook)
+    done = (await caller.ask(REPLAY, id=delivery_id(webhook)))["replayWebhook"]
+    assert done == {
+        "delivery": {
+            "id": delivery_id(webhook),
+            "status": "RECEIVED",
+            "attempts": 0,
+            "error": None,
+            "processedAt": None,
+        },
+        "errors": [],
+    }
+    assert await stock.owner.fetchval("SELECT due_at <= now() FROM inbox WHERE id = $1", webhook)
+    assert await stock.owner.fetchval("SELECT resolution FROM dead_letters WHERE inbox_id = $1", webhook) == "REQUEUED"
+
+
+async def test_what_waits_already_is_said_to(caller: Caller, stock: Stock) -> None:
+    webhook = await stock.webhook(caller, status="RECEIVED")
+    done = (await caller.ask(REPLAY, id=delivery_id(webhook)))["replayWebhook"]
+    [error] = done["errors"]
+    assert done["delivery"] is None
+    assert (error["__typename"], error["state"], error["path"]) == ("InvalidStateError", "RECEIVED", ["input", "id"])
+
+
+async def test_what_belongs_to_others_or_to_nobody_is_not_found(caller: Caller, stranger: Caller, stock: Stock) -> None:
+    webhook = await stock.webhook(caller)
+    for id in (delivery_id(webhook), "nonsense", to_global_id("Message", webhook.bytes)):
+        done = (await stranger.ask(REPLAY, id=id))["replayWebhook"]
+        [error] = done["errors"]
+        assert (error["__typename"], error["id"], error["path"]) == ("NotFoundError", id, ["input", "id"])
+    assert await stock.owner.fetchval("SELECT status FROM inbox WHERE id = $1", webhook) == "PROCESSED"
+
+
+async def test_it_needs_its_scope_and_no_other(new_caller: NewCaller, nobody: Caller, stock: Stock) -> None:
+    writer = await new_caller(frozenset({Scope.OPERATIONS_WRITE}))
+    webhook = await stock.webhook(writer)
+    assert (await writer.ask(REPLAY, id=delivery_id(webhook)))["replayWebhook"]["errors"] == []
+    reader = await new_caller(frozenset(Scope) - {Scope.OPERATIONS_WRITE})
+    assert await reader.code(REPLAY, id=delivery_id(webhook)) == "FORBIDDEN"
+    assert await nobody.code(REPLAY, id="x") == "UNAUTHENTICATED"

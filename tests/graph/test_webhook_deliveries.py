@@ -1,0 +1,131 @@
+"""webhookDeliveries: what companies told a tenant, page by page, redacted."""
+
+from datetime import UTC, datetime
+
+from core.access.principal import Scope
+from core.identifiers import uuid7
+from resolvers.identifiers import to_global_id
+from tests.graph.callers import Caller, statements
+from tests.graph.conftest import NewCaller
+from tests.graph.stock import Stock, global_id
+
+LIST = """
+query ($first: Int, $after: String, $last: Int, $before: String, $filter: WebhookDeliveryFilter) {
+  webhookDeliveries(first: $first, after: $after, last: $last, before: $before, filter: $filter) {
+    edges { cursor node { id } }
+    nodes { id }
+    pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+  }
+}
+"""
+WHOLE = """
+{
+  webhookDeliveries {
+    nodes {
+      integration { kind } eventType providerEventId status error attempts processedAt payload
+      subject { ... on Message { id to } }
+    }
+  }
+}
+"""
+
+
+async def found(caller: Caller, **filter: object) -> list[str]:
+    return [one["id"] for one in (await caller.ask(LIST, filter=filter))["webhookDeliveries"]["nodes"]]
+
+
+def delivery_id(webhook: object) -> str:
+    return to_global_id("WebhookDelivery", webhook.bytes)  # type: ignore[attr-defined]
+
+
+async def test_a_delivery_tells_what_came_and_what_it_changed_and_of_nobody(caller: Caller, stock: Stock) -> None:
+    message = await stock.put(caller)
+    webhook = await stock.webhook(caller, message=message)
+    [one] = (await caller.ask(WHOLE))["webhookDeliveries"]["nodes"]
+    assert one == {
+        "integration": {"kind": "TWILIO"},
+        "eventType": "delivered",
+        "providerEventId": f"{webhook}:delivered",
+        "status": "PROCESSED",
+        "error": None,
+        "attempts": 1,
+        "processedAt": None,
+        "payload": {"MessageSid": "SM0123", "MessageStatus": "delivered", "To": "••••"},
+        "subject": {"id": global_id(message), "to": "+5511987654321"},
+    }
+
+
+async def test_pages_go_both_ways_newest_first(caller: Caller, stock: Stock) -> None:
+    ids = [delivery_id(await stock.webhook(caller, at=datetime(2026, 1, day, tzinfo=UTC))) for day in (4, 3, 2, 1)]
+    whole = (await caller.ask(LIST))["webhookDeliveries"]
+    assert [one["id"] for one in whole["nodes"]] == ids
+    cursors = [edge["cursor"] for edge in whole["edges"]]
+    for page, wanted in (
+        ({"first": 2}, ids[:2]),
+        ({"first": 2, "after": cursors[1]}, ids[2:]),
+        ({"last": 2}, ids[2:]),
+        ({"last": 1, "before": cursors[2]}, ids[1:2]),
+    ):
+        got = (await caller.ask(LIST, **page))["webhookDeliveries"]
+        assert [one["id"] for one in got["nodes"]] == wanted, page
+    assert await caller.code(LIST, after="nonsense") == "INVALID_INPUT"
+
+
+async def test_every_filter_filters(caller: Caller, stock: Stock) -> None:
+    message = await stock.put(caller)
+    old = delivery_id(await stock.webhook(caller, at=datetime(2026, 1, 1, tzinfo=UTC), status="FAILED"))
+    other = delivery_id(await stock.webhook(caller, integration="whatsapp", event_type="read"))
+    about = delivery_id(await stock.webhook(caller, message=message, status="IGNORED"))
+    for filter, wanted in (
+        ({}, [about, other, old]),
+        ({"integrations": ["WHATSAPP"]}, [other]),
+        ({"statuses": ["FAILED"]}, [old]),
+        ({"statuses": ["FAILED", "IGNORED"]}, [about, old]),
+        ({"statuses": []}, []),
+        ({"eventType": "read"}, [other]),
+        ({"subjectId": global_id(message)}, [about]),
+        ({"subjectId": "nonsense"}, []),
+        ({"received": {"end": "2026-02-01T00:00:00Z"}}, [old]),
+        ({"received": {"start": "2026-02-01T00:00:00Z"}}, [about, other]),
+    ):
+        assert await found(caller, **filter) == wanted, filter
+
+
+async def test_the_webhooks_of_others_are_not_there(caller: Caller, stranger: Caller, stock: Stock) -> None:
+    # An id of somebody else's message leads nowhere, whatever row it stands in.
+    await stock.webhook(stranger, message=await stock.put(caller))
+    await stock.webhook(caller)
+    assert len(await found(caller)) == 1
+    [one] = (await stranger.ask(WHOLE))["webhookDeliveries"]["nodes"]
+    assert one["subject"] is None
+
+
+async def test_a_payload_nobody_can_open_is_null_and_spoils_no_page(caller: Caller, stock: Stock) -> None:
+    broken = await stock.webhook(caller)
+    await stock.webhook(caller)
+    await stock.owner.execute("UPDATE inbox SET raw_sealed = '\\x00' WHERE id = $1", broken)
+    payloads = [one["payload"] is None for one in (await caller.ask(WHOLE))["webhookDeliveries"]["nodes"]]
+    assert payloads == [False, True]
+
+
+async def test_payloads_and_subjects_are_read_together_and_only_when_asked_for(caller: Caller, stock: Stock) -> None:
+    for _ in range(3):
+        await stock.webhook(caller, message=await stock.put(caller))
+    with statements(caller.house) as seen:
+        await caller.ask(LIST)
+    assert not any("raw_sealed" in one for one in seen)
+    with statements(caller.house) as seen:
+        await caller.ask(WHOLE)
+    assert len([one for one in seen if one.startswith("SELECT")]) == 3
+
+
+async def test_reading_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
+    reader = await new_caller(frozenset({Scope.MESSAGES_READ, Scope.OPERATIONS_WRITE}))
+    assert await reader.code(LIST) == "FORBIDDEN"
+    assert await nobody.code(LIST) == "UNAUTHENTICATED"
+
+
+async def test_whom_it_is_about_needs_the_scope_of_messages(new_caller: NewCaller, stock: Stock) -> None:
+    operator = await new_caller(frozenset({Scope.OPERATIONS_READ}))
+    await stock.webhook(operator, message=uuid7())
+    assert await operator.code("{ webhookDeliveries { nodes { subject { __typename } } } }") == "FORBIDDEN"

@@ -1,0 +1,59 @@
+"""The last line of a message's story: what comes next, in every state that has something to come."""
+
+from typing import Any
+
+import pytest
+
+from api.cli.story import story
+
+MESSAGE: dict[str, Any] = {
+    "id": "M1",
+    "direction": "OUTBOUND",
+    "status": "SENT",
+    "channel": "SMS",
+    "toMasked": "+55 11 9••••-4321",
+    "nextAttemptAt": None,
+    "nextLookAt": None,
+    "deadLetter": None,
+    "failure": None,
+    "attempts": [],
+    "events": {"nodes": [], "pageInfo": {"hasPreviousPage": False}},
+}
+MOMENT = "2026-11-23T14:05:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"status": "QUEUED", "nextAttemptAt": MOMENT}, "attempt 1"),
+        ({"status": "UNCONFIRMED", "nextLookAt": MOMENT}, "held as unconfirmed until 2026-11-2"),
+        ({"status": "SENT"}, "the company's report"),
+        ({"status": "FAILED", "deadLetter": "D1"}, "interalpha replay M1"),
+        ({"status": "FAILED", "deadLetter": "D1"}, "interalpha dead-letters discard D1"),
+    ],
+)
+def test_what_is_next_is_said(changes: dict[str, Any], words: str) -> None:
+    *_, last = story(MESSAGE | changes)
+    assert last.startswith(" Next   ")
+    assert words in last
+
+
+@pytest.mark.parametrize("changes", [{"status": "DELIVERED"}, {"status": "FAILED"}, {"channel": "EMAIL"}])
+def test_where_nothing_is_next_nothing_is_said(changes: dict[str, Any]) -> None:
+    assert not any(line.startswith(" Next") for line in story(MESSAGE | changes))
+
+
+def test_an_attempt_tells_the_companys_code_its_time_and_its_answer() -> None:
+    attempt = {
+        "number": 1,
+        "channel": "SMS",
+        "outcome": "UNAVAILABLE",
+        "providerMessageId": None,
+        "answer": "429 20429",
+        "startedAt": MOMENT,
+        "durationMs": 38.2,
+        "integration": {"kind": "TWILIO"},
+        "failure": {"message": "Too many requests.", "providerCode": "20429"},
+    }
+    _, line = story(MESSAGE | {"attempts": [attempt], "status": "FAILED"})
+    assert line.endswith("twilio    unavailable    38 ms   20429 Too many requests.   429 20429")
