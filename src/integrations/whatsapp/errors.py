@@ -121,8 +121,14 @@ MEANINGS: Mapping[int, Meaning] = {
     132007: _caller(_TEMPLATE, "The template's content breaks WhatsApp's policies."),
     132008: _caller(_TEMPLATE, "What fills the template's gaps is not valid."),
     132012: _caller(_TEMPLATE, "What fills the template's gaps has the wrong form."),
-    132015: _operator("The template is paused since people complained.", _TEMPLATE),
-    132016: _operator("The template was paused too often and is disabled for good.", _TEMPLATE),
+    # Waiting would help nobody: the route's next channel carries the message, or somebody mends the template.
+    132015: Meaning(Kind.REJECTED, _TEMPLATE, FailureParty.OPERATOR, "The template is paused since people complained."),
+    132016: Meaning(
+        Kind.REJECTED,
+        _TEMPLATE,
+        FailureParty.OPERATOR,
+        "The template was paused too often and is disabled for good.",
+    ),
     132068: _caller(_TEMPLATE, "The template's flow is blocked."),
     132069: _limited(FailureParty.CALLER, "The template's flow is throttled.", pause=60),
     133004: _later("Meta's server is unavailable for the moment."),
