@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from api.bootstrap import House
 from api.wake import INBOX
+from core.idempotency import forget_expired
 from core.messages.apply import apply_due
 from core.messages.clockwork import let_time_pass
 from core.messages.deliver import Courier
@@ -83,6 +84,11 @@ class Workshop:
         while await self.reconciler.ask_for_reports():
             pass
         await self.reconciler.count_days()
+
+    async def housekeeping(self, _context: object) -> None:
+        """The SAQ cron: forget idempotency keys whose time is over."""
+        while await forget_expired(self.house.database):
+            pass
 
     async def beat(self) -> None:
         """One turn: say that we live."""

@@ -11,8 +11,9 @@ from strawberry.dataloader import DataLoader
 from core.access.principal import Principal, Scope
 from core.database import Database
 from core.errors import Unauthenticated
-from core.messages import history
+from core.messages import batches, history
 from core.messages.accept import Outbox
+from core.messages.batches import Batch, Counts
 from core.messages.history import AttemptView, EventSlice, EventView
 from core.operations.integrations import IntegrationView
 from core.pubsub import Hub
@@ -39,6 +40,8 @@ class Context:
     request_id: str
     _attempts: "DataLoader[UUID, list[AttemptView]] | None" = field(default=None, init=False)
     _events: "DataLoader[tuple[UUID, EventSlice], list[EventView]] | None" = field(default=None, init=False)
+    _batches: "DataLoader[UUID, Batch | None] | None" = field(default=None, init=False)
+    _counts: "DataLoader[UUID, Counts] | None" = field(default=None, init=False)
 
     def require(self, scope: Scope) -> Principal:
         """Name the caller if it may do this; raises NotAllowed."""
@@ -59,6 +62,30 @@ class Context:
         if self._events is None:
             self._events = DataLoader(self._load_events, cache=False)
         return self._events
+
+    @property
+    def batches(self) -> "DataLoader[UUID, Batch | None]":
+        if self._batches is None:
+            self._batches = DataLoader(self._load_batches, cache=False)
+        return self._batches
+
+    @property
+    def counts(self) -> "DataLoader[UUID, Counts]":
+        if self._counts is None:
+            self._counts = DataLoader(self._load_counts, cache=False)
+        return self._counts
+
+    async def _load_batches(self, ids: list[UUID]) -> list[Batch | None]:
+        tenant = self.require(Scope.MESSAGES_READ).tenant_id
+        async with self.services.database.transaction(tenant) as connection:
+            found = await batches.batches_of(connection, tenant, ids)
+        return [found.get(one) for one in ids]
+
+    async def _load_counts(self, ids: list[UUID]) -> list[Counts]:
+        tenant = self.require(Scope.MESSAGES_READ).tenant_id
+        async with self.services.database.transaction(tenant) as connection:
+            found = await batches.counts_of(connection, tenant, ids)
+        return [found.get(one, Counts({}, None)) for one in ids]
 
     async def _load_attempts(self, ids: list[UUID]) -> list[list[AttemptView]]:
         tenant = self.require(Scope.MESSAGES_READ).tenant_id

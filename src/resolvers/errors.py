@@ -13,6 +13,7 @@ from core.errors import (
     InvalidInput,
     NotConfigured,
     Overloaded,
+    QueueFull,
     Refused,
 )
 from resolvers.context import Info
@@ -52,11 +53,20 @@ class IdempotencyConflictError(UserError):
 @strawberry.type(description="The company behind the integration cannot serve us now, or was never configured here.")
 class IntegrationUnavailableError(UserError):
     integration: Integration
+    retry_at: datetime | None = strawberry.field(
+        default=None, description="When to try again; null when only whoever runs this server can change it."
+    )
 
 
 SendMessageError = Annotated[
     InvalidInputError | IntegrationUnavailableError | IdempotencyConflictError,
     strawberry.union("SendMessageError", description="What can be wrong with a message to send."),
+]
+
+
+SendMessagesError = Annotated[
+    InvalidInputError | IdempotencyConflictError,
+    strawberry.union("SendMessagesError", description="What can be wrong with a batch as a whole."),
 ]
 
 
@@ -69,11 +79,25 @@ def user_errors(
             return [one for inner in error.errors for one in user_errors(info, inner)]
         case InvalidInput():
             return [InvalidInputError(message=error.message, path=list(error.path), rule=error.rule)]
-        case NotConfigured():
-            integration = integration_of(info, error.integration)
-            return [IntegrationUnavailableError(message=error.message, path=list(error.path), integration=integration)]
+        case NotConfigured() | QueueFull():
+            return [_unavailable(info, error)]
         case IdempotencyConflict():
-            path = ["input", "idempotencyKey"]
+            path = list(error.path)
             return [IdempotencyConflictError(message=error.message, path=path, first_used_at=error.first_used_at)]
         case _:
             raise error
+
+
+def _unavailable(info: Info, error: NotConfigured | QueueFull) -> IntegrationUnavailableError:
+    return IntegrationUnavailableError(
+        message=error.message,
+        path=list(error.path),
+        integration=integration_of(info, error.integration),
+        retry_at=error.retry_at if isinstance(error, QueueFull) else None,
+    )
+
+
+def batch_errors(info: Info, error: AppError) -> list[InvalidInputError | IdempotencyConflictError]:
+    """The same for what is wrong with a batch as a whole."""
+    errors = user_errors(info, error)
+    return [one for one in errors if isinstance(one, InvalidInputError | IdempotencyConflictError)]

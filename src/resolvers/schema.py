@@ -7,8 +7,9 @@ from graphql.utilities.print_schema import print_schema_definition
 from strawberry.schema import Schema
 
 from resolvers.errors import IdempotencyConflictError, IntegrationUnavailableError, InvalidInputError
+from resolvers.messages.batches import MessageBatch, get_batch
 from resolvers.messages.events import MessageEvent
-from resolvers.messages.mutations import SendMessagePayload, send_message
+from resolvers.messages.mutations import SendMessagePayload, SendMessagesPayload, send_message, send_messages
 from resolvers.messages.queries import MessageConnection, get_message, list_messages
 from resolvers.messages.subscriptions import MessageStatusChange, message_status_changed
 from resolvers.messages.types import Message, MessageAttempt
@@ -48,6 +49,11 @@ class Query:
     messages: MessageConnection = strawberry.field(
         resolver=list_messages, description="Message history, newest first. Needs `MESSAGES_READ`."
     )
+    message_batch: MessageBatch | None = strawberry.field(
+        resolver=get_batch,
+        description="Messages that were handed in together; null when there is no such batch the caller may see."
+        " Needs `MESSAGES_READ`.",
+    )
 
 
 @strawberry.type(description="What can be done. Fields run one after another, in the order written.")
@@ -55,6 +61,10 @@ class Mutation:
     send_message: SendMessagePayload = strawberry.field(
         resolver=send_message,
         description="Send one message, over one channel or a chain of them. Needs `MESSAGES_SEND`.",
+    )
+    send_messages: SendMessagesPayload = strawberry.field(
+        resolver=send_messages,
+        description="Send up to 500 messages, each judged by itself. Needs `MESSAGES_SEND`.",
     )
 
 
@@ -77,6 +87,7 @@ def build_schema() -> Schema:
             Integration,
             Message,
             MessageAttempt,
+            MessageBatch,
             MessageEvent,
             InvalidInputError,
             IntegrationUnavailableError,

@@ -11,9 +11,10 @@ from sqlalchemy import text
 from core.access.principal import DEFAULT_TENANT
 from core.database import Database
 from core.messages import history, read
-from core.messages.accept import ChannelService, Draft, Outbox
+from core.messages.accept import Outbox
 from core.messages.apply import apply_due
 from core.messages.deliver import Courier
+from core.messages.draft import ChannelService, Draft
 from core.messages.route import step
 from core.ports import Channel, OutboundMessage, ProviderEvent, Receipt, TextContent
 from core.pubsub import Hub

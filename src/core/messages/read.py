@@ -4,7 +4,7 @@ Ids are UUIDs of version 7: the order of ids is the order of time, and the curso
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -65,6 +65,12 @@ class Filter:
     direction: Direction | None = None
     created_from: datetime | None = None
     created_before: datetime | None = None
+    batches: Sequence[UUID] | None = None
+
+    def within(self, batch_id: UUID) -> "Filter":
+        """The same, of one batch alone."""
+        is_ruled_out = self.batches is not None and batch_id not in self.batches
+        return replace(self, batches=[] if is_ruled_out else [batch_id])
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,8 @@ def _filtered(statement: Select[Any], tenant: UUID, condition: Filter) -> Select
         statement = statement.where(messages.c.status.in_({status.value for status in condition.statuses}))
     if condition.direction is not None:
         statement = statement.where(messages.c.direction == condition.direction.value)
+    if condition.batches is not None:
+        statement = statement.where(messages.c.batch_id.in_(condition.batches))
     # The id's bound lets the index skip years; the exact one is the database's own clock.
     if (start := condition.created_from) is not None:
         floor = uuid7_floor(max(start, _FIRST + _CLOCKS_DIFFER) - _CLOCKS_DIFFER)
