@@ -83,10 +83,7 @@ async def _run(workshop: Workshop, stop: asyncio.Event) -> None:
     saq = _QuietWorker(
         CalmQueue(blocking, name=QUEUE),
         [(JOB, workshop.wake)],
-        cron_jobs=[
-            CronJob(workshop.reconcile, cron=_RECONCILE, unique=True, timeout=240, retries=1),
-            CronJob(workshop.housekeeping, cron=_HOUSEKEEPING, unique=True, timeout=600, retries=1),
-        ],
+        cron_jobs=_cron_jobs(workshop),
         concurrency=2,
         dequeue_timeout=5,
         timers=PartialTimersDict(sweep=15, schedule=5, abort=5, worker_info=10),
@@ -116,6 +113,13 @@ async def _run(workshop: Workshop, stop: asyncio.Event) -> None:
         log.warning("worker_left_silently", reason=error.message)
     await blocking.aclose()
     log.info("worker_stopped", worker=workshop.name)
+
+
+def _cron_jobs(workshop: Workshop) -> list[CronJob[Any]]:
+    return [
+        CronJob(workshop.reconcile, cron=_RECONCILE, unique=True, timeout=240, retries=1),
+        CronJob(workshop.housekeeping, cron=_HOUSEKEEPING, unique=True, timeout=600, retries=1),
+    ]
 
 
 async def _drain(workshop: Workshop) -> None:

@@ -4,10 +4,11 @@ import re
 from datetime import timedelta
 
 LONGEST = timedelta(days=3_660)
-_WEEKS = re.compile(r"P(\d{1,5})W")
+_WEEKS = re.compile(r"P(\d{1,5})W", re.ASCII)
 _PARTS = re.compile(
     r"P(?=.)(?:(?P<days>\d{1,5})D)?"
-    r"(?:T(?=.)(?:(?P<hours>\d{1,6})H)?(?:(?P<minutes>\d{1,8})M)?(?:(?P<seconds>\d{1,10}(?:\.\d{1,3})?)S)?)?"
+    r"(?:T(?=.)(?:(?P<hours>\d{1,6})H)?(?:(?P<minutes>\d{1,8})M)?(?:(?P<seconds>\d{1,10}(?:\.\d{1,3})?)S)?)?",
+    re.ASCII,
 )
 
 
