@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -85,16 +86,21 @@ async def client(port: int, requests: Iterator[bytes], times: list[float]) -> No
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for one in requests:
         start = time.perf_counter()
-        writer.write(one)
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-        answer = json.loads(await reader.readexactly(length))
+        # Told to come back, a client does, with the same key; the wait counts.
+        while not (answer := await ask(reader, writer, one)).get("data"):
+            assert answer["errors"][0]["extensions"]["code"] == "TRY_AGAIN", answer
         times.append(time.perf_counter() - start)
-        assert answer.get("data"), answer
         payload = answer["data"]["sendMessage"]
         assert payload["errors"] == [], payload
         assert payload["message"]["status"] == "QUEUED", payload
     writer.close()
+
+
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, one: bytes) -> dict[str, Any]:
+    writer.write(one)
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    return dict(json.loads(await reader.readexactly(length)))
 
 
 def request(token: str, number: int) -> bytes:

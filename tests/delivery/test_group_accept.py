@@ -68,6 +68,15 @@ async def test_a_group_costs_three_round_trips_whatever_its_size(shop: Shop, siz
     assert len(seen) == 4
 
 
+async def test_a_group_can_do_without_prepared_statements(shop: Shop, urls: Urls) -> None:
+    # As behind a PgBouncer that knows none.
+    pooled = Database(make_engine(urls.app, prepared_statements=False))
+    members = [await member(shop, key=f"order-{number}", external_id=f"E{number}") for number in range(3)]
+    assert [type(outcome) for outcome in await store(pooled, members)] == [Stored] * 3
+    assert [type(outcome) for outcome in await store(pooled, members)] == [Earlier] * 3
+    await pooled.close()
+
+
 async def test_one_hint_goes_out_for_a_whole_group(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     published: list[Sequence[Change]] = []
 

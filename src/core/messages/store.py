@@ -1,8 +1,8 @@
 """Storing a group of messages: one statement for messages, events, keys and external ids, whatever its size.
 
-It speaks to the driver itself: through SQLAlchemy the same statement takes about twice as long (`bench/accept.py`), and
-every message waits for it. An external id is taken before the key, so that only one mixture is left to undo: an
-external id that was free with a key that was not.
+It speaks to the driver itself: through SQLAlchemy the same statement took a third more of the process's time in groups
+of twenty (1.1 against 1.5 ms), and every message waits for it. An external id is taken before the key, so that only
+one mixture is left to undo: an external id that was free with a key that was not.
 """
 
 import json
