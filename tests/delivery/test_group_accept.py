@@ -284,6 +284,17 @@ async def test_a_group_that_ends_with_the_server_claims_nothing(shop: Shop) -> N
         await call
 
 
+async def test_a_failed_announcement_costs_nobody_their_message(shop: Shop) -> None:
+    async def announce(_: Sequence[tuple[Member, Stored]]) -> None:
+        raise RuntimeError("nobody hears")
+
+    recorder = Recorder()
+    recorder.gate.set()
+    queue = Groups(recorder.commit, announce)
+    for _ in range(3):
+        assert isinstance(await queue.submit(await member(shop)), Stored)
+
+
 async def test_a_database_that_is_away_is_not_asked_for_each_member(shop: Shop) -> None:
     members = [await member(shop) for _ in range(20)]
     away = Database(make_engine("postgresql://app@127.0.0.1:9/app"))

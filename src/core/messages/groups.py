@@ -120,6 +120,7 @@ class Groups:
     async def _store(self, group: Sequence[_Waiting]) -> None:
         try:
             outcomes = await self._commit([one.member for one in group])
+            pairs = list(zip(group, outcomes, strict=True))
         except Apart as reason:
             log.info("group_taken_apart", members=len(group), reason=type(reason.__cause__).__name__)
             for one in group:
@@ -132,20 +133,23 @@ class Groups:
             self._fail(group, CommitUnknown(text, retry_after=2))
             raise
         else:
-            await self._answer(group, outcomes)
+            await self._answer(pairs)
 
     async def _store_alone(self, one: _Waiting) -> None:
         async with self._alone:
             await self._store([one])
 
-    async def _answer(self, group: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
-        pairs = list(zip(group, outcomes, strict=True))
+    async def _answer(self, pairs: Sequence[tuple[_Waiting, Outcome]]) -> None:
         for one, outcome in pairs:
             self._forget(one)
             one.outcome.set_result(outcome)
         stored = [(one.member, outcome) for one, outcome in pairs if isinstance(outcome, Stored)]
-        if stored:
-            await self._announce(stored)
+        try:
+            if stored:
+                await self._announce(stored)
+        except Exception:
+            # They are stored, and found without being announced; the queue must go on.
+            log.exception("announcement_failed", members=len(stored))
 
     def _fail(self, group: Sequence[_Waiting], error: Exception) -> None:
         for one in group:

@@ -7,7 +7,7 @@ one mixture is left to undo: an external id that was free with a key that was no
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -187,9 +187,11 @@ def _verdict(member: Member, row: asyncpg.Record) -> Earlier | AppError | None:
     return None
 
 
-def _taken(member: Member, taken_at: datetime) -> InvalidInput:
+def _taken(member: Member, taken_at: datetime | None) -> InvalidInput:
+    # For good means longer than messages may be kept.
+    when = f" of {taken_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if taken_at else ""
     text = (
-        f"The external id {member.checked.draft.external_id!r} belongs to a message of {taken_at:%Y-%m-%d %H:%M} UTC."
+        f"The external id {member.checked.draft.external_id!r} belongs to a message{when}."
         " An external id names one message for good; repeat a request with an idempotency key instead."
     )
     return InvalidInput(text, path=[*member.checked.place, "externalId"], rule=InputRule.NOT_ALLOWED)
