@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 
 from core.database import Database, driver_of, is_contention
-from core.errors import AppError, CommitUnknown, InputRule, InvalidInput, Overloaded
+from core.errors import AppError, InputRule, InvalidInput, Overloaded
 from core.idempotency import KEPT, conflict
 from core.messages.member import Earlier, Member, Outcome, Stored
 from core.messages.route import route_to_json
@@ -117,10 +117,8 @@ async def store(database: Database, members: Sequence[Member]) -> Sequence[Outco
     try:
         async with database.transaction(*tenants, lock_timeout=patience) as connection:
             return await _store(await driver_of(connection), members)
-    except CommitUnknown as error:
-        # Trying again might store them twice.
-        return [error] * len(members)
     except Overloaded as error:
+        # After a lost commit, a CommitUnknown, trying again might store them twice.
         if is_group and is_contention(error.__cause__):
             raise Apart from error
         return [error] * len(members)
