@@ -19,6 +19,7 @@ from api.pages.explorer import explorer_routes
 from api.webhooks import webhook_routes
 from core.access.principal import Principal, Scope
 from core.errors import AppError
+from core.operations import pressure
 from core.operations.pulses import INTERVAL, Heart, Pulse
 from core.settings import CoreSettings
 from engine.engine import Engine
@@ -70,14 +71,18 @@ def create_app(house: House, readiness: Readiness) -> Litestar:
 
 
 def _loops(house: House) -> Sequence[Coroutine[None, None, None]]:
-    """What goes on while the application runs: hearing hints, and saying that webhooks are taken in."""
-    ingress = Heart(house.database, Pulse.INGRESS)
+    """What goes on while the application runs: hearing hints, taking webhooks in, counting what waits."""
+    ingress, outbox = Heart(house.database, Pulse.INGRESS), house.services.outbox
 
     async def beat() -> None:
         await ingress.beat()
         await asyncio.sleep(INTERVAL)
 
-    return [keep_going("hints", house.hub.run), keep_going("pulse", beat)]
+    async def count() -> None:
+        await outbox.pressure.look(list(outbox.channels))
+        await asyncio.sleep(pressure.INTERVAL)
+
+    return [keep_going("hints", house.hub.run), keep_going("pulse", beat), keep_going("pressure", count)]
 
 
 def _may_read_schema(settings: CoreSettings, caller: Principal | None) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from api.bootstrap import House
 from api.wake import INBOX
 from core.flow.gate import Gate
+from core.idempotency import forget_expired
 from core.messages.apply import apply_due
 from core.messages.clockwork import let_time_pass
 from core.messages.deliver import Courier
@@ -105,6 +106,11 @@ class Workshop:
         """One turn: read a company's templates if it is time, and look again in a moment."""
         await keeper.read_if_due()
         await asyncio.sleep(_CATALOGUE_TICK)
+
+    async def housekeeping(self, _context: object) -> None:
+        """The SAQ cron: forget idempotency keys whose time is over."""
+        while await forget_expired(self.house.database):
+            pass
 
     async def beat(self) -> None:
         """One turn: say that we live."""

@@ -13,8 +13,9 @@ from core.database import Database
 from core.errors import Unauthenticated
 from core.flow.circuits import Circuits
 from core.flow.values import CircuitView
-from core.messages import history, read
+from core.messages import batches, history, read
 from core.messages.accept import Outbox
+from core.messages.batches import Batch, Counts
 from core.messages.history import AttemptView, EventSlice, EventView
 from core.operations.integrations import IntegrationView
 from core.pubsub import Hub
@@ -50,6 +51,8 @@ class Context:
     _circuits: "DataLoader[str, CircuitView] | None" = field(default=None, init=False)
     _templates: "DataLoader[UUID, Template | None] | None" = field(default=None, init=False)
     _payloads: "DataLoader[UUID, Json] | None" = field(default=None, init=False)
+    _batches: "DataLoader[UUID, Batch | None] | None" = field(default=None, init=False)
+    _counts: "DataLoader[UUID, Counts] | None" = field(default=None, init=False)
 
     def require(self, scope: Scope) -> Principal:
         """Name the caller if it may do this; raises NotAllowed."""
@@ -120,6 +123,30 @@ class Context:
         async with self.services.database.transaction(tenant) as connection:
             found = await webhooks.payloads(connection, self.services.sealer, tenant, set(ids))
         return [found.get(one) for one in ids]
+
+    @property
+    def batches(self) -> "DataLoader[UUID, Batch | None]":
+        if self._batches is None:
+            self._batches = DataLoader(self._load_batches, cache=False)
+        return self._batches
+
+    @property
+    def counts(self) -> "DataLoader[UUID, Counts]":
+        if self._counts is None:
+            self._counts = DataLoader(self._load_counts, cache=False)
+        return self._counts
+
+    async def _load_batches(self, ids: list[UUID]) -> list[Batch | None]:
+        tenant = self.require(Scope.MESSAGES_READ).tenant_id
+        async with self.services.database.transaction(tenant) as connection:
+            found = await batches.batches_of(connection, tenant, ids)
+        return [found.get(one) for one in ids]
+
+    async def _load_counts(self, ids: list[UUID]) -> list[Counts]:
+        tenant = self.require(Scope.MESSAGES_READ).tenant_id
+        async with self.services.database.transaction(tenant) as connection:
+            found = await batches.counts_of(connection, tenant, ids)
+        return [found.get(one, Counts({}, None)) for one in ids]
 
     async def _load_attempts(self, ids: list[UUID]) -> list[list[AttemptView]]:
         tenant = self.require(Scope.MESSAGES_READ).tenant_id

@@ -4,9 +4,9 @@ import pytest
 
 from core.access.principal import DEFAULT_TENANT
 from core.errors import ProviderUnavailable
-from core.messages.accept import ChannelService, Draft
 from core.messages.backoff import MAX_ATTEMPTS
 from core.messages.deliver import Courier
+from core.messages.draft import ChannelService, Draft
 from core.messages.route import step
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
 from tests.delivery.conftest import Shop

@@ -9,7 +9,7 @@ import pytest
 
 from core.access.principal import DEFAULT_TENANT
 from core.errors import OutcomeUnknown, ProviderUnavailable
-from core.messages.accept import Draft
+from core.messages.draft import Draft
 from core.messages.reconcile import Reconciler
 from core.messages.route import Step, step
 from core.messages.settle import Settler

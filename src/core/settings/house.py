@@ -7,8 +7,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from core.quiet_hours import NIGHT, QuietHours
 from core.settings.addresses import DatabaseUrl, DirectDatabaseUrl, RedisUrl, WebAddress
 from core.settings.groups import SettingsGroup
+from core.settings.hours import parse_quiet_hours
 from core.settings.keys import EncryptionKey, parse_encryption_keys
 from core.settings.problems import Problem
 from core.settings.variables import describe, setting
@@ -104,6 +106,18 @@ class CoreSettings(SettingsGroup):
         default=60.0,
         about="Seconds a message that was perhaps sent is held before the company is asked, or its route decides",
         mend="seconds, from 1 to 3600",
+    )
+    quiet_hours: Annotated[QuietHours, BeforeValidator(parse_quiet_hours)] = setting(
+        "QUIET_HOURS",
+        default=NIGHT,
+        about="When messages that respect quiet hours are kept until the morning, by the recipient's clock",
+        mend="two times of day, like 21:00-08:00",
+    )
+    queue_limit: Annotated[int, Field(ge=100, le=10_000_000)] = setting(
+        "QUEUE_LIMIT",
+        default=100_000,
+        about="How many messages may wait for one channel; beyond them new ones are refused, with a time to come back",
+        mend="a number, from 100 to 10000000",
     )
     home: Path = setting(
         "INTERALPHA_HOME",
