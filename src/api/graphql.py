@@ -22,7 +22,8 @@ from api.sockets import converse
 from api.sse import stream
 from core.errors import Unauthenticated
 from engine.answer import Answer, Outcome
-from engine.plan import Plan, Refusal
+from engine.plan import Refusal
+from engine.seam import Runnable
 
 BODY_LIMIT = 262_144
 
@@ -113,7 +114,7 @@ async def _read(exchange: Exchange) -> OperationRequest:
     return read_body(await exchange.read(BODY_LIMIT))
 
 
-def _check_kind(plan: Plan | Refusal, method: str, media_type: MediaType) -> None:
+def _check_kind(plan: Runnable | Refusal, method: str, media_type: MediaType) -> None:
     if isinstance(plan, Refusal):
         return
     if method == "GET" and plan.kind is OperationType.MUTATION:
@@ -127,14 +128,13 @@ async def _refuse(exchange: Exchange, request_id: str, error: HttpError) -> None
     accepted = negotiate(exchange.headers.get("accept"))
     media_type = MediaType.GRAPHQL if accepted is MediaType.GRAPHQL else MediaType.JSON
     described = {"message": error.message, "extensions": {"code": error.code, "requestId": request_id}}
-    answer = Answer(Outcome.MALFORMED, errors=[described])
+    answer = Answer.of(Outcome.MALFORMED, errors=[described])
     await _answer(exchange, answer, error.status, {**_headers(media_type, request_id), **error.headers})
 
 
 async def _answer(exchange: Exchange, answer: Answer, status: int, headers: Mapping[str, str]) -> None:
-    body = answer.encode()
-    await exchange.start(status, {**headers, "content-length": str(len(body))})
-    await exchange.write(body)
+    await exchange.start(status, {**headers, "content-length": str(len(answer.body))})
+    await exchange.write(answer.body)
 
 
 def _headers(media_type: MediaType, request_id: str) -> dict[str, Any]:

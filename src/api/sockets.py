@@ -204,7 +204,7 @@ class Socket:
                     self._forget(key)
                     await self._say({"id": key, "type": "error", "payload": answer.errors})
                     return
-                await self._write(head + answer.encode() + b"}")
+                await self._write(head + answer.body + b"}")
         # The client may use the id again as soon as it reads this.
         self._forget(key)
         await self._say({"id": key, "type": "complete"})

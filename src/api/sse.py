@@ -31,7 +31,7 @@ async def stream(
 async def _write(exchange: Exchange, answers: AsyncGenerator[Answer, None]) -> None:
     async with aclosing(answers):
         async for answer in answers:
-            await exchange.write(b"event: next\ndata: " + answer.encode() + b"\n\n", more=True)
+            await exchange.write(b"event: next\ndata: " + answer.body + b"\n\n", more=True)
     # Browsers drop an event that has no data line.
     await exchange.write(b"event: complete\ndata:\n\n", more=True)
 

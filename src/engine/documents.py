@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Generic, NamedTuple, TypeVar
 
-from engine.plan import Plan, Refusal
+from engine.plan import Refusal
+from engine.seam import Runnable
 
 _LONG = 512
 
@@ -67,7 +68,7 @@ class Documents:
     """Remembers plans, and apart from them refusals, so that nonsense never drives out what is in use."""
 
     def __init__(self, plans: Room, refusals: Room) -> None:
-        self._plans: Shelf[Plan] = Shelf(plans)
+        self._plans: Shelf[Runnable] = Shelf(plans)
         self._refusals: Shelf[Refusal] = Shelf(refusals)
         self.hits = 0
         self.misses = 0
@@ -75,7 +76,7 @@ class Documents:
     def __len__(self) -> int:
         return len(self._plans) + len(self._refusals)
 
-    def find(self, key: Key) -> Plan | Refusal | None:
+    def find(self, key: Key) -> Runnable | Refusal | None:
         """Take what is known about a document."""
         known = self._plans.find(key) or self._refusals.find(key)
         if known:
@@ -84,9 +85,9 @@ class Documents:
             self.misses += 1
         return known
 
-    def keep(self, key: Key, plan: Plan | Refusal, characters: int) -> None:
+    def keep(self, key: Key, plan: Runnable | Refusal, characters: int) -> None:
         """Remember a document."""
-        if isinstance(plan, Plan):
-            self._plans.keep(key, plan, characters)
-        else:
+        if isinstance(plan, Refusal):
             self._refusals.keep(key, plan, characters)
+        else:
+            self._plans.keep(key, plan, characters)
