@@ -54,9 +54,7 @@ async def test_a_message_that_was_begun_is_too_late(shop: Shop) -> None:
 @pytest.mark.parametrize("repetition", range(10))
 async def test_against_a_worker_exactly_one_of_the_two_wins(shop: Shop, repetition: int) -> None:
     message_id = await shop.accept()
-    draining, stopping = await asyncio.gather(
-        shop.courier.drain(), stop(shop, message_id), return_exceptions=True
-    )
+    draining, stopping = await asyncio.gather(shop.courier.drain(), stop(shop, message_id), return_exceptions=True)
     assert draining is None
     was_canceled = stopping is None
     assert (len(shop.sender.sent), await shop.status(message_id)) == ((0, "CANCELED") if was_canceled else (1, "SENT"))
