@@ -11,9 +11,11 @@ import pytest
 from api.dev.node import Npm, find_npm
 from core.access.tokens import DevelopmentTokens
 from tests.conftest import Running, until
-from tests.flows.conftest import Process, System, command, running_system
+from tests.flows.conftest import Process, System, command, phone, running_system
 from tests.house.sources import ROOT
 from tests.ports import free_port
+
+__all__ = ["phone"]
 
 HERE = Path(__file__).parent
 SHORT_SECONDS = 6

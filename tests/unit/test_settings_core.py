@@ -163,9 +163,10 @@ def test_an_origin_is_a_scheme_and_a_host(value: str) -> None:
     assert [problem.setting for problem in loaded.problems] == ["CORS_ORIGINS"]
 
 
-def test_a_manifest_is_read_when_the_settings_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["", "sha256:"])
+def test_a_manifest_is_read_when_the_settings_are(tmp_path: Path, prefix: str) -> None:
     file = tmp_path / "manifest.json"
-    file.write_text(json.dumps({digest("{ hello }"): "{ hello }"}))
+    file.write_text(json.dumps({prefix + digest("{ hello }"): "{ hello }"}))
     settings = core(TRUSTED_DOCUMENTS=str(file), TRUSTED_DOCUMENTS_MODE="ENFORCE")
     assert settings.trusted_documents == Manifest({digest("{ hello }"): "{ hello }"})
     assert settings.trusted_documents_mode is TrustMode.ENFORCE
