@@ -12,7 +12,7 @@ ARGS ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev web test browser conformance soak check format wheel lock clean
+.PHONY: help install dev web test browser conformance fuzz soak check format wheel lock clean
 
 help: ## Print this help
 	@echo "Interalpha. Two commands to know: 'make dev' runs everything, 'make test' passes the tests."
@@ -45,13 +45,16 @@ web: install ## Build the pages: what is missing or older than its sources
 	@echo "web: the pages are built"
 
 test: install ## Run the tests (TESTS=tests/unit to choose)
-	@$(BIN)/python -m pytest $(or $(TESTS),tests --ignore=tests/browser --ignore=tests/conformance --ignore=tests/soak -n 2 --dist loadfile) $(ARGS)
+	@$(BIN)/python -m pytest $(or $(TESTS),tests --ignore=tests/browser --ignore=tests/conformance --ignore=tests/fuzz --ignore=tests/soak -n 2 --dist loadfile) $(ARGS)
 
 browser: web ## Run the pages in Chromium
 	@$(BIN)/python -m pytest tests/browser $(ARGS)
 
 conformance: install ## Run the official audits and the clients from npm against a real server
 	@$(BIN)/python -m pytest tests/conformance $(ARGS)
+
+fuzz: install ## Try everything that fits the schema on a real server
+	@$(BIN)/python -m pytest tests/fuzz $(ARGS)
 
 soak: install ## Let a thousand subscribers come and vanish
 	@$(BIN)/python -m pytest tests/soak $(ARGS)
