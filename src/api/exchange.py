@@ -23,8 +23,12 @@ class ClientGone(Exception):
 
 
 def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
-    """Read the headers of a request, names in lower case."""
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    """Read the headers of a request, names in lower case; one that comes in several lines is one list."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
 
 def peer_of(scope: Mapping[str, Any]) -> str:

@@ -135,6 +135,9 @@ async def _read(exchange: Exchange) -> OperationRequest:
     if media_type != MediaType.JSON or charset not in (None, "utf-8", "utf8"):
         message = "Send the body as 'Content-Type: application/json', in UTF-8."
         raise HttpError(415, "UNSUPPORTED_MEDIA_TYPE", message, {"accept": MediaType.JSON})
+    if exchange.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        message = "Send the body as it is, not compressed."
+        raise HttpError(415, "UNSUPPORTED_MEDIA_TYPE", message, {"accept-encoding": "identity"})
     return read_body(await exchange.read(BODY_LIMIT))
 
 

@@ -315,3 +315,21 @@ async def test_whoever_asks_without_a_page_is_told_the_methods(client: httpx.Asy
     response = await client.options("/graphql")
     assert (response.status_code, response.headers["allow"]) == (204, "GET, POST, OPTIONS")
     assert [name for name in response.headers if name.startswith("access-control")] == []
+
+
+async def test_an_accept_in_several_lines_is_one_list(client: httpx.AsyncClient) -> None:
+    lines = [("accept", "text/html"), ("accept", f"{GRAPHQL};q=0.5"), ("accept", "application/json;q=0.4")]
+    response = await client.post("/graphql", json=HELLO, headers=lines)
+    assert response.headers["content-type"] == f"{GRAPHQL}; charset=utf-8"
+
+
+async def test_two_tokens_are_none(client: httpx.AsyncClient) -> None:
+    lines = [("authorization", "Bearer ada"), ("authorization", "Bearer bob")]
+    response = await client.post("/graphql", json=HELLO, headers=lines)
+    assert (response.status_code, code_of(response)) == (401, "UNAUTHENTICATED")
+
+
+async def test_a_compressed_body_is_415(client: httpx.AsyncClient) -> None:
+    response = await client.post("/graphql", content=b"\x1f\x8b", headers={**JSON, "content-encoding": "gzip"})
+    assert (response.status_code, code_of(response)) == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert response.headers["accept-encoding"] == "identity"
