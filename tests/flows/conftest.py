@@ -159,10 +159,15 @@ class Watch:
         return found
 
 
-@pytest.fixture
-def phone() -> str:
+def new_phone() -> str:
     """A Brazilian mobile number nobody else in this run writes to."""
     return f"+5511{next(_numbers)}"
+
+
+@pytest.fixture
+def phone() -> str:
+    """A number of this test alone."""
+    return new_phone()
 
 
 def environment(urls: Urls, port: int) -> dict[str, str]:
