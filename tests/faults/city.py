@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,12 @@ from tests.faults.stores import Cellar
 from tests.ports import free_port
 
 WIRES = ("ingress", "api-postgres", "worker-postgres", "redis", "twilio", "smtp")
+
+IN_HAND = "SELECT count(*) FROM messages WHERE lease_owner = $1 AND lease_until IS NOT NULL AND status = 'SENDING'"
+
+
+class NotBuilt(Exception):
+    """The system does not even start."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ class City:
     """How many answers the companies' faults left open."""
     kills: int = 0
     kills_under_load: int = 0
+    left_in_hand: int = 0
+    """How many messages the killed were sending."""
     numbers: "count[int]" = field(default_factory=count)
 
     @property
@@ -84,18 +93,32 @@ class City:
         report = await self.readiness()
         return report is not None and report["status"] == "ready"
 
-    async def kill_worker(self, worker: Part) -> None:
-        """kill -9, and count whether it had anything in hand."""
+    async def kill_worker(self, worker: Part, patience: float = 1.0) -> None:
+        """kill -9, if possible at a moment when it has something in hand; count whether it had."""
         if not worker.is_running:
             return
+        end = time.monotonic() + patience
+        while time.monotonic() < end and not await self._in_hand(worker):
+            await asyncio.sleep(0.02)
         await worker.kill()
         self.kills += 1
-        query = "SELECT count(*) FROM messages WHERE lease_owner = $1 AND lease_until IS NOT NULL"
+        left = await self._in_hand(worker)
+        self.kills_under_load += left > 0
+        self.left_in_hand += left
+
+    async def _in_hand(self, worker: Part) -> int:
+        """How many messages a worker, dead or alive, has leased and begun; 0 while nobody can tell."""
         try:
-            [found] = await self.cellar.fetch(query, worker.worker_name)
-        except (OSError, TimeoutError, asyncpg.PostgresError):
-            return
-        self.kills_under_load += found[0] > 0
+            [found] = await self.cellar.fetch(IN_HAND, worker.worker_name)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return 0
+        return int(found[0])
+
+    async def let_leases_end(self) -> None:
+        """Let the time of every lease pass at once."""
+        await self.cellar.execute(
+            "UPDATE messages SET lease_until = now() - interval '1 s' WHERE lease_until IS NOT NULL"
+        )
 
     async def heal(self) -> None:
         """Everything runs, every wire is good, no company has a fault."""
@@ -200,5 +223,8 @@ async def built(folder: Path, plan: Plan | None = None) -> AsyncIterator[City]:
         for part in (api, *workers):
             stack.push_async_callback(part.kill)
             await part.start()
-        await until(city.is_ready, bool, 60)
+        try:
+            await until(city.is_ready, bool, 60)
+        except AssertionError as error:
+            raise NotBuilt(api.log.read_text()[-2_000:]) from error
         yield city

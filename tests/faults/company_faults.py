@@ -42,10 +42,7 @@ def webhooks(**plan: Any) -> Inject:
 
 async def reset_on_the_way(city: City, chance: Random) -> Heal:
     """Every line to Twilio is reset, whatever is being said on it."""
-    wire = city.wires["twilio"]
-    before = wire.broken
-    wire.cut(reset=True)
-    city.ambiguous += wire.broken - before
+    city.wires["twilio"].cut(reset=True)
 
     async def heal() -> None:
         return None

@@ -25,6 +25,8 @@ class Figures:
     kills: int
     kills_under_load: int
     ambiguous: int
+    left_open: int
+    """Answers that faults left open: companies' own, connections broken under calls, workers killed in the middle."""
     ever_unconfirmed: int
     worst_recovery: float
     worst_fault: str
@@ -77,6 +79,7 @@ def figures(storm: Storm, evidence: Evidence) -> Figures:
         kills=storm.city.kills,
         kills_under_load=storm.city.kills_under_load,
         ambiguous=storm.city.ambiguous,
+        left_open=storm.city.ambiguous + storm.city.wires["twilio"].broken + storm.city.left_in_hand,
         ever_unconfirmed=sum(
             any(event["status"] == "UNCONFIRMED" for event in events) for events in evidence.events.values()
         ),

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.city import Plan, built
+from tests.faults.city import City, Plan, built
 from tests.faults.conftest import Tell
-from tests.faults.evidence import gather, quiesce, tracebacks
+from tests.faults.evidence import Evidence, gather, quiesce, tracebacks
 from tests.faults.faults import Fault
 from tests.faults.figures import Figures, figures, reasons
 from tests.faults.invariants import breaches, check
@@ -28,6 +28,15 @@ class Mixture:
     pause: tuple[float, float] = (0.2, 1.0)
     climate: float | None = 0.3
     """Every third answer of Twilio's takes so long: whoever is killed then has something in hand."""
+
+
+async def judge(city: City, traffic: Traffic, *, seed: str, calm: float = CALM) -> Evidence:
+    """Let a city come to rest, and look whether everything holds."""
+    await quiesce(city, calm)
+    evidence = await gather(city, traffic)
+    await traffic.close()
+    check(evidence, seed=seed)
+    return evidence
 
 
 async def weather(folder: Path, seed: str, mixture: Mixture, tell: Tell, plan: Plan | None = None) -> Figures:
