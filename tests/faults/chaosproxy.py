@@ -6,6 +6,8 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from tests.faults.ports import quiet_port
+
 _CHUNK = 65_536
 _LOOPBACK = "127.0.0.1"
 # What the far end needs to do what it was told before the near end is cut off.
@@ -51,6 +53,7 @@ class ChaosProxy:
 
     async def start(self) -> None:
         self._is_passing.set()
+        self.port = quiet_port()
         await self.accept()
 
     async def stop(self) -> None:
@@ -64,7 +67,6 @@ class ChaosProxy:
         """Listen, again on the same port."""
         if self._server is None:
             self._server = await asyncio.start_server(self._called, _LOOPBACK, self.port, backlog=1_000)
-            self.port = int(self._server.sockets[0].getsockname()[1])
 
     def refuse(self) -> None:
         """Refuse whoever calls from now on; open lines stay."""

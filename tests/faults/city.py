@@ -24,8 +24,8 @@ from tests.conftest import KEY, until
 from tests.faults.births import nursery
 from tests.faults.chaosproxy import ChaosProxy
 from tests.faults.parts import Part
+from tests.faults.ports import quiet_port
 from tests.faults.stores import Cellar
-from tests.ports import free_port
 
 WIRES = ("ingress", "api-postgres", "worker-postgres", "redis", "twilio", "smtp")
 
@@ -67,6 +67,8 @@ class City:
     left_in_hand: int = 0
     """How many messages the killed were sending."""
     numbers: "count[int]" = field(default_factory=count)
+    leaving: AsyncExitStack = field(default_factory=AsyncExitStack)
+    """What is to be closed before the city is."""
 
     @property
     def base(self) -> str:
@@ -197,7 +199,7 @@ async def built(folder: Path, plan: Plan | None = None) -> AsyncIterator[City]:
         await cellar.execute("ALTER SYSTEM SET fsync = off")
         await cellar.execute("SELECT pg_reload_conf()")
         upstreams = {
-            "ingress": free_port(),
+            "ingress": quiet_port(),
             "api-postgres": urlsplit(postgres.app).port or 0,
             "worker-postgres": urlsplit(postgres.worker).port or 0,
             "redis": urlsplit(valkey.redis).port or 0,
@@ -220,6 +222,7 @@ async def built(folder: Path, plan: Plan | None = None) -> AsyncIterator[City]:
         workers = [Part(name, ("worker",), environment, folder, mother, plan.worker_skew) for name in names]
         tenants = await _make_tenants(cellar, plan.tenants)
         city = City(folder, cellar, wires, control, api, workers, tenants)
+        await stack.enter_async_context(city.leaving)
         for part in (api, *workers):
             stack.push_async_callback(part.kill)
             await part.start()

@@ -34,7 +34,6 @@ async def judge(city: City, traffic: Traffic, *, seed: str, calm: float = CALM) 
     """Let a city come to rest, and look whether everything holds."""
     await quiesce(city, calm)
     evidence = await gather(city, traffic)
-    await traffic.close()
     check(evidence, seed=seed)
     return evidence
 
@@ -57,7 +56,6 @@ async def weather(folder: Path, seed: str, mixture: Mixture, tell: Tell, plan: P
         await storm.settle()
         rested = await quiesce(city, CALM)
         evidence = await gather(city, traffic)
-        await traffic.close()
         found = figures(storm, evidence)
         tell(f"{found.line()}; at rest after {rested:.0f} s")
         for reason, number in reasons(evidence).most_common():

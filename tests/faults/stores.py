@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 import asyncpg
 from redis.asyncio import Redis
 
+from api.embedded.ownership import mark
 from api.embedded.stores import Stores, StoreUrls
+from tests.faults.ports import quiet_port
 
 
 @dataclass(eq=False)
@@ -20,12 +22,18 @@ class Store:
     folder: Path
     stores: Stores
     pid_file: Path
+    port_file: str
     urls: StoreUrls | None = None
 
     async def start(self) -> StoreUrls:
         """Start it, or start it again after it was killed."""
         if self.urls is not None:
             await self.stores.stop()
+        else:
+            # The port it will wish for, and get again after each restart.
+            self.folder.mkdir(mode=0o700, parents=True)
+            mark(self.folder)
+            (self.folder / self.port_file).write_text(str(quiet_port()))
         urls = await self.stores.start()
         assert self.urls in (None, urls), "it came back at another address"
         self.urls = urls
@@ -47,9 +55,9 @@ class Cellar:
     def __post_init__(self) -> None:
         # Durable: what is acknowledged must survive a killed server, here as in production.
         home = self.folder / "pg"
-        self.postgres = Store(home, Stores(home, redis=False), home / "postgres" / "postmaster.pid")
+        self.postgres = Store(home, Stores(home, redis=False), home / "postgres" / "postmaster.pid", "postgres.port")
         home = self.folder / "valkey"
-        self.valkey = Store(home, Stores(home, postgres=False), home / "valkey" / "valkey.pid")
+        self.valkey = Store(home, Stores(home, postgres=False), home / "valkey" / "valkey.pid", "valkey.port")
 
     @property
     def superuser(self) -> str:

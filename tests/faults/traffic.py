@@ -87,6 +87,9 @@ class Traffic:
     waits: int = 0
     _http: dict[UUID, httpx.AsyncClient] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.city.leaving.push_async_callback(self.close)
+
     def draw(self, chance: Random, tenant: UUID | None = None) -> Order:
         """A new order; its address is nobody else's in this city."""
         number = next(self.city.numbers)
@@ -168,8 +171,10 @@ class Traffic:
         return acked
 
     async def close(self) -> None:
+        """Hang up; a client that goes on calls again."""
         for http in self._http.values():
             await http.aclose()
+        self._http.clear()
 
     def _note(self, answer: str) -> None:
         self.refused.append(answer)

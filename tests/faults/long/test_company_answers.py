@@ -114,7 +114,7 @@ async def first_calls(city: City) -> int:
 
 
 @pytest.mark.parametrize(
-    "base", ["http://no-such-host.invalid/twilio", "https://127.0.0.1:{port}/twilio", "http://127.0.0.1:1/twilio"]
+    "base", ["https://no-such-host.invalid/twilio", "https://127.0.0.1:{port}/twilio", "http://127.0.0.1:1/twilio"]
 )
 async def test_where_no_connection_comes_about_nothing_is_in_doubt(base: str, tmp_path: Path) -> None:
     async with built(tmp_path, Plan(workers=1)) as city:

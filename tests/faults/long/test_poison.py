@@ -31,7 +31,6 @@ async def test_poisoned_messages_fail_and_their_neighbours_arrive(tmp_path: Path
             await worker.start()
         await quiesce(city, 60)
         evidence = await gather(city, traffic)
-        await traffic.close()
         assert breaches(evidence) == {}
         assert statuses(evidence) == {"FAILED": NUMBER, "DELIVERED": 2 * NUMBER}
         assert all(len(evidence.attempts[one]) <= 3 for one in torn + empty)
@@ -50,7 +49,6 @@ async def test_poisoned_reports_are_parked_and_their_neighbours_applied(tmp_path
         await send(traffic, NUMBER)
         await quiesce(city, 60)
         evidence = await gather(city, traffic)
-        await traffic.close()
         assert [row["status"] for row in evidence.unread] == ["FAILED"] * NUMBER
         evidence.unread.clear()
         assert breaches(evidence) == {}
@@ -69,6 +67,5 @@ async def test_a_wake_up_from_another_version_disturbs_nobody(tmp_path: Path) ->
         await send(traffic, NUMBER)
         await quiesce(city, 60)
         evidence = await gather(city, traffic)
-        await traffic.close()
         assert breaches(evidence) == {}
         assert statuses(evidence) == {"DELIVERED": NUMBER}

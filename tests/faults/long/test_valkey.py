@@ -83,7 +83,6 @@ async def median(city: City, seed: str) -> float:
     """How long accepting usually takes here."""
     traffic = sms_traffic(city, seed)
     await send(traffic, 20, at_once=2)
-    await traffic.close()
     return sorted(acked.took for acked in traffic.acked)[10]
 
 
