@@ -20,6 +20,8 @@ class Line:
 
     near: asyncio.StreamWriter
     far: asyncio.StreamWriter | None = None
+    is_mute: bool = False
+    """Answers are lost from now on."""
 
     def end(self, *, reset: bool) -> None:
         for writer in (self.near, self.far):
@@ -122,8 +124,11 @@ class ChaosProxy:
                 await self._is_passing.wait()
                 if self.latency:
                     await asyncio.sleep(self.latency)
-                await self._write(writer, chunk)
-                if is_near and self.hang_up_after is not None and self.hang_up_after in chunk:
+                is_last = is_near and self.hang_up_after is not None and self.hang_up_after in chunk
+                line.is_mute = line.is_mute or is_last
+                if is_near or not line.is_mute:
+                    await self._write(writer, chunk)
+                if is_last:
                     self.hang_up_after = None
                     await asyncio.sleep(_GRACE)
                     self.broken += 1

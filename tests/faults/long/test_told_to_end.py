@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.faults.city import City, Plan, built
 from tests.faults.runs import judge
@@ -70,6 +70,6 @@ async def watch_until_closed(city: City) -> None:
                 return
         except ConnectionClosed:
             return
-        except OSError:
+        except (OSError, EOFError, InvalidHandshake):
             # The API is not there yet.
             await asyncio.sleep(0.1)
