@@ -16,7 +16,6 @@ from uuid import UUID
 import asyncpg
 import httpx
 
-from api.migrations import upgrade
 from core.access.principal import DEFAULT_TENANT
 from core.access.tokens import DevelopmentTokens
 from integrations.simulating.client import SimulatorControl
@@ -85,7 +84,7 @@ class City:
     async def readiness(self) -> dict[str, Any] | None:
         """What the API says of its parts, past the proxy; None when it does not answer."""
         try:
-            async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+            async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
                 url = f"http://127.0.0.1:{self.wires['ingress'].upstream}/health/ready"
                 return dict((await http.get(url)).json())
         except (httpx.HTTPError, ValueError):
@@ -186,6 +185,13 @@ async def _make_tenants(cellar: Cellar, number: int) -> list[UUID]:
     return [DEFAULT_TENANT, *made]
 
 
+async def _migrate(migration: Part) -> None:
+    await migration.start()
+    assert migration.process is not None
+    if await migration.process.wait() != 0:
+        raise NotBuilt(migration.log.read_text()[-2_000:])
+
+
 @asynccontextmanager
 async def built(folder: Path, plan: Plan | None = None) -> AsyncIterator[City]:
     """A city at work; at the end everything is killed, whatever state it is in."""
@@ -194,10 +200,6 @@ async def built(folder: Path, plan: Plan | None = None) -> AsyncIterator[City]:
         cellar = Cellar(folder)
         stack.push_async_callback(cellar.stop)
         postgres, valkey = await asyncio.gather(cellar.postgres.start(), cellar.valkey.start())
-        await asyncio.to_thread(upgrade, postgres.direct)
-        # Killed processes lose nothing by it, only a killed machine would; and the disk is not what is tested.
-        await cellar.execute("ALTER SYSTEM SET fsync = off")
-        await cellar.execute("SELECT pg_reload_conf()")
         upstreams = {
             "ingress": quiet_port(),
             "api-postgres": urlsplit(postgres.app).port or 0,
@@ -210,6 +212,11 @@ async def built(folder: Path, plan: Plan | None = None) -> AsyncIterator[City]:
             stack.push_async_callback(wire.stop)
         environment = _environment(cellar, wires, plan.settings)
         mother = await stack.enter_async_context(nursery(environment))
+        await _migrate(Part("migration", ("migrate", "up"), environment, folder, mother))
+        tenants = await _make_tenants(cellar, plan.tenants)
+        # Killed processes lose nothing by it, only a killed machine would; and the disk is not what is tested.
+        await cellar.execute("ALTER SYSTEM SET fsync = off")
+        await cellar.execute("SELECT pg_reload_conf()")
         simulators = Part("simulators", ("simulators",), environment, folder)
         stack.push_async_callback(simulators.kill)
         await simulators.start()
@@ -220,7 +227,6 @@ async def built(folder: Path, plan: Plan | None = None) -> AsyncIterator[City]:
         api = Part("api", serve, environment, folder, mother, plan.api_skew)
         names = (f"worker-{number + 1}" for number in range(plan.workers))
         workers = [Part(name, ("worker",), environment, folder, mother, plan.worker_skew) for name in names]
-        tenants = await _make_tenants(cellar, plan.tenants)
         city = City(folder, cellar, wires, control, api, workers, tenants)
         await stack.enter_async_context(city.leaving)
         for part in (api, *workers):

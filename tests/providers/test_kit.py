@@ -276,7 +276,7 @@ def test_a_date_counts_from_the_company_s_clock_and_not_from_ours() -> None:
     assert read_retry_after(soon, said_at="yesterday") == pytest.approx(3_690, abs=5)
 
 
-async def test_an_answer_brings_the_clock_its_retry_after_counts_from() -> None:
+def test_an_answer_brings_the_clock_its_retry_after_counts_from() -> None:
     headers = {"retry-after": "Mon, 23 Nov 2026 14:00:05 GMT", "date": "Mon, 23 Nov 2026 14:00:00 GMT"}
     assert Answer(429, headers, b"").retry_after == 5
 

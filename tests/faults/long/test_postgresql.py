@@ -46,7 +46,7 @@ async def test_a_half_open_database_hangs_nobody(tmp_path: Path) -> None:
         report = await city.readiness()
         assert report is not None
         assert not report["parts"]["postgres"]["ok"]
-        assert time.monotonic() - began < 4.5
+        assert (took := time.monotonic() - began) < 4.5, f"it took {took:.1f} s to say so"
         requests = [asyncio.create_task(traffic.send(traffic.draw(_chance()))) for _ in range(5)]
         done, waiting = await asyncio.wait(requests, timeout=COMMAND + 4)
         assert not waiting, "requests hang"

@@ -19,8 +19,8 @@ from tests.faults.runs import judge
 from tests.faults.scenes import send, sms_traffic
 from tests.flows.conftest import WATCH
 
-READERS = int(os.environ.get("FAULT_READERS") or 60)
-DEAF = int(os.environ.get("FAULT_DEAF") or 10)
+READERS = int(os.environ.get("FAULT_READERS") or 20)
+DEAF = int(os.environ.get("FAULT_DEAF") or 5)
 RESTARTS = 3
 GROWTH = 50 * 1024 * 1024
 
