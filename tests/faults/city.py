@@ -159,6 +159,7 @@ def _environment(cellar: Cellar, wires: Mapping[str, ChaosProxy], settings: Mapp
         "TWILIO_ACCOUNT_SID": "AC" + "a" * 32,
         "TWILIO_AUTH_TOKEN": "0123456789abcdef" * 2,
         "TWILIO_PHONE_NUMBER": "+15005550006",
+        "TWILIO_MESSAGES_PER_SECOND": "1000",
         "TWILIO_API_BASE": f"http://127.0.0.1:{wires['twilio'].port}/twilio",
         "SMTP_TLS": "none",
         "SMTP_HOST": "127.0.0.1",
