@@ -161,8 +161,6 @@ def _environment(cellar: Cellar, wires: Mapping[str, ChaosProxy], settings: Mapp
         "TWILIO_PHONE_NUMBER": "+15005550006",
         "TWILIO_MESSAGES_PER_SECOND": "1000",
         "TWILIO_API_BASE": f"http://127.0.0.1:{wires['twilio'].port}/twilio",
-        # How fast a sender may be is another suite's matter.
-        "TWILIO_MESSAGES_PER_SECOND": "1000",
         "SMTP_TLS": "none",
         "SMTP_HOST": "127.0.0.1",
         "SMTP_PORT": str(wires["smtp"].port),
