@@ -15,6 +15,7 @@ from core.database import Database, make_engine
 from core.flow.circuits import Circuits
 from core.messages.accept import Outbox
 from core.messages.draft import ChannelService
+from core.messages.feed import Feeds
 from core.messages.timing import Timing
 from core.operations.integrations import IntegrationView
 from core.ports import Channel, Connected, Surroundings
@@ -92,7 +93,7 @@ def build_house(configuration: Configuration, *, for_worker: bool = False) -> Ho
         sealer=sealer,
         wake_ups=wake_ups,
         connected=connected,
-        services=Services(database, sealer, hub, outbox, views, Circuits(redis)),
+        services=Services(database, sealer, hub, outbox, views, Circuits(redis), Feeds(database, sealer, hub)),
         tokens=None if settings.is_production else DevelopmentTokens(next(iter(keys.values()))),
         timing=Timing(timedelta(seconds=settings.send_deadline), timedelta(seconds=settings.unconfirmed_hold)),
     )

@@ -1,7 +1,7 @@
 """Hints between processes: "this message changed". PostgreSQL holds the truth; a lost hint costs a moment, no more.
 
 One Redis subscription per process wakes the listeners concerned. A listener keeps no queue: once woken it reads what
-is new from the database, so a slow one costs no memory, and after Redis has been away everybody simply looks again.
+is new from the database, and after Redis has been away everybody simply looks again.
 """
 
 import asyncio
@@ -40,6 +40,10 @@ class Listener:
         self._tenant_id = tenant_id
         self._message_ids = None if message_ids is None else frozenset(message_ids)
         self._news = asyncio.Event()
+
+    def listen_for(self, message_ids: Collection[UUID] | None) -> None:
+        """Care about other messages from now on."""
+        self._message_ids = None if message_ids is None else frozenset(message_ids)
 
     def hear(self, change: Change) -> None:
         if change.tenant_id == self._tenant_id and (

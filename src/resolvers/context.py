@@ -16,6 +16,7 @@ from core.flow.values import CircuitView
 from core.messages import batches, history, read
 from core.messages.accept import Outbox
 from core.messages.batches import Batch, Counts
+from core.messages.feed import Feeds
 from core.messages.history import AttemptView, EventSlice, EventView
 from core.operations.integrations import IntegrationView
 from core.pubsub import Hub
@@ -36,6 +37,7 @@ class Services:
     outbox: Outbox
     integrations: Mapping[str, IntegrationView]
     circuits: Circuits
+    feeds: Feeds
 
 
 @dataclass(slots=True)
