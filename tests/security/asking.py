@@ -78,14 +78,14 @@ class Asker:
         query = self.schema.query_type
         return [name for name, field in query.fields.items() if "after" in field.args] if query else []
 
-    def document(self, operation: str, name: str) -> str:
-        """An operation that asks one root field for everything it has, some levels deep."""
+    def document(self, operation: str, name: str, *, without: frozenset[str] = frozenset()) -> str:
+        """An operation that asks one root field for everything it has, some levels deep, `without` some fields."""
         field = self._root(operation)[name]
         declared = ", ".join(f"${argument}: {one.type}" for argument, one in field.args.items())
         passed = ", ".join(f"{argument}: ${argument}" for argument in field.args)
         head = f"{operation}({declared})" if declared else operation
         call = f"{name}({passed})" if passed else name
-        return f"{head} {{ {call}{self._selection(get_named_type(field.type), _DEPTH)} }}"
+        return f"{head} {{ {call}{self._selection(get_named_type(field.type), _DEPTH, without)} }}"
 
     def variables(self, door: Door, value: str) -> dict[str, Any]:
         """A request in which everything is as it should be, with `value` where the door takes an id."""
@@ -143,22 +143,22 @@ class Asker:
             return next(iter(type_.values))
         return _SAMPLES[type_.name]
 
-    def _selection(self, type_: Any, depth: int) -> str:
+    def _selection(self, type_: Any, depth: int, without: frozenset[str]) -> str:
         if isinstance(type_, GraphQLUnionType | GraphQLInterfaceType):
             members = self.schema.get_possible_types(type_)
-            parts = [f"... on {one.name}{self._selection(one, depth)}" for one in members]
+            parts = [f"... on {one.name}{self._selection(one, depth, without)}" for one in members]
             return f" {{ __typename {' '.join(parts)} }}"
         if not isinstance(type_, GraphQLObjectType):
             return ""
-        return f" {{ __typename {' '.join(self._fields(type_, depth))} }}"
+        return f" {{ __typename {' '.join(self._fields(type_, depth, without))} }}"
 
-    def _fields(self, type_: GraphQLObjectType, depth: int) -> Iterator[str]:
+    def _fields(self, type_: GraphQLObjectType, depth: int, without: frozenset[str]) -> Iterator[str]:
         for name, field in type_.fields.items():
             named = get_named_type(field.type)
-            is_too_deep = depth == 0 and is_composite_type(named)
-            if not is_too_deep and not any(is_required_argument(one) for one in field.args.values()):
+            is_left_out = name in without or (depth == 0 and is_composite_type(named))
+            if not is_left_out and not any(is_required_argument(one) for one in field.args.values()):
                 # Members of a union may have fields of one name and different types.
-                yield f"{type_.name}_{name}: {name}{self._selection(named, depth - 1)}"
+                yield f"{type_.name}_{name}: {name}{self._selection(named, depth - 1, without)}"
 
 
 def _is_one_of(type_: GraphQLInputObjectType) -> bool:
