@@ -37,7 +37,8 @@ TENANTS, MESSAGES, BLOCK = 20, 5_000, 20
 _TABLES = "SELECT relname FROM pg_class WHERE relforcerowsecurity AND relkind = 'r'"
 _FILL = """
 INSERT INTO messages (tenant_id, id, direction, status, channel, route, to_sealed, to_masked, to_hash, content_sealed)
-SELECT tenants.id, gen_random_uuid(), 'OUTBOUND', 'SENT', 'SMS', '[]', '', '', '', '' FROM tenants, generate_series(1, $1)
+SELECT tenants.id, gen_random_uuid(), 'OUTBOUND', 'SENT', 'SMS', '[]', '', '', '', ''
+FROM tenants, generate_series(1, $1)
 """
 
 Work = Callable[[], Awaitable[object]]

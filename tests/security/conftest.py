@@ -29,7 +29,8 @@ _FAR = 1_000_000
 _STORY = "query ($id: ID!) { message(id: $id) { attempts { id } events { nodes { id } } } }"
 _TOGETHER = """mutation ($key: String!, $text: String!) {
   sendMessages(input: {idempotencyKey: $key, messages: [
-    {to: {phone: "+5511987654321"}, content: {text: $text}, route: [{channel: SMS}]}]}) { batch { id } errors { __typename } }
+    {to: {phone: "+5511987654321"}, content: {text: $text}, route: [{channel: SMS}]}]}) {
+    batch { id } errors { __typename } }
 }"""
 
 

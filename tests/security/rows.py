@@ -1,4 +1,4 @@
-"""Every table there is, as the catalogue knows it, with a row of each of two tenants in those that belong to tenants."""
+"""Every table there is, as the catalogue knows it, and a row of each of two tenants in those that are tenants'."""
 
 from dataclasses import dataclass
 from typing import Any

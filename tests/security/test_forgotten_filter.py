@@ -16,11 +16,11 @@ from tests.conftest import Running, Urls
 from tests.graph.callers import Caller
 from tests.graph.houses import house_over
 from tests.graph.stock import Stock
-from tests.security.asking import Asker, Door
+from tests.security.asking import Asker
 from tests.security.conftest import Belongings
 from tests.security.rows import tenants_tables
 
-# What is sealed is sealed for its tenant: it could not be opened for another, which is a third lock, not looked at here.
+# What is sealed is sealed for its tenant, and cannot be opened for another: a third lock, not looked at here.
 SEALED = frozenset({"content", "to", "from", "payload"})
 # What a repository says of the tenant, as it reaches the driver; with this behind it, it says nothing.
 FILTER = re.compile(r"\b(\w+\.)?tenant_id = \$\d+(::UUID)?")
@@ -76,6 +76,7 @@ async def without_policies(owner: asyncpg.Pool) -> AsyncIterator[None]:
 
 def reads(asker: Asker, theirs: Belongings) -> list[tuple[str, dict[str, Any]]]:
     """Every query there is: lists as they are, and each argument that takes an id with every id of somebody else's."""
+
     def document(name: str) -> str:
         return asker.document("query", name, without=SEALED)
 

@@ -87,9 +87,7 @@ async def test_foreign_unknown_and_malformed_ids_are_answered_alike(
 
 
 @pytest.mark.parametrize("door", CALLED, ids=str)
-async def test_their_owner_is_told_something_else(
-    asker: Asker, caller: Caller, theirs: Belongings, door: Door
-) -> None:
+async def test_their_owner_is_told_something_else(asker: Asker, caller: Caller, theirs: Belongings, door: Door) -> None:
     """Without this, a request that is refused for another reason would pass for an attack that failed."""
     nothing, *answers = [await answer(asker, caller, door, id) for id in (MALFORMED[1], *theirs.every)]
     assert any(without_what_is_new(told) != without_what_is_new(nothing) for told in answers), nothing
