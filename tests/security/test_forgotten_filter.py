@@ -106,7 +106,7 @@ async def test_without_the_filter_nothing_of_others_is_shown(
 async def test_without_the_filter_nothing_of_others_is_followed(
     asker: Asker, house: House, caller: Caller, stranger: Caller, theirs: Belongings, stock: Stock
 ) -> None:
-    [door] = [one for one in asker.doors() if one.operation == "subscription"]
+    [door] = [one for one in asker.doors() if one.operation == "subscription" and one.path[-1] == "ids"]
     document = asker.document(door.operation, door.field, without=SEALED)
     with without_filters(house):
         # Named, and with everything there is; nobody brings hints in this house: it looks for itself each second.

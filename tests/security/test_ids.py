@@ -22,6 +22,7 @@ from tests.security.conftest import OF_THE_HOUSE, Belongings, belongings_of, eve
 DOORS = Asker(build_schema()._schema).doors()
 CALLED = [door for door in DOORS if door.operation != "subscription"]
 FOLLOWED = [door for door in DOORS if door.operation == "subscription"]
+BY_NAME = next(door for door in FOLLOWED if door.path[-1] == "ids")
 MALFORMED = [
     "",
     "nonsense",
@@ -105,7 +106,8 @@ async def test_nobody_follows_what_belongs_to_others(
 
     values = [*theirs.every, *theirs.unknown(), *MALFORMED]
     silent = [is_silent(stranger, value) for value in values]
-    own = caller.follow(document, **asker.variables(door, theirs.every[0]))
+    named = asker.document(BY_NAME.operation, BY_NAME.field)
+    own = caller.follow(named, **asker.variables(BY_NAME, theirs.ids["Message"][0]))
     # Its present state, then the change: by then the others have had every hint.
     await own.next()
     for message in theirs.messages:
