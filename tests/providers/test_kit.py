@@ -168,7 +168,7 @@ async def test_a_connection_that_never_comes_about_did_nothing(hasty: Http) -> N
 
 async def test_waiting_for_a_free_connection_did_nothing() -> None:
     # The busy ones must stay so for as long as it takes to open them all.
-    http = Http("twilio", connect_timeout=0.2, total_timeout=60)
+    http = Http("twilio", connect_timeout=2.0, total_timeout=60)
     async with listening(silence_after_reading) as wire:
         busy = [asyncio.create_task(http.call("POST", wire.base)) for _ in range(100)]
         await until(lambda: wire.connections == 100, 30)
