@@ -5,7 +5,7 @@ import re
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -57,18 +57,28 @@ class Evidence:
 
 
 async def quiesce(city: City, seconds: float) -> float:
-    """Wait until nothing is due, leased or unread, at most so long; returns how long it took."""
+    """Wait until nothing is due, leased, unread or on its way to us, at most so long; returns how long it took."""
     began, calm = time.monotonic(), 0
     while calm < 3 and time.monotonic() - began < seconds:
-        [found] = await city.cellar.fetch(UNSETTLED)
-        calm = calm + 1 if found[0] == 0 else 0
+        calm = 0 if await _is_busy(city) else calm + 1
         await asyncio.sleep(0.5)
     return time.monotonic() - began
+
+
+async def _is_busy(city: City) -> bool:
+    lately = datetime.now(UTC) - timedelta(seconds=2)
+    if await city.control.journal(simulator="twilio", direction="webhook", since=lately.isoformat()):
+        return True
+    [found] = await city.cellar.fetch(UNSETTLED)
+    return bool(found[0])
 
 
 async def gather(city: City, traffic: Traffic) -> Evidence:
     """Ask everybody."""
     cellar = city.cellar
+    # What was answered is asked first and what we know after it: a report on its way meanwhile proves nothing.
+    answered = await _answered(city)
+    await quiesce(city, 20)
     rows = await cellar.fetch("SELECT * FROM messages WHERE direction = 'OUTBOUND'")
     return Evidence(
         acked=list(traffic.acked),
@@ -87,7 +97,7 @@ async def gather(city: City, traffic: Traffic) -> Evidence:
             " WHERE state LIKE 'idle in transaction%' AND xact_start < now() - interval '10 s'"
         ),
         copies=await _copies(city),
-        answered=await _answered(city),
+        answered=answered,
         logs={str(path.relative_to(city.folder)): path.read_text(errors="replace") for path in city.logs},
     )
 

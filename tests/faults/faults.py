@@ -74,7 +74,7 @@ async def flush_valkey(city: City, chance: Random) -> Heal:
 
 
 async def kill_valkey(city: City, chance: Random) -> Heal:
-    city.cellar.valkey.kill()
+    await city.cellar.valkey.kill()
 
     async def heal() -> None:
         await city.cellar.valkey.start()
@@ -89,7 +89,7 @@ async def terminate_backends(city: City, chance: Random) -> Heal:
 
 async def crash_postgres(city: City, chance: Random) -> Heal:
     """As `pg_ctl -m immediate`: no checkpoint, no farewell, recovery at the next start."""
-    city.cellar.postgres.kill(signal.SIGQUIT)
+    await city.cellar.postgres.kill(signal.SIGQUIT)
 
     async def heal() -> None:
         await city.cellar.postgres.start()

@@ -95,9 +95,9 @@ MUTATIONS = (
     Mutation(
         "a late answer does not lower what a report has said",
         "core/messages/transitions.py",
-        "    if known.rank > 0:\n",
-        "    if known.rank > 9:\n",
-        "test_company_answers.py::test_many_lost_answers_double_nothing[timeout-True]",
+        "    rank = max(known.rank, _SENT if ended.outcome is AttemptOutcome.ACCEPTED else 0)\n",
+        "    rank = _SENT if ended.outcome is AttemptOutcome.ACCEPTED else 0\n",
+        "test_reports.py::test_five_of_each_in_reverse_and_before_our_commit_end_the_same",
     ),
     Mutation(
         "the idempotency key",

@@ -1,5 +1,6 @@
 """PostgreSQL and Valkey, each in a folder of its own, so that either can be killed and started again."""
 
+import asyncio
 import os
 import signal
 from contextlib import suppress
@@ -11,6 +12,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from api.embedded.ownership import mark
+from api.embedded.process import command_line
 from api.embedded.stores import Stores, StoreUrls
 from tests.faults.ports import quiet_port
 
@@ -26,8 +28,10 @@ class Store:
     urls: StoreUrls | None = None
 
     async def start(self) -> StoreUrls:
-        """Start it, or start it again after it was killed."""
+        """Start it, or start it again after it was killed; one that runs is left alone."""
         if self.urls is not None:
+            if self._is_running():
+                return self.urls
             await self.stores.stop()
         else:
             # The port it will wish for, and get again after each restart.
@@ -39,9 +43,20 @@ class Store:
         self.urls = urls
         return urls
 
-    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(int(self.pid_file.read_text().split()[0]), number)
+    def _is_running(self) -> bool:
+        try:
+            return str(self.folder) in command_line(int(self.pid_file.read_text().split()[0]))
+        except (FileNotFoundError, IndexError, ValueError):
+            return False
+
+    async def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send it a signal, and see it gone."""
+        if self._is_running():
+            with suppress(ProcessLookupError):
+                os.kill(int(self.pid_file.read_text().split()[0]), number)
+        async with asyncio.timeout(20):
+            while self._is_running():
+                await asyncio.sleep(0.01)
 
 
 @dataclass(eq=False)

@@ -69,7 +69,7 @@ async def test_whoever_reads_misses_nothing_while_valkey_restarts(tmp_path: Path
         chance, sent = Random(1), 0
         for _ in range(RESTARTS):
             await send(traffic, 10)
-            city.cellar.valkey.kill()
+            await city.cellar.valkey.kill()
             await send(traffic, 5)
             await asyncio.sleep(chance.uniform(0.5, 2))
             await city.cellar.valkey.start()

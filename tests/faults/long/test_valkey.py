@@ -22,7 +22,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 async def wipe_valkey(city: City, chance: Random) -> Heal:
     """As kill, and what it had on its disk is gone, too."""
-    city.cellar.valkey.kill()
+    await city.cellar.valkey.kill()
     shutil.rmtree(city.cellar.valkey.folder / "valkey" / "appendonlydir", ignore_errors=True)
 
     async def heal() -> None:
@@ -46,7 +46,7 @@ async def test_delivery_goes_on_from_postgresql_while_valkey_comes_and_goes(tmp_
 
 async def test_a_worker_without_valkey_hardly_costs_anything(tmp_path: Path) -> None:
     async with built(tmp_path, Plan(workers=1)) as city:
-        city.cellar.valkey.kill()
+        await city.cellar.valkey.kill()
         await asyncio.sleep(2)
         before = cpu_seconds(city.workers[0].pid)
         await asyncio.sleep(10)
