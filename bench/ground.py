@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -153,6 +154,8 @@ async def _running(
     finally:
         if process.returncode is None:
             process.terminate()
+            # Whoever was made to rest could not even end.
+            process.send_signal(signal.SIGCONT)
         await process.wait()
 
 
