@@ -31,17 +31,7 @@ def create_app(house: House, readiness: Readiness) -> Litestar:
     """Make the application; it hears hints while it runs and closes the house at its end."""
     authenticate = Authenticator(house)
 
-    def make_context(caller: Principal | None, request_id: str) -> Context:
-        return Context(house.services, caller, request_id)
-
-    edge = Edge(
-        engine=Engine(build_schema()._schema, translate=translate),
-        authenticate=authenticate,
-        make_context=make_context,
-        allowed_origins=frozenset({house.settings.public_base_url}),
-        introspection=lambda caller: _may_read_schema(house.settings, caller),
-        draining=readiness.draining,
-    )
+    edge = _edge(house, authenticate, readiness.draining)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -66,6 +56,21 @@ def create_app(house: House, readiness: Readiness) -> Litestar:
         openapi_config=None,
         # Requests are logged by what handles them; the framework's own log would print bodies.
         logging_config=None,
+    )
+
+
+def _edge(house: House, authenticate: Authenticator, draining: asyncio.Event) -> Edge:
+    def make_context(caller: Principal | None, request_id: str) -> Context:
+        return Context(house.services, caller, request_id)
+
+    return Edge(
+        engine=Engine(build_schema()._schema, translate=translate),
+        authenticate=authenticate,
+        make_context=make_context,
+        allowed_origins=frozenset({house.settings.public_base_url}),
+        introspection=lambda caller: _may_read_schema(house.settings, caller),
+        cookies=house.identities.cookies if house.identities is not None else (),
+        draining=draining,
     )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -18,10 +18,11 @@ _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 class Edge:
     """The engine, who may come in, and what resolvers are told about a caller.
 
-    `authenticate` takes a bearer token or None and returns the caller; it raises Unauthenticated for a token nobody
-    here issued. `make_context` takes caller and request id and is called for every operation. `introspection` says
-    whether a caller may read the schema. `allowed_origins` are those of pages that may call from another site. Once
-    `draining` is set, streams end, so that their clients come again elsewhere.
+    `authenticate` takes a token or None and returns the caller; it raises Unauthenticated for a token nobody here
+    believes. `cookies` are the names of those that may hold one, best first. `make_context` takes caller and request id
+    and is called for every operation. `introspection` says whether a caller may read the schema. `allowed_origins` are
+    those of pages that may call from another site. Once `draining` is set, streams end, so that their clients come
+    again elsewhere.
     """
 
     engine: Engine
@@ -29,6 +30,7 @@ class Edge:
     make_context: Callable[[Any, str], Any]
     allowed_origins: frozenset[str]
     introspection: Callable[[Any], bool]
+    cookies: Sequence[str] = ()
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
 

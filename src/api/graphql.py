@@ -4,6 +4,7 @@ https://graphql.github.io/graphql-over-http/draft/ as the released audits of `gr
 """
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 import structlog
@@ -13,14 +14,15 @@ from litestar.enums import ScopeType
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive, Scope, Send
 
-from api.edge import Edge, bearer_token, request_id_from
+from api.credentials import token_of
+from api.edge import Edge, request_id_from
 from api.exchange import ClientGone, Exchange, HttpError
 from api.negotiation import MediaType, media_type_of, negotiate
 from api.operations import MalformedRequest, OperationRequest, read_body, read_query_string
 from api.origins import is_welcome
 from api.sockets import converse
 from api.sse import stream
-from core.errors import Unauthenticated
+from core.errors import Overloaded, Unauthenticated
 from engine.answer import Answer, Outcome
 from engine.plan import Plan, Refusal
 
@@ -63,6 +65,9 @@ async def respond(edge: Edge, exchange: Exchange) -> None:
         await _refuse(exchange, request_id, HttpError(400, error.code, error.message))
     except Unauthenticated as error:
         await _refuse(exchange, request_id, HttpError(401, error.code, error.message, {"www-authenticate": "Bearer"}))
+    except Overloaded as error:
+        headers = {"retry-after": str(ceil(error.retry_after))}
+        await _refuse(exchange, request_id, HttpError(503, error.code, error.message, headers))
     except Exception:
         log.exception("graphql_request_failed", request_id=request_id)
         if not exchange.has_answered:
@@ -72,7 +77,7 @@ async def respond(edge: Edge, exchange: Exchange) -> None:
 
 async def _serve(edge: Edge, exchange: Exchange, request_id: str) -> None:
     media_type = _admit(edge, exchange)
-    caller = await edge.authenticate(bearer_token(exchange.headers.get("authorization")))
+    caller = await edge.authenticate(token_of(exchange.headers, edge.cookies))
     request = await _read(exchange)
     plan = edge.engine.plan(request.query, request.operation_name, introspection=edge.introspection(caller))
     _check_kind(plan, exchange.method, media_type)

@@ -11,6 +11,13 @@ webhooks = Counter(
     registry=REGISTRY,
 )
 
+refused_sessions = Counter(
+    "interalpha_sessions_refused",
+    "Tokens of people's sessions that were not believed, by the reason.",
+    ["reason"],
+    registry=REGISTRY,
+)
+
 
 def render() -> bytes:
     """Every metric as text."""

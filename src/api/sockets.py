@@ -17,7 +17,7 @@ from api.edge import Edge, bearer_token, request_id_from
 from api.exchange import headers_of
 from api.operations import MalformedRequest, OperationRequest, read_json, read_parameters
 from api.origins import is_welcome
-from core.errors import Unauthenticated
+from core.errors import Overloaded, Unauthenticated
 from engine.answer import Outcome
 
 SUBPROTOCOL = "graphql-transport-ws"
@@ -160,6 +160,9 @@ class Socket:
             self._caller = await self._edge.authenticate(bearer_token(authorization))
         except Unauthenticated as error:
             raise Closing(4403, f"Forbidden: {error.message}") from error
+        except Overloaded as error:
+            # The code that clients read as "later, and not at once".
+            raise Closing(1013, f"Try again later: {error.message}") from error
         self._is_acknowledged = True
         await self._say({"type": "connection_ack"})
 
