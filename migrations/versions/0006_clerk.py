@@ -41,7 +41,8 @@ CREATE FUNCTION keep_organization(new_id uuid, organization text, new_name text,
 RETURNS uuid LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
     INSERT INTO public.tenants AS kept
         (id, slug, name, time_zone, default_currency, clerk_organization_id, clerk_updated_at, deleted_at)
-    SELECT new_id, organization, coalesce(new_name, organization), house.time_zone, house.default_currency,
+    -- No slug that two transactions could both want: only a conflict of organisations is foreseen below.
+    SELECT new_id, new_id::text, coalesce(new_name, organization), house.time_zone, house.default_currency,
            organization, at, gone_at
     FROM public.tenants AS house WHERE house.id = '01900000-0000-7000-8000-000000000001' AND organization IS NOT NULL
     ON CONFLICT (clerk_organization_id) DO UPDATE SET

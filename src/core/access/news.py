@@ -81,8 +81,8 @@ async def _keep_membership(
     connection: AsyncConnection, membership: Membership, at: datetime, gone_at: datetime | None
 ) -> None:
     # It may come before either side of it.
-    tenant = await keep_organization(connection, OrganizationNamed(membership.organization_id))
     user = await keep_subject(connection, membership.user_id)
+    tenant = await keep_organization(connection, OrganizationNamed(membership.organization_id))
     told = insert(memberships).values(
         tenant_id=tenant,
         user_id=user,

@@ -66,12 +66,31 @@ class Sessions:
         if known is not None and now - known[0] < KNOWN_SECONDS:
             return known[1]
         async with self._database.transaction() as connection:
-            standing = await _look_up(connection, identity) or await _note(connection, identity)
+            standing = await _look_up(connection, identity)
+        standing = standing or await self._note(identity)
         self._known[key] = (now, standing)
         self._known.move_to_end(key)
         if len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)
         return standing
+
+    async def _note(self, identity: Identity) -> Standing:
+        """Make the rows that are missing; what is in them already is left as it is.
+
+        Each in a transaction of its own: whoever held one row and waited for another could meet a worker that applies
+        news of the same rows in another order.
+        """
+        async with self._database.transaction() as connection:
+            user = await keep_subject(connection, identity.subject)
+        organization, tenant = _organization_id(identity), DEFAULT_TENANT
+        if organization is not None:
+            async with self._database.transaction() as connection:
+                tenant = await keep_organization(connection, OrganizationNamed(organization))
+        role = identity.organization.role if identity.organization is not None else None
+        joined = insert(memberships).values(tenant_id=tenant, user_id=user, role=role)
+        async with self._database.transaction(tenant) as connection:
+            await connection.execute(joined.on_conflict_do_nothing())
+        return Standing(tenant, is_gone=False, left_at=None)
 
 
 def _organization_id(identity: Identity) -> str | None:
@@ -106,15 +125,3 @@ async def _look_up(connection: AsyncConnection, identity: Identity) -> Standing 
         return None
     # Of somebody who is gone nothing new is noted.
     return Standing(row.tenant_id or DEFAULT_TENANT, bool(row.is_gone), row.left_at)
-
-
-async def _note(connection: AsyncConnection, identity: Identity) -> Standing:
-    """Make the rows that are missing; what is in them already is left as it is."""
-    user = await keep_subject(connection, identity.subject)
-    organization, tenant = _organization_id(identity), DEFAULT_TENANT
-    if organization is not None:
-        tenant = await keep_organization(connection, OrganizationNamed(organization))
-    role = identity.organization.role if identity.organization is not None else None
-    joined = insert(memberships).values(tenant_id=tenant, user_id=user, role=role)
-    await connection.execute(joined.on_conflict_do_nothing())
-    return Standing(tenant, is_gone=False, left_at=None)

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from integrations.clerk.simulator.desk import Desk
 from integrations.clerk.simulator.orders import (
     MemberOrder,
-    OrganizationOrder,
+    OrganizationNews,
     RevokeOrder,
-    UserOrder,
+    UserNews,
     WhichMember,
     WhichOrganization,
     WhichUser,
@@ -18,10 +18,10 @@ from integrations.simulating.events import Event, event
 def events_of(desk: Desk) -> Mapping[str, Event]:
     """The events of one instance."""
     return {
-        "clerk.user": event("Somebody signs up, or changes their name.", UserOrder, lambda o: desk.save_user(o)[1]),
+        "clerk.user": event("Somebody signs up, or changes their name.", UserNews, lambda o: desk.save_user(o)[1]),
         "clerk.user_deleted": event("A person is deleted.", WhichUser, desk.delete_user),
         "clerk.organization": event(
-            "A business is founded, or renamed.", OrganizationOrder, lambda o: desk.save_organization(o)[1]
+            "A business is founded, or renamed.", OrganizationNews, lambda o: desk.save_organization(o)[1]
         ),
         "clerk.organization_deleted": event("A business is deleted.", WhichOrganization, desk.delete_organization),
         "clerk.member": event(

@@ -33,6 +33,19 @@ class OrganizationOrder(Order, frozen=True):
     slug: str | None = Field(None, pattern="^[a-z0-9-]{1,64}$")
 
 
+class UserNews(UserOrder, frozen=True):
+    """For an event: Ana, unless somebody else is named."""
+
+    id: str | None = Field("user_Ana", pattern=_USER)
+
+
+class OrganizationNews(OrganizationOrder, frozen=True):
+    """For an event: Ana's shop, unless another business is named."""
+
+    id: str | None = Field("org_Loja", pattern=_ORGANIZATION)
+    name: str = Field("Loja da Ana", max_length=256)
+
+
 class MemberOrder(Order, frozen=True):
     """A person joins a business, or comes to another role there."""
 
