@@ -34,6 +34,8 @@ CREATE INDEX ix_messages_batch ON messages (tenant_id, batch_id, id) WHERE batch
 -- What a company took and has not reported on since.
 CREATE INDEX ix_attempts_silent ON attempts (integration, started_at) WHERE outcome = 'ACCEPTED' AND rank = 1;
 
+CREATE INDEX ix_idempotency_keys_expires_at ON idempotency_keys (expires_at);
+
 CREATE TABLE external_ids (
     tenant_id uuid NOT NULL,
     external_id text NOT NULL,
@@ -99,6 +101,7 @@ DROP TABLE external_ids, message_batches, dead_letters, pulses, daily_counts;
 REVOKE UPDATE (status, route, step, channel, failure, due_at, lease_until, updated_at, sent_at, delivered_at, read_at)
     ON messages FROM interalpha_app;
 REVOKE UPDATE (status, due_at, attempts, error, processed_at) ON inbox FROM interalpha_app;
+DROP INDEX ix_idempotency_keys_expires_at;
 DROP INDEX ix_attempts_silent;
 DROP INDEX ix_messages_batch;
 DROP INDEX ix_messages_deadline;

@@ -1,7 +1,7 @@
 """The web application: GraphQL, webhooks, health and metrics over one house."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Hashable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,17 +10,23 @@ from litestar.handlers import HTTPRouteHandler
 
 from api.auth import Authenticator
 from api.bootstrap import House
-from api.edge import Edge, bearer_token
+from api.documents.library import Library
+from api.documents.persisted import PersistedQueries
+from api.documents.trusted import TrustedDocuments
+from api.edge import Callers, Edge, SocketLimits, bearer_token
 from api.graphql import routes as graphql_routes
 from api.health import Readiness, health_routes
 from api.loops import keep_going
 from api.metrics import render
 from api.pages.explorer import explorer_routes
+from api.presence import Presence
 from api.webhooks import webhook_routes
 from core.access.principal import Principal, Scope
 from core.errors import AppError
+from core.operations import pressure
 from core.operations.pulses import INTERVAL, Heart, Pulse
 from core.settings import CoreSettings
+from core.settings.addresses import origin_of
 from engine.engine import Engine
 from resolvers.context import Context
 from resolvers.errors import translate
@@ -60,29 +66,48 @@ def create_app(house: House, readiness: Readiness) -> Litestar:
 
 
 def _edge(house: House, authenticate: Authenticator, draining: asyncio.Event) -> Edge:
-    def make_context(caller: Principal | None, request_id: str) -> Context:
-        return Context(house.services, caller, request_id)
+    settings = house.settings
 
+    def make_context(caller: Principal | None, request_id: str, languages: Sequence[str]) -> Context:
+        return Context(house.services, caller, request_id, languages)
+
+    trusted = TrustedDocuments(settings.trusted_documents, settings.trusted_documents_mode)
+    persisted = PersistedQueries(house.redis) if settings.persisted_queries else None
     return Edge(
         engine=Engine(build_schema()._schema, translate=translate),
-        authenticate=authenticate,
+        callers=Callers(
+            authenticate=authenticate,
+            introspection=lambda caller: _may_read_schema(settings, caller),
+            identity=_authority,
+            expires_at=lambda caller: caller and caller.expires_at,
+        ),
         make_context=make_context,
-        allowed_origins=frozenset({house.settings.public_base_url}),
-        introspection=lambda caller: _may_read_schema(house.settings, caller),
+        allowed_origins=frozenset({origin_of(settings.public_base_url), *settings.cors_origins}),
+        library=Library(trusted, persisted),
+        presence=Presence(settings.sockets_per_caller),
+        socket_limits=SocketLimits(settings.operations_per_socket, settings.socket_frame_limit),
         cookies=house.identities.cookies if house.identities is not None else (),
         draining=draining,
     )
 
 
+def _authority(caller: Principal | None) -> Hashable:
+    return caller and (caller.tenant_id, caller.subject, caller.actor, frozenset(caller.scopes))
+
+
 def _loops(house: House) -> Sequence[Coroutine[None, None, None]]:
-    """What goes on while the application runs: hearing hints, and saying that webhooks are taken in."""
-    ingress = Heart(house.database, Pulse.INGRESS)
+    """What goes on while the application runs: hearing hints, taking webhooks in, counting what waits."""
+    ingress, outbox = Heart(house.database, Pulse.INGRESS), house.services.outbox
 
     async def beat() -> None:
         await ingress.beat()
         await asyncio.sleep(INTERVAL)
 
-    return [keep_going("hints", house.hub.run), keep_going("pulse", beat)]
+    async def count() -> None:
+        await outbox.pressure.look(list(outbox.channels))
+        await asyncio.sleep(pressure.INTERVAL)
+
+    return [keep_going("hints", house.hub.run), keep_going("pulse", beat), keep_going("pressure", count)]
 
 
 def _may_read_schema(settings: CoreSettings, caller: Principal | None) -> bool:

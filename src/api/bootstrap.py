@@ -13,7 +13,8 @@ from api.wake import WakeUps
 from core.access.tokens import DevelopmentTokens
 from core.database import Database, make_engine
 from core.flow.circuits import Circuits
-from core.messages.accept import ChannelService, Outbox
+from core.messages.accept import Outbox
+from core.messages.draft import ChannelService
 from core.messages.timing import Timing
 from core.operations.integrations import IntegrationView
 from core.ports import Channel, Connected, IdentityVerifier, Surroundings
@@ -78,7 +79,15 @@ def build_house(configuration: Configuration, *, for_worker: bool = False) -> Ho
     redis = _open_redis(settings)
     hub, sealer, wake_ups = Hub(redis), Sealer(keys), WakeUps(redis)
     connected = _connect(settings, configuration.integrations)
-    outbox = Outbox(database, sealer, hub, _channels(configuration.integrations), wake_ups.wake)
+    outbox = Outbox(
+        database,
+        sealer,
+        hub,
+        _channels(configuration.integrations),
+        wake_ups.wake,
+        quiet_hours=settings.quiet_hours,
+        queue_limit=settings.queue_limit,
+    )
     views = _views(settings, configuration.integrations)
     return House(
         settings=settings,

@@ -27,6 +27,7 @@ from core.operations import heartbeat
 log = structlog.get_logger(__name__)
 
 _RECONCILE = "*/5 * * * *"
+_HOUSEKEEPING = "7 * * * *"
 
 
 class _QuietWorker(Worker[Any]):
@@ -83,7 +84,7 @@ async def _run(workshop: Workshop, stop: asyncio.Event) -> None:
     saq = _QuietWorker(
         CalmQueue(blocking, name=QUEUE),
         [(JOB, workshop.wake)],
-        cron_jobs=[CronJob(workshop.reconcile, cron=_RECONCILE, unique=True, timeout=240, retries=1)],
+        cron_jobs=_cron_jobs(workshop),
         concurrency=2,
         dequeue_timeout=5,
         timers=PartialTimersDict(sweep=15, schedule=5, abort=5, worker_info=10),
@@ -116,6 +117,13 @@ def _loops(workshop: Workshop) -> list["asyncio.Task[None]"]:
         "heartbeat": workshop.beat,
     }
     return [asyncio.create_task(keep_going(name, turn)) for name, turn in turns.items()]
+
+
+def _cron_jobs(workshop: Workshop) -> list[CronJob[Any]]:
+    return [
+        CronJob(workshop.reconcile, cron=_RECONCILE, unique=True, timeout=240, retries=1),
+        CronJob(workshop.housekeeping, cron=_HOUSEKEEPING, unique=True, timeout=600, retries=1),
+    ]
 
 
 async def _drain(workshop: Workshop) -> None:

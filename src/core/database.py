@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from core.errors import Overloaded
+from core.errors import CommitUnknown, Overloaded
 
 log = structlog.get_logger(__name__)
 
@@ -77,14 +77,14 @@ class Database:
         self.engine = engine
 
     @asynccontextmanager
-    async def transaction(self, *tenants: UUID) -> AsyncIterator[AsyncConnection]:
+    async def transaction(self, *tenants: UUID, lock_timeout: str = "5s") -> AsyncIterator[AsyncConnection]:
         """Open a transaction for these tenants, commit it at the end, roll it back on any exception.
 
         Its first words and the tenants travel as one simple query, which PgBouncer's transaction mode understands;
         without tenants no tenant's rows are meant. Raises Overloaded when PostgreSQL cannot be reached, hangs, or
-        has no place for us: its message says whether something may have been stored.
+        has no place for us, and CommitUnknown when the very end was lost and something may have been stored.
         """
-        connection, driver = await self._begin(",".join(str(tenant) for tenant in tenants))
+        connection, driver = await self._begin(",".join(str(tenant) for tenant in tenants), lock_timeout)
         try:
             try:
                 yield connection
@@ -100,13 +100,16 @@ class Database:
         finally:
             await connection.close()
 
-    async def _begin(self, tenants: str) -> tuple[AsyncConnection, asyncpg.Connection]:
+    async def _begin(self, tenants: str, lock_timeout: str) -> tuple[AsyncConnection, asyncpg.Connection]:
         # The first statement doubles as the ping: a connection that died while idle is replaced, up to the whole pool.
         for _ in range(self.engine.pool.size() + 1):  # type: ignore[attr-defined]
             connection = await self._connect()
-            driver: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection
+            driver = await driver_of(connection)
             try:
-                await driver.execute(f"{_FIRST_WORDS} SELECT set_config('app.tenants', '{tenants}', true)")
+                await driver.execute(
+                    f"{_FIRST_WORDS} SET LOCAL lock_timeout = '{lock_timeout}';"
+                    f" SELECT set_config('app.tenants', '{tenants}', true)"
+                )
             except BaseException as error:
                 await connection.invalidate()
                 await connection.close()
@@ -132,7 +135,7 @@ class Database:
 
 
 # A process that hangs in the middle must not hold its locks for ever, nor wait for somebody else's.
-_FIRST_WORDS = "BEGIN; SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '30s';"
+_FIRST_WORDS = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '30s';"
 # The driver's "internal" error is what it says of a connection whose end has arrived and not been read yet.
 _DIED = (
     asyncpg.InterfaceError,
@@ -145,6 +148,20 @@ _DIED = (
 _PASSING = frozenset({"57P01", "57P02", "57P03", "53300", "40001", "40P01", "55P03", "57014"})
 
 
+def is_contention(error: BaseException | None) -> bool:
+    """Whether others stood in the way: a lock that was not given in time, a deadlock, a statement out of time.
+
+    The connection is as good as before.
+    """
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(cause, "sqlstate", None) in {"40001", "40P01", "55P03", "57014"}
+
+
+async def driver_of(connection: AsyncConnection) -> asyncpg.Connection:
+    """The driver's own connection, for the few statements whose way through SQLAlchemy costs too much."""
+    return (await connection.get_raw_connection()).driver_connection
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether an error of the driver or of SQLAlchemy is the database's passing trouble rather than a mistake."""
     cause = error.orig if isinstance(error, DBAPIError) else error
@@ -154,16 +171,6 @@ def is_passing(error: BaseException) -> bool:
     return invalidated or has_died or state in _PASSING or state.startswith("08")
 
 
-# Somebody else's lock, or a statement that took too long: the connection is as good as before.
-_CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
-
-
-def is_contention(error: BaseException | None) -> bool:
-    """Whether only one statement had passing trouble, so that others may go on over the same connection."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return getattr(cause, "sqlstate", None) in _CONTENTION
-
-
 async def _commit(connection: AsyncConnection, driver: asyncpg.Connection) -> None:
     try:
         answer = await driver.execute("COMMIT")
@@ -171,7 +178,7 @@ async def _commit(connection: AsyncConnection, driver: asyncpg.Connection) -> No
         await connection.invalidate()
         if isinstance(error, _DIED):
             message = "The connection to the database broke at the very end: repeat it, with the same idempotency key."
-            raise Overloaded(message, retry_after=2) from error
+            raise CommitUnknown(message, retry_after=2) from error
         raise
     # COMMIT of a transaction that failed inside answers ROLLBACK, without an error.
     if answer != "COMMIT":

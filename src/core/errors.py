@@ -11,7 +11,9 @@ AppError                      code, message, retryable
 │  ├─ IdempotencyConflict     the key was used before with other input
 │  └─ TemplateNotUsable       the template cannot be sent like this: core/templates/values.py
 ├─ NotConfigured              the channel has no integration in this installation
+├─ QueueFull                  too much waits for the channel already: retry_at
 ├─ Overloaded                 we cannot take it now; nothing was stored: retry_after
+│  └─ CommitUnknown           nobody knows whether it was stored: repeat it with the same idempotency key
 ├─ InvalidSignature           a webhook from nobody we know
 └─ ProviderError              provider, provider_code, reason, party
    ├─ ProviderUnavailable     surely not done: try later, after retry_after
@@ -138,13 +140,16 @@ class InvalidState(Conflict):
 
 
 class IdempotencyConflict(Conflict):
-    """The idempotency key was used before with other arguments."""
+    """The idempotency key, to which `path` leads, was used before with other arguments."""
 
     code = "IDEMPOTENCY_CONFLICT"
 
-    def __init__(self, message: str, *, first_used_at: datetime) -> None:
+    def __init__(
+        self, message: str, *, first_used_at: datetime, path: Sequence[str] = ("input", "idempotencyKey")
+    ) -> None:
         super().__init__(message)
         self.first_used_at = first_used_at
+        self.path = tuple(path)
 
 
 class NotConfigured(AppError):
@@ -158,6 +163,19 @@ class NotConfigured(AppError):
         self.path = tuple(path)
 
 
+class QueueFull(AppError):
+    """More waits for a channel than it can carry soon; nothing was stored. `path` leads to what asked for it."""
+
+    code = "QUEUE_FULL"
+    retryable = True
+
+    def __init__(self, message: str, *, integration: str, retry_at: datetime, path: Sequence[str]) -> None:
+        super().__init__(message)
+        self.integration = integration
+        self.retry_at = retry_at
+        self.path = tuple(path)
+
+
 class Overloaded(AppError):
     """We cannot take it now and stored nothing; `retry_after` is in seconds."""
 
@@ -167,6 +185,10 @@ class Overloaded(AppError):
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class CommitUnknown(Overloaded):
+    """The connection broke while we committed: it may be stored, or not."""
 
 
 class InvalidSignature(AppError):

@@ -7,11 +7,24 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, DateTime, LargeBinary, PrimaryKeyConstraint, Table, Text, Uuid, func, select
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    Uuid,
+    delete,
+    func,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import metadata
+from core.database import Database, metadata
 from core.errors import IdempotencyConflict, InputRule, InvalidInput
 from core.sealing import Sealer
 
@@ -30,6 +43,8 @@ idempotency_keys = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("tenant_id", "key"),
+    # What has run out is found without reading what has not.
+    Index("ix_idempotency_keys_expires_at", "expires_at"),
 )
 
 
@@ -103,28 +118,30 @@ async def claim_key(
         )
     ).one()
     if earlier.request_hash not in request.fingerprints:
-        raise _conflict(request.key, earlier.created_at)
+        raise conflict(request.key, earlier.created_at)
     found: UUID = earlier.resource_id
     return found
 
 
-async def earlier_use(connection: AsyncConnection, tenant_id: UUID, request: IdempotentRequest) -> UUID | None:
-    """What an earlier request with this key and this input made; None where there was none, or one with other input."""
-    row = (
-        await connection.execute(
-            select(idempotency_keys).where(
-                idempotency_keys.c.tenant_id == tenant_id,
-                idempotency_keys.c.key == request.key,
-                idempotency_keys.c.expires_at > func.now(),
-            )
+async def forget_expired(database: Database, *, limit: int = 1_000) -> int:
+    """Delete up to so many keys whose time is over; returns how many there were."""
+    keys, now = idempotency_keys.c, func.now()
+    expired = select(keys.tenant_id, keys.key).where(keys.expires_at <= now).order_by(keys.expires_at).limit(limit)
+    async with database.transaction() as connection:
+        deleted = await connection.execute(
+            # Said twice: a key that is taken anew meanwhile is looked at once more, and stays.
+            delete(idempotency_keys).where(tuple_(keys.tenant_id, keys.key).in_(expired), keys.expires_at <= now)
         )
-    ).first()
-    return row.resource_id if row is not None and row.request_hash in request.fingerprints else None
+    return deleted.rowcount
 
 
-def _conflict(key: str, first_used_at: datetime) -> IdempotencyConflict:
+def conflict(
+    key: str, first_used_at: datetime, path: Sequence[str] = ("input", "idempotencyKey")
+) -> IdempotencyConflict:
+    """The error for a key that was used before with other input."""
     shown = key if len(key) <= 40 else key[:37] + "…"
     return IdempotencyConflict(
         f"The idempotency key {shown!r} was used before with other input. Use a new key for a new request.",
         first_used_at=first_used_at,
+        path=path,
     )

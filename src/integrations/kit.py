@@ -53,7 +53,7 @@ class Answer:
     @property
     def retry_after(self) -> float | None:
         """Seconds to wait as the company asks, given as a number or as a date; None when it does not say."""
-        return read_retry_after(self.headers.get("retry-after"))
+        return read_retry_after(self.headers.get("retry-after"), said_at=self.headers.get("date"))
 
     def in_plain(self, fields: Mapping[str, object], allowed: Mapping[str, re.Pattern[str]]) -> str:
         """What of the answer may be kept unsealed: its status, and the fields that are allowed and look as they should.
@@ -150,14 +150,25 @@ def same(ours: str, theirs: str) -> bool:
     return hmac.compare_digest(ours.encode(), theirs.encode(errors="surrogatepass"))
 
 
-def read_retry_after(value: str | None) -> float | None:
-    """Read a Retry-After header, seconds or HTTP date, as seconds from now; None for anything else."""
+def read_retry_after(value: str | None, *, said_at: str | None = None) -> float | None:
+    """Read a Retry-After header, seconds or HTTP date, as seconds from now; None for anything else.
+
+    A date counts from `said_at`, the answer's own Date header: the company's clock and ours may be an hour apart.
+    """
     text = (value or "").strip()
     if re.fullmatch("[0-9]+", text):
         return min(float(text), LONGEST_WAIT)
+    at = _read_date(text)
+    if at is None:
+        return None
+    now = _read_date(said_at) or datetime.now(UTC)
+    return min(max(0.0, (at - now).total_seconds()), LONGEST_WAIT)
+
+
+def _read_date(text: str | None) -> datetime | None:
     try:
-        at = parsedate_to_datetime(text)
-        seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+        at = parsedate_to_datetime(text or "")
+        # Dates at the very ends of the calendar cannot be moved into our zone.
+        return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return min(max(0.0, seconds), LONGEST_WAIT)

@@ -1,6 +1,6 @@
 """What every resolver is given: who is asking, the services of the house, and loaders that batch reads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -13,8 +13,9 @@ from core.database import Database
 from core.errors import Unauthenticated
 from core.flow.circuits import Circuits
 from core.flow.values import CircuitView
-from core.messages import history, read
+from core.messages import batches, history, read
 from core.messages.accept import Outbox
+from core.messages.batches import Batch, Counts
 from core.messages.history import AttemptView, EventSlice, EventView
 from core.operations.integrations import IntegrationView
 from core.pubsub import Hub
@@ -39,17 +40,23 @@ class Services:
 
 @dataclass(slots=True)
 class Context:
-    """One operation's context; `principal` is None for a caller without credentials."""
+    """One operation's context; `principal` is None for a caller without credentials.
+
+    `languages` are those the client reads, best first, as in `pt-br`; none if it does not say.
+    """
 
     services: Services
     principal: Principal | None
     request_id: str
+    languages: Sequence[str] = ()
     _attempts: "DataLoader[UUID, list[AttemptView]] | None" = field(default=None, init=False)
     _messages: "DataLoader[tuple[UUID, frozenset[str]], read.Message | None] | None" = field(default=None, init=False)
     _events: "DataLoader[tuple[UUID, EventSlice], list[EventView]] | None" = field(default=None, init=False)
     _circuits: "DataLoader[str, CircuitView] | None" = field(default=None, init=False)
     _templates: "DataLoader[UUID, Template | None] | None" = field(default=None, init=False)
     _payloads: "DataLoader[UUID, Json] | None" = field(default=None, init=False)
+    _batches: "DataLoader[UUID, Batch | None] | None" = field(default=None, init=False)
+    _counts: "DataLoader[UUID, Counts] | None" = field(default=None, init=False)
 
     def require(self, scope: Scope) -> Principal:
         """Name the caller if it may do this; raises NotAllowed."""
@@ -120,6 +127,30 @@ class Context:
         async with self.services.database.transaction(tenant) as connection:
             found = await webhooks.payloads(connection, self.services.sealer, tenant, set(ids))
         return [found.get(one) for one in ids]
+
+    @property
+    def batches(self) -> "DataLoader[UUID, Batch | None]":
+        if self._batches is None:
+            self._batches = DataLoader(self._load_batches, cache=False)
+        return self._batches
+
+    @property
+    def counts(self) -> "DataLoader[UUID, Counts]":
+        if self._counts is None:
+            self._counts = DataLoader(self._load_counts, cache=False)
+        return self._counts
+
+    async def _load_batches(self, ids: list[UUID]) -> list[Batch | None]:
+        tenant = self.require(Scope.MESSAGES_READ).tenant_id
+        async with self.services.database.transaction(tenant) as connection:
+            found = await batches.batches_of(connection, tenant, ids)
+        return [found.get(one) for one in ids]
+
+    async def _load_counts(self, ids: list[UUID]) -> list[Counts]:
+        tenant = self.require(Scope.MESSAGES_READ).tenant_id
+        async with self.services.database.transaction(tenant) as connection:
+            found = await batches.counts_of(connection, tenant, ids)
+        return [found.get(one, Counts({}, None)) for one in ids]
 
     async def _load_attempts(self, ids: list[UUID]) -> list[list[AttemptView]]:
         tenant = self.require(Scope.MESSAGES_READ).tenant_id

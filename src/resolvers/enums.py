@@ -8,7 +8,15 @@ from strawberry.types.enum import StrawberryEnumDefinition
 from core.access.principal import Scope
 from core.errors import FailureParty, FailureReason, InputRule
 from core.flow.values import CircuitState
-from core.messages.values import AttemptOutcome, Direction, EventSource, MessageStatus
+from core.messages.values import (
+    AttemptOutcome,
+    Direction,
+    EventSource,
+    MessageStatus,
+    RouteGoal,
+    RouteOutcome,
+    UnconfirmedPolicy,
+)
 from core.operations.dead_letters import Resolution
 from core.ports import Channel, Mode, TemplateApproval, TemplateCategory
 from core.webhooks.values import WebhookStatus
@@ -56,6 +64,32 @@ _publish(
     "How a call to a company ended.",
     UNAVAILABLE="Surely not done: the company could not be reached or told us to come back.",
     UNCONFIRMED="Perhaps done: the answer was lost.",
+)
+_publish(
+    RouteGoal,
+    "RouteGoal",
+    "What a channel must reach for the route to stop there.",
+    SENT="The company took it.",
+    DELIVERED="It reached the telephone, or the mailbox.",
+)
+_publish(
+    UnconfirmedPolicy,
+    "UnconfirmedPolicy",
+    "What to do when nobody can say whether a send happened.",
+    WAIT="Wait for a report, for up to three days.",
+    RESEND="Send once more: it may arrive twice.",
+    NEXT_CHANNEL="Go on with the next channel: it may arrive on both.",
+)
+_publish(
+    RouteOutcome,
+    "RouteOutcome",
+    "What became of one step of a route.",
+    WAITING="Its turn may come.",
+    TRYING="Its turn is now.",
+    UNCONFIRMED="Nobody can say whether it was sent.",
+    DELIVERED="It reached what its `until` asks for.",
+    FAILED="It did not, and the route went on or ended.",
+    SKIPPED="It was not needed, or never came to be tried.",
 )
 _publish(EventSource, "EventSource", "Who or what made something happen.")
 _publish(

@@ -15,6 +15,7 @@ from core.errors import (
     NotConfigured,
     NotFound,
     Overloaded,
+    QueueFull,
     Refused,
 )
 from core.templates.values import TemplateNotUsable
@@ -66,6 +67,9 @@ class IdempotencyConflictError(UserError):
 @strawberry.type(description="The company behind the integration cannot serve us now, or was never configured here.")
 class IntegrationUnavailableError(UserError):
     integration: Integration
+    retry_at: datetime | None = strawberry.field(
+        default=None, description="When to try again; null when only whoever runs this server can change it."
+    )
 
 
 @strawberry.type(description="The template is not approved, does not fit the route, or its variables do not fit.")
@@ -87,6 +91,12 @@ OperateError = Annotated[
 ]
 
 
+SendMessagesError = Annotated[
+    InvalidInputError | IdempotencyConflictError,
+    strawberry.union("SendMessagesError", description="What can be wrong with a batch as a whole."),
+]
+
+
 def operate_error(
     info: Info, error: AppError, id: strawberry.ID, path: Sequence[str]
 ) -> NotFoundError | InvalidStateError | IntegrationUnavailableError:
@@ -103,6 +113,21 @@ def operate_error(
             raise error
 
 
+def change_errors(
+    info: Info, error: AppError, id: strawberry.ID
+) -> list[NotFoundError | InvalidStateError | InvalidInputError | IntegrationUnavailableError]:
+    """Turn what core refused about the object `input.id` names into a payload's errors; raises what is not theirs."""
+    match error:
+        case Refused():
+            return [one for inner in error.errors for one in change_errors(info, inner, id)]
+        case InvalidInput():
+            return [InvalidInputError(message=error.message, path=list(error.path), rule=error.rule)]
+        case NotConfigured():
+            return [_unavailable(info, error)]
+        case _:
+            return [operate_error(info, error, id, ["input", "id"])]
+
+
 def user_errors(info: Info, error: AppError) -> list[AnyOfThem]:
     """Turn what core refused into the payload's errors; raises what is not the caller's to mend."""
     if isinstance(error, Refused):
@@ -116,11 +141,10 @@ def _user_error(info: Info, error: AppError) -> AnyOfThem:
             return InvalidInputError(message=error.message, path=list(error.path), rule=error.rule)
         case NotFound():
             return NotFoundError(message=error.message, path=list(error.path), id=strawberry.ID(error.id))
-        case NotConfigured():
-            integration = integration_of(info, error.integration)
-            return IntegrationUnavailableError(message=error.message, path=list(error.path), integration=integration)
+        case NotConfigured() | QueueFull():
+            return _unavailable(info, error)
         case IdempotencyConflict():
-            path = ["input", "idempotencyKey"]
+            path = list(error.path)
             return IdempotencyConflictError(message=error.message, path=path, first_used_at=error.first_used_at)
         case _:
             raise error
@@ -139,3 +163,18 @@ def _template_error(error: AppError) -> AnyOfThem | None:
             )
         case _:
             return None
+
+
+def _unavailable(info: Info, error: NotConfigured | QueueFull) -> IntegrationUnavailableError:
+    return IntegrationUnavailableError(
+        message=error.message,
+        path=list(error.path),
+        integration=integration_of(info, error.integration),
+        retry_at=error.retry_at if isinstance(error, QueueFull) else None,
+    )
+
+
+def batch_errors(info: Info, error: AppError) -> list[InvalidInputError | IdempotencyConflictError]:
+    """The same for what is wrong with a batch as a whole."""
+    errors = user_errors(info, error)
+    return [one for one in errors if isinstance(one, InvalidInputError | IdempotencyConflictError)]

@@ -10,6 +10,7 @@ from core.messages import history
 from resolvers.access.queries import organization_by_id, user_by_id
 from resolvers.context import Info
 from resolvers.identifiers import from_global_id
+from resolvers.messages.batches import batch_by_id
 from resolvers.messages.events import event_of
 from resolvers.messages.queries import message_by_id
 from resolvers.messages.types import attempt_of
@@ -31,6 +32,10 @@ async def get_node(info: Info, id: strawberry.ID) -> Node | None:
 
 async def _message(info: Info, key: bytes) -> Node | None:
     return await message_by_id(info, UUID(bytes=key)) if len(key) == 16 else None
+
+
+async def _batch(info: Info, key: bytes) -> Node | None:
+    return await batch_by_id(info, UUID(bytes=key)) if len(key) == 16 else None
 
 
 async def _attempt(info: Info, key: bytes) -> Node | None:
@@ -82,6 +87,7 @@ async def _organization(info: Info, key: bytes) -> Node | None:
 _FETCHERS: dict[str, Callable[[Info, bytes], Awaitable[Node | None]]] = {
     "Message": _message,
     "MessageAttempt": _attempt,
+    "MessageBatch": _batch,
     "MessageEvent": _event,
     "Integration": _integration,
     "WebhookDelivery": _webhook,

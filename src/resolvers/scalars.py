@@ -1,12 +1,14 @@
 """Our own scalars: a value of the wrong shape is refused here, the rest is judged by core, with better words."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NewType
 
 import strawberry
 from graphql import GraphQLError
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.scalar import ScalarDefinition
+
+from resolvers.durations import format_duration, parse_duration
 
 _MAX_TEXT = 4096
 
@@ -44,6 +46,12 @@ def _write_moment(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
+def _read_duration(value: Any) -> timedelta:
+    if (duration := parse_duration(_read_text(value))) is None:
+        raise GraphQLError("Write a duration like PT30M, P1DT12H or P2W, without months and years; at most ten years.")
+    return duration
+
+
 def _text_scalar(name: str, description: str, specified_by: str) -> ScalarDefinition:
     return strawberry.scalar(
         name=name, description=description, specified_by_url=specified_by, serialize=str, parse_value=_read_text
@@ -59,6 +67,13 @@ CONFIG = StrawberryConfig(
             specified_by_url="https://scalars.graphql.org/andimarek/date-time.html",
             serialize=_write_moment,
             parse_value=_read_moment,
+        ),
+        timedelta: strawberry.scalar(
+            name="Duration",
+            description="A length of time in ISO 8601, of weeks, days, hours, minutes and seconds: `PT30M`, `P1DT12H`.",
+            specified_by_url="https://www.rfc-editor.org/rfc/rfc3339#appendix-A",
+            serialize=format_duration,
+            parse_value=_read_duration,
         ),
         PhoneNumber: _text_scalar(
             "PhoneNumber",

@@ -3,8 +3,10 @@
 from collections.abc import AsyncGenerator
 
 import strawberry
+from graphql import GraphQLInputObjectType, GraphQLSchema
 from graphql.utilities.print_schema import print_schema_definition
 from strawberry.schema import Schema
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from resolvers.access.queries import get_viewer
 from resolvers.access.types import Organization, User, Viewer
@@ -16,8 +18,10 @@ from resolvers.errors import (
     NotFoundError,
     TemplateNotUsableError,
 )
+from resolvers.messages.batches import MessageBatch, get_batch
+from resolvers.messages.changes import CancelMessagePayload, RetryMessagePayload, cancel_message, retry_message
 from resolvers.messages.events import MessageEvent
-from resolvers.messages.mutations import SendMessagePayload, send_message
+from resolvers.messages.mutations import SendMessagePayload, SendMessagesPayload, send_message, send_messages
 from resolvers.messages.queries import MessageConnection, get_message, list_messages
 from resolvers.messages.subscriptions import MessageStatusChange, message_status_changed
 from resolvers.messages.types import Message, MessageAttempt
@@ -88,6 +92,11 @@ class Query:
         resolver=list_dead_letters,
         description="Work that was given up and waits for somebody to decide, newest first. Needs `OPERATIONS_READ`.",
     )
+    message_batch: MessageBatch | None = strawberry.field(
+        resolver=get_batch,
+        description="Messages that were handed in together; null when there is no such batch the caller may see."
+        " Needs `MESSAGES_READ`.",
+    )
 
 
 @strawberry.type(description="What can be done. Fields run one after another, in the order written.")
@@ -95,6 +104,18 @@ class Mutation:
     send_message: SendMessagePayload = strawberry.field(
         resolver=send_message,
         description="Send one message, over one channel or a chain of them. Needs `MESSAGES_SEND`.",
+    )
+    send_messages: SendMessagesPayload = strawberry.field(
+        resolver=send_messages,
+        description="Send up to 500 messages, each judged by itself. Needs `MESSAGES_SEND`.",
+    )
+    cancel_message: CancelMessagePayload = strawberry.field(
+        resolver=cancel_message,
+        description="Stop a message that has not gone out. Needs `MESSAGES_SEND`.",
+    )
+    retry_message: RetryMessagePayload = strawberry.field(
+        resolver=retry_message,
+        description="Try a failed message again, with a new budget of tries. Needs `MESSAGES_SEND`.",
     )
     reset_circuit: ResetCircuitPayload = strawberry.field(
         resolver=reset_circuit,
@@ -135,6 +156,7 @@ def build_schema() -> Schema:
             Integration,
             Message,
             MessageAttempt,
+            MessageBatch,
             MessageEvent,
             Organization,
             Template,
@@ -152,7 +174,16 @@ def build_schema() -> Schema:
     )
     # Strawberry has no word for the description of a whole schema.
     schema._schema.description = INTRODUCTION
+    _mark_one_of(schema._schema)
     return schema
+
+
+def _mark_one_of(schema: GraphQLSchema) -> None:
+    """Tell graphql-core which inputs are `@oneOf`, so that validation refuses them: Strawberry waits for execution."""
+    for one in schema.type_map.values():
+        if isinstance(one, GraphQLInputObjectType):
+            definition = one.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+            one.is_one_of = definition is not None and definition.is_one_of
 
 
 def print_schema() -> str:

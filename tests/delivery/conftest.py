@@ -11,10 +11,11 @@ from sqlalchemy import text
 from core.access.principal import DEFAULT_TENANT
 from core.database import Database
 from core.messages import history, read
-from core.messages.accept import ChannelService, Draft, Outbox
+from core.messages.accept import Outbox
 from core.messages.apply import apply_due
 from core.messages.clockwork import let_time_pass
 from core.messages.deliver import Courier
+from core.messages.draft import ChannelService, Draft
 from core.messages.reclaim import take_back
 from core.messages.route import step
 from core.messages.timing import Timing

@@ -7,7 +7,8 @@ from sqlalchemy import text
 
 from core.access.principal import DEFAULT_TENANT
 from core.errors import IdempotencyConflict, InvalidInput, NotConfigured, Refused
-from core.messages.accept import Accepted, Draft
+from core.messages.accept import Accepted
+from core.messages.draft import Draft
 from core.messages.route import step
 from core.ports import Channel, EmailContent, TextContent
 from tests.delivery.conftest import Shop

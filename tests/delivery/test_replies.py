@@ -8,9 +8,8 @@ import asyncpg
 import pytest
 
 from core.access.principal import DEFAULT_TENANT
-from core.errors import IdempotencyConflict, NotFound
-from core.messages.accept import Draft
-from core.messages.replies import Answered
+from core.errors import IdempotencyConflict, NotFound, Refused
+from core.messages.draft import Answered, Draft
 from core.messages.route import step
 from core.ports import Channel, InboundMessage, TextContent
 from tests.conftest import Urls
@@ -95,16 +94,18 @@ async def test_what_another_company_carried_is_remembered_and_not_told(shop: Sho
 
 @pytest.mark.parametrize("answered", [None, uuid4()])
 async def test_nothing_can_be_answered_that_is_not_there(shop: Shop, answered: UUID | None) -> None:
-    with pytest.raises(NotFound) as caught:
+    with pytest.raises(Refused) as caught:
         await answer(shop, answered, key="order-1")
-    assert (caught.value.id, caught.value.path) == ("as written", ("input", "inReplyTo"))
+    [error] = caught.value.errors
+    assert isinstance(error, NotFound)
+    assert (error.id, error.path) == ("as written", ("input", "inReplyTo"))
     assert await shop.count("messages") == await shop.count("idempotency_keys") == 0
 
 
 async def test_nothing_can_be_answered_that_is_anothers(shop: Shop, make_foreign: Foreign) -> None:
     theirs = await shop.accept()
     await make_foreign(theirs)
-    with pytest.raises(NotFound):
+    with pytest.raises(Refused, match="no such message"):
         await answer(shop, theirs)
     assert await ids(shop) == {theirs}
 

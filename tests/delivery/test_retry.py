@@ -8,7 +8,7 @@ import pytest
 from core.access.principal import DEFAULT_TENANT
 from core.errors import FailureParty, InvalidState, NotFound, OutcomeUnknown, ProviderRejected
 from core.identifiers import uuid7
-from core.messages.accept import ChannelService
+from core.messages.draft import ChannelService
 from core.messages.retry import MOST_STEPS, Retried, retry
 from core.messages.route import Step, step
 from core.messages.values import EventSource, MessageStatus

@@ -8,8 +8,8 @@ import pytest
 
 from core.access.principal import DEFAULT_TENANT
 from core.errors import ProviderUnavailable
-from core.messages.accept import Draft
 from core.messages.claim import claim, put_back
+from core.messages.draft import Draft
 from core.messages.route import Step, step
 from core.messages.timing import Timing
 from core.messages.values import RouteGoal

@@ -3,7 +3,7 @@
 import pytest
 
 from core.access.principal import Scope
-from core.messages.accept import Draft
+from core.messages.draft import Draft
 from core.messages.route import step
 from core.ports import Channel, EmailContent, TextContent
 from resolvers.identifiers import to_global_id

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import OutcomeUnknown, ProviderUnavailable
-from integrations.kit import LONGEST_WAIT, MAX_ANSWER, Http, read_retry_after, same
+from integrations.kit import LONGEST_WAIT, MAX_ANSWER, Answer, Http, read_retry_after, same
 from integrations.smtp.simulator.certificate import server_context
 from tests.providers.wire import Line, Talk, listening
 from tests.running import until
@@ -267,6 +267,18 @@ def test_retry_after_is_read(header: str | None, seconds: float | None) -> None:
 def test_retry_after_can_be_a_date() -> None:
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
     assert 85 < (read_retry_after(soon) or 0) <= 90
+
+
+def test_a_date_counts_from_the_company_s_clock_and_not_from_ours() -> None:
+    theirs = datetime.now(UTC) + timedelta(hours=1)
+    soon = format_datetime(theirs + timedelta(seconds=90), usegmt=True)
+    assert read_retry_after(soon, said_at=format_datetime(theirs, usegmt=True)) == 90
+    assert read_retry_after(soon, said_at="yesterday") == pytest.approx(3_690, abs=5)
+
+
+def test_an_answer_brings_the_clock_its_retry_after_counts_from() -> None:
+    headers = {"retry-after": "Mon, 23 Nov 2026 14:00:05 GMT", "date": "Mon, 23 Nov 2026 14:00:00 GMT"}
+    assert Answer(429, headers, b"").retry_after == 5
 
 
 @given(st.text() | st.from_regex(r"\A(Mon, )?\d{1,3} [A-Z][a-z]{2} \d{1,5} \d{1,3}:\d{1,3}(:\d{1,3})? [+-]?\w{1,6}\Z"))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InvalidInput
-from core.messages.addresses import email_address, inbound_address, mask, phone_address, whatsapp_user_address
+from core.messages.addresses import email_address, known_address, mask, phone_address, whatsapp_user_address
 from core.ports import Channel
 
 PATH = ["input", "to", "phone"]
@@ -89,7 +89,7 @@ def test_a_whatsapp_user_is_reached_there_only_and_masked(given_id: str, shown: 
     address = whatsapp_user_address(given_id, path=PATH)
     assert (address.value, address.masked) == (given_id.strip(), shown)
     assert [channel for channel in Channel if address.serves(channel)] == [Channel.WHATSAPP]
-    assert inbound_address(given_id) == address
+    assert known_address(given_id) == address
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_what_is_no_whatsapp_user_is_refused_and_says_where_one_is_found(nonsens
 
 def test_what_a_company_reports_is_never_refused() -> None:
     for raw in ("+553187654321", "40404", "", "x" * 1000):
-        assert len(inbound_address(raw).value) <= 320
+        assert len(known_address(raw).value) <= 320
 
 
 @given(st.text(min_size=9, max_size=40))

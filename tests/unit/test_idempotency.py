@@ -10,7 +10,7 @@ from sqlalchemy import text
 from core.access.principal import DEFAULT_TENANT
 from core.database import Database
 from core.errors import IdempotencyConflict, InvalidInput
-from core.idempotency import IdempotentRequest, claim_key
+from core.idempotency import IdempotentRequest, claim_key, forget_expired
 from core.sealing import Sealer
 
 PATH = ["input", "idempotencyKey"]
@@ -129,3 +129,32 @@ async def test_a_key_is_kept_for_seven_days(app_database: Database) -> None:
     async with app_database.transaction(DEFAULT_TENANT) as connection:
         kept = await connection.execute(text("SELECT expires_at - created_at FROM idempotency_keys"))
         assert kept.scalar_one().days == 7
+
+
+async def test_keys_whose_time_is_over_are_forgotten_a_few_at_a_time(
+    app_database: Database, worker_database: Database
+) -> None:
+    for number in range(5):
+        await claim(app_database, request(key=f"order-{number}"), uuid4())
+    async with app_database.transaction(DEFAULT_TENANT) as connection:
+        await connection.execute(text("UPDATE idempotency_keys SET expires_at = now() WHERE key <> 'order-3'"))
+    assert [await forget_expired(worker_database, limit=3) for _ in range(3)] == [3, 1, 0]
+    async with app_database.transaction(DEFAULT_TENANT) as connection:
+        kept = (await connection.execute(text("SELECT key FROM idempotency_keys"))).scalars().all()
+    assert kept == ["order-3"]
+
+
+async def test_a_key_taken_anew_while_it_is_being_forgotten_stays(
+    app_database: Database, worker_database: Database
+) -> None:
+    await claim(app_database, request(), uuid4())
+    async with app_database.transaction(DEFAULT_TENANT) as connection:
+        await connection.execute(text("UPDATE idempotency_keys SET expires_at = now()"))
+    second = uuid4()
+    async with app_database.transaction(DEFAULT_TENANT) as connection:
+        assert await claim_key(connection, DEFAULT_TENANT, request(), second) is None
+        forgetting = asyncio.create_task(forget_expired(worker_database))
+        done, _ = await asyncio.wait([forgetting], timeout=0.1)
+        assert done == set()
+    assert await forgetting == 0
+    assert await claim(app_database, request(), uuid4()) == second

@@ -22,9 +22,9 @@ class DevelopmentTokens:
     def __init__(self, secret: bytes) -> None:
         self._key = hmac.digest(secret, b"interalpha development token", hashlib.sha256)
 
-    def make(self, *, tenant: UUID = DEFAULT_TENANT, subject: str = "dev") -> str:
-        """Make a token for a tenant that holds every scope and lasts 30 days."""
-        claims = {"tenant": str(tenant), "sub": subject, "exp": int(time.time()) + _LIFETIME}
+    def make(self, *, tenant: UUID = DEFAULT_TENANT, subject: str = "dev", lifetime: int = _LIFETIME) -> str:
+        """Make a token for a tenant that holds every scope and lasts `lifetime` seconds: 30 days."""
+        claims = {"tenant": str(tenant), "sub": subject, "exp": int(time.time()) + lifetime}
         body = _encode(json.dumps(claims, separators=(",", ":")).encode())
         return f"{_PREFIX}{body}.{self._sign(body)}"
 

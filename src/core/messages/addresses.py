@@ -100,8 +100,8 @@ def whatsapp_user_address(raw: str, *, path: Sequence[str]) -> Address:
     return Address("whatsapp-user", raw.strip(" "))
 
 
-def inbound_address(raw: str) -> Address:
-    """Take an address as a company reports it: never refused, since it exists whether or not our rules know it."""
+def known_address(raw: str) -> Address:
+    """Take an address as a company reports it or we keep it: never refused, since it exists whatever our rules say."""
     value = raw.strip()[:MAX_LENGTH]
     if _WHATSAPP_USER_ID.fullmatch(value):
         return Address("whatsapp-user", value)

@@ -14,6 +14,8 @@ from core.messages.tables import attempts, message_events
 from core.messages.values import AttemptOutcome, EventSource, MessageStatus
 from core.ports import Channel, Failure
 
+_PERHAPS_GONE = frozenset({AttemptOutcome.ACCEPTED, AttemptOutcome.UNCONFIRMED, AttemptOutcome.IN_FLIGHT})
+
 
 @dataclass(frozen=True, slots=True)
 class AttemptView:
@@ -29,6 +31,13 @@ class AttemptView:
     answer: str | None
     started_at: datetime
     duration_ms: float | None
+    step: int = 0
+    rank: int = 0
+
+    @property
+    def may_have_left(self) -> bool:
+        """Whether a company took it, or perhaps did, or is being asked to."""
+        return self.rank > 0 or self.outcome in _PERHAPS_GONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,4 +148,6 @@ def _attempt(row: Row[Any]) -> AttemptView:
         answer=row.answer,
         started_at=row.started_at,
         duration_ms=took,
+        step=row.step,
+        rank=row.rank,
     )

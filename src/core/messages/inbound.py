@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
-from core.messages.addresses import inbound_address
+from core.messages.addresses import known_address
 from core.messages.claim import text_value
 from core.messages.content import content_to_json
 from core.messages.replies import find_answered
@@ -28,7 +28,7 @@ async def insert_inbound(
     The message's id is that of its webhook: processed a second time, it changes nothing.
     """
     tenant_id, row = place
-    ours, theirs = inbound_address(event.recipient), inbound_address(event.sender)
+    ours, theirs = known_address(event.recipient), known_address(event.sender)
     content = content_to_json(TextContent(event.text or ""))
     message = (
         insert(messages)

@@ -4,7 +4,7 @@ Ids are UUIDs of version 7: the order of ids is the order of time, and the curso
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -45,7 +45,6 @@ class Message:
     failure: Failure | None
     send_at: datetime | None
     next_attempt_at: datetime | None
-    next_look_at: datetime | None
     expires_at: datetime | None
     external_id: str | None
     batch_id: UUID | None
@@ -54,6 +53,7 @@ class Message:
     sent_at: datetime | None
     delivered_at: datetime | None
     read_at: datetime | None
+    next_look_at: datetime | None = None
     template_id: UUID | None = None
     content: Content | None = None
     filled: Filled | None = None
@@ -71,6 +71,12 @@ class Filter:
     direction: Direction | None = None
     created_from: datetime | None = None
     created_before: datetime | None = None
+    batches: Sequence[UUID] | None = None
+
+    def within(self, batch_id: UUID) -> "Filter":
+        """The same, of one batch alone."""
+        is_ruled_out = self.batches is not None and batch_id not in self.batches
+        return replace(self, batches=[] if is_ruled_out else [batch_id])
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +129,8 @@ def _filtered(statement: Select[Any], tenant: UUID, condition: Filter) -> Select
         statement = statement.where(messages.c.status.in_({status.value for status in condition.statuses}))
     if condition.direction is not None:
         statement = statement.where(messages.c.direction == condition.direction.value)
+    if condition.batches is not None:
+        statement = statement.where(messages.c.batch_id.in_(condition.batches))
     span = Span(condition.created_from, condition.created_before)
     return within(statement, span, messages.c.created_at, messages.c.id)
 

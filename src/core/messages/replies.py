@@ -4,37 +4,15 @@ Nobody sees into another tenant: an id that names a foreign message names nothin
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from uuid import UUID
 
 from sqlalchemy import select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.errors import NotFound
 from core.messages.claim import Claimed
 from core.messages.record import Key
 from core.messages.tables import attempts, messages
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A message as a caller names it: `written` is their id, `id` ours, None where that is none of ours."""
-
-    written: str
-    id: UUID | None
-
-
-async def check_answered(connection: AsyncConnection, tenant_id: UUID, answered: Answered | None) -> None:
-    """Raise NotFound unless the tenant has the message that is answered, if one is."""
-    if answered is None:
-        return
-    statement = select(messages.c.id).where(messages.c.tenant_id == tenant_id, messages.c.id == answered.id)
-    if answered.id is None or (await connection.execute(statement)).first() is None:
-        raise NotFound(
-            "There is no such message to answer. Give the id of one you sent or received.",
-            id=answered.written,
-            path=["input", "inReplyTo"],
-        )
 
 
 async def find_answered(

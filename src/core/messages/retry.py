@@ -8,7 +8,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import AppError, InvalidState, NotConfigured, NotFound
-from core.messages.accept import ChannelService
+from core.messages.draft import ChannelService
 from core.messages.record import Key, Noted, lock_standings, write_moves
 from core.messages.route import Step, latest_round
 from core.messages.tables import message_events, messages

@@ -1,14 +1,12 @@
 """Using a template in a message: found within the tenant, filled, and fit for every channel of the route."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from core.database import Database
 from core.errors import AppError, InvalidInput, NotFound, Refused
 from core.messages.content import check_content, content_to_json
 from core.ports import Channel, Content, TemplateApproval
-from core.templates import read
 from core.templates.fill import check_variables, fill
 from core.templates.values import Filled, Template, TemplateNotUsable, TemplateUse
 
@@ -32,25 +30,20 @@ class Worded:
     may_have_passed: bool = False
 
     def to_json(self) -> str:
-        """Write it down for the sealed column; only of words without errors."""
-        if self.content is None:
-            raise LookupError("these words were refused")
-        return content_to_json(self.content, self.filled)
+        """Write it down for the sealed column; nothing where there are no words."""
+        return "" if self.content is None else content_to_json(self.content, self.filled)
 
 
-async def word(
-    database: Database, tenant: UUID, wanted: Content | TemplateUse, route: Sequence[Channel], path: Sequence[str]
+def word(
+    wanted: Content | TemplateUse, route: Sequence[Channel], path: Sequence[str], templates: Mapping[UUID, Template]
 ) -> Worded:
-    """Give the words of a draft, a template's gaps filled; raises nothing but Overloaded."""
+    """Give the words of a draft, a template's gaps filled; `templates` are those its tenant has."""
     if not isinstance(wanted, TemplateUse):
         return Worded(wanted, errors=_unfit(wanted, route, path))
     here = [*path, "template"]
     if errors := check_variables(wanted.variables, here):
         return Worded(errors=errors)
-    if wanted.id is None:
-        return Worded(errors=[_not_found(wanted, here)])
-    async with database.transaction(tenant) as connection:
-        template = (await read.by_ids(connection, tenant, [wanted.id])).get(wanted.id)
+    template = None if wanted.id is None else templates.get(wanted.id)
     if template is None:
         return Worded(errors=[_not_found(wanted, here)])
     try:

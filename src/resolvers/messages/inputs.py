@@ -1,10 +1,12 @@
 """What a caller writes to send a message."""
 
+from datetime import datetime, timedelta
+
 import strawberry
 
-from core.messages.accept import Draft
-from core.messages.replies import Answered
-from core.messages.route import step
+from core.messages.draft import Answered, Draft
+from core.messages.route import Step, step
+from core.messages.values import RouteGoal, UnconfirmedPolicy
 from core.ports import Channel, Content, EmailContent, TextContent
 from core.templates.values import TemplateUse
 from resolvers.arguments import given
@@ -50,6 +52,30 @@ class ContentInput:
 @strawberry.input(description="One channel of a route.")
 class RouteStepInput:
     channel: Channel
+    within: timedelta | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="How long it has to reach `until` before the next step is tried, from `PT1S` to `P3D`."
+        " Left out: only a failure moves on. Not for the last step, after which there is none.",
+    )
+    until: RouteGoal | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="What it must reach. Left out: `DELIVERED`; `SENT` for e-mail, whose servers report no more.",
+    )
+    on_unconfirmed: UnconfirmedPolicy | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="What to do when nobody can say whether it was sent. Left out: `WAIT`; `RESEND`, under the same"
+        " Message-ID, for e-mail.",
+    )
+
+
+@strawberry.input(one_of=True, description="When it goes out: give exactly one.")
+class ScheduleInput:
+    at: datetime | None = strawberry.field(
+        default=strawberry.UNSET, description="A moment, at most a year ahead; one just past is now."
+    )
+    after: timedelta | None = strawberry.field(
+        default=strawberry.UNSET, description="So long from now, by the server's clock."
+    )
 
 
 @strawberry.input(description="One message to one person.")
@@ -62,23 +88,69 @@ class SendMessageInput:
     in_reply_to: strawberry.ID | None = strawberry.field(
         default=strawberry.UNSET, description="The message this one answers: on WhatsApp it is shown quoted."
     )
+    schedule: ScheduleInput | None = strawberry.field(default=strawberry.UNSET, description="Left out: at once.")
+    respect_quiet_hours: bool = strawberry.field(
+        default=False,
+        description="Keep what would go out at night until the morning, where the number is at home; an e-mail by the"
+        " organization's own time zone.",
+    )
     idempotency_key: str | None = strawberry.field(
         default=strawberry.UNSET,
         description="The same key with the same input answers with the first message instead of sending a second;"
         " keys are kept seven days.",
     )
+    external_id: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="Your own name for it, at most 255 characters. It names one message for good: a second message with"
+        " it is refused.",
+    )
+    expires_in: timedelta | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="How long it is worth sending, from `PT10S` to `P30D` after it was handed in, or after its hour."
+        " What has not gone out by then fails with `EXPIRED`.",
+    )
+    dry_run: bool = strawberry.field(
+        default=False, description="Check everything and store nothing: `message` is null, `errors` say what is wrong."
+    )
+
+
+@strawberry.input(description="Up to 500 messages to be sent together.")
+class SendMessagesInput:
+    name: str | None = strawberry.field(default=strawberry.UNSET, description="To recognise it by; shown, not used.")
+    messages: list[SendMessageInput]
+    idempotency_key: str = strawberry.field(
+        description="The same key with the same input answers with the first batch and stores what it may lack;"
+        " keys are kept seven days."
+    )
 
 
 def draft_of(written: SendMessageInput) -> Draft:
     """The message as core takes it."""
+    schedule = given(written.schedule) or ScheduleInput()
     return Draft(
         content=_content(written.content),
-        route=[step(one.channel) for one in written.route],
+        route=[step_of(one) for one in written.route],
         phone=given(written.to.phone),
         email=given(written.to.email),
         whatsapp_user_id=given(written.to.whatsapp_user_id),
         in_reply_to=_answered(given(written.in_reply_to)),
         idempotency_key=given(written.idempotency_key),
+        external_id=given(written.external_id),
+        send_at=given(schedule.at),
+        send_after=given(schedule.after),
+        expires_in=given(written.expires_in),
+        respects_quiet_hours=written.respect_quiet_hours,
+        is_rehearsal=written.dry_run,
+    )
+
+
+def step_of(written: RouteStepInput) -> Step:
+    """One step of a route as core takes it."""
+    return step(
+        written.channel,
+        within=given(written.within),
+        until=given(written.until),
+        on_unconfirmed=given(written.on_unconfirmed),
     )
 
 

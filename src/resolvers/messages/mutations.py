@@ -1,28 +1,88 @@
 """Sending messages."""
 
+from collections.abc import Sequence
+from uuid import UUID
+
 import strawberry
 
 from core.access.principal import Scope
 from core.errors import AppError
+from core.messages import read
+from core.messages.accept import Accepted
+from core.messages.accept_batch import BatchDraft, accept_batch
+from resolvers.arguments import given
 from resolvers.context import Info
-from resolvers.errors import SendMessageError, user_errors
-from resolvers.messages.inputs import SendMessageInput, draft_of
-from resolvers.messages.queries import message_by_id
-from resolvers.messages.types import Message
+from resolvers.errors import SendMessageError, SendMessagesError, batch_errors, user_errors
+from resolvers.messages.batches import MessageBatch, batch_by_id
+from resolvers.messages.inputs import SendMessageInput, SendMessagesInput, draft_of
+from resolvers.messages.types import Message, message_of
+from resolvers.selection import sealed_asked_for
 
 
 @strawberry.type(description="The message, or what is wrong with it.")
 class SendMessagePayload:
-    message: Message | None = strawberry.field(description="The message as it stands: queued, not yet sent.")
+    message: Message | None = strawberry.field(
+        description="The message as it stands: queued, or waiting for its hour; not yet sent."
+    )
     is_replay: bool = strawberry.field(description="Whether the idempotency key found an earlier message.")
     errors: list[SendMessageError]
+
+
+@strawberry.type(description="The batch and what became of each of its messages, or what is wrong with it as a whole.")
+class SendMessagesPayload:
+    batch: MessageBatch | None
+    results: list[SendMessagePayload] = strawberry.field(
+        description="One for each message, in their order: a bad one does not hold up the others."
+    )
+    is_replay: bool = strawberry.field(description="Whether the idempotency key found an earlier batch.")
+    errors: list[SendMessagesError]
 
 
 async def send_message(info: Info, input: SendMessageInput) -> SendMessagePayload:
     principal = info.context.require(Scope.MESSAGES_SEND)
     try:
-        accepted = await info.context.services.outbox.accept(principal.tenant_id, draft_of(input))
+        accepted = await info.context.services.outbox.hand_in(principal.tenant_id, draft_of(input))
     except AppError as error:
         return SendMessagePayload(message=None, is_replay=False, errors=user_errors(info, error))
-    message = await message_by_id(info, accepted.message_id)
-    return SendMessagePayload(message=message, is_replay=accepted.is_replay, errors=[])
+    [payload] = await _payloads(info, principal.tenant_id, [accepted])
+    return payload
+
+
+async def send_messages(info: Info, input: SendMessagesInput) -> SendMessagesPayload:
+    principal = info.context.require(Scope.MESSAGES_SEND)
+    drafts = [draft_of(one) for one in input.messages]
+    batch = BatchDraft(drafts, input.idempotency_key, given(input.name))
+    try:
+        accepted = await accept_batch(info.context.services.outbox, principal.tenant_id, batch)
+    except AppError as error:
+        return SendMessagesPayload(batch=None, results=[], is_replay=False, errors=batch_errors(info, error))
+    results = await _payloads(info, principal.tenant_id, accepted.results)
+    shown = await batch_by_id(info, accepted.batch_id)
+    return SendMessagesPayload(batch=shown, results=results, is_replay=accepted.is_replay, errors=[])
+
+
+async def _payloads(
+    info: Info, tenant_id: UUID, results: Sequence[Accepted | AppError | None]
+) -> list[SendMessagePayload]:
+    """What clients are told of each; only messages of earlier requests have to be read."""
+    earlier = {one.message_id for one in results if isinstance(one, Accepted) and one.message is None}
+    found = await _read(info, tenant_id, earlier) if earlier else {}
+    return [_payload(info, one, found) for one in results]
+
+
+async def _read(info: Info, tenant_id: UUID, ids: set[UUID]) -> dict[UUID, read.Message]:
+    services = info.context.services
+    async with services.database.transaction(tenant_id) as connection:
+        return await read.by_ids(connection, services.sealer, tenant_id, ids, sealed=sealed_asked_for(info))
+
+
+def _payload(info: Info, result: Accepted | AppError | None, found: dict[UUID, read.Message]) -> SendMessagePayload:
+    match result:
+        case None:
+            return SendMessagePayload(message=None, is_replay=False, errors=[])
+        case AppError():
+            return SendMessagePayload(message=None, is_replay=False, errors=user_errors(info, result))
+        case Accepted(message_id, is_replay, message):
+            row = message or found.get(message_id)
+            shown = None if row is None else message_of(row)
+            return SendMessagePayload(message=shown, is_replay=is_replay, errors=[])

@@ -34,6 +34,7 @@ class MessageFilter:
     statuses: list[MessageStatus] | None = strawberry.UNSET
     direction: Direction | None = strawberry.UNSET
     created: TimeRangeInput | None = strawberry.UNSET
+    batch_id: strawberry.ID | None = strawberry.UNSET
 
 
 @strawberry.type(description="One message of a page, and its place in the list.")
@@ -78,9 +79,16 @@ async def list_messages(
     before: str | None = strawberry.UNSET,
     filter: MessageFilter | None = strawberry.UNSET,
 ) -> MessageConnection:
+    condition = condition_of(given(filter) or MessageFilter())
+    return await messages_page(info, condition, given(first), given(after), given(last), given(before))
+
+
+async def messages_page(
+    info: Info, condition: read.Filter, first: int | None, after: str | None, last: int | None, before: str | None
+) -> MessageConnection:
+    """Read one page of the caller's messages; raises InvalidInput."""
     services, tenant = info.context.services, info.context.require(Scope.MESSAGES_READ).tenant_id
     which = slice_of(first, after, last, before, _CURSOR)
-    condition = _condition(given(filter) or MessageFilter())
     async with services.database.transaction(tenant) as connection:
         found = await read.page(connection, services.sealer, tenant, which, condition, sealed=sealed_asked_for(info))
     edges = [MessageEdge(cursor=write_cursor(_CURSOR, row.id), node=message_of(row)) for row in found.items]
@@ -88,12 +96,14 @@ async def list_messages(
     return MessageConnection(condition=condition, edges=edges, nodes=[edge.node for edge in edges], page_info=page_info)
 
 
-def _condition(filter: MessageFilter) -> read.Filter:
-    created = given(filter.created) or TimeRangeInput()
+def condition_of(filter: MessageFilter) -> read.Filter:
+    """A filter as core takes it. An id that names no batch finds nothing."""
+    created, batch = given(filter.created) or TimeRangeInput(), given(filter.batch_id)
     return read.Filter(
         channels=given(filter.channels),
         statuses=given(filter.statuses),
         direction=given(filter.direction),
         created_from=given(created.start),
         created_before=given(created.end),
+        batches=None if batch is None else [found for found in [uuid_of(batch, "MessageBatch")] if found],
     )

@@ -1,17 +1,24 @@
 """A message, what it says, and what happened to it."""
 
-from datetime import datetime
-from typing import Annotated, Optional
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Optional
 from uuid import UUID
 
 import strawberry
 
 from core.access.principal import Scope
 from core.errors import FailureParty, FailureReason
-from core.messages import read
+from core.messages import outlook, read
 from core.messages.content import rendered
 from core.messages.history import AttemptView
-from core.messages.values import AttemptOutcome, Direction, MessageStatus
+from core.messages.values import (
+    AttemptOutcome,
+    Direction,
+    MessageStatus,
+    RouteGoal,
+    RouteOutcome,
+    UnconfirmedPolicy,
+)
 from core.ports import Channel, EmailContent, Failure, TemplateContent, TextContent
 from core.segments import count_segments
 from resolvers.arguments import given
@@ -25,6 +32,9 @@ from resolvers.selection import sealed_asked_for
 from resolvers.tags import Tag
 from resolvers.templates.queries import template_by_id
 from resolvers.templates.types import Template
+
+if TYPE_CHECKING:
+    from resolvers.messages.batches import MessageBatch
 
 
 @strawberry.type(name="TextContent", description="Plain words.")
@@ -61,7 +71,18 @@ MessageContent = Annotated[
 
 @strawberry.type(description="One channel of a message's route.")
 class RouteStep:
+    row: strawberry.Private[read.Message]
+    place: strawberry.Private[int]
     channel: Channel
+    within: timedelta | None = strawberry.field(
+        description="How long it has to reach `until` before the next step is tried; null: only a failure moves on."
+    )
+    until: RouteGoal
+    on_unconfirmed: UnconfirmedPolicy
+
+    @computed("What became of it.")
+    async def outcome(self, info: Info) -> RouteOutcome:
+        return outlook.outcomes(self.row, await info.context.attempts.load(self.row.id))[self.place]
 
 
 @strawberry.type(description="Why a message did not arrive.")
@@ -98,10 +119,13 @@ class Message(Node):
         description="The channels it may use, in order; the later ones are fallbacks."
     )
     to_masked: str = strawberry.field(description="The number or address it goes to, masked: `+55 11 9••••-4321`.")
+    send_at: datetime | None = strawberry.field(description="The hour it waits for, or waited for.")
     next_attempt_at: datetime | None = strawberry.field(description="When the next attempt is due, while one is.")
     next_look_at: datetime | None = strawberry.field(
         description="While it is `UNCONFIRMED`: when the company is asked again, or its route decides."
     )
+    expires_at: datetime | None = strawberry.field(description="After this moment it is not sent any more.")
+    external_id: str | None = strawberry.field(description="Your own name for it.")
     failure: DeliveryFailure | None = strawberry.field(
         description="Why it failed, or why its last attempt did, while the next is waited for."
     )
@@ -149,6 +173,24 @@ class Message(Node):
         found = await info.context.messages.load((self.row.in_reply_to, sealed_asked_for(info)))
         return None if found is None else message_of(found)
 
+    @computed("The batch it came in.")
+    async def batch(
+        self, info: Info
+    ) -> Annotated["MessageBatch", strawberry.lazy("resolvers.messages.batches")] | None:
+        # A message and its batch know each other: one of the two has to be looked for when it is needed.
+        from resolvers.messages.batches import batch_by_id
+
+        return None if self.row.batch_id is None else await batch_by_id(info, self.row.batch_id)
+
+    @computed("Whether it can be stopped: nothing of it has left, nor perhaps has.")
+    async def can_cancel(self, info: Info) -> bool:
+        attempts = await info.context.attempts.load(self.row.id) if outlook.needs_attempts(self.row) else []
+        return outlook.can_cancel(self.row, attempts)
+
+    @computed("Whether another try can be asked for.")
+    def can_retry(self) -> bool:
+        return outlook.can_retry(self.row)
+
     @computed("Every call we made to a company for it, oldest first.")
     async def attempts(self, info: Info) -> list[MessageAttempt]:
         return [attempt_of(info, view) for view in await info.context.attempts.load(self.row.id)]
@@ -173,10 +215,13 @@ def message_of(row: read.Message) -> Message:
         direction=row.direction,
         status=row.status,
         channel=row.channel,
-        route=[RouteStep(channel=step.channel) for step in row.route],
+        route=_route(row),
         to_masked=row.to_masked,
+        send_at=row.send_at,
         next_attempt_at=row.next_attempt_at,
         next_look_at=row.next_look_at,
+        expires_at=row.expires_at,
+        external_id=row.external_id,
         failure=failure_of(row.failure),
         created_at=row.created_at,
         updated_at=row.updated_at,
@@ -184,6 +229,20 @@ def message_of(row: read.Message) -> Message:
         delivered_at=row.delivered_at,
         read_at=row.read_at,
     )
+
+
+def _route(row: read.Message) -> list[RouteStep]:
+    return [
+        RouteStep(
+            row=row,
+            place=place,
+            channel=step.channel,
+            within=step.within,
+            until=step.until,
+            on_unconfirmed=step.on_unconfirmed,
+        )
+        for place, step in enumerate(row.route)
+    ]
 
 
 def attempt_of(info: Info, view: AttemptView) -> MessageAttempt:

@@ -1,0 +1,156 @@
+"""Checking a message before anything is stored: pure, and everything that is wrong is said at once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from core.errors import AppError, InputRule, InvalidInput, NotConfigured, NotFound, Refused
+from core.messages.addresses import Address, email_address, phone_address, whatsapp_user_address
+from core.messages.content import check_content
+from core.messages.draft import ChannelService, Draft
+from core.messages.known import Known
+from core.messages.route import Step
+from core.messages.values import RouteGoal
+from core.ports import Channel, Content
+from core.templates.use import Worded, word
+
+MAX_STEPS = 10
+MAX_EXTERNAL_ID = 255
+SHORTEST_STEP, LONGEST_STEP = timedelta(seconds=1), timedelta(days=3)
+SHORTEST_LIFE, LONGEST_LIFE = timedelta(seconds=10), timedelta(days=30)
+FURTHEST = timedelta(days=366)
+"""How far ahead a message can be scheduled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A draft with nothing wrong in it. `objections` are held against it only if no earlier request made it already:
+    they come from how things stand here and now, not from what was written.
+    """
+
+    draft: Draft
+    address: Address
+    worded: Worded
+    place: Sequence[str]
+    objections: Sequence[AppError] = ()
+
+
+def check(
+    draft: Draft, channels: Mapping[Channel, ChannelService], known: Known, place: Sequence[str] = ("input",)
+) -> Checked:
+    """Check a draft against what it refers to; `place` leads to it from the mutation's arguments.
+
+    Raises Refused with all that is wrong.
+    """
+    errors: list[AppError] = []
+    address: Address | None = None
+    try:
+        address = _read_address(draft, place)
+    except InvalidInput as error:
+        errors.append(error)
+    worded = word(
+        draft.content, [step.channel for step in draft.route[:MAX_STEPS]], [*place, "content"], known.templates
+    )
+    errors += worded.errors
+    errors += _route_errors(draft.route, address, channels, [*place, "route"])
+    errors += _detail_errors(draft, place)
+    passing: list[AppError] = [error for error in errors if isinstance(error, NotConfigured)]
+    # A template may have been usable yesterday, and what is answered may have been kept until then.
+    passing += worded.errors if worded.may_have_passed else ()
+    if len(errors) > len(passing) or address is None:
+        raise Refused(errors)
+    return Checked(draft, address, worded, place, [*passing, *_answer_errors(draft, known, place)])
+
+
+def check_route(
+    route: Sequence[Step],
+    content: Content,
+    address: Address,
+    channels: Mapping[Channel, ChannelService],
+    place: Sequence[str],
+) -> None:
+    """Check another route for a message that is there already; raises Refused with all that is wrong."""
+    errors = list(_route_errors(route, address, channels, place))
+    for position, step in enumerate(route[:MAX_STEPS]):
+        try:
+            check_content(content, step.channel, path=[*place, str(position), "channel"])
+        except InvalidInput as error:
+            text = f"What the message says cannot go over {step.channel}: {error.message}"
+            errors.append(InvalidInput(text, path=[*place, str(position), "channel"], rule=InputRule.NOT_ALLOWED))
+    if errors:
+        raise Refused(errors)
+
+
+def _answer_errors(draft: Draft, known: Known, place: Sequence[str]) -> Iterator[AppError]:
+    answered = draft.in_reply_to
+    if answered is not None and answered.id not in known.messages:
+        text = "There is no such message to answer. Give the id of one you sent or received."
+        yield NotFound(text, id=answered.written, path=[*place, "inReplyTo"])
+
+
+def _read_address(draft: Draft, place: Sequence[str]) -> Address:
+    if draft.phone is not None:
+        return phone_address(draft.phone, path=[*place, "to", "phone"])
+    if draft.whatsapp_user_id is not None:
+        return whatsapp_user_address(draft.whatsapp_user_id, path=[*place, "to", "whatsappUserId"])
+    return email_address(draft.email or "", path=[*place, "to", "email"])
+
+
+def _route_errors(
+    route: Sequence[Step], address: Address | None, channels: Mapping[Channel, ChannelService], path: Sequence[str]
+) -> Iterator[AppError]:
+    if not route:
+        text = "The route is empty. Name at least one channel, like [{channel: SMS}]."
+        yield InvalidInput(text, path=path, rule=InputRule.REQUIRED)
+    if len(route) > MAX_STEPS:
+        yield InvalidInput(f"A route has at most {MAX_STEPS} steps.", path=path, rule=InputRule.TOO_LONG)
+        return
+    for position, step in enumerate(route):
+        here, channel = [*path, str(position)], step.channel
+        if any(earlier.channel is channel for earlier in route[:position]):
+            text = f"{channel} is in the route twice. Name each channel once."
+            yield InvalidInput(text, path=[*here, "channel"], rule=InputRule.NOT_ALLOWED)
+        elif address is not None and not address.serves(channel):
+            needed = "an e-mail address" if channel is Channel.EMAIL else "a telephone number"
+            text = f"{channel} needs {needed} in `to`."
+            yield InvalidInput(text, path=[*here, "channel"], rule=InputRule.NOT_ALLOWED)
+        elif not (service := channels[channel]).is_configured:
+            yield NotConfigured(service.advice, integration=service.integration, path=[*here, "channel"])
+        yield from _step_errors(step, is_last=position + 1 == len(route), here=here)
+
+
+def _step_errors(step: Step, *, is_last: bool, here: Sequence[str]) -> Iterator[AppError]:
+    if step.channel is Channel.EMAIL and step.until is RouteGoal.DELIVERED:
+        text = "Mail servers do not report deliveries: an e-mail reaches SENT at most. Leave `until` out."
+        yield InvalidInput(text, path=[*here, "until"], rule=InputRule.NOT_ALLOWED)
+    if step.within is None:
+        return
+    path = [*here, "within"]
+    if is_last:
+        text = "After the last step there is none to go on to: leave `within` out, or give `expiresIn`."
+        yield InvalidInput(text, path=path, rule=InputRule.NOT_ALLOWED)
+    elif not SHORTEST_STEP <= step.within <= LONGEST_STEP:
+        yield InvalidInput("A step takes from PT1S to P3D.", path=path, rule=InputRule.OUT_OF_RANGE)
+
+
+def _detail_errors(draft: Draft, place: Sequence[str]) -> Iterator[AppError]:
+    if draft.external_id is not None:
+        yield from _external_id_errors(draft.external_id, [*place, "externalId"])
+    if draft.expires_in is not None and not SHORTEST_LIFE <= draft.expires_in <= LONGEST_LIFE:
+        text = "A message is worth sending for PT10S to P30D."
+        yield InvalidInput(text, path=[*place, "expiresIn"], rule=InputRule.OUT_OF_RANGE)
+    if draft.send_after is not None and draft.send_after > FURTHEST:
+        text = f"A message can be scheduled at most {FURTHEST.days} days ahead."
+        yield InvalidInput(text, path=[*place, "schedule", "after"], rule=InputRule.OUT_OF_RANGE)
+
+
+def _external_id_errors(given: str, path: Sequence[str]) -> Iterator[AppError]:
+    if not given.strip():
+        text = "The external id is empty. Leave it out, or give 1 to 255 characters."
+        yield InvalidInput(text, path=path, rule=InputRule.TOO_SHORT)
+    elif len(given) > MAX_EXTERNAL_ID:
+        text = f"The external id has {len(given)} characters; at most {MAX_EXTERNAL_ID} are kept."
+        yield InvalidInput(text, path=path, rule=InputRule.TOO_LONG)
+    elif not given.isprintable():
+        text = "The external id holds control characters. Use letters, digits and punctuation."
+        yield InvalidInput(text, path=path, rule=InputRule.MALFORMED)

@@ -1,0 +1,100 @@
+"""Stopping messages, and trying failed ones again."""
+
+from typing import Annotated
+from uuid import UUID
+
+import strawberry
+
+from core.access.principal import Scope
+from core.errors import AppError, NotFound
+from core.messages import read
+from core.messages.cancel import cancel
+from core.messages.try_again import try_again
+from resolvers.arguments import given
+from resolvers.context import Info
+from resolvers.errors import (
+    IntegrationUnavailableError,
+    InvalidInputError,
+    InvalidStateError,
+    NotFoundError,
+    change_errors,
+)
+from resolvers.identifiers import uuid_of
+from resolvers.messages.inputs import RouteStepInput, step_of
+from resolvers.messages.types import Message, message_of
+from resolvers.selection import sealed_asked_for
+
+CancelMessageError = Annotated[
+    NotFoundError | InvalidStateError,
+    strawberry.union("CancelMessageError", description="Why a message was not stopped."),
+]
+RetryMessageError = Annotated[
+    NotFoundError | InvalidStateError | InvalidInputError | IntegrationUnavailableError,
+    strawberry.union("RetryMessageError", description="Why a message is not tried again."),
+]
+
+
+@strawberry.input(description="Which message is stopped.")
+class CancelMessageInput:
+    id: strawberry.ID
+
+
+@strawberry.type(description="The message, which nobody will send any more, or why it was too late.")
+class CancelMessagePayload:
+    message: Message | None
+    errors: list[CancelMessageError]
+
+
+@strawberry.input(description="Which message is tried again. One that a company perhaps took may arrive twice.")
+class RetryMessageInput:
+    id: strawberry.ID
+    route: list[RouteStepInput] | None = strawberry.field(
+        default=strawberry.UNSET, description="Another route than last time."
+    )
+
+
+@strawberry.type(description="The message, back in its queue, or why it is not.")
+class RetryMessagePayload:
+    message: Message | None
+    errors: list[RetryMessageError]
+
+
+async def cancel_message(info: Info, input: CancelMessageInput) -> CancelMessagePayload:
+    services, tenant = info.context.services, info.context.require(Scope.MESSAGES_SEND).tenant_id
+    try:
+        message_id = _known(input.id)
+        await cancel(services.database, services.hub, tenant, message_id)
+    except AppError as error:
+        refusals = [one for one in change_errors(info, error, input.id) if isinstance(one, CancelMessageRefusal)]
+        return CancelMessagePayload(message=None, errors=refusals)
+    return CancelMessagePayload(message=await _changed(info, tenant, message_id), errors=[])
+
+
+async def retry_message(info: Info, input: RetryMessageInput) -> RetryMessagePayload:
+    services, tenant = info.context.services, info.context.require(Scope.MESSAGES_SEND).tenant_id
+    written = given(input.route)
+    route = None if written is None else [step_of(one) for one in written]
+    try:
+        message_id = _known(input.id)
+        await try_again(services.outbox, tenant, message_id, route)
+    except AppError as error:
+        return RetryMessagePayload(message=None, errors=change_errors(info, error, input.id))
+    return RetryMessagePayload(message=await _changed(info, tenant, message_id), errors=[])
+
+
+CancelMessageRefusal = NotFoundError | InvalidStateError
+
+
+def _known(written: strawberry.ID) -> UUID:
+    found = uuid_of(written, "Message")
+    if found is None:
+        raise NotFound("There is no such message.")
+    return found
+
+
+async def _changed(info: Info, tenant: UUID, message_id: UUID) -> Message | None:
+    """The message as it now is: whoever may change it sees what came of that."""
+    services = info.context.services
+    async with services.database.transaction(tenant) as connection:
+        found = await read.by_ids(connection, services.sealer, tenant, [message_id], sealed=sealed_asked_for(info))
+    return message_of(found[message_id]) if message_id in found else None

@@ -1,0 +1,330 @@
+"""Accepting in groups: who asks at the same time shares one transaction, and nobody pays for a neighbour."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from sqlalchemy import event, text
+
+from core.access.principal import DEFAULT_TENANT
+from core.database import Database, make_engine
+from core.errors import CommitUnknown, IdempotencyConflict, InvalidInput, Overloaded
+from core.messages import groups
+from core.messages.accept import Accepted
+from core.messages.check import check
+from core.messages.draft import Draft
+from core.messages.groups import Groups
+from core.messages.known import Known
+from core.messages.member import Earlier, Member, Outcome, Stored
+from core.messages.route import step
+from core.messages.store import store
+from core.messages.values import MessageStatus
+from core.ports import Channel, TextContent
+from core.pubsub import Change
+from tests.conftest import Urls
+from tests.delivery.conftest import Shop
+from tests.delivery.trips import round_trips
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def draft(key: str | None = None, body: str = "Olá", external_id: str | None = None) -> Draft:
+    route = [step(Channel.SMS)]
+    return Draft(TextContent(body), route, phone="+5511987654321", idempotency_key=key, external_id=external_id)
+
+
+async def member(shop: Shop, tenant: UUID = DEFAULT_TENANT, **given: str) -> Member:
+    return (await shop.outbox.prepare(tenant, check(draft(**given), shop.outbox.channels, Known()))).member
+
+
+async def accept(shop: Shop, *drafts: Draft) -> list[Accepted | BaseException]:
+    waiting = (shop.outbox.accept(DEFAULT_TENANT, one) for one in drafts)
+    return await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_many_at_once_share_a_transaction(shop: Shop) -> None:
+    async with round_trips(shop.app) as seen:
+        answers = await accept(shop, *(draft(f"order-{number}") for number in range(100)))
+    assert len({answer.message_id for answer in answers if isinstance(answer, Accepted)}) == 100
+    assert await shop.count("messages") == await shop.count("message_events") == 100
+    assert await shop.count("idempotency_keys") == 100
+    # To begin, to store, to commit: for all hundred of them.
+    assert len(seen) == 3
+    assert len(shop.woken) == 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 50, 200])
+async def test_a_group_costs_three_round_trips_whatever_its_size(shop: Shop, size: int) -> None:
+    members = [await member(shop, key=f"order-{number}", external_id=f"E{number}") for number in range(size)]
+    async with round_trips(shop.app) as seen:
+        outcomes = await store(shop.app, members)
+    assert all(isinstance(outcome, Stored) for outcome in outcomes)
+    assert len(seen) == 3
+    async with round_trips(shop.app) as seen:
+        # The same once more: one further statement reads what was made before.
+        assert await store(shop.app, members) == [Earlier(one.message_id) for one in members]
+    assert len(seen) == 4
+
+
+async def test_a_group_can_do_without_prepared_statements(shop: Shop, urls: Urls) -> None:
+    # As behind a PgBouncer that knows none.
+    pooled = Database(make_engine(urls.app, prepared_statements=False))
+    members = [await member(shop, key=f"order-{number}", external_id=f"E{number}") for number in range(3)]
+    assert [type(outcome) for outcome in await store(pooled, members)] == [Stored] * 3
+    assert [type(outcome) for outcome in await store(pooled, members)] == [Earlier] * 3
+    await pooled.close()
+
+
+async def test_one_hint_goes_out_for_a_whole_group(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    published: list[Sequence[Change]] = []
+
+    async def publish(changes: Sequence[Change]) -> None:
+        published.append(changes)
+
+    monkeypatch.setattr(shop.hub, "publish", publish)
+    answers = await accept(shop, *(draft() for _ in range(60)))
+    await asyncio.sleep(0)
+    [changes] = published
+    assert {change.message_id for change in changes} == {answer.message_id for answer in answers}
+
+
+async def test_one_poisoned_among_fifty_fails_alone(shop: Shop) -> None:
+    # The tenant it names is gone: the database refuses the whole statement.
+    poisoned = uuid4()
+    tenants = [poisoned if number == 17 else DEFAULT_TENANT for number in range(50)]
+    waiting = (shop.outbox.accept(tenant, draft(f"order-{number}")) for number, tenant in enumerate(tenants))
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    failed = [number for number, answer in enumerate(answers) if not isinstance(answer, Accepted)]
+    assert failed == [17]
+    assert isinstance(answers[17], asyncpg.ForeignKeyViolationError)
+    assert await shop.count("messages") == await shop.count("idempotency_keys") == 49
+
+
+async def test_a_lock_that_is_held_elsewhere_delays_its_own_member_alone(shop: Shop, urls: Urls) -> None:
+    holder = await asyncpg.connect(urls.app)
+    held = holder.transaction()
+    await held.start()
+    await holder.execute(
+        "INSERT INTO idempotency_keys (tenant_id, key, operation, request_hash, resource_id, expires_at)"
+        " VALUES ($1, 'held', 'sendMessage', '', $1, now() + interval '1 day')",
+        DEFAULT_TENANT,
+    )
+    waiting = asyncio.create_task(shop.outbox.accept(DEFAULT_TENANT, draft("held")))
+    answers = await accept(shop, *(draft(f"order-{number}") for number in range(20)))
+    assert all(isinstance(answer, Accepted) for answer in answers)
+    assert not waiting.done()
+    await held.rollback()
+    await holder.close()
+    assert (await waiting).is_replay is False
+    assert await shop.count("messages") == 21
+
+
+async def test_a_caller_who_goes_away_takes_nobody_along(shop: Shop) -> None:
+    calls = [asyncio.create_task(shop.outbox.accept(DEFAULT_TENANT, draft(f"order-{n}"))) for n in range(10)]
+    twin = asyncio.create_task(shop.outbox.accept(DEFAULT_TENANT, draft("order-3")))
+    await asyncio.sleep(0)
+    calls[3].cancel()
+    answers = await asyncio.gather(*calls, twin, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Accepted] * 3 + [asyncio.CancelledError] + [Accepted] * 7
+    # The one they shared is there for the twin, whoever asked first.
+    assert await shop.count("messages") == 10
+
+
+async def test_the_first_to_ask_may_go_and_the_second_is_still_answered(shop: Shop) -> None:
+    stored = asyncio.Event()
+
+    async def commit(members: Sequence[Member]) -> Sequence[Outcome]:
+        await stored.wait()
+        return await store(shop.app, members)
+
+    async def announce(_: Sequence[tuple[Member, Stored]]) -> None:
+        return None
+
+    queue, same = Groups(commit, announce), await member(shop, key="order-1")
+    first, second = (asyncio.create_task(queue.submit(same)) for _ in range(2))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    first.cancel()
+    stored.set()
+    assert await second == Earlier(same.message_id)
+    assert await shop.count("messages") == 1
+
+
+async def test_a_lost_commit_is_never_taken_for_a_success(shop: Shop, urls: Urls) -> None:
+    members = [await member(shop, key=f"order-{number}") for number in range(5)]
+    await _break_commits(urls)
+    try:
+        outcomes = await store(shop.app, members)
+    finally:
+        await _mend_commits(urls)
+    assert [type(outcome) for outcome in outcomes] == [CommitUnknown] * 5
+    assert all("same idempotency key" in str(outcome) for outcome in outcomes)
+    # They were rolled back, or not; repeating them with their keys makes one of each.
+    again = await store(shop.app, members)
+    assert all(isinstance(outcome, Stored | Earlier) for outcome in again)
+    assert await shop.count("messages") == 5
+
+
+async def _break_commits(urls: Urls) -> None:
+    """Let the server end the connection in the middle of the next commit of a message."""
+    owner, root = await asyncpg.connect(urls.direct), await asyncpg.connect(urls.superuser)
+    await root.execute("GRANT pg_signal_backend TO interalpha_migrate")
+    await owner.execute("""
+        CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+        $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER die AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION die();
+    """)
+    await owner.close()
+    await root.close()
+
+
+async def _mend_commits(urls: Urls) -> None:
+    owner = await asyncpg.connect(urls.direct)
+    await owner.execute("DROP TRIGGER die ON messages; DROP FUNCTION die()")
+    await owner.close()
+
+
+async def test_equal_keys_wait_for_the_first_of_them_in_the_process(shop: Shop) -> None:
+    async with round_trips(shop.app) as seen:
+        answers = await accept(shop, *(draft("order-1") for _ in range(50)))
+    assert sorted(answer.is_replay for answer in answers if isinstance(answer, Accepted)) == [False] + [True] * 49
+    assert len(seen) == 3
+
+
+async def test_an_equal_key_with_other_input_is_a_conflict_in_the_same_moment(shop: Shop) -> None:
+    first, second = await accept(shop, draft("order-1"), draft("order-1", body="Outra coisa"))
+    assert isinstance(first, Accepted)
+    assert isinstance(second, IdempotencyConflict)
+    assert await shop.count("messages") == 1
+
+
+async def test_a_key_that_is_taken_undoes_the_external_id_it_came_with(shop: Shop) -> None:
+    await accept(shop, draft("order-1"))
+    outcomes = await accept(shop, draft("order-1", external_id="E1"), *(draft(f"other-{n}") for n in range(5)))
+    assert [type(outcome) for outcome in outcomes] == [IdempotencyConflict] + [Accepted] * 5
+    assert await shop.count("external_ids") == 0
+
+
+async def test_two_processes_at_once_make_one_message_of_one_key(shop: Shop, app_database: Database) -> None:
+    one, other = await member(shop, key="order-1"), await member(shop, key="order-1")
+    first, second = await asyncio.gather(store(shop.app, [one]), store(app_database, [other]))
+    assert {type(outcome) for outcome in (*first, *second)} == {Stored, Earlier}
+    assert await shop.count("messages") == 1
+
+
+class Recorder:
+    """Commits in memory, when the gate is open; `sizes` and `tenants` tell how groups were made."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.groups: list[list[UUID]] = []
+
+    async def commit(self, members: Sequence[Member]) -> Sequence[Outcome]:
+        self.groups.append([one.tenant_id for one in members])
+        await self.gate.wait()
+        return [Stored(MessageStatus.QUEUED, NOON, NOON, None, None) for _ in members]
+
+    async def announce(self, _: Sequence[tuple[Member, Stored]]) -> None:
+        return None
+
+
+async def test_at_most_two_groups_are_under_way_and_tenants_take_turns(shop: Shop) -> None:
+    recorder = Recorder()
+    queue, noisy, quiet = Groups(recorder.commit, recorder.announce), uuid4(), uuid4()
+    tasks = []
+    for _ in range(2):
+        tasks.append(asyncio.create_task(queue.submit(await member(shop, noisy))))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    many = [await member(shop, noisy) for _ in range(groups.MOST)]
+    tasks += [asyncio.create_task(queue.submit(one)) for one in many]
+    tasks.append(asyncio.create_task(queue.submit(await member(shop, quiet))))
+    await asyncio.sleep(0.01)
+    assert [len(group) for group in recorder.groups] == [1, 1]
+    recorder.gate.set()
+    await asyncio.gather(*tasks)
+    # Two hundred were before it, and it is the second to be taken.
+    assert recorder.groups[2][:2] == [noisy, quiet]
+    assert [len(group) for group in recorder.groups] == [1, 1, groups.MOST, 1]
+
+
+async def test_a_full_queue_says_come_back(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "WAITING", 3)
+    recorder = Recorder()
+    queue, one = Groups(recorder.commit, recorder.announce), await member(shop)
+    tasks = [asyncio.create_task(queue.submit(one)) for _ in range(4)]
+    answers = asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0.01)
+    recorder.gate.set()
+    outcomes = await answers
+    assert [type(outcome) for outcome in outcomes] == [Stored] * 3 + [Overloaded]
+    assert outcomes[3].retry_after == 1
+
+
+async def test_a_heavy_group_is_full_before_it_has_many_members(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "HEAVIEST", 10)
+    recorder = Recorder()
+    recorder.gate.set()
+    queue, one = Groups(recorder.commit, recorder.announce), await member(shop)
+    await asyncio.gather(*(queue.submit(one) for _ in range(6)))
+    assert [len(group) for group in recorder.groups] == [1] * 6
+
+
+async def test_a_group_that_ends_with_the_server_claims_nothing(shop: Shop) -> None:
+    recorder = Recorder()
+    queue = Groups(recorder.commit, recorder.announce)
+    call = asyncio.create_task(queue.submit(await member(shop)))
+    await asyncio.sleep(0.01)
+    for task in queue._tasks:
+        task.cancel()
+    with pytest.raises(CommitUnknown, match="same idempotency key"):
+        await call
+
+
+async def test_a_failed_announcement_costs_nobody_their_message(shop: Shop) -> None:
+    async def announce(_: Sequence[tuple[Member, Stored]]) -> None:
+        raise RuntimeError("nobody hears")
+
+    recorder = Recorder()
+    recorder.gate.set()
+    queue = Groups(recorder.commit, announce)
+    for _ in range(3):
+        assert isinstance(await queue.submit(await member(shop)), Stored)
+
+
+async def test_a_database_that_is_away_is_not_asked_for_each_member(shop: Shop) -> None:
+    members = [await member(shop) for _ in range(20)]
+    away = Database(make_engine("postgresql://app@127.0.0.1:9/app"))
+    tried: list[object] = []
+    event.listen(away.engine.sync_engine, "do_connect", lambda *_: tried.append(None))
+    outcomes = await store(away, members)
+    await away.close()
+    assert [type(outcome) for outcome in outcomes] == [Overloaded] * 20
+    assert len(tried) == 1
+
+
+async def test_an_external_id_taken_twice_at_once_makes_exactly_one_message(shop: Shop) -> None:
+    answers = await accept(shop, *(draft(external_id="E1", body=f"Olá {n}") for n in range(10)))
+    refused = [answer for answer in answers if isinstance(answer, InvalidInput)]
+    assert len(refused) == 9
+    assert {(error.path, error.rule) for error in refused} == {(("input", "externalId"), "NOT_ALLOWED")}
+    assert await shop.count("messages") == await shop.count("external_ids") == 1
+
+
+async def test_an_external_id_is_taken_for_good_and_a_replay_is_no_second_use(shop: Shop) -> None:
+    first = await shop.outbox.accept(DEFAULT_TENANT, draft("order-1", external_id="E1"))
+    again = await shop.outbox.accept(DEFAULT_TENANT, draft("order-1", external_id="E1"))
+    assert (again.message_id, again.is_replay) == (first.message_id, True)
+    with pytest.raises(InvalidInput, match="'E1' belongs to a message of 20") as refused:
+        await shop.outbox.accept(DEFAULT_TENANT, draft("order-2", external_id="E1"))
+    assert refused.value.path == ("input", "externalId")
+    # Its key was not used up by what was refused.
+    assert not (await shop.outbox.accept(DEFAULT_TENANT, draft("order-2"))).is_replay
+    async with shop.app.transaction(DEFAULT_TENANT) as connection:
+        await connection.execute(text("UPDATE idempotency_keys SET expires_at = now()"))
+    with pytest.raises(InvalidInput, match="'E1'"):
+        await shop.outbox.accept(DEFAULT_TENANT, draft("order-1", external_id="E1"))

@@ -1,0 +1,86 @@
+"""Back-pressure: a channel with too much waiting refuses more before it is stored, and only from those who fill it."""
+
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from core.access.principal import DEFAULT_TENANT
+from core.errors import QueueFull, Refused
+from core.messages.draft import Draft
+from core.messages.route import step
+from core.operations import pressure
+from core.operations.pressure import Pressure
+from core.ports import Channel, TextContent
+from tests.conftest import Urls
+from tests.delivery.conftest import Shop
+from tests.delivery.trips import round_trips
+
+
+def draft(key: str | None = None, body: str = "Olá") -> Draft:
+    return Draft(TextContent(body), [step(Channel.SMS)], phone="+5511987654321", idempotency_key=key)
+
+
+async def fill(shop: Shop, number: int, tenant: UUID = DEFAULT_TENANT) -> None:
+    for place in range(number):
+        await shop.outbox.accept(tenant, draft(f"order-{place}"))
+
+
+@pytest.fixture
+async def full(shop: Shop) -> Shop:
+    """A shop whose limit of five is reached, and noticed."""
+    shop.outbox.pressure = Pressure(shop.app, 5)
+    await fill(shop, 5)
+    await shop.outbox.pressure.look([Channel.SMS])
+    return shop
+
+
+async def test_beyond_the_limit_a_message_is_refused_with_a_time_and_not_stored(full: Shop) -> None:
+    with pytest.raises(Refused) as refused:
+        await full.outbox.accept(DEFAULT_TENANT, draft("new"))
+    [error] = refused.value.errors
+    assert isinstance(error, QueueFull)
+    assert (error.integration, error.path) == ("twilio", ("input", "route", "0", "channel"))
+    assert error.retry_at.tzinfo is not None
+    assert await full.count("messages") == await full.count("idempotency_keys") == 5
+
+
+async def test_a_replay_is_answered_all_the_same(full: Shop) -> None:
+    assert (await full.outbox.accept(DEFAULT_TENANT, draft("order-1"))).is_replay
+
+
+async def test_a_key_used_with_other_input_is_still_a_conflict(full: Shop) -> None:
+    with pytest.raises(Exception, match="other input"):
+        await full.outbox.accept(DEFAULT_TENANT, draft("order-1", "Outra coisa"))
+
+
+async def test_who_did_not_fill_the_queue_is_let_in(full: Shop, urls: Urls) -> None:
+    quiet = uuid4()
+    owner = await asyncpg.connect(urls.direct)
+    await owner.execute("INSERT INTO tenants VALUES ($1, $2, 'Quiet', 'UTC', 'EUR')", quiet, quiet.hex)
+    await owner.close()
+    assert not (await full.outbox.accept(quiet, draft())).is_replay
+    await full.outbox.pressure.look([Channel.SMS])
+    assert full.outbox.pressure.is_too_high(Channel.SMS, DEFAULT_TENANT)
+    assert not full.outbox.pressure.is_too_high(Channel.SMS, quiet)
+
+
+async def test_once_it_has_been_carried_away_more_is_taken(full: Shop) -> None:
+    await full.courier.drain()
+    await full.outbox.pressure.look([Channel.SMS])
+    assert not (await full.outbox.accept(DEFAULT_TENANT, draft("new"))).is_replay
+
+
+async def test_what_was_not_counted_lately_is_taken(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pressure, "_TRUSTED", -1.0)
+    assert not (await full.outbox.accept(DEFAULT_TENANT, draft("new"))).is_replay
+
+
+async def test_another_channel_is_not_concerned(full: Shop) -> None:
+    assert not full.outbox.pressure.is_too_high(Channel.EMAIL, DEFAULT_TENANT)
+
+
+async def test_a_look_is_one_statement(full: Shop) -> None:
+    async with round_trips(full.app) as seen:
+        await full.outbox.pressure.look([Channel.SMS, Channel.EMAIL, Channel.WHATSAPP])
+    assert len(seen) == 3

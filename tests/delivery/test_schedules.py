@@ -1,0 +1,164 @@
+"""Messages that wait for their hour, or are not worth sending after it: all by the database's clock."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from core.access.principal import DEFAULT_TENANT
+from core.errors import InvalidInput, Refused
+from core.messages.clockwork import let_time_pass
+from core.messages.draft import Draft
+from core.messages.route import step
+from core.ports import Channel, TextContent
+from core.quiet_hours import QuietHours
+from tests.delivery.conftest import Shop
+
+HOUR = timedelta(hours=1)
+
+
+def draft(**given: Any) -> Draft:
+    route = given.pop("route", [step(Channel.SMS)])
+    return Draft(TextContent("Olá"), route, phone="+5511987654321", **given)
+
+
+async def row(shop: Shop, message_id: object) -> Any:
+    """The message's times, as seconds from the moment it was made."""
+    since = ", ".join(
+        f"round(extract(epoch FROM {name} - created_at))::int AS {name}"
+        for name in ("send_at", "due_at", "expires_at", "step_until")
+    )
+    async with shop.worker.transaction() as connection:
+        statement = text(f"SELECT status, {since} FROM messages WHERE id = :id")
+        return (await connection.execute(statement, {"id": message_id})).one()
+
+
+async def test_a_message_for_later_waits_and_is_queued_when_its_hour_comes(shop: Shop) -> None:
+    accepted = await shop.outbox.accept(DEFAULT_TENANT, draft(send_after=HOUR))
+    assert accepted.message is not None
+    assert accepted.message.status == "SCHEDULED"
+    assert accepted.message.next_attempt_at is None
+    assert accepted.message.send_at == accepted.message.created_at + HOUR
+    found = await row(shop, accepted.message_id)
+    assert (found.status, found.send_at, found.due_at) == ("SCHEDULED", 3600, 3600)
+    # Nobody is woken for what has an hour yet.
+    assert shop.woken == []
+    assert await shop.courier.drain() is None
+    assert shop.sender.sent == []
+    await shop.tamper("UPDATE messages SET due_at = now()")
+    async with shop.worker.transaction() as connection:
+        await let_time_pass(connection)
+    assert await shop.statuses(accepted.message_id) == ["SCHEDULED", "QUEUED"]
+
+
+async def test_what_is_shown_at_once_is_what_is_read_later(shop: Shop) -> None:
+    route = [step(Channel.SMS)]
+    for given in ({}, {"send_after": HOUR, "external_id": "E1"}, {"expires_in": HOUR, "route": route}):
+        accepted = await shop.outbox.accept(DEFAULT_TENANT, draft(**given))
+        assert accepted.message == await shop.message(accepted.message_id)
+
+
+async def test_it_expires_so_long_after_its_hour(shop: Shop) -> None:
+    at_once = await shop.outbox.accept(DEFAULT_TENANT, draft(expires_in=HOUR))
+    later = await shop.outbox.accept(DEFAULT_TENANT, draft(send_after=2 * HOUR, expires_in=HOUR))
+    assert (await row(shop, at_once.message_id)).expires_at == 3600
+    assert (await row(shop, later.message_id)).expires_at == 3 * 3600
+
+
+async def test_the_first_step_s_time_runs_from_its_hour_and_only_where_another_follows(shop: Shop) -> None:
+    shop.outbox.channels = {**shop.outbox.channels, Channel.WHATSAPP: shop.outbox.channels[Channel.SMS]}
+    route = [step(Channel.WHATSAPP, within=timedelta(minutes=5)), step(Channel.SMS)]
+    at_once = await shop.outbox.accept(DEFAULT_TENANT, draft(route=route))
+    later = await shop.outbox.accept(DEFAULT_TENANT, draft(route=route, send_after=HOUR))
+    alone = await shop.outbox.accept(DEFAULT_TENANT, draft())
+    assert (await row(shop, at_once.message_id)).step_until == 300
+    assert (await row(shop, later.message_id)).step_until == 3900
+    assert (await row(shop, alone.message_id)).step_until is None
+
+
+async def test_a_moment_just_past_is_now(shop: Shop) -> None:
+    at = datetime.now(UTC) - timedelta(seconds=30)
+    accepted = await shop.outbox.accept(DEFAULT_TENANT, draft(send_at=at))
+    found = await row(shop, accepted.message_id)
+    assert (found.status, found.due_at) == ("QUEUED", 0)
+    assert shop.woken == [Channel.SMS]
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "rule"),
+    [
+        ({"send_at": datetime(2020, 1, 1, tzinfo=UTC)}, "schedule.at", "IN_THE_PAST"),
+        ({"send_at": datetime(2099, 1, 1, tzinfo=UTC)}, "schedule.at", "OUT_OF_RANGE"),
+        ({"send_after": timedelta(days=367)}, "schedule.after", "OUT_OF_RANGE"),
+        ({"expires_in": timedelta(seconds=9)}, "expiresIn", "OUT_OF_RANGE"),
+        ({"expires_in": timedelta(days=31)}, "expiresIn", "OUT_OF_RANGE"),
+    ],
+)
+async def test_hours_nobody_can_mean_are_refused(shop: Shop, given: dict[str, Any], path: str, rule: str) -> None:
+    with pytest.raises(Refused) as refused:
+        await shop.outbox.accept(DEFAULT_TENANT, draft(**given))
+    [error] = refused.value.errors
+    assert isinstance(error, InvalidInput)
+    assert (".".join(error.path), error.rule) == (f"input.{path}", rule)
+    assert await shop.count("messages") == 0
+
+
+async def test_a_schedule_is_judged_by_the_database_s_clock(shop: Shop) -> None:
+    # As far as the database has told, it is two days later than on this machine.
+    shop.outbox._clock.set(datetime.now(UTC) + timedelta(days=2))
+    with pytest.raises(Refused, match="already"):
+        await shop.outbox.accept(DEFAULT_TENANT, draft(send_at=datetime.now(UTC) + timedelta(days=1)))
+
+
+async def test_a_replay_is_answered_though_its_hour_has_passed(shop: Shop) -> None:
+    given = {"send_at": datetime.now(UTC) + HOUR, "idempotency_key": "order-1"}
+    first = await shop.outbox.accept(DEFAULT_TENANT, draft(**given))
+    shop.outbox._clock.set(datetime.now(UTC) + timedelta(days=1))
+    again = await shop.outbox.accept(DEFAULT_TENANT, draft(**given))
+    assert (again.message_id, again.is_replay) == (first.message_id, True)
+
+
+async def test_quiet_hours_keep_a_message_until_the_morning(shop: Shop) -> None:
+    # By this clock it is always night until noon, or from noon on: one of the two is now.
+    shop.outbox._clock.set(datetime(2026, 11, 23, 1, 0, tzinfo=UTC))
+    accepted = await shop.outbox.accept(DEFAULT_TENANT, draft(respects_quiet_hours=True))
+    assert accepted.message is not None
+    # 22:00 on the wall in São Paulo; its morning comes at 11:00 UTC.
+    assert accepted.message.send_at == datetime(2026, 11, 23, 11, tzinfo=UTC)
+
+
+async def test_quiet_hours_are_held_against_the_hour_it_is_scheduled_for(shop: Shop) -> None:
+    shop.outbox._clock.set(datetime.now(UTC))
+    night = datetime.now(UTC).replace(hour=3, minute=0, second=0, microsecond=0) + timedelta(days=2)
+    kept = await shop.outbox.accept(DEFAULT_TENANT, draft(send_at=night, respects_quiet_hours=True))
+    told = await shop.outbox.accept(DEFAULT_TENANT, draft(send_at=night))
+    assert kept.message is not None
+    assert told.message is not None
+    assert kept.message.status == told.message.status == "SCHEDULED"
+    assert kept.message.send_at == night + timedelta(hours=8)
+    assert told.message.send_at == night
+
+
+async def test_by_day_quiet_hours_change_nothing(shop: Shop) -> None:
+    shop.outbox._timetable._quiet_hours = QuietHours(*(datetime(2026, 1, 1, 0, m).time() for m in (0, 1)))  # noqa: DTZ001
+    shop.outbox._clock.set(datetime(2026, 11, 23, 15, tzinfo=UTC))
+    accepted = await shop.outbox.accept(DEFAULT_TENANT, draft(respects_quiet_hours=True))
+    assert accepted.message is not None
+    assert (accepted.message.status, accepted.message.send_at) == ("QUEUED", None)
+
+
+async def test_a_rehearsal_checks_all_and_stores_nothing(shop: Shop) -> None:
+    assert await shop.outbox.hand_in(DEFAULT_TENANT, draft(is_rehearsal=True, idempotency_key="k")) is None
+    await shop.outbox.accept(DEFAULT_TENANT, draft(external_id="E1", idempotency_key="k"))
+    # The key is known with other input, the external id is taken, the hour has passed.
+    for given, words in (
+        ({"idempotency_key": "k"}, "other input"),
+        ({"external_id": "E1"}, "belongs to a message"),
+        ({"send_at": datetime(2020, 1, 1, tzinfo=UTC)}, "already"),
+    ):
+        with pytest.raises(Exception, match=words):
+            await shop.outbox.hand_in(DEFAULT_TENANT, draft(is_rehearsal=True, **given))
+    same = draft(is_rehearsal=True, external_id="E1", idempotency_key="k")
+    assert await shop.outbox.hand_in(DEFAULT_TENANT, same) is None
+    assert await shop.count("messages") == await shop.count("idempotency_keys") == 1

@@ -1,0 +1,85 @@
+"""retryMessage: a failed message goes back in its queue, over its route or another that fits it."""
+
+import pytest
+
+from resolvers.identifiers import to_global_id
+from tests.graph.callers import Caller
+from tests.graph.stock import Stock
+
+RETRY = """
+mutation($id: ID!, $route: [RouteStepInput!]) {
+  retryMessage(input: {id: $id, route: $route}) {
+    message { status channel canRetry route { channel onUnconfirmed outcome } failure { message } }
+    errors {
+      __typename
+      ... on UserError { message path }
+      ... on InvalidStateError { state }
+      ... on NotFoundError { id }
+    }
+  }
+}"""
+
+
+async def retried(caller: Caller, stock: Stock, route: list[dict[str, object]] | None = None) -> dict[str, object]:
+    id = to_global_id("Message", (await stock.put(caller, status="FAILED", attempts=1)).bytes)
+    return dict((await caller.ask(RETRY, id=id, route=route))["retryMessage"])
+
+
+async def test_a_failed_message_waits_for_a_worker_again(caller: Caller, stock: Stock) -> None:
+    payload = await retried(caller, stock)
+    assert payload["errors"] == []
+    message = payload["message"]
+    assert isinstance(message, dict)
+    assert (message["status"], message["canRetry"], message["failure"]) == ("QUEUED", False, None)
+    assert [step["channel"] for step in message["route"]] == ["SMS", "SMS"]
+
+
+async def test_it_may_take_another_route(caller: Caller, stock: Stock) -> None:
+    message = (await retried(caller, stock, [{"channel": "SMS", "onUnconfirmed": "RESEND"}]))["message"]
+    assert isinstance(message, dict)
+    assert [step["onUnconfirmed"] for step in message["route"]] == ["WAIT", "RESEND"]
+
+
+async def test_a_channel_nobody_serves_here_is_refused(caller: Caller, stock: Stock) -> None:
+    [error] = (await retried(caller, stock, [{"channel": "WHATSAPP"}]))["errors"]  # type: ignore[misc, attr-defined]
+    assert (error["__typename"], error["path"]) == ("IntegrationUnavailableError", ["input", "route", "0", "channel"])
+
+
+@pytest.mark.parametrize(
+    ("route", "path"),
+    [
+        ([], ["input", "route"]),
+        ([{"channel": "EMAIL"}], ["input", "route", "0", "channel"]),
+        ([{"channel": "SMS"}, {"channel": "SMS"}], ["input", "route", "1", "channel"]),
+        ([{"channel": "SMS", "within": "PT5M"}], ["input", "route", "0", "within"]),
+    ],
+)
+async def test_a_route_that_does_not_fit_is_refused(
+    caller: Caller, stock: Stock, route: list[dict[str, object]], path: list[str]
+) -> None:
+    payload = await retried(caller, stock, route)
+    errors = payload["errors"]
+    assert isinstance(errors, list)
+    assert payload["message"] is None
+    assert path in [error["path"] for error in errors]
+    assert {error["__typename"] for error in errors} == {"InvalidInputError"}
+
+
+@pytest.mark.parametrize("status", ["QUEUED", "SENDING", "SENT", "DELIVERED", "UNCONFIRMED", "CANCELED"])
+async def test_only_what_failed_is_tried_again(caller: Caller, stock: Stock, status: str) -> None:
+    id = to_global_id("Message", (await stock.put(caller, status=status)).bytes)
+    [error] = (await caller.ask(RETRY, id=id))["retryMessage"]["errors"]
+    assert (error["__typename"], error["state"]) == ("InvalidStateError", status)
+
+
+@pytest.mark.parametrize("route", [None, [{"channel": "SMS"}]])
+async def test_unknown_foreign_and_malformed_ids_are_answered_alike(
+    caller: Caller, stranger: Caller, stock: Stock, route: list[dict[str, object]] | None
+) -> None:
+    theirs = to_global_id("Message", (await stock.put(stranger, status="FAILED")).bytes)
+    answers = []
+    for id in (theirs, to_global_id("Message", b"x" * 16), "nonsense"):
+        [error] = (await caller.ask(RETRY, id=id, route=route))["retryMessage"]["errors"]
+        assert error.pop("id") == id
+        answers.append(error)
+    assert answers == [answers[0]] * 3
