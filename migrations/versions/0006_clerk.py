@@ -38,7 +38,8 @@ CREATE INDEX ix_memberships_user_id ON memberships (user_id);
 # reaches no tenant without an organisation, and no column but these.
 FUNCTION = """
 CREATE FUNCTION keep_organization(new_id uuid, organization text, new_name text, at timestamptz, gone_at timestamptz)
-RETURNS uuid LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+RETURNS uuid LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
     INSERT INTO public.tenants AS kept
         (id, slug, name, time_zone, default_currency, clerk_organization_id, clerk_updated_at, deleted_at)
     -- No slug that two transactions could both want: only a conflict of organisations is foreseen below.
@@ -50,14 +51,15 @@ RETURNS uuid LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public,
                     THEN new_name ELSE kept.name END,
         clerk_updated_at = greatest(kept.clerk_updated_at, at),
         deleted_at = least(kept.deleted_at, gone_at)
-    RETURNING kept.id
-$$;
+    RETURNING kept.id;
+END;
 REVOKE ALL ON FUNCTION keep_organization FROM PUBLIC;
 """
 
 ROLES = """
 GRANT EXECUTE ON FUNCTION keep_organization TO interalpha_app, interalpha_worker;
-GRANT SELECT, INSERT ON users, memberships TO interalpha_app;
+GRANT SELECT, INSERT (id, subject) ON users TO interalpha_app;
+GRANT SELECT, INSERT (tenant_id, user_id, role) ON memberships TO interalpha_app;
 GRANT SELECT, INSERT, UPDATE ON users, memberships TO interalpha_worker;
 """
 

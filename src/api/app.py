@@ -78,7 +78,8 @@ def _edge(house: House, authenticate: Authenticator, draining: asyncio.Event) ->
         callers=Callers(
             authenticate=authenticate,
             introspection=lambda caller: _may_read_schema(settings, caller),
-            identity=_authority,
+            identity=lambda caller: caller and (caller.subject, caller.actor, _authority(caller)),
+            authority=_authority,
             expires_at=lambda caller: caller and caller.expires_at,
         ),
         make_context=make_context,
@@ -92,7 +93,7 @@ def _edge(house: House, authenticate: Authenticator, draining: asyncio.Event) ->
 
 
 def _authority(caller: Principal | None) -> Hashable:
-    return caller and (caller.tenant_id, caller.subject, caller.actor, frozenset(caller.scopes))
+    return caller and (caller.tenant_id, frozenset(caller.scopes))
 
 
 def _loops(house: House) -> Sequence[Coroutine[None, None, None]]:

@@ -11,11 +11,15 @@ from redis.backoff import NoBackoff
 from api.configuration import Configuration, IntegrationConfiguration
 from api.wake import WakeUps
 from core.access.tokens import DevelopmentTokens
+from core.boards import Boards
 from core.database import Database, make_engine
 from core.flow.circuits import Circuits
 from core.messages.accept import Outbox
 from core.messages.draft import ChannelService
+from core.messages.feed import Feeds
 from core.messages.timing import Timing
+from core.operations.dashboard import DashboardDesk
+from core.operations.health_desk import HealthDesk
 from core.operations.integrations import IntegrationView
 from core.ports import Channel, Connected, IdentityVerifier, Surroundings
 from core.pubsub import Hub
@@ -97,9 +101,31 @@ def build_house(configuration: Configuration, *, for_worker: bool = False) -> Ho
         sealer=sealer,
         wake_ups=wake_ups,
         connected=connected,
-        services=Services(database, sealer, hub, outbox, views, Circuits(redis)),
+        services=_services(database, sealer, hub, outbox, views, Circuits(redis)),
         tokens=None if settings.is_production else DevelopmentTokens(next(iter(keys.values()))),
         timing=Timing(timedelta(seconds=settings.send_deadline), timedelta(seconds=settings.unconfirmed_hold)),
+    )
+
+
+def _services(
+    database: Database,
+    sealer: Sealer,
+    hub: Hub,
+    outbox: Outbox,
+    views: Mapping[str, IntegrationView],
+    circuits: Circuits,
+) -> Services:
+    boards = Boards()
+    return Services(
+        database,
+        sealer,
+        hub,
+        outbox,
+        views,
+        circuits,
+        Feeds(database, sealer, hub),
+        HealthDesk(database, circuits, hub, views, boards),
+        DashboardDesk(database, boards),
     )
 
 

@@ -34,13 +34,14 @@ class Callers:
 
     `authenticate` takes a token or None and returns the caller; it raises Unauthenticated for a token nobody here
     believes, and Overloaded where that cannot be told at the moment. `introspection` says whether a caller may read the
-    schema. `identity` is equal for callers that are the same and may do the same; `expires_at` is when a caller's token
-    ends, in seconds since 1970, or None.
+    schema. `identity` is equal for callers that are the same and may do the same, `authority` for callers who may be
+    shown the same. `expires_at` is when a caller's token ends, in seconds since 1970, or None.
     """
 
     authenticate: Callable[[str | None], Awaitable[Any]]
     introspection: Callable[[Any], bool]
     identity: Callable[[Any], Hashable]
+    authority: Callable[[Any], Hashable]
     expires_at: Callable[[Any], float | None]
 
 
@@ -63,6 +64,11 @@ class Edge:
     socket_limits: SocketLimits = field(default_factory=SocketLimits)
     cookies: Sequence[str] = ()
     draining: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def authority(self, caller: Any, languages: Sequence[str]) -> Hashable:
+        """Say what callers have to have in common to be told the same; None for callers nobody knows."""
+        known = self.callers.authority(caller)
+        return None if known is None else (known, tuple(languages))
 
     async def plan(self, request: OperationRequest, caller: Any) -> Runnable | Refusal:
         """Find the document a request is about and make a plan for it; the one way to run anything here."""

@@ -99,9 +99,10 @@ async def _serve(edge: Edge, exchange: Exchange, request_id: str) -> None:
     request = await _read(exchange)
     plan = await edge.plan(request, caller)
     _check_kind(plan, exchange.method, media_type)
-    context = edge.make_context(caller, request_id, languages_of(exchange.headers.get("accept-language")))
+    languages = languages_of(exchange.headers.get("accept-language"))
+    context = edge.make_context(caller, request_id, languages)
     if media_type is MediaType.EVENTS:
-        answers = plan.stream(request.variables, context, request_id)
+        answers = plan.stream(request.variables, context, request_id, edge.authority(caller, languages))
         who = exchange.peer if caller is None else edge.callers.identity(caller)
         with edge.presence.of(who):
             ending = Ending(edge.draining, edge.callers.expires_at(caller))

@@ -238,7 +238,8 @@ class Socket:
         plan = await self._edge.plan(request, caller)
         context = self._edge.make_context(caller, request_id, self._languages)
         head = b'{"id":' + orjson.dumps(key) + b',"type":"next","payload":'
-        async with aclosing(plan.stream(request.variables, context, request_id)) as answers:
+        authority = self._edge.authority(caller, self._languages)
+        async with aclosing(plan.stream(request.variables, context, request_id, authority)) as answers:
             async for answer in answers:
                 if answer.outcome is not Outcome.EXECUTED:
                     self._forget(key)

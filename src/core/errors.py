@@ -2,6 +2,7 @@
 
 AppError                      code, message, retryable
 ├─ InvalidInput               the caller must change the input: path, rule
+├─ CursorExpired              what came after this cursor is not told again: refetch
 ├─ Refused                    several of these at once
 ├─ NotFound                   the id names nothing the caller may see
 ├─ NotAllowed                 the caller lacks the right, or is not known
@@ -85,6 +86,12 @@ class InvalidInput(AppError):
         super().__init__(message)
         self.path = tuple(path)
         self.rule = rule
+
+
+class CursorExpired(AppError):
+    """A live stream cannot go on from this cursor any more: fetch what you show, and follow without it."""
+
+    code = "CURSOR_EXPIRED"
 
 
 class Refused(AppError):

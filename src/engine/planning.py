@@ -19,6 +19,7 @@ from engine.introspection import CLOSED_RULES, OPEN_RULES
 from engine.limits import LimitExceeded, Limits, exceeded
 from engine.plan import Plan, Refusal
 from engine.seam import Compile, Runnable
+from engine.sharing import Sharing
 
 _MOST_ERRORS = 20
 
@@ -48,7 +49,8 @@ class Planner:
         operation = choose(document, operation_name)
         if isinstance(operation, GraphQLError):
             return refuse([operation], ErrorCode.OPERATION, Outcome.MALFORMED)
-        plan = Plan(self.schema, document, operation, hide, self.time_limit, self.errors)
+        sharing = Sharing(document, operation)
+        plan = Plan(self.schema, document, operation, hide, self.time_limit, self.errors, sharing)
         return (self.compile and self.compile(plan)) or plan
 
     def _as_limit(self, error: GraphQLSyntaxError) -> GraphQLError:

@@ -16,7 +16,11 @@ from core.flow.values import CircuitView
 from core.messages import batches, history, read
 from core.messages.accept import Outbox
 from core.messages.batches import Batch, Counts
+from core.messages.feed import Feeds
 from core.messages.history import AttemptView, EventSlice, EventView
+from core.operations.dashboard import DashboardDesk
+from core.operations.health import Health
+from core.operations.health_desk import HealthDesk
 from core.operations.integrations import IntegrationView
 from core.pubsub import Hub
 from core.sealing import Sealer
@@ -36,6 +40,9 @@ class Services:
     outbox: Outbox
     integrations: Mapping[str, IntegrationView]
     circuits: Circuits
+    feeds: Feeds
+    health: HealthDesk
+    dashboards: DashboardDesk
 
 
 @dataclass(slots=True)
@@ -53,6 +60,7 @@ class Context:
     _messages: "DataLoader[tuple[UUID, frozenset[str]], read.Message | None] | None" = field(default=None, init=False)
     _events: "DataLoader[tuple[UUID, EventSlice], list[EventView]] | None" = field(default=None, init=False)
     _circuits: "DataLoader[str, CircuitView] | None" = field(default=None, init=False)
+    _healths: "DataLoader[str, Health] | None" = field(default=None, init=False)
     _templates: "DataLoader[UUID, Template | None] | None" = field(default=None, init=False)
     _payloads: "DataLoader[UUID, Json] | None" = field(default=None, init=False)
     _batches: "DataLoader[UUID, Batch | None] | None" = field(default=None, init=False)
@@ -87,6 +95,18 @@ class Context:
     async def _load_circuits(self, names: list[str]) -> list[CircuitView]:
         found = await self.services.circuits.read(names)
         return [found[name] for name in names]
+
+    @property
+    def healths(self) -> "DataLoader[str, Health]":
+        if self._healths is None:
+            self._healths = DataLoader(self._load_healths, cache=False)
+        return self._healths
+
+    async def _load_healths(self, names: list[str]) -> list[Health]:
+        if self.principal is None:
+            raise Unauthenticated("This needs credentials.")
+        found = await self.services.health.read(self.principal.tenant_id)
+        return [found.by_name[name] for name in names]
 
     @property
     def templates(self) -> "DataLoader[UUID, Template | None]":

@@ -169,6 +169,37 @@ async def test_whoever_left_may_come_back_with_a_token_made_since(
     assert await desk.ask(replace(ANA, organization=ActiveOrganization("org_Other", None, "org:member")))
 
 
+async def test_whoever_left_one_organisation_stays_out_of_it_at_every_process_that_never_saw_them(
+    app_database: Database, desk: Desk, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
+) -> None:
+    """What the books say is read without tenants named: policies that hide a row must not make a departure unsaid."""
+    other = replace(ANA, organization=ActiveOrganization("org_Other", None, "org:member"))
+    await desk.ask(ANA)
+    await desk.ask(other)
+    await tell(worker_database, sealer, Membership("user_Ana", "org_Acme"), seconds=5, is_deleted=True)
+    desk.sessions = Sessions(app_database, desk.verifier)
+    assert await desk.fault(ANA) is TokenFault.GONE
+    assert await desk.ask(other)
+    assert await owner.fetchval("SELECT count(*) FROM memberships WHERE deleted_at IS NOT NULL") == 1
+    await tell(worker_database, sealer, OrganizationNamed("org_Other"), is_deleted=True)
+    desk.sessions = Sessions(app_database, desk.verifier)
+    assert await desk.fault(other) is TokenFault.GONE
+
+
+@pytest.mark.parametrize("identity", [ANA, ALONE, OWN], ids=["organisation", "the one business", "own"])
+async def test_whoever_left_or_was_deleted_stays_out_of_every_kind_of_tenant(
+    app_database: Database, desk: Desk, owner: asyncpg.Connection, identity: Identity
+) -> None:
+    await desk.ask(identity)
+    await owner.execute("UPDATE memberships SET deleted_at = $1", NOW)
+    desk.sessions = Sessions(app_database, desk.verifier)
+    assert await desk.fault(identity) is TokenFault.GONE
+    await owner.execute("UPDATE memberships SET deleted_at = NULL")
+    await owner.execute("UPDATE users SET deleted_at = $1", NOW)
+    desk.sessions = Sessions(app_database, desk.verifier)
+    assert await desk.fault(replace(identity, issued_at=NOW + timedelta(days=1))) is TokenFault.GONE
+
+
 async def test_what_was_looked_up_is_believed_for_a_while_and_no_longer(
     desk: Desk, worker_database: Database, sealer: Sealer
 ) -> None:

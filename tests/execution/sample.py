@@ -144,6 +144,7 @@ def edge_over(engine: Engine, journal: Journal, **more: Any) -> Edge:
             authenticate=authenticate,
             introspection=lambda caller: caller == "ada",
             identity=lambda caller: caller and caller.partition("-")[0],
+            authority=lambda caller: caller and caller.partition("-")[0],
             expires_at=journal.expiries.get,
         ),
         make_context=make_context,

@@ -19,7 +19,8 @@ from tests.faults.traffic import Acked, Traffic
 
 RANK = {"sent": 1, "failed": 2, "undelivered": 2, "delivered": 3, "read": 4}
 UNSETTLED = """
-SELECT (SELECT count(*) FROM messages WHERE status IN ('QUEUED', 'SENDING') OR lease_until IS NOT NULL)
+SELECT (SELECT count(*) FROM messages WHERE status IN ('QUEUED', 'SENDING') OR lease_until IS NOT NULL
+        OR (status = 'UNCONFIRMED' AND due_at IS NOT NULL AND updated_at > now() - interval '15 s'))
      + (SELECT count(*) FROM inbox WHERE status = 'RECEIVED')
 """
 _MAIL_ID = re.compile("<([0-9a-f]{32})@")

@@ -86,14 +86,14 @@ def _by_step(evidence: Evidence, copies: list[Copy]) -> Mapping[int, int]:
 
 
 def _resends(evidence: Evidence, row: asyncpg.Record, step: int) -> int:
-    """How many of a step's attempts were unconfirmed, if its policy says to send again."""
+    """How often a step may have been sent again: once, if its policy says so and its outcome was unknown."""
     place = json.loads(row["route"])[step]
     policy = place.get("onUnconfirmed") or ("RESEND" if place["channel"] == "EMAIL" else "WAIT")
     if policy != "RESEND":
         return 0
     of_step = {one["number"] for one in evidence.attempts[row["id"]] if one["step"] == step}
     unconfirmed = {one["attempt"] for one in evidence.events[row["id"]] if one["status"] == "UNCONFIRMED"}
-    return len(of_step & unconfirmed)
+    return min(1, len(of_step & unconfirmed))
 
 
 def attempts_do_not_overlap(evidence: Evidence) -> Iterator[str]:

@@ -48,12 +48,15 @@ class Storm:
         pause: tuple[float, float] = (0.2, 1.0),
         probe: bool = True,
     ) -> None:
-        """Strike one after the other for so long."""
+        """Strike one after the other for so long, drawn as from a deck of cards: none comes twice while others wait."""
         chance = Random(f"{self.seed}:{lane}")
         end = time.monotonic() + seconds
+        deck: list[Fault] = []
         while time.monotonic() < end:
-            [fault] = chance.choices(faults, [one.weight for one in faults])
-            await self.strike(fault, chance, probe=probe)
+            if not deck:
+                deck = [fault for fault in faults for _ in range(fault.weight)]
+                chance.shuffle(deck)
+            await self.strike(deck.pop(), chance, probe=probe)
             await asyncio.sleep(chance.uniform(*pause))
 
     async def strike(self, fault: Fault, chance: Random, *, probe: bool = True) -> Struck:

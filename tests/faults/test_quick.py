@@ -17,5 +17,5 @@ async def test_a_minute_of_faults_loses_nothing_and_doubles_nothing(tmp_path: Pa
     mixture = Mixture({"house": HOUSE, "companies": COMPANIES}, seconds=SECONDS)
     found = await weather(tmp_path, seed_of_this_run(1), mixture, tell, Plan(workers=2, tenants=2))
     assert found.faults >= SECONDS / 2
-    assert found.kills >= 3
+    assert found.kills >= 2
     assert found.unrecovered == 0

@@ -28,7 +28,11 @@ STRUCTURE = text(
     FROM pg_constraint WHERE connamespace = 'public'::regnamespace
     UNION ALL SELECT 'grant', table_name, concat_ws(' ', grantee, privilege_type)
     FROM information_schema.role_table_grants WHERE table_schema = 'public'
-    UNION ALL SELECT 'function', proname, concat_ws(' ', prosecdef, proconfig::text, proacl::text, prosrc)
+    UNION ALL SELECT 'policy', tablename, concat_ws(' ', policyname, permissive, roles, cmd, qual, with_check)
+    FROM pg_policies WHERE schemaname = 'public'
+    UNION ALL SELECT 'rows', relname, concat_ws(' ', relrowsecurity, relforcerowsecurity)
+    FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+    UNION ALL SELECT 'function', proname, concat_ws(' ', pg_get_functiondef(oid), proacl)
     FROM pg_proc WHERE pronamespace = 'public'::regnamespace
     """
 )

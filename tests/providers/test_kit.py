@@ -204,6 +204,26 @@ async def test_a_proxy_of_the_environment_never_sees_what_is_for_this_machine(mo
         assert (answer.body, proxy.connections) == (b"direct", 0)
 
 
+async def test_what_is_elsewhere_goes_through_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(line: Line) -> None:
+        await line.request()
+        await line.answer(407)
+
+    async with listening(refuse) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.base.replace("://", "://user:p%40ss@"))
+        monkeypatch.setenv("NO_PROXY", ".example.invalid")
+        http = Http("twilio", total_timeout=1, connect_timeout=0.5)
+        # A proxy that lets nobody through did nothing either.
+        for address in ("https://api.example.com/a", "https://nobody.example.invalid/a"):
+            with pytest.raises(ProviderUnavailable) as refused:
+                await http.call("POST", address)
+            assert "p@ss" not in str(refused.value)
+        await http.close()
+        assert proxy.connections == 1
+        assert proxy.requests[0].startswith(b"CONNECT api.example.com:443 HTTP/1.1")
+        assert b"proxy-authorization: Basic dXNlcjpwQHNz" in proxy.requests[0].replace(b"Proxy-A", b"proxy-a")
+
+
 async def test_a_kept_connection_closed_while_idle_is_replaced(http: Http) -> None:
     async def once(line: Line) -> None:
         await line.request()

@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import literal, select
+from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access.news import keep_organization, keep_subject
 from core.access.principal import DEFAULT_TENANT, Principal
-from core.access.tables import memberships, tenants, users
+from core.access.tables import memberships
 from core.database import Database
 from core.ports import Identity, IdentityVerifier, InvalidToken, OrganizationNamed, Tenancy, TokenFault
 
 KNOWN_SECONDS = 15.0
 """How long what was looked up is believed: a person who was deleted may come in for so long."""
 MOST_KNOWN = 10_000
+# Nobody's rows can be seen before it is known whose they may be: PostgreSQL is asked in a transaction without tenants.
+_STANDING = text("SELECT tenant_id, user_id, is_gone, left_at FROM how_they_stand(:subject, :organization)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,27 +103,10 @@ def _organization_id(identity: Identity) -> str | None:
 
 
 async def _look_up(connection: AsyncConnection, identity: Identity) -> Standing | None:
-    """Read how they stand; None as long as a row of it is missing."""
-    organization = _organization_id(identity)
-    is_theirs = (
-        tenants.c.id == DEFAULT_TENANT if organization is None else tenants.c.clerk_organization_id == organization
-    )
-    is_member = (memberships.c.tenant_id == tenants.c.id) & (memberships.c.user_id == users.c.id)
-    nothing = select(literal(1)).subquery()
-    found = await connection.execute(
-        select(
-            tenants.c.id.label("tenant_id"),
-            memberships.c.user_id,
-            (users.c.deleted_at.is_not(None) | tenants.c.deleted_at.is_not(None)).label("is_gone"),
-            memberships.c.deleted_at.label("left_at"),
-        ).select_from(
-            nothing.outerjoin(users, users.c.subject == identity.subject)
-            .outerjoin(tenants, is_theirs)
-            .outerjoin(memberships, is_member)
-        )
-    )
-    row = found.one()
+    """Read how they stand, of whichever tenant it turns out to be; None as long as a row of it is missing."""
+    asked = {"subject": identity.subject, "organization": _organization_id(identity)}
+    row = (await connection.execute(_STANDING, asked)).one()
     if row.user_id is None and not row.is_gone:
         return None
     # Of somebody who is gone nothing new is noted.
-    return Standing(row.tenant_id or DEFAULT_TENANT, bool(row.is_gone), row.left_at)
+    return Standing(row.tenant_id or DEFAULT_TENANT, row.is_gone, row.left_at)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, select, tuple_
+from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.messages.failures import failure_from_json
@@ -113,8 +113,9 @@ async def event_by_place(
     row = (
         await connection.execute(
             select(message_events).where(
-                tuple_(message_events.c.tenant_id, message_events.c.message_id, message_events.c.sequence)
-                == tuple_(tenant, message_id, sequence)
+                message_events.c.tenant_id == tenant,
+                message_events.c.message_id == message_id,
+                message_events.c.sequence == sequence,
             )
         )
     ).one_or_none()
