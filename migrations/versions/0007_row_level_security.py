@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
@@ -21,6 +21,7 @@ PROTECTED = {
     "dead_letters": "tenant_id",
     "templates": "tenant_id",
     "template_catalogues": "tenant_id",
+    "memberships": "tenant_id",
 }
 
 # Whoever names tenants has theirs, the owner of the tables included; whoever names none has nothing. The worker and
@@ -63,8 +64,23 @@ BEGIN ATOMIC
     WHERE waiting.number > 0;
 END;
 
-REVOKE ALL ON FUNCTION owners_of_addresses, messages_waiting FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION owners_of_addresses, messages_waiting TO interalpha_app;
+-- Whoever comes in is looked up before it is known whose rows they may see. One row always: `user_id` is null where
+-- they belong to no such tenant, or did not yet. Without an organisation it is the one business here.
+CREATE FUNCTION how_they_stand(of_subject text, organization text)
+RETURNS TABLE (tenant_id uuid, user_id uuid, is_gone boolean, left_at timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT tenants.id, memberships.user_id, users.deleted_at IS NOT NULL OR tenants.deleted_at IS NOT NULL,
+        memberships.deleted_at
+    FROM (SELECT) asked
+    LEFT JOIN public.users ON users.subject = of_subject
+    LEFT JOIN public.tenants ON tenants.clerk_organization_id = organization
+        OR organization IS NULL AND tenants.id = '01900000-0000-7000-8000-000000000001'
+    LEFT JOIN public.memberships ON memberships.tenant_id = tenants.id AND memberships.user_id = users.id;
+END;
+
+REVOKE ALL ON FUNCTION owners_of_addresses, messages_waiting, how_they_stand FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION owners_of_addresses, messages_waiting, how_they_stand TO interalpha_app;
 """
 
 LAY_OPEN = """
@@ -87,6 +103,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    _run("DROP FUNCTION owners_of_addresses, messages_waiting")
+    _run("DROP FUNCTION owners_of_addresses, messages_waiting, how_they_stand")
     for table in PROTECTED:
         _run(LAY_OPEN.format(table=table))

@@ -78,7 +78,7 @@ def _edge(house: House, authenticate: Authenticator, draining: asyncio.Event) ->
         callers=Callers(
             authenticate=authenticate,
             introspection=lambda caller: _may_read_schema(settings, caller),
-            identity=lambda caller: caller and (caller.subject, _authority(caller)),
+            identity=lambda caller: caller and (caller.subject, caller.actor, _authority(caller)),
             authority=_authority,
             expires_at=lambda caller: caller and caller.expires_at,
         ),
@@ -87,6 +87,7 @@ def _edge(house: House, authenticate: Authenticator, draining: asyncio.Event) ->
         library=Library(trusted, persisted),
         presence=Presence(settings.sockets_per_caller),
         socket_limits=SocketLimits(settings.operations_per_socket, settings.socket_frame_limit),
+        cookies=house.identities.cookies if house.identities is not None else (),
         draining=draining,
     )
 

@@ -21,7 +21,7 @@ from core.messages.timing import Timing
 from core.operations.dashboard import DashboardDesk
 from core.operations.health_desk import HealthDesk
 from core.operations.integrations import IntegrationView
-from core.ports import Channel, Connected, Surroundings
+from core.ports import Channel, Connected, IdentityVerifier, Surroundings
 from core.pubsub import Hub
 from core.sealing import Sealer
 from core.settings import CoreSettings, describe
@@ -46,6 +46,11 @@ class House:
     services: Services
     tokens: DevelopmentTokens | None
     timing: Timing
+
+    @property
+    def identities(self) -> IdentityVerifier | None:
+        """Whoever knows the people who sign in here; None where nobody does."""
+        return next((one.identities for one in self.connected.values() if one.identities is not None), None)
 
     def open_redis(self) -> Redis:
         """Open connections of one's own, for what blocks."""

@@ -32,10 +32,10 @@ class SocketLimits:
 class Callers:
     """What can be asked about a caller, whatever it is.
 
-    `authenticate` takes a bearer token or None and returns the caller; it raises Unauthenticated for a token nobody
-    here issued. `introspection` says whether a caller may read the schema. `identity` is equal for callers that are the
-    same and may do the same, `authority` for callers who may be shown the same. `expires_at` is when a caller's token
-    ends, in seconds since 1970, or None.
+    `authenticate` takes a token or None and returns the caller; it raises Unauthenticated for a token nobody here
+    believes, and Overloaded where that cannot be told at the moment. `introspection` says whether a caller may read the
+    schema. `identity` is equal for callers that are the same and may do the same, `authority` for callers who may be
+    shown the same. `expires_at` is when a caller's token ends, in seconds since 1970, or None.
     """
 
     authenticate: Callable[[str | None], Awaitable[Any]]
@@ -50,8 +50,9 @@ class Edge:
     """The engine, who may come in, and what resolvers are told about a caller.
 
     `make_context` takes caller, request id and the languages the client reads, and is called for every operation.
-    `allowed_origins` are those of pages that may call from another site. `presence` counts sockets and streams. Once
-    `draining` is set, streams end, so that their clients come again elsewhere.
+    `allowed_origins` are those of pages that may call from another site. `presence` counts sockets and streams.
+    `cookies` are the names of those that may hold a token, best first. Once `draining` is set, streams end, so that
+    their clients come again elsewhere.
     """
 
     engine: Engine
@@ -61,6 +62,7 @@ class Edge:
     library: Library = field(default_factory=lambda: Library(TrustedDocuments()))
     presence: Presence = field(default_factory=lambda: Presence(100))
     socket_limits: SocketLimits = field(default_factory=SocketLimits)
+    cookies: Sequence[str] = ()
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
     def authority(self, caller: Any, languages: Sequence[str]) -> Hashable:

@@ -4,6 +4,7 @@ https://graphql.github.io/graphql-over-http/draft/ as the released audits of `gr
 """
 
 from collections.abc import Mapping
+from math import ceil
 
 import structlog
 from graphql import OperationType
@@ -13,7 +14,8 @@ from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive, Scope, Send
 
 from api.cors import METHODS, cors_headers, preflight_headers
-from api.edge import Edge, bearer_token, request_id_from
+from api.credentials import token_of
+from api.edge import Edge, request_id_from
 from api.exchange import ClientGone, Exchange, HttpError
 from api.negotiation import MediaType, languages_of, media_type_of, negotiate
 from api.operations import MalformedRequest, OperationRequest, read_body, read_query_string
@@ -21,7 +23,7 @@ from api.origins import is_welcome
 from api.presence import TooManyOpen
 from api.sockets import converse
 from api.sse import Ending, stream
-from core.errors import Unauthenticated
+from core.errors import Overloaded, Unauthenticated
 from engine.answer import Answer, Outcome
 from engine.plan import Refusal
 from engine.seam import Runnable
@@ -72,6 +74,9 @@ async def respond(edge: Edge, exchange: Exchange) -> None:
         await _refuse(exchange, request_id, HttpError(400, error.code, error.message))
     except Unauthenticated as error:
         await _refuse(exchange, request_id, HttpError(401, error.code, error.message, {"www-authenticate": "Bearer"}))
+    except Overloaded as error:
+        headers = {"retry-after": str(ceil(error.retry_after))}
+        await _refuse(exchange, request_id, HttpError(503, error.code, error.message, headers))
     except TooManyOpen:
         message = "These credentials have as many streams and sockets open as they may; close one first."
         await _refuse(exchange, request_id, HttpError(429, "LIMIT_EXCEEDED", message, {"retry-after": "5"}))
@@ -90,7 +95,7 @@ async def _serve(edge: Edge, exchange: Exchange, request_id: str) -> None:
         await exchange.write(b"")
         return
     media_type = _media_type(exchange)
-    caller = await edge.callers.authenticate(bearer_token(exchange.headers.get("authorization")))
+    caller = await edge.callers.authenticate(token_of(exchange.headers, edge.cookies))
     request = await _read(exchange)
     plan = await edge.plan(request, caller)
     _check_kind(plan, exchange.method, media_type)

@@ -31,12 +31,12 @@ class Credentials:
         self._news = asyncio.Event()
 
     async def accept(self, authorization: object) -> None:
-        """Learn who is calling; raises Unauthenticated."""
+        """Learn who is calling; raises Unauthenticated, and Overloaded where it cannot be told."""
         self.caller = await self._callers.authenticate(bearer_token(_as_text(authorization)))
         self._news.set()
 
     async def renew(self, authorization: object) -> None:
-        """Take a fresh token of the same caller; raises Unauthenticated for anybody else's."""
+        """Take a fresh token of the same caller; raises Unauthenticated for anybody else's, and Overloaded."""
         fresh = await self._callers.authenticate(bearer_token(_as_text(authorization)))
         # What is under way was begun with the old rights: other rights need another socket.
         if self._callers.identity(fresh) != self._callers.identity(self.caller):

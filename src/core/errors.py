@@ -6,6 +6,7 @@ AppError                      code, message, retryable
 ├─ Refused                    several of these at once
 ├─ NotFound                   the id names nothing the caller may see
 ├─ NotAllowed                 the caller lacks the right, or is not known
+│  └─ Unauthenticated         no credentials, or none of ours; InvalidToken says why: core/ports/identity.py
 ├─ Conflict                   the state of things forbids it
 │  ├─ InvalidState            the object is not in a state that allows this: state
 │  ├─ IdempotencyConflict     the key was used before with other input

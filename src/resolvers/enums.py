@@ -5,6 +5,7 @@ from enum import StrEnum
 import strawberry
 from strawberry.types.enum import StrawberryEnumDefinition
 
+from core.access.principal import Scope
 from core.errors import FailureParty, FailureReason, InputRule
 from core.flow.values import CircuitState
 from core.messages.values import (
@@ -32,6 +33,7 @@ def _publish(words: type[StrEnum], name: str, description: str, **values: str) -
         by_name[value].description = text
 
 
+_publish(Scope, "Scope", "What credentials allow.")
 _publish(InputRule, "InputRule", "The rules an argument can break.")
 _publish(Channel, "Channel", "A way to reach a person.")
 _publish(

@@ -7,6 +7,7 @@ import strawberry
 
 from core.access.principal import Scope
 from core.messages import history
+from resolvers.access.queries import organization_by_id, user_by_id
 from resolvers.context import Info
 from resolvers.identifiers import from_global_id
 from resolvers.messages.batches import batch_by_id
@@ -75,6 +76,14 @@ async def _dead_letter(info: Info, key: bytes) -> Node | None:
     return next(iter(await dead_letters_by_id(info, tenant, [UUID(bytes=key)] if len(key) == 16 else [])), None)
 
 
+async def _user(info: Info, key: bytes) -> Node | None:
+    return await user_by_id(info, UUID(bytes=key)) if len(key) == 16 else None
+
+
+async def _organization(info: Info, key: bytes) -> Node | None:
+    return await organization_by_id(info, UUID(bytes=key)) if len(key) == 16 else None
+
+
 _FETCHERS: dict[str, Callable[[Info, bytes], Awaitable[Node | None]]] = {
     "Message": _message,
     "MessageAttempt": _attempt,
@@ -84,4 +93,6 @@ _FETCHERS: dict[str, Callable[[Info, bytes], Awaitable[Node | None]]] = {
     "WebhookDelivery": _webhook,
     "DeadLetter": _dead_letter,
     "Template": _template,
+    "User": _user,
+    "Organization": _organization,
 }

@@ -8,6 +8,8 @@ from graphql.utilities.print_schema import print_schema_definition
 from strawberry.schema import Schema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
+from resolvers.access.queries import get_viewer
+from resolvers.access.types import Organization, User, Viewer
 from resolvers.errors import (
     IdempotencyConflictError,
     IntegrationUnavailableError,
@@ -62,6 +64,9 @@ what becomes of them.
 class Query:
     node: Node | None = strawberry.field(
         resolver=get_node, description="Any object by its id; null when there is none the caller may see."
+    )
+    viewer: Viewer | None = strawberry.field(
+        resolver=get_viewer, description="Who is asking; null without credentials."
     )
     integrations: list[Integration] = strawberry.field(
         resolver=list_integrations,
@@ -169,9 +174,11 @@ def build_schema() -> Schema:
             MessageAttempt,
             MessageBatch,
             MessageEvent,
+            Organization,
             Template,
             WebhookDelivery,
             DeadLetter,
+            User,
             InvalidInputError,
             InvalidStateError,
             NotFoundError,

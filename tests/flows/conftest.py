@@ -195,6 +195,9 @@ def environment(urls: Urls, port: int) -> dict[str, str]:
         "SMTP_USERNAME": "relay",
         "SMTP_PASSWORD": "dummy-password",
         "SMTP_FROM": "Loja <oi@example.com>",
+        "CLERK_SECRET_KEY": "sk_test_" + "0" * 24,
+        "CLERK_PUBLISHABLE_KEY": "pk_test_Y2xlcmsuZXhhbXBsZS5jb20k",
+        "CLERK_WEBHOOK_SIGNING_SECRET": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
     }
 
 
@@ -219,6 +222,7 @@ async def running_system(
         env |= {
             "TWILIO_API_BASE": f"{announced['http']}/twilio",
             "WHATSAPP_API_BASE": f"{announced['http']}/whatsapp",
+            "CLERK_API_BASE": f"{announced['http']}/clerk",
             "SMTP_HOST": "127.0.0.1",
             "SMTP_PORT": str(announced["smtp"]),
         }

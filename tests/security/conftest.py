@@ -93,6 +93,8 @@ async def belongings_of(somebody: Caller, stock: Stock) -> Belongings:
         "MessageBatch": [batch],
         "Template": [str(to_global_id("Template", template.bytes))],
         "WebhookDelivery": [str(to_global_id("WebhookDelivery", webhook.bytes))],
+        "User": [str(to_global_id("User", (await stock.member(somebody)).bytes))],
+        "Organization": [str(to_global_id("Organization", somebody.tenant.bytes))],
         "DeadLetter": [str(to_global_id("DeadLetter", one.bytes)) for one in letters],
     }
     return Belongings(ids, [queued, failed])

@@ -6,11 +6,13 @@ The roles are given every right on every table first, so that row-level security
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
 import pytest
 
+from core.access.principal import DEFAULT_TENANT
 from tests.conftest import Running, Urls
 from tests.security.rows import OF_THE_HOUSE, OURS, THEIRS, Table, all_tables, fill, tenants_tables
 
@@ -102,7 +104,7 @@ async def test_every_protected_table_has_the_two_rules_and_no_other(ground: Grou
     assert len({(row["policyname"], row["qual"].replace("(id =", "(tenant_id =")) for row in rows}) == 2
 
 
-async def test_nothing_shows_rows_in_the_owners_name_but_two_functions(ground: Ground) -> None:
+async def test_nothing_shows_rows_in_the_owners_name_but_these_functions(ground: Ground) -> None:
     app = ground.roles["app"]
     assert await app.fetch("SELECT viewname FROM pg_views WHERE schemaname = 'public'") == []
     assert await app.fetch("SELECT matviewname FROM pg_matviews WHERE schemaname = 'public'") == []
@@ -117,10 +119,11 @@ async def test_nothing_shows_rows_in_the_owners_name_but_two_functions(ground: G
         "proconfig": ["search_path=pg_catalog, pg_temp"],
         "is_bound": True,
         "app": True,
-        "worker": False,
     }
+    # What makes a tenant of an organisation, the worker does as well: it hears the news of them.
     assert [dict(row) for row in rows] == [
-        {"proname": name} | expected for name in ("messages_waiting", "owners_of_addresses")
+        {"proname": name} | expected | {"worker": name == "keep_organization"}
+        for name in ("how_they_stand", "keep_organization", "messages_waiting", "owners_of_addresses")
     ]
 
 
@@ -209,6 +212,28 @@ async def test_the_application_is_told_whose_an_address_is_and_no_more(ground: G
         assert await connection.fetch(asked, "%", [row["address"]]) == []
     async with ground.acting("app", str(OURS)) as connection:
         assert await connection.fetch(asked, row["integration"], [row["address"]]) == []
+
+
+async def test_the_application_is_told_how_one_person_stands_with_one_tenant_and_no_more(ground: Ground) -> None:
+    async with ground.acting("owner", "") as owner:
+        await owner.execute("UPDATE tenants SET clerk_organization_id = id::text")
+        user = await owner.fetchval(
+            "INSERT INTO users (id, subject) VALUES (gen_random_uuid(), 'user_Eva') RETURNING id"
+        )
+        member = "INSERT INTO memberships (tenant_id, user_id, deleted_at) VALUES ($1, $2, $3) RETURNING deleted_at"
+        left_at = await owner.fetchval(member, THEIRS, user, datetime(2026, 11, 23, tzinfo=UTC))
+        # The body runs as this same owner, whoever calls; tests/access/test_sessions.py calls as the application.
+        asked = "SELECT * FROM how_they_stand('user_Eva', $1)"
+
+        async def told(organization: str | None) -> list[tuple[object, ...]]:
+            return [tuple(row) for row in await owner.fetch(asked, organization)]
+
+        assert await told(str(THEIRS)) == [(THEIRS, user, False, left_at)]
+        assert await told(str(OURS)) == [(OURS, None, False, None)]
+        assert await told("%") == [(None, None, False, None)]
+        assert await told(None) == [(DEFAULT_TENANT, None, False, None)]
+        await owner.execute("UPDATE users SET deleted_at = now() WHERE id = $1", user)
+        assert [row[2] for row in [*await told(str(THEIRS)), *await told("%"), *await told(None)]] == [True] * 3
 
 
 async def test_a_table_of_the_callers_own_does_not_stand_in_for_ours(ground: Ground) -> None:
