@@ -41,7 +41,7 @@ class SendMessagesPayload:
 async def send_message(info: Info, input: SendMessageInput) -> SendMessagePayload:
     principal = info.context.require(Scope.MESSAGES_SEND)
     try:
-        accepted = await info.context.services.outbox.hand_in(principal.tenant_id, draft_of(input))
+        accepted = await info.context.services.outbox.hand_in(principal.tenant_id, draft_of(input, principal.reach))
     except AppError as error:
         return SendMessagePayload(message=None, is_replay=False, errors=user_errors(info, error))
     [payload] = await _payloads(info, principal.tenant_id, [accepted])
@@ -50,7 +50,7 @@ async def send_message(info: Info, input: SendMessageInput) -> SendMessagePayloa
 
 async def send_messages(info: Info, input: SendMessagesInput) -> SendMessagesPayload:
     principal = info.context.require(Scope.MESSAGES_SEND)
-    drafts = [draft_of(one) for one in input.messages]
+    drafts = [draft_of(one, principal.reach) for one in input.messages]
     batch = BatchDraft(drafts, input.idempotency_key, given(input.name))
     try:
         accepted = await accept_batch(info.context.services.outbox, principal.tenant_id, batch)
