@@ -86,6 +86,13 @@ async def by_ids(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID
     return {row.id: _key(row) for row in await connection.execute(chosen)}
 
 
+async def id_of(connection: AsyncConnection, tenant: UUID, public_id: str) -> UUID | None:
+    """The id of a tenant's key by the part it is found by; None where it has no such key."""
+    chosen = select(api_keys.c.id).where(api_keys.c.tenant_id == tenant, api_keys.c.public_id == public_id)
+    found: UUID | None = (await connection.execute(chosen)).scalar_one_or_none()
+    return found
+
+
 async def page(connection: AsyncConnection, tenant: UUID, which: Slice) -> tuple[Sequence[ApiKey], bool]:
     """Read one page of a tenant's keys, newest first, and whether there are more."""
     statement = select(api_keys).where(api_keys.c.tenant_id == tenant)

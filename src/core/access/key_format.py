@@ -66,6 +66,12 @@ def prefix_of(kind: KeyKind, name: str) -> str:
     return f"{_MARK}{_WORDS[kind]}_{name}"
 
 
+def name_in(text: str) -> str | None:
+    """The name in a key, or in as much of it as `prefix_of` shows; None where there is none."""
+    found = re.fullmatch(rf"ia_(?:live|allow|test)_([0-9A-Za-z]{{{_NAME}}})(?:_[0-9A-Za-z]*)?", text, re.ASCII)
+    return None if found is None else found[1]
+
+
 def _hash(token: str) -> bytes:
     # A slow hash makes guessing dear; of 256 random bits nothing can be guessed, and this runs with every request.
     return hashlib.sha256(token.encode()).digest()
