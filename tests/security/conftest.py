@@ -15,12 +15,12 @@ from resolvers.errors import translate
 from resolvers.identifiers import from_global_id, to_global_id
 from resolvers.schema import build_schema
 from tests.graph.callers import Caller
-from tests.graph.conftest import caller, graph_urls, house, new_caller, owner, stock, stranger
+from tests.graph.conftest import caller, graph_urls, house, new_caller, nobody, owner, stock, stranger
 from tests.graph.stock import Stock, global_id
 from tests.security.asking import Asker
 from tests.security.rows import tenants_tables
 
-__all__ = ["caller", "graph_urls", "house", "new_caller", "owner", "stock", "stranger"]
+__all__ = ["caller", "graph_urls", "house", "new_caller", "nobody", "owner", "stock", "stranger"]
 
 # What the house has in common for all its tenants.
 OF_THE_HOUSE = {"Integration"}
