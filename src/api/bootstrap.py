@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 
 from api.configuration import Configuration, IntegrationConfiguration
 from api.wake import WakeUps
+from core.access.key_ring import KeyRing
 from core.access.tokens import DevelopmentTokens
 from core.boards import Boards
 from core.database import Database, make_engine
@@ -21,7 +22,7 @@ from core.messages.timing import Timing
 from core.operations.dashboard import DashboardDesk
 from core.operations.health_desk import HealthDesk
 from core.operations.integrations import IntegrationView
-from core.ports import Channel, Connected, IdentityVerifier, Surroundings
+from core.ports import Channel, Connected, IdentityVerifier, Mode, Surroundings
 from core.pubsub import Hub
 from core.sealing import Sealer
 from core.settings import CoreSettings, describe
@@ -58,6 +59,7 @@ class House:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self.services.key_ring.close()
         await self.wake_ups.close()
         for connected in self.connected.values():
             await connected.close()
@@ -126,6 +128,7 @@ def _services(
         Feeds(database, sealer, hub),
         HealthDesk(database, circuits, hub, views, boards),
         DashboardDesk(database, boards),
+        KeyRing(database, sealer),
     )
 
 
@@ -165,7 +168,7 @@ def _service(channel: Channel, one: IntegrationConfiguration) -> ChannelService:
         return ChannelService(one.card.name, False, f"{channel} is not served by this version.")
     needed = ", ".join(_needed(one)) or "its settings"
     advice = f"{channel} is not configured on this server: set {needed}, then run `interalpha check`."
-    return ChannelService(one.card.name, one.settings is not None, advice)
+    return ChannelService(one.card.name, one.settings is not None, advice, one.mode is Mode.SIMULATED)
 
 
 def _needed(one: IntegrationConfiguration) -> Sequence[str]:

@@ -8,6 +8,7 @@ from uuid import UUID
 import strawberry
 from strawberry.dataloader import DataLoader
 
+from core.access.key_ring import KeyRing
 from core.access.principal import Principal, Scope
 from core.database import Database
 from core.errors import Unauthenticated
@@ -43,6 +44,7 @@ class Services:
     feeds: Feeds
     health: HealthDesk
     dashboards: DashboardDesk
+    key_ring: KeyRing
 
 
 @dataclass(slots=True)

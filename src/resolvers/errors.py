@@ -64,7 +64,10 @@ class IdempotencyConflictError(UserError):
     first_used_at: datetime = strawberry.field(description="When the key was first used.")
 
 
-@strawberry.type(description="The company behind the integration cannot serve us now, or was never configured here.")
+@strawberry.type(
+    description="The company behind the integration cannot serve us now, was never configured here, or is a real one"
+    " and the API key a test key."
+)
 class IntegrationUnavailableError(UserError):
     integration: Integration
     retry_at: datetime | None = strawberry.field(

@@ -7,6 +7,7 @@ import strawberry
 
 from core.access.principal import Scope
 from core.messages import history
+from resolvers.access.api_keys import api_key_by_id
 from resolvers.access.queries import organization_by_id, user_by_id
 from resolvers.context import Info
 from resolvers.identifiers import from_global_id
@@ -84,6 +85,10 @@ async def _organization(info: Info, key: bytes) -> Node | None:
     return await organization_by_id(info, UUID(bytes=key)) if len(key) == 16 else None
 
 
+async def _api_key(info: Info, key: bytes) -> Node | None:
+    return await api_key_by_id(info, UUID(bytes=key)) if len(key) == 16 else None
+
+
 _FETCHERS: dict[str, Callable[[Info, bytes], Awaitable[Node | None]]] = {
     "Message": _message,
     "MessageAttempt": _attempt,
@@ -94,5 +99,6 @@ _FETCHERS: dict[str, Callable[[Info, bytes], Awaitable[Node | None]]] = {
     "DeadLetter": _dead_letter,
     "Template": _template,
     "User": _user,
+    "ApiKey": _api_key,
     "Organization": _organization,
 }
