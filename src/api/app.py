@@ -1,7 +1,7 @@
 """The web application: GraphQL, webhooks, health and metrics over one house."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Hashable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,18 +10,23 @@ from litestar.handlers import HTTPRouteHandler
 
 from api.auth import Authenticator
 from api.bootstrap import House
-from api.edge import Edge, bearer_token
+from api.documents.library import Library
+from api.documents.persisted import PersistedQueries
+from api.documents.trusted import TrustedDocuments
+from api.edge import Callers, Edge, SocketLimits, bearer_token
 from api.graphql import routes as graphql_routes
 from api.health import Readiness, health_routes
 from api.loops import keep_going
 from api.metrics import render
 from api.pages.explorer import explorer_routes
+from api.presence import Presence
 from api.webhooks import webhook_routes
 from core.access.principal import Principal, Scope
 from core.errors import AppError
 from core.operations import pressure
 from core.operations.pulses import INTERVAL, Heart, Pulse
 from core.settings import CoreSettings
+from core.settings.addresses import origin_of
 from engine.engine import Engine
 from resolvers.context import Context
 from resolvers.errors import translate
@@ -32,17 +37,7 @@ def create_app(house: House, readiness: Readiness) -> Litestar:
     """Make the application; it hears hints while it runs and closes the house at its end."""
     authenticate = Authenticator(house)
 
-    def make_context(caller: Principal | None, request_id: str) -> Context:
-        return Context(house.services, caller, request_id)
-
-    edge = Edge(
-        engine=Engine(build_schema()._schema, translate=translate),
-        authenticate=authenticate,
-        make_context=make_context,
-        allowed_origins=frozenset({house.settings.public_base_url}),
-        introspection=lambda caller: _may_read_schema(house.settings, caller),
-        draining=readiness.draining,
-    )
+    edge = _edge(house, authenticate, readiness.draining)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -68,6 +63,35 @@ def create_app(house: House, readiness: Readiness) -> Litestar:
         # Requests are logged by what handles them; the framework's own log would print bodies.
         logging_config=None,
     )
+
+
+def _edge(house: House, authenticate: Authenticator, draining: asyncio.Event) -> Edge:
+    settings = house.settings
+
+    def make_context(caller: Principal | None, request_id: str, languages: Sequence[str]) -> Context:
+        return Context(house.services, caller, request_id, languages)
+
+    trusted = TrustedDocuments(settings.trusted_documents, settings.trusted_documents_mode)
+    persisted = PersistedQueries(house.redis) if settings.persisted_queries else None
+    return Edge(
+        engine=Engine(build_schema()._schema, translate=translate),
+        callers=Callers(
+            authenticate=authenticate,
+            introspection=lambda caller: _may_read_schema(settings, caller),
+            identity=_authority,
+            expires_at=lambda caller: caller and caller.expires_at,
+        ),
+        make_context=make_context,
+        allowed_origins=frozenset({origin_of(settings.public_base_url), *settings.cors_origins}),
+        library=Library(trusted, persisted),
+        presence=Presence(settings.sockets_per_caller),
+        socket_limits=SocketLimits(settings.operations_per_socket, settings.socket_frame_limit),
+        draining=draining,
+    )
+
+
+def _authority(caller: Principal | None) -> Hashable:
+    return caller and (caller.tenant_id, caller.subject, frozenset(caller.scopes))
 
 
 def _loops(house: House) -> Sequence[Coroutine[None, None, None]]:

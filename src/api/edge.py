@@ -2,34 +2,75 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from api.documents.library import Library
+from api.documents.trusted import TrustedDocuments
+from api.operations import OperationRequest
+from api.presence import Presence
 from core.errors import Unauthenticated
 from engine.engine import Engine
+from engine.plan import Refusal
+from engine.seam import Runnable
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
+class SocketLimits:
+    """What one socket may do: operations under way at once, and bytes in a message."""
+
+    operations: int = 100
+    frame: int = 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """What can be asked about a caller, whatever it is.
+
+    `authenticate` takes a bearer token or None and returns the caller; it raises Unauthenticated for a token nobody
+    here issued. `introspection` says whether a caller may read the schema. `identity` is equal for callers that are the
+    same and may do the same; `expires_at` is when a caller's token ends, in seconds since 1970, or None.
+    """
+
+    authenticate: Callable[[str | None], Awaitable[Any]]
+    introspection: Callable[[Any], bool]
+    identity: Callable[[Any], Hashable]
+    expires_at: Callable[[Any], float | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Edge:
     """The engine, who may come in, and what resolvers are told about a caller.
 
-    `authenticate` takes a bearer token or None and returns the caller; it raises Unauthenticated for a token nobody
-    here issued. `make_context` takes caller and request id and is called for every operation. `introspection` says
-    whether a caller may read the schema. `allowed_origins` are those of pages that may call from another site. Once
+    `make_context` takes caller, request id and the languages the client reads, and is called for every operation.
+    `allowed_origins` are those of pages that may call from another site. `presence` counts sockets and streams. Once
     `draining` is set, streams end, so that their clients come again elsewhere.
     """
 
     engine: Engine
-    authenticate: Callable[[str | None], Awaitable[Any]]
-    make_context: Callable[[Any, str], Any]
+    callers: Callers
+    make_context: Callable[[Any, str, Sequence[str]], Any]
     allowed_origins: frozenset[str]
-    introspection: Callable[[Any], bool]
+    library: Library = field(default_factory=lambda: Library(TrustedDocuments()))
+    presence: Presence = field(default_factory=lambda: Presence(100))
+    socket_limits: SocketLimits = field(default_factory=SocketLimits)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def plan(self, request: OperationRequest, caller: Any) -> Runnable | Refusal:
+        """Find the document a request is about and make a plan for it; the one way to run anything here."""
+        document = await self.library.find(request)
+        if isinstance(document, Refusal):
+            return document
+        plan = self.engine.plan(document, request.operation_name, introspection=self.callers.introspection(caller))
+        # Only what can run is kept, and only for callers who can be named if they fill the store.
+        if caller is not None and not isinstance(plan, Refusal):
+            await self.library.keep(request)
+        return plan
 
 
 def request_id_from(given: str | None) -> str:

@@ -23,8 +23,18 @@ class ClientGone(Exception):
 
 
 def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
-    """Read the headers of a request, names in lower case."""
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    """Read the headers of a request, names in lower case; one that comes in several lines is one list."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def peer_of(scope: Mapping[str, Any]) -> str:
+    """Name the host at the other end, or none where the server does not know."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 # More digits than any length has; int() refuses thousands of them.
@@ -34,13 +44,18 @@ READ_SECONDS = 20.0
 
 
 class Exchange:
-    """A request to be read and answered once; `headers` have lower-case names."""
+    """A request to be read and answered once; `headers` have lower-case names.
+
+    `peer` is the host at the other end; `standing_headers` go with whatever is answered.
+    """
 
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         self.method = str(scope["method"])
         self.query_string = scope["query_string"]
         self.headers = headers_of(cast("Mapping[str, Any]", scope))
         self.has_answered = False
+        self.standing_headers: Mapping[str, str] = {}
+        self.peer = peer_of(cast("Mapping[str, Any]", scope))
         self._receive = receive
         self._send = send
 
@@ -77,7 +92,8 @@ class Exchange:
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
         """Begin the answer."""
         self.has_answered = True
-        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        sent = {**self.standing_headers, **headers}
+        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def write(self, body: bytes, *, more: bool = False) -> None:

@@ -4,7 +4,6 @@ https://graphql.github.io/graphql-over-http/draft/ as the released audits of `gr
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import structlog
 from graphql import OperationType
@@ -13,16 +12,19 @@ from litestar.enums import ScopeType
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive, Scope, Send
 
+from api.cors import METHODS, cors_headers, preflight_headers
 from api.edge import Edge, bearer_token, request_id_from
 from api.exchange import ClientGone, Exchange, HttpError
-from api.negotiation import MediaType, media_type_of, negotiate
+from api.negotiation import MediaType, languages_of, media_type_of, negotiate
 from api.operations import MalformedRequest, OperationRequest, read_body, read_query_string
 from api.origins import is_welcome
+from api.presence import TooManyOpen
 from api.sockets import converse
-from api.sse import stream
+from api.sse import Ending, stream
 from core.errors import Unauthenticated
 from engine.answer import Answer, Outcome
-from engine.plan import Plan, Refusal
+from engine.plan import Refusal
+from engine.seam import Runnable
 
 BODY_LIMIT = 262_144
 
@@ -53,6 +55,13 @@ def status_of(outcome: Outcome, media_type: MediaType) -> int:
 async def respond(edge: Edge, exchange: Exchange) -> None:
     """Answer a request, whatever it is; never raises."""
     request_id = request_id_from(exchange.headers.get("x-request-id"))
+    exchange.standing_headers = {
+        "cache-control": "no-store",
+        "vary": "accept, accept-language, origin",
+        "x-content-type-options": "nosniff",
+        "x-request-id": request_id,
+        **cors_headers(exchange.headers, edge.allowed_origins),
+    }
     try:
         await _serve(edge, exchange, request_id)
     except ClientGone:
@@ -63,6 +72,9 @@ async def respond(edge: Edge, exchange: Exchange) -> None:
         await _refuse(exchange, request_id, HttpError(400, error.code, error.message))
     except Unauthenticated as error:
         await _refuse(exchange, request_id, HttpError(401, error.code, error.message, {"www-authenticate": "Bearer"}))
+    except TooManyOpen:
+        message = "These credentials have as many streams and sockets open as they may; close one first."
+        await _refuse(exchange, request_id, HttpError(429, "LIMIT_EXCEEDED", message, {"retry-after": "5"}))
     except Exception:
         log.exception("graphql_request_failed", request_id=request_id)
         if not exchange.has_answered:
@@ -71,23 +83,32 @@ async def respond(edge: Edge, exchange: Exchange) -> None:
 
 
 async def _serve(edge: Edge, exchange: Exchange, request_id: str) -> None:
-    media_type = _admit(edge, exchange)
-    caller = await edge.authenticate(bearer_token(exchange.headers.get("authorization")))
+    _admit(edge, exchange)
+    if exchange.method == "OPTIONS":
+        allowed = preflight_headers(exchange.headers, edge.allowed_origins)
+        await exchange.start(204, {"allow": METHODS, **allowed})
+        await exchange.write(b"")
+        return
+    media_type = _media_type(exchange)
+    caller = await edge.callers.authenticate(bearer_token(exchange.headers.get("authorization")))
     request = await _read(exchange)
-    plan = edge.engine.plan(request.query, request.operation_name, introspection=edge.introspection(caller))
+    plan = await edge.plan(request, caller)
     _check_kind(plan, exchange.method, media_type)
-    context = edge.make_context(caller, request_id)
+    context = edge.make_context(caller, request_id, languages_of(exchange.headers.get("accept-language")))
     if media_type is MediaType.EVENTS:
         answers = plan.stream(request.variables, context, request_id)
-        await stream(exchange, answers, _headers(media_type, request_id), edge.draining)
+        who = exchange.peer if caller is None else edge.callers.identity(caller)
+        with edge.presence.of(who):
+            ending = Ending(edge.draining, edge.callers.expires_at(caller))
+            await stream(exchange, answers, {"content-type": _content_type(media_type)}, ending)
     else:
         answer = await plan.execute(request.variables, context, request_id)
-        await _answer(exchange, answer, status_of(answer.outcome, media_type), _headers(media_type, request_id))
+        await _answer(exchange, answer, status_of(answer.outcome, media_type), media_type)
 
 
-def _admit(edge: Edge, exchange: Exchange) -> MediaType:
-    if exchange.method not in ("GET", "POST"):
-        raise HttpError(405, "METHOD_NOT_ALLOWED", "Use POST, or GET for queries.", {"allow": "GET, POST"})
+def _admit(edge: Edge, exchange: Exchange) -> None:
+    if exchange.method not in ("GET", "POST", "OPTIONS"):
+        raise HttpError(405, "METHOD_NOT_ALLOWED", "Use POST, or GET for queries.", {"allow": METHODS})
     header = exchange.headers.get
     if not is_welcome(
         origin=header("origin"),
@@ -95,8 +116,12 @@ def _admit(edge: Edge, exchange: Exchange) -> MediaType:
         fetch_site=header("sec-fetch-site"),
         allowed_origins=edge.allowed_origins,
     ):
-        raise HttpError(403, "CROSS_SITE", "Pages of other sites may not call this API.")
-    media_type = negotiate(header("accept"))
+        message = "Pages of other sites may not call this API, unless CORS_ORIGINS names their origin."
+        raise HttpError(403, "CROSS_SITE", message)
+
+
+def _media_type(exchange: Exchange) -> MediaType:
+    media_type = negotiate(exchange.headers.get("accept"))
     if media_type is None:
         offers = ", ".join(MediaType)
         raise HttpError(406, "NOT_ACCEPTABLE", f"Nothing in Accept can be served; this is what can: {offers}.")
@@ -110,10 +135,13 @@ async def _read(exchange: Exchange) -> OperationRequest:
     if media_type != MediaType.JSON or charset not in (None, "utf-8", "utf8"):
         message = "Send the body as 'Content-Type: application/json', in UTF-8."
         raise HttpError(415, "UNSUPPORTED_MEDIA_TYPE", message, {"accept": MediaType.JSON})
+    if exchange.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        message = "Send the body as it is, not compressed."
+        raise HttpError(415, "UNSUPPORTED_MEDIA_TYPE", message, {"accept-encoding": "identity"})
     return read_body(await exchange.read(BODY_LIMIT))
 
 
-def _check_kind(plan: Plan | Refusal, method: str, media_type: MediaType) -> None:
+def _check_kind(plan: Runnable | Refusal, method: str, media_type: MediaType) -> None:
     if isinstance(plan, Refusal):
         return
     if method == "GET" and plan.kind is OperationType.MUTATION:
@@ -127,21 +155,19 @@ async def _refuse(exchange: Exchange, request_id: str, error: HttpError) -> None
     accepted = negotiate(exchange.headers.get("accept"))
     media_type = MediaType.GRAPHQL if accepted is MediaType.GRAPHQL else MediaType.JSON
     described = {"message": error.message, "extensions": {"code": error.code, "requestId": request_id}}
-    answer = Answer(Outcome.MALFORMED, errors=[described])
-    await _answer(exchange, answer, error.status, {**_headers(media_type, request_id), **error.headers})
+    answer = Answer.of(Outcome.MALFORMED, errors=[described])
+    await _answer(exchange, answer, error.status, media_type, error.headers)
 
 
-async def _answer(exchange: Exchange, answer: Answer, status: int, headers: Mapping[str, str]) -> None:
-    body = answer.encode()
-    await exchange.start(status, {**headers, "content-length": str(len(body))})
-    await exchange.write(body)
+async def _answer(
+    exchange: Exchange, answer: Answer, status: int, media_type: MediaType, headers: Mapping[str, str] | None = None
+) -> None:
+    length = str(len(answer.body))
+    await exchange.start(
+        status, {"content-type": _content_type(media_type), "content-length": length, **(headers or {})}
+    )
+    await exchange.write(answer.body)
 
 
-def _headers(media_type: MediaType, request_id: str) -> dict[str, Any]:
-    return {
-        "content-type": f"{media_type}; charset=utf-8",
-        "cache-control": "no-store",
-        "vary": "accept, origin",
-        "x-content-type-options": "nosniff",
-        "x-request-id": request_id,
-    }
+def _content_type(media_type: MediaType) -> str:
+    return f"{media_type}; charset=utf-8"

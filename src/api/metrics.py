@@ -1,6 +1,8 @@
 """What this process counts, in Prometheus' form."""
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+import asyncio
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 REGISTRY = CollectorRegistry()
 
@@ -11,7 +13,23 @@ webhooks = Counter(
     registry=REGISTRY,
 )
 
+documents = Counter(
+    "interalpha_documents",
+    "Documents by how they were known: trusted, persisted, unknown (told to send the text), untrusted, store_away.",
+    ["result"],
+    registry=REGISTRY,
+)
+
+sockets = Gauge("interalpha_sockets", "GraphQL sockets that are open.", registry=REGISTRY)
+
+operations = Gauge(
+    "interalpha_live_operations", "Operations under way on sockets and event streams.", ["protocol"], registry=REGISTRY
+)
+
+_tasks = Gauge("interalpha_tasks", "Tasks of the event loop: what clients left behind would show.", registry=REGISTRY)
+
 
 def render() -> bytes:
     """Every metric as text."""
+    _tasks.set(len(asyncio.all_tasks()))
     return generate_latest(REGISTRY)

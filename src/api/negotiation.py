@@ -1,6 +1,10 @@
-"""Which of our media types a client likes best (RFC 9110, section 12.5.1)."""
+"""Which of our media types a client likes best, and which languages it reads (RFC 9110, section 12.5)."""
 
+import re
 from enum import StrEnum
+
+_LANGUAGE = re.compile(r"[a-z]{1,8}(-[a-z0-9]{1,8})*")
+_MOST_LANGUAGES = 10
 
 
 class MediaType(StrEnum):
@@ -22,6 +26,13 @@ def negotiate(accept: str | None) -> MediaType | None:
         if rank[0] > 0 and (best is None or rank > best[0]):
             best = (rank, offer)
     return best and best[1]
+
+
+def languages_of(accept_language: str | None) -> tuple[str, ...]:
+    """Read the languages a client wants, best first, in lower case; none if it does not care."""
+    wishes = [_read(wish) for wish in (accept_language or "").split(",")[:_MOST_LANGUAGES]]
+    wanted = [(language, quality) for language, quality in wishes if quality > 0 and _LANGUAGE.fullmatch(language)]
+    return tuple(language for language, _ in sorted(wanted, key=lambda wish: -wish[1]))
 
 
 def media_type_of(content_type: str | None) -> tuple[str, str | None]:

@@ -1,5 +1,6 @@
 """What a client asks to be run, read from a body, a query string or a socket's message; every oddity is a 400."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +20,15 @@ class MalformedRequest(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OperationRequest:
-    """A document and what goes with it."""
+    """A document, by its text or its SHA-256 or both, and what goes with it."""
 
-    query: str
+    query: str | None
     operation_name: str | None = None
     variables: Mapping[str, Any] | None = None
+    document_id: str | None = None
+
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def read_body(body: bytes) -> OperationRequest:
@@ -60,15 +65,27 @@ def read_parameters(parameters: Any) -> OperationRequest:
         raise MalformedRequest("Several operations in one request are not served; send one each.", "BATCHING")
     if not isinstance(parameters, dict):
         raise MalformedRequest("Send a JSON object with a 'query'.")
-    extensions = _typed(parameters, "extensions", dict, "an object")
-    if "query" not in parameters and extensions and "persistedQuery" in extensions:
-        # The very words Apollo's link waits for before it sends the whole document.
-        raise MalformedRequest("PersistedQueryNotSupported", "PERSISTED_QUERY_NOT_SUPPORTED")
     query = _typed(parameters, "query", str, "a string")
-    if query is None:
+    document_id = _document_id(parameters)
+    if query is None and document_id is None:
         raise MalformedRequest("The parameter 'query' is missing.")
     operation_name = _typed(parameters, "operationName", str, "a string") or None
-    return OperationRequest(query, operation_name, _typed(parameters, "variables", dict, "an object"))
+    return OperationRequest(query, operation_name, _typed(parameters, "variables", dict, "an object"), document_id)
+
+
+def _document_id(parameters: dict[str, Any]) -> str | None:
+    """Read the SHA-256 of a document, in each of the three places where clients put it."""
+    extensions = _typed(parameters, "extensions", dict, "an object") or {}
+    persisted = _typed(extensions, "persistedQuery", dict, "an object")
+    if persisted is None:
+        named = _typed(parameters, "documentId", str, "a string") or _typed(parameters, "doc_id", str, "a string")
+        return named.removeprefix("sha256:").lower() if named else None
+    if persisted.get("version") != 1:
+        raise MalformedRequest("Of persisted queries, version 1 is served.")
+    name = str(persisted.get("sha256Hash")).lower()
+    if not _SHA256.fullmatch(name):
+        raise MalformedRequest("The 'sha256Hash' of a persisted query must be 64 hexadecimals.")
+    return name
 
 
 def _typed(parameters: dict[str, Any], name: str, kind: type, article: str) -> Any:

@@ -17,7 +17,6 @@ DRAIN_SECONDS = 20
 """How long what was begun may take to end."""
 NOTICE_SECONDS = 3.0
 """How long production goes on answering "not ready" before it stops listening: load balancers need a moment."""
-_FRAME_LIMIT = 262_144
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -65,7 +64,7 @@ async def serve(configuration: Configuration, *, host: str, port: int) -> None:
         server_header=False,
         proxy_headers=False,
         ws="websockets-sansio",
-        ws_max_size=_FRAME_LIMIT,
+        ws_max_size=house.settings.socket_frame_limit,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )

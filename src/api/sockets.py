@@ -6,25 +6,28 @@ for each operation. Whatever ends the socket ends the group, so nothing of it ou
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import Any, cast
 
 import orjson
 import structlog
 from litestar.types import Receive, Send, WebSocketScope
 
-from api.edge import Edge, bearer_token, request_id_from
-from api.exchange import headers_of
+from api.edge import Edge, request_id_from
+from api.exchange import headers_of, peer_of
+from api.metrics import operations as under_way
+from api.metrics import sockets as open_sockets
+from api.negotiation import languages_of
 from api.operations import MalformedRequest, OperationRequest, read_json, read_parameters
 from api.origins import is_welcome
+from api.presence import TooManyOpen
+from api.socket_credentials import Credentials, Expired, authorization_in
 from core.errors import Unauthenticated
 from engine.answer import Outcome
 
 SUBPROTOCOL = "graphql-transport-ws"
 INIT_SECONDS = 5.0
 SEND_SECONDS = 30.0
-MOST_OPERATIONS = 100
-FRAME_LIMIT = 262_144
 
 # What a close frame can hold (RFC 6455, section 5.5), and how long one may take to leave.
 _LONGEST_REASON = 123
@@ -45,7 +48,8 @@ class Closing(Exception):
 async def converse(edge: Edge, scope: WebSocketScope, receive: Receive, send: Send) -> None:
     """Serve one socket from its handshake to its end; never raises."""
     try:
-        closing = await _serve(edge, scope, receive, send)
+        with open_sockets.track_inprogress():
+            closing = await _serve(edge, scope, receive, send)
         if closing.code is not None:
             reason = closing.reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
             async with asyncio.timeout(_FAREWELL_SECONDS):
@@ -69,28 +73,32 @@ async def _serve(edge: Edge, scope: WebSocketScope, receive: Receive, send: Send
     await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if speaks_ours else None, "headers": []})
     if not speaks_ours:
         return Closing(4406, f"Subprotocol not acceptable: ask for {SUBPROTOCOL}")
-    return await Socket(edge, headers.get("authorization"), receive, send).run()
+    return await Socket(edge, headers, peer_of(cast("Mapping[str, Any]", scope)), receive, send).run()
 
 
 class Socket:
     """One client's conversation."""
 
-    def __init__(self, edge: Edge, authorization: str | None, receive: Receive, send: Send) -> None:
+    def __init__(self, edge: Edge, headers: Mapping[str, str], peer: str, receive: Receive, send: Send) -> None:
         self._edge = edge
-        self._authorization = authorization
+        self._headers = headers
+        self._peer = peer
         self._receive = receive
         self._send = send
-        self._caller: Any = None
+        self._credentials = Credentials(edge.callers)
+        self._languages = languages_of(headers.get("accept-language"))
         self._has_begun = False
         self._is_acknowledged = False
         self._operations: dict[str, asyncio.Task[None]] = {}
+        self._held = ExitStack()
 
     async def run(self) -> Closing:
         """Converse until either side ends it, and say how it ended."""
         closing = Closing()
         try:
-            async with asyncio.TaskGroup() as tasks:
-                await self._listen(tasks)
+            with self._held:
+                async with asyncio.TaskGroup() as tasks:
+                    await self._listen(tasks)
         except* Closing as ended:
             closing = cast("Closing", ended.exceptions[0])
         except* Exception:
@@ -119,8 +127,9 @@ class Socket:
         text = event.get("text")
         if text is None:
             raise Closing(4400, "Messages are text")
-        # Servers that cannot be told a limit hand over whatever comes.
-        if len(text) > FRAME_LIMIT:
+        # Servers that cannot be told a limit hand over whatever comes; a character has up to four bytes.
+        limit = self._edge.socket_limits.frame
+        if len(text) * 4 > limit and len(text.encode()) > limit:
             raise Closing(1009, "Message too big")
         try:
             message = read_json(text)
@@ -133,12 +142,11 @@ class Socket:
     async def _heed(self, message: dict[str, Any], tasks: asyncio.TaskGroup) -> None:
         match message["type"]:
             case "connection_init":
-                await self._begin(_optional_object(message))
+                await self._begin(_optional_object(message), tasks)
             case "ping":
-                payload = _optional_object(message)
-                await self._say({"type": "pong"} if payload is None else {"type": "pong", "payload": payload})
+                await self._answer_ping(_optional_object(message))
             case "pong":
-                _optional_object(message)
+                await self._renew(authorization_in(_optional_object(message)))
             case "subscribe":
                 await self._subscribe(_id_of(message), message.get("payload"), tasks)
             case "complete":
@@ -147,21 +155,53 @@ class Socket:
             case _:
                 raise Closing(4400, "Unknown type of message")
 
-    async def _begin(self, payload: dict[str, Any] | None) -> None:
+    async def _begin(self, payload: dict[str, Any] | None, tasks: asyncio.TaskGroup) -> None:
         if self._has_begun:
             raise Closing(4429, "Too many initialisation requests")
         self._has_begun = True
-        # Clients write the name as their users typed it.
         given = {name.lower(): value for name, value in (payload or {}).items()}
-        authorization = given.get("authorization", self._authorization)
-        if not isinstance(authorization, str | None):
-            raise Closing(4403, "Forbidden: Authorization must be a string")
         try:
-            self._caller = await self._edge.authenticate(bearer_token(authorization))
+            await self._credentials.accept(given.get("authorization", self._headers.get("authorization")))
         except Unauthenticated as error:
             raise Closing(4403, f"Forbidden: {error.message}") from error
+        caller = self._credentials.caller
+        try:
+            self._held.enter_context(
+                self._edge.presence.of(self._peer if caller is None else self._edge.callers.identity(caller))
+            )
+        except TooManyOpen as error:
+            # The code that clients read as "later, and not at once".
+            raise Closing(1013, "Try again later: these credentials have too many sockets open") from error
+        # Browsers let no page set the headers of a handshake.
+        if isinstance(languages := given.get("accept-language"), str):
+            self._languages = languages_of(languages)
         self._is_acknowledged = True
         await self._say({"type": "connection_ack"})
+        tasks.create_task(self._expire())
+
+    async def _expire(self) -> None:
+        async def give_notice(seconds: float) -> None:
+            await self._say({"type": "ping", "payload": {"authorizationExpiresIn": round(seconds)}})
+
+        try:
+            await self._credentials.expire(give_notice)
+        except Expired as error:
+            raise Closing(4401, "Unauthorized: the token has expired and no fresh one came") from error
+
+    async def _answer_ping(self, payload: dict[str, Any] | None) -> None:
+        authorization = authorization_in(payload)
+        await self._renew(authorization)
+        # A token is never sent back.
+        echo = {} if payload is None or authorization is not None else {"payload": payload}
+        await self._say({"type": "pong", **echo})
+
+    async def _renew(self, authorization: object) -> None:
+        if authorization is None or not self._is_acknowledged:
+            return
+        try:
+            await self._credentials.renew(authorization)
+        except Unauthenticated as error:
+            raise Closing(4403, f"Forbidden: {error.message}") from error
 
     async def _subscribe(self, key: str, payload: Any, tasks: asyncio.TaskGroup) -> None:
         if not self._is_acknowledged:
@@ -174,8 +214,9 @@ class Socket:
             request = read_parameters(payload)
         except MalformedRequest as error:
             raise Closing(4400, error.message) from error
-        if len(self._operations) >= MOST_OPERATIONS:
-            message = f"A socket carries at most {MOST_OPERATIONS} operations."
+        most = self._edge.socket_limits.operations
+        if len(self._operations) >= most:
+            message = f"A socket carries at most {most} operations."
             await self._refuse(key, message, "LIMIT_EXCEEDED", request_id_from(None))
             return
         self._operations[key] = tasks.create_task(self._run(key, request))
@@ -183,7 +224,8 @@ class Socket:
     async def _run(self, key: str, request: OperationRequest) -> None:
         request_id = request_id_from(None)
         try:
-            await self._operate(key, request, request_id)
+            with under_way.labels("socket").track_inprogress():
+                await self._operate(key, request, request_id)
         except (Closing, asyncio.CancelledError):
             raise
         except Exception:
@@ -194,9 +236,9 @@ class Socket:
             self._forget(key)
 
     async def _operate(self, key: str, request: OperationRequest, request_id: str) -> None:
-        may_introspect = self._edge.introspection(self._caller)
-        plan = self._edge.engine.plan(request.query, request.operation_name, introspection=may_introspect)
-        context = self._edge.make_context(self._caller, request_id)
+        caller = self._credentials.caller
+        plan = await self._edge.plan(request, caller)
+        context = self._edge.make_context(caller, request_id, self._languages)
         head = b'{"id":' + orjson.dumps(key) + b',"type":"next","payload":'
         async with aclosing(plan.stream(request.variables, context, request_id)) as answers:
             async for answer in answers:
@@ -204,7 +246,7 @@ class Socket:
                     self._forget(key)
                     await self._say({"id": key, "type": "error", "payload": answer.errors})
                     return
-                await self._write(head + answer.encode() + b"}")
+                await self._write(head + answer.body + b"}")
         # The client may use the id again as soon as it reads this.
         self._forget(key)
         await self._say({"id": key, "type": "complete"})

@@ -4,34 +4,55 @@ The "distinct connections mode" of https://github.com/enisdenjo/graphql-sse/blob
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from api.exchange import Exchange
+from api.metrics import operations
 from engine.answer import Answer
 
 HEARTBEAT_SECONDS = 15.0
 
 
-async def stream(
-    exchange: Exchange, answers: AsyncGenerator[Answer, None], headers: Mapping[str, str], draining: asyncio.Event
-) -> None:
-    """Write answers as events until they end, the client leaves or the process drains; nothing of it is left then.
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What cuts a stream short: the process drains, or the caller's token ends (in seconds since 1970)."""
 
-    A stream cut short by draining ends without `complete`: its client should come again, and finds another process.
+    draining: asyncio.Event
+    expires_at: float | None = None
+
+    async def comes(self) -> None:
+        """Wait for it."""
+        patience = None if self.expires_at is None else self.expires_at - time.time()
+        try:
+            async with asyncio.timeout(patience):
+                await self.draining.wait()
+        except TimeoutError:
+            return
+
+
+async def stream(
+    exchange: Exchange, answers: AsyncGenerator[Answer, None], headers: Mapping[str, str], ending: Ending
+) -> None:
+    """Write answers as events until they end, the client leaves or the stream is cut short; nothing is left then.
+
+    A stream cut short ends without `complete`: its client should come again, elsewhere or with a fresh token.
     """
     # A proxy that gathers an answer before passing it on would hold events back; this asks nginx not to.
     await exchange.start(200, {**headers, "x-accel-buffering": "no"})
-    await exchange.write(b":\n\n", more=True)
-    await _until_one_ends(_write(exchange, answers), _beat(exchange), exchange.gone(), _set(draining))
+    with operations.labels("sse").track_inprogress():
+        await exchange.write(b":\n\n", more=True)
+        await _until_one_ends(_write(exchange, answers), _beat(exchange), exchange.gone(), ending.comes())
     await exchange.write(b"")
 
 
 async def _write(exchange: Exchange, answers: AsyncGenerator[Answer, None]) -> None:
     async with aclosing(answers):
         async for answer in answers:
-            await exchange.write(b"event: next\ndata: " + answer.encode() + b"\n\n", more=True)
+            await exchange.write(b"event: next\ndata: " + answer.body + b"\n\n", more=True)
     # Browsers drop an event that has no data line.
     await exchange.write(b"event: complete\ndata:\n\n", more=True)
 
@@ -40,10 +61,6 @@ async def _beat(exchange: Exchange) -> None:
     while True:
         await asyncio.sleep(HEARTBEAT_SECONDS)
         await exchange.write(b":\n\n", more=True)
-
-
-async def _set(event: asyncio.Event) -> None:
-    await event.wait()
 
 
 async def _until_one_ends(*coroutines: Coroutine[Any, Any, None]) -> None:

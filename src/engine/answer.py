@@ -1,4 +1,4 @@
-"""What comes of an operation, ready to be written as bytes."""
+"""What comes of an operation: how far it came, and the bytes to send."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,15 +22,29 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A GraphQL response; `errors` are described as the specification wants them."""
+    """A GraphQL response, written already: who makes it decides how, and nobody after it looks inside."""
 
     outcome: Outcome
-    data: Mapping[str, Any] | None = None
-    errors: Sequence[Mapping[str, Any]] = ()
+    body: bytes
 
-    def encode(self) -> bytes:
+    @classmethod
+    def of(
+        cls, outcome: Outcome, data: Mapping[str, Any] | None = None, errors: Sequence[Mapping[str, Any]] = ()
+    ) -> "Answer":
         """Write the response as JSON; what was not begun has no `data`."""
-        response: dict[str, Any] = {"errors": self.errors} if self.errors else {}
-        if self.outcome is Outcome.EXECUTED:
-            response["data"] = self.data
-        return orjson.dumps(response)
+        response: dict[str, Any] = {"errors": errors} if errors else {}
+        if outcome is Outcome.EXECUTED:
+            response["data"] = data
+        return cls(outcome, orjson.dumps(response))
+
+    @property
+    def data(self) -> Mapping[str, Any] | None:
+        """Read the data out of the bytes again."""
+        found: Mapping[str, Any] | None = orjson.loads(self.body).get("data")
+        return found
+
+    @property
+    def errors(self) -> Sequence[Mapping[str, Any]]:
+        """Read the errors out of the bytes again: described as the specification wants them."""
+        found: Sequence[Mapping[str, Any]] = orjson.loads(self.body).get("errors", [])
+        return found

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Generic, NamedTuple, TypeVar
 
-from engine.plan import Plan, Refusal
+from engine.plan import Refusal
+from engine.seam import Runnable
 
 _LONG = 512
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -36,26 +38,28 @@ class Room:
     characters: int = 524_288
 
 
-class Shelf(Generic[T]):
+class Shelf(Generic[K, T]):
     """Keeps what was used last, within its room."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._kept: OrderedDict[Key, tuple[T, int]] = OrderedDict()
+        self._kept: OrderedDict[K, tuple[T, int]] = OrderedDict()
         self._characters = 0
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def find(self, key: Key) -> T | None:
+    def find(self, key: K) -> T | None:
         """Take what is kept under a key."""
         if (found := self._kept.get(key)) is None:
             return None
         self._kept.move_to_end(key)
         return found[0]
 
-    def keep(self, key: Key, value: T, characters: int) -> None:
+    def keep(self, key: K, value: T, characters: int) -> None:
         """Keep something new, and forget what there is no room for."""
+        if replaced := self._kept.pop(key, None):
+            self._characters -= replaced[1]
         self._kept[key] = (value, characters)
         self._characters += characters
         while len(self._kept) > self._room.entries or self._characters > self._room.characters:
@@ -67,15 +71,15 @@ class Documents:
     """Remembers plans, and apart from them refusals, so that nonsense never drives out what is in use."""
 
     def __init__(self, plans: Room, refusals: Room) -> None:
-        self._plans: Shelf[Plan] = Shelf(plans)
-        self._refusals: Shelf[Refusal] = Shelf(refusals)
+        self._plans: Shelf[Key, Runnable] = Shelf(plans)
+        self._refusals: Shelf[Key, Refusal] = Shelf(refusals)
         self.hits = 0
         self.misses = 0
 
     def __len__(self) -> int:
         return len(self._plans) + len(self._refusals)
 
-    def find(self, key: Key) -> Plan | Refusal | None:
+    def find(self, key: Key) -> Runnable | Refusal | None:
         """Take what is known about a document."""
         known = self._plans.find(key) or self._refusals.find(key)
         if known:
@@ -84,9 +88,9 @@ class Documents:
             self.misses += 1
         return known
 
-    def keep(self, key: Key, plan: Plan | Refusal, characters: int) -> None:
+    def keep(self, key: Key, plan: Runnable | Refusal, characters: int) -> None:
         """Remember a document."""
-        if isinstance(plan, Plan):
-            self._plans.keep(key, plan, characters)
-        else:
+        if isinstance(plan, Refusal):
             self._refusals.keep(key, plan, characters)
+        else:
+            self._plans.keep(key, plan, characters)

@@ -5,15 +5,17 @@ from graphql import GraphQLSchema
 from engine.documents import Documents, Key, Room
 from engine.errors import ErrorCode, ErrorWriter, Translate
 from engine.limits import LimitExceeded, Limits
-from engine.plan import Plan, Refusal
+from engine.plan import Refusal
 from engine.planning import Planner, refuse
+from engine.seam import Compile, Runnable
 
 
 class Engine:
     """Runs documents against one schema.
 
     `translate` finds the words for exceptions clients may see; `time_limit` is in seconds and holds for a query, a
-    mutation and the beginning of a subscription.
+    mutation and the beginning of a subscription. `compile` is asked once for each document whether it can run it faster
+    than graphql-core.
     """
 
     def __init__(
@@ -24,12 +26,13 @@ class Engine:
         limits: Limits | None = None,
         time_limit: float = 30.0,
         room: Room | None = None,
+        compile: Compile | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.documents = Documents(plans=room or Room(), refusals=Room(entries=256, characters=131_072))
-        self._planner = Planner(schema, ErrorWriter(translate), self.limits, time_limit)
+        self._planner = Planner(schema, ErrorWriter(translate), self.limits, time_limit, compile)
 
-    def plan(self, text: str, operation_name: str | None = None, *, introspection: bool = False) -> Plan | Refusal:
+    def plan(self, text: str, operation_name: str | None = None, *, introspection: bool = False) -> Runnable | Refusal:
         """Find or make the plan for an operation; `introspection` says whether the schema itself may be asked about."""
         if len(text) > self.limits.characters:
             return refuse([LimitExceeded("characters", len(text), self.limits.characters)], ErrorCode.LIMIT_EXCEEDED)

@@ -1,4 +1,4 @@
-"""A document ready to run, or the reasons why it never will. Compiled operations plug in here."""
+"""A document ready to run by graphql-core, or the reasons why it never will."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
@@ -34,7 +34,7 @@ class Refusal:
 
     async def execute(self, variables: Mapping[str, Any] | None, context: object, request_id: str) -> Answer:
         """Tell one client; of the same shape as a plan's, so that nobody has to ask which of the two it has."""
-        return Answer(self.outcome, errors=[with_request_id(error, request_id) for error in self.errors])
+        return Answer.of(self.outcome, errors=[with_request_id(error, request_id) for error in self.errors])
 
     async def stream(
         self, variables: Mapping[str, Any] | None, context: object, request_id: str
@@ -122,15 +122,15 @@ class Plan:
         if result.data is None and not any(error.path for error in errors):
             # Only variables that do not fit are found so late and belong to no field.
             described = (describe(error, ErrorCode.VARIABLES) for error in errors)
-            return Answer(Outcome.REFUSED, errors=[with_request_id(error, request_id) for error in described])
+            return Answer.of(Outcome.REFUSED, errors=[with_request_id(error, request_id) for error in described])
         written = [self.errors.write(error, request_id, self.name) for error in errors]
-        return Answer(Outcome.EXECUTED, result.data, written)
+        return Answer.of(Outcome.EXECUTED, result.data, written)
 
     def _out_of_time(self, request_id: str) -> Answer:
         message = f"This took longer than {self.time_limit:g} s and was given up. Quote {request_id}."
         described = describe(GraphQLError(message), ErrorCode.TIMEOUT)
-        return Answer(Outcome.EXECUTED, errors=[with_request_id(described, request_id)])
+        return Answer.of(Outcome.EXECUTED, errors=[with_request_id(described, request_id)])
 
     def _broken(self, error: Exception, request_id: str) -> Answer:
         located = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
-        return Answer(Outcome.EXECUTED, errors=[self.errors.write(located, request_id, self.name)])
+        return Answer.of(Outcome.EXECUTED, errors=[self.errors.write(located, request_id, self.name)])

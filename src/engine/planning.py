@@ -18,6 +18,7 @@ from engine.errors import ErrorCode, ErrorWriter, describe
 from engine.introspection import CLOSED_RULES, OPEN_RULES
 from engine.limits import LimitExceeded, Limits, exceeded
 from engine.plan import Plan, Refusal
+from engine.seam import Compile, Runnable
 
 _MOST_ERRORS = 20
 
@@ -30,8 +31,9 @@ class Planner:
     errors: ErrorWriter
     limits: Limits
     time_limit: float
+    compile: Compile | None = None
 
-    def plan(self, text: str, operation_name: str | None, introspection: bool) -> Plan | Refusal:
+    def plan(self, text: str, operation_name: str | None, introspection: bool) -> Runnable | Refusal:
         """Make a plan, or say why there can be none."""
         try:
             document = parse(text, max_lexical_tokens=self.limits.tokens, max_comments=self.limits.comments)
@@ -46,7 +48,8 @@ class Planner:
         operation = choose(document, operation_name)
         if isinstance(operation, GraphQLError):
             return refuse([operation], ErrorCode.OPERATION, Outcome.MALFORMED)
-        return Plan(self.schema, document, operation, hide, self.time_limit, self.errors)
+        plan = Plan(self.schema, document, operation, hide, self.time_limit, self.errors)
+        return (self.compile and self.compile(plan)) or plan
 
     def _as_limit(self, error: GraphQLSyntaxError) -> GraphQLError:
         # graphql-core has no type of its own for a parser that stops counting.

@@ -1,6 +1,6 @@
 """What every resolver is given: who is asking, the services of the house, and loaders that batch reads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -40,11 +40,15 @@ class Services:
 
 @dataclass(slots=True)
 class Context:
-    """One operation's context; `principal` is None for a caller without credentials."""
+    """One operation's context; `principal` is None for a caller without credentials.
+
+    `languages` are those the client reads, best first, as in `pt-br`; none if it does not say.
+    """
 
     services: Services
     principal: Principal | None
     request_id: str
+    languages: Sequence[str] = ()
     _attempts: "DataLoader[UUID, list[AttemptView]] | None" = field(default=None, init=False)
     _messages: "DataLoader[tuple[UUID, frozenset[str]], read.Message | None] | None" = field(default=None, init=False)
     _events: "DataLoader[tuple[UUID, EventSlice], list[EventView]] | None" = field(default=None, init=False)

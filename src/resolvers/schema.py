@@ -3,8 +3,10 @@
 from collections.abc import AsyncGenerator
 
 import strawberry
+from graphql import GraphQLInputObjectType, GraphQLSchema
 from graphql.utilities.print_schema import print_schema_definition
 from strawberry.schema import Schema
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from resolvers.errors import (
     IdempotencyConflictError,
@@ -165,7 +167,16 @@ def build_schema() -> Schema:
     )
     # Strawberry has no word for the description of a whole schema.
     schema._schema.description = INTRODUCTION
+    _mark_one_of(schema._schema)
     return schema
+
+
+def _mark_one_of(schema: GraphQLSchema) -> None:
+    """Tell graphql-core which inputs are `@oneOf`, so that validation refuses them: Strawberry waits for execution."""
+    for one in schema.type_map.values():
+        if isinstance(one, GraphQLInputObjectType):
+            definition = one.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+            one.is_one_of = definition is not None and definition.is_one_of
 
 
 def print_schema() -> str:

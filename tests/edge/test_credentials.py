@@ -36,16 +36,13 @@ async def test_without_a_token_nothing_is_read_or_done(client: httpx.AsyncClient
 
 
 @pytest.fixture
-def bad_tokens(house: House, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def bad_tokens(house: House) -> dict[str, str]:
     assert house.tokens is not None
     good = house.tokens.make()
-    with monkeypatch.context() as patch:
-        patch.setattr("core.access.tokens._LIFETIME", -1)
-        expired = house.tokens.make()
     return {
         "forged": good[:-2] + ("AA" if good[-2:] != "AA" else "BB"),
         "another server's": DevelopmentTokens(b"another key").make(),
-        "expired": expired,
+        "expired": house.tokens.make(lifetime=-1),
         "nonsense": "nonsense",
         "not ASCII": "iadev_\u00e7.\u00e7",
     }

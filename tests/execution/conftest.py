@@ -83,6 +83,7 @@ def journal(journal_of_the_server: Journal) -> Journal:
     journal_of_the_server.opened = journal_of_the_server.closed = 0
     journal_of_the_server.names.clear()
     journal_of_the_server.contexts.clear()
+    journal_of_the_server.expiries.clear()
     return journal_of_the_server
 
 

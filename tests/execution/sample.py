@@ -1,26 +1,28 @@
 """A tiny schema with everything that can go well or wrong, and the edge that serves it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import strawberry
 from strawberry.types import Info
 
-from api.edge import Edge
+from api.edge import Callers, Edge, SocketLimits
+from api.presence import Presence
 from core.errors import AppError, NotFound, Unauthenticated
 from engine.engine import Engine
 
 
 @dataclass
 class Journal:
-    """What happened inside: subscriptions opened and closed, names given, contexts made."""
+    """What happened inside: subscriptions opened and closed, names given, contexts made; and when tokens end."""
 
     opened: int = 0
     closed: int = 0
     names: list[str] = field(default_factory=list)
     contexts: list["Context"] = field(default_factory=list)
+    expiries: dict[str | None, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Context:
     caller: str | None
     request_id: str
     journal: Journal
+    languages: Sequence[str] = ()
 
 
 @strawberry.type
@@ -117,26 +120,33 @@ def translate(error: BaseException) -> tuple[str, Mapping[str, Any]] | None:
 
 
 async def authenticate(token: str | None) -> str | None:
-    """Know Ada, and strangers; `broken` is how the store of tokens fails."""
+    """Know Ada by each of her tokens, Bob, and strangers; `broken` is how the store of tokens fails."""
     if token == "broken":
         raise RuntimeError("the store of tokens is on fire")
-    if token not in (None, "ada"):
+    if token not in (None, "ada", "ada-2", "ada-3", "bob"):
         raise Unauthenticated("Nobody here issued this token.")
     return token
 
 
-def edge_over(engine: Engine, journal: Journal) -> Edge:
+def edge_over(engine: Engine, journal: Journal, **more: Any) -> Edge:
     """Serve an engine to Ada, who may introspect, and to strangers, who may not."""
 
-    def make_context(caller: str | None, request_id: str) -> Context:
-        context = Context(caller, request_id, journal)
+    def make_context(caller: str | None, request_id: str, languages: Sequence[str]) -> Context:
+        context = Context(caller, request_id, journal, languages)
         journal.contexts.append(context)
         return context
 
     return Edge(
         engine=engine,
-        authenticate=authenticate,
+        callers=Callers(
+            authenticate=authenticate,
+            introspection=lambda caller: caller == "ada",
+            identity=lambda caller: caller and caller.partition("-")[0],
+            expires_at=journal.expiries.get,
+        ),
         make_context=make_context,
         allowed_origins=frozenset({"https://dashboard.example"}),
-        introspection=lambda caller: caller == "ada",
+        presence=Presence(3),
+        socket_limits=SocketLimits(operations=3, frame=262_144),
+        **more,
     )

@@ -77,6 +77,10 @@ async def test_a_media_type_we_do_not_have_is_406(client: httpx.AsyncClient, acc
         b'{"query": "{ hello }", "variables": "{}"}',
         b'{"query": "{ hello }", "operationName": 1}',
         b'{"query": "{ hello }", "extensions": []}',
+        b'{"extensions": {"persistedQuery": {"version": 2, "sha256Hash": "' + b"ab" * 32 + b'"}}}',
+        b'{"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "ab"}}}',
+        b'{"extensions": {"persistedQuery": []}}',
+        b'{"documentId": 1}',
     ],
 )
 @pytest.mark.parametrize("accept", ["application/json", GRAPHQL])
@@ -98,8 +102,11 @@ async def test_several_operations_in_one_body_are_refused_in_so_many_words(clien
 
 
 async def test_a_persisted_query_is_answered_so_that_clients_send_the_whole(client: httpx.AsyncClient) -> None:
-    response = await post(client, {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "ab"}}})
+    request = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "ab" * 32}}}
+    response = await post(client, request, accept=GRAPHQL)
     assert (response.status_code, code_of(response)) == (400, "PERSISTED_QUERY_NOT_SUPPORTED")
+    response = await post(client, request)
+    assert (response.status_code, code_of(response)) == (200, "PERSISTED_QUERY_NOT_SUPPORTED")
     assert response.json()["errors"][0]["message"] == "PersistedQueryNotSupported"
 
 
@@ -152,11 +159,11 @@ async def test_a_body_too_large_is_413_whether_announced_or_not(client: httpx.As
         assert (response.status_code, code_of(response)) == (413, "PAYLOAD_TOO_LARGE")
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "QUERY"])
 async def test_other_methods_are_405_and_told_which_there_are(client: httpx.AsyncClient, method: str) -> None:
     response = await client.request(method, "/graphql")
     assert (response.status_code, code_of(response)) == (405, "METHOD_NOT_ALLOWED")
-    assert response.headers["allow"] == "GET, POST"
+    assert response.headers["allow"] == "GET, POST, OPTIONS"
 
 
 async def test_a_query_may_be_asked_with_get(client: httpx.AsyncClient) -> None:
@@ -251,3 +258,78 @@ async def test_a_request_id_is_kept_if_it_is_sane(client: httpx.AsyncClient, jou
         assert made != odd
         assert len(made) == 32
     assert journal.contexts[0].request_id == "trace_1-a"
+
+
+async def test_the_languages_a_client_reads_come_to_the_resolvers(client: httpx.AsyncClient, journal: Journal) -> None:
+    for header in ("en;q=0.5, pt-BR, *;q=0.1, de;q=0, x y", "", "q=1;;,,;"):
+        await post(client, HELLO, accept_language=header)
+    assert [context.languages for context in journal.contexts] == [("pt-br", "en"), (), ()]
+
+
+PREFLIGHT = {
+    "origin": "https://dashboard.example",
+    "sec-fetch-site": "cross-site",
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "authorization,content-type",
+}
+
+
+async def test_a_page_of_an_allowed_origin_is_told_what_it_may_send(client: httpx.AsyncClient) -> None:
+    response = await client.options("/graphql", headers=PREFLIGHT)
+    assert (response.status_code, response.content) == (204, b"")
+    told = {name: text for name, text in response.headers.items() if name.startswith("access-control")}
+    assert told == {
+        "access-control-allow-origin": "https://dashboard.example",
+        "access-control-allow-methods": "GET, POST, OPTIONS",
+        "access-control-allow-headers": "authorization,content-type",
+        "access-control-expose-headers": "x-request-id, retry-after",
+        "access-control-max-age": "7200",
+    }
+    assert "origin" in response.headers["vary"]
+
+
+async def test_a_page_of_an_allowed_origin_reads_answers_refusals_and_streams(client: httpx.AsyncClient) -> None:
+    page = {"origin": "https://dashboard.example"}
+    for response in (
+        await post(client, HELLO, **page),
+        await post(client, HELLO, **page, authorization="Bearer eve"),
+        await post(client, HELLO, **page, accept="text/html"),
+        await post(client, HELLO, **page, accept="text/event-stream"),
+    ):
+        assert response.headers["access-control-allow-origin"] == "https://dashboard.example"
+        assert "access-control-allow-credentials" not in response.headers
+
+
+async def test_a_page_of_another_origin_is_told_nothing(client: httpx.AsyncClient) -> None:
+    response = await client.options("/graphql", headers={**PREFLIGHT, "origin": "https://evil.example"})
+    assert response.status_code == 403
+    assert [name for name in response.headers if name.startswith("access-control")] == []
+
+
+async def test_header_names_that_are_none_are_not_repeated(client: httpx.AsyncClient) -> None:
+    response = await client.options("/graphql", headers={**PREFLIGHT, "access-control-request-headers": "a b"})
+    assert "access-control-allow-headers" not in response.headers
+
+
+async def test_whoever_asks_without_a_page_is_told_the_methods(client: httpx.AsyncClient) -> None:
+    response = await client.options("/graphql")
+    assert (response.status_code, response.headers["allow"]) == (204, "GET, POST, OPTIONS")
+    assert [name for name in response.headers if name.startswith("access-control")] == []
+
+
+async def test_an_accept_in_several_lines_is_one_list(client: httpx.AsyncClient) -> None:
+    lines = [("accept", "text/html"), ("accept", f"{GRAPHQL};q=0.5"), ("accept", "application/json;q=0.4")]
+    response = await client.post("/graphql", json=HELLO, headers=lines)
+    assert response.headers["content-type"] == f"{GRAPHQL}; charset=utf-8"
+
+
+async def test_two_tokens_are_none(client: httpx.AsyncClient) -> None:
+    lines = [("authorization", "Bearer ada"), ("authorization", "Bearer bob")]
+    response = await client.post("/graphql", json=HELLO, headers=lines)
+    assert (response.status_code, code_of(response)) == (401, "UNAUTHENTICATED")
+
+
+async def test_a_compressed_body_is_415(client: httpx.AsyncClient) -> None:
+    response = await client.post("/graphql", content=b"\x1f\x8b", headers={**JSON, "content-encoding": "gzip"})
+    assert (response.status_code, code_of(response)) == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert response.headers["accept-encoding"] == "identity"

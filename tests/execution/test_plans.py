@@ -31,7 +31,7 @@ def error_of(answer: Answer) -> dict[str, Any]:
 async def test_an_answer_is_written_as_json(engine: Engine) -> None:
     answer = await run(engine, "query ($n: String!) { hello(name: $n) whoami }", {"n": "Ada 🏊"})
     assert answer.outcome is Outcome.EXECUTED
-    assert orjson.loads(answer.encode()) == {"data": {"hello": "Hello, Ada 🏊!", "whoami": "ada"}}
+    assert orjson.loads(answer.body) == {"data": {"hello": "Hello, Ada 🏊!", "whoami": "ada"}}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ async def test_what_cannot_be_run_is_refused_without_data(
     (answer,) = await stream(engine, text, variables)
     assert answer.outcome is Outcome.REFUSED
     assert error_of(answer)["extensions"] == {"code": code, "requestId": "r1"}
-    assert "data" not in orjson.loads(answer.encode())
+    assert "data" not in orjson.loads(answer.body)
 
 
 async def test_the_operation_named_is_the_one_that_runs(engine: Engine) -> None:
@@ -111,7 +111,7 @@ async def test_null_where_the_schema_promised_a_value_is_our_fault(engine: Engin
 
 async def test_what_takes_too_long_is_given_up(engine: Engine) -> None:
     answer = await run(engine, "{ slow }")
-    assert orjson.loads(answer.encode())["data"] is None
+    assert orjson.loads(answer.body)["data"] is None
     assert error_of(answer)["extensions"] == {"code": "TIMEOUT", "requestId": "r1"}
 
 

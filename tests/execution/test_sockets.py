@@ -243,15 +243,44 @@ async def test_pages_of_ours_and_allowed_ones_get_a_socket(host: str) -> None:
             assert (await hear(socket))["type"] == "connection_ack"
 
 
-async def test_a_socket_carries_so_many_operations_and_no_more(
-    socket: ClientConnection, journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sockets, "MOST_OPERATIONS", 2)
-    await say(socket, *(subscribe(key, "subscription { watch }") for key in "abc"))
-    heard = {message["id"]: message for message in [await hear(socket) for _ in range(3)]}
-    assert {key: message["type"] for key, message in heard.items()} == {"a": "next", "b": "next", "c": "error"}
-    assert heard["c"]["payload"][0]["extensions"]["code"] == "LIMIT_EXCEEDED"
-    assert journal.opened == 2
+async def test_a_socket_carries_so_many_operations_and_no_more(socket: ClientConnection, journal: Journal) -> None:
+    await say(socket, *(subscribe(key, "subscription { watch }") for key in "abcd"))
+    heard = {message["id"]: message for message in [await hear(socket) for _ in range(4)]}
+    assert [heard[key]["type"] for key in "abcd"] == ["next", "next", "next", "error"]
+    assert heard["d"]["payload"][0]["extensions"]["code"] == "LIMIT_EXCEEDED"
+    assert journal.opened == 3
+
+
+async def test_a_caller_has_so_many_sockets_and_no_more(host: str, journal: Journal) -> None:
+    ada = {"Authorization": "Bearer ada"}
+    async with begun(host, payload=ada), begun(host, payload=ada), begun(host, payload=ada):
+        async with connect(f"ws://{host}/graphql", subprotocols=[OURS]) as fourth:
+            await say(fourth, {**INIT, "payload": ada})
+            assert await closed(fourth) == 1013
+        async with begun(host, payload={"Authorization": "Bearer bob"}), begun(host):
+            pass
+    await eventually(lambda: tasks_of(sockets) == [])
+    async with begun(host, payload=ada):
+        pass
+
+
+async def test_a_message_of_many_bytes_in_few_characters_is_too_big(raw: ClientConnection) -> None:
+    await say(raw, "é" * 131_073)
+    assert await closed(raw) == 1009
+
+
+async def test_a_socket_says_which_languages_its_page_reads(host: str, journal: Journal) -> None:
+    async with begun(host, payload={"Accept-Language": "pt-BR, en;q=0.8"}) as socket:
+        await say(socket, subscribe("a", "{ hello }"))
+        await hear(socket)
+    assert journal.contexts[0].languages == ("pt-br", "en")
+
+
+async def test_a_document_nobody_has_registered_is_an_error_of_its_own(socket: ClientConnection) -> None:
+    payload = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "ab" * 32}}}
+    await say(socket, {"id": "a", "type": "subscribe", "payload": payload}, subscribe("b", "{ hello }"))
+    heard = [await hear(socket) for _ in range(3)]
+    assert [(message["id"], message["type"]) for message in heard] == [("a", "error"), ("b", "next"), ("b", "complete")]
 
 
 async def test_a_client_that_reads_nothing_is_let_go(

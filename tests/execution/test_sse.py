@@ -1,5 +1,8 @@
 """GraphQL over Server-Sent Events, asked of a real server."""
 
+import time
+from contextlib import AsyncExitStack
+
 import httpx
 import pytest
 
@@ -71,3 +74,42 @@ async def test_a_quiet_stream_has_a_heartbeat(client: httpx.AsyncClient, monkeyp
             if comments == 3:
                 break
     assert comments == 3
+    await eventually(lambda: tasks_of(sse) == [])
+
+
+async def test_a_stream_ends_with_its_token_and_without_a_farewell(client: httpx.AsyncClient, journal: Journal) -> None:
+    journal.expiries["ada"] = time.time() + 0.1
+    headers = {**EVENTS, "authorization": "Bearer ada"}
+    response = await client.post("/graphql", json={"query": "subscription { watch }"}, headers=headers)
+    assert response.text == ':\n\nevent: next\ndata: {"data":{"watch":1}}\n\n'
+    await eventually(lambda: journal.closed == 1)
+    assert tasks_of(sse) == []
+
+
+async def test_a_caller_has_so_many_streams_and_no_more(client: httpx.AsyncClient, journal: Journal) -> None:
+    query = {"query": "subscription { watch }"}
+    async with AsyncExitStack() as open_streams:
+        for _ in range(3):
+            await open_streams.enter_async_context(client.stream("POST", "/graphql", json=query, headers=EVENTS))
+        refused = await client.post("/graphql", json=query, headers=EVENTS)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+        assert refused.json()["errors"][0]["extensions"]["code"] == "LIMIT_EXCEEDED"
+    await eventually(lambda: tasks_of(sse) == [])
+    assert journal.opened == journal.closed == 3
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("text/event-stream", "text/event-stream"),
+        ("text/event-stream, */*;q=0.1", "text/event-stream"),
+        ("text/event-stream;q=0.9, application/json", "application/json"),
+        ("application/json, text/event-stream", "application/json"),
+        ("*/*", "application/json"),
+    ],
+)
+async def test_a_stream_is_chosen_only_when_it_ranks_first(
+    client: httpx.AsyncClient, accept: str, content_type: str
+) -> None:
+    response = await client.post("/graphql", json={"query": "{ hello }"}, headers={"accept": accept})
+    assert response.headers["content-type"] == f"{content_type}; charset=utf-8"

@@ -1,11 +1,14 @@
 """The rules of the house's own settings."""
 
 import base64
+import json
+from pathlib import Path
 
 import pytest
 
-from core.settings import AppEnv, CoreSettings, State, load
-from core.settings.addresses import is_loopback, without_password
+from core.settings import AppEnv, CoreSettings, Manifest, State, TrustMode, load
+from core.settings.addresses import is_loopback, origin_of, without_password
+from core.settings.manifest import digest
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 OTHER_KEY = base64.b64encode(bytes(32)).decode()
@@ -146,3 +149,37 @@ def test_this_machine_is_recognised(address: str) -> None:
 )
 def test_another_machine_is_not_taken_for_this_one(address: str) -> None:
     assert not is_loopback(address)
+
+
+def test_origins_are_read_as_browsers_send_them() -> None:
+    settings = core(CORS_ORIGINS="https://App.example.com:443, http://localhost:5173")
+    assert settings.cors_origins == ("https://app.example.com", "http://localhost:5173")
+    assert origin_of("https://api.example.com:8443/path") == "https://api.example.com:8443"
+
+
+@pytest.mark.parametrize("value", ["*", "https://app.example.com/path", "app.example.com", "http://app.example.com"])
+def test_an_origin_is_a_scheme_and_a_host(value: str) -> None:
+    loaded = load(CoreSettings, {"CORS_ORIGINS": value})
+    assert [problem.setting for problem in loaded.problems] == ["CORS_ORIGINS"]
+
+
+@pytest.mark.parametrize("prefix", ["", "sha256:"])
+def test_a_manifest_is_read_when_the_settings_are(tmp_path: Path, prefix: str) -> None:
+    file = tmp_path / "manifest.json"
+    file.write_text(json.dumps({prefix + digest("{ hello }"): "{ hello }"}))
+    settings = core(TRUSTED_DOCUMENTS=str(file), TRUSTED_DOCUMENTS_MODE="ENFORCE")
+    assert settings.trusted_documents == Manifest({digest("{ hello }"): "{ hello }"})
+    assert settings.trusted_documents_mode is TrustMode.ENFORCE
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]", '{"a": 1}', '{"a": "{ hello }"}'])
+def test_a_manifest_that_cannot_be_believed_is_a_problem(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "manifest.json"
+    file.write_text(text)
+    loaded = load(CoreSettings, {"TRUSTED_DOCUMENTS": str(file)})
+    assert [problem.setting for problem in loaded.problems] == ["TRUSTED_DOCUMENTS"]
+
+
+def test_nothing_is_enforced_without_a_manifest() -> None:
+    loaded = load(CoreSettings, {"TRUSTED_DOCUMENTS_MODE": "enforce"})
+    assert [(problem.setting, problem.missing) for problem in loaded.problems] == [("TRUSTED_DOCUMENTS", True)]

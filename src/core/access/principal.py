@@ -23,11 +23,12 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A known caller; `subject` names it in logs."""
+    """A known caller; `subject` names it in logs, `expires_at` is when its token ends, in seconds since 1970."""
 
     tenant_id: UUID
     subject: str
     scopes: Collection[Scope]
+    expires_at: float | None = None
 
     def require(self, scope: Scope) -> "Principal":
         """Return itself when it holds the right; raises NotAllowed."""

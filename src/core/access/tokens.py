@@ -22,9 +22,9 @@ class DevelopmentTokens:
     def __init__(self, secret: bytes) -> None:
         self._key = hmac.digest(secret, b"interalpha development token", hashlib.sha256)
 
-    def make(self, *, tenant: UUID = DEFAULT_TENANT, subject: str = "dev") -> str:
-        """Make a token for a tenant that holds every scope and lasts 30 days."""
-        claims = {"tenant": str(tenant), "sub": subject, "exp": int(time.time()) + _LIFETIME}
+    def make(self, *, tenant: UUID = DEFAULT_TENANT, subject: str = "dev", lifetime: int = _LIFETIME) -> str:
+        """Make a token for a tenant that holds every scope and lasts `lifetime` seconds: 30 days."""
+        claims = {"tenant": str(tenant), "sub": subject, "exp": int(time.time()) + lifetime}
         body = _encode(json.dumps(claims, separators=(",", ":")).encode())
         return f"{_PREFIX}{body}.{self._sign(body)}"
 
@@ -40,7 +40,7 @@ class DevelopmentTokens:
             raise Unauthenticated("The bearer token cannot be read.") from error
         if claims["exp"] < time.time():
             raise Unauthenticated("The bearer token has expired. Make a new one with `interalpha token`.")
-        return Principal(UUID(claims["tenant"]), claims["sub"], frozenset(Scope))
+        return Principal(UUID(claims["tenant"]), claims["sub"], frozenset(Scope), claims["exp"])
 
     def _sign(self, body: str) -> str:
         return _encode(hmac.digest(self._key, body.encode(), hashlib.sha256))

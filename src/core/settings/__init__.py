@@ -5,6 +5,7 @@ from core.settings.groups import IntegrationSettings, SettingsGroup
 from core.settings.house import AppEnv, CoreSettings, LogLevel
 from core.settings.keys import EncryptionKey
 from core.settings.loading import Loaded, State, load
+from core.settings.manifest import Manifest, TrustMode
 from core.settings.problems import Problem, WrongValue
 from core.settings.variables import Variable, describe, setting
 
@@ -15,9 +16,11 @@ __all__ = [
     "IntegrationSettings",
     "Loaded",
     "LogLevel",
+    "Manifest",
     "Problem",
     "SettingsGroup",
     "State",
+    "TrustMode",
     "Variable",
     "WrongValue",
     "describe",

@@ -30,6 +30,21 @@ def check_web_address(text: str) -> str:
     return text.rstrip("/")
 
 
+def check_origin(text: str) -> str:
+    """Return the origin of a page as browsers send it; raises WrongValue for anything with a path."""
+    parts = split(check_web_address(text))
+    if parts is None or parts.path:
+        raise WrongValue("must be origins, without a path: https://host or https://host:port")
+    return origin_of(text)
+
+
+def origin_of(address: str) -> str:
+    """Say what browsers send as the Origin of pages at an address: no path, and no port where it is the usual one."""
+    parts = urlsplit(address)
+    host = parts.netloc.lower().removesuffix({"https": ":443", "http": ":80"}.get(parts.scheme, ":"))
+    return f"{parts.scheme}://{host}"
+
+
 def split(text: str) -> SplitResult | None:
     """Take a URL apart; None where it is not one."""
     try:
@@ -88,6 +103,7 @@ def without_password(url: SecretStr) -> str:
 
 
 WebAddress = Annotated[str, AfterValidator(check_web_address)]
+WebOrigin = Annotated[str, AfterValidator(check_origin)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(check_database_url)]
 DirectDatabaseUrl = Annotated[SecretStr, AfterValidator(check_direct_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(check_redis_url)]

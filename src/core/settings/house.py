@@ -8,10 +8,11 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from core.quiet_hours import NIGHT, QuietHours
-from core.settings.addresses import DatabaseUrl, DirectDatabaseUrl, RedisUrl, WebAddress
+from core.settings.addresses import DatabaseUrl, DirectDatabaseUrl, RedisUrl, WebAddress, WebOrigin
 from core.settings.groups import SettingsGroup
 from core.settings.hours import parse_quiet_hours
 from core.settings.keys import EncryptionKey, parse_encryption_keys
+from core.settings.manifest import Manifest, TrustMode, read_manifest
 from core.settings.problems import Problem
 from core.settings.variables import describe, setting
 
@@ -132,6 +133,50 @@ class CoreSettings(SettingsGroup):
         mend="on or off",
     )
 
+    cors_origins: tuple[WebOrigin, ...] = setting(
+        "CORS_ORIGINS",
+        default=(),
+        about="The origins of pages on other hosts that may call the API (default: only pages of PUBLIC_BASE_URL)",
+        mend="https://host, several separated by commas",
+        several=True,
+    )
+    persisted_queries: bool = setting(
+        "PERSISTED_QUERIES",
+        default=True,
+        about="Whether clients may register queries and then send their SHA-256 (never while documents are enforced)",
+        mend="true or false",
+    )
+    trusted_documents: Annotated[Manifest | None, BeforeValidator(read_manifest)] = setting(
+        "TRUSTED_DOCUMENTS",
+        default=None,
+        about="The manifest of the operations that frontends were built with (optional)",
+        mend='a JSON file of {"sha256 of a document": "the document"}, as graphql-codegen and relay-compiler write it',
+    )
+    trusted_documents_mode: Annotated[TrustMode, BeforeValidator(str.lower)] = setting(
+        "TRUSTED_DOCUMENTS_MODE",
+        default=TrustMode.OFF,
+        about="What becomes of documents that are not in TRUSTED_DOCUMENTS: they run, are logged, or are refused",
+        mend="off, log or enforce",
+    )
+    sockets_per_caller: Annotated[int, Field(ge=1, le=100_000)] = setting(
+        "SOCKETS_PER_CALLER",
+        default=100,
+        about="How many sockets one caller may have open at one API process",
+        mend="a number from 1 to 100000",
+    )
+    operations_per_socket: Annotated[int, Field(ge=1, le=10_000)] = setting(
+        "OPERATIONS_PER_SOCKET",
+        default=100,
+        about="How many operations may be under way on one socket",
+        mend="a number from 1 to 10000",
+    )
+    socket_frame_limit: Annotated[int, Field(ge=1_024, le=16_777_216)] = setting(
+        "SOCKET_FRAME_LIMIT",
+        default=262_144,
+        about="The largest message a socket may send, in bytes",
+        mend="a number from 1024 to 16777216",
+    )
+
     @property
     def is_production(self) -> bool:
         """Say whether this is the real thing."""
@@ -155,3 +200,7 @@ class CoreSettings(SettingsGroup):
             for name in REQUIRED_IN_PRODUCTION:
                 if name not in given:
                     yield Problem(name, f"is missing: {mends[name]}", missing=True)
+        mode = given.get("TRUSTED_DOCUMENTS_MODE", "").lower()
+        if mode in (TrustMode.LOG, TrustMode.ENFORCE) and "TRUSTED_DOCUMENTS" not in given:
+            message = f"is missing: TRUSTED_DOCUMENTS_MODE is {mode}, and nothing can be compared without a manifest"
+            yield Problem("TRUSTED_DOCUMENTS", message, missing=True)

@@ -1,0 +1,43 @@
+"""Everything that fits the schema is tried on the running system, companies simulated: nothing may be found."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from graphql import build_schema
+
+from tests.conformance.conftest import finished
+from tests.conftest import Running
+from tests.flows.conftest import running_system
+from tests.house.sources import ROOT
+
+EXAMPLES = 60
+_SECONDS = 300
+
+
+async def test_whatever_fits_the_schema_is_answered(stores: Running, tmp_path: Path) -> None:
+    async with running_system(stores, tmp_path) as system:
+        arguments = [
+            str(Path(sys.executable).with_name("schemathesis")),
+            "run",
+            str(ROOT / "schema.graphql"),
+            f"--url={system.base}/graphql",
+            f"--header=authorization:Bearer {system.token}",
+            f"--max-examples={EXAMPLES}",
+            "--mode=positive",
+            # It takes every error that has a path for the server's own; our own check looks at the code.
+            "--exclude-checks=not_a_server_error",
+        ]
+        environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks", "PYTHONPATH": str(ROOT)}
+        printed = (await finished(arguments, tmp_path, environment, _SECONDS)).decode()
+    schema = build_schema((ROOT / "schema.graphql").read_text())
+    assert schema.query_type is not None
+    assert schema.mutation_type is not None
+    fields = len(schema.query_type.fields) + len(schema.mutation_type.fields)
+    assert f"Tested: {fields}" in printed, printed
+    found = re.search(r"(\d+) generated, (\d+) passed\n", printed)
+    assert found, printed
+    # All of them passed; a field with few arguments has few examples.
+    assert found[1] == found[2], printed
+    assert int(found[1]) >= EXAMPLES * fields // 2, printed
