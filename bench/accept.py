@@ -119,6 +119,8 @@ def request(token: str, number: int) -> bytes:
 
 def surroundings(urls: StoreUrls) -> dict[str, str]:
     return {
+        # What is measured is accepting, not what one caller may ask for.
+        "CALLER_BUDGET": "1000000000",
         "PATH": os.environ["PATH"],
         "DATABASE_URL": urls.app,
         "DATABASE_URL_WORKER": urls.worker,

@@ -17,10 +17,12 @@ from api.edge import Callers, Edge, SocketLimits, bearer_token
 from api.graphql import routes as graphql_routes
 from api.health import Readiness, health_routes
 from api.loops import keep_going
+from api.metering import Meter, account_of
 from api.metrics import render
 from api.pages.explorer import explorer_routes
 from api.presence import Presence
 from api.webhooks import webhook_routes
+from core.access.budget import Budget
 from core.access.principal import Principal, Scope
 from core.errors import AppError
 from core.operations import pressure
@@ -31,6 +33,9 @@ from engine.engine import Engine
 from resolvers.context import Context
 from resolvers.errors import translate
 from resolvers.schema import build_schema
+
+BATCH_SECONDS = 30.0
+"""How long handing in hundreds of messages at once may take."""
 
 
 def create_app(house: House, readiness: Readiness) -> Litestar:
@@ -74,7 +79,12 @@ def _edge(house: House, authenticate: Authenticator, draining: asyncio.Event) ->
     trusted = TrustedDocuments(settings.trusted_documents, settings.trusted_documents_mode)
     persisted = PersistedQueries(house.redis) if settings.persisted_queries else None
     return Edge(
-        engine=Engine(build_schema()._schema, translate=translate),
+        engine=Engine(
+            build_schema()._schema,
+            translate=translate,
+            time_limit=settings.operation_seconds,
+            longer={"sendMessages": max(BATCH_SECONDS, settings.operation_seconds)},
+        ),
         callers=Callers(
             authenticate=authenticate,
             introspection=lambda caller: _may_read_schema(settings, caller),
@@ -87,6 +97,11 @@ def _edge(house: House, authenticate: Authenticator, draining: asyncio.Event) ->
         presence=Presence(settings.sockets_per_caller),
         socket_limits=SocketLimits(settings.operations_per_socket, settings.socket_frame_limit),
         draining=draining,
+        meter=Meter(
+            Budget(house.redis, settings.caller_budget),
+            min(settings.operation_cost, settings.caller_budget),
+            account_of,
+        ),
     )
 
 

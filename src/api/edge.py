@@ -10,6 +10,7 @@ from uuid import uuid4
 from api.documents.library import Library
 from api.documents.trusted import TrustedDocuments
 from api.operations import OperationRequest
+from api.metering import Meter
 from api.presence import Presence
 from core.errors import Unauthenticated
 from engine.engine import Engine
@@ -48,7 +49,8 @@ class Edge:
     """The engine, who may come in, and what resolvers are told about a caller.
 
     `make_context` takes caller, request id and the languages the client reads, and is called for every operation.
-    `allowed_origins` are those of pages that may call from another site. `presence` counts sockets and streams. Once
+    `allowed_origins` are those of pages that may call from another site. `presence` counts sockets and streams,
+    `meter` what operations cost. Once
     `draining` is set, streams end, so that their clients come again elsewhere.
     """
 
@@ -60,9 +62,10 @@ class Edge:
     presence: Presence = field(default_factory=lambda: Presence(100))
     socket_limits: SocketLimits = field(default_factory=SocketLimits)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
+    meter: Meter | None = None
 
     async def plan(self, request: OperationRequest, caller: Any) -> Runnable | Refusal:
-        """Find the document a request is about and make a plan for it; the one way to run anything here."""
+        """Find the document a request is about, make a plan for it and pay; the one way to run anything here."""
         document = await self.library.find(request)
         if isinstance(document, Refusal):
             return document
@@ -70,7 +73,9 @@ class Edge:
         # Only what can run is kept, and only for callers who can be named if they fill the store.
         if caller is not None and not isinstance(plan, Refusal):
             await self.library.keep(request)
-        return plan
+        if self.meter is None or isinstance(plan, Refusal):
+            return plan
+        return await self.meter.admit(plan, request.variables, caller)
 
 
 def request_id_from(given: str | None) -> str:

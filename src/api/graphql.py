@@ -15,6 +15,7 @@ from litestar.types import Receive, Scope, Send
 from api.cors import METHODS, cors_headers, preflight_headers
 from api.edge import Edge, bearer_token, request_id_from
 from api.exchange import ClientGone, Exchange, HttpError
+from api.metering import budget_headers
 from api.negotiation import MediaType, languages_of, media_type_of, negotiate
 from api.operations import MalformedRequest, OperationRequest, read_body, read_query_string
 from api.origins import is_welcome
@@ -47,6 +48,8 @@ def routes(edge: Edge) -> list[ASGIRouteHandler]:
 
 def status_of(outcome: Outcome, media_type: MediaType) -> int:
     """Find the status of an answer; `application/json` clients read 200 as "look inside"."""
+    if outcome is Outcome.EXHAUSTED and media_type is MediaType.GRAPHQL:
+        return 429
     if outcome is Outcome.MALFORMED or (outcome is Outcome.REFUSED and media_type is MediaType.GRAPHQL):
         return 400
     return 200
@@ -100,10 +103,10 @@ async def _serve(edge: Edge, exchange: Exchange, request_id: str) -> None:
         who = exchange.peer if caller is None else edge.callers.identity(caller)
         with edge.presence.of(who):
             ending = Ending(edge.draining, edge.callers.expires_at(caller))
-            await stream(exchange, answers, {"content-type": _content_type(media_type)}, ending)
+            await stream(exchange, answers, {"content-type": _content_type(media_type), **budget_headers(plan)}, ending)
     else:
         answer = await plan.execute(request.variables, context, request_id)
-        await _answer(exchange, answer, status_of(answer.outcome, media_type), media_type)
+        await _answer(exchange, answer, status_of(answer.outcome, media_type), media_type, budget_headers(plan))
 
 
 def _admit(edge: Edge, exchange: Exchange) -> None:

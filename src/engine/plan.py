@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from graphql import (
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as StrawberryExecutor
 
 from engine.answer import Answer, Outcome
+from engine.cost import Price
 from engine.errors import ErrorCode, ErrorWriter, describe, with_request_id
 
 
@@ -53,6 +54,7 @@ class Plan:
     hide_suggestions: bool
     time_limit: float
     errors: ErrorWriter
+    price: Price = field(default_factory=Price)
 
     @property
     def kind(self) -> OperationType:
@@ -63,6 +65,10 @@ class Plan:
     def name(self) -> str | None:
         """Give the operation's name, if it has one."""
         return self.operation.name.value if self.operation.name else None
+
+    def cost(self, variables: Mapping[str, Any] | None) -> int:
+        """Count the points it takes to run this."""
+        return self.price.of(variables or {})
 
     async def execute(self, variables: Mapping[str, Any] | None, context: object, request_id: str) -> Answer:
         """Run a query or mutation; never raises, and never takes longer than the time limit."""

@@ -8,6 +8,7 @@ from uuid import UUID
 import strawberry
 from strawberry.dataloader import DataLoader
 
+from core.access.budget import Allowance
 from core.access.principal import Principal, Scope
 from core.database import Database
 from core.errors import Unauthenticated
@@ -42,13 +43,15 @@ class Services:
 class Context:
     """One operation's context; `principal` is None for a caller without credentials.
 
-    `languages` are those the client reads, best first, as in `pt-br`; none if it does not say.
+    `languages` are those the client reads, best first, as in `pt-br`; none if it does not say. `rate_limit` is what the
+    caller has left after this operation; None for one without an account.
     """
 
     services: Services
     principal: Principal | None
     request_id: str
     languages: Sequence[str] = ()
+    rate_limit: Allowance | None = None
     _attempts: "DataLoader[UUID, list[AttemptView]] | None" = field(default=None, init=False)
     _messages: "DataLoader[tuple[UUID, frozenset[str]], read.Message | None] | None" = field(default=None, init=False)
     _events: "DataLoader[tuple[UUID, EventSlice], list[EventView]] | None" = field(default=None, init=False)
