@@ -16,6 +16,7 @@ from api.documents.trusted import TrustedDocuments
 from api.edge import Callers, Edge, SocketLimits, bearer_token
 from api.graphql import routes as graphql_routes
 from api.health import Readiness, health_routes
+from api.i18n.page import errors_route
 from api.loops import keep_going
 from api.metering import Meter, account_of
 from api.metrics import render
@@ -61,6 +62,7 @@ def create_app(house: House, readiness: Readiness) -> Litestar:
             *webhook_routes(house),
             *health_routes(readiness),
             *explorer_routes(house),
+            errors_route(),
             _metrics_route(authenticate),
         ],
         lifespan=[lifespan],
@@ -97,6 +99,7 @@ def _edge(house: House, authenticate: Authenticator, draining: asyncio.Event) ->
         presence=Presence(settings.sockets_per_caller),
         socket_limits=SocketLimits(settings.operations_per_socket, settings.socket_frame_limit),
         draining=draining,
+        interpreter=house.services.interpreter,
         meter=Meter(
             Budget(house.redis, settings.caller_budget),
             min(settings.operation_cost, settings.caller_budget),

@@ -3,6 +3,7 @@
 from api.bootstrap import House
 from core.access.principal import Principal
 from core.errors import Unauthenticated
+from core.words import say
 
 
 class Authenticator:
@@ -17,6 +18,9 @@ class Authenticator:
             return None
         if self._tokens is None:
             raise Unauthenticated(
-                "This server accepts no credentials yet: development tokens end where production begins."
+                say(
+                    "NO_CREDENTIALS_ACCEPTED",
+                    "This server accepts no credentials yet: development tokens end where production begins.",
+                )
             )
         return self._tokens.read(token)

@@ -2,17 +2,19 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from api.documents.library import Library
 from api.documents.trusted import TrustedDocuments
-from api.operations import OperationRequest
 from api.metering import Meter
+from api.negotiation import languages_of
+from api.operations import OperationRequest
 from api.presence import Presence
 from core.errors import Unauthenticated
+from core.words import Interpreter, say
 from engine.engine import Engine
 from engine.plan import Refusal
 from engine.seam import Runnable
@@ -50,7 +52,7 @@ class Edge:
 
     `make_context` takes caller, request id and the languages the client reads, and is called for every operation.
     `allowed_origins` are those of pages that may call from another site. `presence` counts sockets and streams,
-    `meter` what operations cost. Once
+    `meter` what operations cost, `interpreter` says errors. Once
     `draining` is set, streams end, so that their clients come again elsewhere.
     """
 
@@ -63,6 +65,16 @@ class Edge:
     socket_limits: SocketLimits = field(default_factory=SocketLimits)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     meter: Meter | None = None
+    interpreter: Interpreter | None = None
+
+    def in_words(self, error: Mapping[str, Any], languages: Sequence[str]) -> Mapping[str, Any]:
+        """Say an error that no operation stands behind."""
+        return error if self.interpreter is None else self.interpreter.describe(error, languages)
+
+    def language_header(self, accept_language: str | None) -> dict[str, str]:
+        """Name the language that errors are said in."""
+        known = self.interpreter
+        return {} if known is None else {"content-language": known.language(languages_of(accept_language))}
 
     async def plan(self, request: OperationRequest, caller: Any) -> Runnable | Refusal:
         """Find the document a request is about, make a plan for it and pay; the one way to run anything here."""
@@ -89,4 +101,4 @@ def bearer_token(authorization: str | None) -> str | None:
         return None
     if match := _BEARER.fullmatch(authorization):
         return match[1]
-    raise Unauthenticated("Send the token as 'Authorization: Bearer <token>'.")
+    raise Unauthenticated(say("CREDENTIALS_NOT_BEARER", "Send the token as 'Authorization: Bearer <token>'."))

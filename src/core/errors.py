@@ -1,6 +1,6 @@
 """The errors of the business, one tree.
 
-AppError                      code, message, retryable
+AppError                      code, message, reason_code, retryable
 ├─ InvalidInput               the caller must change the input: path, rule
 ├─ Refused                    several of these at once
 ├─ NotFound                   the id names nothing the caller may see
@@ -25,6 +25,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
+
+from core.words import Sentence
 
 
 class InputRule(StrEnum):
@@ -73,6 +75,11 @@ class AppError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    @property
+    def reason_code(self) -> str:
+        """Say more exactly than `code` what is wrong: the code of the sentence, where it has one."""
+        return self.message.code if isinstance(self.message, Sentence) else self.code
 
 
 class InvalidInput(AppError):

@@ -16,8 +16,8 @@ class Engine:
     """Runs documents against one schema.
 
     `translate` finds the words for exceptions clients may see; `time_limit` is in seconds and holds for a query, a
-    mutation and the beginning of a subscription; `longer` names root fields that may take more. `compile` is asked once for each document whether it can run it faster
-    than graphql-core.
+    mutation and the beginning of a subscription; `longer` names root fields that may take more. `compile` is asked once
+    for each document whether it can run it faster than graphql-core.
     """
 
     def __init__(

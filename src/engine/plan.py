@@ -23,7 +23,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as St
 
 from engine.answer import Answer, Outcome
 from engine.cost import Price
-from engine.errors import ErrorCode, ErrorWriter, describe, with_request_id
+from engine.errors import ErrorCode, ErrorWriter, describe, finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Refusal:
 
     async def execute(self, variables: Mapping[str, Any] | None, context: object, request_id: str) -> Answer:
         """Tell one client; of the same shape as a plan's, so that nobody has to ask which of the two it has."""
-        return Answer.of(self.outcome, errors=[with_request_id(error, request_id) for error in self.errors])
+        return Answer.of(self.outcome, errors=[finished(error, request_id, context) for error in self.errors])
 
     async def stream(
         self, variables: Mapping[str, Any] | None, context: object, request_id: str
@@ -75,11 +75,11 @@ class Plan:
         try:
             async with asyncio.timeout(self.time_limit):
                 result = execute(**self._arguments(variables, context))
-                return self._answer(await result if isawaitable(result) else result, request_id)
+                return self._answer(await result if isawaitable(result) else result, request_id, context)
         except TimeoutError:
-            return self._out_of_time(request_id)
+            return self._out_of_time(request_id, context)
         except Exception as error:  # noqa: BLE001  # graphql-core says it raises nothing; logged where it is masked
-            return self._broken(error, request_id)
+            return self._broken(error, request_id, context)
 
     async def stream(
         self, variables: Mapping[str, Any] | None, context: object, request_id: str
@@ -95,9 +95,9 @@ class Plan:
                 return
             async with aclosing(events):
                 async for event in events:
-                    yield self._answer(event, request_id)
+                    yield self._answer(event, request_id, context)
         except Exception as error:  # noqa: BLE001  # whatever a resolver's generator raises; logged where it is masked
-            yield self._broken(error, request_id)
+            yield self._broken(error, request_id, context)
 
     async def _subscribe(
         self, variables: Mapping[str, Any] | None, context: object, request_id: str
@@ -107,9 +107,9 @@ class Plan:
                 source = subscribe(**self._arguments(variables, context))
                 events = await source if isawaitable(source) else source
         except TimeoutError:
-            return self._out_of_time(request_id)
+            return self._out_of_time(request_id, context)
         if isinstance(events, ExecutionResult):
-            return self._answer(events, request_id)
+            return self._answer(events, request_id, context)
         return cast("AsyncGenerator[ExecutionResult, None]", events)
 
     def _arguments(self, variables: Mapping[str, Any] | None, context: object) -> dict[str, Any]:
@@ -123,20 +123,20 @@ class Plan:
             "hide_suggestions": self.hide_suggestions,
         }
 
-    def _answer(self, result: ExecutionResult, request_id: str) -> Answer:
+    def _answer(self, result: ExecutionResult, request_id: str, context: object) -> Answer:
         errors = result.errors or []
         if result.data is None and not any(error.path for error in errors):
             # Only variables that do not fit are found so late and belong to no field.
             described = (describe(error, ErrorCode.VARIABLES) for error in errors)
-            return Answer.of(Outcome.REFUSED, errors=[with_request_id(error, request_id) for error in described])
-        written = [self.errors.write(error, request_id, self.name) for error in errors]
+            return Answer.of(Outcome.REFUSED, errors=[finished(error, request_id, context) for error in described])
+        written = [self.errors.write(error, request_id, self.name, context) for error in errors]
         return Answer.of(Outcome.EXECUTED, result.data, written)
 
-    def _out_of_time(self, request_id: str) -> Answer:
+    def _out_of_time(self, request_id: str, context: object) -> Answer:
         message = f"This took longer than {self.time_limit:g} s and was given up. Quote {request_id}."
-        described = describe(GraphQLError(message), ErrorCode.TIMEOUT)
-        return Answer.of(Outcome.EXECUTED, errors=[with_request_id(described, request_id)])
+        described = describe(GraphQLError(message, extensions={"seconds": self.time_limit}), ErrorCode.TIMEOUT)
+        return Answer.of(Outcome.EXECUTED, errors=[finished(described, request_id, context)])
 
-    def _broken(self, error: Exception, request_id: str) -> Answer:
+    def _broken(self, error: Exception, request_id: str, context: object) -> Answer:
         located = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
-        return Answer.of(Outcome.EXECUTED, errors=[self.errors.write(located, request_id, self.name)])
+        return Answer.of(Outcome.EXECUTED, errors=[self.errors.write(located, request_id, self.name, context)])

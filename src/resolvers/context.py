@@ -25,6 +25,7 @@ from core.templates import read as templates
 from core.templates.values import Template
 from core.webhooks import read as webhooks
 from core.webhooks.redaction import Json
+from core.words import Interpreter, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Services:
     outbox: Outbox
     integrations: Mapping[str, IntegrationView]
     circuits: Circuits
+    interpreter: Interpreter
 
 
 @dataclass(slots=True)
@@ -61,10 +63,16 @@ class Context:
     _batches: "DataLoader[UUID, Batch | None] | None" = field(default=None, init=False)
     _counts: "DataLoader[UUID, Counts] | None" = field(default=None, init=False)
 
+    def in_words(self, error: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Say an error of the top level in the caller's language."""
+        return self.services.interpreter.describe(error, self.languages)
+
     def require(self, scope: Scope) -> Principal:
         """Name the caller if it may do this; raises NotAllowed."""
         if self.principal is None:
-            raise Unauthenticated("This needs credentials: send the header 'Authorization: Bearer <token>'.")
+            raise Unauthenticated(
+                say("CREDENTIALS_MISSING", "This needs credentials: send the header 'Authorization: Bearer <token>'.")
+            )
         return self.principal.require(scope)
 
     # An operation can be a subscription that lives for hours: loaders batch, and remember nothing.

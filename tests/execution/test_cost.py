@@ -44,7 +44,8 @@ def cost(engine: Engine, text: str, **variables: Any) -> int:
         (NESTED, {"n": 5}, 1 + 5 + 5 * (1 + 10)),
         (NESTED, {}, 1 + 25 + 25 * (1 + 10)),
         ("{ ...A } fragment A on Query { messages(first: 2) { ...B } } "
-         "fragment B on MessageConnection { nodes { ...C } } fragment C on Message { events(first: 3) { nodes { at } } }",
+         "fragment B on MessageConnection { nodes { ...C } } "
+         "fragment C on Message { events(first: 3) { nodes { at } } }",
          {}, 1 + 2 + 2 * (1 + 3)),
         # What no page may hold is the resolver's to refuse, and costs no more than the largest page.
         ("{ messages(first: 999999999) { nodes { status } } }", {}, 1 + LARGEST_PAGE),

@@ -1,7 +1,7 @@
 """How much a caller may ask in a minute, counted in points: one account for all processes, in the shared store.
 
-A budget fills evenly and is full after a minute (GCRA, as pacing does it: one moment is all there is to keep). While the
-store is away each process counts for itself: a caller may then get as much from each of them, and never nothing.
+A budget fills evenly and is full after a minute (GCRA, as pacing does it: one moment is all there is to keep). While
+the store is away each process counts for itself: a caller may then get as much from each of them, and never nothing.
 """
 
 import time

@@ -16,6 +16,7 @@ from core.messages.transitions import Standing, retried
 from core.messages.values import AttemptOutcome, EventSource, MessageStatus
 from core.ports import Channel
 from core.pubsub import Change
+from core.words import say
 
 MOST_STEPS = 100
 """Steps of all rounds together: nobody is helped by more, and each makes the row longer."""
@@ -93,12 +94,21 @@ def _refusal(standing: Standing, steps: Sequence[Step], channels: Channels, may_
     # What people wrote to us has arrived and never fails: the status alone keeps it out.
     state = standing.status.value
     if standing.status is not MessageStatus.FAILED:
-        return InvalidState(f"Only a failed message can be tried again; this one is {state}.", state=state)
+        text = say("NOT_FAILED", "Only a failed message can be tried again; this one is {state}.", state=state)
+        return InvalidState(text, state=state)
     if len(standing.route) + len(steps) > MOST_STEPS:
-        text = f"It has been tried over {len(standing.route)} steps, and {MOST_STEPS} are the most. Send a new message."
+        text = say(
+            "TRIED_TOO_OFTEN",
+            "It has been tried over {count} steps, and {most} are the most. Send a new message.",
+            count=len(standing.route),
+            most=MOST_STEPS,
+        )
         return InvalidState(text, state=state)
     if not may_double and _is_in_doubt(standing):
-        text = "A company perhaps took it: it may arrive twice. Use `retryMessage` to send it all the same."
+        text = say(
+            "MAY_ARRIVE_TWICE",
+            "A company perhaps took it: it may arrive twice. Use `retryMessage` to send it all the same.",
+        )
         return InvalidState(text, state=state)
     service = channels.get(steps[0].channel)
     if service is not None and not service.is_configured:

@@ -11,6 +11,7 @@ from core.errors import InputRule, InvalidInput
 from core.messages.follow import follow
 from core.messages.values import MessageStatus
 from core.patience import when_back
+from core.words import say
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.identifiers import uuid_of
@@ -35,14 +36,22 @@ class MessageStatusChange:
     event: MessageEvent
 
 
+def _too_many() -> InvalidInput:
+    text = say(
+        "TOO_MANY_FOLLOWED",
+        "At most {most} messages can be followed by id; leave `ids` out to follow all.",
+        most=MAX_IDS,
+    )
+    return InvalidInput(text, path=["filter", "ids"], rule=InputRule.TOO_LONG)
+
+
 async def message_status_changed(
     info: Info, filter: MessageStatusFilter | None = strawberry.UNSET
 ) -> AsyncGenerator[MessageStatusChange, None]:
     services, tenant = info.context.services, info.context.require(Scope.MESSAGES_READ).tenant_id
     ids = given(filter.ids) if filter else None
     if ids is not None and len(ids) > MAX_IDS:
-        text = f"At most {MAX_IDS} messages can be followed by id; leave `ids` out to follow all."
-        raise InvalidInput(text, path=["filter", "ids"], rule=InputRule.TOO_LONG)
+        raise _too_many()
     # An id nobody made names no message: it is followed in vain, like one of another tenant.
     known = None if ids is None else {found for one in ids if (found := uuid_of(one, "Message"))}
     async with aclosing(follow(services.database, services.hub, tenant, known)) as changes:
