@@ -75,7 +75,8 @@ def test_all_languages_have_the_same_codes_and_places(language: str) -> None:
     english, other = entries("en"), entries(language)
     assert list(other) == sorted(english)
     for code, entry in other.items():
-        assert entry.message and entry.advice, code
+        assert entry.message, code
+        assert entry.advice, code
         # Where English passes a message on, other languages say what kind it is and pass it on too.
         assert places_of(entry.message) == places_of(english[code].message), code
 
