@@ -12,12 +12,12 @@ ARGS ?=
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev web test browser conformance fuzz soak check format wheel lock clean
+.PHONY: help install dev web test browser conformance fuzz soak faults faults-quick mutations check format wheel lock clean
 
 help: ## Print this help
 	@echo "Interalpha. Two commands to know: 'make dev' runs everything, 'make test' passes the tests."
 	@echo
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 	@echo
 	@echo "  Options of make dev:   PORT=8100 make dev   or   make dev ARGS='--port 8100 --data /tmp/second --no-open --memory'"
 	@echo "  Afterwards:            . .venv/bin/activate && interalpha --help"
@@ -45,7 +45,7 @@ web: install ## Build the pages: what is missing or older than its sources
 	@echo "web: the pages are built"
 
 test: install ## Run the tests (TESTS=tests/unit to choose)
-	@$(BIN)/python -m pytest $(or $(TESTS),tests --ignore=tests/browser --ignore=tests/conformance --ignore=tests/fuzz --ignore=tests/soak -n 2 --dist loadfile) $(ARGS)
+	@$(BIN)/python -m pytest $(or $(TESTS),tests --ignore=tests/browser --ignore=tests/conformance --ignore=tests/fuzz --ignore=tests/soak --ignore=tests/faults -n 2 --dist loadfile) $(ARGS)
 
 browser: web ## Run the pages in Chromium
 	@$(BIN)/python -m pytest tests/browser $(ARGS)
@@ -58,6 +58,15 @@ fuzz: install ## Try everything that fits the schema on a real server
 
 soak: install ## Let a thousand subscribers come and vanish
 	@$(BIN)/python -m pytest tests/soak $(ARGS)
+
+faults-quick: install ## A minute of faults: kills, crashes, lost answers (FAULT_SEED=7 repeats a run)
+	@$(BIN)/python -m pytest tests/faults/test_quick.py $(ARGS)
+
+faults: install ## Every fault, over many seeds; takes about an hour
+	@$(BIN)/python -m pytest tests/faults/long $(ARGS)
+
+mutations: install ## Switch each safeguard off in turn: the faults must be noticed
+	@$(BIN)/python -m tests.faults.mutations $(ARGS)
 
 check: install ## Lint, types, import contracts
 	@$(BIN)/ruff format --check --quiet .

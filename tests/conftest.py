@@ -102,7 +102,7 @@ async def urls(shared_database: tuple[Urls, asyncpg.Connection]) -> Urls:
     found, owner = shared_database
     tables = (
         "inbox, message_events, attempts, messages, idempotency_keys, senders, workers, external_ids, "
-        "message_batches, dead_letters, pulses, daily_counts, templates, template_catalogues"
+        "message_batches, dead_letters, pulses, daily_counts, templates, template_catalogues, memberships, users"
     )
     await owner.execute(";".join(f"DELETE FROM {table}" for table in tables.split(", ")))
     await owner.execute("DELETE FROM tenants WHERE slug <> 'default'")
@@ -132,6 +132,9 @@ async def worker_database(urls: Urls) -> AsyncIterator[Database]:
 async def hub(urls: Urls) -> AsyncIterator[Hub]:
     redis = Redis.from_url(urls.redis)
     yield Hub(redis)
+    # Hints are published behind their callers' backs: one that is still on its way would open the connection again.
+    late = [task for task in asyncio.all_tasks() if "Announcer" in repr(task.get_coro())]
+    await asyncio.gather(*late, return_exceptions=True)
     await redis.aclose()
 
 

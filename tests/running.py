@@ -29,6 +29,12 @@ WHATSAPP = {
     "WHATSAPP_WEBHOOK_VERIFY_TOKEN": "sixteen-or-more!",
 }
 
+CLERK = {
+    "CLERK_SECRET_KEY": "sk_test_" + "d" * 24,
+    "NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY": "pk_test_Y2xlcmsuZXhhbXBsZS5jb20k",
+    "CLERK_WEBHOOK_SIGNING_SECRET": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
+}
+
 
 @dataclass(frozen=True)
 class Received:
@@ -103,6 +109,10 @@ class Simulators:
         return f"{self.announced['http']}/twilio"
 
     @property
+    def clerk_base(self) -> str:
+        return f"{self.announced['http']}/clerk"
+
+    @property
     def whatsapp_base(self) -> str:
         return f"{self.announced['http']}/whatsapp"
 
@@ -123,6 +133,7 @@ def environment(**changes: str) -> dict[str, str]:
         "SMTP_USERNAME": USER,
         "SMTP_PASSWORD": PASSWORD,
         **WHATSAPP,
+        **CLERK,
         **changes,
     }
 

@@ -90,7 +90,8 @@ def _edge(house: House, authenticate: Authenticator, draining: asyncio.Event) ->
         callers=Callers(
             authenticate=authenticate,
             introspection=lambda caller: _may_read_schema(settings, caller),
-            identity=_authority,
+            identity=lambda caller: caller and (caller.subject, caller.actor, _authority(caller)),
+            authority=_authority,
             expires_at=lambda caller: caller and caller.expires_at,
         ),
         make_context=make_context,
@@ -98,6 +99,7 @@ def _edge(house: House, authenticate: Authenticator, draining: asyncio.Event) ->
         library=Library(trusted, persisted),
         presence=Presence(settings.sockets_per_caller),
         socket_limits=SocketLimits(settings.operations_per_socket, settings.socket_frame_limit),
+        cookies=house.identities.cookies if house.identities is not None else (),
         draining=draining,
         interpreter=house.services.interpreter,
         meter=Meter(
@@ -109,7 +111,7 @@ def _edge(house: House, authenticate: Authenticator, draining: asyncio.Event) ->
 
 
 def _authority(caller: Principal | None) -> Hashable:
-    return caller and (caller.tenant_id, caller.subject, frozenset(caller.scopes))
+    return caller and (caller.tenant_id, frozenset(caller.scopes))
 
 
 def _loops(house: House) -> Sequence[Coroutine[None, None, None]]:

@@ -12,13 +12,17 @@ from api.configuration import Configuration, IntegrationConfiguration
 from api.i18n.catalogue import Catalogue
 from api.wake import WakeUps
 from core.access.tokens import DevelopmentTokens
+from core.boards import Boards
 from core.database import Database, make_engine
 from core.flow.circuits import Circuits
 from core.messages.accept import Outbox
 from core.messages.draft import ChannelService
+from core.messages.feed import Feeds
 from core.messages.timing import Timing
+from core.operations.dashboard import DashboardDesk
+from core.operations.health_desk import HealthDesk
 from core.operations.integrations import IntegrationView
-from core.ports import Channel, Connected, Surroundings
+from core.ports import Channel, Connected, IdentityVerifier, Surroundings
 from core.pubsub import Hub
 from core.sealing import Sealer
 from core.settings import CoreSettings, describe
@@ -44,6 +48,11 @@ class House:
     services: Services
     tokens: DevelopmentTokens | None
     timing: Timing
+
+    @property
+    def identities(self) -> IdentityVerifier | None:
+        """Whoever knows the people who sign in here; None where nobody does."""
+        return next((one.identities for one in self.connected.values() if one.identities is not None), None)
 
     def open_redis(self) -> Redis:
         """Open connections of one's own, for what blocks."""
@@ -94,9 +103,33 @@ def build_house(configuration: Configuration, *, for_worker: bool = False) -> Ho
         sealer=sealer,
         wake_ups=wake_ups,
         connected=connected,
-        services=Services(database, sealer, hub, outbox, views, Circuits(redis), Catalogue(settings.public_base_url)),
+        services=_services(database, sealer, hub, outbox, views, Circuits(redis), settings),
         tokens=None if settings.is_production else DevelopmentTokens(next(iter(keys.values()))),
         timing=Timing(timedelta(seconds=settings.send_deadline), timedelta(seconds=settings.unconfirmed_hold)),
+    )
+
+
+def _services(
+    database: Database,
+    sealer: Sealer,
+    hub: Hub,
+    outbox: Outbox,
+    views: Mapping[str, IntegrationView],
+    circuits: Circuits,
+    settings: CoreSettings,
+) -> Services:
+    boards = Boards()
+    return Services(
+        database,
+        sealer,
+        hub,
+        outbox,
+        views,
+        circuits,
+        Feeds(database, sealer, hub),
+        HealthDesk(database, circuits, hub, views, boards),
+        DashboardDesk(database, boards),
+        Catalogue(settings.public_base_url),
     )
 
 

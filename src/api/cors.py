@@ -1,6 +1,7 @@
 """What browsers are told about pages of other origins (https://fetch.spec.whatwg.org/#http-cors-protocol).
 
-Nothing here ever allows credentials: a page brings its token itself, in a header, and no cookie means anything to us.
+Nothing here ever allows credentials: a page of another site brings its token itself, in a header. Cookies count for
+pages of the same site alone (see `credentials`), which need no leave.
 """
 
 import re

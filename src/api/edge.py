@@ -35,14 +35,16 @@ class SocketLimits:
 class Callers:
     """What can be asked about a caller, whatever it is.
 
-    `authenticate` takes a bearer token or None and returns the caller; it raises Unauthenticated for a token nobody
-    here issued. `introspection` says whether a caller may read the schema. `identity` is equal for callers that are the
-    same and may do the same; `expires_at` is when a caller's token ends, in seconds since 1970, or None.
+    `authenticate` takes a token or None and returns the caller; it raises Unauthenticated for a token nobody here
+    believes, and Overloaded where that cannot be told at the moment. `introspection` says whether a caller may read the
+    schema. `identity` is equal for callers that are the same and may do the same, `authority` for callers who may be
+    shown the same. `expires_at` is when a caller's token ends, in seconds since 1970, or None.
     """
 
     authenticate: Callable[[str | None], Awaitable[Any]]
     introspection: Callable[[Any], bool]
     identity: Callable[[Any], Hashable]
+    authority: Callable[[Any], Hashable]
     expires_at: Callable[[Any], float | None]
 
 
@@ -52,8 +54,8 @@ class Edge:
 
     `make_context` takes caller, request id and the languages the client reads, and is called for every operation.
     `allowed_origins` are those of pages that may call from another site. `presence` counts sockets and streams,
-    `meter` what operations cost, `interpreter` says errors. Once
-    `draining` is set, streams end, so that their clients come again elsewhere.
+    `meter` what operations cost, `interpreter` says errors. `cookies` are the names of those that may hold a token,
+    best first. Once `draining` is set, streams end, so that their clients come again elsewhere.
     """
 
     engine: Engine
@@ -63,6 +65,7 @@ class Edge:
     library: Library = field(default_factory=lambda: Library(TrustedDocuments()))
     presence: Presence = field(default_factory=lambda: Presence(100))
     socket_limits: SocketLimits = field(default_factory=SocketLimits)
+    cookies: Sequence[str] = ()
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     meter: Meter | None = None
     interpreter: Interpreter | None = None
@@ -75,6 +78,11 @@ class Edge:
         """Name the language that errors are said in."""
         known = self.interpreter
         return {} if known is None else {"content-language": known.language(languages_of(accept_language))}
+
+    def authority(self, caller: Any, languages: Sequence[str]) -> Hashable:
+        """Say what callers have to have in common to be told the same; None for callers nobody knows."""
+        known = self.callers.authority(caller)
+        return None if known is None else (known, tuple(languages))
 
     async def plan(self, request: OperationRequest, caller: Any) -> Runnable | Refusal:
         """Find the document a request is about, make a plan for it and pay; the one way to run anything here."""

@@ -4,6 +4,7 @@ https://graphql.github.io/graphql-over-http/draft/ as the released audits of `gr
 """
 
 from collections.abc import Mapping
+from math import ceil
 
 import structlog
 from graphql import OperationType
@@ -13,7 +14,8 @@ from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive, Scope, Send
 
 from api.cors import METHODS, cors_headers, preflight_headers
-from api.edge import Edge, bearer_token, request_id_from
+from api.credentials import token_of
+from api.edge import Edge, request_id_from
 from api.exchange import ClientGone, Exchange, HttpError
 from api.metering import budget_headers
 from api.negotiation import MediaType, languages_of, media_type_of, negotiate
@@ -22,7 +24,7 @@ from api.origins import is_welcome
 from api.presence import TooManyOpen
 from api.sockets import converse
 from api.sse import Ending, stream
-from core.errors import Unauthenticated
+from core.errors import Overloaded, Unauthenticated
 from core.words import say
 from engine.answer import Answer, Outcome
 from engine.plan import Refusal
@@ -76,9 +78,11 @@ async def respond(edge: Edge, exchange: Exchange) -> None:
     except MalformedRequest as error:
         await _refuse(edge, exchange, request_id, HttpError(400, error.code, error.message))
     except Unauthenticated as error:
-        await _refuse(
-            edge, exchange, request_id, HttpError(401, error.code, error.message, {"www-authenticate": "Bearer"})
-        )
+        headers = {"www-authenticate": "Bearer"}
+        await _refuse(edge, exchange, request_id, HttpError(401, error.code, error.message, headers))
+    except Overloaded as error:
+        headers = {"retry-after": str(ceil(error.retry_after))}
+        await _refuse(edge, exchange, request_id, HttpError(503, error.code, error.message, headers))
     except TooManyOpen:
         message = say(
             "TOO_MANY_STREAMS", "These credentials have as many streams and sockets open as they may; close one first."
@@ -99,13 +103,14 @@ async def _serve(edge: Edge, exchange: Exchange, request_id: str) -> None:
         await exchange.write(b"")
         return
     media_type = _media_type(exchange)
-    caller = await edge.callers.authenticate(bearer_token(exchange.headers.get("authorization")))
+    caller = await edge.callers.authenticate(token_of(exchange.headers, edge.cookies))
     request = await _read(exchange)
     plan = await edge.plan(request, caller)
     _check_kind(plan, exchange.method, media_type)
-    context = edge.make_context(caller, request_id, languages_of(exchange.headers.get("accept-language")))
+    languages = languages_of(exchange.headers.get("accept-language"))
+    context = edge.make_context(caller, request_id, languages)
     if media_type is MediaType.EVENTS:
-        answers = plan.stream(request.variables, context, request_id)
+        answers = plan.stream(request.variables, context, request_id, edge.authority(caller, languages))
         who = exchange.peer if caller is None else edge.callers.identity(caller)
         with edge.presence.of(who):
             ending = Ending(edge.draining, edge.callers.expires_at(caller))

@@ -3,7 +3,7 @@
 Callers without credentials have no account: all they can do is be refused, and read the schema where that is open.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import ceil
@@ -47,10 +47,14 @@ class Metered:
         return await self.plan.execute(variables, self._told(context), request_id)
 
     def stream(
-        self, variables: Mapping[str, Any] | None, context: object, request_id: str
+        self,
+        variables: Mapping[str, Any] | None,
+        context: object,
+        request_id: str,
+        authority: Hashable = None,
     ) -> AsyncGenerator[Answer, None]:
         """Run any operation and give the bytes of each of its answers; never raises."""
-        return self.plan.stream(variables, self._told(context), request_id)
+        return self.plan.stream(variables, self._told(context), request_id, authority)
 
     def _told(self, context: object) -> object:
         if isinstance(context, Context):

@@ -13,6 +13,13 @@ webhooks = Counter(
     registry=REGISTRY,
 )
 
+refused_sessions = Counter(
+    "interalpha_sessions_refused",
+    "Tokens of people's sessions that were not believed, by the reason.",
+    ["reason"],
+    registry=REGISTRY,
+)
+
 documents = Counter(
     "interalpha_documents",
     "Documents by how they were known: trusted, persisted, unknown (told to send the text), untrusted, store_away.",

@@ -17,6 +17,9 @@ DRAIN_SECONDS = 20
 """How long what was begun may take to end."""
 NOTICE_SECONDS = 3.0
 """How long production goes on answering "not ready" before it stops listening: load balancers need a moment."""
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection is kept: longer than load balancers (60) and clients keep theirs, so that the end that
+closes first is never the one a request is just being sent to."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -66,6 +69,7 @@ async def serve(configuration: Configuration, *, host: str, port: int) -> None:
         ws="websockets-sansio",
         ws_max_size=house.settings.socket_frame_limit,
         ws_per_message_deflate=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     notice = NOTICE_SECONDS if house.settings.is_production else 0.0

@@ -5,8 +5,8 @@ for each operation. Whatever ends the socket ends the group, so nothing of it ou
 """
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import ExitStack, aclosing
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, aclosing, contextmanager
 from typing import Any, cast
 
 import orjson
@@ -22,7 +22,7 @@ from api.operations import MalformedRequest, OperationRequest, read_json, read_p
 from api.origins import is_welcome
 from api.presence import TooManyOpen
 from api.socket_credentials import Credentials, Expired, authorization_in
-from core.errors import Unauthenticated
+from core.errors import Overloaded, Unauthenticated
 from engine.answer import Outcome
 
 SUBPROTOCOL = "graphql-transport-ws"
@@ -32,6 +32,9 @@ SEND_SECONDS = 30.0
 # What a close frame can hold (RFC 6455, section 5.5), and how long one may take to leave.
 _LONGEST_REASON = 123
 _FAREWELL_SECONDS = 5.0
+
+# The code that clients read as "later, and not at once".
+_LATER = 1013
 
 log = structlog.get_logger(__name__)
 
@@ -160,18 +163,15 @@ class Socket:
             raise Closing(4429, "Too many initialisation requests")
         self._has_begun = True
         given = {name.lower(): value for name, value in (payload or {}).items()}
-        try:
+        with _strangers_leaving():
             await self._credentials.accept(given.get("authorization", self._headers.get("authorization")))
-        except Unauthenticated as error:
-            raise Closing(4403, f"Forbidden: {error.message}") from error
         caller = self._credentials.caller
         try:
             self._held.enter_context(
                 self._edge.presence.of(self._peer if caller is None else self._edge.callers.identity(caller))
             )
         except TooManyOpen as error:
-            # The code that clients read as "later, and not at once".
-            raise Closing(1013, "Try again later: these credentials have too many sockets open") from error
+            raise Closing(_LATER, "Try again later: these credentials have too many sockets open") from error
         # Browsers let no page set the headers of a handshake.
         if isinstance(languages := given.get("accept-language", given.get("lang")), str):
             self._languages = languages_of(languages)
@@ -198,10 +198,8 @@ class Socket:
     async def _renew(self, authorization: object) -> None:
         if authorization is None or not self._is_acknowledged:
             return
-        try:
+        with _strangers_leaving():
             await self._credentials.renew(authorization)
-        except Unauthenticated as error:
-            raise Closing(4403, f"Forbidden: {error.message}") from error
 
     async def _subscribe(self, key: str, payload: Any, tasks: asyncio.TaskGroup) -> None:
         if not self._is_acknowledged:
@@ -240,7 +238,8 @@ class Socket:
         plan = await self._edge.plan(request, caller)
         context = self._edge.make_context(caller, request_id, self._languages)
         head = b'{"id":' + orjson.dumps(key) + b',"type":"next","payload":'
-        async with aclosing(plan.stream(request.variables, context, request_id)) as answers:
+        authority = self._edge.authority(caller, self._languages)
+        async with aclosing(plan.stream(request.variables, context, request_id, authority)) as answers:
             async for answer in answers:
                 if answer.outcome is not Outcome.EXECUTED:
                     self._forget(key)
@@ -272,6 +271,16 @@ class Socket:
         except OSError as error:
             # How uvicorn says that the client has left.
             raise Closing from error
+
+
+@contextmanager
+def _strangers_leaving() -> Iterator[None]:
+    try:
+        yield
+    except Unauthenticated as error:
+        raise Closing(4403, f"Forbidden: {error.message}") from error
+    except Overloaded as error:
+        raise Closing(_LATER, f"Try again later: {error.message}") from error
 
 
 def _optional_object(message: dict[str, Any]) -> dict[str, Any] | None:

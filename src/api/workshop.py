@@ -19,6 +19,7 @@ from core.messages.settle import Settler
 from core.operations import heartbeat
 from core.operations.pulses import Heart, Pulse
 from core.ports import Channel
+from core.pubsub import Change
 from core.templates.keeping import CatalogueKeeper
 
 _SWEEP = 1.0
@@ -68,16 +69,21 @@ class Workshop:
         await self.inbox_pulse.beat()
 
     async def sweep(self) -> None:
-        """One turn: take back what dead workers left, and let time pass."""
-        async with self.house.database.transaction() as connection:
-            changes = await take_back(connection, hold=self.house.timing.hold)
-            changes += await let_time_pass(connection)
-        await self.house.hub.publish(changes)
-        if changes:
+        """One turn: take back what dead workers left, and let time pass, until nothing is left to do."""
+        while changes := [*await self._take_back(), *await self._let_time_pass()]:
+            await self.house.hub.publish(changes)
             for courier in self.couriers.values():
                 courier.wake()
         await self.sweep_pulse.beat()
         await asyncio.sleep(_SWEEP)
+
+    async def _take_back(self) -> Sequence[Change]:
+        async with self.house.database.transaction() as connection:
+            return await take_back(connection, hold=self.house.timing.hold)
+
+    async def _let_time_pass(self) -> Sequence[Change]:
+        async with self.house.database.transaction() as connection:
+            return await let_time_pass(connection)
 
     async def settle(self) -> None:
         """One turn: settle every doubt that is due, then rest a while."""

@@ -1,7 +1,7 @@
 """PostgreSQL: the address as providers hand it out, one engine, and transactions that say whose rows they touch."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -81,11 +81,12 @@ class Database:
     async def transaction(self, *tenants: UUID, lock_timeout: str = "5s") -> AsyncIterator[AsyncConnection]:
         """Open a transaction for these tenants, commit it at the end, roll it back on any exception.
 
-        Its first words and the tenants travel as one simple query, which PgBouncer's transaction mode understands;
-        without tenants no tenant's rows are meant. Raises Overloaded when PostgreSQL cannot be reached, hangs, or
+        Its first words and the tenants travel as one simple query, which PgBouncer's transaction mode understands.
+        PostgreSQL's row-level security holds it to them; without tenants the application has nobody's rows, the
+        worker everybody's. Raises Overloaded when PostgreSQL cannot be reached, hangs, or
         has no place for us, and CommitUnknown when the very end was lost and something may have been stored.
         """
-        connection, driver = await self._begin(",".join(str(tenant) for tenant in tenants), lock_timeout)
+        connection, driver = await self._begin(_listed(tenants), lock_timeout)
         try:
             try:
                 yield connection
@@ -137,8 +138,20 @@ class Database:
         await self.engine.dispose()
 
 
-# A process that hangs in the middle must not hold its locks for ever, nor wait for somebody else's.
-_FIRST_WORDS = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '30s';"
+def _listed(tenants: Sequence[UUID]) -> str:
+    # They become part of a statement.
+    if not all(isinstance(tenant, UUID) for tenant in tenants):
+        raise TypeError("Only ids that were read as such name a transaction's tenants.")
+    return ",".join(str(tenant) for tenant in tenants)
+
+
+# A process that hangs in the middle must not hold its locks for ever, nor wait for somebody else's; a statement whose
+# caller has died ends, too, and before a living caller gives its connection up. Set on a role that logins are granted,
+# these would not reach the logins, and a pooler does not keep what a session set.
+_FIRST_WORDS = (
+    "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '30s';"
+    f" SET LOCAL statement_timeout = '{COMMAND_TIMEOUT - 1:g}s';"
+)
 # The driver's "internal" error is what it says of a connection whose end has arrived and not been read yet.
 _DIED = (
     asyncpg.InterfaceError,

@@ -2,9 +2,11 @@
 
 AppError                      code, message, reason_code, retryable
 ├─ InvalidInput               the caller must change the input: path, rule
+├─ CursorExpired              what came after this cursor is not told again: refetch
 ├─ Refused                    several of these at once
 ├─ NotFound                   the id names nothing the caller may see
 ├─ NotAllowed                 the caller lacks the right, or is not known
+│  └─ Unauthenticated         no credentials, or none of ours; InvalidToken says why: core/ports/identity.py
 ├─ Conflict                   the state of things forbids it
 │  ├─ InvalidState            the object is not in a state that allows this: state
 │  ├─ IdempotencyConflict     the key was used before with other input
@@ -91,6 +93,12 @@ class InvalidInput(AppError):
         super().__init__(message)
         self.path = tuple(path)
         self.rule = rule
+
+
+class CursorExpired(AppError):
+    """A live stream cannot go on from this cursor any more: fetch what you show, and follow without it."""
+
+    code = "CURSOR_EXPIRED"
 
 
 class Refused(AppError):

@@ -1,7 +1,7 @@
 """Hints between processes: "this message changed". PostgreSQL holds the truth; a lost hint costs a moment, no more.
 
 One Redis subscription per process wakes the listeners concerned. A listener keeps no queue: once woken it reads what
-is new from the database, so a slow one costs no memory, and after Redis has been away everybody simply looks again.
+is new from the database, and after Redis has been away everybody simply looks again.
 """
 
 import asyncio
@@ -18,6 +18,8 @@ from redis.exceptions import RedisError
 log = structlog.get_logger(__name__)
 
 _CHANNEL = "interalpha:changes"
+# What `core/flow/scripts.py` says when a circuit's state changes.
+_CIRCUITS = "interalpha:circuits"
 _PUBLISH_LIMIT = 0.5
 _PATIENCE_CONNECTED = 15.0
 _PATIENCE_ALONE = 1.0
@@ -40,6 +42,10 @@ class Listener:
         self._tenant_id = tenant_id
         self._message_ids = None if message_ids is None else frozenset(message_ids)
         self._news = asyncio.Event()
+
+    def listen_for(self, message_ids: Collection[UUID] | None) -> None:
+        """Care about other messages from now on."""
+        self._message_ids = None if message_ids is None else frozenset(message_ids)
 
     def hear(self, change: Change) -> None:
         if change.tenant_id == self._tenant_id and (
@@ -68,6 +74,7 @@ class Hub:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._listeners: set[Listener] = set()
+        self._watchers: set[Listener] = set()
         self.is_connected = False
         # What followers may hold of the database at once: those who send must not wait behind those who watch.
         self.reading = asyncio.Semaphore(_READERS)
@@ -93,16 +100,26 @@ class Hub:
         finally:
             self._listeners.discard(listener)
 
+    @contextmanager
+    def listen_to_circuits(self) -> Iterator[Listener]:
+        """Hear that some circuit has changed, for as long as the context is open."""
+        watcher = Listener(self, UUID(int=0), ())
+        self._watchers.add(watcher)
+        try:
+            yield watcher
+        finally:
+            self._watchers.discard(watcher)
+
     async def run(self) -> None:
         """Hear hints until cancelled; reconnects with growing pauses, after which every listener looks again."""
         pause = 0.1
         while True:
             try:
                 async with self._redis.pubsub() as pubsub:
-                    await pubsub.subscribe(_CHANNEL)
+                    await pubsub.subscribe(_CHANNEL, _CIRCUITS)
                     self.is_connected = True
                     pause = 0.1
-                    for listener in self._listeners:
+                    for listener in self._listeners | self._watchers:
                         listener.look_again()
                     await self._hear(pubsub)
             except (RedisError, OSError) as error:
@@ -118,6 +135,9 @@ class Hub:
             if message is None:
                 # An idle connection may be half open: only writing to it shows that.
                 await pubsub.ping()
+            elif message["channel"] == _CIRCUITS.encode():
+                for watcher in self._watchers:
+                    watcher.look_again()
             elif isinstance(data := message["data"], bytes):
                 for start in range(0, len(data) - 31, 32):
                     change = Change(UUID(bytes=data[start : start + 16]), UUID(bytes=data[start + 16 : start + 32]))

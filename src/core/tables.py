@@ -1,6 +1,6 @@
 """Every table, for whoever needs them all: migrations and the test that compares the two."""
 
-from core.access.tables import senders, tenants
+from core.access.tables import memberships, senders, tenants, users
 from core.database import metadata
 from core.idempotency import idempotency_keys
 from core.messages.tables import attempts, external_ids, message_batches, message_events, messages
@@ -15,6 +15,7 @@ __all__ = [
     "external_ids",
     "idempotency_keys",
     "inbox",
+    "memberships",
     "message_batches",
     "message_events",
     "messages",
@@ -24,5 +25,6 @@ __all__ = [
     "template_catalogues",
     "templates",
     "tenants",
+    "users",
     "workers",
 ]

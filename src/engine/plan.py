@@ -1,7 +1,7 @@
 """A document ready to run by graphql-core, or the reasons why it never will."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Hashable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from inspect import isawaitable
@@ -10,12 +10,14 @@ from typing import Any, cast
 from graphql import (
     DocumentNode,
     ExecutionResult,
+    Executor,
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
+    create_source_event_stream,
     execute,
-    subscribe,
+    execute_subscription_event,
 )
 
 # Strawberry's resolvers read the variables from the `info` that this executor builds.
@@ -24,6 +26,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as St
 from engine.answer import Answer, Outcome
 from engine.cost import Price
 from engine.errors import ErrorCode, ErrorWriter, describe, finished
+from engine.sharing import Sharing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,11 @@ class Refusal:
         return Answer.of(self.outcome, errors=[finished(error, request_id, context) for error in self.errors])
 
     async def stream(
-        self, variables: Mapping[str, Any] | None, context: object, request_id: str
+        self,
+        variables: Mapping[str, Any] | None,
+        context: object,
+        request_id: str,
+        authority: Hashable = None,
     ) -> AsyncGenerator[Answer, None]:
         """Tell one client, as a stream that ends at once."""
         yield await self.execute(variables, context, request_id)
@@ -54,6 +61,7 @@ class Plan:
     hide_suggestions: bool
     time_limit: float
     errors: ErrorWriter
+    sharing: Sharing
     price: Price = field(default_factory=Price)
 
     @property
@@ -74,7 +82,7 @@ class Plan:
         """Run a query or mutation; never raises, and never takes longer than the time limit."""
         try:
             async with asyncio.timeout(self.time_limit):
-                result = execute(**self._arguments(variables, context))
+                result = execute(**self._arguments(variables, context), executor_class=StrawberryExecutor)
                 return self._answer(await result if isawaitable(result) else result, request_id, context)
         except TimeoutError:
             return self._out_of_time(request_id, context)
@@ -82,35 +90,60 @@ class Plan:
             return self._broken(error, request_id, context)
 
     async def stream(
-        self, variables: Mapping[str, Any] | None, context: object, request_id: str
+        self,
+        variables: Mapping[str, Any] | None,
+        context: object,
+        request_id: str,
+        authority: Hashable = None,
     ) -> AsyncGenerator[Answer, None]:
-        """Run any operation and give its answers: one for a query or mutation, one an event for a subscription."""
+        """Run any operation and give its answers: one for a query or mutation, one an event for a subscription.
+
+        Subscriptions of callers with equal authority share what they are told; without one, nothing is shared.
+        """
         if self.kind is not OperationType.SUBSCRIPTION:
             yield await self.execute(variables, context, request_id)
             return
         try:
-            events = await self._subscribe(variables, context, request_id)
-            if isinstance(events, Answer):
-                yield events
+            begun = await self._subscribe(variables, context, request_id)
+            if isinstance(begun, Answer):
+                yield begun
                 return
+            executor, events = begun
+            key = None if authority is None else self.sharing.key_of(variables, authority)
             async with aclosing(events):
                 async for event in events:
-                    yield self._answer(event, request_id, context)
+                    yield await self._tell(executor, event, key, context, request_id)
         except Exception as error:  # noqa: BLE001  # whatever a resolver's generator raises; logged where it is masked
             yield self._broken(error, request_id, context)
 
     async def _subscribe(
         self, variables: Mapping[str, Any] | None, context: object, request_id: str
-    ) -> AsyncGenerator[ExecutionResult, None] | Answer:
+    ) -> tuple[Executor[Any], AsyncGenerator[Any, None]] | Answer:
+        arguments = self._arguments(variables, context)
+        executor = StrawberryExecutor.build(raw_variable_values=arguments.pop("variable_values"), **arguments)
+        if isinstance(executor, list):
+            return self._answer(ExecutionResult(None, errors=executor), request_id, context)
         try:
             async with asyncio.timeout(self.time_limit):
-                source = subscribe(**self._arguments(variables, context))
+                source = create_source_event_stream(executor)
                 events = await source if isawaitable(source) else source
         except TimeoutError:
             return self._out_of_time(request_id, context)
         if isinstance(events, ExecutionResult):
             return self._answer(events, request_id, context)
-        return cast("AsyncGenerator[ExecutionResult, None]", events)
+        return executor, cast("AsyncGenerator[Any, None]", events)
+
+    async def _tell(
+        self, executor: Executor[Any], event: Any, key: Hashable, context: object, request_id: str
+    ) -> Answer:
+        async def execute_event() -> Answer:
+            result = execute_subscription_event(executor.build_per_event_executor(event))
+            return self._answer(await result if isawaitable(result) else result, request_id, context)
+
+        occasion = getattr(event, "occasion", None)
+        if key is None or occasion is None:
+            return await execute_event()
+        return await self.sharing.once(occasion, key, execute_event)
 
     def _arguments(self, variables: Mapping[str, Any] | None, context: object) -> dict[str, Any]:
         return {
@@ -119,7 +152,6 @@ class Plan:
             "context_value": context,
             "variable_values": variables,
             "operation_name": self.name,
-            "executor_class": StrawberryExecutor,
             "hide_suggestions": self.hide_suggestions,
         }
 

@@ -21,6 +21,7 @@ from engine.introspection import CLOSED_RULES, OPEN_RULES
 from engine.limits import LimitExceeded, Limits, exceeded
 from engine.plan import Plan, Refusal
 from engine.seam import Compile, Runnable
+from engine.sharing import Sharing
 
 _MOST_ERRORS = 20
 
@@ -51,8 +52,8 @@ class Planner:
         operation = choose(document, operation_name)
         if isinstance(operation, GraphQLError):
             return refuse([operation], ErrorCode.OPERATION, Outcome.MALFORMED)
-        price = Pricer(self.schema, document).price(operation)
-        plan = Plan(self.schema, document, operation, hide, self._patience(operation), self.errors, price)
+        sharing, price = Sharing(document, operation), Pricer(self.schema, document).price(operation)
+        plan = Plan(self.schema, document, operation, hide, self._patience(operation), self.errors, sharing, price)
         return (self.compile and self.compile(plan)) or plan
 
     def _patience(self, operation: OperationDefinitionNode) -> float:

@@ -4,7 +4,7 @@ The engine finds or makes a plan for a document and a name, and keeps it. Whatev
 HTTP, sockets and SSE never ask what it is; graphql-core's plan (`engine.plan`) is what a compiled one is compared with.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
 from typing import Any, Protocol
 
 from graphql import OperationType
@@ -31,9 +31,16 @@ class Runnable(Protocol):
         """Run a query or mutation and give its bytes; never raises."""
 
     def stream(
-        self, variables: Mapping[str, Any] | None, context: object, request_id: str
+        self,
+        variables: Mapping[str, Any] | None,
+        context: object,
+        request_id: str,
+        authority: Hashable = None,
     ) -> AsyncGenerator[Answer, None]:
-        """Run any operation and give the bytes of each of its answers; never raises."""
+        """Run any operation and give the bytes of each of its answers; never raises.
+
+        `authority` is equal for callers who may be shown the same: their subscriptions are told the same bytes.
+        """
 
 
 Compile = Callable[[Plan], Runnable | None]

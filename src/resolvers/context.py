@@ -17,7 +17,11 @@ from core.flow.values import CircuitView
 from core.messages import batches, history, read
 from core.messages.accept import Outbox
 from core.messages.batches import Batch, Counts
+from core.messages.feed import Feeds
 from core.messages.history import AttemptView, EventSlice, EventView
+from core.operations.dashboard import DashboardDesk
+from core.operations.health import Health
+from core.operations.health_desk import HealthDesk
 from core.operations.integrations import IntegrationView
 from core.pubsub import Hub
 from core.sealing import Sealer
@@ -38,6 +42,9 @@ class Services:
     outbox: Outbox
     integrations: Mapping[str, IntegrationView]
     circuits: Circuits
+    feeds: Feeds
+    health: HealthDesk
+    dashboards: DashboardDesk
     interpreter: Interpreter
 
 
@@ -58,6 +65,7 @@ class Context:
     _messages: "DataLoader[tuple[UUID, frozenset[str]], read.Message | None] | None" = field(default=None, init=False)
     _events: "DataLoader[tuple[UUID, EventSlice], list[EventView]] | None" = field(default=None, init=False)
     _circuits: "DataLoader[str, CircuitView] | None" = field(default=None, init=False)
+    _healths: "DataLoader[str, Health] | None" = field(default=None, init=False)
     _templates: "DataLoader[UUID, Template | None] | None" = field(default=None, init=False)
     _payloads: "DataLoader[UUID, Json] | None" = field(default=None, init=False)
     _batches: "DataLoader[UUID, Batch | None] | None" = field(default=None, init=False)
@@ -70,10 +78,15 @@ class Context:
     def require(self, scope: Scope) -> Principal:
         """Name the caller if it may do this; raises NotAllowed."""
         if self.principal is None:
-            raise Unauthenticated(
-                say("CREDENTIALS_MISSING", "This needs credentials: send the header 'Authorization: Bearer <token>'.")
-            )
+            raise _unknown()
         return self.principal.require(scope)
+
+    @property
+    def allowance(self) -> Allowance:
+        """What the caller has left, who has an account: operations of such are paid for before they run."""
+        if self.rate_limit is None:
+            raise LookupError("Nobody took the price of this operation.")
+        return self.rate_limit
 
     # An operation can be a subscription that lives for hours: loaders batch, and remember nothing.
 
@@ -98,6 +111,18 @@ class Context:
     async def _load_circuits(self, names: list[str]) -> list[CircuitView]:
         found = await self.services.circuits.read(names)
         return [found[name] for name in names]
+
+    @property
+    def healths(self) -> "DataLoader[str, Health]":
+        if self._healths is None:
+            self._healths = DataLoader(self._load_healths, cache=False)
+        return self._healths
+
+    async def _load_healths(self, names: list[str]) -> list[Health]:
+        if self.principal is None:
+            raise _unknown()
+        found = await self.services.health.read(self.principal.tenant_id)
+        return [found.by_name[name] for name in names]
 
     @property
     def templates(self) -> "DataLoader[UUID, Template | None]":
@@ -179,6 +204,12 @@ class Context:
                 for one, events in (await history.events_of(connection, tenant, ids, which)).items():
                     found[one, which] = events
         return [found.get(key, []) for key in keys]
+
+
+def _unknown() -> Unauthenticated:
+    return Unauthenticated(
+        say("CREDENTIALS_MISSING", "This needs credentials: send the header 'Authorization: Bearer <token>'.")
+    )
 
 
 Info = strawberry.Info[Context, Any]

@@ -5,6 +5,7 @@ from enum import StrEnum
 import strawberry
 from strawberry.types.enum import StrawberryEnumDefinition
 
+from core.access.principal import Scope
 from core.errors import FailureParty, FailureReason, InputRule
 from core.flow.values import CircuitState
 from core.messages.values import (
@@ -16,7 +17,9 @@ from core.messages.values import (
     RouteOutcome,
     UnconfirmedPolicy,
 )
+from core.operations.dashboard import TimeWindow
 from core.operations.dead_letters import Resolution
+from core.operations.health import CredentialStatus, HealthStatus
 from core.ports import Channel, Mode, TemplateApproval, TemplateCategory
 from core.webhooks.values import WebhookStatus
 
@@ -30,6 +33,7 @@ def _publish(words: type[StrEnum], name: str, description: str, **values: str) -
         by_name[value].description = text
 
 
+_publish(Scope, "Scope", "What credentials allow.")
 _publish(InputRule, "InputRule", "The rules an argument can break.")
 _publish(Channel, "Channel", "A way to reach a person.")
 _publish(
@@ -125,4 +129,20 @@ _publish(
     "DeadLetterResolution",
     "What became of a dead letter.",
     SETTLED="It went well after all: a report came late, and nothing was left to do.",
+)
+_publish(TimeWindow, "TimeWindow", "A span that ends now.", LAST_MONTH="Thirty days.")
+_publish(
+    HealthStatus,
+    "HealthStatus",
+    "How well work with a company goes.",
+    DEGRADED="It failed; single calls try whether it is back.",
+    DOWN="Calls are held back.",
+    DISABLED="It is not configured.",
+    UNKNOWN="Nothing speaks against it, and nothing for it either.",
+)
+_publish(
+    CredentialStatus,
+    "CredentialStatus",
+    "What a company says to our credentials.",
+    UNTESTED="Nothing was sent with them lately.",
 )

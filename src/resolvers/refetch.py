@@ -12,6 +12,7 @@ from core.access.principal import Scope
 from core.errors import InputRule, InvalidInput
 from core.messages import history
 from core.words import say
+from resolvers.access.queries import organizations_by_id, users_by_id
 from resolvers.context import Info
 from resolvers.identifiers import from_global_id
 from resolvers.messages.batches import batch_of
@@ -116,6 +117,16 @@ async def _dead_letters(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Nod
     return {letter.row.id.bytes: letter for letter in found}
 
 
+async def _users(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
+    found = await users_by_id(info, ids) if (ids := _uuids(keys)) else {}
+    return {one.bytes: user for one, user in found.items()}
+
+
+async def _organizations(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
+    found = await organizations_by_id(info, ids) if (ids := _uuids(keys)) else {}
+    return {one.bytes: organization for one, organization in found.items()}
+
+
 _FETCHERS: dict[str, Callable[[Info, Sequence[bytes]], Awaitable[Mapping[bytes, Node]]]] = {
     "Message": _messages,
     "MessageAttempt": _attempts,
@@ -125,4 +136,6 @@ _FETCHERS: dict[str, Callable[[Info, Sequence[bytes]], Awaitable[Mapping[bytes, 
     "WebhookDelivery": _webhooks,
     "DeadLetter": _dead_letters,
     "Template": _templates,
+    "User": _users,
+    "Organization": _organizations,
 }

@@ -17,6 +17,8 @@ EmailAddress = NewType("EmailAddress", str)
 URL = NewType("URL", str)
 Locale = NewType("Locale", str)
 JSON = NewType("JSON", object)
+TimeZone = NewType("TimeZone", str)
+CurrencyCode = NewType("CurrencyCode", str)
 
 
 def _read_text(value: Any) -> str:
@@ -84,6 +86,12 @@ CONFIG = StrawberryConfig(
             "https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address",
         ),
         URL: _text_scalar("URL", "An absolute URL.", "https://url.spec.whatwg.org/"),
+        TimeZone: _text_scalar(
+            "TimeZone", "An IANA time zone: `America/Sao_Paulo`.", "https://www.iana.org/time-zones"
+        ),
+        CurrencyCode: _text_scalar(
+            "CurrencyCode", "A currency of ISO 4217: `BRL`.", "https://www.iso.org/iso-4217-currency-codes.html"
+        ),
         Locale: _text_scalar(
             "Locale", "A BCP 47 language tag: `pt-BR`.", "https://www.rfc-editor.org/rfc/bcp/bcp47.txt"
         ),

@@ -8,6 +8,8 @@ from graphql.utilities.print_schema import print_schema_definition
 from strawberry.schema import Schema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
+from resolvers.access.queries import get_viewer
+from resolvers.access.types import Organization, User, Viewer
 from resolvers.errors import (
     IdempotencyConflictError,
     IntegrationUnavailableError,
@@ -24,6 +26,7 @@ from resolvers.messages.queries import MessageConnection, get_message, list_mess
 from resolvers.messages.subscriptions import MessageStatusChange, message_status_changed
 from resolvers.messages.types import Message, MessageAttempt
 from resolvers.node import Node
+from resolvers.operations.dashboard import Dashboard, dashboard_updated, get_dashboard
 from resolvers.operations.dead_letters import DeadLetter, DeadLetterConnection, list_dead_letters
 from resolvers.operations.mutations import (
     DiscardDeadLettersPayload,
@@ -34,6 +37,7 @@ from resolvers.operations.mutations import (
     requeue_dead_letters,
 )
 from resolvers.operations.resets import ResetCircuitPayload, reset_circuit
+from resolvers.operations.subscriptions import IntegrationHealthChange, integration_health_changed
 from resolvers.operations.types import Integration, list_integrations
 from resolvers.operations.webhooks import WebhookDelivery, WebhookDeliveryConnection, list_webhooks
 from resolvers.refetch import get_node, get_nodes
@@ -65,9 +69,16 @@ class Query:
         resolver=get_nodes,
         description="Up to 100 objects by their ids, in the order given; null for each there is not.",
     )
+    viewer: Viewer | None = strawberry.field(
+        resolver=get_viewer, description="Who is asking; null without credentials."
+    )
     integrations: list[Integration] = strawberry.field(
         resolver=list_integrations,
         description="The companies we work through. There are few, and all of them are here. Needs `OPERATIONS_READ`.",
+    )
+    dashboard: Dashboard = strawberry.field(
+        resolver=get_dashboard,
+        description="How the business does, at a glance. Needs `OPERATIONS_READ`.",
     )
     message: Message | None = strawberry.field(
         resolver=get_message,
@@ -141,7 +152,17 @@ class Subscription:
     message_status_changed: AsyncGenerator[MessageStatusChange, None] = strawberry.subscription(
         resolver=message_status_changed,
         description="Messages changing status: all of them, or those that fit the filter. For messages named by id the"
-        " present state comes first. Needs `MESSAGES_READ`.",
+        " present state comes first; with `after`, what was missed since that cursor, if it is of the last hour (else"
+        " `CURSOR_EXPIRED`). Needs `MESSAGES_READ`.",
+    )
+    integration_health_changed: AsyncGenerator[IntegrationHealthChange, None] = strawberry.subscription(
+        resolver=integration_health_changed,
+        description="The health of integrations: the present state first, then each change. Needs `OPERATIONS_READ`.",
+    )
+    dashboard_updated: AsyncGenerator[Dashboard, None] = strawberry.subscription(
+        resolver=dashboard_updated,
+        description="The numbers now, and anew when they have changed, once in `everySeconds` at most (from 1 to 3600;"
+        " less often where counting takes long). Needs `OPERATIONS_READ`.",
     )
 
 
@@ -157,9 +178,11 @@ def build_schema() -> Schema:
             MessageAttempt,
             MessageBatch,
             MessageEvent,
+            Organization,
             Template,
             WebhookDelivery,
             DeadLetter,
+            User,
             InvalidInputError,
             InvalidStateError,
             NotFoundError,

@@ -11,7 +11,7 @@ from api.dev import web
 from tests.browser.chromium import Watched, chromium, watch
 from tests.cli.running import Dev, interalpha, running_dev
 
-TABS = ["Companies", "History", "SendSms", "SendEmail", "Watch", "SendTemplate"]
+TABS = ["Companies", "History", "SendSms", "SendEmail", "Watch", "RemindMany", "SendTemplate"]
 # The editor starts several workers, and CI has two cores.
 PATIENCE = 15_000
 expect.set_options(timeout=PATIENCE)

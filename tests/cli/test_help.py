@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from api.cli import interalpha as program
 
 COMMANDS = (
-    *("dev", "serve", "worker", "check", "send", "messages", "replay", "dead-letters", "webhooks"),
-    *("listen", "trigger", "providers", "token", "migrate", "seed", "schema", "reset"),
+    *("dev", "serve", "worker", "check", "send", "messages", "listen", "replay", "dead-letters", "webhooks"),
+    *("providers", "trigger", "token", "migrate", "seed", "schema", "reset"),
 )
 HEAVY = ("litestar", "strawberry", "sqlalchemy", "aiohttp", "httpx", "pydantic", "alembic", "asyncpg")
 

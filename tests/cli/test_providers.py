@@ -26,7 +26,7 @@ def test_every_provider_has_its_line(run: Run) -> None:
     shown = run("providers", "list")
     assert shown.exit_code == 0, shown.stderr
     assert [line.split()[:5] for line in shown.stdout.splitlines()] == [
-        ["✓", name, "simulated", "circuit", "closed"] for name in ("smtp", "twilio", "whatsapp")
+        ["✓", name, "simulated", "circuit", "closed"] for name in ("clerk", "smtp", "twilio", "whatsapp")
     ]
 
 
@@ -56,4 +56,4 @@ def test_a_reset_can_be_read_by_a_machine(run: Run) -> None:
 def test_a_provider_there_is_not_is_named_with_those_there_are(run: Run) -> None:
     refused = run("providers", "reset-circuit", "pigeon")
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "There is no provider pigeon. There are: smtp, twilio, whatsapp." in refused.stderr
+    assert "There is no provider pigeon. There are: clerk, smtp, twilio, whatsapp." in refused.stderr

@@ -3,9 +3,11 @@
 An integration that comes to work without a line here fails `test_every_integration_at_work_is_held_to_the_promises`.
 """
 
+import base64
 import hmac
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from integrations.smtp.adapter import SmtpSender
 from tests.providers.conftest import email, sms, whatsapp
 from tests.providers.relay import RESET, SILENCE, relaying
 from tests.providers.wire import Line, listening
-from tests.running import ACCOUNT, NUMBER, PASSWORD, TOKEN, USER, WHATSAPP, Simulators
+from tests.running import ACCOUNT, CLERK, NUMBER, PASSWORD, TOKEN, USER, WHATSAPP, Simulators
 
 
 class Trouble(StrEnum):
@@ -56,6 +58,7 @@ class Company:
     sign: Callable[[bytes, str], RawWebhook] | None = None
     signing_secret: str = ""
     fixtures: str = ""
+    stranger: str = "f" * 32
 
 
 def hurry_http(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +129,38 @@ def from_meta(body: bytes, secret: str) -> RawWebhook:
     return RawWebhook("POST", webhook_url("whatsapp"), headers, body)
 
 
+def from_clerk(body: bytes, secret: str) -> RawWebhook:
+    name, moment = "msg_2LJd4sZjGj", str(int(time.time()))
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = hmac.digest(key, f"{name}.{moment}.".encode() + body, "sha256")
+    headers = {
+        "content-type": "application/json",
+        "svix-id": name,
+        "svix-timestamp": moment,
+        "svix-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }
+    return RawWebhook("POST", webhook_url("clerk"), headers, body)
+
+
 COMPANIES: Mapping[str, Company] = {
+    "clerk": Company(
+        settings={**CLERK, "CLERK_API_BASE": "http://127.0.0.1:9"},
+        message=None,
+        simulated=lambda running: {"CLERK_API_BASE": running.clerk_base},
+        facing=over_http(
+            "CLERK_API_BASE",
+            {
+                Trouble.REFUSED: (404, {"errors": [{"code": "resource_not_found"}]}),
+                Trouble.MISCONFIGURED: (401, {"errors": [{"code": "authentication_invalid"}]}),
+                Trouble.LATER: (429, {"errors": [{"code": "too_many_requests"}]}),
+            },
+        ),
+        hurry=hurry_http,
+        sign=from_clerk,
+        signing_secret="CLERK_WEBHOOK_SIGNING_SECRET",
+        fixtures="*.json",
+        stranger=f"whsec_{'f' * 32}",
+    ),
     "smtp": Company(
         settings={
             "SMTP_HOST": "127.0.0.1",
@@ -186,6 +220,7 @@ COMPANIES: Mapping[str, Company] = {
     ),
 }
 AT_WORK = [name for name, card in all_integrations().items() if card.connect is not None]
+SENDING = [name for name in AT_WORK if all_integrations()[name].channels]
 REPORTING = [name for name in AT_WORK if all_integrations()[name].has_webhooks]
 LOOKING_UP = ["twilio"]
 

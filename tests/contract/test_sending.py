@@ -9,7 +9,7 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from tests.contract.companies import AT_WORK, COMPANIES, Trouble, at_work
+from tests.contract.companies import COMPANIES, SENDING, Trouble, at_work
 from tests.running import Simulators
 
 MEANING: dict[Trouble, tuple[type[ProviderError], ...]] = {
@@ -25,13 +25,14 @@ ANSWERED = (Trouble.REFUSED, Trouble.MISCONFIGURED, Trouble.LATER)
 
 
 @pytest.mark.parametrize("trouble", Trouble)
-@pytest.mark.parametrize("name", AT_WORK)
+@pytest.mark.parametrize("name", SENDING)
 async def test_trouble_has_its_meaning_and_an_end(name: str, trouble: Trouble, monkeypatch: pytest.MonkeyPatch) -> None:
     company = COMPANIES[name]
     company.hurry(monkeypatch)
     async with company.facing(trouble) as changes:
         connected = at_work(name, **changes)
         assert connected.sender is not None
+        assert company.message is not None
         with pytest.raises(ProviderError) as caught:
             await connected.sender.send(company.message)
         await connected.close()
@@ -45,7 +46,7 @@ async def test_trouble_has_its_meaning_and_an_end(name: str, trouble: Trouble, m
         assert caught.value.answer is None
 
 
-@pytest.mark.parametrize("name", AT_WORK)
+@pytest.mark.parametrize("name", SENDING)
 async def test_what_a_company_answers_is_kept_where_it_takes_a_message(name: str, simulators: Simulators) -> None:
     company = COMPANIES[name]
     connected = at_work(name, **company.simulated(simulators))

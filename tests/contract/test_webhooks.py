@@ -8,7 +8,6 @@ from core.errors import InvalidSignature
 from core.ports import OtherEvent, ProviderEvent, RawWebhook, WebhookReader
 from tests.contract.companies import COMPANIES, REPORTING, at_work
 
-STRANGER = "f" * 32
 FIXTURES = [
     (name, one.name)
     for name in REPORTING
@@ -78,8 +77,8 @@ async def test_what_a_stranger_signed_is_refused_until_the_secret_is_ours(name: 
     company = COMPANIES[name]
     body = body_of(name, next(file for one, file in FIXTURES if one == name))
     with pytest.raises(InvalidSignature):
-        reader(name).verify(signed(name, body, STRANGER))
-    both = f"{STRANGER},{company.settings[company.signing_secret]}"
+        reader(name).verify(signed(name, body, company.stranger))
+    both = f"{company.stranger},{company.settings[company.signing_secret]}"
     for secret in both.split(","):
         reader(name, **{company.signing_secret: both}).verify(signed(name, body, secret))
 

@@ -38,6 +38,19 @@ async def test_a_transaction_knows_its_tenants_and_forgets_them(worker_database:
             assert await told() == ""
 
 
+async def test_only_ids_that_were_read_as_such_name_a_transactions_tenants(worker_database: Database) -> None:
+    for written in (str(DEFAULT_TENANT), "', true); DROP TABLE messages; --", None):
+        with pytest.raises(TypeError):
+            async with worker_database.transaction(DEFAULT_TENANT, written):  # type: ignore[arg-type]
+                raise AssertionError("It was opened.")
+
+
+async def test_a_statement_ends_before_its_caller_gives_the_connection_up(worker_database: Database) -> None:
+    async with worker_database.transaction() as connection:
+        assert (await connection.execute(text("SHOW statement_timeout"))).scalar_one() == "14s"
+        assert (await connection.execute(text("SHOW idle_in_transaction_session_timeout"))).scalar_one() == "30s"
+
+
 async def test_an_exception_rolls_back_and_gives_the_connection_back(worker_database: Database) -> None:
     for _ in range(20):
         with pytest.raises(KeyError):

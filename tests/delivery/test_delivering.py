@@ -14,6 +14,7 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
+from core.messages import backoff
 from core.messages.backoff import MAX_ATTEMPTS, retry_in
 from core.messages.claim import begin, claim
 from core.messages.deliver import Courier
@@ -94,7 +95,11 @@ async def test_what_is_refused_fails_with_reason_and_party(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("error", [AWAY, ProviderMisconfigured("They refuse us.", provider="twilio")])
-async def test_what_was_surely_not_done_is_tried_again_and_then_sent(shop: Shop, error: ProviderError) -> None:
+async def test_what_was_surely_not_done_is_tried_again_and_then_sent(
+    shop: Shop, error: ProviderError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The shortest pauses are shorter than a drain: here it is to be the longest.
+    monkeypatch.setattr(backoff.random, "uniform", lambda least, most: most)
     shop.sender.answer = failing(error)
     message_id = await shop.accept()
     await shop.courier.drain()

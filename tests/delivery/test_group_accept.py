@@ -107,6 +107,7 @@ async def test_a_lock_that_is_held_elsewhere_delays_its_own_member_alone(shop: S
     holder = await asyncpg.connect(urls.app)
     held = holder.transaction()
     await held.start()
+    await holder.execute("SELECT set_config('app.tenants', $1, true)", str(DEFAULT_TENANT))
     await holder.execute(
         "INSERT INTO idempotency_keys (tenant_id, key, operation, request_hash, resource_id, expires_at)"
         " VALUES ($1, 'held', 'sendMessage', '', $1, now() + interval '1 day')",

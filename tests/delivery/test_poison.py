@@ -42,3 +42,16 @@ async def test_each_step_of_a_route_has_its_own_tries(shop: Shop, monkeypatch: p
             await courier.drain()
     assert len(shop.sender.sent) == 2 * MAX_ATTEMPTS
     assert await shop.status(message_id) == "FAILED"
+
+
+async def test_a_row_nobody_can_read_is_parked_when_its_hour_comes_and_its_neighbours_go_on(shop: Shop) -> None:
+    ids = [await shop.accept(body=str(number)) for number in range(3)]
+    await shop.tamper("UPDATE messages SET status = 'SCHEDULED', due_at = now()")
+    await shop.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=ids[1])
+    await shop.sweep()
+    async with shop.worker.transaction() as connection:
+        rows = (await connection.exec_driver_sql("SELECT id, status, due_at FROM messages")).all()
+    assert {row.id: row.status for row in rows} == {ids[0]: "QUEUED", ids[1]: "FAILED", ids[2]: "QUEUED"}
+    assert await shop.count("dead_letters") == 1
+    await shop.sweep()
+    assert await shop.count("dead_letters") == 1

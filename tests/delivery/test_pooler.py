@@ -1,11 +1,8 @@
 """The road through PgBouncer in transaction mode, as Neon's pooled address has it."""
 
 import asyncio
-import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,73 +12,15 @@ from core.pubsub import Hub
 from core.sealing import Sealer
 from tests.conftest import Urls
 from tests.delivery.conftest import ObedientSender, Shop, open_shop
-from tests.ports import free_port
+from tests.pooler import behind_a_pooler, needs_pooler
 
-PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-
-# The machine that checks every change installs it; elsewhere it is a bonus.
-pytestmark = pytest.mark.skipif(PGBOUNCER is None and "CI" not in os.environ, reason="pgbouncer is not installed")
+pytestmark = needs_pooler
 
 
 @pytest.fixture
 async def pooled(urls: Urls, tmp_path: Path) -> AsyncIterator[Urls]:
-    """The same database behind a pool of two server connections."""
-    port, server = free_port(), urlsplit(urls.app)
-    users = [urlsplit(url) for url in (urls.app, urls.worker)]
-    (tmp_path / "users").write_text("".join(f'"{user.username}" "{user.password}"\n' for user in users))
-    (tmp_path / "pgbouncer.ini").write_text(
-        f"""
-[databases]
-* = host=127.0.0.1 port={server.port}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = scram-sha-256
-auth_file = {tmp_path}/users
-pool_mode = transaction
-default_pool_size = 2
-"""
-    )
-    for path in (tmp_path, tmp_path / "users", tmp_path / "pgbouncer.ini"):
-        # PgBouncer refuses to run as root.
-        shutil.chown(path, "nobody") if os.getuid() == 0 else None
-    for above in tmp_path.parents:
-        if above.owner() != "root" or "pytest" not in str(above):
-            break
-        above.chmod(0o711)
-    process = await asyncio.create_subprocess_exec(
-        PGBOUNCER or "pgbouncer",
-        "-q",
-        str(tmp_path / "pgbouncer.ini"),
-        user="nobody" if os.getuid() == 0 else None,
-        extra_groups=[] if os.getuid() == 0 else None,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-
-    def through(url: str) -> str:
-        parts = urlsplit(url)
-        return parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{port}")).geturl()
-
-    try:
-        await listening(port)
-        yield Urls(through(urls.app), through(urls.worker), urls.direct, urls.superuser, urls.redis)
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def listening(port: int) -> None:
-    async with asyncio.timeout(5):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.02)
-            else:
-                writer.close()
-                await writer.wait_closed()
-                return
+    async with behind_a_pooler(urls, tmp_path) as found:
+        yield found
 
 
 async def test_messages_are_accepted_and_delivered_through_a_pooler(pooled: Urls, sealer: Sealer, hub: Hub) -> None:

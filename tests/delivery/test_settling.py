@@ -227,3 +227,11 @@ async def test_days_are_counted_once_and_differences_kept(shop: Shop) -> None:
     async with shop.worker.transaction() as connection:
         rows = (await connection.exec_driver_sql("SELECT ours, theirs FROM daily_counts")).all()
     assert [tuple(row) for row in rows] == [(0, 3), (0, 3)]
+
+
+async def test_a_doubt_nobody_can_read_is_parked_and_the_others_are_settled(shop: Shop) -> None:
+    broken, sound = await doubt(shop), await doubt(shop)
+    await shop.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=broken)
+    await settler(shop, Books([Sighting("SMabc", ReportedStatus.DELIVERED)])).settle_due()
+    assert await shop.status(sound) == "DELIVERED"
+    assert await shop.count("dead_letters") == 1

@@ -21,9 +21,12 @@ async def round_trips(database: Database) -> AsyncIterator[list[str]]:
         if "typeinfo_tree" not in record.query and "'jit'" not in record.query:
             seen.append(record.query)
 
-    def note_prepared(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        # What SQLAlchemy prepares is no query to the driver's log.
-        seen.append(statement)
+    def note_prepared(
+        _connection: object, _cursor: object, statement: str, _parameters: object, _context: object, is_many: bool
+    ) -> None:
+        # What SQLAlchemy prepares is no query to the driver's log, unless it is said of many rows in one go.
+        if not is_many:
+            seen.append(statement)
 
     def listen(dbapi_connection: Any, *_: object) -> None:
         driver = dbapi_connection.driver_connection

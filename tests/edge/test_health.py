@@ -1,7 +1,9 @@
 """Health: alive whatever the stores do; ready only when every part is."""
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
@@ -14,6 +16,7 @@ from core.database import Database, make_engine
 from core.operations.heartbeat import beat, leave
 from tests.conftest import Running, Urls
 from tests.edge.conftest import NOWHERE_DATABASE, NOWHERE_REDIS, Serving, client_of
+from tests.faults.chaosproxy import ChaosProxy
 from tests.graph.houses import house_over
 
 
@@ -64,6 +67,23 @@ async def test_a_worker_that_fell_silent_does_not_count(
 async def test_not_ready_while_the_database_is_away(serving: Serving) -> None:
     async with serving(DATABASE_URL=NOWHERE_DATABASE) as client:
         assert await readiness(client) == (503, "not ready", {"postgres": False, "redis": True})
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_database_that_hangs_is_told_before_the_connection_to_it_is_given_up(
+    serving: Serving, edge_urls: Urls
+) -> None:
+    address = urlsplit(edge_urls.app)
+    wire = ChaosProxy("postgres", address.port or 0)
+    await wire.start()
+    netloc = address.netloc.replace(f":{address.port}", f":{wire.port}")
+    async with serving(DATABASE_URL=address._replace(netloc=netloc).geturl()) as client:
+        assert await readiness(client) == (200, "ready", WELL)
+        wire.swallow()
+        began = time.monotonic()
+        assert await readiness(client) == (503, "not ready", {"postgres": False, "redis": True})
+        assert time.monotonic() - began < 4
+        await wire.stop()
 
 
 @pytest.mark.usefixtures("worker")

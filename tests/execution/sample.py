@@ -10,7 +10,7 @@ from strawberry.types import Info
 
 from api.edge import Callers, Edge, SocketLimits
 from api.presence import Presence
-from core.errors import AppError, NotFound, Unauthenticated
+from core.errors import AppError, NotFound, Overloaded, Unauthenticated
 from engine.engine import Engine
 
 
@@ -120,9 +120,11 @@ def translate(error: BaseException) -> tuple[str, Mapping[str, Any]] | None:
 
 
 async def authenticate(token: str | None) -> str | None:
-    """Know Ada by each of her tokens, Bob, and strangers; `broken` is how the store of tokens fails."""
+    """Know Ada by each of her tokens, Bob, and strangers; at `broken` and `later` the store of tokens fails."""
     if token == "broken":
         raise RuntimeError("the store of tokens is on fire")
+    if token == "later":
+        raise Overloaded("The store of tokens does not answer.", retry_after=1.5)
     if token not in (None, "ada", "ada-2", "ada-3", "bob"):
         raise Unauthenticated("Nobody here issued this token.")
     return token
@@ -142,6 +144,7 @@ def edge_over(engine: Engine, journal: Journal, **more: Any) -> Edge:
             authenticate=authenticate,
             introspection=lambda caller: caller == "ada",
             identity=lambda caller: caller and caller.partition("-")[0],
+            authority=lambda caller: caller and caller.partition("-")[0],
             expires_at=journal.expiries.get,
         ),
         make_context=make_context,

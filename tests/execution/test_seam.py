@@ -1,6 +1,6 @@
 """Compiled operations plug in at one place: same arguments, same bytes."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ class Canned:
         return Answer(Outcome.EXECUTED, b'{"data":{"hello":"compiled"}}')
 
     async def stream(
-        self, variables: Mapping[str, Any] | None, context: object, request_id: str
+        self, variables: Mapping[str, Any] | None, context: object, request_id: str, authority: Hashable = None
     ) -> AsyncGenerator[Answer, None]:
         yield await self.execute(variables, context, request_id)
 

@@ -3,11 +3,12 @@
 import time
 
 import pytest
+from websockets.asyncio.client import connect
 
 from api import sockets
 from tests.execution.conftest import eventually, tasks_of
 from tests.execution.sample import Journal
-from tests.execution.test_sockets import begun, closed, hear, say, subscribe
+from tests.execution.test_sockets import INIT, OURS, begun, closed, hear, say, subscribe
 
 ADA = {"Authorization": "Bearer ada"}
 WATCH = "subscription { watch }"
@@ -68,3 +69,15 @@ async def test_a_fresh_token_speaks_for_the_same_caller(host: str, journal: Jour
     async with begun(host, payload=ADA) as socket:
         await say(socket, {"type": "ping", "payload": {"Authorization": authorization}})
         assert await closed(socket) == 4403
+
+
+async def test_whoever_cannot_be_checked_now_is_asked_to_come_later(host: str) -> None:
+    async with connect(f"ws://{host}/graphql", subprotocols=[OURS]) as socket:
+        await say(socket, {**INIT, "payload": {"Authorization": "Bearer later"}})
+        assert await closed(socket) == 1013
+
+
+async def test_a_fresh_token_that_cannot_be_checked_now_ends_the_socket_until_later(host: str) -> None:
+    async with begun(host, payload=ADA) as socket:
+        await say(socket, {"type": "ping", "payload": {"Authorization": "Bearer later"}})
+        assert await closed(socket) == 1013

@@ -37,6 +37,13 @@ class Stock:
     owner: asyncpg.Pool
     sealer: Sealer
 
+    async def member(self, caller: Caller) -> UUID:
+        """Somebody who belongs to the caller's tenant."""
+        user = uuid7()
+        await self.owner.execute("INSERT INTO users (id, subject) VALUES ($1, $2)", user, f"user_{user.hex}")
+        await self.owner.execute("INSERT INTO memberships (tenant_id, user_id) VALUES ($1, $2)", caller.tenant, user)
+        return user
+
     async def put(
         self,
         caller: Caller,

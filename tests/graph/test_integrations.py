@@ -22,6 +22,11 @@ async def test_every_integration_says_how_it_is_configured(caller: Caller) -> No
     found = (await caller.ask(INTEGRATIONS))["integrations"]
     assert found == [
         {
+            "kind": "CLERK",
+            "name": "Clerk",
+            "configuration": {"state": "INCOMPLETE", "mode": None, "webhookUrl": None, "problems": []},
+        },
+        {
             "kind": "SMTP",
             "name": "E-mail (SMTP)",
             "configuration": {"state": "COMPLETE", "mode": "SIMULATED", "webhookUrl": None, "problems": []},
@@ -55,7 +60,7 @@ async def test_no_secret_is_ever_in_the_answer(caller: Caller) -> None:
     [
         (["TWILIO"], ["TWILIO"]),
         (["TWILIO", "SMTP", "TWILIO"], ["SMTP", "TWILIO"]),
-        (None, ["SMTP", "TWILIO", "WHATSAPP"]),
+        (None, ["CLERK", "SMTP", "TWILIO", "WHATSAPP"]),
         ([], []),
     ],
 )
@@ -78,7 +83,7 @@ async def bare(graph_urls: Urls, caller: Caller) -> AsyncIterator[Caller]:
 
 async def test_an_integration_that_is_not_configured_is_listed_all_the_same(bare: Caller) -> None:
     found = (await bare.ask(INTEGRATIONS))["integrations"]
-    assert [one["kind"] for one in found] == ["SMTP", "TWILIO", "WHATSAPP"]
+    assert [one["kind"] for one in found] == ["CLERK", "SMTP", "TWILIO", "WHATSAPP"]
     for one in found:
         assert one["configuration"]["state"] == "INCOMPLETE"
         assert one["configuration"]["mode"] is one["configuration"]["webhookUrl"] is None

@@ -66,7 +66,7 @@ async def listening(house: House, stream: Following) -> "asyncio.Task[Told]":
     with statements(house) as seen:
         first = asyncio.create_task(told(stream))
         async with asyncio.timeout(5):
-            while not any("pg_snapshot_xmin" in statement for statement in seen):
+            while not any("pg_current_snapshot" in statement for statement in seen):
                 await asyncio.sleep(0.005)
     return first
 

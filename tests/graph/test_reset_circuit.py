@@ -44,7 +44,7 @@ async def circuits(caller: Caller) -> dict[str, Any]:
 
 
 async def test_an_open_circuit_is_seen(caller: Caller, gate: Gate) -> None:
-    assert await circuits(caller) == {"SMTP": CALM, "TWILIO": CALM, "WHATSAPP": CALM}
+    assert await circuits(caller) == {"CLERK": CALM, "SMTP": CALM, "TWILIO": CALM, "WHATSAPP": CALM}
     await opened(gate)
     found = await circuits(caller)
     assert (found["SMTP"], found["WHATSAPP"]) == (CALM, CALM)

@@ -9,7 +9,7 @@ import core.errors
 import core.templates.values
 from api.i18n.catalogue import LANGUAGES, entries, places_of
 from api.i18n.reference import as_markdown
-from core.errors import AppError
+from core.errors import AppError, InvalidSignature, ProviderError
 from engine.errors import ErrorCode
 from tests.house.sources import ROOT, sources
 
@@ -28,6 +28,8 @@ def said() -> Iterator[tuple[str, str, set[str], str]]:
 
 
 SAID = list(said())
+# What goes wrong between us and companies is told to operators, in English; the rest may be any caller's.
+TOLD = [one for one in AppError.__subclasses__() if not issubclass(one, ProviderError | InvalidSignature)]
 
 
 def kinds(error: type[AppError] = AppError) -> Iterator[str]:
@@ -55,6 +57,27 @@ def test_every_code_raised_has_words() -> None:
     raised |= {"QUOTA_EXCEEDED", "DOCUMENT_NOT_TRUSTED", "PERSISTED_QUERY_NOT_FOUND", "BAD_REQUEST"}
     assert len(raised) > 130
     assert raised - entries("en").keys() == set()
+
+
+def unsaid() -> Iterator[str]:
+    """Places where an error that callers are told of is raised with words that no catalogue holds."""
+    told = {one.__name__ for root in TOLD for one in (root, *heirs(root))}
+    for source in sources():
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in told:
+                for one in node.args:
+                    if isinstance(one, ast.JoinedStr) or (isinstance(one, ast.Constant) and " " in str(one.value)):
+                        yield f"{source.name}:{node.lineno}: {ast.unparse(one)}"
+
+
+def heirs(error: type[AppError]) -> Iterator[type[AppError]]:
+    for one in error.__subclasses__():
+        yield one
+        yield from heirs(one)
+
+
+def test_whoever_raises_what_callers_are_told_says_it_in_words_of_the_catalogue() -> None:
+    assert list(unsaid()) == []
 
 
 def test_no_words_are_kept_for_what_nobody_says() -> None:

@@ -17,7 +17,7 @@ from core.tables import metadata
 from tests.conftest import Running, Urls
 
 # Tables that belong to no tenant.
-OF_THE_HOUSE = {"tenants", "workers", "pulses", "daily_counts"}
+OF_THE_HOUSE = {"tenants", "users", "workers", "pulses", "daily_counts"}
 
 STRUCTURE = text(
     """
@@ -28,6 +28,12 @@ STRUCTURE = text(
     FROM pg_constraint WHERE connamespace = 'public'::regnamespace
     UNION ALL SELECT 'grant', table_name, concat_ws(' ', grantee, privilege_type)
     FROM information_schema.role_table_grants WHERE table_schema = 'public'
+    UNION ALL SELECT 'policy', tablename, concat_ws(' ', policyname, permissive, roles, cmd, qual, with_check)
+    FROM pg_policies WHERE schemaname = 'public'
+    UNION ALL SELECT 'rows', relname, concat_ws(' ', relrowsecurity, relforcerowsecurity)
+    FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+    UNION ALL SELECT 'function', proname, concat_ws(' ', pg_get_functiondef(oid), proacl)
+    FROM pg_proc WHERE pronamespace = 'public'::regnamespace
     """
 )
 

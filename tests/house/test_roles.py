@@ -25,9 +25,23 @@ ANY_ROLE = [
     "INSERT INTO tenants VALUES (gen_random_uuid(), 'loot', 'Loot', 'UTC', 'EUR')",
     "UPDATE tenants SET name = 'Loot'",
     "UPDATE senders SET address = '+1'",
+    "DELETE FROM users",
+    "DELETE FROM memberships",
+    "UPDATE tenants SET clerk_organization_id = 'org_loot'",
+    "ALTER FUNCTION keep_organization SECURITY INVOKER",
     "DELETE FROM templates",
     "DELETE FROM template_catalogues",
     "UPDATE alembic_version SET version_num = '0000'",
+    "ALTER TABLE messages DISABLE ROW LEVEL SECURITY",
+    "ALTER TABLE messages NO FORCE ROW LEVEL SECURITY",
+    "DROP POLICY of_the_tenants_named ON messages",
+    "CREATE POLICY loot ON messages USING (true)",
+    "SET LOCAL row_security = off; SELECT * FROM messages",
+    "ALTER ROLE CURRENT_USER BYPASSRLS",
+    "ALTER ROLE CURRENT_USER SET app.tenants = '01900000-0000-7000-8000-000000000001'",
+    "ALTER FUNCTION owners_of_addresses SECURITY INVOKER",
+    "CREATE VIEW loot AS SELECT * FROM messages",
+    "CREATE TRIGGER loot AFTER INSERT ON messages EXECUTE FUNCTION suppress_redundant_updates_trigger()",
     "GRANT interalpha_migrate TO CURRENT_USER",
     "SET ROLE interalpha_migrate",
     "SELECT rolpassword FROM pg_authid",
@@ -41,6 +55,11 @@ APPLICATION = [
     "UPDATE messages SET lease_token = 0",
     "UPDATE inbox SET event_sealed = ''",
     "UPDATE inbox SET dedupe_key = ''",
+    "UPDATE users SET profile_sealed = ''",
+    "UPDATE users SET deleted_at = NULL",
+    "UPDATE memberships SET deleted_at = NULL",
+    "INSERT INTO users (id, subject, deleted_at) VALUES (gen_random_uuid(), 'loot', now())",
+    "INSERT INTO memberships (tenant_id, user_id, deleted_at) VALUES (gen_random_uuid(), gen_random_uuid(), now())",
     "UPDATE external_ids SET message_id = gen_random_uuid()",
     "DELETE FROM external_ids",
     "UPDATE dead_letters SET error = ''",
@@ -61,6 +80,9 @@ WORKER = [
     "INSERT INTO idempotency_keys (tenant_id, key) VALUES (gen_random_uuid(), 'loot')",
     "UPDATE idempotency_keys SET resource_id = gen_random_uuid()",
     "DELETE FROM senders",
+    "SELECT * FROM owners_of_addresses('twilio', '{+1}')",
+    "SELECT * FROM how_they_stand('loot', 'org_loot')",
+    "SELECT * FROM messages_waiting('{SMS}', 1)",
 ]
 
 
@@ -96,4 +118,4 @@ async def test_the_owner_of_the_tables_could(connections: dict[str, asyncpg.Conn
 @pytest.mark.parametrize("role", ["app", "worker", "direct"])
 async def test_nobody_here_is_a_superuser(connections: dict[str, asyncpg.Connection], role: str) -> None:
     row = await connections[role].fetchrow("SELECT * FROM pg_roles WHERE rolname = current_user")
-    assert not any(row[name] for name in ("rolsuper", "rolcreaterole", "rolcreatedb", "rolreplication"))
+    assert not any(row[name] for name in ("rolsuper", "rolbypassrls", "rolcreaterole", "rolcreatedb", "rolreplication"))

@@ -8,13 +8,14 @@ import pytest
 
 from core.ports import Channel, Content, EmailContent, OutboundMessage, Reference, TextContent
 from core.settings import IntegrationSettings, load
+from integrations.clerk.settings import Settings as ClerkSettings
 from integrations.kit import Http
 from integrations.smtp.settings import Settings as SmtpSettings
 from integrations.twilio.settings import Settings as TwilioSettings
 from integrations.whatsapp.settings import Settings as WhatsAppSettings
 
 # The fixtures of the process.
-from tests.running import ACCOUNT, NUMBER, PASSWORD, TOKEN, USER, WHATSAPP, process, receiver, simulators  # noqa: F401
+from tests.running import ACCOUNT, CLERK, NUMBER, PASSWORD, TOKEN, USER, WHATSAPP, process, receiver, simulators  # noqa: F401
 
 Settings = TypeVar("Settings", bound=IntegrationSettings)
 
@@ -69,6 +70,10 @@ def smtp_settings(port: int = 1, **changes: str) -> SmtpSettings:
 
 def whatsapp_settings(base: str = "http://127.0.0.1:1", **changes: str) -> WhatsAppSettings:
     return _loaded(WhatsAppSettings, {**WHATSAPP, "WHATSAPP_API_BASE": base, **changes})
+
+
+def clerk_settings(base: str = "http://127.0.0.1:1", **changes: str) -> ClerkSettings:
+    return _loaded(ClerkSettings, {**CLERK, "CLERK_API_BASE": base, **changes})
 
 
 def _loaded(model: type[Settings], given: dict[str, str]) -> Settings:

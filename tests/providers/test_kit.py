@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import OutcomeUnknown, ProviderUnavailable
-from integrations.kit import LONGEST_WAIT, MAX_ANSWER, Http, read_retry_after, same
+from integrations.kit import LONGEST_WAIT, MAX_ANSWER, Answer, Http, read_retry_after, same
 from integrations.smtp.simulator.certificate import server_context
 from tests.providers.wire import Line, Talk, listening
 from tests.running import until
@@ -168,7 +168,7 @@ async def test_a_connection_that_never_comes_about_did_nothing(hasty: Http) -> N
 
 async def test_waiting_for_a_free_connection_did_nothing() -> None:
     # The busy ones must stay so for as long as it takes to open them all.
-    http = Http("twilio", connect_timeout=0.2, total_timeout=60)
+    http = Http("twilio", connect_timeout=2.0, total_timeout=60)
     async with listening(silence_after_reading) as wire:
         busy = [asyncio.create_task(http.call("POST", wire.base)) for _ in range(100)]
         await until(lambda: wire.connections == 100, 30)
@@ -202,6 +202,26 @@ async def test_a_proxy_of_the_environment_never_sees_what_is_for_this_machine(mo
         answer = await http.call("GET", wire.base)
         await http.close()
         assert (answer.body, proxy.connections) == (b"direct", 0)
+
+
+async def test_what_is_elsewhere_goes_through_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(line: Line) -> None:
+        await line.request()
+        await line.answer(407)
+
+    async with listening(refuse) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.base.replace("://", "://user:p%40ss@"))
+        monkeypatch.setenv("NO_PROXY", ".example.invalid")
+        http = Http("twilio", total_timeout=1, connect_timeout=0.5)
+        # A proxy that lets nobody through did nothing either.
+        for address in ("https://api.example.com/a", "https://nobody.example.invalid/a"):
+            with pytest.raises(ProviderUnavailable) as refused:
+                await http.call("POST", address)
+            assert "p@ss" not in str(refused.value)
+        await http.close()
+        assert proxy.connections == 1
+        assert proxy.requests[0].startswith(b"CONNECT api.example.com:443 HTTP/1.1")
+        assert b"proxy-authorization: Basic dXNlcjpwQHNz" in proxy.requests[0].replace(b"Proxy-A", b"proxy-a")
 
 
 async def test_a_kept_connection_closed_while_idle_is_replaced(http: Http) -> None:
@@ -267,6 +287,18 @@ def test_retry_after_is_read(header: str | None, seconds: float | None) -> None:
 def test_retry_after_can_be_a_date() -> None:
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
     assert 85 < (read_retry_after(soon) or 0) <= 90
+
+
+def test_a_date_counts_from_the_company_s_clock_and_not_from_ours() -> None:
+    theirs = datetime.now(UTC) + timedelta(hours=1)
+    soon = format_datetime(theirs + timedelta(seconds=90), usegmt=True)
+    assert read_retry_after(soon, said_at=format_datetime(theirs, usegmt=True)) == 90
+    assert read_retry_after(soon, said_at="yesterday") == pytest.approx(3_690, abs=5)
+
+
+def test_an_answer_brings_the_clock_its_retry_after_counts_from() -> None:
+    headers = {"retry-after": "Mon, 23 Nov 2026 14:00:05 GMT", "date": "Mon, 23 Nov 2026 14:00:00 GMT"}
+    assert Answer(429, headers, b"").retry_after == 5
 
 
 @given(st.text() | st.from_regex(r"\A(Mon, )?\d{1,3} [A-Z][a-z]{2} \d{1,5} \d{1,3}:\d{1,3}(:\d{1,3})? [+-]?\w{1,6}\Z"))

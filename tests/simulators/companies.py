@@ -12,6 +12,9 @@ from tests.running import Receiver, Simulators
 
 SIMULATED = [name for name in all_integrations() if find_spec(f"integrations.{name}.simulator") is not None]
 
+CARRYING = [name for name in SIMULATED if all_integrations()[name].channels]
+"""Those that carry messages."""
+
 
 @asynccontextmanager
 async def adapter(name: str, simulators: Simulators, receiver: Receiver) -> AsyncIterator[Connected]:

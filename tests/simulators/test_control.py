@@ -10,10 +10,10 @@ from core.ports import OtherEvent, RawWebhook
 from integrations.simulating.client import SimulatorRefused
 from tests.contract.companies import nobody
 from tests.running import Receiver, Simulators, eventually
-from tests.simulators.companies import SIMULATED, adapter, send
+from tests.simulators.companies import CARRYING, SIMULATED, adapter, send
 from tests.simulators.test_twilio import send as sent_by_sdk
 
-every = pytest.mark.parametrize("name", SIMULATED)
+every = pytest.mark.parametrize("name", CARRYING)
 
 
 async def refused(asking: Any, status: int = 400, field: str | None = None) -> str:

@@ -8,9 +8,9 @@ from pydantic import SecretStr
 from integrations.simulating.client import SimulatorRefused
 from tests.contract.companies import settings_of
 from tests.running import KEY, PASSWORD, TOKEN, WHATSAPP, Receiver, Simulators
-from tests.simulators.companies import SIMULATED, send
+from tests.simulators.companies import CARRYING, send
 
-every = pytest.mark.parametrize("name", SIMULATED)
+every = pytest.mark.parametrize("name", CARRYING)
 
 
 async def live(name: str, simulators: Simulators, receiver: Receiver) -> None:

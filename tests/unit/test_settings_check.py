@@ -76,4 +76,4 @@ def test_json_names_states_and_modes(capsys: pytest.CaptureFixture[str]) -> None
     data = json.loads(capsys.readouterr().out)
     assert data["environment"] == "development"
     assert data["integrations"]["stripe"] == {"state": "COMPLETE", "mode": "SANDBOX", "spoken": False}
-    assert data["integrations"]["clerk"] == {"state": "ABSENT", "mode": None, "spoken": False}
+    assert data["integrations"]["clerk"] == {"state": "ABSENT", "mode": None, "spoken": True}

@@ -13,6 +13,7 @@ from integrations.twilio.settings import Settings as Twilio
 from integrations.whatsapp.settings import Settings as WhatsApp
 from tests.unit.settings_samples import (
     CLERK,
+    CLERK_IN_PRODUCTION,
     GOOGLE_OAUTH,
     HEX,
     SMTP,
@@ -62,6 +63,10 @@ GOOD = [
     (WhatsApp, {"WHATSAPP_APP_SECRET": f"{HEX},{OTHER_HEX}", "WHATSAPP_API_VERSION": "v25.0"}),
     (Stripe, {"STRIPE_SECRET_KEY": "rk_test_abc", "STRIPE_WEBHOOK_SECRET": "whsec_a,whsec_b"}),
     (Clerk, {"CLERK_JWT_KEY": public_pem()}),
+    (Clerk, {"CLERK_AUTHORIZED_PARTIES": "https://app.example.com/, http://localhost:3000"}),
+    (Clerk, {"CLERK_PERSONAL_TENANT": "own", "CLERK_CLOCK_LEEWAY": "0"}),
+    (Clerk, {"CLERK_ROLE_SCOPES": '{"org:admin": ["*"], "org:help_desk": ["MESSAGES_READ"], "personal": []}'}),
+    (Clerk, {**CLERK_IN_PRODUCTION, "APP_ENV": "production"}),
     (Clerk, {"CLERK_JWT_KEY": public_pem().strip().replace("\n", "\\n")}),
     (Clerk, {"CLERK_MACHINE_SECRET_KEY": "ak_abc", "CLERK_JWKS_URL": "https://clerk.example.com/jwks.json"}),
     (Google, dict.fromkeys(GOOGLE_OAUTH, "") | GOOGLE_ACCOUNT),
@@ -125,6 +130,16 @@ WRONG = [
     (Clerk, {"NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY": NO_DOLLAR}, "NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY", "cut short"),
     (Clerk, {"NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY": "pk_test_x"}, "NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY", "cut short"),
     (Clerk, {"CLERK_PUBLISHABLE_KEY": "pk_test_other"}, "NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY", "differ"),
+    (Clerk, {"CLERK_AUTHORIZED_PARTIES": "https://app.example.com/x"}, "CLERK_AUTHORIZED_PARTIES", "origin"),
+    (Clerk, {"CLERK_AUTHORIZED_PARTIES": "https://App.example.com"}, "CLERK_AUTHORIZED_PARTIES", "small letters"),
+    (Clerk, {"CLERK_AUTHORIZED_PARTIES": "http://app.example.com"}, "CLERK_AUTHORIZED_PARTIES", "https://"),
+    (Clerk, {"CLERK_AUTHORIZED_PARTIES": "*"}, "CLERK_AUTHORIZED_PARTIES", "https://"),
+    (Clerk, {"CLERK_PERSONAL_TENANT": "mine"}, "CLERK_PERSONAL_TENANT", "default, own or refuse"),
+    (Clerk, {"CLERK_CLOCK_LEEWAY": "600"}, "CLERK_CLOCK_LEEWAY", "0 to 60"),
+    (Clerk, {"CLERK_ROLE_SCOPES": "admin"}, "CLERK_ROLE_SCOPES", "JSON object"),
+    (Clerk, {"CLERK_ROLE_SCOPES": '{"admin": ["*"]}'}, "CLERK_ROLE_SCOPES", "org:"),
+    (Clerk, {"CLERK_ROLE_SCOPES": '{"org:admin": "*"}'}, "CLERK_ROLE_SCOPES", "list of scopes"),
+    (Clerk, {"CLERK_ROLE_SCOPES": '{"org:admin": ["EVERYTHING"]}'}, "CLERK_ROLE_SCOPES", "MESSAGES_READ"),
     (Clerk, {"CLERK_WEBHOOK_SIGNING_SECRET": "whsec_abcde"}, "CLERK_WEBHOOK_SIGNING_SECRET", "cut short"),
     (Clerk, {"CLERK_WEBHOOK_SIGNING_SECRET": "abc"}, "CLERK_WEBHOOK_SIGNING_SECRET", "whsec_"),
     (Clerk, {"CLERK_JWT_KEY": "not a key"}, "CLERK_JWT_KEY", "BEGIN and END"),
@@ -146,7 +161,7 @@ BROKEN_ACCOUNTS = [
     (service_account(private_key="-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n"), "private_key"),
 ]
 
-LIVE_CLERK = {"CLERK_SECRET_KEY": "sk_live_" + "a" * 20}
+LIVE_CLERK = {"CLERK_SECRET_KEY": "sk_live_" + "a" * 20, **CLERK_IN_PRODUCTION}
 LIVE_STRIPE = {"STRIPE_SECRET_KEY": "rk_live_a", "NEXT_PUBLIC_STRIPE_PUBLISHABLE_KEY": "pk_live_a"}
 
 
@@ -322,6 +337,15 @@ def test_clerk_derives_issuer_and_keys_from_the_publishable_key() -> None:
     assert settings.jwks_url == "https://clean-mayfly-62.clerk.accounts.dev/.well-known/jwks.json"
 
 
+@pytest.mark.parametrize("left_out", list(CLERK_IN_PRODUCTION))
+def test_who_may_sign_in_is_said_by_name_in_production(left_out: str) -> None:
+    given = {**CLERK, **CLERK_IN_PRODUCTION, "APP_ENV": "production"}
+    del given[left_out]
+    loaded = load(Clerk, given)
+    assert loaded.state is State.INCOMPLETE
+    assert [problem.setting for problem in loaded.problems] == [left_out]
+
+
 @pytest.mark.parametrize(
     ("model", "changes", "simulated", "sandbox"),
     [
@@ -336,7 +360,8 @@ def test_clerk_derives_issuer_and_keys_from_the_publishable_key() -> None:
         (Stripe, {**LIVE_STRIPE, "APP_ENV": "production"}, False, False),
         (Stripe, {"STRIPE_API_BASE": "http://127.0.0.1:9000"}, True, True),
         (Clerk, {}, False, True),
-        (Clerk, {"CLERK_API_BASE": "http://127.0.0.1:9000"}, False, True),
+        (Clerk, {"CLERK_API_BASE": "http://127.0.0.1:9000"}, True, True),
+        (Clerk, {"CLERK_API_BASE": "http://127.0.0.1:9", "CLERK_JWKS_URL": "https://a.example/jwks"}, False, True),
         (Clerk, {"CLERK_API_BASE": "http://127.0.0.1:9", "CLERK_JWKS_URL": "http://127.0.0.1:9/jwks"}, True, True),
         (Google, {"GOOGLE_API_BASE": "http://127.0.0.1:9000"}, False, False),
         (Google, {"GOOGLE_API_BASE": "http://127.0.0.1:9", "GOOGLE_TOKEN_URL": "http://127.0.0.1:9/t"}, True, False),

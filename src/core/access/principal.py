@@ -24,12 +24,16 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A known caller; `subject` names it in logs, `expires_at` is when its token ends, in seconds since 1970."""
+    """A known caller; `subject` names it in logs, `expires_at` is when its token ends, in seconds since 1970.
+
+    `actor` is whoever acts in the subject's name, where that is somebody else.
+    """
 
     tenant_id: UUID
     subject: str
     scopes: Collection[Scope]
     expires_at: float | None = None
+    actor: str | None = None
 
     def require(self, scope: Scope) -> "Principal":
         """Return itself when it holds the right; raises NotAllowed."""

@@ -1,6 +1,18 @@
-"""Tenants, and the addresses that are theirs."""
+"""Tenants, the addresses that are theirs, the people who sign in, and which tenants they belong to."""
 
-from sqlalchemy import Column, DateTime, ForeignKey, Table, Text, UniqueConstraint, Uuid, func
+from sqlalchemy import (
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+)
 
 from core.database import metadata
 
@@ -13,6 +25,12 @@ tenants = Table(
     Column("time_zone", Text, nullable=False),
     Column("default_currency", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # The organisation whose sessions are about this tenant; of a tenant of one person's own, the person.
+    Column("clerk_organization_id", Text, unique=True),
+    # The moment, by Clerk's clock, of the newest state that was told of; null while nobody has told anything.
+    Column("clerk_updated_at", DateTime(timezone=True)),
+    # A deletion is final: whatever is told later, and whatever was on its way, changes nothing of it.
+    Column("deleted_at", DateTime(timezone=True)),
 )
 
 senders = Table(
@@ -25,4 +43,31 @@ senders = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     # One address belongs to one tenant: this is what decides whose an inbound message is.
     UniqueConstraint("integration", "address"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    # What tokens call them: Clerk's user id, or the name in a development token.
+    Column("subject", Text, nullable=False, unique=True),
+    # Name, e-mail address and picture, as JSON; null until they are told, and once the person is gone.
+    Column("profile_sealed", LargeBinary),
+    Column("clerk_updated_at", DateTime(timezone=True)),
+    Column("deleted_at", DateTime(timezone=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False),
+    Column("role", Text),
+    # Also the moment of its end, where it has one: unlike a person, it may begin anew.
+    Column("clerk_updated_at", DateTime(timezone=True)),
+    Column("deleted_at", DateTime(timezone=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("tenant_id", "user_id"),
+    Index("ix_memberships_user_id", "user_id"),
 )

@@ -29,6 +29,11 @@ class DevelopmentTokens:
         body = _encode(json.dumps(claims, separators=(",", ":")).encode())
         return f"{_PREFIX}{body}.{self._sign(body)}"
 
+    @staticmethod
+    def recognises(token: str) -> bool:
+        """Whether a token has the form of one of these, which no other token has."""
+        return token.startswith(_PREFIX)
+
     def read(self, token: str) -> Principal:
         """Say who a token speaks for; raises Unauthenticated."""
         body, _, signature = token.removeprefix(_PREFIX).partition(".")

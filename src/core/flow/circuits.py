@@ -10,7 +10,7 @@ from core.errors import Overloaded
 from core.flow.gate import MICROSECONDS, gate_key
 from core.flow.scripts import READ, RESET
 from core.flow.store import SharedStore
-from core.flow.values import CircuitState, CircuitView
+from core.flow.values import CircuitRules, CircuitState, CircuitView
 from core.words import say
 
 log = structlog.get_logger(__name__)
@@ -29,8 +29,15 @@ class Circuits:
         if found is None:
             return dict.fromkeys(names, CircuitView())
         return {
-            name: CircuitView(CircuitState(state.decode()), int(failures), _moment(opened), _moment(retry))
-            for name, (state, failures, opened, retry) in zip(names, found, strict=True)
+            name: CircuitView(
+                CircuitState(state.decode()),
+                int(failures),
+                _moment(opened),
+                _moment(retry),
+                has_refused_us=int(refusals) >= CircuitRules().refusals,
+                changed_at=_moment(changed),
+            )
+            for name, (state, failures, opened, retry, refusals, changed) in zip(names, found, strict=True)
         }
 
     async def reset(self, integration: str, *, by: str) -> None:

@@ -1,13 +1,15 @@
 """The Lua that decides, run inside the store: one clock, one state, one round trip for each question.
 
 An integration has one hash. Moments are microseconds of the store's clock; an absent `state` is CLOSED. `changed_at`
-is when the state last changed and serves as the ticket of calls begun since. Everything expires by itself.
+is when the state last changed and serves as the ticket of calls begun since. Everything expires by itself. Whoever
+changes a circuit's state says so on a channel of hints, in the same step.
 """
 
 _BEGIN = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local function int(number) return string.format('%.0f', number) end
+local function tell() redis.call('PUBLISH', 'interalpha:circuits', KEYS[1]) end
 local function keep(...)
   redis.call('HSET', KEYS[1], ...)
   redis.call('PEXPIRE', KEYS[1], 7200000)
@@ -49,7 +51,10 @@ if interval > 0 and wanted > 0 then
 end
 local changed = 0
 if granted > 0 and state ~= 'CLOSED' then
-  if state == 'OPEN' then changed = 1 end
+  if state == 'OPEN' then
+    changed = 1
+    tell()
+  end
   state, ticket = 'HALF_OPEN', now
   keep('state', state, 'changed_at', int(now), 'trial_until', int(now + lease))
 end
@@ -98,6 +103,7 @@ if successes > 0 then
   end
   redis.call('HDEL', KEYS[1], 'state', 'failures', 'refusals', 'openings', 'opened_at', 'retry_at', 'trial_until')
   keep('changed_at', int(now))
+  tell()
   return {'CLOSED', 0, 0, 0, 1}
 end
 if failures == 0 then return {state, tonumber(gate[3] or 0), tonumber(gate[4] or 0), 0, 0} end
@@ -112,6 +118,7 @@ local pause = math.min(tonumber(ARGV[4]), tonumber(ARGV[3]) * 2 ^ math.min(openi
 pause = pause * (1 - 0.2 * tonumber(ARGV[5]))
 keep('state', 'OPEN', 'changed_at', int(now), 'retry_at', int(now + pause), 'openings', openings + 1)
 redis.call('HSETNX', KEYS[1], 'opened_at', int(now))
+tell()
 return {'OPEN', failures, refusals, pause, 1}
 """
 )
@@ -125,22 +132,25 @@ redis.call(
   'HDEL', KEYS[1], 'state', 'failures', 'refusals', 'openings', 'opened_at', 'retry_at', 'trial_until', 'paused_until'
 )
 keep('changed_at', int(now))
+tell()
 return state and 1 or 0
 """
 )
 
 READ = """
--- for each key: state, failures in a row, opened_at and retry_at, '' where there is none
+-- for each key: state, failures in a row, opened_at, retry_at, refusals in a row, changed_at; '' where there is none
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local found = {}
 for place, key in ipairs(KEYS) do
-  local gate = redis.call('HMGET', key, 'state', 'failures', 'opened_at', 'retry_at', 'trial_until')
+  local gate = redis.call(
+    'HMGET', key, 'state', 'failures', 'opened_at', 'retry_at', 'trial_until', 'refusals', 'changed_at'
+  )
   local state, retry_at = gate[1] or 'CLOSED', gate[4] or ''
   -- Once its time is over, an open circuit lets the next call through: nobody has to have made it yet.
   if state == 'OPEN' and now >= tonumber(retry_at) then state = 'HALF_OPEN' end
   if gate[1] == 'HALF_OPEN' and tonumber(gate[5]) > now then retry_at = gate[5] end
-  found[place] = {state, gate[2] or '0', gate[3] or '', retry_at}
+  found[place] = {state, gate[2] or '0', gate[3] or '', retry_at, gate[6] or '0', gate[7] or ''}
 end
 return found
 """

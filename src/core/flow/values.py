@@ -1,6 +1,6 @@
 """The words and values of flow control: a circuit's state, what a worker may claim, what became of its calls."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -57,9 +57,14 @@ class CircuitRules:
 
 @dataclass(frozen=True, slots=True)
 class CircuitView:
-    """A circuit as people are shown it; `opened_at` is when calls last ceased to flow freely."""
+    """A circuit as people are shown it; `opened_at` is when calls last ceased to flow freely.
+
+    `has_refused_us` says that the company refused us, not the messages, often enough to open it.
+    """
 
     state: CircuitState = CircuitState.CLOSED
     consecutive_failures: int = 0
     opened_at: datetime | None = None
     retry_at: datetime | None = None
+    has_refused_us: bool = False
+    changed_at: datetime | None = field(default=None, compare=False)

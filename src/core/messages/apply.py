@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy import select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.access.news import apply_news
 from core.database import Database, is_contention, is_passing
 from core.errors import Overloaded
 from core.messages.inbound import insert_inbound
@@ -15,7 +16,7 @@ from core.messages.record import Key, Noted, lock_standings, write_moves
 from core.messages.tables import attempts
 from core.messages.transitions import Standing, after_report
 from core.messages.values import EventSource
-from core.ports import InboundMessage, StatusReport, TemplatesChanged
+from core.ports import DirectoryChanged, InboundMessage, StatusReport, TemplatesChanged
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
 from core.templates.keeping import ask_again
@@ -105,6 +106,9 @@ async def _apply(connection: AsyncConnection, sealer: Sealer, taken: Sequence[Ke
                 batch.processed[kept.place] = kept.place.id
             case TemplatesChanged():
                 await ask_again(connection, kept.integration)
+                batch.processed[kept.place] = None
+            case DirectoryChanged():
+                await apply_news(connection, sealer, kept.event)
                 batch.processed[kept.place] = None
             case _:
                 batch.ignored.append(kept.place)

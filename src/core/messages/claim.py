@@ -12,9 +12,10 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnElement,
+    Delete,
     Double,
     Interval,
-    TableValuedAlias,
+    Select,
     Text,
     Uuid,
     bindparam,
@@ -123,14 +124,46 @@ async def claim(
 
 async def begin(connection: AsyncConnection, claimed: Sequence[Claimed], timing: Timing) -> set[Key]:
     """Write down that these are about to be sent; returns those that may be: still ours, with time enough left."""
-    mine = _unnest(claimed)
+    rows = await connection.execute(_BEGIN, {**_named(claimed), "deadline": timing.send_deadline})
+    return {Key(row.tenant_id, row.id) for row in rows}
+
+
+async def put_back(connection: AsyncConnection, claimed: Sequence[Claimed], waits: Sequence[float]) -> None:
+    """Undo claims that were not begun: each message is due again in so many seconds, and no try is counted."""
+    await connection.execute(_PUT_BACK, {**_named(claimed), "waits": list(waits)})
+
+
+def text_value(value: str) -> ColumnElement[str]:
+    """A constant in a select list, with its type said: PostgreSQL would have to guess."""
+    return cast(literal(value), Text)
+
+
+def _named(claimed: Sequence[Claimed]) -> dict[str, Any]:
+    return {
+        "tenants": [one.key.tenant_id for one in claimed],
+        "ids": [one.key.message_id for one in claimed],
+        "tokens": [one.token for one in claimed],
+    }
+
+
+_MINE = [
+    bindparam("tenants", type_=ARRAY(Uuid)),
+    bindparam("ids", type_=ARRAY(Uuid)),
+    bindparam("tokens", type_=ARRAY(BigInteger)),
+]
+_MINE_AS = [column("tenant_id", Uuid), column("id", Uuid), column("token", BigInteger)]
+
+
+# Statements are built once: building one costs more than running it.
+def _beginning() -> Select[Any]:
+    mine = func.unnest(*_MINE).table_valued(*_MINE_AS, name="mine").render_derived()
     sending = (
         update(messages)
         .where(
             messages.c.tenant_id == mine.c.tenant_id,
             messages.c.id == mine.c.id,
             messages.c.lease_token == mine.c.token,
-            messages.c.lease_until > func.now() + timing.send_deadline,
+            messages.c.lease_until > func.now() + bindparam("deadline", type_=Interval),
         )
         .values(status=MessageStatus.SENDING.value, updated_at=func.now())
         .returning(messages.c.tenant_id, messages.c.id, messages.c.attempt_count, messages.c.channel)
@@ -158,13 +191,12 @@ async def begin(connection: AsyncConnection, claimed: Sequence[Claimed], timing:
             text_value(EventSource.WORKER.value),
         ),
     )
-    rows = await connection.execute(select(sending).add_cte(begun).add_cte(told.cte("told")))
-    return {Key(row.tenant_id, row.id) for row in rows}
+    return select(sending).add_cte(begun).add_cte(told.cte("told"))
 
 
-async def put_back(connection: AsyncConnection, claimed: Sequence[Claimed], waits: Sequence[float]) -> None:
-    """Undo claims that were not begun: each message is due again in so many seconds, and no try is counted."""
-    mine = _unnest(claimed, waits)
+def _putting_back() -> Delete:
+    waits = bindparam("waits", type_=ARRAY(Double))
+    mine = func.unnest(*_MINE, waits).table_valued(*_MINE_AS, column("wait", Double), name="mine").render_derived()
     returned = (
         update(messages)
         .where(
@@ -183,28 +215,11 @@ async def put_back(connection: AsyncConnection, claimed: Sequence[Claimed], wait
         .returning(messages.c.tenant_id, messages.c.id, (messages.c.attempt_count + 1).label("number"))
         .cte("returned")
     )
-    await connection.execute(
-        delete(attempts).where(
-            tuple_(attempts.c.tenant_id, attempts.c.message_id, attempts.c.number).in_(
-                select(returned.c.tenant_id, returned.c.id, returned.c.number)
-            )
+    return delete(attempts).where(
+        tuple_(attempts.c.tenant_id, attempts.c.message_id, attempts.c.number).in_(
+            select(returned.c.tenant_id, returned.c.id, returned.c.number)
         )
     )
 
 
-def text_value(value: str) -> ColumnElement[str]:
-    """A constant in a select list, with its type said: PostgreSQL would have to guess."""
-    return cast(literal(value), Text)
-
-
-def _unnest(claimed: Sequence[Claimed], waits: Sequence[float] = ()) -> TableValuedAlias:
-    columns: list[Any] = [
-        cast([one.key.tenant_id for one in claimed], ARRAY(Uuid)),
-        cast([one.key.message_id for one in claimed], ARRAY(Uuid)),
-        cast([one.token for one in claimed], ARRAY(BigInteger)),
-    ]
-    names = [column("tenant_id", Uuid), column("id", Uuid), column("token", BigInteger)]
-    if waits:
-        columns.append(cast(list(waits), ARRAY(Double)))
-        names.append(column("wait", Double))
-    return func.unnest(*columns).table_valued(*names, name="mine").render_derived()
+_BEGIN, _PUT_BACK = _beginning(), _putting_back()

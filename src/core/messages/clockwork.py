@@ -3,7 +3,8 @@
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.messages.record import Key, Noted, lock_standings, write_moves
+from core.messages.moving import move_all
+from core.messages.record import Key, Noted, lock_standings
 from core.messages.tables import messages
 from core.messages.transitions import Move, Standing, after_deadline, after_expiry, after_hour
 from core.messages.values import EventSource, MessageStatus
@@ -30,8 +31,9 @@ async def let_time_pass(connection: AsyncConnection, *, limit: int = 200) -> lis
         has_expired |= {Key(row.tenant_id, row.id): bool(row.has_expired) for row in rows}
     if not has_expired:
         return []
-    standings = await lock_standings(connection, has_expired)
-    return await write_moves(connection, [_noted(key, one, has_expired[key]) for key, one in standings.items()])
+    return await move_all(
+        connection, has_expired, lock_standings, lambda key, standing: _noted(key, standing, has_expired[key])
+    )
 
 
 def _noted(key: Key, standing: Standing, has_expired: bool) -> Noted:

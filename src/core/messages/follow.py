@@ -1,90 +1,78 @@
-"""Following messages live: the present state first, then every change, none left out and none told twice.
+"""Following messages live: the present state or what was missed first, then every change, none left out or told twice.
 
-A later sequence may be committed before an earlier one. So a follower reads from the oldest transaction that was
-still running at its last look, and skips what it has told already.
+Whoever follows joins the feed first and then reads from the database; what the feed tells meanwhile is skipped if it
+was read already. Snapshots say so exactly, whatever order transactions end in.
 """
 
-from collections.abc import AsyncGenerator, Collection
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
-from sqlalchemy import String, cast, select, text
-from sqlalchemy.dialects.postgresql import distinct_on
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from core.database import Database
-from core.messages.history import EventView, event_view
-from core.messages.tables import TransactionId, message_events
+from core.messages.feed import PAGE, Feeds, Follower
+from core.messages.news import Interest, News, StatusChange, check_kept, read_news, read_opening
+from core.messages.places import Place
 from core.patience import when_back
-from core.pubsub import Hub
-
-_OLDEST_RUNNING = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
-
-
-@dataclass(frozen=True, slots=True)
-class StatusChange:
-    """A message came to a new status; in the opening state `previous_status` of the event is left aside."""
-
-    event: EventView
-    is_opening: bool
 
 
 async def follow(
-    database: Database, hub: Hub, tenant: UUID, message_ids: Collection[UUID] | None
+    feeds: Feeds, tenant: UUID, interest: Interest, after: Place | None
 ) -> AsyncGenerator[StatusChange, None]:
-    """Yield changes of a tenant's messages: of those named, after their present state, or of all of them."""
-    with hub.listen(tenant, message_ids) as listener:
-        async with hub.reading:
-            position, opening = await _open(database, tenant, message_ids)
-        shown = {event.message_id: event.sequence for event in opening}
-        for event in opening:
-            yield StatusChange(event, is_opening=True)
-        told: set[int] = set()
+    """Yield a tenant's changes: those behind `after`, or else the present state of messages named by id, and then live.
+
+    Raises CursorExpired.
+    """
+    follower = Follower(interest)
+    if after is not None and not after.is_opening:
+        async with feeds.database.transaction(tenant) as connection:
+            await check_kept(connection, tenant, after)
+        follower.turn_away()
+    else:
+        after = None
+    async with feeds.join(tenant, follower) as place:
+        if after is not None:
+            async with aclosing(_missed(feeds, tenant, follower, after)) as missed:
+                async for news in missed:
+                    for change in filter(interest.fits, news.changes):
+                        yield change
+                    place = news.place
+        elif interest.ids is not None:
+            opening, place = await when_back(partial(_opening, feeds, tenant, interest.ids))
+            for change in filter(interest.fits, opening):
+                yield change
+        has_gap = False
         while True:
-            await listener.wait()
-            async with hub.reading:
-                position, news = await when_back(partial(_news, database, tenant, message_ids, position))
-            for event in news:
-                if event.sequence not in told and event.sequence > shown.get(event.message_id, 0):
-                    yield StatusChange(event, is_opening=False)
-            told = {event.sequence for event in news}
+            change = await follower.next()
+            has_gap |= change.has_gap
+            if not place.is_past(change.transaction, change.event.sequence):
+                yield change if change.has_gap or not has_gap else replace(change, has_gap=True)
+                has_gap = False
 
 
-async def _open(database: Database, tenant: UUID, message_ids: Collection[UUID] | None) -> tuple[str, list[EventView]]:
-    async with database.transaction(tenant) as connection:
-        position = await _oldest_running(connection)
-        if message_ids is None:
-            return position, []
-        latest = (
-            select(message_events)
-            .ext(distinct_on(message_events.c.message_id))
-            .where(message_events.c.tenant_id == tenant, message_events.c.message_id.in_(message_ids))
-            .order_by(message_events.c.message_id, message_events.c.sequence.desc())
-        )
-        return position, [event_view(row) for row in await connection.execute(latest)]
+async def _missed(feeds: Feeds, tenant: UUID, follower: Follower, place: Place) -> AsyncGenerator[News, None]:
+    """Read what is behind a place, page by page, until the follower's queue holds everything after it."""
+
+    async def read() -> News:
+        async with feeds.hub.reading, feeds.database.transaction(tenant) as connection:
+            return await read_news(connection, feeds.sealer, tenant, place, ids=follower.interest.ids, limit=PAGE)
+
+    is_listening = False
+    while True:
+        news = await when_back(read)
+        yield news
+        place = news.place
+        if not news.is_all:
+            follower.turn_away()
+            is_listening = False
+        elif is_listening:
+            return
+        else:
+            # What comes between this look and the next is both read and queued.
+            follower.turn_back()
+            is_listening = True
 
 
-async def _news(
-    database: Database, tenant: UUID, message_ids: Collection[UUID] | None, position: str
-) -> tuple[str, list[EventView]]:
-    """Read changes from `position` on, and the position for the next look, taken before this one."""
-    async with database.transaction(tenant) as connection:
-        following = await _oldest_running(connection)
-        statement = (
-            select(message_events)
-            .where(
-                message_events.c.tenant_id == tenant,
-                message_events.c.transaction_id >= cast(cast(position, String), TransactionId),
-                message_events.c.status.is_distinct_from(message_events.c.previous_status),
-            )
-            .order_by(message_events.c.sequence)
-        )
-        if message_ids is not None:
-            statement = statement.where(message_events.c.message_id.in_(message_ids))
-        return following, [event_view(row) for row in await connection.execute(statement)]
-
-
-async def _oldest_running(connection: AsyncConnection) -> str:
-    found: str = (await connection.execute(_OLDEST_RUNNING)).scalar_one()
-    return found
+async def _opening(feeds: Feeds, tenant: UUID, ids: frozenset[UUID]) -> tuple[list[StatusChange], Place]:
+    async with feeds.hub.reading, feeds.database.transaction(tenant) as connection:
+        return await read_opening(connection, feeds.sealer, tenant, ids)

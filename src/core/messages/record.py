@@ -82,29 +82,29 @@ async def lock_leased(connection: AsyncConnection, tokens: Mapping[Key, int]) ->
 
 async def lock_standings(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, Standing]:
     """Lock messages until the end of the transaction and read where they stand. What does not exist is left out."""
-    tenants, ids = [key.tenant_id for key in keys], [key.message_id for key in keys]
-    wanted = (
-        func.unnest(cast(tenants, ARRAY(Uuid)), cast(ids, ARRAY(Uuid)))
-        .table_valued(column("tenant_id", Uuid), column("id", Uuid), name="wanted")
-        .render_derived()
-    )
-    chosen = select(wanted.c.tenant_id, wanted.c.id)
-    locked = await connection.execute(
-        select(messages)
-        .where(tuple_(messages.c.tenant_id, messages.c.id).in_(chosen))
-        .with_only_columns(*(messages.c[name] for name in ("tenant_id", "id", "status", "step", "route", "failure")))
-        # One order for everybody: two batches that share messages wait for each other instead of deadlocking.
-        .order_by(messages.c.tenant_id, messages.c.id)
-        .with_for_update()
-    )
-    rows = locked.all()
-    tried = await connection.execute(
-        select(attempts).where(tuple_(attempts.c.tenant_id, attempts.c.message_id).in_(chosen))
-    )
+    wanted = {"tenants": [key.tenant_id for key in keys], "ids": [key.message_id for key in keys]}
+    rows = (await connection.execute(_LOCK, wanted)).all()
+    tried = await connection.execute(_TRIED, wanted)
     by_message: dict[Key, dict[int, Attempt]] = {}
     for row in tried:
         by_message.setdefault(Key(row.tenant_id, row.message_id), {})[row.number] = _attempt(row)
     return {key: _standing(row, by_message.get(key, {})) for row in rows if (key := Key(row.tenant_id, row.id))}
+
+
+_chosen = (
+    func.unnest(bindparam("tenants", type_=ARRAY(Uuid)), bindparam("ids", type_=ARRAY(Uuid)))
+    .table_valued(column("tenant_id", Uuid), column("id", Uuid), name="wanted")
+    .render_derived()
+)
+_WANTED = select(_chosen.c.tenant_id, _chosen.c.id)
+_LOCK = (
+    select(*(messages.c[name] for name in ("tenant_id", "id", "status", "step", "route", "failure")))
+    .where(tuple_(messages.c.tenant_id, messages.c.id).in_(_WANTED))
+    # One order for everybody: two batches that share messages wait for each other instead of deadlocking.
+    .order_by(messages.c.tenant_id, messages.c.id)
+    .with_for_update()
+)
+_TRIED = select(attempts).where(tuple_(attempts.c.tenant_id, attempts.c.message_id).in_(_WANTED))
 
 
 def _attempt(row: Row[Any]) -> Attempt:
@@ -128,7 +128,7 @@ async def write_moves(connection: AsyncConnection, noted: Sequence[Noted]) -> li
     await _close_revived(connection, moves)
     told = [one for one in noted if one.is_told]
     if told:
-        await connection.execute(insert(message_events), [_event_values(one) for one in told])
+        await connection.execute(_TELL, [_event_values(one) for one in told])
     return [Change(*key) for key in dict.fromkeys(one.key for one in told)]
 
 
@@ -232,6 +232,9 @@ _MOVE_ATTEMPT = (
         ),
     )
 )
+
+
+_TELL = insert(message_events)
 
 
 def _message_values(one: Noted, move: Move) -> Mapping[str, Any]:

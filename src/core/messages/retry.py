@@ -75,7 +75,7 @@ async def retry_all(
     for one in message_ids:
         key = Key(tenant, one)
         if (standing := standings.get(key)) is None:
-            results[one] = NotFound("There is no such message.")
+            results[one] = NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
             continue
         steps = route or latest_round(standing.route)
         if (refusal := _refusal(standing, steps, channels, may_double)) is not None:

@@ -13,7 +13,8 @@ from core.database import Database
 from core.errors import ProviderError
 from core.messages import transitions
 from core.messages.doubts import Doubt, lease_doubts
-from core.messages.record import Key, Noted, lock_leased, write_moves
+from core.messages.moving import move_all
+from core.messages.record import Key, Noted, lock_leased
 from core.messages.tables import attempts
 from core.messages.timing import GIVE_UP, Timing
 from core.messages.transitions import Move, Standing
@@ -52,14 +53,14 @@ class Settler:
             return 0
         answers = await asyncio.gather(*(self._ask(doubt) for doubt in doubts))
         async with self.database.transaction(*{doubt.key.tenant_id for doubt in doubts}) as connection:
-            standings = await lock_leased(connection, {doubt.key: doubt.token for doubt in doubts})
             taken = await _known_already(connection, doubts, answers)
-            noted = [
-                self._decide(doubt, standings[doubt.key], answer, taken)
-                for doubt, answer in zip(doubts, answers, strict=True)
-                if doubt.key in standings
-            ]
-            changes = await write_moves(connection, noted) if noted else []
+            about = {doubt.key: (doubt, answer) for doubt, answer in zip(doubts, answers, strict=True)}
+            changes = await move_all(
+                connection,
+                about,
+                lambda inside, keys: lock_leased(inside, {key: about[key][0].token for key in keys}),
+                lambda key, standing: self._decide(*about[key], standing, taken),
+            )
         await self.hub.publish(changes)
         return len(doubts)
 
@@ -74,7 +75,7 @@ class Settler:
             log.warning("look_up_failed", integration=doubt.integration, error=type(error).__name__)
             return None
 
-    def _decide(self, doubt: Doubt, standing: Standing, answer: Answer, taken: Taken) -> Noted:
+    def _decide(self, doubt: Doubt, answer: Answer, standing: Standing, taken: Taken) -> Noted:
         move, detail = self._by_books(doubt, standing, answer, taken) or self._by_policy(doubt, standing, answer)
         return Noted(
             key=doubt.key,

@@ -2,6 +2,18 @@
 
 from core.ports.card import Connected, Integration, Mode, Pace, Surroundings
 from core.ports.findings import Finding, Probe, Severity
+from core.ports.identity import (
+    ActiveOrganization,
+    DirectoryChanged,
+    Identity,
+    IdentityVerifier,
+    InvalidToken,
+    Membership,
+    OrganizationNamed,
+    Person,
+    Tenancy,
+    TokenFault,
+)
 from core.ports.lookups import DeliveryLookup, Sighting, Sought
 from core.ports.reports import (
     Failure,
@@ -31,22 +43,30 @@ from core.ports.sending import (
 from core.ports.templates import ProviderTemplate, TemplateApproval, TemplateButton, TemplateCatalogue, TemplateCategory
 
 __all__ = [
+    "ActiveOrganization",
     "ButtonParameter",
     "Channel",
     "Connected",
     "Content",
     "DeliveryLookup",
+    "DirectoryChanged",
     "EmailContent",
     "Failure",
     "Finding",
     "Handshake",
+    "Identity",
+    "IdentityVerifier",
     "InboundMessage",
     "Integration",
+    "InvalidToken",
+    "Membership",
     "MessageSender",
     "Mode",
+    "OrganizationNamed",
     "OtherEvent",
     "OutboundMessage",
     "Pace",
+    "Person",
     "Price",
     "Probe",
     "ProviderEvent",
@@ -66,6 +86,8 @@ __all__ = [
     "TemplateCategory",
     "TemplateContent",
     "TemplatesChanged",
+    "Tenancy",
     "TextContent",
+    "TokenFault",
     "WebhookReader",
 ]

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from core.ports.findings import Probe
+from core.ports.identity import IdentityVerifier
 from core.ports.lookups import DeliveryLookup
 from core.ports.reports import Handshake, WebhookReader
 from core.ports.sending import Channel, MessageSender
@@ -60,6 +61,7 @@ class Connected:
     handshake: Handshake | None = None
     templates: TemplateCatalogue | None = None
     lookup: DeliveryLookup | None = None
+    identities: IdentityVerifier | None = None
     probe: Probe | None = None
     own_addresses: Sequence[str] = ()
     in_flight: int = 50

@@ -4,9 +4,11 @@ import json
 from datetime import datetime
 from typing import Any
 
+from core.access.written import subject_from_json, subject_to_json
 from core.messages.failures import failure_from_json, failure_to_json
 from core.ports import (
     Channel,
+    DirectoryChanged,
     InboundMessage,
     OtherEvent,
     Price,
@@ -46,6 +48,13 @@ def event_to_json(event: ProviderEvent) -> str:
             }
         case TemplatesChanged():
             data |= {"kind": "templates"}
+        case DirectoryChanged():
+            data |= {
+                "kind": "directory",
+                "subject": subject_to_json(event.subject),
+                "at": _moment(event.at),
+                "isDeleted": event.is_deleted,
+            }
         case OtherEvent():
             data |= {"kind": "other", "reference": str(event.reference) if event.reference else None}
     return json.dumps(data)
@@ -84,8 +93,15 @@ def event_from_json(text: str) -> ProviderEvent:
             )
         case "templates":
             return TemplatesChanged(key, name, "")
+        case "directory":
+            return _directory_changed(key, name, data)
         case _:
             return OtherEvent(key, name, "", reference=Reference.parse(data.get("reference")))
+
+
+def _directory_changed(key: str, name: str, data: dict[str, Any]) -> DirectoryChanged:
+    subject, at = subject_from_json(data["subject"]), datetime.fromisoformat(data["at"])
+    return DirectoryChanged(key, name, "", subject=subject, at=at, is_deleted=data["isDeleted"])
 
 
 def _price_to_json(price: Price | None) -> dict[str, Any] | None:

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import ARRAY, Text, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access.principal import DEFAULT_TENANT
-from core.access.tables import senders
 from core.database import Database
 from core.identifiers import uuid7
 from core.ports import InboundMessage, OtherEvent, ProviderEvent, Reference, StatusReport
@@ -24,6 +23,11 @@ log = structlog.get_logger(__name__)
 
 ROWS_AT_ONCE = 1_000
 """A statement has at most 32,767 parameters; Meta's largest webhooks hold ten thousand events."""
+
+# Whose an address is has to be asked before anybody's rows are meant: a function of the database tells that alone.
+_OWNERS = text("SELECT address, tenant_id FROM owners_of_addresses(:integration, :addresses)").bindparams(
+    bindparam("addresses", type_=ARRAY(Text))
+)
 
 
 async def keep(database: Database, sealer: Sealer, integration: str, events: Sequence[ProviderEvent]) -> int:
@@ -47,11 +51,7 @@ async def _owners(database: Database, integration: str, events: Sequence[Provide
     owners: dict[str, UUID] = {}
     if addresses:
         async with database.transaction() as connection:
-            found = await connection.execute(
-                select(senders.c.address, senders.c.tenant_id).where(
-                    senders.c.integration == integration, senders.c.address.in_(addresses)
-                )
-            )
+            found = await connection.execute(_OWNERS, {"integration": integration, "addresses": list(addresses)})
             owners = {row.address: row.tenant_id for row in found}
     return [_owner(event, owners) for event in events]
 
@@ -104,8 +104,8 @@ async def take(connection: AsyncConnection, sealer: Sealer, *, limit: int = 200)
     for row in rows:
         place = Place(row.tenant_id, row.id)
         try:
-            text = sealer.open(row.event_sealed, tenant=row.tenant_id, row=row.id, column="event")
-            taken.append(Kept(place, row.integration, event_from_json(text)))
+            opened = sealer.open(row.event_sealed, tenant=row.tenant_id, row=row.id, column="event")
+            taken.append(Kept(place, row.integration, event_from_json(opened)))
         except SealBroken:
             unreadable[place] = "cannot be read back: is its key still among ENCRYPTION_KEYS?"
         except Exception:

@@ -1,12 +1,39 @@
 """People and their sessions from Clerk."""
 
-from core.ports import Integration
+from core.ports import Connected, Integration, Mode, Surroundings
 from integrations.clerk.settings import Settings
+
+
+def connect(settings: Settings, surroundings: Surroundings) -> Connected:
+    """Put Clerk to work; nothing is called yet."""
+    # The HTTP client and cryptography cost start-up time that whoever only reads the card need not pay.
+    from integrations.clerk.adapter import ClerkSessions
+    from integrations.clerk.jwks import KeySet
+    from integrations.clerk.probe import ClerkProbe
+    from integrations.clerk.webhook import ClerkWebhooks
+    from integrations.kit import Http
+
+    http = Http("clerk")
+    keys = KeySet(http, settings.jwks_url)
+
+    async def close() -> None:
+        await keys.close()
+        await http.close()
+
+    return Connected(
+        mode=Mode.SIMULATED if settings.is_simulated() else Mode.SANDBOX if settings.is_sandbox() else Mode.LIVE,
+        webhooks=ClerkWebhooks(settings),
+        identities=ClerkSessions(settings, keys),
+        probe=ClerkProbe(settings, http),
+        close=close,
+    )
+
 
 INTEGRATION = Integration(
     name="clerk",
     title="Clerk",
     docs="https://clerk.com/docs/reference/backend-api",
     settings=Settings,
-    connect=None,
+    has_webhooks=True,
+    connect=connect,
 )

@@ -1,12 +1,15 @@
 """The forms of Clerk's keys, checked without asking Clerk."""
 
 import base64
+import hashlib
 import re
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from core.settings import WrongValue, key_modes
+from core.settings.addresses import check_web_address
 
 
 def frontend_host(publishable_key: str) -> str:
@@ -18,6 +21,12 @@ def frontend_host(publishable_key: str) -> str:
     return text.removesuffix("$")
 
 
+def cookie_suffix(publishable_key: str) -> str:
+    """Return what Clerk's pages append to the names of an instance's cookies."""
+    digest = hashlib.sha1(publishable_key.encode(), usedforsecurity=False).digest()
+    return base64.urlsafe_b64encode(digest).decode()[:8]
+
+
 def check_publishable_key(text: str) -> str:
     """Accept a publishable key that encodes a host; raises WrongValue."""
     key_modes.check_publishable_key(text)
@@ -26,6 +35,14 @@ def check_publishable_key(text: str) -> str:
     except ValueError:
         raise WrongValue("is cut short or altered: copy it again, under Configure > API keys") from None
     return text
+
+
+def check_origin(text: str) -> str:
+    """Accept the origin of a page as browsers write it; raises WrongValue."""
+    address = check_web_address(text)
+    if urlsplit(address).path or address != address.lower():
+        raise WrongValue("is not an origin: write it like https://app.example.com, in small letters and without a path")
+    return address
 
 
 def check_webhook_secrets(secrets: Sequence[SecretStr]) -> Sequence[SecretStr]:

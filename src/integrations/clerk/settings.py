@@ -1,14 +1,40 @@
 """What Clerk's dashboard tells you. https://clerk.com/docs/deployments/clerk-environment-variables"""
 
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from core.settings import IntegrationSettings, Problem, setting
-from core.settings.addresses import WebAddress
+from core.ports import Tenancy
+from core.settings import IntegrationSettings, Problem, describe, setting
+from core.settings.addresses import WebAddress, is_loopback
 from core.settings.key_modes import mode_problems
-from integrations.clerk.keys import check_publishable_key, check_webhook_secrets, frontend_host, public_key
+from integrations.clerk.keys import (
+    check_origin,
+    check_publishable_key,
+    check_webhook_secrets,
+    frontend_host,
+    public_key,
+)
+from integrations.clerk.scopes import DEFAULT, RoleScopes, read_role_scopes
+
+
+class PersonalTenant(StrEnum):
+    """Whose data a session without an organisation is about."""
+
+    DEFAULT = "default"
+    OWN = "own"
+    REFUSE = "refuse"
+
+
+# What is convenient on one's own machine lets strangers in elsewhere.
+_CHOSEN_IN_PRODUCTION = ("CLERK_AUTHORIZED_PARTIES", "CLERK_PERSONAL_TENANT")
+_TENANCIES: Mapping[PersonalTenant, Tenancy | None] = {
+    PersonalTenant.DEFAULT: Tenancy.DEFAULT,
+    PersonalTenant.OWN: Tenancy.OWN,
+    PersonalTenant.REFUSE: None,
+}
 
 
 class Settings(IntegrationSettings):
@@ -42,6 +68,34 @@ class Settings(IntegrationSettings):
         several=True,
         example="whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
     )
+    authorized_parties: tuple[Annotated[str, AfterValidator(check_origin)], ...] = setting(
+        "CLERK_AUTHORIZED_PARTIES",
+        default=(),
+        about="The origins of the pages whose sessions may call (required in production; default elsewhere: any)",
+        mend="https://host, several separated by commas",
+        several=True,
+        example="https://app.example.com",
+    )
+    personal_tenant: Annotated[PersonalTenant, BeforeValidator(str.lower)] = setting(
+        "CLERK_PERSONAL_TENANT",
+        default=PersonalTenant.DEFAULT,
+        about="What a session without an organisation is about: the one business here, a tenant of the person's own, "
+        "or nothing (required in production)",
+        mend="default, own or refuse",
+    )
+    given_role_scopes: Annotated[RoleScopes, BeforeValidator(read_role_scopes)] | None = setting(
+        "CLERK_ROLE_SCOPES",
+        default=None,
+        about="What each role may do, as JSON; * is everything, personal is a session without an organisation "
+        "(default: org:admin and personal everything, org:member MESSAGES_READ and MESSAGES_SEND)",
+        mend='{"org:admin": ["*"], "org:member": ["MESSAGES_READ", "MESSAGES_SEND"], "personal": []}',
+    )
+    clock_leeway: Annotated[float, Field(ge=0, le=60)] = setting(
+        "CLERK_CLOCK_LEEWAY",
+        default=5.0,
+        about="Seconds by which our clock and Clerk's may differ",
+        mend="seconds, from 0 to 60",
+    )
     machine_secret_key: SecretStr | None = setting(
         "CLERK_MACHINE_SECRET_KEY",
         default=None,
@@ -71,7 +125,19 @@ class Settings(IntegrationSettings):
     @property
     def jwks_url(self) -> str:
         """Where the instance's public keys are."""
-        return self.given_jwks_url or f"{self.issuer}/.well-known/jwks.json"
+        # A simulated Clerk publishes its keys beside its API; what the publishable key encodes is nowhere.
+        base = self.api_base if is_loopback(self.api_base) else self.issuer
+        return self.given_jwks_url or f"{base}/.well-known/jwks.json"
+
+    @property
+    def role_scopes(self) -> RoleScopes:
+        """What each role may do."""
+        return DEFAULT if self.given_role_scopes is None else self.given_role_scopes
+
+    @property
+    def tenancy(self) -> Tenancy | None:
+        """Whose data a session without an organisation is about; None refuses it."""
+        return _TENANCIES[self.personal_tenant]
 
     @property
     def base_addresses(self) -> tuple[str, ...]:
@@ -82,5 +148,9 @@ class Settings(IntegrationSettings):
 
     @classmethod
     def rules(cls, given: Mapping[str, str]) -> Iterator[Problem]:
-        """Both keys are of one mode, and live only in production."""
+        """Both keys are of one mode, and live only in production; there, who may come in is said by name."""
         yield from mode_problems(given, "CLERK_SECRET_KEY", "NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY")
+        if given["APP_ENV"] == "production":
+            for variable in describe(cls):
+                if variable.name in _CHOSEN_IN_PRODUCTION and variable.name not in given:
+                    yield Problem(variable.name, f"is missing: {variable.mend}", missing=True)

@@ -14,6 +14,7 @@ from resolvers.fields import computed
 from resolvers.identifiers import to_global_id
 from resolvers.node import Node
 from resolvers.operations.circuit import CircuitBreaker, circuit_of
+from resolvers.operations.health import IntegrationHealth, health_of
 from resolvers.operations.kinds import IntegrationKind
 from resolvers.scalars import URL
 
@@ -46,6 +47,10 @@ class Integration(Node):
     kind: IntegrationKind
     name: str
     configuration: IntegrationConfiguration
+
+    @computed()
+    async def health(self, info: Info) -> IntegrationHealth:
+        return await health_of(info, self.kind.value)
 
     @computed()
     async def circuit(self, info: Info) -> CircuitBreaker:

@@ -1,0 +1,120 @@
+"""The instance's public keys over the network: fetched seldom, whoever asks, and kept when they cannot be fetched."""
+
+import asyncio
+import base64
+import binascii
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
+
+from core.errors import Overloaded, ProviderError
+from core.words import say
+from integrations.kit import Http
+
+LIFETIME = 600.0
+"""Seconds after which the keys are fetched again, so that one withdrawn is not believed for ever."""
+PAUSE = 60.0
+"""Seconds between fetches because of an unknown key, or after one that failed: a flood of bad tokens costs no more."""
+FIRST_PAUSE = 5.0
+"""The same while there are no keys at all, and so nobody can come in."""
+PATIENCE = 5.0
+"""Seconds a fetch may take: whoever calls with a new key waits for it."""
+_SMALLEST = 2048
+
+log = structlog.get_logger(__name__)
+
+Keys = Mapping[str, RSAPublicKey]
+
+
+class KeySet:
+    """The keys behind one address, by their ids."""
+
+    def __init__(self, http: Http, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._http = http
+        self._url = url
+        self._clock = clock
+        self._keys: Keys = {}
+        self._fetched_at = -float("inf")
+        self._tried_at = -float("inf")
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def find(self, key_id: str | None) -> RSAPublicKey | None:
+        """Give a key by its id; None when the company has none of that id.
+
+        Raises Overloaded when there are no keys and they cannot be fetched.
+        """
+        if key_id in self._keys:
+            if self._clock() - self._fetched_at > LIFETIME and self._may_fetch():
+                # Nobody waits for it: the old keys do as long as the new ones are on their way.
+                self._fetch()
+        elif self._fetching is not None or self._may_fetch():
+            await asyncio.shield(self._fetch())
+        if not self._keys:
+            text = say("SESSION_KEYS_AWAY", "The keys of sessions cannot be fetched at the moment.")
+            raise Overloaded(text, retry_after=FIRST_PAUSE)
+        return self._keys.get(key_id) if key_id is not None else None
+
+    async def close(self) -> None:
+        """End what is under way."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.gather(self._fetching, return_exceptions=True)
+
+    def _may_fetch(self) -> bool:
+        return self._clock() - self._tried_at >= (PAUSE if self._keys else FIRST_PAUSE)
+
+    def _fetch(self) -> "asyncio.Task[None]":
+        """Begin to fetch, or join the fetch that is under way."""
+        if self._fetching is None:
+            self._tried_at = self._clock()
+            self._fetching = asyncio.create_task(self._load())
+            self._fetching.add_done_callback(self._forget)
+        return self._fetching
+
+    def _forget(self, _: object) -> None:
+        self._fetching = None
+
+    async def _load(self) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                answer = await self._http.call("GET", self._url)
+        except (ProviderError, TimeoutError) as error:
+            log.warning("clerk_keys_not_fetched", reason=str(error) or "no answer in time")
+            return
+        keys = read_keys(answer.body) if answer.status == 200 else {}
+        if not keys:
+            log.warning("clerk_keys_not_fetched", reason="no key in the answer", status=answer.status)
+            return
+        self._keys, self._fetched_at = keys, self._clock()
+
+
+def read_keys(body: bytes) -> Keys:
+    """Read a set of keys; those nobody here would use are left out. https://www.rfc-editor.org/rfc/rfc7517"""
+    try:
+        found = json.loads(body)["keys"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return {}
+    return dict(_each_key(found)) if isinstance(found, list) else {}
+
+
+def _each_key(found: list[Any]) -> Iterator[tuple[str, RSAPublicKey]]:
+    for one in found:
+        if not isinstance(one, dict) or one.get("kty") != "RSA" or one.get("use", "sig") != "sig":
+            continue
+        try:
+            key = RSAPublicNumbers(e=_number(one["e"]), n=_number(one["n"])).public_key()
+        except (KeyError, TypeError, ValueError):
+            continue
+        if isinstance(one.get("kid"), str) and one.get("alg", "RS256") == "RS256" and key.key_size >= _SMALLEST:
+            yield one["kid"], key
+
+
+def _number(text: str) -> int:
+    try:
+        return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), "big")
+    except binascii.Error as error:
+        raise ValueError("not base64url") from error

@@ -1,0 +1,64 @@
+"""What a role or permission of Clerk's comes to here. What stands in no table gives nothing."""
+
+import json
+import re
+from collections.abc import Mapping
+
+from core.access.principal import Scope
+from core.ports import ActiveOrganization
+from core.settings import WrongValue
+
+RoleScopes = Mapping[str, frozenset[Scope]]
+
+PERSONAL = "personal"
+"""Stands in the table for a session without an organisation."""
+ALL = "*"
+_ROLE = re.compile(f"org:[a-z0-9_-]{{1,128}}|{PERSONAL}")
+
+DEFAULT: RoleScopes = {
+    "org:admin": frozenset(Scope),
+    "org:member": frozenset({Scope.MESSAGES_READ, Scope.MESSAGES_SEND}),
+    PERSONAL: frozenset(Scope),
+}
+
+
+def _permission(scope: Scope) -> str:
+    feature, _, verb = scope.value.lower().rpartition("_")
+    return f"org:{feature}:{verb}"
+
+
+# Clerk's permission → our scope: org:messages:send is MESSAGES_SEND.
+PERMISSIONS: Mapping[str, Scope] = {_permission(scope): scope for scope in Scope}
+
+
+def scopes_of(organization: ActiveOrganization | None, table: RoleScopes) -> frozenset[Scope]:
+    """What a session may do: by its role, and by each permission Clerk spells out."""
+    if organization is None:
+        return table.get(PERSONAL, frozenset())
+    granted = {PERMISSIONS[one] for one in organization.permissions if one in PERMISSIONS}
+    return table.get(organization.role, frozenset()) | granted
+
+
+def read_role_scopes(given: object) -> object:
+    """Read the table out of its JSON; raises WrongValue saying what is wrong with it."""
+    if not isinstance(given, str):
+        return given
+    try:
+        table = json.loads(given)
+    except (ValueError, RecursionError):
+        table = None
+    if not isinstance(table, dict):
+        raise WrongValue('is not a JSON object like {"org:admin": ["*"], "org:member": ["MESSAGES_READ"]}')
+    return {role: _scopes(role, names) for role, names in table.items()}
+
+
+def _scopes(role: str, names: object) -> frozenset[Scope]:
+    if not _ROLE.fullmatch(role):
+        raise WrongValue(f"names a role that is neither org:… nor {PERSONAL}")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise WrongValue(f"has no list of scopes for {role}")
+    if ALL in names:
+        return frozenset(Scope)
+    if unknown := set(names) - set(Scope):
+        raise WrongValue(f"names {len(unknown)} unknown scopes for {role}; there are {', '.join(Scope)} and *")
+    return frozenset(Scope(name) for name in names)

@@ -1,0 +1,191 @@
+"""A Clerk of our own: people, businesses, memberships and sessions, tokens with keys that rotate, signed webhooks.
+
+Of its HTTP API there are the keys alone. https://clerk.com/docs/reference/backend-api
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import ClassVar
+
+from aiohttp import web
+
+from integrations.clerk.simulator.account import Account
+from integrations.clerk.simulator.books import Books, first_books
+from integrations.clerk.simulator.desk import Desk
+from integrations.clerk.simulator.happenings import events_of
+from integrations.clerk.simulator.orders import (
+    EmitOrder,
+    MemberOrder,
+    MintOrder,
+    Order,
+    OrganizationOrder,
+    RevokeOrder,
+    RotateOrder,
+    SignInOrder,
+    TokenOrder,
+    UserOrder,
+    WhichMember,
+    WhichOrganization,
+    WhichUser,
+)
+from integrations.simulating.company import Action, ControlRefused, Json, Kept, SimulatedCompany
+from integrations.simulating.events import Event
+from integrations.simulating.exchange import Answer, exchange, retry_after
+from integrations.simulating.faults import FaultKind, FaultOrder
+from integrations.simulating.journal import Journal, Verdict
+from integrations.simulating.memory import read, written
+from integrations.simulating.webhooks import Webhook, WebhookPlan
+
+_FAULTS = {
+    FaultKind.RATE_LIMIT: (429, "too_many_requests"),
+    FaultKind.SERVER_ERROR: (500, "internal_clerk_error"),
+    FaultKind.TIMEOUT: (504, "gateway_timeout"),
+    FaultKind.CODE: (422, ""),
+}
+
+
+class Simulator(SimulatedCompany):
+    """One Clerk instance."""
+
+    name = "clerk"
+    points: ClassVar[Sequence[str]] = ("jwks", "api")
+    default_plan = WebhookPlan()
+
+    def __init__(self, environment: Mapping[str, str], journal: Journal) -> None:
+        super().__init__(environment, journal)
+        self.account = Account.read(environment)
+        self.desk = Desk(self.account, self.clock.now)
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """The keys, as everybody may read them and as the backend API gives them."""
+        return [
+            web.get("/.well-known/jwks.json", self._publish),
+            web.get("/v1/jwks", self._show_keys),
+            web.route("*", "/{anything:.*}", self._unknown),
+        ]
+
+    def kept(self) -> Iterator[Kept]:
+        """It carries no messages."""
+        return iter(())
+
+    def forget(self) -> None:
+        """Back to the first two people; the keys stay, as they do when people are forgotten."""
+        self.desk.books = first_books()
+
+    def books_written(self) -> Json:
+        """People, businesses, sessions."""
+        return written(self.desk.books)
+
+    def read_books(self, books: Json) -> None:
+        """Take them from somewhere else."""
+        self.desk.books = read(Books, books)
+
+    def details(self) -> Json:
+        """Who is there."""
+        books = self.desk.books
+        return {
+            "issuer": self.account.issuer,
+            "users": sorted(books.users),
+            "organizations": sorted(books.organizations),
+            "sessions": len(books.sessions),
+        }
+
+    def check(self, order: FaultOrder) -> None:
+        """Clerk's codes are words."""
+        if order.code is not None and not re.fullmatch("[a-z_]{3,64}", order.code):
+            raise ControlRefused("a code of Clerk's is a word, such as resource_not_found", field="code")
+
+    def events(self) -> Mapping[str, Event]:
+        """What can be told."""
+        return events_of(self.desk)
+
+    def actions(self) -> Mapping[str, Action]:
+        """People come, change and go; they sign in; keys rotate."""
+        desk = self.desk
+        return {
+            "user": self._saving(UserOrder, desk.save_user),
+            "organization": self._saving(OrganizationOrder, desk.save_organization),
+            "member": self._saving(MemberOrder, desk.save_member),
+            "revoke": self._saving(RevokeOrder, desk.revoke),
+            "delete_user": self._removing(WhichUser, desk.delete_user),
+            "delete_organization": self._removing(WhichOrganization, desk.delete_organization),
+            "remove_member": self._removing(WhichMember, desk.remove_member),
+            "sign_in": self._sign_in,
+            "token": self._fresh_token,
+            "mint": self._mint,
+            "rotate_keys": self._rotate_keys,
+            "emit": self._emit,
+        }
+
+    def _saving(self, kind: type[Order], do: Callable[..., tuple[object, Webhook]]) -> Action:
+        async def act(given: Json) -> Json:
+            order = kind.model_validate(given)
+            saved, webhook = do(order)
+            return {**written(saved), "webhook_id": self._told(order, webhook)}
+
+        return act
+
+    def _removing(self, kind: type[Order], do: Callable[..., Webhook]) -> Action:
+        async def act(given: Json) -> Json:
+            order = kind.model_validate(given)
+            return {"webhook_id": self._told(order, do(order))}
+
+        return act
+
+    def _told(self, order: Order, webhook: Webhook) -> str | None:
+        if not order.tell:
+            return None
+        self.courier.post(webhook)
+        return webhook.id
+
+    async def _sign_in(self, order: Json) -> Json:
+        return self.desk.sign_in(SignInOrder.model_validate(order))
+
+    async def _fresh_token(self, order: Json) -> Json:
+        return self.desk.fresh_token(TokenOrder.model_validate(order))
+
+    async def _mint(self, order: Json) -> Json:
+        wanted = MintOrder.model_validate(order)
+        return {"token": self.desk.keyring.sign(wanted.claims, wanted.header)}
+
+    async def _rotate_keys(self, order: Json) -> Json:
+        return {"kid": self.desk.keyring.rotate(withdraw=RotateOrder.model_validate(order).withdraw)}
+
+    async def _emit(self, order: Json) -> Json:
+        webhook = self.desk.emit(EmitOrder.model_validate(order))
+        self.courier.post(webhook)
+        return {"webhook_id": webhook.id}
+
+    async def _publish(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, "jwks", lambda: _said(self.desk.keyring.published()))
+
+    async def _show_keys(self, request: web.Request) -> web.StreamResponse:
+        def admitted() -> Answer:
+            if not self.account.admits(request.headers.get("Authorization", "")):
+                return _refused(401, "authentication_invalid")
+            return _said(self.desk.keyring.published())
+
+        return await self._serve(request, "api", admitted)
+
+    async def _unknown(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, "unknown", lambda: _refused(404, "resource_not_found"))
+
+    async def _serve(self, request: web.Request, at: str, perform: Callable[[], Answer]) -> web.StreamResponse:
+        return await exchange(self, request, at=at, to=None, perform=perform, excuse=_excuse)
+
+
+def _said(body: Json) -> Answer:
+    return Answer(200, json.dumps(body), Verdict.ANSWERED)
+
+
+def _refused(status: int, code: str, headers: Mapping[str, str] | None = None) -> Answer:
+    words = code.replace("_", " ")
+    error = {"code": code, "message": words, "long_message": words, "meta": {}}
+    body = json.dumps({"errors": [error], "clerk_trace_id": "simulated"})
+    return Answer(status, body, Verdict.REFUSED, headers=headers or {}, code=code)
+
+
+def _excuse(order: FaultOrder) -> Answer:
+    status, code = _FAULTS[order.kind]
+    return _refused(order.status or status, order.code or code, retry_after(order))

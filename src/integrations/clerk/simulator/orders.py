@@ -1,0 +1,119 @@
+"""What the control API may ask of the simulated Clerk; an id of something that is there already changes it."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from integrations.simulating.company import Json
+
+_USER, _ORGANIZATION = r"^user_[A-Za-z0-9]{1,64}$", r"^org_[A-Za-z0-9]{1,64}$"
+_PERMISSION = r"^org:[a-z0-9_-]{1,64}:[a-z0-9_-]{1,64}$"
+
+
+class Order(BaseModel, frozen=True, extra="forbid"):
+    """`tell` is whether a webhook goes out."""
+
+    tell: bool = True
+
+
+class UserOrder(Order, frozen=True):
+    """Somebody signs up, or changes what they said of themselves."""
+
+    id: str | None = Field(None, pattern=_USER)
+    first_name: str | None = Field(None, max_length=64)
+    last_name: str | None = Field(None, max_length=64)
+    email: str | None = Field(None, max_length=254)
+
+
+class OrganizationOrder(Order, frozen=True):
+    """A business is founded, or renamed."""
+
+    id: str | None = Field(None, pattern=_ORGANIZATION)
+    name: str = Field("Padaria do Zé", max_length=256)
+    slug: str | None = Field(None, pattern="^[a-z0-9-]{1,64}$")
+
+
+class UserNews(UserOrder, frozen=True):
+    """For an event: Ana, unless somebody else is named."""
+
+    id: str | None = Field("user_Ana", pattern=_USER)
+
+
+class OrganizationNews(OrganizationOrder, frozen=True):
+    """For an event: Ana's shop, unless another business is named."""
+
+    id: str | None = Field("org_Loja", pattern=_ORGANIZATION)
+    name: str = Field("Loja da Ana", max_length=256)
+
+
+class MemberOrder(Order, frozen=True):
+    """A person joins a business, or comes to another role there."""
+
+    user: str = "user_Ana"
+    organization: str = "org_Loja"
+    role: str = Field("org:member", pattern="^org:[a-z0-9_-]{1,64}$")
+    permissions: list[str] = Field(default_factory=list)
+
+
+class WhichUser(Order, frozen=True):
+    """A person."""
+
+    user: str = "user_Ana"
+
+
+class WhichOrganization(Order, frozen=True):
+    """A business."""
+
+    organization: str = "org_Loja"
+
+
+class WhichMember(Order, frozen=True):
+    """A person in a business."""
+
+    user: str = "user_Bia"
+    organization: str = "org_Loja"
+
+
+class SignInOrder(BaseModel, frozen=True, extra="forbid"):
+    """Somebody signs in, and chooses their first business unless another, or with `personal` none."""
+
+    user: str = "user_Ana"
+    organization: str | None = None
+    personal: bool = False
+    origin: str | None = "http://localhost:3000"
+    lifetime: int = Field(60, ge=-86_400, le=366 * 86_400)
+    pending: bool = False
+
+
+class TokenOrder(BaseModel, frozen=True, extra="forbid"):
+    """A page fetches a fresh token for its session."""
+
+    session: str
+    lifetime: int = Field(60, ge=-86_400, le=366 * 86_400)
+
+
+class RevokeOrder(Order, frozen=True):
+    """A session ends before its time; the newest when none is named."""
+
+    session: str | None = None
+
+
+class RotateOrder(BaseModel, frozen=True, extra="forbid"):
+    """A new key signs from now on; `withdraw` takes the old ones away at once."""
+
+    withdraw: bool = False
+
+
+class EmitOrder(BaseModel, frozen=True, extra="forbid"):
+    """A webhook of any content; `data` goes out as it is, signed. `age` makes it so many seconds old."""
+
+    type: str = Field(max_length=128)
+    data: Any = None
+    age: int = Field(0, ge=-86_400, le=86_400)
+
+
+class MintOrder(BaseModel, frozen=True, extra="forbid"):
+    """A token of any content, signed with the key of the day."""
+
+    claims: Json
+    header: Json = Field(default_factory=dict)

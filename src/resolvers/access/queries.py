@@ -1,0 +1,41 @@
+"""Reading who is asking."""
+
+from collections.abc import Collection, Mapping
+from uuid import UUID
+
+from core.access import read
+from core.access.principal import Scope
+from resolvers.access.types import Organization, User, Viewer, organization_of, user_of, viewer_of
+from resolvers.context import Info
+
+
+async def get_viewer(info: Info) -> Viewer | None:
+    principal, services = info.context.principal, info.context.services
+    if principal is None:
+        return None
+    async with services.database.transaction(principal.tenant_id) as connection:
+        user = await read.user_of(connection, services.sealer, principal.subject)
+        organization = await read.organization_of(connection, principal.tenant_id)
+    return viewer_of(principal, user, organization, info.context.allowance)
+
+
+async def users_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID, User]:
+    """The caller, and with `OPERATIONS_READ` everybody of the caller's organisation; nobody else."""
+    principal, services = info.context.principal, info.context.services
+    if principal is None:
+        return {}
+    tenant = principal.tenant_id if Scope.OPERATIONS_READ in principal.scopes else None
+    async with services.database.transaction(principal.tenant_id) as connection:
+        found = await read.users_by_id(connection, services.sealer, ids, tenant=tenant, subject=principal.subject)
+    return {one: user_of(user) for one, user in found.items()}
+
+
+async def organizations_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID, Organization]:
+    """The caller's own organisation, if it is among them; no other."""
+    principal, services = info.context.principal, info.context.services
+    if principal is None or principal.tenant_id not in ids:
+        return {}
+    tenant = principal.tenant_id
+    async with services.database.transaction(tenant) as connection:
+        found = await read.organization_of(connection, tenant)
+    return {} if found is None else {tenant: organization_of(found)}

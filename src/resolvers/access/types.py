@@ -1,0 +1,86 @@
+"""The caller, people and organisations."""
+
+from datetime import UTC, datetime
+
+import strawberry
+
+from core.access import read
+from core.access.budget import Allowance
+from core.access.principal import Principal, Scope
+from resolvers.identifiers import to_global_id
+from resolvers.node import Node
+from resolvers.scalars import URL, CurrencyCode, EmailAddress, TimeZone
+
+
+@strawberry.type(description="A person who has signed in. Name, e-mail address and picture are null until we are told.")
+class User(Node):
+    name: str | None
+    email: EmailAddress | None
+    avatar_url: URL | None
+    created_at: datetime = strawberry.field(description="When this server first heard of them.")
+
+
+@strawberry.type(description="A business. Everything belongs to one, and callers see what belongs to theirs.")
+class Organization(Node):
+    name: str
+    time_zone: TimeZone
+    default_currency: CurrencyCode
+
+
+@strawberry.type(description="What may be asked in a minute, in points; an operation's price is known before it runs.")
+class RateLimit:
+    limit: int = strawberry.field(description="Points a minute holds. They come back evenly.")
+    remaining: int = strawberry.field(description="Points left after this operation.")
+    cost: int = strawberry.field(description="Points this operation was worth.")
+    resets_at: datetime = strawberry.field(description="When all points are back, if nothing more is asked.")
+
+
+@strawberry.type(description="Who is asking, and what they may do.")
+class Viewer:
+    user: User
+    organization: Organization | None = strawberry.field(description="The business they act for.")
+    scopes: list[Scope] = strawberry.field(description="What the credentials allow.")
+    expires_at: datetime | None = strawberry.field(
+        description="When the credentials end; fetch fresh ones before. Null when they have no end."
+    )
+    rate_limit: RateLimit = strawberry.field(
+        description="What these credentials may still ask; the headers `RateLimit-*` say the same."
+    )
+
+
+def user_of(row: read.User) -> User:
+    """A person as clients see them."""
+    profile = row.profile
+    return User(
+        id=to_global_id("User", row.id.bytes),
+        name=profile.name,
+        email=EmailAddress(profile.email) if profile.email else None,
+        avatar_url=URL(profile.avatar_url) if profile.avatar_url else None,
+        created_at=row.created_at,
+    )
+
+
+def organization_of(row: read.Organization) -> Organization:
+    """A business as clients see it."""
+    return Organization(
+        id=to_global_id("Organization", row.id.bytes),
+        name=row.name,
+        time_zone=TimeZone(row.time_zone),
+        default_currency=CurrencyCode(row.default_currency),
+    )
+
+
+def viewer_of(
+    principal: Principal, user: read.User, organization: read.Organization | None, allowance: Allowance
+) -> Viewer:
+    """The caller; scopes in the order of the enum."""
+    ends = principal.expires_at
+    return Viewer(
+        user=user_of(user),
+        organization=None if organization is None else organization_of(organization),
+        scopes=[scope for scope in Scope if scope in principal.scopes],
+        expires_at=None if ends is None else datetime.fromtimestamp(ends, UTC),
+        rate_limit=RateLimit(
+            limit=allowance.limit, remaining=allowance.remaining, cost=allowance.cost, resets_at=allowance.resets_at
+        ),
+    )

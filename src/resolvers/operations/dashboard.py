@@ -1,0 +1,87 @@
+"""The dashboard: numbers at a glance, and following them live."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import datetime
+
+import strawberry
+
+from core.access.principal import Scope
+from core.errors import InputRule, InvalidInput
+from core.operations.dashboard import DashboardView, TimeWindow
+from core.ports import Channel
+from core.words import say
+from resolvers.context import Info
+from resolvers.fields import computed
+from resolvers.operations.types import Integration, list_integrations
+
+MOST_SECONDS = 3_600
+
+
+@strawberry.type(
+    description="What became of the messages made in the window, by the channel each is on now; channels without any"
+    " are left out."
+)
+class ChannelCounters:
+    channel: Channel
+    sent: int = strawberry.field(description="Taken by the company.")
+    delivered: int
+    failed: int
+    delivery_rate: float | None = strawberry.field(description="Delivered of sent, from 0 to 1; null when none was.")
+    median_delivery_seconds: float | None = strawberry.field(description="From sent to delivered.")
+
+
+@strawberry.type(description="How the business does, at a glance.")
+class Dashboard:
+    occasion: strawberry.Private[DashboardView]
+
+    @computed()
+    def window(self) -> TimeWindow:
+        return self.occasion.window
+
+    @computed("When this was counted.")
+    def at(self) -> datetime:
+        return self.occasion.at
+
+    @computed()
+    def messages(self) -> list[ChannelCounters]:
+        return [
+            ChannelCounters(
+                channel=one.channel,
+                sent=one.sent,
+                delivered=one.delivered,
+                failed=one.failed,
+                delivery_rate=one.delivery_rate,
+                median_delivery_seconds=one.median_delivery_seconds,
+            )
+            for one in self.occasion.messages
+        ]
+
+    @computed()
+    def integrations(self, info: Info) -> list[Integration]:
+        return list_integrations(info)
+
+    @computed("Work that was given up and waits for somebody to decide.")
+    def dead_letters(self) -> int:
+        return self.occasion.dead_letters
+
+    @computed("Messages that wait for a worker, or for their next attempt.")
+    def queue_depth(self) -> int:
+        return self.occasion.queue_depth
+
+
+async def get_dashboard(info: Info, window: TimeWindow = TimeWindow.LAST_DAY) -> Dashboard:
+    tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
+    return Dashboard(occasion=await info.context.services.dashboards.read(tenant, window))
+
+
+async def dashboard_updated(
+    info: Info, window: TimeWindow = TimeWindow.LAST_HOUR, every_seconds: int = 2
+) -> AsyncGenerator[Dashboard, None]:
+    tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
+    if not 1 <= every_seconds <= MOST_SECONDS:
+        text = say("EVERY_SECONDS", "`everySeconds` is from 1 to {most}.", most=MOST_SECONDS)
+        raise InvalidInput(text, path=["everySeconds"], rule=InputRule.OUT_OF_RANGE)
+    async with aclosing(info.context.services.dashboards.watch(tenant, window, every_seconds)) as views:
+        async for view in views:
+            yield Dashboard(occasion=view)

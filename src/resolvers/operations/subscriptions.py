@@ -1,0 +1,70 @@
+"""Following the health of integrations live."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from datetime import datetime
+
+import strawberry
+
+from core.access.principal import Scope
+from core.operations.health import HealthStatus
+from core.operations.health_desk import HealthChange, changes
+from resolvers.arguments import given
+from resolvers.context import Info
+from resolvers.identifiers import from_global_id, to_global_id
+from resolvers.operations.kinds import IntegrationKind
+from resolvers.operations.types import Integration, integration_of
+from resolvers.pagination import bad_cursor
+
+_CURSOR = "HealthCursor"
+_LONGEST = 1_024
+
+
+@strawberry.type(description="An integration came to another status.")
+class IntegrationHealthChange:
+    integration: Integration
+    previous_status: HealthStatus | None = strawberry.field(
+        description="Null for the present state, which comes first."
+    )
+    at: datetime
+    cursor: str = strawberry.field(
+        description="Give it as `after` to hear what is different from then; what came and went meanwhile is not told."
+    )
+
+
+async def integration_health_changed(
+    info: Info, kinds: list[IntegrationKind] | None = strawberry.UNSET, after: str | None = strawberry.UNSET
+) -> AsyncGenerator[IntegrationHealthChange, None]:
+    tenant, services = info.context.require(Scope.OPERATIONS_READ).tenant_id, info.context.services
+    known, chosen = _read(given(after)), given(kinds)
+    wanted = set(services.integrations) if chosen is None else {kind.value for kind in chosen}
+    async with aclosing(services.health.watch(tenant)) as boards:
+        async for found in boards:
+            for change in changes(known, found, wanted):
+                known = change.known
+                yield _change_of(info, change)
+
+
+def _change_of(info: Info, change: HealthChange) -> IntegrationHealthChange:
+    return IntegrationHealthChange(
+        integration=integration_of(info, change.integration),
+        previous_status=change.previous,
+        at=change.health.since,
+        cursor=_write(change.known),
+    )
+
+
+def _write(known: Mapping[str, HealthStatus]) -> str:
+    return to_global_id(_CURSOR, ",".join(f"{name}={status}" for name, status in sorted(known.items())).encode())
+
+
+def _read(cursor: str | None) -> Mapping[str, HealthStatus]:
+    if cursor is None:
+        return {}
+    found = from_global_id(cursor, longest=_LONGEST)
+    if found is None or found[0] != _CURSOR:
+        raise bad_cursor("after")
+    pairs = [pair.partition("=") for pair in found[1].decode(errors="replace").split(",")]
+    if not all(status in HealthStatus.__members__ for _, _, status in pairs):
+        raise bad_cursor("after")
+    return {name: HealthStatus(status) for name, _, status in pairs}

@@ -1,0 +1,1 @@
+"""Who is asking: sessions, people, organisations."""

@@ -1,0 +1,218 @@
+"""From a verified session to a principal: unknown people are noted, and whoever is gone stays out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from core.access.news import apply_news
+from core.access.principal import DEFAULT_TENANT, Scope
+from core.access.sessions import KNOWN_SECONDS, Sessions
+from core.database import Database
+from core.ports import (
+    ActiveOrganization,
+    DirectoryChanged,
+    Identity,
+    InvalidToken,
+    Membership,
+    OrganizationNamed,
+    Person,
+    Tenancy,
+    TokenFault,
+)
+from core.sealing import Sealer
+from tests.conftest import Urls
+
+NOW = datetime(2026, 11, 23, 14, tzinfo=UTC)
+READ = frozenset({Scope.MESSAGES_READ})
+ANA = Identity(
+    subject="user_Ana",
+    session_id="sess_1",
+    issued_at=NOW,
+    expires_at=NOW + timedelta(minutes=1),
+    tenancy=Tenancy.ORGANIZATION,
+    scopes=READ,
+    organization=ActiveOrganization("org_Acme", "acme", "org:member"),
+)
+ALONE = replace(ANA, organization=None, tenancy=Tenancy.DEFAULT)
+OWN = replace(ANA, organization=None, tenancy=Tenancy.OWN)
+
+
+@dataclass
+class Verifier:
+    """Believes the names of identities it was given."""
+
+    known: dict[str, Identity] = field(default_factory=dict)
+    cookies: Sequence[str] = ()
+
+    async def verify(self, token: str, *, needs_party: bool = False) -> Identity:
+        return self.known[token]
+
+
+@dataclass
+class Desk:
+    """Sessions over our own books, and a clock that stands still."""
+
+    sessions: Sessions
+    verifier: Verifier
+    now: float = 0.0
+
+    async def ask(self, identity: Identity):  # type: ignore[no-untyped-def]
+        self.verifier.known["token"] = identity
+        return await self.sessions.authenticate("token")
+
+    async def fault(self, identity: Identity) -> TokenFault:
+        with pytest.raises(InvalidToken) as caught:
+            await self.ask(identity)
+        return caught.value.reason
+
+
+@pytest.fixture
+def desk(app_database: Database) -> Desk:
+    verifier = Verifier()
+    made = Desk(None, verifier)  # type: ignore[arg-type]
+    made.sessions = Sessions(app_database, verifier, lambda: made.now)
+    return made
+
+
+@pytest.fixture
+async def owner(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(urls.direct)
+    yield connection
+    await connection.close()
+
+
+async def tell(database: Database, sealer: Sealer, subject: Person | OrganizationNamed | Membership, **how) -> None:  # type: ignore[no-untyped-def]
+    at = NOW + timedelta(seconds=how.pop("seconds", 0))
+    async with database.transaction() as connection:
+        await apply_news(connection, sealer, DirectoryChanged("k", "t", "", subject=subject, at=at, **how))
+
+
+async def test_the_first_call_notes_the_person_the_organisation_and_that_they_belong_together(
+    desk: Desk, owner: asyncpg.Connection
+) -> None:
+    principal = await desk.ask(ANA)
+    row = await owner.fetchrow(
+        "SELECT t.id, t.name, m.role, u.subject FROM memberships m JOIN users u ON u.id = user_id "
+        "JOIN tenants t ON t.id = tenant_id"
+    )
+    assert tuple(row.values()) == (principal.tenant_id, "org_Acme", "org:member", "user_Ana")
+    assert principal.tenant_id != DEFAULT_TENANT
+    assert (principal.subject, principal.scopes) == ("user_Ana", READ)
+    assert principal.expires_at == ANA.expires_at.timestamp()
+
+
+async def test_two_organisations_are_two_tenants_and_one_person_may_belong_to_both(desk: Desk) -> None:
+    other = replace(ANA, organization=ActiveOrganization("org_Other", None, "org:admin"))
+    first, second = await desk.ask(ANA), await desk.ask(other)
+    assert first.tenant_id != second.tenant_id
+    assert (await desk.ask(ANA)).tenant_id == first.tenant_id
+
+
+async def test_without_an_organisation_it_is_the_one_business_or_ones_own(desk: Desk) -> None:
+    assert (await desk.ask(ALONE)).tenant_id == DEFAULT_TENANT
+    own = (await desk.ask(OWN)).tenant_id
+    others = (await desk.ask(replace(OWN, subject="user_Bia"))).tenant_id
+    assert len({own, others, DEFAULT_TENANT}) == 3
+
+
+async def test_many_first_calls_at_once_make_one_row_of_each(desk: Desk, owner: asyncpg.Connection) -> None:
+    found = await asyncio.gather(*(desk.ask(ANA) for _ in range(20)))
+    assert len({principal.tenant_id for principal in found}) == 1
+    assert await owner.fetchval("SELECT count(*) FROM users") == 1
+    assert await owner.fetchval("SELECT count(*) FROM tenants WHERE slug <> 'default'") == 1
+
+
+async def test_the_webhook_that_comes_later_brings_the_names(
+    desk: Desk, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
+) -> None:
+    tenant = (await desk.ask(ANA)).tenant_id
+    await tell(worker_database, sealer, OrganizationNamed("org_Acme", "Acme Ltda"), seconds=-60)
+    await tell(worker_database, sealer, Membership("user_Ana", "org_Acme", "org:admin"), seconds=-60)
+    assert await owner.fetchval("SELECT name FROM tenants WHERE id = $1", tenant) == "Acme Ltda"
+    assert await owner.fetchval("SELECT role FROM memberships") == "org:admin"
+    desk.now += KNOWN_SECONDS + 1
+    assert (await desk.ask(ANA)).tenant_id == tenant
+
+
+@pytest.mark.parametrize("gone", [Person("user_Ana"), OrganizationNamed("org_Acme")])
+async def test_whoever_was_deleted_stays_out_even_with_a_young_token(
+    desk: Desk, worker_database: Database, sealer: Sealer, gone: Person | OrganizationNamed
+) -> None:
+    await desk.ask(ANA)
+    await tell(worker_database, sealer, gone, is_deleted=True)
+    desk.now += KNOWN_SECONDS + 1
+    assert await desk.fault(ANA) is TokenFault.GONE
+    assert await desk.fault(replace(ANA, issued_at=NOW + timedelta(days=1))) is TokenFault.GONE
+
+
+async def test_whoever_was_deleted_before_their_first_call_is_not_noted(
+    desk: Desk, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
+) -> None:
+    await tell(worker_database, sealer, Person("user_Ana"), is_deleted=True)
+    assert await desk.fault(ANA) is TokenFault.GONE
+    assert await owner.fetchval("SELECT count(*) FROM memberships") == 0
+
+
+async def test_whoever_left_may_come_back_with_a_token_made_since(
+    desk: Desk, worker_database: Database, sealer: Sealer
+) -> None:
+    await desk.ask(ANA)
+    await tell(worker_database, sealer, Membership("user_Ana", "org_Acme"), seconds=5, is_deleted=True)
+    desk.now += KNOWN_SECONDS + 1
+    assert await desk.fault(ANA) is TokenFault.GONE
+    assert await desk.ask(replace(ANA, issued_at=NOW + timedelta(seconds=6)))
+    # In another organisation nothing has changed.
+    assert await desk.ask(replace(ANA, organization=ActiveOrganization("org_Other", None, "org:member")))
+
+
+async def test_whoever_left_one_organisation_stays_out_of_it_at_every_process_that_never_saw_them(
+    app_database: Database, desk: Desk, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
+) -> None:
+    """What the books say is read without tenants named: policies that hide a row must not make a departure unsaid."""
+    other = replace(ANA, organization=ActiveOrganization("org_Other", None, "org:member"))
+    await desk.ask(ANA)
+    await desk.ask(other)
+    await tell(worker_database, sealer, Membership("user_Ana", "org_Acme"), seconds=5, is_deleted=True)
+    desk.sessions = Sessions(app_database, desk.verifier)
+    assert await desk.fault(ANA) is TokenFault.GONE
+    assert await desk.ask(other)
+    assert await owner.fetchval("SELECT count(*) FROM memberships WHERE deleted_at IS NOT NULL") == 1
+    await tell(worker_database, sealer, OrganizationNamed("org_Other"), is_deleted=True)
+    desk.sessions = Sessions(app_database, desk.verifier)
+    assert await desk.fault(other) is TokenFault.GONE
+
+
+@pytest.mark.parametrize("identity", [ANA, ALONE, OWN], ids=["organisation", "the one business", "own"])
+async def test_whoever_left_or_was_deleted_stays_out_of_every_kind_of_tenant(
+    app_database: Database, desk: Desk, owner: asyncpg.Connection, identity: Identity
+) -> None:
+    await desk.ask(identity)
+    await owner.execute("UPDATE memberships SET deleted_at = $1", NOW)
+    desk.sessions = Sessions(app_database, desk.verifier)
+    assert await desk.fault(identity) is TokenFault.GONE
+    await owner.execute("UPDATE memberships SET deleted_at = NULL")
+    await owner.execute("UPDATE users SET deleted_at = $1", NOW)
+    desk.sessions = Sessions(app_database, desk.verifier)
+    assert await desk.fault(replace(identity, issued_at=NOW + timedelta(days=1))) is TokenFault.GONE
+
+
+async def test_what_was_looked_up_is_believed_for_a_while_and_no_longer(
+    desk: Desk, worker_database: Database, sealer: Sealer
+) -> None:
+    await desk.ask(ANA)
+    await tell(worker_database, sealer, Person("user_Ana"), is_deleted=True)
+    desk.now += KNOWN_SECONDS - 1
+    assert await desk.ask(ANA)
+    desk.now += 2
+    assert await desk.fault(ANA) is TokenFault.GONE
+
+
+async def test_what_is_remembered_has_an_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.access.sessions.MOST_KNOWN", 3)
+    for number in range(6):
+        await desk.ask(replace(ANA, subject=f"user_{number}"))
+    assert len(desk.sessions._known) == 3

@@ -1,0 +1,57 @@
+"""Messages that change in transactions of one's own making, and somebody who follows them."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import asyncpg
+
+from core.access.principal import DEFAULT_TENANT
+from core.messages.feed import Feeds
+from core.messages.follow import follow
+from core.messages.news import Interest, StatusChange
+from core.messages.places import Place
+
+INSERT = (
+    "INSERT INTO message_events (tenant_id, message_id, status, previous_status, channel, source)"
+    " VALUES ($1, $2, $3, $4, 'SMS', 'WORKER') RETURNING sequence"
+)
+TAKE_A_NUMBER = "SELECT pg_current_xact_id()::text"
+
+
+@dataclass
+class Reader:
+    """Somebody who follows: what they were told, and where they stand."""
+
+    changes: AsyncGenerator[StatusChange, None]
+    told: list[tuple[UUID, int]] = field(default_factory=list)
+    place: Place | None = None
+
+    async def next(self, seconds: float = 5) -> StatusChange:
+        async with asyncio.timeout(seconds):
+            change = await anext(self.changes)
+        self.place = change.place
+        self.told.append((change.event.message_id, change.event.sequence))
+        return change
+
+    async def take(self, count: int) -> list[int]:
+        """The sequences of the next ones."""
+        return [(await self.next()).event.sequence for _ in range(count)]
+
+
+@asynccontextmanager
+async def reading(feeds: Feeds, interest: Interest | None = None, after: Place | None = None) -> AsyncIterator[Reader]:
+    """Follow from a place, or from now on."""
+    reader = Reader(follow(feeds, DEFAULT_TENANT, interest or Interest(), after))
+    try:
+        yield reader
+    finally:
+        await reader.changes.aclose()
+
+
+async def change(connection: asyncpg.Connection, message: UUID, status: str, previous: str | None) -> int:
+    """Write down a change, in whatever transaction the connection is in; returns its sequence."""
+    sequence: int = await connection.fetchval(INSERT, DEFAULT_TENANT, message, status, previous)
+    return sequence

@@ -1,0 +1,264 @@
+"""Following a tenant's changes: none left out and none told twice, whatever order transactions end in."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from core.access.principal import DEFAULT_TENANT
+from core.database import Database
+from core.errors import CursorExpired
+from core.messages.feed import PAGE, ROOM, Feeds, Follower
+from core.messages.news import StatusChange
+from core.messages.places import Place
+from core.pubsub import Change, Hub
+from core.sealing import Sealer
+from tests.conftest import Urls, until
+from tests.delivery.conftest import Shop
+from tests.delivery.streams import TAKE_A_NUMBER, Reader, change, reading
+
+
+@pytest.fixture
+async def feeds(app_database: Database, sealer: Sealer, hub: Hub) -> Feeds:
+    return Feeds(app_database, sealer, hub)
+
+
+@pytest.fixture
+async def owner(urls: Urls) -> AsyncIterator[asyncpg.Pool]:
+    async with asyncpg.create_pool(urls.direct, min_size=0, max_size=6) as pool:
+        yield pool
+
+
+async def begun(reader: Reader, feeds: Feeds) -> "asyncio.Task[StatusChange]":
+    """Wait for the first change in the background, from a moment that has come when this returns."""
+    first = asyncio.create_task(reader.next())
+
+    async def followers() -> int:
+        return sum(len(feed._followers) for feed, _ in feeds._feeds.values())
+
+    await until(followers, lambda count: count > 0)
+    return first
+
+
+async def test_a_lower_number_that_is_committed_later_is_told_all_the_same(
+    shop: Shop, feeds: Feeds, owner: asyncpg.Pool
+) -> None:
+    slow, quick = await shop.accept(), await shop.accept()
+    async with reading(feeds) as reader, owner.acquire() as one, owner.acquire() as other:
+        first = await begun(reader, feeds)
+        late = one.transaction()
+        await late.start()
+        lower = await change(one, slow, "SENDING", "QUEUED")
+        higher = await change(other, quick, "SENDING", "QUEUED")
+        assert lower < higher
+        assert (await first).event.sequence == higher
+        standing = reader.place
+        await late.commit()
+        assert await reader.take(1) == [lower]
+    # Who leaves in between and comes back hears the same.
+    async with reading(feeds, after=standing) as again:
+        assert await again.take(1) == [lower]
+
+
+async def test_a_higher_number_of_an_older_transaction_is_told_all_the_same(
+    shop: Shop, feeds: Feeds, owner: asyncpg.Pool
+) -> None:
+    message, other_message = await shop.accept(), await shop.accept()
+    async with reading(feeds) as reader, owner.acquire() as old, owner.acquire() as young:
+        first = await begun(reader, feeds)
+        transaction = old.transaction()
+        await transaction.start()
+        await old.fetchval(TAKE_A_NUMBER)
+        lower = await change(young, message, "SENDING", "QUEUED")
+        assert (await first).event.sequence == lower
+        standing = reader.place
+        higher = await change(old, other_message, "SENDING", "QUEUED")
+        await transaction.commit()
+        assert await reader.take(1) == [higher]
+    async with reading(feeds, after=standing) as again:
+        assert await again.take(1) == [higher]
+
+
+async def test_a_transaction_that_runs_for_ever_holds_nobody_up(shop: Shop, feeds: Feeds, owner: asyncpg.Pool) -> None:
+    message = await shop.accept()
+    async with owner.acquire() as unrelated, owner.acquire() as other:
+        stuck = unrelated.transaction()
+        await stuck.start()
+        await unrelated.execute("UPDATE tenants SET name = name WHERE id = $1", DEFAULT_TENANT)
+        async with reading(feeds) as reader:
+            first = await begun(reader, feeds)
+            written = [
+                await change(other, message, "SENDING", "QUEUED"),
+                await change(other, message, "SENT", "SENDING"),
+            ]
+            assert [(await first).event.sequence, *await reader.take(1)] == written
+            place = reader.place
+        written = [await change(other, message, "DELIVERED", "SENT")]
+        async with reading(feeds, after=place) as again:
+            assert await again.take(1) == written
+        await stuck.rollback()
+
+
+async def test_whoever_reconnects_anywhere_hears_everything_once(shop: Shop, feeds: Feeds, owner: asyncpg.Pool) -> None:
+    """Transactions overlap at random and end in any order, while a reader leaves and comes back after each change."""
+    dice = random.Random(11)
+    messages = [await shop.accept() for _ in range(8)]
+    async with reading(feeds) as reader:
+        first = await begun(reader, feeds)
+        await change(owner, messages[0], "SENDING", "QUEUED")
+        place: Place | None = (await first).place
+    writing = asyncio.create_task(_write_at_random(owner, messages, dice))
+    told: list[int] = []
+    while not (writing.done() and len(told) >= writing.result()):
+        async with reading(feeds, after=place) as reader:
+            for _ in range(dice.randint(1, 3)):
+                if writing.done() and len(told) >= writing.result():
+                    break
+                told += await reader.take(1)
+            place = reader.place or place
+    stored = await owner.fetch("SELECT sequence FROM message_events WHERE detail = 'written' ORDER BY sequence")
+    assert sorted(told) == [row["sequence"] for row in stored]
+
+
+async def _write_at_random(owner: asyncpg.Pool, messages: list[UUID], dice: random.Random) -> int:
+    async def one(message: UUID) -> int:
+        count = dice.randint(1, 3)
+        async with owner.acquire() as connection, connection.transaction():
+            for _ in range(count):
+                sequence = await change(connection, message, "SENT", "SENDING")
+                await connection.execute("UPDATE message_events SET detail = 'written' WHERE sequence = $1", sequence)
+                await asyncio.sleep(dice.random() / 100)
+        return count
+
+    rounds = [await asyncio.gather(*(one(dice.choice(messages)) for _ in range(5))) for _ in range(8)]
+    return sum(map(sum, rounds))
+
+
+async def test_more_than_a_page_is_told_in_its_order(shop: Shop, feeds: Feeds, owner: asyncpg.Pool) -> None:
+    message = await shop.accept()
+    async with reading(feeds) as reader:
+        first = await begun(reader, feeds)
+        start = await change(owner, message, "SENDING", "QUEUED")
+        assert (await first).event.sequence == start
+        place = reader.place
+        written = await _many(owner, message, 2 * PAGE + 50)
+        assert await reader.take(len(written)) == written
+    async with reading(feeds, after=place) as again:
+        half = await again.take(PAGE + 7)
+        place = again.place
+    async with reading(feeds, after=place) as again:
+        assert half + await again.take(len(written) - len(half)) == written
+
+
+async def _many(owner: asyncpg.Pool, message: UUID, count: int) -> list[int]:
+    rows = await owner.fetch(
+        "INSERT INTO message_events (tenant_id, message_id, status, previous_status, channel, source)"
+        " SELECT $1, $2, 'SENT', 'SENDING', 'SMS', 'WORKER' FROM generate_series(1, $3::int) RETURNING sequence",
+        DEFAULT_TENANT,
+        message,
+        count,
+    )
+    return [row["sequence"] for row in rows]
+
+
+async def test_a_cursor_is_good_for_an_hour_and_longer_while_nothing_happens(
+    shop: Shop, feeds: Feeds, owner: asyncpg.Pool
+) -> None:
+    message = await shop.accept()
+    async with reading(feeds) as reader:
+        first = await begun(reader, feeds)
+        await change(owner, message, "SENDING", "QUEUED")
+        place = (await first).place
+    old = Place(place.at - 4 * 3600, place.seen, place.ahead, place.sequence)
+    missed = await change(owner, message, "SENT", "SENDING")
+    for cursor in (place, old):
+        async with reading(feeds, after=cursor) as again:
+            assert await again.take(1) == [missed]
+    await owner.execute(
+        "UPDATE message_events SET at = now() - $1::interval WHERE sequence = $2", timedelta(minutes=61), missed
+    )
+    with pytest.raises(CursorExpired):
+        async with reading(feeds, after=old) as again:
+            await again.next()
+
+
+@pytest.mark.parametrize("lost", ["forgotten", "of another database"])
+async def test_a_cursor_nobody_can_go_on_from_has_expired(
+    shop: Shop, feeds: Feeds, owner: asyncpg.Pool, lost: str
+) -> None:
+    message = await shop.accept()
+    async with reading(feeds) as reader:
+        first = await begun(reader, feeds)
+        await change(owner, message, "SENDING", "QUEUED")
+        place = (await first).place
+    assert place.ahead is not None
+    ahead = place.ahead if lost == "forgotten" else type(place.ahead)(place.ahead.xmax + 1_000_000)
+    age = 8 * 86_400 if lost == "forgotten" else 0
+    with pytest.raises(CursorExpired):
+        async with reading(feeds, after=Place(place.at - age, place.seen, ahead, place.sequence)) as again:
+            await again.next()
+
+
+async def test_a_slow_reader_is_told_of_the_gap_and_holds_little(shop: Shop, feeds: Feeds, owner: asyncpg.Pool) -> None:
+    message = await shop.accept()
+    async with reading(feeds) as slow, reading(feeds) as quick:
+        first, other = await begun(slow, feeds), await begun(quick, feeds)
+        start = await change(owner, message, "SENDING", "QUEUED")
+        assert ((await first).event.sequence, (await other).event.sequence) == (start, start)
+        written: list[int] = []
+        for _ in range(ROOM // PAGE + 3):
+            page = await _many(owner, message, PAGE)
+            written += page
+            # Who keeps up misses nothing, however slow the other is.
+            assert await quick.take(PAGE) == page
+        [feed] = [feed for feed, _ in feeds._feeds.values()]
+        assert max(len(follower) for follower in feed._followers) <= ROOM
+        change_after = await slow.next()
+        assert change_after.has_gap
+        assert not (await slow.next()).has_gap
+        rest = len(written) - written.index(slow.told[-1][1]) - 1
+        assert await slow.take(rest) == written[-rest:]
+        assert slow.told[1][1] > start + 1
+
+
+async def test_what_was_left_out_is_there_for_whoever_goes_back(shop: Shop, feeds: Feeds, owner: asyncpg.Pool) -> None:
+    message = await shop.accept()
+    async with reading(feeds) as reader:
+        first = await begun(reader, feeds)
+        await change(owner, message, "SENDING", "QUEUED")
+        before_gap = (await first).place
+        written = await _many(owner, message, 2 * ROOM + PAGE)
+        [feed] = [feed for feed, _ in feeds._feeds.values()]
+        await until(lambda: _waiting(feed._followers), lambda most: 0 < most <= PAGE, 20)
+    async with reading(feeds, after=before_gap) as again:
+        assert await again.take(len(written)) == written
+
+
+async def _waiting(followers: set[Follower]) -> int:
+    return max(len(follower) for follower in followers)
+
+
+async def test_a_feed_that_fails_says_so_and_the_next_one_begins_anew(
+    shop: Shop, feeds: Feeds, owner: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = await shop.accept()
+    async with reading(feeds) as reader:
+        first = await begun(reader, feeds)
+        with monkeypatch.context() as patch:
+            patch.setattr("core.messages.feed.read_news", _fail)
+            await shop.hub.publish([Change(DEFAULT_TENANT, message)])
+            with pytest.raises(ArithmeticError):
+                await first
+    assert len(feeds) == 0
+    async with reading(feeds) as reader:
+        first = await begun(reader, feeds)
+        written = await change(owner, message, "SENDING", "QUEUED")
+        assert (await first).event.sequence == written
+
+
+async def _fail(*_: object, **__: object) -> None:
+    raise ArithmeticError("a broken row")

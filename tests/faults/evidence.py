@@ -1,0 +1,155 @@
+"""What can be known after a run: what clients were promised, what our database says, what the companies wrote down."""
+
+import asyncio
+import re
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
+
+import asyncpg
+
+from core.ports import Reference
+from tests.faults.city import City
+from tests.faults.traffic import Acked, Traffic
+
+RANK = {"sent": 1, "failed": 2, "undelivered": 2, "delivered": 3, "read": 4}
+UNSETTLED = """
+SELECT (SELECT count(*) FROM messages WHERE status IN ('QUEUED', 'SENDING') OR lease_until IS NOT NULL
+        OR (status = 'UNCONFIRMED' AND due_at IS NOT NULL AND updated_at > now() - interval '15 s'))
+     + (SELECT count(*) FROM inbox WHERE status = 'RECEIVED')
+"""
+_MAIL_ID = re.compile("<([0-9a-f]{32})@")
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One time a company took a message of ours; e-mails do not say which attempt they were."""
+
+    message_id: UUID
+    attempt: int | None
+    at: datetime
+    reported: int
+    """The highest rank the company came to for it."""
+
+
+@dataclass
+class Evidence:
+    """Everything, keyed by message."""
+
+    acked: list[Acked]
+    given_up: int
+    refused: list[str]
+    messages: dict[UUID, asyncpg.Record]
+    attempts: dict[UUID, list[asyncpg.Record]]
+    events: dict[UUID, list[asyncpg.Record]]
+    keys: dict[tuple[UUID, str], UUID]
+    unread: list[asyncpg.Record]
+    idle: list[asyncpg.Record]
+    copies: dict[UUID, list[Copy]]
+    answered: dict[tuple[UUID, int], int]
+    """The highest rank of a report that we answered with a 2xx, by message and attempt."""
+    logs: dict[str, str] = field(repr=False, default_factory=dict)
+
+
+async def quiesce(city: City, seconds: float) -> float:
+    """Wait until nothing is due, leased, unread or on its way to us, at most so long; returns how long it took."""
+    began, calm = time.monotonic(), 0
+    while calm < 3 and time.monotonic() - began < seconds:
+        calm = 0 if await _is_busy(city) else calm + 1
+        await asyncio.sleep(0.5)
+    return time.monotonic() - began
+
+
+async def _is_busy(city: City) -> bool:
+    lately = datetime.now(UTC) - timedelta(seconds=2)
+    if await city.control.journal(simulator="twilio", direction="webhook", since=lately.isoformat()):
+        return True
+    [found] = await city.cellar.fetch(UNSETTLED)
+    return bool(found[0])
+
+
+async def gather(city: City, traffic: Traffic) -> Evidence:
+    """Ask everybody."""
+    cellar = city.cellar
+    # What was answered is asked first and what we know after it: a report on its way meanwhile proves nothing.
+    answered = await _answered(city)
+    await quiesce(city, 20)
+    rows = await cellar.fetch("SELECT * FROM messages WHERE direction = 'OUTBOUND'")
+    return Evidence(
+        acked=list(traffic.acked),
+        given_up=len(traffic.given_up),
+        refused=list(traffic.refused),
+        messages={row["id"]: row for row in rows},
+        attempts=_by_message(await cellar.fetch("SELECT * FROM attempts ORDER BY message_id, number")),
+        events=_by_message(await cellar.fetch("SELECT * FROM message_events ORDER BY message_id, sequence")),
+        keys={
+            (row["tenant_id"], row["key"]): row["resource_id"]
+            for row in await cellar.fetch("SELECT tenant_id, key, resource_id FROM idempotency_keys")
+        },
+        unread=await cellar.fetch("SELECT event_type, status, error FROM inbox WHERE status IN ('RECEIVED', 'FAILED')"),
+        idle=await cellar.fetch(
+            "SELECT usename, state, xact_start FROM pg_stat_activity"
+            " WHERE state LIKE 'idle in transaction%' AND xact_start < now() - interval '10 s'"
+        ),
+        copies=await _copies(city),
+        answered=answered,
+        logs={str(path.relative_to(city.folder)): path.read_text(errors="replace") for path in city.logs},
+    )
+
+
+def _by_message(rows: list[asyncpg.Record]) -> dict[UUID, list[asyncpg.Record]]:
+    found: dict[UUID, list[asyncpg.Record]] = defaultdict(list)
+    for row in rows:
+        found[row["message_id"]].append(row)
+    return found
+
+
+async def _copies(city: City) -> dict[UUID, list[Copy]]:
+    """What the companies' own logs say they took."""
+    found: dict[UUID, list[Copy]] = defaultdict(list)
+    for taken in await city.control.messages("twilio"):
+        reference = _reference(taken["status_callback"])
+        if taken["direction"] == "outbound-api" and reference is not None:
+            rank = max(RANK.get(word, 0) for word in taken["history"])
+            at = datetime.fromisoformat(taken["at"])
+            found[reference.message_id].append(Copy(reference.message_id, reference.attempt, at, rank))
+    for mail in await city.control.messages("smtp"):
+        match = _MAIL_ID.match(mail["message_id"])
+        assert match is not None, mail["message_id"]
+        message_id = UUID(hex=match[1])
+        found[message_id].append(Copy(message_id, None, datetime.fromisoformat(mail["at"]), 0))
+    return found
+
+
+async def _answered(city: City) -> dict[tuple[UUID, int], int]:
+    found: dict[tuple[UUID, int], int] = defaultdict(int)
+    for entry in await city.control.journal(simulator="twilio", direction="webhook", verdict="delivered"):
+        reference = _reference(entry["path"])
+        if reference is None or entry["status"] // 100 != 2:
+            continue
+        place = (reference.message_id, reference.attempt)
+        found[place] = max(found[place], RANK.get(_word(entry), 0))
+    return found
+
+
+def _word(entry: dict[str, Any]) -> str:
+    return parse_qs(entry["body"])["MessageStatus"][0]
+
+
+def _reference(url: str | None) -> Reference | None:
+    return Reference.parse(parse_qs(urlsplit(url or "").query).get("ref", [""])[0])
+
+
+def tracebacks(logs: dict[str, str]) -> list[str]:
+    """The last line of each traceback, for a look at what nobody expected."""
+    found = []
+    for name, text in logs.items():
+        for piece in text.split("Traceback (most recent call last)")[1:]:
+            last = next((line for line in piece.splitlines()[1:] if line and not line.startswith(" ")), "?")
+            found.append(f"{Path(name).stem}: {last[:160]}")
+    return found

@@ -1,0 +1,221 @@
+"""What must hold after every run, whatever happened in it. Each yields its breaches in words."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from itertools import pairwise
+from uuid import UUID
+
+import asyncpg
+
+from tests.faults.evidence import Copy, Evidence
+from tests.faults.traffic import CANARY
+
+ENDED = frozenset({"FAILED", "DELIVERED", "READ", "CANCELED", "EXPIRED"})
+OPEN = frozenset({"SENT", "UNCONFIRMED"})
+"""Visible, and waiting for a report that may never come."""
+REPORTED = {"SENT": 1, "FAILED": 2, "DELIVERED": 3, "READ": 4}
+PROVEN = ("DELIVERED", "READ")
+_CLOCK = timedelta(milliseconds=2)
+
+Invariant = Callable[[Evidence], Iterator[str]]
+
+
+def everybody_was_answered(evidence: Evidence) -> Iterator[str]:
+    """No client got an answer nobody should get, and none had to give up."""
+    yield from evidence.refused
+    if evidence.given_up:
+        yield f"{evidence.given_up} clients gave up"
+
+
+def every_promise_is_kept(evidence: Evidence) -> Iterator[str]:
+    """I1: what was acknowledged exists."""
+    for acked in evidence.acked:
+        if acked.message_id not in evidence.messages:
+            yield f"{acked.message_id} was promised and does not exist"
+
+
+def nothing_is_left_behind(evidence: Evidence) -> Iterator[str]:
+    """I2: once all is quiet, nothing waits, is leased, or lies unread."""
+    for message_id, row in evidence.messages.items():
+        if row["status"] not in ENDED | OPEN or row["lease_until"] is not None:
+            yield f"{message_id} is left {row['status']}, due {row['due_at']}, leased until {row['lease_until']}"
+    for row in evidence.unread:
+        yield f"a report is left {row['status']}: {row['event_type']}, {row['error']}"
+
+
+def what_was_sent_is_in_the_companys_log(evidence: Evidence) -> Iterator[str]:
+    """I3: either the company has it, or the message visibly did not go out; and nobody claims what never was."""
+    for message_id, row in evidence.messages.items():
+        has_gone = bool(evidence.copies.get(message_id))
+        if row["status"] in ("SENT", "DELIVERED", "READ") and not has_gone:
+            yield f"{message_id} is {row['status']}, and the company never saw it"
+        if row["status"] not in ENDED | OPEN and not has_gone:
+            yield f"{message_id} is {row['status']}, and the company never saw it"
+    for message_id in evidence.copies.keys() - evidence.messages.keys():
+        yield f"{message_id} was sent, and is not ours"
+
+
+def nothing_is_carelessly_doubled(evidence: Evidence) -> Iterator[str]:
+    """I4: a call is made once; another of its step only where the outcome was unknown and the policy says resend."""
+    for message_id, copies in evidence.copies.items():
+        row = evidence.messages.get(message_id)
+        if row is None:
+            continue
+        calls: dict[int | None, int] = defaultdict(int)
+        for copy in copies:
+            calls[copy.attempt] += 1
+        for attempt, number in calls.items():
+            if attempt is not None and number > 1:
+                yield f"{message_id}: attempt {attempt} was sent {number} times"
+        for step, number in _by_step(evidence, copies).items():
+            allowed = 1 + _resends(evidence, row, step)
+            if number > allowed:
+                yield f"{message_id}: step {step} was sent {number} times, {allowed} at most were allowed"
+
+
+def _by_step(evidence: Evidence, copies: list[Copy]) -> Mapping[int, int]:
+    found: dict[int, int] = defaultdict(int)
+    for copy in copies:
+        attempts = evidence.attempts[copy.message_id]
+        named = [one for one in attempts if one["number"] == copy.attempt]
+        mailed = [one for one in attempts if one["channel"] == "EMAIL"]
+        # One that is in nobody's books is a breach by itself; here it counts as the first step's.
+        found[next((one["step"] for one in named or mailed or attempts), 0)] += 1
+    return found
+
+
+def _resends(evidence: Evidence, row: asyncpg.Record, step: int) -> int:
+    """How often a step may have been sent again: once, if its policy says so and its outcome was unknown."""
+    place = json.loads(row["route"])[step]
+    policy = place.get("onUnconfirmed") or ("RESEND" if place["channel"] == "EMAIL" else "WAIT")
+    if policy != "RESEND":
+        return 0
+    of_step = {one["number"] for one in evidence.attempts[row["id"]] if one["step"] == step}
+    unconfirmed = {one["attempt"] for one in evidence.events[row["id"]] if one["status"] == "UNCONFIRMED"}
+    return min(1, len(of_step & unconfirmed))
+
+
+def attempts_do_not_overlap(evidence: Evidence) -> Iterator[str]:
+    """I5: tokens grow, the next attempt of a step begins after the last one's end, and no byte leaves before it."""
+    for message_id, attempts in evidence.attempts.items():
+        for before, after in pairwise(attempts):
+            if after["token"] <= before["token"]:
+                yield f"{message_id}: attempt {after['number']} has no newer token than the one before"
+            ends, begins = before["finished_at"], after["started_at"]
+            if before["step"] == after["step"] and ends and begins and begins < ends:
+                yield f"{message_id}: attempt {after['number']} began before the one before had ended"
+        begun = {one["number"]: one["started_at"] for one in attempts}
+        for copy in evidence.copies.get(message_id, []):
+            if copy.attempt is None:
+                continue
+            started = begun.get(copy.attempt)
+            if started is None or copy.at + _CLOCK < started:
+                yield f"{message_id}: attempt {copy.attempt} reached the company before it was written down as begun"
+
+
+def nothing_falls_back(evidence: Evidence) -> Iterator[str]:
+    """I6: events follow one from the other, and no report lowers what is known."""
+    for message_id, events in evidence.events.items():
+        status = None
+        for event in events:
+            if event["previous_status"] != status:
+                yield f"{message_id}: an event goes on from {event['previous_status']}, the last one led to {status}"
+            fell = REPORTED.get(event["status"], 0) < REPORTED.get(status or "", 0)
+            # Back to QUEUED is the next step of a route, or another try: its first channel has failed or kept silent.
+            if fell and (event["status"] != "QUEUED" or status in PROVEN):
+                yield f"{message_id}: {event['source']} took it from {status} to {event['status']}"
+            status = event["status"]
+        row = evidence.messages.get(message_id)
+        if row is not None and row["status"] != status:
+            yield f"{message_id} is {row['status']}, its last event says {status}"
+
+
+def every_answered_report_counts(evidence: Evidence) -> Iterator[str]:
+    """I6: what a company told us, and we said yes to, is known of its attempt; and nothing more than it told."""
+    ranks = {(message_id, one["number"]): one["rank"] for message_id, rows in evidence.attempts.items() for one in rows}
+    for place, rank in evidence.answered.items():
+        if ranks.get(place, 0) < rank:
+            yield f"{place[0]}: attempt {place[1]} was reported as {rank}, it is known as {ranks.get(place)}"
+    for message_id, row in evidence.messages.items():
+        best = max((one["rank"] for one in evidence.attempts[message_id]), default=0)
+        if best >= REPORTED["DELIVERED"] and REPORTED.get(row["status"], 0) < best:
+            yield f"{message_id} is {row['status']}, and one of its attempts is known as {best}"
+    for copies in evidence.copies.values():
+        for copy in copies:
+            known = ranks.get((copy.message_id, copy.attempt or 0), 0)
+            # Our own call's answer is worth "sent", before the company says so.
+            if copy.attempt is not None and known > max(copy.reported, 1):
+                yield f"{copy.message_id}: attempt {copy.attempt} is known as {known}, the company said {copy.reported}"
+
+
+def one_effect_for_each_key(evidence: Evidence) -> Iterator[str]:
+    """I7: one message for each tenant and key, the same in every answer; and no message without a key."""
+    for acked in evidence.acked:
+        kept = evidence.keys.get((acked.order.tenant, acked.order.key))
+        if kept != acked.message_id:
+            yield f"{acked.order.key} was answered with {acked.message_id}, and is kept as {kept}"
+    orphans = evidence.messages.keys() - set(evidence.keys.values())
+    for message_id in orphans:
+        yield f"{message_id} exists, and no key led to it"
+    for key, message_id in evidence.keys.items():
+        if message_id not in evidence.messages:
+            yield f"the key {key[1]} leads to {message_id}, which does not exist"
+
+
+def nobody_holds_a_transaction(evidence: Evidence) -> Iterator[str]:
+    """I9: nothing of ours sits in the database with its transaction open."""
+    for row in evidence.idle:
+        yield f"{row['usename']} is {row['state']} since {row['xact_start']}"
+
+
+def logs_tell_nothing_personal(evidence: Evidence) -> Iterator[str]:
+    """I10: neither addresses nor texts in any log."""
+    numbers = {acked.order.to.removeprefix("+55") for acked in evidence.acked if acked.order.channel != "EMAIL"}
+    for name, text in evidence.logs.items():
+        for found in re.findall(r"(?<![0-9a-f-])(?:\+?55)?(119[0-9]{8})(?![0-9a-f])", text):
+            if found in numbers:
+                yield f"{name} holds a telephone number"
+        if CANARY in text:
+            yield f"{name} holds a message's text"
+        if "@loja.example.com" in text:
+            yield f"{name} holds a mailbox"
+
+
+ALL: tuple[Invariant, ...] = (
+    everybody_was_answered,
+    every_promise_is_kept,
+    nothing_is_left_behind,
+    what_was_sent_is_in_the_companys_log,
+    nothing_is_carelessly_doubled,
+    attempts_do_not_overlap,
+    nothing_falls_back,
+    every_answered_report_counts,
+    one_effect_for_each_key,
+    nobody_holds_a_transaction,
+    logs_tell_nothing_personal,
+)
+
+
+def breaches(evidence: Evidence) -> dict[str, list[str]]:
+    """What does not hold, by the name of the invariant."""
+    found = {one.__name__: list(one(evidence)) for one in ALL}
+    return {name: broken for name, broken in found.items() if broken}
+
+
+def check(evidence: Evidence, *, seed: str) -> None:
+    """Raise AssertionError with what does not hold."""
+    found = breaches(evidence)
+    words = [f"{name}: {len(broken)}\n    " + "\n    ".join(broken[:5]) for name, broken in found.items()]
+    assert not found, f"after seed {seed}:\n  " + "\n  ".join(words)
+
+
+def story(evidence: Evidence, message_id: UUID) -> str:
+    """Everything about one message, for whoever looks into a breach."""
+    lines = [str(dict(evidence.messages[message_id])) if message_id in evidence.messages else "no row"]
+    lines += [str(dict(row)) for row in evidence.attempts.get(message_id, [])]
+    lines += [str(dict(row)) for row in evidence.events.get(message_id, [])]
+    lines += [str(copy) for copy in evidence.copies.get(message_id, [])]
+    return "\n".join(lines)

@@ -1,0 +1,139 @@
+"""F11, F12 and F14: what a company's answer, or the lack of one, means: surely not done, surely refused, or unknown."""
+
+import asyncio
+import os
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.conftest import until
+from tests.faults.city import City, Plan, built
+from tests.faults.evidence import Evidence
+from tests.faults.runs import judge
+from tests.faults.scenes import copies, ever, send, sms_traffic, statuses
+from tests.faults.traffic import Order
+
+EACH = int(os.environ.get("FAULT_NUMBER") or 10)
+MANY = int(os.environ.get("FAULT_MANY") or 500)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault on the first call to a recipient, and what must become of that attempt and of the message."""
+
+    kind: str
+    outcome: str
+    ends: str
+    order: dict[str, Any] = field(default_factory=dict)
+
+
+TRANSIENT, OPEN, REFUSED = ("UNAVAILABLE", "DELIVERED"), ("UNCONFIRMED", "UNCONFIRMED"), ("REJECTED", "FAILED")
+SETTLED = ("ACCEPTED", "DELIVERED")
+CASES = (
+    Case("rate_limit", *TRANSIENT),
+    Case("rate_limit", *TRANSIENT, {"retry_after": 3}),
+    Case("rate_limit", *TRANSIENT, {"retry_after": 3, "retry_after_as": "date"}),
+    Case("code", *TRANSIENT, {"code": "20003", "status": 401}),
+    Case("code", *REFUSED, {"code": "21211", "status": 400}),
+    Case("code", *REFUSED, {"code": "21610", "status": 400}),
+    Case("server_error", *OPEN),
+    Case("server_error", *OPEN, {"status": 502}),
+    Case("server_error", *OPEN, {"status": 503}),
+    Case("server_error", *SETTLED, {"accepted": True}),
+    Case("garbage", *OPEN),
+    Case("garbage", *SETTLED, {"accepted": True}),
+    Case("reset", *OPEN),
+    Case("reset", *SETTLED, {"accepted": True}),
+    Case("timeout", *OPEN),
+    Case("timeout", *SETTLED, {"accepted": True}),
+)
+
+
+async def test_each_answer_means_what_it_should(tmp_path: Path) -> None:
+    async with built(tmp_path, Plan(workers=2)) as city:
+        traffic = sms_traffic(city, "answers")
+        chance = Random(1)
+        chosen: list[tuple[Case, Order]] = []
+        for case in CASES:
+            for _ in range(EACH):
+                order = traffic.draw(chance)
+                chosen.append((case, order))
+                await city.control.arm("twilio", case.kind, next=1, to=order.to, **case.order)
+        await traffic.burst([order for _, order in chosen], at_once=8)
+        evidence = await judge(city, traffic, seed=traffic.seed)
+        wrong = [line for case, order in chosen if (line := verdict(case, order, evidence))]
+        assert not wrong, wrong[:5]
+
+
+def verdict(case: Case, order: Order, evidence: Evidence) -> str | None:
+    """What is wrong with the message of an order, if anything."""
+    message_id = evidence.keys[order.tenant, order.key]
+    status, attempts = evidence.messages[message_id]["status"], evidence.attempts[message_id]
+    words = f"{case.kind} {case.order}: {status} after {[one['outcome'] for one in attempts]}"
+    # What is open may be settled later, by a look-up or by the route's policy; then it has a visible reason.
+    is_settled = case.ends == "UNCONFIRMED" and len(attempts) > 1
+    if attempts[0]["outcome"] != case.outcome or not (status == case.ends or is_settled or status == "FAILED"):
+        return words
+    if case.ends == "DELIVERED" and status != "DELIVERED":
+        return words
+    asked = case.order.get("retry_after")
+    if asked is not None:
+        pause = attempts[1]["started_at"] - attempts[0]["finished_at"]
+        # A date has whole seconds; the jitter of a first retry is up to two; then somebody must find the time.
+        if not timedelta(seconds=asked - 1.1) <= pause <= timedelta(seconds=asked + 5):
+            return f"{words}, again after {pause}"
+    return None
+
+
+@pytest.mark.parametrize(
+    ("kind", "accepted"), [("timeout", True), ("timeout", False), ("reset", True), ("reset", False)]
+)
+async def test_many_lost_answers_double_nothing(kind: str, accepted: bool, tmp_path: Path) -> None:
+    number = MANY // 4
+    async with built(tmp_path, Plan(workers=2)) as city:
+        traffic = sms_traffic(city, f"{kind} {accepted}")
+        fault = await city.control.arm("twilio", kind, always=True, accepted=accepted)
+        sending = asyncio.create_task(send(traffic, number))
+        await until(lambda: first_calls(city), lambda found: found >= number, 200)
+        await city.control.disarm("twilio", fault["id"])
+        await sending
+        evidence = await judge(city, traffic, seed=traffic.seed)
+        assert ever(evidence, "UNCONFIRMED") <= number
+        if accepted:
+            assert statuses(evidence) == {"DELIVERED": number}
+            assert copies(evidence) == {1: number}
+
+
+async def first_calls(city: City) -> int:
+    [row] = await city.cellar.fetch("SELECT count(*) FROM attempts WHERE number = 1 AND finished_at IS NOT NULL")
+    return int(row[0])
+
+
+@pytest.mark.parametrize(
+    "base", ["https://no-such-host.invalid/twilio", "https://127.0.0.1:{port}/twilio", "http://127.0.0.1:1/twilio"]
+)
+async def test_where_no_connection_comes_about_nothing_is_in_doubt(base: str, tmp_path: Path) -> None:
+    async with built(tmp_path, Plan(workers=1)) as city:
+        [worker] = city.workers
+        await worker.kill()
+        right = worker.environment
+        wrong = base.format(port=city.wires["twilio"].port)
+        worker.environment = {**right, "TWILIO_API_BASE": wrong}
+        traffic = sms_traffic(city, "no way there")
+        await send(traffic, EACH)
+        await worker.start()
+        await until(lambda: first_calls(city), lambda found: found >= EACH, 30)
+        await worker.kill()
+        outcomes = await city.cellar.fetch("SELECT DISTINCT outcome FROM attempts WHERE finished_at IS NOT NULL")
+        assert [row["outcome"] for row in outcomes] == ["UNAVAILABLE"]
+        worker.environment = right
+        await city.let_leases_end()
+        await worker.start()
+        evidence = await judge(city, traffic, seed=traffic.seed)
+        # The kill may have caught one in the middle of a further vain try: nobody can tell that from a true one.
+        assert statuses(evidence)["DELIVERED"] >= EACH - 1
+        assert copies(evidence)[1] >= EACH - 1

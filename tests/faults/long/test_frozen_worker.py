@@ -1,0 +1,69 @@
+"""F2: a worker sleeps past its leases and wakes: whatever it still wants to do, others have done meanwhile."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import until
+from tests.faults.city import Plan, built
+from tests.faults.runs import judge
+from tests.faults.scenes import (
+    PATIENCE,
+    catch_claimed,
+    claimed_and_not_begun,
+    copies,
+    reach,
+    send,
+    sms_traffic,
+    statuses,
+    struck,
+)
+
+NUMBER = 20
+
+
+async def test_who_wakes_between_claim_and_begin_sends_nothing_that_is_another_s_by_then(tmp_path: Path) -> None:
+    async with built(tmp_path, Plan(workers=2)) as city:
+        sleeper, other = city.workers
+        await asyncio.gather(sleeper.kill(), other.kill())
+        traffic = sms_traffic(city, "between claim and begin")
+        await send(traffic, NUMBER)
+        city.wires["worker-postgres"].latency = 0.3
+        await sleeper.start()
+        await catch_claimed(city)
+        sleeper.freeze()
+        city.wires["worker-postgres"].latency = 0
+        claimed = await claimed_and_not_begun(city)
+        assert claimed > 0, "it had begun already"
+        # The other one is in the middle of its calls when the sleeper wakes.
+        await city.control.arm("twilio", "slow", always=True, seconds=3)
+        await city.let_leases_end()
+        await other.start()
+        await reach(city, NUMBER)
+        sleeper.thaw()
+        evidence = await judge(city, traffic, seed=traffic.seed)
+        assert statuses(evidence) == {"DELIVERED": NUMBER}
+        assert copies(evidence) == {1: NUMBER}
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_who_wakes_after_its_call_was_given_up_does_no_harm(accepted: bool, tmp_path: Path) -> None:
+    async with built(tmp_path, Plan(workers=2)) as city:
+        sleeper, other = city.workers
+        await other.kill()
+        traffic = sms_traffic(city, "in the middle of a call")
+        await city.control.arm("twilio", "timeout", always=True, seconds=2, accepted=accepted)
+        await send(traffic, NUMBER)
+        await until(lambda: struck(city), lambda found: found >= NUMBER, PATIENCE)
+        sleeper.freeze()
+        await city.control.disarm("twilio")
+        await city.let_leases_end()
+        await other.start()
+        query = "SELECT count(*) FROM messages WHERE lease_until IS NOT NULL"
+        await until(lambda: city.cellar.fetch(query), lambda rows: rows[0][0] == 0, PATIENCE)
+        sleeper.thaw()
+        evidence = await judge(city, traffic, seed=traffic.seed)
+        assert copies(evidence)[1 if accepted else 0] == NUMBER
+        if accepted:
+            assert statuses(evidence) == {"DELIVERED": NUMBER}

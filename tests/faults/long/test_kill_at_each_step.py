@@ -1,0 +1,88 @@
+"""F1: a worker is killed at each step of a send. What had not begun is sent; what had is never sent blindly again."""
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import until
+from tests.faults.city import City, Plan, built
+from tests.faults.evidence import Evidence
+from tests.faults.runs import judge
+from tests.faults.scenes import PATIENCE, catch_claimed, copies, ever, reach, send, sms_traffic, statuses, struck, taken
+
+NUMBER = int(os.environ.get("FAULT_NUMBER") or 10)
+ROUNDS = int(os.environ.get("FAULT_ROUNDS") or 3)
+
+Step = Callable[[City, int], Awaitable[None]]
+
+
+async def claimed(city: City, number: int) -> None:
+    city.wires["worker-postgres"].latency = 0.3
+    await city.workers[0].start()
+    await catch_claimed(city)
+
+
+async def begun_and_nothing_written(city: City, number: int) -> None:
+    city.wires["twilio"].swallow()
+    await city.workers[0].start()
+    await reach(city, number)
+
+
+async def written_and_not_taken(city: City, number: int) -> None:
+    await city.control.arm("twilio", "timeout", always=True)
+    await city.workers[0].start()
+    await until(lambda: struck(city), lambda found: found >= number, PATIENCE)
+
+
+async def taken_and_not_answered(city: City, number: int) -> None:
+    before = await taken(city)
+    await city.control.arm("twilio", "timeout", always=True, accepted=True)
+    await city.workers[0].start()
+    await until(lambda: taken(city), lambda found: found >= before + number, PATIENCE)
+
+
+async def answered_and_not_recorded(city: City, number: int) -> None:
+    before = await taken(city)
+    await city.control.arm("twilio", "slow", always=True, seconds=1.5)
+    await city.workers[0].start()
+    await reach(city, number)
+    city.wires["worker-postgres"].latency = 0.5
+    await until(lambda: taken(city), lambda found: found >= before + number, PATIENCE)
+
+
+async def killed_at(step: Step, folder: Path) -> Evidence:
+    async with built(folder, Plan(workers=1, within=300 + 120 * ROUNDS)) as city:
+        traffic = sms_traffic(city, step.__name__)
+        [worker] = city.workers
+        for _ in range(ROUNDS):
+            await worker.kill()
+            await send(traffic, NUMBER)
+            await step(city, NUMBER)
+            await worker.kill()
+            await city.heal()
+            # The messages of the next round must not mix with those that wait for this one's leases.
+            await city.let_leases_end()
+        return await judge(city, traffic, seed=step.__name__)
+
+
+async def test_what_was_claimed_and_not_begun_goes_out_once(tmp_path: Path) -> None:
+    evidence = await killed_at(claimed, tmp_path)
+    assert statuses(evidence) == {"DELIVERED": NUMBER * ROUNDS}
+    assert copies(evidence) == {1: NUMBER * ROUNDS}
+    assert ever(evidence, "UNCONFIRMED") == 0
+
+
+@pytest.mark.parametrize("step", [begun_and_nothing_written, written_and_not_taken])
+async def test_what_had_begun_and_never_arrived_is_not_sent_again_blindly(step: Step, tmp_path: Path) -> None:
+    evidence = await killed_at(step, tmp_path)
+    assert ever(evidence, "UNCONFIRMED") == NUMBER * ROUNDS
+    assert copies(evidence)[0] == statuses(evidence)["UNCONFIRMED"] + statuses(evidence)["FAILED"]
+
+
+@pytest.mark.parametrize("step", [taken_and_not_answered, answered_and_not_recorded])
+async def test_what_had_arrived_is_settled_by_its_reports(step: Step, tmp_path: Path) -> None:
+    evidence = await killed_at(step, tmp_path)
+    assert statuses(evidence) == {"DELIVERED": NUMBER * ROUNDS}
+    assert copies(evidence) == {1: NUMBER * ROUNDS}

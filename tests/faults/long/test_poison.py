@@ -1,0 +1,71 @@
+"""F23: what nobody can read or do ends visibly, and holds up nobody beside it."""
+
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from core.sealing import Sealer
+from tests.faults.city import Plan, built
+from tests.faults.evidence import gather, quiesce
+from tests.faults.invariants import breaches
+from tests.faults.scenes import send, sms_traffic, statuses
+
+NUMBER = 10
+
+
+async def test_poisoned_messages_fail_and_their_neighbours_arrive(tmp_path: Path) -> None:
+    async with built(tmp_path, Plan(workers=2)) as city:
+        for worker in city.workers:
+            await worker.kill()
+        traffic = sms_traffic(city, "poison")
+        await send(traffic, 3 * NUMBER)
+        ids = [acked.message_id for acked in traffic.acked]
+        torn, empty = ids[: NUMBER // 2], ids[NUMBER // 2 : NUMBER]
+        await city.cellar.execute("UPDATE messages SET content_sealed = 'torn' WHERE id = ANY($1)", torn)
+        for message_id in empty:
+            # Sealed as it should be, and written by a version that nobody here knows.
+            place = {"tenant": city.tenants[0], "row": message_id}
+            sealed = Sealer({"k1": b"k" * 32}).seal('{"kind": "hologram"}', column="content", **place)
+            await city.cellar.execute("UPDATE messages SET content_sealed = $1 WHERE id = $2", sealed, message_id)
+        for worker in city.workers:
+            await worker.start()
+        await quiesce(city, 60)
+        evidence = await gather(city, traffic)
+        assert breaches(evidence) == {}
+        assert statuses(evidence) == {"FAILED": NUMBER, "DELIVERED": 2 * NUMBER}
+        assert all(len(evidence.attempts[one]) <= 3 for one in torn + empty)
+
+
+async def test_poisoned_reports_are_parked_and_their_neighbours_applied(tmp_path: Path) -> None:
+    async with built(tmp_path, Plan(workers=1)) as city:
+        traffic = sms_traffic(city, "poisoned reports")
+        for number in range(NUMBER):
+            await city.cellar.execute(
+                "INSERT INTO inbox (tenant_id, id, integration, dedupe_key, event_type, event_sealed, raw_sealed)"
+                " VALUES ($1, gen_random_uuid(), 'twilio', $2, 'message.delivered', 'torn', 'torn')",
+                city.tenants[0],
+                f"poison-{number}",
+            )
+        await send(traffic, NUMBER)
+        await quiesce(city, 60)
+        evidence = await gather(city, traffic)
+        assert [row["status"] for row in evidence.unread] == ["FAILED"] * NUMBER
+        evidence.unread.clear()
+        assert breaches(evidence) == {}
+        assert statuses(evidence) == {"DELIVERED": NUMBER}
+
+
+async def test_a_wake_up_from_another_version_disturbs_nobody(tmp_path: Path) -> None:
+    async with built(tmp_path, Plan(workers=1)) as city:
+        traffic = sms_traffic(city, "strange jobs")
+        assert city.cellar.valkey.urls is not None
+        async with Redis.from_url(city.cellar.valkey.urls.redis) as redis:
+            for number, job in enumerate(('{"function": "dance", "kwargs": {}}', "not json", '{"function": "wake"}')):
+                key = f"saq:job:interalpha:strange-{number}"
+                await redis.set(key, job)
+                await redis.rpush("saq:interalpha:queued", key)
+        await send(traffic, NUMBER)
+        await quiesce(city, 60)
+        evidence = await gather(city, traffic)
+        assert breaches(evidence) == {}
+        assert statuses(evidence) == {"DELIVERED": NUMBER}

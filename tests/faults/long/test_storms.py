@@ -1,0 +1,41 @@
+"""Over many seeds: everything at once, for a minute each; at least 500 faults and 50 workers killed under load."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.faults.city import Plan
+from tests.faults.company_faults import COMPANIES
+from tests.faults.conftest import Tell
+from tests.faults.faults import HOUSE, WIRES
+from tests.faults.figures import Figures
+from tests.faults.runs import Mixture, weather
+
+SEEDS = (os.environ.get("FAULT_SEEDS") or "11 12 13 14 15 16 17 18 19 20").split()
+SECONDS = float(os.environ.get("FAULT_SECONDS") or 60)
+FAULTS, KILLS = 500, 50
+
+_all: list[Figures] = []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_a_storm_loses_nothing_and_doubles_nothing(seed: str, tmp_path: Path, tell: Tell) -> None:
+    mixture = Mixture({"house": HOUSE + WIRES, "companies": COMPANIES}, seconds=SECONDS)
+    found = await weather(tmp_path, seed, mixture, tell, Plan(workers=3, tenants=3))
+    assert found.unrecovered == 0
+    assert found.ever_unconfirmed <= 2 * found.left_open
+    _all.append(found)
+
+
+def test_there_were_enough_faults(tell: Tell) -> None:
+    faults, kills = sum(one.faults for one in _all), sum(one.kills_under_load for one in _all)
+    accepted, doubled = sum(one.accepted for one in _all), sum(one.doubled for one in _all)
+    worst = max((one.worst_recovery for one in _all), default=0.0)
+    tell(
+        f"{len(_all)} seeds: faults {faults}, workers killed with work in hand {kills}, accepted {accepted}, "
+        f"doubled {doubled}, lost {sum(one.lost for one in _all)}, worst recovery {worst:.1f} s"
+    )
+    share = len(_all) * SECONDS / 600
+    assert faults >= FAULTS * min(1, share)
+    assert kills >= KILLS * min(1, share)

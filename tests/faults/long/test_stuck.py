@@ -1,0 +1,28 @@
+"""F25: workers that are there and do nothing. Whoever asks whether all is well is told so in time."""
+
+from pathlib import Path
+
+from tests.conftest import until
+from tests.faults.city import Plan, built
+from tests.faults.runs import judge
+from tests.faults.scenes import send, sms_traffic, statuses
+
+NOTICED = 60.0
+
+
+async def test_workers_that_stand_still_are_noticed_within_a_minute_and_catch_up_afterwards(tmp_path: Path) -> None:
+    async with built(tmp_path, Plan(workers=2)) as city:
+        traffic = sms_traffic(city, "standing still")
+        await send(traffic, 10)
+        for worker in city.workers:
+            worker.freeze()
+        report = await until(city.readiness, lambda found: found is not None and found["status"] != "ready", NOTICED)
+        assert report is not None
+        assert not report["parts"]["worker"]["ok"]
+        assert report["parts"]["postgres"]["ok"]
+        await send(traffic, 10)
+        for worker in city.workers:
+            worker.thaw()
+        await until(city.is_ready, bool, 30)
+        evidence = await judge(city, traffic, seed=traffic.seed)
+        assert statuses(evidence) == {"DELIVERED": 20}

@@ -1,0 +1,75 @@
+"""F4: SIGTERM under load. Who is told to end takes nothing new, finishes what it has, and leaves nothing claimed."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from tests.faults.city import City, Plan, built
+from tests.faults.runs import judge
+from tests.faults.scenes import sms_traffic
+from tests.flows.conftest import WATCH
+
+ROUNDS = int(os.environ.get("FAULT_ROUNDS") or 5)
+LIMIT = 25.0
+LEFT = "SELECT count(*) FROM messages WHERE lease_owner = $1 AND lease_until IS NOT NULL"
+
+
+async def test_a_worker_told_to_end_under_load_leaves_nothing_claimed(tmp_path: Path) -> None:
+    async with built(tmp_path, Plan(workers=2)) as city:
+        traffic = sms_traffic(city, "workers told to end")
+        await city.control.arm("twilio", "slow", every=2, seconds=1)
+        async with traffic.flowing(6):
+            for number in range(ROUNDS * 2):
+                worker = city.workers[number % 2]
+                await asyncio.sleep(1.5)
+                code, seconds = await worker.end()
+                assert code == 0
+                assert seconds < LIMIT
+                [left] = await city.cellar.fetch(LEFT, worker.worker_name)
+                assert left[0] == 0, f"{left[0]} messages are still claimed"
+                await worker.start()
+        evidence = await judge(city, traffic, seed=traffic.seed)
+        assert not any(one["status"] == "UNCONFIRMED" for events in evidence.events.values() for one in events)
+
+
+async def test_an_api_told_to_end_under_load_finishes_what_it_has_begun(tmp_path: Path) -> None:
+    async with built(tmp_path, Plan(workers=1)) as city:
+        traffic = sms_traffic(city, "API told to end")
+        async with traffic.flowing(6):
+            for _ in range(ROUNDS):
+                watching = asyncio.create_task(watch_until_closed(city))
+                await asyncio.sleep(1.5)
+                code, seconds = await city.api.end()
+                assert code == 0
+                assert seconds < LIMIT
+                async with asyncio.timeout(5):
+                    await watching
+                await city.api.start()
+        await judge(city, traffic, seed=traffic.seed)
+        assert "Traceback" not in city.api.log.read_text()
+
+
+async def watch_until_closed(city: City) -> None:
+    """Hold a subscription open until the server ends it."""
+    url = city.base.replace("http", "ws") + "/graphql"
+    token = city.token(city.tenants[0])
+    while True:
+        try:
+            async with connect(url, subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
+                payload = {"Authorization": f"Bearer {token}"}
+                await socket.send(json.dumps({"type": "connection_init", "payload": payload}))
+                await socket.recv()
+                asking = {"query": WATCH, "variables": {"ids": None}}
+                await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": asking}))
+                async for _ in socket:
+                    pass
+                return
+        except ConnectionClosed:
+            return
+        except (OSError, EOFError, InvalidHandshake):
+            # The API is not there yet.
+            await asyncio.sleep(0.1)

@@ -1,0 +1,97 @@
+"""F5 and F6: Valkey emptied, killed, wiped, half open, reset, slow. PostgreSQL knows what is due."""
+
+import asyncio
+import os
+import shutil
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.conftest import until
+from tests.faults.city import City, Plan, built
+from tests.faults.conftest import Tell
+from tests.faults.faults import Fault, Heal, flush_valkey, kill_valkey, slow_wire, swallow_wire
+from tests.faults.runs import Mixture, judge, weather
+from tests.faults.scenes import send, sms_traffic, statuses
+
+SECONDS = float(os.environ.get("FAULT_SECONDS") or 60)
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+async def wipe_valkey(city: City, chance: Random) -> Heal:
+    """As kill, and what it had on its disk is gone, too."""
+    await city.cellar.valkey.kill()
+    shutil.rmtree(city.cellar.valkey.folder / "valkey" / "appendonlydir", ignore_errors=True)
+
+    async def heal() -> None:
+        await city.cellar.valkey.start()
+
+    return heal
+
+
+async def test_delivery_goes_on_from_postgresql_while_valkey_comes_and_goes(tmp_path: Path, tell: Tell) -> None:
+    faults = [
+        Fault("emptied", flush_valkey),
+        Fault("killed", kill_valkey, lasts=(0.5, 3)),
+        Fault("wiped", wipe_valkey, lasts=(0.5, 3)),
+    ]
+    mixture = Mixture({"house": faults}, seconds=SECONDS, pause=(1, 4), climate=None)
+    found = await weather(tmp_path, "valkey", mixture, tell, Plan(workers=2))
+    assert found.unrecovered == 0
+    assert found.worst_recovery < 10
+    assert found.unconfirmed == found.doubled == 0
+
+
+async def test_a_worker_without_valkey_hardly_costs_anything(tmp_path: Path) -> None:
+    async with built(tmp_path, Plan(workers=1)) as city:
+        await city.cellar.valkey.kill()
+        await asyncio.sleep(2)
+        before = cpu_seconds(city.workers[0].pid)
+        await asyncio.sleep(10)
+        spent = cpu_seconds(city.workers[0].pid) - before
+        assert spent < 2, f"{spent:.1f} s of CPU in 10 s"
+
+
+@pytest.mark.parametrize("trouble", ["dead", "slow", "reset"])
+async def test_accepting_waits_for_valkey_at_most_half_a_second(trouble: str, tmp_path: Path, tell: Tell) -> None:
+    faults = {"dead": swallow_wire("redis"), "slow": slow_wire("redis", 2.0)}
+    async with built(tmp_path, Plan(workers=1)) as city:
+        traffic = sms_traffic(city, f"valkey {trouble}")
+        usual = await median(city, traffic.seed + " before")
+        heal = await faults[trouble](city, Random(1)) if trouble in faults else None
+        resets = None if heal else asyncio.create_task(keep_resetting(city))
+        began = time.monotonic()
+        await send(traffic, 60, at_once=2)
+        took = sorted(acked.took for acked in traffic.acked)
+        tell(f"valkey {trouble}: accepting p50 {took[30] * 1000:.0f} ms, usually {usual * 1000:.0f} ms")
+        assert took[30] < usual + 0.75
+        # It was dead or slow until the last was accepted, and delivery has not waited for the end of that.
+        query = "SELECT count(*) FROM messages WHERE status = 'DELIVERED'"
+        await until(lambda: city.cellar.fetch(query), lambda rows: rows[0][0] > 0, 20)
+        if heal:
+            await heal()
+        if resets:
+            resets.cancel()
+        tell(f"  that lasted {time.monotonic() - began:.0f} s")
+        evidence = await judge(city, traffic, seed=traffic.seed)
+        assert set(statuses(evidence)) == {"DELIVERED"}
+
+
+async def median(city: City, seed: str) -> float:
+    """How long accepting usually takes here."""
+    traffic = sms_traffic(city, seed)
+    await send(traffic, 20, at_once=2)
+    return sorted(acked.took for acked in traffic.acked)[10]
+
+
+async def keep_resetting(city: City) -> None:
+    while True:
+        city.wires["redis"].cut(reset=True)
+        await asyncio.sleep(0.5)
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS

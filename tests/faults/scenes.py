@@ -1,0 +1,75 @@
+"""Moments in the life of messages, waited for from outside: claimed, begun, at the company, taken by it."""
+
+from collections import Counter
+from random import Random
+
+from tests.conftest import until
+from tests.faults.city import City
+from tests.faults.evidence import Evidence
+from tests.faults.traffic import Acked, Order, Traffic
+
+PATIENCE = 40.0
+
+
+def sms_traffic(city: City, seed: str) -> Traffic:
+    """Clients that send nothing but SMS, each once."""
+    return Traffic(city, seed, emails=0.0, twice=0.0)
+
+
+async def send(traffic: Traffic, number: int, *, at_once: int = 8) -> list[Order]:
+    """Have so many messages accepted."""
+    chance = Random(traffic.seed)
+    orders = [traffic.draw(chance) for _ in range(number)]
+    await traffic.burst(orders, at_once=at_once)
+    return orders
+
+
+async def claimed_and_not_begun(city: City) -> int:
+    [row] = await city.cellar.fetch(
+        "SELECT count(*) FROM messages m JOIN attempts a ON a.tenant_id = m.tenant_id AND a.message_id = m.id"
+        " AND a.number = m.attempt_count WHERE m.lease_until IS NOT NULL AND a.started_at IS NULL"
+    )
+    return int(row[0])
+
+
+async def under_way(city: City) -> int:
+    """Begun, and their ends not written down."""
+    [row] = await city.cellar.fetch(
+        "SELECT count(*) FROM messages WHERE lease_until IS NOT NULL AND status = 'SENDING'"
+    )
+    return int(row[0])
+
+
+async def taken(city: City) -> int:
+    """How many messages Twilio has."""
+    return len(await city.control.messages("twilio"))
+
+
+async def struck(city: City) -> int:
+    """How often an armed fault has struck."""
+    return sum(fault["struck"] for fault in (await city.control.state("twilio"))["faults"])
+
+
+async def reach(city: City, number: int, seconds: float = PATIENCE) -> None:
+    """Wait until so many are under way."""
+    await until(lambda: under_way(city), lambda found: found >= number, seconds)
+
+
+async def catch_claimed(city: City) -> None:
+    """Wait for the moment between claim and begin; a slow wire makes it long."""
+    await until(lambda: claimed_and_not_begun(city), lambda found: found > 0, PATIENCE)
+
+
+def statuses(evidence: Evidence, acked: list[Acked] | None = None) -> Counter[str]:
+    chosen = evidence.messages if acked is None else {one.message_id for one in acked}
+    return Counter(evidence.messages[one]["status"] for one in chosen)
+
+
+def copies(evidence: Evidence) -> Counter[int]:
+    """How many messages have how many copies at the company."""
+    return Counter(len(evidence.copies.get(one, [])) for one in evidence.messages)
+
+
+def ever(evidence: Evidence, status: str) -> int:
+    """How many messages ever came to a status."""
+    return sum(any(event["status"] == status for event in events) for events in evidence.events.values())

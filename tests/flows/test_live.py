@@ -1,0 +1,72 @@
+"""Following over real sockets on a bad day: the socket drops, the store of hints is away, and nothing is missed."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.client import connect
+
+from api.embedded.stores import Stores
+from tests.conftest import Running
+from tests.flows.conftest import System, Watch, running_system
+
+FOLLOW = """
+subscription ($ids: [ID!], $after: String) {
+  messageStatusChanged(filter: {ids: $ids}, after: $after) {
+    cursor hasGap previousStatus event { id status } message { id }
+  }
+}
+"""
+Told = list[dict[str, Any]]
+
+
+@asynccontextmanager
+async def following(system: System, **variables: Any) -> AsyncIterator[Watch]:
+    """Follow over a socket of one's own."""
+    url = system.base.replace("http", "ws") + "/graphql"
+    async with connect(url, subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
+        authorization = {"Authorization": f"Bearer {system.token}"}
+        await socket.send(json.dumps({"type": "connection_init", "payload": authorization}))
+        assert json.loads(await socket.recv())["type"] == "connection_ack"
+        payload = {"query": FOLLOW, "variables": variables}
+        await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
+        yield Watch(socket)
+
+
+async def told_until(watch: Watch, message: str, status: str) -> Told:
+    found: Told = []
+    while not found or (found[-1]["message"]["id"], found[-1]["event"]["status"]) != (message, status):
+        found.append(await watch.next())
+    return found
+
+
+async def test_nothing_is_missed_while_the_socket_drops_and_valkey_restarts(stores: Running, tmp_path: Path) -> None:
+    hints = Stores(tmp_path / "hints", postgres=False, durable=False)
+    redis = (await hints.start()).redis
+    try:
+        async with running_system(stores, tmp_path, is_calm=False, REDIS_URL=redis) as system:
+            opening = await system.sms("+5511987000001")
+            await system.comes_to(opening, "DELIVERED")
+            async with following(system, ids=[opening]) as watch:
+                cursor = (await watch.next())["cursor"]
+            first = await system.sms("+5511987000002")
+            async with following(system, after=cursor) as watch:
+                told = [await watch.next(), await watch.next()]
+            await hints.stop()
+            second = await system.sms("+5511987000003")
+            await system.comes_to(second, "DELIVERED", 40)
+            assert (await hints.start()).redis == redis
+            async with following(system, after=told[-1]["cursor"]) as watch:
+                told += await told_until(watch, second, "DELIVERED")
+                third = await system.sms("+5511987000004")
+                told += await told_until(watch, third, "DELIVERED")
+            for message in (first, second, third):
+                heard = [one["event"]["status"] for one in told if one["message"]["id"] == message]
+                assert heard == await system.changes(message)
+            ids = [one["event"]["id"] for one in told]
+            assert len(set(ids)) == len(ids)
+            assert not any(one["hasGap"] for one in told)
+    finally:
+        await hints.stop()

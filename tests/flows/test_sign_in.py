@@ -1,0 +1,165 @@
+"""The road of somebody who signs in: from Clerk to a token, to their own organisation's data and nobody else's."""
+
+import json
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.conftest import until
+from tests.flows.conftest import SEND, SHOW, System
+
+VIEWER = "{ viewer { user { id name email } organization { id name } scopes expiresAt } }"
+LIST = "{ messages(first: 100) { nodes { id } } }"
+NODE = "query ($id: ID!) { node(id: $id) { id } }"
+
+
+async def act(system: System, action: str, **order: Any) -> dict[str, Any]:
+    return await system.control.act("clerk", action, **order)
+
+
+async def sign_in(system: System, user: str = "user_Ana", **order: Any) -> str:
+    return str((await act(system, "sign_in", user=user, lifetime=600, **order))["token"])
+
+
+async def ask(system: System, token: str, query: str, **variables: Any) -> dict[str, Any]:
+    headers = {"authorization": f"Bearer {token}"}
+    body = {"query": query, "variables": variables}
+    answer = await system.http.post("/graphql", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert "errors" not in found, found
+    return dict(found["data"])
+
+
+async def business(system: System, name: str, **order: Any) -> dict[str, Any]:
+    """A new business with one administrator of its own, told of by webhooks unless `tell` says otherwise."""
+    organization = await act(system, "organization", name=name, **order)
+    user = await act(system, "user", first_name=name, last_name="Souza", email=f"{name}@example.com".lower(), **order)
+    pair = {"user": user["id"], "organization": organization["id"]}
+    await act(system, "member", role="org:admin", **pair, **order)
+    return pair
+
+
+def sms(phone: str, **more: Any) -> dict[str, Any]:
+    return {"to": {"phone": phone}, "content": {"text": "Oi"}, "route": [{"channel": "SMS"}], **more}
+
+
+async def test_whoever_signs_in_is_known_by_name_once_clerk_has_told(system: System) -> None:
+    who = await business(system, "Padaria")
+    token = await sign_in(system, **who)
+    viewer = await until(
+        lambda: ask(system, token, VIEWER), lambda found: found["viewer"]["organization"]["name"] == "Padaria"
+    )
+    viewer = await until(lambda: ask(system, token, VIEWER), lambda found: found["viewer"]["user"]["name"] is not None)
+    assert viewer["viewer"]["user"]["name"] == "Padaria Souza"
+    assert viewer["viewer"]["user"]["email"] == "padaria@example.com"
+    assert "MESSAGES_SEND" in viewer["viewer"]["scopes"]
+
+
+async def test_the_first_call_may_come_before_every_webhook(system: System, phone: str) -> None:
+    who = await business(system, "Quitanda", tell=False)
+    token = await sign_in(system, **who)
+    before = (await ask(system, token, VIEWER))["viewer"]
+    assert (before["organization"]["name"], before["user"]["name"]) == (who["organization"], None)
+    sent = (await ask(system, token, SEND, input=sms(phone)))["sendMessage"]
+    assert sent["errors"] == []
+    await act(system, "organization", id=who["organization"], name="Quitanda da Bia")
+    after = await until(
+        lambda: ask(system, token, VIEWER), lambda found: found["viewer"]["organization"]["name"] == "Quitanda da Bia"
+    )
+    assert after["viewer"]["organization"]["id"] == before["organization"]["id"]
+    assert [one["id"] for one in (await ask(system, token, LIST))["messages"]["nodes"]] == [sent["message"]["id"]]
+
+
+async def test_another_organisations_data_is_invisible(system: System, phone: str) -> None:
+    ours, theirs = await business(system, "Nossa"), await business(system, "Deles")
+    token, stranger = await sign_in(system, **ours), await sign_in(system, **theirs)
+    given = sms(phone, idempotencyKey="order-1042")
+    message_id = (await ask(system, token, SEND, input=given))["sendMessage"]["message"]["id"]
+    organization = (await ask(system, token, VIEWER))["viewer"]["organization"]["id"]
+    user = (await ask(system, token, VIEWER))["viewer"]["user"]["id"]
+    assert (await ask(system, stranger, SHOW, id=message_id))["message"] is None
+    assert (await ask(system, stranger, LIST))["messages"]["nodes"] == []
+    for one in (message_id, organization, user):
+        assert (await ask(system, stranger, NODE, id=one))["node"] is None
+        assert (await ask(system, token, NODE, id=one))["node"] == {"id": one}
+    # The same key is another key there.
+    again = (await ask(system, stranger, SEND, input=given))["sendMessage"]
+    assert (again["isReplay"], again["message"]["id"] == message_id) == (False, False)
+    # And nothing of it is the one business's of development tokens.
+    assert (await system.ask(NODE, id=message_id))["node"] is None
+
+
+async def test_one_person_sees_the_organisation_they_have_chosen(system: System, phone: str) -> None:
+    first, second = await business(system, "Primeira"), await business(system, "Segunda")
+    await act(system, "member", user=first["user"], organization=second["organization"], role="org:member")
+    here, there = [await sign_in(system, first["user"], organization=one["organization"]) for one in (first, second)]
+    message_id = (await ask(system, here, SEND, input=sms(phone)))["sendMessage"]["message"]["id"]
+    assert (await ask(system, there, NODE, id=message_id))["node"] is None
+    viewers = [(await ask(system, token, VIEWER))["viewer"] for token in (here, there)]
+    assert viewers[0]["user"]["id"] == viewers[1]["user"]["id"]
+    assert viewers[0]["organization"] != viewers[1]["organization"]
+    assert (len(viewers[0]["scopes"]) > 2, viewers[1]["scopes"]) == (True, ["MESSAGES_READ", "MESSAGES_SEND"])
+
+
+async def test_a_permission_of_clerks_lets_somebody_do_what_it_says_and_no_more(system: System, phone: str) -> None:
+    who = await business(system, "Farmácia")
+    permissions = ["org:messages:send"]
+    await act(system, "member", **who, role="org:counter", permissions=permissions)
+    token = await sign_in(system, **who)
+    assert (await ask(system, token, VIEWER))["viewer"]["scopes"] == ["MESSAGES_SEND"]
+    headers = {"authorization": f"Bearer {token}"}
+    answer = await system.http.post("/graphql", json={"query": LIST}, headers=headers)
+    assert answer.json()["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+
+
+async def test_without_an_organisation_it_is_the_one_business_in_development(system: System) -> None:
+    alone = await sign_in(system, personal=True)
+    ours = (await system.ask(VIEWER))["viewer"]["organization"]
+    assert (await ask(system, alone, VIEWER))["viewer"]["organization"] == ours
+
+
+@pytest.mark.parametrize("order", [{"pending": True}, {"lifetime": -60}])
+async def test_a_session_that_does_not_count_is_refused(system: System, order: dict[str, Any]) -> None:
+    token = (await act(system, "sign_in", **order))["token"]
+    answer = await system.http.post("/graphql", json={"query": VIEWER}, headers={"authorization": f"Bearer {token}"})
+    assert answer.status_code == 401
+    assert token not in system.api.log.read_text()
+
+
+async def test_a_socket_is_opened_with_a_sessions_token(system: System) -> None:
+    token = await sign_in(system)
+    url = system.base.replace("http", "ws") + "/graphql"
+    async with connect(url, subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
+        await socket.send(json.dumps({"type": "connection_init", "payload": {"Authorization": f"Bearer {token}"}}))
+        assert json.loads(await socket.recv())["type"] == "connection_ack"
+        await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": VIEWER}}))
+        frame = json.loads(await socket.recv())
+    assert frame["payload"]["data"]["viewer"]["organization"]["id"]
+
+
+async def test_a_cookie_alone_opens_no_socket_to_anybodys_data(system: System) -> None:
+    token = await sign_in(system, origin=system.base)
+    url = system.base.replace("http", "ws") + "/graphql"
+    cookie = {"cookie": f"__session={token}"}
+    async with connect(url, subprotocols=["graphql-transport-ws"], additional_headers=cookie) as socket:  # type: ignore[list-item]
+        await socket.send(json.dumps({"type": "connection_init"}))
+        assert json.loads(await socket.recv())["type"] == "connection_ack"
+        await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": VIEWER}}))
+        frame = json.loads(await socket.recv())
+    assert frame["payload"]["data"] == {"viewer": None}
+
+
+async def test_webhooks_that_come_twice_late_or_reversed_do_no_harm(system: System) -> None:
+    await system.control.plan_webhooks("clerk", hold=True)
+    who = await business(system, "Ótica")
+    await act(system, "organization", id=who["organization"], name="Ótica Nova")
+    await system.control.plan_webhooks("clerk", copies=2)
+    assert await system.control.release("clerk") == 4
+    token = await sign_in(system, **who)
+    await until(
+        lambda: ask(system, token, VIEWER), lambda found: found["viewer"]["organization"]["name"] == "Ótica Nova"
+    )
+    sent = await system.control.journal(simulator="clerk", direction="webhook")
+    assert {one["status"] for one in sent} == {204}

@@ -1,0 +1,159 @@
+"""Integration.health and integrationHealthChanged: the present state first, then what a circuit's changes mean."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from api.bootstrap import House
+from core.access.principal import Scope
+from core.flow.gate import Gate, gate_key
+from core.flow.values import CircuitRules, Outcomes
+from tests.conftest import until
+from tests.graph.callers import Caller, Following, statements
+from tests.graph.conftest import NewCaller
+from tests.graph.stock import Stock
+
+HEALTH = "{ integrations { kind health { status credentials summary since } } }"
+FOLLOW = """
+subscription ($kinds: [IntegrationKind!], $after: String) {
+  integrationHealthChanged(kinds: $kinds, after: $after) {
+    previousStatus at cursor integration { kind health { status credentials } circuit { state } }
+  }
+}
+"""
+
+
+@pytest.fixture
+async def gate(house: House) -> AsyncIterator[Gate]:
+    """Twilio's gate, as a worker has it; an open one tries again at once."""
+    yield Gate(house.redis, "twilio", None, rules=CircuitRules(first_pause=0.3, longest_pause=0.3))
+    await house.redis.delete(gate_key("twilio"))
+
+
+async def opened(gate: Gate, **how: int) -> None:
+    await gate.report(Outcomes((await gate.allow(10)).ticket, **(how or {"failures": 10})))
+
+
+async def healths(caller: Caller) -> dict[str, Any]:
+    return {one["kind"]: one["health"] for one in (await caller.ask(HEALTH))["integrations"]}
+
+
+@asynccontextmanager
+async def following(caller: Caller, **variables: Any) -> AsyncIterator[Following]:
+    stream = caller.follow(FOLLOW, **variables)
+    try:
+        yield stream
+    finally:
+        await stream.close()
+
+
+async def told(stream: Following) -> tuple[str, str | None, str]:
+    change = (await stream.next())["integrationHealthChanged"]
+    return change["integration"]["kind"], change["previousStatus"], change["integration"]["health"]["status"]
+
+
+async def test_what_nothing_is_known_of_is_unknown_and_what_is_not_configured_disabled(caller: Caller) -> None:
+    found = await healths(caller)
+    assert {kind: (one["status"], one["credentials"]) for kind, one in found.items()} == {
+        "CLERK": ("DISABLED", "UNTESTED"),
+        "SMTP": ("UNKNOWN", "UNTESTED"),
+        "TWILIO": ("UNKNOWN", "UNTESTED"),
+        "WHATSAPP": ("DISABLED", "UNTESTED"),
+    }
+
+
+async def test_what_took_messages_lately_is_healthy(
+    caller: Caller, stranger: Caller, stock: Stock, owner: asyncpg.Pool
+) -> None:
+    message = await stock.put(caller, attempts=2)
+    found = (await healths(caller))["TWILIO"]
+    assert (found["status"], found["credentials"]) == ("HEALTHY", "ACCEPTED")
+    # What others send says nothing to those who do not.
+    assert (await healths(stranger))["TWILIO"]["status"] == "UNKNOWN"
+    await owner.execute("UPDATE attempts SET outcome = 'REJECTED' WHERE message_id = $1", message)
+    assert (await healths(caller))["TWILIO"]["status"] == "UNKNOWN"
+
+
+async def test_what_was_taken_long_ago_proves_nothing_now(caller: Caller, stock: Stock) -> None:
+    await stock.put(caller, attempts=1, at=datetime.now(UTC) - timedelta(hours=2))
+    assert (await healths(caller))["TWILIO"]["status"] == "UNKNOWN"
+
+
+async def test_an_open_circuit_is_down_and_a_trial_degraded(caller: Caller, gate: Gate) -> None:
+    await opened(gate)
+    found = (await healths(caller))["TWILIO"]
+    assert (found["status"], found["credentials"]) == ("DOWN", "UNTESTED")
+    assert found["summary"] == "It keeps failing; nothing is sent for now."
+
+    async def status() -> str:
+        return str((await healths(caller))["TWILIO"]["status"])
+
+    await until(status, lambda one: one == "DEGRADED")
+
+
+async def test_who_is_refused_is_told_to_look_at_the_credentials(caller: Caller, gate: Gate) -> None:
+    await opened(gate, refusals=3)
+    found = (await healths(caller))["TWILIO"]
+    assert (found["status"], found["credentials"]) == ("DOWN", "REFUSED")
+    assert "credentials" in found["summary"]
+
+
+async def test_the_present_state_comes_first_and_then_every_change(caller: Caller, gate: Gate) -> None:
+    async with following(caller) as stream:
+        assert [await told(stream) for _ in range(4)] == [
+            ("CLERK", None, "DISABLED"),
+            ("SMTP", None, "UNKNOWN"),
+            ("TWILIO", None, "UNKNOWN"),
+            ("WHATSAPP", None, "DISABLED"),
+        ]
+        await opened(gate)
+        assert await told(stream) == ("TWILIO", "UNKNOWN", "DOWN")
+        # Nobody says so: its time is over.
+        assert await told(stream) == ("TWILIO", "DOWN", "DEGRADED")
+        await caller.house.services.circuits.reset("twilio", by="test")
+        assert await told(stream) == ("TWILIO", "DEGRADED", "UNKNOWN")
+
+
+async def test_a_reconnect_hears_only_what_is_different(caller: Caller, gate: Gate) -> None:
+    async with following(caller, kinds=["SMTP", "TWILIO"]) as stream:
+        await stream.next()
+        cursor = (await stream.next())["integrationHealthChanged"]["cursor"]
+    await opened(gate, refusals=3)
+    async with following(caller, kinds=["SMTP", "TWILIO"], after=cursor) as stream:
+        assert await told(stream) == ("TWILIO", "UNKNOWN", "DOWN")
+
+
+@pytest.mark.parametrize("cursor", ["", "nonsense", "SGVhbHRoQ3Vyc29yOnR3aWxpbz1GSU5F"])
+async def test_a_cursor_of_somebody_else_is_refused(caller: Caller, cursor: str) -> None:
+    async with following(caller, after=cursor) as stream:
+        [error] = (await stream.answer()).errors
+    assert (error["extensions"]["code"], error["extensions"]["argument"]) == ("INVALID_INPUT", "after")
+
+
+async def test_it_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
+    reader = await new_caller(frozenset({Scope.MESSAGES_READ}))
+    for caller, code in ((reader, "FORBIDDEN"), (nobody, "UNAUTHENTICATED")):
+        async with following(caller) as stream:
+            [error] = (await stream.answer()).errors
+            assert error["extensions"]["code"] == code
+
+
+async def test_many_who_watch_are_one_reading_and_leave_nothing(caller: Caller, gate: Gate, house: House) -> None:
+    selection = FOLLOW.replace("health { status credentials } circuit { state }", "name")
+    streams = [caller.follow(selection, kinds=["TWILIO"]) for _ in range(20)]
+    for stream in streams:
+        await stream.next()
+    with statements(house) as seen:
+        await opened(gate)
+        for stream in streams:
+            assert (await stream.next())["integrationHealthChanged"]["previousStatus"] == "UNKNOWN"
+    # It may have been tried again already, which is one reading more.
+    assert len([one for one in seen if "attempts" in one]) <= 2
+    for stream in streams:
+        await stream.close()
+    assert len(house.services.health.boards) == 0
+    assert house.hub._watchers == set()

@@ -1,0 +1,223 @@
+"""messageStatusChanged(after:) and its filter: what was missed comes first, and who follows more costs no more."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from api.bootstrap import House
+from core.access.principal import Scope
+from core.messages.places import read_place, write_place
+from core.pubsub import Change
+from resolvers.identifiers import to_global_id
+from tests.conftest import until
+from tests.graph.callers import Caller, Following, statements
+from tests.graph.conftest import NewCaller
+from tests.graph.stock import Stock, global_id
+
+FOLLOW = """
+subscription ($filter: MessageStatusFilter, $after: String) {
+  messageStatusChanged(filter: $filter, after: $after) {
+    cursor hasGap previousStatus event { status } message { id status }
+  }
+}
+"""
+
+
+@asynccontextmanager
+async def following(caller: Caller, document: str = FOLLOW, **variables: Any) -> AsyncIterator[Following]:
+    stream = caller.follow(document, **variables)
+    try:
+        yield stream
+    finally:
+        await stream.close()
+
+
+async def joined(house: House, stream: Following) -> "asyncio.Task[dict[str, Any]]":
+    """Wait for the first change in the background, from a moment that has come when this returns."""
+
+    async def followers() -> int:
+        return sum(len(feed._followers) for feed, _ in house.services.feeds._feeds.values())
+
+    before = await followers()
+    first = asyncio.create_task(stream.next())
+    await until(followers, lambda count: count == before + 1)
+    return first
+
+
+async def move(caller: Caller, stock: Stock, message: UUID, status: str, previous: str) -> None:
+    await stock.change(caller, message, status, previous)
+    await caller.house.hub.publish([Change(caller.tenant, message)])
+
+
+async def test_what_was_missed_comes_first_and_then_it_goes_on(caller: Caller, stock: Stock) -> None:
+    message = await stock.put(caller)
+    async with following(caller, filter={"ids": [global_id(message)]}) as stream:
+        opening = (await stream.next())["messageStatusChanged"]
+    await move(caller, stock, message, "SENDING", "QUEUED")
+    await move(caller, stock, message, "SENT", "SENDING")
+    async with following(caller, after=opening["cursor"]) as stream:
+        missed = [(await stream.next())["messageStatusChanged"] for _ in range(2)]
+        await move(caller, stock, message, "DELIVERED", "SENT")
+        live = (await stream.next())["messageStatusChanged"]
+    assert [(one["previousStatus"], one["event"]["status"]) for one in [*missed, live]] == [
+        ("QUEUED", "SENDING"),
+        ("SENDING", "SENT"),
+        ("SENT", "DELIVERED"),
+    ]
+    # The message is as it is now, whatever the event tells of.
+    assert [one["message"]["status"] for one in missed] == ["SENT", "SENT"]
+    assert not any(one["hasGap"] for one in [opening, *missed, live])
+
+
+async def test_an_opening_that_was_cut_short_is_told_again(caller: Caller, stock: Stock) -> None:
+    ids = sorted([global_id(await stock.put(caller)) for _ in range(2)])
+    async with following(caller, filter={"ids": ids}) as stream:
+        first = (await stream.next())["messageStatusChanged"]
+        second = (await stream.next())["messageStatusChanged"]
+    async with following(caller, filter={"ids": ids}, after=first["cursor"]) as stream:
+        again = [(await stream.next())["messageStatusChanged"]["message"]["id"] for _ in range(2)]
+    assert sorted(again) == ids
+    async with following(caller, filter={"ids": ids}, after=second["cursor"]) as stream:
+        assert await stream.is_silent(0.3)
+
+
+async def test_cursors_of_others_and_nonsense_are_refused(caller: Caller, stranger: Caller, stock: Stock) -> None:
+    async with following(stranger, filter={"ids": [global_id(await stock.put(stranger))]}) as stream:
+        foreign = (await stream.next())["messageStatusChanged"]["cursor"]
+    await stock.put(caller)
+    messages = await caller.ask("{ messages { pageInfo { endCursor } } }")
+    for cursor in (foreign, messages["messages"]["pageInfo"]["endCursor"], "", "nonsense", "é"):
+        async with following(caller, after=cursor) as stream:
+            [error] = (await stream.answer()).errors
+            assert (error["extensions"]["code"], error["extensions"]["argument"]) == ("INVALID_INPUT", "after")
+
+
+async def test_a_cursor_of_long_ago_has_expired(caller: Caller, stock: Stock) -> None:
+    async with following(caller, filter={"ids": [global_id(await stock.put(caller))]}) as stream:
+        place = read_place((await stream.next())["messageStatusChanged"]["cursor"], caller.tenant)
+    assert place is not None
+    old = write_place(type(place)(place.at - 8 * 86_400, place.seen, place.ahead, place.sequence), caller.tenant)
+    async with following(caller, after=old) as stream:
+        [error] = (await stream.answer()).errors
+    assert error["extensions"]["code"] == "CURSOR_EXPIRED"
+    assert "fetch what you show" in error["message"]
+
+
+async def test_a_batch_can_be_followed(caller: Caller, stock: Stock, house: House, owner: asyncpg.Pool) -> None:
+    inside, outside = await stock.put(caller), await stock.put(caller)
+    batch = UUID(int=7)
+    await owner.execute("INSERT INTO message_batches (tenant_id, id) VALUES ($1, $2)", caller.tenant, batch)
+    await owner.execute("UPDATE messages SET batch_id = $2 WHERE id = $1", inside, batch)
+    async with following(caller, filter={"batchId": to_global_id("MessageBatch", batch.bytes)}) as stream:
+        first = await joined(house, stream)
+        await move(caller, stock, outside, "SENT", "QUEUED")
+        await move(caller, stock, inside, "SENT", "QUEUED")
+        assert (await first)["messageStatusChanged"]["message"]["id"] == global_id(inside)
+    async with following(caller, filter={"batchId": global_id(inside)}) as stream:
+        nothing = await joined(house, stream)
+        await move(caller, stock, inside, "DELIVERED", "SENT")
+        done, _ = await asyncio.wait([nothing], timeout=0.2)
+        nothing.cancel()
+        await asyncio.gather(nothing, return_exceptions=True)
+        assert done == set()
+
+
+@pytest.mark.parametrize(
+    ("filter", "heard"),
+    [
+        ({"statuses": ["DELIVERED", "FAILED"]}, ["DELIVERED"]),
+        ({"channels": ["SMS"]}, ["SENDING", "DELIVERED", "READ"]),
+        ({"channels": ["SMS"], "statuses": ["READ"]}, ["READ"]),
+        ({"channels": ["WHATSAPP"]}, []),
+        ({"statuses": []}, []),
+    ],
+)
+async def test_channels_and_statuses_can_be_followed(
+    caller: Caller, stock: Stock, house: House, filter: dict[str, Any], heard: list[str]
+) -> None:
+    message, last = await stock.put(caller), await stock.put(caller)
+    async with following(caller) as everything, following(caller, filter=filter) as stream:
+        one, other = await joined(house, everything), await joined(house, stream)
+        for previous, status in (("QUEUED", "SENDING"), ("SENDING", "DELIVERED"), ("DELIVERED", "READ")):
+            await move(caller, stock, message, status, previous)
+        await move(caller, stock, last, "SCHEDULED", "QUEUED")
+        await one
+        while (await everything.next())["messageStatusChanged"]["event"]["status"] != "SCHEDULED":
+            pass
+        found = []
+        for _ in heard:
+            found.append((await other if other is not None else await stream.next())["messageStatusChanged"])
+            other = None
+        if other is not None:
+            other.cancel()
+            await asyncio.gather(other, return_exceptions=True)
+    assert [change["event"]["status"] for change in found] == heard
+
+
+async def test_many_who_follow_cost_no_more_statements_than_one(
+    new_caller: NewCaller, stock: Stock, house: House
+) -> None:
+    counts = []
+    for followers in (1, 25):
+        caller = await new_caller()
+        message = await stock.put(caller)
+        async with AsyncExitStack() as stack:
+            streams = [await stack.enter_async_context(following(caller)) for _ in range(followers)]
+            waiting = [await joined(house, stream) for stream in streams]
+            with statements(house) as seen:
+                await move(caller, stock, message, "SENT", "QUEUED")
+                told = await asyncio.gather(*waiting)
+            assert {one["messageStatusChanged"]["event"]["status"] for one in told} == {"SENT"}
+            counts.append(len([one for one in seen if "message_events" in one or "messages" in one]))
+    assert counts == [2, 2]
+
+
+async def test_equal_callers_share_one_execution_and_others_do_not(
+    new_caller: NewCaller, stock: Stock, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = await new_caller()
+    assert caller.principal is not None
+    lesser = Caller(
+        house, caller.engine, type(caller.principal)(caller.tenant, "lesser", frozenset({Scope.MESSAGES_READ}))
+    )
+    document = FOLLOW.replace("id status }", "id to }")
+    message = await stock.put(caller)
+    plan = caller.engine.plan(document)
+    executed: list[object] = []
+
+    def counted(executor: Any) -> Any:
+        executed.append(executor)
+        return execute(executor)
+
+    from engine import plan as module
+
+    execute = module.execute_subscription_event
+    monkeypatch.setattr(module, "execute_subscription_event", counted)
+    streams = []
+    for number, who in enumerate([caller, caller, caller, lesser]):
+        authority = (who.tenant, frozenset(who.principal.scopes)) if who.principal else None
+        # Which messages are followed decides what is heard, not how it is told.
+        variables = {"filter": {"statuses": ["SENT", "FAILED"][: 1 + number % 2]}}
+        streams.append(Following(plan.stream(variables, who.context(), "r", authority)))
+    waiting = [await joined(house, stream) for stream in streams[:3]]
+    refused = asyncio.create_task(streams[3].answer())
+    await until(_count(house), lambda count: count >= 4)
+    await move(caller, stock, message, "SENT", "QUEUED")
+    told = await asyncio.gather(*waiting)
+    assert {one["messageStatusChanged"]["message"]["to"] for one in told} == {"+5511987654321"}
+    assert [error["extensions"]["code"] for error in (await refused).errors] == ["FORBIDDEN"]
+    assert len(executed) == 2
+    for stream in streams:
+        await stream.close()
+
+
+def _count(house: House) -> Any:
+    async def count() -> int:
+        return sum(len(feed._followers) for feed, _ in house.services.feeds._feeds.values())
+
+    return count

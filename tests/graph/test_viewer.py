@@ -1,0 +1,125 @@
+"""viewer: who is asking and what they may do; people and organisations of others are nothing to anybody."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from core.access.news import apply_news
+from core.access.principal import DEFAULT_TENANT, Principal, Scope
+from core.database import Database, make_engine
+from core.ports import DirectoryChanged, Person
+from resolvers.identifiers import to_global_id
+from tests.conftest import Urls
+from tests.graph.callers import PLENTY, Caller
+from tests.graph.conftest import NewCaller
+
+VIEWER = """
+{ viewer {
+  user { id name email avatarUrl createdAt }
+  organization { id name timeZone defaultCurrency }
+  scopes
+  expiresAt
+} }
+"""
+NODE = "query ($id: ID!) { node(id: $id) { __typename id ... on User { name } ... on Organization { timeZone } } }"
+ANA = Person("user_Ana", "Ana Souza", "ana@example.com", "https://img.clerk.com/a")
+
+
+def acting_as(caller: Caller, subject: str, expires_at: float | None = None) -> Caller:
+    assert caller.principal is not None
+    return replace(caller, principal=replace(caller.principal, subject=subject, expires_at=expires_at))
+
+
+@pytest.fixture
+async def worker(graph_urls: Urls) -> AsyncIterator[Database]:
+    database = Database(make_engine(graph_urls.worker))
+    yield database
+    await database.close()
+
+
+async def tell(worker: Database, caller: Caller, person: Person) -> None:
+    event = DirectoryChanged("k", "t", "", subject=person, at=datetime.now(UTC))
+    async with worker.transaction() as connection:
+        await apply_news(connection, caller.house.sealer, event)
+
+
+async def join(owner: asyncpg.Pool, caller: Caller, subject: str) -> None:
+    statement = "INSERT INTO memberships (tenant_id, user_id) SELECT $1, id FROM users WHERE subject = $2"
+    await owner.execute(statement, caller.tenant, subject)
+
+
+async def user_id(caller: Caller) -> str:
+    return str((await caller.ask("{ viewer { user { id } } }"))["viewer"]["user"]["id"])
+
+
+async def test_the_caller_sees_who_they_are_and_what_they_may_do(caller: Caller, worker: Database) -> None:
+    await tell(worker, caller, ANA)
+    viewer = (await acting_as(caller, "user_Ana", 1_795_442_460).ask(VIEWER))["viewer"]
+    assert viewer["user"].pop("createdAt")
+    assert viewer["user"].pop("id")
+    assert viewer["user"] == {"name": "Ana Souza", "email": "ana@example.com", "avatarUrl": "https://img.clerk.com/a"}
+    tenant = to_global_id("Organization", caller.tenant.bytes)
+    assert viewer["organization"] == {"id": tenant, "name": "Another", "timeZone": "UTC", "defaultCurrency": "EUR"}
+    assert viewer["scopes"] == [scope.value for scope in Scope]
+    assert viewer["expiresAt"] == "2026-11-23T14:01:00.000Z"
+
+
+async def test_somebody_nobody_has_told_of_is_somebody_all_the_same(caller: Caller) -> None:
+    unknown = acting_as(caller, "user_Unknown")
+    first, second = (await unknown.ask(VIEWER))["viewer"], (await unknown.ask(VIEWER))["viewer"]
+    assert first == second
+    assert (first["user"]["name"], first["user"]["email"], first["expiresAt"]) == (None, None, None)
+
+
+async def test_only_the_scopes_of_the_credentials_are_told(new_caller: NewCaller) -> None:
+    reader = await new_caller(frozenset({Scope.MESSAGES_SEND, Scope.MESSAGES_READ}))
+    assert (await reader.ask("{ viewer { scopes } }"))["viewer"]["scopes"] == ["MESSAGES_READ", "MESSAGES_SEND"]
+
+
+async def test_the_caller_sees_what_may_still_be_asked(caller: Caller) -> None:
+    before = datetime.now(UTC)
+    found = (await caller.ask("{ viewer { rateLimit { limit remaining cost resetsAt } } }"))["viewer"]["rateLimit"]
+    assert datetime.fromisoformat(found.pop("resetsAt")) >= before.replace(microsecond=0)
+    assert found == {"limit": PLENTY.limit, "remaining": PLENTY.remaining, "cost": PLENTY.cost}
+
+
+async def test_nobody_is_null(nobody: Caller) -> None:
+    assert await nobody.ask(VIEWER) == {"viewer": None}
+
+
+async def test_people_and_organisations_are_found_by_their_ids(caller: Caller) -> None:
+    viewer = (await acting_as(caller, "user_Dora").ask(VIEWER))["viewer"]
+    for type_name, part in (("User", "user"), ("Organization", "organization")):
+        found = (await acting_as(caller, "user_Dora").ask(NODE, id=viewer[part]["id"]))["node"]
+        assert (found["__typename"], found["id"]) == (type_name, viewer[part]["id"])
+
+
+async def test_strangers_find_neither(caller: Caller, stranger: Caller) -> None:
+    person = await user_id(acting_as(caller, "user_Eva"))
+    for one in (person, to_global_id("Organization", caller.tenant.bytes)):
+        assert await acting_as(stranger, "user_Zoe").ask(NODE, id=one) == {"node": None}
+
+
+@pytest.mark.parametrize("type_name", ["User", "Organization"])
+@pytest.mark.parametrize("key", [b"", b"short", bytes(16), UUID(int=7).bytes, DEFAULT_TENANT.bytes])
+async def test_ids_of_nobody_are_nothing(caller: Caller, type_name: str, key: bytes) -> None:
+    assert await caller.ask(NODE, id=to_global_id(type_name, key)) == {"node": None}
+
+
+async def test_colleagues_are_seen_by_whoever_operates_and_by_nobody_else(
+    caller: Caller, stranger: Caller, owner: asyncpg.Pool
+) -> None:
+    person = await user_id(acting_as(caller, "user_Fabio"))
+    await join(owner, caller, "user_Fabio")
+    operator = acting_as(caller, "user_Gil")
+    assert (await operator.ask(NODE, id=person))["node"]["__typename"] == "User"
+    assert operator.principal is not None
+    clerk = replace(operator, principal=Principal(operator.tenant, "user_Gil", frozenset({Scope.MESSAGES_READ})))
+    assert await clerk.ask(NODE, id=person) == {"node": None}
+    assert await acting_as(stranger, "user_Zoe").ask(NODE, id=person) == {"node": None}
+    await owner.execute("UPDATE memberships SET deleted_at = now() WHERE tenant_id = $1", caller.tenant)
+    assert await operator.ask(NODE, id=person) == {"node": None}

@@ -1,0 +1,80 @@
+"""PgBouncer in transaction mode before a database of ours, as Neon's pooled address has it."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.conftest import Urls
+from tests.ports import free_port
+
+PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+# The machine that checks every change installs it; elsewhere it is a bonus.
+needs_pooler = pytest.mark.skipif(PGBOUNCER is None and "CI" not in os.environ, reason="pgbouncer is not installed")
+
+
+@asynccontextmanager
+async def behind_a_pooler(urls: Urls, tmp_path: Path, *, connections: int = 2) -> AsyncIterator[Urls]:
+    """The same database behind a pool of so many server connections for each role."""
+    port, server = free_port(), urlsplit(urls.app)
+    users = [urlsplit(url) for url in (urls.app, urls.worker)]
+    (tmp_path / "users").write_text("".join(f'"{user.username}" "{user.password}"\n' for user in users))
+    (tmp_path / "pgbouncer.ini").write_text(
+        f"""
+[databases]
+* = host=127.0.0.1 port={server.port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = {tmp_path}/users
+pool_mode = transaction
+default_pool_size = {connections}
+"""
+    )
+    for path in (tmp_path, tmp_path / "users", tmp_path / "pgbouncer.ini"):
+        # PgBouncer refuses to run as root.
+        shutil.chown(path, "nobody") if os.getuid() == 0 else None
+    for above in tmp_path.parents:
+        if above.owner() != "root" or "pytest" not in str(above):
+            break
+        above.chmod(0o711)
+    process = await asyncio.create_subprocess_exec(
+        PGBOUNCER or "pgbouncer",
+        "-q",
+        str(tmp_path / "pgbouncer.ini"),
+        user="nobody" if os.getuid() == 0 else None,
+        extra_groups=[] if os.getuid() == 0 else None,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+
+    def through(url: str) -> str:
+        parts = urlsplit(url)
+        return parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{port}")).geturl()
+
+    try:
+        await _listening(port)
+        yield Urls(through(urls.app), through(urls.worker), urls.direct, urls.superuser, urls.redis)
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _listening(port: int) -> None:
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                await writer.wait_closed()
+                return

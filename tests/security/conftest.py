@@ -1,0 +1,117 @@
+"""A house over a database of its own, two tenants in it, and everything one of them can own."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from graphql import GraphQLSchema
+
+from engine.engine import Engine
+from engine.limits import Limits
+from resolvers.errors import translate
+from resolvers.identifiers import from_global_id, to_global_id
+from resolvers.schema import build_schema
+from tests.graph.callers import Caller
+from tests.graph.conftest import caller, graph_urls, house, new_caller, owner, stock, stranger
+from tests.graph.stock import Stock, global_id
+from tests.security.asking import Asker
+from tests.security.rows import tenants_tables
+
+__all__ = ["caller", "graph_urls", "house", "new_caller", "owner", "stock", "stranger"]
+
+# What the house has in common for all its tenants.
+OF_THE_HOUSE = {"Integration"}
+MARK = "palavra-secreta"
+_FAR = 1_000_000
+_STORY = "query ($id: ID!) { message(id: $id) { attempts { id } events { nodes { id } } } }"
+_TOGETHER = """mutation ($key: String!, $text: String!) {
+  sendMessages(input: {idempotencyKey: $key, messages: [
+    {to: {phone: "+5511987654321"}, content: {text: $text}, route: [{channel: SMS}]}]}) {
+    batch { id } errors { __typename } }
+}"""
+
+
+@pytest.fixture(scope="session")
+def schema() -> GraphQLSchema:
+    return build_schema()._schema
+
+
+@pytest.fixture(scope="session")
+def engine(schema: GraphQLSchema) -> Engine:
+    """One that lets everything be asked at once."""
+    limits = Limits(characters=_FAR, tokens=_FAR, depth=100, fields=_FAR, aliases=_FAR)
+    return Engine(schema, translate=translate, limits=limits)
+
+
+@pytest.fixture(scope="session")
+def asker(schema: GraphQLSchema) -> Asker:
+    return Asker(schema)
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """The global ids of somebody's objects, by type; `messages` are the messages' own."""
+
+    ids: dict[str, list[str]]
+    messages: list[UUID]
+
+    @property
+    def every(self) -> list[str]:
+        return [id for ids in self.ids.values() for id in ids]
+
+    def unknown(self) -> list[str]:
+        """Ids of the same types and shapes that nobody ever gave out."""
+        found = []
+        for id in self.every:
+            name, key = from_global_id(id) or ("", b"")
+            # The highest bit of an event's sequence is a sign.
+            made = bytearray(secrets.token_bytes(len(key)))
+            made[16:17] = bytes(byte & 0x7F for byte in made[16:17])
+            found.append(str(to_global_id(name, bytes(made))))
+        return found
+
+
+async def belongings_of(somebody: Caller, stock: Stock) -> Belongings:
+    """One of everything, in a state in which something can be done about it."""
+    queued = await stock.put(somebody, attempts=1)
+    failed = await stock.put(somebody, status="FAILED", attempts=1)
+    told = (await somebody.ask(_STORY, id=global_id(queued)))["message"]
+    webhook = await stock.webhook(somebody, status="FAILED", message=failed, event_type=MARK)
+    letters = [
+        await stock.dead_letter(somebody, message=failed),
+        await stock.dead_letter(somebody, kind="webhook.apply", webhook=webhook),
+    ]
+    template = await stock.put_template(somebody, body=MARK, name=f"{MARK}-{secrets.token_hex(4)}")
+    batch = (await somebody.ask(_TOGETHER, key=secrets.token_hex(8), text=MARK))["sendMessages"]["batch"]["id"]
+    ids = {
+        "Message": [global_id(queued), global_id(failed)],
+        "MessageAttempt": [one["id"] for one in told["attempts"]],
+        "MessageEvent": [one["id"] for one in told["events"]["nodes"]],
+        "MessageBatch": [batch],
+        "Template": [str(to_global_id("Template", template.bytes))],
+        "WebhookDelivery": [str(to_global_id("WebhookDelivery", webhook.bytes))],
+        "User": [str(to_global_id("User", (await stock.member(somebody)).bytes))],
+        "Organization": [str(to_global_id("Organization", somebody.tenant.bytes))],
+        "DeadLetter": [str(to_global_id("DeadLetter", one.bytes)) for one in letters],
+    }
+    return Belongings(ids, [queued, failed])
+
+
+@pytest.fixture
+async def theirs(caller: Caller, stock: Stock) -> Belongings:
+    """What belongs to `caller`; `stranger` is who attacks."""
+    return await belongings_of(caller, stock)
+
+
+async def everything_of(owner: asyncpg.Pool, tenant: UUID) -> dict[str, Any]:
+    """Every row of a tenant, as text."""
+    async with owner.acquire() as connection:
+        return {
+            table.name: await connection.fetchval(
+                f"SELECT array_agg(t::text ORDER BY t::text) FROM {table.name} t WHERE {table.owner} = $1", tenant
+            )
+            for table in await tenants_tables(connection)
+        }

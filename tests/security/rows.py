@@ -1,0 +1,77 @@
+"""Every table there is, as the catalogue knows it, and a row of each of two tenants in those that are tenants'."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+OURS, THEIRS = UUID("3fea8953-6801-4312-8af1-47d803b5847a"), UUID("63a1330b-9877-4674-a978-d883b37f2ada")
+# What belongs to nobody: a table is either here, or has a tenant's column and policies.
+# People belong to none of the tenants: whoever signs in may be a member of several, and is a member of none at first.
+OF_THE_HOUSE = {"alembic_version", "users", "workers", "pulses", "daily_counts"}
+
+_TABLES = """
+SELECT relname AS name, relrowsecurity AS is_protected, relforcerowsecurity AS is_forced,
+    EXISTS (SELECT FROM pg_attribute WHERE attrelid = pg_class.oid AND attname = 'tenant_id') AS has_tenant
+FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') ORDER BY relname
+"""
+_NEEDED = """
+SELECT attname AS name, format_type(atttypid, atttypmod) AS type FROM pg_attribute
+WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped AND attnotnull AND NOT atthasdef
+    AND attidentity = ''
+"""
+# An expression for a column of each type; a type that is missing here is to be added with the table that brings it.
+_VALUES = {
+    "uuid": "gen_random_uuid()",
+    "text": "gen_random_uuid()::text",
+    "bytea": "''::bytea",
+    "jsonb": "'{}'::jsonb",
+    "boolean": "false",
+    "smallint": "1",
+    "integer": "1",
+    "bigint": "1",
+    "numeric": "1",
+    "date": "current_date",
+    "timestamp with time zone": "now()",
+    "interval": "interval '1 day'",
+    "text[]": "'{}'::text[]",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of tenants' rows; `owner` is the column that says whose a row is."""
+
+    name: str
+    owner: str
+    columns: dict[str, str]
+
+    def insertion(self, tenant: UUID) -> str:
+        """A statement that gives a tenant another row; what it would refer to is not looked at."""
+        columns = self.columns | {self.owner: f"'{tenant}'::uuid"}
+        return f"INSERT INTO {self.name} ({', '.join(columns)}) VALUES ({', '.join(columns.values())})"
+
+
+async def all_tables(connection: asyncpg.Connection) -> list[dict[str, Any]]:
+    return [dict(row) for row in await connection.fetch(_TABLES)]
+
+
+async def tenants_tables(connection: asyncpg.Connection) -> list[Table]:
+    """The tables whose rows are somebody's."""
+    found = []
+    for row in await all_tables(connection):
+        if row["name"] not in OF_THE_HOUSE:
+            needed = await connection.fetch(_NEEDED, row["name"])
+            owner = "tenant_id" if row["has_tenant"] else "id"
+            found.append(Table(row["name"], owner, {one["name"]: _VALUES[one["type"]] for one in needed}))
+    return found
+
+
+async def fill(superuser: asyncpg.Connection, tables: list[Table]) -> None:
+    """A row of each tenant in every table, foreign keys left aside: what is looked at here is whose a row is."""
+    await superuser.execute("SET session_replication_role = replica")
+    for table in tables:
+        for tenant in (OURS, THEIRS):
+            await superuser.execute(table.insertion(tenant))
+    await superuser.execute("SET session_replication_role = DEFAULT")

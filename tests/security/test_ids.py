@@ -1,0 +1,119 @@
+"""Every argument that takes an id, found in the schema: others' ids, unknown ones and no ids at all are answered alike.
+
+A new field is attacked as soon as the schema has it; a new type of node fails here until it is said how to make one.
+"""
+
+import asyncio
+import json
+import re
+from typing import Any
+
+import asyncpg
+import pytest
+
+from core.pubsub import Change
+from resolvers.identifiers import to_global_id
+from resolvers.schema import build_schema
+from tests.graph.callers import Caller
+from tests.graph.stock import Stock
+from tests.security.asking import Asker, Door
+from tests.security.conftest import OF_THE_HOUSE, Belongings, belongings_of, everything_of
+
+DOORS = Asker(build_schema()._schema).doors()
+CALLED = [door for door in DOORS if door.operation != "subscription"]
+FOLLOWED = [door for door in DOORS if door.operation == "subscription"]
+BY_NAME = next(door for door in FOLLOWED if door.path[-1] == "ids")
+MALFORMED = [
+    "",
+    "nonsense",
+    "☃",
+    "===",
+    "A" * 10_000,
+    "01900000-0000-7000-8000-000000000001",
+    "' OR true --",
+    str(to_global_id("Message", b"short")),
+    str(to_global_id("Message", b"\x00" * 17)),
+    str(to_global_id("Tenant", b"\x00" * 16)),
+    str(to_global_id("", b"")),
+]
+
+
+# What every batch that is made has of its own.
+NEW = re.compile(r'"MessageBatch_id": "[^"]+"|"\d{4}-\d\d-\d\dT[^"]+Z"')
+
+
+async def answer(asker: Asker, somebody: Caller, door: Door, value: str) -> str:
+    """What somebody is told, with the id they gave left out."""
+    heard = await somebody.answer(asker.document(door.operation, door.field), **asker.variables(door, value))
+    told: dict[str, Any] = {"data": heard.data, "errors": heard.errors}
+    return json.dumps(told, default=str, ensure_ascii=False).replace(json.dumps(value, ensure_ascii=False), "<id>")
+
+
+def without_what_is_new(told: str) -> str:
+    return NEW.sub("<new>", told)
+
+
+def test_there_are_doors_of_every_kind() -> None:
+    names = {str(door) for door in DOORS}
+    assert names >= {
+        "node.id",
+        "messages.filter.batchId",
+        "sendMessage.input.inReplyTo",
+        "sendMessage.input.content.template.templateId",
+        "sendMessages.input.messages.inReplyTo",
+        "requeueDeadLetters.input.ids",
+        "messageStatusChanged.filter.ids",
+    }
+    assert {door.operation for door in DOORS} == {"query", "mutation", "subscription"}
+
+
+async def test_there_is_one_of_everything_to_attack(asker: Asker, theirs: Belongings) -> None:
+    assert theirs.ids.keys() | OF_THE_HOUSE == asker.node_types()
+    assert all(theirs.ids.values())
+
+
+@pytest.mark.parametrize("door", CALLED, ids=str)
+async def test_foreign_unknown_and_malformed_ids_are_answered_alike(
+    asker: Asker, caller: Caller, stranger: Caller, theirs: Belongings, owner: asyncpg.Pool, stock: Stock, door: Door
+) -> None:
+    await belongings_of(stranger, stock)
+    before = await everything_of(owner, caller.tenant)
+    values = [*theirs.every, *theirs.unknown(), *MALFORMED]
+    answers = {value: await answer(asker, stranger, door, value) for value in values}
+    assert len({without_what_is_new(told) for told in answers.values()}) == 1, answers
+    for told in answers.values():
+        assert "INTERNAL" not in told
+        assert not any(id in told for id in theirs.every)
+    assert await everything_of(owner, caller.tenant) == before
+
+
+@pytest.mark.parametrize("door", CALLED, ids=str)
+async def test_their_owner_is_told_something_else(asker: Asker, caller: Caller, theirs: Belongings, door: Door) -> None:
+    """Without this, a request that is refused for another reason would pass for an attack that failed."""
+    nothing, *answers = [await answer(asker, caller, door, id) for id in (MALFORMED[1], *theirs.every)]
+    assert any(without_what_is_new(told) != without_what_is_new(nothing) for told in answers), nothing
+
+
+@pytest.mark.parametrize("door", FOLLOWED, ids=str)
+async def test_nobody_follows_what_belongs_to_others(
+    asker: Asker, caller: Caller, stranger: Caller, theirs: Belongings, stock: Stock, door: Door
+) -> None:
+    document = asker.document(door.operation, door.field)
+
+    def is_silent(somebody: Caller, value: str) -> "asyncio.Task[bool]":
+        following = somebody.follow(document, **asker.variables(door, value))
+        return asyncio.create_task(following.is_silent(1.5))
+
+    values = [*theirs.every, *theirs.unknown(), *MALFORMED]
+    silent = [is_silent(stranger, value) for value in values]
+    named = asker.document(BY_NAME.operation, BY_NAME.field)
+    own = caller.follow(named, **asker.variables(BY_NAME, theirs.ids["Message"][0]))
+    # Its present state, then the change: by then the others have had every hint.
+    await own.next()
+    for message in theirs.messages:
+        await stock.change(caller, message, "SENT", "QUEUED")
+    hints = [Change(tenant, one) for one in theirs.messages for tenant in (caller.tenant, stranger.tenant)]
+    await caller.house.hub.publish(hints)
+    await own.next()
+    await own.close()
+    assert await asyncio.gather(*silent) == [True] * len(values)

@@ -1,0 +1,243 @@
+"""Raw SQL in the application's name, on every table of the catalogue: who forgets to filter is still refused.
+
+The roles are given every right on every table first, so that row-level security alone stands in the way.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from core.access.principal import DEFAULT_TENANT
+from tests.conftest import Running, Urls
+from tests.security.rows import OF_THE_HOUSE, OURS, THEIRS, Table, all_tables, fill, tenants_tables
+
+OWN_RULE, SWEEPING = "of_the_tenants_named", "of_all_while_none_is_named"
+GARBAGE = [
+    "nonsense",
+    ",",
+    f"{THEIRS}x",
+    f"{OURS},nonsense,{THEIRS}",
+    f"{OURS} {THEIRS}",
+    f"{THEIRS};",
+    f"'{THEIRS}'",
+    f"{{{THEIRS},{OURS}}}",
+    "*",
+    "%",
+    "NULL",
+    "ALL",
+    "' OR true --",
+    "00000000-0000-0000-0000-000000000000",
+]
+
+
+@dataclass
+class Ground:
+    """One database with rows of two tenants, and a connection of each role to it."""
+
+    tables: list[Table]
+    roles: dict[str, asyncpg.Connection]
+
+    @asynccontextmanager
+    async def acting(self, role: str, named: str | None) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction of a role with tenants named, or nothing said at all; rolled back at the end."""
+        connection = self.roles[role]
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            if named is not None:
+                await connection.execute("SELECT set_config('app.tenants', $1, true)", named)
+            yield connection
+        finally:
+            await transaction.rollback()
+
+    async def owners(self, connection: asyncpg.Connection, table: Table) -> set[UUID]:
+        """Whose rows can be seen; the tenant that every installation begins with is left aside."""
+        rows = await connection.fetch(f"SELECT {table.owner} AS owner FROM {table.name}")
+        return {row["owner"] for row in rows} & {OURS, THEIRS}
+
+
+@pytest.fixture(scope="module")
+async def urls_here(stores: Running) -> AsyncIterator[Urls]:
+    async with stores.database() as urls:
+        yield urls
+
+
+@pytest.fixture(scope="module")
+async def ground(urls_here: Urls) -> AsyncIterator[Ground]:
+    superuser = await asyncpg.connect(urls_here.superuser)
+    tables = await tenants_tables(superuser)
+    await fill(superuser, tables)
+    await superuser.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO interalpha_app, interalpha_worker")
+    roles = {"app": urls_here.app, "worker": urls_here.worker, "owner": urls_here.direct}
+    opened = {name: await asyncpg.connect(url) for name, url in roles.items()}
+    yield Ground(tables, opened)
+    for connection in (superuser, *opened.values()):
+        await connection.close()
+
+
+async def test_every_table_is_the_houses_or_protected(ground: Ground) -> None:
+    found = await all_tables(ground.roles["app"])
+    assert len(found) > 12
+    for table in found:
+        name = table["name"]
+        if name in OF_THE_HOUSE:
+            assert not table["has_tenant"], f"{name} has a tenant_id: give it policies"
+        else:
+            assert (table["is_protected"], table["is_forced"]) == (True, True), f"{name} lacks row-level security"
+            assert table["has_tenant"] or name == "tenants", f"{name} says of no row whose it is"
+
+
+async def test_every_protected_table_has_the_two_rules_and_no_other(ground: Ground) -> None:
+    rows = await ground.roles["app"].fetch("SELECT * FROM pg_policies WHERE schemaname = 'public'")
+    assert {(row["tablename"], row["policyname"]) for row in rows} == {
+        (table.name, rule) for table in ground.tables for rule in (OWN_RULE, SWEEPING)
+    }
+    for row in rows:
+        to = {"public"} if row["policyname"] == OWN_RULE else {"interalpha_worker", "interalpha_migrate"}
+        assert (set(row["roles"]), row["cmd"], row["with_check"]) == (to, "ALL", None), row
+    # The same words everywhere, but for the name of the column.
+    assert len({(row["policyname"], row["qual"].replace("(id =", "(tenant_id =")) for row in rows}) == 2
+
+
+async def test_nothing_shows_rows_in_the_owners_name_but_these_functions(ground: Ground) -> None:
+    app = ground.roles["app"]
+    assert await app.fetch("SELECT viewname FROM pg_views WHERE schemaname = 'public'") == []
+    assert await app.fetch("SELECT matviewname FROM pg_matviews WHERE schemaname = 'public'") == []
+    rows = await app.fetch("""
+        SELECT proname, prosecdef, proconfig, prosqlbody IS NOT NULL AS is_bound,
+            has_function_privilege('interalpha_app', oid, 'EXECUTE') AS app,
+            has_function_privilege('interalpha_worker', oid, 'EXECUTE') AS worker
+        FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY proname
+    """)
+    expected = {
+        "prosecdef": True,
+        "proconfig": ["search_path=pg_catalog, pg_temp"],
+        "is_bound": True,
+        "app": True,
+    }
+    # What makes a tenant of an organisation, the worker does as well: it hears the news of them.
+    assert [dict(row) for row in rows] == [
+        {"proname": name} | expected | {"worker": name == "keep_organization"}
+        for name in ("how_they_stand", "keep_organization", "messages_waiting", "owners_of_addresses")
+    ]
+
+
+@pytest.mark.parametrize("role", ["app", "worker", "owner"])
+async def test_others_rows_are_not_there(ground: Ground, role: str) -> None:
+    async with ground.acting(role, str(OURS)) as connection:
+        for table in ground.tables:
+            assert await ground.owners(connection, table) == {OURS}, table.name
+            for tail in ("FOR UPDATE", "FOR KEY SHARE SKIP LOCKED"):
+                where = f"{table.owner} = '{THEIRS}'"
+                assert await connection.fetch(f"SELECT FROM {table.name} WHERE {where} {tail}") == [], table.name
+            assert await connection.fetchval(f"SELECT count(*) FROM {table.name}") == 1, table.name
+
+
+@pytest.mark.parametrize("role", ["app", "worker", "owner"])
+async def test_several_tenants_may_be_named(ground: Ground, role: str) -> None:
+    async with ground.acting(role, f"{OURS},{THEIRS}") as connection:
+        for table in ground.tables:
+            assert await ground.owners(connection, table) == {OURS, THEIRS}, table.name
+
+
+@pytest.mark.parametrize("role", ["app", "worker", "owner"])
+async def test_others_rows_are_not_changed_nor_deleted(ground: Ground, role: str) -> None:
+    async with ground.acting(role, str(OURS)) as connection:
+        await connection.execute("SET CONSTRAINTS ALL DEFERRED")
+        for table in ground.tables:
+            for statement in (
+                f"UPDATE {table.name} SET {table.owner} = {table.owner} WHERE {table.owner} <> '{OURS}'",
+                f"DELETE FROM {table.name} WHERE {table.owner} <> '{OURS}'",
+            ):
+                assert (await connection.execute(statement)).endswith(" 0"), statement
+
+
+@pytest.mark.parametrize("role", ["app", "worker", "owner"])
+async def test_nothing_is_written_for_others_nor_given_to_them(ground: Ground, role: str) -> None:
+    for table in ground.tables:
+        for statement in (
+            table.insertion(THEIRS),
+            f"UPDATE {table.name} SET {table.owner} = '{THEIRS}' WHERE {table.owner} = '{OURS}'",
+            table.insertion(THEIRS) + " ON CONFLICT DO NOTHING",
+        ):
+            async with ground.acting(role, str(OURS)) as connection:
+                with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+                    await connection.execute(statement)
+
+
+@pytest.mark.parametrize("named", [None, ""])
+async def test_who_names_nobody_has_nothing(ground: Ground, named: str | None) -> None:
+    async with ground.acting("app", named) as connection:
+        for table in ground.tables:
+            assert await connection.fetchval(f"SELECT count(*) FROM {table.name}") == 0, table.name
+            assert await connection.execute(f"DELETE FROM {table.name}") == "DELETE 0"
+    for table in ground.tables:
+        async with ground.acting("app", named) as connection:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+                await connection.execute(table.insertion(OURS))
+
+
+@pytest.mark.parametrize("named", [None, ""])
+@pytest.mark.parametrize("role", ["worker", "owner"])
+async def test_who_sweeps_names_nobody(ground: Ground, role: str, named: str | None) -> None:
+    async with ground.acting(role, named) as connection:
+        for table in ground.tables:
+            assert await ground.owners(connection, table) == {OURS, THEIRS}, table.name
+
+
+@pytest.mark.parametrize("role", ["app", "worker", "owner"])
+@pytest.mark.parametrize("named", GARBAGE)
+async def test_garbage_names_nobody(ground: Ground, role: str, named: str) -> None:
+    for table in ground.tables:
+        async with ground.acting(role, named) as connection:
+            try:
+                assert await connection.fetch(f"SELECT FROM {table.name}") == [], table.name
+            except asyncpg.InvalidTextRepresentationError:
+                continue
+
+
+async def test_the_application_is_told_whose_an_address_is_and_no_more(ground: Ground) -> None:
+    async with ground.acting("app", "") as connection:
+        row = await ground.roles["owner"].fetchrow("SELECT * FROM senders WHERE tenant_id = $1", THEIRS)
+        asked = "SELECT * FROM owners_of_addresses($1, $2)"
+        assert [dict(one) for one in await connection.fetch(asked, row["integration"], [row["address"], "+1"])] == [
+            {"address": row["address"], "tenant_id": THEIRS}
+        ]
+        assert await connection.fetch(asked, row["integration"], ["%", ""]) == []
+        assert await connection.fetch(asked, "%", [row["address"]]) == []
+    async with ground.acting("app", str(OURS)) as connection:
+        assert await connection.fetch(asked, row["integration"], [row["address"]]) == []
+
+
+async def test_the_application_is_told_how_one_person_stands_with_one_tenant_and_no_more(ground: Ground) -> None:
+    async with ground.acting("owner", "") as owner:
+        await owner.execute("UPDATE tenants SET clerk_organization_id = id::text")
+        user = await owner.fetchval(
+            "INSERT INTO users (id, subject) VALUES (gen_random_uuid(), 'user_Eva') RETURNING id"
+        )
+        member = "INSERT INTO memberships (tenant_id, user_id, deleted_at) VALUES ($1, $2, $3) RETURNING deleted_at"
+        left_at = await owner.fetchval(member, THEIRS, user, datetime(2026, 11, 23, tzinfo=UTC))
+        # The body runs as this same owner, whoever calls; tests/access/test_sessions.py calls as the application.
+        asked = "SELECT * FROM how_they_stand('user_Eva', $1)"
+
+        async def told(organization: str | None) -> list[tuple[object, ...]]:
+            return [tuple(row) for row in await owner.fetch(asked, organization)]
+
+        assert await told(str(THEIRS)) == [(THEIRS, user, False, left_at)]
+        assert await told(str(OURS)) == [(OURS, None, False, None)]
+        assert await told("%") == [(None, None, False, None)]
+        assert await told(None) == [(DEFAULT_TENANT, None, False, None)]
+        await owner.execute("UPDATE users SET deleted_at = now() WHERE id = $1", user)
+        assert [row[2] for row in [*await told(str(THEIRS)), *await told("%"), *await told(None)]] == [True] * 3
+
+
+async def test_a_table_of_the_callers_own_does_not_stand_in_for_ours(ground: Ground) -> None:
+    async with ground.acting("app", "") as connection:
+        await connection.execute("CREATE TEMPORARY TABLE senders (integration text, address text, tenant_id uuid)")
+        await connection.execute("INSERT INTO pg_temp.senders VALUES ('twilio', '+1999', $1)", OURS)
+        assert await connection.fetch("SELECT * FROM owners_of_addresses('twilio', ARRAY['+1999'])") == []
