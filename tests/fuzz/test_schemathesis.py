@@ -13,7 +13,7 @@ from tests.flows.conftest import running_system
 from tests.house.sources import ROOT
 
 EXAMPLES = 60
-_SECONDS = 300
+_SECONDS = 600
 
 
 async def test_whatever_fits_the_schema_is_answered(stores: Running, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Every list of the schema, everything selected that its items lead to: fifty items cost the statements of one."""
+"""Every list of the schema, everything selected that its items lead to: many items cost the statements of one."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import fields
+from typing import Any
 
 import pytest
 from graphql import (
@@ -20,8 +21,10 @@ from engine.engine import Engine
 from engine.limits import Limits
 from resolvers.errors import translate
 from resolvers.schema import build_schema
+from tests.delivery.trips import round_trips
 from tests.graph.callers import Caller, statements
 from tests.graph.stock import Stock, global_id
+from tests.graph.test_dead_letters import letter_id
 
 CORE = build_schema()._schema
 DEPTH = 4
@@ -62,6 +65,7 @@ def lists(type_: GraphQLNamedType) -> Iterator[str]:
             yield name
 
 
+ONE = {"to": {"phone": "+5511987654321"}, "content": {"text": "Oi"}, "route": [{"channel": "SMS"}]}
 SEND = "mutation ($input: SendMessagesInput!) { sendMessages(input: $input) { batch { id } } }"
 
 
@@ -69,8 +73,7 @@ async def _messages(caller: Caller, stock: Stock) -> None:
     filled = Filled(await stock.put_template(caller), {"day": "hoje"})
     message = await stock.put(caller, attempts=2, filled=filled, in_reply_to=await stock.put(caller))
     await stock.webhook(caller, message=message)
-    one = {"to": {"phone": "+5511987654321"}, "content": {"text": "Oi"}, "route": [{"channel": "SMS"}]}
-    await caller.ask(SEND, input={"messages": [one], "idempotencyKey": message.hex})
+    await caller.ask(SEND, input={"messages": [ONE], "idempotencyKey": message.hex})
 
 
 async def _templates(caller: Caller, stock: Stock) -> None:
@@ -96,7 +99,10 @@ MORE: dict[str, Callable[[Caller, Stock], Awaitable[None]]] = {
     "webhookDeliveries(first: 50)": _webhooks,
     "deadLetters(first: 50)": _dead_letters,
     "integrations": _nothing,
+    "dashboard": _dead_letters,
 }
+# What leads to one object, whose own lists are tried where lists of it are; or to a batch, tried below.
+SINGLE = {"node", "viewer", "message", "template", "messageBatch"}
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +115,18 @@ def roomy() -> Engine:
 def test_every_list_of_the_query_is_tried() -> None:
     assert CORE.query_type is not None
     tried = {place.partition("(")[0] for place in MORE} | {"nodes"}
-    assert tried == set(lists(CORE.query_type))
+    assert tried >= set(lists(CORE.query_type))
+    assert tried | SINGLE == set(CORE.query_type.fields)
+
+
+def test_every_mutation_that_answers_with_a_list_is_tried() -> None:
+    assert CORE.mutation_type is not None
+    answers = {name: get_named_type(field.type) for name, field in CORE.mutation_type.fields.items()}
+    assert {name for name, payload in answers.items() if set(lists(payload)) - {"errors"}} == set(TAKEN)
 
 
 @pytest.mark.parametrize("place", MORE)
-async def test_fifty_items_cost_the_statements_of_one(
+async def test_many_items_cost_the_statements_of_one(
     caller: Caller, stock: Stock, house: House, roomy: Engine, place: str
 ) -> None:
     assert CORE.query_type is not None
@@ -133,9 +146,7 @@ async def test_fifty_items_cost_the_statements_of_one(
 NODES = "query ($ids: [ID!]!) { nodes(ids: $ids) { id ... on Message %s } }"
 
 
-async def test_fifty_nodes_cost_the_statements_of_one(
-    caller: Caller, stock: Stock, house: House, roomy: Engine
-) -> None:
+async def test_many_nodes_cost_the_statements_of_one(caller: Caller, stock: Stock, house: House, roomy: Engine) -> None:
     type_ = CORE.get_type("Message")
     assert type_ is not None
     asker = Caller(caller.house, roomy, caller.principal)
@@ -146,3 +157,57 @@ async def test_fifty_nodes_cost_the_statements_of_one(
             await asker.ask(NODES % selection(type_, DEPTH), ids=ids)
         counts.append(len(seen))
     assert counts[0] == counts[1]
+
+
+async def test_many_messages_of_a_batch_cost_the_statements_of_one(caller: Caller, house: House, roomy: Engine) -> None:
+    type_ = CORE.get_type("MessageConnection")
+    assert type_ is not None
+    inner = selection(type_, DEPTH)
+    document = f"query ($id: ID!) {{ messageBatch(id: $id) {{ counts {{ total }} messages(first: 50) {inner} }} }}"
+    asker = Caller(caller.house, roomy, caller.principal)
+    counts = []
+    for size in (1, 20):
+        given = {"messages": [ONE] * size, "idempotencyKey": f"of-{size}"}
+        batch = (await caller.ask(SEND, input=given))["sendMessages"]["batch"]["id"]
+        with statements(house) as seen:
+            found = (await asker.ask(document, id=batch))["messageBatch"]
+        assert len(found["messages"]["nodes"]) == size
+        counts.append(len(seen))
+    assert counts[0] == counts[1]
+
+
+async def _sent(caller: Caller, stock: Stock, size: int) -> dict[str, Any]:
+    return {"messages": [ONE] * size, "idempotencyKey": f"sent-{size}"}
+
+
+async def _letters(caller: Caller, stock: Stock, size: int) -> dict[str, Any]:
+    failed = [await stock.put(caller, status="FAILED", attempts=1) for _ in range(size)]
+    return {"ids": [letter_id(await stock.dead_letter(caller, message=one)) for one in failed]}
+
+
+# Each mutation that answers with a list: what it takes, for so many items of its answer.
+TAKEN: dict[str, Callable[[Caller, Stock, int], Awaitable[dict[str, Any]]]] = {
+    "sendMessages": _sent,
+    "requeueDeadLetters": _letters,
+    "discardDeadLetters": _letters,
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+async def test_many_items_of_a_mutation_cost_the_statements_of_one(
+    caller: Caller, stock: Stock, house: House, roomy: Engine, name: str
+) -> None:
+    assert CORE.mutation_type is not None
+    payload = get_named_type(CORE.mutation_type.fields[name].type)
+    capital = name[0].upper() + name[1:]
+    document = f"mutation ($input: {capital}Input!) {{ {name}(input: $input) {selection(payload, DEPTH)} }}"
+    asker = Caller(caller.house, roomy, caller.principal)
+    counts = []
+    for size in (1, 20):
+        given = await TAKEN[name](caller, stock, size)
+        async with round_trips(house.database) as seen:
+            answer = (await asker.ask(document, input=given))[name]
+        assert answer["errors"] == []
+        assert max(len(one) for one in answer.values() if isinstance(one, list)) == size
+        counts.append(len(seen))
+    assert counts[0] == counts[1], document
