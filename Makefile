@@ -10,9 +10,11 @@ export UV_NO_PROGRESS := 1
 export VIRTUAL_ENV :=
 ARGS ?=
 TESTS ?=
+# What `make test` runs; the rest are gates of their own.
+SUITE := tests $(foreach gate,browser conformance fuzz soak faults,--ignore=tests/$(gate))
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev web test browser conformance fuzz soak faults faults-quick mutations check format wheel lock clean
+.PHONY: help install dev web test slow browser conformance fuzz soak faults faults-quick mutations check format wheel lock clean
 
 help: ## Print this help
 	@echo "Interalpha. Two commands to know: 'make dev' runs everything, 'make test' passes the tests."
@@ -44,8 +46,11 @@ web: install ## Build the pages: what is missing or older than its sources
 	@$(BIN)/python -P -m api.dev.web
 	@echo "web: the pages are built"
 
-test: install ## Run the tests (TESTS=tests/unit to choose)
-	@$(BIN)/python -m pytest $(or $(TESTS),tests --ignore=tests/browser --ignore=tests/conformance --ignore=tests/fuzz --ignore=tests/soak --ignore=tests/faults -n 2 --dist loadfile) $(ARGS)
+test: install ## Run the tests (TESTS=tests/unit to choose), all but the slow ones
+	@$(BIN)/python -m pytest $(or $(TESTS),$(SUITE) -m "not slow" -n 2 --dist loadfile) $(ARGS)
+
+slow: install ## Run the tests that take long: every command of the README, ends of `make dev`, large amounts
+	@$(BIN)/python -m pytest $(SUITE) -m slow $(ARGS)
 
 browser: web ## Run the pages in Chromium
 	@$(BIN)/python -m pytest tests/browser $(ARGS)

@@ -7,6 +7,7 @@ from typing import Any
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 from redis.exceptions import RedisError
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.bootstrap import House
@@ -15,6 +16,11 @@ from core.errors import AppError
 from core.operations.heartbeat import living_workers
 
 _LIMIT = 3.0
+_ESCAPES = text("SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
+_DANGER = (
+    "DATABASE_URL's login is a superuser or has BYPASSRLS: nothing in the database keeps tenants apart from it."
+    " Give it one that has only been granted interalpha_app."
+)
 
 
 class Readiness:
@@ -34,12 +40,14 @@ class Readiness:
 
     async def _ask_database(self) -> dict[str, Any]:
         async with self._house.database.transaction() as connection:
+            escapes = (await connection.execute(_ESCAPES)).scalar_one()
             revision, workers = await current_revision(connection), 0
             if revision is not None:
                 workers = await living_workers(connection)
         head = head_revision()
         return {
             "postgres": {"ok": True},
+            "isolation": {"ok": not escapes, "detail": _DANGER if escapes else "row-level security holds"},
             "migrations": {
                 "ok": is_current(revision),
                 "detail": f"at {revision or 'none'}, {head} is the newest",

@@ -7,6 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.cli.running import (
     HERE,
     LAST_LINE,
@@ -27,6 +29,7 @@ def listed(folder: Path) -> set[str]:
     return {one["id"] for one in json.loads(done.stdout)}
 
 
+@pytest.mark.slow
 def test_what_was_sent_survives_an_end_in_order_and_a_violent_one(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     with running_dev(folder, "--data", str(folder)) as dev:
@@ -48,6 +51,7 @@ def test_what_was_sent_survives_an_end_in_order_and_a_violent_one(tmp_path: Path
     assert [path.name for path in folder.iterdir()] == ["lock"]
 
 
+@pytest.mark.slow
 def test_in_memory_nothing_is_kept_even_when_nobody_reads_any_more(tmp_path: Path) -> None:
     environment = surroundings(tmp_path / "unused", TMPDIR=str(tmp_path))
     command = [PROGRAM, "dev", "--memory", "--no-open", "--port", str(free_port())]
@@ -74,6 +78,7 @@ def test_in_memory_nothing_is_kept_even_when_nobody_reads_any_more(tmp_path: Pat
     assert processes_of(str(tmp_path)) == {}
 
 
+@pytest.mark.slow
 def test_told_to_end_while_it_starts_it_ends(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     command = [PROGRAM, "dev", "--port", str(free_port())]

@@ -72,6 +72,7 @@ class Terminal:
         )
 
 
+@pytest.mark.slow
 def test_every_command_block_of_the_readme_works(dev: Dev) -> None:
     terminal, outputs = Terminal(dev), {}
     for block in TRIED:
@@ -88,6 +89,7 @@ def test_every_command_block_of_the_readme_works(dev: Dev) -> None:
     assert "550 5.1.1" in said
 
 
+@pytest.mark.slow
 def test_the_live_subscription_of_the_readme_shows_a_message_move(dev: Dev) -> None:
     terminal = Terminal(dev)
     [endless] = [block for block in TRIED if block.is_endless]

@@ -119,6 +119,7 @@ def test_a_dev_that_was_killed_is_not_running(dev: Dev, tmp_path: Path) -> None:
     assert "make dev" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_company_that_is_real_is_left_alone(tmp_path: Path) -> None:
     account = {
         "TWILIO_ACCOUNT_SID": "AC" + "5" * 32,

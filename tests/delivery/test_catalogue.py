@@ -122,6 +122,7 @@ async def test_one_that_cannot_be_stored_is_left_out_and_its_neighbours_are_not(
     assert await copy(shop, *bad, SHIPPED, SHIPPED) == 1
 
 
+@pytest.mark.slow
 async def test_six_thousand_templates_are_copied(shop: Shop) -> None:
     many = [replace(OFFER, provider_id=str(n), name=f"offer_{n}") for n in range(6_000)]
     assert await copy(shop, *many) == 6_000

@@ -92,6 +92,7 @@ async def test_handshakes_are_counted(listener: httpx.AsyncClient, bearer: dict[
     assert (await counted("handshake"), await counted("forged")) == (before[0] + 1, before[1] + 1)
 
 
+@pytest.mark.slow
 async def test_a_webhook_of_the_largest_size_is_kept_whole(listener: httpx.AsyncClient, owner: asyncpg.Pool) -> None:
     run = uuid4().hex
     statuses = [{"id": f"wamid.{run}.{n}", "status": "sent", "filler": "x" * 200} for n in range(9_000)]

@@ -38,7 +38,7 @@ async def readiness(client: httpx.AsyncClient) -> tuple[int, str, dict[str, bool
     return answer.status_code, found["status"], {name: part["ok"] for name, part in found["parts"].items()}
 
 
-WELL = {"postgres": True, "redis": True, "migrations": True, "worker": True}
+WELL = {"postgres": True, "redis": True, "isolation": True, "migrations": True, "worker": True}
 
 
 async def test_alive_never_asks_a_store(serving: Serving) -> None:
@@ -117,6 +117,23 @@ async def test_not_ready_behind_the_newest_migration(stores: Running) -> None:
         "ok": False,
         "detail": f"at 0000, {head_revision()} is the newest",
     }
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("power", ["SUPERUSER", "BYPASSRLS"])
+async def test_not_ready_with_a_login_that_row_level_security_does_not_hold(
+    serving: Serving, edge_urls: Urls, power: str
+) -> None:
+    login, address = f"strong_by_{power.lower()}", urlsplit(edge_urls.app)
+    superuser = await asyncpg.connect(edge_urls.superuser)
+    await superuser.execute(f"CREATE ROLE {login} LOGIN PASSWORD 'strong' {power} IN ROLE interalpha_app")
+    try:
+        netloc = f"{login}:strong@{address.hostname}:{address.port}"
+        async with serving(DATABASE_URL=address._replace(netloc=netloc).geturl()) as client:
+            assert await readiness(client) == (503, "not ready", WELL | {"isolation": False})
+    finally:
+        await superuser.execute(f"DROP ROLE {login}")
+        await superuser.close()
 
 
 @pytest.mark.usefixtures("worker")

@@ -26,7 +26,11 @@ from tests.faults.parts import Part
 from tests.faults.ports import quiet_port
 from tests.faults.stores import Cellar
 
-WIRES = ("ingress", "api-postgres", "worker-postgres", "redis", "twilio", "smtp")
+WIRES = ("ingress", "api-postgres", "worker-postgres", "redis", "twilio", "whatsapp", "smtp")
+
+REPORTING = ("twilio", "whatsapp")
+"""The companies that tell what becomes of a message."""
+COMPANIES = (*REPORTING, "smtp")
 
 IN_HAND = "SELECT count(*) FROM messages WHERE lease_owner = $1 AND lease_until IS NOT NULL AND status = 'SENDING'"
 
@@ -129,10 +133,11 @@ class City:
         for part in (self.api, *self.workers):
             part.thaw()
             await part.start()
-        await self.control.disarm("twilio")
-        await self.control.disarm("smtp")
-        await self.control.plan_webhooks("twilio")
-        await self.control.release("twilio")
+        for company in COMPANIES:
+            await self.control.disarm(company)
+        for company in REPORTING:
+            await self.control.plan_webhooks(company)
+            await self.control.release(company)
 
 
 def _environment(cellar: Cellar, wires: Mapping[str, ChaosProxy], settings: Mapping[str, str]) -> dict[str, str]:
@@ -163,6 +168,12 @@ def _environment(cellar: Cellar, wires: Mapping[str, ChaosProxy], settings: Mapp
         "TWILIO_PHONE_NUMBER": "+15005550006",
         "TWILIO_MESSAGES_PER_SECOND": "1000",
         "TWILIO_API_BASE": f"http://127.0.0.1:{wires['twilio'].port}/twilio",
+        "WHATSAPP_ACCESS_TOKEN": "EAAGsimulated",
+        "WHATSAPP_PHONE_NUMBER_ID": "106540352242922",
+        "WHATSAPP_BUSINESS_ACCOUNT_ID": "102290129340398",
+        "WHATSAPP_APP_SECRET": "0123456789abcdef" * 2,
+        "WHATSAPP_WEBHOOK_VERIFY_TOKEN": "verify-token-of-16-characters",
+        "WHATSAPP_API_BASE": f"http://127.0.0.1:{wires['whatsapp'].port}/whatsapp",
         "SMTP_TLS": "none",
         "SMTP_HOST": "127.0.0.1",
         "SMTP_PORT": str(wires["smtp"].port),
@@ -224,7 +235,8 @@ async def built(folder: Path, plan: Plan | None = None) -> AsyncIterator[City]:
         stack.push_async_callback(simulators.kill)
         await simulators.start()
         announced = json.loads(await simulators.first_line())
-        wires["twilio"].upstream, wires["smtp"].upstream = urlsplit(announced["http"]).port or 0, announced["smtp"]
+        wires["twilio"].upstream = wires["whatsapp"].upstream = urlsplit(announced["http"]).port or 0
+        wires["smtp"].upstream = announced["smtp"]
         control = await stack.enter_async_context(SimulatorControl(announced["http"], timeout=60))
         serve = ("serve", "--port", str(upstreams["ingress"]))
         api = Part("api", serve, environment, folder, mother, plan.api_skew)

@@ -118,6 +118,12 @@ async def _copies(city: City) -> dict[UUID, list[Copy]]:
             rank = max(RANK.get(word, 0) for word in taken["history"])
             at = datetime.fromisoformat(taken["at"])
             found[reference.message_id].append(Copy(reference.message_id, reference.attempt, at, rank))
+    for taken in await city.control.messages("whatsapp"):
+        reference = Reference.parse(taken["reference"] or "")
+        if reference is not None:
+            rank = max(RANK.get(word, 0) for word in taken["history"])
+            at = datetime.fromisoformat(taken["at"])
+            found[reference.message_id].append(Copy(reference.message_id, reference.attempt, at, rank))
     for mail in await city.control.messages("smtp"):
         match = _MAIL_ID.match(mail["message_id"])
         assert match is not None, mail["message_id"]

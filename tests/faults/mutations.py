@@ -39,8 +39,8 @@ MUTATIONS = (
     Mutation(
         "the fencing token, when a send begins",
         "core/messages/claim.py",
-        "            messages.c.lease_token == mine.c.token,\n",
-        "",
+        "            messages.c.lease_token == mine.c.token,\n            messages.c.lease_until > func.now()",
+        "            messages.c.lease_until > func.now()",
         "test_frozen_worker.py::test_who_wakes_between_claim_and_begin_sends_nothing_that_is_another_s_by_then",
     ),
     Mutation(
@@ -51,10 +51,24 @@ MUTATIONS = (
         "test_kill_at_each_step.py::test_what_had_arrived_is_settled_by_its_reports[taken_and_not_answered]",
     ),
     Mutation(
-        "what a dead worker had begun is not sent again",
+        "rule A: while a report lies unread, nothing is decided",
+        "core/messages/doubts.py",
+        " AND inbox.status = 'RECEIVED'\n",
+        " AND inbox.status = 'NEVER'\n",
+        "test_deaf.py::test_while_a_report_lies_unread_nothing_is_sent_again",
+    ),
+    Mutation(
+        "rule C: while we may have been deaf, nothing is decided",
+        "core/messages/doubts.py",
+        "    if not heard:\n        return []\n",
+        "",
+        "test_deaf.py::test_while_our_door_was_closed_nothing_is_sent_again",
+    ),
+    Mutation(
+        "rule B: what a dead worker had begun is not sent again",
         "core/messages/reclaim.py",
-        ".in_(keys), ~started)",
-        ".in_(keys))",
+        "            messages.c.status == MessageStatus.QUEUED.value,\n            ~started,\n",
+        "",
         "test_kill_at_each_step.py::test_what_had_arrived_is_settled_by_its_reports[taken_and_not_answered]",
     ),
     Mutation(
@@ -67,8 +81,8 @@ MUTATIONS = (
     Mutation(
         "the sweep, which takes dead workers' leases over",
         "api/workshop.py",
-        "changes = await take_back(connection)",
-        "changes = []",
+        "return await take_back(connection, hold=self.house.timing.hold)",
+        "return []",
         "test_kill_at_each_step.py::test_what_was_claimed_and_not_begun_goes_out_once",
     ),
     Mutation(
@@ -101,16 +115,16 @@ MUTATIONS = (
     ),
     Mutation(
         "the idempotency key",
-        "core/messages/accept.py",
-        "            if request is not None:\n",
-        "            if request is None:\n",
+        "core/messages/store.py",
+        "lambda one: one.request and one.request.key)",
+        "lambda one: None)",
         "test_api_killed.py::test_an_answer_to_commit_that_is_lost_is_found_again_under_the_key",
     ),
     Mutation(
         "a COMMIT that broke is not answered with yes",
         "core/database.py",
-        "            raise Overloaded(message, retry_after=2) from error\n        raise\n",
-        "            return\n        raise\n",
+        "            raise CommitUnknown(message, retry_after=2) from error\n",
+        "            return\n",
         "test_api_killed.py::test_a_back_end_killed_while_it_commits_is_never_answered_with_yes",
     ),
 )

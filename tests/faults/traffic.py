@@ -34,6 +34,7 @@ class Order:
     key: str
     channel: str
     to: str
+    on_unconfirmed: str | None = None
 
     @property
     def input(self) -> dict[str, Any]:
@@ -48,7 +49,7 @@ class Order:
         return {
             "to": {"phone": self.to},
             "content": {"text": text},
-            "route": [{"channel": self.channel}],
+            "route": [{"channel": self.channel, "onUnconfirmed": self.on_unconfirmed}],
             "idempotencyKey": self.key,
         }
 

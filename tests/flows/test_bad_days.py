@@ -6,6 +6,7 @@ from pathlib import Path
 
 import asyncpg
 import httpx
+import pytest
 
 from tests.conftest import Running, until
 from tests.flows.conftest import Process, System, command, readiness, running_system
@@ -91,6 +92,7 @@ async def test_doubled_and_reversed_reports_end_where_they_should(system: System
         await system.control.plan_webhooks("twilio")
 
 
+@pytest.mark.slow
 async def test_a_worker_killed_after_acceptance_loses_and_doubles_nothing(system: System, phone: str) -> None:
     await system.control.plan_webhooks("twilio", automatic=False)
     await system.control.arm("twilio", "timeout", next=1, to=phone, accepted=True)
@@ -150,6 +152,7 @@ async def test_without_redis_messages_go_out_and_are_told_all_the_same(
         assert await system.changes(message_id) == ["QUEUED", "SENDING", "SENT", "DELIVERED"]
 
 
+@pytest.mark.slow
 async def test_an_ending_server_lets_its_streams_go(system: System) -> None:
     port = free_port()
     log = system.api.log.with_name("second.log")

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from websockets.asyncio.client import connect
 
 from api.embedded.stores import Stores
@@ -42,6 +43,7 @@ async def told_until(watch: Watch, message: str, status: str) -> Told:
     return found
 
 
+@pytest.mark.slow
 async def test_nothing_is_missed_while_the_socket_drops_and_valkey_restarts(stores: Running, tmp_path: Path) -> None:
     hints = Stores(tmp_path / "hints", postgres=False, durable=False)
     redis = (await hints.start()).redis
