@@ -73,6 +73,8 @@ async def ground(folder: Path) -> AsyncIterator[Ground]:
             "DATABASE_URL_WORKER": urls.worker,
             "DATABASE_URL_DIRECT": urls.direct,
             "ENCRYPTION_KEYS": f"k1:{base64.b64encode(SECRET).decode()}",
+            # One caller asks more here than any should.
+            "CALLER_BUDGET": "1000000000",
         }
         peers = {
             "DATABASE_URL": urls.direct,

@@ -73,6 +73,7 @@ def main() -> None:
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         environment = {"PATH": os.environ["PATH"], "HOME": folder, "INTERALPHA_HOME": folder + "/data"}
+        environment["CALLER_BUDGET"] = "1000000000"
         command = [PROGRAM, "dev", "--no-open", "--port", str(port)]
         with subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True) as dev:
             try:

@@ -198,6 +198,7 @@ def surroundings(urls: StoreUrls, subscribers: int) -> dict[str, str]:
         "TWILIO_AUTH_TOKEN": "a" * 32,
         "TWILIO_PHONE_NUMBER": "+15005550006",
         "SOCKETS_PER_CALLER": str(2 * subscribers),
+        "CALLER_BUDGET": "1000000000",
     }
 
 

@@ -16,11 +16,14 @@ from api.documents.trusted import TrustedDocuments
 from api.edge import Callers, Edge, SocketLimits, bearer_token
 from api.graphql import routes as graphql_routes
 from api.health import Readiness, health_routes
+from api.i18n.page import errors_route
 from api.loops import keep_going
+from api.metering import Meter, account_of
 from api.metrics import render
 from api.pages.explorer import explorer_routes
 from api.presence import Presence
 from api.webhooks import webhook_routes
+from core.access.budget import Budget
 from core.access.principal import Principal, Scope
 from core.errors import AppError
 from core.operations import pressure
@@ -31,6 +34,9 @@ from engine.engine import Engine
 from resolvers.context import Context
 from resolvers.errors import translate
 from resolvers.schema import build_schema
+
+BATCH_SECONDS = 30.0
+"""How long handing in hundreds of messages at once may take."""
 
 
 def create_app(house: House, readiness: Readiness) -> Litestar:
@@ -56,6 +62,7 @@ def create_app(house: House, readiness: Readiness) -> Litestar:
             *webhook_routes(house),
             *health_routes(readiness),
             *explorer_routes(house),
+            errors_route(),
             _metrics_route(authenticate),
         ],
         lifespan=[lifespan],
@@ -74,7 +81,12 @@ def _edge(house: House, authenticate: Authenticator, draining: asyncio.Event) ->
     trusted = TrustedDocuments(settings.trusted_documents, settings.trusted_documents_mode)
     persisted = PersistedQueries(house.redis) if settings.persisted_queries else None
     return Edge(
-        engine=Engine(build_schema()._schema, translate=translate),
+        engine=Engine(
+            build_schema()._schema,
+            translate=translate,
+            time_limit=settings.operation_seconds,
+            longer={"sendMessages": max(BATCH_SECONDS, settings.operation_seconds)},
+        ),
         callers=Callers(
             authenticate=authenticate,
             introspection=lambda caller: _may_read_schema(settings, caller),
@@ -90,6 +102,12 @@ def _edge(house: House, authenticate: Authenticator, draining: asyncio.Event) ->
         socket_limits=SocketLimits(settings.operations_per_socket, settings.socket_frame_limit),
         cookies=house.identities.cookies if house.identities is not None else (),
         draining=draining,
+        interpreter=house.services.interpreter,
+        meter=Meter(
+            Budget(house.redis, settings.caller_budget),
+            min(settings.operation_cost, settings.caller_budget),
+            account_of,
+        ),
     )
 
 

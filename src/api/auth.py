@@ -15,6 +15,7 @@ from core.access.sessions import Sessions
 from core.access.tokens import DevelopmentTokens
 from core.errors import Unauthenticated
 from core.ports import InvalidToken
+from core.words import say
 
 log = structlog.get_logger(__name__)
 
@@ -41,8 +42,11 @@ class Authenticator:
             return self._tokens.read(token)
         if self._sessions is None:
             raise Unauthenticated(
-                "This server believes API keys alone: development tokens end where production begins, "
-                "and Clerk is not configured."
+                say(
+                    "NO_CREDENTIALS_ACCEPTED",
+                    "This server believes API keys alone: development tokens end where production begins, "
+                    "and Clerk is not configured.",
+                )
             )
         return await self._believe(self._sessions, token)
 

@@ -9,6 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from api.configuration import Configuration, IntegrationConfiguration
+from api.i18n.catalogue import Catalogue
 from api.wake import WakeUps
 from core.access.key_ring import KeyRing
 from core.access.tokens import DevelopmentTokens
@@ -26,6 +27,7 @@ from core.ports import Channel, Connected, IdentityVerifier, Mode, Surroundings
 from core.pubsub import Hub
 from core.sealing import Sealer
 from core.settings import CoreSettings, describe
+from core.words import say
 from resolvers.context import Services
 
 
@@ -103,7 +105,7 @@ def build_house(configuration: Configuration, *, for_worker: bool = False) -> Ho
         sealer=sealer,
         wake_ups=wake_ups,
         connected=connected,
-        services=_services(database, sealer, hub, outbox, views, Circuits(redis)),
+        services=_services(database, sealer, hub, outbox, views, Circuits(redis), settings),
         tokens=None if settings.is_production else DevelopmentTokens(next(iter(keys.values()))),
         timing=Timing(timedelta(seconds=settings.send_deadline), timedelta(seconds=settings.unconfirmed_hold)),
     )
@@ -116,6 +118,7 @@ def _services(
     outbox: Outbox,
     views: Mapping[str, IntegrationView],
     circuits: Circuits,
+    settings: CoreSettings,
 ) -> Services:
     boards = Boards()
     return Services(
@@ -129,6 +132,7 @@ def _services(
         HealthDesk(database, circuits, hub, views, boards),
         DashboardDesk(database, boards),
         KeyRing(database, sealer),
+        Catalogue(settings.public_base_url),
     )
 
 
@@ -165,9 +169,15 @@ def _channels(integrations: Mapping[str, IntegrationConfiguration]) -> Mapping[C
 
 def _service(channel: Channel, one: IntegrationConfiguration) -> ChannelService:
     if one.card.connect is None:
-        return ChannelService(one.card.name, False, f"{channel} is not served by this version.")
+        text = say("CHANNEL_NOT_SERVED", "{channel} is not served by this version.", channel=channel)
+        return ChannelService(one.card.name, False, text)
     needed = ", ".join(_needed(one)) or "its settings"
-    advice = f"{channel} is not configured on this server: set {needed}, then run `interalpha check`."
+    advice = say(
+        "CHANNEL_NOT_CONFIGURED",
+        "{channel} is not configured on this server: set {needed}, then run `interalpha check`.",
+        channel=channel,
+        needed=needed,
+    )
     return ChannelService(one.card.name, one.settings is not None, advice, one.mode is Mode.SIMULATED)
 
 

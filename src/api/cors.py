@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+( *, *[A-Za-z0-9!#$%&'*+.^_`|~-]+)*")
 _SECONDS = 7200
+_READABLE = "x-request-id, retry-after, ratelimit-limit, ratelimit-remaining, ratelimit-reset"
 METHODS = "GET, POST, OPTIONS"
 
 
@@ -18,7 +19,7 @@ def cors_headers(headers: Mapping[str, str], allowed_origins: AbstractSet[str]) 
     origin = headers.get("origin")
     if origin is None or origin not in allowed_origins:
         return {}
-    return {"access-control-allow-origin": origin, "access-control-expose-headers": "x-request-id, retry-after"}
+    return {"access-control-allow-origin": origin, "access-control-expose-headers": _READABLE}
 
 
 def preflight_headers(headers: Mapping[str, str], allowed_origins: AbstractSet[str]) -> dict[str, str]:

@@ -2,16 +2,19 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from api.documents.library import Library
 from api.documents.trusted import TrustedDocuments
+from api.metering import Meter
+from api.negotiation import languages_of
 from api.operations import OperationRequest
 from api.presence import Presence
 from core.errors import Unauthenticated
+from core.words import Interpreter, say
 from engine.engine import Engine
 from engine.plan import Refusal
 from engine.seam import Runnable
@@ -52,9 +55,9 @@ class Edge:
     """The engine, who may come in, and what resolvers are told about a caller.
 
     `make_context` takes caller, request id and the languages the client reads, and is called for every operation.
-    `allowed_origins` are those of pages that may call from another site. `presence` counts sockets and streams.
-    `cookies` are the names of those that may hold a token, best first. Once `draining` is set, streams end, so that
-    their clients come again elsewhere.
+    `allowed_origins` are those of pages that may call from another site. `presence` counts sockets and streams,
+    `meter` what operations cost, `interpreter` says errors. `cookies` are the names of those that may hold a token,
+    best first. Once `draining` is set, streams end, so that their clients come again elsewhere.
     """
 
     engine: Engine
@@ -66,6 +69,17 @@ class Edge:
     socket_limits: SocketLimits = field(default_factory=SocketLimits)
     cookies: Sequence[str] = ()
     draining: asyncio.Event = field(default_factory=asyncio.Event)
+    meter: Meter | None = None
+    interpreter: Interpreter | None = None
+
+    def in_words(self, error: Mapping[str, Any], languages: Sequence[str]) -> Mapping[str, Any]:
+        """Say an error that no operation stands behind."""
+        return error if self.interpreter is None else self.interpreter.describe(error, languages)
+
+    def language_header(self, accept_language: str | None) -> dict[str, str]:
+        """Name the language that errors are said in."""
+        known = self.interpreter
+        return {} if known is None else {"content-language": known.language(languages_of(accept_language))}
 
     def authority(self, caller: Any, languages: Sequence[str]) -> Hashable:
         """Say what callers have to have in common to be told the same; None for callers nobody knows."""
@@ -73,7 +87,7 @@ class Edge:
         return None if known is None else (known, tuple(languages))
 
     async def plan(self, request: OperationRequest, caller: Any) -> Runnable | Refusal:
-        """Find the document a request is about and make a plan for it; the one way to run anything here."""
+        """Find the document a request is about, make a plan for it and pay; the one way to run anything here."""
         document = await self.library.find(request)
         if isinstance(document, Refusal):
             return document
@@ -81,7 +95,9 @@ class Edge:
         # Only what can run is kept, and only for callers who can be named if they fill the store.
         if caller is not None and not isinstance(plan, Refusal):
             await self.library.keep(request)
-        return plan
+        if self.meter is None or isinstance(plan, Refusal):
+            return plan
+        return await self.meter.admit(plan, request.variables, caller)
 
 
 def request_id_from(given: str | None) -> str:
@@ -95,4 +111,4 @@ def bearer_token(authorization: str | None) -> str | None:
         return None
     if match := _BEARER.fullmatch(authorization):
         return match[1]
-    raise Unauthenticated("Send the token as 'Authorization: Bearer <token>'.")
+    raise Unauthenticated(say("CREDENTIALS_NOT_BEARER", "Send the token as 'Authorization: Bearer <token>'."))

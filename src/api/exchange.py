@@ -6,6 +6,8 @@ from typing import Any, cast
 
 from litestar.types import HTTPScope, Receive, Send
 
+from core.words import say
+
 
 class HttpError(Exception):
     """An answer other than the one asked for."""
@@ -61,7 +63,8 @@ class Exchange:
 
     async def read(self, limit: int) -> bytes:
         """Read the body; raises HttpError 413 beyond the limit, before reading where the length is announced."""
-        too_large = HttpError(413, "PAYLOAD_TOO_LARGE", f"The body is larger than {limit} bytes.")
+        text = say("PAYLOAD_TOO_LARGE", "The body is larger than {most} bytes.", most=limit)
+        too_large = HttpError(413, "PAYLOAD_TOO_LARGE", text)
         announced = self.headers.get("content-length", "")
         if announced.isascii() and announced.isdigit() and (len(announced) > _LONGEST_LENGTH or int(announced) > limit):
             raise too_large
@@ -69,7 +72,7 @@ class Exchange:
             async with asyncio.timeout(READ_SECONDS):
                 return await self._read_within(limit, too_large)
         except TimeoutError:
-            message = f"The body did not arrive within {READ_SECONDS:g} s."
+            message = say("REQUEST_TIMEOUT", "The body did not arrive within {seconds} s.", seconds=f"{READ_SECONDS:g}")
             raise HttpError(408, "REQUEST_TIMEOUT", message, {"connection": "close"}) from None
 
     async def _read_within(self, limit: int, too_large: HttpError) -> bytes:

@@ -17,6 +17,7 @@ from api.cors import METHODS, cors_headers, preflight_headers
 from api.credentials import token_of
 from api.edge import Edge, request_id_from
 from api.exchange import ClientGone, Exchange, HttpError
+from api.metering import budget_headers
 from api.negotiation import MediaType, languages_of, media_type_of, negotiate
 from api.operations import MalformedRequest, OperationRequest, read_body, read_query_string
 from api.origins import is_welcome
@@ -24,6 +25,7 @@ from api.presence import TooManyOpen
 from api.sockets import converse
 from api.sse import Ending, stream
 from core.errors import Overloaded, Unauthenticated
+from core.words import say
 from engine.answer import Answer, Outcome
 from engine.plan import Refusal
 from engine.seam import Runnable
@@ -49,6 +51,8 @@ def routes(edge: Edge) -> list[ASGIRouteHandler]:
 
 def status_of(outcome: Outcome, media_type: MediaType) -> int:
     """Find the status of an answer; `application/json` clients read 200 as "look inside"."""
+    if outcome is Outcome.EXHAUSTED and media_type is MediaType.GRAPHQL:
+        return 429
     if outcome is Outcome.MALFORMED or (outcome is Outcome.REFUSED and media_type is MediaType.GRAPHQL):
         return 400
     return 200
@@ -62,6 +66,7 @@ async def respond(edge: Edge, exchange: Exchange) -> None:
         "vary": "accept, accept-language, origin",
         "x-content-type-options": "nosniff",
         "x-request-id": request_id,
+        **edge.language_header(exchange.headers.get("accept-language")),
         **cors_headers(exchange.headers, edge.allowed_origins),
     }
     try:
@@ -69,22 +74,25 @@ async def respond(edge: Edge, exchange: Exchange) -> None:
     except ClientGone:
         log.info("client_gone", request_id=request_id)
     except HttpError as error:
-        await _refuse(exchange, request_id, error)
+        await _refuse(edge, exchange, request_id, error)
     except MalformedRequest as error:
-        await _refuse(exchange, request_id, HttpError(400, error.code, error.message))
+        await _refuse(edge, exchange, request_id, HttpError(400, error.code, error.message))
     except Unauthenticated as error:
-        await _refuse(exchange, request_id, HttpError(401, error.code, error.message, {"www-authenticate": "Bearer"}))
+        headers = {"www-authenticate": "Bearer"}
+        await _refuse(edge, exchange, request_id, HttpError(401, error.code, error.message, headers))
     except Overloaded as error:
         headers = {"retry-after": str(ceil(error.retry_after))}
-        await _refuse(exchange, request_id, HttpError(503, error.code, error.message, headers))
+        await _refuse(edge, exchange, request_id, HttpError(503, error.code, error.message, headers))
     except TooManyOpen:
-        message = "These credentials have as many streams and sockets open as they may; close one first."
-        await _refuse(exchange, request_id, HttpError(429, "LIMIT_EXCEEDED", message, {"retry-after": "5"}))
+        message = say(
+            "TOO_MANY_STREAMS", "These credentials have as many streams and sockets open as they may; close one first."
+        )
+        await _refuse(edge, exchange, request_id, HttpError(429, "LIMIT_EXCEEDED", message, {"retry-after": "5"}))
     except Exception:
         log.exception("graphql_request_failed", request_id=request_id)
         if not exchange.has_answered:
-            message = f"Something went wrong on our side. Quote {request_id}."
-            await _refuse(exchange, request_id, HttpError(500, "INTERNAL", message))
+            ours = f"Something went wrong on our side. Quote {request_id}."
+            await _refuse(edge, exchange, request_id, HttpError(500, "INTERNAL", ours))
 
 
 async def _serve(edge: Edge, exchange: Exchange, request_id: str) -> None:
@@ -107,15 +115,17 @@ async def _serve(edge: Edge, exchange: Exchange, request_id: str) -> None:
         with edge.presence.of(who):
             callers = edge.callers
             ending = Ending(edge.draining, callers.expires_at(caller), callers.until_refused(caller))
-            await stream(exchange, answers, {"content-type": _content_type(media_type)}, ending)
+            await stream(exchange, answers, {"content-type": _content_type(media_type), **budget_headers(plan)}, ending)
     else:
         answer = await plan.execute(request.variables, context, request_id)
-        await _answer(exchange, answer, status_of(answer.outcome, media_type), media_type)
+        await _answer(exchange, answer, status_of(answer.outcome, media_type), media_type, budget_headers(plan))
 
 
 def _admit(edge: Edge, exchange: Exchange) -> None:
     if exchange.method not in ("GET", "POST", "OPTIONS"):
-        raise HttpError(405, "METHOD_NOT_ALLOWED", "Use POST, or GET for queries.", {"allow": METHODS})
+        raise HttpError(
+            405, "METHOD_NOT_ALLOWED", say("METHOD_UNKNOWN", "Use POST, or GET for queries."), {"allow": METHODS}
+        )
     header = exchange.headers.get
     if not is_welcome(
         origin=header("origin"),
@@ -123,7 +133,9 @@ def _admit(edge: Edge, exchange: Exchange) -> None:
         fetch_site=header("sec-fetch-site"),
         allowed_origins=edge.allowed_origins,
     ):
-        message = "Pages of other sites may not call this API, unless CORS_ORIGINS names their origin."
+        message = say(
+            "CROSS_SITE", "Pages of other sites may not call this API, unless CORS_ORIGINS names their origin."
+        )
         raise HttpError(403, "CROSS_SITE", message)
 
 
@@ -131,7 +143,8 @@ def _media_type(exchange: Exchange) -> MediaType:
     media_type = negotiate(exchange.headers.get("accept"))
     if media_type is None:
         offers = ", ".join(MediaType)
-        raise HttpError(406, "NOT_ACCEPTABLE", f"Nothing in Accept can be served; this is what can: {offers}.")
+        message = say("NOT_ACCEPTABLE", "Nothing in Accept can be served; this is what can: {offers}.", offers=offers)
+        raise HttpError(406, "NOT_ACCEPTABLE", message)
     return media_type
 
 
@@ -140,10 +153,10 @@ async def _read(exchange: Exchange) -> OperationRequest:
         return read_query_string(exchange.query_string)
     media_type, charset = media_type_of(exchange.headers.get("content-type"))
     if media_type != MediaType.JSON or charset not in (None, "utf-8", "utf8"):
-        message = "Send the body as 'Content-Type: application/json', in UTF-8."
+        message = say("BODY_NOT_JSON", "Send the body as 'Content-Type: application/json', in UTF-8.")
         raise HttpError(415, "UNSUPPORTED_MEDIA_TYPE", message, {"accept": MediaType.JSON})
     if exchange.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        message = "Send the body as it is, not compressed."
+        message = say("BODY_COMPRESSED", "Send the body as it is, not compressed.")
         raise HttpError(415, "UNSUPPORTED_MEDIA_TYPE", message, {"accept-encoding": "identity"})
     return read_body(await exchange.read(BODY_LIMIT))
 
@@ -152,17 +165,23 @@ def _check_kind(plan: Runnable | Refusal, method: str, media_type: MediaType) ->
     if isinstance(plan, Refusal):
         return
     if method == "GET" and plan.kind is OperationType.MUTATION:
-        raise HttpError(405, "METHOD_NOT_ALLOWED", "Send mutations with POST.", {"allow": "POST"})
+        raise HttpError(
+            405, "METHOD_NOT_ALLOWED", say("MUTATION_NEEDS_POST", "Send mutations with POST."), {"allow": "POST"}
+        )
     if plan.kind is OperationType.SUBSCRIPTION and media_type is not MediaType.EVENTS:
-        message = "Ask for a subscription with 'Accept: text/event-stream', or over a graphql-transport-ws socket."
+        message = say(
+            "STREAM_NEEDED",
+            "Ask for a subscription with 'Accept: text/event-stream', or over a graphql-transport-ws socket.",
+        )
         raise HttpError(400, "STREAM_NEEDED", message)
 
 
-async def _refuse(exchange: Exchange, request_id: str, error: HttpError) -> None:
+async def _refuse(edge: Edge, exchange: Exchange, request_id: str, error: HttpError) -> None:
     accepted = negotiate(exchange.headers.get("accept"))
     media_type = MediaType.GRAPHQL if accepted is MediaType.GRAPHQL else MediaType.JSON
     described = {"message": error.message, "extensions": {"code": error.code, "requestId": request_id}}
-    answer = Answer.of(Outcome.MALFORMED, errors=[described])
+    worded = edge.in_words(described, languages_of(exchange.headers.get("accept-language")))
+    answer = Answer.of(Outcome.MALFORMED, errors=[worded])
     await _answer(exchange, answer, error.status, media_type, error.headers)
 
 

@@ -8,6 +8,8 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from core.words import say
+
 
 class MalformedRequest(Exception):
     """It cannot be told what is to be run; `code` is stable, `message` is for a developer."""
@@ -34,7 +36,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 def read_body(body: bytes) -> OperationRequest:
     """Read the body of a POST."""
     if not body:
-        raise MalformedRequest("The body is empty; send a JSON object with a 'query'.")
+        raise MalformedRequest(say("BODY_EMPTY", "The body is empty; send a JSON object with a 'query'."))
     return read_parameters(read_json(body))
 
 
@@ -43,7 +45,7 @@ def read_query_string(query_string: bytes) -> OperationRequest:
     try:
         pairs = parse_qsl(query_string.decode("ascii"), errors="strict", max_num_fields=20)
     except ValueError as error:
-        raise MalformedRequest("The query string is not URL-encoded UTF-8.") from error
+        raise MalformedRequest(say("QUERY_STRING_MALFORMED", "The query string is not URL-encoded UTF-8.")) from error
     parameters: dict[str, Any] = dict(pairs)
     for name in ("variables", "extensions"):
         if name in parameters:
@@ -56,19 +58,20 @@ def read_json(text: bytes | str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise MalformedRequest(f"This is not JSON: {error}") from error
+        raise MalformedRequest(say("NOT_JSON", "This is not JSON: {reason}", reason=str(error))) from error
 
 
 def read_parameters(parameters: Any) -> OperationRequest:
     """Check the types of the parameters."""
     if isinstance(parameters, list):
-        raise MalformedRequest("Several operations in one request are not served; send one each.", "BATCHING")
+        text = say("BATCHING", "Several operations in one request are not served; send one each.")
+        raise MalformedRequest(text, "BATCHING")
     if not isinstance(parameters, dict):
-        raise MalformedRequest("Send a JSON object with a 'query'.")
+        raise MalformedRequest(say("NO_OBJECT", "Send a JSON object with a 'query'."))
     query = _typed(parameters, "query", str, "a string")
     document_id = _document_id(parameters)
     if query is None and document_id is None:
-        raise MalformedRequest("The parameter 'query' is missing.")
+        raise MalformedRequest(say("QUERY_MISSING", "The parameter 'query' is missing."))
     operation_name = _typed(parameters, "operationName", str, "a string") or None
     return OperationRequest(query, operation_name, _typed(parameters, "variables", dict, "an object"), document_id)
 
@@ -81,15 +84,18 @@ def _document_id(parameters: dict[str, Any]) -> str | None:
         named = _typed(parameters, "documentId", str, "a string") or _typed(parameters, "doc_id", str, "a string")
         return named.removeprefix("sha256:").lower() if named else None
     if persisted.get("version") != 1:
-        raise MalformedRequest("Of persisted queries, version 1 is served.")
+        raise MalformedRequest(say("PERSISTED_QUERY_VERSION", "Of persisted queries, version 1 is served."))
     name = str(persisted.get("sha256Hash")).lower()
     if not _SHA256.fullmatch(name):
-        raise MalformedRequest("The 'sha256Hash' of a persisted query must be 64 hexadecimals.")
+        raise MalformedRequest(
+            say("PERSISTED_QUERY_HASH", "The 'sha256Hash' of a persisted query must be 64 hexadecimals.")
+        )
     return name
 
 
 def _typed(parameters: dict[str, Any], name: str, kind: type, article: str) -> Any:
     value = parameters.get(name)
     if value is not None and not isinstance(value, kind):
-        raise MalformedRequest(f"The parameter '{name}' must be {article}.")
+        text = say("PARAMETER_TYPE", "The parameter '{name}' must be {article}.", name=name, article=article)
+        raise MalformedRequest(text)
     return value

@@ -13,6 +13,7 @@ from typing import Any
 
 from api.edge import Callers, bearer_token
 from core.errors import Unauthenticated
+from core.words import say
 
 NOTICE_SECONDS = 15.0
 """How long before a token ends its client is asked for another; half of what is left, where that is less."""
@@ -40,7 +41,9 @@ class Credentials:
         fresh = await self._callers.authenticate(bearer_token(_as_text(authorization)))
         # What is under way was begun with the old rights: other rights need another socket.
         if self._callers.identity(fresh) != self._callers.identity(self.caller):
-            raise Unauthenticated("A fresh token must speak for the same caller, with the same rights.")
+            raise Unauthenticated(
+                say("CREDENTIALS_CHANGED", "A fresh token must speak for the same caller, with the same rights.")
+            )
         self.caller = fresh
         self._news.set()
 
@@ -76,5 +79,5 @@ def authorization_in(payload: Mapping[str, Any] | None) -> object:
 
 def _as_text(authorization: object) -> str | None:
     if not isinstance(authorization, str | None):
-        raise Unauthenticated("Authorization must be a string.")
+        raise Unauthenticated(say("CREDENTIALS_NOT_TEXT", "Authorization must be a string."))
     return authorization

@@ -173,7 +173,7 @@ class Socket:
         except TooManyOpen as error:
             raise Closing(_LATER, "Try again later: these credentials have too many sockets open") from error
         # Browsers let no page set the headers of a handshake.
-        if isinstance(languages := given.get("accept-language"), str):
+        if isinstance(languages := given.get("accept-language", given.get("lang")), str):
             self._languages = languages_of(languages)
         self._is_acknowledged = True
         await self._say({"type": "connection_ack"})
@@ -262,7 +262,7 @@ class Socket:
 
     async def _refuse(self, key: str, message: str, code: str, request_id: str) -> None:
         error = {"message": message, "extensions": {"code": code, "requestId": request_id}}
-        await self._say({"id": key, "type": "error", "payload": [error]})
+        await self._say({"id": key, "type": "error", "payload": [self._edge.in_words(error, self._languages)]})
 
     async def _say(self, message: dict[str, Any]) -> None:
         await self._write(orjson.dumps(message))

@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from core.errors import CommitUnknown, Overloaded
+from core.words import say
 
 log = structlog.get_logger(__name__)
 
@@ -93,9 +94,8 @@ class Database:
                 await _roll_back(connection, driver)
                 if is_passing(error):
                     log.warning("transaction_given_up", error=type(error).__name__)
-                    raise Overloaded(
-                        "The database did not answer in time; nothing was stored.", retry_after=2
-                    ) from error
+                    text = say("DATABASE_SLOW", "The database did not answer in time; nothing was stored.")
+                    raise Overloaded(text, retry_after=2) from error
                 raise
             await _commit(connection, driver)
         finally:
@@ -116,19 +116,22 @@ class Database:
                 await connection.close()
                 if isinstance(error, TimeoutError):
                     # A connection that hangs is not one that died: the next would hang as long.
-                    raise Overloaded("The database does not answer; nothing was stored.", retry_after=5) from error
+                    text = say("DATABASE_SILENT", "The database does not answer; nothing was stored.")
+                    raise Overloaded(text, retry_after=5) from error
                 if not isinstance(error, _DIED):
                     raise
             else:
                 return connection, driver
-        raise Overloaded("The database keeps closing our connections; nothing was stored.", retry_after=5)
+        text = say("DATABASE_CLOSING", "The database keeps closing our connections; nothing was stored.")
+        raise Overloaded(text, retry_after=5)
 
     async def _connect(self) -> AsyncConnection:
         try:
             return await self.engine.connect()
         except (OSError, PoolExhausted, DBAPIError, asyncpg.PostgresError) as error:
             log.warning("database_unreachable", error=type(error).__name__)
-            raise Overloaded("The database cannot be reached; nothing was stored.", retry_after=5) from error
+            text = say("DATABASE_AWAY", "The database cannot be reached; nothing was stored.")
+            raise Overloaded(text, retry_after=5) from error
 
     async def close(self) -> None:
         """Close every connection."""
@@ -190,7 +193,10 @@ async def _commit(connection: AsyncConnection, driver: asyncpg.Connection) -> No
     except BaseException as error:
         await connection.invalidate()
         if isinstance(error, _DIED):
-            message = "The connection to the database broke at the very end: repeat it, with the same idempotency key."
+            message = say(
+                "COMMIT_UNKNOWN",
+                "The connection to the database broke at the very end: repeat it, with the same idempotency key.",
+            )
             raise CommitUnknown(message, retry_after=2) from error
         raise
     # COMMIT of a transaction that failed inside answers ROLLBACK, without an error.

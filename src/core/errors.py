@@ -1,6 +1,6 @@
 """The errors of the business, one tree.
 
-AppError                      code, message, retryable
+AppError                      code, message, reason_code, retryable
 ├─ InvalidInput               the caller must change the input: path, rule
 ├─ CursorExpired              what came after this cursor is not told again: refetch
 ├─ Refused                    several of these at once
@@ -28,6 +28,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
+
+from core.words import Sentence, say
 
 
 class InputRule(StrEnum):
@@ -76,6 +78,11 @@ class AppError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    @property
+    def reason_code(self) -> str:
+        """Say more exactly than `code` what is wrong: the code of the sentence, where it has one."""
+        return self.message.code if isinstance(self.message, Sentence) else self.code
 
 
 class InvalidInput(AppError):
@@ -177,9 +184,10 @@ class NotSimulated(NotConfigured):
     code = "INTEGRATION_NOT_SIMULATED"
 
     def __init__(self, *, integration: str, path: Sequence[str]) -> None:
-        message = (
-            f"A test key reaches simulated companies only, and {integration} is not simulated on this server. Send it"
-            " where it is (`make dev` simulates every company that is not configured), or with a key of another kind."
+        message = say(
+            "INTEGRATION_NOT_SIMULATED",
+            "A test key reaches simulated companies only, and {integration} is not simulated on this server.",
+            integration=integration,
         )
         super().__init__(message, integration=integration, path=path)
 

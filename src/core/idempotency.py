@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.database import Database, metadata
 from core.errors import IdempotencyConflict, InputRule, InvalidInput
 from core.sealing import Sealer
+from core.words import say
 
 KEPT = timedelta(days=7)
 MAX_KEY_LENGTH = 255
@@ -63,19 +64,29 @@ class IdempotentRequest:
         """Take a request's canonical input (JSON-serialisable); raises InvalidInput for a key that cannot be one."""
         if not key.strip():
             raise InvalidInput(
-                "The idempotency key is empty. Leave it out, or give 1 to 255 characters.",
+                say(
+                    "IDEMPOTENCY_KEY_EMPTY", "The idempotency key is empty. Leave it out, or give 1 to 255 characters."
+                ),
                 path=path,
                 rule=InputRule.TOO_SHORT,
             )
         if len(key) > MAX_KEY_LENGTH:
             raise InvalidInput(
-                f"The idempotency key has {len(key)} characters; at most {MAX_KEY_LENGTH} are kept.",
+                say(
+                    "IDEMPOTENCY_KEY_TOO_LONG",
+                    "The idempotency key has {count} characters; at most {most} are kept.",
+                    count=len(key),
+                    most=MAX_KEY_LENGTH,
+                ),
                 path=path,
                 rule=InputRule.TOO_LONG,
             )
         if not key.isprintable():
             raise InvalidInput(
-                "The idempotency key holds control characters. Use letters, digits and punctuation.",
+                say(
+                    "IDEMPOTENCY_KEY_MALFORMED",
+                    "The idempotency key holds control characters. Use letters, digits and punctuation.",
+                ),
                 path=path,
                 rule=InputRule.MALFORMED,
             )
@@ -141,7 +152,11 @@ def conflict(
     """The error for a key that was used before with other input."""
     shown = key if len(key) <= 40 else key[:37] + "…"
     return IdempotencyConflict(
-        f"The idempotency key {shown!r} was used before with other input. Use a new key for a new request.",
+        say(
+            "IDEMPOTENCY_CONFLICT",
+            "The idempotency key {key} was used before with other input. Use a new key for a new request.",
+            key=repr(shown),
+        ),
         first_used_at=first_used_at,
         path=path,
     )

@@ -12,11 +12,13 @@ class Outcome(StrEnum):
     """How far an operation came.
 
     MALFORMED: it cannot be told what was asked. REFUSED: it is known and was not begun (syntax, validation, limits,
-    variables). EXECUTED: it was begun, whatever became of it.
+    variables). EXHAUSTED: it is in order, and its caller has asked for too much already. EXECUTED: it was begun,
+    whatever became of it.
     """
 
     MALFORMED = "MALFORMED"
     REFUSED = "REFUSED"
+    EXHAUSTED = "EXHAUSTED"
     EXECUTED = "EXECUTED"
 
 

@@ -1,5 +1,7 @@
 """The door to the engine: a document in, a plan or a refusal out."""
 
+from collections.abc import Mapping
+
 from graphql import GraphQLSchema
 
 from engine.documents import Documents, Key, Room
@@ -14,8 +16,8 @@ class Engine:
     """Runs documents against one schema.
 
     `translate` finds the words for exceptions clients may see; `time_limit` is in seconds and holds for a query, a
-    mutation and the beginning of a subscription. `compile` is asked once for each document whether it can run it faster
-    than graphql-core.
+    mutation and the beginning of a subscription; `longer` names root fields that may take more. `compile` is asked once
+    for each document whether it can run it faster than graphql-core.
     """
 
     def __init__(
@@ -24,13 +26,14 @@ class Engine:
         *,
         translate: Translate,
         limits: Limits | None = None,
-        time_limit: float = 30.0,
+        time_limit: float = 10.0,
+        longer: Mapping[str, float] | None = None,
         room: Room | None = None,
         compile: Compile | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.documents = Documents(plans=room or Room(), refusals=Room(entries=256, characters=131_072))
-        self._planner = Planner(schema, ErrorWriter(translate), self.limits, time_limit, compile)
+        self._planner = Planner(schema, ErrorWriter(translate), self.limits, time_limit, longer or {}, compile)
 
     def plan(self, text: str, operation_name: str | None = None, *, introspection: bool = False) -> Runnable | Refusal:
         """Find or make the plan for an operation; `introspection` says whether the schema itself may be asked about."""

@@ -7,7 +7,7 @@ shown only if `translate` (given by whoever knows the business) has words for it
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import structlog
 from graphql import GraphQLError
@@ -37,9 +37,18 @@ def describe(error: GraphQLError, code: ErrorCode) -> dict[str, Any]:
     return {**error.formatted, "extensions": {"code": code, **extensions}}
 
 
-def with_request_id(error: Mapping[str, Any], request_id: str) -> dict[str, Any]:
-    """Add the id to quote to a described error."""
-    return {**error, "extensions": {**error["extensions"], "requestId": request_id}}
+@runtime_checkable
+class Speaking(Protocol):
+    """A context that knows its client's language."""
+
+    def in_words(self, error: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Say a described error to this client."""
+
+
+def finished(error: Mapping[str, Any], request_id: str, context: object) -> Mapping[str, Any]:
+    """Add the id to quote to a described error, and say it in the client's language where the context knows it."""
+    quoted = {**error, "extensions": {**error["extensions"], "requestId": request_id}}
+    return context.in_words(quoted) if isinstance(context, Speaking) else quoted
 
 
 def masked(error: GraphQLError, request_id: str) -> dict[str, Any]:
@@ -54,7 +63,7 @@ class ErrorWriter:
 
     translate: Translate
 
-    def write(self, error: GraphQLError, request_id: str, operation: str | None) -> dict[str, Any]:
+    def write(self, error: GraphQLError, request_id: str, operation: str | None, context: object) -> Mapping[str, Any]:
         """Describe an error of an execution that has begun."""
         cause = root_cause(error)
         if isinstance(cause, GraphQLError):
@@ -70,7 +79,7 @@ class ErrorWriter:
             # Never the variables: they hold addresses and what people say to each other.
             log.error("resolver_failed", request_id=request_id, operation=operation, path=error.path, exc_info=cause)
             described = masked(error, request_id)
-        return with_request_id(described, request_id)
+        return finished(described, request_id, context)
 
 
 def root_cause(error: GraphQLError) -> BaseException:

@@ -8,6 +8,8 @@ from typing import Any
 from graphql import SKIP, FieldNode, GraphQLError, VisitorAction
 from graphql.validation import ASTValidationRule, ValidationContext, ValidationRule, specified_rules
 
+from engine.one_of import OneOfTakesNoNull
+
 _ALLOWED_OF_A_TYPE = frozenset({"__typename", "name", "kind"})
 
 
@@ -27,5 +29,5 @@ class ClosedIntrospection(ValidationRule):
         return SKIP
 
 
-OPEN_RULES: tuple[type[ASTValidationRule], ...] = tuple(specified_rules)
+OPEN_RULES: tuple[type[ASTValidationRule], ...] = (*specified_rules, OneOfTakesNoNull)
 CLOSED_RULES: tuple[type[ASTValidationRule], ...] = (*OPEN_RULES, ClosedIntrospection)

@@ -2,7 +2,7 @@
 
 One walk measures depth, fields, root fields, aliases and directives as they are after every fragment is spread. Each
 fragment is measured once and then remembered, so a bomb of fragments that spread each other costs no more than its
-bytes. How deep introspection may go is graphql-core's own rule (MaxIntrospectionDepthRule).
+bytes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,6 +23,8 @@ from graphql import (
 from engine.errors import ErrorCode
 
 _COUNTED = 1_000_000
+# Lists of the introspection system that lead back to types, and so in circles.
+_LEADS_BACK = frozenset({"fields", "interfaces", "possibleTypes", "inputFields"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Limits:
     directives: int = 30
     directives_on_a_node: int = 5
     schema_introspections: int = 1
+    # Lists within lists below `__schema` or `__type`: the query every tool asks has one.
+    introspection_lists: int = 2
 
 
 class LimitExceeded(GraphQLError):
@@ -52,16 +56,26 @@ class LimitExceeded(GraphQLError):
         words = limit.replace("_", " ")
         counted = "too many" if found is None else found
         name = "".join(word.capitalize() if place else word for place, word in enumerate(limit.split("_")))
+        over = None if found is None else found - allowed
         super().__init__(
             f"The document is over a limit: {words} {counted}, allowed {allowed}.",
             node,
-            extensions={"code": ErrorCode.LIMIT_EXCEEDED, "limit": name, "found": found, "allowed": allowed},
+            extensions={
+                "code": ErrorCode.LIMIT_EXCEEDED,
+                "limit": name,
+                "found": found,
+                "allowed": allowed,
+                "over": over,
+            },
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """How much a selection asks for, all fragments spread."""
+    """How much a selection asks for, all fragments spread.
+
+    `lists` counts what would be lists within lists if this stood below `__schema` or `__type`.
+    """
 
     depth: int = 0
     fields: int = 0
@@ -70,6 +84,8 @@ class Measure:
     directives: int = 0
     directives_on_a_node: int = 0
     schema_introspections: int = 0
+    introspection_lists: int = 0
+    lists: int = 0
 
     def beside(self, other: "Measure") -> "Measure":
         """Measure two selections of the same parent."""
@@ -81,6 +97,8 @@ class Measure:
             directives=self.directives + other.directives,
             directives_on_a_node=max(self.directives_on_a_node, other.directives_on_a_node),
             schema_introspections=self.schema_introspections + other.schema_introspections,
+            introspection_lists=max(self.introspection_lists, other.introspection_lists),
+            lists=max(self.lists, other.lists),
         )
 
 
@@ -130,14 +148,17 @@ class Ruler:
         if not isinstance(selection, FieldNode):
             return own.beside(children)
         name = selection.name.value
+        is_introspection = name in ("__schema", "__type")
         return replace(
             own.beside(children),
-            # What lies below introspection is measured by its own rule.
-            depth=1 if name in ("__schema", "__type") else children.depth + 1,
+            # What lies below introspection is as deep as its lists let it be.
+            depth=1 if is_introspection else children.depth + 1,
             fields=children.fields + 1,
             root_fields=1,
             aliases=children.aliases + (selection.alias is not None),
             schema_introspections=children.schema_introspections + (name == "__schema"),
+            introspection_lists=children.lists if is_introspection else children.introspection_lists,
+            lists=children.lists + (name in _LEADS_BACK),
         )
 
 
@@ -167,8 +188,8 @@ def _excesses(document: DocumentNode, limits: Limits) -> Iterator[LimitExceeded]
 
 def _beyond(measure: Measure, node: Node, limits: Limits) -> Iterator[LimitExceeded]:
     for limit, found in asdict(measure).items():
-        allowed: int = getattr(limits, limit)
-        if found > allowed:
+        allowed: int | None = getattr(limits, limit, None)
+        if allowed is not None and found > allowed:
             # A bomb has more fields than JSON has whole numbers.
             yield LimitExceeded(limit, found if found < _COUNTED else None, allowed, node)
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Hashable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any, cast
 
@@ -24,7 +24,8 @@ from graphql import (
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as StrawberryExecutor
 
 from engine.answer import Answer, Outcome
-from engine.errors import ErrorCode, ErrorWriter, describe, with_request_id
+from engine.cost import Price
+from engine.errors import ErrorCode, ErrorWriter, describe, finished
 from engine.sharing import Sharing
 
 
@@ -37,7 +38,7 @@ class Refusal:
 
     async def execute(self, variables: Mapping[str, Any] | None, context: object, request_id: str) -> Answer:
         """Tell one client; of the same shape as a plan's, so that nobody has to ask which of the two it has."""
-        return Answer.of(self.outcome, errors=[with_request_id(error, request_id) for error in self.errors])
+        return Answer.of(self.outcome, errors=[finished(error, request_id, context) for error in self.errors])
 
     async def stream(
         self,
@@ -61,6 +62,7 @@ class Plan:
     time_limit: float
     errors: ErrorWriter
     sharing: Sharing
+    price: Price = field(default_factory=Price)
 
     @property
     def kind(self) -> OperationType:
@@ -72,16 +74,20 @@ class Plan:
         """Give the operation's name, if it has one."""
         return self.operation.name.value if self.operation.name else None
 
+    def cost(self, variables: Mapping[str, Any] | None) -> int:
+        """Count the points it takes to run this."""
+        return self.price.of(variables or {})
+
     async def execute(self, variables: Mapping[str, Any] | None, context: object, request_id: str) -> Answer:
         """Run a query or mutation; never raises, and never takes longer than the time limit."""
         try:
             async with asyncio.timeout(self.time_limit):
                 result = execute(**self._arguments(variables, context), executor_class=StrawberryExecutor)
-                return self._answer(await result if isawaitable(result) else result, request_id)
+                return self._answer(await result if isawaitable(result) else result, request_id, context)
         except TimeoutError:
-            return self._out_of_time(request_id)
+            return self._out_of_time(request_id, context)
         except Exception as error:  # noqa: BLE001  # graphql-core says it raises nothing; logged where it is masked
-            return self._broken(error, request_id)
+            return self._broken(error, request_id, context)
 
     async def stream(
         self,
@@ -106,9 +112,9 @@ class Plan:
             key = None if authority is None else self.sharing.key_of(variables, authority)
             async with aclosing(events):
                 async for event in events:
-                    yield await self._tell(executor, event, key, request_id)
+                    yield await self._tell(executor, event, key, context, request_id)
         except Exception as error:  # noqa: BLE001  # whatever a resolver's generator raises; logged where it is masked
-            yield self._broken(error, request_id)
+            yield self._broken(error, request_id, context)
 
     async def _subscribe(
         self, variables: Mapping[str, Any] | None, context: object, request_id: str
@@ -116,21 +122,23 @@ class Plan:
         arguments = self._arguments(variables, context)
         executor = StrawberryExecutor.build(raw_variable_values=arguments.pop("variable_values"), **arguments)
         if isinstance(executor, list):
-            return self._answer(ExecutionResult(None, errors=executor), request_id)
+            return self._answer(ExecutionResult(None, errors=executor), request_id, context)
         try:
             async with asyncio.timeout(self.time_limit):
                 source = create_source_event_stream(executor)
                 events = await source if isawaitable(source) else source
         except TimeoutError:
-            return self._out_of_time(request_id)
+            return self._out_of_time(request_id, context)
         if isinstance(events, ExecutionResult):
-            return self._answer(events, request_id)
+            return self._answer(events, request_id, context)
         return executor, cast("AsyncGenerator[Any, None]", events)
 
-    async def _tell(self, executor: Executor[Any], event: Any, key: Hashable, request_id: str) -> Answer:
+    async def _tell(
+        self, executor: Executor[Any], event: Any, key: Hashable, context: object, request_id: str
+    ) -> Answer:
         async def execute_event() -> Answer:
             result = execute_subscription_event(executor.build_per_event_executor(event))
-            return self._answer(await result if isawaitable(result) else result, request_id)
+            return self._answer(await result if isawaitable(result) else result, request_id, context)
 
         occasion = getattr(event, "occasion", None)
         if key is None or occasion is None:
@@ -147,20 +155,20 @@ class Plan:
             "hide_suggestions": self.hide_suggestions,
         }
 
-    def _answer(self, result: ExecutionResult, request_id: str) -> Answer:
+    def _answer(self, result: ExecutionResult, request_id: str, context: object) -> Answer:
         errors = result.errors or []
         if result.data is None and not any(error.path for error in errors):
             # Only variables that do not fit are found so late and belong to no field.
             described = (describe(error, ErrorCode.VARIABLES) for error in errors)
-            return Answer.of(Outcome.REFUSED, errors=[with_request_id(error, request_id) for error in described])
-        written = [self.errors.write(error, request_id, self.name) for error in errors]
+            return Answer.of(Outcome.REFUSED, errors=[finished(error, request_id, context) for error in described])
+        written = [self.errors.write(error, request_id, self.name, context) for error in errors]
         return Answer.of(Outcome.EXECUTED, result.data, written)
 
-    def _out_of_time(self, request_id: str) -> Answer:
+    def _out_of_time(self, request_id: str, context: object) -> Answer:
         message = f"This took longer than {self.time_limit:g} s and was given up. Quote {request_id}."
-        described = describe(GraphQLError(message), ErrorCode.TIMEOUT)
-        return Answer.of(Outcome.EXECUTED, errors=[with_request_id(described, request_id)])
+        described = describe(GraphQLError(message, extensions={"seconds": self.time_limit}), ErrorCode.TIMEOUT)
+        return Answer.of(Outcome.EXECUTED, errors=[finished(described, request_id, context)])
 
-    def _broken(self, error: Exception, request_id: str) -> Answer:
+    def _broken(self, error: Exception, request_id: str, context: object) -> Answer:
         located = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
-        return Answer.of(Outcome.EXECUTED, errors=[self.errors.write(located, request_id, self.name)])
+        return Answer.of(Outcome.EXECUTED, errors=[self.errors.write(located, request_id, self.name, context)])

@@ -1,10 +1,11 @@
 """From the text of a document to a plan: parse, measure, validate, choose the operation."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from graphql import (
     DocumentNode,
+    FieldNode,
     GraphQLError,
     GraphQLSchema,
     GraphQLSyntaxError,
@@ -14,6 +15,7 @@ from graphql import (
 )
 
 from engine.answer import Outcome
+from engine.cost import Pricer
 from engine.errors import ErrorCode, ErrorWriter, describe
 from engine.introspection import CLOSED_RULES, OPEN_RULES
 from engine.limits import LimitExceeded, Limits, exceeded
@@ -32,6 +34,7 @@ class Planner:
     errors: ErrorWriter
     limits: Limits
     time_limit: float
+    longer: Mapping[str, float]
     compile: Compile | None = None
 
     def plan(self, text: str, operation_name: str | None, introspection: bool) -> Runnable | Refusal:
@@ -49,9 +52,14 @@ class Planner:
         operation = choose(document, operation_name)
         if isinstance(operation, GraphQLError):
             return refuse([operation], ErrorCode.OPERATION, Outcome.MALFORMED)
-        sharing = Sharing(document, operation)
-        plan = Plan(self.schema, document, operation, hide, self.time_limit, self.errors, sharing)
+        sharing, price = Sharing(document, operation), Pricer(self.schema, document).price(operation)
+        plan = Plan(self.schema, document, operation, hide, self._patience(operation), self.errors, sharing, price)
         return (self.compile and self.compile(plan)) or plan
+
+    def _patience(self, operation: OperationDefinitionNode) -> float:
+        """Give an operation the longest time that one of its own root fields may take."""
+        names = [one.name.value for one in operation.selection_set.selections if isinstance(one, FieldNode)]
+        return max([self.time_limit, *(self.longer[name] for name in names if name in self.longer)])
 
     def _as_limit(self, error: GraphQLSyntaxError) -> GraphQLError:
         # graphql-core has no type of its own for a parser that stops counting.

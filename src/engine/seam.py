@@ -24,6 +24,9 @@ class Runnable(Protocol):
     def name(self) -> str | None:
         """Give the operation's name, if it has one."""
 
+    def cost(self, variables: Mapping[str, Any] | None) -> int:
+        """Count the points it takes to run this; what made a plan faster made it no cheaper to the caller."""
+
     async def execute(self, variables: Mapping[str, Any] | None, context: object, request_id: str) -> Answer:
         """Run a query or mutation and give its bytes; never raises."""
 

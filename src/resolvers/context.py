@@ -8,6 +8,7 @@ from uuid import UUID
 import strawberry
 from strawberry.dataloader import DataLoader
 
+from core.access.budget import Allowance
 from core.access.key_ring import KeyRing
 from core.access.principal import Principal, Scope
 from core.database import Database
@@ -29,6 +30,7 @@ from core.templates import read as templates
 from core.templates.values import Template
 from core.webhooks import read as webhooks
 from core.webhooks.redaction import Json
+from core.words import Interpreter, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +47,22 @@ class Services:
     health: HealthDesk
     dashboards: DashboardDesk
     key_ring: KeyRing
+    interpreter: Interpreter
 
 
 @dataclass(slots=True)
 class Context:
     """One operation's context; `principal` is None for a caller without credentials.
 
-    `languages` are those the client reads, best first, as in `pt-br`; none if it does not say.
+    `languages` are those the client reads, best first, as in `pt-br`; none if it does not say. `rate_limit` is what the
+    caller has left after this operation; None for one without an account.
     """
 
     services: Services
     principal: Principal | None
     request_id: str
     languages: Sequence[str] = ()
+    rate_limit: Allowance | None = None
     _attempts: "DataLoader[UUID, list[AttemptView]] | None" = field(default=None, init=False)
     _messages: "DataLoader[tuple[UUID, frozenset[str]], read.Message | None] | None" = field(default=None, init=False)
     _events: "DataLoader[tuple[UUID, EventSlice], list[EventView]] | None" = field(default=None, init=False)
@@ -68,11 +73,22 @@ class Context:
     _batches: "DataLoader[UUID, Batch | None] | None" = field(default=None, init=False)
     _counts: "DataLoader[UUID, Counts] | None" = field(default=None, init=False)
 
+    def in_words(self, error: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Say an error of the top level in the caller's language."""
+        return self.services.interpreter.describe(error, self.languages)
+
     def require(self, scope: Scope) -> Principal:
         """Name the caller if it may do this; raises NotAllowed."""
         if self.principal is None:
-            raise Unauthenticated("This needs credentials: send the header 'Authorization: Bearer <token>'.")
+            raise _unknown()
         return self.principal.require(scope)
+
+    @property
+    def allowance(self) -> Allowance:
+        """What the caller has left, who has an account: operations of such are paid for before they run."""
+        if self.rate_limit is None:
+            raise LookupError("Nobody took the price of this operation.")
+        return self.rate_limit
 
     # An operation can be a subscription that lives for hours: loaders batch, and remember nothing.
 
@@ -106,7 +122,7 @@ class Context:
 
     async def _load_healths(self, names: list[str]) -> list[Health]:
         if self.principal is None:
-            raise Unauthenticated("This needs credentials.")
+            raise _unknown()
         found = await self.services.health.read(self.principal.tenant_id)
         return [found.by_name[name] for name in names]
 
@@ -190,6 +206,12 @@ class Context:
                 for one, events in (await history.events_of(connection, tenant, ids, which)).items():
                     found[one, which] = events
         return [found.get(key, []) for key in keys]
+
+
+def _unknown() -> Unauthenticated:
+    return Unauthenticated(
+        say("CREDENTIALS_MISSING", "This needs credentials: send the header 'Authorization: Bearer <token>'.")
+    )
 
 
 Info = strawberry.Info[Context, Any]

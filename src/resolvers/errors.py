@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import strawberry
 
@@ -21,6 +21,7 @@ from core.errors import (
 from core.templates.values import TemplateNotUsable
 from resolvers.context import Info
 from resolvers.operations.types import Integration, integration_of
+from resolvers.scalars import URL
 from resolvers.templates.types import Template, template_of
 
 
@@ -38,7 +39,14 @@ def translate(error: BaseException) -> tuple[str, Mapping[str, Any]] | None:
 
 @strawberry.interface(description="Something the caller can understand and act on.")
 class UserError:
-    message: str = strawberry.field(description="One sentence for a developer's console, in English.")
+    code: str = strawberry.field(
+        description="What is wrong, exactly: `PHONE_LACKS_NINTH_DIGIT`. Stable; new ones may come."
+    )
+    message: str = strawberry.field(
+        description="One sentence, in the language of `Accept-Language`: English, or Brazilian Portuguese."
+    )
+    advice: str = strawberry.field(description="What to do about it, in the same language.")
+    docs: URL = strawberry.field(description="The page that explains the code.")
     path: list[str] | None = strawberry.field(
         description='Where in the mutation\'s arguments the cause lies: `["input", "to", "phone"]`.'
     )
@@ -100,18 +108,40 @@ SendMessagesError = Annotated[
 ]
 
 
+class _Words(TypedDict):
+    """What every typed error says."""
+
+    code: str
+    message: str
+    advice: str
+    docs: URL
+    path: list[str]
+
+
+def _words(info: Info, error: AppError, path: Sequence[str]) -> _Words:
+    told = info.context.services.interpreter.tell(error.reason_code, error.message, info.context.languages, {})
+    return _Words(
+        code=error.reason_code, message=told.message, advice=told.advice, docs=URL(told.docs), path=list(path)
+    )
+
+
+def not_found_error(info: Info, error: NotFound, id: strawberry.ID, path: Sequence[str]) -> NotFoundError:
+    """The error for an id that names nothing the caller may see."""
+    return NotFoundError(**_words(info, error, path), id=id)
+
+
 def operate_error(
     info: Info, error: AppError, id: strawberry.ID, path: Sequence[str]
 ) -> NotFoundError | InvalidStateError | IntegrationUnavailableError:
     """Turn what core refused about one object into a payload's error; raises what is not the caller's to mend."""
     match error:
         case NotFound():
-            return NotFoundError(message=error.message, path=list(path), id=id)
+            return not_found_error(info, error, id, path)
         case InvalidState():
-            return InvalidStateError(message=error.message, path=list(path), state=error.state)
+            return InvalidStateError(**_words(info, error, path), state=error.state)
         case NotConfigured():
             integration = integration_of(info, error.integration)
-            return IntegrationUnavailableError(message=error.message, path=list(path), integration=integration)
+            return IntegrationUnavailableError(**_words(info, error, path), integration=integration)
         case _:
             raise error
 
@@ -124,9 +154,9 @@ def change_errors(
         case Refused():
             return [one for inner in error.errors for one in change_errors(info, inner, id)]
         case InvalidInput():
-            return [InvalidInputError(message=error.message, path=list(error.path), rule=error.rule)]
+            return [InvalidInputError(**_words(info, error, error.path), rule=error.rule)]
         case NotConfigured():
-            return [_unavailable(info, error)]
+            return [unavailable(info, error)]
         case _:
             return [operate_error(info, error, id, ["input", "id"])]
 
@@ -135,32 +165,30 @@ def user_errors(info: Info, error: AppError) -> list[AnyOfThem]:
     """Turn what core refused into the payload's errors; raises what is not the caller's to mend."""
     if isinstance(error, Refused):
         return [one for inner in error.errors for one in user_errors(info, inner)]
-    return [_template_error(error) or _user_error(info, error)]
+    return [_template_error(info, error) or _user_error(info, error)]
 
 
 def _user_error(info: Info, error: AppError) -> AnyOfThem:
     match error:
         case InvalidInput():
-            return InvalidInputError(message=error.message, path=list(error.path), rule=error.rule)
+            return InvalidInputError(**_words(info, error, error.path), rule=error.rule)
         case NotFound():
-            return NotFoundError(message=error.message, path=list(error.path), id=strawberry.ID(error.id))
+            return NotFoundError(**_words(info, error, error.path), id=strawberry.ID(error.id))
         case NotConfigured() | QueueFull():
-            return _unavailable(info, error)
+            return unavailable(info, error)
         case IdempotencyConflict():
-            path = list(error.path)
-            return IdempotencyConflictError(message=error.message, path=path, first_used_at=error.first_used_at)
+            return IdempotencyConflictError(**_words(info, error, error.path), first_used_at=error.first_used_at)
         case _:
             raise error
 
 
-def _template_error(error: AppError) -> AnyOfThem | None:
+def _template_error(info: Info, error: AppError) -> AnyOfThem | None:
     match error:
         case NotFound():
-            return NotFoundError(message=error.message, path=list(error.path), id=strawberry.ID(error.id))
+            return NotFoundError(**_words(info, error, error.path), id=strawberry.ID(error.id))
         case TemplateNotUsable():
             return TemplateNotUsableError(
-                message=error.message,
-                path=list(error.path),
+                **_words(info, error, error.path),
                 template=template_of(error.template),
                 missing_variables=list(error.missing),
             )
@@ -168,13 +196,19 @@ def _template_error(error: AppError) -> AnyOfThem | None:
             return None
 
 
-def _unavailable(info: Info, error: NotConfigured | QueueFull) -> IntegrationUnavailableError:
+def unavailable(info: Info, error: NotConfigured | QueueFull) -> IntegrationUnavailableError:
+    """The error for a company that cannot serve us."""
     return IntegrationUnavailableError(
-        message=error.message,
-        path=list(error.path),
+        **_words(info, error, error.path),
         integration=integration_of(info, error.integration),
         retry_at=error.retry_at if isinstance(error, QueueFull) else None,
     )
+
+
+def input_errors(info: Info, refused: Refused) -> list[InvalidInputError]:
+    """The same for what is wrong with an input, where nothing else can be."""
+    wrong = (one for one in refused.errors if isinstance(one, InvalidInput))
+    return [InvalidInputError(**_words(info, one, one.path), rule=one.rule) for one in wrong]
 
 
 def batch_errors(info: Info, error: AppError) -> list[InvalidInputError | IdempotencyConflictError]:

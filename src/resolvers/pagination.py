@@ -7,6 +7,7 @@ import strawberry
 
 from core.errors import InputRule, InvalidInput
 from core.slicing import Slice
+from core.words import say
 from resolvers.arguments import given
 from resolvers.identifiers import to_global_id, uuid_of
 
@@ -42,11 +43,13 @@ class PageArguments:
 def page_arguments(first: int | None, last: int | None) -> PageArguments:
     """Check `first` and `last`; raises InvalidInput."""
     if first is not None and last is not None:
-        raise InvalidInput("Give `first` or `last`, not both.", path=["last"], rule=InputRule.NOT_ALLOWED)
+        text = say("FIRST_AND_LAST", "Give `first` or `last`, not both.")
+        raise InvalidInput(text, path=["last"], rule=InputRule.NOT_ALLOWED)
     name = "first" if last is None else "last"
     size = first if last is None else last
     if size is not None and not 0 <= size <= MAX_SIZE:
-        raise InvalidInput(f"`{name}` is from 0 to {MAX_SIZE}.", path=[name], rule=InputRule.OUT_OF_RANGE)
+        text = say("PAGE_SIZE", "`{name}` is from 0 to {most}.", name=name, most=MAX_SIZE)
+        raise InvalidInput(text, path=[name], rule=InputRule.OUT_OF_RANGE)
     return PageArguments(DEFAULT_SIZE if size is None else size, is_backward=last is not None)
 
 
@@ -83,4 +86,5 @@ def _read_cursor(cursor: str | None, cursor_type: str, name: str) -> UUID | None
 
 def bad_cursor(name: str) -> InvalidInput:
     """The error for a cursor that no page of ours has given out."""
-    return InvalidInput(f"`{name}` is no cursor of this list.", path=[name], rule=InputRule.MALFORMED)
+    text = say("CURSOR_UNKNOWN", "`{name}` is no cursor of this list.", name=name)
+    return InvalidInput(text, path=[name], rule=InputRule.MALFORMED)

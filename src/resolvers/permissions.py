@@ -10,8 +10,8 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from core.access.principal import Scope
 
 _SCOPE = "scope"
-OPEN = frozenset({"Query.node", "Query.viewer"})
-"""Root fields without a scope: `node` asks by the kind of object it finds, `viewer` tells callers about themselves."""
+OPEN = frozenset({"Query.node", "Query.nodes", "Query.viewer"})
+"""Root fields without a scope: `node` and `nodes` ask by the kind of object, `viewer` tells of the caller alone."""
 
 
 def guarded(resolver: Callable[..., Any], scope: Scope, description: str) -> Any:

@@ -1,104 +1,148 @@
-"""Any object by its id: unknown, foreign and malformed ids are answered alike, with nothing."""
+"""Any object by its id: unknown, foreign and malformed ids are answered alike, with nothing.
 
-from collections.abc import Awaitable, Callable
+Several ids are read together: one statement for each type among them.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from uuid import UUID
 
 import strawberry
 
 from core.access.principal import Scope
+from core.errors import InputRule, InvalidInput
 from core.messages import history
-from resolvers.access.api_keys import api_key_by_id
-from resolvers.access.queries import organization_by_id, user_by_id
+from core.words import say
+from resolvers.access.api_keys import api_keys_by_id
+from resolvers.access.queries import organizations_by_id, users_by_id
 from resolvers.context import Info
 from resolvers.identifiers import from_global_id
-from resolvers.messages.batches import batch_by_id
+from resolvers.messages.batches import batch_of
 from resolvers.messages.events import event_of
-from resolvers.messages.queries import message_by_id
+from resolvers.messages.queries import messages_by_id
 from resolvers.messages.types import attempt_of
 from resolvers.node import Node
 from resolvers.operations.dead_letters import dead_letters_by_id
 from resolvers.operations.types import integration_of
-from resolvers.operations.webhooks import webhook_by_id
-from resolvers.templates.queries import template_by_id
+from resolvers.operations.webhooks import webhooks_by_id
+from resolvers.templates.types import template_of
+
+MOST_IDS = 100
 
 
 async def get_node(info: Info, id: strawberry.ID) -> Node | None:
+    [found] = await _nodes(info, [id])
+    return found
+
+
+async def get_nodes(info: Info, ids: list[strawberry.ID]) -> list[Node | None]:
+    if len(ids) > MOST_IDS:
+        text = say("TOO_MANY_IDS", "Give at most {most} ids.", most=MOST_IDS)
+        raise InvalidInput(text, path=["ids"], rule=InputRule.TOO_LONG)
+    return await _nodes(info, ids)
+
+
+async def _nodes(info: Info, ids: Sequence[str]) -> list[Node | None]:
     if info.context.principal is None:
         info.context.require(Scope.MESSAGES_READ)
-    found = from_global_id(id)
-    if found is None or found[0] not in _FETCHERS:
-        return None
-    return await _FETCHERS[found[0]](info, found[1])
+    wanted = [from_global_id(one) for one in ids]
+    found: dict[tuple[str, bytes], Node] = {}
+    for name in dict.fromkeys(one[0] for one in wanted if one is not None and one[0] in _FETCHERS):
+        keys = list(dict.fromkeys(one[1] for one in wanted if one is not None and one[0] == name))
+        found |= {(name, key): node for key, node in (await _FETCHERS[name](info, keys)).items()}
+    return [None if one is None else found.get(one) for one in wanted]
 
 
-async def _message(info: Info, key: bytes) -> Node | None:
-    return await message_by_id(info, UUID(bytes=key)) if len(key) == 16 else None
+def _uuids(keys: Sequence[bytes]) -> list[UUID]:
+    return [UUID(bytes=key) for key in keys if len(key) == 16]
 
 
-async def _batch(info: Info, key: bytes) -> Node | None:
-    return await batch_by_id(info, UUID(bytes=key)) if len(key) == 16 else None
+async def _messages(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
+    info.context.require(Scope.MESSAGES_READ)
+    found = await messages_by_id(info, ids) if (ids := _uuids(keys)) else {}
+    return {one.bytes: message for one, message in found.items()}
 
 
-async def _attempt(info: Info, key: bytes) -> Node | None:
-    if len(key) != 18:
-        return None
-    number = int.from_bytes(key[16:], "big")
-    attempts = await info.context.attempts.load(UUID(bytes=key[:16]))
-    return next((attempt_of(info, one) for one in attempts if one.number == number), None)
+async def _batches(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
+    info.context.require(Scope.MESSAGES_READ)
+    found = await info.context.batches.load_many(_uuids(keys))
+    return {row.id.bytes: batch_of(row) for row in found if row is not None}
 
 
-async def _event(info: Info, key: bytes) -> Node | None:
-    if len(key) != 24 or key[16] >= 0x80:
-        return None
+async def _attempts(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
+    info.context.require(Scope.MESSAGES_READ)
+    whose = {key: UUID(bytes=key[:16]) for key in keys if len(key) == 18}
+    messages = list(dict.fromkeys(whose.values()))
+    known = dict(zip(messages, await info.context.attempts.load_many(messages), strict=True))
+    return {
+        key: attempt_of(info, attempt)
+        for key, message in whose.items()
+        for attempt in known[message]
+        if attempt.number == int.from_bytes(key[16:], "big")
+    }
+
+
+async def _events(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
     services, tenant = info.context.services, info.context.require(Scope.MESSAGES_READ).tenant_id
+    # Beyond that no sequence is a number the database knows.
+    sane = [key for key in keys if len(key) == 24 and key[16] < 0x80]
+    places = {(UUID(bytes=key[:16]), int.from_bytes(key[16:], "big")): key for key in sane}
+    if not places:
+        return {}
     async with services.database.transaction(tenant) as connection:
-        sequence = int.from_bytes(key[16:], "big")
-        view = await history.event_by_place(connection, tenant, UUID(bytes=key[:16]), sequence)
-    return None if view is None else event_of(view)
+        found = await history.events_by_place(connection, tenant, places)
+    return {places[place]: event_of(view) for place, view in found.items()}
 
 
-async def _template(info: Info, key: bytes) -> Node | None:
-    return await template_by_id(info, UUID(bytes=key)) if len(key) == 16 else None
+async def _templates(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
+    info.context.require(Scope.MESSAGES_READ)
+    found = await info.context.templates.load_many(_uuids(keys))
+    return {row.id.bytes: template_of(row) for row in found if row is not None}
 
 
-async def _integration(info: Info, key: bytes) -> Node | None:
+async def _integrations(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
     info.context.require(Scope.OPERATIONS_READ)
-    name = key.decode(errors="replace")
-    return integration_of(info, name) if name in info.context.services.integrations else None
+    names = {key: key.decode(errors="replace") for key in keys}
+    known = info.context.services.integrations
+    return {key: integration_of(info, name) for key, name in names.items() if name in known}
 
 
-async def _webhook(info: Info, key: bytes) -> Node | None:
+async def _webhooks(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
     tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
-    return await webhook_by_id(info, tenant, UUID(bytes=key)) if len(key) == 16 else None
+    found = await webhooks_by_id(info, tenant, ids) if (ids := _uuids(keys)) else {}
+    return {one.bytes: webhook for one, webhook in found.items()}
 
 
-async def _dead_letter(info: Info, key: bytes) -> Node | None:
+async def _dead_letters(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
     tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
-    return next(iter(await dead_letters_by_id(info, tenant, [UUID(bytes=key)] if len(key) == 16 else [])), None)
+    found = await dead_letters_by_id(info, tenant, ids) if (ids := _uuids(keys)) else []
+    return {letter.row.id.bytes: letter for letter in found}
 
 
-async def _user(info: Info, key: bytes) -> Node | None:
-    return await user_by_id(info, UUID(bytes=key)) if len(key) == 16 else None
+async def _users(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
+    found = await users_by_id(info, ids) if (ids := _uuids(keys)) else {}
+    return {one.bytes: user for one, user in found.items()}
 
 
-async def _organization(info: Info, key: bytes) -> Node | None:
-    return await organization_by_id(info, UUID(bytes=key)) if len(key) == 16 else None
+async def _organizations(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
+    found = await organizations_by_id(info, ids) if (ids := _uuids(keys)) else {}
+    return {one.bytes: organization for one, organization in found.items()}
 
 
-async def _api_key(info: Info, key: bytes) -> Node | None:
-    return await api_key_by_id(info, UUID(bytes=key)) if len(key) == 16 else None
+async def _api_keys(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
+    found = await api_keys_by_id(info, ids) if (ids := _uuids(keys)) else {}
+    return {one.bytes: key for one, key in found.items()}
 
 
-_FETCHERS: dict[str, Callable[[Info, bytes], Awaitable[Node | None]]] = {
-    "Message": _message,
-    "MessageAttempt": _attempt,
-    "MessageBatch": _batch,
-    "MessageEvent": _event,
-    "Integration": _integration,
-    "WebhookDelivery": _webhook,
-    "DeadLetter": _dead_letter,
-    "Template": _template,
-    "User": _user,
-    "ApiKey": _api_key,
-    "Organization": _organization,
+_FETCHERS: dict[str, Callable[[Info, Sequence[bytes]], Awaitable[Mapping[bytes, Node]]]] = {
+    "Message": _messages,
+    "MessageAttempt": _attempts,
+    "MessageBatch": _batches,
+    "MessageEvent": _events,
+    "Integration": _integrations,
+    "WebhookDelivery": _webhooks,
+    "DeadLetter": _dead_letters,
+    "Template": _templates,
+    "User": _users,
+    "ApiKey": _api_keys,
+    "Organization": _organizations,
 }

@@ -51,7 +51,7 @@ from resolvers.operations.subscriptions import IntegrationHealthChange, integrat
 from resolvers.operations.types import Integration, list_integrations
 from resolvers.operations.webhooks import WebhookDelivery, WebhookDeliveryConnection, list_webhooks
 from resolvers.permissions import guarded, guarded_stream, hold_to_scopes
-from resolvers.refetch import get_node
+from resolvers.refetch import get_node, get_nodes
 from resolvers.scalars import CONFIG
 from resolvers.templates.queries import TemplateConnection, get_template, list_templates
 from resolvers.templates.types import Template
@@ -75,6 +75,10 @@ what becomes of them.
 class Query:
     node: Node | None = strawberry.field(
         resolver=get_node, description="Any object by its id; null when there is none the caller may see."
+    )
+    nodes: list[Node | None] = strawberry.field(
+        resolver=get_nodes,
+        description="Up to 100 objects by their ids, in the order given; null for each there is not.",
     )
     viewer: Viewer | None = strawberry.field(
         resolver=get_viewer, description="Who is asking; null without credentials."

@@ -77,7 +77,12 @@ async def system(stores: Running, tmp_path_factory: pytest.TempPathFactory) -> A
 async def closed_address(system: System, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """The same house as strangers find it in production: nobody reads the schema."""
     port, log = free_port(), tmp_path_factory.mktemp("production") / "api.log"
-    production = {"APP_ENV": "production", "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}"}
+    production = {
+        "APP_ENV": "production",
+        "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}",
+        "CLERK_AUTHORIZED_PARTIES": f"http://127.0.0.1:{port}",
+        "CLERK_PERSONAL_TENANT": "refuse",
+    }
     api = Process(command("serve", "--port", str(port)), {**system.environment, **production}, log)
     await api.start()
     address = f"http://127.0.0.1:{port}"

@@ -43,6 +43,32 @@ async def test_a_session_in_a_header_is_let_in(serving: Serving) -> None:
     assert found == {"organization": {"name": "org_Edge"}, "scopes": ["MESSAGES_READ", "MESSAGES_SEND"]}
 
 
+async def test_a_session_pays_from_an_account_of_its_own_and_the_viewer_tells(serving: Serving) -> None:
+    question = {"query": "{ viewer { rateLimit { limit remaining cost } } messages(first: 99) { nodes { status } } }"}
+    async with serving(**VERIFIED) as client:
+        first, second, other = [
+            await client.post("/graphql", json=question, headers={"authorization": f"Bearer {session(sub=who)}"})
+            for who in ("user_Payer", "user_Payer", "user_Other")
+        ]
+    left = [viewer(one)["rateLimit"]["remaining"] for one in (first, second, other)]
+    cost = viewer(first)["rateLimit"]["cost"]
+    assert cost >= 100
+    assert left[0] == left[2] == 60_000 - cost
+    # Points come back while we ask.
+    assert left[0] - cost <= left[1] < left[0]
+    assert [int(one.headers["ratelimit-remaining"]) for one in (first, second, other)] == left
+
+
+async def test_a_session_that_is_not_believed_is_told_why_in_the_language_of_its_page(serving: Serving) -> None:
+    async with serving(**VERIFIED) as client:
+        answer = await ask(client, authorization=f"Bearer {token(key=STRANGERS_KEY)}", accept_language="pt-BR,pt;q=0.9")
+    [error] = answer.json()["errors"]
+    assert (answer.status_code, answer.headers["content-language"]) == (401, "pt-BR")
+    assert error["message"] == "O token da sessão não é de uma sessão da instância do Clerk deste servidor."
+    assert (error["extensions"]["code"], error["extensions"]["reason"]) == ("UNAUTHENTICATED", "SESSION_NOT_OURS")
+    assert error["extensions"]["docs"].endswith("#session_not_ours")
+
+
 async def test_development_tokens_are_let_in_beside_sessions_outside_production(serving: Serving) -> None:
     async with serving(**VERIFIED) as client:
         found = viewer(await ask(client, authorization=f"Bearer {DevelopmentTokens(b'k' * 32).make()}"))

@@ -282,7 +282,8 @@ async def test_a_page_of_an_allowed_origin_is_told_what_it_may_send(client: http
         "access-control-allow-origin": "https://dashboard.example",
         "access-control-allow-methods": "GET, POST, OPTIONS",
         "access-control-allow-headers": "authorization,content-type",
-        "access-control-expose-headers": "x-request-id, retry-after",
+        "access-control-expose-headers": "x-request-id, retry-after, "
+        "ratelimit-limit, ratelimit-remaining, ratelimit-reset",
         "access-control-max-age": "7200",
     }
     assert "origin" in response.headers["vary"]

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from engine.answer import Answer, Outcome
 from engine.engine import Engine
 from engine.plan import Plan
-from tests.execution.sample import Context, Journal
+from tests.execution.sample import Context, Journal, schema, translate
 
 
 async def run(engine: Engine, text: str, variables: dict[str, Any] | None = None, name: str | None = None) -> Answer:
@@ -112,7 +112,7 @@ async def test_null_where_the_schema_promised_a_value_is_our_fault(engine: Engin
 async def test_what_takes_too_long_is_given_up(engine: Engine) -> None:
     answer = await run(engine, "{ slow }")
     assert orjson.loads(answer.body)["data"] is None
-    assert error_of(answer)["extensions"] == {"code": "TIMEOUT", "requestId": "r1"}
+    assert error_of(answer)["extensions"] == {"code": "TIMEOUT", "seconds": 0.5, "requestId": "r1"}
 
 
 async def test_a_subscription_gives_an_answer_for_each_event(engine: Engine) -> None:
@@ -153,3 +153,13 @@ async def test_a_stranger_learns_nothing_of_the_schema(engine: Engine, text: str
 async def test_a_stranger_may_ask_whether_a_type_exists(engine: Engine) -> None:
     answer = await run(engine, '{ __typename __type(name: "Box") { name kind } }')
     assert answer.data == {"__typename": "Query", "__type": {"name": "Box", "kind": "OBJECT"}}
+
+
+def test_a_root_field_may_take_longer_than_others() -> None:
+    engine = Engine(schema, translate=translate, time_limit=10, longer={"box": 30})
+    times = {
+        text: plan.time_limit
+        for text in ("{ hello }", "{ box { size } }", "{ hello again: box { size } }", "{ box: hello }")
+        if isinstance(plan := engine.plan(text), Plan)
+    }
+    assert list(times.values()) == [10, 30, 30, 10]

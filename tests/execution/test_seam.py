@@ -19,6 +19,9 @@ class Canned:
     kind: OperationType
     name: str | None
 
+    def cost(self, variables: Mapping[str, Any] | None) -> int:
+        return 1
+
     async def execute(self, variables: Mapping[str, Any] | None, context: object, request_id: str) -> Answer:
         return Answer(Outcome.EXECUTED, b'{"data":{"hello":"compiled"}}')
 

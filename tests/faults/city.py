@@ -155,6 +155,8 @@ def _environment(cellar: Cellar, wires: Mapping[str, ChaosProxy], settings: Mapp
         **({"PYTHONPATH": source} if (source := os.environ.get("FAULT_SOURCE")) else {}),
         "APP_ENV": "test",
         "EXPLORER": "off",
+        # A storm comes from one caller.
+        "CALLER_BUDGET": "1000000000",
         "DATABASE_URL": through(postgres.app, "api-postgres"),
         "DATABASE_URL_WORKER": through(postgres.worker, "worker-postgres"),
         "DATABASE_URL_DIRECT": postgres.direct,

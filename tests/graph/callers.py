@@ -10,12 +10,14 @@ from uuid import UUID
 from sqlalchemy import event
 
 from api.bootstrap import House
+from core.access.budget import Allowance
 from core.access.principal import Principal
 from engine.answer import Answer
 from engine.engine import Engine
 from resolvers.context import Context
 
 REQUEST = "test-request"
+PLENTY = Allowance(is_granted=True, limit=60_000, remaining=59_990, cost=10, resets_in=0.01)
 
 
 @dataclass
@@ -32,7 +34,7 @@ class Caller:
         return self.principal.tenant_id
 
     def context(self) -> Context:
-        return Context(self.house.services, self.principal, REQUEST)
+        return Context(self.house.services, self.principal, REQUEST, rate_limit=PLENTY)
 
     async def answer(self, document: str, **variables: Any) -> Answer:
         plan = self.engine.plan(document)

@@ -1,18 +1,13 @@
-"""dashboard and dashboardUpdated: numbers that are right, counted once for all who look."""
+"""dashboard: numbers that are right."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import asyncpg
-import pytest
 
-from api.bootstrap import House
 from core.access.principal import Scope
 from core.ports import EmailContent
-from tests.graph.callers import Caller, Following, statements
+from tests.graph.callers import Caller
 from tests.graph.conftest import NewCaller
 from tests.graph.stock import Stock
 
@@ -21,10 +16,6 @@ FIELDS = """
   messages { channel sent delivered failed deliveryRate medianDeliverySeconds }
 """
 DASHBOARD = f"query ($window: TimeWindow! = LAST_HOUR) {{ dashboard(window: $window) {{ {FIELDS} }} }}"
-FOLLOW = (
-    "subscription ($window: TimeWindow! = LAST_HOUR, $every: Int! = 1)"
-    f" {{ dashboardUpdated(window: $window, everySeconds: $every) {{ {FIELDS} }} }}"
-)
 LONG_AGO = timedelta(minutes=90)
 
 
@@ -36,15 +27,6 @@ async def deliver(owner: asyncpg.Pool, message: UUID, seconds: float | None, sta
         status,
         None if seconds is None else timedelta(seconds=seconds),
     )
-
-
-@asynccontextmanager
-async def following(caller: Caller, **variables: Any) -> AsyncIterator[Following]:
-    stream = caller.follow(FOLLOW, **variables)
-    try:
-        yield stream
-    finally:
-        await stream.close()
 
 
 async def test_the_numbers_are_those_of_the_window(
@@ -75,7 +57,7 @@ async def test_the_numbers_are_those_of_the_window(
         "window": "LAST_HOUR",
         "queueDepth": 1,
         "deadLetters": 1,
-        "integrations": [{"kind": "SMTP"}, {"kind": "TWILIO"}, {"kind": "WHATSAPP"}],
+        "integrations": [{"kind": "CLERK"}, {"kind": "SMTP"}, {"kind": "TWILIO"}, {"kind": "WHATSAPP"}],
     }
     [_, sms] = sorted(
         (await caller.ask(DASHBOARD, window="LAST_DAY"))["dashboard"]["messages"], key=lambda one: one["channel"]
@@ -83,41 +65,7 @@ async def test_the_numbers_are_those_of_the_window(
     assert sms["delivered"] == 4
 
 
-async def test_the_numbers_come_at_once_and_again_when_they_have_changed(
-    caller: Caller, stock: Stock, owner: asyncpg.Pool
-) -> None:
-    async with following(caller) as stream:
-        assert (await stream.next())["dashboardUpdated"]["messages"] == []
-        await deliver(owner, await stock.put(caller), 3)
-        [counters] = (await stream.next())["dashboardUpdated"]["messages"]
-    assert (counters["channel"], counters["delivered"], counters["deliveryRate"]) == ("SMS", 1, 1.0)
-
-
-async def test_who_looks_at_the_same_costs_one_count(caller: Caller, stock: Stock, house: House) -> None:
-    streams = [caller.follow(FOLLOW) for _ in range(20)]
-    with statements(house) as seen:
-        for stream in streams:
-            await stream.next()
-        await stock.put(caller)
-        for stream in streams:
-            assert (await stream.next())["dashboardUpdated"]["queueDepth"] == 1
-    assert len([one for one in seen if "percentile_cont" in one]) <= 4
-    for stream in streams:
-        await stream.close()
-    assert len(house.services.dashboards.boards) == 0
-
-
-@pytest.mark.parametrize("every", [0, -1, 3_601])
-async def test_how_often_has_its_bounds(caller: Caller, every: int) -> None:
-    async with following(caller, every=every) as stream:
-        [error] = (await stream.answer()).errors
-    assert (error["extensions"]["code"], error["extensions"]["argument"]) == ("INVALID_INPUT", "everySeconds")
-
-
 async def test_it_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
     reader = await new_caller(frozenset({Scope.MESSAGES_READ}))
     for caller, code in ((reader, "FORBIDDEN"), (nobody, "UNAUTHENTICATED")):
         assert await caller.code(DASHBOARD) == code
-        async with following(caller) as stream:
-            [error] = (await stream.answer()).errors
-            assert error["extensions"]["code"] == code

@@ -59,6 +59,7 @@ async def told(stream: Following) -> tuple[str, str | None, str]:
 async def test_what_nothing_is_known_of_is_unknown_and_what_is_not_configured_disabled(caller: Caller) -> None:
     found = await healths(caller)
     assert {kind: (one["status"], one["credentials"]) for kind, one in found.items()} == {
+        "CLERK": ("DISABLED", "UNTESTED"),
         "SMTP": ("UNKNOWN", "UNTESTED"),
         "TWILIO": ("UNKNOWN", "UNTESTED"),
         "WHATSAPP": ("DISABLED", "UNTESTED"),
@@ -103,7 +104,8 @@ async def test_who_is_refused_is_told_to_look_at_the_credentials(caller: Caller,
 
 async def test_the_present_state_comes_first_and_then_every_change(caller: Caller, gate: Gate) -> None:
     async with following(caller) as stream:
-        assert [await told(stream) for _ in range(3)] == [
+        assert [await told(stream) for _ in range(4)] == [
+            ("CLERK", None, "DISABLED"),
             ("SMTP", None, "UNKNOWN"),
             ("TWILIO", None, "UNKNOWN"),
             ("WHATSAPP", None, "DISABLED"),

@@ -26,6 +26,9 @@ def stranger(house: House) -> Caller:
         ("", "{phone: null}"),
         ("", "{}"),
         ("($phone: PhoneNumber!, $email: EmailAddress!)", "{phone: $phone, email: $email}"),
+        ("($phone: PhoneNumber!, $email: EmailAddress)", "{phone: $phone, email: $email}"),
+        ("($phone: PhoneNumber)", "{phone: $phone}"),
+        ('($phone: PhoneNumber = "+5511987654321")', "{phone: $phone}"),
     ],
 )
 async def test_what_is_written_out_is_refused_by_validation(stranger: Caller, variables: str, to: str) -> None:
@@ -34,11 +37,41 @@ async def test_what_is_written_out_is_refused_by_validation(stranger: Caller, va
     assert {error["extensions"]["code"] for error in answer.errors} == {"VALIDATION"}
 
 
+@pytest.mark.parametrize("given", [{}, {"phone": None}, {"phone": BOTH["phone"]}])
+async def test_a_variable_that_may_be_null_is_no_member_whatever_it_holds(
+    stranger: Caller, given: dict[str, object]
+) -> None:
+    answer = await stranger.answer(SEND % ("($phone: PhoneNumber)", "{phone: $phone}"), **given)
+    assert answer.outcome is Outcome.REFUSED
+    [error] = answer.errors
+    assert error["extensions"]["code"] == "VALIDATION"
+    assert "must be non-nullable" in error["message"]
+
+
+@pytest.mark.parametrize("given", [{}, {"phone": None}])
+async def test_a_variable_that_must_be_given_is_missed_before_anything_runs(
+    stranger: Caller, given: dict[str, object]
+) -> None:
+    answer = await stranger.answer(SEND % ("($phone: PhoneNumber!)", "{phone: $phone}"), **given)
+    assert answer.outcome is Outcome.REFUSED
+    assert {error["extensions"]["code"] for error in answer.errors} == {"VARIABLES"}
+
+
 @pytest.mark.parametrize("to", [BOTH, {}, {"phone": None}, {**BOTH, "email": None}])
 async def test_what_comes_in_a_variable_is_refused_as_one(stranger: Caller, to: dict[str, object]) -> None:
     answer = await stranger.answer(SEND % ("($to: RecipientInput!)", "$to"), to=to)
     assert answer.outcome is Outcome.REFUSED
     assert {error["extensions"]["code"] for error in answer.errors} == {"VARIABLES"}
+
+
+async def test_fragments_hide_no_variable(caller: Caller) -> None:
+    hidden = SEND.replace("%s {", "($phone: PhoneNumber) { ...Hidden } fragment Hidden on Mutation {", 1)
+    assert await caller.code(hidden % "{phone: $phone}", phone=BOTH["phone"]) == "VALIDATION"
+
+
+async def test_what_must_be_given_is_taken(caller: Caller) -> None:
+    answer = await caller.ask(SEND % ("($phone: PhoneNumber!)", "{phone: $phone}"), phone=BOTH["phone"])
+    assert answer == {"sendMessage": {"isReplay": False}}
 
 
 async def test_the_schema_itself_says_so(stranger: Caller) -> None:

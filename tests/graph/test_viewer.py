@@ -14,7 +14,7 @@ from core.database import Database, make_engine
 from core.ports import DirectoryChanged, Person
 from resolvers.identifiers import to_global_id
 from tests.conftest import Urls
-from tests.graph.callers import Caller
+from tests.graph.callers import PLENTY, Caller
 from tests.graph.conftest import NewCaller
 
 VIEWER = """
@@ -78,6 +78,13 @@ async def test_somebody_nobody_has_told_of_is_somebody_all_the_same(caller: Call
 async def test_only_the_scopes_of_the_credentials_are_told(new_caller: NewCaller) -> None:
     reader = await new_caller(frozenset({Scope.MESSAGES_SEND, Scope.MESSAGES_READ}))
     assert (await reader.ask("{ viewer { scopes } }"))["viewer"]["scopes"] == ["MESSAGES_READ", "MESSAGES_SEND"]
+
+
+async def test_the_caller_sees_what_may_still_be_asked(caller: Caller) -> None:
+    before = datetime.now(UTC)
+    found = (await caller.ask("{ viewer { rateLimit { limit remaining cost resetsAt } } }"))["viewer"]["rateLimit"]
+    assert datetime.fromisoformat(found.pop("resetsAt")) >= before.replace(microsecond=0)
+    assert found == {"limit": PLENTY.limit, "remaining": PLENTY.remaining, "cost": PLENTY.cost}
 
 
 async def test_nobody_is_null(nobody: Caller) -> None:

@@ -16,6 +16,7 @@ from graphql import (
     GraphQLSchema,
     GraphQLType,
     GraphQLUnionType,
+    NullValueNode,
     get_named_type,
     is_composite_type,
     is_introspection_type,
@@ -179,6 +180,49 @@ def everything_is_described(schema: GraphQLSchema) -> Iterator[str]:
                 yield f"{root}.{name}: has no description"
 
 
+def everything_is_reachable(schema: GraphQLSchema) -> Iterator[str]:
+    """A type that nothing leads to is a promise nobody can claim."""
+    seen: set[str] = set()
+    ahead: list[GraphQLNamedType] = [
+        root for root in (schema.query_type, schema.mutation_type, schema.subscription_type) if root
+    ]
+    ahead += [get_named_type(one.type) for directive in schema.directives for one in directive.args.values()]
+    while ahead:
+        type_ = ahead.pop()
+        if type_.name not in seen:
+            seen.add(type_.name)
+            ahead += _leads_to(schema, type_)
+    yield from (f"{type_}: nothing leads here" for type_ in _types(schema) if type_.name not in seen)
+
+
+def _leads_to(schema: GraphQLSchema, type_: GraphQLNamedType) -> Iterator[GraphQLNamedType]:
+    for field in getattr(type_, "fields", {}).values():
+        yield get_named_type(field.type)
+        yield from (get_named_type(one.type) for one in getattr(field, "args", {}).values())
+    yield from getattr(type_, "interfaces", ())
+    if isinstance(type_, GraphQLInterfaceType | GraphQLUnionType):
+        yield from schema.get_possible_types(type_)
+
+
+def nothing_is_null_by_default(schema: GraphQLSchema) -> Iterator[str]:
+    """`= null` says nothing that leaving it out does not."""
+    for place, field in _fields(schema):
+        for name, argument in field.args.items():
+            if argument.ast_node and isinstance(argument.ast_node.default_value, NullValueNode):
+                yield f"{place}.{name}: = null says nothing"
+    for type_ in _of_kind(schema, GraphQLInputObjectType):
+        for name, one in type_.fields.items():
+            if one.ast_node and isinstance(one.ast_node.default_value, NullValueNode):
+                yield f"{type_}.{name}: = null says nothing"
+
+
+def references_are_objects(schema: GraphQLSchema) -> Iterator[str]:
+    """An id of ours leads to an object, so the object is what is shown; another company's id is a word of theirs."""
+    for place, field in _fields(schema):
+        if re.search(r"[a-z]Id$", place) and str(get_named_type(field.type)) == "ID":
+            yield f"{place}: show the object, not its id"
+
+
 RULES: tuple[Rule, ...] = (
     is_valid,
     objects_can_be_fetched_again,
@@ -191,6 +235,9 @@ RULES: tuple[Rule, ...] = (
     names_say_what_things_are,
     events_are_past_and_never_null,
     everything_is_described,
+    everything_is_reachable,
+    nothing_is_null_by_default,
+    references_are_objects,
 )
 
 

@@ -89,6 +89,10 @@ BROKEN = {
     ),
     "schema: has no description": ('"A schema."', ""),
     "Thing: has no description": ('"A thing."', ""),
+    "Lost: nothing leads here": ('"A moment." scalar', '"Lost." type Lost { at: DateTime! }\n"A moment." scalar'),
+    "Query.things.first: = null says nothing": ("things(first: Int,", "things(first: Int = null,"),
+    "MakeThingInput.tags: = null says nothing": ("{ tags: [String!] }", "{ tags: [String!] = null }"),
+    "Thing.ownerId: show the object, not its id": ("isBig: Boolean!", "isBig: Boolean!, ownerId: ID"),
     "Mutation.makeThing: has no description": ('"Makes one."', ""),
 }
 

@@ -28,7 +28,8 @@ async def system(stores: Running, tmp_path: Path) -> AsyncIterator[System]:
     """A system that lets one caller have as many sockets as it likes; its log is judged when it ends."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 16_384), most))
-    async with running_system(stores, tmp_path, SOCKETS_PER_CALLER=str(2 * SUBSCRIBERS)) as running:
+    without_limit = {"SOCKETS_PER_CALLER": str(2 * SUBSCRIBERS), "CALLER_BUDGET": "1000000000"}
+    async with running_system(stores, tmp_path, **without_limit) as running:
         yield running
 
 

@@ -1,6 +1,7 @@
-"""`interalpha schema`: what clients are promised, printed from the code or compared with the committed file."""
+"""`interalpha schema`: what clients are promised, printed from the code or compared with what they were promised."""
 
 import difflib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -41,6 +42,50 @@ def check() -> None:
     before, after = committed.splitlines(keepends=True), printed.splitlines(keepends=True)
     sys.stdout.writelines(difflib.unified_diff(before, after, fromfile=file.name, tofile="the code"))
     raise Failure("They differ. If the code is right: interalpha schema print > schema.graphql")
+
+
+@command.command()
+@click.option(
+    "--against",
+    metavar="FILE|REF",
+    help="An older schema: a file, or a commit, branch or tag whose schema.graphql counts. Default: schema.graphql.",
+)
+def diff(against: str | None) -> None:
+    """List what changed for clients: breaking, dangerous, safe; status 1 when anything breaks them."""
+    from graphql import GraphQLSyntaxError, build_schema
+
+    from api.schema_changes import Weight, changes
+    from resolvers.schema import print_schema
+
+    try:
+        old = build_schema(_promised(against))
+    except (GraphQLSyntaxError, TypeError) as error:
+        raise Failure(f"{against or _file()} holds no schema: {error}") from error
+    found = changes(old, build_schema(print_schema()))
+    for one in found:
+        click.echo(f"{one.weight.value:<10} {one.sentence}")
+    breaking = sum(one.weight is Weight.BREAKING for one in found)
+    if breaking:
+        raise Failure(f"{breaking} of {len(found)} changes break clients. Deprecate first, keep a year, then remove.")
+    click.echo(f"✓ {len(found)} changes, none of which breaks a client." if found else "✓ Nothing changed for clients.")
+
+
+def _promised(against: str | None) -> str:
+    file = _file() if against is None else Path(against)
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    if against is None:
+        raise Failure(f"There is no {file}. Name an older schema with --against.")
+    if against.startswith("-"):
+        raise Failure(f"{against} is neither a file nor a commit.")
+    command = ["git", "show", f"{against}:./{_file().name}"]
+    try:
+        found = subprocess.run(command, cwd=_file().parent, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
+    except FileNotFoundError as error:
+        raise Failure(f"There is no file {against}, and no git to look it up as a commit.") from error
+    if found.returncode:
+        raise Failure(f"{against} is neither a file nor a commit with a {_file().name}.")
+    return found.stdout
 
 
 def _file() -> Path:

@@ -16,6 +16,7 @@ from core.access.reach import EVERYWHERE, Reach
 from core.database import Database
 from core.errors import Overloaded
 from core.sealing import SealBroken, Sealer
+from core.words import say
 
 MOST_AT_ONCE = 500
 MOST_WAITING = 10_000
@@ -57,7 +58,9 @@ class KeyFinder:
         found = self._wanted.get(name)
         if found is None:
             if len(self._wanted) >= MOST_WAITING:
-                raise Overloaded("Too many unknown API keys are being presented at once.", retry_after=1)
+                raise Overloaded(
+                    say("API_KEYS_CROWD", "Too many unknown API keys are being presented at once."), retry_after=1
+                )
             found = self._wanted[name] = asyncio.get_running_loop().create_future()
             if self._work is None or self._work.done():
                 self._work = asyncio.create_task(self._look_up_all())
@@ -72,7 +75,8 @@ class KeyFinder:
             except Exception as error:  # noqa: BLE001  # it is the callers' to raise
                 _fail(list(batch.values()), error)
             except BaseException:
-                _fail([*batch.values(), *self._wanted.values()], Overloaded("The server is ending.", retry_after=1))
+                ending = Overloaded(say("SERVER_ENDING", "The server is ending."), retry_after=1)
+                _fail([*batch.values(), *self._wanted.values()], ending)
                 self._wanted.clear()
                 raise
             else:

@@ -17,6 +17,7 @@ from core.access.tables import api_keys
 from core.database import Database
 from core.errors import AppError, Overloaded, Unauthenticated
 from core.sealing import Sealer
+from core.words import say
 
 KNOWN_SECONDS = 2.0
 """How long what was looked up is believed: a key revoked by another process may come in for so long."""
@@ -40,10 +41,12 @@ class KeyFault(StrEnum):
 
 
 _WORDS = {
-    KeyFault.MALFORMED: "This is not a whole API key: characters are missing or mistyped. Copy it once more.",
-    KeyFault.UNKNOWN: "This API key is not one of this server.",
-    KeyFault.REVOKED: "This API key was revoked.",
-    KeyFault.EXPIRED: "This API key has expired.",
+    KeyFault.MALFORMED: say(
+        "API_KEY_MALFORMED", "This is not a whole API key: characters are missing or mistyped. Copy it once more."
+    ),
+    KeyFault.UNKNOWN: say("API_KEY_UNKNOWN", "This API key is not one of this server."),
+    KeyFault.REVOKED: say("API_KEY_REVOKED", "This API key was revoked."),
+    KeyFault.EXPIRED: say("API_KEY_EXPIRED", "This API key has expired."),
 }
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from core.access.reach import EVERYWHERE, Reach
 from core.errors import NotAllowed
+from core.words import say
 
 DEFAULT_TENANT = UUID("01900000-0000-7000-8000-000000000001")
 """The tenant every installation starts with; the migration seeds it."""
@@ -41,5 +42,5 @@ class Principal:
     def require(self, scope: Scope) -> "Principal":
         """Return itself when it holds the right; raises NotAllowed."""
         if scope not in self.scopes:
-            raise NotAllowed(f"These credentials lack the scope {scope}.")
+            raise NotAllowed(say("SCOPE_MISSING", "These credentials lack the scope {scope}.", scope=scope))
         return self

@@ -1,6 +1,6 @@
 """Reading people, and the organisations whose data a tenant is."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -35,23 +35,22 @@ class Organization:
 
 async def user_of(connection: AsyncConnection, sealer: Sealer, subject: str) -> User:
     """Read the person behind a token's subject; noted on the way where nobody has told of them yet."""
-    if found := await _user(connection, sealer, [users.c.subject == subject]):
-        return found
+    if found := await _users(connection, sealer, users.c.subject == subject):
+        return found[0]
     row = await keep_subject(connection, subject)
-    found = await _user(connection, sealer, [users.c.id == row])
-    assert found is not None  # noqa: S101  # it is there since the line above
-    return found
+    [kept] = await _users(connection, sealer, users.c.id == row)
+    return kept
 
 
-async def user_by_id(
-    connection: AsyncConnection, sealer: Sealer, user_id: UUID, *, tenant: UUID | None, subject: str
-) -> User | None:
-    """Read a person: the caller's own self, and with `tenant` whoever belongs to it; None for anybody else."""
+async def users_by_id(
+    connection: AsyncConnection, sealer: Sealer, ids: Collection[UUID], *, tenant: UUID | None, subject: str
+) -> dict[UUID, User]:
+    """Read people: the caller's own self, and with `tenant` whoever belongs to it; all others are left out."""
     may_see: ColumnElement[bool] = users.c.subject == subject
     if tenant is not None:
         membership = (memberships.c.tenant_id == tenant) & (memberships.c.user_id == users.c.id)
         may_see |= exists().where(membership, memberships.c.deleted_at.is_(None))
-    return await _user(connection, sealer, [users.c.id == user_id, may_see])
+    return {one.id: one for one in await _users(connection, sealer, users.c.id.in_(ids), may_see)}
 
 
 async def organization_of(connection: AsyncConnection, tenant: UUID) -> Organization | None:
@@ -60,7 +59,6 @@ async def organization_of(connection: AsyncConnection, tenant: UUID) -> Organiza
     return None if row is None else Organization(row.id, row.name, row.time_zone, row.default_currency)
 
 
-async def _user(connection: AsyncConnection, sealer: Sealer, conditions: Sequence[ColumnElement[bool]]) -> User | None:
-    columns = (users.c.id, users.c.profile_sealed, users.c.created_at)
-    row = (await connection.execute(select(*columns).where(*conditions))).one_or_none()
-    return None if row is None else User(row.id, open_profile(sealer, row.id, row.profile_sealed), row.created_at)
+async def _users(connection: AsyncConnection, sealer: Sealer, *conditions: ColumnElement[bool]) -> list[User]:
+    rows = await connection.execute(select(users.c.id, users.c.profile_sealed, users.c.created_at).where(*conditions))
+    return [User(row.id, open_profile(sealer, row.id, row.profile_sealed), row.created_at) for row in rows]

@@ -16,6 +16,7 @@ from core.access.principal import DEFAULT_TENANT, Principal
 from core.access.tables import memberships
 from core.database import Database
 from core.ports import Identity, IdentityVerifier, InvalidToken, OrganizationNamed, Tenancy, TokenFault
+from core.words import say
 
 KNOWN_SECONDS = 15.0
 """How long what was looked up is believed: a person who was deleted may come in for so long."""
@@ -55,7 +56,10 @@ class Sessions:
         has_left = standing.left_at is not None and identity.issued_at <= standing.left_at
         if standing.is_gone or has_left:
             raise InvalidToken(
-                "This person or organisation is no longer known here, or the one has left the other.",
+                say(
+                    "SESSION_GONE",
+                    "This person or organisation is no longer known here, or the one has left the other.",
+                ),
                 reason=TokenFault.GONE,
             )
         return Principal(

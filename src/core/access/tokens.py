@@ -10,6 +10,7 @@ from uuid import UUID
 
 from core.access.principal import DEFAULT_TENANT, Principal, Scope
 from core.errors import Unauthenticated
+from core.words import say
 
 _PREFIX = "iadev_"
 _LIFETIME = 30 * 24 * 3600
@@ -38,13 +39,17 @@ class DevelopmentTokens:
         body, _, signature = token.removeprefix(_PREFIX).partition(".")
         is_ours = token.startswith(_PREFIX) and token.isascii() and len(token) <= _MAX_LENGTH
         if not is_ours or not hmac.compare_digest(self._sign(body).encode(), signature.encode()):
-            raise Unauthenticated("The bearer token is not one of this server. Make one with `interalpha token`.")
+            raise Unauthenticated(
+                say("TOKEN_UNKNOWN", "The bearer token is not one of this server. Make one with `interalpha token`.")
+            )
         try:
             claims = json.loads(_decode(body))
         except (ValueError, binascii.Error) as error:
-            raise Unauthenticated("The bearer token cannot be read.") from error
+            raise Unauthenticated(say("TOKEN_UNREADABLE", "The bearer token cannot be read.")) from error
         if claims["exp"] < time.time():
-            raise Unauthenticated("The bearer token has expired. Make a new one with `interalpha token`.")
+            raise Unauthenticated(
+                say("TOKEN_EXPIRED", "The bearer token has expired. Make a new one with `interalpha token`.")
+            )
         return Principal(UUID(claims["tenant"]), claims["sub"], frozenset(Scope), claims["exp"])
 
     def _sign(self, body: str) -> str:

@@ -11,6 +11,7 @@ from core.flow.gate import MICROSECONDS, gate_key
 from core.flow.scripts import READ, RESET
 from core.flow.store import SharedStore
 from core.flow.values import CircuitRules, CircuitState, CircuitView
+from core.words import say
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +47,8 @@ class Circuits:
         """
         was_open = await self._store.run(RESET, [gate_key(integration)])
         if was_open is None:
-            raise Overloaded("The store that holds the circuits does not answer; nothing was reset.", retry_after=1.0)
+            text = say("CIRCUITS_AWAY", "The store that holds the circuits does not answer; nothing was reset.")
+            raise Overloaded(text, retry_after=1.0)
         log.info("circuit_reset", integration=integration, by=by, was_open=bool(was_open))
 
 

@@ -26,6 +26,7 @@ from core.ports import Channel
 from core.pubsub import Hub
 from core.quiet_hours import NIGHT, QuietHours
 from core.sealing import Sealer
+from core.words import say
 
 _COME_BACK = timedelta(seconds=30)
 
@@ -159,6 +160,11 @@ class Outbox:
 
     def _queue_full(self, channel: Channel, place: Sequence[str]) -> QueueFull:
         service, retry_at = self.channels[channel], self._clock.guess() + _COME_BACK
-        text = f"More waits for {channel} than it can carry soon: hand this in again after {retry_at:%H:%M:%S} UTC."
+        text = say(
+            "QUEUE_FULL",
+            "More waits for {channel} than it can carry soon: hand this in again after {time} UTC.",
+            channel=channel,
+            time=f"{retry_at:%H:%M:%S}",
+        )
         path = [*place, "route", "0", "channel"]
         return QueueFull(text, integration=service.integration, retry_at=retry_at, path=path)

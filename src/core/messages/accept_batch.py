@@ -20,6 +20,7 @@ from core.messages.check import Checked, check
 from core.messages.draft import Draft, canonical
 from core.messages.known import Known, look_up
 from core.messages.member import Outcome
+from core.words import say
 
 log = structlog.get_logger(__name__)
 
@@ -72,10 +73,15 @@ def _checked_request(outbox: Outbox, tenant_id: UUID, batch: BatchDraft) -> Idem
     errors: list[AppError] = []
     if not 1 <= len(batch.drafts) <= MOST:
         rule = InputRule.TOO_LONG if batch.drafts else InputRule.REQUIRED
-        text = f"A batch holds 1 to {MOST} messages; this one has {len(batch.drafts)}."
+        text = say(
+            "BATCH_SIZE",
+            "A batch holds 1 to {most} messages; this one has {count}.",
+            most=MOST,
+            count=len(batch.drafts),
+        )
         errors.append(InvalidInput(text, path=_PLACE, rule=rule))
     if batch.name is not None and (len(batch.name) > MAX_NAME or not batch.name.isprintable()):
-        text = f"A batch's name has at most {MAX_NAME} characters, on one line."
+        text = say("BATCH_NAME", "A batch's name has at most {most} characters, on one line.", most=MAX_NAME)
         errors.append(InvalidInput(text, path=["input", "name"], rule=InputRule.MALFORMED))
     if errors:
         raise Refused(errors)
@@ -146,13 +152,19 @@ async def _take(outbox: Outbox, ready: dict[int, Ready], results: dict[int, Resu
 def _result(outbox: Outbox, ready: Ready, outcome: Outcome | BaseException) -> Result:
     match outcome:
         case Overloaded():
-            text = "Part of the batch may be stored. Repeat it with the same idempotency key: that stores the rest."
+            text = say(
+                "BATCH_IN_PART",
+                "Part of the batch may be stored. Repeat it with the same idempotency key: that stores the rest.",
+            )
             raise Overloaded(text, retry_after=outcome.retry_after) from outcome
         case AppError():
             return outcome
         case Exception():
             log.error("batch_member_not_stored", message=str(ready.member.message_id), exc_info=outcome)
-            text = "This message could not be stored, for a reason that lies with us; the others are not concerned."
+            text = say(
+                "NOT_STORED",
+                "This message could not be stored, for a reason that lies with us; the others are not concerned.",
+            )
             return Refused([InvalidInput(text, path=ready.member.checked.place, rule=InputRule.NOT_ALLOWED)])
         case BaseException():
             raise outcome

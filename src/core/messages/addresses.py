@@ -9,6 +9,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from core.errors import InputRule, InvalidInput
 from core.ports import Channel
+from core.words import Sentence, say
 
 MAX_LENGTH = 320
 _WHATSAPP_USER_ID = re.compile(r"[A-Z]{2}\.[A-Za-z0-9.]{1,150}")
@@ -41,47 +42,63 @@ _REACHED_BY = {
 def phone_address(raw: str, *, path: Sequence[str]) -> Address:
     """Read a telephone number with its country code; raises InvalidInput that says what to write instead."""
     if len(raw) > MAX_LENGTH:
-        raise InvalidInput("The telephone number is too long.", path=path, rule=InputRule.TOO_LONG)
+        text = say("PHONE_TOO_LONG", "The telephone number is too long.")
+        raise InvalidInput(text, path=path, rule=InputRule.TOO_LONG)
     try:
         number = phonenumbers.parse(raw.strip(), None)
     except phonenumbers.NumberParseException as error:
-        raise InvalidInput(
-            f"This is not a telephone number with its country code. {_hint(raw)}", path=path, rule=InputRule.MALFORMED
-        ) from error
+        raise InvalidInput(_no_number(raw), path=path, rule=InputRule.MALFORMED) from error
     value = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
     if phonenumbers.is_valid_number(number):
         return Address("phone", value)
     if old := _OLD_BRAZILIAN_MOBILE.fullmatch(value):
         raise InvalidInput(
-            f"{value} lacks the 9 that Brazilian mobile numbers begin with. Did you mean +55{old[1]}9{old[2]}?",
+            say(
+                "PHONE_LACKS_NINTH_DIGIT",
+                "{number} lacks the 9 that Brazilian mobile numbers begin with. Did you mean {suggestion}?",
+                number=value,
+                suggestion=f"+55{old[1]}9{old[2]}",
+            ),
             path=path,
             rule=InputRule.MALFORMED,
         )
-    raise InvalidInput(
-        f"No telephone has the number {value}. Check its length and area code.", path=path, rule=InputRule.MALFORMED
+    text = say("PHONE_INVALID", "No telephone has the number {number}. Check its length and area code.", number=value)
+    raise InvalidInput(text, path=path, rule=InputRule.MALFORMED)
+
+
+def _no_number(raw: str) -> Sentence:
+    """Say what a number without its country code may have been meant to be; most who write here are in Brazil."""
+    example = say(
+        "PHONE_MALFORMED",
+        "This is not a telephone number with its country code. Write it like +5511987654321.",
     )
-
-
-def _hint(raw: str) -> str:
-    """What a number without its country code may have been meant to be; most who write here are in Brazil."""
     try:
         local = phonenumbers.parse(raw.strip(), "BR")
     except phonenumbers.NumberParseException:
-        return "Write it like +5511987654321."
+        return example
     if not phonenumbers.is_valid_number(local):
-        return "Write it like +5511987654321."
-    return f"Did you mean {phonenumbers.format_number(local, phonenumbers.PhoneNumberFormat.E164)}?"
+        return example
+    return say(
+        "PHONE_LACKS_COUNTRY",
+        "This is not a telephone number with its country code. Did you mean {suggestion}?",
+        suggestion=phonenumbers.format_number(local, phonenumbers.PhoneNumberFormat.E164),
+    )
 
 
 def email_address(raw: str, *, path: Sequence[str]) -> Address:
     """Read one mailbox; raises InvalidInput. Nothing is looked up on the network."""
     if len(raw) > MAX_LENGTH:
-        raise InvalidInput("The e-mail address is too long.", path=path, rule=InputRule.TOO_LONG)
+        text = say("EMAIL_TOO_LONG", "The e-mail address is too long.")
+        raise InvalidInput(text, path=path, rule=InputRule.TOO_LONG)
     try:
         found = validate_email(raw.strip(" "), check_deliverability=False, allow_smtputf8=True)
     except EmailNotValidError as error:
         raise InvalidInput(
-            f"This is not one e-mail address: {error} Write it like ana@example.com.",
+            say(
+                "EMAIL_MALFORMED",
+                "This is not one e-mail address: {reason} Write it like ana@example.com.",
+                reason=str(error),
+            ),
             path=path,
             rule=InputRule.MALFORMED,
         ) from error
@@ -92,8 +109,11 @@ def whatsapp_user_address(raw: str, *, path: Sequence[str]) -> Address:
     """Read the id by which WhatsApp names a person to one business; raises InvalidInput."""
     if not _WHATSAPP_USER_ID.fullmatch(raw.strip(" ")):
         raise InvalidInput(
-            "This is not a WhatsApp user id: two capitals, a dot, and letters or digits, as BR.13491208655302741918. "
-            "`from` of a message they wrote holds it.",
+            say(
+                "WHATSAPP_USER_MALFORMED",
+                "This is not a WhatsApp user id: two capitals, a dot, and letters or digits, as"
+                " BR.13491208655302741918. `from` of a message they wrote holds it.",
+            ),
             path=path,
             rule=InputRule.MALFORMED,
         )

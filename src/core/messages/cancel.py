@@ -8,6 +8,7 @@ from core.messages.record import Key, Noted, lock_standings, write_moves
 from core.messages.transitions import Standing, canceled
 from core.messages.values import EventSource, MessageStatus
 from core.pubsub import Hub
+from core.words import say
 
 _STOPPABLE = frozenset({MessageStatus.SCHEDULED, MessageStatus.QUEUED})
 
@@ -27,7 +28,7 @@ async def cancel(database: Database, hub: Hub, tenant: UUID, message_id: UUID) -
     async with database.transaction(tenant) as connection:
         standing = (await lock_standings(connection, [key])).get(key)
         if standing is None:
-            raise NotFound("There is no such message.")
+            raise NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
         if not can_cancel(standing):
             raise _too_late(standing)
         noted = Noted(key, standing, canceled(standing), EventSource.API, detail="canceled before it went out")
@@ -37,7 +38,14 @@ async def cancel(database: Database, hub: Hub, tenant: UUID, message_id: UUID) -
 
 def _too_late(standing: Standing) -> InvalidState:
     if standing.status in _STOPPABLE:
-        text = "Too late: an earlier attempt was taken, or perhaps taken, by a company. What follows is not stopped."
+        text = say(
+            "TOO_LATE_TAKEN",
+            "Too late: an earlier attempt was taken, or perhaps taken, by a company. What follows is not stopped.",
+        )
     else:
-        text = f"Too late: the message is {standing.status}, and only one that waits can be stopped."
+        text = say(
+            "TOO_LATE",
+            "Too late: the message is {status}, and only one that waits can be stopped.",
+            status=standing.status,
+        )
     return InvalidState(text, state=standing.status.value)

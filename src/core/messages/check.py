@@ -14,7 +14,9 @@ from core.messages.route import Step
 from core.messages.values import RouteGoal
 from core.ports import Channel, Content
 from core.templates.use import Worded, word
+from core.words import Sentence, say
 
+_EXAMPLE = "[{channel: SMS}]"
 MAX_STEPS = 10
 MAX_EXTERNAL_ID = 255
 SHORTEST_STEP, LONGEST_STEP = timedelta(seconds=1), timedelta(days=3)
@@ -79,7 +81,12 @@ def check_route(
         try:
             check_content(content, step.channel, path=[*place, str(position), "channel"])
         except InvalidInput as error:
-            text = f"What the message says cannot go over {step.channel}: {error.message}"
+            text = say(
+                "CONTENT_UNFIT_FOR_CHANNEL",
+                "What the message says cannot go over {channel}: {reason}",
+                channel=step.channel,
+                reason=error.message,
+            )
             errors.append(InvalidInput(text, path=[*place, str(position), "channel"], rule=InputRule.NOT_ALLOWED))
     if errors:
         raise Refused(errors)
@@ -89,9 +96,8 @@ _TO = {"phone": "phone", "email": "email", "whatsapp-user": "whatsappUserId"}
 
 
 def _not_listed(path: Sequence[str]) -> InvalidInput:
-    text = (
-        "This key may reach only the recipients it was made for, and this is none of them. Make a key with this one"
-        " in `allowedRecipients`, or use one of another kind."
+    text = say(
+        "RECIPIENT_NOT_LISTED", "This key may reach only the recipients it was made for, and this is none of them."
     )
     return InvalidInput(text, path=path, rule=InputRule.NOT_ALLOWED)
 
@@ -99,7 +105,7 @@ def _not_listed(path: Sequence[str]) -> InvalidInput:
 def _answer_errors(draft: Draft, known: Known, place: Sequence[str]) -> Iterator[AppError]:
     answered = draft.in_reply_to
     if answered is not None and answered.id not in known.messages:
-        text = "There is no such message to answer. Give the id of one you sent or received."
+        text = say("ANSWERED_NOT_FOUND", "There is no such message to answer. Give the id of one you sent or received.")
         yield NotFound(text, id=answered.written, path=[*place, "inReplyTo"])
 
 
@@ -119,20 +125,19 @@ def _route_errors(
     reach: Reach,
 ) -> Iterator[AppError]:
     if not route:
-        text = "The route is empty. Name at least one channel, like [{channel: SMS}]."
+        text = say("ROUTE_EMPTY", "The route is empty. Name at least one channel, like {example}.", example=_EXAMPLE)
         yield InvalidInput(text, path=path, rule=InputRule.REQUIRED)
     if len(route) > MAX_STEPS:
-        yield InvalidInput(f"A route has at most {MAX_STEPS} steps.", path=path, rule=InputRule.TOO_LONG)
+        text = say("ROUTE_TOO_LONG", "A route has at most {most} steps.", most=MAX_STEPS)
+        yield InvalidInput(text, path=path, rule=InputRule.TOO_LONG)
         return
     for position, step in enumerate(route):
         here, channel = [*path, str(position)], step.channel
         if any(earlier.channel is channel for earlier in route[:position]):
-            text = f"{channel} is in the route twice. Name each channel once."
+            text = say("CHANNEL_TWICE", "{channel} is in the route twice. Name each channel once.", channel=channel)
             yield InvalidInput(text, path=[*here, "channel"], rule=InputRule.NOT_ALLOWED)
         elif address is not None and not address.serves(channel):
-            needed = "an e-mail address" if channel is Channel.EMAIL else "a telephone number"
-            text = f"{channel} needs {needed} in `to`."
-            yield InvalidInput(text, path=[*here, "channel"], rule=InputRule.NOT_ALLOWED)
+            yield InvalidInput(_needed(channel), path=[*here, "channel"], rule=InputRule.NOT_ALLOWED)
         elif not (service := channels[channel]).is_configured:
             yield NotConfigured(service.advice, integration=service.integration, path=[*here, "channel"])
         elif reach.simulated_only and not service.is_simulated:
@@ -140,38 +145,58 @@ def _route_errors(
         yield from _step_errors(step, is_last=position + 1 == len(route), here=here)
 
 
+def _needed(channel: Channel) -> Sentence:
+    if channel is Channel.EMAIL:
+        return say("CHANNEL_NEEDS_EMAIL", "{channel} needs an e-mail address in `to`.", channel=channel)
+    return say("CHANNEL_NEEDS_PHONE", "{channel} needs a telephone number in `to`.", channel=channel)
+
+
 def _step_errors(step: Step, *, is_last: bool, here: Sequence[str]) -> Iterator[AppError]:
     if step.channel is Channel.EMAIL and step.until is RouteGoal.DELIVERED:
-        text = "Mail servers do not report deliveries: an e-mail reaches SENT at most. Leave `until` out."
+        text = say(
+            "EMAIL_HAS_NO_DELIVERY",
+            "Mail servers do not report deliveries: an e-mail reaches SENT at most. Leave `until` out.",
+        )
         yield InvalidInput(text, path=[*here, "until"], rule=InputRule.NOT_ALLOWED)
     if step.within is None:
         return
     path = [*here, "within"]
     if is_last:
-        text = "After the last step there is none to go on to: leave `within` out, or give `expiresIn`."
+        text = say(
+            "WITHIN_ON_LAST_STEP",
+            "After the last step there is none to go on to: leave `within` out, or give `expiresIn`.",
+        )
         yield InvalidInput(text, path=path, rule=InputRule.NOT_ALLOWED)
     elif not SHORTEST_STEP <= step.within <= LONGEST_STEP:
-        yield InvalidInput("A step takes from PT1S to P3D.", path=path, rule=InputRule.OUT_OF_RANGE)
+        text = say("WITHIN_OUT_OF_RANGE", "A step takes from PT1S to P3D.")
+        yield InvalidInput(text, path=path, rule=InputRule.OUT_OF_RANGE)
 
 
 def _detail_errors(draft: Draft, place: Sequence[str]) -> Iterator[AppError]:
     if draft.external_id is not None:
         yield from _external_id_errors(draft.external_id, [*place, "externalId"])
     if draft.expires_in is not None and not SHORTEST_LIFE <= draft.expires_in <= LONGEST_LIFE:
-        text = "A message is worth sending for PT10S to P30D."
+        text = say("EXPIRY_OUT_OF_RANGE", "A message is worth sending for PT10S to P30D.")
         yield InvalidInput(text, path=[*place, "expiresIn"], rule=InputRule.OUT_OF_RANGE)
     if draft.send_after is not None and draft.send_after > FURTHEST:
-        text = f"A message can be scheduled at most {FURTHEST.days} days ahead."
+        text = say("TOO_FAR_AHEAD", "A message can be scheduled at most {days} days ahead.", days=FURTHEST.days)
         yield InvalidInput(text, path=[*place, "schedule", "after"], rule=InputRule.OUT_OF_RANGE)
 
 
 def _external_id_errors(given: str, path: Sequence[str]) -> Iterator[AppError]:
     if not given.strip():
-        text = "The external id is empty. Leave it out, or give 1 to 255 characters."
+        text = say("EXTERNAL_ID_EMPTY", "The external id is empty. Leave it out, or give 1 to 255 characters.")
         yield InvalidInput(text, path=path, rule=InputRule.TOO_SHORT)
     elif len(given) > MAX_EXTERNAL_ID:
-        text = f"The external id has {len(given)} characters; at most {MAX_EXTERNAL_ID} are kept."
+        text = say(
+            "EXTERNAL_ID_TOO_LONG",
+            "The external id has {count} characters; at most {most} are kept.",
+            count=len(given),
+            most=MAX_EXTERNAL_ID,
+        )
         yield InvalidInput(text, path=path, rule=InputRule.TOO_LONG)
     elif not given.isprintable():
-        text = "The external id holds control characters. Use letters, digits and punctuation."
+        text = say(
+            "EXTERNAL_ID_MALFORMED", "The external id holds control characters. Use letters, digits and punctuation."
+        )
         yield InvalidInput(text, path=path, rule=InputRule.MALFORMED)

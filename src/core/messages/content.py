@@ -9,6 +9,7 @@ from uuid import UUID
 from core.errors import InputRule, InvalidInput
 from core.ports import ButtonParameter, Channel, Content, EmailContent, TemplateContent, TextContent
 from core.templates.values import Filled
+from core.words import say
 
 TEXT_LIMITS = {Channel.SMS: 1_600, Channel.WHATSAPP: 4_096}
 """Characters of one message: beyond them Twilio answers 21617, and Meta 100."""
@@ -26,7 +27,11 @@ def check_content(content: Content, channel: Channel, *, path: Sequence[str]) ->
         case TextContent():
             _check_text(content, channel, [*path, "text"])
         case TemplateContent() if channel is Channel.EMAIL:
-            text = f"{channel} has no templates of a company, and its text no subject: give `email` instead."
+            text = say(
+                "EMAIL_HAS_NO_COMPANY_TEMPLATES",
+                "{channel} has no templates of a company, and its text no subject: give `email` instead.",
+                channel=channel,
+            )
             raise InvalidInput(text, path=[*path, "template"], rule=InputRule.NOT_ALLOWED)
         case TemplateContent() if channel is not Channel.WHATSAPP:
             _check_text(TextContent(content.rendered), channel, [*path, "template"])
@@ -53,16 +58,21 @@ def rendered(content: Content | None) -> str:
 
 def _check_text(content: TextContent, channel: Channel, path: Sequence[str]) -> None:
     if channel is Channel.EMAIL:
-        raise InvalidInput(
-            "An e-mail needs a subject: give `email` instead of `text`.", path=path, rule=InputRule.NOT_ALLOWED
-        )
+        text = say("EMAIL_NEEDS_SUBJECT", "An e-mail needs a subject: give `email` instead of `text`.")
+        raise InvalidInput(text, path=path, rule=InputRule.NOT_ALLOWED)
     check_characters(content.text, path)
     if not content.text.strip():
-        raise InvalidInput("The text is empty.", path=path, rule=InputRule.REQUIRED)
+        raise InvalidInput(say("TEXT_EMPTY", "The text is empty."), path=path, rule=InputRule.REQUIRED)
     limit = TEXT_LIMITS[channel]
     if len(content.text) > limit:
         raise InvalidInput(
-            f"The text has {len(content.text)} characters; {channel} carries at most {limit}. Shorten or split it.",
+            say(
+                "TEXT_TOO_LONG",
+                "The text has {count} characters; {channel} carries at most {most}. Shorten or split it.",
+                count=len(content.text),
+                channel=channel,
+                most=limit,
+            ),
             path=path,
             rule=InputRule.TOO_LONG,
         )
@@ -70,22 +80,25 @@ def _check_text(content: TextContent, channel: Channel, path: Sequence[str]) -> 
 
 def _check_email(content: EmailContent, channel: Channel, path: Sequence[str]) -> None:
     if channel is not Channel.EMAIL:
-        raise InvalidInput(
-            f"{channel} carries plain text: give `text` instead of `email`.", path=path, rule=InputRule.NOT_ALLOWED
+        text = say(
+            "CHANNEL_CARRIES_TEXT", "{channel} carries plain text: give `text` instead of `email`.", channel=channel
         )
+        raise InvalidInput(text, path=path, rule=InputRule.NOT_ALLOWED)
     subject_path = [*path, "subject"]
     if not content.subject.strip():
-        raise InvalidInput("The subject is empty.", path=subject_path, rule=InputRule.REQUIRED)
+        raise InvalidInput(say("SUBJECT_EMPTY", "The subject is empty."), path=subject_path, rule=InputRule.REQUIRED)
     if not content.subject.isprintable():
         raise InvalidInput(
-            "The subject holds a line break or another control character. Write it on one line.",
+            say(
+                "SUBJECT_MALFORMED",
+                "The subject holds a line break or another control character. Write it on one line.",
+            ),
             path=subject_path,
             rule=InputRule.MALFORMED,
         )
     if len(content.subject.encode()) > SUBJECT_LIMIT:
-        raise InvalidInput(
-            f"The subject is longer than {SUBJECT_LIMIT} bytes.", path=subject_path, rule=InputRule.TOO_LONG
-        )
+        text = say("SUBJECT_TOO_LONG", "The subject is longer than {most} bytes.", most=SUBJECT_LIMIT)
+        raise InvalidInput(text, path=subject_path, rule=InputRule.TOO_LONG)
     _check_bodies(content, path)
 
 
@@ -94,11 +107,17 @@ def _check_bodies(content: EmailContent, path: Sequence[str]) -> None:
     for name, body in bodies.items():
         check_characters(body or "", [*path, name])
     if not any(body and body.strip() for body in bodies.values()):
-        raise InvalidInput("Give at least one of `plainText` and `html`.", path=path, rule=InputRule.REQUIRED)
+        text = say("BODY_MISSING", "Give at least one of `plainText` and `html`.")
+        raise InvalidInput(text, path=path, rule=InputRule.REQUIRED)
     total = sum(len(body or "") for body in bodies.values())
     if total > EMAIL_LIMIT:
         raise InvalidInput(
-            f"The bodies have {total} characters together; at most {EMAIL_LIMIT} are sent.",
+            say(
+                "BODY_TOO_LONG",
+                "The bodies have {count} characters together; at most {most} are sent.",
+                count=total,
+                most=EMAIL_LIMIT,
+            ),
             path=path,
             rule=InputRule.TOO_LONG,
         )
@@ -109,7 +128,10 @@ def check_characters(text: str, path: Sequence[str]) -> None:
     # NUL has no place in text and PostgreSQL's json refuses it; a lone surrogate cannot be encoded at all.
     if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidInput(
-            "The text holds a character that cannot be sent (NUL or half of a surrogate pair).",
+            say(
+                "CHARACTER_UNSENDABLE",
+                "The text holds a character that cannot be sent (NUL or half of a surrogate pair).",
+            ),
             path=path,
             rule=InputRule.MALFORMED,
         )

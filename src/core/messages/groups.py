@@ -16,6 +16,7 @@ import structlog
 from core.errors import CommitUnknown, Overloaded
 from core.messages.member import Earlier, Member, Outcome, Stored
 from core.messages.store import Apart
+from core.words import say
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +76,8 @@ class Groups:
             if outcome is not None:
                 return outcome
         if self._size >= WAITING:
-            raise Overloaded("Too many messages are being handed in at once; nothing was stored.", retry_after=1)
+            text = say("TOO_MANY_AT_ONCE", "Too many messages are being handed in at once; nothing was stored.")
+            raise Overloaded(text, retry_after=1)
         self._enqueue(one)
         return await one.wait()
 

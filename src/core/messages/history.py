@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.messages.failures import failure_from_json
@@ -106,20 +106,17 @@ async def events_of(
     return found
 
 
-async def event_by_place(
-    connection: AsyncConnection, tenant: UUID, message_id: UUID, sequence: int
-) -> EventView | None:
-    """Read one event; None when the tenant has none there."""
-    row = (
-        await connection.execute(
-            select(message_events).where(
-                message_events.c.tenant_id == tenant,
-                message_events.c.message_id == message_id,
-                message_events.c.sequence == sequence,
-            )
+async def events_by_place(
+    connection: AsyncConnection, tenant: UUID, places: Collection[tuple[UUID, int]]
+) -> dict[tuple[UUID, int], EventView]:
+    """Read a tenant's events by message and sequence; those it does not have are left out."""
+    events = message_events.c
+    rows = await connection.execute(
+        select(message_events).where(
+            events.tenant_id == tenant, tuple_(events.message_id, events.sequence).in_(list(places))
         )
-    ).one_or_none()
-    return None if row is None else event_view(row)
+    )
+    return {(row.message_id, row.sequence): event_view(row) for row in rows}
 
 
 def event_view(row: Row[Any]) -> EventView:

@@ -18,6 +18,7 @@ from core.messages.tables import TransactionId, message_events
 from core.messages.values import MessageStatus
 from core.ports import Channel
 from core.sealing import Sealer
+from core.words import say
 
 KEPT = timedelta(hours=1)
 """How far back missed changes are told."""
@@ -143,7 +144,12 @@ async def check_kept(connection: AsyncConnection, tenant: UUID, place: Place) ->
             missed = missed.where(~is_told)
         is_lost = (await connection.execute(missed.limit(1))).first() is not None
     if is_lost:
-        raise CursorExpired("Too much has happened since this cursor: fetch what you show, then follow without it.")
+        raise CursorExpired(
+            say(
+                "CURSOR_EXPIRED",
+                "Too much has happened since this cursor: fetch what you show, then follow without it.",
+            )
+        )
 
 
 async def _with_messages(

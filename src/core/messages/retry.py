@@ -17,6 +17,7 @@ from core.messages.transitions import Standing, retried
 from core.messages.values import AttemptOutcome, EventSource, MessageStatus
 from core.ports import Channel
 from core.pubsub import Change
+from core.words import say
 
 MOST_STEPS = 100
 """Steps of all rounds together: nobody is helped by more, and each makes the row longer."""
@@ -81,7 +82,7 @@ async def retry_all(
     for one in message_ids:
         key = Key(tenant, one)
         if (standing := standings.get(key)) is None:
-            results[one] = NotFound("There is no such message.")
+            results[one] = NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
             continue
         steps = route or latest_round(standing.route)
         refusal = _out_of_reach(standing) if one in outside else _refusal(standing, steps, channels, may_double)
@@ -98,9 +99,10 @@ async def retry_all(
 
 
 def _out_of_reach(standing: Standing) -> InvalidState:
-    text = (
-        "This API key may not have it tried again: a test key only what test keys sent, a key with an allow list only"
-        " what goes to somebody on it."
+    text = say(
+        "OUT_OF_REACH",
+        "This API key may not have it tried again: a test key only what test keys sent, a key with an allow list only "
+        "what goes to somebody on it.",
     )
     return InvalidState(text, state=standing.status.value)
 
@@ -109,12 +111,21 @@ def _refusal(standing: Standing, steps: Sequence[Step], channels: Channels, may_
     # What people wrote to us has arrived and never fails: the status alone keeps it out.
     state = standing.status.value
     if standing.status is not MessageStatus.FAILED:
-        return InvalidState(f"Only a failed message can be tried again; this one is {state}.", state=state)
+        text = say("NOT_FAILED", "Only a failed message can be tried again; this one is {state}.", state=state)
+        return InvalidState(text, state=state)
     if len(standing.route) + len(steps) > MOST_STEPS:
-        text = f"It has been tried over {len(standing.route)} steps, and {MOST_STEPS} are the most. Send a new message."
+        text = say(
+            "TRIED_TOO_OFTEN",
+            "It has been tried over {count} steps, and {most} are the most. Send a new message.",
+            count=len(standing.route),
+            most=MOST_STEPS,
+        )
         return InvalidState(text, state=state)
     if not may_double and _is_in_doubt(standing):
-        text = "A company perhaps took it: it may arrive twice. Use `retryMessage` to send it all the same."
+        text = say(
+            "MAY_ARRIVE_TWICE",
+            "A company perhaps took it: it may arrive twice. Use `retryMessage` to send it all the same.",
+        )
         return InvalidState(text, state=state)
     service = channels.get(steps[0].channel)
     if service is not None and not service.is_configured:

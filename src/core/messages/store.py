@@ -19,6 +19,7 @@ from core.idempotency import KEPT, conflict
 from core.messages.member import Earlier, Member, Outcome, Stored
 from core.messages.route import route_to_json
 from core.messages.values import MessageStatus
+from core.words import say
 
 # One slow neighbour must not hold a group up for long: what waits longer is tried again by itself.
 _GROUP_PATIENCE, _OWN_PATIENCE = "1s", "5s"
@@ -163,7 +164,7 @@ async def find_earlier(database: Database, members: Sequence[Member]) -> Sequenc
 
 async def _verdicts(driver: asyncpg.Connection, lost: Sequence[Member]) -> dict[UUID, Outcome]:
     rows = await _who_has_it(driver, lost)
-    gone = Overloaded("What stood in its way went away meanwhile: try again.", retry_after=1)
+    gone = Overloaded(say("OBSTACLE_GONE", "What stood in its way went away meanwhile: try again."), retry_after=1)
     return {member.message_id: _verdict(member, rows[member.message_id]) or gone for member in lost}
 
 
@@ -192,9 +193,18 @@ def _verdict(member: Member, row: asyncpg.Record) -> Earlier | AppError | None:
 
 def _taken(member: Member, taken_at: datetime | None) -> InvalidInput:
     # For good means longer than messages may be kept.
-    when = f" of {taken_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if taken_at else ""
-    text = (
-        f"The external id {member.checked.draft.external_id!r} belongs to a message{when}."
-        " An external id names one message for good; repeat a request with an idempotency key instead."
+    text = say(
+        "EXTERNAL_ID_TAKEN",
+        "The external id {id} belongs to a message."
+        " An external id names one message for good; repeat a request with an idempotency key instead.",
+        id=repr(member.checked.draft.external_id),
     )
+    if taken_at:
+        text = say(
+            "EXTERNAL_ID_TAKEN_AT",
+            "The external id {id} belongs to a message of {when} UTC."
+            " An external id names one message for good; repeat a request with an idempotency key instead.",
+            id=repr(member.checked.draft.external_id),
+            when=f"{taken_at.astimezone(UTC):%Y-%m-%d %H:%M}",
+        )
     return InvalidInput(text, path=[*member.checked.place, "externalId"], rule=InputRule.NOT_ALLOWED)

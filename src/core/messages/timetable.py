@@ -9,6 +9,7 @@ from core.errors import InputRule, InvalidInput
 from core.messages.check import FURTHEST, Checked
 from core.messages.quiet import calm_moment
 from core.quiet_hours import QuietHours
+from core.words import say
 
 _TOLERATED = timedelta(minutes=1)
 """Clocks differ, and requests take a while: what is less than that in the past goes out at once."""
@@ -41,8 +42,12 @@ class Timetable:
 def _check_hour(hour: datetime, now: datetime, checked: Checked) -> None:
     path = [*checked.place, "schedule", "at"]
     if hour < now - _TOLERATED:
-        text = f"It is {now:%Y-%m-%dT%H:%M:%SZ} already. Leave `schedule` out to send it at once."
+        text = say(
+            "SCHEDULE_IN_THE_PAST",
+            "It is {now} already. Leave `schedule` out to send it at once.",
+            now=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        )
         raise InvalidInput(text, path=path, rule=InputRule.IN_THE_PAST)
     if hour > now + FURTHEST:
-        text = f"A message can be scheduled at most {FURTHEST.days} days ahead."
+        text = say("TOO_FAR_AHEAD", "A message can be scheduled at most {days} days ahead.", days=FURTHEST.days)
         raise InvalidInput(text, path=path, rule=InputRule.OUT_OF_RANGE)

@@ -13,6 +13,7 @@ from core.messages.check import check_route
 from core.messages.retry import retry
 from core.messages.route import Step
 from core.messages.values import EventSource
+from core.words import say
 
 
 async def try_again(
@@ -44,5 +45,5 @@ async def _check(outbox: Outbox, tenant: UUID, message_id: UUID, route: Sequence
         found = await read.by_ids(connection, outbox.sealer, tenant, [message_id], sealed=["to", "content"])
     message = found.get(message_id)
     if message is None or message.to is None or message.content is None:
-        raise NotFound("There is no such message.")
+        raise NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
     check_route(route, message.content, known_address(message.to), outbox.channels, ["input", "route"], reach)

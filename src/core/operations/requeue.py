@@ -13,6 +13,7 @@ from core.messages.values import EventSource
 from core.operations.dead_letters import MESSAGE_SEND, WEBHOOK_APPLY, Resolution, close
 from core.operations.given_up import DeadLetter, by_ids
 from core.webhooks.replay import replay
+from core.words import say
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,12 @@ async def discard(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]
 
 def _refusal(letter: DeadLetter | None) -> AppError | None:
     if letter is None:
-        return NotFound("There is no such dead letter.")
+        return NotFound(say("DEAD_LETTER_NOT_FOUND", "There is no such dead letter."))
     if letter.resolution is not None:
-        text = f"Nothing is left to decide about it: it is {letter.resolution.value.lower()} already."
+        text = say(
+            "ALREADY_DECIDED",
+            "Nothing is left to decide about it: it is {resolution} already.",
+            resolution=letter.resolution.value.lower(),
+        )
         return InvalidState(text, state=letter.resolution.value)
     return None

@@ -177,6 +177,25 @@ class CoreSettings(SettingsGroup):
         mend="a number from 1024 to 16777216",
     )
 
+    caller_budget: Annotated[int, Field(ge=100, le=1_000_000_000)] = setting(
+        "CALLER_BUDGET",
+        default=60_000,
+        about="How many points one caller may spend in a minute; most operations cost from 1 to 500",
+        mend="a number from 100 to 1000000000",
+    )
+    operation_cost: Annotated[int, Field(ge=100, le=1_000_000)] = setting(
+        "OPERATION_COST",
+        default=20_000,
+        about="How many points one operation may cost",
+        mend="a number from 100 to 1000000",
+    )
+    operation_seconds: Annotated[float, Field(ge=1, le=120)] = setting(
+        "OPERATION_SECONDS",
+        default=10.0,
+        about="Seconds a query or mutation may take (sendMessages: 30, or this where it is more)",
+        mend="seconds, from 1 to 120",
+    )
+
     @property
     def is_production(self) -> bool:
         """Say whether this is the real thing."""

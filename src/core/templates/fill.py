@@ -9,6 +9,7 @@ from core.messages.content import check_characters
 from core.ports import ButtonParameter, Channel, Content, EmailContent, TemplateContent, TextContent
 from core.templates.gaps import Gap, button_variable, gaps_of, header_variable, put_in, variables_of
 from core.templates.values import Template, TemplateNotUsable
+from core.words import Sentence, say
 
 MAX_VARIABLES = 100
 MAX_VALUE = 4_096
@@ -23,17 +24,27 @@ def check_variables(given: Sequence[tuple[str, str]], path: Sequence[str]) -> li
     """Say what is wrong with values whatever the template is: doubled, too many, too long, unsendable."""
     here = [*path, "variables"]
     if len(given) > MAX_VARIABLES:
-        text = f"There are {len(given)} variables; a template takes at most {MAX_VARIABLES}."
+        text = say(
+            "TOO_MANY_VARIABLES",
+            "There are {count} variables; a template takes at most {most}.",
+            count=len(given),
+            most=MAX_VARIABLES,
+        )
         return [InvalidInput(text, path=here, rule=InputRule.TOO_LONG)]
     errors: list[AppError] = []
     seen: set[str] = set()
     for position, (name, value) in enumerate(given):
         place = [*here, str(position)]
         if name in seen:
-            text = f"The variable {_shown(name)} is given twice. Give each once."
+            text = say("VARIABLE_GIVEN_TWICE", "The variable {name} is given twice. Give each once.", name=_shown(name))
             errors.append(InvalidInput(text, path=[*place, "key"], rule=InputRule.NOT_ALLOWED))
         elif len(value) > MAX_VALUE:
-            text = f"The value has {len(value)} characters; at most {MAX_VALUE} fill a gap."
+            text = say(
+                "VARIABLE_TOO_LONG",
+                "The value has {count} characters; at most {most} fill a gap.",
+                count=len(value),
+                most=MAX_VALUE,
+            )
             errors.append(InvalidInput(text, path=[*place, "value"], rule=InputRule.TOO_LONG))
         seen.add(name)
         for part, word in (("key", name), ("value", value)):
@@ -51,17 +62,21 @@ def fill(template: Template, given: Sequence[tuple[str, str]], path: Sequence[st
         raise Refused(errors)
     wanted = variables_of(template)
     if missing := [one.name for one in wanted if one.is_required and one.name not in values]:
-        words = f"The template {template.name} lacks {', '.join(missing)}: give each a value in `variables`."
+        words = say(
+            "VARIABLES_MISSING",
+            "The template {template} lacks {missing}: give each a value in `variables`.",
+            template=template.name,
+            missing=", ".join(missing),
+        )
         raise TemplateNotUsable(words, template=template, path=path, missing=missing)
     return _ours(template, values) if template.is_ours else _theirs(template, values, path)
 
 
 def _unknown(template: Template, given: Sequence[tuple[str, str]], path: Sequence[str]) -> list[AppError]:
     known = [one.name for one in variables_of(template)]
-    there = f"it has {', '.join(known)}" if known else "it has none"
     return [
         InvalidInput(
-            f"The template {template.name} has no gap {_shown(name)}: {there}.",
+            _no_gap(template.name, name, known),
             path=[*path, "variables", str(position), "key"],
             rule=InputRule.NOT_ALLOWED,
         )
@@ -70,15 +85,40 @@ def _unknown(template: Template, given: Sequence[tuple[str, str]], path: Sequenc
     ]
 
 
+def _no_gap(template: str, name: str, known: Sequence[str]) -> Sentence:
+    if not known:
+        return say(
+            "TEMPLATE_HAS_NO_GAPS",
+            "The template {template} has no gap {name}: it has none.",
+            template=template,
+            name=_shown(name),
+        )
+    return say(
+        "VARIABLE_UNKNOWN",
+        "The template {template} has no gap {name}: it has {known}.",
+        template=template,
+        name=_shown(name),
+        known=", ".join(known),
+    )
+
+
 def _unfit(template: Template, given: Sequence[tuple[str, str]], path: Sequence[str]) -> list[AppError]:
     """Values that would break what they stand in."""
     in_subject = {gap.name for gap in gaps_of(template.subject or "", is_ours=True)}
     errors: list[AppError] = []
     for position, (name, value) in enumerate(given):
         if not template.is_ours and _UNEVEN.search(value):
-            text = f"{template.channel} lets no line break, tab or five spaces in a row into a template's gap."
+            text = say(
+                "VARIABLE_UNEVEN",
+                "{channel} lets no line break, tab or five spaces in a row into a template's gap.",
+                channel=template.channel,
+            )
         elif template.is_ours and name in in_subject and not value.isprintable():
-            text = f"{_shown(name)} stands in the subject: it takes no line break or other control character."
+            text = say(
+                "VARIABLE_BREAKS_SUBJECT",
+                "{name} stands in the subject: it takes no line break or other control character.",
+                name=_shown(name),
+            )
         else:
             continue
         place = [*path, "variables", str(position), "value"]
@@ -111,7 +151,14 @@ def _theirs(template: Template, values: Mapping[str, str], path: Sequence[str]) 
     body = put_in(template.body, in_body, is_ours=False)
     for name, text, limit in (("header", header, HEADER_LIMIT), ("body", body, BODY_LIMIT)):
         if len(text) > limit:
-            words = f"The {name} has {len(text)} characters when filled; {template.channel} carries at most {limit}."
+            words = say(
+                "TEMPLATE_TOO_LONG_FILLED",
+                "The {part} has {count} characters when filled; {channel} carries at most {most}.",
+                part=name,
+                count=len(text),
+                channel=template.channel,
+                most=limit,
+            )
             raise Refused([InvalidInput(words, path=[*path, "variables"], rule=InputRule.TOO_LONG)])
     return TemplateContent(
         name=template.name,

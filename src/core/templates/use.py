@@ -9,12 +9,9 @@ from core.messages.content import check_content, content_to_json
 from core.ports import Channel, Content, TemplateApproval
 from core.templates.fill import check_variables, fill
 from core.templates.values import Filled, Template, TemplateNotUsable, TemplateUse
+from core.words import Sentence, say
 
 _USABLE = (TemplateApproval.NOT_NEEDED, TemplateApproval.APPROVED)
-_WHY_NOT = {
-    TemplateApproval.PENDING: "is not approved yet, or paused",
-    TemplateApproval.REJECTED: "was rejected or taken away",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +54,7 @@ def word(
 def _filled(template: Template, wanted: TemplateUse, route: Sequence[Channel], path: Sequence[str]) -> Worded:
     here = [*path, "template"]
     if template.approval not in _USABLE:
-        words = f"The template {template.name} ({template.locale}) {_WHY_NOT[template.approval]}: it cannot be sent."
-        raise TemplateNotUsable(words, template=template, path=here)
+        raise TemplateNotUsable(_why_not(template), template=template, path=here)
     _check_route(template, route, here)
     content = fill(template, wanted.variables, here)
     if errors := _unfit(content, route, path):
@@ -66,14 +62,41 @@ def _filled(template: Template, wanted: TemplateUse, route: Sequence[Channel], p
     return Worded(content, Filled(template.id, dict(wanted.variables)))
 
 
+def _why_not(template: Template) -> Sentence:
+    if template.approval is TemplateApproval.PENDING:
+        return say(
+            "TEMPLATE_NOT_APPROVED",
+            "The template {template} ({locale}) is not approved yet, or paused: it cannot be sent.",
+            template=template.name,
+            locale=template.locale,
+        )
+    return say(
+        "TEMPLATE_REJECTED",
+        "The template {template} ({locale}) was rejected or taken away: it cannot be sent.",
+        template=template.name,
+        locale=template.locale,
+    )
+
+
 def _check_route(template: Template, route: Sequence[Channel], path: Sequence[str]) -> None:
     if route and template.channel not in route:
-        words = f"The template {template.name} is for {template.channel}, which the route does not name."
+        words = say(
+            "TEMPLATE_OFF_ROUTE",
+            "The template {template} is for {channel}, which the route does not name.",
+            template=template.name,
+            channel=template.channel,
+        )
         raise TemplateNotUsable(words, template=template, path=path)
     # Between a telephone's channels its words can travel as plain text; an e-mail has a subject, and they have none.
     is_mail = template.channel is Channel.EMAIL
     if odd := next((channel for channel in route if (channel is Channel.EMAIL) != is_mail), None):
-        words = f"The template {template.name} is for {template.channel}: its words cannot go over {odd}."
+        words = say(
+            "TEMPLATE_UNFIT_FOR_CHANNEL",
+            "The template {template} is for {channel}: its words cannot go over {other}.",
+            template=template.name,
+            channel=template.channel,
+            other=odd,
+        )
         raise TemplateNotUsable(words, template=template, path=path)
 
 
@@ -87,4 +110,5 @@ def _unfit(content: Content, route: Sequence[Channel], path: Sequence[str]) -> l
 
 
 def _not_found(wanted: TemplateUse, path: Sequence[str]) -> NotFound:
-    return NotFound("There is no such template. `templates` lists those there are.", id=wanted.written, path=path)
+    text = say("TEMPLATE_NOT_FOUND", "There is no such template. `templates` lists those there are.")
+    return NotFound(text, id=wanted.written, path=path)

@@ -10,6 +10,7 @@ from core.errors import InvalidState, NotFound
 from core.operations.dead_letters import close_of_webhooks
 from core.webhooks.tables import inbox
 from core.webhooks.values import WebhookStatus
+from core.words import say
 
 
 async def replay(
@@ -45,5 +46,6 @@ async def replay(
 
 def _refusal(is_there: bool) -> NotFound | InvalidState:
     if not is_there:
-        return NotFound("There is no such webhook.")
-    return InvalidState("It is waiting to be processed already.", state=WebhookStatus.RECEIVED.value)
+        return NotFound(say("WEBHOOK_NOT_FOUND", "There is no such webhook."))
+    text = say("WEBHOOK_WAITS_ALREADY", "It is waiting to be processed already.")
+    return InvalidState(text, state=WebhookStatus.RECEIVED.value)

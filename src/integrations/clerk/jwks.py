@@ -12,6 +12,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
 from core.errors import Overloaded, ProviderError
+from core.words import say
 from integrations.kit import Http
 
 LIFETIME = 600.0
@@ -53,7 +54,8 @@ class KeySet:
         elif self._fetching is not None or self._may_fetch():
             await asyncio.shield(self._fetch())
         if not self._keys:
-            raise Overloaded("The keys of sessions cannot be fetched at the moment.", retry_after=FIRST_PAUSE)
+            text = say("SESSION_KEYS_AWAY", "The keys of sessions cannot be fetched at the moment.")
+            raise Overloaded(text, retry_after=FIRST_PAUSE)
         return self._keys.get(key_id) if key_id is not None else None
 
     async def close(self) -> None:

@@ -1,5 +1,6 @@
 """Listing, making and revoking API keys."""
 
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Annotated, Union
 from uuid import UUID
@@ -10,12 +11,13 @@ from core.access import api_keys
 from core.access.key_format import KeyKind
 from core.access.new_key import NewKey
 from core.access.principal import Scope
-from core.errors import Refused
+from core.errors import NotFound, Refused
+from core.words import say
 from resolvers.access.api_key import ApiKey, api_key_of
-from resolvers.access.new_keys import input_errors, recipients_of
+from resolvers.access.new_keys import recipients_of
 from resolvers.arguments import given
 from resolvers.context import Info
-from resolvers.errors import InvalidInputError, NotFoundError
+from resolvers.errors import InvalidInputError, NotFoundError, input_errors, not_found_error
 from resolvers.identifiers import uuid_of
 from resolvers.messages.inputs import RecipientInput
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
@@ -102,7 +104,7 @@ async def create_api_key(info: Info, input: CreateApiKeyInput) -> CreateApiKeyPa
         async with services.database.transaction(tenant) as connection:
             made, secret = await api_keys.create(connection, services.sealer, tenant, key, maker=maker, created_by=by)
     except Refused as error:
-        return CreateApiKeyPayload(api_key=None, secret=None, errors=input_errors(error))
+        return CreateApiKeyPayload(api_key=None, secret=None, errors=input_errors(info, error))
     return CreateApiKeyPayload(api_key=api_key_of(made), secret=secret, errors=[])
 
 
@@ -113,20 +115,20 @@ async def revoke_api_key(info: Info, input: RevokeApiKeyInput) -> RevokeApiKeyPa
         async with services.database.transaction(tenant) as connection:
             revoked = await api_keys.revoke(connection, tenant, key)
     if revoked is None:
-        unknown = NotFoundError(message="There is no such API key.", path=["input", "id"], id=input.id)
-        return RevokeApiKeyPayload(api_key=None, errors=[unknown])
+        unknown = NotFound(say("API_KEY_NOT_FOUND", "There is no such API key."))
+        return RevokeApiKeyPayload(api_key=None, errors=[not_found_error(info, unknown, input.id, ["input", "id"])])
     # After the commit, or a request in between would remember what was.
     services.key_ring.forget(revoked.public_id)
     return RevokeApiKeyPayload(api_key=api_key_of(revoked), errors=[])
 
 
-async def api_key_by_id(info: Info, key: UUID) -> ApiKey | None:
-    """A key of the caller's organisation, with `OPERATIONS_READ`, or the one that asks; None for any other."""
+async def api_keys_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID, ApiKey]:
+    """Keys of the caller's organisation, with `OPERATIONS_READ`, or the one that asks; no others."""
     principal, services = info.context.principal, info.context.services
     if principal is None:
-        return None
-    if principal.api_key != key:
+        return {}
+    if any(one != principal.api_key for one in ids):
         principal.require(Scope.OPERATIONS_READ)
     async with services.database.transaction(principal.tenant_id) as connection:
-        found = (await api_keys.by_ids(connection, principal.tenant_id, [key])).get(key)
-    return None if found is None else api_key_of(found)
+        found = await api_keys.by_ids(connection, principal.tenant_id, ids)
+    return {one: api_key_of(row) for one, row in found.items()}

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from core.errors import InvalidInput, Refused
 from core.messages.addresses import Address, email_address, phone_address, whatsapp_user_address
 from resolvers.arguments import given
-from resolvers.errors import InvalidInputError
 from resolvers.messages.inputs import RecipientInput
 
 
@@ -29,12 +28,3 @@ def _address(written: RecipientInput, place: Sequence[str]) -> Address:
     if (user := given(written.whatsapp_user_id)) is not None:
         return whatsapp_user_address(user, path=[*place, "whatsappUserId"])
     return email_address(given(written.email) or "", path=[*place, "email"])
-
-
-def input_errors(refused: Refused) -> list[InvalidInputError]:
-    """What is wrong with an input, as a payload says it."""
-    return [
-        InvalidInputError(message=error.message, path=list(error.path), rule=error.rule)
-        for error in refused.errors
-        if isinstance(error, InvalidInput)
-    ]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import strawberry
 
 from core.access import read
+from core.access.budget import Allowance
 from core.access.principal import Principal, Scope
 from resolvers.access.api_key import ApiKey
 from resolvers.identifiers import to_global_id
@@ -27,6 +28,14 @@ class Organization(Node):
     default_currency: CurrencyCode
 
 
+@strawberry.type(description="What may be asked in a minute, in points; an operation's price is known before it runs.")
+class RateLimit:
+    limit: int = strawberry.field(description="Points a minute holds. They come back evenly.")
+    remaining: int = strawberry.field(description="Points left after this operation.")
+    cost: int = strawberry.field(description="Points this operation was worth.")
+    resets_at: datetime = strawberry.field(description="When all points are back, if nothing more is asked.")
+
+
 @strawberry.type(description="Who is asking, and what they may do.")
 class Viewer:
     user: User | None = strawberry.field(description="The person; null where a server calls with an API key.")
@@ -35,6 +44,9 @@ class Viewer:
     scopes: list[Scope] = strawberry.field(description="What the credentials allow.")
     expires_at: datetime | None = strawberry.field(
         description="When the credentials end; fetch fresh ones before. Null when they have no end."
+    )
+    rate_limit: RateLimit = strawberry.field(
+        description="What these credentials may still ask; the headers `RateLimit-*` say the same."
     )
 
 
@@ -61,7 +73,11 @@ def organization_of(row: read.Organization) -> Organization:
 
 
 def viewer_of(
-    principal: Principal, user: read.User | None, key: ApiKey | None, organization: read.Organization | None
+    principal: Principal,
+    user: read.User | None,
+    key: ApiKey | None,
+    organization: read.Organization | None,
+    allowance: Allowance,
 ) -> Viewer:
     """The caller, a person or a key; scopes in the order of the enum."""
     ends = principal.expires_at
@@ -71,4 +87,7 @@ def viewer_of(
         organization=None if organization is None else organization_of(organization),
         scopes=[scope for scope in Scope if scope in principal.scopes],
         expires_at=None if ends is None else datetime.fromtimestamp(ends, UTC),
+        rate_limit=RateLimit(
+            limit=allowance.limit, remaining=allowance.remaining, cost=allowance.cost, resets_at=allowance.resets_at
+        ),
     )

@@ -10,6 +10,7 @@ from core.errors import AppError, NotFound
 from core.messages import read
 from core.messages.cancel import cancel
 from core.messages.try_again import try_again
+from core.words import say
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.errors import (
@@ -88,7 +89,7 @@ CancelMessageRefusal = NotFoundError | InvalidStateError
 def _known(written: strawberry.ID) -> UUID:
     found = uuid_of(written, "Message")
     if found is None:
-        raise NotFound("There is no such message.")
+        raise NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
     return found
 
 

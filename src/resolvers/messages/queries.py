@@ -1,5 +1,6 @@
 """Reading messages."""
 
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
@@ -57,12 +58,17 @@ class MessageConnection:
             return await read.count(connection, tenant, self.condition)
 
 
-async def message_by_id(info: Info, message_id: UUID) -> Message | None:
-    """A message of the caller's tenant; None when it has none of that id."""
+async def messages_by_id(info: Info, ids: Collection[UUID]) -> dict[UUID, Message]:
+    """Messages of the caller's tenant; those it does not have are left out."""
     services, tenant = info.context.services, info.context.require(Scope.MESSAGES_READ).tenant_id
     async with services.database.transaction(tenant) as connection:
-        found = await read.by_ids(connection, services.sealer, tenant, [message_id], sealed=sealed_asked_for(info))
-    return message_of(found[message_id]) if message_id in found else None
+        found = await read.by_ids(connection, services.sealer, tenant, ids, sealed=sealed_asked_for(info))
+    return {one: message_of(row) for one, row in found.items()}
+
+
+async def message_by_id(info: Info, message_id: UUID) -> Message | None:
+    """A message of the caller's tenant; None when it has none of that id."""
+    return (await messages_by_id(info, [message_id])).get(message_id)
 
 
 async def get_message(info: Info, id: strawberry.ID) -> Message | None:

@@ -12,6 +12,7 @@ from core.messages.news import Interest, StatusChange
 from core.messages.places import Place, read_place, write_place
 from core.messages.values import MessageStatus
 from core.ports import Channel
+from core.words import say
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.fields import computed
@@ -71,6 +72,15 @@ class MessageStatusChange:
         return self.occasion.has_gap
 
 
+def _too_many() -> InvalidInput:
+    text = say(
+        "TOO_MANY_FOLLOWED",
+        "At most {most} messages can be followed by id; leave `ids` out to follow all.",
+        most=MAX_IDS,
+    )
+    return InvalidInput(text, path=["filter", "ids"], rule=InputRule.TOO_LONG)
+
+
 async def message_status_changed(
     info: Info, filter: MessageStatusFilter | None = strawberry.UNSET, after: str | None = strawberry.UNSET
 ) -> AsyncGenerator[MessageStatusChange, None]:
@@ -85,8 +95,7 @@ def _interest_of(filter: MessageStatusFilter) -> Interest:
     ids, batch = given(filter.ids), given(filter.batch_id)
     channels, statuses = given(filter.channels), given(filter.statuses)
     if ids is not None and len(ids) > MAX_IDS:
-        text = f"At most {MAX_IDS} messages can be followed by id; leave `ids` out to follow all."
-        raise InvalidInput(text, path=["filter", "ids"], rule=InputRule.TOO_LONG)
+        raise _too_many()
     # An id nobody made names no message: it is followed in vain, like one of another tenant.
     known = None if ids is None else frozenset(found for one in ids if (found := uuid_of(one, "Message")))
     batch_id = None if batch is None else uuid_of(batch, "MessageBatch")

@@ -10,6 +10,7 @@ from core.access.principal import Scope
 from core.errors import InputRule, InvalidInput
 from core.operations.dashboard import DashboardView, TimeWindow
 from core.ports import Channel
+from core.words import say
 from resolvers.context import Info
 from resolvers.fields import computed
 from resolvers.operations.types import Integration, list_integrations
@@ -79,7 +80,7 @@ async def dashboard_updated(
 ) -> AsyncGenerator[Dashboard, None]:
     tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
     if not 1 <= every_seconds <= MOST_SECONDS:
-        text = f"`everySeconds` is from 1 to {MOST_SECONDS}."
+        text = say("EVERY_SECONDS", "`everySeconds` is from 1 to {most}.", most=MOST_SECONDS)
         raise InvalidInput(text, path=["everySeconds"], rule=InputRule.OUT_OF_RANGE)
     async with aclosing(info.context.services.dashboards.watch(tenant, window, every_seconds)) as views:
         async for view in views:

@@ -10,6 +10,7 @@ from core.errors import AppError, InputRule, InvalidInput, NotFound
 from core.messages.bounds import Bounds
 from core.operations import requeue
 from core.webhooks.replay import replay
+from core.words import say
 from resolvers.context import Info
 from resolvers.errors import OperateError, operate_error
 from resolvers.identifiers import uuid_of
@@ -77,12 +78,14 @@ async def discard_dead_letters(info: Info, input: DiscardDeadLettersInput) -> Di
 async def replay_webhook(info: Info, input: ReplayWebhookInput) -> ReplayWebhookPayload:
     services, tenant = info.context.services, info.context.require(Scope.OPERATIONS_WRITE).tenant_id
     webhook = uuid_of(input.id, "WebhookDelivery")
-    refusal: AppError | None = NotFound("There is no such webhook.")
+    refusal: AppError | None = NotFound(say("WEBHOOK_NOT_FOUND", "There is no such webhook."))
     if webhook is not None:
         async with services.database.transaction(tenant) as connection:
             refusal = (await replay(connection, tenant, [webhook]))[webhook]
     if webhook is None or refusal is not None:
-        error = operate_error(info, refusal or NotFound("There is no such webhook."), input.id, ["input", "id"])
+        error = operate_error(
+            info, refusal or NotFound(say("WEBHOOK_NOT_FOUND", "There is no such webhook.")), input.id, ["input", "id"]
+        )
         return ReplayWebhookPayload(delivery=None, errors=[error])
     return ReplayWebhookPayload(delivery=await webhook_by_id(info, tenant, webhook), errors=[])
 
@@ -91,7 +94,8 @@ def _keys(ids: Sequence[strawberry.ID]) -> Sequence[UUID | None]:
     """The keys behind ids, in their order; None for what is no dead letter's id. Raises InvalidInput."""
     if not 1 <= len(ids) <= MOST_IDS:
         rule = InputRule.TOO_LONG if ids else InputRule.REQUIRED
-        raise InvalidInput(f"Give from 1 to {MOST_IDS} ids.", path=["input", "ids"], rule=rule)
+        text = say("IDS_COUNT", "Give from 1 to {most} ids.", most=MOST_IDS)
+        raise InvalidInput(text, path=["input", "ids"], rule=rule)
     return [uuid_of(one, "DeadLetter") for one in ids]
 
 
@@ -106,7 +110,7 @@ def _done(refusals: Mapping[UUID, AppError | None]) -> list[UUID]:
 def _errors(
     info: Info, ids: Sequence[strawberry.ID], keys: Sequence[UUID | None], refusals: Mapping[UUID, AppError | None]
 ) -> list[OperateError]:
-    unknown = NotFound("There is no such dead letter.")
+    unknown = NotFound(say("DEAD_LETTER_NOT_FOUND", "There is no such dead letter."))
     return [
         operate_error(info, refusal, id, ["input", "ids", str(place)])
         for place, (id, key) in enumerate(zip(ids, keys, strict=True))

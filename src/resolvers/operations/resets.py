@@ -3,8 +3,10 @@
 import strawberry
 
 from core.access.principal import Scope
+from core.errors import NotConfigured
+from core.words import say
 from resolvers.context import Info
-from resolvers.errors import IntegrationUnavailableError, OperateError
+from resolvers.errors import OperateError, unavailable
 from resolvers.operations.kinds import IntegrationKind
 from resolvers.operations.types import Integration, integration_of
 
@@ -24,8 +26,12 @@ async def reset_circuit(info: Info, input: ResetCircuitInput) -> ResetCircuitPay
     principal, name = info.context.require(Scope.OPERATIONS_WRITE), input.kind.value
     integration = integration_of(info, name)
     if info.context.services.integrations[name].mode is None:
-        words = f"{integration.name} is not configured on this server, so nothing calls it: `interalpha check`."
-        error = IntegrationUnavailableError(message=words, path=["input", "kind"], integration=integration)
-        return ResetCircuitPayload(integration=None, errors=[error])
+        words = say(
+            "NOTHING_TO_RESET",
+            "{name} is not configured on this server, so nothing calls it: `interalpha check`.",
+            name=integration.name,
+        )
+        refusal = NotConfigured(words, integration=name, path=["input", "kind"])
+        return ResetCircuitPayload(integration=None, errors=[unavailable(info, refusal)])
     await info.context.services.circuits.reset(name, by=principal.subject)
     return ResetCircuitPayload(integration=integration, errors=[])

@@ -1,6 +1,6 @@
 """What companies told us, as clients see it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -93,10 +93,15 @@ def webhook_of(info: Info, row: read.Webhook) -> WebhookDelivery:
     )
 
 
-async def webhook_by_id(info: Info, tenant: UUID, webhook_id: UUID) -> WebhookDelivery | None:
+async def webhooks_by_id(info: Info, tenant: UUID, ids: Collection[UUID]) -> dict[UUID, WebhookDelivery]:
+    """Webhooks of a tenant; those it does not have are left out."""
     async with info.context.services.database.transaction(tenant) as connection:
-        found = (await read.by_ids(connection, tenant, [webhook_id])).get(webhook_id)
-    return None if found is None else webhook_of(info, found)
+        found = await read.by_ids(connection, tenant, ids)
+    return {one: webhook_of(info, row) for one, row in found.items()}
+
+
+async def webhook_by_id(info: Info, tenant: UUID, webhook_id: UUID) -> WebhookDelivery | None:
+    return (await webhooks_by_id(info, tenant, [webhook_id])).get(webhook_id)
 
 
 async def list_webhooks(

@@ -1,0 +1,129 @@
+"""What an operation may cost, and what its caller has left: asked before anything runs, whichever way it came.
+
+Callers without credentials have no account: all they can do is be refused, and read the schema where that is open.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import ceil
+from typing import Any
+
+from graphql import GraphQLError, OperationType
+
+from core.access.budget import Allowance, Budget
+from core.access.principal import Principal
+from engine.answer import Answer, Outcome
+from engine.errors import ErrorCode, describe
+from engine.limits import LimitExceeded
+from engine.plan import Refusal
+from engine.seam import Runnable
+from resolvers.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """A plan that is paid for; what is left is told to the resolvers too."""
+
+    plan: Runnable
+    allowance: Allowance
+
+    @property
+    def kind(self) -> OperationType:
+        """Say whether it is a query, a mutation or a subscription."""
+        return self.plan.kind
+
+    @property
+    def name(self) -> str | None:
+        """Give the operation's name, if it has one."""
+        return self.plan.name
+
+    def cost(self, variables: Mapping[str, Any] | None) -> int:
+        """Count the points it takes to run this."""
+        return self.plan.cost(variables)
+
+    async def execute(self, variables: Mapping[str, Any] | None, context: object, request_id: str) -> Answer:
+        """Run a query or mutation and give its bytes; never raises."""
+        return await self.plan.execute(variables, self._told(context), request_id)
+
+    def stream(
+        self,
+        variables: Mapping[str, Any] | None,
+        context: object,
+        request_id: str,
+        authority: Hashable = None,
+    ) -> AsyncGenerator[Answer, None]:
+        """Run any operation and give the bytes of each of its answers; never raises."""
+        return self.plan.stream(variables, self._told(context), request_id, authority)
+
+    def _told(self, context: object) -> object:
+        if isinstance(context, Context):
+            context.rate_limit = self.allowance
+        return context
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted(Refusal):
+    """An operation its caller has no points left for."""
+
+    allowance: Allowance
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """Prices operations and takes the price: `account` names whose points they are, or None for nobody's."""
+
+    budget: Budget
+    most: int
+    account: Callable[[Any], str | None]
+
+    async def admit(self, plan: Runnable, variables: Mapping[str, Any] | None, caller: Any) -> Runnable | Refusal:
+        """Let an operation run, with what is left; or say why it may not."""
+        cost = plan.cost(variables)
+        if cost > self.most:
+            return Refusal(
+                Outcome.REFUSED, (describe(LimitExceeded("cost", cost, self.most), ErrorCode.LIMIT_EXCEEDED),)
+            )
+        who = self.account(caller)
+        if who is None:
+            return plan
+        allowance = await self.budget.spend(who, cost)
+        return Metered(plan, allowance) if allowance.is_granted else _exhausted(allowance)
+
+
+def account_of(caller: Principal | None) -> str | None:
+    """Name a caller's account: one for each subject of a tenant, whatever token it shows."""
+    if caller is None:
+        return None
+    # A subject is whatever somebody else's identity provider makes it.
+    return f"{caller.tenant_id}:{blake2b(caller.subject.encode(), digest_size=12).hexdigest()}"
+
+
+def budget_headers(plan: Runnable | Refusal) -> dict[str, str]:
+    """Say what is left (the fields of draft-ietf-httpapi-ratelimit-headers-07), and when to come back."""
+    if not isinstance(plan, Metered | Exhausted):
+        return {}
+    allowance = plan.allowance
+    headers = {
+        "ratelimit-limit": str(allowance.limit),
+        "ratelimit-remaining": str(allowance.remaining),
+        "ratelimit-reset": str(ceil(allowance.resets_in)),
+    }
+    return headers if allowance.is_granted else {**headers, "retry-after": str(max(1, ceil(allowance.wait)))}
+
+
+def _exhausted(allowance: Allowance) -> Exhausted:
+    moment = allowance.affordable_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    message = (
+        f"This costs {allowance.cost} points and {allowance.remaining} of {allowance.limit} a minute are left."
+        f" Ask again at {moment}."
+    )
+    extensions = {
+        "code": "QUOTA_EXCEEDED",
+        "cost": allowance.cost,
+        "remaining": allowance.remaining,
+        "limit": allowance.limit,
+        "resetsAt": moment,
+    }
+    error = describe(GraphQLError(message, extensions=extensions), ErrorCode.LIMIT_EXCEEDED)
+    return Exhausted(Outcome.EXHAUSTED, (error,), allowance)

@@ -1,0 +1,158 @@
+"""A caller's points: counted together over all processes, told in headers, and refused when they are used up."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from api.bootstrap import House
+from core.access.budget import Budget
+from core.access.principal import Principal, Scope
+from core.access.tokens import DevelopmentTokens
+from engine.engine import Engine
+from resolvers.context import Context
+from tests.conftest import Urls, until
+from tests.edge.conftest import NOWHERE_REDIS, Serving
+
+GRAPHQL = "application/graphql-response+json"
+PAGE = "{ messages(first: 99) { nodes { status } } }"
+WIDE = "{ messages(first: 100) { nodes { events(first: 100) { nodes { at } } } } }"
+
+
+@pytest.fixture
+async def redis(edge_urls: Urls) -> AsyncIterator[Redis]:
+    async with Redis.from_url(edge_urls.redis) as found:
+        yield found
+
+
+async def test_processes_count_together(edge_urls: Urls) -> None:
+    who = uuid4().hex
+    async with Redis.from_url(edge_urls.redis) as one, Redis.from_url(edge_urls.redis) as other:
+        budgets = [Budget(one, 1_000), Budget(other, 1_000)]
+        found = await asyncio.gather(*(budgets[n % 2].spend(who, 100) for n in range(15)))
+    granted = [one for one in found if one.is_granted]
+    assert len(granted) == 10
+    assert all(one.wait > 0 for one in found if not one.is_granted)
+    assert min(one.remaining for one in granted) < 100
+
+
+async def test_a_budget_fills_again_as_time_passes(redis: Redis) -> None:
+    budget, who = Budget(redis, 6_000), uuid4().hex
+    assert (await budget.spend(who, 6_000)).remaining == 0
+    refused = await budget.spend(who, 20)
+    # A hundred points a second: twenty are there after a fifth of one.
+    assert (refused.is_granted, 0 < refused.wait <= 0.2) == (False, True)
+    await until(lambda: budget.spend(who, 20), lambda found: found.is_granted, 5)
+
+
+async def test_what_is_refused_costs_nothing(redis: Redis) -> None:
+    budget, who = Budget(redis, 1_000), uuid4().hex
+    assert (await budget.spend(who, 900)).is_granted
+    for _ in range(5):
+        assert not (await budget.spend(who, 500)).is_granted
+    assert (await budget.spend(who, 100)).is_granted
+
+
+async def test_callers_have_each_their_own(redis: Redis) -> None:
+    budget = Budget(redis, 100)
+    assert (await budget.spend(uuid4().hex, 100)).is_granted
+    assert (await budget.spend(uuid4().hex, 100)).is_granted
+
+
+async def test_with_the_store_away_a_process_counts_for_itself() -> None:
+    async with Redis.from_url(NOWHERE_REDIS, retry=Retry(NoBackoff(), 0)) as nowhere:
+        budget = Budget(nowhere, 1_000)
+        first = await budget.spend("ana", 600)
+        second = await budget.spend("ana", 600)
+        assert (first.is_granted, second.is_granted, (await budget.spend("bob", 600)).is_granted) == (True, False, True)
+    assert 400 <= first.remaining <= 401
+    assert 11 < second.wait <= 12
+
+
+async def ask(client: httpx.AsyncClient, query: str, accept: str = GRAPHQL, **headers: str) -> httpx.Response:
+    return await client.post("/graphql", json={"query": query}, headers={"accept": accept, **headers})
+
+
+@pytest.fixture
+def ana(house: House) -> dict[str, str]:
+    """Somebody whose account nobody has touched."""
+    assert isinstance(house.tokens, DevelopmentTokens)
+    return {"authorization": f"Bearer {house.tokens.make(subject=uuid4().hex)}"}
+
+
+async def test_what_is_left_is_told_with_every_answer(client: httpx.AsyncClient, ana: dict[str, str]) -> None:
+    answer = await ask(client, PAGE, **ana)
+    told = {name: text for name, text in answer.headers.items() if name.startswith("ratelimit")}
+    assert told == {"ratelimit-limit": "60000", "ratelimit-remaining": "59900", "ratelimit-reset": "1"}
+    assert "retry-after" not in answer.headers
+
+
+@pytest.mark.parametrize("accept", [GRAPHQL, "application/json"])
+async def test_the_viewer_and_the_headers_say_the_same(
+    client: httpx.AsyncClient, ana: dict[str, str], accept: str
+) -> None:
+    answer = await ask(client, "{ viewer { rateLimit { limit remaining cost } } }", accept, **ana)
+    assert answer.json()["data"]["viewer"]["rateLimit"] == {
+        "limit": int(answer.headers["ratelimit-limit"]),
+        "remaining": int(answer.headers["ratelimit-remaining"]),
+        "cost": int(answer.headers["ratelimit-limit"]) - int(answer.headers["ratelimit-remaining"]),
+    }
+
+
+async def test_a_stranger_has_no_account(client: httpx.AsyncClient) -> None:
+    assert "ratelimit-limit" not in (await ask(client, PAGE)).headers
+
+
+async def test_who_has_asked_too_much_is_told_when_to_come_back(serving: Serving, ana: dict[str, str]) -> None:
+    async with serving(CALLER_BUDGET="250") as client:
+        for _ in range(2):
+            assert (await ask(client, PAGE, **ana)).status_code == 200
+        refused = await ask(client, PAGE, **ana)
+        plain = await ask(client, PAGE, "application/json", **ana)
+        stream = await ask(client, PAGE, "text/event-stream", **ana)
+        other = await ask(client, "{ __typename }", **ana)
+    assert refused.status_code == 429
+    # 50 points are left, 50 more take a fifth of a minute.
+    assert 1 <= int(refused.headers["retry-after"]) <= 12
+    (error,) = refused.json()["errors"]
+    assert "data" not in refused.json()
+    found = error["extensions"]
+    assert (found["code"], found["cost"], found["limit"]) == ("QUOTA_EXCEEDED", 100, 250)
+    assert found["resetsAt"].endswith("Z")
+    assert found["requestId"] == refused.headers["x-request-id"]
+    # `application/json` has no word for it but the body's.
+    assert (plain.status_code, plain.json()["errors"][0]["extensions"]["code"]) == (200, "QUOTA_EXCEEDED")
+    assert b"QUOTA_EXCEEDED" in stream.content
+    # What costs nothing is answered.
+    assert other.status_code == 200
+
+
+async def test_one_operation_that_costs_too_much_is_refused_and_not_paid_for(
+    serving: Serving, ana: dict[str, str]
+) -> None:
+    async with serving(OPERATION_COST="1000") as client:
+        refused = await ask(client, WIDE, **ana)
+        (error,) = refused.json()["errors"]
+        assert refused.status_code == 400
+        assert (error["extensions"]["code"], error["extensions"]["limit"]) == ("LIMIT_EXCEEDED", "cost")
+        assert (error["extensions"]["found"], error["extensions"]["allowed"]) == (10_201, 1_000)
+        assert (await ask(client, PAGE, **ana)).headers["ratelimit-remaining"] == "59900"
+
+
+async def test_the_resolvers_know_what_is_left(house: House) -> None:
+    from api.metering import Meter, account_of
+    from resolvers.errors import translate
+    from resolvers.schema import build_schema
+
+    caller = Principal(uuid4(), "ana", frozenset(Scope))
+    meter = Meter(Budget(house.redis, 500), 500, account_of)
+    plan = await meter.admit(Engine(build_schema()._schema, translate=translate).plan("{ __typename }"), None, caller)
+    context = Context(house.services, caller, "r1")
+    await plan.execute(None, context, "r1")
+    assert context.rate_limit is not None
+    assert (context.rate_limit.limit, context.rate_limit.remaining, context.rate_limit.cost) == (500, 500, 0)

@@ -1,0 +1,68 @@
+"""dashboardUpdated: numbers as they change, counted once for all who look."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+from api.bootstrap import House
+from core.access.principal import Scope
+from tests.graph.callers import Caller, Following, statements
+from tests.graph.conftest import NewCaller
+from tests.graph.stock import Stock
+from tests.graph.test_dashboard import FIELDS, deliver
+
+FOLLOW = (
+    "subscription ($window: TimeWindow! = LAST_HOUR, $every: Int! = 1)"
+    f" {{ dashboardUpdated(window: $window, everySeconds: $every) {{ {FIELDS} }} }}"
+)
+
+
+@asynccontextmanager
+async def following(caller: Caller, **variables: Any) -> AsyncIterator[Following]:
+    stream = caller.follow(FOLLOW, **variables)
+    try:
+        yield stream
+    finally:
+        await stream.close()
+
+
+async def test_the_numbers_come_at_once_and_again_when_they_have_changed(
+    caller: Caller, stock: Stock, owner: asyncpg.Pool
+) -> None:
+    async with following(caller) as stream:
+        assert (await stream.next())["dashboardUpdated"]["messages"] == []
+        await deliver(owner, await stock.put(caller), 3)
+        [counters] = (await stream.next())["dashboardUpdated"]["messages"]
+    assert (counters["channel"], counters["delivered"], counters["deliveryRate"]) == ("SMS", 1, 1.0)
+
+
+async def test_who_looks_at_the_same_costs_one_count(caller: Caller, stock: Stock, house: House) -> None:
+    streams = [caller.follow(FOLLOW) for _ in range(20)]
+    with statements(house) as seen:
+        for stream in streams:
+            await stream.next()
+        await stock.put(caller)
+        for stream in streams:
+            assert (await stream.next())["dashboardUpdated"]["queueDepth"] == 1
+    assert len([one for one in seen if "percentile_cont" in one]) <= 4
+    for stream in streams:
+        await stream.close()
+    assert len(house.services.dashboards.boards) == 0
+
+
+@pytest.mark.parametrize("every", [0, -1, 3_601])
+async def test_how_often_has_its_bounds(caller: Caller, every: int) -> None:
+    async with following(caller, every=every) as stream:
+        [error] = (await stream.answer()).errors
+    assert (error["extensions"]["code"], error["extensions"]["argument"]) == ("INVALID_INPUT", "everySeconds")
+
+
+async def test_it_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
+    reader = await new_caller(frozenset({Scope.MESSAGES_READ}))
+    for caller, code in ((reader, "FORBIDDEN"), (nobody, "UNAUTHENTICATED")):
+        async with following(caller) as stream:
+            [error] = (await stream.answer()).errors
+            assert error["extensions"]["code"] == code

@@ -1,0 +1,74 @@
+"""nodes: many objects by their ids, in the order asked, with one statement for each type among them."""
+
+import pytest
+
+from api.bootstrap import House
+from core.access.principal import Scope
+from resolvers.identifiers import to_global_id
+from tests.graph.callers import Caller, statements
+from tests.graph.conftest import NewCaller
+from tests.graph.stock import Stock, global_id
+
+NODES = "query ($ids: [ID!]!) { nodes(ids: $ids) { __typename id ... on Message { status } } }"
+STORY = "query ($id: ID!) { message(id: $id) { attempts { id } events { nodes { id } } } }"
+
+
+async def some_of_each(caller: Caller, stock: Stock, count: int) -> list[str]:
+    """Ids of so many objects of every type that is kept in the database."""
+    ids: list[str] = []
+    for _ in range(count):
+        message = await stock.put(caller, attempts=1)
+        story = (await caller.ask(STORY, id=global_id(message)))["message"]
+        ids += [global_id(message), story["attempts"][0]["id"], story["events"]["nodes"][0]["id"]]
+        ids.append(to_global_id("Template", (await stock.put_template(caller)).bytes))
+        ids.append(to_global_id("WebhookDelivery", (await stock.webhook(caller)).bytes))
+        ids.append(to_global_id("DeadLetter", (await stock.dead_letter(caller)).bytes))
+    return ids
+
+
+async def test_objects_come_in_the_order_asked_with_null_where_there_is_none(caller: Caller, stock: Stock) -> None:
+    ids = await some_of_each(caller, stock, 2)
+    asked = [
+        "nonsense",
+        *ids[::-1],
+        to_global_id("Message", b"\x00" * 16),
+        ids[0],
+        to_global_id("Integration", b"smtp"),
+    ]
+    found = (await caller.ask(NODES, ids=asked))["nodes"]
+    assert [node and node["id"] for node in found] == [None, *ids[::-1], None, ids[0], asked[-1]]
+
+
+async def test_as_many_statements_as_types_whatever_the_number_of_ids(
+    caller: Caller, stock: Stock, house: House
+) -> None:
+    counts = []
+    for ids in (await some_of_each(caller, stock, 1), await some_of_each(caller, stock, 16)):
+        with statements(house) as seen:
+            found = (await caller.ask(NODES, ids=ids))["nodes"]
+        assert None not in found
+        counts.append(len(seen))
+    assert counts == [6, 6]
+
+
+async def test_what_belongs_to_others_is_null(caller: Caller, stranger: Caller, stock: Stock) -> None:
+    ids = await some_of_each(caller, stock, 1)
+    own = global_id(await stock.put(stranger))
+    found = (await stranger.ask(NODES, ids=[*ids, own]))["nodes"]
+    assert [node and node["id"] for node in found] == [None] * len(ids) + [own]
+
+
+async def test_a_hundred_ids_are_the_most(caller: Caller) -> None:
+    assert len((await caller.ask(NODES, ids=["x"] * 100))["nodes"]) == 100
+    assert await caller.code(NODES, ids=["x"] * 101) == "INVALID_INPUT"
+    assert (await caller.ask(NODES, ids=[])) == {"nodes": []}
+
+
+@pytest.mark.parametrize("type_name", ["Message", "MessageBatch", "Template", "WebhookDelivery", "DeadLetter"])
+async def test_each_type_needs_its_scope(new_caller: NewCaller, type_name: str) -> None:
+    powerless = await new_caller(frozenset({Scope.MESSAGES_SEND}))
+    assert await powerless.code(NODES, ids=[to_global_id(type_name, b"\x00" * 16)]) == "FORBIDDEN"
+
+
+async def test_nobody_is_told_anything(nobody: Caller) -> None:
+    assert await nobody.code(NODES, ids=["nonsense"]) == "UNAUTHENTICATED"

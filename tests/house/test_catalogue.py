@@ -1,0 +1,115 @@
+"""Every error a caller can get has words in both languages, and the reference tells of each."""
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+import core.errors
+import core.templates.values
+from api.i18n.catalogue import LANGUAGES, entries, places_of
+from api.i18n.reference import as_markdown
+from core.errors import AppError, InvalidSignature, ProviderError
+from engine.errors import ErrorCode
+from tests.house.sources import ROOT, sources
+
+assert core.templates.values.TemplateNotUsable
+
+
+def said() -> Iterator[tuple[str, str, set[str], str]]:
+    """Every sentence of the source: its code, its template, the names of what fills it, and where it stands."""
+    for source in sources():
+        if not any(isinstance(node, ast.ImportFrom) and node.module == "core.words" for node in ast.walk(source.tree)):
+            continue
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "say":
+                code, template = (ast.literal_eval(one) for one in node.args)
+                yield code, template, {str(one.arg) for one in node.keywords}, source.name
+
+
+SAID = list(said())
+# What goes wrong between us and companies is told to operators, in English; the rest may be any caller's.
+TOLD = [one for one in AppError.__subclasses__() if not issubclass(one, ProviderError | InvalidSignature)]
+
+
+def kinds(error: type[AppError] = AppError) -> Iterator[str]:
+    yield error.code
+    for one in error.__subclasses__():
+        yield from kinds(one)
+
+
+def codes_at_the_edge() -> Iterator[str]:
+    """Codes that are written down as the first or second argument of an error of the edge, or as an extension."""
+    for source in sources():
+        if not source.name.startswith("api/"):
+            continue
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("HttpError", "MalformedRequest"):
+                yield from (
+                    one.value
+                    for one in node.args
+                    if isinstance(one, ast.Constant) and isinstance(one.value, str) and one.value.isupper()
+                )
+
+
+def test_every_code_raised_has_words() -> None:
+    raised = {code for code, *_ in SAID} | set(kinds()) | {code.value for code in ErrorCode} | set(codes_at_the_edge())
+    raised |= {"QUOTA_EXCEEDED", "DOCUMENT_NOT_TRUSTED", "PERSISTED_QUERY_NOT_FOUND", "BAD_REQUEST"}
+    assert len(raised) > 130
+    assert raised - entries("en").keys() == set()
+
+
+def unsaid() -> Iterator[str]:
+    """Places where an error that callers are told of is raised with words that no catalogue holds."""
+    told = {one.__name__ for root in TOLD for one in (root, *heirs(root))}
+    for source in sources():
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in told:
+                for one in node.args:
+                    if isinstance(one, ast.JoinedStr) or (isinstance(one, ast.Constant) and " " in str(one.value)):
+                        yield f"{source.name}:{node.lineno}: {ast.unparse(one)}"
+
+
+def heirs(error: type[AppError]) -> Iterator[type[AppError]]:
+    for one in error.__subclasses__():
+        yield one
+        yield from heirs(one)
+
+
+def test_whoever_raises_what_callers_are_told_says_it_in_words_of_the_catalogue() -> None:
+    assert list(unsaid()) == []
+
+
+def test_no_words_are_kept_for_what_nobody_says() -> None:
+    text = "".join((ROOT / "src" / source.name).read_text() for source in sources())
+    assert [code for code in entries("en") if f'"{code}"' not in text] == []
+
+
+@pytest.mark.parametrize(("code", "template", "filled", "place"), SAID)
+def test_the_catalogue_of_english_says_what_the_source_says(
+    code: str, template: str, filled: set[str], place: str
+) -> None:
+    assert entries("en")[code].message == template, place
+    assert places_of(template) == filled, place
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_all_languages_have_the_same_codes_and_places(language: str) -> None:
+    english, other = entries("en"), entries(language)
+    assert list(other) == sorted(english)
+    for code, entry in other.items():
+        assert entry.message, code
+        assert entry.advice, code
+        # Where English passes a message on, other languages say what kind it is and pass it on too.
+        assert places_of(entry.message) == places_of(english[code].message), code
+
+
+def test_nothing_was_forgotten_in_english() -> None:
+    same = {code for code, entry in entries("pt-BR").items() if entry.message == entries("en")[code].message}
+    # Clients wait for these very words.
+    assert same == {"PERSISTED_QUERY_NOT_FOUND", "PERSISTED_QUERY_NOT_SUPPORTED"}
+
+
+def test_the_reference_is_what_the_catalogue_says() -> None:
+    written = (ROOT / "docs" / "reference" / "errors.md").read_text()
+    assert written == as_markdown(), "run: python -m api.i18n.reference > docs/reference/errors.md"
