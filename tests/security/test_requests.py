@@ -2,58 +2,23 @@
 
 import asyncio
 import json
-import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 
 import pytest
-import uvicorn
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from api import exchange, webhooks
-from api.app import create_app
 from api.doorstep import bodies, protocol
-from api.doorstep.door import LARGEST_HEAD, Doorstep
-from api.health import Readiness
 from tests.conftest import Running, Urls
-from tests.execution.conftest import LoopbackServer, eventually
-from tests.graph.houses import house_over
 from tests.security.test_doorstep import BAD, paths_of
-
-ENDLESS = 32 * 1024 * 1024
-"""Bytes after which a test would say that a body is read without end."""
+from tests.security.wire import ENDLESS, head, serving, status, talk
 
 
 @pytest.fixture(scope="module")
 async def urls_here(stores: Running) -> AsyncIterator[Urls]:
     async with stores.database() as urls:
         yield urls
-
-
-@asynccontextmanager
-async def serving(urls: Urls, **changes: str) -> AsyncIterator[tuple[Doorstep, int]]:
-    """Serve a house as `interalpha serve` does; gives its port."""
-    house = house_over(urls, **changes)
-    app = create_app(house, Readiness(house))
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app,
-        http=protocol.PatientlessProtocol,
-        ws="websockets-sansio",
-        h11_max_incomplete_event_size=LARGEST_HEAD,
-        log_config=None,
-        timeout_graceful_shutdown=1,
-    )
-    server = LoopbackServer(config)
-    serve = asyncio.create_task(server.serve(sockets=[listener]))
-    await eventually(lambda: server.started)
-    try:
-        yield app, listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await serve
-        await house.close()
 
 
 @pytest.fixture(scope="module")
@@ -69,49 +34,6 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "LINGER_SECONDS", 0.2)
     monkeypatch.setattr(exchange, "READ_SECONDS", 0.3)
     monkeypatch.setattr(webhooks, "READ_SECONDS", 0.3)
-
-
-async def talk(
-    port: int, first: bytes, more: Callable[[], bytes] | None = None, pause: float = 0.0, within: float = 5.0
-) -> tuple[bytes, int]:
-    """Send some bytes, then more until the server hangs up; gives what it said, and how much it let us send."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    sent = 0
-
-    async def send() -> None:
-        nonlocal sent
-        try:
-            writer.write(first)
-            while more is not None and sent < ENDLESS:
-                piece = more()
-                writer.write(piece)
-                await writer.drain()
-                sent += len(piece)
-                await asyncio.sleep(pause)
-        except (ConnectionError, OSError):
-            return
-
-    sending = asyncio.create_task(send())
-    said = b""
-    try:
-        async with asyncio.timeout(within):
-            while piece := await reader.read(65_536):
-                said += piece
-    except ConnectionError:
-        pass
-    finally:
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
-        writer.close()
-    return said, sent
-
-
-def head(method: str, path: str, *lines: str) -> bytes:
-    return "\r\n".join([f"{method} {path} HTTP/1.1", "host: 127.0.0.1", *lines, "", ""]).encode()
-
-
-def status(said: bytes) -> int:
-    return int(said.split(b" ", 2)[1]) if said else 0
 
 
 CHUNK = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
