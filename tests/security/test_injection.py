@@ -1,5 +1,6 @@
 """Words that would be more than words: in every argument that takes a text, in headers, in templates, in statements."""
 
+import asyncio
 import email
 import json
 from email import policy
@@ -50,7 +51,6 @@ PAYLOADS = [
     '"},"admin":true,{"x":"',
     "\x1b[2J\x1b[31m\u202e\u2028",
     "\x00",
-    "\ud800",
     "<script>alert(1)</script>",
     "../../etc/passwd",
     "=cmd|' /C calc'!A0",
@@ -72,8 +72,9 @@ async def test_words_are_words_in_every_argument(
     asker: Asker, stranger: Caller, theirs: Belongings, caller: Caller, owner: asyncpg.Pool, door: Door
 ) -> None:
     before = await everything_of(owner, caller.tenant)
-    for payload in PAYLOADS:
-        heard = await stranger.answer(asker.document(door.operation, door.field), **asker.variables(door, payload))
+    document = asker.document(door.operation, door.field)
+    asked = [stranger.answer(document, **asker.variables(door, payload)) for payload in PAYLOADS]
+    for payload, heard in zip(PAYLOADS, await asyncio.gather(*asked), strict=True):
         codes = [error.get("extensions", {}).get("code") for error in heard.errors]
         assert "INTERNAL" not in codes, (payload, heard.errors)
         told = json.dumps(heard.data, default=str)
