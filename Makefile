@@ -14,7 +14,7 @@ TESTS ?=
 SUITE := tests $(foreach gate,browser conformance fuzz soak faults,--ignore=tests/$(gate))
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev web test slow browser conformance fuzz soak faults faults-quick mutations check format wheel lock clean
+.PHONY: help install dev web test slow browser conformance fuzz soak faults faults-quick mutations check audit sbom format wheel lock clean
 
 help: ## Print this help
 	@echo "Interalpha. Two commands to know: 'make dev' runs everything, 'make test' passes the tests."
@@ -79,6 +79,14 @@ check: install ## Lint, types, import contracts
 	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 	@$(BIN)/mypy
 	@echo "check: all good"
+
+audit: install ## Ask whether anything the locks name has a known weakness
+	@$(BIN)/python -P -m api.dev.audit requirements.lock requirements-dev.lock requirements-bootstrap.lock
+
+sbom: install ## List what the product is made of, as CycloneDX, into dist
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --short-PURLs --output-reproducible --of JSON -o dist/interalpha.cdx.json requirements.lock
+	@echo dist/interalpha.cdx.json
 
 format: install ## Format and mend what can be mended
 	@$(BIN)/ruff format --quiet .

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Hashable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from litestar import Litestar, Request, Response, get
@@ -13,8 +14,13 @@ from api.bootstrap import House
 from api.documents.library import Library
 from api.documents.persisted import PersistedQueries
 from api.documents.trusted import TrustedDocuments
+from api.doorstep.addresses import Neighbourhood
+from api.doorstep.door import Doorstep
+from api.doorstep.headers import standing_headers
+from api.doorstep.visit import visit_of
 from api.edge import Callers, Edge, SocketLimits, bearer_token
 from api.graphql import routes as graphql_routes
+from api.graphql import turn_away
 from api.health import Readiness, health_routes
 from api.i18n.page import errors_route
 from api.loops import keep_going
@@ -39,7 +45,7 @@ BATCH_SECONDS = 30.0
 """How long handing in hundreds of messages at once may take."""
 
 
-def create_app(house: House, readiness: Readiness) -> Litestar:
+def create_app(house: House, readiness: Readiness) -> Doorstep:
     """Make the application; it hears hints while it runs and closes the house at its end."""
     authenticate = Authenticator(house)
 
@@ -56,7 +62,7 @@ def create_app(house: House, readiness: Readiness) -> Litestar:
             await asyncio.gather(*loops, return_exceptions=True)
             await house.close()
 
-    return Litestar(
+    app = Litestar(
         [
             *graphql_routes(edge),
             *webhook_routes(house),
@@ -69,6 +75,13 @@ def create_app(house: House, readiness: Readiness) -> Litestar:
         openapi_config=None,
         # Requests are logged by what handles them; the framework's own log would print bodies.
         logging_config=None,
+    )
+    return Doorstep(
+        app,
+        per_minute=house.settings.address_budget or None,
+        neighbourhood=Neighbourhood(house.settings.trusted_proxies),
+        standing=standing_headers(house.settings.public_base_url),
+        turn_away=partial(turn_away, edge),
     )
 
 
@@ -141,6 +154,7 @@ def _metrics_route(authenticate: Authenticator) -> HTTPRouteHandler:
         try:
             caller = await authenticate(bearer_token(request.headers.get("authorization")))
             if caller is not None:
+                visit_of(request.scope).believed()
                 caller.require(Scope.OPERATIONS_READ)
         except AppError:
             caller = None

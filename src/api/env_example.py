@@ -11,7 +11,8 @@ _HEAD = """\
 # `make dev` needs none of it. For anything else copy this file to .env and fill in what you use; an integration is
 # used when its variables are set, and `interalpha check` says what is missing.
 # The process environment wins over .env.local, which wins over .env; an empty value counts as unset.
-# A secret may also stand in a file: NAME_FILE=/run/secrets/name.
+# A secret (marked so below) may also stand in a file, as Docker and Kubernetes mount them:
+# NAME_FILE=/run/secrets/name in place of NAME. Spaces and line breaks at its ends are left out.
 """
 
 
@@ -29,7 +30,8 @@ def _section(title: str, variables: Sequence[Variable], docs: str = "") -> str:
 
 def _entry(variable: Variable) -> Iterator[str]:
     aliases = f" (also read as {', '.join(variable.aliases)})" if variable.aliases else ""
-    yield f"# {variable.about}{aliases}: {variable.mend}."
+    secret = " Secret." if variable.secret else ""
+    yield f"# {variable.about}{aliases}: {variable.mend}.{secret}"
     yield f"{variable.name}=" if variable.default is None else f"#{variable.name}={variable.default}"
 
 

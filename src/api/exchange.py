@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from litestar.types import HTTPScope, Receive, Send
 
+from api.doorstep.visit import visit_of
 from core.words import say
 
 
@@ -48,7 +49,7 @@ READ_SECONDS = 20.0
 class Exchange:
     """A request to be read and answered once; `headers` have lower-case names.
 
-    `peer` is the host at the other end; `standing_headers` go with whatever is answered.
+    `peer` is the host at the other end, `visit` what it pays; `standing_headers` go with whatever is answered.
     """
 
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
@@ -58,6 +59,7 @@ class Exchange:
         self.has_answered = False
         self.standing_headers: Mapping[str, str] = {}
         self.peer = peer_of(cast("Mapping[str, Any]", scope))
+        self.visit = visit_of(cast("Mapping[str, Any]", scope))
         self._receive = receive
         self._send = send
 

@@ -11,7 +11,7 @@ from graphql import OperationType
 from litestar import asgi
 from litestar.enums import ScopeType
 from litestar.handlers import ASGIRouteHandler
-from litestar.types import Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Scope, Send
 
 from api.cors import METHODS, cors_headers, preflight_headers
 from api.credentials import token_of
@@ -58,8 +58,19 @@ def status_of(outcome: Outcome, media_type: MediaType) -> int:
     return 200
 
 
-async def respond(edge: Edge, exchange: Exchange) -> None:
-    """Answer a request, whatever it is; never raises."""
+async def turn_away(edge: Edge, scope: HTTPScope, receive: Receive, send: Send, seconds: float) -> None:
+    """Answer a request from an address that has made too many, without looking at it."""
+    exchange = Exchange(scope, receive, send)
+    message = say(
+        "TOO_MANY_STRANGERS",
+        "Too many requests came from your address without credentials that count. Try again later.",
+    )
+    error = HttpError(429, "LIMIT_EXCEEDED", message, {"retry-after": str(ceil(seconds))})
+    await _refuse(edge, exchange, _begin(edge, exchange), error)
+
+
+def _begin(edge: Edge, exchange: Exchange) -> str:
+    """Set what goes with whatever is answered; gives the request's id."""
     request_id = request_id_from(exchange.headers.get("x-request-id"))
     exchange.standing_headers = {
         "cache-control": "no-store",
@@ -69,6 +80,12 @@ async def respond(edge: Edge, exchange: Exchange) -> None:
         **edge.language_header(exchange.headers.get("accept-language")),
         **cors_headers(exchange.headers, edge.allowed_origins),
     }
+    return request_id
+
+
+async def respond(edge: Edge, exchange: Exchange) -> None:
+    """Answer a request, whatever it is; never raises."""
+    request_id = _begin(edge, exchange)
     try:
         await _serve(edge, exchange, request_id)
     except ClientGone:
@@ -104,6 +121,8 @@ async def _serve(edge: Edge, exchange: Exchange, request_id: str) -> None:
         return
     media_type = _media_type(exchange)
     caller = await edge.callers.authenticate(token_of(exchange.headers, edge.cookies))
+    if caller is not None:
+        exchange.visit.believed()
     request = await _read(exchange)
     plan = await edge.plan(request, caller)
     _check_kind(plan, exchange.method, media_type)

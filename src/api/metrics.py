@@ -27,6 +27,13 @@ refused_keys = Counter(
     registry=REGISTRY,
 )
 
+turned_away = Counter(
+    "interalpha_turned_away",
+    "Requests and sockets answered before anybody looked at them: address (too many from it), headers (too many).",
+    ["reason"],
+    registry=REGISTRY,
+)
+
 documents = Counter(
     "interalpha_documents",
     "Documents by how they were known: trusted, persisted, unknown (told to send the text), untrusted, store_away.",

@@ -13,6 +13,7 @@ import orjson
 import structlog
 from litestar.types import Receive, Send, WebSocketScope
 
+from api.doorstep.visit import Visit, visit_of
 from api.edge import Edge, request_id_from
 from api.exchange import headers_of, peer_of
 from api.metrics import operations as under_way
@@ -76,16 +77,20 @@ async def _serve(edge: Edge, scope: WebSocketScope, receive: Receive, send: Send
     await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if speaks_ours else None, "headers": []})
     if not speaks_ours:
         return Closing(4406, f"Subprotocol not acceptable: ask for {SUBPROTOCOL}")
-    return await Socket(edge, headers, peer_of(cast("Mapping[str, Any]", scope)), receive, send).run()
+    given = cast("Mapping[str, Any]", scope)
+    return await Socket(edge, headers, peer_of(given), visit_of(given), receive, send).run()
 
 
 class Socket:
     """One client's conversation."""
 
-    def __init__(self, edge: Edge, headers: Mapping[str, str], peer: str, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, edge: Edge, headers: Mapping[str, str], peer: str, visit: Visit, receive: Receive, send: Send
+    ) -> None:
         self._edge = edge
         self._headers = headers
         self._peer = peer
+        self._visit = visit
         self._receive = receive
         self._send = send
         self._credentials = Credentials(edge.callers)
@@ -163,9 +168,11 @@ class Socket:
             raise Closing(4429, "Too many initialisation requests")
         self._has_begun = True
         given = {name.lower(): value for name, value in (payload or {}).items()}
-        with _strangers_leaving():
+        with _strangers_leaving(self._visit):
             await self._credentials.accept(given.get("authorization", self._headers.get("authorization")))
         caller = self._credentials.caller
+        if caller is not None:
+            self._visit.believed()
         try:
             self._held.enter_context(
                 self._edge.presence.of(self._peer if caller is None else self._edge.callers.identity(caller))
@@ -204,7 +211,7 @@ class Socket:
     async def _renew(self, authorization: object) -> None:
         if authorization is None or not self._is_acknowledged:
             return
-        with _strangers_leaving():
+        with _strangers_leaving(self._visit):
             await self._credentials.renew(authorization)
 
     async def _subscribe(self, key: str, payload: Any, tasks: asyncio.TaskGroup) -> None:
@@ -280,10 +287,11 @@ class Socket:
 
 
 @contextmanager
-def _strangers_leaving() -> Iterator[None]:
+def _strangers_leaving(visit: Visit) -> Iterator[None]:
     try:
         yield
     except Unauthenticated as error:
+        visit.disbelieved()
         raise Closing(4403, f"Forbidden: {error.message}") from error
     except Overloaded as error:
         raise Closing(_LATER, f"Try again later: {error.message}") from error

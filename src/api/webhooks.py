@@ -119,4 +119,5 @@ def _say(provider: str, result: str, status: int, text: str = "") -> Response[st
 
 def _answer(provider: str, result: str, status: int) -> Response[None]:
     counter.labels(provider, result).inc()
-    return Response(None, status_code=status)
+    # Without a type of its own, nothing would be written out as null.
+    return Response(None, status_code=status, media_type=MediaType.TEXT)

@@ -1,6 +1,6 @@
 """Pages of a list whose ids are UUIDs of version 7: the order of ids is the order of time, the cursor is an id."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -58,3 +58,8 @@ def within(statement: Statement, span: Span, moments: Column[datetime], ids: Col
         ceiling = uuid7_floor(min(span.end, _LAST - _CLOCKS_DIFFER) + _CLOCKS_DIFFER)
         statement = statement.where(moments < span.end, ids < ceiling)
     return statement
+
+
+def storable(words: Iterable[str]) -> list[str]:
+    """Keep the words that a row could hold: PostgreSQL takes no NUL, and half of a surrogate pair cannot be encoded."""
+    return [word for word in words if "\x00" not in word and not any("\ud800" <= sign <= "\udfff" for sign in word)]

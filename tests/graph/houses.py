@@ -31,6 +31,8 @@ def house_over(urls: Urls, **changes: str) -> House:
         "REDIS_URL": urls.redis,
         "ENCRYPTION_KEYS": f"k1:{KEY}",
         "PUBLIC_BASE_URL": "https://api.example.com",
+        # Whole suites come from one address; tests/security/test_addresses.py has a budget.
+        "ADDRESS_BUDGET": "0",
         **TWILIO,
         **SMTP,
         **changes,

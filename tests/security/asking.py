@@ -30,8 +30,9 @@ _SAMPLES: dict[str, Any] = {
     "Channel": "SMS",
     "IntegrationKind": "TWILIO",
     "String": "word",
+    # A message that nobody has.
+    "ID": "TWVzc2FnZToBmrWS1cl6EKr8MmiNB_NO",
     "Int": 1,
-    "ID": "bm9ib2R5",
     "Boolean": False,
 }
 _DEPTH = 4
@@ -64,14 +65,15 @@ class Asker:
         """The types of all objects that have a global id."""
         return {one.name for one in self.schema.get_possible_types(self.schema.type_map["Node"])}  # type: ignore[arg-type]
 
-    def doors(self) -> list[Door]:
-        """Every place where a caller can put an id."""
+    def doors(self, *scalars: str) -> list[Door]:
+        """Every place where a caller can put an id, or a value of other scalars."""
+        wanted = frozenset(scalars or ("ID",))
         return [
             Door(root.name.lower(), name, (argument, *path))
             for root in self.roots
             for name, field in root.fields.items()
             for argument, one in field.args.items()
-            for path in self._ways(one.type)
+            for path in self._ways(one.type, wanted)
         ]
 
     def lists(self) -> list[str]:
@@ -117,13 +119,13 @@ class Asker:
     def _root(self, operation: str) -> dict[str, GraphQLField]:
         return next(root.fields for root in self.roots if root.name.lower() == operation)
 
-    def _ways(self, type_: Any, seen: tuple[str, ...] = ()) -> Iterator[Path]:
+    def _ways(self, type_: Any, wanted: frozenset[str], seen: tuple[str, ...] = ()) -> Iterator[Path]:
         named = get_named_type(type_)
-        if named.name == "ID":
+        if named.name in wanted:
             yield ()
         elif isinstance(named, GraphQLInputObjectType) and seen.count(named.name) < _ENDLESS:
             for name, field in named.fields.items():
-                for path in self._ways(field.type, (*seen, named.name)):
+                for path in self._ways(field.type, wanted, (*seen, named.name)):
                     yield (name, *path)
 
     def _with(self, type_: Any, path: list[str], value: str, name: str) -> Any:

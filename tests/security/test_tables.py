@@ -94,6 +94,8 @@ async def test_every_table_is_the_houses_or_protected(ground: Ground) -> None:
 
 async def test_every_protected_table_has_the_two_rules_and_no_other(ground: Ground) -> None:
     rows = await ground.roles["app"].fetch("SELECT * FROM pg_policies WHERE schemaname = 'public'")
+    # People belong to several tenants or none: theirs are looked at below.
+    rows = [row for row in rows if row["tablename"] != "users"]
     assert {(row["tablename"], row["policyname"]) for row in rows} == {
         (table.name, rule) for table in ground.tables for rule in (OWN_RULE, SWEEPING)
     }
@@ -120,10 +122,17 @@ async def test_nothing_shows_rows_in_the_owners_name_but_these_functions(ground:
         "is_bound": True,
         "app": True,
     }
-    # What makes a tenant of an organisation, the worker does as well: it hears the news of them.
+    # What makes a tenant of an organisation, or notes a person, the worker does as well: it hears the news of them.
     assert [dict(row) for row in rows] == [
-        {"proname": name} | expected | {"worker": name == "keep_organization"}
-        for name in ("how_they_stand", "keep_organization", "keys_presented", "messages_waiting", "owners_of_addresses")
+        {"proname": name} | expected | {"worker": name.startswith("keep_")}
+        for name in (
+            "how_they_stand",
+            "keep_organization",
+            "keep_person",
+            "keys_presented",
+            "messages_waiting",
+            "owners_of_addresses",
+        )
     ]
 
 
@@ -234,6 +243,82 @@ async def test_the_application_is_told_how_one_person_stands_with_one_tenant_and
         assert await told(None) == [(DEFAULT_TENANT, None, False, None)]
         await owner.execute("UPDATE users SET deleted_at = now() WHERE id = $1", user)
         assert [row[2] for row in [*await told(str(THEIRS)), *await told("%"), *await told(None)]] == [True] * 3
+
+
+# ─── people ─────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+async def people(ground: Ground) -> dict[str, set[UUID]]:
+    """Somebody of each tenant, somebody of both, and somebody of none."""
+    owner, found = ground.roles["owner"], {}
+    for name, tenants in {"Ana": [OURS], "Bia": [THEIRS], "Caio": [OURS, THEIRS], "Davi": []}.items():
+        async with owner.transaction():
+            user = await owner.fetchval(
+                "INSERT INTO users (id, subject, profile_sealed) VALUES (gen_random_uuid(), $1, 'x') RETURNING id", name
+            )
+            for tenant in tenants:
+                await owner.execute("INSERT INTO memberships (tenant_id, user_id) VALUES ($1, $2)", tenant, user)
+        found[name] = user
+    return {
+        "ours": {found["Ana"], found["Caio"]},
+        "theirs": {found["Bia"], found["Caio"]},
+        "everybody": set(found.values()),
+    }
+
+
+async def people_seen(connection: asyncpg.Connection, people: dict[str, set[UUID]]) -> set[UUID]:
+    rows = await connection.fetch("SELECT id FROM users")
+    return {row["id"] for row in rows} & people["everybody"]
+
+
+async def test_the_application_sees_people_of_the_tenants_it_names_and_no_others(
+    ground: Ground, people: dict[str, set[UUID]]
+) -> None:
+    for named, seen in (
+        (str(OURS), people["ours"]),
+        (str(THEIRS), people["theirs"]),
+        (f"{OURS},{THEIRS}", people["ours"] | people["theirs"]),
+        ("", set()),
+        (None, set()),
+        ("00000000-0000-0000-0000-000000000000", set()),
+    ):
+        async with ground.acting("app", named) as connection:
+            assert await people_seen(connection, people) == seen, named
+            # By name as little as by looking through.
+            by_name = await connection.fetch("SELECT id FROM users WHERE subject = ANY('{Ana,Bia,Caio,Davi}')")
+            assert {row["id"] for row in by_name} == seen, named
+    for named in GARBAGE:
+        async with ground.acting("app", named) as connection:
+            try:
+                assert await people_seen(connection, people) == set(), named
+            except asyncpg.InvalidTextRepresentationError:
+                continue
+
+
+async def test_the_worker_and_the_owner_see_everybody(ground: Ground, people: dict[str, set[UUID]]) -> None:
+    for role in ("worker", "owner"):
+        for named in (None, "", str(OURS)):
+            async with ground.acting(role, named) as connection:
+                assert await people_seen(connection, people) == people["everybody"], (role, named)
+
+
+async def test_the_application_changes_nobody(ground: Ground, people: dict[str, set[UUID]]) -> None:
+    async with ground.acting("app", f"{OURS},{THEIRS}") as connection:
+        assert await connection.execute("UPDATE users SET subject = 'Eva'") == "UPDATE 0"
+        assert await connection.execute("DELETE FROM users") == "DELETE 0"
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+            await connection.execute("INSERT INTO users (id, subject) VALUES (gen_random_uuid(), 'Eva')")
+
+
+async def test_whoever_is_noted_is_told_by_id_alone(ground: Ground, people: dict[str, set[UUID]]) -> None:
+    for named in ("", str(OURS)):
+        async with ground.acting("app", named) as connection:
+            bia = await connection.fetchval("SELECT keep_person(gen_random_uuid(), 'Bia')")
+            assert bia in people["theirs"] - people["ours"]
+            new = await connection.fetchval("SELECT keep_person(gen_random_uuid(), 'Eva')")
+            assert new == await connection.fetchval("SELECT keep_person(gen_random_uuid(), 'Eva')")
+            assert await connection.fetch("SELECT FROM users WHERE id = ANY($1)", [bia, new]) == []
 
 
 async def test_a_table_of_the_callers_own_does_not_stand_in_for_ours(ground: Ground) -> None:

@@ -1,9 +1,12 @@
 """Logs say what happened and never what people said."""
 
+import json
 import subprocess
 import sys
 
 import pytest
+
+from api.logs import on_one_line
 
 _FAIL = """
 from api.logs import configure_logging
@@ -32,3 +35,49 @@ def test_a_traceback_shows_no_local_variables_and_talkative_libraries_are_silent
     values = done.stderr.replace('fail("+5511987654321")', "").replace('secret = "segredo-da-ana"', "")
     assert "987654321" not in values
     assert "segredo" not in values
+
+
+# What a caller, a company or a proxy may have written.
+SPITEFUL = [
+    "one\nERROR root two",
+    "one\r\n{}",
+    "\x1b[2J\x1b[31mred",
+    "\x9b31m",
+    '","level":"error","event":"forged',
+    "\u2028line",
+    "\u202egnirts",
+    "\x00\x07\x08",
+    "a\x0bb\x0cc\x85d",
+]
+_SPEAK = """
+from api.logs import configure_logging
+import json, logging, structlog, sys
+configure_logging("debug", as_json={as_json})
+for text in json.loads(sys.argv[1]):
+    structlog.get_logger("x").warning("it_happened", reason=text)
+    logging.getLogger("y").warning("it happened: %s", text)
+"""
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_whatever_was_written_stays_on_its_line(as_json: bool) -> None:
+    script = _SPEAK.format(as_json=as_json)
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(SPITEFUL)], capture_output=True, timeout=30, check=True
+    )
+    text = done.stderr.decode()
+    lines = text.splitlines()
+    assert len(lines) == 2 * len(SPITEFUL)
+    assert not any(character in text for character in "\x00\x07\x1b\x9b\u202e\r")
+    if as_json:
+        told = [json.loads(line) for line in lines]
+        assert [one["reason"] for one in told[::2]] == SPITEFUL
+        assert [one["event"].removeprefix("it happened: ") for one in told[1::2]] == SPITEFUL
+        assert {one["level"] for one in told} == {"warning"}
+    else:
+        assert all("it_happened" in line for line in lines[::2])
+        assert all(line.startswith("WARNING y it happened: ") for line in lines[1::2])
+
+
+def test_what_people_write_stays_legible() -> None:
+    assert on_one_line("Olá, João! 50 % de desconto ☃ 你好") == "Olá, João! 50 % de desconto ☃ 你好"

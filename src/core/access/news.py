@@ -46,11 +46,8 @@ async def keep_organization(
 
 async def keep_subject(connection: AsyncConnection, subject: str) -> UUID:
     """Give the row of a person of whom nothing but what tokens call them is known."""
-    made = insert(users).values(id=uuid7(), subject=subject).on_conflict_do_nothing().returning(users.c.id)
-    found = (await connection.execute(made)).scalar_one_or_none()
-    if found is None:
-        found = (await connection.execute(select(users.c.id).where(users.c.subject == subject))).scalar_one()
-    return UUID(str(found))
+    kept = await connection.execute(select(func.keep_person(uuid7(), subject)))
+    return UUID(str(kept.scalar_one()))
 
 
 async def _keep_person(

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy import ColumnElement, exists, literal, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access.news import keep_subject
@@ -34,10 +35,13 @@ class Organization:
 
 
 async def user_of(connection: AsyncConnection, sealer: Sealer, subject: str) -> User:
-    """Read the person behind a token's subject; noted on the way where nobody has told of them yet."""
+    """Read the person behind a token's subject; noted on the way, as is whose they are, where nobody has told of it."""
     if found := await _users(connection, sealer, users.c.subject == subject):
         return found[0]
     row = await keep_subject(connection, subject)
+    # Only the tenants a transaction names can be seen in it: this is the caller's own.
+    joined = insert(memberships).from_select(["tenant_id", "user_id"], select(tenants.c.id, literal(row)))
+    await connection.execute(joined.on_conflict_do_nothing())
     [kept] = await _users(connection, sealer, users.c.id == row)
     return kept
 

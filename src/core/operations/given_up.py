@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.operations.dead_letters import Resolution
 from core.operations.tables import dead_letters
-from core.slicing import Slice, Span, read_slice, within
+from core.slicing import Slice, Span, read_slice, storable, within
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def _filtered(statement: Select[Any], tenant: UUID, condition: DeadLetterFilter)
     if condition.integrations is not None:
         statement = statement.where(dead_letters.c.integration.in_(condition.integrations))
     if condition.kinds is not None:
-        statement = statement.where(dead_letters.c.kind.in_(condition.kinds))
+        statement = statement.where(dead_letters.c.kind.in_(storable(condition.kinds)))
     if condition.message_id is not None:
         statement = statement.where(dead_letters.c.message_id == condition.message_id)
     return within(statement, condition.failed, dead_letters.c.failed_at, dead_letters.c.id)

@@ -13,6 +13,7 @@ from core.settings.groups import SettingsGroup
 from core.settings.hours import parse_quiet_hours
 from core.settings.keys import EncryptionKey, parse_encryption_keys
 from core.settings.manifest import Manifest, TrustMode, read_manifest
+from core.settings.networks import Network, parse_networks
 from core.settings.problems import Problem
 from core.settings.variables import describe, setting
 
@@ -194,6 +195,20 @@ class CoreSettings(SettingsGroup):
         default=10.0,
         about="Seconds a query or mutation may take (sendMessages: 30, or this where it is more)",
         mend="seconds, from 1 to 120",
+    )
+    address_budget: Annotated[int, Field(ge=0, le=1_000_000)] = setting(
+        "ADDRESS_BUDGET",
+        default=600,
+        about="How many requests a minute strangers of one IP address (of IPv6: of one /64) may make at one API "
+        "process; whoever is believed does not count, bad credentials count eleven times, 0 is no limit",
+        mend="a number from 0 to 1000000",
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(parse_networks)] = setting(
+        "TRUSTED_PROXIES",
+        default=(),
+        about="The proxies whose X-Forwarded-For is believed (default: none, addresses are those of connections)",
+        mend="addresses or networks like 10.0.0.0/8, several separated by commas",
+        example="10.0.0.0/8",
     )
 
     @property

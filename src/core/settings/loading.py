@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Generic, TypeVar
 
 from pydantic import ValidationError
@@ -12,6 +11,7 @@ from pydantic_core import ErrorDetails
 from core.settings.environment import present
 from core.settings.groups import SettingsGroup
 from core.settings.problems import Problem, WrongValue
+from core.settings.secret_files import read_secret
 from core.settings.variables import Variable, describe
 
 M = TypeVar("M", bound=SettingsGroup)
@@ -71,9 +71,9 @@ def _gather(variables: Sequence[Variable], environment: Mapping[str, str]) -> _G
         texts: dict[str, str] = {}
         for name in (variable.name, *variable.aliases):
             try:
-                text = environment.get(name) or _from_file(variable, environment.get(f"{name}_FILE"))
-            except (OSError, UnicodeDecodeError):
-                given.problems.append(Problem(f"{name}_FILE", "names no file that can be read: give its full path"))
+                text = read_secret(name, environment) if variable.secret else environment.get(name)
+            except WrongValue as error:
+                given.problems.append(Problem(f"{name}_FILE", str(error)))
                 continue
             if text:
                 texts[name] = text
@@ -82,10 +82,6 @@ def _gather(variables: Sequence[Variable], environment: Mapping[str, str]) -> _G
         for name, text in list(texts.items())[:1]:
             given.texts[variable.name], given.spelled[variable.name] = text, name
     return given
-
-
-def _from_file(variable: Variable, path: str | None) -> str | None:
-    return Path(path).read_text(encoding="utf-8").strip() if path and variable.secret else None
 
 
 def _explain(detail: ErrorDetails, mends: Mapping[str, str]) -> Problem:

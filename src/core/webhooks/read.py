@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Row, Select, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.sealing import SealBroken, Sealer
-from core.slicing import Slice, Span, read_slice, within
+from core.slicing import Slice, Span, read_slice, storable, within
 from core.webhooks.redaction import Json, redacted
 from core.webhooks.tables import inbox
 from core.webhooks.values import WebhookStatus
@@ -89,7 +89,7 @@ def _filtered(statement: Select[Any], tenant: UUID, condition: WebhookFilter) ->
     if condition.statuses is not None:
         statement = statement.where(_is_one_of(condition.statuses))
     if condition.event_type is not None:
-        statement = statement.where(inbox.c.event_type == condition.event_type)
+        statement = statement.where(inbox.c.event_type.in_(storable([condition.event_type])))
     if condition.message_id is not None:
         statement = statement.where(inbox.c.message_id == condition.message_id)
     return within(statement, condition.received, inbox.c.received_at, inbox.c.id)

@@ -1,0 +1,297 @@
+"""What strangers of one address may ask for, whose address it is, and what goes with every answer."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from ipaddress import ip_network
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+from litestar import Litestar
+from litestar.routes import ASGIRoute, HTTPRoute
+
+from api.app import create_app
+from api.doorstep.addresses import Neighbourhood, household
+from api.doorstep.door import Doorstep
+from api.doorstep.purses import Purses
+from api.health import Readiness
+from core.access.tokens import DevelopmentTokens
+from core.settings import CoreSettings, load
+from tests.conftest import Running, Urls
+from tests.edge.conftest import NOWHERE_DATABASE
+from tests.edge.test_webhooks import FORM, report, signature
+from tests.graph.houses import house_over
+
+GOOD = {"authorization": f"Bearer {DevelopmentTokens(b'k' * 32).make()}"}
+BAD = {"authorization": "Bearer nonsense"}
+WHO = {"query": "{ viewer { scopes } }"}
+BUDGET = 40
+
+
+@pytest.fixture(scope="module")
+async def urls_here(stores: Running) -> AsyncIterator[Urls]:
+    async with stores.database() as urls:
+        yield urls
+
+
+@asynccontextmanager
+async def served(urls: Urls, **changes: str) -> AsyncIterator[Doorstep]:
+    house = house_over(urls, **{"ADDRESS_BUDGET": str(BUDGET), **changes})
+    yield create_app(house, Readiness(house))
+    await house.close()
+
+
+@asynccontextmanager
+async def from_address(app: Doorstep, address: str = "192.0.2.1") -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app, client=(address, 4711))
+    async with httpx.AsyncClient(transport=transport, base_url="http://10.0.0.7:8000") as client:
+        yield client
+
+
+async def asked(client: httpx.AsyncClient, headers: Mapping[str, str] | None = None) -> int:
+    return (await client.post("/graphql", json=WHO, headers=headers)).status_code
+
+
+async def until_turned_away(client: httpx.AsyncClient, headers: Mapping[str, str] | None = None) -> int:
+    """How many requests came through before the first that did not."""
+    for number in range(BUDGET * 20):
+        if await asked(client, headers) == 429:
+            return number
+    raise AssertionError("nobody was ever turned away")
+
+
+# ─── budgets ────────────────────────────────────────────────────────────────
+
+
+async def test_strangers_have_a_minutes_worth_and_bad_credentials_cost_eleven_times_as_much(urls_here: Urls) -> None:
+    async with served(urls_here) as app, from_address(app) as client, from_address(app, "192.0.2.2") as forger:
+        assert BUDGET <= await until_turned_away(client) <= BUDGET + 2
+        assert await until_turned_away(forger, BAD) <= BUDGET // 11 + 1
+
+
+async def test_whoever_is_believed_is_not_counted_by_address(urls_here: Urls) -> None:
+    async with served(urls_here) as app, from_address(app) as client:
+        assert {await asked(client, GOOD) for _ in range(BUDGET * 3)} == {200}
+        assert (await client.get("/metrics", headers=GOOD)).status_code == 200
+
+
+async def test_one_address_spends_nothing_of_anothers(urls_here: Urls) -> None:
+    async with served(urls_here) as app:
+        async with from_address(app) as client:
+            await until_turned_away(client)
+        async with from_address(app, "192.0.2.2") as neighbour:
+            assert await asked(neighbour) == 200
+
+
+async def test_who_is_turned_away_is_told_when_to_come_again_in_the_form_they_read(urls_here: Urls) -> None:
+    async with served(urls_here, CORS_ORIGINS="https://app.example.com") as app, from_address(app) as client:
+        await until_turned_away(client)
+        headers = {"origin": "https://app.example.com", "accept": "application/graphql-response+json"}
+        answer = await client.post("/graphql", json=WHO, headers=headers)
+        assert (answer.status_code, answer.headers["content-type"]) == (
+            429,
+            "application/graphql-response+json; charset=utf-8",
+        )
+        assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
+        [error] = answer.json()["errors"]
+        assert (error["extensions"]["code"], bool(error["extensions"]["requestId"])) == ("LIMIT_EXCEEDED", True)
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+        for path in ("/health/ready", "/graphiql", "/nowhere", "/metrics"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.headers["content-type"]) == (429, "text/plain; charset=utf-8")
+            assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+async def test_signed_webhooks_cost_nothing_and_forged_ones_end_by_and_by(urls_here: Urls) -> None:
+    async with served(urls_here, ADDRESS_BUDGET="2") as app, from_address(app) as client:
+
+        async def post(signed: str) -> int:
+            headers = {**FORM, "x-twilio-signature": signed}
+            return (await client.post("/webhooks/twilio", content=urlencode(form), headers=headers)).status_code
+
+        form = report()
+        assert {await post(signature(form)) for _ in range(30)} == {204}
+        assert [await post("nonsense") for _ in range(3)] == [401, 401, 429]
+        # Neither spends anything of what the address may ask of the API.
+        assert await asked(client) == 200
+
+
+async def test_no_budget_is_no_limit(urls_here: Urls) -> None:
+    async with served(urls_here, ADDRESS_BUDGET="0") as app, from_address(app) as client:
+        assert {await asked(client, BAD) for _ in range(50)} == {401}
+
+
+def test_a_purse_fills_evenly_and_never_beyond_a_minutes_worth() -> None:
+    now = [0.0]
+    purses = Purses(60, clock=lambda: now[0])
+    assert [purses.take("a") for _ in range(60)] == [0.0] * 60
+    assert purses.take("a") == 1.0
+    now[0] += 0.5
+    assert purses.take("a") == 0.5
+    now[0] += 3_600
+    assert [purses.take("a") for _ in range(61)] == [0.0] * 60 + [1.0]
+    purses.charge("a", 1_000)
+    assert purses.take("a") == 61.0
+    purses.give_back("a", 1_000)
+    assert len(purses) == 0
+
+
+def test_purses_are_never_more_than_they_may_be() -> None:
+    purses = Purses(10, most=100)
+    for number in range(10_000):
+        purses.take(number)
+    assert len(purses) == 100
+
+
+# ─── whose address it is ────────────────────────────────────────────────────
+
+
+def seen(client: str | None, *forwarded: str, trusted: tuple[str, ...] = ()) -> str:
+    neighbourhood = Neighbourhood([ip_network(one) for one in trusted])
+    headers = [(b"x-forwarded-for", one.encode()) for one in forwarded]
+    return str(neighbourhood.address_of({"client": client and (client, 1), "headers": headers}))
+
+
+INNER = ("10.0.0.0/8", "fd00::/8")
+
+
+@pytest.mark.parametrize(
+    ("client", "forwarded", "trusted", "address"),
+    [
+        ("192.0.2.1", (), (), "192.0.2.1"),
+        # Nobody is trusted unless named.
+        ("192.0.2.1", ("198.51.100.7",), (), "192.0.2.1"),
+        ("127.0.0.1", ("198.51.100.7",), (), "127.0.0.1"),
+        ("192.0.2.1", ("198.51.100.7",), INNER, "192.0.2.1"),
+        ("10.0.0.1", ("198.51.100.7",), INNER, "198.51.100.7"),
+        # What the client wrote itself stands further left.
+        ("10.0.0.1", ("1.1.1.1, 198.51.100.7",), INNER, "198.51.100.7"),
+        ("10.0.0.1", ("1.1.1.1", "198.51.100.7"), INNER, "198.51.100.7"),
+        ("10.0.0.1", ("1.1.1.1, 198.51.100.7, 10.9.9.9",), INNER, "198.51.100.7"),
+        ("10.0.0.1", ("10.1.1.1, 198.51.100.7, 10.9.9.9",), INNER, "198.51.100.7"),
+        # Garbage ends the chain at whoever passed it on.
+        ("10.0.0.1", ("1.1.1.1, nonsense",), INNER, "10.0.0.1"),
+        ("10.0.0.1", ("",), INNER, "10.0.0.1"),
+        ("10.0.0.1", ("1.1.1.1, unknown, 10.2.2.2",), INNER, "10.2.2.2"),
+        ("10.0.0.1", ("198.51.100.7:4711",), INNER, "198.51.100.7"),
+        ("fd00::1", ("[2001:db8::7]:4711",), INNER, "2001:db8::7"),
+        ("::ffff:10.0.0.1", ("2001:db8::7",), INNER, "2001:db8::7"),
+        ("10.0.0.1", ("::ffff:198.51.100.7",), INNER, "198.51.100.7"),
+        ("fe80::1%eth0", (), (), "fe80::1"),
+        (None, ("198.51.100.7",), INNER, "None"),
+    ],
+)
+def test_an_address_is_what_somebody_trusted_saw(
+    client: str | None, forwarded: tuple[str, ...], trusted: tuple[str, ...], address: str
+) -> None:
+    assert seen(client, *forwarded, trusted=trusted) == address
+
+
+def test_a_household_of_ipv6_is_its_network() -> None:
+    told = Neighbourhood()
+    one, other, another = (
+        household(told.address_of({"client": (text, 1), "headers": []}))
+        for text in ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1")
+    )
+    assert one == other != another
+    assert household(None) == ""
+
+
+async def test_a_forged_address_buys_nothing_and_a_proxys_word_does(urls_here: Urls) -> None:
+    async with served(urls_here, TRUSTED_PROXIES="10.0.0.0/8") as app:
+        async with from_address(app) as client:
+            for number in range(BUDGET):
+                await asked(client, {"x-forwarded-for": f"198.51.100.{number}"})
+            assert await asked(client, {"x-forwarded-for": "203.0.113.9"}) == 429
+        async with from_address(app, "10.0.0.1") as proxy:
+            for _ in range(BUDGET):
+                await asked(proxy, {"x-forwarded-for": "198.51.100.7"})
+            assert await asked(proxy, {"x-forwarded-for": "203.0.113.9, 198.51.100.7"}) == 429
+            assert await asked(proxy, {"x-forwarded-for": "203.0.113.9"}) == 200
+
+
+# ─── every answer ───────────────────────────────────────────────────────────
+
+STANDING = {
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "strict-transport-security": "max-age=31536000",
+}
+
+
+def paths_of(app: Doorstep) -> list[str]:
+    """Every route there is, and one there is not."""
+    assert isinstance(app.app, Litestar)
+    routes = [route.path for route in app.app.routes if isinstance(route, HTTPRoute | ASGIRoute)]
+    filled = [path.replace("{name:str}", "twilio") for path in routes]
+    assert not [path for path in filled if "{" in path]
+    return [*filled, "/nowhere", "/graphql/nowhere"]
+
+
+def assert_fenced(answer: httpx.Response, told: str) -> None:
+    missing = {name: value for name, value in STANDING.items() if answer.headers.get_list(name) != [value]}
+    assert missing == {}, told
+    policy = answer.headers.get_list("content-security-policy")
+    assert len(policy) == 1, told
+    for part in ("default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"):
+        assert part in policy[0], told
+    # Only what everybody is shown alike may be kept: the files of the Explorer.
+    caching = answer.headers.get_list("cache-control")
+    may_be_kept = told.partition(" ")[2].startswith("/graphiql")
+    assert caching == ["no-store"] or (may_be_kept and len(caching) == 1), told
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "DELETE", "BREW"])
+async def test_every_answer_of_every_route_is_fenced(urls_here: Urls, method: str) -> None:
+    async with served(urls_here, ADDRESS_BUDGET="0", DATABASE_URL=NOWHERE_DATABASE) as app, from_address(app) as client:
+        statuses = set()
+        for path in paths_of(app):
+            for headers in ({}, GOOD, BAD):
+                answer = await client.request(method, path, headers=headers)
+                assert_fenced(answer, f"{method} {path}")
+                statuses.add(answer.status_code)
+    assert len(statuses) > 1
+
+
+async def test_errors_are_fenced_too(urls_here: Urls, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(self: object) -> tuple[bool, dict[str, Any]]:
+        raise RuntimeError("segredo")
+
+    monkeypatch.setattr(Readiness, "report", broken)
+    async with served(urls_here) as app, from_address(app) as client:
+        answer = await client.get("/health/ready")
+        assert (answer.status_code, "segredo" in answer.text) == (500, False)
+        assert_fenced(answer, "GET /health/ready")
+        answer = await client.get("/health/live", headers=[(f"x-{number}", "1") for number in range(120)])
+        assert answer.status_code == 431
+        assert_fenced(answer, "GET /health/live")
+        await until_turned_away(client)
+        assert_fenced(await client.post("/graphql", json=WHO), "POST /graphql")
+
+
+async def test_browsers_are_held_to_https_only_where_the_world_comes_over_it(urls_here: Urls) -> None:
+    async with served(urls_here, PUBLIC_BASE_URL="http://localhost:8000") as app, from_address(app) as client:
+        assert "strict-transport-security" not in (await client.get("/health/live")).headers
+
+
+async def test_the_doorstep_counts_whom_it_turns_away(urls_here: Urls) -> None:
+    async with served(urls_here) as app, from_address(app) as client, from_address(app, "192.0.2.9") as other:
+        before = (await other.get("/metrics", headers=GOOD)).text
+        await until_turned_away(client)
+        after = (await other.get("/metrics", headers=GOOD)).text
+    name = 'interalpha_turned_away_total{reason="address"} '
+    counts = [
+        sum(float(line.removeprefix(name)) for line in text.splitlines() if line.startswith(name))
+        for text in (before, after)
+    ]
+    assert counts[1] == counts[0] + 1
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0/0", "::/0", "10.0.0.1,::/0", "10.0.0.1/8", "proxy.example.com", ","])
+def test_proxies_are_named_and_not_everybody(text: str) -> None:
+    [problem] = load(CoreSettings, {"TRUSTED_PROXIES": text}).problems
+    assert problem.setting == "TRUSTED_PROXIES"

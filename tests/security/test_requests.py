@@ -1,0 +1,142 @@
+"""Requests that are too large, too slow or never end, sent to a real server over a real connection."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from api import exchange, webhooks
+from api.doorstep import bodies, protocol
+from tests.conftest import Running, Urls
+from tests.security.test_doorstep import BAD, paths_of
+from tests.security.wire import ENDLESS, head, serving, status, talk
+
+
+@pytest.fixture(scope="module")
+async def urls_here(stores: Running) -> AsyncIterator[Urls]:
+    async with stores.database() as urls:
+        yield urls
+
+
+@pytest.fixture(scope="module")
+async def port(urls_here: Urls) -> AsyncIterator[int]:
+    async with serving(urls_here) as (_, port):
+        yield port
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the server hardly any patience."""
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(bodies, "LINGER_SECONDS", 0.2)
+    monkeypatch.setattr(exchange, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(webhooks, "READ_SECONDS", 0.3)
+
+
+CHUNK = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
+JSON = "content-type: application/json"
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
+async def test_a_body_without_end_is_read_to_its_end_on_no_route(urls_here: Urls, method: str) -> None:
+    async with serving(urls_here) as (app, port):
+        for path in paths_of(app):
+            chunked = head(method, path, JSON, "transfer-encoding: chunked")
+            said, sent = await talk(port, chunked, lambda: CHUNK)
+            assert sent < ENDLESS, path
+            # A hang-up may overtake the answer, as TCP has it; if it came, it is a refusal or an answer to no body.
+            assert status(said) != 500, path
+            announced = head(method, path, JSON, f"content-length: {10**12}")
+            said, sent = await talk(port, announced, lambda: b"x" * 65_536)
+            assert sent < ENDLESS, path
+            assert status(said) != 500, path
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_a_body_that_drips_holds_no_connection_on_any_route(urls_here: Urls) -> None:
+    async with serving(urls_here) as (app, port):
+        dripping = [
+            talk(port, head("POST", path, JSON, *lines), lambda: b"1\r\nx\r\n", pause=0.05)
+            for path in paths_of(app)
+            for lines in (["transfer-encoding: chunked"], ["content-length: 100000"])
+        ]
+        answers = await asyncio.gather(*dripping)
+    assert {status(said) for said, _ in answers} & {408, 404, 405} == {408, 404, 405}
+    assert all(said for said, _ in answers)
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("first", [b"", b"G", b"POST /graphql HTTP/1.1\r\nhost: x\r\n"])
+async def test_a_request_that_never_quite_begins_is_hung_up_on(port: int, first: bytes) -> None:
+    said, _ = await talk(port, first, (lambda: b"a: b\r\n") if len(first) > 1 else None, pause=0.02)
+    assert said == b""
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_a_second_request_that_never_quite_begins_is_hung_up_on_too(port: int) -> None:
+    said, _ = await talk(port, head("GET", "/health/live") + b"GET /health", (lambda: b"x"), pause=0.02)
+    assert (status(said), said.count(b"HTTP/1.1 ")) == (200, 1)
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_patience_ends_with_the_head_of_a_request(port: int) -> None:
+    body = json.dumps({"query": "{ __typename }"})
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for pause in (0.0, 0.4):
+        await asyncio.sleep(pause)
+        writer.write(head("POST", "/graphql", JSON, f"content-length: {len(body)}") + body.encode())
+        async with asyncio.timeout(5):
+            assert (await reader.readuntil(b"\r\n")).endswith(b"200 OK\r\n")
+            while await reader.readline() != b"\r\n":
+                pass
+            assert b"Query" in await reader.readuntil(b"}}")
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["x: " + "y" * 40_000],
+        [f"x-{number}: y" for number in range(101)],
+        [f"x{number}:" for number in range(5_000)],
+    ],
+)
+async def test_a_head_that_is_larger_than_any_client_needs_is_refused(port: int, lines: list[str]) -> None:
+    said, _ = await talk(port, head("GET", "/health/live", "connection: close", *lines))
+    assert status(said) in (400, 431)
+
+
+async def test_an_answer_before_the_body_keeps_the_connection_of_whoever_has_sent_it(port: int) -> None:
+    """A small body is taken in, so that refusing costs a client with a stale token no connection."""
+    body = json.dumps({"query": "{ __typename }"}).encode()
+    stale = head("POST", "/graphql", JSON, f"authorization: {BAD['authorization']}", f"content-length: {len(body)}")
+    good = head("POST", "/graphql", JSON, "connection: close", f"content-length: {len(body)}")
+    said, _ = await talk(port, stale + body + good + body)
+    assert (status(said), said.count(b"HTTP/1.1 "), b"200 OK" in said) == (401, 2, True)
+
+
+async def test_handshakes_of_sockets_pay_like_requests(urls_here: Urls) -> None:
+    async with serving(urls_here, ADDRESS_BUDGET="30") as (_, port):
+        codes = []
+        with pytest.raises(InvalidStatus) as refused:
+            for _ in range(31):
+                async with connect(f"ws://127.0.0.1:{port}/graphql", subprotocols=["graphql-transport-ws"]) as one:  # type: ignore[list-item]
+                    await one.send(json.dumps({"type": "connection_init", "payload": {"authorization": "Bearer x"}}))
+                    await one.wait_closed()
+                    codes.append(one.close_code)
+        # Eleven each.
+        assert codes == [4403] * 3
+        assert refused.value.response.status_code == 429
+        assert int(refused.value.response.headers["retry-after"]) >= 1
+        assert refused.value.response.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_socket_with_more_headers_than_any_client_needs_is_refused(port: int) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(f"ws://127.0.0.1:{port}/graphql", additional_headers=[(f"x-{n}", "1") for n in range(101)]):
+            pass
+    assert refused.value.response.status_code == 431
