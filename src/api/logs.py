@@ -18,7 +18,7 @@ _TALKATIVE = {
     "aiohttp": logging.WARNING,
     "aiosmtplib": logging.WARNING,
     "sqlalchemy": logging.WARNING,
-    "uvicorn": logging.WARNING,
+    "uvicorn": logging.INFO,
     "websockets": logging.INFO,
 }
 # Whatever could begin a line of its own or speak to a terminal; what is read in the log is what was said.
@@ -33,6 +33,7 @@ def configure_logging(level: str, *, as_json: bool) -> None:
     logging.basicConfig(level=threshold, handlers=[handler], force=True)
     for name, at_least in _TALKATIVE.items():
         logging.getLogger(name).setLevel(max(threshold, at_least))
+    logging.getLogger("uvicorn.error").addFilter(_names_no_address)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -48,6 +49,11 @@ def configure_logging(level: str, *, as_json: bool) -> None:
 def on_one_line(text: str) -> str:
     """Write out what would end a line, colour a terminal or turn words around, as `\\n` and `\\x1b`."""
     return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def _names_no_address(record: logging.LogRecord) -> bool:
+    # Each socket is told of with the address it asked for, in which some clients send their token.
+    return "WebSocket" not in str(record.msg)
 
 
 def _ending(*, as_json: bool) -> list[structlog.typing.Processor]:
