@@ -11,6 +11,7 @@ from redis.backoff import NoBackoff
 from api.configuration import Configuration, IntegrationConfiguration
 from api.i18n.catalogue import Catalogue
 from api.wake import WakeUps
+from core.access.key_ring import KeyRing
 from core.access.tokens import DevelopmentTokens
 from core.boards import Boards
 from core.database import Database, make_engine
@@ -22,7 +23,7 @@ from core.messages.timing import Timing
 from core.operations.dashboard import DashboardDesk
 from core.operations.health_desk import HealthDesk
 from core.operations.integrations import IntegrationView
-from core.ports import Channel, Connected, IdentityVerifier, Surroundings
+from core.ports import Channel, Connected, IdentityVerifier, Mode, Surroundings
 from core.pubsub import Hub
 from core.sealing import Sealer
 from core.settings import CoreSettings, describe
@@ -60,6 +61,7 @@ class House:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self.services.key_ring.close()
         await self.wake_ups.close()
         for connected in self.connected.values():
             await connected.close()
@@ -130,6 +132,7 @@ def _services(
         HealthDesk(database, circuits, hub, views, boards),
         DashboardDesk(database, boards),
         Catalogue(settings.public_base_url),
+        KeyRing(database, sealer),
     )
 
 
@@ -175,7 +178,7 @@ def _service(channel: Channel, one: IntegrationConfiguration) -> ChannelService:
         channel=channel,
         needed=needed,
     )
-    return ChannelService(one.card.name, one.settings is not None, advice)
+    return ChannelService(one.card.name, one.settings is not None, advice, one.mode is Mode.SIMULATED)
 
 
 def _needed(one: IntegrationConfiguration) -> Sequence[str]:

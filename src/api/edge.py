@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -38,7 +38,8 @@ class Callers:
     `authenticate` takes a token or None and returns the caller; it raises Unauthenticated for a token nobody here
     believes, and Overloaded where that cannot be told at the moment. `introspection` says whether a caller may read the
     schema. `identity` is equal for callers that are the same and may do the same, `authority` for callers who may be
-    shown the same. `expires_at` is when a caller's token ends, in seconds since 1970, or None.
+    shown the same. `expires_at` is when a caller's token ends, in seconds since 1970, or None. `until_refused` gives
+    what waits until a caller is not believed any more, or None for one who is until the token ends.
     """
 
     authenticate: Callable[[str | None], Awaitable[Any]]
@@ -46,6 +47,7 @@ class Callers:
     identity: Callable[[Any], Hashable]
     authority: Callable[[Any], Hashable]
     expires_at: Callable[[Any], float | None]
+    until_refused: Callable[[Any], Callable[[], Coroutine[None, None, None]] | None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,8 @@ async def _serve(edge: Edge, exchange: Exchange, request_id: str) -> None:
         answers = plan.stream(request.variables, context, request_id, edge.authority(caller, languages))
         who = exchange.peer if caller is None else edge.callers.identity(caller)
         with edge.presence.of(who):
-            ending = Ending(edge.draining, edge.callers.expires_at(caller))
+            callers = edge.callers
+            ending = Ending(edge.draining, callers.expires_at(caller), callers.until_refused(caller))
             await stream(exchange, answers, {"content-type": _content_type(media_type), **budget_headers(plan)}, ending)
     else:
         answer = await plan.execute(request.variables, context, request_id)

@@ -20,6 +20,13 @@ refused_sessions = Counter(
     registry=REGISTRY,
 )
 
+refused_keys = Counter(
+    "interalpha_keys_refused",
+    "API keys that were not believed, by the reason: malformed, unknown, revoked, expired.",
+    ["reason"],
+    registry=REGISTRY,
+)
+
 documents = Counter(
     "interalpha_documents",
     "Documents by how they were known: trusted, persisted, unknown (told to send the text), untrusted, store_away.",

@@ -5,7 +5,7 @@ The "distinct connections mode" of https://github.com/enisdenjo/graphql-sse/blob
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -19,19 +19,23 @@ HEARTBEAT_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What cuts a stream short: the process drains, or the caller's token ends (in seconds since 1970)."""
+    """What cuts a stream short: the process drains, the caller's token ends (in seconds since 1970), or is refused."""
 
     draining: asyncio.Event
     expires_at: float | None = None
+    until_refused: Callable[[], Coroutine[None, None, None]] | None = None
 
     async def comes(self) -> None:
         """Wait for it."""
         patience = None if self.expires_at is None else self.expires_at - time.time()
         try:
             async with asyncio.timeout(patience):
-                await self.draining.wait()
+                await _until_one_ends(self._drains(), *([self.until_refused()] if self.until_refused else []))
         except TimeoutError:
             return
+
+    async def _drains(self) -> None:
+        await self.draining.wait()
 
 
 async def stream(

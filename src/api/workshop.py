@@ -18,7 +18,7 @@ from core.messages.reconcile import Reconciler
 from core.messages.settle import Settler
 from core.operations import heartbeat
 from core.operations.pulses import Heart, Pulse
-from core.ports import Channel
+from core.ports import Channel, Mode
 from core.pubsub import Change
 from core.templates.keeping import CatalogueKeeper
 
@@ -142,16 +142,18 @@ def open_workshop(house: House) -> Workshop:
                 timing=house.timing,
                 gate=Gate(house.redis, service.integration, connected.pace),
                 in_flight=connected.in_flight,
+                is_simulated=connected.mode is Mode.SIMULATED,
             )
     lookups = {name: one.lookup for name, one in house.connected.items() if one.lookup is not None}
+    simulated = frozenset(name for name, one in house.connected.items() if one.mode is Mode.SIMULATED)
     return Workshop(
         house,
         name,
         couriers,
         _keepers(house),
         asyncio.Event(),
-        Settler(house.database, house.sealer, house.hub, lookups, name, house.timing),
-        Reconciler(house.database, house.sealer, house.hub, lookups, house.timing),
+        Settler(house.database, house.sealer, house.hub, lookups, name, house.timing, simulated),
+        Reconciler(house.database, house.sealer, house.hub, lookups, house.timing, simulated),
         Heart(house.database, Pulse.INBOX),
         Heart(house.database, Pulse.SWEEP),
     )

@@ -12,6 +12,7 @@ AppError                      code, message, reason_code, retryable
 │  ├─ IdempotencyConflict     the key was used before with other input
 │  └─ TemplateNotUsable       the template cannot be sent like this: core/templates/values.py
 ├─ NotConfigured              the channel has no integration in this installation
+│  └─ NotSimulated            it has a real one, and these credentials reach simulated companies only
 ├─ QueueFull                  too much waits for the channel already: retry_at
 ├─ Overloaded                 we cannot take it now; nothing was stored: retry_after
 │  └─ CommitUnknown           nobody knows whether it was stored: repeat it with the same idempotency key
@@ -28,7 +29,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
 
-from core.words import Sentence
+from core.words import Sentence, say
 
 
 class InputRule(StrEnum):
@@ -175,6 +176,21 @@ class NotConfigured(AppError):
         super().__init__(message)
         self.integration = integration
         self.path = tuple(path)
+
+
+class NotSimulated(NotConfigured):
+    """The integration that would serve this is not simulated here, and the message may go to no real company."""
+
+    code = "INTEGRATION_NOT_SIMULATED"
+
+    def __init__(self, *, integration: str, path: Sequence[str]) -> None:
+        message = say(
+            "INTEGRATION_NOT_SIMULATED",
+            "A test key reaches simulated companies only, and {integration} is not simulated on this server. Send it"
+            " where it is (`make dev` simulates every company that is not configured), or with a key of another kind.",
+            integration=integration,
+        )
+        super().__init__(message, integration=integration, path=path)
 
 
 class QueueFull(AppError):

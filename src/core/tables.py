@@ -1,6 +1,6 @@
 """Every table, for whoever needs them all: migrations and the test that compares the two."""
 
-from core.access.tables import memberships, senders, tenants, users
+from core.access.tables import api_keys, memberships, senders, tenants, users
 from core.database import metadata
 from core.idempotency import idempotency_keys
 from core.messages.tables import attempts, external_ids, message_batches, message_events, messages
@@ -9,6 +9,7 @@ from core.templates.tables import template_catalogues, templates
 from core.webhooks.tables import inbox
 
 __all__ = [
+    "api_keys",
     "attempts",
     "daily_counts",
     "dead_letters",

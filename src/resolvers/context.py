@@ -9,6 +9,7 @@ import strawberry
 from strawberry.dataloader import DataLoader
 
 from core.access.budget import Allowance
+from core.access.key_ring import KeyRing
 from core.access.principal import Principal, Scope
 from core.database import Database
 from core.errors import Unauthenticated
@@ -46,6 +47,7 @@ class Services:
     health: HealthDesk
     dashboards: DashboardDesk
     interpreter: Interpreter
+    key_ring: KeyRing
 
 
 @dataclass(slots=True)

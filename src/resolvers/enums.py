@@ -5,6 +5,7 @@ from enum import StrEnum
 import strawberry
 from strawberry.types.enum import StrawberryEnumDefinition
 
+from core.access.key_format import KeyKind
 from core.access.principal import Scope
 from core.errors import FailureParty, FailureReason, InputRule
 from core.flow.values import CircuitState
@@ -34,6 +35,14 @@ def _publish(words: type[StrEnum], name: str, description: str, **values: str) -
 
 
 _publish(Scope, "Scope", "What credentials allow.")
+_publish(
+    KeyKind,
+    "ApiKeyKind",
+    "Whom the messages of a key may reach.",
+    LIVE="Everybody.",
+    ALLOW_LIST="Only the recipients it was made for: for staging.",
+    TEST="Nobody: they go to companies that are simulated here, and are refused where one is not.",
+)
 _publish(InputRule, "InputRule", "The rules an argument can break.")
 _publish(Channel, "Channel", "A way to reach a person.")
 _publish(

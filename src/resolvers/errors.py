@@ -72,7 +72,10 @@ class IdempotencyConflictError(UserError):
     first_used_at: datetime = strawberry.field(description="When the key was first used.")
 
 
-@strawberry.type(description="The company behind the integration cannot serve us now, or was never configured here.")
+@strawberry.type(
+    description="The company behind the integration cannot serve us now, was never configured here, or is a real one"
+    " and the API key a test key."
+)
 class IntegrationUnavailableError(UserError):
     integration: Integration
     retry_at: datetime | None = strawberry.field(
@@ -122,6 +125,16 @@ def _words(info: Info, error: AppError, path: Sequence[str]) -> _Words:
     )
 
 
+def invalid_input(info: Info, error: InvalidInput) -> InvalidInputError:
+    """The error for an argument with a wrong value."""
+    return InvalidInputError(**_words(info, error, error.path), rule=error.rule)
+
+
+def not_found(info: Info, error: NotFound) -> NotFoundError:
+    """The error for an id, as it was given, that names nothing."""
+    return NotFoundError(**_words(info, error, error.path), id=strawberry.ID(error.id))
+
+
 def operate_error(
     info: Info, error: AppError, id: strawberry.ID, path: Sequence[str]
 ) -> NotFoundError | InvalidStateError | IntegrationUnavailableError:
@@ -146,7 +159,7 @@ def change_errors(
         case Refused():
             return [one for inner in error.errors for one in change_errors(info, inner, id)]
         case InvalidInput():
-            return [InvalidInputError(**_words(info, error, error.path), rule=error.rule)]
+            return [invalid_input(info, error)]
         case NotConfigured():
             return [unavailable(info, error)]
         case _:
@@ -163,9 +176,9 @@ def user_errors(info: Info, error: AppError) -> list[AnyOfThem]:
 def _user_error(info: Info, error: AppError) -> AnyOfThem:
     match error:
         case InvalidInput():
-            return InvalidInputError(**_words(info, error, error.path), rule=error.rule)
+            return invalid_input(info, error)
         case NotFound():
-            return NotFoundError(**_words(info, error, error.path), id=strawberry.ID(error.id))
+            return not_found(info, error)
         case NotConfigured() | QueueFull():
             return unavailable(info, error)
         case IdempotencyConflict():
@@ -177,7 +190,7 @@ def _user_error(info: Info, error: AppError) -> AnyOfThem:
 def _template_error(info: Info, error: AppError) -> AnyOfThem | None:
     match error:
         case NotFound():
-            return NotFoundError(**_words(info, error, error.path), id=strawberry.ID(error.id))
+            return not_found(info, error)
         case TemplateNotUsable():
             return TemplateNotUsableError(
                 **_words(info, error, error.path),

@@ -5,9 +5,15 @@ from typing import Any, TypeVar, cast
 
 import strawberry
 
+from core.access.principal import Scope
+from resolvers.permissions import needing
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def computed(description: str | None = None, *, name: str | None = None) -> Callable[[Method], Method]:
-    """Make a method a field of its type."""
-    return cast("Callable[[Method], Method]", strawberry.field(name=name, description=description))
+def computed(
+    description: str | None = None, *, name: str | None = None, scope: Scope | None = None
+) -> Callable[[Method], Method]:
+    """Make a method a field of its type; with a scope, only for callers who hold it."""
+    words: dict[str, Any] = {"description": description} if scope is None else needing(scope, description or "")
+    return cast("Callable[[Method], Method]", strawberry.field(name=name, **words))

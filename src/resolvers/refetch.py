@@ -12,6 +12,7 @@ from core.access.principal import Scope
 from core.errors import InputRule, InvalidInput
 from core.messages import history
 from core.words import say
+from resolvers.access.api_keys import api_keys_by_id
 from resolvers.access.queries import organizations_by_id, users_by_id
 from resolvers.context import Info
 from resolvers.identifiers import from_global_id
@@ -127,6 +128,11 @@ async def _organizations(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, No
     return {one.bytes: organization for one, organization in found.items()}
 
 
+async def _api_keys(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
+    found = await api_keys_by_id(info, ids) if (ids := _uuids(keys)) else {}
+    return {one.bytes: key for one, key in found.items()}
+
+
 _FETCHERS: dict[str, Callable[[Info, Sequence[bytes]], Awaitable[Mapping[bytes, Node]]]] = {
     "Message": _messages,
     "MessageAttempt": _attempts,
@@ -137,5 +143,6 @@ _FETCHERS: dict[str, Callable[[Info, Sequence[bytes]], Awaitable[Mapping[bytes, 
     "DeadLetter": _dead_letters,
     "Template": _templates,
     "User": _users,
+    "ApiKey": _api_keys,
     "Organization": _organizations,
 }

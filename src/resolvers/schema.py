@@ -8,6 +8,16 @@ from graphql.utilities.print_schema import print_schema_definition
 from strawberry.schema import Schema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
+from core.access.principal import Scope
+from resolvers.access.api_key import ApiKey
+from resolvers.access.api_keys import (
+    ApiKeyConnection,
+    CreateApiKeyPayload,
+    RevokeApiKeyPayload,
+    create_api_key,
+    list_api_keys,
+    revoke_api_key,
+)
 from resolvers.access.queries import get_viewer
 from resolvers.access.types import Organization, User, Viewer
 from resolvers.errors import (
@@ -40,6 +50,7 @@ from resolvers.operations.resets import ResetCircuitPayload, reset_circuit
 from resolvers.operations.subscriptions import IntegrationHealthChange, integration_health_changed
 from resolvers.operations.types import Integration, list_integrations
 from resolvers.operations.webhooks import WebhookDelivery, WebhookDeliveryConnection, list_webhooks
+from resolvers.permissions import guarded, guarded_stream, hold_to_scopes
 from resolvers.refetch import get_node, get_nodes
 from resolvers.scalars import CONFIG
 from resolvers.templates.queries import TemplateConnection, get_template, list_templates
@@ -72,97 +83,131 @@ class Query:
     viewer: Viewer | None = strawberry.field(
         resolver=get_viewer, description="Who is asking; null without credentials."
     )
-    integrations: list[Integration] = strawberry.field(
-        resolver=list_integrations,
-        description="The companies we work through. There are few, and all of them are here. Needs `OPERATIONS_READ`.",
+    integrations: list[Integration] = guarded(
+        list_integrations,
+        Scope.OPERATIONS_READ,
+        "The companies we work through. There are few, and all of them are here.",
     )
-    dashboard: Dashboard = strawberry.field(
-        resolver=get_dashboard,
-        description="How the business does, at a glance. Needs `OPERATIONS_READ`.",
+    dashboard: Dashboard = guarded(
+        get_dashboard,
+        Scope.OPERATIONS_READ,
+        "How the business does, at a glance.",
     )
-    message: Message | None = strawberry.field(
-        resolver=get_message,
-        description="One message; null when there is none the caller may see. Needs `MESSAGES_READ`.",
+    message: Message | None = guarded(
+        get_message,
+        Scope.MESSAGES_READ,
+        "One message; null when there is none the caller may see.",
     )
-    messages: MessageConnection = strawberry.field(
-        resolver=list_messages, description="Message history, newest first. Needs `MESSAGES_READ`."
+    messages: MessageConnection = guarded(
+        list_messages,
+        Scope.MESSAGES_READ,
+        "Message history, newest first.",
     )
-    template: Template | None = strawberry.field(
-        resolver=get_template,
-        description="One template; null when there is none the caller may see. Needs `MESSAGES_READ`.",
+    template: Template | None = guarded(
+        get_template,
+        Scope.MESSAGES_READ,
+        "One template; null when there is none the caller may see.",
     )
-    templates: TemplateConnection = strawberry.field(
-        resolver=list_templates,
-        description="Texts agreed beforehand, newest first: ours, and those companies keep. Needs `MESSAGES_READ`.",
+    templates: TemplateConnection = guarded(
+        list_templates,
+        Scope.MESSAGES_READ,
+        "Texts agreed beforehand, newest first: ours, and those companies keep.",
     )
-    webhook_deliveries: WebhookDeliveryConnection = strawberry.field(
-        resolver=list_webhooks, description="What companies told us, newest first. Needs `OPERATIONS_READ`."
+    webhook_deliveries: WebhookDeliveryConnection = guarded(
+        list_webhooks,
+        Scope.OPERATIONS_READ,
+        "What companies told us, newest first.",
     )
-    dead_letters: DeadLetterConnection = strawberry.field(
-        resolver=list_dead_letters,
-        description="Work that was given up and waits for somebody to decide, newest first. Needs `OPERATIONS_READ`.",
+    dead_letters: DeadLetterConnection = guarded(
+        list_dead_letters,
+        Scope.OPERATIONS_READ,
+        "Work that was given up and waits for somebody to decide, newest first.",
     )
-    message_batch: MessageBatch | None = strawberry.field(
-        resolver=get_batch,
-        description="Messages that were handed in together; null when there is no such batch the caller may see."
-        " Needs `MESSAGES_READ`.",
+    message_batch: MessageBatch | None = guarded(
+        get_batch,
+        Scope.MESSAGES_READ,
+        "Messages that were handed in together; null when there is no such batch the caller may see.",
+    )
+    api_keys: ApiKeyConnection = guarded(
+        list_api_keys,
+        Scope.OPERATIONS_READ,
+        "The keys servers call with, newest first; those that were revoked or have expired, too.",
     )
 
 
 @strawberry.type(description="What can be done. Fields run one after another, in the order written.")
 class Mutation:
-    send_message: SendMessagePayload = strawberry.field(
-        resolver=send_message,
-        description="Send one message, over one channel or a chain of them. Needs `MESSAGES_SEND`.",
+    send_message: SendMessagePayload = guarded(
+        send_message,
+        Scope.MESSAGES_SEND,
+        "Send one message, over one channel or a chain of them.",
     )
-    send_messages: SendMessagesPayload = strawberry.field(
-        resolver=send_messages,
-        description="Send up to 500 messages, each judged by itself. Needs `MESSAGES_SEND`.",
+    send_messages: SendMessagesPayload = guarded(
+        send_messages,
+        Scope.MESSAGES_SEND,
+        "Send up to 500 messages, each judged by itself.",
     )
-    cancel_message: CancelMessagePayload = strawberry.field(
-        resolver=cancel_message,
-        description="Stop a message that has not gone out. Needs `MESSAGES_SEND`.",
+    cancel_message: CancelMessagePayload = guarded(
+        cancel_message,
+        Scope.MESSAGES_SEND,
+        "Stop a message that has not gone out.",
     )
-    retry_message: RetryMessagePayload = strawberry.field(
-        resolver=retry_message,
-        description="Try a failed message again, with a new budget of tries. Needs `MESSAGES_SEND`.",
+    retry_message: RetryMessagePayload = guarded(
+        retry_message,
+        Scope.MESSAGES_SEND,
+        "Try a failed message again, with a new budget of tries.",
     )
-    reset_circuit: ResetCircuitPayload = strawberry.field(
-        resolver=reset_circuit,
-        description="Close an integration's circuit breaker and forget its failures, once their cause is mended."
-        " Needs `OPERATIONS_WRITE`.",
+    reset_circuit: ResetCircuitPayload = guarded(
+        reset_circuit,
+        Scope.OPERATIONS_WRITE,
+        "Close an integration's circuit breaker and forget its failures, once their cause is mended.",
     )
-    requeue_dead_letters: RequeueDeadLettersPayload = strawberry.field(
-        resolver=requeue_dead_letters,
-        description="Put work back in its queue. What a company perhaps did already is refused."
-        " Needs `OPERATIONS_WRITE`.",
+    requeue_dead_letters: RequeueDeadLettersPayload = guarded(
+        requeue_dead_letters,
+        Scope.OPERATIONS_WRITE,
+        "Put work back in its queue. What a company perhaps did already is refused.",
     )
-    discard_dead_letters: DiscardDeadLettersPayload = strawberry.field(
-        resolver=discard_dead_letters, description="Give up on work for good. Needs `OPERATIONS_WRITE`."
+    discard_dead_letters: DiscardDeadLettersPayload = guarded(
+        discard_dead_letters,
+        Scope.OPERATIONS_WRITE,
+        "Give up on work for good.",
     )
-    replay_webhook: ReplayWebhookPayload = strawberry.field(
-        resolver=replay_webhook,
-        description="Process a webhook again as if it had just come; what it did already it does not do twice."
-        " Needs `OPERATIONS_WRITE`.",
+    replay_webhook: ReplayWebhookPayload = guarded(
+        replay_webhook,
+        Scope.OPERATIONS_WRITE,
+        "Process a webhook again as if it had just come; what it did already it does not do twice.",
+    )
+    create_api_key: CreateApiKeyPayload = guarded(
+        create_api_key,
+        Scope.OPERATIONS_WRITE,
+        "Make a key for a server, with no right its maker lacks. What it says is shown this once.",
+    )
+    revoke_api_key: RevokeApiKeyPayload = guarded(
+        revoke_api_key,
+        Scope.OPERATIONS_WRITE,
+        "Let a key let nobody in any more, for good; sockets and streams it has open end within seconds.",
     )
 
 
 @strawberry.type(description="Over WebSocket (`graphql-transport-ws`) or Server-Sent Events.")
 class Subscription:
-    message_status_changed: AsyncGenerator[MessageStatusChange, None] = strawberry.subscription(
-        resolver=message_status_changed,
-        description="Messages changing status: all of them, or those that fit the filter. For messages named by id the"
-        " present state comes first; with `after`, what was missed since that cursor, if it is of the last hour (else"
-        " `CURSOR_EXPIRED`). Needs `MESSAGES_READ`.",
+    message_status_changed: AsyncGenerator[MessageStatusChange, None] = guarded_stream(
+        message_status_changed,
+        Scope.MESSAGES_READ,
+        "Messages changing status: all of them, or those that fit the filter. For messages named by id the"
+        " present state comes first; with `after`, what was missed since that cursor, if it is of the last"
+        " hour (else `CURSOR_EXPIRED`).",
     )
-    integration_health_changed: AsyncGenerator[IntegrationHealthChange, None] = strawberry.subscription(
-        resolver=integration_health_changed,
-        description="The health of integrations: the present state first, then each change. Needs `OPERATIONS_READ`.",
+    integration_health_changed: AsyncGenerator[IntegrationHealthChange, None] = guarded_stream(
+        integration_health_changed,
+        Scope.OPERATIONS_READ,
+        "The health of integrations: the present state first, then each change.",
     )
-    dashboard_updated: AsyncGenerator[Dashboard, None] = strawberry.subscription(
-        resolver=dashboard_updated,
-        description="The numbers now, and anew when they have changed, once in `everySeconds` at most (from 1 to 3600;"
-        " less often where counting takes long). Needs `OPERATIONS_READ`.",
+    dashboard_updated: AsyncGenerator[Dashboard, None] = guarded_stream(
+        dashboard_updated,
+        Scope.OPERATIONS_READ,
+        "The numbers now, and anew when they have changed, once in `everySeconds` at most (from 1 to 3600;"
+        " less often where counting takes long).",
     )
 
 
@@ -173,6 +218,7 @@ def build_schema() -> Schema:
         mutation=Mutation,
         subscription=Subscription,
         types=[
+            ApiKey,
             Integration,
             Message,
             MessageAttempt,
@@ -195,6 +241,7 @@ def build_schema() -> Schema:
     # Strawberry has no word for the description of a whole schema.
     schema._schema.description = INTRODUCTION
     _mark_one_of(schema._schema)
+    hold_to_scopes(schema._schema)
     return schema
 
 

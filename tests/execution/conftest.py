@@ -84,6 +84,7 @@ def journal(journal_of_the_server: Journal) -> Journal:
     journal_of_the_server.names.clear()
     journal_of_the_server.contexts.clear()
     journal_of_the_server.expiries.clear()
+    journal_of_the_server.refused.clear()
     return journal_of_the_server
 
 

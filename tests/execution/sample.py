@@ -16,13 +16,17 @@ from engine.engine import Engine
 
 @dataclass
 class Journal:
-    """What happened inside: subscriptions opened and closed, names given, contexts made; and when tokens end."""
+    """What happened inside: subscriptions opened and closed, names given, contexts made; and when tokens end.
+
+    `refused` is set once Bob is not believed any more.
+    """
 
     opened: int = 0
     closed: int = 0
     names: list[str] = field(default_factory=list)
     contexts: list["Context"] = field(default_factory=list)
     expiries: dict[str | None, float] = field(default_factory=dict)
+    refused: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,9 @@ def edge_over(engine: Engine, journal: Journal, **more: Any) -> Edge:
         journal.contexts.append(context)
         return context
 
+    async def wait_for_refusal() -> None:
+        await journal.refused.wait()
+
     return Edge(
         engine=engine,
         callers=Callers(
@@ -146,6 +153,7 @@ def edge_over(engine: Engine, journal: Journal, **more: Any) -> Edge:
             identity=lambda caller: caller and caller.partition("-")[0],
             authority=lambda caller: caller and caller.partition("-")[0],
             expires_at=journal.expiries.get,
+            until_refused=lambda caller: wait_for_refusal if caller == "bob" else None,
         ),
         make_context=make_context,
         allowed_origins=frozenset({"https://dashboard.example"}),

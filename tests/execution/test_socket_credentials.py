@@ -81,3 +81,15 @@ async def test_a_fresh_token_that_cannot_be_checked_now_ends_the_socket_until_la
     async with begun(host, payload=ADA) as socket:
         await say(socket, {"type": "ping", "payload": {"Authorization": "Bearer later"}})
         assert await closed(socket) == 1013
+
+
+async def test_a_socket_ends_when_its_caller_is_not_believed_any_more(host: str, journal: Journal) -> None:
+    async with begun(host, payload={"Authorization": "Bearer bob"}) as bobs, begun(host, payload=ADA) as adas:
+        await say(bobs, subscribe("a", WATCH))
+        assert (await hear(bobs))["type"] == "next"
+        journal.refused.set()
+        assert await closed(bobs) == 4403
+        await say(adas, {"type": "ping"})
+        assert (await hear(adas))["type"] == "pong"
+    await eventually(lambda: journal.closed == 1)
+    await eventually(lambda: tasks_of(sockets) == [])

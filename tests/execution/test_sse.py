@@ -113,3 +113,16 @@ async def test_a_stream_is_chosen_only_when_it_ranks_first(
 ) -> None:
     response = await client.post("/graphql", json={"query": "{ hello }"}, headers={"accept": accept})
     assert response.headers["content-type"] == f"{content_type}; charset=utf-8"
+
+
+async def test_a_stream_ends_when_its_caller_is_not_believed_any_more(
+    client: httpx.AsyncClient, journal: Journal
+) -> None:
+    query, bobs = {"query": "subscription { watch }"}, {**EVENTS, "authorization": "Bearer bob"}
+    async with client.stream("POST", "/graphql", json=query, headers=bobs) as response:
+        lines = response.aiter_lines()
+        assert [await anext(lines) for _ in range(4)][2] == "event: next"
+        journal.refused.set()
+        assert "event: complete" not in [line async for line in lines]
+    await eventually(lambda: journal.closed == 1)
+    await eventually(lambda: tasks_of(sse) == [])

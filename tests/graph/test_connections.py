@@ -10,6 +10,7 @@ from api.bootstrap import House
 from resolvers.schema import build_schema
 from tests.graph.callers import Caller, statements
 from tests.graph.stock import Stock, global_id
+from tests.graph.test_create_api_key import create
 
 SIZE = 7
 CORE = build_schema()._schema
@@ -48,6 +49,12 @@ async def _dead_letters(caller: Caller, stock: Stock) -> str:
     return "{}"
 
 
+async def _api_keys(caller: Caller, stock: Stock) -> str:
+    for _ in range(SIZE):
+        await create(caller)
+    return "{}"
+
+
 async def _events(caller: Caller, stock: Stock) -> str:
     message = await stock.put(caller, attempts=SIZE - 1)
     return f'{{ inside: message(id: "{global_id(message)}") {{}} }}'
@@ -71,6 +78,7 @@ FILLED: dict[str, Callable[[Caller, Stock], Awaitable[str]]] = {
     "Query.deadLetters": _dead_letters,
     "Message.events": _events,
     "MessageBatch.messages": _batch,
+    "Query.apiKeys": _api_keys,
 }
 PAGE = "{ edges { cursor node { id } } nodes { id } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } }"
 

@@ -24,6 +24,7 @@ from resolvers.schema import build_schema
 from tests.delivery.trips import round_trips
 from tests.graph.callers import Caller, statements
 from tests.graph.stock import Stock, global_id
+from tests.graph.test_create_api_key import create
 from tests.graph.test_dead_letters import letter_id
 
 CORE = build_schema()._schema
@@ -89,6 +90,10 @@ async def _dead_letters(caller: Caller, stock: Stock) -> None:
     await stock.dead_letter(caller, message=message, webhook=await stock.webhook(caller, message=message))
 
 
+async def _api_keys(caller: Caller, stock: Stock) -> None:
+    await create(caller)
+
+
 async def _nothing(caller: Caller, stock: Stock) -> None:
     """The integrations are as many as there are."""
 
@@ -98,6 +103,7 @@ MORE: dict[str, Callable[[Caller, Stock], Awaitable[None]]] = {
     "templates(first: 50)": _templates,
     "webhookDeliveries(first: 50)": _webhooks,
     "deadLetters(first: 50)": _dead_letters,
+    "apiKeys(first: 50)": _api_keys,
     "integrations": _nothing,
     "dashboard": _dead_letters,
 }

@@ -29,6 +29,14 @@ ANY_ROLE = [
     "DELETE FROM memberships",
     "UPDATE tenants SET clerk_organization_id = 'org_loot'",
     "ALTER FUNCTION keep_organization SECURITY INVOKER",
+    "DELETE FROM api_keys",
+    "UPDATE api_keys SET scopes = '{OPERATIONS_WRITE}'",
+    "UPDATE api_keys SET kind = 'LIVE'",
+    "UPDATE api_keys SET secret_hash = ''",
+    "UPDATE api_keys SET recipients_sealed = NULL",
+    "UPDATE api_keys SET expires_at = NULL",
+    "UPDATE api_keys SET tenant_id = gen_random_uuid()",
+    "ALTER FUNCTION keys_presented SECURITY INVOKER",
     "DELETE FROM templates",
     "DELETE FROM template_catalogues",
     "UPDATE alembic_version SET version_num = '0000'",
@@ -57,6 +65,7 @@ APPLICATION = [
     "UPDATE inbox SET dedupe_key = ''",
     "UPDATE users SET profile_sealed = ''",
     "UPDATE users SET deleted_at = NULL",
+    "UPDATE messages SET simulated_only = false",
     "UPDATE memberships SET deleted_at = NULL",
     "INSERT INTO users (id, subject, deleted_at) VALUES (gen_random_uuid(), 'loot', now())",
     "INSERT INTO memberships (tenant_id, user_id, deleted_at) VALUES (gen_random_uuid(), gen_random_uuid(), now())",
@@ -83,6 +92,10 @@ WORKER = [
     "SELECT * FROM owners_of_addresses('twilio', '{+1}')",
     "SELECT * FROM how_they_stand('loot', 'org_loot')",
     "SELECT * FROM messages_waiting('{SMS}', 1)",
+    "SELECT * FROM keys_presented('{loot}')",
+    "SELECT * FROM api_keys",
+    "INSERT INTO api_keys (tenant_id, id) VALUES (gen_random_uuid(), gen_random_uuid())",
+    "UPDATE api_keys SET revoked_at = NULL",
 ]
 
 

@@ -332,6 +332,17 @@ async def test_roles_come_to_what_the_table_says() -> None:
     assert (await believed(token(), CLERK_ROLE_SCOPES=table)).scopes == frozenset()
 
 
+async def test_permissions_come_to_what_the_table_says_before_what_their_names_say() -> None:
+    organization = {"id": "org_1", "slg": "a", "rol": "billing", "per": "send,run", "fpm": "1,2"}
+    text = token(claims(fea="o:messages,o:campaigns", o=organization))
+    assert (await believed(text)).scopes == {Scope.MESSAGES_SEND}
+    table = '{"org:campaigns:run": ["OPERATIONS_READ"]}'
+    assert (await believed(text, CLERK_ROLE_SCOPES=table)).scopes == {Scope.MESSAGES_SEND, Scope.OPERATIONS_READ}
+    taken = '{"org:messages:send": [], "org:campaigns:run": ["*"]}'
+    assert (await believed(text, CLERK_ROLE_SCOPES=taken)).scopes == frozenset(Scope)
+    assert (await believed(text, CLERK_ROLE_SCOPES='{"org:messages:send": []}')).scopes == frozenset()
+
+
 async def test_permissions_are_unpacked_as_clerk_documents_them() -> None:
     organization = {"id": "org_1", "slg": "a", "rol": "admin", "per": "manage,read", "fpm": "3,2"}
     identity = await believed(token(claims(fea="o:dashboard,o:teams", o=organization)))

@@ -31,6 +31,7 @@ _SAMPLES: dict[str, Any] = {
     "IntegrationKind": "TWILIO",
     "String": "word",
     "Int": 1,
+    "ID": "bm9ib2R5",
     "Boolean": False,
 }
 _DEPTH = 4
@@ -81,11 +82,27 @@ class Asker:
     def document(self, operation: str, name: str, *, without: frozenset[str] = frozenset()) -> str:
         """An operation that asks one root field for everything it has, some levels deep, `without` some fields."""
         field = self._root(operation)[name]
+        inside = self._selection(get_named_type(field.type), _DEPTH, without)
+        return f"{self._head(operation, name)}{inside} }}"
+
+    def _head(self, operation: str, name: str) -> str:
+        field = self._root(operation)[name]
         declared = ", ".join(f"${argument}: {one.type}" for argument, one in field.args.items())
         passed = ", ".join(f"{argument}: ${argument}" for argument in field.args)
         head = f"{operation}({declared})" if declared else operation
-        call = f"{name}({passed})" if passed else name
-        return f"{head} {{ {call}{self._selection(get_named_type(field.type), _DEPTH, without)} }}"
+        return f"{head} {{ {name}({passed})" if passed else f"{head} {{ {name}"
+
+    def shallow(self, operation: str, name: str) -> str:
+        """An operation that asks one root field for as good as nothing."""
+        field = self._root(operation)[name]
+        inside = " { __typename }" if is_composite_type(get_named_type(field.type)) else ""
+        return f"{self._head(operation, name)}{inside} }}"
+
+    def correct(self, operation: str, name: str) -> dict[str, Any]:
+        """A request in which everything that must be given is as it should be; ids are those of nobody."""
+        args = self._root(operation)[name].args
+        # One that has a default must be given all the same where its variable may not be null.
+        return {one: self._sample(arg.type, one) for one, arg in args.items() if isinstance(arg.type, GraphQLNonNull)}
 
     def variables(self, door: Door, value: str) -> dict[str, Any]:
         """A request in which everything is as it should be, with `value` where the door takes an id."""

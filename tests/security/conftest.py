@@ -15,18 +15,22 @@ from resolvers.errors import translate
 from resolvers.identifiers import from_global_id, to_global_id
 from resolvers.schema import build_schema
 from tests.graph.callers import Caller
-from tests.graph.conftest import caller, graph_urls, house, new_caller, owner, stock, stranger
+from tests.graph.conftest import caller, graph_urls, house, new_caller, nobody, owner, stock, stranger
 from tests.graph.stock import Stock, global_id
 from tests.security.asking import Asker
 from tests.security.rows import tenants_tables
 
-__all__ = ["caller", "graph_urls", "house", "new_caller", "owner", "stock", "stranger"]
+__all__ = ["caller", "graph_urls", "house", "new_caller", "nobody", "owner", "stock", "stranger"]
 
 # What the house has in common for all its tenants.
 OF_THE_HOUSE = {"Integration"}
 MARK = "palavra-secreta"
 _FAR = 1_000_000
 _STORY = "query ($id: ID!) { message(id: $id) { attempts { id } events { nodes { id } } } }"
+_KEY = """mutation ($name: String!) {
+  createApiKey(input: {name: $name, kind: ALLOW_LIST, scopes: [MESSAGES_SEND],
+    allowedRecipients: [{phone: "+5511987654321"}]}) { apiKey { id } }
+}"""
 _TOGETHER = """mutation ($key: String!, $text: String!) {
   sendMessages(input: {idempotencyKey: $key, messages: [
     {to: {phone: "+5511987654321"}, content: {text: $text}, route: [{channel: SMS}]}]}) {
@@ -86,7 +90,9 @@ async def belongings_of(somebody: Caller, stock: Stock) -> Belongings:
     ]
     template = await stock.put_template(somebody, body=MARK, name=f"{MARK}-{secrets.token_hex(4)}")
     batch = (await somebody.ask(_TOGETHER, key=secrets.token_hex(8), text=MARK))["sendMessages"]["batch"]["id"]
+    key = (await somebody.ask(_KEY, name=MARK))["createApiKey"]["apiKey"]["id"]
     ids = {
+        "ApiKey": [key],
         "Message": [global_id(queued), global_id(failed)],
         "MessageAttempt": [one["id"] for one in told["attempts"]],
         "MessageEvent": [one["id"] for one in told["events"]["nodes"]],

@@ -123,7 +123,7 @@ async def test_nothing_shows_rows_in_the_owners_name_but_these_functions(ground:
     # What makes a tenant of an organisation, the worker does as well: it hears the news of them.
     assert [dict(row) for row in rows] == [
         {"proname": name} | expected | {"worker": name == "keep_organization"}
-        for name in ("how_they_stand", "keep_organization", "messages_waiting", "owners_of_addresses")
+        for name in ("how_they_stand", "keep_organization", "keys_presented", "messages_waiting", "owners_of_addresses")
     ]
 
 

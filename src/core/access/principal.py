@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from core.access.reach import EVERYWHERE, Reach
 from core.errors import NotAllowed
 from core.words import say
 
@@ -26,7 +27,8 @@ class Scope(StrEnum):
 class Principal:
     """A known caller; `subject` names it in logs, `expires_at` is when its token ends, in seconds since 1970.
 
-    `actor` is whoever acts in the subject's name, where that is somebody else.
+    `actor` is whoever acts in the subject's name, where that is somebody else. `api_key` is the row of the key that
+    asks, where no person does; its subject is `key:` and the key's name. `reach` is whom its messages may reach.
     """
 
     tenant_id: UUID
@@ -34,6 +36,8 @@ class Principal:
     scopes: Collection[Scope]
     expires_at: float | None = None
     actor: str | None = None
+    api_key: UUID | None = None
+    reach: Reach = EVERYWHERE
 
     def require(self, scope: Scope) -> "Principal":
         """Return itself when it holds the right; raises NotAllowed."""

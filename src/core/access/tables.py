@@ -1,6 +1,7 @@
-"""Tenants, the addresses that are theirs, the people who sign in, and which tenants they belong to."""
+"""Tenants, the addresses that are theirs, the people who sign in and where they belong, and the keys of servers."""
 
 from sqlalchemy import (
+    ARRAY,
     Column,
     DateTime,
     ForeignKey,
@@ -12,6 +13,7 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     func,
+    text,
 )
 
 from core.database import metadata
@@ -70,4 +72,28 @@ memberships = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     PrimaryKeyConstraint("tenant_id", "user_id"),
     Index("ix_memberships_user_id", "user_id"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("id", Uuid, nullable=False),
+    # The part of the key that is no secret: it is found by this, before anybody knows whose it is.
+    Column("public_id", Text, nullable=False, unique=True),
+    # SHA-256 of the whole key, which itself is kept nowhere.
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    # The only addresses its messages may go to, as JSON; null where there is no such list.
+    Column("recipients_sealed", LargeBinary),
+    Column("recipients_masked", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expires_at", DateTime(timezone=True)),
+    # To the minute or so.
+    Column("last_used_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("tenant_id", "id"),
 )

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from core.errors import AppError, InputRule, InvalidInput, NotConfigured, NotFound, Refused
+from core.access.reach import Reach
+from core.errors import AppError, InputRule, InvalidInput, NotConfigured, NotFound, NotSimulated, Refused
 from core.messages.addresses import Address, email_address, phone_address, whatsapp_user_address
 from core.messages.content import check_content
 from core.messages.draft import ChannelService, Draft
@@ -54,11 +55,13 @@ def check(
         draft.content, [step.channel for step in draft.route[:MAX_STEPS]], [*place, "content"], known.templates
     )
     errors += worded.errors
-    errors += _route_errors(draft.route, address, channels, [*place, "route"])
+    errors += _route_errors(draft.route, address, channels, [*place, "route"], draft.reach)
     errors += _detail_errors(draft, place)
     passing: list[AppError] = [error for error in errors if isinstance(error, NotConfigured)]
     # A template may have been usable yesterday, and what is answered may have been kept until then.
     passing += worded.errors if worded.may_have_passed else ()
+    if address is not None and not draft.reach.allows(address.value):
+        errors.append(_not_listed([*place, "to", _TO[address.kind]]))
     if len(errors) > len(passing) or address is None:
         raise Refused(errors)
     return Checked(draft, address, worded, place, [*passing, *_answer_errors(draft, known, place)])
@@ -70,9 +73,10 @@ def check_route(
     address: Address,
     channels: Mapping[Channel, ChannelService],
     place: Sequence[str],
+    reach: Reach,
 ) -> None:
     """Check another route for a message that is there already; raises Refused with all that is wrong."""
-    errors = list(_route_errors(route, address, channels, place))
+    errors = list(_route_errors(route, address, channels, place, reach))
     for position, step in enumerate(route[:MAX_STEPS]):
         try:
             check_content(content, step.channel, path=[*place, str(position), "channel"])
@@ -86,6 +90,18 @@ def check_route(
             errors.append(InvalidInput(text, path=[*place, str(position), "channel"], rule=InputRule.NOT_ALLOWED))
     if errors:
         raise Refused(errors)
+
+
+_TO = {"phone": "phone", "email": "email", "whatsapp-user": "whatsappUserId"}
+
+
+def _not_listed(path: Sequence[str]) -> InvalidInput:
+    text = say(
+        "RECIPIENT_NOT_LISTED",
+        "This key may reach only the recipients it was made for, and this is none of them. Make a key with this one"
+        " in `allowedRecipients`, or use one of another kind.",
+    )
+    return InvalidInput(text, path=path, rule=InputRule.NOT_ALLOWED)
 
 
 def _answer_errors(draft: Draft, known: Known, place: Sequence[str]) -> Iterator[AppError]:
@@ -104,7 +120,11 @@ def _read_address(draft: Draft, place: Sequence[str]) -> Address:
 
 
 def _route_errors(
-    route: Sequence[Step], address: Address | None, channels: Mapping[Channel, ChannelService], path: Sequence[str]
+    route: Sequence[Step],
+    address: Address | None,
+    channels: Mapping[Channel, ChannelService],
+    path: Sequence[str],
+    reach: Reach,
 ) -> Iterator[AppError]:
     if not route:
         text = say("ROUTE_EMPTY", "The route is empty. Name at least one channel, like {example}.", example=_EXAMPLE)
@@ -122,6 +142,8 @@ def _route_errors(
             yield InvalidInput(_needed(channel), path=[*here, "channel"], rule=InputRule.NOT_ALLOWED)
         elif not (service := channels[channel]).is_configured:
             yield NotConfigured(service.advice, integration=service.integration, path=[*here, "channel"])
+        elif reach.simulated_only and not service.is_simulated:
+            yield NotSimulated(integration=service.integration, path=[*here, "channel"])
         yield from _step_errors(step, is_last=position + 1 == len(route), here=here)
 
 

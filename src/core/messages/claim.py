@@ -51,6 +51,8 @@ class Claimed:
     to_sealed: bytes
     content_sealed: bytes
     in_reply_to: UUID | None = None
+    simulated_only: bool = False
+    """Whether no real company may be given it."""
     quoted: str | None = None
     """The company's own id of the message it answers."""
 
@@ -82,7 +84,7 @@ WITH waiting AS (
         attempt_count = attempt_count + 1
     FROM picked WHERE messages.tenant_id = picked.tenant_id AND messages.id = picked.id
     RETURNING messages.tenant_id, messages.id, lease_token, attempt_count, step, to_hash, to_sealed, content_sealed,
-        in_reply_to
+        in_reply_to, simulated_only
 ), numbered AS (
     INSERT INTO attempts (tenant_id, message_id, number, step, channel, integration, token, outcome)
     SELECT tenant_id, id, attempt_count, step, :channel, :integration, lease_token, 'IN_FLIGHT' FROM leased
@@ -117,6 +119,7 @@ async def claim(
             row.to_sealed,
             row.content_sealed,
             row.in_reply_to,
+            row.simulated_only,
         )
         for row in rows
     ]

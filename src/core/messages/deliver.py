@@ -29,7 +29,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Courier:
-    """Carries one channel's messages to one company, up to `in_flight` at a time and as fast as its gate allows."""
+    """Carries one channel's messages to one company, up to `in_flight` at a time and as fast as its gate allows.
+
+    To one that is not simulated it gives nothing that a test key sent.
+    """
 
     channel: Channel
     integration: str
@@ -41,6 +44,7 @@ class Courier:
     timing: Timing = field(default_factory=Timing)
     gate: Gatekeeper = field(default_factory=OpenGate)
     in_flight: int = 50
+    is_simulated: bool = False
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: set[asyncio.Task[Ended]] = field(default_factory=set)
     _is_stopping: bool = False
@@ -109,7 +113,7 @@ class Courier:
         return bool(claimed) and self._ask_at is None
 
     def _call(self, begun: Sequence[Claimed], allowance: Allowance) -> None:
-        caller = Caller(self.integration, self.sender, self.sealer, self.timing.send_deadline)
+        caller = Caller(self.integration, self.sender, self.sealer, self.timing.send_deadline, self.is_simulated)
         self._sending.update(asyncio.create_task(caller.call(one, allowance.ticket)) for one in begun)
 
     async def _claim(self, limit: int) -> list[Claimed]:

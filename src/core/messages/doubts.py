@@ -31,6 +31,7 @@ class Doubt:
     age: timedelta
     started_at: datetime
     has_twin: bool
+    simulated_only: bool
     to_sealed: bytes
     content_sealed: bytes
 
@@ -62,7 +63,7 @@ WITH due AS (
     RETURNING messages.*
 )
 SELECT
-    leased.tenant_id, leased.id, leased.lease_token, leased.to_sealed, leased.content_sealed,
+    leased.tenant_id, leased.id, leased.lease_token, leased.to_sealed, leased.content_sealed, leased.simulated_only,
     now() - leased.unconfirmed_at AS age,
     attempts.number, attempts.integration, attempts.channel, attempts.started_at,
     EXISTS (
@@ -95,6 +96,7 @@ def _doubt(row: Row[Any]) -> Doubt:
         age=row.age,
         started_at=row.started_at,
         has_twin=row.has_twin,
+        simulated_only=row.simulated_only,
         to_sealed=row.to_sealed,
         content_sealed=row.content_sealed,
     )

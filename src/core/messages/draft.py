@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from core.access.reach import EVERYWHERE, Reach
 from core.messages.content import content_to_json
 from core.messages.route import Step, route_to_json
 from core.ports import Content
@@ -25,7 +26,7 @@ class Draft:
     """A message as the caller wrote it: exactly one of `phone`, `email` and `whatsapp_user_id` says to whom.
 
     At most one of `send_at` and `send_after` says when; `expires_in` counts from then. A rehearsal is checked, and
-    not stored.
+    not stored. `reach` is whom its caller's messages may reach.
     """
 
     content: Content | TemplateUse
@@ -41,6 +42,7 @@ class Draft:
     expires_in: timedelta | None = None
     respects_quiet_hours: bool = False
     is_rehearsal: bool = False
+    reach: Reach = EVERYWHERE
 
     @property
     def recipient(self) -> str:
@@ -50,11 +52,15 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class ChannelService:
-    """Who serves a channel here, and what to say when nobody does; `is_configured` decides which."""
+    """Who serves a channel here, and what to say when nobody does; `is_configured` decides which.
+
+    `is_simulated` when no call leaves this machine.
+    """
 
     integration: str
     is_configured: bool
     advice: str = ""
+    is_simulated: bool = False
 
 
 def canonical(draft: Draft, to: str) -> dict[str, Any]:
@@ -70,6 +76,8 @@ def canonical(draft: Draft, to: str) -> dict[str, Any]:
         "sendAfter": draft.send_after.total_seconds() if draft.send_after is not None else None,
         "expiresIn": draft.expires_in.total_seconds() if draft.expires_in is not None else None,
         "respectQuietHours": draft.respects_quiet_hours or None,
+        # What a test key sent is not what another key asks for, though every word is the same.
+        "simulatedOnly": draft.reach.simulated_only or None,
     }
     return {
         "to": to,

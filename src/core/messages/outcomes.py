@@ -72,6 +72,16 @@ def _outcome(error: ProviderError) -> AttemptOutcome:
             return AttemptOutcome.UNAVAILABLE
 
 
+def kept_from(integration: str) -> ProviderRejected:
+    """The verdict on a test key's message that came as far as a real company's door."""
+    return ProviderRejected(
+        f"A test key sent it, and {integration} is not simulated on this server: the company was not called.",
+        provider=integration,
+        reason=FailureReason.OTHER,
+        party=FailureParty.CALLER,
+    )
+
+
 def unreadable(integration: str) -> ProviderRejected:
     """The verdict on a message whose sealed columns cannot be opened: it would come back for ever."""
     return ProviderRejected(

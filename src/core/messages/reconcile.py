@@ -44,20 +44,24 @@ WITH silent AS (
     RETURNING attempts.*
 )
 SELECT marked.tenant_id, marked.message_id, marked.number, marked.integration, marked.channel, marked.started_at,
-    marked.provider_message_id, messages.to_sealed, messages.content_sealed
+    marked.provider_message_id, messages.to_sealed, messages.content_sealed, messages.simulated_only
 FROM marked JOIN messages ON messages.tenant_id = marked.tenant_id AND messages.id = marked.message_id
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """Asks the companies that can be asked, by the integration's name."""
+    """Asks the companies that can be asked, by the integration's name.
+
+    Those that are not among the `simulated` are told nothing of what a test key sent.
+    """
 
     database: Database
     sealer: Sealer
     hub: Hub
     lookups: Mapping[str, DeliveryLookup]
     timing: Timing
+    simulated: frozenset[str] = frozenset()
 
     async def ask_for_reports(self, *, limit: int = 50) -> int:
         """Ask about messages a company took and has not reported on; returns how many were asked about."""
@@ -75,6 +79,8 @@ class Reconciler:
         return len(rows)
 
     async def _ask(self, row: Row[Any]) -> Overdue | None:
+        if row.simulated_only and row.integration not in self.simulated:
+            return None
         try:
             async with asyncio.timeout(self.timing.send_deadline.total_seconds()):
                 sightings = await self.lookups[row.integration].find(self._sought(row))

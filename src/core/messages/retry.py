@@ -7,7 +7,8 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.errors import AppError, InvalidState, NotConfigured, NotFound
+from core.errors import AppError, InvalidState, NotConfigured, NotFound, NotSimulated
+from core.messages.bounds import Bounds
 from core.messages.draft import ChannelService
 from core.messages.record import Key, Noted, lock_standings, write_moves
 from core.messages.route import Step, latest_round
@@ -43,13 +44,17 @@ async def retry(
     *,
     channels: Channels,
     may_double: bool = True,
+    bounds: Bounds | None = None,
 ) -> Retried:
     """Try a failed message again, over another route or the one of its last try.
 
     Where it had a time it was worth sending in, it has as much again from now. Without `may_double` one that a company
-    perhaps took is refused. Raises NotFound, InvalidState, or NotConfigured when nobody serves its first channel.
+    perhaps took is refused, and so is one outside the caller's bounds. Raises NotFound, InvalidState, or NotConfigured
+    when nobody serves its first channel, or nobody whom a test key's message may be given.
     """
-    results = await retry_all(connection, tenant, [message_id], route, source, channels=channels, may_double=may_double)
+    results = await retry_all(
+        connection, tenant, [message_id], route, source, channels=channels, may_double=may_double, bounds=bounds
+    )
     result = results[message_id]
     if isinstance(result, AppError):
         raise result
@@ -65,10 +70,12 @@ async def retry_all(
     *,
     channels: Channels,
     may_double: bool = True,
+    bounds: Bounds | None = None,
 ) -> Mapping[UUID, Retried | Refusal]:
     """Try messages again, all in the caller's transaction; says of each what became of it, or why it is refused."""
     if not message_ids:
         return {}
+    outside = await bounds.outside(connection, tenant, message_ids) if bounds is not None else frozenset()
     standings = await lock_standings(connection, {Key(tenant, one) for one in message_ids})
     results: dict[UUID, Retried | Refusal] = {}
     noted: list[Noted] = []
@@ -78,7 +85,8 @@ async def retry_all(
             results[one] = NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
             continue
         steps = route or latest_round(standing.route)
-        if (refusal := _refusal(standing, steps, channels, may_double)) is not None:
+        refusal = _out_of_reach(standing) if one in outside else _refusal(standing, steps, channels, may_double)
+        if refusal is not None:
             results[one] = refusal
             continue
         move = retried(standing, steps)
@@ -88,6 +96,15 @@ async def retry_all(
         await _renew_expiry(connection, tenant, [one.key.message_id for one in noted])
         await write_moves(connection, noted)
     return results
+
+
+def _out_of_reach(standing: Standing) -> InvalidState:
+    text = say(
+        "MESSAGE_OUT_OF_REACH",
+        "This API key may not have it tried again: a test key only what test keys sent, a key with an allow list only"
+        " what goes to somebody on it.",
+    )
+    return InvalidState(text, state=standing.status.value)
 
 
 def _refusal(standing: Standing, steps: Sequence[Step], channels: Channels, may_double: bool) -> Refusal | None:
@@ -114,7 +131,13 @@ def _refusal(standing: Standing, steps: Sequence[Step], channels: Channels, may_
     if service is not None and not service.is_configured:
         # It would wait for a worker that nobody has.
         return NotConfigured(service.advice, integration=service.integration, path=[])
-    return None
+    return _not_simulated(steps, channels) if standing.simulated_only else None
+
+
+def _not_simulated(steps: Sequence[Step], channels: Channels) -> NotSimulated | None:
+    serving = (channels[step.channel] for step in steps if step.channel in channels)
+    real = next((one for one in serving if not one.is_simulated), None)
+    return None if real is None else NotSimulated(integration=real.integration, path=[])
 
 
 def _is_in_doubt(standing: Standing) -> bool:

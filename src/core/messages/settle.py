@@ -36,7 +36,10 @@ Taken = dict[tuple[str, str], tuple[Key, int]]
 
 @dataclass(frozen=True, slots=True)
 class Settler:
-    """Settles what is due, with the companies that can be asked by the integration's name."""
+    """Settles what is due, with the companies that can be asked by the integration's name.
+
+    Those that are not among the `simulated` are told nothing of what a test key sent.
+    """
 
     database: Database
     sealer: Sealer
@@ -44,6 +47,7 @@ class Settler:
     lookups: Mapping[str, DeliveryLookup]
     worker: str
     timing: Timing
+    simulated: frozenset[str] = frozenset()
 
     async def settle_due(self, *, limit: int = 50) -> int:
         """Settle up to so many doubts; returns how many were looked at."""
@@ -66,7 +70,8 @@ class Settler:
 
     async def _ask(self, doubt: Doubt) -> Answer:
         lookup = self.lookups.get(doubt.integration)
-        if lookup is None or doubt.has_twin:
+        is_kept_from = doubt.simulated_only and doubt.integration not in self.simulated
+        if lookup is None or doubt.has_twin or is_kept_from:
             return None
         try:
             async with asyncio.timeout(self.timing.send_deadline.total_seconds()):

@@ -6,6 +6,7 @@ The message row is its own outbox: `status`, `due_at` and the lease say what a w
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     ForeignKey,
@@ -85,6 +86,8 @@ messages = Table(
     Column("read_at", DateTime(timezone=True)),
     # The template it was made of; what its gaps were filled with lies in `content_sealed`.
     Column("template_id", Uuid),
+    # A test key's: no company that is not simulated may be given it, now or by any later try.
+    Column("simulated_only", Boolean, nullable=False, server_default=text("false")),
     PrimaryKeyConstraint("tenant_id", "id"),
     # Each tenant's share of a channel's due work is found by itself: a noisy one cannot hide the others.
     Index(

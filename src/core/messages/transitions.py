@@ -55,13 +55,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a message stands on its route, with every attempt by its number."""
+    """Where a message stands on its route, with every attempt by its number; `simulated_only` if a test key sent it."""
 
     status: MessageStatus
     step: int
     route: Sequence[Step]
     attempts: Mapping[int, Attempt]
     failure: Failure | None = None
+    simulated_only: bool = False
 
     @property
     def latest(self) -> Attempt:

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from core.access.reach import EVERYWHERE, Reach
 from core.errors import NotFound
 from core.messages import read
 from core.messages.accept import Outbox
 from core.messages.addresses import known_address
+from core.messages.bounds import Bounds
 from core.messages.check import check_route
 from core.messages.retry import retry
 from core.messages.route import Step
@@ -14,24 +16,34 @@ from core.messages.values import EventSource
 from core.words import say
 
 
-async def try_again(outbox: Outbox, tenant: UUID, message_id: UUID, route: Sequence[Step] | None) -> None:
-    """Put a failed message back in its queue, with a new budget of tries.
+async def try_again(
+    outbox: Outbox, tenant: UUID, message_id: UUID, route: Sequence[Step] | None, *, reach: Reach = EVERYWHERE
+) -> None:
+    """Put a failed message back in its queue, with a new budget of tries, if it lies within its caller's reach.
 
     One that a company perhaps took may arrive twice: whoever asks has decided that. Raises NotFound, InvalidState,
     NotConfigured, or Refused with all that is wrong with the route.
     """
     if route is not None:
-        await _check(outbox, tenant, message_id, route)
+        await _check(outbox, tenant, message_id, route, reach)
     async with outbox.database.transaction(tenant) as connection:
-        retried = await retry(connection, tenant, message_id, route, EventSource.API, channels=outbox.channels)
+        retried = await retry(
+            connection,
+            tenant,
+            message_id,
+            route,
+            EventSource.API,
+            channels=outbox.channels,
+            bounds=Bounds(outbox.sealer, reach),
+        )
     await outbox.hub.publish([retried.change])
     await outbox.wake(retried.channel)
 
 
-async def _check(outbox: Outbox, tenant: UUID, message_id: UUID, route: Sequence[Step]) -> None:
+async def _check(outbox: Outbox, tenant: UUID, message_id: UUID, route: Sequence[Step], reach: Reach) -> None:
     async with outbox.database.transaction(tenant) as connection:
         found = await read.by_ids(connection, outbox.sealer, tenant, [message_id], sealed=["to", "content"])
     message = found.get(message_id)
     if message is None or message.to is None or message.content is None:
         raise NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
-    check_route(route, message.content, known_address(message.to), outbox.channels, ["input", "route"])
+    check_route(route, message.content, known_address(message.to), outbox.channels, ["input", "route"], reach)

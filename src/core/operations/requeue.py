@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import AppError, InvalidState, NotFound
+from core.messages.bounds import Bounds
 from core.messages.retry import Channels, Retried, retry_all
 from core.messages.values import EventSource
 from core.operations.dead_letters import MESSAGE_SEND, WEBHOOK_APPLY, Resolution, close
@@ -23,10 +24,18 @@ class Requeued:
     messages: Sequence[Retried]
 
 
-async def requeue(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID], *, channels: Channels) -> Requeued:
+async def requeue(
+    connection: AsyncConnection,
+    tenant: UUID,
+    ids: Sequence[UUID],
+    *,
+    channels: Channels,
+    bounds: Bounds | None = None,
+) -> Requeued:
     """Put the work of dead letters back in its queue, as far as that is safe, in the caller's transaction.
 
-    A message that a company perhaps took is refused: whoever sends it again has to say that it may arrive twice.
+    A message that a company perhaps took is refused: whoever sends it again has to say that it may arrive twice. So is
+    one outside the caller's bounds.
     """
     # Read without locking: the work itself is locked first, in the order the worker does it.
     found = await by_ids(connection, tenant, ids)
@@ -42,6 +51,7 @@ async def requeue(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]
         EventSource.OPERATOR,
         channels=channels,
         may_double=False,
+        bounds=bounds,
     )
     replayed = await replay(connection, tenant, list(dict.fromkeys(webhooks.values())))
     for letter, message in messages.items():

@@ -13,7 +13,7 @@ RoleScopes = Mapping[str, frozenset[Scope]]
 PERSONAL = "personal"
 """Stands in the table for a session without an organisation."""
 ALL = "*"
-_ROLE = re.compile(f"org:[a-z0-9_-]{{1,128}}|{PERSONAL}")
+_ROLE = re.compile(f"org:[a-z0-9_-]{{1,128}}(:[a-z0-9_-]{{1,128}})?|{PERSONAL}")
 
 DEFAULT: RoleScopes = {
     "org:admin": frozenset(Scope),
@@ -27,16 +27,17 @@ def _permission(scope: Scope) -> str:
     return f"org:{feature}:{verb}"
 
 
-# Clerk's permission → our scope: org:messages:send is MESSAGES_SEND.
-PERMISSIONS: Mapping[str, Scope] = {_permission(scope): scope for scope in Scope}
+# Clerk's permission → our scopes, unless the table says otherwise: org:messages:send is MESSAGES_SEND.
+PERMISSIONS: RoleScopes = {_permission(scope): frozenset({scope}) for scope in Scope}
 
 
 def scopes_of(organization: ActiveOrganization | None, table: RoleScopes) -> frozenset[Scope]:
-    """What a session may do: by its role, and by each permission Clerk spells out."""
+    """What a session may do: by its role, and by each permission Clerk spells out; the table may name both."""
     if organization is None:
         return table.get(PERSONAL, frozenset())
-    granted = {PERMISSIONS[one] for one in organization.permissions if one in PERMISSIONS}
-    return table.get(organization.role, frozenset()) | granted
+    known = {**PERMISSIONS, **table}
+    granted = (known.get(one, frozenset()) for one in organization.permissions)
+    return table.get(organization.role, frozenset()).union(*granted)
 
 
 def read_role_scopes(given: object) -> object:
@@ -54,7 +55,7 @@ def read_role_scopes(given: object) -> object:
 
 def _scopes(role: str, names: object) -> frozenset[Scope]:
     if not _ROLE.fullmatch(role):
-        raise WrongValue(f"names a role that is neither org:… nor {PERSONAL}")
+        raise WrongValue(f"names what is neither a role org:…, nor a permission org:…:…, nor {PERSONAL}")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise WrongValue(f"has no list of scopes for {role}")
     if ALL in names:

@@ -86,7 +86,7 @@ class Settings(IntegrationSettings):
     given_role_scopes: Annotated[RoleScopes, BeforeValidator(read_role_scopes)] | None = setting(
         "CLERK_ROLE_SCOPES",
         default=None,
-        about="What each role may do, as JSON; * is everything, personal is a session without an organisation "
+        about="What each role and permission gives, as JSON; * is everything, personal a session without organisation "
         "(default: org:admin and personal everything, org:member MESSAGES_READ and MESSAGES_SEND)",
         mend='{"org:admin": ["*"], "org:member": ["MESSAGES_READ", "MESSAGES_SEND"], "personal": []}',
     )

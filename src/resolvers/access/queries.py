@@ -5,6 +5,7 @@ from uuid import UUID
 
 from core.access import read
 from core.access.principal import Scope
+from resolvers.access.api_keys import api_keys_by_id
 from resolvers.access.types import Organization, User, Viewer, organization_of, user_of, viewer_of
 from resolvers.context import Info
 
@@ -13,10 +14,12 @@ async def get_viewer(info: Info) -> Viewer | None:
     principal, services = info.context.principal, info.context.services
     if principal is None:
         return None
+    key = (await api_keys_by_id(info, [principal.api_key])).get(principal.api_key) if principal.api_key else None
     async with services.database.transaction(principal.tenant_id) as connection:
-        user = await read.user_of(connection, services.sealer, principal.subject)
+        is_person = principal.api_key is None
+        user = await read.user_of(connection, services.sealer, principal.subject) if is_person else None
         organization = await read.organization_of(connection, principal.tenant_id)
-    return viewer_of(principal, user, organization, info.context.allowance)
+    return viewer_of(principal, user, key, organization, info.context.allowance)
 
 
 async def users_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID, User]:

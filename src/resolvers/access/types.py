@@ -7,6 +7,7 @@ import strawberry
 from core.access import read
 from core.access.budget import Allowance
 from core.access.principal import Principal, Scope
+from resolvers.access.api_key import ApiKey
 from resolvers.identifiers import to_global_id
 from resolvers.node import Node
 from resolvers.scalars import URL, CurrencyCode, EmailAddress, TimeZone
@@ -37,7 +38,8 @@ class RateLimit:
 
 @strawberry.type(description="Who is asking, and what they may do.")
 class Viewer:
-    user: User
+    user: User | None = strawberry.field(description="The person; null where a server calls with an API key.")
+    api_key: ApiKey | None = strawberry.field(description="The key a server calls with; null for people.")
     organization: Organization | None = strawberry.field(description="The business they act for.")
     scopes: list[Scope] = strawberry.field(description="What the credentials allow.")
     expires_at: datetime | None = strawberry.field(
@@ -71,12 +73,17 @@ def organization_of(row: read.Organization) -> Organization:
 
 
 def viewer_of(
-    principal: Principal, user: read.User, organization: read.Organization | None, allowance: Allowance
+    principal: Principal,
+    user: read.User | None,
+    key: ApiKey | None,
+    organization: read.Organization | None,
+    allowance: Allowance,
 ) -> Viewer:
-    """The caller; scopes in the order of the enum."""
+    """The caller, a person or a key; scopes in the order of the enum."""
     ends = principal.expires_at
     return Viewer(
-        user=user_of(user),
+        user=None if user is None else user_of(user),
+        api_key=key,
         organization=None if organization is None else organization_of(organization),
         scopes=[scope for scope in Scope if scope in principal.scopes],
         expires_at=None if ends is None else datetime.fromtimestamp(ends, UTC),

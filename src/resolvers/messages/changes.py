@@ -72,12 +72,12 @@ async def cancel_message(info: Info, input: CancelMessageInput) -> CancelMessage
 
 
 async def retry_message(info: Info, input: RetryMessageInput) -> RetryMessagePayload:
-    services, tenant = info.context.services, info.context.require(Scope.MESSAGES_SEND).tenant_id
-    written = given(input.route)
+    services, principal = info.context.services, info.context.require(Scope.MESSAGES_SEND)
+    written, tenant = given(input.route), principal.tenant_id
     route = None if written is None else [step_of(one) for one in written]
     try:
         message_id = _known(input.id)
-        await try_again(services.outbox, tenant, message_id, route)
+        await try_again(services.outbox, tenant, message_id, route, reach=principal.reach)
     except AppError as error:
         return RetryMessagePayload(message=None, errors=change_errors(info, error, input.id))
     return RetryMessagePayload(message=await _changed(info, tenant, message_id), errors=[])

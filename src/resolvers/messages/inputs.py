@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 import strawberry
 
+from core.access.reach import Reach
 from core.messages.draft import Answered, Draft
 from core.messages.route import Step, step
 from core.messages.values import RouteGoal, UnconfirmedPolicy
@@ -124,8 +125,8 @@ class SendMessagesInput:
     )
 
 
-def draft_of(written: SendMessageInput) -> Draft:
-    """The message as core takes it."""
+def draft_of(written: SendMessageInput, reach: Reach) -> Draft:
+    """The message as core takes it; `reach` is its caller's."""
     schedule = given(written.schedule) or ScheduleInput()
     return Draft(
         content=_content(written.content),
@@ -141,6 +142,7 @@ def draft_of(written: SendMessageInput) -> Draft:
         expires_in=given(written.expires_in),
         respects_quiet_hours=written.respect_quiet_hours,
         is_rehearsal=written.dry_run,
+        reach=reach,
     )
 
 

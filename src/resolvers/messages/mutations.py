@@ -7,13 +7,13 @@ import strawberry
 
 from core.access.principal import Scope
 from core.errors import AppError
-from core.messages import read
+from core.messages import batches, read
 from core.messages.accept import Accepted
 from core.messages.accept_batch import BatchDraft, accept_batch
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.errors import SendMessageError, SendMessagesError, batch_errors, user_errors
-from resolvers.messages.batches import MessageBatch, batch_by_id
+from resolvers.messages.batches import MessageBatch, batch_of
 from resolvers.messages.inputs import SendMessageInput, SendMessagesInput, draft_of
 from resolvers.messages.types import Message, message_of
 from resolvers.selection import sealed_asked_for
@@ -41,7 +41,7 @@ class SendMessagesPayload:
 async def send_message(info: Info, input: SendMessageInput) -> SendMessagePayload:
     principal = info.context.require(Scope.MESSAGES_SEND)
     try:
-        accepted = await info.context.services.outbox.hand_in(principal.tenant_id, draft_of(input))
+        accepted = await info.context.services.outbox.hand_in(principal.tenant_id, draft_of(input, principal.reach))
     except AppError as error:
         return SendMessagePayload(message=None, is_replay=False, errors=user_errors(info, error))
     [payload] = await _payloads(info, principal.tenant_id, [accepted])
@@ -50,15 +50,22 @@ async def send_message(info: Info, input: SendMessageInput) -> SendMessagePayloa
 
 async def send_messages(info: Info, input: SendMessagesInput) -> SendMessagesPayload:
     principal = info.context.require(Scope.MESSAGES_SEND)
-    drafts = [draft_of(one) for one in input.messages]
+    drafts = [draft_of(one, principal.reach) for one in input.messages]
     batch = BatchDraft(drafts, input.idempotency_key, given(input.name))
     try:
         accepted = await accept_batch(info.context.services.outbox, principal.tenant_id, batch)
     except AppError as error:
         return SendMessagesPayload(batch=None, results=[], is_replay=False, errors=batch_errors(info, error))
     results = await _payloads(info, principal.tenant_id, accepted.results)
-    shown = await batch_by_id(info, accepted.batch_id)
+    shown = await _batch(info, principal.tenant_id, accepted.batch_id)
     return SendMessagesPayload(batch=shown, results=results, is_replay=accepted.is_replay, errors=[])
+
+
+async def _batch(info: Info, tenant_id: UUID, batch_id: UUID) -> MessageBatch | None:
+    """The batch just taken in: whoever may hand one in is told of it, and need not be allowed to read others."""
+    async with info.context.services.database.transaction(tenant_id) as connection:
+        found = (await batches.batches_of(connection, tenant_id, [batch_id])).get(batch_id)
+    return None if found is None else batch_of(found)
 
 
 async def _payloads(

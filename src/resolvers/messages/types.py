@@ -135,14 +135,12 @@ class Message(Node):
     delivered_at: datetime | None
     read_at: datetime | None
 
-    @computed("The same in full. Needs `CONTACTS_READ`.")
-    def to(self, info: Info) -> str:
-        info.context.require(Scope.CONTACTS_READ)
+    @computed("The same in full.", scope=Scope.CONTACTS_READ)
+    def to(self) -> str:
         return self.row.to or ""
 
-    @computed("Who wrote it, when somebody wrote to us. Needs `CONTACTS_READ`.", name="from")
-    def sender(self, info: Info) -> str | None:
-        info.context.require(Scope.CONTACTS_READ)
+    @computed("Who wrote it, when somebody wrote to us.", name="from", scope=Scope.CONTACTS_READ)
+    def sender(self) -> str | None:
         return self.row.sender
 
     @computed()

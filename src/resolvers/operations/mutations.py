@@ -7,6 +7,7 @@ import strawberry
 
 from core.access.principal import Scope
 from core.errors import AppError, InputRule, InvalidInput, NotFound
+from core.messages.bounds import Bounds
 from core.operations import requeue
 from core.webhooks.replay import replay
 from core.words import say
@@ -53,10 +54,11 @@ class ReplayWebhookPayload:
 
 
 async def requeue_dead_letters(info: Info, input: RequeueDeadLettersInput) -> RequeueDeadLettersPayload:
-    services, tenant = info.context.services, info.context.require(Scope.OPERATIONS_WRITE).tenant_id
-    ids = _keys(input.ids)
+    services, principal = info.context.services, info.context.require(Scope.OPERATIONS_WRITE)
+    ids, tenant, bounds = _keys(input.ids), principal.tenant_id, Bounds(services.sealer, principal.reach)
+    channels = services.outbox.channels
     async with services.database.transaction(tenant) as connection:
-        done = await requeue.requeue(connection, tenant, _known(ids), channels=services.outbox.channels)
+        done = await requeue.requeue(connection, tenant, _known(ids), channels=channels, bounds=bounds)
     await services.hub.publish([one.change for one in done.messages])
     for channel in {one.channel for one in done.messages}:
         await services.outbox.wake(channel)

@@ -1,0 +1,155 @@
+"""`interalpha api-keys`: the keys servers call with, through the database; the first of an installation comes so."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import rich_click as click
+
+from api.cli.arguments import Ago, Words
+from api.cli.asking import ask, yes_option
+from api.cli.calling import clock, json_option, print_json, screen
+from api.cli.failures import Exit, Failure
+from api.cli.key_words import as_json_of, read_recipients, standing
+from api.cli.migrate_command import explained
+from api.cli.surroundings import core_settings, dev_environment
+from core.access.principal import DEFAULT_TENANT, Scope
+
+if TYPE_CHECKING:
+    from api.key_books import KeyBooks
+
+_ALL = "all"
+_KINDS = ("live", "allow-list", "test")
+
+tenant_option = click.option(
+    "--tenant", type=click.UUID, default=DEFAULT_TENANT, help="Whose (default: the tenant every installation has)."
+)
+
+
+@click.group()
+def command() -> None:
+    """The keys servers call with: make, list, revoke. Uses DATABASE_URL and ENCRYPTION_KEYS, and no server."""
+
+
+@command.command()
+@click.option("--name", type=Words(), required=True, help="To recognise it by.")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice([*Scope, _ALL], case_sensitive=False),
+    multiple=True,
+    required=True,
+    help="What it allows; may be given several times.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(_KINDS),
+    default=_KINDS[0],
+    show_default=True,
+    help="allow-list reaches only --recipient; test reaches simulated companies only.",
+)
+@click.option("--recipient", "recipients", type=Words(), multiple=True, help="A number or address it may reach.")
+@click.option("--expires-in", type=Ago(), metavar="TIME", help="How long it lets in: 12h, 90d (default: no end).")
+@tenant_option
+@json_option
+def create(
+    name: str,
+    scopes: Sequence[str],
+    kind: str,
+    recipients: Sequence[str],
+    expires_in: timedelta | None,
+    tenant: UUID,
+    as_json: bool,
+) -> None:
+    """Make a key, and print it, this once. Stdout holds the key and nothing else."""
+    from core.access.key_format import KeyKind
+    from core.access.new_key import NewKey
+
+    allowed = frozenset(Scope) if _ALL in scopes else frozenset(Scope(one.upper()) for one in scopes)
+    wanted = KeyKind(kind.upper().replace("-", "_"))
+    key = NewKey(name, wanted, allowed, read_recipients(recipients), expires_in)
+    with _explained():
+        made, secret = _books(tenant).create(key)
+    if as_json:
+        print_json(as_json_of(made) | {"secret": secret})
+        return
+    click.echo(f"✓ {made.name}: {', '.join(made.scopes)}, {standing(made)}", err=True)
+    click.echo("  It is shown this once and kept nowhere: store it now. Send it as Authorization: Bearer …", err=True)
+    click.echo(secret)
+
+
+@command.command("list")
+@tenant_option
+@json_option
+def list_(tenant: UUID, as_json: bool) -> None:
+    """List keys, newest first; never what lets anybody in."""
+    with _explained():
+        keys = _books(tenant).read()
+    if as_json:
+        print_json([as_json_of(one) for one in keys])
+        return
+    out = screen()
+    for one in keys:
+        used = f"used {clock(one.last_used_at.isoformat(), millis=False)}" if one.last_used_at else "never used"
+        out.print(f"{one.prefix:<22}  {standing(one):<28}  {used}  {one.name}")
+        reaches = f"   to {', '.join(one.recipients_masked)}" if one.recipients_masked else ""
+        out.print(f"    {', '.join(one.scopes)}{reaches}   made by {one.created_by}")
+    if not keys:
+        click.echo("No API keys. Make one: interalpha api-keys create --name shop --scope MESSAGES_SEND", err=True)
+
+
+@command.command()
+@click.argument("prefix", type=Words())
+@tenant_option
+@yes_option
+def revoke(prefix: str, tenant: UUID, yes: bool) -> None:
+    """Let the key that begins with PREFIX let nobody in any more, for good: ia_live_…, as the list shows it."""
+    from core.access.key_format import name_in
+
+    name = name_in(prefix)
+    if name is None:
+        raise Failure("That is not how a key begins: `interalpha api-keys list` shows all of them.", Exit.USAGE)
+    ask(f"Revoke {prefix[: prefix.index(name) + len(name)]} for good?", yes=yes)
+    with _explained():
+        revoked = _books(tenant).revoke(name)
+    if revoked is None:
+        raise Failure("There is no such key: `interalpha api-keys list` shows all of them.")
+    click.echo(f"✓ {revoked.prefix} lets nobody in any more; running servers know it within seconds.")
+
+
+def _books(tenant: UUID) -> "KeyBooks":
+    settings = core_settings(dev_environment())
+    address = settings.database_url or settings.database_url_direct
+    if address is None or not settings.encryption_keys:
+        text = "There is no database to work on. Start `make dev`, or set DATABASE_URL and ENCRYPTION_KEYS."
+        raise Failure(text, Exit.NOT_CONFIGURED)
+    # Here, because it brings SQLAlchemy, and help and refusals should not wait for that.
+    from api.key_books import KeyBooks
+    from core.sealing import Sealer
+
+    return KeyBooks(address.get_secret_value(), Sealer(settings.sealing_keys), tenant)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what can go wrong into words."""
+    from sqlalchemy.exc import DBAPIError
+
+    from core.errors import Overloaded, Refused
+
+    with explained():
+        try:
+            yield
+        except Refused as error:
+            raise Failure(error.message) from None
+        except Overloaded as error:
+            raise Failure(f"{error.message} Is DATABASE_URL right?") from None
+        except DBAPIError as error:
+            match getattr(error.orig, "sqlstate", None):
+                case "42P01":
+                    raise Failure("The tables are not there yet: `interalpha migrate up` makes them.") from None
+                case "23503":
+                    raise Failure("There is no such tenant.") from None
+            raise

@@ -1,0 +1,70 @@
+"""API keys through the database itself: how the first one comes to be, before anybody can call."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.access import api_keys
+from core.access.api_keys import ApiKey
+from core.access.new_key import NewKey
+from core.database import Database, make_engine
+from core.sealing import Sealer
+from core.slicing import Slice
+
+MAKER = "cli"
+_PAGE = 100
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyBooks:
+    """One tenant's keys in a database. The address may be the application's: no more is needed."""
+
+    database_url: str
+    sealer: Sealer
+    tenant: UUID
+
+    def create(self, key: NewKey) -> tuple[ApiKey, str]:
+        """Make a key and give its text, this once; raises Refused."""
+        return self._do(
+            lambda connection: api_keys.create(connection, self.sealer, self.tenant, key, maker=None, created_by=MAKER)
+        )
+
+    def read(self) -> Sequence[ApiKey]:
+        """All keys, newest first."""
+
+        async def pages(connection: AsyncConnection) -> Sequence[ApiKey]:
+            found: list[ApiKey] = []
+            has_more = True
+            while has_more:
+                which = Slice(_PAGE, after=found[-1].id if found else None)
+                keys, has_more = await api_keys.page(connection, self.tenant, which)
+                found += keys
+            return found
+
+        return self._do(pages)
+
+    def revoke(self, public_id: str) -> ApiKey | None:
+        """Let a key let nobody in any more; None where there is none of that name."""
+
+        async def find_and_revoke(connection: AsyncConnection) -> ApiKey | None:
+            found = await api_keys.id_of(connection, self.tenant, public_id)
+            return None if found is None else await api_keys.revoke(connection, self.tenant, found)
+
+        return self._do(find_and_revoke)
+
+    def _do(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+        async def done() -> Result:
+            database = Database(make_engine(self.database_url, prepared_statements=False, pool_size=1))
+            try:
+                async with database.transaction(self.tenant) as connection:
+                    return await work(connection)
+            finally:
+                await database.close()
+
+        return asyncio.run(done())

@@ -1,0 +1,137 @@
+"""Listing, making and revoking API keys."""
+
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from typing import Annotated, Union
+from uuid import UUID
+
+import strawberry
+
+from core.access import api_keys
+from core.access.key_format import KeyKind
+from core.access.new_key import NewKey
+from core.access.principal import Scope
+from core.errors import NotFound, Refused
+from core.words import say
+from resolvers.access.api_key import ApiKey, api_key_of
+from resolvers.access.new_keys import input_errors, recipients_of
+from resolvers.arguments import given
+from resolvers.context import Info
+from resolvers.errors import InvalidInputError, NotFoundError, not_found
+from resolvers.identifiers import uuid_of
+from resolvers.messages.inputs import RecipientInput
+from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
+
+_CURSOR = "ApiKeyCursor"
+
+# More may come: clients choose by type from the beginning. A union of one is spelled as a Union all the same.
+CreateApiKeyError = Annotated[
+    Union[InvalidInputError],  # noqa: UP007
+    strawberry.union("CreateApiKeyError", description="Why a key is not made."),
+]
+RevokeApiKeyError = Annotated[
+    Union[NotFoundError],  # noqa: UP007
+    strawberry.union("RevokeApiKeyError", description="Why a key is not revoked."),
+]
+
+
+@strawberry.type(description="One key of a page, and its place in the list.")
+class ApiKeyEdge:
+    cursor: str
+    node: ApiKey
+
+
+@strawberry.type(description="One page of keys.")
+class ApiKeyConnection:
+    edges: list[ApiKeyEdge]
+    nodes: list[ApiKey]
+    page_info: PageInfo
+
+
+@strawberry.input(description="The key to make.")
+class CreateApiKeyInput:
+    name: str = strawberry.field(description="To recognise it by, at most 100 characters.")
+    kind: KeyKind = KeyKind.LIVE
+    scopes: list[Scope] = strawberry.field(description="What it allows; none that its maker lacks.")
+    allowed_recipients: list[RecipientInput] = strawberry.field(
+        default_factory=list, description="Whom its messages may reach, from 1 to 100, if it is an `ALLOW_LIST`."
+    )
+    expires_in: timedelta | None = strawberry.field(
+        default=strawberry.UNSET, description="How long it lets in, from `PT1M` to `P3650D`; left out: without an end."
+    )
+
+
+@strawberry.type(description="The key and, this once, what it says; or why it was not made.")
+class CreateApiKeyPayload:
+    api_key: ApiKey | None
+    secret: str | None = strawberry.field(description="The key itself. It is kept nowhere: store it now.")
+    errors: list[CreateApiKeyError]
+
+
+@strawberry.input(description="Which key is revoked.")
+class RevokeApiKeyInput:
+    id: strawberry.ID
+
+
+@strawberry.type(description="The key, which lets nobody in any more, or why it is not revoked.")
+class RevokeApiKeyPayload:
+    api_key: ApiKey | None
+    errors: list[RevokeApiKeyError]
+
+
+async def list_api_keys(
+    info: Info,
+    first: int | None = strawberry.UNSET,
+    after: str | None = strawberry.UNSET,
+    last: int | None = strawberry.UNSET,
+    before: str | None = strawberry.UNSET,
+) -> ApiKeyConnection:
+    tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
+    which = slice_of(first, after, last, before, _CURSOR)
+    async with info.context.services.database.transaction(tenant) as connection:
+        rows, has_more = await api_keys.page(connection, tenant, which)
+    edges = [ApiKeyEdge(cursor=write_cursor(_CURSOR, row.id), node=api_key_of(row)) for row in rows]
+    page_info = page_info_of(which, [edge.cursor for edge in edges], has_more=has_more)
+    return ApiKeyConnection(edges=edges, nodes=[edge.node for edge in edges], page_info=page_info)
+
+
+async def create_api_key(info: Info, input: CreateApiKeyInput) -> CreateApiKeyPayload:
+    maker, services = info.context.require(Scope.OPERATIONS_WRITE), info.context.services
+    tenant, by = maker.tenant_id, maker.subject
+    try:
+        recipients = recipients_of(input.allowed_recipients)
+        key = NewKey(input.name, input.kind, frozenset(input.scopes), recipients, given(input.expires_in))
+        async with services.database.transaction(tenant) as connection:
+            made, secret = await api_keys.create(connection, services.sealer, tenant, key, maker=maker, created_by=by)
+    except Refused as error:
+        return CreateApiKeyPayload(api_key=None, secret=None, errors=input_errors(info, error))
+    return CreateApiKeyPayload(api_key=api_key_of(made), secret=secret, errors=[])
+
+
+async def revoke_api_key(info: Info, input: RevokeApiKeyInput) -> RevokeApiKeyPayload:
+    services, tenant = info.context.services, info.context.require(Scope.OPERATIONS_WRITE).tenant_id
+    key, revoked = uuid_of(input.id, "ApiKey"), None
+    if key is not None:
+        async with services.database.transaction(tenant) as connection:
+            revoked = await api_keys.revoke(connection, tenant, key)
+    if revoked is None:
+        return RevokeApiKeyPayload(api_key=None, errors=[_unknown(info, input.id)])
+    # After the commit, or a request in between would remember what was.
+    services.key_ring.forget(revoked.public_id)
+    return RevokeApiKeyPayload(api_key=api_key_of(revoked), errors=[])
+
+
+async def api_keys_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID, ApiKey]:
+    """Keys of the caller's organisation, with `OPERATIONS_READ`, and the one that asks; no others."""
+    principal, services = info.context.principal, info.context.services
+    if principal is None:
+        return {}
+    if set(ids) != {principal.api_key}:
+        principal.require(Scope.OPERATIONS_READ)
+    async with services.database.transaction(principal.tenant_id) as connection:
+        found = await api_keys.by_ids(connection, principal.tenant_id, ids)
+    return {one: api_key_of(row) for one, row in found.items()}
+
+
+def _unknown(info: Info, id: strawberry.ID) -> NotFoundError:
+    return not_found(info, NotFound(say("API_KEY_NOT_FOUND", "There is no such API key."), id=id, path=["input", "id"]))

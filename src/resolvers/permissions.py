@@ -1,0 +1,57 @@
+"""Which scope a field needs: said once where the field is declared, printed in its description, and held to here."""
+
+from collections.abc import Callable
+from typing import Any
+
+import strawberry
+from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+
+from core.access.principal import Scope
+
+_SCOPE = "scope"
+OPEN = frozenset({"Query.node", "Query.nodes", "Query.viewer"})
+"""Root fields without a scope: `node` and `nodes` ask by what they find, `viewer` tells callers about themselves."""
+
+
+def guarded(resolver: Callable[..., Any], scope: Scope, description: str) -> Any:
+    """Declare a root field, of queries or mutations, that only callers with a scope may ask for."""
+    return strawberry.field(resolver=resolver, **needing(scope, description))
+
+
+def guarded_stream(resolver: Callable[..., Any], scope: Scope, description: str) -> Any:
+    """Declare a subscription that only callers with a scope may follow."""
+    return strawberry.subscription(resolver=resolver, **needing(scope, description))
+
+
+def needing(scope: Scope, description: str) -> dict[str, Any]:
+    """What a field is declared with so that it needs a scope."""
+    return {"description": f"{description} Needs `{scope}`.", "metadata": {_SCOPE: scope}}
+
+
+def scope_of(field: GraphQLField) -> Scope | None:
+    """The scope a field was declared to need; None where it needs none."""
+    definition = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    scope: Scope | None = None if definition is None else definition.metadata.get(_SCOPE)
+    return scope
+
+
+def hold_to_scopes(schema: GraphQLSchema) -> None:
+    """Refuse every field that needs a scope to callers who lack it, before anything of the field is done."""
+    for one in schema.type_map.values():
+        if isinstance(one, GraphQLObjectType):
+            for field in one.fields.values():
+                if (scope := scope_of(field)) is not None:
+                    _guard(field, scope)
+
+
+def _guard(field: GraphQLField, scope: Scope) -> None:
+    # Of a subscription it is asked once, when it begins: what comes of it was allowed then.
+    name = "subscribe" if field.subscribe is not None else "resolve"
+    inner = getattr(field, name)
+
+    def checked(source: Any, info: Any, **arguments: Any) -> Any:
+        info.context.require(scope)
+        return inner(source, info, **arguments)
+
+    setattr(field, name, checked)

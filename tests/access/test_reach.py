@@ -1,0 +1,37 @@
+"""Whom credentials reach, and whose reach covers whose."""
+
+import pytest
+
+from core.access.principal import DEFAULT_TENANT, Principal
+from core.access.reach import EVERYWHERE, Reach
+
+ANA, BIA = "+5511987654321", "bia@example.com"
+TEST = Reach(simulated_only=True)
+SOME, MORE = Reach(recipients=frozenset({ANA})), Reach(recipients=frozenset({ANA, BIA}))
+
+
+@pytest.mark.parametrize("address", [ANA, "+551187654321"])
+def test_a_list_names_a_person_with_the_ninth_digit_and_without(address: str) -> None:
+    assert SOME.allows(address)
+
+
+@pytest.mark.parametrize("address", ["+5511987654322", "+5521987654321", BIA, "", "5511987654321"])
+def test_a_list_names_nobody_else(address: str) -> None:
+    assert not SOME.allows(address)
+
+
+def test_without_a_list_everybody_is_allowed_and_an_empty_one_allows_nobody() -> None:
+    assert EVERYWHERE.allows(ANA)
+    assert TEST.allows(ANA)
+    assert not Reach(recipients=frozenset()).allows(ANA)
+
+
+def test_who_reaches_more_covers_who_reaches_less_and_never_the_other_way() -> None:
+    order = [EVERYWHERE, MORE, SOME, TEST]
+    for place, one in enumerate(order):
+        for other, reach in enumerate(order):
+            assert one.covers(reach) == (other >= place), (one, reach)
+
+
+def test_the_people_on_a_list_are_not_printed() -> None:
+    assert ANA not in repr(Principal(DEFAULT_TENANT, "key:x", frozenset(), reach=SOME))

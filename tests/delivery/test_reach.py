@@ -1,0 +1,261 @@
+"""Whom a key's messages reach: nobody but those on its list; and what a test key sent never comes to a real company."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from core.access.principal import DEFAULT_TENANT
+from core.access.reach import EVERYWHERE, Reach
+from core.errors import (
+    IdempotencyConflict,
+    InputRule,
+    InvalidInput,
+    InvalidState,
+    NotSimulated,
+    ProviderRejected,
+    Refused,
+)
+from core.messages.accept_batch import BatchDraft, accept_batch
+from core.messages.bounds import Bounds
+from core.messages.deliver import Courier
+from core.messages.draft import ChannelService, Draft
+from core.messages.retry import retry
+from core.messages.route import step
+from core.messages.try_again import try_again
+from core.messages.values import EventSource
+from core.operations import given_up
+from core.operations.requeue import requeue
+from core.ports import Channel, OutboundMessage, Receipt, TextContent
+from core.slicing import Slice
+from tests.delivery.conftest import ObedientSender, Shop
+from tests.delivery.test_settling import Books, everything_has_been_heard, lost, settler
+
+ANA, BIA = "+5511987654321", "+5521987654321"
+TEST, ANAS = Reach(simulated_only=True), Reach(recipients=frozenset({ANA}))
+
+
+def refuse(_: OutboundMessage) -> Receipt:
+    raise ProviderRejected("No telephone has this number.", provider="twilio")
+
+
+def simulate(shop: Shop, *channels: Channel) -> None:
+    """Let companies be simulated, as far as accepting knows."""
+    for channel in channels:
+        name = {Channel.SMS: "twilio", Channel.WHATSAPP: "whatsapp"}[channel]
+        shop.outbox.channels[channel] = ChannelService(name, True, is_simulated=True)  # type: ignore[index]
+
+
+def draft(reach: Reach, phone: str = ANA, *channels: Channel, **more: Any) -> Draft:
+    route = [step(one) for one in channels or (Channel.SMS,)]
+    return Draft(TextContent("Olá"), route, phone=phone, reach=reach, **more)
+
+
+async def accept(shop: Shop, reach: Reach, phone: str = ANA, *channels: Channel, **more: Any) -> UUID:
+    return (await shop.outbox.accept(DEFAULT_TENANT, draft(reach, phone, *channels, **more))).message_id
+
+
+async def refusal(shop: Shop, one: Draft) -> Any:
+    with pytest.raises(Refused) as caught:
+        await shop.outbox.accept(DEFAULT_TENANT, one)
+    [error] = caught.value.errors
+    return error
+
+
+# ─── Test keys ──────────────────────────────────────────────────────────────
+
+
+async def test_a_test_keys_message_is_refused_where_the_company_is_real(shop: Shop) -> None:
+    error = await refusal(shop, draft(TEST))
+    assert isinstance(error, NotSimulated)
+    assert (error.integration, error.path) == ("twilio", ("input", "route", "0", "channel"))
+    assert "make dev" in error.message
+    assert await shop.count("messages") == 0
+
+
+async def test_every_step_of_its_route_must_be_simulated(shop: Shop) -> None:
+    simulate(shop, Channel.SMS)
+    shop.serve(Channel.WHATSAPP, "whatsapp")
+    error = await refusal(shop, draft(TEST, ANA, Channel.SMS, Channel.WHATSAPP))
+    assert (error.integration, error.path[2]) == ("whatsapp", "1")
+    with pytest.raises(Refused):
+        await shop.outbox.hand_in(DEFAULT_TENANT, draft(TEST, ANA, Channel.WHATSAPP, is_rehearsal=True))
+
+
+async def test_where_it_is_simulated_it_is_sent_like_any_other(shop: Shop) -> None:
+    simulate(shop, Channel.SMS)
+    shop.courier.is_simulated = True
+    message_id = await accept(shop, TEST)
+    await shop.courier.drain()
+    assert (await shop.status(message_id), len(shop.sender.sent)) == ("SENT", 1)
+
+
+async def test_at_a_real_companys_door_it_is_turned_back(shop: Shop) -> None:
+    """It was simulated when the message was taken in, and is not any more when its turn comes."""
+    simulate(shop, Channel.SMS)
+    theirs, ours = await accept(shop, TEST), await accept(shop, EVERYWHERE)
+    await shop.courier.drain()
+    assert [one.reference.message_id for one in shop.sender.sent] == [ours]
+    assert (await shop.status(theirs), await shop.status(ours)) == ("FAILED", "SENT")
+    failure = (await shop.message(theirs)).failure
+    assert failure is not None
+    assert (failure.party.value, "test key" in failure.message) == ("CALLER", True)
+    # Nobody who runs the server can mend that: it is no dead letter.
+    assert await shop.count("dead_letters") == 0
+
+
+async def test_by_a_fallback_it_comes_no_further(shop: Shop) -> None:
+    simulate(shop, Channel.SMS, Channel.WHATSAPP)
+    real = ObedientSender()
+    real.gate.set()
+    whatsapp = Courier(Channel.WHATSAPP, "whatsapp", real, shop.worker, shop.sealer, shop.hub, "test-worker")
+    shop.courier.is_simulated, shop.sender.answer = True, refuse
+    message_id = await accept(shop, TEST, ANA, Channel.SMS, Channel.WHATSAPP)
+    await shop.courier.drain()
+    assert await shop.status(message_id) == "QUEUED"
+    await whatsapp.drain()
+    assert (await shop.status(message_id), real.sent) == ("FAILED", [])
+    assert len(shop.sender.sent) == 1
+
+
+async def test_at_its_hour_and_after_its_worker_died_it_comes_no_further(shop: Shop) -> None:
+    simulate(shop, Channel.SMS)
+    message_id = await accept(shop, TEST, send_after=timedelta(hours=1))
+    await shop.tamper("UPDATE messages SET due_at = now()")
+    await shop.sweep()
+    await shop.tamper("UPDATE messages SET lease_until = now() - interval '1 hour', lease_token = 9")
+    await shop.sweep()
+    await shop.courier.drain()
+    assert (await shop.status(message_id), shop.sender.sent) == ("FAILED", [])
+
+
+@pytest.mark.parametrize("is_simulated", [True, False])
+async def test_a_real_company_is_not_asked_about_it_either(shop: Shop, is_simulated: bool) -> None:
+    simulate(shop, Channel.SMS)
+    shop.courier.is_simulated, shop.sender.answer = True, lost
+    await accept(shop, TEST)
+    await shop.courier.drain()
+    await shop.tamper("UPDATE messages SET due_at = now()")
+    await everything_has_been_heard(shop)
+    books = Books()
+    asking = settler(shop, books)
+    if is_simulated:
+        object.__setattr__(asking, "simulated", frozenset({"twilio"}))
+    assert await asking.settle_due() == 1
+    assert len(books.sought) == is_simulated
+
+
+async def test_the_same_request_of_a_test_key_and_of_another_is_not_the_same(shop: Shop) -> None:
+    simulate(shop, Channel.SMS)
+    first = await accept(shop, TEST, idempotency_key="order-1042")
+    with pytest.raises(IdempotencyConflict):
+        await accept(shop, EVERYWHERE, idempotency_key="order-1042")
+    # It is known again though its company has become real meanwhile.
+    shop.serve(Channel.SMS, "twilio")
+    assert await accept(shop, TEST, idempotency_key="order-1042") == first
+
+
+# ─── Allow lists ────────────────────────────────────────────────────────────
+
+
+async def test_whoever_is_not_on_the_list_is_not_written_to(shop: Shop) -> None:
+    error = await refusal(shop, draft(ANAS, BIA))
+    assert isinstance(error, InvalidInput)
+    assert (error.path, error.rule) == (("input", "to", "phone"), InputRule.NOT_ALLOWED)
+    assert BIA not in error.message
+    assert await shop.count("messages") == 0
+    await accept(shop, ANAS, "+55 11 98765-4321")
+
+
+async def test_in_a_batch_each_is_judged_by_itself(shop: Shop) -> None:
+    batch = BatchDraft([draft(ANAS, BIA), draft(ANAS)], "batch")
+    found = await accept_batch(shop.outbox, DEFAULT_TENANT, batch)
+    assert [isinstance(one, Refused) for one in found.results] == [True, False]
+    assert await shop.count("messages") == 1
+
+
+# ─── Another try ────────────────────────────────────────────────────────────
+
+
+async def failed(shop: Shop, reach: Reach, phone: str = ANA) -> UUID:
+    """A failed message of somebody's, for a reason that is an operator's to mend."""
+    message_id = await accept(shop, reach, phone)
+    await shop.tamper("UPDATE messages SET status = 'FAILED', due_at = NULL")
+    return message_id
+
+
+async def by_hand(shop: Shop, message_id: UUID, reach: Reach) -> None:
+    await try_again(shop.outbox, DEFAULT_TENANT, message_id, None, reach=reach)
+
+
+async def by_hand_over_a_route(shop: Shop, message_id: UUID, reach: Reach) -> None:
+    await try_again(shop.outbox, DEFAULT_TENANT, message_id, [step(Channel.SMS)], reach=reach)
+
+
+async def as_dead_letter(shop: Shop, message_id: UUID, reach: Reach) -> None:
+    await shop.tamper(
+        "INSERT INTO dead_letters (tenant_id, id, kind, error, attempts, message_id)"
+        " VALUES (:tenant, gen_random_uuid(), 'message.send', 'closed', 1, :message)",
+        tenant=DEFAULT_TENANT,
+        message=message_id,
+    )
+    async with shop.app.transaction(DEFAULT_TENANT) as connection:
+        about = given_up.DeadLetterFilter(message_id=message_id)
+        [letter], _ = await given_up.page(connection, DEFAULT_TENANT, Slice(1), about)
+        bounds, channels = Bounds(shop.sealer, reach), shop.outbox.channels
+        done = await requeue(connection, DEFAULT_TENANT, [letter.id], channels=channels, bounds=bounds)
+    if error := done.refusals[letter.id]:
+        raise error
+
+
+WAYS = pytest.mark.parametrize("again", [by_hand, by_hand_over_a_route, as_dead_letter])
+Again = Callable[[Shop, UUID, Reach], Any]
+
+
+@WAYS
+async def test_a_test_key_has_nothing_tried_again_that_another_sent(shop: Shop, again: Again) -> None:
+    simulate(shop, Channel.SMS)
+    message_id = await failed(shop, EVERYWHERE)
+    with pytest.raises(InvalidState, match="a test key only what test keys sent"):
+        await again(shop, message_id, TEST)
+    assert await shop.status(message_id) == "FAILED"
+    theirs = await failed(shop, TEST)
+    await again(shop, theirs, TEST)
+    assert await shop.status(theirs) == "QUEUED"
+
+
+@WAYS
+async def test_a_key_with_a_list_has_tried_again_what_goes_to_somebody_on_it(shop: Shop, again: Again) -> None:
+    message_id = await failed(shop, EVERYWHERE, BIA)
+    with pytest.raises(InvalidState, match="somebody on it"):
+        await again(shop, message_id, ANAS)
+    allowed = await failed(shop, EVERYWHERE)
+    await again(shop, allowed, ANAS)
+    assert (await shop.status(message_id), await shop.status(allowed)) == ("FAILED", "QUEUED")
+
+
+@WAYS
+@pytest.mark.parametrize("reach", [EVERYWHERE, TEST])
+async def test_nobody_has_a_test_keys_message_tried_again_at_a_real_company(
+    shop: Shop, again: Again, reach: Reach
+) -> None:
+    simulate(shop, Channel.SMS)
+    message_id = await failed(shop, TEST)
+    shop.serve(Channel.SMS, "twilio")
+    with pytest.raises((NotSimulated, Refused)) as caught:
+        await again(shop, message_id, reach)
+    error = caught.value.errors[0] if isinstance(caught.value, Refused) else caught.value
+    assert isinstance(error, NotSimulated)
+    assert await shop.status(message_id) == "FAILED"
+
+
+async def test_a_test_keys_message_stays_one_whoever_has_it_tried_again(shop: Shop) -> None:
+    simulate(shop, Channel.SMS)
+    message_id = await failed(shop, TEST)
+    async with shop.app.transaction(DEFAULT_TENANT) as connection:
+        channels = shop.outbox.channels
+        await retry(connection, DEFAULT_TENANT, message_id, None, EventSource.API, channels=channels)
+    await shop.courier.drain()
+    assert (await shop.status(message_id), shop.sender.sent) == ("FAILED", [])

@@ -1,0 +1,99 @@
+"""API keys at the door of the real application: in production, over every way in, and not where browsers put them."""
+
+import asyncio
+
+import asyncpg
+import httpx
+import pytest
+
+from api.bootstrap import House
+from api.key_books import KeyBooks
+from core.access.key_format import KeyKind, mint
+from core.access.new_key import NewKey
+from core.access.principal import DEFAULT_TENANT, Scope
+from tests.conftest import Urls
+from tests.edge.conftest import Serving
+from tests.edge.test_credentials import READ, SEND, ask, codes
+
+
+@pytest.fixture
+def books(edge_urls: Urls, house: House) -> KeyBooks:
+    return KeyBooks(edge_urls.app, house.sealer, DEFAULT_TENANT)
+
+
+async def make(books: KeyBooks, *scopes: Scope, kind: KeyKind = KeyKind.LIVE) -> tuple[str, str]:
+    """A key, as the command line makes one, and the part it is found by."""
+    wanted = NewKey("a server", kind, frozenset(scopes or Scope))
+    key, secret = await asyncio.to_thread(books.create, wanted)
+    return secret, key.public_id
+
+
+async def test_in_production_a_key_lets_in(serving: Serving, books: KeyBooks) -> None:
+    secret, _ = await make(books, Scope.MESSAGES_READ)
+    async with serving(APP_ENV="production") as client:
+        answer = await ask(client, READ, authorization=f"Bearer {secret}")
+        assert answer.json() == {"data": {"messages": {"pageInfo": {"hasNextPage": False}}}}
+        refused = await ask(client, SEND, authorization=f"Bearer {secret}")
+        assert codes(refused) == ["FORBIDDEN"]
+
+
+async def test_why_a_key_is_not_believed_is_said_and_logged_without_it(
+    client: httpx.AsyncClient, books: KeyBooks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret, name = await make(books)
+    await asyncio.to_thread(books.revoke, name)
+    unknown, _ = mint(KeyKind.LIVE)
+    for token, words in ((secret[:-1], "mistyped"), (unknown, "not one of this server"), (secret, "was revoked")):
+        answer = await ask(client, READ, authorization=f"Bearer {token}")
+        assert (answer.status_code, codes(answer)) == (401, ["UNAUTHENTICATED"])
+        assert words in answer.json()["errors"][0]["message"]
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert token[21:] not in answer.text
+    told = capsys.readouterr()
+    assert secret[21:] not in told.out + told.err
+
+
+async def test_a_key_in_a_cookie_is_nobodys(serving: Serving, books: KeyBooks) -> None:
+    """Whoever can set a cookie for this site would otherwise act in a key's name, with every page a person opens."""
+    secret, _ = await make(books)
+    async with serving(
+        CLERK_SECRET_KEY="sk_test_" + "0" * 24,
+        NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY="pk_test_Y2xlcmsuZXhhbXBsZS5jb20k",
+        CLERK_WEBHOOK_SIGNING_SECRET="whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
+    ) as client:
+        cookie = await ask(client, READ, cookie=f"__session={secret}")
+        assert (cookie.status_code, codes(cookie)) == (401, ["UNAUTHENTICATED"])
+        assert (await ask(client, READ, authorization=f"Bearer {secret}")).status_code == 200
+
+
+async def test_metrics_are_read_with_a_key_that_may(client: httpx.AsyncClient, books: KeyBooks) -> None:
+    may, _ = await make(books, Scope.OPERATIONS_READ)
+    may_not, _ = await make(books, Scope.MESSAGES_READ)
+    found = [
+        (await client.get("/metrics", headers={"authorization": f"Bearer {secret}"})).status_code
+        for secret in (may, may_not)
+    ]
+    assert found == [200, 401]
+
+
+async def test_a_test_keys_message_remembers_what_it_is(
+    client: httpx.AsyncClient, books: KeyBooks, owner: asyncpg.Pool
+) -> None:
+    secret, _ = await make(books, kind=KeyKind.TEST)
+    query = SEND.replace("message { status }", "message { id }")
+    assert (await ask(client, query, authorization=f"Bearer {secret}")).json()["data"]["sendMessage"]["message"]
+    assert await owner.fetchval("SELECT count(*) FROM messages WHERE simulated_only") == 1
+
+
+async def test_a_test_keys_message_is_refused_where_the_company_is_real(serving: Serving, books: KeyBooks) -> None:
+    secret, _ = await make(books, kind=KeyKind.TEST)
+    query = SEND.replace("message { status }", "message { id } errors { __typename ... on UserError { message path } }")
+    async with serving(TWILIO_API_BASE="https://api.twilio.com") as client:
+        found = (await ask(client, query, authorization=f"Bearer {secret}")).json()["data"]["sendMessage"]
+    assert found["message"] is None
+    [error] = found["errors"]
+    assert (error["__typename"], error["path"]) == (
+        "IntegrationUnavailableError",
+        ["input", "route", "0", "channel"],
+    )
+    assert "twilio is not simulated" in error["message"]
