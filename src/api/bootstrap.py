@@ -131,8 +131,8 @@ def _services(
         Feeds(database, sealer, hub),
         HealthDesk(database, circuits, hub, views, boards),
         DashboardDesk(database, boards),
-        Catalogue(settings.public_base_url),
         KeyRing(database, sealer),
+        Catalogue(settings.public_base_url),
     )
 
 

@@ -186,8 +186,7 @@ class NotSimulated(NotConfigured):
     def __init__(self, *, integration: str, path: Sequence[str]) -> None:
         message = say(
             "INTEGRATION_NOT_SIMULATED",
-            "A test key reaches simulated companies only, and {integration} is not simulated on this server. Send it"
-            " where it is (`make dev` simulates every company that is not configured), or with a key of another kind.",
+            "A test key reaches simulated companies only, and {integration} is not simulated on this server.",
             integration=integration,
         )
         super().__init__(message, integration=integration, path=path)

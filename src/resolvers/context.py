@@ -46,8 +46,8 @@ class Services:
     feeds: Feeds
     health: HealthDesk
     dashboards: DashboardDesk
-    interpreter: Interpreter
     key_ring: KeyRing
+    interpreter: Interpreter
 
 
 @dataclass(slots=True)

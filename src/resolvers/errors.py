@@ -125,14 +125,9 @@ def _words(info: Info, error: AppError, path: Sequence[str]) -> _Words:
     )
 
 
-def invalid_input(info: Info, error: InvalidInput) -> InvalidInputError:
-    """The error for an argument with a wrong value."""
-    return InvalidInputError(**_words(info, error, error.path), rule=error.rule)
-
-
-def not_found(info: Info, error: NotFound) -> NotFoundError:
-    """The error for an id, as it was given, that names nothing."""
-    return NotFoundError(**_words(info, error, error.path), id=strawberry.ID(error.id))
+def not_found_error(info: Info, error: NotFound, id: strawberry.ID, path: Sequence[str]) -> NotFoundError:
+    """The error for an id that names nothing the caller may see."""
+    return NotFoundError(**_words(info, error, path), id=id)
 
 
 def operate_error(
@@ -141,7 +136,7 @@ def operate_error(
     """Turn what core refused about one object into a payload's error; raises what is not the caller's to mend."""
     match error:
         case NotFound():
-            return NotFoundError(**_words(info, error, path), id=id)
+            return not_found_error(info, error, id, path)
         case InvalidState():
             return InvalidStateError(**_words(info, error, path), state=error.state)
         case NotConfigured():
@@ -159,7 +154,7 @@ def change_errors(
         case Refused():
             return [one for inner in error.errors for one in change_errors(info, inner, id)]
         case InvalidInput():
-            return [invalid_input(info, error)]
+            return [InvalidInputError(**_words(info, error, error.path), rule=error.rule)]
         case NotConfigured():
             return [unavailable(info, error)]
         case _:
@@ -176,9 +171,9 @@ def user_errors(info: Info, error: AppError) -> list[AnyOfThem]:
 def _user_error(info: Info, error: AppError) -> AnyOfThem:
     match error:
         case InvalidInput():
-            return invalid_input(info, error)
+            return InvalidInputError(**_words(info, error, error.path), rule=error.rule)
         case NotFound():
-            return not_found(info, error)
+            return NotFoundError(**_words(info, error, error.path), id=strawberry.ID(error.id))
         case NotConfigured() | QueueFull():
             return unavailable(info, error)
         case IdempotencyConflict():
@@ -190,7 +185,7 @@ def _user_error(info: Info, error: AppError) -> AnyOfThem:
 def _template_error(info: Info, error: AppError) -> AnyOfThem | None:
     match error:
         case NotFound():
-            return not_found(info, error)
+            return NotFoundError(**_words(info, error, error.path), id=strawberry.ID(error.id))
         case TemplateNotUsable():
             return TemplateNotUsableError(
                 **_words(info, error, error.path),
@@ -208,6 +203,12 @@ def unavailable(info: Info, error: NotConfigured | QueueFull) -> IntegrationUnav
         integration=integration_of(info, error.integration),
         retry_at=error.retry_at if isinstance(error, QueueFull) else None,
     )
+
+
+def input_errors(info: Info, refused: Refused) -> list[InvalidInputError]:
+    """The same for what is wrong with an input, where nothing else can be."""
+    wrong = (one for one in refused.errors if isinstance(one, InvalidInput))
+    return [InvalidInputError(**_words(info, one, one.path), rule=one.rule) for one in wrong]
 
 
 def batch_errors(info: Info, error: AppError) -> list[InvalidInputError | IdempotencyConflictError]:

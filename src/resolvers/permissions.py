@@ -11,7 +11,7 @@ from core.access.principal import Scope
 
 _SCOPE = "scope"
 OPEN = frozenset({"Query.node", "Query.nodes", "Query.viewer"})
-"""Root fields without a scope: `node` and `nodes` ask by what they find, `viewer` tells callers about themselves."""
+"""Root fields without a scope: `node` and `nodes` ask by the kind of object, `viewer` tells of the caller alone."""
 
 
 def guarded(resolver: Callable[..., Any], scope: Scope, description: str) -> Any:

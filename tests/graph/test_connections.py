@@ -76,9 +76,9 @@ FILLED: dict[str, Callable[[Caller, Stock], Awaitable[str]]] = {
     "Query.templates": _templates,
     "Query.webhookDeliveries": _webhooks,
     "Query.deadLetters": _dead_letters,
+    "Query.apiKeys": _api_keys,
     "Message.events": _events,
     "MessageBatch.messages": _batch,
-    "Query.apiKeys": _api_keys,
 }
 PAGE = "{ edges { cursor node { id } } nodes { id } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } }"
 

@@ -59,8 +59,7 @@ class KeyFinder:
         if found is None:
             if len(self._wanted) >= MOST_WAITING:
                 raise Overloaded(
-                    say("API_KEYS_PRESENTED_TOO_FAST", "Too many unknown API keys are being presented at once."),
-                    retry_after=1,
+                    say("API_KEYS_CROWD", "Too many unknown API keys are being presented at once."), retry_after=1
                 )
             found = self._wanted[name] = asyncio.get_running_loop().create_future()
             if self._work is None or self._work.done():
@@ -76,10 +75,8 @@ class KeyFinder:
             except Exception as error:  # noqa: BLE001  # it is the callers' to raise
                 _fail(list(batch.values()), error)
             except BaseException:
-                _fail(
-                    [*batch.values(), *self._wanted.values()],
-                    Overloaded(say("SERVER_ENDING", "The server is ending."), retry_after=1),
-                )
+                ending = Overloaded(say("SERVER_ENDING", "The server is ending."), retry_after=1)
+                _fail([*batch.values(), *self._wanted.values()], ending)
                 self._wanted.clear()
                 raise
             else:

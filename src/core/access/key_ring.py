@@ -42,8 +42,7 @@ class KeyFault(StrEnum):
 
 _WORDS = {
     KeyFault.MALFORMED: say(
-        "API_KEY_MALFORMED",
-        "This is not a whole API key: characters are missing or mistyped. Copy it once more.",
+        "API_KEY_MALFORMED", "This is not a whole API key: characters are missing or mistyped. Copy it once more."
     ),
     KeyFault.UNKNOWN: say("API_KEY_UNKNOWN", "This API key is not one of this server."),
     KeyFault.REVOKED: say("API_KEY_REVOKED", "This API key was revoked."),

@@ -9,7 +9,7 @@ from core.access.principal import Principal, Scope
 from core.access.reach import EVERYWHERE, Reach, one_form
 from core.errors import AppError, InputRule, InvalidInput, Refused
 from core.messages.addresses import Address
-from core.words import Sentence, say
+from core.words import say
 
 LONGEST_NAME = 100
 MOST_RECIPIENTS = 100
@@ -47,45 +47,51 @@ def check_new_key(key: NewKey, maker: Principal | None) -> None:
 
 def _errors(key: NewKey) -> Iterator[AppError]:
     if not key.name.strip():
-        yield _wrong(say("KEY_NAME_EMPTY", "Give it a name, to recognise it by."), "name", InputRule.REQUIRED)
+        yield _wrong(say("API_KEY_NAME_MISSING", "Give it a name, to recognise it by."), "name", InputRule.REQUIRED)
     elif len(key.name) > LONGEST_NAME or not key.name.isprintable():
-        text = say("KEY_NAME_MALFORMED", "A key's name has at most {most} characters, on one line.", most=LONGEST_NAME)
-        yield _wrong(text, "name", InputRule.MALFORMED)
+        yield _wrong(
+            say("API_KEY_NAME", "A key's name has at most {most} characters, on one line.", most=LONGEST_NAME),
+            "name",
+            InputRule.MALFORMED,
+        )
     if not key.scopes:
         yield _wrong(
-            say("KEY_WITHOUT_SCOPES", "A key without scopes may do nothing: name at least one."),
+            say("API_KEY_WITHOUT_SCOPES", "A key without scopes may do nothing: name at least one."),
             "scopes",
             InputRule.REQUIRED,
         )
     if key.expires_in is not None and not SHORTEST <= key.expires_in <= LONGEST:
         yield _wrong(
-            say("KEY_LIFETIME", "A key lives from PT1M to P3650D; leave `expiresIn` out for no end."), "expiresIn"
+            say("API_KEY_LIFE", "A key lives from PT1M to P3650D; leave `expiresIn` out for no end."), "expiresIn"
         )
     if key.kind is not KeyKind.ALLOW_LIST and key.recipients:
         text = say(
-            "KEY_TAKES_NO_RECIPIENTS",
+            "API_KEY_RECIPIENTS_UNUSED",
             "Only keys of the kind ALLOW_LIST have recipients; this one is {kind}.",
             kind=key.kind,
         )
         yield _wrong(text, "allowedRecipients", InputRule.NOT_ALLOWED)
     elif key.kind is KeyKind.ALLOW_LIST and not 1 <= len(key.recipients) <= MOST_RECIPIENTS:
         rule = InputRule.TOO_LONG if key.recipients else InputRule.REQUIRED
-        text = say("KEY_RECIPIENTS", "An allow list names from 1 to {most} recipients.", most=MOST_RECIPIENTS)
-        yield _wrong(text, "allowedRecipients", rule)
+        yield _wrong(
+            say("API_KEY_RECIPIENTS", "An allow list names from 1 to {most} recipients.", most=MOST_RECIPIENTS),
+            "allowedRecipients",
+            rule,
+        )
 
 
 def _excesses(key: NewKey, maker: Principal) -> Iterator[AppError]:
     """What the maker may not do itself, and so cannot give away."""
     if beyond := [scope for scope in Scope if scope in key.scopes and scope not in maker.scopes]:
         text = say(
-            "KEY_SCOPES_BEYOND_MAKER",
+            "API_KEY_BEYOND_SCOPES",
             "These credentials lack {scopes}, so they cannot give it away.",
             scopes=", ".join(beyond),
         )
         yield _wrong(text, "scopes", InputRule.NOT_ALLOWED)
     if not maker.reach.covers(key.reach):
         text = say(
-            "KEY_REACH_BEYOND_MAKER",
+            "API_KEY_BEYOND_REACH",
             "This key would reach people its maker does not: a test key makes test keys, an allow list parts of it.",
         )
         yield _wrong(text, "kind", InputRule.NOT_ALLOWED)
@@ -100,9 +106,15 @@ def outlives(ends: datetime | None, maker: Principal | None) -> bool:
 
 def outliving() -> Refused:
     """The error for a key that would go on after its maker."""
-    text = say("KEY_OUTLIVES_MAKER", "A key cannot make one that lives longer than itself: give an `expiresIn`.")
-    return Refused([_wrong(text, "expiresIn")])
+    return Refused(
+        [
+            _wrong(
+                say("API_KEY_OUTLIVES", "A key cannot make one that lives longer than itself: give an `expiresIn`."),
+                "expiresIn",
+            )
+        ]
+    )
 
 
-def _wrong(text: Sentence, name: str, rule: InputRule = InputRule.OUT_OF_RANGE) -> InvalidInput:
+def _wrong(text: str, name: str, rule: InputRule = InputRule.OUT_OF_RANGE) -> InvalidInput:
     return InvalidInput(text, path=["input", name], rule=rule)

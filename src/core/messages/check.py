@@ -97,9 +97,7 @@ _TO = {"phone": "phone", "email": "email", "whatsapp-user": "whatsappUserId"}
 
 def _not_listed(path: Sequence[str]) -> InvalidInput:
     text = say(
-        "RECIPIENT_NOT_LISTED",
-        "This key may reach only the recipients it was made for, and this is none of them. Make a key with this one"
-        " in `allowedRecipients`, or use one of another kind.",
+        "RECIPIENT_NOT_LISTED", "This key may reach only the recipients it was made for, and this is none of them."
     )
     return InvalidInput(text, path=path, rule=InputRule.NOT_ALLOWED)
 

@@ -100,9 +100,9 @@ async def retry_all(
 
 def _out_of_reach(standing: Standing) -> InvalidState:
     text = say(
-        "MESSAGE_OUT_OF_REACH",
-        "This API key may not have it tried again: a test key only what test keys sent, a key with an allow list only"
-        " what goes to somebody on it.",
+        "OUT_OF_REACH",
+        "This API key may not have it tried again: a test key only what test keys sent, a key with an allow list only "
+        "what goes to somebody on it.",
     )
     return InvalidState(text, state=standing.status.value)
 

@@ -14,10 +14,10 @@ from core.access.principal import Scope
 from core.errors import NotFound, Refused
 from core.words import say
 from resolvers.access.api_key import ApiKey, api_key_of
-from resolvers.access.new_keys import input_errors, recipients_of
+from resolvers.access.new_keys import recipients_of
 from resolvers.arguments import given
 from resolvers.context import Info
-from resolvers.errors import InvalidInputError, NotFoundError, not_found
+from resolvers.errors import InvalidInputError, NotFoundError, input_errors, not_found_error
 from resolvers.identifiers import uuid_of
 from resolvers.messages.inputs import RecipientInput
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
@@ -115,23 +115,20 @@ async def revoke_api_key(info: Info, input: RevokeApiKeyInput) -> RevokeApiKeyPa
         async with services.database.transaction(tenant) as connection:
             revoked = await api_keys.revoke(connection, tenant, key)
     if revoked is None:
-        return RevokeApiKeyPayload(api_key=None, errors=[_unknown(info, input.id)])
+        unknown = NotFound(say("API_KEY_NOT_FOUND", "There is no such API key."))
+        return RevokeApiKeyPayload(api_key=None, errors=[not_found_error(info, unknown, input.id, ["input", "id"])])
     # After the commit, or a request in between would remember what was.
     services.key_ring.forget(revoked.public_id)
     return RevokeApiKeyPayload(api_key=api_key_of(revoked), errors=[])
 
 
 async def api_keys_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID, ApiKey]:
-    """Keys of the caller's organisation, with `OPERATIONS_READ`, and the one that asks; no others."""
+    """Keys of the caller's organisation, with `OPERATIONS_READ`, or the one that asks; no others."""
     principal, services = info.context.principal, info.context.services
     if principal is None:
         return {}
-    if set(ids) != {principal.api_key}:
+    if any(one != principal.api_key for one in ids):
         principal.require(Scope.OPERATIONS_READ)
     async with services.database.transaction(principal.tenant_id) as connection:
         found = await api_keys.by_ids(connection, principal.tenant_id, ids)
     return {one: api_key_of(row) for one, row in found.items()}
-
-
-def _unknown(info: Info, id: strawberry.ID) -> NotFoundError:
-    return not_found(info, NotFound(say("API_KEY_NOT_FOUND", "There is no such API key."), id=id, path=["input", "id"]))

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from core.errors import InvalidInput, Refused
 from core.messages.addresses import Address, email_address, phone_address, whatsapp_user_address
 from resolvers.arguments import given
-from resolvers.context import Info
-from resolvers.errors import InvalidInputError, invalid_input
 from resolvers.messages.inputs import RecipientInput
 
 
@@ -30,8 +28,3 @@ def _address(written: RecipientInput, place: Sequence[str]) -> Address:
     if (user := given(written.whatsapp_user_id)) is not None:
         return whatsapp_user_address(user, path=[*place, "whatsappUserId"])
     return email_address(given(written.email) or "", path=[*place, "email"])
-
-
-def input_errors(info: Info, refused: Refused) -> list[InvalidInputError]:
-    """What is wrong with an input, as a payload says it."""
-    return [invalid_input(info, error) for error in refused.errors if isinstance(error, InvalidInput)]

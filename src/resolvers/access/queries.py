@@ -14,12 +14,12 @@ async def get_viewer(info: Info) -> Viewer | None:
     principal, services = info.context.principal, info.context.services
     if principal is None:
         return None
-    key = (await api_keys_by_id(info, [principal.api_key])).get(principal.api_key) if principal.api_key else None
+    keys = await api_keys_by_id(info, [principal.api_key]) if principal.api_key else {}
     async with services.database.transaction(principal.tenant_id) as connection:
         is_person = principal.api_key is None
         user = await read.user_of(connection, services.sealer, principal.subject) if is_person else None
         organization = await read.organization_of(connection, principal.tenant_id)
-    return viewer_of(principal, user, key, organization, info.context.allowance)
+    return viewer_of(principal, user, next(iter(keys.values()), None), organization, info.context.allowance)
 
 
 async def users_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID, User]:
