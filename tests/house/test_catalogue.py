@@ -63,11 +63,20 @@ def unsaid() -> Iterator[str]:
     """Places where an error that callers are told of is raised with words that no catalogue holds."""
     told = {one.__name__ for root in TOLD for one in (root, *heirs(root))}
     for source in sources():
-        for node in ast.walk(source.tree):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in told:
-                for one in node.args:
-                    if isinstance(one, ast.JoinedStr) or (isinstance(one, ast.Constant) and " " in str(one.value)):
-                        yield f"{source.name}:{node.lineno}: {ast.unparse(one)}"
+        for function in source.functions:
+            named = {
+                name.id: node.value
+                for node in ast.walk(function)
+                if isinstance(node, ast.Assign)
+                for name in node.targets
+                if isinstance(name, ast.Name)
+            }
+            for node in ast.walk(function):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") in told:
+                    for one in node.args:
+                        words = named.get(one.id) if isinstance(one, ast.Name) else one
+                        if isinstance(words, ast.JoinedStr | ast.Constant) and " " in ast.unparse(words):
+                            yield f"{source.name}:{node.lineno}: {ast.unparse(words)}"
 
 
 def heirs(error: type[AppError]) -> Iterator[type[AppError]]:

@@ -131,7 +131,7 @@ class Groups:
             self._fail(group, error)
         except BaseException:
             # We are being ended in the middle: nobody knows.
-            text = "The server was stopped meanwhile: repeat it, with the same idempotency key."
+            text = say("SERVER_STOPPED", "The server was stopped meanwhile: repeat it, with the same idempotency key.")
             self._fail(group, CommitUnknown(text, retry_after=2))
             raise
         else:
