@@ -198,7 +198,7 @@ class CoreSettings(SettingsGroup):
     )
     address_budget: Annotated[int, Field(ge=0, le=1_000_000)] = setting(
         "ADDRESS_BUDGET",
-        default=600,
+        default=3_000,
         about="How many requests a minute strangers of one IP address (of IPv6: of one /64) may make at one API "
         "process; whoever is believed does not count, bad credentials count eleven times, 0 is no limit",
         mend="a number from 0 to 1000000",
