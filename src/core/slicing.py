@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Column, Row, Select
+from sqlalchemy import Column, ColumnElement, Row, Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.identifiers import uuid7_floor
@@ -36,7 +36,7 @@ class Span:
 
 
 async def read_slice(
-    connection: AsyncConnection, statement: Select[Any], ids: Column[Any], which: Slice
+    connection: AsyncConnection, statement: Select[Any], ids: ColumnElement[Any], which: Slice
 ) -> tuple[Sequence[Row[Any]], bool]:
     """Read one page of a statement's rows, newest first, and whether more lie in the direction that was read."""
     if which.after is not None:

@@ -9,6 +9,7 @@ import strawberry
 from strawberry.dataloader import DataLoader
 
 from core.access.principal import Principal, Scope
+from core.audit.act import Act
 from core.database import Database
 from core.errors import Unauthenticated
 from core.flow.circuits import Circuits
@@ -56,6 +57,7 @@ class Context:
     principal: Principal | None
     request_id: str
     languages: Sequence[str] = ()
+    _act: Act | None = field(default=None, init=False)
     _attempts: "DataLoader[UUID, list[AttemptView]] | None" = field(default=None, init=False)
     _messages: "DataLoader[tuple[UUID, frozenset[str]], read.Message | None] | None" = field(default=None, init=False)
     _events: "DataLoader[tuple[UUID, EventSlice], list[EventView]] | None" = field(default=None, init=False)
@@ -71,6 +73,18 @@ class Context:
         if self.principal is None:
             raise Unauthenticated("This needs credentials: send the header 'Authorization: Bearer <token>'.")
         return self.principal.require(scope)
+
+    def begin_act(self, action: str) -> Act | None:
+        """Begin a mutation of the caller's; None for a caller without credentials. They run one after another."""
+        self._act = None if self.principal is None else Act.of(self.principal, action, self.request_id)
+        return self._act
+
+    @property
+    def act(self) -> Act:
+        """The mutation under way, for the audit log."""
+        if self._act is None:
+            raise LookupError("nobody acts outside a mutation")
+        return self._act
 
     # An operation can be a subscription that lives for hours: loaders batch, and remember nothing.
 

@@ -5,7 +5,8 @@ from enum import StrEnum
 import strawberry
 from strawberry.types.enum import StrawberryEnumDefinition
 
-from core.access.principal import Scope
+from core.access.principal import ActorKind, Scope
+from core.audit.act import ActOutcome
 from core.errors import FailureParty, FailureReason, InputRule
 from core.flow.values import CircuitState
 from core.messages.values import (
@@ -34,6 +35,17 @@ def _publish(words: type[StrEnum], name: str, description: str, **values: str) -
 
 
 _publish(Scope, "Scope", "What credentials allow.")
+_publish(
+    ActorKind,
+    "ActorKind",
+    "What somebody who acts is.",
+    PERSON="Somebody who has signed in.",
+    KEY="A server, with an API key.",
+    CLI="A command on a server of ours.",
+    DEVELOPMENT="Somebody with a development token.",
+    SYSTEM="The house itself, when it carries out what was asked for.",
+)
+_publish(ActOutcome, "AuditOutcome", "Whether an act was done.")
 _publish(InputRule, "InputRule", "The rules an argument can break.")
 _publish(Channel, "Channel", "A way to reach a person.")
 _publish(

@@ -15,9 +15,11 @@ from resolvers.messages.events import event_of
 from resolvers.messages.queries import message_by_id
 from resolvers.messages.types import attempt_of
 from resolvers.node import Node
+from resolvers.operations.audit import audit_event_by_id
 from resolvers.operations.dead_letters import dead_letters_by_id
 from resolvers.operations.types import integration_of
 from resolvers.operations.webhooks import webhook_by_id
+from resolvers.privacy.erasures import erasure_by_id
 from resolvers.templates.queries import template_by_id
 
 
@@ -76,6 +78,14 @@ async def _dead_letter(info: Info, key: bytes) -> Node | None:
     return next(iter(await dead_letters_by_id(info, tenant, [UUID(bytes=key)] if len(key) == 16 else [])), None)
 
 
+async def _audit_event(info: Info, key: bytes) -> Node | None:
+    return await audit_event_by_id(info, UUID(bytes=key)) if len(key) == 16 else None
+
+
+async def _erasure(info: Info, key: bytes) -> Node | None:
+    return await erasure_by_id(info, UUID(bytes=key)) if len(key) == 16 else None
+
+
 async def _user(info: Info, key: bytes) -> Node | None:
     return await user_by_id(info, UUID(bytes=key)) if len(key) == 16 else None
 
@@ -92,6 +102,8 @@ _FETCHERS: dict[str, Callable[[Info, bytes], Awaitable[Node | None]]] = {
     "Integration": _integration,
     "WebhookDelivery": _webhook,
     "DeadLetter": _dead_letter,
+    "AuditEvent": _audit_event,
+    "Erasure": _erasure,
     "Template": _template,
     "User": _user,
     "Organization": _organization,

@@ -10,6 +10,7 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from resolvers.access.queries import get_viewer
 from resolvers.access.types import Organization, User, Viewer
+from resolvers.audit import audit_mutations
 from resolvers.errors import (
     IdempotencyConflictError,
     IntegrationUnavailableError,
@@ -26,6 +27,7 @@ from resolvers.messages.queries import MessageConnection, get_message, list_mess
 from resolvers.messages.subscriptions import MessageStatusChange, message_status_changed
 from resolvers.messages.types import Message, MessageAttempt
 from resolvers.node import Node
+from resolvers.operations.audit import AuditEvent, AuditEventConnection, list_audit_events
 from resolvers.operations.dashboard import Dashboard, dashboard_updated, get_dashboard
 from resolvers.operations.dead_letters import DeadLetter, DeadLetterConnection, list_dead_letters
 from resolvers.operations.mutations import (
@@ -40,6 +42,7 @@ from resolvers.operations.resets import ResetCircuitPayload, reset_circuit
 from resolvers.operations.subscriptions import IntegrationHealthChange, integration_health_changed
 from resolvers.operations.types import Integration, list_integrations
 from resolvers.operations.webhooks import WebhookDelivery, WebhookDeliveryConnection, list_webhooks
+from resolvers.privacy.erasures import EraseRecipientPayload, Erasure, erase_recipient
 from resolvers.refetch import get_node
 from resolvers.scalars import CONFIG
 from resolvers.templates.queries import TemplateConnection, get_template, list_templates
@@ -98,6 +101,10 @@ class Query:
         resolver=list_dead_letters,
         description="Work that was given up and waits for somebody to decide, newest first. Needs `OPERATIONS_READ`.",
     )
+    audit_events: AuditEventConnection = strawberry.field(
+        resolver=list_audit_events,
+        description="Who did what, newest first: written with each act, and never changed. Needs `OPERATIONS_READ`.",
+    )
     message_batch: MessageBatch | None = strawberry.field(
         resolver=get_batch,
         description="Messages that were handed in together; null when there is no such batch the caller may see."
@@ -141,6 +148,12 @@ class Mutation:
         description="Process a webhook again as if it had just come; what it did already it does not do twice."
         " Needs `OPERATIONS_WRITE`.",
     )
+    erase_recipient: EraseRecipientPayload = strawberry.field(
+        resolver=erase_recipient,
+        description="Take out everything that says who somebody is and what was said to them or by them, and stop what"
+        " waits to go to them. What happened and when stays. It is carried out by the worker: follow the erasure. It"
+        " does not keep anybody from writing to them again. Needs `OPERATIONS_WRITE`.",
+    )
 
 
 @strawberry.type(description="Over WebSocket (`graphql-transport-ws`) or Server-Sent Events.")
@@ -178,6 +191,8 @@ def build_schema() -> Schema:
             Template,
             WebhookDelivery,
             DeadLetter,
+            AuditEvent,
+            Erasure,
             User,
             InvalidInputError,
             InvalidStateError,
@@ -191,6 +206,7 @@ def build_schema() -> Schema:
     # Strawberry has no word for the description of a whole schema.
     schema._schema.description = INTRODUCTION
     _mark_one_of(schema._schema)
+    audit_mutations(schema._schema)
     return schema
 
 

@@ -27,6 +27,8 @@ OF_THE_HOUSE = {"Integration"}
 MARK = "palavra-secreta"
 _FAR = 1_000_000
 _STORY = "query ($id: ID!) { message(id: $id) { attempts { id } events { nodes { id } } } }"
+_ACTS = "query { auditEvents { nodes { id } } }"
+_ERASE = """mutation { eraseRecipient(input: {recipient: {phone: "+5511912345678"}}) { erasure { id } } }"""
 _TOGETHER = """mutation ($key: String!, $text: String!) {
   sendMessages(input: {idempotencyKey: $key, messages: [
     {to: {phone: "+5511987654321"}, content: {text: $text}, route: [{channel: SMS}]}]}) {
@@ -86,6 +88,8 @@ async def belongings_of(somebody: Caller, stock: Stock) -> Belongings:
     ]
     template = await stock.put_template(somebody, body=MARK, name=f"{MARK}-{secrets.token_hex(4)}")
     batch = (await somebody.ask(_TOGETHER, key=secrets.token_hex(8), text=MARK))["sendMessages"]["batch"]["id"]
+    erasure = (await somebody.ask(_ERASE))["eraseRecipient"]["erasure"]["id"]
+    acts = (await somebody.ask(_ACTS))["auditEvents"]["nodes"]
     ids = {
         "Message": [global_id(queued), global_id(failed)],
         "MessageAttempt": [one["id"] for one in told["attempts"]],
@@ -95,6 +99,8 @@ async def belongings_of(somebody: Caller, stock: Stock) -> Belongings:
         "WebhookDelivery": [str(to_global_id("WebhookDelivery", webhook.bytes))],
         "User": [str(to_global_id("User", (await stock.member(somebody)).bytes))],
         "Organization": [str(to_global_id("Organization", somebody.tenant.bytes))],
+        "Erasure": [erasure],
+        "AuditEvent": [one["id"] for one in acts],
         "DeadLetter": [str(to_global_id("DeadLetter", one.bytes)) for one in letters],
     }
     return Belongings(ids, [queued, failed])

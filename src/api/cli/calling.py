@@ -33,7 +33,7 @@ def call(url: str | None, work: Callable[[Api], Awaitable[Result]]) -> Result:
         address = check_web_address(url or f"http://{LOOPBACK}:{port_from(environment, None)}")
     except WrongValue as error:
         raise Failure(f"--url {error}", Exit.USAGE) from None
-    token = development_token(environment)
+    token = development_token(environment, for_cli=True)
 
     async def connected() -> Result:
         async with connect(address, token) as api:

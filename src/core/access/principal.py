@@ -21,6 +21,16 @@ class Scope(StrEnum):
     OPERATIONS_WRITE = "OPERATIONS_WRITE"
 
 
+class ActorKind(StrEnum):
+    """What somebody who acts is: the audit log tells them apart."""
+
+    PERSON = "PERSON"
+    KEY = "KEY"
+    CLI = "CLI"
+    DEVELOPMENT = "DEVELOPMENT"
+    SYSTEM = "SYSTEM"
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """A known caller; `subject` names it in logs, `expires_at` is when its token ends, in seconds since 1970.
@@ -33,6 +43,7 @@ class Principal:
     scopes: Collection[Scope]
     expires_at: float | None = None
     actor: str | None = None
+    kind: ActorKind = ActorKind.PERSON
 
     def require(self, scope: Scope) -> "Principal":
         """Return itself when it holds the right; raises NotAllowed."""

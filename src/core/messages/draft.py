@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from core.audit.act import Author
 from core.messages.content import content_to_json
 from core.messages.route import Step, route_to_json
 from core.ports import Content
@@ -25,7 +26,7 @@ class Draft:
     """A message as the caller wrote it: exactly one of `phone`, `email` and `whatsapp_user_id` says to whom.
 
     At most one of `send_at` and `send_after` says when; `expires_in` counts from then. A rehearsal is checked, and
-    not stored.
+    not stored. `author` is who hands it in, for the audit log.
     """
 
     content: Content | TemplateUse
@@ -41,6 +42,7 @@ class Draft:
     expires_in: timedelta | None = None
     respects_quiet_hours: bool = False
     is_rehearsal: bool = False
+    author: Author | None = None
 
     @property
     def recipient(self) -> str:

@@ -98,7 +98,7 @@ _chosen = (
 )
 _WANTED = select(_chosen.c.tenant_id, _chosen.c.id)
 _LOCK = (
-    select(*(messages.c[name] for name in ("tenant_id", "id", "status", "step", "route", "failure")))
+    select(*(messages.c[name] for name in ("tenant_id", "id", "status", "step", "route", "failure", "erased_at")))
     .where(tuple_(messages.c.tenant_id, messages.c.id).in_(_WANTED))
     # One order for everybody: two batches that share messages wait for each other instead of deadlocking.
     .order_by(messages.c.tenant_id, messages.c.id)
@@ -114,7 +114,8 @@ def _attempt(row: Row[Any]) -> Attempt:
 
 def _standing(row: Row[Any], tried: Mapping[int, Attempt]) -> Standing:
     route = route_from_json(row.route)
-    return Standing(MessageStatus(row.status), row.step, route, tried, failure_from_json(row.failure))
+    failure, is_erased = failure_from_json(row.failure), row.erased_at is not None
+    return Standing(MessageStatus(row.status), row.step, route, tried, failure, is_erased)
 
 
 async def write_moves(connection: AsyncConnection, noted: Sequence[Noted]) -> list[Change]:

@@ -94,6 +94,9 @@ def _refusal(standing: Standing, steps: Sequence[Step], channels: Channels, may_
     state = standing.status.value
     if standing.status is not MessageStatus.FAILED:
         return InvalidState(f"Only a failed message can be tried again; this one is {state}.", state=state)
+    if standing.is_erased:
+        text = "What it said, or whom it went to, is no longer kept: it cannot be sent again."
+        return InvalidState(text, state=state)
     if len(standing.route) + len(steps) > MOST_STEPS:
         text = f"It has been tried over {len(standing.route)} steps, and {MOST_STEPS} are the most. Send a new message."
         return InvalidState(text, state=state)

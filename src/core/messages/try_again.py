@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from core.audit.act import Act
 from core.errors import NotFound
 from core.messages import read
 from core.messages.accept import Outbox
@@ -13,7 +14,9 @@ from core.messages.route import Step
 from core.messages.values import EventSource
 
 
-async def try_again(outbox: Outbox, tenant: UUID, message_id: UUID, route: Sequence[Step] | None) -> None:
+async def try_again(
+    outbox: Outbox, tenant: UUID, message_id: UUID, route: Sequence[Step] | None, *, act: Act | None = None
+) -> None:
     """Put a failed message back in its queue, with a new budget of tries.
 
     One that a company perhaps took may arrive twice: whoever asks has decided that. Raises NotFound, InvalidState,
@@ -23,6 +26,8 @@ async def try_again(outbox: Outbox, tenant: UUID, message_id: UUID, route: Seque
         await _check(outbox, tenant, message_id, route)
     async with outbox.database.transaction(tenant) as connection:
         retried = await retry(connection, tenant, message_id, route, EventSource.API, channels=outbox.channels)
+        if act is not None:
+            await act.done(connection, "Message", [message_id])
     await outbox.hub.publish([retried.change])
     await outbox.wake(retried.channel)
 

@@ -25,7 +25,7 @@ async def replay(
     chosen = (inbox.c.tenant_id == tenant) & inbox.c.id.in_(list(ids))
     rows = await connection.execute(
         update(inbox)
-        .where(chosen, inbox.c.status != WebhookStatus.RECEIVED.value)
+        .where(chosen, inbox.c.status != WebhookStatus.RECEIVED.value, inbox.c.event_sealed.is_not(None))
         .values(
             status=WebhookStatus.RECEIVED.value,
             due_at=func.now(),
@@ -39,11 +39,14 @@ async def replay(
     done = set(rows.scalars())
     await close_of_webhooks(connection, tenant, done)
     left = set(ids) - done
-    waiting = set((await connection.execute(select(inbox.c.id).where(chosen))).scalars()) if left else set()
-    return {one: None if one in done else _refusal(one in waiting) for one in ids}
+    rows = (await connection.execute(select(inbox.c.id, inbox.c.status).where(chosen))).all() if left else []
+    waiting = {row.id: str(row.status) for row in rows}
+    return {one: None if one in done else _refusal(waiting.get(one)) for one in ids}
 
 
-def _refusal(is_there: bool) -> NotFound | InvalidState:
-    if not is_there:
+def _refusal(status: str | None) -> NotFound | InvalidState:
+    if status is None:
         return NotFound("There is no such webhook.")
-    return InvalidState("It is waiting to be processed already.", state=WebhookStatus.RECEIVED.value)
+    if status == WebhookStatus.RECEIVED:
+        return InvalidState("It is waiting to be processed already.", state=status)
+    return InvalidState("What it said is no longer kept: it cannot be processed again.", state=status)

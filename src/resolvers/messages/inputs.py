@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 import strawberry
 
+from core.audit.act import Author
 from core.messages.draft import Answered, Draft
 from core.messages.route import Step, step
 from core.messages.values import RouteGoal, UnconfirmedPolicy
@@ -124,7 +125,7 @@ class SendMessagesInput:
     )
 
 
-def draft_of(written: SendMessageInput) -> Draft:
+def draft_of(written: SendMessageInput, author: Author) -> Draft:
     """The message as core takes it."""
     schedule = given(written.schedule) or ScheduleInput()
     return Draft(
@@ -141,6 +142,7 @@ def draft_of(written: SendMessageInput) -> Draft:
         expires_in=given(written.expires_in),
         respects_quiet_hours=written.respect_quiet_hours,
         is_rehearsal=written.dry_run,
+        author=author,
     )
 
 

@@ -28,4 +28,6 @@ async def reset_circuit(info: Info, input: ResetCircuitInput) -> ResetCircuitPay
         error = IntegrationUnavailableError(message=words, path=["input", "kind"], integration=integration)
         return ResetCircuitPayload(integration=None, errors=[error])
     await info.context.services.circuits.reset(name, by=principal.subject)
+    async with info.context.services.database.transaction(principal.tenant_id) as connection:
+        await info.context.act.done(connection, "Integration", [name])
     return ResetCircuitPayload(integration=integration, errors=[])
