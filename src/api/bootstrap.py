@@ -22,6 +22,7 @@ from core.operations.dashboard import DashboardDesk
 from core.operations.health_desk import HealthDesk
 from core.operations.integrations import IntegrationView
 from core.ports import Channel, Connected, IdentityVerifier, Surroundings
+from core.privacy.retention import Retention
 from core.pubsub import Hub
 from core.sealing import Sealer
 from core.settings import CoreSettings, describe
@@ -46,6 +47,7 @@ class House:
     services: Services
     tokens: DevelopmentTokens | None
     timing: Timing
+    retention: Retention
 
     @property
     def identities(self) -> IdentityVerifier | None:
@@ -104,6 +106,11 @@ def build_house(configuration: Configuration, *, for_worker: bool = False) -> Ho
         services=_services(database, sealer, hub, outbox, views, Circuits(redis)),
         tokens=None if settings.is_production else DevelopmentTokens(next(iter(keys.values()))),
         timing=Timing(timedelta(seconds=settings.send_deadline), timedelta(seconds=settings.unconfirmed_hold)),
+        retention=Retention.in_days(
+            content=settings.retention_content_days,
+            addresses=settings.retention_addresses_days,
+            webhooks=settings.retention_webhooks_days,
+        ),
     )
 
 

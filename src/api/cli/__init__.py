@@ -19,6 +19,8 @@ _COMMANDS = {
     "webhooks": "What companies told us, and what became of it.",
     "providers": "The companies we work through, and whether calls to them flow.",
     "trigger": "Let a simulated company tell us something, in a signed webhook.",
+    "erase": "Erase everything about one person, by an address of theirs.",
+    "keys": "Under which keys personal data lies; seal it anew under the current one.",
     "token": "Print a development token.",
     "migrate": "Bring the database up to date, or back.",
     "seed": "Put three templates of our own into the database.",
