@@ -6,7 +6,7 @@ They are meant to hold none; some callers use a number all the same.
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, cast, delete, func, literal, update
+from sqlalchemy import ColumnElement, Text, cast, delete, func, literal, or_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.idempotency import idempotency_keys
@@ -47,10 +47,12 @@ async def forget_names(connection: AsyncConnection, tenant: UUID, person: Person
 
 
 def _spells(name: Any, person: Person) -> ColumnElement[bool]:
-    bare = func.lower(name)
-    if person.address.startswith("+"):
-        bare = func.regexp_replace(bare, _PUNCTUATION, "", "g")
-    return bare.op("~")(person.pattern)
+    plain = func.lower(name)
+    spells = plain.op("~")(person.pattern)
+    if not person.address.startswith("+"):
+        return spells
+    # As people write numbers, too: (11) 98765-4321.
+    return or_(spells, func.regexp_replace(plain, _PUNCTUATION, "", "g").op("~")(person.pattern))
 
 
 def _erased(id: Any) -> ColumnElement[str]:
