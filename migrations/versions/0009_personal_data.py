@@ -14,11 +14,18 @@ ALTER TABLE messages
     ALTER COLUMN to_hash DROP NOT NULL,
     ALTER COLUMN content_sealed DROP NOT NULL,
     ADD COLUMN made_by jsonb,
-    ADD COLUMN erased_at timestamptz;
+    ADD COLUMN erased_at timestamptz,
+    ADD CONSTRAINT ck_messages_kept CHECK (erased_at IS NOT NULL
+        OR (to_sealed IS NOT NULL AND to_hash IS NOT NULL AND content_sealed IS NOT NULL)) NOT VALID;
 ALTER TABLE inbox
     ALTER COLUMN event_sealed DROP NOT NULL,
     ALTER COLUMN raw_sealed DROP NOT NULL,
-    ADD COLUMN erased_at timestamptz;
+    ADD COLUMN erased_at timestamptz,
+    ADD CONSTRAINT ck_inbox_kept CHECK (erased_at IS NOT NULL
+        OR (event_sealed IS NOT NULL AND raw_sealed IS NOT NULL)) NOT VALID;
+-- Looked at without keeping writers out.
+ALTER TABLE messages VALIDATE CONSTRAINT ck_messages_kept;
+ALTER TABLE inbox VALIDATE CONSTRAINT ck_inbox_kept;
 -- The daily look for what is too old reads no row twice that has nothing left to lose.
 CREATE INDEX ix_messages_kept ON messages (created_at) WHERE to_sealed IS NOT NULL OR content_sealed IS NOT NULL;
 CREATE INDEX ix_messages_from ON messages (tenant_id, from_hash, id) WHERE from_hash IS NOT NULL;
@@ -96,10 +103,12 @@ UPDATE messages SET to_sealed = coalesce(to_sealed, ''), to_hash = coalesce(to_h
     content_sealed = coalesce(content_sealed, '')
     WHERE to_sealed IS NULL OR to_hash IS NULL OR content_sealed IS NULL;
 ALTER TABLE inbox
+    DROP CONSTRAINT ck_inbox_kept,
     DROP COLUMN erased_at,
     ALTER COLUMN raw_sealed SET NOT NULL,
     ALTER COLUMN event_sealed SET NOT NULL;
 ALTER TABLE messages
+    DROP CONSTRAINT ck_messages_kept,
     DROP COLUMN erased_at,
     DROP COLUMN made_by,
     ALTER COLUMN content_sealed SET NOT NULL,

@@ -106,11 +106,15 @@ def build_house(configuration: Configuration, *, for_worker: bool = False) -> Ho
         services=_services(database, sealer, hub, outbox, views, Circuits(redis)),
         tokens=None if settings.is_production else DevelopmentTokens(next(iter(keys.values()))),
         timing=Timing(timedelta(seconds=settings.send_deadline), timedelta(seconds=settings.unconfirmed_hold)),
-        retention=Retention.in_days(
-            content=settings.retention_content_days,
-            addresses=settings.retention_addresses_days,
-            webhooks=settings.retention_webhooks_days,
-        ),
+        retention=_retention(settings),
+    )
+
+
+def _retention(settings: CoreSettings) -> Retention:
+    return Retention.in_days(
+        content=settings.retention_content_days,
+        addresses=settings.retention_addresses_days,
+        webhooks=settings.retention_webhooks_days,
     )
 
 

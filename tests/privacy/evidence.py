@@ -6,7 +6,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from core.keyring.catalogue import sealed_tables
-from core.privacy.disguise import decoded
+from core.privacy.spelling import decoded
 from core.sealing import NOBODYS, SealBroken, Sealer
 from core.tables import metadata
 

@@ -175,6 +175,14 @@ async def test_what_is_told_again_is_still_known(life: Life) -> None:
     assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
 
 
+async def test_what_was_kept_before_there_were_hashes_is_known_too(life: Life) -> None:
+    name = wamid(NUMBER, "G" * 18)
+    await life.written(NUMBER, WORDS, name)
+    await life.owner.execute("UPDATE inbox SET dedupe_key = $1", name)
+    await life.written(NUMBER, WORDS, name)
+    assert (await life.shop.count("inbox"), await life.shop.count("messages")) == (1, 1)
+
+
 async def test_a_late_failure_does_not_go_on_to_the_next_channel(life: Life) -> None:
     route = [step(Channel.WHATSAPP, within=timedelta(hours=1)), step(Channel.SMS)]
     draft = Draft(TextContent(WORDS), route, phone=NUMBER)

@@ -41,8 +41,7 @@ async def rotated(life: Life, batch: int = 2) -> dict[str, int]:
 
 
 async def under(life: Life) -> dict[str, dict[str | None, int]]:
-    async with life.shop.worker.transaction() as connection:
-        return {one.place: dict(one.values) for one in await status(connection) if one.values}
+    return {one.place: dict(one.values) for one in await status(life.shop.worker) if one.values}
 
 
 async def some_of_everything(life: Life) -> UUID:

@@ -35,8 +35,7 @@ def status(as_json: bool) -> None:
     from core.keyring.status import FINGERPRINTS, status
 
     async def work(database: "Database", sealer: "Sealer") -> tuple[Sequence[str], Mapping[str, Mapping[str, int]]]:
-        async with database.transaction() as connection:
-            found = await status(connection)
+        found = await status(database)
         places = {one.place: {name or _UNNAMED: number for name, number in one.values.items()} for one in found}
         return sealer.key_names, places
 

@@ -1,20 +1,20 @@
 """Sealing anew, under the current key, what lies under an earlier one: in small steps, while everything goes on.
 
 Nothing is locked while values are opened. A value is replaced only if it is still the one that was read, so whoever
-erases or changes it meanwhile wins; and what is done is no longer found, so a rotation that ended in the middle is
+erases or changes it meanwhile wins; and what is done is passed over, so a rotation that ended in the middle is
 continued by beginning it again.
 """
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, LargeBinary, Row, bindparam, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, LargeBinary, Row, bindparam, case, func, update
 
 from core.database import Database
 from core.keyring.catalogue import SealedColumn, SealedTable, sealed_tables
+from core.keyring.walk import walk
 from core.sealing import NOBODYS, SealBroken, Sealer
 from core.tables import metadata
 
@@ -35,45 +35,27 @@ class Step:
 async def rotate(database: Database, sealer: Sealer, *, batch: int = BATCH) -> AsyncIterator[Step]:
     """Seal everything anew that does not lie under the current key, a batch of rows at a time, as a worker may."""
     for one in sealed_tables(metadata):
-        place: Sequence[UUID] | None = None
-        while (rows := await _read(database, sealer, one, place, batch)) and rows:
-            place = _place_of(one, rows[-1])
-            yield await _seal_anew(database, sealer, one, rows)
+        async for rows in walk(database, one.table, [_if_old(column, sealer) for column in one.columns], size=batch):
+            step = await _seal_anew(database, sealer, one, rows)
+            if step.sealed or step.unreadable:
+                yield step
 
 
-async def _read(
-    database: Database, sealer: Sealer, one: SealedTable, after: Sequence[UUID] | None, batch: int
-) -> Sequence[Row[Any]]:
-    key: list[ColumnElement[Any]] = [column for column in (one.tenant, one.id) if column is not None]
-    statement = (
-        select(*key, *(column.column for column in one.columns))
-        .where(or_(*(is_under_another(column, sealer) for column in one.columns)))
-        .order_by(*key)
-        .limit(batch)
-    )
-    if after is not None:
-        statement = statement.where(tuple_(*key) > tuple_(*after))
-    async with database.transaction() as connection:
-        return list(await connection.execute(statement))
-
-
-def is_under_another(one: SealedColumn, sealer: Sealer) -> ColumnElement[bool]:
-    """Whether a column's value is there and does not lie under the current key."""
+def _if_old(one: SealedColumn, sealer: Sealer) -> ColumnElement[Any]:
+    """A column's value if it does not lie under the current key, so that nothing else travels."""
     head = sealer.head()
-    return func.substring(one.column, 1, len(head), type_=LargeBinary) != head
-
-
-def _place_of(one: SealedTable, row: Row[Any]) -> Sequence[UUID]:
-    return [row.id] if one.tenant is None else [row.tenant_id, row.id]
+    return case((func.substring(one.column, 1, len(head), type_=LargeBinary) != head, one.column)).label(
+        one.column.name
+    )
 
 
 async def _seal_anew(database: Database, sealer: Sealer, one: SealedTable, rows: Sequence[Row[Any]]) -> Step:
-    head, done, unreadable = sealer.head(), 0, 0
+    done = unreadable = 0
     for column in one.columns:
         changes = []
         for row in rows:
-            old = getattr(row, column.column.name)
-            if old is None or old.startswith(head):
+            old: bytes | None = getattr(row, column.column.name)
+            if old is None:
                 continue
             try:
                 changes.append(_change(sealer, one, column, row, old))

@@ -1,18 +1,22 @@
 """How many values lie under which key, so that it is known when an earlier key may go."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import LargeBinary, SmallInteger, case, cast, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Column, ColumnElement, LargeBinary, Table, case, func
 
+from core.database import Database
 from core.idempotency import idempotency_keys
 from core.keyring.catalogue import sealed_tables
+from core.keyring.walk import walk
 from core.tables import metadata
 
 FINGERPRINTS = "idempotency_keys.request_hash"
 _BARE = 16
 """Bytes of a fingerprint an earlier version wrote, which does not say its key."""
+_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,37 +27,26 @@ class Under:
     values: Mapping[str | None, int]
 
 
-async def status(connection: AsyncConnection) -> Sequence[Under]:
+async def status(database: Database) -> Sequence[Under]:
     """Count sealed values by key, column by column, and fingerprints, which no key opens: they end by themselves."""
-    found = []
+    found: list[Under] = []
     for one in sealed_tables(metadata):
-        for column in one.columns:
-            # The second byte says how long the key's name is, and the name follows.
-            name = func.substring(column.column, 3, func.get_byte(column.column, 1), type_=LargeBinary)
-            rows = await connection.execute(
-                select(name.label("name"), func.count().label("number"))
-                .where(column.column.is_not(None), func.octet_length(column.column) > 2)
-                .group_by(name)
-            )
-            found.append(Under(f"{one.table.name}.{column.column.name}", {_named(r.name): r.number for r in rows}))
-    return [*found, await _fingerprints(connection)]
+        found += await _count(database, one.table, [column.column for column in one.columns])
+    return [*found, *await _count(database, idempotency_keys, [idempotency_keys.c.request_hash])]
 
 
-async def _fingerprints(connection: AsyncConnection) -> Under:
-    value = idempotency_keys.c.request_hash
-    name = case(
-        (
-            func.octet_length(value) > _BARE,
-            func.substring(value, 3, cast(func.get_byte(value, 1), SmallInteger), type_=LargeBinary),
-        )
-    )
-    rows = await connection.execute(
-        select(name.label("name"), func.count().label("number"))
-        .where(idempotency_keys.c.expires_at > func.now())
-        .group_by(name)
-    )
-    return Under(FINGERPRINTS, {_named(row.name): row.number for row in rows})
+async def _count(database: Database, table: Table, columns: Sequence[Column[bytes]]) -> list[Under]:
+    counted: list[Counter[str | None]] = [Counter() for _ in columns]
+    first = len(table.primary_key.columns)
+    async for rows in walk(database, table, [_name(column) for column in columns], size=_AT_ONCE):
+        for row in rows:
+            for place, name in enumerate(row[first:]):
+                if name is not None:
+                    counted[place][bytes(name).decode(errors="replace") or None] += 1
+    return [Under(f"{table.name}.{one.name}", dict(count)) for one, count in zip(columns, counted, strict=True)]
 
 
-def _named(name: bytes | None) -> str | None:
-    return None if name is None else bytes(name).decode(errors="replace")
+def _name(value: Column[bytes]) -> ColumnElement[Any]:
+    """The name of a value's key, empty where it says none: the second byte is how long it is, and it follows."""
+    said = func.substring(value, 3, func.get_byte(value, 1), type_=LargeBinary)
+    return case((func.octet_length(value) > _BARE, said), (value.is_not(None), b"")).label(f"{value.name}_key")

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.messages.claim import Claimed
 from core.messages.record import Key
 from core.messages.tables import attempts, messages
+from core.privacy.disguise import MARK
 
 
 async def find_answered(
@@ -44,14 +45,14 @@ async def with_quotes(connection: AsyncConnection, integration: str, claimed: Se
         tuple_(attempts.c.tenant_id, attempts.c.message_id).in_(answered),
         attempts.c.integration == integration,
         attempts.c.provider_message_id.is_not(None),
-        attempts.c.provider_message_id.not_like("~%"),
+        attempts.c.provider_message_id.not_like(f"{MARK}%"),
     )
     theirs = select(messages.c.tenant_id, messages.c.id, messages.c.provider_message_id).where(
         tuple_(messages.c.tenant_id, messages.c.id).in_(answered),
         messages.c.integration == integration,
         messages.c.provider_message_id.is_not(None),
         # A disguise is no name the company would know.
-        messages.c.provider_message_id.not_like("~%"),
+        messages.c.provider_message_id.not_like(f"{MARK}%"),
     )
     rows = await connection.execute(union_all(ours, theirs))
     known = {(row.tenant_id, row.message_id): row.provider_message_id for row in rows}

@@ -6,6 +6,7 @@ The message row is its own outbox: `status`, `due_at` and the lease say what a w
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Column,
     DateTime,
     ForeignKey,
@@ -91,6 +92,10 @@ messages = Table(
     # Since when its content is no longer kept.
     Column("erased_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("tenant_id", "id"),
+    CheckConstraint(
+        "erased_at IS NOT NULL OR (to_sealed IS NOT NULL AND to_hash IS NOT NULL AND content_sealed IS NOT NULL)",
+        name="kept",
+    ),
     # Each tenant's share of a channel's due work is found by itself: a noisy one cannot hide the others.
     Index(
         "ix_messages_due",

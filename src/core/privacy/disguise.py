@@ -1,39 +1,14 @@
-"""Companies' ids that spell a person's number, and the forms in which they may be kept and shown.
+"""What is kept in place of an id that spells a person's number, once nobody is to be recognised by it.
 
-WhatsApp's ids of messages hold the person's number in base64: whoever reads one can read the other. Where the person
-is not to be recognised any more, a keyed hash stands for the id; a report that names the id still finds it.
+A keyed hash stands for the id: a report that names the id still finds it, and so does the same thing told again.
 """
 
-import binascii
-import re
-from base64 import b64decode
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
+from core.privacy.spelling import spells_a_number
 from core.sealing import NOBODYS, Sealer
 
-_MARK = "~"
-_ENCODED = re.compile(r"[A-Za-z0-9+/]{16,}={0,2}")
-# As long as telephone numbers with their country are.
-_NUMBER = re.compile(r"(?<![0-9])[0-9]{8,15}(?![0-9])")
-_SHOWN = 4
-
-
-def decoded(text: str) -> Iterator[str]:
-    """What stands encoded inside a text, in base64, as far as anything does."""
-    for found in _ENCODED.findall(text):
-        yield from _decoded(found.rstrip("="))
-
-
-def _decoded(encoded: str) -> Iterator[str]:
-    try:
-        yield b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode("latin-1")
-    except (binascii.Error, ValueError):
-        return
-
-
-def spells_a_number(id: str) -> bool:
-    """Whether an id holds somebody's number for whoever decodes it."""
-    return any(_NUMBER.search(text) for text in decoded(id))
+MARK = "~"
 
 
 def disguised(sealer: Sealer, id: str) -> str:
@@ -48,12 +23,5 @@ def known_as(sealer: Sealer, id: str) -> Sequence[str]:
     return [id, *(_hidden(found) for found in sealer.lookup_hashes(id, tenant=NOBODYS))]
 
 
-def discreet(id: str) -> str:
-    """An id as it is shown to whoever may not see addresses: of what spells a number, only the end."""
-    if not spells_a_number(id):
-        return id
-    return _ENCODED.sub(lambda found: f"••••{found[0].rstrip('=')[-_SHOWN:]}", id)
-
-
 def _hidden(hash: bytes) -> str:
-    return f"{_MARK}{hash.hex()}"
+    return f"{MARK}{hash.hex()}"

@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.messages.record import Key
 from core.messages.tables import attempts, messages
-from core.privacy.disguise import disguised, spells_a_number
+from core.privacy.disguise import disguised
+from core.privacy.spelling import spells_a_number
 from core.sealing import Sealer
 from core.webhooks.tables import inbox
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from core.brazil import full_form, variants
 from core.errors import InputRule, InvalidInput
 from core.messages.addresses import MAX_LENGTH, email_address, known_address
-from core.privacy.disguise import decoded
+from core.privacy.spelling import decoded
 from core.sealing import Sealer
 
 _FEWEST, _MOST = 8, 15

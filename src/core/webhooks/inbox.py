@@ -51,18 +51,27 @@ async def keep(database: Database, sealer: Sealer, integration: str, events: Seq
 async def _unknown(
     connection: AsyncConnection, sealer: Sealer, integration: str, events: list[tuple[UUID, ProviderEvent]]
 ) -> list[tuple[UUID, ProviderEvent]]:
-    """Those that were not kept under an earlier encryption key: their hashes differ, and no index would notice."""
-    if len(sealer.key_names) == 1:
+    """Those that were not kept in an earlier form, of which no index would notice that it is the same.
+
+    Under another encryption key an id has another hash. Before there were hashes it was kept as it is: of what somebody
+    wrote, which would be there twice, that is looked at, too.
+    """
+    forms = [_earlier_forms(sealer, event) for _, event in events]
+    wanted = {form for found in forms for form in found}
+    if not wanted:
         return events
-    names = [known_as(sealer, event.dedupe_key) for _, event in events]
-    earlier = {name for known in names if len(known) > 1 for name in known[2:]}
-    if not earlier:
-        return events
-    found = await connection.execute(
-        select(inbox.c.dedupe_key).where(inbox.c.integration == integration, inbox.c.dedupe_key.in_(earlier))
+    rows = await connection.execute(
+        select(inbox.c.dedupe_key).where(inbox.c.integration == integration, inbox.c.dedupe_key.in_(wanted))
     )
-    known_already = set(found.scalars())
-    return [pair for pair, known in zip(events, names, strict=True) if not known_already.intersection(known[2:])]
+    kept = set(rows.scalars())
+    return [pair for pair, found in zip(events, forms, strict=True) if kept.isdisjoint(found)]
+
+
+def _earlier_forms(sealer: Sealer, event: ProviderEvent) -> Sequence[str]:
+    plain, *hashes = known_as(sealer, event.dedupe_key)
+    if not hashes:
+        return []
+    return [*([plain] if isinstance(event, InboundMessage) else []), *hashes[1:]]
 
 
 async def keys_of(connection: AsyncConnection, places: Sequence[Place]) -> Sequence[Row[Any]]:

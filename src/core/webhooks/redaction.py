@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TypeAlias
 from urllib.parse import parse_qsl
 
-from core.privacy.disguise import spells_a_number
+from core.privacy.spelling import spells_a_number
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 

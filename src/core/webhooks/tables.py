@@ -1,6 +1,7 @@
 """The inbox: one row per thing a company told us, told twice or not."""
 
 from sqlalchemy import (
+    CheckConstraint,
     Column,
     DateTime,
     Index,
@@ -42,6 +43,10 @@ inbox = Table(
     Column("replayed_at", DateTime(timezone=True)),
     Column("erased_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("tenant_id", "id"),
+    CheckConstraint(
+        "erased_at IS NOT NULL OR (event_sealed IS NOT NULL AND raw_sealed IS NOT NULL)",
+        name="kept",
+    ),
     UniqueConstraint("tenant_id", "integration", "dedupe_key"),
     Index("ix_inbox_due", "due_at", postgresql_where=text("status = 'RECEIVED'")),
     Index("ix_inbox_message", "tenant_id", "message_id"),

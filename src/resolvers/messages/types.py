@@ -20,7 +20,7 @@ from core.messages.values import (
     UnconfirmedPolicy,
 )
 from core.ports import Channel, EmailContent, Failure, TemplateContent, TextContent
-from core.privacy.disguise import discreet
+from core.privacy.spelling import discreet
 from core.segments import count_segments
 from resolvers.arguments import given
 from resolvers.context import Info

@@ -7,7 +7,7 @@ from uuid import UUID
 import strawberry
 
 from core.access.principal import Scope
-from core.privacy.disguise import discreet
+from core.privacy.spelling import discreet
 from core.slicing import Span
 from core.webhooks import read
 from core.webhooks.values import WebhookStatus
