@@ -47,12 +47,20 @@ class House:
     services: Services
     tokens: DevelopmentTokens | None
     timing: Timing
-    retention: Retention
 
     @property
     def identities(self) -> IdentityVerifier | None:
         """Whoever knows the people who sign in here; None where nobody does."""
         return next((one.identities for one in self.connected.values() if one.identities is not None), None)
+
+    @property
+    def retention(self) -> Retention:
+        """How long each kind of personal data is kept."""
+        return Retention.in_days(
+            content=self.settings.retention_content_days,
+            addresses=self.settings.retention_addresses_days,
+            webhooks=self.settings.retention_webhooks_days,
+        )
 
     def open_redis(self) -> Redis:
         """Open connections of one's own, for what blocks."""
@@ -106,15 +114,6 @@ def build_house(configuration: Configuration, *, for_worker: bool = False) -> Ho
         services=_services(database, sealer, hub, outbox, views, Circuits(redis)),
         tokens=None if settings.is_production else DevelopmentTokens(next(iter(keys.values()))),
         timing=Timing(timedelta(seconds=settings.send_deadline), timedelta(seconds=settings.unconfirmed_hold)),
-        retention=_retention(settings),
-    )
-
-
-def _retention(settings: CoreSettings) -> Retention:
-    return Retention.in_days(
-        content=settings.retention_content_days,
-        addresses=settings.retention_addresses_days,
-        webhooks=settings.retention_webhooks_days,
     )
 
 
