@@ -98,15 +98,29 @@ async def test_others_lose_nothing(life: Life) -> None:
 
 async def test_another_tenants_messages_to_the_same_person_stay(life: Life) -> None:
     one = await life.send(NUMBER, WORDS)
-    await life.owner.execute(
-        "INSERT INTO tenants VALUES ('3fea8953-6801-4312-8af1-47d803b5847a', 'outra', 'Outra', 'UTC', 'EUR')"
-    )
-    tenant = UUID("3fea8953-6801-4312-8af1-47d803b5847a")
+    tenant = await another_tenant(life)
     draft = Draft(TextContent(WORDS), [step(Channel.SMS)], phone=NUMBER)
     theirs = (await life.shop.outbox.accept(tenant, draft)).message_id
     await life.erase(NUMBER)
     assert (await life.shop.message(one)).to is None
     assert (await life.shop.message(theirs, tenant)).to == NUMBER
+
+
+async def test_what_a_company_says_of_another_tenants_customer_does_not_stay_with_the_default_one(life: Life) -> None:
+    """A report without our reference lies with the default tenant until it is known whose it is."""
+    tenant = await another_tenant(life)
+    draft = Draft(TextContent(WORDS), [step(Channel.WHATSAPP)], phone=NUMBER)
+    theirs = (await life.shop.outbox.accept(tenant, draft)).message_id
+    await life.deliver(Channel.WHATSAPP, "whatsapp")
+    await life.report(theirs, NUMBER, reference=False)
+    assert (await life.shop.message(theirs, tenant)).status == "DELIVERED"
+    assert await life.owner.fetchval("SELECT count(*) FROM inbox WHERE raw_sealed IS NOT NULL") == 0
+
+
+async def another_tenant(life: Life) -> UUID:
+    tenant = UUID("3fea8953-6801-4312-8af1-47d803b5847a")
+    await life.owner.execute("INSERT INTO tenants VALUES ($1, 'outra', 'Outra', 'UTC', 'EUR')", tenant)
+    return tenant
 
 
 async def test_what_waits_is_stopped_and_not_sent(life: Life) -> None:
@@ -199,8 +213,9 @@ async def test_it_cannot_be_sent_again(life: Life) -> None:
     one = await life.send(NUMBER, WORDS)
     await life.owner.execute("UPDATE messages SET status = 'FAILED', due_at = NULL")
     await life.erase(NUMBER)
-    with pytest.raises(InvalidState, match="no longer kept"):
-        await try_again(life.shop.outbox, DEFAULT_TENANT, one, None)
+    for route in (None, [step(Channel.SMS)]):
+        with pytest.raises(InvalidState, match="no longer kept"):
+            await try_again(life.shop.outbox, DEFAULT_TENANT, one, route)
 
 
 async def test_asked_for_twice_it_is_one_and_done_twice_it_is_as_done(life: Life) -> None:

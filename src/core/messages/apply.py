@@ -45,7 +45,7 @@ class Batch:
     processed: dict[Place, UUID | None] = field(default_factory=dict)
     ignored: list[Place] = field(default_factory=list)
     unknown: list[Kept] = field(default_factory=list)
-    # About messages that are no longer kept: they are not kept either.
+    # About messages that are no longer kept, or another tenant's: they are not kept either.
     forgotten: list[Place] = field(default_factory=list)
 
 
@@ -198,4 +198,7 @@ def _apply_report(
         standings[about.key] = move.standing
     # The webhook's row can point at a message of its own tenant only.
     is_same_tenant = about.key.tenant_id == kept.place.tenant_id
+    if not is_same_tenant:
+        # It lay here since it did not say whose it was; what it says of another tenant's customer does not stay here.
+        batch.forgotten.append(kept.place)
     batch.processed[kept.place] = about.key.message_id if is_same_tenant else None

@@ -36,6 +36,9 @@ async def _check(outbox: Outbox, tenant: UUID, message_id: UUID, route: Sequence
     async with outbox.database.transaction(tenant) as connection:
         found = await read.by_ids(connection, outbox.sealer, tenant, [message_id], sealed=["to", "content"])
     message = found.get(message_id)
-    if message is None or message.to is None or message.content is None:
+    if message is None:
         raise NotFound("There is no such message.")
+    # What is no longer kept cannot be sent again over any route: whoever tries is told so.
+    if message.to is None or message.content is None:
+        return
     check_route(route, message.content, known_address(message.to), outbox.channels, ["input", "route"])
