@@ -15,6 +15,10 @@ from core.audit.tables import audit_events
 from core.identifiers import uuid7
 
 
+SENDS = frozenset({"sendMessage", "sendMessages"})
+"""The acts whose events are the messages they made."""
+
+
 class ActOutcome(StrEnum):
     """Whether an act was done."""
 
@@ -90,7 +94,9 @@ class Act:
             await self._write(connection, rows)
 
     def told_by_rows(self) -> None:
-        """What it made says by itself who made it: those rows are its events."""
+        """The messages it made say by themselves who made them: those rows are its events."""
+        if self.author.action not in SENDS:
+            raise LookupError(f"{self.author.action} is not looked for among messages")
         self.is_told = True
 
     async def _write(self, connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
