@@ -14,7 +14,6 @@ from core.access.principal import ActorKind, Principal
 from core.audit.tables import audit_events
 from core.identifiers import uuid7
 
-
 SENDS = frozenset({"sendMessage", "sendMessages"})
 """The acts whose events are the messages they made."""
 
