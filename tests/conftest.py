@@ -102,8 +102,8 @@ async def urls(shared_database: tuple[Urls, asyncpg.Connection]) -> Urls:
     found, owner = shared_database
     tables = (
         "inbox, message_events, attempts, messages, idempotency_keys, senders, workers, external_ids, "
-        "message_batches, dead_letters, pulses, daily_counts, templates, template_catalogues, memberships, "
-        "users, api_keys"
+        "audit_events, erasures, message_batches, dead_letters, pulses, daily_counts, templates, "
+        "template_catalogues, memberships, users, api_keys"
     )
     await owner.execute(";".join(f"DELETE FROM {table}" for table in tables.split(", ")))
     await owner.execute("DELETE FROM tenants WHERE slug <> 'default'")

@@ -24,6 +24,7 @@ from core.operations.dashboard import DashboardDesk
 from core.operations.health_desk import HealthDesk
 from core.operations.integrations import IntegrationView
 from core.ports import Channel, Connected, IdentityVerifier, Mode, Surroundings
+from core.privacy.retention import Retention
 from core.pubsub import Hub
 from core.sealing import Sealer
 from core.settings import CoreSettings, describe
@@ -54,6 +55,15 @@ class House:
     def identities(self) -> IdentityVerifier | None:
         """Whoever knows the people who sign in here; None where nobody does."""
         return next((one.identities for one in self.connected.values() if one.identities is not None), None)
+
+    @property
+    def retention(self) -> Retention:
+        """How long each kind of personal data is kept."""
+        return Retention.in_days(
+            content=self.settings.retention_content_days,
+            addresses=self.settings.retention_addresses_days,
+            webhooks=self.settings.retention_webhooks_days,
+        )
 
     def open_redis(self) -> Redis:
         """Open connections of one's own, for what blocks."""

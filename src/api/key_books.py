@@ -11,6 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.access import api_keys
 from core.access.api_keys import ApiKey
 from core.access.new_key import NewKey
+from core.access.principal import ActorKind
+from core.audit.act import Act, Author
+from core.audit.house import COMMAND
 from core.database import Database, make_engine
 from core.sealing import Sealer
 from core.slicing import Slice
@@ -31,9 +34,15 @@ class KeyBooks:
 
     def create(self, key: NewKey) -> tuple[ApiKey, str]:
         """Make a key and give its text, this once; raises Refused."""
-        return self._do(
-            lambda connection: api_keys.create(connection, self.sealer, self.tenant, key, maker=None, created_by=MAKER)
-        )
+
+        async def create(connection: AsyncConnection) -> tuple[ApiKey, str]:
+            made, secret = await api_keys.create(
+                connection, self.sealer, self.tenant, key, maker=None, created_by=MAKER
+            )
+            await self._act("api-keys create").done(connection, "ApiKey", [made.id])
+            return made, secret
+
+        return self._do(create)
 
     def read(self) -> Sequence[ApiKey]:
         """All keys, newest first."""
@@ -54,9 +63,16 @@ class KeyBooks:
 
         async def find_and_revoke(connection: AsyncConnection) -> ApiKey | None:
             found = await api_keys.id_of(connection, self.tenant, public_id)
-            return None if found is None else await api_keys.revoke(connection, self.tenant, found)
+            if found is None:
+                return None
+            await self._act("api-keys revoke").done(connection, "ApiKey", [found])
+            return await api_keys.revoke(connection, self.tenant, found)
 
         return self._do(find_and_revoke)
+
+    def _act(self, command: str) -> Act:
+        """What the audit log is told."""
+        return Act(self.tenant, Author(COMMAND, ActorKind.CLI, command))
 
     def _do(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
         async def done() -> Result:

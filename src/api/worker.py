@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 _RECONCILE = "*/5 * * * *"
 _HOUSEKEEPING = "7 * * * *"
+_FORGET = "41 3 * * *"
 
 
 class _QuietWorker(Worker[Any]):
@@ -114,6 +115,7 @@ def _loops(workshop: Workshop) -> list["asyncio.Task[None]"]:
         "inbox": workshop.read_inbox,
         "sweep": workshop.sweep,
         "settle": workshop.settle,
+        "erase": workshop.erase,
         "heartbeat": workshop.beat,
     }
     return [asyncio.create_task(keep_going(name, turn)) for name, turn in turns.items()]
@@ -123,6 +125,7 @@ def _cron_jobs(workshop: Workshop) -> list[CronJob[Any]]:
     return [
         CronJob(workshop.reconcile, cron=_RECONCILE, unique=True, timeout=240, retries=1),
         CronJob(workshop.housekeeping, cron=_HOUSEKEEPING, unique=True, timeout=600, retries=1),
+        CronJob(workshop.forget, cron=_FORGET, unique=True, timeout=3600, retries=1),
     ]
 
 

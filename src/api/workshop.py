@@ -19,6 +19,8 @@ from core.messages.settle import Settler
 from core.operations import heartbeat
 from core.operations.pulses import Heart, Pulse
 from core.ports import Channel, Mode
+from core.privacy.erase import carry_out
+from core.privacy.retention import forget_what_is_old
 from core.pubsub import Change
 from core.templates.keeping import CatalogueKeeper
 
@@ -26,6 +28,7 @@ _SWEEP = 1.0
 _CATALOGUE_TICK = 2.0
 _INBOX_TICK = 0.3
 _SETTLE = 1.0
+_ERASE = 2.0
 
 
 @dataclass(slots=True)
@@ -117,6 +120,16 @@ class Workshop:
         """The SAQ cron: forget idempotency keys whose time is over."""
         while await forget_expired(self.house.database):
             pass
+
+    async def forget(self, _context: object) -> None:
+        """The SAQ cron: take out what is older than it may be kept."""
+        await forget_what_is_old(self.house.database, self.house.sealer, self.house.retention)
+
+    async def erase(self) -> None:
+        """One turn: carry out the erasures that are due, then rest a while."""
+        while not self.is_stopping and await carry_out(self.house.database, self.house.sealer, self.house.hub):
+            pass
+        await asyncio.sleep(_ERASE)
 
     async def beat(self) -> None:
         """One turn: say that we live."""

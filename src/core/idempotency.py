@@ -51,7 +51,7 @@ idempotency_keys = Table(
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest:
-    """A request under a key: two are the same when they share a fingerprint (one per encryption key, current first)."""
+    """A request under a key: two are the same when they share a fingerprint (of those of each key, current first)."""
 
     key: str
     operation: str
@@ -92,7 +92,7 @@ class IdempotentRequest:
             )
         canonical = json.dumps([operation, canonical_input], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         # Keyed, since the input holds addresses and a bare hash of a telephone number is quickly guessed.
-        return cls(key, operation, sealer.lookup_hashes(canonical, tenant=tenant))
+        return cls(key, operation, sealer.fingerprints(canonical, tenant=tenant))
 
 
 async def claim_key(

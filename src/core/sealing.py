@@ -7,7 +7,7 @@ and column as additional data. Beside an address stands a keyed hash for exact l
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _VERSION = 1
 _NONCE = 12
+NOBODYS = UUID(int=0)
+"""The tenant that sealed values of a row name which belongs to none."""
 
 
 class SealBroken(Exception):
@@ -29,16 +31,16 @@ class Sealer:
             raise ValueError("At least one encryption key is needed.")
         self._ciphers = {name: AESGCM(key) for name, key in keys.items()}
         self._lookup_keys = [hmac.digest(key, b"interalpha address look-up", hashlib.sha256) for key in keys.values()]
-        self._current = next(iter(keys))
+        self._names = list(keys)
+        self._current = self._names[0]
 
     def __repr__(self) -> str:
         return f"Sealer(current={self._current!r})"
 
     def seal(self, plaintext: str, *, tenant: UUID, row: UUID, column: str) -> bytes:
-        name = self._current.encode()
         nonce = os.urandom(_NONCE)
         sealed = self._ciphers[self._current].encrypt(nonce, plaintext.encode(), _place(tenant, row, column))
-        return bytes((_VERSION, len(name))) + name + nonce + sealed
+        return self.head() + nonce + sealed
 
     def open(self, sealed: bytes, *, tenant: UUID, row: UUID, column: str) -> str:
         """Open what `seal` closed for the same place; raises SealBroken."""
@@ -55,6 +57,21 @@ class Sealer:
         except (InvalidTag, ValueError) as error:
             # ValueError: a value cut short has not even a whole nonce.
             raise SealBroken(f"{column}: altered, or moved from another row") from error
+
+    @property
+    def key_names(self) -> Sequence[str]:
+        """The ids of the keys, the current one first."""
+        return self._names
+
+    def head(self, name: str | None = None) -> bytes:
+        """What values sealed with a key begin with, the current one unless named."""
+        encoded = (name or self._current).encode()
+        return bytes((_VERSION, len(encoded))) + encoded
+
+    def fingerprints(self, value: str, *, tenant: UUID) -> list[bytes]:
+        """Hash a request under every key, the current one first, each with its key's head; then as once without one."""
+        hashes = self.lookup_hashes(value, tenant=tenant)
+        return [self.head(name) + found for name, found in zip(self._names, hashes, strict=True)] + hashes
 
     def lookup_hash(self, value: str, *, tenant: UUID) -> bytes:
         """Hash an address for exact look-up; equal addresses of two tenants differ."""

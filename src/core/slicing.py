@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Column, Row, Select
+from sqlalchemy import Column, ColumnElement, Row, Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.identifiers import uuid7_floor
@@ -36,17 +36,21 @@ class Span:
 
 
 async def read_slice(
-    connection: AsyncConnection, statement: Select[Any], ids: Column[Any], which: Slice
+    connection: AsyncConnection, statement: Select[Any], ids: ColumnElement[Any], which: Slice
 ) -> tuple[Sequence[Row[Any]], bool]:
     """Read one page of a statement's rows, newest first, and whether more lie in the direction that was read."""
+    rows = (await connection.execute(sliced(statement, ids, which))).all()
+    kept = rows[: which.limit]
+    return kept[::-1] if which.is_backward else kept, len(rows) > which.limit
+
+
+def sliced(statement: Statement, ids: ColumnElement[Any], which: Slice) -> Statement:
+    """Keep the rows of a slice, in the order they are read, and one more where there is one."""
     if which.after is not None:
         statement = statement.where(ids < which.after)
     if which.before is not None:
         statement = statement.where(ids > which.before)
-    order = ids.asc() if which.is_backward else ids.desc()
-    rows = (await connection.execute(statement.order_by(order).limit(which.limit + 1))).all()
-    kept = rows[: which.limit]
-    return kept[::-1] if which.is_backward else kept, len(rows) > which.limit
+    return statement.order_by(ids.asc() if which.is_backward else ids.desc()).limit(which.limit + 1)
 
 
 def within(statement: Statement, span: Span, moments: Column[datetime], ids: Column[Any]) -> Statement:

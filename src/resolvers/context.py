@@ -11,6 +11,7 @@ from strawberry.dataloader import DataLoader
 from core.access.budget import Allowance
 from core.access.key_ring import KeyRing
 from core.access.principal import Principal, Scope
+from core.audit.act import Act
 from core.database import Database
 from core.errors import Unauthenticated
 from core.flow.circuits import Circuits
@@ -63,6 +64,7 @@ class Context:
     request_id: str
     languages: Sequence[str] = ()
     rate_limit: Allowance | None = None
+    _act: Act | None = field(default=None, init=False)
     _attempts: "DataLoader[UUID, list[AttemptView]] | None" = field(default=None, init=False)
     _messages: "DataLoader[tuple[UUID, frozenset[str]], read.Message | None] | None" = field(default=None, init=False)
     _events: "DataLoader[tuple[UUID, EventSlice], list[EventView]] | None" = field(default=None, init=False)
@@ -89,6 +91,18 @@ class Context:
         if self.rate_limit is None:
             raise LookupError("Nobody took the price of this operation.")
         return self.rate_limit
+
+    def begin_act(self, action: str) -> Act | None:
+        """Begin a mutation of the caller's; None for a caller without credentials. They run one after another."""
+        self._act = None if self.principal is None else Act.of(self.principal, action, self.request_id)
+        return self._act
+
+    @property
+    def act(self) -> Act:
+        """The mutation under way, for the audit log."""
+        if self._act is None:
+            raise LookupError("nobody acts outside a mutation")
+        return self._act
 
     # An operation can be a subscription that lives for hours: loaders batch, and remember nothing.
 

@@ -6,7 +6,8 @@ import strawberry
 from strawberry.types.enum import StrawberryEnumDefinition
 
 from core.access.key_format import KeyKind
-from core.access.principal import Scope
+from core.access.principal import ActorKind, Scope
+from core.audit.act import ActOutcome
 from core.errors import FailureParty, FailureReason, InputRule
 from core.flow.values import CircuitState
 from core.messages.values import (
@@ -43,6 +44,17 @@ _publish(
     ALLOW_LIST="Only the recipients it was made for: for staging.",
     TEST="Nobody: they go to companies that are simulated here, and are refused where one is not.",
 )
+_publish(
+    ActorKind,
+    "ActorKind",
+    "What somebody who acts is.",
+    PERSON="Somebody who has signed in.",
+    KEY="A server, with an API key.",
+    CLI="A command on a server of ours.",
+    DEVELOPMENT="Somebody with a development token.",
+    SYSTEM="The house itself, when it carries out what was asked for.",
+)
+_publish(ActOutcome, "AuditOutcome", "Whether an act was done.")
 _publish(InputRule, "InputRule", "The rules an argument can break.")
 _publish(Channel, "Channel", "A way to reach a person.")
 _publish(

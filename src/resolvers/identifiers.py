@@ -2,11 +2,13 @@
 
 import base64
 import binascii
+import re
 from uuid import UUID
 
 import strawberry
 
 _MAX_LENGTH = 128
+_TYPE = re.compile("[A-Z][A-Za-z]{1,40}")
 
 
 def to_global_id(type_name: str, key: bytes) -> strawberry.ID:
@@ -24,6 +26,22 @@ def from_global_id(text: str, *, longest: int = _MAX_LENGTH) -> tuple[str, bytes
         return None
     type_name, colon, key = raw.partition(b":")
     return (type_name.decode(errors="replace"), key) if colon else None
+
+
+def target_of(text: str) -> tuple[str | None, str | None]:
+    """The type and key of an object with a UUID, as the audit log names it; (None, None) for any other id."""
+    found = from_global_id(text)
+    if found is None or not _TYPE.fullmatch(found[0]) or len(found[1]) != 16:
+        return None, None
+    return found[0], str(UUID(bytes=found[1]))
+
+
+def target_id(type_name: str | None, key: str | None) -> strawberry.ID | None:
+    """The global id of what the audit log names."""
+    if type_name is None or key is None:
+        return None
+    is_uuid = len(key) == 36 and type_name != "Integration"
+    return to_global_id(type_name, UUID(key).bytes if is_uuid else key.encode())
 
 
 def uuid_of(text: str, type_name: str) -> UUID | None:

@@ -21,9 +21,11 @@ from resolvers.messages.events import event_of
 from resolvers.messages.queries import messages_by_id
 from resolvers.messages.types import attempt_of
 from resolvers.node import Node
+from resolvers.operations.audit import audit_events_by_id
 from resolvers.operations.dead_letters import dead_letters_by_id
 from resolvers.operations.types import integration_of
 from resolvers.operations.webhooks import webhooks_by_id
+from resolvers.privacy.erasures import erasures_by_id
 from resolvers.templates.types import template_of
 
 MOST_IDS = 100
@@ -118,6 +120,18 @@ async def _dead_letters(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Nod
     return {letter.row.id.bytes: letter for letter in found}
 
 
+async def _audit_events(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
+    info.context.require(Scope.OPERATIONS_READ)
+    found = await audit_events_by_id(info, ids) if (ids := _uuids(keys)) else {}
+    return {one.bytes: event for one, event in found.items()}
+
+
+async def _erasures(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
+    info.context.require(Scope.OPERATIONS_READ)
+    found = await erasures_by_id(info, ids) if (ids := _uuids(keys)) else {}
+    return {one.bytes: erasure for one, erasure in found.items()}
+
+
 async def _users(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
     found = await users_by_id(info, ids) if (ids := _uuids(keys)) else {}
     return {one.bytes: user for one, user in found.items()}
@@ -141,6 +155,8 @@ _FETCHERS: dict[str, Callable[[Info, Sequence[bytes]], Awaitable[Mapping[bytes, 
     "Integration": _integrations,
     "WebhookDelivery": _webhooks,
     "DeadLetter": _dead_letters,
+    "AuditEvent": _audit_events,
+    "Erasure": _erasures,
     "Template": _templates,
     "User": _users,
     "ApiKey": _api_keys,

@@ -20,6 +20,7 @@ from resolvers.access.api_keys import (
 )
 from resolvers.access.queries import get_viewer
 from resolvers.access.types import Organization, User, Viewer
+from resolvers.audit import audit_mutations
 from resolvers.errors import (
     IdempotencyConflictError,
     IntegrationUnavailableError,
@@ -36,6 +37,7 @@ from resolvers.messages.queries import MessageConnection, get_message, list_mess
 from resolvers.messages.subscriptions import MessageStatusChange, message_status_changed
 from resolvers.messages.types import Message, MessageAttempt
 from resolvers.node import Node
+from resolvers.operations.audit import AuditEvent, AuditEventConnection, list_audit_events
 from resolvers.operations.dashboard import Dashboard, dashboard_updated, get_dashboard
 from resolvers.operations.dead_letters import DeadLetter, DeadLetterConnection, list_dead_letters
 from resolvers.operations.mutations import (
@@ -51,6 +53,7 @@ from resolvers.operations.subscriptions import IntegrationHealthChange, integrat
 from resolvers.operations.types import Integration, list_integrations
 from resolvers.operations.webhooks import WebhookDelivery, WebhookDeliveryConnection, list_webhooks
 from resolvers.permissions import guarded, guarded_stream, hold_to_scopes
+from resolvers.privacy.erasures import EraseRecipientPayload, Erasure, erase_recipient
 from resolvers.refetch import get_node, get_nodes
 from resolvers.scalars import CONFIG
 from resolvers.templates.queries import TemplateConnection, get_template, list_templates
@@ -123,6 +126,11 @@ class Query:
         Scope.OPERATIONS_READ,
         "Work that was given up and waits for somebody to decide, newest first.",
     )
+    audit_events: AuditEventConnection = guarded(
+        list_audit_events,
+        Scope.OPERATIONS_READ,
+        "Who did what, newest first: written with each act, and never changed.",
+    )
     message_batch: MessageBatch | None = guarded(
         get_batch,
         Scope.MESSAGES_READ,
@@ -187,6 +195,13 @@ class Mutation:
         Scope.OPERATIONS_WRITE,
         "Let a key let nobody in any more, for good; sockets and streams it has open end within seconds.",
     )
+    erase_recipient: EraseRecipientPayload = guarded(
+        erase_recipient,
+        Scope.OPERATIONS_WRITE,
+        "Take out everything that says who somebody is and what was said to them or by them, and stop what waits to go"
+        " to them. What happened and when stays. It is carried out by the worker: follow the erasure. It does not keep"
+        " anybody from writing to them again.",
+    )
 
 
 @strawberry.type(description="Over WebSocket (`graphql-transport-ws`) or Server-Sent Events.")
@@ -228,6 +243,8 @@ def build_schema() -> Schema:
             Template,
             WebhookDelivery,
             DeadLetter,
+            AuditEvent,
+            Erasure,
             User,
             InvalidInputError,
             InvalidStateError,
@@ -242,6 +259,8 @@ def build_schema() -> Schema:
     schema._schema.description = INTRODUCTION
     _mark_one_of(schema._schema)
     hold_to_scopes(schema._schema)
+    # Around all else: what was refused for want of a scope is told, too.
+    audit_mutations(schema._schema)
     return schema
 
 

@@ -11,7 +11,7 @@ from api.cli import interalpha as program
 
 COMMANDS = (
     *("dev", "serve", "worker", "check", "send", "messages", "listen", "replay", "dead-letters", "webhooks"),
-    *("providers", "trigger", "api-keys", "token", "migrate", "seed", "schema", "reset"),
+    *("providers", "trigger", "api-keys", "erase", "keys", "token", "migrate", "seed", "schema", "reset"),
 )
 HEAVY = ("litestar", "strawberry", "sqlalchemy", "aiohttp", "httpx", "pydantic", "alembic", "asyncpg")
 

@@ -77,6 +77,8 @@ FILLED: dict[str, Callable[[Caller, Stock], Awaitable[str]]] = {
     "Query.webhookDeliveries": _webhooks,
     "Query.deadLetters": _dead_letters,
     "Query.apiKeys": _api_keys,
+    # Each made key is an event, too.
+    "Query.auditEvents": _api_keys,
     "Message.events": _events,
     "MessageBatch.messages": _batch,
 }

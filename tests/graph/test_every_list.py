@@ -104,6 +104,7 @@ MORE: dict[str, Callable[[Caller, Stock], Awaitable[None]]] = {
     "webhookDeliveries(first: 50)": _webhooks,
     "deadLetters(first: 50)": _dead_letters,
     "apiKeys(first: 50)": _api_keys,
+    "auditEvents(first: 50)": _api_keys,
     "integrations": _nothing,
     "dashboard": _dead_letters,
 }

@@ -308,7 +308,9 @@ async def test_sending_needs_its_scope(new_caller: NewCaller, stock: Stock) -> N
 
 async def test_an_address_is_shown_in_full_only_to_those_who_may_see_it(new_caller: NewCaller) -> None:
     sender = await new_caller(frozenset({Scope.MESSAGES_SEND, Scope.MESSAGES_READ}))
-    assert await sender.code(SEND, input=TEXT) == "FORBIDDEN"
+    errors = (await sender.answer(SEND, input=TEXT)).errors
+    assert {error["extensions"]["code"] for error in errors} == {"FORBIDDEN"}
+    assert {tuple(error["path"]) for error in errors} >= {("sendMessage", "message", "to")}
     masked = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { toMasked } } }"
     data = await sender.ask(masked, input=TEXT)
     assert data["sendMessage"]["message"]["toMasked"] == "+55 11 9••••-4321"

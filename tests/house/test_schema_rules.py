@@ -9,11 +9,16 @@ from tests.house.test_horizon import HORIZON, PROMISE
 NO_DESCRIPTION = ": has no description"
 
 
+# What an act was done to may be gone, or may never have been: a log says which it was, and shows nothing of it.
+OF_A_LOG = "AuditEvent.targetId: show the object, not its id"
+
+
 def test_the_promise_keeps_every_rule() -> None:
-    assert broken_rules(build_schema(PROMISE)) == []
+    assert broken_rules(build_schema(PROMISE)) == [OF_A_LOG]
 
 
 TOLERATED = {
+    OF_A_LOG,
     "Subject: Message.status is MessageStatus!, Payment.status is PaymentStatus!",
     "Subject: Message.status is MessageStatus!, CalendarEvent.status is CalendarEventStatus!",
 }

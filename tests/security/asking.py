@@ -116,6 +116,11 @@ class Asker:
         }
         return given | {first: self._with(field.args[first].type, rest, value, first)}
 
+    def request(self, operation: str, name: str) -> dict[str, Any]:
+        """Arguments for a root field, as the schema alone would have them."""
+        arguments = self._root(operation)[name].args
+        return {argument: self._sample(one.type, argument) for argument, one in arguments.items()}
+
     def _root(self, operation: str) -> dict[str, GraphQLField]:
         return next(root.fields for root in self.roots if root.name.lower() == operation)
 

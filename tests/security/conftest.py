@@ -31,6 +31,8 @@ _KEY = """mutation ($name: String!) {
   createApiKey(input: {name: $name, kind: ALLOW_LIST, scopes: [MESSAGES_SEND],
     allowedRecipients: [{phone: "+5511987654321"}]}) { apiKey { id } }
 }"""
+_ACTS = "query { auditEvents { nodes { id } } }"
+_ERASE = """mutation { eraseRecipient(input: {recipient: {phone: "+5511912345678"}}) { erasure { id } } }"""
 _TOGETHER = """mutation ($key: String!, $text: String!) {
   sendMessages(input: {idempotencyKey: $key, messages: [
     {to: {phone: "+5511987654321"}, content: {text: $text}, route: [{channel: SMS}]}]}) {
@@ -91,6 +93,8 @@ async def belongings_of(somebody: Caller, stock: Stock) -> Belongings:
     template = await stock.put_template(somebody, body=MARK, name=f"{MARK}-{secrets.token_hex(4)}")
     batch = (await somebody.ask(_TOGETHER, key=secrets.token_hex(8), text=MARK))["sendMessages"]["batch"]["id"]
     key = (await somebody.ask(_KEY, name=MARK))["createApiKey"]["apiKey"]["id"]
+    erasure = (await somebody.ask(_ERASE))["eraseRecipient"]["erasure"]["id"]
+    acts = (await somebody.ask(_ACTS))["auditEvents"]["nodes"]
     ids = {
         "ApiKey": [key],
         "Message": [global_id(queued), global_id(failed)],
@@ -101,6 +105,8 @@ async def belongings_of(somebody: Caller, stock: Stock) -> Belongings:
         "WebhookDelivery": [str(to_global_id("WebhookDelivery", webhook.bytes))],
         "User": [str(to_global_id("User", (await stock.member(somebody)).bytes))],
         "Organization": [str(to_global_id("Organization", somebody.tenant.bytes))],
+        "Erasure": [erasure],
+        "AuditEvent": [one["id"] for one in acts],
         "DeadLetter": [str(to_global_id("DeadLetter", one.bytes)) for one in letters],
     }
     return Belongings(ids, [queued, failed])

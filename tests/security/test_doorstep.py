@@ -239,9 +239,9 @@ def assert_fenced(answer: httpx.Response, told: str) -> None:
     assert len(policy) == 1, told
     for part in ("default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"):
         assert part in policy[0], told
-    # Only what everybody is shown alike may be kept: the files of the Explorer.
+    # Only what everybody is shown alike may be kept: the files of the Explorer, the page that explains errors.
     caching = answer.headers.get_list("cache-control")
-    may_be_kept = told.partition(" ")[2].startswith("/graphiql")
+    may_be_kept = told.partition(" ")[2].startswith(("/graphiql", "/docs/errors"))
     assert caching == ["no-store"] or (may_be_kept and len(caching) == 1), told
 
 

@@ -74,7 +74,7 @@ def refused(answer: tuple[int, dict[str, str], bytes], forged: str) -> None:
     assert told.keys() == {"errors"}
     [error] = told["errors"]
     assert error.keys() == {"message", "extensions"}
-    assert error["extensions"].keys() <= {"code", "requestId", "advice", "docs"}
+    assert error["extensions"].keys() <= {"code", "reason", "requestId", "advice", "docs"}
     assert error["extensions"]["code"] == "UNAUTHENTICATED"
     said = f"{headers} {body.decode()}"
     assert [part for part in forged.split(".") if len(part) > 8 and part in said] == []

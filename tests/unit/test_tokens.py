@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.access.principal import DEFAULT_TENANT, Scope
-from core.access.tokens import DevelopmentTokens
+from core.access.principal import DEFAULT_TENANT, ActorKind, Scope
+from core.access.tokens import CLI, DevelopmentTokens
 from core.errors import NotAllowed, Unauthenticated
 
 TOKENS = DevelopmentTokens(b"k" * 32)
@@ -91,3 +91,8 @@ def test_a_signed_body_that_cannot_be_read_is_refused() -> None:
     for body in ("", "e30x", "not-json"):
         with pytest.raises(Unauthenticated, match="cannot be read"):
             TOKENS.read(f"iadev_{body}.{TOKENS._sign(body)}")
+
+
+def test_commands_are_told_apart_from_people_who_develop() -> None:
+    assert TOKENS.read(TOKENS.make(subject=CLI)).kind is ActorKind.CLI
+    assert TOKENS.read(TOKENS.make()).kind is ActorKind.DEVELOPMENT

@@ -20,6 +20,8 @@ _COMMANDS = {
     "providers": "The companies we work through, and whether calls to them flow.",
     "trigger": "Let a simulated company tell us something, in a signed webhook.",
     "api-keys": "The keys servers call with: make, list, revoke.",
+    "erase": "Erase everything about one person, by an address of theirs.",
+    "keys": "Under which keys personal data lies; seal it anew under the current one.",
     "token": "Print a development token.",
     "migrate": "Bring the database up to date, or back.",
     "seed": "Put three templates of our own into the database.",

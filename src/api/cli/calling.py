@@ -15,6 +15,7 @@ from api.cli.credentials import development_token
 from api.cli.failures import Exit, Failure
 from api.cli.surroundings import core_settings, dev_environment, own_environment, port_from
 from api.embedded.folder import LOOPBACK
+from core.privacy.spelling import discreet
 from core.settings import WrongValue
 from core.settings.addresses import check_web_address
 
@@ -33,7 +34,7 @@ def call(url: str | None, work: Callable[[Api], Awaitable[Result]]) -> Result:
         address = check_web_address(url or f"http://{LOOPBACK}:{port_from(environment, None)}")
     except WrongValue as error:
         raise Failure(f"--url {error}", Exit.USAGE) from None
-    token = development_token(environment)
+    token = development_token(environment, for_cli=True)
 
     async def connected() -> Result:
         async with connect(address, token) as api:
@@ -62,6 +63,14 @@ def screen(*, stderr: bool = False) -> Console:
 def print_json(value: Any) -> None:
     """Print a value as JSON a person can read."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def masked(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message without the companies' ids that spell a number: tokens may see them, terminals need not."""
+    attempts = [
+        {**one, "providerMessageId": discreet(one["providerMessageId"] or "") or None} for one in message["attempts"]
+    ]
+    return {**message, "attempts": attempts}
 
 
 def clock(moment: str, *, millis: bool = True) -> str:

@@ -7,8 +7,11 @@ from api.cli.failures import Exit, Failure
 from api.cli.surroundings import core_settings
 
 
-def development_token(environment: Mapping[str, str], tenant: UUID | None = None) -> str:
-    """Make a token for a tenant, the default one unless named; raises Failure in production and without keys."""
+def development_token(environment: Mapping[str, str], tenant: UUID | None = None, *, for_cli: bool = False) -> str:
+    """Make a token for a tenant, the default one unless named; raises Failure in production and without keys.
+
+    `for_cli` says in the audit log that it was a command that acted.
+    """
     settings = core_settings(environment)
     if settings.is_production:
         raise Failure("Development tokens end where production begins. Unset APP_ENV to work on a development server.")
@@ -18,7 +21,8 @@ def development_token(environment: Mapping[str, str], tenant: UUID | None = None
             Exit.NOT_CONFIGURED,
         )
     # Here, because it brings SQLAlchemy, and help and refusals should not wait for that.
-    from core.access.tokens import DevelopmentTokens
+    from core.access.principal import DEFAULT_TENANT
+    from core.access.tokens import CLI, DevelopmentTokens
 
     tokens = DevelopmentTokens(next(iter(settings.sealing_keys.values())))
-    return tokens.make() if tenant is None else tokens.make(tenant=tenant)
+    return tokens.make(tenant=tenant or DEFAULT_TENANT, subject=CLI if for_cli else "dev")

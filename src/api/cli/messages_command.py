@@ -6,7 +6,7 @@ from typing import Any
 import rich_click as click
 
 from api.cli.arguments import Words
-from api.cli.calling import call, clock, json_option, print_json, screen, url_option
+from api.cli.calling import call, clock, json_option, masked, print_json, screen, url_option
 from api.cli.client import Api, NotSignedFor
 from api.cli.failures import Failure
 from api.cli.story import STORY, story
@@ -75,7 +75,7 @@ def show(id: str, as_json: bool, url: str | None) -> None:
         found: dict[str, Any] | None = (await api.ask(_SHOW, {"id": id}))["message"]
         if found is None:
             raise Failure("There is no such message. `interalpha messages list` shows the ids of those there are.")
-        return found | {"deadLetter": await _letter(api, found)}
+        return masked(found) | {"deadLetter": await _letter(api, found)}
 
     message = call(url, work)
     if as_json:

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from api.cli.calling import clock, seconds_between
+from api.cli.calling import clock, masked, seconds_between
 
 MESSAGE = """
 id status channel toMasked createdAt sentAt deliveredAt readAt nextAttemptAt
@@ -34,7 +34,7 @@ class Progress:
     def show(self, message: Mapping[str, Any]) -> bool:
         """Print what is new, and say whether this is the end."""
         if message["sentAt"]:
-            taken = [one for one in message["attempts"] if one["outcome"] == "ACCEPTED"]
+            taken = [one for one in masked(message)["attempts"] if one["outcome"] == "ACCEPTED"]
             last = taken[-1] if taken else {"providerMessageId": None, "durationMs": None}
             took = "" if last["durationMs"] is None else f"   {last['durationMs']:.0f} ms"
             self._tell("sent", f"{last['providerMessageId'] or ''}{took}".strip())

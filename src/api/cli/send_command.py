@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import rich_click as click
 
 from api.cli.arguments import TextLast, Words
-from api.cli.calling import call, json_option, print_json, screen, url_option
+from api.cli.calling import call, json_option, masked, print_json, screen, url_option
 from api.cli.client import Api
 from api.cli.failures import Exit, Failure
 from api.cli.progress import MESSAGE, Progress
@@ -136,7 +136,7 @@ def _send(
 
     payload = call(url, work)
     if as_json:
-        print_json(payload)
+        print_json(payload | {"message": payload["message"] and masked(payload["message"])})
     if payload["errors"]:
         if not as_json:
             raise Failure("\n✗ ".join(_words(error) for error in payload["errors"]))

@@ -11,7 +11,7 @@ from sqlalchemy import Uuid, bindparam, or_, text, update
 
 from core.access.key_finder import KeyFinder, KnownKey
 from core.access.key_format import KeyParts, read_key
-from core.access.principal import Principal, Scope
+from core.access.principal import ActorKind, Principal, Scope
 from core.access.remembered import Remembered
 from core.access.tables import api_keys
 from core.database import Database
@@ -161,4 +161,5 @@ def _principal(known: KnownKey) -> Principal:
         known.expires_at.timestamp() if known.expires_at else None,
         api_key=known.id,
         reach=known.reach,
+        kind=ActorKind.KEY,
     )

@@ -23,6 +23,16 @@ class Scope(StrEnum):
     OPERATIONS_WRITE = "OPERATIONS_WRITE"
 
 
+class ActorKind(StrEnum):
+    """What somebody who acts is: the audit log tells them apart."""
+
+    PERSON = "PERSON"
+    KEY = "KEY"
+    CLI = "CLI"
+    DEVELOPMENT = "DEVELOPMENT"
+    SYSTEM = "SYSTEM"
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """A known caller; `subject` names it in logs, `expires_at` is when its token ends, in seconds since 1970.
@@ -38,6 +48,7 @@ class Principal:
     actor: str | None = None
     api_key: UUID | None = None
     reach: Reach = EVERYWHERE
+    kind: ActorKind = ActorKind.PERSON
 
     def require(self, scope: Scope) -> "Principal":
         """Return itself when it holds the right; raises NotAllowed."""

@@ -4,10 +4,9 @@ import json
 from dataclasses import dataclass
 from uuid import UUID
 
-from core.sealing import Sealer
+from core.sealing import NOBODYS, Sealer
 
-NOBODYS = UUID(int=0)
-"""The tenant sealed values of a row name that belongs to none: a person may work for several."""
+# A person may work for several tenants, and is none's.
 _COLUMN = "profile"
 
 

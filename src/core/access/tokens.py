@@ -8,13 +8,15 @@ import json
 import time
 from uuid import UUID
 
-from core.access.principal import DEFAULT_TENANT, Principal, Scope
+from core.access.principal import DEFAULT_TENANT, ActorKind, Principal, Scope
 from core.errors import Unauthenticated
 from core.words import say
 
 _PREFIX = "iadev_"
 _LIFETIME = 30 * 24 * 3600
 _MAX_LENGTH = 4096
+CLI = "interalpha"
+"""The subject of tokens that commands make for themselves."""
 
 
 class DevelopmentTokens:
@@ -50,7 +52,8 @@ class DevelopmentTokens:
             raise Unauthenticated(
                 say("TOKEN_EXPIRED", "The bearer token has expired. Make a new one with `interalpha token`.")
             )
-        return Principal(UUID(claims["tenant"]), claims["sub"], frozenset(Scope), claims["exp"])
+        kind = ActorKind.CLI if claims["sub"] == CLI else ActorKind.DEVELOPMENT
+        return Principal(UUID(claims["tenant"]), claims["sub"], frozenset(Scope), claims["exp"], kind=kind)
 
     def _sign(self, body: str) -> str:
         return _encode(hmac.digest(self._key, body.encode(), hashlib.sha256))

@@ -17,11 +17,13 @@ from core.messages.tables import attempts
 from core.messages.transitions import Standing, after_report
 from core.messages.values import EventSource
 from core.ports import DirectoryChanged, InboundMessage, StatusReport, TemplatesChanged
+from core.privacy.disguise import known_as
+from core.privacy.forget import forget_webhooks
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
 from core.templates.keeping import ask_again
 from core.webhooks.closing import Place, ignored, processed, step_aside, try_later, wait_for_message
-from core.webhooks.inbox import Kept, take
+from core.webhooks.inbox import Kept, keys_of, take
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +45,8 @@ class Batch:
     processed: dict[Place, UUID | None] = field(default_factory=dict)
     ignored: list[Place] = field(default_factory=list)
     unknown: list[Kept] = field(default_factory=list)
+    # About messages that are no longer kept, or another tenant's: they are not kept either.
+    forgotten: list[Place] = field(default_factory=list)
 
 
 async def apply_due(database: Database, sealer: Sealer, hub: Hub, *, limit: int = 200) -> int:
@@ -94,7 +98,7 @@ async def _apply_each(connection: AsyncConnection, sealer: Sealer, taken: Sequen
 async def _apply(connection: AsyncConnection, sealer: Sealer, taken: Sequence[Kept]) -> list[Change]:
     batch = Batch()
     reports = [(kept, kept.event) for kept in taken if isinstance(kept.event, StatusReport)]
-    about = await _about(connection, reports)
+    about = await _about(connection, sealer, reports)
     standings = await lock_standings(connection, {one.key for one in about.values()}) if about else {}
     changes: list[Change] = []
     for kept in taken:
@@ -115,6 +119,7 @@ async def _apply(connection: AsyncConnection, sealer: Sealer, taken: Sequence[Ke
     if batch.noted:
         changes += await write_moves(connection, batch.noted)
     await processed(connection, batch.processed)
+    await forget_webhooks(connection, sealer, await keys_of(connection, batch.forgotten))
     await ignored(connection, batch.ignored, "nothing here acts on this event")
     for names_ours in (True, False):
         places = [kept.place for kept in batch.unknown if _names_ours(kept) is names_ours]
@@ -126,17 +131,23 @@ def _names_ours(kept: Kept) -> bool:
     return isinstance(kept.event, StatusReport) and kept.event.reference is not None
 
 
-async def _about(connection: AsyncConnection, reports: Sequence[tuple[Kept, StatusReport]]) -> dict[Place, About]:
+async def _about(
+    connection: AsyncConnection, sealer: Sealer, reports: Sequence[tuple[Kept, StatusReport]]
+) -> dict[Place, About]:
     """Find the attempts reports speak of: by our own reference, else by the company's id."""
     about = {
         kept.place: About(Key(ref.tenant_id, ref.message_id), ref.attempt)
         for kept, report in reports
         if (ref := report.reference) is not None
     }
-    nameless = [(kept, report) for kept, report in reports if kept.place not in about and report.provider_message_id]
+    nameless = [
+        (kept, known_as(sealer, report.provider_message_id))
+        for kept, report in reports
+        if kept.place not in about and report.provider_message_id
+    ]
     if not nameless:
         return about
-    wanted = {(kept.integration, report.provider_message_id) for kept, report in nameless}
+    wanted = {(kept.integration, name) for kept, names in nameless for name in names}
     rows = await connection.execute(
         select(
             attempts.c.tenant_id,
@@ -150,9 +161,10 @@ async def _about(connection: AsyncConnection, reports: Sequence[tuple[Kept, Stat
         (row.integration, row.provider_message_id): About(Key(row.tenant_id, row.message_id), row.number)
         for row in rows
     }
-    for kept, report in nameless:
-        if found := by_name.get((kept.integration, report.provider_message_id)):
-            about[kept.place] = found
+    for kept, names in nameless:
+        for name in names:
+            if found := by_name.get((kept.integration, name)):
+                about[kept.place] = found
     return about
 
 
@@ -164,7 +176,10 @@ def _apply_report(
         # It may have overtaken our own commit, or speak of a message that is not ours at all.
         batch.unknown.append(kept)
         return
-    move = after_report(standing, about.attempt, report.status, report.failure, report.provider_message_id)
+    if standing.is_erased:
+        batch.forgotten.append(kept.place)
+    name = None if standing.is_erased else report.provider_message_id
+    move = after_report(standing, about.attempt, report.status, report.failure, name)
     detail = f"{kept.integration} reports {report.event_type}"
     if report.failure is not None and report.failure.provider_code:
         detail += f" ({report.failure.provider_code})"
@@ -183,4 +198,7 @@ def _apply_report(
         standings[about.key] = move.standing
     # The webhook's row can point at a message of its own tenant only.
     is_same_tenant = about.key.tenant_id == kept.place.tenant_id
+    if not is_same_tenant:
+        # It lay here since it did not say whose it was; what it says of another tenant's customer does not stay here.
+        batch.forgotten.append(kept.place)
     batch.processed[kept.place] = about.key.message_id if is_same_tenant else None

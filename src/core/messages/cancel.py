@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from core.audit.act import Act
 from core.database import Database
 from core.errors import InvalidState, NotFound
 from core.messages.record import Key, Noted, lock_standings, write_moves
@@ -18,7 +19,7 @@ def can_cancel(standing: Standing) -> bool:
     return standing.status in _STOPPABLE and not any(one.may_have_left for one in standing.attempts.values())
 
 
-async def cancel(database: Database, hub: Hub, tenant: UUID, message_id: UUID) -> None:
+async def cancel(database: Database, hub: Hub, tenant: UUID, message_id: UUID, *, act: Act | None = None) -> None:
     """Stop a message for good; raises NotFound, and InvalidState when it is too late.
 
     A worker that has claimed it and not begun finds its lease gone; one that has begun holds the row's lock first, and
@@ -33,6 +34,8 @@ async def cancel(database: Database, hub: Hub, tenant: UUID, message_id: UUID) -
             raise _too_late(standing)
         noted = Noted(key, standing, canceled(standing), EventSource.API, detail="canceled before it went out")
         changes = await write_moves(connection, [noted])
+        if act is not None:
+            await act.done(connection, "Message", [message_id])
     await hub.publish(changes)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from core.access.reach import EVERYWHERE, Reach
+from core.audit.act import Author
 from core.messages.content import content_to_json
 from core.messages.route import Step, route_to_json
 from core.ports import Content
@@ -26,7 +27,7 @@ class Draft:
     """A message as the caller wrote it: exactly one of `phone`, `email` and `whatsapp_user_id` says to whom.
 
     At most one of `send_at` and `send_after` says when; `expires_in` counts from then. A rehearsal is checked, and
-    not stored. `reach` is whom its caller's messages may reach.
+    not stored. `reach` is whom its caller's messages may reach, `author` who hands it in, for the audit log.
     """
 
     content: Content | TemplateUse
@@ -43,6 +44,7 @@ class Draft:
     respects_quiet_hours: bool = False
     is_rehearsal: bool = False
     reach: Reach = EVERYWHERE
+    author: Author | None = None
 
     @property
     def recipient(self) -> str:

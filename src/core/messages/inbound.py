@@ -1,5 +1,6 @@
 """Messages people send us."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import CTE, literal, select
@@ -15,6 +16,7 @@ from core.messages.route import route_to_json, step
 from core.messages.tables import message_events, messages
 from core.messages.values import Direction, EventSource, MessageStatus
 from core.ports import InboundMessage, TextContent
+from core.privacy.disguise import known_as
 from core.pubsub import Change
 from core.sealing import Sealer
 from core.webhooks.closing import Place
@@ -48,7 +50,7 @@ async def insert_inbound(
             from_masked=theirs.masked,
             from_hash=sealer.lookup_hash(theirs.value, tenant=tenant_id),
             content_sealed=sealer.seal(content, tenant=tenant_id, row=row, column="content"),
-            in_reply_to=await find_answered(connection, tenant_id, integration, event.in_reply_to),
+            in_reply_to=await find_answered(connection, tenant_id, integration, _names(sealer, event)),
             integration=integration,
             provider_message_id=event.provider_message_id,
             delivered_at=event.occurred_at,
@@ -56,6 +58,10 @@ async def insert_inbound(
     )
     rows = await connection.execute(_told(message.cte("message"), place, event))
     return [Change(tenant_id, row.message_id) for row in rows]
+
+
+def _names(sealer: Sealer, event: InboundMessage) -> Sequence[str]:
+    return known_as(sealer, event.in_reply_to) if event.in_reply_to else ()
 
 
 def _told(arrived: CTE, place: Place, event: InboundMessage) -> ReturningInsert[Any]:

@@ -67,4 +67,5 @@ def can_cancel(message: Message, attempts: Sequence[AttemptView]) -> bool:
 
 def can_retry(message: Message) -> bool:
     """Whether another try can be asked for."""
-    return message.direction is Direction.OUTBOUND and message.status is MessageStatus.FAILED
+    is_kept = message.erased_at is None
+    return is_kept and message.direction is Direction.OUTBOUND and message.status is MessageStatus.FAILED

@@ -25,12 +25,12 @@ from core.templates.values import Filled
 SEALED = {"content": "content_sealed", "to": "to_sealed", "from": "from_sealed"}
 """What can be asked for beside the plain columns."""
 
-_PLAIN = [column for column in messages.columns if not column.name.endswith(("_sealed", "_hash"))]
+_PLAIN = [column for column in messages.columns if not column.name.endswith(("_sealed", "_hash", "_by"))]
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it stands; `content`, `to` and `sender` are None unless they were asked for.
+    """A message as it stands; `content`, `to` and `sender` are None unless they were asked for and are kept.
 
     `filled` comes with the content of a message that was made of a template.
     """
@@ -60,6 +60,7 @@ class Message:
     to: str | None = None
     sender: str | None = None
     in_reply_to: UUID | None = None
+    erased_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,4 +169,5 @@ def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
         to=opened("to"),
         sender=opened("from"),
         in_reply_to=row.in_reply_to,
+        erased_at=row.erased_at,
     )

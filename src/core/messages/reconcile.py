@@ -46,6 +46,7 @@ WITH silent AS (
 SELECT marked.tenant_id, marked.message_id, marked.number, marked.integration, marked.channel, marked.started_at,
     marked.provider_message_id, messages.to_sealed, messages.content_sealed, messages.simulated_only
 FROM marked JOIN messages ON messages.tenant_id = marked.tenant_id AND messages.id = marked.message_id
+WHERE messages.erased_at IS NULL
 """)
 
 

@@ -97,8 +97,9 @@ _chosen = (
     .render_derived()
 )
 _WANTED = select(_chosen.c.tenant_id, _chosen.c.id)
+_STANDING = ("tenant_id", "id", "status", "step", "route", "failure", "simulated_only", "erased_at")
 _LOCK = (
-    select(*(messages.c[name] for name in ("tenant_id", "id", "status", "step", "route", "failure", "simulated_only")))
+    select(*(messages.c[name] for name in _STANDING))
     .where(tuple_(messages.c.tenant_id, messages.c.id).in_(_WANTED))
     # One order for everybody: two batches that share messages wait for each other instead of deadlocking.
     .order_by(messages.c.tenant_id, messages.c.id)
@@ -114,8 +115,8 @@ def _attempt(row: Row[Any]) -> Attempt:
 
 def _standing(row: Row[Any], tried: Mapping[int, Attempt]) -> Standing:
     route = route_from_json(row.route)
-    failure = failure_from_json(row.failure)
-    return Standing(MessageStatus(row.status), row.step, route, tried, failure, row.simulated_only)
+    failure, is_erased = failure_from_json(row.failure), row.erased_at is not None
+    return Standing(MessageStatus(row.status), row.step, route, tried, failure, row.simulated_only, is_erased)
 
 
 async def write_moves(connection: AsyncConnection, noted: Sequence[Noted]) -> list[Change]:

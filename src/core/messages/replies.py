@@ -13,23 +13,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.messages.claim import Claimed
 from core.messages.record import Key
 from core.messages.tables import attempts, messages
+from core.privacy.disguise import MARK
 
 
 async def find_answered(
-    connection: AsyncConnection, tenant_id: UUID, integration: str, provider_message_id: str | None
+    connection: AsyncConnection, tenant_id: UUID, integration: str, names: Sequence[str]
 ) -> UUID | None:
-    """Find the tenant's message that a company knows by this id, whoever wrote it."""
-    if provider_message_id is None:
+    """Find the tenant's message that a company knows by an id kept as one of these, whoever wrote it."""
+    if not names:
         return None
     ours = select(attempts.c.message_id).where(
         attempts.c.tenant_id == tenant_id,
         attempts.c.integration == integration,
-        attempts.c.provider_message_id == provider_message_id,
+        attempts.c.provider_message_id.in_(names),
     )
     theirs = select(messages.c.id).where(
         messages.c.tenant_id == tenant_id,
         messages.c.integration == integration,
-        messages.c.provider_message_id == provider_message_id,
+        messages.c.provider_message_id.in_(names),
     )
     found: UUID | None = (await connection.execute(union_all(ours, theirs).limit(1))).scalar()
     return found
@@ -44,11 +45,14 @@ async def with_quotes(connection: AsyncConnection, integration: str, claimed: Se
         tuple_(attempts.c.tenant_id, attempts.c.message_id).in_(answered),
         attempts.c.integration == integration,
         attempts.c.provider_message_id.is_not(None),
+        attempts.c.provider_message_id.not_like(f"{MARK}%"),
     )
     theirs = select(messages.c.tenant_id, messages.c.id, messages.c.provider_message_id).where(
         tuple_(messages.c.tenant_id, messages.c.id).in_(answered),
         messages.c.integration == integration,
         messages.c.provider_message_id.is_not(None),
+        # A disguise is no name the company would know.
+        messages.c.provider_message_id.not_like(f"{MARK}%"),
     )
     rows = await connection.execute(union_all(ours, theirs))
     known = {(row.tenant_id, row.message_id): row.provider_message_id for row in rows}

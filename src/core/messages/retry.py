@@ -113,6 +113,9 @@ def _refusal(standing: Standing, steps: Sequence[Step], channels: Channels, may_
     if standing.status is not MessageStatus.FAILED:
         text = say("NOT_FAILED", "Only a failed message can be tried again; this one is {state}.", state=state)
         return InvalidState(text, state=state)
+    if standing.is_erased:
+        text = say("ERASED", "What it said, or whom it went to, is no longer kept: it cannot be sent again.")
+        return InvalidState(text, state=state)
     if len(standing.route) + len(steps) > MOST_STEPS:
         text = say(
             "TRIED_TOO_OFTEN",

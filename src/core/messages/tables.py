@@ -7,6 +7,7 @@ The message row is its own outbox: `status`, `due_at` and the lease say what a w
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     ForeignKey,
@@ -49,13 +50,14 @@ messages = Table(
     # steps, so that a step's number names it for good.
     Column("route", JSONB, nullable=False),
     Column("step", SmallInteger, nullable=False, server_default="0"),
-    Column("to_sealed", LargeBinary, nullable=False),
+    # Null once it is no longer kept, as everything that says who it was and what was said.
+    Column("to_sealed", LargeBinary),
     Column("to_masked", Text, nullable=False),
-    Column("to_hash", LargeBinary, nullable=False),
+    Column("to_hash", LargeBinary),
     Column("from_sealed", LargeBinary),
     Column("from_masked", Text),
     Column("from_hash", LargeBinary),
-    Column("content_sealed", LargeBinary, nullable=False),
+    Column("content_sealed", LargeBinary),
     # The message of the same tenant that it answers.
     Column("in_reply_to", Uuid),
     # Who brought a message that came in, and the company's id for it; of those we send, the attempts know.
@@ -88,7 +90,15 @@ messages = Table(
     Column("template_id", Uuid),
     # A test key's: no company that is not simulated may be given it, now or by any later try.
     Column("simulated_only", Boolean, nullable=False, server_default=text("false")),
+    # Who handed it in, as `core/audit/act.py` writes it: the row is the audit event of its own sending.
+    Column("made_by", JSONB(none_as_null=True)),
+    # Since when its content is no longer kept.
+    Column("erased_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("tenant_id", "id"),
+    CheckConstraint(
+        "erased_at IS NOT NULL OR (to_sealed IS NOT NULL AND to_hash IS NOT NULL AND content_sealed IS NOT NULL)",
+        name="kept",
+    ),
     # Each tenant's share of a channel's due work is found by itself: a noisy one cannot hide the others.
     Index(
         "ix_messages_due",
@@ -121,6 +131,13 @@ messages = Table(
     Index("ix_messages_status", "tenant_id", "status", "id"),
     Index("ix_messages_channel", "tenant_id", "channel", "id"),
     Index("ix_messages_to", "tenant_id", "to_hash", "id"),
+    Index("ix_messages_from", "tenant_id", "from_hash", "id", postgresql_where=text("from_hash IS NOT NULL")),
+    # What still has something to lose: whoever wipes what is old reads no row twice that has not.
+    Index(
+        "ix_messages_kept",
+        "created_at",
+        postgresql_where=text("to_sealed IS NOT NULL OR content_sealed IS NOT NULL"),
+    ),
     Index(
         "ix_messages_provider_message_id",
         "tenant_id",

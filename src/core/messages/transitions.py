@@ -27,6 +27,11 @@ NEVER_KNOWN = Failure(
     FailureParty.PROVIDER,
     "Nobody could say whether the company took it, and it was waited for as long as that makes sense.",
 )
+ERASED = Failure(
+    FailureReason.OTHER,
+    FailureParty.CALLER,
+    "Everything about its recipient was erased before anybody could say whether it arrived.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ class Standing:
     attempts: Mapping[int, Attempt]
     failure: Failure | None = None
     simulated_only: bool = False
+    # Content or addresses are no longer kept: nothing more can be sent for it.
+    is_erased: bool = False
 
     @property
     def latest(self) -> Attempt:
@@ -71,7 +78,7 @@ class Standing:
     @property
     def has_next(self) -> bool:
         """Whether a step is left after the present one."""
-        return self.step + 1 < len(self.route)
+        return self.step + 1 < len(self.route) and not self.is_erased
 
     @property
     def waits_for_goal(self) -> bool:
@@ -216,6 +223,15 @@ def give_up(standing: Standing) -> Move:
 def canceled(standing: Standing) -> Move:
     """Somebody stopped it before anything of it had left."""
     return Move(replace(standing, status=MessageStatus.CANCELED))
+
+
+def erased(standing: Standing) -> Move | None:
+    """Its recipient is forgotten: what waits is stopped, what nobody knows is given up; None where it has ended."""
+    if standing.status in (MessageStatus.SCHEDULED, MessageStatus.QUEUED):
+        return canceled(standing)
+    if standing.status is MessageStatus.UNCONFIRMED:
+        return Move(replace(standing, status=MessageStatus.FAILED, failure=ERASED))
+    return None
 
 
 def retried(standing: Standing, route: Sequence[Step]) -> Move:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from core.access.reach import EVERYWHERE, Reach
+from core.audit.act import Act
 from core.errors import NotFound
 from core.messages import read
 from core.messages.accept import Outbox
@@ -17,7 +18,13 @@ from core.words import say
 
 
 async def try_again(
-    outbox: Outbox, tenant: UUID, message_id: UUID, route: Sequence[Step] | None, *, reach: Reach = EVERYWHERE
+    outbox: Outbox,
+    tenant: UUID,
+    message_id: UUID,
+    route: Sequence[Step] | None,
+    *,
+    reach: Reach = EVERYWHERE,
+    act: Act | None = None,
 ) -> None:
     """Put a failed message back in its queue, with a new budget of tries, if it lies within its caller's reach.
 
@@ -36,6 +43,8 @@ async def try_again(
             channels=outbox.channels,
             bounds=Bounds(outbox.sealer, reach),
         )
+        if act is not None:
+            await act.done(connection, "Message", [message_id])
     await outbox.hub.publish([retried.change])
     await outbox.wake(retried.channel)
 
@@ -44,6 +53,9 @@ async def _check(outbox: Outbox, tenant: UUID, message_id: UUID, route: Sequence
     async with outbox.database.transaction(tenant) as connection:
         found = await read.by_ids(connection, outbox.sealer, tenant, [message_id], sealed=["to", "content"])
     message = found.get(message_id)
-    if message is None or message.to is None or message.content is None:
+    if message is None:
         raise NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
+    # What is no longer kept cannot be sent again over any route: whoever tries is told so.
+    if message.to is None or message.content is None:
+        return
     check_route(route, message.content, known_address(message.to), outbox.channels, ["input", "route"], reach)

@@ -15,6 +15,7 @@ from core.settings.keys import EncryptionKey, parse_encryption_keys
 from core.settings.manifest import Manifest, TrustMode, read_manifest
 from core.settings.networks import Network, parse_networks
 from core.settings.problems import Problem
+from core.settings.retention import DAYS, Days
 from core.settings.variables import describe, setting
 
 _LOCAL_ADDRESS = "http://localhost:8000"
@@ -120,6 +121,24 @@ class CoreSettings(SettingsGroup):
         default=100_000,
         about="How many messages may wait for one channel; beyond them new ones are refused, with a time to come back",
         mend="a number, from 100 to 10000000",
+    )
+    retention_content_days: Days = setting(
+        "RETENTION_CONTENT_DAYS",
+        default=180,
+        about="How long what messages say is kept after their last move; then it is null, and what happened stays",
+        mend=DAYS,
+    )
+    retention_addresses_days: Days = setting(
+        "RETENTION_ADDRESSES_DAYS",
+        default=365,
+        about="How long it is kept to whom messages went and who wrote them, the masked form included",
+        mend=DAYS,
+    )
+    retention_webhooks_days: Days = setting(
+        "RETENTION_WEBHOOKS_DAYS",
+        default=30,
+        about="How long it is kept what companies sent; it cannot be processed again afterwards",
+        mend=DAYS,
     )
     home: Path = setting(
         "INTERALPHA_HOME",

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ARRAY, Text, bindparam, func, select, text
+from sqlalchemy import ARRAY, Row, Text, bindparam, func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,6 +14,7 @@ from core.access.principal import DEFAULT_TENANT
 from core.database import Database
 from core.identifiers import uuid7
 from core.ports import InboundMessage, OtherEvent, ProviderEvent, Reference, StatusReport
+from core.privacy.disguise import disguised, known_as
 from core.sealing import SealBroken, Sealer
 from core.webhooks.closing import Place, try_later
 from core.webhooks.events import event_from_json, event_to_json
@@ -36,13 +38,48 @@ async def keep(database: Database, sealer: Sealer, integration: str, events: Seq
         return 0
     owners = await _owners(database, integration, events)
     async with database.transaction(*set(owners)) as connection:
-        rows = [_row(sealer, integration, owner, event) for owner, event in zip(owners, events, strict=True)]
+        unknown = await _unknown(connection, sealer, integration, list(zip(owners, events, strict=True)))
+        rows = [_row(sealer, integration, owner, event) for owner, event in unknown]
         new = 0
         for begin in range(0, len(rows), ROWS_AT_ONCE):
             some = insert(inbox).values(rows[begin : begin + ROWS_AT_ONCE])
             inserted = await connection.execute(some.on_conflict_do_nothing().returning(inbox.c.id))
             new += len(inserted.all())
         return new
+
+
+async def _unknown(
+    connection: AsyncConnection, sealer: Sealer, integration: str, events: list[tuple[UUID, ProviderEvent]]
+) -> list[tuple[UUID, ProviderEvent]]:
+    """Those that were not kept in an earlier form, of which no index would notice that it is the same.
+
+    Under another encryption key an id has another hash. Before there were hashes it was kept as it is: of what somebody
+    wrote, which would be there twice, that is looked at, too.
+    """
+    forms = [_earlier_forms(sealer, event) for _, event in events]
+    wanted = {form for found in forms for form in found}
+    if not wanted:
+        return events
+    rows = await connection.execute(
+        select(inbox.c.dedupe_key).where(inbox.c.integration == integration, inbox.c.dedupe_key.in_(wanted))
+    )
+    kept = set(rows.scalars())
+    return [pair for pair, found in zip(events, forms, strict=True) if kept.isdisjoint(found)]
+
+
+def _earlier_forms(sealer: Sealer, event: ProviderEvent) -> Sequence[str]:
+    plain, *hashes = known_as(sealer, event.dedupe_key)
+    if not hashes:
+        return []
+    return [*([plain] if isinstance(event, InboundMessage) else []), *hashes[1:]]
+
+
+async def keys_of(connection: AsyncConnection, places: Sequence[Place]) -> Sequence[Row[Any]]:
+    """Rows by which events can be forgotten."""
+    if not places:
+        return []
+    chosen = tuple_(inbox.c.tenant_id, inbox.c.id).in_(list(places))
+    return list(await connection.execute(select(inbox.c.tenant_id, inbox.c.id, inbox.c.dedupe_key).where(chosen)))
 
 
 async def _owners(database: Database, integration: str, events: Sequence[ProviderEvent]) -> list[UUID]:
@@ -73,7 +110,8 @@ def _row(sealer: Sealer, integration: str, tenant: UUID, event: ProviderEvent) -
         "tenant_id": tenant,
         "id": row,
         "integration": integration,
-        "dedupe_key": event.dedupe_key,
+        # An id that spells a person's number is told apart as well by a hash, which stays when the person goes.
+        "dedupe_key": disguised(sealer, event.dedupe_key),
         "event_type": event.event_type,
         "message_id": reference.message_id if reference else None,
         "event_sealed": sealer.seal(event_to_json(event), tenant=tenant, row=row, column="event"),

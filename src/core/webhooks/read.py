@@ -70,6 +70,7 @@ async def payloads(
         select(inbox.c.id, inbox.c.raw_sealed).where(
             inbox.c.tenant_id == tenant,
             inbox.c.id.in_(list(ids)),
+            inbox.c.raw_sealed.is_not(None),
             func.octet_length(inbox.c.raw_sealed) <= LARGEST_PAYLOAD,
         )
     )

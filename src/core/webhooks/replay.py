@@ -26,7 +26,7 @@ async def replay(
     chosen = (inbox.c.tenant_id == tenant) & inbox.c.id.in_(list(ids))
     rows = await connection.execute(
         update(inbox)
-        .where(chosen, inbox.c.status != WebhookStatus.RECEIVED.value)
+        .where(chosen, inbox.c.status != WebhookStatus.RECEIVED.value, inbox.c.event_sealed.is_not(None))
         .values(
             status=WebhookStatus.RECEIVED.value,
             due_at=func.now(),
@@ -40,12 +40,15 @@ async def replay(
     done = set(rows.scalars())
     await close_of_webhooks(connection, tenant, done)
     left = set(ids) - done
-    waiting = set((await connection.execute(select(inbox.c.id).where(chosen))).scalars()) if left else set()
-    return {one: None if one in done else _refusal(one in waiting) for one in ids}
+    rows = (await connection.execute(select(inbox.c.id, inbox.c.status).where(chosen))).all() if left else []
+    waiting = {row.id: str(row.status) for row in rows}
+    return {one: None if one in done else _refusal(waiting.get(one)) for one in ids}
 
 
-def _refusal(is_there: bool) -> NotFound | InvalidState:
-    if not is_there:
+def _refusal(status: str | None) -> NotFound | InvalidState:
+    if status is None:
         return NotFound(say("WEBHOOK_NOT_FOUND", "There is no such webhook."))
-    text = say("WEBHOOK_WAITS_ALREADY", "It is waiting to be processed already.")
-    return InvalidState(text, state=WebhookStatus.RECEIVED.value)
+    if status == WebhookStatus.RECEIVED:
+        return InvalidState(say("WEBHOOK_WAITS_ALREADY", "It is waiting to be processed already."), state=status)
+    text = say("WEBHOOK_ERASED", "What it said is no longer kept: it cannot be processed again.")
+    return InvalidState(text, state=status)

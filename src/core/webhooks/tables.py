@@ -1,6 +1,7 @@
 """The inbox: one row per thing a company told us, told twice or not."""
 
 from sqlalchemy import (
+    CheckConstraint,
     Column,
     DateTime,
     Index,
@@ -30,8 +31,9 @@ inbox = Table(
     Column("status", Text, nullable=False, server_default="RECEIVED"),
     # The message it speaks of: from the beginning where the webhook itself says so, else once it was applied.
     Column("message_id", Uuid),
-    Column("event_sealed", LargeBinary, nullable=False),
-    Column("raw_sealed", LargeBinary, nullable=False),
+    # Both null once they are no longer kept.
+    Column("event_sealed", LargeBinary),
+    Column("raw_sealed", LargeBinary),
     Column("attempts", SmallInteger, nullable=False, server_default="0"),
     Column("error", Text),
     Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -39,9 +41,15 @@ inbox = Table(
     Column("processed_at", DateTime(timezone=True)),
     # When somebody last asked for it to be processed again, as if it had just come.
     Column("replayed_at", DateTime(timezone=True)),
+    Column("erased_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("tenant_id", "id"),
+    CheckConstraint(
+        "erased_at IS NOT NULL OR (event_sealed IS NOT NULL AND raw_sealed IS NOT NULL)",
+        name="kept",
+    ),
     UniqueConstraint("tenant_id", "integration", "dedupe_key"),
     Index("ix_inbox_due", "due_at", postgresql_where=text("status = 'RECEIVED'")),
     Index("ix_inbox_message", "tenant_id", "message_id"),
+    Index("ix_inbox_kept", "received_at", postgresql_where=text("event_sealed IS NOT NULL OR raw_sealed IS NOT NULL")),
     Index("ix_inbox_failed", "tenant_id", "id", postgresql_where=text("status = 'FAILED'")),
 )

@@ -103,6 +103,7 @@ async def create_api_key(info: Info, input: CreateApiKeyInput) -> CreateApiKeyPa
         key = NewKey(input.name, input.kind, frozenset(input.scopes), recipients, given(input.expires_in))
         async with services.database.transaction(tenant) as connection:
             made, secret = await api_keys.create(connection, services.sealer, tenant, key, maker=maker, created_by=by)
+            await info.context.act.done(connection, "ApiKey", [made.id])
     except Refused as error:
         return CreateApiKeyPayload(api_key=None, secret=None, errors=input_errors(info, error))
     return CreateApiKeyPayload(api_key=api_key_of(made), secret=secret, errors=[])
@@ -114,6 +115,7 @@ async def revoke_api_key(info: Info, input: RevokeApiKeyInput) -> RevokeApiKeyPa
     if key is not None:
         async with services.database.transaction(tenant) as connection:
             revoked = await api_keys.revoke(connection, tenant, key)
+            await info.context.act.done(connection, "ApiKey", [] if revoked is None else [key])
     if revoked is None:
         unknown = NotFound(say("API_KEY_NOT_FOUND", "There is no such API key."))
         return RevokeApiKeyPayload(api_key=None, errors=[not_found_error(info, unknown, input.id, ["input", "id"])])

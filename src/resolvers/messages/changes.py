@@ -64,7 +64,7 @@ async def cancel_message(info: Info, input: CancelMessageInput) -> CancelMessage
     services, tenant = info.context.services, info.context.require(Scope.MESSAGES_SEND).tenant_id
     try:
         message_id = _known(input.id)
-        await cancel(services.database, services.hub, tenant, message_id)
+        await cancel(services.database, services.hub, tenant, message_id, act=info.context.act)
     except AppError as error:
         refusals = [one for one in change_errors(info, error, input.id) if isinstance(one, CancelMessageRefusal)]
         return CancelMessagePayload(message=None, errors=refusals)
@@ -77,7 +77,7 @@ async def retry_message(info: Info, input: RetryMessageInput) -> RetryMessagePay
     route = None if written is None else [step_of(one) for one in written]
     try:
         message_id = _known(input.id)
-        await try_again(services.outbox, tenant, message_id, route, reach=principal.reach)
+        await try_again(services.outbox, tenant, message_id, route, reach=principal.reach, act=info.context.act)
     except AppError as error:
         return RetryMessagePayload(message=None, errors=change_errors(info, error, input.id))
     return RetryMessagePayload(message=await _changed(info, tenant, message_id), errors=[])

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import strawberry
 
 from core.access.reach import Reach
+from core.audit.act import Author
 from core.messages.draft import Answered, Draft
 from core.messages.route import Step, step
 from core.messages.values import RouteGoal, UnconfirmedPolicy
@@ -125,7 +126,7 @@ class SendMessagesInput:
     )
 
 
-def draft_of(written: SendMessageInput, reach: Reach) -> Draft:
+def draft_of(written: SendMessageInput, reach: Reach, author: Author) -> Draft:
     """The message as core takes it; `reach` is its caller's."""
     schedule = given(written.schedule) or ScheduleInput()
     return Draft(
@@ -143,6 +144,7 @@ def draft_of(written: SendMessageInput, reach: Reach) -> Draft:
         respects_quiet_hours=written.respect_quiet_hours,
         is_rehearsal=written.dry_run,
         reach=reach,
+        author=author,
     )
 
 

@@ -39,23 +39,26 @@ class SendMessagesPayload:
 
 
 async def send_message(info: Info, input: SendMessageInput) -> SendMessagePayload:
-    principal = info.context.require(Scope.MESSAGES_SEND)
+    principal, act = info.context.require(Scope.MESSAGES_SEND), info.context.act
     try:
-        accepted = await info.context.services.outbox.hand_in(principal.tenant_id, draft_of(input, principal.reach))
+        draft = draft_of(input, principal.reach, act.author)
+        accepted = await info.context.services.outbox.hand_in(principal.tenant_id, draft)
     except AppError as error:
         return SendMessagePayload(message=None, is_replay=False, errors=user_errors(info, error))
+    act.told_by_rows()
     [payload] = await _payloads(info, principal.tenant_id, [accepted])
     return payload
 
 
 async def send_messages(info: Info, input: SendMessagesInput) -> SendMessagesPayload:
-    principal = info.context.require(Scope.MESSAGES_SEND)
-    drafts = [draft_of(one, principal.reach) for one in input.messages]
+    principal, act = info.context.require(Scope.MESSAGES_SEND), info.context.act
+    drafts = [draft_of(one, principal.reach, act.author) for one in input.messages]
     batch = BatchDraft(drafts, input.idempotency_key, given(input.name))
     try:
         accepted = await accept_batch(info.context.services.outbox, principal.tenant_id, batch)
     except AppError as error:
         return SendMessagesPayload(batch=None, results=[], is_replay=False, errors=batch_errors(info, error))
+    act.told_by_rows()
     results = await _payloads(info, principal.tenant_id, accepted.results)
     shown = await _batch(info, principal.tenant_id, accepted.batch_id)
     return SendMessagesPayload(batch=shown, results=results, is_replay=accepted.is_replay, errors=[])

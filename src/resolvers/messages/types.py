@@ -20,6 +20,7 @@ from core.messages.values import (
     UnconfirmedPolicy,
 )
 from core.ports import Channel, EmailContent, Failure, TemplateContent, TextContent
+from core.privacy.spelling import discreet
 from core.segments import count_segments
 from resolvers.arguments import given
 from resolvers.context import Info
@@ -100,7 +101,10 @@ class MessageAttempt(Node):
     channel: Channel
     integration: Integration
     outcome: AttemptOutcome
-    provider_message_id: str | None
+    provider_message_id: str | None = strawberry.field(
+        description="The company's id for it. One that spells the person's number, as WhatsApp's do, is masked without"
+        " `CONTACTS_READ`."
+    )
     failure: DeliveryFailure | None
     answer: str | None = strawberry.field(
         description="What the company answered, as far as it may be kept: codes and ids, never words or addresses."
@@ -134,17 +138,20 @@ class Message(Node):
     sent_at: datetime | None
     delivered_at: datetime | None
     read_at: datetime | None
+    erased_at: datetime | None = strawberry.field(
+        description="Since when its content, or the addresses in it, are no longer kept. What happened to it is."
+    )
 
-    @computed("The same in full.", scope=Scope.CONTACTS_READ)
-    def to(self) -> str:
-        return self.row.to or ""
+    @computed("The same in full; null once it is no longer kept.", scope=Scope.CONTACTS_READ)
+    def to(self) -> str | None:
+        return self.row.to
 
     @computed("Who wrote it, when somebody wrote to us.", name="from", scope=Scope.CONTACTS_READ)
     def sender(self) -> str | None:
         return self.row.sender
 
-    @computed()
-    def content(self) -> MessageContent:
+    @computed("What it says; null once it is no longer kept.")
+    def content(self) -> MessageContent | None:
         if (filled := self.row.filled) is not None:
             variables = [Tag(key=key, value=value) for key, value in filled.variables.items()]
             return FilledTemplate(
@@ -156,6 +163,8 @@ class Message(Node):
                 return Text(text=text, segments=count_segments(text).segments if is_sms else None)
             case EmailContent(subject, plain_text, html):
                 return Email(subject=subject, plain_text=plain_text, html=html)
+            case _ if self.row.erased_at is not None:
+                return None
             case _:
                 raise LookupError("content was not read with its message")
 
@@ -226,6 +235,7 @@ def message_of(row: read.Message) -> Message:
         sent_at=row.sent_at,
         delivered_at=row.delivered_at,
         read_at=row.read_at,
+        erased_at=row.erased_at,
     )
 
 
@@ -251,12 +261,19 @@ def attempt_of(info: Info, view: AttemptView) -> MessageAttempt:
         channel=view.channel,
         integration=integration_of(info, view.integration),
         outcome=view.outcome,
-        provider_message_id=view.provider_message_id,
+        provider_message_id=shown_id(info, view.provider_message_id),
         failure=failure_of(view.failure),
         answer=view.answer,
         started_at=view.started_at,
         duration_ms=view.duration_ms,
     )
+
+
+def shown_id(info: Info, id: str | None) -> str | None:
+    """A company's id as the caller may see it."""
+    principal = info.context.principal
+    may_see = principal is not None and Scope.CONTACTS_READ in principal.scopes
+    return id if id is None or may_see else discreet(id)
 
 
 def failure_of(failure: Failure | None) -> DeliveryFailure | None:

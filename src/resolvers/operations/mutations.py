@@ -59,6 +59,7 @@ async def requeue_dead_letters(info: Info, input: RequeueDeadLettersInput) -> Re
     channels = services.outbox.channels
     async with services.database.transaction(tenant) as connection:
         done = await requeue.requeue(connection, tenant, _known(ids), channels=channels, bounds=bounds)
+        await info.context.act.done(connection, "DeadLetter", _done(done.refusals))
     await services.hub.publish([one.change for one in done.messages])
     for channel in {one.channel for one in done.messages}:
         await services.outbox.wake(channel)
@@ -71,6 +72,7 @@ async def discard_dead_letters(info: Info, input: DiscardDeadLettersInput) -> Di
     ids = _keys(input.ids)
     async with services.database.transaction(tenant) as connection:
         refusals = await requeue.discard(connection, tenant, _known(ids))
+        await info.context.act.done(connection, "DeadLetter", _done(refusals))
     letters = await dead_letters_by_id(info, tenant, _done(refusals))
     return DiscardDeadLettersPayload(dead_letters=letters, errors=_errors(info, input.ids, ids, refusals))
 
@@ -82,6 +84,7 @@ async def replay_webhook(info: Info, input: ReplayWebhookInput) -> ReplayWebhook
     if webhook is not None:
         async with services.database.transaction(tenant) as connection:
             refusal = (await replay(connection, tenant, [webhook]))[webhook]
+            await info.context.act.done(connection, "WebhookDelivery", [] if refusal else [webhook])
     if webhook is None or refusal is not None:
         error = operate_error(
             info, refusal or NotFound(say("WEBHOOK_NOT_FOUND", "There is no such webhook.")), input.id, ["input", "id"]

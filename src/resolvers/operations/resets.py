@@ -34,4 +34,6 @@ async def reset_circuit(info: Info, input: ResetCircuitInput) -> ResetCircuitPay
         refusal = NotConfigured(words, integration=name, path=["input", "kind"])
         return ResetCircuitPayload(integration=None, errors=[unavailable(info, refusal)])
     await info.context.services.circuits.reset(name, by=principal.subject)
+    async with info.context.services.database.transaction(principal.tenant_id) as connection:
+        await info.context.act.done(connection, "Integration", [name])
     return ResetCircuitPayload(integration=integration, errors=[])

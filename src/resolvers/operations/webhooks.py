@@ -7,6 +7,7 @@ from uuid import UUID
 import strawberry
 
 from core.access.principal import Scope
+from core.privacy.spelling import discreet
 from core.slicing import Span
 from core.webhooks import read
 from core.webhooks.values import WebhookStatus
@@ -33,7 +34,8 @@ class WebhookDelivery(Node):
     integration: Integration
     event_type: str = strawberry.field(description="The company's name for the event: `delivered`.")
     provider_event_id: str = strawberry.field(
-        description="The company's id for it; the same id twice is taken once, and not shown twice."
+        description="The company's id for it, or a hash of it where the id spells a person's number; the same twice is"
+        " taken once, and not shown twice."
     )
     status: WebhookStatus
     error: str | None = strawberry.field(description="Why it was not processed, or not yet.")
@@ -45,7 +47,10 @@ class WebhookDelivery(Node):
     async def subject(self, info: Info) -> Subject | None:
         return await subject_of(info, self.row.message_id)
 
-    @computed("What the company sent: codes, ids, states and moments; everything else is masked.")
+    @computed(
+        "What the company sent: codes, ids, states and moments; everything else is masked. Null once it is"
+        " no longer kept."
+    )
     async def payload(self, info: Info) -> JSON | None:
         found = await info.context.payloads.load(self.row.id)
         return None if found is None else JSON(found)
@@ -84,7 +89,7 @@ def webhook_of(info: Info, row: read.Webhook) -> WebhookDelivery:
         row=row,
         integration=integration_of(info, row.integration),
         event_type=row.event_type,
-        provider_event_id=row.dedupe_key,
+        provider_event_id=discreet(row.dedupe_key),
         status=row.status,
         error=row.error,
         attempts=row.attempts,

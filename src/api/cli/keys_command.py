@@ -1,0 +1,113 @@
+"""`interalpha keys`: under which keys personal data lies, and sealing it anew under the current one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import rich_click as click
+
+from api.cli.calling import json_option, print_json
+from api.cli.failures import Exit, Failure
+from api.cli.migrate_command import explained
+from api.cli.surroundings import core_settings, dev_environment
+
+if TYPE_CHECKING:
+    from core.database import Database
+    from core.sealing import Sealer
+
+Result = TypeVar("Result")
+
+_UNNAMED = "(not said)"
+
+
+@click.group()
+def command() -> None:
+    """The keys that seal personal data: ENCRYPTION_KEYS, the current one first.
+
+    Works on the database itself, by DATABASE_URL_WORKER or else DATABASE_URL.
+    """
+
+
+@command.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Count the values that lie under each key."""
+    from core.keyring.status import FINGERPRINTS, status
+
+    async def work(database: "Database", sealer: "Sealer") -> tuple[Sequence[str], Mapping[str, Mapping[str, int]]]:
+        found = await status(database)
+        places = {one.place: {name or _UNNAMED: number for name, number in one.values.items()} for one in found}
+        return sealer.key_names, places
+
+    names, places = _work(work)
+    if as_json:
+        print_json({"current": names[0], "keys": list(names), "values": places})
+        return
+    for place, values in places.items():
+        told = ", ".join(f"{name}: {number}" for name, number in sorted(values.items())) or "nothing"
+        click.echo(f"{place:<28} {told}")
+    old = {name for place, values in places.items() if place != FINGERPRINTS for name in values} - {names[0]}
+    if old:
+        click.echo(f"\n! {', '.join(sorted(old))} is still needed: interalpha keys rotate")
+        return
+    waiting = sum(number for name, number in places[FINGERPRINTS].items() if name != names[0])
+    click.echo(f"\n✓ Every sealed value lies under {names[0]}.")
+    if waiting:
+        click.echo(
+            f"! {waiting} idempotency keys were fingerprinted under another key and end by themselves, within 7 days: "
+            "without that key, repeating such a request is refused as a conflict."
+        )
+
+
+@command.command()
+def rotate() -> None:
+    """Seal everything anew that does not lie under the current key. Everything goes on meanwhile.
+
+    Put the new key first in ENCRYPTION_KEYS, keep the old one behind it, and restart servers and workers before. It can
+    be ended at any moment, and begun again: what is done is done.
+    """
+    from core.audit.house import note_for_all
+    from core.keyring.rotate import rotate
+
+    async def work(database: "Database", sealer: "Sealer") -> tuple[str, int, int]:
+        done = unreadable = 0
+        await note_for_all(database, "keys rotate")
+        async for step in rotate(database, sealer):
+            done, unreadable = done + step.sealed, unreadable + step.unreadable
+            click.echo(f"  {step.table}: {step.sealed} sealed anew", err=True)
+        return sealer.key_names[0], done, unreadable
+
+    name, done, unreadable = _work(work)
+    click.echo(f"✓ {done} values sealed anew under {name}.")
+    if unreadable:
+        raise Failure(f"{unreadable} values can be opened with none of ENCRYPTION_KEYS: is a key missing there?")
+    click.echo("  `interalpha keys status` says when the old key may go.")
+
+
+def _work(work: "Callable[[Database, Sealer], Awaitable[Result]]") -> Result:
+    from core.database import Database, make_engine
+    from core.errors import Overloaded
+    from core.sealing import Sealer
+
+    settings = core_settings(dev_environment())
+    address = settings.database_url_worker or settings.database_url
+    if address is None or not settings.encryption_keys:
+        text = "DATABASE_URL and ENCRYPTION_KEYS are needed. Start `make dev`, or set them."
+        raise Failure(text, Exit.NOT_CONFIGURED)
+
+    async def connected() -> Result:
+        database = Database(
+            make_engine(
+                address.get_secret_value(), prepared_statements=settings.database_prepared_statements, pool_size=1
+            )
+        )
+        try:
+            return await work(database, Sealer(settings.sealing_keys))
+        finally:
+            await database.close()
+
+    with explained():
+        try:
+            return asyncio.run(connected())
+        except Overloaded as error:
+            raise Failure(f"{error.message} Is DATABASE_URL right?") from None

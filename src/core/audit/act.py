@@ -1,0 +1,114 @@
+"""An act under way: who does what, and the events that will say what became of it."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.access.principal import ActorKind, Principal
+from core.audit.tables import audit_events
+from core.identifiers import uuid7
+
+SENDS = frozenset({"sendMessage", "sendMessages"})
+"""The acts whose events are the messages they made."""
+
+
+class ActOutcome(StrEnum):
+    """Whether an act was done."""
+
+    DONE = "DONE"
+    REFUSED = "REFUSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who acts, by what right, and in which request; `on_behalf` is who acts in the actor's name, if somebody does."""
+
+    actor: str
+    kind: ActorKind
+    action: str
+    on_behalf: str | None = None
+    request_id: str | None = None
+
+    def to_json(self) -> str:
+        """Write it down for a row that is its own audit event."""
+        given = {"action": self.action, "actor": self.actor, "kind": self.kind.value}
+        more = {"onBehalf": self.on_behalf, "requestId": self.request_id}
+        return json.dumps(given | {name: value for name, value in more.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What was not done, with the code of the error that said so."""
+
+    code: str
+    target_type: str | None = None
+    target_id: UUID | str | None = None
+
+
+@dataclass(slots=True)
+class Act:
+    """One act of somebody's on behalf of a tenant; `is_told` once what was done has been written down."""
+
+    tenant_id: UUID
+    author: Author
+    is_told: bool = field(default=False, init=False)
+
+    @classmethod
+    def of(cls, principal: Principal, action: str, request_id: str) -> "Act":
+        """Begin an act of a caller's."""
+        author = Author(principal.subject, principal.kind, action, principal.actor, request_id)
+        return cls(principal.tenant_id, author)
+
+    async def done(
+        self, connection: AsyncConnection, target_type: str | None = None, ids: Collection[UUID | str] = ()
+    ) -> None:
+        """Write down that it was done, to each of these, in the transaction that does it.
+
+        Nothing is written where a type is named and nothing of it was touched.
+        """
+        self.is_told = True
+        if target_type is None:
+            await self._write(connection, [{}])
+        elif ids:
+            await self._write(connection, [{"target_type": target_type, "target_id": str(one)} for one in ids])
+
+    async def refused(self, connection: AsyncConnection, refusals: Sequence[Refusal]) -> None:
+        """Write down what was not done."""
+        rows = [
+            {
+                "outcome": ActOutcome.REFUSED.value,
+                "code": one.code,
+                "target_type": one.target_type,
+                "target_id": None if one.target_id is None else str(one.target_id),
+            }
+            for one in refusals
+        ]
+        if rows:
+            await self._write(connection, rows)
+
+    def told_by_rows(self) -> None:
+        """The messages it made say by themselves who made them: those rows are its events."""
+        if self.author.action not in SENDS:
+            raise LookupError(f"{self.author.action} is not looked for among messages")
+        self.is_told = True
+
+    async def _write(self, connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+        common = {
+            "tenant_id": self.tenant_id,
+            "actor": self.author.actor,
+            "on_behalf": self.author.on_behalf,
+            "kind": self.author.kind.value,
+            "action": self.author.action,
+            "request_id": self.author.request_id,
+            "outcome": ActOutcome.DONE.value,
+            "code": None,
+            "target_type": None,
+            "target_id": None,
+        }
+        await connection.execute(insert(audit_events), [common | {"id": uuid7()} | row for row in rows])

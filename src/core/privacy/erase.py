@@ -1,0 +1,153 @@
+"""Carrying erasures out: one small step after another, each a transaction that says how far it has come.
+
+First what waits for the person is stopped and every message to or from them loses who and what; then names that spell
+the address, and allow lists that hold it; then what companies sent, each webhook opened and searched. What is just
+being sent is waited for.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Row, and_, func, literal, or_, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.access.principal import ActorKind
+from core.audit.act import Act, Author
+from core.database import Database
+from core.messages.record import Key, Noted, lock_standings, write_moves
+from core.messages.tables import messages
+from core.messages.transitions import erased
+from core.messages.values import Direction, EventSource, MessageStatus
+from core.privacy.allow_lists import strike_off
+from core.privacy.forget import forget_addresses, forget_content, forget_webhooks, webhooks_about
+from core.privacy.inbox_search import search
+from core.privacy.names import forget_names
+from core.privacy.person import Person
+from core.privacy.requests import RECIPIENT
+from core.privacy.tables import erasures
+from core.pubsub import Change, Hub
+from core.sealing import SealBroken, Sealer
+
+log = structlog.get_logger(__name__)
+
+BATCH = 200
+ACTION = "eraseRecipient"
+SYSTEM = "interalpha"
+"""What the audit log calls the house itself."""
+_SOON, _LATER = text("now() + interval '3 seconds'"), text("now() + interval '1 hour'")
+
+
+@dataclass(slots=True)
+class _Done:
+    """What one step did; `is_over` when nothing of its kind is left."""
+
+    messages: int = 0
+    canceled: int = 0
+    webhooks: int = 0
+    names: int = 0
+    waits: bool = False
+    inbox_after: UUID | None = None
+    is_over: bool = False
+
+
+async def carry_out(database: Database, sealer: Sealer, hub: Hub, *, batch: int = BATCH) -> bool:
+    """Do one step of an erasure that is due; False when none is."""
+    async with database.transaction() as connection:
+        row = (
+            await connection.execute(
+                select(erasures)
+                .where(erasures.c.finished_at.is_(None), erasures.c.due_at <= func.now())
+                .order_by(erasures.c.due_at)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            )
+        ).one_or_none()
+        if row is None:
+            return False
+        try:
+            address = sealer.open(row.recipient_sealed, tenant=row.tenant_id, row=row.id, column=RECIPIENT)
+        except SealBroken:
+            log.error("erasure_unreadable", erasure_id=str(row.id), advice="is its key still among ENCRYPTION_KEYS?")
+            await connection.execute(_of(row).values(due_at=_LATER))
+            return True
+        done, changes = await _step(connection, sealer, row, Person.of(address), batch)
+        await _note(connection, row, done)
+    await hub.publish(changes)
+    return True
+
+
+async def _step(
+    connection: AsyncConnection, sealer: Sealer, row: Row[Any], person: Person, batch: int
+) -> tuple[_Done, list[Change]]:
+    keys, waits = await _messages_of(connection, sealer, row.tenant_id, person, batch)
+    if keys:
+        return await _erase_messages(connection, sealer, keys)
+    done = _Done(waits=waits)
+    if row.inbox_after is None:
+        done.names = await forget_names(connection, row.tenant_id, person)
+        done.names += await strike_off(connection, sealer, row.tenant_id, person)
+    found = await search(connection, sealer, row.tenant_id, person, row.inbox_after, batch)
+    await forget_webhooks(connection, sealer, found.to_forget)
+    done.webhooks, done.inbox_after = len(found.to_forget), found.reached
+    done.waits = done.waits or found.waits
+    done.is_over = found.is_end and not done.waits
+    return done, []
+
+
+async def _messages_of(
+    connection: AsyncConnection, sealer: Sealer, tenant: UUID, person: Person, batch: int
+) -> tuple[list[Key], bool]:
+    """The next messages to them and from them, and whether some are just being sent."""
+    hashes = person.hashes(sealer, tenant)
+    theirs = or_(
+        and_(messages.c.direction == Direction.OUTBOUND.value, messages.c.to_hash.in_(hashes)),
+        and_(messages.c.direction == Direction.INBOUND.value, messages.c.from_hash.in_(hashes)),
+    )
+    # A worker that has claimed one and not begun is content to find it gone; what has begun will end in a moment.
+    has_begun = messages.c.status == MessageStatus.SENDING.value
+    is_asked_about = and_(messages.c.status == MessageStatus.UNCONFIRMED.value, messages.c.lease_until.is_not(None))
+    chosen = select(messages.c.id, or_(has_begun, is_asked_about).label("is_busy")).where(
+        messages.c.tenant_id == tenant, theirs
+    )
+    rows = (await connection.execute(chosen.order_by(text("is_busy"), messages.c.id).limit(batch))).all()
+    return [Key(tenant, one.id) for one in rows if not one.is_busy], any(one.is_busy for one in rows)
+
+
+async def _erase_messages(connection: AsyncConnection, sealer: Sealer, keys: list[Key]) -> tuple[_Done, list[Change]]:
+    standings = await lock_standings(connection, keys)
+    # Somebody may have begun to send one before the lock was ours.
+    quiet = {key: one for key, one in standings.items() if one.status is not MessageStatus.SENDING}
+    noted = [
+        Noted(key, standing, move, EventSource.OPERATOR, detail="everything about its recipient is erased")
+        for key, standing in quiet.items()
+        if (move := erased(standing)) is not None
+    ]
+    changes = await write_moves(connection, noted) if noted else []
+    if quiet:
+        about = await webhooks_about(connection, list(quiet))
+        await forget_content(connection, list(quiet))
+        await forget_addresses(connection, sealer, list(quiet))
+        await forget_webhooks(connection, sealer, about)
+        return _Done(len(quiet), len(noted), len(about)), changes
+    return _Done(waits=True), changes
+
+
+async def _note(connection: AsyncConnection, row: Row[Any], done: _Done) -> None:
+    """Write down how far it has come; once it is over, whom it was about is forgotten, too."""
+    counted = {name: erasures.c[name] + getattr(done, name) for name in ("messages", "canceled", "webhooks", "names")}
+    changes: dict[str, Any] = dict(counted)
+    if done.inbox_after is not None:
+        changes["inbox_after"] = done.inbox_after
+    if done.waits:
+        changes["due_at"] = _SOON
+    if done.is_over:
+        changes |= {"finished_at": func.now(), "recipient_sealed": None, "recipient_hash": None, "due_at": None}
+        act = Act(row.tenant_id, Author(SYSTEM, ActorKind.SYSTEM, ACTION))
+        await act.done(connection, "Erasure", [row.id])
+    await connection.execute(_of(row).values(**changes))
+
+
+def _of(row: Row[Any]) -> Any:
+    return update(erasures).where(erasures.c.tenant_id == literal(row.tenant_id), erasures.c.id == literal(row.id))

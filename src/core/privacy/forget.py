@@ -1,0 +1,135 @@
+"""Taking personal data out of rows, in the caller's transaction: what happened and when stays, who and what goes."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, case, func, or_, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.messages.record import Key
+from core.messages.tables import attempts, messages
+from core.privacy.disguise import disguised
+from core.privacy.spelling import spells_a_number
+from core.sealing import Sealer
+from core.webhooks.tables import inbox
+
+NOBODY = "••••"
+"""What is shown of an address that is no longer kept."""
+
+_SINCE = func.coalesce(messages.c.erased_at, func.now())
+
+
+async def forget_content(connection: AsyncConnection, keys: Collection[Key]) -> None:
+    """Take out what messages say."""
+    await connection.execute(
+        update(messages)
+        .where(tuple_(messages.c.tenant_id, messages.c.id).in_(keys))
+        .values(content_sealed=None, erased_at=_SINCE)
+    )
+
+
+async def forget_addresses(connection: AsyncConnection, sealer: Sealer, keys: Collection[Key]) -> None:
+    """Take out who messages went to and came from, and whatever names them: nothing is sent for them any more."""
+    await connection.execute(
+        update(messages)
+        .where(tuple_(messages.c.tenant_id, messages.c.id).in_(keys))
+        .values(
+            to_sealed=None,
+            to_hash=None,
+            to_masked=NOBODY,
+            from_sealed=None,
+            from_hash=None,
+            from_masked=case((messages.c.from_masked.is_not(None), NOBODY)),
+            due_at=None,
+            step_until=None,
+            erased_at=_SINCE,
+        )
+    )
+    await _disguise_ids(connection, sealer, keys)
+
+
+async def _disguise_ids(connection: AsyncConnection, sealer: Sealer, keys: Collection[Key]) -> None:
+    of_these = tuple_(messages.c.tenant_id, messages.c.id).in_(keys)
+    rows = await connection.execute(
+        select(messages.c.tenant_id, messages.c.id, messages.c.provider_message_id).where(
+            of_these, messages.c.provider_message_id.is_not(None)
+        )
+    )
+    renamed = [
+        {"of_tenant": row.tenant_id, "of_id": row.id, "name": disguised(sealer, row.provider_message_id)}
+        for row in rows
+        if spells_a_number(row.provider_message_id)
+    ]
+    if renamed:
+        await connection.execute(_RENAME_MESSAGE, renamed)
+    tried = await connection.execute(
+        select(attempts).where(
+            tuple_(attempts.c.tenant_id, attempts.c.message_id).in_(keys),
+            or_(attempts.c.provider_message_id.is_not(None), attempts.c.answer.is_not(None)),
+        )
+    )
+    if changed := [_attempt(sealer, row) for row in tried]:
+        await connection.execute(_RENAME_ATTEMPT, changed)
+
+
+def _attempt(sealer: Sealer, row: Any) -> dict[str, Any]:
+    name, answer = row.provider_message_id, row.answer
+    return {
+        "of_tenant": row.tenant_id,
+        "of_message": row.message_id,
+        "of_number": row.number,
+        "name": None if name is None else disguised(sealer, name),
+        "kept": None if answer is None or spells_a_number(answer) else answer,
+    }
+
+
+_RENAME_MESSAGE = (
+    update(messages)
+    .where(messages.c.tenant_id == bindparam("of_tenant"), messages.c.id == bindparam("of_id"))
+    .values(provider_message_id=bindparam("name"))
+)
+_RENAME_ATTEMPT = (
+    update(attempts)
+    .where(
+        attempts.c.tenant_id == bindparam("of_tenant"),
+        attempts.c.message_id == bindparam("of_message"),
+        attempts.c.number == bindparam("of_number"),
+    )
+    .values(provider_message_id=bindparam("name"), answer=bindparam("kept"))
+)
+
+
+async def forget_webhooks(connection: AsyncConnection, sealer: Sealer, rows: Sequence[Any]) -> None:
+    """Take out what companies sent, of rows of the inbox with tenant, id and dedupe key; told again, it is known."""
+    if rows:
+        named = [
+            {"of_tenant": row.tenant_id, "of_id": row.id, "name": disguised(sealer, row.dedupe_key)} for row in rows
+        ]
+        await connection.execute(_FORGET_WEBHOOK, named)
+
+
+_FORGET_WEBHOOK = (
+    update(inbox)
+    .where(
+        inbox.c.tenant_id == bindparam("of_tenant"),
+        inbox.c.id == bindparam("of_id"),
+        # Somebody may have asked meanwhile for it to be processed again.
+        inbox.c.status != "RECEIVED",
+    )
+    .values(event_sealed=None, raw_sealed=None, dedupe_key=bindparam("name"), erased_at=func.now())
+)
+
+
+async def webhooks_about(connection: AsyncConnection, keys: Collection[Key]) -> Sequence[Any]:
+    """The webhooks that speak of messages and have been dealt with, as far as they are still kept."""
+    rows = await connection.execute(
+        select(inbox.c.tenant_id, inbox.c.id, inbox.c.dedupe_key)
+        .where(
+            tuple_(inbox.c.tenant_id, inbox.c.message_id).in_(keys),
+            inbox.c.status != "RECEIVED",
+            or_(inbox.c.event_sealed.is_not(None), inbox.c.raw_sealed.is_not(None)),
+        )
+        .order_by(inbox.c.tenant_id, inbox.c.id)
+        .with_for_update()
+    )
+    return rows.all()

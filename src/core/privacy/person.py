@@ -1,0 +1,93 @@
+"""A person as they are asked for by an address: every way to write it, and whether a text does."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from urllib.parse import unquote_plus
+from uuid import UUID
+
+from core.brazil import full_form, variants
+from core.errors import InputRule, InvalidInput
+from core.messages.addresses import MAX_LENGTH, email_address, known_address
+from core.privacy.spelling import decoded
+from core.sealing import Sealer
+from core.words import say
+
+_FEWEST, _MOST = 8, 15
+_BRAZIL = "55"
+_PUNCTUATION = " ().+-"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whoever has an address: `address` is its one form, `spellings` those under which it may be kept."""
+
+    address: str
+    spellings: frozenset[str]
+    needles: frozenset[str]
+    """What a text that names them contains, in lower case: as a word of its own where it is digits."""
+
+    @classmethod
+    def of(cls, address: str) -> "Person":
+        """Whoever has an address, in whichever of its forms it was kept."""
+        found = known_address(address)
+        if found.kind == "phone":
+            return cls._with_number(re.sub("[^0-9]", "", found.value))
+        forms = frozenset({address, found.value, found.value.lower()})
+        return cls(found.value, forms, frozenset(form.lower() for form in forms))
+
+    @classmethod
+    def _with_number(cls, digits: str) -> "Person":
+        ways = variants(digits)
+        local = {way.removeprefix(_BRAZIL) for way in ways if way.startswith(_BRAZIL) and len(way) > 11}
+        return cls(f"+{full_form(digits)}", frozenset({f"+{way}" for way in ways} | ways), ways | local)
+
+    def hashes(self, sealer: Sealer, tenant: UUID) -> list[bytes]:
+        """The look-up hashes of every spelling under every key."""
+        return [found for way in self.spellings for found in sealer.lookup_hashes(way, tenant=tenant)]
+
+    def is_in(self, text: str) -> bool:
+        """Whether a text names them: as it stands, as a form writes it, or in base64."""
+        return any(self._is_in(one) for one in (text, unquote_plus(text), *decoded(text)))
+
+    def _is_in(self, text: str) -> bool:
+        return re.search(self.pattern, text.lower()) is not None
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression, of PostgreSQL's too, for a text in lower case that names them."""
+        words = "|".join(re.escape(one) for one in sorted(self.needles))
+        edge = "0-9" if self.address.startswith("+") else "0-9a-z"
+        return f"(^|[^{edge}])({words})([^{edge}]|$)"
+
+
+def person_named(
+    *, phone: str | None, email: str | None, whatsapp_user_id: str | None, path: Collection[str]
+) -> Person:
+    """Read who is meant; more is let through than when something is sent, since old numbers are to be erased, too."""
+    place = list(path)
+    if phone is not None:
+        return _by_phone(phone, [*place, "phone"])
+    if email is not None:
+        return Person.of(email_address(email, path=[*place, "email"]).value)
+    given = (whatsapp_user_id or "").strip(" ")
+    if known_address(given).kind != "whatsapp-user":
+        text = say(
+            "WHATSAPP_USER_MALFORMED",
+            "This is not a WhatsApp user id: two capitals, a dot, and letters or digits, as BR.13491208655302741918. "
+            "`from` of a message they wrote holds it.",
+        )
+        raise InvalidInput(text, path=[*place, "whatsappUserId"], rule=InputRule.MALFORMED)
+    return Person.of(given)
+
+
+def _by_phone(raw: str, path: list[str]) -> Person:
+    bare = raw.strip() if len(raw) <= MAX_LENGTH else ""
+    digits = "".join(letter for letter in bare if letter not in _PUNCTUATION)
+    if not (bare.startswith("+") and digits.isdigit() and digits.isascii() and _FEWEST <= len(digits) <= _MOST):
+        text = say(
+            "PHONE_MALFORMED",
+            "This is not a telephone number with its country code. Write it like +5511987654321.",
+        )
+        raise InvalidInput(text, path=path, rule=InputRule.MALFORMED)
+    return Person.of(f"+{digits}")

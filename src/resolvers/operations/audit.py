@@ -1,0 +1,120 @@
+"""Who did what, as clients see it."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from uuid import UUID
+
+import strawberry
+
+from core.access.principal import ActorKind, Scope
+from core.audit import read
+from core.audit.act import ActOutcome
+from core.slicing import Span
+from resolvers.arguments import given
+from resolvers.context import Info
+from resolvers.identifiers import target_id, target_of, to_global_id
+from resolvers.node import Node
+from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
+
+_CURSOR = "AuditEventCursor"
+# Nobody made it: whoever asks for what has happened to it finds nothing.
+_NOTHING = ("Nothing", "nothing")
+
+
+@strawberry.type(description="Who did what. Of an act upon several objects there is one for each.")
+class AuditEvent(Node):
+    at: datetime
+    actor: str = strawberry.field(description="What credentials call whoever acted: a user's id, a key's name.")
+    on_behalf: str | None = strawberry.field(description="Who acted in the actor's name, where somebody else did.")
+    kind: ActorKind
+    action: str = strawberry.field(description="The mutation's name, or a command's: `cancelMessage`, `keys rotate`.")
+    target_type: str | None = strawberry.field(description="The type of the object it was done to: `Message`.")
+    target_id: strawberry.ID | None = strawberry.field(description="The object, for `node(id:)`.")
+    request_id: str | None = strawberry.field(description="The request it came in, as `X-Request-Id` names it.")
+    outcome: ActOutcome
+    code: str | None = strawberry.field(
+        description="Why it was refused, as its caller was told: `PHONE_INVALID`, `FORBIDDEN`."
+    )
+
+
+@strawberry.type(description="One audit event of a page, and its place in the list.")
+class AuditEventEdge:
+    cursor: str
+    node: AuditEvent
+
+
+@strawberry.type(description="One page of the audit log.")
+class AuditEventConnection:
+    edges: list[AuditEventEdge]
+    nodes: list[AuditEvent]
+    page_info: PageInfo
+
+
+@strawberry.input(description="All given conditions must hold.")
+class AuditEventFilter:
+    action: str | None = strawberry.UNSET
+    actor: str | None = strawberry.UNSET
+    target_id: strawberry.ID | None = strawberry.field(
+        default=strawberry.UNSET, description="What was done to one object, or tried."
+    )
+    since: datetime | None = strawberry.field(default=strawberry.UNSET, description="From this moment on.")
+    until: datetime | None = strawberry.field(default=strawberry.UNSET, description="Before this moment.")
+
+
+def audit_event_of(row: read.AuditEvent) -> AuditEvent:
+    """An event as clients see it."""
+    return AuditEvent(
+        id=to_global_id("AuditEvent", row.id.bytes),
+        at=row.at,
+        actor=row.actor,
+        on_behalf=row.on_behalf,
+        kind=row.kind,
+        action=row.action,
+        target_type=row.target_type,
+        target_id=target_id(row.target_type, row.target_id),
+        request_id=row.request_id,
+        outcome=row.outcome,
+        code=row.code,
+    )
+
+
+async def audit_events_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID, AuditEvent]:
+    """Events of the caller's tenant; no others."""
+    tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
+    async with info.context.services.database.transaction(tenant) as connection:
+        found = await read.by_ids(connection, tenant, ids)
+    return {one: audit_event_of(row) for one, row in found.items()}
+
+
+async def list_audit_events(
+    info: Info,
+    first: int | None = strawberry.UNSET,
+    after: str | None = strawberry.UNSET,
+    last: int | None = strawberry.UNSET,
+    before: str | None = strawberry.UNSET,
+    filter: AuditEventFilter | None = strawberry.UNSET,
+) -> AuditEventConnection:
+    tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
+    which, condition = slice_of(first, after, last, before, _CURSOR), _condition(given(filter))
+    async with info.context.services.database.transaction(tenant) as connection:
+        rows, has_more = await read.page(connection, tenant, which, condition)
+    edges = [AuditEventEdge(cursor=write_cursor(_CURSOR, row.id), node=audit_event_of(row)) for row in rows]
+    page_info = page_info_of(which, [edge.cursor for edge in edges], has_more=has_more)
+    return AuditEventConnection(edges=edges, nodes=[edge.node for edge in edges], page_info=page_info)
+
+
+def _condition(filter: AuditEventFilter | None) -> read.AuditFilter:
+    filter = filter or AuditEventFilter()
+    return read.AuditFilter(
+        action=given(filter.action),
+        actor=given(filter.actor),
+        target=_target(given(filter.target_id)),
+        span=Span(given(filter.since), given(filter.until)),
+    )
+
+
+def _target(id: strawberry.ID | None) -> tuple[str, str] | None:
+    if id is None:
+        return None
+    type_name, key = target_of(id)
+    return _NOTHING if type_name is None or key is None else (type_name, key)

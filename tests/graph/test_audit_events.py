@@ -1,0 +1,215 @@
+"""Who did what: every mutation leaves an event, with its act and never without it."""
+
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from graphql import GraphQLSchema
+from sqlalchemy import text
+
+from core.access.principal import ActorKind, Scope
+from core.database import Database
+from core.errors import Overloaded
+from resolvers.identifiers import to_global_id
+from resolvers.schema import build_schema
+from tests.graph.callers import REQUEST, Caller, statements
+from tests.graph.conftest import NewCaller
+from tests.graph.stock import PHONE, Stock, global_id
+from tests.security.asking import Asker
+
+SCHEMA = build_schema()._schema
+assert SCHEMA.mutation_type is not None
+MUTATIONS = sorted(SCHEMA.mutation_type.fields)
+
+EVENTS = """query ($first: Int, $after: String, $last: Int, $before: String, $filter: AuditEventFilter) {
+  auditEvents(first: $first, after: $after, last: $last, before: $before, filter: $filter) {
+    nodes { id at actor onBehalf kind action targetType targetId requestId outcome code }
+    edges { cursor }
+    pageInfo { hasNextPage hasPreviousPage endCursor startCursor }
+  } }"""
+CANCEL = "mutation ($id: ID!) { cancelMessage(input: {id: $id}) { message { id } errors { __typename } } }"
+SEND = """mutation ($input: SendMessageInput!) { sendMessage(input: $input) {
+  message { id } isReplay errors { __typename } } }"""
+DISCARD = """mutation ($ids: [ID!]!) { discardDeadLetters(input: {ids: $ids}) {
+  deadLetters { id } errors { __typename } } }"""
+
+
+async def events(caller: Caller, **arguments: Any) -> list[dict[str, Any]]:
+    return list((await caller.ask(EVENTS, **arguments))["auditEvents"]["nodes"])
+
+
+def message(**more: Any) -> dict[str, Any]:
+    return {"to": {"phone": PHONE}, "content": {"text": "Olá"}, "route": [{"channel": "SMS"}], **more}
+
+
+@pytest.fixture(scope="module")
+def asker() -> Asker:
+    schema: GraphQLSchema = SCHEMA
+    return Asker(schema)
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+async def test_every_mutation_of_the_schema_leaves_an_event(caller: Caller, asker: Asker, name: str) -> None:
+    capital = name[0].upper() + name[1:]
+    document = f"mutation ($input: {capital}Input!) {{ {name}(input: $input) {{ __typename }} }}"
+    await caller.answer(document, **asker.request("mutation", name))
+    [event] = await events(caller)
+    assert (event["action"], event["actor"], event["requestId"]) == (name, "test", REQUEST)
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+async def test_every_mutation_somebody_had_no_right_to_leaves_one_too(
+    new_caller: NewCaller, asker: Asker, name: str
+) -> None:
+    caller = await new_caller(frozenset({Scope.OPERATIONS_READ}))
+    capital = name[0].upper() + name[1:]
+    document = f"mutation ($input: {capital}Input!) {{ {name}(input: $input) {{ __typename }} }}"
+    await caller.answer(document, **asker.request("mutation", name))
+    [event] = await events(caller)
+    assert (event["action"], event["outcome"], event["code"]) == (name, "REFUSED", "FORBIDDEN")
+
+
+async def test_what_was_done_names_its_object(caller: Caller, stock: Stock) -> None:
+    id = global_id(await stock.put(caller))
+    await caller.ask(CANCEL, id=id)
+    [event] = await events(caller)
+    expected = {"action": "cancelMessage", "targetType": "Message", "targetId": id, "outcome": "DONE", "code": None}
+    assert event.items() >= expected.items()
+
+
+async def test_what_was_refused_names_it_and_says_why(caller: Caller, stock: Stock) -> None:
+    done, refused = await stock.dead_letter(caller), await stock.dead_letter(caller, resolution="DISCARDED")
+    ids = [to_global_id("DeadLetter", one.bytes) for one in (done, refused, uuid4())]
+    await caller.ask(DISCARD, ids=[*ids, "nonsense"])
+    found = {event["targetId"]: (event["outcome"], event["code"]) for event in await events(caller)}
+    assert found == {
+        ids[0]: ("DONE", None),
+        ids[1]: ("REFUSED", "ALREADY_DECIDED"),
+        ids[2]: ("REFUSED", "DEAD_LETTER_NOT_FOUND"),
+        None: ("REFUSED", "DEAD_LETTER_NOT_FOUND"),
+    }
+
+
+async def test_a_message_is_the_event_of_its_own_sending(caller: Caller) -> None:
+    with statements(caller.house) as said:
+        sent = (await caller.ask(SEND, input=message()))["sendMessage"]["message"]["id"]
+    assert not [one for one in said if "audit_events" in one]
+    [event] = await events(caller)
+    expected = {"action": "sendMessage", "targetId": sent, "outcome": "DONE", "kind": "PERSON", "requestId": REQUEST}
+    assert event.items() >= expected.items()
+
+
+async def test_a_message_found_again_by_its_key_was_sent_once(caller: Caller) -> None:
+    for _ in range(2):
+        await caller.ask(SEND, input=message(idempotencyKey="one"))
+    assert len(await events(caller)) == 1
+
+
+async def test_a_message_that_was_refused_is_an_event_without_its_words(caller: Caller) -> None:
+    await caller.ask(SEND, input=message(to={"phone": "+551199999999999"}))
+    [event] = await events(caller)
+    assert (event["outcome"], event["code"], event["targetId"]) == ("REFUSED", "PHONE_INVALID", None)
+
+
+async def test_whoever_acts_in_anothers_name_is_named_beside_them(caller: Caller, stock: Stock) -> None:
+    assert caller.principal is not None
+    caller.principal = replace(caller.principal, actor="user_support", kind=ActorKind.KEY)
+    await caller.ask(SEND, input=message())
+    await caller.ask(CANCEL, id=global_id(await stock.put(caller)))
+    found = {(event["action"], event["actor"], event["onBehalf"], event["kind"]) for event in await events(caller)}
+    assert found == {
+        ("sendMessage", "test", "user_support", "KEY"),
+        ("cancelMessage", "test", "user_support", "KEY"),
+    }
+
+
+async def test_act_and_event_are_one_transaction(caller: Caller, stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An act whose event cannot be written is not done."""
+    from core.audit.act import Act
+
+    async def broken(*_: object, **__: object) -> None:
+        raise Overloaded("The event cannot be written.", retry_after=1)
+
+    monkeypatch.setattr(Act, "done", broken)
+    put = await stock.put(caller)
+    assert await caller.code(CANCEL, id=global_id(put)) == "TRY_AGAIN"
+    assert await stock.owner.fetchval("SELECT status FROM messages WHERE id = $1", put) == "QUEUED"
+
+
+async def test_a_mutation_nobody_taught_to_write_is_written_down_all_the_same(
+    caller: Caller, stock: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resolvers.messages.changes.cancel", _forgetful)
+    await caller.ask(CANCEL, id=global_id(await stock.put(caller)))
+    [event] = await events(caller)
+    assert (event["action"], event["outcome"], event["targetId"]) == ("cancelMessage", "DONE", None)
+
+
+async def _forgetful(*_: object, **__: object) -> None:
+    return None
+
+
+async def test_pages_follow_each_other_in_both_directions(caller: Caller, stock: Stock) -> None:
+    for place in range(3):
+        await caller.ask(SEND, input=message(idempotencyKey=f"{place}"))
+        await caller.ask(CANCEL, id=global_id(await stock.put(caller)))
+    every = [event["id"] for event in await events(caller)]
+    assert len(every) == 6
+    seen: list[str] = []
+    after = None
+    for _ in range(3):
+        page = (await caller.ask(EVENTS, first=2, after=after))["auditEvents"]
+        seen += [event["id"] for event in page["nodes"]]
+        after = page["pageInfo"]["endCursor"]
+    assert seen == every
+    assert page["pageInfo"]["hasNextPage"] is False
+    back = (await caller.ask(EVENTS, last=2, before=page["pageInfo"]["startCursor"]))["auditEvents"]["nodes"]
+    assert [event["id"] for event in back] == every[2:4]
+
+
+async def test_filters_choose_by_act_actor_object_and_time(caller: Caller, stock: Stock) -> None:
+    sent = (await caller.ask(SEND, input=message()))["sendMessage"]["message"]["id"]
+    await caller.ask(CANCEL, id=sent)
+    other = global_id(await stock.put(caller))
+    await caller.ask(CANCEL, id=other)
+    newest, middle, oldest = await events(caller)
+
+    async def chosen(**condition: Any) -> list[str]:
+        return [event["id"] for event in await events(caller, filter=condition)]
+
+    assert await chosen(action="cancelMessage") == [newest["id"], middle["id"]]
+    assert await chosen(action="sendMessage") == [oldest["id"]]
+    assert await chosen(actor="nobody") == []
+    assert len(await chosen(actor="test")) == 3
+    assert await chosen(targetId=sent) == [middle["id"], oldest["id"]]
+    assert await chosen(targetId="nonsense") == []
+    assert await chosen(since=newest["at"]) == [newest["id"]]
+    assert await chosen(until=middle["at"]) == [oldest["id"]]
+
+
+async def test_an_event_is_found_again_by_its_id(caller: Caller, stranger: Caller) -> None:
+    await caller.ask(SEND, input=message())
+    [event] = await events(caller)
+    document = "query ($id: ID!) { node(id: $id) { ... on AuditEvent { action } } }"
+    assert (await caller.ask(document, id=event["id"]))["node"] == {"action": "sendMessage"}
+    assert (await stranger.ask(document, id=event["id"]))["node"] is None
+    assert await events(stranger) == []
+
+
+async def test_reading_it_needs_a_right(new_caller: NewCaller) -> None:
+    caller = await new_caller(frozenset({Scope.MESSAGES_READ}))
+    assert await caller.code(EVENTS) == "FORBIDDEN"
+
+
+async def test_without_credentials_there_is_no_log_to_write_in(nobody: Caller, house: object) -> None:
+    assert await nobody.code(CANCEL, id="nonsense") == "UNAUTHENTICATED"
+
+
+async def test_the_application_can_change_nothing_of_what_was_written(caller: Caller, stock: Stock) -> None:
+    await caller.ask(CANCEL, id=global_id(await stock.put(caller)))
+    database: Database = caller.house.database
+    for statement in ("UPDATE audit_events SET actor = 'somebody else'", "DELETE FROM audit_events"):
+        with pytest.raises(Exception, match="permission denied"):
+            async with database.transaction(caller.tenant) as connection:
+                await connection.execute(text(statement))

@@ -1,0 +1,261 @@
+"""A person who is erased is found nowhere any more, and what happened to their messages is still known."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from core.access.api_keys import by_ids
+from core.access.principal import DEFAULT_TENANT
+from core.errors import InvalidState
+from core.messages.draft import Draft
+from core.messages.route import step
+from core.messages.try_again import try_again
+from core.ports import Channel, TextContent
+from core.privacy.erase import carry_out
+from tests.privacy.conftest import (
+    MAIL,
+    NEEDLES,
+    NUMBER,
+    OLD_NUMBER,
+    OTHER_NUMBER,
+    OTHER_WORDS,
+    WORDS,
+    Life,
+    wamid,
+)
+from tests.privacy.evidence import found_anywhere
+
+
+async def a_life_together(life: Life) -> None:
+    """Everything that leaves traces of a person, some of it twice as there is more than one step's worth."""
+    for place in range(4):
+        await life.send(NUMBER, f"{WORDS} {place}", idempotency_key=f"order-{NUMBER}-{place}")
+    await life.deliver()
+    await life.nobody_asked(f"OptOutType=STOP&From=%2B{NUMBER[1:]}&Body={WORDS}", "SM1:optout")
+    chat = await life.send(NUMBER, WORDS, Channel.WHATSAPP, external_id=f"cliente (11) {NUMBER[5:10]}-{NUMBER[10:]}")
+    await life.deliver(Channel.WHATSAPP, "whatsapp")
+    await life.report(chat, NUMBER)
+    await life.written(NUMBER, f"quero {WORDS}", wamid(NUMBER, "A" * 18))
+    # An account older than the ninth digit is named without it.
+    await life.written(OLD_NUMBER, f"mais {WORDS}", wamid(OLD_NUMBER, "B" * 18))
+    await life.send(MAIL, f"{WORDS} por e-mail", Channel.EMAIL)
+    await life.deliver(Channel.EMAIL, "smtp")
+    await life.nobody_asked(f"To=maria.quitanda%40example.com&Subject={WORDS}", "SM2:bounce")
+    await life.listed(NUMBER, OTHER_NUMBER)
+
+
+async def test_after_it_number_mail_and_words_are_found_nowhere(life: Life) -> None:
+    await a_life_together(life)
+    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES), "nothing was planted"
+    by_number, by_mail = await life.erase(NUMBER), await life.erase(MAIL)
+    assert by_number.finished_at is not None
+    assert by_mail.finished_at is not None
+    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+    # Four SMS, one on WhatsApp, two they wrote; a report, two they wrote, what nobody acts on; four keys, one name,
+    # one list.
+    assert (by_number.messages, by_number.webhooks, by_number.names) == (7, 4, 6)
+    assert (by_mail.messages, by_mail.webhooks) == (1, 1)
+
+
+async def test_whoever_is_on_an_allow_list_is_struck_off_it_and_the_others_stay(life: Life) -> None:
+    both, alone = await life.listed(NUMBER, OTHER_NUMBER), await life.listed(OLD_NUMBER)
+    await life.listed(OTHER_NUMBER)
+    assert (await life.erase(OLD_NUMBER)).names == 2
+    async with life.shop.app.transaction(DEFAULT_TENANT) as connection:
+        keys = await by_ids(connection, DEFAULT_TENANT, [both, alone])
+    assert [len(keys[one].recipients_masked) for one in (both, alone)] == [1, 0]
+    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+
+
+@pytest.mark.parametrize("written", [NUMBER, OLD_NUMBER, "+55 (11) 98765-0123"])
+async def test_however_the_number_is_written(life: Life, written: str) -> None:
+    await life.send(NUMBER, WORDS)
+    await life.written(OLD_NUMBER, WORDS, wamid(OLD_NUMBER, "C" * 18))
+    await life.erase(written)
+    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+
+
+async def test_what_happened_and_when_is_still_known(life: Life) -> None:
+    one = await life.send(NUMBER, WORDS, Channel.WHATSAPP)
+    await life.deliver(Channel.WHATSAPP, "whatsapp")
+    await life.report(one, NUMBER)
+    before, events, attempts = await life.shop.message(one), await life.shop.events(one), await life.shop.attempts(one)
+    await life.erase(NUMBER)
+    after = await life.shop.message(one)
+    assert (after.status, after.created_at, after.delivered_at) == (
+        before.status,
+        before.created_at,
+        before.delivered_at,
+    )
+    assert (after.to, after.to_masked, after.content) == (None, "••••", None)
+    assert after.erased_at is not None
+    assert await life.shop.events(one) == events
+    assert [one.outcome for one in await life.shop.attempts(one)] == [one.outcome for one in attempts]
+
+
+async def test_others_lose_nothing(life: Life) -> None:
+    other = await life.send(OTHER_NUMBER, OTHER_WORDS, external_id="order-1", idempotency_key="key-1")
+    await life.written(OTHER_NUMBER, OTHER_WORDS, wamid(OTHER_NUMBER, "D" * 18))
+    await life.nobody_asked(f"From=%2B{OTHER_NUMBER[1:]}", "SM3:optout")
+    await a_life_together(life)
+    before = await life.shop.message(other)
+    await life.erase(NUMBER)
+    assert await life.shop.message(other) == before
+    for table, kept in (("inbox", 2), ("messages", 2)):
+        column = {"inbox": "raw_sealed", "messages": "content_sealed"}[table]
+        left = await life.owner.fetchval(f"SELECT count(*) FROM {table} WHERE {column} IS NOT NULL")
+        # Their e-mail address is another one, and was not asked for.
+        assert left == kept + 1, table
+
+
+async def test_another_tenants_messages_to_the_same_person_stay(life: Life) -> None:
+    one = await life.send(NUMBER, WORDS)
+    tenant = await another_tenant(life)
+    draft = Draft(TextContent(WORDS), [step(Channel.SMS)], phone=NUMBER)
+    theirs = (await life.shop.outbox.accept(tenant, draft)).message_id
+    await life.erase(NUMBER)
+    assert (await life.shop.message(one)).to is None
+    assert (await life.shop.message(theirs, tenant)).to == NUMBER
+
+
+async def test_what_a_company_says_of_another_tenants_customer_does_not_stay_with_the_default_one(life: Life) -> None:
+    """A report without our reference lies with the default tenant until it is known whose it is."""
+    tenant = await another_tenant(life)
+    draft = Draft(TextContent(WORDS), [step(Channel.WHATSAPP)], phone=NUMBER)
+    theirs = (await life.shop.outbox.accept(tenant, draft)).message_id
+    await life.deliver(Channel.WHATSAPP, "whatsapp")
+    await life.report(theirs, NUMBER, reference=False)
+    assert (await life.shop.message(theirs, tenant)).status == "DELIVERED"
+    assert await life.owner.fetchval("SELECT count(*) FROM inbox WHERE raw_sealed IS NOT NULL") == 0
+
+
+async def another_tenant(life: Life) -> UUID:
+    tenant = UUID("3fea8953-6801-4312-8af1-47d803b5847a")
+    await life.owner.execute("INSERT INTO tenants VALUES ($1, 'outra', 'Outra', 'UTC', 'EUR')", tenant)
+    return tenant
+
+
+async def test_what_waits_is_stopped_and_not_sent(life: Life) -> None:
+    one = await life.send(NUMBER, WORDS)
+    done = await life.erase(NUMBER)
+    await life.deliver()
+    assert (await life.shop.status(one), done.canceled) == ("CANCELED", 1)
+    assert await life.shop.attempts(one) == []
+
+
+async def test_what_nobody_knows_is_given_up_and_not_sent_again(life: Life) -> None:
+    one = await life.send(NUMBER, WORDS)
+    await life.deliver()
+    await life.owner.execute("UPDATE messages SET status = 'UNCONFIRMED', due_at = now(), unconfirmed_at = now()")
+    await life.erase(NUMBER)
+    assert await life.shop.status(one) == "FAILED"
+    assert await life.owner.fetchval("SELECT count(*) FROM dead_letters") == 0
+
+
+async def test_what_is_just_being_sent_is_waited_for(life: Life) -> None:
+    one = await life.send(NUMBER, WORDS)
+    await life.owner.execute("UPDATE messages SET status = 'SENDING', lease_until = now() + interval '1 minute'")
+    erasure = await life.erase(NUMBER)
+    assert erasure.finished_at is None
+    await life.owner.execute("UPDATE messages SET status = 'SENT', lease_until = NULL, due_at = NULL")
+    await life.owner.execute("UPDATE erasures SET due_at = now()")
+    while await carry_out(life.shop.worker, life.shop.sealer, life.shop.hub):
+        pass
+    assert (await life.erasure(erasure.id)).finished_at is not None
+    assert (await life.shop.message(one)).to is None
+
+
+async def test_a_webhook_that_waits_to_be_applied_is_waited_for(life: Life) -> None:
+    raw = f'{{"from":"{NUMBER[1:]}"}}'
+    await life.told("whatsapp", life.reported(wamid(NUMBER, "E" * 18), raw, None))
+    erasure = await life.erase(NUMBER)
+    assert erasure.finished_at is None
+    await life.owner.execute("UPDATE inbox SET status = 'IGNORED'")
+    await life.owner.execute("UPDATE erasures SET due_at = now()")
+    while await carry_out(life.shop.worker, life.shop.sealer, life.shop.hub):
+        pass
+    assert (await life.erasure(erasure.id)).finished_at is not None
+    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+
+
+@pytest.mark.parametrize("reference", [True, False])
+async def test_a_late_report_still_finds_its_message_and_leaves_no_trace(life: Life, reference: bool) -> None:
+    one = await life.send(NUMBER, WORDS, Channel.WHATSAPP)
+    await life.deliver(Channel.WHATSAPP, "whatsapp")
+    name = await life.owner.fetchval("SELECT provider_message_id FROM attempts")
+    await life.erase(NUMBER)
+    raw = f'{{"statuses":[{{"id":"{name}","recipient_id":"{NUMBER[1:]}"}}]}}'
+    for status in ("delivered", "read"):
+        await life.told("whatsapp", life.reported(name, raw, one if reference else None, status))
+        await life.apply()
+    assert await life.shop.status(one) == "READ"
+    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+
+
+async def test_what_is_told_again_is_still_known(life: Life) -> None:
+    name = wamid(NUMBER, "F" * 18)
+    await life.written(NUMBER, WORDS, name)
+    await life.erase(NUMBER)
+    await life.written(NUMBER, WORDS, name)
+    assert await life.shop.count("messages") == 1
+    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+
+
+async def test_what_was_kept_before_there_were_hashes_is_known_too(life: Life) -> None:
+    name = wamid(NUMBER, "G" * 18)
+    await life.written(NUMBER, WORDS, name)
+    await life.owner.execute("UPDATE inbox SET dedupe_key = $1", name)
+    await life.written(NUMBER, WORDS, name)
+    assert (await life.shop.count("inbox"), await life.shop.count("messages")) == (1, 1)
+
+
+async def test_a_late_failure_does_not_go_on_to_the_next_channel(life: Life) -> None:
+    route = [step(Channel.WHATSAPP, within=timedelta(hours=1)), step(Channel.SMS)]
+    draft = Draft(TextContent(WORDS), route, phone=NUMBER)
+    one = (await life.shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
+    await life.deliver(Channel.WHATSAPP, "whatsapp")
+    await life.erase(NUMBER)
+    await life.report(one, NUMBER, status="failed")
+    assert await life.shop.status(one) == "FAILED"
+    await life.deliver()
+    assert len(await life.shop.attempts(one)) == 1
+
+
+async def test_it_cannot_be_sent_again(life: Life) -> None:
+    one = await life.send(NUMBER, WORDS)
+    await life.owner.execute("UPDATE messages SET status = 'FAILED', due_at = NULL")
+    await life.erase(NUMBER)
+    for route in (None, [step(Channel.SMS)]):
+        with pytest.raises(InvalidState, match="no longer kept"):
+            await try_again(life.shop.outbox, DEFAULT_TENANT, one, route)
+
+
+async def test_asked_for_twice_it_is_one_and_done_twice_it_is_as_done(life: Life) -> None:
+    await life.send(NUMBER, WORDS)
+    assert await life.ask_to_erase(NUMBER) == await life.ask_to_erase(OLD_NUMBER)
+    first = await life.erase(NUMBER)
+    second = await life.erase(NUMBER)
+    assert first.id != second.id
+    assert (first.messages, second.messages, second.finished_at is not None) == (1, 0, True)
+
+
+async def test_each_step_is_kept_so_that_a_dead_worker_costs_one(life: Life) -> None:
+    for place in range(5):
+        await life.send(NUMBER, f"{WORDS} {place}", idempotency_key=f"{place}")
+    id = await life.ask_to_erase(NUMBER)
+    assert await carry_out(life.shop.worker, life.shop.sealer, life.shop.hub, batch=2)
+    assert (await life.erasure(id)).messages == 2
+    done = await life.erase(NUMBER)
+    assert (done.id, done.messages) == (id, 5)
+
+
+async def test_who_asked_and_that_it_was_done_is_in_the_audit_log(life: Life) -> None:
+    erasure = await life.erase(NUMBER)
+    [row] = await life.owner.fetch("SELECT * FROM audit_events")
+    assert (row["kind"], row["action"], row["target_id"]) == ("SYSTEM", "eraseRecipient", str(erasure.id))
+
+
+async def test_it_keeps_nobody_from_writing_to_them_again(life: Life) -> None:
+    await life.erase(NUMBER)
+    assert await life.shop.status(await life.send(NUMBER, WORDS)) == "QUEUED"

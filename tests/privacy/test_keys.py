@@ -1,0 +1,203 @@
+"""Sealing anew under another key: every column there is, while everything goes on, until the old key can go."""
+
+import asyncio
+import json
+from uuid import UUID
+
+import pytest
+from sqlalchemy import LargeBinary
+
+from api.cli import interalpha
+from core.access.principal import DEFAULT_TENANT
+from core.access.profile import Profile, open_profile, seal_profile
+from core.errors import IdempotencyConflict
+from core.identifiers import uuid7
+from core.keyring.catalogue import sealed_tables
+from core.keyring.rotate import rotate
+from core.keyring.status import FINGERPRINTS, status
+from core.messages.draft import Draft
+from core.messages.route import step
+from core.ports import Channel, TextContent
+from core.privacy.erase import carry_out
+from core.sealing import Sealer
+from core.tables import metadata
+from tests.conftest import KEY, Urls
+from tests.privacy.conftest import NEEDLES, NUMBER, OTHER_NUMBER, WORDS, Life, wamid
+from tests.privacy.evidence import found_anywhere
+
+OLD, NEW = b"k" * 32, b"n" * 32
+BOTH, ONLY_NEW = Sealer({"k2": NEW, "k1": OLD}), Sealer({"k2": NEW})
+NEW_KEY = "bm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm4="
+HASHES_OF_THEIR_OWN = {
+    "idempotency_keys.request_hash": "of a request, whose words are not kept: its key is in it",
+    "api_keys.secret_hash": "of 256 random bits, without a key: nobody can guess them",
+}
+"""Columns of bytes that are neither sealed nor the hash beside a sealed one, and why."""
+
+
+async def rotated(life: Life, batch: int = 2) -> dict[str, int]:
+    done: dict[str, int] = {}
+    async for one in rotate(life.shop.worker, BOTH, batch=batch):
+        assert one.unreadable == 0
+        done[one.table] = done.get(one.table, 0) + one.sealed
+    return done
+
+
+async def under(life: Life) -> dict[str, dict[str | None, int]]:
+    return {one.place: dict(one.values) for one in await status(life.shop.worker) if one.values}
+
+
+async def some_of_everything(life: Life) -> UUID:
+    """At least one value in every sealed column there is."""
+    for place in range(3):
+        await life.send(NUMBER, f"{WORDS} {place}", idempotency_key=f"{place}")
+    await life.written(NUMBER, WORDS, wamid(NUMBER, "A" * 18))
+    await life.ask_to_erase("+5511900000000")
+    await life.listed(OTHER_NUMBER)
+    user = uuid7()
+    sealed = seal_profile(life.shop.sealer, user, Profile(name="Maria"))
+    await life.owner.execute("INSERT INTO users (id, subject, profile_sealed) VALUES ($1, 'user_m', $2)", user, sealed)
+    found: UUID = await life.owner.fetchval("SELECT id FROM messages WHERE direction = 'OUTBOUND' LIMIT 1")
+    return found
+
+
+def test_every_column_of_bytes_is_sealed_or_stands_beside_one_that_is() -> None:
+    """A new one that holds anything else is to be added above, with its reason."""
+    rotated = {one.column for table in sealed_tables(metadata) for one in table.columns}
+    hashes = {one.hash for table in sealed_tables(metadata) for one in table.columns}
+    left = {
+        f"{table.name}.{column.name}"
+        for table in metadata.tables.values()
+        for column in table.columns
+        if isinstance(column.type, LargeBinary) and column not in rotated | hashes
+    }
+    assert left == HASHES_OF_THEIR_OWN.keys()
+
+
+async def test_the_worker_may_seal_anew_whatever_is_sealed(life: Life) -> None:
+    for table in sealed_tables(metadata):
+        for one in table.columns:
+            for column in filter(None, (one.column.name, one.hash.name if one.hash is not None else None)):
+                asked = "SELECT has_column_privilege('interalpha_worker', $1, $2, 'UPDATE')"
+                assert await life.owner.fetchval(asked, table.table.name, column), (table.table.name, column)
+
+
+async def test_afterwards_the_old_key_can_go(life: Life) -> None:
+    one = await some_of_everything(life)
+    columns = {f"{table.table.name}.{c.column.name}" for table in sealed_tables(metadata) for c in table.columns}
+    before = await under(life)
+    assert before.keys() - {FINGERPRINTS} == columns, "a sealed column without a value proves nothing here"
+    assert {name for values in before.values() for name in values} == {"k1"}
+    done = await rotated(life)
+    assert sum(done.values()) == sum(sum(v.values()) for place, v in before.items() if place != FINGERPRINTS)
+    after = await under(life)
+    assert {name for place, values in after.items() if place != FINGERPRINTS for name in values} == {"k2"}
+    life.shop.sealer = ONLY_NEW
+    assert (await life.shop.message(one)).to == NUMBER
+    user = await life.owner.fetchrow("SELECT id, profile_sealed FROM users")
+    assert open_profile(ONLY_NEW, user["id"], user["profile_sealed"]).name == "Maria"
+    # The hash beside an address went with it: whoever looks finds it by the new key alone.
+    await life.erase(NUMBER)
+    await life.owner.execute("DELETE FROM erasures")
+    assert await found_anywhere(life.owner, life.redis, ONLY_NEW, NEEDLES) == []
+
+
+async def test_a_second_time_there_is_nothing_to_do(life: Life) -> None:
+    await some_of_everything(life)
+    await rotated(life)
+    assert await rotated(life) == {}
+
+
+async def test_a_rotation_that_was_ended_in_the_middle_is_continued(life: Life) -> None:
+    await some_of_everything(life)
+    total = sum(sum(values.values()) for place, values in (await under(life)).items() if place != FINGERPRINTS)
+    steps = rotate(life.shop.worker, BOTH, batch=1)
+    first = [await anext(steps) for _ in range(3)]
+    await steps.aclose()
+    rest = await rotated(life)
+    assert sum(one.sealed for one in first) + sum(rest.values()) == total
+
+
+async def test_while_it_goes_on_messages_are_taken_sent_and_erased(life: Life) -> None:
+    for place in range(20):
+        await life.send(NUMBER, f"{WORDS} {place}")
+    newcomers = Sealer({"k2": NEW, "k1": OLD})
+    life.shop.outbox.sealer = life.shop.sealer = newcomers
+    await life.ask_to_erase(NUMBER)
+
+    async def turn() -> None:
+        async for _ in rotate(life.shop.worker, BOTH, batch=1):
+            await asyncio.sleep(0)
+
+    async def live() -> None:
+        for place in range(10):
+            await life.send("+5511911112222", f"carambola {place}")
+            await carry_out(life.shop.worker, newcomers, life.shop.hub, batch=2)
+
+    await asyncio.gather(turn(), live())
+    await life.erase(NUMBER)
+    values = await under(life)
+    assert values["messages.to_sealed"] == {"k2": 10}
+    assert await life.shop.count("messages WHERE content_sealed IS NULL") == 20
+
+
+async def test_a_person_is_found_under_either_key_meanwhile(life: Life) -> None:
+    await life.send(NUMBER, WORDS)
+    life.shop.outbox.sealer = life.shop.sealer = BOTH
+    await life.send(NUMBER, WORDS)
+    assert (await life.erase(NUMBER)).messages == 2
+
+
+async def test_what_a_company_tells_again_is_known_under_either_key(life: Life) -> None:
+    await life.written(NUMBER, WORDS, wamid(NUMBER, "A" * 18))
+    life.shop.sealer = BOTH
+    await life.written(NUMBER, WORDS, wamid(NUMBER, "A" * 18))
+    assert (await life.shop.count("inbox"), await life.shop.count("messages")) == (1, 1)
+
+
+async def test_a_request_is_the_same_under_either_key_and_no_more_without_the_old_one(life: Life) -> None:
+    first = await life.send(NUMBER, WORDS, idempotency_key="one")
+    life.shop.outbox.sealer = BOTH
+    assert await life.send(NUMBER, WORDS, idempotency_key="one") == first
+    life.shop.outbox.sealer = ONLY_NEW
+    draft = Draft(TextContent(WORDS), [step(Channel.SMS)], phone=NUMBER, idempotency_key="one")
+    with pytest.raises(IdempotencyConflict):
+        await life.shop.outbox.accept(DEFAULT_TENANT, draft)
+    # Which is why they are counted: the old key may go once none is left under it.
+    assert (await under(life))[FINGERPRINTS] == {"k1": 1}
+
+
+async def test_a_value_nobody_can_open_is_counted_and_left_as_it_is(life: Life) -> None:
+    await life.send(NUMBER, WORDS)
+    await life.owner.execute("UPDATE messages SET content_sealed = set_byte(content_sealed, 20, 1)")
+    steps = [one async for one in rotate(life.shop.worker, BOTH)]
+    assert sum(one.unreadable for one in steps) == 1
+    assert (await under(life))["messages.content_sealed"] == {"k1": 1}
+
+
+async def test_the_commands_do_and_say_all_of_this(
+    life: Life, urls: Urls, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: object
+) -> None:
+    await some_of_everything(life)
+    for name, value in {
+        "DATABASE_URL": urls.app,
+        "DATABASE_URL_WORKER": urls.worker,
+        "REDIS_URL": urls.redis,
+        "ENCRYPTION_KEYS": f"k2:{NEW_KEY},k1:{KEY}",
+        "INTERALPHA_HOME": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    async def said(*words: str) -> str:
+        await asyncio.to_thread(interalpha.main, list(words), standalone_mode=False)
+        return capfd.readouterr().out
+
+    assert "k1 is still needed: interalpha keys rotate" in await said("keys", "status")
+    assert "sealed anew under k2" in await said("keys", "rotate")
+    shown = await said("keys", "status")
+    assert "✓ Every sealed value lies under k2." in shown
+    assert "3 idempotency keys were fingerprinted under another key" in shown
+    told = json.loads(await said("keys", "status", "--json"))
+    assert (told["current"], told["values"]["users.profile_sealed"]) == ("k2", {"k2": 1})
+    acts = await life.owner.fetch("SELECT kind, action FROM audit_events")
+    assert [(act["kind"], act["action"]) for act in acts] == [("CLI", "keys rotate")]

@@ -1,0 +1,90 @@
+"""Which ids tell a person's number, and what stands for them; and which texts name a person."""
+
+import pytest
+
+from core.errors import InvalidInput
+from core.privacy.disguise import disguised, known_as
+from core.privacy.person import Person, person_named
+from core.privacy.spelling import discreet, spells_a_number
+from core.sealing import Sealer
+from tests.privacy.conftest import MAIL, NUMBER, OLD_NUMBER, wamid
+
+TELLING = wamid(NUMBER, "A1B2C3D4E5F6A1B2C3")
+HARMLESS = (
+    f"SM{'0123456789abcdef' * 2}",
+    "<01900000-0000-7000-8000-000000000001.1@example.com>",
+    f"sha256:{'9' * 64}",
+    "wamid.short",
+    "",
+    "delivered",
+)
+SEALER, TURNED = Sealer({"k1": b"k" * 32}), Sealer({"k2": b"n" * 32, "k1": b"k" * 32})
+
+
+def test_an_id_of_whatsapps_tells_the_number() -> None:
+    assert spells_a_number(TELLING)
+    assert discreet(TELLING).startswith("wamid.••••")
+    assert discreet(f"{TELLING}:delivered").endswith(":delivered")
+    assert not spells_a_number(discreet(TELLING))
+
+
+@pytest.mark.parametrize("id", HARMLESS)
+def test_other_ids_stay_as_they_are(id: str) -> None:
+    assert (discreet(id), disguised(SEALER, id), known_as(SEALER, id)) == (id, id, [id])
+
+
+def test_what_stands_for_it_is_always_the_same_and_found_under_every_key() -> None:
+    hidden = disguised(SEALER, TELLING)
+    assert hidden == disguised(SEALER, TELLING) != TELLING
+    assert not spells_a_number(hidden)
+    assert known_as(SEALER, TELLING) == [TELLING, hidden]
+    assert hidden in known_as(TURNED, TELLING)
+    assert disguised(TURNED, TELLING) != hidden
+
+
+@pytest.mark.parametrize("written", [NUMBER, OLD_NUMBER, "+55 11 98765-0123", "+55 11 8765 0123"])
+def test_however_a_number_is_written_it_is_the_same_person(written: str) -> None:
+    assert Person.of(written) == Person.of(NUMBER)
+    assert {NUMBER, OLD_NUMBER} <= Person.of(written).spellings
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"To={NUMBER}",
+        f"From=%2B{NUMBER[1:]}&Body=x",
+        f'{{"wa_id":"{OLD_NUMBER[1:]}"}}',
+        "cliente 11987650123",
+        f'{{"id":"{TELLING}"}}',
+    ],
+)
+def test_a_text_that_holds_the_number_names_them(text: str) -> None:
+    assert Person.of(NUMBER).is_in(text)
+
+
+@pytest.mark.parametrize("text", ["", "+5511987650124", "SM95511987650123", "15511987650123", "119876501234"])
+def test_other_numbers_and_longer_ones_are_others(text: str) -> None:
+    assert not Person.of(NUMBER).is_in(text)
+
+
+@pytest.mark.parametrize("text", [MAIL, f"To: <{MAIL.upper()}>", "rcpt=maria.quitanda%40example.com"])
+def test_an_address_is_found_in_any_case_and_as_forms_write_it(text: str) -> None:
+    assert Person.of(MAIL).is_in(text)
+    assert not Person.of(f"ana.{MAIL}").is_in(text)
+
+
+def test_whoever_has_only_a_user_id_is_found_by_it() -> None:
+    person = person_named(phone=None, email=None, whatsapp_user_id="BR.13491208655302741918", path=["input"])
+    assert person.is_in('{"from_user_id":"BR.13491208655302741918"}')
+    assert not person.is_in('{"from_user_id":"BR.134912086553027419180"}')
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"phone": "11987650123"}, {"phone": "+1"}, {"phone": "+55x"}, {"email": "maria"}, {"whatsapp_user_id": "maria"}],
+)
+def test_what_is_no_address_is_refused_with_its_place(given: dict[str, str]) -> None:
+    whole = {"phone": None, "email": None, "whatsapp_user_id": None} | given
+    with pytest.raises(InvalidInput) as refused:
+        person_named(**whole, path=["input", "recipient"])
+    assert list(refused.value.path)[:2] == ["input", "recipient"]
