@@ -4,16 +4,19 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
+from core import pubsub
 from core.access.principal import DEFAULT_TENANT
 from core.database import Database
 from core.errors import CursorExpired
+from core.messages import follow
 from core.messages.feed import PAGE, ROOM, Feeds, Follower
-from core.messages.news import StatusChange
+from core.messages.news import Interest, StatusChange
 from core.messages.places import Place
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
@@ -23,7 +26,9 @@ from tests.delivery.streams import TAKE_A_NUMBER, Reader, change, reading
 
 
 @pytest.fixture
-async def feeds(app_database: Database, sealer: Sealer, hub: Hub) -> Feeds:
+async def feeds(app_database: Database, sealer: Sealer, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Feeds:
+    # Who writes here gives no hints: the feed looks by itself, without a second's patience.
+    monkeypatch.setattr(pubsub, "_PATIENCE_ALONE", 0.02)
     return Feeds(app_database, sealer, hub)
 
 
@@ -81,6 +86,52 @@ async def test_a_higher_number_of_an_older_transaction_is_told_all_the_same(
         assert await reader.take(1) == [higher]
     async with reading(feeds, after=standing) as again:
         assert await again.take(1) == [higher]
+
+
+@pytest.mark.parametrize(("catching_up", "reading_of_it"), [("read_news", 2), ("read_opening", 1)])
+async def test_what_was_read_ahead_of_the_feed_is_not_told_again_after_coming_back(
+    shop: Shop,
+    feeds: Feeds,
+    owner: asyncpg.Pool,
+    monkeypatch: pytest.MonkeyPatch,
+    catching_up: str,
+    reading_of_it: int,
+) -> None:
+    """Whoever joins reads further than the feed has looked; what it tells them next may have a lower number."""
+    messages = [await shop.accept(), await shop.accept()]
+    async with reading(feeds) as reader:
+        first = await begun(reader, feeds)
+        await change(owner, messages[0], "SENDING", "QUEUED")
+        place = (await first).place
+    # From now on the feed looks when somebody joins, and when it is told to.
+    monkeypatch.setattr(pubsub, "_PATIENCE_ALONE", 60)
+    read, higher, readings = getattr(follow, catching_up), 0, 0
+
+    async def read_further(*arguments: Any, **options: Any) -> Any:
+        nonlocal higher, readings
+        readings += 1
+        if readings == reading_of_it:
+            higher = await change(owner, messages[0], "SENT", "SENDING")
+        return await read(*arguments, **options)
+
+    monkeypatch.setattr(follow, catching_up, read_further)
+    after = place if catching_up == "read_news" else None
+    interest = Interest() if after else Interest(ids=frozenset(messages))
+    async with owner.acquire() as late, reading(feeds, interest, after) as reader:
+        transaction = late.transaction()
+        await transaction.start()
+        lower = await change(late, messages[1], "SENDING", "QUEUED")
+        while (await reader.next()).event.sequence != higher:
+            pass
+        await transaction.commit()
+        for listener in shop.hub._listeners:
+            listener.look_again()
+        while (await reader.next()).event.sequence != lower:
+            pass
+    assert lower < higher
+    last = await change(owner, messages[1], "SENT", "SENDING")
+    async with reading(feeds, after=reader.place) as again:
+        assert await again.take(1) == [last]
 
 
 async def test_a_transaction_that_runs_for_ever_holds_nobody_up(shop: Shop, feeds: Feeds, owner: asyncpg.Pool) -> None:

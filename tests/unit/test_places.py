@@ -1,6 +1,7 @@
 """Cursors of a live stream: exact about what lies behind them, and nobody else's."""
 
 import base64
+from random import Random
 from uuid import UUID
 
 import pytest
@@ -55,3 +56,32 @@ def test_what_still_ran_lies_ahead_and_what_was_told_of_a_page_behind() -> None:
     assert not place.is_past(12, 101)
     assert not place.is_past(15, 1)
     assert not place.is_past(20, 1)
+
+
+def test_snapshots_are_older_by_what_they_show() -> None:
+    line = [Snapshot(9, frozenset({3, 5})), Snapshot(9, frozenset({5})), Snapshot(12, frozenset({5, 9})), Snapshot(12)]
+    for number, one in enumerate(line):
+        assert [one.is_older_than(other) for other in line] == [place > number for place in range(len(line))]
+
+
+@given(st.randoms(use_true_random=False))
+def test_a_cursor_is_behind_exactly_what_was_read_before_and_told_since(dice: Random) -> None:
+    """A feed looked, somebody read further, the feed looks again and tells the rest by number."""
+    events = [(transaction, sequence) for sequence, transaction in enumerate(dice.choices(range(1, 9), k=12))]
+    feed, own, later = _in_one_line(dice)
+    told = {event for event in events if own.shows(event[0])}
+    for transaction, sequence in events:
+        if later.shows(transaction) and not feed.shows(transaction) and (transaction, sequence) not in told:
+            told.add((transaction, sequence))
+            place = Place(0, feed, later, sequence).also_past(own)
+            assert {event for event in events if place.is_past(*event)} == told
+
+
+def _in_one_line(dice: Random) -> list[Snapshot]:
+    """Snapshots as PostgreSQL takes them while the transactions 1 to 8 begin in their order and end in any."""
+    ends = {number: number + dice.random() * 6 for number in range(1, 9)}
+    moments = sorted(dice.random() * 15 for _ in range(3))
+    ended = [{number for number, end in ends.items() if end <= moment} for moment in moments]
+    # Its `xmax` lies behind the highest that has ended.
+    xmax = [max(done, default=0) + 1 for done in ended]
+    return [Snapshot(top, frozenset(range(1, top)) - done) for top, done in zip(xmax, ended, strict=True)]

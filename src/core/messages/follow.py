@@ -46,8 +46,21 @@ async def follow(
             change = await follower.next()
             has_gap |= change.has_gap
             if not place.is_past(change.transaction, change.event.sequence):
-                yield change if change.has_gap or not has_gap else replace(change, has_gap=True)
+                yield _told_from(change, place, has_gap=has_gap)
                 has_gap = False
+
+
+def _told_from(change: StatusChange, place: Place, *, has_gap: bool) -> StatusChange:
+    """What the feed tells, for somebody who was told of all behind a place that the feed may not have come to yet.
+
+    The feed goes on from where it stood, by number: a lower number that came to light late is told while higher ones
+    that this somebody has read already still lie ahead of the feed, and must not lie ahead of their cursor.
+    """
+    standing = change.place.also_past(place.seen)
+    # The same for all who are told the same, so that it is executed once: another one only where it differs.
+    if standing is change.place and has_gap == change.has_gap:
+        return change
+    return replace(change, place=standing, has_gap=has_gap)
 
 
 async def _missed(feeds: Feeds, tenant: UUID, follower: Follower, place: Place) -> AsyncGenerator[News, None]:

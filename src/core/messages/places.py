@@ -8,7 +8,7 @@ but those that were still running.
 import base64
 import binascii
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from uuid import UUID
 
@@ -39,6 +39,10 @@ class Snapshot:
         """Whether what a transaction did could be seen, provided that it was committed."""
         return transaction < self.xmax and transaction not in self.running
 
+    def is_older_than(self, other: "Snapshot") -> bool:
+        """Whether it was taken before: PostgreSQL's snapshots are in one line, each shows all an older one does."""
+        return (self.xmax, -len(self.running)) < (other.xmax, -len(other.running))
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -63,6 +67,10 @@ class Place:
         """Whether an event lies behind it."""
         is_within = self.ahead is not None and self.ahead.shows(transaction) and sequence <= self.sequence
         return is_within or self.seen.shows(transaction)
+
+    def also_past(self, seen: Snapshot) -> "Place":
+        """Where somebody stands who comes here and was told before of all that `seen` shows."""
+        return replace(self, seen=seen) if self.seen.is_older_than(seen) else self
 
 
 def write_place(place: Place, tenant: UUID) -> str:
