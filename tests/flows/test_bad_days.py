@@ -138,6 +138,7 @@ async def test_a_forged_webhook_changes_nothing(system: System, phone: str) -> N
         await system.control.plan_webhooks("twilio")
 
 
+@pytest.mark.slow
 async def test_without_redis_messages_go_out_and_are_told_all_the_same(
     stores: Running, phone: str, tmp_path: Path
 ) -> None:

@@ -27,6 +27,10 @@ from core.webhooks.inbox import Kept, keys_of, take
 
 log = structlog.get_logger(__name__)
 
+# How long those taken together wait for messages that others hold, and then each by itself: what has waited already
+# and is still held steps aside, before the next one waits behind it.
+_PATIENCE, _OWN_PATIENCE = "1s", "100ms"
+
 
 @dataclass(frozen=True, slots=True)
 class About:
@@ -55,21 +59,21 @@ async def apply_due(database: Database, sealer: Sealer, hub: Hub, *, limit: int 
     One that cannot be applied is tried again later, at last parked as FAILED, and holds up nobody.
     """
     try:
-        return await _apply_taken(database, sealer, hub, limit, _apply)
+        return await _apply_taken(database, sealer, hub, limit, _apply, _PATIENCE)
     except Overloaded as error:
         if not is_contention(error.__cause__):
             raise
         log.warning("inbox_batch_waits", reason="somebody holds a message of it")
     except Exception:
         log.exception("inbox_batch_broke")
-    return await _apply_taken(database, sealer, hub, limit, _apply_each)
+    return await _apply_taken(database, sealer, hub, limit, _apply_each, _OWN_PATIENCE)
 
 
 Way = Callable[[AsyncConnection, Sealer, Sequence[Kept]], Awaitable[list[Change]]]
 
 
-async def _apply_taken(database: Database, sealer: Sealer, hub: Hub, limit: int, way: Way) -> int:
-    async with database.transaction() as connection:
+async def _apply_taken(database: Database, sealer: Sealer, hub: Hub, limit: int, way: Way, patience: str) -> int:
+    async with database.transaction(lock_timeout=patience) as connection:
         taken = await take(connection, sealer, limit=limit)
         changes = await way(connection, sealer, taken) if taken else []
     await hub.publish(changes)
