@@ -49,7 +49,7 @@ web: install ## Build the pages: what is missing or older than its sources
 test: install ## Run the tests (TESTS=tests/unit to choose), all but the slow ones
 	@$(BIN)/python -m pytest $(or $(TESTS),$(SUITE) -m "not slow" -n 2 --dist loadfile) $(ARGS)
 
-slow: install ## Run the tests that take long: every command of the README, ends of `make dev`, large amounts
+slow: install ## Run the tests that take long: the README's commands, ends of `make dev`, attacks on every argument
 	@$(BIN)/python -m pytest $(SUITE) -m slow $(ARGS)
 
 browser: web ## Run the pages in Chromium

@@ -21,6 +21,7 @@ from tests.security.conftest import Belongings
 from tests.security.rows import tenants_tables
 
 # What is sealed is sealed for its tenant, and cannot be opened for another: a third lock, not looked at here.
+pytestmark = pytest.mark.slow
 SEALED = frozenset({"content", "to", "from", "payload"})
 # What a repository says of the tenant, as it reaches the driver; with this behind it, it says nothing.
 FILTER = re.compile(r"\b(\w+\.)?tenant_id = \$\d+(::UUID)?")

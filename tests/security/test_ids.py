@@ -19,6 +19,7 @@ from tests.graph.stock import Stock
 from tests.security.asking import Asker, Door
 from tests.security.conftest import OF_THE_HOUSE, Belongings, belongings_of, everything_of
 
+pytestmark = pytest.mark.slow
 DOORS = Asker(build_schema()._schema).doors()
 CALLED = [door for door in DOORS if door.operation != "subscription"]
 FOLLOWED = [door for door in DOORS if door.operation == "subscription"]

@@ -30,6 +30,7 @@ from tests.providers.wire import Line, listening
 from tests.security.asking import Asker, Door
 from tests.security.conftest import OF_THE_HOUSE, Belongings, belongings_of, everything_of
 
+pytestmark = pytest.mark.slow
 __all__ = ["edge_urls", "serving"]
 
 SCHEMA = build_ours()._schema

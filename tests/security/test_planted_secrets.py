@@ -28,6 +28,7 @@ from tests.ports import free_port
 from tests.security.asking import Asker
 from tests.security.planting import EVERY, INSTEAD, OAUTH, Mark, found_in, marks_of, planted
 
+pytestmark = pytest.mark.slow
 NEIGHBOURS = {
     "SMTP_HOST": "127.0.0.1",
     "SMTP_FALLBACK_HOST": "127.0.0.1",

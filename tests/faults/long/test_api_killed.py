@@ -14,6 +14,8 @@ from tests.faults.traffic import Acked, TryAgain
 
 SECONDS = float(os.environ.get("FAULT_SECONDS") or 60)
 ROUNDS = int(os.environ.get("FAULT_ROUNDS") or 50)
+LOSSES = max(ROUNDS, 8)
+"""Some hit a transaction of the API's own instead: of so many, half will do."""
 
 SLOW_COMMIT = """
 CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$;
@@ -67,7 +69,7 @@ async def test_an_answer_to_commit_that_is_lost_is_found_again_under_the_key(tmp
         traffic = sms_traffic(city, "commit's answer lost")
         chance = Random(2)
         lost = replayed = 0
-        for _ in range(ROUNDS):
+        for _ in range(LOSSES):
             order = traffic.draw(chance)
             city.wires["api-postgres"].hang_up_after = b"COMMIT\x00"
             try:
@@ -78,7 +80,7 @@ async def test_an_answer_to_commit_that_is_lost_is_found_again_under_the_key(tmp
             acked = await traffic.insist(order)
             assert acked is not None
             replayed += acked.is_replay
-        assert lost >= ROUNDS / 2
+        assert lost >= LOSSES / 2
         assert replayed >= lost / 2, "nothing had been committed"
         evidence = await judge(city, traffic, seed=traffic.seed)
-        assert statuses(evidence) == {"DELIVERED": ROUNDS}
+        assert statuses(evidence) == {"DELIVERED": LOSSES}
