@@ -22,15 +22,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
 def run(dev: Dev, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Run a command beside the running `dev`; in this process, since importing it all takes longer than it does."""
     monkeypatch.chdir(tmp_path)
-    for name in (
-        "APP_ENV",
-        "PORT",
-        "DATABASE_URL",
-        "DATABASE_URL_DIRECT",
-        "REDIS_URL",
-        "ENCRYPTION_KEYS",
-        "INTERALPHA_TOKEN",
-    ):
+    for name in ("APP_ENV", "PORT", "DATABASE_URL", "DATABASE_URL_DIRECT", "REDIS_URL", "ENCRYPTION_KEYS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("INTERALPHA_HOME", str(dev.folder))
 

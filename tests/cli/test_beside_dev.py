@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.cli.conftest import Run
 from tests.cli.running import HERE, Dev, eventually, interalpha, processes_of, started
@@ -104,18 +103,6 @@ def test_keys_of_another_installation_are_told_apart(dev: Dev, tmp_path: Path) -
         f"✗ Signed with the keys of {tmp_path}; the server at {server} keeps others. "
         "Run with INTERALPHA_HOME=<its folder>.\n"
     )
-
-
-def test_commands_call_with_the_key_they_are_given(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    key = run("api-keys", "create", "--name", "terminal", "--scope", "messages_read").stdout.strip()
-    monkeypatch.setenv("INTERALPHA_TOKEN", key)
-    assert run("messages", "list").exit_code == 0
-    refused = run("providers", "list")
-    assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "OPERATIONS_READ" in refused.stderr
-    assert run("api-keys", "revoke", key[:20], "--yes").exit_code == 0
-    # The server is another process than the one that revoked it, and notices within two seconds.
-    eventually(lambda: "It was called with INTERALPHA_TOKEN." in run("messages", "list").stderr)
 
 
 def test_the_database_is_up_to_date(run: Run) -> None:

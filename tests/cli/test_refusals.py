@@ -20,7 +20,7 @@ STORES = {
 @pytest.fixture(autouse=True)
 def _new_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("APP_ENV", "PORT", "INTERALPHA_HOME", "INTERALPHA_TOKEN", *STORES):
+    for name in ("APP_ENV", "PORT", "INTERALPHA_HOME", *STORES):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -61,16 +61,6 @@ def test_production_has_no_development_token() -> None:
     result = invoke("token", **STORES, APP_ENV="production", PUBLIC_BASE_URL="https://api.example.com")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "APP_ENV" in result.stderr
-
-
-def test_in_production_commands_call_with_an_api_key() -> None:
-    production = {**STORES, "APP_ENV": "production", "PUBLIC_BASE_URL": "https://api.example.com"}
-    without = invoke("messages", "list", **production)
-    assert (without.exit_code, without.stdout) == (3, "")
-    assert "INTERALPHA_TOKEN" in without.stderr
-    known = invoke("messages", "list", **production, INTERALPHA_TOKEN="ia_live_hush-hush", PORT=str(free_port()))
-    assert "Nobody answers" in known.stderr
-    assert "hush-hush" not in known.stderr
 
 
 def test_without_a_key_the_token_says_what_to_start() -> None:

@@ -11,7 +11,7 @@ import rich_click as click
 from rich.console import Console
 
 from api.cli.client import Api, NotSignedFor, connect
-from api.cli.credentials import command_token
+from api.cli.credentials import development_token
 from api.cli.failures import Exit, Failure
 from api.cli.surroundings import core_settings, dev_environment, own_environment, port_from
 from api.embedded.folder import LOOPBACK
@@ -22,7 +22,7 @@ from core.settings.addresses import check_web_address
 Result = TypeVar("Result")
 
 url_option = click.option(
-    "--url", metavar="ADDRESS", help="The server, as https://host (default: the one on this machine)."
+    "--url", metavar="ADDRESS", help="The server, as http://host:port (default: the one `interalpha dev` runs here)."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -34,7 +34,7 @@ def call(url: str | None, work: Callable[[Api], Awaitable[Result]]) -> Result:
         address = check_web_address(url or f"http://{LOOPBACK}:{port_from(environment, None)}")
     except WrongValue as error:
         raise Failure(f"--url {error}", Exit.USAGE) from None
-    token = command_token(environment)
+    token = development_token(environment, for_cli=True)
 
     async def connected() -> Result:
         async with connect(address, token) as api:
@@ -42,9 +42,7 @@ def call(url: str | None, work: Callable[[Api], Awaitable[Result]]) -> Result:
 
     try:
         return asyncio.run(connected())
-    except NotSignedFor as error:
-        if core_settings(environment).command_token is not None:
-            raise Failure(f"{error} It was called with INTERALPHA_TOKEN.") from None
+    except NotSignedFor:
         raise Failure(_other_keys(environment, address)) from None
 
 

@@ -1,24 +1,10 @@
-"""What commands call the API with: INTERALPHA_TOKEN, or a development token made from the installation's own key."""
+"""The development token: made from the installation's own key, so that whoever can read that key needs no other."""
 
 from collections.abc import Mapping
 from uuid import UUID
 
 from api.cli.failures import Exit, Failure
 from api.cli.surroundings import core_settings
-
-
-def command_token(environment: Mapping[str, str]) -> str:
-    """Take INTERALPHA_TOKEN, or make a development token where it is not set; raises Failure."""
-    settings = core_settings(environment)
-    if settings.command_token is not None:
-        return settings.command_token.get_secret_value()
-    if settings.is_production:
-        raise Failure(
-            "Commands call the API with an API key in production: set INTERALPHA_TOKEN to one with the scopes it "
-            "needs. `interalpha api-keys create` makes it.",
-            Exit.NOT_CONFIGURED,
-        )
-    return development_token(environment, for_cli=True)
 
 
 def development_token(environment: Mapping[str, str], tenant: UUID | None = None, *, for_cli: bool = False) -> str:

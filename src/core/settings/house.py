@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field
 
 from core.quiet_hours import NIGHT, QuietHours
 from core.settings.addresses import DatabaseUrl, DirectDatabaseUrl, RedisUrl, WebAddress, WebOrigin
@@ -145,13 +145,6 @@ class CoreSettings(SettingsGroup):
         default=Path(".interalpha"),
         about="The folder `interalpha dev` keeps its stores in",
         mend="a folder",
-    )
-    command_token: SecretStr | None = setting(
-        "INTERALPHA_TOKEN",
-        default=None,
-        about="What commands such as `interalpha messages` call the API with (default, outside production: a "
-        "development token)",
-        mend="an API key, as `interalpha api-keys create` prints it",
     )
     explorer: bool | None = setting(
         "EXPLORER",
