@@ -85,7 +85,7 @@ audit: install ## Ask whether anything the locks name has a known weakness
 
 sbom: install ## List what the product is made of, as CycloneDX, into dist
 	@mkdir -p dist
-	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --short-PURLs --output-reproducible --of JSON -o dist/interalpha.cdx.json requirements.lock
+	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --short-PURLs --output-reproducible --of JSON -o dist/interalpha.cdx.json requirements.lock
 	@echo dist/interalpha.cdx.json
 
 format: install ## Format and mend what can be mended

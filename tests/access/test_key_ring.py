@@ -13,7 +13,7 @@ from core.access.api_keys import ApiKey
 from core.access.key_format import KeyKind, mint
 from core.access.key_ring import KNOWN_SECONDS, KeyFault, KeyRefused, KeyRing
 from core.access.new_key import NewKey
-from core.access.principal import DEFAULT_TENANT, Principal, Scope
+from core.access.principal import DEFAULT_TENANT, ActorKind, Principal, Scope
 from core.access.reach import EVERYWHERE, Reach
 from core.database import Database
 from core.errors import Overloaded
@@ -88,7 +88,7 @@ async def owner(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
 async def test_a_key_lets_its_server_in_with_its_scopes_and_no_others(desk: Desk) -> None:
     key, secret = await desk.make()
     found = await desk.ring.authenticate(secret)
-    assert found == Principal(DEFAULT_TENANT, f"key:{key.public_id}", READ, api_key=key.id)
+    assert found == Principal(DEFAULT_TENANT, f"key:{key.public_id}", READ, api_key=key.id, kind=ActorKind.KEY)
 
 
 async def test_each_kind_reaches_whom_it_may(desk: Desk) -> None:

@@ -42,6 +42,11 @@ def test_a_customer_writes_and_the_message_is_here(run: Run, channel: str, sende
     eventually(lambda: bool([one for one in listed(run, "--channel", channel) if one["direction"] == "INBOUND"]))
 
 
+def test_what_concerns_no_message_leads_to_the_webhooks(run: Run) -> None:
+    done = run("trigger", "clerk.user")
+    assert (done.exit_code, done.stderr) == (0, "Next: interalpha webhooks list\n")
+
+
 def test_a_report_concerns_the_message_named_by_our_id(run: Run) -> None:
     message, newest = send(run, "whatsapp", "+5511987654321", "x"), send(run, "whatsapp", "+5511987654321", "y")
     done = run("trigger", "whatsapp.read", "--message", message["id"])

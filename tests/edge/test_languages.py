@@ -180,6 +180,7 @@ async def test_every_error_has_its_place_on_the_page_it_links_to(client: httpx.A
     for language, title in (("pt-BR", "<h1>Erros</h1>"), ("en", "<h1>Errors</h1>")):
         page = await client.get("/docs/errors", headers={"accept-language": language})
         assert (page.status_code, page.headers["content-language"]) == (200, language)
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
         assert title in page.text
         assert 'id="phone_lacks_ninth_digit"' in page.text
         assert "default-src 'none'" in page.headers["content-security-policy"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from uuid import UUID
 
 import pytest
@@ -195,6 +196,7 @@ async def test_the_commands_do_and_say_all_of_this(
     assert "k1 is still needed: interalpha keys rotate" in await said("keys", "status")
     assert "sealed anew under k2" in await said("keys", "rotate")
     shown = await said("keys", "status")
+    assert len({len(place) for place in re.findall(r"^\w+\.\w+ +", shown, re.MULTILINE)}) == 1
     assert "✓ Every sealed value lies under k2." in shown
     assert "3 idempotency keys were fingerprinted under another key" in shown
     told = json.loads(await said("keys", "status", "--json"))

@@ -80,6 +80,12 @@ def test_a_file_that_holds_no_secret_is_a_problem_with_its_mend(kind: str, tmp_p
         assert str(tmp_path) not in problem.message
 
 
+def test_a_secret_whose_file_is_wrong_is_not_called_missing_besides(tmp_path: Path) -> None:
+    found = load(CoreSettings, {"APP_ENV": "production", "DATABASE_URL_FILE": str(tmp_path / "nothing")}).problems
+    assert [one.setting for one in found if one.setting.startswith("DATABASE_URL")] == ["DATABASE_URL_FILE"]
+    assert {one.setting for one in found if one.missing} == {"PUBLIC_BASE_URL", "REDIS_URL", "ENCRYPTION_KEYS"}
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("x")

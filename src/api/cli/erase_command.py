@@ -56,7 +56,7 @@ def command(address: str, no_wait: bool, yes: bool, as_json: bool, url: str | No
     if erasure["finishedAt"]:
         click.echo(
             f"✓ Erased from {erasure['messages']} messages ({erasure['canceled']} stopped), {erasure['webhooks']} "
-            f"webhooks and {erasure['names']} names."
+            f"webhooks and {erasure['names']} ids and keys named after them."
         )
     else:
         click.echo("✓ Asked for: a worker carries it out.")

@@ -43,9 +43,10 @@ def status(as_json: bool) -> None:
     if as_json:
         print_json({"current": names[0], "keys": list(names), "values": places})
         return
+    width = max(map(len, places))
     for place, values in places.items():
         told = ", ".join(f"{name}: {number}" for name, number in sorted(values.items())) or "nothing"
-        click.echo(f"{place:<28} {told}")
+        click.echo(f"{place:<{width}}  {told}")
     old = {name for place, values in places.items() if place != FINGERPRINTS for name in values} - {names[0]}
     if old:
         click.echo(f"\n! {', '.join(sorted(old))} is still needed: interalpha keys rotate")
@@ -69,19 +70,22 @@ def rotate() -> None:
     from core.audit.house import note_for_all
     from core.keyring.rotate import rotate
 
-    async def work(database: "Database", sealer: "Sealer") -> tuple[str, int, int]:
+    async def work(database: "Database", sealer: "Sealer") -> tuple[Sequence[str], int, int]:
         done = unreadable = 0
         await note_for_all(database, "keys rotate")
         async for step in rotate(database, sealer):
             done, unreadable = done + step.sealed, unreadable + step.unreadable
             click.echo(f"  {step.table}: {step.sealed} sealed anew", err=True)
-        return sealer.key_names[0], done, unreadable
+        return sealer.key_names, done, unreadable
 
-    name, done, unreadable = _work(work)
-    click.echo(f"✓ {done} values sealed anew under {name}.")
+    names, done, unreadable = _work(work)
+    click.echo(f"✓ {done} values sealed anew under {names[0]}.")
     if unreadable:
         raise Failure(f"{unreadable} values can be opened with none of ENCRYPTION_KEYS: is a key missing there?")
-    click.echo("  `interalpha keys status` says when the old key may go.")
+    if len(names) > 1:
+        click.echo("  `interalpha keys status` says when the old key may go.")
+    else:
+        click.echo("  ENCRYPTION_KEYS holds no other key: to change it, put a new one in front.")
 
 
 def _work(work: "Callable[[Database, Sealer], Awaitable[Result]]") -> Result:

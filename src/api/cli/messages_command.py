@@ -56,7 +56,7 @@ def list_(status: str | None, channel: str | None, limit: int, as_json: bool, ur
     out = screen()
     for one in page["nodes"]:
         arrow = "→" if one["direction"] == "OUTBOUND" else "←"
-        when, way = clock(one["createdAt"], millis=False), f"{arrow} {one['channel'].lower():<5}"
+        when, way = clock(one["createdAt"], millis=False), f"{arrow} {one['channel'].lower():<8}"
         out.print(f"{when}  {way}  {one['status'].lower():<11}  {one['toMasked']:<20}  {one['id']}")
     if not page["nodes"]:
         click.echo('No messages. Send one: interalpha send sms "+55 11 98765-4321" "Olá!"', err=True)

@@ -17,6 +17,8 @@ from core.settings.addresses import is_loopback
 
 _FLAGS = {"sender": "--from", "text": "--text", "message": "--message", "code": "--code"}
 """What an event may be told → the option that says it; for everything else there is --with."""
+_OF_MESSAGES = {"sender", "message"}
+"""What events are told that concern one message, ours or a customer's."""
 
 
 @click.command()
@@ -51,7 +53,7 @@ def command(event: str | None, is_list: bool, as_json: bool, more: Sequence[str]
                 return
             offer = _chosen(offers, event)
             _check(offer, order)
-            _print_reception(await bench.trigger(offer, order), about=given["message"], as_json=as_json)
+            _print_reception(await bench.trigger(offer, order), offer, about=given["message"], as_json=as_json)
 
     call(None, work)
 
@@ -100,7 +102,7 @@ def _print_offers(offers: Sequence[Offer], *, as_json: bool) -> None:
         out.print(f"{'':<27}  {' '.join(_options(one))}", style="dim")
 
 
-def _print_reception(told: dict[str, Any], *, about: str | None, as_json: bool) -> None:
+def _print_reception(told: dict[str, Any], offer: Offer, *, about: str | None, as_json: bool) -> None:
     if as_json:
         print_json(told)
     parts, status = urlsplit(told["url"]), told["status"]
@@ -114,4 +116,6 @@ def _print_reception(told: dict[str, Any], *, about: str | None, as_json: bool) 
     if not as_json:
         # An id the company gave is none of ours, and `show` would not know it.
         is_ours = about is not None and about != told["message_id"]
-        click.echo(f"Next: interalpha messages {f'show {about}' if is_ours else 'list'}", err=True)
+        is_message = not _OF_MESSAGES.isdisjoint(offer.parameters)
+        following = f"messages show {about}" if is_ours else "messages list" if is_message else "webhooks list"
+        click.echo(f"Next: interalpha {following}", err=True)

@@ -24,6 +24,6 @@ def errors_route() -> HTTPRouteHandler:
     async def errors(request: Request[Any, Any, Any]) -> Response[str]:
         language = language_for(languages_of(request.headers.get("accept-language")))
         headers = {**_HEADERS, "content-language": language}
-        return Response(as_html(language), media_type="text/html; charset=utf-8", headers=headers)
+        return Response(as_html(language), media_type="text/html", headers=headers)
 
     return errors

@@ -49,6 +49,7 @@ def load(model: type[M], environment: Mapping[str, str]) -> Loaded[M]:
         mends = {variable.name: variable.mend for variable in variables}
         problems += (_explain(detail, mends) for detail in error.errors(include_url=False, include_input=False))
     problems += model.rules(given.texts)
+    problems = [one for one in problems if not (one.missing and one.setting in given.unread)]
     if value is not None and not problems:
         return Loaded(value, State.COMPLETE)
     state = State.INCOMPLETE if all(problem.missing for problem in problems) else State.INVALID
@@ -58,11 +59,15 @@ def load(model: type[M], environment: Mapping[str, str]) -> Loaded[M]:
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """What an environment says about a group: texts by first name, and the name each was really given under."""
+    """What an environment says about a group: texts by first name, and the name each was really given under.
+
+    `unread` are those whose file holds no secret: that is said already, and they are not missing besides.
+    """
 
     texts: dict[str, str]
     spelled: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
 
 
 def _gather(variables: Sequence[Variable], environment: Mapping[str, str]) -> _Given:
@@ -74,6 +79,7 @@ def _gather(variables: Sequence[Variable], environment: Mapping[str, str]) -> _G
                 text = read_secret(name, environment) if variable.secret else environment.get(name)
             except WrongValue as error:
                 given.problems.append(Problem(f"{name}_FILE", str(error)))
+                given.unread.add(variable.name)
                 continue
             if text:
                 texts[name] = text

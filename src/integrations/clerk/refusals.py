@@ -12,7 +12,7 @@ _WORDS: Mapping[TokenFault, Sentence] = {
     TokenFault.TOO_LARGE: say(
         "SESSION_TOO_LARGE", "The session token is longer than any session's: keep custom claims short."
     ),
-    TokenFault.MALFORMED: say("SESSION_MALFORMED", "The session token cannot be read: send it as getToken() gives it."),
+    TokenFault.MALFORMED: say("SESSION_MALFORMED", "This is neither an API key nor a session token that can be read."),
     TokenFault.ALGORITHM: say("SESSION_ALGORITHM", "The session token is not signed with RS256."),
     TokenFault.HEADER: _NOT_OURS,
     TokenFault.NOT_A_SESSION: say(
