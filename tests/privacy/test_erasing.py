@@ -76,6 +76,25 @@ async def test_however_the_number_is_written(life: Life, written: str) -> None:
     assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
 
 
+@pytest.mark.parametrize("written", [MAIL, MAIL.upper(), "Maria.Quitanda@Example.com"])
+async def test_however_the_capitals_of_a_mailbox_are_written(life: Life, written: str) -> None:
+    await life.send("Maria.Quitanda@example.com", WORDS, Channel.EMAIL)
+    await life.listed("MARIA.quitanda@example.com", OTHER_NUMBER)
+    erasure = await life.erase(written)
+    assert (erasure.messages, erasure.names) == (1, 1)
+    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+
+
+async def test_somebody_whose_mailbox_has_a_longer_name_loses_nothing(life: Life) -> None:
+    for place, other in enumerate((f"{MAIL}.br", f"ana.{MAIL}")):
+        await life.send(
+            other, OTHER_WORDS, Channel.EMAIL, external_id=f"cliente {other}", idempotency_key=f"key {other}"
+        )
+        await life.nobody_asked(f"To={other}", f"SM{place}:bounce")
+    erasure = await life.erase(MAIL)
+    assert (erasure.messages, erasure.webhooks, erasure.names) == (0, 0, 0)
+
+
 async def test_what_happened_and_when_is_still_known(life: Life) -> None:
     one = await life.send(NUMBER, WORDS, Channel.WHATSAPP)
     await life.deliver(Channel.WHATSAPP, "whatsapp")
