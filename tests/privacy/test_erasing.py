@@ -1,8 +1,10 @@
 """A person who is erased is found nowhere any more, and what happened to their messages is still known."""
 
+import asyncio
 from datetime import timedelta
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from core.access.api_keys import by_ids
@@ -13,6 +15,7 @@ from core.messages.route import step
 from core.messages.try_again import try_again
 from core.ports import Channel, TextContent
 from core.privacy.erase import carry_out
+from tests.conftest import Urls, until
 from tests.privacy.conftest import (
     MAIL,
     NEEDLES,
@@ -82,6 +85,26 @@ async def test_however_the_capitals_of_a_mailbox_are_written(life: Life, written
     await life.listed("MARIA.quitanda@example.com", OTHER_NUMBER)
     erasure = await life.erase(written)
     assert (erasure.messages, erasure.names) == (1, 1)
+    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+
+
+async def test_a_webhook_that_is_replayed_while_it_is_searched_is_waited_for(life: Life, urls: Urls) -> None:
+    await life.nobody_asked(f"From=%2B{NUMBER[1:]}&Body={WORDS}", "SM9:optout")
+    somebody = await asyncpg.connect(urls.superuser)
+    replaying = somebody.transaction()
+    await replaying.start()
+    await somebody.execute("UPDATE inbox SET status = 'RECEIVED', due_at = now()")
+    id = await life.ask_to_erase(NUMBER)
+    searching = asyncio.create_task(carry_out(life.shop.worker, life.shop.sealer, life.shop.hub))
+    waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+    await until(lambda: life.owner.fetchval(waiting), bool)
+    await replaying.commit()
+    await somebody.close()
+    await searching
+    assert (await life.erasure(id)).finished_at is None
+    await life.apply()
+    await life.owner.execute("UPDATE erasures SET due_at = now()")
+    assert (await life.erase(NUMBER)).finished_at is not None
     assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
 
 
