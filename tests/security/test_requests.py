@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from api import exchange, webhooks
 from api.doorstep import bodies, protocol
 from tests.conftest import Running, Urls
-from tests.security.test_doorstep import BAD, paths_of
+from tests.security.test_doorstep import BAD, GOOD, paths_of
 from tests.security.wire import ENDLESS, head, serving, status, talk
 
 
@@ -133,6 +133,32 @@ async def test_handshakes_of_sockets_pay_like_requests(urls_here: Urls) -> None:
         assert refused.value.response.status_code == 429
         assert int(refused.value.response.headers["retry-after"]) >= 1
         assert refused.value.response.headers["x-content-type-options"] == "nosniff"
+
+
+async def asked_over_a_socket(port: int, payload: dict[str, str], most: int) -> tuple[int, int | None]:
+    """How many operations one socket was answered, up to so many, and the code it was closed with, if it was."""
+    ask = json.dumps({"type": "subscribe", "id": "1", "payload": {"query": "{ viewer { scopes } }"}})
+    async with connect(f"ws://127.0.0.1:{port}/graphql", subprotocols=["graphql-transport-ws"]) as one:  # type: ignore[list-item]
+        await one.send(json.dumps({"type": "connection_init", "payload": payload}))
+        assert json.loads(await one.recv())["type"] == "connection_ack"
+        answered = 0
+        try:
+            while answered < most:
+                await one.send(ask)
+                while json.loads(await one.recv())["type"] != "complete":
+                    pass
+                answered += 1
+        except ConnectionClosed:
+            return answered, one.close_code
+        return answered, None
+
+
+async def test_on_a_strangers_socket_each_operation_pays_like_a_request(urls_here: Urls) -> None:
+    async with serving(urls_here, ADDRESS_BUDGET="30") as (_, port):
+        assert await asked_over_a_socket(port, GOOD, 60) == (60, None)
+        answered, code = await asked_over_a_socket(port, {}, 60)
+        assert 29 <= answered <= 31
+        assert code == 1013
 
 
 async def test_a_socket_with_more_headers_than_any_client_needs_is_refused(port: int) -> None:
