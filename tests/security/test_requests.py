@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 from websockets.asyncio.client import connect
@@ -159,6 +160,26 @@ async def test_on_a_strangers_socket_each_operation_pays_like_a_request(urls_her
         answered, code = await asked_over_a_socket(port, {}, 60)
         assert 29 <= answered <= 31
         assert code == 1013
+
+
+async def test_whoever_has_many_addresses_of_one_household_holds_no_more_sockets(urls_here: Urls) -> None:
+    async def acknowledged(port: int, address: str, stack: AsyncExitStack) -> bool:
+        opening = connect(
+            f"ws://127.0.0.1:{port}/graphql",
+            subprotocols=["graphql-transport-ws"],  # type: ignore[list-item]
+            additional_headers={"x-forwarded-for": address},
+        )
+        one = await stack.enter_async_context(opening)
+        await one.send(json.dumps({"type": "connection_init"}))
+        try:
+            return bool(json.loads(await one.recv())["type"] == "connection_ack")
+        except ConnectionClosed:
+            return False
+
+    changes = {"TRUSTED_PROXIES": "127.0.0.1", "SOCKETS_PER_CALLER": "2"}
+    async with serving(urls_here, **changes) as (_, port), AsyncExitStack() as stack:
+        addresses = ("2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1")
+        assert [await acknowledged(port, one, stack) for one in addresses] == [True, True, False, True]
 
 
 async def test_a_socket_with_more_headers_than_any_client_needs_is_refused(port: int) -> None:
