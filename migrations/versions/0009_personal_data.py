@@ -23,6 +23,12 @@ ALTER TABLE inbox
     ADD COLUMN erased_at timestamptz,
     ADD CONSTRAINT ck_inbox_kept CHECK (erased_at IS NOT NULL
         OR (event_sealed IS NOT NULL AND raw_sealed IS NOT NULL)) NOT VALID;
+-- Where this was gone back from, an empty value stands for what was erased before.
+UPDATE messages SET to_sealed = nullif(to_sealed, ''), to_hash = nullif(to_hash, ''),
+    content_sealed = nullif(content_sealed, ''), erased_at = updated_at
+    WHERE to_sealed = '' OR to_hash = '' OR content_sealed = '';
+UPDATE inbox SET event_sealed = nullif(event_sealed, ''), raw_sealed = nullif(raw_sealed, ''), erased_at = received_at
+    WHERE event_sealed = '' OR raw_sealed = '';
 -- Looked at without keeping writers out.
 ALTER TABLE messages VALIDATE CONSTRAINT ck_messages_kept;
 ALTER TABLE inbox VALIDATE CONSTRAINT ck_inbox_kept;

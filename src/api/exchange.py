@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from litestar.types import HTTPScope, Receive, Send
 
+from api.doorstep.addresses import household_named
 from api.doorstep.visit import visit_of
 from core.words import say
 
@@ -35,9 +36,9 @@ def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
 
 
 def peer_of(scope: Mapping[str, Any]) -> str:
-    """Name the host at the other end, or none where the server does not know."""
+    """Name the household at the other end, as its budget does, or none where the server does not know."""
     client = scope.get("client")
-    return str(client[0]) if client else ""
+    return household_named(str(client[0])) if client else ""
 
 
 # More digits than any length has; int() refuses thousands of them.
@@ -49,7 +50,7 @@ READ_SECONDS = 20.0
 class Exchange:
     """A request to be read and answered once; `headers` have lower-case names.
 
-    `peer` is the host at the other end, `visit` what it pays; `standing_headers` go with whatever is answered.
+    `peer` is the household at the other end, `visit` what it pays; `standing_headers` go with whatever is answered.
     """
 
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:

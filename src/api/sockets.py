@@ -217,6 +217,9 @@ class Socket:
     async def _subscribe(self, key: str, payload: Any, tasks: asyncio.TaskGroup) -> None:
         if not self._is_acknowledged:
             raise Closing(4401, "Unauthorized")
+        # Callers without credentials have no account to pay from: their address pays, as for a request.
+        if self._credentials.caller is None and not self._visit.goes_on():
+            raise Closing(_LATER, "Try again later: too much is asked from this address without credentials")
         if key in self._operations:
             raise Closing(4409, f"Subscriber for {key} already exists")
         if not isinstance(payload, dict):

@@ -10,6 +10,7 @@ from api.cli import interalpha as program
 from tests.cli.running import Dev, running_dev
 
 Run = Callable[..., Result]
+KEYS = ("INTERALPHA_API_KEY", "INTERALPHA_API_KEY_FILE")
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +23,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
 def run(dev: Dev, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Run a command beside the running `dev`; in this process, since importing it all takes longer than it does."""
     monkeypatch.chdir(tmp_path)
-    for name in ("APP_ENV", "PORT", "DATABASE_URL", "DATABASE_URL_DIRECT", "REDIS_URL", "ENCRYPTION_KEYS"):
+    for name in ("APP_ENV", "PORT", "DATABASE_URL", "DATABASE_URL_DIRECT", "REDIS_URL", "ENCRYPTION_KEYS", *KEYS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("INTERALPHA_HOME", str(dev.folder))
 

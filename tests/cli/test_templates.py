@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from api.cli import interalpha as program
 from api.migrations import downgrade
+from api.seeding import seed
 from tests.cli.conftest import Run
 from tests.cli.running import eventually
 from tests.conftest import Running, Urls
@@ -91,6 +92,20 @@ async def test_seeding_makes_what_is_missing_and_leaves_the_rest(
         await owner.close()
     assert said == [["made"] * 3, ["there already"] * 3]
     assert bodies == {"nossa"}
+
+
+async def test_what_was_seeded_is_in_the_audit_log_and_what_was_there_is_not(urls: Urls) -> None:
+    owner = await asyncpg.connect(urls.direct)
+    try:
+        await owner.execute("DELETE FROM templates")
+        await owner.execute("TRUNCATE audit_events")
+        made, again = await seed(urls.direct), await seed(urls.direct)
+        events = await owner.fetch("SELECT actor, kind, action, target_type, target_id FROM audit_events")
+    finally:
+        await owner.close()
+    assert (len(made), again) == (3, [])
+    assert {tuple(one) for one in events} == {("interalpha", "CLI", "seed", "Template", str(one.id)) for one in made}
+    assert len(events) == 3
 
 
 async def test_seeding_before_the_tables_are_there_says_what_to_do(

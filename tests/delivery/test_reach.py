@@ -236,6 +236,23 @@ async def test_a_key_with_a_list_has_tried_again_what_goes_to_somebody_on_it(sho
     assert (await shop.status(message_id), await shop.status(allowed)) == ("FAILED", "QUEUED")
 
 
+@pytest.mark.parametrize("again", [by_hand, as_dead_letter])
+async def test_a_key_with_a_list_is_told_what_everybody_is_of_a_message_that_is_erased(
+    shop: Shop, again: Again
+) -> None:
+    message_id = await failed(shop, EVERYWHERE)
+    await shop.tamper("UPDATE messages SET to_sealed = NULL, to_hash = NULL, erased_at = now()")
+    with pytest.raises(InvalidState, match="no longer kept"):
+        await again(shop, message_id, ANAS)
+
+
+async def test_a_message_nobody_can_read_lies_outside_every_list(shop: Shop) -> None:
+    message_id = await failed(shop, EVERYWHERE)
+    await shop.tamper("UPDATE messages SET to_sealed = 'x'")
+    with pytest.raises(InvalidState, match="somebody on it"):
+        await by_hand(shop, message_id, ANAS)
+
+
 @WAYS
 @pytest.mark.parametrize("reach", [EVERYWHERE, TEST])
 async def test_nobody_has_a_test_keys_message_tried_again_at_a_real_company(

@@ -117,6 +117,19 @@ async def test_the_store_keeps_so_many_queries_and_no_more(redis: Redis, monkeyp
     assert len([key async for key in redis.scan_iter("interalpha:query:*")]) == 2
 
 
+async def test_a_query_with_somebodys_address_in_it_is_kept_in_no_store(
+    serving: Serving, redis: Redis, bearer: Bearer
+) -> None:
+    query = '{ node(id: "+5511987654321") { id } }'
+    async with serving() as one, serving() as other:
+        whole = await ask(one, hashed(query, whole=True), bearer)
+        assert whole == {"node": None}
+        # The process that has seen it knows it, the next asks for it once more.
+        assert await ask(one, hashed(query), bearer) == whole
+        assert await ask(other, hashed(query), bearer) == NOT_FOUND
+    assert [key async for key in redis.scan_iter("interalpha:quer*")] == []
+
+
 async def test_where_persisted_queries_are_off_clients_are_told_for_good(serving: Serving, bearer: Bearer) -> None:
     async with serving(PERSISTED_QUERIES="off") as client:
         refused = await ask(client, hashed(TYPENAME), bearer)

@@ -2,9 +2,11 @@
 
 import pytest
 
+from core.access.principal import Scope
 from resolvers.identifiers import to_global_id
 from tests.graph.callers import Caller
-from tests.graph.stock import Stock
+from tests.graph.conftest import NewCaller
+from tests.graph.stock import Stock, global_id
 
 CANCEL = """
 mutation($id: ID!) {
@@ -48,3 +50,20 @@ async def test_unknown_foreign_and_malformed_ids_are_answered_alike(
         answers.append(error)
     assert answers == [answers[0]] * 4
     assert answers[0]["__typename"] == "NotFoundError"
+
+
+@pytest.mark.parametrize("verb", ["cancelMessage", "retryMessage"])
+async def test_whoever_may_send_and_not_read_learns_nothing_of_what_anothers_message_says(
+    new_caller: NewCaller, stock: Stock, verb: str
+) -> None:
+    document = (
+        f"mutation ($id: ID!) {{ {verb}(input: {{id: $id}}) {{ message {{ status content {{ __typename }} }} }} }}"
+    )
+    sender, reader = await new_caller(frozenset({Scope.MESSAGES_SEND})), await new_caller(frozenset(Scope))
+    status = {"cancelMessage": "QUEUED", "retryMessage": "FAILED"}[verb]
+    first, second = [global_id(await stock.put(one, status=status)) for one in (sender, reader)]
+    answer = await sender.answer(document, id=first)
+    [error] = answer.errors
+    assert (error["extensions"]["code"], error["path"]) == ("FORBIDDEN", [verb, "message", "content"])
+    assert (answer.data or {})[verb]["message"]["content"] is None
+    assert (await reader.ask(document, id=second))[verb]["message"]["content"] == {"__typename": "TextContent"}

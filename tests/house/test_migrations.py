@@ -82,6 +82,30 @@ async def test_there_and_back_and_there_again(fresh: Urls, owner: AsyncConnectio
     assert await structure(owner) == before
 
 
+ERASED = """
+INSERT INTO messages (tenant_id, id, direction, status, channel, route, to_masked, to_sealed, to_hash, content_sealed,
+    erased_at) SELECT id, gen_random_uuid(), 'OUTBOUND', 'SENT', 'SMS', '[]', '••••', {to}, {to}, {content}, {erased_at}
+    FROM tenants LIMIT 1
+"""
+LOST = text("SELECT to_sealed, to_hash, content_sealed, erased_at IS NOT NULL FROM messages ORDER BY to_sealed")
+
+
+async def test_what_was_erased_is_still_known_to_be_after_going_back_and_coming_again(
+    fresh: Urls, owner: AsyncConnection
+) -> None:
+    kept = {"to": "'t'", "content": "'c'", "erased_at": "NULL"}
+    gone = {"content": "NULL", "erased_at": "now()"}
+    for row in (kept, kept | gone, gone | {"to": "NULL"}):
+        await owner.execute(text(ERASED.format(**row)))
+    before = (await owner.execute(LOST)).all()
+    await owner.commit()
+    await asyncio.to_thread(downgrade, fresh.direct, "0008")
+    await asyncio.to_thread(upgrade, fresh.direct)
+    after = (await owner.execute(LOST)).all()
+    assert sorted(map(str, after)) == sorted(map(str, before))
+    assert sorted(row[3] for row in after) == [False, True, True]
+
+
 async def test_going_up_twice_changes_nothing(fresh: Urls, owner: AsyncConnection) -> None:
     before = await structure(owner)
     await asyncio.to_thread(upgrade, fresh.direct)

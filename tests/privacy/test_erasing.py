@@ -1,8 +1,10 @@
 """A person who is erased is found nowhere any more, and what happened to their messages is still known."""
 
+import asyncio
 from datetime import timedelta
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from core.access.api_keys import by_ids
@@ -13,6 +15,7 @@ from core.messages.route import step
 from core.messages.try_again import try_again
 from core.ports import Channel, TextContent
 from core.privacy.erase import carry_out
+from tests.conftest import Urls, until
 from tests.privacy.conftest import (
     MAIL,
     NEEDLES,
@@ -74,6 +77,45 @@ async def test_however_the_number_is_written(life: Life, written: str) -> None:
     await life.written(OLD_NUMBER, WORDS, wamid(OLD_NUMBER, "C" * 18))
     await life.erase(written)
     assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+
+
+@pytest.mark.parametrize("written", [MAIL, MAIL.upper(), "Maria.Quitanda@Example.com"])
+async def test_however_the_capitals_of_a_mailbox_are_written(life: Life, written: str) -> None:
+    await life.send("Maria.Quitanda@example.com", WORDS, Channel.EMAIL)
+    await life.listed("MARIA.quitanda@example.com", OTHER_NUMBER)
+    erasure = await life.erase(written)
+    assert (erasure.messages, erasure.names) == (1, 1)
+    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+
+
+async def test_a_webhook_that_is_replayed_while_it_is_searched_is_waited_for(life: Life, urls: Urls) -> None:
+    await life.nobody_asked(f"From=%2B{NUMBER[1:]}&Body={WORDS}", "SM9:optout")
+    somebody = await asyncpg.connect(urls.superuser)
+    replaying = somebody.transaction()
+    await replaying.start()
+    await somebody.execute("UPDATE inbox SET status = 'RECEIVED', due_at = now()")
+    id = await life.ask_to_erase(NUMBER)
+    searching = asyncio.create_task(carry_out(life.shop.worker, life.shop.sealer, life.shop.hub))
+    waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+    await until(lambda: life.owner.fetchval(waiting), bool)
+    await replaying.commit()
+    await somebody.close()
+    await searching
+    assert (await life.erasure(id)).finished_at is None
+    await life.apply()
+    await life.owner.execute("UPDATE erasures SET due_at = now()")
+    assert (await life.erase(NUMBER)).finished_at is not None
+    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+
+
+async def test_somebody_whose_mailbox_has_a_longer_name_loses_nothing(life: Life) -> None:
+    for place, other in enumerate((f"{MAIL}.br", f"ana.{MAIL}")):
+        await life.send(
+            other, OTHER_WORDS, Channel.EMAIL, external_id=f"cliente {other}", idempotency_key=f"key {other}"
+        )
+        await life.nobody_asked(f"To={other}", f"SM{place}:bounce")
+    erasure = await life.erase(MAIL)
+    assert (erasure.messages, erasure.webhooks, erasure.names) == (0, 0, 0)
 
 
 async def test_what_happened_and_when_is_still_known(life: Life) -> None:

@@ -23,7 +23,7 @@ from core.privacy.erase import carry_out
 from core.sealing import Sealer
 from core.tables import metadata
 from tests.conftest import KEY, Urls
-from tests.privacy.conftest import NEEDLES, NUMBER, OTHER_NUMBER, WORDS, Life, wamid
+from tests.privacy.conftest import MAIL, NEEDLES, NUMBER, OTHER_NUMBER, WORDS, Life, wamid
 from tests.privacy.evidence import found_anywhere
 
 OLD, NEW = b"k" * 32, b"n" * 32
@@ -101,6 +101,13 @@ async def test_afterwards_the_old_key_can_go(life: Life) -> None:
     await life.erase(NUMBER)
     await life.owner.execute("DELETE FROM erasures")
     assert await found_anywhere(life.owner, life.redis, ONLY_NEW, NEEDLES) == []
+
+
+async def test_a_mailbox_with_capitals_is_found_by_the_hash_made_anew(life: Life) -> None:
+    await life.send("Maria.Quitanda@example.com", WORDS, Channel.EMAIL)
+    await rotated(life)
+    life.shop.sealer = ONLY_NEW
+    assert (await life.erase(MAIL)).messages == 1
 
 
 async def test_a_second_time_there_is_nothing_to_do(life: Life) -> None:

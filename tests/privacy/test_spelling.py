@@ -73,6 +73,18 @@ def test_an_address_is_found_in_any_case_and_as_forms_write_it(text: str) -> Non
     assert not Person.of(f"ana.{MAIL}").is_in(text)
 
 
+@pytest.mark.parametrize(
+    "text", [f"ana.{MAIL}", f"a{MAIL}", f"{MAIL}.br", f"To=ana.{MAIL}.br&x", f"{MAIL}.br order", f"{MAIL}m"]
+)
+def test_an_address_inside_a_longer_one_is_somebody_elses(text: str) -> None:
+    assert not Person.of(MAIL).is_in(text)
+
+
+@pytest.mark.parametrize("text", [f"order-{MAIL}", f"{MAIL}.", f"{MAIL}. Obrigada", f"{MAIL}-1", f"{MAIL}.order-1"])
+def test_an_address_beside_punctuation_is_theirs(text: str) -> None:
+    assert Person.of(MAIL).is_in(text)
+
+
 def test_whoever_has_only_a_user_id_is_found_by_it() -> None:
     person = person_named(phone=None, email=None, whatsapp_user_id="BR.13491208655302741918", path=["input"])
     assert person.is_in('{"from_user_id":"BR.13491208655302741918"}')

@@ -3,15 +3,16 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from api import exchange, webhooks
 from api.doorstep import bodies, protocol
 from tests.conftest import Running, Urls
-from tests.security.test_doorstep import BAD, paths_of
+from tests.security.test_doorstep import BAD, GOOD, paths_of
 from tests.security.wire import ENDLESS, head, serving, status, talk
 
 
@@ -133,6 +134,52 @@ async def test_handshakes_of_sockets_pay_like_requests(urls_here: Urls) -> None:
         assert refused.value.response.status_code == 429
         assert int(refused.value.response.headers["retry-after"]) >= 1
         assert refused.value.response.headers["x-content-type-options"] == "nosniff"
+
+
+async def asked_over_a_socket(port: int, payload: dict[str, str], most: int) -> tuple[int, int | None]:
+    """How many operations one socket was answered, up to so many, and the code it was closed with, if it was."""
+    ask = json.dumps({"type": "subscribe", "id": "1", "payload": {"query": "{ viewer { scopes } }"}})
+    async with connect(f"ws://127.0.0.1:{port}/graphql", subprotocols=["graphql-transport-ws"]) as one:  # type: ignore[list-item]
+        await one.send(json.dumps({"type": "connection_init", "payload": payload}))
+        assert json.loads(await one.recv())["type"] == "connection_ack"
+        answered = 0
+        try:
+            while answered < most:
+                await one.send(ask)
+                while json.loads(await one.recv())["type"] != "complete":
+                    pass
+                answered += 1
+        except ConnectionClosed:
+            return answered, one.close_code
+        return answered, None
+
+
+async def test_on_a_strangers_socket_each_operation_pays_like_a_request(urls_here: Urls) -> None:
+    async with serving(urls_here, ADDRESS_BUDGET="30") as (_, port):
+        assert await asked_over_a_socket(port, GOOD, 60) == (60, None)
+        answered, code = await asked_over_a_socket(port, {}, 60)
+        assert 29 <= answered <= 31
+        assert code == 1013
+
+
+async def test_whoever_has_many_addresses_of_one_household_holds_no_more_sockets(urls_here: Urls) -> None:
+    async def acknowledged(port: int, address: str, stack: AsyncExitStack) -> bool:
+        opening = connect(
+            f"ws://127.0.0.1:{port}/graphql",
+            subprotocols=["graphql-transport-ws"],  # type: ignore[list-item]
+            additional_headers={"x-forwarded-for": address},
+        )
+        one = await stack.enter_async_context(opening)
+        await one.send(json.dumps({"type": "connection_init"}))
+        try:
+            return bool(json.loads(await one.recv())["type"] == "connection_ack")
+        except ConnectionClosed:
+            return False
+
+    changes = {"TRUSTED_PROXIES": "127.0.0.1", "SOCKETS_PER_CALLER": "2"}
+    async with serving(urls_here, **changes) as (_, port), AsyncExitStack() as stack:
+        addresses = ("2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1")
+        assert [await acknowledged(port, one, stack) for one in addresses] == [True, True, False, True]
 
 
 async def test_a_socket_with_more_headers_than_any_client_needs_is_refused(port: int) -> None:

@@ -46,6 +46,8 @@ def interalpha() -> None:
     """One GraphQL API for everything a business says, charges and schedules through other companies.
 
     Begin with `make dev`, and then, in another terminal: interalpha send sms "+55 11 98765-4321" "Olá!"
+
+    In production the commands that call the API do so with the key in INTERALPHA_API_KEY or INTERALPHA_API_KEY_FILE.
     """
 
 

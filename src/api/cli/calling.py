@@ -11,7 +11,7 @@ import rich_click as click
 from rich.console import Console
 
 from api.cli.client import Api, NotSignedFor, connect
-from api.cli.credentials import development_token
+from api.cli.credentials import API_KEY, development_token, given_key
 from api.cli.failures import Exit, Failure
 from api.cli.surroundings import core_settings, dev_environment, own_environment, port_from
 from api.embedded.folder import LOOPBACK
@@ -22,7 +22,10 @@ from core.settings.addresses import check_web_address
 Result = TypeVar("Result")
 
 url_option = click.option(
-    "--url", metavar="ADDRESS", help="The server, as http://host:port (default: the one `interalpha dev` runs here)."
+    "--url",
+    metavar="ADDRESS",
+    help="The server, as https://host (default: the one on this machine). Another one than `interalpha dev` runs is"
+    f" called with the API key in {API_KEY}, or in the file that {API_KEY}_FILE names.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -34,7 +37,8 @@ def call(url: str | None, work: Callable[[Api], Awaitable[Result]]) -> Result:
         address = check_web_address(url or f"http://{LOOPBACK}:{port_from(environment, None)}")
     except WrongValue as error:
         raise Failure(f"--url {error}", Exit.USAGE) from None
-    token = development_token(environment, for_cli=True)
+    key = given_key(environment)
+    token = key or development_token(environment, for_cli=True)
 
     async def connected() -> Result:
         async with connect(address, token) as api:
@@ -42,8 +46,12 @@ def call(url: str | None, work: Callable[[Api], Awaitable[Result]]) -> Result:
 
     try:
         return asyncio.run(connected())
-    except NotSignedFor:
-        raise Failure(_other_keys(environment, address)) from None
+    except NotSignedFor as error:
+        raise Failure(_other_keys(environment, address) if key is None else _not_believed(address, error)) from None
+
+
+def _not_believed(address: str, error: NotSignedFor) -> str:
+    return f"{address} does not let the key in {API_KEY} in: {error}"
 
 
 def _other_keys(environment: Mapping[str, str], address: str) -> str:

@@ -25,6 +25,7 @@ LONGEST_QUERY = 32_768
 _PATIENCE = 0.25
 _PREFIX = "interalpha:query:"
 _INDEX = "interalpha:queries"
+_STRING = '"'
 
 
 class PersistedQueries:
@@ -52,11 +53,16 @@ class PersistedQueries:
         return found
 
     async def keep(self, document: str) -> None:
-        """Register a query, and forget the one that was looked up longest ago if there are too many."""
+        """Register a query, and forget the one that was looked up longest ago if there are too many.
+
+        One with strings in it may name somebody: it stays in this process, and other processes ask for the whole.
+        """
         name = digest(document)
         if len(document) > LONGEST_QUERY or self._near.find(name):
             return
         self._near.keep(name, document, len(document))
+        if _STRING in document:
+            return
         try:
             async with asyncio.timeout(_PATIENCE):
                 await self._write(name, document)

@@ -46,6 +46,12 @@ def household(address: Address | None) -> str:
     return str(address or "")
 
 
+def household_named(text: str) -> str:
+    """Name the household of a host as the server names it; what is no address, a socket's path say, is its own."""
+    address = _read(text)
+    return text if address is None else household(address)
+
+
 def _forwarded_for(headers: Sequence[tuple[bytes, bytes]]) -> list[str]:
     lines = [value.decode("latin-1") for name, value in headers if name.lower() == b"x-forwarded-for"]
     return ",".join(lines).split(",") if lines else []

@@ -19,6 +19,10 @@ class Visit:
         self.wait = 0.0 if purses is None else purses.take(who)
         self._is_settled = self.wait > 0
 
+    def goes_on(self) -> bool:
+        """Pay once more, for something else that is asked in the same visit; False where there is not enough."""
+        return self._purses is None or self._purses.take(self._who) == 0
+
     def believed(self) -> None:
         """Give the payment back: what known callers may do is counted for themselves, not for their address."""
         if self._purses is not None and not self._is_settled:

@@ -1,7 +1,7 @@
 """Every sealed column there is, found in the tables' own definitions: a new one is rotated from its first day.
 
 A column `X_sealed` is sealed for its row's tenant (nobody's, in a table that belongs to none), the row's `id`, and the
-name `X`. A column `X_hash` beside it is the look-up hash of the same value.
+name `X`. A column `X_hash` beside it is the look-up hash of the same address.
 """
 
 from collections.abc import Sequence

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, LargeBinary, Row, bindparam, case, func, u
 from core.database import Database
 from core.keyring.catalogue import SealedColumn, SealedTable, sealed_tables
 from core.keyring.walk import walk
+from core.messages.addresses import sought
 from core.sealing import NOBODYS, SealBroken, Sealer
 from core.tables import metadata
 
@@ -76,7 +77,7 @@ def _change(sealer: Sealer, one: SealedTable, column: SealedColumn, row: Row[Any
     if one.tenant is not None:
         change["of_tenant"] = tenant
     if column.hash is not None:
-        change["new_hash"] = sealer.lookup_hash(plain, tenant=tenant)
+        change["new_hash"] = sealer.lookup_hash(sought(plain), tenant=tenant)
     return change
 
 

@@ -128,6 +128,11 @@ def known_address(raw: str) -> Address:
     return Address("email" if "@" in value else "phone", value)
 
 
+def sought(value: str) -> str:
+    """An address as look-ups know it: mailboxes that differ in capitals alone are one person's."""
+    return value.lower() if "@" in value else value
+
+
 def mask(value: str) -> str:
     """Show enough of an address to recognise it: `+55 11 9••••-4321`, `a••@example.com`, `BR.••••1918`."""
     if "@" in value:

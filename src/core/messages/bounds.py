@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access.reach import EVERYWHERE, Reach
 from core.messages.tables import messages
-from core.sealing import Sealer
+from core.sealing import SealBroken, Sealer
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Bounds:
     reach: Reach
 
     async def outside(self, connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> frozenset[UUID]:
-        """Those messages, of a tenant's, that this caller could not have sent; raises SealBroken."""
+        """Those messages, of a tenant's, that this caller could not have sent."""
         if self.reach == EVERYWHERE:
             return frozenset()
         columns = (messages.c.id, messages.c.to_sealed, messages.c.simulated_only)
@@ -28,9 +28,14 @@ class Bounds:
         rows = (await connection.execute(chosen)).all()
         return frozenset(row.id for row in rows if not self._holds(tenant, row.id, row.to_sealed, row.simulated_only))
 
-    def _holds(self, tenant: UUID, row: UUID, to_sealed: bytes, simulated_only: bool) -> bool:
+    def _holds(self, tenant: UUID, row: UUID, to_sealed: bytes | None, simulated_only: bool) -> bool:
         if self.reach.simulated_only and not simulated_only:
             return False
-        return self.reach.recipients is None or self.reach.allows(
-            self.sealer.open(to_sealed, tenant=tenant, row=row, column="to")
-        )
+        # What is no longer kept is refused for that, whoever asks.
+        if self.reach.recipients is None or to_sealed is None:
+            return True
+        try:
+            return self.reach.allows(self.sealer.open(to_sealed, tenant=tenant, row=row, column="to"))
+        except SealBroken:
+            # Nobody can say whom it goes to: one such message must not keep the others back.
+            return False

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
-from core.messages.addresses import known_address
+from core.messages.addresses import known_address, sought
 from core.messages.claim import text_value
 from core.messages.content import content_to_json
 from core.messages.replies import find_answered
@@ -45,10 +45,10 @@ async def insert_inbound(
             route=route_to_json([step(event.channel)]),
             to_sealed=sealer.seal(ours.value, tenant=tenant_id, row=row, column="to"),
             to_masked=ours.masked,
-            to_hash=sealer.lookup_hash(ours.value, tenant=tenant_id),
+            to_hash=sealer.lookup_hash(sought(ours.value), tenant=tenant_id),
             from_sealed=sealer.seal(theirs.value, tenant=tenant_id, row=row, column="from"),
             from_masked=theirs.masked,
-            from_hash=sealer.lookup_hash(theirs.value, tenant=tenant_id),
+            from_hash=sealer.lookup_hash(sought(theirs.value), tenant=tenant_id),
             content_sealed=sealer.seal(content, tenant=tenant_id, row=row, column="content"),
             in_reply_to=await find_answered(connection, tenant_id, integration, _names(sealer, event)),
             integration=integration,

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from core.errors import AppError
 from core.idempotency import IdempotentRequest
+from core.messages.addresses import sought
 from core.messages.check import Checked
 from core.messages.read import Message
 from core.messages.values import Direction, MessageStatus
@@ -86,7 +87,7 @@ def seal(
         checked,
         request,
         to_sealed=sealer.seal(to, tenant=tenant_id, row=message_id, column="to"),
-        to_hash=sealer.lookup_hash(to, tenant=tenant_id),
+        to_hash=sealer.lookup_hash(sought(to), tenant=tenant_id),
         content_sealed=sealer.seal(checked.worded.to_json(), tenant=tenant_id, row=message_id, column="content"),
         send_at=send_at or draft.send_at,
         send_after=None if send_at else draft.send_after,

@@ -1,6 +1,6 @@
 """Searching what companies sent for one person: nothing but opening it tells whom it names."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -34,9 +34,7 @@ async def search(
     One that waits to be applied may yet bring a message of the person's: the search goes no further than before it.
     """
     statement = (
-        select(
-            inbox.c.tenant_id, inbox.c.id, inbox.c.status, inbox.c.dedupe_key, *(inbox.c[c] for c in _PARTS.values())
-        )
+        select(inbox.c.tenant_id, inbox.c.id, inbox.c.dedupe_key, *(inbox.c[c] for c in _PARTS.values()))
         .where(inbox.c.tenant_id == tenant, or_(inbox.c.event_sealed.is_not(None), inbox.c.raw_sealed.is_not(None)))
         .order_by(inbox.c.id)
         .limit(batch)
@@ -44,15 +42,30 @@ async def search(
     if after is not None:
         statement = statement.where(inbox.c.id > after)
     rows = (await connection.execute(statement)).all()
+    naming = {row.id for row in rows if _names(sealer, row, person)}
+    at_rest = await _hold_at_rest(connection, tenant, naming)
     found: list[Row[Any]] = []
     reached = after
     for row in rows:
-        if _names(sealer, row, person):
-            if row.status == WebhookStatus.RECEIVED:
+        if row.id in naming:
+            if row.id not in at_rest:
                 return Found(found, reached, waits=True, is_end=False)
             found.append(row)
         reached = row.id
     return Found(found, reached, waits=False, is_end=len(rows) < batch)
+
+
+async def _hold_at_rest(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> frozenset[UUID]:
+    """Lock those that do not wait to be applied; since they were read, somebody may have asked for one to be again."""
+    if not ids:
+        return frozenset()
+    held = (
+        select(inbox.c.id)
+        .where(inbox.c.tenant_id == tenant, inbox.c.id.in_(ids), inbox.c.status != WebhookStatus.RECEIVED.value)
+        .order_by(inbox.c.id)
+        .with_for_update()
+    )
+    return frozenset((await connection.execute(held)).scalars())
 
 
 def _names(sealer: Sealer, row: Row[Any], person: Person) -> bool:

@@ -57,8 +57,10 @@ class Person:
     def pattern(self) -> str:
         """A regular expression, of PostgreSQL's too, for a text in lower case that names them."""
         words = "|".join(re.escape(one) for one in sorted(self.needles))
-        edge = "0-9" if self.address.startswith("+") else "0-9a-z"
-        return f"(^|[^{edge}])({words})([^{edge}]|$)"
+        if self.address.startswith("+"):
+            return f"(^|[^0-9])({words})([^0-9]|$)"
+        # A longer name before the @, or a domain that goes on, as in .com.br, is somebody else's.
+        return rf"(^|[^0-9a-z.])({words})(?!\.[a-z]{{2,3}}([^0-9a-z]|$))([^0-9a-z]|$)"
 
 
 def person_named(

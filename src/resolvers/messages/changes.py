@@ -94,8 +94,10 @@ def _known(written: strawberry.ID) -> UUID:
 
 
 async def _changed(info: Info, tenant: UUID, message_id: UUID) -> Message | None:
-    """The message as it now is: whoever may change it sees what came of that."""
-    services = info.context.services
+    """The message as it now is: whoever may change it sees what came of that, and what it says if they may read."""
+    services, principal = info.context.services, info.context.require(Scope.MESSAGES_SEND)
+    unreadable = frozenset[str]() if Scope.MESSAGES_READ in principal.scopes else {"content"}
+    sealed = sealed_asked_for(info) - unreadable
     async with services.database.transaction(tenant) as connection:
-        found = await read.by_ids(connection, services.sealer, tenant, [message_id], sealed=sealed_asked_for(info))
+        found = await read.by_ids(connection, services.sealer, tenant, [message_id], sealed=sealed)
     return message_of(found[message_id]) if message_id in found else None

@@ -113,6 +113,13 @@ class MessageAttempt(Node):
     duration_ms: float | None
 
 
+def _account_for_none(info: Info, row: read.Message) -> None:
+    """Say why there is no content: it is gone, or was not opened for whoever may cancel messages and not read them."""
+    if row.erased_at is None:
+        info.context.require(Scope.MESSAGES_READ)
+        raise LookupError("content was not read with its message")
+
+
 @strawberry.type(description="One message to or from one person, over however many channels and attempts it took.")
 class Message(Node):
     row: strawberry.Private[read.Message]
@@ -150,8 +157,11 @@ class Message(Node):
     def sender(self) -> str | None:
         return self.row.sender
 
-    @computed("What it says; null once it is no longer kept.")
-    def content(self) -> MessageContent | None:
+    @computed(
+        "What it says; null once it is no longer kept. Whoever cancels or retries a message sees it with"
+        " `MESSAGES_READ` only."
+    )
+    def content(self, info: Info) -> MessageContent | None:
         if (filled := self.row.filled) is not None:
             variables = [Tag(key=key, value=value) for key, value in filled.variables.items()]
             return FilledTemplate(
@@ -163,10 +173,9 @@ class Message(Node):
                 return Text(text=text, segments=count_segments(text).segments if is_sms else None)
             case EmailContent(subject, plain_text, html):
                 return Email(subject=subject, plain_text=plain_text, html=html)
-            case _ if self.row.erased_at is not None:
-                return None
             case _:
-                raise LookupError("content was not read with its message")
+                _account_for_none(info, self.row)
+                return None
 
     @computed("The template it was made of.")
     async def template(self, info: Info) -> Template | None:
