@@ -50,7 +50,7 @@ test: install ## Run the tests (TESTS=tests/unit to choose), all but the slow on
 	@$(BIN)/python -m pytest $(or $(TESTS),$(SUITE) -m "not slow" -n 2 --dist loadfile) $(ARGS)
 
 slow: install ## Run the tests that take long: the README's commands, ends of `make dev`, attacks on every argument
-	@$(BIN)/python -m pytest $(SUITE) -m slow $(ARGS)
+	@$(BIN)/python -m pytest $(SUITE) -m slow -n 2 --dist loadfile $(ARGS)
 
 browser: web ## Run the pages in Chromium
 	@$(BIN)/python -m pytest tests/browser $(ARGS)
@@ -58,7 +58,7 @@ browser: web ## Run the pages in Chromium
 conformance: install ## Run the official audits and the clients from npm against a real server
 	@$(BIN)/python -m pytest tests/conformance $(ARGS)
 
-fuzz: install ## Try everything that fits the schema on a real server
+fuzz: install ## Try everything that fits the schema on a real server (FUZZ_EXAMPLES=200 for longer)
 	@$(BIN)/python -m pytest tests/fuzz $(ARGS)
 
 soak: install ## Let a thousand subscribers come and vanish

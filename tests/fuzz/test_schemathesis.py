@@ -12,7 +12,8 @@ from tests.conftest import Running
 from tests.flows.conftest import running_system
 from tests.house.sources import ROOT
 
-EXAMPLES = 60
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES") or 25)
+"""For each field; more of them, more than once, before a release."""
 _SECONDS = 600
 
 
