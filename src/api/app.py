@@ -30,7 +30,7 @@ from api.pages.explorer import explorer_routes
 from api.presence import Presence
 from api.webhooks import webhook_routes
 from core.access.budget import Budget
-from core.access.principal import Principal, Scope
+from core.access.principal import DEFAULT_TENANT, Principal, Scope
 from core.errors import AppError
 from core.operations import pressure
 from core.operations.pulses import INTERVAL, Heart, Pulse
@@ -160,6 +160,9 @@ def _metrics_route(authenticate: Authenticator) -> HTTPRouteHandler:
             caller = None
         if caller is None:
             return Response(b"", status_code=401, headers={"www-authenticate": "Bearer"})
+        if caller.tenant_id != DEFAULT_TENANT:
+            # They count what everybody here does.
+            return Response(b"Metrics are for whoever runs this server: its default tenant.\n", status_code=403)
         return Response(render(), media_type="text/plain; version=0.0.4")
 
     return metrics

@@ -13,6 +13,7 @@ from twilio.request_validator import RequestValidator
 
 from api.webhooks import BODY_LIMIT
 from core.access.principal import DEFAULT_TENANT
+from core.access.tokens import DevelopmentTokens
 from core.ports import Reference
 from tests.edge.conftest import NOWHERE_DATABASE, NOWHERE_REDIS, Serving
 from tests.graph.houses import TWILIO
@@ -229,3 +230,6 @@ async def test_metrics_are_for_those_who_may_see_them(client: httpx.AsyncClient,
     for headers in ({}, {"authorization": "Bearer nonsense"}, {"authorization": "Basic eDp5"}):
         answer = await client.get("/metrics", headers=headers)
         assert (answer.status_code, answer.content) == (401, b"")
+    # They count what all tenants of the server do.
+    guest = DevelopmentTokens(b"k" * 32).make(tenant=uuid4())
+    assert (await client.get("/metrics", headers={"authorization": f"Bearer {guest}"})).status_code == 403
