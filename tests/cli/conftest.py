@@ -13,6 +13,14 @@ Run = Callable[..., Result]
 KEYS = ("INTERALPHA_API_KEY", "INTERALPHA_API_KEY_FILE")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs `dev` is slow: each process that tests starts the whole system for it."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "dev" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     with running_dev(tmp_path_factory.mktemp("dev") / "data") as running:
