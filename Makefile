@@ -8,6 +8,8 @@ export UV_SYSTEM_CERTS ?= 1
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 export VIRTUAL_ENV :=
+# Where Python may not keep what it compiled, every process of ours compiles all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
 ARGS ?=
 TESTS ?=
 # What `make test` runs; the rest are gates of their own.
