@@ -49,10 +49,10 @@ web: install ## Build the pages: what is missing or older than its sources
 	@echo "web: the pages are built"
 
 test: install ## Run the tests (TESTS=tests/unit to choose), all but the slow ones
-	@$(BIN)/python -m pytest $(or $(TESTS),$(SUITE) -m "not slow" -n 2 --dist loadfile) $(ARGS)
+	@$(BIN)/python -m pytest $(or $(TESTS),$(SUITE) -m "not slow" -n 3 --dist loadfile) $(ARGS)
 
 slow: install ## Run the tests that take long: the README's commands, ends of `make dev`, attacks on every argument
-	@$(BIN)/python -m pytest $(SUITE) -m slow -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest $(SUITE) -m slow -n 3 --dist loadfile $(ARGS)
 
 browser: web ## Run the pages in Chromium
 	@$(BIN)/python -m pytest tests/browser $(ARGS)

@@ -29,6 +29,8 @@ from tests.embedded.surroundings import (
     servers_at_work,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

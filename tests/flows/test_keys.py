@@ -15,6 +15,8 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.flows.conftest import WATCH, System, command
 
+pytestmark = pytest.mark.slow
+
 WITHIN = 10
 """Seconds in which everything that a revoked key has open must have ended: it takes about four."""
 
