@@ -159,7 +159,8 @@ class Traffic:
             return self._note(f"{answer.status_code}: {answer.text[:200]}")
         body = answer.json()
         if errors := body.get("errors"):
-            if errors[0]["extensions"]["code"] == "TRY_AGAIN":
+            # Given up in the middle: under its key it may be repeated, as the answer's advice says.
+            if errors[0]["extensions"]["code"] in ("TRY_AGAIN", "TIMEOUT"):
                 raise TryAgain(errors[0]["message"])
             return self._note(str(errors)[:300])
         payload = body["data"]["sendMessage"]
