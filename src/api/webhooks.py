@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -16,7 +17,8 @@ from api.metrics import webhooks as counter
 from api.wake import INBOX
 from core.errors import InvalidSignature, Overloaded
 from core.ports import Connected, Handshake, RawWebhook
-from core.webhooks.inbox import keep
+from core.webhooks.inbox import keep_together
+from core.webhooks.intake import Intake
 
 log = structlog.get_logger(__name__)
 
@@ -28,13 +30,14 @@ BODY_LIMIT = 4 * 1024 * 1024
 
 def webhook_routes(house: House) -> list[HTTPRouteHandler]:
     """Give the route that takes every company's webhooks, and their question whether it is meant to."""
+    intake = Intake(partial(keep_together, house.database, house.sealer))
 
     @post("/webhooks/{name:str}", status_code=204, include_in_schema=False, request_max_body_size=None)
     async def receive(request: AnyRequest, name: FromPath[str]) -> Response[None]:
         connected = house.connected.get(name)
         if connected is None or connected.webhooks is None:
             return _answer("unknown", "unknown", 404)
-        return await _receive(house, name, connected, request)
+        return await _receive(house, intake, name, connected, request)
 
     @get("/webhooks/{name:str}", include_in_schema=False)
     async def shake_hands(request: AnyRequest, name: FromPath[str]) -> Response[str]:
@@ -57,7 +60,9 @@ def _shake_hands(name: str, handshake: Handshake, query: Mapping[str, str]) -> R
     return _say(name, "handshake", 200, answer)
 
 
-async def _receive(house: House, name: str, connected: Connected, request: AnyRequest) -> Response[None]:
+async def _receive(
+    house: House, intake: Intake, name: str, connected: Connected, request: AnyRequest
+) -> Response[None]:
     try:
         async with asyncio.timeout(READ_SECONDS):
             body = await _read(request)
@@ -74,7 +79,7 @@ async def _receive(house: House, name: str, connected: Connected, request: AnyRe
         return _answer(name, "forged", 401)
     events = connected.webhooks.parse(webhook)
     try:
-        new = await keep(house.database, house.sealer, name, events)
+        new = await intake.keep(name, events)
     except Overloaded:
         # The company will come again; to say yes now would lose it.
         return _answer(name, "unavailable", 503)

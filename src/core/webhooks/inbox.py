@@ -1,5 +1,6 @@
 """The inbox: a verified webhook's events are kept once, before it is answered, and handed out to be applied."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,39 +33,64 @@ _OWNERS = text("SELECT address, tenant_id FROM owners_of_addresses(:integration,
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """One event: which of several webhooks told it, and whose it is."""
+
+    webhook: int
+    owner: UUID
+    event: ProviderEvent
+
+
 async def keep(database: Database, sealer: Sealer, integration: str, events: Sequence[ProviderEvent]) -> int:
     """Store a webhook's events, each once; returns how many were new."""
+    [new] = await keep_together(database, sealer, integration, [events])
+    return new
+
+
+async def keep_together(
+    database: Database, sealer: Sealer, integration: str, webhooks: Sequence[Sequence[ProviderEvent]]
+) -> Sequence[int]:
+    """Store the events of webhooks in one transaction, each once; returns how many of each webhook's were new."""
+    events = [event for one in webhooks for event in one]
     if not events:
-        return 0
+        return [0] * len(webhooks)
+    told_by = [webhook for webhook, one in enumerate(webhooks) for _ in one]
     owners = await _owners(database, integration, events)
+    told = [_Told(*one) for one in zip(told_by, owners, events, strict=True)]
+    new = Counter[int]()
     async with database.transaction(*set(owners)) as connection:
-        unknown = await _unknown(connection, sealer, integration, list(zip(owners, events, strict=True)))
-        rows = [_row(sealer, integration, owner, event) for owner, event in unknown]
-        new = 0
+        rows = [
+            (_row(sealer, integration, one), one.webhook)
+            for one in await _unknown(connection, sealer, integration, told)
+        ]
+        # One order for everybody: two groups that share events wait for each other instead of deadlocking.
+        rows.sort(key=lambda pair: (str(pair[0]["tenant_id"]), str(pair[0]["dedupe_key"])))
+        whose = {row["id"]: webhook for row, webhook in rows}
         for begin in range(0, len(rows), ROWS_AT_ONCE):
-            some = insert(inbox).values(rows[begin : begin + ROWS_AT_ONCE])
+            some = insert(inbox).values([row for row, _ in rows[begin : begin + ROWS_AT_ONCE]])
             inserted = await connection.execute(some.on_conflict_do_nothing().returning(inbox.c.id))
-            new += len(inserted.all())
-        return new
+            new.update(whose[row_id] for row_id in inserted.scalars())
+    return [new[webhook] for webhook in range(len(webhooks))]
 
 
 async def _unknown(
-    connection: AsyncConnection, sealer: Sealer, integration: str, events: list[tuple[UUID, ProviderEvent]]
-) -> list[tuple[UUID, ProviderEvent]]:
+    connection: AsyncConnection, sealer: Sealer, integration: str, told: Sequence[_Told]
+) -> Sequence[_Told]:
     """Those that were not kept in an earlier form, of which no index would notice that it is the same.
 
     Under another encryption key an id has another hash. Before there were hashes it was kept as it is: of what somebody
     wrote, which would be there twice, that is looked at, too.
     """
-    forms = [_earlier_forms(sealer, event) for _, event in events]
+    forms = [_earlier_forms(sealer, one.event) for one in told]
     wanted = {form for found in forms for form in found}
     if not wanted:
-        return events
+        return told
     rows = await connection.execute(
         select(inbox.c.dedupe_key).where(inbox.c.integration == integration, inbox.c.dedupe_key.in_(wanted))
     )
     kept = set(rows.scalars())
-    return [pair for pair, found in zip(events, forms, strict=True) if kept.isdisjoint(found)]
+    return [one for one, found in zip(told, forms, strict=True) if kept.isdisjoint(found)]
 
 
 def _earlier_forms(sealer: Sealer, event: ProviderEvent) -> Sequence[str]:
@@ -104,7 +130,8 @@ def _reference(event: ProviderEvent) -> Reference | None:
     return event.reference if isinstance(event, StatusReport | OtherEvent) else None
 
 
-def _row(sealer: Sealer, integration: str, tenant: UUID, event: ProviderEvent) -> dict[str, object]:
+def _row(sealer: Sealer, integration: str, told: _Told) -> dict[str, object]:
+    tenant, event = told.owner, told.event
     row, reference = uuid7(), _reference(event)
     return {
         "tenant_id": tenant,
