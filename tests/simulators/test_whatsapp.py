@@ -9,11 +9,7 @@ import pytest
 from pywa.errors import (
     APIPermission,
     ExpiredAccessToken,
-    MessageUndeliverable,
     PermissionDenied,
-    RateLimitHit,
-    SpamRateLimitHit,
-    TooManyMessages,
     WhatsAppError,
 )
 from pywa.types import Pagination, Result
@@ -316,68 +312,6 @@ async def test_a_token_describes_itself_and_is_not_written_down(simulators: Simu
     assert (data["is_valid"], data["expires_at"], data["scopes"]) == (True, 0, ["whatsapp_business_messaging"])
     assert "EAAtoken" not in str(await simulators.control.journal())
     assert "EAAtoken" not in str(await simulators.control.everything())
-
-
-async def test_forty_five_messages_at_once_are_enough_for_one_person(simulators: Simulators, meta: WhatsApp) -> None:
-    for _ in range(45):
-        await meta.send_message(to=ANA, text="Oi")
-    with pytest.raises(TooManyMessages) as caught:
-        await meta.send_message(to=ANA, text="Oi")
-    assert (caught.value.code, caught.value.status_code) == (131056, 429)
-    assert (await meta.send_message(to=STRANGER, text="Oi")).id
-    await simulators.control.advance("whatsapp", 6)
-    assert (await meta.send_message(to=ANA, text="Oi")).id
-    with pytest.raises(TooManyMessages):
-        await meta.send_message(to=ANA, text="Oi")
-
-
-async def test_throughput_can_be_limited(simulators: Simulators, meta: WhatsApp) -> None:
-    await simulators.control.act("whatsapp", "conditions", throughput=1)
-    await meta.send_message(to=ANA, text="Oi")
-    with pytest.raises(RateLimitHit):
-        await meta.send_message(to=STRANGER, text="Oi")
-    await simulators.control.advance("whatsapp", 1)
-    assert (await meta.send_message(to=STRANGER, text="Oi")).id
-
-
-async def test_conversations_we_begin_can_be_limited(simulators: Simulators) -> None:
-    await simulators.control.act("whatsapp", "conditions", messaging_limit=1)
-    for _ in range(2):
-        assert (await ask(simulators, {"to": STRANGER, **template()})).status_code == 200
-    error = await ask(simulators, {"to": "5511987650001", **template()})
-    assert (error.status_code, code_of(error)) == (429, 131048)
-    assert WhatsAppError.from_dict(error.json()["error"]).__class__ is SpamRateLimitHit
-    assert (await ask(simulators)).status_code == 200
-    await simulators.control.advance("whatsapp", 86_400)
-    assert (await ask(simulators, {"to": "5511987650001", **template()})).status_code == 200
-
-
-async def test_a_recipient_can_be_there_to_be_refused(meta: WhatsApp) -> None:
-    with pytest.raises(MessageUndeliverable) as caught:
-        await meta.send_message(to="5511901310261", text="Oi")
-    assert caught.value.code == 131026
-
-
-async def test_faults_are_worded_as_meta_words_them(simulators: Simulators, meta: WhatsApp) -> None:
-    await simulators.control.arm("whatsapp", "rate_limit", next=1, retry_after=7)
-    with pytest.raises(RateLimitHit) as limited:
-        await meta.send_message(to=ANA, text="Oi")
-    assert limited.value.raw_response is not None
-    assert limited.value.raw_response.headers["retry-after"] == "7"
-    await simulators.control.arm("whatsapp", "code", next=1, code="131031", at="templates")
-    with pytest.raises(WhatsAppError, match="locked"):
-        await meta.get_templates()
-    await simulators.control.arm("whatsapp", "server_error", next=1)
-    with pytest.raises(WhatsAppError) as broken:
-        await meta.send_message(to=ANA, text="Oi")
-    assert (broken.value.code, broken.value.status_code) == (131000, 500)
-
-
-async def test_a_fault_can_concern_one_person_however_they_are_addressed(simulators: Simulators) -> None:
-    await simulators.control.arm("whatsapp", "server_error", always=True, to="+5511900000004")
-    assert (await ask(simulators)).status_code == 200
-    for address in ({"to": "5511900000004"}, {"to": "+55 11 90000-0004"}, {"to": None, "recipient": BIA}):
-        assert (await ask(simulators, address)).status_code == 500
 
 
 @pytest.mark.parametrize(("to", "status"), [("5511900000005", "held_for_quality_assessment"), (STRANGER, "accepted")])
