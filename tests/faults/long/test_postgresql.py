@@ -73,7 +73,9 @@ async def test_without_a_place_at_the_database_clients_are_told_when_to_come_aga
         refused = [one for one in outcomes if isinstance(one, TryAgain)]
         assert all(isinstance(one, TryAgain) or one is not None for one in outcomes), outcomes
         assert refused, "there was a place for everybody"
-        assert all("nothing was stored" in one.answered for one in refused)
+        # Or, when its time was over in the middle of a commit, that it was given up: under its key it may be repeated.
+        known = ("nothing was stored", "was given up")
+        assert all(any(words in one.answered for words in known) for one in refused), refused
         await city.cellar.execute("DROP TRIGGER slow_commit ON messages")
         await send(traffic, 10)
         evidence = await judge(city, traffic, seed=traffic.seed)
