@@ -20,8 +20,8 @@ from core.ports import DirectoryChanged, Membership, OrganizationNamed, Person, 
 from core.pubsub import Hub
 from core.sealing import Sealer
 from core.webhooks.events import event_from_json, event_to_json
-from core.webhooks.inbox import keep
 from tests.conftest import Urls
+from tests.keeping import keep
 
 BEGIN = datetime(2026, 11, 23, 14, tzinfo=UTC)
 Subject = Person | OrganizationNamed | Membership

@@ -22,9 +22,9 @@ from core.messages.timing import Timing
 from core.ports import Channel, OutboundMessage, ProviderEvent, Receipt, TextContent
 from core.pubsub import Hub
 from core.sealing import Sealer
-from core.webhooks.inbox import keep
 from tests.conftest import Running
 from tests.delivery.gates import NewGate, gates
+from tests.keeping import keep
 
 Answer = Callable[[OutboundMessage], Receipt]
 

@@ -24,8 +24,8 @@ from core.templates.catalogue import take_over
 from core.templates.keeping import FIRST_PAUSE, PERIOD, CatalogueKeeper
 from core.templates.starters import plant
 from core.templates.values import Template
-from core.webhooks.inbox import keep
 from tests.delivery.conftest import Shop
+from tests.keeping import keep
 
 SHIPPED = ProviderTemplate(
     "9001",

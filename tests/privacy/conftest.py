@@ -34,9 +34,9 @@ from core.ports import (
 from core.privacy.erase import carry_out
 from core.privacy.person import Person
 from core.privacy.requests import Erasure, by_ids, request
-from core.webhooks.inbox import keep
 from tests.conftest import Urls
 from tests.delivery.conftest import ObedientSender, Shop, integration, new_gate, shop
+from tests.keeping import keep
 
 __all__ = ["integration", "new_gate", "shop"]
 

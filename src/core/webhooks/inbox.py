@@ -42,12 +42,6 @@ class _Told:
     event: ProviderEvent
 
 
-async def keep(database: Database, sealer: Sealer, integration: str, events: Sequence[ProviderEvent]) -> int:
-    """Store a webhook's events, each once; returns how many were new."""
-    [new] = await keep_together(database, sealer, integration, [events])
-    return new
-
-
 async def keep_together(
     database: Database, sealer: Sealer, integration: str, webhooks: Sequence[Sequence[ProviderEvent]]
 ) -> Sequence[int]:
