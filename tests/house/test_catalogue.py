@@ -1,19 +1,25 @@
 """Every error a caller can get has words in both languages, and the reference tells of each."""
 
 import ast
+import string
 from collections.abc import Iterator
 
 import pytest
 
 import core.errors
 import core.templates.values
-from api.i18n.catalogue import LANGUAGES, entries, places_of
+from api.i18n.catalogue import LANGUAGES, entries
 from api.i18n.reference import as_markdown
 from core.errors import AppError, InvalidSignature, ProviderError
 from engine.errors import ErrorCode
 from tests.house.sources import ROOT, sources
 
 assert core.templates.values.TemplateNotUsable
+
+
+def places_of(template: str) -> set[str]:
+    """Name the places of a sentence."""
+    return {name for _, name, _, _ in string.Formatter().parse(template) if name}
 
 
 def said() -> Iterator[tuple[str, str, set[str], str]]:

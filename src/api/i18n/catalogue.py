@@ -1,7 +1,6 @@
 """The catalogues of errors: a sentence and advice for every code, in every language we speak."""
 
 import json
-import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -28,11 +27,6 @@ def entries(language: str) -> Mapping[str, Entry]:
     """Read one language's catalogue."""
     text = Path(__file__).with_name(f"{language}.json").read_text(encoding="utf-8")
     return {code: Entry(**entry) for code, entry in json.loads(text).items()}
-
-
-def places_of(template: str) -> set[str]:
-    """Name the places of a sentence."""
-    return {name for _, name, _, _ in string.Formatter().parse(template) if name}
 
 
 def language_for(languages: Sequence[str]) -> str:
