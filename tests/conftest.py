@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -29,6 +30,13 @@ configure_logging("warning", as_json=False)
 
 KEY = base64.b64encode(b"k" * 32).decode()
 _TEMPLATE = "interalpha_template"
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test stays: the collector need not look at it again (a seventh of the time)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @dataclass(frozen=True)

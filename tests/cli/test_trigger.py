@@ -100,6 +100,7 @@ def test_what_makes_no_sense_is_refused_and_says_what_does(run: Run, arguments: 
     assert words in done.stderr
 
 
+@pytest.mark.slow
 def test_without_dev_in_production_and_with_everything_real_it_says_so(tmp_path: Path) -> None:
     done = interalpha(tmp_path, "trigger", "sms.inbound")
     assert (done.returncode, done.stdout) == (3, "")

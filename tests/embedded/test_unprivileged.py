@@ -68,6 +68,7 @@ async def test_data_of_a_namespace_is_not_touched_where_there_are_none(folder: P
         await Stores(folder, redis=False).start()
 
 
+@pytest.mark.slow
 async def test_an_ordinary_user_needs_none_of_this() -> None:
     nobody = pwd.getpwnam("nobody")
     account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}

@@ -110,6 +110,7 @@ async def test_a_worker_killed_after_acceptance_loses_and_doubles_nothing(system
         await system.control.plan_webhooks("twilio")
 
 
+@pytest.mark.slow
 async def test_messages_accepted_without_a_worker_wait_for_one(system: System, phone: str) -> None:
     assert await system.worker.end(signal.SIGTERM) == 0
     # A worker killed by an earlier test would count as alive for a quarter of a minute.
