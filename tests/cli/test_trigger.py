@@ -40,6 +40,7 @@ def test_a_customer_writes_and_the_message_is_here(run: Run, channel: str, sende
     assert RECEIVED.fullmatch(done.stdout)
     assert "interalpha messages list" in done.stderr
     eventually(lambda: bool([one for one in listed(run, "--channel", channel) if one["direction"] == "INBOUND"]))
+    assert f"+55 11 9••••-{sender[-4:]}" in run("messages", "list", "--channel", channel).stdout
 
 
 def test_what_concerns_no_message_leads_to_the_webhooks(run: Run) -> None:

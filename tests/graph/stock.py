@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from core.identifiers import uuid7, uuid7_floor
+from core.messages.addresses import mask
 from core.messages.content import content_to_json
 from core.ports import Channel, Content, EmailContent, OtherEvent, TextContent
 from core.sealing import Sealer
@@ -69,6 +70,7 @@ class Stock:
             "to_sealed": self.sealer.seal(PHONE, tenant=tenant, row=message, column="to"),
             "to_masked": "+55 11 9••••-4321",
             "to_hash": b"",
+            "from_masked": sender and mask(sender),
             "from_sealed": sender and self.sealer.seal(sender, tenant=tenant, row=message, column="from"),
             "content_sealed": self.sealer.seal(
                 content_to_json(content, filled), tenant=tenant, row=message, column="content"

@@ -10,17 +10,18 @@ from api.cli.asking import ask, yes_option
 from api.cli.calling import call, clock, json_option, print_json, screen, url_option
 from api.cli.client import Api
 from api.cli.deciding import discard, requeue, tell, way_of
+from api.cli.parties import PARTIES
 
-_LIST = """
-query List($first: Int!, $filter: DeadLetterFilter) {
-  deadLetters(first: $first, filter: $filter) {
+_LIST = f"""
+query List($first: Int!, $filter: DeadLetterFilter) {{
+  deadLetters(first: $first, filter: $filter) {{
     totalCount
-    nodes {
-      id kind error attempts failedAt resolution integration { kind }
-      subject { ... on Message { id direction channel toMasked } }
-    }
-  }
-}
+    nodes {{
+      id kind error attempts failedAt resolution integration {{ kind }}
+      subject {{ ... on Message {{ id channel {PARTIES} }} }}
+    }}
+  }}
+}}
 """
 _KINDS = {"messages": "message.send", "webhooks": "webhook.apply"}
 

@@ -9,6 +9,7 @@ import rich_click as click
 from api.cli.calling import print_json, screen
 from api.cli.client import Api
 from api.cli.failures import Exit
+from api.cli.parties import arrow, whom
 
 _MOST = 100
 _ERRORS = "errors { ... on UserError { message path } ... on InvalidStateError { state } }"
@@ -84,5 +85,4 @@ def way_of(subject: Mapping[str, Any] | None) -> str:
     """Show the message a record is about, as far as it is about one."""
     if not subject:
         return ""
-    arrow = "→" if subject["direction"] == "OUTBOUND" else "←"
-    return f"{subject['channel'].lower()} {arrow} {subject['toMasked']}"
+    return f"{subject['channel'].lower()} {arrow(subject)} {whom(subject)}"

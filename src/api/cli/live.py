@@ -10,21 +10,22 @@ from api.cli.calling import clock
 from api.cli.client import connect
 from api.cli.credentials import development_token
 from api.cli.failures import Failure
+from api.cli.parties import PARTIES, arrow, whom
 from api.dev.supervisor import Standing
 from api.embedded.folder import LOOPBACK
 
 _PAUSE_SECONDS = 1.0
-CHANGES = """
-subscription {
-  messageStatusChanged {
+CHANGES = f"""
+subscription {{
+  messageStatusChanged {{
     previousStatus
-    event { id status channel source detail at }
-    message {
-      id direction status channel toMasked createdAt nextAttemptAt
-      failure { reason party message providerCode isTransient }
-    }
-  }
-}
+    event {{ id status channel source detail at }}
+    message {{
+      id status channel {PARTIES} createdAt nextAttemptAt
+      failure {{ reason party message providerCode isTransient }}
+    }}
+  }}
+}}
 """
 """Every change of every message, with nobody's address or words in full."""
 
@@ -49,8 +50,7 @@ async def follow(standing: Standing, out: Console) -> None:
 def line(change: Mapping[str, Any]) -> str:
     """Return one change in one line."""
     message, event = change["message"], change["event"]
-    arrow = "→" if message["direction"] == "OUTBOUND" else "←"
-    way = f"{arrow} {message['channel'].lower():<8}  {event['status'].lower():<11}  {message['toMasked']:<20}"
+    way = f"{arrow(message)} {message['channel'].lower():<8}  {event['status'].lower():<11}  {whom(message):<20}"
     why = (
         f"   {message['failure']['message']}" if message["failure"] and event["status"] in ("FAILED", "QUEUED") else ""
     )

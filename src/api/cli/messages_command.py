@@ -9,16 +9,17 @@ from api.cli.arguments import Words
 from api.cli.calling import call, clock, json_option, masked, print_json, screen, url_option
 from api.cli.client import Api, NotSignedFor
 from api.cli.failures import Failure
+from api.cli.parties import PARTIES, arrow, whom
 from api.cli.story import STORY, story
 from core.messages.values import MessageStatus
 
-_LIST = """
-query List($first: Int!, $filter: MessageFilter) {
-  messages(first: $first, filter: $filter) {
-    nodes { id direction status channel toMasked createdAt failure { message } }
-    pageInfo { hasNextPage }
-  }
-}
+_LIST = f"""
+query List($first: Int!, $filter: MessageFilter) {{
+  messages(first: $first, filter: $filter) {{
+    nodes {{ id status channel {PARTIES} createdAt failure {{ message }} }}
+    pageInfo {{ hasNextPage }}
+  }}
+}}
 """
 _SHOW = f"query Show($id: ID!) {{ message(id: $id) {{ {STORY} }} }}"
 _LETTER = """
@@ -55,9 +56,8 @@ def list_(status: str | None, channel: str | None, limit: int, as_json: bool, ur
         return
     out = screen()
     for one in page["nodes"]:
-        arrow = "→" if one["direction"] == "OUTBOUND" else "←"
-        when, way = clock(one["createdAt"], millis=False), f"{arrow} {one['channel'].lower():<8}"
-        out.print(f"{when}  {way}  {one['status'].lower():<11}  {one['toMasked']:<20}  {one['id']}")
+        when, way = clock(one["createdAt"], millis=False), f"{arrow(one)} {one['channel'].lower():<8}"
+        out.print(f"{when}  {way}  {one['status'].lower():<11}  {whom(one):<20}  {one['id']}")
     if not page["nodes"]:
         click.echo('No messages. Send one: interalpha send sms "+55 11 98765-4321" "Olá!"', err=True)
     elif page["pageInfo"]["hasNextPage"]:

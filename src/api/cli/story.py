@@ -4,15 +4,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from api.cli.calling import clock
+from api.cli.parties import PARTIES, arrow, whom
 
-STORY = """
-id direction status channel toMasked createdAt nextAttemptAt nextLookAt
-failure { reason party message providerCode isTransient }
-attempts {
+STORY = f"""
+id status channel {PARTIES} createdAt nextAttemptAt nextLookAt
+failure {{ reason party message providerCode isTransient }}
+attempts {{
   number channel outcome providerMessageId answer startedAt durationMs
-  integration { kind } failure { message providerCode }
-}
-events(last: 100) { nodes { status channel detail source at } pageInfo { hasPreviousPage } }
+  integration {{ kind }} failure {{ message providerCode }}
+}}
+events(last: 100) {{ nodes {{ status channel detail source at }} pageInfo {{ hasPreviousPage }} }}
 """
 _WHO_CAN_MEND = {
     "CALLER": "Change the message: its input is wrong",
@@ -24,8 +25,7 @@ _WHO_CAN_MEND = {
 
 def story(message: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines."""
-    arrow = "→" if message["direction"] == "OUTBOUND" else "←"
-    head = f"{message['channel'].lower()} {arrow} {message['toMasked']}"
+    head = f"{message['channel'].lower()} {arrow(message)} {whom(message)}"
     yield f"{message['id']}   {head}   {message['status'].lower()}"
     if message["events"]["pageInfo"]["hasPreviousPage"]:
         yield "    … and more before: ask the API for `events(before:)`"

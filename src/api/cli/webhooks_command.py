@@ -10,11 +10,12 @@ from api.cli.calling import call, clock, json_option, print_json, screen, url_op
 from api.cli.client import Api
 from api.cli.deciding import replay, tell, way_of
 from api.cli.failures import Failure
+from api.cli.parties import PARTIES
 from core.webhooks.values import WebhookStatus
 
-_FIELDS = """
-id eventType providerEventId status error attempts receivedAt processedAt integration { kind }
-subject { ... on Message { id direction channel toMasked } }
+_FIELDS = f"""
+id eventType providerEventId status error attempts receivedAt processedAt integration {{ kind }}
+subject {{ ... on Message {{ id channel {PARTIES} }} }}
 """
 _LIST = f"""
 query List($first: Int!, $filter: WebhookDeliveryFilter) {{

@@ -59,6 +59,7 @@ class Message:
     filled: Filled | None = None
     to: str | None = None
     sender: str | None = None
+    from_masked: str | None = None
     in_reply_to: UUID | None = None
     erased_at: datetime | None = None
 
@@ -168,6 +169,7 @@ def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
         content=None if content is None else content_from_json(content),
         to=opened("to"),
         sender=opened("from"),
+        from_masked=row.from_masked,
         in_reply_to=row.in_reply_to,
         erased_at=row.erased_at,
     )

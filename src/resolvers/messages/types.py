@@ -130,6 +130,7 @@ class Message(Node):
         description="The channels it may use, in order; the later ones are fallbacks."
     )
     to_masked: str = strawberry.field(description="The number or address it goes to, masked: `+55 11 9••••-4321`.")
+    from_masked: str | None = strawberry.field(description="Who wrote it, when somebody wrote to us, masked.")
     send_at: datetime | None = strawberry.field(description="The hour it waits for, or waited for.")
     next_attempt_at: datetime | None = strawberry.field(description="When the next attempt is due, while one is.")
     next_look_at: datetime | None = strawberry.field(
@@ -233,6 +234,7 @@ def message_of(row: read.Message) -> Message:
         channel=row.channel,
         route=_route(row),
         to_masked=row.to_masked,
+        from_masked=row.from_masked,
         send_at=row.send_at,
         next_attempt_at=row.next_attempt_at,
         next_look_at=row.next_look_at,
