@@ -9,7 +9,9 @@ from random import Random
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
+from core.flow.circuits import Circuits
 from tests.conftest import until
 from tests.faults.city import City, Plan, built
 from tests.faults.evidence import Evidence
@@ -98,7 +100,7 @@ async def test_many_lost_answers_double_nothing(kind: str, accepted: bool, tmp_p
         traffic = sms_traffic(city, f"{kind} {accepted}")
         fault = await city.control.arm("twilio", kind, always=True, accepted=accepted)
         sending = asyncio.create_task(send(traffic, number))
-        await until(lambda: first_calls(city), lambda found: found >= number, 200)
+        await until(lambda: first_calls_with_the_circuit_closed(city), lambda found: found >= number, 200)
         await city.control.disarm("twilio", fault["id"])
         await sending
         evidence = await judge(city, traffic, seed=traffic.seed)
@@ -106,6 +108,14 @@ async def test_many_lost_answers_double_nothing(kind: str, accepted: bool, tmp_p
         if accepted:
             assert statuses(evidence) == {"DELIVERED": number}
             assert copies(evidence) == {1: number}
+
+
+async def first_calls_with_the_circuit_closed(city: City) -> int:
+    """Count them, as somebody who closes the circuit by hand: left alone, it would hold back all but the first few."""
+    assert city.cellar.valkey.urls is not None
+    async with Redis.from_url(city.cellar.valkey.urls.redis) as redis:
+        await Circuits(redis).reset("twilio", by="an impatient operator")
+    return await first_calls(city)
 
 
 async def first_calls(city: City) -> int:
