@@ -88,6 +88,10 @@ class Reconciler:
         except (ProviderError, TimeoutError, SealBroken) as error:
             log.warning("look_up_failed", integration=row.integration, error=type(error).__name__)
             return None
+        except Exception:
+            # Whatever broke, broke for this one: the others are asked for all the same.
+            log.exception("look_up_broke", integration=row.integration, message_id=str(row.message_id))
+            return None
         same = [one for one in sightings if one.provider_message_id == row.provider_message_id]
         return (Key(row.tenant_id, row.message_id), row.number, row.integration, same[0]) if same else None
 
