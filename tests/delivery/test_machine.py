@@ -197,7 +197,7 @@ class MessageMachine(RuleBasedStateMachine):
 
     @invariant()
     def failed_only_at_the_end_of_the_route(self) -> None:
-        has_expired = self.now.failure in (transitions.EXPIRED, transitions.EXPIRED_ON_THE_WAY)
+        has_expired = self.now.failure is not None and self.now.failure.reason is FailureReason.EXPIRED
         if self.now.status is MessageStatus.FAILED and not has_expired:
             assert not self.now.has_next
 

@@ -48,6 +48,8 @@ SELECT marked.tenant_id, marked.message_id, marked.number, marked.integration, m
 FROM marked JOIN messages ON messages.tenant_id = marked.tenant_id AND messages.id = marked.message_id
 WHERE messages.erased_at IS NULL
 """)
+# By the database's clock: a worker's own may be ahead, and would count a day for good before it is over.
+_TODAY = text("SELECT (now() AT TIME ZONE 'UTC')::date")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,13 @@ class Reconciler:
 
     async def count_days(self, *, days: int = 2) -> None:
         """Compare how many messages we say we sent on the last full days with what the companies say."""
+        if not self.lookups:
+            return
+        async with self.database.transaction() as connection:
+            today: date = (await connection.execute(_TODAY)).scalar_one()
         for integration, lookup in self.lookups.items():
             for back in range(1, days + 1):
-                await self._count(integration, lookup, datetime.now(UTC).date() - timedelta(days=back))
+                await self._count(integration, lookup, today - timedelta(days=back))
 
     async def _count(self, integration: str, lookup: DeliveryLookup, day: date) -> None:
         async with self.database.transaction() as connection:

@@ -19,7 +19,7 @@ from core.messages.tables import attempts
 from core.messages.timing import GIVE_UP, Timing
 from core.messages.transitions import Move, Standing
 from core.messages.unread import unread_about
-from core.messages.values import AttemptOutcome, EventSource, UnconfirmedPolicy
+from core.messages.values import EventSource, UnconfirmedPolicy
 from core.ports import DeliveryLookup, ReportedStatus, Sighting
 from core.pubsub import Hub
 from core.sealing import SealBroken, Sealer
@@ -135,9 +135,7 @@ class Settler:
 
 
 def _doubts_of_step(standing: Standing) -> int:
-    return sum(
-        one.step == standing.step and one.outcome is AttemptOutcome.UNCONFIRMED for one in standing.attempts.values()
-    )
+    return sum(one.step == standing.step and one.is_in_doubt for one in standing.attempts.values())
 
 
 async def _known_already(connection: AsyncConnection, doubts: Sequence[Doubt], answers: Sequence[Answer]) -> Taken:

@@ -227,8 +227,16 @@ def after_hour(standing: Standing) -> Move:
 
 def after_expiry(standing: Standing) -> Move:
     """It is not worth sending any more, and nothing of it is under way just now."""
-    failure = EXPIRED_ON_THE_WAY if standing.may_still_arrive else EXPIRED
+    failure = EXPIRED_ON_THE_WAY if standing.may_still_arrive else _expired_after(standing.failure)
     return Move(replace(standing, status=MessageStatus.FAILED, failure=failure))
+
+
+def _expired_after(last: Failure | None) -> Failure:
+    """Why it was not sent in time: if it was tried, whoever stood in its way then can mend that."""
+    if last is None:
+        return EXPIRED
+    words = f"{EXPIRED.message} The last try: {last.message}"
+    return replace(EXPIRED, party=last.party, message=words, provider_code=last.provider_code)
 
 
 def after_deadline(standing: Standing) -> Move:
