@@ -172,6 +172,16 @@ async def test_a_bug_in_an_adapter_counts_as_unknown_and_spares_the_neighbours(s
     assert {await shop.status(one) for one in others} == {"SENT"}
 
 
+async def test_a_call_that_something_inside_it_breaks_off_is_unknown_and_stops_nobody(shop: Shop) -> None:
+    def answer(message: OutboundMessage) -> Receipt:
+        raise asyncio.CancelledError
+
+    shop.sender.answer = answer
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    assert await shop.status(message_id) == "UNCONFIRMED"
+
+
 async def test_a_message_that_cannot_be_read_back_fails_and_spares_the_neighbours(shop: Shop) -> None:
     poison = await shop.accept()
     await shop.tamper("UPDATE messages SET content_sealed = to_sealed")

@@ -204,6 +204,18 @@ async def test_what_expires_in_doubt_does_not_say_that_it_was_not_sent(shop: Sho
     assert "before it went out" not in ((await shop.events(message_id))[-1].detail or "")
 
 
+async def test_what_a_report_lies_unread_about_does_not_expire(shop: Shop) -> None:
+    shop.sender.answer = AWAY  # type: ignore[assignment]
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    await shop.tamper("UPDATE messages SET expires_at = now()")
+    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+    await shop.sweep()
+    assert await shop.status(message_id) == "QUEUED"
+    await shop.apply()
+    assert "FAILED" not in await shop.statuses(message_id)
+
+
 async def test_no_other_channel_is_used_while_a_report_about_the_first_one_lies_unread(shop: Shop) -> None:
     message_id = await accepted(shop, BOTH)
     await shop.courier.drain()

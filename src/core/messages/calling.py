@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import structlog
 
+from core.ending import is_being_ended
 from core.errors import FailureParty, OutcomeUnknown, ProviderError, ProviderUnavailable
 from core.messages.claim import Claimed
 from core.messages.content import content_for, content_from_json
@@ -50,7 +51,7 @@ class Caller:
     is_simulated: bool = False
 
     async def call(self, one: Claimed, ticket: int | None) -> Ended:
-        """Send one message; never raises: whatever breaks is a way for the call to end."""
+        """Send one message; raises nothing of its own: whatever breaks is a way for the call to end."""
         if one.simulated_only and not self.is_simulated:
             # The last door there is: whatever brought it here, a fallback or another try, it goes no further. Nobody
             # was called, so nobody is judged by it.
@@ -78,7 +79,9 @@ class Caller:
             return error
         except TimeoutError:
             return OutcomeUnknown(f"{self.integration} did not answer within {seconds:g} s.", provider=self.integration)
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            if is_being_ended(error):
+                raise
             # Whatever broke may have broken after the bytes left.
             log.exception("send_broke", integration=self.integration, message_id=str(message.reference.message_id))
             return OutcomeUnknown("Something broke on our side while sending.", provider=self.integration)

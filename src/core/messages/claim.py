@@ -36,7 +36,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.messages.record import Key
 from core.messages.tables import attempts, message_events, messages
 from core.messages.timing import Timing
-from core.messages.unread import LIES_UNREAD
+from core.messages.unread import NOTHING_UNREAD
 from core.messages.values import EventSource, MessageStatus
 from core.ports import Channel
 
@@ -62,7 +62,7 @@ class Claimed:
 # Nothing is sent again, or over another channel, while a report about what was sent before lies unread.
 _IS_DUE = f"""channel = :channel AND status = 'QUEUED' AND due_at <= now() AND lease_until IS NULL
           AND (expires_at > now()) IS NOT FALSE AND (step_until > now()) IS NOT FALSE
-          AND (attempt_count = 0 OR NOT {LIES_UNREAD})"""
+          AND {NOTHING_UNREAD}"""
 
 # Every tenant with due work gets the same share of a claim, its oldest first; more tenants than places draw lots.
 # What another worker holds is passed over, so that two never wait for each other.

@@ -7,19 +7,17 @@ from core.messages.moving import move_all
 from core.messages.record import Key, Noted, lock_standings
 from core.messages.tables import messages
 from core.messages.transitions import Move, Standing, after_deadline, after_expiry, after_hour
-from core.messages.unread import LIES_UNREAD
+from core.messages.unread import NOTHING_UNREAD
 from core.messages.values import EventSource, MessageStatus
 from core.pubsub import Change
 
 # Two conditions, an index each, and words instead of parameters, since only then do the partial indexes fit them.
-# A step has not failed to deliver as long as a report that may say it did lies unread.
-_HAS_COME = text(
-    "lease_until IS NULL AND status IN ('SCHEDULED', 'SENT') AND due_at <= now()"
-    f" AND (status = 'SCHEDULED' OR NOT {LIES_UNREAD})"
-)
+# No time is up as long as a report that may say it arrived lies unread.
+_HAS_COME = text(f"lease_until IS NULL AND status IN ('SCHEDULED', 'SENT') AND due_at <= now() AND {NOTHING_UNREAD}")
 _IS_TOO_LATE = text(
     "lease_until IS NULL AND status IN ('SCHEDULED', 'QUEUED')"
     " AND (expires_at IS NOT NULL OR step_until IS NOT NULL) AND LEAST(expires_at, step_until) <= now()"
+    f" AND {NOTHING_UNREAD}"
 )
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.messages.content import content_for, content_from_json
 from core.messages.record import Key
 from core.messages.timing import Timing
-from core.messages.unread import LIES_UNREAD
+from core.messages.unread import NOTHING_UNREAD
 from core.operations.pulses import heard_since
 from core.ports import Channel, Reference, Sought
 from core.sealing import Sealer
@@ -52,7 +52,7 @@ class Doubt:
 _LEASE = text(f"""
 WITH due AS (
     SELECT tenant_id, id FROM messages
-    WHERE status = 'UNCONFIRMED' AND due_at <= now() AND lease_until IS NULL AND NOT {LIES_UNREAD}
+    WHERE status = 'UNCONFIRMED' AND due_at <= now() AND lease_until IS NULL AND {NOTHING_UNREAD}
     ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
 ), leased AS (
     UPDATE messages SET lease_until = now() + :lease, lease_owner = :worker, lease_token = lease_token + 1

@@ -7,14 +7,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.messages.record import Key
 
-LIES_UNREAD = """EXISTS (
+NOTHING_UNREAD = """(attempt_count = 0 OR NOT EXISTS (
     SELECT FROM inbox
     WHERE inbox.tenant_id = messages.tenant_id AND inbox.message_id = messages.id AND inbox.status = 'RECEIVED'
-)"""
-"""Whether a report about a row of `messages` does."""
+))"""
+"""Whether a row of `messages` has no report waiting to be read; what was never tried has none."""
 
-_OF_THESE = text(f"""
-SELECT messages.tenant_id, messages.id FROM unnest(:tenants, :ids) AS messages(tenant_id, id) WHERE {LIES_UNREAD}
+_UNREAD = text(f"""
+SELECT tenant_id, id FROM messages
+WHERE (tenant_id, id) IN (SELECT * FROM unnest(:tenants, :ids)) AND NOT {NOTHING_UNREAD}
 """).bindparams(  # noqa: S608  # a constant is all that is filled in
     bindparam("tenants", type_=ARRAY(Uuid)), bindparam("ids", type_=ARRAY(Uuid))
 )
@@ -23,4 +24,4 @@ SELECT messages.tenant_id, messages.id FROM unnest(:tenants, :ids) AS messages(t
 async def unread_about(connection: AsyncConnection, keys: Collection[Key]) -> set[Key]:
     """Those of these messages that a report lies unread about."""
     wanted = {"tenants": [key.tenant_id for key in keys], "ids": [key.message_id for key in keys]}
-    return {Key(row.tenant_id, row.id) for row in await connection.execute(_OF_THESE, wanted)}
+    return {Key(row.tenant_id, row.id) for row in await connection.execute(_UNREAD, wanted)}
