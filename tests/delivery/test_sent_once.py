@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from uuid import UUID
 
@@ -10,7 +11,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import OutcomeUnknown, ProviderError, ProviderRejected, ProviderUnavailable
-from core.messages import calling, deliver
+from core.messages import backoff, calling, deliver
+from core.messages.calling import Ended
 from core.messages.claim import Claimed, begin, claim
 from core.messages.replies import with_quotes
 from core.messages.route import Step, step
@@ -35,6 +37,12 @@ def raising(error: ProviderError) -> object:
 
 AWAY = raising(ProviderUnavailable("away", provider="twilio"))
 LOST = raising(OutcomeUnknown("lost", provider="twilio"))
+
+
+@pytest.fixture(autouse=True)
+def long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shortest pauses before another try are shorter than a drain: here they are the longest."""
+    monkeypatch.setattr(backoff.random, "uniform", lambda least, most: most)
 
 
 async def told(shop: Shop, message_id: UUID, status: ReportedStatus, attempt: int = 1) -> None:
@@ -243,3 +251,18 @@ async def test_a_worker_that_slept_after_it_had_begun_calls_nobody(shop: Shop, m
     [attempt] = await shop.attempts(message_id)
     assert (attempt.outcome, attempt.duration_ms) == ("UNAVAILABLE", 0)
     assert await shop.status(message_id) == "QUEUED"
+
+
+async def test_two_ends_of_one_message_that_are_written_down_together_know_of_each_other(shop: Shop) -> None:
+    message_id = await doubt(shop, policy=RESEND)
+    await settler(shop, Books()).settle_due()
+    async with shop.worker.transaction() as connection:
+        [second] = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=TIMING)
+        await begin(connection, [second], TIMING)
+    # A worker that slept for long has both in its hands when it wakes.
+    ends = [
+        Ended(replace(second, attempt=1), Receipt("SM1")),
+        Ended(second, ProviderRejected("no", provider="twilio")),
+    ]
+    await shop.courier._record(ends)
+    assert await shop.status(message_id) == "SENT"

@@ -177,7 +177,11 @@ class Courier:
     async def _record(self, ended: Sequence[Ended]) -> None:
         async with self.database.transaction(*{end.one.key.tenant_id for end in ended}) as connection:
             standings = await lock_standings(connection, [end.one.key for end in ended])
-            noted = [self._noted(end, standings[end.one.key]) for end in ended]
+            noted: list[Noted] = []
+            for end in ended:
+                noted.append(one := self._noted(end, standings[end.one.key]))
+                if one.move is not None:
+                    standings[one.key] = one.move.standing
             changes = await write_moves(connection, noted)
         await self.hub.publish(changes)
         await self.gate.report(*tally((end.ticket, end.error) for end in ended if end.ticket is not None))
