@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from core.ending import is_being_ended
 from core.errors import Overloaded
 
 log = structlog.get_logger(__name__)
@@ -24,7 +25,9 @@ async def keep_going(name: str, turn: Callable[[], Awaitable[None]]) -> None:
             log.warning("loop_waits", loop=name, reason=error.message)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            if is_being_ended(error):
+                raise
             log.exception("loop_failed", loop=name)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)

@@ -60,6 +60,19 @@ async def test_a_due_message_is_sent_once_with_its_words_and_reference(shop: Sho
     assert attempt.duration_ms is not None
 
 
+async def test_an_attempt_is_as_long_as_its_call_however_late_it_is_written_down(shop: Shop) -> None:
+    shop.sender.gate.clear()
+    message_id = await shop.accept()
+    draining = asyncio.create_task(shop.courier.drain())
+    await until(lambda: asyncio.sleep(0, shop.sender.sent), bool)
+    await shop.tamper("UPDATE attempts SET started_at = started_at - interval '1 hour'")
+    shop.sender.gate.set()
+    await draining
+    [attempt] = await shop.attempts(message_id)
+    assert attempt.duration_ms is not None
+    assert attempt.duration_ms < 60_000
+
+
 async def test_many_messages_are_each_sent_once_by_two_couriers(shop: Shop) -> None:
     ids = {await shop.accept(body=str(number)) for number in range(60)}
     other = Courier(
@@ -159,6 +172,16 @@ async def test_a_bug_in_an_adapter_counts_as_unknown_and_spares_the_neighbours(s
     assert {await shop.status(one) for one in others} == {"SENT"}
 
 
+async def test_a_call_that_something_inside_it_breaks_off_is_unknown_and_stops_nobody(shop: Shop) -> None:
+    def answer(message: OutboundMessage) -> Receipt:
+        raise asyncio.CancelledError
+
+    shop.sender.answer = answer
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    assert await shop.status(message_id) == "UNCONFIRMED"
+
+
 async def test_a_message_that_cannot_be_read_back_fails_and_spares_the_neighbours(shop: Shop) -> None:
     poison = await shop.accept()
     await shop.tamper("UPDATE messages SET content_sealed = to_sealed")
@@ -196,7 +219,8 @@ async def test_what_a_dead_worker_had_begun_is_unconfirmed_and_not_sent_again(sh
     message = await shop.message(message_id)
     assert (message.status, message.failure and message.failure.party) == ("UNCONFIRMED", "OPERATOR")
     [attempt] = await shop.attempts(message_id)
-    assert attempt.outcome == "UNCONFIRMED"
+    # Nobody saw it end, so nobody can say how long it was.
+    assert (attempt.outcome, attempt.duration_ms) == ("UNCONFIRMED", None)
 
 
 async def test_a_worker_that_lost_its_lease_cannot_begin(shop: Shop) -> None:

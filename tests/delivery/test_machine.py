@@ -62,6 +62,8 @@ class MessageMachine(RuleBasedStateMachine):
     @rule()
     def claim_and_begin(self) -> None:
         number = len(self.now.attempts) + 1
+        # What a company has is not given to it once more.
+        assert not any(one.rank == 1 and one.step == self.now.step for one in self.now.attempts.values())
         attempt = Attempt(number, self.now.step, AttemptOutcome.IN_FLIGHT)
         self.now = replace(self.now, status=MessageStatus.SENDING, attempts={**self.now.attempts, number: attempt})
         self.leased = number
@@ -195,7 +197,8 @@ class MessageMachine(RuleBasedStateMachine):
 
     @invariant()
     def failed_only_at_the_end_of_the_route(self) -> None:
-        if self.now.status is MessageStatus.FAILED and self.now.failure is not transitions.EXPIRED:
+        has_expired = self.now.failure is not None and self.now.failure.reason is FailureReason.EXPIRED
+        if self.now.status is MessageStatus.FAILED and not has_expired:
             assert not self.now.has_next
 
     @invariant()

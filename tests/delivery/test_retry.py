@@ -16,6 +16,7 @@ from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus
 from tests.delivery.conftest import Shop
 from tests.delivery.test_applying import OTHER_TENANT, inbound, report
 from tests.delivery.test_inbox import rows
+from tests.delivery.test_time_passing import BOTH, accepted
 
 CHANNELS = {
     Channel.WHATSAPP: ChannelService("whatsapp", True),
@@ -138,6 +139,21 @@ async def test_what_may_arrive_twice_is_tried_only_by_who_says_so(shop: Shop) ->
     with pytest.raises(InvalidState, match="retryMessage"):
         await again(shop, message_id, may_double=False)
     await again(shop, message_id)
+    assert await shop.status(message_id) == "QUEUED"
+
+
+async def test_what_a_company_has_already_is_tried_only_by_who_says_so(shop: Shop) -> None:
+    message_id = await accepted(shop, BOTH)
+    await shop.courier.drain()
+    await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
+    await shop.sweep()
+    # The second channel fails in the end; the first one was taken, and may deliver any moment.
+    await shop.tamper("UPDATE messages SET status = 'FAILED', due_at = NULL")
+    with pytest.raises(InvalidState, match="retryMessage"):
+        await again(shop, message_id, may_double=False)
+    await shop.keep(report(message_id, ReportedStatus.FAILED))
+    await shop.apply()
+    await again(shop, message_id, may_double=False)
     assert await shop.status(message_id) == "QUEUED"
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from uuid import UUID
 
 import pytest
 
 from core.access.principal import DEFAULT_TENANT
 from core.errors import OutcomeUnknown, ProviderUnavailable
+from core.messages import reconcile
 from core.messages.draft import Draft
 from core.messages.reconcile import Reconciler
 from core.messages.route import Step, step
@@ -227,6 +228,34 @@ async def test_days_are_counted_once_and_differences_kept(shop: Shop) -> None:
     async with shop.worker.transaction() as connection:
         rows = (await connection.exec_driver_sql("SELECT ours, theirs FROM daily_counts")).all()
     assert [tuple(row) for row in rows] == [(0, 3), (0, 3)]
+
+
+async def test_a_day_is_over_when_the_database_says_so(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(days=1)
+
+    monkeypatch.setattr(reconcile, "datetime", Ahead)
+    await Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": Books()}, TIMING).count_days()
+    assert await shop.count("daily_counts WHERE day >= (now() AT TIME ZONE 'UTC')::date") == 0
+    assert await shop.count("daily_counts") == 2
+
+
+async def test_an_overdue_report_that_cannot_be_asked_for_does_not_hold_up_the_others(shop: Shop) -> None:
+    shop.sender.answer = ObedientSender().answer
+    first, second = await shop.accept(), await shop.accept()
+    await shop.courier.drain()
+    await shop.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
+
+    class Odd(Books):
+        async def find(self, sought: Sought) -> Sequence[Sighting]:
+            if sought.reference.message_id == first:
+                raise KeyError("sid")
+            return [Sighting(f"SM{second.hex}", ReportedStatus.DELIVERED)]
+
+    await Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": Odd()}, TIMING).ask_for_reports()
+    assert (await shop.status(first), await shop.status(second)) == ("SENT", "DELIVERED")
 
 
 async def test_a_doubt_nobody_can_read_is_parked_and_the_others_are_settled(shop: Shop) -> None:

@@ -59,6 +59,20 @@ async def test_what_was_not_sent_in_time_expires(shop: Shop, status: str) -> Non
     assert await shop.count("dead_letters") == 0
 
 
+async def test_what_expires_because_nobody_took_it_says_who_stood_in_its_way(shop: Shop) -> None:
+    shop.sender.answer = away
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    await shop.tamper("UPDATE messages SET expires_at = now()")
+    await shop.sweep()
+    failure = (await shop.message(message_id)).failure
+    assert failure is not None
+    assert (failure.reason, failure.party) == ("EXPIRED", "PROVIDER")
+    assert failure.message.endswith("The last try: away")
+    # Whoever runs this server may want to know, as after the last of its tries.
+    assert await shop.count("dead_letters") == 1
+
+
 async def test_what_has_gone_out_does_not_expire(shop: Shop) -> None:
     message_id = await shop.accept()
     await shop.courier.drain()

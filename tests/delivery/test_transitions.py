@@ -1,5 +1,6 @@
 """The moves of a message as a property: whatever is reported, in whatever order, no proof is lost and none undone."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
 
@@ -146,3 +147,15 @@ def test_a_late_answer_of_an_old_attempt_does_not_queue_the_message_again() -> N
     move = after_outcome(standing, Attempt(1, 0, AttemptOutcome.UNAVAILABLE), retry_in=timedelta(1))
     assert move.is_parted
     assert move.due_in is None
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_of_two_channels_that_delivered_the_first_one_served(order: tuple[int, int]) -> None:
+    attempts = {number: Attempt(number, number - 1, AttemptOutcome.ACCEPTED, rank=1) for number in order}
+    standing = Standing(MessageStatus.SENT, 1, BOTH, attempts)
+    for number in order:
+        standing = report(standing, ReportedStatus.DELIVERED, number)
+    assert (standing.status, standing.step) == ("DELIVERED", 0)
+    # What is noted afterwards changes nothing of that, in whatever order the attempts are read.
+    standing = replace(standing, attempts=dict(reversed(standing.attempts.items())))
+    assert end(standing, AttemptOutcome.ACCEPTED).step == 0

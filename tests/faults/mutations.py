@@ -52,7 +52,7 @@ MUTATIONS = (
     ),
     Mutation(
         "rule A: while a report lies unread, nothing is decided",
-        "core/messages/doubts.py",
+        "core/messages/unread.py",
         " AND inbox.status = 'RECEIVED'\n",
         " AND inbox.status = 'NEVER'\n",
         "test_deaf.py::test_while_a_report_lies_unread_nothing_is_sent_again",

@@ -82,7 +82,8 @@ class Stock:
             await _insert(connection, "messages", row)
             await event(connection, caller, message, "QUEUED")
             for number in range(1, attempts + 1):
-                await _insert(connection, "attempts", _attempt(tenant, message, number, is_last=number == attempts))
+                was_taken = number == attempts and status != "FAILED"
+                await _insert(connection, "attempts", _attempt(tenant, message, number, was_taken=was_taken))
                 await event(connection, caller, message, "SENDING", "QUEUED")
         return message
 
@@ -196,7 +197,7 @@ def _id_at(moment: datetime) -> UUID:
     return UUID(int=uuid7_floor(moment).int | int.from_bytes(os.urandom(7), "big"))
 
 
-def _attempt(tenant: UUID, message: UUID, number: int, *, is_last: bool) -> dict[str, Any]:
+def _attempt(tenant: UUID, message: UUID, number: int, *, was_taken: bool) -> dict[str, Any]:
     started = datetime.fromisoformat("2026-11-23T12:00:00+00:00") + timedelta(minutes=number)
     return {
         "tenant_id": tenant,
@@ -206,9 +207,9 @@ def _attempt(tenant: UUID, message: UUID, number: int, *, is_last: bool) -> dict
         "channel": "SMS",
         "integration": "twilio",
         "token": number,
-        "outcome": "ACCEPTED" if is_last else "REJECTED",
-        "provider_message_id": f"SM{number}" if is_last else None,
-        "failure": None if is_last else json.dumps(REFUSAL),
+        "outcome": "ACCEPTED" if was_taken else "REJECTED",
+        "provider_message_id": f"SM{number}" if was_taken else None,
+        "failure": None if was_taken else json.dumps(REFUSAL),
         "started_at": started,
         "finished_at": started + timedelta(milliseconds=250),
     }

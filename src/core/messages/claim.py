@@ -22,6 +22,7 @@ from sqlalchemy import (
     cast,
     column,
     delete,
+    false,
     func,
     insert,
     literal,
@@ -35,6 +36,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.messages.record import Key
 from core.messages.tables import attempts, message_events, messages
 from core.messages.timing import Timing
+from core.messages.unread import NOTHING_UNREAD
 from core.messages.values import EventSource, MessageStatus
 from core.ports import Channel
 
@@ -57,23 +59,26 @@ class Claimed:
     """The company's own id of the message it answers."""
 
 
+# Nothing is sent again, or over another channel, while a report about what was sent before lies unread.
+_IS_DUE = f"""channel = :channel AND status = 'QUEUED' AND due_at <= now() AND lease_until IS NULL
+          AND (expires_at > now()) IS NOT FALSE AND (step_until > now()) IS NOT FALSE
+          AND {NOTHING_UNREAD}"""
+
 # Every tenant with due work gets the same share of a claim, its oldest first; more tenants than places draw lots.
 # What another worker holds is passed over, so that two never wait for each other.
-_CLAIM = text("""
+_CLAIM = text(f"""
 WITH waiting AS (
     SELECT id FROM tenants
     WHERE EXISTS (
         SELECT FROM messages
-        WHERE channel = :channel AND status = 'QUEUED' AND tenant_id = tenants.id AND due_at <= now()
-          AND lease_until IS NULL AND (expires_at > now()) IS NOT FALSE AND (step_until > now()) IS NOT FALSE
+        WHERE tenant_id = tenants.id AND {_IS_DUE}
     )
     ORDER BY random() LIMIT :places
 ), picked AS (
     SELECT due.tenant_id, due.id
     FROM waiting CROSS JOIN LATERAL (
         SELECT tenant_id, id FROM messages
-        WHERE channel = :channel AND status = 'QUEUED' AND tenant_id = waiting.id AND due_at <= now()
-          AND lease_until IS NULL AND (expires_at > now()) IS NOT FALSE AND (step_until > now()) IS NOT FALSE
+        WHERE tenant_id = waiting.id AND {_IS_DUE}
         ORDER BY due_at
         LIMIT (SELECT greatest(1, :places / greatest(1, count(*))) FROM waiting)
         FOR UPDATE SKIP LOCKED
@@ -90,7 +95,7 @@ WITH waiting AS (
     SELECT tenant_id, id, attempt_count, step, :channel, :integration, lease_token, 'IN_FLIGHT' FROM leased
 )
 SELECT * FROM leased
-""").bindparams(
+""").bindparams(  # noqa: S608  # constants are all that is filled in
     bindparam("lease", type_=Interval), bindparam("channel", type_=Text), bindparam("integration", type_=Text)
 )
 
@@ -126,7 +131,7 @@ async def claim(
 
 
 async def begin(connection: AsyncConnection, claimed: Sequence[Claimed], timing: Timing) -> set[Key]:
-    """Write down that these are about to be sent; returns those that may be: still ours, with time enough left."""
+    """Write down that these are about to be sent; returns those that may be: ours still, in time, with time enough."""
     rows = await connection.execute(_BEGIN, {**_named(claimed), "deadline": timing.send_deadline})
     return {Key(row.tenant_id, row.id) for row in rows}
 
@@ -167,6 +172,9 @@ def _beginning() -> Select[Any]:
             messages.c.id == mine.c.id,
             messages.c.lease_token == mine.c.token,
             messages.c.lease_until > func.now() + bindparam("deadline", type_=Interval),
+            # Between claim and beginning a worker may have slept for as long as its lease.
+            (messages.c.expires_at > func.now()).is_not(false()),
+            (messages.c.step_until > func.now()).is_not(false()),
         )
         .values(status=MessageStatus.SENDING.value, updated_at=func.now())
         .returning(messages.c.tenant_id, messages.c.id, messages.c.attempt_count, messages.c.channel)

@@ -7,14 +7,17 @@ from core.messages.moving import move_all
 from core.messages.record import Key, Noted, lock_standings
 from core.messages.tables import messages
 from core.messages.transitions import Move, Standing, after_deadline, after_expiry, after_hour
+from core.messages.unread import NOTHING_UNREAD
 from core.messages.values import EventSource, MessageStatus
 from core.pubsub import Change
 
 # Two conditions, an index each, and words instead of parameters, since only then do the partial indexes fit them.
-_HAS_COME = text("lease_until IS NULL AND status IN ('SCHEDULED', 'SENT') AND due_at <= now()")
+# No time is up as long as a report that may say it arrived lies unread.
+_HAS_COME = text(f"lease_until IS NULL AND status IN ('SCHEDULED', 'SENT') AND due_at <= now() AND {NOTHING_UNREAD}")
 _IS_TOO_LATE = text(
     "lease_until IS NULL AND status IN ('SCHEDULED', 'QUEUED')"
     " AND (expires_at IS NOT NULL OR step_until IS NOT NULL) AND LEAST(expires_at, step_until) <= now()"
+    f" AND {NOTHING_UNREAD}"
 )
 
 
@@ -43,7 +46,8 @@ def _noted(key: Key, standing: Standing, has_expired: bool) -> Noted:
 
 def _brought(standing: Standing, has_expired: bool) -> tuple[Move, str]:
     if has_expired and standing.status is not MessageStatus.SENT:
-        return after_expiry(standing), "its time was up before it went out"
+        words = "before anybody reported that it arrived" if standing.may_still_arrive else "before it went out"
+        return after_expiry(standing), f"its time was up {words}"
     if standing.status is MessageStatus.SCHEDULED:
         return after_hour(standing), "its hour has come"
     step = standing.route[standing.step]

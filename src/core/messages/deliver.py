@@ -96,6 +96,8 @@ class Courier:
         self._ask_at = time.monotonic() + allowance.retry_in if allowance.retry_in > 0 else None
         if allowance.count == 0:
             return False
+        # What is claimed from now on is leased for at least so long.
+        begin_by = time.monotonic() + (self.timing.lease - self.timing.send_deadline).total_seconds()
         claimed: list[Claimed] = []
         begun: list[Claimed] = []
         try:
@@ -103,7 +105,7 @@ class Courier:
             begun = await self._begin(claimed)
         finally:
             await self.gate.give_back(allowance, allowance.count - len(begun))
-        self._call(begun, allowance)
+        self._call(begun, allowance, begin_by)
         # After the calls have begun: a worker that dies while it tells leaves less that nobody knows about.
         await self.hub.publish(Change(*one.key) for one in begun)
         if not claimed:
@@ -112,8 +114,10 @@ class Courier:
         # A fair share may leave places free though more is due: only an empty claim is the end.
         return bool(claimed) and self._ask_at is None
 
-    def _call(self, begun: Sequence[Claimed], allowance: Allowance) -> None:
-        caller = Caller(self.integration, self.sender, self.sealer, self.timing.send_deadline, self.is_simulated)
+    def _call(self, begun: Sequence[Claimed], allowance: Allowance, begin_by: float) -> None:
+        caller = Caller(
+            self.integration, self.sender, self.sealer, self.timing.send_deadline, begin_by, self.is_simulated
+        )
         self._sending.update(asyncio.create_task(caller.call(one, allowance.ticket)) for one in begun)
 
     async def _claim(self, limit: int) -> list[Claimed]:
@@ -132,6 +136,9 @@ class Courier:
             if late:
                 await put_back(connection, [one for one, _ in late], [wait for _, wait in late])
             begun = await begin(connection, going, self.timing) if going else set()
+            if left := [one for one in going if one.key not in begun]:
+                # What is ours still is out of time: it need not wait for the end of its lease.
+                await put_back(connection, left, [0.0] * len(left))
             return await with_quotes(connection, self.integration, [one for one in going if one.key in begun])
 
     async def _record_some(self) -> None:
@@ -170,7 +177,11 @@ class Courier:
     async def _record(self, ended: Sequence[Ended]) -> None:
         async with self.database.transaction(*{end.one.key.tenant_id for end in ended}) as connection:
             standings = await lock_standings(connection, [end.one.key for end in ended])
-            noted = [self._noted(end, standings[end.one.key]) for end in ended]
+            noted: list[Noted] = []
+            for end in ended:
+                noted.append(one := self._noted(end, standings[end.one.key]))
+                if one.move is not None:
+                    standings[one.key] = one.move.standing
             changes = await write_moves(connection, noted)
         await self.hub.publish(changes)
         await self.gate.report(*tally((end.ticket, end.error) for end in ended if end.ticket is not None))
@@ -187,5 +198,5 @@ class Courier:
             attempt=number,
             integration=self.integration,
             detail=verdict.detail,
-            has_ended=True,
+            took=end.took,
         )

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.messages.content import content_for, content_from_json
 from core.messages.record import Key
 from core.messages.timing import Timing
+from core.messages.unread import NOTHING_UNREAD
 from core.operations.pulses import heard_since
 from core.ports import Channel, Reference, Sought
 from core.sealing import Sealer
@@ -48,14 +49,10 @@ class Doubt:
         )
 
 
-_LEASE = text("""
+_LEASE = text(f"""
 WITH due AS (
     SELECT tenant_id, id FROM messages
-    WHERE status = 'UNCONFIRMED' AND due_at <= now() AND lease_until IS NULL
-      AND NOT EXISTS (
-        SELECT FROM inbox
-        WHERE inbox.tenant_id = messages.tenant_id AND inbox.message_id = messages.id AND inbox.status = 'RECEIVED'
-      )
+    WHERE status = 'UNCONFIRMED' AND due_at <= now() AND lease_until IS NULL AND {NOTHING_UNREAD}
     ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
 ), leased AS (
     UPDATE messages SET lease_until = now() + :lease, lease_owner = :worker, lease_token = lease_token + 1
@@ -74,7 +71,7 @@ SELECT
     ) AS has_twin
 FROM leased JOIN attempts ON attempts.tenant_id = leased.tenant_id AND attempts.message_id = leased.id
     AND attempts.number = leased.attempt_count
-""").bindparams(bindparam("lease", type_=Interval))
+""").bindparams(bindparam("lease", type_=Interval))  # noqa: S608  # a constant is all that is filled in
 
 
 async def lease_doubts(connection: AsyncConnection, *, worker: str, limit: int, timing: Timing) -> list[Doubt]:

@@ -24,7 +24,7 @@ LOST = Failure(
 async def take_back(connection: AsyncConnection, *, hold: timedelta, limit: int = 200) -> list[Change]:
     """Deal with leases that ran out: what never began is due again, what had begun is UNCONFIRMED for `hold`.
 
-    A doubt whose settler died is left to the next one.
+    When such a call ended nobody saw, so its attempt has no end. A doubt whose settler died is left to the next one.
     """
     lost = (
         select(messages.c.tenant_id, messages.c.id)
@@ -108,7 +108,7 @@ async def _leave_unconfirmed(connection: AsyncConnection, keys: list[Key], hold:
             attempts.c.message_id == unconfirmed.c.id,
             attempts.c.number == unconfirmed.c.attempt_count,
         )
-        .values(outcome=AttemptOutcome.UNCONFIRMED.value, failure=failure_to_json(LOST), finished_at=func.now())
+        .values(outcome=AttemptOutcome.UNCONFIRMED.value, failure=failure_to_json(LOST))
         .cte("ended")
     )
     told = insert(message_events).from_select(

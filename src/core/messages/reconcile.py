@@ -48,6 +48,8 @@ SELECT marked.tenant_id, marked.message_id, marked.number, marked.integration, m
 FROM marked JOIN messages ON messages.tenant_id = marked.tenant_id AND messages.id = marked.message_id
 WHERE messages.erased_at IS NULL
 """)
+# By the database's clock: a worker's own may be ahead, and would count a day for good before it is over.
+_TODAY = text("SELECT (now() AT TIME ZONE 'UTC')::date")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,10 @@ class Reconciler:
         except (ProviderError, TimeoutError, SealBroken) as error:
             log.warning("look_up_failed", integration=row.integration, error=type(error).__name__)
             return None
+        except Exception:
+            # Whatever broke, broke for this one: the others are asked for all the same.
+            log.exception("look_up_broke", integration=row.integration, message_id=str(row.message_id))
+            return None
         same = [one for one in sightings if one.provider_message_id == row.provider_message_id]
         return (Key(row.tenant_id, row.message_id), row.number, row.integration, same[0]) if same else None
 
@@ -106,9 +112,13 @@ class Reconciler:
 
     async def count_days(self, *, days: int = 2) -> None:
         """Compare how many messages we say we sent on the last full days with what the companies say."""
+        if not self.lookups:
+            return
+        async with self.database.transaction() as connection:
+            today: date = (await connection.execute(_TODAY)).scalar_one()
         for integration, lookup in self.lookups.items():
             for back in range(1, days + 1):
-                await self._count(integration, lookup, datetime.now(UTC).date() - timedelta(days=back))
+                await self._count(integration, lookup, today - timedelta(days=back))
 
     async def _count(self, integration: str, lookup: DeliveryLookup, day: date) -> None:
         async with self.database.transaction() as connection:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -63,7 +63,8 @@ class Noted:
     attempt: int | None = None
     integration: str | None = None
     detail: str | None = None
-    has_ended: bool = False
+    # How long the call was, once it has ended.
+    took: timedelta | None = None
     # Whether it is worth an event: a look that found nothing new is not.
     is_told: bool = True
 
@@ -105,7 +106,10 @@ _LOCK = (
     .order_by(messages.c.tenant_id, messages.c.id)
     .with_for_update()
 )
-_TRIED = select(attempts).where(tuple_(attempts.c.tenant_id, attempts.c.message_id).in_(_WANTED))
+# What was claimed and never begun was no attempt.
+_TRIED = select(attempts).where(
+    tuple_(attempts.c.tenant_id, attempts.c.message_id).in_(_WANTED), attempts.c.started_at.is_not(None)
+)
 
 
 def _attempt(row: Row[Any]) -> Attempt:
@@ -228,10 +232,8 @@ _MOVE_ATTEMPT = (
         provider_message_id=func.coalesce(bindparam("new_provider_message_id"), attempts.c.provider_message_id),
         failure=bindparam("new_failure", type_=attempts.c.failure.type),
         answer=func.coalesce(bindparam("new_answer"), attempts.c.answer),
-        finished_at=case(
-            (bindparam("has_ended", type_=Boolean), func.coalesce(attempts.c.finished_at, func.now())),
-            else_=attempts.c.finished_at,
-        ),
+        # Not when it was written down: the database may have been away meanwhile.
+        finished_at=func.coalesce(attempts.c.started_at + bindparam("took", type_=Interval), attempts.c.finished_at),
     )
 )
 
@@ -271,7 +273,7 @@ def _attempt_values(one: Noted, move: Move, number: int) -> Mapping[str, Any]:
         "new_provider_message_id": attempt.provider_message_id,
         "new_failure": failure_to_json(attempt.failure),
         "new_answer": attempt.answer,
-        "has_ended": one.has_ended,
+        "took": one.took,
     }
 
 

@@ -14,7 +14,7 @@ from core.messages.record import Key, Noted, lock_standings, write_moves
 from core.messages.route import Step, latest_round
 from core.messages.tables import message_events, messages
 from core.messages.transitions import Standing, retried
-from core.messages.values import AttemptOutcome, EventSource, MessageStatus
+from core.messages.values import EventSource, MessageStatus
 from core.ports import Channel
 from core.pubsub import Change
 from core.words import say
@@ -48,8 +48,8 @@ async def retry(
 ) -> Retried:
     """Try a failed message again, over another route or the one of its last try.
 
-    Where it had a time it was worth sending in, it has as much again from now. Without `may_double` one that a company
-    perhaps took is refused, and so is one outside the caller's bounds. Raises NotFound, InvalidState, or NotConfigured
+    Where it had a time it was worth sending in, it has as much again from now. Without `may_double` one that may
+    still arrive is refused, and so is one outside the caller's bounds. Raises NotFound, InvalidState, or NotConfigured
     when nobody serves its first channel, or nobody whom a test key's message may be given.
     """
     results = await retry_all(
@@ -124,7 +124,7 @@ def _refusal(standing: Standing, steps: Sequence[Step], channels: Channels, may_
             most=MOST_STEPS,
         )
         return InvalidState(text, state=state)
-    if not may_double and _is_in_doubt(standing):
+    if not may_double and standing.may_still_arrive:
         text = say(
             "MAY_ARRIVE_TWICE",
             "A company perhaps took it: it may arrive twice. Use `retryMessage` to send it all the same.",
@@ -141,10 +141,6 @@ def _not_simulated(steps: Sequence[Step], channels: Channels) -> NotSimulated | 
     serving = (channels[step.channel] for step in steps if step.channel in channels)
     real = next((one for one in serving if not one.is_simulated), None)
     return None if real is None else NotSimulated(integration=real.integration, path=[])
-
-
-def _is_in_doubt(standing: Standing) -> bool:
-    return any(one.outcome is AttemptOutcome.UNCONFIRMED and one.rank == 0 for one in standing.attempts.values())
 
 
 async def _renew_expiry(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import select, tuple_
+from sqlalchemy import ARRAY, Text, bindparam, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
@@ -18,7 +18,8 @@ from core.messages.record import Key, Noted, lock_leased
 from core.messages.tables import attempts
 from core.messages.timing import GIVE_UP, Timing
 from core.messages.transitions import Move, Standing
-from core.messages.values import AttemptOutcome, EventSource, UnconfirmedPolicy
+from core.messages.unread import unread_about
+from core.messages.values import EventSource, UnconfirmedPolicy
 from core.ports import DeliveryLookup, ReportedStatus, Sighting
 from core.pubsub import Hub
 from core.sealing import SealBroken, Sealer
@@ -27,6 +28,10 @@ log = structlog.get_logger(__name__)
 
 LONGEST_PAUSE = timedelta(hours=1)
 """Between two looks at the same doubt."""
+
+_ONE_AT_A_TIME = text(
+    "SELECT pg_advisory_xact_lock(hashtextextended('sighting ' || name, 0)) FROM unnest(:names) AS name"
+).bindparams(bindparam("names", type_=ARRAY(Text)))
 
 Answer = Sequence[Sighting] | None
 """What a company knows; None when it was not asked or could not say."""
@@ -58,12 +63,13 @@ class Settler:
         answers = await asyncio.gather(*(self._ask(doubt) for doubt in doubts))
         async with self.database.transaction(*{doubt.key.tenant_id for doubt in doubts}) as connection:
             taken = await _known_already(connection, doubts, answers)
+            unread = await unread_about(connection, [doubt.key for doubt in doubts])
             about = {doubt.key: (doubt, answer) for doubt, answer in zip(doubts, answers, strict=True)}
             changes = await move_all(
                 connection,
                 about,
                 lambda inside, keys: lock_leased(inside, {key: about[key][0].token for key in keys}),
-                lambda key, standing: self._decide(*about[key], standing, taken),
+                lambda key, standing: self._decide(*about[key], standing, taken, has_word=key in unread),
             )
         await self.hub.publish(changes)
         return len(doubts)
@@ -78,10 +84,17 @@ class Settler:
                 return await lookup.find(doubt.sought(self.sealer))
         except (ProviderError, TimeoutError, SealBroken) as error:
             log.warning("look_up_failed", integration=doubt.integration, error=type(error).__name__)
-            return None
+        except Exception:
+            # Whatever broke, broke for this one: the others are settled all the same.
+            log.exception("look_up_broke", integration=doubt.integration, message_id=str(doubt.key.message_id))
+        return None
 
-    def _decide(self, doubt: Doubt, answer: Answer, standing: Standing, taken: Taken) -> Noted:
-        move, detail = self._by_books(doubt, standing, answer, taken) or self._by_policy(doubt, standing, answer)
+    def _decide(self, doubt: Doubt, answer: Answer, standing: Standing, taken: Taken, *, has_word: bool) -> Noted:
+        if has_word:
+            # It came while the company was asked, and says more than any books: it is read first.
+            move, detail = transitions.keep_waiting(standing, timedelta(0)), "a report has come: it is read first"
+        else:
+            move, detail = self._by_books(doubt, standing, answer, taken) or self._by_policy(doubt, standing, answer)
         return Noted(
             key=doubt.key,
             before=standing,
@@ -122,13 +135,14 @@ class Settler:
 
 
 def _doubts_of_step(standing: Standing) -> int:
-    return sum(
-        one.step == standing.step and one.outcome is AttemptOutcome.UNCONFIRMED for one in standing.attempts.values()
-    )
+    return sum(one.step == standing.step and one.is_in_doubt for one in standing.attempts.values())
 
 
 async def _known_already(connection: AsyncConnection, doubts: Sequence[Doubt], answers: Sequence[Answer]) -> Taken:
-    """Whose attempts the sighted messages are already: what is found in the books may be another one of ours."""
+    """Whose attempts the sighted messages are already: what is found in the books may be another one of ours.
+
+    Until the end of the transaction no other settler is told the same of the same sightings.
+    """
     sighted = {
         (doubt.integration, sighting.provider_message_id)
         for doubt, answer in zip(doubts, answers, strict=True)
@@ -136,6 +150,8 @@ async def _known_already(connection: AsyncConnection, doubts: Sequence[Doubt], a
     }
     if not sighted:
         return {}
+    # One order for everybody, so that two wait for each other instead of deadlocking.
+    await connection.execute(_ONE_AT_A_TIME, {"names": sorted(f"{company} {name}" for company, name in sighted)})
     name = tuple_(attempts.c.integration, attempts.c.provider_message_id)
     rows = await connection.execute(select(attempts).where(name.in_(sighted)))
     return {

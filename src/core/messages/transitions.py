@@ -22,6 +22,12 @@ _AT_ONCE = timedelta(0)
 EXPIRED = Failure(
     FailureReason.EXPIRED, FailureParty.CALLER, "It was not sent in the time it was worth sending, `expiresIn`."
 )
+EXPIRED_ON_THE_WAY = Failure(
+    FailureReason.EXPIRED,
+    FailureParty.CALLER,
+    "Nobody had reported that it arrived when its time, `expiresIn`, was up, and nothing more is sent for it: a company"
+    " took it, or perhaps did, so it may still arrive.",
+)
 NEVER_KNOWN = Failure(
     FailureReason.OTHER,
     FailureParty.PROVIDER,
@@ -57,10 +63,18 @@ class Attempt:
         """Whether a company took it, or perhaps did."""
         return self.rank > 0 or self.outcome in (AttemptOutcome.ACCEPTED, AttemptOutcome.UNCONFIRMED)
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether nobody knows if a company took it."""
+        return self.rank == 0 and self.outcome is AttemptOutcome.UNCONFIRMED
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a message stands on its route, with every attempt by its number; `simulated_only` if a test key sent it."""
+    """Where a message stands on its route, with every attempt that was begun by its number.
+
+    `simulated_only` if a test key sent it.
+    """
 
     status: MessageStatus
     step: int
@@ -86,6 +100,11 @@ class Standing:
         return (
             self.status is MessageStatus.SENT and self.has_next and self.route[self.step].until is RouteGoal.DELIVERED
         )
+
+    @property
+    def may_still_arrive(self) -> bool:
+        """Whether a company has it, or perhaps has, and has not said that it failed."""
+        return any(one.may_have_left and not one.has_failed for one in self.attempts.values())
 
     def channel_of(self, attempt: int | None) -> Channel:
         """The channel an attempt went over; without one, the channel that is next."""
@@ -147,26 +166,48 @@ def after_report(
 
 def _settle(before: Standing, attempt: Attempt, retry_in: timedelta | None, hold: timedelta) -> Move:
     standing = replace(before, attempts={**before.attempts, attempt.number: attempt})
-    best = max(standing.attempts.values(), key=lambda one: one.rank if one.rank >= _DELIVERED else 0)
+    # Of two that say the same, the earlier one served, whatever order they are told in.
+    best = max(standing.attempts.values(), key=lambda one: (one.rank, -one.number))
     if best.rank >= _DELIVERED:
         status = MessageStatus.READ if best.rank >= _READ else MessageStatus.DELIVERED
         return Move(replace(standing, status=status, step=best.step, failure=None))
-    if attempt.number != standing.latest.number or attempt.step != standing.step or _is_over(before, attempt):
+    if _comes_too_late(before, attempt):
+        return Move(standing, is_parted=True)
+    if (step := _step_that_has_it(standing, attempt)) is not None:
+        return Move(replace(standing, status=MessageStatus.SENT, step=step, failure=None))
+    # As long as another attempt decides, this one's end does not: unless it was the one that had been taken.
+    is_decided = attempt.number != standing.latest.number and before.status is not MessageStatus.SENT
+    if attempt.step != standing.step or is_decided:
         return Move(standing, is_parted=True)
     if retry_in is not None:
         return Move(replace(standing, status=MessageStatus.QUEUED, failure=attempt.failure), due_in=retry_in)
-    if attempt.has_failed:
-        return _leave_step(standing, attempt.failure)
-    if attempt.rank == 0 and attempt.outcome is AttemptOutcome.UNCONFIRMED:
-        return Move(replace(standing, status=MessageStatus.UNCONFIRMED, failure=attempt.failure), due_in=hold)
-    return Move(replace(standing, status=MessageStatus.SENT, failure=None))
+    if standing.latest.is_in_doubt:
+        doubt = replace(standing, status=MessageStatus.UNCONFIRMED, failure=standing.latest.failure)
+        return Move(doubt, due_in=hold)
+    return _leave_step(standing, attempt.failure)
 
 
-def _is_over(before: Standing, attempt: Attempt) -> bool:
-    """Whether news short of delivery comes too late: what was canceled or expired does not go on to another channel."""
-    if before.status is MessageStatus.CANCELED:
-        return True
-    return before.status is MessageStatus.FAILED and attempt.has_failed and before.has_next
+def _comes_too_late(before: Standing, attempt: Attempt) -> bool:
+    """Whether news short of delivery changes nothing: a call is under way, or the message was stopped for good."""
+    if before.status is MessageStatus.SENDING:
+        return attempt.number != before.latest.number
+    if before.status is MessageStatus.FAILED:
+        return attempt.has_failed and before.has_next
+    return before.status is MessageStatus.CANCELED
+
+
+def _step_that_has_it(standing: Standing, attempt: Attempt) -> int | None:
+    """The step in which a company has the message, so that nothing more is sent before it has failed there.
+
+    That is the step the news is about: the present one, if any of its attempts was taken; an earlier one, if being
+    taken is all that was asked of it and nothing has been begun since.
+    """
+    if attempt.step == standing.step:
+        has_it = any(one.rank == _SENT and one.step == attempt.step for one in standing.attempts.values())
+    else:
+        was_enough = attempt.rank == _SENT and standing.route[attempt.step].until is RouteGoal.SENT
+        has_it = was_enough and all(one.step <= attempt.step for one in standing.attempts.values())
+    return attempt.step if has_it else None
 
 
 def _leave_step(standing: Standing, failure: Failure | None) -> Move:
@@ -185,8 +226,17 @@ def after_hour(standing: Standing) -> Move:
 
 
 def after_expiry(standing: Standing) -> Move:
-    """It was not worth sending any more before it went out."""
-    return Move(replace(standing, status=MessageStatus.FAILED, failure=EXPIRED))
+    """It is not worth sending any more, and nothing of it is under way just now."""
+    failure = EXPIRED_ON_THE_WAY if standing.may_still_arrive else _expired_after(standing.failure)
+    return Move(replace(standing, status=MessageStatus.FAILED, failure=failure))
+
+
+def _expired_after(last: Failure | None) -> Failure:
+    """Why it was not sent in time: if it was tried, whoever stood in its way then can mend that."""
+    if last is None:
+        return EXPIRED
+    words = f"{EXPIRED.message} The last try: {last.message}"
+    return replace(EXPIRED, party=last.party, message=words, provider_code=last.provider_code)
 
 
 def after_deadline(standing: Standing) -> Move:

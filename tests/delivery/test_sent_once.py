@@ -1,0 +1,268 @@
+"""What must not go out a second time: what a report that lies unread, or that comes while another try waits, proves."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from uuid import UUID
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.errors import OutcomeUnknown, ProviderError, ProviderRejected, ProviderUnavailable
+from core.messages import backoff, calling, deliver
+from core.messages.calling import Ended
+from core.messages.claim import Claimed, begin, claim
+from core.messages.replies import with_quotes
+from core.messages.route import Step, step
+from core.messages.timing import Timing
+from core.messages.values import RouteGoal, UnconfirmedPolicy
+from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, Sighting, Sought
+from tests.delivery.conftest import Shop
+from tests.delivery.test_applying import report
+from tests.delivery.test_settling import Books, doubt, settler
+from tests.delivery.test_time_passing import BOTH, accepted
+
+TIMING = Timing()
+RESEND = UnconfirmedPolicy.RESEND
+
+
+def raising(error: ProviderError) -> object:
+    def answer(_: OutboundMessage) -> Receipt:
+        raise error
+
+    return answer
+
+
+AWAY = raising(ProviderUnavailable("away", provider="twilio"))
+LOST = raising(OutcomeUnknown("lost", provider="twilio"))
+
+
+@pytest.fixture(autouse=True)
+def long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shortest pauses before another try are shorter than a drain: here they are the longest."""
+    monkeypatch.setattr(backoff.random, "uniform", lambda least, most: most)
+
+
+async def told(shop: Shop, message_id: UUID, status: ReportedStatus, attempt: int = 1) -> None:
+    await shop.keep(report(message_id, status, attempt=attempt))
+    await shop.apply()
+
+
+async def sent_once_more(shop: Shop, answer: object, *route: Step) -> UUID:
+    """A message in doubt that its route sends once more; that call ends as `answer` says."""
+    message_id = await doubt(shop, *(route or [step(Channel.SMS, on_unconfirmed=RESEND)]))
+    await settler(shop, Books()).settle_due()
+    shop.sender.answer = answer  # type: ignore[assignment]
+    await shop.courier.drain()
+    assert len(shop.sender.sent) == 2
+    return message_id
+
+
+async def test_a_step_whose_report_lies_unread_does_not_give_way(shop: Shop) -> None:
+    message_id = await accepted(shop, BOTH)
+    await shop.courier.drain()
+    await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
+    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+    await shop.sweep()
+    assert await shop.status(message_id) == "SENT"
+    await shop.apply()
+    await shop.sweep()
+    assert (await shop.message(message_id)).channel == "SMS"
+    assert await shop.status(message_id) == "DELIVERED"
+
+
+async def test_a_report_that_comes_while_the_company_is_asked_is_heard_before_its_route_decides(shop: Shop) -> None:
+    message_id = await doubt(shop, policy=RESEND)
+
+    class Told(Books):
+        async def find(self, sought: Sought) -> Sequence[Sighting]:
+            await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+            return ()
+
+    await settler(shop, Told()).settle_due()
+    assert await shop.status(message_id) == "UNCONFIRMED"
+    await shop.courier.drain()
+    await shop.apply()
+    assert (await shop.status(message_id), len(shop.sender.sent)) == ("DELIVERED", 1)
+
+
+async def test_what_was_taken_after_all_is_not_sent_a_third_time(shop: Shop) -> None:
+    message_id = await sent_once_more(shop, LOST)
+    await told(shop, message_id, ReportedStatus.SENT)
+    await shop.tamper("UPDATE messages SET due_at = now() WHERE due_at IS NOT NULL")
+    await settler(shop, Books()).settle_due()
+    await shop.courier.drain()
+    assert (await shop.status(message_id), len(shop.sender.sent)) == ("SENT", 2)
+
+
+async def test_what_was_taken_after_all_ends_the_wait_for_another_try(shop: Shop) -> None:
+    message_id = await sent_once_more(shop, AWAY)
+    await told(shop, message_id, ReportedStatus.SENT)
+    assert await shop.status(message_id) == "SENT"
+
+
+async def test_what_was_taken_after_all_is_not_begun_by_whoever_has_claimed_it(shop: Shop) -> None:
+    message_id = await doubt(shop, policy=RESEND)
+    await settler(shop, Books()).settle_due()
+    async with shop.worker.transaction() as connection:
+        claimed = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=TIMING)
+    await told(shop, message_id, ReportedStatus.SENT)
+    async with shop.worker.transaction() as connection:
+        assert await begin(connection, claimed, TIMING) == set()
+    # What it had claimed never was an attempt: the one that was taken still decides.
+    await told(shop, message_id, ReportedStatus.FAILED)
+    assert await shop.status(message_id) == "FAILED"
+
+
+async def test_a_no_to_the_second_send_does_not_undo_that_the_first_was_taken(shop: Shop) -> None:
+    shop.serve(Channel.WHATSAPP, "whatsapp")
+    message_id = await doubt(shop, step(Channel.SMS, on_unconfirmed=RESEND), step(Channel.WHATSAPP))
+    await settler(shop, Books()).settle_due()
+
+    async def overtaken(message: OutboundMessage) -> Receipt:
+        await told(shop, message_id, ReportedStatus.SENT)
+        raise ProviderRejected("no", provider="twilio")
+
+    shop.courier.sender.send = overtaken  # type: ignore[method-assign]
+    await shop.courier.drain()
+    message = await shop.message(message_id)
+    assert (message.status, message.channel) == ("SENT", "SMS")
+    # Once that one has failed, too, nothing is left of the step.
+    await told(shop, message_id, ReportedStatus.FAILED)
+    message = await shop.message(message_id)
+    assert (message.status, message.channel) == ("QUEUED", "WHATSAPP")
+
+
+async def test_a_channel_that_was_left_in_doubt_and_has_reached_its_goal_stops_the_next_one(shop: Shop) -> None:
+    shop.serve(Channel.WHATSAPP, "whatsapp")
+    first = step(Channel.SMS, until=RouteGoal.SENT, on_unconfirmed=UnconfirmedPolicy.NEXT_CHANNEL)
+    message_id = await doubt(shop, first, step(Channel.WHATSAPP))
+    await settler(shop, Books()).settle_due()
+    assert (await shop.message(message_id)).channel == "WHATSAPP"
+    await told(shop, message_id, ReportedStatus.SENT)
+    message = await shop.message(message_id)
+    assert (message.status, message.channel, message.next_attempt_at) == ("SENT", "SMS", None)
+
+
+async def test_what_expires_between_claim_and_start_is_not_begun_and_goes_back_at_once(shop: Shop) -> None:
+    message_id = await shop.accept()
+
+    class Slow(type(shop.courier.gate)):  # type: ignore[misc]
+        async def admit(self, recipients: Sequence[bytes]) -> list[float]:
+            await shop.tamper("UPDATE messages SET expires_at = now()")
+            return [0.0] * len(recipients)
+
+    shop.courier.gate = Slow()
+    await shop.courier.drain()
+    assert shop.sender.sent == []
+    await shop.sweep()
+    message = await shop.message(message_id)
+    assert message.failure is not None
+    assert (message.status, message.failure.reason) == ("FAILED", "EXPIRED")
+
+
+async def test_a_step_that_runs_out_of_time_between_claim_and_start_is_not_begun(shop: Shop) -> None:
+    await accepted(shop, BOTH)
+    async with shop.worker.transaction() as connection:
+        claimed = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=TIMING)
+    await shop.tamper("UPDATE messages SET step_until = now()")
+    async with shop.worker.transaction() as connection:
+        assert await begin(connection, claimed, TIMING) == set()
+
+
+async def test_two_settlers_do_not_take_one_sighting_for_two_messages(shop: Shop) -> None:
+    first, second = await doubt(shop), await doubt(shop)
+    met = asyncio.Barrier(2)
+
+    class Met(Books):
+        async def find(self, sought: Sought) -> Sequence[Sighting]:
+            async with asyncio.timeout(5):
+                await met.wait()
+            return [Sighting("SMone", ReportedStatus.DELIVERED)]
+
+    one, other = settler(shop, Met()), settler(shop, Met())
+    await asyncio.gather(one.settle_due(limit=1), other.settle_due(limit=1))
+    assert sorted([await shop.status(first), await shop.status(second)]) == ["DELIVERED", "UNCONFIRMED"]
+
+
+async def test_a_doubt_that_cannot_be_asked_about_does_not_hold_up_the_others(shop: Shop) -> None:
+    first, second = await doubt(shop), await doubt(shop)
+
+    class Odd(Books):
+        async def find(self, sought: Sought) -> Sequence[Sighting]:
+            if sought.reference.message_id == first:
+                raise KeyError("sid")
+            return [Sighting("SMone", ReportedStatus.DELIVERED)]
+
+    await settler(shop, Odd()).settle_due()
+    assert (await shop.status(first), await shop.status(second)) == ("UNCONFIRMED", "DELIVERED")
+
+
+async def test_what_expires_in_doubt_does_not_say_that_it_was_not_sent(shop: Shop) -> None:
+    message_id = await doubt(shop, policy=RESEND)
+    await shop.tamper("UPDATE messages SET expires_at = now()")
+    await settler(shop, Books()).settle_due()
+    await shop.sweep()
+    message = await shop.message(message_id)
+    assert message.failure is not None
+    assert (message.status, message.failure.reason) == ("FAILED", "EXPIRED")
+    assert "perhaps" in message.failure.message
+    assert "before it went out" not in ((await shop.events(message_id))[-1].detail or "")
+
+
+async def test_what_a_report_lies_unread_about_does_not_expire(shop: Shop) -> None:
+    shop.sender.answer = AWAY  # type: ignore[assignment]
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    await shop.tamper("UPDATE messages SET expires_at = now()")
+    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+    await shop.sweep()
+    assert await shop.status(message_id) == "QUEUED"
+    await shop.apply()
+    assert "FAILED" not in await shop.statuses(message_id)
+
+
+async def test_no_other_channel_is_used_while_a_report_about_the_first_one_lies_unread(shop: Shop) -> None:
+    message_id = await accepted(shop, BOTH)
+    await shop.courier.drain()
+    await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
+    await shop.sweep()
+    assert (await shop.message(message_id)).channel == "WHATSAPP"
+    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+    async with shop.worker.transaction() as connection:
+        assert await claim(connection, Channel.WHATSAPP, "whatsapp", worker="w", limit=10, timing=TIMING) == []
+    await shop.apply()
+    assert await shop.status(message_id) == "DELIVERED"
+
+
+async def test_a_worker_that_slept_after_it_had_begun_calls_nobody(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    message_id = await shop.accept()
+
+    async def sleep(connection: AsyncConnection, integration: str, begun: Sequence[Claimed]) -> list[Claimed]:
+        slept = (TIMING.lease - TIMING.send_deadline).total_seconds()
+        monkeypatch.setattr(calling, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + slept))
+        return await with_quotes(connection, integration, begun)
+
+    monkeypatch.setattr(deliver, "with_quotes", sleep)
+    await shop.courier.drain()
+    assert shop.sender.sent == []
+    [attempt] = await shop.attempts(message_id)
+    assert (attempt.outcome, attempt.duration_ms) == ("UNAVAILABLE", 0)
+    assert await shop.status(message_id) == "QUEUED"
+
+
+async def test_two_ends_of_one_message_that_are_written_down_together_know_of_each_other(shop: Shop) -> None:
+    message_id = await doubt(shop, policy=RESEND)
+    await settler(shop, Books()).settle_due()
+    async with shop.worker.transaction() as connection:
+        [second] = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=TIMING)
+        await begin(connection, [second], TIMING)
+    # A worker that slept for long has both in its hands when it wakes.
+    ends = [
+        Ended(replace(second, attempt=1), Receipt("SM1")),
+        Ended(second, ProviderRejected("no", provider="twilio")),
+    ]
+    await shop.courier._record(ends)
+    assert await shop.status(message_id) == "SENT"

@@ -1,0 +1,29 @@
+"""Loops that must not end: whatever breaks in a turn, the next one comes; only whoever ends the loop ends it."""
+
+import asyncio
+
+import pytest
+
+from api.loops import keep_going
+from core.errors import Overloaded
+
+
+@pytest.mark.parametrize("error", [KeyError("sid"), Overloaded("away", retry_after=1), asyncio.CancelledError()])
+async def test_a_turn_that_breaks_is_followed_by_another(error: BaseException) -> None:
+    turns: list[int] = []
+    has_gone_on = asyncio.Event()
+
+    async def turn() -> None:
+        turns.append(len(turns))
+        if len(turns) == 1:
+            raise error
+        has_gone_on.set()
+        await asyncio.Event().wait()
+
+    loop = asyncio.create_task(keep_going("test", turn))
+    async with asyncio.timeout(5):
+        await has_gone_on.wait()
+    loop.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loop
+    assert turns == [0, 1]
