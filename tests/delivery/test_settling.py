@@ -196,6 +196,20 @@ async def test_a_doubt_whose_settler_died_is_left_to_the_next_one(shop: Shop) ->
     assert await shop.status(message_id) == "SENT"
 
 
+async def of_another_version(shop: Shop, message_id: UUID) -> None:
+    """Let a message say something that nobody here can read."""
+    sealed = shop.sealer.seal('{"kind": "pigeon"}', tenant=DEFAULT_TENANT, row=message_id, column="content")
+    await shop.tamper("UPDATE messages SET content_sealed = :sealed WHERE id = :id", sealed=sealed, id=message_id)
+
+
+async def test_a_doubt_that_cannot_be_asked_about_waits_and_the_others_are_settled(shop: Shop) -> None:
+    broken, sound = await doubt(shop), await doubt(shop)
+    await of_another_version(shop, broken)
+    await settler(shop, Books([Sighting("SMabc", ReportedStatus.DELIVERED)])).settle_due()
+    assert await shop.status(sound) == "DELIVERED"
+    assert await shop.count("messages WHERE status = 'UNCONFIRMED' AND lease_until IS NULL") == 1
+
+
 async def test_a_report_that_is_overdue_is_asked_for(shop: Shop) -> None:
     shop.sender.answer = ObedientSender().answer
     message_id = await shop.accept()
@@ -207,6 +221,23 @@ async def test_a_report_that_is_overdue_is_asked_for(shop: Shop) -> None:
     assert await reconciler.ask_for_reports() == 1
     assert await shop.status(message_id) == "DELIVERED"
     assert await reconciler.ask_for_reports() == 0
+
+
+@pytest.mark.parametrize("is_row", [False, True])
+async def test_one_that_nobody_can_read_keeps_no_other_report_back(shop: Shop, is_row: bool) -> None:
+    shop.sender.answer = ObedientSender().answer
+    broken, sound = await shop.accept(), await shop.accept()
+    await shop.courier.drain()
+    await shop.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
+    if is_row:
+        await shop.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=broken)
+    else:
+        await of_another_version(shop, broken)
+    books = Books([Sighting(f"SM{one.hex}", ReportedStatus.DELIVERED) for one in (broken, sound)])
+    await Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": books}, TIMING).ask_for_reports()
+    assert await shop.status(sound) == "DELIVERED"
+    # What the company took is not called failed because this version cannot read it.
+    assert await shop.count("messages WHERE status = 'SENT'") == 1
 
 
 async def test_what_is_still_undecided_is_not_asked_for_again_at_once(shop: Shop) -> None:
