@@ -8,7 +8,7 @@ import pytest
 
 from core.access.principal import DEFAULT_TENANT
 from core.errors import ProviderUnavailable
-from core.messages.claim import claim, put_back
+from core.messages.claim import begin, claim, put_back
 from core.messages.draft import Draft
 from core.messages.route import Step, step
 from core.messages.timing import Timing
@@ -41,6 +41,16 @@ async def test_a_scheduled_message_waits_for_its_hour(shop: Shop) -> None:
     await shop.sweep()
     await shop.courier.drain()
     assert await shop.statuses(message_id) == ["QUEUED", "QUEUED", "SENDING", "SENT"]
+
+
+@pytest.mark.parametrize("limit", ["expires_at", "step_until"])
+async def test_what_runs_out_of_time_after_it_was_claimed_is_not_begun(shop: Shop, limit: str) -> None:
+    await shop.accept()
+    async with shop.worker.transaction() as connection:
+        claimed = await claim(connection, Channel.SMS, "twilio", worker="slow", limit=1, timing=Timing())
+    await shop.tamper(f"UPDATE messages SET {limit} = now()")
+    async with shop.worker.transaction() as connection:
+        assert await begin(connection, claimed, Timing()) == set()
 
 
 @pytest.mark.parametrize("status", ["QUEUED", "SCHEDULED"])

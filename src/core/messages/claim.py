@@ -22,6 +22,7 @@ from sqlalchemy import (
     cast,
     column,
     delete,
+    false,
     func,
     insert,
     literal,
@@ -126,7 +127,7 @@ async def claim(
 
 
 async def begin(connection: AsyncConnection, claimed: Sequence[Claimed], timing: Timing) -> set[Key]:
-    """Write down that these are about to be sent; returns those that may be: still ours, with time enough left."""
+    """Write down that these are about to be sent; returns those that may be: still ours, in time."""
     rows = await connection.execute(_BEGIN, {**_named(claimed), "deadline": timing.send_deadline})
     return {Key(row.tenant_id, row.id) for row in rows}
 
@@ -167,6 +168,9 @@ def _beginning() -> Select[Any]:
             messages.c.id == mine.c.id,
             messages.c.lease_token == mine.c.token,
             messages.c.lease_until > func.now() + bindparam("deadline", type_=Interval),
+            # Its time may have run out since it was claimed.
+            (messages.c.expires_at > func.now()).is_not(false()),
+            (messages.c.step_until > func.now()).is_not(false()),
         )
         .values(status=MessageStatus.SENDING.value, updated_at=func.now())
         .returning(messages.c.tenant_id, messages.c.id, messages.c.attempt_count, messages.c.channel)
