@@ -132,8 +132,10 @@ class Workshop:
         await asyncio.sleep(_ERASE)
 
     async def beat(self) -> None:
-        """One turn: say that we live."""
-        await heartbeat.beat(self.house.database, self.name)
+        """One turn: say that we live, and hear among how many the companies' paces are shared."""
+        living = await heartbeat.beat(self.house.database, self.name)
+        for courier in self.couriers.values():
+            courier.gate.workers = living
         await asyncio.sleep(heartbeat.INTERVAL)
 
 
