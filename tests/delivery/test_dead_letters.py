@@ -121,6 +121,15 @@ async def test_good_ones_are_done_beside_bad_ones(shop: Shop) -> None:
     assert await letters(shop, "resolution") == ["DISCARDED", "REQUEUED"]
 
 
+async def test_one_that_this_version_cannot_read_keeps_no_other_back(shop: Shop) -> None:
+    broken, sound = await failed(shop), await failed(shop)
+    await shop.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=broken)
+    unreadable, readable = (await put_back(shop, *await letters(shop))).refusals.values()
+    assert isinstance(unreadable, InvalidState)
+    assert (readable, await shop.status(sound)) == (None, "QUEUED")
+    assert await letters(shop, "resolution") == [None, "REQUEUED"]
+
+
 async def test_discarded_it_is_closed_for_good_and_its_message_stays_failed(shop: Shop) -> None:
     message_id = await failed(shop)
     [letter] = await letters(shop)
