@@ -6,7 +6,7 @@ from typing import Any
 from api.cli.calling import clock
 
 STORY = """
-id direction status channel toMasked createdAt nextAttemptAt nextLookAt
+id direction status channel toMasked createdAt sendAt nextAttemptAt nextLookAt
 failure { reason party message providerCode isTransient }
 attempts {
   number channel outcome providerMessageId answer startedAt durationMs
@@ -42,6 +42,8 @@ def story(message: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _next(message: Mapping[str, Any]) -> str | None:
+    if message["status"] == "SCHEDULED":
+        return f"{clock(message['sendAt'])}   its hour"
     if message["nextAttemptAt"]:
         return f"{clock(message['nextAttemptAt'])}   attempt {len(message['attempts']) + 1}"
     if message["nextLookAt"]:
