@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from core.access.principal import DEFAULT_TENANT
 from core.errors import OutcomeUnknown, ProviderUnavailable
+from core.messages import reconcile
 from core.messages.draft import Draft
 from core.messages.reconcile import Reconciler
 from core.messages.route import Step, step
@@ -258,6 +260,19 @@ async def test_days_are_counted_once_and_differences_kept(shop: Shop) -> None:
     async with shop.worker.transaction() as connection:
         rows = (await connection.exec_driver_sql("SELECT ours, theirs FROM daily_counts")).all()
     assert [tuple(row) for row in rows] == [(0, 3), (0, 3)]
+
+
+async def test_a_day_is_over_when_the_database_says_so(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tomorrow(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Tomorrow":
+            return cls.fromtimestamp(datetime.now(UTC).timestamp() + 86_400, tz)
+
+    monkeypatch.setattr(reconcile, "datetime", Tomorrow)
+    await Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": Books()}, TIMING).count_days()
+    async with shop.worker.transaction() as connection:
+        days = (await connection.execute(text("SELECT (now() AT TIME ZONE 'UTC')::date - day FROM daily_counts"))).all()
+    assert sorted(row[0] for row in days) == [1, 2]
 
 
 async def test_a_doubt_nobody_can_read_is_parked_and_the_others_are_settled(shop: Shop) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy import Row, func, select, text
+from sqlalchemy import Date, Row, cast, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -105,9 +105,14 @@ class Reconciler:
 
     async def count_days(self, *, days: int = 2) -> None:
         """Compare how many messages we say we sent on the last full days with what the companies say."""
+        if not self.lookups:
+            return
+        async with self.database.transaction() as connection:
+            # A day is over by the database's clock: counted before its end, it would differ for good.
+            today = (await connection.execute(select(cast(func.timezone("UTC", func.now()), Date)))).scalar_one()
         for integration, lookup in self.lookups.items():
             for back in range(1, days + 1):
-                await self._count(integration, lookup, datetime.now(UTC).date() - timedelta(days=back))
+                await self._count(integration, lookup, today - timedelta(days=back))
 
     async def _count(self, integration: str, lookup: DeliveryLookup, day: date) -> None:
         async with self.database.transaction() as connection:
