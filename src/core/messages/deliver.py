@@ -135,6 +135,9 @@ class Courier:
             await put_back(connection, list(asleep), list(asleep.values()), stops_time=True)
             await put_back(connection, list(late), list(late.values()))
             begun = await begin(connection, going, self.timing) if going else set()
+            # What ran out of time in our hands is nobody's any more, and need not wait for the end of its lease.
+            left = [one for one in going if one.key not in begun]
+            await put_back(connection, left, [0.0] * len(left))
             return await with_quotes(connection, self.integration, [one for one in going if one.key in begun])
 
     async def _record_some(self) -> None:
