@@ -33,23 +33,28 @@ class WakeUps:
         if topic in self._sending:
             self._again.add(topic)
             return
-        task = asyncio.create_task(self._send(topic))
-        self._sending[topic] = task
-        task.add_done_callback(lambda _: self._sending.pop(topic, None))
+        self._sending[topic] = asyncio.create_task(self._send(topic))
 
     async def _send(self, topic: str) -> None:
-        while True:
-            self._again.discard(topic)
-            try:
-                async with asyncio.timeout(_LIMIT):
-                    # The key's bucket of time lets a wake-up through whose predecessor died in a worker's hands.
-                    key = f"{topic}:{time.time_ns() // 50_000_000}"
-                    await self._queue.enqueue(JOB, topic=topic, key=key, retries=1, timeout=10, ttl=-1, retry_delay=1)
-            except (RedisError, OSError, TimeoutError) as error:
-                log.warning("wake_up_not_sent", topic=topic, error=type(error).__name__)
-            await asyncio.sleep(_MOMENT)
-            if topic not in self._again:
-                return
+        try:
+            while True:
+                self._again.discard(topic)
+                await self._enqueue(topic)
+                await asyncio.sleep(_MOMENT)
+                if topic not in self._again:
+                    return
+        finally:
+            # In the same breath as the last look: who comes after it sends anew.
+            del self._sending[topic]
+
+    async def _enqueue(self, topic: str) -> None:
+        try:
+            async with asyncio.timeout(_LIMIT):
+                # The key's bucket of time lets a wake-up through whose predecessor died in a worker's hands.
+                key = f"{topic}:{time.time_ns() // 50_000_000}"
+                await self._queue.enqueue(JOB, topic=topic, key=key, retries=1, timeout=10, ttl=-1, retry_delay=1)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("wake_up_not_sent", topic=topic, error=type(error).__name__)
 
     async def close(self) -> None:
         """Let the last wake-ups go out."""

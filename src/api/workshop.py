@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 from api.bootstrap import House
 from api.wake import INBOX
+from core.access.zones import TenantZones
 from core.flow.gate import Gate
 from core.idempotency import forget_expired
 from core.messages.apply import apply_due
 from core.messages.clockwork import let_time_pass
 from core.messages.deliver import Courier
+from core.messages.night import Night
 from core.messages.reclaim import take_back
 from core.messages.reconcile import Reconciler
 from core.messages.settle import Settler
@@ -132,14 +134,17 @@ class Workshop:
         await asyncio.sleep(_ERASE)
 
     async def beat(self) -> None:
-        """One turn: say that we live."""
-        await heartbeat.beat(self.house.database, self.name)
+        """One turn: say that we live, and hear among how many the companies' paces are shared."""
+        living = await heartbeat.beat(self.house.database, self.name)
+        for courier in self.couriers.values():
+            courier.gate.workers = living
         await asyncio.sleep(heartbeat.INTERVAL)
 
 
 def open_workshop(house: House) -> Workshop:
     """Set up a courier for each channel that somebody here serves."""
     name = f"{socket.gethostname()}:{os.getpid()}"
+    night = Night(house.sealer, TenantZones(house.database), house.settings.quiet_hours)
     couriers = {}
     for channel, service in house.services.outbox.channels.items():
         connected = house.connected.get(service.integration)
@@ -154,6 +159,7 @@ def open_workshop(house: House) -> Workshop:
                 name,
                 timing=house.timing,
                 gate=Gate(house.redis, service.integration, connected.pace),
+                night=night,
                 in_flight=connected.in_flight,
                 is_simulated=connected.mode is Mode.SIMULATED,
             )

@@ -44,7 +44,7 @@ def test_a_failed_message_is_tried_again_by_its_id_and_fails_visibly_again(run: 
     message = failed(run)
     first = letter_of(run, message)
     done = run("replay", message, "--yes")
-    assert (done.exit_code, done.stdout) == (0, f"✓ tried again  {first}\n")
+    assert (done.exit_code, done.stdout) == (0, f"✓ queued again  {first}\n")
     eventually(lambda: message in [one["subject"]["id"] for one in letters(run)])  # type: ignore[index]
     assert (attempts(run, message), letter_of(run, message) != first) == (2, True)
 
@@ -98,7 +98,7 @@ def test_webhooks_are_listed_shown_without_anybodys_number_and_replayed(run: Run
     done = run("webhooks", "replay", webhook, "nonsense")
     assert (done.exit_code, done.stdout) == (
         1,
-        f"✓ processed again  {webhook}\n✗ nonsense  There is no such webhook.\n",
+        f"✓ queued again  {webhook}\n✗ nonsense  There is no such webhook.\n",
     )
     as_json = ("webhooks", "show", webhook, "--json")
     eventually(lambda: json.loads(run(*as_json).stdout)["status"] == "PROCESSED")

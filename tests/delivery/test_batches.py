@@ -60,6 +60,22 @@ async def test_the_same_batch_again_is_the_first_one_with_its_results(shop: Shop
         await take(shop, BatchDraft(drafts[:2], "batch-1", "Lembretes"))
 
 
+@pytest.mark.parametrize(
+    "draft_",
+    [
+        Draft(TextContent("Olá"), [step(Channel.SMS)], phone="+55 11 98765-4321"),
+        # Another thing is wrong with it, so it is no message; it is the same request all the same.
+        Draft(TextContent("Olá"), [], phone="+55 11 98765-4321"),
+    ],
+)
+async def test_the_same_batch_with_its_addresses_written_in_another_way_is_the_same(shop: Shop, draft_: Draft) -> None:
+    first = await take(shop, BatchDraft([draft(0), draft_], "batch-1"))
+    again = await take(shop, BatchDraft([draft(0), replace(draft_, phone="+5511987654321")], "batch-1"))
+    assert (again.is_replay, again.batch_id) == (True, first.batch_id)
+    with pytest.raises(IdempotencyConflict):
+        await take(shop, BatchDraft([draft(0), replace(draft_, phone="+5511987654322")], "batch-1"))
+
+
 async def test_two_at_once_make_one_batch(shop: Shop) -> None:
     first, second = await asyncio.gather(take(shop, batch(20)), take(shop, batch(20)))
     assert first.batch_id == second.batch_id

@@ -1,5 +1,6 @@
 """Dead letters: written when an operator could help, closed when the work goes on or went well after all."""
 
+import asyncio
 from uuid import UUID
 
 from core.access.principal import DEFAULT_TENANT
@@ -10,6 +11,7 @@ from core.messages.values import EventSource
 from core.operations.requeue import Requeued, discard, requeue
 from core.ports import OutboundMessage, Receipt, ReportedStatus
 from core.webhooks.closing import MAX_TRIES
+from tests.conftest import until
 from tests.delivery.conftest import Shop
 from tests.delivery.test_applying import OTHER_TENANT, report
 from tests.delivery.test_inbox import HOUR, poison, rows
@@ -119,6 +121,15 @@ async def test_good_ones_are_done_beside_bad_ones(shop: Shop) -> None:
     assert await letters(shop, "resolution") == ["DISCARDED", "REQUEUED"]
 
 
+async def test_one_that_this_version_cannot_read_keeps_no_other_back(shop: Shop) -> None:
+    broken, sound = await failed(shop), await failed(shop)
+    await shop.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=broken)
+    unreadable, readable = (await put_back(shop, *await letters(shop))).refusals.values()
+    assert isinstance(unreadable, InvalidState)
+    assert (readable, await shop.status(sound)) == (None, "QUEUED")
+    assert await letters(shop, "resolution") == [None, "REQUEUED"]
+
+
 async def test_discarded_it_is_closed_for_good_and_its_message_stays_failed(shop: Shop) -> None:
     message_id = await failed(shop)
     [letter] = await letters(shop)
@@ -126,6 +137,54 @@ async def test_discarded_it_is_closed_for_good_and_its_message_stays_failed(shop
     [refusal] = await give_up(shop, letter)
     assert isinstance(refusal, InvalidState)
     assert await shop.status(message_id) == "FAILED"
+
+
+async def somebody_waits_for_a_lock(shop: Shop) -> None:
+    async def waiting() -> int:
+        return len(await rows(shop, "SELECT 1 FROM pg_locks WHERE NOT granted"))
+
+    await until(waiting, lambda number: number > 0)
+
+
+async def test_discarded_and_requeued_at_once_only_the_first_is_done(shop: Shop) -> None:
+    message_id = await failed(shop)
+    [letter] = await letters(shop)
+    async with shop.app.transaction(DEFAULT_TENANT) as connection:
+        assert await discard(connection, DEFAULT_TENANT, [letter]) == {letter: None}  # type: ignore[list-item]
+        requeued = asyncio.create_task(put_back(shop, letter))
+        await somebody_waits_for_a_lock(shop)
+    [refusal] = (await requeued).refusals.values()
+    assert isinstance(refusal, InvalidState)
+    assert refusal.state == "DISCARDED"
+    assert (await shop.status(message_id), await letters(shop, "resolution")) == ("FAILED", ["DISCARDED"])
+
+
+async def test_requeued_and_discarded_at_once_only_the_first_is_done(shop: Shop) -> None:
+    message_id = await failed(shop)
+    [letter] = await letters(shop)
+    async with shop.app.transaction(DEFAULT_TENANT) as connection:
+        await requeue(connection, DEFAULT_TENANT, [letter], channels=CHANNELS)  # type: ignore[list-item]
+        discarded = asyncio.create_task(give_up(shop, letter))
+        await somebody_waits_for_a_lock(shop)
+    [refusal] = await discarded
+    assert isinstance(refusal, InvalidState)
+    assert refusal.state == "REQUEUED"
+    assert (await shop.status(message_id), await letters(shop, "resolution")) == ("QUEUED", ["REQUEUED"])
+
+
+async def test_a_webhook_discarded_and_requeued_at_once_stays_given_up(shop: Shop) -> None:
+    await shop.keep(poison())
+    for _ in range(MAX_TRIES):
+        await shop.tamper(HOUR)
+        await shop.apply()
+    [letter] = await letters(shop)
+    async with shop.app.transaction(DEFAULT_TENANT) as connection:
+        await discard(connection, DEFAULT_TENANT, [letter])  # type: ignore[list-item]
+        requeued = asyncio.create_task(put_back(shop, letter))
+        await somebody_waits_for_a_lock(shop)
+    [refusal] = (await requeued).refusals.values()
+    assert isinstance(refusal, InvalidState)
+    assert await rows(shop, "SELECT status FROM inbox") == [("FAILED",)]
 
 
 async def test_the_letters_of_others_are_not_there(shop: Shop) -> None:

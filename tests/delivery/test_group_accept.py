@@ -266,6 +266,19 @@ async def test_a_full_queue_says_come_back(shop: Shop, monkeypatch: pytest.Monke
     assert outcomes[3].retry_after == 1
 
 
+async def test_whoever_did_not_fill_the_queue_is_let_in(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "WAITING", 4)
+    recorder, noisy, quiet = Recorder(), uuid4(), uuid4()
+    queue = Groups(recorder.commit, recorder.announce)
+    callers = [noisy] * 5 + [quiet] * 3
+    members = [await member(shop, tenant) for tenant in callers]
+    answers = asyncio.gather(*(queue.submit(one) for one in members), return_exceptions=True)
+    await asyncio.sleep(0.01)
+    recorder.gate.set()
+    # The noisy one holds all there is; of two, each may hold half of it.
+    assert [type(outcome) for outcome in await answers] == [Stored] * 4 + [Overloaded] + [Stored] * 2 + [Overloaded]
+
+
 async def test_a_heavy_group_is_full_before_it_has_many_members(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(groups, "HEAVIEST", 10)
     recorder = Recorder()

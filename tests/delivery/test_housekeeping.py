@@ -1,5 +1,6 @@
-"""The worker's hourly work, with the rights a worker has."""
+"""What a worker does beside delivering, with the rights a worker has."""
 
+import asyncio
 from uuid import uuid4
 
 from sqlalchemy import text
@@ -7,9 +8,11 @@ from sqlalchemy import text
 from api.worker import _cron_jobs
 from api.workshop import open_workshop
 from core.access.principal import DEFAULT_TENANT
+from core.operations import heartbeat
 from tests.conftest import Urls
 from tests.delivery.conftest import Shop
 from tests.graph.houses import house_over
+from tests.running import until
 
 
 async def test_keys_whose_time_is_over_are_gone_after_it(shop: Shop, urls: Urls) -> None:
@@ -26,3 +29,17 @@ async def test_keys_whose_time_is_over_are_gone_after_it(shop: Shop, urls: Urls)
         await house.close()
     assert await shop.count("idempotency_keys") == 1
     assert await shop.count("messages") == 2
+
+
+async def test_a_worker_knows_among_how_many_a_pace_is_shared(shop: Shop, urls: Urls) -> None:
+    house = house_over(urls, DATABASE_URL=urls.worker)
+    workshop = open_workshop(house)
+    assert workshop.couriers
+    for name in ("second", "third"):
+        await heartbeat.beat(shop.worker, name)
+    beating = asyncio.create_task(workshop.beat())
+    try:
+        await until(lambda: {one.gate.workers for one in workshop.couriers.values()} == {3})
+    finally:
+        beating.cancel()
+        await house.close()

@@ -9,8 +9,8 @@ from core.access.principal import DEFAULT_TENANT
 from core.errors import FailureParty, InvalidState, NotFound, OutcomeUnknown, ProviderRejected
 from core.identifiers import uuid7
 from core.messages.draft import ChannelService
-from core.messages.retry import MOST_STEPS, Retried, retry
-from core.messages.route import Step, step
+from core.messages.retry import Retried, retry
+from core.messages.route import MOST_STEPS, Step, step
 from core.messages.values import EventSource, MessageStatus
 from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus
 from tests.delivery.conftest import Shop

@@ -1,5 +1,6 @@
 """What time brings: schedules, expiry, a step's deadline, and who is served when much is due."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -8,7 +9,8 @@ import pytest
 
 from core.access.principal import DEFAULT_TENANT
 from core.errors import ProviderUnavailable
-from core.messages.claim import claim, put_back
+from core.flow.gate import OpenGate
+from core.messages.claim import begin, claim, put_back
 from core.messages.draft import Draft
 from core.messages.route import Step, step
 from core.messages.timing import Timing
@@ -41,6 +43,30 @@ async def test_a_scheduled_message_waits_for_its_hour(shop: Shop) -> None:
     await shop.sweep()
     await shop.courier.drain()
     assert await shop.statuses(message_id) == ["QUEUED", "QUEUED", "SENDING", "SENT"]
+
+
+@pytest.mark.parametrize("limit", ["expires_at", "step_until"])
+async def test_what_runs_out_of_time_after_it_was_claimed_is_not_begun(shop: Shop, limit: str) -> None:
+    await shop.accept()
+    async with shop.worker.transaction() as connection:
+        claimed = await claim(connection, Channel.SMS, "twilio", worker="slow", limit=1, timing=Timing())
+    await shop.tamper(f"UPDATE messages SET {limit} = now()")
+    async with shop.worker.transaction() as connection:
+        assert await begin(connection, claimed, Timing()) == set()
+
+
+async def test_what_ran_out_of_time_in_a_slow_worker_s_hands_is_let_go_at_once(shop: Shop) -> None:
+    class Slow(OpenGate):
+        async def admit(self, recipients: Sequence[bytes]) -> list[float]:
+            await shop.tamper("UPDATE messages SET expires_at = now()")
+            return [0.0] * len(recipients)
+
+    shop.courier.gate = Slow()
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    await shop.sweep()
+    assert (shop.sender.sent, await shop.statuses(message_id)) == ([], ["QUEUED", "FAILED"])
+    assert await shop.attempts(message_id) == []
 
 
 @pytest.mark.parametrize("status", ["QUEUED", "SCHEDULED"])

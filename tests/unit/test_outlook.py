@@ -1,6 +1,7 @@
 """What became of each step of a route, and what can still be asked for."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -9,7 +10,7 @@ import pytest
 from core.messages.history import AttemptView
 from core.messages.outlook import can_cancel, can_retry, outcomes
 from core.messages.read import Message
-from core.messages.route import Step, step
+from core.messages.route import MOST_STEPS, Step, step
 from core.messages.values import AttemptOutcome, Direction, MessageStatus, RouteGoal
 from core.ports import Channel
 
@@ -105,6 +106,12 @@ def test_only_what_waits_can_be_stopped_and_only_what_failed_tried_again(status:
 )
 def test_what_has_left_perhaps_cannot_be_stopped(tried: AttemptView, expected: bool) -> None:
     assert can_cancel(message("QUEUED"), [tried]) is expected
+
+
+def test_a_route_that_can_grow_no_longer_is_not_tried_again() -> None:
+    rounds = [replace(step(Channel.SMS), begins_anew=number > 0) for number in range(MOST_STEPS)]
+    assert can_retry(replace(message("FAILED"), route=rounds[:-1]))
+    assert not can_retry(replace(message("FAILED"), route=rounds))
 
 
 def test_what_was_written_to_us_can_be_neither_stopped_nor_repeated() -> None:

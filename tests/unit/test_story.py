@@ -12,6 +12,7 @@ MESSAGE: dict[str, Any] = {
     "status": "SENT",
     "channel": "SMS",
     "toMasked": "+55 11 9••••-4321",
+    "sendAt": None,
     "nextAttemptAt": None,
     "nextLookAt": None,
     "deadLetter": None,
@@ -25,6 +26,7 @@ MOMENT = "2026-11-23T14:05:00.000Z"
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"status": "SCHEDULED", "sendAt": MOMENT}, "its hour"),
         ({"status": "QUEUED", "nextAttemptAt": MOMENT}, "attempt 1"),
         ({"status": "UNCONFIRMED", "nextLookAt": MOMENT}, "held as unconfirmed until 2026-11-2"),
         ({"status": "SENT"}, "the company's report"),

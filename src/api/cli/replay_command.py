@@ -83,7 +83,7 @@ def command(
     async def work(api: Api) -> list[Decided]:
         return [*await requeue(api, chosen.letters), *await replay(api, chosen.webhooks), *chosen.refused]
 
-    tell(call(url, work), "tried again", as_json=as_json, then="`interalpha messages list` says what comes of it.")
+    tell(call(url, work), "queued again", as_json=as_json, then="`interalpha messages list` says what comes of it.")
 
 
 async def _by_ids(api: Api, ids: Sequence[str]) -> _Chosen:

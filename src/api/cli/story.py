@@ -7,7 +7,7 @@ from api.cli.calling import clock
 from api.cli.parties import PARTIES, arrow, whom
 
 STORY = f"""
-id status channel {PARTIES} createdAt nextAttemptAt nextLookAt
+id status channel {PARTIES} createdAt sendAt nextAttemptAt nextLookAt
 failure {{ reason party message providerCode isTransient }}
 attempts {{
   number channel outcome providerMessageId answer startedAt durationMs
@@ -42,6 +42,8 @@ def story(message: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _next(message: Mapping[str, Any]) -> str | None:
+    if message["status"] == "SCHEDULED":
+        return f"{clock(message['sendAt'])}   its hour"
     if message["nextAttemptAt"]:
         return f"{clock(message['nextAttemptAt'])}   attempt {len(message['attempts']) + 1}"
     if message["nextLookAt"]:

@@ -88,7 +88,7 @@ def show(id: str, as_json: bool, url: str | None) -> None:
 def replay_(ids: Sequence[str], as_json: bool, url: str | None) -> None:
     """Process webhooks again as if they had just come. What they did already they do not do twice."""
     decided = call(url, lambda api: replay(api, ids))
-    tell(decided, "processed again", as_json=as_json, then="`interalpha webhooks show ID` says what comes of it.")
+    tell(decided, "queued again", as_json=as_json, then="`interalpha webhooks show ID` says what comes of it.")
 
 
 def _line(one: Mapping[str, Any]) -> str:

@@ -33,7 +33,12 @@ def gate_key(integration: str) -> str:
 
 
 class Gatekeeper(Protocol):
-    """What a courier asks before and after it calls a company."""
+    """What a courier asks before and after it calls a company.
+
+    `workers` is among how many the pace is shared while nobody can be asked about it.
+    """
+
+    workers: int
 
     async def allow(self, wanted: int) -> Allowance:
         """Say how many of the wanted messages may be claimed now."""
@@ -59,6 +64,8 @@ class Gatekeeper(Protocol):
 class OpenGate:
     """A gate that lets everything through, for whoever has no shared store."""
 
+    workers = 1
+
     async def allow(self, wanted: int) -> Allowance:
         """Grant it all."""
         return Allowance(wanted, 0.0, CircuitState.CLOSED)
@@ -78,7 +85,7 @@ class OpenGate:
 
 
 class Gate:
-    """The gate before one integration; `workers` is among how many the pace is shared while the store is away."""
+    """The gate before one integration."""
 
     def __init__(
         self,
@@ -89,6 +96,7 @@ class Gate:
         rules: CircuitRules | None = None,
         store: SharedStore | None = None,
     ) -> None:
+        # Until somebody has counted: too slow for a moment is better than too fast.
         self.workers = 2
         self._integration = integration
         self._pace = pace

@@ -6,7 +6,7 @@ stored and stores what is missing: after a crash in the middle, repeating it fin
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from core.errors import AppError, InputRule, InvalidInput, Overloaded, Refused
 from core.idempotency import IdempotentRequest
 from core.messages.accept import Accepted, Outbox, Ready
 from core.messages.batches import MOST, claim_batch, member_id, new_batch_id
-from core.messages.check import Checked, check
+from core.messages.check import Checked, check, read_address
 from core.messages.draft import Draft, canonical
 from core.messages.known import Known, look_up
 from core.messages.member import Outcome
@@ -56,10 +56,11 @@ async def accept_batch(outbox: Outbox, tenant_id: UUID, batch: BatchDraft) -> Ac
     """Take a batch in. Raises Refused for the batch as a whole, IdempotencyConflict, or Overloaded: part of it may be
     stored then, and repeating it under the same key stores the rest.
     """
-    request = _checked_request(outbox, tenant_id, batch)
+    _check_whole(batch)
     results: dict[int, Result] = {}
     known = await look_up(outbox.database, tenant_id, batch.drafts)
     checked = await _check_each(outbox, batch.drafts, known, results)
+    request = _request(outbox, tenant_id, batch, checked)
     async with outbox.database.transaction(tenant_id) as connection:
         ours = new_batch_id()
         earlier = await claim_batch(connection, tenant_id, request, ours, batch.name)
@@ -69,7 +70,7 @@ async def accept_batch(outbox: Outbox, tenant_id: UUID, batch: BatchDraft) -> Ac
     return AcceptedBatch(batch_id, earlier is not None, [results[place] for place in range(len(batch.drafts))])
 
 
-def _checked_request(outbox: Outbox, tenant_id: UUID, batch: BatchDraft) -> IdempotentRequest:
+def _check_whole(batch: BatchDraft) -> None:
     errors: list[AppError] = []
     if not 1 <= len(batch.drafts) <= MOST:
         rule = InputRule.TOO_LONG if batch.drafts else InputRule.REQUIRED
@@ -85,12 +86,18 @@ def _checked_request(outbox: Outbox, tenant_id: UUID, batch: BatchDraft) -> Idem
         errors.append(InvalidInput(text, path=["input", "name"], rule=InputRule.MALFORMED))
     if errors:
         raise Refused(errors)
-    given = [canonical(draft, draft.recipient) | _own(draft) for draft in batch.drafts]
+
+
+def _request(outbox: Outbox, tenant_id: UUID, batch: BatchDraft, checked: Mapping[int, Checked]) -> IdempotentRequest:
+    given = [
+        canonical(draft, checked[place].address.value if place in checked else _recipient(draft)) | _own(draft)
+        for place, draft in enumerate(batch.drafts)
+    ]
     try:
         return IdempotentRequest.of(
             batch.idempotency_key,
             "sendMessages",
-            # Raw addresses are in it, and may hold what no encoding takes.
+            # Addresses that are none are in it as they were written, and may hold what no encoding takes.
             json.dumps({"name": batch.name, "messages": given}, sort_keys=True),
             sealer=outbox.sealer,
             tenant=tenant_id,
@@ -98,6 +105,14 @@ def _checked_request(outbox: Outbox, tenant_id: UUID, batch: BatchDraft) -> Idem
         )
     except InvalidInput as error:
         raise Refused([error]) from error
+
+
+def _recipient(draft: Draft) -> str:
+    """To whom a refused draft goes: whatever else was wrong, the same address is the same when it comes again."""
+    try:
+        return read_address(draft, _PLACE).value
+    except InvalidInput:
+        return draft.recipient
 
 
 def _own(draft: Draft) -> dict[str, object]:

@@ -6,17 +6,10 @@ from core.audit.act import Act
 from core.database import Database
 from core.errors import InvalidState, NotFound
 from core.messages.record import Key, Noted, lock_standings, write_moves
-from core.messages.transitions import Standing, canceled
-from core.messages.values import EventSource, MessageStatus
+from core.messages.transitions import STOPPABLE, Standing, can_be_stopped, canceled
+from core.messages.values import EventSource
 from core.pubsub import Hub
 from core.words import say
-
-_STOPPABLE = frozenset({MessageStatus.SCHEDULED, MessageStatus.QUEUED})
-
-
-def can_cancel(standing: Standing) -> bool:
-    """Whether nothing of a message has left: a company that took it, or perhaps did, cannot be made to forget."""
-    return standing.status in _STOPPABLE and not any(one.may_have_left for one in standing.attempts.values())
 
 
 async def cancel(database: Database, hub: Hub, tenant: UUID, message_id: UUID, *, act: Act | None = None) -> None:
@@ -30,7 +23,7 @@ async def cancel(database: Database, hub: Hub, tenant: UUID, message_id: UUID, *
         standing = (await lock_standings(connection, [key])).get(key)
         if standing is None:
             raise NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
-        if not can_cancel(standing):
+        if not can_be_stopped(standing.status, standing.attempts.values()):
             raise _too_late(standing)
         noted = Noted(key, standing, canceled(standing), EventSource.API, detail="canceled before it went out")
         changes = await write_moves(connection, [noted])
@@ -40,7 +33,7 @@ async def cancel(database: Database, hub: Hub, tenant: UUID, message_id: UUID, *
 
 
 def _too_late(standing: Standing) -> InvalidState:
-    if standing.status in _STOPPABLE:
+    if standing.status in STOPPABLE:
         text = say(
             "TOO_LATE_TAKEN",
             "Too late: an earlier attempt was taken, or perhaps taken, by a company. What follows is not stopped.",

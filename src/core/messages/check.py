@@ -48,7 +48,7 @@ def check(
     errors: list[AppError] = []
     address: Address | None = None
     try:
-        address = _read_address(draft, place)
+        address = read_address(draft, place)
     except InvalidInput as error:
         errors.append(error)
     worded = word(
@@ -109,7 +109,8 @@ def _answer_errors(draft: Draft, known: Known, place: Sequence[str]) -> Iterator
         yield NotFound(text, id=answered.written, path=[*place, "inReplyTo"])
 
 
-def _read_address(draft: Draft, place: Sequence[str]) -> Address:
+def read_address(draft: Draft, place: Sequence[str]) -> Address:
+    """Read whom a draft goes to; raises InvalidInput."""
     if draft.phone is not None:
         return phone_address(draft.phone, path=[*place, "to", "phone"])
     if draft.whatsapp_user_id is not None:

@@ -5,12 +5,14 @@ Only the database's clock counts. A claim carries a token; whoever writes an out
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     ColumnElement,
     Delete,
     Double,
@@ -19,6 +21,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
+    case,
     cast,
     column,
     delete,
@@ -52,6 +55,8 @@ class Claimed:
     to_hash: bytes
     to_sealed: bytes
     content_sealed: bytes
+    claimed_at: datetime
+    respects_quiet_hours: bool = False
     in_reply_to: UUID | None = None
     simulated_only: bool = False
     """Whether no real company may be given it."""
@@ -89,7 +94,7 @@ WITH waiting AS (
         attempt_count = attempt_count + 1
     FROM picked WHERE messages.tenant_id = picked.tenant_id AND messages.id = picked.id
     RETURNING messages.tenant_id, messages.id, lease_token, attempt_count, step, to_hash, to_sealed, content_sealed,
-        in_reply_to, simulated_only
+        now() AS claimed_at, respects_quiet_hours, in_reply_to, simulated_only
 ), numbered AS (
     INSERT INTO attempts (tenant_id, message_id, number, step, channel, integration, token, outcome)
     SELECT tenant_id, id, attempt_count, step, :channel, :integration, lease_token, 'IN_FLIGHT' FROM leased
@@ -123,6 +128,8 @@ async def claim(
             row.to_hash,
             row.to_sealed,
             row.content_sealed,
+            row.claimed_at,
+            row.respects_quiet_hours,
             row.in_reply_to,
             row.simulated_only,
         )
@@ -136,9 +143,15 @@ async def begin(connection: AsyncConnection, claimed: Sequence[Claimed], timing:
     return {Key(row.tenant_id, row.id) for row in rows}
 
 
-async def put_back(connection: AsyncConnection, claimed: Sequence[Claimed], waits: Sequence[float]) -> None:
-    """Undo claims that were not begun: each message is due again in so many seconds, and no try is counted."""
-    await connection.execute(_PUT_BACK, {**_named(claimed), "waits": list(waits)})
+async def put_back(
+    connection: AsyncConnection, claimed: Sequence[Claimed], waits: Sequence[float], *, stops_time: bool = False
+) -> None:
+    """Undo claims that were not begun: each message is due again in so many seconds, and no try is counted.
+
+    Where that stops its step's time, the step has as much of it left afterwards.
+    """
+    if claimed:
+        await connection.execute(_PUT_BACK, {**_named(claimed), "waits": list(waits), "stops_time": stops_time})
 
 
 def text_value(value: str) -> ColumnElement[str]:
@@ -208,6 +221,8 @@ def _beginning() -> Select[Any]:
 def _putting_back() -> Delete:
     waits = bindparam("waits", type_=ARRAY(Double))
     mine = func.unnest(*_MINE, waits).table_valued(*_MINE_AS, column("wait", Double), name="mine").render_derived()
+    wait = func.make_interval(0, 0, 0, 0, 0, 0, mine.c.wait)
+    stops_time = bindparam("stops_time", type_=Boolean)
     returned = (
         update(messages)
         .where(
@@ -221,7 +236,8 @@ def _putting_back() -> Delete:
             lease_until=None,
             lease_token=messages.c.lease_token + 1,
             attempt_count=messages.c.attempt_count - 1,
-            due_at=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, mine.c.wait),
+            due_at=func.now() + wait,
+            step_until=case((stops_time, messages.c.step_until + wait), else_=messages.c.step_until),
         )
         .returning(messages.c.tenant_id, messages.c.id, (messages.c.attempt_count + 1).label("number"))
         .cte("returned")

@@ -14,6 +14,7 @@ from core.flow.tally import tally
 from core.flow.values import Allowance
 from core.messages.calling import Caller, Ended
 from core.messages.claim import Claimed, begin, claim, put_back
+from core.messages.night import Night
 from core.messages.outcomes import judge
 from core.messages.record import Noted, lock_standings, write_moves
 from core.messages.replies import with_quotes
@@ -43,6 +44,7 @@ class Courier:
     worker: str
     timing: Timing = field(default_factory=Timing)
     gate: Gatekeeper = field(default_factory=OpenGate)
+    night: Night | None = None
     in_flight: int = 50
     is_simulated: bool = False
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
@@ -129,16 +131,17 @@ class Courier:
     async def _begin(self, claimed: Sequence[Claimed]) -> list[Claimed]:
         if not claimed:
             return []
-        waits = await self.gate.admit([one.to_hash for one in claimed])
-        late = [(one, wait) for one, wait in zip(claimed, waits, strict=True) if wait > 0]
-        going = [one for one, wait in zip(claimed, waits, strict=True) if wait == 0]
+        nights = await self.night.waits(claimed) if self.night else [0.0] * len(claimed)
+        asleep, awake = _parted(claimed, nights)
+        # Only now: whom the gate admits counts as written to.
+        late, going = _parted(awake, await self.gate.admit([one.to_hash for one in awake]))
         async with self.database.transaction(*{one.key.tenant_id for one in claimed}) as connection:
-            if late:
-                await put_back(connection, [one for one, _ in late], [wait for _, wait in late])
+            await put_back(connection, list(asleep), list(asleep.values()), stops_time=True)
+            await put_back(connection, list(late), list(late.values()))
             begun = await begin(connection, going, self.timing) if going else set()
-            if left := [one for one in going if one.key not in begun]:
-                # What is ours still is out of time: it need not wait for the end of its lease.
-                await put_back(connection, left, [0.0] * len(left))
+            # What ran out of time in our hands is nobody's any more, and need not wait for the end of its lease.
+            left = [one for one in going if one.key not in begun]
+            await put_back(connection, left, [0.0] * len(left))
             return await with_quotes(connection, self.integration, [one for one in going if one.key in begun])
 
     async def _record_some(self) -> None:
@@ -200,3 +203,9 @@ class Courier:
             detail=verdict.detail,
             took=end.took,
         )
+
+
+def _parted(claimed: Sequence[Claimed], waits: Sequence[float]) -> tuple[dict[Claimed, float], list[Claimed]]:
+    """Those that have to wait, with how long, and those that may go."""
+    late = {one: wait for one, wait in zip(claimed, waits, strict=True) if wait > 0}
+    return late, [one for one in claimed if one not in late]

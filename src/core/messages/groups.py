@@ -26,7 +26,7 @@ MOST = 200
 HEAVIEST = 4_000_000
 """Bytes of content after which a group is full."""
 WAITING = 5_000
-"""Members that may wait; whoever comes then is told to come back."""
+"""Members that may wait; whoever has filled the queue is then told to come back."""
 _BY_THEMSELVES = 4
 
 Commit = Callable[[Sequence[Member]], Awaitable[Sequence[Outcome]]]
@@ -75,11 +75,16 @@ class Groups:
             outcome = _same(first.member, member, await first.wait())
             if outcome is not None:
                 return outcome
-        if self._size >= WAITING:
+        if self._is_too_long(member.tenant_id):
             text = say("TOO_MANY_AT_ONCE", "Too many messages are being handed in at once; nothing was stored.")
             raise Overloaded(text, retry_after=1)
         self._enqueue(one)
         return await one.wait()
+
+    def _is_too_long(self, tenant: UUID) -> bool:
+        """Whether a tenant has to come back later: when all is full, those that hold more than an even share of it."""
+        own = len(self._lines.get(tenant, ()))
+        return self._size >= WAITING and own * len(self._lines) >= WAITING
 
     def _enqueue(self, one: _Waiting) -> None:
         self._lines.setdefault(one.member.tenant_id, deque()).append(one)

@@ -34,7 +34,7 @@ POISON = Failure(
 async def move_all(connection: AsyncConnection, keys: Collection[Key], lock: Lock, decide: Decide) -> list[Change]:
     """Move messages in the caller's transaction; returns what to tell listeners."""
     try:
-        async with _savepoint(connection):
+        async with savepoint(connection):
             return await _move(connection, keys, lock, decide)
     except Exception as error:
         if is_passing(error):
@@ -43,7 +43,7 @@ async def move_all(connection: AsyncConnection, keys: Collection[Key], lock: Loc
     changes: list[Change] = []
     for key in keys:
         try:
-            async with _savepoint(connection):
+            async with savepoint(connection):
                 changes += await _move(connection, [key], lock, decide)
         except Exception as error:
             if is_passing(error):
@@ -61,7 +61,8 @@ async def _move(connection: AsyncConnection, keys: Collection[Key], lock: Lock, 
 
 
 @asynccontextmanager
-async def _savepoint(connection: AsyncConnection) -> AsyncIterator[None]:
+async def savepoint(connection: AsyncConnection) -> AsyncIterator[None]:
+    """Undo what is done inside it, and no more, where that breaks for good."""
     await connection.execute(text("SAVEPOINT moving"))
     try:
         yield

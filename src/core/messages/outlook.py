@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from core.messages.history import AttemptView
 from core.messages.read import Message
+from core.messages.route import has_room, latest_round
+from core.messages.transitions import can_be_stopped
 from core.messages.values import AttemptOutcome, Direction, MessageStatus, RouteGoal, RouteOutcome
 from core.ports import ReportedStatus
 
 _GOALS = {RouteGoal.SENT: ReportedStatus.SENT.rank, RouteGoal.DELIVERED: ReportedStatus.DELIVERED.rank}
 _AT_REST = frozenset({MessageStatus.FAILED, MessageStatus.CANCELED, MessageStatus.DELIVERED, MessageStatus.READ})
-_NOT_BEGUN = frozenset({MessageStatus.SCHEDULED, MessageStatus.QUEUED})
-_NEEDS_ATTEMPTS = frozenset({MessageStatus.QUEUED})
 # What the step under way has come to, where no report says more; in every other status it is being tried.
 _PRESENT = {
     MessageStatus.SCHEDULED: RouteOutcome.WAITING,
@@ -56,16 +56,15 @@ def _is_in_doubt(tried: Sequence[AttemptView]) -> bool:
 
 def needs_attempts(message: Message) -> bool:
     """Whether it takes its attempts to say if it can be stopped."""
-    return message.direction is Direction.OUTBOUND and message.status in _NEEDS_ATTEMPTS
+    return message.direction is Direction.OUTBOUND and message.status is MessageStatus.QUEUED
 
 
 def can_cancel(message: Message, attempts: Sequence[AttemptView]) -> bool:
     """Whether it can be stopped: nothing of it has left, nor perhaps has."""
-    is_waiting = message.direction is Direction.OUTBOUND and message.status in _NOT_BEGUN
-    return is_waiting and not any(one.may_have_left for one in attempts)
+    return message.direction is Direction.OUTBOUND and can_be_stopped(message.status, attempts)
 
 
 def can_retry(message: Message) -> bool:
-    """Whether another try can be asked for."""
-    is_kept = message.erased_at is None
-    return is_kept and message.direction is Direction.OUTBOUND and message.status is MessageStatus.FAILED
+    """Whether another try over the route of its last one can be asked for."""
+    has_failed = message.direction is Direction.OUTBOUND and message.status is MessageStatus.FAILED
+    return has_failed and message.erased_at is None and has_room(message.route, latest_round(message.route))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -11,9 +12,11 @@ from sqlalchemy import Row, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import Database
+from core.database import Database, is_passing
 from core.errors import ProviderError
+from core.messages.asking import ask
 from core.messages.content import content_for, content_from_json
+from core.messages.moving import savepoint
 from core.messages.record import Key, Noted, lock_standings, write_moves
 from core.messages.tables import attempts
 from core.messages.timing import Timing
@@ -22,7 +25,7 @@ from core.messages.values import AttemptOutcome, EventSource
 from core.operations.tables import daily_counts
 from core.ports import Channel, DeliveryLookup, Reference, Sighting, Sought
 from core.pubsub import Change, Hub
-from core.sealing import SealBroken, Sealer
+from core.sealing import Sealer
 
 log = structlog.get_logger(__name__)
 
@@ -84,17 +87,9 @@ class Reconciler:
     async def _ask(self, row: Row[Any]) -> Overdue | None:
         if row.simulated_only and row.integration not in self.simulated:
             return None
-        try:
-            async with asyncio.timeout(self.timing.send_deadline.total_seconds()):
-                sightings = await self.lookups[row.integration].find(self._sought(row))
-        except (ProviderError, TimeoutError, SealBroken) as error:
-            log.warning("look_up_failed", integration=row.integration, error=type(error).__name__)
-            return None
-        except Exception:
-            # Whatever broke, broke for this one: the others are asked for all the same.
-            log.exception("look_up_broke", integration=row.integration, message_id=str(row.message_id))
-            return None
-        same = [one for one in sightings if one.provider_message_id == row.provider_message_id]
+        lookup, deadline = self.lookups[row.integration], self.timing.send_deadline
+        sightings = await ask(lookup, row.integration, row.message_id, partial(self._sought, row), deadline)
+        same = [one for one in sightings or () if one.provider_message_id == row.provider_message_id]
         return (Key(row.tenant_id, row.message_id), row.number, row.integration, same[0]) if same else None
 
     def _sought(self, row: Row[Any]) -> Sought:
@@ -149,6 +144,28 @@ class Reconciler:
 
 
 async def _apply(connection: AsyncConnection, news: Sequence[Overdue]) -> list[Change]:
+    """Write answers down together; where that breaks, one by one, and what cannot be written holds up no other."""
+    try:
+        async with savepoint(connection):
+            return await _write(connection, news)
+    except Exception as error:
+        if is_passing(error):
+            raise
+        log.exception("answers_not_written", messages=len(news))
+    changes: list[Change] = []
+    for one in news:
+        try:
+            async with savepoint(connection):
+                changes += await _write(connection, [one])
+        except Exception as error:
+            if is_passing(error):
+                raise
+            # It is asked for again, and given up after three days as if nobody had answered.
+            log.exception("answer_unwritable", message_id=str(one[0].message_id))
+    return changes
+
+
+async def _write(connection: AsyncConnection, news: Sequence[Overdue]) -> list[Change]:
     standings = await lock_standings(connection, {key for key, *_ in news})
     noted = []
     for key, number, integration, sighting in news:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -11,7 +12,7 @@ from core.errors import AppError, InvalidState, NotConfigured, NotFound, NotSimu
 from core.messages.bounds import Bounds
 from core.messages.draft import ChannelService
 from core.messages.record import Key, Noted, lock_standings, write_moves
-from core.messages.route import Step, latest_round
+from core.messages.route import MOST_STEPS, Step, has_room, latest_round
 from core.messages.tables import message_events, messages
 from core.messages.transitions import Standing, retried
 from core.messages.values import EventSource, MessageStatus
@@ -19,8 +20,7 @@ from core.ports import Channel
 from core.pubsub import Change
 from core.words import say
 
-MOST_STEPS = 100
-"""Steps of all rounds together: nobody is helped by more, and each makes the row longer."""
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +76,15 @@ async def retry_all(
     if not message_ids:
         return {}
     outside = await bounds.outside(connection, tenant, message_ids) if bounds is not None else frozenset()
-    standings = await lock_standings(connection, {Key(tenant, one) for one in message_ids})
+    standings, unreadable = await _where_they_stand(connection, {Key(tenant, one) for one in message_ids})
     results: dict[UUID, Retried | Refusal] = {}
     noted: list[Noted] = []
     for one in message_ids:
         key = Key(tenant, one)
+        if key in unreadable:
+            text = say("UNREADABLE", "It cannot be read by this version of the server, so it is not sent again.")
+            results[one] = InvalidState(text, state=MessageStatus.FAILED.value)
+            continue
         if (standing := standings.get(key)) is None:
             results[one] = NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
             continue
@@ -96,6 +100,25 @@ async def retry_all(
         await _renew_expiry(connection, tenant, [one.key.message_id for one in noted])
         await write_moves(connection, noted)
     return results
+
+
+async def _where_they_stand(
+    connection: AsyncConnection, keys: Collection[Key]
+) -> tuple[Mapping[Key, Standing], Collection[Key]]:
+    """Where messages stand, locked, and which cannot be read: those were parked for that, and keep no other back."""
+    try:
+        return await lock_standings(connection, keys), ()
+    except (ValueError, KeyError, TypeError):
+        log.warning("retry_reads_each", messages=len(keys))
+    standings: dict[Key, Standing] = {}
+    unreadable: set[Key] = set()
+    for key in sorted(keys):
+        try:
+            standings |= await lock_standings(connection, [key])
+        except (ValueError, KeyError, TypeError):
+            log.exception("retry_unreadable", message_id=str(key.message_id))
+            unreadable.add(key)
+    return standings, unreadable
 
 
 def _out_of_reach(standing: Standing) -> InvalidState:
@@ -116,7 +139,7 @@ def _refusal(standing: Standing, steps: Sequence[Step], channels: Channels, may_
     if standing.is_erased:
         text = say("ERASED", "What it said, or whom it went to, is no longer kept: it cannot be sent again.")
         return InvalidState(text, state=state)
-    if len(standing.route) + len(steps) > MOST_STEPS:
+    if not has_room(standing.route, steps):
         text = say(
             "TRIED_TOO_OFTEN",
             "It has been tried over {count} steps, and {most} are the most. Send a new message.",

@@ -8,6 +8,9 @@ from typing import Any
 from core.messages.values import RouteGoal, UnconfirmedPolicy
 from core.ports import Channel
 
+MOST_STEPS = 100
+"""Steps of all rounds together: nobody is helped by more, and each makes the row longer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -27,6 +30,11 @@ def latest_round(route: Sequence[Step]) -> Sequence[Step]:
     """The steps of the last try, without those of the tries before it."""
     begin = max((place for place, one in enumerate(route) if one.begins_anew), default=0)
     return [replace(one, begins_anew=False) for one in route[begin:]]
+
+
+def has_room(route: Sequence[Step], more: Sequence[Step]) -> bool:
+    """Whether a message's route can be longer by these."""
+    return len(route) + len(more) <= MOST_STEPS
 
 
 def step(

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
-import structlog
 from sqlalchemy import ARRAY, Text, bindparam, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
-from core.errors import ProviderError
 from core.messages import transitions
+from core.messages.asking import ask
 from core.messages.doubts import Doubt, lease_doubts
 from core.messages.moving import move_all
 from core.messages.record import Key, Noted, lock_leased
@@ -22,9 +22,7 @@ from core.messages.unread import unread_about
 from core.messages.values import EventSource, UnconfirmedPolicy
 from core.ports import DeliveryLookup, ReportedStatus, Sighting
 from core.pubsub import Hub
-from core.sealing import SealBroken, Sealer
-
-log = structlog.get_logger(__name__)
+from core.sealing import Sealer
 
 LONGEST_PAUSE = timedelta(hours=1)
 """Between two looks at the same doubt."""
@@ -79,15 +77,8 @@ class Settler:
         is_kept_from = doubt.simulated_only and doubt.integration not in self.simulated
         if lookup is None or doubt.has_twin or is_kept_from:
             return None
-        try:
-            async with asyncio.timeout(self.timing.send_deadline.total_seconds()):
-                return await lookup.find(doubt.sought(self.sealer))
-        except (ProviderError, TimeoutError, SealBroken) as error:
-            log.warning("look_up_failed", integration=doubt.integration, error=type(error).__name__)
-        except Exception:
-            # Whatever broke, broke for this one: the others are settled all the same.
-            log.exception("look_up_broke", integration=doubt.integration, message_id=str(doubt.key.message_id))
-        return None
+        sought, deadline = partial(doubt.sought, self.sealer), self.timing.send_deadline
+        return await ask(lookup, doubt.integration, doubt.key.message_id, sought, deadline)
 
     def _decide(self, doubt: Doubt, answer: Answer, standing: Standing, taken: Taken, *, has_word: bool) -> Noted:
         if has_word:

@@ -41,6 +41,7 @@ _GIVEN: Sequence[tuple[str, str, Callable[[Member], Any]]] = [
     ("template_id", "uuid", lambda one: one.template_id),
     ("in_reply_to", "uuid", lambda one: one.in_reply_to),
     ("simulated_only", "boolean", lambda one: one.checked.draft.reach.simulated_only),
+    ("respects_quiet_hours", "boolean", lambda one: one.checked.draft.respects_quiet_hours),
     ("external_id", "text", lambda one: one.checked.draft.external_id),
     ("made_by", "text", lambda one: one.checked.draft.author and one.checked.draft.author.to_json()),
     ("key", "text", lambda one: one.request and one.request.key),
@@ -71,11 +72,11 @@ WITH given AS MATERIALIZED (
 ), stored AS (
     INSERT INTO messages (tenant_id, id, direction, status, channel, route, to_sealed, to_masked, to_hash,
         content_sealed, due_at, send_at, expires_at, step_until, external_id, batch_id, template_id, in_reply_to,
-        simulated_only, made_by)
+        simulated_only, respects_quiet_hours, made_by)
     SELECT tenant_id, id, 'OUTBOUND', CASE WHEN hour > now() THEN 'SCHEDULED' ELSE 'QUEUED' END, channel,
         route::jsonb, to_sealed, to_masked, to_hash, content_sealed, greatest(hour, now()), hour,
         greatest(hour, now()) + expires_in, greatest(hour, now()) + within, external_id, batch_id, template_id,
-        in_reply_to, simulated_only, made_by::jsonb
+        in_reply_to, simulated_only, respects_quiet_hours, made_by::jsonb
     FROM given
     WHERE (external_id IS NULL OR id IN (SELECT message_id FROM named))
         AND (key IS NULL OR id IN (SELECT resource_id FROM keyed))

@@ -90,6 +90,8 @@ messages = Table(
     Column("template_id", Uuid),
     # A test key's: no company that is not simulated may be given it, now or by any later try.
     Column("simulated_only", Boolean, nullable=False, server_default=text("false")),
+    # Whatever it is that makes it late, nobody is woken by it.
+    Column("respects_quiet_hours", Boolean, nullable=False, server_default=text("false")),
     # Who handed it in, as `core/audit/act.py` writes it: the row is the audit event of its own sending.
     Column("made_by", JSONB(none_as_null=True)),
     # Since when its content is no longer kept.

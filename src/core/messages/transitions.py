@@ -4,9 +4,10 @@ A message's status follows from its attempts and its route. Proof of delivery fr
 no higher than what its attempt has seen already changes nothing; FAILED is reached only when no step is left.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Protocol
 
 from core.errors import FailureParty, FailureReason
 from core.messages.route import Step
@@ -18,6 +19,9 @@ _FAILED = ReportedStatus.FAILED.rank
 _DELIVERED = ReportedStatus.DELIVERED.rank
 _READ = ReportedStatus.READ.rank
 _AT_ONCE = timedelta(0)
+
+STOPPABLE = frozenset({MessageStatus.SCHEDULED, MessageStatus.QUEUED})
+"""What has not gone out, unless an earlier attempt has."""
 
 EXPIRED = Failure(
     FailureReason.EXPIRED, FailureParty.CALLER, "It was not sent in the time it was worth sending, `expiresIn`."
@@ -270,6 +274,20 @@ def give_up(standing: Standing) -> Move:
 # ─── What people ask for ────────────────────────────────────────────────────
 
 
+class Tried(Protocol):
+    """An attempt, as far as it has to be known to stop what follows."""
+
+    @property
+    def may_have_left(self) -> bool:
+        """Whether a company took it, or perhaps did."""
+        ...
+
+
+def can_be_stopped(status: MessageStatus, attempts: Iterable[Tried]) -> bool:
+    """Whether nothing of a message has left: a company that took it, or perhaps did, cannot be made to forget."""
+    return status in STOPPABLE and not any(one.may_have_left for one in attempts)
+
+
 def canceled(standing: Standing) -> Move:
     """Somebody stopped it before anything of it had left."""
     return Move(replace(standing, status=MessageStatus.CANCELED))
@@ -277,7 +295,7 @@ def canceled(standing: Standing) -> Move:
 
 def erased(standing: Standing) -> Move | None:
     """Its recipient is forgotten: what waits is stopped, what nobody knows is given up; None where it has ended."""
-    if standing.status in (MessageStatus.SCHEDULED, MessageStatus.QUEUED):
+    if standing.status in STOPPABLE:
         return canceled(standing)
     if standing.status is MessageStatus.UNCONFIRMED:
         return Move(replace(standing, status=MessageStatus.FAILED, failure=ERASED))

@@ -71,16 +71,16 @@ async def close_of_webhooks(connection: AsyncConnection, tenant: UUID, inbox_ids
         await _close(connection, of_these, Resolution.REQUEUED)
 
 
-async def close(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID], resolution: Resolution) -> set[UUID]:
-    """Close a tenant's dead letters by id; returns those that were open."""
-    return await _close(connection, (dead_letters.c.tenant_id == tenant) & dead_letters.c.id.in_(list(ids)), resolution)
+async def close(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID], resolution: Resolution) -> None:
+    """Close those of a tenant's dead letters that are open."""
+    if ids:
+        these = (dead_letters.c.tenant_id == tenant) & dead_letters.c.id.in_(list(ids))
+        await _close(connection, these, resolution)
 
 
-async def _close(connection: AsyncConnection, which: ColumnElement[bool], resolution: Resolution) -> set[UUID]:
-    rows = await connection.execute(
+async def _close(connection: AsyncConnection, which: ColumnElement[bool], resolution: Resolution) -> None:
+    await connection.execute(
         update(dead_letters)
         .where(which, dead_letters.c.resolution.is_(None))
         .values(resolution=resolution.value, resolved_at=func.now())
-        .returning(dead_letters.c.id)
     )
-    return set(rows.scalars())

@@ -15,12 +15,13 @@ FRESH = timedelta(seconds=15)
 _FORGOTTEN = timedelta(hours=1)
 
 
-async def beat(database: Database, worker: str) -> None:
-    """Note that a worker lives, and forget those long gone."""
+async def beat(database: Database, worker: str) -> int:
+    """Note that a worker lives, and forget those long gone; returns how many live."""
     async with database.transaction() as connection:
         row = insert(workers).values(name=worker)
         await connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"seen_at": func.now()}))
         await connection.execute(delete(workers).where(workers.c.seen_at < func.now() - _FORGOTTEN))
+        return await living_workers(connection)
 
 
 async def leave(database: Database, worker: str) -> None:

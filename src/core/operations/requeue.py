@@ -1,18 +1,21 @@
 """Deciding about dead letters: back into the queue, or given up for good; many at once, each with its own answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from sqlalchemy import Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import AppError, InvalidState, NotFound
 from core.messages.bounds import Bounds
 from core.messages.retry import Channels, Retried, retry_all
+from core.messages.tables import messages as message_rows
 from core.messages.values import EventSource
 from core.operations.dead_letters import MESSAGE_SEND, WEBHOOK_APPLY, Resolution, close
 from core.operations.given_up import DeadLetter, by_ids
 from core.webhooks.replay import replay
+from core.webhooks.tables import inbox
 from core.words import say
 
 
@@ -37,8 +40,7 @@ async def requeue(
     A message that a company perhaps took is refused: whoever sends it again has to say that it may arrive twice. So is
     one outside the caller's bounds.
     """
-    # Read without locking: the work itself is locked first, in the order the worker does it.
-    found = await by_ids(connection, tenant, ids)
+    found = await _held(connection, tenant, ids)
     refusals: dict[UUID, AppError | None] = {one: _refusal(found.get(one)) for one in ids}
     ready = [found[one] for one in ids if refusals[one] is None]
     messages = {one.id: one.message_id for one in ready if one.kind == MESSAGE_SEND and one.message_id}
@@ -64,9 +66,27 @@ async def requeue(
 
 async def discard(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]) -> Mapping[UUID, AppError | None]:
     """Give up on the work of dead letters for good; says of each why it is refused, None where it is not."""
-    done = await close(connection, tenant, ids, Resolution.DISCARDED)
-    found = await by_ids(connection, tenant, [one for one in ids if one not in done])
-    return {one: None if one in done else _refusal(found.get(one)) for one in ids}
+    found = await _held(connection, tenant, ids)
+    refusals = {one: _refusal(found.get(one)) for one in ids}
+    await close(connection, tenant, [one for one, refusal in refusals.items() if refusal is None], Resolution.DISCARDED)
+    return refusals
+
+
+async def _held(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]) -> Mapping[UUID, DeadLetter]:
+    """Dead letters as they stand while nobody else can decide about their work: it is locked.
+
+    The work and not the letters, and in the order the worker does it: who moves a message closes its letter last.
+    """
+    letters = (await by_ids(connection, tenant, ids)).values()
+    await _lock(connection, inbox, tenant, {one.inbox_id for one in letters})
+    await _lock(connection, message_rows, tenant, {one.message_id for one in letters if one.kind == MESSAGE_SEND})
+    # What was decided while we waited is known now.
+    return await by_ids(connection, tenant, ids)
+
+
+async def _lock(connection: AsyncConnection, table: Table, tenant: UUID, ids: Collection[UUID | None]) -> None:
+    chosen = select(table.c.id).where(table.c.tenant_id == tenant, table.c.id.in_([one for one in ids if one]))
+    await connection.execute(chosen.order_by(table.c.id).with_for_update())
 
 
 def _refusal(letter: DeadLetter | None) -> AppError | None:

@@ -94,7 +94,7 @@ class SendMessageInput:
     respect_quiet_hours: bool = strawberry.field(
         default=False,
         description="Keep what would go out at night until the morning, where the number is at home; an e-mail by the"
-        " organization's own time zone.",
+        " organization's own time zone. A fallback and another try wait, too.",
     )
     idempotency_key: str | None = strawberry.field(
         default=strawberry.UNSET,

@@ -1,0 +1,129 @@
+"""Quiet hours hold for as long as a message lives: what a backlog, a fallback or another try made late waits, too."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from api.workshop import open_workshop
+from core.access.principal import DEFAULT_TENANT
+from core.access.zones import TenantZones
+from core.errors import ProviderUnavailable
+from core.flow.gate import OpenGate
+from core.messages.draft import Draft
+from core.messages.night import Night
+from core.messages.route import Step, step
+from core.ports import Channel, OutboundMessage, Receipt, TextContent
+from core.quiet_hours import QuietHours
+from tests.conftest import Urls
+from tests.delivery.conftest import Shop
+from tests.graph.houses import house_over
+
+HOUR, FIVE = timedelta(hours=1), timedelta(minutes=5)
+SAO_PAULO = timedelta(hours=-3)
+
+
+def hours(begin: timedelta, end: timedelta) -> QuietHours:
+    """Quiet hours that begin and end so long from now, on the walls of São Paulo."""
+    there = datetime.now(UTC) + SAO_PAULO
+    return QuietHours((there + begin).time(), (there + end).time())
+
+
+@pytest.fixture
+def night(shop: Shop) -> Shop:
+    """A shop in which it is night for two hours more, though it was day when its messages were handed in."""
+    shop.outbox._timetable._quiet_hours = hours(5 * HOUR, 6 * HOUR)
+    shop.courier.night = Night(shop.sealer, TenantZones(shop.worker), hours(-HOUR, 2 * HOUR))
+    return shop
+
+
+def day(shop: Shop) -> None:
+    shop.courier.night = Night(shop.sealer, TenantZones(shop.worker), hours(5 * HOUR, 6 * HOUR))
+
+
+async def handed_in(shop: Shop, *route: Step, **given: Any) -> UUID:
+    steps = list(route) or [step(Channel.SMS)]
+    draft = Draft(TextContent("Olá"), steps, phone="+5511987654321", respects_quiet_hours=True, **given)
+    return (await shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
+
+
+async def test_what_a_backlog_made_late_waits_for_the_morning(night: Shop) -> None:
+    message_id = await handed_in(night)
+    await night.courier.drain()
+    message = await night.message(message_id)
+    assert (night.sender.sent, message.status, await night.attempts(message_id)) == ([], "QUEUED", [])
+    assert message.next_attempt_at is not None
+    assert abs(message.next_attempt_at - datetime.now(UTC) - 2 * HOUR) < FIVE
+    day(night)
+    await night.tamper("UPDATE messages SET due_at = now()")
+    await night.courier.drain()
+    assert await night.status(message_id) == "SENT"
+    assert [attempt.number for attempt in await night.attempts(message_id)] == [1]
+
+
+async def test_another_try_and_a_fallback_wait_for_the_morning(night: Shop) -> None:
+    def away(_: OutboundMessage) -> Receipt:
+        raise ProviderUnavailable("Away.", provider="twilio")
+
+    held, answer, night.sender.answer = night.courier.night, night.sender.answer, away
+    day(night)
+    message_id = await handed_in(night)
+    await night.courier.drain()
+    night.courier.night, night.sender.answer = held, answer
+    await night.tamper("UPDATE messages SET due_at = now()")
+    await night.courier.drain()
+    assert (len(night.sender.sent), await night.status(message_id)) == (1, "QUEUED")
+
+
+async def test_a_step_has_its_time_in_the_morning(night: Shop) -> None:
+    night.serve(Channel.WHATSAPP, "whatsapp")
+    message_id = await handed_in(night, step(Channel.SMS, within=FIVE), step(Channel.WHATSAPP))
+    await night.courier.drain()
+    assert await night.count("messages WHERE step_until - due_at BETWEEN interval '4 minutes' AND interval '5 minutes'")
+    await night.sweep()
+    assert (await night.message(message_id)).channel is Channel.SMS
+
+
+async def test_what_is_not_worth_sending_in_the_morning_expires(night: Shop) -> None:
+    message_id = await handed_in(night, expires_in=HOUR)
+    await night.courier.drain()
+    await night.tamper("UPDATE messages SET expires_at = now()")
+    await night.sweep()
+    assert await night.status(message_id) == "FAILED"
+
+
+async def test_who_did_not_ask_for_it_is_sent_at_night(night: Shop) -> None:
+    message_id = await night.accept()
+    await night.courier.drain()
+    assert await night.status(message_id) == "SENT"
+
+
+async def test_whoever_sleeps_does_not_count_as_written_to(night: Shop) -> None:
+    admitted: list[bytes] = []
+
+    class Watched(OpenGate):
+        async def admit(self, recipients: Any) -> list[float]:
+            admitted.extend(recipients)
+            return [0.0] * len(recipients)
+
+    night.courier.gate = Watched()
+    await handed_in(night)
+    await night.courier.drain()
+    assert admitted == []
+
+
+async def test_one_whose_address_cannot_be_read_is_not_held(night: Shop) -> None:
+    message_id = await handed_in(night)
+    await night.tamper("UPDATE messages SET to_sealed = decode('00', 'hex') WHERE id = :id", id=message_id)
+    await night.courier.drain()
+    assert await night.count("messages WHERE status = 'FAILED'") == 1
+
+
+async def test_a_worker_keeps_the_quiet_hours_it_was_set(urls: Urls) -> None:
+    house = house_over(urls, DATABASE_URL=urls.worker, QUIET_HOURS="20:00-09:00")
+    try:
+        nights = {str(one.night and one.night.quiet_hours) for one in open_workshop(house).couriers.values()}
+    finally:
+        await house.close()
+    assert nights == {"20:00-09:00"}
