@@ -1,6 +1,7 @@
 """The inbox: what cannot be applied is tried again, parked at last, replayed by hand, and holds up nobody meanwhile."""
 
 import asyncio
+from typing import Any
 
 import asyncpg
 import pytest
@@ -12,6 +13,7 @@ from core.errors import InvalidState, NotFound, Overloaded
 from core.identifiers import uuid7
 from core.messages import apply
 from core.ports import InboundMessage, OtherEvent, ReportedStatus
+from core.webhooks import replay as module
 from core.webhooks.closing import MAX_TRIES
 from core.webhooks.replay import replay
 from tests.conftest import Urls
@@ -186,3 +188,21 @@ async def test_what_waits_or_belongs_to_others_is_not_replayed(shop: Shop) -> No
     await shop.apply()
     async with shop.app.transaction(OTHER_TENANT) as connection:
         assert isinstance((await replay(connection, OTHER_TENANT, [row]))[row], NotFound)  # type: ignore[list-item,index]
+
+
+async def test_what_is_processed_while_it_is_asked_for_is_not_called_gone(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = module.close_of_webhooks
+
+    async def apply_first(*arguments: Any) -> None:
+        await shop.apply()
+        await close(*arguments)
+
+    monkeypatch.setattr(module, "close_of_webhooks", apply_first)
+    await shop.keep(report(await sent(shop), ReportedStatus.DELIVERED))
+    [(webhook,)] = await rows(shop, "SELECT id FROM inbox")
+    async with shop.app.transaction(DEFAULT_TENANT) as connection:
+        [refusal] = (await replay(connection, DEFAULT_TENANT, [webhook])).values()  # type: ignore[list-item]
+    assert isinstance(refusal, InvalidState)
+    assert (refusal.state, refusal.reason_code) == ("RECEIVED", "WEBHOOK_WAITS_ALREADY")

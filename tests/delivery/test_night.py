@@ -120,6 +120,14 @@ async def test_one_whose_address_cannot_be_read_is_not_held(night: Shop) -> None
     assert await night.count("messages WHERE status = 'FAILED'") == 1
 
 
+async def test_a_number_that_tells_nothing_follows_its_sender_s_clock_and_holds_up_nobody(night: Shop) -> None:
+    strange, other = await handed_in(night), await night.accept()
+    sealed = night.sealer.seal("112", tenant=DEFAULT_TENANT, row=strange, column="to")
+    await night.tamper("UPDATE messages SET to_sealed = :sealed WHERE id = :id", sealed=sealed, id=strange)
+    await night.courier.drain()
+    assert (await night.status(strange), await night.status(other)) == ("QUEUED", "SENT")
+
+
 async def test_a_worker_keeps_the_quiet_hours_it_was_set(urls: Urls) -> None:
     house = house_over(urls, DATABASE_URL=urls.worker, QUIET_HOURS="20:00-09:00")
     try:

@@ -14,7 +14,7 @@ from core.messages.record import Key, Noted, write_moves
 from core.messages.tables import message_events, messages
 from core.messages.transitions import Standing
 from core.messages.values import EventSource, MessageStatus
-from core.operations.dead_letters import GivenUp, bury
+from core.operations.dead_letters import MESSAGE_SEND, GivenUp, bury
 from core.ports import Failure
 from core.pubsub import Change
 
@@ -100,4 +100,4 @@ async def _park(connection: AsyncConnection, key: Key) -> None:
             source=EventSource.WORKER.value,
         )
     )
-    await bury(connection, [GivenUp(key.tenant_id, "message.send", POISON.message, 0, None, key.message_id)])
+    await bury(connection, [GivenUp(key.tenant_id, MESSAGE_SEND, POISON.message, 0, None, key.message_id)])

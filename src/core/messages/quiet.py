@@ -30,7 +30,10 @@ def zones_of(address: Address) -> list[ZoneInfo]:
     """Where a telephone number may be; empty when its number does not tell, and for mailboxes."""
     if address.kind != "phone":
         return []
-    names = number_zones.time_zones_for_number(phonenumbers.parse(address.value))
+    try:
+        names = number_zones.time_zones_for_number(phonenumbers.parse(address.value))
+    except phonenumbers.NumberParseException:
+        return []
     return [zone for name in names if name != UNKNOWN and (zone := zone_named(name)) is not None]
 
 

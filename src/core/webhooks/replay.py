@@ -1,9 +1,10 @@
 """Processing webhooks again, as if they had just come."""
 
 from collections.abc import Collection, Mapping
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import InvalidState, NotFound
@@ -24,9 +25,14 @@ async def replay(
     if not ids:
         return {}
     chosen = (inbox.c.tenant_id == tenant) & inbox.c.id.in_(list(ids))
-    rows = await connection.execute(
+    # Locked, so that what is said of each is still so when it is said.
+    locked = select(inbox.c.id, inbox.c.status, inbox.c.event_sealed.is_not(None).label("is_kept")).where(chosen)
+    rows = {row.id: row for row in await connection.execute(locked.order_by(inbox.c.id).with_for_update())}
+    refusals = {one: _refusal(rows.get(one)) for one in ids}
+    due = [one for one, refusal in refusals.items() if refusal is None]
+    await connection.execute(
         update(inbox)
-        .where(chosen, inbox.c.status != WebhookStatus.RECEIVED.value, inbox.c.event_sealed.is_not(None))
+        .where(inbox.c.tenant_id == tenant, inbox.c.id.in_(due))
         .values(
             status=WebhookStatus.RECEIVED.value,
             due_at=func.now(),
@@ -35,20 +41,17 @@ async def replay(
             processed_at=None,
             replayed_at=func.now(),
         )
-        .returning(inbox.c.id)
     )
-    done = set(rows.scalars())
-    await close_of_webhooks(connection, tenant, done)
-    left = set(ids) - done
-    rows = (await connection.execute(select(inbox.c.id, inbox.c.status).where(chosen))).all() if left else []
-    waiting = {row.id: str(row.status) for row in rows}
-    return {one: None if one in done else _refusal(waiting.get(one)) for one in ids}
+    await close_of_webhooks(connection, tenant, due)
+    return refusals
 
 
-def _refusal(status: str | None) -> NotFound | InvalidState:
-    if status is None:
+def _refusal(row: Row[Any] | None) -> NotFound | InvalidState | None:
+    if row is None:
         return NotFound(say("WEBHOOK_NOT_FOUND", "There is no such webhook."))
-    if status == WebhookStatus.RECEIVED:
-        return InvalidState(say("WEBHOOK_WAITS_ALREADY", "It is waiting to be processed already."), state=status)
-    text = say("WEBHOOK_ERASED", "What it said is no longer kept: it cannot be processed again.")
-    return InvalidState(text, state=status)
+    if row.status == WebhookStatus.RECEIVED:
+        return InvalidState(say("WEBHOOK_WAITS_ALREADY", "It is waiting to be processed already."), state=row.status)
+    if not row.is_kept:
+        text = say("WEBHOOK_ERASED", "What it said is no longer kept: it cannot be processed again.")
+        return InvalidState(text, state=row.status)
+    return None
