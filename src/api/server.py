@@ -11,7 +11,6 @@ import uvicorn
 from api.app import create_app
 from api.bootstrap import build_house
 from api.configuration import Configuration
-from api.doorstep.door import LARGEST_HEAD
 from api.doorstep.protocol import PatientlessProtocol
 from api.health import Readiness
 
@@ -65,7 +64,6 @@ async def serve(configuration: Configuration, *, host: str, port: int) -> None:
         host=host,
         port=port,
         http=PatientlessProtocol,
-        h11_max_incomplete_event_size=LARGEST_HEAD,
         log_config=None,
         access_log=False,
         server_header=False,
