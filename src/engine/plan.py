@@ -20,12 +20,10 @@ from graphql import (
     execute_subscription_event,
 )
 
-# Strawberry's resolvers read the variables from the `info` that this executor builds.
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as StrawberryExecutor
-
 from engine.answer import Answer, Outcome
 from engine.cost import Price
 from engine.errors import ErrorCode, ErrorWriter, describe, finished
+from engine.plain import Places, PlainExecutor
 from engine.sharing import Sharing
 
 
@@ -63,6 +61,7 @@ class Plan:
     errors: ErrorWriter
     sharing: Sharing
     price: Price = field(default_factory=Price)
+    places: Places = field(default_factory=Places)
 
     @property
     def kind(self) -> OperationType:
@@ -82,7 +81,7 @@ class Plan:
         """Run a query or mutation; never raises, and never takes longer than the time limit."""
         try:
             async with asyncio.timeout(self.time_limit):
-                result = execute(**self._arguments(variables, context), executor_class=StrawberryExecutor)
+                result = execute(**self._arguments(variables, context), executor_class=PlainExecutor)
                 return self._answer(await result if isawaitable(result) else result, request_id, context)
         except TimeoutError:
             return self._out_of_time(request_id, context)
@@ -120,7 +119,7 @@ class Plan:
         self, variables: Mapping[str, Any] | None, context: object, request_id: str
     ) -> tuple[Executor[Any], AsyncGenerator[Any, None]] | Answer:
         arguments = self._arguments(variables, context)
-        executor = StrawberryExecutor.build(raw_variable_values=arguments.pop("variable_values"), **arguments)
+        executor = PlainExecutor.build(raw_variable_values=arguments.pop("variable_values"), **arguments)
         if isinstance(executor, list):
             return self._answer(ExecutionResult(None, errors=executor), request_id, context)
         try:
@@ -153,6 +152,7 @@ class Plan:
             "variable_values": variables,
             "operation_name": self.name,
             "hide_suggestions": self.hide_suggestions,
+            "places": self.places,
         }
 
     def _answer(self, result: ExecutionResult, request_id: str, context: object) -> Answer:
