@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as StrawberryExecutor
 from structlog.testing import capture_logs
 
-from engine import plan as plans
+from engine import groundwork
 from engine.answer import Answer
 from engine.engine import Engine
 from engine.plain import Places, PlainExecutor
@@ -168,7 +168,7 @@ def planned(text: str) -> Plan:
 
 def answer(plan: Plan, variables: Mapping[str, Any], root: Any, executor: type[PlainExecutor]) -> Answer:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plans, "PlainExecutor", executor)
+        patch.setattr(groundwork, "PlainExecutor", executor)
         with capture_logs():
             return asyncio.run(plan.execute(variables, root, "r1"))
 
@@ -242,9 +242,9 @@ def test_of_a_document_no_more_places_are_remembered_than_it_needs() -> None:
     cat = Cat(name="Mia", lives=9, color=Color.RED, owner=None)
     for number in range(512):
         answer(plan, {f"v{name}": bool(number >> name & 1) for name in names}, owner(pets=[cat]), PlainExecutor)
-    assert 200 < len(plan.places) <= 256
+    assert 200 < len(plan.groundwork.places) <= 256
 
 
 def test_places_are_a_plans_own() -> None:
-    assert planned(PLAIN).places is not planned(PLAIN).places
-    assert planned(PLAIN).places == Places()
+    assert planned(PLAIN).groundwork.places is not planned(PLAIN).groundwork.places
+    assert planned(PLAIN).groundwork.places == Places()
