@@ -1,7 +1,7 @@
 """HTTP/1.1 as the server speaks it, with little patience for requests that never quite begin, or never quite go on.
 
-It is read by llhttp, the parser of Node, through httptools: uvicorn's other parser is pure Python, and was nearly a tenth
-of what accepting a message cost. llhttp keeps whatever a head brings, so its size is watched here.
+It is read by llhttp, the parser of Node, through httptools: uvicorn's other parser is pure Python, and was nearly a
+tenth of what accepting a message cost. llhttp keeps whatever a head brings, so its size is watched here.
 """
 
 import asyncio
