@@ -8,24 +8,18 @@ from inspect import isawaitable
 from typing import Any, cast
 
 from graphql import (
-    DocumentNode,
     ExecutionResult,
     Executor,
     GraphQLError,
-    GraphQLSchema,
-    OperationDefinitionNode,
     OperationType,
     create_source_event_stream,
-    execute,
     execute_subscription_event,
 )
-
-# Strawberry's resolvers read the variables from the `info` that this executor builds.
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as StrawberryExecutor
 
 from engine.answer import Answer, Outcome
 from engine.cost import Price
 from engine.errors import ErrorCode, ErrorWriter, describe, finished
+from engine.groundwork import Groundwork
 from engine.sharing import Sharing
 
 
@@ -55,10 +49,7 @@ class Refusal:
 class Plan:
     """One operation of a document: parsed, within the limits, valid."""
 
-    schema: GraphQLSchema
-    document: DocumentNode
-    operation: OperationDefinitionNode
-    hide_suggestions: bool
+    groundwork: Groundwork
     time_limit: float
     errors: ErrorWriter
     sharing: Sharing
@@ -67,12 +58,13 @@ class Plan:
     @property
     def kind(self) -> OperationType:
         """Say whether it is a query, a mutation or a subscription."""
-        return self.operation.operation
+        return self.groundwork.operation.operation
 
     @property
     def name(self) -> str | None:
         """Give the operation's name, if it has one."""
-        return self.operation.name.value if self.operation.name else None
+        name = self.groundwork.operation.name
+        return name.value if name else None
 
     def cost(self, variables: Mapping[str, Any] | None) -> int:
         """Count the points it takes to run this."""
@@ -82,8 +74,13 @@ class Plan:
         """Run a query or mutation; never raises, and never takes longer than the time limit."""
         try:
             async with asyncio.timeout(self.time_limit):
-                result = execute(**self._arguments(variables, context), executor_class=StrawberryExecutor)
-                return self._answer(await result if isawaitable(result) else result, request_id, context)
+                executor = self.groundwork.executor(variables or {}, context)
+                if isinstance(executor, list):
+                    return self._answer(ExecutionResult(None, errors=executor), request_id, context)
+                result = executor.execute_operation()
+                done = await result if isawaitable(result) else result
+                # Never in pieces: no schema here knows @defer.
+                return self._answer(cast("ExecutionResult", done), request_id, context)
         except TimeoutError:
             return self._out_of_time(request_id, context)
         except Exception as error:  # noqa: BLE001  # graphql-core says it raises nothing; logged where it is masked
@@ -119,8 +116,7 @@ class Plan:
     async def _subscribe(
         self, variables: Mapping[str, Any] | None, context: object, request_id: str
     ) -> tuple[Executor[Any], AsyncGenerator[Any, None]] | Answer:
-        arguments = self._arguments(variables, context)
-        executor = StrawberryExecutor.build(raw_variable_values=arguments.pop("variable_values"), **arguments)
+        executor = self.groundwork.executor(variables or {}, context)
         if isinstance(executor, list):
             return self._answer(ExecutionResult(None, errors=executor), request_id, context)
         try:
@@ -144,16 +140,6 @@ class Plan:
         if key is None or occasion is None:
             return await execute_event()
         return await self.sharing.once(occasion, key, execute_event)
-
-    def _arguments(self, variables: Mapping[str, Any] | None, context: object) -> dict[str, Any]:
-        return {
-            "schema": self.schema,
-            "document": self.document,
-            "context_value": context,
-            "variable_values": variables,
-            "operation_name": self.name,
-            "hide_suggestions": self.hide_suggestions,
-        }
 
     def _answer(self, result: ExecutionResult, request_id: str, context: object) -> Answer:
         errors = result.errors or []

@@ -17,6 +17,7 @@ from graphql import (
 from engine.answer import Outcome
 from engine.cost import Pricer
 from engine.errors import ErrorCode, ErrorWriter, describe
+from engine.groundwork import Groundwork
 from engine.introspection import CLOSED_RULES, OPEN_RULES
 from engine.limits import LimitExceeded, Limits, exceeded
 from engine.plan import Plan, Refusal
@@ -53,7 +54,8 @@ class Planner:
         if isinstance(operation, GraphQLError):
             return refuse([operation], ErrorCode.OPERATION, Outcome.MALFORMED)
         sharing, price = Sharing(document, operation), Pricer(self.schema, document).price(operation)
-        plan = Plan(self.schema, document, operation, hide, self._patience(operation), self.errors, sharing, price)
+        groundwork = Groundwork.of(self.schema, document, operation, hide)
+        plan = Plan(groundwork, self._patience(operation), self.errors, sharing, price)
         return (self.compile and self.compile(plan)) or plan
 
     def _patience(self, operation: OperationDefinitionNode) -> float:

@@ -21,6 +21,7 @@ from resolvers.access.api_keys import (
 from resolvers.access.queries import get_viewer
 from resolvers.access.types import Organization, User, Viewer
 from resolvers.audit import audit_mutations
+from resolvers.building import build_by_plan
 from resolvers.errors import (
     IdempotencyConflictError,
     IntegrationUnavailableError,
@@ -258,6 +259,7 @@ def build_schema() -> Schema:
     # Strawberry has no word for the description of a whole schema.
     schema._schema.description = INTRODUCTION
     _mark_one_of(schema._schema)
+    build_by_plan(schema)
     hold_to_scopes(schema._schema)
     # Around all else: what was refused for want of a scope is told, too.
     audit_mutations(schema._schema)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
 from core.flow.values import Outcomes
 from tests.delivery.conftest import Shop
@@ -46,7 +47,14 @@ async def test_valkey_is_asked_before_and_told_after_a_batch_and_not_for_each_me
         said.append(arguments[0])
         return await usual(self, *arguments, **options)
 
+    asked_together = Pipeline.pipeline_execute_command
+
+    def noted_too(self: Pipeline, *arguments: str, **options: object) -> object:
+        said.append(arguments[0])
+        return asked_together(self, *arguments, **options)
+
     monkeypatch.setattr(Redis, "execute_command", noted)
+    monkeypatch.setattr(Pipeline, "pipeline_execute_command", noted_too)
     await shop.courier.drain()
     assert len(shop.sender.sent) == 30
     # Asked what may go, and at last whether more may; what was not used is given back; the end is told of.

@@ -111,6 +111,44 @@ async def test_a_head_that_is_larger_than_any_client_needs_is_refused(port: int,
     assert status(said) in (400, 431)
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"GET /health/live?",
+        head("GET", "/health/live")[:-2] + b"x: ",
+        head("POST", "/graphql", JSON, "transfer-encoding: chunked") + b"2\r\n{}\r\n0\r\nx: ",
+        head("POST", "/graphql", JSON, "transfer-encoding: chunked") + b"2;x=",
+    ],
+)
+async def test_what_has_no_end_beside_a_body_is_not_kept(port: int, first: bytes) -> None:
+    said, sent = await talk(port, first, lambda: b"y" * 16_384)
+    assert sent < ENDLESS
+    assert status(said) in (0, 200, 400)
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_blank_lines_hold_no_connection(port: int) -> None:
+    said, _ = await talk(port, head("GET", "/health/live") + b"\r\n", lambda: b"\r\n", pause=0.02)
+    assert said.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_a_socket_outlives_the_patience_for_heads(port: int) -> None:
+    async with connect(f"ws://127.0.0.1:{port}/graphql", subprotocols=["graphql-transport-ws"]) as one:  # type: ignore[list-item]
+        await one.send(json.dumps({"type": "connection_init", "payload": GOOD}))
+        assert json.loads(await one.recv())["type"] == "connection_ack"
+        await asyncio.sleep(0.5)
+        await one.send(json.dumps({"type": "ping"}))
+        assert json.loads(await one.recv())["type"] == "pong"
+
+
+async def test_a_length_beside_chunks_is_no_request(port: int) -> None:
+    """Whoever stands before us may believe the one, and we the other: the rest would be somebody else's request."""
+    both = head("POST", "/graphql", JSON, "content-length: 4", "transfer-encoding: chunked") + b"0\r\n\r\n"
+    said, _ = await talk(port, both + head("GET", "/health/live"))
+    assert (status(said), said.count(b"HTTP/1.1 ")) == (400, 1)
+
+
 async def test_an_answer_before_the_body_keeps_the_connection_of_whoever_has_sent_it(port: int) -> None:
     """A small body is taken in, so that refusing costs a client with a stale token no connection."""
     body = json.dumps({"query": "{ __typename }"}).encode()

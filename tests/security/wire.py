@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 
 from api.app import create_app
-from api.doorstep.door import LARGEST_HEAD, Doorstep
+from api.doorstep.door import Doorstep
 from api.doorstep.protocol import PatientlessProtocol
 from api.health import Readiness
 from tests.conftest import Urls
@@ -29,7 +29,6 @@ async def serving(urls: Urls, **changes: str) -> AsyncIterator[tuple[Doorstep, i
         app,
         http=PatientlessProtocol,
         ws="websockets-sansio",
-        h11_max_incomplete_event_size=LARGEST_HEAD,
         log_config=None,
         timeout_graceful_shutdown=1,
     )

@@ -9,13 +9,12 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from api.doorstep.addresses import Neighbourhood, household
 from api.doorstep.bodies import Body, has_body
 from api.doorstep.headers import Pairs, with_headers
+from api.doorstep.protocol import LARGEST_HEAD
 from api.doorstep.purses import Purses
 from api.doorstep.visit import Visit, noted
 from api.metrics import turned_away
 
 MOST_HEADERS = 100
-LARGEST_HEAD = 32_768
-"""Bytes of the address and the headers: a session's cookie may have 4 KiB, and browsers send several."""
 WEBHOOKS_SHARE = 10
 """How much more webhooks may cost an address: a company sends thousands from one, each of them signed."""
 _WEBHOOKS = "/webhooks/"

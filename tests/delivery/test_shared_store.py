@@ -1,0 +1,83 @@
+"""Whoever asks the shared store at the same time shares the way there, and nothing else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from structlog.testing import capture_logs
+
+from core.flow.store import SharedStore
+from tests.conftest import Running
+
+ECHO = "return ARGV[1]"
+BROKEN = "return redis.call('NOTHING')"
+
+
+@pytest.fixture
+async def redis(stores: Running) -> AsyncIterator[Redis]:
+    client = Redis.from_url(stores.urls.redis)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def messages(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was sent, each time."""
+    sent: list[Any] = []
+    usual = AbstractConnection.send_packed_command
+
+    async def noted(self: AbstractConnection, command: Any, **more: Any) -> None:
+        sent.append(command)
+        await usual(self, command, **more)
+
+    monkeypatch.setattr(AbstractConnection, "send_packed_command", noted)
+    return sent
+
+
+async def test_who_asks_at_the_same_time_shares_one_message_and_has_an_own_answer(
+    redis: Redis, messages: list[Any]
+) -> None:
+    store = SharedStore(redis, "test")
+    await store.run(ECHO, [], "first")
+    messages.clear()
+    answers = await asyncio.gather(*(store.run(ECHO, [f"key:{number}"], number) for number in range(50)))
+    assert answers == [str(number).encode() for number in range(50)]
+    assert len(messages) == 1
+
+
+async def test_a_store_that_was_emptied_learns_the_scripts_anew(redis: Redis) -> None:
+    store = SharedStore(redis, "test")
+    for _ in range(2):
+        await redis.script_flush()
+        answers = await asyncio.gather(*(store.run(script, [], 7) for script in (ECHO, "return 8", ECHO)))
+        assert answers == [b"7", 8, b"7"]
+
+
+async def test_what_goes_wrong_with_one_is_the_others_no_harm(redis: Redis) -> None:
+    store = SharedStore(redis, "test")
+    with capture_logs() as logs:
+        answers = await asyncio.gather(*(store.run(script, [], 7) for script in (ECHO, BROKEN, ECHO)))
+    assert answers == [b"7", None, b"7"]
+    assert logs[0]["event"] == "flow_store_away"
+
+
+async def test_who_goes_away_takes_nothing_from_the_others(redis: Redis) -> None:
+    store = SharedStore(redis, "test")
+    gone, stays = (asyncio.create_task(store.run(ECHO, [], name)) for name in ("gone", "stays"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    assert await stays == b"stays"
+    assert await store.run(ECHO, [], "later") == b"later"
+
+
+async def test_a_mistake_of_ours_leaves_nobody_waiting(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mistaken(*_: object, **__: object) -> None:
+        raise LookupError("ours")
+
+    monkeypatch.setattr(redis, "pipeline", mistaken)
+    store = SharedStore(redis, "test")
+    found = await asyncio.gather(*(store.run(ECHO, [], what) for what in (7, 8)), return_exceptions=True)
+    assert [type(one) for one in found] == [LookupError, LookupError]
