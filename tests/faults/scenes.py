@@ -33,10 +33,8 @@ async def claimed_and_not_begun(city: City) -> int:
 
 
 async def under_way(city: City) -> int:
-    """Begun, and their ends not written down."""
-    [row] = await city.cellar.fetch(
-        "SELECT count(*) FROM messages WHERE lease_until IS NOT NULL AND status = 'SENDING'"
-    )
+    """Begun by somebody who still holds them, and their ends not written down."""
+    [row] = await city.cellar.fetch("SELECT count(*) FROM messages WHERE lease_until > now() AND status = 'SENDING'")
     return int(row[0])
 
 
