@@ -1,12 +1,13 @@
 """Handing an e-mail to the relay."""
 
 import asyncio
+from functools import cached_property
 
 from core.errors import FailureParty, FailureReason, ProviderRejected, ProviderUnavailable
 from core.ports import EmailContent, OutboundMessage, Receipt
 from integrations.smtp.connections import Connections
 from integrations.smtp.errors import PROVIDER
-from integrations.smtp.mail import Mail, build_mail
+from integrations.smtp.mail import Letterhead, Mail, build_mail
 from integrations.smtp.settings import Settings
 from integrations.smtp.transaction import begin, hand_over
 
@@ -49,7 +50,7 @@ class SmtpSender:
         """Build the mail; raises ProviderRejected where no header can hold what it says."""
         assert isinstance(message.content, EmailContent)  # noqa: S101  # accepted for this channel only as e-mail
         try:
-            return build_mail(self._settings, message, message.content)
+            return build_mail(self._letterhead, message, message.content)
         except ValueError as error:
             raise ProviderRejected(
                 "The address or the subject cannot stand in a mail's header.",
@@ -57,3 +58,7 @@ class SmtpSender:
                 reason=FailureReason.CONTENT_REJECTED,
                 party=FailureParty.CALLER,
             ) from error
+
+    @cached_property
+    def _letterhead(self) -> Letterhead:
+        return Letterhead.of(self._settings)
