@@ -110,7 +110,7 @@ async def test_a_kept_connection_that_was_closed_loses_nothing_and_doubles_nothi
 
 
 async def test_a_kept_connection_that_is_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("integrations.smtp.connections._PULSE", 0.1)
+    monkeypatch.setattr("integrations.smtp.transaction.PULSE", 0.1)
     async with relaying(rset=SILENCE) as relay, sender(relay.port, SMTP_TLS="none") as send:
         for _ in range(2):
             await send(email())

@@ -7,6 +7,7 @@ from core.errors import FailureParty, FailureReason, ProviderRejected, ProviderU
 from core.ports import EmailContent, OutboundMessage, Receipt
 from integrations.smtp.connections import Connections
 from integrations.smtp.errors import PROVIDER
+from integrations.smtp.line import Line
 from integrations.smtp.mail import Letterhead, Mail, build_mail
 from integrations.smtp.settings import Settings
 from integrations.smtp.transaction import begin, hand_over
@@ -39,10 +40,14 @@ class SmtpSender:
     async def say(self, mail: Mail, *, preparing: float, confirming: float) -> Receipt:
         """Hand a mail over; both times are in seconds."""
         try:
-            async with asyncio.timeout(preparing) as patience, self._connections.take() as client:
-                await begin(client, mail)
-                patience.reschedule(None)
-                return await hand_over(client, mail, seconds=confirming)
+            async with asyncio.timeout(preparing) as patience:
+
+                async def carry(line: Line) -> Receipt:
+                    await begin(line, mail)
+                    patience.reschedule(None)
+                    return await hand_over(line, mail, seconds=confirming)
+
+                return await self._connections.use(carry)
         except TimeoutError as error:
             raise ProviderUnavailable("The relay was not ready for the message in time.", provider=PROVIDER) from error
 
