@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     ColumnElement,
     Delete,
     Double,
@@ -81,24 +82,44 @@ WITH waiting AS (
 ), leased AS (
     UPDATE messages SET
         lease_until = now() + :lease, lease_owner = :worker, lease_token = lease_token + 1,
-        attempt_count = attempt_count + 1
+        attempt_count = attempt_count + 1,
+        status = CASE WHEN :begins THEN 'SENDING' ELSE status END,
+        updated_at = CASE WHEN :begins THEN now() ELSE updated_at END
     FROM picked WHERE messages.tenant_id = picked.tenant_id AND messages.id = picked.id
     RETURNING messages.tenant_id, messages.id, lease_token, attempt_count, step, to_hash, to_sealed, content_sealed,
         in_reply_to, simulated_only
 ), numbered AS (
-    INSERT INTO attempts (tenant_id, message_id, number, step, channel, integration, token, outcome)
-    SELECT tenant_id, id, attempt_count, step, :channel, :integration, lease_token, 'IN_FLIGHT' FROM leased
+    INSERT INTO attempts (tenant_id, message_id, number, step, channel, integration, token, outcome, started_at)
+    SELECT tenant_id, id, attempt_count, step, :channel, :integration, lease_token, 'IN_FLIGHT',
+        CASE WHEN :begins THEN now() END
+    FROM leased
+), told AS (
+    INSERT INTO message_events (tenant_id, message_id, status, previous_status, channel, attempt, source)
+    SELECT tenant_id, id, 'SENDING', 'QUEUED', :channel, attempt_count, 'WORKER' FROM leased WHERE :begins
 )
 SELECT * FROM leased
 """).bindparams(
-    bindparam("lease", type_=Interval), bindparam("channel", type_=Text), bindparam("integration", type_=Text)
+    bindparam("lease", type_=Interval),
+    bindparam("channel", type_=Text),
+    bindparam("integration", type_=Text),
+    bindparam("begins", type_=Boolean),
 )
 
 
 async def claim(
-    connection: AsyncConnection, channel: Channel, integration: str, *, worker: str, limit: int, timing: Timing
+    connection: AsyncConnection,
+    channel: Channel,
+    integration: str,
+    *,
+    worker: str,
+    limit: int,
+    timing: Timing,
+    begins: bool = False,
 ) -> list[Claimed]:
-    """Lease up to `limit` due messages of a channel, fairly between tenants, and number an attempt for each."""
+    """Lease up to `limit` due messages of a channel, fairly between tenants, and number an attempt for each.
+
+    With `begins` it is written down as well that they are about to be sent: for who sends all that is claimed.
+    """
     rows = await connection.execute(
         _CLAIM,
         {
@@ -107,6 +128,7 @@ async def claim(
             "worker": worker,
             "places": limit,
             "lease": timing.lease,
+            "begins": begins,
         },
     )
     return [

@@ -99,8 +99,11 @@ class Courier:
         claimed: list[Claimed] = []
         begun: list[Claimed] = []
         try:
-            claimed = await self._claim(allowance.count)
-            begun = await self._begin(claimed)
+            if self.gate.paces_recipients:
+                claimed = await self._claim(allowance.count)
+                begun = await self._begin(claimed)
+            else:
+                begun = claimed = await self._claim_and_begin(allowance.count)
         finally:
             await self.gate.give_back(allowance, allowance.count - len(begun))
         self._call(begun, allowance)
@@ -115,6 +118,20 @@ class Courier:
     def _call(self, begun: Sequence[Claimed], allowance: Allowance) -> None:
         caller = Caller(self.integration, self.sender, self.sealer, self.timing.send_deadline, self.is_simulated)
         self._sending.update(asyncio.create_task(caller.call(one, allowance.ticket)) for one in begun)
+
+    async def _claim_and_begin(self, limit: int) -> list[Claimed]:
+        """Nothing can keep what is claimed from being sent: it begins in the same breath."""
+        async with self.database.transaction() as connection:
+            claimed = await claim(
+                connection,
+                self.channel,
+                self.integration,
+                worker=self.worker,
+                limit=limit,
+                timing=self.timing,
+                begins=True,
+            )
+            return await with_quotes(connection, self.integration, claimed)
 
     async def _claim(self, limit: int) -> list[Claimed]:
         async with self.database.transaction() as connection:
