@@ -1,0 +1,21 @@
+"""What a long-lived process tells the collector of unreachable objects."""
+
+import gc
+
+from api.collector import settle_collector
+
+
+def test_what_is_there_is_looked_at_no_more_and_what_is_new_still_is() -> None:
+    usual = gc.get_threshold()
+    settled = [[number] for number in range(100)]
+    try:
+        settle_collector()
+        assert gc.get_freeze_count() >= len(settled)
+        assert gc.get_threshold()[0] > usual[0]
+        circle: list[object] = []
+        circle.append(circle)
+        del circle
+        assert gc.collect() >= 1
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*usual)
