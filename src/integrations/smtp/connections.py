@@ -18,7 +18,6 @@ from integrations.smtp.settings import Settings
 from integrations.smtp.transaction import TryAnother
 
 TIMEOUT = 10.0
-MAX_OPEN = 10
 _MAX_IDLE = 20.0
 _MAX_USES = 100
 _STEP_BY_STEP = 600.0
@@ -29,13 +28,13 @@ Done = TypeVar("Done")
 
 
 class Connections:
-    """Up to ten signed-in connections to one server, each used for one mail at a time, again and again."""
+    """Some signed-in connections to one server, each used for one mail at a time, again and again."""
 
     def __init__(self, settings: Settings, server: Server | None = None) -> None:
         self._server = server or settings.first
         self._own_name = settings.sender_address.rpartition("@")[2]
         self._idle: list[tuple[Line, float]] = []
-        self._open = asyncio.Semaphore(MAX_OPEN)
+        self._open = asyncio.Semaphore(settings.connections)
         self._context: ssl.SSLContext | None = None
         self._step_by_step_until = 0.0
 
