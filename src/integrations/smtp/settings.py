@@ -133,7 +133,7 @@ class Settings(IntegrationSettings):
     connections: Annotated[int, Field(ge=1, le=100)] = setting(
         "SMTP_CONNECTIONS",
         default=10,
-        about="How many connections to a relay one worker keeps, and so how many mails are under way at once",
+        about="How many connections to a relay one worker keeps, and so how many mails it says at once",
         mend="1 to 100: no more than the relay's operator allows one client",
         matches="[1-9][0-9]{0,2}",
     )
