@@ -12,6 +12,7 @@ from integrations.smtp import transaction
 from integrations.smtp.adapter import SmtpSender
 from integrations.smtp.connections import Connections
 from integrations.smtp.line import Line
+from tests.conftest import until
 from tests.providers.conftest import email, smtp_settings
 from tests.providers.relay import PIPELINING, Relay
 from tests.providers.wire import Line as Wire
@@ -29,6 +30,7 @@ class Packets(Relay):
         super().__init__()
         self.answer = answer
         self.groups: list[list[bytes]] = []
+        self.goodbyes = 0
 
     async def talk(self, line: Wire) -> None:
         await line.say(b"220 relay.example ESMTP\r\n")
@@ -38,7 +40,10 @@ class Packets(Relay):
                 self.mails.append(group)
                 await line.say(b"250 2.0.0 Ok: queued as 1\r\n")
                 continue
-            if commands[0].startswith((b"EHLO", b"AUTH", b"QUIT")):
+            if commands[0] == b"QUIT":
+                self.goodbyes += 1
+                return
+            if commands[0].startswith((b"EHLO", b"AUTH")):
                 await line.say(f"{PIPELINING}\r\n".encode() if commands[0].startswith(b"EHLO") else b"235 Welcome\r\n")
                 continue
             self.groups.append(commands)
@@ -194,6 +199,15 @@ async def test_a_reply_nobody_asked_for_ends_a_kept_connection() -> None:
         assert receipt.provider_message_id == "1"
         assert len(relay.mails) == 2
         await connections.close()
+
+
+async def test_a_connection_ends_with_a_goodbye_when_it_has_served_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("integrations.smtp.connections._MAX_USES", 2)
+    async with sending(obedient) as (relay, send):
+        for _ in range(3):
+            await send(email())
+        await until(lambda: asyncio.sleep(0, relay.goodbyes), bool)
+        assert (len(relay.mails), relay.wire.connections) == (3, 2)
 
 
 async def test_no_command_can_hold_another() -> None:

@@ -67,15 +67,15 @@ class Connections:
             line, since = self._idle.pop()
             if line.is_open and time.monotonic() - since < _MAX_IDLE:
                 return line
-            line.hang_up()
+            line.part()
         return None
 
     def _keep(self, line: Line) -> None:
         line.uses += 1
-        if line.is_open and line.uses <= _MAX_USES:
+        if line.is_open and line.uses < _MAX_USES:
             self._idle.append((line, time.monotonic()))
         else:
-            line.hang_up()
+            line.part()
 
     def _throw_away(self, line: Line) -> None:
         line.hang_up()
@@ -99,9 +99,7 @@ class Connections:
         )
         try:
             await client.connect()
-            if client.is_ehlo_or_helo_needed:
-                await _greet(client)
-            return Line.taken_over(client)
+            return await _taken_over(client)
         except SMTPAuthenticationError as error:
             what = server.named("our credentials: see SMTP_USERNAME, SMTP_PASSWORD")
             raise refusal_of_us(error.code, error.message, what) from error
@@ -124,12 +122,18 @@ class Connections:
         await asyncio.gather(*(line.say_goodbye(1.0) for line, _ in idle))
 
 
-async def _greet(client: SMTP) -> None:
-    """Learn what the relay can do, where nobody has asked yet."""
+async def _taken_over(client: SMTP) -> Line:
+    """Go on with what the library has opened, once the relay has said what it can do."""
     try:
-        await client.ehlo()
-    except SMTPHeloError:
-        await client.helo()
+        if client.is_ehlo_or_helo_needed:
+            try:
+                await client.ehlo()
+            except SMTPHeloError:
+                await client.helo()
+        return Line.taken_over(client)
+    except BaseException:
+        client.close()
+        raise
 
 
 def _explain(error: Exception, server: Server) -> ProviderError:

@@ -107,6 +107,12 @@ class Line(asyncio.Protocol):
         """End it at once; what has not left yet never will."""
         self._transport.abort()
 
+    def part(self) -> None:
+        """Say goodbye, and do not wait for what the other side says to it."""
+        if self.is_open:
+            self._transport.write(b"QUIT\r\n")
+        self._transport.close()
+
     async def say_goodbye(self, seconds: float) -> None:
         """End it as one should, if the other side is quick enough."""
         try:
