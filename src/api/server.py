@@ -1,7 +1,6 @@
 """Serving the application with uvicorn, until told to end."""
 
 import asyncio
-import gc
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ import uvicorn
 
 from api.app import create_app
 from api.bootstrap import build_house
+from api.collector import settle_collector
 from api.configuration import Configuration
 from api.doorstep.protocol import PatientlessProtocol
 from api.health import Readiness
@@ -22,8 +22,6 @@ NOTICE_SECONDS = 3.0
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than load balancers (60) and clients keep theirs, so that the end that
 closes first is never the one a request is just being sent to."""
-YOUNG = 20_000
-"""How many objects may have been made, and not gone yet, before the collector looks for rings among them."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -77,19 +75,9 @@ async def serve(configuration: Configuration, *, host: str, port: int) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
-    settle()
+    settle_collector()
     notice = NOTICE_SECONDS if house.settings.is_production else 0.0
     await DrainingServer(config, readiness, notice=notice).serve()
-
-
-def settle() -> None:
-    """Spare the collector what stays for good (schema, modules, statements), and have it look for the rest more seldom.
-
-    By Python's own measure it looks after every 700 objects, which here are few requests, and hardly finds a ring.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG, 10, 10)
 
 
 def run(configuration: Configuration, *, host: str, port: int) -> None:

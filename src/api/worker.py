@@ -14,6 +14,7 @@ from saq import CronJob, Worker
 from saq.types import PartialTimersDict
 
 from api.bootstrap import House, build_house
+from api.collector import settle_collector
 from api.configuration import Configuration
 from api.loops import keep_going
 from api.migrations import current_revision, head_revision, is_current
@@ -91,6 +92,7 @@ async def _run(workshop: Workshop, stop: asyncio.Event) -> None:
         timers=PartialTimersDict(sweep=15, schedule=5, abort=5, worker_info=10),
     )
     tasks = [*_loops(workshop), asyncio.create_task(saq.start())]
+    settle_collector()
     log.info("worker_started", worker=workshop.name, channels=[channel.value for channel in workshop.couriers])
     await stop.wait()
     await _drain(workshop)

@@ -5,18 +5,31 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
+from sqlalchemy import text
 
 from core.flow.values import Outcomes
+from core.messages.claim import begin, claim
+from core.messages.timing import Timing
+from core.ports import Channel, Pace
 from tests.delivery.conftest import Shop
 from tests.delivery.gates import NewGate
 from tests.delivery.trips import round_trips
 
-# Each to begin, to do, to commit; the record locks, reads attempts, and writes messages, attempts and events.
-CLAIM, BEGIN, RECORD, NOTHING_LEFT = 3, 3, 7, 3
+# Each to begin, to do, to commit; the record locks, reads attempts, and writes messages, attempts and events in one go.
+CLAIM, RECORD, NOTHING_LEFT = 3, 5, 3
+# Where single recipients are paced, only those whose turn it is begin, in a transaction of their own.
+BEGIN = 3
+TIMING = Timing()
+PACED = Pace(1000, burst=1000, recipient_interval=6.0, recipient_burst=45)
 
 
-@pytest.mark.parametrize("size", [1, 10, 50])
-async def test_a_batch_is_delivered_in_as_many_round_trips_whatever_its_size(shop: Shop, size: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "pace", "begin_apart"), [(1, None, 0), (10, None, 0), (50, None, 0), (10, PACED, BEGIN)]
+)
+async def test_a_batch_is_delivered_in_as_many_round_trips_whatever_its_size(
+    shop: Shop, new_gate: NewGate, size: int, pace: Pace | None, begin_apart: int
+) -> None:
+    shop.courier.gate = new_gate(pace)
     ids = await asyncio.gather(*(shop.accept(body=f"{number}") for number in range(size)))
     shop.sender.gate.clear()
     async with round_trips(shop.worker) as seen:
@@ -27,7 +40,38 @@ async def test_a_batch_is_delivered_in_as_many_round_trips_whatever_its_size(sho
         shop.sender.gate.set()
         await draining
     assert {await shop.status(one) for one in ids} == {"SENT"}
-    assert len(seen) == CLAIM + BEGIN + RECORD + NOTHING_LEFT, seen
+    assert len(seen) == CLAIM + begin_apart + RECORD + NOTHING_LEFT, seen
+
+
+_AS_IT_STANDS = [
+    text(
+        "SELECT status, updated_at = now(), lease_until - now(), lease_token, attempt_count FROM messages"
+        " WHERE id = :id"
+    ),
+    text(
+        "SELECT number, step, channel, integration, token, outcome, started_at = now() FROM attempts"
+        " WHERE message_id = :id"
+    ),
+    text(
+        "SELECT status, previous_status, channel, attempt, detail, source FROM message_events WHERE message_id = :id"
+        " ORDER BY sequence"
+    ),
+]
+
+
+async def test_what_begins_as_it_is_claimed_stands_as_if_it_had_begun_afterwards(shop: Shop) -> None:
+    async def written(begins: bool) -> list[list[str]]:
+        message_id = await shop.accept()
+        async with shop.worker.transaction() as connection:
+            claimed = await claim(
+                connection, Channel.SMS, "twilio", worker="test", limit=9, timing=TIMING, begins=begins
+            )
+            if not begins:
+                assert len(await begin(connection, claimed, TIMING)) == 1
+            rows = [(await connection.execute(one, {"id": message_id})).all() for one in _AS_IT_STANDS]
+            return [[repr(row) for row in table] for table in rows]
+
+    assert await written(begins=True) == await written(begins=False)
 
 
 async def test_valkey_is_asked_before_and_told_after_a_batch_and_not_for_each_message(

@@ -146,23 +146,6 @@ async def test_a_channel_that_was_left_in_doubt_and_has_reached_its_goal_stops_t
     assert (message.status, message.channel, message.next_attempt_at) == ("SENT", "SMS", None)
 
 
-async def test_what_expires_between_claim_and_start_is_not_begun_and_goes_back_at_once(shop: Shop) -> None:
-    message_id = await shop.accept()
-
-    class Slow(type(shop.courier.gate)):  # type: ignore[misc]
-        async def admit(self, recipients: Sequence[bytes]) -> list[float]:
-            await shop.tamper("UPDATE messages SET expires_at = now()")
-            return [0.0] * len(recipients)
-
-    shop.courier.gate = Slow()
-    await shop.courier.drain()
-    assert shop.sender.sent == []
-    await shop.sweep()
-    message = await shop.message(message_id)
-    assert message.failure is not None
-    assert (message.status, message.failure.reason) == ("FAILED", "EXPIRED")
-
-
 async def test_a_step_that_runs_out_of_time_between_claim_and_start_is_not_begun(shop: Shop) -> None:
     await accepted(shop, BOTH)
     async with shop.worker.transaction() as connection:

@@ -57,6 +57,8 @@ async def test_what_runs_out_of_time_after_it_was_claimed_is_not_begun(shop: Sho
 
 async def test_what_ran_out_of_time_in_a_slow_worker_s_hands_is_let_go_at_once(shop: Shop) -> None:
     class Slow(OpenGate):
+        paces_recipients = True
+
         async def admit(self, recipients: Sequence[bytes]) -> list[float]:
             await shop.tamper("UPDATE messages SET expires_at = now()")
             return [0.0] * len(recipients)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from tests.providers.wire import Line, Wire, listening
 
 HANG_UP, RESET, SILENCE = "(hang up)", "(reset)", "(silence)"
+PIPELINING = "250-relay.example\r\n250-AUTH PLAIN\r\n250-PIPELINING\r\n250 SMTPUTF8"
 _USUAL = {
     "connect": "220 relay.example ESMTP",
     "ehlo": "250-relay.example\r\n250-AUTH PLAIN\r\n250 SMTPUTF8",

@@ -9,7 +9,8 @@ from uuid import UUID
 import pytest
 
 from core.errors import OutcomeUnknown, ProviderMisconfigured, ProviderRejected
-from core.ports import Finding, OutboundMessage, Receipt, Reference
+from core.ports import Finding, OutboundMessage, Receipt, Reference, Surroundings
+from integrations.smtp import connect
 from integrations.smtp.adapter import SmtpSender
 from integrations.smtp.connections import Connections
 from integrations.smtp.probe import SmtpProbe
@@ -110,7 +111,7 @@ async def test_a_kept_connection_that_was_closed_loses_nothing_and_doubles_nothi
 
 
 async def test_a_kept_connection_that_is_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("integrations.smtp.connections._PULSE", 0.1)
+    monkeypatch.setattr("integrations.smtp.transaction.PULSE", 0.1)
     async with relaying(rset=SILENCE) as relay, sender(relay.port, SMTP_TLS="none") as send:
         for _ in range(2):
             await send(email())
@@ -144,6 +145,18 @@ async def test_fifty_at_once_share_ten_connections(simulators: Simulators) -> No
     assert {receipt.provider_message_id for receipt in receipts} == {mail["id"] for mail in kept}
     assert len({mail["message_id"] for mail in kept}) == 50
     assert await connections_to(simulators) <= 10
+
+
+async def test_the_operator_says_how_many_connections_there_are(simulators: Simulators) -> None:
+    settings = trusting(simulators, SMTP_CONNECTIONS="2")
+    async with sender(simulators.announced["smtp"], **settings) as send:
+        await asyncio.gather(*(send(email()) for _ in range(9)))
+    assert await connections_to(simulators) == 2
+    found = smtp_settings(simulators.announced["smtp"], **settings)
+    connected = connect(found, Surroundings("https://api.example.com/webhooks/smtp"))
+    # As many again are at hand for when a connection comes free.
+    assert connected.in_flight == 4
+    await connected.close()
 
 
 async def test_whoever_waits_in_vain_for_a_connection_has_sent_nothing() -> None:

@@ -1,6 +1,8 @@
 """What an e-mail looks like on the wire, and what is refused before a byte of it leaves."""
 
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
 
@@ -12,7 +14,7 @@ from core.errors import FailureParty, FailureReason, ProviderRejected
 from core.ports import EmailContent, OutboundMessage, Reference
 from integrations.smtp.adapter import SmtpSender
 from integrations.smtp.connections import Connections
-from integrations.smtp.mail import build_mail
+from integrations.smtp.mail import Letterhead, build_mail
 from tests.providers.conftest import ANA_AT_HOME, REFERENCE, email, smtp_settings
 from tests.providers.relay import relaying
 
@@ -21,7 +23,7 @@ INJECTION = "=?utf-8?q?Oi=0D=0ABcc=3A_evil=40example.org?="
 
 def raw(message: OutboundMessage, **settings: str) -> bytes:
     assert isinstance(message.content, EmailContent)
-    return build_mail(smtp_settings(**settings), message, message.content).raw
+    return build_mail(Letterhead.of(smtp_settings(**settings)), message, message.content).raw
 
 
 def built(message: OutboundMessage, **settings: str) -> EmailMessage:
@@ -141,10 +143,51 @@ def test_a_text_of_any_shape_goes_in_short_lines_of_seven_bits(text: str) -> Non
     assert arrived.splitlines() == text.splitlines()
 
 
+WORDS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("=_?.- \t\r\n"), max_size=400)
+NAMES = st.text(st.sampled_from("Conceição Irmãos, &.'日本🙂=?_"), max_size=90).filter(
+    lambda name: name.strip(' "') != ""
+)
+
+
+@given(WORDS.filter(bool), WORDS, st.text(min_size=1, max_size=200).filter(str.isprintable), NAMES)
+def test_whatever_is_written_is_read_by_others_as_it_was_meant(plain: str, html: str, subject: str, name: str) -> None:
+    message = email("joao.silva+a'b@Exemplo.com.br", subject, plain, html)
+    wire = raw(message, SMTP_FROM=f'"{name}" <a@example.com>')
+    mail = message_from_bytes(wire, EmailMessage, policy=policy.default)
+    (sender,), (recipient,) = mail["From"].addresses, mail["To"].addresses
+    assert (mail["Message-ID"], recipient.addr_spec) == (
+        f"<{REFERENCE.message_id.hex}@example.com>",
+        "joao.silva+a'b@exemplo.com.br",
+    )
+    assert (sender.addr_spec, str(mail["Subject"]).strip()) == ("a@example.com", subject.strip())
+    assert abs(datetime.now(UTC) - parsedate_to_datetime(mail["Date"])) < timedelta(minutes=1)
+    # What the standard library would have written says the same.
+    theirs = EmailMessage(policy=policy.SMTP)
+    theirs.set_content(plain)
+    if html:
+        theirs.add_alternative(html, subtype="html")
+    theirs["From"] = Address(name.strip(' "'), "a", "example.com")
+    read = message_from_bytes(theirs.as_bytes(), EmailMessage, policy=policy.default)
+    assert sender == read["From"].addresses[0]
+    assert [body(mail, kind) for kind in ("plain", "html")] == [body(read, kind) for kind in ("plain", "html")]
+    assert mail.get_content_type() == read.get_content_type()
+    assert [part.defects for part in mail.walk()] == [[]] * (3 if html else 1)
+    assert wire.isascii()
+    assert max(map(len, wire.split(b"\r\n"))) <= 78
+
+
+@pytest.mark.parametrize("text", ["--=_{name}", "--=_{name}--", "=_{name}\n--=_{name}--\nEpílogo", "\n--=_{name}\n\n"])
+def test_no_text_ends_its_part(text: str) -> None:
+    said = text.format(name=REFERENCE.message_id.hex)
+    mail = built(email(plain_text=said, html=said))
+    assert [body(mail, kind) for kind in ("plain", "html")] == [f"{said}\n".replace("\n\n\n", "\n\n")] * 2
+    assert len(list(mail.iter_parts())) == 2
+
+
 def test_a_domain_outside_ascii_is_spelled_in_ascii() -> None:
     message = email("ana@clínica.example.com")
     assert isinstance(message.content, EmailContent)
-    mail = build_mail(smtp_settings(), message, message.content)
+    mail = build_mail(Letterhead.of(smtp_settings()), message, message.content)
     assert (mail.recipient, mail.needs_utf8) == ("ana@xn--clnica-4va.example.com", False)
 
 

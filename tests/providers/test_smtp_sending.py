@@ -15,7 +15,7 @@ from integrations.smtp import connect
 from integrations.smtp.adapter import CONFIRMING, PREPARING, SmtpSender
 from integrations.smtp.connections import Connections
 from tests.providers.conftest import ANA_AT_HOME, email, smtp_settings
-from tests.providers.relay import HANG_UP, RESET, SILENCE, Relay, relaying
+from tests.providers.relay import HANG_UP, PIPELINING, RESET, SILENCE, Relay, relaying
 from tests.running import PASSWORD, Simulators
 
 REPLIES = [
@@ -23,6 +23,7 @@ REPLIES = [
     for line in (Path(integrations.smtp.__file__).parent / "fixtures" / "replies.txt").read_text().splitlines()
     if not line.startswith("#")
 ]
+OFFERS: list[dict[str, str]] = [{}, {"ehlo": PIPELINING}]
 BEFORE_THE_TEXT = ["connect", "ehlo", "auth", "mail", "rcpt", "data"]
 
 
@@ -69,9 +70,12 @@ async def test_a_name_is_taken_from_the_reply_where_it_tells_nothing_else(reply:
         assert (await send(relay)).provider_message_id == name
 
 
+@pytest.mark.parametrize("offer", OFFERS)
 @pytest.mark.parametrize(("stage", "reply", "error", "reason"), REPLIES)
-async def test_every_reply_means_what_the_list_says(stage: str, reply: str, error: str, reason: str) -> None:
-    async with relaying(**{stage: reply}) as relay:
+async def test_every_reply_means_what_the_list_says(
+    stage: str, reply: str, error: str, reason: str, offer: dict[str, str]
+) -> None:
+    async with relaying(**{**offer, stage: reply}) as relay:
         found = await failure(send(relay))
         assert (type(found), found.reason) == (getattr(core.errors, error), reason)
         assert (found.provider_code or "").split()[0] == reply[:3]
@@ -79,17 +83,19 @@ async def test_every_reply_means_what_the_list_says(stage: str, reply: str, erro
         assert len(relay.mails) == (stage == "end-of-data")
 
 
+@pytest.mark.parametrize("offer", OFFERS)
 @pytest.mark.parametrize("stage", BEFORE_THE_TEXT)
 @pytest.mark.parametrize("end", [HANG_UP, RESET, SILENCE, "what is this", "250-never\r\n250-ending"])
-async def test_whatever_breaks_before_the_text_took_nothing(stage: str, end: str) -> None:
-    async with relaying(**{stage: end}) as relay:
+async def test_whatever_breaks_before_the_text_took_nothing(stage: str, end: str, offer: dict[str, str]) -> None:
+    async with relaying(**{**offer, stage: end}) as relay:
         assert isinstance(await failure(send(relay, patience=0.2)), ProviderUnavailable)
         assert relay.mails == []
 
 
+@pytest.mark.parametrize("offer", OFFERS)
 @pytest.mark.parametrize("end", [HANG_UP, RESET, SILENCE, "what is this", "354 more", "250-never\r\n250-ending", "2"])
-async def test_whatever_breaks_after_the_dot_is_unknown(end: str) -> None:
-    async with relaying(end_of_data=end) as relay:
+async def test_whatever_breaks_after_the_dot_is_unknown(end: str, offer: dict[str, str]) -> None:
+    async with relaying(end_of_data=end, **offer) as relay:
         assert isinstance(await failure(send(relay, patience=0.2)), OutcomeUnknown)
         assert len(relay.mails) == 1
 

@@ -18,7 +18,7 @@ from core.messages.addresses import email_address
 from core.messages.content import check_content
 from core.ports import Channel, EmailContent
 from integrations.kit import Http
-from integrations.smtp.mail import build_mail
+from integrations.smtp.mail import Letterhead, build_mail
 from integrations.smtp.settings import Settings as SmtpSettings
 from resolvers.schema import build_schema as build_ours
 from tests.contract.companies import settings_of
@@ -184,7 +184,7 @@ def test_no_words_bring_a_header_or_a_recipient_of_their_own(subject: str, words
         to = email_address("ana@example.com", path=[])
     message = an_email(to=to.value)
     try:
-        mail = build_mail(smtp(), message, content)
+        mail = build_mail(Letterhead.of(smtp()), message, content)
     except ValueError:
         return
     head, _, _ = mail.raw.partition(b"\r\n\r\n")

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
+import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -33,6 +34,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the server hardly any patience."""
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
     monkeypatch.setattr(bodies, "LINGER_SECONDS", 0.2)
+    monkeypatch.setattr(bodies, "GOODBYE_SECONDS", 0.2)
     monkeypatch.setattr(exchange, "READ_SECONDS", 0.3)
     monkeypatch.setattr(webhooks, "READ_SECONDS", 0.3)
 
@@ -147,6 +149,13 @@ async def test_a_length_beside_chunks_is_no_request(port: int) -> None:
     both = head("POST", "/graphql", JSON, "content-length: 4", "transfer-encoding: chunked") + b"0\r\n\r\n"
     said, _ = await talk(port, both + head("GET", "/health/live"))
     assert (status(said), said.count(b"HTTP/1.1 ")) == (400, 1)
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/webhooks/twilio?ref=x"])
+async def test_whoever_sends_far_too_much_still_gets_to_read_why_it_was_refused(port: int, path: str) -> None:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+        answer = await http.post(path, content=b"x" * 10_000_000, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.headers["connection"]) == (413, "close")
 
 
 async def test_an_answer_before_the_body_keeps_the_connection_of_whoever_has_sent_it(port: int) -> None:

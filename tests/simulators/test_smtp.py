@@ -299,6 +299,22 @@ async def test_commands_may_be_pipelined_but_not_across_starttls(simulators: Sim
     assert lines[-2:] == [b"250 2.0.0 Ok", b"501 5.5.4 Nothing may follow"]
 
 
+async def test_an_envelope_may_come_in_one_go_and_a_text_may_not_come_with_it(simulators: Simulators) -> None:
+    envelope = b"MAIL FROM:<a@example.com>\r\nRCPT TO:<ana@example.net>\r\nDATA\r\n"
+
+    def talk(client: smtplib.SMTP) -> tuple[list[int], list[int], bytes]:
+        client.ehlo()
+        client.send(envelope)
+        replies = [client.getreply()[0] for _ in range(3)]
+        client.send(b"Subject: a\r\n\r\n.\r\n")
+        taken = client.getreply()[0]
+        client.send(envelope + b"Subject: b\r\n\r\n.\r\n")
+        return [*replies, taken], [client.getreply()[0] for _ in range(3)], client.sock.recv(1)
+
+    assert await raw(simulators, talk) == ([250, 250, 354, 250], [250, 250, 503], b"")
+    assert len(await simulators.control.messages("smtp")) == 1
+
+
 async def test_a_greylist_forgets_a_sender_who_was_silent_for_long(simulators: Simulators) -> None:
     await fails(simulators, mail("grey@example.net"), smtplib.SMTPRecipientsRefused)
     await simulators.control.advance("smtp", 34 * 86_400)

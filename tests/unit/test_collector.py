@@ -1,25 +1,22 @@
-"""What stays for good is not looked at by the collector again and again."""
+"""What a long-lived process tells the collector of unreachable objects."""
 
 import gc
-from collections.abc import Iterator
 
-import pytest
-
-from api.server import YOUNG, settle
+from api.collector import settle_collector
 
 
-@pytest.fixture
-def as_it_was() -> Iterator[None]:
-    before = gc.get_threshold()
-    yield
-    gc.unfreeze()
-    gc.set_threshold(*before)
-
-
-@pytest.mark.usefixtures("as_it_was")
-def test_a_server_that_has_begun_is_left_out_of_collections() -> None:
-    lasting: list[list[int]] = [[] for _ in range(1000)]
-    settle()
-    assert gc.get_freeze_count() > len(lasting)
-    assert gc.get_threshold()[0] == YOUNG
-    assert not any(one is lasting for one in gc.get_objects())
+def test_what_is_there_is_looked_at_no_more_and_what_is_new_still_is() -> None:
+    usual = gc.get_threshold()
+    settled = [[number] for number in range(100)]
+    try:
+        gc.set_threshold(700, 10, 10)
+        settle_collector()
+        assert gc.get_freeze_count() >= len(settled)
+        assert gc.get_threshold()[0] > 700
+        circle: list[object] = []
+        circle.append(circle)
+        del circle
+        assert gc.collect() >= 1
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*usual)

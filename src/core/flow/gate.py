@@ -40,6 +40,11 @@ class Gatekeeper(Protocol):
 
     workers: int
 
+    @property
+    def paces_recipients(self) -> bool:
+        """Whether `admit` can make anybody wait."""
+        ...
+
     async def allow(self, wanted: int) -> Allowance:
         """Say how many of the wanted messages may be claimed now."""
         ...
@@ -65,6 +70,7 @@ class OpenGate:
     """A gate that lets everything through, for whoever has no shared store."""
 
     workers = 1
+    paces_recipients = False
 
     async def allow(self, wanted: int) -> Allowance:
         """Grant it all."""
@@ -106,6 +112,11 @@ class Gate:
         self._key = gate_key(integration)
         # What the scripts read as "unpaced" is no time between two messages.
         self._interval = MICROSECONDS / pace.per_second if pace else 0
+
+    @property
+    def paces_recipients(self) -> bool:
+        """Whether the company limits what one recipient may be sent."""
+        return self._pace is not None and self._pace.recipient_interval is not None
 
     async def allow(self, wanted: int) -> Allowance:
         """Say how many of the wanted messages may be claimed now; one round trip."""

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Delete,
     Double,
     Interval,
+    Row,
     Select,
     Text,
     Uuid,
@@ -62,6 +63,8 @@ class Claimed:
     """Whether no real company may be given it."""
     quoted: str | None = None
     """The company's own id of the message it answers."""
+    has_begun: bool = False
+    """Whether it is written down already that it is about to be sent."""
 
 
 # Nothing is sent again, or over another channel, while a report about what was sent before lies unread.
@@ -91,24 +94,46 @@ WITH waiting AS (
 ), leased AS (
     UPDATE messages SET
         lease_until = now() + :lease, lease_owner = :worker, lease_token = lease_token + 1,
-        attempt_count = attempt_count + 1
+        attempt_count = attempt_count + 1,
+        status = CASE WHEN :begins AND NOT respects_quiet_hours THEN 'SENDING' ELSE status END,
+        updated_at = CASE WHEN :begins AND NOT respects_quiet_hours THEN now() ELSE updated_at END
     FROM picked WHERE messages.tenant_id = picked.tenant_id AND messages.id = picked.id
     RETURNING messages.tenant_id, messages.id, lease_token, attempt_count, step, to_hash, to_sealed, content_sealed,
-        now() AS claimed_at, respects_quiet_hours, in_reply_to, simulated_only
+        now() AS claimed_at, respects_quiet_hours, in_reply_to, simulated_only,
+        status = 'SENDING' AS has_begun
 ), numbered AS (
-    INSERT INTO attempts (tenant_id, message_id, number, step, channel, integration, token, outcome)
-    SELECT tenant_id, id, attempt_count, step, :channel, :integration, lease_token, 'IN_FLIGHT' FROM leased
+    INSERT INTO attempts (tenant_id, message_id, number, step, channel, integration, token, outcome, started_at)
+    SELECT tenant_id, id, attempt_count, step, :channel, :integration, lease_token, 'IN_FLIGHT',
+        CASE WHEN has_begun THEN now() END
+    FROM leased
+), told AS (
+    INSERT INTO message_events (tenant_id, message_id, status, previous_status, channel, attempt, source)
+    SELECT tenant_id, id, 'SENDING', 'QUEUED', :channel, attempt_count, 'WORKER' FROM leased WHERE has_begun
 )
 SELECT * FROM leased
 """).bindparams(  # noqa: S608  # constants are all that is filled in
-    bindparam("lease", type_=Interval), bindparam("channel", type_=Text), bindparam("integration", type_=Text)
+    bindparam("lease", type_=Interval),
+    bindparam("channel", type_=Text),
+    bindparam("integration", type_=Text),
+    bindparam("begins", type_=Boolean),
 )
 
 
 async def claim(
-    connection: AsyncConnection, channel: Channel, integration: str, *, worker: str, limit: int, timing: Timing
+    connection: AsyncConnection,
+    channel: Channel,
+    integration: str,
+    *,
+    worker: str,
+    limit: int,
+    timing: Timing,
+    begins: bool = False,
 ) -> list[Claimed]:
-    """Lease up to `limit` due messages of a channel, fairly between tenants, and number an attempt for each."""
+    """Lease up to `limit` due messages of a channel, fairly between tenants, and number an attempt for each.
+
+    With `begins` it is written down as well that they are about to be sent: for whoever sends all that is claimed, but
+    for those that respect quiet hours.
+    """
     rows = await connection.execute(
         _CLAIM,
         {
@@ -117,24 +142,27 @@ async def claim(
             "worker": worker,
             "places": limit,
             "lease": timing.lease,
+            "begins": begins,
         },
     )
-    return [
-        Claimed(
-            Key(row.tenant_id, row.id),
-            row.lease_token,
-            row.attempt_count,
-            channel,
-            row.to_hash,
-            row.to_sealed,
-            row.content_sealed,
-            row.claimed_at,
-            row.respects_quiet_hours,
-            row.in_reply_to,
-            row.simulated_only,
-        )
-        for row in rows
-    ]
+    return [_claimed(row, channel) for row in rows]
+
+
+def _claimed(row: Row[Any], channel: Channel) -> Claimed:
+    return Claimed(
+        Key(row.tenant_id, row.id),
+        row.lease_token,
+        row.attempt_count,
+        channel,
+        row.to_hash,
+        row.to_sealed,
+        row.content_sealed,
+        row.claimed_at,
+        row.respects_quiet_hours,
+        row.in_reply_to,
+        row.simulated_only,
+        has_begun=row.has_begun,
+    )
 
 
 async def begin(connection: AsyncConnection, claimed: Sequence[Claimed], timing: Timing) -> set[Key]:

@@ -104,10 +104,13 @@ class Courier:
         begun: list[Claimed] = []
         try:
             claimed = await self._claim(allowance.count)
-            begun = await self._begin(claimed)
+            begun += [one for one in claimed if one.has_begun]
+            self._call(begun, allowance, begin_by)
+            later = await self._begin([one for one in claimed if not one.has_begun])
+            self._call(later, allowance, begin_by)
+            begun += later
         finally:
             await self.gate.give_back(allowance, allowance.count - len(begun))
-        self._call(begun, allowance, begin_by)
         # After the calls have begun: a worker that dies while it tells leaves less that nobody knows about.
         await self.hub.publish(Change(*one.key) for one in begun)
         if not claimed:
@@ -123,12 +126,21 @@ class Courier:
         self._sending.update(asyncio.create_task(caller.call(one, allowance.ticket)) for one in begun)
 
     async def _claim(self, limit: int) -> list[Claimed]:
+        """Lease what is due; what nothing can keep from being sent begins in the same breath."""
         async with self.database.transaction() as connection:
-            return await claim(
-                connection, self.channel, self.integration, worker=self.worker, limit=limit, timing=self.timing
+            claimed = await claim(
+                connection,
+                self.channel,
+                self.integration,
+                worker=self.worker,
+                limit=limit,
+                timing=self.timing,
+                begins=not self.gate.paces_recipients,
             )
+            return await with_quotes(connection, self.integration, claimed)
 
     async def _begin(self, claimed: Sequence[Claimed]) -> list[Claimed]:
+        """Begin those that may be sent now, and put back the others."""
         if not claimed:
             return []
         nights = await self.night.waits(claimed) if self.night else [0.0] * len(claimed)
@@ -142,7 +154,7 @@ class Courier:
             # What ran out of time in our hands is nobody's any more, and need not wait for the end of its lease.
             left = [one for one in going if one.key not in begun]
             await put_back(connection, left, [0.0] * len(left))
-            return await with_quotes(connection, self.integration, [one for one in going if one.key in begun])
+            return [one for one in going if one.key in begun]
 
     async def _record_some(self) -> None:
         """Wait for the first calls to end, or for more work, and write down all that have ended by then."""

@@ -126,16 +126,30 @@ def _standing(row: Row[Any], tried: Mapping[int, Attempt]) -> Standing:
 async def write_moves(connection: AsyncConnection, noted: Sequence[Noted]) -> list[Change]:
     """Write what happened, in the given order, to messages locked before; returns what to tell listeners."""
     moves = [(one, one.move) for one in noted if one.move is not None]
-    if moves:
-        await connection.execute(_MOVE_MESSAGE, [_message_values(one, move) for one, move in moves])
-    if about := [_attempt_values(one, move, one.attempt) for one, move in moves if one.attempt is not None]:
-        await connection.execute(_MOVE_ATTEMPT, about)
+    told = [one for one in noted if one.is_told]
+    about = [(one, move, one.attempt) for one, move in moves if one.attempt is not None]
+    if about and len(about) == len(moves) == len(told) == len(noted):
+        # The usual thing, a call that has ended: all three are written in one go.
+        await connection.execute(_WRITE_ALL, [_all_values(*each) for each in about])
+    else:
+        await _write_apart(connection, moves, about, told)
     await bury(connection, [_given_up(one, move.standing) for one, move in moves if _is_given_up(one, move.standing)])
     await _close_revived(connection, moves)
-    told = [one for one in noted if one.is_told]
+    return [Change(*key) for key in dict.fromkeys(one.key for one in told)]
+
+
+async def _write_apart(
+    connection: AsyncConnection,
+    moves: Sequence[tuple[Noted, Move]],
+    about: Sequence[tuple[Noted, Move, int]],
+    told: Sequence[Noted],
+) -> None:
+    if moves:
+        await connection.execute(_MOVE_MESSAGE, [_message_values(one, move) for one, move in moves])
+    if about:
+        await connection.execute(_MOVE_ATTEMPT, [_attempt_values(*each) for each in about])
     if told:
         await connection.execute(_TELL, [_event_values(one) for one in told])
-    return [Change(*key) for key in dict.fromkeys(one.key for one in told)]
 
 
 _OURS_TO_MEND = frozenset({FailureParty.OPERATOR, FailureParty.PROVIDER})
@@ -230,7 +244,8 @@ _MOVE_ATTEMPT = (
         # Belt and braces: whatever order two writers come in, a report never lowers what is known.
         rank=func.greatest(attempts.c.rank, bindparam("new_rank")),
         provider_message_id=func.coalesce(bindparam("new_provider_message_id"), attempts.c.provider_message_id),
-        failure=bindparam("new_failure", type_=attempts.c.failure.type),
+        # Not its message's, which may be another.
+        failure=bindparam("attempt_failure", type_=attempts.c.failure.type),
         answer=func.coalesce(bindparam("new_answer"), attempts.c.answer),
         # Not when it was written down: the database may have been away meanwhile.
         finished_at=func.coalesce(attempts.c.started_at + bindparam("took", type_=Interval), attempts.c.finished_at),
@@ -239,6 +254,16 @@ _MOVE_ATTEMPT = (
 
 
 _TELL = insert(message_events)
+_EVENT = ("status", "previous_status", "channel", "attempt", "detail", "source")
+_WRITE_ALL = (
+    _TELL.values(
+        tenant_id=bindparam("of_tenant"),
+        message_id=bindparam("of_message"),
+        **{name: bindparam(f"event_{name}", type_=message_events.c[name].type) for name in _EVENT},
+    )
+    .add_cte(_MOVE_MESSAGE.cte("moved"))
+    .add_cte(_MOVE_ATTEMPT.cte("tried"))
+)
 
 
 def _message_values(one: Noted, move: Move) -> Mapping[str, Any]:
@@ -271,10 +296,16 @@ def _attempt_values(one: Noted, move: Move, number: int) -> Mapping[str, Any]:
         "new_outcome": attempt.outcome.value,
         "new_rank": attempt.rank,
         "new_provider_message_id": attempt.provider_message_id,
-        "new_failure": failure_to_json(attempt.failure),
+        "attempt_failure": failure_to_json(attempt.failure),
         "new_answer": attempt.answer,
         "took": one.took,
     }
+
+
+def _all_values(one: Noted, move: Move, number: int) -> Mapping[str, Any]:
+    event = _event_values(one)
+    told = {f"event_{name}": event[name] for name in _EVENT}
+    return {**_message_values(one, move), **_attempt_values(one, move, number), **told}
 
 
 def _event_values(one: Noted) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ def connect(settings: Settings, _surroundings: Surroundings) -> Connected:
     """Put the relay to work; no connection is opened yet. A relay reports nothing back, so there are no webhooks."""
     # The library costs start-up time that whoever only reads the card need not pay.
     from integrations.smtp.adapter import SmtpSender
-    from integrations.smtp.connections import MAX_OPEN, Connections
+    from integrations.smtp.connections import Connections
     from integrations.smtp.fallback import FallbackSender
     from integrations.smtp.probe import SmtpProbe
     from integrations.smtp.standing import Standing
@@ -29,8 +29,9 @@ def connect(settings: Settings, _surroundings: Surroundings) -> Connected:
         sender=sender,
         probe=SmtpProbe(first, second, standing),
         own_addresses=[settings.sender_address],
-        # One for each kept connection: more would only wait for one, and their time runs while they wait.
-        in_flight=MAX_OPEN,
+        # As many again as can be said at once: while outcomes are written down, no connection is without a mail. Who
+        # waits for one waits for as long as one mail takes, of the eight seconds there are.
+        in_flight=2 * settings.connections,
         pace=settings.pace,
         close=close,
     )

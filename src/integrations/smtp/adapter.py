@@ -1,12 +1,14 @@
 """Handing an e-mail to the relay."""
 
 import asyncio
+from functools import cached_property
 
 from core.errors import FailureParty, FailureReason, ProviderRejected, ProviderUnavailable
 from core.ports import EmailContent, OutboundMessage, Receipt
 from integrations.smtp.connections import Connections
 from integrations.smtp.errors import PROVIDER
-from integrations.smtp.mail import Mail, build_mail
+from integrations.smtp.line import Line
+from integrations.smtp.mail import Letterhead, Mail, build_mail
 from integrations.smtp.settings import Settings
 from integrations.smtp.transaction import begin, hand_over
 
@@ -38,10 +40,14 @@ class SmtpSender:
     async def say(self, mail: Mail, *, preparing: float, confirming: float) -> Receipt:
         """Hand a mail over; both times are in seconds."""
         try:
-            async with asyncio.timeout(preparing) as patience, self._connections.take() as client:
-                await begin(client, mail)
-                patience.reschedule(None)
-                return await hand_over(client, mail, seconds=confirming)
+            async with asyncio.timeout(preparing) as patience:
+
+                async def carry(line: Line) -> Receipt:
+                    await begin(line, mail)
+                    patience.reschedule(None)
+                    return await hand_over(line, mail, seconds=confirming)
+
+                return await self._connections.use(carry)
         except TimeoutError as error:
             raise ProviderUnavailable("The relay was not ready for the message in time.", provider=PROVIDER) from error
 
@@ -49,7 +55,7 @@ class SmtpSender:
         """Build the mail; raises ProviderRejected where no header can hold what it says."""
         assert isinstance(message.content, EmailContent)  # noqa: S101  # accepted for this channel only as e-mail
         try:
-            return build_mail(self._settings, message, message.content)
+            return build_mail(self._letterhead, message, message.content)
         except ValueError as error:
             raise ProviderRejected(
                 "The address or the subject cannot stand in a mail's header.",
@@ -57,3 +63,7 @@ class SmtpSender:
                 reason=FailureReason.CONTENT_REJECTED,
                 party=FailureParty.CALLER,
             ) from error
+
+    @cached_property
+    def _letterhead(self) -> Letterhead:
+        return Letterhead.of(self._settings)

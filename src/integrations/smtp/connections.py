@@ -3,68 +3,87 @@
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
+import structlog
 from aiosmtplib import SMTP, SMTPException
-from aiosmtplib.errors import SMTPAuthenticationError, SMTPResponseException
+from aiosmtplib.errors import SMTPAuthenticationError, SMTPHeloError, SMTPResponseException
 
 from core.errors import FailureParty, ProviderError, ProviderMisconfigured, ProviderRejected, ProviderUnavailable
 from integrations.smtp.errors import PROVIDER, refusal_of_us
+from integrations.smtp.line import Line
 from integrations.smtp.servers import Server, Tls
 from integrations.smtp.settings import Settings
+from integrations.smtp.transaction import TryAnother
 
 TIMEOUT = 10.0
-MAX_OPEN = 10
 _MAX_IDLE = 20.0
 _MAX_USES = 100
-_PULSE = 2.0
-"""Seconds in which a kept connection must show that the other side is still there."""
+_STEP_BY_STEP = 600.0
+"""Seconds for which a relay that got lost among several commands is given one at a time."""
+
+log = structlog.get_logger(__name__)
+Done = TypeVar("Done")
 
 
 class Connections:
-    """Up to ten signed-in connections to one server, each used for one mail at a time, again and again."""
+    """Some signed-in connections to one server, each used for one mail at a time, again and again."""
 
     def __init__(self, settings: Settings, server: Server | None = None) -> None:
         self._server = server or settings.first
         self._own_name = settings.sender_address.rpartition("@")[2]
-        self._idle: list[tuple[SMTP, float, int]] = []
-        self._open = asyncio.Semaphore(MAX_OPEN)
+        self._idle: list[tuple[Line, float]] = []
+        self._open = asyncio.Semaphore(settings.connections)
         self._context: ssl.SSLContext | None = None
+        self._step_by_step_until = 0.0
 
-    @asynccontextmanager
-    async def take(self) -> AsyncIterator[SMTP]:
-        """Lend a connection; it is kept when its use ends well, or in a plain no, and thrown away when it does not.
+    async def use(self, work: Callable[[Line], Awaitable[Done]]) -> Done:
+        """Lend a connection for some work, and another one while the work says that it was of no use.
 
-        Raises ProviderUnavailable or ProviderMisconfigured when none can be had: nothing has been sent then.
+        It is kept when the work ends well, or in a plain no, and thrown away when it does not. Raises
+        ProviderUnavailable or ProviderMisconfigured when none can be had: nothing has been sent then.
         """
         async with self._open:
-            client, uses = await self._ready()
-            try:
-                yield client
-            except ProviderRejected:
-                self._keep(client, uses)
-                raise
-            except BaseException:
-                client.close()
-                raise
-            self._keep(client, uses)
+            while True:
+                line = self._kept() or await self._connect()
+                line.is_pipelining = line.offers("pipelining") and time.monotonic() >= self._step_by_step_until
+                try:
+                    done = await work(line)
+                except TryAnother:
+                    self._throw_away(line)
+                except ProviderRejected:
+                    self._keep(line)
+                    raise
+                except BaseException:
+                    self._throw_away(line)
+                    raise
+                else:
+                    self._keep(line)
+                    return done
 
-    def _keep(self, client: SMTP, uses: int) -> None:
-        if client.is_connected and uses < _MAX_USES:
-            self._idle.append((client, time.monotonic(), uses + 1))
-        else:
-            client.close()
-
-    async def _ready(self) -> tuple[SMTP, int]:
+    def _kept(self) -> Line | None:
         while self._idle:
-            client, since, uses = self._idle.pop()
-            if time.monotonic() - since < _MAX_IDLE and await _is_alive(client):
-                return client, uses
-            client.close()
-        return await self._connect(), 1
+            line, since = self._idle.pop()
+            if line.is_open and time.monotonic() - since < _MAX_IDLE:
+                return line
+            line.part()
+        return None
 
-    async def _connect(self) -> SMTP:
+    def _keep(self, line: Line) -> None:
+        line.uses += 1
+        if line.is_open and line.uses < _MAX_USES:
+            self._idle.append((line, time.monotonic()))
+        else:
+            line.part()
+
+    def _throw_away(self, line: Line) -> None:
+        line.hang_up()
+        if line.has_lost_its_way:
+            self._step_by_step_until = time.monotonic() + _STEP_BY_STEP
+            log.warning("smtp_pipelining_left_aside", server=self._server.prefix, seconds=_STEP_BY_STEP)
+
+    async def _connect(self) -> Line:
         server = self._server
         client = SMTP(
             hostname=server.host,
@@ -80,6 +99,7 @@ class Connections:
         )
         try:
             await client.connect()
+            return await _taken_over(client)
         except SMTPAuthenticationError as error:
             what = server.named("our credentials: see SMTP_USERNAME, SMTP_PASSWORD")
             raise refusal_of_us(error.code, error.message, what) from error
@@ -87,7 +107,6 @@ class Connections:
             raise refusal_of_us(error.code, error.message, "to speak with us") from error
         except (SMTPException, OSError, UnicodeError) as error:
             raise _explain(error, server) from error
-        return client
 
     def _tls(self) -> ssl.SSLContext | None:
         if self._context is None and self._server.tls is not Tls.NONE:
@@ -99,26 +118,22 @@ class Connections:
 
     async def close(self) -> None:
         """Say goodbye on every idle connection."""
-        while self._idle:
-            client, _, _ = self._idle.pop()
-            try:
-                await client.quit(timeout=1)
-            except (SMTPException, OSError):
-                client.close()
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(line.say_goodbye(1.0) for line, _ in idle))
 
 
-async def _is_alive(client: SMTP) -> bool:
-    """Whether the other side is still there; ends whatever was begun before."""
-    if not client.is_connected:
-        return False
+async def _taken_over(client: SMTP) -> Line:
+    """Go on with what the library has opened, once the relay has said what it can do."""
     try:
-        await client.rset(timeout=_PULSE)
-    except (SMTPException, OSError):
-        return False
+        if client.is_ehlo_or_helo_needed:
+            try:
+                await client.ehlo()
+            except SMTPHeloError:
+                await client.helo()
+        return Line.taken_over(client)
     except BaseException:
         client.close()
         raise
-    return True
 
 
 def _explain(error: Exception, server: Server) -> ProviderError:

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 
-from aiosmtplib import SMTPException
-
-from core.errors import ProviderError, ProviderMisconfigured
+from core.errors import ProviderError, ProviderMisconfigured, ProviderUnavailable
 from core.ports import Finding, Severity
 from integrations.smtp.connections import TIMEOUT, Connections
+from integrations.smtp.errors import PROVIDER, error_of
+from integrations.smtp.line import HungUp, Line
 from integrations.smtp.standing import Standing
+from integrations.smtp.transaction import look_alive
 
 
 class SmtpProbe:
@@ -39,16 +40,27 @@ class SmtpProbe:
 
     async def _ask(self, connections: Connections, name: str, severity: Severity) -> Sequence[Finding]:
         try:
-            async with asyncio.timeout(self._seconds), connections.take() as client:
-                await client.noop()
+            async with asyncio.timeout(self._seconds):
+                await connections.use(_say_nothing)
         except ProviderMisconfigured as error:
             fix = f"Compare the {name}_ settings with what the relay's operator gave you."
             return [Finding(f"{name}_REFUSES_US", severity, error.message, fix)]
-        except (ProviderError, SMTPException, OSError) as error:
+        except (ProviderError, TimeoutError) as error:
             detail = error.message if isinstance(error, ProviderError) else "The relay does not answer."
             fix = f"Are {name}_HOST and {name}_PORT right, and may this machine reach them?"
             return [Finding(f"{name}_UNREACHABLE", severity, detail, fix)]
         return []
+
+
+async def _say_nothing(line: Line) -> None:
+    await look_alive(line)
+    try:
+        line.say(b"NOOP")
+        reply = await line.hear()
+    except HungUp as error:
+        raise ProviderUnavailable("The relay hung up.", provider=PROVIDER) from error
+    if reply.code != 250:
+        raise error_of(reply.code, reply.text)
 
 
 def _failing(failures: int) -> Finding:

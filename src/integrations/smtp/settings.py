@@ -130,6 +130,14 @@ class Settings(IntegrationSettings):
         example="14",
     )
 
+    connections: Annotated[int, Field(ge=1, le=100)] = setting(
+        "SMTP_CONNECTIONS",
+        default=10,
+        about="How many connections to a relay one worker keeps, and so how many mails it says at once",
+        mend="1 to 100: no more than the relay's operator allows one client",
+        matches="[1-9][0-9]{0,2}",
+    )
+
     @property
     def pace(self) -> Pace | None:
         """How fast the relay takes mail; None while nobody has said."""

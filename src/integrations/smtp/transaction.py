@@ -1,102 +1,173 @@
 """One mail over one connection, step by step, so that it is known whether the relay could have taken it.
 
 Until the dot that ends the text has left, it could not; from then on only its own reply says whether it did.
-https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.4
+https://www.rfc-editor.org/rfc/rfc5321#section-4.1.1.4, and https://www.rfc-editor.org/rfc/rfc2920 for what may leave
+in one write: all that is said before the text, though it is told for each command what became of it.
 """
 
 import asyncio
-import re
+from collections.abc import Sequence
 from dataclasses import replace
-
-from aiosmtplib import SMTP, SMTPException, SMTPResponseException, SMTPSenderRefused
-from aiosmtplib.errors import SMTPDataError, SMTPServerDisconnected
-from aiosmtplib.protocol import SMTPProtocol
 
 from core.errors import (
     FailureParty,
     FailureReason,
     OutcomeUnknown,
+    ProviderError,
     ProviderMisconfigured,
     ProviderRejected,
     ProviderUnavailable,
 )
 from core.ports import Receipt
 from integrations.smtp.errors import PROVIDER, error_of
+from integrations.smtp.line import HungUp, Line, Reply
 from integrations.smtp.mail import Mail
 from integrations.smtp.replies import in_plain
 
+PULSE = 2.0
+"""Seconds in which a kept connection must show that the other side is still there."""
+AT_ONCE = 16 * 1024
+"""Octets of a text that leave together with their dot; the system takes as many from us in one go."""
 _GO_AHEAD = 354
 _TOO_BIG = 552
-_DOT_AT_LINE_START = re.compile(rb"^\.", re.MULTILINE)
+_FINE = (frozenset({250}), frozenset({250, 251}), frozenset({_GO_AHEAD}))
+"""What the relay says to MAIL, RCPT and DATA when it is content."""
 
 
-async def begin(client: SMTP, mail: Mail) -> None:
-    """Say from whom and to whom, and be told to go ahead; whatever goes wrong, nothing has been taken."""
-    if mail.needs_utf8 and not client.supports_extension("smtputf8"):
+class TryAnother(Exception):
+    """This connection is of no use, and nothing was taken over it; another one may do better."""
+
+
+async def look_alive(line: Line) -> None:
+    """Make sure that a kept connection is still one, and end whatever was begun over it; raises TryAnother."""
+    if line.uses:
+        try:
+            line.say(b"RSET")
+        except HungUp as error:
+            raise TryAnother from error
+        await _pulse(line)
+
+
+async def begin(line: Line, mail: Mail) -> None:
+    """Say from whom and to whom, and be told to go ahead; whatever goes wrong, nothing has been taken.
+
+    Raises TryAnother where another connection may do better, and a ProviderError where it may not.
+    """
+    if mail.needs_utf8 and not line.offers("smtputf8"):
         raise ProviderRejected(
             "The relay carries no addresses outside ASCII (SMTPUTF8).",
             provider=PROVIDER,
             reason=FailureReason.INVALID_RECIPIENT,
             party=FailureParty.RECIPIENT,
         )
-    options, encoding = (["SMTPUTF8"], "utf-8") if mail.needs_utf8 else ([], "ascii")
+    sender = f"MAIL FROM:<{mail.sender}>{' SMTPUTF8' if mail.needs_utf8 else ''}"
+    commands = (sender.encode(), f"RCPT TO:<{mail.recipient}>".encode(), b"DATA")
+    await (_together if line.is_pipelining else _one_by_one)(line, commands)
+
+
+async def _one_by_one(line: Line, commands: Sequence[bytes]) -> None:
+    await look_alive(line)
     try:
-        await client.mail(mail.sender, options=options, encoding=encoding)
-        await client.rcpt(mail.recipient, encoding=encoding)
-        reply = await client.execute_command(b"DATA")
-        if reply.code != _GO_AHEAD:
-            raise SMTPDataError(reply.code, reply.message)
-    except SMTPSenderRefused as error:
-        if error.code < 500 or error.code == _TOO_BIG:
-            raise error_of(error.code, error.message) from error
-        raise ProviderMisconfigured(
-            "The relay does not let us send as SMTP_FROM.",
-            provider=PROVIDER,
-            provider_code=str(error.code),
-            party=FailureParty.OPERATOR,
-            answer=in_plain(error.code, error.message),
-        ) from error
-    except SMTPResponseException as error:
-        raise error_of(error.code, error.message) from error
-    except (SMTPException, OSError) as error:
+        for stage, command in enumerate(commands):
+            line.say(command)
+            if refusal := _refusal(stage, await line.hear()):
+                raise refusal
+    except HungUp as error:
         raise _hung_up() from error
 
 
-async def hand_over(client: SMTP, mail: Mail, *, seconds: float) -> Receipt:
+async def _together(line: Line, commands: Sequence[bytes]) -> None:
+    """All in one write. A relay that offers this and answers otherwise than it should is to be asked step by step."""
+    try:
+        line.say(*([b"RSET"] if line.uses else []), *commands)
+        if line.uses:
+            await _pulse(line)
+        for stage in range(len(commands)):
+            reply = await line.hear()
+            if reply.code < 400 and reply.code not in _FINE[stage]:
+                raise HungUp
+            if refusal := _refusal(stage, reply):
+                await _hear_out(line, len(commands) - stage - 1, refusal)
+                raise refusal
+    except HungUp as error:
+        line.has_lost_its_way = True
+        raise TryAnother from error
+    except asyncio.CancelledError:
+        line.has_lost_its_way = True
+        raise
+
+
+async def _hear_out(line: Line, left: int, refusal: ProviderError) -> None:
+    """Hear what becomes of the commands behind one that was refused.
+
+    A refusal for good counts only when all have come: a relay that is confused by many at once refuses and hangs up.
+    """
+    if isinstance(refusal, ProviderUnavailable):
+        return
+    try:
+        async with asyncio.timeout(PULSE):
+            rest = [await line.hear() for _ in range(left)]
+    except TimeoutError as error:
+        raise HungUp from error
+    if rest and rest[-1].code == _GO_AHEAD:
+        # It waits for a text, and would take even an empty one.
+        line.hang_up()
+
+
+async def _pulse(line: Line) -> None:
+    try:
+        async with asyncio.timeout(PULSE):
+            reply = await line.hear()
+    except (HungUp, TimeoutError) as error:
+        raise TryAnother from error
+    if reply.code not in _FINE[0]:
+        raise TryAnother
+
+
+def _refusal(stage: int, reply: Reply) -> ProviderError | None:
+    """What a reply means to MAIL, RCPT or DATA; None when it is as it should be."""
+    if reply.code in _FINE[stage]:
+        return None
+    if stage > 0 or reply.code < 500 or reply.code == _TOO_BIG:
+        return error_of(reply.code, reply.text)
+    return ProviderMisconfigured(
+        "The relay does not let us send as SMTP_FROM.",
+        provider=PROVIDER,
+        provider_code=str(reply.code),
+        party=FailureParty.OPERATOR,
+        answer=in_plain(reply.code, reply.text),
+    )
+
+
+async def hand_over(line: Line, mail: Mail, *, seconds: float) -> Receipt:
     """Say the text and its dot, and hear whether the relay has taken it."""
     has_left = False
+    text = mail.raw.replace(b"\n.", b"\n..")
     try:
         async with asyncio.timeout(seconds):
-            protocol = await _say_text(client, mail.raw)
-            protocol.write(b".\r\n")
+            if len(text) > AT_ONCE:
+                line.write(text)
+                # As long as it is not out of our hands, its dot can be held back.
+                await line.until_written()
+                text = b""
+            line.end_text(text)
             has_left = True
-            reply = await protocol.read_response()
-    except (SMTPException, OSError) as error:
+            reply = await line.hear()
+    except (HungUp, TimeoutError) as error:
         if not has_left:
             raise _hung_up() from error
         raise OutcomeUnknown(
             f"The relay did not confirm the message ({type(error).__name__}).", provider=PROVIDER
         ) from error
     if 400 <= reply.code < 600:
-        raise error_of(reply.code, reply.message)
+        raise error_of(reply.code, reply.text)
     if not 200 <= reply.code < 300:
         raise OutcomeUnknown(
             "The relay's reply to the message cannot be read.",
             provider=PROVIDER,
-            answer=in_plain(reply.code, reply.message),
+            answer=in_plain(reply.code, reply.text),
         )
-    return replace(_receipt(reply.message, mail.recipient), answer=in_plain(reply.code, reply.message))
-
-
-async def _say_text(client: SMTP, text: bytes) -> SMTPProtocol:
-    """Write the text, and wait until it is out of our hands: as long as it is not, its dot can be held back."""
-    protocol = client.protocol
-    if protocol is None or not isinstance(transport := protocol.transport, asyncio.WriteTransport):
-        raise SMTPServerDisconnected("Connection lost")
-    protocol.write(_DOT_AT_LINE_START.sub(b"..", text))
-    while transport.get_write_buffer_size():  # noqa: ASYNC110  # its only event goes to the library's protocol
-        await asyncio.sleep(0.01)
-    return protocol
+    return replace(_receipt(reply.text, mail.recipient), answer=in_plain(reply.code, reply.text))
 
 
 def _hung_up() -> ProviderUnavailable:

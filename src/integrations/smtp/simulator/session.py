@@ -36,6 +36,7 @@ class Session:
     user: str | None = None
     sender: Sender | None = None
     recipients: list[str] = field(default_factory=list)
+    unsaid: bytearray = field(default_factory=bytearray)
 
     async def run(self) -> None:
         """Talk until one side has had enough."""
@@ -48,9 +49,11 @@ class Session:
                     return
                 await self._obey(line)
         except TimeoutError:
-            self.writer.write(bytes(reply(421, "4.4.2 Timeout")))
+            self.unsaid += bytes(reply(421, "4.4.2 Timeout"))
         except (Ended, ConnectionError):
             return
+        finally:
+            self._flush()
 
     async def _obey(self, line: bytes) -> None:
         verb, _, argument = line.rstrip(b"\r\n").decode("utf-8", "replace").partition(" ")
@@ -111,6 +114,7 @@ class Session:
         if argument or await has_more(self.reader):
             await self._answer("other", "STARTTLS", lambda: reply(501, "5.5.4 Nothing may follow", ends=True))
         await self._answer("other", "STARTTLS", lambda: reply(220, "2.0.0 Ready to start TLS"))
+        self._flush()
         try:
             await self.writer.start_tls(self.server.tls, ssl_handshake_timeout=10)
         except OSError as error:  # ssl.SSLError is one, and so is a client that walks away
@@ -201,6 +205,9 @@ class Session:
                 return BAD_SEQUENCE
             return _GO_AHEAD if self.recipients else reply(554, "5.5.1 No valid recipients")
 
+        # Whoever does not wait for the word to go on may have a mail read as commands, or commands as a mail.
+        if await has_more(self.reader):
+            await self._answer("data", "DATA", lambda: reply(503, "5.5.0 Nothing may follow DATA", ends=True))
         if await self._answer("data", "DATA", begin) is not _GO_AHEAD or self.sender is None:
             return
         async with asyncio.timeout(PATIENCE):
@@ -256,8 +263,16 @@ class Session:
         return said
 
     async def _say(self, said: Reply) -> None:
-        self.writer.write(bytes(said))
+        """Reply; to commands that came together in one go, too."""
+        if not self.unsaid:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self.unsaid += bytes(said)
         await self.writer.drain()
+
+    def _flush(self) -> None:
+        if self.unsaid and not self.writer.is_closing():
+            self.writer.write(bytes(self.unsaid))
+        self.unsaid.clear()
 
 
 def _excuse(order: FaultOrder) -> Reply:
