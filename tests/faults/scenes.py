@@ -1,6 +1,7 @@
 """Moments in the life of messages, waited for from outside: claimed, begun, at the company, taken by it."""
 
 from collections import Counter
+from itertools import islice
 from random import Random
 
 from tests.conftest import until
@@ -21,6 +22,23 @@ async def send(traffic: Traffic, number: int, *, at_once: int = 8) -> list[Order
     chance = Random(traffic.seed)
     orders = [traffic.draw(chance) for _ in range(number)]
     await traffic.burst(orders, at_once=at_once)
+    return orders
+
+
+async def answers(city: City, number: int, *, on_unconfirmed: str | None = None) -> list[Order]:
+    """Orders for people who have just written to us over WhatsApp, and so may be answered without a template."""
+    orders = []
+    for one in islice(city.numbers, number):
+        phone = f"+55119{82_000_000 + one}"
+        await city.control.inbound("whatsapp", sender=phone, text="Oi")
+        orders.append(Order(city.tenants[0], f"answer-{one}", "WHATSAPP", phone, on_unconfirmed=on_unconfirmed))
+    return orders
+
+
+async def answer(traffic: Traffic, number: int) -> list[Order]:
+    """Have so many answers accepted; WhatsApp paces each person, so claiming and beginning are two steps only there."""
+    orders = await answers(traffic.city, number)
+    await traffic.burst(orders, at_once=8)
     return orders
 
 

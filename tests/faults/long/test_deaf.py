@@ -11,8 +11,8 @@ from tests.conftest import until
 from tests.faults.city import City, Plan, built
 from tests.faults.evidence import Evidence
 from tests.faults.runs import judge
-from tests.faults.scenes import PATIENCE, copies, ever, statuses
-from tests.faults.traffic import Order, Traffic
+from tests.faults.scenes import PATIENCE, answers, copies, ever, statuses
+from tests.faults.traffic import Traffic
 
 NUMBER = 10
 LONGER_THAN_A_HOLD = 14.0
@@ -22,12 +22,7 @@ UNREAD = "SELECT count(*) FROM inbox WHERE status = 'RECEIVED' AND message_id IS
 
 async def answers_are_lost(city: City, traffic: Traffic) -> None:
     """WhatsApp takes messages whose routes ask to send again, and no answer comes back; it cannot be asked either."""
-    orders = []
-    for number in range(NUMBER):
-        phone = f"+55119{82_000_000 + number}"
-        # Whoever has written to us may be answered without a template.
-        await city.control.inbound("whatsapp", sender=phone, text="Oi")
-        orders.append(Order(city.tenants[0], f"deaf-{number}", "WHATSAPP", phone, on_unconfirmed="RESEND"))
+    orders = await answers(city, NUMBER, on_unconfirmed="RESEND")
     await until(lambda: city.cellar.fetch("SELECT count(*) FROM inbox WHERE status = 'RECEIVED'"), _none, PATIENCE)
     await city.control.plan_webhooks("whatsapp", hold=True)
     await city.control.arm("whatsapp", "reset", always=True, accepted=True)

@@ -10,6 +10,7 @@ from tests.faults.city import Plan, built
 from tests.faults.runs import judge
 from tests.faults.scenes import (
     PATIENCE,
+    answer,
     catch_claimed,
     claimed_and_not_begun,
     copies,
@@ -28,7 +29,7 @@ async def test_who_wakes_between_claim_and_begin_sends_nothing_that_is_another_s
         sleeper, other = city.workers
         await asyncio.gather(sleeper.kill(), other.kill())
         traffic = sms_traffic(city, "between claim and begin")
-        await send(traffic, NUMBER)
+        await answer(traffic, NUMBER)
         city.wires["worker-postgres"].latency = 0.3
         await sleeper.start()
         await catch_claimed(city)
@@ -37,7 +38,7 @@ async def test_who_wakes_between_claim_and_begin_sends_nothing_that_is_another_s
         claimed = await claimed_and_not_begun(city)
         assert claimed > 0, "it had begun already"
         # The other one is in the middle of its calls when the sleeper wakes.
-        await city.control.arm("twilio", "slow", always=True, seconds=3)
+        await city.control.arm("whatsapp", "slow", always=True, seconds=3)
         await city.let_leases_end()
         await other.start()
         await reach(city, NUMBER)

@@ -10,12 +10,26 @@ from tests.conftest import until
 from tests.faults.city import City, Plan, built
 from tests.faults.evidence import Evidence
 from tests.faults.runs import judge
-from tests.faults.scenes import PATIENCE, catch_claimed, copies, ever, reach, send, sms_traffic, statuses, struck, taken
+from tests.faults.scenes import (
+    PATIENCE,
+    answer,
+    catch_claimed,
+    copies,
+    ever,
+    reach,
+    send,
+    sms_traffic,
+    statuses,
+    struck,
+    taken,
+)
+from tests.faults.traffic import Order, Traffic
 
 NUMBER = int(os.environ.get("FAULT_NUMBER") or 10)
 ROUNDS = int(os.environ.get("FAULT_ROUNDS") or 3)
 
 Step = Callable[[City, int], Awaitable[None]]
+HandIn = Callable[[Traffic, int], Awaitable[list[Order]]]
 
 
 async def claimed(city: City, number: int) -> None:
@@ -52,13 +66,13 @@ async def answered_and_not_recorded(city: City, number: int) -> None:
     await until(lambda: taken(city), lambda found: found >= before + number, PATIENCE)
 
 
-async def killed_at(step: Step, folder: Path) -> Evidence:
+async def killed_at(step: Step, folder: Path, hand_in: HandIn = send) -> Evidence:
     async with built(folder, Plan(workers=1, within=300 + 120 * ROUNDS)) as city:
         traffic = sms_traffic(city, step.__name__)
         [worker] = city.workers
         for _ in range(ROUNDS):
             await worker.kill()
-            await send(traffic, NUMBER)
+            await hand_in(traffic, NUMBER)
             await step(city, NUMBER)
             await worker.kill()
             await city.heal()
@@ -68,7 +82,7 @@ async def killed_at(step: Step, folder: Path) -> Evidence:
 
 
 async def test_what_was_claimed_and_not_begun_goes_out_once(tmp_path: Path) -> None:
-    evidence = await killed_at(claimed, tmp_path)
+    evidence = await killed_at(claimed, tmp_path, answer)
     assert statuses(evidence) == {"DELIVERED": NUMBER * ROUNDS}
     assert copies(evidence) == {1: NUMBER * ROUNDS}
     assert ever(evidence, "UNCONFIRMED") == 0
