@@ -93,6 +93,9 @@ class Late:
         yield from asyncio.sleep(0).__await__()
         return self.value
 
+    def __repr__(self) -> str:
+        return f"Late({self.value!r})"
+
 
 REX = Dog(name="Rex", tricks=["roll"], friends=[])
 ODD: list[Any] = [
