@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
 from api.bootstrap import House
 from core.access.principal import Scope
@@ -55,17 +55,17 @@ async def test_an_open_circuit_is_seen(caller: Caller, gate: Gate) -> None:
 async def test_the_circuits_of_an_operation_are_read_in_one_round_trip(
     caller: Caller, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[tuple[Any, ...]] = []
-    execute = Redis.execute_command
+    sent: list[list[str]] = []
+    execute = Pipeline.execute
 
-    async def counted(self: Redis, *command: Any, **options: Any) -> Any:
-        sent.append(command)
-        return await execute(self, *command, **options)
+    async def counted(self: Pipeline, *arguments: Any, **options: Any) -> Any:
+        sent.append([command[0] for command, _ in self.command_stack])
+        return await execute(self, *arguments, **options)
 
     await circuits(caller)
-    monkeypatch.setattr(Redis, "execute_command", counted)
+    monkeypatch.setattr(Pipeline, "execute", counted)
     await circuits(caller)
-    assert [command[0] for command in sent] == ["EVALSHA"]
+    assert sent == [["EVALSHA"]]
 
 
 async def test_a_reset_lets_calls_flow_again(caller: Caller, gate: Gate) -> None:
