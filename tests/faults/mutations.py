@@ -44,11 +44,18 @@ MUTATIONS = (
         "test_frozen_worker.py::test_who_wakes_between_claim_and_begin_sends_nothing_that_is_another_s_by_then",
     ),
     Mutation(
-        "the beginning of a send is written down before it",
+        "the beginning of a send is written down before it, where it begins as it is claimed",
+        "core/messages/claim.py",
+        "CASE WHEN has_begun THEN now() END",
+        "CASE WHEN has_begun THEN null::timestamptz END",
+        "test_kill_at_each_step.py::test_what_had_arrived_is_settled_by_its_reports[taken_and_not_answered]",
+    ),
+    Mutation(
+        "the beginning of a send is written down before it, where it begins later",
         "core/messages/claim.py",
         ".values(started_at=func.now())",
         ".values(started_at=None)",
-        "test_kill_at_each_step.py::test_what_had_arrived_is_settled_by_its_reports[taken_and_not_answered]",
+        "test_deaf.py::test_while_our_door_was_closed_nothing_is_sent_again",
     ),
     Mutation(
         "rule A: while a report lies unread, nothing is decided",
