@@ -13,7 +13,7 @@ from core.flow.gate import Gatekeeper, OpenGate
 from core.flow.tally import tally
 from core.flow.values import Allowance
 from core.messages.calling import Caller, Ended
-from core.messages.claim import Claimed, begin, claim, put_back
+from core.messages.claim import Claimed, begin, claim, hold, put_back
 from core.messages.night import Night
 from core.messages.outcomes import judge
 from core.messages.record import Noted, lock_standings, write_moves
@@ -148,6 +148,8 @@ class Courier:
         # Only now: whom the gate admits counts as written to.
         late, going = _parted(awake, await self.gate.admit([one.to_hash for one in awake]))
         async with self.database.transaction(*{one.key.tenant_id for one in claimed}) as connection:
+            if asleep or late:
+                await hold(connection, claimed)
             await put_back(connection, list(asleep), list(asleep.values()), stops_time=True)
             await put_back(connection, list(late), list(late.values()))
             begun = await begin(connection, going, self.timing) if going else set()
