@@ -14,8 +14,10 @@ from core.ports import OutboundMessage, Receipt, Surroundings
 from integrations.smtp import connect
 from integrations.smtp.adapter import CONFIRMING, PREPARING, SmtpSender
 from integrations.smtp.connections import Connections
+from integrations.smtp.simulator.certificate import server_context
 from tests.providers.conftest import ANA_AT_HOME, email, smtp_settings
 from tests.providers.relay import HANG_UP, PIPELINING, RESET, SILENCE, Relay, relaying
+from tests.providers.wire import listening
 from tests.running import PASSWORD, Simulators
 
 REPLIES = [
@@ -106,6 +108,23 @@ async def test_a_text_that_gets_stuck_took_nothing() -> None:
         big = email(plain_text="uma linha de um texto muito grande\n" * 400_000)
         assert isinstance(await failure(send(relay, big, patience=0.3)), ProviderUnavailable)
         assert relay.mails == []
+
+
+async def test_an_encrypted_text_that_gets_stuck_took_nothing_either(tmp_path: Path) -> None:
+    context, ca_file = server_context(tmp_path)
+    relay = Relay(is_deaf=True)
+    async with listening(relay.talk, context) as relay.wire:
+        big = email(plain_text="uma linha de um texto muito grande\n" * 400_000)
+        error = await failure(send(relay, big, patience=0.5, SMTP_TLS="implicit", SMTP_CA_FILE=str(ca_file)))
+        assert isinstance(error, ProviderUnavailable)
+
+
+async def test_a_long_encrypted_text_arrives_whole(tmp_path: Path) -> None:
+    context, ca_file = server_context(tmp_path)
+    relay = Relay()
+    async with listening(relay.talk, context, limit=1 << 24) as relay.wire:
+        await send(relay, email(plain_text=".ponto\n" * 400_000), SMTP_TLS="implicit", SMTP_CA_FILE=str(ca_file))
+        assert relay.mails[0].count(b"\r\n..ponto") == 400_000
 
 
 async def test_a_relay_out_of_reach_is_unavailable() -> None:
