@@ -8,7 +8,14 @@ import pytest
 
 import core.errors
 import integrations.smtp
-from core.errors import OutcomeUnknown, ProviderError, ProviderMisconfigured, ProviderRejected, ProviderUnavailable
+from core.errors import (
+    FailureParty,
+    OutcomeUnknown,
+    ProviderError,
+    ProviderMisconfigured,
+    ProviderRejected,
+    ProviderUnavailable,
+)
 from core.messages.timing import Timing
 from core.ports import OutboundMessage, Receipt, Surroundings
 from integrations.smtp import connect
@@ -165,6 +172,13 @@ async def test_a_name_outside_ascii_goes_with_smtputf8_or_not_at_all() -> None:
     async with relaying(ehlo="250-relay.example\r\n250 AUTH PLAIN") as relay:
         assert isinstance(await failure(send(relay, email("joão@example.net"))), ProviderRejected)
         assert relay.mails == []
+
+
+async def test_a_sender_outside_ascii_is_the_operator_s_to_mend_and_no_recipient_s() -> None:
+    async with relaying(ehlo="250-relay.example\r\n250 AUTH PLAIN") as relay:
+        error = await failure(send(relay, SMTP_FROM="Clínica <joão@example.com>"))
+        assert isinstance(error, ProviderMisconfigured)
+        assert (error.party, relay.mails) == (FailureParty.OPERATOR, [])
 
 
 async def test_a_dot_at_the_start_of_a_line_is_doubled_on_the_way() -> None:

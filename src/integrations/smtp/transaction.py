@@ -56,15 +56,25 @@ async def begin(line: Line, mail: Mail) -> None:
     Raises TryAnother where another connection may do better, and a ProviderError where it may not.
     """
     if mail.needs_utf8 and not line.offers("smtputf8"):
-        raise ProviderRejected(
-            "The relay carries no addresses outside ASCII (SMTPUTF8).",
-            provider=PROVIDER,
-            reason=FailureReason.INVALID_RECIPIENT,
-            party=FailureParty.RECIPIENT,
-        )
+        raise _only_in_ascii(mail)
     sender = f"MAIL FROM:<{mail.sender}>{' SMTPUTF8' if mail.needs_utf8 else ''}"
     commands = (sender.encode(), f"RCPT TO:<{mail.recipient}>".encode(), b"DATA")
     await (_together if line.is_pipelining else _one_by_one)(line, commands)
+
+
+def _only_in_ascii(mail: Mail) -> ProviderError:
+    if not mail.sender.isascii():
+        return ProviderMisconfigured(
+            "The relay carries no sender outside ASCII (SMTPUTF8): see SMTP_FROM.",
+            provider=PROVIDER,
+            party=FailureParty.OPERATOR,
+        )
+    return ProviderRejected(
+        "The relay carries no addresses outside ASCII (SMTPUTF8).",
+        provider=PROVIDER,
+        reason=FailureReason.INVALID_RECIPIENT,
+        party=FailureParty.RECIPIENT,
+    )
 
 
 async def _one_by_one(line: Line, commands: Sequence[bytes]) -> None:
