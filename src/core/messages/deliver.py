@@ -113,8 +113,8 @@ class Courier:
             await self.gate.give_back(allowance, allowance.count - len(begun))
         # After the calls have begun: a worker that dies while it tells leaves less that nobody knows about.
         await self.hub.publish(Change(*one.key) for one in begun)
-        if not claimed:
-            # Nothing is due: the gate has nothing to be asked for.
+        if len(begun) < len(claimed) or not claimed:
+            # What was put back left its place to whoever is due behind it; where nothing is, nothing is to be asked.
             self._ask_at = None
         # A fair share may leave places free though more is due: only an empty claim is the end.
         return bool(claimed) and self._ask_at is None
