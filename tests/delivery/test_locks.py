@@ -9,6 +9,7 @@ from core.messages.claim import claim
 from core.messages.record import Key, lock_standings
 from core.messages.timing import Timing
 from core.ports import Channel
+from tests.conftest import until
 from tests.delivery.conftest import Shop
 
 TIMING = Timing()
@@ -47,3 +48,24 @@ async def test_batches_that_share_messages_in_other_orders_do_not_deadlock(shop:
 
     for _ in range(5):
         await asyncio.gather(*(lock(order) for order in (keys, keys[::-1], keys[20:] + keys[:20], keys[::-1])))
+
+
+@pytest.mark.parametrize("waits", [[0.0, 0.0], [60.0, 0.0]])
+async def test_whoever_begins_or_puts_back_its_claims_keeps_the_order_of_everybody(
+    shop: Shop, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def admit(_: object) -> list[float]:
+        return waits
+
+    monkeypatch.setattr(shop.courier.gate, "admit", admit)
+    for _ in range(2):
+        await shop.accept()
+    async with shop.worker.transaction() as connection:
+        claimed = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=TIMING)
+    first, last = sorted(claimed, key=lambda one: one.key)
+    async with shop.worker.transaction() as holder:
+        await lock_standings(holder, [first.key])
+        beginning = asyncio.create_task(shop.courier._begin([last, first]))
+        await until(lambda: shop.count("pg_locks WHERE NOT granted"), bool)
+        await lock_standings(holder, [first.key, last.key])
+    assert len(await asyncio.wait_for(beginning, 5)) == waits.count(0.0)

@@ -14,10 +14,11 @@ from core.flow.gate import OpenGate
 from core.messages.draft import Draft
 from core.messages.night import Night
 from core.messages.route import Step, step
-from core.ports import Channel, OutboundMessage, Receipt, TextContent
+from core.ports import Channel, OutboundMessage, Pace, Receipt, TextContent
 from core.quiet_hours import QuietHours
 from tests.conftest import Urls
 from tests.delivery.conftest import Shop
+from tests.delivery.gates import NewGate
 from tests.graph.houses import house_over
 
 HOUR, FIVE = timedelta(hours=1), timedelta(minutes=5)
@@ -111,6 +112,13 @@ async def test_whoever_sleeps_does_not_count_as_written_to(night: Shop) -> None:
     await handed_in(night)
     await night.courier.drain()
     assert admitted == []
+
+
+async def test_whoever_sleeps_takes_no_place_at_a_gate_from_who_is_due_behind(night: Shop, new_gate: NewGate) -> None:
+    night.courier.gate = new_gate(Pace(0.01, burst=1))
+    asleep, awake = [await handed_in(night) for _ in range(3)], await night.accept()
+    await night.courier.drain()
+    assert [await night.status(one) for one in [*asleep, awake]] == ["QUEUED"] * 3 + ["SENT"]
 
 
 async def test_one_whose_address_cannot_be_read_is_not_held(night: Shop) -> None:

@@ -249,3 +249,18 @@ async def test_two_ends_of_one_message_that_are_written_down_together_know_of_ea
     ]
     await shop.courier._record(ends)
     assert await shop.status(message_id) == "SENT"
+
+
+async def test_a_doubt_that_comes_back_from_a_claim_is_asked_about_as_what_it_was(shop: Shop) -> None:
+    message_id = await doubt(shop, policy=RESEND)
+    await settler(shop, Books()).settle_due()
+    async with shop.worker.transaction() as connection:
+        [second] = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=TIMING)
+    # A slow worker's late word on the first send, before the second one has begun.
+    await shop.courier._record([Ended(replace(second, attempt=1), OutcomeUnknown("lost", provider="twilio"))])
+    assert await shop.status(message_id) == "UNCONFIRMED"
+    await shop.tamper("UPDATE messages SET due_at = now()")
+    books = Books([Sighting("SM1", ReportedStatus.SENT)])
+    await settler(shop, books).settle_due()
+    assert [sought.reference.attempt for sought in books.sought] == [1]
+    assert await shop.status(message_id) == "SENT"

@@ -8,14 +8,23 @@ import pytest
 
 import core.errors
 import integrations.smtp
-from core.errors import OutcomeUnknown, ProviderError, ProviderMisconfigured, ProviderRejected, ProviderUnavailable
+from core.errors import (
+    FailureParty,
+    OutcomeUnknown,
+    ProviderError,
+    ProviderMisconfigured,
+    ProviderRejected,
+    ProviderUnavailable,
+)
 from core.messages.timing import Timing
 from core.ports import OutboundMessage, Receipt, Surroundings
 from integrations.smtp import connect
 from integrations.smtp.adapter import CONFIRMING, PREPARING, SmtpSender
 from integrations.smtp.connections import Connections
+from integrations.smtp.simulator.certificate import server_context
 from tests.providers.conftest import ANA_AT_HOME, email, smtp_settings
 from tests.providers.relay import HANG_UP, PIPELINING, RESET, SILENCE, Relay, relaying
+from tests.providers.wire import listening
 from tests.running import PASSWORD, Simulators
 
 REPLIES = [
@@ -108,6 +117,23 @@ async def test_a_text_that_gets_stuck_took_nothing() -> None:
         assert relay.mails == []
 
 
+async def test_an_encrypted_text_that_gets_stuck_took_nothing_either(tmp_path: Path) -> None:
+    context, ca_file = server_context(tmp_path)
+    relay = Relay(is_deaf=True)
+    async with listening(relay.talk, context) as relay.wire:
+        big = email(plain_text="uma linha de um texto muito grande\n" * 400_000)
+        error = await failure(send(relay, big, patience=0.5, SMTP_TLS="implicit", SMTP_CA_FILE=str(ca_file)))
+        assert isinstance(error, ProviderUnavailable)
+
+
+async def test_a_long_encrypted_text_arrives_whole(tmp_path: Path) -> None:
+    context, ca_file = server_context(tmp_path)
+    relay = Relay()
+    async with listening(relay.talk, context, limit=1 << 24) as relay.wire:
+        await send(relay, email(plain_text=".ponto\n" * 400_000), SMTP_TLS="implicit", SMTP_CA_FILE=str(ca_file))
+        assert relay.mails[0].count(b"\r\n..ponto") == 400_000
+
+
 async def test_a_relay_out_of_reach_is_unavailable() -> None:
     async with relaying() as gone:
         pass
@@ -146,6 +172,13 @@ async def test_a_name_outside_ascii_goes_with_smtputf8_or_not_at_all() -> None:
     async with relaying(ehlo="250-relay.example\r\n250 AUTH PLAIN") as relay:
         assert isinstance(await failure(send(relay, email("joão@example.net"))), ProviderRejected)
         assert relay.mails == []
+
+
+async def test_a_sender_outside_ascii_is_the_operator_s_to_mend_and_no_recipient_s() -> None:
+    async with relaying(ehlo="250-relay.example\r\n250 AUTH PLAIN") as relay:
+        error = await failure(send(relay, SMTP_FROM="Clínica <joão@example.com>"))
+        assert isinstance(error, ProviderMisconfigured)
+        assert (error.party, relay.mails) == (FailureParty.OPERATOR, [])
 
 
 async def test_a_dot_at_the_start_of_a_line_is_doubled_on_the_way() -> None:

@@ -59,8 +59,8 @@ class Wire:
 
 
 @asynccontextmanager
-async def listening(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
-    """Listen; a connection ends when `talk` returns."""
+async def listening(talk: Talk, tls: ssl.SSLContext | None = None, *, limit: int = 1 << 16) -> AsyncIterator[Wire]:
+    """Listen; a connection ends when `talk` returns. A line may have so many octets."""
     wire = Wire()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -76,7 +76,7 @@ async def listening(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncItera
         wire.connections += 1
         tasks.add(asyncio.create_task(converse(Line(reader, writer, wire.connections, wire.requests))))
 
-    server = await asyncio.start_server(begin, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(begin, "127.0.0.1", 0, ssl=tls, limit=limit)
     wire.port = server.sockets[0].getsockname()[1]
     try:
         yield wire

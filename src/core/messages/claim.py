@@ -165,6 +165,14 @@ def _claimed(row: Row[Any], channel: Channel) -> Claimed:
     )
 
 
+async def hold(connection: AsyncConnection, claimed: Sequence[Claimed]) -> None:
+    """Lock these until the end of the transaction, in the order in which everybody does: see `lock_standings`.
+
+    For whoever puts several back; beginning locks in that order by itself.
+    """
+    await connection.execute(_HOLD, _named(claimed))
+
+
 async def begin(connection: AsyncConnection, claimed: Sequence[Claimed], timing: Timing) -> set[Key]:
     """Write down that these are about to be sent; returns those that may be: ours still, in time, with time enough."""
     rows = await connection.execute(_BEGIN, {**_named(claimed), "deadline": timing.send_deadline})
@@ -204,8 +212,18 @@ _MINE_AS = [column("tenant_id", Uuid), column("id", Uuid), column("token", BigIn
 
 
 # Statements are built once: building one costs more than running it.
-def _beginning() -> Select[Any]:
+def _holding() -> Select[Any]:
     mine = func.unnest(*_MINE).table_valued(*_MINE_AS, name="mine").render_derived()
+    return (
+        select(mine.c.tenant_id, mine.c.id, mine.c.token)
+        .join(messages, (messages.c.tenant_id == mine.c.tenant_id) & (messages.c.id == mine.c.id))
+        .order_by(messages.c.tenant_id, messages.c.id)
+        .with_for_update(of=messages)
+    )
+
+
+def _beginning() -> Select[Any]:
+    mine = _holding().cte("mine")
     sending = (
         update(messages)
         .where(
@@ -277,4 +295,4 @@ def _putting_back() -> Delete:
     )
 
 
-_BEGIN, _PUT_BACK = _beginning(), _putting_back()
+_HOLD, _BEGIN, _PUT_BACK = _holding(), _beginning(), _putting_back()

@@ -13,7 +13,7 @@ from core.flow.gate import Gatekeeper, OpenGate
 from core.flow.tally import tally
 from core.flow.values import Allowance
 from core.messages.calling import Caller, Ended
-from core.messages.claim import Claimed, begin, claim, put_back
+from core.messages.claim import Claimed, begin, claim, hold, put_back
 from core.messages.night import Night
 from core.messages.outcomes import judge
 from core.messages.record import Noted, lock_standings, write_moves
@@ -113,8 +113,8 @@ class Courier:
             await self.gate.give_back(allowance, allowance.count - len(begun))
         # After the calls have begun: a worker that dies while it tells leaves less that nobody knows about.
         await self.hub.publish(Change(*one.key) for one in begun)
-        if not claimed:
-            # Nothing is due: the gate has nothing to be asked for.
+        if len(begun) < len(claimed) or not claimed:
+            # What was put back left its place to whoever is due behind it; where nothing is, nothing is to be asked.
             self._ask_at = None
         # A fair share may leave places free though more is due: only an empty claim is the end.
         return bool(claimed) and self._ask_at is None
@@ -148,6 +148,8 @@ class Courier:
         # Only now: whom the gate admits counts as written to.
         late, going = _parted(awake, await self.gate.admit([one.to_hash for one in awake]))
         async with self.database.transaction(*{one.key.tenant_id for one in claimed}) as connection:
+            if asleep or late:
+                await hold(connection, claimed)
             await put_back(connection, list(asleep), list(asleep.values()), stops_time=True)
             await put_back(connection, list(late), list(late.values()))
             begun = await begin(connection, going, self.timing) if going else set()

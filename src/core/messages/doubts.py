@@ -69,8 +69,12 @@ SELECT
         WHERE twin.tenant_id = leased.tenant_id AND twin.to_hash = leased.to_hash AND twin.id <> leased.id
           AND twin.status = 'SENDING' AND other.integration = attempts.integration
     ) AS has_twin
-FROM leased JOIN attempts ON attempts.tenant_id = leased.tenant_id AND attempts.message_id = leased.id
-    AND attempts.number = leased.attempt_count
+FROM leased CROSS JOIN LATERAL (
+    -- Not its last number: what was claimed after the doubt and never begun was no attempt.
+    SELECT * FROM attempts
+    WHERE tenant_id = leased.tenant_id AND message_id = leased.id AND started_at IS NOT NULL
+    ORDER BY number DESC LIMIT 1
+) attempts
 """).bindparams(bindparam("lease", type_=Interval))  # noqa: S608  # a constant is all that is filled in
 
 

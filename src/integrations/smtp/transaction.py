@@ -28,6 +28,8 @@ PULSE = 2.0
 """Seconds in which a kept connection must show that the other side is still there."""
 AT_ONCE = 16 * 1024
 """Octets of a text that leave together with their dot; the system takes as many from us in one go."""
+_PIECE = 64 * 1024
+"""Octets of a longer text that are written before we look whether they are out of our hands."""
 _GO_AHEAD = 354
 _TOO_BIG = 552
 _FINE = (frozenset({250}), frozenset({250, 251}), frozenset({_GO_AHEAD}))
@@ -54,15 +56,25 @@ async def begin(line: Line, mail: Mail) -> None:
     Raises TryAnother where another connection may do better, and a ProviderError where it may not.
     """
     if mail.needs_utf8 and not line.offers("smtputf8"):
-        raise ProviderRejected(
-            "The relay carries no addresses outside ASCII (SMTPUTF8).",
-            provider=PROVIDER,
-            reason=FailureReason.INVALID_RECIPIENT,
-            party=FailureParty.RECIPIENT,
-        )
+        raise _only_in_ascii(mail)
     sender = f"MAIL FROM:<{mail.sender}>{' SMTPUTF8' if mail.needs_utf8 else ''}"
     commands = (sender.encode(), f"RCPT TO:<{mail.recipient}>".encode(), b"DATA")
     await (_together if line.is_pipelining else _one_by_one)(line, commands)
+
+
+def _only_in_ascii(mail: Mail) -> ProviderError:
+    if not mail.sender.isascii():
+        return ProviderMisconfigured(
+            "The relay carries no sender outside ASCII (SMTPUTF8): see SMTP_FROM.",
+            provider=PROVIDER,
+            party=FailureParty.OPERATOR,
+        )
+    return ProviderRejected(
+        "The relay carries no addresses outside ASCII (SMTPUTF8).",
+        provider=PROVIDER,
+        reason=FailureReason.INVALID_RECIPIENT,
+        party=FailureParty.RECIPIENT,
+    )
 
 
 async def _one_by_one(line: Line, commands: Sequence[bytes]) -> None:
@@ -146,9 +158,11 @@ async def hand_over(line: Line, mail: Mail, *, seconds: float) -> Receipt:
     try:
         async with asyncio.timeout(seconds):
             if len(text) > AT_ONCE:
-                line.write(text)
-                # As long as it is not out of our hands, its dot can be held back.
-                await line.until_written()
+                # As long as it is not out of our hands, its dot can be held back. In pieces: what is encrypted counts
+                # as written when it is, and only where much of it is left behind does the next piece have to wait.
+                for begins in range(0, len(text), _PIECE):
+                    line.write(text[begins : begins + _PIECE])
+                    await line.until_written()
                 text = b""
             line.end_text(text)
             has_left = True
