@@ -121,6 +121,14 @@ async def test_a_handshake_with_a_body_is_no_handshake_and_gets_an_answer(app: L
     assert (status(said), app.asked) == (200, ["http /ws"])
 
 
+@pytest.mark.parametrize(
+    "lines", [["content-length: 3"], ["transfer-encoding: chunked"], ["a: b"] * 200, [f"a: {'b' * 9_000}"]]
+)
+async def test_a_handshake_that_cannot_be_read_holds_no_connection(app: Listening, lines: list[str]) -> None:
+    said, _ = await talk(app.port, head("GET", "/ws", *HANDSHAKE, *lines) + b"0\r\n\r\n")
+    assert (status(said), app.asked) == (400, [])
+
+
 async def test_what_is_lost_behind_an_upgrade_nobody_follows_is_not_passed_over(app: Listening) -> None:
     upgrade = head("GET", "/slow", "connection: upgrade", "upgrade: h2c")
     said = await answered(app, upgrade + head("POST", "/lost", "content-length: 40"))

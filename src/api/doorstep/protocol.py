@@ -58,6 +58,13 @@ class PatientlessProtocol(HttpToolsProtocol):
             self._running.disconnected = True
             self._running.message_event.set()
 
+    def handle_websocket_upgrade(self) -> None:
+        """Hand over a socket; what the other side cannot read as a handshake it neither answers nor ends."""
+        super().handle_websocket_upgrade()
+        sans_io = getattr(self.transport.get_protocol(), "conn", None)
+        if getattr(sans_io, "handshake_exc", None) is not None and not self.transport.is_closing():
+            self.send_400_response("This is no handshake of a WebSocket.")
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be read; a request before it, that was whole, has its own answer still to come."""
         running = self._running
