@@ -36,6 +36,8 @@ Write = Callable[[Any], Any]
 """Makes of a value what is answered; raises NotPlain."""
 _MOST = 256
 """Places of one document that are remembered: directives can make more of them than anybody needs."""
+_MOST_FIELDS = 512
+"""Fields written in all of them together: each weighs as much as some characters of the document."""
 
 
 class NotPlain(Exception):
@@ -44,6 +46,8 @@ class NotPlain(Exception):
 
 class Places(dict[tuple[Any, ...], Write | None]):
     """What was found out about the places of one document; None where there is more to do than to write."""
+
+    fields = 0
 
 
 class PlainExecutor(StrawberryExecutor):
@@ -69,7 +73,7 @@ class PlainExecutor(StrawberryExecutor):
         place = (kind, *(id(one.node) for one in details))
         if place in self._places:
             return self._places[place]
-        if len(self._places) >= _MOST:
+        if len(self._places) >= _MOST or self._places.fields >= _MOST_FIELDS:
             return None
         is_fixed = all(_is_fixed(one.node.selection_set, self.fragment_definitions, set()) for one in details)
         write = self._places[place] = self._object(kind, details) if is_fixed else None
@@ -90,6 +94,7 @@ class PlainExecutor(StrawberryExecutor):
                 if attribute is None or write is None:
                     return None
                 written.append((key, attribute, write))
+        self._places.fields += len(fixed)
 
         def write_object(value: Any) -> dict[str, Any]:
             if type(value) is not made_of or get_strawberry_type_cast(value) is not None:

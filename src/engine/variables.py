@@ -6,6 +6,7 @@ the words for what is wrong.
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from graphql import (
     GraphQLInputObjectType,
@@ -27,6 +28,10 @@ Read = Callable[[Any], Any]
 Reader = Callable[[Mapping[str, Any]], VariableValues | None]
 """Reads all variables of an operation; None where something does not fit, or is left to graphql-core."""
 
+Known = dict[str, Read | None]
+"""How input objects are read, by their names: what a document declares may be many times the same."""
+_KNOWN: WeakKeyDictionary[GraphQLSchema, Known] = WeakKeyDictionary()
+
 
 class Unfit(Exception):
     """A value is not of its type, or not in the form this can read."""
@@ -35,9 +40,10 @@ class Unfit(Exception):
 def reader_of(schema: GraphQLSchema, operation: OperationDefinitionNode) -> Reader:
     """Make the reader of an operation that has been validated."""
     known: dict[str, tuple[GraphQLVariableSignature, Read, bool]] = {}
+    objects = _KNOWN.setdefault(schema, {})
     for node in operation.variable_definitions or ():
         signature = get_variable_signature(schema, node)
-        read = _read(signature.type, ()) if isinstance(signature, GraphQLVariableSignature) else None
+        read = _read(signature.type, objects) if isinstance(signature, GraphQLVariableSignature) else None
         if read is None or not isinstance(signature, GraphQLVariableSignature):
             return lambda _: None
         may_be_left_out = node.default_value is None and not is_non_null_type(signature.type)
@@ -62,16 +68,19 @@ def reader_of(schema: GraphQLSchema, operation: OperationDefinitionNode) -> Read
     return reader
 
 
-def _read(kind: GraphQLInputType, inside: tuple[str, ...]) -> Read | None:
+def _read(kind: GraphQLInputType, known: Known) -> Read | None:
     """How values of a type are read; None for one that holds itself, whose depth somebody has to watch."""
     if is_non_null_type(kind):
-        inner = _read(kind.of_type, inside)
+        inner = _read(kind.of_type, known)
         return None if inner is None else _never_null(inner)
     if is_list_type(kind):
-        item = _read(kind.of_type, inside)
+        item = _read(kind.of_type, known)
         return None if item is None else _list(item)
     if is_input_object_type(kind):
-        return None if kind.name in inside else _object(kind, (*inside, kind.name))
+        if kind.name not in known:
+            known[kind.name] = None  # what is met again before it is made holds itself
+            known[kind.name] = _object(kind, known)
+        return known[kind.name]
     return _leaf(kind.coerce_input_value) if is_leaf_type(kind) else None
 
 
@@ -107,10 +116,10 @@ def _leaf(coerce: Callable[[Any], Any]) -> Read:
     return read
 
 
-def _object(kind: GraphQLInputObjectType, inside: tuple[str, ...]) -> Read | None:
+def _object(kind: GraphQLInputObjectType, known: Known) -> Read | None:
     fields: list[tuple[str, str, Read, bool, Callable[[], Any]]] = []
     for name, field in kind.fields.items():
-        read = _read(field.type, inside)
+        read = _read(field.type, known)
         if read is None:
             return None
         default = lambda field=field: coerce_default_value(field)  # noqa: E731

@@ -64,6 +64,13 @@ async def test_what_goes_wrong_with_one_is_the_others_no_harm(redis: Redis) -> N
     assert logs[0]["event"] == "flow_store_away"
 
 
+async def test_what_cannot_be_written_is_the_mistake_of_whoever_asked(redis: Redis) -> None:
+    store = SharedStore(redis, "test")
+    asked = (store.run(ECHO, [], what) for what in ("first", "\ud800", "last"))
+    first, odd, last = await asyncio.gather(*asked, return_exceptions=True)
+    assert (first, type(odd), last) == (b"first", UnicodeEncodeError, b"last")
+
+
 async def test_who_goes_away_takes_nothing_from_the_others(redis: Redis) -> None:
     store = SharedStore(redis, "test")
     gone, stays = (asyncio.create_task(store.run(ECHO, [], name)) for name in ("gone", "stays"))

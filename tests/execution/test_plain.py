@@ -248,6 +248,20 @@ def test_of_a_document_no_more_places_are_remembered_than_it_needs() -> None:
     assert 200 < len(plan.groundwork.places) <= 256
 
 
+def test_of_all_places_of_a_document_together_no_more_fields_are_remembered_than_it_may_weigh() -> None:
+    names = range(9)
+    given = ", ".join(f"$v{name}: Boolean!" for name in names)
+    cats = "... on Cat { __typename name lives color }"
+    pets = " ".join(f"pets @include(if: $v{name}) {{ {cats} }}" for name in names)
+    plan = planned(f"query ({given}) {{ owner {{ years {pets} }} }}")
+    cat = Cat(name="Mia", lives=9, color=Color.RED, owner=None)
+    for number in range(512):
+        answer(plan, {f"v{name}": bool(number >> name & 1) for name in names}, owner(pets=[cat]), PlainExecutor)
+    writers = [one.__closure__ or () for one in plan.groundwork.places.values() if one is not None]
+    held = [cell.cell_contents for closure in writers for cell in closure]
+    assert sum(len(one) for one in held if type(one) is dict) < 600
+
+
 def test_places_are_a_plans_own() -> None:
     assert planned(PLAIN).groundwork.places is not planned(PLAIN).groundwork.places
     assert planned(PLAIN).groundwork.places == Places()

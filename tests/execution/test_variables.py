@@ -1,5 +1,7 @@
 """Variables are read as graphql-core reads them: what fits comes out the same, and what does not fit is left to it."""
 
+import gc
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -107,6 +109,9 @@ def test_what_is_read_is_what_graphql_core_reads(name: str, data: some.DataObjec
 SMALL = build_schema("""
     type Query { a: Int }
     input Tree { left: Tree, name: String }
+    input Grove { name: String, trees: [Tree!] }
+    input Husband { wife: Wife }
+    input Wife { name: String, husband: Husband }
     input Sized { width: Int = 3, height: Int! }
 """)
 
@@ -121,6 +126,10 @@ SMALL = build_schema("""
         ("$a: Int = 3", {"a": 4}, True),
         ("$a: [Int]", {"a": 4}, False),
         ("$a: Tree", {"a": {"name": "x"}}, False),
+        ("$a: Grove", {"a": {"name": "x"}}, False),
+        ("$a: Husband", {"a": {"wife": {"name": "x"}}}, False),
+        ("$a: Wife", {"a": {"name": "x"}}, False),
+        ("$a: Wife, $b: Husband, $c: Sized", {"c": {"height": 1}}, False),
         ("$a: Sized", {"a": {"height": 1, "depth": 2}}, False),
         ("$a: Int", {"a": 1, "unasked": 2}, True),
     ],
@@ -131,3 +140,20 @@ def test_what_is_left_to_graphql_core(variables: str, given: dict[str, Any], is_
     assert (found is not None) == is_read
     expected = get_variable_values(SMALL, operation.variable_definitions or (), given)
     assert found is None or (isinstance(expected, VariableValues) and plainly(found) == plainly(expected))
+
+
+def test_what_a_document_declares_many_times_is_remembered_once() -> None:
+    declared = " ".join(f"$v{number}: [SendMessageInput!]" for number in range(300))
+    operation = operation_of(f"mutation ({declared}) {{ __typename }}")
+    reader_of(OURS, operation)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        reader = reader_of(OURS, operation)
+        gc.collect()
+        weight = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert reader({}) is not None
+    assert weight / len(declared) < 100

@@ -1,13 +1,15 @@
 """HTTP/1.1 as the server speaks it, with little patience for requests that never quite begin, or never quite go on.
 
 It is read by llhttp, the parser of Node, through httptools: uvicorn's other parser is pure Python, and was nearly a
-tenth of what accepting a message cost. llhttp keeps whatever a head brings, so its size is watched here.
+tenth of what accepting a message cost. llhttp keeps whatever a head brings, so its size is watched here. It also reads
+on behind a request that is still being answered: what is found there must not get in the way of that answer.
 """
 
 import asyncio
-from typing import cast
+import sys
+from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_SECONDS = 10.0
 """How long the first line and the headers of a request may take to arrive, from the first byte or the connection on."""
@@ -22,6 +24,10 @@ class PatientlessProtocol(HttpToolsProtocol):
     _is_in_head = False
     _has_got_on = False
     _idly = 0
+    _size = 0
+    _running: RequestResponseCycle | None = None
+    _may_upgrade = False
+    _is_deaf = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Expect a request soon."""
@@ -30,9 +36,11 @@ class PatientlessProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; a head that is still not whole keeps the time it began with."""
-        self._has_got_on = False
+        if self._is_deaf:
+            return
+        self._has_got_on, self._size = False, len(data)
         super().data_received(data)
-        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+        if self._is_deaf or self.transport.is_closing() or self.transport.get_protocol() is not self:
             return
         self._idly = 0 if self._has_got_on else self._idly + len(data)
         if self._idly > LARGEST_HEAD:
@@ -45,6 +53,31 @@ class PatientlessProtocol(HttpToolsProtocol):
         """Expect nothing any more."""
         self._forget()
         super().connection_lost(exc)
+        # Where others wait behind the request that is being answered, uvicorn tells only the last of them.
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand over a socket; what the other side cannot read as a handshake it neither answers nor ends."""
+        super().handle_websocket_upgrade()
+        sans_io = getattr(self.transport.get_protocol(), "conn", None)
+        if getattr(sans_io, "handshake_exc", None) is not None and not self.transport.is_closing():
+            self.send_400_response("This is no handshake of a WebSocket.")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be read; a request before it, that was whole, has its own answer still to come."""
+        running = self._running
+        if running is None or running.response_complete:
+            super().send_400_response(msg)
+        elif not running.more_body:
+            self._is_deaf, running.keep_alive = True, False
+            self.pipeline.clear()
+            self._forget()
+        elif running.response_started:
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
         """Take the first byte of a head; how much stood before it in the same piece, nobody knows."""
@@ -55,7 +88,18 @@ class PatientlessProtocol(HttpToolsProtocol):
         """Take the end of a head."""
         self._is_in_head, self._has_got_on = False, True
         self._forget()
+        version = self.parser.get_http_version()
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if version not in ("1.0", "1.1") or hosts > 1 or (hosts == 0 and version == "1.1"):
+            raise ValueError("A request is for one host, and in HTTP/1.")
+        # A connection with an answer still on its way, or with a body before the first frame, stays what it is.
+        self._may_upgrade = self.parser.get_method() == b"GET" and not self._is_busy()
         super().on_headers_complete()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a line of a head. Behind a body it counts for nothing: proxies look only at what stands before it."""
+        if self._is_in_head:
+            super().on_header(name, value)
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
@@ -66,6 +110,21 @@ class PatientlessProtocol(HttpToolsProtocol):
         """Take the end of a body."""
         self._has_got_on = True
         super().on_message_complete()
+
+    def _should_upgrade(self) -> bool:
+        return self._may_upgrade and super()._should_upgrade()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        # The parser stopped, and uvicorn drops what stands behind in the same piece: what followed would be misread.
+        stopped = sys.exception()
+        if stopped is not None and stopped.args[0] < self._size:
+            self.cycle.keep_alive, self._is_deaf = False, True
+            if self.cycle.response_complete:
+                self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _is_busy(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

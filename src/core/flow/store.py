@@ -27,8 +27,8 @@ class _Asked:
     """A script to be run, and who waits for what it returns."""
 
     script: str
-    keys: Sequence[str]
-    arguments: Sequence[str | int | float]
+    keys: Sequence[bytes]
+    arguments: Sequence[bytes]
     answer: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def tell(self, answer: Any) -> None:
@@ -62,7 +62,8 @@ class SharedStore:
         """
         if time.monotonic() < self._quiet_until:
             return None
-        one = _Asked(script, keys, arguments)
+        # Here, where it is nobody else's harm if there is something that cannot be written.
+        one = _Asked(script, [_written(key) for key in keys], [_written(argument) for argument in arguments])
         self._asked.append(one)
         if len(self._asked) == 1:
             # It begins when everything else of this turn has had its say.
@@ -111,6 +112,10 @@ class SharedStore:
             if not self._is_away:
                 self._is_away = True
                 log.warning("flow_store_away", asker=self._asker, error=type(error).__name__)
+
+
+def _written(value: str | int | float) -> bytes:
+    return (value if isinstance(value, str) else repr(value)).encode()
 
 
 @cache

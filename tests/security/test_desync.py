@@ -1,0 +1,170 @@
+"""What stands behind a request neither changes it nor gets in the way of its answer; none is read two ways."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import uvicorn
+
+from api.doorstep.protocol import PatientlessProtocol
+from tests.execution.conftest import LoopbackServer, eventually
+from tests.security.wire import head, status, talk
+
+HANDSHAKE = (
+    "connection: upgrade",
+    "upgrade: websocket",
+    "sec-websocket-version: 13",
+    "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+
+
+@dataclass
+class Listening:
+    """An application that says what it was asked, and answers when it is let."""
+
+    port: int = 0
+    asked: list[str] = field(default_factory=list)
+    headers: list[bytes] = field(default_factory=list)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, scope: Any, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+        self.asked.append(f"{scope['type']} {scope['path']}")
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.accept"})
+            return
+        self.headers = [name for name, _ in scope["headers"]]
+        while (await receive()).get("more_body"):
+            pass
+        if scope["path"] == "/stream":
+            await self._stream(receive, send)
+            return
+        if scope["path"] == "/slow":
+            await self.may_answer.wait()
+        length = str(len(scope["path"])).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        await send({"type": "http.response.body", "body": scope["path"].encode(), "more_body": False})
+
+    async def _stream(self, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+        listening = asyncio.create_task(receive())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not listening.done():
+            await send({"type": "http.response.body", "body": b"on and on", "more_body": True})
+            await asyncio.wait([listening], timeout=0.01)
+        self.gone.set()
+
+
+@pytest.fixture
+async def app() -> AsyncIterator[Listening]:
+    app, listener = Listening(), socket.create_server(("127.0.0.1", 0))
+    app.port = listener.getsockname()[1]
+    config = uvicorn.Config(
+        app,
+        http=PatientlessProtocol,
+        ws="websockets-sansio",
+        log_config=None,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
+    server = LoopbackServer(config)
+    serve = asyncio.create_task(server.serve(sockets=[listener]))
+    await eventually(lambda: server.started)
+    yield app
+    server.should_exit = True
+    await serve
+
+
+async def answered(app: Listening, first: bytes) -> bytes:
+    """Let the first request be answered only when all that was sent has been read."""
+    talking = asyncio.create_task(talk(app.port, first))
+    await eventually(lambda: bool(app.asked))
+    app.may_answer.set()
+    said, _ = await talking
+    return said
+
+
+async def test_what_stands_behind_a_body_is_no_header(app: Listening) -> None:
+    body = b"3\r\nabc\r\n0\r\nx-forwarded-for: 192.0.2.1\r\nauthorization: Bearer x\r\n\r\n"
+    said, _ = await talk(app.port, head("POST", "/", "transfer-encoding: chunked", "connection: close") + body)
+    assert (status(said), app.headers) == (200, [b"host", b"transfer-encoding", b"connection"])
+
+
+@pytest.mark.parametrize("behind", [b"\x01garbage", b"GET / HTTP/1.1\r\n\r\n", head("POST", "/", "content-length: x")])
+async def test_whoever_asked_is_answered_although_nonsense_follows(app: Listening, behind: bytes) -> None:
+    said = await answered(app, head("POST", "/slow", "content-length: 3") + b"abc" + behind)
+    assert (status(said), said.endswith(b"/slow"), said.count(b"HTTP/1.1 ")) == (200, True, 1)
+    assert b"connection: close" in said
+
+
+async def test_a_body_that_breaks_off_in_nonsense_is_refused(app: Listening) -> None:
+    said, _ = await talk(app.port, head("POST", "/", "transfer-encoding: chunked") + b"3\r\nabcdef\r\n")
+    assert (status(said), said.count(b"HTTP/1.1 ")) == (400, 1)
+
+
+async def test_requests_that_follow_at_once_are_answered_in_their_order(app: Listening) -> None:
+    said = await answered(app, head("GET", "/slow") + head("GET", "/b") + head("GET", "/c", "connection: close"))
+    assert said.index(b"/slow") < said.index(b"/b") < said.index(b"/c")
+
+
+async def test_a_socket_does_not_begin_while_an_answer_is_still_to_come(app: Listening) -> None:
+    said = await answered(app, head("GET", "/slow") + head("GET", "/ws", *HANDSHAKE, "connection: upgrade, close"))
+    assert (b" 101 " in said, status(said), said.index(b"/slow") < said.index(b"/ws")) == (False, 200, True)
+    assert "websocket /ws" not in app.asked
+
+
+async def test_a_handshake_with_a_body_is_no_handshake_and_gets_an_answer(app: Listening) -> None:
+    said, _ = await talk(app.port, head("POST", "/ws", *HANDSHAKE, "content-length: 3") + b"abc")
+    assert (status(said), app.asked) == (200, ["http /ws"])
+
+
+@pytest.mark.parametrize(
+    "lines", [["content-length: 3"], ["transfer-encoding: chunked"], ["a: b"] * 200, [f"a: {'b' * 9_000}"]]
+)
+async def test_a_handshake_that_cannot_be_read_holds_no_connection(app: Listening, lines: list[str]) -> None:
+    said, _ = await talk(app.port, head("GET", "/ws", *HANDSHAKE, *lines) + b"0\r\n\r\n")
+    assert (status(said), app.asked) == (400, [])
+
+
+async def test_what_is_lost_behind_an_upgrade_nobody_follows_is_not_passed_over(app: Listening) -> None:
+    upgrade = head("GET", "/slow", "connection: upgrade", "upgrade: h2c")
+    said = await answered(app, upgrade + head("POST", "/lost", "content-length: 40"))
+    assert (said.endswith(b"/slow"), b"connection: close" in said) == (True, True)
+
+
+async def test_a_stream_ends_with_its_client_whatever_waits_behind_it(app: Listening) -> None:
+    for behind in (head("GET", "/b"), head("GET", "/ws", *HANDSHAKE)):
+        app.gone.clear()
+        _, writer = await asyncio.open_connection("127.0.0.1", app.port)
+        writer.write(head("GET", "/stream") + behind)
+        await eventually(lambda: "http /stream" in app.asked)
+        writer.transport.abort()
+        async with asyncio.timeout(5):
+            await app.gone.wait()
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"GET / HTTP/2.0\r\nhost: a\r\n\r\n",
+        b"GET / HTTP/1.1\nhost: a\n\n",
+        b"GET / HTTP/1.1\r\nhost: a\rx: y\r\n\r\n",
+        head("GET", "/", "x: a\r\n b"),
+        head("GET", "/", "x: a\0b"),
+        head("POST", "/", "transfer-encoding: chunked", "content-length: 3") + b"0\r\n\r\n",
+        head("POST", "/", "content-length: 3", "transfer-encoding: gzip") + b"abc",
+        head("POST", "/", "transfer-encoding: chunked", "transfer-encoding: identity") + b"0\r\n\r\n",
+        head("POST", "/", "transfer-encoding : chunked") + b"0\r\n\r\n",
+        head("POST", "/", "content-length: 3", "content-length: 3") + b"abc",
+        head("POST", "/", "content-length: +3") + b"abc",
+    ],
+)
+async def test_what_two_servers_could_read_two_ways_is_refused(app: Listening, first: bytes) -> None:
+    said, _ = await talk(app.port, first)
+    assert (status(said), app.asked) == (400, [])
