@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,8 +88,10 @@ class Part:
         return line
 
     def signal(self, number: signal.Signals) -> None:
+        # Whose end nobody has told us of yet may be gone already.
         if self.is_running:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     async def kill(self) -> None:
         """kill -9, and see it dead."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from tests.conftest import until
 from tests.faults.city import City, Plan, built
 from tests.faults.runs import judge
 from tests.faults.scenes import sms_traffic
@@ -41,6 +42,8 @@ async def test_an_api_told_to_end_under_load_finishes_what_it_has_begun(tmp_path
         traffic = sms_traffic(city, "API told to end")
         async with traffic.flowing(6):
             for _ in range(ROUNDS):
+                # One that is still being born knows no signals yet.
+                await until(city.is_ready, bool, 60)
                 watching = asyncio.create_task(watch_until_closed(city))
                 await asyncio.sleep(1.5)
                 code, seconds = await city.api.end()
