@@ -1,17 +1,16 @@
 """Moving many messages at once without one that nobody can read holding up the others: it is parked as FAILED."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import structlog
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import is_passing
 from core.errors import FailureParty, FailureReason
 from core.messages.failures import failure_to_json
 from core.messages.record import Key, Noted, write_moves
 from core.messages.tables import message_events, messages
+from core.messages.together import write_together
 from core.messages.transitions import Standing
 from core.messages.values import EventSource, MessageStatus
 from core.operations.dead_letters import MESSAGE_SEND, GivenUp, bury
@@ -33,44 +32,22 @@ POISON = Failure(
 
 async def move_all(connection: AsyncConnection, keys: Collection[Key], lock: Lock, decide: Decide) -> list[Change]:
     """Move messages in the caller's transaction; returns what to tell listeners."""
-    try:
-        async with savepoint(connection):
-            return await _move(connection, keys, lock, decide)
-    except Exception as error:
-        if is_passing(error):
-            raise
-        log.exception("moves_broke", messages=len(keys))
-    changes: list[Change] = []
-    for key in keys:
-        try:
-            async with savepoint(connection):
-                changes += await _move(connection, [key], lock, decide)
-        except Exception as error:
-            if is_passing(error):
-                raise
-            log.exception("message_parked", message_id=str(key.message_id))
-            await _park(connection, key)
-            changes.append(Change(*key))
-    return changes
+
+    async def write(some: Collection[Key]) -> list[Change]:
+        return await _move(connection, some, lock, decide)
+
+    async def park(key: Key) -> list[Change]:
+        log.exception("message_parked", message_id=str(key.message_id))
+        await _park(connection, key)
+        return [Change(*key)]
+
+    return await write_together(connection, keys, write, park)
 
 
 async def _move(connection: AsyncConnection, keys: Collection[Key], lock: Lock, decide: Decide) -> list[Change]:
     standings = await lock(connection, keys)
     noted = [decide(key, standing) for key, standing in standings.items()]
     return await write_moves(connection, noted) if noted else []
-
-
-@asynccontextmanager
-async def savepoint(connection: AsyncConnection) -> AsyncIterator[None]:
-    """Undo what is done inside it, and no more, where that breaks for good."""
-    await connection.execute(text("SAVEPOINT moving"))
-    try:
-        yield
-    except Exception as error:
-        if not is_passing(error):
-            await connection.execute(text("ROLLBACK TO SAVEPOINT moving"))
-        raise
-    await connection.execute(text("RELEASE SAVEPOINT moving"))
 
 
 async def _park(connection: AsyncConnection, key: Key) -> None:

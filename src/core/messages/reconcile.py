@@ -1,7 +1,7 @@
 """Comparing with the companies' own books: reports that are overdue are asked for, and each day's messages counted."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -12,14 +12,14 @@ from sqlalchemy import Row, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import Database, is_passing
+from core.database import Database
 from core.errors import ProviderError
 from core.messages.asking import ask
 from core.messages.content import content_for, content_from_json
-from core.messages.moving import savepoint
 from core.messages.record import Key, Noted, lock_standings, write_moves
 from core.messages.tables import attempts
 from core.messages.timing import Timing
+from core.messages.together import write_together
 from core.messages.transitions import after_report
 from core.messages.values import AttemptOutcome, EventSource
 from core.operations.tables import daily_counts
@@ -144,28 +144,18 @@ class Reconciler:
 
 
 async def _apply(connection: AsyncConnection, news: Sequence[Overdue]) -> list[Change]:
-    """Write answers down together; where that breaks, one by one, and what cannot be written holds up no other."""
-    try:
-        async with savepoint(connection):
-            return await _write(connection, news)
-    except Exception as error:
-        if is_passing(error):
-            raise
-        log.exception("answers_not_written", messages=len(news))
-    changes: list[Change] = []
-    for one in news:
-        try:
-            async with savepoint(connection):
-                changes += await _write(connection, [one])
-        except Exception as error:
-            if is_passing(error):
-                raise
-            # It is asked for again, and given up after three days as if nobody had answered.
-            log.exception("answer_unwritable", message_id=str(one[0].message_id))
-    return changes
+    async def write(some: Collection[Overdue]) -> list[Change]:
+        return await _write(connection, some)
+
+    async def let_go(one: Overdue) -> list[Change]:
+        # It is asked for again, and given up after three days as if nobody had answered.
+        log.exception("answer_unwritable", message_id=str(one[0].message_id))
+        return []
+
+    return await write_together(connection, news, write, let_go)
 
 
-async def _write(connection: AsyncConnection, news: Sequence[Overdue]) -> list[Change]:
+async def _write(connection: AsyncConnection, news: Collection[Overdue]) -> list[Change]:
     standings = await lock_standings(connection, {key for key, *_ in news})
     noted = []
     for key, number, integration, sighting in news:
