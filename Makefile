@@ -13,15 +13,15 @@ unexport PYTHONDONTWRITEBYTECODE
 ARGS ?=
 TESTS ?=
 # What `make test` runs; the rest are gates of their own.
-SUITE := tests $(foreach gate,browser conformance fuzz soak faults,--ignore=tests/$(gate))
+SUITE := tests $(foreach gate,browser conformance counterparties fuzz soak faults,--ignore=tests/$(gate))
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev web test slow browser conformance fuzz soak faults faults-quick mutations check audit sbom format wheel lock clean
+.PHONY: help install dev web test slow browser conformance counterparties fuzz soak faults faults-quick mutations check audit sbom format wheel lock clean
 
 help: ## Print this help
 	@echo "Interalpha. Two commands to know: 'make dev' runs everything, 'make test' passes the tests."
 	@echo
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 	@echo
 	@echo "  Options of make dev:   PORT=8100 make dev   or   make dev ARGS='--port 8100 --data /tmp/second --no-open --memory'"
 	@echo "  Afterwards:            . .venv/bin/activate && interalpha --help"
@@ -59,6 +59,9 @@ browser: web ## Run the pages in Chromium
 
 conformance: install ## Run the official audits and the clients from npm against a real server
 	@$(BIN)/python -m pytest tests/conformance $(ARGS)
+
+counterparties: install ## Run against real servers: Postfix, TLS stores with a private CA, Twilio's published contract
+	@$(BIN)/python -m pytest tests/counterparties $(ARGS)
 
 fuzz: install ## Try everything that fits the schema on a real server (FUZZ_EXAMPLES=200 for longer)
 	@$(BIN)/python -m pytest tests/fuzz $(ARGS)

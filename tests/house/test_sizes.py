@@ -3,12 +3,10 @@
 import ast
 from collections.abc import Iterator
 from pathlib import PurePath
-from statistics import median
 
 from tests.house.sources import Function, Source, arguments, body_lines, lines, sources
 
-LONGEST_FILE = 400
-MEDIAN_FILE = 90
+LONGEST_FILE = 500
 LONGEST_FUNCTION = 40
 LONGEST_RESOLVER = 15
 # Names that say nothing of what is inside.
@@ -22,11 +20,6 @@ def test_there_is_something_to_measure() -> None:
 
 def test_no_file_is_too_long() -> None:
     assert [(source.name, source.lines) for source in sources() if source.lines > LONGEST_FILE] == []
-
-
-def test_most_files_are_short() -> None:
-    # One-line __init__ files would flatter the middle.
-    assert median(source.lines for source in sources() if source.lines > 1) <= MEDIAN_FILE
 
 
 def test_no_function_is_too_long() -> None:
