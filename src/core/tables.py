@@ -4,8 +4,9 @@ from core.access.tables import api_keys, memberships, senders, tenants, users
 from core.audit.tables import audit_events
 from core.database import metadata
 from core.idempotency import idempotency_keys
+from core.keyring.tables import lookup_keys
 from core.messages.tables import attempts, external_ids, message_batches, message_events, messages
-from core.operations.tables import daily_counts, dead_letters, pulses, workers
+from core.operations.tables import contracts, daily_counts, dead_letters, pulses, servers, workers
 from core.privacy.tables import erasures
 from core.templates.tables import template_catalogues, templates
 from core.webhooks.tables import inbox
@@ -14,12 +15,14 @@ __all__ = [
     "api_keys",
     "attempts",
     "audit_events",
+    "contracts",
     "daily_counts",
     "dead_letters",
     "erasures",
     "external_ids",
     "idempotency_keys",
     "inbox",
+    "lookup_keys",
     "memberships",
     "message_batches",
     "message_events",
@@ -27,6 +30,7 @@ __all__ = [
     "metadata",
     "pulses",
     "senders",
+    "servers",
     "template_catalogues",
     "templates",
     "tenants",

@@ -17,7 +17,7 @@ from core.tables import metadata
 from tests.conftest import Running, Urls
 
 # Tables that belong to no tenant.
-OF_THE_HOUSE = {"tenants", "users", "workers", "pulses", "daily_counts"}
+OF_THE_HOUSE = {"tenants", "users", "workers", "servers", "pulses", "daily_counts", "lookup_keys", "contracts"}
 
 STRUCTURE = text(
     """

@@ -31,6 +31,8 @@ BOTH, ONLY_NEW = Sealer({"k2": NEW, "k1": OLD}), Sealer({"k2": NEW})
 NEW_KEY = "bm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm4="
 HASHES_OF_THEIR_OWN = {
     "idempotency_keys.request_hash": "of a request, whose words are not kept: its key is in it",
+    "attempts.provider_id_lookup": "of a provider's id, by a key that is never rotated",
+    "messages.provider_id_lookup": "the same of a message that came in",
     "api_keys.secret_hash": "of 256 random bits, without a key: nobody can guess them",
 }
 """Columns of bytes that are neither sealed nor the hash beside a sealed one, and why."""

@@ -9,7 +9,16 @@ import asyncpg
 OURS, THEIRS = UUID("3fea8953-6801-4312-8af1-47d803b5847a"), UUID("63a1330b-9877-4674-a978-d883b37f2ada")
 # What belongs to nobody: a table is either here, or has a tenant's column and policies.
 # People belong to none of the tenants: whoever signs in may be a member of several, and is a member of none at first.
-OF_THE_HOUSE = {"alembic_version", "users", "workers", "pulses", "daily_counts"}
+OF_THE_HOUSE = {
+    "alembic_version",
+    "contracts",
+    "users",
+    "workers",
+    "servers",
+    "pulses",
+    "daily_counts",
+    "lookup_keys",
+}
 
 _TABLES = """
 SELECT relname AS name, relrowsecurity AS is_protected, relforcerowsecurity AS is_forced,

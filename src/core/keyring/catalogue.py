@@ -1,14 +1,19 @@
 """Every sealed column there is, found in the tables' own definitions: a new one is rotated from its first day.
 
 A column `X_sealed` is sealed for its row's tenant (nobody's, in a table that belongs to none), the row's `id`, and the
-name `X`. A column `X_hash` beside it is the look-up hash of the same address.
+name `X`. A table without an id says in `info["sealed_for"]` which two columns stand for it: the row's id, and a number
+that is added to the name. A column `X_hash` beside it is the look-up hash of the same address, made anew with it; a
+column `X_lookup` is a hash that is never made anew.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, LargeBinary, MetaData, Table
+from sqlalchemy import Column, LargeBinary, MetaData, Row, Table
+
+from core.sealing import NOBODYS
 
 _SEALED, _HASH = "_sealed", "_hash"
 
@@ -24,12 +29,30 @@ class SealedColumn:
 
 @dataclass(frozen=True, slots=True)
 class SealedTable:
-    """A table with sealed columns; `tenant` is None in one that belongs to nobody."""
+    """A table with sealed columns; `tenant` is None in one that belongs to nobody.
+
+    `number` tells the rows that share an id apart, where several do.
+    """
 
     table: Table
     id: Column[UUID]
     tenant: Column[UUID] | None
     columns: Sequence[SealedColumn]
+    number: Column[int] | None = None
+
+    def place(self, row: Row[Any], column: SealedColumn) -> dict[str, Any]:
+        """What a value of a row is sealed for, as the sealer takes it; the row holds the table's primary key."""
+        number = None if self.number is None else getattr(row, self.number.name)
+        return {
+            "tenant": NOBODYS if self.tenant is None else getattr(row, self.tenant.name),
+            "row": getattr(row, self.id.name),
+            "column": column.name if number is None else numbered(column.name, number),
+        }
+
+
+def numbered(name: str, number: int) -> str:
+    """The name a value is sealed for in a table whose rows share an id."""
+    return f"{name} {number}"
 
 
 def sealed_tables(metadata: MetaData) -> list[SealedTable]:
@@ -42,8 +65,10 @@ def sealed_tables(metadata: MetaData) -> list[SealedTable]:
             if isinstance(column.type, LargeBinary) and column.name.endswith(_SEALED)
             if (name := column.name.removesuffix(_SEALED))
         ]
-        if columns and "id" not in table.c:
+        id, number = table.info.get("sealed_for", ("id", None))
+        if columns and id not in table.c:
             raise LookupError(f"{table.name} holds sealed values, and no `id` they could be sealed for.")
         if columns:
-            found.append(SealedTable(table, table.c.id, table.c.get("tenant_id"), columns))
+            counted = None if number is None else table.c[number]
+            found.append(SealedTable(table, table.c[id], table.c.get("tenant_id"), columns, counted))
     return found

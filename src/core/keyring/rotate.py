@@ -16,7 +16,7 @@ from core.database import Database
 from core.keyring.catalogue import SealedColumn, SealedTable, sealed_tables
 from core.keyring.walk import walk
 from core.messages.addresses import sought
-from core.sealing import NOBODYS, SealBroken, Sealer
+from core.sealing import SealBroken, Sealer
 from core.tables import metadata
 
 log = structlog.get_logger(__name__)
@@ -62,7 +62,8 @@ async def _seal_anew(database: Database, sealer: Sealer, one: SealedTable, rows:
                 changes.append(_change(sealer, one, column, row, old))
             except SealBroken as error:
                 unreadable += 1
-                log.warning("value_unreadable", table=one.table.name, id=str(row.id), reason=str(error))
+                id = str(getattr(row, one.id.name))
+                log.warning("value_unreadable", table=one.table.name, id=id, reason=str(error))
         if changes:
             async with database.transaction() as connection:
                 await connection.execute(_replacing(one, column), changes)
@@ -71,13 +72,15 @@ async def _seal_anew(database: Database, sealer: Sealer, one: SealedTable, rows:
 
 
 def _change(sealer: Sealer, one: SealedTable, column: SealedColumn, row: Row[Any], old: bytes) -> dict[str, Any]:
-    tenant = NOBODYS if one.tenant is None else row.tenant_id
-    plain = sealer.open(old, tenant=tenant, row=row.id, column=column.name)
-    change = {"of_id": row.id, "old": old, "new": sealer.seal(plain, tenant=tenant, row=row.id, column=column.name)}
+    place = one.place(row, column)
+    plain = sealer.open(old, **place)
+    change = {"of_id": place["row"], "old": old, "new": sealer.seal(plain, **place)}
     if one.tenant is not None:
-        change["of_tenant"] = tenant
+        change["of_tenant"] = place["tenant"]
+    if one.number is not None:
+        change["of_number"] = getattr(row, one.number.name)
     if column.hash is not None:
-        change["new_hash"] = sealer.lookup_hash(sought(plain), tenant=tenant)
+        change["new_hash"] = sealer.lookup_hash(sought(plain), tenant=place["tenant"])
     return change
 
 
@@ -86,4 +89,7 @@ def _replacing(one: SealedTable, column: SealedColumn) -> Any:
     if column.hash is not None:
         values[column.hash.name] = bindparam("new_hash")
     statement = update(one.table).where(one.id == bindparam("of_id"), column.column == bindparam("old")).values(values)
-    return statement if one.tenant is None else statement.where(one.tenant == bindparam("of_tenant"))
+    for named, of in ((one.tenant, "of_tenant"), (one.number, "of_number")):
+        if named is not None:
+            statement = statement.where(named == bindparam(of))
+    return statement

@@ -2,6 +2,7 @@
 
 The message row is its own outbox: `status`, `due_at` and the lease say what a worker has to do. Columns that end in
 `_sealed` hold personal data encrypted (`core/sealing.py`); `_masked` is what lists and logs show, `_hash` finds.
+`_lookup` finds as well, by a hash whose key is never rotated, so that it may be unique.
 """
 
 from sqlalchemy import (
@@ -62,6 +63,9 @@ messages = Table(
     Column("in_reply_to", Uuid),
     # Who brought a message that came in, and the company's id for it; of those we send, the attempts know.
     Column("integration", Text),
+    Column("provider_id_sealed", LargeBinary),
+    Column("provider_id_lookup", LargeBinary),
+    # In clear, for processes of the version before; always null once the contract was applied. See ADR 0034.
     Column("provider_message_id", Text),
     Column("failure", JSONB(none_as_null=True)),
     # When a worker has to look at it again, whatever its status; null when there is nothing to do.
@@ -146,6 +150,12 @@ messages = Table(
         "provider_message_id",
         postgresql_where=text("provider_message_id IS NOT NULL"),
     ),
+    Index(
+        "ix_messages_provider_id_lookup",
+        "tenant_id",
+        "provider_id_lookup",
+        postgresql_where=text("provider_id_lookup IS NOT NULL"),
+    ),
 )
 
 attempts = Table(
@@ -161,6 +171,9 @@ attempts = Table(
     Column("outcome", Text, nullable=False),
     # The highest thing the company has reported about it: SENT 1, FAILED 2, DELIVERED 3, READ 4.
     Column("rank", SmallInteger, nullable=False, server_default="0"),
+    Column("provider_id_sealed", LargeBinary),
+    Column("provider_id_lookup", LargeBinary),
+    # In clear, for processes of the version before; always null once the contract was applied. See ADR 0034.
     Column("provider_message_id", Text),
     Column("failure", JSONB(none_as_null=True)),
     # The company's answer as far as it may be kept in plain: codes and ids, never words or addresses.
@@ -176,8 +189,16 @@ attempts = Table(
     ),
     Index("ix_attempts_provider_message_id", "integration", "provider_message_id"),
     Index(
+        "ix_attempts_provider_id_lookup",
+        "integration",
+        "provider_id_lookup",
+        postgresql_where=text("provider_id_lookup IS NOT NULL"),
+    ),
+    Index(
         "ix_attempts_silent", "integration", "started_at", postgresql_where=text("outcome = 'ACCEPTED' AND rank = 1")
     ),
+    # It has no id of its own: what is sealed in it names its message and its number.
+    info={"sealed_for": ("message_id", "number")},
 )
 
 message_events = Table(

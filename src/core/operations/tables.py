@@ -8,6 +8,7 @@ from sqlalchemy import (
     Integer,
     PrimaryKeyConstraint,
     SmallInteger,
+    String,
     Table,
     Text,
     Uuid,
@@ -23,6 +24,25 @@ workers = Table(
     Column("name", Text, primary_key=True),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # The newest migration its code knows; null where it is of a version that did not say so yet.
+    Column("revision", Text),
+)
+
+servers = Table(
+    "servers",
+    metadata,
+    # API processes. They have a table of their own, since every row of the other counts as a worker.
+    Column("name", Text, primary_key=True),
+    Column("revision", Text, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+contracts = Table(
+    "contracts",
+    metadata,
+    # Alembic's own: which contract was applied last.
+    Column("version_num", String(32), primary_key=True),
 )
 
 pulses = Table(
