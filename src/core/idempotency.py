@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.characters import check_line
 from core.database import Database, metadata
 from core.errors import IdempotencyConflict, InputRule, InvalidInput
 from core.sealing import Sealer
@@ -81,15 +82,7 @@ class IdempotentRequest:
                 path=path,
                 rule=InputRule.TOO_LONG,
             )
-        if not key.isprintable():
-            raise InvalidInput(
-                say(
-                    "IDEMPOTENCY_KEY_MALFORMED",
-                    "The idempotency key holds control characters. Use letters, digits and punctuation.",
-                ),
-                path=path,
-                rule=InputRule.MALFORMED,
-            )
+        check_line(key, path)
         canonical = json.dumps([operation, canonical_input], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         # Keyed, since the input holds addresses and a bare hash of a telephone number is quickly guessed.
         return cls(key, operation, sealer.fingerprints(canonical, tenant=tenant))

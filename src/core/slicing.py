@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Column, ColumnElement, Row, Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.characters import is_storable
 from core.identifiers import uuid7_floor
 
 Statement = TypeVar("Statement", bound=Select[Any])
@@ -65,5 +66,5 @@ def within(statement: Statement, span: Span, moments: Column[datetime], ids: Col
 
 
 def storable(words: Iterable[str]) -> list[str]:
-    """Keep the words that a row could hold: PostgreSQL takes no NUL, and half of a surrogate pair cannot be encoded."""
-    return [word for word in words if "\x00" not in word and not any("\ud800" <= sign <= "\udfff" for sign in word)]
+    """Keep the words that a row could hold."""
+    return [word for word in words if is_storable(word)]

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from tests.conftest import until
 from tests.flows.conftest import SEND, System
 
 
@@ -36,6 +37,23 @@ async def test_an_email_travels_to_the_mailbox(system: System) -> None:
     assert mail["list_unsubscribe"]
     assert "Oi, Ana" in mail["text"]
     assert "<p>Oi, Ana</p>" in mail["html"]
+
+
+async def test_every_character_reaches_the_provider_as_it_was_written(system: System, phone: str) -> None:
+    words = "R$\u00a0150 👩\u200d💻 \U0001fac8 שלום\u200e می\u200cخواهم auto\u00admático\u2066x\u2069"
+    text = f"{words}\n\t{words}"
+    sms = await system.sms(phone, text)
+    await system.control.inbound("whatsapp", sender=phone, text="Oi")
+    chat = await system.send(to={"phone": phone}, content={"text": text}, route=[{"channel": "WHATSAPP"}])
+    mail = await system.email("marks@example.com", words)
+    for message, statuses in {sms: ["DELIVERED"], mail: ["SENT"], chat: ["SENT", "DELIVERED", "READ"]}.items():
+        await until(lambda message=message: system.status(message), statuses.__contains__)
+    [taken] = await system.control.messages("twilio", to=phone)
+    assert taken["body"] == text
+    [taken] = await system.control.messages("whatsapp", to=phone)
+    assert taken["text"] == text
+    [taken] = await system.control.messages("smtp", to="marks@example.com")
+    assert taken["subject"] == words
 
 
 async def test_the_present_state_comes_first_and_then_every_change_once(system: System, phone: str) -> None:

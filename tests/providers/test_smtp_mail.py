@@ -94,6 +94,9 @@ def test_an_address_to_unsubscribe_is_never_broken(address: str) -> None:
         "a" * 69,
         "a" * 70,
         "=?utf-8?q?not_encoded?=",
+        "Total: R$\u00a0150,00",
+        "Oi 👩\u200d💻 \U0001fae9 \U0001fac8 שלום\u200e می\u200cخواهم auto\u00admático",
+        "  espaços dos dois lados ",
         INJECTION,
         'Aspas " e < > , ; : \\ barras',
     ],
@@ -104,7 +107,11 @@ def test_a_subject_arrives_letter_for_letter(subject: str) -> None:
     assert max(map(len, raw(email(subject=subject)).split(b"\r\n"))) <= 78
 
 
-@given(st.text(min_size=1, max_size=300).filter(str.isprintable))
+# All that a subject may hold: no controls, halves of surrogate pairs or line separators.
+ON_ONE_LINE = st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])
+
+
+@given(st.text(ON_ONE_LINE, min_size=1, max_size=300))
 def test_no_subject_brings_headers_of_its_own(subject: str) -> None:
     mail = built(email(subject=subject))
     assert str(mail["Subject"]).strip() == subject.strip()
@@ -113,7 +120,14 @@ def test_no_subject_brings_headers_of_its_own(subject: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["Ana", '"Silva, Ana"', "Conceição & Irmãos", "Nome " * 30 + "longo", '"Conceição, ' + "e Filhos " * 12 + 'Ltda."'],
+    [
+        "Ana",
+        "Loja\u00a0R$ 👩\u200d💻 \U0001fac8 שלום\u200e",
+        '"Silva, Ana"',
+        "Conceição & Irmãos",
+        "Nome " * 30 + "longo",
+        '"Conceição, ' + "e Filhos " * 12 + 'Ltda."',
+    ],
 )
 def test_the_sender_has_its_name(name: str) -> None:
     (sender,) = built(email(), SMTP_FROM=f"{name} <a@example.com>")["From"].addresses
@@ -149,7 +163,7 @@ NAMES = st.text(st.sampled_from("Conceição Irmãos, &.'日本🙂=?_"), max_si
 )
 
 
-@given(WORDS.filter(bool), WORDS, st.text(min_size=1, max_size=200).filter(str.isprintable), NAMES)
+@given(WORDS.filter(bool), WORDS, st.text(ON_ONE_LINE, min_size=1, max_size=200), NAMES)
 def test_whatever_is_written_is_read_by_others_as_it_was_meant(plain: str, html: str, subject: str, name: str) -> None:
     message = email("joao.silva+a'b@Exemplo.com.br", subject, plain, html)
     wire = raw(message, SMTP_FROM=f'"{name}" <a@example.com>')

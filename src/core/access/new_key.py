@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from core.access.key_format import KeyKind
 from core.access.principal import Principal, Scope
 from core.access.reach import EVERYWHERE, Reach, one_form
+from core.characters import line_errors
 from core.errors import AppError, InputRule, InvalidInput, Refused
 from core.messages.addresses import Address
 from core.words import say
@@ -48,12 +49,11 @@ def check_new_key(key: NewKey, maker: Principal | None) -> None:
 def _errors(key: NewKey) -> Iterator[AppError]:
     if not key.name.strip():
         yield _wrong(say("API_KEY_NAME_MISSING", "Give it a name, to recognise it by."), "name", InputRule.REQUIRED)
-    elif len(key.name) > LONGEST_NAME or not key.name.isprintable():
-        yield _wrong(
-            say("API_KEY_NAME", "A key's name has at most {most} characters, on one line.", most=LONGEST_NAME),
-            "name",
-            InputRule.MALFORMED,
-        )
+    elif len(key.name) > LONGEST_NAME:
+        text = say("API_KEY_NAME", "A key's name has at most {most} characters, on one line.", most=LONGEST_NAME)
+        yield _wrong(text, "name", InputRule.MALFORMED)
+    else:
+        yield from line_errors(key.name, ["input", "name"])
     if not key.scopes:
         yield _wrong(
             say("API_KEY_WITHOUT_SCOPES", "A key without scopes may do nothing: name at least one."),

@@ -6,12 +6,13 @@ stored and stores what is missing: after a crash in the middle, repeating it fin
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
 
+from core.characters import line_errors
 from core.errors import AppError, InputRule, InvalidInput, Overloaded, Refused
 from core.idempotency import IdempotentRequest
 from core.messages.accept import Accepted, Outbox, Ready
@@ -81,11 +82,17 @@ def _check_whole(batch: BatchDraft) -> None:
             count=len(batch.drafts),
         )
         errors.append(InvalidInput(text, path=_PLACE, rule=rule))
-    if batch.name is not None and (len(batch.name) > MAX_NAME or not batch.name.isprintable()):
-        text = say("BATCH_NAME", "A batch's name has at most {most} characters, on one line.", most=MAX_NAME)
-        errors.append(InvalidInput(text, path=["input", "name"], rule=InputRule.MALFORMED))
+    if batch.name is not None:
+        errors += _name_errors(batch.name, ["input", "name"])
     if errors:
         raise Refused(errors)
+
+
+def _name_errors(name: str, path: Sequence[str]) -> Iterator[AppError]:
+    if len(name) > MAX_NAME:
+        text = say("BATCH_NAME", "A batch's name has at most {most} characters, on one line.", most=MAX_NAME)
+        yield InvalidInput(text, path=path, rule=InputRule.MALFORMED)
+    yield from line_errors(name, path)
 
 
 def _request(outbox: Outbox, tenant_id: UUID, batch: BatchDraft, checked: Mapping[int, Checked]) -> IdempotentRequest:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from core.access.reach import Reach
+from core.characters import line_errors
 from core.errors import AppError, InputRule, InvalidInput, NotConfigured, NotFound, NotSimulated, Refused
 from core.messages.addresses import Address, email_address, phone_address, whatsapp_user_address
 from core.messages.content import check_content
@@ -196,8 +197,5 @@ def _external_id_errors(given: str, path: Sequence[str]) -> Iterator[AppError]:
             most=MAX_EXTERNAL_ID,
         )
         yield InvalidInput(text, path=path, rule=InputRule.TOO_LONG)
-    elif not given.isprintable():
-        text = say(
-            "EXTERNAL_ID_MALFORMED", "The external id holds control characters. Use letters, digits and punctuation."
-        )
-        yield InvalidInput(text, path=path, rule=InputRule.MALFORMED)
+    else:
+        yield from line_errors(given, path)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
+from core.characters import check_line, check_text
 from core.errors import InputRule, InvalidInput
 from core.ports import ButtonParameter, Channel, Content, EmailContent, TemplateContent, TextContent
 from core.templates.values import Filled
@@ -60,7 +61,7 @@ def _check_text(content: TextContent, channel: Channel, path: Sequence[str]) -> 
     if channel is Channel.EMAIL:
         text = say("EMAIL_NEEDS_SUBJECT", "An e-mail needs a subject: give `email` instead of `text`.")
         raise InvalidInput(text, path=path, rule=InputRule.NOT_ALLOWED)
-    check_characters(content.text, path)
+    check_text(content.text, path)
     if not content.text.strip():
         raise InvalidInput(say("TEXT_EMPTY", "The text is empty."), path=path, rule=InputRule.REQUIRED)
     limit = TEXT_LIMITS[channel]
@@ -87,15 +88,7 @@ def _check_email(content: EmailContent, channel: Channel, path: Sequence[str]) -
     subject_path = [*path, "subject"]
     if not content.subject.strip():
         raise InvalidInput(say("SUBJECT_EMPTY", "The subject is empty."), path=subject_path, rule=InputRule.REQUIRED)
-    if not content.subject.isprintable():
-        raise InvalidInput(
-            say(
-                "SUBJECT_MALFORMED",
-                "The subject holds a line break or another control character. Write it on one line.",
-            ),
-            path=subject_path,
-            rule=InputRule.MALFORMED,
-        )
+    check_line(content.subject, subject_path)
     if len(content.subject.encode()) > SUBJECT_LIMIT:
         text = say("SUBJECT_TOO_LONG", "The subject is longer than {most} bytes.", most=SUBJECT_LIMIT)
         raise InvalidInput(text, path=subject_path, rule=InputRule.TOO_LONG)
@@ -105,7 +98,7 @@ def _check_email(content: EmailContent, channel: Channel, path: Sequence[str]) -
 def _check_bodies(content: EmailContent, path: Sequence[str]) -> None:
     bodies = {"plainText": content.plain_text, "html": content.html}
     for name, body in bodies.items():
-        check_characters(body or "", [*path, name])
+        check_text(body or "", [*path, name])
     if not any(body and body.strip() for body in bodies.values()):
         text = say("BODY_MISSING", "Give at least one of `plainText` and `html`.")
         raise InvalidInput(text, path=path, rule=InputRule.REQUIRED)
@@ -120,20 +113,6 @@ def _check_bodies(content: EmailContent, path: Sequence[str]) -> None:
             ),
             path=path,
             rule=InputRule.TOO_LONG,
-        )
-
-
-def check_characters(text: str, path: Sequence[str]) -> None:
-    """Raise InvalidInput for a text that nobody could send."""
-    # NUL has no place in text and PostgreSQL's json refuses it; a lone surrogate cannot be encoded at all.
-    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidInput(
-            say(
-                "CHARACTER_UNSENDABLE",
-                "The text holds a character that cannot be sent (NUL or half of a surrogate pair).",
-            ),
-            path=path,
-            rule=InputRule.MALFORMED,
         )
 
 

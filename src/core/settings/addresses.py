@@ -1,11 +1,14 @@
 """The forms of the addresses we are given: of web services, of ourselves, of the stores."""
 
 import ipaddress
+import re
+import unicodedata
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, SecretStr
 
+from core.characters import refused_on_line
 from core.settings.problems import WrongValue
 
 
@@ -52,7 +55,9 @@ def split(text: str) -> SplitResult | None:
         _ = parts.port  # raises on a port that is not a number
     except ValueError:
         return None
-    return parts if text.isprintable() and not set(text) & {" ", "\\"} else None
+    # What cannot be seen in a host is left over from copying, and the name behind it is another one.
+    is_hidden = any(unicodedata.category(character)[0] in "CZ" for character in parts.hostname or "")
+    return None if is_hidden or refused_on_line(text) or re.search(r"[\s\\]", text) else parts
 
 
 def check_database_url(secret: SecretStr) -> SecretStr:

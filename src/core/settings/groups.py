@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
+from core.characters import refused_in_text, refused_on_line
 from core.settings.addresses import is_loopback
 from core.settings.problems import Problem, WrongValue
 from core.settings.variables import describe_field
@@ -29,6 +30,10 @@ class SettingsGroup(BaseModel):
         variable = describe_field(cls.model_fields[info.field_name or ""])
         if not isinstance(value, str):
             return value
+        # What has no form of its own may be a key in PEM or JSON, which has several lines; lists may have them, too.
+        find = refused_on_line if variable.matches and not variable.several else refused_in_text
+        if found := find(value):
+            raise WrongValue(f"contains {found[0]} at character {found[1]}; right is: {variable.mend}")
         parts = tuple(part.strip() for part in value.split(",")) if variable.several else (value,)
         if variable.matches and not all(re.fullmatch(variable.matches, part) for part in parts):
             raise WrongValue(f"is not right: {variable.mend}")

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
+from core.characters import is_storable
 from core.identifiers import uuid7
 from core.ports import Channel, ProviderTemplate, TemplateApproval
 from core.templates.tables import templates
@@ -94,7 +95,7 @@ async def _mark_vanished(
 
 
 def _is_storable(one: ProviderTemplate) -> bool:
-    """Whether PostgreSQL can hold it: it refuses NUL, and half of a surrogate pair cannot be encoded."""
+    """Whether PostgreSQL can hold all its texts."""
     texts = [one.name, one.locale, one.provider_id, one.body, one.header or "", *one.examples, *one.examples.values()]
     texts += [button.text for button in one.buttons]
-    return not any("\x00" in text or any("\ud800" <= sign <= "\udfff" for sign in text) for text in texts)
+    return all(is_storable(text) for text in texts)

@@ -4,8 +4,8 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 
+from core.characters import check_text, refused_on_line
 from core.errors import AppError, InputRule, InvalidInput, Refused
-from core.messages.content import check_characters
 from core.ports import ButtonParameter, Channel, Content, EmailContent, TemplateContent, TextContent
 from core.templates.gaps import Gap, button_variable, gaps_of, header_variable, put_in, variables_of
 from core.templates.values import Template, TemplateNotUsable
@@ -49,7 +49,7 @@ def check_variables(given: Sequence[tuple[str, str]], path: Sequence[str]) -> li
         seen.add(name)
         for part, word in (("key", name), ("value", value)):
             try:
-                check_characters(word, [*place, part])
+                check_text(word, [*place, part])
             except InvalidInput as error:
                 errors.append(error)
     return errors
@@ -113,11 +113,13 @@ def _unfit(template: Template, given: Sequence[tuple[str, str]], path: Sequence[
                 "{channel} lets no line break, tab or five spaces in a row into a template's gap.",
                 channel=template.channel,
             )
-        elif template.is_ours and name in in_subject and not value.isprintable():
+        elif template.is_ours and name in in_subject and (found := refused_on_line(value)):
             text = say(
                 "VARIABLE_BREAKS_SUBJECT",
-                "{name} stands in the subject: it takes no line break or other control character.",
+                "{name} stands in the subject, on one line, and contains {character} at character {position}.",
                 name=_shown(name),
+                character=found[0],
+                position=found[1],
             )
         else:
             continue

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+from core.characters import refused_on_line
 from core.errors import (
     FailureParty,
     FailureReason,
@@ -191,6 +192,6 @@ def _hung_up() -> ProviderUnavailable:
 def _receipt(reply: str, recipient: str) -> Receipt:
     """The relay's name for the mail, such as `4bX9` in `2.0.0 Ok: queued as 4bX9`, unless its words tell too much."""
     words = reply.splitlines()[-1][:200] if reply else ""
-    if not words.isprintable() or recipient.lower() in words.lower():
+    if refused_on_line(words) or recipient.lower() in words.lower():
         return Receipt(None)
     return Receipt(words.rpartition(" as ")[2].strip() or None, words or None)

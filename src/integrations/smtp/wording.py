@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from email.base64mime import header_encode
 
+from core.characters import refused_on_line
+
 LINE = 78
 """Characters that a line should have at most; RFC 5322 allows 998."""
 MARK = b"=_"
@@ -41,10 +43,11 @@ def _encoded(lines: bytes) -> tuple[str, bytes]:
 
 def header(name: str, text: str) -> str:
     """A header of free words, on as many lines as it takes; raises ValueError for what could break out of it."""
-    if not text.isprintable():
-        raise ValueError(f"The {name} holds a control character.")
+    if found := refused_on_line(text):
+        raise ValueError(f"The {name} contains {found[0]} at character {found[1]}.")
     # What looks like an encoded word would be decoded by whoever reads it, and could bring headers of its own.
-    is_plain = text.isascii() and "=?" not in text and len(name) + 2 + len(text) <= LINE
+    # Readers take spaces away at the ends of a header, unless they are encoded.
+    is_plain = text == text.strip() and text.isascii() and "=?" not in text and len(name) + 2 + len(text) <= LINE
     value = text if is_plain else "\r\n ".join(_words(text, _ENCODED_LINE - len(name) - 2))
     return f"{name}: {value}\r\n"
 

@@ -5,7 +5,7 @@ from uuid import UUID
 import strawberry
 
 from core.access.principal import Scope
-from core.messages.content import check_characters
+from core.characters import check_text
 from core.ports import Channel, TemplateApproval
 from core.templates import read
 from resolvers.arguments import given
@@ -75,7 +75,7 @@ async def list_templates(
 
 
 def _condition(filter: TemplateFilter) -> read.Filter:
-    check_characters(given(filter.search) or "", ["filter", "search"])
+    check_text(given(filter.search) or "", ["filter", "search"])
     return read.Filter(channels=given(filter.channels), approvals=given(filter.approvals), search=given(filter.search))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from core.characters import refused_on_line
 from integrations.twilio.simulator.account import Account
 from integrations.twilio.simulator.errors import TwilioError
 from integrations.twilio.simulator.message import VALID_FOR
@@ -86,7 +87,9 @@ def _callback_is_no_address(sending: Sending) -> TwilioError | None:
         return None
     try:
         parts = urlsplit(url)
-        is_fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and url.isprintable()
+        is_fine = (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not refused_on_line(url)
+        )
     except ValueError:
         is_fine = False
     return None if is_fine and " " not in url else TwilioError(21609, url)
