@@ -32,6 +32,8 @@ def translate(error: BaseException) -> tuple[str, Mapping[str, Any]] | None:
     extensions: dict[str, Any] = {"code": error.code}
     if isinstance(error, InvalidInput):
         extensions |= {"argument": ".".join(error.path), "rule": error.rule.value}
+    if isinstance(error, NotFound) and error.path:
+        extensions["argument"] = ".".join(error.path)
     if isinstance(error, Overloaded):
         extensions["retryAfter"] = error.retry_after
     return error.message, extensions

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from core.identifiers import uuid7, uuid7_floor
-from core.messages.addresses import mask
+from core.messages.addresses import mask, sought
 from core.messages.content import content_to_json
 from core.ports import Channel, Content, EmailContent, OtherEvent, TextContent
 from core.sealing import Sealer
@@ -56,6 +56,8 @@ class Stock:
         attempts: int = 0,
         filled: Filled | None = None,
         in_reply_to: UUID | None = None,
+        to: str = PHONE,
+        external_id: str | None = None,
     ) -> UUID:
         """A message made at a moment, by the caller's tenant or to it; each attempt but the last was refused."""
         message, tenant = _id_at(at) if at else uuid7(), caller.tenant
@@ -67,9 +69,11 @@ class Stock:
             "status": status,
             "channel": channel.value,
             "route": json.dumps([{"channel": channel.value}]),
-            "to_sealed": self.sealer.seal(PHONE, tenant=tenant, row=message, column="to"),
-            "to_masked": "+55 11 9••••-4321",
-            "to_hash": b"",
+            "to_sealed": self.sealer.seal(to, tenant=tenant, row=message, column="to"),
+            "to_masked": mask(to),
+            "to_hash": self.sealer.lookup_hash(sought(to), tenant=tenant),
+            "from_hash": sender and self.sealer.lookup_hash(sought(sender), tenant=tenant),
+            "external_id": external_id,
             "from_masked": sender and mask(sender),
             "from_sealed": sender and self.sealer.seal(sender, tenant=tenant, row=message, column="from"),
             "content_sealed": self.sealer.seal(
@@ -80,6 +84,9 @@ class Stock:
         } | ({"created_at": at} if at else {})
         async with self.owner.acquire() as connection, connection.transaction():
             await _insert(connection, "messages", row)
+            if external_id is not None:
+                named = {"tenant_id": tenant, "external_id": external_id, "message_id": message}
+                await _insert(connection, "external_ids", named)
             await event(connection, caller, message, "QUEUED")
             for number in range(1, attempts + 1):
                 was_taken = number == attempts and status != "FAILED"

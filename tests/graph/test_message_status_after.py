@@ -118,13 +118,6 @@ async def test_a_batch_can_be_followed(caller: Caller, stock: Stock, house: Hous
         await move(caller, stock, outside, "SENT", "QUEUED")
         await move(caller, stock, inside, "SENT", "QUEUED")
         assert (await first)["messageStatusChanged"]["message"]["id"] == global_id(inside)
-    async with following(caller, filter={"batchId": global_id(inside)}) as stream:
-        nothing = await joined(house, stream)
-        await move(caller, stock, inside, "DELIVERED", "SENT")
-        done, _ = await asyncio.wait([nothing], timeout=0.2)
-        nothing.cancel()
-        await asyncio.gather(nothing, return_exceptions=True)
-        assert done == set()
 
 
 @pytest.mark.parametrize(
@@ -134,7 +127,6 @@ async def test_a_batch_can_be_followed(caller: Caller, stock: Stock, house: Hous
         ({"channels": ["SMS"]}, ["SENDING", "DELIVERED", "READ"]),
         ({"channels": ["SMS"], "statuses": ["READ"]}, ["READ"]),
         ({"channels": ["WHATSAPP"]}, []),
-        ({"statuses": []}, []),
     ],
 )
 async def test_channels_and_statuses_can_be_followed(

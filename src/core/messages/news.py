@@ -15,7 +15,7 @@ from core.messages import read
 from core.messages.history import EventView, event_view
 from core.messages.places import Place, Snapshot
 from core.messages.tables import TransactionId, message_events
-from core.messages.values import MessageStatus
+from core.messages.values import Direction, MessageStatus
 from core.ports import Channel
 from core.sealing import Sealer
 from core.words import say
@@ -52,6 +52,12 @@ class Interest:
     batch_id: UUID | None = None
     channels: frozenset[Channel] | None = None
     statuses: frozenset[MessageStatus] | None = None
+    direction: Direction | None = None
+
+    @property
+    def is_void(self) -> bool:
+        """Whether no change can ever be one of them: a condition names no value at all."""
+        return any(one is not None and not one for one in (self.ids, self.channels, self.statuses))
 
     def fits(self, change: StatusChange) -> bool:
         """Whether a change is one of them."""
@@ -61,6 +67,7 @@ class Interest:
             and (self.batch_id is None or message.batch_id == self.batch_id)
             and (self.channels is None or (event.channel or message.channel) in self.channels)
             and (self.statuses is None or event.status in self.statuses)
+            and (self.direction is None or message.direction is self.direction)
         )
 
 

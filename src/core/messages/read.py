@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.messages.content import content_from_json, filled_from_json
 from core.messages.failures import failure_from_json
 from core.messages.route import Step, route_from_json
-from core.messages.tables import messages
+from core.messages.tables import external_ids, messages
 from core.messages.values import Direction, MessageStatus
 from core.ports import Channel, Content, Failure
 from core.sealing import Sealer
-from core.slicing import Slice, Span, read_slice, within
+from core.slicing import Slice, Span, read_slice, storable, within
 from core.templates.values import Filled
 
 SEALED = {"content": "content_sealed", "to": "to_sealed", "from": "from_sealed"}
@@ -74,6 +74,10 @@ class Filter:
     created_from: datetime | None = None
     created_before: datetime | None = None
     batches: Sequence[UUID] | None = None
+    to_hashes: Sequence[bytes] | None = None
+    """Look-up hashes of the addresses it may have gone to, as `Person.hashes` makes them."""
+    from_hashes: Sequence[bytes] | None = None
+    external_id: str | None = None
 
     def within(self, batch_id: UUID) -> "Filter":
         """The same, of one batch alone."""
@@ -95,6 +99,12 @@ async def by_ids(
     """Read messages of a tenant by id; those it does not have are left out."""
     rows = await connection.execute(_select(sealed).where(messages.c.tenant_id == tenant, messages.c.id.in_(ids)))
     return {row.id: _message(row, sealer, tenant) for row in rows}
+
+
+async def known(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> set[UUID]:
+    """Which of these ids name messages of a tenant."""
+    rows = await connection.execute(select(messages.c.id).where(messages.c.tenant_id == tenant, messages.c.id.in_(ids)))
+    return set(rows.scalars())
 
 
 async def page(
@@ -133,6 +143,15 @@ def _filtered(statement: Select[Any], tenant: UUID, condition: Filter) -> Select
         statement = statement.where(messages.c.direction == condition.direction.value)
     if condition.batches is not None:
         statement = statement.where(messages.c.batch_id.in_(condition.batches))
+    if condition.to_hashes is not None:
+        statement = statement.where(messages.c.to_hash.in_(condition.to_hashes))
+    if condition.from_hashes is not None:
+        statement = statement.where(messages.c.from_hash.in_(condition.from_hashes))
+    if condition.external_id is not None:
+        named = select(external_ids.c.message_id).where(
+            external_ids.c.tenant_id == tenant, external_ids.c.external_id.in_(storable([condition.external_id]))
+        )
+        statement = statement.where(messages.c.id.in_(named))
     span = Span(condition.created_from, condition.created_before)
     return within(statement, span, messages.c.created_at, messages.c.id)
 

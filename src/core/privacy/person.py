@@ -3,19 +3,21 @@
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from unicodedata import category, normalize
 from urllib.parse import unquote_plus
 from uuid import UUID
 
 from core.brazil import full_form, variants
 from core.errors import InputRule, InvalidInput
-from core.messages.addresses import MAX_LENGTH, email_address, known_address
+from core.messages.addresses import MAX_LENGTH, email_address, known_address, phone_address
 from core.privacy.spelling import decoded
 from core.sealing import Sealer
 from core.words import say
 
 _FEWEST, _MOST = 8, 15
 _BRAZIL = "55"
-_PUNCTUATION = " ().+-"
+_BETWEEN = frozenset({"Zs", "Cf", "Pd", "Ps", "Pe"})
+"""Unicode's categories of what people write between digits: spaces, invisible marks, dashes, brackets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +86,19 @@ def person_named(
 
 
 def _by_phone(raw: str, path: list[str]) -> Person:
-    bare = raw.strip() if len(raw) <= MAX_LENGTH else ""
-    digits = "".join(letter for letter in bare if letter not in _PUNCTUATION)
-    if not (bare.startswith("+") and digits.isdigit() and digits.isascii() and _FEWEST <= len(digits) <= _MOST):
-        text = say(
-            "PHONE_MALFORMED",
-            "This is not a telephone number with its country code. Write it like +5511987654321.",
-        )
-        raise InvalidInput(text, path=path, rule=InputRule.MALFORMED)
-    return Person.of(f"+{digits}")
+    try:
+        return Person.of(phone_address(raw, path=path).value)
+    except InvalidInput:
+        digits = _digits(raw) if len(raw) <= MAX_LENGTH else None
+        if digits is None:
+            raise
+        # No telephone has it today. It may have been one, or be a mobile number without its ninth digit.
+        return Person.of(f"+{digits}")
+
+
+def _digits(raw: str) -> str | None:
+    """The digits of a number with its country code, whatever spaces and dashes stand between; None for other texts."""
+    bare = "".join(sign for sign in normalize("NFKC", raw) if category(sign) not in _BETWEEN and sign not in "./")
+    digits = bare.removeprefix("+")
+    is_number = bare != digits and digits.isascii() and digits.isdigit() and _FEWEST <= len(digits) <= _MOST
+    return digits if is_number else None

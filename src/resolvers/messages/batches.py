@@ -52,7 +52,7 @@ class MessageBatch(Node):
         before: str | None = strawberry.UNSET,
         filter: MessageFilter | None = strawberry.UNSET,
     ) -> MessageConnection:
-        condition = condition_of(given(filter) or MessageFilter()).within(self.row.id)
+        condition = condition_of(info, given(filter) or MessageFilter()).within(self.row.id)
         return await messages_page(info, condition, given(first), given(after), given(last), given(before))
 
     @computed("When the last of its messages was handed over to a company or ended; null while one has not.")

@@ -1,5 +1,6 @@
 """What a caller writes to send a message."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import strawberry
@@ -10,6 +11,7 @@ from core.messages.draft import Answered, Draft
 from core.messages.route import Step, step
 from core.messages.values import RouteGoal, UnconfirmedPolicy
 from core.ports import Channel, Content, EmailContent, TextContent
+from core.privacy.person import Person, person_named
 from core.templates.values import TemplateUse
 from resolvers.arguments import given
 from resolvers.identifiers import uuid_of
@@ -24,6 +26,16 @@ class RecipientInput:
     whatsapp_user_id: str | None = strawberry.field(
         default=strawberry.UNSET,
         description="WhatsApp's own id of a person, for who shows no number: `from` of a message they wrote.",
+    )
+
+
+def person_of(written: RecipientInput, path: Sequence[str]) -> Person:
+    """Read who is meant, in whichever spelling; raises InvalidInput."""
+    return person_named(
+        phone=given(written.phone),
+        email=given(written.email),
+        whatsapp_user_id=given(written.whatsapp_user_id),
+        path=path,
     )
 
 

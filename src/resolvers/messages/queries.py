@@ -1,6 +1,6 @@
 """Reading messages."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.fields import computed
 from resolvers.identifiers import uuid_of
+from resolvers.messages.inputs import RecipientInput, person_of
 from resolvers.messages.types import Message, message_of
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
 from resolvers.selection import sealed_asked_for
@@ -31,6 +32,19 @@ class TimeRangeInput:
     description="All given conditions must hold; a list holds when any of its values does, an empty one never."
 )
 class MessageFilter:
+    to: RecipientInput | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="Messages to this person, by one of their addresses in any spelling; a Brazilian mobile number is"
+        " found with its 9 and without. Needs `CONTACTS_READ`.",
+    )
+    sender: RecipientInput | None = strawberry.field(
+        name="from",
+        default=strawberry.UNSET,
+        description="Messages from this person, found in the same way. Needs `CONTACTS_READ`.",
+    )
+    external_id: str | None = strawberry.field(
+        default=strawberry.UNSET, description="The message you gave this external id, exactly as you wrote it."
+    )
     channels: list[Channel] | None = strawberry.UNSET
     statuses: list[MessageStatus] | None = strawberry.UNSET
     direction: Direction | None = strawberry.UNSET
@@ -85,7 +99,7 @@ async def list_messages(
     before: str | None = strawberry.UNSET,
     filter: MessageFilter | None = strawberry.UNSET,
 ) -> MessageConnection:
-    condition = condition_of(given(filter) or MessageFilter())
+    condition = condition_of(info, given(filter) or MessageFilter())
     return await messages_page(info, condition, given(first), given(after), given(last), given(before))
 
 
@@ -102,8 +116,8 @@ async def messages_page(
     return MessageConnection(condition=condition, edges=edges, nodes=[edge.node for edge in edges], page_info=page_info)
 
 
-def condition_of(filter: MessageFilter) -> read.Filter:
-    """A filter as core takes it. An id that names no batch finds nothing."""
+def condition_of(info: Info, filter: MessageFilter) -> read.Filter:
+    """A filter as core takes it. An id that names no batch finds nothing. Raises InvalidInput and NotAllowed."""
     created, batch = given(filter.created) or TimeRangeInput(), given(filter.batch_id)
     return read.Filter(
         channels=given(filter.channels),
@@ -112,4 +126,18 @@ def condition_of(filter: MessageFilter) -> read.Filter:
         created_from=given(created.start),
         created_before=given(created.end),
         batches=None if batch is None else [found for found in [uuid_of(batch, "MessageBatch")] if found],
+        to_hashes=_hashes(info, given(filter.to), ["filter", "to"]),
+        from_hashes=_hashes(info, given(filter.sender), ["filter", "from"]),
+        external_id=given(filter.external_id),
     )
+
+
+def _hashes(info: Info, written: RecipientInput | None, path: Sequence[str]) -> Sequence[bytes] | None:
+    """Under which look-up hashes a person's messages are found.
+
+    The scope is asked for here: without it a caller could try addresses to learn who is written to.
+    """
+    if written is None:
+        return None
+    tenant = info.context.require(Scope.CONTACTS_READ).tenant_id
+    return person_of(written, path).hashes(info.context.services.sealer, tenant)

@@ -1,16 +1,19 @@
 """Following messages live."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from uuid import UUID
 
 import strawberry
 
 from core.access.principal import Scope
-from core.errors import InputRule, InvalidInput
+from core.errors import InputRule, InvalidInput, NotFound
 from core.messages.follow import follow
 from core.messages.news import Interest, StatusChange
 from core.messages.places import Place, read_place, write_place
-from core.messages.values import MessageStatus
+from core.messages.read import known
+from core.messages.values import Direction, MessageStatus
+from core.patience import when_back
 from core.ports import Channel
 from core.words import say
 from resolvers.arguments import given
@@ -28,16 +31,22 @@ MAX_IDS = 100
 @strawberry.input(description="Which messages are followed: those that fit every condition given.")
 class MessageStatusFilter:
     ids: list[strawberry.ID] | None = strawberry.field(
-        default=strawberry.UNSET, description=f"At most {MAX_IDS}. Left out: all messages; an empty list: none."
+        default=strawberry.UNSET,
+        description=f"At most {MAX_IDS}; one that names no message you may see is refused with `NOT_FOUND`. Left out:"
+        " all messages; an empty list: none, and the subscription ends at once, as with the other lists.",
     )
     batch_id: strawberry.ID | None = strawberry.field(
-        default=strawberry.UNSET, description="Only messages of this batch."
+        default=strawberry.UNSET,
+        description="Only messages of this batch; one that is no batch you may see is refused with `NOT_FOUND`.",
     )
     channels: list[Channel] | None = strawberry.field(
         default=strawberry.UNSET, description="Only what happened on these channels; an empty list: nothing."
     )
     statuses: list[MessageStatus] | None = strawberry.field(
         default=strawberry.UNSET, description="Only changes to these statuses; an empty list: none."
+    )
+    direction: Direction | None = strawberry.field(
+        default=strawberry.UNSET, description="Only messages we sent, or only those that were sent to us."
     )
 
 
@@ -85,26 +94,53 @@ async def message_status_changed(
     info: Info, filter: MessageStatusFilter | None = strawberry.UNSET, after: str | None = strawberry.UNSET
 ) -> AsyncGenerator[MessageStatusChange, None]:
     tenant = info.context.require(Scope.MESSAGES_READ).tenant_id
-    interest, place = _interest_of(given(filter) or MessageStatusFilter()), _place_of(given(after), info)
+    wanted, place = given(filter) or MessageStatusFilter(), _place_of(given(after), info)
+    interest = await _interest_of(info, tenant, wanted)
+    if interest.is_void:
+        return
     async with aclosing(follow(info.context.services.feeds, tenant, interest, place)) as changes:
         async for change in changes:
             yield MessageStatusChange(occasion=change)
 
 
-def _interest_of(filter: MessageStatusFilter) -> Interest:
+async def _interest_of(info: Info, tenant: UUID, filter: MessageStatusFilter) -> Interest:
+    """Read a filter; raises InvalidInput, and NotFound for ids that could only be followed in vain."""
     ids, batch = given(filter.ids), given(filter.batch_id)
     channels, statuses = given(filter.channels), given(filter.statuses)
     if ids is not None and len(ids) > MAX_IDS:
         raise _too_many()
-    # An id nobody made names no message: it is followed in vain, like one of another tenant.
-    known = None if ids is None else frozenset(found for one in ids if (found := uuid_of(one, "Message")))
-    batch_id = None if batch is None else uuid_of(batch, "MessageBatch")
     return Interest(
-        ids=frozenset() if batch is not None and batch_id is None else known,
-        batch_id=batch_id,
+        ids=None if ids is None else frozenset(await _messages_named(info, tenant, ids)),
+        batch_id=None if batch is None else await _batch_named(info, batch),
         channels=None if channels is None else frozenset(channels),
         statuses=None if statuses is None else frozenset(statuses),
+        direction=given(filter.direction),
     )
+
+
+async def _messages_named(info: Info, tenant: UUID, ids: Sequence[str]) -> Sequence[UUID]:
+    database = info.context.services.database
+    written = [uuid_of(one, "Message") for one in ids]
+
+    async def read_known() -> set[UUID]:
+        async with database.transaction(tenant) as connection:
+            return await known(connection, tenant, {one for one in written if one is not None})
+
+    found = await when_back(read_known) if any(written) else set()
+    for place, one in enumerate(written):
+        if one not in found:
+            text = say("MESSAGE_NOT_FOUND", "There is no such message.")
+            raise NotFound(text, id=ids[place], path=["filter", "ids", str(place)])
+    return [one for one in written if one is not None]
+
+
+async def _batch_named(info: Info, written: str) -> UUID:
+    batch_id = uuid_of(written, "MessageBatch")
+    found = None if batch_id is None else await info.context.batches.load(batch_id)
+    if found is None:
+        text = say("BATCH_NOT_FOUND", "There is no such batch.")
+        raise NotFound(text, id=written, path=["filter", "batchId"])
+    return found.id
 
 
 def _place_of(after: str | None, info: Info) -> Place | None:

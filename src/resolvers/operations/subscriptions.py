@@ -37,6 +37,9 @@ async def integration_health_changed(
 ) -> AsyncGenerator[IntegrationHealthChange, None]:
     tenant, services = info.context.require(Scope.OPERATIONS_READ).tenant_id, info.context.services
     known, chosen = _read(given(after)), given(kinds)
+    if chosen is not None and not chosen:
+        # Of none there is nothing to tell, now or later.
+        return
     wanted = set(services.integrations) if chosen is None else {kind.value for kind in chosen}
     async with aclosing(services.health.watch(tenant)) as boards:
         async for found in boards:

@@ -9,12 +9,10 @@ import strawberry
 from core.access.principal import Scope
 from core.errors import InvalidInput, Refused
 from core.privacy import requests
-from core.privacy.person import Person, person_named
-from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.errors import InvalidInputError, input_errors
 from resolvers.identifiers import to_global_id
-from resolvers.messages.inputs import RecipientInput
+from resolvers.messages.inputs import RecipientInput, person_of
 from resolvers.node import Node
 
 
@@ -50,7 +48,7 @@ class EraseRecipientPayload:
 async def erase_recipient(info: Info, input: EraseRecipientInput) -> EraseRecipientPayload:
     services, tenant = info.context.services, info.context.require(Scope.OPERATIONS_WRITE).tenant_id
     try:
-        person = _person(input.recipient)
+        person = person_of(input.recipient, ["input", "recipient"])
     except InvalidInput as error:
         return EraseRecipientPayload(erasure=None, errors=input_errors(info, Refused([error])))
     async with services.database.transaction(tenant) as connection:
@@ -58,15 +56,6 @@ async def erase_recipient(info: Info, input: EraseRecipientInput) -> EraseRecipi
         await info.context.act.done(connection, "Erasure", [id])
         found = await requests.by_ids(connection, tenant, [id])
     return EraseRecipientPayload(erasure=_erasure_of(found[id]), errors=[])
-
-
-def _person(written: RecipientInput) -> Person:
-    return person_named(
-        phone=given(written.phone),
-        email=given(written.email),
-        whatsapp_user_id=given(written.whatsapp_user_id),
-        path=["input", "recipient"],
-    )
 
 
 async def erasures_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID, Erasure]:
