@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from api.configuration import Configuration, IntegrationConfiguration
 from api.i18n.catalogue import Catalogue
@@ -25,7 +23,7 @@ from core.operations.health_desk import HealthDesk
 from core.operations.integrations import IntegrationView
 from core.ports import Channel, Connected, IdentityVerifier, Mode, Surroundings
 from core.privacy.retention import Retention
-from core.pubsub import Hub
+from core.pubsub import Hub, connect_redis
 from core.sealing import Sealer
 from core.settings import CoreSettings, describe
 from core.words import say
@@ -149,15 +147,7 @@ def _services(
 def _open_redis(settings: CoreSettings) -> Redis:
     if settings.redis_url is None:
         raise NotReady("REDIS_URL is needed; `interalpha dev` brings its own.")
-    return Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        socket_connect_timeout=2,
-        # Longer than any blocking read of SAQ's.
-        socket_timeout=12,
-        health_check_interval=15,
-        # Whoever calls knows better than the client whether to try again.
-        retry=Retry(NoBackoff(), 0),
-    )
+    return connect_redis(settings.redis_url.get_secret_value())
 
 
 def webhook_url(settings: CoreSettings, name: str) -> str:

@@ -8,6 +8,8 @@ from core.ports import Integration, Mode
 from core.settings import CoreSettings, IntegrationSettings, Problem, State, describe, load
 from core.settings.addresses import is_loopback, is_pooled
 from core.settings.key_modes import holds_secret_key
+from core.settings.postgres_url import read_postgres_url
+from core.settings.redis_url import read_redis_url
 from integrations.registry import all_integrations
 
 
@@ -93,6 +95,7 @@ def _doubts(core: CoreSettings | None, integrations: Mapping[str, IntegrationCon
             "is missing, and DATABASE_URL leads to a pooler: "
             "migrations need the direct address, the same without -pooler",
         )
+    yield from _unverified_stores(core)
     live = [
         name for name, one in integrations.items() if one.mode in (Mode.LIVE, Mode.SANDBOX) and one.card.has_webhooks
     ]
@@ -104,3 +107,21 @@ def _doubts(core: CoreSettings | None, integrations: Mapping[str, IntegrationCon
         for name, integration in integrations.items():
             if integration.mode is Mode.SIMULATED:
                 yield Problem(name, "is simulated, in production: its calls do not leave this machine")
+
+
+def _unverified_stores(core: CoreSettings) -> Iterator[Problem]:
+    """Yield the stores that production reaches by TLS without checking whose they are."""
+    if not core.is_production:
+        return
+    urls = {
+        "DATABASE_URL": core.database_url,
+        "DATABASE_URL_WORKER": core.database_url_worker,
+        "DATABASE_URL_DIRECT": core.database_url_direct,
+    }
+    for name, url in urls.items():
+        if url is not None and read_postgres_url(url.get_secret_value()).is_unverified:
+            fix = "write sslmode=verify-full with sslrootcert=system, or with the file of your own CA"
+            yield Problem(name, f"encrypts and does not check the server's certificate: {fix}")
+    if core.redis_url is not None and read_redis_url(core.redis_url.get_secret_value()).is_unverified:
+        fix = "remove ssl_cert_reqs, and name your own CA with ssl_ca_certs"
+        yield Problem("REDIS_URL", f"encrypts and does not check the server's certificate: {fix}")

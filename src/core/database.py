@@ -1,19 +1,22 @@
 """PostgreSQL: the address as providers hand it out, one engine, and transactions that say whose rows they touch."""
 
-import ssl
-from collections.abc import AsyncIterator, Sequence
+import random
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import structlog
-from sqlalchemy import URL, MetaData, make_url
+from sqlalchemy import URL, MetaData
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from core.errors import CommitUnknown, Overloaded
+from core.settings.postgres_url import PostgresUrl, read_postgres_url
 from core.words import say
 
 log = structlog.get_logger(__name__)
@@ -28,35 +31,26 @@ metadata = MetaData(
     }
 )
 
-# What libpq understands and asyncpg would send to the server as a start-up parameter, which poolers refuse.
-_LIBPQ_ONLY = frozenset({"sslmode", "channel_binding", "sslnegotiation", "options", "connect_timeout"})
-_ENCRYPTED = frozenset({"require", "verify-ca", "verify-full"})
-
-CONNECT_TIMEOUT = 10.0
 COMMAND_TIMEOUT = 15.0
 
 
 def asyncpg_address(raw: str) -> tuple[URL, dict[str, Any]]:
-    """Turn a `DATABASE_URL` as Neon and others hand it out into SQLAlchemy's URL and asyncpg's arguments.
+    """Turn a `DATABASE_URL` into what SQLAlchemy is told: an empty URL, and how connections are made.
 
-    `sslmode=require` verifies the certificate here, which is more than libpq does. Channel binding is dropped:
-    asyncpg has none to bind.
+    The URL is read by `core.settings.postgres_url` alone, so that `interalpha check` shows what is connected to.
     """
-    url = make_url(raw).set(drivername="postgresql+asyncpg")
-    mode = url.query.get("sslmode")
-    arguments: dict[str, Any] = {"timeout": CONNECT_TIMEOUT, "command_timeout": COMMAND_TIMEOUT}
-    if mode in _ENCRYPTED:
-        arguments["ssl"] = ssl.create_default_context()
-    elif mode == "disable":
-        arguments["ssl"] = False
-    return url.set(query={key: value for key, value in url.query.items() if key not in _LIBPQ_ONLY}), arguments
+    address = read_postgres_url(raw)
+    arguments: dict[str, Any] = {"async_creator_fn": partial(_open, address), "command_timeout": COMMAND_TIMEOUT}
+    if not address.has_prepared_statements:
+        arguments |= _UNPREPARED
+    return URL.create("postgresql+asyncpg"), arguments
 
 
 def make_engine(raw: str, *, prepared_statements: bool = True, pool_size: int = 10) -> AsyncEngine:
     """Make the engine; connections are opened when first needed. Statements run in autocommit mode, see Database."""
     url, arguments = asyncpg_address(raw)
     if not prepared_statements:
-        arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+        arguments |= _UNPREPARED
     return create_async_engine(
         url,
         connect_args=arguments,
@@ -69,6 +63,61 @@ def make_engine(raw: str, *, prepared_statements: bool = True, pool_size: int = 
         # Errors would print them, addresses among them.
         hide_parameters=True,
     )
+
+
+_UNPREPARED = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+
+
+async def _open(address: PostgresUrl, **arguments: Any) -> asyncpg.Connection:
+    """Connect to the first host that takes us, each within its own time."""
+    hosts = list(address.hosts)
+    if address.is_shuffled:
+        random.shuffle(hosts)
+    for place, (host, port) in enumerate(hosts, start=1):
+        try:
+            connection = await asyncpg.connect(
+                host=host,
+                port=port,
+                user=address.user,
+                password=address.password,
+                passfile=address.passfile,
+                database=address.database,
+                # Never over a Unix socket, as libpq has it; given, so that no PGSSLMODE of the environment is taken.
+                ssl=False if host.startswith("/") else address.tls,
+                direct_tls=address.is_direct_tls,
+                server_settings=dict(address.server_settings),
+                target_session_attrs=address.session,
+                timeout=address.connect_timeout,
+                **arguments,
+            )
+        except (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched):
+            if place == len(hosts):
+                raise
+        else:
+            _keep_alive(connection, address.keep_alive)
+            return connection
+    raise ValueError("An address names at least one host.")
+
+
+# libpq's names for what a socket is told: https://www.postgresql.org/docs/18/libpq-connect.html
+_SOCKET_OPTIONS = {
+    "keepalives": (socket.SOL_SOCKET, "SO_KEEPALIVE"),
+    "keepalives_idle": (socket.IPPROTO_TCP, "TCP_KEEPIDLE"),
+    "keepalives_interval": (socket.IPPROTO_TCP, "TCP_KEEPINTVL"),
+    "keepalives_count": (socket.IPPROTO_TCP, "TCP_KEEPCNT"),
+    "tcp_user_timeout": (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT"),
+}
+
+
+def _keep_alive(connection: asyncpg.Connection, wanted: Mapping[str, int]) -> None:
+    plug = connection._transport.get_extra_info("socket")
+    if not wanted or plug is None or plug.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    for name, value in ({"keepalives": 1} | dict(wanted)).items():
+        level, option = _SOCKET_OPTIONS[name]
+        # 0 is the system's own value; and not every system has every option.
+        if hasattr(socket, option) and (value or name == "keepalives"):
+            plug.setsockopt(level, getattr(socket, option), value)
 
 
 class Database:

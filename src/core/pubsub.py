@@ -5,15 +5,20 @@ is new from the database, and after Redis has been away everybody simply looks a
 """
 
 import asyncio
+import ssl
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+
+from core.settings.redis_url import read_redis_url
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +30,42 @@ _PATIENCE_CONNECTED = 15.0
 _PATIENCE_ALONE = 1.0
 _IDLE_CHECK = 5.0
 _READERS = 3
+
+
+class _TlsConnection(SSLConnection):
+    """A connection whose TLS is as the URL's reader has set it up."""
+
+    def __init__(self, *, tls: ssl.SSLContext, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.ssl_context.context = tls
+
+
+def connect_redis(raw: str) -> Redis:
+    """Give a client of the server that a `REDIS_URL` names; connections are opened when first needed.
+
+    The URL is read by `core.settings.redis_url` alone, so that `interalpha check` shows what is connected to.
+    """
+    address = read_redis_url(raw)
+    arguments: dict[str, Any] = {
+        "socket_connect_timeout": 2,
+        # Longer than any blocking read of SAQ's.
+        "socket_timeout": 12,
+        "health_check_interval": 15,
+        # Whoever calls knows better than the client whether to try again.
+        "retry": Retry(NoBackoff(), 0),
+        "username": address.user or None,
+        "password": address.password or None,
+        "db": address.db,
+        **address.options,
+    }
+    if address.path:
+        arguments.pop("socket_keepalive", None)
+        arguments |= {"connection_class": UnixDomainSocketConnection, "path": address.path}
+    else:
+        arguments |= {"host": address.host, "port": address.port}
+    if address.tls is not None:
+        arguments |= {"connection_class": _TlsConnection, "tls": address.tls}
+    return Redis.from_pool(ConnectionPool(**arguments))
 
 
 class Change(NamedTuple):

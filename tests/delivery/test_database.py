@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from core.access.principal import DEFAULT_TENANT
-from core.database import Database, asyncpg_address, make_engine
+from core.database import Database, make_engine
 from core.errors import Overloaded
 from tests.conftest import Urls
 
@@ -128,25 +128,6 @@ async def test_without_prepared_statements_everything_works_too(urls: Urls) -> N
     await insert_worker(database, "x")
     assert await workers(database) == {"x"}
     await database.close()
-
-
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
-def test_neons_address_is_understood_as_it_is_handed_out(scheme: str) -> None:
-    raw = f"{scheme}://owner:npg_p%40ss@ep-cool-1-pooler.sa-east-1.aws.neon.tech/db?sslmode=require&channel_binding=require"
-    url, arguments = asyncpg_address(raw)
-    assert (url.drivername, url.password, url.database) == ("postgresql+asyncpg", "npg_p@ss", "db")
-    assert url.host == "ep-cool-1-pooler.sa-east-1.aws.neon.tech"
-    assert dict(url.query) == {}
-    # Encrypted, and to whom the certificate belongs is checked.
-    assert arguments["ssl"].check_hostname
-    assert arguments["timeout"]
-    assert arguments["command_timeout"]
-
-
-@pytest.mark.parametrize(("query", "expected"), [("?sslmode=disable", False), ("", None), ("?sslmode=prefer", None)])
-def test_encryption_is_as_the_address_says(query: str, expected: object) -> None:
-    _, arguments = asyncpg_address(f"postgresql://a:b@localhost/c{query}")
-    assert arguments.get("ssl") is expected
 
 
 async def kill_all(urls: Urls, role: str) -> None:

@@ -17,7 +17,7 @@ CANARY = "c4n4ry5ecret"
 KEY = in_base64("0123456789" + CANARY + "0123456789")
 
 RIGHT = {
-    "DATABASE_URL": f"postgresql://app:{CANARY}@db/app?password={CANARY}",
+    "DATABASE_URL": f"postgresql://app:{CANARY}@db/app?sslmode=require&sslpassword={CANARY}",
     "DATABASE_URL_WORKER": f"postgresql://worker:{CANARY}@db/app",
     "DATABASE_URL_DIRECT": f"postgresql://owner:{CANARY}@db/app",
     "REDIS_URL": f"redis://:{CANARY}@cache/0",

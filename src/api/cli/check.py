@@ -15,8 +15,9 @@ from api.configuration import Configuration, IntegrationConfiguration, load_conf
 from api.dev.simulated import to_simulate
 from core.ports import Channel
 from core.settings import CoreSettings, IntegrationSettings, Problem, State
-from core.settings.addresses import without_password
 from core.settings.house import REQUIRED_IN_PRODUCTION
+from core.settings.postgres_url import read_postgres_url
+from core.settings.redis_url import read_redis_url
 
 OK, NOT_CONFIGURED = 0, 3
 _CHANNEL_WORDS = {Channel.WHATSAPP: "WhatsApp messages", Channel.SMS: "text messages", Channel.EMAIL: "e-mail"}
@@ -123,11 +124,11 @@ def _core_lines(core: CoreSettings) -> Iterator[Line]:
         "DATABASE_URL": core.database_url,
         "DATABASE_URL_WORKER": core.database_url_worker,
         "DATABASE_URL_DIRECT": core.database_url_direct,
-        "REDIS_URL": core.redis_url,
     }
-    shown = {name: without_password(url) for name, url in stores.items() if url}
+    shown = {name: read_postgres_url(url.get_secret_value()).shown for name, url in stores.items() if url}
+    shown |= {"REDIS_URL": read_redis_url(core.redis_url.get_secret_value()).shown} if core.redis_url else {}
     shown |= {"ENCRYPTION_KEYS": ", ".join(core.sealing_keys)} if core.encryption_keys else {}
-    for name in (*stores, "ENCRYPTION_KEYS"):
+    for name in (*stores, "REDIS_URL", "ENCRYPTION_KEYS"):
         if name in shown:
             yield Line(Mark.GOOD, name, shown[name])
         elif name in REQUIRED_IN_PRODUCTION:

@@ -9,7 +9,9 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, SecretStr
 
 from core.characters import refused_on_line
+from core.settings.postgres_url import read_postgres_url
 from core.settings.problems import WrongValue
+from core.settings.redis_url import read_redis_url
 
 
 def is_loopback(address: str) -> bool:
@@ -61,50 +63,29 @@ def split(text: str) -> SplitResult | None:
 
 
 def check_database_url(secret: SecretStr) -> SecretStr:
-    """Accept a PostgreSQL URL as Neon hands it out; raises WrongValue saying what is missing."""
-    text = secret.get_secret_value()
-    parts = split(text)
-    if parts is None:
-        raise WrongValue("is not a URL: percent-encode special characters in the password (/ is %2F, # is %23)")
-    if parts.scheme not in ("postgres", "postgresql", "postgresql+asyncpg"):
-        raise WrongValue("must begin with postgresql://")
-    if not parts.hostname or "@" in parts.path or parts.fragment:
-        raise WrongValue("names no host: postgresql://user:password@host/database, special characters percent-encoded")
-    if not parts.path.strip("/") or "/" in parts.path.strip("/"):
-        raise WrongValue("names no database: postgresql://user:password@host/database")
+    """Accept a PostgreSQL URL that the connections can be made with; raises WrongValue saying what is wrong."""
+    read_postgres_url(secret.get_secret_value())
     return secret
 
 
 def check_direct_url(secret: SecretStr) -> SecretStr:
-    """Accept a database URL that does not lead through Neon's pooler."""
+    """Accept a database URL that does not lead through a pooler."""
     if is_pooled(check_database_url(secret)):
-        raise WrongValue("leads to the pooler: migrations need the direct address, the host without -pooler")
+        raise WrongValue(
+            "leads to the pooler: migrations need the direct address, the host without -pooler, and no pgbouncer=true"
+        )
     return secret
 
 
 def is_pooled(url: SecretStr) -> bool:
-    """Say whether a database URL leads to Neon's pooler."""
-    host = urlsplit(url.get_secret_value()).hostname or ""
-    return host.partition(".")[0].endswith("-pooler")
+    """Say whether a database URL leads to a pooler."""
+    return read_postgres_url(url.get_secret_value()).is_pooled
 
 
 def check_redis_url(secret: SecretStr) -> SecretStr:
-    """Accept what a Redis client can open; raises WrongValue saying what is wrong."""
-    parts = split(secret.get_secret_value())
-    if parts is None:
-        raise WrongValue("is not a URL: percent-encode special characters in the password (/ is %2F, # is %23)")
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        raise WrongValue("must begin with redis://, rediss:// (TLS) or unix://")
-    if parts.fragment or "@" in parts.path or not (parts.path if parts.scheme == "unix" else parts.hostname):
-        raise WrongValue("names no server: redis://:password@host:6379/0, special characters percent-encoded")
+    """Accept a Redis URL that the connections can be made with; raises WrongValue saying what is wrong."""
+    read_redis_url(secret.get_secret_value())
     return secret
-
-
-def without_password(url: SecretStr) -> str:
-    """Return a store's URL as it may be shown: no password, no query."""
-    parts = urlsplit(url.get_secret_value())
-    user = f"{parts.username}@" if parts.username else ""
-    return f"{parts.scheme}://{user}{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 WebAddress = Annotated[str, AfterValidator(check_web_address)]
