@@ -1,8 +1,8 @@
-/** The Explorer: GraphiQL with examples that work at once, signed in where the server hands out a token. */
+/** The Explorer: GraphiQL with examples that run as they are, signed in where the server gives out a token. */
 import 'graphiql/setup-workers/vite'
 
 import { explorerPlugin } from '@graphiql/plugin-explorer'
-import { createGraphiQLFetcher, createLocalStorage } from '@graphiql/toolkit'
+import { createLocalStorage } from '@graphiql/toolkit'
 import { GraphiQL } from 'graphiql'
 import { createRoot } from 'react-dom/client'
 
@@ -13,6 +13,8 @@ import 'graphiql/graphiql.css'
 import './style.css'
 
 import { examples } from './examples'
+import { createFetcher } from './fetcher'
+import { Listening } from './listening'
 
 /** What the server tells this page; the token only in development, and only on the machine it runs on. */
 interface Config {
@@ -22,13 +24,7 @@ interface Config {
 const config: Config = await (await fetch('config.json')).json()
 const headers = JSON.stringify({ authorization: `Bearer ${config.token ?? ''}` }, null, 2)
 
-const url = new URL('../graphql', location.href).href
-// The socket is opened with the headers editor's content, so that one token serves both.
-const fetcher = createGraphiQLFetcher({
-  url,
-  subscriptionUrl: url.replace(/^http/, 'ws'),
-  enableIncrementalDelivery: false,
-})
+const fetcher = createFetcher(new URL('../graphql', location.href).href)
 
 const explorer = explorerPlugin({ showAttribution: false })
 
@@ -39,15 +35,18 @@ createRoot(document.getElementById('explorer')!).render(
     storage={createLocalStorage({ namespace: 'interalpha' })}
     defaultTabs={examples.map((query) => ({ query, headers }))}
     defaultHeaders={headers}
-    defaultEditorToolsVisibility="headers"
+    // Closed at first, both the headers and the builder: the code and its answer need the room.
+    defaultEditorToolsVisibility={false}
     shouldPersistHeaders={false}
     showPersistHeadersSettings={false}
     // Without GraphiQL's history: it would keep each query's headers, and so tokens, in the browser's storage.
     plugins={[explorer]}
-    visiblePlugin={explorer}
     inputValueDeprecation
     schemaDescription
   >
     <GraphiQL.Logo>Interalpha</GraphiQL.Logo>
+    <GraphiQL.Footer>
+      <Listening />
+    </GraphiQL.Footer>
   </GraphiQL>,
 )
