@@ -1,11 +1,15 @@
 """Errors in the caller's language: Brazilian Portuguese for who reads it, English for all others."""
 
+import re
+from base64 import b64encode
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from api.i18n.catalogue import LANGUAGES, entries
 from tests.edge.conftest import Serving
 
 GRAPHQL = "application/graphql-response+json"
@@ -182,8 +186,27 @@ async def test_every_error_has_its_place_on_the_page_it_links_to(client: httpx.A
         assert (page.status_code, page.headers["content-language"]) == (200, language)
         assert page.headers["content-type"] == "text/html; charset=utf-8"
         assert title in page.text
-        assert 'id="phone_lacks_ninth_digit"' in page.text
+        assert [code for code in entries(language) if f'<section id="{code.lower()}">' not in page.text] == []
         assert "default-src 'none'" in page.headers["content-security-policy"]
+        # The page in the language of a link to it, whatever the browser prefers.
+        assert (await client.get(f"/docs/errors?lang={language}")).text == page.text
+
+
+async def test_the_page_of_errors_shows_no_markup_of_the_catalogue(client: httpx.AsyncClient) -> None:
+    for language in LANGUAGES:
+        page = (await client.get(f"/docs/errors?lang={language}")).text
+        body = page[page.index("<body>") :]
+        assert "`" not in body
+        assert re.findall(r"\{\w+\}", body) == []
+        assert "<code>extensions.code</code>" in body
+        assert "<var>…</var>" in body
+
+
+async def test_the_policy_allows_the_style_of_the_page_and_no_other(client: httpx.AsyncClient) -> None:
+    page = await client.get("/docs/errors")
+    [style] = re.findall(r"<style>(.*?)</style>", page.text, re.DOTALL)
+    digest = b64encode(sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}';" in page.headers["content-security-policy"]
 
 
 async def test_persisted_queries_keep_the_words_clients_wait_for(client: httpx.AsyncClient) -> None:

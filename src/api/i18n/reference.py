@@ -1,52 +1,94 @@
 """The page that explains every error, from the catalogues: a reference in the docs, and served where errors link to."""
 
+import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
-from api.i18n.catalogue import entries
+from api.i18n.catalogue import LANGUAGES, entries
 
-_INTRODUCTION = {
-    "en": (
+STYLE = Path(__file__).with_name("errors.css").read_text(encoding="utf-8")
+_PLACE = re.compile(r"\{\w+\}")
+_CODE = re.compile(r"`([^`]+)`")
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What the page says besides the catalogue, in one language."""
+
+    name: str
+    title: str
+    introduction: str
+    index: str
+
+
+_WORDS = {
+    "en": _Words(
+        "English",
         "Errors",
-        "Every error an answer can hold. At the top level the code is in `extensions.code`, and where"
-        " `extensions.reason` is there it says more exactly which; typed errors of a payload hold it in `code`. Codes"
-        " are stable, sentences are not.",
+        "Every error an answer can hold. A request that fails as a whole has the code in `extensions.code`; where there"
+        " is an `extensions.reason`, it names the exact cause. The typed errors of a payload have it in `code`. Codes"
+        " are stable. Sentences may change; `…` stands for a value that the error fills in.",
+        "All {count} codes",
     ),
-    "pt-BR": (
+    "pt-BR": _Words(
+        "Português",
         "Erros",
-        "Todos os erros que uma resposta pode conter. No nível mais alto o código está em `extensions.code`, e"
-        " `extensions.reason`, quando presente, diz com mais exatidão qual; os erros tipados de um payload o têm em"
-        " `code`. Os códigos são estáveis, as frases não.",
+        "Todos os erros que uma resposta pode conter. Quando a requisição inteira falha, o código está em"
+        " `extensions.code`; se houver `extensions.reason`, ele indica a causa exata. Os erros tipados de um payload"
+        " trazem o código em `code`. Os códigos são estáveis. As frases podem mudar; `…` indica um valor que o erro"
+        " preenche.",
+        "Todos os {count} códigos",
     ),
 }
 
 
 def as_markdown() -> str:
     """Write the reference of the docs, in English."""
-    title, introduction = _INTRODUCTION["en"]
-    return "\n".join((f"# {title}\n", f"{introduction}\n", *_sections()))
+    words = _WORDS["en"]
+    return "\n".join((f"# {words.title}\n", f"{words.introduction}\n", *_sections()))
 
 
 def _sections() -> Iterator[str]:
     for code, entry in entries("en").items():
-        sentence = f"> {entry.message}\n\n" if entry.message != "{message}" else ""
+        sentence = f"> {_PLACE.sub('…', entry.message)}\n\n" if entry.message != "{message}" else ""
         yield f"## {code}\n\n{sentence}{entry.advice}\n"
 
 
 def as_html(language: str) -> str:
     """Write the page that is served, in one language."""
-    title, introduction = _INTRODUCTION[language]
-    parts = [
-        f'<h2 id="{code.lower()}">{code}</h2><p>{escape(_shown(entry.message))}</p><p>{escape(entry.advice)}</p>'
-        for code, entry in entries(language).items()
-    ]
-    head = f'<!doctype html><html lang="{language}"><meta charset="utf-8"><title>{title}</title>'
-    return f"{head}<h1>{title}</h1><p>{escape(introduction)}</p>{''.join(parts)}</html>"
+    words, known = _WORDS[language], entries(language)
+    others = " · ".join(
+        f'<a href="?lang={other}" hreflang="{other}" lang="{other}">{_WORDS[other].name}</a>'
+        for other in LANGUAGES
+        if other != language
+    )
+    index = "".join(f'<li><a href="#{code.lower()}">{code}</a></li>' for code in known)
+    sections = "".join(_section(code, entry.message, entry.advice) for code, entry in known.items())
+    return (
+        f'<!doctype html><html lang="{language}"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{words.title} · Interalpha</title><style>{STYLE}</style></head><body>"
+        f"<header><b>Interalpha</b><span>{others}</span></header><main>"
+        f"<h1>{words.title}</h1><p>{_prose(words.introduction)}</p>"
+        f"<nav><details><summary>{words.index.format(count=len(known))}</summary><ul>{index}</ul></details></nav>"
+        f"{sections}</main></body></html>"
+    )
 
 
-def _shown(message: str) -> str:
-    return message.replace("{message}", "…")
+def _section(code: str, message: str, advice: str) -> str:
+    anchor = code.lower()
+    # Where the sentence is made on the spot there is none to show.
+    said = "" if message == "{message}" else f'<p class="said">{_prose(message)}</p>'
+    return f'<section id="{anchor}"><h2><a href="#{anchor}">{code}</a></h2>{said}<p>{_prose(advice)}</p></section>'
+
+
+def _prose(text: str) -> str:
+    """Write a sentence of the catalogue as HTML: names in code, and a mark where the error fills in a value."""
+    marked = _PLACE.sub("<var>…</var>", escape(text, quote=False))
+    return _CODE.sub(r"<code>\1</code>", marked)
 
 
 if __name__ == "__main__":
