@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from api.bootstrap import House
 from api.wake import INBOX
@@ -157,7 +157,7 @@ def open_workshop(house: House) -> Workshop:
                 house.sealer,
                 house.hub,
                 name,
-                timing=house.timing,
+                timing=replace(house.timing, retry_for=house.settings.retry_for[channel]),
                 gate=Gate(house.redis, service.integration, connected.pace),
                 night=night,
                 in_flight=connected.in_flight,

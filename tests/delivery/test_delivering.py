@@ -1,8 +1,12 @@
 """Delivering over a real database: claimed once, begun before the bytes leave, written down whatever happens."""
 
 import asyncio
+from datetime import timedelta
+from itertools import cycle
+from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from core.errors import (
     FailureParty,
@@ -15,7 +19,7 @@ from core.errors import (
     ProviderUnavailable,
 )
 from core.messages import backoff
-from core.messages.backoff import MAX_ATTEMPTS, retry_in
+from core.messages.backoff import LONGEST_PAUSE, LONGEST_SLOWED, retry_in, tries_of
 from core.messages.claim import begin, claim
 from core.messages.deliver import Courier
 from core.messages.reclaim import take_back
@@ -127,25 +131,77 @@ async def test_what_was_surely_not_done_is_tried_again_and_then_sent(
     assert (await shop.message(message_id)).failure is None
 
 
-async def test_tries_end(shop: Shop) -> None:
-    shop.sender.answer = failing(AWAY)
+SLOWED = ProviderUnavailable("Slow down.", provider="twilio", reason=FailureReason.RATE_LIMITED)
+
+
+async def tried_for(shop: Shop, at_least: timedelta, *errors: ProviderError) -> tuple[UUID, timedelta]:
+    """A message that fails with these errors in turn until its own pauses add up to `at_least`; then it is accepted.
+
+    Gives the message, and what its pauses add up to.
+    """
+    waited, turn = timedelta(0), cycle(errors)
+
+    def answer(message: OutboundMessage) -> Receipt:
+        if waited >= at_least:
+            return Receipt(f"SM{message.reference.message_id.hex}")
+        raise next(turn)
+
+    shop.sender.answer = answer
     message_id = await shop.accept()
-    for _ in range(MAX_ATTEMPTS + 2):
-        await shop.tamper("UPDATE messages SET due_at = now() WHERE status = 'QUEUED'")
+    await shop.courier.drain()
+    while await shop.status(message_id) == "QUEUED":
+        async with shop.worker.transaction() as connection:
+            chosen = text("SELECT due_at - updated_at FROM messages WHERE id = :id")
+            waited += (await connection.execute(chosen, {"id": message_id})).scalar_one()
+        await shop.tamper("UPDATE messages SET due_at = now() WHERE id = :id", id=message_id)
         await shop.courier.drain()
+    return message_id, waited
+
+
+@pytest.mark.parametrize("hours", [0.1, 1, 4])
+async def test_an_outage_as_long_as_a_channel_is_tried_for_loses_nothing_however_short_the_pauses_are(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, hours: float
+) -> None:
+    monkeypatch.setattr(backoff.random, "uniform", lambda least, most: least)
+    retry_for = timedelta(hours=hours)
+    shop.courier.timing = Timing(retry_for=retry_for)
+    for errors in ([AWAY], [SLOWED], [AWAY, SLOWED]):
+        message_id, _ = await tried_for(shop, retry_for, *errors)
+        assert await shop.status(message_id) == "SENT", errors
+
+
+async def test_tries_end(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff.random, "uniform", lambda least, most: most)
+    retry_for = timedelta(hours=1)
+    message_id, waited = await tried_for(shop, timedelta(days=9), AWAY)
     assert await shop.status(message_id) == "FAILED"
-    assert len(shop.sender.sent) == MAX_ATTEMPTS
+    assert len(shop.sender.sent) == tries_of(retry_for)
+    assert retry_for <= waited <= 2 * retry_for + LONGEST_PAUSE
 
 
 def test_the_company_decides_how_soon_within_an_hour() -> None:
-    for attempt in range(1, MAX_ATTEMPTS):
-        wait = retry_in(attempt, 120)
+    hour = timedelta(hours=1)
+    for tries in range(1, tries_of(hour)):
+        wait = retry_in(tries, 120, retry_for=hour)
         assert wait is not None
         assert wait.total_seconds() >= 120
-    forever = retry_in(1, 1e9)
-    assert forever is not None
-    assert forever.total_seconds() == 3_600
-    assert retry_in(MAX_ATTEMPTS, None) is None
+    for absurd in (1e9, 1e300, float("inf")):
+        assert retry_in(1, absurd, retry_for=hour) == timedelta(hours=1)
+    assert retry_in(tries_of(hour), None, retry_for=hour) is None
+
+
+def test_even_the_shortest_run_of_tries_is_as_long_as_documented() -> None:
+    for hours in (0.1, 0.5, 1, 4, 24, 72):
+        retry_for = timedelta(hours=hours)
+        for longest in (LONGEST_PAUSE, LONGEST_SLOWED):
+            pauses: list[timedelta] = []
+            while (pause := retry_in(len(pauses) + 1, None, retry_for=retry_for, longest=longest)) is not None:
+                pauses.append(pause)
+            assert len(pauses) + 1 == tries_of(retry_for, longest)
+            assert retry_for <= sum(pauses, timedelta(0)) <= 2 * (retry_for + longest)
+            assert max(pauses) <= longest
+    # What the documentation names: docs/explanation/road.md.
+    assert (tries_of(timedelta(hours=1)), tries_of(timedelta(hours=4))) == (17, 41)
 
 
 async def test_what_nobody_knows_is_unconfirmed_and_never_sent_again(shop: Shop) -> None:

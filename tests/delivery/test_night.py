@@ -136,6 +136,21 @@ async def test_a_number_that_tells_nothing_follows_its_sender_s_clock_and_holds_
     assert (await night.status(strange), await night.status(other)) == ("QUEUED", "SENT")
 
 
+async def test_a_worker_tries_each_channel_for_as_long_as_it_was_set(urls: Urls) -> None:
+    cases: list[tuple[dict[str, str], tuple[float, float]]] = [
+        ({}, (1.0, 4.0)),
+        ({"RETRY_HOURS_EMAIL": "24", "RETRY_HOURS_SMS": "0.5"}, (0.5, 24.0)),
+    ]
+    for given, wanted in cases:
+        house = house_over(urls, DATABASE_URL=urls.worker, **given)
+        try:
+            couriers = open_workshop(house).couriers
+            tried = [couriers[one].timing.retry_for for one in (Channel.SMS, Channel.EMAIL)]
+        finally:
+            await house.close()
+        assert tried == [timedelta(hours=one) for one in wanted]
+
+
 async def test_a_worker_keeps_the_quiet_hours_it_was_set(urls: Urls) -> None:
     house = house_over(urls, DATABASE_URL=urls.worker, QUIET_HOURS="20:00-09:00")
     try:

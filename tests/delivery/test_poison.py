@@ -4,10 +4,11 @@ import pytest
 
 from core.access.principal import DEFAULT_TENANT
 from core.errors import ProviderUnavailable
-from core.messages.backoff import MAX_ATTEMPTS
+from core.messages.backoff import tries_of
 from core.messages.deliver import Courier
 from core.messages.draft import ChannelService, Draft
 from core.messages.route import step
+from core.messages.timing import Timing
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
 from tests.delivery.conftest import Shop
 
@@ -36,11 +37,12 @@ async def test_each_step_of_a_route_has_its_own_tries(shop: Shop, monkeypatch: p
     second = Courier(Channel.WHATSAPP, "whatsapp", shop.sender, shop.worker, shop.sealer, shop.hub, "test-worker")
     draft = Draft(TextContent("oi"), [step(Channel.SMS), step(Channel.WHATSAPP)], phone="+5511987654321")
     message_id = (await shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
+    tries = tries_of(Timing().retry_for)
     for courier in (shop.courier, second):
-        for _ in range(MAX_ATTEMPTS):
+        for _ in range(tries):
             await shop.tamper("UPDATE messages SET due_at = now() WHERE due_at IS NOT NULL")
             await courier.drain()
-    assert len(shop.sender.sent) == 2 * MAX_ATTEMPTS
+    assert len(shop.sender.sent) == 2 * tries
     assert await shop.status(message_id) == "FAILED"
 
 

@@ -134,6 +134,13 @@ MUTATIONS = (
         "            return\n",
         "test_api_killed.py::test_a_back_end_killed_while_it_commits_is_never_answered_with_yes",
     ),
+    Mutation(
+        "mail is tried for as long as is documented",
+        "core/messages/backoff.py",
+        "    if _shortest_run(tries, longest) >= retry_for:\n",
+        "    if tries >= 12:\n",
+        "test_company_answers.py::test_a_relay_that_says_later_for_as_long_as_mail_is_tried_for_loses_none",
+    ),
 )
 
 

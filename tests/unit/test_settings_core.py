@@ -72,6 +72,8 @@ def test_every_problem_is_found_at_once_the_wrong_before_the_missing() -> None:
         ("REDIS_URL", "unix:///run/valkey.sock"),
         ("ENCRYPTION_KEYS", f"k2:{KEY}, k1:{OTHER_KEY}"),
         ("LOG_LEVEL", "DEBUG"),
+        ("RETRY_HOURS_EMAIL", "0.1"),
+        ("RETRY_HOURS_SMS", "72"),
         ("INTERALPHA_HOME", "/var/lib/interalpha"),
     ],
 )
@@ -111,6 +113,11 @@ def test_a_right_value_is_taken(name: str, value: str) -> None:
         ("ENCRYPTION_KEYS", f"k1:{KEY},k1:{OTHER_KEY}", "an id of its own"),
         ("ENCRYPTION_KEYS", f"k1:{KEY},", "id:base64"),
         ("LOG_LEVEL", "loud", "debug, info, warning or error"),
+        *(
+            (f"RETRY_HOURS_{channel}", wrong, "hours, from 0.1 to 72")
+            for channel in ("WHATSAPP", "SMS", "EMAIL")
+            for wrong in ("0", "0.09", "72.1", "-1", "nan", "inf", "4h", "4,5", "1e9")
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_mend(name: str, value: str, mend: str) -> None:

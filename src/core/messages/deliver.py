@@ -205,7 +205,7 @@ class Courier:
 
     def _noted(self, end: Ended, before: Standing) -> Noted:
         number = end.one.attempt
-        verdict = judge(before, number, self.integration, end.result)
+        verdict = judge(before, number, self.integration, end.result, retry_for=self.timing.retry_for)
         move = after_outcome(before, verdict.attempt, retry_in=verdict.wait, hold=self.timing.hold)
         return Noted(
             key=end.one.key,

@@ -11,7 +11,7 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from core.messages.backoff import MAX_ASKED, retry_in
+from core.messages.backoff import LONGEST_PAUSE, LONGEST_SLOWED, retry_in
 from core.messages.failures import failure_of
 from core.messages.transitions import Attempt, Standing
 from core.messages.values import AttemptOutcome
@@ -27,8 +27,10 @@ class Verdict:
     detail: str
 
 
-def judge(standing: Standing, number: int, integration: str, result: Receipt | ProviderError) -> Verdict:
-    """Read the end of a message's attempt."""
+def judge(
+    standing: Standing, number: int, integration: str, result: Receipt | ProviderError, *, retry_for: timedelta
+) -> Verdict:
+    """Read the end of a message's attempt; `retry_for` is how long its step is tried at least."""
     step = standing.attempts[number].step
     if isinstance(result, Receipt):
         accepted = Attempt(
@@ -46,16 +48,18 @@ def judge(standing: Standing, number: int, integration: str, result: Receipt | P
         return Verdict(attempt, None, detail)
     # Unavailable, or refusing us rather than the message: surely not done, so worth another try.
     asked = result.retry_after if isinstance(result, ProviderUnavailable) else None
-    return Verdict(attempt, _wait(standing, step, attempt, asked), detail)
+    return Verdict(attempt, _wait(standing, attempt, asked, retry_for), detail)
 
 
-def _wait(standing: Standing, step: int, attempt: Attempt, asked: float | None) -> timedelta | None:
-    """How long until the next try of a step, if it has one left. "Slow down" costs no try, up to a limit of its own."""
-    before = [one for one in standing.attempts.values() if one.step == step and one.number < attempt.number]
-    if len(before) + 1 >= MAX_ASKED:
-        return None
-    tries = sum(not _is_slowed(one) for one in before) + (not _is_slowed(attempt))
-    return retry_in(max(1, tries), asked)
+def _wait(standing: Standing, attempt: Attempt, asked: float | None, retry_for: timedelta) -> timedelta | None:
+    """How long until the next try of a step, if it has one left.
+
+    "Slow down" costs none of the tries that failures have, and the other way round: each alone lasts `retry_for`.
+    """
+    before = [one for one in standing.attempts.values() if one.step == attempt.step and one.number < attempt.number]
+    is_slowed = _is_slowed(attempt)
+    tries = 1 + sum(_is_slowed(one) is is_slowed for one in before)
+    return retry_in(tries, asked, retry_for=retry_for, longest=LONGEST_SLOWED if is_slowed else LONGEST_PAUSE)
 
 
 def _is_slowed(attempt: Attempt) -> bool:

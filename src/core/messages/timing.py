@@ -1,4 +1,4 @@
-"""How long things may take on the road: one call, one lease, one doubt."""
+"""How long things may take on the road: one call, one lease, one unconfirmed message, all tries of a step."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,10 +9,13 @@ GIVE_UP = timedelta(days=3)
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The deadline of one call, and how long an unconfirmed message is held before anything is decided about it."""
+    """The deadline of one call, how long an unconfirmed message is held before anything is decided about it, and
+    `retry_for`: how long a step is tried again at least whose calls surely did nothing.
+    """
 
     send_deadline: timedelta = timedelta(seconds=20)
     hold: timedelta = timedelta(seconds=60)
+    retry_for: timedelta = timedelta(hours=1)
 
     @property
     def lease(self) -> timedelta:

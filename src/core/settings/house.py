@@ -1,6 +1,7 @@
 """The settings of the house itself: where it runs, its stores and its keys."""
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,8 @@ from core.settings.retention import DAYS, Days
 from core.settings.variables import describe, setting
 
 _LOCAL_ADDRESS = "http://localhost:8000"
+_RETRY_HOURS = "hours, from 0.1 to 72"
+RetryHours = Annotated[float, Field(ge=0.1, le=72)]
 REQUIRED_IN_PRODUCTION = ("PUBLIC_BASE_URL", "DATABASE_URL", "REDIS_URL", "ENCRYPTION_KEYS")
 
 
@@ -109,6 +112,24 @@ class CoreSettings(SettingsGroup):
         default=60.0,
         about="Seconds a message that was perhaps sent is held before the company is asked, or its route decides",
         mend="seconds, from 1 to 3600",
+    )
+    retry_hours_whatsapp: RetryHours = setting(
+        "RETRY_HOURS_WHATSAPP",
+        default=1.0,
+        about="How long a WhatsApp message is tried, at least, while Meta takes nothing; pauses grow to 15 minutes",
+        mend=_RETRY_HOURS,
+    )
+    retry_hours_sms: RetryHours = setting(
+        "RETRY_HOURS_SMS",
+        default=1.0,
+        about="How long an SMS is tried, at least, while its provider takes nothing; pauses grow to 15 minutes",
+        mend=_RETRY_HOURS,
+    )
+    retry_hours_email: RetryHours = setting(
+        "RETRY_HOURS_EMAIL",
+        default=4.0,
+        about="How long an e-mail is tried, at least, while the relay takes nothing; pauses grow to 15 minutes",
+        mend=_RETRY_HOURS,
     )
     quiet_hours: Annotated[QuietHours, BeforeValidator(parse_quiet_hours)] = setting(
         "QUIET_HOURS",
@@ -239,6 +260,12 @@ class CoreSettings(SettingsGroup):
     def has_explorer(self) -> bool:
         """Say whether the Explorer is served."""
         return not self.is_production if self.explorer is None else self.explorer
+
+    @property
+    def retry_for(self) -> Mapping[str, timedelta]:
+        """How long a step is tried again at least, by channel."""
+        hours = {"WHATSAPP": self.retry_hours_whatsapp, "SMS": self.retry_hours_sms, "EMAIL": self.retry_hours_email}
+        return {channel: timedelta(hours=many) for channel, many in hours.items()}
 
     @property
     def sealing_keys(self) -> Mapping[str, bytes]:
