@@ -150,27 +150,36 @@ async def test_where_no_connection_comes_about_nothing_is_in_doubt(base: str, tm
 
 
 async def test_a_relay_that_says_later_for_as_long_as_mail_is_tried_for_loses_none(tmp_path: Path) -> None:
-    """Four hours of 451, the pauses between tries skipped: the circuit knows that the recipient's server says it."""
+    """Four hours of 451, with the pauses between tries skipped."""
     async with built(tmp_path, Plan(workers=1)) as city:
         traffic = sms_traffic(city, "451")
         await city.control.arm("smtp", "code", code="451", text="4.7.1 Try again later", at="rcpt", always=True)
         await traffic.burst([Order(city.tenants[0], "patient", "EMAIL", "ana@example.com")], at_once=1)
         waited = timedelta(0)
-        while waited < timedelta(hours=4):
-            waited += await skip_pause(city)
+        while (waited := waited + await next_pause(city)) < timedelta(hours=4):
+            await skip_pause(city)
         await city.control.disarm("smtp")
         await skip_pause(city)
         evidence = await judge(city, traffic, seed=traffic.seed)
         assert statuses(evidence) == {"SENT": 1}
 
 
-async def skip_pause(city: City) -> timedelta:
-    """Let the next try begin now; gives how long it would have been waited for."""
-    due = "SELECT due_at - updated_at AS pause FROM messages WHERE status = 'QUEUED' AND due_at > now()"
-    gone = "SELECT status FROM messages WHERE status = 'FAILED'"
-    await until(lambda: city.cellar.fetch(f"SELECT 1 FROM ({due}) a UNION ALL SELECT 2 FROM ({gone}) b"), bool, 40)
-    assert not await city.cellar.fetch(gone), "no try is left"
-    [row] = await city.cellar.fetch(due)
-    await city.cellar.execute("UPDATE messages SET due_at = now() WHERE status = 'QUEUED'")
+async def next_pause(city: City) -> timedelta:
+    """How long the next try is to be waited for, once the last one has failed."""
+    ended = "SELECT status, due_at - updated_at AS pause FROM messages WHERE status = 'FAILED' OR due_at > now()"
+    await until(lambda: city.cellar.fetch(ended), bool, 40)
+    [row] = await city.cellar.fetch(ended)
+    assert row["status"] == "QUEUED", "no try is left"
     pause: timedelta = row["pause"]
     return pause
+
+
+async def skip_pause(city: City) -> None:
+    """Let the next try begin now.
+
+    Many tries in no time look like a relay that broke down, and what a circuit does then is not what is asked here.
+    """
+    assert city.cellar.valkey.urls is not None
+    async with Redis.from_url(city.cellar.valkey.urls.redis) as redis:
+        await Circuits(redis).reset("smtp", by="skipped time")
+    await city.cellar.execute("UPDATE messages SET due_at = now() WHERE status = 'QUEUED'")
