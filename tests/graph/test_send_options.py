@@ -1,6 +1,6 @@
 """sendMessage's options: routes in time, schedules, expiry, external ids, rehearsals, and what a full queue answers."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -53,6 +53,15 @@ async def test_a_message_for_later_says_when_and_until_when(caller: Caller) -> N
     assert moment(message["sendAt"]) - moment(message["createdAt"]) == timedelta(hours=2)
     assert moment(message["expiresAt"]) - moment(message["sendAt"]) == timedelta(minutes=30)
     assert (message["canCancel"], message["canRetry"], message["batch"]) == (True, False, None)
+
+
+async def test_nobody_is_woken_by_the_clock_of_another_state(caller: Caller) -> None:
+    day = datetime.now(UTC).date() + timedelta(days=2)
+    # 10:00 UTC is 07:00 in Recife, Santarém and Marabá, 06:00 in Manaus and 05:00 in Rio Branco.
+    for area, hour in {"81": 11, "93": 11, "94": 11, "11": 11, "92": 12, "67": 12, "68": 13}.items():
+        to, at = {"phone": f"+55{area}987000001"}, f"{day}T10:00:00Z"
+        message = (await send(caller, to=to, schedule={"at": at}, respectQuietHours=True))["message"]
+        assert message["sendAt"] == f"{day}T{hour}:00:00.000Z", area
 
 
 async def test_it_can_be_scheduled_for_a_moment(caller: Caller) -> None:

@@ -1,15 +1,19 @@
 """Quiet hours: the morning of wherever a number can be, on the days clocks are changed as well."""
 
 from datetime import UTC, datetime, time, timedelta
+from importlib.resources import files
 from zoneinfo import ZoneInfo
 
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from core.brazil import AREA_CODES
 from core.messages.addresses import Address
-from core.messages.quiet import calm_moment, next_calm
+from core.messages.quiet import calm_moment, next_calm, zones_of
 from core.quiet_hours import NIGHT, QuietHours
+from core.time_zones import CAPITALS
 
 SAO_PAULO, MANAUS, BERLIN = ZoneInfo("America/Sao_Paulo"), ZoneInfo("America/Manaus"), ZoneInfo("Europe/Berlin")
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -41,6 +45,62 @@ def at(text: str) -> datetime:
 )
 def test_a_message_waits_for_the_morning_where_its_reader_is(moment: str, address: Address, expected: str) -> None:
     assert calm_moment(at(moment), address, SAO_PAULO, NIGHT) == at(expected)
+
+
+def test_a_number_follows_the_clock_where_its_people_live() -> None:
+    recife = "2027-07-01T08:00-03:00"
+    for area in AREA_CODES:
+        for number in (f"+55{area}987654321", f"+55{area}32654321"):
+            assert zones_of(Address("phone", number)) == [ZoneInfo(AREA_CODES[area])], number
+    for number in ("+5581987000001", "+5593987000001", "+5594987000001"):
+        assert calm_moment(at("2027-07-01T10:00+00:00"), Address("phone", number), BERLIN, NIGHT) == at(recife)
+
+
+def test_other_countries_follow_their_capital_unless_a_number_is_bound_to_a_place() -> None:
+    expected = {
+        # Mobile numbers that tell nothing but the country.
+        "+34612345678": ["Europe/Madrid"],
+        "+351912345678": ["Europe/Lisbon"],
+        "+56961234567": ["America/Santiago"],
+        "+61412345678": ["Australia/Sydney"],
+        "+593991234567": ["America/Guayaquil"],
+        "+79161234567": ["Europe/Moscow"],
+        "+77012345678": ["Asia/Almaty"],
+        "+262639012345": ["Indian/Mayotte"],
+        "+262692123456": ["Indian/Reunion"],
+        "+447400123456": ["Europe/London"],
+        # One zone.
+        "+5491123456789": ["America/Buenos_Aires"],
+        "+4915123456789": ["Europe/Berlin"],
+        "+59899123456": ["America/Montevideo"],
+        # Bound to a place.
+        "+34928123456": ["Atlantic/Canary"],
+        "+526641234567": ["America/Tijuana"],
+        "+525512345678": ["America/Mexico_City"],
+        "+13105551234": ["America/Los_Angeles"],
+        "+12125551234": ["America/New_York"],
+        "+14165551234": ["America/Toronto"],
+        # Toll-free in Brazil, and international numbers of no country.
+        "+558001234567": ["America/Sao_Paulo"],
+        "+80012345678": [],
+    }
+    found = {number: [str(zone) for zone in zones_of(Address("phone", number))] for number in expected}
+    assert found == expected
+
+
+def test_every_country_has_the_zone_of_its_capital() -> None:
+    assert set(CAPITALS) == phonenumbers.SUPPORTED_REGIONS
+    text = files("tzdata").joinpath("zoneinfo", "zone.tab").read_text()
+    rows = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
+    listed = {region: {row[2] for row in rows if row[0] == region} for region in {row[0] for row in rows}}
+    listed |= {"AC": listed["SH"], "TA": listed["SH"], "XK": {"Europe/Belgrade"}}
+    assert [region for region, zone in CAPITALS.items() if zone not in listed[region]] == []
+    # A telephone of each country is at home in one zone, or in those of its area code.
+    for region in sorted(CAPITALS):
+        number = phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE)
+        if number is not None:
+            value = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+            assert len(zones_of(Address("phone", value))) == 1, value
 
 
 def test_of_several_zones_none_is_disturbed() -> None:

@@ -1,17 +1,20 @@
-"""When a person may be written to: after the quiet hours, by the clocks of wherever a telephone number can be."""
+"""When a person may be written to: after the quiet hours, by the clock where a telephone number is at home."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import phonenumbers
 from phonenumbers import timezone as number_zones
 
+from core.brazil import AREA_CODES
 from core.messages.addresses import Address
 from core.quiet_hours import QuietHours
+from core.time_zones import CAPITALS, zone_named
 
 _PATIENCE = timedelta(hours=48)
 UNKNOWN = "Etc/Unknown"
+_BRAZIL = 55
 
 
 def next_calm(moment: datetime, zones: Sequence[ZoneInfo], quiet: QuietHours) -> datetime | None:
@@ -27,26 +30,34 @@ def next_calm(moment: datetime, zones: Sequence[ZoneInfo], quiet: QuietHours) ->
 
 
 def zones_of(address: Address) -> list[ZoneInfo]:
-    """Where a telephone number may be; empty when its number does not tell, and for mailboxes."""
+    """Where a telephone number is at home; empty when its number does not tell, and for mailboxes.
+
+    Several zones only where an area code has people in several, or where a number may be anywhere in North America.
+    """
     if address.kind != "phone":
         return []
     try:
-        names = number_zones.time_zones_for_number(phonenumbers.parse(address.value))
+        number = phonenumbers.parse(address.value)
     except phonenumbers.NumberParseException:
         return []
-    return [zone for name in names if name != UNKNOWN and (zone := zone_named(name)) is not None]
+    return [zone for name in _zone_names(number) if (zone := zone_named(name)) is not None]
 
 
-def zone_named(name: str) -> ZoneInfo | None:
-    """A time zone by its name in the IANA's list; None for one this machine does not know."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
+def _zone_names(number: phonenumbers.PhoneNumber) -> Sequence[str]:
+    """Brazil by area code; where a number is bound to a place, the zones there; else the country's capital."""
+    code, digits = number.country_code, phonenumbers.national_significant_number(number)
+    if code == _BRAZIL and digits[:2] in AREA_CODES:
+        return [AREA_CODES[digits[:2]]]
+    region = phonenumbers.region_code_for_number(number) or phonenumbers.region_code_for_country_code(code)
+    local = [name for name in number_zones.time_zones_for_number(number) if name != UNKNOWN]
+    # There mobile numbers have area codes like all others, and toll-free ones may ring anywhere.
+    if region in ("US", "CA") or (len(local) == 1 and phonenumbers.is_number_geographical(number)):
+        return local
+    return [CAPITALS[region]] if region in CAPITALS else []
 
 
 def calm_moment(moment: datetime, address: Address, home: ZoneInfo, quiet: QuietHours) -> datetime:
-    """When an address may be written to: in nobody's night where it can be, else by its sender's own clock."""
+    """When an address may be written to: after the quiet hours where it is at home, else by its sender's own clock."""
     zones = zones_of(address)
     calm = next_calm(moment, zones, quiet) if zones else None
     return calm or next_calm(moment, [home], quiet) or moment
