@@ -45,7 +45,7 @@ def zones_of(address: Address) -> list[ZoneInfo]:
 
 def _zone_names(number: phonenumbers.PhoneNumber) -> Sequence[str]:
     """Brazil by area code; where a number is bound to a place, the zones there; else the country's capital."""
-    code, digits = number.country_code, phonenumbers.national_significant_number(number)
+    code, digits = number.country_code or 0, phonenumbers.national_significant_number(number)
     if code == _BRAZIL and digits[:2] in AREA_CODES:
         return [AREA_CODES[digits[:2]]]
     region = phonenumbers.region_code_for_number(number) or phonenumbers.region_code_for_country_code(code)
