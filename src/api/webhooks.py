@@ -105,9 +105,9 @@ async def _read(request: AnyRequest) -> bytes | None:
 
 
 def _public_url(house: House, name: str, request: AnyRequest) -> str:
-    # What was signed is the address we gave out, not what a proxy made of it; the query is the only part that varies.
+    # What was signed is the address we gave out, not what a proxy made of it; the query varies, and a last slash may.
     query = request.scope["query_string"].decode("latin-1")
-    url = webhook_url(house.settings, name)
+    url = webhook_url(house.settings, name) + ("/" if request.scope["raw_path"].endswith(b"/") else "")
     return f"{url}?{query}" if query else url
 
 

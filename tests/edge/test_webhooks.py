@@ -142,6 +142,23 @@ async def test_a_signature_that_is_not_ascii_is_merely_wrong(client: httpx.Async
     assert (await client.post(PATH, content=urlencode(report()), headers=headers)).status_code == 401
 
 
+async def test_behind_a_port_of_its_own_a_signature_without_it_is_believed(serving: Serving) -> None:
+    for base, signed in (
+        ("https://api.example.com:8443", "https://api.example.com"),
+        ("https://api.example.com:8443", "https://api.example.com:8443"),
+        ("https://API.example.com:8443/base/", "https://api.example.com/base"),
+    ):
+        async with serving(PUBLIC_BASE_URL=base) as client:
+            for path in (f"{PATH}?ref=a.b", PATH, f"{PATH}/", f"{PATH}/?a=1"):
+                form = report()
+                given = {"x-twilio-signature": signature(form, signed + path)}
+                answer = await client.post(path, content=urlencode(form), headers={**FORM, **given})
+                assert answer.status_code == 204, (base, signed, path)
+                elsewhere = {"x-twilio-signature": signature(form, f"https://api.example.org{path}")}
+                answer = await client.post(path, content=urlencode(form), headers={**FORM, **elsewhere})
+                assert answer.status_code == 401, (base, signed, path)
+
+
 @pytest.mark.usefixtures("no_trace")
 async def test_an_address_that_was_changed_on_the_way_is_refused(client: httpx.AsyncClient) -> None:
     form = report()

@@ -5,9 +5,10 @@ https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
 https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
 """
 
+import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from twilio.request_validator import RequestValidator
@@ -44,6 +45,7 @@ _INBOUND = frozenset({"received", "receiving"})
 _SID = re.compile("[A-Z]{2}[0-9a-fA-F]{32}")
 _WORD = re.compile("[A-Za-z_-]{1,64}")
 _CODE = re.compile("[1-9][0-9]{4}")
+_CUSTOMARY_PORTS = {"https": 443, "http": 80}
 _MOST_FIELDS = 1_000
 """Twilio sends some thirty; a forger's million would cost us dear before we know that it is one."""
 
@@ -79,7 +81,7 @@ class TwilioWebhooks:
         if not given:
             raise InvalidSignature("X-Twilio-Signature is missing.")
         fields = _signed_fields(webhook)
-        for url in _spellings(webhook.url):
+        for url in _spellings(webhook):
             for validator in self._validators:
                 # The algorithm is ours to choose: a header that names another must not weaken it.
                 if same(validator.compute_signature(url, fields), given):
@@ -150,17 +152,32 @@ def _query(webhook: RawWebhook, name: str) -> str:
     return parse_qs(urlsplit(webhook.url).query).get(name, [""])[0]
 
 
-def _spellings(url: str) -> list[str]:
-    """The address with and without its customary port, which Twilio signs either way.
+def _spellings(webhook: RawWebhook) -> Iterator[str]:
+    """The ways Twilio may have spelled the address when it signed it.
 
-    And with what ends it when we give it to Twilio: that is for Twilio alone and not to be signed, and its own library
-    would sign it.
+    With its port and without, whichever port it is, as Twilio's own validator tries it; with the host in lower case;
+    with the name and password that the call signs in with, where a proxy asks for them. Each of these also with what
+    ends the address of our callbacks: that is for Twilio alone and not to be signed, and its own library signs it.
     """
-    parts = urlsplit(url)
-    port = {"https": 443, "http": 80}.get(parts.scheme)
-    spellings = [url]
-    if parts.port is None and port:
-        spellings.append(parts._replace(netloc=f"{parts.netloc}:{port}").geturl())
-    elif parts.port == port:
-        spellings.append(parts._replace(netloc=parts.netloc.rsplit(":", 1)[0]).geturl())
-    return [*spellings, *(f"{spelling}{CALL_AGAIN}" for spelling in spellings)]
+    scheme, _, address = webhook.url.partition("://")
+    place = re.split("[/?#]", address, maxsplit=1)[0]
+    rest = address[len(place) :]
+    bare, colon, _ = place.rpartition(":") if re.search(":[0-9]+$", place) else (place, "", "")
+    places = [place, bare if colon else f"{place}:{_CUSTOMARY_PORTS.get(scheme.lower(), 80)}"]
+    places += [one.lower() for one in places]
+    if login := _login(webhook):
+        places += [f"{login}@{one}" for one in places]
+    for one in dict.fromkeys(places):
+        yield f"{scheme}://{one}{rest}"
+        yield f"{scheme}://{one}{rest}{CALL_AGAIN}"
+
+
+def _login(webhook: RawWebhook) -> str | None:
+    """What HTTP Basic signs in with, as it stands in an address; None where there is none."""
+    kind, _, given = webhook.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(given.strip(), validate=True).decode("ascii")
+    except ValueError:
+        return None
