@@ -1,7 +1,7 @@
 // Sends an SMS and waits until it has arrived:   npm run send -- "+55 11 98765-4321" "Olá, Ana!"
 import { randomUUID } from 'node:crypto'
 
-import { ask, follow } from './client.js'
+import { RequestFailed, ask, follow, run } from './client.js'
 import { graphql } from './graphql/index.js'
 import type { MessageStatus } from './graphql/graphql.js'
 
@@ -42,25 +42,28 @@ const FollowOne = graphql(`
 
 const OVER: readonly MessageStatus[] = ['DELIVERED', 'READ', 'FAILED', 'CANCELED']
 
-const [phone, text] = process.argv.slice(2)
-if (!phone || !text) throw new Error('Give a phone number and a text.')
+await run(async () => {
+  const [phone, text] = process.argv.slice(2)
+  if (!phone || !text) throw new RequestFailed('Give a phone number and a text: npm run send -- "+55 11 98765-4321" "Olá!"')
 
-const { sendMessage } = await ask(Send, {
-  input: {
-    to: { phone: phone.replaceAll(/[^+\d]/g, '') },
-    content: { text },
-    route: [{ channel: 'SMS' }],
-    // The same key again is the same message again, however often a network makes us ask.
-    idempotencyKey: randomUUID(),
-  },
+  const { sendMessage } = await ask(Send, {
+    input: {
+      to: { phone: phone.replaceAll(/[^+\d]/g, '') },
+      content: { text },
+      route: [{ channel: 'SMS' }],
+      // The same key again is the same message again, so a request whose answer was lost may be repeated.
+      idempotencyKey: randomUUID(),
+    },
+  })
+  for (const error of sendMessage?.errors ?? []) console.error(`${error.__typename}: ${error.message}`)
+  const message = sendMessage?.message
+  if (!message) return false
+
+  console.log(`${message.status}  ${message.toMasked}`)
+  for await (const { messageStatusChanged: change } of follow(FollowOne, { ids: [message.id] })) {
+    const status = change.event.status
+    console.log(status, change.message.failure?.reason ?? '')
+    if (OVER.includes(status)) return status === 'DELIVERED' || status === 'READ'
+  }
+  return false
 })
-for (const error of sendMessage?.errors ?? []) console.error(`${error.__typename}: ${error.message}`)
-const message = sendMessage?.message
-if (!message) process.exit(1)
-
-console.log(`${message.status}  ${message.toMasked}`)
-for await (const { messageStatusChanged: change } of follow(FollowOne, { ids: [message.id] })) {
-  console.log(change.event.status, change.message.failure?.reason ?? '')
-  if (OVER.includes(change.event.status)) break
-}
-process.exit(0)

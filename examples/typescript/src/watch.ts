@@ -1,5 +1,5 @@
 // Follows every message until Ctrl-C:   npm run watch
-import { follow } from './client.js'
+import { follow, run } from './client.js'
 import { graphql } from './graphql/index.js'
 
 const Watch = graphql(`
@@ -19,7 +19,10 @@ const Watch = graphql(`
   }
 `)
 
-for await (const { messageStatusChanged: change } of follow(Watch, {})) {
-  const { channel, toMasked } = change.message
-  console.log(change.event.at, channel, toMasked, `${change.previousStatus ?? '·'} → ${change.event.status}`)
-}
+await run(async () => {
+  for await (const { messageStatusChanged: change } of follow(Watch, {})) {
+    const { channel, toMasked } = change.message
+    console.log(change.event.at, channel, toMasked, `${change.previousStatus ?? '·'} → ${change.event.status}`)
+  }
+  return true
+})

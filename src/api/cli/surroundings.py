@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from api.cli.failures import Exit, Failure
@@ -10,6 +11,8 @@ from api.dev.home import Home
 from core.settings import CoreSettings, WrongValue, load, read_environment
 
 DEFAULT_PORT = 8000
+HOME = "INTERALPHA_HOME"
+_DATA = ".interalpha"
 
 
 def own_environment() -> dict[str, str]:
@@ -20,9 +23,33 @@ def own_environment() -> dict[str, str]:
         raise Failure(str(error), Exit.NOT_CONFIGURED) from None
 
 
+def project_environment() -> dict[str, str]:
+    """Read the same from a subfolder of the project: where the data lies in a parent folder, its files count, too.
+
+    Raises Failure. Only commands beside `interalpha dev` read this; what serves or deletes stays in its own folder.
+    """
+    environment = own_environment()
+    if HOME in environment or (project := _parent_with_data(Path.cwd())) is None:
+        return environment
+    try:
+        return {HOME: str(project / _DATA), **read_environment(project, {}), **environment}
+    except WrongValue as error:
+        raise Failure(str(error), Exit.NOT_CONFIGURED) from None
+
+
+def _parent_with_data(here: Path) -> Path | None:
+    """Find the nearest parent that holds data of `interalpha dev`; None where this folder itself does."""
+    for folder in (here, *here.parents):
+        # Data that another user put in a shared parent, /tmp say, is not taken for one's own.
+        with suppress(OSError):
+            if (folder / _DATA).stat().st_uid == os.getuid():
+                return None if folder == here else folder
+    return None
+
+
 def dev_environment() -> dict[str, str]:
     """Read the same and, for what nobody has set, what `interalpha dev` gave its parts; never in production."""
-    environment = own_environment()
+    environment = project_environment()
     settings = core_settings(environment)
     if settings.is_production:
         return environment

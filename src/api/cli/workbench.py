@@ -9,7 +9,7 @@ import httpx
 
 from api.cli.client import Api
 from api.cli.failures import Exit, Failure
-from api.cli.surroundings import core_settings, own_environment
+from api.cli.surroundings import core_settings, project_environment
 from api.dev.home import Home
 from api.embedded.folder import LOOPBACK
 from core.ports import Mode
@@ -33,7 +33,7 @@ class Offer:
 
 def simulators_address() -> str:
     """Find the control API of the running `dev`; raises Failure where there is none, and in production."""
-    environment = own_environment()
+    environment = project_environment()
     # Before all else: what production lacks is of no interest here.
     if environment.get("APP_ENV") == AppEnv.PRODUCTION:
         raise Failure("APP_ENV is production: nothing is simulated here, and no event is made up.", Exit.NOT_CONFIGURED)
