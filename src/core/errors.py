@@ -69,6 +69,19 @@ class FailureParty(StrEnum):
     PROVIDER = "PROVIDER"
 
 
+class FailureScope(StrEnum):
+    """Which calls would have met the same failure, as far as the provider's answer tells."""
+
+    PROVIDER = "PROVIDER"
+    """Any call: no connection, refused credentials."""
+    UNCLEAR = "UNCLEAR"
+    """Perhaps any call, perhaps only those about this recipient or this content."""
+    MESSAGE = "MESSAGE"
+    """Those about this recipient, this content or this template, and no others: the provider itself is well."""
+    OURS = "OURS"
+    """None: the failure is our own and says nothing about the provider."""
+
+
 class AppError(Exception):
     """Anything that goes wrong here on purpose; `code` is stable, `message` is for a developer's console."""
 
@@ -230,7 +243,7 @@ class ProviderError(AppError):
     """A company did not do what we asked; `provider_code` is its own word for why.
 
     `answer` is what it said, as far as it may be kept in plain: codes and ids, never words or addresses. None where no
-    answer came.
+    answer came. `scope` is for the circuit breaker; where it is not given, it follows from the party and the reason.
     """
 
     code = "PROVIDER_ERROR"
@@ -244,6 +257,7 @@ class ProviderError(AppError):
         reason: FailureReason = FailureReason.PROVIDER_ERROR,
         party: FailureParty = FailureParty.PROVIDER,
         answer: str | None = None,
+        scope: FailureScope | None = None,
     ) -> None:
         super().__init__(message)
         self.provider = provider
@@ -251,6 +265,13 @@ class ProviderError(AppError):
         self.reason = reason
         self.party = party
         self.answer = answer
+        self.scope = scope or self._usual_scope()
+
+    def _usual_scope(self) -> FailureScope:
+        is_about_one = self.party in (FailureParty.CALLER, FailureParty.RECIPIENT)
+        if is_about_one or self.reason is FailureReason.TEMPLATE_REJECTED:
+            return FailureScope.MESSAGE
+        return FailureScope.UNCLEAR
 
 
 class ProviderUnavailable(ProviderError):
@@ -268,10 +289,17 @@ class ProviderUnavailable(ProviderError):
         reason: FailureReason = FailureReason.PROVIDER_ERROR,
         party: FailureParty = FailureParty.PROVIDER,
         answer: str | None = None,
+        scope: FailureScope | None = None,
         retry_after: float | None = None,
     ) -> None:
         super().__init__(
-            message, provider=provider, provider_code=provider_code, reason=reason, party=party, answer=answer
+            message,
+            provider=provider,
+            provider_code=provider_code,
+            reason=reason,
+            party=party,
+            answer=answer,
+            scope=scope,
         )
         self.retry_after = retry_after
 

@@ -22,7 +22,7 @@ import aiohttp
 import certifi
 from yarl import URL
 
-from core.errors import OutcomeUnknown, ProviderUnavailable
+from core.errors import FailureScope, OutcomeUnknown, ProviderUnavailable
 from integrations.proxies import Proxies
 
 CONNECT_TIMEOUT = 5.0
@@ -153,7 +153,11 @@ class Http:
     def _translate(self, error: Exception) -> ProviderUnavailable | OutcomeUnknown:
         kind = type(error).__name__
         if isinstance(error, _NEVER_CONNECTED):
-            return ProviderUnavailable(f"{self._provider} could not be reached ({kind}).", provider=self._provider)
+            return ProviderUnavailable(
+                f"{self._provider} could not be reached ({kind}).",
+                provider=self._provider,
+                scope=FailureScope.PROVIDER,
+            )
         # A kept connection that the company closes while our request is on its way ends here too. It is not tried
         # again: a company that read the request before it hung up looks just the same from here.
         return OutcomeUnknown(

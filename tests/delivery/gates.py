@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 
 from core.flow.gate import Gate
 from core.flow.store import SharedStore
-from core.flow.values import Allowance, CircuitRules, Outcomes
+from core.flow.values import Allowance, CircuitRules, Outcomes, Suspect
 from core.ports import Pace
 
 QUICK = CircuitRules(failures=3, refusals=2, first_pause=0.1, longest_pause=0.25, trial_lease=0.1)
@@ -26,6 +26,17 @@ def failed(allowance: Allowance, times: int = 1) -> Outcomes:
 
 def refused(allowance: Allowance, times: int = 1) -> Outcomes:
     return Outcomes(allowance.ticket, refusals=times)
+
+
+def suspected(allowance: Allowance, *who: str, is_refusal: bool = False) -> Outcomes:
+    """Calls that failed, each named as tenant and recipient, such as `a1`: the tenant `aa`, and its recipient `a1`."""
+    suspects = tuple(Suspect(one, one[0] * 2, is_refusal) for one in who)
+    return Outcomes(allowance.ticket, suspects=suspects, tenants=frozenset(one.tenant for one in suspects))
+
+
+def worked(allowance: Allowance, *tenants: str) -> Outcomes:
+    """One call of each of these tenants was answered."""
+    return Outcomes(allowance.ticket, successes=len(tenants), tenants=frozenset(one * 2 for one in tenants))
 
 
 def answered(allowance: Allowance, times: int = 1) -> Outcomes:

@@ -1,6 +1,7 @@
 """The circuit before a company, shared by all workers: when it opens, who tries, what closes it."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from core.flow.gate import Gate, OpenGate, gate_key
 from core.flow.values import CircuitState, CircuitView, Outcomes
 from core.ports import Pace
 from tests.conftest import Running
-from tests.delivery.gates import PATIENT, QUICK, NewGate, answered, failed, refused
+from tests.delivery.gates import PATIENT, QUICK, NewGate, answered, failed, refused, suspected, worked
 from tests.ports import free_port
 
 CLOSED, HALF_OPEN, OPEN = CircuitState.CLOSED, CircuitState.HALF_OPEN, CircuitState.OPEN
@@ -84,6 +85,109 @@ async def test_a_company_that_refuses_us_opens_it_sooner(new_gate: NewGate) -> N
     assert [(line["event"], line["failures"], "interalpha check" in line["advice"]) for line in logs] == [
         ("circuit_opened", 2, True)
     ]
+
+
+async def test_one_recipient_opens_nothing_however_often_a_call_fails(new_gate: NewGate) -> None:
+    gate = new_gate(rules=PATIENT)
+    allowance = await gate.allow(10)
+    for is_refusal in (False, True):
+        for _ in range(20):
+            await gate.report(suspected(allowance, "a1", is_refusal=is_refusal))
+    assert (await gate.allow(10)).count == 10
+
+
+async def test_a_tenant_that_is_alone_opens_it_over_different_recipients(new_gate: NewGate) -> None:
+    here, there = new_gate(rules=PATIENT), new_gate(rules=PATIENT)
+    allowance = await here.allow(10)
+    await here.report(suspected(allowance, "a1", "a2", "a1"))
+    assert (await there.allow(10)).circuit is CLOSED
+    await there.report(suspected(allowance, "a3"))
+    assert (await here.allow(10)).circuit is OPEN
+
+
+async def test_one_tenant_opens_nothing_while_another_s_calls_are_answered(new_gate: NewGate) -> None:
+    gate = new_gate(rules=PATIENT)
+    allowance = await gate.allow(10)
+    await gate.report(worked(allowance, "b"))
+    for number in range(20):
+        await gate.report(suspected(allowance, f"a{number}", is_refusal=number % 2 == 0))
+    assert (await gate.allow(10)).circuit is CLOSED
+    # As soon as the other meets the same, it is the company's.
+    await gate.report(suspected(allowance, "b1"))
+    assert (await gate.allow(10)).circuit is OPEN
+
+
+async def test_a_tenant_that_was_active_long_ago_keeps_no_circuit_closed(new_gate: NewGate) -> None:
+    gate = new_gate(rules=replace(PATIENT, active_for=1.0))
+    allowance = await gate.allow(10)
+    await gate.report(worked(allowance, "b"))
+    await asyncio.sleep(2.0)
+    await gate.report(suspected(allowance, "a1", "a2", "a3"))
+    assert (await gate.allow(10)).circuit is OPEN
+
+
+async def test_an_answer_breaks_the_row_of_suspects_too(new_gate: NewGate) -> None:
+    gate = new_gate(rules=PATIENT)
+    for number in range(5):
+        allowance = await gate.allow(10)
+        await gate.report(suspected(allowance, f"a{2 * number}", f"a{2 * number + 1}"))
+        await gate.report(worked(allowance, "a"))
+    assert (await gate.allow(10)).count == 10
+
+
+async def test_what_any_call_would_have_met_counts_beside_suspects(new_gate: NewGate) -> None:
+    gate = new_gate(rules=PATIENT)
+    allowance = await gate.allow(10)
+    await gate.report(suspected(allowance, "a1"), failed(allowance))
+    assert (await gate.allow(10)).circuit is CLOSED
+    await gate.report(failed(allowance))
+    assert (await gate.allow(10)).circuit is OPEN
+
+
+async def test_different_recipients_that_refuse_us_open_it_sooner(new_gate: NewGate) -> None:
+    gate = new_gate(rules=replace(PATIENT, failures=10))
+    allowance = await gate.allow(10)
+    with capture_logs() as logs:
+        await gate.report(suspected(allowance, "a1", "b1", is_refusal=True))
+    assert (await gate.allow(1)).circuit is OPEN
+    assert "interalpha check" in logs[0]["advice"]
+
+
+async def test_a_trial_to_a_suspect_makes_no_pause_longer(new_gate: NewGate) -> None:
+    gate = new_gate(rules=replace(QUICK, first_pause=0.2, longest_pause=10.0))
+    await gate.report(suspected(await gate.allow(10), "a1", "a2", "b1"))
+    pauses = []
+    for who in ("a1", "a1", "a1", "b9"):
+        while (trial := await gate.allow(1)).count == 0:
+            await asyncio.sleep(min(trial.retry_in, 0.1))
+        await gate.report(suspected(trial, who))
+        pauses.append((await gate.allow(1)).retry_in)
+    assert all(pause <= 0.2 for pause in pauses[:3])
+    assert pauses[3] > 0.25
+
+
+async def test_a_trial_that_says_nothing_is_free_for_the_next(new_gate: NewGate) -> None:
+    gate = new_gate(rules=replace(QUICK, trial_lease=60.0))
+    await opened(gate)
+    await asyncio.sleep(QUICK.first_pause)
+    trial = await gate.allow(1)
+    assert (await gate.allow(1)).count == 0
+    await gate.report(Outcomes(trial.ticket))
+    assert (await gate.allow(1)).count == 1
+
+
+async def test_the_store_holds_few_suspects_and_tenants_however_many_there_are(
+    new_gate: NewGate, redis: Redis, integration: str
+) -> None:
+    gate = new_gate(rules=replace(PATIENT, failures=1_000, refusals=1_000))
+    allowance = await gate.allow(10)
+    for first in range(0, 600, 100):
+        names = [f"{number % 16:x}{number:04x}" for number in range(first, first + 100)]
+        await gate.report(suspected(allowance, *names))
+    kept = await redis.hgetall(gate_key(integration))
+    assert len(kept[b"suspects"].split()) == 32
+    assert len(kept[b"active"].split()) == 8
+    assert re.fullmatch(rb"([0-9a-f:F]+ ?)+", kept[b"suspects"])
 
 
 async def test_of_twenty_who_ask_one_may_try(new_gate: NewGate) -> None:

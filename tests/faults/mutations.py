@@ -141,6 +141,27 @@ MUTATIONS = (
         "    if tries >= 12:\n",
         "test_company_answers.py::test_a_relay_that_says_later_for_as_long_as_mail_is_tried_for_loses_none",
     ),
+    Mutation(
+        "what a recipient causes does not count against the provider",
+        "core/flow/tally.py",
+        "isinstance(error, ProviderRejected) or error.scope is FailureScope.MESSAGE",
+        "isinstance(error, ProviderRejected)",
+        "test_recipients.py::test_full_mailboxes_and_greylists_hold_up_nobody_and_cost_few_connections",
+    ),
+    Mutation(
+        "a connection is kept after a refusal",
+        "integrations/smtp/connections.py",
+        "                    if line.is_at_rest:\n",
+        "                    if False:\n",
+        "test_recipients.py::test_full_mailboxes_and_greylists_hold_up_nobody_and_cost_few_connections",
+    ),
+    Mutation(
+        "failures of one tenant alone open no circuit",
+        "core/flow/scripts.py",
+        "if distinct < 2 and others > 0 then suspected, suspected_refusals = 0, 0 end\n",
+        "",
+        "test_recipients.py::test_one_tenant_cannot_hold_up_the_others",
+    ),
 )
 
 

@@ -8,14 +8,22 @@ from uuid import UUID
 
 import pytest
 
-from core.errors import OutcomeUnknown, ProviderMisconfigured, ProviderRejected
+from core.errors import (
+    FailureParty,
+    FailureScope,
+    OutcomeUnknown,
+    ProviderError,
+    ProviderMisconfigured,
+    ProviderRejected,
+    ProviderUnavailable,
+)
 from core.ports import Finding, OutboundMessage, Receipt, Reference, Surroundings
 from integrations.smtp import connect
 from integrations.smtp.adapter import SmtpSender
 from integrations.smtp.connections import Connections
 from integrations.smtp.probe import SmtpProbe
 from tests.providers.conftest import email, smtp_settings
-from tests.providers.relay import SILENCE, relaying
+from tests.providers.relay import PIPELINING, SILENCE, relaying
 from tests.running import Simulators
 
 Sending = Callable[[OutboundMessage], Awaitable[Receipt]]
@@ -101,6 +109,85 @@ async def test_a_refused_recipient_costs_no_connection(simulators: Simulators) -
                 await send(email(to))
         await send(email())
     assert await connections_to(simulators) == 1
+
+
+@pytest.mark.parametrize("offer", [{}, {"ehlo": PIPELINING}])
+@pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "end_of_data"])
+async def test_a_refusal_of_any_kind_costs_no_connection(stage: str, offer: dict[str, str]) -> None:
+    for reply in ("450 4.2.0 Not now", "451 4.3.0 Local error", "452 4.2.2 Mailbox full", "550 5.1.1 Nobody", "554 No"):
+        async with relaying(**offer, **{stage: reply}) as relay, sender(relay.port, SMTP_TLS="none") as send:
+            if offer and stage in ("mail", "rcpt"):
+                relay.replies["data"] = "503 5.5.1 Not yet"
+            for _ in range(3):
+                with pytest.raises(ProviderError) as caught:
+                    await send(email())
+                assert (caught.value.provider_code or "").startswith(reply[:3])
+            relay.replies = dict(offer)
+            await send(email())
+            assert (relay.wire.connections, relay.commands.count("RSET")) == (1, 3), (stage, reply)
+            assert len(relay.mails) == 1 + 3 * (stage == "end_of_data")
+
+
+@pytest.mark.parametrize("offer", [{}, {"ehlo": PIPELINING}])
+@pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "end_of_data"])
+async def test_a_relay_that_says_it_is_closing_is_left(stage: str, offer: dict[str, str]) -> None:
+    async with relaying(**offer, **{stage: "421 4.3.2 Closing"}) as relay, sender(relay.port, SMTP_TLS="none") as send:
+        with pytest.raises(ProviderUnavailable) as caught:
+            await send(email())
+        assert caught.value.provider_code == "421 4.3.2"
+        relay.replies = dict(offer)
+        await send(email())
+        assert relay.wire.connections == 2
+
+
+async def test_a_connection_is_left_before_a_relay_that_counts_refusals_slows_us_down() -> None:
+    async with relaying(rcpt="450 4.2.0 Not now") as relay, sender(relay.port, SMTP_TLS="none") as send:
+        for number in range(25):
+            if number == 14:
+                # A mail that is taken begins the count anew.
+                relay.replies.clear()
+                await send(email())
+                relay.replies["rcpt"] = "450 4.2.0 Not now"
+            with pytest.raises(ProviderUnavailable):
+                await send(email())
+        assert relay.wire.connections == 3
+
+
+async def test_what_runs_out_of_time_says_how_far_it_came() -> None:
+    for stage, scope in (
+        ("connect", FailureScope.PROVIDER),
+        ("auth", FailureScope.PROVIDER),
+        ("rcpt", FailureScope.UNCLEAR),
+    ):
+        async with relaying(**{stage: SILENCE}) as relay:
+            connections = Connections(smtp_settings(relay.port, SMTP_TLS="none", SMTP_CONNECTIONS="1"))
+            slow = SmtpSender(smtp_settings(relay.port, SMTP_TLS="none"), connections, preparing=0.3)
+            first = asyncio.create_task(slow.send(email()))
+            await asyncio.sleep(0.1)
+            # The relay is not at fault where every connection is in use.
+            waiting = SmtpSender(smtp_settings(relay.port, SMTP_TLS="none"), connections, preparing=0.1)
+            ends = await asyncio.gather(first, waiting.send(email()), return_exceptions=True)
+            await connections.close()
+            assert [end.scope for end in ends if isinstance(end, ProviderUnavailable)] == [scope, FailureScope.OURS]
+
+
+async def test_a_recipient_answered_with_252_is_taken() -> None:
+    for offer in ({}, {"ehlo": PIPELINING}):
+        for reply in ("251 2.1.5 Will forward", "252 2.1.5 Cannot verify, will try"):
+            async with relaying(rcpt=reply, **offer) as relay, sender(relay.port, SMTP_TLS="none") as send:
+                assert (await send(email())).provider_message_id == "4bX9qZ1"
+                assert len(relay.mails) == 1
+
+
+async def test_where_nobody_can_sign_in_without_encryption_that_is_said() -> None:
+    for extensions in ("250 relay.example", "250-relay.example\r\n250-STARTTLS\r\n250 PIPELINING"):
+        async with relaying(ehlo=extensions) as relay, sender(relay.port, SMTP_TLS="none") as send:
+            with pytest.raises(ProviderMisconfigured) as caught:
+                await send(email())
+            assert "no way to sign in" in caught.value.message
+            assert "SMTP_TLS" in caught.value.message
+            assert "offers no STARTTLS" not in caught.value.message
+            assert (caught.value.party, caught.value.scope) == (FailureParty.OPERATOR, FailureScope.PROVIDER)
 
 
 async def test_a_kept_connection_that_was_closed_loses_nothing_and_doubles_nothing() -> None:

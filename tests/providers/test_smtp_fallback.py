@@ -154,6 +154,40 @@ async def test_what_every_server_would_say_is_said_once_and_is_no_failure(
         assert await connected.probe.check() == []
 
 
+async def test_a_refusal_by_the_second_names_the_second_s_settings() -> None:
+    async with (
+        relaying(connect="421 4.3.2 Not now") as first,
+        relaying(mail="530 5.7.57 Client not authenticated to send mail") as second,
+        at_work(first.port, second.port) as connected,
+    ):
+        with pytest.raises(ProviderMisconfigured) as caught:
+            await sender_of(connected).send(email())
+        assert "set SMTP_FALLBACK_USERNAME and SMTP_FALLBACK_PASSWORD, and SMTP_FALLBACK_TLS" in caught.value.message
+        second.replies["mail"] = "550 5.7.60 Not yours"
+        with pytest.raises(ProviderMisconfigured) as caught:
+            await sender_of(connected).send(email())
+        assert "SMTP_FROM" in caught.value.message
+
+
+async def test_what_a_mailbox_s_server_says_for_now_sets_no_server_aside() -> None:
+    for stage, reply in (
+        ("rcpt", "451 4.7.1 Greylisted"),
+        ("rcpt", "450 4.2.0 Busy"),
+        ("end_of_data", "450 4.2.2 Full"),
+    ):
+        async with (
+            relaying(**{stage: reply}) as first,
+            relaying() as second,
+            at_work(first.port, second.port) as connected,
+        ):
+            for _ in range(ENOUGH + 1):
+                with pytest.raises(ProviderUnavailable):
+                    await sender_of(connected).send(email())
+            assert connected.probe is not None
+            assert await connected.probe.check() == []
+            assert second.mails == []
+
+
 async def test_where_neither_takes_it_the_last_word_counts() -> None:
     async with (
         relaying(connect="421 4.3.2 Not now") as first,

@@ -1,22 +1,35 @@
 """What the end of a call says about the company."""
 
+from uuid import UUID
+
 import pytest
 
 from core.errors import (
     FailureParty,
     FailureReason,
+    FailureScope,
     OutcomeUnknown,
     ProviderError,
     ProviderMisconfigured,
     ProviderRejected,
     ProviderUnavailable,
 )
-from core.flow.tally import Verdict, pause_asked, tally, verdict
-from core.flow.values import Outcomes
+from core.flow.tally import CallEnd, Verdict, pause_asked, tally, verdict
+from core.flow.values import Outcomes, Suspect
+from integrations.twilio import errors as twilio
+from integrations.whatsapp import errors as whatsapp
 
-AWAY = ProviderUnavailable("No connection.", provider="acme")
+AWAY = ProviderUnavailable("No connection.", provider="acme", scope=FailureScope.PROVIDER)
+BROKEN = ProviderUnavailable("It broke down.", provider="acme")
 LOST = OutcomeUnknown("No answer.", provider="acme")
-SHUT_OUT = ProviderMisconfigured("Wrong token.", provider="acme", party=FailureParty.OPERATOR)
+SHUT_OUT = ProviderMisconfigured(
+    "Wrong token.", provider="acme", party=FailureParty.OPERATOR, scope=FailureScope.PROVIDER
+)
+NOT_THERE = ProviderMisconfigured(
+    "Not to this country.", provider="acme", party=FailureParty.OPERATOR, scope=FailureScope.MESSAGE
+)
+OURS = ProviderUnavailable("We overslept.", provider="acme", scope=FailureScope.OURS)
+LOST_FOR_CONTENT = OutcomeUnknown("No answer.", provider="acme", party=FailureParty.CALLER)
 NO = ProviderRejected("No such number.", provider="acme", party=FailureParty.RECIPIENT)
 BAD_TEMPLATE = ProviderMisconfigured(
     "Paused.", provider="acme", reason=FailureReason.TEMPLATE_REJECTED, party=FailureParty.OPERATOR
@@ -38,7 +51,11 @@ def limited(after: float | None, party: FailureParty = FailureParty.PROVIDER) ->
         (BAD_TEMPLATE, Verdict.ANSWERED),
         (GREYLISTED, Verdict.ANSWERED),
         (limited(30), Verdict.ANSWERED),
+        (NOT_THERE, Verdict.ANSWERED),
+        (LOST_FOR_CONTENT, Verdict.ANSWERED),
+        (OURS, Verdict.NO_EVIDENCE),
         (AWAY, Verdict.FAILED),
+        (BROKEN, Verdict.FAILED),
         (LOST, Verdict.FAILED),
         (SHUT_OUT, Verdict.REFUSED),
     ],
@@ -63,11 +80,83 @@ def test_everybody_pauses_only_for_a_limit_of_the_sender(error: ProviderError | 
     assert pause_asked(error) == seconds
 
 
+def ended(ticket: int | None, error: ProviderError | None, tenant: int = 1, recipient: bytes = b"ana") -> CallEnd:
+    return CallEnd(ticket, error, UUID(int=tenant), recipient)
+
+
 def test_calls_are_counted_by_the_stretch_they_began_in() -> None:
-    ended = [(7, None), (7, NO), (7, AWAY), (9, SHUT_OUT), (9, LOST), (None, AWAY), (9, limited(3)), (9, limited(2))]
-    assert tally(ended) == [
-        Outcomes(7, successes=2, failures=1),
-        Outcomes(9, successes=2, failures=1, refusals=1, pause=3),
-        Outcomes(None, failures=1),
-    ]
+    ends = [(7, None), (7, NO), (7, AWAY), (9, SHUT_OUT), (9, OURS), (None, AWAY), (9, limited(3)), (9, limited(2))]
+    first, second, third = tally(ended(ticket, error) for ticket, error in ends)
+    who = first.tenants
+    assert first == Outcomes(7, successes=2, failures=1, tenants=who)
+    assert second == Outcomes(9, successes=2, refusals=1, pause=3, tenants=who)
+    assert third == Outcomes(None, failures=1, tenants=who)
     assert tally([]) == []
+
+
+def test_what_a_recipient_or_a_tenant_may_have_caused_is_told_with_hashes_of_both() -> None:
+    def from_ana(error: ProviderError) -> CallEnd:
+        return ended(7, error, recipient=b"ana's hash")
+
+    (told,) = tally([from_ana(LOST), from_ana(LOST), from_ana(BROKEN), ended(7, LOST, tenant=2)])
+    assert (told.failures, told.refusals, len(told.suspects), len(told.tenants)) == (0, 0, 2, 2)
+    ana = told.suspects[0]
+    assert ana == Suspect(ana.recipient, ana.tenant, is_refusal=False)
+    assert ana.tenant in told.tenants
+    for value in (ana.recipient, ana.tenant):
+        # Neither the address's own look-up hash nor the tenant's id goes to the shared store.
+        assert len(bytes.fromhex(value)) == 8
+        assert value not in (b"ana's hash".hex(), UUID(int=1).hex)
+
+
+def test_no_table_lets_one_recipient_one_template_or_one_message_count_against_a_provider() -> None:
+    for status, code in (
+        (400, "21408"),
+        (400, "21608"),
+        (400, "30034"),
+        (400, "21211"),
+        (400, "21610"),
+        (400, "30003"),
+    ):
+        assert verdict(twilio.error_of(status, code)) is Verdict.ANSWERED, code
+    for code in (
+        130497,
+        131030,
+        131026,
+        131047,
+        131049,
+        131050,
+        131056,
+        132001,
+        132015,
+        132016,
+        132069,
+        130472,
+        135000,
+    ):
+        assert verdict(whatsapp.error_of(400, code)) is Verdict.ANSWERED, code
+    for tables in (twilio.MEANINGS, whatsapp.MEANINGS):
+        for code, meaning in tables.items():
+            if meaning.party in (FailureParty.RECIPIENT, FailureParty.CALLER):
+                error = twilio.error_of(400, code) if isinstance(code, str) else whatsapp.error_of(400, code)
+                assert verdict(error) is Verdict.ANSWERED, code
+
+
+def test_what_any_message_would_meet_counts_at_once() -> None:
+    for error in (
+        twilio.error_of(401, "20003"),
+        twilio.error_of(403),
+        whatsapp.error_of(401, 190),
+        whatsapp.error_of(403),
+    ):
+        assert (verdict(error), error.scope) == (Verdict.REFUSED, FailureScope.PROVIDER)
+    # A breakdown may be this message's doing.
+    for error in (twilio.error_of(500), whatsapp.error_of(500), whatsapp.error_of(400, 131000)):
+        assert (verdict(error), error.scope) == (Verdict.FAILED, FailureScope.UNCLEAR)
+
+
+def test_a_limit_of_one_recipient_pauses_nobody_else() -> None:
+    error = ProviderUnavailable(
+        "Too much.", provider="acme", reason=FailureReason.RATE_LIMITED, scope=FailureScope.MESSAGE
+    )
+    assert pause_asked(error) == 0

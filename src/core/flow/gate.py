@@ -4,6 +4,7 @@ One hash in the shared store holds the circuit and the pace. Both are advice: wh
 as closed and every worker keeps to its share of the pace.
 """
 
+import json
 import random
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -157,7 +158,7 @@ class Gate:
         pause = min(max((one.pause for one in outcomes), default=0.0), _LONGEST_PAUSE)
         if pause > 0:
             self._local.pause(pause)
-        groups = [[one.ticket, one.successes, one.failures, one.refusals] for one in outcomes if one.ticket is not None]
+        groups = [_group(one) for one in outcomes if one.ticket is not None]
         if not groups and pause <= 0:
             return
         rules = self._rules
@@ -170,7 +171,8 @@ class Gate:
             rules.longest_pause * MICROSECONDS,
             random.random(),  # noqa: S311  # spreads load; no secret depends on it
             pause * MICROSECONDS,
-            *(value for group in groups for value in group),
+            rules.active_for,
+            json.dumps(groups),
         )
         if answer is not None:
             self._tell(*answer)
@@ -193,3 +195,9 @@ class Gate:
             retry_in=round(wait / MICROSECONDS, 1),
             advice=_MEND if refusals >= self._rules.refusals else _KNOCK,
         )
+
+
+def _group(one: Outcomes) -> list[object]:
+    """Outcomes as the script reads them; a ticket as text, since it is compared with one."""
+    suspects = [[each.recipient, each.tenant, each.is_refusal] for each in one.suspects]
+    return [str(one.ticket), one.successes, one.failures, one.refusals, suspects, sorted(one.tenants)]

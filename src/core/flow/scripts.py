@@ -79,40 +79,103 @@ return 0
 REPORT = (
     _BEGIN
     + """
--- failures and refusals that open, first and longest pause, jitter (0 to 1), pause the company asked for,
--- then ticket, successes, failures and refusals of each group of calls
+-- failures and refusals that open, first and longest pause, jitter (0 to 1), pause the company asked for, seconds for
+-- which a tenant counts as active, then groups of calls as JSON: each with its ticket, how many were answered, how many
+-- failed or were refused as any call would have been, suspects ({recipient, tenant, whether refused}), and tenants
 -- returns state, failures in a row, refusals in a row, microseconds to wait, whether the state changed
-local gate = redis.call('HMGET', KEYS[1], 'state', 'changed_at', 'failures', 'refusals', 'openings', 'paused_until')
+local gate = redis.call('HMGET', KEYS[1], 'state', 'changed_at', 'openings', 'paused_until', 'certain_failures',
+  'certain_refusals', 'suspects', 'active', 'failures', 'refusals')
 local state, ticket = gate[1] or 'CLOSED', gate[2] or '0'
 if tonumber(ARGV[6]) > 0 then
-  keep('paused_until', int(math.max(tonumber(gate[6] or 0), now + tonumber(ARGV[6]))))
+  keep('paused_until', int(math.max(tonumber(gate[4] or 0), now + tonumber(ARGV[6]))))
 end
-local successes, failures, refusals = 0, 0, 0
-for place = 7, #ARGV, 4 do
+
+-- Recipients and tenants are hashes. The list of suspects holds each recipient once, the last ones only.
+local suspects, known, active = {}, {}, {}
+for recipient, tenant, how in string.gmatch(gate[7] or '', '(%x+):(%x+):(%a)') do
+  suspects[#suspects + 1] = {recipient, tenant, how}
+  known[recipient] = suspects[#suspects]
+end
+local seconds = math.floor(now / 1000000)
+for tenant, at in string.gmatch(gate[8] or '', '(%x+):(%d+)') do
+  if seconds - tonumber(at) < tonumber(ARGV[7]) then active[tenant] = tonumber(at) end
+end
+
+local answered, failed, refused, doubtful, is_new, is_ours, is_seen = 0, 0, 0, 0, false, false, false
+for _, group in ipairs(cjson.decode(ARGV[8])) do
+  for _, tenant in ipairs(group[6]) do
+    -- Written again once a minute at most.
+    if not active[tenant] or seconds - active[tenant] >= 60 then active[tenant], is_seen = seconds, true end
+  end
   -- What began before the last change says nothing about the time since: it neither closes nor opens.
-  if ARGV[place] == ticket then
-    successes = successes + tonumber(ARGV[place + 1])
-    failures = failures + tonumber(ARGV[place + 2]) + tonumber(ARGV[place + 3])
-    refusals = refusals + tonumber(ARGV[place + 3])
+  if group[1] == ticket then
+    is_ours = true
+    answered, failed, refused = answered + group[2], failed + group[3] + group[4], refused + group[4]
+    doubtful = doubtful + #group[5]
+    for _, suspect in ipairs(group[5]) do
+      local how = suspect[3] and 'R' or 'F'
+      if not known[suspect[1]] then
+        is_new = true
+        suspects[#suspects + 1] = {suspect[1], suspect[2], how}
+        known[suspect[1]] = suspects[#suspects]
+      elseif how == 'R' then
+        known[suspect[1]][3] = how
+      end
+    end
   end
 end
-if successes > 0 then
+if is_seen then
+  local names = {}
+  for tenant in pairs(active) do names[#names + 1] = tenant end
+  table.sort(names, function(one, other)
+    if active[one] == active[other] then return one < other end
+    return active[one] > active[other]
+  end)
+  for place, tenant in ipairs(names) do names[place] = tenant .. ':' .. active[tenant] end
+  keep('active', table.concat(names, ' ', 1, math.min(#names, 8)))
+end
+
+if answered > 0 then
+  local forgotten = {'failures', 'refusals', 'certain_failures', 'certain_refusals', 'suspects'}
   if state == 'CLOSED' then
-    if gate[3] then redis.call('HDEL', KEYS[1], 'failures', 'refusals') end
+    if gate[9] then redis.call('HDEL', KEYS[1], unpack(forgotten)) end
     return {state, 0, 0, 0, 0}
   end
-  redis.call('HDEL', KEYS[1], 'state', 'failures', 'refusals', 'openings', 'opened_at', 'retry_at', 'trial_until')
+  redis.call('HDEL', KEYS[1], 'state', 'openings', 'opened_at', 'retry_at', 'trial_until', unpack(forgotten))
   keep('changed_at', int(now))
   tell()
   return {'CLOSED', 0, 0, 0, 1}
 end
-if failures == 0 then return {state, tonumber(gate[3] or 0), tonumber(gate[4] or 0), 0, 0} end
-failures, refusals = failures + tonumber(gate[3] or 0), refusals + tonumber(gate[4] or 0)
-keep('failures', failures, 'refusals', refusals)
+
+if failed == 0 and doubtful == 0 then
+  -- A trial that says nothing about the company is free for the next one.
+  if is_ours and state == 'HALF_OPEN' then keep('trial_until', '0') end
+  return {state, tonumber(gate[9] or 0), tonumber(gate[10] or 0), 0, 0}
+end
+
+-- Suspects of one tenant say nothing about the company while others are active who do not meet the same.
+while #suspects > 32 do table.remove(suspects, 1) end
+local suspected, suspected_refusals, tenants, distinct, others, words = #suspects, 0, {}, 0, 0, {}
+for place, suspect in ipairs(suspects) do
+  words[place] = table.concat(suspect, ':')
+  if suspect[3] == 'R' then suspected_refusals = suspected_refusals + 1 end
+  if not tenants[suspect[2]] then tenants[suspect[2]], distinct = true, distinct + 1 end
+end
+for tenant in pairs(active) do
+  if not tenants[tenant] then others = others + 1 end
+end
+if distinct < 2 and others > 0 then suspected, suspected_refusals = 0, 0 end
+
+local certain, certain_refusals = failed + tonumber(gate[5] or 0), refused + tonumber(gate[6] or 0)
+local failures, refusals = certain + suspected, certain_refusals + suspected_refusals
+keep('failures', failures, 'refusals', refusals, 'certain_failures', certain, 'certain_refusals', certain_refusals,
+  'suspects', table.concat(words, ' '))
 if state == 'CLOSED' and failures < tonumber(ARGV[1]) and refusals < tonumber(ARGV[2]) then
   return {state, failures, refusals, 0, 0}
 end
-local openings = tonumber(gate[5] or 0)
+-- A trial that failed for a recipient who is suspected already makes the pause no longer.
+local openings = tonumber(gate[3] or 0)
+if state ~= 'CLOSED' and failed == 0 and not is_new then openings = math.max(0, openings - 1) end
 local pause = math.min(tonumber(ARGV[4]), tonumber(ARGV[3]) * 2 ^ math.min(openings, 30))
 -- Up to a fifth less, so that several installations do not knock at once.
 pause = pause * (1 - 0.2 * tonumber(ARGV[5]))
@@ -129,7 +192,8 @@ RESET = (
 -- returns whether it was anything but closed; the pace stays, since the company's limits do
 local state = redis.call('HGET', KEYS[1], 'state')
 redis.call(
-  'HDEL', KEYS[1], 'state', 'failures', 'refusals', 'openings', 'opened_at', 'retry_at', 'trial_until', 'paused_until'
+  'HDEL', KEYS[1], 'state', 'failures', 'refusals', 'openings', 'opened_at', 'retry_at', 'trial_until', 'paused_until',
+  'certain_failures', 'certain_refusals', 'suspects'
 )
 keep('changed_at', int(now))
 tell()

@@ -28,10 +28,21 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspect:
+    """A call that failed, perhaps because of its recipient or of what its tenant sends; both are hashes in hex."""
+
+    recipient: str
+    tenant: str
+    is_refusal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Outcomes:
     """How calls that began under one ticket ended: answered, failed, or refused because of who we are.
 
-    `pause` is how many seconds the company asked everybody to wait.
+    `failures` and `refusals` are those that any call would have met, and count one by one; `suspects` count by
+    recipient and tenant. `tenants` are the hashes of those whose calls ended. `pause` is how many seconds the company
+    asked everybody to wait.
     """
 
     ticket: int | None
@@ -39,13 +50,16 @@ class Outcomes:
     failures: int = 0
     refusals: int = 0
     pause: float = 0.0
+    suspects: tuple[Suspect, ...] = ()
+    tenants: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitRules:
     """When a circuit opens and for how long: so many failures, or refusals of us, in a row; times in seconds.
 
-    A trial whose worker says nothing for `trial_lease` seconds is let go, and the next one may try.
+    A trial whose worker says nothing for `trial_lease` seconds is let go, and the next one may try. While another
+    tenant's calls have ended within `active_for` seconds, suspects of one tenant alone open nothing.
     """
 
     failures: int = 10
@@ -53,6 +67,7 @@ class CircuitRules:
     first_pause: float = 5.0
     longest_pause: float = 300.0
     trial_lease: float = 40.0
+    active_for: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import structlog
 
 from core.ending import is_being_ended
-from core.errors import FailureParty, OutcomeUnknown, ProviderError, ProviderUnavailable
+from core.errors import FailureParty, FailureScope, OutcomeUnknown, ProviderError, ProviderUnavailable
 from core.messages.claim import Claimed
 from core.messages.content import content_for, content_from_json
 from core.messages.outcomes import kept_from, unreadable
@@ -84,7 +84,8 @@ class Caller:
                 raise
             # Whatever broke may have broken after the bytes left.
             log.exception("send_broke", integration=self.integration, message_id=str(message.reference.message_id))
-            return OutcomeUnknown("Something broke on our side while sending.", provider=self.integration)
+            words = "Something broke on our side while sending."
+            return OutcomeUnknown(words, provider=self.integration, scope=FailureScope.OURS)
 
     def _open(self, one: Claimed) -> OutboundMessage:
         tenant, row = one.key
@@ -103,4 +104,5 @@ def _overslept(integration: str) -> ProviderUnavailable:
         f"The worker was held up for too long to begin, and {integration} was not called.",
         provider=integration,
         party=FailureParty.OPERATOR,
+        scope=FailureScope.OURS,
     )

@@ -10,7 +10,7 @@ import structlog
 from core.database import Database
 from core.errors import Overloaded
 from core.flow.gate import Gatekeeper, OpenGate
-from core.flow.tally import tally
+from core.flow.tally import CallEnd, tally
 from core.flow.values import Allowance
 from core.messages.calling import Caller, Ended
 from core.messages.claim import Claimed, begin, claim, hold, put_back
@@ -201,7 +201,10 @@ class Courier:
                     standings[one.key] = one.move.standing
             changes = await write_moves(connection, noted)
         await self.hub.publish(changes)
-        await self.gate.report(*tally((end.ticket, end.error) for end in ended if end.ticket is not None))
+        called = [end for end in ended if end.ticket is not None]
+        await self.gate.report(
+            *tally(CallEnd(end.ticket, end.error, end.one.key.tenant_id, end.one.to_hash) for end in called)
+        )
 
     def _noted(self, end: Ended, before: Standing) -> Noted:
         number = end.one.attempt

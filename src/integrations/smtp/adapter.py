@@ -3,9 +3,9 @@
 import asyncio
 from functools import cached_property
 
-from core.errors import FailureParty, FailureReason, ProviderRejected, ProviderUnavailable
+from core.errors import FailureParty, FailureReason, FailureScope, ProviderRejected, ProviderUnavailable
 from core.ports import EmailContent, OutboundMessage, Receipt
-from integrations.smtp.connections import Connections
+from integrations.smtp.connections import Connections, Progress
 from integrations.smtp.errors import PROVIDER
 from integrations.smtp.line import Line
 from integrations.smtp.mail import Letterhead, Mail, build_mail
@@ -39,17 +39,22 @@ class SmtpSender:
 
     async def say(self, mail: Mail, *, preparing: float, confirming: float) -> Receipt:
         """Hand a mail over; both times are in seconds."""
+        progress = Progress()
         try:
             async with asyncio.timeout(preparing) as patience:
 
                 async def carry(line: Line) -> Receipt:
+                    # The relay may wait for the recipient's server, or for what it knows of the recipient.
+                    progress.scope = FailureScope.UNCLEAR
                     await begin(line, mail)
                     patience.reschedule(None)
                     return await hand_over(line, mail, seconds=confirming)
 
-                return await self._connections.use(carry)
+                return await self._connections.use(carry, progress)
         except TimeoutError as error:
-            raise ProviderUnavailable("The relay was not ready for the message in time.", provider=PROVIDER) from error
+            raise ProviderUnavailable(
+                "The relay was not ready for the message in time.", provider=PROVIDER, scope=progress.scope
+            ) from error
 
     def build(self, message: OutboundMessage) -> Mail:
         """Build the mail; raises ProviderRejected where no header can hold what it says."""

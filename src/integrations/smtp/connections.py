@@ -4,13 +4,14 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
 from aiosmtplib import SMTP, SMTPException
 from aiosmtplib.errors import SMTPAuthenticationError, SMTPHeloError, SMTPResponseException
 
-from core.errors import FailureParty, ProviderError, ProviderMisconfigured, ProviderRejected, ProviderUnavailable
+from core.errors import FailureParty, FailureScope, ProviderError, ProviderMisconfigured, ProviderUnavailable
 from integrations.smtp.errors import PROVIDER, refusal_of_us
 from integrations.smtp.line import Line
 from integrations.smtp.servers import Server, Tls
@@ -20,11 +21,21 @@ from integrations.smtp.transaction import TryAnother
 TIMEOUT = 10.0
 _MAX_IDLE = 20.0
 _MAX_USES = 100
+_MAX_REFUSALS = 10
+"""Refusals without a mail between them, after which a connection is replaced. Postfix slows a client down from then on
+(smtpd_soft_error_limit), and soon hangs up. A recipient refused among several commands counts twice: so does DATA."""
 _STEP_BY_STEP = 600.0
 """Seconds for which a relay that got lost among several commands is given one at a time."""
 
 log = structlog.get_logger(__name__)
 Done = TypeVar("Done")
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a mail has come; `scope` is what it would say about the relay if its time ran out now."""
+
+    scope: FailureScope = FailureScope.OURS
 
 
 class Connections:
@@ -38,29 +49,42 @@ class Connections:
         self._context: ssl.SSLContext | None = None
         self._step_by_step_until = 0.0
 
-    async def use(self, work: Callable[[Line], Awaitable[Done]]) -> Done:
+    async def use(self, work: Callable[[Line], Awaitable[Done]], progress: Progress | None = None) -> Done:
         """Lend a connection for some work, and another one while the work says that it was of no use.
 
-        It is kept when the work ends well, or in a plain no, and thrown away when it does not. Raises
+        It is kept when the work ends well or in a plain refusal, and thrown away when an answer is still owed. Raises
         ProviderUnavailable or ProviderMisconfigured when none can be had: nothing has been sent then.
         """
+        progress = progress or Progress()
         async with self._open:
             while True:
+                progress.scope = FailureScope.PROVIDER
                 line = self._kept() or await self._connect()
                 line.is_pipelining = line.offers("pipelining") and time.monotonic() >= self._step_by_step_until
                 try:
                     done = await work(line)
                 except TryAnother:
                     self._throw_away(line)
-                except ProviderRejected:
-                    self._keep(line)
+                except ProviderError as error:
+                    self._named(error)
+                    if line.is_at_rest:
+                        self._keep(line)
+                    else:
+                        self._throw_away(line)
                     raise
                 except BaseException:
                     self._throw_away(line)
                     raise
                 else:
+                    line.refusals = 0
                     self._keep(line)
                     return done
+
+    def _named(self, error: ProviderError) -> ProviderError:
+        """The error with the names of this server's settings."""
+        error.message = self._server.named(error.message)
+        error.args = (error.message,)
+        return error
 
     def _kept(self) -> Line | None:
         while self._idle:
@@ -72,7 +96,7 @@ class Connections:
 
     def _keep(self, line: Line) -> None:
         line.uses += 1
-        if line.is_open and line.uses < _MAX_USES:
+        if line.is_open and line.uses < _MAX_USES and line.refusals < _MAX_REFUSALS:
             self._idle.append((line, time.monotonic()))
         else:
             line.part()
@@ -101,8 +125,8 @@ class Connections:
             await client.connect()
             return await _taken_over(client)
         except SMTPAuthenticationError as error:
-            what = server.named("our credentials: see SMTP_USERNAME, SMTP_PASSWORD")
-            raise refusal_of_us(error.code, error.message, what) from error
+            what = "our credentials: see SMTP_USERNAME, SMTP_PASSWORD"
+            raise self._named(refusal_of_us(error.code, error.message, what)) from error
         except SMTPResponseException as error:
             raise refusal_of_us(error.code, error.message, "to speak with us") from error
         except (SMTPException, OSError, UnicodeError) as error:
@@ -145,12 +169,22 @@ def _explain(error: Exception, server: Server) -> ProviderError:
         return _misconfigured("The relay and we cannot agree on TLS: see SMTP_TLS and SMTP_PORT.", server)
     if isinstance(cause, UnicodeError):
         return _misconfigured("SMTP_HOST is not the name of a host.", server)
-    if type(cause) is SMTPException and "STARTTLS" in str(cause):
+    if type(cause) is SMTPException and "STARTTLS extension" in str(cause):
         return _misconfigured("The relay offers no STARTTLS; nothing is sent unencrypted.", server)
+    if type(cause) is SMTPException and server.tls is Tls.NONE:
+        # Many relays offer it on an encrypted connection only.
+        return _misconfigured(
+            "The relay offers no way to sign in without encryption: set SMTP_TLS to starttls or implicit, "
+            "or leave SMTP_USERNAME and SMTP_PASSWORD out.",
+            server,
+        )
     if type(cause) is SMTPException:
         return _misconfigured("The relay offers no way to sign in that we know: see SMTP_USERNAME.", server)
-    return ProviderUnavailable(f"The relay could not be reached ({type(cause).__name__}).", provider=PROVIDER)
+    words = f"The relay could not be reached ({type(cause).__name__})."
+    return ProviderUnavailable(words, provider=PROVIDER, scope=FailureScope.PROVIDER)
 
 
 def _misconfigured(message: str, server: Server) -> ProviderMisconfigured:
-    return ProviderMisconfigured(server.named(message), provider=PROVIDER, party=FailureParty.OPERATOR)
+    return ProviderMisconfigured(
+        server.named(message), provider=PROVIDER, party=FailureParty.OPERATOR, scope=FailureScope.PROVIDER
+    )

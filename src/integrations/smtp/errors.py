@@ -1,101 +1,161 @@
-"""SMTP's replies in our words.
+"""SMTP's replies as our errors; what the codes mean is in `codes.py`."""
 
-https://www.rfc-editor.org/rfc/rfc5321#section-4.2, and https://www.rfc-editor.org/rfc/rfc3463 for enhanced codes.
-"""
-
-from dataclasses import dataclass
+import re
 
 from core.errors import (
     FailureParty,
     FailureReason,
+    FailureScope,
     ProviderError,
     ProviderMisconfigured,
     ProviderRejected,
     ProviderUnavailable,
 )
+from integrations.smtp import codes
+from integrations.smtp.codes import Meaning, Stage
 from integrations.smtp.replies import ENHANCED, in_plain
 
 PROVIDER = "smtp"
-_REFUSES_US = frozenset({530, 534, 535, 538})
+CLOSING = 421
+"""The relay closes the connection after it, whatever it answers."""
+_AMBIGUOUS = frozenset({"", "0.0", "1.0", "2.0", "2.1", "2.2", "3.0", "3.2", "4.1", "4.5", "5.0", "5.1", "7.0", "7.1"})
+"""Enhanced codes, without their class, that leave open who is meant; "" is none at all."""
+_LEFT_TO_THE_BASIC_CODE = frozenset({"", "0.0", "5.0", "5.1"})
+_MAY_BE_ABOUT_THE_MESSAGE = frozenset({"2.3", "3.4", "6.7", "6.8", "6.9", "6.10", "7.16"})
+"""What even at MAIL, where the size and the need of SMTPUTF8 are told, can be the message's own."""
+_ADDRESSES = re.compile(r"<[^>]*>|\S*@\S*|https?://\S*")
+_LATER = "The relay asks us to come back later."
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """A permanent refusal in our words."""
-
-    reason: FailureReason
-    party: FailureParty
-    message: str
-
-
-# By enhanced code, the most particular first.
-MEANINGS: dict[str, Meaning] = {
-    "5.1.1": Meaning(FailureReason.INVALID_RECIPIENT, FailureParty.RECIPIENT, "There is no such mailbox."),
-    "5.1.2": Meaning(FailureReason.INVALID_RECIPIENT, FailureParty.RECIPIENT, "There is no such mail domain."),
-    "5.1.10": Meaning(FailureReason.INVALID_RECIPIENT, FailureParty.RECIPIENT, "The domain accepts no mail."),
-    "5.1": Meaning(FailureReason.INVALID_RECIPIENT, FailureParty.RECIPIENT, "The address is refused."),
-    "5.2.1": Meaning(FailureReason.BLOCKED, FailureParty.RECIPIENT, "The mailbox is switched off."),
-    "5.2.2": Meaning(FailureReason.UNREACHABLE, FailureParty.RECIPIENT, "The mailbox is full."),
-    "5.3.4": Meaning(FailureReason.CONTENT_REJECTED, FailureParty.CALLER, "The message is too big for the relay."),
-    "5.7.1": Meaning(FailureReason.CONTENT_REJECTED, FailureParty.CALLER, "The relay refuses the message by policy."),
-    "5.7": Meaning(FailureReason.CONTENT_REJECTED, FailureParty.CALLER, "The relay refuses the message by policy."),
-}
-# By basic code, for relays that give no enhanced one.
-_BASIC: dict[int, str] = {550: "5.1", 551: "5.1", 552: "5.3.4", 553: "5.1", 554: "5.7", 521: "5.1.10", 556: "5.1.10"}
-
-
-def error_of(code: int, text: str) -> ProviderError:
-    """The error a reply stands for; the relay's own text, which may hold the address, is not repeated."""
-    if code in _REFUSES_US:
-        return refusal_of_us(code, text, "our credentials: see SMTP_USERNAME, SMTP_PASSWORD")
-    if code < 500:
-        return _later(code, text)
-    meaning = _meaning(code, _enhanced(text))
-    return ProviderRejected(
-        meaning.message,
+def error_of(stage: Stage, code: int, text: str) -> ProviderError:
+    """The error a refusal stands for; the relay's own text, which may hold the address, is not repeated."""
+    enhanced = _enhanced(text)
+    meaning = meaning_of(stage, code, enhanced, text) or _unknown(stage, code)
+    return _kind(stage, code, meaning)(
+        meaning.message if code >= 500 or "later" in meaning.message else f"{meaning.message} {_LATER}",
         provider=PROVIDER,
-        provider_code=_provider_code(code, text),
+        provider_code=_provider_code(code, enhanced),
         reason=meaning.reason,
         party=meaning.party,
         answer=in_plain(code, text),
+        scope=_scope(stage, code, meaning),
     )
 
 
 def refusal_of_us(code: int, text: str, what: str) -> ProviderError:
     """The error a reply stands for that concerns us and no message, as all do before the first MAIL."""
+    is_for_now = code < 500
+    words = codes.BASIC[Stage.MAIL][code].message if code in codes.SIGNING_IN else f"The relay refuses {what}."
+    return (ProviderUnavailable if is_for_now else ProviderMisconfigured)(
+        _LATER if is_for_now else words,
+        provider=PROVIDER,
+        provider_code=_provider_code(code, _enhanced(text)),
+        party=FailureParty.PROVIDER if is_for_now else FailureParty.OPERATOR,
+        answer=in_plain(code, text),
+        scope=FailureScope.PROVIDER,
+    )
+
+
+def _kind(stage: Stage, code: int, meaning: Meaning) -> type[ProviderError]:
     if code < 500:
-        return _later(code, text)
-    return ProviderMisconfigured(
-        f"The relay refuses {what}.",
-        provider=PROVIDER,
-        provider_code=_provider_code(code, text),
-        party=FailureParty.OPERATOR,
-        answer=in_plain(code, text),
-    )
+        return ProviderUnavailable
+    is_of_all = stage.names_no_recipient and meaning.party is FailureParty.PROVIDER
+    if meaning.party is FailureParty.OPERATOR or is_of_all or meaning.reason is FailureReason.RATE_LIMITED:
+        # Somebody will mend it, or a limit ends: the same mail may be taken then.
+        return ProviderMisconfigured
+    return ProviderRejected
 
 
-def _later(code: int, text: str) -> ProviderUnavailable:
-    is_mailbox = (_enhanced(text) or "").startswith("4.2.")
-    return ProviderUnavailable(
-        "The relay asks us to come back later.",
-        provider=PROVIDER,
-        provider_code=_provider_code(code, text),
-        reason=FailureReason.UNREACHABLE if is_mailbox else FailureReason.PROVIDER_ERROR,
-        answer=in_plain(code, text),
-    )
+def meaning_of(stage: Stage, code: int, enhanced: str | None, text: str) -> Meaning | None:
+    """What a refusal means at a stage; None where no table holds it.
+
+    An enhanced code counts for more than the basic one. The words count only where the codes leave open who is meant.
+    """
+    stage = Stage.MAIL if stage.names_no_recipient else Stage.RCPT if stage is Stage.RCPT else Stage.TEXT
+    detail = (enhanced or "").partition(".")[2]
+    found = None if code in codes.SIGNING_IN or detail in _AMBIGUOUS else _by_enhanced_code(enhanced or "")
+    if found is None:
+        found = _by_words(stage, text) or _where_ambiguous(stage, code, enhanced or "")
+    if found is None:
+        return None
+    if stage is Stage.MAIL:
+        found = _about_us(found, code, detail)
+    return _for_now(found, detail) if code < 500 else found
+
+
+def _by_enhanced_code(enhanced: str) -> Meaning | None:
+    """A code with its class counts for that class alone, one without for both."""
+    detail = enhanced.partition(".")[2]
+    tables = (codes.GOOGLE, codes.MICROSOFT_BY_CODE, codes.REGISTERED)
+    return next((table[key] for table in tables for key in (enhanced, detail) if key in table), None)
+
+
+def _by_words(stage: Stage, text: str) -> Meaning | None:
+    # An address, which the reply may quote, is no word of the relay's.
+    words = _ADDRESSES.sub(" ", text)
+    return next((meaning for said, stages, meaning in codes.PHRASES if stage in stages and said.search(words)), None)
+
+
+def _where_ambiguous(stage: Stage, code: int, enhanced: str) -> Meaning | None:
+    kind, _, detail = enhanced.partition(".")
+    basic = codes.BASIC[stage].get(code)
+    if code in codes.SIGNING_IN or code == CLOSING or detail in _LEFT_TO_THE_BASIC_CODE:
+        return basic or _by_enhanced_code(enhanced)
+    if stage is Stage.RCPT and detail in ("7.0", "7.1"):
+        # Nothing of the content is known yet: a policy can only be about who we are, or whom the mailbox wants.
+        return codes.NOT_WANTED
+    # A detail that nobody has registered: its subject says what it is about.
+    return _by_enhanced_code(enhanced) or _by_enhanced_code(f"{kind}.{detail.partition('.')[0]}.0") or basic
+
+
+def _about_us(meaning: Meaning, code: int, detail: str) -> Meaning:
+    """The meaning at MAIL, where the relay knows nothing but who we are and whom the mail is from."""
+    if meaning.party in (FailureParty.OPERATOR, FailureParty.PROVIDER) or detail in _MAY_BE_ABOUT_THE_MESSAGE:
+        return meaning
+    if code < 500 or detail.startswith("4."):
+        return codes.BASIC[Stage.MAIL][450]
+    if meaning is codes.NO_MAIL:
+        return codes.SENDER_DOMAIN
+    return codes.ACCOUNT if detail.startswith("2.") else codes.NOT_FROM
+
+
+def _for_now(meaning: Meaning, detail: str) -> Meaning:
+    """The meaning of a refusal that holds for the moment only."""
+    if detail == "2.1" and meaning is codes.OFF:
+        return codes.BASIC[Stage.RCPT][450]
+    if meaning.reason is FailureReason.INVALID_RECIPIENT:
+        return codes.NOT_CHECKED
+    if meaning.reason is FailureReason.BLOCKED or (meaning is codes.POLICY and detail in ("", "7.0", "7.1")):
+        return codes.GREYLISTED
+    return meaning
+
+
+def _unknown(stage: Stage, code: int) -> Meaning:
+    party = FailureParty.OPERATOR if stage.names_no_recipient else FailureParty.PROVIDER
+    reason = FailureReason.PROVIDER_ERROR if stage.names_no_recipient or code < 500 else FailureReason.OTHER
+    what = "us or SMTP_FROM" if stage.names_no_recipient else "the message"
+    return Meaning(reason, party, f"The relay refuses {what} with {code}.")
+
+
+def _scope(stage: Stage, code: int, meaning: Meaning) -> FailureScope:
+    """Which mails would have met the same refusal."""
+    if meaning.party in (FailureParty.CALLER, FailureParty.RECIPIENT):
+        return FailureScope.MESSAGE
+    if stage.names_no_recipient:
+        return FailureScope.PROVIDER
+    if meaning.scope is not None:
+        return meaning.scope
+    # A refusal of one recipient for the moment: whatever its reason, the next one may be taken.
+    is_for_now = CLOSING != code < 500
+    if is_for_now and (stage is Stage.RCPT or meaning.reason is FailureReason.RATE_LIMITED):
+        return FailureScope.MESSAGE
+    return FailureScope.UNCLEAR
 
 
 def _enhanced(text: str) -> str | None:
     return match[0] if (match := ENHANCED.match(text)) else None
 
 
-def _provider_code(code: int, text: str) -> str | None:
+def _provider_code(code: int, enhanced: str | None) -> str | None:
     """What the relay said in digits; the library calls a reply that nobody can read -1."""
-    return " ".join(filter(None, (str(code), _enhanced(text)))) if code > 0 else None
-
-
-def _meaning(code: int, enhanced: str | None) -> Meaning:
-    key = enhanced or _BASIC.get(code, "")
-    parent = key.rpartition(".")[0]
-    unknown = Meaning(FailureReason.OTHER, FailureParty.PROVIDER, f"The relay refuses the message with {code}.")
-    return MEANINGS.get(key) or MEANINGS.get(parent) or unknown
+    return " ".join(filter(None, (str(code), enhanced))) if code > 0 else None

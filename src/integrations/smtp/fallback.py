@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from core.errors import FailureReason, ProviderMisconfigured, ProviderRejected, ProviderUnavailable
+from core.errors import FailureParty, FailureScope, ProviderMisconfigured, ProviderRejected, ProviderUnavailable
 from core.ports import OutboundMessage, Receipt
 from integrations.smtp.adapter import CONFIRMING, PREPARING, SmtpSender
 from integrations.smtp.mail import Mail
@@ -51,7 +51,7 @@ class FallbackSender:
         try:
             receipt = await self._servers[name].say(mail, preparing=preparing, confirming=confirming)
         except (ProviderUnavailable, ProviderMisconfigured) as trouble:
-            if name == FIRST and not _concerns_the_mailbox(trouble):
+            if name == FIRST and trouble.scope in (FailureScope.PROVIDER, FailureScope.UNCLEAR):
                 self._standing.failed(trouble)
             raise
         except ProviderRejected:
@@ -65,4 +65,4 @@ class FallbackSender:
 
 def _concerns_the_mailbox(trouble: ProviderUnavailable | ProviderMisconfigured) -> bool:
     """Whether any other server would have to say the same, such as that the mailbox is full for now."""
-    return trouble.reason is FailureReason.UNREACHABLE
+    return trouble.party is FailureParty.RECIPIENT

@@ -13,6 +13,7 @@ from aiosmtplib import SMTP
 from aiosmtplib.errors import SMTPServerDisconnected
 
 _LONGEST_REPLY = 32_768
+_CLOSING = 421
 # A control character could end a command and begin another.
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _REPLY_LINE = re.compile(rb"([2-5][0-9]{2})([^0-9]?)(.*)", re.DOTALL)
@@ -32,11 +33,13 @@ class HungUp(Exception):
 class Line(asyncio.Protocol):
     """One connection; `uses` counts what it was lent for before, `is_pipelining` lets commands leave together.
 
-    `has_lost_its_way` is set by whoever finds that the relay does not answer such commands as it should.
+    `refusals` counts the refusals heard since it last took a mail. `has_lost_its_way` is set by whoever finds that the
+    relay does not answer such commands as it should.
     """
 
     def __init__(self, transport: asyncio.Transport, extensions: Collection[str]) -> None:
         self.uses = 0
+        self.refusals = 0
         self.is_pipelining = False
         self.has_lost_its_way = False
         self._transport = transport
@@ -64,6 +67,11 @@ class Line(asyncio.Protocol):
     def is_open(self) -> bool:
         """Whether it can still be used."""
         return not (self._is_broken or self._transport.is_closing())
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it is open and every command was answered, so that the next one has an answer of its own."""
+        return self.is_open and self._owed == 0 and not self._replies
 
     def offers(self, extension: str) -> bool:
         """Whether the relay has said that it knows an extension; in small letters."""
@@ -156,6 +164,11 @@ class Line(asyncio.Protocol):
             return
         self._owed -= 1
         self._replies.append(reply)
+        if reply.code >= 400:
+            self.refusals += 1
+        if reply.code == _CLOSING:
+            # Whatever it was asked, the relay hears no more.
+            self._is_broken = True
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

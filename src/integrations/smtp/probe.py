@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from core.errors import ProviderError, ProviderMisconfigured, ProviderUnavailable
 from core.ports import Finding, Severity
 from integrations.smtp.connections import TIMEOUT, Connections
-from integrations.smtp.errors import PROVIDER, error_of
+from integrations.smtp.errors import PROVIDER, refusal_of_us
 from integrations.smtp.line import HungUp, Line
 from integrations.smtp.standing import Standing
 from integrations.smtp.transaction import look_alive
@@ -60,7 +60,7 @@ async def _say_nothing(line: Line) -> None:
     except HungUp as error:
         raise ProviderUnavailable("The relay hung up.", provider=PROVIDER) from error
     if reply.code != 250:
-        raise error_of(reply.code, reply.text)
+        raise refusal_of_us(reply.code, reply.text, "to speak with us")
 
 
 def _failing(failures: int) -> Finding:

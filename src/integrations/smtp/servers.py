@@ -1,5 +1,6 @@
 """One mail server: where it is, how to sign in to it, and which settings say so."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,6 +14,7 @@ from core.settings.rules import together
 
 FIRST, SECOND = "SMTP", "SMTP_FALLBACK"
 """How the names of a server's settings begin."""
+_OF_A_SERVER = re.compile(rf"\b{FIRST}_(HOST|PORT|USERNAME|PASSWORD|TLS|CA_FILE)\b")
 
 
 class Tls(StrEnum):
@@ -37,7 +39,7 @@ class Server:
 
     def named(self, text: str) -> str:
         """Put the names of this server's settings into a sentence that names the first one's."""
-        return text.replace(f"{FIRST}_", f"{self.prefix}_")
+        return _OF_A_SERVER.sub(rf"{self.prefix}_\1", text)
 
 
 def customary_tls(port: int) -> Tls:

@@ -13,6 +13,7 @@ from core.characters import refused_on_line
 from core.errors import (
     FailureParty,
     FailureReason,
+    FailureScope,
     OutcomeUnknown,
     ProviderError,
     ProviderMisconfigured,
@@ -20,7 +21,8 @@ from core.errors import (
     ProviderUnavailable,
 )
 from core.ports import Receipt
-from integrations.smtp.errors import PROVIDER, error_of
+from integrations.smtp.codes import Stage
+from integrations.smtp.errors import CLOSING, PROVIDER, error_of
 from integrations.smtp.line import HungUp, Line, Reply
 from integrations.smtp.mail import Mail
 from integrations.smtp.replies import in_plain
@@ -32,9 +34,7 @@ AT_ONCE = 16 * 1024
 _PIECE = 64 * 1024
 """Octets of a longer text that are written before we look whether they are out of our hands."""
 _GO_AHEAD = 354
-_TOO_BIG = 552
-_FINE = (frozenset({250}), frozenset({250, 251}), frozenset({_GO_AHEAD}))
-"""What the relay says to MAIL, RCPT and DATA when it is content."""
+_STAGES = (Stage.MAIL, Stage.RCPT, Stage.DATA)
 
 
 class TryAnother(Exception):
@@ -69,6 +69,7 @@ def _only_in_ascii(mail: Mail) -> ProviderError:
             "The relay carries no sender outside ASCII (SMTPUTF8): see SMTP_FROM.",
             provider=PROVIDER,
             party=FailureParty.OPERATOR,
+            scope=FailureScope.PROVIDER,
         )
     return ProviderRejected(
         "The relay carries no addresses outside ASCII (SMTPUTF8).",
@@ -81,9 +82,13 @@ def _only_in_ascii(mail: Mail) -> ProviderError:
 async def _one_by_one(line: Line, commands: Sequence[bytes]) -> None:
     await look_alive(line)
     try:
-        for stage, command in enumerate(commands):
+        for stage, command in zip(_STAGES, commands, strict=True):
             line.say(command)
-            if refusal := _refusal(stage, await line.hear()):
+            reply = await line.hear()
+            if _is_senseless(stage, reply):
+                line.hang_up()
+                raise HungUp
+            if refusal := _refusal(stage, reply):
                 raise refusal
     except HungUp as error:
         raise _hung_up() from error
@@ -95,12 +100,13 @@ async def _together(line: Line, commands: Sequence[bytes]) -> None:
         line.say(*([b"RSET"] if line.uses else []), *commands)
         if line.uses:
             await _pulse(line)
-        for stage in range(len(commands)):
+        for left, stage in enumerate(_STAGES, 1 - len(_STAGES)):
             reply = await line.hear()
-            if reply.code < 400 and reply.code not in _FINE[stage]:
+            if _is_senseless(stage, reply):
                 raise HungUp
             if refusal := _refusal(stage, reply):
-                await _hear_out(line, len(commands) - stage - 1, refusal)
+                if reply.code != CLOSING:
+                    await _hear_out(line, -left)
                 raise refusal
     except HungUp as error:
         line.has_lost_its_way = True
@@ -110,13 +116,12 @@ async def _together(line: Line, commands: Sequence[bytes]) -> None:
         raise
 
 
-async def _hear_out(line: Line, left: int, refusal: ProviderError) -> None:
+async def _hear_out(line: Line, left: int) -> None:
     """Hear what becomes of the commands behind one that was refused.
 
-    A refusal for good counts only when all have come: a relay that is confused by many at once refuses and hangs up.
+    A refusal counts only when all have come, and the connection is good for the next mail then: a relay that is
+    confused by many at once refuses and hangs up.
     """
-    if isinstance(refusal, ProviderUnavailable):
-        return
     try:
         async with asyncio.timeout(PULSE):
             rest = [await line.hear() for _ in range(left)]
@@ -133,23 +138,22 @@ async def _pulse(line: Line) -> None:
             reply = await line.hear()
     except (HungUp, TimeoutError) as error:
         raise TryAnother from error
-    if reply.code not in _FINE[0]:
+    if not 200 <= reply.code < 300:
         raise TryAnother
 
 
-def _refusal(stage: int, reply: Reply) -> ProviderError | None:
+def _is_senseless(stage: Stage, reply: Reply) -> bool:
+    """Whether a reply is neither a refusal nor what may follow MAIL, RCPT or DATA.
+
+    The first digit counts, as RFC 5321 4.2.1 has it: a recipient answered with 251 or 252 is taken too.
+    """
+    expected = {_GO_AHEAD} if stage is Stage.DATA else range(200, 300)
+    return reply.code < 400 and reply.code not in expected
+
+
+def _refusal(stage: Stage, reply: Reply) -> ProviderError | None:
     """What a reply means to MAIL, RCPT or DATA; None when it is as it should be."""
-    if reply.code in _FINE[stage]:
-        return None
-    if stage > 0 or reply.code < 500 or reply.code == _TOO_BIG:
-        return error_of(reply.code, reply.text)
-    return ProviderMisconfigured(
-        "The relay does not let us send as SMTP_FROM.",
-        provider=PROVIDER,
-        provider_code=str(reply.code),
-        party=FailureParty.OPERATOR,
-        answer=in_plain(reply.code, reply.text),
-    )
+    return error_of(stage, reply.code, reply.text) if reply.code >= 400 else None
 
 
 async def hand_over(line: Line, mail: Mail, *, seconds: float) -> Receipt:
@@ -170,13 +174,16 @@ async def hand_over(line: Line, mail: Mail, *, seconds: float) -> Receipt:
             reply = await line.hear()
     except (HungUp, TimeoutError) as error:
         if not has_left:
+            # Half a text must not be followed by another mail's.
+            line.hang_up()
             raise _hung_up() from error
         raise OutcomeUnknown(
             f"The relay did not confirm the message ({type(error).__name__}).", provider=PROVIDER
         ) from error
     if 400 <= reply.code < 600:
-        raise error_of(reply.code, reply.text)
+        raise error_of(Stage.TEXT, reply.code, reply.text)
     if not 200 <= reply.code < 300:
+        line.hang_up()
         raise OutcomeUnknown(
             "The relay's reply to the message cannot be read.",
             provider=PROVIDER,

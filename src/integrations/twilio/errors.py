@@ -7,6 +7,7 @@ from enum import StrEnum
 from core.errors import (
     FailureParty,
     FailureReason,
+    FailureScope,
     OutcomeUnknown,
     ProviderError,
     ProviderMisconfigured,
@@ -107,6 +108,10 @@ _BY_STATUS: Mapping[int, Meaning] = {
     429: MEANINGS["20429"],
 }
 _ELSEWHERE = _operator("Twilio's address leads elsewhere: see TWILIO_API_BASE.")
+# What any message would have met; it opens the circuit at once.
+_MET_BY_ALL = frozenset({"20003", "20404", "21212", "21603", "21606", "21609", "21701", "401", "403", "404", "407"})
+# What only some recipients meet (their country, a number not verified): it never opens the circuit.
+_MET_BY_SOME = frozenset({"21408", "21608", "30034"})
 _FATES_WORTH_ANOTHER_TRY = frozenset({"30003", "30008"})
 
 
@@ -132,6 +137,7 @@ def error_of(
             reason=meaning.reason,
             party=meaning.party,
             answer=answer,
+            scope=_scope(code if code in MEANINGS else str(status)),
             retry_after=retry_after,
         )
     error = {
@@ -146,7 +152,14 @@ def error_of(
         reason=meaning.reason,
         party=meaning.party,
         answer=answer,
+        scope=_scope(code if code in MEANINGS else str(status)),
     )
+
+
+def _scope(code: str | None) -> FailureScope | None:
+    if code in _MET_BY_ALL:
+        return FailureScope.PROVIDER
+    return FailureScope.MESSAGE if code in _MET_BY_SOME else None
 
 
 def _meaning(status: int, code: str | None) -> Meaning:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from core.errors import (
     FailureParty,
     FailureReason,
+    FailureScope,
     OutcomeUnknown,
     ProviderError,
     ProviderMisconfigured,
@@ -138,6 +139,12 @@ MEANINGS: Mapping[int, Meaning] = {
 }
 
 _PERMISSIONS = range(200, 300)
+# What any message would have met; it opens the circuit at once.
+_MET_BY_ALL = frozenset(
+    {0, 3, 10, 190, 368, 401, 403, 404, 407, 131031, 131037, 131042, 131044, 131045, 133010, *_PERMISSIONS}
+)
+# What only some recipients meet (not listed for a test number, another country): it never opens the circuit.
+_MET_BY_SOME = frozenset({130497, 131030})
 # What an answer means by its status, where its code is not in the table. A 429 was surely not processed.
 _BY_STATUS: Mapping[int, Meaning] = {
     401: MEANINGS[0],
@@ -174,12 +181,27 @@ def error_of(
         "provider": PROVIDER,
         "provider_code": str(status if code is None else code),
     }
+    scope = _scope(status if code is None or _known(code) is None else code)
     if meaning.kind is Kind.UNAVAILABLE:
         pause = meaning.pause if retry_after is None else retry_after
         return ProviderUnavailable(
-            meaning.message, **told, reason=meaning.reason, party=meaning.party, answer=answer, retry_after=pause
+            meaning.message,
+            **told,
+            reason=meaning.reason,
+            party=meaning.party,
+            answer=answer,
+            scope=scope,
+            retry_after=pause,
         )
-    return _ERRORS[meaning.kind](meaning.message, **told, reason=meaning.reason, party=meaning.party, answer=answer)
+    return _ERRORS[meaning.kind](
+        meaning.message, **told, reason=meaning.reason, party=meaning.party, answer=answer, scope=scope
+    )
+
+
+def _scope(code: int) -> FailureScope | None:
+    if code in _MET_BY_ALL:
+        return FailureScope.PROVIDER
+    return FailureScope.MESSAGE if code in _MET_BY_SOME else None
 
 
 def _meaning(status: int, code: int | None) -> Meaning:
