@@ -34,7 +34,8 @@ async def test_an_email_travels_to_the_mailbox(system: System) -> None:
     assert await system.changes(message_id) == ["QUEUED", "SENDING", "SENT"]
     mail = (await system.control.messages("smtp", to="ana@example.com"))[-1]
     assert (mail["subject"], mail["missing"]) == ("Olá, Ana: já saiu", [])
-    assert mail["list_unsubscribe"]
+    assert mail["list_unsubscribe"] is None
+    assert mail["headers"]["date"].endswith(" +0000")
     assert "Oi, Ana" in mail["text"]
     assert "<p>Oi, Ana</p>" in mail["html"]
 

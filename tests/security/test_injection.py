@@ -153,7 +153,6 @@ HEADERS = {
     "content-type",
     "date",
     "from",
-    "list-unsubscribe",
     "message-id",
     "mime-version",
     "subject",

@@ -331,12 +331,12 @@ def test_a_sender_has_a_name_and_an_address(text: str, name: str, address: str) 
     assert (settings.sender_name, settings.sender_address) == (name, address)
 
 
-def test_people_unsubscribe_by_mail_to_the_sender_unless_told_otherwise() -> None:
+def test_mails_name_an_address_to_unsubscribe_only_where_the_operator_names_one() -> None:
     settings = load(Smtp, SMTP).value
     told = load(Smtp, {**SMTP, "SMTP_LIST_UNSUBSCRIBE": "https://example.com/stop"}).value
     assert settings is not None
     assert told is not None
-    assert settings.unsubscribe_address == "mailto:ana@example.com?subject=unsubscribe"
+    assert settings.unsubscribe_address is None
     assert told.unsubscribe_address == "https://example.com/stop"
 
 

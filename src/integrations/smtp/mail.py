@@ -5,10 +5,11 @@ Written line by line: EmailMessage parses each header before it writes it, which
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email import policy
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.utils import formatdate
+from email.utils import format_datetime
 from functools import lru_cache
 
 from email_validator import validate_email
@@ -63,7 +64,8 @@ def build_mail(letterhead: Letterhead, message: OutboundMessage, content: EmailC
     name, recipient = message.reference.message_id.hex, one_mailbox(message.to)
     head = (
         f"Message-ID: <{name}@{letterhead.host}>\r\n"
-        f"Date: {formatdate(usegmt=True)}\r\n"
+        # "+0000": RFC 5322 4.3 forbids to generate "GMT", and "-0000" would say that our zone is unknown.
+        f"Date: {format_datetime(datetime.now(UTC))}\r\n"
         f"{letterhead.lines}"
         f"To: {recipient}\r\n"
         f"{header('Subject', content.subject)}"
@@ -110,7 +112,10 @@ def _checked(address: str) -> str:
     return found.ascii_email or found.normalized
 
 
-def _unsubscribing(address: str) -> str:
+def _unsubscribing(address: str | None) -> str:
+    if address is None:
+        # Nothing here reads mail: an address that nobody reads must not be offered.
+        return ""
     # Never folded: nobody could follow an address in two pieces.
     one_click = "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" if address.startswith("https:") else ""
     return f"List-Unsubscribe: <{address}>\r\n{one_click}"

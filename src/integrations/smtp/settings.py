@@ -76,7 +76,7 @@ class Settings(IntegrationSettings):
     list_unsubscribe: str | None = setting(
         "SMTP_LIST_UNSUBSCRIBE",
         default=None,
-        about="Where people unsubscribe (default: a mail to the address of SMTP_FROM)",
+        about="Where people unsubscribe: an address that you read (default: mails name none)",
         mend="one mailto: or https: address",
         matches=r"(mailto:[^\s<>,@]+@|https://)[^\s<>,]+",
         example="mailto:unsubscribe@example.com",
@@ -183,10 +183,9 @@ class Settings(IntegrationSettings):
         return ((match["quoted"] or match["plain"] or "") if match else "").strip(' "')
 
     @property
-    def unsubscribe_address(self) -> str:
-        """The address for List-Unsubscribe, in ASCII."""
-        given = self.list_unsubscribe or f"mailto:{quote(self.sender_address, safe='@+')}?subject=unsubscribe"
-        return quote(given, safe=string.punctuation)
+    def unsubscribe_address(self) -> str | None:
+        """The address for List-Unsubscribe, in ASCII; None where nobody has named one that is read."""
+        return None if self.list_unsubscribe is None else quote(self.list_unsubscribe, safe=string.punctuation)
 
     @property
     def base_addresses(self) -> tuple[str, ...]:
