@@ -7,9 +7,10 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from core.access.principal import DEFAULT_TENANT
-from core.errors import OutcomeUnknown, ProviderUnavailable
+from core.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
 from core.messages import reconcile
 from core.messages.draft import Draft
 from core.messages.reconcile import Reconciler
@@ -260,6 +261,45 @@ async def test_days_are_counted_once_and_differences_kept(shop: Shop) -> None:
     async with shop.worker.transaction() as connection:
         rows = (await connection.exec_driver_sql("SELECT ours, theirs FROM daily_counts")).all()
     assert [tuple(row) for row in rows] == [(0, 3), (0, 3)]
+
+
+async def test_a_provider_that_cannot_be_asked_is_named_with_its_reason_and_keeps_nobody_waiting(shop: Shop) -> None:
+    class Failing(Books):
+        error: Exception = TimeoutError()
+
+        async def find(self, sought: Sought) -> Sequence[Sighting]:
+            raise self.error
+
+        async def count(self, day: date) -> int | None:
+            raise self.error
+
+    shop.sender.answer = ObedientSender().answer
+    await shop.accept()
+    await shop.courier.drain()
+    failing = Failing()
+    lookups = {"twilio": failing, "other": Books(counted=0)}
+    reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, lookups, TIMING)
+    refused = ProviderRejected("Twilio does not accept a parameter.", provider="twilio", provider_code="20001")
+    for error, reason, code in (
+        (refused, "Twilio does not accept a parameter.", "20001"),
+        (TimeoutError(), "no whole answer within ", None),
+        (ZeroDivisionError("ours"), None, None),
+    ):
+        failing.error = error
+        await shop.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes', checked_at = NULL")
+        with capture_logs() as logs:
+            await reconciler.count_days(days=1)
+            await reconciler.ask_for_reports()
+        told = [one for one in logs if one["event"].startswith(("daily_count", "look_up"))]
+        assert [one["integration"] for one in told] == ["twilio", "twilio"], logs
+        for one in told:
+            if reason is None:
+                assert one["exc_info"]
+            else:
+                assert one["reason"].startswith(reason)
+                assert one.get("provider_code") == code
+    assert await shop.count("daily_counts WHERE integration = 'other'") == 1
+    assert await shop.count("daily_counts WHERE integration = 'twilio'") == 0
 
 
 async def test_a_day_is_over_when_the_database_says_so(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -161,6 +162,24 @@ async def test_a_day_is_counted(
     # The number's own, and what the service sends from that number.
     assert await eventually(lambda: lookup.count(today), lambda counted: counted == 4)
     assert await lookup.count(today - timedelta(days=1)) == 0
+
+
+async def test_a_day_is_asked_for_by_moments_within_it_and_what_was_sent_on_another_is_left_out(http: Http) -> None:
+    day = datetime(2026, 11, 23, tzinfo=UTC)
+    sent = [timedelta(0), timedelta(hours=23, minutes=59, seconds=59), timedelta(seconds=-1), timedelta(days=1), None]
+    kept = [
+        message(number, date_sent=None if after is None else format_datetime(day + after))
+        for number, after in enumerate(sent, 1)
+    ]
+    async with answering(kept) as wire:
+        counted = await lookup_of(twilio_settings(wire.base), http).count(day.date())
+    # Whether the service compares days or moments; what says nothing of its day is in the list of that day.
+    assert counted == 3
+    asked = parse_qs(urlsplit(wire.requests[0].split(b" ")[1].decode()).query)
+    assert {name: value for name, [value] in asked.items() if name.startswith("Date")} == {
+        "DateSent>": "2026-11-23T00:00:00Z",
+        "DateSent<": "2026-11-23T23:59:59Z",
+    }
 
 
 def sid_of(number: int) -> str:

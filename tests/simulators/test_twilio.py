@@ -97,7 +97,19 @@ async def test_what_comes_while_the_list_is_read_shifts_no_page(simulators: Simu
     assert [message.sid for message in back] == sent[:1:-1]
 
 
-@pytest.mark.parametrize("query", [{"DateSent": "yesterday"}, {"DateSent": ">=2026-11-23"}, {"PageToken": "PA1"}])
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"DateSent": "yesterday"},
+        {"DateSent": ">=2026-11-23"},
+        # Twilio's published contract wants a moment: a date alone is refused.
+        {"DateSent": "2026-11-23"},
+        {"DateSent>": "2026-11-23"},
+        {"DateSent<": "2026-11-23T00:00"},
+        {"DateSent>": "20261123T000000Z"},
+        {"PageToken": "PA1"},
+    ],
+)
 async def test_a_filter_that_cannot_be_read_is_refused(simulators: Simulators, query: dict[str, str]) -> None:
     url = f"{simulators.twilio_base}/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
     async with httpx.AsyncClient(auth=(ACCOUNT, TOKEN), trust_env=False) as client:

@@ -25,8 +25,20 @@ async def ask(
         async with asyncio.timeout(deadline.total_seconds()):
             return await lookup.find(sought())
     except (ProviderError, TimeoutError, SealBroken) as error:
-        log.warning("look_up_failed", integration=integration, error=type(error).__name__)
+        reason = reason_of(error, deadline)
+        log.warning("look_up_failed", integration=integration, message_id=str(message_id), **reason)
     except Exception:
         # Whatever another version wrote there: it would come back for ever, and its neighbours with it.
         log.exception("look_up_broke", integration=integration, message_id=str(message_id))
     return None
+
+
+def reason_of(error: Exception, deadline: timedelta) -> dict[str, str]:
+    """Why a question to a provider was not answered, as a log names it."""
+    said = {"error": type(error).__name__}
+    if isinstance(error, ProviderError):
+        code = {"provider_code": error.provider_code} if error.provider_code else {}
+        return {**said, "reason": error.message, **code}
+    if isinstance(error, TimeoutError):
+        return {**said, "reason": f"no whole answer within {deadline.total_seconds():.0f} s"}
+    return {**said, "reason": str(error)}

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
 from core.errors import ProviderError
-from core.messages.asking import ask
+from core.messages.asking import ask, reason_of
 from core.messages.content import content_for, content_from_json
 from core.messages.record import Key, Noted, lock_standings, write_moves
 from core.messages.tables import attempts
@@ -30,6 +30,8 @@ from core.sealing import Sealer
 log = structlog.get_logger(__name__)
 
 Overdue = tuple[Key, int, str, Sighting]
+_COUNTING = timedelta(minutes=1)
+"""How long counting a day may take; a list of many pages is slow."""
 
 # A report is overdue a quarter of an hour after the company took the message; the pauses between two questions grow
 # with its age, and after three days it is left alone. Marked before it is asked: two workers ask once.
@@ -124,10 +126,15 @@ class Reconciler:
                 return
             ours = await _taken_on(connection, integration, day)
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(_COUNTING.total_seconds()):
                 theirs = await lookup.count(day)
         except (ProviderError, TimeoutError) as error:
-            log.warning("daily_count_failed", integration=integration, error=type(error).__name__)
+            reason = reason_of(error, _COUNTING)
+            log.warning("daily_count_failed", integration=integration, day=day.isoformat(), **reason)
+            return
+        except Exception:
+            # A mistake of ours with one provider must not keep the others from being counted.
+            log.exception("daily_count_broke", integration=integration, day=day.isoformat())
             return
         if theirs is not None and theirs != ours:
             log.warning(

@@ -45,7 +45,8 @@ class CatalogueKeeper:
         except ProviderError as error:
             # A company that is down for hours says so once.
             tell = log.info if failures else log.warning
-            tell("templates_not_read", integration=self.integration, reason=error.message)
+            code = error.provider_code
+            tell("templates_not_read", integration=self.integration, reason=error.message, provider_code=code)
             async with self.database.transaction(DEFAULT_TENANT) as connection:
                 await _note_failure(connection, self.integration)
             return False

@@ -43,6 +43,7 @@ class Standing:
             "smtp_first_server_failed",
             failures=self.failures,
             error=type(error).__name__,
+            reason=error.message,
             provider_code=error.provider_code,
             left_aside_for=round(aside),
         )

@@ -1,7 +1,7 @@
 """Asking Twilio what became of a message when nobody told us."""
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from core.ports import ReportedStatus, Sighting, Sought, TextContent
 from integrations.twilio.books import Books, TooMany, moment
@@ -58,10 +58,13 @@ class TwilioLookup:
         return like, _distance(message, sought), _sighting(message)
 
     async def count(self, day: date) -> int | None:
+        # The contract wants moments, and the service may compare moments or whole days: both ends lie within the day.
+        # What was sent on another day is left out here.
+        within = {"DateSent>": f"{day.isoformat()}T00:00:00Z", "DateSent<": f"{day.isoformat()}T23:59:59Z"}
         counted = 0
         try:
-            async for page in self._books.pages({"DateSent": day.isoformat()}, most=PAGES_OF_A_DAY):
-                counted += sum(map(self._books.is_ours, page))
+            async for page in self._books.pages(within, most=PAGES_OF_A_DAY):
+                counted += sum(self._books.is_ours(message) and _is_of(message, day) for message in page)
         except TooMany:
             return None
         return counted
@@ -70,6 +73,12 @@ class TwilioLookup:
 def _may_be(message: Json, sought: Sought) -> bool:
     created = moment(message, "date_created")
     return created is None or sought.started_at - BEFORE <= created <= sought.started_at + AFTER
+
+
+def _is_of(message: Json, day: date) -> bool:
+    """Whether it was sent on that day, in UTC; a date nobody can read does not speak against the list it is in."""
+    sent = moment(message, "date_sent")
+    return sent is None or sent.astimezone(UTC).date() == day
 
 
 def _is_before(message: Json, limit: datetime) -> bool:

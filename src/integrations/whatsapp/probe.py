@@ -7,11 +7,15 @@ https://developers.facebook.com/docs/graph-api/reference/debug_token
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+import structlog
+
 from core.errors import OutcomeUnknown, ProviderError, ProviderUnavailable
 from core.ports import Finding, Severity
 from integrations.whatsapp.graph import Graph
 from integrations.whatsapp.reading import Json, items, number, part, text
 from integrations.whatsapp.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 SEND, MANAGE = "whatsapp_business_messaging", "whatsapp_business_management"
 # Permission → what cannot be done without it.
@@ -40,7 +44,8 @@ class WhatsAppProbe:
         """What Meta says of our token; nothing where it does not let the token ask about itself."""
         try:
             return part(await self._graph.get("debug_token", input_token=self._graph.token), "data")
-        except ProviderError:
+        except ProviderError as error:
+            log.info("whatsapp_token_not_described", reason=error.message, provider_code=error.provider_code)
             return {}
 
 

@@ -4,6 +4,7 @@ https://www.twilio.com/docs/messaging/api/message-resource#read-multiple-message
 https://www.twilio.com/docs/usage/twilios-response#paging: the token says where a page begins, its number nothing.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from urllib.parse import urlencode
@@ -14,6 +15,9 @@ from integrations.twilio.simulator.message import Message
 
 PAGE_SIZE, LARGEST_PAGE = 50, 1000
 _DATES = ("DateSent", "DateSent>", "DateSent<")
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})", re.I
+)
 _PAGING = ("Page", "PageSize", "PageToken")
 
 
@@ -79,7 +83,12 @@ def _compares(name: str, sent: datetime | None, value: str) -> bool:
 
 
 def _day(text: str) -> date | None:
-    """The day in UTC; a time of day is read, and counts for nothing else."""
+    """The day in UTC of a moment; its time of day counts for nothing else.
+
+    None for what is no moment: Twilio's published contract wants one, though the description beside it shows dates.
+    """
+    if not _MOMENT.fullmatch(text):
+        return None
     try:
         read = datetime.fromisoformat(text)
     except ValueError:
