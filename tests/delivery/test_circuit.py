@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -12,10 +13,12 @@ from structlog.testing import capture_logs
 
 from core.errors import Overloaded
 from core.flow.circuits import Circuits
-from core.flow.gate import Gate, OpenGate, gate_key
-from core.flow.values import CircuitState, CircuitView, Outcomes
+from core.flow.gate import MICROSECONDS, Gate, OpenGate, gate_key
+from core.flow.scripts import RESET
+from core.flow.store import SharedStore
+from core.flow.values import CircuitRules, CircuitState, CircuitView, Outcomes
 from core.ports import Pace
-from tests.conftest import Running
+from tests.conftest import Running, until
 from tests.delivery.gates import PATIENT, QUICK, NewGate, answered, failed, refused, suspected, worked
 from tests.ports import free_port
 
@@ -223,7 +226,8 @@ async def test_each_bad_trial_makes_the_pause_longer_up_to_a_limit(new_gate: New
 
 async def test_a_trial_whose_worker_died_is_let_go(new_gate: NewGate) -> None:
     rules = replace(QUICK, trial_lease=0.4)
-    dead, alive = new_gate(rules=rules), new_gate(rules=rules)
+    # The dead do not renew.
+    dead, alive = new_gate(rules=replace(rules, longest_trial=0.0)), new_gate(rules=rules)
     await opened(dead)
     await asyncio.sleep(QUICK.first_pause)
     lost = await dead.allow(1)
@@ -236,6 +240,55 @@ async def test_a_trial_whose_worker_died_is_let_go(new_gate: NewGate) -> None:
     assert (await dead.allow(1)).circuit is HALF_OPEN
     await alive.report(answered(trial))
     assert (await dead.allow(1)).circuit is CLOSED
+
+
+async def test_a_trial_that_takes_long_keeps_its_lease_until_its_call_has_ended(new_gate: NewGate) -> None:
+    rules = replace(QUICK, trial_lease=0.3)
+    slow, other = new_gate(rules=rules), new_gate(rules=rules)
+    await opened(slow)
+    await asyncio.sleep(QUICK.first_pause)
+    trial = await slow.allow(1)
+    assert trial.count == 1
+    for _ in range(10):
+        await asyncio.sleep(0.1)
+        assert (await other.allow(1)).count == 0
+    # Its end is told and the report is lost: another may try as soon as the lease has ended.
+    slow._end_trial(trial.ticket)
+    await asyncio.sleep(rules.trial_lease)
+    assert (await other.allow(1)).count == 1
+
+
+async def test_a_trial_granted_to_a_worker_that_gave_up_is_free_within_two_seconds(
+    new_gate: NewGate, stores: Running
+) -> None:
+    rules = replace(CircuitRules(), failures=3, first_pause=0.1)
+    asker, other = new_gate(rules=rules), new_gate(rules=rules)
+    await opened(asker)
+    await asyncio.sleep(rules.first_pause)
+    asking = asyncio.create_task(asker.allow(1))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    asking.cancel()
+    with suppress(asyncio.CancelledError):
+        await asking
+    await until(lambda: other.allow(0), lambda allowance: allowance.circuit is HALF_OPEN, 1)
+    assert (await other.allow(1)).count == 0
+    began = time.monotonic()
+    trial = await until(lambda: other.allow(1), lambda allowance: allowance.count == 1, 3)
+    assert time.monotonic() - began < 2
+    await other.report(answered(trial))
+    assert (await asker.allow(5)).circuit is CLOSED
+
+
+async def test_a_reset_that_was_given_up_takes_no_effect_later(
+    new_gate: NewGate, redis: Redis, integration: str
+) -> None:
+    gate = new_gate(rules=PATIENT)
+    await opened(gate)
+    seconds, microseconds = await redis.time()
+    late = (seconds - 1) * MICROSECONDS + microseconds
+    assert await SharedStore(redis, "test").run(RESET, [gate_key(integration)], late) == -1
+    assert (await gate.allow(1)).circuit is OPEN
 
 
 async def test_a_trial_with_nothing_to_send_is_free_for_the_next(new_gate: NewGate) -> None:
@@ -389,7 +442,7 @@ async def test_without_the_store_circuits_are_shown_closed_and_cannot_be_reset()
     redis = Redis.from_url(f"redis://127.0.0.1:{free_port()}/0")
     circuits = Circuits(redis)
     assert await circuits.read(["twilio"]) == {"twilio": CircuitView()}
-    with pytest.raises(Overloaded, match="nothing was reset"):
+    with pytest.raises(Overloaded, match="Reset the circuit again"):
         await circuits.reset("twilio", by="ana")
     await redis.aclose()
 

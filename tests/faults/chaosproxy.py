@@ -46,6 +46,8 @@ class ChaosProxy:
     """Bytes a second, either way."""
     hang_up_after: bytes | None = None
     """When the near end says this, it is passed on, and the line is reset before an answer: once, then never again."""
+    loses_answers: bool = False
+    """What the near end says is passed on, and nothing comes back."""
     broken: int = 0
     """Lines that were cut or reset while open."""
     _lines: set[Line] = field(default_factory=set)
@@ -89,7 +91,8 @@ class ChaosProxy:
     async def heal(self) -> None:
         """Be a good wire again; what was swallowed while it was dead is lost with its lines."""
         self.latency, self.rate, self.hang_up_after = 0.0, None, None
-        if not self._is_passing.is_set():
+        if self.loses_answers or not self._is_passing.is_set():
+            self.loses_answers = False
             self.cut(reset=True)
             self._is_passing.set()
         await self.accept()
@@ -126,7 +129,7 @@ class ChaosProxy:
                     await asyncio.sleep(self.latency)
                 is_last = is_near and self.hang_up_after is not None and self.hang_up_after in chunk
                 line.is_mute = line.is_mute or is_last
-                if is_near or not line.is_mute:
+                if is_near or not (line.is_mute or self.loses_answers):
                     await self._write(writer, chunk)
                 if is_last:
                     self.hang_up_after = None

@@ -82,6 +82,16 @@ async def kill_valkey(city: City, chance: Random) -> Heal:
     return heal
 
 
+async def freeze_valkey(city: City, chance: Random) -> Heal:
+    """It answers nothing, and afterwards carries out what it was asked meanwhile."""
+    city.cellar.valkey.send_signal(signal.SIGSTOP)
+
+    async def heal() -> None:
+        city.cellar.valkey.send_signal(signal.SIGCONT)
+
+    return heal
+
+
 async def terminate_backends(city: City, chance: Random) -> Heal:
     await city.cellar.terminate_backends()
     return _nothing
@@ -142,6 +152,7 @@ HOUSE = (
     Fault("the API killed", kill_api, weight=3),
     Fault("Valkey emptied", flush_valkey),
     Fault("Valkey killed", kill_valkey, weight=2, lasts=(0.2, 1.5)),
+    Fault("Valkey frozen", freeze_valkey, lasts=(0.5, 3)),
     Fault("every back-end terminated", terminate_backends, weight=2),
     Fault("PostgreSQL crashed", crash_postgres, weight=2, lasts=(0.1, 1)),
     Fault("the wire to Valkey reset", reset_wire("redis")),

@@ -100,6 +100,13 @@ MUTATIONS = (
         "test_valkey.py::test_accepting_waits_for_valkey_at_most_half_a_second[dead]",
     ),
     Mutation(
+        "the lease of a circuit's trial is short, and only the worker that has it renews it",
+        "core/flow/values.py",
+        "    trial_lease: float = 1.5\n",
+        "    trial_lease: float = 40.0\n",
+        "test_valkey.py::test_a_trial_that_is_due_while_valkey_hangs_holds_nothing_up[frozen]",
+    ),
+    Mutation(
         "the rank of reports",
         "core/messages/transitions.py",
         "if status.rank <= attempt.rank:",

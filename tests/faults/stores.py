@@ -49,11 +49,15 @@ class Store:
         except (FileNotFoundError, IndexError, ValueError):
             return False
 
-    async def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send it a signal, and see it gone."""
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
         if self._is_running():
             with suppress(ProcessLookupError):
                 os.kill(int(self.pid_file.read_text().split()[0]), number)
+
+    async def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send it a signal, and see it gone."""
+        self.send_signal(number)
         async with asyncio.timeout(20):
             while self._is_running():
                 await asyncio.sleep(0.01)

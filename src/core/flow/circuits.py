@@ -8,12 +8,15 @@ from redis.asyncio import Redis
 
 from core.errors import Overloaded
 from core.flow.gate import MICROSECONDS, gate_key
-from core.flow.scripts import READ, RESET
+from core.flow.scripts import NOW, READ, RESET
 from core.flow.store import SharedStore
 from core.flow.values import CircuitRules, CircuitState, CircuitView
 from core.words import say
 
 log = structlog.get_logger(__name__)
+
+_RESET_WITHIN = 1.0
+"""Seconds after which a reset that the store has not carried out no longer takes effect."""
 
 
 class Circuits:
@@ -45,9 +48,11 @@ class Circuits:
 
         Calls already under way say nothing about the time after.
         """
-        was_open = await self._store.run(RESET, [gate_key(integration)])
-        if was_open is None:
-            text = say("CIRCUITS_AWAY", "The store that holds the circuits does not answer; nothing was reset.")
+        now = await self._store.run(NOW, [])
+        until = None if now is None else now + int(_RESET_WITHIN * MICROSECONDS)
+        was_open = None if until is None else await self._store.run(RESET, [gate_key(integration)], until)
+        if was_open is None or was_open < 0:
+            text = say("CIRCUITS_AWAY", "The store that holds the circuits does not answer. Reset the circuit again.")
             raise Overloaded(text, retry_after=1.0)
         log.info("circuit_reset", integration=integration, by=by, was_open=bool(was_open))
 

@@ -4,8 +4,10 @@ One hash in the shared store holds the circuit and the pace. Both are advice: wh
 as closed and every worker keeps to its share of the pace.
 """
 
+import asyncio
 import json
 import random
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -13,7 +15,7 @@ import structlog
 from redis.asyncio import Redis
 
 from core.flow.local import LocalPace
-from core.flow.scripts import ADMIT, ALLOW, GIVE_BACK, REPORT
+from core.flow.scripts import ADMIT, ALLOW, GIVE_BACK, RENEW, REPORT
 from core.flow.store import SharedStore
 from core.flow.values import Allowance, CircuitRules, CircuitState, Outcomes
 from core.ports import Pace
@@ -113,6 +115,8 @@ class Gate:
         self._key = gate_key(integration)
         # What the scripts read as "unpaced" is no time between two messages.
         self._interval = MICROSECONDS / pace.per_second if pace else 0
+        # By ticket: the trials under way here, whose leases are renewed.
+        self._trials: dict[int, asyncio.Task[None]] = {}
 
     @property
     def paces_recipients(self) -> bool:
@@ -129,6 +133,9 @@ class Gate:
         count, wait, state, ticket, has_changed = answer
         if has_changed:
             log.info("circuit_half_open", integration=self._integration)
+        if count and state == b"HALF_OPEN":
+            # Only here: a worker that gave up before the answer came renews nothing, and the lease ends by itself.
+            self._trials[ticket] = asyncio.create_task(self._renew(ticket))
         return Allowance(count, wait / MICROSECONDS, CircuitState(state.decode()), ticket)
 
     async def give_back(self, allowance: Allowance, count: int) -> None:
@@ -138,6 +145,7 @@ class Gate:
         if allowance.ticket is None:
             self._local.give_back(count, self.workers)
         else:
+            self._end_trial(allowance.ticket)
             await self._store.run(GIVE_BACK, [self._key], count, self._interval, allowance.ticket)
 
     async def admit(self, recipients: Sequence[bytes]) -> list[float]:
@@ -158,6 +166,8 @@ class Gate:
         pause = min(max((one.pause for one in outcomes), default=0.0), _LONGEST_PAUSE)
         if pause > 0:
             self._local.pause(pause)
+        for one in outcomes:
+            self._end_trial(one.ticket)
         groups = [_group(one) for one in outcomes if one.ticket is not None]
         if not groups and pause <= 0:
             return
@@ -180,6 +190,21 @@ class Gate:
     async def pause(self, seconds: float) -> None:
         """Let nobody call for a while, an hour at most, since the company asked for it; the circuit stays as it is."""
         await self.report(Outcomes(None, pause=seconds))
+
+    async def _renew(self, ticket: int) -> None:
+        """Renew a trial's lease until its call has ended, or has taken too long."""
+        lease, end = self._rules.trial_lease, time.monotonic() + self._rules.longest_trial
+        try:
+            while time.monotonic() < end:
+                await asyncio.sleep(lease / 3)
+                if await self._store.run(RENEW, [self._key], lease * MICROSECONDS, ticket) == 0:
+                    return
+        finally:
+            self._trials.pop(ticket, None)
+
+    def _end_trial(self, ticket: int | None) -> None:
+        if ticket is not None and (renewal := self._trials.pop(ticket, None)) is not None:
+            renewal.cancel()
 
     def _tell(self, state: bytes, failures: int, refusals: int, wait: Any, has_changed: int) -> None:
         if not has_changed:

@@ -76,6 +76,18 @@ return 0
 """
 )
 
+RENEW = (
+    _BEGIN
+    + """
+-- the trial's lease in microseconds, its ticket
+-- returns whether that trial is still under way
+local gate = redis.call('HMGET', KEYS[1], 'state', 'changed_at')
+if gate[1] ~= 'HALF_OPEN' or gate[2] ~= ARGV[2] then return 0 end
+keep('trial_until', int(now + tonumber(ARGV[1])))
+return 1
+"""
+)
+
 REPORT = (
     _BEGIN
     + """
@@ -186,10 +198,18 @@ return {'OPEN', failures, refusals, pause, 1}
 """
 )
 
+NOW = """
+-- returns the store's time in microseconds
+local time = redis.call('TIME')
+return time[1] * 1000000 + time[2]
+"""
+
 RESET = (
     _BEGIN
     + """
--- returns whether it was anything but closed; the pace stays, since the company's limits do
+-- until when this may run: later, the caller has been told that nothing was reset
+-- returns -1 where it is too late, else whether it was anything but closed; the pace stays, since the company's limits do
+if now > tonumber(ARGV[1]) then return -1 end
 local state = redis.call('HGET', KEYS[1], 'state')
 redis.call(
   'HDEL', KEYS[1], 'state', 'failures', 'refusals', 'openings', 'opened_at', 'retry_at', 'trial_until', 'paused_until',

@@ -58,15 +58,17 @@ class Outcomes:
 class CircuitRules:
     """When a circuit opens and for how long: so many failures, or refusals of us, in a row; times in seconds.
 
-    A trial whose worker says nothing for `trial_lease` seconds is let go, and the next one may try. While another
-    tenant's calls have ended within `active_for` seconds, suspects of one tenant alone open nothing.
+    A trial's lease lasts `trial_lease` seconds. The worker that has it renews it until its call has ended, for
+    `longest_trial` seconds at most. A lease whose worker gave up or died ends by itself, and another worker may try.
+    While another tenant's calls have ended within `active_for` seconds, suspects of one tenant alone open nothing.
     """
 
     failures: int = 10
     refusals: int = 3
     first_pause: float = 5.0
     longest_pause: float = 300.0
-    trial_lease: float = 40.0
+    trial_lease: float = 1.5
+    longest_trial: float = 40.0
     active_for: float = 600.0
 
 

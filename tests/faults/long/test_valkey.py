@@ -4,17 +4,22 @@ import asyncio
 import os
 import shutil
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
 import pytest
+from redis.asyncio import Redis
 
+from core.flow.circuits import Circuits
+from core.flow.values import CircuitState, CircuitView
 from tests.conftest import until
 from tests.faults.city import City, Plan, built
 from tests.faults.conftest import Tell
-from tests.faults.faults import Fault, Heal, flush_valkey, kill_valkey, slow_wire, swallow_wire
+from tests.faults.faults import Fault, Heal, flush_valkey, freeze_valkey, kill_valkey, slow_wire, swallow_wire
 from tests.faults.runs import Mixture, judge, weather
 from tests.faults.scenes import send, sms_traffic, statuses
+from tests.faults.traffic import Traffic
 
 SECONDS = float(os.environ.get("FAULT_SECONDS") or 60)
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -80,6 +85,47 @@ async def test_accepting_waits_for_valkey_at_most_half_a_second(trouble: str, tm
         tell(f"  that lasted {time.monotonic() - began:.0f} s")
         evidence = await judge(city, traffic, seed=traffic.seed)
         assert set(statuses(evidence)) == {"DELIVERED"}
+
+
+@pytest.mark.parametrize("wire", ["frozen", "answers lost"])
+async def test_a_trial_that_is_due_while_valkey_hangs_holds_nothing_up(wire: str, tmp_path: Path, tell: Tell) -> None:
+    """Who asked has given up when the script runs, or never hears of it: the lease it took must end by itself."""
+    async with built(tmp_path, Plan(workers=2)) as city:
+        traffic = sms_traffic(city, f"trial {wire}")
+        fault = await city.control.arm("twilio", "code", always=True, code="20003", status=401)
+        await send(traffic, 10)
+        circuit = await until(lambda: twilio_circuit(city), lambda one: one.state is CircuitState.OPEN, 30)
+        assert circuit.retry_at is not None
+        await city.control.disarm("twilio", fault["id"])
+        # The store hangs from before the trial is due until everybody who asked for it has given up.
+        await asyncio.sleep((circuit.retry_at - datetime.now(UTC)).total_seconds() - 0.2)
+        heal = await (freeze_valkey if wire == "frozen" else lose_answers)(city, Random(1))
+        await asyncio.sleep(2.2)
+        await heal()
+        began = time.monotonic()
+        closed = await until(lambda: twilio_circuit(city, traffic), lambda one: one.state is CircuitState.CLOSED, 30)
+        took = time.monotonic() - began
+        tell(f"trial while valkey was {wire}: closed {took:.1f} s after it answered again")
+        assert closed.consecutive_failures == 0
+        # A second in which the store is left alone, the lease of one and a half, and the trial itself.
+        assert took < 4.0
+        evidence = await judge(city, traffic, seed=traffic.seed)
+        assert set(statuses(evidence)) == {"DELIVERED"}
+
+
+async def lose_answers(city: City, chance: Random) -> Heal:
+    """What is asked arrives; what is answered does not."""
+    city.wires["redis"].loses_answers = True
+    return city.wires["redis"].heal
+
+
+async def twilio_circuit(city: City, traffic: Traffic | None = None) -> CircuitView:
+    """How the circuit stands, past the wire; with traffic, one more message is sent, so that a trial has one to try."""
+    if traffic is not None:
+        await send(traffic, 1)
+    assert city.cellar.valkey.urls is not None
+    async with Redis.from_url(city.cellar.valkey.urls.redis) as redis:
+        return (await Circuits(redis).read(["twilio"]))["twilio"]
 
 
 async def median(city: City, seed: str) -> float:
