@@ -208,7 +208,7 @@ RESET = (
     _BEGIN
     + """
 -- until when this may run: later, the caller has been told that nothing was reset
--- returns -1 where it is too late, else whether it was anything but closed; the pace stays, since the company's limits do
+-- returns -1 where it is too late, else whether it was anything but closed; the pace stays
 if now > tonumber(ARGV[1]) then return -1 end
 local state = redis.call('HGET', KEYS[1], 'state')
 redis.call(
