@@ -111,7 +111,7 @@ async def urls(shared_database: tuple[Urls, asyncpg.Connection]) -> Urls:
     tables = (
         "inbox, message_events, attempts, messages, idempotency_keys, senders, workers, external_ids, "
         "audit_events, erasures, message_batches, dead_letters, pulses, daily_counts, templates, "
-        "template_catalogues, memberships, users, api_keys, servers, lookup_keys"
+        "template_catalogues, memberships, users, ended_sessions, api_keys, servers, lookup_keys"
     )
     await owner.execute(";".join(f"DELETE FROM {table}" for table in tables.split(", ")))
     await owner.execute("DELETE FROM tenants WHERE slug <> 'default'")

@@ -106,7 +106,7 @@ def _edge(house: House, authenticate: Authenticator, draining: asyncio.Event) ->
             identity=lambda caller: caller and (caller.subject, caller.actor, _authority(caller)),
             authority=_authority,
             expires_at=lambda caller: caller and caller.expires_at,
-            until_refused=authenticate.until_refused,
+            is_believed=authenticate.is_believed,
         ),
         make_context=make_context,
         allowed_origins=frozenset({origin_of(settings.public_base_url), *settings.cors_origins}),

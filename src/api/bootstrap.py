@@ -114,9 +114,15 @@ def build_house(configuration: Configuration, *, for_worker: bool = False) -> Ho
         wake_ups=wake_ups,
         connected=connected,
         services=_services(database, sealer, hub, outbox, views, Circuits(redis), settings),
-        tokens=None if settings.is_production else DevelopmentTokens(next(iter(keys.values()))),
+        tokens=_development_tokens(settings),
         timing=Timing(timedelta(seconds=settings.send_deadline), timedelta(seconds=settings.unconfirmed_hold)),
     )
+
+
+def _development_tokens(settings: CoreSettings) -> DevelopmentTokens | None:
+    if settings.is_production:
+        return None
+    return DevelopmentTokens(next(iter(settings.sealing_keys.values())), lifetime=settings.development_token_seconds)
 
 
 def _services(

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -19,6 +19,7 @@ from engine.engine import Engine
 from engine.plan import Refusal
 from engine.seam import Runnable
 
+LOOK_AGAIN_SECONDS = 2.0
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 
@@ -38,8 +39,9 @@ class Callers:
     `authenticate` takes a token or None and returns the caller; it raises Unauthenticated for a token nobody here
     believes, and Overloaded where that cannot be told at the moment. `introspection` says whether a caller may read the
     schema. `identity` is equal for callers that are the same and may do the same, `authority` for callers who may be
-    shown the same. `expires_at` is when a caller's token ends, in seconds since 1970, or None. `until_refused` gives
-    what waits until a caller is not believed any more, or None for one who is until the token ends.
+    shown the same. `expires_at` is when a caller's token ends, in seconds since 1970, or None. `is_believed` says
+    whether a caller who was let in earlier would be let in now; it is asked every `look_again` seconds about callers
+    of open sockets and streams.
     """
 
     authenticate: Callable[[str | None], Awaitable[Any]]
@@ -47,7 +49,15 @@ class Callers:
     identity: Callable[[Any], Hashable]
     authority: Callable[[Any], Hashable]
     expires_at: Callable[[Any], float | None]
-    until_refused: Callable[[Any], Callable[[], Coroutine[None, None, None]] | None] = lambda _: None
+    is_believed: Callable[[Any], Awaitable[bool]]
+    look_again: float = LOOK_AGAIN_SECONDS
+
+    async def until_refused(self, caller: Callable[[], Any]) -> None:
+        """Wait until whoever is the caller by then would not be let in any more."""
+        while True:
+            await asyncio.sleep(self.look_again)
+            if not await self.is_believed(caller()):
+                return
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ https://graphql.github.io/graphql-over-http/draft/ as the released audits of `gr
 """
 
 from collections.abc import Mapping
+from functools import partial
 from math import ceil
 
 import structlog
@@ -133,7 +134,8 @@ async def _serve(edge: Edge, exchange: Exchange, request_id: str) -> None:
         who = exchange.peer if caller is None else edge.callers.identity(caller)
         with edge.presence.of(who):
             callers = edge.callers
-            ending = Ending(edge.draining, callers.expires_at(caller), callers.until_refused(caller))
+            until_refused = None if caller is None else partial(callers.until_refused, lambda: caller)
+            ending = Ending(edge.draining, callers.expires_at(caller), until_refused)
             await stream(exchange, answers, {"content-type": _content_type(media_type), **budget_headers(plan)}, ending)
     else:
         answer = await plan.execute(request.variables, context, request_id)

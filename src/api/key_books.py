@@ -12,11 +12,14 @@ from core.access import api_keys
 from core.access.api_keys import ApiKey
 from core.access.new_key import NewKey
 from core.access.principal import ActorKind
+from core.access.read import tenant_stands
 from core.audit.act import Act, Author
 from core.audit.house import COMMAND
 from core.database import Database, make_engine
+from core.errors import NotFound
 from core.sealing import Sealer
 from core.slicing import Slice
+from core.words import say
 
 MAKER = "cli"
 _PAGE = 100
@@ -75,12 +78,30 @@ class KeyBooks:
         return Act(self.tenant, Author(COMMAND, ActorKind.CLI, command))
 
     def _do(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
-        async def done() -> Result:
-            database = Database(make_engine(self.database_url, prepared_statements=False, pool_size=1))
-            try:
-                async with database.transaction(self.tenant) as connection:
-                    return await work(connection)
-            finally:
-                await database.close()
+        async def checked(connection: AsyncConnection) -> Result:
+            await _require(connection, self.tenant)
+            return await work(connection)
 
-        return asyncio.run(done())
+        return _run(self.database_url, self.tenant, checked)
+
+
+def check_tenant(database_url: str, tenant: UUID) -> None:
+    """Raise NotFound for a tenant that does not exist or was deleted."""
+    _run(database_url, tenant, lambda connection: _require(connection, tenant))
+
+
+async def _require(connection: AsyncConnection, tenant: UUID) -> None:
+    if not await tenant_stands(connection, tenant):
+        raise NotFound(say("TENANT_NOT_FOUND", "There is no such tenant here, or it was deleted."))
+
+
+def _run(database_url: str, tenant: UUID, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+    async def done() -> Result:
+        database = Database(make_engine(database_url, prepared_statements=False, pool_size=1))
+        try:
+            async with database.transaction(tenant) as connection:
+                return await work(connection)
+        finally:
+            await database.close()
+
+    return asyncio.run(done())

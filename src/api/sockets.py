@@ -5,7 +5,7 @@ for each operation. Whatever ends the socket ends the group, so nothing of it ou
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, aclosing, contextmanager
 from typing import Any, cast
 
@@ -185,11 +185,11 @@ class Socket:
         self._is_acknowledged = True
         await self._say({"type": "connection_ack"})
         tasks.create_task(self._expire())
-        if (until_refused := self._edge.callers.until_refused(caller)) is not None:
-            tasks.create_task(self._end_when(until_refused))
+        if caller is not None:
+            tasks.create_task(self._end_when_refused())
 
-    async def _end_when(self, until_refused: Callable[[], Coroutine[None, None, None]]) -> None:
-        await until_refused()
+    async def _end_when_refused(self) -> None:
+        await self._edge.callers.until_refused(lambda: self._credentials.caller)
         raise Closing(4403, "Forbidden: these credentials are not believed any more")
 
     async def _expire(self) -> None:

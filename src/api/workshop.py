@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from api.bootstrap import House
 from api.wake import INBOX
+from core.access.news import forget_ended_sessions
 from core.access.zones import TenantZones
 from core.flow.gate import Gate
 from core.idempotency import forget_expired
@@ -119,9 +120,11 @@ class Workshop:
         await asyncio.sleep(_CATALOGUE_TICK)
 
     async def housekeeping(self, _context: object) -> None:
-        """The SAQ cron: forget idempotency keys whose time is over."""
+        """The SAQ cron: forget idempotency keys whose time is over, and sessions that ended long ago."""
         while await forget_expired(self.house.database):
             pass
+        async with self.house.database.transaction() as connection:
+            await forget_ended_sessions(connection)
 
     async def forget(self, _context: object) -> None:
         """The SAQ cron: take out what is older than it may be kept."""

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from core.access.news import apply_news
+from core.access.news import ENDED_SESSIONS_KEPT, apply_news, forget_ended_sessions
 from core.access.principal import DEFAULT_TENANT, Scope
-from core.access.sessions import KNOWN_SECONDS, Sessions
+from core.access.sessions import KNOWN_SECONDS, Sessions, Tenants
+from core.access.written import Subject
 from core.database import Database
 from core.ports import (
     ActiveOrganization,
@@ -20,6 +21,7 @@ from core.ports import (
     Membership,
     OrganizationNamed,
     Person,
+    SessionEnded,
     Tenancy,
     TokenFault,
 )
@@ -50,6 +52,9 @@ class Verifier:
 
     async def verify(self, token: str, *, needs_party: bool = False) -> Identity:
         return self.known[token]
+
+    def scopes_of_role(self, role: str) -> frozenset[Scope]:
+        return frozenset(Scope) if role == "org:admin" else READ
 
 
 @dataclass
@@ -85,7 +90,7 @@ async def owner(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def tell(database: Database, sealer: Sealer, subject: Person | OrganizationNamed | Membership, **how) -> None:  # type: ignore[no-untyped-def]
+async def tell(database: Database, sealer: Sealer, subject: Subject, **how) -> None:  # type: ignore[no-untyped-def]
     at = NOW + timedelta(seconds=how.pop("seconds", 0))
     async with database.transaction() as connection:
         await apply_news(connection, sealer, DirectoryChanged("k", "t", "", subject=subject, at=at, **how))
@@ -200,6 +205,94 @@ async def test_whoever_left_or_was_deleted_stays_out_of_every_kind_of_tenant(
     assert await desk.fault(replace(identity, issued_at=NOW + timedelta(days=1))) is TokenFault.GONE
 
 
+async def test_whoever_is_banned_stays_out_until_the_ban_is_lifted(
+    desk: Desk, worker_database: Database, sealer: Sealer
+) -> None:
+    await desk.ask(ANA)
+    await tell(worker_database, sealer, Person("user_Ana", is_banned=True), seconds=5)
+    # What is older than the ban, and comes later, does not lift it.
+    await tell(worker_database, sealer, Person("user_Ana"), seconds=4)
+    desk.now += KNOWN_SECONDS
+    assert await desk.fault(replace(ANA, issued_at=NOW + timedelta(days=1))) is TokenFault.GONE
+    await tell(worker_database, sealer, Person("user_Ana"), seconds=6)
+    desk.now += KNOWN_SECONDS
+    assert await desk.ask(ANA)
+
+
+async def test_a_session_that_has_ended_is_refused_and_no_other_of_that_person(
+    desk: Desk, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
+) -> None:
+    await tell(worker_database, sealer, SessionEnded("sess_1"), is_deleted=True)
+    await tell(worker_database, sealer, SessionEnded("sess_1"), is_deleted=True)
+    assert await desk.fault(ANA) is TokenFault.GONE
+    # Nothing is noted of a person who comes with it.
+    assert await owner.fetchval("SELECT count(*) FROM users") == 0
+    assert await desk.ask(replace(ANA, session_id="sess_2"))
+    async with worker_database.transaction() as connection:
+        await forget_ended_sessions(connection)
+    assert await owner.fetchval("SELECT count(*) FROM ended_sessions") == (
+        datetime.now(UTC) - NOW < ENDED_SESSIONS_KEPT
+    )
+
+
+async def test_of_a_token_older_than_a_lesser_role_no_more_than_that_role_is_left(
+    desk: Desk, worker_database: Database, sealer: Sealer
+) -> None:
+    admin = replace(ANA, scopes=frozenset(Scope), organization=ActiveOrganization("org_Acme", None, "org:admin"))
+    assert set((await desk.ask(admin)).scopes) == set(Scope)
+    await tell(worker_database, sealer, Membership("user_Ana", "org_Acme", "org:member"), seconds=5)
+    desk.now += KNOWN_SECONDS
+    assert (await desk.ask(admin)).scopes == READ
+    # A token issued since knows better: the news of a second change may still be on its way.
+    assert set((await desk.ask(replace(admin, issued_at=NOW + timedelta(seconds=6)))).scopes) == set(Scope)
+    # A greater role gives an older token nothing.
+    await tell(worker_database, sealer, Membership("user_Ana", "org_Acme", "org:admin"), seconds=10)
+    desk.now += KNOWN_SECONDS
+    assert (await desk.ask(ANA)).scopes == READ
+
+
+async def test_whoever_was_let_in_is_believed_until_something_of_theirs_ends_or_shrinks(
+    desk: Desk, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
+) -> None:
+    ends: dict[str, tuple[Subject, bool]] = {
+        "user_Deleted": (Person("user_Deleted"), True),
+        "user_Banned": (Person("user_Banned", is_banned=True), False),
+        "user_Left": (Membership("user_Left", "org_Acme"), True),
+        "user_Demoted": (Membership("user_Demoted", "org_Acme", "org:member"), False),
+        "user_SignedOut": (SessionEnded("sess_user_SignedOut"), True),
+        "user_Stays": (Person("user_Stays", "Ana"), False),
+    }
+    admin = ActiveOrganization("org_Acme", None, "org:admin")
+    callers = {
+        who: await desk.ask(
+            replace(ANA, subject=who, session_id=f"sess_{who}", scopes=frozenset(Scope), organization=admin)
+        )
+        for who in ends
+    }
+    assert all([await desk.sessions.is_believed(one) for one in callers.values()])
+    for subject, is_deleted in ends.values():
+        await tell(worker_database, sealer, subject, seconds=5, is_deleted=is_deleted)
+    desk.now += KNOWN_SECONDS
+    found = await asyncio.gather(*(desk.sessions.is_believed(one) for one in callers.values()))
+    assert dict(zip(callers, found, strict=True)) == {who: who == "user_Stays" for who in callers}
+    await tell(worker_database, sealer, OrganizationNamed("org_Acme"), seconds=6, is_deleted=True)
+    desk.now += KNOWN_SECONDS
+    assert not await desk.sessions.is_believed(callers["user_Stays"])
+
+
+async def test_without_the_one_business_sessions_about_it_are_refused_and_nothing_is_made(
+    desk: Desk, owner: asyncpg.Connection
+) -> None:
+    await owner.execute("UPDATE tenants SET id = gen_random_uuid() WHERE slug = 'default'")
+    try:
+        assert await desk.fault(ALONE) is TokenFault.GONE
+        assert not await Tenants(desk.sessions._database).has(DEFAULT_TENANT)
+    finally:
+        await owner.execute("UPDATE tenants SET id = $1 WHERE slug = 'default'", DEFAULT_TENANT)
+    desk.now += KNOWN_SECONDS
+    assert await desk.ask(ALONE)
+
+
 async def test_what_was_looked_up_is_believed_for_a_while_and_no_longer(
     desk: Desk, worker_database: Database, sealer: Sealer
 ) -> None:
@@ -212,7 +305,7 @@ async def test_what_was_looked_up_is_believed_for_a_while_and_no_longer(
 
 
 async def test_what_is_remembered_has_an_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.access.sessions.MOST_KNOWN", 3)
+    monkeypatch.setattr(desk.sessions._known, "_most", 3)
     for number in range(6):
         await desk.ask(replace(ANA, subject=f"user_{number}"))
     assert len(desk.sessions._known) == 3

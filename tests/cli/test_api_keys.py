@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from core.access.key_format import read_key
+from core.access.principal import DEFAULT_TENANT
 from tests.cli.conftest import Run
 from tests.cli.running import Dev, eventually
 
@@ -82,3 +83,12 @@ def test_without_a_database_it_says_what_to_set(run: Run, monkeypatch: pytest.Mo
     monkeypatch.setenv("INTERALPHA_HOME", "/nowhere")
     done = run("api-keys", "list")
     assert (done.exit_code, "DATABASE_URL" in done.stderr) == (3, True)
+
+
+def test_nothing_is_made_for_a_tenant_that_is_not_there(run: Run) -> None:
+    nobody = ("--tenant", "01900000-0000-7000-8000-00000000dead")
+    for asked in (("token",), ("api-keys", "list"), ("api-keys", "revoke", "ia_live_abcdefghijkl", "--yes")):
+        done = run(*asked, *nobody)
+        assert (done.exit_code, done.stdout) == (1, ""), asked
+        assert "no such tenant" in done.stderr
+    assert run("token", "--tenant", str(DEFAULT_TENANT)).stdout.startswith("iadev_")

@@ -1,12 +1,24 @@
 """Credentials at the door of the real application: whom it knows, whom it does not, and what a stranger may do."""
 
+import asyncio
+import json
+import time
 from typing import Any
+from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 
+from api.auth import Authenticator
 from api.bootstrap import House
-from core.access.tokens import DevelopmentTokens
+from api.key_books import KeyBooks
+from core.access.key_format import KeyKind
+from core.access.new_key import NewKey
+from core.access.principal import DEFAULT_TENANT, Principal, Scope
+from core.access.tokens import DevelopmentTokens, _encode
+from core.errors import NotFound
+from tests.conftest import until
 from tests.edge.conftest import Serving
 
 READ = "{ messages(first: 1) { pageInfo { hasNextPage } } }"
@@ -56,6 +68,61 @@ async def test_a_token_nobody_here_would_issue_is_refused(
     answer = await client.post("/graphql", json={"query": READ}, headers=[(b"authorization", header)])
     assert (answer.status_code, codes(answer)) == (401, ["UNAUTHENTICATED"])
     assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def signed(**claims: object) -> str:
+    """A development token that this server signed and would not have made; a claim of None is left out."""
+    tokens = DevelopmentTokens(b"k" * 32)
+    usual: dict[str, object] = {"tenant": str(DEFAULT_TENANT), "sub": "dev", "iat": 0, "exp": int(time.time()) + 60}
+    said = {name: value for name, value in (usual | claims).items() if value is not None}
+    body = _encode(json.dumps(said).encode())
+    return f"iadev_{body}.{tokens._sign(body)}"
+
+
+ABSURD = [10**400, -(10**400), 1e308, float("inf"), float("nan"), True, "soon", "9" * 400, [], {}, [[[]]], 0, -1, 2**63]
+
+
+async def test_a_signed_token_that_says_what_no_token_says_is_refused(client: httpx.AsyncClient) -> None:
+    assert (await ask(client, READ, authorization=f"Bearer {signed()}")).status_code == 200
+    year_9999, in_two_months = 253_402_300_799, int(time.time()) + 60 * 86_400
+    forged = [
+        *(signed(exp=value) for value in (*ABSURD, None, year_9999, in_two_months)),
+        *(signed(iat=value) for value in ABSURD if value != 0),
+        *(signed(sub=value) for value in (*ABSURD, None, "", "x" * 1_000, "\ud800") if value != "soon"),
+        *(signed(tenant=value) for value in (*ABSURD, None, "", "default", str(DEFAULT_TENANT)[:-1], "x" * 1_000)),
+    ]
+    for token in forged:
+        answer = await ask(client, READ, authorization=f"Bearer {token}")
+        assert (answer.status_code, codes(answer)) == (401, ["UNAUTHENTICATED"]), token
+
+
+async def test_credentials_of_a_tenant_that_is_not_there_are_refused(
+    client: httpx.AsyncClient, house: House, owner: asyncpg.Pool
+) -> None:
+    """A tenant that never was, and one that was deleted: by token and by key."""
+    gone = uuid4()
+    await owner.execute(
+        "INSERT INTO tenants (id, slug, name, time_zone, default_currency) VALUES ($1, 'gone', 'Gone', 'UTC', 'BRL')",
+        gone,
+    )
+    tokens = DevelopmentTokens(b"k" * 32)
+    books = KeyBooks(house.settings.database_url.get_secret_value(), house.sealer, gone)  # type: ignore[union-attr]
+    _, key = await asyncio.to_thread(books.create, NewKey("a server", KeyKind.LIVE, frozenset(Scope)))
+    authenticate = Authenticator(house)
+    callers = [await authenticate(one) for one in (tokens.make(tenant=gone), key)]
+    assert [await authenticate.is_believed(one) for one in callers] == [True, True]
+    await owner.execute("UPDATE tenants SET deleted_at = now() WHERE id = $1", gone)
+    # What they have open ends, as soon as what was looked up is no longer remembered.
+    await until(lambda: believed(authenticate, callers), lambda found: found == [False, False], 5)
+    for token in (tokens.make(tenant=uuid4()), tokens.make(tenant=gone), key):
+        answer = await ask(client, READ, authorization=f"Bearer {token}")
+        assert (answer.status_code, codes(answer)) == (401, ["UNAUTHENTICATED"])
+    with pytest.raises(NotFound):
+        await asyncio.to_thread(books.read)
+
+
+async def believed(authenticate: Authenticator, callers: list[Principal | None]) -> list[bool]:
+    return [await authenticate.is_believed(one) for one in callers]
 
 
 async def test_other_kinds_of_credentials_are_refused(client: httpx.AsyncClient) -> None:

@@ -242,11 +242,19 @@ async def test_while_redis_is_away_webhooks_are_kept(serving: Serving, owner: as
     assert len(await rows_of(owner, form)) == 1
 
 
-async def test_metrics_are_for_those_who_may_see_them(client: httpx.AsyncClient, bearer: dict[str, str]) -> None:
+async def test_metrics_are_for_those_who_may_see_them(
+    client: httpx.AsyncClient, bearer: dict[str, str], owner: asyncpg.Pool
+) -> None:
     assert (await client.get("/metrics", headers=bearer)).status_code == 200
     for headers in ({}, {"authorization": "Bearer nonsense"}, {"authorization": "Basic eDp5"}):
         answer = await client.get("/metrics", headers=headers)
         assert (answer.status_code, answer.content) == (401, b"")
     # They count what all tenants of the server do.
-    guest = DevelopmentTokens(b"k" * 32).make(tenant=uuid4())
+    nobody, tenant = uuid4(), uuid4()
+    stray, guest = (DevelopmentTokens(b"k" * 32).make(tenant=one) for one in (nobody, tenant))
+    assert (await client.get("/metrics", headers={"authorization": f"Bearer {stray}"})).status_code == 401
+    await owner.execute(
+        "INSERT INTO tenants (id, slug, name, time_zone, default_currency) VALUES ($1, 'guest', 'Guest', 'UTC', 'BRL')",
+        tenant,
+    )
     assert (await client.get("/metrics", headers={"authorization": f"Bearer {guest}"})).status_code == 403

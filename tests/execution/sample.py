@@ -142,8 +142,8 @@ def edge_over(engine: Engine, journal: Journal, **more: Any) -> Edge:
         journal.contexts.append(context)
         return context
 
-    async def wait_for_refusal() -> None:
-        await journal.refused.wait()
+    async def is_believed(caller: str | None) -> bool:
+        return caller != "bob" or not journal.refused.is_set()
 
     return Edge(
         engine=engine,
@@ -153,7 +153,8 @@ def edge_over(engine: Engine, journal: Journal, **more: Any) -> Edge:
             identity=lambda caller: caller and caller.partition("-")[0],
             authority=lambda caller: caller and caller.partition("-")[0],
             expires_at=journal.expiries.get,
-            until_refused=lambda caller: wait_for_refusal if caller == "bob" else None,
+            is_believed=is_believed,
+            look_again=0.05,
         ),
         make_context=make_context,
         allowed_origins=frozenset({"https://dashboard.example"}),

@@ -1,13 +1,18 @@
 """The road of somebody who signs in: from Clerk to a token, to their own organisation's data and nobody else's."""
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from tests.conftest import until
-from tests.flows.conftest import SEND, SHOW, System
+from tests.flows.conftest import SEND, SHOW, WATCH, System
 
 VIEWER = "{ viewer { user { id name email } organization { id name } scopes expiresAt } }"
 LIST = "{ messages(first: 100) { nodes { id } } }"
@@ -163,3 +168,74 @@ async def test_webhooks_that_come_twice_late_or_reversed_do_no_harm(system: Syst
     )
     sent = await system.control.journal(simulator="clerk", direction="webhook")
     assert {one["status"] for one in sent} == {204}
+
+
+async def test_whatever_a_person_has_open_ends_within_five_seconds_of_what_takes_their_rights(system: System) -> None:
+    """Sockets and streams alike, and requests are refused, or may do less, from then on."""
+    organization = (await business(system, "Despedidas"))["organization"]
+
+    async def nothing(who: str, session: str) -> None:
+        pass
+
+    async def left(who: str, session: str) -> None:
+        await act(system, "remove_member", user=who, organization=organization)
+
+    async def deleted(who: str, session: str) -> None:
+        await act(system, "delete_user", user=who)
+
+    async def banned(who: str, session: str) -> None:
+        await act(system, "ban_user", user=who)
+
+    async def demoted(who: str, session: str) -> None:
+        await act(system, "member", user=who, organization=organization, role="org:member")
+
+    async def signed_out(who: str, session: str) -> None:
+        await act(system, "revoke", session=session)
+
+    async def one(what: Callable[[str, str], Awaitable[None]]) -> tuple[int, bool, int]:
+        """The code the socket was closed with, whether the stream ended, and the status of a request afterwards."""
+        name = what.__name__
+        who = (await act(system, "user", first_name=name, email=f"{name}@example.com"))["id"]
+        await act(system, "member", user=who, organization=organization, role="org:admin")
+        signed = await act(system, "sign_in", user=who, organization=organization, lifetime=600)
+        token, headers = signed["token"], {"authorization": f"Bearer {signed['token']}"}
+        mine = replace(system, token=token)
+        await ask(system, token, VIEWER)
+        async with (
+            httpx.AsyncClient(base_url=system.base, headers=headers, timeout=10) as http,
+            mine.watch() as watch,
+            http.stream("POST", "/graphql", json={"query": WATCH}, headers={"accept": "text/event-stream"}) as stream,
+        ):
+            await what(who, signed["session"])
+            closing = asyncio.create_task(closed(watch.socket, 7))
+            try:
+                async with asyncio.timeout(7):
+                    lines = [line async for line in stream.aiter_lines()]
+            except TimeoutError:
+                lines = ["event: complete"]
+            body = {"query": "{ audit: integrations { name } }"}
+            status = (await http.post("/graphql", json=body)).status_code
+            return await closing, "event: complete" not in lines, status
+
+    causes = (left, deleted, banned, signed_out, demoted, nothing)
+    found = dict(zip([one.__name__ for one in causes], await asyncio.gather(*map(one, causes)), strict=True))
+    assert found == {
+        "left": (4403, True, 401),
+        "deleted": (4403, True, 401),
+        "banned": (4403, True, 401),
+        "signed_out": (4403, True, 401),
+        "demoted": (4403, True, 200),
+        "nothing": (0, False, 200),
+    }
+
+
+async def closed(socket: Any, seconds: float) -> int:
+    """The code a socket is closed with; 0 where it is still open by then."""
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                await socket.recv()
+    except ConnectionClosed:
+        return int(socket.close_code)
+    except TimeoutError:
+        return 0

@@ -17,7 +17,17 @@ from core.tables import metadata
 from tests.conftest import Running, Urls
 
 # Tables that belong to no tenant.
-OF_THE_HOUSE = {"tenants", "users", "workers", "servers", "pulses", "daily_counts", "lookup_keys", "contracts"}
+OF_THE_HOUSE = {
+    "tenants",
+    "users",
+    "ended_sessions",
+    "workers",
+    "servers",
+    "pulses",
+    "daily_counts",
+    "lookup_keys",
+    "contracts",
+}
 
 STRUCTURE = text(
     """

@@ -1,20 +1,22 @@
 """Clerk's sessions: those it signed are believed and read, and a table of forgeries is refused, each for its reason."""
 
+import asyncio
 import base64
+import json
 import time
 from collections.abc import Callable
-from datetime import datetime
+from contextlib import suppress
 from functools import cache
 
 import jwt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import Unauthenticated
 from core.ports import Identity, InvalidToken, Tenancy, TokenFault
 from integrations.clerk.adapter import ClerkSessions
-from integrations.clerk.jwks import KeySet
+from integrations.clerk.jwks import KeySet, read_keys
 from integrations.clerk.token import LONGEST
 from integrations.kit import Http
 from tests.providers.clerk_tokens import (
@@ -47,12 +49,12 @@ async def believed(text: str, **changes: str) -> Identity:
 
 
 async def test_a_session_is_believed_and_read() -> None:
-    said = claims(exp=2_000_000_060)
+    said = claims()
     identity = await believed(token(said))
     assert identity.subject == "user_2abcUSER0001"
     assert identity.session_id == "sess_2abc"
     assert identity.party == PAGE
-    assert identity.expires_at == datetime.fromisoformat("2033-05-18T03:34:20+00:00")
+    assert identity.expires_at.timestamp() == said["exp"]
     assert identity.issued_at.timestamp() == said["iat"]
     assert identity.organization is not None
     assert (identity.organization.id, identity.organization.slug) == ("org_2abcACME", "acme")
@@ -97,6 +99,13 @@ def swapped(text: str, part: int, put: Callable[[str], str]) -> str:
     parts = text.split(".")
     parts[part] = put(parts[part])
     return ".".join(parts)
+
+
+def spelled(**numbers: str) -> str:
+    """The claims with numbers written as no library of ours would write them."""
+    usual = claims()
+    text = json.dumps({name: value for name, value in usual.items() if name not in numbers})
+    return b64((text[:-1] + "".join(f', "{name}": {number}' for name, number in numbers.items()) + "}").encode())
 
 
 def hs256(**changes: object) -> str:
@@ -215,6 +224,18 @@ FORGED: dict[str, tuple[Callable[[], str], TokenFault]] = {
     "exp a text": (lambda: token(claims(exp="9999999999")), TokenFault.BAD_CLAIM),
     "exp true": (lambda: token(claims(exp=True)), TokenFault.BAD_CLAIM),
     "exp after the end of the calendar": (lambda: token(claims(exp=10**15)), TokenFault.BAD_CLAIM),
+    "exp of 401 digits": (lambda: signed(written(header()), spelled(exp="1" + "0" * 400)), TokenFault.BAD_CLAIM),
+    "exp of five thousand digits": (lambda: signed(written(header()), spelled(exp="9" * 5_000)), TokenFault.MALFORMED),
+    "exp beyond every float": (lambda: signed(written(header()), spelled(exp="1e999")), TokenFault.BAD_CLAIM),
+    "iat of 401 digits": (lambda: signed(written(header()), spelled(iat="1" + "0" * 400)), TokenFault.BAD_CLAIM),
+    "nbf below every float": (lambda: signed(written(header()), spelled(nbf="-1e999")), TokenFault.BAD_CLAIM),
+    "exp before it was issued": (lambda: token(claims(exp=now(1), iat=now(2), nbf=now(0))), TokenFault.BAD_CLAIM),
+    "exp before it begins": (lambda: token(claims(exp=now(1), iat=now(0), nbf=now(2))), TokenFault.BAD_CLAIM),
+    "exp in the year 9999": (lambda: token(claims(exp=253_402_300_799)), TokenFault.TOO_LONG),
+    "a life longer than the cap": (lambda: token(claims(exp=now(3_700))), TokenFault.TOO_LONG),
+    "issued in 1970": (lambda: token(claims(iat=0)), TokenFault.TOO_LONG),
+    "begun in 1970": (lambda: token(claims(nbf=0)), TokenFault.TOO_LONG),
+    "v a float": (lambda: signed(written(header()), spelled(v="2.0")), TokenFault.VERSION),
     "exp before 1970": (lambda: token(claims(exp=-1)), TokenFault.BAD_CLAIM),
     "iat in the future": (lambda: token(claims(iat=now(60))), TokenFault.NOT_YET),
     "nbf in the future": (lambda: token(claims(nbf=now(60))), TokenFault.NOT_YET),
@@ -293,16 +314,88 @@ async def test_every_page_is_welcome_as_long_as_none_is_named() -> None:
     assert (await believed(text, CLERK_AUTHORIZED_PARTIES="")).party == "http://localhost:3000"
 
 
+def aged(**changes: object) -> dict[str, object]:
+    """What a session said a minute ago."""
+    return claims(**{"iat": now(-90), "nbf": now(-100), **changes})
+
+
 async def test_clocks_may_differ_a_little() -> None:
-    assert await believed(token(claims(exp=now(-2))))
+    assert await believed(token(aged(exp=now(-2))))
     assert await believed(token(claims(iat=now(3), nbf=now(3))))
 
 
+async def test_the_longest_life_is_a_setting() -> None:
+    assert await believed(token(claims(exp=now(3_590))))
+    assert await believed(token(claims(exp=now(80_000))), CLERK_TOKEN_LIFETIME="86400")
+    with pytest.raises(InvalidToken):
+        await believed(token(claims(exp=now(90))), CLERK_TOKEN_LIFETIME="60")
+
+
+# Whatever JSON can say, of whatever size: with duplicates of names, deep, and with numbers that no float holds.
+ABSURD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**400), 10**400),
+    st.floats(),
+    st.text(max_size=50),
+    st.sampled_from(["9" * 5_000, "\ud800", "x" * 7_000, "1e999", "\x00"]),
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner),
+        max_leaves=20,
+    ),
+    st.integers(1, 900).map(lambda depth: json.loads("[" * depth + "]" * depth)),
+)
+NAMES = sorted({*claims(), "act", "fea", "o.id", "o.rol", "o.slg", "o.per", "o.fpm"})
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.dictionaries(st.sampled_from(NAMES), ABSURD, min_size=1, max_size=3), st.booleans())
+def test_no_claim_breaks_the_reading_of_a_token(changes: dict[str, object], is_doubled: bool) -> None:
+    said = claims()
+    for name, value in changes.items():
+        place, _, part = name.partition(".")
+        said[place] = {**said.get("o", {}), part: value} if part and isinstance(said.get("o"), dict) else value
+    text = json.dumps(said)
+    if is_doubled:
+        text = text[:-1] + ', "exp": 1}'
+    with suppress(InvalidToken):
+        asyncio.run(believed(signed(written(header()), b64(text.encode()))))
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.dictionaries(st.sampled_from(["alg", "kid", "typ", "cat", "crit"]), ABSURD, max_size=3))
+def test_no_header_breaks_the_reading_of_a_token(changes: dict[str, object]) -> None:
+    with suppress(InvalidToken):
+        asyncio.run(believed(token(header_={**header(), **changes})))
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {}, optional={name: ABSURD | st.just("AQAB") for name in ("kty", "use", "kid", "alg", "e", "n")}
+        )
+    )
+    | ABSURD
+)
+def test_no_set_of_keys_breaks_the_reading_of_it(found: object) -> None:
+    assert read_keys(json.dumps({"keys": found}).encode()) == {}
+
+
+def test_a_key_too_large_to_be_used_at_every_call_is_left_out() -> None:
+    good = {**JWK, "kid": "ins_1"}
+    large = {**good, "n": b64((2**16_384 - 1).to_bytes(2_048, "big"))}
+    slow = {**good, "e": b64((2**2_000 + 1).to_bytes(251, "big"))}
+    assert read_keys(json.dumps({"keys": [large, slow]}).encode()) == {}
+    assert list(read_keys(json.dumps({"keys": [good, large]}).encode())) == ["ins_1"]
+
+
 async def test_the_leeway_is_a_setting() -> None:
-    text = token(claims(exp=now(-20)))
+    text = token(aged(exp=now(-20)))
     assert await believed(text, CLERK_CLOCK_LEEWAY="30")
     with pytest.raises(InvalidToken):
-        await believed(token(claims(exp=now(-2))), CLERK_CLOCK_LEEWAY="0")
+        await believed(token(aged(exp=now(-2))), CLERK_CLOCK_LEEWAY="0")
 
 
 def test_the_cookie_of_this_instance_is_preferred() -> None:

@@ -13,6 +13,7 @@ OF_THE_HOUSE = {
     "alembic_version",
     "contracts",
     "users",
+    "ended_sessions",
     "workers",
     "servers",
     "pulses",

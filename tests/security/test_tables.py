@@ -94,8 +94,8 @@ async def test_every_table_is_the_houses_or_protected(ground: Ground) -> None:
 
 async def test_every_protected_table_has_the_two_rules_and_no_other(ground: Ground) -> None:
     rows = await ground.roles["app"].fetch("SELECT * FROM pg_policies WHERE schemaname = 'public'")
-    # People belong to several tenants or none: theirs are looked at below.
-    rows = [row for row in rows if row["tablename"] != "users"]
+    # People belong to several tenants or none, and so do their sessions: theirs are looked at below.
+    rows = [row for row in rows if row["tablename"] not in ("users", "ended_sessions")]
     assert {(row["tablename"], row["policyname"]) for row in rows} == {
         (table.name, rule) for table in ground.tables for rule in (OWN_RULE, SWEEPING)
     }
@@ -132,6 +132,7 @@ async def test_nothing_shows_rows_in_the_owners_name_but_these_functions(ground:
             "keys_presented",
             "messages_waiting",
             "owners_of_addresses",
+            "sessions_presented",
         )
     ]
 
@@ -243,6 +244,41 @@ async def test_the_application_is_told_how_one_person_stands_with_one_tenant_and
         assert await told(None) == [(DEFAULT_TENANT, None, False, None)]
         await owner.execute("UPDATE users SET deleted_at = now() WHERE id = $1", user)
         assert [row[2] for row in [*await told(str(THEIRS)), *await told("%"), *await told(None)]] == [True] * 3
+
+
+async def test_of_sessions_the_application_is_told_what_it_can_name(ground: Ground) -> None:
+    async with ground.acting("owner", "") as owner:
+        await owner.execute("UPDATE tenants SET clerk_organization_id = id::text")
+        user = await owner.fetchval(
+            "INSERT INTO users (id, subject) VALUES (gen_random_uuid(), 'user_Eva') RETURNING id"
+        )
+        member = "INSERT INTO memberships (tenant_id, user_id, role) VALUES ($1, $2, 'org:member')"
+        await owner.execute(member, THEIRS, user)
+        await owner.execute("INSERT INTO ended_sessions VALUES ('sess_Over', now())")
+        asked = "SELECT * FROM sessions_presented($1, $2, $3) ORDER BY place"
+
+        async def told(*sessions: tuple[str, str | None, str]) -> list[tuple[object, ...]]:
+            rows = await owner.fetch(asked, *(list(column) for column in zip(*sessions, strict=True)))
+            return [(row["tenant_id"], row["is_known"], row["is_gone"], row["role"]) for row in rows]
+
+        theirs, ours = str(THEIRS), str(OURS)
+        assert await told(
+            ("user_Eva", theirs, "sess_1"),
+            ("user_Eva", theirs, "sess_Over"),
+            ("user_Eva", ours, "sess_1"),
+            ("%", theirs, "%"),
+            ("user_Eva", "%", "sess_1"),
+            ("user_Eva", None, "sess_1"),
+        ) == [
+            (THEIRS, True, False, "org:member"),
+            (THEIRS, True, True, "org:member"),
+            (OURS, False, False, None),
+            (THEIRS, False, False, None),
+            (None, False, False, None),
+            (DEFAULT_TENANT, False, False, None),
+        ]
+        await owner.execute("UPDATE users SET is_banned = true WHERE id = $1", user)
+        assert await told(("user_Eva", theirs, "sess_1")) == [(THEIRS, True, True, "org:member")]
 
 
 # ─── people ─────────────────────────────────────────────────────────────────

@@ -70,7 +70,7 @@ def create(
     allowed = frozenset(Scope) if _ALL in scopes else frozenset(Scope(one.upper()) for one in scopes)
     wanted = KeyKind(kind.upper().replace("-", "_"))
     key = NewKey(name, wanted, allowed, read_recipients(recipients), expires_in)
-    with _explained():
+    with database_explained():
         made, secret = _books(tenant).create(key)
     if as_json:
         print_json(as_json_of(made) | {"secret": secret})
@@ -85,7 +85,7 @@ def create(
 @json_option
 def list_(tenant: UUID, as_json: bool) -> None:
     """List keys, newest first; never what lets anybody in."""
-    with _explained():
+    with database_explained():
         keys = _books(tenant).read()
     if as_json:
         print_json([as_json_of(one) for one in keys])
@@ -112,7 +112,7 @@ def revoke(prefix: str, tenant: UUID, yes: bool) -> None:
     if name is None:
         raise Failure("That is not how a key begins: `interalpha api-keys list` shows all of them.", Exit.USAGE)
     ask(f"Revoke {prefix[: prefix.index(name) + len(name)]} for good?", yes=yes)
-    with _explained():
+    with database_explained():
         revoked = _books(tenant).revoke(name)
     if revoked is None:
         raise Failure("There is no such key: `interalpha api-keys list` shows all of them.")
@@ -133,16 +133,16 @@ def _books(tenant: UUID) -> "KeyBooks":
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Turn what can go wrong into words."""
+def database_explained() -> Iterator[None]:
+    """Turn what can go wrong with the database into words."""
     from sqlalchemy.exc import DBAPIError
 
-    from core.errors import Overloaded, Refused
+    from core.errors import NotFound, Overloaded, Refused
 
     with explained():
         try:
             yield
-        except Refused as error:
+        except (Refused, NotFound) as error:
             raise Failure(error.message) from None
         except Overloaded as error:
             raise Failure(f"{error.message} Is DATABASE_URL right?") from None
@@ -150,6 +150,4 @@ def _explained() -> Iterator[None]:
             match getattr(error.orig, "sqlstate", None):
                 case "42P01":
                     raise Failure("The tables are not there yet: `interalpha migrate up` makes them.") from None
-                case "23503":
-                    raise Failure("There is no such tenant.") from None
             raise

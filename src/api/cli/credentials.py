@@ -52,5 +52,6 @@ def development_token(environment: Mapping[str, str], tenant: UUID | None = None
     from core.access.principal import DEFAULT_TENANT
     from core.access.tokens import CLI, DevelopmentTokens
 
-    tokens = DevelopmentTokens(next(iter(settings.sealing_keys.values())))
+    secret = next(iter(settings.sealing_keys.values()))
+    tokens = DevelopmentTokens(secret, lifetime=settings.development_token_seconds)
     return tokens.make(tenant=tenant or DEFAULT_TENANT, subject=CLI if for_cli else "dev")

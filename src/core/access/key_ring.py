@@ -15,14 +15,12 @@ from core.access.principal import ActorKind, Principal, Scope
 from core.access.remembered import Remembered
 from core.access.tables import api_keys
 from core.database import Database
-from core.errors import AppError, Overloaded, Unauthenticated
+from core.errors import AppError, Unauthenticated
 from core.sealing import Sealer
 from core.words import say
 
 KNOWN_SECONDS = 2.0
 """How long what was looked up is believed: a key revoked by another process may come in for so long."""
-LOOK_AGAIN_SECONDS = 2.0
-"""How often the key of an open socket or stream is looked at again."""
 USED_SECONDS = 60.0
 """The last use of a key is written down once in so many seconds."""
 MOST_KNOWN = 10_000
@@ -82,18 +80,10 @@ class KeyRing:
         self._note_use(known)
         return _principal(known)
 
-    async def until_refused(self, principal: Principal) -> None:
-        """Wait until the key of an earlier call would let nobody in any more."""
-        name = principal.subject.removeprefix(SUBJECT)
-        while True:
-            await asyncio.sleep(LOOK_AGAIN_SECONDS)
-            try:
-                known = await self._find(name)
-            except Overloaded:
-                # Who was let in is not turned out because our books are closed.
-                continue
-            if known is None or known.is_revoked or known.is_expired:
-                return
+    async def is_believed(self, principal: Principal) -> bool:
+        """Whether the key of an earlier call would let anybody in now; raises Overloaded."""
+        known = await self._find(principal.subject.removeprefix(SUBJECT))
+        return known is not None and not known.is_revoked and not known.is_expired
 
     def forget(self, name: str) -> None:
         """Look a key up anew when it comes next: it was changed here."""

@@ -3,7 +3,7 @@
 Each statement leaves the same row behind for the same set of news, whichever came first and however often.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, case, func, literal, or_, select
@@ -11,10 +11,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access.profile import Profile, seal_profile
-from core.access.tables import memberships, users
+from core.access.tables import ended_sessions, memberships, users
 from core.identifiers import uuid7
-from core.ports import DirectoryChanged, Membership, OrganizationNamed, Person
+from core.ports import DirectoryChanged, Membership, OrganizationNamed, Person, SessionEnded
 from core.sealing import Sealer
+
+ENDED_SESSIONS_KEPT = timedelta(days=31)
+"""Longer than the longest life that CLERK_TOKEN_LIFETIME may give a token, which is a day."""
 
 
 async def apply_news(connection: AsyncConnection, sealer: Sealer, event: DirectoryChanged) -> None:
@@ -28,6 +31,15 @@ async def apply_news(connection: AsyncConnection, sealer: Sealer, event: Directo
             await keep_organization(connection, organization, at=at, gone_at=gone_at)
         case Membership() as membership:
             await _keep_membership(connection, membership, event.at, gone_at)
+        case SessionEnded() as ended:
+            kept = insert(ended_sessions).values(session_id=ended.session_id, ended_at=event.at)
+            await connection.execute(kept.on_conflict_do_nothing())
+
+
+async def forget_ended_sessions(connection: AsyncConnection) -> None:
+    """Delete the ends of sessions that no token which may still be believed is of."""
+    oldest = func.now() - ENDED_SESSIONS_KEPT
+    await connection.execute(ended_sessions.delete().where(ended_sessions.c.ended_at < oldest))
 
 
 async def keep_organization(
@@ -67,6 +79,9 @@ async def _keep_person(
                 (_is_older(users.c.clerk_updated_at, at), seal_profile(sealer, row, profile)),
                 else_=users.c.profile_sealed,
             ),
+            is_banned=users.c.is_banned
+            if gone_at
+            else case((_is_older(users.c.clerk_updated_at, at), literal(person.is_banned)), else_=users.c.is_banned),
             clerk_updated_at=users.c.clerk_updated_at if gone_at else func.greatest(users.c.clerk_updated_at, at),
             deleted_at=func.least(users.c.deleted_at, gone_at),
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -34,11 +35,26 @@ class ActorKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class PresentedSession:
+    """What a person's session is looked up by, and looked at again by while a socket is open.
+
+    `organization` is what its tenant is found by, None for the one business here; `role` is what the token says.
+    """
+
+    subject: str
+    organization: str | None
+    session_id: str
+    issued_at: datetime
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """A known caller; `subject` names it in logs, `expires_at` is when its token ends, in seconds since 1970.
 
     `actor` is whoever acts in the subject's name, where that is somebody else. `api_key` is the row of the key that
     asks, where no person does; its subject is `key:` and the key's name. `reach` is whom its messages may reach.
+    `session` is the session of a person who has signed in.
     """
 
     tenant_id: UUID
@@ -49,6 +65,7 @@ class Principal:
     api_key: UUID | None = None
     reach: Reach = EVERYWHERE
     kind: ActorKind = ActorKind.PERSON
+    session: PresentedSession | None = None
 
     def require(self, scope: Scope) -> "Principal":
         """Return itself when it holds the right; raises NotAllowed."""

@@ -63,6 +63,12 @@ async def organization_of(connection: AsyncConnection, tenant: UUID) -> Organiza
     return None if row is None else Organization(row.id, row.name, row.time_zone, row.default_currency)
 
 
+async def tenant_stands(connection: AsyncConnection, tenant: UUID) -> bool:
+    """Whether a tenant exists and was not deleted; the transaction names it."""
+    there = select(tenants.c.id).where(tenants.c.id == tenant, tenants.c.deleted_at.is_(None))
+    return (await connection.execute(there)).first() is not None
+
+
 async def _users(connection: AsyncConnection, sealer: Sealer, *conditions: ColumnElement[bool]) -> list[User]:
     rows = await connection.execute(select(users.c.id, users.c.profile_sealed, users.c.created_at).where(*conditions))
     return [User(row.id, open_profile(sealer, row.id, row.profile_sealed), row.created_at) for row in rows]

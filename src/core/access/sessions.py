@@ -1,37 +1,70 @@
 """From a verified session to a principal; people and organisations nobody has told us of yet are noted on the way."""
 
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import ARRAY, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.access.batched import Batched
 from core.access.news import keep_organization, keep_subject
-from core.access.principal import DEFAULT_TENANT, Principal
+from core.access.principal import DEFAULT_TENANT, PresentedSession, Principal, Scope
+from core.access.read import tenant_stands
+from core.access.remembered import Remembered
 from core.access.tables import memberships
 from core.database import Database
+from core.errors import Unauthenticated
 from core.ports import Identity, IdentityVerifier, InvalidToken, OrganizationNamed, Tenancy, TokenFault
 from core.words import say
 
-KNOWN_SECONDS = 15.0
+KNOWN_SECONDS = 2.0
 """How long what was looked up is believed: a person who was deleted may come in for so long."""
 MOST_KNOWN = 10_000
 # Nobody's rows can be seen before it is known whose they may be: PostgreSQL is asked in a transaction without tenants.
-_STANDING = text("SELECT tenant_id, user_id, is_gone, left_at FROM how_they_stand(:subject, :organization)")
+_PRESENTED = text("SELECT * FROM sessions_presented(:subjects, :organizations, :sessions)").bindparams(
+    *(bindparam(name, type_=ARRAY(Text)) for name in ("subjects", "organizations", "sessions"))
+)
+
+_Key = tuple[str, str | None, str]
+"""A person, what their tenant is found by, and their session."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a person stands with an organisation, by our own books."""
+    """How a person stands with an organisation, by our own books; `role` is what we were told of at `role_at`."""
 
     tenant_id: UUID
     is_gone: bool
     left_at: datetime | None
+    role: str | None = None
+    role_at: datetime | None = None
+
+
+class Tenants:
+    """Says which tenants there are, as our books were a moment ago."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
+        self._known: Remembered[UUID, bool] = Remembered(KNOWN_SECONDS, MOST_KNOWN, clock)
+
+    async def has(self, tenant: UUID) -> bool:
+        """Whether a tenant exists and was not deleted; raises Overloaded."""
+        if (known := self._known.get(tenant)) is not None:
+            return known
+        async with self._database.transaction(tenant) as connection:
+            found = await tenant_stands(connection, tenant)
+        self._known.put(tenant, found)
+        return found
+
+
+def tenant_unknown() -> Unauthenticated:
+    """The error for credentials of a tenant that is not there."""
+    return Unauthenticated(
+        say("TENANT_UNKNOWN", "The credentials speak for a tenant that does not exist here, or was deleted.")
+    )
 
 
 class Sessions:
@@ -42,8 +75,8 @@ class Sessions:
     ) -> None:
         self._database = database
         self._verifier = verifier
-        self._clock = clock
-        self._known: OrderedDict[tuple[str, str | None], tuple[float, Standing]] = OrderedDict()
+        self._known: Remembered[_Key, Standing] = Remembered(KNOWN_SECONDS, MOST_KNOWN, clock)
+        self._finder: Batched[_Key, Standing] = Batched(self._look_up)
 
     async def authenticate(self, token: str, *, needs_party: bool = False) -> Principal:
         """Say who a token speaks for, and for which tenant.
@@ -51,10 +84,12 @@ class Sessions:
         Raises InvalidToken, and Overloaded where keys or books cannot be read at the moment.
         """
         identity = await self._verifier.verify(token, needs_party=needs_party)
-        standing = await self._standing(identity)
-        # Whoever left and came back has a younger token; the news of it may still be on its way.
-        has_left = standing.left_at is not None and identity.issued_at <= standing.left_at
-        if standing.is_gone or has_left:
+        role = identity.organization.role if identity.organization is not None else None
+        session = PresentedSession(
+            identity.subject, _organization_id(identity), identity.session_id, identity.issued_at, role
+        )
+        standing = await self._standing(session)
+        if _is_refused(session, standing):
             raise InvalidToken(
                 say(
                     "SESSION_GONE",
@@ -63,40 +98,79 @@ class Sessions:
                 reason=TokenFault.GONE,
             )
         return Principal(
-            standing.tenant_id, identity.subject, identity.scopes, identity.expires_at.timestamp(), identity.actor
+            standing.tenant_id,
+            identity.subject,
+            self._scopes(identity.scopes, session, standing),
+            identity.expires_at.timestamp(),
+            identity.actor,
+            session=session,
         )
 
-    async def _standing(self, identity: Identity) -> Standing:
-        key, now = (identity.subject, _organization_id(identity)), self._clock()
-        known = self._known.get(key)
-        if known is not None and now - known[0] < KNOWN_SECONDS:
-            return known[1]
-        async with self._database.transaction() as connection:
-            standing = await _look_up(connection, identity)
-        standing = standing or await self._note(identity)
-        self._known[key] = (now, standing)
-        self._known.move_to_end(key)
-        if len(self._known) > MOST_KNOWN:
-            self._known.popitem(last=False)
+    async def is_believed(self, principal: Principal) -> bool:
+        """Whether the session of an earlier call would be let in now, and with the same scopes. Raises Overloaded."""
+        session = principal.session
+        if session is None:
+            return True
+        standing = await self._standing(session)
+        scopes = frozenset(principal.scopes)
+        return not _is_refused(session, standing) and self._scopes(scopes, session, standing) == scopes
+
+    def _scopes(self, given: frozenset[Scope], session: PresentedSession, standing: Standing) -> frozenset[Scope]:
+        """What is left of a token's scopes when we were told of another role since it was issued."""
+        if standing.role is None or standing.role_at is None or standing.role == session.role:
+            return given
+        is_older = session.issued_at <= standing.role_at
+        return given & self._verifier.scopes_of_role(standing.role) if is_older else given
+
+    async def _standing(self, session: PresentedSession) -> Standing:
+        key = (session.subject, session.organization, session.session_id)
+        if (known := self._known.get(key)) is not None:
+            return known
+        standing = await self._finder.find(key) or await self._note(session)
+        self._known.put(key, standing)
         return standing
 
-    async def _note(self, identity: Identity) -> Standing:
+    async def _note(self, session: PresentedSession) -> Standing:
         """Make the rows that are missing; what is in them already is left as it is.
 
         Each in a transaction of its own: whoever held one row and waited for another could meet a worker that applies
         news of the same rows in another order.
         """
         async with self._database.transaction() as connection:
-            user = await keep_subject(connection, identity.subject)
-        organization, tenant = _organization_id(identity), DEFAULT_TENANT
-        if organization is not None:
+            user = await keep_subject(connection, session.subject)
+        tenant = DEFAULT_TENANT
+        if session.organization is not None:
             async with self._database.transaction() as connection:
-                tenant = await keep_organization(connection, OrganizationNamed(organization))
-        role = identity.organization.role if identity.organization is not None else None
-        joined = insert(memberships).values(tenant_id=tenant, user_id=user, role=role)
+                tenant = await keep_organization(connection, OrganizationNamed(session.organization))
+        joined = insert(memberships).values(tenant_id=tenant, user_id=user, role=session.role)
         async with self._database.transaction(tenant) as connection:
             await connection.execute(joined.on_conflict_do_nothing())
         return Standing(tenant, is_gone=False, left_at=None)
+
+    async def _look_up(self, keys: Sequence[_Key]) -> Mapping[_Key, Standing]:
+        """Read how they stand, of whichever tenants it turns out to be; those of whom a row is missing are left out."""
+        subjects, organizations, sessions = (list(column) for column in zip(*keys, strict=True))
+        asked = {"subjects": subjects, "organizations": organizations, "sessions": sessions}
+        async with self._database.transaction() as connection:
+            rows = (await connection.execute(_PRESENTED, asked)).all()
+        # Of somebody who is gone nothing new is noted, and the one business here is not made where it is missing.
+        return {
+            keys[row.place - 1]: Standing(
+                row.tenant_id or DEFAULT_TENANT,
+                row.is_gone or (row.tenant_id is None and row.organization is None),
+                row.left_at,
+                row.role,
+                row.role_at,
+            )
+            for row in rows
+            if row.is_known
+        }
+
+
+def _is_refused(session: PresentedSession, standing: Standing) -> bool:
+    # Whoever left and came back has a younger token; the news of it may still be on its way.
+    has_left = standing.left_at is not None and session.issued_at <= standing.left_at
+    return standing.is_gone or has_left
 
 
 def _organization_id(identity: Identity) -> str | None:
@@ -104,13 +178,3 @@ def _organization_id(identity: Identity) -> str | None:
     if identity.tenancy is Tenancy.DEFAULT:
         return None
     return identity.organization.id if identity.organization is not None else identity.subject
-
-
-async def _look_up(connection: AsyncConnection, identity: Identity) -> Standing | None:
-    """Read how they stand, of whichever tenant it turns out to be; None as long as a row of it is missing."""
-    asked = {"subject": identity.subject, "organization": _organization_id(identity)}
-    row = (await connection.execute(_STANDING, asked)).one()
-    if row.user_id is None and not row.is_gone:
-        return None
-    # Of somebody who is gone nothing new is noted.
-    return Standing(row.tenant_id or DEFAULT_TENANT, row.is_gone, row.left_at)

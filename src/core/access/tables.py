@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     ARRAY,
+    Boolean,
     Column,
     DateTime,
     ForeignKey,
@@ -55,9 +56,18 @@ users = Table(
     Column("subject", Text, nullable=False, unique=True),
     # Name, e-mail address and picture, as JSON; null until they are told, and once the person is gone.
     Column("profile_sealed", LargeBinary),
+    Column("is_banned", Boolean, nullable=False, server_default=text("false")),
     Column("clerk_updated_at", DateTime(timezone=True)),
     Column("deleted_at", DateTime(timezone=True)),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+# Sessions that ended before their tokens do. Rows older than any token that may still be believed are deleted.
+ended_sessions = Table(
+    "ended_sessions",
+    metadata,
+    Column("session_id", Text, primary_key=True),
+    Column("ended_at", DateTime(timezone=True), nullable=False),
 )
 
 memberships = Table(

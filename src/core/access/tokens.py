@@ -1,11 +1,11 @@
 """Development tokens: signed with a key derived from ENCRYPTION_KEYS, and believed outside production only."""
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
 import time
+from typing import Any
 from uuid import UUID
 
 from core.access.principal import DEFAULT_TENANT, ActorKind, Principal, Scope
@@ -13,21 +13,30 @@ from core.errors import Unauthenticated
 from core.words import say
 
 _PREFIX = "iadev_"
-_LIFETIME = 30 * 24 * 3600
+LIFETIME = 30 * 24 * 3600
+"""Seconds a token lasts, unless the setting DEVELOPMENT_TOKEN_DAYS says otherwise."""
 _MAX_LENGTH = 4096
+_LONGEST_SUBJECT = 200
+_LEEWAY = 60
 CLI = "interalpha"
 """The subject of tokens that commands make for themselves."""
 
 
 class DevelopmentTokens:
-    """Makes and reads development tokens; `secret` is any encryption key of this installation."""
+    """Makes and reads development tokens; `secret` is any encryption key of this installation.
 
-    def __init__(self, secret: bytes) -> None:
+    `lifetime` is how many seconds a token lasts; one that would last longer from now is refused.
+    """
+
+    def __init__(self, secret: bytes, *, lifetime: int = LIFETIME) -> None:
         self._key = hmac.digest(secret, b"interalpha development token", hashlib.sha256)
+        self._lifetime = lifetime
 
-    def make(self, *, tenant: UUID = DEFAULT_TENANT, subject: str = "dev", lifetime: int = _LIFETIME) -> str:
+    def make(self, *, tenant: UUID = DEFAULT_TENANT, subject: str = "dev", lifetime: int | None = None) -> str:
         """Make a token for a tenant that holds every scope and lasts `lifetime` seconds: 30 days."""
-        claims = {"tenant": str(tenant), "sub": subject, "exp": int(time.time()) + lifetime}
+        now = int(time.time())
+        ends = now + (self._lifetime if lifetime is None else lifetime)
+        claims = {"tenant": str(tenant), "sub": subject, "iat": now, "exp": ends}
         body = _encode(json.dumps(claims, separators=(",", ":")).encode())
         return f"{_PREFIX}{body}.{self._sign(body)}"
 
@@ -44,19 +53,40 @@ class DevelopmentTokens:
             raise Unauthenticated(
                 say("TOKEN_UNKNOWN", "The bearer token is not one of this server. Make one with `interalpha token`.")
             )
-        try:
-            claims = json.loads(_decode(body))
-        except (ValueError, binascii.Error) as error:
-            raise Unauthenticated(say("TOKEN_UNREADABLE", "The bearer token cannot be read.")) from error
-        if claims["exp"] < time.time():
+        claims, now = _claims(body), time.time()
+        tenant, subject, ends = UUID(claims["tenant"]), claims["sub"], claims["exp"]
+        if ends < now:
             raise Unauthenticated(
                 say("TOKEN_EXPIRED", "The bearer token has expired. Make a new one with `interalpha token`.")
             )
-        kind = ActorKind.CLI if claims["sub"] == CLI else ActorKind.DEVELOPMENT
-        return Principal(UUID(claims["tenant"]), claims["sub"], frozenset(Scope), claims["exp"], kind=kind)
+        if ends > now + self._lifetime + _LEEWAY or claims.get("iat", 0) > now + _LEEWAY:
+            raise Unauthenticated(
+                say(
+                    "TOKEN_LASTS_TOO_LONG",
+                    "The bearer token lasts longer than DEVELOPMENT_TOKEN_DAYS allows. Make a new one with "
+                    "`interalpha token`.",
+                )
+            )
+        kind = ActorKind.CLI if subject == CLI else ActorKind.DEVELOPMENT
+        return Principal(tenant, subject, frozenset(Scope), ends, kind=kind)
 
     def _sign(self, body: str) -> str:
         return _encode(hmac.digest(self._key, body.encode(), hashlib.sha256))
+
+
+def _claims(body: str) -> dict[str, Any]:
+    """Read what a token says; raises Unauthenticated where a claim is missing or is not what it should be."""
+    unreadable = Unauthenticated(say("TOKEN_UNREADABLE", "The bearer token cannot be read."))
+    try:
+        claims = json.loads(_decode(body))
+        tenant, subject, ends, issued = claims["tenant"], claims["sub"], claims["exp"], claims.get("iat", 0)
+        UUID(tenant)
+        is_sound = isinstance(subject, str) and 0 < len(subject.encode()) <= _LONGEST_SUBJECT
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise unreadable from error
+    if not is_sound or type(ends) is not int or type(issued) is not int or issued < 0:
+        raise unreadable
+    return dict(claims)
 
 
 def _encode(data: bytes) -> str:

@@ -11,6 +11,7 @@ from core.ports.identity import (
     Membership,
     OrganizationNamed,
     Person,
+    SessionEnded,
     Tenancy,
     TokenFault,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "Receipt",
     "Reference",
     "ReportedStatus",
+    "SessionEnded",
     "Severity",
     "Sighting",
     "Sought",

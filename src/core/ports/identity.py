@@ -32,11 +32,13 @@ class TokenFault(StrEnum):
     PARTY = "party"
     EXPIRED = "expired"
     NOT_YET = "not_yet"
+    TOO_LONG = "too_long"
+    """It would last longer than a token of this server may."""
     PENDING = "pending"
     """Somebody is half-way through signing in."""
     NO_ORGANIZATION = "no_organization"
     GONE = "gone"
-    """The person, the organisation or the membership was deleted."""
+    """The person, the organisation or the membership was deleted, the person banned, or the session ended."""
 
 
 class InvalidToken(Unauthenticated):
@@ -99,6 +101,10 @@ class IdentityVerifier(Protocol):
         """
         ...
 
+    def scopes_of_role(self, role: str) -> frozenset[Scope]:
+        """What a role in an organisation comes to here, without the permissions a token may spell out."""
+        ...
+
 
 # ─── News ───────────────────────────────────────────────────────────────────
 
@@ -111,6 +117,7 @@ class Person:
     name: str | None = None
     email: str | None = None
     avatar_url: str | None = None
+    is_banned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +138,16 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """A session ended before its tokens do: signed out, removed or revoked. It never begins again."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class DirectoryChanged(ProviderEvent):
     """Somebody or something is new, different or gone; `at` is the moment of that state, by the company's clock."""
 
-    subject: Person | OrganizationNamed | Membership
+    subject: Person | OrganizationNamed | Membership | SessionEnded
     at: datetime
     is_deleted: bool = False

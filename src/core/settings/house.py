@@ -98,6 +98,12 @@ class CoreSettings(SettingsGroup):
         about="The keys that seal personal data in the database, the current one first (required in production)",
         mend='id:base64 of 32 bytes, separated by commas. Create one: echo "k1:$(openssl rand -base64 32)"',
     )
+    development_token_days: Annotated[int, Field(ge=1, le=365)] = setting(
+        "DEVELOPMENT_TOKEN_DAYS",
+        default=30,
+        about="How many days a token of `interalpha token` lasts; one that would last longer is refused",
+        mend="days, from 1 to 365",
+    )
     log_level: Annotated[LogLevel, BeforeValidator(str.lower)] = setting(
         "LOG_LEVEL", default=LogLevel.INFO, about="How much is logged", mend="debug, info, warning or error"
     )
@@ -250,6 +256,11 @@ class CoreSettings(SettingsGroup):
         mend="addresses or networks like 10.0.0.0/8, several separated by commas",
         example="10.0.0.0/8",
     )
+
+    @property
+    def development_token_seconds(self) -> int:
+        """How many seconds a development token lasts."""
+        return self.development_token_days * 86_400
 
     @property
     def is_production(self) -> bool:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from core.access.principal import Scope
 from core.ports import Identity, TokenFault
 from integrations.clerk.claims import Rules, read_claims
 from integrations.clerk.jwks import KeySet
@@ -34,6 +35,7 @@ class ClerkSessions:
             issuer=settings.issuer,
             parties=frozenset(settings.authorized_parties) or None,
             leeway=settings.clock_leeway,
+            lifetime=settings.token_lifetime,
             personal=settings.tenancy,
             roles=settings.role_scopes,
         )
@@ -52,6 +54,9 @@ class ClerkSessions:
         except InvalidSignature:
             raise refusal(TokenFault.SIGNATURE) from None
         return read_claims(taken.claims, self._rules, self._now(), needs_party=needs_party)
+
+    def scopes_of_role(self, role: str) -> frozenset[Scope]:
+        return self._rules.roles.get(role, frozenset())
 
 
 def _own_key(settings: Settings) -> RSAPublicKey | None:

@@ -1,6 +1,5 @@
 """What a session's token says, once its signature is believed. https://clerk.com/docs/guides/sessions/session-tokens"""
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ _USER = re.compile("user_[A-Za-z0-9]{1,64}")
 _SESSION = re.compile("sess_[A-Za-z0-9]{1,64}")
 _LATEST = 253_402_300_799.0
 """The last second a calendar has."""
+_HEAD_START = 60.0
 
 Claims = Mapping[str, Any]
 
@@ -27,12 +27,13 @@ class Rules:
     """What a token is held to.
 
     `parties` are the origins of pages that may call, any when None; `personal` is whose data a session without an
-    organisation is about, None refuses it; `leeway` is in seconds.
+    organisation is about, None refuses it; `leeway` is in seconds, and so is `lifetime`, the longest life of a token.
     """
 
     issuer: str
     parties: frozenset[str] | None
     leeway: float
+    lifetime: float
     personal: Tenancy | None
     roles: RoleScopes
 
@@ -41,12 +42,12 @@ def read_claims(claims: Claims, rules: Rules, now: float, *, needs_party: bool) 
     """Say whose session it is; raises InvalidToken."""
     if any(claims.get(name) is None for name in REQUIRED):
         raise refusal(TokenFault.MISSING_CLAIM)
-    if claims.get("v") != VERSION or isinstance(claims["v"], bool):
+    if type(claims.get("v")) is not int or claims["v"] != VERSION:
         raise refusal(TokenFault.VERSION)
     if claims["iss"] != rules.issuer:
         raise refusal(TokenFault.ISSUER)
     subject, session = _matching(_USER, claims["sub"]), _matching(_SESSION, claims["sid"])
-    issued_at, expires_at = _check_times(claims, rules.leeway, now)
+    issued_at, expires_at = _check_times(claims, rules, now)
     party = _check_party(claims, rules, needs_party=needs_party)
     if claims.get("sts", "active") != "active":
         raise refusal(TokenFault.PENDING)
@@ -72,19 +73,23 @@ def _tenancy(organization: ActiveOrganization | None, rules: Rules) -> Tenancy:
     return rules.personal
 
 
-def _check_times(claims: Claims, leeway: float, now: float) -> tuple[datetime, datetime]:
+def _check_times(claims: Claims, rules: Rules, now: float) -> tuple[datetime, datetime]:
     issued, begins, ends = (_moment(claims[name]) for name in ("iat", "nbf", "exp"))
-    if ends <= now - leeway:
+    if ends <= now - rules.leeway:
         raise refusal(TokenFault.EXPIRED)
-    if max(issued, begins) > now + leeway:
+    if max(issued, begins) > now + rules.leeway:
         raise refusal(TokenFault.NOT_YET)
+    if ends <= max(issued, begins):
+        raise refusal(TokenFault.BAD_CLAIM)
+    # Clerk's tokens begin ten seconds before they are issued.
+    if ends - min(issued, begins + _HEAD_START) > rules.lifetime:
+        raise refusal(TokenFault.TOO_LONG)
     return datetime.fromtimestamp(issued, UTC), datetime.fromtimestamp(ends, UTC)
 
 
 def _moment(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise refusal(TokenFault.BAD_CLAIM)
-    if not math.isfinite(value) or not 0 <= value <= _LATEST:
+    # Compared as it is: an integer of any size compares with a float, and not every one can be made into one.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
         raise refusal(TokenFault.BAD_CLAIM)
     return float(value)
 

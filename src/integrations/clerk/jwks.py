@@ -23,7 +23,9 @@ FIRST_PAUSE = 5.0
 """The same while there are no keys at all, and so nobody can come in."""
 PATIENCE = 5.0
 """Seconds a fetch may take: whoever calls with a new key waits for it."""
-_SMALLEST = 2048
+_SIZES = range(2_048, 8_193)
+"""Bits of a key: a shorter one can be broken, a longer one costs as much as a hundred others at each token."""
+_LARGEST_EXPONENT = 2**32
 
 log = structlog.get_logger(__name__)
 
@@ -106,10 +108,13 @@ def _each_key(found: list[Any]) -> Iterator[tuple[str, RSAPublicKey]]:
         if not isinstance(one, dict) or one.get("kty") != "RSA" or one.get("use", "sig") != "sig":
             continue
         try:
-            key = RSAPublicNumbers(e=_number(one["e"]), n=_number(one["n"])).public_key()
+            exponent, modulus = _number(one["e"]), _number(one["n"])
+            if exponent > _LARGEST_EXPONENT or modulus.bit_length() not in _SIZES:
+                continue
+            key = RSAPublicNumbers(e=exponent, n=modulus).public_key()
         except (KeyError, TypeError, ValueError):
             continue
-        if isinstance(one.get("kid"), str) and one.get("alg", "RS256") == "RS256" and key.key_size >= _SMALLEST:
+        if isinstance(one.get("kid"), str) and one.get("alg", "RS256") == "RS256":
             yield one["kid"], key
 
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from core.ports import Membership, OrganizationNamed, Person
+from core.ports import Membership, OrganizationNamed, Person, SessionEnded
 
 Json = Mapping[str, Any]
-Subject = Person | OrganizationNamed | Membership
+Subject = Person | OrganizationNamed | Membership | SessionEnded
 
 _USER = re.compile("user_[A-Za-z0-9]{1,64}")
 _ORGANIZATION = re.compile("org_[A-Za-z0-9]{1,64}")
+_SESSION = re.compile("sess_[A-Za-z0-9]{1,64}")
 _ROLE = re.compile("[a-z0-9_:-]{1,128}")
 _LATEST = 253_402_300_799_000
 _LONGEST = 512
@@ -43,13 +44,25 @@ def load(body: bytes) -> Json:
 def read_news(kind: str, content: Json) -> News | None:
     """Read an event; None for one that nothing here acts on, or that lacks what it needs."""
     noun, _, verb = kind.partition(".")
-    read, data = _READERS.get(noun), _object(content, "data")
+    data = _object(content, "data")
+    if noun == "session":
+        return _session_news(verb, content, data)
+    read = _READERS.get(noun)
     if read is None or verb not in ("created", "updated", "deleted"):
         return None
     is_deleted = verb == "deleted"
     at = _moment(content, "timestamp") if is_deleted else _moment(data, "updated_at")
     subject = read(data)
     return News(subject, at, is_deleted) if subject is not None and at is not None else None
+
+
+def _session_news(verb: str, content: Json, data: Json) -> News | None:
+    """Read the end of a session, which comes under three names; its other events say nothing that matters here."""
+    session_id = _matching(_SESSION, data, "id")
+    at = _moment(data, "updated_at") or _moment(content, "timestamp")
+    if verb not in ("ended", "removed", "revoked") or session_id is None or at is None:
+        return None
+    return News(SessionEnded(session_id), at, is_deleted=True)
 
 
 def _person(data: Json) -> Person | None:
@@ -62,6 +75,7 @@ def _person(data: Json) -> Person | None:
         name=" ".join(names) or _text(data, "username"),
         email=_primary_email(data),
         avatar_url=_text(data, "image_url"),
+        is_banned=data.get("banned") is True,
     )
 
 

@@ -96,6 +96,12 @@ class Settings(IntegrationSettings):
         about="Seconds by which our clock and Clerk's may differ",
         mend="seconds, from 0 to 60",
     )
+    token_lifetime: Annotated[float, Field(ge=60, le=86_400)] = setting(
+        "CLERK_TOKEN_LIFETIME",
+        default=3_600.0,
+        about="The longest life of a session token, in seconds; one that would last longer is refused (Clerk's: 60)",
+        mend="seconds, from 60 to 86400",
+    )
     machine_secret_key: SecretStr | None = setting(
         "CLERK_MACHINE_SECRET_KEY",
         default=None,

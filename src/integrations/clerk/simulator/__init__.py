@@ -15,6 +15,7 @@ from integrations.clerk.simulator.books import Books, first_books
 from integrations.clerk.simulator.desk import Desk
 from integrations.clerk.simulator.happenings import events_of
 from integrations.clerk.simulator.orders import (
+    BanOrder,
     EmitOrder,
     MemberOrder,
     MintOrder,
@@ -107,6 +108,7 @@ class Simulator(SimulatedCompany):
             "user": self._saving(UserOrder, desk.save_user),
             "organization": self._saving(OrganizationOrder, desk.save_organization),
             "member": self._saving(MemberOrder, desk.save_member),
+            "ban_user": self._saving(BanOrder, desk.ban_user),
             "revoke": self._saving(RevokeOrder, desk.revoke),
             "delete_user": self._removing(WhichUser, desk.delete_user),
             "delete_organization": self._removing(WhichOrganization, desk.delete_organization),

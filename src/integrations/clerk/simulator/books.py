@@ -21,6 +21,7 @@ class User:
     email: str
     created_at: datetime
     updated_at: datetime
+    banned: bool = False
 
 
 @dataclass(slots=True)

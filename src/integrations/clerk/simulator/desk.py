@@ -10,6 +10,7 @@ from integrations.clerk.simulator.account import Account
 from integrations.clerk.simulator.books import Member, Organization, Session, User, first_books
 from integrations.clerk.simulator.minting import Keyring, claims_of
 from integrations.clerk.simulator.orders import (
+    BanOrder,
     EmitOrder,
     MemberOrder,
     OrganizationOrder,
@@ -83,6 +84,14 @@ class Desk:
         data = telling.member_shown(self.books, member)
         self.books.members.remove(member)
         return self.tell("organizationMembership.deleted", data)
+
+    def ban_user(self, order: BanOrder) -> tuple[User, Webhook]:
+        """A person is banned, which ends their sessions; or is let in again."""
+        user = self.books.user(order.user)
+        user.banned, user.updated_at = order.banned, self._later(user.updated_at)
+        if order.banned:
+            self._end(lambda session: session.user_id == user.id)
+        return user, self.tell("user.updated", telling.user_shown(user))
 
     def delete_user(self, order: WhichUser) -> Webhook:
         """A person is deleted, and with them their memberships and sessions, of which nothing more is said."""

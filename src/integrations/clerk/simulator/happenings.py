@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from integrations.clerk.simulator.desk import Desk
 from integrations.clerk.simulator.orders import (
+    BanOrder,
     MemberOrder,
     OrganizationNews,
     RevokeOrder,
@@ -20,6 +21,7 @@ def events_of(desk: Desk) -> Mapping[str, Event]:
     return {
         "clerk.user": event("Somebody signs up, or changes their name.", UserNews, lambda o: desk.save_user(o)[1]),
         "clerk.user_deleted": event("A person is deleted.", WhichUser, desk.delete_user),
+        "clerk.user_banned": event("A person is banned.", BanOrder, lambda o: desk.ban_user(o)[1]),
         "clerk.organization": event(
             "A business is founded, or renamed.", OrganizationNews, lambda o: desk.save_organization(o)[1]
         ),

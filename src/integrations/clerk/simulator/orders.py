@@ -61,6 +61,12 @@ class WhichUser(Order, frozen=True):
     user: str = "user_Ana"
 
 
+class BanOrder(WhichUser, frozen=True):
+    """A person is banned, or with `banned` false let in again."""
+
+    banned: bool = True
+
+
 class WhichOrganization(Order, frozen=True):
     """A business."""
 

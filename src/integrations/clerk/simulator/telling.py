@@ -63,7 +63,7 @@ def user_shown(user: User) -> Json:
         "phone_numbers": [],
         "public_metadata": {},
         "external_id": None,
-        "banned": False,
+        "banned": user.banned,
         "locked": False,
         "created_at": millis(user.created_at),
         "updated_at": millis(user.updated_at),
