@@ -10,7 +10,9 @@ from sqlalchemy import Column, ColumnElement, Row, Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.characters import is_storable
+from core.errors import InputRule, InvalidInput
 from core.identifiers import uuid7_floor
+from core.words import say
 
 Statement = TypeVar("Statement", bound=Select[Any])
 
@@ -34,6 +36,19 @@ class Span:
 
     start: datetime | None = None
     end: datetime | None = None
+
+
+def span_between(start: datetime | None, end: datetime | None, path: Sequence[str]) -> Span:
+    """The span between two moments; raises InvalidInput, about the end to which `path` leads, when it is before."""
+    if start is not None and end is not None and end < start:
+        text = say(
+            "SPAN_ENDS_BEFORE_IT_BEGINS",
+            "It ends at {end}, before it begins at {start}. Exchange the two, or leave one out.",
+            start=f"{start.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            end=f"{end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        )
+        raise InvalidInput(text, path=path, rule=InputRule.OUT_OF_RANGE)
+    return Span(start, end)
 
 
 async def read_slice(

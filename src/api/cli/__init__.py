@@ -4,6 +4,7 @@ from typing import Any
 
 import rich_click as click
 
+from api.cli.clocks import name_zone
 from api.cli.deferred import CommandGroup, Deferred
 
 _COMMANDS = {
@@ -53,4 +54,7 @@ def interalpha() -> None:
 
 def main() -> Any:
     """Run the command line."""
-    return interalpha(prog_name="interalpha")
+    try:
+        return interalpha(prog_name="interalpha")
+    finally:
+        name_zone(lambda words: click.echo(words, err=True))

@@ -4,13 +4,14 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
 from typing import Any, TypeVar
 
 import rich_click as click
 from rich.console import Console
 
 from api.cli.client import Api, NotSignedFor, connect
+from api.cli.clocks import clock as clock
+from api.cli.clocks import in_local_time
 from api.cli.credentials import API_KEY, development_token, given_key
 from api.cli.failures import Exit, Failure
 from api.cli.surroundings import core_settings, dev_environment, own_environment, port_from
@@ -63,9 +64,16 @@ def _other_keys(environment: Mapping[str, str], address: str) -> str:
     )
 
 
+class _Screen(Console):
+    """A console on which what the API says of times is said by this machine's clock, as all else."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(in_local_time(one) if isinstance(one, str) else one for one in objects), **options)
+
+
 def screen(*, stderr: bool = False) -> Console:
     """Return where lines are printed: coloured for a person, plain and never broken for a machine."""
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return _Screen(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -79,17 +87,3 @@ def masked(message: Mapping[str, Any]) -> dict[str, Any]:
         {**one, "providerMessageId": discreet(one["providerMessageId"] or "") or None} for one in message["attempts"]
     ]
     return {**message, "attempts": attempts}
-
-
-def clock(moment: str, *, millis: bool = True) -> str:
-    """Show an API's moment in this machine's time, with the day and the distance from UTC unless it is today."""
-    local = datetime.fromisoformat(moment).astimezone()
-    precision = "milliseconds" if millis else "seconds"
-    if local.date() == datetime.now().astimezone().date():
-        return local.time().isoformat(precision)
-    return local.isoformat(" ", precision)
-
-
-def seconds_between(start: str, end: str) -> float:
-    """Return the seconds from one of an API's moments to another."""
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from api.cli import check
 from api.cli.calling import json_option, print_json, screen
+from api.cli.clocks import in_local_time
 from api.cli.failures import Exit
 from api.cli.surroundings import own_environment
 from api.configuration import Configuration, load_configuration
@@ -73,7 +74,7 @@ def _render(found: Mapping[str, Sequence[Finding]]) -> None:
     for name, findings in found.items():
         for one in findings:
             mark, style = _MARKS[one.severity]
-            out.print(Text.assemble((mark, style), f" {name:<15}  {one.detail} {one.fix}"))
+            out.print(Text.assemble((mark, style), f" {name:<15}  {in_local_time(one.detail)} {one.fix}"))
         if not findings:
             out.print(Text.assemble(("✓", "green"), f" {name:<15}  answers, and lets us in"))
     if not found:

@@ -2,6 +2,8 @@
 
 from enum import IntEnum
 
+from api.cli.clocks import in_local_time
+
 
 class Exit(IntEnum):
     """What the process says to its caller."""
@@ -16,5 +18,5 @@ class Failure(Exception):
     """An expected failure; the message ends with what to do about it."""
 
     def __init__(self, message: str, status: Exit = Exit.FAILED) -> None:
-        super().__init__(message)
+        super().__init__(in_local_time(message))
         self.status = status

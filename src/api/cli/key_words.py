@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from api.cli.clocks import minute
 from api.cli.failures import Exit, Failure
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ def read_recipients(written: Sequence[str]) -> Sequence["Address"]:
 def standing(key: "ApiKey") -> str:
     """Whether a key lets anybody in, and until when."""
     if key.revoked_at is not None:
-        return f"revoked {_day(key.revoked_at)}"
+        return f"revoked {minute(key.revoked_at)}"
     if key.expires_at is None:
         return "without an end"
-    return f"{'ended' if key.expires_at <= datetime.now(UTC) else 'until'} {_day(key.expires_at)}"
+    return f"{'ended' if key.expires_at <= datetime.now(UTC) else 'until'} {minute(key.expires_at)}"
 
 
 def as_json_of(key: "ApiKey") -> dict[str, Any]:
@@ -46,10 +47,6 @@ def as_json_of(key: "ApiKey") -> dict[str, Any]:
         "lastUsedAt": _moment(key.last_used_at),
         "revokedAt": _moment(key.revoked_at),
     }
-
-
-def _day(moment: datetime) -> str:
-    return moment.astimezone().date().isoformat()
 
 
 def _moment(moment: datetime | None) -> str | None:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from api.cli.calling import call, screen, url_option
 from api.cli.client import Api, NotSignedFor
+from api.cli.clocks import name_zone
 from api.cli.failures import Failure
 from api.cli.forwarding import Forwarder, check_target
 from api.cli.live import CHANGES, line
@@ -116,6 +117,8 @@ class Listener:
             sys.stdout.flush()
         # A tenth of a second of being on its way is noise, unless somebody asked for it.
         elif change["event"]["status"] != MessageStatus.SENDING or self.chosen.statuses:
-            self.out.print(line(change))
+            text = line(change)
+            name_zone(self.out.print)
+            self.out.print(text)
         if self.forwarder is not None:
             self.forwarder.take(change)

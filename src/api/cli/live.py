@@ -8,6 +8,7 @@ from rich.console import Console
 
 from api.cli.calling import clock
 from api.cli.client import connect
+from api.cli.clocks import name_zone
 from api.cli.credentials import development_token
 from api.cli.failures import Failure
 from api.cli.parties import PARTIES, arrow, whom
@@ -40,7 +41,9 @@ async def follow(standing: Standing, out: Console) -> None:
                     change = data["messageStatusChanged"]
                     # A tenth of a second of being on its way is noise.
                     if change["event"]["status"] != "SENDING":
-                        out.print(line(change))
+                        text = line(change)
+                        name_zone(lambda words: out.print(f"  {words}"))
+                        out.print(text)
         except Failure:
             # Its end has been told, and so will be its return; there is nothing to add.
             pass

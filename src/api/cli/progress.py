@@ -6,7 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from api.cli.calling import clock, masked, seconds_between
+from api.cli.calling import clock, masked
+from api.cli.clocks import in_local_time, lasted, seconds_between
 
 MESSAGE = """
 id status channel toMasked createdAt sentAt deliveredAt readAt nextAttemptAt
@@ -40,7 +41,7 @@ class Progress:
             self._tell("sent", f"{last['providerMessageId'] or ''}{took}".strip())
         for word in ("delivered", "read"):
             if moment := message[f"{word}At"]:
-                self._tell(word, f"{seconds_between(message['createdAt'], moment):.1f} s")
+                self._tell(word, lasted(seconds_between(message["createdAt"], moment)))
         failure, status = message["failure"], message["status"]
         if failure and status == "FAILED":
             self._tell("failed", _why(failure), mark="✗", style="bold red")
@@ -61,4 +62,4 @@ class Progress:
 
 def _why(failure: Mapping[str, Any]) -> str:
     code = f" ({failure['providerCode']})" if failure["providerCode"] else ""
-    return f"{failure['message']}{code}"
+    return f"{in_local_time(failure['message'])}{code}"

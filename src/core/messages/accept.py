@@ -162,9 +162,9 @@ class Outbox:
         service, retry_at = self.channels[channel], self._clock.guess() + _COME_BACK
         text = say(
             "QUEUE_FULL",
-            "More waits for {channel} than it can carry soon: hand this in again after {time} UTC.",
+            "More waits for {channel} than it can carry soon: hand this in again after {time}.",
             channel=channel,
-            time=f"{retry_at:%H:%M:%S}",
+            time=f"{retry_at:%Y-%m-%dT%H:%M:%SZ}",
         )
         path = [*place, "route", "0", "channel"]
         return QueueFull(text, integration=service.integration, retry_at=retry_at, path=path)

@@ -204,9 +204,9 @@ def _taken(member: Member, taken_at: datetime | None) -> InvalidInput:
     if taken_at:
         text = say(
             "EXTERNAL_ID_TAKEN_AT",
-            "The external id {id} belongs to a message of {when} UTC."
+            "The external id {id} belongs to a message of {when}."
             " An external id names one message for good; repeat a request with an idempotency key instead.",
             id=repr(member.checked.draft.external_id),
-            when=f"{taken_at.astimezone(UTC):%Y-%m-%d %H:%M}",
+            when=f"{taken_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         )
     return InvalidInput(text, path=[*member.checked.place, "externalId"], rule=InputRule.NOT_ALLOWED)

@@ -77,7 +77,7 @@ def _about_token(token: Json) -> Iterator[Finding]:
         at = datetime.fromtimestamp(ends, UTC)
         if at - datetime.now(UTC) < SOON:
             yield Finding(
-                "WHATSAPP_TOKEN_EXPIRES", Severity.WARNING, f"The access token ends at {at:%F %H:%M} UTC.", _TOKEN
+                "WHATSAPP_TOKEN_EXPIRES", Severity.WARNING, f"The access token ends at {at:%Y-%m-%dT%H:%M:%SZ}.", _TOKEN
             )
     scopes = items(token, "scopes")
     for permission, consequence in _NEEDED.items():

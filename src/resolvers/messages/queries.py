@@ -10,6 +10,7 @@ from core.access.principal import Scope
 from core.messages import read
 from core.messages.values import Direction, MessageStatus
 from core.ports import Channel
+from core.slicing import span_between
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.fields import computed
@@ -119,12 +120,13 @@ async def messages_page(
 def condition_of(info: Info, filter: MessageFilter) -> read.Filter:
     """A filter as core takes it. An id that names no batch finds nothing. Raises InvalidInput and NotAllowed."""
     created, batch = given(filter.created) or TimeRangeInput(), given(filter.batch_id)
+    span = span_between(given(created.start), given(created.end), ["filter", "created", "end"])
     return read.Filter(
         channels=given(filter.channels),
         statuses=given(filter.statuses),
         direction=given(filter.direction),
-        created_from=given(created.start),
-        created_before=given(created.end),
+        created_from=span.start,
+        created_before=span.end,
         batches=None if batch is None else [found for found in [uuid_of(batch, "MessageBatch")] if found],
         to_hashes=_hashes(info, given(filter.to), ["filter", "to"]),
         from_hashes=_hashes(info, given(filter.sender), ["filter", "from"]),

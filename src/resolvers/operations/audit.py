@@ -9,7 +9,7 @@ import strawberry
 from core.access.principal import ActorKind, Scope
 from core.audit import read
 from core.audit.act import ActOutcome
-from core.slicing import Span
+from core.slicing import span_between
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.identifiers import target_id, target_of, to_global_id
@@ -109,7 +109,7 @@ def _condition(filter: AuditEventFilter | None) -> read.AuditFilter:
         action=given(filter.action),
         actor=given(filter.actor),
         target=_target(given(filter.target_id)),
-        span=Span(given(filter.since), given(filter.until)),
+        span=span_between(given(filter.since), given(filter.until), ["filter", "until"]),
     )
 
 

@@ -124,5 +124,5 @@ def _condition(filter: DeadLetterFilter | None) -> given_up.DeadLetterFilter:
         kinds=given(filter.kinds),
         message_id=message_asked_for(given(filter.subject_id)),
         is_resolved=filter.is_resolved,
-        failed=span_of(given(filter.failed)),
+        failed=span_of(given(filter.failed), ["filter", "failed"]),
     )

@@ -8,7 +8,7 @@ import strawberry
 
 from core.access.principal import Scope
 from core.privacy.spelling import discreet
-from core.slicing import Span
+from core.slicing import Span, span_between
 from core.webhooks import read
 from core.webhooks.values import WebhookStatus
 from resolvers.arguments import given
@@ -133,7 +133,7 @@ def _condition(filter: WebhookDeliveryFilter | None) -> read.WebhookFilter:
         statuses=given(filter.statuses),
         event_type=given(filter.event_type),
         message_id=message_asked_for(given(filter.subject_id)),
-        received=span_of(given(filter.received)),
+        received=span_of(given(filter.received), ["filter", "received"]),
     )
 
 
@@ -147,6 +147,6 @@ def message_asked_for(subject: strawberry.ID | None) -> UUID | None:
     return None if subject is None else uuid_of(subject, "Message") or _NOBODY
 
 
-def span_of(range: TimeRangeInput | None) -> Span:
-    """A span of time as core knows it."""
-    return Span(given(range.start), given(range.end)) if range else Span()
+def span_of(range: TimeRangeInput | None, path: Sequence[str]) -> Span:
+    """A span of time as core knows it; raises InvalidInput when it ends before it begins."""
+    return span_between(given(range.start), given(range.end), [*path, "end"]) if range else Span()
