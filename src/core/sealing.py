@@ -1,7 +1,8 @@
 """Sealed columns: personal data is stored encrypted and bound to its place, so that no value works in another row.
 
 A sealed value is `1 · length of key id · key id · nonce (12) · ciphertext and tag` under AES-256-GCM, with tenant, row
-and column as additional data. Beside an address stands a keyed hash for exact look-up.
+and column as additional data. Beside an address stands a keyed hash for exact look-up, made anew with every key. A
+provider's id has a hash that is never made anew: its secret lies sealed in the database (`core/keyring/lookup.py`).
 """
 
 import hashlib
@@ -23,6 +24,14 @@ class SealBroken(Exception):
     """A sealed value cannot be opened: its key is gone, it was altered, or it comes from another place."""
 
 
+class KeyMissing(SealBroken):
+    """A sealed value cannot be opened here: the key named `key` is not among ENCRYPTION_KEYS."""
+
+    def __init__(self, column: str, key: str) -> None:
+        super().__init__(f"{column}: sealed with key {key!r}, which is not among ENCRYPTION_KEYS")
+        self.key = key
+
+
 class Sealer:
     """Seals with the first key, opens with any; `keys` maps key ids to 32 bytes, the current one first."""
 
@@ -33,6 +42,7 @@ class Sealer:
         self._lookup_keys = [hmac.digest(key, b"interalpha address look-up", hashlib.sha256) for key in keys.values()]
         self._names = list(keys)
         self._current = self._names[0]
+        self._id_secret: bytes | None = None
 
     def __repr__(self) -> str:
         return f"Sealer(current={self._current!r})"
@@ -50,7 +60,7 @@ class Sealer:
         name = sealed[2:name_end].decode(errors="replace")
         cipher = self._ciphers.get(name)
         if cipher is None:
-            raise SealBroken(f"{column}: sealed with key {name!r}, which is not among ENCRYPTION_KEYS")
+            raise KeyMissing(column, name)
         nonce, ciphertext = sealed[name_end : name_end + _NONCE], sealed[name_end + _NONCE :]
         try:
             return cipher.decrypt(nonce, ciphertext, _place(tenant, row, column)).decode()
@@ -72,6 +82,21 @@ class Sealer:
         """Hash a request under every key, the current one first, each with its key's head; then as once without one."""
         hashes = self.lookup_hashes(value, tenant=tenant)
         return [self.head(name) + found for name, found in zip(self._names, hashes, strict=True)] + hashes
+
+    @property
+    def can_hash_ids(self) -> bool:
+        """Whether it was told the secret of the hashes that are never made anew."""
+        return self._id_secret is not None
+
+    def hash_ids_with(self, secret: bytes) -> None:
+        """Take the secret of the hashes that are never made anew, as it was found in the database."""
+        self._id_secret = secret
+
+    def id_hash(self, id: str) -> bytes:
+        """Hash a provider's id for exact look-up, the same under whatever keys; raises LookupError without a secret."""
+        if self._id_secret is None:
+            raise LookupError("The secret of look-up hashes was not read yet.")
+        return _keyed(self._id_secret, NOBODYS, id)
 
     def lookup_hash(self, value: str, *, tenant: UUID) -> bytes:
         """Hash an address for exact look-up; equal addresses of two tenants differ."""

@@ -207,7 +207,7 @@ class Context:
     async def _load_attempts(self, ids: list[UUID]) -> list[list[AttemptView]]:
         tenant = self.require(Scope.MESSAGES_READ).tenant_id
         async with self.services.database.transaction(tenant) as connection:
-            found = await history.attempts_of(connection, tenant, ids)
+            found = await history.attempts_of(connection, self.services.sealer, tenant, ids)
         return [found.get(one, []) for one in ids]
 
     async def _load_events(self, keys: list[tuple[UUID, EventSlice]]) -> list[list[EventView]]:

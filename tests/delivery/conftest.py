@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from core.access.principal import DEFAULT_TENANT
 from core.database import Database
+from core.keyring.lookup import prepare_lookups
 from core.messages import history, read
 from core.messages.accept import Outbox
 from core.messages.apply import apply_due
@@ -85,7 +86,9 @@ class Shop:
 
     async def attempts(self, message_id: UUID) -> list[history.AttemptView]:
         async with self.app.transaction(DEFAULT_TENANT) as connection:
-            return (await history.attempts_of(connection, DEFAULT_TENANT, [message_id])).get(message_id, [])
+            return (await history.attempts_of(connection, self.sealer, DEFAULT_TENANT, [message_id])).get(
+                message_id, []
+            )
 
     async def sweep(self) -> None:
         """What a worker's sweep does in one turn."""
@@ -125,6 +128,8 @@ def open_shop(app: Database, worker: Database, sealer: Sealer, hub: Hub, sender:
 
 @pytest.fixture
 async def shop(app_database: Database, worker_database: Database, sealer: Sealer, hub: Hub) -> Shop:
+    # As a worker does when it starts.
+    await prepare_lookups(worker_database, sealer)
     return open_shop(app_database, worker_database, sealer, hub, ObedientSender())
 
 

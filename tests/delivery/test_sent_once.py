@@ -19,6 +19,7 @@ from core.messages.route import Step, step
 from core.messages.timing import Timing
 from core.messages.values import RouteGoal, UnconfirmedPolicy
 from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, Sighting, Sought
+from core.sealing import Sealer
 from tests.delivery.conftest import Shop
 from tests.delivery.test_applying import report
 from tests.delivery.test_settling import Books, doubt, settler
@@ -223,10 +224,12 @@ async def test_no_other_channel_is_used_while_a_report_about_the_first_one_lies_
 async def test_a_worker_that_slept_after_it_had_begun_calls_nobody(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     message_id = await shop.accept()
 
-    async def sleep(connection: AsyncConnection, integration: str, begun: Sequence[Claimed]) -> list[Claimed]:
+    async def sleep(
+        connection: AsyncConnection, sealer: Sealer, integration: str, begun: Sequence[Claimed]
+    ) -> list[Claimed]:
         slept = (TIMING.lease - TIMING.send_deadline).total_seconds()
         monkeypatch.setattr(calling, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + slept))
-        return await with_quotes(connection, integration, begun)
+        return await with_quotes(connection, sealer, integration, begun)
 
     monkeypatch.setattr(deliver, "with_quotes", sleep)
     await shop.courier.drain()

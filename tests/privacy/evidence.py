@@ -1,13 +1,14 @@
 """Everything that is stored anywhere, as whoever holds every key could read it."""
 
 from collections.abc import AsyncIterator, Iterable
+from types import SimpleNamespace
 
 import asyncpg
 from redis.asyncio import Redis
 
 from core.keyring.catalogue import sealed_tables
 from core.privacy.spelling import decoded
-from core.sealing import NOBODYS, SealBroken, Sealer
+from core.sealing import SealBroken, Sealer
 from core.tables import metadata
 
 
@@ -22,10 +23,9 @@ async def everything_stored(owner: asyncpg.Connection, sealer: Sealer) -> AsyncI
             for column in one.columns:
                 if (sealed := row[column.column.name]) is None:
                     continue
-                tenant = NOBODYS if one.tenant is None else row["tenant_id"]
                 place = f"{one.table.name}.{column.column.name}"
                 try:
-                    yield place, sealer.open(sealed, tenant=tenant, row=row["id"], column=column.name)
+                    yield place, sealer.open(sealed, **one.place(SimpleNamespace(**dict(row)), column))
                 except SealBroken as error:
                     raise AssertionError(f"{place} cannot be opened: a new sealed column breaks the rule") from error
 

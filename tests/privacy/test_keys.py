@@ -54,6 +54,7 @@ async def some_of_everything(life: Life) -> UUID:
     """At least one value in every sealed column there is."""
     for place in range(3):
         await life.send(NUMBER, f"{WORDS} {place}", idempotency_key=f"{place}")
+    await life.deliver()
     await life.written(NUMBER, WORDS, wamid(NUMBER, "A" * 18))
     await life.ask_to_erase("+5511900000000")
     await life.listed(OTHER_NUMBER)

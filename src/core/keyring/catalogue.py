@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, LargeBinary, MetaData, Row, Table
+from sqlalchemy import Column, LargeBinary, MetaData, Table
 
 from core.sealing import NOBODYS
 
@@ -40,7 +40,7 @@ class SealedTable:
     columns: Sequence[SealedColumn]
     number: Column[int] | None = None
 
-    def place(self, row: Row[Any], column: SealedColumn) -> dict[str, Any]:
+    def place(self, row: Any, column: SealedColumn) -> dict[str, Any]:
         """What a value of a row is sealed for, as the sealer takes it; the row holds the table's primary key."""
         number = None if self.number is None else getattr(row, self.number.name)
         return {

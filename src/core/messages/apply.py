@@ -5,19 +5,19 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select, text, tuple_
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access.news import apply_news
 from core.database import Database, is_contention, is_passing
 from core.errors import Overloaded
+from core.keyring.lookup import prepare_lookups
 from core.messages.inbound import insert_inbound
-from core.messages.record import Key, Noted, lock_standings, write_moves
-from core.messages.tables import attempts
+from core.messages.provider_ids import of_attempt
+from core.messages.record import Key, Noted, attempts_named, lock_standings, write_moves
 from core.messages.transitions import Standing, after_report
 from core.messages.values import EventSource
 from core.ports import DirectoryChanged, InboundMessage, StatusReport, TemplatesChanged
-from core.privacy.disguise import known_as
 from core.privacy.forget import forget_webhooks
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
@@ -58,6 +58,7 @@ async def apply_due(database: Database, sealer: Sealer, hub: Hub, *, limit: int 
 
     One that cannot be applied is tried again later, at last parked as FAILED, and holds up nobody.
     """
+    await prepare_lookups(database, sealer)
     try:
         return await _apply_taken(database, sealer, hub, limit, _apply, _PATIENCE)
     except Overloaded as error:
@@ -108,7 +109,7 @@ async def _apply(connection: AsyncConnection, sealer: Sealer, taken: Sequence[Ke
     for kept in taken:
         match kept.event:
             case StatusReport():
-                _apply_report(batch, standings, kept, kept.event, about.get(kept.place))
+                _apply_report(batch, sealer, standings, kept, kept.event, about.get(kept.place))
             case InboundMessage():
                 changes += await insert_inbound(connection, sealer, kept.place, kept.integration, kept.event)
                 batch.processed[kept.place] = kept.place.id
@@ -145,35 +146,24 @@ async def _about(
         if (ref := report.reference) is not None
     }
     nameless = [
-        (kept, known_as(sealer, report.provider_message_id))
+        (kept, report.provider_message_id)
         for kept, report in reports
         if kept.place not in about and report.provider_message_id
     ]
-    if not nameless:
-        return about
-    wanted = {(kept.integration, name) for kept, names in nameless for name in names}
-    rows = await connection.execute(
-        select(
-            attempts.c.tenant_id,
-            attempts.c.message_id,
-            attempts.c.number,
-            attempts.c.integration,
-            attempts.c.provider_message_id,
-        ).where(tuple_(attempts.c.integration, attempts.c.provider_message_id).in_(wanted))
-    )
-    by_name = {
-        (row.integration, row.provider_message_id): About(Key(row.tenant_id, row.message_id), row.number)
-        for row in rows
-    }
-    for kept, names in nameless:
-        for name in names:
-            if found := by_name.get((kept.integration, name)):
-                about[kept.place] = found
+    named = await attempts_named(connection, sealer, {(kept.integration, id) for kept, id in nameless})
+    for kept, id in nameless:
+        if found := named.get((kept.integration, id)):
+            about[kept.place] = About(*found)
     return about
 
 
 def _apply_report(
-    batch: Batch, standings: dict[Key, Standing], kept: Kept, report: StatusReport, about: About | None
+    batch: Batch,
+    sealer: Sealer,
+    standings: dict[Key, Standing],
+    kept: Kept,
+    report: StatusReport,
+    about: About | None,
 ) -> None:
     standing = standings.get(about.key) if about else None
     if about is None or standing is None or about.attempt not in standing.attempts:
@@ -182,8 +172,9 @@ def _apply_report(
         return
     if standing.is_erased:
         batch.forgotten.append(kept.place)
-    name = None if standing.is_erased else report.provider_message_id
-    move = after_report(standing, about.attempt, report.status, report.failure, name)
+    id = None if standing.is_erased else report.provider_message_id
+    named = None if id is None else of_attempt(sealer, *about.key, about.attempt, id)
+    move = after_report(standing, about.attempt, report.status, report.failure, named)
     detail = f"{kept.integration} reports {report.event_type}"
     if report.failure is not None and report.failure.provider_code:
         detail += f" ({report.failure.provider_code})"

@@ -12,16 +12,18 @@ from core.errors import Overloaded
 from core.flow.gate import Gatekeeper, OpenGate
 from core.flow.tally import CallEnd, tally
 from core.flow.values import Allowance
+from core.keyring.lookup import prepare_lookups
 from core.messages.calling import Caller, Ended
 from core.messages.claim import Claimed, begin, claim, hold, put_back
 from core.messages.night import Night
 from core.messages.outcomes import judge
+from core.messages.provider_ids import ProviderId, of_attempt
 from core.messages.record import Noted, lock_standings, write_moves
 from core.messages.replies import with_quotes
 from core.messages.timing import Timing
 from core.messages.transitions import Standing, after_outcome
 from core.messages.values import EventSource
-from core.ports import Channel, MessageSender
+from core.ports import Channel, MessageSender, Receipt
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
 
@@ -76,6 +78,8 @@ class Courier:
 
     async def drain(self) -> None:
         """Send until nothing is due, or nothing more may go just now, and nothing is under way."""
+        # Without the secret of look-ups no answer could be written down, so nothing is sent before.
+        await prepare_lookups(self.database, self.sealer)
         is_more = True
         while is_more or self._sending:
             if self._woken.is_set() or self._until_gate(1.0) <= 0:
@@ -137,7 +141,7 @@ class Courier:
                 timing=self.timing,
                 begins=not self.gate.paces_recipients,
             )
-            return await with_quotes(connection, self.integration, claimed)
+            return await with_quotes(connection, self.sealer, self.integration, claimed)
 
     async def _begin(self, claimed: Sequence[Claimed]) -> list[Claimed]:
         """Begin those that may be sent now, and put back the others."""
@@ -206,9 +210,14 @@ class Courier:
             *tally(CallEnd(end.ticket, end.error, end.one.key.tenant_id, end.one.to_hash) for end in called)
         )
 
+    def _named(self, end: Ended) -> ProviderId | None:
+        id = end.result.provider_message_id if isinstance(end.result, Receipt) else None
+        return None if id is None else of_attempt(self.sealer, *end.one.key, end.one.attempt, id)
+
     def _noted(self, end: Ended, before: Standing) -> Noted:
         number = end.one.attempt
-        verdict = judge(before, number, self.integration, end.result, retry_for=self.timing.retry_for)
+        retry_for = self.timing.retry_for
+        verdict = judge(before, number, self.integration, end.result, self._named(end), retry_for=retry_for)
         move = after_outcome(before, verdict.attempt, retry_in=verdict.wait, hold=self.timing.hold)
         return Noted(
             key=end.one.key,

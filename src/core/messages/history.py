@@ -10,9 +10,11 @@ from sqlalchemy import Row, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.messages.failures import failure_from_json
+from core.messages.provider_ids import ProviderId, opened_or_none
 from core.messages.tables import attempts, message_events
 from core.messages.values import AttemptOutcome, EventSource, MessageStatus
 from core.ports import Channel, Failure
+from core.sealing import Sealer
 
 _PERHAPS_GONE = frozenset({AttemptOutcome.ACCEPTED, AttemptOutcome.UNCONFIRMED, AttemptOutcome.IN_FLIGHT})
 
@@ -65,9 +67,9 @@ class EventSlice:
 
 
 async def attempts_of(
-    connection: AsyncConnection, tenant: UUID, message_ids: Collection[UUID]
+    connection: AsyncConnection, sealer: Sealer, tenant: UUID, message_ids: Collection[UUID]
 ) -> dict[UUID, list[AttemptView]]:
-    """Read the attempts that began, oldest first, by message."""
+    """Read the attempts that began, oldest first, by message; an id that cannot be opened is left out of its view."""
     rows = await connection.execute(
         select(attempts)
         .where(
@@ -79,7 +81,7 @@ async def attempts_of(
     )
     found: dict[UUID, list[AttemptView]] = {}
     for row in rows:
-        found.setdefault(row.message_id, []).append(_attempt(row))
+        found.setdefault(row.message_id, []).append(_attempt(sealer, row))
     return found
 
 
@@ -133,7 +135,7 @@ def event_view(row: Row[Any]) -> EventView:
     )
 
 
-def _attempt(row: Row[Any]) -> AttemptView:
+def _attempt(sealer: Sealer, row: Row[Any]) -> AttemptView:
     took = (row.finished_at - row.started_at).total_seconds() * 1000 if row.finished_at else None
     return AttemptView(
         message_id=row.message_id,
@@ -141,7 +143,7 @@ def _attempt(row: Row[Any]) -> AttemptView:
         channel=Channel(row.channel),
         integration=row.integration,
         outcome=AttemptOutcome(row.outcome),
-        provider_message_id=row.provider_message_id,
+        provider_message_id=opened_or_none(sealer, ProviderId.of_row(row), row.tenant_id, row.message_id, row.number),
         failure=failure_from_json(row.failure),
         answer=row.answer,
         started_at=row.started_at,

@@ -1,6 +1,5 @@
 """Messages people send us."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import CTE, literal, select
@@ -11,12 +10,12 @@ from sqlalchemy.sql.dml import ReturningInsert
 from core.messages.addresses import known_address, sought
 from core.messages.claim import text_value
 from core.messages.content import content_to_json
+from core.messages.provider_ids import of_message
 from core.messages.replies import find_answered
 from core.messages.route import route_to_json, step
 from core.messages.tables import message_events, messages
 from core.messages.values import Direction, EventSource, MessageStatus
 from core.ports import InboundMessage, TextContent
-from core.privacy.disguise import known_as
 from core.pubsub import Change
 from core.sealing import Sealer
 from core.webhooks.closing import Place
@@ -31,6 +30,7 @@ async def insert_inbound(
     """
     tenant_id, row = place
     ours, theirs = known_address(event.recipient), known_address(event.sender)
+    named = of_message(sealer, tenant_id, row, event.provider_message_id)
     content = content_to_json(TextContent(event.text or ""))
     message = (
         insert(messages)
@@ -50,18 +50,16 @@ async def insert_inbound(
             from_masked=theirs.masked,
             from_hash=sealer.lookup_hash(sought(theirs.value), tenant=tenant_id),
             content_sealed=sealer.seal(content, tenant=tenant_id, row=row, column="content"),
-            in_reply_to=await find_answered(connection, tenant_id, integration, _names(sealer, event)),
+            in_reply_to=await find_answered(connection, sealer, tenant_id, integration, event.in_reply_to),
             integration=integration,
-            provider_message_id=event.provider_message_id,
+            provider_id_sealed=named.sealed,
+            provider_id_lookup=named.lookup,
+            provider_message_id=named.clear,
             delivered_at=event.occurred_at,
         )
     )
     rows = await connection.execute(_told(message.cte("message"), place, event))
     return [Change(tenant_id, row.message_id) for row in rows]
-
-
-def _names(sealer: Sealer, event: InboundMessage) -> Sequence[str]:
-    return known_as(sealer, event.in_reply_to) if event.in_reply_to else ()
 
 
 def _told(arrived: CTE, place: Place, event: InboundMessage) -> ReturningInsert[Any]:

@@ -13,6 +13,7 @@ from core.errors import (
 )
 from core.messages.backoff import LONGEST_PAUSE, LONGEST_SLOWED, retry_in
 from core.messages.failures import failure_of
+from core.messages.provider_ids import ProviderId
 from core.messages.transitions import Attempt, Standing
 from core.messages.values import AttemptOutcome
 from core.ports import Receipt
@@ -28,16 +29,25 @@ class Verdict:
 
 
 def judge(
-    standing: Standing, number: int, integration: str, result: Receipt | ProviderError, *, retry_for: timedelta
+    standing: Standing,
+    number: int,
+    integration: str,
+    result: Receipt | ProviderError,
+    provider_id: ProviderId | None = None,
+    *,
+    retry_for: timedelta,
 ) -> Verdict:
-    """Read the end of a message's attempt; `retry_for` is how long its step is tried at least."""
+    """Read the end of a message's attempt; `retry_for` is how long its step is tried at least.
+
+    `provider_id` is the receipt's, as it may be kept.
+    """
     step = standing.attempts[number].step
     if isinstance(result, Receipt):
         accepted = Attempt(
             number,
             step,
             AttemptOutcome.ACCEPTED,
-            provider_message_id=result.provider_message_id,
+            provider_id=provider_id,
             answer=result.answer,
         )
         return Verdict(accepted, None, f"{integration} took it: {result.detail or 'accepted'}")

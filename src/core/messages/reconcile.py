@@ -16,6 +16,7 @@ from core.database import Database
 from core.errors import ProviderError
 from core.messages.asking import ask, reason_of
 from core.messages.content import content_for, content_from_json
+from core.messages.provider_ids import ProviderId, opened_or_none
 from core.messages.record import Key, Noted, lock_standings, write_moves
 from core.messages.tables import attempts
 from core.messages.timing import Timing
@@ -49,7 +50,8 @@ WITH silent AS (
     RETURNING attempts.*
 )
 SELECT marked.tenant_id, marked.message_id, marked.number, marked.integration, marked.channel, marked.started_at,
-    marked.provider_message_id, messages.to_sealed, messages.content_sealed, messages.simulated_only
+    marked.provider_id_sealed, marked.provider_id_lookup, marked.provider_message_id,
+    messages.to_sealed, messages.content_sealed, messages.simulated_only
 FROM marked JOIN messages ON messages.tenant_id = marked.tenant_id AND messages.id = marked.message_id
 WHERE messages.erased_at IS NULL
 """)
@@ -90,11 +92,12 @@ class Reconciler:
         if row.simulated_only and row.integration not in self.simulated:
             return None
         lookup, deadline = self.lookups[row.integration], self.timing.send_deadline
-        sightings = await ask(lookup, row.integration, row.message_id, partial(self._sought, row), deadline)
-        same = [one for one in sightings or () if one.provider_message_id == row.provider_message_id]
+        id = opened_or_none(self.sealer, ProviderId.of_row(row), row.tenant_id, row.message_id, row.number)
+        sightings = await ask(lookup, row.integration, row.message_id, partial(self._sought, row, id), deadline)
+        same = [one for one in sightings or () if one.provider_message_id == id]
         return (Key(row.tenant_id, row.message_id), row.number, row.integration, same[0]) if same else None
 
-    def _sought(self, row: Row[Any]) -> Sought:
+    def _sought(self, row: Row[Any], id: str | None) -> Sought:
         place: dict[str, Any] = {"tenant": row.tenant_id, "row": row.message_id}
         channel = Channel(row.channel)
         content = content_from_json(self.sealer.open(row.content_sealed, column="content", **place))
@@ -104,7 +107,7 @@ class Reconciler:
             self.sealer.open(row.to_sealed, column="to", **place),
             content_for(content, channel),
             row.started_at,
-            row.provider_message_id,
+            id,
         )
 
     async def count_days(self, *, days: int = 2) -> None:

@@ -34,12 +34,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import FailureParty
 from core.messages.failures import failure_from_json, failure_to_json
+from core.messages.provider_ids import ProviderId, clear_forms, lookups
 from core.messages.route import route_from_json, route_to_json
 from core.messages.tables import attempts, message_events, messages
 from core.messages.transitions import Attempt, Move, Standing
 from core.messages.values import AttemptOutcome, EventSource, MessageStatus
 from core.operations.dead_letters import MESSAGE_SEND, GivenUp, Resolution, bury, close_of_messages
 from core.pubsub import Change
+from core.sealing import Sealer
 
 
 class Key(NamedTuple):
@@ -92,6 +94,25 @@ async def lock_standings(connection: AsyncConnection, keys: Collection[Key]) -> 
     return {key: _standing(row, by_message.get(key, {})) for row in rows if (key := Key(row.tenant_id, row.id))}
 
 
+async def attempts_named(
+    connection: AsyncConnection, sealer: Sealer, ids: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[Key, int]]:
+    """Find the attempts that providers know by these ids, each given with its integration."""
+    if not ids:
+        return {}
+    hashed = {(integration, found): (integration, id) for integration, id in ids for found in lookups(sealer, id)}
+    clear = {(integration, form): (integration, id) for integration, id in ids for form in clear_forms(sealer, id)}
+    hash_of = tuple_(attempts.c.integration, attempts.c.provider_id_lookup)
+    clear_of = tuple_(attempts.c.integration, attempts.c.provider_message_id)
+    rows = await connection.execute(select(attempts).where(or_(hash_of.in_(hashed), clear_of.in_(clear))))
+    return {
+        asked: (Key(row.tenant_id, row.message_id), row.number)
+        for row in rows
+        if (asked := hashed.get((row.integration, row.provider_id_lookup)))
+        or (asked := clear.get((row.integration, row.provider_message_id)))
+    }
+
+
 _chosen = (
     func.unnest(bindparam("tenants", type_=ARRAY(Uuid)), bindparam("ids", type_=ARRAY(Uuid)))
     .table_valued(column("tenant_id", Uuid), column("id", Uuid), name="wanted")
@@ -114,7 +135,7 @@ _TRIED = select(attempts).where(
 
 def _attempt(row: Row[Any]) -> Attempt:
     outcome, failure = AttemptOutcome(row.outcome), failure_from_json(row.failure)
-    return Attempt(row.number, row.step, outcome, row.rank, row.provider_message_id, failure, row.answer)
+    return Attempt(row.number, row.step, outcome, row.rank, ProviderId.of_row(row), failure, row.answer)
 
 
 def _standing(row: Row[Any], tried: Mapping[int, Attempt]) -> Standing:
@@ -243,7 +264,9 @@ _MOVE_ATTEMPT = (
         outcome=bindparam("new_outcome"),
         # Belt and braces: whatever order two writers come in, a report never lowers what is known.
         rank=func.greatest(attempts.c.rank, bindparam("new_rank")),
-        provider_message_id=func.coalesce(bindparam("new_provider_message_id"), attempts.c.provider_message_id),
+        provider_id_sealed=func.coalesce(bindparam("new_sealed"), attempts.c.provider_id_sealed),
+        provider_id_lookup=func.coalesce(bindparam("new_lookup"), attempts.c.provider_id_lookup),
+        provider_message_id=func.coalesce(bindparam("new_clear"), attempts.c.provider_message_id),
         # Not its message's, which may be another.
         failure=bindparam("attempt_failure", type_=attempts.c.failure.type),
         answer=func.coalesce(bindparam("new_answer"), attempts.c.answer),
@@ -289,13 +312,16 @@ def _message_values(one: Noted, move: Move) -> Mapping[str, Any]:
 
 def _attempt_values(one: Noted, move: Move, number: int) -> Mapping[str, Any]:
     attempt = move.standing.attempts[number]
+    kept = attempt.provider_id
     return {
         "of_tenant": one.key.tenant_id,
         "of_message": one.key.message_id,
         "of_number": number,
         "new_outcome": attempt.outcome.value,
         "new_rank": attempt.rank,
-        "new_provider_message_id": attempt.provider_message_id,
+        "new_sealed": kept and kept.sealed,
+        "new_lookup": kept and kept.lookup,
+        "new_clear": kept and kept.clear,
         "attempt_failure": failure_to_json(attempt.failure),
         "new_answer": attempt.answer,
         "took": one.took,

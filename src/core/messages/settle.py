@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from sqlalchemy import ARRAY, Text, bindparam, select, text, tuple_
+from sqlalchemy import ARRAY, Text, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
+from core.keyring.lookup import prepare_lookups
 from core.messages import transitions
 from core.messages.asking import ask
 from core.messages.doubts import Doubt, lease_doubts
 from core.messages.moving import move_all
-from core.messages.record import Key, Noted, lock_leased
-from core.messages.tables import attempts
+from core.messages.provider_ids import of_attempt
+from core.messages.record import Key, Noted, attempts_named, lock_leased
 from core.messages.timing import GIVE_UP, Timing
 from core.messages.transitions import Move, Standing
 from core.messages.unread import unread_about
@@ -54,13 +55,14 @@ class Settler:
 
     async def settle_due(self, *, limit: int = 50) -> int:
         """Settle up to so many doubts; returns how many were looked at."""
+        await prepare_lookups(self.database, self.sealer)
         async with self.database.transaction() as connection:
             doubts = await lease_doubts(connection, worker=self.worker, limit=limit, timing=self.timing)
         if not doubts:
             return 0
         answers = await asyncio.gather(*(self._ask(doubt) for doubt in doubts))
         async with self.database.transaction(*{doubt.key.tenant_id for doubt in doubts}) as connection:
-            taken = await _known_already(connection, doubts, answers)
+            taken = await _known_already(connection, self.sealer, doubts, answers)
             unread = await unread_about(connection, [doubt.key for doubt in doubts])
             about = {doubt.key: (doubt, answer) for doubt, answer in zip(doubts, answers, strict=True)}
             changes = await move_all(
@@ -103,7 +105,8 @@ class Settler:
             if taken.get((doubt.integration, name), ours) != ours:
                 continue
             status = sighting.status or ReportedStatus.SENT
-            move = transitions.after_report(standing, doubt.attempt, status, sighting.failure, name)
+            kept = of_attempt(self.sealer, *doubt.key, doubt.attempt, name)
+            move = transitions.after_report(standing, doubt.attempt, status, sighting.failure, kept)
             if move is not None:
                 taken[doubt.integration, name] = ours
                 return move, f"{doubt.integration}'s books show it: {status.lower()}"
@@ -129,7 +132,9 @@ def _doubts_of_step(standing: Standing) -> int:
     return sum(one.step == standing.step and one.is_in_doubt for one in standing.attempts.values())
 
 
-async def _known_already(connection: AsyncConnection, doubts: Sequence[Doubt], answers: Sequence[Answer]) -> Taken:
+async def _known_already(
+    connection: AsyncConnection, sealer: Sealer, doubts: Sequence[Doubt], answers: Sequence[Answer]
+) -> Taken:
     """Whose attempts the sighted messages are already: what is found in the books may be another one of ours.
 
     Until the end of the transaction no other settler is told the same of the same sightings.
@@ -143,8 +148,4 @@ async def _known_already(connection: AsyncConnection, doubts: Sequence[Doubt], a
         return {}
     # One order for everybody, so that two wait for each other instead of deadlocking.
     await connection.execute(_ONE_AT_A_TIME, {"names": sorted(f"{company} {name}" for company, name in sighted)})
-    name = tuple_(attempts.c.integration, attempts.c.provider_message_id)
-    rows = await connection.execute(select(attempts).where(name.in_(sighted)))
-    return {
-        (row.integration, row.provider_message_id): (Key(row.tenant_id, row.message_id), row.number) for row in rows
-    }
+    return await attempts_named(connection, sealer, sighted)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from core.errors import FailureParty, FailureReason
+from core.messages.provider_ids import ProviderId
 from core.messages.route import Step
 from core.messages.values import AttemptOutcome, MessageStatus, RouteGoal
 from core.ports import Channel, Failure, ReportedStatus
@@ -52,7 +53,7 @@ class Attempt:
     step: int
     outcome: AttemptOutcome
     rank: int = 0
-    provider_message_id: str | None = None
+    provider_id: ProviderId | None = None
     failure: Failure | None = None
     answer: str | None = None
 
@@ -142,7 +143,7 @@ def after_outcome(
     if known.rank > 0:
         # A report overtook the answer: it knows more than the end of the call does.
         ended = replace(ended, outcome=AttemptOutcome.ACCEPTED, failure=known.failure)
-    ended = replace(ended, rank=rank, provider_message_id=ended.provider_message_id or known.provider_message_id)
+    ended = replace(ended, rank=rank, provider_id=ended.provider_id or known.provider_id)
     return _settle(standing, ended, retry_in if rank == 0 else None, hold)
 
 
@@ -151,7 +152,7 @@ def after_report(
     number: int,
     status: ReportedStatus,
     failure: Failure | None = None,
-    provider_message_id: str | None = None,
+    provider_id: ProviderId | None = None,
 ) -> Move | None:
     """Take in what a company reports about an attempt; None when it ranks no higher than what is known."""
     attempt = standing.attempts[number]
@@ -163,7 +164,7 @@ def after_report(
         outcome=AttemptOutcome.ACCEPTED,
         rank=status.rank,
         failure=failure if status is ReportedStatus.FAILED else None,
-        provider_message_id=attempt.provider_message_id or provider_message_id,
+        provider_id=attempt.provider_id or provider_id,
     )
     return _settle(standing, reported, None, _AT_ONCE)
 

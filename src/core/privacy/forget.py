@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import bindparam, case, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, bindparam, case, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.messages.provider_ids import ProviderId, opened_or_none
 from core.messages.record import Key
 from core.messages.tables import attempts, messages
 from core.privacy.disguise import disguised
@@ -49,44 +51,48 @@ async def forget_addresses(connection: AsyncConnection, sealer: Sealer, keys: Co
 
 
 async def _disguise_ids(connection: AsyncConnection, sealer: Sealer, keys: Collection[Key]) -> None:
-    of_these = tuple_(messages.c.tenant_id, messages.c.id).in_(keys)
     rows = await connection.execute(
-        select(messages.c.tenant_id, messages.c.id, messages.c.provider_message_id).where(
-            of_these, messages.c.provider_message_id.is_not(None)
-        )
+        select(messages).where(tuple_(messages.c.tenant_id, messages.c.id).in_(keys), _keeps_an_id(messages.c))
     )
-    renamed = [
-        {"of_tenant": row.tenant_id, "of_id": row.id, "name": disguised(sealer, row.provider_message_id)}
-        for row in rows
-        if spells_a_number(row.provider_message_id)
-    ]
-    if renamed:
+    if renamed := [_left_of(sealer, row, row.id) for row in rows]:
         await connection.execute(_RENAME_MESSAGE, renamed)
     tried = await connection.execute(
         select(attempts).where(
             tuple_(attempts.c.tenant_id, attempts.c.message_id).in_(keys),
-            or_(attempts.c.provider_message_id.is_not(None), attempts.c.answer.is_not(None)),
+            or_(_keeps_an_id(attempts.c), attempts.c.answer.is_not(None)),
         )
     )
-    if changed := [_attempt(sealer, row) for row in tried]:
+    if changed := [_left_of_attempt(sealer, row) for row in tried]:
         await connection.execute(_RENAME_ATTEMPT, changed)
 
 
-def _attempt(sealer: Sealer, row: Any) -> dict[str, Any]:
-    name, answer = row.provider_message_id, row.answer
-    return {
-        "of_tenant": row.tenant_id,
-        "of_message": row.message_id,
-        "of_number": row.number,
-        "name": None if name is None else disguised(sealer, name),
-        "kept": None if answer is None or spells_a_number(answer) else answer,
-    }
+def _keeps_an_id(columns: Any) -> ColumnElement[bool]:
+    return or_(columns.provider_id_sealed.is_not(None), columns.provider_message_id.is_not(None))
+
+
+def _left_of(sealer: Sealer, row: Row[Any], message: UUID, number: int | None = None) -> dict[str, Any]:
+    """What a row keeps of a provider's id: all of one that spells no number, of another the hash that finds it.
+
+    One that cannot be opened may spell a number, and goes.
+    """
+    place = {"of_tenant": row.tenant_id, "of_message": message}
+    kept = ProviderId.of_row(row)
+    id = opened_or_none(sealer, kept, row.tenant_id, message, number)
+    if id is not None and not spells_a_number(id):
+        return place | {"sealed": row.provider_id_sealed, "clear": row.provider_message_id}
+    # Processes of the version before find it by this hash, as late reports about it are to find it.
+    return place | {"sealed": None, "clear": row.provider_message_id and disguised(sealer, row.provider_message_id)}
+
+
+def _left_of_attempt(sealer: Sealer, row: Row[Any]) -> dict[str, Any]:
+    answer = None if row.answer is None or spells_a_number(row.answer) else row.answer
+    return _left_of(sealer, row, row.message_id, row.number) | {"of_number": row.number, "kept": answer}
 
 
 _RENAME_MESSAGE = (
     update(messages)
-    .where(messages.c.tenant_id == bindparam("of_tenant"), messages.c.id == bindparam("of_id"))
-    .values(provider_message_id=bindparam("name"))
+    .where(messages.c.tenant_id == bindparam("of_tenant"), messages.c.id == bindparam("of_message"))
+    .values(provider_id_sealed=bindparam("sealed"), provider_message_id=bindparam("clear"))
 )
 _RENAME_ATTEMPT = (
     update(attempts)
@@ -95,7 +101,7 @@ _RENAME_ATTEMPT = (
         attempts.c.message_id == bindparam("of_message"),
         attempts.c.number == bindparam("of_number"),
     )
-    .values(provider_message_id=bindparam("name"), answer=bindparam("kept"))
+    .values(provider_id_sealed=bindparam("sealed"), provider_message_id=bindparam("clear"), answer=bindparam("kept"))
 )
 
 
