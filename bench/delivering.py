@@ -30,6 +30,7 @@ from api.bootstrap import House, build_house
 from api.configuration import load_configuration
 from core.access.principal import DEFAULT_TENANT
 from core.messages.draft import Draft
+from core.messages.provider_ids import ProviderId, opened
 from core.messages.route import step
 from core.ports import Channel, Content, EmailContent, TextContent
 from integrations.simulating.client import SimulatorControl
@@ -59,6 +60,7 @@ class Contender:
     go: Go
     waiting: str
     receipts: str
+    read: Callable[[asyncpg.Record], str] = lambda row: str(row[0])
 
 
 async def main() -> None:
@@ -110,7 +112,7 @@ async def run(
     one.side.rates.append(messages / (time.perf_counter() - start))
     one.side.costs.append((processor_seconds(one.process.pid) - before) / messages * 1000)
     resting.process.send_signal(signal.SIGCONT)
-    receipts = {row[0] for row in await connection.fetch(one.receipts)}
+    receipts = {one.read(row) for row in await connection.fetch(one.receipts)}
     await connection.close()
     kept = await control.messages(COMPANY[channel])
     reached = Counter(message["to"] if isinstance(message["to"], str) else message["to"][0] for message in kept)
@@ -142,7 +144,8 @@ async def us(at: Ground, channel: Channel) -> AsyncIterator[Contender]:
                 lambda recipients: _accept(process, house, channel, recipients),
                 lambda: _continue(process),
                 "SELECT count(*) FROM messages WHERE status <> 'SENT'",
-                "SELECT provider_message_id FROM attempts WHERE outcome = 'ACCEPTED'",
+                "SELECT * FROM attempts WHERE outcome = 'ACCEPTED'",
+                lambda row: str(opened(house.sealer, _kept(row), row["tenant_id"], row["message_id"], row["number"])),
             )
     finally:
         await house.close()
@@ -200,6 +203,10 @@ async def peer(at: Ground, channel: Channel) -> AsyncIterator[Contender]:
             "SELECT count(*) FROM peer.messages WHERE status <> 'SENT'",
             "SELECT provider_message_id FROM peer.messages WHERE status = 'SENT'",
         )
+
+
+def _kept(row: asyncpg.Record) -> ProviderId:
+    return ProviderId(row["provider_id_sealed"], row["provider_id_lookup"], row["provider_message_id"])
 
 
 _PEERS_MESSAGES = """

@@ -23,6 +23,7 @@ def _migrate(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=metadata,
+        version_table=context.config.attributes.get("version_table", "alembic_version"),
         compare_type=True,
         compare_server_default=True,
         transaction_per_migration=False,

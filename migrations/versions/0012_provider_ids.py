@@ -1,7 +1,7 @@
 """Sealed provider ids: the columns that this version fills beside the clear ones. `migrations/contracts` ends that.
 
-Every statement is additive, so processes of the version before work on. The two indexes are empty when they are built;
-building them reads a table once and keeps writers waiting for that long, about a second for three million rows.
+Every statement is additive, so processes of the version before work on. The four indexes are empty when they are built;
+building one reads its table once, and writers wait for that long.
 """
 
 from alembic import op
@@ -12,8 +12,16 @@ branch_labels = None
 depends_on = None
 
 TABLES = """
-ALTER TABLE attempts ADD COLUMN provider_id_sealed bytea, ADD COLUMN provider_id_lookup bytea;
-ALTER TABLE messages ADD COLUMN provider_id_sealed bytea, ADD COLUMN provider_id_lookup bytea;
+-- The contract drops the columns of clear ids and puts the empty ones in their place: statements that name them, of
+-- processes that run on, find an empty column and its index, and nothing large is rewritten or read meanwhile.
+ALTER TABLE attempts
+    ADD COLUMN provider_id_sealed bytea, ADD COLUMN provider_id_lookup bytea, ADD COLUMN provider_id_empty text;
+ALTER TABLE messages
+    ADD COLUMN provider_id_sealed bytea, ADD COLUMN provider_id_lookup bytea, ADD COLUMN provider_id_empty text;
+CREATE INDEX ix_attempts_provider_id_empty ON attempts (integration, provider_id_empty)
+    WHERE provider_id_empty IS NOT NULL;
+CREATE INDEX ix_messages_provider_id_empty ON messages (tenant_id, provider_id_empty)
+    WHERE provider_id_empty IS NOT NULL;
 CREATE INDEX ix_attempts_provider_id_lookup ON attempts (integration, provider_id_lookup)
     WHERE provider_id_lookup IS NOT NULL;
 CREATE INDEX ix_messages_provider_id_lookup ON messages (tenant_id, provider_id_lookup)
@@ -55,8 +63,10 @@ GRANT SELECT ON servers TO interalpha_worker;
 DOWNGRADE = """
 DROP TABLE contracts, servers, lookup_keys;
 ALTER TABLE workers DROP COLUMN revision;
-ALTER TABLE messages DROP COLUMN provider_id_sealed, DROP COLUMN provider_id_lookup;
-ALTER TABLE attempts DROP COLUMN provider_id_sealed, DROP COLUMN provider_id_lookup;
+ALTER TABLE messages
+    DROP COLUMN provider_id_sealed, DROP COLUMN provider_id_lookup, DROP COLUMN provider_id_empty;
+ALTER TABLE attempts
+    DROP COLUMN provider_id_sealed, DROP COLUMN provider_id_lookup, DROP COLUMN provider_id_empty;
 """
 
 

@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import structlog
 from litestar import Litestar, Request, Response, get
 from litestar.handlers import HTTPRouteHandler
+from sqlalchemy.exc import SQLAlchemyError
 
 from api.auth import Authenticator
 from api.bootstrap import House
@@ -26,13 +28,14 @@ from api.i18n.page import errors_route
 from api.loops import keep_going
 from api.metering import Meter, account_of
 from api.metrics import render
+from api.migrations import head_revision
 from api.pages.explorer import explorer_routes
-from api.presence import Presence
+from api.presence import Presence, process_name
 from api.webhooks import webhook_routes
 from core.access.budget import Budget
 from core.access.principal import DEFAULT_TENANT, Principal, Scope
 from core.errors import AppError
-from core.operations import pressure
+from core.operations import heartbeat, pressure
 from core.operations.pulses import INTERVAL, Heart, Pulse
 from core.settings import CoreSettings
 from core.settings.addresses import origin_of
@@ -40,6 +43,8 @@ from engine.engine import Engine
 from resolvers.context import Context
 from resolvers.errors import translate
 from resolvers.schema import build_schema
+
+log = structlog.get_logger(__name__)
 
 BATCH_SECONDS = 30.0
 """How long handing in hundreds of messages at once may take."""
@@ -60,6 +65,7 @@ def create_app(house: House, readiness: Readiness) -> Doorstep:
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
+            await _leave(house)
             await house.close()
 
     app = Litestar(
@@ -140,7 +146,20 @@ def _loops(house: House) -> Sequence[Coroutine[None, None, None]]:
         await outbox.pressure.look(list(outbox.channels))
         await asyncio.sleep(pressure.INTERVAL)
 
-    return [keep_going("hints", house.hub.run), keep_going("pulse", beat), keep_going("pressure", count)]
+    async def say_we_live() -> None:
+        await heartbeat.beat_server(house.database, process_name(), head_revision())
+        await asyncio.sleep(heartbeat.INTERVAL)
+
+    turns = {"hints": house.hub.run, "pulse": beat, "pressure": count, "heartbeat": say_we_live}
+    return [keep_going(name, turn) for name, turn in turns.items()]
+
+
+async def _leave(house: House) -> None:
+    try:
+        await heartbeat.leave_server(house.database, process_name())
+    except (AppError, SQLAlchemyError) as error:
+        # Its last beat grows old by itself.
+        log.info("server_left_silently", reason=type(error).__name__)
 
 
 def _may_read_schema(settings: CoreSettings, caller: Principal | None) -> bool:

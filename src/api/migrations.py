@@ -1,11 +1,21 @@
-"""Running and inspecting migrations. Alembic is imported when it is used: it costs a third of a second."""
+"""Running and inspecting migrations. Alembic is imported when it is used: it costs a third of a second.
 
+Migrations only add, so that processes of the version before work on while a new one is rolled out. What takes something
+away is a contract: a migration in a line of its own, `migrations/contracts`, which refuses until nothing needs what it
+takes. This code works before it and after it. See ADR 0034.
+"""
+
+import asyncio
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from core.database import asyncpg_address
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -31,17 +41,37 @@ def is_current(revision: str | None) -> bool:
     return revision is not None and revision >= head_revision()
 
 
-def upgrade(database_url: str, target: str = "head") -> None:
-    """Bring the database to a revision; runs an event loop of its own, so call it outside one."""
+class ContractWaits(Exception):
+    """A contract that cannot be applied yet; `reasons` say what it waits for."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__(" ".join(reasons))
+        self.reasons = reasons
+
+
+def upgrade(database_url: str, target: str = "head") -> Sequence[str]:
+    """Bring the database to a revision, and at the newest apply contracts; returns what a contract waits for.
+
+    Runs an event loop of its own, so call it outside one.
+    """
     from alembic import command
 
     command.upgrade(_config(database_url), target)
+    if target not in ("head", head_revision()):
+        return []
+    try:
+        command.upgrade(_config(database_url, contracts=True), "head")
+    except ContractWaits as waits:
+        return waits.reasons
+    return []
 
 
 def downgrade(database_url: str, target: str) -> None:
-    """Take the database back to an earlier revision; runs an event loop of its own."""
+    """Take the database back to an earlier revision, its contracts first; runs an event loop of its own."""
     from alembic import command
 
+    if asyncio.run(_has_contracts(database_url)):
+        command.downgrade(_config(database_url, contracts=True), "base")
     command.downgrade(_config(database_url), target)
 
 
@@ -61,11 +91,37 @@ async def current_revision(connection: AsyncConnection) -> str | None:
     return (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
 
 
-def _config(database_url: str) -> "Config":
+async def contracts_left(connection: AsyncConnection) -> Sequence[str]:
+    """The names of the contracts that were not applied yet, in their order."""
+    if (await connection.execute(text("SELECT to_regclass('contracts')::text"))).scalar() is None:
+        return []
+    applied = (await connection.execute(text("SELECT version_num FROM contracts"))).scalar() or ""
+    names = sorted(path.stem for path in (migrations_folder() / _CONTRACTS).glob("[0-9]*.py"))
+    return [name for name in names if name.split("_", 1)[0] > applied]
+
+
+async def _has_contracts(database_url: str) -> bool:
+    url, arguments = asyncpg_address(database_url)
+    engine = create_async_engine(url, connect_args=arguments, poolclass=NullPool)
+    try:
+        async with engine.connect() as connection:
+            return (await connection.execute(text("SELECT to_regclass('contracts')::text"))).scalar() is not None
+    finally:
+        await engine.dispose()
+
+
+_CONTRACTS = "contracts"
+
+
+def _config(database_url: str, *, contracts: bool = False) -> "Config":
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()))
+    if contracts:
+        config.set_main_option("path_separator", "os")
+        config.set_main_option("version_locations", str(migrations_folder() / _CONTRACTS))
+        config.attributes["version_table"] = _CONTRACTS
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     config.attributes["database_url"] = database_url
     return config

@@ -1,8 +1,15 @@
-"""How many sockets and streams each caller has open here, so that nobody takes them all."""
+"""Who we are among processes, and how many sockets and streams each caller has open here."""
 
+import os
+import socket
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+
+
+def process_name() -> str:
+    """What this process is called where processes say that they live."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 class TooManyOpen(Exception):

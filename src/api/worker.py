@@ -118,6 +118,7 @@ def _loops(workshop: Workshop) -> list["asyncio.Task[None]"]:
         "sweep": workshop.sweep,
         "settle": workshop.settle,
         "erase": workshop.erase,
+        "seal": workshop.seal_clear_ids,
         "heartbeat": workshop.beat,
     }
     return [asyncio.create_task(keep_going(name, turn)) for name, turn in turns.items()]

@@ -1,18 +1,19 @@
 """What one worker does: carries each channel's messages, applies the inbox, lets time pass, settles doubts."""
 
 import asyncio
-import os
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from api.bootstrap import House
+from api.migrations import contracts_left, head_revision
+from api.presence import process_name
 from api.wake import INBOX
 from core.access.news import forget_ended_sessions
 from core.access.zones import TenantZones
 from core.flow.gate import Gate
 from core.idempotency import forget_expired
 from core.messages.apply import apply_due
+from core.messages.backfill import seal_clear_ids
 from core.messages.clockwork import let_time_pass
 from core.messages.deliver import Courier
 from core.messages.night import Night
@@ -32,6 +33,8 @@ _CATALOGUE_TICK = 2.0
 _INBOX_TICK = 0.3
 _SETTLE = 1.0
 _ERASE = 2.0
+_SOON_AFTER, _LONG_AFTER = 3.0, 600.0
+"""Between two walks through the ids in clear: while some may still be written, and when none were found."""
 
 
 @dataclass(slots=True)
@@ -130,6 +133,14 @@ class Workshop:
         """The SAQ cron: take out what is older than it may be kept."""
         await forget_what_is_old(self.house.database, self.house.sealer, self.house.retention)
 
+    async def seal_clear_ids(self) -> None:
+        """One turn: seal provider ids that lie in clear, as long as processes of the version before may write any."""
+        async with self.house.database.transaction() as connection:
+            is_over = not await contracts_left(connection)
+            may_come = await heartbeat.earlier_workers(connection)
+        found = 0 if is_over else await seal_clear_ids(self.house.database, self.house.sealer)
+        await asyncio.sleep(_SOON_AFTER if found or may_come else _LONG_AFTER)
+
     async def erase(self) -> None:
         """One turn: carry out the erasures that are due, then rest a while."""
         while not self.is_stopping and await carry_out(self.house.database, self.house.sealer, self.house.hub):
@@ -138,7 +149,7 @@ class Workshop:
 
     async def beat(self) -> None:
         """One turn: say that we live, and hear among how many the companies' paces are shared."""
-        living = await heartbeat.beat(self.house.database, self.name)
+        living = await heartbeat.beat(self.house.database, self.name, head_revision())
         for courier in self.couriers.values():
             courier.gate.workers = living
         await asyncio.sleep(heartbeat.INTERVAL)
@@ -146,7 +157,7 @@ class Workshop:
 
 def open_workshop(house: House) -> Workshop:
     """Set up a courier for each channel that somebody here serves."""
-    name = f"{socket.gethostname()}:{os.getpid()}"
+    name = process_name()
     night = Night(house.sealer, TenantZones(house.database), house.settings.quiet_hours)
     couriers = {}
     for channel, service in house.services.outbox.channels.items():

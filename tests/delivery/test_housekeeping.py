@@ -36,7 +36,7 @@ async def test_a_worker_knows_among_how_many_a_pace_is_shared(shop: Shop, urls: 
     workshop = open_workshop(house)
     assert workshop.couriers
     for name in ("second", "third"):
-        await heartbeat.beat(shop.worker, name)
+        await heartbeat.beat(shop.worker, name, "0012")
     beating = asyncio.create_task(workshop.beat())
     try:
         await until(lambda: {one.gate.workers for one in workshop.couriers.values()} == {3})

@@ -24,7 +24,7 @@ from tests.graph.houses import house_over
 async def worker(edge_urls: Urls) -> AsyncIterator[Database]:
     """A worker that has just been seen."""
     database = Database(make_engine(edge_urls.worker))
-    await beat(database, "test-worker")
+    await beat(database, "test-worker", "0012")
     yield database
     await leave(database, "test-worker")
     await database.close()

@@ -90,7 +90,9 @@ class Stock:
             await event(connection, caller, message, "QUEUED")
             for number in range(1, attempts + 1):
                 was_taken = number == attempts and status != "FAILED"
-                await _insert(connection, "attempts", _attempt(tenant, message, number, was_taken=was_taken))
+                await _insert(
+                    connection, "attempts", _attempt(self.sealer, tenant, message, number, was_taken=was_taken)
+                )
                 await event(connection, caller, message, "SENDING", "QUEUED")
         return message
 
@@ -204,7 +206,8 @@ def _id_at(moment: datetime) -> UUID:
     return UUID(int=uuid7_floor(moment).int | int.from_bytes(os.urandom(7), "big"))
 
 
-def _attempt(tenant: UUID, message: UUID, number: int, *, was_taken: bool) -> dict[str, Any]:
+def _attempt(sealer: Sealer, tenant: UUID, message: UUID, number: int, *, was_taken: bool) -> dict[str, Any]:
+    sealed = sealer.seal(f"SM{number}", tenant=tenant, row=message, column=f"provider_id {number}")
     started = datetime.fromisoformat("2026-11-23T12:00:00+00:00") + timedelta(minutes=number)
     return {
         "tenant_id": tenant,
@@ -215,7 +218,7 @@ def _attempt(tenant: UUID, message: UUID, number: int, *, was_taken: bool) -> di
         "integration": "twilio",
         "token": number,
         "outcome": "ACCEPTED" if was_taken else "REJECTED",
-        "provider_message_id": f"SM{number}" if was_taken else None,
+        "provider_id_sealed": sealed if was_taken else None,
         "failure": None if was_taken else json.dumps(REFUSAL),
         "started_at": started,
         "finished_at": started + timedelta(milliseconds=250),

@@ -82,7 +82,8 @@ async def test_another_tenants_erasure_is_none(caller: Caller, stranger: Caller)
 
 async def test_an_id_that_spells_the_number_is_masked_without_the_right_to_see_it(caller: Caller, stock: Stock) -> None:
     message = await stock.put(caller, attempts=1)
-    await stock.owner.execute("UPDATE attempts SET provider_message_id = $1 WHERE message_id = $2", WAMID, message)
+    sealed = stock.sealer.seal(WAMID, tenant=caller.tenant, row=message, column="provider_id 1")
+    await stock.owner.execute("UPDATE attempts SET provider_id_sealed = $1 WHERE message_id = $2", sealed, message)
     [seen] = (await caller.ask(ATTEMPTS, id=global_id(message)))["message"]["attempts"]
     assert seen["providerMessageId"] == WAMID
     clerk = Caller(caller.house, caller.engine, _with(caller, Scope.MESSAGES_READ))

@@ -19,6 +19,7 @@ from core.audit.act import Author
 from core.messages.addresses import known_address
 from core.messages.deliver import Courier
 from core.messages.draft import Draft
+from core.messages.provider_ids import ProviderId, opened
 from core.messages.route import step
 from core.ports import (
     Channel,
@@ -88,7 +89,9 @@ class Life:
 
     async def report(self, message: UUID, to: str, *, reference: bool = True, status: str = "delivered") -> str:
         """WhatsApp says what became of a message; its first attempt's id names it."""
-        name: str = await self.owner.fetchval("SELECT provider_message_id FROM attempts WHERE message_id = $1", message)
+        row = await self.owner.fetchrow("SELECT * FROM attempts WHERE message_id = $1", message)
+        kept = ProviderId(row["provider_id_sealed"], None, None)
+        name = str(opened(self.shop.sealer, kept, row["tenant_id"], message, row["number"]))
         raw = f'{{"statuses":[{{"id":"{name}","recipient_id":"{to.removeprefix("+")}"}}]}}'
         await self.told("whatsapp", self.reported(name, raw, message if reference else None, status))
         await self.apply()

@@ -225,7 +225,7 @@ async def test_a_webhook_that_waits_to_be_applied_is_waited_for(life: Life) -> N
 async def test_a_late_report_still_finds_its_message_and_leaves_no_trace(life: Life, reference: bool) -> None:
     one = await life.send(NUMBER, WORDS, Channel.WHATSAPP)
     await life.deliver(Channel.WHATSAPP, "whatsapp")
-    name = await life.owner.fetchval("SELECT provider_message_id FROM attempts")
+    name = str((await life.shop.attempts(one))[0].provider_message_id)
     await life.erase(NUMBER)
     raw = f'{{"statuses":[{{"id":"{name}","recipient_id":"{NUMBER[1:]}"}}]}}'
     for status in ("delivered", "read"):

@@ -114,7 +114,8 @@ async def test_nothing_shows_rows_in_the_owners_name_but_these_functions(ground:
         SELECT proname, prosecdef, proconfig, prosqlbody IS NOT NULL AS is_bound,
             has_function_privilege('interalpha_app', oid, 'EXECUTE') AS app,
             has_function_privilege('interalpha_worker', oid, 'EXECUTE') AS worker
-        FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY proname
+        FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prorettype <> 'trigger'::regtype
+        ORDER BY proname
     """)
     expected = {
         "prosecdef": True,

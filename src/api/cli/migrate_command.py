@@ -2,9 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import NamedTuple, TypeVar
 
 import rich_click as click
 
@@ -13,6 +13,16 @@ from api.cli.calling import json_option, print_json
 from api.cli.failures import Exit, Failure
 from api.cli.surroundings import core_settings, dev_environment
 from core.settings import CoreSettings
+
+Result = TypeVar("Result")
+
+
+class State(NamedTuple):
+    """Where a database is: its revision, and the contracts that were not applied yet."""
+
+    current: str | None
+    left: Sequence[str]
+
 
 # Alembic and SQLAlchemy are imported by what uses them: half a second that help should not take.
 
@@ -29,8 +39,14 @@ def up(revision: str) -> None:
     from api.migrations import upgrade
 
     settings = _settings()
-    _migrate(lambda: upgrade(database_address(settings), revision))
-    click.echo(f"✓ The database is at {_current(settings)}.")
+    waits = _migrate(lambda: upgrade(database_address(settings), revision))
+    click.echo(f"✓ The database is at {_state(settings).current}.")
+    if waits:
+        # No failure: a new version is rolled out on what was added, and what is to go is taken away afterwards.
+        click.echo("! What the version before needs was not taken away yet:")
+        for reason in waits:
+            click.echo(f"  - {reason}")
+        click.echo("  The new version works meanwhile. Run `interalpha migrate up` again later.")
 
 
 @command.command()
@@ -44,22 +60,24 @@ def down(revision: str, yes: bool) -> None:
     if not yes:
         if settings.is_production or not sys.stdin.isatty():
             raise Failure("This loses data, and nobody can be asked here. Say --yes if it is meant.")
-        click.confirm(f"Go back from {_current(settings)} to {revision}, and lose what that added?", abort=True)
+        click.confirm(f"Go back from {_state(settings).current} to {revision}, and lose what that added?", abort=True)
     _migrate(lambda: downgrade(database_address(settings), revision))
-    click.echo(f"✓ The database is at {_current(settings)}.")
+    click.echo(f"✓ The database is at {_state(settings).current}.")
 
 
 @command.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Say which revision the database is at, and which is the newest."""
+    """Say which revision the database is at, which is the newest, and what is still to be taken away."""
     from api.migrations import head_revision
 
-    current, newest = _current(_settings()), head_revision()
+    (current, left), newest = _state(_settings()), head_revision()
     if as_json:
-        print_json({"current": current, "newest": newest, "is_current": current == newest})
+        print_json({"current": current, "newest": newest, "is_current": current == newest, "contracts_left": left})
     elif current == newest:
         click.echo(f"✓ The database is at {current}, the newest.")
+        if left:
+            click.echo(f"! Not applied yet: {', '.join(left)}. `interalpha migrate up` applies it, or says why not.")
     else:
         click.echo(f"! The database is at {current or 'none'}, the newest is {newest}: interalpha migrate up")
 
@@ -85,25 +103,25 @@ def database_address(settings: CoreSettings) -> str:
     return address.get_secret_value()
 
 
-def _migrate(work: Callable[[], Any]) -> None:
+def _migrate(work: Callable[[], Result]) -> Result:
     from alembic.util import CommandError
 
     with explained():
         try:
-            work()
+            return work()
         except CommandError as error:
             raise Failure(f"{error} `interalpha migrate status` says where the database is.") from None
 
 
-def _current(settings: CoreSettings) -> str | None:
-    from api.migrations import current_revision
+def _state(settings: CoreSettings) -> State:
+    from api.migrations import contracts_left, current_revision
     from core.database import make_engine
 
-    async def ask() -> str | None:
+    async def ask() -> State:
         engine = make_engine(database_address(settings), prepared_statements=False)
         try:
             async with engine.connect() as connection:
-                return await current_revision(connection)
+                return State(await current_revision(connection), await contracts_left(connection))
         finally:
             await engine.dispose()
 

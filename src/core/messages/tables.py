@@ -187,7 +187,12 @@ attempts = Table(
     ForeignKeyConstraint(
         ["tenant_id", "message_id"], ["messages.tenant_id", "messages.id"], name="fk_attempts_message"
     ),
-    Index("ix_attempts_provider_message_id", "integration", "provider_message_id"),
+    Index(
+        "ix_attempts_provider_message_id",
+        "integration",
+        "provider_message_id",
+        postgresql_where=text("provider_message_id IS NOT NULL"),
+    ),
     Index(
         "ix_attempts_provider_id_lookup",
         "integration",

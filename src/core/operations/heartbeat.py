@@ -1,13 +1,13 @@
-"""Workers say that they live; whoever asks whether the system is ready looks for a fresh beat."""
+"""Processes say that they live, and of which version they are; whether the system is ready shows in a fresh beat."""
 
 from datetime import timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Table, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
-from core.operations.tables import workers
+from core.operations.tables import servers, workers
 
 INTERVAL = 3.0
 """Seconds between two beats."""
@@ -15,19 +15,47 @@ FRESH = timedelta(seconds=15)
 _FORGOTTEN = timedelta(hours=1)
 
 
-async def beat(database: Database, worker: str) -> int:
-    """Note that a worker lives, and forget those long gone; returns how many live."""
+async def beat(database: Database, worker: str, revision: str) -> int:
+    """Note that a worker lives, and forget those long gone; returns how many live.
+
+    `revision` is the newest migration its code knows: a contract waits for processes that know less than it asks for.
+    """
     async with database.transaction() as connection:
-        row = insert(workers).values(name=worker)
-        await connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"seen_at": func.now()}))
-        await connection.execute(delete(workers).where(workers.c.seen_at < func.now() - _FORGOTTEN))
+        await _note(connection, workers, worker, revision)
         return await living_workers(connection)
+
+
+async def beat_server(database: Database, server: str, revision: str) -> None:
+    """Note that an API process lives, and forget those long gone."""
+    async with database.transaction() as connection:
+        await _note(connection, servers, server, revision)
+
+
+async def _note(connection: AsyncConnection, table: Table, name: str, revision: str) -> None:
+    row = insert(table).values(name=name, revision=revision)
+    fresh = {"seen_at": func.now(), "revision": revision}
+    await connection.execute(row.on_conflict_do_update(index_elements=["name"], set_=fresh))
+    await connection.execute(delete(table).where(table.c.seen_at < func.now() - _FORGOTTEN))
 
 
 async def leave(database: Database, worker: str) -> None:
     """Note that a worker has gone in peace."""
     async with database.transaction() as connection:
         await connection.execute(delete(workers).where(workers.c.name == worker))
+
+
+async def leave_server(database: Database, server: str) -> None:
+    """Note that an API process has gone in peace."""
+    async with database.transaction() as connection:
+        await connection.execute(delete(servers).where(servers.c.name == server))
+
+
+async def earlier_workers(connection: AsyncConnection) -> bool:
+    """Whether a worker of the version before was seen lately, which says no revision."""
+    is_seen = workers.c.seen_at > func.now() - FRESH
+    return (
+        await connection.execute(select(workers.c.name).where(workers.c.revision.is_(None), is_seen))
+    ).first() is not None
 
 
 async def living_workers(connection: AsyncConnection) -> int:

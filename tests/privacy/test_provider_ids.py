@@ -1,0 +1,169 @@
+"""Providers' ids: sealed where they are kept, found by a hash that no rotation changes, in clear until the contract."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from api.migrations import downgrade, head_revision, upgrade
+from core.access.principal import DEFAULT_TENANT
+from core.database import Database, make_engine
+from core.keyring.lookup import prepare_lookups
+from core.keyring.rotate import rotate
+from core.messages.backfill import seal_clear_ids
+from core.messages.record import attempts_named
+from core.ports import Channel
+from core.privacy.disguise import disguised
+from core.privacy.spelling import spells_a_number
+from core.pubsub import Hub
+from core.sealing import Sealer
+from tests.conftest import Running, Urls
+from tests.delivery.conftest import ObedientSender, Shop, open_shop
+from tests.privacy.conftest import NUMBER, Life, wamid
+
+OLD, NEW = b"k" * 32, b"n" * 32
+WAMID = wamid(NUMBER, "B" * 18)
+
+
+@dataclass
+class House:
+    """A database of one's own, as the version before left it, with what works on it."""
+
+    urls: Urls
+    owner: asyncpg.Connection
+    shop: Shop
+
+    async def upgrade(self) -> list[str]:
+        return list(await asyncio.to_thread(upgrade, self.urls.direct))
+
+    async def of_the_version_before(self, clear: str, number: int = 1) -> UUID:
+        """A message whose attempt the version before wrote down."""
+        message = await self.shop.accept()
+        await self.owner.execute(
+            "INSERT INTO attempts (tenant_id, message_id, number, step, channel, integration, token, outcome, rank,"
+            " provider_message_id, started_at)"
+            " VALUES ($1, $2, $3, 0, 'WHATSAPP', 'whatsapp', 1, 'ACCEPTED', 1, $4, now())",
+            DEFAULT_TENANT,
+            message,
+            number,
+            clear,
+        )
+        return message
+
+    async def found(self, *ids: str) -> dict[str, UUID]:
+        async with self.shop.worker.transaction() as connection:
+            named = await attempts_named(connection, self.shop.sealer, {("whatsapp", id) for id in ids})
+        return {id: key.message_id for (_, id), (key, _) in named.items()}
+
+
+@pytest.fixture
+async def house(stores: Running, sealer: Sealer) -> AsyncIterator[House]:
+    async with stores.database() as urls:
+        await asyncio.to_thread(downgrade, urls.direct, head_revision())
+        owner = await asyncpg.connect(urls.superuser)
+        app, worker = Database(make_engine(urls.app)), Database(make_engine(urls.worker))
+        await prepare_lookups(worker, sealer)
+        async with Redis.from_url(urls.redis) as redis:
+            yield House(urls, owner, open_shop(app, worker, sealer, Hub(redis), ObedientSender()))
+        await app.close()
+        await worker.close()
+        await owner.close()
+
+
+async def test_the_contract_waits_for_the_backfill_and_for_processes_of_the_version_before(house: House) -> None:
+    sid, sealer = "SM" + "a" * 32, house.shop.sealer
+    messages = {id: await house.of_the_version_before(id) for id in (WAMID, sid)}
+    gone = wamid(NUMBER, "C" * 18)
+    messages[gone] = await house.of_the_version_before(disguised(sealer, gone))
+    await house.owner.execute("INSERT INTO workers (name) VALUES ('old:1')")
+    assert await house.found(*messages) == messages, "found before anything is sealed"
+
+    [rows, process] = await house.upgrade()
+    assert rows.startswith("3 rows of attempts hold a provider's id in clear")
+    assert process.startswith("The process old:1 of the version before was seen")
+    assert await seal_clear_ids(house.shop.worker, sealer, batch=2) == 3
+    assert await seal_clear_ids(house.shop.worker, sealer, batch=2) == 0
+    # Processes of the version before look for the clear ids still.
+    assert await house.owner.fetchval("SELECT count(*) FROM attempts WHERE provider_message_id = $1", WAMID) == 1
+    assert len(await house.upgrade()) == 1
+    await house.owner.execute("UPDATE workers SET seen_at = now() - interval '2 minutes'")
+    assert await house.upgrade() == []
+
+    assert await house.found(*messages) == messages, "found by its hash alone"
+    [view] = await house.shop.attempts(messages[WAMID])
+    assert view.provider_message_id == WAMID
+    assert [view.provider_message_id for view in await house.shop.attempts(messages[gone])] == [None]
+    await nothing_in_clear(house.owner)
+
+
+async def test_what_the_version_before_would_write_after_the_contract_is_not_kept(house: House) -> None:
+    assert await house.upgrade() == []
+    await house.of_the_version_before(WAMID)
+    await house.owner.execute("UPDATE attempts SET provider_message_id = $1", WAMID)
+    await nothing_in_clear(house.owner)
+
+
+async def test_while_both_versions_run_each_finds_what_the_other_wrote(house: House) -> None:
+    message = await house.shop.accept()
+    await house.shop.courier.drain()
+    [view] = await house.shop.attempts(message)
+    row = await house.owner.fetchrow("SELECT * FROM attempts")
+    # The version before knows this column alone.
+    assert row["provider_message_id"] == view.provider_message_id == f"SM{message.hex}"
+    assert row["provider_id_sealed"] is not None
+    theirs = await house.of_the_version_before(WAMID)
+    assert await house.found(WAMID) == {WAMID: theirs}
+
+
+async def test_one_id_held_twice_by_the_version_before_does_not_stop_the_backfill(house: House) -> None:
+    await house.owner.execute(
+        "CREATE UNIQUE INDEX once ON attempts (integration, provider_id_lookup) WHERE provider_id_lookup IS NOT NULL"
+    )
+    both = {await house.of_the_version_before(WAMID) for _ in range(2)}
+    other = await house.of_the_version_before("SM" + "b" * 32)
+    assert await seal_clear_ids(house.shop.worker, house.shop.sealer) == 3
+    found = await house.found(WAMID, "SM" + "b" * 32)
+    assert found[WAMID] in both
+    assert found["SM" + "b" * 32] == other
+    assert await house.upgrade() == []
+
+
+async def test_the_hash_stays_when_the_keys_change(life: Life) -> None:
+    message = await life.send(NUMBER, "Oi", Channel.WHATSAPP)
+    await life.deliver(Channel.WHATSAPP, "whatsapp")
+    before = await life.owner.fetchval("SELECT provider_id_lookup FROM attempts")
+    async for step in rotate(life.shop.worker, Sealer({"k2": NEW, "k1": OLD})):
+        assert step.unreadable == 0
+    # As a process that starts with the new key alone.
+    life.shop.sealer = Sealer({"k2": NEW})
+    await prepare_lookups(life.shop.worker, life.shop.sealer)
+    assert await life.owner.fetchval("SELECT provider_id_lookup FROM attempts") == before
+    [view] = await life.shop.attempts(message)
+    assert spells_a_number(str(view.provider_message_id))
+    raw = '{"statuses": []}'
+    await life.told("whatsapp", life.reported(str(view.provider_message_id), raw, None))
+    await life.apply()
+    assert await life.shop.status(message) == "DELIVERED"
+
+
+async def test_nothing_that_is_stored_spells_a_number(life: Life) -> None:
+    await life.send(NUMBER, "Oi", Channel.WHATSAPP)
+    await life.deliver(Channel.WHATSAPP, "whatsapp")
+    message = (await life.owner.fetchrow("SELECT id FROM messages"))["id"]
+    await life.report(message, NUMBER)
+    await life.written(NUMBER, "Oi", WAMID)
+    await nothing_in_clear(life.owner)
+    tables = await life.owner.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    for name in (row["tablename"] for row in tables):
+        for row in await life.owner.fetch(f"SELECT t::text AS whole FROM {name} t"):
+            assert not spells_a_number(row["whole"]), (name, row["whole"])
+
+
+async def nothing_in_clear(owner: Any) -> None:
+    for table in ("attempts", "messages"):
+        assert await owner.fetchval(f"SELECT count(*) FROM {table} WHERE provider_message_id IS NOT NULL") == 0
