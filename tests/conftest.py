@@ -3,18 +3,21 @@
 import asyncio
 import base64
 import gc
+import logging
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
 import pytest
+import structlog
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from api.embedded.stores import Stores, StoreUrls
 from api.logs import configure_logging
@@ -145,6 +148,18 @@ async def hub(urls: Urls) -> AsyncIterator[Hub]:
     late = [task for task in asyncio.all_tasks() if "Announcer" in repr(task.get_coro())]
     await asyncio.gather(*late, return_exceptions=True)
     await redis.aclose()
+
+
+@contextmanager
+def all_logs() -> Iterator[list[Any]]:
+    """What is logged, at every level."""
+    usual = structlog.get_config()["wrapper_class"]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
+    try:
+        with capture_logs() as logs:
+            yield logs
+    finally:
+        structlog.configure(wrapper_class=usual)
 
 
 async def until(ask: Callable[[], Awaitable[Result]], holds: Callable[[Result], bool], seconds: float = 10) -> Result:

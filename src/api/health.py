@@ -14,6 +14,7 @@ from api.bootstrap import House
 from api.migrations import current_revision, head_revision, is_current
 from core.errors import AppError
 from core.operations.heartbeat import living_workers
+from core.store_faults import StoreFault, database_fault, redis_fault
 
 _LIMIT = 3.0
 _ESCAPES = text("SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
@@ -42,7 +43,7 @@ class Readiness:
         async with self._house.database.transaction() as connection:
             escapes = (await connection.execute(_ESCAPES)).scalar_one()
             revision, workers = await current_revision(connection), 0
-            if revision is not None:
+            if is_current(revision):
                 workers = await living_workers(connection)
         head = head_revision()
         return {
@@ -50,7 +51,8 @@ class Readiness:
             "isolation": {"ok": not escapes, "detail": _DANGER if escapes else "row-level security holds"},
             "migrations": {
                 "ok": is_current(revision),
-                "detail": f"at {revision or 'none'}, {head} is the newest",
+                "detail": f"at {revision or 'none'}, {head} is the newest"
+                + ("" if is_current(revision) else ": interalpha migrate up"),
             },
             "worker": {"ok": workers > 0, "detail": f"{workers} seen lately"},
         }
@@ -65,14 +67,22 @@ async def _within_limit(ask: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) 
     try:
         await asyncio.wait({asking}, timeout=_LIMIT)
         if not asking.done():
-            return {"ok": False, "detail": TimeoutError.__name__}
+            return _why(database_fault(TimeoutError()), TimeoutError())
         return asking.result()
-    except (AppError, SQLAlchemyError, RedisError, OSError, TimeoutError) as error:
-        return {"ok": False, "detail": type(error).__name__}
+    except RedisError as error:
+        return _why(redis_fault(error), error)
+    except (AppError, SQLAlchemyError, OSError) as error:
+        return _why(database_fault(error), error)
     finally:
         # To let go of a connection that hangs takes seconds, which whoever asks does not have.
         asking.cancel()
         asking.add_done_callback(_forget)
+
+
+def _why(fault: StoreFault | None, error: Exception) -> dict[str, Any]:
+    if fault is None:
+        return {"ok": False, "code": "UNKNOWN", "detail": type(error).__name__}
+    return {"ok": False, "code": fault.code, "detail": f"{fault.detail} {fault.advice}"}
 
 
 def _forget(asking: asyncio.Task[dict[str, Any]]) -> None:

@@ -1,33 +1,41 @@
-"""Loops that must not end: each failure is logged once and followed by a growing pause."""
+"""Loops that must not end: each failure is followed by a growing pause, and logged at growing intervals."""
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable
-
-import structlog
 
 from core.ending import is_being_ended
 from core.errors import Overloaded
-
-log = structlog.get_logger(__name__)
+from core.recurring import Recurring
+from core.store_faults import database_fault
 
 _LONGEST_PAUSE = 5.0
 
 
 async def keep_going(name: str, turn: Callable[[], Awaitable[None]]) -> None:
     """Take turn after turn until cancelled; a turn waits by itself for something to do."""
-    pause = 0.1
+    pause, troubles = 0.1, Recurring()
     while True:
         try:
             await turn()
             pause = 0.1
-        except Overloaded as error:
-            # The store is away: its own log line has said so, and a traceback would say nothing more.
-            log.warning("loop_waits", loop=name, reason=error.message)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            troubles.succeeded("loop_resumed", loop=name)
         except (Exception, asyncio.CancelledError) as error:
             if is_being_ended(error):
                 raise
-            log.exception("loop_failed", loop=name)
+            _tell(name, error, troubles)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _tell(name: str, error: BaseException, troubles: Recurring) -> None:
+    if isinstance(error, Overloaded):
+        # What is away has said so in a line of its own, with its reason, and a traceback would say nothing more.
+        fault = database_fault(error.__cause__)
+        troubles.failed(
+            "loop_waits", fault.code if fault else error.reason_code, level="info", loop=name, why=error.message
+        )
+    else:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        kind = f"{type(error).__name__} at {place.filename}:{place.lineno}"
+        troubles.failed("loop_failed", kind, level="error", loop=name, error=type(error).__name__, exc_info=error)

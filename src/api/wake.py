@@ -6,12 +6,12 @@ Many wake-ups in a row are one job: the first goes out at once, those within the
 import asyncio
 import time
 
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from saq.queue.redis import RedisQueue
 
-log = structlog.get_logger(__name__)
+from core.recurring import Recurring
+from core.store_faults import told
 
 QUEUE = "interalpha"
 JOB = "wake"
@@ -27,6 +27,7 @@ class WakeUps:
         self._queue = RedisQueue(redis, name=QUEUE)
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
+        self._troubles = Recurring()
 
     async def wake(self, topic: str) -> None:
         """Ask for work to be done soon; returns at once and never fails."""
@@ -54,7 +55,9 @@ class WakeUps:
                 key = f"{topic}:{time.time_ns() // 50_000_000}"
                 await self._queue.enqueue(JOB, topic=topic, key=key, retries=1, timeout=10, ttl=-1, retry_delay=1)
         except (RedisError, OSError, TimeoutError) as error:
-            log.warning("wake_up_not_sent", topic=topic, error=type(error).__name__)
+            self._troubles.failed("wake_up_not_sent", **told(error))
+        else:
+            self._troubles.succeeded("wake_ups_sent")
 
     async def close(self) -> None:
         """Let the last wake-ups go out."""

@@ -24,12 +24,16 @@ from api.workshop import Workshop, open_workshop
 from core.access.senders import register_senders
 from core.errors import AppError
 from core.operations import heartbeat
+from core.recurring import Recurring
+from core.store_faults import database_fault
 
 log = structlog.get_logger(__name__)
 
 _RECONCILE = "*/5 * * * *"
 _HOUSEKEEPING = "7 * * * *"
 _FORGET = "41 3 * * *"
+_SHORTEST_PAUSE = 0.2
+_LONGEST_PAUSE = 2.0
 
 
 class _QuietWorker(Worker[Any]):
@@ -46,41 +50,51 @@ async def work(configuration: Configuration) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        if await _until_migrated(house, stop):
+        if await _until_ready(house, stop):
             await _run(workshop, stop)
     finally:
         await house.close()
 
 
-async def _until_migrated(house: House, stop: asyncio.Event) -> bool:
-    """Wait for the database to be there and of our revision; False when told to end before."""
-    is_waiting = False
+async def _until_ready(house: House, stop: asyncio.Event) -> bool:
+    """Wait until the database is there, of our revision, and knows our senders; False when told to end before.
+
+    Nothing makes a worker give up: a wrong password is waited for, too, since it may be corrected on either side. The
+    log says what is waited for, at once and then at growing intervals.
+    """
+    own = [(name, address) for name, connected in house.connected.items() for address in connected.own_addresses]
+    waiting, pause = Recurring(), _SHORTEST_PAUSE
     while not stop.is_set():
         try:
             async with house.database.transaction() as connection:
                 revision = await current_revision(connection)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is logged, and the next look comes soon
-            log.info("worker_waits", reason=type(error).__name__)
-        else:
             if is_current(revision):
+                await register_senders(house.database, own)
                 return True
-            if not is_waiting:
-                log.warning(
-                    "worker_waits", reason=f"database at {revision}, {head_revision()} needed: interalpha migrate up"
-                )
-                is_waiting = True
+            need = f"database at {revision or 'none'}, {head_revision()} needed: interalpha migrate up"
+            waiting.failed("worker_waits", "migrations", reason=need)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is logged, and the next look comes soon
+            _tell_of_waiting(waiting, error)
         try:
-            async with asyncio.timeout(0.2):
+            async with asyncio.timeout(pause):
                 await stop.wait()
         except TimeoutError:
-            continue
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
     return False
+
+
+def _tell_of_waiting(waiting: Recurring, error: Exception) -> None:
+    fault = database_fault(error.__cause__ if isinstance(error, AppError) else error)
+    if fault is not None:
+        level = "warning" if fault.passes else "error"
+        waiting.failed("worker_waits", fault.code, level=level, reason=str(fault))
+    else:
+        name = type(error).__name__
+        waiting.failed("worker_waits", name, level="error", reason=name, exc_info=error)
 
 
 async def _run(workshop: Workshop, stop: asyncio.Event) -> None:
     house = workshop.house
-    own = [(name, address) for name, connected in house.connected.items() for address in connected.own_addresses]
-    await register_senders(house.database, own)
     # Taking jobs blocks for seconds on a connection; nobody else should wait behind that.
     blocking = house.open_redis()
     saq = _QuietWorker(

@@ -16,7 +16,9 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from core.errors import CommitUnknown, Overloaded
+from core.recurring import Recurring
 from core.settings.postgres_url import PostgresUrl, read_postgres_url
+from core.store_faults import database_fault, driver_error, is_setup
 from core.words import say
 
 log = structlog.get_logger(__name__)
@@ -125,6 +127,7 @@ class Database:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        self._troubles = Recurring()
 
     @asynccontextmanager
     async def transaction(self, *tenants: UUID, lock_timeout: str = "5s") -> AsyncIterator[AsyncConnection]:
@@ -141,16 +144,22 @@ class Database:
                 yield connection
             except BaseException as error:
                 await _roll_back(connection, driver)
+                if is_setup(error):
+                    self._note("database_refuses", error)
+                    text = say("DATABASE_NOT_READY", "The database is not set up for this; nothing was stored.")
+                    raise Overloaded(text, retry_after=10) from error
                 if is_passing(error):
-                    log.warning("transaction_given_up", error=type(error).__name__)
+                    self._note("transaction_given_up", error)
                     text = say("DATABASE_SLOW", "The database did not answer in time; nothing was stored.")
                     raise Overloaded(text, retry_after=2) from error
                 raise
             await _commit(connection, driver)
+            self._troubles.succeeded("database_back")
         finally:
             await connection.close()
 
     async def _begin(self, tenants: str, lock_timeout: str) -> tuple[AsyncConnection, asyncpg.Connection]:
+        last: BaseException | None = None
         # The first statement doubles as the ping: a connection that died while idle is replaced, up to the whole pool.
         for _ in range(self.engine.pool.size() + 1):  # type: ignore[attr-defined]
             connection = await self._connect()
@@ -164,23 +173,40 @@ class Database:
                 await connection.invalidate()
                 await connection.close()
                 if isinstance(error, TimeoutError):
+                    self._note("database_silent", error)
                     # A connection that hangs is not one that died: the next would hang as long.
                     text = say("DATABASE_SILENT", "The database does not answer; nothing was stored.")
                     raise Overloaded(text, retry_after=5) from error
                 if not isinstance(error, _DIED):
                     raise
+                last = error
             else:
                 return connection, driver
+        self._note("database_closes_connections", last)
         text = say("DATABASE_CLOSING", "The database keeps closing our connections; nothing was stored.")
-        raise Overloaded(text, retry_after=5)
+        raise Overloaded(text, retry_after=5) from last
 
     async def _connect(self) -> AsyncConnection:
         try:
             return await self.engine.connect()
-        except (OSError, PoolExhausted, DBAPIError, asyncpg.PostgresError) as error:
-            log.warning("database_unreachable", error=type(error).__name__)
+        except _NOT_CONNECTED as error:
+            self._note("database_unreachable", error)
             text = say("DATABASE_AWAY", "The database cannot be reached; nothing was stored.")
             raise Overloaded(text, retry_after=5) from error
+
+    def _note(self, event: str, error: BaseException | None) -> None:
+        """Log the store's own reason: once, then at growing intervals."""
+        fault = database_fault(error)
+        cause = driver_error(error)
+        fields = {"error": type(cause).__name__, "sqlstate": getattr(cause, "sqlstate", None)}
+        if fault is not None:
+            fields |= {"reason": str(fault)}
+            if isinstance(cause, asyncpg.PostgresError):
+                # What the server says of logins, tables and rights holds names and no values.
+                fields |= {"said": str(cause).partition("\n")[0]}
+        level = "warning" if fault is None or fault.passes else "error"
+        told = {name: value for name, value in fields.items() if value}
+        self._troubles.failed(event, fault.code if fault else str(fields["error"]), level=level, **told)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -200,6 +226,16 @@ def _listed(tenants: Sequence[UUID]) -> str:
 _FIRST_WORDS = (
     "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '30s';"
     f" SET LOCAL statement_timeout = '{COMMAND_TIMEOUT - 1:g}s';"
+)
+_NOT_CONNECTED = (
+    OSError,
+    # A host name that no DNS could hold.
+    UnicodeError,
+    PoolExhausted,
+    DBAPIError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
 )
 # The driver's "internal" error is what it says of a connection whose end has arrived and not been read yet.
 _DIED = (
@@ -228,12 +264,15 @@ async def driver_of(connection: AsyncConnection) -> asyncpg.Connection:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether an error of the driver or of SQLAlchemy is the database's passing trouble rather than a mistake."""
+    """Whether an error of the driver or of SQLAlchemy is the database's trouble rather than a mistake.
+
+    It passes by itself, or once the operator has corrected the setup: what was to be written is right.
+    """
     cause = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(cause, "sqlstate", None) or ""
     invalidated = isinstance(error, DBAPIError) and error.connection_invalidated
     has_died = isinstance(cause, TimeoutError | asyncpg.InternalClientError)
-    return invalidated or has_died or state in _PASSING or state.startswith("08")
+    return invalidated or has_died or state in _PASSING or state.startswith("08") or is_setup(error)
 
 
 async def _commit(connection: AsyncConnection, driver: asyncpg.Connection) -> None:

@@ -11,16 +11,15 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import structlog
 from redis.asyncio import ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from core.recurring import Recurring
 from core.settings.redis_url import read_redis_url
-
-log = structlog.get_logger(__name__)
+from core.store_faults import told
 
 _CHANNEL = "interalpha:changes"
 # What `core/flow/scripts.py` says when a circuit's state changes.
@@ -117,6 +116,7 @@ class Hub:
         self._listeners: set[Listener] = set()
         self._watchers: set[Listener] = set()
         self.is_connected = False
+        self._troubles, self._interruptions = Recurring(), Recurring()
         # What followers may hold of the database at once: those who send must not wait behind those who watch.
         self.reading = asyncio.Semaphore(_READERS)
 
@@ -129,7 +129,9 @@ class Hub:
             async with asyncio.timeout(_PUBLISH_LIMIT):
                 await self._redis.publish(_CHANNEL, payload)
         except (RedisError, OSError, TimeoutError) as error:
-            log.warning("hint_not_published", error=type(error).__name__)
+            self._troubles.failed("hint_not_published", **told(error))
+        else:
+            self._troubles.succeeded("hints_published")
 
     @contextmanager
     def listen(self, tenant_id: UUID, message_ids: Collection[UUID] | None = None) -> Iterator[Listener]:
@@ -159,12 +161,13 @@ class Hub:
                 async with self._redis.pubsub() as pubsub:
                     await pubsub.subscribe(_CHANNEL, _CIRCUITS)
                     self.is_connected = True
+                    self._interruptions.succeeded("hints_heard")
                     pause = 0.1
                     for listener in self._listeners | self._watchers:
                         listener.look_again()
                     await self._hear(pubsub)
             except (RedisError, OSError) as error:
-                log.warning("hints_interrupted", error=type(error).__name__)
+                self._interruptions.failed("hints_interrupted", **told(error))
             finally:
                 self.is_connected = False
             await asyncio.sleep(pause)

@@ -115,7 +115,7 @@ async def test_not_ready_behind_the_newest_migration(stores: Running) -> None:
     assert answer.status_code == 503
     assert answer.json()["parts"]["migrations"] == {
         "ok": False,
-        "detail": f"at 0000, {head_revision()} is the newest",
+        "detail": f"at 0000, {head_revision()} is the newest: interalpha migrate up",
     }
 
 

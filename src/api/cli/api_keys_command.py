@@ -135,19 +135,10 @@ def _books(tenant: UUID) -> "KeyBooks":
 @contextmanager
 def database_explained() -> Iterator[None]:
     """Turn what can go wrong with the database into words."""
-    from sqlalchemy.exc import DBAPIError
-
-    from core.errors import NotFound, Overloaded, Refused
+    from core.errors import NotFound, Refused
 
     with explained():
         try:
             yield
         except (Refused, NotFound) as error:
             raise Failure(error.message) from None
-        except Overloaded as error:
-            raise Failure(f"{error.message} Is DATABASE_URL right?") from None
-        except DBAPIError as error:
-            match getattr(error.orig, "sqlstate", None):
-                case "42P01":
-                    raise Failure("The tables are not there yet: `interalpha migrate up` makes them.") from None
-            raise

@@ -90,7 +90,6 @@ def rotate() -> None:
 
 def _work(work: "Callable[[Database, Sealer], Awaitable[Result]]") -> Result:
     from core.database import Database, make_engine
-    from core.errors import Overloaded
     from core.sealing import Sealer
 
     settings = core_settings(dev_environment())
@@ -111,7 +110,4 @@ def _work(work: "Callable[[Database, Sealer], Awaitable[Result]]") -> Result:
             await database.close()
 
     with explained():
-        try:
-            return asyncio.run(connected())
-        except Overloaded as error:
-            raise Failure(f"{error.message} Is DATABASE_URL right?") from None
+        return asyncio.run(connected())

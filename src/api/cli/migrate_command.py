@@ -133,12 +133,24 @@ def _state(settings: CoreSettings) -> State:
 def explained() -> Iterator[None]:
     """Turn what a database can answer into words; an address in it holds a password, and is not shown."""
     import asyncpg
+    import structlog
     from sqlalchemy.exc import DBAPIError
 
+    from core.errors import Overloaded
+    from core.store_faults import database_fault
+
+    if not structlog.is_configured():
+        # What a command prints is its answer alone.
+        structlog.configure(logger_factory=structlog.WriteLoggerFactory(sys.stderr))
     try:
         yield
-    except (OSError, TimeoutError):
-        raise Failure("The database cannot be reached. Is it running, and is DATABASE_URL right?") from None
+    except Overloaded as error:
+        fault = database_fault(error.__cause__)
+        raise Failure(f"{error.message} {fault or 'Is DATABASE_URL right?'}") from None
+    except (OSError, UnicodeError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        raise Failure(f"The database cannot be reached. {database_fault(error)}") from None
     except (DBAPIError, asyncpg.PostgresError) as error:
         words = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise Failure(f"The database refuses: {words} Mend that, and try again: nothing was changed.") from None
+        fault = database_fault(error)
+        advice = f"{fault.detail} {fault.advice} Nothing" if fault else "Correct that, and try again: nothing"
+        raise Failure(f"The database refuses: {words} {advice} was changed.") from None

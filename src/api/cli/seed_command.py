@@ -4,11 +4,8 @@ import asyncio
 
 import rich_click as click
 
-from api.cli.failures import Failure
 from api.cli.migrate_command import database_address, explained
 from api.cli.surroundings import core_settings, dev_environment
-
-_NO_SUCH_TABLE = "42P01"
 
 
 @click.command()
@@ -17,22 +14,12 @@ def command() -> None:
 
     What is there already stays as it is, so it can be run again. Uses DATABASE_URL_DIRECT, or else DATABASE_URL.
     """
-    from sqlalchemy.exc import DBAPIError
-
     from api.seeding import seed
-    from core.errors import Overloaded
     from core.templates.starters import STARTERS
 
     address = database_address(core_settings(dev_environment()))
     with explained():
-        try:
-            new = {one.id for one in asyncio.run(seed(address))}
-        except Overloaded as error:
-            raise Failure(f"{error.message} Is DATABASE_URL right?") from None
-        except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) != _NO_SUCH_TABLE:
-                raise
-            raise Failure("The tables are not there yet: `interalpha migrate up` makes them.") from None
+        new = {one.id for one in asyncio.run(seed(address))}
     for one in STARTERS:
         word = "made" if one.id in new else "there already"
         click.echo(f"✓ {one.name:<22} {one.channel.lower():<6} {one.locale}   {word}")

@@ -7,15 +7,14 @@ lost with the store: while Redis is away every hash is simply unknown, unless th
 import asyncio
 import time
 
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from api.metrics import documents
+from core.recurring import Recurring
 from core.settings.manifest import digest
+from core.store_faults import told
 from engine.documents import Room, Shelf
-
-log = structlog.get_logger(__name__)
 
 LIFETIME = 7 * 24 * 3600
 """How long a query is kept after it was last looked up, in seconds."""
@@ -33,6 +32,7 @@ class PersistedQueries:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._troubles = Recurring()
         self._near: Shelf[str, str] = Shelf(Room(entries=MOST_QUERIES, characters=4_194_304))
 
     async def find(self, name: str) -> str | None:
@@ -42,8 +42,9 @@ class PersistedQueries:
         try:
             async with asyncio.timeout(_PATIENCE):
                 found = await self._look_up(name)
+                self._troubles.succeeded("persisted_queries_back")
         except (RedisError, OSError, TimeoutError) as error:
-            log.warning("persisted_queries_away", reason=type(error).__name__)
+            self._troubles.failed("persisted_queries_away", **told(error))
             documents.labels("store_away").inc()
             return None
         # Whoever else writes into that Redis must not choose what a hash runs.
@@ -67,7 +68,7 @@ class PersistedQueries:
             async with asyncio.timeout(_PATIENCE):
                 await self._write(name, document)
         except (RedisError, OSError, TimeoutError) as error:
-            log.warning("persisted_queries_away", reason=type(error).__name__)
+            self._troubles.failed("persisted_queries_away", **told(error))
 
     async def _look_up(self, name: str) -> str | None:
         async with self._redis.pipeline(transaction=False) as pipeline:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-log = structlog.get_logger(__name__)
+from core.recurring import Recurring
+from core.store_faults import told
 
 _LIMIT = 0.5
 _REST = 1.0
@@ -50,13 +50,13 @@ class SharedStore:
         self._redis = redis
         self._asker = asker
         self._rest = rest
-        self._is_away = False
+        self._troubles = Recurring()
         self._quiet_until = 0.0
         self._asked: list[_Asked] = []
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self, script: str, keys: Sequence[str], *arguments: str | int | float) -> Any:
-        """Return what the script returns; None when the store is away, which is logged once per outage.
+        """Return what the script returns; None when the store is away, which is logged at growing intervals.
 
         The script goes by its hash, and in full when the store does not know it (any more).
         """
@@ -104,14 +104,11 @@ class SharedStore:
         return answers
 
     def _note(self, error: Exception | None) -> None:
-        if error is None and self._is_away:
-            self._is_away = False
-            log.info("flow_store_back", asker=self._asker)
-        elif error is not None:
+        if error is None:
+            self._troubles.succeeded("flow_store_back", asker=self._asker)
+        else:
             self._quiet_until = time.monotonic() + self._rest
-            if not self._is_away:
-                self._is_away = True
-                log.warning("flow_store_away", asker=self._asker, error=type(error).__name__)
+            self._troubles.failed("flow_store_away", asker=self._asker, **told(error))
 
 
 def _written(value: str | int | float) -> bytes:

@@ -1,0 +1,187 @@
+"""Wrong passwords, roles, databases, tables, and stores that are not there yet: named, waited for, logged briefly."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from api.configuration import load_configuration
+from api.worker import work
+from core.database import Database, make_engine
+from core.errors import Overloaded
+from tests.conftest import KEY, Running, Urls, all_logs, until
+from tests.edge.conftest import NOWHERE_DATABASE, NOWHERE_REDIS, Serving
+from tests.faults.chaosproxy import ChaosProxy
+from tests.graph.houses import TWILIO
+
+Lines = list[Mapping[str, Any]]
+
+
+def with_login(url: str, user: str, password: str, *, database: str | None = None) -> str:
+    parts = urlsplit(url)
+    return f"postgresql://{user}:{password}@127.0.0.1:{parts.port}/{database or parts.path[1:]}"
+
+
+def with_password(redis: str) -> str:
+    return f"redis://:wrong-secret@{redis.rpartition('@')[2]}"
+
+
+@pytest.fixture
+async def logins(edge_urls: Urls) -> AsyncIterator[None]:
+    """A login without rights, and a role that may not log in."""
+    superuser = await asyncpg.connect(edge_urls.superuser)
+    await superuser.execute("CREATE ROLE nobody_special LOGIN PASSWORD 'plain'")
+    await superuser.execute("CREATE ROLE no_login PASSWORD 'plain'")
+    yield
+    await superuser.execute("DROP ROLE nobody_special")
+    await superuser.execute("DROP ROLE no_login")
+    await superuser.close()
+
+
+@pytest.mark.usefixtures("logins")
+async def test_not_ready_says_which_reason_the_store_gives(serving: Serving, edge_urls: Urls) -> None:
+    cases = (
+        ("postgres", {"DATABASE_URL": with_login(edge_urls.app, "interalpha_app", "wrong-secret")}, "WRONG_PASSWORD"),
+        ("postgres", {"DATABASE_URL": with_login(edge_urls.app, "stranger", "wrong-secret")}, "WRONG_PASSWORD"),
+        ("postgres", {"DATABASE_URL": with_login(edge_urls.app, "no_login", "plain")}, "LOGIN_REFUSED"),
+        ("postgres", {"DATABASE_URL": with_login(edge_urls.app, "nobody_special", "plain")}, "MISSING_RIGHT"),
+        (
+            "postgres",
+            {"DATABASE_URL": with_login(edge_urls.superuser, "nobody_special", "plain", database="nowhere")},
+            "UNKNOWN_DATABASE",
+        ),
+        ("postgres", {"DATABASE_URL": f"{edge_urls.app}?sslmode=verify-full"}, "NO_TLS"),
+        ("postgres", {"DATABASE_URL": NOWHERE_DATABASE}, "UNREACHABLE"),
+        ("postgres", {"DATABASE_URL": "postgresql://app@nowhere.invalid/app"}, "UNKNOWN_HOST"),
+        ("redis", {"REDIS_URL": NOWHERE_REDIS}, "UNREACHABLE"),
+        ("redis", {"REDIS_URL": with_password(edge_urls.redis)}, "WRONG_PASSWORD"),
+        ("redis", {"REDIS_URL": f"{edge_urls.redis.rpartition('/')[0]}/9999"}, "UNKNOWN_DATABASE"),
+        ("redis", {"REDIS_URL": edge_urls.redis.replace("redis://", "rediss://", 1)}, "NO_TLS"),
+    )
+    for part, changes, code in cases:
+        async with serving(**changes) as client:
+            answer = await client.get("/health/ready")
+        found = answer.json()["parts"][part]
+        assert (answer.status_code, found["ok"], found["code"]) == (503, False, code), (changes, found)
+        assert re.fullmatch(r".+\. .+[.?]", found["detail"])
+        for secret in ("wrong-secret", "127.0.0.1", "stranger"):
+            assert secret not in answer.text
+
+
+async def test_a_wrong_password_is_logged_once_with_the_servers_words_and_never_the_password(edge_urls: Urls) -> None:
+    database = Database(make_engine(with_login(edge_urls.app, "interalpha_app", "wrong-secret")))
+    with all_logs() as logs:
+        for _ in range(20):
+            with pytest.raises(Overloaded):
+                async with database.transaction():
+                    raise AssertionError("It was opened.")
+    await database.close()
+    assert [line["event"] for line in logs] == ["database_unreachable"]
+    assert (logs[0]["log_level"], logs[0]["sqlstate"]) == ("error", "28P01")
+    assert logs[0]["reason"].startswith("WRONG_PASSWORD: ")
+    assert "password authentication failed" in logs[0]["said"]
+    assert "wrong-secret" not in json.dumps(logs)
+
+
+@asynccontextmanager
+async def working(urls: Urls, **changes: str) -> AsyncIterator[Lines]:
+    """A worker in this process, told to end as its supervisor does it; what it logs."""
+    environment = {
+        "APP_ENV": "test",
+        "DATABASE_URL": urls.worker,
+        "REDIS_URL": urls.redis,
+        "ENCRYPTION_KEYS": f"k1:{KEY}",
+        **TWILIO,
+        **changes,
+    }
+    with all_logs() as logs:
+        task = asyncio.create_task(work(load_configuration(environment)))
+        try:
+            yield logs
+        finally:
+            if not task.done():
+                os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.wait_for(task, 40)
+
+
+def has(logs: Lines, event: str) -> Callable[[], Awaitable[bool]]:
+    async def ask() -> bool:
+        return any(line["event"] == event for line in logs)
+
+    return ask
+
+
+async def test_a_worker_waits_for_a_password_a_server_and_its_first_statement(stores: Running) -> None:
+    async with stores.database() as urls:
+        superuser = await asyncpg.connect(urls.superuser)
+        await superuser.execute("CREATE ROLE late_worker LOGIN PASSWORD 'before' IN ROLE interalpha_worker")
+        wire = ChaosProxy("postgres", urlsplit(urls.worker).port or 0)
+        await wire.start()
+        address = with_login(f"postgresql://x@127.0.0.1:{wire.port}/x", "late_worker", "after", database="x")
+        address = address.replace("/x", urlsplit(urls.worker).path)
+        wire.refuse()
+        async with working(urls, DATABASE_URL=address) as logs:
+            await until(has(logs, "worker_waits"), bool)
+            assert logs[-1]["reason"].startswith("UNREACHABLE: ")
+            await wire.accept()
+            refused = "WRONG_PASSWORD: "
+
+            async def told() -> bool:
+                return any(str(line.get("reason", "")).startswith(refused) for line in logs)
+
+            await until(told, bool)
+            wire.hang_up_after = b"INSERT INTO senders"
+            await superuser.execute("ALTER ROLE late_worker PASSWORD 'after'")
+            await until(has(logs, "worker_started"), bool)
+        assert wire.hang_up_after is None
+        assert wire.broken == 1
+        waits = [line["reason"].partition(":")[0] for line in logs if line["event"] == "worker_waits"]
+        assert waits[:2] == ["UNREACHABLE", "WRONG_PASSWORD"]
+        assert len(waits) == len(set(waits))
+        assert [line for line in logs if "exc_info" in line or line["log_level"] == "critical"] == []
+        assert logs[-1]["event"] == "worker_stopped"
+        await wire.stop()
+        await superuser.execute("DROP ROLE late_worker")
+        await superuser.close()
+
+
+async def test_a_worker_without_redis_starts_and_says_what_it_lacks(stores: Running) -> None:
+    async with stores.database() as urls:
+        wrong = with_password(urls.redis)
+        for address, code in ((NOWHERE_REDIS, "UNREACHABLE"), (wrong, "WRONG_PASSWORD")):
+            async with working(urls, REDIS_URL=address) as logs:
+                await until(has(logs, "worker_started"), bool)
+                await until(has(logs, "wake_ups_interrupted"), bool)
+            found = [line["reason"] for line in logs if line["event"] == "wake_ups_interrupted"]
+            assert [reason.partition(":")[0] for reason in found] == [code]
+            assert "wrong-secret" not in json.dumps([str(line) for line in logs])
+
+
+async def test_a_table_that_is_missing_costs_a_few_lines_and_no_webhook(stores: Running) -> None:
+    async with stores.database() as urls:
+        owner = await asyncpg.connect(urls.direct)
+        async with working(urls) as logs:
+            await until(has(logs, "worker_started"), bool)
+            await owner.execute("ALTER TABLE messages RENAME TO messages_elsewhere")
+
+            async def loops_that_wait() -> set[str]:
+                return {line["loop"] for line in logs if line["event"] == "loop_waits"}
+
+            expected = {"deliver SMS", "sweep"}
+            await until(loops_that_wait, lambda found: expected <= found)
+            await owner.execute("ALTER TABLE messages_elsewhere RENAME TO messages")
+        refusals = [line for line in logs if line["event"] == "database_refuses"]
+        assert [line["reason"].partition(":")[0] for line in refusals] == ["TABLES_MISSING"]
+        assert "messages" in refusals[0]["said"]
+        assert [line for line in logs if "exc_info" in line] == []
+        loops = [line["loop"] for line in logs if line["event"] == "loop_waits"]
+        assert len(loops) == len(set(loops))
+        await owner.close()
