@@ -189,7 +189,7 @@ class Database:
     async def _connect(self) -> AsyncConnection:
         try:
             return await self.engine.connect()
-        except _NOT_CONNECTED as error:
+        except NOT_CONNECTED as error:
             self._note("database_unreachable", error)
             text = say("DATABASE_AWAY", "The database cannot be reached; nothing was stored.")
             raise Overloaded(text, retry_after=5) from error
@@ -227,7 +227,7 @@ _FIRST_WORDS = (
     "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '30s';"
     f" SET LOCAL statement_timeout = '{COMMAND_TIMEOUT - 1:g}s';"
 )
-_NOT_CONNECTED = (
+NOT_CONNECTED = (
     OSError,
     # A host name that no DNS could hold.
     UnicodeError,

@@ -263,7 +263,10 @@ def _of_connection(error: BaseException | None, ca: str, plain: str, certificate
             return StoreFault("UNREACHABLE", "Nobody listens at the address.", "Is the server running?", True)
         if isinstance(cause, TimeoutError | redis_errors.TimeoutError):
             return StoreFault(
-                "NO_ANSWER", "There is no answer in time.", "Is the server overloaded, or a firewall shut?", True
+                "NO_ANSWER",
+                "There is no answer in time.",
+                "Is it overloaded, a firewall shut, or TLS on at one end only?",
+                True,
             )
     if isinstance(error, OSError | redis_errors.ConnectionError | asyncpg.InterfaceError | asyncpg.InternalClientError):
         advice = "If it goes on: is TLS on at both ends, or at neither?"

@@ -64,7 +64,7 @@ async def test_not_ready_says_which_reason_the_store_gives(serving: Serving, edg
         ("redis", {"REDIS_URL": NOWHERE_REDIS}, "UNREACHABLE"),
         ("redis", {"REDIS_URL": with_password(edge_urls.redis)}, "WRONG_PASSWORD"),
         ("redis", {"REDIS_URL": f"{edge_urls.redis.rpartition('/')[0]}/9999"}, "UNKNOWN_DATABASE"),
-        ("redis", {"REDIS_URL": edge_urls.redis.replace("redis://", "rediss://", 1)}, "NO_TLS"),
+        ("redis", {"REDIS_URL": edge_urls.redis.replace("redis://", "rediss://", 1)}, "NO_ANSWER"),
     )
     for part, changes, code in cases:
         async with serving(**changes) as client:

@@ -1,4 +1,4 @@
-"""`interalpha check`: the configuration as a table and, with --probe, whether each company lets us in."""
+"""`interalpha check`: the configuration as a table and, with --probe, whether stores and providers let us in."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,13 @@ _MARKS = {Severity.INFO: ("✓", "green"), Severity.WARNING: ("!", "yellow"), Se
 
 @click.command()
 @json_option
-@click.option("--probe", is_flag=True, help="Also ask each configured company whether it lets us in; sends nothing.")
+@click.option("--probe", is_flag=True, help="Also ask the stores and each configured provider whether they let us in.")
 def command(as_json: bool, probe: bool) -> None:
-    """Is the configuration complete and consistent? Status 3 when not. Without --probe nothing leaves this machine."""
+    """Is the configuration complete and consistent? Status 3 when not. Without --probe nothing leaves this machine.
+
+    --probe sends no message. It logs in to PostgreSQL and Redis, looks at roles, rights and the tables' version, and
+    asks each configured provider; status 1 when one of them would not work.
+    """
     environment = own_environment()
     if not probe:
         raise SystemExit(check.run(as_json, environment))
@@ -43,7 +47,11 @@ def command(as_json: bool, probe: bool) -> None:
 
 
 async def _probe(configuration: Configuration) -> Mapping[str, Sequence[Finding]]:
-    """Ask all companies at once."""
+    """Ask the stores, then all providers at once."""
+    # Here, because it brings SQLAlchemy, and a check without a probe should not wait for that.
+    from api.store_probe import probe_stores
+
+    stores = await probe_stores(configuration.core) if configuration.core is not None else {}
     ready = {
         name: one.card.connect(one.settings, Surroundings(webhook_url=""))
         for name, one in configuration.integrations.items()
@@ -57,7 +65,7 @@ async def _probe(configuration: Configuration) -> Mapping[str, Sequence[Finding]
     finally:
         for one in ready.values():
             await one.close()
-    return {name: _findings(answer) for name, answer in zip(probes, answers, strict=True)}
+    return {**stores, **{name: _findings(answer) for name, answer in zip(probes, answers, strict=True)}}
 
 
 def _findings(answer: Sequence[Finding] | BaseException) -> Sequence[Finding]:
@@ -71,14 +79,15 @@ def _findings(answer: Sequence[Finding] | BaseException) -> Sequence[Finding]:
 
 def _render(found: Mapping[str, Sequence[Finding]]) -> None:
     out = screen()
+    width = max((15, *map(len, found)))
     for name, findings in found.items():
         for one in findings:
             mark, style = _MARKS[one.severity]
-            out.print(Text.assemble((mark, style), f" {name:<15}  {in_local_time(one.detail)} {one.fix}"))
+            out.print(Text.assemble((mark, style), f" {name:<{width}}  {in_local_time(one.detail)} {one.fix}".rstrip()))
         if not findings:
-            out.print(Text.assemble(("✓", "green"), f" {name:<15}  answers, and lets us in"))
+            out.print(Text.assemble(("✓", "green"), f" {name:<{width}}  answers, and lets us in"))
     if not found:
-        out.print("No company is configured, so there is nobody to ask.")
+        out.print("No store and no provider is configured, so there is nobody to ask.")
 
 
 def _data(finding: Finding) -> dict[str, str]:
