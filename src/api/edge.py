@@ -24,12 +24,18 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 
 
+LARGEST_REQUEST = 4 * 1024 * 1024
+"""Bytes of a caller's request: an e-mail's 200,000 characters take up to 12 each where JSON escapes them."""
+LARGEST_WITHOUT_CREDENTIALS = 262_144
+"""Bytes of a request without credentials, which can send nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class SocketLimits:
-    """What one socket may do: operations under way at once, and bytes in a message."""
+    """What one socket may do: operations under way at once, and bytes in a message of a caller."""
 
     operations: int = 100
-    frame: int = 262_144
+    frame: int = LARGEST_REQUEST
 
 
 @dataclass(frozen=True, slots=True)

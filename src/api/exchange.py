@@ -64,9 +64,9 @@ class Exchange:
         self._receive = receive
         self._send = send
 
-    async def read(self, limit: int) -> bytes:
+    async def read(self, limit: int, text: str | None = None) -> bytes:
         """Read the body; raises HttpError 413 beyond the limit, before reading where the length is announced."""
-        text = say("PAYLOAD_TOO_LARGE", "The body is larger than {most} bytes.", most=limit)
+        text = text or say("PAYLOAD_TOO_LARGE", "The body is larger than {most} bytes.", most=limit)
         too_large = HttpError(413, "PAYLOAD_TOO_LARGE", text)
         announced = self.headers.get("content-length", "")
         if announced.isascii() and announced.isdigit() and (len(announced) > _LONGEST_LENGTH or int(announced) > limit):

@@ -16,7 +16,7 @@ from litestar.types import HTTPScope, Receive, Scope, Send
 
 from api.cors import METHODS, cors_headers, preflight_headers
 from api.credentials import token_of
-from api.edge import Edge, request_id_from
+from api.edge import LARGEST_REQUEST, LARGEST_WITHOUT_CREDENTIALS, Edge, request_id_from
 from api.exchange import ClientGone, Exchange, HttpError
 from api.metering import budget_headers
 from api.negotiation import MediaType, languages_of, media_type_of, negotiate
@@ -30,8 +30,6 @@ from core.words import say
 from engine.answer import Answer, Outcome
 from engine.plan import Refusal
 from engine.seam import Runnable
-
-BODY_LIMIT = 262_144
 
 log = structlog.get_logger(__name__)
 
@@ -124,7 +122,7 @@ async def _serve(edge: Edge, exchange: Exchange, request_id: str) -> None:
     caller = await edge.callers.authenticate(token_of(exchange.headers, edge.cookies))
     if caller is not None:
         exchange.visit.believed()
-    request = await _read(exchange)
+    request = await _read(exchange, has_no_caller=caller is None)
     plan = await edge.plan(request, caller)
     _check_kind(plan, exchange.method, media_type)
     languages = languages_of(exchange.headers.get("accept-language"))
@@ -169,7 +167,7 @@ def _media_type(exchange: Exchange) -> MediaType:
     return media_type
 
 
-async def _read(exchange: Exchange) -> OperationRequest:
+async def _read(exchange: Exchange, *, has_no_caller: bool) -> OperationRequest:
     if exchange.method == "GET":
         return read_query_string(exchange.query_string)
     media_type, charset = media_type_of(exchange.headers.get("content-type"))
@@ -179,7 +177,14 @@ async def _read(exchange: Exchange) -> OperationRequest:
     if exchange.headers.get("content-encoding", "identity").strip().lower() != "identity":
         message = say("BODY_COMPRESSED", "Send the body as it is, not compressed.")
         raise HttpError(415, "UNSUPPORTED_MEDIA_TYPE", message, {"accept-encoding": "identity"})
-    return read_body(await exchange.read(BODY_LIMIT))
+    if has_no_caller:
+        text = say(
+            "BODY_WITHOUT_CREDENTIALS",
+            "Without credentials, a body has at most {most} bytes.",
+            most=LARGEST_WITHOUT_CREDENTIALS,
+        )
+        return read_body(await exchange.read(LARGEST_WITHOUT_CREDENTIALS, text))
+    return read_body(await exchange.read(LARGEST_REQUEST))
 
 
 def _check_kind(plan: Runnable | Refusal, method: str, media_type: MediaType) -> None:

@@ -14,7 +14,7 @@ import structlog
 from litestar.types import Receive, Send, WebSocketScope
 
 from api.doorstep.visit import Visit, visit_of
-from api.edge import Edge, request_id_from
+from api.edge import LARGEST_WITHOUT_CREDENTIALS, Edge, request_id_from
 from api.exchange import headers_of, peer_of
 from api.metrics import operations as under_way
 from api.metrics import sockets as open_sockets
@@ -137,8 +137,10 @@ class Socket:
             raise Closing(4400, "Messages are text")
         # Servers that cannot be told a limit hand over whatever comes; a character has up to four bytes.
         limit = self._edge.socket_limits.frame
+        if self._credentials.caller is None:
+            limit = min(limit, LARGEST_WITHOUT_CREDENTIALS)
         if len(text) * 4 > limit and len(text.encode()) > limit:
-            raise Closing(1009, "Message too big")
+            raise Closing(1009, f"Message too big: at most {limit} bytes")
         try:
             message = read_json(text)
         except MalformedRequest as error:

@@ -1,5 +1,6 @@
 """GraphQL over HTTP, asked of a real server."""
 
+import json
 from typing import Any
 
 import httpx
@@ -157,6 +158,17 @@ async def test_a_body_too_large_is_413_whether_announced_or_not(client: httpx.As
     for content in (b" " * 262_145, chunks()):
         response = await client.post("/graphql", content=content, headers=JSON)
         assert (response.status_code, code_of(response)) == (413, "PAYLOAD_TOO_LARGE")
+
+
+async def test_whoever_has_credentials_may_send_more(client: httpx.AsyncClient) -> None:
+    body = json.dumps({"query": "{ hello }", "variables": {"x": "x" * 4_000_000}}).encode()
+    ada = {**JSON, "authorization": "Bearer ada"}
+    assert (await client.post("/graphql", content=body, headers=ada)).json()["data"].keys() == {"hello"}
+    response = await client.post("/graphql", content=body, headers=JSON)
+    assert (response.status_code, code_of(response)) == (413, "PAYLOAD_TOO_LARGE")
+    assert "Without credentials" in response.json()["errors"][0]["message"]
+    response = await client.post("/graphql", content=b" " * (4 * 1024 * 1024 + 1), headers=ada)
+    assert (response.status_code, code_of(response)) == (413, "PAYLOAD_TOO_LARGE")
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "QUERY"])

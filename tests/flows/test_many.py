@@ -1,8 +1,16 @@
 """Many at once and some for later: accepted together over HTTP, carried in their time."""
 
 import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-from tests.flows.conftest import System, new_phone
+from websockets.asyncio.client import connect
+
+from core.messages.content import EMAIL_LIMIT
+from tests.flows.conftest import SEND, System, new_phone
+
+Write = Callable[[System, bytes], Awaitable[dict[str, Any]]]
 
 
 async def test_a_message_for_later_goes_out_in_its_time(system: System, phone: str) -> None:
@@ -35,3 +43,69 @@ async def test_a_batch_is_carried_and_says_when_it_is_over(system: System, phone
             await asyncio.sleep(0.05)
     assert batch["counts"]["total"] == 3
     assert batch["finishedAt"] is not None
+
+
+async def over_http(system: System, request: bytes) -> dict[str, Any]:
+    headers = {"content-type": "application/json"}
+    return dict((await system.http.post("/graphql", content=request, headers=headers)).json())
+
+
+async def over_events(system: System, request: bytes) -> dict[str, Any]:
+    headers = {"content-type": "application/json", "accept": "text/event-stream"}
+    answer = await system.http.post("/graphql", content=request, headers=headers)
+    [data] = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: {")]
+    return dict(json.loads(data))
+
+
+async def over_a_socket(system: System, request: bytes) -> dict[str, Any]:
+    url = system.base.replace("http", "ws") + "/graphql"
+    async with connect(url, subprotocols=["graphql-transport-ws"]) as socket_:  # type: ignore[list-item]
+        await socket_.send(
+            json.dumps({"type": "connection_init", "payload": {"Authorization": f"Bearer {system.token}"}})
+        )
+        await socket_.recv()
+        await socket_.send((b'{"id": "1", "type": "subscribe", "payload": ' + request + b"}").decode())
+        return dict(json.loads(await socket_.recv())["payload"])
+
+
+async def test_the_longest_mail_there_may_be_arrives_over_every_transport_however_it_is_written(system: System) -> None:
+    # In UTF-8 a character takes up to four bytes; JSON that escapes it takes six, or twelve beyond U+FFFF.
+    for number, (write, character, escaped) in enumerate(
+        [
+            (over_http, "ç", False),
+            (over_http, "ç", True),
+            (over_http, "😀", True),
+            (over_events, "😀", True),
+            (over_a_socket, "😀", True),
+        ]
+    ):
+        address = f"longa{number}@example.com"
+        content = {"email": {"subject": "Contrato", "plainText": "a", "html": character * (EMAIL_LIMIT - 1)}}
+        message = {"to": {"email": address}, "content": content, "route": [{"channel": "EMAIL"}]}
+        request = {"query": SEND, "variables": {"input": message}}
+        answer = await write(system, json.dumps(request, ensure_ascii=escaped).encode())
+        payload = answer["data"]["sendMessage"]
+        assert payload["errors"] == [], (write, character, escaped)
+        await system.comes_to(payload["message"]["id"], "SENT", 30)
+        mail = (await system.control.messages("smtp", to=address))[-1]
+        assert mail["html"].strip() == character * (EMAIL_LIMIT - 1)
+
+
+async def test_a_batch_may_fill_four_mebibytes_and_one_that_is_larger_is_told_what_to_do(system: System) -> None:
+    send = "mutation ($input: SendMessagesInput!) { sendMessages(input: $input) { results { errors { __typename } } } }"
+
+    def batch(length: int) -> bytes:
+        message = {"to": {"phone": new_phone()}, "content": {"text": "ç" * length}, "route": [{"channel": "SMS"}]}
+        # For tomorrow: what is accepted is all that is looked at here.
+        later = message | {"schedule": {"after": "P1D"}}
+        given = {"messages": [later] * 500, "idempotencyKey": f"batch-{new_phone()}"}
+        return json.dumps({"query": send, "variables": {"input": given}}).encode()
+
+    for write in (over_http, over_a_socket):
+        answer = await write(system, batch(1_300))
+        assert answer["data"]["sendMessages"]["results"] == [{"errors": []}] * 500
+    answer = await over_http(system, batch(1_600))
+    [error] = answer["errors"]
+    assert error["extensions"]["code"] == "PAYLOAD_TOO_LARGE"
+    assert "4194304 bytes" in error["message"]
+    assert "UTF-8" in error["extensions"]["advice"]

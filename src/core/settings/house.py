@@ -219,8 +219,8 @@ class CoreSettings(SettingsGroup):
     )
     socket_frame_limit: Annotated[int, Field(ge=1_024, le=16_777_216)] = setting(
         "SOCKET_FRAME_LIMIT",
-        default=262_144,
-        about="The largest message a socket may send, in bytes",
+        default=4_194_304,
+        about="The largest message of a socket, in bytes; below 2500000 some long e-mails do not fit",
         mend="a number from 1024 to 16777216",
     )
 
