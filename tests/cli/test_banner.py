@@ -22,7 +22,7 @@ LIVE = {
 def said(folder: str = ".interalpha", **environment: str) -> str:
     order = Order(environment, load_configuration(environment), Home(Path(folder)), 8000, forget=False)
     settings = {"PUBLIC_BASE_URL": "http://127.0.0.1:8000", **environment}
-    stores = StoreUrls("app", "worker", "direct", "redis", "18.1", "9.0")
+    stores = StoreUrls("app", "worker", "direct", "redis", "18.1", "Redis 7.0.15")
     simulated = () if "TWILIO_ACCOUNT_SID" in environment else ("twilio", "smtp")
     return "\n".join(line.plain for line in banner(order, Standing(settings, stores, "0001", simulated, "", 1.0)))
 

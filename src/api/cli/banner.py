@@ -54,7 +54,7 @@ def _places(order: Order, standing: Standing) -> Iterator[tuple[str, str, str]]:
         yield "Simulators", f"{standing.simulators}/sim/api", "what they saw, and faults on order"
     postgres = f"PostgreSQL {stores.postgres_version}" if stores.app else "PostgreSQL"
     yield postgres, str(folder / "postgres") if stores.app else "DATABASE_URL", f"tables at {standing.revision}"
-    valkey = f"Valkey {stores.valkey_version}" if stores.redis else "Redis"
+    valkey = stores.valkey_version if stores.redis else "Redis"
     yield valkey, str(folder / "valkey") if stores.redis else "REDIS_URL", kept if stores.redis else ""
     yield "Worker", "own process", ""
     yield "Logs", str(order.home.logs), ""

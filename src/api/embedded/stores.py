@@ -19,7 +19,10 @@ _REMEDY = "Mend that, give another folder with --data, or set DATABASE_URL and R
 
 @dataclass(frozen=True, slots=True)
 class StoreUrls:
-    """Where the stores are, and their versions; "" for a store that is not ours. The addresses hold passwords."""
+    """Where the stores are, and their versions; "" for a store that is not ours. The addresses hold passwords.
+
+    `valkey_version` begins with the server's name: `Valkey 9.1.2`, or `Redis 7.0.15` where that was installed.
+    """
 
     app: str = field(repr=False)
     worker: str = field(repr=False)

