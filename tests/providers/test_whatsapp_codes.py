@@ -8,7 +8,9 @@ from core.errors import (
     ProviderMisconfigured,
     ProviderUnavailable,
 )
-from integrations.whatsapp.errors import MEANINGS, Kind, error_of, failure_of
+from integrations.provider_errors import Kind
+from integrations.whatsapp.codes import MEANINGS
+from integrations.whatsapp.errors import error_of, failure_of
 
 _REJECTED, _LATER, _CONFIG, _UNKNOWN = Kind.REJECTED, Kind.UNAVAILABLE, Kind.MISCONFIGURED, Kind.UNKNOWN
 

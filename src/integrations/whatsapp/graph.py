@@ -76,8 +76,8 @@ def refusal(answer: Answer, data: Any) -> ProviderError:
             answer=in_plain(answer, data),
         )
     error = part(data, "error")
-    code = number(error, "code")
-    if code == 100 and number(error, "error_subcode") == 33:
+    code, subcode = number(error, "code"), number(error, "error_subcode")
+    if (code, subcode) == (100, 33):
         # An id in our address that Meta does not know says 100 like any wrong parameter, and means 33.
         code = 33
-    return error_of(answer.status, code, retry_after=answer.retry_after, answer=in_plain(answer, data))
+    return error_of(answer.status, code, subcode, retry_after=answer.retry_after, answer=in_plain(answer, data))

@@ -84,9 +84,9 @@ class Simulator(SimulatedCompany):
         }
 
     def check(self, order: FaultOrder) -> None:
-        """Meta's codes are numbers of up to six digits."""
-        if order.code is not None and not (order.code.isdecimal() and len(order.code) <= 6):
-            raise ControlRefused("a code of Meta's has up to six digits, such as 131026", field="code")
+        """Meta's codes are numbers of up to seven digits."""
+        if order.code is not None and not (order.code.isdecimal() and len(order.code) <= 7):
+            raise ControlRefused("a code of Meta's has up to seven digits, such as 131026", field="code")
 
     def books_written(self) -> Json:
         """Messages, people, templates, circumstances, and reports that wait."""
