@@ -26,7 +26,7 @@ from api.graphql import turn_away
 from api.health import Readiness, health_routes
 from api.i18n.page import errors_route
 from api.loops import keep_going
-from api.metering import Meter, account_of
+from api.metering import Accounts, Meter
 from api.metrics import render
 from api.migrations import head_revision
 from api.pages.explorer import explorer_routes
@@ -123,9 +123,9 @@ def _edge(house: House, authenticate: Authenticator, draining: asyncio.Event) ->
         draining=draining,
         interpreter=house.services.interpreter,
         meter=Meter(
-            Budget(house.redis, settings.caller_budget),
-            min(settings.operation_cost, settings.caller_budget),
-            account_of,
+            Budget(house.redis),
+            min(settings.operation_cost, settings.caller_budget, settings.tenant_budget),
+            Accounts(settings.caller_budget, settings.tenant_budget),
         ),
     )
 

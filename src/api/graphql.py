@@ -31,6 +31,10 @@ from engine.answer import Answer, Outcome
 from engine.plan import Refusal
 from engine.seam import Runnable
 
+_TOO_MANY = say(
+    "TOO_MANY_STRANGERS", "Too many requests came from your address without credentials that count. Try again later."
+)
+
 log = structlog.get_logger(__name__)
 
 
@@ -60,11 +64,7 @@ def status_of(outcome: Outcome, media_type: MediaType) -> int:
 async def turn_away(edge: Edge, scope: HTTPScope, receive: Receive, send: Send, seconds: float) -> None:
     """Answer a request from an address that has made too many, without looking at it."""
     exchange = Exchange(scope, receive, send)
-    message = say(
-        "TOO_MANY_STRANGERS",
-        "Too many requests came from your address without credentials that count. Try again later.",
-    )
-    error = HttpError(429, "LIMIT_EXCEEDED", message, {"retry-after": str(ceil(seconds))})
+    error = HttpError(429, "LIMIT_EXCEEDED", _TOO_MANY, {"retry-after": str(ceil(seconds))})
     await _refuse(edge, exchange, _begin(edge, exchange), error)
 
 
@@ -122,6 +122,8 @@ async def _serve(edge: Edge, exchange: Exchange, request_id: str) -> None:
     caller = await edge.callers.authenticate(token_of(exchange.headers, edge.cookies))
     if caller is not None:
         exchange.visit.believed()
+    elif exchange.visit.is_on_credit:
+        raise Unauthenticated(_TOO_MANY)
     request = await _read(exchange, has_no_caller=caller is None)
     plan = await edge.plan(request, caller)
     _check_kind(plan, exchange.method, media_type)

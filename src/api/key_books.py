@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.access import api_keys
 from core.access.api_keys import ApiKey
 from core.access.new_key import NewKey
+from core.access.orphans import orphaned
 from core.access.principal import ActorKind
 from core.access.read import tenant_stands
 from core.audit.act import Act, Author
@@ -48,7 +49,7 @@ class KeyBooks:
         return self._do(create)
 
     def read(self) -> Sequence[ApiKey]:
-        """All keys, newest first."""
+        """All keys, newest first; those whose maker is gone are marked."""
 
         async def pages(connection: AsyncConnection) -> Sequence[ApiKey]:
             found: list[ApiKey] = []
@@ -57,7 +58,8 @@ class KeyBooks:
                 which = Slice(_PAGE, after=found[-1].id if found else None)
                 keys, has_more = await api_keys.page(connection, self.tenant, which)
                 found += keys
-            return found
+            gone = await orphaned(connection, self.tenant)
+            return [replace(one, is_orphaned=one.id in gone) for one in found]
 
         return self._do(pages)
 

@@ -70,12 +70,20 @@ class Exhausted(Refusal):
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """Whose points an operation is paid with, and how many a minute holds."""
+
+    name: str
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
 class Meter:
-    """Prices operations and takes the price: `account` names whose points they are, or None for nobody's."""
+    """Prices operations and takes the price: `account` says whose points they are, or None for nobody's."""
 
     budget: Budget
     most: int
-    account: Callable[[Any], str | None]
+    account: Callable[[Any], Account | None]
 
     async def admit(self, plan: Runnable, variables: Mapping[str, Any] | None, caller: Any) -> Runnable | Refusal:
         """Let an operation run, with what is left; or say why it may not."""
@@ -84,19 +92,32 @@ class Meter:
             return Refusal(
                 Outcome.REFUSED, (describe(LimitExceeded("cost", cost, self.most), ErrorCode.LIMIT_EXCEEDED),)
             )
-        who = self.account(caller)
-        if who is None:
+        account = self.account(caller)
+        if account is None:
             return plan
-        allowance = await self.budget.spend(who, cost)
+        allowance = await self.budget.spend(account.name, cost, account.points)
         return Metered(plan, allowance) if allowance.is_granted else _exhausted(allowance)
 
 
-def account_of(caller: Principal | None) -> str | None:
-    """Name a caller's account: one for each subject of a tenant, whatever token it shows."""
-    if caller is None:
-        return None
-    # A subject is whatever somebody else's identity provider makes it.
-    return f"{caller.tenant_id}:{blake2b(caller.subject.encode(), digest_size=12).hexdigest()}"
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Whose points callers pay with: each person has an own account of `caller` points, the keys of a tenant share one.
+
+    Keys cost nothing to make: with an account for each, who may make keys would have as many points as they like.
+    """
+
+    caller: int
+    tenant: int
+
+    def __call__(self, caller: Principal | None) -> Account | None:
+        """Find a caller's account; None for strangers, who have none."""
+        if caller is None:
+            return None
+        if caller.api_key is not None:
+            return Account(f"{caller.tenant_id}:keys", self.tenant)
+        # A subject is whatever somebody else's identity provider makes it.
+        subject = blake2b(caller.subject.encode(), digest_size=12).hexdigest()
+        return Account(f"{caller.tenant_id}:{subject}", self.caller)
 
 
 def budget_headers(plan: Runnable | Refusal) -> dict[str, str]:

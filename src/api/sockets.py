@@ -36,6 +36,7 @@ _FAREWELL_SECONDS = 5.0
 
 # The code that clients read as "later, and not at once".
 _LATER = 1013
+_WITHOUT_CREDENTIALS = "Try again later: too much is asked from this address without credentials"
 
 log = structlog.get_logger(__name__)
 
@@ -175,6 +176,8 @@ class Socket:
         caller = self._credentials.caller
         if caller is not None:
             self._visit.believed()
+        elif self._visit.is_on_credit:
+            raise Closing(_LATER, _WITHOUT_CREDENTIALS)
         try:
             self._held.enter_context(
                 self._edge.presence.of(self._peer if caller is None else self._edge.callers.identity(caller))
@@ -221,7 +224,7 @@ class Socket:
             raise Closing(4401, "Unauthorized")
         # Callers without credentials have no account to pay from: their address pays, as for a request.
         if self._credentials.caller is None and not self._visit.goes_on():
-            raise Closing(_LATER, "Try again later: too much is asked from this address without credentials")
+            raise Closing(_LATER, _WITHOUT_CREDENTIALS)
         if key in self._operations:
             raise Closing(4409, f"Subscriber for {key} already exists")
         if not isinstance(payload, dict):

@@ -133,6 +133,7 @@ def _loops(workshop: Workshop) -> list["asyncio.Task[None]"]:
         "settle": workshop.settle,
         "erase": workshop.erase,
         "seal": workshop.seal_clear_ids,
+        "orphaned keys": workshop.revoke_orphaned_keys,
         "heartbeat": workshop.beat,
     }
     return [asyncio.create_task(keep_going(name, turn)) for name, turn in turns.items()]

@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import structlog
+
 from api.bootstrap import House
 from api.migrations import contracts_left, head_revision
 from api.presence import process_name
 from api.wake import INBOX
 from core.access.news import forget_ended_sessions
+from core.access.orphans import revoke_orphaned
 from core.access.zones import TenantZones
 from core.flow.gate import Gate
 from core.idempotency import forget_expired
@@ -35,6 +38,9 @@ _SETTLE = 1.0
 _ERASE = 2.0
 _SOON_AFTER, _LONG_AFTER = 3.0, 600.0
 """Between two walks through the ids in clear: while some may still be written, and when none were found."""
+_ORPHANS = 2.0
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -146,6 +152,14 @@ class Workshop:
         while not self.is_stopping and await carry_out(self.house.database, self.house.sealer, self.house.hub):
             pass
         await asyncio.sleep(_ERASE)
+
+    async def revoke_orphaned_keys(self) -> None:
+        """One turn: revoke API keys whose maker is gone, where that is wanted, then rest a while."""
+        if self.house.settings.revoke_orphaned_keys:
+            async with self.house.database.transaction() as connection:
+                if number := await revoke_orphaned(connection):
+                    log.warning("orphaned_keys_revoked", number=number)
+        await asyncio.sleep(_ORPHANS)
 
     async def beat(self) -> None:
         """One turn: say that we live, and hear among how many the companies' paces are shared."""

@@ -1,19 +1,32 @@
 """API keys at the door of the real application: in production, over every way in, and not where browsers put them."""
 
 import asyncio
+import json
+from datetime import UTC, datetime
+from functools import partial
+from uuid import uuid4
 
 import asyncpg
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from api import workshop
 from api.bootstrap import House
+from api.cli import interalpha
 from api.key_books import KeyBooks
+from api.workshop import open_workshop
 from core.access.key_format import KeyKind, mint
 from core.access.new_key import NewKey
+from core.access.news import apply_news
 from core.access.principal import DEFAULT_TENANT, Scope
-from tests.conftest import Urls
+from core.ports import DirectoryChanged, Membership
+from tests.conftest import KEY, Urls, until
 from tests.edge.conftest import Serving
 from tests.edge.test_credentials import READ, SEND, ask, codes
+from tests.edge.test_sessions import VERIFIED
+from tests.graph.houses import house_over
+from tests.providers.clerk_tokens import claims, token
 
 
 @pytest.fixture
@@ -43,12 +56,12 @@ async def test_why_a_key_is_not_believed_is_said_and_logged_without_it(
     secret, name = await make(books)
     await asyncio.to_thread(books.revoke, name)
     unknown, _ = mint(KeyKind.LIVE)
-    for token, words in ((secret[:-1], "mistyped"), (unknown, "not one of this server"), (secret, "was revoked")):
-        answer = await ask(client, READ, authorization=f"Bearer {token}")
+    for given, words in ((secret[:-1], "mistyped"), (unknown, "not one of this server"), (secret, "was revoked")):
+        answer = await ask(client, READ, authorization=f"Bearer {given}")
         assert (answer.status_code, codes(answer)) == (401, ["UNAUTHENTICATED"])
         assert words in answer.json()["errors"][0]["message"]
         assert answer.headers["www-authenticate"] == "Bearer"
-        assert token[21:] not in answer.text
+        assert given[21:] not in answer.text
     told = capsys.readouterr()
     assert secret[21:] not in told.out + told.err
 
@@ -97,3 +110,48 @@ async def test_a_test_keys_message_is_refused_where_the_company_is_real(serving:
         ["input", "route", "0", "channel"],
     )
     assert "twilio is not simulated" in error["message"]
+
+
+async def test_keys_whose_maker_is_gone_are_marked_in_the_list_and_revoked_where_that_is_wanted(
+    edge_urls: Urls, owner: asyncpg.Pool, serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bia makes a key with her session; she leaves, and Clerk's news of it are applied."""
+    bia, organization = f"user_{uuid4().hex}", f"org_{uuid4().hex}"
+    said = claims(sub=bia, o={"id": organization, "rol": "admin"})
+    create = """mutation { createApiKey(input: {name: "hers", scopes: [MESSAGES_READ]}) { secret } }"""
+    async with serving(**VERIFIED) as client:
+        made = await ask(client, create, authorization=f"Bearer {token(said)}")
+        secret = made.json()["data"]["createApiKey"]["secret"]
+        tenant = await owner.fetchval("SELECT id FROM tenants WHERE clerk_organization_id = $1", organization)
+        assert "gone" not in await shown(edge_urls, tenant)
+        worker = house_over(edge_urls, DATABASE_URL=edge_urls.worker)
+        left = DirectoryChanged("k", "t", "", Membership(bia, organization), datetime.now(UTC), is_deleted=True)
+        async with worker.database.transaction() as connection:
+            await apply_news(connection, worker.sealer, left)
+        listed = await shown(edge_urls, tenant, "--orphaned")
+        assert f"made by {bia}, who is gone" in listed
+        assert "REVOKE_ORPHANED_KEYS=true" in listed
+        [one] = json.loads(await shown(edge_urls, tenant, "--json"))
+        assert (one["isOrphaned"], one["revokedAt"]) == (True, None)
+        # It lets in until somebody revokes it, or the setting does.
+        monkeypatch.setattr(workshop, "_ORPHANS", 0.0)
+        await open_workshop(worker).revoke_orphaned_keys()
+        assert (await ask(client, READ, authorization=f"Bearer {secret}")).status_code == 200
+        await worker.close()
+        strict = house_over(edge_urls, DATABASE_URL=edge_urls.worker, REVOKE_ORPHANED_KEYS="true")
+        await open_workshop(strict).revoke_orphaned_keys()
+        await strict.close()
+        asked = partial(ask, client, READ, authorization=f"Bearer {secret}")
+        await until(asked, lambda answer: answer.status_code == 401, 5)
+    [one] = json.loads(await shown(edge_urls, tenant, "--json"))
+    assert (one["isOrphaned"], bool(one["revokedAt"])) == (False, True)
+    assert await owner.fetchval("SELECT action FROM audit_events WHERE tenant_id = $1 AND kind = 'SYSTEM'", tenant)
+
+
+async def shown(urls: Urls, tenant: object, *options: str) -> str:
+    """What the command line says of a tenant's keys; with `--json` on stdout alone."""
+    environment = {"DATABASE_URL": urls.app, "ENCRYPTION_KEYS": f"k1:{KEY}", "APP_ENV": "test"}
+    arguments = ["api-keys", "list", "--tenant", str(tenant), *options]
+    done = await asyncio.to_thread(CliRunner(env=environment).invoke, interalpha, arguments)
+    assert done.exit_code == 0, done.output
+    return done.stdout if "--json" in options else done.output

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 from redis.asyncio import Redis
@@ -11,7 +13,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from api.bootstrap import House
+from api.key_books import KeyBooks
 from core.access.budget import Budget
+from core.access.key_format import KeyKind
+from core.access.new_key import NewKey
 from core.access.principal import Principal, Scope
 from core.access.tokens import DevelopmentTokens
 from engine.engine import Engine
@@ -33,8 +38,8 @@ async def redis(edge_urls: Urls) -> AsyncIterator[Redis]:
 async def test_processes_count_together(edge_urls: Urls) -> None:
     who = uuid4().hex
     async with Redis.from_url(edge_urls.redis) as one, Redis.from_url(edge_urls.redis) as other:
-        budgets = [Budget(one, 1_000), Budget(other, 1_000)]
-        found = await asyncio.gather(*(budgets[n % 2].spend(who, 100) for n in range(15)))
+        budgets = [Budget(one), Budget(other)]
+        found = await asyncio.gather(*(budgets[n % 2].spend(who, 100, 1_000) for n in range(15)))
     granted = [one for one in found if one.is_granted]
     assert len(granted) == 10
     assert all(one.wait > 0 for one in found if not one.is_granted)
@@ -42,34 +47,38 @@ async def test_processes_count_together(edge_urls: Urls) -> None:
 
 
 async def test_a_budget_fills_again_as_time_passes(redis: Redis) -> None:
-    budget, who = Budget(redis, 6_000), uuid4().hex
-    assert (await budget.spend(who, 6_000)).remaining == 0
-    refused = await budget.spend(who, 20)
+    budget, who = Budget(redis), uuid4().hex
+    assert (await budget.spend(who, 6_000, 6_000)).remaining == 0
+    refused = await budget.spend(who, 20, 6_000)
     # A hundred points a second: twenty are there after a fifth of one.
     assert (refused.is_granted, 0 < refused.wait <= 0.2) == (False, True)
-    await until(lambda: budget.spend(who, 20), lambda found: found.is_granted, 5)
+    await until(lambda: budget.spend(who, 20, 6_000), lambda found: found.is_granted, 5)
 
 
 async def test_what_is_refused_costs_nothing(redis: Redis) -> None:
-    budget, who = Budget(redis, 1_000), uuid4().hex
-    assert (await budget.spend(who, 900)).is_granted
+    budget, who = Budget(redis), uuid4().hex
+    assert (await budget.spend(who, 900, 1_000)).is_granted
     for _ in range(5):
-        assert not (await budget.spend(who, 500)).is_granted
-    assert (await budget.spend(who, 100)).is_granted
+        assert not (await budget.spend(who, 500, 1_000)).is_granted
+    assert (await budget.spend(who, 100, 1_000)).is_granted
 
 
 async def test_callers_have_each_their_own(redis: Redis) -> None:
-    budget = Budget(redis, 100)
-    assert (await budget.spend(uuid4().hex, 100)).is_granted
-    assert (await budget.spend(uuid4().hex, 100)).is_granted
+    budget = Budget(redis)
+    assert (await budget.spend(uuid4().hex, 100, 100)).is_granted
+    assert (await budget.spend(uuid4().hex, 100, 100)).is_granted
 
 
 async def test_with_the_store_away_a_process_counts_for_itself() -> None:
     async with Redis.from_url(NOWHERE_REDIS, retry=Retry(NoBackoff(), 0)) as nowhere:
-        budget = Budget(nowhere, 1_000)
-        first = await budget.spend("ana", 600)
-        second = await budget.spend("ana", 600)
-        assert (first.is_granted, second.is_granted, (await budget.spend("bob", 600)).is_granted) == (True, False, True)
+        budget = Budget(nowhere)
+        first = await budget.spend("ana", 600, 1_000)
+        second = await budget.spend("ana", 600, 1_000)
+        assert (first.is_granted, second.is_granted, (await budget.spend("bob", 600, 1_000)).is_granted) == (
+            True,
+            False,
+            True,
+        )
     assert 400 <= first.remaining <= 401
     assert 11 < second.wait <= 12
 
@@ -145,14 +154,41 @@ async def test_one_operation_that_costs_too_much_is_refused_and_not_paid_for(
 
 
 async def test_the_resolvers_know_what_is_left(house: House) -> None:
-    from api.metering import Meter, account_of
+    from api.metering import Account, Accounts, Meter
     from resolvers.errors import translate
     from resolvers.schema import build_schema
 
     caller = Principal(uuid4(), "ana", frozenset(Scope))
-    meter = Meter(Budget(house.redis, 500), 500, account_of)
+    meter = Meter(Budget(house.redis), 500, Accounts(500, 700))
     plan = await meter.admit(Engine(build_schema()._schema, translate=translate).plan("{ __typename }"), None, caller)
     context = Context(house.services, caller, "r1")
     await plan.execute(None, context, "r1")
     assert context.rate_limit is not None
     assert (context.rate_limit.limit, context.rate_limit.remaining, context.rate_limit.cost) == (500, 500, 0)
+    key = replace(caller, api_key=uuid4())
+    assert meter.account(key) == Account(f"{caller.tenant_id}:keys", 700)
+    assert meter.account(replace(key, subject="key:another", api_key=uuid4())) == meter.account(key)
+    assert meter.account(replace(key, tenant_id=uuid4())) != meter.account(key)
+
+
+async def test_the_keys_of_a_tenant_share_one_account_however_many_there_are(
+    serving: Serving, edge_urls: Urls, house: House, owner: asyncpg.Pool, ana: dict[str, str]
+) -> None:
+    tenant = uuid4()
+    await owner.execute(
+        "INSERT INTO tenants (id, slug, name, time_zone, default_currency) VALUES ($1, $2, 'Keys', 'UTC', 'BRL')",
+        tenant,
+        tenant.hex,
+    )
+    books = KeyBooks(edge_urls.app, house.sealer, tenant)
+    secrets = [
+        (await asyncio.to_thread(books.create, NewKey(f"key {number}", KeyKind.LIVE, frozenset(Scope))))[1]
+        for number in range(3)
+    ]
+    async with serving(TENANT_BUDGET="250") as client:
+        answers = [await ask(client, PAGE, authorization=f"Bearer {secret}") for secret in secrets]
+        # People have accounts of their own, of another size.
+        assert (await ask(client, PAGE, **ana)).headers["ratelimit-limit"] == "60000"
+    assert [one.status_code for one in answers] == [200, 200, 429]
+    assert {one.headers["ratelimit-limit"] for one in answers} == {"250"}
+    assert int(answers[1].headers["ratelimit-remaining"]) < int(answers[0].headers["ratelimit-remaining"])

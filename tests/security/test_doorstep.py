@@ -1,7 +1,9 @@
 """What strangers of one address may ask for, whose address it is, and what goes with every answer."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlencode
@@ -10,18 +12,29 @@ import httpx
 import pytest
 from litestar import Litestar
 from litestar.routes import ASGIRoute, HTTPRoute
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosedError
 
 from api.app import create_app
 from api.doorstep.addresses import Neighbourhood, household
-from api.doorstep.door import Doorstep
+from api.doorstep.door import LARGEST_ON_CREDIT, MOST_ON_CREDIT, Doorstep
 from api.doorstep.purses import Purses
 from api.health import Readiness
+from api.key_books import KeyBooks
+from core.access.key_format import KeyKind, mint
+from core.access.new_key import NewKey
+from core.access.principal import DEFAULT_TENANT, Scope
 from core.access.tokens import DevelopmentTokens
 from core.settings import CoreSettings, load
 from tests.conftest import Running, Urls
 from tests.edge.conftest import NOWHERE_DATABASE
+from tests.edge.test_credentials import codes
+from tests.edge.test_sessions import VERIFIED
 from tests.edge.test_webhooks import FORM, report, signature
 from tests.graph.houses import house_over
+from tests.providers.clerk_tokens import STRANGERS_KEY, claims, token
+from tests.security.test_forged_tokens import closed_with
+from tests.security.wire import serving
 
 GOOD = {"authorization": f"Bearer {DevelopmentTokens(b'k' * 32).make()}"}
 BAD = {"authorization": "Bearer nonsense"}
@@ -68,6 +81,79 @@ async def test_strangers_have_a_minutes_worth_and_bad_credentials_cost_eleven_ti
     async with served(urls_here) as app, from_address(app) as client, from_address(app, "192.0.2.2") as forger:
         assert BUDGET <= await until_turned_away(client) <= BUDGET + 2
         assert await until_turned_away(forger, BAD) <= BUDGET // 11 + 1
+
+
+async def test_bad_credentials_of_an_address_lock_out_no_good_ones_behind_it(urls_here: Urls) -> None:
+    """Three hundred forgeries of every kind, then a token, a key never seen before, a cookie, and a signed webhook."""
+    house = house_over(urls_here, **{"ADDRESS_BUDGET": str(BUDGET), **VERIFIED})
+    books = KeyBooks(urls_here.app, house.sealer, DEFAULT_TENANT)
+    made = [(await asyncio.to_thread(books.create, NewKey("n", KeyKind.LIVE, frozenset(Scope))))[1] for _ in range(2)]
+    app = create_app(house, Readiness(house))
+    unknown = mint(KeyKind.LIVE)[0]
+    forged = ["nonsense", unknown, DevelopmentTokens(b"x" * 32).make(), token(key=STRANGERS_KEY), made[0][:-1]]
+    async with from_address(app) as client:
+        for number in range(300):
+            assert await asked(client, {"authorization": f"Bearer {forged[number % len(forged)]}"}) in (401, 429)
+        for good in (GOOD["authorization"], f"Bearer {made[0]}", f"Bearer {token(claims())}"):
+            assert await asked(client, {"authorization": good}) == 200
+        assert await asked(client, {"cookie": f"__session={token(claims())}"}) == 200
+        assert (await client.get("/metrics", headers={"authorization": f"Bearer {made[1]}"})).status_code == 200
+        # Who shows nothing, or nothing good, is told to come again.
+        for headers in (
+            {},
+            BAD,
+            {"authorization": f"Bearer {unknown}"},
+            {"cookie": "a=b"},
+            {"authorization": "Basic x"},
+        ):
+            answer = await client.post("/graphql", json=WHO, headers=headers)
+            assert (answer.status_code, codes(answer)) == (429, ["LIMIT_EXCEEDED"]), headers
+        for path in ("/health/ready", "/metrics", "/nowhere"):
+            assert (await client.get(path, headers=BAD)).status_code == 429, path
+    await house.close()
+
+
+async def test_forged_webhooks_lock_out_no_signed_ones_from_the_same_address(urls_here: Urls) -> None:
+    async with served(urls_here, ADDRESS_BUDGET="1") as app, from_address(app) as client:
+
+        async def post(signed: str, form: dict[str, str], name: str = "twilio") -> int:
+            headers = {**FORM, "x-twilio-signature": signed}
+            return (await client.post(f"/webhooks/{name}", content=urlencode(form), headers=headers)).status_code
+
+        form = report()
+        for _ in range(30):
+            assert await post("nonsense", form) in (401, 429)
+        assert await post("nonsense", form) == 429
+        assert await post("nonsense", form, "nobody") == 429
+        assert await post(signature(form), form) == 204
+        # What would cost more than it may is asked to come again, whoever signed it.
+        large = {**report(), "Body": "x" * LARGEST_ON_CREDIT}
+        assert await post(signature(large), large) == 429
+
+
+async def test_of_an_address_that_has_spent_all_only_so_many_show_credentials_at_a_time(urls_here: Urls) -> None:
+    async with served(urls_here) as app, from_address(app) as client:
+        await until_turned_away(client, BAD)
+        with ExitStack() as held:
+            for _ in range(MOST_ON_CREDIT):
+                held.enter_context(app._on_credit.of(("http", False, "192.0.2.1")))
+            assert await asked(client, GOOD) == 429
+            # Another address, or a webhook, is not in its way.
+            async with from_address(app, "192.0.2.2") as other:
+                assert await asked(other, GOOD) == 200
+        assert {await asked(client, GOOD) for _ in range(MOST_ON_CREDIT + 5)} == {200}
+        assert len(app._on_credit) == 0
+
+
+async def test_a_socket_opens_with_good_credentials_whatever_its_address_has_spent(urls_here: Urls) -> None:
+    async with serving(urls_here, ADDRESS_BUDGET="1") as (_, port):
+        assert [await closed_with(port, "nonsense") for _ in range(3)] == [4403] * 3
+        assert await closed_with(port, GOOD["authorization"].removeprefix("Bearer ")) == 0
+        async with connect(f"ws://127.0.0.1:{port}/graphql", subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
+            await socket.send(json.dumps({"type": "connection_init"}))
+            with pytest.raises(ConnectionClosedError):
+                await socket.recv()
+            assert socket.close_code == 1013
 
 
 async def test_whoever_is_believed_is_not_counted_by_address(urls_here: Urls) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from api import exchange, webhooks
 from api.doorstep import bodies, protocol
+from api.doorstep.door import MOST_ON_CREDIT
 from tests.conftest import Running, Urls
 from tests.security.test_doorstep import BAD, GOOD, paths_of
 from tests.security.wire import ENDLESS, head, serving, status, talk
@@ -167,17 +169,27 @@ async def test_an_answer_before_the_body_keeps_the_connection_of_whoever_has_sen
     assert (status(said), said.count(b"HTTP/1.1 "), b"200 OK" in said) == (401, 2, True)
 
 
-async def test_handshakes_of_sockets_pay_like_requests(urls_here: Urls) -> None:
-    async with serving(urls_here, ADDRESS_BUDGET="30") as (_, port):
-        codes = []
+async def test_handshakes_of_sockets_pay_like_requests_and_then_few_may_show_credentials_at_a_time(
+    urls_here: Urls,
+) -> None:
+    async with serving(urls_here, ADDRESS_BUDGET="30") as (_, port), AsyncExitStack() as stack:
+
+        async def opened() -> Any:
+            opening = connect(f"ws://127.0.0.1:{port}/graphql", subprotocols=["graphql-transport-ws"])  # type: ignore[list-item]
+            return await stack.enter_async_context(opening)
+
+        async def closed(**payload: str) -> int | None:
+            one = await opened()
+            await one.send(json.dumps({"type": "connection_init", "payload": payload}))
+            await one.wait_closed()
+            return one.close_code
+
+        # Eleven each: three bad ones empty the purse, and then who shows nothing is told to come again.
+        assert [await closed(authorization="Bearer x") for _ in range(5)] == [4403] * 5
+        assert await closed() == 1013
         with pytest.raises(InvalidStatus) as refused:
-            for _ in range(31):
-                async with connect(f"ws://127.0.0.1:{port}/graphql", subprotocols=["graphql-transport-ws"]) as one:  # type: ignore[list-item]
-                    await one.send(json.dumps({"type": "connection_init", "payload": {"authorization": "Bearer x"}}))
-                    await one.wait_closed()
-                    codes.append(one.close_code)
-        # Eleven each.
-        assert codes == [4403] * 3
+            for _ in range(MOST_ON_CREDIT + 1):
+                await opened()
         assert refused.value.response.status_code == 429
         assert int(refused.value.response.headers["retry-after"]) >= 1
         assert refused.value.response.headers["x-content-type-options"] == "nosniff"

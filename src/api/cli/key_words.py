@@ -42,6 +42,7 @@ def as_json_of(key: "ApiKey") -> dict[str, Any]:
         "scopes": list(key.scopes),
         "allowedRecipients": list(key.recipients_masked),
         "createdBy": key.created_by,
+        "isOrphaned": key.is_orphaned,
         "createdAt": key.created_at.isoformat(),
         "expiresAt": _moment(key.expires_at),
         "lastUsedAt": _moment(key.last_used_at),

@@ -22,7 +22,10 @@ from core.slicing import Slice, read_slice
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it may be shown: everything but what lets somebody in. `public_id` is the part it is found by."""
+    """A key as it may be shown: everything but what lets somebody in. `public_id` is the part it is found by.
+
+    `is_orphaned` says that it lets somebody in though its maker is gone, where that was looked up.
+    """
 
     id: UUID
     public_id: str
@@ -35,6 +38,7 @@ class ApiKey:
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
+    is_orphaned: bool = False
 
     @property
     def prefix(self) -> str:

@@ -58,34 +58,32 @@ class Allowance:
 class Budget:
     """Every caller's account."""
 
-    def __init__(self, redis: Redis, points: int) -> None:
+    def __init__(self, redis: Redis) -> None:
         self._store = SharedStore(redis, "budget")
-        self._points = points
         self._own: dict[str, float] = {}
 
-    async def spend(self, who: str, cost: int) -> Allowance:
-        """Take points from an account, or say when there will be enough; never raises.
+    async def spend(self, who: str, cost: int, points: int) -> Allowance:
+        """Take points from an account of so many a minute, or say when there will be enough; never raises.
 
         What costs more than a whole minute holds is granted to nobody: `wait` says nothing then.
         """
-        found = await self._store.run(
-            SPEND, [f"interalpha:budget:{who}"], cost, self._points, int(WINDOW * _MICROSECONDS)
-        )
+        found = await self._store.run(SPEND, [f"interalpha:budget:{who}"], cost, points, int(WINDOW * _MICROSECONDS))
         if found is None:
-            return self._spend_here(who, cost)
+            return self._spend_here(who, cost, points)
         granted, left, full, wait = (int(one) for one in found)
-        return self._allowance(bool(granted), left, cost, full / _MICROSECONDS, wait / _MICROSECONDS)
+        return _allowance(points, bool(granted), left, cost, full / _MICROSECONDS, wait / _MICROSECONDS)
 
-    def _spend_here(self, who: str, cost: int) -> Allowance:
-        now, each = time.monotonic(), WINDOW / self._points
+    def _spend_here(self, who: str, cost: int, points: int) -> Allowance:
+        now, each = time.monotonic(), WINDOW / points
         due = max(self._own.get(who, now), now)
         after = due + cost * each
         if after > now + WINDOW + 1e-6:
-            return self._allowance(False, int((now + WINDOW - due) / each), cost, due - now, after - now - WINDOW)
+            return _allowance(points, False, int((now + WINDOW - due) / each), cost, due - now, after - now - WINDOW)
         if len(self._own) >= _MOST_KEPT:
             self._own = {one: moment for one, moment in self._own.items() if moment > now}
         self._own[who] = after
-        return self._allowance(True, int((now + WINDOW - after) / each + 0.001), cost, after - now, 0.0)
+        return _allowance(points, True, int((now + WINDOW - after) / each + 0.001), cost, after - now, 0.0)
 
-    def _allowance(self, granted: bool, left: int, cost: int, full: float, wait: float) -> Allowance:
-        return Allowance(granted, self._points, max(0, left), cost, full, wait)
+
+def _allowance(points: int, granted: bool, left: int, cost: int, full: float, wait: float) -> Allowance:
+    return Allowance(granted, points, max(0, left), cost, full, wait)

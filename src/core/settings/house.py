@@ -227,7 +227,13 @@ class CoreSettings(SettingsGroup):
     caller_budget: Annotated[int, Field(ge=100, le=1_000_000_000)] = setting(
         "CALLER_BUDGET",
         default=60_000,
-        about="How many points one caller may spend in a minute; most operations cost from 1 to 500",
+        about="How many points one person may spend in a minute; most operations cost from 1 to 500",
+        mend="a number from 100 to 1000000000",
+    )
+    given_tenant_budget: Annotated[int, Field(ge=100, le=1_000_000_000)] | None = setting(
+        "TENANT_BUDGET",
+        default=None,
+        about="How many points all API keys of a tenant together may spend in a minute (default: CALLER_BUDGET)",
         mend="a number from 100 to 1000000000",
     )
     operation_cost: Annotated[int, Field(ge=100, le=1_000_000)] = setting(
@@ -242,11 +248,17 @@ class CoreSettings(SettingsGroup):
         about="Seconds a query or mutation may take (sendMessages: 30, or this where it is more)",
         mend="seconds, from 1 to 120",
     )
+    revoke_orphaned_keys: bool = setting(
+        "REVOKE_ORPHANED_KEYS",
+        default=False,
+        about="Whether API keys are revoked once the person who made them is deleted, banned or leaves the tenant",
+        mend="true or false",
+    )
     address_budget: Annotated[int, Field(ge=0, le=1_000_000)] = setting(
         "ADDRESS_BUDGET",
         default=3_000,
         about="How many requests a minute strangers of one IP address (of IPv6: of one /64) may make at one API "
-        "process; whoever is believed does not count, bad credentials count eleven times, 0 is no limit",
+        "process; good credentials are never refused by it, bad ones count eleven times, 0 is no limit",
         mend="a number from 0 to 1000000",
     )
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(parse_networks)] = setting(
@@ -256,6 +268,11 @@ class CoreSettings(SettingsGroup):
         mend="addresses or networks like 10.0.0.0/8, several separated by commas",
         example="10.0.0.0/8",
     )
+
+    @property
+    def tenant_budget(self) -> int:
+        """How many points the API keys of a tenant share."""
+        return self.caller_budget if self.given_tenant_budget is None else self.given_tenant_budget
 
     @property
     def development_token_seconds(self) -> int:

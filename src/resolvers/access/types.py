@@ -46,7 +46,8 @@ class Viewer:
         description="When the credentials end; fetch fresh ones before. Null when they have no end."
     )
     rate_limit: RateLimit = strawberry.field(
-        description="What these credentials may still ask; the headers `RateLimit-*` say the same."
+        description="What these credentials may still ask, a key with the other keys of its organisation; the headers "
+        "`RateLimit-*` say the same."
     )
 
 
