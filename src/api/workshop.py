@@ -155,7 +155,7 @@ class Workshop:
 
     async def revoke_orphaned_keys(self) -> None:
         """One turn: revoke API keys whose maker is gone, where that is wanted, then rest a while."""
-        if self.house.settings.revoke_orphaned_keys:
+        if self.house.settings.api_keys_end_with_maker:
             async with self.house.database.transaction() as connection:
                 if number := await revoke_orphaned(connection):
                     log.warning("orphaned_keys_revoked", number=number)

@@ -130,7 +130,7 @@ async def test_keys_whose_maker_is_gone_are_marked_in_the_list_and_revoked_where
             await apply_news(connection, worker.sealer, left)
         listed = await shown(edge_urls, tenant, "--orphaned")
         assert f"made by {bia}, who is gone" in listed
-        assert "REVOKE_ORPHANED_KEYS=true" in listed
+        assert "API_KEYS_END_WITH_MAKER=true" in listed
         [one] = json.loads(await shown(edge_urls, tenant, "--json"))
         assert (one["isOrphaned"], one["revokedAt"]) == (True, None)
         # It lets in until somebody revokes it, or the setting does.
@@ -138,7 +138,7 @@ async def test_keys_whose_maker_is_gone_are_marked_in_the_list_and_revoked_where
         await open_workshop(worker).revoke_orphaned_keys()
         assert (await ask(client, READ, authorization=f"Bearer {secret}")).status_code == 200
         await worker.close()
-        strict = house_over(edge_urls, DATABASE_URL=edge_urls.worker, REVOKE_ORPHANED_KEYS="true")
+        strict = house_over(edge_urls, DATABASE_URL=edge_urls.worker, API_KEYS_END_WITH_MAKER="true")
         await open_workshop(strict).revoke_orphaned_keys()
         await strict.close()
         asked = partial(ask, client, READ, authorization=f"Bearer {secret}")

@@ -99,7 +99,7 @@ def list_(only_orphaned: bool, tenant: UUID, as_json: bool) -> None:
         gone = ", who is gone" if one.is_orphaned else ""
         out.print(f"    {', '.join(one.scopes)}{reaches}   made by {one.created_by}{gone}")
     if any(one.is_orphaned for one in keys):
-        text = "Keys whose maker is gone still let in. Revoke them, or set REVOKE_ORPHANED_KEYS=true for the worker."
+        text = "Keys whose maker is gone still let in. Revoke them, or set API_KEYS_END_WITH_MAKER=true for the worker."
         click.echo(text, err=True)
     elif only_orphaned:
         click.echo("No API keys whose maker is gone.", err=True)

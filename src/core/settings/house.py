@@ -248,8 +248,8 @@ class CoreSettings(SettingsGroup):
         about="Seconds a query or mutation may take (sendMessages: 30, or this where it is more)",
         mend="seconds, from 1 to 120",
     )
-    revoke_orphaned_keys: bool = setting(
-        "REVOKE_ORPHANED_KEYS",
+    api_keys_end_with_maker: bool = setting(
+        "API_KEYS_END_WITH_MAKER",
         default=False,
         about="Whether API keys are revoked once the person who made them is deleted, banned or leaves the tenant",
         mend="true or false",
