@@ -1,6 +1,8 @@
 """PgBouncer in transaction mode before a database of ours, as Neon's pooled address has it."""
 
 import asyncio
+import configparser
+import io
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -13,32 +15,34 @@ import pytest
 from tests.conftest import Urls
 from tests.ports import free_port
 
+DOCUMENTED = Path(__file__).parents[1] / "deploy" / "pgbouncer.ini"
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 # The machine that checks every change installs it; elsewhere it is a bonus.
 needs_pooler = pytest.mark.skipif(PGBOUNCER is None and "CI" not in os.environ, reason="pgbouncer is not installed")
 
 
+def configuration(server: int, port: int, users: Path, **changes: str) -> str:
+    """The documented file, with addresses and files of this machine."""
+    parser = configparser.ConfigParser(comment_prefixes=(";",))
+    parser.read(DOCUMENTED)
+    parser["databases"] = {"*": f"host=127.0.0.1 port={server}"}
+    parser["pgbouncer"].update({"listen_port": str(port), "auth_file": str(users), **changes})
+    text = io.StringIO()
+    parser.write(text)
+    return text.getvalue()
+
+
 @asynccontextmanager
-async def behind_a_pooler(urls: Urls, tmp_path: Path, *, connections: int = 2) -> AsyncIterator[Urls]:
-    """The same database behind a pool of so many server connections for each role."""
-    port, server = free_port(), urlsplit(urls.app)
+async def behind_a_pooler(
+    urls: Urls, tmp_path: Path, *, connections: int = 2, server: int | None = None, **changes: str
+) -> AsyncIterator[Urls]:
+    """The same database behind a pool of so many server connections for each role; `server` is another port of it."""
+    port, upstream = free_port(), server or urlsplit(urls.app).port or 0
     users = [urlsplit(url) for url in (urls.app, urls.worker)]
     (tmp_path / "users").write_text("".join(f'"{user.username}" "{user.password}"\n' for user in users))
-    (tmp_path / "pgbouncer.ini").write_text(
-        f"""
-[databases]
-* = host=127.0.0.1 port={server.port}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = scram-sha-256
-auth_file = {tmp_path}/users
-pool_mode = transaction
-default_pool_size = {connections}
-"""
-    )
+    text = configuration(upstream, port, tmp_path / "users", default_pool_size=str(connections), **changes)
+    (tmp_path / "pgbouncer.ini").write_text(text)
     for path in (tmp_path, tmp_path / "users", tmp_path / "pgbouncer.ini"):
         # PgBouncer refuses to run as root.
         shutil.chown(path, "nobody") if os.getuid() == 0 else None

@@ -52,6 +52,8 @@ def connect_redis(raw: str) -> Redis:
         "health_check_interval": 15,
         # Whoever calls knows better than the client whether to try again.
         "retry": Retry(NoBackoff(), 0),
+        # Without it the client would introduce its library, for which few users have the right.
+        "driver_info": None,
         "username": address.user or None,
         "password": address.password or None,
         "db": address.db,

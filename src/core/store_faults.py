@@ -137,7 +137,9 @@ def database_fault(error: BaseException | None) -> StoreFault | None:
         return _POOL_EXHAUSTED
     for cause in _causes(error):
         state = getattr(cause, "sqlstate", None)
-        if isinstance(cause, asyncpg.PostgresError) or state:
+        # The driver's own words for a connection that ended; what ended it may stand behind them.
+        is_lost = isinstance(cause, asyncpg.ConnectionDoesNotExistError) or state == "08003"
+        if (isinstance(cause, asyncpg.PostgresError) or state) and not is_lost:
             return _of_state(state or "", str(cause))
         if isinstance(cause, asyncpg.TargetServerAttributeNotMatched):
             return _STATES["25006"]
@@ -268,11 +270,19 @@ def _of_connection(error: BaseException | None, ca: str, plain: str, certificate
                 "Is it overloaded, a firewall shut, or TLS on at one end only?",
                 True,
             )
-    if isinstance(error, OSError | redis_errors.ConnectionError | asyncpg.InterfaceError | asyncpg.InternalClientError):
-        advice = "If it goes on: is TLS on at both ends, or at neither?"
+    if any(isinstance(cause, _LOST) for cause in _causes(error)):
+        advice = "If it goes on: is TLS on at both ends, and is a client certificate one that the server trusts?"
         return StoreFault("CONNECTION_LOST", "The connection cannot be made, or broke.", advice, True)
     return None
 
+
+_LOST = (
+    OSError,
+    redis_errors.ConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+)
 
 # https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
 _EXPIRED, _REVOKED, _OTHER_NAME = (9, 10), (3, 11, 12, 23), (62, 64)

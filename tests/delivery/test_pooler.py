@@ -1,17 +1,21 @@
 """The road through PgBouncer in transaction mode, as Neon's pooled address has it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from core.access.principal import DEFAULT_TENANT
 from core.database import Database, make_engine
+from core.errors import Overloaded
 from core.pubsub import Hub
 from core.sealing import Sealer
-from tests.conftest import Urls
+from tests.conftest import Urls, until
 from tests.delivery.conftest import ObedientSender, Shop, open_shop
+from tests.faults.chaosproxy import ChaosProxy
 from tests.pooler import behind_a_pooler, needs_pooler
 
 pytestmark = needs_pooler
@@ -46,3 +50,32 @@ async def test_a_transactions_tenants_do_not_leak_to_the_next_client(pooled: Url
     answers = await asyncio.gather(*(told(DEFAULT_TENANT) if number % 2 else told() for number in range(40)))
     assert answers == [str(DEFAULT_TENANT) if number % 2 else "" for number in range(40)]
     await database.close()
+
+
+async def test_requests_succeed_soon_after_postgresql_is_back(urls: Urls, tmp_path: Path) -> None:
+    wire = ChaosProxy("postgres", urlsplit(urls.app).port or 0)
+    await wire.start()
+    async with behind_a_pooler(urls, tmp_path, server=wire.port) as pooled:
+        database = Database(make_engine(pooled.app, prepared_statements=False))
+
+        async def is_served() -> bool:
+            try:
+                async with database.transaction(DEFAULT_TENANT):
+                    return True
+            except Overloaded:
+                return False
+
+        assert await is_served()
+        wire.refuse()
+        wire.cut(reset=True)
+        # The pooler finds out that it cannot log in, and remembers it; requests wait for it meanwhile.
+        waiting = asyncio.create_task(is_served())
+        await asyncio.wait({waiting}, timeout=0.6)
+        await wire.accept()
+        began = time.monotonic()
+        await until(is_served, bool, 20)
+        # By PgBouncer's own default it takes 15 seconds.
+        assert time.monotonic() - began < 5
+        assert await waiting
+        await database.close()
+    await wire.stop()
