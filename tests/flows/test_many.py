@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import connect
@@ -109,3 +112,34 @@ async def test_a_batch_may_fill_four_mebibytes_and_one_that_is_larger_is_told_wh
     assert error["extensions"]["code"] == "PAYLOAD_TOO_LARGE"
     assert "4194304 bytes" in error["message"]
     assert "UTF-8" in error["extensions"]["advice"]
+
+
+async def test_the_command_line_reads_a_text_of_any_length_from_standard_input(system: System, tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("interalpha")
+    environment = {"PATH": os.environ["PATH"], **system.environment}
+
+    async def send(*arguments: str, text: bytes) -> tuple[int, str]:
+        process = await asyncio.create_subprocess_exec(
+            program,
+            "send",
+            "email",
+            *arguments,
+            "--url",
+            system.base,
+            cwd=tmp_path,
+            env=environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await process.communicate(text)
+        return process.returncode or 0, said.decode()
+
+    for number, (character, arguments) in enumerate((("😀", ("-",)), ("ç", ("", "--html", "-")))):
+        address, written = f"entrada{number}@example.com", character * EMAIL_LIMIT
+        status, said = await send(address, *arguments, "--subject", "Contrato", text=written.encode())
+        assert status == 0, said
+        mail = (await system.control.messages("smtp", to=address))[-1]
+        assert written in (mail["text"] or mail["html"])
+    status, said = await send("torta@example.com", "-", text=b"\xff")
+    assert (status, "standard input is not valid UTF-8" in said) == (2, True)

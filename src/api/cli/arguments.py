@@ -1,6 +1,7 @@
 """What arguments must be, and what is said when they are not."""
 
 import re
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -46,6 +47,18 @@ class Words(click.ParamType[str]):
         except UnicodeEncodeError:
             raise Failure(f"{_name(param)} is not valid UTF-8", Exit.USAGE) from None
         return text
+
+
+class Text(Words):
+    """Words, or `-` for what comes in through standard input: a command line holds 128 KiB for each argument."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value != "-":
+            return super().convert(value, param, ctx)
+        try:
+            return sys.stdin.buffer.read().decode()
+        except UnicodeDecodeError:
+            raise Failure("standard input is not valid UTF-8", Exit.USAGE) from None
 
 
 class TextLast(click.RichCommand):

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
-from api.cli.arguments import TextLast, Words
+from api.cli.arguments import Text, TextLast, Words
 from api.cli.calling import call, json_option, masked, print_json, screen, url_option
 from api.cli.client import Api
 from api.cli.failures import Exit, Failure
@@ -53,7 +53,7 @@ def command() -> None:
 
 @command.command(cls=TextLast)
 @click.argument("to", type=Words())
-@click.argument("text", type=Words(), required=False)
+@click.argument("text", type=Text(), required=False)
 @template_options
 @_with_options
 def sms(to: str, text: str | None, **options: Any) -> None:
@@ -66,7 +66,7 @@ def sms(to: str, text: str | None, **options: Any) -> None:
 
 @command.command(cls=TextLast)
 @click.argument("to", type=Words())
-@click.argument("text", type=Words(), required=False)
+@click.argument("text", type=Text(), required=False)
 @template_options
 @_with_options
 def whatsapp(to: str, text: str | None, **options: Any) -> None:
@@ -79,13 +79,16 @@ def whatsapp(to: str, text: str | None, **options: Any) -> None:
 
 @command.command(cls=TextLast)
 @click.argument("to", type=Words())
-@click.argument("text", type=Words(), required=False)
+@click.argument("text", type=Text(), required=False)
 @click.option("--subject", type=Words(), help="The subject (default: the beginning of TEXT).")
-@click.option("--html", type=Words(), help="The same as HTML.")
+@click.option("--html", type=Text(), help="The same as HTML; - reads it from standard input, as TEXT does.")
 @template_options
 @_with_options
 def email(to: str, text: str | None, subject: str | None, html: str | None, **options: Any) -> None:
-    """Send TEXT, or a template, to the address TO, and wait until the mail server has taken it."""
+    """Send TEXT, or a template, to the address TO, and wait until the mail server has taken it.
+
+    A TEXT of - is read from standard input: `… send email ana@example.com - --subject Contrato < contrato.txt`.
+    """
     message = {"to": {"email": to}, "route": [{"channel": "EMAIL"}]}
     check_choice(text, options["template"], options["locale"], options["pairs"])
     if text is None:
