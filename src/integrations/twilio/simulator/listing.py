@@ -25,8 +25,12 @@ def listed(messages: Iterable[Message], query: Mapping[str, str], path: str) -> 
     """One page, newest first, or why there is none."""
     if any(_day(query[name]) is None for name in _DATES if query.get(name)):
         return TwilioError(20001, "date")
+    if wrong := next((name for name in ("Page", "PageSize") if not _is_number(query.get(name))), None):
+        return TwilioError(20001, wrong)
+    if not 1 <= _number(query.get("PageSize"), PAGE_SIZE) <= LARGEST_PAGE:
+        return TwilioError(20007)
     found = sorted((m for m in messages if _matches(m, query)), key=lambda m: m.sent_at or m.at, reverse=True)
-    size = min(max(_number(query.get("PageSize"), PAGE_SIZE), 1), LARGEST_PAGE)
+    size = _number(query.get("PageSize"), PAGE_SIZE)
     begin = _begin(found, query.get("PageToken"), size)
     if begin is None:
         return TwilioError(20001, "PageToken")
@@ -96,5 +100,9 @@ def _day(text: str) -> date | None:
     return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC).date()
 
 
+def _is_number(text: str | None) -> bool:
+    return text is None or re.fullmatch("[0-9]{1,9}", text) is not None
+
+
 def _number(text: str | None, default: int) -> int:
-    return int(text) if text and text.isdecimal() else default
+    return default if text is None else int(text)

@@ -20,6 +20,25 @@ _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _BRAZILIAN = re.compile(r"\+55[1-9][1-9](9\d{8}|[2-5]\d{7})")
 _BRAZILIAN_LANDLINE = re.compile(r"\+55[1-9][1-9][2-5]\d{7}")
 
+# The form of parameters that the simulator leaves aside, as Twilio's published contract has it: what does not fit is
+# refused there, so it is here. https://www.twilio.com/docs/messaging/api/message-resource#request-body-parameters
+_BOOLEAN, _NUMBER = re.compile("true|false"), re.compile(r"-?[0-9]+([.][0-9]+)?")
+_FORMS = {
+    "ProvideFeedback": _BOOLEAN,
+    "ForceDelivery": _BOOLEAN,
+    "SmartEncoded": _BOOLEAN,
+    "ShortenUrls": _BOOLEAN,
+    "SendAsMms": _BOOLEAN,
+    "ContentRetention": re.compile("retain|discard"),
+    "AddressRetention": re.compile("retain|obfuscate"),
+    "RiskCheck": re.compile("enable|disable"),
+    "ScheduleType": re.compile("fixed"),
+    "TrafficType": re.compile("free"),
+    "MaxPrice": _NUMBER,
+    "Attempt": re.compile("-?[0-9]+"),
+    "ApplicationSid": re.compile("AP[0-9a-fA-F]{32}"),
+}
+
 # The magic numbers. https://www.twilio.com/docs/iam/test-credentials
 _MAGIC_FROM = {"+15005550001": 21212, "+15005550007": 21606, "+15005550008": 21611}
 _MAGIC_TO = {
@@ -77,6 +96,12 @@ def _something_is_missing(sending: Sending) -> TwilioError | None:
     return None if form.get("Body") else TwilioError(21602)
 
 
+def _parameter_has_another_form(sending: Sending) -> TwilioError | None:
+    given = ((name, form, sending.form[name]) for name, form in _FORMS.items() if name in sending.form)
+    wrong = next((name for name, form, value in given if not form.fullmatch(value)), None)
+    return TwilioError(20001, wrong) if wrong else None
+
+
 def _body_is_too_long(sending: Sending) -> TwilioError | None:
     return TwilioError(21617) if len(sending.form["Body"]) > BODY_LIMIT else None
 
@@ -120,6 +145,7 @@ def _recipient_said_stop(sending: Sending) -> TwilioError | None:
 
 _RULES: tuple[Callable[[Sending], TwilioError | None], ...] = (
     _something_is_missing,
+    _parameter_has_another_form,
     _body_is_too_long,
     _callback_is_no_address,
     _sender_is_not_ours,
