@@ -13,6 +13,7 @@ import pytest
 from api.auth import Authenticator
 from api.bootstrap import House
 from api.key_books import KeyBooks
+from api.origins import is_welcome
 from core.access.key_format import KeyKind
 from core.access.new_key import NewKey
 from core.access.principal import DEFAULT_TENANT, Principal, Scope
@@ -136,3 +137,58 @@ async def test_development_tokens_end_where_production_begins(serving: Serving, 
         assert (answer.status_code, codes(answer)) == (401, ["UNAUTHENTICATED"])
         hidden = await ask(client, "{ __schema { types { name } } }")
         assert codes(hidden) == ["VALIDATION"]
+
+
+# ─── pages ──────────────────────────────────────────────────────────────────
+
+EVIL = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
+
+
+async def test_no_page_of_another_site_does_anything_in_any_form_of_request(
+    client: httpx.AsyncClient, bearer: dict[str, str], owner: asyncpg.Pool
+) -> None:
+    """Not with a token either, which no page can have a browser send: forms, plain text, GET, JSON."""
+    before = await owner.fetchval("SELECT count(*) FROM messages")
+    body, form = json.dumps({"query": SEND}), {"query": SEND}
+    kinds = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]
+    for headers in (EVIL, {"origin": "null"}, {"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
+        answers = [
+            await client.post("/graphql", content=body, headers={**bearer, **headers, "content-type": kind})
+            for kind in (*kinds, "application/json")
+        ]
+        answers.append(await client.post("/graphql", data=form, headers={**bearer, **headers}))
+        answers.append(await client.get("/graphql", params=form, headers={**bearer, **headers}))
+        assert {one.status_code for one in answers} == {403}, headers
+        # Neither a webhook nor the page that explains errors believes a page, or changes anything for one.
+        assert (await client.post("/webhooks/twilio", data=form, headers=headers)).status_code == 401
+        assert (await client.post("/docs/errors", data=form, headers=headers)).status_code == 405
+    # What a form can send is refused of everybody, and so is a mutation in an address.
+    for kind in kinds:
+        answer = await client.post("/graphql", content=body, headers={**bearer, "content-type": kind})
+        assert answer.status_code == 415
+    assert (await client.get("/graphql", params=form, headers=bearer)).status_code == 405
+    assert await owner.fetchval("SELECT count(*) FROM messages") == before
+
+
+def test_on_a_machine_of_ones_own_no_other_name_leads_here() -> None:
+    local, ours = frozenset({"http://127.0.0.1:8000", "http://localhost:3000"}), frozenset({"https://api.example.com"})
+
+    def welcome(host: str | None, allowed: frozenset[str] = local, origin: str | None = None) -> bool:
+        same = f"http://{host}" if origin is None else origin
+        return is_welcome(origin=same, host=host, fetch_site="same-origin", allowed_origins=allowed)
+
+    for host in ("127.0.0.1:8000", "localhost:8000", "[::1]:8000", "127.0.0.1", "LOCALHOST:1"):
+        assert welcome(host), host
+    for host in (
+        "evil.example:8000",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example:8000",
+        "",
+        None,
+        "10.0.0.7:8000",
+    ):
+        assert not welcome(host), host
+        # Programs say nothing of pages, and may use any name.
+        assert is_welcome(origin=None, host=host, fetch_site=None, allowed_origins=local)
+        # Elsewhere the name is a proxy's business.
+        assert welcome(host, ours)

@@ -3,11 +3,14 @@
 from datetime import datetime
 from typing import Any
 
+import httpx
 import pytest
 from twilio.rest import Client
 
 from core.ports import OtherEvent, RawWebhook
 from integrations.simulating.client import SimulatorRefused
+from integrations.simulating.control import Control
+from integrations.simulating.journal import Journal
 from tests.contract.companies import nobody
 from tests.running import Receiver, Simulators, eventually
 from tests.simulators.companies import CARRYING, SIMULATED, adapter, send
@@ -193,3 +196,73 @@ async def test_what_was_given_up_is_not_delivered_afterwards(simulators: Simulat
         lambda: simulators.control.message("twilio", delivered), lambda shown: bool(shown["status"] == "delivered")
     )
     assert (await simulators.control.message("twilio", given_up))["history"] == ["queued", "failed"]
+
+
+# ─── pages ──────────────────────────────────────────────────────────────────
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+EVIL = "https://evil.example"
+PAGES: list[dict[str, str]] = [
+    {"origin": EVIL, "sec-fetch-site": "cross-site"},
+    {"origin": EVIL},
+    {"origin": "null"},
+    {"origin": "http://localhost:1"},
+    {"sec-fetch-site": "cross-site"},
+    # Another port of this machine is another page.
+    {"sec-fetch-site": "same-site"},
+    # Somebody else's name that leads here.
+    {"host": "evil.example"},
+    {"host": "evil.example", "origin": "http://evil.example", "sec-fetch-site": "same-origin"},
+    {"host": "127.0.0.1.evil.example"},
+    {"host": ""},
+]
+
+
+def control_routes() -> list[tuple[str, str]]:
+    """Every route of the control API that may change something."""
+    journal = Journal()
+    routes = Control({}, journal, dict).routes()
+    filled = {"{company}": "twilio", "{id}": "x", "{action}": "x", "{event}": "sms.inbound"}
+    found = []
+    for route in routes:
+        path = route.path
+        for gap, value in filled.items():
+            path = path.replace(gap, value)
+        if route.method != "GET":
+            found.append((route.method, path))
+    return found
+
+
+async def test_no_page_of_another_site_and_no_form_changes_anything_at_any_simulator(
+    simulators: Simulators, twilio: Client
+) -> None:
+    await sent_by_sdk(twilio)
+    before = await simulators.control.state("twilio")
+    assert before["messages"] == 1
+    routes = control_routes()
+    assert len(routes) > 12
+    async with httpx.AsyncClient(base_url=simulators.announced["http"], trust_env=False) as http:
+
+        async def status(method: str, path: str, headers: dict[str, str]) -> int:
+            return (await http.request(method, path, headers=headers, content=b"{}")).status_code
+
+        for method, path in routes:
+            for page in PAGES:
+                given = {"content-type": "application/json", **page}
+                assert await status(method, path, given) in (400, 403), (method, path, page)
+            for form in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"):
+                assert await status(method, path, {"content-type": form}) == 403, (method, path, form)
+        companies = [
+            f"/{name}/{path}" for name in SIMULATED for path in ("", "x", "v1/jwks", "2010-04-01/Accounts.json")
+        ]
+        for path in companies:
+            for page in PAGES:
+                assert await status("POST", path, {**FORM, **page}) in (400, 403), (path, page)
+                assert await status("GET", path, page) in (400, 403), (path, page)
+        # Nothing changed, and nothing was written down of any of it but our own message.
+        assert await simulators.control.state("twilio") | {"now": 0} == before | {"now": 0}
+        # Programs, a page of the simulators themselves, and whoever follows a link may.
+        for page in ({}, {"origin": simulators.announced["http"], "sec-fetch-site": "same-origin"}):
+            assert await status("POST", "/sim/api/reset", {"content-type": "application/json", **page}) == 200
+        assert await status("GET", "/sim/api", {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}) == 200
+        assert await status("GET", "/sim/api", {"host": "evil.example"}) == 403

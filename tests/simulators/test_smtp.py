@@ -321,3 +321,17 @@ async def test_a_greylist_forgets_a_sender_who_was_silent_for_long(simulators: S
     assert await send(simulators, mail("grey@example.net")) == {}
     await simulators.control.advance("smtp", 36 * 86_400)
     await fails(simulators, mail("grey@example.net"), smtplib.SMTPRecipientsRefused)
+
+
+async def test_what_a_page_posts_to_the_port_of_mail_is_no_mail(simulators: Simulators) -> None:
+    """A browser sends any page's form to any port: its body must not be taken for commands."""
+    body = (
+        b"EHLO page\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<ana@example.net>\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\n"
+    )
+    for start in (b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"GET /?x HTTP/1.1\r\n", b"BREW / HTTP/1.1\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", simulators.announced["smtp"])
+        writer.write(start + body)
+        said = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        assert [line[:4] for line in said.splitlines()] == [b"220 ", b"221 "], said
+    assert (await simulators.control.state("smtp"))["messages"] == 0

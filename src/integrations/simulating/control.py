@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -17,6 +18,8 @@ LARGEST_MEMORY = 256 * 1024 * 1024
 """Bytes of a memory that is taken back."""
 _MOMENT = TypeAdapter(datetime)
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_CONTROL = "/sim/api"
+_OF_FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 
 
 class ClockOrder(BaseModel, frozen=True, extra="forbid"):
@@ -186,13 +189,12 @@ class Control:
 
 @web.middleware
 async def guard(request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
-    """Keep the control API to this machine, and word every refusal as JSON."""
-    if not request.path.startswith("/sim/api"):
+    """Keep every simulator to programs on this machine, and word every refusal of the control API as JSON."""
+    if (why := _of_a_page(request)) is not None:
+        return _refused(403, why)
+    if not request.path.startswith(_CONTROL):
         response: web.StreamResponse = await handler(request)
         return response
-    # A page somewhere on the web can make a browser here send requests, but not under a loopback name.
-    if request.host.rsplit(":", 1)[0] not in _LOOPBACK and request.host not in _LOOPBACK:
-        return _refused(403, "the control API answers to loopback names only")
     try:
         response = await handler(request)
     except ControlRefused as refusal:
@@ -203,6 +205,28 @@ async def guard(request: web.Request, handler: Callable[[web.Request], Any]) -> 
     except web.HTTPException as refusal:
         return _refused(refusal.status, refusal.text or refusal.reason)
     return response
+
+
+def _of_a_page(request: web.Request) -> str | None:
+    """Why a request is refused: a page somewhere on the web can make a browser here send it. None where none did.
+
+    A name that leads here by a trick of DNS is no name of this machine. Browsers say where the page stands that asks
+    (https://fetch.spec.whatwg.org/#http-origin, https://w3c.github.io/webappsec-fetch-metadata/); what looks as a form
+    of a page does is refused as well, for those that do not. A page may only look, which shows it nothing.
+    """
+    host = request.host
+    if host.rsplit(":", 1)[0] not in _LOOPBACK and host not in _LOOPBACK:
+        return "simulators answer to loopback names only: 127.0.0.1, localhost or [::1]"
+    is_control = request.path.startswith(_CONTROL)
+    if is_control and request.method in ("GET", "HEAD"):
+        return None
+    origin = request.headers.get("Origin")
+    is_foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+    if is_foreign or request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        return "pages of other sites may not use the simulators"
+    if is_control and request.content_type in _OF_FORMS and "Content-Type" in request.headers:
+        return "forms may not use the control API: send Content-Type: application/json, or no body"
+    return None
 
 
 def _refused(status: int, message: str, field: str | None = None) -> web.Response:

@@ -16,6 +16,7 @@ HOST = "mx.simulator.localhost"
 PATIENCE = 300
 """Seconds a silent client is waited for."""
 MAX_RECIPIENTS = 100
+_HTTP = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "HOST:"})
 _GO_AHEAD = reply(354, "End data with <CR><LF>.<CR><LF>")
 _WRONG_PASSWORD = reply(535, "5.7.8 Authentication credentials invalid")
 
@@ -73,6 +74,10 @@ class Session:
             "QUIT": lambda: reply(221, "2.0.0 Bye", ends=True),
         }
         verb = verb.upper()
+        if verb in _HTTP or "HTTP/1." in argument:
+            # A page in a browser on this machine: what stands in its body would be taken for commands.
+            await self._answer("other", verb, lambda: reply(221, "2.7.0 This is SMTP, not HTTP", ends=True))
+            return
         if len(line) > MAX_COMMAND or not line.endswith(b"\r\n"):
             await self._answer("other", "(unreadable)", lambda: reply(500, "5.5.2 Line too long or without CRLF"))
         elif verb in commands:
