@@ -1,9 +1,9 @@
 """The whole configuration, the house's and every integration's, read at once with everything that is wrong with it."""
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from api.setting_names import known_names, misspelled
 from core.ports import Integration, Mode
 from core.settings import CoreSettings, IntegrationSettings, Problem, State, describe, load
 from core.settings.addresses import is_loopback, is_pooled
@@ -11,6 +11,8 @@ from core.settings.key_modes import holds_secret_key
 from core.settings.postgres_url import read_postgres_url
 from core.settings.redis_url import read_redis_url
 from integrations.registry import all_integrations
+
+_BROWSERS = "NEXT_PUBLIC_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,18 @@ def load_configuration(environment: Mapping[str, str]) -> Configuration:
     integrations = {name: _load_integration(card, environment) for name, card in all_integrations().items()}
     found = [*core.problems, *_exposed_secrets(environment)]
     for integration in integrations.values():
-        found += integration.problems
+        found += (problem for problem in integration.problems if _stops(integration, problem))
     return Configuration(
         core=core.value,
         integrations=integrations,
         # Sorting is stable: the house before the integrations, the wrong before the missing.
         problems=tuple(sorted(found, key=lambda problem: problem.missing)),
-        warnings=(*_unknown_names(environment), *_doubts(core.value, integrations)),
+        warnings=(
+            *misspelled(environment),
+            *_quoted(environment),
+            *_unbuilt(integrations),
+            *_doubts(core.value, integrations),
+        ),
     )
 
 
@@ -72,17 +79,29 @@ def _exposed_secrets(environment: Mapping[str, str]) -> Iterator[Problem]:
         name for card in all_integrations().values() for v in describe(card.settings) for name in (v.name, *v.aliases)
     }
     for name in sorted(environment.keys() - ours):
-        if name.startswith("NEXT_PUBLIC_") and holds_secret_key(environment[name].strip()):
+        if name.startswith(_BROWSERS) and holds_secret_key(environment[name].strip()):
             yield Problem(name, "holds a secret key, and browsers see this variable: remove it and replace the key")
 
 
-def _unknown_names(environment: Mapping[str, str]) -> Iterator[Problem]:
-    """Yield what is meant for us and misspelled."""
-    known = [variable.name for variable in describe(CoreSettings) if variable.name.startswith("INTERALPHA_")]
-    for name in sorted(environment):
-        if name.startswith("INTERALPHA_") and name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1) or known
-            yield Problem(name, f"is no setting of ours: did you mean {' or '.join(nearest)}?")
+def _quoted(environment: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield values in quotation marks: files for `docker run --env-file` are read without taking them off."""
+    for name in sorted(environment.keys() & known_names()):
+        text = environment[name]
+        if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+            yield Problem(name, "begins and ends with quotation marks, which are read as part of it: take them off")
+
+
+def _unbuilt(integrations: Mapping[str, IntegrationConfiguration]) -> Iterator[Problem]:
+    """Yield that settings of a provider are there which nothing here speaks to yet, and what is wrong with them."""
+    for name, one in integrations.items():
+        if one.card.connect is None and one.state is not State.ABSENT:
+            yield Problem(name, "is set, and this version does not speak to it yet: its settings have no effect")
+            yield from (problem for problem in one.problems if not _stops(one, problem))
+
+
+def _stops(one: IntegrationConfiguration, problem: Problem) -> bool:
+    """Whether nothing may start: of a provider that nothing here speaks to, only for what browsers must not see."""
+    return one.card.connect is not None or (problem.setting.startswith(_BROWSERS) and not problem.missing)
 
 
 def _doubts(core: CoreSettings | None, integrations: Mapping[str, IntegrationConfiguration]) -> Iterator[Problem]:

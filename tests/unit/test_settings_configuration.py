@@ -64,15 +64,15 @@ def test_everything_can_be_configured_at_once() -> None:
 
 def test_the_problems_of_the_house_and_of_every_integration_are_found_at_once_worst_first() -> None:
     configuration = load_configuration(
-        {"APP_ENV": "production", "LOG_LEVEL": "loud", "STRIPE_SECRET_KEY": "x", "TWILIO_ACCOUNT_SID": f"AC{HEX}"}
+        {"APP_ENV": "production", "LOG_LEVEL": "loud", "CLERK_SECRET_KEY": "x", "TWILIO_ACCOUNT_SID": f"AC{HEX}"}
     )
     assert configuration.core is None
     settings = [problem.setting for problem in configuration.problems]
-    assert settings[:2] == ["LOG_LEVEL", "STRIPE_SECRET_KEY"]
-    assert {"DATABASE_URL", "STRIPE_WEBHOOK_SECRET", "TWILIO_AUTH_TOKEN", "TWILIO_PHONE_NUMBER"} <= set(settings)
+    assert settings[:2] == ["LOG_LEVEL", "CLERK_SECRET_KEY"]
+    assert {"DATABASE_URL", "CLERK_WEBHOOK_SIGNING_SECRET", "TWILIO_AUTH_TOKEN", "TWILIO_PHONE_NUMBER"} <= set(settings)
     assert [problem.missing for problem in configuration.problems] == sorted(p.missing for p in configuration.problems)
     states = {name: one.state for name, one in configuration.integrations.items() if one.state is not State.ABSENT}
-    assert states == {"stripe": State.INVALID, "twilio": State.INCOMPLETE}
+    assert states == {"clerk": State.INVALID, "twilio": State.INCOMPLETE}
 
 
 @pytest.mark.parametrize("value", ["sk_live_abc", "rk_test_abc", "whsec_abc"])
@@ -87,6 +87,69 @@ def test_a_secret_key_in_any_variable_that_browsers_see_is_refused(value: str) -
 )
 def test_a_misspelled_name_of_ours_is_answered_with_the_nearest(name: str, nearest: str) -> None:
     assert warnings({name: "x"}) == [f"{name} is no setting of ours: did you mean {nearest}?"]
+
+
+MISSPELLED = {
+    "TWILIO_PHONE_NUMER": "did you mean TWILIO_PHONE_NUMBER?",
+    "SMTP_USER": "did you mean SMTP_USERNAME or",
+    "SMTP_PASS": "did you mean SMTP_PASSWORD or",
+    "WHATSAPP_TOKEN": "WHATSAPP_ACCESS_TOKEN",
+    "ENCRYPTION_KEY": "did you mean ENCRYPTION_KEYS?",
+    "DATABSE_URL": "did you mean DATABASE_URL?",
+    "REDIS_URI": "did you mean REDIS_URL?",
+    "INTERALPHA_TWILIO_AUTH_TOKEN": "did you mean TWILIO_AUTH_TOKEN?",
+    "INTERALPHA_DATABASE_URL": "did you mean DATABASE_URL?",
+    "INTERALPHA_API_KEY_FIEL": "did you mean INTERALPHA_API_KEY_FILE?",
+    "INTERALPHA_SMTP_PASS": "did you mean SMTP_PASSWORD or",
+    "twilio_auth_token": "names of settings are in capitals, TWILIO_AUTH_TOKEN",
+    "Smtp_Host": "names of settings are in capitals, SMTP_HOST",
+    "TWILIO_AUTH_TOKEN_FIL": "did you mean TWILIO_AUTH_TOKEN_FILE?",
+    "SMTP_HOST_FILE": "SMTP_HOST is no secret, so set it to its value",
+}
+
+
+def test_a_name_close_to_one_of_ours_is_a_warning_with_the_right_one() -> None:
+    for name, said in MISSPELLED.items():
+        [warning] = warnings({name: "x"})
+        assert warning.startswith(f"{name} "), name
+        assert said in warning, (name, warning)
+
+
+def test_no_name_of_ours_and_no_other_programs_is_a_warning(tmp_path: Path) -> None:
+    text = "".join(
+        path.read_text() for path in [*ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md"), *ROOT.glob("src/**/*.md")]
+    )
+    documented = set(re.findall(r"\bINTERALPHA_[A-Z_]*[A-Z]\b", text)) | {"PORT"}
+    assert "INTERALPHA_API_KEY_FILE" in documented
+    ours = {name for one in every_variable() for name in (one.name, *one.aliases)}
+    secrets = {f"{name}_FILE" for one in every_variable() if one.secret for name in (one.name, *one.aliases)}
+    others = "PATH HOME LANG USER PWD SHELL TERM EDITOR http_proxy no_proxy PYTHONPATH VIRTUAL_ENV NODE_ENV LOGNAME"
+    others += " GOOGLE_APPLICATION_CREDENTIALS GOOGLE_API_KEY STRIPE_API_KEY TWILIO_REGION POSTGRES_PASSWORD PGHOST"
+    for name in (*documented, *ours, *secrets, *others.split()):
+        assert [one for one in warnings({name: "x"}) if "did you mean" in one or "is not read" in one] == [], name
+
+
+def test_settings_of_a_provider_that_is_not_built_warn_and_stop_nothing() -> None:
+    for given, name in ((STRIPE, "stripe"), (GOOGLE_OAUTH, "google_calendar")):
+        configuration = load_configuration(PRODUCTION | given)
+        assert configuration.problems == ()
+        assert [str(one) for one in configuration.warnings] == [
+            f"{name} is set, and this version does not speak to it yet: its settings have no effect"
+        ]
+    # Nor do settings that are wrong, or not all there.
+    half = load_configuration(PRODUCTION | {"STRIPE_SECRET_KEY": "x"})
+    assert (half.problems, [one.setting for one in half.warnings][:2]) == ((), ["stripe", "STRIPE_SECRET_KEY"])
+    # What every browser would see is another matter.
+    seen = load_configuration(PRODUCTION | STRIPE | {"NEXT_PUBLIC_STRIPE_PUBLISHABLE_KEY": "sk_test_abc"})
+    assert [one.setting for one in seen.problems] == ["NEXT_PUBLIC_STRIPE_PUBLISHABLE_KEY"]
+
+
+def test_quotation_marks_around_a_value_are_a_warning() -> None:
+    assert (
+        "quotation marks"
+        in warnings(TWILIO | {"TWILIO_AUTH_TOKEN": "x"} | {"LOG_LEVEL": "info", "SMTP_PASSWORD": "'x'"})[0]
+    )
+    assert warnings({**SMTP, "SMTP_FROM": '"Silva, Ana" <ana@example.com>'}) == []
 
 
 def test_a_pooled_database_without_a_direct_address_is_a_warning() -> None:

@@ -19,8 +19,36 @@ def test_no_file_is_needed(tmp_path: Path) -> None:
 
 def test_an_empty_value_counts_as_unset(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("A=file\nB=\nC\n")
-    (tmp_path / ".env.local").write_text("A=\n")
-    assert read_environment(tmp_path, {"A": "  "}) == {"A": "file"}
+    (tmp_path / ".env.local").write_text("A\n")
+    assert read_environment(tmp_path, {}) == {"A": "file"}
+
+
+def test_an_empty_value_overrides_the_files_before_it(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=file\nB=file\n")
+    for empty in ("", "  ", '""', "''", "\t"):
+        assert read_environment(tmp_path, {"A": empty}) == {"B": "file"}, empty
+    for empty in ("", " ", '""', "''", "' '"):
+        (tmp_path / ".env.local").write_text(f"A={empty}\n")
+        assert read_environment(tmp_path, {}) == {"B": "file"}, empty
+        assert read_environment(tmp_path, {"A": "process"}) == {"A": "process", "B": "file"}, empty
+
+
+def test_every_variable_and_its_file_can_be_unset_by_an_empty_one(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("redis://file\n")
+    (tmp_path / ".env").write_text(f"SMTP_USERNAME=mailer\nREDIS_URL_FILE={secret}\n")
+    environment = read_environment(tmp_path, {"SMTP_USERNAME": "", "REDIS_URL": ""})
+    assert environment == {"REDIS_URL_FILE": str(secret)}
+    core = load(CoreSettings, environment).value
+    assert core is not None
+    assert core.redis_url is not None
+    assert read_environment(tmp_path, {"REDIS_URL_FILE": "", "REDIS_URL": "redis://here"}) == {
+        "SMTP_USERNAME": "mailer",
+        "REDIS_URL": "redis://here",
+    }
+    # Both with a value: nobody knows which is meant.
+    both = load(CoreSettings, read_environment(tmp_path, {"REDIS_URL": "redis://here"}))
+    assert [one.setting for one in both.problems] == ["REDIS_URL_FILE"]
 
 
 def test_spaces_around_a_value_are_dropped(tmp_path: Path) -> None:

@@ -104,7 +104,8 @@ def _total(configuration: Configuration) -> str:
 
 
 def _lines(configuration: Configuration) -> Iterator[Line]:
-    of_integrations = {problem for one in configuration.integrations.values() for problem in one.problems}
+    spoken = [one for one in configuration.integrations.values() if one.card.connect is not None]
+    of_integrations = {problem for one in spoken for problem in one.problems}
     if configuration.core:
         yield from _core_lines(configuration.core)
     for problem in configuration.problems:
@@ -114,7 +115,8 @@ def _lines(configuration: Configuration) -> Iterator[Line]:
     simulated = () if is_production else to_simulate(configuration)
     for name, integration in configuration.integrations.items():
         yield from _integration_lines(integration, is_simulated=name in simulated)
-    for warning in configuration.warnings:
+    told = {name for name, one in configuration.integrations.items() if one.card.connect is None and one.settings}
+    for warning in (one for one in configuration.warnings if one.setting not in told):
         yield Line(Mark.DOUBTFUL, warning.setting, warning.message)
 
 
@@ -137,7 +139,8 @@ def _core_lines(core: CoreSettings) -> Iterator[Line]:
 
 def _integration_lines(integration: IntegrationConfiguration, *, is_simulated: bool) -> Iterator[Line]:
     name = integration.card.name
-    for problem in integration.problems:
+    is_spoken_to = integration.card.connect is not None
+    for problem in integration.problems if is_spoken_to else ():
         yield Line(Mark.WRONG, name, str(problem))
     if integration.state is State.ABSENT:
         what = " and ".join(_CHANNEL_WORDS[channel] for channel in sorted(integration.card.channels))
@@ -145,9 +148,9 @@ def _integration_lines(integration: IntegrationConfiguration, *, is_simulated: b
         effect = ": `interalpha dev` simulates it" if is_simulated else effect
         yield Line(Mark.ABSENT, name, f"not configured{effect}")
     if integration.settings and integration.mode:
-        spoken = integration.card.connect is not None
-        words = _hosts(integration.settings) if spoken else "settings complete; this version does not speak to it yet"
-        yield Line(Mark.GOOD, name, f"{integration.mode.lower():<9}  {words}")
+        unspoken = "settings complete; this version does not speak to it yet"
+        words = _hosts(integration.settings) if is_spoken_to else unspoken
+        yield Line(Mark.GOOD if is_spoken_to else Mark.DOUBTFUL, name, f"{integration.mode.lower():<9}  {words}")
 
 
 def _hosts(settings: IntegrationSettings) -> str:
