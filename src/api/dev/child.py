@@ -11,7 +11,11 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
+
+# Seconds that a server which is starting up, or drops its first connection, is waited for.
+_TRIES = 20
 
 Run = Callable[[Mapping[str, str]], None]
 
@@ -42,14 +46,23 @@ def _migrations() -> Run:
 
     from api.migrations import head_revision, upgrade
     from api.seeding import seed
+    from core.store_faults import database_fault
 
     def migrate(settings: Mapping[str, str]) -> None:
         address = settings.get("DATABASE_URL_DIRECT") or settings["DATABASE_URL"]
-        try:
-            upgrade(address)
-            asyncio.run(seed(address))
-        except OSError as error:
-            sys.exit(f"The database cannot be reached ({error}). Start it, or mend or unset DATABASE_URL.")
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                upgrade(address)
+                asyncio.run(seed(address))
+            except Exception as error:
+                fault = database_fault(error)
+                if fault is None:
+                    raise
+                if not fault.passes or fault.code in ("UNREACHABLE", "UNKNOWN_HOST") or not tries_left:
+                    sys.exit(f"The database does not serve us. {fault} It is the one that DATABASE_URL names.")
+                time.sleep(1)
+            else:
+                break
         sys.stdout.write(json.dumps({"revision": head_revision()}) + "\n")
 
     return migrate
