@@ -43,6 +43,7 @@ class MessageMachine(RuleBasedStateMachine):
         self.had_proof = False
         self.is_stopped = False
         self.doubt_resends: dict[int, int] = {}
+        self.waited_long = False
 
     def take(self, move: Move | None) -> None:
         if move is None:
@@ -58,7 +59,9 @@ class MessageMachine(RuleBasedStateMachine):
     def hour_comes(self) -> None:
         self.take(transitions.after_hour(self.now))
 
-    @precondition(lambda self: self.now.status is MessageStatus.QUEUED and self.leased is None)
+    @precondition(
+        lambda self: self.now.status is MessageStatus.QUEUED and self.leased is None and not self.now.is_expired
+    )
     @rule()
     def claim_and_begin(self) -> None:
         number = len(self.now.attempts) + 1
@@ -114,7 +117,7 @@ class MessageMachine(RuleBasedStateMachine):
     @rule()
     def expiry(self) -> None:
         self.take(transitions.after_expiry(self.now))
-        self.is_stopped = True
+        self.waited_long = False
 
     @precondition(lambda self: self.now.status is MessageStatus.UNCONFIRMED)
     @rule(is_old=st.booleans())
@@ -125,8 +128,11 @@ class MessageMachine(RuleBasedStateMachine):
             for one in self.now.attempts.values()
         )
         if is_old:
+            self.waited_long = True
             self.take(transitions.give_up(self.now))
-        elif policy is UnconfirmedPolicy.RESEND and doubts < 2:
+        elif self.now.is_expired:
+            self.take(transitions.keep_waiting(self.now, timedelta(minutes=1)))
+        elif policy is UnconfirmedPolicy.RESEND and self.now.latest.is_in_doubt and doubts < 2:
             self.doubt_resends[self.now.step] = self.doubt_resends.get(self.now.step, 0) + 1
             self.take(transitions.send_again(self.now))
         elif policy is UnconfirmedPolicy.NEXT_CHANNEL and self.now.has_next:
@@ -154,8 +160,37 @@ class MessageMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.now.status is MessageStatus.FAILED and len(self.now.route) < 8)
     @rule(route=st.lists(steps, min_size=1, max_size=2))
     def retry(self, route: list[Step]) -> None:
-        self.take(transitions.retried(self.now, route))
+        # It has as much time again.
+        self.take(transitions.retried(replace(self.now, is_expired=False), route))
         self.is_stopped = False
+        self.waited_long = False
+
+    # ── people who know more ──
+
+    @precondition(lambda self: self.now.status is MessageStatus.UNCONFIRMED)
+    @rule(is_sent=st.booleans())
+    def settled_by_hand(self, is_sent: bool) -> None:
+        if is_sent:
+            before = set(self.now.attempts.items())
+            self.take(transitions.settled_as_sent(self.now))
+            assert self.now.status is MessageStatus.SENT
+            # A worker that was taken for dead and wakes is overruled by what is known since.
+            assert len(set(self.now.attempts.items()) - before) == 1
+        else:
+            self.take(transitions.settled_as_failed(self.now))
+            self.waited_long = True
+
+    @precondition(lambda self: any(one.rank for one in self.now.attempts.values()) and not self.had_proof)
+    @rule(data=st.data())
+    def list_was_wrong(self, data: st.DataObject) -> None:
+        """What an attempt was believed to have reached was another message's."""
+        numbers = [one.number for one in self.now.attempts.values() if one.rank and one.number != self.leased]
+        if not numbers:
+            return
+        number = data.draw(st.sampled_from(numbers))
+        self.ranks[number] = 0
+        self.waited_long = False
+        self.take(transitions.withdrawn(self.now, number, timedelta(minutes=1)))
 
     @rule()
     def nothing_happens(self) -> None:
@@ -197,9 +232,34 @@ class MessageMachine(RuleBasedStateMachine):
 
     @invariant()
     def failed_only_at_the_end_of_the_route(self) -> None:
-        has_expired = self.now.failure is not None and self.now.failure.reason is FailureReason.EXPIRED
-        if self.now.status is MessageStatus.FAILED and not has_expired:
+        by_hand = self.now.failure == transitions.SETTLED_AS_FAILED
+        if self.now.status is MessageStatus.FAILED and not self.now.is_expired and not by_hand:
             assert not self.now.has_next
+
+    @invariant()
+    def failed_only_where_nobody_has_it(self) -> None:
+        if self.now.status is MessageStatus.FAILED:
+            assert all(one.rank != ReportedStatus.SENT.rank for one in self.now.attempts.values())
+
+    @invariant()
+    def failed_only_where_nothing_is_in_doubt_or_it_was_waited_for(self) -> None:
+        begin = max((number for number, one in enumerate(self.now.route) if one.begins_anew), default=0)
+        open_ones = [one for one in self.now.attempts.values() if one.is_in_doubt and one.step >= begin]
+        if self.now.status is MessageStatus.FAILED and not self.waited_long:
+            assert not open_ones
+
+    @invariant()
+    def sent_and_unconfirmed_have_their_reason(self) -> None:
+        tried = self.now.attempts.values()
+        if self.now.status is MessageStatus.SENT:
+            assert any(one.rank == ReportedStatus.SENT.rank and one.step == self.now.step for one in tried)
+        if self.now.status is MessageStatus.UNCONFIRMED:
+            assert any(one.is_in_doubt and one.step == self.now.step for one in tried)
+
+    @invariant()
+    def what_has_expired_is_not_sent(self) -> None:
+        if self.now.is_expired:
+            assert self.now.status is not MessageStatus.SENDING
 
     @invariant()
     def what_was_stopped_never_goes_on(self) -> None:

@@ -10,7 +10,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.errors import OutcomeUnknown, ProviderError, ProviderRejected, ProviderUnavailable
+from core.errors import (
+    FailureParty,
+    FailureReason,
+    OutcomeUnknown,
+    ProviderError,
+    ProviderRejected,
+    ProviderUnavailable,
+)
 from core.messages import backoff, calling, deliver
 from core.messages.calling import Ended
 from core.messages.claim import Claimed, begin, claim
@@ -157,7 +164,8 @@ async def test_a_step_that_runs_out_of_time_between_claim_and_start_is_not_begun
 
 
 async def test_two_settlers_do_not_take_one_sighting_for_two_messages(shop: Shop) -> None:
-    first, second = await doubt(shop), await doubt(shop)
+    # Not alike, so that the list is believed at all.
+    first, second = await doubt(shop), await doubt(shop, phone="+5511912345678")
     met = asyncio.Barrier(2)
 
     class Met(Books):
@@ -172,7 +180,7 @@ async def test_two_settlers_do_not_take_one_sighting_for_two_messages(shop: Shop
 
 
 async def test_a_doubt_that_cannot_be_asked_about_does_not_hold_up_the_others(shop: Shop) -> None:
-    first, second = await doubt(shop), await doubt(shop)
+    first, second = await doubt(shop, phone="+5511912345678"), await doubt(shop)
 
     class Odd(Books):
         async def find(self, sought: Sought) -> Sequence[Sighting]:
@@ -184,16 +192,61 @@ async def test_a_doubt_that_cannot_be_asked_about_does_not_hold_up_the_others(sh
     assert (await shop.status(first), await shop.status(second)) == ("UNCONFIRMED", "DELIVERED")
 
 
-async def test_what_expires_in_doubt_does_not_say_that_it_was_not_sent(shop: Shop) -> None:
-    message_id = await doubt(shop, policy=RESEND)
-    await shop.tamper("UPDATE messages SET expires_at = now()")
-    await settler(shop, Books()).settle_due()
+async def test_what_expires_in_doubt_stays_unconfirmed_until_it_is_known(shop: Shop) -> None:
+    for answer, then in ((ReportedStatus.SENT, "SENT"), (ReportedStatus.FAILED, "FAILED"), (None, "UNCONFIRMED")):
+        message_id = await doubt(shop, policy=RESEND)
+        await shop.tamper("UPDATE messages SET expires_at = now() WHERE id = :id", id=message_id)
+        # Nothing more is sent for it, whatever its route says.
+        await settler(shop, Books()).settle_due()
+        await shop.sweep()
+        await shop.courier.drain()
+        assert (await shop.status(message_id), len(await shop.attempts(message_id))) == ("UNCONFIRMED", 1)
+        if answer is not None:
+            await told(shop, message_id, answer)
+        await shop.sweep()
+        assert await shop.status(message_id) == then
+
+
+async def test_what_expires_on_its_way_to_the_next_channel_stands_where_the_first_one_does(shop: Shop) -> None:
+    message_id = await accepted(shop, BOTH)
+    await shop.courier.drain()
+    await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
     await shop.sweep()
-    message = await shop.message(message_id)
-    assert message.failure is not None
-    assert (message.status, message.failure.reason) == ("FAILED", "EXPIRED")
-    assert "perhaps" in message.failure.message
-    assert "before it went out" not in ((await shop.events(message_id))[-1].detail or "")
+    assert await shop.status(message_id) == "QUEUED"
+    await shop.tamper("UPDATE messages SET expires_at = now()")
+    for _ in range(3):
+        await shop.sweep()
+        message = await shop.message(message_id)
+        assert (message.status, message.channel, message.next_attempt_at) == ("SENT", "SMS", None)
+    await told(shop, message_id, ReportedStatus.FAILED)
+    await shop.sweep()
+    assert (await shop.message(message_id)).failure is not None
+    assert await shop.status(message_id) == "FAILED"
+
+
+async def test_a_refusal_of_the_last_channel_is_no_failure_while_the_first_one_may_have_it(shop: Shop) -> None:
+    """The message tells what reached the person, whatever is told first."""
+    route = [step(Channel.SMS, on_unconfirmed=UnconfirmedPolicy.NEXT_CHANNEL), step(Channel.WHATSAPP)]
+    shop.serve(Channel.WHATSAPP, "whatsapp")
+    refused = raising(
+        ProviderRejected("no", provider="whatsapp", reason=FailureReason.OTHER, party=FailureParty.CALLER)
+    )
+    whatsapp = replace(shop.courier, channel=Channel.WHATSAPP, integration="whatsapp")
+    ends = {"SENT": "SENT", "DELIVERED": "DELIVERED", "READ": "READ", "FAILED": "FAILED"}
+    for status, then in ends.items():
+        message_id = await doubt(shop, *route)
+        await settler(shop, Books()).settle_due()
+        shop.sender.answer = refused  # type: ignore[assignment]
+        await whatsapp.drain()
+        message = await shop.message(message_id)
+        assert (message.status, message.channel) == ("UNCONFIRMED", "SMS")
+        # It is not sent on, and not sent again: the route is at its end.
+        await shop.tamper("UPDATE messages SET due_at = now() WHERE status = 'UNCONFIRMED'")
+        await settler(shop, Books()).settle_due()
+        assert await shop.status(message_id) == "UNCONFIRMED"
+        await told(shop, message_id, ReportedStatus(status))
+        message = await shop.message(message_id)
+        assert (message.status, message.channel, len(await shop.attempts(message_id))) == (then, "SMS", 2)
 
 
 async def test_what_a_report_lies_unread_about_does_not_expire(shop: Shop) -> None:

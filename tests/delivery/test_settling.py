@@ -1,16 +1,19 @@
 """Doubts: left alone while an answer may still come, then asked about, then decided by the route alone."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from uuid import UUID
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from core.access.principal import DEFAULT_TENANT
 from core.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
+from core.identifiers import uuid7
 from core.messages import reconcile
 from core.messages.draft import Draft
 from core.messages.reconcile import Reconciler
@@ -19,7 +22,18 @@ from core.messages.settle import Settler
 from core.messages.timing import GIVE_UP, Timing
 from core.messages.values import UnconfirmedPolicy
 from core.operations.pulses import Heart, Pulse
-from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, Sighting, Sought, StatusReport, TextContent
+from core.ports import (
+    Channel,
+    OutboundMessage,
+    Receipt,
+    Reference,
+    ReportedStatus,
+    Sighting,
+    Sought,
+    StatusReport,
+    TextContent,
+)
+from tests.conftest import Urls
 from tests.delivery.conftest import ObedientSender, Shop
 
 TIMING = Timing(send_deadline=timedelta(seconds=2), hold=timedelta(seconds=30))
@@ -60,15 +74,20 @@ async def everything_has_been_heard(shop: Shop) -> None:
     await shop.tamper("UPDATE pulses SET resumed_at = now() - interval '1 hour'")
 
 
-async def doubt(shop: Shop, *route: Step, policy: UnconfirmedPolicy | None = None) -> UUID:
+async def doubt(
+    shop: Shop,
+    *route: Step,
+    policy: UnconfirmedPolicy | None = None,
+    phone: str = "+5511987654321",
+    words: str = "Olá",
+    tenant: UUID = DEFAULT_TENANT,
+) -> UUID:
     """A message whose answer was lost, due to be settled, with nothing that stands in the way."""
     shop.sender.answer = lost
     path = list(route) or [step(SMS, on_unconfirmed=policy)]
-    message_id = (
-        await shop.outbox.accept(DEFAULT_TENANT, Draft(TextContent("Olá"), path, "+5511987654321"))
-    ).message_id
+    message_id = (await shop.outbox.accept(tenant, Draft(TextContent(words), path, phone))).message_id
     await shop.courier.drain()
-    assert await shop.status(message_id) == "UNCONFIRMED"
+    assert (await shop.message(message_id, tenant)).status == "UNCONFIRMED"
     await shop.tamper("UPDATE messages SET due_at = now() WHERE id = :id", id=message_id)
     await everything_has_been_heard(shop)
     return message_id
@@ -108,10 +127,139 @@ async def test_what_the_books_show_for_another_message_is_not_taken_for_this_one
     assert await shop.status(message_id) == "UNCONFIRMED"
 
 
-async def test_two_doubts_alike_do_not_share_one_sighting(shop: Shop) -> None:
+OTHER = "+5511912345678"
+
+
+class ByText(Books):
+    """Books that show what was said to whom, as a company's list does."""
+
+    async def find(self, sought: Sought) -> Sequence[Sighting]:
+        self.sought.append(sought)
+        assert isinstance(sought.content, TextContent)
+        return [one for one in self.found if one.provider_message_id.startswith(sought.content.text)]
+
+
+async def look(shop: Shop, books: Books, *, limit: int = 50) -> None:
+    await shop.tamper("UPDATE messages SET due_at = now() WHERE status = 'UNCONFIRMED'")
+    await settler(shop, books).settle_due(limit=limit)
+
+
+async def signed(shop: Shop, message_id: UUID, id: str, status: ReportedStatus, tenant: UUID = DEFAULT_TENANT) -> None:
+    """A signed report that names its message, applied."""
+    key = f"{message_id} {id} {status}"
+    reference = Reference(tenant, message_id, 1)
+    await shop.keep(StatusReport(key, status.lower(), "{}", status=status, reference=reference, provider_message_id=id))
+    await shop.apply()
+
+
+@pytest.mark.parametrize("policy", UnconfirmedPolicy)
+async def test_one_record_for_two_messages_alike_settles_neither(shop: Shop, policy: UnconfirmedPolicy) -> None:
+    route = [step(SMS, on_unconfirmed=policy), step(Channel.WHATSAPP)]
+    shop.serve(Channel.WHATSAPP, "whatsapp")
+    first, second = await doubt(shop, *route), await doubt(shop, *route)
+    books = Books([Sighting("SMone", ReportedStatus.DELIVERED)])
+    # Looked at together, or each by itself.
+    for limit in (50, 1, 1):
+        await look(shop, books, limit=limit)
+        assert [await shop.status(first), await shop.status(second)] == ["UNCONFIRMED", "UNCONFIRMED"], limit
+    # Whose it is, the report says; and then the list has nothing left for the other one.
+    await signed(shop, second, "SMone", ReportedStatus.DELIVERED)
+    await look(shop, books)
+    left = {"WAIT": "UNCONFIRMED", "RESEND": "QUEUED", "NEXT_CHANNEL": "QUEUED"}[policy.value]
+    assert [await shop.status(first), await shop.status(second)] == [left, "DELIVERED"]
+
+
+async def test_as_many_records_as_messages_alike_do_not_say_whose_each_is(shop: Shop) -> None:
     first, second = await doubt(shop), await doubt(shop)
-    await settler(shop, Books([Sighting("SMone", ReportedStatus.DELIVERED)])).settle_due()
-    assert sorted([await shop.status(first), await shop.status(second)]) == ["DELIVERED", "UNCONFIRMED"]
+    books = Books([Sighting("SMone", ReportedStatus.DELIVERED), Sighting("SMtwo", ReportedStatus.FAILED)])
+    await look(shop, books)
+    assert [await shop.status(first), await shop.status(second)] == ["UNCONFIRMED", "UNCONFIRMED"]
+    await signed(shop, first, "SMtwo", ReportedStatus.FAILED)
+    # Nothing but the other one can be the record that is left.
+    await look(shop, books)
+    assert [await shop.status(first), await shop.status(second)] == ["FAILED", "DELIVERED"]
+
+
+async def test_two_records_for_one_message_settle_nothing(shop: Shop) -> None:
+    message_id = await doubt(shop, policy=UnconfirmedPolicy.RESEND)
+    await look(shop, Books([Sighting("SMone", ReportedStatus.FAILED), Sighting("SMtwo", ReportedStatus.SENT)]))
+    assert await shop.status(message_id) == "UNCONFIRMED"
+
+
+async def test_what_can_be_told_apart_is_settled(shop: Shop) -> None:
+    same = await doubt(shop), await doubt(shop, words="Tchau"), await doubt(shop, phone=OTHER, words="Oi")
+    found = [Sighting(f"{words}1", ReportedStatus.DELIVERED) for words in ("Olá", "Tchau", "Oi")]
+    await look(shop, ByText(found))
+    assert [await shop.status(one) for one in same] == ["DELIVERED"] * 3
+    assert [(await shop.attempts(one))[0].provider_message_id for one in same] == ["Olá1", "Tchau1", "Oi1"]
+
+
+async def test_a_message_of_another_tenant_may_be_the_record_as_well(shop: Shop, urls: Urls) -> None:
+    other = uuid7()
+    owner = await asyncpg.connect(urls.direct)
+    await owner.execute("INSERT INTO tenants VALUES ($1, $2, 'Another', 'UTC', 'EUR')", other, other.hex)
+    await owner.close()
+    first, _ = await doubt(shop), await doubt(shop, tenant=other)
+    await look(shop, Books([Sighting("SMone", ReportedStatus.DELIVERED)]))
+    assert await shop.status(first) == "UNCONFIRMED"
+
+
+async def test_one_that_is_under_way_just_now_may_be_the_record_as_well(shop: Shop) -> None:
+    message_id = await doubt(shop)
+    shop.sender.gate.clear()
+    shop.sender.answer = lambda message: Receipt("SMother")
+    second = await shop.accept()
+    drain = asyncio.create_task(shop.courier.drain())
+    while await shop.status(second) != "SENDING":
+        await asyncio.sleep(0.01)
+    books = Books([Sighting("SMother", ReportedStatus.DELIVERED)])
+    await look(shop, books)
+    assert await shop.status(message_id) == "UNCONFIRMED"
+    shop.sender.gate.set()
+    await drain
+    await look(shop, books)
+    assert (await shop.status(message_id), await shop.status(second)) == ("UNCONFIRMED", "SENT")
+
+
+@pytest.mark.parametrize("listed", [ReportedStatus.DELIVERED, ReportedStatus.FAILED, None])
+async def test_a_signed_report_corrects_what_the_list_seemed_to_show(shop: Shop, listed: ReportedStatus | None) -> None:
+    first = await doubt(shop)
+    await look(shop, Books([Sighting("SMone", listed)]))
+    assert (await shop.status(first)) == (listed or ReportedStatus.SENT).value
+    second = await doubt(shop)
+    await signed(shop, second, "SMone", ReportedStatus.SENT)
+    message = await shop.message(first)
+    assert (message.status, message.sent_at, message.delivered_at) == ("UNCONFIRMED", None, None)
+    assert (await shop.attempts(first))[0].provider_message_id is None
+    # What was known of the record is known of the message that it belongs to.
+    assert await shop.status(second) == (listed or ReportedStatus.SENT).value
+    assert (await shop.attempts(second))[0].provider_message_id == "SMone"
+    assert "another message's" in ((await shop.events(first))[-1].detail or "")
+    # The one whose record it was not is settled by its own.
+    await signed(shop, first, "SMtwo", ReportedStatus.READ)
+    assert (await shop.status(first), await shop.status(second)) == (
+        "READ",
+        (listed or ReportedStatus.SENT).value,
+    )
+
+
+async def test_its_own_report_says_that_the_record_was_another_one_s(shop: Shop) -> None:
+    message_id = await doubt(shop)
+    await look(shop, Books([Sighting("SMone", ReportedStatus.DELIVERED)]))
+    await signed(shop, message_id, "SMtwo", ReportedStatus.SENT)
+    assert await shop.status(message_id) == "SENT"
+    assert (await shop.attempts(message_id))[0].provider_message_id == "SMtwo"
+
+
+async def test_what_its_own_answer_named_is_not_taken_away(shop: Shop) -> None:
+    shop.sender.answer = lambda message: Receipt("SMone")
+    first = await shop.accept()
+    await shop.courier.drain()
+    second = await doubt(shop)
+    await signed(shop, second, "SMone", ReportedStatus.DELIVERED)
+    assert (await shop.status(first), await shop.status(second)) == ("SENT", "DELIVERED")
+    held = [(await shop.attempts(one))[0].provider_message_id for one in (first, second)]
+    assert held == ["SMone", None]
 
 
 async def test_while_the_company_cannot_be_asked_nothing_is_decided(shop: Shop) -> None:
@@ -206,7 +354,7 @@ async def of_another_version(shop: Shop, message_id: UUID) -> None:
 
 
 async def test_a_doubt_that_cannot_be_asked_about_waits_and_the_others_are_settled(shop: Shop) -> None:
-    broken, sound = await doubt(shop), await doubt(shop)
+    broken, sound = await doubt(shop, phone=OTHER), await doubt(shop)
     await of_another_version(shop, broken)
     await settler(shop, Books([Sighting("SMabc", ReportedStatus.DELIVERED)])).settle_due()
     assert await shop.status(sound) == "DELIVERED"
@@ -332,7 +480,7 @@ async def test_an_overdue_report_that_cannot_be_asked_for_does_not_hold_up_the_o
 
 
 async def test_a_doubt_nobody_can_read_is_parked_and_the_others_are_settled(shop: Shop) -> None:
-    broken, sound = await doubt(shop), await doubt(shop)
+    broken, sound = await doubt(shop, phone=OTHER), await doubt(shop)
     await shop.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=broken)
     await settler(shop, Books([Sighting("SMabc", ReportedStatus.DELIVERED)])).settle_due()
     assert await shop.status(sound) == "DELIVERED"

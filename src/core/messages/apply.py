@@ -1,6 +1,6 @@
 """Applying what companies told us: reports move messages forward only, what people wrote becomes a message."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -12,12 +12,13 @@ from core.access.news import apply_news
 from core.database import Database, is_contention, is_passing
 from core.errors import Overloaded
 from core.keyring.lookup import prepare_lookups
+from core.messages.holders import About, Name, give_back, holders_of, holds
 from core.messages.inbound import insert_inbound
 from core.messages.provider_ids import of_attempt
-from core.messages.record import Key, Noted, attempts_named, lock_standings, write_moves
-from core.messages.transitions import Standing, after_report
+from core.messages.record import Key, Noted, lock_standings, write_moves
+from core.messages.transitions import Attempt, Standing, after_report
 from core.messages.values import EventSource
-from core.ports import DirectoryChanged, InboundMessage, StatusReport, TemplatesChanged
+from core.ports import DirectoryChanged, InboundMessage, ReportedStatus, StatusReport, TemplatesChanged
 from core.privacy.forget import forget_webhooks
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
@@ -32,18 +33,16 @@ log = structlog.get_logger(__name__)
 _PATIENCE, _OWN_PATIENCE = "1s", "100ms"
 
 
-@dataclass(frozen=True, slots=True)
-class About:
-    """The attempt a report speaks of."""
-
-    key: Key
-    attempt: int
-
-
 @dataclass(slots=True)
 class Batch:
-    """What becomes of the events taken together."""
+    """What becomes of the events taken together.
 
+    `holders` says which attempts hold the ids that the reports name; `standings` where all these messages stand.
+    """
+
+    sealer: Sealer
+    holders: Mapping[Name, About] = field(default_factory=dict)
+    standings: dict[Key, Standing] = field(default_factory=dict)
     noted: list[Noted] = field(default_factory=list)
     # With the messages they changed.
     processed: dict[Place, UUID | None] = field(default_factory=dict)
@@ -101,15 +100,16 @@ async def _apply_each(connection: AsyncConnection, sealer: Sealer, taken: Sequen
 
 
 async def _apply(connection: AsyncConnection, sealer: Sealer, taken: Sequence[Kept]) -> list[Change]:
-    batch = Batch()
     reports = [(kept, kept.event) for kept in taken if isinstance(kept.event, StatusReport)]
-    about = await _about(connection, sealer, reports)
-    standings = await lock_standings(connection, {one.key for one in about.values()}) if about else {}
+    batch = Batch(sealer, await _holders(connection, sealer, reports))
+    about = _about(reports, batch.holders)
+    touched = {one.key for one in about.values()} | {one.key for one in batch.holders.values()}
+    batch.standings = await lock_standings(connection, touched) if touched else {}
     changes: list[Change] = []
     for kept in taken:
         match kept.event:
             case StatusReport():
-                _apply_report(batch, sealer, standings, kept, kept.event, about.get(kept.place))
+                _apply_report(batch, kept, kept.event, about.get(kept.place))
             case InboundMessage():
                 changes += await insert_inbound(connection, sealer, kept.place, kept.integration, kept.event)
                 batch.processed[kept.place] = kept.place.id
@@ -136,44 +136,48 @@ def _names_ours(kept: Kept) -> bool:
     return isinstance(kept.event, StatusReport) and kept.event.reference is not None
 
 
-async def _about(
+async def _holders(
     connection: AsyncConnection, sealer: Sealer, reports: Sequence[tuple[Kept, StatusReport]]
-) -> dict[Place, About]:
+) -> dict[Name, About]:
+    """Who holds the ids that reports name: whom they speak of, or whose wrong assignment they correct."""
+    named = {(kept.integration, report.provider_message_id) for kept, report in reports if report.provider_message_id}
+    return await holders_of(connection, sealer, named)
+
+
+def _about(reports: Sequence[tuple[Kept, StatusReport]], holders: Mapping[Name, About]) -> dict[Place, About]:
     """Find the attempts reports speak of: by our own reference, else by the company's id."""
-    about = {
-        kept.place: About(Key(ref.tenant_id, ref.message_id), ref.attempt)
-        for kept, report in reports
-        if (ref := report.reference) is not None
-    }
-    nameless = [
-        (kept, report.provider_message_id)
-        for kept, report in reports
-        if kept.place not in about and report.provider_message_id
-    ]
-    named = await attempts_named(connection, sealer, {(kept.integration, id) for kept, id in nameless})
-    for kept, id in nameless:
-        if found := named.get((kept.integration, id)):
-            about[kept.place] = About(*found)
+    about: dict[Place, About] = {}
+    for kept, report in reports:
+        if (ref := report.reference) is not None:
+            about[kept.place] = About(Key(ref.tenant_id, ref.message_id), ref.attempt)
+        elif found := holders.get((kept.integration, report.provider_message_id or "")):
+            about[kept.place] = found
     return about
 
 
-def _apply_report(
-    batch: Batch,
-    sealer: Sealer,
-    standings: dict[Key, Standing],
-    kept: Kept,
-    report: StatusReport,
-    about: About | None,
-) -> None:
-    standing = standings.get(about.key) if about else None
+def _apply_report(batch: Batch, kept: Kept, report: StatusReport, about: About | None) -> None:
+    standing = batch.standings.get(about.key) if about else None
     if about is None or standing is None or about.attempt not in standing.attempts:
         # It may have overtaken our own commit, or speak of a message that is not ours at all.
         batch.unknown.append(kept)
         return
     if standing.is_erased:
         batch.forgotten.append(kept.place)
-    id = None if standing.is_erased else report.provider_message_id
-    named = None if id is None else of_attempt(sealer, *about.key, about.attempt, id)
+    id = report.provider_message_id
+    if id and report.reference is not None and not _correct(batch, kept, id, about):
+        id = None
+    _note_report(batch, kept, report, about, None if standing.is_erased else id)
+    # The webhook's row can point at a message of its own tenant only.
+    is_same_tenant = about.key.tenant_id == kept.place.tenant_id
+    if not is_same_tenant:
+        # It lay here since it did not say whose it was; what it says of another tenant's customer does not stay here.
+        batch.forgotten.append(kept.place)
+    batch.processed[kept.place] = about.key.message_id if is_same_tenant else None
+
+
+def _note_report(batch: Batch, kept: Kept, report: StatusReport, about: About, id: str | None) -> None:
+    standing = batch.standings[about.key]
+    named = None if id is None else of_attempt(batch.sealer, *about.key, about.attempt, id)
     move = after_report(standing, about.attempt, report.status, report.failure, named)
     detail = f"{kept.integration} reports {report.event_type}"
     if report.failure is not None and report.failure.provider_code:
@@ -190,10 +194,55 @@ def _apply_report(
         )
     )
     if move is not None:
-        standings[about.key] = move.standing
-    # The webhook's row can point at a message of its own tenant only.
-    is_same_tenant = about.key.tenant_id == kept.place.tenant_id
-    if not is_same_tenant:
-        # It lay here since it did not say whose it was; what it says of another tenant's customer does not stay here.
-        batch.forgotten.append(kept.place)
-    batch.processed[kept.place] = about.key.message_id if is_same_tenant else None
+        batch.standings[about.key] = move.standing
+
+
+def _correct(batch: Batch, kept: Kept, id: str, about: About) -> bool:
+    """Give an id to the attempt that the signed report names, if a list had ascribed it to another one.
+
+    Returns whether it may keep the id: not where another attempt holds it for certain.
+    """
+    mine = batch.standings[about.key].attempts[about.attempt]
+    if mine.is_from_list and not holds(batch.sealer, mine, id):
+        # What it was taken for was another one's: its own id is this one.
+        _withdraw(batch, about, kept.integration)
+    holder = batch.holders.get((kept.integration, id), about)
+    if holder == about:
+        return True
+    standing = batch.standings.get(holder.key)
+    held = None if standing is None else standing.attempts.get(holder.attempt)
+    if held is None or not holds(batch.sealer, held, id):
+        return True
+    if not held.is_from_list:
+        log.error("provider_id_is_not_unique", integration=kept.integration, message_id=str(about.key.message_id))
+        return False
+    _withdraw(batch, holder, kept.integration)
+    _pass_on(batch, about, held, kept.integration, id)
+    return True
+
+
+def _withdraw(batch: Batch, holder: About, company: str) -> None:
+    if (noted := give_back(batch.standings, holder, company, EventSource.WEBHOOK)) is not None:
+        batch.noted.append(noted)
+
+
+def _pass_on(batch: Batch, about: About, held: Attempt, company: str, id: str) -> None:
+    """What was known of the id under another message is this one's."""
+    status = next((one for one in ReportedStatus if one.rank == held.rank), None)
+    standing = batch.standings[about.key]
+    named = None if standing.is_erased else of_attempt(batch.sealer, *about.key, about.attempt, id)
+    move = None if status is None else after_report(standing, about.attempt, status, held.failure, named)
+    if move is None:
+        return
+    batch.standings[about.key] = move.standing
+    batch.noted.append(
+        Noted(
+            key=about.key,
+            before=standing,
+            move=move,
+            attempt=about.attempt,
+            source=EventSource.WEBHOOK,
+            integration=company,
+            detail=f"{company} says that a record found in its list is this message's",
+        )
+    )

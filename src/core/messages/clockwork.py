@@ -48,6 +48,8 @@ def _brought(standing: Standing, has_expired: bool) -> tuple[Move, str]:
     if has_expired and standing.status is not MessageStatus.SENT:
         words = "before anybody reported that it arrived" if standing.may_still_arrive else "before it went out"
         return after_expiry(standing), f"its time was up {words}"
+    if has_expired:
+        return after_deadline(standing), "its time was up, and what was sent is left to arrive"
     if standing.status is MessageStatus.SCHEDULED:
         return after_hour(standing), "its hour has come"
     step = standing.route[standing.step]

@@ -32,6 +32,9 @@ def outcomes(message: Message, attempts: Sequence[AttemptView]) -> list[RouteOut
 def _outcome(message: Message, number: int, tried: Sequence[AttemptView]) -> RouteOutcome:
     if _has_reached(message.route[number].until, [one.rank for one in tried]):
         return RouteOutcome.DELIVERED
+    if number > message.step and tried and all(_has_failed(one) or _is_in_doubt([one]) for one in tried):
+        # An earlier step holds the message after all.
+        return RouteOutcome.UNCONFIRMED if _is_in_doubt(tried) else RouteOutcome.FAILED
     if number > message.step:
         is_over = message.status in _AT_REST or _is_settled(message)
         return RouteOutcome.SKIPPED if is_over else RouteOutcome.WAITING
@@ -48,6 +51,11 @@ def _has_reached(goal: RouteGoal, ranks: Sequence[int]) -> bool:
 def _is_settled(message: Message) -> bool:
     """Whether its present step was all that was asked for, so that no other will be tried."""
     return message.status is MessageStatus.SENT and message.route[message.step].until is RouteGoal.SENT
+
+
+def _has_failed(one: AttemptView) -> bool:
+    refused = one.outcome in (AttemptOutcome.REJECTED, AttemptOutcome.UNAVAILABLE)
+    return one.rank == ReportedStatus.FAILED.rank or (refused and one.rank == 0)
 
 
 def _is_in_doubt(tried: Sequence[AttemptView]) -> bool:

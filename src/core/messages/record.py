@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -69,6 +70,8 @@ class Noted:
     took: timedelta | None = None
     # Whether it is worth an event: a look that found nothing new is not.
     is_told: bool = True
+    # Whether its attempt goes back to being unknown: all else only adds to what is known.
+    is_withdrawn: bool = False
 
 
 async def lock_leased(connection: AsyncConnection, tokens: Mapping[Key, int]) -> dict[Key, Standing]:
@@ -121,7 +124,7 @@ _chosen = (
 _WANTED = select(_chosen.c.tenant_id, _chosen.c.id)
 _STANDING = ("tenant_id", "id", "status", "step", "route", "failure", "simulated_only", "erased_at")
 _LOCK = (
-    select(*(messages.c[name] for name in _STANDING))
+    select(*(messages.c[name] for name in _STANDING), (messages.c.expires_at <= func.now()).label("is_expired"))
     .where(tuple_(messages.c.tenant_id, messages.c.id).in_(_WANTED))
     # One order for everybody: two batches that share messages wait for each other instead of deadlocking.
     .order_by(messages.c.tenant_id, messages.c.id)
@@ -135,13 +138,15 @@ _TRIED = select(attempts).where(
 
 def _attempt(row: Row[Any]) -> Attempt:
     outcome, failure = AttemptOutcome(row.outcome), failure_from_json(row.failure)
-    return Attempt(row.number, row.step, outcome, row.rank, ProviderId.of_row(row), failure, row.answer)
+    named, answer = ProviderId.of_row(row), row.answer
+    return Attempt(row.number, row.step, outcome, row.rank, named, failure, answer, row.is_from_list)
 
 
-def _standing(row: Row[Any], tried: Mapping[int, Attempt]) -> Standing:
+def _standing(row: Any, tried: Mapping[int, Attempt]) -> Standing:
     route = route_from_json(row.route)
     failure, is_erased = failure_from_json(row.failure), row.erased_at is not None
-    return Standing(MessageStatus(row.status), row.step, route, tried, failure, row.simulated_only, is_erased)
+    status, is_expired = MessageStatus(row.status), bool(row.is_expired)
+    return Standing(status, row.step, route, tried, failure, row.simulated_only, is_erased, is_expired)
 
 
 async def write_moves(connection: AsyncConnection, noted: Sequence[Noted]) -> list[Change]:
@@ -149,7 +154,8 @@ async def write_moves(connection: AsyncConnection, noted: Sequence[Noted]) -> li
     moves = [(one, one.move) for one in noted if one.move is not None]
     told = [one for one in noted if one.is_told]
     about = [(one, move, one.attempt) for one, move in moves if one.attempt is not None]
-    if about and len(about) == len(moves) == len(told) == len(noted):
+    is_usual = not any(one.is_withdrawn for one in noted)
+    if is_usual and about and len(about) == len(moves) == len(told) == len(noted):
         # The usual thing, a call that has ended: all three are written in one go.
         await connection.execute(_WRITE_ALL, [_all_values(*each) for each in about])
     else:
@@ -167,8 +173,12 @@ async def _write_apart(
 ) -> None:
     if moves:
         await connection.execute(_MOVE_MESSAGE, [_message_values(one, move) for one, move in moves])
-    if about:
-        await connection.execute(_MOVE_ATTEMPT, [_attempt_values(*each) for each in about])
+    # What is withdrawn before it is known better is written in that order.
+    for is_withdrawn, some in groupby(about, lambda each: each[0].is_withdrawn):
+        values = [_attempt_values(*each) for each in some]
+        await connection.execute(_WITHDRAW if is_withdrawn else _MOVE_ATTEMPT, values)
+    if back := [{"of_tenant": one.key[0], "of_message": one.key[1]} for one, _ in moves if one.is_withdrawn]:
+        await connection.execute(_FORGET_TIMES, back)
     if told:
         await connection.execute(_TELL, [_event_values(one) for one in told])
 
@@ -269,6 +279,7 @@ _MOVE_ATTEMPT = (
         provider_message_id=func.coalesce(bindparam("new_clear"), attempts.c.provider_message_id),
         # Not its message's, which may be another.
         failure=bindparam("attempt_failure", type_=attempts.c.failure.type),
+        is_from_list=bindparam("new_is_from_list"),
         answer=func.coalesce(bindparam("new_answer"), attempts.c.answer),
         # Not when it was written down: the database may have been away meanwhile.
         finished_at=func.coalesce(attempts.c.started_at + bindparam("took", type_=Interval), attempts.c.finished_at),
@@ -276,6 +287,32 @@ _MOVE_ATTEMPT = (
 )
 
 
+_WITHDRAW = (
+    update(attempts)
+    .where(
+        attempts.c.tenant_id == bindparam("of_tenant"),
+        attempts.c.message_id == bindparam("of_message"),
+        attempts.c.number == bindparam("of_number"),
+    )
+    .values(
+        outcome=bindparam("new_outcome"),
+        rank=bindparam("new_rank"),
+        provider_id_sealed=None,
+        provider_id_lookup=None,
+        provider_message_id=None,
+        is_from_list=False,
+        failure=bindparam("attempt_failure", type_=attempts.c.failure.type),
+    )
+)
+_FORGET_TIMES = (
+    update(messages)
+    .where(messages.c.tenant_id == bindparam("of_tenant"), messages.c.id == bindparam("of_message"))
+    .values(
+        sent_at=case((messages.c.status.in_(["SENT", "DELIVERED", "READ"]), messages.c.sent_at)),
+        delivered_at=case((messages.c.status.in_(["DELIVERED", "READ"]), messages.c.delivered_at)),
+        read_at=case((messages.c.status == "READ", messages.c.read_at)),
+    )
+)
 _TELL = insert(message_events)
 _EVENT = ("status", "previous_status", "channel", "attempt", "detail", "source")
 _WRITE_ALL = (
@@ -323,6 +360,7 @@ def _attempt_values(one: Noted, move: Move, number: int) -> Mapping[str, Any]:
         "new_lookup": kept and kept.lookup,
         "new_clear": kept and kept.clear,
         "attempt_failure": failure_to_json(attempt.failure),
+        "new_is_from_list": attempt.is_from_list,
         "new_answer": attempt.answer,
         "took": one.took,
     }

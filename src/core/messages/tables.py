@@ -175,6 +175,8 @@ attempts = Table(
     Column("provider_id_lookup", LargeBinary),
     # In clear, for processes of the version before; always null once the contract was applied. See ADR 0034.
     Column("provider_message_id", Text),
+    # Whether that id was found in the provider's list by likeness, and nothing signed has named this attempt with it.
+    Column("is_from_list", Boolean, nullable=False, server_default=text("false")),
     Column("failure", JSONB(none_as_null=True)),
     # The company's answer as far as it may be kept in plain: codes and ids, never words or addresses.
     Column("answer", Text),
@@ -192,6 +194,13 @@ attempts = Table(
         "integration",
         "provider_message_id",
         postgresql_where=text("provider_message_id IS NOT NULL"),
+    ),
+    # What nobody knows the end of: whichever of these looks like a record of the provider's list may be it.
+    Index(
+        "ix_attempts_unknown",
+        "integration",
+        "started_at",
+        postgresql_where=text("outcome IN ('IN_FLIGHT', 'UNCONFIRMED')"),
     ),
     Index(
         "ix_attempts_provider_id_lookup",

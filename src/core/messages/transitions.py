@@ -38,6 +38,16 @@ NEVER_KNOWN = Failure(
     FailureParty.PROVIDER,
     "Nobody could say whether the company took it, and it was waited for as long as that makes sense.",
 )
+SETTLED_AS_FAILED = Failure(
+    FailureReason.OTHER,
+    FailureParty.CALLER,
+    "Nobody could say whether the provider took it, and it was settled by hand as failed.",
+)
+MISTAKEN = Failure(
+    FailureReason.OTHER,
+    FailureParty.PROVIDER,
+    "The provider's list seemed to show it, but that was another message: whether it was taken is not known yet.",
+)
 ERASED = Failure(
     FailureReason.OTHER,
     FailureParty.CALLER,
@@ -56,6 +66,9 @@ class Attempt:
     provider_id: ProviderId | None = None
     failure: Failure | None = None
     answer: str | None = None
+    # Whether id and rank come from the provider's list, where another message may look like it: neither its own answer
+    # nor a signed report has named this attempt yet.
+    is_from_list: bool = False
 
     @property
     def has_failed(self) -> bool:
@@ -89,21 +102,35 @@ class Standing:
     simulated_only: bool = False
     # Content or addresses are no longer kept: nothing more can be sent for it.
     is_erased: bool = False
+    # Its `expiresIn` is over: nothing more is begun for it.
+    is_expired: bool = False
 
     @property
     def latest(self) -> Attempt:
         return self.attempts[max(self.attempts)]
 
     @property
+    def furthest(self) -> int:
+        """The last step that has been reached; the present one may be an earlier one whose fate was open."""
+        return max([self.step, *(one.step for one in self.attempts.values())])
+
+    @property
     def has_next(self) -> bool:
-        """Whether a step is left after the present one."""
-        return self.step + 1 < len(self.route) and not self.is_erased
+        """Whether a step is left that has not been reached."""
+        return self.furthest + 1 < len(self.route) and not self.is_erased
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will be sent for it, unless somebody asks."""
+        return self.is_expired or not self.has_next
 
     @property
     def waits_for_goal(self) -> bool:
         """Whether it was taken, and its step has to reach more than that before its time is up."""
         return (
-            self.status is MessageStatus.SENT and self.has_next and self.route[self.step].until is RouteGoal.DELIVERED
+            self.status is MessageStatus.SENT
+            and not self.is_over
+            and self.route[self.step].until is RouteGoal.DELIVERED
         )
 
     @property
@@ -153,11 +180,19 @@ def after_report(
     status: ReportedStatus,
     failure: Failure | None = None,
     provider_id: ProviderId | None = None,
+    *,
+    is_from_list: bool = False,
 ) -> Move | None:
-    """Take in what a company reports about an attempt; None when it ranks no higher than what is known."""
+    """Take in what a company reports about an attempt; None when it says nothing new.
+
+    `is_from_list` when nothing but its likeness says that the provider's record is this attempt.
+    """
     attempt = standing.attempts[number]
+    learns_id = attempt.provider_id is None and provider_id is not None
     if status.rank <= attempt.rank:
-        return None
+        # It was settled by hand, and now the provider says which of its messages that is.
+        named = replace(attempt, provider_id=provider_id)
+        return _noted(standing, named) if learns_id and status.rank == attempt.rank else None
     # Any report proves that the call arrived, whatever became of its answer.
     reported = replace(
         attempt,
@@ -165,12 +200,17 @@ def after_report(
         rank=status.rank,
         failure=failure if status is ReportedStatus.FAILED else None,
         provider_id=attempt.provider_id or provider_id,
+        is_from_list=is_from_list if learns_id else attempt.is_from_list,
     )
     return _settle(standing, reported, None, _AT_ONCE)
 
 
+def _noted(before: Standing, attempt: Attempt) -> Move:
+    return Move(replace(before, attempts={**before.attempts, attempt.number: attempt}), is_parted=True)
+
+
 def _settle(before: Standing, attempt: Attempt, retry_in: timedelta | None, hold: timedelta) -> Move:
-    standing = replace(before, attempts={**before.attempts, attempt.number: attempt})
+    standing = _noted(before, attempt).standing
     # Of two that say the same, the earlier one served, whatever order they are told in.
     best = max(standing.attempts.values(), key=lambda one: (one.rank, -one.number))
     if best.rank >= _DELIVERED:
@@ -178,18 +218,17 @@ def _settle(before: Standing, attempt: Attempt, retry_in: timedelta | None, hold
         return Move(replace(standing, status=status, step=best.step, failure=None))
     if _comes_too_late(before, attempt):
         return Move(standing, is_parted=True)
-    if (step := _step_that_has_it(standing, attempt)) is not None:
+    if (step := _step_that_has_it(before, standing, attempt)) is not None:
         return Move(replace(standing, status=MessageStatus.SENT, step=step, failure=None))
-    # As long as another attempt decides, this one's end does not: unless it was the one that had been taken.
-    is_decided = attempt.number != standing.latest.number and before.status is not MessageStatus.SENT
-    if attempt.step != standing.step or is_decided:
+    if attempt.step != standing.step or _is_decided_elsewhere(before, standing, attempt):
         return Move(standing, is_parted=True)
-    if retry_in is not None:
+    if retry_in is not None and before.status is not MessageStatus.FAILED:
         return Move(replace(standing, status=MessageStatus.QUEUED, failure=attempt.failure), due_in=retry_in)
     if standing.latest.is_in_doubt:
-        doubt = replace(standing, status=MessageStatus.UNCONFIRMED, failure=standing.latest.failure)
+        latest = standing.latest
+        doubt = replace(standing, status=MessageStatus.UNCONFIRMED, step=latest.step, failure=latest.failure)
         return Move(doubt, due_in=hold)
-    return _leave_step(standing, attempt.failure)
+    return _leave_step(standing, attempt.failure, waits=before.status is not MessageStatus.FAILED)
 
 
 def _comes_too_late(before: Standing, attempt: Attempt) -> bool:
@@ -197,28 +236,57 @@ def _comes_too_late(before: Standing, attempt: Attempt) -> bool:
     if before.status is MessageStatus.SENDING:
         return attempt.number != before.latest.number
     if before.status is MessageStatus.FAILED:
-        return attempt.has_failed and before.has_next
+        return attempt.rank != _SENT and (before.has_next or not attempt.has_failed)
     return before.status is MessageStatus.CANCELED
 
 
-def _step_that_has_it(standing: Standing, attempt: Attempt) -> int | None:
+def _step_that_has_it(before: Standing, standing: Standing, attempt: Attempt) -> int | None:
     """The step in which a company has the message, so that nothing more is sent before it has failed there.
 
-    That is the step the news is about: the present one, if any of its attempts was taken; an earlier one, if being
-    taken is all that was asked of it and nothing has been begun since.
+    That is the step the news is about: the present one, if any of its attempts was taken; another one, if being
+    taken is all that was asked of it and nothing has been begun since, or if nothing more would be sent anyway.
     """
     if attempt.step == standing.step:
         has_it = any(one.rank == _SENT and one.step == attempt.step for one in standing.attempts.values())
+    elif before.status is MessageStatus.FAILED or (before.status is MessageStatus.UNCONFIRMED and before.is_over):
+        has_it = attempt.rank == _SENT
     else:
         was_enough = attempt.rank == _SENT and standing.route[attempt.step].until is RouteGoal.SENT
         has_it = was_enough and all(one.step <= attempt.step for one in standing.attempts.values())
     return attempt.step if has_it else None
 
 
-def _leave_step(standing: Standing, failure: Failure | None) -> Move:
+def _is_decided_elsewhere(before: Standing, standing: Standing, attempt: Attempt) -> bool:
+    """Whether another attempt of its step decides what becomes of the message."""
+    if attempt.number == standing.latest.number or before.status is MessageStatus.SENT:
+        return False
+    if before.status is MessageStatus.UNCONFIRMED:
+        return any(one.is_in_doubt and one.step == attempt.step for one in standing.attempts.values())
+    return True
+
+
+def _leave_step(standing: Standing, failure: Failure | None, *, waits: bool = True) -> Move:
     if standing.has_next:
-        onward = replace(standing, status=MessageStatus.QUEUED, step=standing.step + 1, failure=failure)
+        onward = replace(standing, status=MessageStatus.QUEUED, step=standing.furthest + 1, failure=failure)
         return Move(onward, due_in=_AT_ONCE)
+    return _rest(standing, failure, waits=waits)
+
+
+def _rest(standing: Standing, failure: Failure | None, *, waits: bool = True, begin: int | None = None) -> Move:
+    """Nothing more is sent: the message stands where its best attempt does, and has failed only if all of them have.
+
+    While nobody knows of one of them it is UNCONFIRMED, unless it was waited for long enough.
+    """
+    tried = sorted(standing.attempts.values(), key=lambda one: one.number)
+    if taken := [one for one in tried if one.rank == _SENT]:
+        return Move(replace(standing, status=MessageStatus.SENT, step=taken[-1].step, failure=None))
+    if begin is None:
+        # What an earlier try by hand left open had been given up when somebody asked for another.
+        begin = max((number for number, one in enumerate(standing.route) if one.begins_anew), default=0)
+    if doubts := [one for one in tried if waits and one.is_in_doubt and one.step >= begin]:
+        last = doubts[-1]
+        doubt = replace(standing, status=MessageStatus.UNCONFIRMED, step=last.step, failure=last.failure)
+        return Move(doubt, due_in=_AT_ONCE)
     return Move(replace(standing, status=MessageStatus.FAILED, failure=failure))
 
 
@@ -231,9 +299,9 @@ def after_hour(standing: Standing) -> Move:
 
 
 def after_expiry(standing: Standing) -> Move:
-    """It is not worth sending any more, and nothing of it is under way just now."""
+    """It is not worth sending any more, and nothing of it is under way just now: what was sent decides."""
     failure = EXPIRED_ON_THE_WAY if standing.may_still_arrive else _expired_after(standing.failure)
-    return Move(replace(standing, status=MessageStatus.FAILED, failure=failure))
+    return _rest(replace(standing, is_expired=True), failure)
 
 
 def _expired_after(last: Failure | None) -> Failure:
@@ -246,7 +314,7 @@ def _expired_after(last: Failure | None) -> Failure:
 
 def after_deadline(standing: Standing) -> Move:
     """Its step's time is up: on to the next one, whatever becomes of what is under way."""
-    return _leave_step(standing, None) if standing.has_next else Move(standing)
+    return Move(standing) if standing.is_over else _leave_step(standing, None)
 
 
 # ─── What is decided about a doubt ──────────────────────────────────────────
@@ -269,7 +337,48 @@ def go_on(standing: Standing) -> Move:
 
 def give_up(standing: Standing) -> Move:
     """Stop waiting: the step has failed as far as anybody can tell."""
-    return _leave_step(standing, NEVER_KNOWN)
+    return _leave_step(standing, NEVER_KNOWN, waits=False)
+
+
+def withdrawn(standing: Standing, number: int, due_in: timedelta) -> Move:
+    """The record of the provider's list that an attempt was taken for is another message's: nobody knows of it again.
+
+    The one way back there is: what it was believed to have reached was never its own.
+    """
+    unknown = replace(
+        standing.attempts[number],
+        outcome=AttemptOutcome.UNCONFIRMED,
+        rank=0,
+        provider_id=None,
+        failure=MISTAKEN,
+        is_from_list=False,
+    )
+    after = _noted(standing, unknown).standing
+    best = max(after.attempts.values(), key=lambda one: (one.rank, -one.number))
+    if best.rank >= _DELIVERED:
+        status = MessageStatus.READ if best.rank >= _READ else MessageStatus.DELIVERED
+        return Move(replace(after, status=status, step=best.step, failure=None))
+    rested = (MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.READ, MessageStatus.FAILED)
+    if standing.status not in rested:
+        return Move(after, is_parted=True)
+    move = _rest(after, standing.failure, begin=0)
+    return replace(move, due_in=None if move.due_in is None else due_in)
+
+
+# ─── What is decided by hand ────────────────────────────────────────────────
+
+
+def settled_as_sent(standing: Standing) -> Move:
+    """Somebody knows that the provider took it."""
+    doubt = max((one for one in standing.attempts.values() if one.is_in_doubt), key=lambda one: one.number)
+    taken = replace(doubt, outcome=AttemptOutcome.ACCEPTED, rank=_SENT, failure=None)
+    after = _noted(standing, taken).standing
+    return Move(replace(after, status=MessageStatus.SENT, step=taken.step, failure=None))
+
+
+def settled_as_failed(standing: Standing) -> Move:
+    """Somebody does not wait for it any more; another attempt that was taken is not undone by that."""
+    return _rest(standing, SETTLED_AS_FAILED, waits=False)
 
 
 # ─── What people ask for ────────────────────────────────────────────────────
