@@ -139,7 +139,7 @@ async def test_a_report_about_a_message_not_known_yet_waits_for_it(shop: Shop, n
     assert await shop.apply() == 1
     assert await inbox_states(shop) == ["RECEIVED"]
     message_id = await sent(shop)
-    await shop.tamper("UPDATE attempts SET provider_message_id = :sid", sid=f"SM{stranger.hex}")
+    await shop.tamper("UPDATE attempts SET provider_id_lookup = :sid", sid=shop.sealer.id_hash(f"SM{stranger.hex}"))
     await shop.tamper("UPDATE inbox SET due_at = now()")
     await shop.apply()
     expected = ("SENT", ["RECEIVED"]) if named else ("DELIVERED", ["PROCESSED"])

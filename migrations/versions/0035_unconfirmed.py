@@ -6,7 +6,7 @@ index holds few rows; building it reads the table once and keeps writers waiting
 
 from alembic import op
 
-revision = "0018"
+revision = "0035"
 down_revision = "0034"
 branch_labels = None
 depends_on = None
