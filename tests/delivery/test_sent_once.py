@@ -179,6 +179,36 @@ async def test_two_settlers_do_not_take_one_sighting_for_two_messages(shop: Shop
     assert sorted([await shop.status(first), await shop.status(second)]) == ["DELIVERED", "UNCONFIRMED"]
 
 
+async def test_no_two_attempts_hold_one_id_whatever_two_workers_write(shop: Shop) -> None:
+    """The provider names two messages alike: both were sent, and the first keeps the id."""
+    shop.sender.answer = lambda message: Receipt("SMsame")
+    other = replace(shop.courier, sender=shop.sender)
+    shop.sender.gate.clear()
+    first, second = await shop.accept(), await shop.accept(phone="+5511912345678")
+    drains = asyncio.gather(shop.courier.drain(), other.drain())
+    while len(shop.sender.sent) < 2:
+        await asyncio.sleep(0.01)
+    shop.sender.gate.set()
+    await drains
+    assert [await shop.status(first), await shop.status(second)] == ["SENT", "SENT"]
+    held = [(await shop.attempts(one))[0].provider_message_id for one in (first, second)]
+    assert sorted(map(str, held)) == ["None", "SMsame"]
+    with pytest.raises(Exception, match="ix_attempts_provider_id_lookup"):
+        await shop.tamper("UPDATE attempts SET provider_id_lookup = :same", same=shop.sealer.id_hash("SMsame"))
+
+
+async def test_what_our_own_call_was_answered_takes_an_id_from_a_list_back(shop: Shop) -> None:
+    first = await doubt(shop)
+    await settler(shop, Books([Sighting("SMone", ReportedStatus.DELIVERED)])).settle_due()
+    assert await shop.status(first) == "DELIVERED"
+    shop.sender.answer = lambda message: Receipt("SMone")
+    second = await shop.accept(phone="+5511912345678")
+    await shop.courier.drain()
+    assert [await shop.status(first), await shop.status(second)] == ["UNCONFIRMED", "SENT"]
+    held = [(await shop.attempts(one))[0].provider_message_id for one in (first, second)]
+    assert held == [None, "SMone"]
+
+
 async def test_a_doubt_that_cannot_be_asked_about_does_not_hold_up_the_others(shop: Shop) -> None:
     first, second = await doubt(shop, phone="+5511912345678"), await doubt(shop)
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
 from core.errors import Overloaded
@@ -15,6 +16,7 @@ from core.flow.values import Allowance
 from core.keyring.lookup import prepare_lookups
 from core.messages.calling import Caller, Ended
 from core.messages.claim import Claimed, begin, claim, hold, put_back
+from core.messages.holders import About, Name, give_back, holders_of
 from core.messages.night import Night
 from core.messages.outcomes import judge
 from core.messages.provider_ids import ProviderId, of_attempt
@@ -187,7 +189,7 @@ class Courier:
         """Write outcomes down one by one; what cannot be written is let go, so that it holds up nobody for ever."""
         for task in ended:
             try:
-                await self._record([task.result()])
+                await self._record([task.result()], frees_ids=True)
             except Overloaded:
                 raise
             except Exception:
@@ -195,12 +197,23 @@ class Courier:
                 log.exception("outcome_unwritable", message_id=str(task.result().one.key.message_id))
             self._sending.discard(task)
 
-    async def _record(self, ended: Sequence[Ended]) -> None:
-        async with self.database.transaction(*{end.one.key.tenant_id for end in ended}) as connection:
-            standings = await lock_standings(connection, [end.one.key for end in ended])
+    async def _record(self, ended: Sequence[Ended], *, frees_ids: bool = False) -> None:
+        tenants = () if frees_ids else {end.one.key.tenant_id for end in ended}
+        async with self.database.transaction(*tenants) as connection:
+            # Whose ids are taken already is asked only once that kept them from being written.
+            holders = await self._holders(connection, ended) if frees_ids else {}
+            keys = {end.one.key for end in ended} | {holder.key for holder in holders.values()}
+            standings = await lock_standings(connection, keys)
+            taken = set[str]()
             noted: list[Noted] = []
+            for (_, id), holder in holders.items():
+                if (given_back := give_back(standings, holder, self.integration, EventSource.WORKER)) is not None:
+                    noted.append(given_back)
+                else:
+                    log.error("provider_id_is_not_unique", integration=self.integration)
+                    taken.add(id)
             for end in ended:
-                noted.append(one := self._noted(end, standings[end.one.key]))
+                noted.append(one := self._noted(end, standings[end.one.key], taken))
                 if one.move is not None:
                     standings[one.key] = one.move.standing
             changes = await write_moves(connection, noted)
@@ -210,14 +223,21 @@ class Courier:
             *tally(CallEnd(end.ticket, end.error, end.one.key.tenant_id, end.one.to_hash) for end in called)
         )
 
-    def _named(self, end: Ended) -> ProviderId | None:
-        id = end.result.provider_message_id if isinstance(end.result, Receipt) else None
-        return None if id is None else of_attempt(self.sealer, *end.one.key, end.one.attempt, id)
+    async def _holders(self, connection: AsyncConnection, ended: Sequence[Ended]) -> dict[Name, About]:
+        """Who holds ids that the provider has just given to other attempts of ours."""
+        mine = {About(end.one.key, end.one.attempt) for end in ended}
+        ids = {(self.integration, id) for end in ended if (id := _id_of(end)) is not None}
+        found = await holders_of(connection, self.sealer, ids)
+        return {name: holder for name, holder in found.items() if holder not in mine}
 
-    def _noted(self, end: Ended, before: Standing) -> Noted:
+    def _named(self, end: Ended, taken: Collection[str]) -> ProviderId | None:
+        id = _id_of(end)
+        return None if id is None or id in taken else of_attempt(self.sealer, *end.one.key, end.one.attempt, id)
+
+    def _noted(self, end: Ended, before: Standing, taken: Collection[str]) -> Noted:
         number = end.one.attempt
         retry_for = self.timing.retry_for
-        verdict = judge(before, number, self.integration, end.result, self._named(end), retry_for=retry_for)
+        verdict = judge(before, number, self.integration, end.result, self._named(end, taken), retry_for=retry_for)
         move = after_outcome(before, verdict.attempt, retry_in=verdict.wait, hold=self.timing.hold)
         return Noted(
             key=end.one.key,
@@ -229,6 +249,10 @@ class Courier:
             detail=verdict.detail,
             took=end.took,
         )
+
+
+def _id_of(end: Ended) -> str | None:
+    return end.result.provider_message_id if isinstance(end.result, Receipt) else None
 
 
 def _parted(claimed: Sequence[Claimed], waits: Sequence[float]) -> tuple[dict[Claimed, float], list[Claimed]]:

@@ -25,6 +25,7 @@ from sqlalchemy import (
     column,
     func,
     insert,
+    literal_column,
     or_,
     select,
     tuple_,
@@ -107,7 +108,9 @@ async def attempts_named(
     clear = {(integration, form): (integration, id) for integration, id in ids for form in clear_forms(sealer, id)}
     hash_of = tuple_(attempts.c.integration, attempts.c.provider_id_lookup)
     clear_of = tuple_(attempts.c.integration, attempts.c.provider_message_id)
-    rows = await connection.execute(select(attempts).where(or_(hash_of.in_(hashed), clear_of.in_(clear))))
+    # In the words of the index.
+    is_named = (attempts.c.channel != literal_column("'EMAIL'")) & or_(hash_of.in_(hashed), clear_of.in_(clear))
+    rows = await connection.execute(select(attempts).where(is_named))
     return {
         asked: (Key(row.tenant_id, row.message_id), row.number)
         for row in rows

@@ -206,7 +206,9 @@ attempts = Table(
         "ix_attempts_provider_id_lookup",
         "integration",
         "provider_id_lookup",
-        postgresql_where=text("provider_id_lookup IS NOT NULL"),
+        unique=True,
+        # Mail servers' names for a mail come round again, and nothing is looked up by them.
+        postgresql_where=text("provider_id_lookup IS NOT NULL AND channel <> 'EMAIL'"),
     ),
     Index(
         "ix_attempts_silent", "integration", "started_at", postgresql_where=text("outcome = 'ACCEPTED' AND rank = 1")
