@@ -269,13 +269,12 @@ async def test_no_content_of_a_signed_webhook_is_our_error(stores: Running) -> N
         while await apply_due(worker.database, worker.sealer, worker.hub):
             pass
         async with worker.database.transaction() as connection:
-            stuck = (
-                await connection.execute(
-                    text(
-                        "SELECT DISTINCT status, error, attempts FROM inbox WHERE status <> 'IGNORED' AND error IS NOT NULL OR attempts > 1"
-                    )
-                )
-            ).all()
-        assert stuck == []
+            rows = await connection.execute(text("SELECT DISTINCT status, error FROM inbox WHERE error IS NOT NULL"))
+        # Ignored, or waiting for a message that may still come: in our own words, not in an exception's.
+        assert {(row.status, "no message is known" in row.error) for row in rows} <= {
+            ("IGNORED", False),
+            ("IGNORED", True),
+            ("RECEIVED", True),
+        }
         await house.close()
         await worker.close()
