@@ -22,11 +22,11 @@ PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/s
 needs_pooler = pytest.mark.skipif(PGBOUNCER is None and "CI" not in os.environ, reason="pgbouncer is not installed")
 
 
-def configuration(server: int, port: int, users: Path, **changes: str) -> str:
+def configuration(server: int, port: int, users: Path, host: str, **changes: str) -> str:
     """The documented file, with addresses and files of this machine."""
     parser = configparser.ConfigParser(comment_prefixes=(";",))
     parser.read(DOCUMENTED)
-    parser["databases"] = {"*": f"host=127.0.0.1 port={server}"}
+    parser["databases"] = {"*": f"host={host} port={server}"}
     parser["pgbouncer"].update({"listen_port": str(port), "auth_file": str(users), **changes})
     text = io.StringIO()
     parser.write(text)
@@ -35,13 +35,19 @@ def configuration(server: int, port: int, users: Path, **changes: str) -> str:
 
 @asynccontextmanager
 async def behind_a_pooler(
-    urls: Urls, tmp_path: Path, *, connections: int = 2, server: int | None = None, **changes: str
+    urls: Urls,
+    tmp_path: Path,
+    *,
+    connections: int = 2,
+    host: str = "127.0.0.1",
+    server: int | None = None,
+    **changes: str,
 ) -> AsyncIterator[Urls]:
     """The same database behind a pool of so many server connections for each role; `server` is another port of it."""
     port, upstream = free_port(), server or urlsplit(urls.app).port or 0
     users = [urlsplit(url) for url in (urls.app, urls.worker)]
     (tmp_path / "users").write_text("".join(f'"{user.username}" "{user.password}"\n' for user in users))
-    text = configuration(upstream, port, tmp_path / "users", default_pool_size=str(connections), **changes)
+    text = configuration(upstream, port, tmp_path / "users", host, default_pool_size=str(connections), **changes)
     (tmp_path / "pgbouncer.ini").write_text(text)
     for path in (tmp_path, tmp_path / "users", tmp_path / "pgbouncer.ini"):
         # PgBouncer refuses to run as root.

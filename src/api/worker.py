@@ -42,6 +42,24 @@ class _QuietWorker(Worker[Any]):
     SIGNALS = ()  # type: ignore[assignment]  # SAQ's type is that of its default
 
 
+class _Jobs:
+    """Logs jobs that fail, which SAQ's own log would with their arguments and is therefore silenced."""
+
+    def __init__(self) -> None:
+        self._troubles = Recurring()
+
+    async def tell(self, context: Any) -> None:
+        job, error = context["job"].function, context.get("exception")
+        if error is None:
+            return
+        fault = database_fault(error)
+        kind = f"{fault.code if fault else type(error).__name__} in {job}"
+        if fault is not None:
+            self._troubles.failed("job_failed", kind, job=job, reason=str(fault))
+        else:
+            self._troubles.failed("job_failed", kind, level="error", job=job, exc_info=error)
+
+
 async def work(configuration: Configuration) -> None:
     """Work until a signal; raises NotReady when the configuration does not suffice."""
     house = build_house(configuration, for_worker=True)
@@ -103,6 +121,7 @@ async def _run(workshop: Workshop, stop: asyncio.Event) -> None:
         cron_jobs=_cron_jobs(workshop),
         concurrency=2,
         dequeue_timeout=5,
+        after_process=_Jobs().tell,
         timers=PartialTimersDict(sweep=15, schedule=5, abort=5, worker_info=10),
     )
     tasks = [*_loops(workshop), asyncio.create_task(saq.start())]

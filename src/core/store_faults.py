@@ -66,8 +66,18 @@ _STATES: Mapping[str, StoreFault] = {
 # What libpq's servers and PgBouncer say under one SQLSTATE: the first that is found counts.
 _WORDS: tuple[tuple[str, StoreFault], ...] = (
     (
-        r"no encryption|SSL off|SSL required",
-        StoreFault("TLS_NEEDED", "The server takes no connections without TLS.", "Write sslmode=verify-full."),
+        r"no encrypti|SSL off|SSL required",
+        StoreFault(
+            "TLS_NEEDED",
+            "The server takes no connections without TLS.",
+            "Write sslmode=verify-full; PgBouncer's own is server_tls_sslmode.",
+        ),
+    ),
+    (
+        r"no pg_hba.conf entry",
+        StoreFault(
+            "LOGIN_REFUSED", "No line of pg_hba.conf lets this login in.", "Add one for the role, host and database."
+        ),
     ),
     (
         r"client certificate",

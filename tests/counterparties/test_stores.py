@@ -23,6 +23,7 @@ from core.store_faults import database_fault, redis_fault
 from tests.conftest import Running, until
 from tests.counterparties.store_servers import ROOT, Servers, postgres_folder, redis_program, store_servers
 from tests.flows.conftest import new_phone, running_system
+from tests.pooler import behind_a_pooler, needs_pooler
 from tests.ports import free_port
 
 # The machine that checks every change has both; elsewhere this is a bonus.
@@ -148,6 +149,30 @@ async def test_redis_is_believed_by_its_certificate_alone(servers: Servers) -> N
         assert await reason_of_redis(servers.redis_url(f"?{query}", host=host)) == expected, (host, query)
     plain = servers.redis_url().replace("rediss://", "redis://", 1)
     assert await reason_of_redis(plain) == "CONNECTION_LOST"
+
+
+@needs_pooler
+async def test_pgbouncer_as_documented_with_tls_on_both_sides(servers: Servers, tmp_path: Path) -> None:
+    for mode, expected in (("verify-full", ""), ("disable", "TLS_NEEDED")):
+        folder = tmp_path / mode
+        folder.mkdir()
+        async with (
+            servers.database() as urls,
+            behind_a_pooler(
+                urls,
+                folder,
+                host="localhost",
+                client_tls_sslmode="require",
+                client_tls_cert_file=str(servers.folder / "postgres-server.crt"),
+                client_tls_key_file=str(servers.folder / "postgres-server.key"),
+                server_tls_sslmode=mode,
+                server_tls_ca_file=str(servers.authority.file),
+            ) as pooled,
+        ):
+            assert await reason_of(f"{pooled.app}&pgbouncer=true") == expected
+            weak = pooled.app.partition("?")[0]
+            assert await reason_of(f"{weak}?sslmode=verify-full") == "CERTIFICATE_UNTRUSTED"
+            assert await reason_of(f"{weak}?sslmode=disable") == "TLS_NEEDED"
 
 
 async def as_admin(servers: Servers) -> Redis:

@@ -108,6 +108,8 @@ def test_every_reason_of_postgresql_has_a_code_and_advice() -> None:
         (asyncpg.InvalidPasswordError('password authentication failed for user "x"'), "WRONG_PASSWORD", False),
         (asyncpg.InvalidAuthorizationSpecificationError('role "x" is not permitted to log in'), "LOGIN_REFUSED", False),
         (asyncpg.InvalidAuthorizationSpecificationError("no pg_hba.conf entry, no encryption"), "TLS_NEEDED", False),
+        (asyncpg.ProtocolViolationError("no pg_hba.conf entry for host, no encrypti"), "TLS_NEEDED", False),
+        (asyncpg.InvalidAuthorizationSpecificationError("no pg_hba.conf entry, SSL on"), "LOGIN_REFUSED", False),
         (
             asyncpg.InvalidAuthorizationSpecificationError("connection requires a valid client certificate"),
             "CERTIFICATE_NEEDED",
