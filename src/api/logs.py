@@ -1,10 +1,11 @@
 """Logging: one line per event, JSON in production; nothing that prints what people say or where they are reached."""
 
-import json
 import logging
 import re
 import sys
+import threading
 from collections.abc import Mapping
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -26,24 +27,47 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206
 
 
 def configure_logging(level: str, *, as_json: bool) -> None:
-    """Set logging up for this process; `level` is debug, info, warning or error."""
+    """Set logging up for this process; `level` is debug, info, warning or error.
+
+    What libraries, the interpreter and uncaught exceptions say has the form of our own lines.
+    """
     threshold = logging.getLevelNamesMapping()[level.upper()]
+    begin: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines() if as_json else _PlainLines("%(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*begin, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_ending(as_json=as_json)],
+        )
+    )
     logging.basicConfig(level=threshold, handlers=[handler], force=True)
     for name, at_least in _TALKATIVE.items():
         logging.getLogger(name).setLevel(max(threshold, at_least))
     logging.getLogger("uvicorn.error").addFilter(_names_no_address)
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *_ending(as_json=as_json),
-        ],
+        processors=[*begin, *_ending(as_json=as_json)],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _uncaught
+    threading.excepthook = _uncaught_in_thread
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        structlog.get_logger(__name__).critical("process_failed", exc_info=(kind, error, trace))
+
+
+def _uncaught_in_thread(failed: threading.ExceptHookArgs) -> None:
+    error = failed.exc_value or failed.exc_type()
+    structlog.get_logger(__name__).critical("thread_failed", exc_info=(failed.exc_type, error, failed.exc_traceback))
 
 
 def on_one_line(text: str) -> str:
@@ -68,22 +92,3 @@ def _ending(*, as_json: bool) -> list[structlog.typing.Processor]:
 def _flatten(_: Any, __: str, event: Any) -> Mapping[str, Any]:
     """Keep every value on its line; JSON does so by itself."""
     return {key: on_one_line(value) if isinstance(value, str) else value for key, value in event.items()}
-
-
-class _PlainLines(logging.Formatter):
-    """What libraries say, for people."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # the name is the library's
-        """Write the line that stands before a traceback, if one follows."""
-        return on_one_line(super().formatMessage(record))
-
-
-class _JsonLines(logging.Formatter):
-    """What libraries say, in the form of our own lines."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Write a line."""
-        line = {"event": record.getMessage(), "logger": record.name, "level": record.levelname.lower()}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)

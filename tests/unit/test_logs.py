@@ -1,6 +1,7 @@
 """Logs say what happened and never what people said."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -76,7 +77,53 @@ def test_whatever_was_written_stays_on_its_line(as_json: bool) -> None:
         assert {one["level"] for one in told} == {"warning"}
     else:
         assert all("it_happened" in line for line in lines[::2])
-        assert all(line.startswith("WARNING y it happened: ") for line in lines[1::2])
+        assert all("[warning  ] it happened: " in line for line in lines[1::2])
+
+
+_EVERYBODY = """
+from api.logs import configure_logging
+import logging, structlog, threading, warnings
+configure_logging("info", as_json={as_json})
+structlog.get_logger("x").warning("ours")
+for name in ("uvicorn.error", "uvicorn.access", "sqlalchemy.pool", "asyncio", "aiohttp.access", "alembic"):
+    logging.getLogger(name).error("theirs: %s", name)
+warnings.warn("python's own")
+def fail():
+    raise ValueError("nobody caught it")
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+fail()
+"""
+_MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
+
+
+def test_every_line_has_one_form_whoever_says_it() -> None:
+    for as_json in (True, False):
+        script = _EVERYBODY.format(as_json=as_json)
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 1
+        said = ["ours", *(f"theirs: {name}" for name in ("uvicorn.error", "uvicorn.access", "sqlalchemy.pool"))]
+        said += ["theirs: asyncio", "theirs: aiohttp.access", "theirs: alembic", "python's own"]
+        said += ["thread_failed", "process_failed"]
+        if as_json:
+            told = [json.loads(line) for line in done.stderr.splitlines()]
+            assert len(told) == len(said)
+            for one, words in zip(told, said, strict=True):
+                assert words in one["event"]
+                assert re.fullmatch(_MOMENT, one["timestamp"]), one
+                assert one["level"] in ("warning", "error", "critical")
+                assert ("logger" in one) is words.startswith(("theirs", "python"))
+            assert told[-1]["exception"][0]["exc_value"] == "nobody caught it"
+        else:
+            begins = [
+                line
+                for line in done.stderr.splitlines()
+                if re.match(rf"{_MOMENT} \[(warning|error|critical) *\] ", line)
+            ]
+            assert len(begins) == len(said), done.stderr
+            assert all(words in line for line, words in zip(begins, said, strict=True))
+            assert done.stderr.count("ValueError: nobody caught it") == 2
 
 
 def test_what_people_write_stays_legible() -> None:

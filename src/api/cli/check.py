@@ -144,7 +144,7 @@ def _integration_lines(integration: IntegrationConfiguration, *, is_simulated: b
         yield Line(Mark.WRONG, name, str(problem))
     if integration.state is State.ABSENT:
         what = " and ".join(_CHANNEL_WORDS[channel] for channel in sorted(integration.card.channels))
-        effect = f": {what} will answer INTEGRATION_NOT_CONFIGURED" if what else ""
+        effect = f": {what} will answer CHANNEL_NOT_CONFIGURED" if what else ""
         effect = ": `interalpha dev` simulates it" if is_simulated else effect
         yield Line(Mark.ABSENT, name, f"not configured{effect}")
     if integration.settings and integration.mode:

@@ -17,7 +17,6 @@ from api.dev.home import Home
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 _HEALTHY_SECONDS = 30.0
 _STRUCTURED = re.compile(r"\S+ \[(warning|error|critical) *\] (.*)")
-_PLAIN = re.compile(r"(WARNING|ERROR|CRITICAL) (.*)")
 
 
 class PartFailed(Exception):
@@ -132,7 +131,7 @@ class Part:
         with self._log.open("a", encoding="utf-8", buffering=1) as log:
             async for line in _lines(process.stderr):
                 log.write(f"{line}\n")
-                if found := _STRUCTURED.match(line) or _PLAIN.match(line):
+                if found := _STRUCTURED.match(line):
                     self._say(self.name, f"{found[1].lower()}: {' '.join(found[2].split())}")
 
     def _failure(self, code: int) -> PartFailed:
