@@ -26,6 +26,7 @@ from core.privacy.retention import Retention
 from core.pubsub import Hub, connect_redis
 from core.sealing import Sealer
 from core.settings import CoreSettings, describe
+from core.settings.house import RouteSteps
 from core.words import say
 from resolvers.context import Services
 
@@ -95,15 +96,7 @@ def build_house(configuration: Configuration, *, for_worker: bool = False) -> Ho
     redis = _open_redis(settings)
     hub, sealer, wake_ups = Hub(redis), Sealer(keys), WakeUps(redis)
     connected = _connect(settings, configuration.integrations)
-    outbox = Outbox(
-        database,
-        sealer,
-        hub,
-        _channels(configuration.integrations),
-        wake_ups.wake,
-        quiet_hours=settings.quiet_hours,
-        queue_limit=settings.queue_limit,
-    )
+    outbox = _outbox(database, sealer, hub, wake_ups, configuration, settings)
     views = _views(settings, configuration.integrations)
     return House(
         settings=settings,
@@ -116,6 +109,26 @@ def build_house(configuration: Configuration, *, for_worker: bool = False) -> Ho
         services=_services(database, sealer, hub, outbox, views, Circuits(redis), settings),
         tokens=_development_tokens(settings),
         timing=Timing(timedelta(seconds=settings.send_deadline), timedelta(seconds=settings.unconfirmed_hold)),
+    )
+
+
+def _outbox(
+    database: Database,
+    sealer: Sealer,
+    hub: Hub,
+    wake_ups: WakeUps,
+    configuration: Configuration,
+    settings: CoreSettings,
+) -> Outbox:
+    return Outbox(
+        database,
+        sealer,
+        hub,
+        _channels(configuration.integrations),
+        wake_ups.wake,
+        quiet_hours=settings.quiet_hours,
+        queue_limit=settings.queue_limit,
+        is_strict=settings.route_steps is RouteSteps.STRICT,
     )
 
 

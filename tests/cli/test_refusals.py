@@ -173,7 +173,7 @@ def test_where_no_data_is_the_folder_is_named(tmp_path: Path) -> None:
 def test_in_development_check_says_what_is_simulated_and_in_production_what_will_fail() -> None:
     assert "twilio           not configured: `interalpha dev` simulates it" in invoke("check").stdout
     assert "stripe           not configured\n" in invoke("check").stdout
-    assert "text messages will answer INTEGRATION_NOT_CONFIGURED" in invoke("check", APP_ENV="production").stdout
+    assert "text messages will answer CHANNEL_NOT_CONFIGURED" in invoke("check", APP_ENV="production").stdout
 
 
 def test_probing_says_who_does_not_answer() -> None:

@@ -49,7 +49,10 @@ class Ready:
 
 
 class Outbox:
-    """Where messages are handed in. `wake` tells a worker that a channel has work; losing that loses nothing."""
+    """Where messages are handed in. `wake` tells a worker that a channel has work; losing that loses nothing.
+
+    `is_strict` refuses routes of which nobody here serves a step.
+    """
 
     def __init__(
         self,
@@ -61,25 +64,32 @@ class Outbox:
         *,
         quiet_hours: QuietHours = NIGHT,
         queue_limit: int = 100_000,
+        is_strict: bool = False,
     ) -> None:
         self.database = database
         self.sealer = sealer
         self.hub = hub
         self.channels = channels
         self.wake = wake
+        self.is_strict = is_strict
         self.pressure = Pressure(database, queue_limit)
         self._clock = DatabaseClock(database)
         self._timetable = Timetable(self._clock, TenantZones(database), quiet_hours)
         self._groups = Groups(partial(store, database), Announcer(hub, wake).announce)
 
-    async def hand_in(self, tenant_id: UUID, draft: Draft) -> Accepted | None:
-        """Accept a message, or only rehearse it where its caller asks for that: then there is none. Raises the same."""
+    async def hand_in(self, tenant_id: UUID, draft: Draft) -> tuple[Accepted | None, Sequence[AppError]]:
+        """Accept a message, or only rehearse it where its caller asks for that: then there is none. Raises the same.
+
+        Also says which steps of its route are left out, since nobody serves them here.
+        """
+        checked = await self._checked(tenant_id, draft)
+        ready = await self.prepare(tenant_id, checked)
         if not draft.is_rehearsal:
-            return await self.accept(tenant_id, draft)
-        [error] = await self.rehearse([await self.prepare(tenant_id, await self._checked(tenant_id, draft))])
+            return await self._take(ready), checked.skipped
+        [error] = await self.rehearse([ready])
         if error is not None:
             raise error
-        return None
+        return None, checked.skipped
 
     async def accept(self, tenant_id: UUID, draft: Draft) -> Accepted:
         """Store a message and answer for it from then on.
@@ -87,13 +97,16 @@ class Outbox:
         Raises Refused with everything that is wrong with the draft, InvalidInput for an external id that is taken,
         IdempotencyConflict, or Overloaded; nothing is stored then, unless it is a CommitUnknown.
         """
-        ready = await self.prepare(tenant_id, await self._checked(tenant_id, draft))
+        return await self._take(await self.prepare(tenant_id, await self._checked(tenant_id, draft)))
+
+    async def _take(self, ready: Ready) -> Accepted:
         if ready.objections:
             return self.answer(ready.member, (await self.judge([ready]))[0])
         return self.answer(ready.member, await self.keep(ready.member))
 
     async def _checked(self, tenant_id: UUID, draft: Draft) -> Checked:
-        return check(draft, self.channels, await look_up(self.database, tenant_id, [draft]))
+        known = await look_up(self.database, tenant_id, [draft])
+        return check(draft, self.channels, known, is_strict=self.is_strict)
 
     async def prepare(
         self, tenant_id: UUID, checked: Checked, *, message_id: UUID | None = None, batch_id: UUID | None = None
@@ -104,7 +117,7 @@ class Outbox:
             hour = await self._timetable.hour_of(tenant_id, checked)
         except InvalidInput as error:
             objections.append(error)
-        channel = checked.draft.route[0].channel
+        channel = checked.route[0].channel
         if self.pressure.is_too_high(channel, tenant_id):
             objections.append(self._queue_full(channel, checked.place))
         member = seal(

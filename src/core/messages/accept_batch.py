@@ -46,11 +46,12 @@ Result = Accepted | AppError | None
 
 @dataclass(frozen=True, slots=True)
 class AcceptedBatch:
-    """A batch, and what became of each of its messages, in order."""
+    """A batch, what became of each of its messages, in order, and which steps of its route are left out."""
 
     batch_id: UUID
     is_replay: bool
     results: Sequence[Result]
+    skipped: Sequence[Sequence[AppError]] = ()
 
 
 async def accept_batch(outbox: Outbox, tenant_id: UUID, batch: BatchDraft) -> AcceptedBatch:
@@ -68,7 +69,9 @@ async def accept_batch(outbox: Outbox, tenant_id: UUID, batch: BatchDraft) -> Ac
     batch_id = earlier or ours
     ready = await _prepare_each(outbox, tenant_id, batch_id, checked, results)
     await _take(outbox, ready, results)
-    return AcceptedBatch(batch_id, earlier is not None, [results[place] for place in range(len(batch.drafts))])
+    places = range(len(batch.drafts))
+    skipped = [checked[place].skipped if place in checked else () for place in places]
+    return AcceptedBatch(batch_id, earlier is not None, [results[place] for place in places], skipped)
 
 
 def _check_whole(batch: BatchDraft) -> None:
@@ -134,7 +137,7 @@ async def _check_each(
         if place % _BREATH == 0:
             await asyncio.sleep(0)
         try:
-            checked[place] = check(draft, outbox.channels, known, (*_PLACE, str(place)))
+            checked[place] = check(draft, outbox.channels, known, (*_PLACE, str(place)), is_strict=outbox.is_strict)
         except Refused as error:
             results[place] = error
     return checked

@@ -21,7 +21,7 @@ class Announcer:
     async def announce(self, stored: Sequence[tuple[Member, Stored]]) -> None:
         """Say so, as far as anybody has something to do."""
         queued = [member for member, one in stored if one.status is MessageStatus.QUEUED]
-        for channel in dict.fromkeys(member.checked.draft.route[0].channel for member in queued):
+        for channel in dict.fromkeys(member.checked.route[0].channel for member in queued):
             await self._wake(channel)
         self._news += [Change(member.tenant_id, member.message_id) for member, _ in stored]
         if self._publishing is None:

@@ -1,7 +1,7 @@
 """Checking a message before anything is stored: pure, and everything that is wrong is said at once."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from core.access.reach import Reach
@@ -29,22 +29,31 @@ FURTHEST = timedelta(days=366)
 @dataclass(frozen=True, slots=True)
 class Checked:
     """A draft with nothing wrong in it. `objections` are held against it only if no earlier request made it already:
-    they come from how things stand here and now, not from what was written.
+    they come from how things stand here and now, not from what was written. `route` is the draft's without the steps
+    that nobody serves here, about which `skipped` says why.
     """
 
     draft: Draft
     address: Address
     worded: Worded
     place: Sequence[str]
+    route: Sequence[Step]
     objections: Sequence[AppError] = ()
+    skipped: Sequence[AppError] = ()
 
 
 def check(
-    draft: Draft, channels: Mapping[Channel, ChannelService], known: Known, place: Sequence[str] = ("input",)
+    draft: Draft,
+    channels: Mapping[Channel, ChannelService],
+    known: Known,
+    place: Sequence[str] = ("input",),
+    *,
+    is_strict: bool = False,
 ) -> Checked:
     """Check a draft against what it refers to; `place` leads to it from the mutation's arguments.
 
-    Raises Refused with all that is wrong.
+    Steps that nobody serves here are left out while others remain, unless `is_strict`. Raises Refused with all that is
+    wrong.
     """
     errors: list[AppError] = []
     address: Address | None = None
@@ -56,7 +65,10 @@ def check(
         draft.content, [step.channel for step in draft.route[:MAX_STEPS]], [*place, "content"], known.templates
     )
     errors += worded.errors
-    errors += _route_errors(draft.route, address, channels, [*place, "route"], draft.reach)
+    found = list(_route_errors(draft.route, address, channels, [*place, "route"], draft.reach))
+    served = draft.route if is_strict else served_steps(draft.route, channels) or draft.route
+    skipped = [error for error in found if _is_absent(error)] if served is not draft.route else []
+    errors += [error for error in found if error not in skipped]
     errors += _detail_errors(draft, place)
     passing: list[AppError] = [error for error in errors if isinstance(error, NotConfigured)]
     # A template may have been usable yesterday, and what is answered may have been kept until then.
@@ -65,7 +77,20 @@ def check(
         errors.append(_not_listed([*place, "to", _TO[address.kind]]))
     if len(errors) > len(passing) or address is None:
         raise Refused(errors)
-    return Checked(draft, address, worded, place, [*passing, *_answer_errors(draft, known, place)])
+    return Checked(draft, address, worded, place, served, [*passing, *_answer_errors(draft, known, place)], skipped)
+
+
+def served_steps(route: Sequence[Step], channels: Mapping[Channel, ChannelService]) -> Sequence[Step]:
+    """The steps of a route that somebody serves here; after the last one there is none to go on to in time."""
+    served = [step for step in route if channels[step.channel].is_configured]
+    if len(served) == len(route):
+        return route
+    return [*served[:-1], replace(served[-1], within=None)] if served else []
+
+
+def _is_absent(error: AppError) -> bool:
+    """Whether a step's provider is not configured, or not built; one that a test key may not reach is there."""
+    return isinstance(error, NotConfigured) and not isinstance(error, NotSimulated)
 
 
 def check_route(
@@ -76,8 +101,13 @@ def check_route(
     place: Sequence[str],
     reach: Reach,
 ) -> None:
-    """Check another route for a message that is there already; raises Refused with all that is wrong."""
+    """Check another route for a message that is there already; raises Refused with all that is wrong.
+
+    Steps that nobody serves here are left out when it is tried, while others remain.
+    """
     errors = list(_route_errors(route, address, channels, place, reach))
+    if served_steps(route, channels):
+        errors = [error for error in errors if not _is_absent(error)]
     for position, step in enumerate(route[:MAX_STEPS]):
         try:
             check_content(content, step.channel, path=[*place, str(position), "channel"])

@@ -43,7 +43,7 @@ class Member:
     @property
     def within(self) -> timedelta | None:
         """How long its first step has; nothing follows the last one, which has all the time there is."""
-        route = self.checked.draft.route
+        route = self.checked.route
         return route[0].within if len(route) > 1 else None
 
 
@@ -102,8 +102,8 @@ def as_message(member: Member, stored: Stored) -> Message:
         id=member.message_id,
         direction=Direction.OUTBOUND,
         status=stored.status,
-        channel=draft.route[0].channel,
-        route=draft.route,
+        channel=member.checked.route[0].channel,
+        route=member.checked.route,
         step=0,
         to_masked=member.checked.address.masked,
         failure=None,

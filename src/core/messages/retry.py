@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import AppError, InvalidState, NotConfigured, NotFound, NotSimulated
 from core.messages.bounds import Bounds
+from core.messages.check import served_steps
 from core.messages.draft import ChannelService
 from core.messages.record import Key, Noted, lock_standings, write_moves
 from core.messages.route import MOST_STEPS, Step, has_room, latest_round
@@ -89,6 +90,7 @@ async def retry_all(
             results[one] = NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
             continue
         steps = route or latest_round(standing.route)
+        steps = served_steps([one for one in steps if one.channel in channels], channels) or steps
         refusal = _out_of_reach(standing) if one in outside else _refusal(standing, steps, channels, may_double)
         if refusal is not None:
             results[one] = refusal

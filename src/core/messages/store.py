@@ -27,8 +27,8 @@ _GROUP_PATIENCE, _OWN_PATIENCE = "1s", "5s"
 _GIVEN: Sequence[tuple[str, str, Callable[[Member], Any]]] = [
     ("tenant_id", "uuid", lambda one: one.tenant_id),
     ("id", "uuid", lambda one: one.message_id),
-    ("channel", "text", lambda one: one.checked.draft.route[0].channel.value),
-    ("route", "text", lambda one: json.dumps(route_to_json(one.checked.draft.route))),
+    ("channel", "text", lambda one: one.checked.route[0].channel.value),
+    ("route", "text", lambda one: json.dumps(route_to_json(one.checked.route))),
     ("to_sealed", "bytea", lambda one: one.to_sealed),
     ("to_masked", "text", lambda one: one.checked.address.masked),
     ("to_hash", "bytea", lambda one: one.to_hash),

@@ -33,6 +33,13 @@ class AppEnv(StrEnum):
     PRODUCTION = "production"
 
 
+class RouteSteps(StrEnum):
+    """What becomes of a route with a step whose provider is not configured, or not built."""
+
+    SKIP = "skip"
+    STRICT = "strict"
+
+
 class LogLevel(StrEnum):
     """How much is logged."""
 
@@ -142,6 +149,12 @@ class CoreSettings(SettingsGroup):
         default=NIGHT,
         about="When messages that respect quiet hours are kept until the morning, by the recipient's clock",
         mend="two times of day, like 21:00-08:00",
+    )
+    route_steps: RouteSteps = setting(
+        "ROUTE_STEPS",
+        default=RouteSteps.SKIP,
+        about="A route with a step that nobody serves here: skip leaves the step out, strict refuses the route",
+        mend="skip or strict",
     )
     queue_limit: Annotated[int, Field(ge=100, le=10_000_000)] = setting(
         "QUEUE_LIMIT",

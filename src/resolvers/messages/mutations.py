@@ -6,13 +6,20 @@ from uuid import UUID
 import strawberry
 
 from core.access.principal import Scope
-from core.errors import AppError
+from core.errors import AppError, NotConfigured
 from core.messages import batches, read
 from core.messages.accept import Accepted
 from core.messages.accept_batch import BatchDraft, accept_batch
 from resolvers.arguments import given
 from resolvers.context import Info
-from resolvers.errors import SendMessageError, SendMessagesError, batch_errors, user_errors
+from resolvers.errors import (
+    IntegrationUnavailableError,
+    SendMessageError,
+    SendMessagesError,
+    batch_errors,
+    unavailable,
+    user_errors,
+)
 from resolvers.messages.batches import MessageBatch, batch_of
 from resolvers.messages.inputs import SendMessageInput, SendMessagesInput, draft_of
 from resolvers.messages.types import Message, message_of
@@ -26,6 +33,11 @@ class SendMessagePayload:
     )
     is_replay: bool = strawberry.field(description="Whether the idempotency key found an earlier message.")
     errors: list[SendMessageError]
+    skipped: list[IntegrationUnavailableError] = strawberry.field(
+        default_factory=list,
+        description="Steps of the route that nobody serves here: they are left out, and the message goes over the"
+        " others. With `ROUTE_STEPS=strict` the server refuses such a route instead.",
+    )
 
 
 @strawberry.type(description="The batch and what became of each of its messages, or what is wrong with it as a whole.")
@@ -42,11 +54,11 @@ async def send_message(info: Info, input: SendMessageInput) -> SendMessagePayloa
     principal, act = info.context.require(Scope.MESSAGES_SEND), info.context.act
     try:
         draft = draft_of(input, principal.reach, act.author)
-        accepted = await info.context.services.outbox.hand_in(principal.tenant_id, draft)
+        accepted, skipped = await info.context.services.outbox.hand_in(principal.tenant_id, draft)
     except AppError as error:
         return SendMessagePayload(message=None, is_replay=False, errors=user_errors(info, error))
     act.told_by_rows()
-    [payload] = await _payloads(info, principal.tenant_id, [accepted])
+    [payload] = await _payloads(info, principal.tenant_id, [accepted], [skipped])
     return payload
 
 
@@ -59,7 +71,7 @@ async def send_messages(info: Info, input: SendMessagesInput) -> SendMessagesPay
     except AppError as error:
         return SendMessagesPayload(batch=None, results=[], is_replay=False, errors=batch_errors(info, error))
     act.told_by_rows()
-    results = await _payloads(info, principal.tenant_id, accepted.results)
+    results = await _payloads(info, principal.tenant_id, accepted.results, accepted.skipped)
     shown = await _batch(info, principal.tenant_id, accepted.batch_id)
     return SendMessagesPayload(batch=shown, results=results, is_replay=accepted.is_replay, errors=[])
 
@@ -72,12 +84,20 @@ async def _batch(info: Info, tenant_id: UUID, batch_id: UUID) -> MessageBatch | 
 
 
 async def _payloads(
-    info: Info, tenant_id: UUID, results: Sequence[Accepted | AppError | None]
+    info: Info,
+    tenant_id: UUID,
+    results: Sequence[Accepted | AppError | None],
+    skipped: Sequence[Sequence[AppError]],
 ) -> list[SendMessagePayload]:
     """What clients are told of each; only messages of earlier requests have to be read."""
     earlier = {one.message_id for one in results if isinstance(one, Accepted) and one.message is None}
     found = await _read(info, tenant_id, earlier) if earlier else {}
-    return [_payload(info, one, found) for one in results]
+    payloads = [_payload(info, one, found) for one in results]
+    for payload, steps in zip(payloads, skipped, strict=True):
+        payload.skipped = (
+            [] if payload.errors else [unavailable(info, step) for step in steps if isinstance(step, NotConfigured)]
+        )
+    return payloads
 
 
 async def _read(info: Info, tenant_id: UUID, ids: set[UUID]) -> dict[UUID, read.Message]:
