@@ -156,6 +156,15 @@ async def test_a_worker_waits_for_a_password_a_server_and_its_first_statement(st
         await superuser.close()
 
 
+async def test_a_worker_with_the_apis_login_says_which_right_it_lacks(stores: Running) -> None:
+    async with stores.database() as urls, working(urls, DATABASE_URL=urls.app) as logs:
+        await until(has(logs, "worker_waits"), bool)
+        [waits] = [line for line in logs if line["event"] == "worker_waits"]
+        assert waits["reason"].startswith("MISSING_RIGHT: ")
+        assert "interalpha_worker" in waits["reason"]
+        assert waits["log_level"] == "error"
+
+
 async def test_a_worker_without_redis_starts_and_says_what_it_lacks(stores: Running) -> None:
     async with stores.database() as urls:
         wrong = with_password(urls.redis)

@@ -69,7 +69,8 @@ class CoreSettings(SettingsGroup):
         "DATABASE_URL",
         default=None,
         about="PostgreSQL, as the application's role (required in production)",
-        mend="postgresql://user:password@host/database; Neon's connection string as it is handed out",
+        mend="postgresql://user:password@host/database; Neon's connection string as it is handed out; with a CA of "
+        "your own ?sslmode=verify-full&sslrootcert=/path/ca.pem",
         example="postgresql://interalpha_app:password@localhost:5432/interalpha",
     )
     database_url_worker: DatabaseUrl | None = setting(
@@ -96,7 +97,7 @@ class CoreSettings(SettingsGroup):
         "REDIS_URL",
         default=None,
         about="Redis or Valkey (required in production)",
-        mend="redis://:password@host:6379/0, or rediss:// for TLS",
+        mend="redis://:password@host:6379/0, or rediss:// for TLS; with a CA of your own ?ssl_ca_certs=/path/ca.pem",
         example="redis://localhost:6379/0",
     )
     encryption_keys: Annotated[tuple[EncryptionKey, ...], BeforeValidator(parse_encryption_keys)] = setting(

@@ -19,6 +19,7 @@ from core.settings.urls import (
     choice,
     decoded,
     host_and_port,
+    host_name,
     load_authorities,
     load_certificate,
     number,
@@ -282,7 +283,7 @@ def _host(text: str, port: int) -> tuple[str, int]:
     """Read a host that stands in a parameter, where a port has one of its own."""
     if text.count(":") == 1 and not text.startswith("/"):
         raise WrongValue("holds the parameter host with a port in it: write port=…, too")
-    return text.strip("[]"), port
+    return host_name(text.strip("[]")), port
 
 
 def _mode(values: Mapping[str, object]) -> str:

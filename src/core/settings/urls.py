@@ -15,6 +15,7 @@ ENCODE = "percent-encode special characters in the password (@ is %40, / is %2F,
 
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HOST = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]*))?")
+_HOST_NAME = re.compile(r"[\w.:%-]+")
 # What may be shown of a parameter that nobody knows: a part of a password would hardly look like this.
 _NAME = re.compile(r"[A-Za-z][A-Za-z_.-]{1,39}")
 
@@ -116,7 +117,14 @@ def host_and_port(text: str, usual: int) -> tuple[str, int]:
     found = _HOST.fullmatch(text)
     if found is None:
         raise WrongValue("names no host and port that can be read: write host:port, an IPv6 address as [::1]:port")
-    return decoded(found["host"].strip("[]")), port_number(found["port"] or str(usual))
+    return host_name(decoded(found["host"].strip("[]"))), port_number(found["port"] or str(usual))
+
+
+def host_name(text: str) -> str:
+    """Accept a name, an IP address, or the folder of a Unix socket."""
+    if text and not text.startswith("/") and not _HOST_NAME.fullmatch(text):
+        raise WrongValue(f"names a host with characters that no host has: {ENCODE}")
+    return text
 
 
 def port_number(text: str) -> int:
