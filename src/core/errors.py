@@ -16,6 +16,7 @@ AppError                      code, message, reason_code, retryable
 ├─ QueueFull                  too much waits for the channel already: retry_at
 ├─ Overloaded                 we cannot take it now; nothing was stored: retry_after
 │  └─ CommitUnknown           nobody knows whether it was stored: repeat it with the same idempotency key
+├─ Unreadable                 what is asked for is kept sealed, and cannot be opened here: its field is null
 ├─ InvalidSignature           a webhook from nobody we know
 └─ ProviderError              provider, provider_code, reason, party
    ├─ ProviderUnavailable     surely not done: try later, after retry_after
@@ -113,6 +114,26 @@ class CursorExpired(AppError):
     """A live stream cannot go on from this cursor any more: fetch what you show, and follow without it."""
 
     code = "CURSOR_EXPIRED"
+
+
+class Unreadable(AppError):
+    """What is asked for is kept, and cannot be opened here; `key` is the encryption key that is missing, if one is."""
+
+    code = "VALUE_UNREADABLE"
+
+    def __init__(self, key: str | None) -> None:
+        if key is None:
+            text = say(
+                "VALUE_ALTERED", "This cannot be read: it was altered, or its encryption key is not the right one."
+            )
+        else:
+            text = say(
+                "KEY_MISSING",
+                "This cannot be read: it was sealed with the encryption key {key}, which this server does not have.",
+                key=repr(key),
+            )
+        super().__init__(text)
+        self.key = key
 
 
 class Refused(AppError):

@@ -73,6 +73,18 @@ class Sealer:
         """The ids of the keys, the current one first."""
         return self._names
 
+    def missing_key(self, sealed: bytes) -> str | None:
+        """The name of the key a value lies under, if that is not one of these."""
+        if len(sealed) < 3 or sealed[0] != _VERSION:
+            return None
+        name = sealed[2 : 2 + sealed[1]].decode(errors="replace")
+        return None if name in self._ciphers else name
+
+    @property
+    def encoded_names(self) -> list[bytes]:
+        """The same as sealed values say them."""
+        return [name.encode() for name in self._names]
+
     def head(self, name: str | None = None) -> bytes:
         """What values sealed with a key begin with, the current one unless named."""
         encoded = (name or self._current).encode()
@@ -105,6 +117,18 @@ class Sealer:
     def lookup_hashes(self, value: str, *, tenant: UUID) -> list[bytes]:
         """Hash an address under every key, the current one first: what a look-up must search for during rotation."""
         return [_keyed(key, tenant, value) for key in self._lookup_keys]
+
+
+def is_readable(column: str) -> str:
+    """SQL: whether a sealed column's key is among `:keys`; what is no sealed value at all is left to whoever opens it.
+
+    A long value is not fetched for it: its head says the key.
+    """
+    head = f"substring({column}, 1, 2)"
+    return (
+        f"CASE WHEN octet_length({column}) > 2 AND get_byte({head}, 0) = {_VERSION}"
+        f" THEN substring({column}, 3, get_byte({head}, 1)) = ANY (CAST(:keys AS bytea[])) ELSE true END"
+    )
 
 
 def _keyed(key: bytes, tenant: UUID, value: str) -> bytes:

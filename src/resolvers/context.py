@@ -13,7 +13,7 @@ from core.access.key_ring import KeyRing
 from core.access.principal import Principal, Scope
 from core.audit.act import Act
 from core.database import Database
-from core.errors import Unauthenticated
+from core.errors import Unauthenticated, Unreadable
 from core.flow.circuits import Circuits
 from core.flow.values import CircuitView
 from core.messages import batches, history, read
@@ -174,7 +174,7 @@ class Context:
             found = await read.by_ids(connection, self.services.sealer, tenant, ids, sealed=sealed)
         return [found.get(one) for one, _ in keys]
 
-    async def _load_payloads(self, ids: list[UUID]) -> list[Json]:
+    async def _load_payloads(self, ids: list[UUID]) -> "list[Json | Unreadable]":
         tenant = self.require(Scope.OPERATIONS_READ).tenant_id
         async with self.services.database.transaction(tenant) as connection:
             found = await webhooks.payloads(connection, self.services.sealer, tenant, set(ids))

@@ -121,11 +121,12 @@ async def test_whoever_sleeps_takes_no_place_at_a_gate_from_who_is_due_behind(ni
     assert [await night.status(one) for one in [*asleep, awake]] == ["QUEUED"] * 3 + ["SENT"]
 
 
-async def test_one_whose_address_cannot_be_read_is_not_held(night: Shop) -> None:
+async def test_one_whose_address_cannot_be_read_waits_and_is_not_begun(night: Shop) -> None:
     message_id = await handed_in(night)
     await night.tamper("UPDATE messages SET to_sealed = decode('00', 'hex') WHERE id = :id", id=message_id)
     await night.courier.drain()
-    assert await night.count("messages WHERE status = 'FAILED'") == 1
+    waits = "status = 'QUEUED' AND due_at > now() AND lease_until IS NULL AND attempt_count = 0"
+    assert await night.count(f"messages WHERE {waits}") == 1
 
 
 async def test_a_number_that_tells_nothing_follows_its_sender_s_clock_and_holds_up_nobody(night: Shop) -> None:

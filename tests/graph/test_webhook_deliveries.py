@@ -104,7 +104,9 @@ async def test_a_payload_nobody_can_open_is_null_and_spoils_no_page(caller: Call
     broken = await stock.webhook(caller)
     await stock.webhook(caller)
     await stock.owner.execute("UPDATE inbox SET raw_sealed = '\\x00' WHERE id = $1", broken)
-    payloads = [one["payload"] is None for one in (await caller.ask(WHOLE))["webhookDeliveries"]["nodes"]]
+    answer = await caller.answer(WHOLE)
+    assert [error["extensions"]["code"] for error in answer.errors] == ["VALUE_UNREADABLE"]
+    payloads = [one["payload"] is None for one in (answer.data or {})["webhookDeliveries"]["nodes"]]
     assert payloads == [False, True]
 
 

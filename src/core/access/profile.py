@@ -4,7 +4,11 @@ import json
 from dataclasses import dataclass
 from uuid import UUID
 
-from core.sealing import NOBODYS, Sealer
+import structlog
+
+from core.sealing import NOBODYS, SealBroken, Sealer
+
+log = structlog.get_logger(__name__)
 
 # A person may work for several tenants, and is none's.
 _COLUMN = "profile"
@@ -26,8 +30,13 @@ def seal_profile(sealer: Sealer, row: UUID, profile: Profile) -> bytes:
 
 
 def open_profile(sealer: Sealer, row: UUID, sealed: bytes | None) -> Profile:
-    """Open what `seal_profile` closed; an empty one where nothing was told yet. Raises SealBroken."""
+    """Open what `seal_profile` closed; an empty one where nothing was told yet, or where it cannot be opened here."""
     if sealed is None:
         return Profile()
-    data = json.loads(sealer.open(sealed, tenant=NOBODYS, row=row, column=_COLUMN))
+    try:
+        data = json.loads(sealer.open(sealed, tenant=NOBODYS, row=row, column=_COLUMN))
+    except SealBroken as error:
+        # Whoever signs in is let in all the same, without a name.
+        log.warning("profile_unreadable", user_id=str(row), reason=str(error))
+        return Profile()
     return Profile(data["name"], data["email"], data["avatarUrl"])

@@ -2,18 +2,20 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import structlog
 
 from core.ending import is_being_ended
 from core.errors import FailureParty, FailureScope, OutcomeUnknown, ProviderError, ProviderUnavailable
-from core.messages.claim import Claimed
+from core.messages.claim import Claimed, Opened
 from core.messages.content import content_for, content_from_json
-from core.messages.outcomes import kept_from, unreadable
+from core.messages.outcomes import kept_from
+from core.messages.record import Key
 from core.ports import MessageSender, OutboundMessage, Receipt, Reference
-from core.sealing import Sealer
+from core.sealing import SealBroken, Sealer
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +47,6 @@ class Caller:
 
     integration: str
     sender: MessageSender
-    sealer: Sealer
     deadline: timedelta
     begin_by: float
     is_simulated: bool = False
@@ -56,13 +57,9 @@ class Caller:
             # The last door there is: whatever brought it here, a fallback or another try, it goes no further. Nobody
             # was called, so nobody is judged by it.
             return Ended(one, kept_from(self.integration))
-        try:
-            message = self._open(one)
-        except Exception:
-            # A row nobody can read would come back for ever; its neighbours must not wait for it. The company was not
-            # called, so it is not judged by this either.
-            log.exception("message_unreadable", message_id=str(one.key.message_id))
-            return Ended(one, unreadable(self.integration))
+        if one.opened is None:
+            raise LookupError("what is claimed is opened before it is begun")
+        message = _outbound(one, one.opened)
         began = time.monotonic()
         if began > self.begin_by:
             # We slept after it was written down as begun, and somebody may have been told since to send it.
@@ -87,16 +84,31 @@ class Caller:
             words = "Something broke on our side while sending."
             return OutcomeUnknown(words, provider=self.integration, scope=FailureScope.OURS)
 
-    def _open(self, one: Claimed) -> OutboundMessage:
-        tenant, row = one.key
-        content = content_from_json(self.sealer.open(one.content_sealed, tenant=tenant, row=row, column="content"))
-        return OutboundMessage(
-            reference=Reference(tenant, row, one.attempt),
-            channel=one.channel,
-            to=self.sealer.open(one.to_sealed, tenant=tenant, row=row, column="to"),
-            content=content_for(content, one.channel),
-            in_reply_to=one.quoted,
-        )
+
+def open_all(sealer: Sealer, claimed: Sequence[Claimed]) -> tuple[list[Claimed], dict[Key, str]]:
+    """Read claimed messages back; those that cannot be read are given apart, with the reason.
+
+    A key may be missing here or mistyped, a row altered, or written by a later version: it is not the message's fault,
+    so such a one is not begun, and does not fail.
+    """
+    readable, unreadable = [], {}
+    for one in claimed:
+        try:
+            readable.append(replace(one, opened=_open(sealer, one)))
+        except Exception as error:  # noqa: BLE001  # whatever it is: its neighbours do not wait for it
+            unreadable[one.key] = str(error) if isinstance(error, SealBroken) else type(error).__name__
+    return readable, unreadable
+
+
+def _open(sealer: Sealer, one: Claimed) -> Opened:
+    tenant, row = one.key
+    content = content_from_json(sealer.open(one.content_sealed, tenant=tenant, row=row, column="content"))
+    return Opened(sealer.open(one.to_sealed, tenant=tenant, row=row, column="to"), content_for(content, one.channel))
+
+
+def _outbound(one: Claimed, opened: Opened) -> OutboundMessage:
+    reference = Reference(*one.key, one.attempt)
+    return OutboundMessage(reference, one.channel, opened.to, opened.content, in_reply_to=one.quoted)
 
 
 def _overslept(integration: str) -> ProviderUnavailable:

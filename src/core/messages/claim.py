@@ -5,7 +5,7 @@ Only the database's clock counts. A claim carries a token; whoever writes an out
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from sqlalchemy import (
     Delete,
     Double,
     Interval,
+    LargeBinary,
     Row,
     Select,
     Text,
@@ -42,7 +43,8 @@ from core.messages.tables import attempts, message_events, messages
 from core.messages.timing import Timing
 from core.messages.unread import NOTHING_UNREAD
 from core.messages.values import EventSource, MessageStatus
-from core.ports import Channel
+from core.ports import Channel, Content
+from core.sealing import is_readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,25 @@ class Claimed:
     """The company's own id of the message it answers."""
     has_begun: bool = False
     """Whether it is written down already that it is about to be sent."""
+    opened: "Opened | None" = None
+    """What it says and to whom, once it has been read back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The sealed parts of a message, as they are to be sent."""
+
+    to: str
+    content: Content
 
 
 # Nothing is sent again, or over another channel, while a report about what was sent before lies unread.
 _IS_DUE = f"""channel = :channel AND status = 'QUEUED' AND due_at <= now() AND lease_until IS NULL
           AND (expires_at > now()) IS NOT FALSE AND (step_until > now()) IS NOT FALSE
-          AND {NOTHING_UNREAD}"""
+          AND {NOTHING_UNREAD}
+          -- What another process sealed with a key that this one lacks waits for one that has it, without a delay.
+          AND (CAST(:keys AS bytea[]) IS NULL
+               OR {is_readable("to_sealed")} AND {is_readable("content_sealed")})"""
 
 # Every tenant with due work gets the same share of a claim, its oldest first; more tenants than places draw lots.
 # What another worker holds is passed over, so that two never wait for each other.
@@ -116,6 +131,7 @@ SELECT * FROM leased
     bindparam("channel", type_=Text),
     bindparam("integration", type_=Text),
     bindparam("begins", type_=Boolean),
+    bindparam("keys", type_=ARRAY(LargeBinary)),
 )
 
 
@@ -128,11 +144,13 @@ async def claim(
     limit: int,
     timing: Timing,
     begins: bool = False,
+    keys: Sequence[bytes] | None = None,
 ) -> list[Claimed]:
     """Lease up to `limit` due messages of a channel, fairly between tenants, and number an attempt for each.
 
-    With `begins` it is written down as well that they are about to be sent: for whoever sends all that is claimed, but
-    for those that respect quiet hours.
+    Only those are leased that lie under one of these `keys`; None leases whatever is due. With `begins` it is written
+    down as well that they are about to be sent: for whoever sends all that is claimed, but for those that respect quiet
+    hours.
     """
     rows = await connection.execute(
         _CLAIM,
@@ -143,6 +161,7 @@ async def claim(
             "places": limit,
             "lease": timing.lease,
             "begins": begins,
+            "keys": None if keys is None else list(keys),
         },
     )
     return [_claimed(row, channel) for row in rows]
@@ -188,6 +207,19 @@ async def put_back(
     """
     if claimed:
         await connection.execute(_PUT_BACK, {**_named(claimed), "waits": list(waits), "stops_time": stops_time})
+
+
+async def postpone(connection: AsyncConnection, keys: Sequence[Key]) -> None:
+    """Look again in a minute at messages that are due and cannot be read: nothing was begun, and no try is counted."""
+    due = tuple_(messages.c.tenant_id, messages.c.id).in_(keys)
+    await connection.execute(
+        update(messages)
+        .where(due, messages.c.status == MessageStatus.QUEUED.value, messages.c.lease_until.is_(None))
+        .values(due_at=func.now() + _UNREADABLE_PAUSE)
+    )
+
+
+_UNREADABLE_PAUSE = timedelta(minutes=1)
 
 
 def text_value(value: str) -> ColumnElement[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -14,13 +14,13 @@ from core.flow.gate import Gatekeeper, OpenGate
 from core.flow.tally import CallEnd, tally
 from core.flow.values import Allowance
 from core.keyring.lookup import prepare_lookups
-from core.messages.calling import Caller, Ended
-from core.messages.claim import Claimed, begin, claim, hold, put_back
+from core.messages.calling import Caller, Ended, open_all
+from core.messages.claim import Claimed, begin, claim, hold, postpone, put_back
 from core.messages.holders import About, Name, give_back, holders_of
 from core.messages.night import Night
 from core.messages.outcomes import judge
 from core.messages.provider_ids import ProviderId, of_attempt
-from core.messages.record import Noted, lock_standings, write_moves
+from core.messages.record import Key, Noted, lock_standings, write_moves
 from core.messages.replies import with_quotes
 from core.messages.timing import Timing
 from core.messages.transitions import Standing, after_outcome
@@ -30,6 +30,17 @@ from core.pubsub import Change, Hub
 from core.sealing import Sealer
 
 log = structlog.get_logger(__name__)
+
+
+_ADVICE = "it waits: are ENCRYPTION_KEYS the same in all processes? See docs/how-to/lost-keys.md"
+
+
+class _Unreadable(Exception):
+    """Some of what was claimed cannot be read; the claim is to be undone."""
+
+    def __init__(self, reasons: Mapping[Key, str]) -> None:
+        super().__init__(f"{len(reasons)} messages")
+        self.reasons = reasons
 
 
 @dataclass(slots=True)
@@ -126,24 +137,36 @@ class Courier:
         return bool(claimed) and self._ask_at is None
 
     def _call(self, begun: Sequence[Claimed], allowance: Allowance, begin_by: float) -> None:
-        caller = Caller(
-            self.integration, self.sender, self.sealer, self.timing.send_deadline, begin_by, self.is_simulated
-        )
+        caller = Caller(self.integration, self.sender, self.timing.send_deadline, begin_by, self.is_simulated)
         self._sending.update(asyncio.create_task(caller.call(one, allowance.ticket)) for one in begun)
 
     async def _claim(self, limit: int) -> list[Claimed]:
-        """Lease what is due; what nothing can keep from being sent begins in the same breath."""
-        async with self.database.transaction() as connection:
-            claimed = await claim(
-                connection,
-                self.channel,
-                self.integration,
-                worker=self.worker,
-                limit=limit,
-                timing=self.timing,
-                begins=not self.gate.paces_recipients,
-            )
-            return await with_quotes(connection, self.sealer, self.integration, claimed)
+        """Lease what is due and can be read; what nothing can keep from being sent begins in the same breath."""
+        while True:
+            try:
+                async with self.database.transaction() as connection:
+                    claimed, unreadable = open_all(self.sealer, await self._lease(connection, limit))
+                    if unreadable:
+                        raise _Unreadable(unreadable)
+                    return await with_quotes(connection, self.sealer, self.integration, claimed)
+            except _Unreadable as found:
+                # The claim was undone with its transaction. Without these, the next one holds what is due behind them.
+                for key, reason in found.reasons.items():
+                    log.error("message_unreadable", message_id=str(key.message_id), reason=reason, advice=_ADVICE)
+                async with self.database.transaction() as connection:
+                    await postpone(connection, list(found.reasons))
+
+    async def _lease(self, connection: AsyncConnection, limit: int) -> list[Claimed]:
+        return await claim(
+            connection,
+            self.channel,
+            self.integration,
+            worker=self.worker,
+            limit=limit,
+            timing=self.timing,
+            begins=not self.gate.paces_recipients,
+            keys=self.sealer.encoded_names,
+        )
 
     async def _begin(self, claimed: Sequence[Claimed]) -> list[Claimed]:
         """Begin those that may be sent now, and put back the others."""

@@ -94,13 +94,3 @@ def kept_from(integration: str) -> ProviderRejected:
         reason=FailureReason.OTHER,
         party=FailureParty.CALLER,
     )
-
-
-def unreadable(integration: str) -> ProviderRejected:
-    """The verdict on a message whose sealed columns cannot be opened: it would come back for ever."""
-    return ProviderRejected(
-        "The message cannot be read back: is the key it was sealed with still among ENCRYPTION_KEYS?",
-        provider=integration,
-        reason=FailureReason.OTHER,
-        party=FailureParty.OPERATOR,
-    )

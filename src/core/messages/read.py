@@ -3,12 +3,13 @@
 Ids are UUIDs of version 7: the order of ids is the order of time, and the cursor of a page is an id.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
+import structlog
 from sqlalchemy import Row, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,9 +19,13 @@ from core.messages.route import Step, route_from_json
 from core.messages.tables import external_ids, messages
 from core.messages.values import Direction, MessageStatus
 from core.ports import Channel, Content, Failure
-from core.sealing import Sealer
+from core.sealing import SealBroken, Sealer
 from core.slicing import Slice, Span, read_slice, storable, within
 from core.templates.values import Filled
+
+log = structlog.get_logger(__name__)
+
+Part = TypeVar("Part")
 
 SEALED = {"content": "content_sealed", "to": "to_sealed", "from": "from_sealed"}
 """What can be asked for beside the plain columns."""
@@ -62,6 +67,8 @@ class Message:
     from_masked: str | None = None
     in_reply_to: UUID | None = None
     erased_at: datetime | None = None
+    unreadable: Mapping[str, str | None] = field(default_factory=dict)
+    """The parts asked for that are kept and cannot be opened here: each with the key that is missing, if one is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +164,21 @@ def _filtered(statement: Select[Any], tenant: UUID, condition: Filter) -> Select
 
 
 def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
-    def opened(name: str) -> str | None:
-        sealed: bytes | None = getattr(row, SEALED[name], None)
-        return None if sealed is None else sealer.open(sealed, tenant=tenant, row=row.id, column=name)
+    unreadable: dict[str, str | None] = {}
 
-    content = opened("content")
+    def opened(name: str, read: Callable[[str], Part]) -> Part | None:
+        sealed: bytes | None = getattr(row, SEALED[name], None)
+        if sealed is None:
+            return None
+        try:
+            return read(sealer.open(sealed, tenant=tenant, row=row.id, column=name))
+        except Exception as error:  # noqa: BLE001  # a missing key, an altered row, a later version's: the page goes on
+            unreadable[name] = sealer.missing_key(sealed)
+            reason = str(error) if isinstance(error, SealBroken) else type(error).__name__
+            log.warning("message_unreadable", message_id=str(row.id), reason=reason)
+            return None
+
+    content = opened("content", lambda text: (content_from_json(text), filled_from_json(text)))
     return Message(
         id=row.id,
         direction=Direction(row.direction),
@@ -184,11 +201,12 @@ def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
         delivered_at=row.delivered_at,
         read_at=row.read_at,
         template_id=row.template_id,
-        filled=None if content is None else filled_from_json(content),
-        content=None if content is None else content_from_json(content),
-        to=opened("to"),
-        sender=opened("from"),
+        filled=None if content is None else content[1],
+        content=None if content is None else content[0],
+        to=opened("to", str),
+        sender=opened("from", str),
         from_masked=row.from_masked,
         in_reply_to=row.in_reply_to,
         erased_at=row.erased_at,
+        unreadable=unreadable,
     )

@@ -23,7 +23,7 @@ from core.messages.unread import unread_about
 from core.messages.values import EventSource, UnconfirmedPolicy
 from core.ports import DeliveryLookup, ReportedStatus, Sighting
 from core.pubsub import Hub
-from core.sealing import Sealer
+from core.sealing import SealBroken, Sealer
 
 LONGEST_PAUSE = timedelta(hours=1)
 """Between two looks at the same doubt."""
@@ -179,8 +179,18 @@ class Settler:
     def _later(self, doubt: Doubt) -> timedelta:
         return min(max(doubt.age / 2, self.timing.hold), LONGEST_PAUSE)
 
+    def _waits_for_key(self, doubt: Doubt) -> bool:
+        """Whether the company could say what became of it, and nobody here can read whom it went to."""
+        if doubt.integration not in self.lookups:
+            return False
+        try:
+            doubt.sought(self.sealer)
+        except SealBroken:
+            return True
+        return False
+
     def _by_policy(self, doubt: Doubt, standing: Standing, answer: Answer) -> tuple[Move, str]:
-        if doubt.age >= GIVE_UP:
+        if doubt.age >= GIVE_UP and not self._waits_for_key(doubt):
             return transitions.give_up(standing), "nobody could say for three days"
         later = self._later(doubt)
         could_ask = doubt.integration in self.lookups

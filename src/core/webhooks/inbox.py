@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ARRAY, Row, Text, bindparam, func, select, text, tuple_
+from sqlalchemy import ARRAY, LargeBinary, Row, Text, bindparam, func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,7 +16,7 @@ from core.database import Database
 from core.identifiers import uuid7
 from core.ports import InboundMessage, OtherEvent, ProviderEvent, Reference, StatusReport
 from core.privacy.disguise import disguised, known_as
-from core.sealing import SealBroken, Sealer
+from core.sealing import SealBroken, Sealer, is_readable
 from core.webhooks.closing import Place, try_later
 from core.webhooks.events import event_from_json, event_to_json
 from core.webhooks.tables import inbox
@@ -140,6 +140,9 @@ def _row(sealer: Sealer, integration: str, told: _Told) -> dict[str, object]:
     }
 
 
+_READABLE = text(is_readable("inbox.event_sealed")).bindparams(bindparam("keys", type_=ARRAY(LargeBinary)))
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """An event waiting to be applied."""
@@ -150,10 +153,18 @@ class Kept:
 
 
 async def take(connection: AsyncConnection, sealer: Sealer, *, limit: int = 200) -> list[Kept]:
-    """Lock due events until the end of the transaction; one that cannot be read is left out, and for later."""
+    """Lock due events until the end of the transaction; one that cannot be read is left out, and for later.
+
+    One whose key is missing here is not looked at, so that no try of it is counted.
+    """
     rows = await connection.execute(
         select(inbox)
-        .where(inbox.c.status == WebhookStatus.RECEIVED.value, inbox.c.due_at <= func.now())
+        .where(
+            inbox.c.status == WebhookStatus.RECEIVED.value,
+            inbox.c.due_at <= func.now(),
+            # What another process sealed with a key that this one lacks waits for one that has it.
+            _READABLE.bindparams(keys=sealer.encoded_names),
+        )
         .order_by(inbox.c.due_at)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Select, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.errors import Unreadable
 from core.sealing import SealBroken, Sealer
 from core.slicing import Slice, Span, read_slice, storable, within
 from core.webhooks.redaction import Json, redacted
@@ -64,8 +65,8 @@ async def page(
 
 async def payloads(
     connection: AsyncConnection, sealer: Sealer, tenant: UUID, ids: Collection[UUID]
-) -> dict[UUID, Json]:
-    """Open what companies sent, redacted; what is too large or cannot be opened any more is left out."""
+) -> dict[UUID, "Json | Unreadable"]:
+    """Open what companies sent, redacted; what is too large is left out, and what cannot be opened is Unreadable."""
     rows = await connection.execute(
         select(inbox.c.id, inbox.c.raw_sealed).where(
             inbox.c.tenant_id == tenant,
@@ -74,12 +75,12 @@ async def payloads(
             func.octet_length(inbox.c.raw_sealed) <= LARGEST_PAYLOAD,
         )
     )
-    found: dict[UUID, Json] = {}
+    found: dict[UUID, Json | Unreadable] = {}
     for row in rows:
         try:
             found[row.id] = redacted(sealer.open(row.raw_sealed, tenant=tenant, row=row.id, column="raw"))
         except SealBroken:
-            continue
+            found[row.id] = Unreadable(sealer.missing_key(row.raw_sealed))
     return found
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import strawberry
 
 from core.access.principal import Scope
-from core.errors import FailureParty, FailureReason
+from core.errors import FailureParty, FailureReason, Unreadable
 from core.messages import outlook, read
 from core.messages.content import rendered
 from core.messages.history import AttemptView
@@ -113,6 +113,12 @@ class MessageAttempt(Node):
     duration_ms: float | None
 
 
+def _check_readable(row: read.Message, part: str) -> None:
+    """Raise Unreadable for a part that is kept and cannot be opened here: the field is null, and the page goes on."""
+    if part in row.unreadable:
+        raise Unreadable(row.unreadable[part])
+
+
 def _account_for_none(info: Info, row: read.Message) -> None:
     """Say why there is no content: it is gone, or was not opened for whoever may cancel messages and not read them."""
     if row.erased_at is None:
@@ -152,10 +158,12 @@ class Message(Node):
 
     @computed("The same in full; null once it is no longer kept.", scope=Scope.CONTACTS_READ)
     def to(self) -> str | None:
+        _check_readable(self.row, "to")
         return self.row.to
 
     @computed("Who wrote it, when somebody wrote to us.", name="from", scope=Scope.CONTACTS_READ)
     def sender(self) -> str | None:
+        _check_readable(self.row, "from")
         return self.row.sender
 
     @computed(
@@ -163,6 +171,7 @@ class Message(Node):
         " `MESSAGES_READ` only."
     )
     def content(self, info: Info) -> MessageContent | None:
+        _check_readable(self.row, "content")
         if (filled := self.row.filled) is not None:
             variables = [Tag(key=key, value=value) for key, value in filled.variables.items()]
             return FilledTemplate(

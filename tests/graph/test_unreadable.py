@@ -1,0 +1,50 @@
+"""What cannot be opened is null with a typed error that names the missing key; the page around it is served."""
+
+from core.sealing import Sealer
+from tests.graph.callers import Caller
+from tests.graph.stock import PHONE, Stock, global_id
+
+MESSAGES = """
+query { messages(first: 10) { nodes {
+  id toMasked to from content { ... on TextContent { text } } attempts { providerMessageId }
+} } }
+"""
+WEBHOOKS = "query { webhookDeliveries(first: 10) { nodes { status payload } } }"
+ELSEWHERE = Sealer({"k2": b"n" * 32})
+
+
+async def test_a_row_that_cannot_be_opened_leaves_the_page_whole(caller: Caller, stock: Stock) -> None:
+    sound, closed, altered = [await stock.put(caller, status="SENT", attempts=1) for _ in range(3)]
+    for column in ("to", "content"):
+        other = ELSEWHERE.seal('{"text": "x"}', tenant=caller.tenant, row=closed, column=column)
+        await stock.owner.execute(f"UPDATE messages SET {column}_sealed = $1 WHERE id = $2", other, closed)
+    other = ELSEWHERE.seal("SM1", tenant=caller.tenant, row=closed, column="provider_id 1")
+    await stock.owner.execute("UPDATE attempts SET provider_id_sealed = $1 WHERE message_id = $2", other, closed)
+    await stock.owner.execute("UPDATE messages SET to_sealed = '\\x01' WHERE id = $1", altered)
+    answer = await caller.answer(MESSAGES)
+    assert answer.data is not None
+    shown = {node["id"]: node for node in answer.data["messages"]["nodes"]}
+    assert {one: (node["to"], node["content"]) for one, node in shown.items()} == {
+        global_id(sound): (PHONE, {"text": "Olá"}),
+        global_id(closed): (None, None),
+        global_id(altered): (None, {"text": "Olá"}),
+    }
+    assert all(node["toMasked"] for node in shown.values())
+    assert [one["providerMessageId"] for one in shown[global_id(closed)]["attempts"]] == [None]
+    order = list(shown)
+    told = sorted((order[error["path"][2]], error["path"][3]) for error in answer.errors)
+    assert told == sorted([(global_id(closed), "to"), (global_id(closed), "content"), (global_id(altered), "to")])
+    assert {error["extensions"]["code"] for error in answer.errors} == {"VALUE_UNREADABLE"}
+    assert sum("'k2'" in error["message"] for error in answer.errors) == 2
+
+
+async def test_a_webhook_that_cannot_be_opened_leaves_the_page_whole(caller: Caller, stock: Stock) -> None:
+    _, closed = [await stock.webhook(caller, raw='{"status":"sent"}') for _ in range(2)]
+    other = ELSEWHERE.seal("{}", tenant=caller.tenant, row=closed, column="raw")
+    await stock.owner.execute("UPDATE inbox SET raw_sealed = $1 WHERE id = $2", other, closed)
+    answer = await caller.answer(WEBHOOKS)
+    assert answer.data is not None
+    payloads = [node["payload"] for node in answer.data["webhookDeliveries"]["nodes"]]
+    assert sorted(map(str, payloads)) == ["None", "{'status': 'sent'}"]
+    [error] = answer.errors
+    assert (error["extensions"]["code"], "'k2'" in error["message"]) == ("VALUE_UNREADABLE", True)

@@ -1,0 +1,167 @@
+"""A process that lacks a key: what lies under it waits for a process that has it, and is shown as unreadable.
+
+So do rows that were altered. Neither is ever FAILED, and neither keeps others back.
+"""
+
+import pytest
+from structlog.testing import capture_logs
+
+from core.access.principal import DEFAULT_TENANT
+from core.access.profile import Profile, open_profile, seal_profile
+from core.identifiers import uuid7
+from core.messages import read
+from core.messages.read import Filter
+from core.ports import ReportedStatus, StatusReport
+from core.sealing import KeyMissing, Sealer
+from core.slicing import Slice
+from tests.privacy.conftest import NUMBER, WORDS, Life
+
+OLD, NEW = b"k" * 32, b"n" * 32
+ALTERED = "UPDATE messages SET {column} = set_byte({column}, octet_length({column}) - 1, 0) WHERE id = $1"
+
+
+def sealer(life: Life, **keys: bytes) -> Sealer:
+    """A process with these keys; the secret of look-ups was read before they changed."""
+    made = Sealer(keys)
+    made.hash_ids_with(life.shop.sealer._id_secret)  # type: ignore[arg-type]
+    return made
+
+
+@pytest.fixture
+def turned(life: Life) -> Sealer:
+    """A process that seals with the new key already."""
+    return sealer(life, k2=NEW, k1=OLD)
+
+
+async def page(life: Life, by: Sealer) -> list[read.Message]:
+    async with life.shop.app.transaction(DEFAULT_TENANT) as connection:
+        found = await read.page(connection, by, DEFAULT_TENANT, Slice(10), Filter(), sealed=("content", "to", "from"))
+    return list(found.items)
+
+
+async def test_a_worker_without_the_key_leaves_a_message_to_one_that_has_it(life: Life, turned: Sealer) -> None:
+    shop = life.shop
+    shop.outbox.sealer = turned
+    under_new = await life.send(NUMBER, WORDS)
+    shop.outbox.sealer = shop.sealer
+    under_old = await life.send(NUMBER, WORDS)
+    await life.deliver()
+    assert [await shop.status(one) for one in (under_old, under_new)] == ["SENT", "QUEUED"]
+    row = await life.owner.fetchrow("SELECT * FROM messages WHERE id = $1", under_new)
+    assert (row["attempt_count"], row["lease_until"]) == (0, None)
+    assert row["due_at"] <= row["created_at"], "it is due for whoever has the key, without a delay"
+    assert [event.status.value for event in await shop.events(under_new)] == ["QUEUED"]
+    shop.sealer = turned
+    await life.deliver()
+    assert await shop.status(under_new) == "SENT"
+
+
+@pytest.mark.parametrize("column", ["to_sealed", "content_sealed"])
+async def test_an_altered_row_waits_and_keeps_nobody_back(life: Life, column: str) -> None:
+    broken, sound = await life.send(NUMBER, WORDS), await life.send(NUMBER, WORDS)
+    await life.owner.execute(ALTERED.format(column=column), broken)
+    with capture_logs() as logs:
+        await life.deliver()
+    assert [await life.shop.status(one) for one in (broken, sound)] == ["QUEUED", "SENT"]
+    [line] = [one for one in logs if one["event"] == "message_unreadable" and "advice" in one]
+    assert (line["message_id"], "altered" in line["reason"]) == (str(broken), True)
+    row = await life.owner.fetchrow(
+        "SELECT *, due_at - now() > interval '30 s' AS waits FROM messages WHERE id = $1", broken
+    )
+    assert (row["attempt_count"], row["lease_until"], row["waits"]) == (0, None, True)
+    assert await life.owner.fetchval("SELECT count(*) FROM dead_letters") == 0
+
+
+async def test_a_key_of_the_same_name_and_another_value_fails_nothing(life: Life) -> None:
+    one = await life.send(NUMBER, WORDS)
+    right, life.shop.sealer = life.shop.sealer, sealer(life, k1=NEW)
+    await life.deliver()
+    life.shop.sealer = right
+    assert await life.shop.status(one) == "QUEUED"
+    await life.owner.execute("UPDATE messages SET due_at = now()")
+    await life.deliver()
+    assert await life.shop.status(one) == "SENT"
+
+
+async def test_a_page_shows_what_it_can_and_says_what_it_cannot(life: Life, turned: Sealer) -> None:
+    life.shop.outbox.sealer = turned
+    closed = await life.send(NUMBER, WORDS)
+    life.shop.outbox.sealer = life.shop.sealer
+    broken, sound = await life.send(NUMBER, WORDS), await life.send(NUMBER, WORDS)
+    await life.owner.execute(ALTERED.format(column="content_sealed"), broken)
+    shown = {one.id: one for one in await page(life, life.shop.sealer)}
+    assert shown.keys() == {closed, broken, sound}
+    assert shown[closed].unreadable == {"content": "k2", "to": "k2"}
+    assert shown[broken].unreadable == {"content": None}
+    assert (shown[broken].to, shown[broken].content) == (NUMBER, None)
+    assert shown[sound].unreadable == {}
+    assert shown[sound].content is not None
+
+
+async def test_an_event_under_a_missing_key_waits_without_losing_a_try(life: Life, turned: Sealer) -> None:
+    message = await life.send(NUMBER, WORDS)
+    await life.deliver()
+    old, life.shop.sealer = life.shop.sealer, turned
+    report = StatusReport(
+        "one", "delivered", "{}", status=ReportedStatus.DELIVERED, reference=life.reported("x", "", message).reference
+    )
+    await life.told("twilio", report)
+    life.shop.sealer = old
+    await life.apply()
+    row = await life.owner.fetchrow("SELECT status, attempts FROM inbox")
+    assert (row["status"], row["attempts"]) == ("RECEIVED", 0)
+    life.shop.sealer = turned
+    await life.apply()
+    assert await life.shop.status(message) == "DELIVERED"
+
+
+async def test_an_erasure_passes_nothing_that_another_process_can_read(life: Life, turned: Sealer) -> None:
+    old, life.shop.sealer = life.shop.sealer, turned
+    await life.nobody_asked(f'{{"from":"{NUMBER}"}}', "key")
+    life.shop.sealer = old
+    erasure = await life.erase(NUMBER)
+    assert erasure.finished_at is None, "what it cannot read may name them"
+    life.shop.sealer = turned
+    await life.owner.execute("UPDATE erasures SET due_at = now()")
+    assert (await life.erase(NUMBER)).id == erasure.id
+    assert (await life.erasure(erasure.id)).finished_at is not None
+    assert await life.owner.fetchval("SELECT count(*) FROM inbox WHERE raw_sealed IS NOT NULL") == 0
+
+
+async def test_an_erasure_under_a_missing_key_waits_for_a_worker_that_has_it(life: Life, turned: Sealer) -> None:
+    old, life.shop.sealer = life.shop.sealer, turned
+    id = await life.ask_to_erase(NUMBER)
+    life.shop.sealer = old
+    assert (await life.erase("+5511900000001")).finished_at is not None
+    row = await life.owner.fetchrow("SELECT due_at <= now() AS is_due, finished_at FROM erasures WHERE id = $1", id)
+    assert (row["is_due"], row["finished_at"]) == (True, None)
+
+
+async def test_a_worker_that_cannot_read_the_secret_of_look_ups_sends_nothing_and_says_why(life: Life) -> None:
+    one = await life.send(NUMBER, WORDS)
+    life.shop.sealer = Sealer({"k2": NEW})
+    with pytest.raises(KeyMissing, match="'k1'"):
+        await life.deliver()
+    life.shop.sealer = Sealer({"k1": OLD})
+    assert await life.shop.status(one) == "QUEUED"
+    await life.deliver()
+    assert await life.shop.status(one) == "SENT"
+
+
+async def test_an_answer_to_what_cannot_be_named_goes_out_without_naming_it(life: Life, turned: Sealer) -> None:
+    first = await life.send(NUMBER, WORDS)
+    life.shop.sealer = turned
+    await life.deliver()
+    life.shop.sealer = sealer(life, k1=OLD)
+    second = await life.send(NUMBER, WORDS)
+    await life.owner.execute("UPDATE messages SET in_reply_to = $1 WHERE id = $2", first, second)
+    await life.deliver()
+    assert await life.shop.status(second) == "SENT"
+    [view] = await life.shop.attempts(first)
+    assert view.provider_message_id is None
+
+
+def test_a_profile_that_cannot_be_read_lets_its_person_in_without_a_name() -> None:
+    row = uuid7()
+    sealed = seal_profile(Sealer({"k2": NEW}), row, Profile(name="Maria"))
+    assert open_profile(Sealer({"k1": OLD}), row, sealed) == Profile()
