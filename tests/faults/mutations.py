@@ -169,6 +169,20 @@ MUTATIONS = (
         "",
         "test_recipients.py::test_one_tenant_cannot_hold_up_the_others",
     ),
+    Mutation(
+        "a message under a missing key is left to a worker that has it",
+        "core/messages/deliver.py",
+        "keys=self.sealer.encoded_names,",
+        "keys=None,",
+        "test_missing_key.py::test_what_a_worker_lacks_the_key_for_waits_for_one_that_has_it",
+    ),
+    Mutation(
+        "an event under a missing key is left to a worker that has it",
+        "core/webhooks/inbox.py",
+        "            _READABLE.bindparams(keys=sealer.encoded_names),\n",
+        "",
+        "test_missing_key.py::test_what_a_worker_lacks_the_key_for_waits_for_one_that_has_it",
+    ),
 )
 
 

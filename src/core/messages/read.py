@@ -163,22 +163,31 @@ def _filtered(statement: Select[Any], tenant: UUID, condition: Filter) -> Select
     return within(statement, span, messages.c.created_at, messages.c.id)
 
 
-def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
-    unreadable: dict[str, str | None] = {}
+@dataclass(frozen=True, slots=True)
+class _Opener:
+    """Opens the sealed parts of one row, and notes those that cannot be opened: the page goes on without them."""
 
-    def opened(name: str, read: Callable[[str], Part]) -> Part | None:
-        sealed: bytes | None = getattr(row, SEALED[name], None)
+    row: Row[Any]
+    sealer: Sealer
+    tenant: UUID
+    unreadable: dict[str, str | None] = field(default_factory=dict)
+
+    def open(self, name: str, read: Callable[[str], Part]) -> Part | None:
+        sealed: bytes | None = getattr(self.row, SEALED[name], None)
         if sealed is None:
             return None
         try:
-            return read(sealer.open(sealed, tenant=tenant, row=row.id, column=name))
-        except Exception as error:  # noqa: BLE001  # a missing key, an altered row, a later version's: the page goes on
-            unreadable[name] = sealer.missing_key(sealed)
+            return read(self.sealer.open(sealed, tenant=self.tenant, row=self.row.id, column=name))
+        except Exception as error:  # noqa: BLE001  # a missing key, an altered row, a later version's
+            self.unreadable[name] = self.sealer.missing_key(sealed)
             reason = str(error) if isinstance(error, SealBroken) else type(error).__name__
-            log.warning("message_unreadable", message_id=str(row.id), reason=reason)
+            log.warning("message_unreadable", message_id=str(self.row.id), reason=reason)
             return None
 
-    content = opened("content", lambda text: (content_from_json(text), filled_from_json(text)))
+
+def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
+    parts = _Opener(row, sealer, tenant)
+    content = parts.open("content", lambda text: (content_from_json(text), filled_from_json(text)))
     return Message(
         id=row.id,
         direction=Direction(row.direction),
@@ -203,10 +212,10 @@ def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
         template_id=row.template_id,
         filled=None if content is None else content[1],
         content=None if content is None else content[0],
-        to=opened("to", str),
-        sender=opened("from", str),
+        to=parts.open("to", str),
+        sender=parts.open("from", str),
         from_masked=row.from_masked,
         in_reply_to=row.in_reply_to,
         erased_at=row.erased_at,
-        unreadable=unreadable,
+        unreadable=parts.unreadable,
     )

@@ -1,0 +1,66 @@
+"""A key change in the middle of a rolling restart: the API and one worker have the new key, another worker has not."""
+
+import asyncio
+from base64 import b64encode
+from pathlib import Path
+
+import httpx
+
+from tests.conftest import KEY, until
+from tests.faults.city import City, Plan, built
+from tests.faults.evidence import gather, quiesce
+from tests.faults.invariants import breaches
+from tests.faults.scenes import send, sms_traffic, statuses
+
+NUMBER = 10
+TURNS = 3.0
+"""Seconds in which a worker looks for work several times."""
+NEW_KEY = b64encode(b"n" * 32).decode()
+LIST = "query { messages(first: 50) { nodes { id status to content { __typename } } } }"
+
+
+async def test_what_a_worker_lacks_the_key_for_waits_for_one_that_has_it(tmp_path: Path) -> None:
+    async with built(tmp_path, Plan(workers=2)) as city:
+        late, early = city.workers
+        for part in (city.api, *city.workers):
+            await part.end()
+        for part in (city.api, early):
+            part.environment = {**part.environment, "ENCRYPTION_KEYS": f"k2:{NEW_KEY},k1:{KEY}"}
+        await city.api.start()
+        await late.start()
+        traffic = sms_traffic(city, "missing key")
+        await until(city.readiness, lambda found: found is not None and found["parts"]["worker"]["ok"], 40)
+        await send(traffic, NUMBER)
+        await city.control.inbound("whatsapp", sender="+5511982000001", text="Oi")
+        await until(lambda: unread(city), lambda found: found == 1, 20)
+        await asyncio.sleep(TURNS)
+        # It neither began nor failed them, and they are due for whoever has the key.
+        untouched = "SELECT count(*) FROM messages WHERE status = 'QUEUED' AND attempt_count = 0 AND due_at <= now()"
+        assert (await city.cellar.fetch(untouched))[0][0] == NUMBER
+        assert (await city.cellar.fetch("SELECT count(*) FROM inbox WHERE attempts = 0"))[0][0] == 1
+        await early.start()
+        await quiesce(city, 60)
+        evidence = await gather(city, traffic)
+        assert breaches(evidence) == {}
+        assert set(statuses(evidence, traffic.acked)) == {"DELIVERED"}
+        assert await unread(city) == 0
+        await a_list_is_served_by_a_process_without_the_key(city)
+
+
+async def unread(city: City) -> int:
+    [row] = await city.cellar.fetch("SELECT count(*) FROM inbox WHERE status = 'RECEIVED'")
+    return int(row[0])
+
+
+async def a_list_is_served_by_a_process_without_the_key(city: City) -> None:
+    await city.api.end()
+    city.api.environment = {**city.api.environment, "ENCRYPTION_KEYS": f"k1:{KEY}"}
+    await city.api.start()
+    await until(city.readiness, lambda found: found is not None, 40)
+    headers = {"authorization": f"Bearer {city.token(city.tenants[0])}"}
+    async with httpx.AsyncClient(base_url=city.base, headers=headers, trust_env=False, timeout=20) as http:
+        answer = (await http.post("/graphql", json={"query": LIST})).json()
+    nodes = answer["data"]["messages"]["nodes"]
+    assert len(nodes) == NUMBER + 1
+    assert [node["content"] for node in nodes] == [None] * len(nodes)
+    assert {error["extensions"]["code"] for error in answer["errors"]} == {"VALUE_UNREADABLE"}
