@@ -1,17 +1,22 @@
 """Help comes at once and is complete; wrong usage is said to be so."""
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from api.cli import interalpha as program
+from api.cli.deferred import Deferred
 
 COMMANDS = (
-    *("dev", "serve", "worker", "check", "send", "messages", "listen", "replay", "dead-letters", "webhooks"),
-    *("providers", "trigger", "api-keys", "erase", "keys", "token", "migrate", "seed", "schema", "reset"),
+    *("dev", "serve", "worker", "check", "send", "batch", "messages", "listen", "replay", "dead-letters", "webhooks"),
+    *("templates", "providers", "trigger", "api-keys", "erase", "keys", "token", "migrate", "seed", "schema", "reset"),
 )
 HEAVY = ("litestar", "strawberry", "sqlalchemy", "aiohttp", "httpx", "pydantic", "alembic", "asyncpg")
 
@@ -36,6 +41,37 @@ def test_every_command_has_help(command: str) -> None:
     assert f"interalpha {command}" in result.stdout
 
 
+def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command there is, as it is typed."""
+    yield path
+    if isinstance(command, Deferred):
+        command = import_module(command._module).command
+    if isinstance(command, click.Group):
+        for name, one in command.commands.items():
+            yield from commands(one, (*path, name))
+
+
+def help_of(path: tuple[str, ...], columns: int) -> list[str]:
+    result = CliRunner(env={"COLUMNS": str(columns)}).invoke(program, [*path, "--help"], prog_name="interalpha")
+    assert result.exit_code == 0
+    return result.stdout.splitlines()
+
+
+def words(lines: list[str]) -> set[str]:
+    return {word for line in lines for word in re.findall(r"[^\s│╭╮╰╯─]+", line)}
+
+
+def test_no_help_breaks_a_word_on_any_terminal() -> None:
+    found = list(commands(program))
+    assert {("messages", "list"), ("batch", "send"), ("api-keys", "create"), ("listen",)} <= set(found)
+    for path in found:
+        whole = words(help_of(path, 1_000))
+        for columns in (60, 80, 100, 120):
+            lines = help_of(path, columns)
+            assert words(lines) - whole == set(), (path, columns)
+            assert max(map(len, lines)) <= columns, (path, columns)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -45,7 +81,16 @@ def test_every_command_has_help(command: str) -> None:
         ["dev", "--port", "70000"],
         ["dev", "--memory", "--data", "x"],
         ["token", "--tenant", "me"],
-        ["messages", "list", "--limit", "101"],
+        ["messages", "list", "--limit", "0"],
+        ["messages", "list", "--status", "flying"],
+        ["messages", "list", "--since", "soon"],
+        ["messages", "list", "--since", "1h", "--until", "2h"],
+        ["messages", "cancel"],
+        ["send", "sms", "+5511987654321", "x", "--at", "2026-12-01", "--in", "2h"],
+        ["send", "sms", "+5511987654321", "x", "--route", "pigeon"],
+        ["send", "sms", "+5511987654321", "x", "--route", "email"],
+        ["batch", "send", "/nowhere.csv"],
+        ["listen", "--direction", "sideways"],
         ["trigger"],
         ["trigger", "sms.inbound", "--list"],
         ["trigger", "sms.inbound", "--with", "x"],
@@ -75,6 +120,9 @@ def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
         (["send", "email", "ana@example.com", "x", "--subject", "caf\udce9"], "✗ --subject is not valid UTF-8"),
         (["messages", "show", "caf\udce9"], "✗ ID is not valid UTF-8"),
         (["replay", "--failed", "--since", "soon"], "write it as 90s, 30m, 1h or 2d"),
+        (["messages", "list", "--since", "ontem"], "write it as 2026-12-01 or 2026-12-01T09:30, or as 30m"),
+        (["send", "sms", "+5511987654321", "x", "--at", "2h"], "write it as 2026-12-01 or 2026-12-01T09:30."),
+        (["send", "sms", "+5511987654321", "x", "--route", "whatsapp:soon,sms"], "write it like whatsapp:30m,sms"),
     ],
 )
 def test_wrong_usage_is_put_in_plain_words(arguments: list[str], words: str) -> None:

@@ -16,6 +16,9 @@ MESSAGE: dict[str, Any] = {
     "nextAttemptAt": None,
     "nextLookAt": None,
     "deadLetter": None,
+    "canRetry": False,
+    "erasedAt": None,
+    "content": {"text": "Olá"},
     "failure": None,
     "attempts": [],
     "events": {"nodes": [], "pageInfo": {"hasPreviousPage": False}},
@@ -32,6 +35,7 @@ MOMENT = "2026-11-23T14:05:00.000Z"
         ({"status": "SENT"}, "the company's report"),
         ({"status": "FAILED", "deadLetter": "D1"}, "interalpha replay M1"),
         ({"status": "FAILED", "deadLetter": "D1"}, "interalpha dead-letters discard D1"),
+        ({"status": "FAILED", "canRetry": True}, "interalpha replay M1"),
     ],
 )
 def test_what_is_next_is_said(changes: dict[str, Any], words: str) -> None:
@@ -62,5 +66,23 @@ def test_an_attempt_tells_the_companys_code_its_time_and_its_answer() -> None:
         "integration": {"kind": "TWILIO"},
         "failure": {"message": "Too many requests.", "providerCode": "20429"},
     }
-    _, line = story(MESSAGE | {"attempts": [attempt], "status": "FAILED"})
+    _, _, line = story(MESSAGE | {"attempts": [attempt], "status": "FAILED"})
     assert line.endswith("twilio    unavailable    38 ms   20429 Too many requests.   429 20429")
+
+
+def test_what_it_says_is_shown_and_what_is_no_longer_kept_is_said_to_be_so() -> None:
+    template = {"rendered": "Olá, Ana!", "template": {"name": "order_shipped", "locale": "pt-BR"}}
+    cases: list[tuple[Any, list[str]]] = [
+        ({"text": "Olá\nAna"}, [" Says   Olá", "        Ana"]),
+        ({"text": ""}, [" Says   (nothing)"]),
+        ({"subject": "Pedido", "plainText": "Saiu.", "html": "<p>"}, [" Says   Subject: Pedido", "        Saiu."]),
+        ({"subject": "Pedido", "plainText": None, "html": "<p>"}, [" Says   Subject: Pedido", "        HTML alone"]),
+        (template, [" Says   By the template order_shipped (pt-BR):", "        Olá, Ana!"]),
+        (None, [" Says   no longer kept, since 2026-11-23"]),
+    ]
+    for content, expected in cases:
+        _, *lines = story(MESSAGE | {"content": content, "erasedAt": None if content else MOMENT})
+        for line, words in zip(lines, expected, strict=False):
+            assert line.startswith(words), lines
+    _, line, *_ = story(MESSAGE | {"content": None})
+    assert "ENCRYPTION_KEYS" in line

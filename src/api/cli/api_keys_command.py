@@ -8,7 +8,7 @@ from uuid import UUID
 
 import rich_click as click
 
-from api.cli.arguments import Ago, Words
+from api.cli.arguments import Ago, Choice, Words
 from api.cli.asking import ask, yes_option
 from api.cli.calling import clock, json_option, print_json, screen
 from api.cli.failures import Exit, Failure
@@ -38,17 +38,17 @@ def command() -> None:
 @click.option(
     "--scope",
     "scopes",
-    type=click.Choice([*Scope, _ALL], case_sensitive=False),
+    type=Choice([*Scope, _ALL], case_sensitive=False),
     multiple=True,
     required=True,
-    help="What it allows; may be given several times.",
+    help=f"What it allows: {', '.join([*(one.lower() for one in Scope), _ALL])}. May be repeated.",
 )
 @click.option(
     "--kind",
-    type=click.Choice(_KINDS),
+    type=Choice(_KINDS, case_sensitive=False),
     default=_KINDS[0],
     show_default=True,
-    help="allow-list reaches only --recipient; test reaches simulated companies only.",
+    help="live, allow-list (reaches only --recipient), or test (reaches simulated companies only).",
 )
 @click.option("--recipient", "recipients", type=Words(), multiple=True, help="A number or address it may reach.")
 @click.option("--expires-in", type=Ago(), metavar="TIME", help="How long it lets in: 12h, 90d (default: no end).")

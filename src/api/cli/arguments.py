@@ -2,8 +2,9 @@
 
 import re
 import sys
-from datetime import timedelta
-from typing import Any
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 import rich_click as click
 
@@ -22,17 +23,73 @@ class Port(click.ParamType[int]):
         return int(text)
 
 
+Option = TypeVar("Option", bound=Callable[..., Any])
+CHANNELS = ("whatsapp", "sms", "email")
+DIRECTIONS = ("outbound", "inbound")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LENGTH = re.compile(r"([1-9][0-9]{0,4})([smhd])", re.ASCII)
+
+
 class Ago(click.ParamType[timedelta]):
-    """A stretch of time that ends now: 90s, 30m, 1h, 2d."""
+    """A stretch of time: 90s, 30m, 1h, 2d."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-        match = re.fullmatch(r"([1-9][0-9]{0,4})([smhd])", str(value))
-        if match is None:
+        length = read_length(str(value))
+        if length is None:
             self.fail(f"{value} is no stretch of time: write it as 90s, 30m, 1h or 2d.", param, ctx)
-        return timedelta(**{unit[match[2]]: int(match[1])})
+        return length
+
+
+class Moment(click.ParamType[datetime]):
+    """A moment, in this machine's time zone unless it names its own; `is_past` also takes how long ago it was."""
+
+    name = "moment"
+
+    def __init__(self, *, is_past: bool = False) -> None:
+        self._is_past = is_past
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        text = str(value).strip()
+        if self._is_past and (length := read_length(text)) is not None:
+            return datetime.now(UTC) - length
+        try:
+            return datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError, OSError):
+            also = ", or as 30m, 1h, 2d for so long ago" if self._is_past else ""
+            self.fail(f"{value} is no moment: write it as 2026-12-01 or 2026-12-01T09:30{also}.", param, ctx)
+
+
+class Choice(click.Choice[str]):
+    """One of a few words. The help lists them as text, which wraps between words; a metavar of them would not."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return param.opts[-1].lstrip("-").upper() if isinstance(param, click.Option) else None
+
+
+def choice(flag: str, words: Iterable[str], about: str, *, name: str | None = None) -> Callable[[Option], Option]:
+    """Make an option that takes one of these words in any case, several times where `name` names them all."""
+    listed = list(words)
+    told = f"{about}: {', '.join(listed)}.{' May be repeated.' if name else ''}"
+    named = [flag, name] if name else [flag]
+    return click.option(*named, type=Choice(listed, case_sensitive=False), help=told, multiple=name is not None)
+
+
+def read_length(text: str) -> timedelta | None:
+    """Read a stretch of time such as 30m; None for any other text."""
+    match = _LENGTH.fullmatch(text)
+    return None if match is None else timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def as_duration(length: timedelta) -> str:
+    """Write a stretch of time as the API reads it."""
+    return f"PT{int(length.total_seconds())}S"
+
+
+def as_moment(moment: datetime) -> str:
+    """Write a moment as the API reads it."""
+    return moment.astimezone(UTC).isoformat()
 
 
 class Words(click.ParamType[str]):

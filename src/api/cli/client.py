@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 
 import httpx
@@ -14,8 +15,34 @@ from core.settings.addresses import is_loopback
 _TIMEOUT = httpx.Timeout(10, read=40)
 
 
+_WITHOUT_HEADER = 5
+"""Seconds to wait where the server does not say for how long."""
+_UNKNOWN_INPUT = "is not defined by type"
+"""What GraphQL says of a field of an input that the server does not have."""
+
+
 class NotSignedFor(Failure):
     """The server does not know the key that the token was signed with."""
+
+
+class NotAllowed(Failure):
+    """The caller lacks a scope for this."""
+
+
+class Rejected(Failure):
+    """The server will never do this: an argument is wrong, or it knows no such thing."""
+
+
+class CursorExpired(Failure):
+    """What came after a cursor is not told any more."""
+
+
+class OutOfPoints(Failure):
+    """The caller has asked for all that it may in a minute; after `seconds` it may ask again."""
+
+    def __init__(self, message: str, seconds: int) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class Api:
@@ -31,7 +58,7 @@ class Api:
             answer = await self._http.post(self._url, json={"query": query, "variables": variables})
         except httpx.HTTPError as error:
             raise _unreachable(self._url, error) from None
-        return _data(answer.content, answer.status_code)
+        return _data(answer)
 
     async def follow(
         self, query: str, variables: Mapping[str, Any], *, opened: Callable[[], None] = lambda: None
@@ -41,11 +68,12 @@ class Api:
         try:
             async with self._http.stream("POST", self._url, json=body, headers=headers) as answer:
                 if answer.status_code != 200:
-                    _data(await answer.aread(), answer.status_code)
+                    await answer.aread()
+                    _data(answer)
                 opened()
                 async for line in answer.aiter_lines():
                     if line.startswith("data: "):
-                        yield _data(line.removeprefix("data: ").encode(), 200)
+                        yield _data(answer, line.removeprefix("data: ").encode())
         except httpx.HTTPError as error:
             raise _unreachable(self._url, error) from None
 
@@ -59,27 +87,53 @@ async def connect(address: str, token: str) -> AsyncIterator[Api]:
         yield Api(http, f"{address.rstrip('/')}/graphql")
 
 
-def _data(body: bytes, status: int) -> dict[str, Any]:
+def _data(answer: httpx.Response, event: bytes | None = None) -> dict[str, Any]:
+    """Read the data of an answer, or of one event of a stream; raises Failure with the server's words."""
+    status = answer.status_code
     try:
-        answer = json.loads(body)
-        errors, data = answer.get("errors"), answer.get("data")
-    except (ValueError, AttributeError):
+        told = json.loads(answer.content if event is None else event)
+        errors, data = told.get("errors"), told.get("data")
+        codes = {str(_extensions(error).get("code")) for error in errors or ()}
+    except (ValueError, AttributeError, TypeError):
         raise Failure(f"The server answers with status {status} and no GraphQL. Is --url Interalpha's?") from None
-    if errors and any(_code(error) == "UNAUTHENTICATED" for error in errors):
+    if "UNAUTHENTICATED" in codes:
         raise NotSignedFor(_words(errors[0]))
+    if "QUOTA_EXCEEDED" in codes:
+        raise OutOfPoints(_words(errors[0]), _seconds(answer.headers.get("retry-after")))
+    if errors and (codes == {"VALIDATION"} or any(_UNKNOWN_INPUT in str(error.get("message")) for error in errors)):
+        raise Rejected(
+            f"The server does not know what this command asks for: it runs another version than this command line,"
+            f" {version('interalpha')}. It says: {errors[0].get('message')}"
+        )
     if errors:
-        raise Failure("\n  ".join(_words(error) for error in errors))
+        kind = next((_KINDS[code] for code in codes if code in _KINDS), Failure)
+        raise kind("\n  ".join(_words(error) for error in errors))
     if not isinstance(data, dict):
         raise Failure(f"The server answers with status {status} and no data. Is --url Interalpha's?")
     return data
 
 
+_KINDS: Mapping[str, type[Failure]] = {
+    "FORBIDDEN": NotAllowed,
+    "CURSOR_EXPIRED": CursorExpired,
+    "INVALID_INPUT": Rejected,
+    "NOT_FOUND": Rejected,
+    "VARIABLES": Rejected,
+}
+
+
 def _words(error: Mapping[str, Any]) -> str:
-    return f"{error.get('message')} ({_code(error)})"
+    """Say an error: what happened, its code, and what to do where the server knows that."""
+    more = _extensions(error)
+    return f"{error.get('message')} ({more.get('code', 'no code')}) {more.get('advice') or ''}".rstrip()
 
 
-def _code(error: Mapping[str, Any]) -> str:
-    return str((error.get("extensions") or {}).get("code", "no code"))
+def _extensions(error: Mapping[str, Any]) -> Mapping[str, Any]:
+    return error.get("extensions") or {}
+
+
+def _seconds(header: str | None) -> int:
+    return int(header) if header is not None and header.isascii() and header.isdigit() else _WITHOUT_HEADER
 
 
 def _unreachable(url: str, error: httpx.HTTPError) -> Failure:

@@ -5,17 +5,16 @@ from typing import Any
 
 import rich_click as click
 
-from api.cli.arguments import Words
+from api.cli.arguments import Words, choice
 from api.cli.asking import ask, yes_option
-from api.cli.calling import call, clock, json_option, print_json, screen, url_option
-from api.cli.client import Api
+from api.cli.calling import call, clock, json_option, limit_options, listed, print_json, screen, url_option
 from api.cli.deciding import discard, requeue, tell, way_of
 from api.cli.parties import PARTIES
 
 _LIST = f"""
-query List($first: Int!, $filter: DeadLetterFilter) {{
-  deadLetters(first: $first, filter: $filter) {{
-    totalCount
+query List($first: Int!, $after: String, $filter: DeadLetterFilter) {{
+  deadLetters(first: $first, after: $after, filter: $filter) {{
+    pageInfo {{ hasNextPage endCursor }}
     nodes {{
       id kind error attempts failedAt resolution integration {{ kind }}
       subject {{ ... on Message {{ id channel {PARTIES} }} }}
@@ -32,33 +31,29 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--kind", type=click.Choice(list(_KINDS)), help="Only messages to send, or webhooks to process.")
+@choice("--kind", _KINDS, "Only work of this kind")
 @click.option("--resolved", is_flag=True, help="Those somebody has decided about.")
-@click.option("--limit", type=click.IntRange(1, 100), default=25, show_default=True, help="How many, newest first.")
+@limit_options
 @json_option
 @url_option
-def list_(kind: str | None, resolved: bool, limit: int, as_json: bool, url: str | None) -> None:
+def list_(kind: str | None, resolved: bool, limit: int, is_all: bool, as_json: bool, url: str | None) -> None:
     """List dead letters, newest first."""
     condition: dict[str, Any] = {"isResolved": resolved} | ({"kinds": [_KINDS[kind]]} if kind else {})
 
-    async def work(api: Api) -> dict[str, Any]:
-        page: dict[str, Any] = (await api.ask(_LIST, {"first": limit, "filter": condition}))["deadLetters"]
-        return page
-
-    page = call(url, work)
+    nodes, has_more = listed(url, _LIST, {"filter": condition}, "deadLetters", None if is_all else limit)
     if as_json:
-        print_json(page["nodes"])
+        print_json(nodes)
         return
     out = screen()
-    for one in page["nodes"]:
+    for one in nodes:
         company = one["integration"]["kind"].lower() if one["integration"] else ""
         about = (one["resolution"] or one["kind"]).lower()
         out.print(f"{clock(one['failedAt'], millis=False)}  {about:<13}  {company:<9}  {one['id']}")
         out.print(f"    {one['error']}   {way_of(one['subject'])}".rstrip())
-    if not page["nodes"]:
+    if not nodes:
         click.echo("No dead letters.", err=True)
-    elif (more := page["totalCount"] - len(page["nodes"])) > 0:
-        click.echo(f"There are {more} more: --limit takes up to 100, and --kind chooses.", err=True)
+    elif has_more:
+        click.echo("There are more: --all lists them, and --kind chooses.", err=True)
 
 
 @command.command("requeue")

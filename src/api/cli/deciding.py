@@ -6,7 +6,7 @@ from typing import Any
 
 import rich_click as click
 
-from api.cli.calling import print_json, screen
+from api.cli.calling import patiently, print_json, screen
 from api.cli.client import Api
 from api.cli.failures import Exit
 from api.cli.parties import arrow, whom
@@ -20,6 +20,12 @@ mutation Decide($ids: [ID!]!) {
 """
 _REPLAY = f"""
 mutation Replay($id: ID!) {{ done: replayWebhook(input: {{id: $id}}) {{ delivery {{ id status }} {_ERRORS} }} }}
+"""
+_CANCEL = f"mutation Cancel($id: ID!) {{ done: cancelMessage(input: {{id: $id}}) {{ message {{ id }} {_ERRORS} }} }}"
+_RETRY = f"""
+mutation Retry($id: ID!) {{
+  done: retryMessage(input: {{id: $id, mayArriveTwice: false}}) {{ message {{ id }} {_ERRORS} }}
+}}
 """
 
 
@@ -47,17 +53,28 @@ async def discard(api: Api, ids: Sequence[str]) -> list[Decided]:
 
 async def replay(api: Api, ids: Sequence[str]) -> list[Decided]:
     """Process webhooks again."""
-    decided = []
-    for id in ids:
-        errors = (await api.ask(_REPLAY, {"id": id}))["done"]["errors"]
-        decided.append(Decided(id, errors[0]["message"] if errors else None))
-    return decided
+    return [await _one(api, _REPLAY, id) for id in dict.fromkeys(ids)]
+
+
+async def retry(api: Api, ids: Sequence[str]) -> list[Decided]:
+    """Send failed messages again; one that a provider perhaps took is refused."""
+    return [await _one(api, _RETRY, id) for id in dict.fromkeys(ids)]
+
+
+async def cancel(api: Api, ids: Sequence[str]) -> list[Decided]:
+    """Stop messages that have not gone out."""
+    return [await _one(api, _CANCEL, id) for id in dict.fromkeys(ids)]
+
+
+async def _one(api: Api, mutation: str, id: str) -> Decided:
+    errors = (await patiently(api, mutation, {"id": id}))["done"]["errors"]
+    return Decided(id, errors[0]["message"] if errors else None)
 
 
 async def _decide(api: Api, verb: str, ids: Sequence[str]) -> list[Decided]:
     decided: list[Decided] = []
     for some in _hundreds(list(dict.fromkeys(ids))):
-        payload = (await api.ask(_DECIDE % (verb, _ERRORS), {"ids": some}))["done"]
+        payload = (await patiently(api, _DECIDE % (verb, _ERRORS), {"ids": some}))["done"]
         refusals = {some[int(error["path"][-1])]: error["message"] for error in payload["errors"]}
         decided += [Decided(id, refusals.get(id)) for id in some]
     return decided

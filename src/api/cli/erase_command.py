@@ -10,6 +10,7 @@ from api.cli.asking import ask, yes_option
 from api.cli.calling import call, json_option, print_json, url_option
 from api.cli.client import Api
 from api.cli.failures import Failure
+from api.cli.parties import recipient
 from core.messages.addresses import known_address, mask
 
 _COUNTS = "id messages canceled webhooks names requestedAt finishedAt"
@@ -19,7 +20,6 @@ mutation Erase($recipient: RecipientInput!) {{
 }}
 """
 _HOW_FAR = f"query HowFar($id: ID!) {{ node(id: $id) {{ ... on Erasure {{ {_COUNTS} }} }} }}"
-_FIELDS = {"phone": "phone", "email": "email", "whatsapp-user": "whatsappUserId"}
 _PAUSE = 0.5
 
 
@@ -38,9 +38,7 @@ def command(address: str, no_wait: bool, yes: bool, as_json: bool, url: str | No
     ask(f"Erase everything about {mask(known_address(address).value)} for good?", yes=yes)
 
     async def work(api: Api) -> dict[str, Any]:
-        payload = (await api.ask(_ERASE, {"recipient": {_FIELDS[known_address(address).kind]: address}}))[
-            "eraseRecipient"
-        ]
+        payload = (await api.ask(_ERASE, {"recipient": recipient(address)}))["eraseRecipient"]
         if payload["errors"]:
             raise Failure(payload["errors"][0]["message"])
         erasure: dict[str, Any] = payload["erasure"]

@@ -17,9 +17,9 @@ from api.embedded.folder import LOOPBACK
 
 _PAUSE_SECONDS = 1.0
 CHANGES = f"""
-subscription {{
-  messageStatusChanged {{
-    previousStatus
+subscription Changes($filter: MessageStatusFilter, $after: String) {{
+  messageStatusChanged(filter: $filter, after: $after) {{
+    previousStatus cursor hasGap
     event {{ id status channel source detail at }}
     message {{
       id status channel {PARTIES} createdAt nextAttemptAt
@@ -28,7 +28,7 @@ subscription {{
   }}
 }}
 """
-"""Every change of every message, with nobody's address or words in full."""
+"""Changes of messages, with nobody's address or words in full."""
 
 
 async def follow(standing: Standing, out: Console) -> None:

@@ -1,23 +1,36 @@
 """`interalpha messages`: what was sent, and what happened to it, attempt by attempt."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import rich_click as click
 
-from api.cli.arguments import Words
-from api.cli.calling import call, clock, json_option, masked, print_json, screen, url_option
+from api.cli.arguments import CHANNELS, DIRECTIONS, Moment, Words, as_moment, choice
+from api.cli.calling import (
+    call,
+    clock,
+    json_option,
+    limit_options,
+    masked,
+    pages,
+    print_json,
+    screen,
+    url_option,
+)
 from api.cli.client import Api, NotSignedFor
+from api.cli.deciding import cancel as stop
+from api.cli.deciding import tell
 from api.cli.failures import Failure
-from api.cli.parties import PARTIES, arrow, whom
+from api.cli.parties import PARTIES, arrow, recipient, whom
 from api.cli.story import STORY, story
 from core.messages.values import MessageStatus
 
 _LIST = f"""
-query List($first: Int!, $filter: MessageFilter) {{
-  messages(first: $first, filter: $filter) {{
-    nodes {{ id status channel {PARTIES} createdAt failure {{ message }} }}
-    pageInfo {{ hasNextPage }}
+query List($first: Int!, $after: String, $filter: MessageFilter) {{
+  messages(first: $first, after: $after, filter: $filter) {{
+    edges {{ cursor node {{ id status channel {PARTIES} externalId createdAt failure {{ message }} }} }}
+    pageInfo {{ hasNextPage endCursor }}
   }}
 }}
 """
@@ -35,33 +48,93 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--status", type=click.Choice([one.lower() for one in MessageStatus], case_sensitive=False))
-@click.option("--channel", type=click.Choice(["whatsapp", "sms", "email"], case_sensitive=False))
-@click.option("--limit", type=click.IntRange(1, 100), default=25, show_default=True, help="How many, newest first.")
+@choice("--status", [one.lower() for one in MessageStatus], "Only messages in this status", name="statuses")
+@choice("--channel", CHANNELS, "Only messages on this channel", name="channels")
+@choice("--direction", DIRECTIONS, "Only what you sent, or what was sent to you")
+@click.option("--to", type=Words(), metavar="ADDRESS", help="Only messages to this number or e-mail address.")
+@click.option("--from", "sender", type=Words(), metavar="ADDRESS", help="Only messages from this number or address.")
+@click.option("--external-id", type=Words(), metavar="ID", help="Only the message with this id of yours.")
+@click.option("--batch", type=Words(), metavar="ID", help="Only messages of this batch.")
+@click.option("--since", type=Moment(is_past=True), metavar="TIME", help="Made since then: 2h (ago), 2026-12-01T09:30.")
+@click.option("--until", type=Moment(is_past=True), metavar="TIME", help="Made before then, written in the same way.")
+@limit_options
+@click.option("--after", type=Words(), metavar="CURSOR", help="Go on behind a list that ended with this cursor.")
 @json_option
 @url_option
-def list_(status: str | None, channel: str | None, limit: int, as_json: bool, url: str | None) -> None:
-    """List messages, newest first."""
-    wanted = {"statuses": status and [status.upper()], "channels": channel and [channel.upper()]}
-    condition = {name: value for name, value in wanted.items() if value}
+def list_(limit: int, is_all: bool, after: str | None, as_json: bool, url: str | None, **wanted: Any) -> None:
+    """List messages, newest first.
+
+    An address is found in any spelling, a Brazilian mobile number with its ninth digit and without. What messages say
+    is stored encrypted and cannot be searched.
+    """
+    given = {"filter": _condition(**wanted), "after": after}
+    edges: list[dict[str, Any]] = []
 
     async def work(api: Api) -> dict[str, Any]:
-        data = await api.ask(_LIST, {"first": limit, "filter": condition})
-        page: dict[str, Any] = data["messages"]
-        return page
+        info: dict[str, Any] = {}
+        async for page in pages(api, _LIST, given, "messages", None if is_all else limit):
+            info = page["pageInfo"]
+            edges.extend(page["edges"])
+            if not as_json:
+                _print_lines(page["edges"])
+        return info
 
-    page = call(url, work)
+    info = call(url, work)
     if as_json:
-        print_json(page["nodes"])
-        return
-    out = screen()
-    for one in page["nodes"]:
-        when, way = clock(one["createdAt"], millis=False), f"{arrow(one)} {one['channel'].lower():<8}"
-        out.print(f"{when}  {way}  {one['status'].lower():<11}  {whom(one):<20}  {one['id']}")
-    if not page["nodes"]:
+        print_json([{**edge["node"], "cursor": edge["cursor"]} for edge in edges])
+    elif not edges and not given["filter"] and not after:
         click.echo('No messages. Send one: interalpha send sms "+55 11 98765-4321" "Olá!"', err=True)
-    elif page["pageInfo"]["hasNextPage"]:
-        click.echo("There are more: --limit takes up to 100, and --status and --channel choose.", err=True)
+    elif not edges:
+        click.echo("No messages fit.", err=True)
+    elif info["hasNextPage"]:
+        click.echo(f"There are more. Go on with --after {info['endCursor']}, or list --all of them.", err=True)
+
+
+def _condition(
+    *,
+    statuses: Sequence[str],
+    channels: Sequence[str],
+    direction: str | None,
+    to: str | None,
+    sender: str | None,
+    external_id: str | None,
+    batch: str | None,
+    since: datetime | None,
+    until: datetime | None,
+) -> dict[str, Any]:
+    """The options as a MessageFilter, with those alone that were given: an older server may not know them all."""
+    if since and until and since >= until:
+        raise click.UsageError("--since is not before --until: nothing can lie between them.")
+    span = {"start": since and as_moment(since), "end": until and as_moment(until)}
+    condition = {
+        "statuses": [one.upper() for one in statuses],
+        "channels": [one.upper() for one in channels],
+        "direction": direction and direction.upper(),
+        "to": recipient(to) if to is not None else None,
+        "from": recipient(sender) if sender is not None else None,
+        "externalId": external_id,
+        "batchId": batch,
+        "created": {name: moment for name, moment in span.items() if moment},
+    }
+    return {name: value for name, value in condition.items() if value not in (None, [], {})}
+
+
+def _print_lines(edges: Sequence[Mapping[str, Any]]) -> None:
+    out = screen()
+    for one in (edge["node"] for edge in edges):
+        when, way = clock(one["createdAt"], millis=False), f"{arrow(one)} {one['channel'].lower():<8}"
+        line = f"{when}  {way}  {one['status'].lower():<11}  {whom(one):<20}  {one['id']}  {one['externalId'] or ''}"
+        out.print(line.rstrip())
+
+
+@command.command()
+@click.argument("ids", type=Words(), metavar="ID…", nargs=-1, required=True)
+@json_option
+@url_option
+def cancel(ids: Sequence[str], as_json: bool, url: str | None) -> None:
+    """Stop messages that have not gone out yet, by their ids."""
+
+    tell(call(url, lambda api: stop(api, ids)), "canceled", as_json=as_json)
 
 
 @command.command()

@@ -1,6 +1,7 @@
 """A message on its way, one line for each thing that happens to it."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rich.console import Console
@@ -9,14 +10,22 @@ from rich.text import Text
 from api.cli.calling import clock, masked
 from api.cli.clocks import in_local_time, lasted, seconds_between
 
-MESSAGE = """
-id status channel toMasked createdAt sentAt deliveredAt readAt nextAttemptAt
+ACCEPTED = """
+id status channel toMasked createdAt sendAt sentAt deliveredAt readAt nextAttemptAt
 failure { reason party message providerCode isTransient }
-attempts { number outcome providerMessageId durationMs }
+"""
+"""What whoever may send, and not read, is told of a message."""
+MESSAGE = f"""
+{ACCEPTED}
+attempts {{ number outcome providerMessageId durationMs }}
 """
 
 _ARRIVED = {"EMAIL": ("SENT", "DELIVERED", "READ", "FAILED")}
 """Where the way ends for channels whose company reports no delivery; for the others it ends there."""
+
+
+_SOON = timedelta(seconds=30)
+"""A moment further away than that is told instead of being waited for."""
 
 
 class Progress:
@@ -30,7 +39,10 @@ class Progress:
         """Say that the API has taken it."""
         words = "this key was used before; this is what became of it" if is_replay else ""
         way = f"{message['id']}   {message['channel'].lower()} → {message['toMasked']}   {words}".rstrip()
-        self._tell("queued", way)
+        if message["status"] == "SCHEDULED":
+            self._tell("scheduled", f"{way}   goes out at {clock(message['sendAt'], millis=False)}")
+        else:
+            self._tell("queued", way)
 
     def show(self, message: Mapping[str, Any]) -> bool:
         """Print what is new, and say whether this is the end."""
@@ -51,7 +63,13 @@ class Progress:
         if status == "UNCONFIRMED":
             words = "the answer was lost; a report decides, and it is never sent again blindly"
             self._tell("unconfirmed", words, mark="!", style="yellow")
-        return status in _ARRIVED.get(message["channel"], ("DELIVERED", "READ", "FAILED"))
+        if status == "CANCELED":
+            self._tell("canceled", "nobody sends it any more", mark="○", style="dim")
+        if is_late := status == "QUEUED" and not failure and _is_far(message["nextAttemptAt"]):
+            self._tell("waiting", f"goes out at {clock(message['nextAttemptAt'], millis=False)}")
+        is_end = status in _ARRIVED.get(message["channel"], ("DELIVERED", "READ", "FAILED"))
+        # What waits for its hour is not waited for here.
+        return is_end or is_late or status in ("SCHEDULED", "CANCELED")
 
     def _tell(self, word: str, details: str, *, mark: str = "✓", style: str = "green") -> None:
         line = f"{word:<10} {details}".rstrip()
@@ -63,3 +81,7 @@ class Progress:
 def _why(failure: Mapping[str, Any]) -> str:
     code = f" ({failure['providerCode']})" if failure["providerCode"] else ""
     return f"{in_local_time(failure['message'])}{code}"
+
+
+def _is_far(moment: str | None) -> bool:
+    return moment is not None and datetime.fromisoformat(moment) > datetime.now(UTC) + _SOON

@@ -7,15 +7,15 @@ from typing import Any
 
 import rich_click as click
 
-from api.cli.arguments import Ago, Words
+from api.cli.arguments import CHANNELS, Ago, Words, choice
 from api.cli.asking import ask, yes_option
 from api.cli.calling import call, json_option, url_option
 from api.cli.client import Api
-from api.cli.deciding import Decided, replay, requeue, tell
+from api.cli.deciding import Decided, replay, requeue, retry, tell
 
 _OF = """
 query Of($id: ID!) {
-  node(id: $id) { __typename }
+  node(id: $id) { __typename ... on Message { status canRetry } }
   deadLetters(first: 1, filter: {subjectId: $id, kinds: ["message.send"]}) { nodes { id } }
 }
 """
@@ -35,20 +35,26 @@ class _Chosen:
 
     letters: list[str] = field(default_factory=list)
     webhooks: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    """Failed ones without a dead letter: their sender or recipient was at fault."""
     refused: list[Decided] = field(default_factory=list)
 
     @property
     def question(self) -> str:
-        kinds = {"failed": len(self.letters), "webhook": len(self.webhooks)}
-        words = " and ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
-        return f"Try {words} again?"
+        failed, webhooks = len(self.letters) + len(self.messages), len(self.webhooks)
+        counts = ((failed, "failed"), (webhooks, "webhook" if webhooks == 1 else "webhooks"))
+        return f"Try {' and '.join(f'{count} {kind}' for count, kind in counts if count)} again?"
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.letters or self.webhooks or self.messages)
 
 
 @click.command()
 @click.argument("ids", type=Words(), metavar="[ID]…", nargs=-1)
 @click.option("--failed", is_flag=True, help="Everything that was given up and nobody has decided about.")
 @click.option("--since", type=Ago(), metavar="TIME", help="With --failed: what failed in the last 30m, 1h, 2d.")
-@click.option("--channel", type=click.Choice(["whatsapp", "sms", "email"]), help="With --failed: of one channel.")
+@choice("--channel", CHANNELS, "With --failed: only messages on this channel")
 @yes_option
 @json_option
 @url_option
@@ -63,7 +69,8 @@ def command(
 ) -> None:
     """Try failed work again: messages, dead letters, webhooks, each by its id.
 
-    What a company perhaps took is refused: it may arrive twice, and `retryMessage` sends it all the same.
+    --failed takes all dead letters: what failed for a reason that the operator or the provider can mend. A message that
+    failed for another reason is tried again by its id. What a provider perhaps took is refused: it may arrive twice.
     """
     if bool(ids) == failed:
         raise click.UsageError("Give the ids of what is to be tried again, or --failed for all of it.")
@@ -77,11 +84,12 @@ def command(
     if failed and not chosen.letters:
         click.echo("✓ Nothing failed that waits for somebody.", err=True)
         return
-    if chosen.letters or chosen.webhooks:
+    if not chosen.is_empty:
         ask(chosen.question, yes=yes)
 
     async def work(api: Api) -> list[Decided]:
-        return [*await requeue(api, chosen.letters), *await replay(api, chosen.webhooks), *chosen.refused]
+        tried = [*await requeue(api, chosen.letters), *await retry(api, chosen.messages)]
+        return [*tried, *await replay(api, chosen.webhooks), *chosen.refused]
 
     tell(call(url, work), "queued again", as_json=as_json, then="`interalpha messages list` says what comes of it.")
 
@@ -97,12 +105,19 @@ async def _by_ids(api: Api, ids: Sequence[str]) -> _Chosen:
             chosen.webhooks.append(id)
         elif kind == "Message" and letters:
             chosen.letters.append(letters[0]["id"])
+        elif kind == "Message" and found["node"]["canRetry"]:
+            chosen.messages.append(id)
         elif kind == "Message":
-            words = "It has no dead letter: it has not failed, or only its sender or recipient can mend it."
-            chosen.refused.append(Decided(id, f"{words} `interalpha messages show {id}` says more."))
+            chosen.refused.append(Decided(id, _why_not(id, found["node"]["status"])))
         else:
             chosen.refused.append(Decided(id, "There is no message, dead letter or webhook of this id."))
     return chosen
+
+
+def _why_not(id: str, status: str) -> str:
+    if status != "FAILED":
+        return f"It has not failed: it is {status.lower()}."
+    return f"It cannot be tried again; `interalpha messages show {id}` says more. Send a new message instead."
 
 
 async def _all_failed(api: Api, since: timedelta | None, channel: str | None) -> _Chosen:

@@ -7,10 +7,12 @@ from typing import Any, TypeVar
 import rich_click as click
 
 from api.cli.arguments import Text, TextLast, Words
-from api.cli.calling import call, json_option, masked, print_json, screen, url_option
-from api.cli.client import Api
+from api.cli.calling import call, json_option, masked, patiently, print_json, screen, url_option
+from api.cli.client import Api, NotAllowed
+from api.cli.delivery_options import delivery, delivery_options, naming_options
 from api.cli.failures import Exit, Failure
-from api.cli.progress import MESSAGE, Progress
+from api.cli.parties import recipient
+from api.cli.progress import ACCEPTED, MESSAGE, Progress
 from api.cli.template_options import check_choice, template_content, template_options
 
 WAIT_SECONDS = 30.0
@@ -19,7 +21,7 @@ _SEND = f"""
 mutation Send($input: SendMessageInput!) {{
   sendMessage(input: $input) {{
     isReplay
-    message {{ {MESSAGE} }}
+    message {{ {ACCEPTED} }}
     errors {{
       __typename ... on UserError {{ message path }} ... on InvalidInputError {{ rule }}
       ... on TemplateNotUsableError {{ missingVariables }}
@@ -40,7 +42,8 @@ def _with_options(command: Command) -> Command:
         click.option("--no-wait", is_flag=True, help="Return once it is queued."),
         url_option,
         json_option,
-        click.option("--idempotency-key", type=Words(), metavar="KEY", help="The same key never sends twice."),
+        naming_options,
+        delivery_options,
     ):
         command = option(command)
     return command
@@ -89,19 +92,19 @@ def email(to: str, text: str | None, subject: str | None, html: str | None, **op
 
     A TEXT of - is read from standard input: `… send email ana@example.com - --subject Contrato < contrato.txt`.
     """
-    message = {"to": {"email": to}, "route": [{"channel": "EMAIL"}]}
+    message = {"to": {"email": to}}
     check_choice(text, options["template"], options["locale"], options["pairs"])
     if text is None:
         if subject or html:
             raise click.UsageError("A template has a subject and bodies of its own: leave --subject and --html out.")
-        _send(message, **options)
+        _send(message, "EMAIL", **options)
         return
     if not (text.strip() or (subject and html)):
         raise click.UsageError("TEXT is empty: write something, or give both --subject and --html.")
     subject = subject or text.strip().partition("\n")[0][:78]
     bodies = {"plainText": text if text.strip() else None, "html": html}
     content = {"subject": subject} | {name: body for name, body in bodies.items() if body}
-    _send({**message, "content": {"email": content}}, **options)
+    _send({**message, "content": {"email": content}}, "EMAIL", **options)
 
 
 def _send_text(to: str, text: str | None, channel: str, **options: Any) -> None:
@@ -109,42 +112,52 @@ def _send_text(to: str, text: str | None, channel: str, **options: Any) -> None:
     if text is not None and not text.strip():
         raise click.UsageError("TEXT is empty: there is nothing to send.")
     content = {} if text is None else {"content": {"text": text}}
-    _send({"to": {"phone": to}, **content, "route": [{"channel": channel}]}, **options)
+    # Whoever shows no number on WhatsApp is named by an id.
+    whom = recipient(to) if channel == "WHATSAPP" else {"phone": to}
+    _send({"to": whom, **content}, channel, **options)
 
 
 def _send(
     given: dict[str, Any],
+    channel: str,
     *,
     template: str | None,
     locale: str | None,
     pairs: Sequence[tuple[str, str]],
     idempotency_key: str | None,
+    external_id: str | None,
     as_json: bool,
     url: str | None,
     no_wait: bool,
+    **when: Any,
 ) -> None:
-    if idempotency_key:
-        given["idempotencyKey"] = idempotency_key
+    names = {"idempotencyKey": idempotency_key, "externalId": external_id}
+    given |= delivery(channel, **when) | {name: value for name, value in names.items() if value is not None}
     progress = Progress(None if as_json else screen())
 
     async def work(api: Api) -> dict[str, Any]:
         if template is not None:
-            given["content"] = await template_content(api, given["route"][0]["channel"], template, locale, pairs)
-        payload: dict[str, Any] = (await api.ask(_SEND, {"input": given}))["sendMessage"]
-        if not payload["errors"]:
+            given["content"] = await template_content(api, channel, template, locale, pairs)
+        payload: dict[str, Any] = (await patiently(api, _SEND, {"input": given}))["sendMessage"]
+        if payload["message"] is not None:
             progress.accept(payload["message"], is_replay=payload["isReplay"])
             if not no_wait:
                 payload["message"] = await _wait(api, payload["message"], progress)
         return payload
 
-    payload = call(url, work)
+    _conclude(call(url, work), as_json=as_json)
+
+
+def _conclude(payload: dict[str, Any], *, as_json: bool) -> None:
+    """Print what there is to print, and end with status 1 where it was refused or failed."""
+    message, errors = payload["message"], payload["errors"]
     if as_json:
-        print_json(payload | {"message": payload["message"] and masked(payload["message"])})
-    if payload["errors"]:
-        if not as_json:
-            raise Failure("\n✗ ".join(_words(error) for error in payload["errors"]))
-        raise SystemExit(Exit.FAILED)
-    if payload["message"]["status"] == "FAILED":
+        print_json(payload | {"message": message and masked(message)})
+    elif errors:
+        raise Failure("\n✗ ".join(_words(error) for error in errors))
+    elif message is None:
+        click.echo("✓ It would be accepted. Nothing was sent.")
+    if errors or (message is not None and message["status"] == "FAILED"):
         raise SystemExit(Exit.FAILED)
 
 
@@ -155,6 +168,8 @@ async def _wait(api: Api, message: dict[str, Any], progress: Progress) -> dict[s
                 message = data["messageStatusChanged"]["message"]
                 if progress.show(message):
                     return message
+    except NotAllowed as error:
+        raise Failure(f"It was accepted. What becomes of it is not shown: {error} --no-wait does not ask.") from None
     except TimeoutError:
         raise Failure(
             f"It is {message['status'].lower()} still, after {WAIT_SECONDS:.0f} s. "

@@ -6,15 +6,24 @@ from typing import Any
 from api.cli.calling import clock
 from api.cli.parties import PARTIES, arrow, whom
 
+CONTENT = """
+content {
+  ... on TextContent { text }
+  ... on EmailContent { subject plainText html }
+  ... on TemplateContent { rendered template { name locale } }
+}
+"""
 STORY = f"""
-id status channel {PARTIES} createdAt sendAt nextAttemptAt nextLookAt
+id status channel {PARTIES} createdAt sendAt nextAttemptAt nextLookAt canRetry
 failure {{ reason party message providerCode isTransient }}
 attempts {{
   number channel outcome providerMessageId answer startedAt durationMs
   integration {{ kind }} failure {{ message providerCode }}
 }}
+externalId expiresAt erasedAt {CONTENT}
 events(last: 100) {{ nodes {{ status channel detail source at }} pageInfo {{ hasPreviousPage }} }}
 """
+_UNREADABLE = "not readable here: the key that it was sealed with is not among the server's ENCRYPTION_KEYS"
 _WHO_CAN_MEND = {
     "CALLER": "Change the message: its input is wrong",
     "RECIPIENT": "Only the recipient can mend that",
@@ -27,6 +36,7 @@ def story(message: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines."""
     head = f"{message['channel'].lower()} {arrow(message)} {whom(message)}"
     yield f"{message['id']}   {head}   {message['status'].lower()}"
+    yield from _said(message)
     if message["events"]["pageInfo"]["hasPreviousPage"]:
         yield "    … and more before: ask the API for `events(before:)`"
     moments = [(one["startedAt"], _attempt(one)) for one in message["attempts"]]
@@ -41,6 +51,29 @@ def story(message: Mapping[str, Any]) -> Iterator[str]:
         yield f" Next   {following}"
 
 
+def _said(message: Mapping[str, Any]) -> Iterator[str]:
+    """What it says, line by line; where that is no longer kept, since when."""
+    content = message["content"]
+    if content is None:
+        since = message["erasedAt"]
+        yield f" Says   no longer kept, since {clock(since, millis=False)}" if since else f" Says   {_UNREADABLE}"
+        return
+    for number, line in enumerate(_words(content)):
+        yield f"{' Says   ' if number == 0 else '        '}{line}"
+
+
+def _words(content: Mapping[str, Any]) -> Iterator[str]:
+    if template := content.get("template"):
+        yield f"By the template {template['name']} ({template['locale']}):"
+    if subject := content.get("subject"):
+        yield f"Subject: {subject}"
+    text = next((content[name] for name in ("text", "rendered", "plainText") if content.get(name) is not None), None)
+    if text is None:
+        yield f"HTML alone, of {len(content.get('html') or '')} characters: --json prints it"
+    else:
+        yield from text.split("\n") if text else ("(nothing)",)
+
+
 def _next(message: Mapping[str, Any]) -> str | None:
     if message["status"] == "SCHEDULED":
         return f"{clock(message['sendAt'])}   its hour"
@@ -52,6 +85,8 @@ def _next(message: Mapping[str, Any]) -> str | None:
     if message.get("deadLetter"):
         again = f"interalpha replay {message['id']}   once its cause is mended"
         return f"{again}, or interalpha dead-letters discard {message['deadLetter']}"
+    if message.get("canRetry"):
+        return f"interalpha replay {message['id']}   sends it again; by itself nothing more happens"
     # A relay reports nothing after it took an e-mail.
     if message["status"] == "SENT" and message["channel"] != "EMAIL":
         return "the company's report on what became of it"

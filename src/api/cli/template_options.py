@@ -1,6 +1,7 @@
 """`--template`, `--locale` and `--set`: a template by its name, as a person knows it, instead of words of one's own."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import rich_click as click
@@ -12,12 +13,21 @@ from api.cli.failures import Failure
 _FIND = """
 query Find($filter: TemplateFilter!, $after: String) {
   templates(first: 100, after: $after, filter: $filter) {
-    nodes { id name locale approval }
+    nodes { id name locale approval variables { name } }
     pageInfo { hasNextPage endCursor }
   }
 }
 """
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A template that was found by its name, and what its gaps are called."""
+
+    id: str
+    name: str
+    gaps: Sequence[str]
 
 
 class Pair(click.ParamType[tuple[str, str]]):
@@ -57,15 +67,21 @@ async def template_content(
     api: Api, channel: str, name: str, locale: str | None, pairs: Sequence[tuple[str, str]]
 ) -> Mapping[str, Any]:
     """Return the content for a message; raises Failure when no template, or more than one, has the name."""
+    found = await find_template(api, channel, name, locale)
+    variables = [{"key": key, "value": value} for key, value in pairs]
+    return {"template": {"templateId": found.id, "variables": variables}}
+
+
+async def find_template(api: Api, channel: str, name: str, locale: str | None) -> Found:
+    """Find a template by its name; raises Failure when none, or more than one, has it."""
     named = [one for one in await _listed(api, channel, name) if one["name"] == name]
     fitting = [one for one in named if locale in (None, one["locale"])]
     if not named:
-        raise Failure(f"There is no template {name} for {channel}. The API's `templates` lists those there are.")
+        raise Failure(f"There is no template {name} for {channel}. `interalpha templates list` shows those there are.")
     if len(fitting) != 1:
         there = ", ".join(sorted(one["locale"] for one in named))
         raise Failure(f"The template {name} exists in {there}: choose with --locale.")
-    variables = [{"key": key, "value": value} for key, value in pairs]
-    return {"template": {"templateId": fitting[0]["id"], "variables": variables}}
+    return Found(fitting[0]["id"], name, [one["name"] for one in fitting[0]["variables"]])
 
 
 async def _listed(api: Api, channel: str, name: str) -> Sequence[Mapping[str, Any]]:

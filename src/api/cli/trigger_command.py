@@ -12,8 +12,9 @@ from api.cli.arguments import Words
 from api.cli.calling import call, json_option, print_json, screen
 from api.cli.client import Api
 from api.cli.failures import Exit, Failure
-from api.cli.workbench import Offer, simulators_address, workbench
+from api.cli.workbench import Offer, Workbench, simulators_address, workbench
 from core.settings.addresses import is_loopback
+from integrations.simulating.client import SimulatorRefused
 
 _FLAGS = {"sender": "--from", "text": "--text", "message": "--message", "code": "--code"}
 """What an event may be told → the option that says it; for everything else there is --with."""
@@ -32,7 +33,7 @@ _OF_MESSAGES = {"sender", "message"}
     metavar="ID",
     help="The message it is about, by our id or the company's (default: newest).",
 )
-@click.option("--code", type=int, help="The company's code of the failure.")
+@click.option("--code", type=Words(), metavar="N", help="The company's code of the failure: 30003, 131026.")
 @click.option("--with", "more", type=Words(), multiple=True, metavar="NAME=VALUE", help="Anything else an event takes.")
 @json_option
 def command(event: str | None, is_list: bool, as_json: bool, more: Sequence[str], **given: Any) -> None:
@@ -53,9 +54,20 @@ def command(event: str | None, is_list: bool, as_json: bool, more: Sequence[str]
                 return
             offer = _chosen(offers, event)
             _check(offer, order)
-            _print_reception(await bench.trigger(offer, order), offer, about=given["message"], as_json=as_json)
+            _print_reception(await _trigger(bench, offer, order), offer, about=given["message"], as_json=as_json)
 
     call(None, work)
+
+
+async def _trigger(bench: Workbench, offer: Offer, order: dict[str, Any]) -> dict[str, Any]:
+    """Make the event happen; what is wrong with an option is said with the option's name."""
+    try:
+        return await bench.trigger(offer, order)
+    except SimulatorRefused as refusal:
+        if refusal.field is None:
+            raise
+        name = refusal.field.partition(".")[0]
+        raise Failure(f"{_FLAGS.get(name, f'--with {name}=…')}: {refusal}.", Exit.USAGE) from None
 
 
 def _pairs(more: Sequence[str]) -> dict[str, str]:

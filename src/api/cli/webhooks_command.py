@@ -5,8 +5,8 @@ from typing import Any
 
 import rich_click as click
 
-from api.cli.arguments import Words
-from api.cli.calling import call, clock, json_option, print_json, screen, url_option
+from api.cli.arguments import Words, choice
+from api.cli.calling import call, clock, json_option, limit_options, listed, print_json, screen, url_option
 from api.cli.client import Api
 from api.cli.deciding import replay, tell, way_of
 from api.cli.failures import Failure
@@ -18,8 +18,10 @@ id eventType providerEventId status error attempts receivedAt processedAt integr
 subject {{ ... on Message {{ id channel {PARTIES} }} }}
 """
 _LIST = f"""
-query List($first: Int!, $filter: WebhookDeliveryFilter) {{
-  webhookDeliveries(first: $first, filter: $filter) {{ nodes {{ {_FIELDS} }} pageInfo {{ hasNextPage }} }}
+query List($first: Int!, $after: String, $filter: WebhookDeliveryFilter) {{
+  webhookDeliveries(first: $first, after: $after, filter: $filter) {{
+    nodes {{ {_FIELDS} }} pageInfo {{ hasNextPage endCursor }}
+  }}
 }}
 """
 _SHOW = f"query Show($id: ID!) {{ node(id: $id) {{ ... on WebhookDelivery {{ {_FIELDS} payload }} }} }}"
@@ -31,31 +33,27 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--status", type=click.Choice([one.lower() for one in WebhookStatus], case_sensitive=False))
+@choice("--status", [one.lower() for one in WebhookStatus], "Only webhooks in this status")
 @click.option("--message", "message", type=Words(), metavar="ID", help="Only what was said about this message.")
-@click.option("--limit", type=click.IntRange(1, 100), default=25, show_default=True, help="How many, newest first.")
+@limit_options
 @json_option
 @url_option
-def list_(status: str | None, message: str | None, limit: int, as_json: bool, url: str | None) -> None:
+def list_(status: str | None, message: str | None, limit: int, is_all: bool, as_json: bool, url: str | None) -> None:
     """List webhooks, newest first."""
     wanted = {"statuses": status and [status.upper()], "subjectId": message}
     condition = {name: value for name, value in wanted.items() if value}
 
-    async def work(api: Api) -> dict[str, Any]:
-        page: dict[str, Any] = (await api.ask(_LIST, {"first": limit, "filter": condition}))["webhookDeliveries"]
-        return page
-
-    page = call(url, work)
+    nodes, has_more = listed(url, _LIST, {"filter": condition}, "webhookDeliveries", None if is_all else limit)
     if as_json:
-        print_json(page["nodes"])
+        print_json(nodes)
         return
     out = screen()
-    for one in page["nodes"]:
+    for one in nodes:
         out.print(_line(one))
-    if not page["nodes"]:
+    if not nodes:
         click.echo("No webhooks.", err=True)
-    elif page["pageInfo"]["hasNextPage"]:
-        click.echo("There are more: --limit takes up to 100, and --status and --message choose.", err=True)
+    elif has_more:
+        click.echo("There are more: --all lists them, and --status and --message choose.", err=True)
 
 
 @command.command()

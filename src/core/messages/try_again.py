@@ -23,12 +23,13 @@ async def try_again(
     message_id: UUID,
     route: Sequence[Step] | None,
     *,
+    may_double: bool = True,
     reach: Reach = EVERYWHERE,
     act: Act | None = None,
 ) -> None:
     """Put a failed message back in its queue, with a new budget of tries, if it lies within its caller's reach.
 
-    One that a company perhaps took may arrive twice: whoever asks has decided that. Raises NotFound, InvalidState,
+    One that a company perhaps took may arrive twice; without `may_double` it is refused. Raises NotFound, InvalidState,
     NotConfigured, or Refused with all that is wrong with the route.
     """
     if route is not None:
@@ -41,6 +42,7 @@ async def try_again(
             route,
             EventSource.API,
             channels=outbox.channels,
+            may_double=may_double,
             bounds=Bounds(outbox.sealer, reach),
         )
         if act is not None:

@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from integrations.simulating.company import ControlRefused, Json, SimulatedCompany, fault_shown
+from integrations.simulating.events import plainly
 from integrations.simulating.faults import FaultOrder
 from integrations.simulating.journal import Direction, Entry, Journal, Verdict
 from integrations.simulating.webhooks import WebhookPlan
@@ -200,8 +201,7 @@ async def guard(request: web.Request, handler: Callable[[web.Request], Any]) -> 
     except ControlRefused as refusal:
         return _refused(400, str(refusal), refusal.field)
     except ValidationError as refusal:
-        first = refusal.errors(include_url=False, include_context=False)[0]
-        return _refused(400, first["msg"], ".".join(map(str, first["loc"])) or None)
+        return _refused(400, *plainly(refusal))
     except web.HTTPException as refusal:
         return _refused(refusal.status, refusal.text or refusal.reason)
     return response

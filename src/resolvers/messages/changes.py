@@ -52,6 +52,9 @@ class RetryMessageInput:
     route: list[RouteStepInput] | None = strawberry.field(
         default=strawberry.UNSET, description="Another route than last time."
     )
+    may_arrive_twice: bool = strawberry.field(
+        default=True, description="False: one that a company perhaps took is refused with `MAY_ARRIVE_TWICE`."
+    )
 
 
 @strawberry.type(description="The message, back in its queue, or why it is not.")
@@ -72,15 +75,26 @@ async def cancel_message(info: Info, input: CancelMessageInput) -> CancelMessage
 
 
 async def retry_message(info: Info, input: RetryMessageInput) -> RetryMessagePayload:
-    services, principal = info.context.services, info.context.require(Scope.MESSAGES_SEND)
-    written, tenant = given(input.route), principal.tenant_id
-    route = None if written is None else [step_of(one) for one in written]
+    tenant = info.context.require(Scope.MESSAGES_SEND).tenant_id
     try:
         message_id = _known(input.id)
-        await try_again(services.outbox, tenant, message_id, route, reach=principal.reach, act=info.context.act)
+        await _retry(info, message_id, input)
     except AppError as error:
         return RetryMessagePayload(message=None, errors=change_errors(info, error, input.id))
     return RetryMessagePayload(message=await _changed(info, tenant, message_id), errors=[])
+
+
+async def _retry(info: Info, message_id: UUID, input: RetryMessageInput) -> None:
+    principal, written = info.context.require(Scope.MESSAGES_SEND), given(input.route)
+    await try_again(
+        info.context.services.outbox,
+        principal.tenant_id,
+        message_id,
+        None if written is None else [step_of(one) for one in written],
+        may_double=input.may_arrive_twice,
+        reach=principal.reach,
+        act=info.context.act,
+    )
 
 
 CancelMessageRefusal = NotFoundError | InvalidStateError

@@ -1,13 +1,24 @@
 """What the control API may ask of the simulated Clerk; an id of something that is there already changes it."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from integrations.simulating.company import Json
+from integrations.simulating.events import written
 
-_USER, _ORGANIZATION = r"^user_[A-Za-z0-9]{1,64}$", r"^org_[A-Za-z0-9]{1,64}$"
-_PERMISSION = r"^org:[a-z0-9_-]{1,64}:[a-z0-9_-]{1,64}$"
+
+def _listed(given: object) -> object:
+    """Take what a command line can say, too: names with commas between them."""
+    return given.split(",") if isinstance(given, str) else given
+
+
+UserId = Annotated[str, written("user_[A-Za-z0-9]{1,64}", "write it as user_ and letters or digits, like user_Ana")]
+OrganizationId = Annotated[str, written("org_[A-Za-z0-9]{1,64}", "write it as org_ and letters or digits: org_Loja")]
+Slug = Annotated[str, written("[a-z0-9-]{1,64}", "write it with small letters, digits and dashes, like loja-da-ana")]
+Role = Annotated[str, written("org:[a-z0-9_-]{1,64}", "write it as org: and a name in small letters, like org:admin")]
+_PERMISSION = written("org:[a-z0-9_-]{1,64}:[a-z0-9_-]{1,64}", "write it like org:messages:read")
+Permissions = Annotated[list[Annotated[str, _PERMISSION]], BeforeValidator(_listed)]
 
 
 class Order(BaseModel, frozen=True, extra="forbid"):
@@ -19,7 +30,7 @@ class Order(BaseModel, frozen=True, extra="forbid"):
 class UserOrder(Order, frozen=True):
     """Somebody signs up, or changes what they said of themselves."""
 
-    id: str | None = Field(None, pattern=_USER)
+    id: UserId | None = None
     first_name: str | None = Field(None, max_length=64)
     last_name: str | None = Field(None, max_length=64)
     email: str | None = Field(None, max_length=254)
@@ -28,21 +39,21 @@ class UserOrder(Order, frozen=True):
 class OrganizationOrder(Order, frozen=True):
     """A business is founded, or renamed."""
 
-    id: str | None = Field(None, pattern=_ORGANIZATION)
+    id: OrganizationId | None = None
     name: str = Field("Padaria do Zé", max_length=256)
-    slug: str | None = Field(None, pattern="^[a-z0-9-]{1,64}$")
+    slug: Slug | None = None
 
 
 class UserNews(UserOrder, frozen=True):
     """For an event: Ana, unless somebody else is named."""
 
-    id: str | None = Field("user_Ana", pattern=_USER)
+    id: UserId | None = "user_Ana"
 
 
 class OrganizationNews(OrganizationOrder, frozen=True):
     """For an event: Ana's shop, unless another business is named."""
 
-    id: str | None = Field("org_Loja", pattern=_ORGANIZATION)
+    id: OrganizationId | None = "org_Loja"
     name: str = Field("Loja da Ana", max_length=256)
 
 
@@ -51,8 +62,8 @@ class MemberOrder(Order, frozen=True):
 
     user: str = "user_Ana"
     organization: str = "org_Loja"
-    role: str = Field("org:member", pattern="^org:[a-z0-9_-]{1,64}$")
-    permissions: list[str] = Field(default_factory=list)
+    role: Role = "org:member"
+    permissions: Permissions = Field(default_factory=list)
 
 
 class WhichUser(Order, frozen=True):

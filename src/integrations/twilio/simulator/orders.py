@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from integrations.simulating.events import AboutOrder
+from integrations.simulating.events import AboutOrder, written
 
-_NUMBER = r"^\+?[0-9]{3,15}$"
+Number = Annotated[str, written(r"\+?[0-9]{3,15}", "write a number of 3 to 15 digits, like +55 11 98765-4321")]
 
 
 def _bare(number: object) -> object:
@@ -17,7 +17,7 @@ def _bare(number: object) -> object:
 class InboundOrder(BaseModel, frozen=True, extra="forbid"):
     """A customer writes to one of our numbers."""
 
-    sender: str = Field(pattern=_NUMBER)
+    sender: Number
     text: str = Field(max_length=1600)
     recipient: str | None = None
 
@@ -32,7 +32,7 @@ class ReportOrder(BaseModel, frozen=True, extra="forbid"):
 class WritesOrder(InboundOrder, frozen=True):
     """The same for an event: Ana writes, unless somebody else is named, in any way people write numbers."""
 
-    sender: Annotated[str, BeforeValidator(_bare)] = Field("+5511987654321", pattern=_NUMBER)
+    sender: Annotated[Number, BeforeValidator(_bare)] = "+5511987654321"
     text: str = Field("Oi! Já saiu o meu pedido?", max_length=1600)
 
 

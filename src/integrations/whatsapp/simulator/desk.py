@@ -15,7 +15,7 @@ from integrations.whatsapp.simulator.customers import Customer, digits_of
 from integrations.whatsapp.simulator.errors import MetaError
 from integrations.whatsapp.simulator.limits import over_limit, pace
 from integrations.whatsapp.simulator.message import Message, new_id
-from integrations.whatsapp.simulator.orders import InboundOrder, ReportOrder, TemplateOrder
+from integrations.whatsapp.simulator.orders import SENDER, InboundOrder, ReportOrder, TemplateOrder
 from integrations.whatsapp.simulator.outcomes import PAUSED, Status, outcome, template_status
 from integrations.whatsapp.simulator.reports import (
     TEMPLATE_FIELD,
@@ -74,7 +74,7 @@ class Desk:
         """The same, with the webhook still in hand."""
         digits, ours = digits_of(order.sender), self.account.phone_number_id
         if digits is None:
-            raise ControlRefused("sender is a number with its country code, or a user id", field="sender")
+            raise ControlRefused(SENDER, field="sender")
         if order.recipient not in (None, ours):
             raise ControlRefused(f"the account's only number is {ours}", field="recipient")
         now, customer = self.clock.now(), self.books.customer(digits)

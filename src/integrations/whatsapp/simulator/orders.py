@@ -1,11 +1,15 @@
 """What the control API may ask of the simulated WhatsApp."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from integrations.simulating.company import Json
-from integrations.simulating.events import AboutOrder
+from integrations.simulating.events import AboutOrder, written
+
+SENDER = "write a number with its country code, like +55 11 98765-4321, or a WhatsApp user id"
+Sender = Annotated[str, written(r"[^\x00-\x1f]{3,64}", SENDER)]
+Kind = Annotated[str, written("[a-z_]{1,32}", "write a kind of message in small letters, like text or image")]
 
 
 class InboundOrder(BaseModel, frozen=True, extra="forbid"):
@@ -14,10 +18,10 @@ class InboundOrder(BaseModel, frozen=True, extra="forbid"):
     `content` takes the place of the object named like the kind, for kinds and fields nobody here knows.
     """
 
-    sender: str = Field(min_length=3, max_length=64)
+    sender: Sender
     text: str | None = Field(None, max_length=4096)
     recipient: str | None = None
-    kind: str = Field("text", pattern="^[a-z_]{1,32}$")
+    kind: Kind = "text"
     reply_to: str | None = None
     name: str | None = Field(None, max_length=64)
     username: str | None = Field(None, max_length=64)
@@ -49,10 +53,10 @@ class ChangeOrder(BaseModel, frozen=True, extra="forbid"):
 class WritesOrder(BaseModel, frozen=True, extra="forbid"):
     """For an event: Ana writes, unless somebody else is named; `message` is the one of ours that she answers."""
 
-    sender: str = Field("+5511987654321", min_length=3, max_length=64)
+    sender: Sender = "+5511987654321"
     text: str = Field("Oi! Já saiu o meu pedido?", max_length=4096)
     message: str | None = Field(None, max_length=256)
-    kind: str = Field("text", pattern="^[a-z_]{1,32}$")
+    kind: Kind = "text"
     name: str | None = Field(None, max_length=64)
     username: str | None = Field(None, max_length=64)
 
