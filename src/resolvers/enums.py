@@ -135,7 +135,9 @@ _publish(
     "TemplateApproval",
     "Whether the channel's company has let a template through.",
     NOT_NEEDED="It is one of ours: nobody has to.",
-    PENDING="Not yet, or not at the moment.",
+    PENDING="Not yet.",
+    PAUSED="Not at the moment: people complained. It comes back by itself.",
+    DISABLED="Not any more: it was disabled, archived or deleted.",
 )
 _publish(
     WebhookStatus,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -101,7 +102,9 @@ def test_it_prints_what_happens_and_ctrl_c_ends_it_well(dev: Dev, run: Run) -> N
         assert "sending" not in found.out
         assert "98765-4321" not in found.out
         assert found.ends_on(signal.SIGINT) == 0
-        assert found.notices == "Listening. Ctrl-C ends it.\n"
+        first, last = found.notices.splitlines()
+        assert first == "Listening. Ctrl-C ends it."
+        assert re.fullmatch(r"Go on from here: interalpha listen --after [\w-]+", last)
 
 
 def test_each_event_is_one_line_of_json(dev: Dev, run: Run) -> None:
@@ -121,6 +124,38 @@ def test_channel_and_status_choose(dev: Dev, run: Run) -> None:
         assert [(one["message"]["id"], one["event"]["status"]) for one in found.events] == [
             (one, "DELIVERED") for one in ids
         ]
+
+
+def test_direction_and_batch_choose(dev: Dev, run: Run) -> None:
+    with listening(dev, "--json", "--direction", "inbound") as found:
+        send(run, "sms", "+5511987654321", "x")
+        run("trigger", "sms.inbound", "--from", "+5561991110011", "--text", "Oi")
+        eventually(lambda: len(found.events) >= 1)
+        assert {one["message"]["direction"] for one in found.events} == {"INBOUND"}
+
+
+def test_it_goes_on_behind_the_cursor_it_was_given(dev: Dev, run: Run) -> None:
+    with listening(dev, "--json", "--status", "delivered") as found:
+        first = send(run, "sms", "+5511987654321", "x")
+        eventually(lambda: len(found.events) == 1)
+        cursor = found.events[0]["cursor"]
+    missed = [send(run, "sms", "+5511987654321", text) for text in "yz"]
+    with listening(dev, "--json", "--status", "delivered", "--after", cursor) as found:
+        eventually(lambda: len(found.events) == 2)
+        later = send(run, "sms", "+5511987654321", "x")
+        eventually(lambda: len(found.events) == 3)
+        assert [one["message"]["id"] for one in found.events] == [*missed, later]
+        assert first not in missed
+
+
+def test_what_it_cannot_follow_is_said_at_once(dev: Dev) -> None:
+    for arguments, words in (
+        (("--after", "nonsense"), "`after` is no cursor of this list. (INVALID_INPUT)"),
+        (("--batch", "nonsense"), "There is no such batch. (NOT_FOUND)"),
+    ):
+        done = interalpha(dev.folder, "listen", *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"✗ {words}")
 
 
 def test_events_are_handed_to_a_program_on_this_machine(dev: Dev, run: Run) -> None:
@@ -167,6 +202,22 @@ def test_it_outlives_a_server_that_dies(dev: Dev, run: Run) -> None:
         message_id = send(run, "sms", "+5511987654321", "x")
         eventually(lambda: any("delivered" in line and message_id in line for line in found.out.splitlines()))
         assert found.ends_on(signal.SIGINT) == 0
+
+
+def test_what_happened_while_the_server_was_away_follows_once(dev: Dev, run: Run) -> None:
+    with listening(dev, "--json") as found:
+        send(run, "sms", "+5511987654321", "x")
+        eventually(lambda: any(one["event"]["status"] == "DELIVERED" for one in found.events))
+        [server] = processes_of(f"api.dev.child api {dev.folder}")
+        message_id = send(run, "sms", "+5511987654321", "y", "--in", "1m", "--no-wait")
+        os.kill(server, signal.SIGKILL)
+        eventually(lambda: "What happened meanwhile follows." in found.notices, 30)
+        run("messages", "cancel", message_id)
+        told = lambda: [one["event"] for one in found.events if one["message"]["id"] == message_id]  # noqa: E731
+        eventually(lambda: [one["status"] for one in told()][-1:] == ["CANCELED"])
+        assert [one["status"] for one in told()] == ["SCHEDULED", "CANCELED"]
+        events = [one["event"]["id"] for one in found.events]
+        assert len(events) == len(set(events))
 
 
 def test_it_ends_at_once_where_no_server_ever_was(tmp_path: Path) -> None:

@@ -140,3 +140,25 @@ def test_a_company_that_is_real_is_left_alone(tmp_path: Path) -> None:
         offered = interalpha(real.folder, "trigger", "--list", **account).stdout
     assert "whatsapp.inbound" in offered
     assert "sms." not in offered
+
+
+def test_whatever_an_option_is_given_the_answer_is_plain(run: Run) -> None:
+    """No pattern, no name of a type, no traceback: what is wrong with which option, in words; and status 2."""
+    offers = json.loads(run("trigger", "--list", "--json").stdout)
+    flags = {"sender": "--from", "text": "--text", "message": "--message", "code": "--code"}
+    seen = 0
+    for offer in offers:
+        for name in offer["parameters"]:
+            for value in ("12", "x" * 5_000, "\u2603", "-1", "a\nb", ""):
+                option = [flags[name], value] if name in flags else ["--with", f"{name}={value}"]
+                done = run("trigger", offer["name"], *option)
+                told = done.stderr
+                assert not re.search(r"pattern|regex|\^|\[0-9|should |Input|Traceback|validation", told), (option, told)
+                assert done.exit_code in (0, 1, 2), option
+                if done.exit_code == 2:
+                    seen += 1
+                    assert told.startswith(f"✗ {flags.get(name, f'--with {name}=…')}: "), (option, told)
+    assert seen > 30
+    refused = run("trigger", "sms.inbound", "--from", "12")
+    words = "✗ --from: write a number of 3 to 15 digits, like +55 11 98765-4321.\n"
+    assert (refused.exit_code, refused.stdout, refused.stderr) == (2, "", words)

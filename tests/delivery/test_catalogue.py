@@ -95,10 +95,27 @@ async def test_what_vanished_is_no_longer_listed_nor_usable_and_can_come_back(sh
     assert list(await listed(shop)) == ["offer pt-BR"]
     gone = await by_id(shop, id)
     assert gone.gone_at is not None
-    assert gone.approval is TemplateApproval.REJECTED
+    assert gone.approval is TemplateApproval.DISABLED
     assert await copy(shop, SHIPPED, OFFER) == 1
     back = (await listed(shop))["order_shipped pt-BR"]
     assert (back.id, back.approval, back.gone_at) == (id, TemplateApproval.APPROVED, None)
+
+
+async def test_paused_and_disabled_are_told_apart_also_where_an_earlier_version_writes(shop: Shop) -> None:
+    for approval in (TemplateApproval.PAUSED, TemplateApproval.DISABLED):
+        assert await copy(shop, replace(OFFER, approval=approval)) == 1
+        assert await copy(shop, replace(OFFER, approval=approval)) == 0
+        assert (await listed(shop))["offer pt-BR"].approval is approval
+        async with shop.worker.transaction(DEFAULT_TENANT) as connection:
+            for wanted, count in ((approval, 1), (read.PLAINLY[approval], 0)):
+                page = await read.page(connection, DEFAULT_TENANT, read.Slice(10), read.Filter(approvals=[wanted]))
+                assert len(page.items) == count, wanted
+    # A process that does not know the column writes the state anew and leaves the detail as it was.
+    await shop.tamper("UPDATE templates SET approval = 'APPROVED' WHERE name = 'offer'")
+    assert (await listed(shop))["offer pt-BR"].approval is TemplateApproval.APPROVED
+    # And one of a later version may write details that nobody here knows.
+    await shop.tamper("UPDATE templates SET approval = 'PENDING', approval_detail = 'ASLEEP' WHERE name = 'offer'")
+    assert (await listed(shop))["offer pt-BR"].approval is TemplateApproval.PENDING
 
 
 async def test_an_empty_catalogue_takes_only_the_companys_away(shop: Shop) -> None:

@@ -65,6 +65,20 @@ async def test_the_numbers_are_those_of_the_window(
     assert sms["delivered"] == 4
 
 
+async def test_what_nobody_can_know_is_null(caller: Caller, stock: Stock, owner: asyncpg.Pool) -> None:
+    """E-mails were sent and no report ever comes; an SMS was sent and its report may still come: that is 0 of 1."""
+    await deliver(owner, await stock.put(caller, content=EmailContent("Olá", "Oi", None)), None, "SENT")
+    await deliver(owner, await stock.put(caller), None, "SENT")
+    sms, email = sorted(
+        (await caller.ask(DASHBOARD))["dashboard"]["messages"], key=lambda one: str(one["channel"] != "SMS")
+    )
+    nothing = {"sent": 1, "delivered": 0, "failed": 0, "medianDeliverySeconds": None}
+    assert email == {"channel": "EMAIL", **nothing, "deliveryRate": None}
+    assert sms == {"channel": "SMS", **nothing, "deliveryRate": 0.0}
+    empty = (await caller.ask(DASHBOARD, window="LAST_5_MINUTES"))["dashboard"]
+    assert {one["deliveryRate"] for one in empty["messages"]} == {None, 0.0}
+
+
 async def test_it_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
     reader = await new_caller(frozenset({Scope.MESSAGES_READ}))
     for caller, code in ((reader, "FORBIDDEN"), (nobody, "UNAUTHENTICATED")):

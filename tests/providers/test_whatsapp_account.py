@@ -88,9 +88,22 @@ async def test_all_templates_are_read_in_our_words(simulators: Simulators, http:
         "spring_offer": TemplateApproval.APPROVED,
         "summer_offer": TemplateApproval.PENDING,
         "autumn_offer": TemplateApproval.REJECTED,
-        "winter_offer": TemplateApproval.PENDING,
-        "last_offer": TemplateApproval.REJECTED,
+        "winter_offer": TemplateApproval.PAUSED,
+        "last_offer": TemplateApproval.DISABLED,
     }
+
+
+META_STATES = (
+    *("APPROVED", "ARCHIVED", "DELETED", "DISABLED", "FLAGGED", "IN_APPEAL", "LIMIT_EXCEEDED", "LOCKED"),
+    *("PAUSED", "PENDING", "PENDING_DELETION", "REINSTATED", "REJECTED", "UNARCHIVED"),
+)
+"""Every value of `event` in Meta's reference of the webhook message_template_status_update."""
+
+
+def test_every_state_that_meta_names_is_one_of_ours() -> None:
+    assert sorted(APPROVALS) == sorted(META_STATES)
+    named = {state: APPROVALS[state].value for state in ("APPROVED", "PENDING", "PAUSED", "REJECTED", "DISABLED")}
+    assert named == {state: state for state in named}
 
 
 def template(number: int) -> dict[str, str]:

@@ -67,9 +67,10 @@ class Api:
         body, headers = {"query": query, "variables": variables}, {"accept": "text/event-stream"}
         try:
             async with self._http.stream("POST", self._url, json=body, headers=headers) as answer:
-                if answer.status_code != 200:
+                if not answer.headers.get("content-type", "").startswith("text/event-stream"):
                     await answer.aread()
                     _data(answer)
+                    raise Failure(f"{self._url} answers without a stream of events. Is --url Interalpha's?")
                 opened()
                 async for line in answer.aiter_lines():
                     if line.startswith("data: "):

@@ -78,7 +78,7 @@ def _lines(one: Mapping[str, Any]) -> Iterator[str]:
     """The company's line, and one for each setting that is wrong."""
     configuration, circuit = one["configuration"], one["circuit"]
     is_used = configuration["mode"] is not None
-    mark = _MARKS[circuit["state"]] if is_used else "✗" if configuration["problems"] else "○"
+    mark = _MARKS.get(circuit["state"], "!") if is_used else "✗" if configuration["problems"] else "○"
     state = configuration["mode"].lower() if is_used else "not configured"
     yield f"{mark} {one['kind'].lower():<15}  {state:<14}  {_circuit(circuit) if is_used else ''}".rstrip()
     for problem in configuration["problems"]:

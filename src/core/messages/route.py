@@ -49,13 +49,18 @@ def step(
     A relay reports nothing after it took an e-mail, so its taking is the goal, and one that was perhaps not taken is
     sent once more under the same Message-ID. SMS and WhatsApp have reports worth waiting for.
     """
-    is_email = channel is Channel.EMAIL
+    is_reported = reports_delivery(channel)
     return Step(
         channel,
         within,
-        until or (RouteGoal.SENT if is_email else RouteGoal.DELIVERED),
-        on_unconfirmed or (UnconfirmedPolicy.RESEND if is_email else UnconfirmedPolicy.WAIT),
+        until or (RouteGoal.DELIVERED if is_reported else RouteGoal.SENT),
+        on_unconfirmed or (UnconfirmedPolicy.WAIT if is_reported else UnconfirmedPolicy.RESEND),
     )
+
+
+def reports_delivery(channel: Channel) -> bool:
+    """Whether anybody tells what is delivered on a channel: a mail server says no more than that it took an e-mail."""
+    return channel is not Channel.EMAIL
 
 
 def route_to_json(route: Sequence[Step]) -> list[dict[str, Any]]:

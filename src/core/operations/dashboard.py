@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.boards import Boards
 from core.database import Database
 from core.identifiers import uuid7_floor
+from core.messages.route import reports_delivery
 from core.messages.tables import messages
 from core.messages.values import Direction, MessageStatus
 from core.operations.given_up import DeadLetterFilter
@@ -61,8 +62,9 @@ class ChannelCounters:
 
     @property
     def delivery_rate(self) -> float | None:
-        """The share of those sent that was delivered; None where none was sent."""
-        return self.delivered / self.sent if self.sent else None
+        """The share of those sent that was delivered; None where none was sent, or nobody reports what is delivered."""
+        is_known = self.delivered > 0 or reports_delivery(self.channel)
+        return self.delivered / self.sent if self.sent and is_known else None
 
 
 # Compared by its numbers, not by when they were taken.

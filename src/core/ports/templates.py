@@ -20,7 +20,9 @@ class TemplateApproval(StrEnum):
     NOT_NEEDED = "NOT_NEEDED"
     PENDING = "PENDING"
     APPROVED = "APPROVED"
+    PAUSED = "PAUSED"
     REJECTED = "REJECTED"
+    DISABLED = "DISABLED"
 
 
 @dataclass(frozen=True, slots=True)

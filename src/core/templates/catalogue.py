@@ -14,13 +14,14 @@ from sqlalchemy.sql.dml import ReturningInsert
 from core.characters import is_storable
 from core.identifiers import uuid7
 from core.ports import Channel, ProviderTemplate, TemplateApproval
+from core.templates.read import PLAINLY
 from core.templates.tables import templates
 
 log = structlog.get_logger(__name__)
 
 ROWS_AT_ONCE = 1_000
 """A statement has at most 32,767 parameters; an account of Meta's has at most 6,000 templates."""
-_TAKEN_OVER = ("provider_id", "category", "approval", "header", "body", "buttons", "examples")
+_TAKEN_OVER = ("provider_id", "category", "approval", "approval_detail", "header", "body", "buttons", "examples")
 
 
 async def take_over(
@@ -49,7 +50,8 @@ def _row(tenant: UUID, integration: str, channel: Channel, one: ProviderTemplate
         "integration": integration,
         "provider_id": one.provider_id,
         "category": one.category.value,
-        "approval": one.approval.value,
+        "approval": PLAINLY.get(one.approval, one.approval).value,
+        "approval_detail": one.approval.value if one.approval in PLAINLY else None,
         "header": one.header,
         "body": one.body,
         "buttons": [asdict(button) for button in one.buttons],
@@ -88,7 +90,12 @@ async def _mark_vanished(
             templates.c.gone_at.is_(None),
             tuple_(templates.c.name, templates.c.locale).not_in(select(there.c.name, there.c.locale)),
         )
-        .values(approval=TemplateApproval.REJECTED.value, gone_at=func.now(), updated_at=func.now())
+        .values(
+            approval=PLAINLY[TemplateApproval.DISABLED].value,
+            approval_detail=TemplateApproval.DISABLED.value,
+            gone_at=func.now(),
+            updated_at=func.now(),
+        )
         .returning(templates.c.id)
     )
     return len(marked.all())

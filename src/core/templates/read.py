@@ -1,16 +1,36 @@
 """Reading templates: by id, by page. What a company no longer lists is found by its id alone."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, or_, select
+from sqlalchemy import Row, case, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.ports import Channel, TemplateApproval, TemplateButton, TemplateCategory
 from core.templates.tables import templates
 from core.templates.values import Template
+
+PLAINLY: Mapping[TemplateApproval, TemplateApproval] = {
+    TemplateApproval.PAUSED: TemplateApproval.PENDING,
+    TemplateApproval.DISABLED: TemplateApproval.REJECTED,
+}
+"""States that came later → what `templates.approval` says of them, for processes that do not know them."""
+
+_SHOWN = case(
+    *(
+        ((templates.c.approval_detail == detail.value) & (templates.c.approval == plain.value), detail.value)
+        for detail, plain in PLAINLY.items()
+    ),
+    else_=templates.c.approval,
+)
+
+
+def shown_approval(approval: str, detail: str | None) -> TemplateApproval:
+    """The state of a template; a detail that does not fit is of before an earlier version wrote the state anew."""
+    fitting = (found for found, plain in PLAINLY.items() if (found, plain) == (detail, approval))
+    return next(fitting, TemplateApproval(approval))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +74,7 @@ async def page(connection: AsyncConnection, tenant: UUID, which: Slice, conditio
     if condition.channels is not None:
         statement = statement.where(templates.c.channel.in_({channel.value for channel in condition.channels}))
     if condition.approvals is not None:
-        statement = statement.where(templates.c.approval.in_({approval.value for approval in condition.approvals}))
+        statement = statement.where(_SHOWN.in_({approval.value for approval in condition.approvals}))
     if condition.search is not None:
         texts = (templates.c.name, templates.c.subject, templates.c.header, templates.c.body)
         statement = statement.where(or_(*(text.icontains(condition.search, autoescape=True) for text in texts)))
@@ -75,7 +95,7 @@ def _template(row: Row[Any]) -> Template:
         name=row.name,
         locale=row.locale,
         category=TemplateCategory(row.category),
-        approval=TemplateApproval(row.approval),
+        approval=shown_approval(row.approval, row.approval_detail),
         body=row.body,
         subject=row.subject,
         header=row.header,

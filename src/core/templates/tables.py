@@ -16,7 +16,10 @@ templates = Table(
     Column("name", Text, nullable=False),
     Column("locale", Text, nullable=False),
     Column("category", Text, nullable=False),
+    # NOT_NEEDED, PENDING, APPROVED or REJECTED: what processes of an earlier version understand.
     Column("approval", Text, nullable=False),
+    # PAUSED or DISABLED, where `approval` says less: see `shown_approval` in read.py.
+    Column("approval_detail", Text),
     Column("subject", Text),
     Column("header", Text),
     Column("body", Text, nullable=False),

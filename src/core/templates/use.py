@@ -11,6 +11,24 @@ from core.templates.fill import check_variables, fill
 from core.templates.values import Filled, Template, TemplateNotUsable, TemplateUse
 from core.words import Sentence, say
 
+_REASONS = {
+    TemplateApproval.PENDING: (
+        "TEMPLATE_NOT_APPROVED",
+        "The template {template} ({locale}) is not approved yet: it cannot be sent.",
+    ),
+    TemplateApproval.PAUSED: (
+        "TEMPLATE_PAUSED",
+        "The template {template} ({locale}) is paused because of poor feedback: it cannot be sent until that ends.",
+    ),
+    TemplateApproval.REJECTED: (
+        "TEMPLATE_REJECTED",
+        "The template {template} ({locale}) was rejected: it cannot be sent.",
+    ),
+    TemplateApproval.DISABLED: (
+        "TEMPLATE_DISABLED",
+        "The template {template} ({locale}) was disabled, archived or deleted: it cannot be sent.",
+    ),
+}
 _USABLE = (TemplateApproval.NOT_NEEDED, TemplateApproval.APPROVED)
 
 
@@ -63,19 +81,8 @@ def _filled(template: Template, wanted: TemplateUse, route: Sequence[Channel], p
 
 
 def _why_not(template: Template) -> Sentence:
-    if template.approval is TemplateApproval.PENDING:
-        return say(
-            "TEMPLATE_NOT_APPROVED",
-            "The template {template} ({locale}) is not approved yet, or paused: it cannot be sent.",
-            template=template.name,
-            locale=template.locale,
-        )
-    return say(
-        "TEMPLATE_REJECTED",
-        "The template {template} ({locale}) was rejected or taken away: it cannot be sent.",
-        template=template.name,
-        locale=template.locale,
-    )
+    code, words = _REASONS[template.approval]
+    return say(code, words, template=template.name, locale=template.locale)
 
 
 def _check_route(template: Template, route: Sequence[Channel], path: Sequence[str]) -> None:

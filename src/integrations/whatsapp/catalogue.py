@@ -16,21 +16,24 @@ _PAGE, _MOST_PAGES = 100, 100
 """An account has at most 6,000 templates."""
 _GAP = re.compile(r"\{\{\w+\}\}")
 
-# Meta → ours. What is paused comes back by itself; what is flagged can still be sent.
+# Meta → ours: the states of a template, and those that only webhooks name. What is flagged or locked can still be sent.
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/templates/template-management
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/message_template_status_update
 APPROVALS: Mapping[str, TemplateApproval] = {
     "APPROVED": TemplateApproval.APPROVED,
     "REINSTATED": TemplateApproval.APPROVED,
-    "FLAGGED": TemplateApproval.APPROVED,
     "UNARCHIVED": TemplateApproval.APPROVED,
+    "FLAGGED": TemplateApproval.APPROVED,
+    "LOCKED": TemplateApproval.APPROVED,
     "PENDING": TemplateApproval.PENDING,
     "IN_APPEAL": TemplateApproval.PENDING,
-    "PAUSED": TemplateApproval.PENDING,
+    "PAUSED": TemplateApproval.PAUSED,
     "REJECTED": TemplateApproval.REJECTED,
-    "DISABLED": TemplateApproval.REJECTED,
-    "DELETED": TemplateApproval.REJECTED,
-    "PENDING_DELETION": TemplateApproval.REJECTED,
     "LIMIT_EXCEEDED": TemplateApproval.REJECTED,
-    "ARCHIVED": TemplateApproval.REJECTED,
+    "DISABLED": TemplateApproval.DISABLED,
+    "ARCHIVED": TemplateApproval.DISABLED,
+    "PENDING_DELETION": TemplateApproval.DISABLED,
+    "DELETED": TemplateApproval.DISABLED,
 }
 CATEGORIES: Mapping[str, TemplateCategory] = {
     "UTILITY": TemplateCategory.TRANSACTIONAL,

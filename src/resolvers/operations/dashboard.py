@@ -25,10 +25,15 @@ MOST_SECONDS = 3_600
 class ChannelCounters:
     channel: Channel
     sent: int = strawberry.field(description="Taken by the company.")
-    delivered: int
+    delivered: int = strawberry.field(description="Reported as delivered or read; of e-mails nobody reports it.")
     failed: int
-    delivery_rate: float | None = strawberry.field(description="Delivered of sent, from 0 to 1; null when none was.")
-    median_delivery_seconds: float | None = strawberry.field(description="From sent to delivered.")
+    delivery_rate: float | None = strawberry.field(
+        description="Delivered of sent, from 0 to 1; null when none was sent, and where nobody reports what is"
+        " delivered, as for e-mail."
+    )
+    median_delivery_seconds: float | None = strawberry.field(
+        description="From sent to delivered; null when none is known to have been delivered."
+    )
 
 
 @strawberry.type(description="How the business does, at a glance.")
