@@ -11,24 +11,6 @@ from core.templates.fill import check_variables, fill
 from core.templates.values import Filled, Template, TemplateNotUsable, TemplateUse
 from core.words import Sentence, say
 
-_REASONS = {
-    TemplateApproval.PENDING: (
-        "TEMPLATE_NOT_APPROVED",
-        "The template {template} ({locale}) is not approved yet: it cannot be sent.",
-    ),
-    TemplateApproval.PAUSED: (
-        "TEMPLATE_PAUSED",
-        "The template {template} ({locale}) is paused because of poor feedback: it cannot be sent until that ends.",
-    ),
-    TemplateApproval.REJECTED: (
-        "TEMPLATE_REJECTED",
-        "The template {template} ({locale}) was rejected: it cannot be sent.",
-    ),
-    TemplateApproval.DISABLED: (
-        "TEMPLATE_DISABLED",
-        "The template {template} ({locale}) was disabled, archived or deleted: it cannot be sent.",
-    ),
-}
 _USABLE = (TemplateApproval.NOT_NEEDED, TemplateApproval.APPROVED)
 
 
@@ -81,8 +63,36 @@ def _filled(template: Template, wanted: TemplateUse, route: Sequence[Channel], p
 
 
 def _why_not(template: Template) -> Sentence:
-    code, words = _REASONS[template.approval]
-    return say(code, words, template=template.name, locale=template.locale)
+    match template.approval:
+        case TemplateApproval.PENDING:
+            return say(
+                "TEMPLATE_NOT_APPROVED",
+                "The template {template} ({locale}) is not approved yet: it cannot be sent.",
+                template=template.name,
+                locale=template.locale,
+            )
+        case TemplateApproval.PAUSED:
+            return say(
+                "TEMPLATE_PAUSED",
+                "The template {template} ({locale}) is paused because of poor feedback: it cannot be sent until that"
+                " ends.",
+                template=template.name,
+                locale=template.locale,
+            )
+        case TemplateApproval.DISABLED:
+            return say(
+                "TEMPLATE_DISABLED",
+                "The template {template} ({locale}) was disabled, archived or deleted: it cannot be sent.",
+                template=template.name,
+                locale=template.locale,
+            )
+        case _:
+            return say(
+                "TEMPLATE_REJECTED",
+                "The template {template} ({locale}) was rejected: it cannot be sent.",
+                template=template.name,
+                locale=template.locale,
+            )
 
 
 def _check_route(template: Template, route: Sequence[Channel], path: Sequence[str]) -> None:
