@@ -7,12 +7,12 @@ from tests.graph.callers import Caller
 from tests.graph.stock import Stock
 
 RETRY = """
-mutation($id: ID!, $route: [RouteStepInput!]) {
-  retryMessage(input: {id: $id, route: $route}) {
+mutation($id: ID!, $route: [RouteStepInput!], $mayArriveTwice: Boolean! = true) {
+  retryMessage(input: {id: $id, route: $route, mayArriveTwice: $mayArriveTwice}) {
     message { status channel canRetry route { channel onUnconfirmed outcome } failure { message } }
     errors {
       __typename
-      ... on UserError { message path }
+      ... on UserError { code message path }
       ... on InvalidStateError { state }
       ... on NotFoundError { id }
     }
@@ -38,6 +38,18 @@ async def test_it_may_take_another_route(caller: Caller, stock: Stock) -> None:
     message = (await retried(caller, stock, [{"channel": "SMS", "onUnconfirmed": "RESEND"}]))["message"]
     assert isinstance(message, dict)
     assert [step["onUnconfirmed"] for step in message["route"]] == ["WAIT", "RESEND"]
+
+
+async def test_what_may_arrive_twice_is_tried_only_by_who_accepts_that(caller: Caller, stock: Stock) -> None:
+    message = await stock.put(caller, status="FAILED", attempts=1)
+    await stock.owner.execute("UPDATE attempts SET outcome = 'UNCONFIRMED' WHERE message_id = $1", message)
+    given = {"id": to_global_id("Message", message.bytes), "mayArriveTwice": False}
+    [error] = (await caller.ask(RETRY, **given))["retryMessage"]["errors"]
+    assert (error["__typename"], error["code"]) == ("InvalidStateError", "MAY_ARRIVE_TWICE")
+    assert (await caller.ask(RETRY, **given | {"mayArriveTwice": True}))["retryMessage"]["errors"] == []
+    refused = await stock.put(caller, status="FAILED", attempts=1)
+    done = await caller.ask(RETRY, id=to_global_id("Message", refused.bytes), mayArriveTwice=False)
+    assert done["retryMessage"]["errors"] == []
 
 
 async def test_a_channel_nobody_serves_here_is_refused(caller: Caller, stock: Stock) -> None:
