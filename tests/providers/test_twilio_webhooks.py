@@ -81,6 +81,16 @@ def test_a_json_body_is_covered_by_its_hash() -> None:
     WEBHOOKS.verify(webhook(b'{"a":1}', SIGNED_JSON, url, **{"content-type": "Application/JSON"}))
 
 
+def test_a_json_body_is_believed_behind_a_port_of_its_own_as_twilio_s_validator_believes_it() -> None:
+    address = f"https://api.example.com:8443/w?ref=1&bodySHA256={JSON_HASH}"
+    for theirs in (address, address.replace(":8443", "")):
+        given_ = RequestValidator(TOKEN).compute_signature(theirs, {})
+        assert RequestValidator(TOKEN).validate(address, '{"a":1}', given_)
+        WEBHOOKS.verify(webhook(b'{"a":1}', given_, address, **{"content-type": "application/json"}))
+        with pytest.raises(InvalidSignature):
+            WEBHOOKS.verify(webhook(b'{"a":2}', given_, address, **{"content-type": "application/json"}))
+
+
 @pytest.mark.parametrize("body", [b'{"a":2}', b"", b'{"a":1} '])
 @pytest.mark.parametrize("content_type", ["application/json", FORM, ""])
 def test_another_body_under_the_same_hash_is_refused(body: bytes, content_type: str) -> None:
