@@ -58,10 +58,13 @@ GRANT SELECT, INSERT, UPDATE ON lookup_keys TO interalpha_worker;
 GRANT SELECT ON contracts TO interalpha_app, interalpha_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON servers TO interalpha_app;
 GRANT SELECT ON servers TO interalpha_worker;
+-- A name that holds the address of somebody who is erased is masked.
+GRANT SELECT (name), UPDATE (name) ON api_keys TO interalpha_worker;
 """
 
 DOWNGRADE = """
 DROP TABLE contracts, servers, lookup_keys;
+REVOKE SELECT (name), UPDATE (name) ON api_keys FROM interalpha_worker;
 ALTER TABLE workers DROP COLUMN revision;
 ALTER TABLE messages
     DROP COLUMN provider_id_sealed, DROP COLUMN provider_id_lookup, DROP COLUMN provider_id_empty;

@@ -14,6 +14,7 @@ from api.negotiation import languages_of
 from api.operations import OperationRequest
 from api.presence import Presence
 from core.errors import Unauthenticated
+from core.privacy.spelling import names_somebody
 from core.words import Interpreter, say
 from engine.engine import Engine
 from engine.plan import Refusal
@@ -117,8 +118,12 @@ class Edge:
 
 
 def request_id_from(given: str | None) -> str:
-    """Take the client's own id if it can be written anywhere without harm, or make one."""
-    return given if given and _SANE_REQUEST_ID.fullmatch(given) else uuid4().hex
+    """Take the client's own id if it can be written anywhere without harm, or make one.
+
+    It is kept with what the request did, for good: one that may be somebody's number is replaced.
+    """
+    is_taken = given and _SANE_REQUEST_ID.fullmatch(given) and not names_somebody(given)
+    return given if given and is_taken else uuid4().hex
 
 
 def bearer_token(authorization: str | None) -> str | None:

@@ -301,3 +301,20 @@ async def test_who_asked_and_that_it_was_done_is_in_the_audit_log(life: Life) ->
 async def test_it_keeps_nobody_from_writing_to_them_again(life: Life) -> None:
     await life.erase(NUMBER)
     assert await life.shop.status(await life.send(NUMBER, WORDS)) == "QUEUED"
+
+
+async def test_names_that_survive_an_erasure_name_nobody(life: Life) -> None:
+    """As the version before let them be: an API key named after a number, and a request's id that is one."""
+    kept = await life.send(OTHER_NUMBER, OTHER_WORDS)
+    gone = await life.send(NUMBER, WORDS)
+    key = await life.listed(OTHER_NUMBER)
+    digits = NUMBER.removeprefix("+")
+    await life.owner.execute("UPDATE api_keys SET name = $1 WHERE id = $2", f"Celular {NUMBER}", key)
+    given = "UPDATE messages SET made_by = made_by || jsonb_build_object('requestId', $1::text)"
+    await life.owner.execute(f"{given} WHERE id = $2", f"req-{digits}", gone)
+    await life.owner.execute(f"{given} WHERE id = $2", "trace-1", kept)
+    assert (await life.erase(NUMBER)).names == 1
+    assert await life.owner.fetchval("SELECT name FROM api_keys") == f"erased-{key}"
+    found = dict(await life.owner.fetch("SELECT id, made_by ->> 'requestId' FROM messages"))
+    assert found == {kept: "trace-1", gone: None}
+    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []

@@ -1,6 +1,7 @@
 """`interalpha keys`: under which keys personal data lies, and sealing it anew under the current one."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -41,12 +42,19 @@ def status(as_json: bool) -> None:
 
     names, places = _work(work)
     if as_json:
-        print_json({"current": names[0], "keys": list(names), "values": places})
+        print_json(
+            {"current": names[0], "keys": list(names), "missing": list(_missing(places, names)), "values": places}
+        )
         return
     width = max(map(len, places))
     for place, values in places.items():
         told = ", ".join(f"{name}: {number}" for name, number in sorted(values.items())) or "nothing"
         click.echo(f"{place:<{width}}  {told}")
+    if missing := _missing(places, names):
+        raise Failure(
+            f"Values lie under {', '.join(missing)}, and ENCRYPTION_KEYS does not hold that: nobody can read them here."
+            " Put it back, behind the current key, in every process. If it is gone: docs/how-to/lost-keys.md"
+        )
     old = {name for place, values in places.items() if place != FINGERPRINTS for name in values} - {names[0]}
     if old:
         click.echo(f"\n! {', '.join(sorted(old))} is still needed: interalpha keys rotate")
@@ -60,12 +68,43 @@ def status(as_json: bool) -> None:
         )
 
 
+def _missing(places: Mapping[str, Mapping[str, int]], names: Sequence[str]) -> Sequence[str]:
+    """The ids of keys that sealed values need and ENCRYPTION_KEYS does not hold."""
+    from core.keyring.status import FINGERPRINTS
+
+    needed = {name for place, values in places.items() if place != FINGERPRINTS for name in values}
+    return sorted(needed - {*names, _UNNAMED})
+
+
+@command.command("new-lookup")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def new_lookup(yes: bool) -> None:
+    """Replace the secret of look-up hashes, when the key it was sealed with is lost for good.
+
+    Reports that name an older message by the provider's id alone do not find it any more. Restart workers afterwards.
+    """
+    from core.audit.house import note_for_all
+    from core.keyring.lookup import replace_lookups
+
+    if not yes:
+        if not sys.stdin.isatty():
+            raise Failure("Older ids are not found by their hash afterwards, and nobody can be asked here. Say --yes.")
+        click.confirm("Replace the secret? Older provider ids are not found by their hash afterwards.", abort=True)
+
+    async def work(database: "Database", sealer: "Sealer") -> None:
+        await note_for_all(database, "keys new-lookup")
+        await replace_lookups(database, sealer)
+
+    _work(work)
+    click.echo("✓ New look-up hashes are made with a new secret. Restart the workers.")
+
+
 @command.command()
 def rotate() -> None:
     """Seal everything anew that does not lie under the current key. Everything goes on meanwhile.
 
-    Put the new key first in ENCRYPTION_KEYS, keep the old one behind it, and restart servers and workers before. It can
-    be ended at any moment, and begun again: what is done is done.
+    Before that, append the new key behind the old one in ENCRYPTION_KEYS of every process, and then put it in front in
+    every process. It can be ended at any moment, and begun again: what is done is done.
     """
     from core.audit.house import note_for_all
     from core.keyring.rotate import rotate

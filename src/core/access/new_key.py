@@ -10,6 +10,7 @@ from core.access.reach import EVERYWHERE, Reach, one_form
 from core.characters import line_errors
 from core.errors import AppError, InputRule, InvalidInput, Refused
 from core.messages.addresses import Address
+from core.privacy.spelling import names_somebody
 from core.words import say
 
 LONGEST_NAME = 100
@@ -52,6 +53,13 @@ def _errors(key: NewKey) -> Iterator[AppError]:
     elif len(key.name) > LONGEST_NAME:
         text = say("API_KEY_NAME", "A key's name has at most {most} characters, on one line.", most=LONGEST_NAME)
         yield _wrong(text, "name", InputRule.MALFORMED)
+    elif names_somebody(key.name):
+        text = say(
+            "API_KEY_NAMES_SOMEBODY",
+            "A key's name is kept for good, and this one looks like a telephone number or an e-mail address."
+            " Name the system that uses the key.",
+        )
+        yield _wrong(text, "name", InputRule.NOT_ALLOWED)
     else:
         yield from line_errors(key.name, ["input", "name"])
     if not key.scopes:

@@ -4,14 +4,14 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, bindparam, case, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, Text, bindparam, case, cast, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.messages.provider_ids import ProviderId, opened_or_none
 from core.messages.record import Key
 from core.messages.tables import attempts, messages
 from core.privacy.disguise import disguised
-from core.privacy.spelling import spells_a_number
+from core.privacy.spelling import names_somebody, spells_a_number
 from core.sealing import Sealer
 from core.webhooks.tables import inbox
 
@@ -48,6 +48,23 @@ async def forget_addresses(connection: AsyncConnection, sealer: Sealer, keys: Co
         )
     )
     await _disguise_ids(connection, sealer, keys)
+    await _forget_request_ids(connection, keys)
+
+
+async def _forget_request_ids(connection: AsyncConnection, keys: Collection[Key]) -> None:
+    """Take out ids of requests that look like an address: the version before kept whatever a caller sent."""
+    request_id = messages.c.made_by["requestId"].astext
+    rows = await connection.execute(
+        select(messages.c.tenant_id, messages.c.id, request_id.label("given")).where(
+            tuple_(messages.c.tenant_id, messages.c.id).in_(keys), request_id.is_not(None)
+        )
+    )
+    if telling := [(row.tenant_id, row.id) for row in rows if names_somebody(row.given)]:
+        await connection.execute(
+            update(messages)
+            .where(tuple_(messages.c.tenant_id, messages.c.id).in_(telling))
+            .values(made_by=messages.c.made_by.op("-")(cast("requestId", Text)))
+        )
 
 
 async def _disguise_ids(connection: AsyncConnection, sealer: Sealer, keys: Collection[Key]) -> None:

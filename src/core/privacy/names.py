@@ -1,4 +1,4 @@
-"""Names that callers gave to things, and that spell a person's address: external ids, idempotency keys, batches.
+"""Names that callers gave to things, and that spell a person's address: external ids, batches, API keys and so on.
 
 They are meant to hold none; some callers use a number all the same.
 """
@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Text, cast, delete, func, literal, or_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.access.tables import api_keys
 from core.idempotency import idempotency_keys
 from core.messages.tables import external_ids, message_batches, messages
 from core.privacy.person import Person
@@ -43,7 +44,12 @@ async def forget_names(connection: AsyncConnection, tenant: UUID, person: Person
         .where(message_batches.c.tenant_id == tenant, _spells(message_batches.c.name, person))
         .values(name=None)
     )
-    return len(ids) + dropped.rowcount + unnamed.rowcount
+    masked = await connection.execute(
+        update(api_keys)
+        .where(api_keys.c.tenant_id == tenant, _spells(api_keys.c.name, person))
+        .values(name=_erased(api_keys.c.id))
+    )
+    return len(ids) + dropped.rowcount + unnamed.rowcount + masked.rowcount
 
 
 def _spells(name: Any, person: Person) -> ColumnElement[bool]:

@@ -32,6 +32,29 @@ def spells_a_number(id: str) -> bool:
     return any(_NUMBER.search(text) for text in decoded(id))
 
 
+# Ids that machines make: UUIDs, trace ids and hashes in hexadecimal, ULIDs. Digits in a row say nothing in them.
+_MADE_BY_MACHINES = re.compile(
+    r"(?i)(?<![0-9a-z])(?:"
+    r"(?=[0-9-]*[a-f])[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+    r"|(?=[0-9]*[a-f])(?:[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32})"
+    r"|0(?=[0-9]*[a-z])[0-9a-hjkmnp-tv-z]{25}"
+    r")(?![0-9a-z])"
+)
+_DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])(?![0-9])")
+_MAIL = re.compile(r"(?i)[^\s@]+(?:@|%40)[^\s@]+\.[a-z]")
+_DIGITS = re.compile(r"[0-9](?:[ ().+_-]{0,3}[0-9]){7,}")
+
+
+def names_somebody(text: str) -> bool:
+    """Whether a text that somebody chose holds an e-mail address, or digits enough for a telephone number.
+
+    Written as people write numbers, or encoded in base64. Dates and ids that machines make are not taken for numbers.
+    """
+    if _MAIL.search(text) or spells_a_number(text):
+        return True
+    return _DIGITS.search(_DATE.sub(" | ", _MADE_BY_MACHINES.sub(" | ", text))) is not None
+
+
 def discreet(id: str) -> str:
     """An id as it is shown to whoever may not see addresses: of what spells a number, only the end."""
     if not spells_a_number(id):

@@ -1,0 +1,45 @@
+"""Texts that somebody chose: which of them may be a person's number or address, and which surely are not."""
+
+from base64 import b64encode
+from uuid import uuid4
+
+from api.edge import request_id_from
+from core.privacy.spelling import names_somebody
+
+TELLING = (
+    "5511987654321",
+    "req-5511987654321",
+    "+55 11 98765-4321",
+    "(11) 98765-4321",
+    "55_11_98765_4321",
+    "Loja da Ana ana@example.com",
+    "ana%40example.com",
+    "wamid." + b64encode(b"\x1c\x18\x0d5511987654321\x15\x02\x00").decode(),
+    "00005511987654321",
+    "11987654321-11987654321",
+)
+HARMLESS = (
+    "trace_1-a",
+    "staging",
+    "loja 2026-11-30",
+    "2026-11-30 2026-12-01",
+    "550e8400-e29b-41d4-a716-446655440000",
+    "req_550e8400-e29b-41d4-a716-446655440000",
+    "4bf92f3577b34da6a3ce929d0e0e4736",
+    "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    "build-1234567",
+    "R$ 1.999,00",
+)
+
+
+def test_what_may_be_an_address_is_told_from_what_machines_make() -> None:
+    assert [one for one in TELLING if not names_somebody(one)] == []
+    assert [one for one in HARMLESS if names_somebody(one)] == []
+    assert not any(names_somebody(one) for _ in range(2_000) for one in (str(uuid4()), uuid4().hex))
+
+
+def test_a_request_id_that_may_be_an_address_is_replaced() -> None:
+    for given in ("5511987654321", "req-5511987654321"):
+        assert request_id_from(given) != given
+    for given in ("trace_1-a", str(uuid4()), uuid4().hex):
+        assert request_id_from(given) == given
