@@ -12,6 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from api.bootstrap import House, webhook_url
+from api.doorstep.visit import visit_of
 from api.exchange import READ_SECONDS
 from api.metrics import webhooks as counter
 from api.wake import INBOX
@@ -77,6 +78,7 @@ async def _receive(
     except InvalidSignature as error:
         log.warning("webhook_refused", integration=name, reason=error.message)
         return _answer(name, "forged", 401)
+    visit_of(request.scope).believed()
     events = connected.webhooks.parse(webhook)
     try:
         new = await intake.keep(name, events)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlencode
@@ -131,18 +131,46 @@ async def test_forged_webhooks_lock_out_no_signed_ones_from_the_same_address(url
         assert await post(signature(large), large) == 429
 
 
-async def test_of_an_address_that_has_spent_all_only_so_many_show_credentials_at_a_time(urls_here: Urls) -> None:
-    async with served(urls_here) as app, from_address(app) as client:
-        await until_turned_away(client, BAD)
-        with ExitStack() as held:
-            for _ in range(MOST_ON_CREDIT):
-                held.enter_context(app._on_credit.of(("http", False, "192.0.2.1")))
-            assert await asked(client, GOOD) == 429
-            # Another address, or a webhook, is not in its way.
-            async with from_address(app, "192.0.2.2") as other:
-                assert await asked(other, GOOD) == 200
-        assert {await asked(client, GOOD) for _ in range(MOST_ON_CREDIT + 5)} == {200}
-        assert len(app._on_credit) == 0
+async def test_whoever_dallies_on_credit_is_displaced_and_holds_up_no_good_credentials(urls_here: Urls) -> None:
+    """A hundred webhooks whose bodies drip, then more: the oldest are turned away, a signed one is taken at once."""
+
+    async def dripping() -> AsyncIterator[bytes]:
+        yield b"MessageSid="
+        await asyncio.sleep(30)
+
+    async with served(urls_here, ADDRESS_BUDGET="1") as app, from_address(app) as client:
+        form = report()
+        headers = {**FORM, "x-twilio-signature": "nonsense", "content-length": "100"}
+        while (await client.post("/webhooks/twilio", content=urlencode(form), headers=FORM)).status_code != 429:
+            pass
+        slow = [
+            asyncio.create_task(client.post("/webhooks/twilio", content=dripping(), headers=headers))
+            for _ in range(MOST_ON_CREDIT + 5)
+        ]
+        done, waiting = await asyncio.wait(slow, timeout=2)
+        assert [one.result().status_code for one in done] == [429] * 5
+        signed = {**FORM, "x-twilio-signature": signature(form)}
+        assert (await client.post("/webhooks/twilio", content=urlencode(form), headers=signed)).status_code == 204
+        # What the API is asked has places of its own.
+        await until_turned_away(client)
+        assert await asked(client, GOOD) == 200
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert app._on_credit == {}
+
+
+async def test_a_browser_may_ask_whether_it_may_send_credentials_whatever_its_address_has_spent(
+    urls_here: Urls,
+) -> None:
+    async with served(urls_here, CORS_ORIGINS="https://app.example.com") as app, from_address(app) as client:
+        await until_turned_away(client)
+        page = {"origin": "https://app.example.com", "access-control-request-method": "POST"}
+        asks = {**page, "access-control-request-headers": "authorization,content-type"}
+        answer = await client.options("/graphql", headers=asks)
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (204, page["origin"])
+        assert (await client.options("/graphql", headers=page)).status_code == 429
+        assert await asked(client, {**GOOD, "origin": page["origin"]}) == 200
 
 
 async def test_a_socket_opens_with_good_credentials_whatever_its_address_has_spent(urls_here: Urls) -> None:

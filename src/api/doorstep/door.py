@@ -1,7 +1,9 @@
 """The first thing every request and socket meets, before it is known who is asking and what for."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextlib import contextmanager
 from math import ceil
 from typing import Any
 
@@ -14,13 +16,15 @@ from api.doorstep.protocol import LARGEST_HEAD
 from api.doorstep.purses import Purses
 from api.doorstep.visit import Visit, noted
 from api.metrics import turned_away
-from api.presence import Presence, TooManyOpen
 
 MOST_HEADERS = 100
 WEBHOOKS_SHARE = 10
 """How much more webhooks may cost an address: a company sends thousands from one, each of them signed."""
 MOST_ON_CREDIT = 100
-"""How many requests, and handshakes of sockets, of one address may show credentials at a time once it has spent all."""
+"""How many requests of one address may show credentials at a time once it has spent all; as many sockets and webhooks.
+
+One more displaces the one that has taken longest: good credentials are shown at once, and slow callers block nobody.
+"""
 LARGEST_ON_CREDIT = 262_144
 """Bytes of a webhook that may come from such an address: its signature is over the whole body."""
 _WEBHOOKS = "/webhooks/"
@@ -37,7 +41,7 @@ class Doorstep:
     GraphQL who came too early, in their own form; it is given the seconds to wait.
 
     What an address has spent does not keep out callers behind it whose credentials are good: these are verified first,
-    for a bounded number of requests at a time, and only who is not believed is turned away.
+    for a bounded number of requests at a time, and only callers who are not believed are turned away.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class Doorstep:
         self._webhooks = None if per_minute is None else Purses(per_minute * WEBHOOKS_SHARE)
         self._neighbourhood = neighbourhood
         self._standing = standing
-        self._on_credit = Presence(MOST_ON_CREDIT)
+        self._on_credit: dict[Hashable, OrderedDict[Visit, asyncio.Task[Any]]] = {}
         self._turn_away = turn_away
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,22 +74,41 @@ class Doorstep:
         purses, who = self._webhooks if is_webhook else self._purses, household(address)
         visit = Visit(purses, who)
         noted(scope, visit)
-        with self._credit(visit, (kind, is_webhook, who), scope) as may_enter:
-            await self._serve(scope, receive, send, visit, may_enter=may_enter)
+        if not visit.is_on_credit:
+            await self._serve(scope, receive, send, visit, may_enter=True)
+            return
+        with self._credit((kind, is_webhook, who), visit):
+            await self._serve(scope, receive, send, visit, may_enter=_shows_credentials(scope))
 
     @contextmanager
-    def _credit(self, visit: Visit, who: tuple[object, ...], scope: Any) -> Iterator[bool]:
-        """Say whether a request may enter: paid for, or on credit until it is believed."""
-        with ExitStack() as held:
-            may_enter = not visit.is_on_credit
-            if visit.is_on_credit and _shows_credentials(scope):
-                try:
-                    held.enter_context(self._on_credit.of(who))
-                except TooManyOpen:
-                    may_enter = False
-                else:
-                    may_enter, visit.on_believed = True, held.close
-            yield may_enter
+    def _credit(self, who: Hashable, visit: Visit) -> Iterator[None]:
+        """Count a request as one on credit until it is believed or ends; may end the one that has taken longest."""
+        others, task = self._on_credit.setdefault(who, OrderedDict()), asyncio.current_task()
+        assert task is not None  # noqa: S101  # a server calls
+        if len(others) >= MOST_ON_CREDIT:
+            slowest, its_task = others.popitem(last=False)
+            slowest.is_displaced = True
+            its_task.cancel()
+
+        def leave() -> None:
+            others.pop(visit, None)
+            if not others and self._on_credit.get(who) is others:
+                del self._on_credit[who]
+
+        others[visit], visit.on_believed = task, leave
+        try:
+            yield
+        finally:
+            leave()
+
+    async def _enter(self, scope: Any, receive: Receive, send: Send, visit: Visit) -> None:
+        """Hand a request on; returns early where another has displaced it."""
+        try:
+            await self.app(scope, receive, send)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not visit.is_displaced or task is None or task.uncancel() > 0:
+                raise
 
     async def _serve(self, scope: Any, receive: Receive, send: Send, visit: Visit, *, may_enter: bool) -> None:
         is_webhook = scope["path"].startswith(_WEBHOOKS)
@@ -102,8 +125,8 @@ class Doorstep:
             return
         if may_enter:
             judging = _Judging(send, visit, is_webhook=is_webhook)
-            await self.app(scope, receive, judging.send)
-            if not judging.is_withheld:
+            await self._enter(scope, receive, judging.send, visit)
+            if judging.has_begun or not (judging.is_withheld or visit.is_displaced):
                 return
         turned_away.labels("address").inc()
         if scope["path"] == "/graphql":
@@ -113,7 +136,9 @@ class Doorstep:
 
     async def _admit_socket(self, scope: Any, receive: Receive, send: Send, visit: Visit, *, may_enter: bool) -> None:
         if may_enter and not _is_large(scope):
-            await self.app(scope, receive, send)
+            await self._enter(scope, receive, send, visit)
+            if visit.is_displaced:
+                await send({"type": "websocket.close", "code": 1013, "reason": "Try again later"})
             return
         turned_away.labels("headers" if may_enter else "address").inc()
         await receive()
@@ -141,7 +166,9 @@ def _shows_credentials(scope: Any) -> bool:
         return True
     headers = {name.lower(): value for name, value in scope["headers"]}
     if scope["path"] in _WITH_CREDENTIALS:
-        return b"authorization" in headers or b"cookie" in headers
+        # A browser asks first whether a page may send some.
+        asks = scope["method"] == "OPTIONS" and b"authorization" in headers.get(b"access-control-request-headers", b"")
+        return asks or b"authorization" in headers or b"cookie" in headers
     if not scope["path"].startswith(_WEBHOOKS):
         return False
     length = headers.get(b"content-length", b"0" if scope["method"] == "GET" else b"")
@@ -152,7 +179,7 @@ class _Judging:
     """Learns from the answer whether whoever asked was believed; what it withholds is answered at the door."""
 
     def __init__(self, send: Send, visit: Visit, *, is_webhook: bool) -> None:
-        self.is_withheld = False
+        self.is_withheld = self.has_begun = False
         self._send = send
         self._visit = visit
         self._is_webhook = is_webhook
@@ -167,6 +194,7 @@ class _Judging:
             if status == 401:
                 self._visit.disbelieved()
         if not self.is_withheld:
+            self.has_begun = True
             await self._send(message)
 
 

@@ -14,6 +14,7 @@ class Visit:
     """Takes one payment when it begins; `wait` is how many seconds too early it came, 0 where it was paid.
 
     One that was not paid may be let in on credit, to show credentials: nothing but these gets it further.
+    `is_displaced` says that it took too long to show them.
     """
 
     def __init__(self, purses: Purses | None = None, who: Hashable = "") -> None:
@@ -21,6 +22,7 @@ class Visit:
         self._who = who
         self.wait = 0.0 if purses is None else purses.take(who)
         self.is_on_credit = self.wait > 0
+        self.is_displaced = False
         self.on_believed: Callable[[], None] | None = None
         self._is_settled = self.wait > 0
 
