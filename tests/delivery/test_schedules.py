@@ -149,7 +149,7 @@ async def test_by_day_quiet_hours_change_nothing(shop: Shop) -> None:
 
 
 async def test_a_rehearsal_checks_all_and_stores_nothing(shop: Shop) -> None:
-    assert await shop.outbox.hand_in(DEFAULT_TENANT, draft(is_rehearsal=True, idempotency_key="k")) is None
+    assert await shop.outbox.hand_in(DEFAULT_TENANT, draft(is_rehearsal=True, idempotency_key="k")) == (None, [])
     await shop.outbox.accept(DEFAULT_TENANT, draft(external_id="E1", idempotency_key="k"))
     # The key is known with other input, the external id is taken, the hour has passed.
     for given, words in (
@@ -160,5 +160,5 @@ async def test_a_rehearsal_checks_all_and_stores_nothing(shop: Shop) -> None:
         with pytest.raises(Exception, match=words):
             await shop.outbox.hand_in(DEFAULT_TENANT, draft(is_rehearsal=True, **given))
     same = draft(is_rehearsal=True, external_id="E1", idempotency_key="k")
-    assert await shop.outbox.hand_in(DEFAULT_TENANT, same) is None
+    assert await shop.outbox.hand_in(DEFAULT_TENANT, same) == (None, [])
     assert await shop.count("messages") == await shop.count("idempotency_keys") == 1

@@ -180,7 +180,9 @@ async def test_a_worker_without_redis_starts_and_says_what_it_lacks(stores: Runn
 async def test_a_table_that_is_missing_costs_a_few_lines_and_no_webhook(stores: Running) -> None:
     async with stores.database() as urls:
         owner = await asyncpg.connect(urls.direct)
-        async with working(urls) as logs:
+        # A database of its own: a worker of another test would take the job.
+        redis_url = f"{urls.redis.rpartition('/')[0]}/9"
+        async with working(urls, REDIS_URL=redis_url) as logs:
             await until(has(logs, "worker_started"), bool)
             await owner.execute("ALTER TABLE messages RENAME TO messages_elsewhere")
 
@@ -191,7 +193,7 @@ async def test_a_table_that_is_missing_costs_a_few_lines_and_no_webhook(stores: 
             await until(loops_that_wait, lambda found: expected <= found)
             await owner.execute("ALTER TABLE messages_elsewhere RENAME TO messages")
             await owner.execute("ALTER TABLE idempotency_keys RENAME TO keys_elsewhere")
-            async with Redis.from_url(urls.redis) as redis:
+            async with Redis.from_url(redis_url) as redis:
                 await RedisQueue(redis, name=QUEUE).enqueue("Workshop.housekeeping", retries=1, ttl=-1)
                 await until(has(logs, "job_failed"), bool)
             await owner.execute("ALTER TABLE keys_elsewhere RENAME TO idempotency_keys")

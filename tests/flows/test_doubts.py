@@ -31,7 +31,7 @@ async def test_with_answer_and_reports_lost_the_books_say_what_happened(
     await system.control.arm("twilio", "reset", next=1, to=phone, accepted=True)
     message_id = await system.sms(phone)
     shown = await until(lambda: system.show(message_id), lambda one: one["status"] in ("SENT", "DELIVERED"), 20)
-    assert any("books show it" in (event["detail"] or "") for event in shown["events"]["nodes"])
+    assert any("list shows it" in (event["detail"] or "") for event in shown["events"]["nodes"])
     assert [attempt["outcome"] for attempt in shown["attempts"]] == ["ACCEPTED"]
     assert shown["attempts"][0]["providerMessageId"]
     assert await system.copies(phone) == 1

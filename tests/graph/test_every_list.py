@@ -129,7 +129,9 @@ def test_every_list_of_the_query_is_tried() -> None:
 def test_every_mutation_that_answers_with_a_list_is_tried() -> None:
     assert CORE.mutation_type is not None
     answers = {name: get_named_type(field.type) for name, field in CORE.mutation_type.fields.items()}
-    assert {name for name, payload in answers.items() if set(lists(payload)) - {"errors"}} == set(TAKEN)
+    # The steps of a route that are left out are known when the route was checked.
+    known = {"errors", "skipped"}
+    assert {name for name, payload in answers.items() if set(lists(payload)) - known} == set(TAKEN)
 
 
 @pytest.mark.parametrize("place", MORE)

@@ -141,6 +141,7 @@ async def test_nothing_shows_rows_in_the_owners_name_but_these_functions(ground:
             "messages_waiting",
             "owners_of_addresses",
             "sessions_presented",
+            "settle_attempt_as_sent",
         )
     ]
 
