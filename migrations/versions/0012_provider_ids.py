@@ -37,6 +37,8 @@ CREATE TABLE lookup_keys (
 
 -- The newest migration a process knows; null for the version that did not say it.
 ALTER TABLE workers ADD COLUMN revision text;
+-- The ids of encryption keys that something waits for, and that this worker lacks.
+ALTER TABLE workers ADD COLUMN missing_keys text[] NOT NULL DEFAULT '{}';
 CREATE TABLE servers (
     name text NOT NULL,
     revision text NOT NULL,
@@ -65,7 +67,7 @@ GRANT SELECT (name), UPDATE (name) ON api_keys TO interalpha_worker;
 DOWNGRADE = """
 DROP TABLE contracts, servers, lookup_keys;
 REVOKE SELECT (name), UPDATE (name) ON api_keys FROM interalpha_worker;
-ALTER TABLE workers DROP COLUMN revision;
+ALTER TABLE workers DROP COLUMN revision, DROP COLUMN missing_keys;
 ALTER TABLE messages
     DROP COLUMN provider_id_sealed, DROP COLUMN provider_id_lookup, DROP COLUMN provider_id_empty;
 ALTER TABLE attempts

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.bootstrap import House
 from api.migrations import current_revision, head_revision, is_current
 from core.errors import AppError
-from core.operations.heartbeat import living_workers
+from core.operations.heartbeat import living_workers, missing_keys
 from core.store_faults import StoreFault, database_fault, redis_fault
 
 _LIMIT = 3.0
@@ -42,9 +42,10 @@ class Readiness:
     async def _ask_database(self) -> dict[str, Any]:
         async with self._house.database.transaction() as connection:
             escapes = (await connection.execute(_ESCAPES)).scalar_one()
-            revision, workers = await current_revision(connection), 0
+            revision, workers, lacking = await current_revision(connection), 0, list[str]()
             if is_current(revision):
                 workers = await living_workers(connection)
+                lacking = [f"{name} lacks {keys}" for name, keys in await missing_keys(connection)]
         head = head_revision()
         return {
             "postgres": {"ok": True},
@@ -55,6 +56,8 @@ class Readiness:
                 + ("" if is_current(revision) else ": interalpha migrate up"),
             },
             "worker": {"ok": workers > 0, "detail": f"{workers} seen lately"},
+            # A finding for the operator, and no reason to give this process no work: what lacks a key waits.
+            **({"keys": {"ok": True, "detail": f"{'; '.join(lacking)}: messages wait for that"}} if lacking else {}),
         }
 
     async def _ask_redis(self) -> dict[str, Any]:

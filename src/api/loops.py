@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from core.ending import is_being_ended
 from core.errors import Overloaded
 from core.recurring import Recurring
+from core.sealing import KeyMissing
 from core.store_faults import database_fault
 
 _LONGEST_PAUSE = 5.0
@@ -29,7 +30,10 @@ async def keep_going(name: str, turn: Callable[[], Awaitable[None]]) -> None:
 
 
 def _tell(name: str, error: BaseException, troubles: Recurring) -> None:
-    if isinstance(error, Overloaded):
+    if isinstance(error, KeyMissing):
+        # It names the key's id. Everything waits, and a traceback would say nothing more.
+        troubles.failed("loop_waits", "KEY_MISSING", level="error", loop=name, why=str(error))
+    elif isinstance(error, Overloaded):
         # What is away has said so in a line of its own, with its reason, and a traceback would say nothing more.
         fault = database_fault(error.__cause__)
         troubles.failed(

@@ -152,6 +152,7 @@ def _loops(workshop: Workshop) -> list["asyncio.Task[None]"]:
         "settle": workshop.settle,
         "erase": workshop.erase,
         "seal": workshop.seal_clear_ids,
+        "keys": workshop.look_for_missing_keys,
         "orphaned keys": workshop.revoke_orphaned_keys,
         "heartbeat": workshop.beat,
     }

@@ -15,6 +15,7 @@ from core.access.orphans import revoke_orphaned
 from core.access.zones import TenantZones
 from core.flow.gate import Gate
 from core.idempotency import forget_expired
+from core.keyring.waiting import tell, waits_for
 from core.messages.apply import apply_due
 from core.messages.backfill import seal_clear_ids
 from core.messages.clockwork import let_time_pass
@@ -36,6 +37,7 @@ _CATALOGUE_TICK = 2.0
 _INBOX_TICK = 0.3
 _SETTLE = 1.0
 _ERASE = 2.0
+_MISSING_KEYS = 30.0
 _SOON_AFTER, _LONG_AFTER = 3.0, 600.0
 """Between two walks through the ids in clear: while some may still be written, and when none were found."""
 _ORPHANS = 2.0
@@ -146,6 +148,13 @@ class Workshop:
             may_come = await heartbeat.earlier_workers(connection)
         found = 0 if is_over else await seal_clear_ids(self.house.database, self.house.sealer)
         await asyncio.sleep(_SOON_AFTER if found or may_come else _LONG_AFTER)
+
+    async def look_for_missing_keys(self) -> None:
+        """One turn: say which keys are missing here that something waits for, in the log and in `/health/ready`."""
+        found = await waits_for(self.house.database, self.house.sealer)
+        tell(found)
+        await heartbeat.note_missing_keys(self.house.database, self.name, found)
+        await asyncio.sleep(_MISSING_KEYS)
 
     async def erase(self) -> None:
         """One turn: carry out the erasures that are due, then rest a while."""

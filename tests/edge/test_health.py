@@ -13,7 +13,7 @@ from api.bootstrap import House
 from api.health import Readiness
 from api.migrations import head_revision, is_current
 from core.database import Database, make_engine
-from core.operations.heartbeat import beat, leave
+from core.operations.heartbeat import beat, leave, note_missing_keys
 from tests.conftest import Running, Urls
 from tests.edge.conftest import NOWHERE_DATABASE, NOWHERE_REDIS, Serving, client_of
 from tests.faults.chaosproxy import ChaosProxy
@@ -50,6 +50,13 @@ async def test_alive_never_asks_a_store(serving: Serving) -> None:
 @pytest.mark.usefixtures("worker")
 async def test_ready_when_every_part_is(client: httpx.AsyncClient) -> None:
     assert await readiness(client) == (200, "ready", WELL)
+
+
+async def test_a_worker_that_lacks_a_key_is_named_with_it(client: httpx.AsyncClient, worker: Database) -> None:
+    await note_missing_keys(worker, "test-worker", {"k2"})
+    assert await readiness(client) == (200, "ready", WELL | {"keys": True})
+    detail = (await client.get("/health/ready")).json()["parts"]["keys"]["detail"]
+    assert detail == "test-worker lacks k2: messages wait for that"
 
 
 async def test_not_ready_without_a_worker(client: httpx.AsyncClient) -> None:

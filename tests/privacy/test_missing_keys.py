@@ -9,8 +9,10 @@ from structlog.testing import capture_logs
 from core.access.principal import DEFAULT_TENANT
 from core.access.profile import Profile, open_profile, seal_profile
 from core.identifiers import uuid7
+from core.keyring.waiting import tell, waits_for
 from core.messages import read
 from core.messages.read import Filter
+from core.operations import heartbeat
 from core.ports import ReportedStatus, StatusReport
 from core.sealing import KeyMissing, Sealer
 from core.slicing import Slice
@@ -165,3 +167,25 @@ def test_a_profile_that_cannot_be_read_lets_its_person_in_without_a_name() -> No
     row = uuid7()
     sealed = seal_profile(Sealer({"k2": NEW}), row, Profile(name="Maria"))
     assert open_profile(Sealer({"k1": OLD}), row, sealed) == Profile()
+
+
+async def test_what_waits_for_a_key_is_counted_said_and_shown_without_its_value(life: Life, turned: Sealer) -> None:
+    old = life.shop.sealer
+    life.shop.outbox.sealer = life.shop.sealer = turned
+    await life.send(NUMBER, WORDS)
+    await life.told("twilio", life.reported("x", "{}", None))
+    await life.ask_to_erase(NUMBER)
+    found = await waits_for(life.shop.worker, old)
+    assert found == {"k2": {"erasures": 1, "inbox": 1, "messages": 1}}
+    assert await waits_for(life.shop.worker, turned) == {}
+    with capture_logs() as logs:
+        tell(found)
+    [line] = logs
+    assert (line["event"], line["key"], line["messages"]) == ("key_missing", "k2", 1)
+    await heartbeat.beat(life.shop.worker, "one", "0012")
+    await heartbeat.note_missing_keys(life.shop.worker, "one", found)
+    async with life.shop.app.transaction() as connection:
+        assert await heartbeat.missing_keys(connection) == [("one", "k2")]
+    await heartbeat.note_missing_keys(life.shop.worker, "one", ())
+    async with life.shop.app.transaction() as connection:
+        assert await heartbeat.missing_keys(connection) == []

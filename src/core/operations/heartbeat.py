@@ -1,8 +1,9 @@
 """Processes say that they live, and of which version they are; whether the system is ready shows in a fresh beat."""
 
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
-from sqlalchemy import Table, delete, func, select
+from sqlalchemy import Table, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -48,6 +49,21 @@ async def leave_server(database: Database, server: str) -> None:
     """Note that an API process has gone in peace."""
     async with database.transaction() as connection:
         await connection.execute(delete(servers).where(servers.c.name == server))
+
+
+async def note_missing_keys(database: Database, worker: str, keys: Collection[str]) -> None:
+    """Note which encryption keys a worker lacks that something waits for."""
+    async with database.transaction() as connection:
+        lacking = update(workers).where(workers.c.name == worker).values(missing_keys=sorted(keys))
+        await connection.execute(lacking)
+
+
+async def missing_keys(connection: AsyncConnection) -> Sequence[tuple[str, str]]:
+    """The workers seen lately that lack encryption keys, each with the ids of those."""
+    lacking = select(workers.c.name, workers.c.missing_keys).where(
+        workers.c.seen_at > func.now() - FRESH, func.cardinality(workers.c.missing_keys) > 0
+    )
+    return [(row.name, ", ".join(row.missing_keys)) for row in await connection.execute(lacking.order_by("name"))]
 
 
 async def earlier_workers(connection: AsyncConnection) -> bool:

@@ -1,6 +1,7 @@
 """How the system is doing: workers and pulses, and the work that was given up."""
 
 from sqlalchemy import (
+    ARRAY,
     Column,
     Date,
     DateTime,
@@ -26,6 +27,8 @@ workers = Table(
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     # The newest migration its code knows; null where it is of a version that did not say so yet.
     Column("revision", Text),
+    # The ids of encryption keys that something waits for, and that this worker lacks.
+    Column("missing_keys", ARRAY(Text), nullable=False, server_default=text("'{}'")),
 )
 
 servers = Table(
