@@ -140,3 +140,28 @@ def test_words_of_a_newer_server_are_shown_as_they_are() -> None:
         result = CliRunner().invoke(program, ["providers", "list", "--url", address])
     assert result.exit_code == 0
     assert "vonage           shadow          circuit melted" in result.stdout
+
+
+def test_a_message_whose_words_the_server_cannot_open_is_shown_all_the_same() -> None:
+    message = {
+        "id": "M1",
+        "direction": "OUTBOUND",
+        "status": "SENT",
+        "channel": "SMS",
+        "toMasked": "+55 11 9••••-4321",
+        **dict.fromkeys(("fromMasked", "sendAt", "nextAttemptAt", "nextLookAt", "failure", "content", "erasedAt")),
+        "canRetry": False,
+        "attempts": [],
+        "events": {"nodes": [], "pageInfo": {"hasPreviousPage": False}},
+    }
+    left_out = {
+        "message": "It is sealed under k1.",
+        "path": ["message", "content"],
+        "extensions": {"code": "VALUE_UNREADABLE"},
+    }
+    body = json.dumps({"data": {"message": message}, "errors": [left_out]})
+    with server(lambda asked: (200, body, {})) as address:
+        result = CliRunner().invoke(program, ["messages", "show", "M1", "--url", address])
+    assert result.exit_code == 0, result.stderr
+    assert "sms → +55 11 9••••-4321" in result.stdout
+    assert " Says   cannot be read here: its key is not among" in result.stdout

@@ -17,6 +17,8 @@ _TIMEOUT = httpx.Timeout(10, read=40)
 
 _WITHOUT_HEADER = 5
 """Seconds to wait where the server does not say for how long."""
+_LEFT_OUT = "VALUE_UNREADABLE"
+"""The code where a field is null because the server lacks the key that sealed it; the rest of the answer holds."""
 _UNKNOWN_INPUT = "is not defined by type"
 """What GraphQL says of a field of an input that the server does not have."""
 
@@ -95,6 +97,8 @@ def _data(answer: httpx.Response, event: bytes | None = None) -> dict[str, Any]:
         told = json.loads(answer.content if event is None else event)
         errors, data = told.get("errors"), told.get("data")
         codes = {str(_extensions(error).get("code")) for error in errors or ()}
+        if isinstance(data, dict) and codes == {_LEFT_OUT}:
+            return data
     except (ValueError, AttributeError, TypeError):
         raise Failure(f"The server answers with status {status} and no GraphQL. Is --url Interalpha's?") from None
     if "UNAUTHENTICATED" in codes:

@@ -23,7 +23,7 @@ attempts {{
 externalId expiresAt erasedAt {CONTENT}
 events(last: 100) {{ nodes {{ status channel detail source at }} pageInfo {{ hasPreviousPage }} }}
 """
-_UNREADABLE = "not readable here: the key that it was sealed with is not among the server's ENCRYPTION_KEYS"
+_UNREADABLE = "cannot be read here: its key is not among the server's ENCRYPTION_KEYS, or it was altered"
 _WHO_CAN_MEND = {
     "CALLER": "Change the message: its input is wrong",
     "RECIPIENT": "Only the recipient can mend that",
