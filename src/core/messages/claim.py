@@ -4,7 +4,7 @@ Only the database's clock counts. A claim carries a token; whoever writes an out
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -67,7 +67,8 @@ class Claimed:
     """The company's own id of the message it answers."""
     has_begun: bool = False
     """Whether it is written down already that it is about to be sent."""
-    opened: "Opened | None" = None
+    # Not compared: what a template says holds lists, which have no hash, and the message is the same without it.
+    opened: "Opened | None" = field(default=None, compare=False)
     """What it says and to whom, once it has been read back."""
 
 
