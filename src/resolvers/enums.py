@@ -10,6 +10,7 @@ from core.access.principal import ActorKind, Scope
 from core.audit.act import ActOutcome
 from core.errors import FailureParty, FailureReason, InputRule
 from core.flow.values import CircuitState
+from core.messages.settle_by_hand import Decision
 from core.messages.values import (
     AttemptOutcome,
     Direction,
@@ -78,7 +79,7 @@ _publish(
     "`SENT`; proof of delivery outranks `FAILED`; a retry brings it back to `QUEUED`.",
     QUEUED="Waiting for a worker, or for its next attempt: see `nextAttemptAt`.",
     UNCONFIRMED="The request may or may not have reached the company. Never sent again blindly: a report, a look-up"
-    " or the route's `onUnconfirmed` decides.",
+    " or the route's `onUnconfirmed` decides, or somebody with `settleMessage`.",
     SENT="The company took it.",
 )
 _publish(
@@ -102,6 +103,16 @@ _publish(
     WAIT="Wait for a report, for up to three days.",
     RESEND="Send once more: it may arrive twice.",
     NEXT_CHANNEL="Go on with the next channel: it may arrive on both.",
+)
+_publish(
+    Decision,
+    "SettleAs",
+    "What somebody decides about an unconfirmed message.",
+    SENT="The provider took it: it is `SENT`, and its route goes on as if the provider had said so.",
+    FAILED="It is not waited for any more: it is `FAILED`, unless another attempt was taken. `retryMessage` sends it"
+    " again.",
+    RESEND="Send it once more over the same channel, though it may arrive twice. It keeps its place in the route, its"
+    " `expiresIn` and, as an e-mail, its Message-ID.",
 )
 _publish(
     RouteOutcome,

@@ -31,7 +31,16 @@ from resolvers.errors import (
     TemplateNotUsableError,
 )
 from resolvers.messages.batches import MessageBatch, get_batch
-from resolvers.messages.changes import CancelMessagePayload, RetryMessagePayload, cancel_message, retry_message
+from resolvers.messages.changes import (
+    CancelMessageBatchPayload,
+    CancelMessagePayload,
+    RetryMessagePayload,
+    SettleMessagePayload,
+    cancel_message,
+    cancel_message_batch,
+    retry_message,
+    settle_message,
+)
 from resolvers.messages.events import MessageEvent
 from resolvers.messages.mutations import SendMessagePayload, SendMessagesPayload, send_message, send_messages
 from resolvers.messages.queries import MessageConnection, get_message, list_messages
@@ -161,10 +170,21 @@ class Mutation:
         Scope.MESSAGES_SEND,
         "Stop a message that has not gone out.",
     )
+    cancel_message_batch: CancelMessageBatchPayload = guarded(
+        cancel_message_batch,
+        Scope.MESSAGES_SEND,
+        "Stop all messages of a batch that have not gone out.",
+    )
     retry_message: RetryMessagePayload = guarded(
         retry_message,
         Scope.MESSAGES_SEND,
         "Try a failed message again, with a new budget of tries.",
+    )
+    settle_message: SettleMessagePayload = guarded(
+        settle_message,
+        Scope.OPERATIONS_WRITE,
+        "Decide about an unconfirmed message by hand. Dangerous: `RESEND` may send it twice, `SENT` and `FAILED` may be"
+        " wrong. Look it up with its provider first. A report that comes later still says more.",
     )
     reset_circuit: ResetCircuitPayload = guarded(
         reset_circuit,

@@ -7,10 +7,14 @@ import pytest
 
 from core.access.principal import DEFAULT_TENANT
 from core.errors import InvalidState, NotFound, OutcomeUnknown, ProviderUnavailable
-from core.messages.cancel import cancel
+from core.messages.accept import Accepted
+from core.messages.accept_batch import BatchDraft, accept_batch
+from core.messages.cancel import cancel, cancel_batch
 from core.messages.claim import begin, claim
+from core.messages.draft import Draft
+from core.messages.route import step
 from core.messages.timing import Timing
-from core.ports import Channel, OutboundMessage, Receipt
+from core.ports import Channel, OutboundMessage, Receipt, TextContent
 from tests.delivery.conftest import Shop
 from tests.delivery.test_applying import OTHER_TENANT
 
@@ -27,8 +31,9 @@ async def test_a_waiting_message_is_canceled_and_never_sent(shop: Shop) -> None:
     await shop.courier.drain()
     assert shop.sender.sent == []
     assert await shop.statuses(message_id) == ["QUEUED", "CANCELED"]
-    with pytest.raises(InvalidState, match="CANCELED"):
-        await stop(shop, message_id)
+    # Whoever lost the answer asks again.
+    await stop(shop, message_id)
+    assert await shop.statuses(message_id) == ["QUEUED", "CANCELED"]
 
 
 async def test_a_claimed_message_that_was_not_begun_is_canceled_in_time(shop: Shop) -> None:
@@ -90,3 +95,21 @@ async def test_what_is_not_there_or_anothers_is_answered_alike(shop: Shop) -> No
     for tenant, wanted in ((DEFAULT_TENANT, uuid4()), (OTHER_TENANT, message_id)):
         with pytest.raises(NotFound, match="There is no such message"):
             await stop(shop, wanted, tenant)
+
+
+async def test_a_batch_is_stopped_and_says_what_it_was_too_late_for(shop: Shop) -> None:
+    draft = BatchDraft([Draft(TextContent("Oi"), [step(Channel.SMS)], "+5511987654321") for _ in range(5)], "batch")
+    batch = await accept_batch(shop.outbox, DEFAULT_TENANT, draft)
+    ids = [one.message_id for one in batch.results if isinstance(one, Accepted)]
+    states = {"SENT": ids[0], "UNCONFIRMED": ids[1], "CANCELED": ids[2]}
+    for status, id in states.items():
+        await shop.tamper("UPDATE messages SET status = :status WHERE id = :id", status=status, id=id)
+    # Its answer was lost: asked again, it is the same.
+    for _ in range(2):
+        done = await cancel_batch(shop.app, shop.hub, DEFAULT_TENANT, batch.batch_id)
+        assert (done.canceled, done.too_late) == (3, 2)
+    assert [await shop.status(id) for id in ids] == ["SENT", "UNCONFIRMED", "CANCELED", "CANCELED", "CANCELED"]
+    await shop.courier.drain()
+    assert shop.sender.sent == []
+    with pytest.raises(NotFound):
+        await cancel_batch(shop.app, shop.hub, uuid4(), batch.batch_id)

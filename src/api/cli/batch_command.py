@@ -9,10 +9,12 @@ from uuid import uuid4
 import rich_click as click
 
 from api.cli.arguments import CHANNELS, Words, choice
+from api.cli.asking import ask, yes_option
 from api.cli.batch_file import Row, read_rows
 from api.cli.calling import as_json as written
 from api.cli.calling import call, clock, json_option, patiently, print_json, screen, url_option
 from api.cli.client import Api
+from api.cli.deciding import cancel_batch
 from api.cli.delivery_options import delivery, delivery_options
 from api.cli.failures import Exit, Failure
 from api.cli.template_options import Found, find_template
@@ -218,3 +220,20 @@ def _print_batches(batches: Sequence[Mapping[str, Any]], good: int, total: int) 
         again = "   handed in before: nothing is sent twice" if batch["isReplay"] else ""
         out.print(f"  {batch['id']}   {batch['name'] or ''}{again}".rstrip())
     click.echo("Next: interalpha batch show ID", err=True)
+
+
+@command.command("cancel")
+@click.argument("id", type=Words(), metavar="ID")
+@yes_option
+@json_option
+@url_option
+def cancel_(id: str, yes: bool, as_json: bool, url: str | None) -> None:
+    """Stop all messages of a batch that have not gone out."""
+    ask("Stop what has not gone out of this batch, for good?", yes=yes)
+    decided, counts = call(url, lambda api: cancel_batch(api, id))
+    if decided.refusal is not None:
+        raise Failure(decided.refusal)
+    if as_json:
+        print_json({"id": id, **counts})
+        return
+    screen().print(f"{counts['canceled']} canceled, too late for {counts['tooLate']}  {id}")

@@ -27,6 +27,18 @@ mutation Retry($id: ID!) {{
   done: retryMessage(input: {{id: $id, mayArriveTwice: false}}) {{ message {{ id }} {_ERRORS} }}
 }}
 """
+_SETTLE = f"""
+mutation Settle($id: ID!, $as: SettleAs!) {{
+  done: settleMessage(input: {{id: $id, as: $as}}) {{ message {{ id status }} {_ERRORS} }}
+}}
+"""
+_CANCEL_BATCH = """
+mutation CancelBatch($id: ID!) {
+  done: cancelMessageBatch(input: {id: $id}) {
+    batch { id } canceledCount tooLateCount errors { ... on UserError { message path } }
+  }
+}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,21 @@ async def cancel(api: Api, ids: Sequence[str]) -> list[Decided]:
 async def _one(api: Api, mutation: str, id: str) -> Decided:
     errors = (await patiently(api, mutation, {"id": id}))["done"]["errors"]
     return Decided(id, errors[0]["message"] if errors else None)
+
+
+async def settle(api: Api, id: str, decision: str) -> tuple[Decided, str | None]:
+    """Decide about an unconfirmed message; with the status it has then."""
+    payload = (await api.ask(_SETTLE, {"id": id, "as": decision.upper()}))["done"]
+    errors = payload["errors"]
+    return Decided(id, errors[0]["message"] if errors else None), payload["message"] and payload["message"]["status"]
+
+
+async def cancel_batch(api: Api, id: str) -> tuple[Decided, Mapping[str, int]]:
+    """Stop what has not gone out of a batch; with how many are canceled, and for how many it was too late."""
+    payload = (await api.ask(_CANCEL_BATCH, {"id": id}))["done"]
+    errors = payload["errors"]
+    counts = {"canceled": payload["canceledCount"], "tooLate": payload["tooLateCount"]}
+    return Decided(id, errors[0]["message"] if errors else None), counts
 
 
 async def _decide(api: Api, verb: str, ids: Sequence[str]) -> list[Decided]:

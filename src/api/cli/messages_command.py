@@ -7,6 +7,7 @@ from typing import Any
 import rich_click as click
 
 from api.cli.arguments import CHANNELS, DIRECTIONS, Moment, Words, as_moment, choice
+from api.cli.asking import ask, yes_option
 from api.cli.calling import (
     call,
     clock,
@@ -20,6 +21,7 @@ from api.cli.calling import (
 )
 from api.cli.client import Api, NotSignedFor
 from api.cli.deciding import cancel as stop
+from api.cli.deciding import settle as decide
 from api.cli.deciding import tell
 from api.cli.failures import Failure
 from api.cli.parties import PARTIES, arrow, recipient, whom
@@ -157,6 +159,36 @@ def show(id: str, as_json: bool, url: str | None) -> None:
     out = screen()
     for line in story(message):
         out.print(line)
+
+
+_WARNINGS = {
+    "sent": "It counts as sent. If its provider never took it, nobody gets it.",
+    "failed": "It counts as failed. If its provider took it, it still arrives.",
+    "resend": "It is sent once more. If its provider took it, it arrives twice.",
+}
+
+
+@command.command()
+@click.argument("id", type=Words(), metavar="ID")
+@click.option(
+    "--as",
+    "decision",
+    type=click.Choice(list(_WARNINGS), case_sensitive=False),
+    required=True,
+    help="What you know of it, or what to do.",
+)
+@yes_option
+@json_option
+@url_option
+def settle(id: str, decision: str, yes: bool, as_json: bool, url: str | None) -> None:
+    """Decide about an unconfirmed message.
+
+    Look it up with its provider first: if you are wrong, it arrives twice, or not at all.
+    """
+    decision = decision.lower()
+    ask(f"{_WARNINGS[decision]} Settle it?", yes=yes)
+    decided, status = call(url, lambda api: decide(api, id, decision))
+    tell([decided], f"{(status or '').lower()}", as_json=as_json)
 
 
 async def _letter(api: Api, message: Mapping[str, Any]) -> str | None:

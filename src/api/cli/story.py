@@ -80,8 +80,8 @@ def _next(message: Mapping[str, Any]) -> str | None:
     if message["nextAttemptAt"]:
         return f"{clock(message['nextAttemptAt'])}   attempt {len(message['attempts']) + 1}"
     if message["nextLookAt"]:
-        words = "a report, the company's books or its route decide; it is never sent again blindly"
-        return f"held as unconfirmed until {clock(message['nextLookAt'])}: {words}"
+        words = "a report, the provider's list or its route decide, or: interalpha messages settle"
+        return f"unconfirmed, looked at again at {clock(message['nextLookAt'])}: {words} {message['id']}"
     if message.get("deadLetter"):
         again = f"interalpha replay {message['id']}   once its cause is mended"
         return f"{again}, or interalpha dead-letters discard {message['deadLetter']}"

@@ -62,6 +62,23 @@ async def retry(
     return result
 
 
+def _served(steps: Sequence[Step], channels: Channels) -> Sequence[Step]:
+    return served_steps([one for one in steps if one.channel in channels], channels) or steps
+
+
+async def is_retried(
+    connection: AsyncConnection, tenant: UUID, message_id: UUID, route: Sequence[Step] | None, channels: Channels
+) -> bool:
+    """Whether that very try was asked for already and has not failed: whoever lost the answer asks again."""
+    key = Key(tenant, message_id)
+    standing = (await where_they_stand(connection, [key]))[0].get(key)
+    if standing is None or standing.status in (MessageStatus.FAILED, MessageStatus.CANCELED):
+        return False
+    steps = latest_round(standing.route)
+    begun = len(standing.route) - len(steps)
+    return standing.route[begun].begins_anew and (route is None or list(_served(route, channels)) == list(steps))
+
+
 async def retry_all(
     connection: AsyncConnection,
     tenant: UUID,
@@ -77,7 +94,7 @@ async def retry_all(
     if not message_ids:
         return {}
     outside = await bounds.outside(connection, tenant, message_ids) if bounds is not None else frozenset()
-    standings, unreadable = await _where_they_stand(connection, {Key(tenant, one) for one in message_ids})
+    standings, unreadable = await where_they_stand(connection, {Key(tenant, one) for one in message_ids})
     results: dict[UUID, Retried | Refusal] = {}
     noted: list[Noted] = []
     for one in message_ids:
@@ -90,8 +107,8 @@ async def retry_all(
             results[one] = NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
             continue
         steps = route or latest_round(standing.route)
-        steps = served_steps([one for one in steps if one.channel in channels], channels) or steps
-        refusal = _out_of_reach(standing) if one in outside else _refusal(standing, steps, channels, may_double)
+        steps = _served(steps, channels)
+        refusal = out_of_reach(standing) if one in outside else _refusal(standing, steps, channels, may_double)
         if refusal is not None:
             results[one] = refusal
             continue
@@ -104,7 +121,7 @@ async def retry_all(
     return results
 
 
-async def _where_they_stand(
+async def where_they_stand(
     connection: AsyncConnection, keys: Collection[Key]
 ) -> tuple[Mapping[Key, Standing], Collection[Key]]:
     """Where messages stand, locked, and which cannot be read: those were parked for that, and keep no other back."""
@@ -123,7 +140,8 @@ async def _where_they_stand(
     return standings, unreadable
 
 
-def _out_of_reach(standing: Standing) -> InvalidState:
+def out_of_reach(standing: Standing) -> InvalidState:
+    """The refusal of a caller who could not have sent it."""
     text = say(
         "OUT_OF_REACH",
         "This API key may not have it tried again: a test key only what test keys sent, a key with an allow list only "
@@ -135,11 +153,14 @@ def _out_of_reach(standing: Standing) -> InvalidState:
 def _refusal(standing: Standing, steps: Sequence[Step], channels: Channels, may_double: bool) -> Refusal | None:
     # What people wrote to us has arrived and never fails: the status alone keeps it out.
     state = standing.status.value
+    if standing.status is MessageStatus.UNCONFIRMED:
+        text = say(
+            "NOT_FAILED_UNCONFIRMED",
+            "Only a failed message can be tried again; nobody knows yet whether a provider took this one.",
+        )
+        return InvalidState(text, state=state)
     if standing.status is not MessageStatus.FAILED:
         text = say("NOT_FAILED", "Only a failed message can be tried again; this one is {state}.", state=state)
-        return InvalidState(text, state=state)
-    if standing.is_erased:
-        text = say("ERASED", "What it said, or whom it went to, is no longer kept: it cannot be sent again.")
         return InvalidState(text, state=state)
     if not has_room(standing.route, steps):
         text = say(
@@ -155,6 +176,14 @@ def _refusal(standing: Standing, steps: Sequence[Step], channels: Channels, may_
             "A company perhaps took it: it may arrive twice. Use `retryMessage` to send it all the same.",
         )
         return InvalidState(text, state=state)
+    return cannot_be_sent(standing, steps, channels)
+
+
+def cannot_be_sent(standing: Standing, steps: Sequence[Step], channels: Channels) -> Refusal | None:
+    """Why nothing more can be sent over these steps just now, if so."""
+    if standing.is_erased:
+        text = say("ERASED", "What it said, or whom it went to, is no longer kept: it cannot be sent again.")
+        return InvalidState(text, state=standing.status.value)
     service = channels.get(steps[0].channel)
     if service is not None and not service.is_configured:
         # It would wait for a worker that nobody has.

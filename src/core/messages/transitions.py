@@ -370,7 +370,10 @@ def withdrawn(standing: Standing, number: int, due_in: timedelta) -> Move:
 
 def settled_as_sent(standing: Standing) -> Move:
     """Somebody knows that the provider took it."""
-    doubt = max((one for one in standing.attempts.values() if one.is_in_doubt), key=lambda one: one.number)
+    doubts = [one for one in standing.attempts.values() if one.is_in_doubt]
+    if not doubts:
+        return Move(replace(standing, status=MessageStatus.SENT, failure=None))
+    doubt = max(doubts, key=lambda one: one.number)
     taken = replace(doubt, outcome=AttemptOutcome.ACCEPTED, rank=_SENT, failure=None)
     after = _noted(standing, taken).standing
     return Move(replace(after, status=MessageStatus.SENT, step=taken.step, failure=None))

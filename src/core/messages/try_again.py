@@ -11,7 +11,7 @@ from core.messages.accept import Outbox
 from core.messages.addresses import known_address
 from core.messages.bounds import Bounds
 from core.messages.check import check_route
-from core.messages.retry import retry
+from core.messages.retry import is_retried, retry
 from core.messages.route import Step
 from core.messages.values import EventSource
 from core.words import say
@@ -29,12 +29,18 @@ async def try_again(
 ) -> None:
     """Put a failed message back in its queue, with a new budget of tries, if it lies within its caller's reach.
 
-    One that a company perhaps took may arrive twice; without `may_double` it is refused. Raises NotFound, InvalidState,
+    One that a company perhaps took may arrive twice; without `may_double` it is refused. Asked again while that try
+    goes on, or has come through, nothing changes. Raises NotFound, InvalidState,
     NotConfigured, or Refused with all that is wrong with the route.
     """
     if route is not None:
         await _check(outbox, tenant, message_id, route, reach)
     async with outbox.database.transaction(tenant) as connection:
+        is_outside = await Bounds(outbox.sealer, reach).outside(connection, tenant, [message_id])
+        if not is_outside and await is_retried(connection, tenant, message_id, route, outbox.channels):
+            if act is not None:
+                await act.done(connection, "Message", [])
+            return
         retried = await retry(
             connection,
             tenant,

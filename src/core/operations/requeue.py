@@ -41,8 +41,8 @@ async def requeue(
     one outside the caller's bounds.
     """
     found = await _held(connection, tenant, ids)
-    refusals: dict[UUID, AppError | None] = {one: _refusal(found.get(one)) for one in ids}
-    ready = [found[one] for one in ids if refusals[one] is None]
+    refusals: dict[UUID, AppError | None] = {one: _refusal(found.get(one), Resolution.REQUEUED) for one in ids}
+    ready = [found[one] for one in ids if refusals[one] is None and found[one].resolution is None]
     messages = {one.id: one.message_id for one in ready if one.kind == MESSAGE_SEND and one.message_id}
     webhooks = {one.id: one.inbox_id for one in ready if one.kind == WEBHOOK_APPLY and one.inbox_id}
     retried = await retry_all(
@@ -67,8 +67,9 @@ async def requeue(
 async def discard(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]) -> Mapping[UUID, AppError | None]:
     """Give up on the work of dead letters for good; says of each why it is refused, None where it is not."""
     found = await _held(connection, tenant, ids)
-    refusals = {one: _refusal(found.get(one)) for one in ids}
-    await close(connection, tenant, [one for one, refusal in refusals.items() if refusal is None], Resolution.DISCARDED)
+    refusals = {one: _refusal(found.get(one), Resolution.DISCARDED) for one in ids}
+    ready = [one for one, refusal in refusals.items() if refusal is None and found[one].resolution is None]
+    await close(connection, tenant, ready, Resolution.DISCARDED)
     return refusals
 
 
@@ -89,10 +90,11 @@ async def _lock(connection: AsyncConnection, table: Table, tenant: UUID, ids: Co
     await connection.execute(chosen.order_by(table.c.id).with_for_update())
 
 
-def _refusal(letter: DeadLetter | None) -> AppError | None:
+def _refusal(letter: DeadLetter | None, wanted: Resolution) -> AppError | None:
+    """Why nothing can be decided about it; what was decided so already, whoever lost the answer is told again."""
     if letter is None:
         return NotFound(say("DEAD_LETTER_NOT_FOUND", "There is no such dead letter."))
-    if letter.resolution is not None:
+    if letter.resolution not in (None, wanted):
         text = say(
             "ALREADY_DECIDED",
             "Nothing is left to decide about it: it is {resolution} already.",

@@ -26,10 +26,12 @@ async def replay(
         return {}
     chosen = (inbox.c.tenant_id == tenant) & inbox.c.id.in_(list(ids))
     # Locked, so that what is said of each is still so when it is said.
-    locked = select(inbox.c.id, inbox.c.status, inbox.c.event_sealed.is_not(None).label("is_kept")).where(chosen)
+    locked = select(
+        inbox.c.id, inbox.c.status, inbox.c.replayed_at, inbox.c.event_sealed.is_not(None).label("is_kept")
+    ).where(chosen)
     rows = {row.id: row for row in await connection.execute(locked.order_by(inbox.c.id).with_for_update())}
     refusals = {one: _refusal(rows.get(one)) for one in ids}
-    due = [one for one, refusal in refusals.items() if refusal is None]
+    due = [one for one, refusal in refusals.items() if refusal is None and rows[one].status != WebhookStatus.RECEIVED]
     await connection.execute(
         update(inbox)
         .where(inbox.c.tenant_id == tenant, inbox.c.id.in_(due))
@@ -49,6 +51,9 @@ async def replay(
 def _refusal(row: Row[Any] | None) -> NotFound | InvalidState | None:
     if row is None:
         return NotFound(say("WEBHOOK_NOT_FOUND", "There is no such webhook."))
+    if row.status == WebhookStatus.RECEIVED and row.replayed_at is not None:
+        # Somebody asked for that already, and lost the answer perhaps.
+        return None
     if row.status == WebhookStatus.RECEIVED:
         return InvalidState(say("WEBHOOK_WAITS_ALREADY", "It is waiting to be processed already."), state=row.status)
     if not row.is_kept:

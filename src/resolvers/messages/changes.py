@@ -1,4 +1,4 @@
-"""Stopping messages, and trying failed ones again."""
+"""Stopping messages, trying failed ones again, and settling by hand what nobody knows."""
 
 from typing import Annotated
 from uuid import UUID
@@ -7,8 +7,9 @@ import strawberry
 
 from core.access.principal import Scope
 from core.errors import AppError, NotFound
-from core.messages import read
-from core.messages.cancel import cancel
+from core.messages import batches, read
+from core.messages.cancel import cancel, cancel_batch
+from core.messages.settle_by_hand import ByHand, Decision, settle_by_hand
 from core.messages.try_again import try_again
 from core.words import say
 from resolvers.arguments import given
@@ -19,8 +20,10 @@ from resolvers.errors import (
     InvalidStateError,
     NotFoundError,
     change_errors,
+    not_found_error,
 )
 from resolvers.identifiers import uuid_of
+from resolvers.messages.batches import MessageBatch, batch_of
 from resolvers.messages.inputs import RouteStepInput, step_of
 from resolvers.messages.types import Message, message_of
 from resolvers.selection import sealed_asked_for
@@ -35,6 +38,16 @@ RetryMessageError = Annotated[
 ]
 
 
+CancelMessageBatchError = Annotated[
+    NotFoundError,
+    strawberry.union("CancelMessageBatchError", description="Why a batch was not stopped."),
+]
+SettleMessageError = Annotated[
+    NotFoundError | InvalidStateError | IntegrationUnavailableError,
+    strawberry.union("SettleMessageError", description="Why a message was not settled by hand."),
+]
+
+
 @strawberry.input(description="Which message is stopped.")
 class CancelMessageInput:
     id: strawberry.ID
@@ -44,6 +57,34 @@ class CancelMessageInput:
 class CancelMessagePayload:
     message: Message | None
     errors: list[CancelMessageError]
+
+
+@strawberry.input(description="Which batch is stopped.")
+class CancelMessageBatchInput:
+    id: strawberry.ID
+
+
+@strawberry.type(description="What became of the messages of a batch; asked again, the answer is the same.")
+class CancelMessageBatchPayload:
+    batch: MessageBatch | None
+    canceled_count: int = strawberry.field(description="How many of its messages nobody will send any more.")
+    too_late_count: int = strawberry.field(description="How many had gone out, or perhaps had, or had ended.")
+    errors: list[CancelMessageBatchError]
+
+
+@strawberry.input(
+    description="What an unconfirmed message counts as from now on. Look it up with its provider first: if you are"
+    " wrong, it arrives twice, or not at all."
+)
+class SettleMessageInput:
+    id: strawberry.ID
+    decision: Decision = strawberry.field(name="as", description="What you know of it, or what is to be done.")
+
+
+@strawberry.type(description="The message as it stands after the decision, or why nothing was decided.")
+class SettleMessagePayload:
+    message: Message | None
+    errors: list[SettleMessageError]
 
 
 @strawberry.input(description="Which message is tried again. One that a company perhaps took may arrive twice.")
@@ -97,7 +138,35 @@ async def _retry(info: Info, message_id: UUID, input: RetryMessageInput) -> None
     )
 
 
+async def cancel_message_batch(info: Info, input: CancelMessageBatchInput) -> CancelMessageBatchPayload:
+    services, tenant = info.context.services, info.context.require(Scope.MESSAGES_SEND).tenant_id
+    batch_id = uuid_of(input.id, "MessageBatch")
+    try:
+        if batch_id is None:
+            raise NotFound(say("BATCH_NOT_FOUND", "There is no such batch."))
+        done = await cancel_batch(services.database, services.hub, tenant, batch_id, act=info.context.act)
+    except NotFound as error:
+        unknown = not_found_error(info, error, input.id, ["input", "id"])
+        return CancelMessageBatchPayload(batch=None, canceled_count=0, too_late_count=0, errors=[unknown])
+    async with services.database.transaction(tenant) as connection:
+        found = (await batches.batches_of(connection, tenant, [batch_id])).get(batch_id)
+    batch = None if found is None else batch_of(found)
+    return CancelMessageBatchPayload(batch=batch, canceled_count=done.canceled, too_late_count=done.too_late, errors=[])
+
+
+async def settle_message(info: Info, input: SettleMessageInput) -> SettleMessagePayload:
+    services, principal = info.context.services, info.context.require(Scope.OPERATIONS_WRITE)
+    try:
+        asked = ByHand(_known(input.id), input.decision, principal.reach)
+        await settle_by_hand(services.outbox, principal.tenant_id, asked, act=info.context.act)
+    except AppError as error:
+        refusals = [one for one in change_errors(info, error, input.id) if isinstance(one, SettleMessageRefusal)]
+        return SettleMessagePayload(message=None, errors=refusals)
+    return SettleMessagePayload(message=await _changed(info, principal.tenant_id, asked.message_id), errors=[])
+
+
 CancelMessageRefusal = NotFoundError | InvalidStateError
+SettleMessageRefusal = NotFoundError | InvalidStateError | IntegrationUnavailableError
 
 
 def _known(written: strawberry.ID) -> UUID:
@@ -109,8 +178,9 @@ def _known(written: strawberry.ID) -> UUID:
 
 async def _changed(info: Info, tenant: UUID, message_id: UUID) -> Message | None:
     """The message as it now is: whoever may change it sees what came of that, and what it says if they may read."""
-    services, principal = info.context.services, info.context.require(Scope.MESSAGES_SEND)
-    unreadable = frozenset[str]() if Scope.MESSAGES_READ in principal.scopes else {"content"}
+    services, principal = info.context.services, info.context.principal
+    may_read = principal is not None and Scope.MESSAGES_READ in principal.scopes
+    unreadable = frozenset[str]() if may_read else {"content"}
     sealed = sealed_asked_for(info) - unreadable
     async with services.database.transaction(tenant) as connection:
         found = await read.by_ids(connection, services.sealer, tenant, [message_id], sealed=sealed)

@@ -1,0 +1,158 @@
+"""Settling by hand: a decision about an unconfirmed message, against everything that races with it."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from core.access.principal import DEFAULT_TENANT
+from core.access.reach import Reach
+from core.errors import InvalidState, NotConfigured, NotFound, OutcomeUnknown
+from core.identifiers import uuid7
+from core.messages.draft import ChannelService
+from core.messages.settle_by_hand import ByHand, Decision, settle_by_hand
+from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, Sighting, Sought
+from tests.delivery.conftest import Shop
+from tests.delivery.test_sent_once import told
+from tests.delivery.test_settling import Books, doubt, settler
+
+
+async def decide(shop: Shop, message_id: UUID, decision: Decision, *, tenant: UUID = DEFAULT_TENANT) -> None:
+    await settle_by_hand(shop.outbox, tenant, ByHand(message_id, decision))
+
+
+AS = {Decision.SENT: "SENT", Decision.FAILED: "FAILED", Decision.RESEND: "QUEUED"}
+
+
+@pytest.mark.parametrize("decision", Decision)
+async def test_it_is_what_was_decided_and_the_same_once_more_changes_nothing(shop: Shop, decision: Decision) -> None:
+    message_id = await doubt(shop)
+    await decide(shop, message_id, decision)
+    events = await shop.events(message_id)
+    assert (await shop.status(message_id), events[-1].source) == (AS[decision], "OPERATOR")
+    # Its answer was lost; what has happened since stays.
+    await decide(shop, message_id, decision)
+    assert len(await shop.events(message_id)) == len(events)
+    for other in set(Decision) - {decision}:
+        with pytest.raises(InvalidState):
+            await decide(shop, message_id, other)
+    assert await shop.status(message_id) == AS[decision]
+    # No settler looks at it again, and nobody has to do anything about it.
+    await shop.tamper("UPDATE messages SET due_at = now() WHERE status = 'UNCONFIRMED'")
+    assert await settler(shop, Books()).settle_due() == 0
+    assert await shop.count("dead_letters") == 0
+
+
+async def test_it_is_sent_once_more_over_the_same_channel(shop: Shop) -> None:
+    message_id = await doubt(shop)
+    shop.sender.answer = lambda message: Receipt("SMagain")
+    await decide(shop, message_id, Decision.RESEND)
+    assert shop.woken[-1] == "SMS"
+    await shop.courier.drain()
+    first, second = [one.reference for one in shop.sender.sent]
+    # An e-mail's Message-ID is made of the message's id.
+    assert (first.message_id, second.message_id, second.attempt) == (message_id, message_id, 2)
+    assert await shop.status(message_id) == "SENT"
+
+
+async def test_what_is_lost_again_can_be_decided_again(shop: Shop) -> None:
+    message_id = await doubt(shop)
+    await decide(shop, message_id, Decision.RESEND)
+    await shop.courier.drain()
+    assert await shop.status(message_id) == "UNCONFIRMED"
+    await decide(shop, message_id, Decision.FAILED)
+    assert await shop.status(message_id) == "FAILED"
+
+
+@pytest.mark.parametrize("decision", [Decision.SENT, Decision.FAILED])
+@pytest.mark.parametrize("status", ReportedStatus)
+async def test_a_report_that_comes_later_says_more(shop: Shop, decision: Decision, status: ReportedStatus) -> None:
+    message_id = await doubt(shop)
+    await decide(shop, message_id, decision)
+    await told(shop, message_id, status)
+    assert await shop.status(message_id) == status.value
+    assert (await shop.attempts(message_id))[0].provider_message_id == f"SM{message_id.hex}"
+
+
+async def test_a_settler_that_has_it_in_hand_decides_nothing_any_more(shop: Shop) -> None:
+    message_id = await doubt(shop)
+
+    class Slow(Books):
+        async def find(self, sought: Sought) -> Sequence[Sighting]:
+            await decide(shop, message_id, Decision.FAILED)
+            return [Sighting("SMone", ReportedStatus.DELIVERED)]
+
+    await settler(shop, Slow()).settle_due()
+    assert await shop.status(message_id) == "FAILED"
+
+
+@pytest.mark.parametrize("decision", Decision)
+async def test_with_a_report_at_the_same_moment_the_report_wins(shop: Shop, decision: Decision) -> None:
+    message_id = await doubt(shop)
+
+    async def by_hand() -> None:
+        try:
+            await decide(shop, message_id, decision)
+        except InvalidState:
+            assert await shop.status(message_id) == "DELIVERED"
+
+    await asyncio.gather(by_hand(), told(shop, message_id, ReportedStatus.DELIVERED))
+    await shop.courier.drain()
+    assert (await shop.status(message_id), len(shop.sender.sent)) == ("DELIVERED", 1)
+
+
+async def test_two_decisions_at_once_are_one(shop: Shop) -> None:
+    message_id = await doubt(shop)
+    answers = await asyncio.gather(
+        *(decide(shop, message_id, one) for one in (Decision.SENT, Decision.FAILED, Decision.SENT, Decision.FAILED)),
+        return_exceptions=True,
+    )
+    assert sorted(type(one).__name__ for one in answers) == ["InvalidState", "InvalidState", "NoneType", "NoneType"]
+
+
+async def test_sending_again_obeys_what_sending_obeys(shop: Shop) -> None:
+    message_id = await doubt(shop)
+    channels = dict(shop.outbox.channels)
+    shop.outbox = replace(shop.outbox, channels={Channel.SMS: ChannelService("twilio", False, "Set it up.")})
+    with pytest.raises(NotConfigured):
+        await decide(shop, message_id, Decision.RESEND)
+    shop.outbox = replace(shop.outbox, channels=channels)
+    await shop.tamper("UPDATE messages SET expires_at = now()")
+    with pytest.raises(InvalidState, match="expiresIn"):
+        await decide(shop, message_id, Decision.RESEND)
+    assert await shop.status(message_id) == "UNCONFIRMED"
+    await decide(shop, message_id, Decision.SENT)
+    assert await shop.status(message_id) == "SENT"
+
+
+async def test_whose_it_is_not_decides_nothing(shop: Shop) -> None:
+    message_id = await doubt(shop)
+    with pytest.raises(NotFound):
+        await decide(shop, message_id, Decision.SENT, tenant=uuid7())
+    for reach in (Reach(simulated_only=True), Reach(recipients=frozenset({"+5511900000000"}))):
+        with pytest.raises(InvalidState):
+            await settle_by_hand(shop.outbox, DEFAULT_TENANT, ByHand(message_id, Decision.RESEND, reach))
+    assert await shop.status(message_id) == "UNCONFIRMED"
+
+
+async def test_what_is_not_unconfirmed_is_not_settled(shop: Shop) -> None:
+    message_id = await shop.accept()
+    for decision in Decision:
+        with pytest.raises(InvalidState):
+            await decide(shop, message_id, decision)
+    assert await shop.status(message_id) == "QUEUED"
+
+
+async def test_a_provider_that_is_lost_for_good_is_not_asked_by_a_route_again(shop: Shop) -> None:
+    """A worker that was taken for dead and wakes after the decision does not put the message back in its queue."""
+    message_id = await doubt(shop)
+    await decide(shop, message_id, Decision.FAILED)
+
+    def lost(_: OutboundMessage) -> Receipt:
+        raise OutcomeUnknown("lost", provider="twilio")
+
+    shop.sender.answer = lost
+    await shop.courier.drain()
+    assert (await shop.status(message_id), len(shop.sender.sent)) == ("FAILED", 1)
