@@ -79,7 +79,7 @@ async def test_what_was_done_names_its_object(caller: Caller, stock: Stock) -> N
 
 
 async def test_what_was_refused_names_it_and_says_why(caller: Caller, stock: Stock) -> None:
-    done, refused = await stock.dead_letter(caller), await stock.dead_letter(caller, resolution="DISCARDED")
+    done, refused = await stock.dead_letter(caller), await stock.dead_letter(caller, resolution="REQUEUED")
     ids = [to_global_id("DeadLetter", one.bytes) for one in (done, refused, uuid4())]
     await caller.ask(DISCARD, ids=[*ids, "nonsense"])
     found = {event["targetId"]: (event["outcome"], event["code"]) for event in await events(caller)}

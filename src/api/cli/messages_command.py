@@ -6,7 +6,7 @@ from typing import Any
 
 import rich_click as click
 
-from api.cli.arguments import CHANNELS, DIRECTIONS, Moment, Words, as_moment, choice
+from api.cli.arguments import CHANNELS, DIRECTIONS, Choice, Moment, Words, as_moment, choice
 from api.cli.asking import ask, yes_option
 from api.cli.calling import (
     call,
@@ -173,9 +173,9 @@ _WARNINGS = {
 @click.option(
     "--as",
     "decision",
-    type=click.Choice(list(_WARNINGS), case_sensitive=False),
+    type=Choice(list(_WARNINGS), case_sensitive=False),
     required=True,
-    help="What you know of it, or what to do.",
+    help="What you know of it, or what to do: sent, failed, resend.",
 )
 @yes_option
 @json_option
