@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import SmallInteger, Uuid, bindparam, select, text
+from sqlalchemy import SmallInteger, Uuid, bindparam, select
+from sqlalchemy import text as sql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access.reach import EVERYWHERE, Reach
@@ -43,7 +44,7 @@ class ByHand:
 
 _DETAIL = "settled by hand as "
 # The application changes no attempts: this function says of one in doubt that it was taken, and nothing else.
-_TAKEN = text("SELECT settle_attempt_as_sent(:tenant, :message, :number)").bindparams(
+_TAKEN = sql("SELECT settle_attempt_as_sent(:tenant, :message, :number)").bindparams(
     bindparam("tenant", type_=Uuid), bindparam("message", type_=Uuid), bindparam("number", type_=SmallInteger)
 )
 
@@ -91,8 +92,8 @@ def _move(outbox: Outbox, standing: Standing, decision: Decision) -> Move:
 
 def _not_sent_again(outbox: Outbox, standing: Standing) -> AppError | None:
     if standing.is_expired:
-        words = "Its time, `expiresIn`, is over: it is not sent again."
-        return InvalidState(say("EXPIRED_UNCONFIRMED", words), state=standing.status.value)
+        text = say("EXPIRED_UNCONFIRMED", "Its time, `expiresIn`, is over: it is not sent again.")
+        return InvalidState(text, state=standing.status.value)
     return cannot_be_sent(standing, [standing.route[standing.step]], outbox.channels)
 
 
@@ -121,5 +122,5 @@ async def _decided(connection: AsyncConnection, key: Key) -> Decision | None:
 
 def _not_unconfirmed(standing: Standing) -> InvalidState:
     state = standing.status.value
-    words = "Only an unconfirmed message is settled by hand; this one is {state}."
-    return InvalidState(say("NOT_UNCONFIRMED", words, state=state), state=state)
+    told = say("NOT_UNCONFIRMED", "Only an unconfirmed message is settled by hand; this one is {state}.", state=state)
+    return InvalidState(told, state=state)
