@@ -27,7 +27,7 @@ WRITTEN = [
 REFUSED = {
     "ab\x00": "U+0000 (NULL) at character 3",
     "a\tb": "U+0009 (CHARACTER TABULATION) at character 2",
-    "Oi\r\nBcc: x@example.com": "U+000D (CARRIAGE RETURN) at character 3",
+    "Oi\r\nBcc: x": "U+000D (CARRIAGE RETURN) at character 3",
     "🙂\x1b[31m": "U+001B (ESCAPE) at character 2",
     "a\x85": "U+0085 (NEXT LINE) at character 2",
     "a\u2028b": "U+2028 (LINE SEPARATOR) at character 2",
