@@ -3,9 +3,11 @@
 import asyncio
 from base64 import b64encode
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 
+from core.access.tokens import DevelopmentTokens
 from tests.conftest import KEY, until
 from tests.faults.city import City, Plan, built
 from tests.faults.evidence import gather, quiesce
@@ -26,6 +28,8 @@ async def test_what_a_worker_lacks_the_key_for_waits_for_one_that_has_it(tmp_pat
             await part.end()
         for part in (city.api, early):
             part.environment = {**part.environment, "ENCRYPTION_KEYS": f"k2:{NEW_KEY},k1:{KEY}"}
+        # Tokens of development are signed with the first key.
+        old_tokens, city.token = city.token, new_token  # type: ignore[method-assign]
         await city.api.start()
         await late.start()
         traffic = sms_traffic(city, "missing key")
@@ -44,7 +48,12 @@ async def test_what_a_worker_lacks_the_key_for_waits_for_one_that_has_it(tmp_pat
         assert breaches(evidence) == {}
         assert set(statuses(evidence, traffic.acked)) == {"DELIVERED"}
         assert await unread(city) == 0
+        city.token = old_tokens  # type: ignore[method-assign]
         await a_list_is_served_by_a_process_without_the_key(city)
+
+
+def new_token(tenant: UUID) -> str:
+    return DevelopmentTokens(b"n" * 32).make(tenant=tenant)
 
 
 async def unread(city: City) -> int:
