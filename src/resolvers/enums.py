@@ -81,6 +81,7 @@ _publish(
     UNCONFIRMED="The request may or may not have reached the company. Never sent again blindly: a report, a look-up"
     " or the route's `onUnconfirmed` decides, or somebody with `settleMessage`.",
     SENT="The company took it.",
+    RECEIVED="Somebody wrote it to us: the status of every message whose direction is `INBOUND`.",
 )
 _publish(
     AttemptOutcome,

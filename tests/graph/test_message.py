@@ -73,10 +73,11 @@ async def test_a_message_tells_its_whole_story(caller: Caller, stock: Stock) -> 
 async def test_what_somebody_wrote_to_us_names_its_writer(caller: Caller, stock: Stock) -> None:
     message = await stock.put(caller, sender="+5521999998888", status="DELIVERED")
     found = await caller.ask(
-        "query ($id: ID!) { message(id: $id) { direction from fromMasked to } }", id=global_id(message)
+        "query ($id: ID!) { message(id: $id) { direction status from fromMasked to } }", id=global_id(message)
     )
     assert found["message"] == {
         "direction": "INBOUND",
+        "status": "RECEIVED",
         "from": "+5521999998888",
         "fromMasked": "+55 21 9••••-8888",
         "to": PHONE,

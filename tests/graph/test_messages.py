@@ -161,6 +161,8 @@ async def test_filters_find_what_fits_them_all(caller: Caller, stock: Stock) -> 
         ({"statuses": ["SENT", "FAILED"]}, {"mail", "failed"}),
         ({"statuses": ["FAILED"], "channels": ["EMAIL"]}, set()),
         ({"direction": "INBOUND"}, {"reply"}),
+        ({"statuses": ["RECEIVED"]}, {"reply"}),
+        ({"statuses": []}, set()),
         ({"direction": "OUTBOUND", "channels": ["SMS"]}, {"text", "failed"}),
         ({"created": {"start": "2026-11-23T13:00:00Z", "end": "2026-11-23T14:00:00Z"}}, {"mail"}),
         ({"created": {"start": "2026-11-23T10:00:00-03:00"}}, {"mail", "failed", "reply"}),

@@ -121,12 +121,19 @@ async def events_by_place(
     return {(row.message_id, row.sequence): event_view(row) for row in rows}
 
 
+def _told(row: Row[Any]) -> MessageStatus:
+    """The status an event led to. The first event of what came in says DELIVERED; of what goes out, never."""
+    status = MessageStatus(row.status)
+    came_in = row.previous_status is None and status is MessageStatus.DELIVERED
+    return MessageStatus.RECEIVED if came_in else status
+
+
 def event_view(row: Row[Any]) -> EventView:
     """Read an event's row."""
     return EventView(
         message_id=row.message_id,
         sequence=row.sequence,
-        status=MessageStatus(row.status),
+        status=_told(row),
         previous_status=MessageStatus(row.previous_status) if row.previous_status else None,
         channel=Channel(row.channel) if row.channel else None,
         detail=row.detail,

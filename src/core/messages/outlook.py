@@ -10,7 +10,9 @@ from core.messages.values import AttemptOutcome, Direction, MessageStatus, Route
 from core.ports import ReportedStatus
 
 _GOALS = {RouteGoal.SENT: ReportedStatus.SENT.rank, RouteGoal.DELIVERED: ReportedStatus.DELIVERED.rank}
-_AT_REST = frozenset({MessageStatus.FAILED, MessageStatus.CANCELED, MessageStatus.DELIVERED, MessageStatus.READ})
+_AT_REST = frozenset(
+    {MessageStatus.FAILED, MessageStatus.CANCELED, MessageStatus.DELIVERED, MessageStatus.READ, MessageStatus.RECEIVED}
+)
 # What the step under way has come to, where no report says more; in every other status it is being tried.
 _PRESENT = {
     MessageStatus.SCHEDULED: RouteOutcome.WAITING,
@@ -18,6 +20,7 @@ _PRESENT = {
     MessageStatus.FAILED: RouteOutcome.FAILED,
     MessageStatus.CANCELED: RouteOutcome.SKIPPED,
     # What was written to us was delivered without a call of ours.
+    MessageStatus.RECEIVED: RouteOutcome.DELIVERED,
     MessageStatus.DELIVERED: RouteOutcome.DELIVERED,
     MessageStatus.READ: RouteOutcome.DELIVERED,
 }

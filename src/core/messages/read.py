@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.messages.content import content_from_json, filled_from_json
 from core.messages.failures import failure_from_json
 from core.messages.route import Step, route_from_json
 from core.messages.tables import external_ids, messages
-from core.messages.values import Direction, MessageStatus
+from core.messages.values import Direction, MessageStatus, told_status
 from core.ports import Channel, Content, Failure
 from core.sealing import SealBroken, Sealer
 from core.slicing import Slice, Span, read_slice, storable, within
@@ -145,7 +145,7 @@ def _filtered(statement: Select[Any], tenant: UUID, condition: Filter) -> Select
     if condition.channels is not None:
         statement = statement.where(messages.c.channel.in_({channel.value for channel in condition.channels}))
     if condition.statuses is not None:
-        statement = statement.where(messages.c.status.in_({status.value for status in condition.statuses}))
+        statement = statement.where(_stands(condition.statuses))
     if condition.direction is not None:
         statement = statement.where(messages.c.direction == condition.direction.value)
     if condition.batches is not None:
@@ -161,6 +161,16 @@ def _filtered(statement: Select[Any], tenant: UUID, condition: Filter) -> Select
         statement = statement.where(messages.c.id.in_(named))
     span = Span(condition.created_from, condition.created_before)
     return within(statement, span, messages.c.created_at, messages.c.id)
+
+
+def _stands(statuses: Collection[MessageStatus]) -> ColumnElement[bool]:
+    sent = {status.value for status in statuses if status is not MessageStatus.RECEIVED}
+    stands = messages.c.status.in_(sent) & (messages.c.direction == Direction.OUTBOUND.value)
+    if MessageStatus.RECEIVED not in statuses:
+        return stands
+    # As `told_status` tells it.
+    came_in = messages.c.status.in_([MessageStatus.DELIVERED.value, MessageStatus.RECEIVED.value])
+    return or_(stands, came_in & (messages.c.direction == Direction.INBOUND.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +201,7 @@ def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
     return Message(
         id=row.id,
         direction=Direction(row.direction),
-        status=MessageStatus(row.status),
+        status=told_status(MessageStatus(row.status), Direction(row.direction)),
         channel=Channel(row.channel),
         route=route_from_json(row.route),
         step=row.step,

@@ -22,6 +22,14 @@ class MessageStatus(StrEnum):
     READ = "READ"
     FAILED = "FAILED"
     CANCELED = "CANCELED"
+    # Of what people wrote to us. It is stored as DELIVERED, as every version before did, and told as this.
+    RECEIVED = "RECEIVED"
+
+
+def told_status(status: MessageStatus, direction: Direction) -> MessageStatus:
+    """The status that clients are told: what came in is received."""
+    came_in = direction is Direction.INBOUND and status is MessageStatus.DELIVERED
+    return MessageStatus.RECEIVED if came_in else status
 
 
 class AttemptOutcome(StrEnum):

@@ -39,7 +39,11 @@ class MessageBatch(Node):
     @computed()
     async def counts(self, info: Info) -> MessageCounts:
         found = (await info.context.counts.load(self.row.id)).by_status
-        numbers = {status.value.lower(): found.get(status, 0) for status in MessageStatus}
+        numbers = {
+            status.value.lower(): found.get(status, 0)
+            for status in MessageStatus
+            if status is not MessageStatus.RECEIVED
+        }
         return MessageCounts(total=sum(numbers.values()), **numbers)
 
     @computed("Its messages, the last ones first.")
