@@ -27,8 +27,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 url_option = click.option(
     "--url",
     metavar="ADDRESS",
-    help="The server, as https://host (default: the one on this machine). `interalpha --help` says where the"
-    " key for other servers goes.",
+    help="The server, as https://host (default: the one on this machine). Another server is called with the API key"
+    f" in {API_KEY}; `interalpha --help` says more.",
 )
 _PAGE = 100
 _CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
