@@ -182,7 +182,7 @@ async def _read(exchange: Exchange, *, has_no_caller: bool) -> OperationRequest:
     if has_no_caller:
         text = say(
             "BODY_WITHOUT_CREDENTIALS",
-            "Without credentials, a body has at most {most} bytes.",
+            "Without credentials, a request body may have at most {most} bytes.",
             most=LARGEST_WITHOUT_CREDENTIALS,
         )
         return read_body(await exchange.read(LARGEST_WITHOUT_CREDENTIALS, text))

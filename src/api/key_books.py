@@ -94,7 +94,7 @@ def check_tenant(database_url: str, tenant: UUID) -> None:
 
 async def _require(connection: AsyncConnection, tenant: UUID) -> None:
     if not await tenant_stands(connection, tenant):
-        raise NotFound(say("TENANT_NOT_FOUND", "There is no such tenant here, or it was deleted."))
+        raise NotFound(say("TENANT_NOT_FOUND", "There is no such tenant, or it was deleted."))
 
 
 def _run(database_url: str, tenant: UUID, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:

@@ -146,7 +146,10 @@ class Database:
                 await _roll_back(connection, driver)
                 if is_setup(error):
                     self._note("database_refuses", error)
-                    text = say("DATABASE_NOT_READY", "The database is not set up for this; nothing was stored.")
+                    text = say(
+                        "DATABASE_NOT_READY",
+                        "The database lacks a table or a right that this needs; nothing was stored.",
+                    )
                     raise Overloaded(text, retry_after=10) from error
                 if is_passing(error):
                     self._note("transaction_given_up", error)

@@ -43,7 +43,7 @@ def span_between(start: datetime | None, end: datetime | None, path: Sequence[st
     if start is not None and end is not None and end < start:
         text = say(
             "SPAN_ENDS_BEFORE_IT_BEGINS",
-            "It ends at {end}, before it begins at {start}. Exchange the two, or leave one out.",
+            "It ends at {end}, before it begins at {start}. Swap the two, or leave one out.",
             start=f"{start.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
             end=f"{end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         )

@@ -210,7 +210,7 @@ async def test_the_application_can_change_nothing_of_what_was_written(caller: Ca
     await caller.ask(CANCEL, id=global_id(await stock.put(caller)))
     database: Database = caller.house.database
     for statement in ("UPDATE audit_events SET actor = 'somebody else'", "DELETE FROM audit_events"):
-        with pytest.raises(AppError, match="not set up for this; nothing was stored") as refused:
+        with pytest.raises(AppError, match="lacks a table or a right that this needs; nothing was stored") as refused:
             async with database.transaction(caller.tenant) as connection:
                 await connection.execute(text(statement))
         assert "permission denied" in str(refused.value.__cause__)

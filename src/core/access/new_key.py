@@ -55,7 +55,7 @@ def _errors(key: NewKey) -> Iterator[AppError]:
         yield _wrong(text, "name", InputRule.MALFORMED)
     elif names_somebody(key.name):
         text = say(
-            "API_KEY_NAMES_SOMEBODY",
+            "API_KEY_NAME_HOLDS_ADDRESS",
             "A key's name is kept for good, and this one looks like a telephone number or an e-mail address."
             " Name the system that uses the key.",
         )

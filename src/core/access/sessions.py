@@ -63,7 +63,7 @@ class Tenants:
 def tenant_unknown() -> Unauthenticated:
     """The error for credentials of a tenant that is not there."""
     return Unauthenticated(
-        say("TENANT_UNKNOWN", "The credentials speak for a tenant that does not exist here, or was deleted.")
+        say("TENANT_UNKNOWN", "These credentials belong to a tenant that does not exist here, or was deleted.")
     )
 
 

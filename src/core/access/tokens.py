@@ -63,7 +63,7 @@ class DevelopmentTokens:
             raise Unauthenticated(
                 say(
                     "TOKEN_LASTS_TOO_LONG",
-                    "The bearer token lasts longer than DEVELOPMENT_TOKEN_DAYS allows. Make a new one with "
+                    "The bearer token is valid for longer than DEVELOPMENT_TOKEN_DAYS allows. Make a new one with "
                     "`interalpha token`.",
                 )
             )

@@ -52,7 +52,11 @@ class Circuits:
         until = None if now is None else now + int(_RESET_WITHIN * MICROSECONDS)
         was_open = None if until is None else await self._store.run(RESET, [gate_key(integration)], until)
         if was_open is None or was_open < 0:
-            text = say("CIRCUITS_AWAY", "The store that holds the circuits does not answer. Reset the circuit again.")
+            text = say(
+                "CIRCUITS_AWAY",
+                "The store that holds the circuit breakers does not answer, so it is not known whether the circuit was"
+                " reset. Reset it again.",
+            )
             raise Overloaded(text, retry_after=1.0)
         log.info("circuit_reset", integration=integration, by=by, was_open=bool(was_open))
 

@@ -175,7 +175,7 @@ class Outbox:
         service, retry_at = self.channels[channel], self._clock.guess() + _COME_BACK
         text = say(
             "QUEUE_FULL",
-            "More waits for {channel} than it can carry soon: hand this in again after {time}.",
+            "The {channel} queue is full. Send this again after {time}.",
             channel=channel,
             time=f"{retry_at:%Y-%m-%dT%H:%M:%SZ}",
         )

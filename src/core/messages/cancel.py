@@ -85,7 +85,7 @@ def _too_late(standing: Standing) -> InvalidState:
     elif standing.status is MessageStatus.UNCONFIRMED:
         text = say(
             "TOO_LATE_UNCONFIRMED",
-            "Too late: a provider perhaps took the message, and nobody knows yet whether it did.",
+            "Too late to cancel: the message is unconfirmed, so the provider may have accepted it.",
         )
     else:
         text = say(

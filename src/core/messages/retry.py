@@ -156,7 +156,7 @@ def _refusal(standing: Standing, steps: Sequence[Step], channels: Channels, may_
     if standing.status is MessageStatus.UNCONFIRMED:
         text = say(
             "NOT_FAILED_UNCONFIRMED",
-            "Only a failed message can be tried again; nobody knows yet whether a provider took this one.",
+            "Only a failed message can be tried again; this one is unconfirmed: the provider may have accepted it.",
         )
         return InvalidState(text, state=state)
     if standing.status is not MessageStatus.FAILED:

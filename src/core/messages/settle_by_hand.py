@@ -92,7 +92,7 @@ def _move(outbox: Outbox, standing: Standing, decision: Decision) -> Move:
 
 def _not_sent_again(outbox: Outbox, standing: Standing) -> AppError | None:
     if standing.is_expired:
-        text = say("EXPIRED_UNCONFIRMED", "Its time, `expiresIn`, is over: it is not sent again.")
+        text = say("EXPIRED_UNCONFIRMED", "The message has expired (`expiresIn`), so it cannot be sent again.")
         return InvalidState(text, state=standing.status.value)
     return cannot_be_sent(standing, [standing.route[standing.step]], outbox.channels)
 
@@ -122,5 +122,7 @@ async def _decided(connection: AsyncConnection, key: Key) -> Decision | None:
 
 def _not_unconfirmed(standing: Standing) -> InvalidState:
     state = standing.status.value
-    told = say("NOT_UNCONFIRMED", "Only an unconfirmed message is settled by hand; this one is {state}.", state=state)
+    told = say(
+        "NOT_UNCONFIRMED", "Only an unconfirmed message can be settled by hand; this one is {state}.", state=state
+    )
     return InvalidState(told, state=state)

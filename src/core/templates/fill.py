@@ -116,7 +116,7 @@ def _unfit(template: Template, given: Sequence[tuple[str, str]], path: Sequence[
         elif template.is_ours and name in in_subject and (found := refused_on_line(value)):
             text = say(
                 "VARIABLE_BREAKS_SUBJECT",
-                "{name} stands in the subject, on one line, and contains {character} at character {position}.",
+                "{name} is part of the subject, which is one line, and contains {character} at character {position}.",
                 name=_shown(name),
                 character=found[0],
                 position=found[1],

@@ -74,8 +74,8 @@ def _why_not(template: Template) -> Sentence:
         case TemplateApproval.PAUSED:
             return say(
                 "TEMPLATE_PAUSED",
-                "The template {template} ({locale}) is paused because of poor feedback: it cannot be sent until that"
-                " ends.",
+                "The template {template} ({locale}) is paused because of its low quality rating: it cannot be sent"
+                " until the pause ends.",
                 template=template.name,
                 locale=template.locale,
             )

@@ -38,7 +38,7 @@ _WORDS: Mapping[TokenFault, Sentence] = {
     TokenFault.NOT_YET: say("SESSION_NOT_YET_VALID", "The session token is not valid yet: compare the clocks."),
     TokenFault.TOO_LONG: say(
         "SESSION_LASTS_TOO_LONG",
-        "The session token lasts longer than CLERK_TOKEN_LIFETIME allows: fetch a usual one with getToken().",
+        "The session token is valid for longer than CLERK_TOKEN_LIFETIME allows. Get a standard one with getToken().",
     ),
     TokenFault.PENDING: say(
         "SESSION_PENDING", "The session token belongs to somebody who has not finished signing in."
