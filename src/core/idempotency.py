@@ -63,6 +63,7 @@ class IdempotentRequest:
         cls, key: str, operation: str, canonical_input: Any, *, sealer: Sealer, tenant: UUID, path: list[str]
     ) -> "IdempotentRequest":
         """Take a request's canonical input (JSON-serialisable); raises InvalidInput for a key that cannot be one."""
+        check_line(key, path)
         if not key.strip():
             raise InvalidInput(
                 say(
@@ -82,7 +83,6 @@ class IdempotentRequest:
                 path=path,
                 rule=InputRule.TOO_LONG,
             )
-        check_line(key, path)
         canonical = json.dumps([operation, canonical_input], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         # Keyed, since the input holds addresses and a bare hash of a telephone number is quickly guessed.
         return cls(key, operation, sealer.fingerprints(canonical, tenant=tenant))

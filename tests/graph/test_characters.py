@@ -27,14 +27,21 @@ WRITTEN = [
 REFUSED = {
     "ab\x00": "U+0000 (NULL) at character 3",
     "a\tb": "U+0009 (CHARACTER TABULATION) at character 2",
-    "Oi\r\nBcc: x": "U+000D (CARRIAGE RETURN) at character 3",
+    "Oi\r\nBcc: x@example.com": "U+000D (CARRIAGE RETURN) at character 3",
     "🙂\x1b[31m": "U+001B (ESCAPE) at character 2",
     "a\x85": "U+0085 (NEXT LINE) at character 2",
     "a\u2028b": "U+2028 (LINE SEPARATOR) at character 2",
     "a\u2029b": "U+2029 (PARAGRAPH SEPARATOR) at character 2",
     "Oi \ud83d": "U+D83D (half of a surrogate pair) at character 4",
+    # What else is wrong with it, that it is too long or empty or holds a number, does not hide the character.
+    "x" * 1_000 + "\x07": "U+0007 (ALERT) at character 1001",
+    "x\n": "U+000A (LINE FEED) at character 2",
+    " \x1f": "U+001F (INFORMATION SEPARATOR ONE) at character 2",
+    "+55 11 98765-4321\x0b": "U+000B (LINE TABULATION) at character 18",
 }
 PHONE: dict[str, Any] = {"to": {"phone": "+5511987654321"}, "content": {"text": "x"}, "route": [{"channel": "SMS"}]}
+
+LISTED: dict[str, Any] = {"name": "x", "scopes": ["MESSAGES_SEND"], "kind": "ALLOW_LIST"}
 
 
 def mail(subject: str, text: str = "x", html: str | None = None) -> dict[str, Any]:
@@ -93,11 +100,15 @@ async def test_what_cannot_stand_on_a_line_is_refused_by_name_and_place(caller: 
         cases: list[tuple[str, str, dict[str, Any]]] = [
             ("content.email.subject", SEND, mail(words)),
             ("content.template.variables.0.value", SEND, mail("x") | {"content": filled}),
+            ("to.phone", SEND, PHONE | {"to": {"phone": words}}),
+            ("to.email", SEND, mail("x") | {"to": {"email": words}}),
             ("externalId", SEND, PHONE | {"externalId": words}),
             ("idempotencyKey", SEND, PHONE | {"idempotencyKey": words}),
             ("name", BATCH, {"messages": [PHONE], "name": words, "idempotencyKey": "k"}),
             ("idempotencyKey", BATCH, {"messages": [PHONE], "idempotencyKey": words}),
             ("name", KEY, {"name": words, "scopes": ["MESSAGES_SEND"]}),
+            ("allowedRecipients.0.phone", KEY, LISTED | {"allowedRecipients": [{"phone": words}]}),
+            ("allowedRecipients.0.email", KEY, LISTED | {"allowedRecipients": [{"email": words}]}),
         ]
         for path, query, given in cases:
             [error] = (await asked(caller, query, **given))["errors"]

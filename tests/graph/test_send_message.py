@@ -97,7 +97,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[tuple[str, str]], str]] = {
     "an address with a line break": (
         EMAIL | {"to": {"email": "ana@example.com\r\nBcc: evil@x.com"}},
         [("input.to.email", "MALFORMED")],
-        "one e-mail address",
+        "U+000D (CARRIAGE RETURN) at character 16",
     ),
     "two addresses": (
         EMAIL | {"to": {"email": "a@b.co, evil@x.com"}},

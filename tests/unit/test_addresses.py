@@ -1,11 +1,13 @@
 """Telephone numbers and mailboxes: one form for each, and a suggestion for what was probably meant."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InvalidInput
-from core.messages.addresses import email_address, known_address, mask, phone_address, whatsapp_user_address
+from core.messages.addresses import Address, email_address, known_address, mask, phone_address, whatsapp_user_address
 from core.ports import Channel
 
 PATH = ["input", "to", "phone"]
@@ -92,13 +94,20 @@ def test_a_whatsapp_user_is_reached_there_only_and_masked(given_id: str, shown: 
     assert known_address(given_id) == address
 
 
-@pytest.mark.parametrize(
-    "nonsense", ["", "BR", "BR.", "br.123", "+5511987654321", "BR.1 2", "BR.1\n", "BR." + "1" * 151]
-)
+@pytest.mark.parametrize("nonsense", ["", "BR", "BR.", "br.123", "+5511987654321", "BR.1 2", "BR." + "1" * 151])
 def test_what_is_no_whatsapp_user_is_refused_and_says_where_one_is_found(nonsense: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         whatsapp_user_address(nonsense, path=PATH)
     assert "`from` of a message they wrote" in refused.value.message
+
+
+@pytest.mark.parametrize("read", [phone_address, email_address, whatsapp_user_address])
+def test_a_control_character_in_an_address_is_named_before_anything_else(read: Callable[..., Address]) -> None:
+    for address in ("+5511987654321", "ana@example.com", "BR.1", "x" * 1_000):
+        for raw in (f"\x00{address}", f"{address}\n", f"{address}\ud83d"):
+            with pytest.raises(InvalidInput) as refused:
+                read(raw, path=PATH)
+            assert "It contains U+" in refused.value.message
 
 
 def test_what_a_company_reports_is_never_refused() -> None:

@@ -58,7 +58,8 @@ def test_most_texts_can_be_keys(key: str) -> None:
     ("key", "rule"),
     [
         ("", "TOO_SHORT"),
-        (" \t", "TOO_SHORT"),
+        ("  ", "TOO_SHORT"),
+        (" \t", "MALFORMED"),
         ("k" * 256, "TOO_LONG"),
         ("a\nb", "MALFORMED"),
         ("a\x00", "MALFORMED"),

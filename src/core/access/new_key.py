@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from core.access.key_format import KeyKind
 from core.access.principal import Principal, Scope
 from core.access.reach import EVERYWHERE, Reach, one_form
-from core.characters import line_errors
+from core.characters import line_errors, refused_on_line
 from core.errors import AppError, InputRule, InvalidInput, Refused
 from core.messages.addresses import Address
 from core.privacy.spelling import names_somebody
@@ -48,7 +48,9 @@ def check_new_key(key: NewKey, maker: Principal | None) -> None:
 
 
 def _errors(key: NewKey) -> Iterator[AppError]:
-    if not key.name.strip():
+    if refused_on_line(key.name):
+        yield from line_errors(key.name, ["input", "name"])
+    elif not key.name.strip():
         yield _wrong(say("API_KEY_NAME_MISSING", "Give it a name, to recognise it by."), "name", InputRule.REQUIRED)
     elif len(key.name) > LONGEST_NAME:
         text = say("API_KEY_NAME", "A key's name has at most {most} characters, on one line.", most=LONGEST_NAME)
@@ -60,8 +62,6 @@ def _errors(key: NewKey) -> Iterator[AppError]:
             " Name the system that uses the key.",
         )
         yield _wrong(text, "name", InputRule.NOT_ALLOWED)
-    else:
-        yield from line_errors(key.name, ["input", "name"])
     if not key.scopes:
         yield _wrong(
             say("API_KEY_WITHOUT_SCOPES", "A key without scopes may do nothing: name at least one."),

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from core.characters import line_errors
+from core.characters import line_errors, refused_on_line
 from core.errors import AppError, InputRule, InvalidInput, Overloaded, Refused
 from core.idempotency import IdempotentRequest
 from core.messages.accept import Accepted, Outbox, Ready
@@ -92,10 +92,11 @@ def _check_whole(batch: BatchDraft) -> None:
 
 
 def _name_errors(name: str, path: Sequence[str]) -> Iterator[AppError]:
-    if len(name) > MAX_NAME:
+    if refused_on_line(name):
+        yield from line_errors(name, path)
+    elif len(name) > MAX_NAME:
         text = say("BATCH_NAME", "A batch's name has at most {most} characters, on one line.", most=MAX_NAME)
         yield InvalidInput(text, path=path, rule=InputRule.MALFORMED)
-    yield from line_errors(name, path)
 
 
 def _request(outbox: Outbox, tenant_id: UUID, batch: BatchDraft, checked: Mapping[int, Checked]) -> IdempotentRequest:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 
+from core.characters import check_line
 from core.errors import InputRule, InvalidInput
 from core.ports import Channel
 from core.words import Sentence, say
@@ -41,6 +42,7 @@ _REACHED_BY = {
 
 def phone_address(raw: str, *, path: Sequence[str]) -> Address:
     """Read a telephone number with its country code; raises InvalidInput that says what to write instead."""
+    check_line(raw, path)
     if len(raw) > MAX_LENGTH:
         text = say("PHONE_TOO_LONG", "The telephone number is too long.")
         raise InvalidInput(text, path=path, rule=InputRule.TOO_LONG)
@@ -87,6 +89,7 @@ def _no_number(raw: str) -> Sentence:
 
 def email_address(raw: str, *, path: Sequence[str]) -> Address:
     """Read one mailbox; raises InvalidInput. Nothing is looked up on the network."""
+    check_line(raw, path)
     if len(raw) > MAX_LENGTH:
         text = say("EMAIL_TOO_LONG", "The e-mail address is too long.")
         raise InvalidInput(text, path=path, rule=InputRule.TOO_LONG)
@@ -107,6 +110,7 @@ def email_address(raw: str, *, path: Sequence[str]) -> Address:
 
 def whatsapp_user_address(raw: str, *, path: Sequence[str]) -> Address:
     """Read the id by which WhatsApp names a person to one business; raises InvalidInput."""
+    check_line(raw, path)
     if not _WHATSAPP_USER_ID.fullmatch(raw.strip(" ")):
         raise InvalidInput(
             say(

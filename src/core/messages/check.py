@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from core.access.reach import Reach
-from core.characters import line_errors
+from core.characters import line_errors, refused_on_line
 from core.errors import AppError, InputRule, InvalidInput, NotConfigured, NotFound, NotSimulated, Refused
 from core.messages.addresses import Address, email_address, phone_address, whatsapp_user_address
 from core.messages.content import check_content
@@ -216,7 +216,9 @@ def _detail_errors(draft: Draft, place: Sequence[str]) -> Iterator[AppError]:
 
 
 def _external_id_errors(given: str, path: Sequence[str]) -> Iterator[AppError]:
-    if not given.strip():
+    if refused_on_line(given):
+        yield from line_errors(given, path)
+    elif not given.strip():
         text = say("EXTERNAL_ID_EMPTY", "The external id is empty. Leave it out, or give 1 to 255 characters.")
         yield InvalidInput(text, path=path, rule=InputRule.TOO_SHORT)
     elif len(given) > MAX_EXTERNAL_ID:
@@ -227,5 +229,3 @@ def _external_id_errors(given: str, path: Sequence[str]) -> Iterator[AppError]:
             most=MAX_EXTERNAL_ID,
         )
         yield InvalidInput(text, path=path, rule=InputRule.TOO_LONG)
-    else:
-        yield from line_errors(given, path)

@@ -86,9 +86,9 @@ def _check_email(content: EmailContent, channel: Channel, path: Sequence[str]) -
         )
         raise InvalidInput(text, path=path, rule=InputRule.NOT_ALLOWED)
     subject_path = [*path, "subject"]
+    check_line(content.subject, subject_path)
     if not content.subject.strip():
         raise InvalidInput(say("SUBJECT_EMPTY", "The subject is empty."), path=subject_path, rule=InputRule.REQUIRED)
-    check_line(content.subject, subject_path)
     if len(content.subject.encode()) > SUBJECT_LIMIT:
         text = say("SUBJECT_TOO_LONG", "The subject is longer than {most} bytes.", most=SUBJECT_LIMIT)
         raise InvalidInput(text, path=subject_path, rule=InputRule.TOO_LONG)

@@ -8,6 +8,7 @@ from urllib.parse import unquote_plus
 from uuid import UUID
 
 from core.brazil import full_form, variants
+from core.characters import check_line
 from core.errors import InputRule, InvalidInput
 from core.messages.addresses import MAX_LENGTH, email_address, known_address, phone_address
 from core.privacy.spelling import decoded
@@ -75,6 +76,7 @@ def person_named(
     if email is not None:
         return Person.of(email_address(email, path=[*place, "email"]).value)
     given = (whatsapp_user_id or "").strip(" ")
+    check_line(given, [*place, "whatsappUserId"])
     if known_address(given).kind != "whatsapp-user":
         text = say(
             "WHATSAPP_USER_MALFORMED",

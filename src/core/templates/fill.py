@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 
-from core.characters import check_text, refused_on_line
+from core.characters import check_text, refused_in_text, refused_on_line
 from core.errors import AppError, InputRule, InvalidInput, Refused
 from core.ports import ButtonParameter, Channel, Content, EmailContent, TemplateContent, TextContent
 from core.templates.gaps import Gap, button_variable, gaps_of, header_variable, put_in, variables_of
@@ -38,7 +38,7 @@ def check_variables(given: Sequence[tuple[str, str]], path: Sequence[str]) -> li
         if name in seen:
             text = say("VARIABLE_GIVEN_TWICE", "The variable {name} is given twice. Give each once.", name=_shown(name))
             errors.append(InvalidInput(text, path=[*place, "key"], rule=InputRule.NOT_ALLOWED))
-        elif len(value) > MAX_VALUE:
+        elif len(value) > MAX_VALUE and refused_in_text(value) is None:
             text = say(
                 "VARIABLE_TOO_LONG",
                 "The value has {count} characters; at most {most} fill a gap.",
