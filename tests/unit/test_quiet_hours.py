@@ -70,7 +70,7 @@ def test_other_countries_follow_their_capital_unless_a_number_is_bound_to_a_plac
         "+262692123456": ["Indian/Reunion"],
         "+447400123456": ["Europe/London"],
         # One zone.
-        "+5491123456789": ["America/Buenos_Aires"],
+        "+5491123456789": ["America/Argentina/Buenos_Aires"],
         "+4915123456789": ["Europe/Berlin"],
         "+59899123456": ["America/Montevideo"],
         # Bound to a place.
@@ -80,6 +80,13 @@ def test_other_countries_follow_their_capital_unless_a_number_is_bound_to_a_plac
         "+13105551234": ["America/Los_Angeles"],
         "+12125551234": ["America/New_York"],
         "+14165551234": ["America/Toronto"],
+        # A landline where phonenumbers has a neighbour's zone, which has summer time or another offset.
+        "+50522551234": ["America/Managua"],
+        "+211123456789": ["Africa/Juba"],
+        "+213211234567": ["Africa/Algiers"],
+        "+218212345678": ["Africa/Tripoli"],
+        "+212522123456": ["Africa/Casablanca"],
+        "+74012123456": ["Europe/Kaliningrad"],
         # Toll-free in Brazil, and international numbers of no country.
         "+558001234567": ["America/Sao_Paulo"],
         "+80012345678": [],

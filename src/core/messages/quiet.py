@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import phonenumbers
 from phonenumbers import timezone as number_zones
+from phonenumbers.tzdata import TIMEZONE_DATA
 
 from core.brazil import AREA_CODES
 from core.messages.addresses import Address
@@ -15,6 +16,8 @@ from core.time_zones import CAPITALS, zone_named
 _PATIENCE = timedelta(hours=48)
 UNKNOWN = "Etc/Unknown"
 _BRAZIL = 55
+_KALININGRAD = {"Europe/Bucharest": "Europe/Kaliningrad"}
+"""phonenumbers names a neighbour's zone there, and for some whole countries, that has summer time; Russia has none."""
 
 
 def next_calm(moment: datetime, zones: Sequence[ZoneInfo], quiet: QuietHours) -> datetime | None:
@@ -50,8 +53,12 @@ def _zone_names(number: phonenumbers.PhoneNumber) -> Sequence[str]:
         return [AREA_CODES[digits[:2]]]
     region = phonenumbers.region_code_for_number(number) or phonenumbers.region_code_for_country_code(code)
     local = [name for name in number_zones.time_zones_for_number(number) if name != UNKNOWN]
+    if region == "RU":
+        local = [_KALININGRAD.get(name, name) for name in local]
     # There mobile numbers have area codes like all others, and toll-free ones may ring anywhere.
-    if region in ("US", "CA") or (len(local) == 1 and phonenumbers.is_number_geographical(number)):
+    has_several = len(TIMEZONE_DATA.get(str(code), ())) > 1
+    is_bound = has_several and len(local) == 1 and phonenumbers.is_number_geographical(number)
+    if region in ("US", "CA") or is_bound:
         return local
     return [CAPITALS[region]] if region in CAPITALS else []
 
