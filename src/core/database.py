@@ -92,7 +92,8 @@ async def _open(address: PostgresUrl, **arguments: Any) -> asyncpg.Connection:
                 timeout=address.connect_timeout,
                 **arguments,
             )
-        except (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched):
+        # A host name that no DNS could hold is a UnicodeError.
+        except (OSError, UnicodeError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched):
             if place == len(hosts):
                 raise
         else:

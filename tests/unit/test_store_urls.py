@@ -169,6 +169,9 @@ def test_a_database_url_that_can_be_read_in_two_ways_is_refused() -> None:
         ("postgresql:///app?host=db%20x&user=u", "no host has"),
         ("postgresql:///app?host=db:5432&user=u", "port=…"),
         ("postgresql://u:p@one,two/app?port=1,2,3", "another number of ports"),
+        ("postgresql://u:p@db:5433/app?port=5432", "port twice"),
+        ("postgresql://u:p@one,two:5433/app?port=1,2", "port twice"),
+        ("postgresql://u:p@db%3A5433/app", "no host has"),
         ("mysql://u:p@db/app", "must begin with postgresql://"),
         ("'postgresql://u:p@db/app'", "must begin with postgresql://"),
         ("jdbc:postgresql://db/app", "must begin with postgresql://"),
@@ -232,6 +235,12 @@ def test_parameters_that_would_be_ignored_or_cannot_be_read_are_refused(pem: dic
         (f"{full}&sslcert={pem['cert']}&sslkey={pem['other']}", "does not belong"),
         (f"{full}&sslcert={pem['cert']}&sslkey={pem['locked']}&sslpassword=wrong", "is sslpassword right"),
         (f"{full}&ssl_min_protocol_version=TLSv1", "TLSv1.2 or TLSv1.3"),
+        (f"{full}&ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.2", "no version is between"),
+        ("ssl_min_protocol_version=TLSv1.3", "TLSv1.3, which only counts with sslmode=verify-full"),
+        (f"sslmode=require&sslcrl={pem['cert']}", "sslcrl, and nothing checks"),
+        # More than Linux takes: the connection would fail after it was made.
+        ("keepalives_idle=32768", "0 to 32767"),
+        ("keepalives_interval=32768", "0 to 32767"),
         ("sslnegotiation=direct", "needs sslmode=require"),
         ("connect_timeout=0", "from 1 to 600"),
         ("target_session_attrs=read-only", "any, read-write or primary"),
@@ -281,6 +290,7 @@ def test_a_service_file_fills_what_the_url_leaves_open(home: Path) -> None:
     assert found.password == "p%1"
     assert "whatever, which is not known" in refusal("postgresql://u@db/app?service=wrong")
     (home / "elsewhere").write_text("[shop]\nhost=elsewhere\n")
+    assert read_postgres_url("postgresql://u@here:7000/app?service=shop").hosts == [("here", 7000)]
     other = read_postgres_url(f"postgresql://u@/app?service=shop&servicefile={home / 'elsewhere'}")
     assert other.shown == "postgresql://u@elsewhere:5432/app"
 
@@ -360,6 +370,9 @@ def test_a_redis_url_that_cannot_be_used_as_it_is_written_is_refused(pem: dict[s
         (f"rediss://cache?ssl_certfile={pem['cert']}&ssl_keyfile={pem['other']}", "does not belong"),
         ("rediss://cache?ssl_ciphers=NOTHING", "ssl_ciphers"),
         ("rediss://cache?ssl_min_version=SSLv3", "TLSv1.2 or TLSv1.3"),
+        ("rediss://cache?ssl_cert_reqs=none&ssl_include_verify_flags=VERIFY_X509_STRICT", "ignores it"),
+        ("unix:///run/valkey.sock?ssl_cert_reqs=none", "a Unix socket has no TLS"),
+        ("redis://cache/65536", "from 0 to 65535"),
         ("redis://cache?socket_timeout=1", "from 6 to 120"),
         ("redis://cache?decode_responses=true", "must be false"),
         ("redis://cache?protocol=4", "from 2 to 3"),

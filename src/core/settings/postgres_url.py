@@ -6,11 +6,13 @@ https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 
 import configparser
 import os
+import re
 import ssl
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from core.settings.problems import WrongValue
 from core.settings.urls import (
@@ -38,6 +40,7 @@ CONNECT_TIMEOUT = 10.0
 
 _SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql", "postgresql+asyncpg": "postgresql"}
 _VERIFYING = ("verify-ca", "verify-full")
+_HAS_PORT = re.compile(r":[0-9]+$")
 _ENCRYPTED = ("require", *_VERIFYING)
 _OF_CERTIFICATES = (
     "sslrootcert",
@@ -92,8 +95,9 @@ PARAMETERS = Parameters(
         "application_name": text_value,
         "fallback_application_name": text_value,
         "keepalives": _FLAG,
-        "keepalives_idle": number(0, 86_400),
-        "keepalives_interval": number(0, 86_400),
+        # Linux takes no more: https://man7.org/linux/man-pages/man7/tcp.7.html
+        "keepalives_idle": number(0, 32_767),
+        "keepalives_interval": number(0, 32_767),
         "keepalives_count": number(0, 127),
         "tcp_user_timeout": number(0, 86_400_000),
         "replication": choice("false", "off", "no", "0"),
@@ -261,6 +265,8 @@ def _authority(parts: UrlParts, query: Mapping[str, str]) -> Mapping[str, str]:
     if in_url:
         twice = sorted(in_url)[0]
         raise WrongValue(f"holds {twice} twice, in its place and as a parameter: keep one of the two")
+    if "port" in parts.query and any(_HAS_PORT.search(host) for host in parts.hosts.split(",")):
+        raise WrongValue("holds a port twice, behind a host and as the parameter port: keep one of the two")
     return {**query, **before}
 
 
@@ -301,6 +307,8 @@ def _mode(values: Mapping[str, object]) -> str:
         # The driver binds no channels. Whom the certificate belongs to is checked in its place.
         mode = "verify-full"
     ignored = [name for name in _OF_CERTIFICATES if name in values]
+    if values.get("ssl_min_protocol_version") is ssl.TLSVersion.TLSv1_3:
+        ignored.append("ssl_min_protocol_version=TLSv1.3")
     if ignored and mode not in _ENCRYPTED:
         raise WrongValue(
             f"holds {ignored[0]}, which only counts with sslmode=verify-full, verify-ca or require: add it"
@@ -326,14 +334,22 @@ def _tls(values: Mapping[str, object]) -> ssl.SSLContext | str | bool:
         load_authorities(context, "sslrootcert", file=root)
     _revocations(context, values)
     _certificate(context, values)
-    context.minimum_version = values.get("ssl_min_protocol_version", ssl.TLSVersion.TLSv1_2)  # type: ignore[assignment]
-    if "ssl_max_protocol_version" in values:
-        context.maximum_version = values["ssl_max_protocol_version"]  # type: ignore[assignment]
+    _versions(context, values)
     context.set_alpn_protocols(["postgresql"])
     return context
 
 
+def _versions(context: ssl.SSLContext, values: Mapping[str, Any]) -> None:
+    least = values.get("ssl_min_protocol_version", ssl.TLSVersion.TLSv1_2)
+    most = values.get("ssl_max_protocol_version", ssl.TLSVersion.MAXIMUM_SUPPORTED)
+    if ssl.TLSVersion.MAXIMUM_SUPPORTED is not most < least:
+        raise WrongValue("holds ssl_min_protocol_version and ssl_max_protocol_version, and no version is between them")
+    context.minimum_version, context.maximum_version = least, most
+
+
 def _revocations(context: ssl.SSLContext, values: Mapping[str, object]) -> None:
+    if context.verify_mode is ssl.CERT_NONE and (given := [name for name in ("sslcrl", "sslcrldir") if name in values]):
+        raise WrongValue(f"holds {given[0]}, and nothing checks the server's certificate: write sslmode=verify-full")
     file, folder = values.get("sslcrl") or _usual_file("root.crl"), values.get("sslcrldir")
     if file:
         load_authorities(context, "sslcrl", file=str(file))

@@ -201,7 +201,7 @@ def _database(parts: UrlParts, values: dict[str, object]) -> int:
     if not written:
         return int(str(values.pop("db", 0)))
     if not written.isascii() or not written.isdigit() or int(written) > _MOST_DATABASES:
-        raise WrongValue(f"names a database that is no number: {EXAMPLE}")
+        raise WrongValue(f"names a database that is no number from 0 to {_MOST_DATABASES}: {EXAMPLE}")
     return int(written)
 
 
@@ -209,11 +209,12 @@ def _context(scheme: str, values: Mapping[str, Any]) -> ssl.SSLContext | None:
     given = [name for name in values if name.startswith("ssl_")]
     if scheme != "rediss":
         if given:
-            raise WrongValue(f"holds the parameter {given[0]} without TLS: {_TLS_ONLY}")
+            fix = "remove it, a Unix socket has no TLS" if scheme == "unix" else _TLS_ONLY
+            raise WrongValue(f"holds the parameter {given[0]} without TLS: {fix}")
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if values.get("ssl_cert_reqs") is ssl.CERT_NONE:
-        if ignored := [name for name in given if name.startswith(("ssl_ca", "ssl_check"))]:
+        if ignored := [name for name in given if name.startswith(("ssl_ca", "ssl_check", "ssl_include"))]:
             raise WrongValue(f"holds {ignored[0]} and ssl_cert_reqs=none, which ignores it: keep one of the two")
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

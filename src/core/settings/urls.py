@@ -5,6 +5,7 @@ import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,7 +16,7 @@ ENCODE = "percent-encode special characters in the password (@ is %40, / is %2F,
 
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HOST = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]*))?")
-_HOST_NAME = re.compile(r"[\w.:%-]+")
+_HOST_NAME = re.compile(r"[\w.-]+")
 # What may be shown of a parameter that nobody knows: a part of a password would hardly look like this.
 _NAME = re.compile(r"[A-Za-z][A-Za-z_.-]{1,39}")
 
@@ -122,9 +123,16 @@ def host_and_port(text: str, usual: int) -> tuple[str, int]:
 
 def host_name(text: str) -> str:
     """Accept a name, an IP address, or the folder of a Unix socket."""
-    if text and not text.startswith("/") and not _HOST_NAME.fullmatch(text):
+    if text and not text.startswith("/") and not (_HOST_NAME.fullmatch(text) or _is_ipv6(text)):
         raise WrongValue(f"names a host with characters that no host has: {ENCODE}")
     return text
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return isinstance(ip_address(text), IPv6Address)
+    except ValueError:
+        return False
 
 
 def port_number(text: str) -> int:
