@@ -55,6 +55,14 @@ def test_spaces_around_a_value_are_dropped(tmp_path: Path) -> None:
     assert read_environment(tmp_path, {"A": " a b \n"}) == {"A": "a b"}
 
 
+def test_a_byte_order_mark_at_the_beginning_of_a_file_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfAPP_ENV=production\n")
+    (tmp_path / "secret").write_bytes(b"\xef\xbb\xbfredis://cache/0\r\n")
+    assert read_environment(tmp_path, {}) == {"APP_ENV": "production"}
+    core = load(CoreSettings, {"REDIS_URL_FILE": str(tmp_path / "secret")})
+    assert core.state is State.COMPLETE, core.problems
+
+
 def test_a_dollar_sign_in_a_password_is_kept(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("A=pa${HOME}ss$word\n")
     assert read_environment(tmp_path, {"HOME": "/root"})["A"] == "pa${HOME}ss$word"

@@ -15,7 +15,7 @@ def read_environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]
     """Return every variable that has a value.
 
     An empty one counts as unset and overrides the files before it: `SMTP_USERNAME=` in the process environment leaves
-    out what `.env` says. Raises WrongValue when a file is not UTF-8.
+    out what `.env` says. Raises WrongValue when a file cannot be read or is not UTF-8.
     """
     files = (_read_file(folder / name) for name in (".env", ".env.local"))
     merged: dict[str, str | None] = {}
@@ -33,7 +33,9 @@ def present(source: Mapping[str, str | None]) -> dict[str, str]:
 
 def _read_file(path: Path) -> Mapping[str, str | None]:
     try:
-        # Not interpolated: a password may hold a dollar sign.
-        return dotenv_values(path, interpolate=False)
+        # Not interpolated: a password may hold a dollar sign. Some editors begin a file with a byte order mark.
+        return dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+    except OSError:
+        raise WrongValue(f"{path} cannot be read: look at its permissions") from None
     except UnicodeDecodeError:
         raise WrongValue(f"{path} is not UTF-8: save it in that encoding") from None

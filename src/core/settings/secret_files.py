@@ -34,7 +34,7 @@ def _read(path: Path) -> str:
     if len(data) > LARGEST:
         raise WrongValue(f"names a file of more than {LARGEST} bytes: no secret is that long")
     try:
-        text = data.decode("utf-8").strip()
+        text = data.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         raise WrongValue("names a file that is not UTF-8 text: write the secret into it as it is") from None
     if not text:
