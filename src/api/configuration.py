@@ -53,7 +53,7 @@ def load_configuration(environment: Mapping[str, str]) -> Configuration:
     integrations = {name: _load_integration(card, environment) for name, card in all_integrations().items()}
     found = [*core.problems, *_exposed_secrets(environment)]
     for integration in integrations.values():
-        found += (problem for problem in integration.problems if _stops(integration, problem))
+        found += integration.problems if integration.card.connect is not None else ()
     return Configuration(
         core=core.value,
         integrations=integrations,
@@ -74,10 +74,9 @@ def _load_integration(card: Integration, environment: Mapping[str, str]) -> Inte
 
 
 def _exposed_secrets(environment: Mapping[str, str]) -> Iterator[Problem]:
-    """Yield the secret keys in variables nobody here reads, but every browser would."""
-    ours = {
-        name for card in all_integrations().values() for v in describe(card.settings) for name in (v.name, *v.aliases)
-    }
+    """Yield the secret keys in variables that every browser reads, and no provider's own check stops at."""
+    cards = [card for card in all_integrations().values() if card.connect is not None]
+    ours = {name for card in cards for v in describe(card.settings) for name in (v.name, *v.aliases)}
     for name in sorted(environment.keys() - ours):
         if name.startswith(_BROWSERS) and holds_secret_key(environment[name].strip()):
             yield Problem(name, "holds a secret key, and browsers see this variable: remove it and replace the key")
@@ -96,12 +95,7 @@ def _unbuilt(integrations: Mapping[str, IntegrationConfiguration]) -> Iterator[P
     for name, one in integrations.items():
         if one.card.connect is None and one.state is not State.ABSENT:
             yield Problem(name, "is set, and this version does not speak to it yet: its settings have no effect")
-            yield from (problem for problem in one.problems if not _stops(one, problem))
-
-
-def _stops(one: IntegrationConfiguration, problem: Problem) -> bool:
-    """Whether nothing may start: of a provider that nothing here speaks to, only for what browsers must not see."""
-    return one.card.connect is not None or (problem.setting.startswith(_BROWSERS) and not problem.missing)
+            yield from one.problems
 
 
 def _doubts(core: CoreSettings | None, integrations: Mapping[str, IntegrationConfiguration]) -> Iterator[Problem]:

@@ -82,15 +82,22 @@ def test_a_secret_key_in_any_variable_that_browsers_see_is_refused(value: str) -
     assert load_configuration({"NEXT_PUBLIC_ANYTHING": "pk_live_abc"}).problems == ()
 
 
-@pytest.mark.parametrize(
-    ("name", "nearest"), [("INTERALPHA_HOEM", "INTERALPHA_HOME"), ("INTERALPHA_FOLDER", "INTERALPHA_HOME")]
-)
-def test_a_misspelled_name_of_ours_is_answered_with_the_nearest(name: str, nearest: str) -> None:
-    assert warnings({name: "x"}) == [f"{name} is no setting of ours: did you mean {nearest}?"]
+def test_a_name_with_our_prefix_that_is_close_to_nothing_is_answered_with_all_that_begin_so() -> None:
+    for name in ("INTERALPHA_DEBUG", "INTERALPHA_FOLDER", "INTERALPHA_"):
+        [warning] = warnings({name: "x"})
+        assert warning.startswith(f"{name} is no setting of ours: those that begin so are INTERALPHA_API_KEY, "), name
+        assert warning.endswith("INTERALPHA_HOME and INTERALPHA_URL")
 
 
 MISSPELLED = {
     "TWILIO_PHONE_NUMER": "did you mean TWILIO_PHONE_NUMBER?",
+    "INTERALPHA_HOEM": "did you mean INTERALPHA_HOME?",
+    "APP_EVN": "did you mean APP_ENV?",
+    "PAP_ENV": "did you mean APP_ENV?",
+    "SMPT_TLS": "did you mean SMTP_TLS?",
+    "SMTP-HOST": "did you mean SMTP_HOST?",
+    "REDISURL": "did you mean REDIS_URL?",
+    "WHATSAPP_ACESS_TOKEN": "did you mean WHATSAPP_ACCESS_TOKEN?",
     "SMTP_USER": "did you mean SMTP_USERNAME or",
     "SMTP_PASS": "did you mean SMTP_PASSWORD or",
     "WHATSAPP_TOKEN": "WHATSAPP_ACCESS_TOKEN",
@@ -124,9 +131,28 @@ def test_no_name_of_ours_and_no_other_programs_is_a_warning(tmp_path: Path) -> N
     ours = {name for one in every_variable() for name in (one.name, *one.aliases)}
     secrets = {f"{name}_FILE" for one in every_variable() if one.secret for name in (one.name, *one.aliases)}
     others = "PATH HOME LANG USER PWD SHELL TERM EDITOR http_proxy no_proxy PYTHONPATH VIRTUAL_ENV NODE_ENV LOGNAME"
+    others += " LOGLEVEL DATABASE_USER DATABASE_HOST REDIS_TLS_URL SMTP_SECURE PGSSLMODE HEROKU_APP_NAME FLY_REGION"
     others += " GOOGLE_APPLICATION_CREDENTIALS GOOGLE_API_KEY STRIPE_API_KEY TWILIO_REGION POSTGRES_PASSWORD PGHOST"
     for name in (*documented, *ours, *secrets, *others.split()):
         assert [one for one in warnings({name: "x"}) if "did you mean" in one or "is not read" in one] == [], name
+
+
+def test_what_kubernetes_and_docker_set_for_services_is_no_warning() -> None:
+    for service in ("INTERALPHA", "INTERALPHA_API", "SMTP", "TWILIO", "REDIS", "DATABASE"):
+        told = warnings(
+            {
+                f"{service}_SERVICE_HOST": "10.0.0.11",
+                f"{service}_SERVICE_PORT": "8000",
+                f"{service}_SERVICE_PORT_HTTP": "8000",
+                f"{service}_PORT_8000_TCP": "tcp://10.0.0.11:8000",
+                f"{service}_PORT_8000_TCP_ADDR": "10.0.0.11",
+                f"{service}_PORT_8000_TCP_PORT": "8000",
+                f"{service}_PORT_8000_TCP_PROTO": "tcp",
+                **({} if service == "SMTP" else {f"{service}_PORT": "tcp://10.0.0.11:8000"}),
+            }
+        )
+        assert told == [], service
+    assert "did you mean PORT?" in warnings({"INTERALPHA_PORT": "8000"})[0]
 
 
 def test_settings_of_a_provider_that_is_not_built_warn_and_stop_nothing() -> None:
@@ -139,6 +165,14 @@ def test_settings_of_a_provider_that_is_not_built_warn_and_stop_nothing() -> Non
     # Nor do settings that are wrong, or not all there.
     half = load_configuration(PRODUCTION | {"STRIPE_SECRET_KEY": "x"})
     assert (half.problems, [one.setting for one in half.warnings][:2]) == ((), ["stripe", "STRIPE_SECRET_KEY"])
+    for wrong in (
+        {"NEXT_PUBLIC_STRIPE_PUBLISHABLE_KEY": "x"},
+        {"NEXT_PUBLIC_STRIPE_PUBLISHABLE_KEY": "pk_live_a"},
+        {"STRIPE_PUBLISHABLE_KEY": "pk_test_other"},
+    ):
+        found = load_configuration(PRODUCTION | STRIPE | wrong)
+        assert found.problems == (), wrong
+        assert len(found.warnings) > 1, wrong
     # What every browser would see is another matter.
     seen = load_configuration(PRODUCTION | STRIPE | {"NEXT_PUBLIC_STRIPE_PUBLISHABLE_KEY": "sk_test_abc"})
     assert [one.setting for one in seen.problems] == ["NEXT_PUBLIC_STRIPE_PUBLISHABLE_KEY"]
