@@ -1,6 +1,7 @@
 """What a relay's refusal means: every registered code at every stage, and the words where the codes leave it open."""
 
 import re
+import time
 
 import pytest
 
@@ -243,6 +244,23 @@ def test_it_is_told_who_must_act(
     assert re.search(advice, error.message), error.message
     if advice == "SMTP_USERNAME.*SMTP_TLS":
         assert "SMTP_FROM" not in error.message
+
+
+def test_a_reply_of_any_length_is_read_at_once() -> None:
+    # As long as a connection takes them; the recipient's server may have written it.
+    for word in ("x", "user ", "limit ", "<", "https://", "mailbox "):
+        text = (word * 33_000)[:33_000]
+        began = time.process_time()
+        error = error_of(RCPT, 450, text)
+        assert (type(error), time.process_time() - began < 0.2) == (ProviderUnavailable, True), word
+
+
+def test_a_limit_on_what_we_send_is_no_fault_of_the_relay_or_the_mailbox() -> None:
+    # Postfix: smtpd_client_message_rate_limit and smtpd_client_recipient_rate_limit.
+    for stage, what in ((MAIL, "much mail"), (RCPT, "many recipients")):
+        error = refused(stage, f"450 4.7.1 Error: too {what} from 192.0.2.7")
+        assert (error.reason, error.party) == (FailureReason.RATE_LIMITED, PROVIDER)
+        assert verdict(error) is Verdict.ANSWERED
 
 
 def test_an_address_that_a_reply_quotes_decides_nothing() -> None:

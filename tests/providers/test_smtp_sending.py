@@ -158,6 +158,15 @@ async def test_a_password_is_not_offered_to_a_relay_that_asks_for_none() -> None
         assert relay.commands == ["EHLO example.com"]
 
 
+async def test_later_to_the_greeting_is_no_reason_to_speak_an_older_language() -> None:
+    """HELO offers no way to sign in, and the operator would be told to change settings that are right."""
+    for reply in ("450 4.3.2 Try again later", "451-4.7.1 Greylisted\r\n451 4.7.1 later", "421 4.7.0 Too many"):
+        async with relaying(ehlo=reply) as relay:
+            error = await failure(send(relay))
+            assert (type(error), error.provider_code) == (ProviderUnavailable, reply[:3] + reply[3:9].replace("-", " "))
+            assert relay.commands == ["EHLO example.com"]
+
+
 async def test_a_relay_without_a_user_is_not_signed_in_to() -> None:
     async with relaying() as relay:
         await send(relay, SMTP_USERNAME="", SMTP_PASSWORD="")

@@ -354,7 +354,8 @@ SIGNING_IN = frozenset({523, 524, 525, 530, 534, 535, 538})
 """Basic codes that say enough by themselves: how we sign in is at fault."""
 
 # What relays say where their code leaves it open, and at which stages it counts; the first that fits is taken.
-# Postfix: https://www.postfix.org/postconf.5.html (reject_*, smtpd_relay_restrictions, *_reject_code). Exim:
+# Postfix: https://www.postfix.org/postconf.5.html (reject_*, smtpd_relay_restrictions, *_reject_code,
+# smtpd_client_*_rate_limit). Exim:
 # https://www.exim.org/exim-html-current/doc/html/spec_html/ch-access_control_lists.html. Exchange and Gmail: the pages
 # above. Sendmail: cf/README, "ANTI-SPAM CONFIGURATION CONTROL".
 PHRASES: tuple[tuple[re.Pattern[str], frozenset[Stage], Meaning], ...] = (
@@ -395,7 +396,11 @@ PHRASES: tuple[tuple[re.Pattern[str], frozenset[Stage], Meaning], ...] = (
         _ALL_STAGES,
         _LIMIT,
     ),
-    (_says(r"peak smtp relay limit|sender thread limit|unusual rate of"), _ALL_STAGES, _LIMIT),
+    (
+        _says(r"peak smtp relay limit|sender thread limit|unusual rate of|too (much mail|many recipients) from"),
+        _ALL_STAGES,
+        _LIMIT,
+    ),
     (_says(r"receiving mail (too quickly|at a rate)|recipient thread limit"), _LATER_STAGES, _BUSY),
     (
         _says(

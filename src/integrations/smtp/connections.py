@@ -5,10 +5,10 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
-from aiosmtplib import SMTP, SMTPException
+from aiosmtplib import SMTP, SMTPException, SMTPResponse
 from aiosmtplib.errors import SMTPAuthenticationError, SMTPHeloError, SMTPResponseException
 
 from core.errors import FailureParty, FailureScope, ProviderError, ProviderMisconfigured, ProviderUnavailable
@@ -36,6 +36,18 @@ class Progress:
     """How far a mail has come; `scope` is what it would say about the relay if its time ran out now."""
 
     scope: FailureScope = FailureScope.OURS
+
+
+class _Client(SMTP):
+    """The library's client; "later" to EHLO is an answer, and no reason to go on with HELO, which offers nothing."""
+
+    async def ehlo(self, **options: Any) -> SMTPResponse:
+        try:
+            return await super().ehlo(**options)
+        except SMTPHeloError as error:
+            if error.code < 500:
+                raise SMTPResponseException(error.code, error.message) from error
+            raise
 
 
 class Connections:
@@ -109,7 +121,7 @@ class Connections:
 
     async def _connect(self) -> Line:
         server = self._server
-        client = SMTP(
+        client = _Client(
             hostname=server.host,
             port=server.port,
             username=server.username,

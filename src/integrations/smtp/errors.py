@@ -23,7 +23,9 @@ _AMBIGUOUS = frozenset({"", "0.0", "1.0", "2.0", "2.1", "2.2", "3.0", "3.2", "4.
 _LEFT_TO_THE_BASIC_CODE = frozenset({"", "0.0", "5.0", "5.1"})
 _MAY_BE_ABOUT_THE_MESSAGE = frozenset({"2.3", "3.4", "6.7", "6.8", "6.9", "6.10", "7.16"})
 """What even at MAIL, where the size and the need of SMTPUTF8 are told, can be the message's own."""
-_ADDRESSES = re.compile(r"<[^>]*>|\S*@\S*|https?://\S*")
+_LONGEST_READ = 2_000
+"""Characters of a reply whose words count; one line has 512 at most. What is behind may be anybody's, of any length."""
+_ADDRESSES = re.compile(r"<[^>]*>|(?<!\S)\S*@\S*|https?://\S*")
 _LATER = "The relay asks us to come back later."
 
 
@@ -92,7 +94,7 @@ def _by_enhanced_code(enhanced: str) -> Meaning | None:
 
 def _by_words(stage: Stage, text: str) -> Meaning | None:
     # An address, which the reply may quote, is no word of the relay's.
-    words = _ADDRESSES.sub(" ", text)
+    words = _ADDRESSES.sub(" ", text[:_LONGEST_READ])
     return next((meaning for said, stages, meaning in codes.PHRASES if stage in stages and said.search(words)), None)
 
 
