@@ -55,6 +55,8 @@ def test_a_message_waits_for_its_hour_until_it_is_stopped(run: Run) -> None:
     stopped = run("messages", "cancel", id)
     assert (stopped.exit_code, stopped.stdout) == (0, f"✓ canceled  {id}\n")
     assert listed(run, "--external-id", "late-1", "--status", "canceled") == [id]
+    late = run("send", "sms", ANA, "x", "--in", "99999d")
+    assert (late.exit_code, "at most 366 days ahead" in late.stderr) == (1, True)
     refused = run("messages", "cancel", "x", sent(run, "sms", "+5561991110002", "x"), "--json")
     assert refused.exit_code == 1
     assert json.loads(refused.stdout)[0] == {"id": "x", "done": False, "error": "There is no such message."}

@@ -1,12 +1,17 @@
 """What commands say when they cannot start: what is missing and what to do, never a value, never a traceback."""
 
+import asyncio
+import subprocess
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from api.cli import interalpha as program
 from api.embedded.ownership import mark
+from tests.cli.running import PROGRAM
 from tests.ports import free_port
 
 KEY = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
@@ -76,6 +81,44 @@ def test_what_dev_left_behind_does_not_count_in_production(tmp_path: Path) -> No
     result = invoke("migrate", "status", **(STORES | {"DATABASE_URL": ""}), APP_ENV="production")
     assert result.exit_code == 3
     assert "DATABASE_URL is missing" in result.stderr
+
+
+def test_a_full_disk_is_said_to_be_one() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([PROGRAM, "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "✗ The disk is full: not all of the output could be written. What was done is done.\n"
+
+
+class Interrupted:
+    """A server that takes messages, and somebody who presses Ctrl-C while it answers."""
+
+    is_accepting = True
+
+    async def ask(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        if not self.is_accepting:
+            raise KeyboardInterrupt
+        message = {"id": "M1", "channel": "SMS", "toMasked": "+55 ••••", "status": "QUEUED"}
+        return {"sendMessage": {"isReplay": False, "message": message, "errors": []}}
+
+    def follow(self, query: str, variables: Mapping[str, Any]) -> Any:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_says_what_goes_on_without_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    server = Interrupted()
+
+    def call(url: str | None, work: Callable[[Any], Any]) -> Any:
+        return asyncio.run(work(server))
+
+    monkeypatch.setattr("api.cli.send_command.call", call)
+    monkeypatch.setattr("api.cli.batch_command.call", call)
+    stopped = invoke("send", "sms", "+5511987654321", "Oi")
+    assert (stopped.exit_code, "interalpha messages show M1" in stopped.stderr) == (1, True)
+    server.is_accepting = False
+    (tmp_path / "people.csv").write_text("to,text\n+5511987654321,Oi\n")
+    stopped = invoke("batch", "send", "people.csv", "--channel", "sms")
+    assert (stopped.exit_code, "sends the rest, and nothing twice" in stopped.stderr) == (1, True)
 
 
 def test_a_server_that_is_not_there_is_said_to_be_so() -> None:

@@ -1,11 +1,15 @@
 """The command line: `interalpha`. Each command's module is imported when it is used, so that help comes at once."""
 
+import os
+import sys
+from errno import ENOSPC
 from typing import Any
 
 import rich_click as click
 
 from api.cli.clocks import name_zone
 from api.cli.deferred import CommandGroup, Deferred
+from api.cli.failures import Exit
 
 _COMMANDS = {
     "dev": "Run everything on this machine: API, worker, stores, simulated companies.",
@@ -58,5 +62,12 @@ def main() -> Any:
     """Run the command line."""
     try:
         return interalpha(prog_name="interalpha")
+    except OSError as error:
+        if error.errno != ENOSPC:
+            raise
+        # What is buffered would be tried, and complained of, once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo("✗ The disk is full: not all of the output could be written. What was done is done.", err=True)
+        sys.exit(Exit.FAILED)
     finally:
         name_zone(lambda words: click.echo(words, err=True))

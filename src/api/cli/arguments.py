@@ -27,6 +27,7 @@ Option = TypeVar("Option", bound=Callable[..., Any])
 CHANNELS = ("whatsapp", "sms", "email")
 DIRECTIONS = ("outbound", "inbound")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_MOST_READ = timedelta(days=3_660)
 _LENGTH = re.compile(r"([1-9][0-9]{0,4})([smhd])", re.ASCII)
 
 
@@ -83,8 +84,13 @@ def read_length(text: str) -> timedelta | None:
 
 
 def as_duration(length: timedelta) -> str:
-    """Write a stretch of time as the API reads it."""
-    return f"PT{int(length.total_seconds())}S"
+    """Write a stretch of time as the API reads it: one of more than ten years, which it takes nowhere, as ten years."""
+    return f"PT{int(min(length, _MOST_READ).total_seconds())}S"
+
+
+def first_line(text: str) -> str:
+    """The beginning of a text as the subject of an e-mail: its first line, on which a tab is a space."""
+    return re.split("[\r\n\u2028\u2029]", text.strip(), maxsplit=1)[0].replace("\t", " ")[:78]
 
 
 def as_moment(moment: datetime) -> str:

@@ -100,7 +100,14 @@ def send_(
         key = f"dry-{uuid4()}" if is_rehearsal else idempotency_key or _key_of(name, [one for _, one in ready])
         return await _hand_in(api, ready, name, key)
 
-    _conclude(call(url, work), is_rehearsal=is_rehearsal, as_json=as_json)
+    try:
+        sent = call(url, work)
+    except KeyboardInterrupt:
+        if is_rehearsal:
+            raise
+        words = "Part of the file may be accepted already. The same command sends the rest, and nothing twice."
+        raise Failure(words) from None
+    _conclude(sent, is_rehearsal=is_rehearsal, as_json=as_json)
 
 
 async def _hand_in(api: Api, ready: Sequence[Ready], name: str | None, key: str) -> _Sent:

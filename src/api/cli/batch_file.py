@@ -3,16 +3,19 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.cli.arguments import CHANNELS
+from api.cli.arguments import CHANNELS, first_line
 from api.cli.failures import Exit, Failure
 from api.cli.parties import recipient
 from api.cli.template_options import Found
 
 _COLUMNS = ("to", "channel", "text", "subject", "html", "template", "locale", "external_id")
+_SEPARATOR = re.compile(r"\"?sep=(.)\"?\r?\n")
+"""What Excel reads, and some programs write, before the line of column names."""
 _ALIASES = {"externalid": "external_id", "telefone": "to", "phone": "to", "email": "to", "e-mail": "to"}
 
 
@@ -58,7 +61,7 @@ class Row:
         text, html = self.values.get("text"), self.values.get("html")
         if self.channel != "EMAIL":
             return {"text": text}
-        subject = self.values.get("subject") or (text or "").strip().partition("\n")[0][:78]
+        subject = self.values.get("subject") or first_line(text or "")
         bodies = {"plainText": text, "html": html}
         return {"email": {"subject": subject} | {name: body for name, body in bodies.items() if body}}
 
@@ -103,7 +106,7 @@ def _row(line: int, kind: str, given: Mapping[str, str], defaults: Mapping[str, 
     values = {name: value for name, value in defaults.items() if value}
     gaps: dict[str, str] = {}
     for name, value in given.items():
-        column = _ALIASES.get(name.lower(), name.lower())
+        column = _column(name)
         if column not in _COLUMNS:
             gaps[name] = value
         elif value.strip():
@@ -116,16 +119,25 @@ def _row(line: int, kind: str, given: Mapping[str, str], defaults: Mapping[str, 
     return Row(line, values, gaps, kind)
 
 
+def _column(name: str) -> str:
+    """The column of ours that a name means, in whatever case; the name of a template's gap stays as it is."""
+    meant = _ALIASES.get(name.lower(), name.lower())
+    return meant if meant in _COLUMNS else name
+
+
 def _lines(text: str) -> Iterator[tuple[int, Mapping[str, str]]]:
     """Read CSV with commas or, as spreadsheets in Brazil write it, semicolons."""
-    head = text.partition("\n")[0]
-    delimiter = max(";,\t", key=head.count)
+    skipped, delimiter = 0, max(";,\t", key=text.partition("\n")[0].count)
+    if told := _SEPARATOR.match(text):
+        skipped, delimiter, text = 1, told[1], text[told.end() :]
+    # What is too long for a message is refused by the server, which says how long it may be.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     names: Sequence[str] | None = None
-    begin = 1
+    begin = 1 + skipped
     try:
         for cells in reader:
-            line, begin = begin, reader.line_num + 1
+            line, begin = begin, reader.line_num + 1 + skipped
             if not any(cell.strip() for cell in cells):
                 continue
             if names is None:
@@ -136,24 +148,29 @@ def _lines(text: str) -> Iterator[tuple[int, Mapping[str, str]]]:
             else:
                 yield line, dict(zip(names, cells, strict=False))
     except csv.Error as error:
-        raise Failure(f"Line {reader.line_num}: this is no CSV: {error}.", Exit.USAGE) from None
+        raise Failure(f"Line {begin}: this is no CSV: {error}. Is a quote opened and not closed?", Exit.USAGE) from None
 
 
 def _names(names: Sequence[str], line: int) -> Sequence[str]:
-    if "to" not in {_ALIASES.get(name.lower(), name.lower()) for name in names}:
+    known = [_column(name) for name in names]
+    if "to" not in known:
         words = f"the first line names the columns, one of them to: to,text. It is: {','.join(names)[:80]}"
         raise Failure(f"Line {line}: {words}", Exit.USAGE)
-    known = [_ALIASES.get(name.lower(), name) for name in names]
-    if twice := next((name for name in known if name and known.count(name) > 1), None):
-        raise Failure(f"Line {line}: the column {twice} stands there twice.", Exit.USAGE)
+    if twice := _twice(known):
+        raise Failure(f"Line {line}: the column {twice} stands there twice. Take one out.", Exit.USAGE)
     if "" in names:
-        raise Failure(f"Line {line}: a column has no name.", Exit.USAGE)
+        raise Failure(f"Line {line}: column {names.index('') + 1} has no name. Name it, or take it out.", Exit.USAGE)
     return names
+
+
+def _twice(names: Sequence[str]) -> str | None:
+    return next((name for name in names if name and names.count(name) > 1), None)
 
 
 def _objects(text: str) -> Iterator[tuple[int, Mapping[str, str]]]:
     try:
-        listed = json.loads(text)
+        # Numbers stay as they are written: 150.00 is a price, and 1e400 no number of Python's.
+        listed = json.loads(text, parse_int=str, parse_float=str, object_pairs_hook=tuple)
     except json.JSONDecodeError as error:
         raise Failure(f"Line {error.lineno}: this is no JSON: {error.msg}.", Exit.USAGE) from None
     except RecursionError:
@@ -161,13 +178,22 @@ def _objects(text: str) -> Iterator[tuple[int, Mapping[str, str]]]:
     if not isinstance(listed, list):
         raise Failure('The file holds one object: write a list of them, [{"to": "+5511987654321", …}].', Exit.USAGE)
     for number, one in enumerate(listed, 1):
-        if not isinstance(one, dict):
+        if not isinstance(one, tuple):
             raise Failure(f"Item {number}: each item of the list is an object with a to.", Exit.USAGE)
-        values = {}
-        for name, value in one.items():
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, str | int | float):
-                raise Failure(f"Item {number}: {name} is a text or a number, nothing else.", Exit.USAGE)
-            values[name] = str(value)
-        yield number, values
+        yield number, _texts(number, [(name, value) for name, value in one if value is not None])
+
+
+def _texts(number: int, pairs: Sequence[tuple[str, Any]]) -> Mapping[str, str]:
+    """The names and values of an item; raises Failure for what cannot be said to anybody."""
+    if twice := _twice([_column(name) for name, _ in pairs]):
+        raise Failure(f"Item {number}: {twice} stands there twice. Take one out.", Exit.USAGE)
+    for name, value in pairs:
+        if not isinstance(value, str):
+            raise Failure(f"Item {number}: {name} is a text or a number, nothing else.", Exit.USAGE)
+        try:
+            f"{name}{value}".encode()
+        except UnicodeEncodeError as error:
+            code, shown = ord(error.object[error.start]), name.encode(errors="backslashreplace").decode()
+            words = f"{shown} contains U+{code:04X}, which is half of a surrogate pair and no character. Take it out."
+            raise Failure(f"Item {number}: {words}", Exit.USAGE) from None
+    return dict(pairs)

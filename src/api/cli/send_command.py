@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
-from api.cli.arguments import Text, TextLast, Words
+from api.cli.arguments import Text, TextLast, Words, first_line
 from api.cli.calling import call, json_option, masked, patiently, print_json, screen, url_option
 from api.cli.client import Api, NotAllowed
 from api.cli.delivery_options import delivery, delivery_options, naming_options
@@ -101,7 +101,7 @@ def email(to: str, text: str | None, subject: str | None, html: str | None, **op
         return
     if not (text.strip() or (subject and html)):
         raise click.UsageError("TEXT is empty: write something, or give both --subject and --html.")
-    subject = subject or text.strip().partition("\n")[0][:78]
+    subject = subject or first_line(text)
     bodies = {"plainText": text if text.strip() else None, "html": html}
     content = {"subject": subject} | {name: body for name, body in bodies.items() if body}
     _send({**message, "content": {"email": content}}, "EMAIL", **options)
@@ -135,17 +135,27 @@ def _send(
     given |= delivery(channel, **when) | {name: value for name, value in names.items() if value is not None}
     progress = Progress(None if as_json else screen())
 
+    accepted: list[str] = []
+
     async def work(api: Api) -> dict[str, Any]:
         if template is not None:
             given["content"] = await template_content(api, channel, template, locale, pairs)
         payload: dict[str, Any] = (await patiently(api, _SEND, {"input": given}))["sendMessage"]
         if payload["message"] is not None:
+            accepted.append(payload["message"]["id"])
             progress.accept(payload["message"], is_replay=payload["isReplay"])
             if not no_wait:
                 payload["message"] = await _wait(api, payload["message"], progress)
         return payload
 
-    _conclude(call(url, work), as_json=as_json)
+    try:
+        payload = call(url, work)
+    except KeyboardInterrupt:
+        if not accepted:
+            raise
+        words = f"It was accepted, and is sent all the same: `interalpha messages show {accepted[0]}`."
+        raise Failure(words) from None
+    _conclude(payload, as_json=as_json)
 
 
 def _conclude(payload: dict[str, Any], *, as_json: bool) -> None:
