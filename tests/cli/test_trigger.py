@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -142,8 +143,17 @@ def test_a_company_that_is_real_is_left_alone(tmp_path: Path) -> None:
     assert "sms." not in offered
 
 
-def test_whatever_an_option_is_given_the_answer_is_plain(run: Run) -> None:
+@pytest.fixture
+def run_alone(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Commands beside a `dev` of their own: some events change what the simulators hold for every other test."""
+    with running_dev(tmp_path / "data") as own:
+        monkeypatch.setenv("INTERALPHA_HOME", str(own.folder))
+        yield run
+
+
+def test_whatever_an_option_is_given_the_answer_is_plain(run_alone: Run) -> None:
     """No pattern, no name of a type, no traceback: what is wrong with which option, in words; and status 2."""
+    run = run_alone
     offers = json.loads(run("trigger", "--list", "--json").stdout)
     flags = {"sender": "--from", "text": "--text", "message": "--message", "code": "--code"}
     seen = 0
