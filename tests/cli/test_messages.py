@@ -3,9 +3,13 @@
 import json
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
+from api.cli.workbench import simulators_address
 from tests.cli.conftest import Run
 from tests.cli.running import HERE, PROGRAM, Dev, eventually, surroundings
 
@@ -62,6 +66,57 @@ def test_a_message_waits_for_its_hour_until_it_is_stopped(run: Run) -> None:
     assert json.loads(refused.stdout)[0] == {"id": "x", "done": False, "error": "There is no such message."}
     moment = run("send", "sms", ANA, "x", "--at", "2020-01-01")
     assert (moment.exit_code, "input.schedule.at" in moment.stderr) == (1, True)
+
+
+def test_an_unconfirmed_message_is_settled_by_hand(run: Run) -> None:
+    with _answers_lost("settled@example.com"):
+        ids = [sent(run, "email", "settled@example.com", "x", "--subject", "x") for _ in range(2)]
+        eventually(lambda: [show(run, id)["status"] for id in ids] == ["UNCONFIRMED"] * 2)
+    unsure = run("messages", "settle", ids[0], "--as", "sent")
+    assert (unsure.exit_code, unsure.stdout) == (1, "")
+    assert "If its provider never took it, nobody gets it. Settle it? Nobody can be asked here" in unsure.stderr
+    for _ in range(2):
+        done = run("messages", "settle", ids[0], "--as", "SENT", "--yes")
+        assert (done.exit_code, done.stdout) == (0, f"✓ sent  {ids[0]}\n")
+    refused = run("messages", "settle", ids[0], "--as", "failed", "--yes", "--json")
+    assert refused.exit_code == 1
+    [told] = json.loads(refused.stdout)
+    assert (told["id"], told["done"], "SENT" in told["error"]) == (ids[0], False, True)
+    again = run("messages", "settle", ids[1], "--as", "resend", "--yes", "--json")
+    assert json.loads(again.stdout) == [{"id": ids[1], "done": True, "error": None}]
+    eventually(lambda: show(run, ids[1])["status"] == "SENT")
+    assert len(show(run, ids[1])["attempts"]) == 2
+    unknown = run("messages", "settle", "nonsense", "--as", "sent", "--yes")
+    assert (unknown.exit_code, unknown.stdout) == (1, "✗ nonsense  There is no such message.\n")
+    assert run("messages", "settle", ids[1], "--as", "read", "--yes").exit_code == 2
+
+
+@contextmanager
+def _answers_lost(recipient: str) -> Iterator[None]:
+    """The mail server takes what goes to somebody, and its answer is lost."""
+    faults = f"{simulators_address()}/sim/api/smtp/faults"
+    order = {"kind": "reset", "always": True, "accepted": True, "to": recipient}
+    kind = {"Content-Type": "application/json"}
+    urlopen(Request(faults, json.dumps(order).encode(), kind), timeout=5).close()
+    yield
+    urlopen(Request(faults, method="DELETE"), timeout=5).close()
+
+
+def test_a_batch_is_stopped(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "people.csv"
+    file.write_text("to;text\n" + "".join(f"+55 61 99333-000{number};x\n" for number in range(3)))
+    made = run("batch", "send", str(file), "--channel", "sms", "--in", "2h", "--json")
+    [batch] = json.loads(made.stdout)["batches"]
+    unsure = run("batch", "cancel", batch["id"])
+    assert (unsure.exit_code, "say --yes" in unsure.stderr) == (1, True)
+    for _ in range(2):
+        done = run("batch", "cancel", batch["id"], "--yes")
+        assert (done.exit_code, done.stdout) == (0, f"3 canceled, too late for 0  {batch['id']}\n")
+    told = json.loads(run("batch", "cancel", batch["id"], "--yes", "--json").stdout)
+    assert told == {"id": batch["id"], "canceled": 3, "tooLate": 0}
+    assert len(listed(run, "--batch", batch["id"], "--status", "canceled")) == 3
+    refused = run("batch", "cancel", "nonsense", "--yes")
+    assert (refused.exit_code, refused.stdout, "There is no such batch." in refused.stderr) == (1, "", True)
 
 
 def test_a_route_is_chosen(run: Run) -> None:
