@@ -65,3 +65,16 @@ async def test_what_was_done_is_answered_alike_when_asked_again(caller: Caller, 
         id = to_global_id("Message", (await stock.put(caller, status=before)).bytes)
         answers = [(await caller.ask(document, id=id))[verb] for _ in range(2)]
         assert answers == [{"message": {"status": after}, "errors": []}] * 2
+
+
+async def test_what_came_in_is_refused_with_the_status_that_it_has(caller: Caller, stock: Stock) -> None:
+    id = to_global_id("Message", (await stock.put(caller, status="DELIVERED", sender="+5511987650000")).bytes)
+    state = "... on InvalidStateError { state }"
+    for document, verb, more in (
+        (RETRY, "retryMessage", {}),
+        (CANCEL, "cancelMessage", {}),
+        (SETTLE, "settleMessage", {"as": "SENT"}),
+    ):
+        asked = document if state in document else document.replace("errors {", f"errors {{ {state}")
+        [error] = (await caller.ask(asked, id=id, **more))[verb]["errors"]
+        assert (error["state"], "RECEIVED" in error["message"]) == ("RECEIVED", True), error

@@ -40,7 +40,7 @@ from core.messages.provider_ids import ProviderId, clear_forms, lookups
 from core.messages.route import route_from_json, route_to_json
 from core.messages.tables import attempts, message_events, messages
 from core.messages.transitions import Attempt, Move, Standing
-from core.messages.values import AttemptOutcome, EventSource, MessageStatus
+from core.messages.values import AttemptOutcome, Direction, EventSource, MessageStatus, told_status
 from core.operations.dead_letters import MESSAGE_SEND, GivenUp, Resolution, bury, close_of_messages
 from core.pubsub import Change
 from core.sealing import Sealer
@@ -125,7 +125,7 @@ _chosen = (
     .render_derived()
 )
 _WANTED = select(_chosen.c.tenant_id, _chosen.c.id)
-_STANDING = ("tenant_id", "id", "status", "step", "route", "failure", "simulated_only", "erased_at")
+_STANDING = ("tenant_id", "id", "direction", "status", "step", "route", "failure", "simulated_only", "erased_at")
 _LOCK = (
     select(*(messages.c[name] for name in _STANDING), (messages.c.expires_at <= func.now()).label("is_expired"))
     .where(tuple_(messages.c.tenant_id, messages.c.id).in_(_WANTED))
@@ -148,7 +148,8 @@ def _attempt(row: Row[Any]) -> Attempt:
 def _standing(row: Any, tried: Mapping[int, Attempt]) -> Standing:
     route = route_from_json(row.route)
     failure, is_erased = failure_from_json(row.failure), row.erased_at is not None
-    status, is_expired = MessageStatus(row.status), bool(row.is_expired)
+    # What came in is never moved: its status is asked for to be told.
+    status, is_expired = told_status(MessageStatus(row.status), Direction(row.direction)), bool(row.is_expired)
     return Standing(status, row.step, route, tried, failure, row.simulated_only, is_erased, is_expired)
 
 
