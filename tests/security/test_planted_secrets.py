@@ -210,7 +210,7 @@ async def bad_days(run: Run) -> None:
 async def broken(run: Run) -> None:
     """An error nobody foresaw, with its traceback."""
     owner = await asyncpg.connect(run.urls.direct)
-    await owner.execute("ALTER TABLE templates RENAME TO gone")
+    await owner.execute("UPDATE templates SET channel = 'PIGEON'")
     await owner.close()
     told = await run.ask("{ templates(first: 1) { nodes { id } } }")
     assert told["errors"][0]["extensions"]["code"] == "INTERNAL"
