@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -14,9 +15,11 @@ from core.access.profile import Profile, open_profile, seal_profile
 from core.errors import IdempotencyConflict
 from core.identifiers import uuid7
 from core.keyring.catalogue import sealed_tables
+from core.keyring.lookup import prepare_lookups
 from core.keyring.rotate import rotate
 from core.keyring.status import FINGERPRINTS, status
 from core.messages.draft import Draft
+from core.messages.record import attempts_named
 from core.messages.route import step
 from core.ports import Channel, TextContent
 from core.privacy.erase import carry_out
@@ -218,3 +221,42 @@ async def test_the_commands_do_and_say_all_of_this(
     assert (told["current"], told["values"]["users.profile_sealed"]) == ("k2", {"k2": 1})
     acts = await life.owner.fetch("SELECT kind, action FROM audit_events")
     assert [(act["kind"], act["action"]) for act in acts] == [("CLI", "keys rotate")]
+
+
+async def test_a_lost_look_up_secret_is_replaced_and_later_ids_are_found(
+    life: Life, urls: Urls, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The key it lay under is gone for good: new ids are hashed with a new secret, and the loss is written down."""
+    old = await life.send(NUMBER, WORDS)
+    await life.deliver()
+    for name, value in {
+        "DATABASE_URL": urls.app,
+        "DATABASE_URL_WORKER": urls.worker,
+        "REDIS_URL": urls.redis,
+        "ENCRYPTION_KEYS": f"k2:{NEW_KEY}",
+        "INTERALPHA_HOME": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+    before = await life.owner.fetchval("SELECT secret_sealed FROM lookup_keys")
+
+    def run(*words: str) -> tuple[int | None, str]:
+        ended = interalpha.main(list(words), standalone_mode=False)
+        return ended, " ".join("".join(capfd.readouterr()).split())
+
+    ended, said = await asyncio.to_thread(run, "keys", "new-lookup")
+    assert (ended, "Say --yes" in said) == (1, True)
+    assert await life.owner.fetchval("SELECT secret_sealed FROM lookup_keys") == before
+    ended, said = await asyncio.to_thread(run, "keys", "new-lookup", "--yes")
+    assert (ended, "Restart the workers" in said) == (None, True), said
+    # As a worker that was started afterwards.
+    life.shop.outbox.sealer = life.shop.sealer = Sealer({"k2": NEW})
+    await prepare_lookups(life.shop.worker, life.shop.sealer)
+    new = await life.send(NUMBER, WORDS)
+    await life.deliver()
+    async with life.shop.worker.transaction() as connection:
+        named = await attempts_named(
+            connection, life.shop.sealer, {("twilio", f"SM{message.hex}") for message in (old, new)}
+        )
+    assert {key.message_id for key, _ in named.values()} == {new}
+    acts = await life.owner.fetch("SELECT action FROM audit_events WHERE kind = 'CLI'")
+    assert [act["action"] for act in acts] == ["keys new-lookup"]
