@@ -20,7 +20,8 @@ MOST = 100_000
 LEFT = """
 SELECT count(*) FROM (
     SELECT FROM {table} WHERE provider_message_id IS NOT NULL AND CASE
-        WHEN provider_message_id LIKE '~%' THEN provider_id_lookup IS NULL ELSE provider_id_sealed IS NULL END
+        WHEN provider_message_id ~ '^~[0-9a-f]{{32}}$' THEN provider_id_lookup IS NULL
+        ELSE provider_id_sealed IS NULL END
     LIMIT :most
 ) waiting
 """

@@ -6,6 +6,7 @@ takes. This code works before it and after it. See ADR 0034.
 """
 
 import asyncio
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -70,9 +71,23 @@ def downgrade(database_url: str, target: str) -> None:
     """Take the database back to an earlier revision, its contracts first; runs an event loop of its own."""
     from alembic import command
 
-    if asyncio.run(_has_contracts(database_url)):
+    revision, has_contracts = asyncio.run(_stand(database_url))
+    if has_contracts:
+        _check_target(_config(database_url), revision, target)
         command.downgrade(_config(database_url, contracts=True), "base")
     command.downgrade(_config(database_url), target)
+
+
+def _check_target(config: "Config", revision: str | None, target: str) -> None:
+    """Refuse a target that is not there before the contracts are taken back for it; raises CommandError."""
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    script = ScriptDirectory.from_config(config)
+    if not re.fullmatch(r"-\d+", target):
+        script.get_revision(target)
+    elif int(target[1:]) > len(list(script.iterate_revisions(revision or "base", "base"))):
+        raise CommandError(f"There are fewer than {target[1:]} migrations to take back.")
 
 
 def new(database_url: str, message: str) -> None:
@@ -100,12 +115,14 @@ async def contracts_left(connection: AsyncConnection) -> Sequence[str]:
     return [name for name in names if name.split("_", 1)[0] > applied]
 
 
-async def _has_contracts(database_url: str) -> bool:
+async def _stand(database_url: str) -> tuple[str | None, bool]:
+    """The revision a database is at, and whether it has a table of contracts."""
     url, arguments = asyncpg_address(database_url)
     engine = create_async_engine(url, connect_args=arguments, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
-            return (await connection.execute(text("SELECT to_regclass('contracts')::text"))).scalar() is not None
+            found = (await connection.execute(text("SELECT to_regclass('contracts')::text"))).scalar()
+            return await current_revision(connection), found is not None
     finally:
         await engine.dispose()
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from alembic.util import CommandError
 from redis.asyncio import Redis
 
 from api.migrations import downgrade, head_revision, upgrade
@@ -131,6 +132,32 @@ async def test_one_id_held_twice_by_the_version_before_does_not_stop_the_backfil
     assert found[WAMID] in both
     assert found["SM" + "b" * 32] == other
     assert await house.upgrade() == []
+
+
+async def test_one_erased_id_held_twice_does_not_stop_the_contract(house: House) -> None:
+    erased = disguised(house.shop.sealer, WAMID)
+    both = {await house.of_the_version_before(erased) for _ in range(2)}
+    assert await seal_clear_ids(house.shop.worker, house.shop.sealer) == 2
+    assert (await house.found(WAMID))[WAMID] in both
+    assert await house.upgrade() == []
+
+
+async def test_an_id_that_begins_like_an_erased_one_is_an_id(house: House) -> None:
+    ids = ("~", "~queued as 4F", "~" + "0" * 31, "~" + "G" * 32, "~" + "0" * 64, "")
+    messages = {id: await house.of_the_version_before(id) for id in ids}
+    assert await seal_clear_ids(house.shop.worker, house.shop.sealer) == len(ids)
+    assert await house.upgrade() == []
+    for id, message in messages.items():
+        [view] = await house.shop.attempts(message)
+        assert view.provider_message_id == id
+
+
+@pytest.mark.parametrize("target", ["9999", "-99", "nonsense"])
+async def test_a_downgrade_to_nowhere_changes_nothing(house: House, target: str) -> None:
+    assert await house.upgrade() == []
+    with pytest.raises(CommandError):
+        await asyncio.to_thread(downgrade, house.urls.direct, target)
+    assert await house.owner.fetchval("SELECT count(*) FROM contracts") == 1
 
 
 async def test_the_hash_stays_when_the_keys_change(life: Life) -> None:

@@ -16,9 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.database import Database
 from core.keyring.lookup import prepare_lookups
 from core.keyring.walk import walk
-from core.messages.provider_ids import hash_of_erased, of_attempt, of_message
+from core.messages.provider_ids import ERASED, hash_of_erased, of_attempt, of_message
 from core.messages.tables import attempts, messages
-from core.privacy.disguise import MARK
 from core.sealing import Sealer
 
 log = structlog.get_logger(__name__)
@@ -48,7 +47,7 @@ async def seal_clear_ids(database: Database, sealer: Sealer, *, batch: int = BAT
 def _is_left(table: Table) -> ColumnElement[bool]:
     """Whether a row holds an id in clear alone, or a hash where the version before erased one."""
     clear = table.c.provider_message_id
-    erased = clear.like(f"{MARK}%")
+    erased = clear.regexp_match(ERASED)
     return or_(
         clear.is_not(None) & ~erased & table.c.provider_id_sealed.is_(None),
         erased & table.c.provider_id_lookup.is_(None),
@@ -65,7 +64,11 @@ async def _seal(connection: AsyncConnection, sealer: Sealer, table: Table, keys:
     statement = (
         update(table)
         .where(*(column == bindparam(f"of_{column.name}") for column in key))
-        .values(provider_id_sealed=bindparam("sealed"), provider_id_lookup=bindparam("lookup"))
+        .values(
+            provider_id_sealed=bindparam("sealed"),
+            provider_id_lookup=bindparam("lookup"),
+            provider_message_id=bindparam("clear"),
+        )
     )
     if not await _written(connection, statement, changes):
         for change in changes:
@@ -73,7 +76,9 @@ async def _seal(connection: AsyncConnection, sealer: Sealer, table: Table, keys:
                 # Two rows hold one id, which only the version before let happen: the other one is found by it.
                 place = {name: str(value) for name, value in change.items() if name.startswith("of_")}
                 log.warning("provider_id_held_twice", **place)
-                await connection.execute(statement, {**change, "lookup": None})
+                # Of an erased id there is nothing but its hash, which the other one keeps.
+                clear = None if change["sealed"] is None else change["clear"]
+                await connection.execute(statement, {**change, "lookup": None, "clear": clear})
     return len(changes)
 
 
@@ -92,10 +97,10 @@ async def _written(connection: AsyncConnection, statement: Any, changes: Sequenc
 def _change(sealer: Sealer, table: Table, row: Row[Any]) -> dict[str, Any]:
     place = {f"of_{column.name}": getattr(row, column.name) for column in table.primary_key.columns}
     clear: str = row.provider_message_id
-    if clear.startswith(MARK):
-        return place | {"sealed": None, "lookup": hash_of_erased(clear)}
+    if erased := hash_of_erased(clear):
+        return place | {"sealed": None, "lookup": erased, "clear": clear}
     if table is attempts:
         kept = of_attempt(sealer, row.tenant_id, row.message_id, row.number, clear)
     else:
         kept = of_message(sealer, row.tenant_id, row.id, clear)
-    return place | {"sealed": kept.sealed, "lookup": kept.lookup}
+    return place | {"sealed": kept.sealed, "lookup": kept.lookup, "clear": clear}

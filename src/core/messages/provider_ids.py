@@ -4,6 +4,7 @@ WhatsApp's hold the person's number in base64. Until the contract is applied (`m
 clear as well, for processes of the version before; afterwards the database empties that column whatever is written.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,8 @@ from core.sealing import NOBODYS, SealBroken, Sealer
 log = structlog.get_logger(__name__)
 
 _COLUMN = "provider_id"
-_ERASED = 16
-"""Bytes of a hash, as the clear column spells it where an id was erased by the version before."""
+ERASED = f"^{MARK}[0-9a-f]{{32}}$"
+"""What the clear column holds, as PostgreSQL matches it, where the version before erased an id: its hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def opened(
     if kept.sealed is not None:
         column = _COLUMN if number is None else numbered(_COLUMN, number)
         return sealer.open(kept.sealed, tenant=tenant, row=message, column=column)
-    return None if kept.clear is None or kept.clear.startswith(MARK) else kept.clear
+    return None if kept.clear is None or hash_of_erased(kept.clear) else kept.clear
 
 
 def opened_or_none(
@@ -87,7 +88,4 @@ def clear_forms(sealer: Sealer, id: str) -> Sequence[str]:
 
 def hash_of_erased(clear: str) -> bytes | None:
     """The hash that the version before left in the clear column in place of an erased id; None for an id."""
-    if not clear.startswith(MARK):
-        return None
-    found = bytes.fromhex(clear.removeprefix(MARK))
-    return found if len(found) == _ERASED else None
+    return bytes.fromhex(clear.removeprefix(MARK)) if re.search(ERASED, clear) else None
