@@ -10,7 +10,8 @@ _HEAD = """\
 #
 # `make dev` needs none of it. For anything else copy this file to .env and fill in what you use; an integration is
 # used when its variables are set, and `interalpha check` says what is missing.
-# The process environment wins over .env.local, which wins over .env; an empty value counts as unset, and overrides.
+# The process environment wins over .env.local, which wins over .env; an empty value counts as unset, and hides the
+# value of the file after it.
 # A secret (marked so below) may also stand in a file, as Docker and Kubernetes mount them:
 # NAME_FILE=/run/secrets/name in place of NAME. Spaces and line breaks at its ends are left out.
 """

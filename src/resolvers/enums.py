@@ -78,10 +78,10 @@ _publish(
     "as an event and never takes a status back. `FAILED` may follow anything up to\n"
     "`SENT`; proof of delivery outranks `FAILED`; a retry brings it back to `QUEUED`.",
     QUEUED="Waiting for a worker, or for its next attempt: see `nextAttemptAt`.",
-    UNCONFIRMED="The request may or may not have reached the company. Never sent again blindly: a report, a look-up"
-    " or the route's `onUnconfirmed` decides, or somebody with `settleMessage`.",
+    UNCONFIRMED="The request may or may not have reached the provider. It is not sent again blindly: a report, a"
+    " look-up, the route's `onUnconfirmed` or `settleMessage` decides.",
     SENT="The company took it.",
-    RECEIVED="Somebody wrote it to us: the status of every message whose direction is `INBOUND`.",
+    RECEIVED="Received from a person: the status of every message whose direction is `INBOUND`.",
 )
 _publish(
     AttemptOutcome,
@@ -108,11 +108,11 @@ _publish(
 _publish(
     Decision,
     "SettleAs",
-    "What somebody decides about an unconfirmed message.",
-    SENT="The provider took it: it is `SENT`, and its route goes on as if the provider had said so.",
-    FAILED="It is not waited for any more: it is `FAILED`, unless another attempt was taken. `retryMessage` sends it"
-    " again.",
-    RESEND="Send it once more over the same channel, though it may arrive twice. It keeps its place in the route, its"
+    "How an unconfirmed message is settled by hand.",
+    SENT="The provider accepted it: it is `SENT`, and its route continues as if the provider had reported that.",
+    FAILED="The provider did not accept it: it is `FAILED`, unless another attempt was accepted. `retryMessage` sends"
+    " it again.",
+    RESEND="Send it again over the same channel; it may arrive twice. It keeps its step in the route, its"
     " `expiresIn` and, as an e-mail, its Message-ID.",
 )
 _publish(
@@ -147,9 +147,9 @@ _publish(
     "TemplateApproval",
     "Whether the channel's company has let a template through.",
     NOT_NEEDED="It is one of ours: nobody has to.",
-    PENDING="Not yet.",
-    PAUSED="Not at the moment: people complained. It comes back by itself.",
-    DISABLED="Not any more: it was disabled, archived or deleted.",
+    PENDING="Not approved yet.",
+    PAUSED="Paused by the provider because of its low quality rating. The provider ends the pause.",
+    DISABLED="Disabled, archived or deleted: it cannot be sent any more.",
 )
 _publish(
     WebhookStatus,

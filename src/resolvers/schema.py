@@ -183,8 +183,8 @@ class Mutation:
     settle_message: SettleMessagePayload = guarded(
         settle_message,
         Scope.OPERATIONS_WRITE,
-        "Decide about an unconfirmed message by hand. Dangerous: `RESEND` may send it twice, `SENT` and `FAILED` may be"
-        " wrong. Look it up with its provider first. A report that comes later still says more.",
+        "Settle an unconfirmed message by hand. Look it up with the provider first: `RESEND` may send it twice, and"
+        " `SENT` or `FAILED` may be wrong. A report that arrives later still applies.",
     )
     reset_circuit: ResetCircuitPayload = guarded(
         reset_circuit,

@@ -22,7 +22,7 @@ DELIBERATE = {
 
 
 def test_the_schema_file_is_what_the_code_prints() -> None:
-    assert print_schema() == PROMISE, "write it anew: interalpha schema > schema.graphql"
+    assert print_schema() == PROMISE, "write it anew: interalpha schema print > schema.graphql"
 
 
 def test_the_server_serves_the_same_whatever_was_imported_first() -> None:

@@ -34,7 +34,7 @@ class AppEnv(StrEnum):
 
 
 class RouteSteps(StrEnum):
-    """What becomes of a route with a step whose provider is not configured, or not built."""
+    """What happens to steps of a route whose provider is not configured, or not built."""
 
     SKIP = "skip"
     STRICT = "strict"
@@ -109,7 +109,7 @@ class CoreSettings(SettingsGroup):
     development_token_days: Annotated[int, Field(ge=1, le=365)] = setting(
         "DEVELOPMENT_TOKEN_DAYS",
         default=30,
-        about="How many days a token of `interalpha token` lasts; one that would last longer is refused",
+        about="How many days a token of `interalpha token` is valid; tokens valid for longer are refused",
         mend="days, from 1 to 365",
     )
     log_level: Annotated[LogLevel, BeforeValidator(str.lower)] = setting(
@@ -130,19 +130,19 @@ class CoreSettings(SettingsGroup):
     retry_hours_whatsapp: RetryHours = setting(
         "RETRY_HOURS_WHATSAPP",
         default=1.0,
-        about="How long a WhatsApp message is tried, at least, while Meta takes nothing; pauses grow to 15 minutes",
+        about="How long a WhatsApp message is retried, at least, while Meta is unavailable; pauses grow to 15 minutes",
         mend=_RETRY_HOURS,
     )
     retry_hours_sms: RetryHours = setting(
         "RETRY_HOURS_SMS",
         default=1.0,
-        about="How long an SMS is tried, at least, while its provider takes nothing; pauses grow to 15 minutes",
+        about="How long an SMS is retried, at least, while its provider is unavailable; pauses grow to 15 minutes",
         mend=_RETRY_HOURS,
     )
     retry_hours_email: RetryHours = setting(
         "RETRY_HOURS_EMAIL",
         default=4.0,
-        about="How long an e-mail is tried, at least, while the relay takes nothing; pauses grow to 15 minutes",
+        about="How long an e-mail is retried, at least, while the relay is unavailable; pauses grow to 15 minutes",
         mend=_RETRY_HOURS,
     )
     quiet_hours: Annotated[QuietHours, BeforeValidator(parse_quiet_hours)] = setting(
@@ -154,7 +154,7 @@ class CoreSettings(SettingsGroup):
     route_steps: RouteSteps = setting(
         "ROUTE_STEPS",
         default=RouteSteps.SKIP,
-        about="A route with a step that nobody serves here: skip leaves the step out, strict refuses the route",
+        about="Steps of a route whose provider is not configured: skip leaves them out, strict refuses the route",
         mend="skip or strict",
     )
     queue_limit: Annotated[int, Field(ge=100, le=10_000_000)] = setting(
@@ -234,7 +234,7 @@ class CoreSettings(SettingsGroup):
     socket_frame_limit: Annotated[int, Field(ge=1_024, le=16_777_216)] = setting(
         "SOCKET_FRAME_LIMIT",
         default=4_194_304,
-        about="The largest message of a socket, in bytes; below 2500000 some long e-mails do not fit",
+        about="The largest message on a socket, in bytes; below 2500000 the longest e-mails do not fit",
         mend="a number from 1024 to 16777216",
     )
 
@@ -271,8 +271,8 @@ class CoreSettings(SettingsGroup):
     address_budget: Annotated[int, Field(ge=0, le=1_000_000)] = setting(
         "ADDRESS_BUDGET",
         default=3_000,
-        about="How many requests a minute strangers of one IP address (of IPv6: of one /64) may make at one API "
-        "process; good credentials are never refused by it, bad ones count eleven times, 0 is no limit",
+        about="How many requests a minute without valid credentials one IP address (of IPv6: one /64) may make at one "
+        "API process; bad credentials count eleven times, 0 is no limit",
         mend="a number from 0 to 1000000",
     )
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(parse_networks)] = setting(

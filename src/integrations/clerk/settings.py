@@ -99,7 +99,7 @@ class Settings(IntegrationSettings):
     token_lifetime: Annotated[float, Field(ge=60, le=86_400)] = setting(
         "CLERK_TOKEN_LIFETIME",
         default=3_600.0,
-        about="The longest life of a session token, in seconds; one that would last longer is refused (Clerk's: 60)",
+        about="The longest lifetime of a session token, in seconds; longer ones are refused (Clerk's own: 60)",
         mend="seconds, from 60 to 86400",
     )
     machine_secret_key: SecretStr | None = setting(

@@ -76,7 +76,7 @@ class Settings(IntegrationSettings):
     list_unsubscribe: str | None = setting(
         "SMTP_LIST_UNSUBSCRIBE",
         default=None,
-        about="Where people unsubscribe: an address that you read (default: mails name none)",
+        about="Where people unsubscribe, as the header List-Unsubscribe (default: no such header)",
         mend="one mailto: or https: address",
         matches=r"(mailto:[^\s<>,@]+@|https://)[^\s<>,]+",
         example="mailto:unsubscribe@example.com",
@@ -184,7 +184,7 @@ class Settings(IntegrationSettings):
 
     @property
     def unsubscribe_address(self) -> str | None:
-        """The address for List-Unsubscribe, in ASCII; None where nobody has named one that is read."""
+        """The address for List-Unsubscribe, in ASCII; None where none is configured."""
         return None if self.list_unsubscribe is None else quote(self.list_unsubscribe, safe=string.punctuation)
 
     @property

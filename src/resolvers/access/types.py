@@ -46,8 +46,8 @@ class Viewer:
         description="When the credentials end; fetch fresh ones before. Null when they have no end."
     )
     rate_limit: RateLimit = strawberry.field(
-        description="What these credentials may still ask, a key with the other keys of its organisation; the headers "
-        "`RateLimit-*` say the same."
+        description="How many points these credentials may still spend; the API keys of a tenant share a budget. The"
+        " headers `RateLimit-*` say the same."
     )
 
 

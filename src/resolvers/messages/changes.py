@@ -40,7 +40,7 @@ RetryMessageError = Annotated[
 
 CancelMessageBatchError = Annotated[
     NotFoundError,
-    strawberry.union("CancelMessageBatchError", description="Why a batch was not stopped."),
+    strawberry.union("CancelMessageBatchError", description="Why a batch was not canceled."),
 ]
 SettleMessageError = Annotated[
     NotFoundError | InvalidStateError | IntegrationUnavailableError,
@@ -59,29 +59,31 @@ class CancelMessagePayload:
     errors: list[CancelMessageError]
 
 
-@strawberry.input(description="Which batch is stopped.")
+@strawberry.input(description="The batch to cancel.")
 class CancelMessageBatchInput:
     id: strawberry.ID
 
 
-@strawberry.type(description="What became of the messages of a batch; asked again, the answer is the same.")
+@strawberry.type(description="The batch and its counts after canceling. Repeating the mutation gives the same answer.")
 class CancelMessageBatchPayload:
     batch: MessageBatch | None
-    canceled_count: int = strawberry.field(description="How many of its messages nobody will send any more.")
-    too_late_count: int = strawberry.field(description="How many had gone out, or perhaps had, or had ended.")
+    canceled_count: int = strawberry.field(description="How many of its messages are canceled.")
+    too_late_count: int = strawberry.field(
+        description="How many could not be canceled: they were sent, may have been sent, or had ended."
+    )
     errors: list[CancelMessageBatchError]
 
 
 @strawberry.input(
-    description="What an unconfirmed message counts as from now on. Look it up with its provider first: if you are"
-    " wrong, it arrives twice, or not at all."
+    description="How an unconfirmed message is settled. Look it up with the provider first: after a wrong decision it"
+    " arrives twice, or not at all."
 )
 class SettleMessageInput:
     id: strawberry.ID
-    decision: Decision = strawberry.field(name="as", description="What you know of it, or what is to be done.")
+    decision: Decision = strawberry.field(name="as", description="The decision.")
 
 
-@strawberry.type(description="The message as it stands after the decision, or why nothing was decided.")
+@strawberry.type(description="The message after the decision, or why it was not settled.")
 class SettleMessagePayload:
     message: Message | None
     errors: list[SettleMessageError]
@@ -94,7 +96,7 @@ class RetryMessageInput:
         default=strawberry.UNSET, description="Another route than last time."
     )
     may_arrive_twice: bool = strawberry.field(
-        default=True, description="False: one that a company perhaps took is refused with `MAY_ARRIVE_TWICE`."
+        default=True, description="False: refuse a message that a provider may have accepted, with `MAY_ARRIVE_TWICE`."
     )
 
 

@@ -40,7 +40,7 @@ def person_of(written: RecipientInput, path: Sequence[str]) -> Person:
 
 
 @strawberry.input(
-    description="An e-mail: a subject of at most 998 bytes, and one body or two of together at most 200,000 characters."
+    description="An e-mail: a subject of at most 998 bytes, and one or two bodies of at most 200,000 characters in all."
 )
 class EmailContentInput:
     subject: str
@@ -130,7 +130,7 @@ class SendMessageInput:
     )
 
 
-@strawberry.input(description="Up to 500 messages to be sent together, as many as fit into a request of 4 MiB.")
+@strawberry.input(description="Up to 500 messages to be sent together. A request has at most 4 MiB.")
 class SendMessagesInput:
     name: str | None = strawberry.field(default=strawberry.UNSET, description="To recognise it by; shown, not used.")
     messages: list[SendMessageInput]

@@ -35,8 +35,8 @@ class SendMessagePayload:
     errors: list[SendMessageError]
     skipped: list[IntegrationUnavailableError] = strawberry.field(
         default_factory=list,
-        description="Steps of the route that nobody serves here: they are left out, and the message goes over the"
-        " others. With `ROUTE_STEPS=strict` the server refuses such a route instead.",
+        description="Steps of the route whose provider is not configured: they are left out, and the message uses the"
+        " other steps. With `ROUTE_STEPS=strict` the server refuses such a route instead.",
     )
 
 

@@ -35,8 +35,8 @@ class TimeRangeInput:
 class MessageFilter:
     to: RecipientInput | None = strawberry.field(
         default=strawberry.UNSET,
-        description="Messages to this person, by one of their addresses in any spelling; a Brazilian mobile number is"
-        " found with its 9 and without. Needs `CONTACTS_READ`.",
+        description="Messages to this person, found by an address in any spelling; a Brazilian mobile number matches"
+        " with and without its ninth digit. Needs `CONTACTS_READ`.",
     )
     sender: RecipientInput | None = strawberry.field(
         name="from",
@@ -44,7 +44,7 @@ class MessageFilter:
         description="Messages from this person, found in the same way. Needs `CONTACTS_READ`.",
     )
     external_id: str | None = strawberry.field(
-        default=strawberry.UNSET, description="The message you gave this external id, exactly as you wrote it."
+        default=strawberry.UNSET, description="The message that you gave exactly this external id."
     )
     channels: list[Channel] | None = strawberry.UNSET
     statuses: list[MessageStatus] | None = strawberry.UNSET

@@ -32,12 +32,12 @@ MAX_IDS = 100
 class MessageStatusFilter:
     ids: list[strawberry.ID] | None = strawberry.field(
         default=strawberry.UNSET,
-        description=f"At most {MAX_IDS}; one that names no message you may see is refused with `NOT_FOUND`. Left out:"
-        " all messages; an empty list: none, and the subscription ends at once, as with the other lists.",
+        description=f"At most {MAX_IDS} ids; an unknown one is refused with `NOT_FOUND`. Left out: all messages. An"
+        " empty list, here or in another field: none, and the subscription ends at once.",
     )
     batch_id: strawberry.ID | None = strawberry.field(
         default=strawberry.UNSET,
-        description="Only messages of this batch; one that is no batch you may see is refused with `NOT_FOUND`.",
+        description="Only messages of this batch; an unknown batch is refused with `NOT_FOUND`.",
     )
     channels: list[Channel] | None = strawberry.field(
         default=strawberry.UNSET, description="Only what happened on these channels; an empty list: nothing."

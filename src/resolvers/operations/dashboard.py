@@ -25,14 +25,16 @@ MOST_SECONDS = 3_600
 class ChannelCounters:
     channel: Channel
     sent: int = strawberry.field(description="Taken by the company.")
-    delivered: int = strawberry.field(description="Reported as delivered or read; of e-mails nobody reports it.")
+    delivered: int = strawberry.field(
+        description="Reported as delivered or read. Deliveries of e-mails are not reported."
+    )
     failed: int
     delivery_rate: float | None = strawberry.field(
-        description="Delivered of sent, from 0 to 1; null when none was sent, and where nobody reports what is"
-        " delivered, as for e-mail."
+        description="Delivered divided by sent, from 0 to 1; null when none was sent, and for channels without"
+        " delivery reports (e-mail)."
     )
     median_delivery_seconds: float | None = strawberry.field(
-        description="From sent to delivered; null when none is known to have been delivered."
+        description="From sent to delivered; null when no delivery was reported."
     )
 
 
