@@ -48,3 +48,23 @@ async def test_a_webhook_that_cannot_be_opened_leaves_the_page_whole(caller: Cal
     assert sorted(map(str, payloads)) == ["None", "{'status': 'sent'}"]
     [error] = answer.errors
     assert (error["extensions"]["code"], "'k2'" in error["message"]) == ("VALUE_UNREADABLE", True)
+
+
+async def test_a_reason_of_a_later_version_is_another_one(caller: Caller, stock: Stock) -> None:
+    """During a rolling deploy: the page is whole, and something can be decided about the message."""
+    later = '{"reason": "OF_TOMORROW", "party": "MOON", "message": "No.", "providerCode": "9", "isTransient": true}'
+    message = await stock.put(caller, status="FAILED", attempts=1)
+    await stock.put(caller)
+    for table, key in (("messages", "id"), ("attempts", "message_id")):
+        await stock.owner.execute(f"UPDATE {table} SET failure = $1::jsonb WHERE {key} = $2", later, message)
+    shown = "failure { reason party message providerCode }"
+    page = await caller.ask(f"{{ messages(first: 10) {{ nodes {{ id {shown} attempts {{ {shown} }} }} }} }}")
+    nodes = {one["id"]: one for one in page["messages"]["nodes"]}
+    told = {"reason": "OTHER", "party": "PROVIDER", "message": "No.", "providerCode": "9"}
+    node = nodes[global_id(message)]
+    assert (len(nodes), node["failure"], node["attempts"]) == (2, told, [{"failure": told}])
+    again = "mutation($id: ID!) { retryMessage(input: {id: $id}) { message { status } errors { __typename } } }"
+    assert (await caller.ask(again, id=global_id(message)))["retryMessage"] == {
+        "message": {"status": "QUEUED"},
+        "errors": [],
+    }

@@ -6,6 +6,9 @@ from typing import Any
 from core.errors import FailureParty, FailureReason, ProviderError
 from core.ports import Failure
 
+_REASONS = {one.value: one for one in FailureReason}
+_PARTIES = {one.value: one for one in FailureParty}
+
 
 def failure_of(error: ProviderError) -> Failure:
     """Turn a provider's refusal into what the message remembers of it."""
@@ -26,12 +29,15 @@ def failure_to_json(failure: Failure | None) -> dict[str, Any] | None:
 
 
 def failure_from_json(data: Mapping[str, Any] | None) -> Failure | None:
-    """Read what `failure_to_json` wrote."""
+    """Read what `failure_to_json` wrote; a reason that only a later version knows is another one.
+
+    During a rolling deploy the row must break neither the page it is on nor what is decided about its message.
+    """
     if data is None:
         return None
     return Failure(
-        FailureReason(data["reason"]),
-        FailureParty(data["party"]),
+        _REASONS.get(data["reason"], FailureReason.OTHER),
+        _PARTIES.get(data["party"], FailureParty.PROVIDER),
         data["message"],
         data["providerCode"],
         data["isTransient"],
