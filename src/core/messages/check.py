@@ -208,7 +208,7 @@ def _detail_errors(draft: Draft, place: Sequence[str]) -> Iterator[AppError]:
     if draft.external_id is not None:
         yield from _external_id_errors(draft.external_id, [*place, "externalId"])
     if draft.expires_in is not None and not SHORTEST_LIFE <= draft.expires_in <= LONGEST_LIFE:
-        text = say("EXPIRY_OUT_OF_RANGE", "A message is worth sending for PT10S to P30D.")
+        text = say("EXPIRY_OUT_OF_RANGE", "`expiresIn` is from PT10S (ten seconds) to P30D (thirty days).")
         yield InvalidInput(text, path=[*place, "expiresIn"], rule=InputRule.OUT_OF_RANGE)
     if draft.send_after is not None and draft.send_after > FURTHEST:
         text = say("TOO_FAR_AHEAD", "A message can be scheduled at most {days} days ahead.", days=FURTHEST.days)
