@@ -68,3 +68,16 @@ async def test_a_reason_of_a_later_version_is_another_one(caller: Caller, stock:
         "message": {"status": "QUEUED"},
         "errors": [],
     }
+
+
+async def test_a_message_that_only_a_later_version_can_read_stays_as_it_is(caller: Caller, stock: Stock) -> None:
+    """Whatever is asked for it, the answer says so, with the status that it has."""
+    asked = {"retryMessage": "", "cancelMessage": "", "settleMessage": ", as: SENT"}
+    for status in ("QUEUED", "UNCONFIRMED", "FAILED"):
+        message = await stock.put(caller, status=status)
+        await stock.owner.execute('UPDATE messages SET route = \'[{"channel": "FAX"}]\' WHERE id = $1', message)
+        for verb, more in asked.items():
+            errors = "errors { ... on InvalidStateError { code state } }"
+            document = f"mutation($id: ID!) {{ {verb}(input: {{id: $id{more}}}) {{ message {{ id }} {errors} }} }}"
+            payload = (await caller.ask(document, id=global_id(message)))[verb]
+            assert payload == {"message": None, "errors": [{"code": "UNREADABLE", "state": status}]}, verb

@@ -12,8 +12,8 @@ from core.audit.act import Act
 from core.database import Database
 from core.errors import InvalidState, NotFound
 from core.messages.batches import batches_of
-from core.messages.record import Key, Noted, lock_standings, write_moves
-from core.messages.retry import where_they_stand
+from core.messages.record import Key, Noted, write_moves
+from core.messages.retry import where_it_stands, where_they_stand
 from core.messages.tables import messages
 from core.messages.transitions import STOPPABLE, Standing, can_be_stopped, canceled
 from core.messages.values import EventSource, MessageStatus
@@ -39,9 +39,7 @@ async def cancel(database: Database, hub: Hub, tenant: UUID, message_id: UUID, *
     """
     key = Key(tenant, message_id)
     async with database.transaction(tenant) as connection:
-        standing = (await lock_standings(connection, [key])).get(key)
-        if standing is None:
-            raise NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
+        standing = await where_it_stands(connection, key)
         is_new = standing.status is not MessageStatus.CANCELED
         if is_new and not can_be_stopped(standing.status, standing.attempts.values()):
             raise _too_late(standing)

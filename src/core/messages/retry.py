@@ -100,8 +100,7 @@ async def retry_all(
     for one in message_ids:
         key = Key(tenant, one)
         if key in unreadable:
-            text = say("UNREADABLE", "It cannot be read by this version of the server, so it is not sent again.")
-            results[one] = InvalidState(text, state=MessageStatus.FAILED.value)
+            results[one] = await _unreadable(connection, key)
             continue
         if (standing := standings.get(key)) is None:
             results[one] = NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
@@ -138,6 +137,22 @@ async def where_they_stand(
             log.exception("retry_unreadable", message_id=str(key.message_id))
             unreadable.add(key)
     return standings, unreadable
+
+
+async def where_it_stands(connection: AsyncConnection, key: Key) -> Standing:
+    """Where one message stands, locked; raises NotFound, and InvalidState where this version cannot read it."""
+    standings, unreadable = await where_they_stand(connection, [key])
+    if unreadable:
+        raise await _unreadable(connection, key)
+    if key not in standings:
+        raise NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
+    return standings[key]
+
+
+async def _unreadable(connection: AsyncConnection, key: Key) -> InvalidState:
+    chosen = select(messages.c.status).where(messages.c.tenant_id == key.tenant_id, messages.c.id == key.message_id)
+    text = say("UNREADABLE", "This version of the server cannot read the message, so it stays as it is.")
+    return InvalidState(text, state=(await connection.execute(chosen)).scalar_one())
 
 
 def out_of_reach(standing: Standing) -> InvalidState:

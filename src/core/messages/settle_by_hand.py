@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access.reach import EVERYWHERE, Reach
 from core.audit.act import Act
-from core.errors import AppError, InvalidState, NotFound
+from core.errors import AppError, InvalidState
 from core.messages.accept import Outbox
 from core.messages.bounds import Bounds
-from core.messages.record import Key, Noted, lock_standings, write_moves
-from core.messages.retry import cannot_be_sent, out_of_reach
+from core.messages.record import Key, Noted, write_moves
+from core.messages.retry import cannot_be_sent, out_of_reach, where_it_stands
 from core.messages.tables import message_events
 from core.messages.transitions import Move, Standing, send_again, settled_as_failed, settled_as_sent
 from core.messages.values import EventSource, MessageStatus
@@ -57,9 +57,7 @@ async def settle_by_hand(outbox: Outbox, tenant: UUID, asked: ByHand, *, act: Ac
     """
     key = Key(tenant, asked.message_id)
     async with outbox.database.transaction(tenant) as connection:
-        standing = (await lock_standings(connection, [key])).get(key)
-        if standing is None:
-            raise NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
+        standing = await where_it_stands(connection, key)
         if await Bounds(outbox.sealer, asked.reach).outside(connection, tenant, [asked.message_id]):
             raise out_of_reach(standing)
         is_new = standing.status is MessageStatus.UNCONFIRMED
