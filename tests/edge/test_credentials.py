@@ -89,7 +89,7 @@ async def test_a_signed_token_that_says_what_no_token_says_is_refused(client: ht
     forged = [
         *(signed(exp=value) for value in (*ABSURD, None, year_9999, in_two_months)),
         *(signed(iat=value) for value in ABSURD if value != 0),
-        *(signed(sub=value) for value in (*ABSURD, None, "", "x" * 1_000, "\ud800") if value != "soon"),
+        *(signed(sub=value) for value in (*ABSURD, None, "", "x" * 1_000, "\ud800", "a\0b", "a\nb") if value != "soon"),
         *(signed(tenant=value) for value in (*ABSURD, None, "", "default", str(DEFAULT_TENANT)[:-1], "x" * 1_000)),
     ]
     for token in forged:

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from core.access.principal import DEFAULT_TENANT, ActorKind, Principal, Scope
+from core.characters import refused_on_line
 from core.errors import Unauthenticated
 from core.words import say
 
@@ -81,7 +82,7 @@ def _claims(body: str) -> dict[str, Any]:
         claims = json.loads(_decode(body))
         tenant, subject, ends, issued = claims["tenant"], claims["sub"], claims["exp"], claims.get("iat", 0)
         UUID(tenant)
-        is_sound = isinstance(subject, str) and 0 < len(subject.encode()) <= _LONGEST_SUBJECT
+        is_sound = 0 < len(subject.encode()) <= _LONGEST_SUBJECT and refused_on_line(subject) is None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise unreadable from error
     if not is_sound or type(ends) is not int or type(issued) is not int or issued < 0:
