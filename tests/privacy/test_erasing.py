@@ -298,6 +298,20 @@ async def test_who_asked_and_that_it_was_done_is_in_the_audit_log(life: Life) ->
     assert (row["kind"], row["action"], row["target_id"]) == ("SYSTEM", "eraseRecipient", str(erasure.id))
 
 
+async def test_names_are_found_in_other_digits_and_as_forms_write_them(life: Life) -> None:
+    full_width = NUMBER.translate({ord("0") + n: 0xFF10 + n for n in range(10)})
+    arabic = NUMBER.translate({ord("0") + n: 0x660 + n for n in range(10)})
+    form = f"+55%2011%20{NUMBER[5:10]}-{NUMBER[10:]}"
+    names = (full_width, arabic, f"%2B{NUMBER[1:]}", form)
+    mails = (MAIL.replace("@", "%40"), MAIL.replace("@", "\uff20"))
+    for name in (*names, *mails, OTHER_NUMBER):
+        await life.send(OTHER_NUMBER, OTHER_WORDS, external_id=name)
+    assert (await life.erase(NUMBER)).names == len(names)
+    assert (await life.erase(MAIL)).names == len(mails)
+    left = [row["external_id"] for row in await life.owner.fetch("SELECT external_id FROM external_ids")]
+    assert [one for one in left if not one.startswith("erased-")] == [OTHER_NUMBER]
+
+
 async def test_it_keeps_nobody_from_writing_to_them_again(life: Life) -> None:
     await life.erase(NUMBER)
     assert await life.shop.status(await life.send(NUMBER, WORDS)) == "QUEUED"

@@ -17,6 +17,10 @@ TELLING = (
     "wamid." + b64encode(b"\x1c\x18\x0d5511987654321\x15\x02\x00").decode(),
     "00005511987654321",
     "11987654321-11987654321",
+    "５５１１９８７６５４３２１",  # full-width
+    "٥٥١١٩٨٧٦٥٤٣٢١",
+    "ana＠example.com",
+    b64encode(b"ana.maria@example.com").decode(),
 )
 HARMLESS = (
     "trace_1-a",

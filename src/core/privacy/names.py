@@ -6,7 +6,7 @@ They are meant to hold none; some callers use a number all the same.
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, cast, delete, func, literal, or_, update
+from sqlalchemy import ColumnElement, Text, cast, delete, func, literal, literal_column, or_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access.tables import api_keys
@@ -14,7 +14,9 @@ from core.idempotency import idempotency_keys
 from core.messages.tables import external_ids, message_batches, messages
 from core.privacy.person import Person
 
-_PUNCTUATION = "[ ().+-]"
+_PUNCTUATION = "%[0-9a-f]{2}|[ ().+-]"
+# Arabic, Persian and Hindi digits.
+_OTHER_DIGITS = ("".join(chr(first + n) for first in (0x660, 0x6F0, 0x966) for n in range(10)), "0123456789" * 3)
 
 
 async def forget_names(connection: AsyncConnection, tenant: UUID, person: Person) -> int:
@@ -53,7 +55,9 @@ async def forget_names(connection: AsyncConnection, tenant: UUID, person: Person
 
 
 def _spells(name: Any, person: Person) -> ColumnElement[bool]:
-    plain = func.lower(name)
+    # Full-width signs and the digits of other scripts are read as ASCII's, and a form's %40 as what it stands for.
+    plain = func.translate(func.lower(func.normalize(name, literal_column("NFKC"))), *_OTHER_DIGITS)
+    plain = func.replace(plain, "%40", "@")
     spells = plain.op("~")(person.pattern)
     if not person.address.startswith("+"):
         return spells

@@ -7,6 +7,7 @@ import binascii
 import re
 from base64 import b64decode
 from collections.abc import Iterator
+from unicodedata import decimal, normalize
 
 _ENCODED = re.compile(r"[A-Za-z0-9+/]{16,}={0,2}")
 # As long as telephone numbers with their country are.
@@ -42,6 +43,8 @@ _MADE_BY_MACHINES = re.compile(
 )
 _DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])(?![0-9])")
 _MAIL = re.compile(r"(?i)[^\s@]+(?:@|%40)[^\s@]+\.[a-z]")
+# Narrower, as what is decoded by mistake is any bytes at all.
+_MAIL_DECODED = re.compile(r"(?i)[a-z0-9._+-]+@[a-z0-9-]+\.[a-z]{2}")
 _DIGITS = re.compile(r"[0-9](?:[ ().+_-]{0,3}[0-9]){7,}")
 
 
@@ -50,9 +53,16 @@ def names_somebody(text: str) -> bool:
 
     Written as people write numbers, or encoded in base64. Dates and ids that machines make are not taken for numbers.
     """
-    if _MAIL.search(text) or spells_a_number(text):
+    text = plain_digits(text)
+    if _MAIL.search(text) or spells_a_number(text) or any(_MAIL_DECODED.search(one) for one in decoded(text)):
         return True
     return _DIGITS.search(_DATE.sub(" | ", _MADE_BY_MACHINES.sub(" | ", text))) is not None
+
+
+def plain_digits(text: str) -> str:
+    """A text with its digits, of whichever script, and full-width signs as ASCII has them."""
+    signs = normalize("NFKC", text)
+    return "".join(str(decimal(sign)) if sign.isdecimal() else sign for sign in signs)
 
 
 def discreet(id: str) -> str:
