@@ -183,6 +183,41 @@ MUTATIONS = (
         "",
         "test_missing_key.py::test_what_a_worker_lacks_the_key_for_waits_for_one_that_has_it",
     ),
+    Mutation(
+        "one record of a list settles neither of two messages alike",
+        "core/messages/settle.py",
+        "        if self.rivals is None:\n            return True\n",
+        "        return False\n",
+        "test_decisions.py::test_one_record_for_two_messages_alike_settles_neither",
+    ),
+    Mutation(
+        "a signed report corrects what a list seemed to show",
+        "core/messages/apply.py",
+        "    if id and report.reference is not None and not _correct(batch, kept, id, about):\n",
+        "    if False:\n",
+        "test_decisions.py::test_a_signed_report_takes_a_record_from_the_message_that_a_list_gave_it_to",
+    ),
+    Mutation(
+        "a decision by hand told again changes nothing",
+        "core/messages/settle_by_hand.py",
+        "is_new = standing.status is MessageStatus.UNCONFIRMED",
+        "is_new = True",
+        "test_decisions.py::test_a_decision_told_again_sends_once",
+    ),
+    Mutation(
+        "a refusal of the last step leaves open what an earlier one may have reached",
+        "core/messages/transitions.py",
+        "    return _rest(standing, failure, waits=waits)\n",
+        "    return Move(replace(standing, status=MessageStatus.FAILED, failure=failure))\n",
+        "test_decisions.py::test_a_refused_last_step_does_not_end_what_an_earlier_one_may_have_reached",
+    ),
+    Mutation(
+        "a cancellation asked for again is answered alike",
+        "core/messages/cancel.py",
+        "is_new = standing.status is not MessageStatus.CANCELED",
+        "is_new = True",
+        "test_decisions.py::test_a_cancellation_whose_answer_is_lost_is_answered_alike_when_asked_again",
+    ),
 )
 
 
