@@ -19,6 +19,7 @@ from core.messages.draft import Draft
 from core.messages.reconcile import Reconciler
 from core.messages.route import Step, step
 from core.messages.settle import Settler
+from core.messages.settle_by_hand import ByHand, Decision, settle_by_hand
 from core.messages.timing import GIVE_UP, Timing
 from core.messages.values import UnconfirmedPolicy
 from core.operations.pulses import Heart, Pulse
@@ -167,6 +168,18 @@ async def test_one_record_for_two_messages_alike_settles_neither(shop: Shop, pol
     await look(shop, books)
     left = {"WAIT": "UNCONFIRMED", "RESEND": "QUEUED", "NEXT_CHANNEL": "QUEUED"}[policy.value]
     assert [await shop.status(first), await shop.status(second)] == [left, "DELIVERED"]
+
+
+async def test_a_message_settled_by_hand_as_sent_may_still_be_the_record(shop: Shop) -> None:
+    first, second = await doubt(shop), await doubt(shop)
+    await settle_by_hand(shop.outbox, DEFAULT_TENANT, ByHand(first, Decision.SENT))
+    books = Books([Sighting("SMone", ReportedStatus.DELIVERED)])
+    await look(shop, books)
+    assert [await shop.status(first), await shop.status(second)] == ["SENT", "UNCONFIRMED"]
+    # The report names the first: nothing but the second can be what comes into the list now.
+    await signed(shop, first, "SMone", ReportedStatus.DELIVERED)
+    await look(shop, Books([Sighting("SMone", ReportedStatus.DELIVERED), Sighting("SMtwo", ReportedStatus.SENT)]))
+    assert [await shop.status(first), await shop.status(second)] == ["DELIVERED", "SENT"]
 
 
 async def test_as_many_records_as_messages_alike_do_not_say_whose_each_is(shop: Shop) -> None:

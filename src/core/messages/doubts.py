@@ -117,9 +117,14 @@ SELECT DISTINCT ON (rival.tenant_id, rival.message_id, rival.number)
     messages.simulated_only, messages.to_masked, messages.to_sealed, messages.content_sealed
 FROM unnest(:tenants, :ids, :integrations, :starts, :masked)
     AS doubt(tenant_id, message_id, integration, started_at, to_masked)
-JOIN attempts rival ON rival.integration = doubt.integration AND rival.outcome IN ('IN_FLIGHT', 'UNCONFIRMED')
-    AND rival.started_at BETWEEN doubt.started_at - :apart AND doubt.started_at + :apart
-    AND (rival.tenant_id, rival.message_id) <> (doubt.tenant_id, doubt.message_id)
+JOIN LATERAL (
+    SELECT * FROM attempts WHERE outcome IN ('IN_FLIGHT', 'UNCONFIRMED') AND integration = doubt.integration
+        AND started_at BETWEEN doubt.started_at - :apart AND doubt.started_at + :apart
+    -- Settled by hand as sent: it has a record, and nobody knows which.
+    UNION ALL SELECT * FROM attempts WHERE outcome = 'ACCEPTED' AND rank = 1 AND integration = doubt.integration
+        AND started_at BETWEEN doubt.started_at - :apart AND doubt.started_at + :apart
+        AND provider_id_lookup IS NULL AND provider_message_id IS NULL AND channel <> 'EMAIL'
+) rival ON (rival.tenant_id, rival.message_id) <> (doubt.tenant_id, doubt.message_id)
 JOIN messages ON messages.tenant_id = rival.tenant_id AND messages.id = rival.message_id
     AND (messages.to_masked = doubt.to_masked OR messages.to_sealed IS NULL)
 LIMIT :limit
