@@ -94,7 +94,7 @@ def _unbuilt(integrations: Mapping[str, IntegrationConfiguration]) -> Iterator[P
     """Yield that settings of a provider are there which nothing here speaks to yet, and what is wrong with them."""
     for name, one in integrations.items():
         if one.card.connect is None and one.state is not State.ABSENT:
-            yield Problem(name, "is set, and this version does not speak to it yet: its settings have no effect")
+            yield Problem(name, "is set, and this version does not support it yet: its settings have no effect")
             yield from one.problems
 
 

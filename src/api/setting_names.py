@@ -41,12 +41,12 @@ def misspelled(environment: Mapping[str, str]) -> Iterator[Problem]:
                 yield Problem(name, f"is not read: names of settings are in capitals, {name.upper()}")
         elif name.endswith("_FILE") and name.removesuffix("_FILE") in known:
             plain = name.removesuffix("_FILE")
-            yield Problem(name, f"is not read: {plain} is no secret, so set it to its value, not to a file's name")
+            yield Problem(name, f"is not read: {plain} is not a secret: set it to its value, not to a file's name")
         elif meant := _meant(name.upper(), known):
-            yield Problem(name, f"is no setting of ours: did you mean {' or '.join(meant)}?")
+            yield Problem(name, f"is not a known setting: did you mean {' or '.join(meant)}?")
         elif name.startswith(OUR_PREFIX):
             *others, last = sorted(one for one in known if one.startswith(OUR_PREFIX))
-            yield Problem(name, f"is no setting of ours: those that begin so are {', '.join(others)} and {last}")
+            yield Problem(name, f"is not a known setting: those that begin so are {', '.join(others)} and {last}")
 
 
 def _is_service(name: str, text: str) -> bool:

@@ -81,8 +81,8 @@ CHANNELS = ("interalpha:", "saq:job:interalpha:")
 _WITHOUT = {
     "INFO": "without it the worker takes no wake-ups, and every message waits up to a second",
     "BLMOVE": "without it the worker takes no wake-ups, and every message waits up to a second",
-    "EVALSHA": "without it nothing limits the rate of sending across processes",
-    "SUBSCRIBE": "without it subscriptions hear of changes late",
+    "EVALSHA": "without it rate limits are not shared between processes",
+    "SUBSCRIBE": "without it subscriptions receive changes late",
 }
 _RIGHTS_PAGE = "docs/how-to/redis-rights.md has the line for ACL SETUSER."
 
@@ -122,7 +122,7 @@ async def _as_login(connection: AsyncConnection, for_app: bool, for_worker: bool
     found: list[Finding] = []
     if role.escapes:
         fix = "Give it one that has only been granted interalpha_app or interalpha_worker."
-        detail = f"{role.name} is a superuser or has BYPASSRLS: row-level security does not hold it."
+        detail = f"{role.name} is a superuser or has BYPASSRLS: row-level security does not limit it."
         found.append(Finding("ROLE_ESCAPES", Severity.CRITICAL, detail, fix))
     revision = await current_revision(connection) if role.may_read else None
     if for_app and not role.is_app:
@@ -251,7 +251,7 @@ def _missing(detail: str, fix: str) -> Finding:
 
 def _critical(fault: StoreFault | None, error: BaseException) -> Finding:
     if fault is None:
-        return Finding("UNKNOWN", Severity.CRITICAL, f"It fails with {type(error).__name__}.", "Its log says more.")
+        return Finding("UNKNOWN", Severity.CRITICAL, f"It fails with {type(error).__name__}.", "See its log.")
     return Finding(fault.code, Severity.CRITICAL, fault.detail, fault.advice)
 
 

@@ -36,7 +36,7 @@ _STATES: Mapping[str, StoreFault] = {
         "WRONG_PASSWORD", "The password, or the role, is refused.", "Correct both in the database's URL."
     ),
     "28000": StoreFault(
-        "LOGIN_REFUSED", "The server lets this role not in.", "Check the role and its line in pg_hba.conf, and sslmode."
+        "LOGIN_REFUSED", "The server refuses this role.", "Check the role and its line in pg_hba.conf, and sslmode."
     ),
     "3D000": StoreFault("UNKNOWN_DATABASE", "There is no database of that name.", "Create it, or correct the URL."),
     "42501": StoreFault("MISSING_RIGHT", "The role lacks a right.", _GRANT),
@@ -47,11 +47,11 @@ _STATES: Mapping[str, StoreFault] = {
     "3F000": StoreFault("TABLES_MISSING", "The schema of the tables is not there.", _UPDATE),
     "25006": StoreFault(
         "READ_ONLY",
-        "The server only lets read.",
+        "The server is read-only.",
         "Connect to the primary: target_session_attrs=read-write.",
         passes=True,
     ),
-    "53100": StoreFault("DISK_FULL", "The server's disk is full.", "Give it room; nothing is lost meanwhile."),
+    "53100": StoreFault("DISK_FULL", "The server's disk is full.", "Free or add disk space; no data is lost."),
     "53200": StoreFault("OUT_OF_MEMORY", "The server has no memory left.", _WAIT, passes=True),
     "53300": StoreFault(
         "TOO_MANY_CONNECTIONS",
@@ -69,14 +69,14 @@ _WORDS: tuple[tuple[str, StoreFault], ...] = (
         r"no encrypti|SSL off|SSL required",
         StoreFault(
             "TLS_NEEDED",
-            "The server takes no connections without TLS.",
+            "The server accepts only TLS connections.",
             "Write sslmode=verify-full; PgBouncer's own is server_tls_sslmode.",
         ),
     ),
     (
         r"no pg_hba.conf entry",
         StoreFault(
-            "LOGIN_REFUSED", "No line of pg_hba.conf lets this login in.", "Add one for the role, host and database."
+            "LOGIN_REFUSED", "No line of pg_hba.conf allows this login.", "Add one for the role, host and database."
         ),
     ),
     (
@@ -138,7 +138,7 @@ _POOL_EXHAUSTED = StoreFault(
     "Run more processes, or find what is slow.",
     passes=True,
 )
-_NO_STATE = StoreFault("REFUSED", "The server refuses.", "The server's own log says why.")
+_NO_STATE = StoreFault("REFUSED", "The server refuses the connection.", "See the server's own log.")
 
 
 def database_fault(error: BaseException | None) -> StoreFault | None:
@@ -205,7 +205,10 @@ _OF_REDIS: tuple[tuple[type[Exception], str, StoreFault], ...] = (
         redis_errors.OutOfMemoryError,
         "",
         StoreFault(
-            "OUT_OF_MEMORY", "The server is full.", "Raise maxmemory; everything in it may be lost.", passes=True
+            "OUT_OF_MEMORY",
+            "The server is full.",
+            "Raise maxmemory, or empty it: nothing in it must be kept.",
+            passes=True,
         ),
     ),
     (
@@ -263,7 +266,7 @@ def _of_connection(error: BaseException | None, ca: str, plain: str, certificate
         if isinstance(cause, ssl.SSLError):
             return _of_tls(cause, ca, plain, certificate)
         if isinstance(cause, socket.gaierror | UnicodeError):
-            return StoreFault("UNKNOWN_HOST", "The name of the host leads nowhere.", "Correct the URL, or DNS.", True)
+            return StoreFault("UNKNOWN_HOST", "The host name cannot be resolved.", "Correct the URL, or DNS.", True)
         for pattern, fault in _WORDS:
             if isinstance(cause, ConnectionError) and re.search(pattern, str(cause)):
                 return fault
@@ -272,12 +275,12 @@ def _of_connection(error: BaseException | None, ca: str, plain: str, certificate
         if isinstance(cause, PermissionError):
             return StoreFault("UNREACHABLE", "The Unix socket may not be opened.", "Correct its permissions.", True)
         if isinstance(cause, ConnectionRefusedError):
-            return StoreFault("UNREACHABLE", "Nobody listens at the address.", "Is the server running?", True)
+            return StoreFault("UNREACHABLE", "Nothing listens at the address.", "Is the server running?", True)
         if isinstance(cause, TimeoutError | redis_errors.TimeoutError):
             return StoreFault(
                 "NO_ANSWER",
-                "There is no answer in time.",
-                "Is it overloaded, a firewall shut, or TLS on at one end only?",
+                "The server did not answer in time.",
+                "Check for overload, a firewall, and TLS that is on at one end only.",
                 True,
             )
     if any(isinstance(cause, _LOST) for cause in _causes(error)):
@@ -305,7 +308,7 @@ def _of_tls(error: ssl.SSLError, ca: str, plain: str, certificate: str) -> Store
         return StoreFault("CERTIFICATE_NAME", "The server's certificate is for another host name.", advice)
     if code in _EXPIRED:
         advice = "Renew it, and check this machine's clock."
-        return StoreFault("CERTIFICATE_EXPIRED", "The server's certificate is expired, or not valid yet.", advice)
+        return StoreFault("CERTIFICATE_EXPIRED", "The server's certificate has expired, or is not valid yet.", advice)
     if code in _REVOKED:
         advice = "Renew the certificate, or the revocation list in the URL."
         return StoreFault(
@@ -313,7 +316,7 @@ def _of_tls(error: ssl.SSLError, ca: str, plain: str, certificate: str) -> Store
         )
     if code is not None:
         advice = f"Name the file of the server's CA: {ca}=/path/ca.pem. docs/how-to/private-ca.md"
-        return StoreFault("CERTIFICATE_UNTRUSTED", "No authority that is trusted here signed the certificate.", advice)
+        return StoreFault("CERTIFICATE_UNTRUSTED", "The certificate was not signed by a trusted CA.", advice)
     reason = error.reason or ""
     if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
         advice = f"Give one that the server trusts: {certificate}."
@@ -321,7 +324,7 @@ def _of_tls(error: ssl.SSLError, ca: str, plain: str, certificate: str) -> Store
     if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"):
         advice = f"Is it the TLS port? Without TLS, on a network you trust: {plain}"
         return StoreFault("NO_TLS", "The server speaks no TLS at this port.", advice)
-    return StoreFault("TLS_FAILED", "The two ends agree on no TLS.", "Compare the versions and ciphers of both.")
+    return StoreFault("TLS_FAILED", "The TLS handshake failed.", "Compare the TLS versions and ciphers of both ends.")
 
 
 def driver_error(error: BaseException | None) -> BaseException | None:

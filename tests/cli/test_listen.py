@@ -197,7 +197,7 @@ def test_it_outlives_a_server_that_dies(dev: Dev, run: Run) -> None:
         [server] = processes_of(f"api.dev.child api {dev.folder}")
         os.kill(server, signal.SIGKILL)
         eventually(lambda: "Asking again until it is back." in found.notices)
-        eventually(lambda: "✓ It is back." in found.notices, 30)
+        eventually(lambda: "✓ The server is back." in found.notices, 30)
         assert found.notices.count("Asking again") == 1
         message_id = send(run, "sms", "+5511987654321", "x")
         eventually(lambda: any("delivered" in line and message_id in line for line in found.out.splitlines()))

@@ -171,7 +171,10 @@ def test_a_failed_message_without_a_dead_letter_is_tried_again_by_its_id(run: Ru
     arrived = sent(run, "sms", ANA, "x")
     eventually(lambda: show(run, arrived)["status"] == "DELIVERED")
     refused = run("replay", arrived, "--yes")
-    assert (refused.exit_code, refused.stdout) == (1, f"✗ {arrived}  It has not failed: it is delivered.\n")
+    assert (refused.exit_code, refused.stdout) == (
+        1,
+        f"✗ {arrived}  Only failed messages can be tried again; this one is delivered.\n",
+    )
 
 
 def test_what_a_message_says_is_shown_and_never_steers_the_terminal(run: Run) -> None:

@@ -95,7 +95,7 @@ def test_a_server_of_another_version_is_said_to_be_one() -> None:
     for body in answers:
         with server(lambda asked, body=body: (400, body, {})) as address:
             for command in COMMANDS:
-                assert "runs another version than this command line" in told(address, command), command
+                assert "version differs from this command line's" in told(address, command), command
 
 
 def test_what_is_no_interalpha_is_said_to_be_none() -> None:

@@ -129,7 +129,7 @@ async def test_keys_whose_maker_is_gone_are_marked_in_the_list_and_revoked_where
         async with worker.database.transaction() as connection:
             await apply_news(connection, worker.sealer, left)
         listed = await shown(edge_urls, tenant, "--orphaned")
-        assert f"made by {bia}, who is gone" in listed
+        assert f"made by {bia}, who was deleted, banned or left" in listed
         assert "API_KEYS_END_WITH_MAKER=true" in listed
         [one] = json.loads(await shown(edge_urls, tenant, "--json"))
         assert (one["isOrphaned"], one["revokedAt"]) == (True, None)

@@ -40,7 +40,7 @@ def test_the_table_shows_every_setting_of_the_house_and_every_integration() -> N
 
 
 def test_complete_settings_of_what_nothing_here_speaks_to_are_said_to_be_so() -> None:
-    assert "sandbox    settings complete; this version does not speak to it yet" in printed(STRIPE)
+    assert "sandbox    settings complete; this version does not support it yet" in printed(STRIPE)
 
 
 def test_every_problem_is_a_line_with_its_mend() -> None:

@@ -85,7 +85,7 @@ def test_a_secret_key_in_any_variable_that_browsers_see_is_refused(value: str) -
 def test_a_name_with_our_prefix_that_is_close_to_nothing_is_answered_with_all_that_begin_so() -> None:
     for name in ("INTERALPHA_DEBUG", "INTERALPHA_FOLDER", "INTERALPHA_"):
         [warning] = warnings({name: "x"})
-        assert warning.startswith(f"{name} is no setting of ours: those that begin so are INTERALPHA_API_KEY, "), name
+        assert warning.startswith(f"{name} is not a known setting: those that begin so are INTERALPHA_API_KEY, "), name
         assert warning.endswith("INTERALPHA_HOME and INTERALPHA_URL")
 
 
@@ -111,7 +111,7 @@ MISSPELLED = {
     "twilio_auth_token": "names of settings are in capitals, TWILIO_AUTH_TOKEN",
     "Smtp_Host": "names of settings are in capitals, SMTP_HOST",
     "TWILIO_AUTH_TOKEN_FIL": "did you mean TWILIO_AUTH_TOKEN_FILE?",
-    "SMTP_HOST_FILE": "SMTP_HOST is no secret, so set it to its value",
+    "SMTP_HOST_FILE": "SMTP_HOST is not a secret: set it to its value",
 }
 
 
@@ -160,7 +160,7 @@ def test_settings_of_a_provider_that_is_not_built_warn_and_stop_nothing() -> Non
         configuration = load_configuration(PRODUCTION | given)
         assert configuration.problems == ()
         assert [str(one) for one in configuration.warnings] == [
-            f"{name} is set, and this version does not speak to it yet: its settings have no effect"
+            f"{name} is set, and this version does not support it yet: its settings have no effect"
         ]
     # Nor do settings that are wrong, or not all there.
     half = load_configuration(PRODUCTION | {"STRIPE_SECRET_KEY": "x"})

@@ -81,11 +81,11 @@ def create(
 
 
 @command.command("list")
-@click.option("--orphaned", "only_orphaned", is_flag=True, help="Only keys whose maker is gone.")
+@click.option("--orphaned", "only_orphaned", is_flag=True, help="Only keys whose maker was deleted, banned or left.")
 @tenant_option
 @json_option
 def list_(only_orphaned: bool, tenant: UUID, as_json: bool) -> None:
-    """List keys, newest first; never what lets anybody in. Those whose maker is gone are marked."""
+    """List keys, newest first, without their secrets. Keys whose maker was deleted, banned or left are marked."""
     with database_explained():
         keys = [one for one in _books(tenant).read() if one.is_orphaned or not only_orphaned]
     if as_json:
@@ -96,13 +96,13 @@ def list_(only_orphaned: bool, tenant: UUID, as_json: bool) -> None:
         used = f"used {clock(one.last_used_at.isoformat(), millis=False)}" if one.last_used_at else "never used"
         out.print(f"{one.prefix:<22}  {standing(one):<28}  {used}  {one.name}")
         reaches = f"   to {', '.join(one.recipients_masked)}" if one.recipients_masked else ""
-        gone = ", who is gone" if one.is_orphaned else ""
+        gone = ", who was deleted, banned or left" if one.is_orphaned else ""
         out.print(f"    {', '.join(one.scopes)}{reaches}   made by {one.created_by}{gone}")
     if any(one.is_orphaned for one in keys):
-        text = "Keys whose maker is gone still let in. Revoke them, or set API_KEYS_END_WITH_MAKER=true for the worker."
+        text = "These keys still work. Revoke them, or set API_KEYS_END_WITH_MAKER=true for the worker."
         click.echo(text, err=True)
     elif only_orphaned:
-        click.echo("No API keys whose maker is gone.", err=True)
+        click.echo("No API keys of such makers.", err=True)
     elif not keys:
         click.echo("No API keys. Make one: interalpha api-keys create --name shop --scope MESSAGES_SEND", err=True)
 

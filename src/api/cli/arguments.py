@@ -59,7 +59,7 @@ class Moment(click.ParamType[datetime]):
             return datetime.fromisoformat(text).astimezone(UTC)
         except (ValueError, OverflowError, OSError):
             also = ", or as 30m, 1h, 2d for so long ago" if self._is_past else ""
-            self.fail(f"{value} is no moment: write it as 2026-12-01 or 2026-12-01T09:30{also}.", param, ctx)
+            self.fail(f"{value} is not a time: write it as 2026-12-01 or 2026-12-01T09:30{also}.", param, ctx)
 
 
 class Choice(click.Choice[str]):

@@ -57,12 +57,12 @@ def command() -> None:
 
 @command.command("send")
 @click.argument("file", type=click.File(mode="rb"))
-@choice("--channel", CHANNELS, "Over which channel, where the file has no column for it")
-@click.option("--text", type=Words(), help="What all of them say, where the file has no column for it.")
-@click.option("--subject", type=Words(), help="The subject of all e-mails, where the file has no column for it.")
-@click.option("--template", type=Words(), metavar="NAME", help="The template of all of them.")
+@choice("--channel", CHANNELS, "The channel of all messages, if the file has no column for it")
+@click.option("--text", type=Words(), help="The text of all messages, if the file has no column for it.")
+@click.option("--subject", type=Words(), help="The subject of all e-mails, if the file has no column for it.")
+@click.option("--template", type=Words(), metavar="NAME", help="The template of all messages.")
 @click.option("--locale", type=Words(), help="The template's language, where it has several: pt-BR.")
-@click.option("--batch", "name", type=Words(), metavar="NAME", help="What the batch is called.")
+@click.option("--batch", "name", type=Words(), metavar="NAME", help="The name of the batch.")
 @click.option(
     "--idempotency-key",
     type=Words(),
@@ -224,7 +224,7 @@ def _print_batches(batches: Sequence[Mapping[str, Any]], good: int, total: int) 
     out = screen()
     out.print(f"{'✓' if good else '○'} {good} of {total} accepted")
     for batch in batches:
-        again = "   handed in before: nothing is sent twice" if batch["isReplay"] else ""
+        again = "   sent before: nothing is sent twice" if batch["isReplay"] else ""
         out.print(f"  {batch['id']}   {batch['name'] or ''}{again}".rstrip())
     click.echo("Next: interalpha batch show ID", err=True)
 
@@ -236,7 +236,7 @@ def _print_batches(batches: Sequence[Mapping[str, Any]], good: int, total: int) 
 @url_option
 def cancel_(id: str, yes: bool, as_json: bool, url: str | None) -> None:
     """Stop all messages of a batch that have not gone out."""
-    ask("Stop what has not gone out of this batch, for good?", yes=yes)
+    ask("Cancel all messages of this batch that were not sent yet?", yes=yes)
     decided, counts = call(url, lambda api: cancel_batch(api, id))
     if decided.refusal is not None:
         raise Failure(decided.refusal)

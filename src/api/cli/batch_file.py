@@ -68,7 +68,7 @@ class Row:
     def check(self) -> None:
         """Raise Failure for what cannot be a message at all, whatever the server thinks."""
         if not self.values.get("to"):
-            raise self.failure("there is nobody in the column to.")
+            raise self.failure("the column to is empty.")
         channel = self.values.get("channel")
         if not channel:
             raise self.failure("there is no channel: add the column channel, or give --channel.")
@@ -76,7 +76,7 @@ class Row:
             raise self.failure(f"{channel} is no channel; there are {', '.join(CHANNELS)}.")
         said = [name for name in ("text", "html", "template") if self.values.get(name)]
         if not said:
-            raise self.failure("it says nothing: fill the column text or template, or give --text or --template.")
+            raise self.failure("it has no content: fill the column text or template, or give --text or --template.")
         if "template" in said and len(said) > 1:
             raise self.failure(f"it has a {said[0]} and a template: a message has one of them.")
 
@@ -179,7 +179,7 @@ def _objects(text: str) -> Iterator[tuple[int, Mapping[str, str]]]:
         raise Failure('The file holds one object: write a list of them, [{"to": "+5511987654321", …}].', Exit.USAGE)
     for number, one in enumerate(listed, 1):
         if not isinstance(one, tuple):
-            raise Failure(f"Item {number}: each item of the list is an object with a to.", Exit.USAGE)
+            raise Failure(f"Item {number}: each item of the list must be an object with a field to.", Exit.USAGE)
         yield number, _texts(number, [(name, value) for name, value in one if value is not None])
 
 

@@ -124,7 +124,7 @@ def limit_options(command: Command) -> Command:
             metavar="N",
             default=25,
             show_default=True,
-            help="How many, newest first.",
+            help="How many to list, newest first.",
         ),
     ):
         command = option(command)

@@ -148,7 +148,7 @@ def _integration_lines(integration: IntegrationConfiguration, *, is_simulated: b
         effect = ": `interalpha dev` simulates it" if is_simulated else effect
         yield Line(Mark.ABSENT, name, f"not configured{effect}")
     if integration.settings and integration.mode:
-        unspoken = "settings complete; this version does not speak to it yet"
+        unspoken = "settings complete; this version does not support it yet"
         words = _hosts(integration.settings) if is_spoken_to else unspoken
         yield Line(Mark.GOOD if is_spoken_to else Mark.DOUBTFUL, name, f"{integration.mode.lower():<9}  {words}")
 

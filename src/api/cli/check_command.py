@@ -20,7 +20,7 @@ _MARKS = {Severity.INFO: ("✓", "green"), Severity.WARNING: ("!", "yellow"), Se
 
 @click.command()
 @json_option
-@click.option("--probe", is_flag=True, help="Also ask the stores and each configured provider whether they let us in.")
+@click.option("--probe", is_flag=True, help="Also log in to the stores and each configured provider.")
 def command(as_json: bool, probe: bool) -> None:
     """Is the configuration complete and consistent? Status 3 when not. Without --probe nothing leaves this machine.
 
@@ -85,9 +85,9 @@ def _render(found: Mapping[str, Sequence[Finding]]) -> None:
             mark, style = _MARKS[one.severity]
             out.print(Text.assemble((mark, style), f" {name:<{width}}  {in_local_time(one.detail)} {one.fix}".rstrip()))
         if not findings:
-            out.print(Text.assemble(("✓", "green"), f" {name:<{width}}  answers, and lets us in"))
+            out.print(Text.assemble(("✓", "green"), f" {name:<{width}}  answers, and accepts the login"))
     if not found:
-        out.print("No store and no provider is configured, so there is nobody to ask.")
+        out.print("No store and no provider is configured, so there is nothing to probe.")
 
 
 def _data(finding: Finding) -> dict[str, str]:

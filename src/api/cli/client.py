@@ -107,7 +107,7 @@ def _data(answer: httpx.Response, event: bytes | None = None) -> dict[str, Any]:
         raise OutOfPoints(_words(errors[0]), _seconds(answer.headers.get("retry-after")))
     if errors and (codes == {"VALIDATION"} or any(_UNKNOWN_INPUT in str(error.get("message")) for error in errors)):
         raise Rejected(
-            f"The server does not know what this command asks for: it runs another version than this command line,"
+            f"The server does not know this request: its version differs from this command line's,"
             f" {version('interalpha')}. It says: {errors[0].get('message')}"
         )
     if errors:

@@ -36,8 +36,12 @@ def delivery_options(command: Command) -> Command:
     """Let a command take when and over which channels messages go out; `Delivery.of` reads what was given."""
     for option in (
         click.option("--dry-run", is_flag=True, help="Check everything and send nothing."),
-        click.option("--expires-in", type=Ago(), metavar="TIME", help="Do not send it any more after 30m, 12h, 2d."),
-        click.option("--quiet-hours", is_flag=True, help="Do not send at night where the number is at home: wait."),
+        click.option(
+            "--expires-in", type=Ago(), metavar="TIME", help="Do not send it later than 30m, 12h or 2d from now."
+        ),
+        click.option(
+            "--quiet-hours", is_flag=True, help="Do not send during the recipient's night: wait until morning."
+        ),
         click.option("--in", "after", type=Ago(), metavar="TIME", help="Send it in 30m, 2h, 1d."),
         click.option("--at", type=Moment(), metavar="MOMENT", help="Send it at this moment: 2026-12-01T09:30."),
         click.option(
@@ -55,7 +59,9 @@ def delivery_options(command: Command) -> Command:
 def naming_options(command: Command) -> Command:
     """Let a command take the names that one message has for its sender."""
     for option in (
-        click.option("--external-id", type=Words(), metavar="ID", help="Your own id for it, taken for good."),
+        click.option(
+            "--external-id", type=Words(), metavar="ID", help="Your own id for the message; each id can be used once."
+        ),
         click.option("--idempotency-key", type=Words(), metavar="KEY", help="The same key never sends twice."),
     ):
         command = option(command)

@@ -52,7 +52,7 @@ def status(as_json: bool) -> None:
         click.echo(f"{place:<{width}}  {told}")
     if missing := _missing(places, names):
         raise Failure(
-            f"Values lie under {', '.join(missing)}, and ENCRYPTION_KEYS does not hold that: nobody can read them here."
+            f"Values lie under {', '.join(missing)}, which is not in ENCRYPTION_KEYS: these values cannot be read here."
             " Put it back, behind the current key, in every process. If it is gone: docs/how-to/lost-keys.md"
         )
     old = {name for place, values in places.items() if place != FINGERPRINTS for name in values} - {names[0]}
@@ -88,7 +88,9 @@ def new_lookup(yes: bool) -> None:
 
     if not yes:
         if not sys.stdin.isatty():
-            raise Failure("Older ids are not found by their hash afterwards, and nobody can be asked here. Say --yes.")
+            raise Failure(
+                "Older provider ids are not found by their hash afterwards, and there is no terminal to ask. Say --yes."
+            )
         click.confirm("Replace the secret? Older provider ids are not found by their hash afterwards.", abort=True)
 
     async def work(database: "Database", sealer: "Sealer") -> None:

@@ -28,7 +28,7 @@ _PAUSE_SECONDS = 1.0
 @choice("--status", [one.lower() for one in MessageStatus], "Only changes to this status", name="statuses")
 @choice("--direction", DIRECTIONS, "Only messages you sent, or only those that were sent to you")
 @click.option("--batch", type=Words(), metavar="ID", help="Only messages of this batch.")
-@click.option("--after", type=Words(), metavar="CURSOR", help="Begin with what happened since this cursor.")
+@click.option("--after", type=Words(), metavar="CURSOR", help="Begin with the changes since this cursor.")
 @click.option("--json", "as_json", is_flag=True, help="Print each event as one line of JSON, with its cursor.")
 @click.option("--forward-to", metavar="URL", help="POST each event as JSON to a program on this machine.")
 @url_option
@@ -118,7 +118,7 @@ class Listener:
             told = (
                 "What happened meanwhile follows." if self.after else "`interalpha messages list` has what it missed."
             )
-            self.notices.print(f"✓ It is back. {told}")
+            self.notices.print(f"✓ The server is back. {told}")
         elif not self._was_open:
             self.notices.print("Listening. Ctrl-C ends it.")
         self._was_open, self._is_away = True, False
@@ -131,7 +131,9 @@ class Listener:
     def _take(self, change: Mapping[str, Any]) -> None:
         self.after, self._has_heard = change["cursor"], True
         if change["hasGap"]:
-            self.notices.print("! This was too slow: changes were left out here. `interalpha messages list` has them.")
+            self.notices.print(
+                "! This client was too slow: some changes are missing here. `interalpha messages list` has them."
+            )
         if self.as_json:
             sys.stdout.write(written(change) + "\n")
             sys.stdout.flush()

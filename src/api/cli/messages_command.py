@@ -87,7 +87,7 @@ def list_(limit: int, is_all: bool, after: str | None, as_json: bool, url: str |
     elif not edges and not given["filter"] and not after:
         click.echo('No messages. Send one: interalpha send sms "+55 11 98765-4321" "Olá!"', err=True)
     elif not edges:
-        click.echo("No messages fit.", err=True)
+        click.echo("No messages match.", err=True)
     elif info["hasNextPage"]:
         click.echo(f"There are more. Go on with --after {info['endCursor']}, or list --all of them.", err=True)
 
@@ -106,7 +106,7 @@ def _condition(
 ) -> dict[str, Any]:
     """The options as a MessageFilter, with those alone that were given: an older server may not know them all."""
     if since and until and since >= until:
-        raise click.UsageError("--since is not before --until: nothing can lie between them.")
+        raise click.UsageError("--since is not before --until: swap the two, or leave one out.")
     span = {"start": since and as_moment(since), "end": until and as_moment(until)}
     condition = {
         "statuses": [one.upper() for one in statuses],
@@ -162,9 +162,9 @@ def show(id: str, as_json: bool, url: str | None) -> None:
 
 
 _WARNINGS = {
-    "sent": "It counts as sent. If its provider never took it, nobody gets it.",
-    "failed": "It counts as failed. If its provider took it, it still arrives.",
-    "resend": "It is sent once more. If its provider took it, it arrives twice.",
+    "sent": "It counts as sent. If the provider did not accept it, it never arrives.",
+    "failed": "It counts as failed. If the provider accepted it, it still arrives.",
+    "resend": "It is sent again. If the provider accepted it, it arrives twice.",
 }
 
 
@@ -175,7 +175,7 @@ _WARNINGS = {
     "decision",
     type=Choice(list(_WARNINGS), case_sensitive=False),
     required=True,
-    help="What you know of it, or what to do: sent, failed, resend.",
+    help="The decision: sent, failed or resend.",
 )
 @yes_option
 @json_option

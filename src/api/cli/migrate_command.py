@@ -43,10 +43,10 @@ def up(revision: str) -> None:
     click.echo(f"✓ The database is at {_state(settings).current}.")
     if waits:
         # No failure: a new version is rolled out on what was added, and what is to go is taken away afterwards.
-        click.echo("! What the version before needs was not taken away yet:")
+        click.echo("! What only the old version needs was not removed yet:")
         for reason in waits:
             click.echo(f"  - {reason}")
-        click.echo("  The new version works meanwhile. Run `interalpha migrate up` again later.")
+        click.echo("  The new version works. Run `interalpha migrate up` again later.")
 
 
 @command.command()

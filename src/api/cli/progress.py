@@ -64,7 +64,7 @@ class Progress:
             words = "the answer was lost; a report decides, and it is never sent again blindly"
             self._tell("unconfirmed", words, mark="!", style="yellow")
         if status == "CANCELED":
-            self._tell("canceled", "nobody sends it any more", mark="○", style="dim")
+            self._tell("canceled", "it is not sent", mark="○", style="dim")
         if is_late := status == "QUEUED" and not failure and _is_far(message["nextAttemptAt"]):
             self._tell("waiting", f"goes out at {clock(message['nextAttemptAt'], millis=False)}")
         is_end = status in _ARRIVED.get(message["channel"], ("DELIVERED", "READ", "FAILED"))

@@ -116,10 +116,10 @@ async def _by_ids(api: Api, ids: Sequence[str]) -> _Chosen:
 
 def _why_not(id: str, status: str) -> str:
     if status == "UNCONFIRMED":
-        words = "Nobody knows yet whether its provider took it. Look it up there, and then:"
+        words = "It is unconfirmed: its provider may have accepted it. Look it up there, then run:"
         return f"{words} interalpha messages settle {id} --as sent|failed|resend"
     if status != "FAILED":
-        return f"It has not failed: it is {status.lower()}."
+        return f"Only failed messages can be tried again; this one is {status.lower()}."
     return f"It cannot be tried again; `interalpha messages show {id}` says more. Send a new message instead."
 
 

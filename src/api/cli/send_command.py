@@ -153,7 +153,7 @@ def _send(
     except KeyboardInterrupt:
         if not accepted:
             raise
-        words = f"It was accepted, and is sent all the same: `interalpha messages show {accepted[0]}`."
+        words = f"It was accepted and will be sent: `interalpha messages show {accepted[0]}`."
         raise Failure(words) from None
     _conclude(payload, as_json=as_json)
 
@@ -179,7 +179,7 @@ async def _wait(api: Api, message: dict[str, Any], progress: Progress) -> dict[s
                 if progress.show(message):
                     return message
     except NotAllowed as error:
-        raise Failure(f"It was accepted. What becomes of it is not shown: {error} --no-wait does not ask.") from None
+        raise Failure(f"It was accepted, but its status cannot be shown: {error} Use --no-wait to skip this.") from None
     except TimeoutError:
         raise Failure(
             f"It is {message['status'].lower()} still, after {WAIT_SECONDS:.0f} s. "

@@ -86,7 +86,7 @@ def _next(message: Mapping[str, Any]) -> str | None:
         again = f"interalpha replay {message['id']}   once its cause is mended"
         return f"{again}, or interalpha dead-letters discard {message['deadLetter']}"
     if message.get("canRetry"):
-        return f"interalpha replay {message['id']}   sends it again; by itself nothing more happens"
+        return f"interalpha replay {message['id']}   sends it again; otherwise it stays failed"
     # A relay reports nothing after it took an e-mail.
     if message["status"] == "SENT" and message["channel"] != "EMAIL":
         return "the company's report on what became of it"

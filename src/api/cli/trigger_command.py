@@ -33,7 +33,7 @@ _OF_MESSAGES = {"sender", "message"}
     metavar="ID",
     help="The message it is about, by our id or the company's (default: newest).",
 )
-@click.option("--code", type=Words(), metavar="N", help="The company's code of the failure: 30003, 131026.")
+@click.option("--code", type=Words(), metavar="N", help="The provider's error code: 30003, 131026.")
 @click.option("--with", "more", type=Words(), multiple=True, metavar="NAME=VALUE", help="Anything else an event takes.")
 @json_option
 def command(event: str | None, is_list: bool, as_json: bool, more: Sequence[str], **given: Any) -> None:
