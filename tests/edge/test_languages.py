@@ -49,7 +49,7 @@ PAYLOADS: dict[str, tuple[dict[str, Any], str]] = {
         {"route": [{"channel": "SMS", "within": "PT1M"}]},
         "Depois do último passo não há outro: não informe `within`, ou informe `expiresIn`.",
     ),
-    "EXPIRY_OUT_OF_RANGE": ({"expiresIn": "PT1S"}, "Uma mensagem vale a pena por PT10S a P30D."),
+    "EXPIRY_OUT_OF_RANGE": ({"expiresIn": "PT1S"}, "`expiresIn` vai de PT10S (dez segundos) a P30D (trinta dias)."),
     "EXTERNAL_ID_EMPTY": (
         {"externalId": " "},
         "O id externo está vazio. Não o informe, ou use de 1 a 255 caracteres.",
