@@ -442,7 +442,7 @@ async def test_without_the_store_circuits_are_shown_closed_and_cannot_be_reset()
     redis = Redis.from_url(f"redis://127.0.0.1:{free_port()}/0")
     circuits = Circuits(redis)
     assert await circuits.read(["twilio"]) == {"twilio": CircuitView()}
-    with pytest.raises(Overloaded, match="Reset the circuit again"):
+    with pytest.raises(Overloaded, match="Reset it again"):
         await circuits.reset("twilio", by="ana")
     await redis.aclose()
 

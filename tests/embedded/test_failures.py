@@ -52,9 +52,10 @@ async def test_passwords_that_do_not_open_the_data_are_told_apart(tmp_path: Path
     assert servers_at_work(tmp_path) == []
 
 
-async def test_a_server_on_the_path_is_preferred_and_its_last_words_are_quoted(
+async def test_where_no_server_works_the_last_words_of_the_preferred_one_are_quoted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(valkey, "_embedded", lambda: None)
     installed = tmp_path / "bin" / "redis-server"
     installed.parent.mkdir()
     installed.write_text("#!/bin/sh\necho 'no such luck'\nexit 1\n")

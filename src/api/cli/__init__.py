@@ -2,7 +2,7 @@
 
 import os
 import sys
-from errno import ENOSPC
+from errno import ENOSPC, EPIPE
 from typing import Any
 
 import rich_click as click
@@ -61,13 +61,18 @@ def interalpha() -> None:
 def main() -> Any:
     """Run the command line."""
     try:
-        return interalpha(prog_name="interalpha")
+        try:
+            return interalpha(prog_name="interalpha")
+        finally:
+            # Here, so that what cannot be written is noticed before the interpreter ends.
+            sys.stdout.flush()
     except OSError as error:
-        if error.errno != ENOSPC:
+        if error.errno not in (ENOSPC, EPIPE):
             raise
         # What is buffered would be tried, and complained of, once more at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        click.echo("✗ The disk is full: not all of the output could be written. What was done is done.", err=True)
+        if error.errno == ENOSPC:
+            click.echo("✗ The disk is full: not all of the output could be written. What was done is done.", err=True)
         sys.exit(Exit.FAILED)
     finally:
         name_zone(lambda words: click.echo(words, err=True))
