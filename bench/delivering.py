@@ -29,9 +29,9 @@ from ground import Ground, ground, processor_seconds, tell
 from api.bootstrap import House, build_house
 from api.configuration import load_configuration
 from core.access.principal import DEFAULT_TENANT
-from core.messages.draft import Draft
-from core.messages.provider_ids import ProviderId, opened
-from core.messages.route import step
+from core.messages.provider_ids import open_id
+from core.messages.status import ProviderId, make_step
+from core.messages.validation import Draft
 from core.ports import Channel, Content, EmailContent, TextContent
 from integrations.simulating.client import SimulatorControl
 
@@ -145,7 +145,7 @@ async def us(at: Ground, channel: Channel) -> AsyncIterator[Contender]:
                 lambda: _continue(process),
                 "SELECT count(*) FROM messages WHERE status <> 'SENT'",
                 "SELECT * FROM attempts WHERE outcome = 'ACCEPTED'",
-                lambda row: str(opened(house.sealer, _kept(row), row["tenant_id"], row["message_id"], row["number"])),
+                lambda row: str(open_id(house.sealer, _kept(row), row["tenant_id"], row["message_id"], row["number"])),
             )
     finally:
         await house.close()
@@ -154,7 +154,7 @@ async def us(at: Ground, channel: Channel) -> AsyncIterator[Contender]:
 async def _accept(process: Process, house: House, channel: Channel, recipients: Sequence[str]) -> None:
     # Nobody claims them before all are there.
     process.send_signal(signal.SIGSTOP)
-    what, route = content(channel), [step(channel)]
+    what, route = content(channel), [make_step(channel)]
     to = "email" if channel is Channel.EMAIL else "phone"
     for some in slices(recipients, 200):
         drafts = [Draft(what, route, **{to: one}) for one in some]  # type: ignore[arg-type]

@@ -22,12 +22,11 @@ import asyncpg
 from api.embedded.stores import Stores, StoreUrls
 from api.migrations import upgrade
 from core.database import Database, make_engine
-from core.messages import read
+from core.messages import queries
 from core.messages.accept import Outbox
-from core.messages.claim import claim, put_back
-from core.messages.draft import ChannelService, Draft
-from core.messages.route import step
-from core.messages.timing import Timing
+from core.messages.claim import Timing, claim, release
+from core.messages.status import make_step
+from core.messages.validation import ChannelService, Draft
 from core.ports import Channel, TextContent
 from core.pubsub import Hub
 from core.sealing import Sealer
@@ -78,18 +77,18 @@ def works(app: Database, worker: Database, tenant: UUID, urls: StoreUrls) -> dic
 
     async def page() -> None:
         async with app.transaction(tenant) as connection:
-            found = await read.page(connection, sealer, tenant, Slice(25), read.Filter())
+            found = await queries.messages_page(connection, sealer, tenant, Slice(25), queries.MessageFilter())
         assert len(found.items) == 25
 
     async def send() -> None:
-        draft = Draft(TextContent("Olá"), [step(Channel.SMS)], phone="+5511987654321", idempotency_key=uuid4().hex)
+        draft = Draft(TextContent("Olá"), [make_step(Channel.SMS)], phone="+5511987654321", idempotency_key=uuid4().hex)
         await outbox.accept(tenant, draft)
 
     async def claim_one() -> None:
         async with worker.transaction() as connection:
             claimed = await claim(connection, Channel.SMS, "twilio", worker="bench", limit=1, timing=timing)
             assert len(claimed) == 1
-            await put_back(connection, claimed, [0.0])
+            await release(connection, claimed, [0.0])
 
     return {"page of messages": page, "sendMessage": send, "claim": claim_one}
 

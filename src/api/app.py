@@ -35,7 +35,8 @@ from api.webhooks import webhook_routes
 from core.access.budget import Budget
 from core.access.principal import DEFAULT_TENANT, Principal, Scope
 from core.errors import AppError
-from core.operations import heartbeat, pressure
+from core.messages import accept
+from core.operations import heartbeat
 from core.operations.pulses import INTERVAL, Heart, Pulse
 from core.settings import CoreSettings
 from core.settings.addresses import origin_of
@@ -144,7 +145,7 @@ def _loops(house: House) -> Sequence[Coroutine[None, None, None]]:
 
     async def count() -> None:
         await outbox.pressure.look(list(outbox.channels))
-        await asyncio.sleep(pressure.INTERVAL)
+        await asyncio.sleep(accept.INTERVAL)
 
     async def say_we_live() -> None:
         await heartbeat.beat_server(house.database, process_name(), head_revision())

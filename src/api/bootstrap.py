@@ -15,9 +15,9 @@ from core.boards import Boards
 from core.database import Database, make_engine
 from core.flow.circuits import Circuits
 from core.messages.accept import Outbox
-from core.messages.draft import ChannelService
-from core.messages.feed import Feeds
-from core.messages.timing import Timing
+from core.messages.change_feed import ChangeFeeds
+from core.messages.claim import Timing
+from core.messages.validation import ChannelService
 from core.operations.dashboard import DashboardDesk
 from core.operations.health_desk import HealthDesk
 from core.operations.integrations import IntegrationView
@@ -155,7 +155,7 @@ def _services(
         outbox,
         views,
         circuits,
-        Feeds(database, sealer, hub),
+        ChangeFeeds(database, sealer, hub),
         HealthDesk(database, circuits, hub, views, boards),
         DashboardDesk(database, boards),
         KeyRing(database, sealer),

@@ -6,7 +6,7 @@ from core.access.principal import DEFAULT_TENANT, ActorKind
 from core.audit.act import Act, Author
 from core.audit.house import COMMAND
 from core.database import Database, make_engine
-from core.templates.starters import Starter, plant
+from core.templates.starters import Starter, add_starters
 
 
 async def seed(database_url: str) -> Sequence[Starter]:
@@ -14,7 +14,7 @@ async def seed(database_url: str) -> Sequence[Starter]:
     database = Database(make_engine(database_url, prepared_statements=False, pool_size=1))
     try:
         async with database.transaction(DEFAULT_TENANT) as connection:
-            new = await plant(connection, DEFAULT_TENANT)
+            new = await add_starters(connection, DEFAULT_TENANT)
             act = Act(DEFAULT_TENANT, Author(COMMAND, ActorKind.CLI, "seed"))
             await act.done(connection, "Template", [one.id for one in new])
             return new

@@ -16,21 +16,19 @@ from core.access.zones import TenantZones
 from core.flow.gate import Gate
 from core.idempotency import forget_expired
 from core.keyring.waiting import tell, waits_for
-from core.messages.apply import apply_due
-from core.messages.backfill import seal_clear_ids
-from core.messages.clockwork import let_time_pass
-from core.messages.deliver import Courier
-from core.messages.night import Night
-from core.messages.reclaim import take_back
+from core.messages.delivery import ChannelDelivery, QuietHoursCheck
+from core.messages.provider_ids import seal_clear_ids
 from core.messages.reconcile import Reconciler
-from core.messages.settle import Settler
+from core.messages.timeouts import apply_due_times, reclaim_expired_leases
+from core.messages.unconfirmed import Settler
+from core.messages.webhook_handlers import apply_due_events
 from core.operations import heartbeat
 from core.operations.pulses import Heart, Pulse
 from core.ports import Channel, Mode
 from core.privacy.erase import carry_out
 from core.privacy.retention import forget_what_is_old
 from core.pubsub import Change
-from core.templates.keeping import CatalogueKeeper
+from core.templates.catalogue_sync import CatalogueSync
 
 _SWEEP = 1.0
 _CATALOGUE_TICK = 2.0
@@ -51,8 +49,8 @@ class Workshop:
 
     house: House
     name: str
-    couriers: Mapping[Channel, Courier]
-    keepers: Sequence[CatalogueKeeper]
+    couriers: Mapping[Channel, ChannelDelivery]
+    keepers: Sequence[CatalogueSync]
     inbox_woken: asyncio.Event
     settler: Settler
     reconciler: Reconciler
@@ -68,7 +66,7 @@ class Workshop:
         elif courier := self.couriers.get(Channel(topic)):
             courier.wake()
 
-    async def deliver(self, courier: Courier) -> None:
+    async def deliver(self, courier: ChannelDelivery) -> None:
         """One turn: wait for a wake-up, or a second, then send all that is due."""
         await courier.rest(_SWEEP)
         await courier.drain()
@@ -81,7 +79,7 @@ class Workshop:
         except TimeoutError:
             pass
         self.inbox_woken.clear()
-        while await apply_due(self.house.database, self.house.sealer, self.house.hub):
+        while await apply_due_events(self.house.database, self.house.sealer, self.house.hub):
             pass
         await self.inbox_pulse.beat()
 
@@ -96,11 +94,11 @@ class Workshop:
 
     async def _take_back(self) -> Sequence[Change]:
         async with self.house.database.transaction() as connection:
-            return await take_back(connection, hold=self.house.timing.hold)
+            return await reclaim_expired_leases(connection, hold=self.house.timing.hold)
 
     async def _let_time_pass(self) -> Sequence[Change]:
         async with self.house.database.transaction() as connection:
-            return await let_time_pass(connection)
+            return await apply_due_times(connection)
 
     async def settle(self) -> None:
         """One turn: settle every doubt that is due, then rest a while."""
@@ -125,7 +123,7 @@ class Workshop:
             pass
         await self.reconciler.count_days()
 
-    async def keep_templates(self, keeper: CatalogueKeeper) -> None:
+    async def keep_templates(self, keeper: CatalogueSync) -> None:
         """One turn: read a company's templates if it is time, and look again in a moment."""
         await keeper.read_if_due()
         await asyncio.sleep(_CATALOGUE_TICK)
@@ -181,12 +179,12 @@ class Workshop:
 def open_workshop(house: House) -> Workshop:
     """Set up a courier for each channel that somebody here serves."""
     name = process_name()
-    night = Night(house.sealer, TenantZones(house.database), house.settings.quiet_hours)
+    night = QuietHoursCheck(house.sealer, TenantZones(house.database), house.settings.quiet_hours)
     couriers = {}
     for channel, service in house.services.outbox.channels.items():
         connected = house.connected.get(service.integration)
         if connected is not None and connected.sender is not None:
-            couriers[channel] = Courier(
+            couriers[channel] = ChannelDelivery(
                 channel,
                 service.integration,
                 connected.sender,
@@ -215,11 +213,11 @@ def open_workshop(house: House) -> Workshop:
     )
 
 
-def _keepers(house: House) -> Sequence[CatalogueKeeper]:
+def _keepers(house: House) -> Sequence[CatalogueSync]:
     """One for each company that keeps templates for us."""
     served = ((channel, service.integration) for channel, service in house.services.outbox.channels.items())
     return [
-        CatalogueKeeper(name, channel, connected.templates, house.database)
+        CatalogueSync(name, channel, connected.templates, house.database)
         for channel, name in served
         if (connected := house.connected.get(name)) is not None and connected.templates is not None
     ]

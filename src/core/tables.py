@@ -5,8 +5,8 @@ from core.audit.tables import audit_events
 from core.database import metadata
 from core.idempotency import idempotency_keys
 from core.keyring.tables import lookup_keys
-from core.messages.tables import attempts, external_ids, message_batches, message_events, messages
-from core.operations.tables import contracts, daily_counts, dead_letters, pulses, servers, workers
+from core.messages.tables import attempts, daily_counts, external_ids, message_batches, message_events, messages
+from core.operations.tables import contracts, dead_letters, pulses, servers, workers
 from core.privacy.tables import erasures
 from core.templates.tables import template_catalogues, templates
 from core.webhooks.tables import inbox

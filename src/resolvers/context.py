@@ -16,18 +16,18 @@ from core.database import Database
 from core.errors import Unauthenticated, Unreadable
 from core.flow.circuits import Circuits
 from core.flow.values import CircuitView
-from core.messages import batches, history, read
+from core.messages import batch, queries
 from core.messages.accept import Outbox
-from core.messages.batches import Batch, Counts
-from core.messages.feed import Feeds
-from core.messages.history import AttemptView, EventSlice, EventView
+from core.messages.batch import Batch, Counts
+from core.messages.change_feed import ChangeFeeds
+from core.messages.queries import AttemptView, EventSlice, EventView
 from core.operations.dashboard import DashboardDesk
 from core.operations.health import Health
 from core.operations.health_desk import HealthDesk
 from core.operations.integrations import IntegrationView
 from core.pubsub import Hub
 from core.sealing import Sealer
-from core.templates import read as templates
+from core.templates import queries as templates
 from core.templates.values import Template
 from core.webhooks import read as webhooks
 from core.webhooks.redaction import Json
@@ -44,7 +44,7 @@ class Services:
     outbox: Outbox
     integrations: Mapping[str, IntegrationView]
     circuits: Circuits
-    feeds: Feeds
+    feeds: ChangeFeeds
     health: HealthDesk
     dashboards: DashboardDesk
     key_ring: KeyRing
@@ -66,7 +66,9 @@ class Context:
     rate_limit: Allowance | None = None
     _act: Act | None = field(default=None, init=False)
     _attempts: "DataLoader[UUID, list[AttemptView]] | None" = field(default=None, init=False)
-    _messages: "DataLoader[tuple[UUID, frozenset[str]], read.Message | None] | None" = field(default=None, init=False)
+    _messages: "DataLoader[tuple[UUID, frozenset[str]], queries.Message | None] | None" = field(
+        default=None, init=False
+    )
     _events: "DataLoader[tuple[UUID, EventSlice], list[EventView]] | None" = field(default=None, init=False)
     _circuits: "DataLoader[str, CircuitView] | None" = field(default=None, init=False)
     _healths: "DataLoader[str, Health] | None" = field(default=None, init=False)
@@ -149,11 +151,11 @@ class Context:
     async def _load_templates(self, ids: list[UUID]) -> list[Template | None]:
         tenant = self.require(Scope.MESSAGES_READ).tenant_id
         async with self.services.database.transaction(tenant) as connection:
-            found = await templates.by_ids(connection, tenant, ids)
+            found = await templates.templates_by_id(connection, tenant, ids)
         return [found.get(one) for one in ids]
 
     @property
-    def messages(self) -> "DataLoader[tuple[UUID, frozenset[str]], read.Message | None]":
+    def messages(self) -> "DataLoader[tuple[UUID, frozenset[str]], queries.Message | None]":
         """Messages by id, each with the sealed parts that are asked for."""
         if self._messages is None:
             self._messages = DataLoader(self._load_messages, cache=False)
@@ -166,12 +168,12 @@ class Context:
             self._payloads = DataLoader(self._load_payloads, cache=False)
         return self._payloads
 
-    async def _load_messages(self, keys: list[tuple[UUID, frozenset[str]]]) -> list[read.Message | None]:
+    async def _load_messages(self, keys: list[tuple[UUID, frozenset[str]]]) -> list[queries.Message | None]:
         tenant = self.require(Scope.MESSAGES_READ).tenant_id
         # Asked for in different places with different parts: each is read once, with all of them.
         ids, sealed = {one for one, _ in keys}, frozenset[str]().union(*(parts for _, parts in keys))
         async with self.services.database.transaction(tenant) as connection:
-            found = await read.by_ids(connection, self.services.sealer, tenant, ids, sealed=sealed)
+            found = await queries.messages_by_id(connection, self.services.sealer, tenant, ids, sealed=sealed)
         return [found.get(one) for one, _ in keys]
 
     async def _load_payloads(self, ids: list[UUID]) -> "list[Json | Unreadable]":
@@ -195,19 +197,19 @@ class Context:
     async def _load_batches(self, ids: list[UUID]) -> list[Batch | None]:
         tenant = self.require(Scope.MESSAGES_READ).tenant_id
         async with self.services.database.transaction(tenant) as connection:
-            found = await batches.batches_of(connection, tenant, ids)
+            found = await batch.batches_of(connection, tenant, ids)
         return [found.get(one) for one in ids]
 
     async def _load_counts(self, ids: list[UUID]) -> list[Counts]:
         tenant = self.require(Scope.MESSAGES_READ).tenant_id
         async with self.services.database.transaction(tenant) as connection:
-            found = await batches.counts_of(connection, tenant, ids)
+            found = await batch.counts_of(connection, tenant, ids)
         return [found.get(one, Counts({}, None)) for one in ids]
 
     async def _load_attempts(self, ids: list[UUID]) -> list[list[AttemptView]]:
         tenant = self.require(Scope.MESSAGES_READ).tenant_id
         async with self.services.database.transaction(tenant) as connection:
-            found = await history.attempts_of(connection, self.services.sealer, tenant, ids)
+            found = await queries.attempts_of(connection, self.services.sealer, tenant, ids)
         return [found.get(one, []) for one in ids]
 
     async def _load_events(self, keys: list[tuple[UUID, EventSlice]]) -> list[list[EventView]]:
@@ -217,7 +219,7 @@ class Context:
             # One statement for each distinct slice asked for, which in one operation are few.
             for which in {which for _, which in keys}:
                 ids = [one for one, asked in keys if asked == which]
-                for one, events in (await history.events_of(connection, tenant, ids, which)).items():
+                for one, events in (await queries.events_of(connection, tenant, ids, which)).items():
                     found[one, which] = events
         return [found.get(key, []) for key in keys]
 

@@ -10,8 +10,8 @@ from core.access.principal import ActorKind, Scope
 from core.audit.act import ActOutcome
 from core.errors import FailureParty, FailureReason, InputRule
 from core.flow.values import CircuitState
-from core.messages.settle_by_hand import Decision
-from core.messages.values import (
+from core.messages.commands import Decision
+from core.messages.status import (
     AttemptOutcome,
     Direction,
     EventSource,

@@ -10,7 +10,7 @@ import strawberry
 
 from core.access.principal import Scope
 from core.errors import InputRule, InvalidInput
-from core.messages import history
+from core.messages import queries
 from core.words import say
 from resolvers.access.api_keys import api_keys_by_id
 from resolvers.access.queries import organizations_by_id, users_by_id
@@ -91,7 +91,7 @@ async def _events(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
     if not places:
         return {}
     async with services.database.transaction(tenant) as connection:
-        found = await history.events_by_place(connection, tenant, places)
+        found = await queries.events_by_sequence(connection, tenant, places)
     return {places[place]: event_of(view) for place, view in found.items()}
 
 

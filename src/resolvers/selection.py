@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from strawberry.types.nodes import FragmentSpread, InlineFragment, SelectedField, Selection
 
-from core.messages.read import SEALED
+from core.messages.queries import SEALED
 from resolvers.context import Info
 
 

@@ -15,9 +15,9 @@ from core.access.key_ring import KNOWN_SECONDS, KeyFault, KeyRefused, KeyRing
 from core.access.new_key import NewKey
 from core.access.principal import DEFAULT_TENANT, ActorKind, Principal, Scope
 from core.access.reach import EVERYWHERE, Reach
+from core.addresses import email_address, phone_address
 from core.database import Database
 from core.errors import Overloaded
-from core.messages.addresses import email_address, phone_address
 from core.sealing import Sealer
 from tests.conftest import Urls, until
 

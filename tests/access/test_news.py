@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from core.access.news import apply_news
 from core.access.profile import Profile, open_profile
 from core.database import Database
-from core.messages.apply import apply_due
+from core.messages.webhook_handlers import apply_due_events
 from core.ports import DirectoryChanged, Membership, OrganizationNamed, Person, ProviderEvent
 from core.pubsub import Hub
 from core.sealing import Sealer
@@ -206,7 +206,7 @@ async def test_the_worker_applies_them_from_the_inbox_each_once(
     news: Sequence[ProviderEvent] = [*reversed(MEMBER), *PERSON]
     assert await keep(app_database, sealer, "clerk", news) == len(news)
     assert await keep(app_database, sealer, "clerk", news) == 0
-    assert await apply_due(worker_database, sealer, hub) == len(news)
+    assert await apply_due_events(worker_database, sealer, hub) == len(news)
     assert {one["status"] for one in await owner.fetch("SELECT status FROM inbox")} == {"PROCESSED"}
     found = await rows(owner, sealer)
     assert found["members"] == [(ANA, ACME, "org:member", BEGIN + timedelta(minutes=4), None)]

@@ -23,9 +23,9 @@ from core.errors import (
 from core.flow.circuits import Circuits
 from core.flow.gate import Gate
 from core.flow.values import CircuitState
-from core.messages.deliver import Courier
-from core.messages.draft import Draft
-from core.messages.route import step
+from core.messages.delivery import ChannelDelivery
+from core.messages.status import make_step
+from core.messages.validation import Draft
 from core.ports import Channel, EmailContent, OutboundMessage, Receipt, Reference
 from core.pubsub import Hub
 from core.sealing import Sealer
@@ -176,7 +176,7 @@ async def test_greylisted_and_full_mailboxes_hold_up_nobody(
     shop = open_shop(app_database, worker_database, sealer, hub, ObedientSender())
     shop.serve(Channel.EMAIL, name)
     gate = Gate(redis, name, None)
-    courier = Courier(
+    courier = ChannelDelivery(
         Channel.EMAIL,
         name,
         SmtpSender(found, connections),
@@ -189,7 +189,7 @@ async def test_greylisted_and_full_mailboxes_hold_up_nobody(
     )
 
     async def accept(to: str) -> UUID:
-        draft = Draft(EmailContent("Olá", "Até amanhã.", None), [step(Channel.EMAIL)], email=to)
+        draft = Draft(EmailContent("Olá", "Até amanhã.", None), [make_step(Channel.EMAIL)], email=to)
         return (await shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
 
     async def deliver() -> None:

@@ -11,15 +11,14 @@ from sqlalchemy import text
 from core.access.principal import DEFAULT_TENANT
 from core.database import Database
 from core.keyring.lookup import prepare_lookups
-from core.messages import history, read
+from core.messages import queries
 from core.messages.accept import Outbox
-from core.messages.apply import apply_due
-from core.messages.clockwork import let_time_pass
-from core.messages.deliver import Courier
-from core.messages.draft import ChannelService, Draft
-from core.messages.reclaim import take_back
-from core.messages.route import step
-from core.messages.timing import Timing
+from core.messages.claim import Timing
+from core.messages.delivery import ChannelDelivery
+from core.messages.status import make_step
+from core.messages.timeouts import apply_due_times, reclaim_expired_leases
+from core.messages.validation import ChannelService, Draft
+from core.messages.webhook_handlers import apply_due_events
 from core.ports import Channel, OutboundMessage, ProviderEvent, Receipt, TextContent
 from core.pubsub import Hub
 from core.sealing import Sealer
@@ -54,22 +53,24 @@ class Shop:
     hub: Hub
     outbox: Outbox
     sender: ObedientSender
-    courier: Courier
+    courier: ChannelDelivery
     woken: list[Channel]
 
     async def accept(self, phone: str = "+5511987654321", body: str = "Olá", key: str | None = None) -> UUID:
-        draft = Draft(TextContent(body), [step(Channel.SMS)], phone=phone, idempotency_key=key)
+        draft = Draft(TextContent(body), [make_step(Channel.SMS)], phone=phone, idempotency_key=key)
         return (await self.outbox.accept(DEFAULT_TENANT, draft)).message_id
 
     async def keep(self, *events: ProviderEvent) -> int:
         return await keep(self.app, self.sealer, "twilio", events)
 
     async def apply(self) -> int:
-        return await apply_due(self.worker, self.sealer, self.hub)
+        return await apply_due_events(self.worker, self.sealer, self.hub)
 
-    async def message(self, message_id: UUID, tenant: UUID = DEFAULT_TENANT) -> read.Message:
+    async def message(self, message_id: UUID, tenant: UUID = DEFAULT_TENANT) -> queries.Message:
         async with self.app.transaction(tenant) as connection:
-            found = await read.by_ids(connection, self.sealer, tenant, [message_id], sealed=["content", "to", "from"])
+            found = await queries.messages_by_id(
+                connection, self.sealer, tenant, [message_id], sealed=["content", "to", "from"]
+            )
         return found[message_id]
 
     async def status(self, message_id: UUID) -> str:
@@ -79,22 +80,22 @@ class Shop:
         """Every change of status, oldest first."""
         return [event.status.value for event in await self.events(message_id) if event.status != event.previous_status]
 
-    async def events(self, message_id: UUID) -> list[history.EventView]:
+    async def events(self, message_id: UUID) -> list[queries.EventView]:
         async with self.app.transaction(DEFAULT_TENANT) as connection:
-            found = await history.events_of(connection, DEFAULT_TENANT, [message_id], history.EventSlice(100))
+            found = await queries.events_of(connection, DEFAULT_TENANT, [message_id], queries.EventSlice(100))
         return found[message_id]
 
-    async def attempts(self, message_id: UUID) -> list[history.AttemptView]:
+    async def attempts(self, message_id: UUID) -> list[queries.AttemptView]:
         async with self.app.transaction(DEFAULT_TENANT) as connection:
-            return (await history.attempts_of(connection, self.sealer, DEFAULT_TENANT, [message_id])).get(
+            return (await queries.attempts_of(connection, self.sealer, DEFAULT_TENANT, [message_id])).get(
                 message_id, []
             )
 
     async def sweep(self) -> None:
         """What a worker's sweep does in one turn."""
         async with self.worker.transaction() as connection:
-            await take_back(connection, hold=Timing().hold)
-            await let_time_pass(connection)
+            await reclaim_expired_leases(connection, hold=Timing().hold)
+            await apply_due_times(connection)
 
     def serve(self, channel: Channel, integration: str) -> None:
         """Let another channel be served here; nothing carries it unless the test does."""
@@ -122,7 +123,7 @@ def open_shop(app: Database, worker: Database, sealer: Sealer, hub: Hub, sender:
     }
     sender.gate.set()
     outbox = Outbox(app, sealer, hub, channels, wake)
-    courier = Courier(Channel.SMS, "twilio", sender, worker, sealer, hub, "test-worker")
+    courier = ChannelDelivery(Channel.SMS, "twilio", sender, worker, sealer, hub, "test-worker")
     return Shop(app, worker, sealer, hub, outbox, sender, courier, woken)
 
 

@@ -9,10 +9,8 @@ from uuid import UUID
 import asyncpg
 
 from core.access.principal import DEFAULT_TENANT
-from core.messages.feed import Feeds
-from core.messages.follow import follow
-from core.messages.news import Interest, StatusChange
-from core.messages.places import Place
+from core.live.cursors import Cursor
+from core.messages.change_feed import ChangeFeeds, ChangeFilter, StatusChange, subscribe_to_changes
 
 INSERT = (
     "INSERT INTO message_events (tenant_id, message_id, status, previous_status, channel, source)"
@@ -27,7 +25,7 @@ class Reader:
 
     changes: AsyncGenerator[StatusChange, None]
     told: list[tuple[UUID, int]] = field(default_factory=list)
-    place: Place | None = None
+    place: Cursor | None = None
 
     async def next(self, seconds: float = 5) -> StatusChange:
         async with asyncio.timeout(seconds):
@@ -42,9 +40,11 @@ class Reader:
 
 
 @asynccontextmanager
-async def reading(feeds: Feeds, interest: Interest | None = None, after: Place | None = None) -> AsyncIterator[Reader]:
+async def reading(
+    feeds: ChangeFeeds, interest: ChangeFilter | None = None, after: Cursor | None = None
+) -> AsyncIterator[Reader]:
     """Follow from a place, or from now on."""
-    reader = Reader(follow(feeds, DEFAULT_TENANT, interest or Interest(), after))
+    reader = Reader(subscribe_to_changes(feeds, DEFAULT_TENANT, interest or ChangeFilter(), after))
     try:
         yield reader
     finally:

@@ -8,12 +8,12 @@ from sqlalchemy import text
 from core.access.principal import DEFAULT_TENANT
 from core.errors import IdempotencyConflict, InvalidInput, NotConfigured, Refused
 from core.messages.accept import Accepted
-from core.messages.draft import Draft
-from core.messages.route import step
+from core.messages.status import make_step
+from core.messages.validation import Draft
 from core.ports import Channel, EmailContent, TextContent
 from tests.delivery.conftest import Shop
 
-SMS = [step(Channel.SMS)]
+SMS = [make_step(Channel.SMS)]
 
 
 async def test_an_accepted_message_is_queued_and_its_channel_woken(shop: Shop) -> None:
@@ -88,7 +88,9 @@ async def test_a_message_that_was_not_stored_leaves_its_key_free(shop: Shop) -> 
 
 
 async def test_everything_wrong_is_said_at_once(shop: Shop) -> None:
-    draft = Draft(TextContent(" "), [step(Channel.SMS), step(Channel.SMS)], phone="+551187654321", idempotency_key="k")
+    draft = Draft(
+        TextContent(" "), [make_step(Channel.SMS), make_step(Channel.SMS)], phone="+551187654321", idempotency_key="k"
+    )
     with pytest.raises(Refused) as refused:
         await shop.outbox.accept(DEFAULT_TENANT, draft)
     errors = refused.value.errors
@@ -113,27 +115,27 @@ REFUSED = {
     "a number nobody has": (Draft(TextContent("x"), SMS, phone="+5511000"), ("input", "to", "phone"), "MALFORMED"),
     "a huge number": (Draft(TextContent("x"), SMS, phone="+55" + "9" * 4000), ("input", "to", "phone"), "TOO_LONG"),
     "two addresses": (
-        Draft(EmailContent("s", "x"), [step(Channel.EMAIL)], email="a@b.co, evil@x.com"),
+        Draft(EmailContent("s", "x"), [make_step(Channel.EMAIL)], email="a@b.co, evil@x.com"),
         ("input", "to", "email"),
         "MALFORMED",
     ),
     "an address with a line break": (
-        Draft(EmailContent("s", "x"), [step(Channel.EMAIL)], email="a@b.co\r\nBcc: evil@x.com"),
+        Draft(EmailContent("s", "x"), [make_step(Channel.EMAIL)], email="a@b.co\r\nBcc: evil@x.com"),
         ("input", "to", "email"),
         "MALFORMED",
     ),
     "a subject with a line break": (
-        Draft(EmailContent("s\r\nBcc: evil@x.com", "x"), [step(Channel.EMAIL)], email="a@b.co"),
+        Draft(EmailContent("s\r\nBcc: evil@x.com", "x"), [make_step(Channel.EMAIL)], email="a@b.co"),
         ("input", "content", "email", "subject"),
         "MALFORMED",
     ),
     "an e-mail without a body": (
-        Draft(EmailContent("s", " ", None), [step(Channel.EMAIL)], email="a@b.co"),
+        Draft(EmailContent("s", " ", None), [make_step(Channel.EMAIL)], email="a@b.co"),
         ("input", "content", "email"),
         "REQUIRED",
     ),
     "an e-mail of a megabyte": (
-        Draft(EmailContent("s", "x" * 1_000_000), [step(Channel.EMAIL)], email="a@b.co"),
+        Draft(EmailContent("s", "x" * 1_000_000), [make_step(Channel.EMAIL)], email="a@b.co"),
         ("input", "content", "email"),
         "TOO_LONG",
     ),
@@ -178,7 +180,7 @@ async def test_bad_input_is_named_and_nothing_is_stored(shop: Shop, case: str) -
 
 
 async def test_an_unconfigured_channel_says_what_to_set(shop: Shop) -> None:
-    draft = Draft(EmailContent("s", "x"), [step(Channel.EMAIL)], email="ana@example.com")
+    draft = Draft(EmailContent("s", "x"), [make_step(Channel.EMAIL)], email="ana@example.com")
     with pytest.raises(Refused) as refused:
         await shop.outbox.accept(DEFAULT_TENANT, draft)
     [error] = refused.value.errors

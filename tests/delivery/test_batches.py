@@ -10,19 +10,17 @@ from sqlalchemy import text
 from core.access.principal import DEFAULT_TENANT
 from core.errors import IdempotencyConflict, InvalidInput, NotConfigured, Overloaded, Refused
 from core.messages.accept import Accepted
-from core.messages.accept_batch import AcceptedBatch, BatchDraft, accept_batch
-from core.messages.batches import batches_of, counts_of
-from core.messages.draft import ChannelService, Draft
-from core.messages.member import Member, Outcome
-from core.messages.route import step
-from core.messages.values import MessageStatus
+from core.messages.batch import AcceptedBatch, BatchDraft, accept_batch, batches_of, counts_of
+from core.messages.status import MessageStatus, make_step
+from core.messages.store import Outcome, SealedMessage
+from core.messages.validation import ChannelService, Draft
 from core.ports import Channel, EmailContent, TextContent
 from tests.delivery.conftest import Shop
 from tests.delivery.trips import round_trips
 
 
 def draft(number: int, **given: Any) -> Draft:
-    return Draft(TextContent(f"Olá, {number}"), [step(Channel.SMS)], phone=f"+55119870{number:05d}", **given)
+    return Draft(TextContent(f"Olá, {number}"), [make_step(Channel.SMS)], phone=f"+55119870{number:05d}", **given)
 
 
 def batch(size: int, **given: Any) -> BatchDraft:
@@ -38,7 +36,12 @@ def ids(accepted: AcceptedBatch) -> list[Any]:
 
 
 async def test_a_bad_message_holds_nobody_up(shop: Shop) -> None:
-    drafts = [draft(0), replace(draft(1), phone="1"), draft(2), Draft(EmailContent("s", "x"), [step(Channel.EMAIL)])]
+    drafts = [
+        draft(0),
+        replace(draft(1), phone="1"),
+        draft(2),
+        Draft(EmailContent("s", "x"), [make_step(Channel.EMAIL)]),
+    ]
     drafts[3] = replace(drafts[3], email="ana@example.com")
     accepted = await take(shop, BatchDraft(drafts, "batch-1"))
     assert [type(result) for result in accepted.results] == [Accepted, Refused, Accepted, Refused]
@@ -63,7 +66,7 @@ async def test_the_same_batch_again_is_the_first_one_with_its_results(shop: Shop
 @pytest.mark.parametrize(
     "draft_",
     [
-        Draft(TextContent("Olá"), [step(Channel.SMS)], phone="+55 11 98765-4321"),
+        Draft(TextContent("Olá"), [make_step(Channel.SMS)], phone="+55 11 98765-4321"),
         # Another thing is wrong with it, so it is no message; it is the same request all the same.
         Draft(TextContent("Olá"), [], phone="+55 11 98765-4321"),
     ],
@@ -87,7 +90,7 @@ async def test_two_at_once_make_one_batch(shop: Shop) -> None:
 async def test_a_batch_that_broke_off_is_finished_by_repeating_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     keep = shop.outbox.keep
 
-    async def break_off(member: Member) -> Outcome:
+    async def break_off(member: SealedMessage) -> Outcome:
         if member.checked.place[-1] in ("3", "7"):
             raise Overloaded("The database went away.", retry_after=2)
         return await keep(member)
@@ -192,7 +195,7 @@ async def test_a_rehearsal_in_a_batch_stores_nothing_of_its_own(shop: Shop) -> N
 
 
 async def test_what_was_refused_for_want_of_settings_is_sent_when_repeated_after_they_came(shop: Shop) -> None:
-    e_mail = Draft(EmailContent("s", "x"), [step(Channel.EMAIL)], email="ana@example.com")
+    e_mail = Draft(EmailContent("s", "x"), [make_step(Channel.EMAIL)], email="ana@example.com")
     first = await take(shop, BatchDraft([e_mail, draft(1)], "batch-1"))
     shop.outbox.channels = {**shop.outbox.channels, Channel.EMAIL: ChannelService("smtp", True)}
     again = await take(shop, BatchDraft([e_mail, draft(1)], "batch-1"))

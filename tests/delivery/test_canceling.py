@@ -8,12 +8,11 @@ import pytest
 from core.access.principal import DEFAULT_TENANT
 from core.errors import InvalidState, NotFound, OutcomeUnknown, ProviderUnavailable
 from core.messages.accept import Accepted
-from core.messages.accept_batch import BatchDraft, accept_batch
-from core.messages.cancel import cancel, cancel_batch
-from core.messages.claim import begin, claim
-from core.messages.draft import Draft
-from core.messages.route import step
-from core.messages.timing import Timing
+from core.messages.batch import BatchDraft, accept_batch
+from core.messages.claim import Timing, begin, claim
+from core.messages.commands import cancel_batch, cancel_message
+from core.messages.status import make_step
+from core.messages.validation import Draft
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
 from tests.delivery.conftest import Shop
 from tests.delivery.test_applying import OTHER_TENANT
@@ -22,7 +21,7 @@ TIMING = Timing()
 
 
 async def stop(shop: Shop, message_id: UUID, tenant: UUID = DEFAULT_TENANT) -> None:
-    await cancel(shop.app, shop.hub, tenant, message_id)
+    await cancel_message(shop.app, shop.hub, tenant, message_id)
 
 
 async def test_a_waiting_message_is_canceled_and_never_sent(shop: Shop) -> None:
@@ -98,7 +97,9 @@ async def test_what_is_not_there_or_anothers_is_answered_alike(shop: Shop) -> No
 
 
 async def test_a_batch_is_stopped_and_says_what_it_was_too_late_for(shop: Shop) -> None:
-    draft = BatchDraft([Draft(TextContent("Oi"), [step(Channel.SMS)], "+5511987654321") for _ in range(5)], "batch")
+    draft = BatchDraft(
+        [Draft(TextContent("Oi"), [make_step(Channel.SMS)], "+5511987654321") for _ in range(5)], "batch"
+    )
     batch = await accept_batch(shop.outbox, DEFAULT_TENANT, draft)
     ids = [one.message_id for one in batch.results if isinstance(one, Accepted)]
     states = {"SENT": ids[0], "UNCONFIRMED": ids[1], "CANCELED": ids[2]}

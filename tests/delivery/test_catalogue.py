@@ -19,10 +19,9 @@ from core.ports import (
     TemplateCategory,
     TemplatesChanged,
 )
-from core.templates import read
-from core.templates.catalogue import take_over
-from core.templates.keeping import FIRST_PAUSE, PERIOD, CatalogueKeeper
-from core.templates.starters import plant
+from core.templates import queries
+from core.templates.catalogue_sync import FIRST_PAUSE, PERIOD, CatalogueSync, copy_catalogue
+from core.templates.starters import add_starters
 from core.templates.values import Template
 from tests.delivery.conftest import Shop
 from tests.keeping import keep
@@ -43,18 +42,18 @@ OFFER = ProviderTemplate("9002", "offer", "pt-BR", TemplateCategory.MARKETING, T
 
 async def copy(shop: Shop, *listed: ProviderTemplate) -> int:
     async with shop.worker.transaction(DEFAULT_TENANT) as connection:
-        return await take_over(connection, DEFAULT_TENANT, "whatsapp", Channel.WHATSAPP, listed)
+        return await copy_catalogue(connection, DEFAULT_TENANT, "whatsapp", Channel.WHATSAPP, listed)
 
 
 async def listed(shop: Shop) -> dict[str, Template]:
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
-        page = await read.page(connection, DEFAULT_TENANT, read.Slice(100), read.Filter())
+        page = await queries.templates_page(connection, DEFAULT_TENANT, queries.Slice(100), queries.TemplateFilter())
     return {f"{one.name} {one.locale}": one for one in page.items}
 
 
 async def by_id(shop: Shop, id: UUID) -> Template:
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
-        return (await read.by_ids(connection, DEFAULT_TENANT, [id]))[id]
+        return (await queries.templates_by_id(connection, DEFAULT_TENANT, [id]))[id]
 
 
 async def test_what_a_company_lists_is_copied_whole(shop: Shop) -> None:
@@ -107,8 +106,10 @@ async def test_paused_and_disabled_are_told_apart_also_where_an_earlier_version_
         assert await copy(shop, replace(OFFER, approval=approval)) == 0
         assert (await listed(shop))["offer pt-BR"].approval is approval
         async with shop.worker.transaction(DEFAULT_TENANT) as connection:
-            for wanted, count in ((approval, 1), (read.PLAINLY[approval], 0)):
-                page = await read.page(connection, DEFAULT_TENANT, read.Slice(10), read.Filter(approvals=[wanted]))
+            for wanted, count in ((approval, 1), (queries.COARSE_APPROVAL[approval], 0)):
+                page = await queries.templates_page(
+                    connection, DEFAULT_TENANT, queries.Slice(10), queries.TemplateFilter(approvals=[wanted])
+                )
                 assert len(page.items) == count, wanted
     # A process that does not know the column writes the state anew and leaves the detail as it was.
     await shop.tamper("UPDATE templates SET approval = 'APPROVED' WHERE name = 'offer'")
@@ -120,7 +121,7 @@ async def test_paused_and_disabled_are_told_apart_also_where_an_earlier_version_
 
 async def test_an_empty_catalogue_takes_only_the_companys_away(shop: Shop) -> None:
     async with shop.worker.transaction(DEFAULT_TENANT) as connection:
-        await plant(connection, DEFAULT_TENANT)
+        await add_starters(connection, DEFAULT_TENANT)
     ours = await listed(shop)
     await copy(shop, SHIPPED)
     assert await copy(shop) == 1
@@ -171,8 +172,8 @@ def company() -> Company:
 
 
 @pytest.fixture
-def keeper(shop: Shop, company: Company) -> CatalogueKeeper:
-    return CatalogueKeeper("whatsapp", Channel.WHATSAPP, company, shop.worker)
+def keeper(shop: Shop, company: Company) -> CatalogueSync:
+    return CatalogueSync("whatsapp", Channel.WHATSAPP, company, shop.worker)
 
 
 async def due_in(shop: Shop) -> timedelta:
@@ -184,7 +185,7 @@ async def due_in(shop: Shop) -> timedelta:
 
 
 async def test_a_catalogue_is_read_at_once_and_then_every_few_minutes(
-    shop: Shop, keeper: CatalogueKeeper, company: Company
+    shop: Shop, keeper: CatalogueSync, company: Company
 ) -> None:
     assert [await keeper.read_if_due() for _ in range(3)] == [True, False, False]
     assert company.calls == 1
@@ -195,7 +196,7 @@ async def test_a_catalogue_is_read_at_once_and_then_every_few_minutes(
 
 
 async def test_of_many_workers_one_reads(shop: Shop, company: Company) -> None:
-    keepers = [CatalogueKeeper("whatsapp", Channel.WHATSAPP, company, shop.worker) for _ in range(8)]
+    keepers = [CatalogueSync("whatsapp", Channel.WHATSAPP, company, shop.worker) for _ in range(8)]
     company.gate.clear()
     reading = [asyncio.create_task(one.read_if_due()) for one in keepers]
     await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
@@ -206,7 +207,7 @@ async def test_of_many_workers_one_reads(shop: Shop, company: Company) -> None:
 
 @pytest.mark.parametrize("error", [ProviderUnavailable("Meta is away.", provider="whatsapp"), ValueError("odd")])
 async def test_a_company_that_fails_is_asked_again_ever_later(
-    shop: Shop, keeper: CatalogueKeeper, company: Company, error: Exception
+    shop: Shop, keeper: CatalogueSync, company: Company, error: Exception
 ) -> None:
     company.error = error
     pauses = []
@@ -225,7 +226,7 @@ async def test_a_company_that_fails_is_asked_again_ever_later(
     assert await due_in(shop) > 4 * FIRST_PAUSE
 
 
-async def test_a_failure_takes_nothing_away(shop: Shop, keeper: CatalogueKeeper, company: Company) -> None:
+async def test_a_failure_takes_nothing_away(shop: Shop, keeper: CatalogueSync, company: Company) -> None:
     await keeper.read_if_due()
     before = await listed(shop)
     company.error = ProviderError("No.", provider="whatsapp")
@@ -235,7 +236,7 @@ async def test_a_failure_takes_nothing_away(shop: Shop, keeper: CatalogueKeeper,
 
 
 async def test_what_the_company_says_has_changed_is_read_soon(
-    shop: Shop, keeper: CatalogueKeeper, company: Company
+    shop: Shop, keeper: CatalogueSync, company: Company
 ) -> None:
     await keeper.read_if_due()
     company.templates = (replace(SHIPPED, approval=TemplateApproval.PENDING),)
@@ -248,7 +249,7 @@ async def test_what_the_company_says_has_changed_is_read_soon(
 
 
 async def test_what_changed_while_it_was_being_read_is_read_again(
-    shop: Shop, keeper: CatalogueKeeper, company: Company
+    shop: Shop, keeper: CatalogueSync, company: Company
 ) -> None:
     company.gate.clear()
     reading = asyncio.create_task(keeper.read_if_due())

@@ -7,7 +7,7 @@ from core.access.principal import DEFAULT_TENANT
 from core.errors import AppError, FailureParty, InvalidState, NotFound, OutcomeUnknown, ProviderRejected
 from core.identifiers import uuid7
 from core.messages.retry import retry
-from core.messages.values import EventSource
+from core.messages.status import EventSource
 from core.operations.requeue import Requeued, discard, requeue
 from core.ports import OutboundMessage, Receipt, ReportedStatus
 from core.webhooks.closing import MAX_TRIES

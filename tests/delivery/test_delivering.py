@@ -18,12 +18,11 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from core.messages import backoff
-from core.messages.backoff import LONGEST_PAUSE, LONGEST_SLOWED, retry_in, tries_of
-from core.messages.claim import begin, claim
-from core.messages.deliver import Courier
-from core.messages.reclaim import take_back
-from core.messages.timing import Timing
+from core.messages import sending
+from core.messages.claim import Timing, begin, claim
+from core.messages.delivery import ChannelDelivery
+from core.messages.sending import LONGEST_PAUSE, LONGEST_RATE_LIMITED_PAUSE, retry_in, tries_of
+from core.messages.timeouts import reclaim_expired_leases
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
 from tests.conftest import until
 from tests.delivery.conftest import ObedientSender, Shop
@@ -79,7 +78,7 @@ async def test_an_attempt_is_as_long_as_its_call_however_late_it_is_written_down
 
 async def test_many_messages_are_each_sent_once_by_two_couriers(shop: Shop) -> None:
     ids = {await shop.accept(body=str(number)) for number in range(60)}
-    other = Courier(
+    other = ChannelDelivery(
         Channel.SMS, "twilio", shop.sender, shop.worker, shop.sealer, shop.hub, "second-worker", in_flight=7
     )
     await asyncio.gather(shop.courier.drain(), other.drain())
@@ -116,7 +115,7 @@ async def test_what_was_surely_not_done_is_tried_again_and_then_sent(
     shop: Shop, error: ProviderError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The shortest pauses are shorter than a drain: here it is to be the longest.
-    monkeypatch.setattr(backoff.random, "uniform", lambda least, most: most)
+    monkeypatch.setattr(sending.random, "uniform", lambda least, most: most)
     shop.sender.answer = failing(error)
     message_id = await shop.accept()
     await shop.courier.drain()
@@ -162,7 +161,7 @@ async def tried_for(shop: Shop, at_least: timedelta, *errors: ProviderError) -> 
 async def test_an_outage_as_long_as_a_channel_is_tried_for_loses_nothing_however_short_the_pauses_are(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, hours: float
 ) -> None:
-    monkeypatch.setattr(backoff.random, "uniform", lambda least, most: least)
+    monkeypatch.setattr(sending.random, "uniform", lambda least, most: least)
     retry_for = timedelta(hours=hours)
     shop.courier.timing = Timing(retry_for=retry_for)
     for errors in ([AWAY], [SLOWED], [AWAY, SLOWED]):
@@ -171,7 +170,7 @@ async def test_an_outage_as_long_as_a_channel_is_tried_for_loses_nothing_however
 
 
 async def test_tries_end(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backoff.random, "uniform", lambda least, most: most)
+    monkeypatch.setattr(sending.random, "uniform", lambda least, most: most)
     retry_for = timedelta(hours=1)
     message_id, waited = await tried_for(shop, timedelta(days=9), AWAY)
     assert await shop.status(message_id) == "FAILED"
@@ -193,7 +192,7 @@ def test_the_company_decides_how_soon_within_an_hour() -> None:
 def test_even_the_shortest_run_of_tries_is_as_long_as_documented() -> None:
     for hours in (0.1, 0.5, 1, 4, 24, 72):
         retry_for = timedelta(hours=hours)
-        for longest in (LONGEST_PAUSE, LONGEST_SLOWED):
+        for longest in (LONGEST_PAUSE, LONGEST_RATE_LIMITED_PAUSE):
             pauses: list[timedelta] = []
             while (pause := retry_in(len(pauses) + 1, None, retry_for=retry_for, longest=longest)) is not None:
                 pauses.append(pause)
@@ -312,15 +311,15 @@ async def test_outcomes_are_kept_when_the_database_was_away_for_a_moment(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message_id = await shop.accept()
-    record, failures = Courier._record, []
+    record, failures = ChannelDelivery._record, []
 
-    async def fail_once(self: Courier, ended: list[object]) -> None:
+    async def fail_once(self: ChannelDelivery, ended: list[object]) -> None:
         if not failures:
             failures.append(True)
             raise Overloaded("The database went away.", retry_after=1)
         await record(self, ended)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Courier, "_record", fail_once)
+    monkeypatch.setattr(ChannelDelivery, "_record", fail_once)
     with pytest.raises(Overloaded):
         await shop.courier.drain()
     await shop.courier.drain()
@@ -346,4 +345,4 @@ async def test_a_stopped_courier_finishes_what_it_has_and_claims_no_more(shop: S
 async def expire_leases(shop: Shop) -> None:
     await shop.tamper("UPDATE messages SET lease_until = now() - interval '1 second' WHERE lease_until IS NOT NULL")
     async with shop.worker.transaction() as connection:
-        await take_back(connection, hold=TIMING.hold)
+        await reclaim_expired_leases(connection, hold=TIMING.hold)

@@ -14,10 +14,9 @@ from core import pubsub
 from core.access.principal import DEFAULT_TENANT
 from core.database import Database
 from core.errors import CursorExpired
-from core.messages import follow
-from core.messages.feed import PAGE, ROOM, Feeds, Follower
-from core.messages.news import Interest, StatusChange
-from core.messages.places import Place
+from core.live.cursors import Cursor
+from core.messages import change_feed
+from core.messages.change_feed import PAGE, ROOM, ChangeFeeds, ChangeFilter, StatusChange, Subscriber
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
 from tests.conftest import Urls, until
@@ -26,10 +25,10 @@ from tests.delivery.streams import TAKE_A_NUMBER, Reader, change, reading
 
 
 @pytest.fixture
-async def feeds(app_database: Database, sealer: Sealer, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Feeds:
+async def feeds(app_database: Database, sealer: Sealer, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> ChangeFeeds:
     # Who writes here gives no hints: the feed looks by itself, without a second's patience.
     monkeypatch.setattr(pubsub, "_PATIENCE_ALONE", 0.02)
-    return Feeds(app_database, sealer, hub)
+    return ChangeFeeds(app_database, sealer, hub)
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ async def owner(urls: Urls) -> AsyncIterator[asyncpg.Pool]:
         yield pool
 
 
-async def begun(reader: Reader, feeds: Feeds) -> "asyncio.Task[StatusChange]":
+async def begun(reader: Reader, feeds: ChangeFeeds) -> "asyncio.Task[StatusChange]":
     """Wait for the first change in the background, from a moment that has come when this returns."""
     first = asyncio.create_task(reader.next())
 
@@ -50,7 +49,7 @@ async def begun(reader: Reader, feeds: Feeds) -> "asyncio.Task[StatusChange]":
 
 
 async def test_a_lower_number_that_is_committed_later_is_told_all_the_same(
-    shop: Shop, feeds: Feeds, owner: asyncpg.Pool
+    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool
 ) -> None:
     slow, quick = await shop.accept(), await shop.accept()
     async with reading(feeds) as reader, owner.acquire() as one, owner.acquire() as other:
@@ -70,7 +69,7 @@ async def test_a_lower_number_that_is_committed_later_is_told_all_the_same(
 
 
 async def test_a_higher_number_of_an_older_transaction_is_told_all_the_same(
-    shop: Shop, feeds: Feeds, owner: asyncpg.Pool
+    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool
 ) -> None:
     message, other_message = await shop.accept(), await shop.accept()
     async with reading(feeds) as reader, owner.acquire() as old, owner.acquire() as young:
@@ -91,7 +90,7 @@ async def test_a_higher_number_of_an_older_transaction_is_told_all_the_same(
 @pytest.mark.parametrize(("catching_up", "reading_of_it"), [("read_news", 2), ("read_opening", 1)])
 async def test_what_was_read_ahead_of_the_feed_is_not_told_again_after_coming_back(
     shop: Shop,
-    feeds: Feeds,
+    feeds: ChangeFeeds,
     owner: asyncpg.Pool,
     monkeypatch: pytest.MonkeyPatch,
     catching_up: str,
@@ -105,7 +104,7 @@ async def test_what_was_read_ahead_of_the_feed_is_not_told_again_after_coming_ba
         place = (await first).place
     # From now on the feed looks when somebody joins, and when it is told to.
     monkeypatch.setattr(pubsub, "_PATIENCE_ALONE", 60)
-    read, higher, readings = getattr(follow, catching_up), 0, 0
+    read, higher, readings = getattr(change_feed, catching_up), 0, 0
 
     async def read_further(*arguments: Any, **options: Any) -> Any:
         nonlocal higher, readings
@@ -114,9 +113,9 @@ async def test_what_was_read_ahead_of_the_feed_is_not_told_again_after_coming_ba
             higher = await change(owner, messages[0], "SENT", "SENDING")
         return await read(*arguments, **options)
 
-    monkeypatch.setattr(follow, catching_up, read_further)
+    monkeypatch.setattr(change_feed, catching_up, read_further)
     after = place if catching_up == "read_news" else None
-    interest = Interest() if after else Interest(ids=frozenset(messages))
+    interest = ChangeFilter() if after else ChangeFilter(ids=frozenset(messages))
     async with owner.acquire() as late, reading(feeds, interest, after) as reader:
         transaction = late.transaction()
         await transaction.start()
@@ -134,7 +133,9 @@ async def test_what_was_read_ahead_of_the_feed_is_not_told_again_after_coming_ba
         assert await again.take(1) == [last]
 
 
-async def test_a_transaction_that_runs_for_ever_holds_nobody_up(shop: Shop, feeds: Feeds, owner: asyncpg.Pool) -> None:
+async def test_a_transaction_that_runs_for_ever_holds_nobody_up(
+    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool
+) -> None:
     message = await shop.accept()
     async with owner.acquire() as unrelated, owner.acquire() as other:
         stuck = unrelated.transaction()
@@ -154,14 +155,16 @@ async def test_a_transaction_that_runs_for_ever_holds_nobody_up(shop: Shop, feed
         await stuck.rollback()
 
 
-async def test_whoever_reconnects_anywhere_hears_everything_once(shop: Shop, feeds: Feeds, owner: asyncpg.Pool) -> None:
+async def test_whoever_reconnects_anywhere_hears_everything_once(
+    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool
+) -> None:
     """Transactions overlap at random and end in any order, while a reader leaves and comes back after each change."""
     dice = random.Random(11)
     messages = [await shop.accept() for _ in range(8)]
     async with reading(feeds) as reader:
         first = await begun(reader, feeds)
         await change(owner, messages[0], "SENDING", "QUEUED")
-        place: Place | None = (await first).place
+        place: Cursor | None = (await first).place
     writing = asyncio.create_task(_write_at_random(owner, messages, dice))
     told: list[int] = []
     while not (writing.done() and len(told) >= writing.result()):
@@ -189,7 +192,7 @@ async def _write_at_random(owner: asyncpg.Pool, messages: list[UUID], dice: rand
     return sum(map(sum, rounds))
 
 
-async def test_more_than_a_page_is_told_in_its_order(shop: Shop, feeds: Feeds, owner: asyncpg.Pool) -> None:
+async def test_more_than_a_page_is_told_in_its_order(shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool) -> None:
     message = await shop.accept()
     async with reading(feeds) as reader:
         first = await begun(reader, feeds)
@@ -217,14 +220,14 @@ async def _many(owner: asyncpg.Pool, message: UUID, count: int) -> list[int]:
 
 
 async def test_a_cursor_is_good_for_an_hour_and_longer_while_nothing_happens(
-    shop: Shop, feeds: Feeds, owner: asyncpg.Pool
+    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool
 ) -> None:
     message = await shop.accept()
     async with reading(feeds) as reader:
         first = await begun(reader, feeds)
         await change(owner, message, "SENDING", "QUEUED")
         place = (await first).place
-    old = Place(place.at - 4 * 3600, place.seen, place.ahead, place.sequence)
+    old = Cursor(place.at - 4 * 3600, place.seen, place.ahead, place.sequence)
     missed = await change(owner, message, "SENT", "SENDING")
     for cursor in (place, old):
         async with reading(feeds, after=cursor) as again:
@@ -239,7 +242,7 @@ async def test_a_cursor_is_good_for_an_hour_and_longer_while_nothing_happens(
 
 @pytest.mark.parametrize("lost", ["forgotten", "of another database"])
 async def test_a_cursor_nobody_can_go_on_from_has_expired(
-    shop: Shop, feeds: Feeds, owner: asyncpg.Pool, lost: str
+    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool, lost: str
 ) -> None:
     message = await shop.accept()
     async with reading(feeds) as reader:
@@ -250,11 +253,13 @@ async def test_a_cursor_nobody_can_go_on_from_has_expired(
     ahead = place.ahead if lost == "forgotten" else type(place.ahead)(place.ahead.xmax + 1_000_000)
     age = 8 * 86_400 if lost == "forgotten" else 0
     with pytest.raises(CursorExpired):
-        async with reading(feeds, after=Place(place.at - age, place.seen, ahead, place.sequence)) as again:
+        async with reading(feeds, after=Cursor(place.at - age, place.seen, ahead, place.sequence)) as again:
             await again.next()
 
 
-async def test_a_slow_reader_is_told_of_the_gap_and_holds_little(shop: Shop, feeds: Feeds, owner: asyncpg.Pool) -> None:
+async def test_a_slow_reader_is_told_of_the_gap_and_holds_little(
+    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool
+) -> None:
     message = await shop.accept()
     async with reading(feeds) as slow, reading(feeds) as quick:
         first, other = await begun(slow, feeds), await begun(quick, feeds)
@@ -276,7 +281,9 @@ async def test_a_slow_reader_is_told_of_the_gap_and_holds_little(shop: Shop, fee
         assert slow.told[1][1] > start + 1
 
 
-async def test_what_was_left_out_is_there_for_whoever_goes_back(shop: Shop, feeds: Feeds, owner: asyncpg.Pool) -> None:
+async def test_what_was_left_out_is_there_for_whoever_goes_back(
+    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool
+) -> None:
     message = await shop.accept()
     async with reading(feeds) as reader:
         first = await begun(reader, feeds)
@@ -289,18 +296,18 @@ async def test_what_was_left_out_is_there_for_whoever_goes_back(shop: Shop, feed
         assert await again.take(len(written)) == written
 
 
-async def _waiting(followers: set[Follower]) -> int:
+async def _waiting(followers: set[Subscriber]) -> int:
     return max(len(follower) for follower in followers)
 
 
 async def test_a_feed_that_fails_says_so_and_the_next_one_begins_anew(
-    shop: Shop, feeds: Feeds, owner: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = await shop.accept()
     async with reading(feeds) as reader:
         first = await begun(reader, feeds)
         with monkeypatch.context() as patch:
-            patch.setattr("core.messages.feed.read_news", _fail)
+            patch.setattr("core.messages.change_feed.read_news", _fail)
             await shop.hub.publish([Change(DEFAULT_TENANT, message)])
             with pytest.raises(ArithmeticError):
                 await first

@@ -9,19 +9,15 @@ import asyncpg
 import pytest
 from sqlalchemy import event, text
 
+from core import group_commit
 from core.access.principal import DEFAULT_TENANT
 from core.database import Database, make_engine
 from core.errors import CommitUnknown, IdempotencyConflict, InvalidInput, Overloaded
-from core.messages import groups
+from core.group_commit import GroupCommit
 from core.messages.accept import Accepted
-from core.messages.check import check
-from core.messages.draft import Draft
-from core.messages.groups import Groups
-from core.messages.known import Known
-from core.messages.member import Earlier, Member, Outcome, Stored
-from core.messages.route import step
-from core.messages.store import store
-from core.messages.values import MessageStatus
+from core.messages.status import MessageStatus, make_step
+from core.messages.store import AlreadyStored, Outcome, SealedMessage, Stored, store_messages
+from core.messages.validation import Draft, Referenced, check_draft
 from core.ports import Channel, TextContent
 from core.pubsub import Change
 from tests.conftest import Urls
@@ -32,12 +28,12 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 def draft(key: str | None = None, body: str = "Olá", external_id: str | None = None) -> Draft:
-    route = [step(Channel.SMS)]
+    route = [make_step(Channel.SMS)]
     return Draft(TextContent(body), route, phone="+5511987654321", idempotency_key=key, external_id=external_id)
 
 
-async def member(shop: Shop, tenant: UUID = DEFAULT_TENANT, **given: str) -> Member:
-    return (await shop.outbox.prepare(tenant, check(draft(**given), shop.outbox.channels, Known()))).member
+async def member(shop: Shop, tenant: UUID = DEFAULT_TENANT, **given: str) -> SealedMessage:
+    return (await shop.outbox.prepare(tenant, check_draft(draft(**given), shop.outbox.channels, Referenced()))).member
 
 
 async def accept(shop: Shop, *drafts: Draft) -> list[Accepted | BaseException]:
@@ -60,12 +56,12 @@ async def test_many_at_once_share_a_transaction(shop: Shop) -> None:
 async def test_a_group_costs_three_round_trips_whatever_its_size(shop: Shop, size: int) -> None:
     members = [await member(shop, key=f"order-{number}", external_id=f"E{number}") for number in range(size)]
     async with round_trips(shop.app) as seen:
-        outcomes = await store(shop.app, members)
+        outcomes = await store_messages(shop.app, members)
     assert all(isinstance(outcome, Stored) for outcome in outcomes)
     assert len(seen) == 3
     async with round_trips(shop.app) as seen:
         # The same once more: one further statement reads what was made before.
-        assert await store(shop.app, members) == [Earlier(one.message_id) for one in members]
+        assert await store_messages(shop.app, members) == [AlreadyStored(one.message_id) for one in members]
     assert len(seen) == 4
 
 
@@ -73,8 +69,8 @@ async def test_a_group_can_do_without_prepared_statements(shop: Shop, urls: Urls
     # As behind a PgBouncer that knows none.
     pooled = Database(make_engine(urls.app, prepared_statements=False))
     members = [await member(shop, key=f"order-{number}", external_id=f"E{number}") for number in range(3)]
-    assert [type(outcome) for outcome in await store(pooled, members)] == [Stored] * 3
-    assert [type(outcome) for outcome in await store(pooled, members)] == [Earlier] * 3
+    assert [type(outcome) for outcome in await store_messages(pooled, members)] == [Stored] * 3
+    assert [type(outcome) for outcome in await store_messages(pooled, members)] == [AlreadyStored] * 3
     await pooled.close()
 
 
@@ -137,20 +133,20 @@ async def test_a_caller_who_goes_away_takes_nobody_along(shop: Shop) -> None:
 async def test_the_first_to_ask_may_go_and_the_second_is_still_answered(shop: Shop) -> None:
     stored = asyncio.Event()
 
-    async def commit(members: Sequence[Member]) -> Sequence[Outcome]:
+    async def commit(members: Sequence[SealedMessage]) -> Sequence[Outcome]:
         await stored.wait()
-        return await store(shop.app, members)
+        return await store_messages(shop.app, members)
 
-    async def announce(_: Sequence[tuple[Member, Stored]]) -> None:
+    async def announce(_: Sequence[tuple[SealedMessage, Stored]]) -> None:
         return None
 
-    queue, same = Groups(commit, announce), await member(shop, key="order-1")
+    queue, same = GroupCommit(commit, announce), await member(shop, key="order-1")
     first, second = (asyncio.create_task(queue.submit(same)) for _ in range(2))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     first.cancel()
     stored.set()
-    assert await second == Earlier(same.message_id)
+    assert await second == AlreadyStored(same.message_id)
     assert await shop.count("messages") == 1
 
 
@@ -158,14 +154,14 @@ async def test_a_lost_commit_is_never_taken_for_a_success(shop: Shop, urls: Urls
     members = [await member(shop, key=f"order-{number}") for number in range(5)]
     await _break_commits(urls)
     try:
-        outcomes = await store(shop.app, members)
+        outcomes = await store_messages(shop.app, members)
     finally:
         await _mend_commits(urls)
     assert [type(outcome) for outcome in outcomes] == [CommitUnknown] * 5
     assert all("same idempotency key" in str(outcome) for outcome in outcomes)
     # They were rolled back, or not; repeating them with their keys makes one of each.
-    again = await store(shop.app, members)
-    assert all(isinstance(outcome, Stored | Earlier) for outcome in again)
+    again = await store_messages(shop.app, members)
+    assert all(isinstance(outcome, Stored | AlreadyStored) for outcome in again)
     assert await shop.count("messages") == 5
 
 
@@ -212,8 +208,8 @@ async def test_a_key_that_is_taken_undoes_the_external_id_it_came_with(shop: Sho
 
 async def test_two_processes_at_once_make_one_message_of_one_key(shop: Shop, app_database: Database) -> None:
     one, other = await member(shop, key="order-1"), await member(shop, key="order-1")
-    first, second = await asyncio.gather(store(shop.app, [one]), store(app_database, [other]))
-    assert {type(outcome) for outcome in (*first, *second)} == {Stored, Earlier}
+    first, second = await asyncio.gather(store_messages(shop.app, [one]), store_messages(app_database, [other]))
+    assert {type(outcome) for outcome in (*first, *second)} == {Stored, AlreadyStored}
     assert await shop.count("messages") == 1
 
 
@@ -224,24 +220,24 @@ class Recorder:
         self.gate = asyncio.Event()
         self.groups: list[list[UUID]] = []
 
-    async def commit(self, members: Sequence[Member]) -> Sequence[Outcome]:
+    async def commit(self, members: Sequence[SealedMessage]) -> Sequence[Outcome]:
         self.groups.append([one.tenant_id for one in members])
         await self.gate.wait()
         return [Stored(MessageStatus.QUEUED, NOON, NOON, None, None) for _ in members]
 
-    async def announce(self, _: Sequence[tuple[Member, Stored]]) -> None:
+    async def announce(self, _: Sequence[tuple[SealedMessage, Stored]]) -> None:
         return None
 
 
 async def test_at_most_two_groups_are_under_way_and_tenants_take_turns(shop: Shop) -> None:
     recorder = Recorder()
-    queue, noisy, quiet = Groups(recorder.commit, recorder.announce), uuid4(), uuid4()
+    queue, noisy, quiet = GroupCommit(recorder.commit, recorder.announce), uuid4(), uuid4()
     tasks = []
     for _ in range(2):
         tasks.append(asyncio.create_task(queue.submit(await member(shop, noisy))))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-    many = [await member(shop, noisy) for _ in range(groups.MOST)]
+    many = [await member(shop, noisy) for _ in range(group_commit.MOST)]
     tasks += [asyncio.create_task(queue.submit(one)) for one in many]
     tasks.append(asyncio.create_task(queue.submit(await member(shop, quiet))))
     await asyncio.sleep(0.01)
@@ -250,13 +246,13 @@ async def test_at_most_two_groups_are_under_way_and_tenants_take_turns(shop: Sho
     await asyncio.gather(*tasks)
     # Two hundred were before it, and it is the second to be taken.
     assert recorder.groups[2][:2] == [noisy, quiet]
-    assert [len(group) for group in recorder.groups] == [1, 1, groups.MOST, 1]
+    assert [len(group) for group in recorder.groups] == [1, 1, group_commit.MOST, 1]
 
 
 async def test_a_full_queue_says_come_back(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "WAITING", 3)
+    monkeypatch.setattr(group_commit, "WAITING", 3)
     recorder = Recorder()
-    queue, one = Groups(recorder.commit, recorder.announce), await member(shop)
+    queue, one = GroupCommit(recorder.commit, recorder.announce), await member(shop)
     tasks = [asyncio.create_task(queue.submit(one)) for _ in range(4)]
     answers = asyncio.gather(*tasks, return_exceptions=True)
     await asyncio.sleep(0.01)
@@ -267,9 +263,9 @@ async def test_a_full_queue_says_come_back(shop: Shop, monkeypatch: pytest.Monke
 
 
 async def test_whoever_did_not_fill_the_queue_is_let_in(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "WAITING", 4)
+    monkeypatch.setattr(group_commit, "WAITING", 4)
     recorder, noisy, quiet = Recorder(), uuid4(), uuid4()
-    queue = Groups(recorder.commit, recorder.announce)
+    queue = GroupCommit(recorder.commit, recorder.announce)
     callers = [noisy] * 5 + [quiet] * 3
     members = [await member(shop, tenant) for tenant in callers]
     answers = asyncio.gather(*(queue.submit(one) for one in members), return_exceptions=True)
@@ -280,17 +276,17 @@ async def test_whoever_did_not_fill_the_queue_is_let_in(shop: Shop, monkeypatch:
 
 
 async def test_a_heavy_group_is_full_before_it_has_many_members(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "HEAVIEST", 10)
+    monkeypatch.setattr(group_commit, "HEAVIEST", 10)
     recorder = Recorder()
     recorder.gate.set()
-    queue, one = Groups(recorder.commit, recorder.announce), await member(shop)
+    queue, one = GroupCommit(recorder.commit, recorder.announce), await member(shop)
     await asyncio.gather(*(queue.submit(one) for _ in range(6)))
     assert [len(group) for group in recorder.groups] == [1] * 6
 
 
 async def test_a_group_that_ends_with_the_server_claims_nothing(shop: Shop) -> None:
     recorder = Recorder()
-    queue = Groups(recorder.commit, recorder.announce)
+    queue = GroupCommit(recorder.commit, recorder.announce)
     call = asyncio.create_task(queue.submit(await member(shop)))
     await asyncio.sleep(0.01)
     for task in queue._tasks:
@@ -300,12 +296,12 @@ async def test_a_group_that_ends_with_the_server_claims_nothing(shop: Shop) -> N
 
 
 async def test_a_failed_announcement_costs_nobody_their_message(shop: Shop) -> None:
-    async def announce(_: Sequence[tuple[Member, Stored]]) -> None:
+    async def announce(_: Sequence[tuple[SealedMessage, Stored]]) -> None:
         raise RuntimeError("nobody hears")
 
     recorder = Recorder()
     recorder.gate.set()
-    queue = Groups(recorder.commit, announce)
+    queue = GroupCommit(recorder.commit, announce)
     for _ in range(3):
         assert isinstance(await queue.submit(await member(shop)), Stored)
 
@@ -315,7 +311,7 @@ async def test_a_database_that_is_away_is_not_asked_for_each_member(shop: Shop) 
     away = Database(make_engine("postgresql://app@127.0.0.1:9/app"))
     tried: list[object] = []
     event.listen(away.engine.sync_engine, "do_connect", lambda *_: tried.append(None))
-    outcomes = await store(away, members)
+    outcomes = await store_messages(away, members)
     await away.close()
     assert [type(outcome) for outcome in outcomes] == [Overloaded] * 20
     assert len(tried) == 1

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from core.access.principal import DEFAULT_TENANT
 from core.errors import InvalidState, NotFound, Overloaded
 from core.identifiers import uuid7
-from core.messages import apply
+from core.messages import webhook_handlers
 from core.ports import InboundMessage, OtherEvent, ReportedStatus
 from core.webhooks import replay as module
 from core.webhooks.closing import MAX_TRIES
@@ -113,7 +113,7 @@ async def test_a_database_in_trouble_costs_no_event_a_try(shop: Shop, monkeypatc
 
     await shop.keep(inbound("+15005550006"))
     with monkeypatch.context() as trouble:
-        trouble.setattr(apply, "insert_inbound", hangs)
+        trouble.setattr(webhook_handlers, "insert_inbound", hangs)
         with pytest.raises(Overloaded):
             await shop.apply()
     assert await rows(shop, "SELECT status, attempts, due_at <= now() FROM inbox") == [("RECEIVED", 0, True)]

@@ -5,9 +5,8 @@ import asyncio
 import pytest
 
 from core.access.principal import DEFAULT_TENANT
-from core.messages.claim import claim
-from core.messages.record import Key, lock_standings
-from core.messages.timing import Timing
+from core.messages.claim import Timing, claim
+from core.messages.record import MessageKey, lock_states
 from core.ports import Channel
 from tests.conftest import until
 from tests.delivery.conftest import Shop
@@ -18,21 +17,21 @@ TIMING = Timing()
 async def test_a_message_another_worker_holds_is_passed_over_without_waiting(shop: Shop) -> None:
     held, free = [await shop.accept(), await shop.accept()]
     async with shop.worker.transaction() as holder:
-        await lock_standings(holder, [Key(DEFAULT_TENANT, held)])
+        await lock_states(holder, [MessageKey(DEFAULT_TENANT, held)])
         async with asyncio.timeout(2), shop.worker.transaction() as connection:
             claimed = await claim(connection, Channel.SMS, "twilio", worker="other", limit=10, timing=TIMING)
     assert [one.key.message_id for one in claimed] == [free]
 
 
 async def test_a_message_is_locked_until_the_transaction_ends(shop: Shop) -> None:
-    key = Key(DEFAULT_TENANT, await shop.accept())
+    key = MessageKey(DEFAULT_TENANT, await shop.accept())
 
     async def lock() -> None:
         async with shop.worker.transaction() as connection:
-            await lock_standings(connection, [key])
+            await lock_states(connection, [key])
 
     async with shop.worker.transaction() as holder:
-        await lock_standings(holder, [key])
+        await lock_states(holder, [key])
         waiting = asyncio.create_task(lock())
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(waiting), 0.3)
@@ -40,11 +39,11 @@ async def test_a_message_is_locked_until_the_transaction_ends(shop: Shop) -> Non
 
 
 async def test_batches_that_share_messages_in_other_orders_do_not_deadlock(shop: Shop) -> None:
-    keys = [Key(DEFAULT_TENANT, await shop.accept()) for _ in range(40)]
+    keys = [MessageKey(DEFAULT_TENANT, await shop.accept()) for _ in range(40)]
 
-    async def lock(order: list[Key]) -> None:
+    async def lock(order: list[MessageKey]) -> None:
         async with shop.worker.transaction() as connection:
-            await lock_standings(connection, order)
+            await lock_states(connection, order)
 
     for _ in range(5):
         await asyncio.gather(*(lock(order) for order in (keys, keys[::-1], keys[20:] + keys[:20], keys[::-1])))
@@ -64,8 +63,8 @@ async def test_whoever_begins_or_puts_back_its_claims_keeps_the_order_of_everybo
         claimed = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=TIMING)
     first, last = sorted(claimed, key=lambda one: one.key)
     async with shop.worker.transaction() as holder:
-        await lock_standings(holder, [first.key])
+        await lock_states(holder, [first.key])
         beginning = asyncio.create_task(shop.courier._begin([last, first]))
         await until(lambda: shop.count("pg_locks WHERE NOT granted"), bool)
-        await lock_standings(holder, [first.key, last.key])
+        await lock_states(holder, [first.key, last.key])
     assert len(await asyncio.wait_for(beginning, 5)) == waits.count(0.0)

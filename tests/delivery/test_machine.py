@@ -1,6 +1,6 @@
 """Everything that can happen to a message, in any order, against a model: what nobody may break, nobody breaks.
 
-The moves are the real ones (`core/messages/transitions.py`); the world around them, leases and companies included, is
+The moves are the real ones (`core/messages/state_machine.py`); the world around them, leases and companies included, is
 a model small enough to be read.
 """
 
@@ -13,16 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from core.errors import FailureParty, FailureReason
-from core.messages import transitions
-from core.messages.route import Step, step
-from core.messages.transitions import Attempt, Move, Standing
-from core.messages.values import AttemptOutcome, MessageStatus, RouteGoal, UnconfirmedPolicy
+from core.messages import state_machine
+from core.messages.state_machine import Attempt, MessageState, Transition
+from core.messages.status import AttemptOutcome, MessageStatus, RouteGoal, Step, UnconfirmedPolicy, make_step
 from core.ports import Channel, Failure, ReportedStatus
 
 OFF = Failure(FailureReason.UNREACHABLE, FailureParty.RECIPIENT, "off", "30003")
 
 steps = st.builds(
-    step,
+    make_step,
     st.sampled_from(Channel),
     within=st.sampled_from([None, timedelta(minutes=5)]),
     until=st.sampled_from(RouteGoal),
@@ -36,7 +35,7 @@ class MessageMachine(RuleBasedStateMachine):
     @initialize(route=st.lists(steps, min_size=1, max_size=3), is_scheduled=st.booleans())
     def accept(self, route: list[Step], is_scheduled: bool) -> None:
         status = MessageStatus.SCHEDULED if is_scheduled else MessageStatus.QUEUED
-        self.now = Standing(status, 0, route, {})
+        self.now = MessageState(status, 0, route, {})
         self.leased: int | None = None
         self.answers: dict[int, AttemptOutcome] = {}
         self.ranks: dict[int, int] = {}
@@ -45,7 +44,7 @@ class MessageMachine(RuleBasedStateMachine):
         self.doubt_resends: dict[int, int] = {}
         self.waited_long = False
 
-    def take(self, move: Move | None) -> None:
+    def take(self, move: Transition | None) -> None:
         if move is None:
             return
         if not move.is_parted:
@@ -57,7 +56,7 @@ class MessageMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.now.status is MessageStatus.SCHEDULED)
     @rule()
     def hour_comes(self) -> None:
-        self.take(transitions.after_hour(self.now))
+        self.take(state_machine.after_hour(self.now))
 
     @precondition(
         lambda self: self.now.status is MessageStatus.QUEUED and self.leased is None and not self.now.is_expired
@@ -86,7 +85,7 @@ class MessageMachine(RuleBasedStateMachine):
         ended = Attempt(number, self.now.attempts[number].step, outcome, failure=failure)
         again = timedelta(1) if tries and outcome is AttemptOutcome.UNAVAILABLE else None
         self.answers[number] = outcome
-        self.take(transitions.after_outcome(self.now, ended, retry_in=again, hold=timedelta(minutes=1)))
+        self.take(state_machine.after_outcome(self.now, ended, retry_in=again, hold=timedelta(minutes=1)))
 
     @precondition(lambda self: self.leased is not None)
     @rule()
@@ -111,12 +110,12 @@ class MessageMachine(RuleBasedStateMachine):
     @rule()
     def deadline(self) -> None:
         if self.now.status is MessageStatus.QUEUED or self.now.waits_for_goal:
-            self.take(transitions.after_deadline(self.now))
+            self.take(state_machine.after_deadline(self.now))
 
     @precondition(lambda self: self.leased is None and self.now.status in ("QUEUED", "SCHEDULED"))
     @rule()
     def expiry(self) -> None:
-        self.take(transitions.after_expiry(self.now))
+        self.take(state_machine.after_expiry(self.now))
         self.waited_long = False
 
     @precondition(lambda self: self.now.status is MessageStatus.UNCONFIRMED)
@@ -129,16 +128,16 @@ class MessageMachine(RuleBasedStateMachine):
         )
         if is_old:
             self.waited_long = True
-            self.take(transitions.give_up(self.now))
+            self.take(state_machine.give_up(self.now))
         elif self.now.is_expired:
-            self.take(transitions.keep_waiting(self.now, timedelta(minutes=1)))
+            self.take(state_machine.keep_waiting(self.now, timedelta(minutes=1)))
         elif policy is UnconfirmedPolicy.RESEND and self.now.latest.is_in_doubt and doubts < 2:
             self.doubt_resends[self.now.step] = self.doubt_resends.get(self.now.step, 0) + 1
-            self.take(transitions.send_again(self.now))
+            self.take(state_machine.send_again(self.now))
         elif policy is UnconfirmedPolicy.NEXT_CHANNEL and self.now.has_next:
-            self.take(transitions.go_on(self.now))
+            self.take(state_machine.go_on(self.now))
         else:
-            self.take(transitions.keep_waiting(self.now, timedelta(minutes=1)))
+            self.take(state_machine.keep_waiting(self.now, timedelta(minutes=1)))
 
     # ── the companies and the caller ──
 
@@ -147,21 +146,21 @@ class MessageMachine(RuleBasedStateMachine):
     def report(self, data: st.DataObject, status: ReportedStatus) -> None:
         number = data.draw(st.sampled_from(sorted(self.now.attempts)))
         failure = OFF if status is ReportedStatus.FAILED else None
-        self.take(transitions.after_report(self.now, number, status, failure))
+        self.take(state_machine.after_report(self.now, number, status, failure))
         self.had_proof = self.had_proof or status.rank >= ReportedStatus.DELIVERED.rank
 
     @precondition(lambda self: self.now.status in ("SCHEDULED", "QUEUED") and self.leased is None)
     @rule()
     def cancel(self) -> None:
         if not any(one.may_have_left for one in self.now.attempts.values()):
-            self.take(transitions.canceled(self.now))
+            self.take(state_machine.canceled(self.now))
             self.is_stopped = True
 
     @precondition(lambda self: self.now.status is MessageStatus.FAILED and len(self.now.route) < 8)
     @rule(route=st.lists(steps, min_size=1, max_size=2))
     def retry(self, route: list[Step]) -> None:
         # It has as much time again.
-        self.take(transitions.retried(replace(self.now, is_expired=False), route))
+        self.take(state_machine.retried(replace(self.now, is_expired=False), route))
         self.is_stopped = False
         self.waited_long = False
 
@@ -172,12 +171,12 @@ class MessageMachine(RuleBasedStateMachine):
     def settled_by_hand(self, is_sent: bool) -> None:
         if is_sent:
             before = set(self.now.attempts.items())
-            self.take(transitions.settled_as_sent(self.now))
+            self.take(state_machine.settled_as_sent(self.now))
             assert self.now.status is MessageStatus.SENT
             # A worker that was taken for dead and wakes is overruled by what is known since.
             assert len(set(self.now.attempts.items()) - before) == 1
         else:
-            self.take(transitions.settled_as_failed(self.now))
+            self.take(state_machine.settled_as_failed(self.now))
             self.waited_long = True
 
     @precondition(lambda self: any(one.rank for one in self.now.attempts.values()) and not self.had_proof)
@@ -190,7 +189,7 @@ class MessageMachine(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(numbers))
         self.ranks[number] = 0
         self.waited_long = False
-        self.take(transitions.withdrawn(self.now, number, timedelta(minutes=1)))
+        self.take(state_machine.withdrawn(self.now, number, timedelta(minutes=1)))
 
     @rule()
     def nothing_happens(self) -> None:
@@ -232,7 +231,7 @@ class MessageMachine(RuleBasedStateMachine):
 
     @invariant()
     def failed_only_at_the_end_of_the_route(self) -> None:
-        by_hand = self.now.failure == transitions.SETTLED_AS_FAILED
+        by_hand = self.now.failure == state_machine.SETTLED_AS_FAILED
         if self.now.status is MessageStatus.FAILED and not self.now.is_expired and not by_hand:
             assert not self.now.has_next
 

@@ -11,9 +11,9 @@ from core.access.principal import DEFAULT_TENANT
 from core.access.zones import TenantZones
 from core.errors import ProviderUnavailable
 from core.flow.gate import OpenGate
-from core.messages.draft import Draft
-from core.messages.night import Night
-from core.messages.route import Step, step
+from core.messages.delivery import QuietHoursCheck
+from core.messages.status import Step, make_step
+from core.messages.validation import Draft
 from core.ports import Channel, OutboundMessage, Pace, Receipt, TextContent
 from core.quiet_hours import QuietHours
 from tests.conftest import Urls
@@ -35,16 +35,16 @@ def hours(begin: timedelta, end: timedelta) -> QuietHours:
 def night(shop: Shop) -> Shop:
     """A shop in which it is night for two hours more, though it was day when its messages were handed in."""
     shop.outbox._timetable._quiet_hours = hours(5 * HOUR, 6 * HOUR)
-    shop.courier.night = Night(shop.sealer, TenantZones(shop.worker), hours(-HOUR, 2 * HOUR))
+    shop.courier.night = QuietHoursCheck(shop.sealer, TenantZones(shop.worker), hours(-HOUR, 2 * HOUR))
     return shop
 
 
 def day(shop: Shop) -> None:
-    shop.courier.night = Night(shop.sealer, TenantZones(shop.worker), hours(5 * HOUR, 6 * HOUR))
+    shop.courier.night = QuietHoursCheck(shop.sealer, TenantZones(shop.worker), hours(5 * HOUR, 6 * HOUR))
 
 
 async def handed_in(shop: Shop, *route: Step, **given: Any) -> UUID:
-    steps = list(route) or [step(Channel.SMS)]
+    steps = list(route) or [make_step(Channel.SMS)]
     draft = Draft(TextContent("Olá"), steps, phone="+5511987654321", respects_quiet_hours=True, **given)
     return (await shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
 
@@ -79,7 +79,7 @@ async def test_another_try_and_a_fallback_wait_for_the_morning(night: Shop) -> N
 
 async def test_a_step_has_its_time_in_the_morning(night: Shop) -> None:
     night.serve(Channel.WHATSAPP, "whatsapp")
-    message_id = await handed_in(night, step(Channel.SMS, within=FIVE), step(Channel.WHATSAPP))
+    message_id = await handed_in(night, make_step(Channel.SMS, within=FIVE), make_step(Channel.WHATSAPP))
     await night.courier.drain()
     assert await night.count("messages WHERE step_until - due_at BETWEEN interval '4 minutes' AND interval '5 minutes'")
     await night.sweep()

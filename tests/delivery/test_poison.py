@@ -4,11 +4,11 @@ import pytest
 
 from core.access.principal import DEFAULT_TENANT
 from core.errors import ProviderUnavailable
-from core.messages.backoff import tries_of
-from core.messages.deliver import Courier
-from core.messages.draft import ChannelService, Draft
-from core.messages.route import step
-from core.messages.timing import Timing
+from core.messages.claim import Timing
+from core.messages.delivery import ChannelDelivery
+from core.messages.sending import tries_of
+from core.messages.status import make_step
+from core.messages.validation import ChannelService, Draft
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
 from tests.delivery.conftest import Shop
 
@@ -34,8 +34,10 @@ async def test_each_step_of_a_route_has_its_own_tries(shop: Shop, monkeypatch: p
         raise ProviderUnavailable("Away.", provider="twilio")
 
     shop.sender.answer = away
-    second = Courier(Channel.WHATSAPP, "whatsapp", shop.sender, shop.worker, shop.sealer, shop.hub, "test-worker")
-    draft = Draft(TextContent("oi"), [step(Channel.SMS), step(Channel.WHATSAPP)], phone="+5511987654321")
+    second = ChannelDelivery(
+        Channel.WHATSAPP, "whatsapp", shop.sender, shop.worker, shop.sealer, shop.hub, "test-worker"
+    )
+    draft = Draft(TextContent("oi"), [make_step(Channel.SMS), make_step(Channel.WHATSAPP)], phone="+5511987654321")
     message_id = (await shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
     tries = tries_of(Timing().retry_for)
     for courier in (shop.courier, second):

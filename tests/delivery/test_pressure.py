@@ -7,10 +7,10 @@ import pytest
 
 from core.access.principal import DEFAULT_TENANT
 from core.errors import QueueFull, Refused
-from core.messages.draft import Draft
-from core.messages.route import step
-from core.operations import pressure
-from core.operations.pressure import Pressure
+from core.messages import accept
+from core.messages.accept import Backpressure
+from core.messages.status import make_step
+from core.messages.validation import Draft
 from core.ports import Channel, TextContent
 from tests.conftest import Urls
 from tests.delivery.conftest import Shop
@@ -18,7 +18,7 @@ from tests.delivery.trips import round_trips
 
 
 def draft(key: str | None = None, body: str = "Olá") -> Draft:
-    return Draft(TextContent(body), [step(Channel.SMS)], phone="+5511987654321", idempotency_key=key)
+    return Draft(TextContent(body), [make_step(Channel.SMS)], phone="+5511987654321", idempotency_key=key)
 
 
 async def fill(shop: Shop, number: int, tenant: UUID = DEFAULT_TENANT) -> None:
@@ -29,7 +29,7 @@ async def fill(shop: Shop, number: int, tenant: UUID = DEFAULT_TENANT) -> None:
 @pytest.fixture
 async def full(shop: Shop) -> Shop:
     """A shop whose limit of five is reached, and noticed."""
-    shop.outbox.pressure = Pressure(shop.app, 5)
+    shop.outbox.pressure = Backpressure(shop.app, 5)
     await fill(shop, 5)
     await shop.outbox.pressure.look([Channel.SMS])
     return shop
@@ -72,7 +72,7 @@ async def test_once_it_has_been_carried_away_more_is_taken(full: Shop) -> None:
 
 
 async def test_what_was_not_counted_lately_is_taken(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pressure, "_TRUSTED", -1.0)
+    monkeypatch.setattr(accept, "_TRUSTED", -1.0)
     assert not (await full.outbox.accept(DEFAULT_TENANT, draft("new"))).is_replay
 
 

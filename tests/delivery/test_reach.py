@@ -18,14 +18,11 @@ from core.errors import (
     ProviderRejected,
     Refused,
 )
-from core.messages.accept_batch import BatchDraft, accept_batch
-from core.messages.bounds import Bounds
-from core.messages.deliver import Courier
-from core.messages.draft import ChannelService, Draft
-from core.messages.retry import retry
-from core.messages.route import step
-from core.messages.try_again import try_again
-from core.messages.values import EventSource
+from core.messages.batch import BatchDraft, accept_batch
+from core.messages.delivery import ChannelDelivery
+from core.messages.retry import Bounds, retry, retry_message
+from core.messages.status import EventSource, make_step
+from core.messages.validation import ChannelService, Draft
 from core.operations import given_up
 from core.operations.requeue import requeue
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
@@ -49,7 +46,7 @@ def simulate(shop: Shop, *channels: Channel) -> None:
 
 
 def draft(reach: Reach, phone: str = ANA, *channels: Channel, **more: Any) -> Draft:
-    route = [step(one) for one in channels or (Channel.SMS,)]
+    route = [make_step(one) for one in channels or (Channel.SMS,)]
     return Draft(TextContent("Olá"), route, phone=phone, reach=reach, **more)
 
 
@@ -110,7 +107,7 @@ async def test_by_a_fallback_it_comes_no_further(shop: Shop) -> None:
     simulate(shop, Channel.SMS, Channel.WHATSAPP)
     real = ObedientSender()
     real.gate.set()
-    whatsapp = Courier(Channel.WHATSAPP, "whatsapp", real, shop.worker, shop.sealer, shop.hub, "test-worker")
+    whatsapp = ChannelDelivery(Channel.WHATSAPP, "whatsapp", real, shop.worker, shop.sealer, shop.hub, "test-worker")
     shop.courier.is_simulated, shop.sender.answer = True, refuse
     message_id = await accept(shop, TEST, ANA, Channel.SMS, Channel.WHATSAPP)
     await shop.courier.drain()
@@ -187,11 +184,11 @@ async def failed(shop: Shop, reach: Reach, phone: str = ANA) -> UUID:
 
 
 async def by_hand(shop: Shop, message_id: UUID, reach: Reach) -> None:
-    await try_again(shop.outbox, DEFAULT_TENANT, message_id, None, reach=reach)
+    await retry_message(shop.outbox, DEFAULT_TENANT, message_id, None, reach=reach)
 
 
 async def by_hand_over_a_route(shop: Shop, message_id: UUID, reach: Reach) -> None:
-    await try_again(shop.outbox, DEFAULT_TENANT, message_id, [step(Channel.SMS)], reach=reach)
+    await retry_message(shop.outbox, DEFAULT_TENANT, message_id, [make_step(Channel.SMS)], reach=reach)
 
 
 async def as_dead_letter(shop: Shop, message_id: UUID, reach: Reach) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from core.access.principal import DEFAULT_TENANT
 from core.errors import IdempotencyConflict, NotFound, Refused
-from core.messages.draft import Answered, Draft
-from core.messages.route import step
+from core.messages.status import make_step
+from core.messages.validation import AnsweredMessage, Draft
 from core.ports import Channel, InboundMessage, TextContent
 from tests.conftest import Urls
 from tests.delivery.conftest import Shop
@@ -23,9 +23,9 @@ Foreign = Callable[[UUID], Awaitable[None]]
 async def answer(shop: Shop, answered: UUID | None, key: str | None = None) -> UUID:
     draft = Draft(
         TextContent("Sim"),
-        [step(Channel.SMS)],
+        [make_step(Channel.SMS)],
         phone="+5511987654321",
-        in_reply_to=Answered("as written", answered),
+        in_reply_to=AnsweredMessage("as written", answered),
         idempotency_key=key,
     )
     return (await shop.outbox.accept(DEFAULT_TENANT, draft)).message_id

@@ -8,10 +8,9 @@ import pytest
 from core.access.principal import DEFAULT_TENANT
 from core.errors import FailureParty, InvalidState, NotFound, OutcomeUnknown, ProviderRejected
 from core.identifiers import uuid7
-from core.messages.draft import ChannelService
 from core.messages.retry import Retried, retry
-from core.messages.route import MOST_STEPS, Step, step
-from core.messages.values import EventSource, MessageStatus
+from core.messages.status import MOST_STEPS, EventSource, MessageStatus, Step, make_step
+from core.messages.validation import ChannelService
 from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus
 from tests.delivery.conftest import Shop
 from tests.delivery.test_applying import OTHER_TENANT, inbound, report
@@ -63,7 +62,7 @@ async def test_what_failed_goes_out_again_over_its_own_route(shop: Shop) -> None
 
 async def test_another_route_replaces_the_last_one_for_good(shop: Shop) -> None:
     message_id = await failed(shop)
-    other = [step(Channel.EMAIL, within=timedelta(minutes=5)), step(Channel.WHATSAPP)]
+    other = [make_step(Channel.EMAIL, within=timedelta(minutes=5)), make_step(Channel.WHATSAPP)]
     assert (await again(shop, message_id, other)).channel is Channel.EMAIL
     await shop.tamper("UPDATE messages SET status = 'FAILED', due_at = NULL")
     await again(shop, message_id)
@@ -122,10 +121,10 @@ async def test_nobody_elses_message_and_none_at_all_is_tried_again(shop: Shop) -
 
 async def test_a_route_does_not_grow_for_ever(shop: Shop) -> None:
     message_id = await failed(shop)
-    await again(shop, message_id, [step(Channel.SMS)] * (MOST_STEPS - 1))
+    await again(shop, message_id, [make_step(Channel.SMS)] * (MOST_STEPS - 1))
     await shop.tamper("UPDATE messages SET status = 'FAILED'")
     with pytest.raises(InvalidState, match="Send a new message"):
-        await again(shop, message_id, [step(Channel.SMS)])
+        await again(shop, message_id, [make_step(Channel.SMS)])
 
 
 async def test_what_may_arrive_twice_is_tried_only_by_who_says_so(shop: Shop) -> None:

@@ -8,8 +8,7 @@ from redis.asyncio.client import Pipeline
 from sqlalchemy import text
 
 from core.flow.values import Outcomes
-from core.messages.claim import begin, claim
-from core.messages.timing import Timing
+from core.messages.claim import Timing, begin, claim
 from core.ports import Channel, Pace
 from tests.delivery.conftest import Shop
 from tests.delivery.gates import NewGate

@@ -3,10 +3,9 @@
 import asyncio
 from datetime import timedelta
 
-from core.messages.claim import begin, claim
-from core.messages.history import EventSlice, events_of
-from core.messages.reclaim import take_back
-from core.messages.timing import Timing
+from core.messages.claim import Timing, begin, claim
+from core.messages.queries import EventSlice, events_of
+from core.messages.timeouts import reclaim_expired_leases
 from core.ports import Channel
 from tests.delivery.conftest import Shop
 from tests.delivery.test_applying import OTHER_TENANT
@@ -20,7 +19,7 @@ async def test_a_token_of_an_earlier_claim_begins_nothing_of_the_present_one(sho
         slow = await claim(connection, Channel.SMS, "twilio", worker="slow", limit=10, timing=TIMING)
     await shop.tamper("UPDATE messages SET lease_until = now() - interval '1 second'")
     async with shop.worker.transaction() as connection:
-        await take_back(connection, hold=TIMING.hold)
+        await reclaim_expired_leases(connection, hold=TIMING.hold)
         quick = await claim(connection, Channel.SMS, "twilio", worker="quick", limit=10, timing=TIMING)
     async with shop.worker.transaction() as connection:
         assert await begin(connection, slow, TIMING) == set()

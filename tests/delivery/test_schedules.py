@@ -8,9 +8,9 @@ from sqlalchemy import text
 
 from core.access.principal import DEFAULT_TENANT
 from core.errors import InvalidInput, Refused
-from core.messages.clockwork import let_time_pass
-from core.messages.draft import Draft
-from core.messages.route import step
+from core.messages.status import make_step
+from core.messages.timeouts import apply_due_times
+from core.messages.validation import Draft
 from core.ports import Channel, TextContent
 from core.quiet_hours import QuietHours
 from tests.delivery.conftest import Shop
@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 
 
 def draft(**given: Any) -> Draft:
-    route = given.pop("route", [step(Channel.SMS)])
+    route = given.pop("route", [make_step(Channel.SMS)])
     return Draft(TextContent("Olá"), route, phone="+5511987654321", **given)
 
 
@@ -48,12 +48,12 @@ async def test_a_message_for_later_waits_and_is_queued_when_its_hour_comes(shop:
     assert shop.sender.sent == []
     await shop.tamper("UPDATE messages SET due_at = now()")
     async with shop.worker.transaction() as connection:
-        await let_time_pass(connection)
+        await apply_due_times(connection)
     assert await shop.statuses(accepted.message_id) == ["SCHEDULED", "QUEUED"]
 
 
 async def test_what_is_shown_at_once_is_what_is_read_later(shop: Shop) -> None:
-    route = [step(Channel.SMS)]
+    route = [make_step(Channel.SMS)]
     for given in ({}, {"send_after": HOUR, "external_id": "E1"}, {"expires_in": HOUR, "route": route}):
         accepted = await shop.outbox.accept(DEFAULT_TENANT, draft(**given))
         assert accepted.message == await shop.message(accepted.message_id)
@@ -68,7 +68,7 @@ async def test_it_expires_so_long_after_its_hour(shop: Shop) -> None:
 
 async def test_the_first_step_s_time_runs_from_its_hour_and_only_where_another_follows(shop: Shop) -> None:
     shop.outbox.channels = {**shop.outbox.channels, Channel.WHATSAPP: shop.outbox.channels[Channel.SMS]}
-    route = [step(Channel.WHATSAPP, within=timedelta(minutes=5)), step(Channel.SMS)]
+    route = [make_step(Channel.WHATSAPP, within=timedelta(minutes=5)), make_step(Channel.SMS)]
     at_once = await shop.outbox.accept(DEFAULT_TENANT, draft(route=route))
     later = await shop.outbox.accept(DEFAULT_TENANT, draft(route=route, send_after=HOUR))
     alone = await shop.outbox.accept(DEFAULT_TENANT, draft())

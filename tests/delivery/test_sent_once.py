@@ -18,13 +18,10 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from core.messages import backoff, calling, deliver
-from core.messages.calling import Ended
-from core.messages.claim import Claimed, begin, claim
-from core.messages.replies import with_quotes
-from core.messages.route import Step, step
-from core.messages.timing import Timing
-from core.messages.values import RouteGoal, UnconfirmedPolicy
+from core.messages import delivery, sending
+from core.messages.claim import Claimed, Timing, begin, claim
+from core.messages.sending import CallResult, with_quoted_ids
+from core.messages.status import RouteGoal, Step, UnconfirmedPolicy, make_step
 from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, Sighting, Sought
 from core.sealing import Sealer
 from tests.delivery.conftest import Shop
@@ -50,7 +47,7 @@ LOST = raising(OutcomeUnknown("lost", provider="twilio"))
 @pytest.fixture(autouse=True)
 def long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The shortest pauses before another try are shorter than a drain: here they are the longest."""
-    monkeypatch.setattr(backoff.random, "uniform", lambda least, most: most)
+    monkeypatch.setattr(sending.random, "uniform", lambda least, most: most)
 
 
 async def told(shop: Shop, message_id: UUID, status: ReportedStatus, attempt: int = 1) -> None:
@@ -60,7 +57,7 @@ async def told(shop: Shop, message_id: UUID, status: ReportedStatus, attempt: in
 
 async def sent_once_more(shop: Shop, answer: object, *route: Step) -> UUID:
     """A message in doubt that its route sends once more; that call ends as `answer` says."""
-    message_id = await doubt(shop, *(route or [step(Channel.SMS, on_unconfirmed=RESEND)]))
+    message_id = await doubt(shop, *(route or [make_step(Channel.SMS, on_unconfirmed=RESEND)]))
     await settler(shop, Books()).settle_due()
     shop.sender.answer = answer  # type: ignore[assignment]
     await shop.courier.drain()
@@ -126,7 +123,7 @@ async def test_what_was_taken_after_all_is_not_begun_by_whoever_has_claimed_it(s
 
 async def test_a_no_to_the_second_send_does_not_undo_that_the_first_was_taken(shop: Shop) -> None:
     shop.serve(Channel.WHATSAPP, "whatsapp")
-    message_id = await doubt(shop, step(Channel.SMS, on_unconfirmed=RESEND), step(Channel.WHATSAPP))
+    message_id = await doubt(shop, make_step(Channel.SMS, on_unconfirmed=RESEND), make_step(Channel.WHATSAPP))
     await settler(shop, Books()).settle_due()
 
     async def overtaken(message: OutboundMessage) -> Receipt:
@@ -145,8 +142,8 @@ async def test_a_no_to_the_second_send_does_not_undo_that_the_first_was_taken(sh
 
 async def test_a_channel_that_was_left_in_doubt_and_has_reached_its_goal_stops_the_next_one(shop: Shop) -> None:
     shop.serve(Channel.WHATSAPP, "whatsapp")
-    first = step(Channel.SMS, until=RouteGoal.SENT, on_unconfirmed=UnconfirmedPolicy.NEXT_CHANNEL)
-    message_id = await doubt(shop, first, step(Channel.WHATSAPP))
+    first = make_step(Channel.SMS, until=RouteGoal.SENT, on_unconfirmed=UnconfirmedPolicy.NEXT_CHANNEL)
+    message_id = await doubt(shop, first, make_step(Channel.WHATSAPP))
     await settler(shop, Books()).settle_due()
     assert (await shop.message(message_id)).channel == "WHATSAPP"
     await told(shop, message_id, ReportedStatus.SENT)
@@ -256,7 +253,7 @@ async def test_what_expires_on_its_way_to_the_next_channel_stands_where_the_firs
 
 async def test_a_refusal_of_the_last_channel_is_no_failure_while_the_first_one_may_have_it(shop: Shop) -> None:
     """The message tells what reached the person, whatever is told first."""
-    route = [step(Channel.SMS, on_unconfirmed=UnconfirmedPolicy.NEXT_CHANNEL), step(Channel.WHATSAPP)]
+    route = [make_step(Channel.SMS, on_unconfirmed=UnconfirmedPolicy.NEXT_CHANNEL), make_step(Channel.WHATSAPP)]
     shop.serve(Channel.WHATSAPP, "whatsapp")
     refused = raising(
         ProviderRejected("no", provider="whatsapp", reason=FailureReason.OTHER, party=FailureParty.CALLER)
@@ -311,10 +308,10 @@ async def test_a_worker_that_slept_after_it_had_begun_calls_nobody(shop: Shop, m
         connection: AsyncConnection, sealer: Sealer, integration: str, begun: Sequence[Claimed]
     ) -> list[Claimed]:
         slept = (TIMING.lease - TIMING.send_deadline).total_seconds()
-        monkeypatch.setattr(calling, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + slept))
-        return await with_quotes(connection, sealer, integration, begun)
+        monkeypatch.setattr(sending, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + slept))
+        return await with_quoted_ids(connection, sealer, integration, begun)
 
-    monkeypatch.setattr(deliver, "with_quotes", sleep)
+    monkeypatch.setattr(delivery, "with_quotes", sleep)
     await shop.courier.drain()
     assert shop.sender.sent == []
     [attempt] = await shop.attempts(message_id)
@@ -330,8 +327,8 @@ async def test_two_ends_of_one_message_that_are_written_down_together_know_of_ea
         await begin(connection, [second], TIMING)
     # A worker that slept for long has both in its hands when it wakes.
     ends = [
-        Ended(replace(second, attempt=1), Receipt("SM1")),
-        Ended(second, ProviderRejected("no", provider="twilio")),
+        CallResult(replace(second, attempt=1), Receipt("SM1")),
+        CallResult(second, ProviderRejected("no", provider="twilio")),
     ]
     await shop.courier._record(ends)
     assert await shop.status(message_id) == "SENT"
@@ -343,7 +340,7 @@ async def test_a_doubt_that_comes_back_from_a_claim_is_asked_about_as_what_it_wa
     async with shop.worker.transaction() as connection:
         [second] = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=TIMING)
     # A slow worker's late word on the first send, before the second one has begun.
-    await shop.courier._record([Ended(replace(second, attempt=1), OutcomeUnknown("lost", provider="twilio"))])
+    await shop.courier._record([CallResult(replace(second, attempt=1), OutcomeUnknown("lost", provider="twilio"))])
     assert await shop.status(message_id) == "UNCONFIRMED"
     await shop.tamper("UPDATE messages SET due_at = now()")
     books = Books([Sighting("SM1", ReportedStatus.SENT)])

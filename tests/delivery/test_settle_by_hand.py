@@ -10,8 +10,8 @@ from core.access.principal import DEFAULT_TENANT
 from core.access.reach import Reach
 from core.errors import InvalidState, NotConfigured, NotFound, OutcomeUnknown
 from core.identifiers import uuid7
-from core.messages.draft import ChannelService
-from core.messages.settle_by_hand import ByHand, Decision, settle_by_hand
+from core.messages.commands import Decision, SettleRequest, settle_by_hand
+from core.messages.validation import ChannelService
 from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, Sighting, Sought
 from tests.delivery.conftest import Shop
 from tests.delivery.test_sent_once import told
@@ -19,7 +19,7 @@ from tests.delivery.test_settling import Books, doubt, settler
 
 
 async def decide(shop: Shop, message_id: UUID, decision: Decision, *, tenant: UUID = DEFAULT_TENANT) -> None:
-    await settle_by_hand(shop.outbox, tenant, ByHand(message_id, decision))
+    await settle_by_hand(shop.outbox, tenant, SettleRequest(message_id, decision))
 
 
 AS = {Decision.SENT: "SENT", Decision.FAILED: "FAILED", Decision.RESEND: "QUEUED"}
@@ -132,7 +132,7 @@ async def test_whose_it_is_not_decides_nothing(shop: Shop) -> None:
         await decide(shop, message_id, Decision.SENT, tenant=uuid7())
     for reach in (Reach(simulated_only=True), Reach(recipients=frozenset({"+5511900000000"}))):
         with pytest.raises(InvalidState):
-            await settle_by_hand(shop.outbox, DEFAULT_TENANT, ByHand(message_id, Decision.RESEND, reach))
+            await settle_by_hand(shop.outbox, DEFAULT_TENANT, SettleRequest(message_id, Decision.RESEND, reach))
     assert await shop.status(message_id) == "UNCONFIRMED"
 
 

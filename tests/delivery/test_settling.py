@@ -15,13 +15,12 @@ from core.access.principal import DEFAULT_TENANT
 from core.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
 from core.identifiers import uuid7
 from core.messages import reconcile
-from core.messages.draft import Draft
+from core.messages.claim import GIVE_UP_AFTER, Timing
+from core.messages.commands import Decision, SettleRequest, settle_by_hand
 from core.messages.reconcile import Reconciler
-from core.messages.route import Step, step
-from core.messages.settle import Settler
-from core.messages.settle_by_hand import ByHand, Decision, settle_by_hand
-from core.messages.timing import GIVE_UP, Timing
-from core.messages.values import UnconfirmedPolicy
+from core.messages.status import Step, UnconfirmedPolicy, make_step
+from core.messages.unconfirmed import Settler
+from core.messages.validation import Draft
 from core.operations.pulses import Heart, Pulse
 from core.ports import (
     Channel,
@@ -85,7 +84,7 @@ async def doubt(
 ) -> UUID:
     """A message whose answer was lost, due to be settled, with nothing that stands in the way."""
     shop.sender.answer = lost
-    path = list(route) or [step(SMS, on_unconfirmed=policy)]
+    path = list(route) or [make_step(SMS, on_unconfirmed=policy)]
     message_id = (await shop.outbox.accept(tenant, Draft(TextContent(words), path, phone))).message_id
     await shop.courier.drain()
     assert (await shop.message(message_id, tenant)).status == "UNCONFIRMED"
@@ -155,7 +154,7 @@ async def signed(shop: Shop, message_id: UUID, id: str, status: ReportedStatus, 
 
 @pytest.mark.parametrize("policy", UnconfirmedPolicy)
 async def test_one_record_for_two_messages_alike_settles_neither(shop: Shop, policy: UnconfirmedPolicy) -> None:
-    route = [step(SMS, on_unconfirmed=policy), step(Channel.WHATSAPP)]
+    route = [make_step(SMS, on_unconfirmed=policy), make_step(Channel.WHATSAPP)]
     shop.serve(Channel.WHATSAPP, "whatsapp")
     first, second = await doubt(shop, *route), await doubt(shop, *route)
     books = Books([Sighting("SMone", ReportedStatus.DELIVERED)])
@@ -172,7 +171,7 @@ async def test_one_record_for_two_messages_alike_settles_neither(shop: Shop, pol
 
 async def test_a_message_settled_by_hand_as_sent_may_still_be_the_record(shop: Shop) -> None:
     first, second = await doubt(shop), await doubt(shop)
-    await settle_by_hand(shop.outbox, DEFAULT_TENANT, ByHand(first, Decision.SENT))
+    await settle_by_hand(shop.outbox, DEFAULT_TENANT, SettleRequest(first, Decision.SENT))
     books = Books([Sighting("SMone", ReportedStatus.DELIVERED)])
     await look(shop, books)
     assert [await shop.status(first), await shop.status(second)] == ["SENT", "UNCONFIRMED"]
@@ -295,7 +294,7 @@ async def test_a_route_that_asks_for_it_sends_once_more_and_only_once(shop: Shop
 
 
 async def test_a_route_that_asks_for_it_goes_on_to_the_next_channel(shop: Shop) -> None:
-    route = [step(SMS, on_unconfirmed=UnconfirmedPolicy.NEXT_CHANNEL), step(Channel.WHATSAPP)]
+    route = [make_step(SMS, on_unconfirmed=UnconfirmedPolicy.NEXT_CHANNEL), make_step(Channel.WHATSAPP)]
     shop.serve(Channel.WHATSAPP, "whatsapp")
     message_id = await doubt(shop, *route)
     await settler(shop, Books()).settle_due()
@@ -308,7 +307,7 @@ async def test_waiting_writes_no_events_and_ends_after_three_days(shop: Shop) ->
     before = len(await shop.events(message_id))
     await settler(shop, None).settle_due()
     assert len(await shop.events(message_id)) == before
-    age = GIVE_UP + timedelta(hours=1)
+    age = GIVE_UP_AFTER + timedelta(hours=1)
     await shop.tamper("UPDATE messages SET due_at = now(), unconfirmed_at = now() - :age ::interval", age=age)
     await settler(shop, None).settle_due()
     message = await shop.message(message_id)

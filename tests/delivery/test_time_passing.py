@@ -10,18 +10,16 @@ import pytest
 from core.access.principal import DEFAULT_TENANT
 from core.errors import ProviderUnavailable
 from core.flow.gate import OpenGate
-from core.messages.claim import begin, claim, put_back
-from core.messages.draft import Draft
-from core.messages.route import Step, step
-from core.messages.timing import Timing
-from core.messages.values import RouteGoal
+from core.messages.claim import Timing, begin, claim, release
+from core.messages.status import RouteGoal, Step, make_step
+from core.messages.validation import Draft
 from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, StatusReport, TextContent
 from tests.conftest import Urls
 from tests.delivery.conftest import Shop
 from tests.delivery.test_applying import OTHER_TENANT
 
 FIVE = timedelta(minutes=5)
-BOTH = [step(Channel.SMS, within=FIVE), step(Channel.WHATSAPP)]
+BOTH = [make_step(Channel.SMS, within=FIVE), make_step(Channel.WHATSAPP)]
 
 
 async def accepted(shop: Shop, route: list[Step]) -> UUID:
@@ -166,7 +164,7 @@ async def test_delivery_in_time_ends_the_deadline(shop: Shop) -> None:
 
 
 async def test_a_goal_of_sent_is_reached_when_it_was_taken(shop: Shop) -> None:
-    await accepted(shop, [step(Channel.SMS, within=FIVE, until=RouteGoal.SENT), step(Channel.WHATSAPP)])
+    await accepted(shop, [make_step(Channel.SMS, within=FIVE, until=RouteGoal.SENT), make_step(Channel.WHATSAPP)])
     await shop.courier.drain()
     async with shop.worker.transaction() as connection:
         row = (await connection.exec_driver_sql("SELECT due_at, step_until FROM messages")).one()
@@ -180,7 +178,7 @@ async def test_a_noisy_tenant_does_not_keep_a_quiet_one_waiting(
         await shop.accept(body=str(number))
     _, owner = shared_database
     await owner.execute("INSERT INTO tenants VALUES ($1, 'quiet', 'Quiet', 'UTC', 'EUR')", OTHER_TENANT)
-    draft = Draft(TextContent("pst"), [step(Channel.SMS)], phone="+5511987654321")
+    draft = Draft(TextContent("pst"), [make_step(Channel.SMS)], phone="+5511987654321")
     quiet = (await shop.outbox.accept(OTHER_TENANT, draft)).message_id
     async with shop.worker.transaction() as connection:
         claimed = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=Timing())
@@ -193,7 +191,7 @@ async def test_what_was_put_back_counts_no_try_and_is_due_later(shop: Shop) -> N
     timing = Timing()
     async with shop.worker.transaction() as connection:
         [one] = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=timing)
-        await put_back(connection, [one], [60.0])
+        await release(connection, [one], [60.0])
         assert await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=timing) == []
     await shop.tamper("UPDATE messages SET due_at = due_at - interval '60 seconds'")
     await shop.courier.drain()

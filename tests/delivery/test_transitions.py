@@ -9,29 +9,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import FailureParty, FailureReason
-from core.messages.route import step
-from core.messages.transitions import Attempt, Standing, after_outcome, after_report
-from core.messages.values import AttemptOutcome, MessageStatus
+from core.messages.state_machine import Attempt, MessageState, after_outcome, after_report
+from core.messages.status import AttemptOutcome, MessageStatus, make_step
 from core.ports import Channel, Failure, ReportedStatus
 
 FAILURE = Failure(FailureReason.UNREACHABLE, FailureParty.RECIPIENT, "off", "30003")
-BOTH = [step(Channel.WHATSAPP), step(Channel.SMS)]
+BOTH = [make_step(Channel.WHATSAPP), make_step(Channel.SMS)]
 RANK = {"QUEUED": 0, "SENDING": 0, "UNCONFIRMED": 0, "SENT": 1, "FAILED": 2, "DELIVERED": 3, "READ": 4}
 
 reports = st.lists(st.sampled_from(list(ReportedStatus)), max_size=6)
 
 
-def sending(*channels: str) -> Standing:
+def sending(*channels: str) -> MessageState:
     attempt = Attempt(1, 0, AttemptOutcome.IN_FLIGHT)
-    return Standing(MessageStatus.SENDING, 0, [step(Channel(one)) for one in channels or ("SMS",)], {1: attempt})
+    return MessageState(
+        MessageStatus.SENDING, 0, [make_step(Channel(one)) for one in channels or ("SMS",)], {1: attempt}
+    )
 
 
-def report(standing: Standing, status: ReportedStatus, number: int = 1) -> Standing:
+def report(standing: MessageState, status: ReportedStatus, number: int = 1) -> MessageState:
     move = after_report(standing, number, status, FAILURE if status is ReportedStatus.FAILED else None)
     return standing if move is None else move.standing
 
 
-def end(standing: Standing, outcome: AttemptOutcome, retry_in: timedelta | None = None) -> Standing:
+def end(standing: MessageState, outcome: AttemptOutcome, retry_in: timedelta | None = None) -> MessageState:
     attempt = Attempt(1, 0, outcome, failure=None if outcome is AttemptOutcome.ACCEPTED else FAILURE)
     return after_outcome(standing, attempt, retry_in=retry_in).standing
 
@@ -114,7 +115,7 @@ def test_any_report_settles_what_nobody_knew(status: ReportedStatus) -> None:
 def test_a_refusal_goes_on_to_the_next_channel_and_the_last_one_fails() -> None:
     move = after_outcome(sending("WHATSAPP", "SMS"), Attempt(1, 0, AttemptOutcome.REJECTED, failure=FAILURE))
     assert (move.standing.status, move.standing.step, move.due_in) == ("QUEUED", 1, timedelta(0))
-    second = Standing(
+    second = MessageState(
         MessageStatus.SENDING,
         1,
         BOTH,
@@ -126,7 +127,7 @@ def test_a_refusal_goes_on_to_the_next_channel_and_the_last_one_fails() -> None:
 
 def test_late_proof_of_an_earlier_channel_wins_over_a_later_one() -> None:
     attempts = {1: Attempt(1, 0, AttemptOutcome.REJECTED), 2: Attempt(2, 1, AttemptOutcome.IN_FLIGHT)}
-    standing = Standing(MessageStatus.SENDING, 1, BOTH, attempts)
+    standing = MessageState(MessageStatus.SENDING, 1, BOTH, attempts)
     move = after_report(standing, 1, ReportedStatus.DELIVERED)
     assert move is not None
     assert (move.standing.status, move.standing.step, move.is_parted) == ("DELIVERED", 0, False)
@@ -134,7 +135,7 @@ def test_late_proof_of_an_earlier_channel_wins_over_a_later_one() -> None:
 
 def test_late_failure_of_an_earlier_channel_leaves_the_later_one_alone() -> None:
     attempts = {1: Attempt(1, 0, AttemptOutcome.UNCONFIRMED), 2: Attempt(2, 1, AttemptOutcome.IN_FLIGHT)}
-    standing = Standing(MessageStatus.SENDING, 1, BOTH, attempts)
+    standing = MessageState(MessageStatus.SENDING, 1, BOTH, attempts)
     move = after_report(standing, 1, ReportedStatus.FAILED, FAILURE)
     assert move is not None
     assert move.is_parted
@@ -143,7 +144,7 @@ def test_late_failure_of_an_earlier_channel_leaves_the_later_one_alone() -> None
 
 def test_a_late_answer_of_an_old_attempt_does_not_queue_the_message_again() -> None:
     attempts = {1: Attempt(1, 0, AttemptOutcome.UNCONFIRMED), 2: Attempt(2, 0, AttemptOutcome.IN_FLIGHT)}
-    standing = Standing(MessageStatus.SENDING, 0, [step(Channel.SMS)], attempts)
+    standing = MessageState(MessageStatus.SENDING, 0, [make_step(Channel.SMS)], attempts)
     move = after_outcome(standing, Attempt(1, 0, AttemptOutcome.UNAVAILABLE), retry_in=timedelta(1))
     assert move.is_parted
     assert move.due_in is None
@@ -152,7 +153,7 @@ def test_a_late_answer_of_an_old_attempt_does_not_queue_the_message_again() -> N
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
 def test_of_two_channels_that_delivered_the_first_one_served(order: tuple[int, int]) -> None:
     attempts = {number: Attempt(number, number - 1, AttemptOutcome.ACCEPTED, rank=1) for number in order}
-    standing = Standing(MessageStatus.SENT, 1, BOTH, attempts)
+    standing = MessageState(MessageStatus.SENT, 1, BOTH, attempts)
     for number in order:
         standing = report(standing, ReportedStatus.DELIVERED, number)
     assert (standing.status, standing.step) == ("DELIVERED", 0)

@@ -10,7 +10,7 @@ from typing import Any
 
 from websockets.asyncio.client import connect
 
-from core.messages.content import EMAIL_LIMIT
+from core.ports.content import EMAIL_LIMIT
 from tests.flows.conftest import SEND, System, new_phone
 
 Write = Callable[[System, bytes], Awaitable[dict[str, Any]]]

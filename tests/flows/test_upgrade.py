@@ -23,7 +23,8 @@ from api.migrations import downgrade, upgrade
 from core.access.principal import DEFAULT_TENANT
 from core.access.tokens import DevelopmentTokens
 from core.database import Database, make_engine
-from core.messages.provider_ids import ProviderId, opened
+from core.messages.provider_ids import open_id
+from core.messages.status import ProviderId
 from core.ports import ReportedStatus, StatusReport
 from core.privacy.spelling import spells_a_number
 from core.sealing import Sealer
@@ -227,7 +228,7 @@ async def everything_is_sealed(here: Rollout, sealer: Sealer) -> None:
     for row in rows:
         assert (row["provider_message_id"], row["provider_id_lookup"] is None) == (None, False)
         kept = ProviderId(row["provider_id_sealed"], None, None)
-        assert opened(sealer, kept, DEFAULT_TENANT, row["message_id"], row["number"])
+        assert open_id(sealer, kept, DEFAULT_TENANT, row["message_id"], row["number"])
     for table in ("attempts", "messages", "message_events"):
         for row in await here.owner.fetch(f"SELECT t::text AS whole FROM {table} t"):
             assert not spells_a_number(row["whole"])

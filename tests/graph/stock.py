@@ -9,12 +9,12 @@ from uuid import UUID
 
 import asyncpg
 
+from core.addresses import lookup_form, mask
 from core.identifiers import uuid7, uuid7_floor
-from core.messages.addresses import mask, sought
-from core.messages.content import content_to_json
 from core.ports import Channel, Content, EmailContent, OtherEvent, TextContent
+from core.ports.content import content_to_json
+from core.ports.templates import Filled
 from core.sealing import Sealer
-from core.templates.values import Filled
 from core.webhooks.events import event_to_json
 from resolvers.identifiers import to_global_id
 from tests.graph.callers import Caller
@@ -71,8 +71,8 @@ class Stock:
             "route": json.dumps([{"channel": channel.value}]),
             "to_sealed": self.sealer.seal(to, tenant=tenant, row=message, column="to"),
             "to_masked": mask(to),
-            "to_hash": self.sealer.lookup_hash(sought(to), tenant=tenant),
-            "from_hash": sender and self.sealer.lookup_hash(sought(sender), tenant=tenant),
+            "to_hash": self.sealer.lookup_hash(lookup_form(to), tenant=tenant),
+            "from_hash": sender and self.sealer.lookup_hash(lookup_form(sender), tenant=tenant),
             "external_id": external_id,
             "from_masked": sender and mask(sender),
             "from_sealed": sender and self.sealer.seal(sender, tenant=tenant, row=message, column="from"),

@@ -3,7 +3,7 @@
 import pytest
 
 from api.bootstrap import House
-from core.templates.values import Filled
+from core.ports.templates import Filled
 from tests.graph.callers import Caller, statements
 from tests.graph.stock import Stock, global_id
 

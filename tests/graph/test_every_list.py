@@ -16,7 +16,7 @@ from graphql import (
 from graphql.type import GraphQLNonNull, GraphQLUnionType
 
 from api.bootstrap import House
-from core.templates.values import Filled
+from core.ports.templates import Filled
 from engine.engine import Engine
 from engine.limits import Limits
 from resolvers.errors import translate

@@ -3,8 +3,8 @@
 import pytest
 
 from core.access.principal import Scope
-from core.messages.draft import Draft
-from core.messages.route import step
+from core.messages.status import make_step
+from core.messages.validation import Draft
 from core.ports import Channel, EmailContent, TextContent
 from resolvers.identifiers import to_global_id
 from tests.graph.callers import Caller
@@ -160,7 +160,7 @@ async def test_a_page_of_events_that_cannot_be_is_refused(
 
 
 async def test_a_message_accepted_through_core_is_read_the_same(caller: Caller) -> None:
-    draft = Draft(EmailContent("Oi", "texto", "<p>texto</p>"), [step(Channel.EMAIL)], email="ana@example.com")
+    draft = Draft(EmailContent("Oi", "texto", "<p>texto</p>"), [make_step(Channel.EMAIL)], email="ana@example.com")
     accepted = await caller.house.services.outbox.accept(caller.tenant, draft)
     document = "query ($id: ID!) { message(id: $id) { content { ... on EmailContent { subject plainText html } } } }"
     found = await caller.ask(document, id=global_id(accepted.message_id))

@@ -11,7 +11,7 @@ import pytest
 
 from api.bootstrap import House
 from core.access.principal import Scope
-from core.messages.places import read_place, write_place
+from core.live.cursors import decode_cursor, encode_cursor
 from core.pubsub import Change
 from resolvers.identifiers import to_global_id
 from tests.conftest import until
@@ -99,9 +99,9 @@ async def test_cursors_of_others_and_nonsense_are_refused(caller: Caller, strang
 
 async def test_a_cursor_of_long_ago_has_expired(caller: Caller, stock: Stock) -> None:
     async with following(caller, filter={"ids": [global_id(await stock.put(caller))]}) as stream:
-        place = read_place((await stream.next())["messageStatusChanged"]["cursor"], caller.tenant)
+        place = decode_cursor((await stream.next())["messageStatusChanged"]["cursor"], caller.tenant)
     assert place is not None
-    old = write_place(type(place)(place.at - 8 * 86_400, place.seen, place.ahead, place.sequence), caller.tenant)
+    old = encode_cursor(type(place)(place.at - 8 * 86_400, place.seen, place.ahead, place.sequence), caller.tenant)
     async with following(caller, after=old) as stream:
         [error] = (await stream.answer()).errors
     assert error["extensions"]["code"] == "CURSOR_EXPIRED"

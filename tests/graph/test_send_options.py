@@ -7,7 +7,7 @@ import pytest
 
 from api.bootstrap import House
 from core.access.principal import Scope
-from core.operations.pressure import Pressure
+from core.messages.accept import Backpressure
 from core.ports import Channel
 from tests.conftest import Urls
 from tests.delivery.trips import round_trips
@@ -163,7 +163,7 @@ async def test_a_full_queue_answers_with_a_time_to_come_back(graph_urls: Urls, c
     crowded = Caller(house, caller.engine, caller.principal)
     try:
         await send(crowded, idempotencyKey="order-1")
-        house.services.outbox.pressure = Pressure(house.database, 1)
+        house.services.outbox.pressure = Backpressure(house.database, 1)
         await house.services.outbox.pressure.look([Channel.SMS])
         payload = await send(crowded)
         replay = await send(crowded, idempotencyKey="order-1")

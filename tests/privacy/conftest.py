@@ -15,12 +15,12 @@ from core.access.api_keys import create
 from core.access.key_format import KeyKind
 from core.access.new_key import NewKey
 from core.access.principal import DEFAULT_TENANT, ActorKind, Scope
+from core.addresses import known_address
 from core.audit.act import Author
-from core.messages.addresses import known_address
-from core.messages.deliver import Courier
-from core.messages.draft import Draft
-from core.messages.provider_ids import ProviderId, opened
-from core.messages.route import step
+from core.messages.delivery import ChannelDelivery
+from core.messages.provider_ids import open_id
+from core.messages.status import ProviderId, make_step
+from core.messages.validation import Draft
 from core.ports import (
     Channel,
     EmailContent,
@@ -68,7 +68,7 @@ class Life:
         kind = known_address(to).kind
         content = EmailContent(words, words, None) if kind == "email" else TextContent(words)
         address = {"email": to} if kind == "email" else {"phone": to}
-        draft = Draft(content, [step(channel)], author=AUTHOR, **address, **more)
+        draft = Draft(content, [make_step(channel)], author=AUTHOR, **address, **more)
         return (await self.shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
 
     async def deliver(self, channel: Channel = Channel.SMS, name: str = "twilio") -> None:
@@ -78,7 +78,9 @@ class Life:
             else self.shop.sender.answer
         )
         sender.gate.set()
-        await Courier(channel, name, sender, self.shop.worker, self.shop.sealer, self.shop.hub, "test-worker").drain()
+        await ChannelDelivery(
+            channel, name, sender, self.shop.worker, self.shop.sealer, self.shop.hub, "test-worker"
+        ).drain()
 
     async def told(self, name: str, *events: Any) -> None:
         await keep(self.shop.app, self.shop.sealer, name, events)
@@ -91,7 +93,7 @@ class Life:
         """WhatsApp says what became of a message; its first attempt's id names it."""
         row = await self.owner.fetchrow("SELECT * FROM attempts WHERE message_id = $1", message)
         kept = ProviderId(row["provider_id_sealed"], None, None)
-        name = str(opened(self.shop.sealer, kept, row["tenant_id"], message, row["number"]))
+        name = str(open_id(self.shop.sealer, kept, row["tenant_id"], message, row["number"]))
         raw = f'{{"statuses":[{{"id":"{name}","recipient_id":"{to.removeprefix("+")}"}}]}}'
         await self.told("whatsapp", self.reported(name, raw, message if reference else None, status))
         await self.apply()

@@ -10,9 +10,9 @@ import pytest
 from core.access.api_keys import by_ids
 from core.access.principal import DEFAULT_TENANT
 from core.errors import InvalidState
-from core.messages.draft import Draft
-from core.messages.route import step
-from core.messages.try_again import try_again
+from core.messages.retry import retry_message
+from core.messages.status import make_step
+from core.messages.validation import Draft
 from core.ports import Channel, TextContent
 from core.privacy.erase import carry_out
 from tests.conftest import Urls, until
@@ -154,7 +154,7 @@ async def test_others_lose_nothing(life: Life) -> None:
 async def test_another_tenants_messages_to_the_same_person_stay(life: Life) -> None:
     one = await life.send(NUMBER, WORDS)
     tenant = await another_tenant(life)
-    draft = Draft(TextContent(WORDS), [step(Channel.SMS)], phone=NUMBER)
+    draft = Draft(TextContent(WORDS), [make_step(Channel.SMS)], phone=NUMBER)
     theirs = (await life.shop.outbox.accept(tenant, draft)).message_id
     await life.erase(NUMBER)
     assert (await life.shop.message(one)).to is None
@@ -164,7 +164,7 @@ async def test_another_tenants_messages_to_the_same_person_stay(life: Life) -> N
 async def test_what_a_company_says_of_another_tenants_customer_does_not_stay_with_the_default_one(life: Life) -> None:
     """A report without our reference lies with the default tenant until it is known whose it is."""
     tenant = await another_tenant(life)
-    draft = Draft(TextContent(WORDS), [step(Channel.WHATSAPP)], phone=NUMBER)
+    draft = Draft(TextContent(WORDS), [make_step(Channel.WHATSAPP)], phone=NUMBER)
     theirs = (await life.shop.outbox.accept(tenant, draft)).message_id
     await life.deliver(Channel.WHATSAPP, "whatsapp")
     await life.report(theirs, NUMBER, reference=False)
@@ -253,7 +253,7 @@ async def test_what_was_kept_before_there_were_hashes_is_known_too(life: Life) -
 
 
 async def test_a_late_failure_does_not_go_on_to_the_next_channel(life: Life) -> None:
-    route = [step(Channel.WHATSAPP, within=timedelta(hours=1)), step(Channel.SMS)]
+    route = [make_step(Channel.WHATSAPP, within=timedelta(hours=1)), make_step(Channel.SMS)]
     draft = Draft(TextContent(WORDS), route, phone=NUMBER)
     one = (await life.shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
     await life.deliver(Channel.WHATSAPP, "whatsapp")
@@ -268,9 +268,9 @@ async def test_it_cannot_be_sent_again(life: Life) -> None:
     one = await life.send(NUMBER, WORDS)
     await life.owner.execute("UPDATE messages SET status = 'FAILED', due_at = NULL")
     await life.erase(NUMBER)
-    for route in (None, [step(Channel.SMS)]):
+    for route in (None, [make_step(Channel.SMS)]):
         with pytest.raises(InvalidState, match="no longer kept"):
-            await try_again(life.shop.outbox, DEFAULT_TENANT, one, route)
+            await retry_message(life.shop.outbox, DEFAULT_TENANT, one, route)
 
 
 async def test_asked_for_twice_it_is_one_and_done_twice_it_is_as_done(life: Life) -> None:

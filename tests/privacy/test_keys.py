@@ -18,9 +18,9 @@ from core.keyring.catalogue import sealed_tables
 from core.keyring.lookup import prepare_lookups
 from core.keyring.rotate import rotate
 from core.keyring.status import FINGERPRINTS, status
-from core.messages.draft import Draft
-from core.messages.record import attempts_named
-from core.messages.route import step
+from core.messages.provider_ids import attempts_named
+from core.messages.status import make_step
+from core.messages.validation import Draft
 from core.ports import Channel, TextContent
 from core.privacy.erase import carry_out
 from core.sealing import Sealer
@@ -174,7 +174,7 @@ async def test_a_request_is_the_same_under_either_key_and_no_more_without_the_ol
     life.shop.outbox.sealer = BOTH
     assert await life.send(NUMBER, WORDS, idempotency_key="one") == first
     life.shop.outbox.sealer = ONLY_NEW
-    draft = Draft(TextContent(WORDS), [step(Channel.SMS)], phone=NUMBER, idempotency_key="one")
+    draft = Draft(TextContent(WORDS), [make_step(Channel.SMS)], phone=NUMBER, idempotency_key="one")
     with pytest.raises(IdempotencyConflict):
         await life.shop.outbox.accept(DEFAULT_TENANT, draft)
     # Which is why they are counted: the old key may go once none is left under it.

@@ -10,8 +10,8 @@ from core.access.principal import DEFAULT_TENANT
 from core.access.profile import Profile, open_profile, seal_profile
 from core.identifiers import uuid7
 from core.keyring.waiting import tell, waits_for
-from core.messages import read
-from core.messages.read import Filter
+from core.messages import queries
+from core.messages.queries import MessageFilter
 from core.operations import heartbeat
 from core.ports import ReportedStatus, StatusReport
 from core.sealing import KeyMissing, Sealer
@@ -35,9 +35,11 @@ def turned(life: Life) -> Sealer:
     return sealer(life, k2=NEW, k1=OLD)
 
 
-async def page(life: Life, by: Sealer) -> list[read.Message]:
+async def page(life: Life, by: Sealer) -> list[queries.Message]:
     async with life.shop.app.transaction(DEFAULT_TENANT) as connection:
-        found = await read.page(connection, by, DEFAULT_TENANT, Slice(10), Filter(), sealed=("content", "to", "from"))
+        found = await queries.messages_page(
+            connection, by, DEFAULT_TENANT, Slice(10), MessageFilter(), sealed=("content", "to", "from")
+        )
     return list(found.items)
 
 

@@ -16,8 +16,7 @@ from core.access.principal import DEFAULT_TENANT
 from core.database import Database, make_engine
 from core.keyring.lookup import prepare_lookups
 from core.keyring.rotate import rotate
-from core.messages.backfill import seal_clear_ids
-from core.messages.record import attempts_named
+from core.messages.provider_ids import attempts_named, seal_clear_ids
 from core.ports import Channel
 from core.privacy.disguise import disguised
 from core.privacy.spelling import spells_a_number

@@ -16,7 +16,7 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from core.messages.timing import Timing
+from core.messages.claim import Timing
 from core.ports import OutboundMessage, Receipt, Surroundings
 from integrations.smtp import connect
 from integrations.smtp.adapter import CONFIRMING, PREPARING, SmtpSender

@@ -31,7 +31,7 @@ from sqlalchemy import text
 from api.app import create_app
 from api.health import Readiness
 from core.access.tokens import DevelopmentTokens
-from core.messages.apply import apply_due
+from core.messages.webhook_handlers import apply_due_events
 from tests.conftest import Running
 from tests.contract.companies import COMPANIES, REPORTING
 from tests.contract.test_webhooks import FIXTURES, body_of, signed
@@ -266,7 +266,7 @@ async def test_no_content_of_a_signed_webhook_is_our_error(stores: Running) -> N
                         bad.append((name, file, answer.status_code, body[:200]))
         assert not bad, bad[:5]
         assert tried > 1_000
-        while await apply_due(worker.database, worker.sealer, worker.hub):
+        while await apply_due_events(worker.database, worker.sealer, worker.hub):
             pass
         async with worker.database.transaction() as connection:
             rows = await connection.execute(text("SELECT DISTINCT status, error FROM inbox WHERE error IS NOT NULL"))

@@ -13,10 +13,10 @@ from graphql import GraphQLInputObjectType, GraphQLScalarType, build_schema, ext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.addresses import email_address
 from core.errors import InvalidInput
-from core.messages.addresses import email_address
-from core.messages.content import check_content
 from core.ports import Channel, EmailContent
+from core.ports.content import check_content
 from integrations.kit import Http
 from integrations.smtp.mail import Letterhead, build_mail
 from integrations.smtp.settings import Settings as SmtpSettings

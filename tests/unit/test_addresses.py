@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.addresses import Address, email_address, known_address, mask, phone_address, whatsapp_user_address
 from core.errors import InvalidInput
-from core.messages.addresses import Address, email_address, known_address, mask, phone_address, whatsapp_user_address
 from core.ports import Channel
 
 PATH = ["input", "to", "phone"]

@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from core.messages.claim import Claimed, Opened
-from core.messages.record import Key
+from core.messages.record import MessageKey
 from core.ports import ButtonParameter, Channel, TemplateContent
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
 def claimed(number: int, opened: Opened | None) -> Claimed:
-    key = Key(UUID(int=1), UUID(int=number))
+    key = MessageKey(UUID(int=1), UUID(int=number))
     return Claimed(key, 1, 1, Channel.WHATSAPP, b"", b"", b"", NOON, opened=opened)
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InvalidInput
-from core.messages.content import (
+from core.ports import ButtonParameter, Channel, Content, EmailContent, TemplateContent, TextContent
+from core.ports.content import (
     TEXT_LIMITS,
     check_content,
     content_for,
@@ -16,8 +17,7 @@ from core.messages.content import (
     content_to_json,
     filled_from_json,
 )
-from core.ports import ButtonParameter, Channel, Content, EmailContent, TemplateContent, TextContent
-from core.templates.values import Filled
+from core.ports.templates import Filled
 
 TEMPLATE = TemplateContent(
     "order_shipped",

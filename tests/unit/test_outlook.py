@@ -7,16 +7,13 @@ from uuid import uuid4
 
 import pytest
 
-from core.messages.history import AttemptView
-from core.messages.outlook import can_cancel, can_retry, outcomes
-from core.messages.read import Message
-from core.messages.route import MOST_STEPS, Step, step
-from core.messages.values import AttemptOutcome, Direction, MessageStatus, RouteGoal
+from core.messages.queries import AttemptView, Message, can_cancel, can_retry, step_outcomes
+from core.messages.status import MOST_STEPS, AttemptOutcome, Direction, MessageStatus, RouteGoal, Step, make_step
 from core.ports import Channel
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-WHATSAPP, SMS, EMAIL = step(Channel.WHATSAPP), step(Channel.SMS), step(Channel.EMAIL)
-TAKEN_IS_ENOUGH = step(Channel.SMS, until=RouteGoal.SENT)
+WHATSAPP, SMS, EMAIL = make_step(Channel.WHATSAPP), make_step(Channel.SMS), make_step(Channel.EMAIL)
+TAKEN_IS_ENOUGH = make_step(Channel.SMS, until=RouteGoal.SENT)
 SENT, FAILED, DELIVERED, READ = 1, 2, 3, 4
 
 
@@ -84,7 +81,7 @@ TOLD = {
 @pytest.mark.parametrize("case", TOLD)
 def test_each_step_tells_what_became_of_it(case: str) -> None:
     given, attempts, expected = TOLD[case]
-    assert " ".join(outcomes(given, attempts)) == expected
+    assert " ".join(step_outcomes(given, attempts)) == expected
 
 
 @pytest.mark.parametrize("status", MessageStatus)
@@ -109,7 +106,7 @@ def test_what_has_left_perhaps_cannot_be_stopped(tried: AttemptView, expected: b
 
 
 def test_a_route_that_can_grow_no_longer_is_not_tried_again() -> None:
-    rounds = [replace(step(Channel.SMS), begins_anew=number > 0) for number in range(MOST_STEPS)]
+    rounds = [replace(make_step(Channel.SMS), begins_anew=number > 0) for number in range(MOST_STEPS)]
     assert can_retry(replace(message("FAILED"), route=rounds[:-1]))
     assert not can_retry(replace(message("FAILED"), route=rounds))
 

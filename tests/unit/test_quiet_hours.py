@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from core.addresses import Address
 from core.brazil import AREA_CODES
-from core.messages.addresses import Address
-from core.messages.quiet import calm_moment, next_calm, zones_of
+from core.messages.schedule import calm_moment, next_calm, zones_of
 from core.quiet_hours import NIGHT, QuietHours
 from core.time_zones import CAPITALS
 

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InvalidInput, Refused
-from core.messages.content import check_content
 from core.ports import (
     ButtonParameter,
     Channel,
@@ -23,8 +22,8 @@ from core.ports import (
     TemplateContent,
     TextContent,
 )
-from core.templates.fill import check_variables, fill
-from core.templates.gaps import gaps_of, variables_of
+from core.ports.content import check_content
+from core.templates.filling import check_variables, fill, gaps_of, variables_of
 from core.templates.starters import STARTERS, Starter
 from core.templates.values import Template, TemplateNotUsable
 

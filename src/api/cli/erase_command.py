@@ -11,7 +11,7 @@ from api.cli.calling import call, json_option, print_json, url_option
 from api.cli.client import Api
 from api.cli.failures import Failure
 from api.cli.parties import recipient
-from core.messages.addresses import known_address, mask
+from core.addresses import known_address, mask
 
 _COUNTS = "id messages canceled webhooks names requestedAt finishedAt"
 _ERASE = f"""

@@ -9,14 +9,14 @@ from api.cli.failures import Exit, Failure
 
 if TYPE_CHECKING:
     from core.access.api_keys import ApiKey
-    from core.messages.addresses import Address
+    from core.addresses import Address
 
 
 def read_recipients(written: Sequence[str]) -> Sequence["Address"]:
     """Read numbers and addresses; raises Failure."""
     # Here, because telephone numbers bring a large table, and help should not wait for that.
+    from core.addresses import email_address, phone_address
     from core.errors import InvalidInput
-    from core.messages.addresses import email_address, phone_address
 
     try:
         return [email_address(one, path=[]) if "@" in one else phone_address(one, path=[]) for one in written]

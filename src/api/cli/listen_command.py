@@ -18,7 +18,7 @@ from api.cli.clocks import name_zone
 from api.cli.failures import Failure
 from api.cli.forwarding import Forwarder, check_target
 from api.cli.live import CHANGES, line
-from core.messages.values import MessageStatus
+from core.messages.status import MessageStatus
 
 _PAUSE_SECONDS = 1.0
 

@@ -26,7 +26,7 @@ from api.cli.deciding import tell
 from api.cli.failures import Failure
 from api.cli.parties import PARTIES, arrow, recipient, whom
 from api.cli.story import STORY, story
-from core.messages.values import MessageStatus
+from core.messages.status import MessageStatus
 
 _LIST = f"""
 query List($first: Int!, $after: String, $filter: MessageFilter) {{

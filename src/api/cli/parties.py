@@ -23,6 +23,6 @@ def whom(message: Mapping[str, Any]) -> str:
 def recipient(address: str) -> dict[str, str]:
     """Write an address as the API takes it: a telephone number, an e-mail address or a WhatsApp user id."""
     # Here, because telephone numbers bring a large table, and help should not wait for that.
-    from core.messages.addresses import known_address
+    from core.addresses import known_address
 
     return {_FIELDS[known_address(address).kind]: address}

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from core.access.key_format import KeyKind
 from core.access.principal import Principal, Scope
 from core.access.reach import EVERYWHERE, Reach, one_form
+from core.addresses import Address
 from core.characters import line_errors, refused_on_line
 from core.errors import AppError, InputRule, InvalidInput, Refused
-from core.messages.addresses import Address
 from core.privacy.spelling import names_somebody
 from core.words import say
 

@@ -12,10 +12,10 @@ from typing import Any
 import structlog
 from sqlalchemy import ColumnElement, LargeBinary, Row, bindparam, case, func, update
 
+from core.addresses import lookup_form
 from core.database import Database
 from core.keyring.catalogue import SealedColumn, SealedTable, sealed_tables
 from core.keyring.walk import walk
-from core.messages.addresses import sought
 from core.sealing import SealBroken, Sealer
 from core.tables import metadata
 
@@ -80,7 +80,7 @@ def _change(sealer: Sealer, one: SealedTable, column: SealedColumn, row: Row[Any
     if one.number is not None:
         change["of_number"] = getattr(row, one.number.name)
     if column.hash is not None:
-        change["new_hash"] = sealer.lookup_hash(sought(plain), tenant=place["tenant"])
+        change["new_hash"] = sealer.lookup_hash(lookup_form(plain), tenant=place["tenant"])
     return change
 
 

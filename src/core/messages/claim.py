@@ -1,9 +1,6 @@
-"""Whose turn it is: due messages are leased to one worker, and marked as begun before the bytes leave.
+"""Claiming due messages: leased to one worker, with a fencing token, and marked as begun before the call is made."""
 
-Only the database's clock counts. A claim carries a token; whoever writes an outcome names the token it was given.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,20 +35,65 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.messages.record import Key
+from core.messages.record import MessageKey
+from core.messages.status import EventSource, MessageStatus
 from core.messages.tables import attempts, message_events, messages
-from core.messages.timing import Timing
-from core.messages.unread import NOTHING_UNREAD
-from core.messages.values import EventSource, MessageStatus
 from core.ports import Channel, Content
 from core.sealing import is_readable
+
+GIVE_UP_AFTER = timedelta(days=3)
+"""How long an unconfirmed message is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The deadline of one call, how long an unconfirmed message is held before anything is decided about it, and
+    `retry_for`: how long a step is tried again at least whose calls surely did nothing.
+    """
+
+    send_deadline: timedelta = timedelta(seconds=20)
+    hold: timedelta = timedelta(seconds=60)
+    retry_for: timedelta = timedelta(hours=1)
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a claim lasts: what cannot end before it does is not begun."""
+        return self.send_deadline * 2 + timedelta(seconds=5)
+
+
+# Reports that lie unread in the inbox: whoever is about to act for want of a report looks here first.
+
+
+NO_UNREAD_REPORT = """(attempt_count = 0 OR NOT EXISTS (
+    SELECT FROM inbox
+    WHERE inbox.tenant_id = messages.tenant_id AND inbox.message_id = messages.id AND inbox.status = 'RECEIVED'
+))"""
+"""Whether a row of `messages` has no report waiting to be read; what was never tried has none."""
+
+_UNREAD = text(f"""
+SELECT tenant_id, id FROM messages
+WHERE (tenant_id, id) IN (SELECT * FROM unnest(:tenants, :ids)) AND NOT {NO_UNREAD_REPORT}
+""").bindparams(  # noqa: S608  # a constant is all that is filled in
+    bindparam("tenants", type_=ARRAY(Uuid)), bindparam("ids", type_=ARRAY(Uuid))
+)
+
+
+async def with_unread_reports(connection: AsyncConnection, keys: Collection[MessageKey]) -> set[MessageKey]:
+    """Those of these messages that a report lies unread about."""
+    wanted = {"tenants": [key.tenant_id for key in keys], "ids": [key.message_id for key in keys]}
+    return {MessageKey(row.tenant_id, row.id) for row in await connection.execute(_UNREAD, wanted)}
+
+
+# Whose turn it is: due messages are leased to one worker, and marked as begun before the bytes leave.
+#
+# Only the database's clock counts. A claim carries a token; whoever writes an outcome names the token it was given.
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """A message leased to us, with what is needed to send it."""
 
-    key: Key
+    key: MessageKey
     token: int
     attempt: int
     channel: Channel
@@ -83,7 +125,7 @@ class Opened:
 # Nothing is sent again, or over another channel, while a report about what was sent before lies unread.
 _IS_DUE = f"""channel = :channel AND status = 'QUEUED' AND due_at <= now() AND lease_until IS NULL
           AND (expires_at > now()) IS NOT FALSE AND (step_until > now()) IS NOT FALSE
-          AND {NOTHING_UNREAD}
+          AND {NO_UNREAD_REPORT}
           -- What another process sealed with a key that this one lacks waits for one that has it, without a delay.
           AND (CAST(:keys AS bytea[]) IS NULL
                OR {is_readable("to_sealed")} AND {is_readable("content_sealed")})"""
@@ -170,7 +212,7 @@ async def claim(
 
 def _claimed(row: Row[Any], channel: Channel) -> Claimed:
     return Claimed(
-        Key(row.tenant_id, row.id),
+        MessageKey(row.tenant_id, row.id),
         row.lease_token,
         row.attempt_count,
         channel,
@@ -185,7 +227,7 @@ def _claimed(row: Row[Any], channel: Channel) -> Claimed:
     )
 
 
-async def hold(connection: AsyncConnection, claimed: Sequence[Claimed]) -> None:
+async def lock_claimed(connection: AsyncConnection, claimed: Sequence[Claimed]) -> None:
     """Lock these until the end of the transaction, in the order in which everybody does: see `lock_standings`.
 
     For whoever puts several back; beginning locks in that order by itself.
@@ -193,13 +235,13 @@ async def hold(connection: AsyncConnection, claimed: Sequence[Claimed]) -> None:
     await connection.execute(_HOLD, _named(claimed))
 
 
-async def begin(connection: AsyncConnection, claimed: Sequence[Claimed], timing: Timing) -> set[Key]:
+async def begin(connection: AsyncConnection, claimed: Sequence[Claimed], timing: Timing) -> set[MessageKey]:
     """Write down that these are about to be sent; returns those that may be: ours still, in time, with time enough."""
     rows = await connection.execute(_BEGIN, {**_named(claimed), "deadline": timing.send_deadline})
-    return {Key(row.tenant_id, row.id) for row in rows}
+    return {MessageKey(row.tenant_id, row.id) for row in rows}
 
 
-async def put_back(
+async def release(
     connection: AsyncConnection, claimed: Sequence[Claimed], waits: Sequence[float], *, stops_time: bool = False
 ) -> None:
     """Undo claims that were not begun: each message is due again in so many seconds, and no try is counted.
@@ -210,7 +252,7 @@ async def put_back(
         await connection.execute(_PUT_BACK, {**_named(claimed), "waits": list(waits), "stops_time": stops_time})
 
 
-async def postpone(connection: AsyncConnection, keys: Sequence[Key]) -> None:
+async def postpone(connection: AsyncConnection, keys: Sequence[MessageKey]) -> None:
     """Look again in a minute at messages that are due and cannot be read: nothing was begun, and no try is counted."""
     due = tuple_(messages.c.tenant_id, messages.c.id).in_(keys)
     await connection.execute(

@@ -1,19 +1,40 @@
-"""Providers' ids of messages: kept sealed, found by a hash whose key is never rotated.
+"""Providers' ids of messages: sealed, found by a hash, and held by one attempt each."""
 
-WhatsApp's hold the person's number in base64. Until the contract is applied (`migrations/contracts`), they are kept in
-clear as well, for processes of the version before; afterwards the database empties that column whatever is written.
-"""
-
+import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Row
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Row,
+    Table,
+    Text,
+    bindparam,
+    case,
+    literal_column,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.database import Database
 from core.keyring.catalogue import numbered
+from core.keyring.lookup import prepare_lookups
+from core.keyring.walk import walk
+from core.messages.record import EventRecord, MessageKey
+from core.messages.state_machine import Attempt, MessageState, withdrawn
+from core.messages.status import EventSource, ProviderId
+from core.messages.tables import attempts, messages
 from core.privacy.disguise import MARK, known_as
 from core.sealing import NOBODYS, SealBroken, Sealer
 
@@ -24,36 +45,18 @@ ERASED = f"^{MARK}[0-9a-f]{{32}}$"
 """What the clear column holds, as PostgreSQL matches it, where the version before erased an id: its hash."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderId:
-    """A provider's id as a row keeps it: what is not in the row is None."""
-
-    sealed: bytes | None
-    lookup: bytes | None
-    clear: str | None
-
-    @classmethod
-    def of_row(cls, row: Row[Any]) -> "ProviderId | None":
-        """What a row of attempts or messages keeps; None where there is nothing."""
-        kept = cls(row.provider_id_sealed, row.provider_id_lookup, row.provider_message_id)
-        return None if kept == _NOTHING else kept
-
-
-_NOTHING = ProviderId(None, None, None)
-
-
-def of_attempt(sealer: Sealer, tenant: UUID, message: UUID, number: int, id: str) -> ProviderId:
+def seal_for_attempt(sealer: Sealer, tenant: UUID, message: UUID, number: int, id: str) -> ProviderId:
     """Make a provider's id what an attempt may keep."""
     sealed = sealer.seal(id, tenant=tenant, row=message, column=numbered(_COLUMN, number))
     return ProviderId(sealed, sealer.id_hash(id), id)
 
 
-def of_message(sealer: Sealer, tenant: UUID, message: UUID, id: str) -> ProviderId:
+def seal_for_message(sealer: Sealer, tenant: UUID, message: UUID, id: str) -> ProviderId:
     """Make a provider's id what a message that came in may keep."""
     return ProviderId(sealer.seal(id, tenant=tenant, row=message, column=_COLUMN), sealer.id_hash(id), id)
 
 
-def opened(
+def open_id(
     sealer: Sealer, kept: ProviderId | None, tenant: UUID, message: UUID, number: int | None = None
 ) -> str | None:
     """Read an id back; None where none is kept, or it was erased. Raises SealBroken."""
@@ -65,12 +68,12 @@ def opened(
     return None if kept.clear is None or hash_of_erased(kept.clear) else kept.clear
 
 
-def opened_or_none(
+def open_id_or_none(
     sealer: Sealer, kept: ProviderId | None, tenant: UUID, message: UUID, number: int | None = None
 ) -> str | None:
     """The same, and None with a line in the log where it cannot be opened: it is worth less than what it stands in."""
     try:
-        return opened(sealer, kept, tenant, message, number)
+        return open_id(sealer, kept, tenant, message, number)
     except SealBroken as error:
         log.warning("provider_id_unreadable", message_id=str(message), reason=str(error))
         return None
@@ -89,3 +92,183 @@ def clear_forms(sealer: Sealer, id: str) -> Sequence[str]:
 def hash_of_erased(clear: str) -> bytes | None:
     """The hash that the version before left in the clear column in place of an erased id; None for an id."""
     return bytes.fromhex(clear.removeprefix(MARK)) if re.search(ERASED, clear) else None
+
+
+# Which attempt holds a provider's id, and giving an id back that a list had ascribed to the wrong attempt.
+#
+# No two attempts hold one id. What the provider signs, or answers to our own call, says whose it is; what its list
+# shows
+# is only alike, and gives way.
+
+
+LOOK_AGAIN = timedelta(minutes=1)
+"""After an id was taken back from a message: its own report is probably on its way."""
+
+ProviderName = tuple[str, str]
+"""An integration, and an id of its provider's."""
+
+_ONE_AT_A_TIME = text(
+    "SELECT pg_advisory_xact_lock(hashtextextended('sighting ' || name, 0)) FROM unnest(:names) AS name"
+).bindparams(bindparam("names", type_=ARRAY(Text)))
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptKey:
+    """One attempt of a message."""
+
+    key: MessageKey
+    attempt: int
+
+
+async def holders_of(
+    connection: AsyncConnection, sealer: Sealer, names: Collection[ProviderName]
+) -> dict[ProviderName, AttemptKey]:
+    """The attempts that hold ids; those that nobody holds are left out."""
+    return {name: AttemptKey(*found) for name, found in (await attempts_named(connection, sealer, names)).items()}
+
+
+async def lock_names(connection: AsyncConnection, names: Collection[ProviderName]) -> None:
+    """Until the end of the transaction no other settler decides about the same records of a list."""
+    # One order for everybody, so that two wait for each other instead of deadlocking.
+    wanted = sorted(f"{integration} {name}" for integration, name in names)
+    await connection.execute(_ONE_AT_A_TIME, {"names": wanted})
+
+
+def withdraw_id(
+    standings: dict[MessageKey, MessageState], holder: AttemptKey, integration: str, source: EventSource
+) -> EventRecord | None:
+    """Take an id back from an attempt that has it from a list; None from one that has it for certain."""
+    before = standings.get(holder.key)
+    held = None if before is None else before.attempts.get(holder.attempt)
+    if before is None or held is None or not held.is_from_list:
+        return None
+    move = withdrawn(before, holder.attempt, LOOK_AGAIN)
+    standings[holder.key] = move.standing
+    return EventRecord(
+        holder.key,
+        before,
+        move,
+        source,
+        attempt=holder.attempt,
+        integration=integration,
+        detail=f"{integration} says that the record found in its list was another message's",
+        is_withdrawn=True,
+    )
+
+
+def holds(sealer: Sealer, attempt: Attempt, id: str) -> bool:
+    """Whether an attempt holds an id, in whatever form."""
+    kept = attempt.provider_id
+    return kept is not None and (kept.lookup in lookups(sealer, id) or kept.clear in clear_forms(sealer, id))
+
+
+# Sealing the provider ids that the version before keeps in clear: in small steps, while everything goes on.
+#
+# The clear id stays beside the sealed one until the contract takes it away, since processes of the version before
+# look
+# for it. A walk begins anew after a restart and passes over what is done.
+
+
+BATCH = 1_000
+_BREATH = 0.01
+
+
+async def seal_clear_ids(database: Database, sealer: Sealer, *, batch: int = BATCH) -> int:
+    """Walk once through attempts and messages and seal what lies in clear alone; returns how many rows that were."""
+    await prepare_lookups(database, sealer)
+    done = 0
+    for table in (messages, attempts):
+        is_left = _is_left(table)
+        async for rows in walk(database, table, [case((is_left, True)).label("is_left")], size=batch):
+            keys: list[tuple[Any, ...]] = [tuple(row[:-1]) for row in rows if row.is_left]
+            if keys:
+                async with database.transaction() as connection:
+                    done += await _seal(connection, sealer, table, keys)
+                # Others want the database, too.
+                await asyncio.sleep(_BREATH)
+    if done:
+        log.info("clear_ids_sealed", rows=done)
+    return done
+
+
+def _is_left(table: Table) -> ColumnElement[bool]:
+    """Whether a row holds an id in clear alone, or a hash where the version before erased one."""
+    clear = table.c.provider_message_id
+    erased = clear.regexp_match(ERASED)
+    return or_(
+        clear.is_not(None) & ~erased & table.c.provider_id_sealed.is_(None),
+        erased & table.c.provider_id_lookup.is_(None),
+    )
+
+
+async def _seal(connection: AsyncConnection, sealer: Sealer, table: Table, keys: Sequence[tuple[Any, ...]]) -> int:
+    key = list(table.primary_key.columns)
+    # Nobody is waited for, so nobody who holds one of these and wants another ever waits in a circle.
+    held = select(table).where(tuple_(*key).in_(keys), _is_left(table)).with_for_update(skip_locked=True)
+    changes = [_change(sealer, table, row) for row in await connection.execute(held)]
+    if not changes:
+        return 0
+    statement = (
+        update(table)
+        .where(*(column == bindparam(f"of_{column.name}") for column in key))
+        .values(
+            provider_id_sealed=bindparam("sealed"),
+            provider_id_lookup=bindparam("lookup"),
+            provider_message_id=bindparam("clear"),
+        )
+    )
+    if not await _written(connection, statement, changes):
+        for change in changes:
+            if not await _written(connection, statement, [change]):
+                # Two rows hold one id, which only the version before let happen: the other one is found by it.
+                place = {name: str(value) for name, value in change.items() if name.startswith("of_")}
+                log.warning("provider_id_held_twice", **place)
+                # Of an erased id there is nothing but its hash, which the other one keeps.
+                clear = None if change["sealed"] is None else change["clear"]
+                await connection.execute(statement, {**change, "lookup": None, "clear": clear})
+    return len(changes)
+
+
+async def _written(connection: AsyncConnection, statement: Any, changes: Sequence[Mapping[str, Any]]) -> bool:
+    """Write changes; False where the database lets no two rows hold one id, and nothing of them is written."""
+    await connection.execute(text("SAVEPOINT sealing"))
+    try:
+        await connection.execute(statement, changes)
+    except IntegrityError:
+        await connection.execute(text("ROLLBACK TO SAVEPOINT sealing"))
+        return False
+    await connection.execute(text("RELEASE SAVEPOINT sealing"))
+    return True
+
+
+def _change(sealer: Sealer, table: Table, row: Row[Any]) -> dict[str, Any]:
+    place = {f"of_{column.name}": getattr(row, column.name) for column in table.primary_key.columns}
+    clear: str = row.provider_message_id
+    if erased := hash_of_erased(clear):
+        return place | {"sealed": None, "lookup": erased, "clear": clear}
+    if table is attempts:
+        kept = seal_for_attempt(sealer, row.tenant_id, row.message_id, row.number, clear)
+    else:
+        kept = seal_for_message(sealer, row.tenant_id, row.id, clear)
+    return place | {"sealed": kept.sealed, "lookup": kept.lookup, "clear": clear}
+
+
+async def attempts_named(
+    connection: AsyncConnection, sealer: Sealer, ids: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[MessageKey, int]]:
+    """Find the attempts that providers know by these ids, each given with its integration."""
+    if not ids:
+        return {}
+    hashed = {(integration, found): (integration, id) for integration, id in ids for found in lookups(sealer, id)}
+    clear = {(integration, form): (integration, id) for integration, id in ids for form in clear_forms(sealer, id)}
+    hash_of = tuple_(attempts.c.integration, attempts.c.provider_id_lookup)
+    clear_of = tuple_(attempts.c.integration, attempts.c.provider_message_id)
+    # In the words of the index.
+    is_named = (attempts.c.channel != literal_column("'EMAIL'")) & or_(hash_of.in_(hashed), clear_of.in_(clear))
+    rows = await connection.execute(select(attempts).where(is_named))
+    return {
+        asked: (MessageKey(row.tenant_id, row.message_id), row.number)
+        for row in rows
+        if (asked := hashed.get((row.integration, row.provider_id_lookup)))
+        or (asked := clear.get((row.integration, row.provider_message_id)))
+    }

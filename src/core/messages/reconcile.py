@@ -14,23 +14,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
 from core.errors import ProviderError
-from core.messages.asking import ask, reason_of
-from core.messages.content import content_for, content_from_json
-from core.messages.provider_ids import ProviderId, opened_or_none
-from core.messages.record import Key, Noted, lock_standings, write_moves
-from core.messages.tables import attempts
-from core.messages.timing import Timing
-from core.messages.together import write_together
-from core.messages.transitions import after_report
-from core.messages.values import AttemptOutcome, EventSource
-from core.operations.tables import daily_counts
+from core.messages.bulk_transition import write_isolated
+from core.messages.claim import Timing
+from core.messages.provider_ids import open_id_or_none
+from core.messages.record import EventRecord, MessageKey, lock_states, write_transitions
+from core.messages.state_machine import after_report
+from core.messages.status import AttemptOutcome, EventSource, ProviderId
+from core.messages.tables import attempts, daily_counts
+from core.messages.unconfirmed import look_up, reason_of
 from core.ports import Channel, DeliveryLookup, Reference, Sighting, Sought
+from core.ports.content import content_for, content_from_json
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
 
 log = structlog.get_logger(__name__)
 
-Overdue = tuple[Key, int, str, Sighting]
+Overdue = tuple[MessageKey, int, str, Sighting]
 _COUNTING = timedelta(minutes=1)
 """How long counting a day may take; a list of many pages is slow."""
 
@@ -92,10 +91,10 @@ class Reconciler:
         if row.simulated_only and row.integration not in self.simulated:
             return None
         lookup, deadline = self.lookups[row.integration], self.timing.send_deadline
-        id = opened_or_none(self.sealer, ProviderId.of_row(row), row.tenant_id, row.message_id, row.number)
-        sightings = await ask(lookup, row.integration, row.message_id, partial(self._sought, row, id), deadline)
+        id = open_id_or_none(self.sealer, ProviderId.of_row(row), row.tenant_id, row.message_id, row.number)
+        sightings = await look_up(lookup, row.integration, row.message_id, partial(self._sought, row, id), deadline)
         same = [one for one in sightings or () if one.provider_message_id == id]
-        return (Key(row.tenant_id, row.message_id), row.number, row.integration, same[0]) if same else None
+        return (MessageKey(row.tenant_id, row.message_id), row.number, row.integration, same[0]) if same else None
 
     def _sought(self, row: Row[Any], id: str | None) -> Sought:
         place: dict[str, Any] = {"tenant": row.tenant_id, "row": row.message_id}
@@ -162,11 +161,11 @@ async def _apply(connection: AsyncConnection, news: Sequence[Overdue]) -> list[C
         log.exception("answer_unwritable", message_id=str(one[0].message_id))
         return []
 
-    return await write_together(connection, news, write, let_go)
+    return await write_isolated(connection, news, write, let_go)
 
 
 async def _write(connection: AsyncConnection, news: Collection[Overdue]) -> list[Change]:
-    standings = await lock_standings(connection, {key for key, *_ in news})
+    standings = await lock_states(connection, {key for key, *_ in news})
     noted = []
     for key, number, integration, sighting in news:
         standing = standings[key]
@@ -177,7 +176,7 @@ async def _write(connection: AsyncConnection, news: Collection[Overdue]) -> list
             continue
         standings[key] = move.standing
         noted.append(
-            Noted(
+            EventRecord(
                 key=key,
                 before=standing,
                 move=move,
@@ -187,7 +186,7 @@ async def _write(connection: AsyncConnection, news: Collection[Overdue]) -> list
                 detail=f"asked, since no report came: {integration}'s books show {sighting.status.lower()}",
             )
         )
-    return await write_moves(connection, noted) if noted else []
+    return await write_transitions(connection, noted) if noted else []
 
 
 async def _taken_on(connection: AsyncConnection, integration: str, day: date) -> int:

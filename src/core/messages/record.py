@@ -25,7 +25,6 @@ from sqlalchemy import (
     column,
     func,
     insert,
-    literal_column,
     or_,
     select,
     tuple_,
@@ -35,18 +34,24 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import FailureParty
-from core.messages.failures import failure_from_json, failure_to_json
-from core.messages.provider_ids import ProviderId, clear_forms, lookups
-from core.messages.route import route_from_json, route_to_json
+from core.messages.state_machine import Attempt, MessageState, Transition
+from core.messages.status import (
+    AttemptOutcome,
+    Direction,
+    EventSource,
+    MessageStatus,
+    ProviderId,
+    public_status,
+    route_from_json,
+    route_to_json,
+)
 from core.messages.tables import attempts, message_events, messages
-from core.messages.transitions import Attempt, Move, Standing
-from core.messages.values import AttemptOutcome, Direction, EventSource, MessageStatus, told_status
 from core.operations.dead_letters import MESSAGE_SEND, GivenUp, Resolution, bury, close_of_messages
+from core.ports.failures import failure_from_json, failure_to_json
 from core.pubsub import Change
-from core.sealing import Sealer
 
 
-class Key(NamedTuple):
+class MessageKey(NamedTuple):
     """A message's place."""
 
     tenant_id: UUID
@@ -54,15 +59,15 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class EventRecord:
     """One thing that happened, and the move it made; without a move it is only noted.
 
     `attempt` is the number of the one it is about, None when it is about the message alone.
     """
 
-    key: Key
-    before: Standing
-    move: Move | None
+    key: MessageKey
+    before: MessageState
+    move: Transition | None
     source: EventSource
     attempt: int | None = None
     integration: str | None = None
@@ -75,7 +80,7 @@ class Noted:
     is_withdrawn: bool = False
 
 
-async def lock_leased(connection: AsyncConnection, tokens: Mapping[Key, int]) -> dict[Key, Standing]:
+async def lock_leased(connection: AsyncConnection, tokens: Mapping[MessageKey, int]) -> dict[MessageKey, MessageState]:
     """Lock messages we hold a lease of and read where they stand; those whose lease is ours no more are left out."""
     rows = await connection.execute(
         select(messages.c.tenant_id, messages.c.id, messages.c.lease_token)
@@ -83,40 +88,19 @@ async def lock_leased(connection: AsyncConnection, tokens: Mapping[Key, int]) ->
         .order_by(messages.c.tenant_id, messages.c.id)
         .with_for_update()
     )
-    ours = [key for row in rows if tokens[key := Key(row.tenant_id, row.id)] == row.lease_token]
-    return await lock_standings(connection, ours) if ours else {}
+    ours = [key for row in rows if tokens[key := MessageKey(row.tenant_id, row.id)] == row.lease_token]
+    return await lock_states(connection, ours) if ours else {}
 
 
-async def lock_standings(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, Standing]:
+async def lock_states(connection: AsyncConnection, keys: Collection[MessageKey]) -> dict[MessageKey, MessageState]:
     """Lock messages until the end of the transaction and read where they stand. What does not exist is left out."""
     wanted = {"tenants": [key.tenant_id for key in keys], "ids": [key.message_id for key in keys]}
     rows = (await connection.execute(_LOCK, wanted)).all()
     tried = await connection.execute(_TRIED, wanted)
-    by_message: dict[Key, dict[int, Attempt]] = {}
+    by_message: dict[MessageKey, dict[int, Attempt]] = {}
     for row in tried:
-        by_message.setdefault(Key(row.tenant_id, row.message_id), {})[row.number] = _attempt(row)
-    return {key: _standing(row, by_message.get(key, {})) for row in rows if (key := Key(row.tenant_id, row.id))}
-
-
-async def attempts_named(
-    connection: AsyncConnection, sealer: Sealer, ids: Collection[tuple[str, str]]
-) -> dict[tuple[str, str], tuple[Key, int]]:
-    """Find the attempts that providers know by these ids, each given with its integration."""
-    if not ids:
-        return {}
-    hashed = {(integration, found): (integration, id) for integration, id in ids for found in lookups(sealer, id)}
-    clear = {(integration, form): (integration, id) for integration, id in ids for form in clear_forms(sealer, id)}
-    hash_of = tuple_(attempts.c.integration, attempts.c.provider_id_lookup)
-    clear_of = tuple_(attempts.c.integration, attempts.c.provider_message_id)
-    # In the words of the index.
-    is_named = (attempts.c.channel != literal_column("'EMAIL'")) & or_(hash_of.in_(hashed), clear_of.in_(clear))
-    rows = await connection.execute(select(attempts).where(is_named))
-    return {
-        asked: (Key(row.tenant_id, row.message_id), row.number)
-        for row in rows
-        if (asked := hashed.get((row.integration, row.provider_id_lookup)))
-        or (asked := clear.get((row.integration, row.provider_message_id)))
-    }
+        by_message.setdefault(MessageKey(row.tenant_id, row.message_id), {})[row.number] = _attempt(row)
+    return {key: _standing(row, by_message.get(key, {})) for row in rows if (key := MessageKey(row.tenant_id, row.id))}
 
 
 _chosen = (
@@ -145,15 +129,15 @@ def _attempt(row: Row[Any]) -> Attempt:
     return Attempt(row.number, row.step, outcome, row.rank, named, failure, answer, row.is_from_list)
 
 
-def _standing(row: Any, tried: Mapping[int, Attempt]) -> Standing:
+def _standing(row: Any, tried: Mapping[int, Attempt]) -> MessageState:
     route = route_from_json(row.route)
     failure, is_erased = failure_from_json(row.failure), row.erased_at is not None
     # What came in is never moved: its status is asked for to be told.
-    status, is_expired = told_status(MessageStatus(row.status), Direction(row.direction)), bool(row.is_expired)
-    return Standing(status, row.step, route, tried, failure, row.simulated_only, is_erased, is_expired)
+    status, is_expired = public_status(MessageStatus(row.status), Direction(row.direction)), bool(row.is_expired)
+    return MessageState(status, row.step, route, tried, failure, row.simulated_only, is_erased, is_expired)
 
 
-async def write_moves(connection: AsyncConnection, noted: Sequence[Noted]) -> list[Change]:
+async def write_transitions(connection: AsyncConnection, noted: Sequence[EventRecord]) -> list[Change]:
     """Write what happened, in the given order, to messages locked before; returns what to tell listeners."""
     moves = [(one, one.move) for one in noted if one.move is not None]
     told = [one for one in noted if one.is_told]
@@ -171,9 +155,9 @@ async def write_moves(connection: AsyncConnection, noted: Sequence[Noted]) -> li
 
 async def _write_apart(
     connection: AsyncConnection,
-    moves: Sequence[tuple[Noted, Move]],
-    about: Sequence[tuple[Noted, Move, int]],
-    told: Sequence[Noted],
+    moves: Sequence[tuple[EventRecord, Transition]],
+    about: Sequence[tuple[EventRecord, Transition, int]],
+    told: Sequence[EventRecord],
 ) -> None:
     if moves:
         await connection.execute(_MOVE_MESSAGE, [_message_values(one, move) for one, move in moves])
@@ -190,21 +174,21 @@ async def _write_apart(
 _OURS_TO_MEND = frozenset({FailureParty.OPERATOR, FailureParty.PROVIDER})
 
 
-def _is_given_up(one: Noted, after: Standing) -> bool:
+def _is_given_up(one: EventRecord, after: MessageState) -> bool:
     """Whether somebody who runs this server could still help: wrong numbers and refusals of a person are not that."""
     has_failed = after.status is MessageStatus.FAILED is not one.before.status
     return has_failed and after.failure is not None and after.failure.party in _OURS_TO_MEND
 
 
-def _given_up(one: Noted, after: Standing) -> GivenUp:
+def _given_up(one: EventRecord, after: MessageState) -> GivenUp:
     integration = None if one.attempt is None else one.integration
     words = after.failure.message if after.failure else ""
     return GivenUp(one.key.tenant_id, MESSAGE_SEND, words, len(after.attempts), integration, one.key.message_id)
 
 
-async def _close_revived(connection: AsyncConnection, moves: Sequence[tuple[Noted, Move]]) -> None:
+async def _close_revived(connection: AsyncConnection, moves: Sequence[tuple[EventRecord, Transition]]) -> None:
     """What had failed and goes on, or has come through after all, is a dead letter no more."""
-    revived: dict[Resolution, list[Key]] = {}
+    revived: dict[Resolution, list[MessageKey]] = {}
     for one, move in moves:
         if one.before.status is MessageStatus.FAILED is not move.standing.status:
             goes_on = move.standing.status is MessageStatus.QUEUED
@@ -330,7 +314,7 @@ _WRITE_ALL = (
 )
 
 
-def _message_values(one: Noted, move: Move) -> Mapping[str, Any]:
+def _message_values(one: EventRecord, move: Transition) -> Mapping[str, Any]:
     after = move.standing
     is_queued, is_in_doubt = after.status is MessageStatus.QUEUED, after.status is MessageStatus.UNCONFIRMED
     begins = is_queued and (one.before.step != after.step or one.before.status is MessageStatus.SCHEDULED)
@@ -351,7 +335,7 @@ def _message_values(one: Noted, move: Move) -> Mapping[str, Any]:
     }
 
 
-def _attempt_values(one: Noted, move: Move, number: int) -> Mapping[str, Any]:
+def _attempt_values(one: EventRecord, move: Transition, number: int) -> Mapping[str, Any]:
     attempt = move.standing.attempts[number]
     kept = attempt.provider_id
     return {
@@ -370,13 +354,13 @@ def _attempt_values(one: Noted, move: Move, number: int) -> Mapping[str, Any]:
     }
 
 
-def _all_values(one: Noted, move: Move, number: int) -> Mapping[str, Any]:
+def _all_values(one: EventRecord, move: Transition, number: int) -> Mapping[str, Any]:
     event = _event_values(one)
     told = {f"event_{name}": event[name] for name in _EVENT}
     return {**_message_values(one, move), **_attempt_values(one, move, number), **told}
 
 
-def _event_values(one: Noted) -> Mapping[str, Any]:
+def _event_values(one: EventRecord) -> Mapping[str, Any]:
     after = one.before if one.move is None else one.move.standing
     return {
         "tenant_id": one.key.tenant_id,

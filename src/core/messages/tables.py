@@ -10,11 +10,13 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
     Index,
+    Integer,
     LargeBinary,
     PrimaryKeyConstraint,
     SmallInteger,
@@ -47,7 +49,7 @@ messages = Table(
     Column("direction", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("channel", Text, nullable=False),
-    # The steps as `core/messages/route.py` writes them; `step` is the one under way. Another try by hand appends its
+    # The steps as `core/messages/status.py` writes them; `step` is the one under way. Another try by hand appends its
     # steps, so that a step's number names it for good.
     Column("route", JSONB, nullable=False),
     Column("step", SmallInteger, nullable=False, server_default="0"),
@@ -255,4 +257,17 @@ message_batches = Table(
     Column("name", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     PrimaryKeyConstraint("tenant_id", "id"),
+)
+
+
+daily_counts = Table(
+    "daily_counts",
+    metadata,
+    Column("integration", Text, nullable=False),
+    # A day in UTC: how many messages we say the company took, and how many it says we sent (null: it does not say).
+    Column("day", Date, nullable=False),
+    Column("ours", Integer, nullable=False),
+    Column("theirs", Integer),
+    Column("checked_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("integration", "day"),
 )

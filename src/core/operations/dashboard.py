@@ -15,9 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.boards import Boards
 from core.database import Database
 from core.identifiers import uuid7_floor
-from core.messages.route import reports_delivery
+from core.messages.status import Direction, MessageStatus, reports_delivery
 from core.messages.tables import messages
-from core.messages.values import Direction, MessageStatus
 from core.operations.given_up import DeadLetterFilter
 from core.operations.given_up import count as count_dead_letters
 from core.ports import Channel

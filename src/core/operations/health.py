@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.flow.values import CircuitState, CircuitView
 from core.identifiers import uuid7_floor
+from core.messages.status import AttemptOutcome
 from core.messages.tables import attempts
-from core.messages.values import AttemptOutcome
 from core.operations.integrations import IntegrationView
 from core.settings import State
 

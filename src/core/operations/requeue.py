@@ -8,10 +8,9 @@ from sqlalchemy import Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import AppError, InvalidState, NotFound
-from core.messages.bounds import Bounds
-from core.messages.retry import Channels, Retried, retry_all
+from core.messages.retry import Bounds, Channels, Retried, retry_all
+from core.messages.status import EventSource
 from core.messages.tables import messages as message_rows
-from core.messages.values import EventSource
 from core.operations.dead_letters import MESSAGE_SEND, WEBHOOK_APPLY, Resolution, close
 from core.operations.given_up import DeadLetter, by_ids
 from core.webhooks.replay import replay

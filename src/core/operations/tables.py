@@ -3,10 +3,8 @@
 from sqlalchemy import (
     ARRAY,
     Column,
-    Date,
     DateTime,
     Index,
-    Integer,
     PrimaryKeyConstraint,
     SmallInteger,
     String,
@@ -77,16 +75,4 @@ dead_letters = Table(
     PrimaryKeyConstraint("tenant_id", "id"),
     Index("ix_dead_letters_open", "tenant_id", "id", postgresql_where=text("resolution IS NULL")),
     Index("ix_dead_letters_message", "tenant_id", "message_id", postgresql_where=text("resolution IS NULL")),
-)
-
-daily_counts = Table(
-    "daily_counts",
-    metadata,
-    Column("integration", Text, nullable=False),
-    # A day in UTC: how many messages we say the company took, and how many it says we sent (null: it does not say).
-    Column("day", Date, nullable=False),
-    Column("ours", Integer, nullable=False),
-    Column("theirs", Integer),
-    Column("checked_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    PrimaryKeyConstraint("integration", "day"),
 )

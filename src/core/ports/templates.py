@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
+from uuid import UUID
 
 
 class TemplateCategory(StrEnum):
@@ -55,3 +56,11 @@ class TemplateCatalogue(Protocol):
     async def list(self) -> Sequence[ProviderTemplate]:
         """Read all of them, page by page; raises a ProviderError."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Which template a message was made of, and what its gaps were filled with."""
+
+    template_id: UUID
+    variables: Mapping[str, str] = field(default_factory=dict)

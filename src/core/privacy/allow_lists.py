@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access.key_finder import COLUMN
 from core.access.tables import api_keys
-from core.messages.addresses import known_address, sought
+from core.addresses import known_address, lookup_form
 from core.privacy.person import Person
 from core.sealing import SealBroken, Sealer
 
@@ -28,7 +28,7 @@ async def strike_off(connection: AsyncConnection, sealer: Sealer, tenant: UUID, 
         except SealBroken as error:
             log.error("recipients_unreadable", api_key_id=str(row.id), reason=str(error))
             continue
-        left = [one for one in recipients if sought(one) not in person.spellings]
+        left = [one for one in recipients if lookup_form(one) not in person.spellings]
         if len(left) == len(recipients):
             continue
         found += 1

@@ -16,10 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.access.principal import ActorKind
 from core.audit.act import Act, Author
 from core.database import Database
-from core.messages.record import Key, Noted, lock_standings, write_moves
+from core.messages.record import EventRecord, MessageKey, lock_states, write_transitions
+from core.messages.state_machine import erased
+from core.messages.status import Direction, EventSource, MessageStatus
 from core.messages.tables import messages
-from core.messages.transitions import erased
-from core.messages.values import Direction, EventSource, MessageStatus
 from core.privacy.allow_lists import strike_off
 from core.privacy.forget import forget_addresses, forget_content, forget_webhooks, webhooks_about
 from core.privacy.inbox_search import search
@@ -106,7 +106,7 @@ async def _step(
 
 async def _messages_of(
     connection: AsyncConnection, sealer: Sealer, tenant: UUID, person: Person, batch: int
-) -> tuple[list[Key], bool]:
+) -> tuple[list[MessageKey], bool]:
     """The next messages to them and from them, and whether some are just being sent."""
     hashes = person.hashes(sealer, tenant)
     theirs = or_(
@@ -120,19 +120,21 @@ async def _messages_of(
         messages.c.tenant_id == tenant, theirs
     )
     rows = (await connection.execute(chosen.order_by(text("is_busy"), messages.c.id).limit(batch))).all()
-    return [Key(tenant, one.id) for one in rows if not one.is_busy], any(one.is_busy for one in rows)
+    return [MessageKey(tenant, one.id) for one in rows if not one.is_busy], any(one.is_busy for one in rows)
 
 
-async def _erase_messages(connection: AsyncConnection, sealer: Sealer, keys: list[Key]) -> tuple[_Done, list[Change]]:
-    standings = await lock_standings(connection, keys)
+async def _erase_messages(
+    connection: AsyncConnection, sealer: Sealer, keys: list[MessageKey]
+) -> tuple[_Done, list[Change]]:
+    standings = await lock_states(connection, keys)
     # Somebody may have begun to send one before the lock was ours.
     quiet = {key: one for key, one in standings.items() if one.status is not MessageStatus.SENDING}
     noted = [
-        Noted(key, standing, move, EventSource.OPERATOR, detail="everything about its recipient is erased")
+        EventRecord(key, standing, move, EventSource.OPERATOR, detail="everything about its recipient is erased")
         for key, standing in quiet.items()
         if (move := erased(standing)) is not None
     ]
-    changes = await write_moves(connection, noted) if noted else []
+    changes = await write_transitions(connection, noted) if noted else []
     if quiet:
         about = await webhooks_about(connection, list(quiet))
         await forget_content(connection, list(quiet))

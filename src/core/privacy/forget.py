@@ -7,8 +7,9 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Text, bindparam, case, cast, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.messages.provider_ids import ProviderId, opened_or_none
-from core.messages.record import Key
+from core.messages.provider_ids import open_id_or_none
+from core.messages.record import MessageKey
+from core.messages.status import ProviderId
 from core.messages.tables import attempts, messages
 from core.privacy.disguise import disguised
 from core.privacy.spelling import names_somebody, spells_a_number
@@ -21,7 +22,7 @@ NOBODY = "••••"
 _SINCE = func.coalesce(messages.c.erased_at, func.now())
 
 
-async def forget_content(connection: AsyncConnection, keys: Collection[Key]) -> None:
+async def forget_content(connection: AsyncConnection, keys: Collection[MessageKey]) -> None:
     """Take out what messages say."""
     await connection.execute(
         update(messages)
@@ -30,7 +31,7 @@ async def forget_content(connection: AsyncConnection, keys: Collection[Key]) -> 
     )
 
 
-async def forget_addresses(connection: AsyncConnection, sealer: Sealer, keys: Collection[Key]) -> None:
+async def forget_addresses(connection: AsyncConnection, sealer: Sealer, keys: Collection[MessageKey]) -> None:
     """Take out who messages went to and came from, and whatever names them: nothing is sent for them any more."""
     await connection.execute(
         update(messages)
@@ -51,7 +52,7 @@ async def forget_addresses(connection: AsyncConnection, sealer: Sealer, keys: Co
     await _forget_request_ids(connection, keys)
 
 
-async def _forget_request_ids(connection: AsyncConnection, keys: Collection[Key]) -> None:
+async def _forget_request_ids(connection: AsyncConnection, keys: Collection[MessageKey]) -> None:
     """Take out ids of requests that look like an address: the version before kept whatever a caller sent."""
     request_id = messages.c.made_by["requestId"].astext
     rows = await connection.execute(
@@ -67,7 +68,7 @@ async def _forget_request_ids(connection: AsyncConnection, keys: Collection[Key]
         )
 
 
-async def _disguise_ids(connection: AsyncConnection, sealer: Sealer, keys: Collection[Key]) -> None:
+async def _disguise_ids(connection: AsyncConnection, sealer: Sealer, keys: Collection[MessageKey]) -> None:
     rows = await connection.execute(
         select(messages).where(tuple_(messages.c.tenant_id, messages.c.id).in_(keys), _keeps_an_id(messages.c))
     )
@@ -94,7 +95,7 @@ def _left_of(sealer: Sealer, row: Row[Any], message: UUID, number: int | None = 
     """
     place = {"of_tenant": row.tenant_id, "of_message": message}
     kept = ProviderId.of_row(row)
-    id = opened_or_none(sealer, kept, row.tenant_id, message, number)
+    id = open_id_or_none(sealer, kept, row.tenant_id, message, number)
     if id is not None and not spells_a_number(id):
         return place | {"sealed": row.provider_id_sealed, "clear": row.provider_message_id}
     # Processes of the version before find it by this hash, as late reports about it are to find it.
@@ -143,7 +144,7 @@ _FORGET_WEBHOOK = (
 )
 
 
-async def webhooks_about(connection: AsyncConnection, keys: Collection[Key]) -> Sequence[Any]:
+async def webhooks_about(connection: AsyncConnection, keys: Collection[MessageKey]) -> Sequence[Any]:
     """The webhooks that speak of messages and have been dealt with, as far as they are still kept."""
     rows = await connection.execute(
         select(inbox.c.tenant_id, inbox.c.id, inbox.c.dedupe_key)

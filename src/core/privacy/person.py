@@ -7,10 +7,10 @@ from unicodedata import category, normalize
 from urllib.parse import unquote_plus
 from uuid import UUID
 
+from core.addresses import MAX_LENGTH, email_address, known_address, phone_address
 from core.brazil import full_form, variants
 from core.characters import check_line
 from core.errors import InputRule, InvalidInput
-from core.messages.addresses import MAX_LENGTH, email_address, known_address, phone_address
 from core.privacy.spelling import decoded
 from core.sealing import Sealer
 from core.words import say

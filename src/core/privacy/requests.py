@@ -9,8 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.addresses import lookup_form
 from core.identifiers import uuid7
-from core.messages.addresses import sought
 from core.privacy.person import Person
 from core.privacy.tables import erasures
 from core.sealing import Sealer
@@ -33,7 +33,7 @@ class Erasure:
 
 async def request(connection: AsyncConnection, sealer: Sealer, tenant: UUID, person: Person) -> UUID:
     """Ask for somebody to be erased; while that goes on, asking again is the same erasure."""
-    row, hashes = uuid7(), sealer.lookup_hashes(sought(person.address), tenant=tenant)
+    row, hashes = uuid7(), sealer.lookup_hashes(lookup_form(person.address), tenant=tenant)
     open_one = select(erasures.c.id).where(
         erasures.c.tenant_id == tenant, erasures.c.recipient_hash.in_(hashes), erasures.c.finished_at.is_(None)
     )

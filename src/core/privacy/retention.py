@@ -13,9 +13,9 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
-from core.messages.record import Key
+from core.messages.record import MessageKey
+from core.messages.status import MessageStatus
 from core.messages.tables import messages
-from core.messages.values import MessageStatus
 from core.privacy.forget import forget_addresses, forget_content, forget_webhooks
 from core.sealing import Sealer
 from core.webhooks.tables import inbox
@@ -77,7 +77,7 @@ async def _step(
             return len(rows), rows[-1].received_at if rows else None
         sealed = messages.c.content_sealed if kind == "content" else messages.c.to_sealed
         rows = await _old_messages(connection, sealed.is_not(None), age, since, batch)
-        keys = [Key(row.tenant_id, row.id) for row in rows]
+        keys = [MessageKey(row.tenant_id, row.id) for row in rows]
         if keys and kind == "content":
             await forget_content(connection, keys)
         elif keys:

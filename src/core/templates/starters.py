@@ -54,7 +54,7 @@ STARTERS: Sequence[Starter] = (
 )
 
 
-async def plant(connection: AsyncConnection, tenant: UUID) -> Sequence[Starter]:
+async def add_starters(connection: AsyncConnection, tenant: UUID) -> Sequence[Starter]:
     """Give a tenant the templates it lacks; returns those. What it has is left as it is, changed or not."""
     rows = [
         {

@@ -1,7 +1,7 @@
 """What a template is, what somebody wants of it, and how it is said that it will not do."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -47,14 +47,6 @@ class TemplateUse:
     def canonical(self) -> Mapping[str, object]:
         """What makes two uses the same request, whatever the template's text has become meanwhile."""
         return {"template": str(self.id), "variables": dict(self.variables)}
-
-
-@dataclass(frozen=True, slots=True)
-class Filled:
-    """Which template a message was made of, and what its gaps were filled with."""
-
-    template_id: UUID
-    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 class TemplateNotUsable(Conflict):

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 from core.access.written import subject_from_json, subject_to_json
-from core.messages.failures import failure_from_json, failure_to_json
 from core.ports import (
     Channel,
     DirectoryChanged,
@@ -18,6 +17,7 @@ from core.ports import (
     StatusReport,
     TemplatesChanged,
 )
+from core.ports.failures import failure_from_json, failure_to_json
 
 
 def event_to_json(event: ProviderEvent) -> str:

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from core.addresses import Address, email_address, phone_address, whatsapp_user_address
 from core.errors import InvalidInput, Refused
-from core.messages.addresses import Address, email_address, phone_address, whatsapp_user_address
 from resolvers.arguments import given
 from resolvers.messages.inputs import RecipientInput
 

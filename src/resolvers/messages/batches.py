@@ -6,8 +6,8 @@ from uuid import UUID
 import strawberry
 
 from core.access.principal import Scope
-from core.messages import batches
-from core.messages.values import MessageStatus
+from core.messages import batch
+from core.messages.status import MessageStatus
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.fields import computed
@@ -32,7 +32,7 @@ class MessageCounts:
 
 @strawberry.type(description="Messages that were handed in together.")
 class MessageBatch(Node):
-    row: strawberry.Private[batches.Batch]
+    row: strawberry.Private[batch.Batch]
     name: str | None
     created_at: datetime
 
@@ -77,7 +77,7 @@ async def get_batch(info: Info, id: strawberry.ID) -> MessageBatch | None:
     return None if batch_id is None else await batch_by_id(info, batch_id)
 
 
-def batch_of(row: batches.Batch) -> MessageBatch:
+def batch_of(row: batch.Batch) -> MessageBatch:
     """A batch as clients see it."""
     return MessageBatch(
         id=to_global_id("MessageBatch", row.id.bytes), row=row, name=row.name, created_at=row.created_at

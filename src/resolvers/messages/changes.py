@@ -7,10 +7,11 @@ import strawberry
 
 from core.access.principal import Scope
 from core.errors import AppError, NotFound
-from core.messages import batches, read
-from core.messages.cancel import cancel, cancel_batch
-from core.messages.settle_by_hand import ByHand, Decision, settle_by_hand
-from core.messages.try_again import try_again
+from core.messages import batch as batches
+from core.messages import queries
+from core.messages.commands import Decision, SettleRequest, cancel_batch, settle_by_hand
+from core.messages.commands import cancel_message as cancel
+from core.messages.retry import retry_message as try_again
 from core.words import say
 from resolvers.arguments import given
 from resolvers.context import Info
@@ -159,7 +160,7 @@ async def cancel_message_batch(info: Info, input: CancelMessageBatchInput) -> Ca
 async def settle_message(info: Info, input: SettleMessageInput) -> SettleMessagePayload:
     services, principal = info.context.services, info.context.require(Scope.OPERATIONS_WRITE)
     try:
-        asked = ByHand(_known(input.id), input.decision, principal.reach)
+        asked = SettleRequest(_known(input.id), input.decision, principal.reach)
         await settle_by_hand(services.outbox, principal.tenant_id, asked, act=info.context.act)
     except AppError as error:
         refusals = [one for one in change_errors(info, error, input.id) if isinstance(one, SettleMessageRefusal)]
@@ -185,5 +186,5 @@ async def _changed(info: Info, tenant: UUID, message_id: UUID) -> Message | None
     unreadable = frozenset[str]() if may_read else {"content"}
     sealed = sealed_asked_for(info) - unreadable
     async with services.database.transaction(tenant) as connection:
-        found = await read.by_ids(connection, services.sealer, tenant, [message_id], sealed=sealed)
+        found = await queries.messages_by_id(connection, services.sealer, tenant, [message_id], sealed=sealed)
     return message_of(found[message_id]) if message_id in found else None

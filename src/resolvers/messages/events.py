@@ -5,8 +5,8 @@ from uuid import UUID
 
 import strawberry
 
-from core.messages.history import EventSlice, EventView
-from core.messages.values import EventSource, MessageStatus
+from core.messages.queries import EventSlice, EventView
+from core.messages.status import EventSource, MessageStatus
 from core.ports import Channel
 from resolvers.context import Info
 from resolvers.identifiers import from_global_id, to_global_id

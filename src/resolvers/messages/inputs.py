@@ -7,9 +7,8 @@ import strawberry
 
 from core.access.reach import Reach
 from core.audit.act import Author
-from core.messages.draft import Answered, Draft
-from core.messages.route import Step, step
-from core.messages.values import RouteGoal, UnconfirmedPolicy
+from core.messages.status import RouteGoal, Step, UnconfirmedPolicy, make_step
+from core.messages.validation import AnsweredMessage, Draft
 from core.ports import Channel, Content, EmailContent, TextContent
 from core.privacy.person import Person, person_named
 from core.templates.values import TemplateUse
@@ -164,7 +163,7 @@ def draft_of(written: SendMessageInput, reach: Reach, author: Author) -> Draft:
 
 def step_of(written: RouteStepInput) -> Step:
     """One step of a route as core takes it."""
-    return step(
+    return make_step(
         written.channel,
         within=given(written.within),
         until=given(written.until),
@@ -172,8 +171,8 @@ def step_of(written: RouteStepInput) -> Step:
     )
 
 
-def _answered(written: strawberry.ID | None) -> Answered | None:
-    return None if written is None else Answered(written, uuid_of(written, "Message"))
+def _answered(written: strawberry.ID | None) -> AnsweredMessage | None:
+    return None if written is None else AnsweredMessage(written, uuid_of(written, "Message"))
 
 
 def _content(written: ContentInput) -> Content | TemplateUse:

@@ -7,9 +7,10 @@ import strawberry
 
 from core.access.principal import Scope
 from core.errors import AppError, NotConfigured
-from core.messages import batches, read
+from core.messages import batch as batches
+from core.messages import queries
 from core.messages.accept import Accepted
-from core.messages.accept_batch import BatchDraft, accept_batch
+from core.messages.batch import BatchDraft, accept_batch
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.errors import (
@@ -100,13 +101,13 @@ async def _payloads(
     return payloads
 
 
-async def _read(info: Info, tenant_id: UUID, ids: set[UUID]) -> dict[UUID, read.Message]:
+async def _read(info: Info, tenant_id: UUID, ids: set[UUID]) -> dict[UUID, queries.Message]:
     services = info.context.services
     async with services.database.transaction(tenant_id) as connection:
-        return await read.by_ids(connection, services.sealer, tenant_id, ids, sealed=sealed_asked_for(info))
+        return await queries.messages_by_id(connection, services.sealer, tenant_id, ids, sealed=sealed_asked_for(info))
 
 
-def _payload(info: Info, result: Accepted | AppError | None, found: dict[UUID, read.Message]) -> SendMessagePayload:
+def _payload(info: Info, result: Accepted | AppError | None, found: dict[UUID, queries.Message]) -> SendMessagePayload:
     match result:
         case None:
             return SendMessagePayload(message=None, is_replay=False, errors=[])

@@ -7,8 +7,8 @@ from uuid import UUID
 import strawberry
 
 from core.access.principal import Scope
-from core.messages import read
-from core.messages.values import Direction, MessageStatus
+from core.messages import queries
+from core.messages.status import Direction, MessageStatus
 from core.ports import Channel
 from core.slicing import span_between
 from resolvers.arguments import given
@@ -61,7 +61,7 @@ class MessageEdge:
 
 @strawberry.type(description="One page of messages.")
 class MessageConnection:
-    condition: strawberry.Private[read.Filter]
+    condition: strawberry.Private[queries.MessageFilter]
     edges: list[MessageEdge]
     nodes: list[Message]
     page_info: PageInfo
@@ -70,14 +70,14 @@ class MessageConnection:
     async def total_count(self, info: Info) -> int:
         tenant = info.context.require(Scope.MESSAGES_READ).tenant_id
         async with info.context.services.database.transaction(tenant) as connection:
-            return await read.count(connection, tenant, self.condition)
+            return await queries.count_messages(connection, tenant, self.condition)
 
 
 async def messages_by_id(info: Info, ids: Collection[UUID]) -> dict[UUID, Message]:
     """Messages of the caller's tenant; those it does not have are left out."""
     services, tenant = info.context.services, info.context.require(Scope.MESSAGES_READ).tenant_id
     async with services.database.transaction(tenant) as connection:
-        found = await read.by_ids(connection, services.sealer, tenant, ids, sealed=sealed_asked_for(info))
+        found = await queries.messages_by_id(connection, services.sealer, tenant, ids, sealed=sealed_asked_for(info))
     return {one: message_of(row) for one, row in found.items()}
 
 
@@ -105,23 +105,30 @@ async def list_messages(
 
 
 async def messages_page(
-    info: Info, condition: read.Filter, first: int | None, after: str | None, last: int | None, before: str | None
+    info: Info,
+    condition: queries.MessageFilter,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
 ) -> MessageConnection:
     """Read one page of the caller's messages; raises InvalidInput."""
     services, tenant = info.context.services, info.context.require(Scope.MESSAGES_READ).tenant_id
     which = slice_of(first, after, last, before, _CURSOR)
     async with services.database.transaction(tenant) as connection:
-        found = await read.page(connection, services.sealer, tenant, which, condition, sealed=sealed_asked_for(info))
+        found = await queries.messages_page(
+            connection, services.sealer, tenant, which, condition, sealed=sealed_asked_for(info)
+        )
     edges = [MessageEdge(cursor=write_cursor(_CURSOR, row.id), node=message_of(row)) for row in found.items]
     page_info = page_info_of(which, [edge.cursor for edge in edges], has_more=found.has_more)
     return MessageConnection(condition=condition, edges=edges, nodes=[edge.node for edge in edges], page_info=page_info)
 
 
-def condition_of(info: Info, filter: MessageFilter) -> read.Filter:
+def condition_of(info: Info, filter: MessageFilter) -> queries.MessageFilter:
     """A filter as core takes it. An id that names no batch finds nothing. Raises InvalidInput and NotAllowed."""
     created, batch = given(filter.created) or TimeRangeInput(), given(filter.batch_id)
     span = span_between(given(created.start), given(created.end), ["filter", "created", "end"])
-    return read.Filter(
+    return queries.MessageFilter(
         channels=given(filter.channels),
         statuses=given(filter.statuses),
         direction=given(filter.direction),

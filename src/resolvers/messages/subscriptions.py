@@ -8,11 +8,10 @@ import strawberry
 
 from core.access.principal import Scope
 from core.errors import InputRule, InvalidInput, NotFound
-from core.messages.follow import follow
-from core.messages.news import Interest, StatusChange
-from core.messages.places import Place, read_place, write_place
-from core.messages.read import known
-from core.messages.values import Direction, MessageStatus
+from core.live.cursors import Cursor, decode_cursor, encode_cursor
+from core.messages.change_feed import ChangeFilter, StatusChange, subscribe_to_changes
+from core.messages.queries import existing_ids
+from core.messages.status import Direction, MessageStatus
 from core.patience import when_back
 from core.ports import Channel
 from core.words import say
@@ -74,7 +73,7 @@ class MessageStatusChange:
 
     @computed("Give it as `after` to go on behind this event.")
     def cursor(self, info: Info) -> str:
-        return write_place(self.occasion.place, info.context.require(Scope.MESSAGES_READ).tenant_id)
+        return encode_cursor(self.occasion.place, info.context.require(Scope.MESSAGES_READ).tenant_id)
 
     @computed("True: you were too slow, and changes were left out before this one; refetch what you show.")
     def has_gap(self) -> bool:
@@ -98,18 +97,18 @@ async def message_status_changed(
     interest = await _interest_of(info, tenant, wanted)
     if interest.is_void:
         return
-    async with aclosing(follow(info.context.services.feeds, tenant, interest, place)) as changes:
+    async with aclosing(subscribe_to_changes(info.context.services.feeds, tenant, interest, place)) as changes:
         async for change in changes:
             yield MessageStatusChange(occasion=change)
 
 
-async def _interest_of(info: Info, tenant: UUID, filter: MessageStatusFilter) -> Interest:
+async def _interest_of(info: Info, tenant: UUID, filter: MessageStatusFilter) -> ChangeFilter:
     """Read a filter; raises InvalidInput, and NotFound for ids that could only be followed in vain."""
     ids, batch = given(filter.ids), given(filter.batch_id)
     channels, statuses = given(filter.channels), given(filter.statuses)
     if ids is not None and len(ids) > MAX_IDS:
         raise _too_many()
-    return Interest(
+    return ChangeFilter(
         ids=None if ids is None else frozenset(await _messages_named(info, tenant, ids)),
         batch_id=None if batch is None else await _batch_named(info, batch),
         channels=None if channels is None else frozenset(channels),
@@ -124,7 +123,7 @@ async def _messages_named(info: Info, tenant: UUID, ids: Sequence[str]) -> Seque
 
     async def read_known() -> set[UUID]:
         async with database.transaction(tenant) as connection:
-            return await known(connection, tenant, {one for one in written if one is not None})
+            return await existing_ids(connection, tenant, {one for one in written if one is not None})
 
     found = await when_back(read_known) if any(written) else set()
     for place, one in enumerate(written):
@@ -143,10 +142,10 @@ async def _batch_named(info: Info, written: str) -> UUID:
     return found.id
 
 
-def _place_of(after: str | None, info: Info) -> Place | None:
+def _place_of(after: str | None, info: Info) -> Cursor | None:
     if after is None:
         return None
-    place = read_place(after, info.context.require(Scope.MESSAGES_READ).tenant_id)
+    place = decode_cursor(after, info.context.require(Scope.MESSAGES_READ).tenant_id)
     if place is None:
         raise bad_cursor("after")
     return place

@@ -8,18 +8,11 @@ import strawberry
 
 from core.access.principal import Scope
 from core.errors import FailureParty, FailureReason, Unreadable
-from core.messages import outlook, read
-from core.messages.content import rendered
-from core.messages.history import AttemptView
-from core.messages.values import (
-    AttemptOutcome,
-    Direction,
-    MessageStatus,
-    RouteGoal,
-    RouteOutcome,
-    UnconfirmedPolicy,
-)
+from core.messages import queries
+from core.messages.queries import AttemptView
+from core.messages.status import AttemptOutcome, Direction, MessageStatus, RouteGoal, RouteOutcome, UnconfirmedPolicy
 from core.ports import Channel, EmailContent, Failure, TemplateContent, TextContent
+from core.ports.content import rendered
 from core.privacy.spelling import discreet
 from core.segments import count_segments
 from resolvers.arguments import given
@@ -72,7 +65,7 @@ MessageContent = Annotated[
 
 @strawberry.type(description="One channel of a message's route.")
 class RouteStep:
-    row: strawberry.Private[read.Message]
+    row: strawberry.Private[queries.Message]
     place: strawberry.Private[int]
     channel: Channel
     within: timedelta | None = strawberry.field(
@@ -83,7 +76,7 @@ class RouteStep:
 
     @computed("What became of it.")
     async def outcome(self, info: Info) -> RouteOutcome:
-        return outlook.outcomes(self.row, await info.context.attempts.load(self.row.id))[self.place]
+        return queries.step_outcomes(self.row, await info.context.attempts.load(self.row.id))[self.place]
 
 
 @strawberry.type(description="Why a message did not arrive.")
@@ -113,13 +106,13 @@ class MessageAttempt(Node):
     duration_ms: float | None
 
 
-def _check_readable(row: read.Message, part: str) -> None:
+def _check_readable(row: queries.Message, part: str) -> None:
     """Raise Unreadable for a part that is kept and cannot be opened here: the field is null, and the page goes on."""
     if part in row.unreadable:
         raise Unreadable(row.unreadable[part])
 
 
-def _account_for_none(info: Info, row: read.Message) -> None:
+def _account_for_none(info: Info, row: queries.Message) -> None:
     """Say why there is no content: it is gone, or was not opened for whoever may cancel messages and not read them."""
     if row.erased_at is None:
         info.context.require(Scope.MESSAGES_READ)
@@ -128,7 +121,7 @@ def _account_for_none(info: Info, row: read.Message) -> None:
 
 @strawberry.type(description="One message to or from one person, over however many channels and attempts it took.")
 class Message(Node):
-    row: strawberry.Private[read.Message]
+    row: strawberry.Private[queries.Message]
     direction: Direction
     status: MessageStatus
     channel: Channel = strawberry.field(description="The channel it went out on, or is to be tried on next.")
@@ -210,12 +203,12 @@ class Message(Node):
 
     @computed("Whether it can be stopped: nothing of it has left, nor perhaps has.")
     async def can_cancel(self, info: Info) -> bool:
-        attempts = await info.context.attempts.load(self.row.id) if outlook.needs_attempts(self.row) else []
-        return outlook.can_cancel(self.row, attempts)
+        attempts = await info.context.attempts.load(self.row.id) if queries.needs_attempts(self.row) else []
+        return queries.can_cancel(self.row, attempts)
 
     @computed("Whether another try can be asked for.")
     def can_retry(self) -> bool:
-        return outlook.can_retry(self.row)
+        return queries.can_retry(self.row)
 
     @computed("Every call we made to a company for it, oldest first.")
     async def attempts(self, info: Info) -> list[MessageAttempt]:
@@ -233,7 +226,7 @@ class Message(Node):
         return await events_page(info, self.row.id, given(first), given(after), given(last), given(before))
 
 
-def message_of(row: read.Message) -> Message:
+def message_of(row: queries.Message) -> Message:
     """A message as clients see it."""
     return Message(
         id=to_global_id("Message", row.id.bytes),
@@ -259,7 +252,7 @@ def message_of(row: read.Message) -> Message:
     )
 
 
-def _route(row: read.Message) -> list[RouteStep]:
+def _route(row: queries.Message) -> list[RouteStep]:
     return [
         RouteStep(
             row=row,

@@ -7,7 +7,7 @@ import strawberry
 
 from core.access.principal import Scope
 from core.errors import AppError, InputRule, InvalidInput, NotFound
-from core.messages.bounds import Bounds
+from core.messages.retry import Bounds
 from core.operations import requeue
 from core.webhooks.replay import replay
 from core.words import say

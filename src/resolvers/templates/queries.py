@@ -7,7 +7,7 @@ import strawberry
 from core.access.principal import Scope
 from core.characters import check_text
 from core.ports import Channel, TemplateApproval
-from core.templates import read
+from core.templates import queries
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.identifiers import to_global_id, uuid_of
@@ -64,19 +64,21 @@ async def list_templates(
 ) -> TemplateConnection:
     services, tenant = info.context.services, info.context.require(Scope.MESSAGES_READ).tenant_id
     page = page_arguments(given(first), given(last))
-    which = read.Slice(page.limit, _read(given(after), "after"), _read(given(before), "before"), page.is_backward)
+    which = queries.Slice(page.limit, _read(given(after), "after"), _read(given(before), "before"), page.is_backward)
     condition = _condition(given(filter) or TemplateFilter())
     async with services.database.transaction(tenant) as connection:
-        found = await read.page(connection, tenant, which, condition)
+        found = await queries.templates_page(connection, tenant, which, condition)
     edges = [TemplateEdge(cursor=_write(row.id), node=template_of(row)) for row in found.items]
     has_cursor = (which.before if page.is_backward else which.after) is not None
     page_info = page.page_info([edge.cursor for edge in edges], has_more=found.has_more, has_cursor=has_cursor)
     return TemplateConnection(edges=edges, nodes=[edge.node for edge in edges], page_info=page_info)
 
 
-def _condition(filter: TemplateFilter) -> read.Filter:
+def _condition(filter: TemplateFilter) -> queries.TemplateFilter:
     check_text(given(filter.search) or "", ["filter", "search"])
-    return read.Filter(channels=given(filter.channels), approvals=given(filter.approvals), search=given(filter.search))
+    return queries.TemplateFilter(
+        channels=given(filter.channels), approvals=given(filter.approvals), search=given(filter.search)
+    )
 
 
 def _write(template_id: UUID) -> str:

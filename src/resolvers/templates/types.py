@@ -6,7 +6,7 @@ import strawberry
 
 from core.ports import Channel, TemplateApproval, TemplateCategory
 from core.templates import values
-from core.templates.gaps import variables_of
+from core.templates.filling import variables_of
 from resolvers.fields import computed
 from resolvers.identifiers import to_global_id
 from resolvers.node import Node

@@ -1,0 +1,302 @@
+"""One call to a provider for a claimed message, what its outcome means, and when the step is tried again."""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+import structlog
+from sqlalchemy import ColumnElement, Integer, Table, cast, null, or_, select, tuple_, union_all
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.ending import is_being_ended
+from core.errors import (
+    FailureParty,
+    FailureReason,
+    FailureScope,
+    OutcomeUnknown,
+    ProviderError,
+    ProviderRejected,
+    ProviderUnavailable,
+)
+from core.messages.claim import Claimed, Opened
+from core.messages.provider_ids import open_id_or_none
+from core.messages.record import MessageKey
+from core.messages.state_machine import Attempt, MessageState
+from core.messages.status import AttemptOutcome, ProviderId
+from core.messages.tables import attempts, messages
+from core.ports import MessageSender, OutboundMessage, Receipt, Reference
+from core.ports.content import content_for, content_from_json
+from core.ports.failures import failure_of
+from core.sealing import SealBroken, Sealer
+
+LONGEST_PAUSE = timedelta(minutes=15)
+LONGEST_RATE_LIMITED_PAUSE = timedelta(minutes=5)
+"""The longest pause after "slow down" without a time to wait: the limit is over sooner than most outages."""
+LONGEST_REQUESTED_PAUSE = timedelta(hours=1)
+"""How long a pause the provider asks for is honoured."""
+_FIRST = timedelta(seconds=2)
+_NONE = timedelta(0)
+
+
+def retry_in(
+    tries: int, asked: float | None, *, retry_for: timedelta, longest: timedelta = LONGEST_PAUSE
+) -> timedelta | None:
+    """How long to wait after a step's `tries`-th try; None when it was the last.
+
+    Even the shortest run of tries lasts `retry_for`, and without longer pauses that a provider `asked` for (in seconds)
+    none lasts more than twice that and one pause.
+    """
+    if _shortest_run(tries, longest) >= retry_for:
+        return None
+    ceiling = _ceiling(tries, longest)
+    wanted = (
+        _NONE if asked is None else timedelta(seconds=min(max(asked, 1.0), LONGEST_REQUESTED_PAUSE.total_seconds()))
+    )
+    # A part is drawn, so that a thousand failed sends do not come back as one wave; no secret depends on it.
+    return max(wanted, timedelta(seconds=random.uniform(ceiling.total_seconds() / 2, ceiling.total_seconds())))  # noqa: S311
+
+
+def tries_of(retry_for: timedelta, longest: timedelta = LONGEST_PAUSE) -> int:
+    """How many tries a step has that is tried for so long."""
+    return next(tries for tries in count(1) if _shortest_run(tries, longest) >= retry_for)
+
+
+def _ceiling(tries: int, longest: timedelta) -> timedelta:
+    # Beyond some doublings every pause is the longest, and the number would be absurd.
+    return min(longest, _FIRST * (1 << min(tries - 1, 20)))
+
+
+def _shortest_run(tries: int, longest: timedelta) -> timedelta:
+    """How long the pauses before the `tries`-th try take, each as short as it can be."""
+    return sum((_ceiling(one, longest) / 2 for one in range(1, tries)), _NONE)
+
+
+# What a call's end means for its attempt: accepted, refused, to be tried again, or nobody knows.
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How an attempt ended; `wait` until the next one, where one is due; `detail` holds no personal data."""
+
+    attempt: Attempt
+    wait: timedelta | None
+    detail: str
+
+
+def judge(
+    standing: MessageState,
+    number: int,
+    integration: str,
+    result: Receipt | ProviderError,
+    provider_id: ProviderId | None = None,
+    *,
+    retry_for: timedelta,
+) -> Verdict:
+    """Read the end of a message's attempt; `retry_for` is how long its step is tried at least.
+
+    `provider_id` is the receipt's, as it may be kept.
+    """
+    step = standing.attempts[number].step
+    if isinstance(result, Receipt):
+        accepted = Attempt(
+            number,
+            step,
+            AttemptOutcome.ACCEPTED,
+            provider_id=provider_id,
+            answer=result.answer,
+        )
+        return Verdict(accepted, None, f"{integration} took it: {result.detail or 'accepted'}")
+    code = f" ({result.provider_code})" if result.provider_code else ""
+    detail = f"{integration}{code}: {result.message}"
+    attempt = Attempt(number, step, _outcome(result), failure=failure_of(result), answer=result.answer)
+    if isinstance(result, ProviderRejected | OutcomeUnknown):
+        return Verdict(attempt, None, detail)
+    # Unavailable, or refusing us rather than the message: surely not done, so worth another try.
+    asked = result.retry_after if isinstance(result, ProviderUnavailable) else None
+    return Verdict(attempt, _wait(standing, attempt, asked, retry_for), detail)
+
+
+def _wait(standing: MessageState, attempt: Attempt, asked: float | None, retry_for: timedelta) -> timedelta | None:
+    """How long until the next try of a step, if it has one left.
+
+    "Slow down" costs none of the tries that failures have, and the other way round: each alone lasts `retry_for`.
+    """
+    before = [one for one in standing.attempts.values() if one.step == attempt.step and one.number < attempt.number]
+    is_slowed = _is_slowed(attempt)
+    tries = 1 + sum(_is_slowed(one) is is_slowed for one in before)
+    return retry_in(
+        tries, asked, retry_for=retry_for, longest=LONGEST_RATE_LIMITED_PAUSE if is_slowed else LONGEST_PAUSE
+    )
+
+
+def _is_slowed(attempt: Attempt) -> bool:
+    return attempt.failure is not None and attempt.failure.reason is FailureReason.RATE_LIMITED
+
+
+def _outcome(error: ProviderError) -> AttemptOutcome:
+    match error:
+        case ProviderRejected():
+            return AttemptOutcome.REJECTED
+        case OutcomeUnknown():
+            return AttemptOutcome.UNCONFIRMED
+        case _:
+            return AttemptOutcome.UNAVAILABLE
+
+
+def blocked_for_test_key(integration: str) -> ProviderRejected:
+    """The verdict on a test key's message that came as far as a real company's door."""
+    return ProviderRejected(
+        f"A test key sent it, and {integration} is not simulated on this server: the company was not called.",
+        provider=integration,
+        reason=FailureReason.OTHER,
+        party=FailureParty.CALLER,
+    )
+
+
+# One call to a company about one claimed message: opened, sent under a hard deadline, its end told in our words.
+
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """The end of a call; `ticket` names the stretch of the circuit's life in which it began, `took` is how long it was.
+
+    Where nobody was called there is no ticket, and it took no time.
+    """
+
+    one: Claimed
+    result: Receipt | ProviderError
+    ticket: int | None = None
+    took: timedelta = timedelta(0)
+
+    @property
+    def error(self) -> ProviderError | None:
+        """What went wrong, if anything did."""
+        return self.result if isinstance(self.result, ProviderError) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Makes the calls of one channel to one company; `is_simulated` when none of them leaves this machine.
+
+    What has not begun at `begin_by`, by this process's own clock, could end after its lease has, and is not begun.
+    """
+
+    integration: str
+    sender: MessageSender
+    deadline: timedelta
+    begin_by: float
+    is_simulated: bool = False
+
+    async def call(self, one: Claimed, ticket: int | None) -> CallResult:
+        """Send one message; raises nothing of its own: whatever breaks is a way for the call to end."""
+        if one.simulated_only and not self.is_simulated:
+            # The last door there is: whatever brought it here, a fallback or another try, it goes no further. Nobody
+            # was called, so nobody is judged by it.
+            return CallResult(one, blocked_for_test_key(self.integration))
+        if one.opened is None:
+            raise LookupError("what is claimed is opened before it is begun")
+        message = _outbound(one, one.opened)
+        began = time.monotonic()
+        if began > self.begin_by:
+            # We slept after it was written down as begun, and somebody may have been told since to send it.
+            return CallResult(one, _started_too_late(self.integration))
+        result = await self._send(message)
+        return CallResult(one, result, ticket, timedelta(seconds=time.monotonic() - began))
+
+    async def _send(self, message: OutboundMessage) -> Receipt | ProviderError:
+        seconds = self.deadline.total_seconds()
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.sender.send(message)
+        except ProviderError as error:
+            return error
+        except TimeoutError:
+            return OutcomeUnknown(f"{self.integration} did not answer within {seconds:g} s.", provider=self.integration)
+        except (Exception, asyncio.CancelledError) as error:
+            if is_being_ended(error):
+                raise
+            # Whatever broke may have broken after the bytes left.
+            log.exception("send_broke", integration=self.integration, message_id=str(message.reference.message_id))
+            words = "Something broke on our side while sending."
+            return OutcomeUnknown(words, provider=self.integration, scope=FailureScope.OURS)
+
+
+def open_all(sealer: Sealer, claimed: Sequence[Claimed]) -> tuple[list[Claimed], dict[MessageKey, str]]:
+    """Read claimed messages back; those that cannot be read are given apart, with the reason.
+
+    A key may be missing here or mistyped, a row altered, or written by a later version: it is not the message's fault,
+    so such a one is not begun, and does not fail.
+    """
+    readable, unreadable = [], {}
+    for one in claimed:
+        try:
+            readable.append(replace(one, opened=_open(sealer, one)))
+        except Exception as error:  # noqa: BLE001  # whatever it is: its neighbours do not wait for it
+            unreadable[one.key] = str(error) if isinstance(error, SealBroken) else type(error).__name__
+    return readable, unreadable
+
+
+def _open(sealer: Sealer, one: Claimed) -> Opened:
+    tenant, row = one.key
+    content = content_from_json(sealer.open(one.content_sealed, tenant=tenant, row=row, column="content"))
+    return Opened(sealer.open(one.to_sealed, tenant=tenant, row=row, column="to"), content_for(content, one.channel))
+
+
+def _outbound(one: Claimed, opened: Opened) -> OutboundMessage:
+    reference = Reference(*one.key, one.attempt)
+    return OutboundMessage(reference, one.channel, opened.to, opened.content, in_reply_to=one.quoted)
+
+
+def _started_too_late(integration: str) -> ProviderUnavailable:
+    return ProviderUnavailable(
+        f"The worker was held up for too long to begin, and {integration} was not called.",
+        provider=integration,
+        party=FailureParty.OPERATOR,
+        scope=FailureScope.OURS,
+    )
+
+
+async def with_quoted_ids(
+    connection: AsyncConnection, sealer: Sealer, integration: str, claimed: Sequence[Claimed]
+) -> list[Claimed]:
+    """Add the company's ids of the messages answered; one it does not know, of another channel say, has none.
+
+    One that cannot be opened is left out: the answer goes out without saying what it answers.
+    """
+    answered = {MessageKey(one.key.tenant_id, one.in_reply_to) for one in claimed if one.in_reply_to is not None}
+    if not answered:
+        return list(claimed)
+    ours = select(attempts.c.tenant_id, attempts.c.message_id, attempts.c.number, *_kept(attempts)).where(
+        tuple_(attempts.c.tenant_id, attempts.c.message_id).in_(answered),
+        attempts.c.integration == integration,
+        _keeps_one(attempts),
+    )
+    nowhere = cast(null(), Integer).label("number")
+    theirs = select(messages.c.tenant_id, messages.c.id, nowhere, *_kept(messages)).where(
+        tuple_(messages.c.tenant_id, messages.c.id).in_(answered),
+        messages.c.integration == integration,
+        _keeps_one(messages),
+    )
+    rows = await connection.execute(union_all(ours, theirs))
+    known = {
+        (row.tenant_id, row.message_id): id
+        for row in rows
+        if (id := open_id_or_none(sealer, ProviderId.of_row(row), row.tenant_id, row.message_id, row.number))
+    }
+    return [replace(one, quoted=known.get((one.key.tenant_id, one.in_reply_to))) for one in claimed]
+
+
+def _kept(table: Table) -> Sequence[ColumnElement[Any]]:
+    return [table.c.provider_id_sealed, table.c.provider_id_lookup, table.c.provider_message_id]
+
+
+def _keeps_one(table: Table) -> ColumnElement[bool]:
+    return or_(table.c.provider_id_sealed.is_not(None), table.c.provider_message_id.is_not(None))

@@ -1,0 +1,177 @@
+"""What time changes: schedules that are due, messages that expired, steps out of time, and leases that ran out."""
+
+from datetime import timedelta
+
+from sqlalchemy import delete, exists, func, insert, select, text, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.errors import FailureParty, FailureReason
+from core.messages.bulk_transition import transition_all
+from core.messages.claim import NO_UNREAD_REPORT, text_value
+from core.messages.record import EventRecord, MessageKey, lock_states
+from core.messages.state_machine import MessageState, Transition, after_deadline, after_expiry, after_hour
+from core.messages.status import AttemptOutcome, EventSource, MessageStatus
+from core.messages.tables import attempts, message_events, messages
+from core.ports import Failure
+from core.ports.failures import failure_to_json
+from core.pubsub import Change
+
+# Two conditions, an index each, and words instead of parameters, since only then do the partial indexes fit them.
+# No time is up as long as a report that may say it arrived lies unread.
+_HAS_COME = text(f"lease_until IS NULL AND status IN ('SCHEDULED', 'SENT') AND due_at <= now() AND {NO_UNREAD_REPORT}")
+_IS_TOO_LATE = text(
+    "lease_until IS NULL AND status IN ('SCHEDULED', 'QUEUED')"
+    " AND (expires_at IS NOT NULL OR step_until IS NOT NULL) AND LEAST(expires_at, step_until) <= now()"
+    f" AND {NO_UNREAD_REPORT}"
+)
+
+
+async def apply_due_times(connection: AsyncConnection, *, limit: int = 200) -> list[Change]:
+    """Move up to so many messages whose hour has come or whose time is up, in the caller's transaction."""
+    has_expired: dict[MessageKey, bool] = {}
+    for condition in (_HAS_COME, _IS_TOO_LATE):
+        rows = await connection.execute(
+            select(messages.c.tenant_id, messages.c.id, (messages.c.expires_at <= func.now()).label("has_expired"))
+            .where(condition)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        has_expired |= {MessageKey(row.tenant_id, row.id): bool(row.has_expired) for row in rows}
+    if not has_expired:
+        return []
+    return await transition_all(
+        connection, has_expired, lock_states, lambda key, standing: _noted(key, standing, has_expired[key])
+    )
+
+
+def _noted(key: MessageKey, standing: MessageState, has_expired: bool) -> EventRecord:
+    move, detail = _brought(standing, has_expired)
+    return EventRecord(key, standing, move, EventSource.SCHEDULER, detail=detail)
+
+
+def _brought(standing: MessageState, has_expired: bool) -> tuple[Transition, str]:
+    if has_expired and standing.status is not MessageStatus.SENT:
+        words = "before anybody reported that it arrived" if standing.may_still_arrive else "before it went out"
+        return after_expiry(standing), f"its time was up {words}"
+    if has_expired:
+        return after_deadline(standing), "its time was up, and what was sent is left to arrive"
+    if standing.status is MessageStatus.SCHEDULED:
+        return after_hour(standing), "its hour has come"
+    step = standing.route[standing.step]
+    return after_deadline(standing), f"{step.channel} did not come to {step.until} in its time"
+
+
+# Leases that ran out: a dead worker's messages are taken back, and never sent again blindly.
+
+
+WORKER_LOST = Failure(
+    FailureReason.OTHER,
+    FailureParty.OPERATOR,
+    "The worker ended while the message was being sent; whether the company took it is not known yet.",
+)
+
+
+async def reclaim_expired_leases(connection: AsyncConnection, *, hold: timedelta, limit: int = 200) -> list[Change]:
+    """Deal with leases that ran out: what never began is due again, what had begun is UNCONFIRMED for `hold`.
+
+    When such a call ended nobody saw, so its attempt has no end. A doubt whose settler died is left to the next one.
+    """
+    lost = (
+        select(messages.c.tenant_id, messages.c.id)
+        .where(messages.c.lease_until < func.now())
+        .order_by(messages.c.lease_until)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    keys = [MessageKey(row.tenant_id, row.id) for row in await connection.execute(lost)]
+    if not keys:
+        return []
+    await _release_unconfirmed(connection, keys)
+    await _return_unbegun(connection, keys)
+    await _leave_unconfirmed(connection, keys, hold)
+    return [Change(*key) for key in keys]
+
+
+async def _release_unconfirmed(connection: AsyncConnection, keys: list[MessageKey]) -> None:
+    await connection.execute(
+        update(messages)
+        .where(
+            tuple_(messages.c.tenant_id, messages.c.id).in_(keys),
+            messages.c.status == MessageStatus.UNCONFIRMED.value,
+        )
+        .values(lease_until=None, lease_token=messages.c.lease_token + 1)
+    )
+
+
+async def _return_unbegun(connection: AsyncConnection, keys: list[MessageKey]) -> None:
+    started = exists().where(
+        attempts.c.tenant_id == messages.c.tenant_id,
+        attempts.c.message_id == messages.c.id,
+        attempts.c.number == messages.c.attempt_count,
+        attempts.c.started_at.is_not(None),
+    )
+    returned = (
+        update(messages)
+        .where(
+            tuple_(messages.c.tenant_id, messages.c.id).in_(keys),
+            messages.c.status == MessageStatus.QUEUED.value,
+            ~started,
+        )
+        .values(
+            lease_until=None,
+            lease_token=messages.c.lease_token + 1,
+            attempt_count=messages.c.attempt_count - 1,
+            due_at=func.now(),
+        )
+        .returning(messages.c.tenant_id, messages.c.id, (messages.c.attempt_count + 1).label("number"))
+        .cte("returned")
+    )
+    await connection.execute(
+        delete(attempts).where(
+            tuple_(attempts.c.tenant_id, attempts.c.message_id, attempts.c.number).in_(
+                select(returned.c.tenant_id, returned.c.id, returned.c.number)
+            )
+        )
+    )
+
+
+async def _leave_unconfirmed(connection: AsyncConnection, keys: list[MessageKey], hold: timedelta) -> None:
+    unconfirmed = (
+        update(messages)
+        .where(tuple_(messages.c.tenant_id, messages.c.id).in_(keys), messages.c.lease_until.is_not(None))
+        .values(
+            status=MessageStatus.UNCONFIRMED.value,
+            lease_until=None,
+            lease_token=messages.c.lease_token + 1,
+            due_at=func.now() + hold,
+            unconfirmed_at=func.now(),
+            failure=failure_to_json(WORKER_LOST),
+            updated_at=func.now(),
+        )
+        .returning(messages.c.tenant_id, messages.c.id, messages.c.attempt_count, messages.c.channel)
+        .cte("unconfirmed")
+    )
+    ended = (
+        update(attempts)
+        .where(
+            attempts.c.tenant_id == unconfirmed.c.tenant_id,
+            attempts.c.message_id == unconfirmed.c.id,
+            attempts.c.number == unconfirmed.c.attempt_count,
+        )
+        .values(outcome=AttemptOutcome.UNCONFIRMED.value, failure=failure_to_json(WORKER_LOST))
+        .cte("ended")
+    )
+    told = insert(message_events).from_select(
+        ["tenant_id", "message_id", "status", "previous_status", "channel", "attempt", "detail", "source"],
+        select(
+            unconfirmed.c.tenant_id,
+            unconfirmed.c.id,
+            text_value(MessageStatus.UNCONFIRMED.value),
+            text_value(MessageStatus.SENDING.value),
+            unconfirmed.c.channel,
+            unconfirmed.c.attempt_count,
+            text_value("its worker's lease ran out"),
+            text_value(EventSource.WORKER.value),
+        ),
+    )
+    await connection.execute(told.add_cte(ended))

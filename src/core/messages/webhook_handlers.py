@@ -1,0 +1,349 @@
+"""Applying events of the inbox: reports move messages forward only, and what people wrote becomes a message."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import CTE, ColumnElement, Table, literal, or_, select, text, union_all
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert
+
+from core.access.news import apply_news
+from core.addresses import known_address, lookup_form
+from core.database import Database, is_contention, is_passing
+from core.errors import Overloaded
+from core.keyring.lookup import prepare_lookups
+from core.messages.claim import text_value
+from core.messages.provider_ids import (
+    AttemptKey,
+    ProviderName,
+    clear_forms,
+    holders_of,
+    holds,
+    lookups,
+    seal_for_attempt,
+    seal_for_message,
+    withdraw_id,
+)
+from core.messages.record import EventRecord, MessageKey, lock_states, write_transitions
+from core.messages.state_machine import Attempt, MessageState, after_report
+from core.messages.status import Direction, EventSource, MessageStatus, make_step, route_to_json
+from core.messages.tables import attempts, message_events, messages
+from core.ports import DirectoryChanged, InboundMessage, ReportedStatus, StatusReport, TemplatesChanged, TextContent
+from core.ports.content import content_to_json
+from core.privacy.forget import forget_webhooks
+from core.pubsub import Change, Hub
+from core.sealing import Sealer
+from core.templates.catalogue_sync import request_sync
+from core.webhooks.closing import Place, ignored, processed, step_aside, try_later, wait_for_message
+from core.webhooks.inbox import Kept, keys_of, take
+
+
+async def find_answered(
+    connection: AsyncConnection, sealer: Sealer, tenant_id: UUID, integration: str, id: str | None
+) -> UUID | None:
+    """Find the tenant's message that a company knows by an id, whoever wrote it."""
+    if not id:
+        return None
+    ours = select(attempts.c.message_id).where(
+        attempts.c.tenant_id == tenant_id, attempts.c.integration == integration, _is_named(attempts, sealer, id)
+    )
+    theirs = select(messages.c.id).where(
+        messages.c.tenant_id == tenant_id, messages.c.integration == integration, _is_named(messages, sealer, id)
+    )
+    found: UUID | None = (await connection.execute(union_all(ours, theirs).limit(1))).scalar()
+    return found
+
+
+def _is_named(table: Table, sealer: Sealer, id: str) -> ColumnElement[bool]:
+    return or_(
+        table.c.provider_id_lookup.in_(lookups(sealer, id)), table.c.provider_message_id.in_(clear_forms(sealer, id))
+    )
+
+
+# Messages people send us.
+
+
+async def insert_inbound(
+    connection: AsyncConnection, sealer: Sealer, place: Place, integration: str, event: InboundMessage
+) -> list[Change]:
+    """Store what somebody wrote as a message of the tenant whose address they wrote to; it has arrived already.
+
+    The message's id is that of its webhook: processed a second time, it changes nothing.
+    """
+    tenant_id, row = place
+    ours, theirs = known_address(event.recipient), known_address(event.sender)
+    named = seal_for_message(sealer, tenant_id, row, event.provider_message_id)
+    content = content_to_json(TextContent(event.text or ""))
+    message = (
+        insert(messages)
+        .on_conflict_do_nothing()
+        .returning(messages.c.id)
+        .values(
+            tenant_id=tenant_id,
+            id=row,
+            direction=Direction.INBOUND.value,
+            status=MessageStatus.DELIVERED.value,
+            channel=event.channel.value,
+            route=route_to_json([make_step(event.channel)]),
+            to_sealed=sealer.seal(ours.value, tenant=tenant_id, row=row, column="to"),
+            to_masked=ours.masked,
+            to_hash=sealer.lookup_hash(lookup_form(ours.value), tenant=tenant_id),
+            from_sealed=sealer.seal(theirs.value, tenant=tenant_id, row=row, column="from"),
+            from_masked=theirs.masked,
+            from_hash=sealer.lookup_hash(lookup_form(theirs.value), tenant=tenant_id),
+            content_sealed=sealer.seal(content, tenant=tenant_id, row=row, column="content"),
+            in_reply_to=await find_answered(connection, sealer, tenant_id, integration, event.in_reply_to),
+            integration=integration,
+            provider_id_sealed=named.sealed,
+            provider_id_lookup=named.lookup,
+            provider_message_id=named.clear,
+            delivered_at=event.occurred_at,
+        )
+    )
+    rows = await connection.execute(_told(message.cte("message"), place, event))
+    return [Change(tenant_id, row.message_id) for row in rows]
+
+
+def _told(arrived: CTE, place: Place, event: InboundMessage) -> ReturningInsert[Any]:
+    """The event of a message that is new; of one that was there before there is none."""
+    told = {
+        "tenant_id": literal(place.tenant_id),
+        "message_id": arrived.c.id,
+        "status": text_value(MessageStatus.DELIVERED.value),
+        "channel": text_value(event.channel.value),
+        "detail": text_value(event.event_type),
+        "source": text_value(EventSource.WEBHOOK.value),
+    }
+    chosen = select(*told.values()).select_from(arrived)
+    return insert(message_events).from_select(list(told), chosen).returning(message_events.c.message_id)
+
+
+# Applying what companies told us: reports move messages forward only, what people wrote becomes a message.
+
+
+log = structlog.get_logger(__name__)
+
+# How long those taken together wait for messages that others hold, and then each by itself: what has waited already
+# and is still held steps aside, before the next one waits behind it.
+_PATIENCE, _OWN_PATIENCE = "1s", "100ms"
+
+
+@dataclass(slots=True)
+class EventBatch:
+    """What becomes of the events taken together.
+
+    `holders` says which attempts hold the ids that the reports name; `standings` where all these messages stand.
+    """
+
+    sealer: Sealer
+    holders: Mapping[ProviderName, AttemptKey] = field(default_factory=dict)
+    standings: dict[MessageKey, MessageState] = field(default_factory=dict)
+    noted: list[EventRecord] = field(default_factory=list)
+    # With the messages they changed.
+    processed: dict[Place, UUID | None] = field(default_factory=dict)
+    ignored: list[Place] = field(default_factory=list)
+    unknown: list[Kept] = field(default_factory=list)
+    # About messages that are no longer kept, or another tenant's: they are not kept either.
+    forgotten: list[Place] = field(default_factory=list)
+
+
+async def apply_due_events(database: Database, sealer: Sealer, hub: Hub, *, limit: int = 200) -> int:
+    """Apply events of the inbox that are due, in one transaction; returns how many were taken.
+
+    One that cannot be applied is tried again later, at last parked as FAILED, and holds up nobody.
+    """
+    await prepare_lookups(database, sealer)
+    try:
+        return await _apply_taken(database, sealer, hub, limit, _apply, _PATIENCE)
+    except Overloaded as error:
+        if not is_contention(error.__cause__):
+            raise
+        log.warning("inbox_batch_waits", reason="somebody holds a message of it")
+    except Exception:
+        log.exception("inbox_batch_broke")
+    return await _apply_taken(database, sealer, hub, limit, _apply_each, _OWN_PATIENCE)
+
+
+Way = Callable[[AsyncConnection, Sealer, Sequence[Kept]], Awaitable[list[Change]]]
+
+
+async def _apply_taken(database: Database, sealer: Sealer, hub: Hub, limit: int, way: Way, patience: str) -> int:
+    async with database.transaction(lock_timeout=patience) as connection:
+        taken = await take(connection, sealer, limit=limit)
+        changes = await way(connection, sealer, taken) if taken else []
+    await hub.publish(changes)
+    return len(taken)
+
+
+async def _apply_each(connection: AsyncConnection, sealer: Sealer, taken: Sequence[Kept]) -> list[Change]:
+    changes: list[Change] = []
+    for kept in taken:
+        await connection.execute(text("SAVEPOINT one"))
+        try:
+            changes += await _apply(connection, sealer, [kept])
+        except Exception as error:
+            if is_passing(error) and not is_contention(error):
+                raise
+            await connection.execute(text("ROLLBACK TO SAVEPOINT one"))
+            if is_contention(error):
+                await step_aside(connection, kept.place)
+            else:
+                log.exception("inbox_unappliable", inbox_id=str(kept.place.id))
+                await try_later(connection, {kept.place: f"cannot be applied: {type(error).__name__}"})
+        await connection.execute(text("RELEASE SAVEPOINT one"))
+    return changes
+
+
+async def _apply(connection: AsyncConnection, sealer: Sealer, taken: Sequence[Kept]) -> list[Change]:
+    reports = [(kept, kept.event) for kept in taken if isinstance(kept.event, StatusReport)]
+    batch = EventBatch(sealer, await _holders(connection, sealer, reports))
+    about = _about(reports, batch.holders)
+    touched = {one.key for one in about.values()} | {one.key for one in batch.holders.values()}
+    batch.standings = await lock_states(connection, touched) if touched else {}
+    changes: list[Change] = []
+    for kept in taken:
+        match kept.event:
+            case StatusReport():
+                _apply_report(batch, kept, kept.event, about.get(kept.place))
+            case InboundMessage():
+                changes += await insert_inbound(connection, sealer, kept.place, kept.integration, kept.event)
+                batch.processed[kept.place] = kept.place.id
+            case TemplatesChanged():
+                await request_sync(connection, kept.integration)
+                batch.processed[kept.place] = None
+            case DirectoryChanged():
+                await apply_news(connection, sealer, kept.event)
+                batch.processed[kept.place] = None
+            case _:
+                batch.ignored.append(kept.place)
+    if batch.noted:
+        changes += await write_transitions(connection, batch.noted)
+    await processed(connection, batch.processed)
+    await forget_webhooks(connection, sealer, await keys_of(connection, batch.forgotten))
+    await ignored(connection, batch.ignored, "nothing here acts on this event")
+    for names_ours in (True, False):
+        places = [kept.place for kept in batch.unknown if _names_ours(kept) is names_ours]
+        await wait_for_message(connection, places, names_ours=names_ours)
+    return changes
+
+
+def _names_ours(kept: Kept) -> bool:
+    return isinstance(kept.event, StatusReport) and kept.event.reference is not None
+
+
+async def _holders(
+    connection: AsyncConnection, sealer: Sealer, reports: Sequence[tuple[Kept, StatusReport]]
+) -> dict[ProviderName, AttemptKey]:
+    """Who holds the ids that reports name: whom they speak of, or whose wrong assignment they correct."""
+    named = {(kept.integration, report.provider_message_id) for kept, report in reports if report.provider_message_id}
+    return await holders_of(connection, sealer, named)
+
+
+def _about(
+    reports: Sequence[tuple[Kept, StatusReport]], holders: Mapping[ProviderName, AttemptKey]
+) -> dict[Place, AttemptKey]:
+    """Find the attempts reports speak of: by our own reference, else by the company's id."""
+    about: dict[Place, AttemptKey] = {}
+    for kept, report in reports:
+        if (ref := report.reference) is not None:
+            about[kept.place] = AttemptKey(MessageKey(ref.tenant_id, ref.message_id), ref.attempt)
+        elif found := holders.get((kept.integration, report.provider_message_id or "")):
+            about[kept.place] = found
+    return about
+
+
+def _apply_report(batch: EventBatch, kept: Kept, report: StatusReport, about: AttemptKey | None) -> None:
+    standing = batch.standings.get(about.key) if about else None
+    if about is None or standing is None or about.attempt not in standing.attempts:
+        # It may have overtaken our own commit, or speak of a message that is not ours at all.
+        batch.unknown.append(kept)
+        return
+    if standing.is_erased:
+        batch.forgotten.append(kept.place)
+    id = report.provider_message_id
+    if id and report.reference is not None and not _correct(batch, kept, id, about):
+        id = None
+    _note_report(batch, kept, report, about, None if standing.is_erased else id)
+    # The webhook's row can point at a message of its own tenant only.
+    is_same_tenant = about.key.tenant_id == kept.place.tenant_id
+    if not is_same_tenant:
+        # It lay here since it did not say whose it was; what it says of another tenant's customer does not stay here.
+        batch.forgotten.append(kept.place)
+    batch.processed[kept.place] = about.key.message_id if is_same_tenant else None
+
+
+def _note_report(batch: EventBatch, kept: Kept, report: StatusReport, about: AttemptKey, id: str | None) -> None:
+    standing = batch.standings[about.key]
+    named = None if id is None else seal_for_attempt(batch.sealer, *about.key, about.attempt, id)
+    move = after_report(standing, about.attempt, report.status, report.failure, named)
+    detail = f"{kept.integration} reports {report.event_type}"
+    if report.failure is not None and report.failure.provider_code:
+        detail += f" ({report.failure.provider_code})"
+    batch.noted.append(
+        EventRecord(
+            key=about.key,
+            before=standing,
+            move=move,
+            attempt=about.attempt,
+            source=EventSource.WEBHOOK,
+            integration=kept.integration,
+            detail=detail if move else f"{detail}: noted, nothing new",
+        )
+    )
+    if move is not None:
+        batch.standings[about.key] = move.standing
+
+
+def _correct(batch: EventBatch, kept: Kept, id: str, about: AttemptKey) -> bool:
+    """Give an id to the attempt that the signed report names, if a list had ascribed it to another one.
+
+    Returns whether it may keep the id: not where another attempt holds it for certain.
+    """
+    mine = batch.standings[about.key].attempts[about.attempt]
+    if mine.is_from_list and not holds(batch.sealer, mine, id):
+        # What it was taken for was another one's: its own id is this one.
+        _withdraw(batch, about, kept.integration)
+    holder = batch.holders.get((kept.integration, id), about)
+    if holder == about:
+        return True
+    standing = batch.standings.get(holder.key)
+    held = None if standing is None else standing.attempts.get(holder.attempt)
+    if held is None or not holds(batch.sealer, held, id):
+        return True
+    if not held.is_from_list:
+        log.error("provider_id_is_not_unique", integration=kept.integration, message_id=str(about.key.message_id))
+        return False
+    _withdraw(batch, holder, kept.integration)
+    _pass_on(batch, about, held, kept.integration, id)
+    return True
+
+
+def _withdraw(batch: EventBatch, holder: AttemptKey, company: str) -> None:
+    if (noted := withdraw_id(batch.standings, holder, company, EventSource.WEBHOOK)) is not None:
+        batch.noted.append(noted)
+
+
+def _pass_on(batch: EventBatch, about: AttemptKey, held: Attempt, company: str, id: str) -> None:
+    """What was known of the id under another message is this one's."""
+    status = next((one for one in ReportedStatus if one.rank == held.rank), None)
+    standing = batch.standings[about.key]
+    named = None if standing.is_erased else seal_for_attempt(batch.sealer, *about.key, about.attempt, id)
+    move = None if status is None else after_report(standing, about.attempt, status, held.failure, named)
+    if move is None:
+        return
+    batch.standings[about.key] = move.standing
+    batch.noted.append(
+        EventRecord(
+            key=about.key,
+            before=standing,
+            move=move,
+            attempt=about.attempt,
+            source=EventSource.WEBHOOK,
+            integration=company,
+            detail=f"{company} says that a record found in its list is this message's",
+        )
+    )

@@ -1,0 +1,155 @@
+"""What a message says: checked against its channel's limits, and written down for its sealed column."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from core.characters import check_line, check_text
+from core.errors import InputRule, InvalidInput
+from core.ports import ButtonParameter, Channel, Content, EmailContent, TemplateContent, TextContent
+from core.ports.templates import Filled
+from core.words import say
+
+TEXT_LIMITS = {Channel.SMS: 1_600, Channel.WHATSAPP: 4_096}
+"""Characters of one message: beyond them Twilio answers 21617, and Meta 100."""
+SUBJECT_LIMIT = 998
+"""Octets of a line in RFC 5322; a longer subject would have to be folded by everybody on the way."""
+EMAIL_LIMIT = 200_000
+"""Characters of both bodies together."""
+
+
+def check_content(content: Content, channel: Channel, *, path: Sequence[str]) -> None:
+    """Raise InvalidInput unless the channel can carry the content as it is."""
+    match content:
+        case EmailContent():
+            _check_email(content, channel, [*path, "email"])
+        case TextContent():
+            _check_text(content, channel, [*path, "text"])
+        case TemplateContent() if channel is Channel.EMAIL:
+            text = say(
+                "EMAIL_HAS_NO_COMPANY_TEMPLATES",
+                "{channel} has no templates of a company, and its text no subject: give `email` instead.",
+                channel=channel,
+            )
+            raise InvalidInput(text, path=[*path, "template"], rule=InputRule.NOT_ALLOWED)
+        case TemplateContent() if channel is not Channel.WHATSAPP:
+            _check_text(TextContent(content.rendered), channel, [*path, "template"])
+
+
+def content_for(content: Content, channel: Channel) -> Content:
+    """What goes out over a channel: where a company's template is unknown, the words it would have shown."""
+    if isinstance(content, TemplateContent) and channel is not Channel.WHATSAPP:
+        return TextContent(content.rendered)
+    return content
+
+
+def rendered(content: Content | None) -> str:
+    """What the reader sees of it, as plain words where there are any."""
+    match content:
+        case TextContent(text):
+            return text
+        case EmailContent():
+            return content.plain_text or content.html or ""
+        case TemplateContent():
+            return content.rendered
+    return ""
+
+
+def _check_text(content: TextContent, channel: Channel, path: Sequence[str]) -> None:
+    if channel is Channel.EMAIL:
+        text = say("EMAIL_NEEDS_SUBJECT", "An e-mail needs a subject: give `email` instead of `text`.")
+        raise InvalidInput(text, path=path, rule=InputRule.NOT_ALLOWED)
+    check_text(content.text, path)
+    if not content.text.strip():
+        raise InvalidInput(say("TEXT_EMPTY", "The text is empty."), path=path, rule=InputRule.REQUIRED)
+    limit = TEXT_LIMITS[channel]
+    if len(content.text) > limit:
+        raise InvalidInput(
+            say(
+                "TEXT_TOO_LONG",
+                "The text has {count} characters; {channel} carries at most {most}. Shorten or split it.",
+                count=len(content.text),
+                channel=channel,
+                most=limit,
+            ),
+            path=path,
+            rule=InputRule.TOO_LONG,
+        )
+
+
+def _check_email(content: EmailContent, channel: Channel, path: Sequence[str]) -> None:
+    if channel is not Channel.EMAIL:
+        text = say(
+            "CHANNEL_CARRIES_TEXT", "{channel} carries plain text: give `text` instead of `email`.", channel=channel
+        )
+        raise InvalidInput(text, path=path, rule=InputRule.NOT_ALLOWED)
+    subject_path = [*path, "subject"]
+    check_line(content.subject, subject_path)
+    if not content.subject.strip():
+        raise InvalidInput(say("SUBJECT_EMPTY", "The subject is empty."), path=subject_path, rule=InputRule.REQUIRED)
+    if len(content.subject.encode()) > SUBJECT_LIMIT:
+        text = say("SUBJECT_TOO_LONG", "The subject is longer than {most} bytes.", most=SUBJECT_LIMIT)
+        raise InvalidInput(text, path=subject_path, rule=InputRule.TOO_LONG)
+    _check_bodies(content, path)
+
+
+def _check_bodies(content: EmailContent, path: Sequence[str]) -> None:
+    bodies = {"plainText": content.plain_text, "html": content.html}
+    for name, body in bodies.items():
+        check_text(body or "", [*path, name])
+    if not any(body and body.strip() for body in bodies.values()):
+        text = say("BODY_MISSING", "Give at least one of `plainText` and `html`.")
+        raise InvalidInput(text, path=path, rule=InputRule.REQUIRED)
+    total = sum(len(body or "") for body in bodies.values())
+    if total > EMAIL_LIMIT:
+        raise InvalidInput(
+            say(
+                "BODY_TOO_LONG",
+                "The bodies have {count} characters together; at most {most} are sent.",
+                count=total,
+                most=EMAIL_LIMIT,
+            ),
+            path=path,
+            rule=InputRule.TOO_LONG,
+        )
+
+
+def content_to_json(content: Content, filled: Filled | None = None) -> str:
+    """Write content down for its sealed column, and what it was filled from."""
+    data: dict[str, Any] = {"text": content.text} if isinstance(content, TextContent) else {}
+    if isinstance(content, EmailContent):
+        data = {"subject": content.subject, "plainText": content.plain_text, "html": content.html}
+    if isinstance(content, TemplateContent):
+        data = {"template": asdict(content)}
+    if filled is not None:
+        data["filled"] = {"template": str(filled.template_id), "variables": dict(filled.variables)}
+    return json.dumps(data)
+
+
+def content_from_json(text: str) -> Content:
+    """Read what `content_to_json` wrote."""
+    data = json.loads(text)
+    if "text" in data:
+        return TextContent(data["text"])
+    if "template" in data:
+        return _template(data["template"])
+    return EmailContent(data["subject"], data["plainText"], data["html"])
+
+
+def filled_from_json(text: str) -> Filled | None:
+    """Read what a message's template was and was filled with; None for one that was made of none."""
+    data = json.loads(text).get("filled")
+    return Filled(UUID(data["template"]), data["variables"]) if data else None
+
+
+def _template(data: Mapping[str, Any]) -> TemplateContent:
+    return TemplateContent(
+        data["name"],
+        data["locale"],
+        [(name, text) for name, text in data["header"]],
+        [(name, text) for name, text in data["body"]],
+        [ButtonParameter(**button) for button in data["buttons"]],
+        data["rendered"],
+    )

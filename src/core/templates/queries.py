@@ -1,0 +1,111 @@
+"""Reading templates: by id, by page. A template that its provider no longer lists is found by its id alone."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, case, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.ports import Channel, TemplateApproval, TemplateButton, TemplateCategory
+from core.templates.tables import templates
+from core.templates.values import Template
+
+COARSE_APPROVAL: Mapping[TemplateApproval, TemplateApproval] = {
+    TemplateApproval.PAUSED: TemplateApproval.PENDING,
+    TemplateApproval.DISABLED: TemplateApproval.REJECTED,
+}
+"""States that came later → what `templates.approval` says of them, for processes that do not know them."""
+
+_SHOWN = case(
+    *(
+        ((templates.c.approval_detail == detail.value) & (templates.c.approval == plain.value), detail.value)
+        for detail, plain in COARSE_APPROVAL.items()
+    ),
+    else_=templates.c.approval,
+)
+
+
+def shown_approval(approval: str, detail: str | None) -> TemplateApproval:
+    """The state of a template; a detail that does not fit is of before an earlier version wrote the state anew."""
+    fitting = (found for found, plain in COARSE_APPROVAL.items() if (found, plain) == (detail, approval))
+    return next(fitting, TemplateApproval(approval))
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateFilter:
+    """All given conditions must hold; a list holds when any of its values does. `search` looks at name and text."""
+
+    channels: Sequence[Channel] | None = None
+    approvals: Sequence[TemplateApproval] | None = None
+    search: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Which page: `limit` items after (or, reading backwards, before) an id."""
+
+    limit: int
+    after: UUID | None = None
+    before: UUID | None = None
+    is_backward: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TemplatePage:
+    """Items newest first; `has_more` lies in the direction that was read."""
+
+    items: Sequence[Template]
+    has_more: bool
+
+
+async def templates_by_id(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> dict[UUID, Template]:
+    """Read templates of a tenant by id; those it does not have are left out."""
+    rows = await connection.execute(
+        select(templates).where(templates.c.tenant_id == tenant, templates.c.id.in_(set(ids)))
+    )
+    return {row.id: _template(row) for row in rows}
+
+
+async def templates_page(
+    connection: AsyncConnection, tenant: UUID, which: Slice, condition: TemplateFilter
+) -> TemplatePage:
+    """Read one page of a tenant's templates, newest first."""
+    statement = select(templates).where(templates.c.tenant_id == tenant, templates.c.gone_at.is_(None))
+    if condition.channels is not None:
+        statement = statement.where(templates.c.channel.in_({channel.value for channel in condition.channels}))
+    if condition.approvals is not None:
+        statement = statement.where(_SHOWN.in_({approval.value for approval in condition.approvals}))
+    if condition.search is not None:
+        texts = (templates.c.name, templates.c.subject, templates.c.header, templates.c.body)
+        statement = statement.where(or_(*(text.icontains(condition.search, autoescape=True) for text in texts)))
+    if which.after is not None:
+        statement = statement.where(templates.c.id < which.after)
+    if which.before is not None:
+        statement = statement.where(templates.c.id > which.before)
+    order = templates.c.id.asc() if which.is_backward else templates.c.id.desc()
+    rows = (await connection.execute(statement.order_by(order).limit(which.limit + 1))).all()
+    items = [_template(row) for row in rows[: which.limit]]
+    return TemplatePage(items[::-1] if which.is_backward else items, len(rows) > which.limit)
+
+
+def _template(row: Row[Any]) -> Template:
+    return Template(
+        id=row.id,
+        channel=Channel(row.channel),
+        name=row.name,
+        locale=row.locale,
+        category=TemplateCategory(row.category),
+        approval=shown_approval(row.approval, row.approval_detail),
+        body=row.body,
+        subject=row.subject,
+        header=row.header,
+        html=row.html,
+        buttons=tuple(TemplateButton(one["index"], one["kind"], one["text"]) for one in row.buttons),
+        examples=row.examples,
+        integration=row.integration,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        gone_at=row.gone_at,
+    )
