@@ -88,7 +88,7 @@ MUTATIONS = (
     Mutation(
         "the sweep, which takes dead workers' leases over",
         "api/workshop.py",
-        "return await take_back(connection, hold=self.house.timing.hold)",
+        "return await reclaim_expired_leases(connection, hold=self.house.timing.hold)",
         "return []",
         "test_kill_at_each_step.py::test_what_was_claimed_and_not_begun_goes_out_once",
     ),
