@@ -111,7 +111,9 @@ def token_key() -> bytes:
 async def simulators() -> AsyncIterator[Mapping[str, str]]:
     """Run the simulated companies in a process of their own; both sides use the same account there."""
     account = companies({"http": "", "smtp": "0"})
-    async with _running([sys.executable, "-m", "api.simulators"], {"PATH": os.environ["PATH"], **account}) as process:
+    async with _running(
+        [sys.executable, "-m", "integrations.simulating.server"], {"PATH": os.environ["PATH"], **account}
+    ) as process:
         yield json.loads(await said(process))
 
 

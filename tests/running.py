@@ -142,7 +142,7 @@ async def start_process(**changes: str) -> asyncio.subprocess.Process:
     """Start a simulator process."""
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "api.simulators", env=environment(**changes), stdout=pipe, stderr=pipe
+        sys.executable, "-m", "integrations.simulating.server", env=environment(**changes), stdout=pipe, stderr=pipe
     )
 
 

@@ -53,7 +53,7 @@ def caller(reason: FailureReason, message: str) -> Meaning:
     return Meaning(Kind.REJECTED, reason, FailureParty.CALLER, message, FailureScope.MESSAGE)
 
 
-def operator(
+def misconfigured(
     message: str,
     scope: FailureScope = FailureScope.PROVIDER,
     reason: FailureReason = FailureReason.PROVIDER_ERROR,
@@ -62,24 +62,24 @@ def operator(
     return Meaning(Kind.MISCONFIGURED, reason, FailureParty.OPERATOR, message, scope)
 
 
-def later(
+def unavailable(
     reason: FailureReason, message: str, *, scope: FailureScope | None = None, pause: float | None = None
 ) -> Meaning:
     """It passes: surely not done."""
     return Meaning(Kind.UNAVAILABLE, reason, FailureParty.PROVIDER, message, scope, is_passing=True, pause=pause)
 
 
-def broken(message: str) -> Meaning:
+def outcome_unknown(message: str) -> Meaning:
     """As an answer it leaves open whether the message was taken; as a report it says that it was not."""
     return Meaning(Kind.UNKNOWN, FailureReason.PROVIDER_ERROR, FailureParty.PROVIDER, message, is_passing=True)
 
 
-def refused(party: FailureParty, message: str, reason: FailureReason = FailureReason.OTHER) -> Meaning:
+def rejected(party: FailureParty, message: str, reason: FailureReason = FailureReason.OTHER) -> Meaning:
     """This message is refused, and would be again, until somebody has acted."""
     return Meaning(Kind.REJECTED, reason, party, message, FailureScope.MESSAGE)
 
 
-def failure(meaning: Meaning, code: str | None) -> Failure:
+def reported_failure(meaning: Meaning, code: str | None) -> Failure:
     """What a reported failure means for its message."""
     return Failure(meaning.reason, meaning.party, meaning.message, code, meaning.is_passing)
 
@@ -91,7 +91,7 @@ _ERRORS: Mapping[Kind, type[ProviderError]] = {
 }
 
 
-def error(
+def provider_error(
     provider: str, code: str, meaning: Meaning, *, retry_after: float | None = None, answer: str | None = None
 ) -> ProviderError:
     """The error an answer stands for; `answer` is what of it is kept."""

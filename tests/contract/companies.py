@@ -19,7 +19,7 @@ from twilio.request_validator import RequestValidator
 
 from core.ports import Connected, Integration, OutboundMessage, RawWebhook, Surroundings
 from core.settings import IntegrationSettings, load
-from integrations.kit import Http
+from integrations.http_client import HttpClient
 from integrations.registry import all_integrations
 from integrations.smtp.adapter import SmtpSender
 from tests.providers.conftest import email, sms, whatsapp
@@ -63,7 +63,7 @@ class Company:
 
 def hurry_http(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the one HTTP client hardly any patience."""
-    monkeypatch.setattr(Http.__init__, "__kwdefaults__", {"connect_timeout": 0.2, "total_timeout": 0.3})
+    monkeypatch.setattr(HttpClient.__init__, "__kwdefaults__", {"connect_timeout": 0.2, "total_timeout": 0.3})
 
 
 def hurry_smtp(monkeypatch: pytest.MonkeyPatch) -> None:

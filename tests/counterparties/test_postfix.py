@@ -31,7 +31,7 @@ from core.pubsub import Hub
 from core.sealing import Sealer
 from core.settings import load
 from integrations.smtp.adapter import SmtpSender
-from integrations.smtp.connections import Connections
+from integrations.smtp.connections import ConnectionPool
 from integrations.smtp.settings import Settings
 from tests.conftest import Running
 from tests.counterparties.postfix import PASSWORD, SIZE_LIMIT, USER, Postfix, needs_postfix, running
@@ -77,7 +77,7 @@ def mail(to: str, text: str = "Até amanhã.") -> OutboundMessage:
 @asynccontextmanager
 async def sending(postfix: Postfix, port: str = "open", **changes: str) -> AsyncIterator[Sending]:
     found = settings(postfix, port, **changes)
-    connections = Connections(found)
+    connections = ConnectionPool(found)
     sender = SmtpSender(found, connections)
     yield lambda to: sender.send(mail(to))
     await connections.close()
@@ -122,7 +122,7 @@ async def test_a_refused_recipient_is_told_apart_and_costs_no_connection(
 
 async def test_a_text_that_is_too_big_is_the_caller_s(postfix: Postfix) -> None:
     found = settings(postfix)
-    connections, before = Connections(found), postfix.connections()
+    connections, before = ConnectionPool(found), postfix.connections()
     sender = SmtpSender(found, connections)
     error = await refusal(sender.send(mail("ana@example.net", "linha\n" * SIZE_LIMIT)))
     await sender.send(mail("ana@example.net"))
@@ -171,7 +171,7 @@ async def test_greylisted_and_full_mailboxes_hold_up_nobody(
 ) -> None:
     """The whole way: accepted, claimed, refused for now, and the circuit stays closed for the next."""
     found, name = settings(postfix, SMTP_CONNECTIONS="1"), f"smtp-{uuid4().hex}"
-    connections, before = Connections(found), postfix.connections()
+    connections, before = ConnectionPool(found), postfix.connections()
     redis = Redis.from_url(stores.urls.redis)
     shop = open_shop(app_database, worker_database, sealer, hub, ObedientSender())
     shop.serve(Channel.EMAIL, name)

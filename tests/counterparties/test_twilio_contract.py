@@ -11,10 +11,9 @@ import httpx
 
 from core.errors import ProviderError
 from core.ports import Channel, Sought, TextContent
-from integrations.kit import Answer, Http
+from integrations.http_client import HttpClient, HttpResponse
 from integrations.twilio.adapter import TwilioSender
-from integrations.twilio.books import Books
-from integrations.twilio.lookup import TwilioLookup
+from integrations.twilio.lookup import MessageList, TwilioLookup
 from integrations.twilio.probe import TwilioProbe
 from integrations.twilio.settings import Settings
 from tests.providers.conftest import ANA, REFERENCE, sms, twilio_settings
@@ -37,7 +36,7 @@ class Said:
 
     method: str
     url: str
-    answer: Answer
+    answer: HttpResponse
 
     @property
     def violations(self) -> list[str]:
@@ -49,21 +48,21 @@ class Said:
         return [str(one) for one in found if one["location"][0] != "response"]
 
 
-class Listening(Http):
+class Listening(HttpClient):
     """Our HTTP client, which keeps what it said and heard."""
 
     def __init__(self) -> None:
         super().__init__("twilio")
         self.said: list[Said] = []
 
-    async def call(self, method: str, url: str, **more: Any) -> Answer:
+    async def call(self, method: str, url: str, **more: Any) -> HttpResponse:
         answer = await super().call(method, url, **more)
         query = more.get("query") or {}
         self.said.append(Said(method, f"{url}?{query}" if query else url, answer))
         return answer
 
 
-Saying = Callable[[Settings, Http], Awaitable[object]]
+Saying = Callable[[Settings, HttpClient], Awaitable[object]]
 
 
 async def heard(base: str, saying: Saying, **settings: str | None) -> list[Said]:
@@ -82,8 +81,8 @@ async def heard(base: str, saying: Saying, **settings: str | None) -> list[Said]
     return http.said
 
 
-def lookup(settings: Settings, http: Http) -> TwilioLookup:
-    return TwilioLookup(Books(settings, http))
+def lookup(settings: Settings, http: HttpClient) -> TwilioLookup:
+    return TwilioLookup(MessageList(settings, http))
 
 
 def sought(sid: str | None = None, to: str = ANA) -> Sought:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from core.access.tokens import DevelopmentTokens
-from integrations.clerk.keys import cookie_suffix
+from integrations.clerk.settings import cookie_suffix
 from tests.edge.conftest import Serving
 from tests.graph.houses import NOWHERE
 from tests.providers.clerk_tokens import GONE, PAGE, PUBLIC_PEM, STRANGERS_KEY, claims, token

@@ -9,7 +9,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from integrations.clerk.token import SESSION
+from integrations.clerk.session_tokens import SESSION_CATEGORY
 
 ISSUER = "https://clerk.example.com"
 PAGE = "https://app.example.com"
@@ -43,7 +43,7 @@ def claims(**changes: Any) -> dict[str, Any]:
 
 def header(**changes: Any) -> dict[str, Any]:
     """The header of a session's token, but for the changes."""
-    usual = {"alg": "RS256", "cat": SESSION, "kid": "ins_ours", "typ": "JWT"}
+    usual = {"alg": "RS256", "cat": SESSION_CATEGORY, "kid": "ins_ours", "typ": "JWT"}
     return {name: value for name, value in {**usual, **changes}.items() if value is not _GONE}
 
 

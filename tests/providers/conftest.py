@@ -9,7 +9,7 @@ import pytest
 from core.ports import Channel, Content, EmailContent, OutboundMessage, Reference, TextContent
 from core.settings import IntegrationSettings, load
 from integrations.clerk.settings import Settings as ClerkSettings
-from integrations.kit import Http
+from integrations.http_client import HttpClient
 from integrations.smtp.settings import Settings as SmtpSettings
 from integrations.twilio.settings import Settings as TwilioSettings
 from integrations.whatsapp.settings import Settings as WhatsAppSettings
@@ -83,15 +83,15 @@ def _loaded(model: type[Settings], given: dict[str, str]) -> Settings:
 
 
 @pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    client = Http("twilio", connect_timeout=3)
+async def http() -> AsyncIterator[HttpClient]:
+    client = HttpClient("twilio", connect_timeout=3)
     yield client
     await client.close()
 
 
 @pytest.fixture
-async def hasty() -> AsyncIterator[Http]:
+async def hasty() -> AsyncIterator[HttpClient]:
     """The client with hardly any patience."""
-    client = Http("twilio", connect_timeout=0.2, total_timeout=0.3)
+    client = HttpClient("twilio", connect_timeout=0.2, total_timeout=0.3)
     yield client
     await client.close()

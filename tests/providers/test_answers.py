@@ -9,13 +9,13 @@ import pytest
 
 from core.errors import ProviderError
 from core.ports import Receipt
-from integrations.kit import Http
+from integrations.http_client import HttpClient
 from integrations.smtp.adapter import SmtpSender
-from integrations.smtp.connections import Connections
-from integrations.smtp.replies import in_plain
+from integrations.smtp.connections import ConnectionPool
+from integrations.smtp.errors import redacted
 from integrations.twilio.adapter import TwilioSender
 from integrations.whatsapp.adapter import WhatsAppSender
-from integrations.whatsapp.graph import Graph
+from integrations.whatsapp.graph_api import GraphApi
 from tests.providers.conftest import (
     ANA,
     ANA_AT_HOME,
@@ -83,13 +83,13 @@ def tells_nothing(answer: str | None) -> bool:
     ("status", "body"),
     [(201, body) for body in everywhere(TWILIO_TOOK)] + [(400, body) for body in everywhere(TWILIO_REFUSED)],
 )
-async def test_nothing_private_is_kept_of_twilios_answers(http: Http, status: int, body: object) -> None:
+async def test_nothing_private_is_kept_of_twilios_answers(http: HttpClient, status: int, body: object) -> None:
     async with answering(status, json.dumps(body).encode(), f"content-type: {ANA[1:]}/{ANA_AT_HOME}") as base:
         answer = await kept(TwilioSender(twilio_settings(base), http, WEBHOOK_URL).send(sms(text=TEXT)))
     assert tells_nothing(answer)
 
 
-async def test_what_twilio_says_of_a_message_is_kept(http: Http) -> None:
+async def test_what_twilio_says_of_a_message_is_kept(http: HttpClient) -> None:
     async with answering(201, json.dumps(TWILIO_TOOK).encode()) as base:
         took = await kept(TwilioSender(twilio_settings(base), http, WEBHOOK_URL).send(sms()))
     async with answering(400, json.dumps(TWILIO_REFUSED).encode()) as base:
@@ -109,9 +109,9 @@ META_REFUSED = {
 }
 
 
-def from_meta(base: str, http: Http) -> WhatsAppSender:
+def from_meta(base: str, http: HttpClient) -> WhatsAppSender:
     settings = whatsapp_settings(base)
-    return WhatsAppSender(settings, Graph(settings, http))
+    return WhatsAppSender(settings, GraphApi(settings, http))
 
 
 @pytest.mark.parametrize(
@@ -119,21 +119,21 @@ def from_meta(base: str, http: Http) -> WhatsAppSender:
     [(200, {"contacts": [{"wa_id": ANA[1:]}], "messages": [found]}) for found in everywhere(META_TOOK)]
     + [(400, {"error": found}) for found in everywhere(META_REFUSED)],
 )
-async def test_nothing_private_is_kept_of_metas_answers(http: Http, status: int, body: object) -> None:
+async def test_nothing_private_is_kept_of_metas_answers(http: HttpClient, status: int, body: object) -> None:
     async with answering(status, json.dumps(body).encode()) as base:
         answer = await kept(from_meta(base, http).send(whatsapp()))
     assert tells_nothing(answer)
     assert WAMID.removeprefix("wamid.") not in str(answer)
 
 
-async def test_what_meta_says_of_a_message_is_kept(http: Http) -> None:
+async def test_what_meta_says_of_a_message_is_kept(http: HttpClient) -> None:
     async with answering(400, json.dumps({"error": META_REFUSED}).encode()) as base:
         refused = await kept(from_meta(base, http).send(whatsapp()))
     assert refused == ("400 code=131026 error_subcode=2494010 type=OAuthException fbtrace_id=AbCdEfGhIj_1234-k")
 
 
 @pytest.mark.parametrize("status", [200, 201, 403, 502])
-async def test_of_an_answer_nobody_can_read_its_size_is_kept(http: Http, status: int) -> None:
+async def test_of_an_answer_nobody_can_read_its_size_is_kept(http: HttpClient, status: int) -> None:
     page = f"<html>{PLANTED}</html>".encode()
     expected = f"{status}, {len(page)} bytes, text/html"
     async with answering(status, page, "content-type: text/html; charset=utf-8") as base:
@@ -142,7 +142,7 @@ async def test_of_an_answer_nobody_can_read_its_size_is_kept(http: Http, status:
         assert await kept(from_meta(base, http).send(whatsapp())) == expected
 
 
-async def test_where_no_answer_came_none_is_kept(http: Http) -> None:
+async def test_where_no_answer_came_none_is_kept(http: HttpClient) -> None:
     assert await kept(TwilioSender(twilio_settings(), http, WEBHOOK_URL).send(sms())) is None
 
 
@@ -164,7 +164,7 @@ async def test_where_no_answer_came_none_is_kept(http: Http) -> None:
 async def test_of_a_relays_reply_only_the_words_of_relays_are_kept(stage: str, reply: str, expected: str) -> None:
     async with relaying(**{stage: reply}) as relay:
         settings = smtp_settings(relay.port, SMTP_TLS="none")
-        connections = Connections(settings)
+        connections = ConnectionPool(settings)
         answer = await kept(SmtpSender(settings, connections).send(email(plain_text=TEXT)))
         await connections.close()
     assert answer == expected
@@ -174,11 +174,11 @@ async def test_of_a_relays_reply_only_the_words_of_relays_are_kept(stage: str, r
 async def test_of_a_reply_nobody_can_read_nothing_is_kept() -> None:
     async with relaying(end_of_data=f"what {PLANTED}") as relay:
         settings = smtp_settings(relay.port, SMTP_TLS="none")
-        connections = Connections(settings)
+        connections = ConnectionPool(settings)
         assert await kept(SmtpSender(settings, connections).send(email())) is None
         await connections.close()
-    assert in_plain(-1, PLANTED) == f"no code, {len(PLANTED)} characters"
+    assert redacted(-1, PLANTED) == f"no code, {len(PLANTED)} characters"
 
 
 def test_a_long_reply_is_cut() -> None:
-    assert len(in_plain(550, "5.1.1 " + "user unknown " * 100)) == 500
+    assert len(redacted(550, "5.1.1 " + "user unknown " * 100)) == 500

@@ -12,9 +12,9 @@ import pytest
 from core.errors import Overloaded
 from core.ports import Identity, InvalidToken, Severity, TokenFault
 from integrations.clerk.adapter import ClerkSessions
-from integrations.clerk.jwks import FIRST_PAUSE, LIFETIME, PAUSE, KeySet, read_keys
+from integrations.clerk.jwks import FETCH_INTERVAL, FETCH_INTERVAL_WITHOUT_KEYS, KEY_LIFETIME, KeySet, parse_keys
 from integrations.clerk.probe import ClerkProbe
-from integrations.kit import Http
+from integrations.http_client import HttpClient
 from tests.providers.clerk_tokens import PUBLIC_PEM, STRANGERS_KEY, header, token
 from tests.providers.conftest import clerk_settings
 from tests.providers.wire import Line, listening
@@ -58,7 +58,7 @@ class Door:
 
 @asynccontextmanager
 async def opened(simulators: Simulators, base: str | None = None) -> AsyncIterator[Door]:
-    settings, clock, http = clerk_settings(base or simulators.clerk_base), Clock(), Http("clerk")
+    settings, clock, http = clerk_settings(base or simulators.clerk_base), Clock(), HttpClient("clerk")
     keys = KeySet(http, settings.jwks_url, clock)
     yield Door(ClerkSessions(settings, keys), clock, simulators)
     await keys.close()
@@ -92,7 +92,7 @@ async def test_a_new_key_is_fetched_when_its_first_token_comes(door: Door) -> No
     await door.simulators.control.act("clerk", "rotate_keys")
     new = await door.sign_in()
     assert await door.fault(new) is TokenFault.UNKNOWN_KEY
-    door.clock.now += PAUSE
+    door.clock.now += FETCH_INTERVAL
     await asyncio.gather(*(door.verify(new) for _ in range(20)))
     assert await door.fetches() == 2
     # Clerk still publishes the old key.
@@ -105,7 +105,7 @@ async def test_a_flood_of_unknown_keys_costs_one_fetch_a_minute(door: Door) -> N
         flood = [token(header_=header(kid=f"ins_{minute}x{number}"), key=STRANGERS_KEY) for number in range(50)]
         assert set(await asyncio.gather(*map(door.fault, flood))) == {TokenFault.UNKNOWN_KEY}
         assert await door.fetches() == minute
-        door.clock.now += PAUSE
+        door.clock.now += FETCH_INTERVAL
 
 
 async def test_a_token_without_a_key_id_is_of_nobody(door: Door) -> None:
@@ -119,7 +119,7 @@ async def test_the_keys_are_fetched_anew_now_and_then_and_nobody_waits(door: Doo
     text = await door.sign_in()
     await door.verify(text)
     await door.simulators.control.arm("clerk", "slow", next=1, seconds=0.5)
-    door.clock.now += LIFETIME + 1
+    door.clock.now += KEY_LIFETIME + 1
     began = time.monotonic()
     await door.verify(text)
     assert time.monotonic() - began < 0.4
@@ -133,7 +133,7 @@ async def test_a_withdrawn_key_is_believed_no_longer_than_the_keys_last(door: Do
     await door.verify(text)
     await door.simulators.control.act("clerk", "rotate_keys", withdraw=True)
     await door.verify(text)
-    door.clock.now += LIFETIME + 1
+    door.clock.now += KEY_LIFETIME + 1
     await door.verify(text)
     keys = door.sessions._keys
     await until(lambda: keys._fetching is None and keys._fetched_at == door.clock.now)
@@ -145,7 +145,7 @@ async def test_the_old_keys_go_on_while_new_ones_cannot_be_fetched(door: Door, k
     text = await door.sign_in()
     await door.verify(text)
     await door.simulators.control.arm("clerk", kind, always=True)
-    door.clock.now += LIFETIME + 1
+    door.clock.now += KEY_LIFETIME + 1
     for _ in range(20):
         await door.verify(text)
     assert await door.fault(token(key=STRANGERS_KEY)) is TokenFault.UNKNOWN_KEY
@@ -161,7 +161,7 @@ async def test_without_any_keys_it_is_not_the_callers_fault(door: Door) -> None:
         with pytest.raises(Overloaded):
             await door.verify(text)
     assert await door.fetches() == 1
-    door.clock.now += FIRST_PAUSE
+    door.clock.now += FETCH_INTERVAL_WITHOUT_KEYS
     await door.verify(text)
 
 
@@ -178,7 +178,7 @@ async def test_somebody_who_gives_up_waiting_spoils_it_for_nobody(door: Door) ->
 async def test_a_company_that_says_nothing_is_not_waited_for_long(
     simulators: Simulators, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("integrations.clerk.jwks.PATIENCE", 0.2)
+    monkeypatch.setattr("integrations.clerk.jwks.FETCH_TIMEOUT", 0.2)
 
     async def silent(line: Line) -> None:
         await line.request()
@@ -205,12 +205,12 @@ async def test_a_company_that_says_nothing_is_not_waited_for_long(
     ],
 )
 def test_what_is_no_set_of_keys_holds_none(body: bytes) -> None:
-    assert read_keys(body) == {}
+    assert parse_keys(body) == {}
 
 
 @asynccontextmanager
 async def probing(simulators: Simulators, **changes: str) -> AsyncIterator[ClerkProbe]:
-    http = Http("clerk")
+    http = HttpClient("clerk")
     yield ClerkProbe(clerk_settings(simulators.clerk_base, **changes), http)
     await http.close()
 

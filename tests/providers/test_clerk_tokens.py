@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from core.errors import Unauthenticated
 from core.ports import Identity, InvalidToken, Tenancy, TokenFault
 from integrations.clerk.adapter import ClerkSessions
-from integrations.clerk.jwks import KeySet, read_keys
-from integrations.clerk.token import LONGEST
-from integrations.kit import Http
+from integrations.clerk.jwks import KeySet, parse_keys
+from integrations.clerk.session_tokens import MAX_TOKEN_LENGTH
+from integrations.http_client import HttpClient
 from tests.providers.clerk_tokens import (
     GONE,
     KEY,
@@ -41,7 +41,7 @@ def verifier(**changes: str) -> ClerkSessions:
     """Verifies with the public key alone: a call to anybody would fail here."""
     parties = {"CLERK_AUTHORIZED_PARTIES": PAGE, "CLERK_JWT_KEY": PUBLIC_PEM}
     settings = clerk_settings(**parties | changes)
-    return ClerkSessions(settings, KeySet(Http("clerk"), settings.jwks_url))
+    return ClerkSessions(settings, KeySet(HttpClient("clerk"), settings.jwks_url))
 
 
 async def believed(text: str, **changes: str) -> Identity:
@@ -178,7 +178,7 @@ FORGED: dict[str, tuple[Callable[[], str], TokenFault]] = {
     ),
     "full-width letters": (lambda: swapped(token(), 0, lambda part: "\uff45" + part[1:]), TokenFault.MALFORMED),
     "NUL at the end": (lambda: token() + "\0", TokenFault.MALFORMED),
-    "huge": (lambda: token(claims(more="x" * LONGEST)), TokenFault.TOO_LARGE),
+    "huge": (lambda: token(claims(more="x" * MAX_TOKEN_LENGTH)), TokenFault.TOO_LARGE),
     "ten million dots": (lambda: "." * 10_000_000, TokenFault.TOO_LARGE),
     # ─── not what it seems ───
     "a header that is a list": (lambda: signed(written(["RS256"]), written(claims())), TokenFault.MALFORMED),
@@ -380,15 +380,15 @@ def test_no_header_breaks_the_reading_of_a_token(changes: dict[str, object]) -> 
     | ABSURD
 )
 def test_no_set_of_keys_breaks_the_reading_of_it(found: object) -> None:
-    assert read_keys(json.dumps({"keys": found}).encode()) == {}
+    assert parse_keys(json.dumps({"keys": found}).encode()) == {}
 
 
 def test_a_key_too_large_to_be_used_at_every_call_is_left_out() -> None:
     good = {**JWK, "kid": "ins_1"}
     large = {**good, "n": b64((2**16_384 - 1).to_bytes(2_048, "big"))}
     slow = {**good, "e": b64((2**2_000 + 1).to_bytes(251, "big"))}
-    assert read_keys(json.dumps({"keys": [large, slow]}).encode()) == {}
-    assert list(read_keys(json.dumps({"keys": [good, large]}).encode())) == ["ins_1"]
+    assert parse_keys(json.dumps({"keys": [large, slow]}).encode()) == {}
+    assert list(parse_keys(json.dumps({"keys": [good, large]}).encode())) == ["ins_1"]
 
 
 async def test_the_leeway_is_a_setting() -> None:

@@ -17,9 +17,9 @@ from core.errors import (
 )
 from core.flow.tally import Verdict, verdict
 from integrations.provider_errors import Kind, Meaning
-from integrations.twilio import codes as twilio
+from integrations.twilio import errors as twilio
 from integrations.twilio import errors as twilio_errors
-from integrations.whatsapp import codes as whatsapp
+from integrations.whatsapp import errors as whatsapp
 from integrations.whatsapp import errors as whatsapp_errors
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -128,11 +128,15 @@ def test_a_report_s_code_has_its_meaning(
 def test_what_a_recipient_a_text_or_a_template_causes_never_counts_against_the_provider() -> None:
     for name, meaning in every_meaning():
         provider, _, code = name.partition(" ")
-        error = twilio_errors.error_of(400, code) if provider == "twilio" else whatsapp_errors.error_of(400, int(code))
+        error = (
+            twilio_errors.error_for_status(400, code)
+            if provider == "twilio"
+            else whatsapp_errors.error_for_status(400, int(code))
+        )
         if meaning.party in (RECIPIENT, CALLER) or meaning.scope is FailureScope.MESSAGE:
             assert verdict(error) is Verdict.ANSWERED, name
             assert error.scope is FailureScope.MESSAGE, name
-    for unknown in (twilio_errors.error_of(400, "29999"), whatsapp_errors.error_of(400, 131_999)):
+    for unknown in (twilio_errors.error_for_status(400, "29999"), whatsapp_errors.error_for_status(400, 131_999)):
         assert isinstance(unknown, ProviderRejected)
         assert verdict(unknown) is Verdict.ANSWERED
 
@@ -151,7 +155,7 @@ def test_a_meaning_holds_together() -> None:
 
 def test_a_limit_that_lasts_has_its_pause_unless_twilio_names_another() -> None:
     for asked, expected in ((None, 1_800), (5.0, 5.0)):
-        error = twilio_errors.error_of(400, "30450", retry_after=asked)
+        error = twilio_errors.error_for_status(400, "30450", retry_after=asked)
         assert isinstance(error, ProviderUnavailable)
         assert error.retry_after == expected
 
@@ -160,7 +164,7 @@ def test_a_code_nobody_knows_is_judged_by_the_status_first() -> None:
     by_status: dict[int, type[ProviderError]] = dict.fromkeys((302, 401, 403, 404, 407), ProviderMisconfigured)
     by_status |= {408: OutcomeUnknown, 429: ProviderUnavailable, 503: OutcomeUnknown}
     for status, kind in by_status.items():
-        for error in (twilio_errors.error_of(status, "29999"), whatsapp_errors.error_of(status, 199)):
+        for error in (twilio_errors.error_for_status(status, "29999"), whatsapp_errors.error_for_status(status, 199)):
             assert type(error) is kind, (status, error)
 
 
@@ -168,6 +172,6 @@ def test_a_code_nobody_knows_is_judged_by_the_status_first() -> None:
     ("subcode", "words"), [(460, "password"), (463, "expired"), (467, "withdrawn"), (1, "expired")]
 )
 def test_a_subcode_says_more_exactly_what_ails_the_token(subcode: int, words: str) -> None:
-    error = whatsapp_errors.error_of(401, 190, subcode)
+    error = whatsapp_errors.error_for_status(401, 190, subcode)
     assert (error.provider_code, error.party) == ("190", OPERATOR)
     assert words in error.message

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import OutcomeUnknown, ProviderUnavailable
-from integrations.kit import LONGEST_WAIT, MAX_ANSWER, Answer, Http, read_retry_after, same
+from integrations.http_client import (
+    MAX_RESPONSE_BYTES,
+    MAX_RETRY_AFTER,
+    HttpClient,
+    HttpResponse,
+    equal_in_constant_time,
+    parse_retry_after,
+)
 from integrations.smtp.simulator.certificate import server_context
 from tests.providers.wire import Line, Talk, listening
 from tests.running import until
@@ -75,12 +82,12 @@ async def garbage(line: Line) -> None:
 
 async def too_much(line: Line) -> None:
     await line.request()
-    await line.answer(200, b"x" * (MAX_ANSWER + 1))
+    await line.answer(200, b"x" * (MAX_RESPONSE_BYTES + 1))
 
 
 async def too_much_once_unpacked(line: Line) -> None:
     await line.request()
-    await line.answer(200, compress(b"x" * (MAX_ANSWER * 4)), "Content-Encoding: gzip")
+    await line.answer(200, compress(b"x" * (MAX_RESPONSE_BYTES * 4)), "Content-Encoding: gzip")
 
 
 async def what_is_not_gzip(line: Line) -> None:
@@ -102,7 +109,7 @@ async def what_is_not_gzip(line: Line) -> None:
         what_is_not_gzip,
     ],
 )
-async def test_once_connected_nobody_knows(http: Http, talk: Talk) -> None:
+async def test_once_connected_nobody_knows(http: HttpClient, talk: Talk) -> None:
     async with listening(talk) as wire:
         with pytest.raises(OutcomeUnknown):
             await http.call("POST", wire.base, form={"To": "x"})
@@ -110,7 +117,7 @@ async def test_once_connected_nobody_knows(http: Http, talk: Talk) -> None:
 
 
 @pytest.mark.parametrize("talk", [drip, silence_after_reading])
-async def test_an_answer_that_does_not_end_in_time_is_unknown(hasty: Http, talk: Talk) -> None:
+async def test_an_answer_that_does_not_end_in_time_is_unknown(hasty: HttpClient, talk: Talk) -> None:
     async with listening(talk) as wire:
         async with asyncio.timeout(3):
             with pytest.raises(OutcomeUnknown):
@@ -119,20 +126,20 @@ async def test_an_answer_that_does_not_end_in_time_is_unknown(hasty: Http, talk:
 
 
 @pytest.mark.parametrize("talk", [too_much, too_much_once_unpacked])
-async def test_an_answer_beyond_all_measure_is_not_read(http: Http, talk: Talk) -> None:
+async def test_an_answer_beyond_all_measure_is_not_read(http: HttpClient, talk: Talk) -> None:
     async with listening(talk) as wire:
         with pytest.raises(OutcomeUnknown, match="more than we read"):
             await http.call("POST", wire.base)
 
 
-async def test_a_refused_connection_did_nothing(http: Http) -> None:
+async def test_a_refused_connection_did_nothing(http: HttpClient) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         with pytest.raises(ProviderUnavailable):
             await http.call("POST", f"http://127.0.0.1:{closed.getsockname()[1]}")
 
 
-async def test_a_name_nobody_knows_did_nothing(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_nobody_knows_did_nothing(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
     async def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -141,7 +148,7 @@ async def test_a_name_nobody_knows_did_nothing(http: Http, monkeypatch: pytest.M
         await http.call("POST", "https://api.example.invalid/")
 
 
-async def test_a_certificate_we_do_not_trust_did_nothing(http: Http, tmp_path: Path) -> None:
+async def test_a_certificate_we_do_not_trust_did_nothing(http: HttpClient, tmp_path: Path) -> None:
     async with listening(close_after_reading, server_context(tmp_path)[0]) as wire:
         with pytest.raises(ProviderUnavailable):
             await http.call("POST", f"https://127.0.0.1:{wire.port}")
@@ -149,13 +156,13 @@ async def test_a_certificate_we_do_not_trust_did_nothing(http: Http, tmp_path: P
 
 
 @pytest.mark.parametrize("talk", [close_before_reading, reset_before_reading, nothing, garbage])
-async def test_a_handshake_that_fails_did_nothing(hasty: Http, talk: Talk) -> None:
+async def test_a_handshake_that_fails_did_nothing(hasty: HttpClient, talk: Talk) -> None:
     async with listening(talk) as wire:
         with pytest.raises(ProviderUnavailable):
             await hasty.call("POST", f"https://127.0.0.1:{wire.port}")
 
 
-async def test_a_connection_that_never_comes_about_did_nothing(hasty: Http) -> None:
+async def test_a_connection_that_never_comes_about_did_nothing(hasty: HttpClient) -> None:
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -168,7 +175,7 @@ async def test_a_connection_that_never_comes_about_did_nothing(hasty: Http) -> N
 
 async def test_waiting_for_a_free_connection_did_nothing() -> None:
     # The busy ones must stay so for as long as it takes to open them all.
-    http = Http("twilio", connect_timeout=2.0, total_timeout=60)
+    http = HttpClient("twilio", connect_timeout=2.0, total_timeout=60)
     async with listening(silence_after_reading) as wire:
         busy = [asyncio.create_task(http.call("POST", wire.base)) for _ in range(100)]
         await until(lambda: wire.connections == 100, 30)
@@ -181,7 +188,7 @@ async def test_waiting_for_a_free_connection_did_nothing() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_an_answer_and_not_followed(http: Http, status: int) -> None:
+async def test_a_redirect_is_an_answer_and_not_followed(http: HttpClient, status: int) -> None:
     async def send_on(line: Line) -> None:
         await line.request()
         await line.answer(status, b"", f"Location: {elsewhere.base}/stolen")
@@ -198,7 +205,7 @@ async def test_a_proxy_of_the_environment_never_sees_what_is_for_this_machine(mo
 
     async with listening(close_after_reading) as proxy, listening(greet) as wire:
         monkeypatch.setenv("HTTP_PROXY", proxy.base)
-        http = Http("twilio", total_timeout=1)
+        http = HttpClient("twilio", total_timeout=1)
         answer = await http.call("GET", wire.base)
         await http.close()
         assert (answer.body, proxy.connections) == (b"direct", 0)
@@ -212,7 +219,7 @@ async def test_what_is_elsewhere_goes_through_the_proxy_of_the_environment(monke
     async with listening(refuse) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.base.replace("://", "://user:p%40ss@"))
         monkeypatch.setenv("NO_PROXY", ".example.invalid")
-        http = Http("twilio", total_timeout=1, connect_timeout=0.5)
+        http = HttpClient("twilio", total_timeout=1, connect_timeout=0.5)
         # A proxy that lets nobody through did nothing either.
         for address in ("https://api.example.com/a", "https://nobody.example.invalid/a"):
             with pytest.raises(ProviderUnavailable) as refused:
@@ -224,7 +231,7 @@ async def test_what_is_elsewhere_goes_through_the_proxy_of_the_environment(monke
         assert b"proxy-authorization: Basic dXNlcjpwQHNz" in proxy.requests[0].replace(b"Proxy-A", b"proxy-a")
 
 
-async def test_a_kept_connection_closed_while_idle_is_replaced(http: Http) -> None:
+async def test_a_kept_connection_closed_while_idle_is_replaced(http: HttpClient) -> None:
     async def once(line: Line) -> None:
         await line.request()
         await line.answer(200, str(line.number).encode())
@@ -237,7 +244,7 @@ async def test_a_kept_connection_closed_while_idle_is_replaced(http: Http) -> No
         assert len(wire.requests) == 2
 
 
-async def test_a_kept_connection_closed_under_a_request_is_not_tried_again(http: Http) -> None:
+async def test_a_kept_connection_closed_under_a_request_is_not_tried_again(http: HttpClient) -> None:
     async def once_and_then_hang_up(line: Line) -> None:
         await line.request()
         await line.answer(200)
@@ -250,7 +257,7 @@ async def test_a_kept_connection_closed_under_a_request_is_not_tried_again(http:
         assert (wire.connections, len(wire.requests)) == (1, 2)
 
 
-async def test_a_form_and_a_query_arrive_as_they_are(http: Http) -> None:
+async def test_a_form_and_a_query_arrive_as_they_are(http: HttpClient) -> None:
     async def greet(line: Line) -> None:
         await line.request()
         await line.answer(200, b"ok", "X-Word: Olá", "Retry-After: 7")
@@ -274,40 +281,40 @@ async def test_a_form_and_a_query_arrive_as_they_are(http: Http) -> None:
         ("1.5", None),
         ("soon", None),
         ("²", None),
-        ("9" * 400, LONGEST_WAIT),
+        ("9" * 400, MAX_RETRY_AFTER),
         ("Mon, 01 Jan 2001 00:00:00 GMT", 0),
-        ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_WAIT),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", MAX_RETRY_AFTER),
         ("Mon, 99 Foo 2026 00:00:00 GMT", None),
     ],
 )
 def test_retry_after_is_read(header: str | None, seconds: float | None) -> None:
-    assert read_retry_after(header) == seconds
+    assert parse_retry_after(header) == seconds
 
 
 def test_retry_after_can_be_a_date() -> None:
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
-    assert 85 < (read_retry_after(soon) or 0) <= 90
+    assert 85 < (parse_retry_after(soon) or 0) <= 90
 
 
 def test_a_date_counts_from_the_company_s_clock_and_not_from_ours() -> None:
     theirs = datetime.now(UTC) + timedelta(hours=1)
     soon = format_datetime(theirs + timedelta(seconds=90), usegmt=True)
-    assert read_retry_after(soon, said_at=format_datetime(theirs, usegmt=True)) == 90
-    assert read_retry_after(soon, said_at="yesterday") == pytest.approx(3_690, abs=5)
+    assert parse_retry_after(soon, said_at=format_datetime(theirs, usegmt=True)) == 90
+    assert parse_retry_after(soon, said_at="yesterday") == pytest.approx(3_690, abs=5)
 
 
 def test_an_answer_brings_the_clock_its_retry_after_counts_from() -> None:
     headers = {"retry-after": "Mon, 23 Nov 2026 14:00:05 GMT", "date": "Mon, 23 Nov 2026 14:00:00 GMT"}
-    assert Answer(429, headers, b"").retry_after == 5
+    assert HttpResponse(429, headers, b"").retry_after == 5
 
 
 @given(st.text() | st.from_regex(r"\A(Mon, )?\d{1,3} [A-Z][a-z]{2} \d{1,5} \d{1,3}:\d{1,3}(:\d{1,3})? [+-]?\w{1,6}\Z"))
 def test_no_retry_after_breaks_us(header: str) -> None:
-    seconds = read_retry_after(header)
-    assert seconds is None or 0 <= seconds <= LONGEST_WAIT
+    seconds = parse_retry_after(header)
+    assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER
 
 
 @given(st.text(), st.text())
 def test_comparing_takes_any_characters(ours: str, theirs: str) -> None:
     if not any("\ud800" <= character <= "\udfff" for character in ours):
-        assert same(ours, theirs) == (ours == theirs)
+        assert equal_in_constant_time(ours, theirs) == (ours == theirs)

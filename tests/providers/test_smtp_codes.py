@@ -16,7 +16,7 @@ from core.errors import (
 )
 from core.flow.tally import Verdict, verdict
 from integrations.smtp.codes import BASIC, GOOGLE, MICROSOFT_BY_CODE, REGISTERED, Meaning, Stage
-from integrations.smtp.errors import error_of, meaning_of
+from integrations.smtp.errors import meaning_of, provider_error
 
 CALLER, RECIPIENT, OPERATOR, PROVIDER = FailureParty
 MAIL, RCPT, DATA, TEXT = Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.TEXT
@@ -73,7 +73,7 @@ def test_at_mail_a_code_is_about_us_whatever_it_says_of_an_address() -> None:
     # The size, and the need of SMTPUTF8, are told at MAIL already.
     own = {"2.3", "3.4", "7.16", "6.7", "6.8", "6.9", "6.10"}
     for detail in REGISTERED:
-        error = error_of(MAIL, 550, f"5.{detail} Whatever it says")
+        error = provider_error(MAIL, 550, f"5.{detail} Whatever it says")
         if detail in own:
             assert isinstance(error, ProviderRejected), detail
             continue
@@ -83,9 +83,9 @@ def test_at_mail_a_code_is_about_us_whatever_it_says_of_an_address() -> None:
 
 def test_at_rcpt_nothing_can_be_the_content_s_fault_but_its_size() -> None:
     for detail in ("7.0", "7.1"):
-        error = error_of(RCPT, 550, f"5.{detail} Refused")
+        error = provider_error(RCPT, 550, f"5.{detail} Refused")
         assert (error.reason, error.party) == (FailureReason.BLOCKED, RECIPIENT)
-        error = error_of(TEXT, 550, f"5.{detail} Refused")
+        error = provider_error(TEXT, 550, f"5.{detail} Refused")
         assert (error.reason, error.party) == (FailureReason.CONTENT_REJECTED, CALLER)
 
 
@@ -93,7 +93,7 @@ def test_a_refusal_for_the_moment_is_tried_again_and_never_says_that_it_is_final
     for stage in (MAIL, RCPT, DATA, TEXT):
         for detail in ("", *(f"4.{detail}" for detail in REGISTERED)):
             for code in (421, 450, 451, 452):
-                error = error_of(stage, code, f"{detail} Not now".strip())
+                error = provider_error(stage, code, f"{detail} Not now".strip())
                 assert isinstance(error, ProviderUnavailable), (stage, code, detail)
                 assert "later" in error.message
                 assert error.reason not in (FailureReason.INVALID_RECIPIENT, FailureReason.BLOCKED)
@@ -103,7 +103,7 @@ def test_what_a_relay_says_of_one_recipient_for_the_moment_never_counts_against_
     for detail in ("", *(f"4.{detail}" for detail in REGISTERED)):
         for code in (450, 451, 452, 454, 455, 471):
             for words in ("Greylisted, try again", "Mailbox full", "Temporary local problem", "Rate limit exceeded"):
-                error = error_of(RCPT, code, f"{detail} {words}".strip())
+                error = provider_error(RCPT, code, f"{detail} {words}".strip())
                 assert verdict(error) is Verdict.ANSWERED, (code, detail, words)
     for reply in (
         "452 4.2.2 Mailbox full",
@@ -127,7 +127,7 @@ def test_what_is_about_the_session_counts_and_no_recipient_is_asked_for() -> Non
 
 def refused(stage: Stage, reply: str) -> ProviderError:
     code, _, text = reply.partition(" ")
-    return error_of(stage, int(code), text)
+    return provider_error(stage, int(code), text)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_a_reply_of_any_length_is_read_at_once() -> None:
     for word in ("x", "user ", "limit ", "<", "https://", "mailbox "):
         text = (word * 33_000)[:33_000]
         began = time.process_time()
-        error = error_of(RCPT, 450, text)
+        error = provider_error(RCPT, 450, text)
         assert (type(error), time.process_time() - began < 0.2) == (ProviderUnavailable, True), word
 
 

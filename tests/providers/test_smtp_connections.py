@@ -20,7 +20,7 @@ from core.errors import (
 from core.ports import Finding, OutboundMessage, Receipt, Reference, Surroundings
 from integrations.smtp import connect
 from integrations.smtp.adapter import SmtpSender
-from integrations.smtp.connections import Connections
+from integrations.smtp.connections import ConnectionPool
 from integrations.smtp.probe import SmtpProbe
 from tests.providers.conftest import email, smtp_settings
 from tests.providers.relay import PIPELINING, SILENCE, relaying
@@ -33,7 +33,7 @@ Sending = Callable[[OutboundMessage], Awaitable[Receipt]]
 async def sender(port: int, /, confirming: float = 3, **settings: str) -> AsyncIterator[Sending]:
     """Something to send with, over connections of its own."""
     found = smtp_settings(port, **settings)
-    connections = Connections(found)
+    connections = ConnectionPool(found)
     yield SmtpSender(found, connections, preparing=5, confirming=confirming).send
     await connections.close()
 
@@ -160,7 +160,7 @@ async def test_what_runs_out_of_time_says_how_far_it_came() -> None:
         ("rcpt", FailureScope.UNCLEAR),
     ):
         async with relaying(**{stage: SILENCE}) as relay:
-            connections = Connections(smtp_settings(relay.port, SMTP_TLS="none", SMTP_CONNECTIONS="1"))
+            connections = ConnectionPool(smtp_settings(relay.port, SMTP_TLS="none", SMTP_CONNECTIONS="1"))
             slow = SmtpSender(smtp_settings(relay.port, SMTP_TLS="none"), connections, preparing=0.3)
             first = asyncio.create_task(slow.send(email()))
             await asyncio.sleep(0.1)
@@ -198,7 +198,7 @@ async def test_a_kept_connection_that_was_closed_loses_nothing_and_doubles_nothi
 
 
 async def test_a_kept_connection_that_is_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("integrations.smtp.transaction.PULSE", 0.1)
+    monkeypatch.setattr("integrations.smtp.transaction.CHECK_TIMEOUT", 0.1)
     async with relaying(rset=SILENCE) as relay, sender(relay.port, SMTP_TLS="none") as send:
         for _ in range(2):
             await send(email())
@@ -249,7 +249,7 @@ async def test_the_operator_says_how_many_connections_there_are(simulators: Simu
 async def test_whoever_waits_in_vain_for_a_connection_has_sent_nothing() -> None:
     async with relaying(end_of_data=SILENCE) as relay:
         settings = smtp_settings(relay.port, SMTP_TLS="none")
-        connections = Connections(settings)
+        connections = ConnectionPool(settings)
         slow = SmtpSender(settings, connections, preparing=0.3, confirming=0.7)
         ends = await asyncio.gather(*(slow.send(email()) for _ in range(11)), return_exceptions=True)
         await connections.close()
@@ -258,7 +258,7 @@ async def test_whoever_waits_in_vain_for_a_connection_has_sent_nothing() -> None
 
 
 async def probe(port: int, seconds: float = 3, **settings: str) -> list[Finding]:
-    connections = Connections(smtp_settings(port, **settings))
+    connections = ConnectionPool(smtp_settings(port, **settings))
     findings = await SmtpProbe(connections, seconds=seconds).check()
     await connections.close()
     return list(findings)

@@ -13,11 +13,16 @@ from core.ports import Connected, MessageSender, Surroundings
 from integrations.simulating.faults import FaultKind, FaultOrder
 from integrations.simulating.journal import Journal
 from integrations.smtp import connect
-from integrations.smtp.adapter import SmtpSender
-from integrations.smtp.connections import Connections
-from integrations.smtp.fallback import FallbackSender
+from integrations.smtp.adapter import (
+    FAILURES_BEFORE_FAILOVER,
+    FIRST_FAILOVER,
+    LONGEST_FAILOVER,
+    FailoverState,
+    FallbackSender,
+    SmtpSender,
+)
+from integrations.smtp.connections import ConnectionPool
 from integrations.smtp.simulator import Simulator
-from integrations.smtp.standing import ENOUGH, LONGEST_PAUSE, PAUSE, Standing
 from tests.providers.conftest import email, smtp_settings
 from tests.providers.relay import HANG_UP, RESET, SILENCE, Relay, relaying
 from tests.running import PASSWORD, USER
@@ -146,7 +151,7 @@ async def test_what_every_server_would_say_is_said_once_and_is_no_failure(
         relaying() as second,
         at_work(first.port, second.port) as connected,
     ):
-        for _ in range(ENOUGH):
+        for _ in range(FAILURES_BEFORE_FAILOVER):
             with pytest.raises(error):
                 await sender_of(connected).send(email())
         assert (first.wire.connections > 0, second.wire.connections) == (True, 0)
@@ -180,7 +185,7 @@ async def test_what_a_mailbox_s_server_says_for_now_sets_no_server_aside() -> No
             relaying() as second,
             at_work(first.port, second.port) as connected,
         ):
-            for _ in range(ENOUGH + 1):
+            for _ in range(FAILURES_BEFORE_FAILOVER + 1):
                 with pytest.raises(ProviderUnavailable):
                     await sender_of(connected).send(email())
             assert connected.probe is not None
@@ -215,22 +220,22 @@ async def test_both_together_take_no_longer_than_one(monkeypatch: pytest.MonkeyP
 
 async def test_a_first_server_that_keeps_failing_is_left_aside_and_found_well_again() -> None:
     clock = [0.0]
-    standing = Standing(now=lambda: clock[0])
+    standing = FailoverState(now=lambda: clock[0])
     async with relaying(mail="451 4.3.0 Come again") as first, relaying() as second:
         settings = smtp_settings(**two(first.port, second.port))
-        one, other = Connections(settings), Connections(settings, settings.second)
+        one, other = ConnectionPool(settings), ConnectionPool(settings, settings.second)
         sender = FallbackSender(SmtpSender(settings, one), SmtpSender(settings, other), standing)
         with capture_logs() as logs:
-            for _ in range(ENOUGH + 4):
+            for _ in range(FAILURES_BEFORE_FAILOVER + 4):
                 await sender.send(email())
         tried = [command for command in first.commands if command.startswith("MAIL")]
-        assert (len(tried), len(second.mails)) == (ENOUGH, ENOUGH + 4)
+        assert (len(tried), len(second.mails)) == (FAILURES_BEFORE_FAILOVER, FAILURES_BEFORE_FAILOVER + 4)
         assert [entry["failures"] for entry in logs if entry["event"] == "smtp_first_server_failed"] == [1, 2, 3]
-        assert logs[-1]["left_aside_for"] == PAUSE
+        assert logs[-1]["left_aside_for"] == FIRST_FAILOVER
         first.replies.clear()
         await sender.send(email())
         assert first.mails == []
-        clock[0] += PAUSE
+        clock[0] += FIRST_FAILOVER
         for _ in range(2):
             assert (await sender.send(email())).detail == "first server: 2.0.0 Ok: queued as 4bX9qZ1"
         assert standing.failures == 0
@@ -239,12 +244,12 @@ async def test_a_first_server_that_keeps_failing_is_left_aside_and_found_well_ag
 
 
 async def test_who_is_left_aside_is_asked_when_the_other_fails() -> None:
-    standing = Standing()
+    standing = FailoverState()
     async with relaying() as first, relaying(connect="421 4.3.2 Not now") as second:
         settings = smtp_settings(**two(first.port, second.port))
-        one, other = Connections(settings), Connections(settings, settings.second)
+        one, other = ConnectionPool(settings), ConnectionPool(settings, settings.second)
         sender = FallbackSender(SmtpSender(settings, one), SmtpSender(settings, other), standing)
-        for _ in range(ENOUGH):
+        for _ in range(FAILURES_BEFORE_FAILOVER):
             standing.failed(ProviderUnavailable("Not now.", provider="smtp"))
         assert (await sender.send(email())).detail == "first server: 2.0.0 Ok: queued as 4bX9qZ1"
         assert second.wire.connections == 1
@@ -254,11 +259,11 @@ async def test_who_is_left_aside_is_asked_when_the_other_fails() -> None:
 
 def test_a_pause_grows_and_only_one_mail_tries_its_end() -> None:
     clock = [0.0]
-    standing = Standing(now=lambda: clock[0])
+    standing = FailoverState(now=lambda: clock[0])
     trouble = ProviderUnavailable("Not now.", provider="smtp")
     # Ten at once, as many as there are connections, are no longer a trouble than three.
     for _ in range(10):
-        assert standing.goes_first() is (standing.failures < ENOUGH)
+        assert standing.goes_first() is (standing.failures < FAILURES_BEFORE_FAILOVER)
         standing.failed(trouble)
     pauses = []
     for _ in range(8):
@@ -268,7 +273,7 @@ def test_a_pause_grows_and_only_one_mail_tries_its_end() -> None:
         assert not standing.goes_first()
         standing.failed(trouble)
         pauses.append(clock[0] - begun)
-    assert pauses == [min(PAUSE * 2**number, LONGEST_PAUSE) for number in range(8)]
+    assert pauses == [min(FIRST_FAILOVER * 2**number, LONGEST_FAILOVER) for number in range(8)]
     standing.served()
     assert standing.goes_first()
 

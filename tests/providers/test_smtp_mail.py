@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from core.errors import FailureParty, FailureReason, ProviderRejected
 from core.ports import EmailContent, OutboundMessage, Reference
 from integrations.smtp.adapter import SmtpSender
-from integrations.smtp.connections import Connections
-from integrations.smtp.mail import Letterhead, build_mail
+from integrations.smtp.connections import ConnectionPool
+from integrations.smtp.mail import SenderHeaders, build_mail
 from tests.providers.conftest import ANA_AT_HOME, REFERENCE, email, smtp_settings
 from tests.providers.relay import relaying
 
@@ -24,7 +24,7 @@ INJECTION = "=?utf-8?q?Oi=0D=0ABcc=3A_evil=40example.org?="
 
 def raw(message: OutboundMessage, **settings: str) -> bytes:
     assert isinstance(message.content, EmailContent)
-    return build_mail(Letterhead.of(smtp_settings(**settings)), message, message.content).raw
+    return build_mail(SenderHeaders.of(smtp_settings(**settings)), message, message.content).raw
 
 
 def built(message: OutboundMessage, **settings: str) -> EmailMessage:
@@ -206,7 +206,7 @@ def test_no_text_ends_its_part(text: str) -> None:
 def test_a_domain_outside_ascii_is_spelled_in_ascii() -> None:
     message = email("ana@clínica.example.com")
     assert isinstance(message.content, EmailContent)
-    mail = build_mail(Letterhead.of(smtp_settings()), message, message.content)
+    mail = build_mail(SenderHeaders.of(smtp_settings()), message, message.content)
     assert (mail.recipient, mail.needs_utf8) == ("ana@xn--clnica-4va.example.com", False)
 
 
@@ -237,6 +237,6 @@ async def test_what_could_break_out_of_a_header_is_refused_before_a_byte_leaves(
     async with relaying() as relay:
         settings = smtp_settings(relay.port, SMTP_TLS="none")
         with pytest.raises(ProviderRejected) as caught:
-            await SmtpSender(settings, Connections(settings)).send(email(to, subject))
+            await SmtpSender(settings, ConnectionPool(settings)).send(email(to, subject))
         assert (caught.value.reason, caught.value.party) == (FailureReason.CONTENT_REJECTED, FailureParty.CALLER)
         assert relay.wire.connections == 0

@@ -10,8 +10,7 @@ from core.errors import ProviderMisconfigured, ProviderRejected, ProviderUnavail
 from core.ports import OutboundMessage, Receipt
 from integrations.smtp import transaction
 from integrations.smtp.adapter import SmtpSender
-from integrations.smtp.connections import Connections
-from integrations.smtp.line import Line
+from integrations.smtp.connections import Connection, ConnectionPool
 from tests.conftest import until
 from tests.providers.conftest import email, smtp_settings
 from tests.providers.relay import PIPELINING, Relay
@@ -64,15 +63,15 @@ async def sending(
     relay = Packets(answer)
     async with listening(relay.talk) as relay.wire:
         settings = smtp_settings(relay.port, SMTP_TLS="none")
-        connections = Connections(settings)
+        connections = ConnectionPool(settings)
         yield relay, SmtpSender(settings, connections, preparing=patience, confirming=patience).send
         await connections.close()
 
 
 async def test_a_mail_is_said_in_two_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[bytes] = []
-    usual = Line.write
-    monkeypatch.setattr(Line, "write", lambda self, data: (written.append(data), usual(self, data))[1])
+    usual = Connection.write
+    monkeypatch.setattr(Connection, "write", lambda self, data: (written.append(data), usual(self, data))[1])
     async with sending(obedient) as (relay, send):
         await send(email())
         await send(email())
@@ -90,7 +89,7 @@ async def test_a_text_of_any_size_waits_for_the_word_to_go_on() -> None:
 
 
 async def test_a_dot_may_wait_behind_a_text_and_a_long_text_arrives_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transaction, "AT_ONCE", 100)
+    monkeypatch.setattr(transaction, "SINGLE_WRITE_LIMIT", 100)
     async with sending(obedient) as (relay, send):
         await send(email(plain_text=".ponto\n" * 30))
         assert relay.mails[0].count(b"\r\n..ponto") == 30
@@ -160,7 +159,7 @@ async def test_a_relay_that_forgets_what_came_together_takes_the_mail_at_the_nex
 
 
 async def test_a_relay_is_trusted_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("integrations.smtp.connections._STEP_BY_STEP", 0.0)
+    monkeypatch.setattr("integrations.smtp.connections._PIPELINING_PAUSE", 0.0)
     answers: list[int] = []
 
     def answer(commands: list[str]) -> str | None:
@@ -190,7 +189,7 @@ async def test_a_reply_nobody_asked_for_ends_a_kept_connection() -> None:
     relay = Chatty(obedient)
     async with listening(relay.talk) as relay.wire:
         settings = smtp_settings(relay.port, SMTP_TLS="none")
-        connections = Connections(settings)
+        connections = ConnectionPool(settings)
         send = SmtpSender(settings, connections).send
         await send(email())
         await lines[0].say(b"250 2.0.0 Ok: queued as 0\r\n")
@@ -212,9 +211,9 @@ async def test_a_connection_ends_with_a_goodbye_when_it_has_served_its_time(monk
 
 async def test_no_command_can_hold_another() -> None:
     async with sending(obedient) as (relay, _):
-        connections = Connections(smtp_settings(relay.port, SMTP_TLS="none"))
+        connections = ConnectionPool(smtp_settings(relay.port, SMTP_TLS="none"))
 
-        async def spiteful(line: Line) -> None:
+        async def spiteful(line: Connection) -> None:
             line.say(b"NOOP\r\nQUIT")
 
         with pytest.raises(ValueError, match="control"):

@@ -19,8 +19,8 @@ from core.errors import (
 from core.messages.claim import Timing
 from core.ports import OutboundMessage, Receipt, Surroundings
 from integrations.smtp import connect
-from integrations.smtp.adapter import CONFIRMING, PREPARING, SmtpSender
-from integrations.smtp.connections import Connections
+from integrations.smtp.adapter import ENVELOPE_TIMEOUT, TEXT_TIMEOUT, SmtpSender
+from integrations.smtp.connections import ConnectionPool
 from integrations.smtp.simulator.certificate import server_context
 from tests.providers.conftest import ANA_AT_HOME, email, smtp_settings
 from tests.providers.relay import HANG_UP, PIPELINING, RESET, SILENCE, Relay, relaying
@@ -39,7 +39,7 @@ BEFORE_THE_TEXT = ["connect", "ehlo", "auth", "mail", "rcpt", "data"]
 async def send(relay: Relay, message: OutboundMessage | None = None, patience: float = 3, **settings: str) -> Receipt:
     """Send over a fresh connection; patience is for each of the two phases."""
     found = smtp_settings(relay.port, **{"SMTP_TLS": "none", **settings})
-    connections = Connections(found)
+    connections = ConnectionPool(found)
     try:
         return await SmtpSender(found, connections, preparing=patience, confirming=patience).send(message or email())
     finally:
@@ -141,7 +141,7 @@ async def test_a_relay_out_of_reach_is_unavailable() -> None:
 
 
 def test_both_phases_fit_into_what_core_waits() -> None:
-    assert Timing().send_deadline.total_seconds() > PREPARING + CONFIRMING
+    assert Timing().send_deadline.total_seconds() > ENVELOPE_TIMEOUT + TEXT_TIMEOUT
 
 
 async def test_nothing_is_sent_in_the_clear_where_starttls_was_stripped() -> None:
@@ -214,7 +214,7 @@ async def test_no_error_and_no_integration_at_work_tells_the_password() -> None:
 
 async def test_the_simulator_takes_what_we_say(simulators: Simulators) -> None:
     settings = smtp_settings(simulators.announced["smtp"], SMTP_CA_FILE=simulators.announced["ca_file"])
-    connections = Connections(settings)
+    connections = ConnectionPool(settings)
     text = "Até amanhã.\n.\n..pontos\n" + "longa " * 300
     receipt = await SmtpSender(settings, connections).send(email(plain_text=text, html=f"<p>{text}</p>"))
     await connections.close()

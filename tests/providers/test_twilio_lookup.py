@@ -12,13 +12,11 @@ import pytest
 
 from core.errors import FailureReason, OutcomeUnknown, ProviderError, ProviderMisconfigured, ProviderUnavailable
 from core.ports import Channel, ReportedStatus, Sighting, Sought, TextContent
-from integrations.kit import Http
-from integrations.twilio import books
+from integrations.http_client import HttpClient
+from integrations.twilio import lookup as books
 from integrations.twilio.adapter import TwilioSender
-from integrations.twilio.books import Books
-from integrations.twilio.lookup import TwilioLookup
+from integrations.twilio.lookup import MessageList, TextMatch, TwilioLookup, compare_texts
 from integrations.twilio.settings import Settings
-from integrations.twilio.texts import Likeness, likeness
 from tests.providers.conftest import ANA, REFERENCE, WEBHOOK_URL, sms, twilio_settings
 from tests.providers.wire import Line, Wire, listening
 from tests.running import ACCOUNT, NUMBER, SERVICE, Simulators, eventually
@@ -31,12 +29,12 @@ def sought(text: str = TEXT, at: datetime | None = None, sid: str | None = None)
     return Sought(REFERENCE, Channel.SMS, ANA, TextContent(text), at or datetime.now(UTC), sid)
 
 
-def lookup_of(settings: Settings, http: Http) -> TwilioLookup:
-    return TwilioLookup(Books(settings, http))
+def lookup_of(settings: Settings, http: HttpClient) -> TwilioLookup:
+    return TwilioLookup(MessageList(settings, http))
 
 
 @pytest.fixture
-def lookup(simulators: Simulators, http: Http) -> TwilioLookup:
+def lookup(simulators: Simulators, http: HttpClient) -> TwilioLookup:
     return lookup_of(twilio_settings(simulators.twilio_base), http)
 
 
@@ -44,7 +42,7 @@ Send = Callable[..., Awaitable[str]]
 
 
 @pytest.fixture
-def send(simulators: Simulators, http: Http) -> Send:
+def send(simulators: Simulators, http: HttpClient) -> Send:
     """Send through the simulator; gives Twilio's id."""
 
     async def send(text: str = TEXT, to: str = ANA, **changes: str) -> str:
@@ -60,7 +58,7 @@ def named(sightings: Sequence[Sighting]) -> list[str]:
 
 
 async def test_a_message_whose_answer_was_lost_is_found(
-    simulators: Simulators, hasty: Http, http: Http, lookup: TwilioLookup
+    simulators: Simulators, hasty: HttpClient, http: HttpClient, lookup: TwilioLookup
 ) -> None:
     await simulators.control.plan_webhooks("twilio", automatic=False)
     await simulators.control.arm("twilio", "reset", next=1, accepted=True)
@@ -91,7 +89,7 @@ async def test_nothing_else_is_found(simulators: Simulators, send: Send, lookup:
 
 
 async def test_a_service_finds_its_own_before_a_number_is_chosen(
-    simulators: Simulators, http: Http, send: Send
+    simulators: Simulators, http: HttpClient, send: Send
 ) -> None:
     await simulators.control.plan_webhooks("twilio", automatic=False)
     sid = await send(TWILIO_MESSAGING_SERVICE_SID=SERVICE)
@@ -142,7 +140,7 @@ async def test_all_pages_are_read(
     assert len(await simulators.control.journal(simulator="twilio", verdict="answered")) == 3
 
 
-async def test_the_nearest_in_time_comes_first(http: Http) -> None:
+async def test_the_nearest_in_time_comes_first(http: HttpClient) -> None:
     kept = [message(2, at=START + timedelta(minutes=5)), message(1, at=START + timedelta(seconds=1)), message(3)]
     kept[2]["body"] = "Ola, Ana!"
     async with answering(kept) as wire:
@@ -164,7 +162,9 @@ async def test_a_day_is_counted(
     assert await lookup.count(today - timedelta(days=1)) == 0
 
 
-async def test_a_day_is_asked_for_by_moments_within_it_and_what_was_sent_on_another_is_left_out(http: Http) -> None:
+async def test_a_day_is_asked_for_by_moments_within_it_and_what_was_sent_on_another_is_left_out(
+    http: HttpClient,
+) -> None:
     day = datetime(2026, 11, 23, tzinfo=UTC)
     sent = [timedelta(0), timedelta(hours=23, minutes=59, seconds=59), timedelta(seconds=-1), timedelta(days=1), None]
     kept = [
@@ -231,7 +231,7 @@ async def answering(*pages: Any, status: int = 200, following: str | None = None
         {"messages": [{"sid": sid_of(1)}]},
     ],
 )
-async def test_a_list_that_cannot_be_read_is_not_an_empty_one(http: Http, page: object) -> None:
+async def test_a_list_that_cannot_be_read_is_not_an_empty_one(http: HttpClient, page: object) -> None:
     async with answering(page) as wire:
         lookup = lookup_of(twilio_settings(wire.base), http)
         for asking in (lookup.find(sought()), lookup.find(sought(sid=sid_of(1))), lookup.count(START.date())):
@@ -250,7 +250,7 @@ async def test_a_list_that_cannot_be_read_is_not_an_empty_one(http: Http, page: 
     ],
 )
 async def test_a_refusal_is_not_an_empty_list(
-    http: Http, status: int, body: object, error: type[ProviderError]
+    http: HttpClient, status: int, body: object, error: type[ProviderError]
 ) -> None:
     async with answering(body, status=status) as wire:
         lookup = lookup_of(twilio_settings(wire.base), http)
@@ -259,7 +259,7 @@ async def test_a_refusal_is_not_an_empty_list(
                 await asking
 
 
-async def test_a_list_without_end_is_not_read_for_ever_and_not_taken_for_an_empty_one(http: Http) -> None:
+async def test_a_list_without_end_is_not_read_for_ever_and_not_taken_for_an_empty_one(http: HttpClient) -> None:
     path = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json?Page=1"
     other = [message(body="Outro texto")]
     async with answering(other, following=path) as wire:
@@ -277,7 +277,7 @@ async def test_a_list_without_end_is_not_read_for_ever_and_not_taken_for_an_empt
 
 
 @pytest.mark.parametrize("following", ["https://example.org/", "@example.org/2010-04-01/", "/2010-04-01/Accounts/x"])
-async def test_our_credentials_follow_the_list_nowhere_else(http: Http, following: str) -> None:
+async def test_our_credentials_follow_the_list_nowhere_else(http: HttpClient, following: str) -> None:
     async with answering([message()], following=following) as wire:
         with pytest.raises(OutcomeUnknown):
             await lookup_of(twilio_settings(wire.base), http).find(sought(at=START))
@@ -285,13 +285,13 @@ async def test_our_credentials_follow_the_list_nowhere_else(http: Http, followin
 
 
 @pytest.mark.parametrize("created", [None, "soon", "Mon, 23 Nov 2026 14:00:00 -0000"])
-async def test_a_message_without_a_readable_date_may_be_ours(http: Http, created: str | None) -> None:
+async def test_a_message_without_a_readable_date_may_be_ours(http: HttpClient, created: str | None) -> None:
     async with answering([message(date_created=created)]) as wire:
         found = await lookup_of(twilio_settings(wire.base), http).find(sought(at=START))
     assert named(found) == [sid_of(1)]
 
 
-async def test_a_text_that_was_not_kept_may_be_ours_and_comes_last(http: Http) -> None:
+async def test_a_text_that_was_not_kept_may_be_ours_and_comes_last(http: HttpClient) -> None:
     async with answering([message(1, body=""), message(2), message(3, body=None)]) as wire:
         found = await lookup_of(twilio_settings(wire.base), http).find(sought(at=START))
     assert named(found)[0] == sid_of(2)
@@ -301,18 +301,18 @@ async def test_a_text_that_was_not_kept_may_be_ours_and_comes_last(http: Http) -
 @pytest.mark.parametrize(
     ("given", "kept", "expected"),
     [
-        ("Olá, Ana!", "Olá, Ana!", Likeness.SAME),
-        ("Olá, Ana!", "Ola, Ana!", Likeness.ALIKE),
-        ("Olá, Ana!", "Sent from your Twilio trial account - Olá, Ana!", Likeness.ALIKE),
-        ("\u201cOlá\u201d \u2014 às 10h\u2026", '"Olá" - às 10h...', Likeness.ALIKE),
-        ("Olá\r\n\r\nAna ", "Olá\n\nAna", Likeness.ALIKE),
-        ("a\u00a0b\u200bc", "a bc", Likeness.ALIKE),
-        ("Olá, Ana!", "Olá, Eva!", Likeness.DIFFERENT),
-        ("Código 1234", "Código 1235", Likeness.DIFFERENT),
-        ("Olá, Ana!", "Olá, Ana! Até já.", Likeness.DIFFERENT),
-        ("Olá, Ana!", "", Likeness.NOT_KEPT),
-        ("Olá, Ana!", None, Likeness.NOT_KEPT),
+        ("Olá, Ana!", "Olá, Ana!", TextMatch.SAME),
+        ("Olá, Ana!", "Ola, Ana!", TextMatch.ALIKE),
+        ("Olá, Ana!", "Sent from your Twilio trial account - Olá, Ana!", TextMatch.ALIKE),
+        ("\u201cOlá\u201d \u2014 às 10h\u2026", '"Olá" - às 10h...', TextMatch.ALIKE),
+        ("Olá\r\n\r\nAna ", "Olá\n\nAna", TextMatch.ALIKE),
+        ("a\u00a0b\u200bc", "a bc", TextMatch.ALIKE),
+        ("Olá, Ana!", "Olá, Eva!", TextMatch.DIFFERENT),
+        ("Código 1234", "Código 1235", TextMatch.DIFFERENT),
+        ("Olá, Ana!", "Olá, Ana! Até já.", TextMatch.DIFFERENT),
+        ("Olá, Ana!", "", TextMatch.NOT_KEPT),
+        ("Olá, Ana!", None, TextMatch.NOT_KEPT),
     ],
 )
-def test_a_text_is_known_again_however_twilio_kept_it(given: str, kept: str | None, expected: Likeness) -> None:
-    assert likeness(given, kept) is expected
+def test_a_text_is_known_again_however_twilio_kept_it(given: str, kept: str | None, expected: TextMatch) -> None:
+    assert compare_texts(given, kept) is expected

@@ -21,11 +21,11 @@ from core.errors import (
     ProviderUnavailable,
 )
 from core.ports import RawWebhook, Receipt, Reference, Surroundings
-from integrations.kit import Http
+from integrations.http_client import HttpClient
 from integrations.provider_errors import Kind
 from integrations.twilio import connect
 from integrations.twilio.adapter import TwilioSender
-from integrations.twilio.codes import MEANINGS
+from integrations.twilio.errors import MEANINGS
 from integrations.twilio.probe import TwilioProbe
 from integrations.twilio.webhook import TwilioWebhooks
 from tests.providers.conftest import ANA, REFERENCE, WEBHOOK_URL, sms, twilio_settings
@@ -43,7 +43,7 @@ Sending = Callable[..., Awaitable[Receipt]]
 
 
 @pytest.fixture
-def send(simulators: Simulators, http: Http) -> Sending:
+def send(simulators: Simulators, http: HttpClient) -> Sending:
     """Send through the simulator, with other settings where given."""
 
     async def send(to: str = ANA, webhook_url: str = WEBHOOK_URL, **changes: str) -> Receipt:
@@ -114,7 +114,7 @@ async def test_twilio_is_asked_to_call_again_when_we_cannot_take_a_report(
         webhooks.verify(RawWebhook("POST", tried.url, headers, tried.body))
 
 
-async def test_what_a_new_twilio_answers_is_read(http: Http) -> None:
+async def test_what_a_new_twilio_answers_is_read(http: HttpClient) -> None:
     async with answering(201, CREATED) as base:
         receipt = await TwilioSender(twilio_settings(base), http, WEBHOOK_URL).send(sms())
     sid = "SM" + "b" * 32
@@ -177,7 +177,7 @@ async def test_too_many_requests_come_back_when_asked_to(simulators: Simulators,
     [(kind, accepted) for kind in ("server_error", "timeout", "reset", "garbage") for accepted in (False, True)],
 )
 async def test_what_may_have_been_taken_is_unknown(
-    simulators: Simulators, hasty: Http, kind: str, accepted: bool
+    simulators: Simulators, hasty: HttpClient, kind: str, accepted: bool
 ) -> None:
     await simulators.control.arm("twilio", kind, next=1, accepted=accepted)
     sender = TwilioSender(twilio_settings(simulators.twilio_base), hasty, WEBHOOK_URL)
@@ -219,14 +219,14 @@ async def test_what_may_have_been_taken_is_unknown(
     ],
 )
 async def test_an_answer_nobody_expects_is_judged_by_its_status(
-    http: Http, status: int, body: bytes, error: type[ProviderError], code: str
+    http: HttpClient, status: int, body: bytes, error: type[ProviderError], code: str
 ) -> None:
     async with answering(status, body) as base:
         found = await failure(TwilioSender(twilio_settings(base), http, WEBHOOK_URL).send(sms()))
     assert (type(found), found.provider_code) == (error, code)
 
 
-async def test_a_twilio_out_of_reach_is_unavailable(http: Http) -> None:
+async def test_a_twilio_out_of_reach_is_unavailable(http: HttpClient) -> None:
     error = await failure(TwilioSender(twilio_settings(), http, WEBHOOK_URL).send(sms()))
     assert isinstance(error, ProviderUnavailable)
 
@@ -248,7 +248,7 @@ async def test_an_integration_at_work_shows_no_secret(simulators: Simulators) ->
     await connected.close()
 
 
-async def test_a_healthy_account_has_no_findings(simulators: Simulators, http: Http) -> None:
+async def test_a_healthy_account_has_no_findings(simulators: Simulators, http: HttpClient) -> None:
     settings = twilio_settings(simulators.twilio_base, TWILIO_API_KEY_SID=KEY[0], TWILIO_API_KEY_SECRET=KEY[1])
     assert await TwilioProbe(settings, http).check() == []
     asked = await simulators.control.journal(simulator="twilio")
@@ -264,7 +264,7 @@ async def test_a_healthy_account_has_no_findings(simulators: Simulators, http: H
         {"TWILIO_API_KEY_SID": KEY[0], "TWILIO_API_KEY_SECRET": "wrong"},
     ],
 )
-async def test_wrong_credentials_are_found(simulators: Simulators, http: Http, wrong: dict[str, str]) -> None:
+async def test_wrong_credentials_are_found(simulators: Simulators, http: HttpClient, wrong: dict[str, str]) -> None:
     findings = await TwilioProbe(twilio_settings(simulators.twilio_base, **wrong), http).check()
     assert [finding.code for finding in findings] == ["TWILIO_REFUSES_US"]
     assert next(iter(wrong)) in findings[0].fix
@@ -282,13 +282,13 @@ async def test_wrong_credentials_are_found(simulators: Simulators, http: Http, w
         (503, b"", "TWILIO_UNREACHABLE"),
     ],
 )
-async def test_an_account_that_is_not_well_is_found(http: Http, status: int, body: bytes, code: str) -> None:
+async def test_an_account_that_is_not_well_is_found(http: HttpClient, status: int, body: bytes, code: str) -> None:
     async with answering(status, body) as base:
         findings = await TwilioProbe(twilio_settings(base), http).check()
     assert [finding.code for finding in findings] == [code]
 
 
-async def test_a_twilio_out_of_reach_is_found(http: Http) -> None:
+async def test_a_twilio_out_of_reach_is_found(http: HttpClient) -> None:
     findings = await TwilioProbe(twilio_settings(), http).check()
     assert [finding.code for finding in findings] == ["TWILIO_UNREACHABLE"]
 

@@ -20,7 +20,7 @@ from core.ports import (
     ReportedStatus,
     StatusReport,
 )
-from integrations.twilio.webhook import CALL_AGAIN, TwilioWebhooks
+from integrations.twilio.webhook import RETRY_FRAGMENT, TwilioWebhooks
 from tests.providers.conftest import REFERENCE, twilio_settings
 
 FIXTURES = Path(integrations.twilio.__file__).parent / "fixtures"
@@ -67,7 +67,7 @@ def test_a_known_signature_is_believed(body: bytes, path: str, given: str) -> No
 
 
 @pytest.mark.parametrize("host", ["api.example.com", "api.example.com:443"])
-@pytest.mark.parametrize("ending", ["", CALL_AGAIN])
+@pytest.mark.parametrize("ending", ["", RETRY_FRAGMENT])
 def test_a_callback_is_believed_with_and_without_what_ends_its_address(host: str, ending: str) -> None:
     body = urlencode({"MessageSid": SID, "MessageStatus": "sent"}).encode()
     url = f"{BASE}?ref=1".replace("api.example.com", host)

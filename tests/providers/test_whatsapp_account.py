@@ -19,12 +19,12 @@ from core.ports import (
     TemplateButton,
     TemplateCategory,
 )
-from integrations.kit import Http
+from integrations.http_client import HttpClient
 from integrations.whatsapp import connect
-from integrations.whatsapp.catalogue import APPROVALS, WhatsAppTemplates, read_template
-from integrations.whatsapp.graph import Graph
+from integrations.whatsapp.graph_api import GraphApi
 from integrations.whatsapp.probe import WhatsAppProbe
 from integrations.whatsapp.settings import Settings
+from integrations.whatsapp.templates import APPROVALS, WhatsAppTemplates, read_template
 from tests.providers.conftest import whatsapp_settings
 from tests.providers.wire import Line, listening
 from tests.running import WHATSAPP, Simulators
@@ -47,19 +47,19 @@ async def meta(answer: Answering) -> AsyncIterator[Settings]:
         yield whatsapp_settings(wire.base)
 
 
-async def listed(settings: Settings, http: Http) -> Sequence[ProviderTemplate]:
-    return await WhatsAppTemplates(settings, Graph(settings, http)).list()
+async def listed(settings: Settings, http: HttpClient) -> Sequence[ProviderTemplate]:
+    return await WhatsAppTemplates(settings, GraphApi(settings, http)).list()
 
 
-async def probed(settings: Settings, http: Http) -> Sequence[Finding]:
-    return await WhatsAppProbe(settings, Graph(settings, http)).check()
+async def probed(settings: Settings, http: HttpClient) -> Sequence[Finding]:
+    return await WhatsAppProbe(settings, GraphApi(settings, http)).check()
 
 
 def codes(findings: Sequence[Finding]) -> list[str]:
     return [finding.code for finding in findings]
 
 
-async def test_all_templates_are_read_in_our_words(simulators: Simulators, http: Http) -> None:
+async def test_all_templates_are_read_in_our_words(simulators: Simulators, http: HttpClient) -> None:
     templates = await listed(whatsapp_settings(simulators.whatsapp_base), http)
     found = {(template.name, template.locale): template for template in templates}
     assert len(templates) == len(found) == 10
@@ -110,7 +110,7 @@ def template(number: int) -> dict[str, str]:
     return {"id": str(number), "name": f"template_{number}", "language": "pt_BR", "status": "APPROVED"}
 
 
-async def test_pages_are_followed_by_cursor_and_never_by_address(http: Http) -> None:
+async def test_pages_are_followed_by_cursor_and_never_by_address(http: HttpClient) -> None:
     def page(path: str) -> object:
         after = parse_qs(urlsplit(path).query).get("after", ["0"])[0]
         begin = int(after)
@@ -124,13 +124,13 @@ async def test_pages_are_followed_by_cursor_and_never_by_address(http: Http) -> 
         assert [one.provider_id for one in await listed(settings, http)] == ["0", "1", "2", "3", "4", "5"]
 
 
-async def test_a_list_without_end_is_given_up(http: Http) -> None:
+async def test_a_list_without_end_is_given_up(http: HttpClient) -> None:
     async with meta(lambda path: {"data": [], "paging": {"cursors": {"after": "x"}, "next": "y"}}) as settings:
         with pytest.raises(OutcomeUnknown, match="pages"):
             await listed(settings, http)
 
 
-async def test_what_is_no_template_is_left_out(http: Http) -> None:
+async def test_what_is_no_template_is_left_out(http: HttpClient) -> None:
     odd = [None, 1, {}, {"id": "1"}, {"id": 1, "name": "x", "language": "y"}, template(7)]
     async with meta(lambda path: {"data": odd, "paging": {}}) as settings:
         assert [one.provider_id for one in await listed(settings, http)] == ["7"]
@@ -181,14 +181,14 @@ def test_a_state_or_category_nobody_knows_is_treated_with_care(state: str | None
     ],
 )
 async def test_templates_that_cannot_be_read_are_an_error(
-    simulators: Simulators, http: Http, wrong: dict[str, str], error: type[ProviderError]
+    simulators: Simulators, http: HttpClient, wrong: dict[str, str], error: type[ProviderError]
 ) -> None:
     settings = whatsapp_settings(**{"base": simulators.whatsapp_base, **wrong})
     with pytest.raises(error):
         await listed(settings, http)
 
 
-async def test_a_healthy_account_has_no_findings(simulators: Simulators, http: Http) -> None:
+async def test_a_healthy_account_has_no_findings(simulators: Simulators, http: HttpClient) -> None:
     assert await probed(whatsapp_settings(simulators.whatsapp_base), http) == []
     asked = await simulators.control.journal(simulator="whatsapp")
     assert [(entry["method"], entry["verdict"]) for entry in asked] == [("GET", "answered")] * 2
@@ -207,7 +207,7 @@ async def test_a_healthy_account_has_no_findings(simulators: Simulators, http: H
     ],
 )
 async def test_an_account_that_is_not_well_is_found(
-    simulators: Simulators, http: Http, conditions: dict[str, object], expected: list[str]
+    simulators: Simulators, http: HttpClient, conditions: dict[str, object], expected: list[str]
 ) -> None:
     await simulators.control.act("whatsapp", "conditions", **conditions)
     assert codes(await probed(whatsapp_settings(simulators.whatsapp_base), http)) == expected
@@ -221,7 +221,7 @@ async def test_an_account_that_is_not_well_is_found(
     ],
 )
 async def test_wrong_credentials_are_found(
-    simulators: Simulators, http: Http, wrong: dict[str, str], variable: str
+    simulators: Simulators, http: HttpClient, wrong: dict[str, str], variable: str
 ) -> None:
     [finding] = await probed(whatsapp_settings(simulators.whatsapp_base, **wrong), http)
     assert (finding.code, finding.severity) == ("WHATSAPP_REFUSES_US", Severity.CRITICAL)
@@ -248,23 +248,25 @@ def in_days(days: int) -> int:
         ({"scopes": ["email"]}, ["WHATSAPP_PERMISSION_MISSING"] * 2),
     ],
 )
-async def test_what_meta_says_of_the_token_is_told(http: Http, token: dict[str, object], expected: list[str]) -> None:
+async def test_what_meta_says_of_the_token_is_told(
+    http: HttpClient, token: dict[str, object], expected: list[str]
+) -> None:
     async with meta(described(**token)) as settings:
         assert codes(await probed(settings, http)) == expected
 
 
-async def test_a_token_that_may_not_ask_about_itself_is_no_finding(simulators: Simulators, http: Http) -> None:
+async def test_a_token_that_may_not_ask_about_itself_is_no_finding(simulators: Simulators, http: HttpClient) -> None:
     await simulators.control.arm("whatsapp", "code", next=1, code="100", at="token")
     assert await probed(whatsapp_settings(simulators.whatsapp_base), http) == []
 
 
 @pytest.mark.parametrize("answer", [[], "x", None])
-async def test_an_answer_nobody_can_read_is_found(http: Http, answer: object) -> None:
+async def test_an_answer_nobody_can_read_is_found(http: HttpClient, answer: object) -> None:
     async with meta(lambda path: answer) as settings:
         assert codes(await probed(settings, http)) == ["WHATSAPP_UNREACHABLE"]
 
 
-async def test_a_meta_out_of_reach_is_found(http: Http) -> None:
+async def test_a_meta_out_of_reach_is_found(http: HttpClient) -> None:
     assert codes(await probed(whatsapp_settings(), http)) == ["WHATSAPP_UNREACHABLE"]
 
 
@@ -278,7 +280,7 @@ async def test_an_integration_at_work_answers_for_its_number_and_shows_no_secret
     await connected.close()
 
 
-async def test_the_token_is_in_no_finding(simulators: Simulators, http: Http) -> None:
+async def test_the_token_is_in_no_finding(simulators: Simulators, http: HttpClient) -> None:
     await simulators.control.act("whatsapp", "conditions", permissions=[], quality="RED", number_status="BANNED")
     findings = await probed(whatsapp_settings(simulators.whatsapp_base), http)
     assert len(findings) == 2

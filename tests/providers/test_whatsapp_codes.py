@@ -9,8 +9,7 @@ from core.errors import (
     ProviderUnavailable,
 )
 from integrations.provider_errors import Kind
-from integrations.whatsapp.codes import MEANINGS
-from integrations.whatsapp.errors import error_of, failure_of
+from integrations.whatsapp.errors import MEANINGS, error_for_status, failure_of
 
 _REJECTED, _LATER, _CONFIG, _UNKNOWN = Kind.REJECTED, Kind.UNAVAILABLE, Kind.MISCONFIGURED, Kind.UNKNOWN
 
@@ -54,14 +53,14 @@ def test_a_code_has_its_reason(code: int, reason: FailureReason) -> None:
 
 @pytest.mark.parametrize("code", [200, 219, 299])
 def test_every_missing_permission_is_for_the_operator(code: int) -> None:
-    error = error_of(403, code)
+    error = error_for_status(403, code)
     assert (type(error), error.party) == (ProviderMisconfigured, FailureParty.OPERATOR)
 
 
 @pytest.mark.parametrize(("code", "pause"), [(131056, 6), (80007, 60), (4, 60)])
 def test_a_limit_has_its_pause_unless_meta_names_another(code: int, pause: float) -> None:
     for asked, expected in ((None, pause), (30.0, 30.0)):
-        error = error_of(429, code, retry_after=asked)
+        error = error_for_status(429, code, retry_after=asked)
         assert isinstance(error, ProviderUnavailable)
         assert error.retry_after == expected
 

@@ -19,12 +19,11 @@ from core.errors import (
     ProviderUnavailable,
 )
 from core.ports import ButtonParameter, Content, Receipt, Reference, TemplateContent, TextContent
-from integrations.kit import Http
+from integrations.http_client import HttpClient
 from integrations.provider_errors import Kind
-from integrations.whatsapp.adapter import WhatsAppSender
-from integrations.whatsapp.codes import MEANINGS
-from integrations.whatsapp.content import TEXT_LIMIT, message_body
-from integrations.whatsapp.graph import Graph, proof
+from integrations.whatsapp.adapter import TEXT_LIMIT, WhatsAppSender, message_body
+from integrations.whatsapp.errors import MEANINGS
+from integrations.whatsapp.graph_api import GraphApi, app_secret_proof
 from integrations.whatsapp.settings import Settings
 from tests.providers.conftest import ANA, REFERENCE, whatsapp, whatsapp_settings
 from tests.providers.wire import Line, listening
@@ -45,12 +44,12 @@ ERRORS = {
 Sending = Callable[..., Awaitable[Receipt]]
 
 
-def sender(settings: Settings, http: Http) -> WhatsAppSender:
-    return WhatsAppSender(settings, Graph(settings, http))
+def sender(settings: Settings, http: HttpClient) -> WhatsAppSender:
+    return WhatsAppSender(settings, GraphApi(settings, http))
 
 
 @pytest.fixture
-def send(simulators: Simulators, http: Http) -> Sending:
+def send(simulators: Simulators, http: HttpClient) -> Sending:
     """Send through the simulator, with other settings where given."""
 
     async def send(content: Content = TextContent("Olá, Ana!"), to: str = ANA, **changes: str) -> Receipt:  # noqa: B008
@@ -217,7 +216,7 @@ async def test_the_app_secret_is_proven_where_meta_requires_it(simulators: Simul
 
 def test_the_proof_is_the_known_one() -> None:
     known = "0a14438fa9b64628a3dd6e4af430eb119c0cdb171db6d79e205c54816c52bb0d"
-    assert proof(whatsapp_settings(WHATSAPP_ACCESS_TOKEN="EAAGtoken")) == known
+    assert app_secret_proof(whatsapp_settings(WHATSAPP_ACCESS_TOKEN="EAAGtoken")) == known
 
 
 @pytest.mark.parametrize(
@@ -227,12 +226,12 @@ def test_the_proof_is_the_known_one() -> None:
         ("accepted_by_user_id", Receipt(WAMID, None, "BR.13491208655302741918", "200, 262 bytes, no type")),
     ],
 )
-async def test_what_meta_answers_is_read(http: Http, name: str, receipt: Receipt) -> None:
+async def test_what_meta_answers_is_read(http: HttpClient, name: str, receipt: Receipt) -> None:
     async with answering(200, (ANSWERS / f"{name}.json").read_bytes()) as base:
         assert await sender(whatsapp_settings(base), http).send(whatsapp()) == receipt
 
 
-async def test_the_refusal_we_keep_is_read(http: Http) -> None:
+async def test_the_refusal_we_keep_is_read(http: HttpClient) -> None:
     async with answering(400, (ANSWERS / "refused.json").read_bytes()) as base:
         error = await failure(sender(whatsapp_settings(base), http).send(whatsapp()))
     assert (type(error), error.provider_code) == (ProviderRejected, "132000")
@@ -282,7 +281,7 @@ async def test_too_many_requests_come_back_when_asked_to(simulators: Simulators,
     [(kind, accepted) for kind in ("server_error", "timeout", "reset", "garbage") for accepted in (False, True)],
 )
 async def test_what_may_have_been_taken_is_unknown(
-    simulators: Simulators, hasty: Http, kind: str, accepted: bool
+    simulators: Simulators, hasty: HttpClient, kind: str, accepted: bool
 ) -> None:
     await simulators.control.arm("whatsapp", kind, next=1, accepted=accepted)
     sending = sender(whatsapp_settings(simulators.whatsapp_base), hasty).send(whatsapp())
@@ -335,7 +334,7 @@ def error_body(**error: object) -> bytes:
     ],
 )
 async def test_an_answer_nobody_expects_is_judged_by_its_code_and_then_by_its_status(
-    http: Http, status: int, body: bytes, error: type[ProviderError], code: str
+    http: HttpClient, status: int, body: bytes, error: type[ProviderError], code: str
 ) -> None:
     async with answering(status, body) as base:
         found = await failure(sender(whatsapp_settings(base), http).send(whatsapp()))
@@ -346,7 +345,7 @@ async def test_an_answer_nobody_expects_is_judged_by_its_code_and_then_by_its_st
     "contact",
     [None, [], {}, {"wa_id": None}, {"wa_id": "\x00"}, {"wa_id": 5511987654321}, {"wa_id": ANA[1:]}],
 )
-async def test_an_answer_that_names_nobody_else_gives_no_other_name(http: Http, contact: object) -> None:
+async def test_an_answer_that_names_nobody_else_gives_no_other_name(http: HttpClient, contact: object) -> None:
     body = json.dumps({"contacts": [contact], "messages": [{"id": WAMID, "message_status": "\n"}]}).encode()
     async with answering(200, body) as base:
         receipt = await sender(whatsapp_settings(base), http).send(whatsapp())

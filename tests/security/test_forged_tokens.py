@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosedError
 
 from core.access.tokens import DevelopmentTokens
 from core.ports import TokenFault
-from integrations.clerk.refusals import refusal
+from integrations.clerk.session_tokens import invalid_token
 from tests.conftest import Running, Urls
 from tests.edge.test_sessions import VERIFIED
 from tests.providers.clerk_tokens import claims, token
@@ -125,4 +125,4 @@ async def test_a_forged_token_opens_no_socket(port: int, kind: str) -> None:
 def test_who_cannot_sign_is_told_nothing_of_our_keys() -> None:
     """An unknown key, a wrong signature, another issuer: in the same words."""
     alike = (TokenFault.UNKNOWN_KEY, TokenFault.SIGNATURE, TokenFault.ISSUER, TokenFault.HEADER)
-    assert len({refusal(fault).message for fault in alike}) == 1
+    assert len({invalid_token(fault).message for fault in alike}) == 1

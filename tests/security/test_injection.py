@@ -17,8 +17,8 @@ from core.addresses import email_address
 from core.errors import InvalidInput
 from core.ports import Channel, EmailContent
 from core.ports.content import check_content
-from integrations.kit import Http
-from integrations.smtp.mail import Letterhead, build_mail
+from integrations.http_client import HttpClient
+from integrations.smtp.mail import SenderHeaders, build_mail
 from integrations.smtp.settings import Settings as SmtpSettings
 from resolvers.schema import build_schema as build_ours
 from tests.contract.companies import settings_of
@@ -183,7 +183,7 @@ def test_no_words_bring_a_header_or_a_recipient_of_their_own(subject: str, words
         to = email_address("ana@example.com", path=[])
     message = an_email(to=to.value)
     try:
-        mail = build_mail(Letterhead.of(smtp()), message, content)
+        mail = build_mail(SenderHeaders.of(smtp()), message, content)
     except ValueError:
         return
     head, _, _ = mail.raw.partition(b"\r\n\r\n")
@@ -210,7 +210,7 @@ async def test_a_header_of_ours_stays_on_its_line(value: str, place: str) -> Non
         await line.answer(200)
 
     async with listening(talk) as wire:
-        http = Http("company")
+        http = HttpClient("company")
         headers = {value: "1"} if place == "name" else {"authorization": value}
         with pytest.raises(ValueError):
             await http.call("GET", f"{wire.base}/", headers=headers)

@@ -10,7 +10,7 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
-from integrations.twilio.simulator.callbacks import sign
+from integrations.twilio.simulator.webhooks import sign
 from tests.running import ACCOUNT, KEY, NUMBER, SERVICE, TOKEN, Received, Receiver, Simulators, eventually
 from tests.simulators.conftest import sdk
 

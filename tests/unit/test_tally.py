@@ -118,7 +118,7 @@ def test_no_table_lets_one_recipient_one_template_or_one_message_count_against_a
         (400, "21610"),
         (400, "30003"),
     ):
-        assert verdict(twilio.error_of(status, code)) is Verdict.ANSWERED, code
+        assert verdict(twilio.error_for_status(status, code)) is Verdict.ANSWERED, code
     for code in (
         130497,
         131030,
@@ -134,24 +134,28 @@ def test_no_table_lets_one_recipient_one_template_or_one_message_count_against_a
         130472,
         135000,
     ):
-        assert verdict(whatsapp.error_of(400, code)) is Verdict.ANSWERED, code
+        assert verdict(whatsapp.error_for_status(400, code)) is Verdict.ANSWERED, code
     for tables in (twilio.MEANINGS, whatsapp.MEANINGS):
         for code, meaning in tables.items():
             if meaning.party in (FailureParty.RECIPIENT, FailureParty.CALLER):
-                error = twilio.error_of(400, code) if isinstance(code, str) else whatsapp.error_of(400, code)
+                error = (
+                    twilio.error_for_status(400, code)
+                    if isinstance(code, str)
+                    else whatsapp.error_for_status(400, code)
+                )
                 assert verdict(error) is Verdict.ANSWERED, code
 
 
 def test_what_any_message_would_meet_counts_at_once() -> None:
     for error in (
-        twilio.error_of(401, "20003"),
-        twilio.error_of(403),
-        whatsapp.error_of(401, 190),
-        whatsapp.error_of(403),
+        twilio.error_for_status(401, "20003"),
+        twilio.error_for_status(403),
+        whatsapp.error_for_status(401, 190),
+        whatsapp.error_for_status(403),
     ):
         assert (verdict(error), error.scope) == (Verdict.REFUSED, FailureScope.PROVIDER)
     # A breakdown may be this message's doing.
-    for error in (twilio.error_of(500), whatsapp.error_of(500), whatsapp.error_of(400, 131000)):
+    for error in (twilio.error_for_status(500), whatsapp.error_for_status(500), whatsapp.error_for_status(400, 131000)):
         assert (verdict(error), error.scope) == (Verdict.FAILED, FailureScope.UNCLEAR)
 
 

@@ -2,7 +2,7 @@
 
 import rich_click as click
 
-from api.simulators import main
+from integrations.simulating.server import main
 
 
 @click.command()

@@ -36,7 +36,7 @@ def _worker() -> Run:
 
 
 def _simulators() -> Run:
-    from api.simulators import Settings, run
+    from integrations.simulating.server import Settings, run
 
     return lambda settings: asyncio.run(run(Settings.read(settings)))
 

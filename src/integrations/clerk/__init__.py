@@ -11,9 +11,9 @@ def connect(settings: Settings, surroundings: Surroundings) -> Connected:
     from integrations.clerk.jwks import KeySet
     from integrations.clerk.probe import ClerkProbe
     from integrations.clerk.webhook import ClerkWebhooks
-    from integrations.kit import Http
+    from integrations.http_client import HttpClient
 
-    http = Http("clerk")
+    http = HttpClient("clerk")
     keys = KeySet(http, settings.jwks_url)
 
     async def close() -> None:

@@ -14,12 +14,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from core.access.principal import Scope
 from core.ports import Identity, TokenFault
-from integrations.clerk.claims import Rules, read_claims
 from integrations.clerk.jwks import KeySet
-from integrations.clerk.keys import cookie_suffix
-from integrations.clerk.refusals import refusal
-from integrations.clerk.settings import Settings
-from integrations.clerk.token import take_apart
+from integrations.clerk.session_tokens import TokenRules, identity_of, invalid_token, parse_token
+from integrations.clerk.settings import Settings, cookie_suffix
 
 
 class ClerkSessions:
@@ -31,7 +28,7 @@ class ClerkSessions:
         self._now = now
         # With several instances under one domain, the plain name may hold another's.
         self._cookies = (f"__session_{cookie_suffix(settings.publishable_key)}", "__session")
-        self._rules = Rules(
+        self._rules = TokenRules(
             issuer=settings.issuer,
             parties=frozenset(settings.authorized_parties) or None,
             leeway=settings.clock_leeway,
@@ -45,15 +42,15 @@ class ClerkSessions:
         return self._cookies
 
     async def verify(self, token: str, *, needs_party: bool = False) -> Identity:
-        taken = take_apart(token)
+        taken = parse_token(token)
         key = self._own_key or await self._keys.find(taken.key_id)
         if key is None:
-            raise refusal(TokenFault.UNKNOWN_KEY)
+            raise invalid_token(TokenFault.UNKNOWN_KEY)
         try:
             key.verify(taken.signature, taken.signed, PKCS1v15(), SHA256())
         except InvalidSignature:
-            raise refusal(TokenFault.SIGNATURE) from None
-        return read_claims(taken.claims, self._rules, self._now(), needs_party=needs_party)
+            raise invalid_token(TokenFault.SIGNATURE) from None
+        return identity_of(taken.claims, self._rules, self._now(), needs_party=needs_party)
 
     def scopes_of_role(self, role: str) -> frozenset[Scope]:
         return self._rules.roles.get(role, frozenset())

@@ -13,15 +13,15 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPubli
 
 from core.errors import Overloaded, ProviderError
 from core.words import say
-from integrations.kit import Http
+from integrations.http_client import HttpClient
 
-LIFETIME = 600.0
+KEY_LIFETIME = 600.0
 """Seconds after which the keys are fetched again, so that one withdrawn is not believed for ever."""
-PAUSE = 60.0
+FETCH_INTERVAL = 60.0
 """Seconds between fetches because of an unknown key, or after one that failed: a flood of bad tokens costs no more."""
-FIRST_PAUSE = 5.0
+FETCH_INTERVAL_WITHOUT_KEYS = 5.0
 """The same while there are no keys at all, and so nobody can come in."""
-PATIENCE = 5.0
+FETCH_TIMEOUT = 5.0
 """Seconds a fetch may take: whoever calls with a new key waits for it."""
 _SIZES = range(2_048, 8_193)
 """Bits of a key: a shorter one can be broken, a longer one costs as much as a hundred others at each token."""
@@ -35,7 +35,7 @@ Keys = Mapping[str, RSAPublicKey]
 class KeySet:
     """The keys behind one address, by their ids."""
 
-    def __init__(self, http: Http, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, http: HttpClient, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._http = http
         self._url = url
         self._clock = clock
@@ -50,14 +50,14 @@ class KeySet:
         Raises Overloaded when there are no keys and they cannot be fetched.
         """
         if key_id in self._keys:
-            if self._clock() - self._fetched_at > LIFETIME and self._may_fetch():
+            if self._clock() - self._fetched_at > KEY_LIFETIME and self._may_fetch():
                 # Nobody waits for it: the old keys do as long as the new ones are on their way.
                 self._fetch()
         elif self._fetching is not None or self._may_fetch():
             await asyncio.shield(self._fetch())
         if not self._keys:
             text = say("SESSION_KEYS_AWAY", "The keys of sessions cannot be fetched at the moment.")
-            raise Overloaded(text, retry_after=FIRST_PAUSE)
+            raise Overloaded(text, retry_after=FETCH_INTERVAL_WITHOUT_KEYS)
         return self._keys.get(key_id) if key_id is not None else None
 
     async def close(self) -> None:
@@ -67,7 +67,7 @@ class KeySet:
             await asyncio.gather(self._fetching, return_exceptions=True)
 
     def _may_fetch(self) -> bool:
-        return self._clock() - self._tried_at >= (PAUSE if self._keys else FIRST_PAUSE)
+        return self._clock() - self._tried_at >= (FETCH_INTERVAL if self._keys else FETCH_INTERVAL_WITHOUT_KEYS)
 
     def _fetch(self) -> "asyncio.Task[None]":
         """Begin to fetch, or join the fetch that is under way."""
@@ -82,19 +82,19 @@ class KeySet:
 
     async def _load(self) -> None:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(FETCH_TIMEOUT):
                 answer = await self._http.call("GET", self._url)
         except (ProviderError, TimeoutError) as error:
             log.warning("clerk_keys_not_fetched", reason=str(error) or "no answer in time")
             return
-        keys = read_keys(answer.body) if answer.status == 200 else {}
+        keys = parse_keys(answer.body) if answer.status == 200 else {}
         if not keys:
             log.warning("clerk_keys_not_fetched", reason="no key in the answer", status=answer.status)
             return
         self._keys, self._fetched_at = keys, self._clock()
 
 
-def read_keys(body: bytes) -> Keys:
+def parse_keys(body: bytes) -> Keys:
     """Read a set of keys; those nobody here would use are left out. https://www.rfc-editor.org/rfc/rfc7517"""
     try:
         found = json.loads(body)["keys"]

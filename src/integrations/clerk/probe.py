@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from core.errors import OutcomeUnknown, ProviderError, ProviderMisconfigured, ProviderUnavailable
 from core.ports import Finding, Severity
-from integrations.clerk.jwks import Keys, read_keys
+from integrations.clerk.jwks import Keys, parse_keys
 from integrations.clerk.settings import Settings
-from integrations.kit import Answer, Http
+from integrations.http_client import HttpClient, HttpResponse
 
 API_VERSION = "2026-05-12"
 
@@ -20,7 +20,7 @@ API_VERSION = "2026-05-12"
 class ClerkProbe:
     """Reads the instance's keys, with the secret key and as everybody may; changes nothing."""
 
-    def __init__(self, settings: Settings, http: Http) -> None:
+    def __init__(self, settings: Settings, http: HttpClient) -> None:
         self._settings = settings
         self._http = http
 
@@ -30,18 +30,18 @@ class ClerkProbe:
             everybodys = await self._keys(self._settings.jwks_url)
         except ProviderError as error:
             return [_refused(error)]
-        return [*_compare(ours, everybodys), *_own_key(ours, self._settings.jwt_key)]
+        return [*_instance_mismatch(ours, everybodys), *_key_rotated(ours, self._settings.jwt_key)]
 
     async def _keys(self, url: str, secret: str | None = None) -> Keys:
         headers = {"authorization": f"Bearer {secret}", "clerk-api-version": API_VERSION} if secret else {}
         answer = await self._http.call("GET", url, headers=headers)
-        keys = read_keys(answer.body) if answer.status == 200 else {}
+        keys = parse_keys(answer.body) if answer.status == 200 else {}
         if not keys:
             raise _error(answer)
         return keys
 
 
-def _error(answer: Answer) -> ProviderError:
+def _error(answer: HttpResponse) -> ProviderError:
     code = str(answer.status)
     if answer.status in (401, 403):
         return ProviderMisconfigured(f"Clerk refuses us ({code}).", provider="clerk", provider_code=code)
@@ -59,13 +59,13 @@ def _refused(error: ProviderError) -> Finding:
     return Finding("CLERK_UNREACHABLE", Severity.CRITICAL, error.message, fix)
 
 
-def _compare(ours: Keys, everybodys: Keys) -> Iterator[Finding]:
+def _instance_mismatch(ours: Keys, everybodys: Keys) -> Iterator[Finding]:
     if not ours.keys() & everybodys.keys():
         detail = "The secret key and the publishable key belong to different instances: they have no key in common."
         yield Finding("CLERK_KEYS_DIFFER", Severity.CRITICAL, detail, "Copy both anew, under Configure > API keys.")
 
 
-def _own_key(ours: Keys, pem: str | None) -> Iterator[Finding]:
+def _key_rotated(ours: Keys, pem: str | None) -> Iterator[Finding]:
     if pem is None:
         return
     own = load_pem_public_key(pem.encode())

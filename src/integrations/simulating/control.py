@@ -9,11 +9,10 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from integrations.simulating.company import ControlRefused, Json, SimulatedCompany, fault_shown
-from integrations.simulating.events import plainly
 from integrations.simulating.faults import FaultOrder
 from integrations.simulating.journal import Direction, Entry, Journal, Verdict
-from integrations.simulating.webhooks import WebhookPlan
+from integrations.simulating.provider import ControlRefused, Json, SimulatedProvider, fault_resource
+from integrations.simulating.webhooks import WebhookPlan, explain_validation_error
 
 LARGEST_MEMORY = 256 * 1024 * 1024
 """Bytes of a memory that is taken back."""
@@ -33,7 +32,7 @@ class Control:
     """Serves the control API of all companies of one process; `announcement` says where everything listens."""
 
     def __init__(
-        self, companies: Mapping[str, SimulatedCompany], journal: Journal, announcement: Callable[[], Json]
+        self, companies: Mapping[str, SimulatedProvider], journal: Journal, announcement: Callable[[], Json]
     ) -> None:
         self.companies = companies
         self.journal = journal
@@ -139,11 +138,11 @@ class Control:
         return web.json_response(company.state())
 
     async def _faults(self, request: web.Request) -> web.Response:
-        return web.json_response({"faults": [fault_shown(fault) for fault in self._company(request).faults.armed]})
+        return web.json_response({"faults": [fault_resource(fault) for fault in self._company(request).faults.armed]})
 
     async def _arm(self, request: web.Request) -> web.Response:
         fault = self._company(request).arm(FaultOrder.model_validate(await _json(request)))
-        return web.json_response(fault_shown(fault), status=201)
+        return web.json_response(fault_resource(fault), status=201)
 
     async def _disarm(self, request: web.Request) -> web.Response:
         fault_id = request.match_info.get("id")
@@ -181,7 +180,7 @@ class Control:
             await company.reset()
         return await self._everything(request)
 
-    def _company(self, request: web.Request) -> SimulatedCompany:
+    def _company(self, request: web.Request) -> SimulatedProvider:
         company = self.companies.get(request.match_info["company"])
         if company is None:
             raise _not_found(f"simulator; there are {sorted(self.companies)}")
@@ -201,7 +200,7 @@ async def guard(request: web.Request, handler: Callable[[web.Request], Any]) -> 
     except ControlRefused as refusal:
         return _refused(400, str(refusal), refusal.field)
     except ValidationError as refusal:
-        return _refused(400, *plainly(refusal))
+        return _refused(400, *explain_validation_error(refusal))
     except web.HTTPException as refusal:
         return _refused(refusal.status, refusal.text or refusal.reason)
     return response

@@ -8,15 +8,15 @@ from functools import partial
 
 from aiohttp import web
 
-from integrations.simulating.company import SimulatedCompany
-from integrations.simulating.faults import FaultKind, FaultOrder, Line, RetryAfterForm, act
-from integrations.simulating.journal import Direction, Entry, Verdict, shown, shown_path
+from integrations.simulating.faults import CallerConnection, FaultKind, FaultOrder, RetryAfterForm, respond_under_fault
+from integrations.simulating.journal import Direction, Entry, Verdict, redacted_headers, redacted_path
+from integrations.simulating.provider import SimulatedProvider
 
 GARBAGE = "<!DOCTYPE html><html><head><title>Welcome</title></head><body><h1>It works!</h1></body></html>"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SimulatedResponse:
     """What the company says, and what it wrote down about it."""
 
     status: int
@@ -29,13 +29,13 @@ class Answer:
 
 
 async def exchange(
-    company: SimulatedCompany,
+    company: SimulatedProvider,
     request: web.Request,
     *,
     at: str,
     to: str | None,
-    perform: Callable[[], Answer],
-    excuse: Callable[[FaultOrder], Answer],
+    perform: Callable[[], SimulatedResponse],
+    excuse: Callable[[FaultOrder], SimulatedResponse],
 ) -> web.StreamResponse:
     """Answer a request. `perform` must not await: an accepted message is journalled before anybody can interfere."""
     body = (await request.read()).decode("utf-8", "replace")
@@ -44,8 +44,8 @@ async def exchange(
         simulator=company.name,
         direction=Direction.RECEIVED,
         method=request.method,
-        path=shown_path(request.path_qs),
-        headers=shown(request.headers),
+        path=redacted_path(request.path_qs),
+        headers=redacted_headers(request.headers),
         body=body,
         verdict=Verdict.FAULTED,
         fault=fault.order.kind if fault else None,
@@ -54,30 +54,30 @@ async def exchange(
 
     note = partial(_note, company, received)
 
-    def performed() -> Answer:
+    def performed() -> SimulatedResponse:
         answer = perform()
         note(answer, answer.verdict)
         return answer
 
-    def excused(order: FaultOrder) -> Answer:
+    def excused(order: FaultOrder) -> SimulatedResponse:
         return _garbage(request) if order.kind is FaultKind.GARBAGE else excuse(order)
 
     transport = request.transport
-    line = Line(transport, is_gone=lambda: transport is None or transport.is_closing())
-    answer = await act(fault, line, performed, excused)
+    line = CallerConnection(transport, is_gone=lambda: transport is None or transport.is_closing())
+    answer = await respond_under_fault(fault, line, performed, excused)
     if fault and fault.prevents:
         note(answer, Verdict.FAULTED)
     return _response(answer)
 
 
-def _note(company: SimulatedCompany, received: Entry, answer: Answer | None, verdict: Verdict) -> None:
+def _note(company: SimulatedProvider, received: Entry, answer: SimulatedResponse | None, verdict: Verdict) -> None:
     entry = replace(received, verdict=verdict)
     if answer is not None:
         entry = replace(entry, status=answer.status, code=answer.code, message_id=answer.message_id)
     company.journal.write(entry)
 
 
-def _response(answer: Answer | None) -> web.Response:
+def _response(answer: SimulatedResponse | None) -> web.Response:
     if answer is None:
         return web.Response()  # into the void: the line is cut
     return web.Response(
@@ -85,10 +85,10 @@ def _response(answer: Answer | None) -> web.Response:
     )
 
 
-def _garbage(request: web.Request) -> Answer:
+def _garbage(request: web.Request) -> SimulatedResponse:
     """A page of HTML where the company's words should be."""
     status = 201 if request.method == "POST" else 200
-    return Answer(status, GARBAGE, Verdict.FAULTED, content_type="text/html")
+    return SimulatedResponse(status, GARBAGE, Verdict.FAULTED, content_type="text/html")
 
 
 def retry_after(order: FaultOrder) -> dict[str, str]:

@@ -132,7 +132,7 @@ class Faults:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CallerConnection:
     """The connection to a caller: `is_gone` says whether the caller has hung up."""
 
     transport: asyncio.BaseTransport | None
@@ -155,8 +155,8 @@ class Line:
         self.transport.abort()
 
 
-async def act(
-    fault: Fault | None, line: Line, perform: Callable[[], Answer], excuse: Callable[[FaultOrder], Answer]
+async def respond_under_fault(
+    fault: Fault | None, line: CallerConnection, perform: Callable[[], Answer], excuse: Callable[[FaultOrder], Answer]
 ) -> Answer | None:
     """Do what was asked, under a fault; None means that the caller gets no answer and the line is cut.
 

@@ -92,11 +92,11 @@ class Journal:
         self._others.extend(others)
 
 
-def shown(headers: Mapping[str, str]) -> dict[str, str]:
+def redacted_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Headers as the log keeps them: credentials are replaced, so that no secret is written down."""
     return {name: "•••" if name.lower() in _HIDDEN else value for name, value in headers.items()}
 
 
-def shown_path(path: str) -> str:
+def redacted_path(path: str) -> str:
     """A path as the log keeps it: credentials in its query are replaced, too."""
     return _HIDDEN_PARAMETERS.sub(r"\1=•••", path)

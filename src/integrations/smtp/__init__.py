@@ -7,14 +7,12 @@ from integrations.smtp.settings import Settings
 def connect(settings: Settings, _surroundings: Surroundings) -> Connected:
     """Put the relay to work; no connection is opened yet. A relay reports nothing back, so there are no webhooks."""
     # The library costs start-up time that whoever only reads the card need not pay.
-    from integrations.smtp.adapter import SmtpSender
-    from integrations.smtp.connections import Connections
-    from integrations.smtp.fallback import FallbackSender
+    from integrations.smtp.adapter import FailoverState, FallbackSender, SmtpSender
+    from integrations.smtp.connections import ConnectionPool
     from integrations.smtp.probe import SmtpProbe
-    from integrations.smtp.standing import Standing
 
-    first, standing = Connections(settings), Standing()
-    second = Connections(settings, settings.second) if settings.second else None
+    first, standing = ConnectionPool(settings), FailoverState()
+    second = ConnectionPool(settings, settings.second) if settings.second else None
     sender: MessageSender = SmtpSender(settings, first)
     if second is not None:
         sender = FallbackSender(SmtpSender(settings, first), SmtpSender(settings, second), standing)

@@ -1,4 +1,8 @@
-"""SMTP's replies as our errors; what the codes mean is in `codes.py`."""
+"""A relay's reply as it may be kept in plain: its codes, and of its text the words that all relays say.
+
+A reply may quote anything: the address, the subject, a sentence of the mail, what we signed in with. So it is not
+searched for what must not be kept; it is searched for what may.
+"""
 
 import re
 
@@ -13,23 +17,62 @@ from core.errors import (
 )
 from integrations.smtp import codes
 from integrations.smtp.codes import Meaning, Stage
-from integrations.smtp.replies import ENHANCED, in_plain
+
+MAX_REDACTED_LENGTH = 500
+# At the beginning and nowhere else: 5.1.1 may also be part of an address in the text.
+ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
+_WORD = re.compile("[A-Za-z]+")
+_KNOWN_WORDS = frozenset(
+    """
+    a accept accepted access account again allowed and as at authenticated authentication available bad be blacklist
+    blacklisted blocked busy cannot certificate closed closing come command complete completed connection connections
+    content credentials data delivered delivery denied detected dkim disabled dmarc dns does domain down due encryption
+    end error errors exceeded exceeds exist expired failed failure fixed for found from full go greylist greylisted
+    greylisting has have header headers host id in inactive input internal invalid is it large later limit line list
+    listed load local looks mail mailbox mailboxes maximum maintenance memory message messages mx no not now of ok on or
+    out over overloaded password permitted please policy poor protocol queue queued quota rate recipient recipients
+    refused reject rejected relay relaying reputation required resources retry security seen sender sending sent
+    sequence server service shutdown shutting size slow smtp spam space spf starttls status storage such suspended
+    syntax system taken temporarily temporary than the there this timeout tls to too transaction transfer try
+    unauthenticated unavailable unexpected unknown unrecognized user users valid verification verify virus was with
+    wrong you your
+    """.split()  # noqa: SIM905
+)
+
+
+def redacted(code: int, text: str) -> str:
+    """The reply with … for every word that not all relays say; the library's -1 is a reply nobody could read."""
+    if code < 0:
+        return f"no code, {len(text)} characters"
+    enhanced = match[0] if (match := ENHANCED.match(text)) else ""
+    told = [word if _is_known_word(word) else "…" for word in text[len(enhanced) :].split()]
+    shown = [word for word, before in zip(told, ["", *told], strict=False) if (word, before) != ("…", "…")]
+    return " ".join(filter(None, [str(code), enhanced, *shown]))[:MAX_REDACTED_LENGTH]
+
+
+def _is_known_word(word: str) -> bool:
+    bare = word.strip(".,:;!?()-")
+    return _WORD.fullmatch(bare) is not None and bare.lower() in _KNOWN_WORDS
+
+
+# SMTP's replies as our errors; what the codes mean is in `codes.py`.
+
 
 PROVIDER = "smtp"
-CLOSING = 421
+SERVICE_CLOSING = 421
 """The relay closes the connection after it, whatever it answers."""
 _AMBIGUOUS = frozenset({"", "0.0", "1.0", "2.0", "2.1", "2.2", "3.0", "3.2", "4.1", "4.5", "5.0", "5.1", "7.0", "7.1"})
 """Enhanced codes, without their class, that leave open who is meant; "" is none at all."""
 _LEFT_TO_THE_BASIC_CODE = frozenset({"", "0.0", "5.0", "5.1"})
 _MAY_BE_ABOUT_THE_MESSAGE = frozenset({"2.3", "3.4", "6.7", "6.8", "6.9", "6.10", "7.16"})
 """What even at MAIL, where the size and the need of SMTPUTF8 are told, can be the message's own."""
-_LONGEST_READ = 2_000
+_MAX_TEXT_READ = 2_000
 """Characters of a reply whose words count; one line has 512 at most. What is behind may be anybody's, of any length."""
 _ADDRESSES = re.compile(r"<[^>]*>|(?<!\S)\S*@\S*|https?://\S*")
 _LATER = "The relay asks us to come back later."
 
 
-def error_of(stage: Stage, code: int, text: str) -> ProviderError:
+def provider_error(stage: Stage, code: int, text: str) -> ProviderError:
     """The error a refusal stands for; the relay's own text, which may hold the address, is not repeated."""
     enhanced = _enhanced(text)
     meaning = meaning_of(stage, code, enhanced, text) or _unknown(stage, code)
@@ -39,12 +82,12 @@ def error_of(stage: Stage, code: int, text: str) -> ProviderError:
         provider_code=_provider_code(code, enhanced),
         reason=meaning.reason,
         party=meaning.party,
-        answer=in_plain(code, text),
+        answer=redacted(code, text),
         scope=_scope(stage, code, meaning),
     )
 
 
-def refusal_of_us(code: int, text: str, what: str) -> ProviderError:
+def session_error(code: int, text: str, what: str) -> ProviderError:
     """The error a reply stands for that concerns us and no message, as all do before the first MAIL."""
     is_for_now = code < 500
     words = codes.BASIC[Stage.MAIL][code].message if code in codes.SIGNING_IN else f"The relay refuses {what}."
@@ -53,7 +96,7 @@ def refusal_of_us(code: int, text: str, what: str) -> ProviderError:
         provider=PROVIDER,
         provider_code=_provider_code(code, _enhanced(text)),
         party=FailureParty.PROVIDER if is_for_now else FailureParty.OPERATOR,
-        answer=in_plain(code, text),
+        answer=redacted(code, text),
         scope=FailureScope.PROVIDER,
     )
 
@@ -81,8 +124,8 @@ def meaning_of(stage: Stage, code: int, enhanced: str | None, text: str) -> Mean
     if found is None:
         return None
     if stage is Stage.MAIL:
-        found = _about_us(found, code, detail)
-    return _for_now(found, detail) if code < 500 else found
+        found = _about_the_sender(found, code, detail)
+    return _for_the_moment(found, detail) if code < 500 else found
 
 
 def _by_enhanced_code(enhanced: str) -> Meaning | None:
@@ -94,14 +137,14 @@ def _by_enhanced_code(enhanced: str) -> Meaning | None:
 
 def _by_words(stage: Stage, text: str) -> Meaning | None:
     # An address, which the reply may quote, is no word of the relay's.
-    words = _ADDRESSES.sub(" ", text[:_LONGEST_READ])
+    words = _ADDRESSES.sub(" ", text[:_MAX_TEXT_READ])
     return next((meaning for said, stages, meaning in codes.PHRASES if stage in stages and said.search(words)), None)
 
 
 def _where_ambiguous(stage: Stage, code: int, enhanced: str) -> Meaning | None:
     kind, _, detail = enhanced.partition(".")
     basic = codes.BASIC[stage].get(code)
-    if code in codes.SIGNING_IN or code == CLOSING or detail in _LEFT_TO_THE_BASIC_CODE:
+    if code in codes.SIGNING_IN or code == SERVICE_CLOSING or detail in _LEFT_TO_THE_BASIC_CODE:
         return basic or _by_enhanced_code(enhanced)
     if stage is Stage.RCPT and detail in ("7.0", "7.1"):
         # Nothing of the content is known yet: a policy can only be about who we are, or whom the mailbox wants.
@@ -110,7 +153,7 @@ def _where_ambiguous(stage: Stage, code: int, enhanced: str) -> Meaning | None:
     return _by_enhanced_code(enhanced) or _by_enhanced_code(f"{kind}.{detail.partition('.')[0]}.0") or basic
 
 
-def _about_us(meaning: Meaning, code: int, detail: str) -> Meaning:
+def _about_the_sender(meaning: Meaning, code: int, detail: str) -> Meaning:
     """The meaning at MAIL, where the relay knows nothing but who we are and whom the mail is from."""
     if meaning.party in (FailureParty.OPERATOR, FailureParty.PROVIDER) or detail in _MAY_BE_ABOUT_THE_MESSAGE:
         return meaning
@@ -121,7 +164,7 @@ def _about_us(meaning: Meaning, code: int, detail: str) -> Meaning:
     return codes.ACCOUNT if detail.startswith("2.") else codes.NOT_FROM
 
 
-def _for_now(meaning: Meaning, detail: str) -> Meaning:
+def _for_the_moment(meaning: Meaning, detail: str) -> Meaning:
     """The meaning of a refusal that holds for the moment only."""
     if detail == "2.1" and meaning is codes.OFF:
         return codes.BASIC[Stage.RCPT][450]
@@ -148,7 +191,7 @@ def _scope(stage: Stage, code: int, meaning: Meaning) -> FailureScope:
     if meaning.scope is not None:
         return meaning.scope
     # A refusal of one recipient for the moment: whatever its reason, the next one may be taken.
-    is_for_now = CLOSING != code < 500
+    is_for_now = SERVICE_CLOSING != code < 500
     if is_for_now and (stage is Stage.RCPT or meaning.reason is FailureReason.RATE_LIMITED):
         return FailureScope.MESSAGE
     return FailureScope.UNCLEAR

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 from core.errors import ProviderError, ProviderMisconfigured, ProviderUnavailable
 from core.ports import Finding, Severity
-from integrations.smtp.connections import TIMEOUT, Connections
-from integrations.smtp.errors import PROVIDER, refusal_of_us
-from integrations.smtp.line import HungUp, Line
-from integrations.smtp.standing import Standing
-from integrations.smtp.transaction import look_alive
+from integrations.smtp.adapter import FailoverState
+from integrations.smtp.connections import CONNECT_TIMEOUT, Connection, ConnectionLost, ConnectionPool
+from integrations.smtp.errors import PROVIDER, session_error
+from integrations.smtp.transaction import check_connection
 
 
 class SmtpProbe:
@@ -17,11 +16,11 @@ class SmtpProbe:
 
     def __init__(
         self,
-        connections: Connections,
-        second: Connections | None = None,
-        standing: Standing | None = None,
+        connections: ConnectionPool,
+        second: ConnectionPool | None = None,
+        standing: FailoverState | None = None,
         *,
-        seconds: float = TIMEOUT,
+        seconds: float = CONNECT_TIMEOUT,
     ) -> None:
         self._first = connections
         self._second = second
@@ -38,10 +37,10 @@ class SmtpProbe:
             found.append(_failing(self._standing.failures))
         return found
 
-    async def _ask(self, connections: Connections, name: str, severity: Severity) -> Sequence[Finding]:
+    async def _ask(self, connections: ConnectionPool, name: str, severity: Severity) -> Sequence[Finding]:
         try:
             async with asyncio.timeout(self._seconds):
-                await connections.use(_say_nothing)
+                await connections.use(_noop)
         except ProviderMisconfigured as error:
             fix = f"Compare the {name}_ settings with what the relay's operator gave you."
             return [Finding(f"{name}_REFUSES_US", severity, error.message, fix)]
@@ -52,15 +51,15 @@ class SmtpProbe:
         return []
 
 
-async def _say_nothing(line: Line) -> None:
-    await look_alive(line)
+async def _noop(line: Connection) -> None:
+    await check_connection(line)
     try:
         line.say(b"NOOP")
         reply = await line.hear()
-    except HungUp as error:
+    except ConnectionLost as error:
         raise ProviderUnavailable("The relay hung up.", provider=PROVIDER) from error
     if reply.code != 250:
-        raise refusal_of_us(reply.code, reply.text, "to speak with us")
+        raise session_error(reply.code, reply.text, "to speak with us")
 
 
 def _failing(failures: int) -> Finding:

@@ -1,8 +1,10 @@
-"""What a mail relay's operator tells you."""
+"""One mail server: where it is, how to sign in to it, and which settings say so."""
 
 import re
 import string
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -11,7 +13,68 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from core.ports import Pace
 from core.settings import IntegrationSettings, Problem, WrongValue, setting
-from integrations.smtp.servers import FIRST, SECOND, Server, Tls, customary_tls, second_problems, server_problems
+from core.settings.addresses import is_loopback
+from core.settings.rules import together
+
+FIRST, SECOND = "SMTP", "SMTP_FALLBACK"
+"""How the names of a server's settings begin."""
+_OF_A_SERVER = re.compile(rf"\b{FIRST}_(HOST|PORT|USERNAME|PASSWORD|TLS|CA_FILE)\b")
+
+
+class Tls(StrEnum):
+    """How a connection is encrypted: upgraded after the greeting, from its first byte, or not at all."""
+
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A relay; `prefix` begins the names of its settings."""
+
+    prefix: str
+    host: str
+    port: int
+    tls: Tls
+    username: str | None = None
+    password: SecretStr | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+
+    def named(self, text: str) -> str:
+        """Put the names of this server's settings into a sentence that names the first one's."""
+        return _OF_A_SERVER.sub(rf"{self.prefix}_\1", text)
+
+
+def default_tls(port: int) -> Tls:
+    """The encryption that belongs to a port."""
+    return Tls.IMPLICIT if port == 465 else Tls.STARTTLS
+
+
+def server_problems(prefix: str, given: Mapping[str, str]) -> Iterator[Problem]:
+    """A user has a password; the port and the encryption agree; nothing leaves this machine unencrypted."""
+    yield from together(given, f"{prefix}_USERNAME", f"{prefix}_PASSWORD")
+    name = f"{prefix}_TLS"
+    port, tls, host = given.get(f"{prefix}_PORT", "587"), given.get(name), given.get(f"{prefix}_HOST", "localhost")
+    if (port, tls) == ("465", Tls.STARTTLS):
+        yield Problem(name, "is starttls, and port 465 encrypts from the first byte: say implicit, or port 587")
+    if (port, tls) == ("587", Tls.IMPLICIT):
+        yield Problem(name, "is implicit, and port 587 begins in the clear: say starttls, or port 465")
+    if tls == Tls.NONE and not is_loopback(host):
+        yield Problem(name, "is none, and the relay is another machine: say starttls or implicit")
+
+
+def fallback_problems(given: Mapping[str, str]) -> Iterator[Problem]:
+    """The same for the second server, which is there when its host is."""
+    others = [f"{SECOND}_{name}" for name in ("PORT", "USERNAME", "PASSWORD", "TLS", "CA_FILE")]
+    there = next((name for name in others if name in given), None)
+    if there and f"{SECOND}_HOST" not in given:
+        yield Problem(f"{SECOND}_HOST", f"is missing: {there} is set, and is of no use without it", missing=True)
+    yield from server_problems(SECOND, given)
+
+
+# What a mail relay's operator tells you.
+
 
 _ADDRESS = r"[^@\s,;:<>()\"\x00-\x1f]+@[A-Za-z0-9.-]+"
 _NAME = r'(?:(?P<quoted>"[^"\x00-\x1f]+")|(?P<plain>[^"<>,;:@\x00-\x1f]+))'
@@ -19,14 +82,14 @@ _HOST, _PORT = "[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", "[1-9][0-9]{0,4}"
 _SENDER = rf"{_NAME}? *<(?P<named>{_ADDRESS})>|(?P<bare>{_ADDRESS})"
 
 
-def _is_there(path: Path) -> Path:
+def _existing_file(path: Path) -> Path:
     if not path.is_file():
         raise WrongValue("names no file: give the full path of a PEM file")
     return path
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-PemFile = Annotated[Path, AfterValidator(_is_there)]
+PemFile = Annotated[Path, AfterValidator(_existing_file)]
 
 
 class Settings(IntegrationSettings):
@@ -147,7 +210,7 @@ class Settings(IntegrationSettings):
     @property
     def tls(self) -> Tls:
         """How the connection is encrypted, chosen or by the port's custom."""
-        return self.chosen_tls or customary_tls(self.port)
+        return self.chosen_tls or default_tls(self.port)
 
     @property
     def first(self) -> Server:
@@ -159,7 +222,7 @@ class Settings(IntegrationSettings):
         """The server that takes what the first surely did not."""
         if self.fallback_host is None:
             return None
-        tls = self.fallback_chosen_tls or customary_tls(self.fallback_port)
+        tls = self.fallback_chosen_tls or default_tls(self.fallback_port)
         return Server(
             SECOND,
             self.fallback_host,
@@ -195,4 +258,4 @@ class Settings(IntegrationSettings):
     def rules(cls, given: Mapping[str, str]) -> Iterator[Problem]:
         """What holds for one server holds for each."""
         yield from server_problems(FIRST, given)
-        yield from second_problems(given)
+        yield from fallback_problems(given)

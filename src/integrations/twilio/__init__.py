@@ -7,19 +7,18 @@ from integrations.twilio.settings import Settings
 def connect(settings: Settings, surroundings: Surroundings) -> Connected:
     """Put Twilio to work; nothing is called yet."""
     # The HTTP client and Twilio's library cost start-up time that whoever only reads the card need not pay.
-    from integrations.kit import Http
+    from integrations.http_client import HttpClient
     from integrations.twilio.adapter import TwilioSender
-    from integrations.twilio.books import Books
-    from integrations.twilio.lookup import TwilioLookup
+    from integrations.twilio.lookup import MessageList, TwilioLookup
     from integrations.twilio.probe import TwilioProbe
     from integrations.twilio.webhook import TwilioWebhooks
 
-    http = Http("twilio")
+    http = HttpClient("twilio")
     return Connected(
         mode=Mode.SIMULATED if settings.is_simulated() else Mode.LIVE,
         sender=TwilioSender(settings, http, surroundings.webhook_url),
         webhooks=TwilioWebhooks(settings),
-        lookup=TwilioLookup(Books(settings, http)),
+        lookup=TwilioLookup(MessageList(settings, http)),
         probe=TwilioProbe(settings, http),
         own_addresses=[own for own in (settings.phone_number, settings.messaging_service_sid) if own],
         pace=settings.pace,

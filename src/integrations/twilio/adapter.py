@@ -3,16 +3,16 @@
 from urllib.parse import quote
 
 from core.ports import OutboundMessage, Receipt, TextContent
-from integrations.kit import Answer, Http, basic_auth
-from integrations.twilio.reading import SID, STATUS, in_plain, read, refusal
+from integrations.http_client import HttpClient, HttpResponse, basic_auth
+from integrations.twilio.errors import SID, STATUS, error_from_response, parse_object, redacted
 from integrations.twilio.settings import Settings
-from integrations.twilio.webhook import CALL_AGAIN
+from integrations.twilio.webhook import RETRY_FRAGMENT
 
 
 class TwilioSender:
     """Sends from the configured number or messaging service."""
 
-    def __init__(self, settings: Settings, http: Http, webhook_url: str) -> None:
+    def __init__(self, settings: Settings, http: HttpClient, webhook_url: str) -> None:
         self._http = http
         self._webhook_url = webhook_url
         account = settings.account_sid
@@ -33,7 +33,7 @@ class TwilioSender:
                 "To": message.to,
                 "Body": message.content.text,
                 # Signed as part of the address, so what comes back as our reference is ours.
-                "StatusCallback": f"{self._webhook_url}?ref={quote(str(message.reference))}{CALL_AGAIN}",
+                "StatusCallback": f"{self._webhook_url}?ref={quote(str(message.reference))}{RETRY_FRAGMENT}",
                 **self._sender,
             },
         )
@@ -57,9 +57,9 @@ def account_authorization(settings: Settings) -> str:
     return basic_auth(settings.account_sid, settings.auth_token.get_secret_value())
 
 
-def _receipt(answer: Answer) -> Receipt:
-    data = read(answer)
+def _receipt(answer: HttpResponse) -> Receipt:
+    data = parse_object(answer)
     sid, status = str(data.get("sid")), str(data.get("status"))
     if answer.status in (200, 201) and SID.fullmatch(sid):
-        return Receipt(sid, status if STATUS.fullmatch(status) else None, answer=in_plain(answer))
-    raise refusal(answer)
+        return Receipt(sid, status if STATUS.fullmatch(status) else None, answer=redacted(answer))
+    raise error_from_response(answer)

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 
 from core.errors import ProviderError, ProviderMisconfigured
 from core.ports import Finding, Severity
-from integrations.kit import Answer, Http
+from integrations.http_client import HttpClient, HttpResponse
 from integrations.twilio.adapter import account_authorization, key_authorization
-from integrations.twilio.reading import refusal
+from integrations.twilio.errors import error_from_response
 from integrations.twilio.settings import Settings
 
 
 class TwilioProbe:
     """Reads our own account, and with the API key one message; sends nothing to anybody."""
 
-    def __init__(self, settings: Settings, http: Http) -> None:
+    def __init__(self, settings: Settings, http: HttpClient) -> None:
         self._http = http
         self._account_url = f"{settings.api_base.rstrip('/')}/2010-04-01/Accounts/{settings.account_sid}"
         self._token = account_authorization(settings)
@@ -48,12 +48,14 @@ class TwilioProbe:
             return [_finding(answer, fix)]
         return []
 
-    async def _ask(self, url: str, authorization: str, query: dict[str, str] | None = None) -> Answer | ProviderError:
+    async def _ask(
+        self, url: str, authorization: str, query: dict[str, str] | None = None
+    ) -> HttpResponse | ProviderError:
         try:
             answer = await self._http.call("GET", url, headers={"authorization": authorization}, query=query)
         except ProviderError as error:
             return error
-        return answer if answer.status == 200 else refusal(answer)
+        return answer if answer.status == 200 else error_from_response(answer)
 
 
 def _finding(error: ProviderError, fix: str) -> Finding:

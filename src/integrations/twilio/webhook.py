@@ -25,7 +25,7 @@ from core.ports import (
     ReportedStatus,
     StatusReport,
 )
-from integrations.kit import same
+from integrations.http_client import equal_in_constant_time
 from integrations.twilio.errors import failure_of
 from integrations.twilio.settings import Settings
 
@@ -39,14 +39,14 @@ STATUSES: Mapping[str, ReportedStatus] = {
     "failed": ReportedStatus.FAILED,
     "canceled": ReportedStatus.FAILED,
 }
-CALL_AGAIN = "#rc=5&rp=all"
+RETRY_FRAGMENT = "#rc=5&rp=all"
 """Ends the address of a callback: by itself Twilio calls again once, and only where no connection came about."""
 _INBOUND = frozenset({"received", "receiving"})
 _SID = re.compile("[A-Z]{2}[0-9a-fA-F]{32}")
 _WORD = re.compile("[A-Za-z_-]{1,64}")
 _CODE = re.compile("[1-9][0-9]{4}")
-_CUSTOMARY_PORTS = {"https": 443, "http": 80}
-_MOST_FIELDS = 1_000
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+_MAX_FIELDS = 1_000
 """Twilio sends some thirty; a forger's million would cost us dear before we know that it is one."""
 
 
@@ -58,7 +58,7 @@ class Form(dict[str, list[str]]):
         """Read a body; raises ValueError where it has more fields than any webhook."""
         form = cls()
         text = body.decode("utf-8", errors="replace")
-        for name, value in parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS):
+        for name, value in parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS):
             form.setdefault(name, []).append(value)
         return form
 
@@ -81,10 +81,10 @@ class TwilioWebhooks:
         if not given:
             raise InvalidSignature("X-Twilio-Signature is missing.")
         fields = _signed_fields(webhook)
-        for url in _spellings(webhook):
+        for url in _signed_urls(webhook):
             for validator in self._validators:
                 # The algorithm is ours to choose: a header that names another must not weaken it.
-                if same(validator.compute_signature(url, fields), given):
+                if equal_in_constant_time(validator.compute_signature(url, fields), given):
                     return
         raise InvalidSignature("X-Twilio-Signature does not fit: is PUBLIC_BASE_URL the address Twilio calls?")
 
@@ -139,7 +139,7 @@ def _signed_fields(webhook: RawWebhook) -> Form:
     """The fields the signature covers; of a body that is no form it covers the hash, as a part of the address."""
     given = _query(webhook, "bodySHA256")
     if given or "json" in webhook.headers.get("content-type", "").lower():
-        if not same(hashlib.sha256(webhook.body).hexdigest(), given):
+        if not equal_in_constant_time(hashlib.sha256(webhook.body).hexdigest(), given):
             raise InvalidSignature("bodySHA256 does not fit the body.")
         return Form()
     try:
@@ -152,7 +152,7 @@ def _query(webhook: RawWebhook, name: str) -> str:
     return parse_qs(urlsplit(webhook.url).query).get(name, [""])[0]
 
 
-def _spellings(webhook: RawWebhook) -> Iterator[str]:
+def _signed_urls(webhook: RawWebhook) -> Iterator[str]:
     """The ways Twilio may have spelled the address when it signed it.
 
     With its port and without, whichever port it is, as Twilio's own validator tries it; with the host in lower case;
@@ -163,16 +163,16 @@ def _spellings(webhook: RawWebhook) -> Iterator[str]:
     place = re.split("[/?#]", address, maxsplit=1)[0]
     rest = address[len(place) :]
     bare, colon, _ = place.rpartition(":") if re.search(":[0-9]+$", place) else (place, "", "")
-    places = [place, bare if colon else f"{place}:{_CUSTOMARY_PORTS.get(scheme.lower(), 80)}"]
+    places = [place, bare if colon else f"{place}:{_DEFAULT_PORTS.get(scheme.lower(), 80)}"]
     places += [one.lower() for one in places]
-    if login := _login(webhook):
+    if login := _basic_credentials(webhook):
         places += [f"{login}@{one}" for one in places]
     for one in dict.fromkeys(places):
         yield f"{scheme}://{one}{rest}"
-        yield f"{scheme}://{one}{rest}{CALL_AGAIN}"
+        yield f"{scheme}://{one}{rest}{RETRY_FRAGMENT}"
 
 
-def _login(webhook: RawWebhook) -> str | None:
+def _basic_credentials(webhook: RawWebhook) -> str | None:
     """What HTTP Basic signs in with, as it stands in an address; None where there is none."""
     kind, _, given = webhook.headers.get("authorization", "").partition(" ")
     if kind.lower() != "basic":

@@ -7,15 +7,15 @@ from integrations.whatsapp.settings import Settings
 def connect(settings: Settings, surroundings: Surroundings) -> Connected:
     """Put WhatsApp to work; nothing is called yet."""
     # The HTTP client costs start-up time that whoever only reads the card need not pay.
-    from integrations.kit import Http
+    from integrations.http_client import HttpClient
     from integrations.whatsapp.adapter import WhatsAppSender
-    from integrations.whatsapp.catalogue import WhatsAppTemplates
-    from integrations.whatsapp.graph import Graph
+    from integrations.whatsapp.graph_api import GraphApi
     from integrations.whatsapp.probe import WhatsAppProbe
+    from integrations.whatsapp.templates import WhatsAppTemplates
     from integrations.whatsapp.webhook import WhatsAppHandshake, WhatsAppWebhooks
 
-    http = Http("whatsapp")
-    graph = Graph(settings, http)
+    http = HttpClient("whatsapp")
+    graph = GraphApi(settings, http)
     return Connected(
         mode=Mode.SIMULATED if settings.is_simulated() else Mode.LIVE,
         sender=WhatsAppSender(settings, graph),

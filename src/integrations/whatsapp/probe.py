@@ -11,8 +11,8 @@ import structlog
 
 from core.errors import OutcomeUnknown, ProviderError, ProviderUnavailable
 from core.ports import Finding, Severity
-from integrations.whatsapp.graph import Graph
-from integrations.whatsapp.reading import Json, items, number, part, text
+from integrations.whatsapp.graph_api import GraphApi
+from integrations.whatsapp.payloads import Json, list_under, number_under, object_under, text_under
 from integrations.whatsapp.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -29,7 +29,7 @@ _TOKEN = "Make a new token of the system user, under Business settings > System 
 class WhatsAppProbe:
     """Reads our number, and the token's own description where Meta shows it; sends nothing to anybody."""
 
-    def __init__(self, settings: Settings, graph: Graph) -> None:
+    def __init__(self, settings: Settings, graph: GraphApi) -> None:
         self._graph = graph
         self._number_id = settings.phone_number_id
 
@@ -43,7 +43,7 @@ class WhatsAppProbe:
     async def _token(self) -> Json:
         """What Meta says of our token; nothing where it does not let the token ask about itself."""
         try:
-            return part(await self._graph.get("debug_token", input_token=self._graph.token), "data")
+            return object_under(await self._graph.get("debug_token", input_token=self._graph.token), "data")
         except ProviderError as error:
             log.info("whatsapp_token_not_described", reason=error.message, provider_code=error.provider_code)
             return {}
@@ -60,7 +60,7 @@ def _refused(error: ProviderError) -> Finding:
 
 
 def _about_number(found: Json) -> Iterator[Finding]:
-    status, quality = text(found, "status"), text(found, "quality_rating")
+    status, quality = text_under(found, "status"), text_under(found, "quality_rating")
     if status not in (None, "CONNECTED"):
         detail = f"The number's status is {status}, not CONNECTED."
         yield Finding("WHATSAPP_NUMBER_NOT_CONNECTED", Severity.CRITICAL, detail, _MANAGER)
@@ -73,13 +73,13 @@ def _about_token(token: Json) -> Iterator[Finding]:
     if token.get("is_valid") is False:
         yield Finding("WHATSAPP_TOKEN_INVALID", Severity.CRITICAL, "Meta calls the access token invalid.", _TOKEN)
     # 0 means never.
-    if ends := number(token, "expires_at"):
+    if ends := number_under(token, "expires_at"):
         at = datetime.fromtimestamp(ends, UTC)
         if at - datetime.now(UTC) < SOON:
             yield Finding(
                 "WHATSAPP_TOKEN_EXPIRES", Severity.WARNING, f"The access token ends at {at:%Y-%m-%dT%H:%M:%SZ}.", _TOKEN
             )
-    scopes = items(token, "scopes")
+    scopes = list_under(token, "scopes")
     for permission, consequence in _NEEDED.items():
         if scopes and permission not in scopes:
             detail = f"The access token lacks {permission}: {consequence}."

@@ -1,21 +1,225 @@
-"""Believing and reading what Meta sends us: reports, and what people write.
+"""A webhook taken apart: each report and each message with a webhook of its own around it.
 
-https://developers.facebook.com/docs/graph-api/webhooks/getting-started
+Meta puts many into one request. https://developers.facebook.com/docs/whatsapp/cloud-api/webhooks/components
 """
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from core.errors import InvalidSignature
-from core.ports import OtherEvent, ProviderEvent, RawWebhook, TemplatesChanged
-from integrations.kit import same
-from integrations.whatsapp.batch import Item, take_apart
-from integrations.whatsapp.inbound import inbound_message
-from integrations.whatsapp.reading import load
+from core.ports import (
+    Channel,
+    InboundMessage,
+    OtherEvent,
+    Price,
+    ProviderEvent,
+    RawWebhook,
+    Reference,
+    ReportedStatus,
+    StatusReport,
+    TemplatesChanged,
+)
+from integrations.http_client import equal_in_constant_time
+from integrations.whatsapp.errors import failure_of
+from integrations.whatsapp.payloads import (
+    Json,
+    as_keyword,
+    digits,
+    first_object,
+    keyword,
+    list_under,
+    message_id,
+    number_under,
+    object_under,
+    parse_json,
+    text_under,
+    timestamp,
+    user_id,
+)
 from integrations.whatsapp.settings import Settings
-from integrations.whatsapp.statuses import status_report
-from integrations.whatsapp.words import as_word
+
+LISTS = ("messages", "statuses")
+_FIELD = "messages"
+"""The field whose changes hold those lists; a change of any other field is kept as it is."""
+_CONTACT_KEYS = ("wa_id", "user_id")
+_ITEM_KEYS = ("from", "from_user_id", "recipient_id", "recipient_user_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing Meta tells: an item of the list `name`, or the whole change of a field of this name.
+
+    `value` is what it stood in, `raw` the webhook as it would be with nothing else in it.
+    """
+
+    name: str
+    content: Any
+    value: Json
+    raw: str
+    is_whole_change: bool = False
+
+
+def split_batch(webhook: Any) -> Iterator[Item]:
+    """Yield what a webhook holds, in its order; what is no webhook holds nothing."""
+    for entry in list_under(webhook, "entry"):
+        for change in list_under(entry, "changes"):
+            yield from _items(_without(webhook, "entry"), _without(entry, "changes"), change)
+
+
+def _items(webhook: Json, entry: Json, change: Any) -> Iterator[Item]:
+    def written(piece: Any) -> str:
+        return json.dumps({**webhook, "entry": [{**entry, "changes": [piece]}]}, separators=(",", ":"))
+
+    value, field = object_under(change, "value"), text_under(change, "field") or ""
+    lists = [name for name in LISTS if list_under(value, name)]
+    if field != _FIELD or not lists:
+        yield Item(field, change, value, written(change), is_whole_change=True)
+        return
+    around, people = _without(value, "contacts", *LISTS), _contacts_by_id(value)
+    for name in lists:
+        for content in list_under(value, name):
+            alone = {**around, **_contacts_of(people, content), name: [content]}
+            yield Item(name, content, value, written({**change, "value": alone}))
+
+
+def _without(data: Json, *names: str) -> Json:
+    return {key: value for key, value in data.items() if key not in names}
+
+
+def _contacts_by_id(value: Json) -> Mapping[str, Any]:
+    """The people of a batch by each of their names."""
+    contacts = list_under(value, "contacts")
+    return {name: person for person in contacts for key in _CONTACT_KEYS if (name := text_under(person, key))}
+
+
+def _contacts_of(people: Mapping[str, Any], content: Any) -> Mapping[str, Sequence[Any]]:
+    """Those whom an item concerns: all of them around each item would make a large batch enormous."""
+    called = (text_under(content, key) for key in _ITEM_KEYS)
+    found = {id(person): person for name in called if name and (person := people.get(name))}
+    return {"contacts": list(found.values())} if found else {}
+
+
+# Reading Meta's reports on messages. https://developers.facebook.com/docs/whatsapp/cloud-
+# api/webhooks/components#statuses-object
+
+
+# Meta → ours. Somebody who listens to a voice message has opened it.
+STATUSES: Mapping[str, ReportedStatus] = {
+    "sent": ReportedStatus.SENT,
+    "delivered": ReportedStatus.DELIVERED,
+    "read": ReportedStatus.READ,
+    "played": ReportedStatus.READ,
+    "failed": ReportedStatus.FAILED,
+}
+_BILLABLE = "regular"
+
+
+def status_report(item: Item) -> StatusReport | OtherEvent | None:
+    """Read one report; None where it names no message or no status."""
+    status = item.content
+    wamid, said = message_id(status, "id"), keyword(status, "status")
+    if wamid is None or said is None:
+        return None
+    key, reference = f"{wamid}:{said}", Reference.parse(text_under(status, "biz_opaque_callback_data"))
+    known = STATUSES.get(said)
+    if known is None:
+        return OtherEvent(key, said, item.raw, reference=reference)
+    return StatusReport(
+        key,
+        said,
+        item.raw,
+        status=known,
+        price=_price(object_under(status, "pricing")),
+        reference=reference,
+        provider_message_id=wamid,
+        failure=failure_of(number_under(first_object(status, "errors"), "code"))
+        if known is ReportedStatus.FAILED
+        else None,
+        occurred_at=timestamp(status, "timestamp"),
+    )
+
+
+def _price(pricing: Json) -> Price | None:
+    model, category = keyword(pricing, "pricing_model"), keyword(pricing, "category")
+    if model is None or category is None:
+        return None
+    billable = pricing.get("billable")
+    return Price(billable if isinstance(billable, bool) else pricing.get("type") == _BILLABLE, model, category)
+
+
+# Reading what people write to us. https://developers.facebook.com/docs/whatsapp/cloud-
+# api/webhooks/components#messages-object
+
+
+EVENT = "received"
+SYSTEM = "system"
+"""A notice from WhatsApp in a person's name, such as a new number; they wrote nothing."""
+
+# Type of message → where its words stand.
+_TEXT_PATHS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "text": (("text", "body"),),
+    "image": (("image", "caption"),),
+    "video": (("video", "caption"),),
+    "document": (("document", "caption"),),
+    "button": (("button", "text"),),
+    "interactive": (
+        ("interactive", "button_reply", "title"),
+        ("interactive", "list_reply", "title"),
+        ("interactive", "nfm_reply", "body"),
+    ),
+    "reaction": (("reaction", "emoji"),),
+}
+
+
+def inbound_message(item: Item) -> InboundMessage | OtherEvent | None:
+    """Read one message, of a type we know or not; None where it does not say from whom, to whom or which it is."""
+    message = item.content
+    wamid, recipient = message_id(message, "id"), digits(object_under(item.value, "metadata"), "phone_number_id")
+    sender, kind = _sender(message), keyword(message, "type") or "unknown"
+    if wamid is None or recipient is None or sender is None:
+        return None
+    if kind == SYSTEM:
+        return OtherEvent(wamid, keyword(object_under(message, SYSTEM), "type") or SYSTEM, item.raw)
+    return InboundMessage(
+        wamid,
+        EVENT,
+        item.raw,
+        channel=Channel.WHATSAPP,
+        sender=sender,
+        recipient=recipient,
+        text=_text_of(message, kind),
+        provider_message_id=wamid,
+        occurred_at=timestamp(message, "timestamp"),
+        kind=kind,
+        in_reply_to=message_id(object_under(message, "context"), "id")
+        or message_id(object_under(message, "reaction"), "message_id"),
+    )
+
+
+def _sender(message: Json) -> str | None:
+    """The person's number as WhatsApp writes it, else their id: who has a user name may show no number."""
+    number = digits(message, "from")
+    return f"+{number}" if number else user_id(message, "from_user_id")
+
+
+def _text_of(message: Json, kind: str) -> str | None:
+    for *path, last in _TEXT_PATHS.get(kind, ()):
+        place = message
+        for name in path:
+            place = object_under(place, name)
+        if (found := text_under(place, last)) is not None:
+            return found
+    return None
+
+
+# Believing and reading what Meta sends us: reports, and what people write.
+#
+# https://developers.facebook.com/docs/graph-api/webhooks/getting-started
+
 
 _READERS: Mapping[str, Callable[[Item], ProviderEvent | None]] = {
     "messages": inbound_message,
@@ -40,7 +244,7 @@ class WhatsAppHandshake:
 
     def answer(self, query: Mapping[str, str]) -> str:
         challenge = query.get("hub.challenge", "")
-        knows_us = same(self._token, query.get("hub.verify_token", ""))
+        knows_us = equal_in_constant_time(self._token, query.get("hub.verify_token", ""))
         if query.get("hub.mode") != "subscribe" or not challenge or not knows_us:
             raise InvalidSignature("hub.verify_token is not ours: is WHATSAPP_WEBHOOK_VERIFY_TOKEN what Meta was told?")
         return challenge
@@ -58,13 +262,13 @@ class WhatsAppWebhooks:
             raise InvalidSignature("X-Hub-Signature-256 is missing.")
         for secret in self._secrets:
             # Over the bytes as they came: Meta escapes letters and slashes as no JSON library of ours would.
-            if same(f"sha256={hmac.new(secret, webhook.body, 'sha256').hexdigest()}", given):
+            if equal_in_constant_time(f"sha256={hmac.new(secret, webhook.body, 'sha256').hexdigest()}", given):
                 return
         raise InvalidSignature("X-Hub-Signature-256 does not fit: is WHATSAPP_APP_SECRET the secret of this app?")
 
     def parse(self, webhook: RawWebhook) -> Sequence[ProviderEvent]:
         try:
-            events = [_event(item) for item in take_apart(load(webhook.body))]
+            events = [_event(item) for item in split_batch(parse_json(webhook.body))]
         except RecursionError:  # nested so deeply that it can be read and not written again
             events = []
         return events or [_other("unknown", webhook.body.decode("utf-8", "replace"))]
@@ -79,4 +283,4 @@ def _event(item: Item) -> ProviderEvent:
 def _other(name: str, raw: str) -> OtherEvent | TemplatesChanged:
     """What names nothing of ours, kept under a name of its own; told twice, it has the same."""
     kind = TemplatesChanged if name in _TEMPLATE_FIELDS else OtherEvent
-    return kind(f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}", as_word(name) or "unknown", raw)
+    return kind(f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}", as_keyword(name) or "unknown", raw)

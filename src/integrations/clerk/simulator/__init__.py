@@ -10,33 +10,37 @@ from typing import ClassVar
 
 from aiohttp import web
 
-from integrations.clerk.simulator.account import Account
-from integrations.clerk.simulator.books import Books, first_books
-from integrations.clerk.simulator.desk import Desk
-from integrations.clerk.simulator.happenings import events_of
-from integrations.clerk.simulator.orders import (
+from integrations.clerk.simulator.backend import Backend, events_of
+from integrations.clerk.simulator.control import (
     BanOrder,
     EmitOrder,
     MemberOrder,
+    MemberReference,
     MintOrder,
     Order,
     OrganizationOrder,
+    OrganizationReference,
     RevokeOrder,
     RotateOrder,
     SignInOrder,
     TokenOrder,
     UserOrder,
-    WhichMember,
-    WhichOrganization,
-    WhichUser,
+    UserReference,
 )
-from integrations.simulating.company import Action, ControlRefused, Json, Kept, SimulatedCompany
-from integrations.simulating.events import Event
-from integrations.simulating.exchange import Answer, exchange, retry_after
+from integrations.clerk.simulator.state import Account, State, initial_state
+from integrations.simulating.exchange import SimulatedResponse, exchange, retry_after
 from integrations.simulating.faults import FaultKind, FaultOrder
 from integrations.simulating.journal import Journal, Verdict
-from integrations.simulating.memory import read, written
-from integrations.simulating.webhooks import Webhook, WebhookPlan
+from integrations.simulating.provider import (
+    Action,
+    ControlRefused,
+    Json,
+    SimulatedProvider,
+    StoredMessage,
+    dump_state,
+    load_state,
+)
+from integrations.simulating.webhooks import Event, Webhook, WebhookPlan
 
 _FAULTS = {
     FaultKind.RATE_LIMIT: (429, "too_many_requests"),
@@ -46,7 +50,7 @@ _FAULTS = {
 }
 
 
-class Simulator(SimulatedCompany):
+class Simulator(SimulatedProvider):
     """One Clerk instance."""
 
     name = "clerk"
@@ -56,7 +60,7 @@ class Simulator(SimulatedCompany):
     def __init__(self, environment: Mapping[str, str], journal: Journal) -> None:
         super().__init__(environment, journal)
         self.account = Account.read(environment)
-        self.desk = Desk(self.account, self.clock.now)
+        self.desk = Backend(self.account, self.clock.now)
 
     def routes(self) -> Sequence[web.RouteDef]:
         """The keys, as everybody may read them and as the backend API gives them."""
@@ -66,21 +70,21 @@ class Simulator(SimulatedCompany):
             web.route("*", "/{anything:.*}", self._unknown),
         ]
 
-    def kept(self) -> Iterator[Kept]:
+    def kept(self) -> Iterator[StoredMessage]:
         """It carries no messages."""
         return iter(())
 
     def forget(self) -> None:
         """Back to the first two people; the keys stay, as they do when people are forgotten."""
-        self.desk.books = first_books()
+        self.desk.books = initial_state()
 
     def books_written(self) -> Json:
         """People, businesses, sessions."""
-        return written(self.desk.books)
+        return dump_state(self.desk.books)
 
     def read_books(self, books: Json) -> None:
         """Take them from somewhere else."""
-        self.desk.books = read(Books, books)
+        self.desk.books = load_state(State, books)
 
     def details(self) -> Json:
         """Who is there."""
@@ -110,9 +114,9 @@ class Simulator(SimulatedCompany):
             "member": self._saving(MemberOrder, desk.save_member),
             "ban_user": self._saving(BanOrder, desk.ban_user),
             "revoke": self._saving(RevokeOrder, desk.revoke),
-            "delete_user": self._removing(WhichUser, desk.delete_user),
-            "delete_organization": self._removing(WhichOrganization, desk.delete_organization),
-            "remove_member": self._removing(WhichMember, desk.remove_member),
+            "delete_user": self._removing(UserReference, desk.delete_user),
+            "delete_organization": self._removing(OrganizationReference, desk.delete_organization),
+            "remove_member": self._removing(MemberReference, desk.remove_member),
             "sign_in": self._sign_in,
             "token": self._fresh_token,
             "mint": self._mint,
@@ -124,7 +128,7 @@ class Simulator(SimulatedCompany):
         async def act(given: Json) -> Json:
             order = kind.model_validate(given)
             saved, webhook = do(order)
-            return {**written(saved), "webhook_id": self._told(order, webhook)}
+            return {**dump_state(saved), "webhook_id": self._told(order, webhook)}
 
         return act
 
@@ -163,7 +167,7 @@ class Simulator(SimulatedCompany):
         return await self._serve(request, "jwks", lambda: _said(self.desk.keyring.published()))
 
     async def _show_keys(self, request: web.Request) -> web.StreamResponse:
-        def admitted() -> Answer:
+        def admitted() -> SimulatedResponse:
             if not self.account.admits(request.headers.get("Authorization", "")):
                 return _refused(401, "authentication_invalid")
             return _said(self.desk.keyring.published())
@@ -173,21 +177,23 @@ class Simulator(SimulatedCompany):
     async def _unknown(self, request: web.Request) -> web.StreamResponse:
         return await self._serve(request, "unknown", lambda: _refused(404, "resource_not_found"))
 
-    async def _serve(self, request: web.Request, at: str, perform: Callable[[], Answer]) -> web.StreamResponse:
+    async def _serve(
+        self, request: web.Request, at: str, perform: Callable[[], SimulatedResponse]
+    ) -> web.StreamResponse:
         return await exchange(self, request, at=at, to=None, perform=perform, excuse=_excuse)
 
 
-def _said(body: Json) -> Answer:
-    return Answer(200, json.dumps(body), Verdict.ANSWERED)
+def _said(body: Json) -> SimulatedResponse:
+    return SimulatedResponse(200, json.dumps(body), Verdict.ANSWERED)
 
 
-def _refused(status: int, code: str, headers: Mapping[str, str] | None = None) -> Answer:
+def _refused(status: int, code: str, headers: Mapping[str, str] | None = None) -> SimulatedResponse:
     words = code.replace("_", " ")
     error = {"code": code, "message": words, "long_message": words, "meta": {}}
     body = json.dumps({"errors": [error], "clerk_trace_id": "simulated"})
-    return Answer(status, body, Verdict.REFUSED, headers=headers or {}, code=code)
+    return SimulatedResponse(status, body, Verdict.REFUSED, headers=headers or {}, code=code)
 
 
-def _excuse(order: FaultOrder) -> Answer:
+def _excuse(order: FaultOrder) -> SimulatedResponse:
     status, code = _FAULTS[order.kind]
     return _refused(order.status or status, order.code or code, retry_after(order))

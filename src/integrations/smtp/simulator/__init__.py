@@ -7,17 +7,13 @@ from ssl import SSLContext
 from tempfile import TemporaryDirectory
 from typing import ClassVar
 
-from integrations.simulating.company import ControlRefused, Json, SimulatedCompany
 from integrations.simulating.faults import FaultKind, FaultOrder
 from integrations.simulating.journal import Direction, Entry, Journal, Verdict
-from integrations.simulating.memory import read, written
-from integrations.smtp.simulator.books import Books
+from integrations.simulating.provider import ControlRefused, Json, SimulatedProvider, dump_state, load_state
 from integrations.smtp.simulator.certificate import server_context
-from integrations.smtp.simulator.mail import Mail
-from integrations.smtp.simulator.reading import BUFFER
-from integrations.smtp.simulator.replies import Reply
-from integrations.smtp.simulator.server import Account, Server
-from integrations.smtp.simulator.session import Session
+from integrations.smtp.simulator.protocol import BUFFER, Reply
+from integrations.smtp.simulator.session import Account, Server, Session
+from integrations.smtp.simulator.state import Mail, State
 
 REPORTS_NOTHING = (
     "smtp reports nothing about a mail it has taken: neither that it was delivered or read, nor, since we receive no "
@@ -25,7 +21,7 @@ REPORTS_NOTHING = (
 )
 
 
-class Simulator(SimulatedCompany):
+class Simulator(SimulatedProvider):
     """A mail relay with one user."""
 
     name = "smtp"
@@ -37,7 +33,7 @@ class Simulator(SimulatedCompany):
     def __init__(self, environment: Mapping[str, str], journal: Journal) -> None:
         super().__init__(environment, journal)
         self.account = Account.read(environment)
-        self.books = Books()
+        self.books = State()
         self._servers: list[asyncio.Server] = []
         self._sessions: set[asyncio.Task[None]] = set()
         self._folder: TemporaryDirectory[str] | None = None
@@ -68,15 +64,15 @@ class Simulator(SimulatedCompany):
 
     def forget(self) -> None:
         """Forget mails and the greylist."""
-        self.books = Books()
+        self.books = State()
 
     def books_written(self) -> Json:
         """Mails and the greylist."""
-        return written(self.books)
+        return dump_state(self.books)
 
     def read_books(self, books: Json) -> None:
         """Take them from somewhere else."""
-        self.books = read(Books, books)
+        self.books = load_state(State, books)
 
     def report(self, message_id: str, order: Json) -> Json:
         """Refuse: a mail server has said all it will ever say."""

@@ -1,19 +1,100 @@
-"""One conversation with a mail client. https://www.rfc-editor.org/rfc/rfc5321, TLS of RFC 3207, AUTH of RFC 4954"""
+"""What the sessions of one mail server share: the account, the rules of the port, and where mails and log lines go."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from base64 import b64decode
+from binascii import Error as NotBase64
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from hmac import compare_digest
+from ssl import SSLContext
+from typing import Protocol
 
-from integrations.simulating.faults import FaultKind, FaultOrder, Line, act
-from integrations.smtp.simulator.addresses import Sender, read_recipient, read_sender
-from integrations.smtp.simulator.mail import Mail
-from integrations.smtp.simulator.outcomes import mail_refusal, recipient_refusal
-from integrations.smtp.simulator.reading import MAX_COMMAND, MAX_SIZE, has_more, read_line, read_mail
-from integrations.smtp.simulator.replies import BAD_SEQUENCE, BAD_SYNTAX, OK, Reply, fault_reply, reply
-from integrations.smtp.simulator.server import Server, unpacked
+from integrations.simulating.faults import CallerConnection, FaultKind, FaultOrder, Faults, respond_under_fault
+from integrations.simulating.provider import Clock
+from integrations.smtp.simulator.protocol import (
+    BAD_SEQUENCE,
+    BAD_SYNTAX,
+    MAX_COMMAND,
+    MAX_SIZE,
+    OK,
+    Reply,
+    Sender,
+    fault_reply,
+    has_unread_input,
+    read_line,
+    read_mail,
+    read_recipient,
+    read_sender,
+    reply,
+)
+from integrations.smtp.simulator.state import Mail, State, mail_refusal, recipient_refusal
+
+
+class Note(Protocol):
+    """Writes one command and its reply into the journal."""
+
+    def __call__(
+        self,
+        command: str,
+        reply: Reply | None,
+        *,
+        fault: str | None,
+        prevented: bool,
+        to: str | None,
+        mail: Mail | None,
+        body: str,
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who may send. `is_plain` lets a password travel unencrypted, as SMTP_TLS=none asks for on loopback."""
+
+    username: str | None
+    password: str = field(repr=False)
+    is_plain: bool
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "Account":
+        """Read the variables that the adapter reads; without a user name anybody may send."""
+        return cls(
+            environment.get("SMTP_USERNAME") or None,
+            environment.get("SMTP_PASSWORD", ""),
+            environment.get("SMTP_TLS") == "none",
+        )
+
+    def admits(self, username: str, password: str) -> bool:
+        """Whether this is the user; takes the same time for every wrong one."""
+        given = f"{username}\0{password}".encode()
+        return compare_digest(given, f"{self.username}\0{self.password}".encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The mail server behind every session."""
+
+    account: Account
+    faults: Faults
+    tls: SSLContext
+    clock: Clock
+    books: Callable[[], State]
+    """The present ones: they are replaced whole."""
+    note: Note
+
+
+def decode_base64(encoded: str) -> str | None:
+    """Base64 text as AUTH carries it; None when it is none."""
+    try:
+        return b64decode(encoded, validate=True).decode()
+    except (NotBase64, UnicodeDecodeError, ValueError):
+        return None
+
+
+# One conversation with a mail client. https://www.rfc-editor.org/rfc/rfc5321, TLS of RFC 3207, AUTH of RFC 4954
+
 
 HOST = "mx.simulator.localhost"
-PATIENCE = 300
+IDLE_TIMEOUT = 300
 """Seconds a silent client is waited for."""
 MAX_RECIPIENTS = 100
 _HTTP = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "HOST:"})
@@ -44,7 +125,7 @@ class Session:
         try:
             await self._answer("connect", "", lambda: reply(220, f"{HOST} ESMTP"))
             while True:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(IDLE_TIMEOUT):
                     line = await read_line(self.reader)
                 if line is None:
                     return
@@ -116,7 +197,7 @@ class Session:
             await self._answer("other", "STARTTLS", lambda: BAD_SEQUENCE)
             return
         # What was sent before the handshake would be believed as if it had come encrypted (CVE-2011-0411).
-        if argument or await has_more(self.reader):
+        if argument or await has_unread_input(self.reader):
             await self._answer("other", "STARTTLS", lambda: reply(501, "5.5.4 Nothing may follow", ends=True))
         await self._answer("other", "STARTTLS", lambda: reply(220, "2.0.0 Ready to start TLS"))
         self._flush()
@@ -146,17 +227,17 @@ class Session:
         return None if mechanism in ("PLAIN", "LOGIN") else reply(504, "5.5.4 Unrecognized authentication type")
 
     async def _plain(self, initial: str) -> tuple[str, str] | Reply:
-        parts = (unpacked(initial or await self._ask("")) or "").split("\0")
+        parts = (decode_base64(initial or await self._ask("")) or "").split("\0")
         return (parts[1], parts[2]) if len(parts) == 3 else reply(501, "5.5.2 Cannot decode")
 
     async def _login(self, initial: str) -> tuple[str, str] | Reply:
-        username = unpacked(initial or await self._ask("VXNlcm5hbWU6"))
-        password = unpacked(await self._ask("UGFzc3dvcmQ6")) if username is not None else None
+        username = decode_base64(initial or await self._ask("VXNlcm5hbWU6"))
+        password = decode_base64(await self._ask("UGFzc3dvcmQ6")) if username is not None else None
         return reply(501, "5.5.2 Cannot decode") if username is None or password is None else (username, password)
 
     async def _ask(self, challenge: str) -> str:
         await self._say(reply(334, challenge))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(IDLE_TIMEOUT):
             line = await read_line(self.reader)
         if line is None:
             raise Ended
@@ -211,11 +292,11 @@ class Session:
             return _GO_AHEAD if self.recipients else reply(554, "5.5.1 No valid recipients")
 
         # Whoever does not wait for the word to go on may have a mail read as commands, or commands as a mail.
-        if await has_more(self.reader):
+        if await has_unread_input(self.reader):
             await self._answer("data", "DATA", lambda: reply(503, "5.5.0 Nothing may follow DATA", ends=True))
         if await self._answer("data", "DATA", begin) is not _GO_AHEAD or self.sender is None:
             return
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(IDLE_TIMEOUT):
             read = await read_mail(self.reader)
         if read is None:
             raise Ended
@@ -256,8 +337,8 @@ class Session:
             note(said)
             return said
 
-        line = Line(self.writer.transport, is_gone=lambda: self.reader.at_eof() or self.writer.is_closing())
-        said = await act(fault, line, performed, _excuse)
+        line = CallerConnection(self.writer.transport, is_gone=lambda: self.reader.at_eof() or self.writer.is_closing())
+        said = await respond_under_fault(fault, line, performed, _fault_reply)
         if prevented:
             note(said)
         if said is None:
@@ -280,6 +361,6 @@ class Session:
         self.unsaid.clear()
 
 
-def _excuse(order: FaultOrder) -> Reply:
+def _fault_reply(order: FaultOrder) -> Reply:
     code = order.code if order.kind is FaultKind.CODE and order.code else "421"
     return fault_reply(code, order.text)

@@ -11,29 +11,23 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from integrations.simulating.company import ControlRefused, Json, SimulatedCompany
-from integrations.simulating.events import AboutOrder, Event, event
-from integrations.simulating.exchange import Answer, exchange, retry_after
+from integrations.simulating.exchange import SimulatedResponse, exchange, retry_after
 from integrations.simulating.faults import FaultKind, FaultOrder
 from integrations.simulating.journal import Journal, Verdict
-from integrations.simulating.memory import read, written
-from integrations.simulating.webhooks import Webhook, WebhookPlan
-from integrations.twilio.simulator.account import Account
-from integrations.twilio.simulator.books import Books
-from integrations.twilio.simulator.callbacks import inbound_fields, status_fields, webhook
-from integrations.twilio.simulator.errors import TwilioError
+from integrations.simulating.provider import ControlRefused, Json, SimulatedProvider, dump_state, load_state
+from integrations.simulating.webhooks import AboutOrder, Event, Webhook, WebhookPlan, event
+from integrations.twilio.simulator.control import FailsOrder, InboundOrder, ReportOrder, WritesOrder
 from integrations.twilio.simulator.listing import listed
-from integrations.twilio.simulator.message import VALID_FOR, Message
-from integrations.twilio.simulator.orders import FailsOrder, InboundOrder, ReportOrder, WritesOrder
-from integrations.twilio.simulator.outcomes import EXPIRED, Status, outcome
-from integrations.twilio.simulator.rules import Sending, refusal
+from integrations.twilio.simulator.state import EXPIRED, VALID_FOR, Account, Message, State, Status, outcome
+from integrations.twilio.simulator.validation import Sending, TwilioError, refusal
+from integrations.twilio.simulator.webhooks import inbound_fields, status_fields, webhook
 
 STOP_WORDS = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "PARAR", "SAIR"})
 START_WORDS = frozenset({"START", "YES", "UNSTOP", "VOLTAR"})
 _FAULT_CODES = {FaultKind.RATE_LIMIT: 20429, FaultKind.SERVER_ERROR: 20500, FaultKind.TIMEOUT: 20503}
 
 
-class Simulator(SimulatedCompany):
+class Simulator(SimulatedProvider):
     """Twilio's messaging API for one account."""
 
     name = "twilio"
@@ -43,7 +37,7 @@ class Simulator(SimulatedCompany):
     def __init__(self, environment: Mapping[str, str], journal: Journal) -> None:
         super().__init__(environment, journal)
         self.account = Account.read(environment)
-        self.books = Books()
+        self.books = State()
 
     def routes(self) -> Sequence[web.RouteDef]:
         """The part of Twilio's API there is; everything else is Twilio's 404."""
@@ -62,15 +56,15 @@ class Simulator(SimulatedCompany):
 
     def forget(self) -> None:
         """Forget messages and opt-outs."""
-        self.books = Books()
+        self.books = State()
 
     def books_written(self) -> Json:
         """Messages and opt-outs."""
-        return written(self.books)
+        return dump_state(self.books)
 
     def read_books(self, books: Json) -> None:
         """Take them from somewhere else."""
-        self.books = read(Books, books)
+        self.books = load_state(State, books)
 
     def advance(self, seconds: float) -> None:
         """Let time pass, and give up what has waited in the queue for longer than it is valid."""
@@ -164,7 +158,7 @@ class Simulator(SimulatedCompany):
         return await self._serve(request, "send", partial(self._accept, form), form.get("To"))
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        def look() -> Answer:
+        def look() -> SimulatedResponse:
             found = listed(self.kept(), request.query, _own_path(request))
             return _refused(found) if isinstance(found, TwilioError) else _said(found)
 
@@ -182,9 +176,9 @@ class Simulator(SimulatedCompany):
         return await self._serve(request, "unknown", lambda: _refused(_not_found(request)), None)
 
     async def _serve(
-        self, request: web.Request, at: str, perform: Callable[[], Answer], to: str | None
+        self, request: web.Request, at: str, perform: Callable[[], SimulatedResponse], to: str | None
     ) -> web.StreamResponse:
-        def admitted() -> Answer:
+        def admitted() -> SimulatedResponse:
             if not self.account.admits(request.headers.get("Authorization", "")):
                 return _refused(TwilioError(20003))
             if request.match_info.get("account", self.account.sid) != self.account.sid:
@@ -193,7 +187,7 @@ class Simulator(SimulatedCompany):
 
         return await exchange(self, request, at=at, to=to, perform=admitted, excuse=_excuse)
 
-    def _accept(self, form: Mapping[str, str]) -> Answer:
+    def _accept(self, form: Mapping[str, str]) -> SimulatedResponse:
         sending = Sending(form, self.account, self.books.opted_out)
         if error := refusal(sending):
             return _refused(error)
@@ -233,13 +227,15 @@ def _not_found(request: web.Request) -> TwilioError:
     return TwilioError(20404, request.path.removeprefix("/twilio"))
 
 
-def _said(body: Json, status: int = 200, verdict: Verdict = Verdict.ANSWERED, message_id: str | None = None) -> Answer:
-    return Answer(status, json.dumps(body), verdict, message_id=message_id)
+def _said(
+    body: Json, status: int = 200, verdict: Verdict = Verdict.ANSWERED, message_id: str | None = None
+) -> SimulatedResponse:
+    return SimulatedResponse(status, json.dumps(body), verdict, message_id=message_id)
 
 
-def _refused(error: TwilioError, headers: Mapping[str, str] | None = None) -> Answer:
+def _refused(error: TwilioError, headers: Mapping[str, str] | None = None) -> SimulatedResponse:
     challenge = {"WWW-Authenticate": 'Basic realm="Twilio API"'} if error.http_status == 401 else {}
-    return Answer(
+    return SimulatedResponse(
         error.http_status,
         json.dumps(error.shown()),
         Verdict.REFUSED,
@@ -248,6 +244,6 @@ def _refused(error: TwilioError, headers: Mapping[str, str] | None = None) -> An
     )
 
 
-def _excuse(order: FaultOrder) -> Answer:
+def _excuse(order: FaultOrder) -> SimulatedResponse:
     code = int(order.code) if order.code else _FAULT_CODES[order.kind]
     return _refused(TwilioError(code, status=order.status, text=order.text), retry_after(order))

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from urllib.parse import urlencode
 
-from integrations.simulating.company import Json
-from integrations.twilio.simulator.errors import TwilioError
-from integrations.twilio.simulator.message import Message
+from integrations.simulating.provider import Json
+from integrations.twilio.simulator.state import Message
+from integrations.twilio.simulator.validation import TwilioError
 
 PAGE_SIZE, LARGEST_PAGE = 50, 1000
 _DATES = ("DateSent", "DateSent>", "DateSent<")

@@ -12,32 +12,23 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from integrations.simulating.company import Action, ControlRefused, Json, SimulatedCompany
-from integrations.simulating.events import Event
-from integrations.simulating.exchange import Answer, exchange, retry_after
+from integrations.simulating.exchange import SimulatedResponse, exchange, retry_after
 from integrations.simulating.faults import FaultKind, FaultOrder
 from integrations.simulating.journal import Journal, Verdict
-from integrations.simulating.memory import read, written
-from integrations.simulating.webhooks import WebhookPlan
-from integrations.whatsapp.simulator.access import token_refusal, token_shown
-from integrations.whatsapp.simulator.account import Account
-from integrations.whatsapp.simulator.books import Books
-from integrations.whatsapp.simulator.conditions import Permission
-from integrations.whatsapp.simulator.customers import digits_of
-from integrations.whatsapp.simulator.desk import Desk
-from integrations.whatsapp.simulator.errors import MetaError
-from integrations.whatsapp.simulator.happenings import events_of
-from integrations.whatsapp.simulator.listing import listed, with_fields
-from integrations.whatsapp.simulator.message import Message
-from integrations.whatsapp.simulator.orders import ChangeOrder, InboundOrder, ReportOrder, TemplateOrder
-from integrations.whatsapp.simulator.rules import Sending
-from integrations.whatsapp.simulator.templates import Filling
+from integrations.simulating.provider import Action, ControlRefused, Json, SimulatedProvider, dump_state, load_state
+from integrations.simulating.webhooks import Event, WebhookPlan
+from integrations.whatsapp.simulator.account import Account, MetaError, Permission, token_refusal, token_shown
+from integrations.whatsapp.simulator.backend import Backend, events_of
+from integrations.whatsapp.simulator.control import ChangeOrder, InboundOrder, ReportOrder, TemplateOrder
+from integrations.whatsapp.simulator.state import Message, State, digits_of
+from integrations.whatsapp.simulator.templates import Filling, listed, with_fields
+from integrations.whatsapp.simulator.validation import Sending
 
 _FAULT_CODES = {FaultKind.RATE_LIMIT: 130429, FaultKind.SERVER_ERROR: 131000, FaultKind.TIMEOUT: 131016}
 _VERSION = re.compile(r"v(1[7-9]|2\d)\.0")
 
 
-class Simulator(SimulatedCompany):
+class Simulator(SimulatedProvider):
     """The Cloud API for one business account with one number."""
 
     name = "whatsapp"
@@ -47,7 +38,7 @@ class Simulator(SimulatedCompany):
     def __init__(self, environment: Mapping[str, str], journal: Journal) -> None:
         super().__init__(environment, journal)
         self.account = Account.read(environment)
-        self.desk = Desk(self.account, self.clock, self.courier, Books.first_day(self.clock.now()))
+        self.desk = Backend(self.account, self.clock, self.courier, State.first_day(self.clock.now()))
 
     def routes(self) -> Sequence[web.RouteDef]:
         """The part of the Graph API there is; everything else is Meta's 400."""
@@ -65,7 +56,7 @@ class Simulator(SimulatedCompany):
 
     def forget(self) -> None:
         """Back to two customers who have just written, and every condition as usual."""
-        self.desk.books = Books.first_day(self.clock.now())
+        self.desk.books = State.first_day(self.clock.now())
 
     def details(self) -> Json:
         """The account, how it is doing, and whose window is open."""
@@ -90,11 +81,11 @@ class Simulator(SimulatedCompany):
 
     def books_written(self) -> Json:
         """Messages, people, templates, circumstances, and reports that wait."""
-        return written(self.desk.books)
+        return dump_state(self.desk.books)
 
     def read_books(self, books: Json) -> None:
         """Take them from somewhere else."""
-        self.desk.books = read(Books, books)
+        self.desk.books = load_state(State, books)
 
     def inbound(self, order: Json) -> Json:
         """Somebody writes to our number."""
@@ -140,7 +131,7 @@ class Simulator(SimulatedCompany):
         to = str(body.get("to") or body.get("recipient") or "")
         digits = digits_of(to)
 
-        def perform() -> Answer:
+        def perform() -> SimulatedResponse:
             if request.match_info["id"] != self.account.phone_number_id:
                 return _refused(_not_there(request.match_info["id"]))
             if body.get("status") == "read" and body.get("messaging_product") == "whatsapp":
@@ -151,13 +142,13 @@ class Simulator(SimulatedCompany):
             request, "send", perform, permission=Permission.SEND, to=f"+{digits}" if digits else to
         )
 
-    def _accept(self, sending: Sending) -> Answer:
+    def _accept(self, sending: Sending) -> SimulatedResponse:
         taken = self.desk.accept(sending)
         if isinstance(taken, MetaError):
             return _refused(taken)
         return _said(taken, Verdict.ACCEPTED, taken["messages"][0]["id"])
 
-    def _mark_read(self, message_id: str) -> Answer:
+    def _mark_read(self, message_id: str) -> SimulatedResponse:
         message = self.desk.books.messages.get(message_id)
         if message is None or message.direction != "inbound":
             return _refused(MetaError(131009, "message_id is no message that somebody wrote to us"))
@@ -165,7 +156,7 @@ class Simulator(SimulatedCompany):
         return _said({"success": True})
 
     async def _list_templates(self, request: web.Request) -> web.StreamResponse:
-        def perform() -> Answer:
+        def perform() -> SimulatedResponse:
             if request.match_info["id"] != self.account.business_account_id:
                 return _refused(_not_there(request.match_info["id"]))
             address = str(request.url.with_query(None))
@@ -174,7 +165,7 @@ class Simulator(SimulatedCompany):
         return await self._serve(request, "templates", perform, permission=Permission.MANAGE)
 
     async def _show_number(self, request: web.Request) -> web.StreamResponse:
-        def perform() -> Answer:
+        def perform() -> SimulatedResponse:
             if request.match_info["id"] != self.account.phone_number_id:
                 return _refused(_not_there(request.match_info["id"]))
             return _said(with_fields(self.account.shown(self.desk.books.conditions), request.query.get("fields")))
@@ -194,12 +185,12 @@ class Simulator(SimulatedCompany):
         self,
         request: web.Request,
         at: str,
-        perform: Callable[[], Answer],
+        perform: Callable[[], SimulatedResponse],
         *,
         permission: Permission | None = None,
         to: str | None = None,
     ) -> web.StreamResponse:
-        def admitted() -> Answer:
+        def admitted() -> SimulatedResponse:
             if not _VERSION.fullmatch(request.match_info.get("version", "")):
                 return _refused(_no_such_path(request))
             error = token_refusal(self.account, self.desk.books.conditions, request, permission)
@@ -231,15 +222,15 @@ def _no_such_path(request: web.Request) -> MetaError:
     return MetaError(2500, text=f"Unknown path components: {request.path.removeprefix('/whatsapp')}")
 
 
-def _said(body: Json, verdict: Verdict = Verdict.ANSWERED, message_id: str | None = None) -> Answer:
-    return Answer(200, json.dumps(body), verdict, message_id=message_id)
+def _said(body: Json, verdict: Verdict = Verdict.ANSWERED, message_id: str | None = None) -> SimulatedResponse:
+    return SimulatedResponse(200, json.dumps(body), verdict, message_id=message_id)
 
 
-def _refused(error: MetaError, headers: Mapping[str, str] | None = None) -> Answer:
+def _refused(error: MetaError, headers: Mapping[str, str] | None = None) -> SimulatedResponse:
     shown = json.dumps(error.shown())
-    return Answer(error.http_status, shown, Verdict.REFUSED, headers=headers or {}, code=str(error.code))
+    return SimulatedResponse(error.http_status, shown, Verdict.REFUSED, headers=headers or {}, code=str(error.code))
 
 
-def _excuse(order: FaultOrder) -> Answer:
+def _excuse(order: FaultOrder) -> SimulatedResponse:
     code = int(order.code) if order.code else _FAULT_CODES[order.kind]
     return _refused(MetaError(code, status=order.status, text=order.text), retry_after(order))

@@ -5,16 +5,19 @@ Each is kept as Meta lists it. https://developers.facebook.com/docs/graph-api/re
 
 import json
 import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as NotBase64
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
-from integrations.simulating.company import Json
-from integrations.whatsapp.simulator.errors import MetaError
+from integrations.simulating.provider import Json
+from integrations.whatsapp.simulator.account import MetaError
 
 TEXT_LIMITS: Mapping[str, int] = {"HEADER": 60, "BODY": 1024}
 _CATALOGUE = Path(__file__).parent / "catalogue.json"
-_GAP = re.compile(r"\{\{(\w+)\}\}")
+_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 # A button with a gap → what its component is called, and its parameter's type.
 _BUTTONS: Mapping[str, tuple[str, str]] = {
     "QUICK_REPLY": ("quick_reply", "payload"),
@@ -71,7 +74,7 @@ class Filling:
 
     def _has_wrong_parameters(self) -> MetaError | None:
         for kind in TEXT_LIMITS:
-            if error := self._parameters_are_wrong(kind, _gaps(component(self.template, kind).get("text", ""))):
+            if error := self._parameters_are_wrong(kind, _placeholders(component(self.template, kind).get("text", ""))):
                 return error
         return None
 
@@ -87,7 +90,7 @@ class Filling:
         for index, one in given.items():
             if error := _button_is_wrong(buttons, index, one):
                 return error
-        needed = (str(n) for n, button in enumerate(buttons) if _has_gap(button))
+        needed = (str(n) for n, button in enumerate(buttons) if _has_placeholder(button))
         if missing := next((index for index in needed if index not in given), None):
             return MetaError(131008, f"components: Button at index {missing} requires a parameter")
         return None
@@ -118,7 +121,7 @@ class Filling:
             for number, parameter in enumerate(self._parameters(kind), 1)
         }
         text: str = component(self.template, kind).get("text", "")
-        return _GAP.sub(lambda gap: values.get(gap[1], gap[0]), text)
+        return _PLACEHOLDER.sub(lambda gap: values.get(gap[1], gap[0]), text)
 
 
 _CHECKS: tuple[Callable[[Filling], MetaError | None], ...] = (
@@ -134,7 +137,7 @@ def _button_is_wrong(buttons: Sequence[Json], index: str, given: Json) -> MetaEr
     if not index.isdecimal() or int(index) >= len(buttons):
         return MetaError(131009, f"components: there is no button at index {index}")
     kind = buttons[int(index)]["type"]
-    if kind not in _BUTTONS or (kind == "URL" and not _has_gap(buttons[int(index)])):
+    if kind not in _BUTTONS or (kind == "URL" and not _has_placeholder(buttons[int(index)])):
         return MetaError(132012, f"components: Button at index {index} takes no parameter")
     sub_type, parameter = _BUTTONS[kind]
     parameters = given.get("parameters")
@@ -145,14 +148,73 @@ def _button_is_wrong(buttons: Sequence[Json], index: str, given: Json) -> MetaEr
     return None
 
 
-def _has_gap(button: Json) -> bool:
-    return button["type"] in ("OTP", "COPY_CODE") or bool(_gaps(button.get("url", "")))
+def _has_placeholder(button: Json) -> bool:
+    return button["type"] in ("OTP", "COPY_CODE") or bool(_placeholders(button.get("url", "")))
 
 
-def _gaps(text: str) -> list[str]:
-    return list(dict.fromkeys(_GAP.findall(text)))
+def _placeholders(text: str) -> list[str]:
+    return list(dict.fromkeys(_PLACEHOLDER.findall(text)))
 
 
 def _text(data: Any, name: str) -> str:
     value = data.get(name) if isinstance(data, dict) else None
     return value if isinstance(value, str) else ""
+
+
+# Lists and objects of the Graph API: filtered, paged, and only the fields that were asked for.
+#
+# https://developers.facebook.com/docs/graph-api/results
+
+
+PAGE_SIZE, LARGEST_PAGE = 25, 1000
+TEMPLATES_AT_MOST = 6000
+_FILTERS = ("name", "language", "status", "category")
+
+
+def with_fields(data: Json, fields: str | None) -> Json:
+    """The object with its id and the fields that were asked for; all of them when none were."""
+    wanted = {"id", *(fields or "").split(",")}
+    return {name: value for name, value in data.items() if name in wanted} if fields else data
+
+
+def listed(templates: Sequence[Json], query: Mapping[str, str], address: str) -> Json:
+    """One page of templates; `address` is the one that was asked."""
+    wanted = {name: query[name].split(",") for name in _FILTERS if name in query}
+    found = [one for one in templates if all(one[name] in words for name, words in wanted.items())]
+    size = min(max(_number(query.get("limit"), PAGE_SIZE), 1), LARGEST_PAGE)
+    begin = _place(query.get("after"), 0)
+    page = found[begin : begin + size]
+    answer: Json = {"data": [with_fields(one, query.get("fields")) for one in page]}
+    if page:
+        answer["paging"] = _paging(begin, begin + len(page), len(found), query, address)
+    if "summary" in query:
+        answer["summary"] = {
+            "total_count": len(found),
+            "message_template_count": len(templates),
+            "message_template_limit": TEMPLATES_AT_MOST,
+            "are_translations_complete": False,
+        }
+    return answer
+
+
+def _paging(begin: int, end: int, total: int, query: Mapping[str, str], address: str) -> Json:
+    paging: Json = {"cursors": {"before": _cursor(begin), "after": _cursor(end)}}
+    if end < total:
+        paging["next"] = f"{address}?{urlencode({**query, 'after': _cursor(end)})}"
+    return paging
+
+
+def _cursor(place: int) -> str:
+    return urlsafe_b64encode(f"place:{place}".encode()).decode()
+
+
+def _place(cursor: str | None, default: int) -> int:
+    try:
+        text = urlsafe_b64decode(cursor or "").decode()
+    except (NotBase64, ValueError):
+        return default
+    return _number(text.removeprefix("place:"), default)
+
+
+def _number(text: str | None, default: int) -> int:
+    return int(text) if text and text.isdecimal() and len(text) < 9 else default

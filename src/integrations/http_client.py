@@ -1,0 +1,269 @@
+"""Which proxy an address is reached through, as the environment says; what is on this machine is called directly."""
+
+import asyncio
+import base64
+import hmac
+import json as text_of
+import os
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cache
+from typing import Any
+from urllib.parse import urlencode
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import certifi
+from yarl import URL
+
+from core.errors import FailureScope, OutcomeUnknown, ProviderUnavailable
+
+# Whatever proxy the environment names, a simulator here would not be found from there.
+_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy, and what signs in to it: never a part of the address, which errors and logs show."""
+
+    address: URL
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+
+
+class ProxySettings:
+    """The proxies of the environment as it is now: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, and NO_PROXY."""
+
+    def __init__(self) -> None:
+        self._by_scheme: Mapping[str, Proxy] = {
+            scheme: _parse_proxy(text) for scheme, text in getproxies().items() if text
+        }
+        self._known: dict[tuple[str, str], Proxy | None] = {}
+
+    def of(self, address: URL) -> Proxy | None:
+        """The proxy for an address; None where it is called directly."""
+        if not self._by_scheme or address.host is None:
+            return None
+        place = (address.scheme, address.host)
+        if place not in self._known:
+            self._known[place] = self._find(*place)
+        return self._known[place]
+
+    def _find(self, scheme: str, host: str) -> Proxy | None:
+        if host in _LOOPBACK_HOSTS or proxy_bypass(host):
+            return None
+        return self._by_scheme.get(scheme) or self._by_scheme.get("all")
+
+
+def _parse_proxy(text: str) -> Proxy:
+    address = URL(text if "://" in text else f"http://{text}")
+    return Proxy(address.with_user(None), address.user, address.password)
+
+
+# What every integration that speaks HTTP needs: one client, transport failures told apart, comparing in constant
+# time.
+#
+# The only file that knows the HTTP client: aiohttp, which costs a third of what httpx costs on top of it.
+
+
+CONNECT_TIMEOUT = 5.0
+TOTAL_TIMEOUT = 15.0
+"""Seconds for a whole call; a body that drips in byte by byte ends here too."""
+KEEP_ALIVE_SECONDS = 15.0
+"""Seconds an idle connection is kept: less than any company keeps its own, so that it is rarely closed under us."""
+
+MAX_RESPONSE_BYTES = 4 * 1024 * 1024
+"""Bytes of an answer that are read; no company here says more."""
+MAX_RETRY_AFTER = 86_400.0
+"""Seconds: whoever asks for a longer pause, or for no number at all, gets a day."""
+MAX_SUMMARY_LENGTH = 500
+"""Characters of an answer that are kept in plain."""
+_MEDIA_TYPE = re.compile("[a-z]{1,20}/[a-z.+-]{1,40}")
+
+_CONNECTION_FAILED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+_FORM = {"content-type": "application/x-www-form-urlencoded"}
+_JSON = {"content-type": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """What a company answered; header names are lower-case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait as the company asks, given as a number or as a date; None when it does not say."""
+        return parse_retry_after(self.headers.get("retry-after"), said_at=self.headers.get("date"))
+
+    def in_plain(self, fields: Mapping[str, object], allowed: Mapping[str, re.Pattern[str]]) -> str:
+        """What of the answer may be kept unsealed: its status, and the fields that are allowed and look as they should.
+
+        A field of another form may hold anything, a person's number too, and is left out. Where nothing is left: the
+        size and the type.
+        """
+        told = {name: str(fields[name]) for name in allowed if isinstance(fields.get(name), str | int)}
+        kept = [f"{name}={text}" for name, text in told.items() if allowed[name].fullmatch(text)]
+        if kept:
+            return " ".join([str(self.status), *kept])[:MAX_SUMMARY_LENGTH]
+        media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return (
+            f"{self.status}, {len(self.body)} bytes, {media_type if _MEDIA_TYPE.fullmatch(media_type) else 'no type'}"
+        )
+
+
+class HttpClient:
+    """Calls to one company."""
+
+    def __init__(
+        self, provider: str, *, connect_timeout: float = CONNECT_TIMEOUT, total_timeout: float = TOTAL_TIMEOUT
+    ) -> None:
+        self._provider = provider
+        self._total_timeout = total_timeout
+        # The total is ours to keep: aiohttp would call its end by the name of a connection that never was.
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
+        self._opened: aiohttp.ClientSession | None = None
+        self._proxies = ProxySettings()
+        self._trusted = _tls_context()
+
+    async def call(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+        json: Mapping[str, object] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> HttpResponse:
+        """Make one call, never repeated here.
+
+        Raises ProviderUnavailable when no connection came about, so that surely nothing was done, and OutcomeUnknown
+        for anything that went wrong after that.
+        """
+        address = URL(url) if query is None else URL(url).update_query(query)
+        body, kind = _encode_body(form, json)
+        try:
+            async with (
+                asyncio.timeout(self._total_timeout),
+                self._session().request(
+                    method,
+                    address,
+                    headers={**kind, **(headers or {})},
+                    data=body,
+                    # Redirects are never followed: credentials go where the settings say and nowhere else.
+                    allow_redirects=False,
+                    **self._through(address),
+                ) as response,
+            ):
+                read = await self._read(response)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._translate(error) from error
+        return HttpResponse(response.status, {k.lower(): v for k, v in response.headers.items()}, read)
+
+    def _session(self) -> aiohttp.ClientSession:
+        """The kept connections; made when first needed, since that takes a running loop."""
+        if self._opened is None:
+            connector = aiohttp.TCPConnector(limit=100, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=self._trusted)
+            self._opened = aiohttp.ClientSession(
+                connector=connector, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
+            )
+        return self._opened
+
+    def _through(self, address: URL) -> dict[str, Any]:
+        """The request's arguments that lead through a proxy; none where the address is called directly."""
+        proxy = self._proxies.of(address)
+        if proxy is None:
+            return {}
+        signed = {"proxy-authorization": basic_auth(proxy.user, proxy.password or "")} if proxy.user else {}
+        return {"proxy": proxy.address, "proxy_headers": signed}
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > MAX_RESPONSE_BYTES:
+                answer = f"{response.status}, more than {MAX_RESPONSE_BYTES} bytes"
+                raise OutcomeUnknown(
+                    f"{self._provider} answered more than we read.", provider=self._provider, answer=answer
+                )
+        return bytes(body)
+
+    def _translate(self, error: Exception) -> ProviderUnavailable | OutcomeUnknown:
+        kind = type(error).__name__
+        if isinstance(error, _CONNECTION_FAILED):
+            return ProviderUnavailable(
+                f"{self._provider} could not be reached ({kind}).",
+                provider=self._provider,
+                scope=FailureScope.PROVIDER,
+            )
+        # A kept connection that the company closes while our request is on its way ends here too. It is not tried
+        # again: a company that read the request before it hung up looks just the same from here.
+        return OutcomeUnknown(
+            f"{self._provider} may have been asked, and gave no whole answer ({kind}).", provider=self._provider
+        )
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+
+
+def _encode_body(
+    form: Mapping[str, str] | None, json: Mapping[str, object] | None
+) -> tuple[bytes | None, dict[str, str]]:
+    """A body, and the header that says what it is."""
+    if form is not None:
+        return urlencode(form).encode(), _FORM
+    if json is not None:
+        return text_of.dumps(json, ensure_ascii=False, separators=(",", ":")).encode(), _JSON
+    return None, {}
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    """Whom we believe: the authorities the environment names, or else those browsers do; a slim image has none.
+
+    Reading them takes a tenth of a second.
+    """
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    return ssl.create_default_context(cafile=file or (None if folder else certifi.where()), capath=folder)
+
+
+def basic_auth(user: str, password: str) -> str:
+    """The Authorization header of HTTP Basic."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def equal_in_constant_time(ours: str, theirs: str) -> bool:
+    """Compare a signature we made with one we were given, in constant time, whatever characters it holds."""
+    return hmac.compare_digest(ours.encode(), theirs.encode(errors="surrogatepass"))
+
+
+def parse_retry_after(value: str | None, *, said_at: str | None = None) -> float | None:
+    """Read a Retry-After header, seconds or HTTP date, as seconds from now; None for anything else.
+
+    A date counts from `said_at`, the answer's own Date header: the company's clock and ours may be an hour apart.
+    """
+    text = (value or "").strip()
+    if re.fullmatch("[0-9]+", text):
+        return min(float(text), MAX_RETRY_AFTER)
+    at = _parse_date(text)
+    if at is None:
+        return None
+    now = _parse_date(said_at) or datetime.now(UTC)
+    return min(max(0.0, (at - now).total_seconds()), MAX_RETRY_AFTER)
+
+
+def _parse_date(text: str | None) -> datetime | None:
+    try:
+        at = parsedate_to_datetime(text or "")
+        # Dates at the very ends of the calendar cannot be moved into our zone.
+        return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,83 @@
+"""Calls to the Graph API, signed in as a system user. https://developers.facebook.com/docs/graph-api/guides/secure-requests"""
+
+import hmac
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from core.errors import OutcomeUnknown, ProviderError
+from integrations.http_client import HttpClient, HttpResponse
+from integrations.whatsapp.errors import PROVIDER, error_for_status
+from integrations.whatsapp.payloads import Json, first_object, number_under, object_under, parse_json
+from integrations.whatsapp.settings import Settings
+
+# What of an answer may be kept in plain. A trace's id looks like anything: not like a number, and not like a token.
+_RECORDED_FIELDS: Mapping[str, re.Pattern[str]] = {
+    "message_status": re.compile("[a-z_]{1,40}"),
+    "code": re.compile("[0-9]{1,7}"),
+    "error_subcode": re.compile("[0-9]{1,7}"),
+    "type": re.compile("[A-Z][A-Za-z]{0,30}Exception"),
+    "fbtrace_id": re.compile("(?!EAA|.*[0-9]{6})[A-Za-z0-9_-]{1,32}"),
+}
+
+
+class GraphApi:
+    """The Graph API in the configured version; `token` is what signs in."""
+
+    def __init__(self, settings: Settings, http: HttpClient) -> None:
+        self._http = http
+        self._base = f"{settings.api_base.rstrip('/')}/{settings.api_version}"
+        self.token = settings.access_token.get_secret_value()
+        self._headers = {"authorization": f"Bearer {self.token}", "accept": "application/json"}
+        self._proof = {"appsecret_proof": app_secret_proof(settings)} if settings.sends_proof else {}
+
+    async def get(self, path: str, **query: str) -> Json:
+        """Read an object; raises a ProviderError."""
+        answer = await self._http.call("GET", f"{self._base}/{path}", headers=self._headers, query=query | self._proof)
+        return _parse_object(answer)
+
+    async def post(self, path: str, body: Json) -> tuple[Json, str]:
+        """Ask for something to be done: what is answered, and as much of it as may be kept; raises a ProviderError."""
+        url = f"{self._base}/{path}"
+        answer = await self._http.call("POST", url, headers=self._headers, json=body, query=self._proof)
+        data = _parse_object(answer)
+        return data, redacted(answer, data)
+
+
+def app_secret_proof(settings: Settings) -> str:
+    """What shows that whoever holds the token knows the app secret, too."""
+    secret, token = settings.app_secret.get_secret_value(), settings.access_token.get_secret_value()
+    return hmac.new(secret.encode(), token.encode(), "sha256").hexdigest()
+
+
+def _parse_object(answer: HttpResponse) -> Json:
+    data = parse_json(answer.body)
+    if answer.status == 200 and isinstance(data, dict):
+        return data
+    raise error_from_response(answer, data)
+
+
+def redacted(answer: HttpResponse, data: Any) -> str:
+    """The answer as it may be kept.
+
+    Without the message's id, which is kept beside it and spells the person's number in base64, and without Meta's
+    sentences, which may quote what was sent.
+    """
+    return answer.in_plain({**object_under(data, "error"), **first_object(data, "messages")}, _RECORDED_FIELDS)
+
+
+def error_from_response(answer: HttpResponse, data: Any) -> ProviderError:
+    """The error an answer stands for; a success nobody can read leaves the outcome unknown."""
+    if answer.status < 300:
+        return OutcomeUnknown(
+            "Meta's answer cannot be read.",
+            provider=PROVIDER,
+            provider_code=str(answer.status),
+            answer=redacted(answer, data),
+        )
+    error = object_under(data, "error")
+    code, subcode = number_under(error, "code"), number_under(error, "error_subcode")
+    if (code, subcode) == (100, 33):
+        # An id in our address that Meta does not know says 100 like any wrong parameter, and means 33.
+        code = 33
+    return error_for_status(answer.status, code, subcode, retry_after=answer.retry_after, answer=redacted(answer, data))
