@@ -145,7 +145,7 @@ async def hub(urls: Urls) -> AsyncIterator[Hub]:
     redis = Redis.from_url(urls.redis)
     yield Hub(redis)
     # Hints are published behind their callers' backs: one that is still on its way would open the connection again.
-    late = [task for task in asyncio.all_tasks() if "Announcer" in repr(task.get_coro())]
+    late = [task for task in asyncio.all_tasks() if "StoredNotifier" in repr(task.get_coro())]
     await asyncio.gather(*late, return_exceptions=True)
     await redis.aclose()
 

@@ -87,7 +87,7 @@ async def test_a_higher_number_of_an_older_transaction_is_told_all_the_same(
         assert await again.take(1) == [higher]
 
 
-@pytest.mark.parametrize(("catching_up", "reading_of_it"), [("read_news", 2), ("read_opening", 1)])
+@pytest.mark.parametrize(("catching_up", "reading_of_it"), [("changes_since", 2), ("current_states", 1)])
 async def test_what_was_read_ahead_of_the_feed_is_not_told_again_after_coming_back(
     shop: Shop,
     feeds: ChangeFeeds,
@@ -114,7 +114,7 @@ async def test_what_was_read_ahead_of_the_feed_is_not_told_again_after_coming_ba
         return await read(*arguments, **options)
 
     monkeypatch.setattr(change_feed, catching_up, read_further)
-    after = place if catching_up == "read_news" else None
+    after = place if catching_up == "changes_since" else None
     interest = ChangeFilter() if after else ChangeFilter(ids=frozenset(messages))
     async with owner.acquire() as late, reading(feeds, interest, after) as reader:
         transaction = late.transaction()
@@ -307,7 +307,7 @@ async def test_a_feed_that_fails_says_so_and_the_next_one_begins_anew(
     async with reading(feeds) as reader:
         first = await begun(reader, feeds)
         with monkeypatch.context() as patch:
-            patch.setattr("core.messages.change_feed.read_news", _fail)
+            patch.setattr("core.messages.change_feed.changes_since", _fail)
             await shop.hub.publish([Change(DEFAULT_TENANT, message)])
             with pytest.raises(ArithmeticError):
                 await first

@@ -311,7 +311,7 @@ async def test_a_worker_that_slept_after_it_had_begun_calls_nobody(shop: Shop, m
         monkeypatch.setattr(sending, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + slept))
         return await with_quoted_ids(connection, sealer, integration, begun)
 
-    monkeypatch.setattr(delivery, "with_quotes", sleep)
+    monkeypatch.setattr(delivery, "with_quoted_ids", sleep)
     await shop.courier.drain()
     assert shop.sender.sent == []
     [attempt] = await shop.attempts(message_id)
