@@ -9,7 +9,7 @@ import pytest
 from dotenv import dotenv_values
 
 from api.configuration import load_configuration
-from api.env_example import env_example
+from api.references import env_example
 from core.ports import Channel, Mode
 from core.settings import CoreSettings, State, Variable, describe, load, read_environment
 from integrations.registry import all_integrations
@@ -221,7 +221,7 @@ def test_the_dummy_values_have_known_names_and_a_comment_each(name: str) -> None
 
 def test_the_committed_example_is_the_one_the_code_makes() -> None:
     committed = (ROOT / ".env.example").read_text(encoding="utf-8")
-    assert committed == env_example(), "run: python -m api.env_example > .env.example"
+    assert committed == env_example(), "run: python -m api.references > .env.example"
 
 
 def test_a_copied_example_configures_nothing_and_overrides_nothing(tmp_path: Path) -> None:
