@@ -16,7 +16,7 @@ TESTS ?=
 SUITE := tests $(foreach gate,browser conformance counterparties fuzz soak faults,--ignore=tests/$(gate))
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev web test slow browser conformance counterparties fuzz soak faults faults-quick mutations check audit sbom format wheel lock clean
+.PHONY: help install dev web test slow browser conformance counterparties fuzz soak faults faults-quick mutations check audit sbom references format wheel lock clean
 
 help: ## Print this help
 	@echo "Interalpha. Two commands to know: 'make dev' runs everything, 'make test' passes the tests."
@@ -92,6 +92,10 @@ sbom: install ## List what the product is made of, as CycloneDX, into dist
 	@mkdir -p dist
 	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --short-PURLs --output-reproducible --of JSON -o dist/interalpha.cdx.json requirements.lock
 	@echo dist/interalpha.cdx.json
+
+references: install ## Generate .env.example and docs/reference from the code
+	@$(BIN)/python -m api.references .
+	@echo "references: written"
 
 format: install ## Format and mend what can be mended
 	@$(BIN)/ruff format --quiet .

@@ -10,7 +10,6 @@ import pytest
 import core.errors
 import core.templates.values
 from api.i18n.catalogue import LANGUAGES, entries
-from api.i18n.reference import as_markdown
 from core.errors import AppError, InvalidSignature, ProviderError
 from engine.errors import ErrorCode
 from tests.house.sources import ROOT, sources
@@ -126,8 +125,3 @@ def test_nothing_was_forgotten_in_english() -> None:
     same = {code for code, entry in entries("pt-BR").items() if entry.message == entries("en")[code].message}
     # Clients wait for these very words.
     assert same == {"PERSISTED_QUERY_NOT_FOUND", "PERSISTED_QUERY_NOT_SUPPORTED"}
-
-
-def test_the_reference_is_what_the_catalogue_says() -> None:
-    written = (ROOT / "docs" / "reference" / "errors.md").read_text()
-    assert written == as_markdown(), "run: python -m api.i18n.reference > docs/reference/errors.md"

@@ -219,11 +219,6 @@ def test_the_dummy_values_have_known_names_and_a_comment_each(name: str) -> None
             assert before.startswith("# ")
 
 
-def test_the_committed_example_is_the_one_the_code_makes() -> None:
-    committed = (ROOT / ".env.example").read_text(encoding="utf-8")
-    assert committed == env_example(), "run: python -m api.references > .env.example"
-
-
 def test_a_copied_example_configures_nothing_and_overrides_nothing(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(env_example(), encoding="utf-8")
     assert read_environment(tmp_path, {}) == {}

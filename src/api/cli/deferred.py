@@ -15,11 +15,15 @@ class Deferred(click.RichCommand):
         super().__init__(name, **attributes)
         self._module = module
 
+    def load(self) -> click.RichCommand:
+        """Import the command this one stands for."""
+        command: click.RichCommand = import_module(self._module).command
+        return command
+
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.RichContext:
-        command: click.RichCommand = import_module(self._module).command
-        context: click.RichContext = command.make_context(info_name, args, parent, **extra)  # type: ignore[assignment]
+        context: click.RichContext = self.load().make_context(info_name, args, parent, **extra)  # type: ignore[assignment]
         return context
 
 

@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 class Variable:
     """An environment variable: `about` says what it is, `mend` what a right value looks like and where to find it.
 
-    `matches` is the form of its text, or of each part when it holds `several` separated by commas.
+    `matches` is the form of its text, or of each part when it holds `several` separated by commas. `read_by` names the
+    processes that read it.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Variable:
     default: str | None
     matches: str | None
     several: bool
+    read_by: str
 
 
 def setting(
@@ -36,6 +38,7 @@ def setting(
     default: Any = ...,
     matches: str | None = None,
     several: bool = False,
+    read_by: str = "API, worker",
 ) -> Any:
     """Declare a field read from the first of `names` that is set; without a default it is required."""
     return Field(
@@ -43,7 +46,7 @@ def setting(
         validation_alias=AliasChoices(*names),
         description=about,
         examples=[example],
-        json_schema_extra={"mend": mend, "matches": matches, "several": several},
+        json_schema_extra={"mend": mend, "matches": matches, "several": several, "read_by": read_by},
     )
 
 
@@ -67,6 +70,7 @@ def describe_field(field: FieldInfo) -> Variable:
         default=_as_text(None if field.is_required() else field.default),
         matches=extra["matches"],
         several=extra["several"],
+        read_by=extra["read_by"],
     )
 
 
