@@ -29,8 +29,11 @@ from pywa_async import WhatsApp
 from tests.running import WHATSAPP, Receiver, Simulators, eventually
 from tests.simulators.conftest import pywa_client
 
-ANA, BIA, STRANGER = "5511987654321", "BR.1005511900000004", "5511987650000"
-NUMBER_ID, ACCOUNT_ID = WHATSAPP["WHATSAPP_PHONE_NUMBER_ID"], WHATSAPP["WHATSAPP_BUSINESS_ACCOUNT_ID"]
+ANA = "5511987654321"
+BIA = "BR.1005511900000004"
+STRANGER = "5511987650000"
+NUMBER_ID = WHATSAPP["WHATSAPP_PHONE_NUMBER_ID"]
+ACCOUNT_ID = WHATSAPP["WHATSAPP_BUSINESS_ACCOUNT_ID"]
 BODY = {"messaging_product": "whatsapp", "to": ANA, "type": "text", "text": {"body": "Olá, Ana!"}}
 REMINDER = {"name": "appointment_reminder", "language": {"code": "pt_BR"}}
 
