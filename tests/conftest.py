@@ -1,38 +1,29 @@
 """One PostgreSQL and one Valkey for the whole run; a database of its own, made by the migrations, for whoever asks."""
 
 import asyncio
-import base64
 import gc
-import logging
+import json
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
-from uuid import uuid4
 
 import asyncpg
 import pytest
-import structlog
+from aiohttp import web
 from redis.asyncio import Redis
-from structlog.testing import capture_logs
 
-from api.embedded.stores import Stores, StoreUrls
+from api.embedded.stores import Stores
 from api.logs import configure_logging
 from api.migrations import upgrade
 from core.database import Database, make_engine
 from core.pubsub import Hub
 from core.sealing import Sealer
-
-Result = TypeVar("Result")
+from integrations.simulating.client import SimulatorControl
+from tests.databases import TEMPLATE_DATABASE, SharedStores, Urls
+from tests.servers import Simulators, WebhookReceiver, start_simulators
 
 # As in production: tracebacks without local variables, since those hold addresses and words.
 configure_logging("warning", as_json=False)
-
-KEY = base64.b64encode(b"k" * 32).decode()
-_TEMPLATE = "interalpha_template"
 
 
 def pytest_collection_finish() -> None:
@@ -42,65 +33,22 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-@dataclass(frozen=True)
-class Urls:
-    """One database, by each role."""
-
-    app: str
-    worker: str
-    direct: str
-    superuser: str
-    redis: str
-
-
-@dataclass(frozen=True)
-class Running:
-    """The stores of this run."""
-
-    urls: StoreUrls
-    superuser: str
-
-    async def execute(self, statement: str) -> None:
-        connection = await asyncpg.connect(self.superuser)
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    def named(self, name: str) -> Urls:
-        def renamed(url: str) -> str:
-            return urlsplit(url)._replace(path=f"/{name}").geturl()
-
-        app, worker, direct = self.urls.app, self.urls.worker, self.urls.direct
-        return Urls(renamed(app), renamed(worker), renamed(direct), renamed(self.superuser), self.urls.redis)
-
-    @asynccontextmanager
-    async def database(self) -> AsyncIterator[Urls]:
-        """A migrated database of one's own, gone afterwards."""
-        name = f"test_{uuid4().hex}"
-        await self.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} OWNER interalpha_migrate")
-        try:
-            yield self.named(name)
-        finally:
-            await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
 @pytest.fixture(scope="session")
-async def stores() -> AsyncIterator[Running]:
+async def stores() -> AsyncIterator[SharedStores]:
     with tempfile.TemporaryDirectory(prefix="interalpha-tests-") as folder:
         embedded = Stores(Path(folder) / "data", durable=False)
         urls = await embedded.start()
         try:
-            running = Running(urls, embedded.superuser_url)
-            await running.execute(f"CREATE DATABASE {_TEMPLATE} TEMPLATE interalpha OWNER interalpha_migrate")
-            await asyncio.to_thread(upgrade, running.named(_TEMPLATE).direct)
+            running = SharedStores(urls, embedded.superuser_url)
+            await running.execute(f"CREATE DATABASE {TEMPLATE_DATABASE} TEMPLATE interalpha OWNER interalpha_migrate")
+            await asyncio.to_thread(upgrade, running.named(TEMPLATE_DATABASE).direct)
             yield running
         finally:
             await embedded.stop()
 
 
 @pytest.fixture(scope="session")
-async def shared_database(stores: Running) -> AsyncIterator[tuple[Urls, asyncpg.Connection]]:
+async def shared_database(stores: SharedStores) -> AsyncIterator[tuple[Urls, asyncpg.Connection]]:
     async with stores.database() as found:
         owner = await asyncpg.connect(found.direct)
         yield found, owner
@@ -150,25 +98,40 @@ async def hub(urls: Urls) -> AsyncIterator[Hub]:
     await redis.aclose()
 
 
-@contextmanager
-def all_logs() -> Iterator[list[Any]]:
-    """What is logged, at every level."""
-    usual = structlog.get_config()["wrapper_class"]
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
-    try:
-        with capture_logs() as logs:
-            yield logs
-    finally:
-        structlog.configure(wrapper_class=usual)
+@pytest.fixture(scope="session")
+async def receiver() -> AsyncIterator[WebhookReceiver]:
+    receiver = WebhookReceiver()
+    app = web.Application()
+    app.router.add_post("/{path:.*}", receiver.take)
+    app.router.add_get("/webhooks/whatsapp", receiver.shake_hands)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    receiver.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield receiver
+    await runner.cleanup()
 
 
-async def until(ask: Callable[[], Awaitable[Result]], holds: Callable[[Result], bool], seconds: float = 10) -> Result:
-    """Ask until the answer is the one waited for, not longer than needed."""
-    answer = None
-    try:
-        async with asyncio.timeout(seconds):
-            while not holds(answer := await ask()):
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"still {answer!r} after {seconds} s") from None
-    return answer
+@pytest.fixture(scope="session")
+async def process(receiver: WebhookReceiver) -> AsyncIterator[Simulators]:
+    child = await start_simulators(PUBLIC_BASE_URL=receiver.base)
+    assert child.stdout is not None
+    async with asyncio.timeout(10):
+        line = await child.stdout.readline()
+    assert line, (await child.communicate())[1].decode()
+    announced = json.loads(line)
+    async with SimulatorControl(announced["http"]) as control:
+        yield Simulators(announced, control)
+    child.terminate()
+    async with asyncio.timeout(5):
+        _, errors = await child.communicate()
+    assert (child.returncode, errors.decode()) == (0, "")
+
+
+@pytest.fixture
+async def simulators(process: Simulators, receiver: WebhookReceiver) -> Simulators:
+    """The process as on its first day."""
+    await process.control.reset()
+    receiver.received.clear()
+    receiver.answers.clear()
+    return process

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conftest import Urls
-from tests.ports import free_port
+from tests.databases import Urls
+from tests.servers import free_port
 
 DOCUMENTED = Path(__file__).parents[1] / "deploy" / "pgbouncer.ini"
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")

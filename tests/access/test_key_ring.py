@@ -19,7 +19,8 @@ from core.addresses import email_address, phone_address
 from core.database import Database
 from core.errors import Overloaded
 from core.sealing import Sealer
-from tests.conftest import Urls, until
+from tests.databases import Urls
+from tests.helpers import until
 
 READ = frozenset({Scope.MESSAGES_READ, Scope.MESSAGES_SEND})
 ANA = phone_address("+5511987654321", path=[])

@@ -20,8 +20,8 @@ from core.ports import DirectoryChanged, Membership, OrganizationNamed, Person, 
 from core.pubsub import Hub
 from core.sealing import Sealer
 from core.webhooks.events import event_from_json, event_to_json
-from tests.conftest import Urls
-from tests.keeping import keep
+from tests.databases import Urls
+from tests.delivery.pipeline import store_events
 
 BEGIN = datetime(2026, 11, 23, 14, tzinfo=UTC)
 Subject = Person | OrganizationNamed | Membership
@@ -204,8 +204,8 @@ async def test_the_worker_applies_them_from_the_inbox_each_once(
     app_database: Database, worker_database: Database, sealer: Sealer, hub: Hub, owner: asyncpg.Connection
 ) -> None:
     news: Sequence[ProviderEvent] = [*reversed(MEMBER), *PERSON]
-    assert await keep(app_database, sealer, "clerk", news) == len(news)
-    assert await keep(app_database, sealer, "clerk", news) == 0
+    assert await store_events(app_database, sealer, "clerk", news) == len(news)
+    assert await store_events(app_database, sealer, "clerk", news) == 0
     assert await apply_due_events(worker_database, sealer, hub) == len(news)
     assert {one["status"] for one in await owner.fetch("SELECT status FROM inbox")} == {"PROCESSED"}
     found = await rows(owner, sealer)

@@ -9,7 +9,7 @@ import pytest
 from core.access.orphans import ACTION, orphaned, revoke_orphaned
 from core.access.principal import DEFAULT_TENANT
 from core.database import Database
-from tests.conftest import Urls
+from tests.databases import Urls
 
 PEOPLE = ("stays", "deleted", "banned", "left", "elsewhere")
 

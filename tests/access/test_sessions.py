@@ -26,7 +26,7 @@ from core.ports import (
     TokenFault,
 )
 from core.sealing import Sealer
-from tests.conftest import Urls
+from tests.databases import Urls
 
 NOW = datetime(2026, 11, 23, 14, tzinfo=UTC)
 READ = frozenset({Scope.MESSAGES_READ})

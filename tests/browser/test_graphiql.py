@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page, Route, expect
 
 from api.dev import web
 from tests.browser.chromium import Watched, chromium, watch
-from tests.cli.running import Dev, interalpha, running_dev
+from tests.cli.processes import Dev, run_interalpha, running_dev
 
 TABS = ["Integrations", "History", "SendSms", "SendWhatsApp", "SendEmail", "Watch", "RemindMany", "SendTemplate"]
 # The editor starts several workers, and CI has two cores.
@@ -72,7 +72,7 @@ async def test_query_mutation_and_subscription_run_as_they_stand(watched: Watche
     await run(page, "Watch")
     await expect(page.get_by_role("button", name="Stop query")).to_be_visible()
     await expect(page.get_by_role("status")).to_contain_text("Listening. No event yet")
-    sent = interalpha(dev.folder, "send", "sms", "+5511987654321", "x")
+    sent = run_interalpha(dev.folder, "send", "sms", "+5511987654321", "x")
     assert sent.returncode == 0, sent.stderr
     await expect(page.locator(".result-window")).to_contain_text('"status": "DELIVERED"')
     await expect(page.get_by_role("status")).to_contain_text("so far; the newest is shown")

@@ -1,15 +1,14 @@
 """One `interalpha dev` for all tests that only talk to it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from api.cli import interalpha as program
-from tests.cli.running import Dev, running_dev
+from tests.cli.processes import Dev, Run, running_dev
 
-Run = Callable[..., Result]
 KEYS = ("INTERALPHA_API_KEY", "INTERALPHA_API_KEY_FILE")
 
 

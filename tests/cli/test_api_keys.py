@@ -7,8 +7,7 @@ import pytest
 
 from core.access.key_format import read_key
 from core.access.principal import DEFAULT_TENANT
-from tests.cli.conftest import Run
-from tests.cli.running import Dev, eventually
+from tests.cli.processes import Dev, Run, wait_until
 
 MAKE = ("api-keys", "create", "--name", "loja")
 
@@ -35,7 +34,7 @@ def test_a_key_lets_in_until_it_is_revoked(run: Run, dev: Dev) -> None:
     assert status(dev, secret) == 200
     done = run("api-keys", "revoke", secret[:20], "--yes")
     assert (done.exit_code, done.stdout.startswith(f"✓ {secret[:20]} ")) == (0, True)
-    eventually(lambda: status(dev, secret) == 401, 5)
+    wait_until(lambda: status(dev, secret) == 401, 5)
 
 
 def test_the_list_shows_what_there_is_and_never_what_lets_in(run: Run) -> None:

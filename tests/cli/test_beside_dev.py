@@ -10,9 +10,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.cli.conftest import Run
-from tests.cli.running import HERE, Dev, eventually, interalpha, processes_of, started
-from tests.ports import free_port
+from tests.cli.processes import WORKING_FOLDER, Dev, Run, processes_of, run_interalpha, started_process, wait_until
+from tests.servers import free_port
 
 
 def send(run: Run, *arguments: str) -> dict[str, str]:
@@ -24,7 +23,9 @@ def send(run: Run, *arguments: str) -> dict[str, str]:
 
 def test_the_command_dev_shows_can_be_pasted_and_the_message_arrives(dev: Dev) -> None:
     shown = next(line for line in dev.said.splitlines() if " send sms " in line)
-    pasted = subprocess.run(["/bin/sh", "-c", shown], cwd=HERE, capture_output=True, text=True, timeout=40, check=False)
+    pasted = subprocess.run(
+        ["/bin/sh", "-c", shown], cwd=WORKING_FOLDER, capture_output=True, text=True, timeout=40, check=False
+    )
     assert pasted.returncode == 0, pasted.stderr
     lines = pasted.stdout.splitlines()
     assert [line.split()[:2] for line in lines] == [["✓", "queued"], ["✓", "sent"], ["✓", "delivered"]]
@@ -32,7 +33,7 @@ def test_the_command_dev_shows_can_be_pasted_and_the_message_arrives(dev: Dev) -
     assert re.search(r"SM[0-9a-f]{32} +\d+ ms$", lines[1])
     assert re.search(r"\d\.\d s$", lines[2])
     number = lines[0].split()[2]
-    eventually(lambda: re.search(rf"→ sms +delivered .*{number}", dev.said) is not None)
+    wait_until(lambda: re.search(rf"→ sms +delivered .*{number}", dev.said) is not None)
     assert "98765-4321" not in dev.said.replace(shown, "")
 
 
@@ -97,7 +98,7 @@ def test_the_token_stands_alone_and_the_api_accepts_it(dev: Dev, run: Run) -> No
 def test_keys_of_another_installation_are_told_apart(dev: Dev, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("dev:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
     server = f"http://localhost:{dev.port}"
-    done = interalpha(tmp_path, "send", "sms", "+5511987654321", "x", "--url", server)
+    done = run_interalpha(tmp_path, "send", "sms", "+5511987654321", "x", "--url", server)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"✗ Signed with the keys of {tmp_path}; the server at {server} keeps others. "
@@ -130,17 +131,17 @@ def test_a_part_that_dies_is_started_again_and_said_to_have_died(dev: Dev, run: 
     for part in ("simulators", "worker"):
         before = processes_of(f"api.dev.child {part} {dev.folder}")
         subprocess.run(["/bin/kill", "-KILL", *(str(pid) for pid in before)], check=True)
-        eventually(lambda part=part: bool(re.search(rf"{part} +ended \(signal 9\)", dev.said)))
-        eventually(lambda part=part, old=before: bool(processes_of(f"api.dev.child {part} {dev.folder}").keys() - old))
+        wait_until(lambda part=part: bool(re.search(rf"{part} +ended \(signal 9\)", dev.said)))
+        wait_until(lambda part=part, old=before: bool(processes_of(f"api.dev.child {part} {dev.folder}").keys() - old))
     assert send(run, "sms", "+5511987654321", "again")["status"] == "DELIVERED"
 
 
 def test_a_second_one_on_the_same_folder_or_port_is_refused(dev: Dev, tmp_path: Path) -> None:
     told = (dev.folder / "dev.env").read_text()
-    same_folder = interalpha(dev.folder, "dev", "--port", str(free_port()))
+    same_folder = run_interalpha(dev.folder, "dev", "--port", str(free_port()))
     assert same_folder.returncode == 1
     assert "--data" in same_folder.stderr
-    same_port = interalpha(tmp_path / "other", "dev", "--port", str(dev.port))
+    same_port = run_interalpha(tmp_path / "other", "dev", "--port", str(dev.port))
     assert same_port.returncode == 1
     assert str(dev.port) in same_port.stderr
     assert f"PORT={dev.port + 100} make dev" in same_port.stderr
@@ -159,13 +160,13 @@ def test_serve_runs_on_the_same_stores_and_ends_in_order(dev: Dev) -> None:
     told = dict(line.split("=", 1) for line in (dev.folder / "dev.env").read_text().splitlines())
     environment = {name: shlex.split(value)[0] for name, value in told.items()} | {"PORT": str(free_port())}
     command = [shlex.split(line)[1] for line in dev.said.splitlines() if line.endswith(" token")]
-    with started([*command, "serve"], env=environment, stderr=subprocess.PIPE) as server:
+    with started_process([*command, "serve"], env=environment, stderr=subprocess.PIPE) as server:
 
         def is_ready() -> bool:
             with socket.socket() as probe:
                 return probe.connect_ex(("127.0.0.1", int(environment["PORT"]))) == 0
 
-        eventually(is_ready)
+        wait_until(is_ready)
         answer = httpx.get(f"http://127.0.0.1:{environment['PORT']}/health/ready", trust_env=False)
         server.terminate()
         errors = server.communicate(timeout=15)[1].decode()

@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import (
-    HERE,
+from tests.cli.processes import (
     LAST_LINE,
     PROGRAM,
-    eventually,
-    interalpha,
+    WORKING_FOLDER,
+    cli_environment,
     processes_of,
+    run_interalpha,
     running_dev,
-    started,
-    surroundings,
+    started_process,
+    wait_until,
 )
-from tests.ports import free_port
+from tests.servers import free_port
 
 
 def listed(folder: Path) -> set[str]:
-    done = interalpha(folder, "messages", "list", "--json")
+    done = run_interalpha(folder, "messages", "list", "--json")
     assert done.returncode == 0, done.stderr
     return {one["id"] for one in json.loads(done.stdout)}
 
@@ -33,7 +33,9 @@ def listed(folder: Path) -> set[str]:
 def test_what_was_sent_survives_an_end_in_order_and_a_violent_one(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     with running_dev(folder, "--data", str(folder)) as dev:
-        sent = json.loads(interalpha(folder, "send", "sms", "+5511987654321", "x", "--json").stdout)["message"]["id"]
+        sent = json.loads(run_interalpha(folder, "send", "sms", "+5511987654321", "x", "--json").stdout)["message"][
+            "id"
+        ]
         assert dev.end(signal.SIGTERM) == 0
         assert dev.said.splitlines()[-2:] == ["  Ending …", f"  Ended. Your data is in {folder}."]
         assert processes_of(str(folder)) == {}
@@ -42,21 +44,21 @@ def test_what_was_sent_survives_an_end_in_order_and_a_violent_one(tmp_path: Path
         assert listed(folder) == {sent}
         dev.process.kill()
         dev.process.wait(timeout=5)
-        eventually(lambda: not [line for line in processes_of(str(folder)).values() if "api.dev.child" in line])
+        wait_until(lambda: not [line for line in processes_of(str(folder)).values() if "api.dev.child" in line])
     with running_dev(folder) as dev:
         assert listed(folder) == {sent}
         assert dev.end(signal.SIGINT) == 0
     assert processes_of(str(folder)) == {}
-    assert interalpha(folder, "reset", "--yes").returncode == 0
+    assert run_interalpha(folder, "reset", "--yes").returncode == 0
     assert [path.name for path in folder.iterdir()] == ["lock"]
 
 
 @pytest.mark.slow
 def test_in_memory_nothing_is_kept_even_when_nobody_reads_any_more(tmp_path: Path) -> None:
-    environment = surroundings(tmp_path / "unused", TMPDIR=str(tmp_path))
+    environment = cli_environment(tmp_path / "unused", TMPDIR=str(tmp_path))
     command = [PROGRAM, "dev", "--memory", "--no-open", "--port", str(free_port())]
     reading, writing = os.pipe()
-    with started(command, env=environment, stdout=writing) as process:
+    with started_process(command, env=environment, stdout=writing) as process:
         os.close(writing)
         with os.fdopen(reading, encoding="utf-8") as screen:
             said = ""
@@ -68,7 +70,7 @@ def test_in_memory_nothing_is_kept_even_when_nobody_reads_any_more(tmp_path: Pat
         shown = next(line for line in said.splitlines() if " send sms " in line)
         assert (
             subprocess.run(
-                ["/bin/sh", "-c", shown], cwd=HERE, stdout=subprocess.DEVNULL, timeout=40, check=False
+                ["/bin/sh", "-c", shown], cwd=WORKING_FOLDER, stdout=subprocess.DEVNULL, timeout=40, check=False
             ).returncode
             == 0
         )
@@ -82,8 +84,8 @@ def test_in_memory_nothing_is_kept_even_when_nobody_reads_any_more(tmp_path: Pat
 def test_told_to_end_while_it_starts_it_ends(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     command = [PROGRAM, "dev", "--port", str(free_port())]
-    with started(command, env=surroundings(folder), stdout=subprocess.PIPE) as process:
-        eventually(lambda: (folder / "logs").exists())
+    with started_process(command, env=cli_environment(folder), stdout=subprocess.PIPE) as process:
+        wait_until(lambda: (folder / "logs").exists())
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=20)[0].decode()

@@ -3,8 +3,7 @@
 import json
 import re
 
-from tests.cli.conftest import Run
-from tests.cli.running import eventually
+from tests.cli.processes import Run, wait_until
 
 SUSPENDED = "+5511900030002"
 """The simulator says of messages to this number that our account is suspended: an operator's to mend."""
@@ -45,7 +44,7 @@ def test_a_failed_message_is_tried_again_by_its_id_and_fails_visibly_again(run: 
     first = letter_of(run, message)
     done = run("replay", message, "--yes")
     assert (done.exit_code, done.stdout) == (0, f"✓ queued again  {first}\n")
-    eventually(lambda: message in [one["subject"]["id"] for one in letters(run)])  # type: ignore[index]
+    wait_until(lambda: message in [one["subject"]["id"] for one in letters(run)])  # type: ignore[index]
     assert (attempts(run, message), letter_of(run, message) != first) == (2, True)
 
 
@@ -101,5 +100,5 @@ def test_webhooks_are_listed_shown_without_anybodys_number_and_replayed(run: Run
         f"✓ queued again  {webhook}\n✗ nonsense  There is no such webhook.\n",
     )
     as_json = ("webhooks", "show", webhook, "--json")
-    eventually(lambda: json.loads(run(*as_json).stdout)["status"] == "PROCESSED")
+    wait_until(lambda: json.loads(run(*as_json).stdout)["status"] == "PROCESSED")
     assert json.loads(run("messages", "show", message, "--json").stdout)["status"] == "DELIVERED"

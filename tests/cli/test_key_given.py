@@ -7,8 +7,7 @@ from click.testing import CliRunner
 
 from api.cli import interalpha as program
 from core.access.key_format import KeyKind, mint
-from tests.cli.conftest import Run
-from tests.cli.running import Dev
+from tests.cli.processes import Dev, Run
 
 NAME = "INTERALPHA_API_KEY"
 PRODUCTION = {"APP_ENV": "production", "PUBLIC_BASE_URL": "https://api.example.com"}

@@ -14,9 +14,17 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Run
-from tests.cli.running import PROGRAM, Dev, eventually, interalpha, processes_of, started, surroundings
-from tests.ports import free_port
+from tests.cli.processes import (
+    PROGRAM,
+    Dev,
+    Run,
+    cli_environment,
+    processes_of,
+    run_interalpha,
+    started_process,
+    wait_until,
+)
+from tests.servers import free_port
 
 
 class Listening:
@@ -55,9 +63,11 @@ class Listening:
 @contextmanager
 def listening(dev: Dev, *arguments: str) -> Iterator[Listening]:
     pipe = subprocess.PIPE
-    with started([PROGRAM, "listen", *arguments], env=surroundings(dev.folder), stdout=pipe, stderr=pipe) as process:
+    with started_process(
+        [PROGRAM, "listen", *arguments], env=cli_environment(dev.folder), stdout=pipe, stderr=pipe
+    ) as process:
         found = Listening(process)
-        eventually(lambda: "Listening." in found.notices)
+        wait_until(lambda: "Listening." in found.notices)
         yield found
 
 
@@ -98,7 +108,7 @@ def send(run: Run, *arguments: str) -> str:
 def test_it_prints_what_happens_and_ctrl_c_ends_it_well(dev: Dev, run: Run) -> None:
     with listening(dev) as found:
         message_id = send(run, "sms", "+5511987654321", "x")
-        eventually(lambda: any("delivered" in line and message_id in line for line in found.out.splitlines()))
+        wait_until(lambda: any("delivered" in line and message_id in line for line in found.out.splitlines()))
         assert "sending" not in found.out
         assert "98765-4321" not in found.out
         assert found.ends_on(signal.SIGINT) == 0
@@ -110,7 +120,7 @@ def test_it_prints_what_happens_and_ctrl_c_ends_it_well(dev: Dev, run: Run) -> N
 def test_each_event_is_one_line_of_json(dev: Dev, run: Run) -> None:
     with listening(dev, "--json") as found:
         message_id = send(run, "sms", "+5511987654321", "x")
-        eventually(lambda: any(one["event"]["status"] == "DELIVERED" for one in found.events))
+        wait_until(lambda: any(one["event"]["status"] == "DELIVERED" for one in found.events))
         last = [one for one in found.events if one["message"]["id"] == message_id][-1]
         assert last["message"]["channel"] == "SMS"
         assert last["previousStatus"] == "SENT"
@@ -120,7 +130,7 @@ def test_channel_and_status_choose(dev: Dev, run: Run) -> None:
     with listening(dev, "--json", "--channel", "sms", "--channel", "whatsapp", "--status", "delivered") as found:
         send(run, "email", "ana@example.com", "x")
         ids = [send(run, "sms", "+5511987654321", "x"), send(run, "whatsapp", "+5511987654321", "x")]
-        eventually(lambda: len(found.events) >= 2)
+        wait_until(lambda: len(found.events) >= 2)
         assert [(one["message"]["id"], one["event"]["status"]) for one in found.events] == [
             (one, "DELIVERED") for one in ids
         ]
@@ -130,20 +140,20 @@ def test_direction_and_batch_choose(dev: Dev, run: Run) -> None:
     with listening(dev, "--json", "--direction", "inbound") as found:
         send(run, "sms", "+5511987654321", "x")
         run("trigger", "sms.inbound", "--from", "+5561991110011", "--text", "Oi")
-        eventually(lambda: len(found.events) >= 1)
+        wait_until(lambda: len(found.events) >= 1)
         assert {one["message"]["direction"] for one in found.events} == {"INBOUND"}
 
 
 def test_it_goes_on_behind_the_cursor_it_was_given(dev: Dev, run: Run) -> None:
     with listening(dev, "--json", "--status", "delivered") as found:
         first = send(run, "sms", "+5511987654321", "x")
-        eventually(lambda: len(found.events) == 1)
+        wait_until(lambda: len(found.events) == 1)
         cursor = found.events[0]["cursor"]
     missed = [send(run, "sms", "+5511987654321", text) for text in "yz"]
     with listening(dev, "--json", "--status", "delivered", "--after", cursor) as found:
-        eventually(lambda: len(found.events) == 2)
+        wait_until(lambda: len(found.events) == 2)
         later = send(run, "sms", "+5511987654321", "x")
-        eventually(lambda: len(found.events) == 3)
+        wait_until(lambda: len(found.events) == 3)
         assert [one["message"]["id"] for one in found.events] == [*missed, later]
         assert first not in missed
 
@@ -153,7 +163,7 @@ def test_what_it_cannot_follow_is_said_at_once(dev: Dev) -> None:
         (("--after", "nonsense"), "`after` is no cursor of this list. (INVALID_INPUT)"),
         (("--batch", "nonsense"), "There is no such batch. (NOT_FOUND)"),
     ):
-        done = interalpha(dev.folder, "listen", *arguments)
+        done = run_interalpha(dev.folder, "listen", *arguments)
         assert (done.returncode, done.stdout) == (1, "")
         assert f"✗ {words}" in done.stderr
 
@@ -161,8 +171,8 @@ def test_what_it_cannot_follow_is_said_at_once(dev: Dev) -> None:
 def test_events_are_handed_to_a_program_on_this_machine(dev: Dev, run: Run) -> None:
     with Hook() as hook, listening(dev, "--json", "--forward-to", hook.url) as found:
         send(run, "sms", "+5511987654321", "x")
-        eventually(lambda: any(one["event"]["status"] == "DELIVERED" for one in hook.bodies))
-        eventually(lambda: found.notices.count("→ POST /hook 204") == len(hook.bodies))
+        wait_until(lambda: any(one["event"]["status"] == "DELIVERED" for one in hook.bodies))
+        wait_until(lambda: found.notices.count("→ POST /hook 204") == len(hook.bodies))
         assert hook.bodies == found.events
 
 
@@ -170,7 +180,7 @@ def test_events_are_handed_to_a_program_on_this_machine(dev: Dev, run: Run) -> N
 def test_a_program_that_refuses_ends_nothing_and_leads_nowhere_else(dev: Dev, run: Run, status: int) -> None:
     with Hook(status) as hook, listening(dev, "--forward-to", hook.url, "--status", "delivered") as found:
         send(run, "sms", "+5511987654321", "x")
-        eventually(lambda: f"! POST /hook {status}" in found.notices)
+        wait_until(lambda: f"! POST /hook {status}" in found.notices)
         assert "delivered" in found.out
         assert len(hook.bodies) == 1
 
@@ -178,8 +188,8 @@ def test_a_program_that_refuses_ends_nothing_and_leads_nowhere_else(dev: Dev, ru
 def test_a_program_that_is_not_there_ends_nothing(dev: Dev, run: Run) -> None:
     with listening(dev, "--forward-to", f"http://127.0.0.1:{free_port()}/hook") as found:
         message_id = send(run, "sms", "+5511987654321", "x")
-        eventually(lambda: "! POST /hook failed" in found.notices)
-        eventually(lambda: any("delivered" in line and message_id in line for line in found.out.splitlines()))
+        wait_until(lambda: "! POST /hook failed" in found.notices)
+        wait_until(lambda: any("delivered" in line and message_id in line for line in found.out.splitlines()))
 
 
 @pytest.mark.parametrize(
@@ -196,25 +206,25 @@ def test_it_outlives_a_server_that_dies(dev: Dev, run: Run) -> None:
     with listening(dev) as found:
         [server] = processes_of(f"api.dev.child api {dev.folder}")
         os.kill(server, signal.SIGKILL)
-        eventually(lambda: "Asking again until it is back." in found.notices)
-        eventually(lambda: "✓ The server is back." in found.notices, 30)
+        wait_until(lambda: "Asking again until it is back." in found.notices)
+        wait_until(lambda: "✓ The server is back." in found.notices, 30)
         assert found.notices.count("Asking again") == 1
         message_id = send(run, "sms", "+5511987654321", "x")
-        eventually(lambda: any("delivered" in line and message_id in line for line in found.out.splitlines()))
+        wait_until(lambda: any("delivered" in line and message_id in line for line in found.out.splitlines()))
         assert found.ends_on(signal.SIGINT) == 0
 
 
 def test_what_happened_while_the_server_was_away_follows_once(dev: Dev, run: Run) -> None:
     with listening(dev, "--json") as found:
         send(run, "sms", "+5511987654321", "x")
-        eventually(lambda: any(one["event"]["status"] == "DELIVERED" for one in found.events))
+        wait_until(lambda: any(one["event"]["status"] == "DELIVERED" for one in found.events))
         [server] = processes_of(f"api.dev.child api {dev.folder}")
         message_id = send(run, "sms", "+5511987654321", "y", "--in", "1m", "--no-wait")
         os.kill(server, signal.SIGKILL)
-        eventually(lambda: "What happened meanwhile follows." in found.notices, 30)
+        wait_until(lambda: "What happened meanwhile follows." in found.notices, 30)
         run("messages", "cancel", message_id)
         told = lambda: [one["event"] for one in found.events if one["message"]["id"] == message_id]  # noqa: E731
-        eventually(lambda: [one["status"] for one in told()][-1:] == ["CANCELED"])
+        wait_until(lambda: [one["status"] for one in told()][-1:] == ["CANCELED"])
         assert [one["status"] for one in told()] == ["SCHEDULED", "CANCELED"]
         events = [one["event"]["id"] for one in found.events]
         assert len(events) == len(set(events))
@@ -222,13 +232,13 @@ def test_what_happened_while_the_server_was_away_follows_once(dev: Dev, run: Run
 
 def test_it_ends_at_once_where_no_server_ever_was(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("dev:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
-    done = interalpha(tmp_path, "listen", "--url", f"http://localhost:{free_port()}")
+    done = run_interalpha(tmp_path, "listen", "--url", f"http://localhost:{free_port()}")
     assert (done.returncode, done.stdout) == (1, "")
     assert "Nobody answers" in done.stderr
 
 
 def test_a_server_with_other_keys_is_not_asked_again(dev: Dev, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("dev:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
-    done = interalpha(tmp_path, "listen", "--url", f"http://localhost:{dev.port}")
+    done = run_interalpha(tmp_path, "listen", "--url", f"http://localhost:{dev.port}")
     assert (done.returncode, done.stdout) == (1, "")
     assert "keeps others" in done.stderr

@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from core.privacy.spelling import decoded
-from tests.cli.conftest import Run
-from tests.cli.running import Dev, eventually
+from tests.cli.processes import Dev, Run, wait_until
 
 NUMBER, SHOWN = "+5511987650123", "+55 11 9••••-0123"
 CLOSED = "+5511987650129"
@@ -43,7 +42,7 @@ def test_a_road_over_every_channel_leaves_no_trace_of_whom_and_what(dev: Dev, ru
 
     told("trigger", "whatsapp.inbound", "--from", NUMBER, "--text", ANSWER)
     told("trigger", "sms.inbound", "--from", NUMBER, "--text", ANSWER)
-    eventually(lambda: len(json.loads(told("webhooks", "list", "--json"))) >= 2)
+    wait_until(lambda: len(json.loads(told("webhooks", "list", "--json"))) >= 2)
     told("send", "sms", NUMBER, WORDS)
     told("send", "whatsapp", NUMBER, WORDS)
     told("send", "email", MAIL, f"{WORDS} por e-mail", "--subject", WORDS)

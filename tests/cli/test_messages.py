@@ -10,8 +10,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from api.cli.workbench import simulators_address
-from tests.cli.conftest import Run
-from tests.cli.running import HERE, PROGRAM, Dev, eventually, surroundings
+from tests.cli.processes import PROGRAM, WORKING_FOLDER, Dev, Run, cli_environment, wait_until
 
 ANA = "+5511987654321"
 
@@ -47,7 +46,7 @@ def test_a_message_is_found_by_whom_it_went_to_and_by_the_senders_own_id(run: Ru
     assert listed(run, "--to", "+5561991110001", "--until", "2026-01-01") == []
     assert "pedido-ção-1" in run("messages", "list", "--external-id", "pedido-ção-1").stdout
     run("trigger", "sms.inbound", "--from", "+55 61 99111-0001", "--text", "Oi")
-    eventually(lambda: len(listed(run, "--from", "+5561991110001")) == 1)
+    wait_until(lambda: len(listed(run, "--from", "+5561991110001")) == 1)
     [reply] = listed(run, "--direction", "inbound", "--from", "+5561991110001")
     assert " Says   Oi\n" in run("messages", "show", reply).stdout
 
@@ -71,7 +70,7 @@ def test_a_message_waits_for_its_hour_until_it_is_stopped(run: Run) -> None:
 def test_an_unconfirmed_message_is_settled_by_hand(run: Run) -> None:
     with _answers_lost("settled@example.com"):
         ids = [sent(run, "email", "settled@example.com", "x", "--subject", "x") for _ in range(2)]
-        eventually(lambda: [show(run, id)["status"] for id in ids] == ["UNCONFIRMED"] * 2)
+        wait_until(lambda: [show(run, id)["status"] for id in ids] == ["UNCONFIRMED"] * 2)
     unsure = run("messages", "settle", ids[0], "--as", "sent")
     assert (unsure.exit_code, unsure.stdout) == (1, "")
     assert "If the provider did not accept it, it never arrives. Settle it? Nobody can be asked here" in unsure.stderr
@@ -84,7 +83,7 @@ def test_an_unconfirmed_message_is_settled_by_hand(run: Run) -> None:
     assert (told["id"], told["done"], "SENT" in told["error"]) == (ids[0], False, True)
     again = run("messages", "settle", ids[1], "--as", "resend", "--yes", "--json")
     assert json.loads(again.stdout) == [{"id": ids[1], "done": True, "error": None}]
-    eventually(lambda: show(run, ids[1])["status"] == "SENT")
+    wait_until(lambda: show(run, ids[1])["status"] == "SENT")
     assert len(show(run, ids[1])["attempts"]) == 2
     unknown = run("messages", "settle", "nonsense", "--as", "sent", "--yes")
     assert (unknown.exit_code, unknown.stdout) == (1, "✗ nonsense  There is no such message.\n")
@@ -122,7 +121,7 @@ def test_a_batch_is_stopped(run: Run, tmp_path: Path) -> None:
 def test_a_route_is_chosen(run: Run) -> None:
     id = sent(run, "whatsapp", "+5561991110003", "x", "--route", "whatsapp:30m,sms")
     # Free text does not reach somebody who has not written.
-    eventually(lambda: show(run, id)["status"] == "DELIVERED")
+    wait_until(lambda: show(run, id)["status"] == "DELIVERED")
     assert [one["channel"] for one in show(run, id)["attempts"]] == ["WHATSAPP", "SMS"]
     rehearsed = run("send", "sms", "+5561991110004", "x", "--dry-run", "--quiet-hours")
     assert (rehearsed.exit_code, rehearsed.stdout) == (0, "✓ It would be accepted. Nothing was sent.\n")
@@ -163,13 +162,13 @@ def _pages(run: Run, batch: str) -> None:
 
 def test_a_failed_message_without_a_dead_letter_is_tried_again_by_its_id(run: Run) -> None:
     id = sent(run, "sms", "+5511900030005", "x")
-    eventually(lambda: show(run, id)["status"] == "FAILED")
+    wait_until(lambda: show(run, id)["status"] == "FAILED")
     assert f"interalpha replay {id}" in run("messages", "show", id).stdout
     done = run("replay", id, "--yes")
     assert (done.exit_code, done.stdout) == (0, f"✓ queued again  {id}\n")
-    eventually(lambda: len(show(run, id)["attempts"]) == 2 and show(run, id)["status"] == "FAILED")
+    wait_until(lambda: len(show(run, id)["attempts"]) == 2 and show(run, id)["status"] == "FAILED")
     arrived = sent(run, "sms", ANA, "x")
-    eventually(lambda: show(run, arrived)["status"] == "DELIVERED")
+    wait_until(lambda: show(run, arrived)["status"] == "DELIVERED")
     refused = run("replay", arrived, "--yes")
     assert (refused.exit_code, refused.stdout) == (
         1,
@@ -181,7 +180,7 @@ def test_what_a_message_says_is_shown_and_never_steers_the_terminal(run: Run) ->
     id = sent(run, "email", "ana@example.com", "Olá, Ana!\nSaiu.", "--subject", "Pedido nº 1")
     assert " Says   Subject: Pedido nº 1\n        Olá, Ana!\n        Saiu.\n" in run("messages", "show", id).stdout
     run("trigger", "sms.inbound", "--from", "+55 61 99111-0009", "--text", "a\x1b]0;x\x07b\u202ec")
-    eventually(lambda: len(listed(run, "--from", "+5561991110009")) == 1)
+    wait_until(lambda: len(listed(run, "--from", "+5561991110009")) == 1)
     [evil] = listed(run, "--from", "+5561991110009")
     for options in ((), ("--json",)):
         shown = run("messages", "show", evil, *options).stdout
@@ -193,7 +192,12 @@ def test_a_reader_that_goes_away_is_no_accident(dev: Dev) -> None:
     for options in ("", "--json"):
         script = f"{PROGRAM} messages list --all {options} | head -n 1"
         done = subprocess.run(
-            ["bash", "-c", script], cwd=HERE, env=surroundings(dev.folder), capture_output=True, text=True, check=False
+            ["bash", "-c", script],
+            cwd=WORKING_FOLDER,
+            env=cli_environment(dev.folder),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.stdout.count("\n") <= 1
         assert "Traceback" not in done.stderr

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from api.cli.surroundings import dev_environment
 from core.flow.gate import Gate
 from core.flow.values import Outcomes
-from tests.cli.conftest import Run
+from tests.cli.processes import Run
 
 
 def open_circuit(integration: str) -> None:

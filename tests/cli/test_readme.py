@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import Dev, eventually, surroundings
+from tests.cli.processes import Dev, cli_environment, wait_until
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -37,7 +37,7 @@ class Terminal:
 
     def __init__(self, dev: Dev) -> None:
         self._port = str(dev.port)
-        self._environment = surroundings(dev.folder, LANG="C.UTF-8")
+        self._environment = cli_environment(dev.folder, LANG="C.UTF-8")
         self._told: list[str] = []
 
     def script(self, block: Block) -> str:
@@ -107,10 +107,10 @@ def test_the_live_subscription_of_the_readme_shows_a_message_move(dev: Dev) -> N
         return part in seen
 
     try:
-        eventually(lambda: shows(b":"))
+        wait_until(lambda: shows(b":"))
         send = next(block for block in TRIED if "send sms" in block.text and "||" not in block.text)
         assert terminal.run(send).returncode == 0
-        eventually(lambda: shows(b'"status":"DELIVERED"'))
+        wait_until(lambda: shows(b'"status":"DELIVERED"'))
     finally:
         curl.kill()
         curl.communicate()

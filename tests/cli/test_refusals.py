@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 
 from api.cli import interalpha as program
 from api.embedded.ownership import mark
-from tests.cli.running import PROGRAM
-from tests.ports import free_port
+from tests.cli.processes import PROGRAM
+from tests.servers import free_port
 
 KEY = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 STORES = {

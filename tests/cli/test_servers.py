@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from api.cli import interalpha as program
-from tests.ports import free_port
+from tests.servers import free_port
 
 KEY = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 COMMANDS = (

@@ -11,9 +11,8 @@ from click.testing import CliRunner
 from api.cli import interalpha as program
 from api.migrations import downgrade
 from api.seeding import seed
-from tests.cli.conftest import Run
-from tests.cli.running import eventually
-from tests.conftest import Running, Urls
+from tests.cli.processes import Run, wait_until
+from tests.databases import SharedStores, Urls
 
 NAMES = ("order_shipped", "appointment_reminder", "payment_receipt")
 
@@ -44,7 +43,7 @@ def test_an_e_mail_is_made_of_a_template(run: Run) -> None:
 def test_a_template_of_whatsapps_is_there_within_seconds_and_arrives(run: Run) -> None:
     values = ["--set", "1=Ana", "--set", "2=24/11 às 10:00"]
     command = ("send", "whatsapp", "+55 21 99999-1234", "--template", "appointment_reminder", *values)
-    eventually(lambda: "There is no template" not in run(*command).stderr)
+    wait_until(lambda: "There is no template" not in run(*command).stderr)
     done = run(*command)
     assert done.exit_code == 0, done.stderr
     assert "✓ delivered" in done.stdout
@@ -52,7 +51,7 @@ def test_a_template_of_whatsapps_is_there_within_seconds_and_arrives(run: Run) -
 
 def test_one_of_several_languages_must_be_chosen(run: Run) -> None:
     command = ("send", "whatsapp", "+5521999991234", "--template", "order_shipped")
-    eventually(lambda: "There is no template" not in run(*command).stderr)
+    wait_until(lambda: "There is no template" not in run(*command).stderr)
     assert "exists in en-US, pt-BR: choose with --locale" in run(*command).stderr
     refused = run(*command, "--locale", "pt-BR", "--set", "name=Ana")
     assert refused.exit_code == 1
@@ -109,7 +108,7 @@ async def test_what_was_seeded_is_in_the_audit_log_and_what_was_there_is_not(url
 
 
 async def test_seeding_before_the_tables_are_there_says_what_to_do(
-    stores: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    stores: SharedStores, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("INTERALPHA_HOME", str(tmp_path))

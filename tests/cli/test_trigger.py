@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Run
-from tests.cli.running import Dev, eventually, interalpha, running_dev
+from tests.cli.processes import Dev, Run, run_interalpha, running_dev, wait_until
 
 RECEIVED = re.compile(r"POST /webhooks/\w+ 204 \d+ ms\n")
 
@@ -40,7 +39,7 @@ def test_a_customer_writes_and_the_message_is_here(run: Run, channel: str, sende
     assert done.exit_code == 0, done.stderr
     assert RECEIVED.fullmatch(done.stdout)
     assert "interalpha messages list" in done.stderr
-    eventually(lambda: bool([one for one in listed(run, "--channel", channel) if one["direction"] == "INBOUND"]))
+    wait_until(lambda: bool([one for one in listed(run, "--channel", channel) if one["direction"] == "INBOUND"]))
     assert f"+55 11 9••••-{sender[-4:]}" in run("messages", "list", "--channel", channel).stdout
 
 
@@ -55,7 +54,7 @@ def test_a_report_concerns_the_message_named_by_our_id(run: Run) -> None:
     assert done.exit_code == 0, done.stderr
     assert f"interalpha messages show {message['id']}" in done.stderr
     read = {"id": message["id"], "status": "READ"}
-    eventually(lambda: read.items() <= json.loads(run("messages", "show", message["id"], "--json").stdout).items())
+    wait_until(lambda: read.items() <= json.loads(run("messages", "show", message["id"], "--json").stdout).items())
     assert json.loads(run("messages", "show", newest["id"], "--json").stdout)["status"] == "DELIVERED"
 
 
@@ -68,15 +67,15 @@ def test_a_report_concerns_the_newest_message_or_the_one_the_company_names(run: 
     def shown(message: dict[str, str]) -> dict[str, object]:
         return dict(json.loads(run("messages", "show", message["id"], "--json").stdout))
 
-    eventually(lambda: shown(first)["status"] == shown(second)["status"] == "SENT")
+    wait_until(lambda: shown(first)["status"] == shown(second)["status"] == "SENT")
     assert run("trigger", "sms.failed", "--code", "30005").exit_code == 0
-    eventually(lambda: shown(second)["status"] == "FAILED")
+    wait_until(lambda: shown(second)["status"] == "FAILED")
     assert shown(second)["failure"]["providerCode"] == "30005"  # type: ignore[index]
     [attempt] = shown(first)["attempts"]  # type: ignore[misc]
     done = run("trigger", "sms.delivered", "--message", attempt["providerMessageId"])
     assert done.exit_code == 0
     assert "messages list" in done.stderr
-    eventually(lambda: shown(first)["status"] == "DELIVERED")
+    wait_until(lambda: shown(first)["status"] == "DELIVERED")
 
 
 def test_the_answer_can_be_json(run: Run) -> None:
@@ -104,14 +103,14 @@ def test_what_makes_no_sense_is_refused_and_says_what_does(run: Run, arguments: 
 
 @pytest.mark.slow
 def test_without_dev_in_production_and_with_everything_real_it_says_so(tmp_path: Path) -> None:
-    done = interalpha(tmp_path, "trigger", "sms.inbound")
+    done = run_interalpha(tmp_path, "trigger", "sms.inbound")
     assert (done.returncode, done.stdout) == (3, "")
     assert f"`interalpha dev` is not running in {tmp_path}" in done.stderr
-    production = interalpha(tmp_path, "trigger", "sms.inbound", APP_ENV="production")
+    production = run_interalpha(tmp_path, "trigger", "sms.inbound", APP_ENV="production")
     assert (production.returncode, production.stdout) == (3, "")
     assert "APP_ENV is production" in production.stderr
     (tmp_path / "dev.env").write_text("PORT='9'\nENCRYPTION_KEYS='dev:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='\n")
-    real = interalpha(tmp_path, "trigger", "sms.inbound")
+    real = run_interalpha(tmp_path, "trigger", "sms.inbound")
     assert (real.returncode, real.stdout) == (3, "")
     assert "none is simulated" in real.stderr
 
@@ -122,7 +121,7 @@ def test_a_dev_that_was_killed_is_not_running(dev: Dev, tmp_path: Path) -> None:
     left.mkdir()
     told = (dev.folder / "dev.env").read_text()
     (left / "dev.env").write_text(re.sub(r"^PORT=.*$", "PORT='9'", told, flags=re.MULTILINE))
-    done = interalpha(left, "trigger", "--list")
+    done = run_interalpha(left, "trigger", "--list")
     assert (done.returncode, done.stdout) == (1, "")
     assert "make dev" in done.stderr
 
@@ -135,10 +134,10 @@ def test_a_company_that_is_real_is_left_alone(tmp_path: Path) -> None:
         "TWILIO_PHONE_NUMBER": "+15005550006",
     }
     with running_dev(tmp_path / "data", **account) as real:
-        done = interalpha(real.folder, "trigger", "sms.inbound", **account)
+        done = run_interalpha(real.folder, "trigger", "sms.inbound", **account)
         assert (done.returncode, done.stdout) == (3, "")
         assert "twilio is not simulated here" in done.stderr
-        offered = interalpha(real.folder, "trigger", "--list", **account).stdout
+        offered = run_interalpha(real.folder, "trigger", "--list", **account).stdout
     assert "whatsapp.inbound" in offered
     assert "sms." not in offered
 

@@ -10,10 +10,11 @@ import pytest
 
 from api.dev.node import Npm, find_npm
 from core.access.tokens import DevelopmentTokens
-from tests.conftest import Running, until
+from tests.databases import SharedStores
 from tests.flows.conftest import Process, System, command, phone, running_system
+from tests.helpers import until
 from tests.house.sources import ROOT
-from tests.ports import free_port
+from tests.servers import free_port
 
 __all__ = ["phone"]
 
@@ -68,7 +69,7 @@ def node(npm: Npm) -> str:
 
 
 @pytest.fixture(scope="session")
-async def system(stores: Running, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+async def system(stores: SharedStores, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
     async with running_system(stores, tmp_path_factory.mktemp("conformance")) as running:
         yield running
 

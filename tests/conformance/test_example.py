@@ -14,7 +14,7 @@ import pytest
 
 from api.dev.node import Npm
 from core.settings.manifest import Manifest, read_manifest
-from tests.cli.running import eventually, running_dev
+from tests.cli.processes import running_dev, wait_until
 from tests.conformance.conftest import install, npm_run
 from tests.house.sources import ROOT
 
@@ -87,7 +87,7 @@ def test_its_readme_works_word_by_word(terminal: Terminal) -> None:
             return " SMS +55 11 9••••-4321 SENT → DELIVERED" in (terminal.folder / "watched").read_text()
 
         try:
-            eventually(is_shown, 60)
+            wait_until(is_shown, 60)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

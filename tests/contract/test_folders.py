@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 
 from core.settings import IntegrationSettings, State, describe, load
 from integrations.registry import all_integrations
-from tests.contract.companies import AT_WORK, COMPANIES, at_work, card_of
+from tests.contract.providers import CONNECTABLE, PROVIDERS, card_of, connect_provider
 
 ALL = list(all_integrations())
 ADDRESS = re.compile(r"^# ([A-Z_]+)=$", re.MULTILINE)
@@ -33,7 +33,7 @@ def filled(name: str) -> Mapping[str, str]:
 
 
 def test_every_integration_at_work_is_held_to_the_promises() -> None:
-    assert sorted(AT_WORK) == sorted(COMPANIES)
+    assert sorted(CONNECTABLE) == sorted(PROVIDERS)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -71,7 +71,7 @@ def test_its_example_names_only_what_is_read_and_says_what_it_is(name: str) -> N
     assert [line for above, line in pairwise(lines) if "#" not in (above[:1], line[:1])] == []
 
 
-@pytest.mark.parametrize("name", AT_WORK)
+@pytest.mark.parametrize("name", CONNECTABLE)
 def test_it_says_what_it_is_and_keeps_what_the_company_says(name: str) -> None:
     folder = files(f"integrations.{name}")
     readme = folder.joinpath("README.md").read_text(encoding="utf-8")
@@ -82,9 +82,9 @@ def test_it_says_what_it_is_and_keeps_what_the_company_says(name: str) -> None:
     assert find_spec(f"integrations.{name}.simulator") is not None
 
 
-@pytest.mark.parametrize("name", AT_WORK)
+@pytest.mark.parametrize("name", CONNECTABLE)
 async def test_it_has_what_its_card_promises_and_calls_nobody_by_itself(name: str) -> None:
-    card, connected = card_of(name), at_work(name)
+    card, connected = card_of(name), connect_provider(name)
     assert (connected.sender is not None) is bool(card.channels)
     assert (connected.webhooks is not None) is card.has_webhooks
     assert connected.probe is not None

@@ -9,13 +9,13 @@ import pytest
 
 from core.errors import OutcomeUnknown, ProviderError
 from core.ports import Connected, DeliveryLookup, MessageSender, OutboundMessage, Sought, TextContent
-from tests.contract.companies import AT_WORK, COMPANIES, LOOKING_UP, Trouble, at_work
-from tests.running import Simulators
+from tests.contract.providers import CONNECTABLE, PROVIDERS, WITH_LOOKUP, FailureMode, connect_provider
+from tests.servers import Simulators
 
 
 @asynccontextmanager
 async def connected_to(name: str, running: Simulators) -> AsyncIterator[Connected]:
-    connected = at_work(name, **COMPANIES[name].simulated(running))
+    connected = connect_provider(name, **PROVIDERS[name].simulated(running))
     yield connected
     await connected.close()
 
@@ -35,19 +35,19 @@ def sought(message: OutboundMessage, sid: str | None = None) -> Sought:
     return Sought(message.reference, message.channel, message.to, message.content, started, sid)
 
 
-@pytest.mark.parametrize("name", AT_WORK)
+@pytest.mark.parametrize("name", CONNECTABLE)
 async def test_whoever_keeps_books_is_held_to_them(name: str) -> None:
-    connected = at_work(name)
-    assert (connected.lookup is not None) is (name in LOOKING_UP)
+    connected = connect_provider(name)
+    assert (connected.lookup is not None) is (name in WITH_LOOKUP)
     await connected.close()
 
 
 @pytest.mark.parametrize("accepted", [True, False])
-@pytest.mark.parametrize("name", LOOKING_UP)
+@pytest.mark.parametrize("name", WITH_LOOKUP)
 async def test_it_finds_what_the_company_took_and_nothing_else(
     name: str, accepted: bool, simulators: Simulators
 ) -> None:
-    message = COMPANIES[name].message
+    message = PROVIDERS[name].message
     others = [replace(message, content=TextContent("Outro texto")), replace(message, to=f"{message.to[:-1]}9")]
     async with connected_to(name, simulators) as connected:
         for other in others:
@@ -61,9 +61,9 @@ async def test_it_finds_what_the_company_took_and_nothing_else(
     assert [one.provider_message_id for one in found] == [one["id"] for one in kept[len(others) :]]
 
 
-@pytest.mark.parametrize("name", LOOKING_UP)
+@pytest.mark.parametrize("name", WITH_LOOKUP)
 async def test_it_finds_a_message_by_the_companys_own_name(name: str, simulators: Simulators) -> None:
-    message = COMPANIES[name].message
+    message = PROVIDERS[name].message
     async with connected_to(name, simulators) as connected:
         receipts = [await sender_of(connected).send(message) for _ in range(2)]
         sid = receipts[0].provider_message_id
@@ -73,9 +73,9 @@ async def test_it_finds_a_message_by_the_companys_own_name(name: str, simulators
 
 
 @pytest.mark.parametrize("kind", ["server_error", "garbage", "reset", "rate_limit"])
-@pytest.mark.parametrize("name", LOOKING_UP)
+@pytest.mark.parametrize("name", WITH_LOOKUP)
 async def test_books_that_cannot_be_read_are_not_empty(name: str, kind: str, simulators: Simulators) -> None:
-    message = COMPANIES[name].message
+    message = PROVIDERS[name].message
     async with connected_to(name, simulators) as connected:
         state = await simulators.control.state(name)
         for point in {"list", "fetch"} & set(state["points"]):
@@ -88,14 +88,16 @@ async def test_books_that_cannot_be_read_are_not_empty(name: str, kind: str, sim
             await lookup_of(connected).count(datetime.now(UTC).date())
 
 
-@pytest.mark.parametrize("trouble", [Trouble.AWAY, Trouble.SILENT, Trouble.MISCONFIGURED, Trouble.LATER])
-@pytest.mark.parametrize("name", LOOKING_UP)
+@pytest.mark.parametrize(
+    "trouble", [FailureMode.AWAY, FailureMode.SILENT, FailureMode.MISCONFIGURED, FailureMode.LATER]
+)
+@pytest.mark.parametrize("name", WITH_LOOKUP)
 async def test_a_company_in_trouble_has_not_said_no(
-    name: str, trouble: Trouble, monkeypatch: pytest.MonkeyPatch
+    name: str, trouble: FailureMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    COMPANIES[name].hurry(monkeypatch)
-    async with COMPANIES[name].facing(trouble) as changes:
-        connected = at_work(name, **changes)
+    PROVIDERS[name].hurry(monkeypatch)
+    async with PROVIDERS[name].facing(trouble) as changes:
+        connected = connect_provider(name, **changes)
         with pytest.raises(ProviderError):
-            await lookup_of(connected).find(sought(COMPANIES[name].message))
+            await lookup_of(connected).find(sought(PROVIDERS[name].message))
         await connected.close()

@@ -9,28 +9,30 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from tests.contract.companies import COMPANIES, SENDING, Trouble, at_work
-from tests.running import Simulators
+from tests.contract.providers import PROVIDERS, SENDING, FailureMode, connect_provider
+from tests.servers import Simulators
 
-MEANING: dict[Trouble, tuple[type[ProviderError], ...]] = {
-    Trouble.REFUSED: (ProviderRejected,),
-    Trouble.MISCONFIGURED: (ProviderMisconfigured,),
-    Trouble.LATER: (ProviderUnavailable,),
-    Trouble.LOST: (OutcomeUnknown,),
+MEANING: dict[FailureMode, tuple[type[ProviderError], ...]] = {
+    FailureMode.REFUSED: (ProviderRejected,),
+    FailureMode.MISCONFIGURED: (ProviderMisconfigured,),
+    FailureMode.LATER: (ProviderUnavailable,),
+    FailureMode.LOST: (OutcomeUnknown,),
     # Who was never greeted has surely taken nothing.
-    Trouble.SILENT: (OutcomeUnknown, ProviderUnavailable),
-    Trouble.AWAY: (ProviderUnavailable,),
+    FailureMode.SILENT: (OutcomeUnknown, ProviderUnavailable),
+    FailureMode.AWAY: (ProviderUnavailable,),
 }
-ANSWERED = (Trouble.REFUSED, Trouble.MISCONFIGURED, Trouble.LATER)
+ANSWERED = (FailureMode.REFUSED, FailureMode.MISCONFIGURED, FailureMode.LATER)
 
 
-@pytest.mark.parametrize("trouble", Trouble)
+@pytest.mark.parametrize("trouble", FailureMode)
 @pytest.mark.parametrize("name", SENDING)
-async def test_trouble_has_its_meaning_and_an_end(name: str, trouble: Trouble, monkeypatch: pytest.MonkeyPatch) -> None:
-    company = COMPANIES[name]
+async def test_trouble_has_its_meaning_and_an_end(
+    name: str, trouble: FailureMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company = PROVIDERS[name]
     company.hurry(monkeypatch)
     async with company.facing(trouble) as changes:
-        connected = at_work(name, **changes)
+        connected = connect_provider(name, **changes)
         assert connected.sender is not None
         assert company.message is not None
         with pytest.raises(ProviderError) as caught:
@@ -42,14 +44,14 @@ async def test_trouble_has_its_meaning_and_an_end(name: str, trouble: Trouble, m
     if trouble in ANSWERED:
         assert caught.value.answer
         assert len(caught.value.answer) <= 500
-    if trouble in (Trouble.SILENT, Trouble.AWAY):
+    if trouble in (FailureMode.SILENT, FailureMode.AWAY):
         assert caught.value.answer is None
 
 
 @pytest.mark.parametrize("name", SENDING)
 async def test_what_a_company_answers_is_kept_where_it_takes_a_message(name: str, simulators: Simulators) -> None:
-    company = COMPANIES[name]
-    connected = at_work(name, **company.simulated(simulators))
+    company = PROVIDERS[name]
+    connected = connect_provider(name, **company.simulated(simulators))
     assert connected.sender is not None
     receipt = await connected.sender.send(company.message)
     await connected.close()

@@ -1,54 +1,43 @@
 """Webhooks: only the company itself is believed, everything it is known to say is read, and the rest is kept."""
 
-from importlib.resources import files
-
 import pytest
 
 from core.errors import InvalidSignature
 from core.ports import OtherEvent, ProviderEvent, RawWebhook, WebhookReader
-from tests.contract.companies import COMPANIES, REPORTING, at_work
+from tests.contract.providers import (
+    PROVIDERS,
+    WEBHOOK_FIXTURES,
+    WITH_WEBHOOKS,
+    connect_provider,
+    fixture_body,
+    signed_webhook,
+)
 
-FIXTURES = [
-    (name, one.name)
-    for name in REPORTING
-    for one in sorted(files(f"integrations.{name}").joinpath("fixtures").iterdir(), key=lambda one: one.name)
-    if one.is_file() and one.name.endswith(COMPANIES[name].fixtures.removeprefix("*"))
-]
-UNKNOWN = [(name, file) for name, file in FIXTURES if file.startswith("unknown.")]
-
-
-def body_of(name: str, file: str) -> bytes:
-    return files(f"integrations.{name}").joinpath("fixtures", file).read_bytes()
-
-
-def signed(name: str, body: bytes, secret: str | None = None) -> RawWebhook:
-    company = COMPANIES[name]
-    assert company.sign is not None
-    return company.sign(body, secret or company.settings[company.signing_secret])
+UNKNOWN = [(name, file) for name, file in WEBHOOK_FIXTURES if file.startswith("unknown.")]
 
 
 def reader(name: str, **changes: str) -> WebhookReader:
-    webhooks = at_work(name, **changes).webhooks
+    webhooks = connect_provider(name, **changes).webhooks
     assert webhooks is not None
     return webhooks
 
 
 def read(name: str, body: bytes) -> list[ProviderEvent]:
-    return list(reader(name).parse(signed(name, body)))
+    return list(reader(name).parse(signed_webhook(name, body)))
 
 
 async def test_there_are_fixtures_to_read() -> None:
-    assert {name for name, _ in FIXTURES} == {name for name, _ in UNKNOWN} == set(REPORTING)
+    assert {name for name, _ in WEBHOOK_FIXTURES} == {name for name, _ in UNKNOWN} == set(WITH_WEBHOOKS)
 
 
-@pytest.mark.parametrize(("name", "file"), FIXTURES)
+@pytest.mark.parametrize(("name", "file"), WEBHOOK_FIXTURES)
 async def test_what_the_company_signed_is_believed(name: str, file: str) -> None:
-    reader(name).verify(signed(name, body_of(name, file)))
+    reader(name).verify(signed_webhook(name, fixture_body(name, file)))
 
 
-@pytest.mark.parametrize("name", REPORTING)
+@pytest.mark.parametrize("name", WITH_WEBHOOKS)
 async def test_what_is_not_signed_is_refused(name: str) -> None:
-    webhook = signed(name, body_of(name, next(file for one, file in FIXTURES if one == name)))
+    webhook = signed_webhook(name, fixture_body(name, next(file for one, file in WEBHOOK_FIXTURES if one == name)))
     unsigned = {key: text for key, text in webhook.headers.items() if "signature" not in key}
     assert unsigned != webhook.headers
     empty = {key: "" if "signature" in key else text for key, text in webhook.headers.items()}
@@ -57,9 +46,9 @@ async def test_what_is_not_signed_is_refused(name: str) -> None:
             reader(name).verify(RawWebhook(webhook.method, webhook.url, headers, webhook.body))
 
 
-@pytest.mark.parametrize(("name", "file"), FIXTURES)
+@pytest.mark.parametrize(("name", "file"), WEBHOOK_FIXTURES)
 async def test_what_was_tampered_with_is_refused(name: str, file: str) -> None:
-    webhook = signed(name, body_of(name, file))
+    webhook = signed_webhook(name, fixture_body(name, file))
     middle = len(webhook.body) // 2
     changed = bytes([webhook.body[middle] ^ 1])
     for body in (
@@ -72,35 +61,35 @@ async def test_what_was_tampered_with_is_refused(name: str, file: str) -> None:
             reader(name).verify(RawWebhook(webhook.method, webhook.url, webhook.headers, body))
 
 
-@pytest.mark.parametrize("name", REPORTING)
+@pytest.mark.parametrize("name", WITH_WEBHOOKS)
 async def test_what_a_stranger_signed_is_refused_until_the_secret_is_ours(name: str) -> None:
-    company = COMPANIES[name]
-    body = body_of(name, next(file for one, file in FIXTURES if one == name))
+    company = PROVIDERS[name]
+    body = fixture_body(name, next(file for one, file in WEBHOOK_FIXTURES if one == name))
     with pytest.raises(InvalidSignature):
-        reader(name).verify(signed(name, body, company.stranger))
+        reader(name).verify(signed_webhook(name, body, company.stranger))
     both = f"{company.stranger},{company.settings[company.signing_secret]}"
     for secret in both.split(","):
-        reader(name, **{company.signing_secret: both}).verify(signed(name, body, secret))
+        reader(name, **{company.signing_secret: both}).verify(signed_webhook(name, body, secret))
 
 
-@pytest.mark.parametrize(("name", "file"), FIXTURES)
+@pytest.mark.parametrize(("name", "file"), WEBHOOK_FIXTURES)
 async def test_what_the_company_is_known_to_say_is_read(name: str, file: str) -> None:
-    events = read(name, body_of(name, file))
+    events = read(name, fixture_body(name, file))
     assert events
     assert len({event.dedupe_key for event in events}) == len(events)
     assert all(event.raw and event.event_type for event in events)
-    assert read(name, body_of(name, file)) == events
+    assert read(name, fixture_body(name, file)) == events
 
 
 @pytest.mark.parametrize(("name", "file"), UNKNOWN)
 async def test_what_nobody_knows_stays_unknown_and_is_kept(name: str, file: str) -> None:
-    events = read(name, body_of(name, file))
+    events = read(name, fixture_body(name, file))
     assert [type(event) for event in events] == [OtherEvent]
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xfe\x00", b"{", b"a=b&c=d", b"[]", b'{"a": [' * 10_000])
-@pytest.mark.parametrize("name", REPORTING)
+@pytest.mark.parametrize("name", WITH_WEBHOOKS)
 async def test_nothing_breaks_the_reader(name: str, body: bytes) -> None:
-    webhook = signed(name, b"")
+    webhook = signed_webhook(name, b"")
     [event] = reader(name).parse(RawWebhook(webhook.method, webhook.url, webhook.headers, body))
     assert isinstance(event, OtherEvent)

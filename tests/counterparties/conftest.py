@@ -9,12 +9,9 @@ import pytest
 
 from api.dev.node import find_npm
 from tests.conformance.conftest import install, is_open, node
-from tests.conftest import until
+from tests.helpers import until
 from tests.house.sources import ROOT
-from tests.ports import free_port
-from tests.running import process, receiver, simulators
-
-__all__ = ["process", "receiver", "simulators"]
+from tests.servers import free_port
 
 CONTRACT = Path(__file__).parent / "twilio"
 _PRISM = "node_modules/@stoplight/prism-cli/dist/index.js"

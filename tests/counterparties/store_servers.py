@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from api.embedded.roles import OWNER, ROLES, make_roles
 from api.migrations import upgrade
-from tests.conftest import Urls
+from tests.databases import Urls
 from tests.faults.ports import quiet_port
 
 ROOT = Path(__file__).parents[2]

@@ -15,10 +15,11 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.conftest import Running, until
+from tests.databases import SharedStores
 from tests.flows.conftest import SEND, System, running_system
+from tests.helpers import until
 from tests.house.sources import ROOT
-from tests.ports import free_port
+from tests.servers import free_port
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 pytestmark = pytest.mark.skipif(NGINX is None and "CI" not in os.environ, reason="nginx is not installed")
@@ -76,7 +77,7 @@ def configured(folder: Path, upstream: int, port: int, plain: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-async def behind(stores: Running, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Behind]:
+async def behind(stores: SharedStores, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Behind]:
     folder, port, plain = tmp_path_factory.mktemp("nginx"), free_port(), free_port()
     async with running_system(stores, folder, TRUSTED_PROXIES="127.0.0.1", ADDRESS_BUDGET="60") as system:
         file = configured(folder, int(system.base.rpartition(":")[2]), port, plain)

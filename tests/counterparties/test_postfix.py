@@ -33,9 +33,9 @@ from core.settings import load
 from integrations.smtp.adapter import SmtpSender
 from integrations.smtp.connections import ConnectionPool
 from integrations.smtp.settings import Settings
-from tests.conftest import Running
 from tests.counterparties.postfix import PASSWORD, SIZE_LIMIT, USER, Postfix, needs_postfix, running
-from tests.delivery.conftest import ObedientSender, open_shop
+from tests.databases import SharedStores
+from tests.delivery.pipeline import FakeSender, make_pipeline
 
 pytestmark = needs_postfix
 CALLER, RECIPIENT, OPERATOR, _ = FailureParty
@@ -167,13 +167,13 @@ async def test_a_relay_that_puts_off_what_it_will_not_pass_on_is_the_operator_s(
 
 
 async def test_greylisted_and_full_mailboxes_hold_up_nobody(
-    postfix: Postfix, app_database: Database, worker_database: Database, sealer: Sealer, hub: Hub, stores: Running
+    postfix: Postfix, app_database: Database, worker_database: Database, sealer: Sealer, hub: Hub, stores: SharedStores
 ) -> None:
     """The whole way: accepted, claimed, refused for now, and the circuit stays closed for the next."""
     found, name = settings(postfix, SMTP_CONNECTIONS="1"), f"smtp-{uuid4().hex}"
     connections, before = ConnectionPool(found), postfix.connections()
     redis = Redis.from_url(stores.urls.redis)
-    shop = open_shop(app_database, worker_database, sealer, hub, ObedientSender())
+    shop = make_pipeline(app_database, worker_database, sealer, hub, FakeSender())
     shop.serve(Channel.EMAIL, name)
     gate = Gate(redis, name, None)
     courier = ChannelDelivery(

@@ -20,11 +20,12 @@ from core.errors import Overloaded
 from core.pubsub import connect_redis
 from core.settings import CoreSettings, load
 from core.store_faults import database_fault, redis_fault
-from tests.conftest import Running, until
 from tests.counterparties.store_servers import ROOT, Servers, postgres_folder, redis_program, store_servers
+from tests.databases import SharedStores
 from tests.flows.conftest import new_phone, running_system
+from tests.helpers import until
 from tests.pooler import behind_a_pooler, needs_pooler
-from tests.ports import free_port
+from tests.servers import free_port
 
 # The machine that checks every change has both; elsewhere this is a bonus.
 pytestmark = pytest.mark.skipif(
@@ -184,7 +185,7 @@ async def test_messages_are_delivered_with_the_documented_rights_and_no_others(
 ) -> None:
     admin = await as_admin(servers)
     await admin.acl_log_reset()
-    async with running_system(cast(Running, servers), tmp_path) as system:
+    async with running_system(cast(SharedStores, servers), tmp_path) as system:
         phone = new_phone()
         async with system.watch() as events:
             message = await system.sms(phone)

@@ -16,8 +16,8 @@ from integrations.twilio.adapter import TwilioSender
 from integrations.twilio.lookup import MessageList, TwilioLookup
 from integrations.twilio.probe import TwilioProbe
 from integrations.twilio.settings import Settings
-from tests.providers.conftest import ANA, REFERENCE, sms, twilio_settings
-from tests.running import ACCOUNT, KEY, NUMBER, SERVICE, TOKEN, Simulators
+from tests.providers.factories import ANA, REFERENCE, sms, twilio_settings
+from tests.servers import ACCOUNT, KEY, NUMBER, SERVICE, TOKEN, Simulators
 
 WEBHOOKS = ("https://api.example.com/webhooks/twilio", "https://api.example.com:8443/base/webhooks/twilio")
 SID = "SM" + "0" * 32

@@ -1,137 +1,24 @@
 """A tenant's messages, one sender that does as it is told, and the pieces of delivery over a real database."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from uuid import UUID, uuid4
+from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
 
-from core.access.principal import DEFAULT_TENANT
 from core.database import Database
 from core.keyring.lookup import prepare_lookups
-from core.messages import queries
-from core.messages.accept import Outbox
-from core.messages.claim import Timing
-from core.messages.delivery import ChannelDelivery
-from core.messages.status import make_step
-from core.messages.timeouts import apply_due_times, reclaim_expired_leases
-from core.messages.validation import ChannelService, Draft
-from core.messages.webhook_handlers import apply_due_events
-from core.ports import Channel, OutboundMessage, ProviderEvent, Receipt, TextContent
 from core.pubsub import Hub
 from core.sealing import Sealer
-from tests.conftest import Running
-from tests.delivery.gates import NewGate, gates
-from tests.keeping import keep
-
-Answer = Callable[[OutboundMessage], Receipt]
-
-
-@dataclass
-class ObedientSender:
-    """Answers as `answer` says and remembers what it was asked to send; `gate` holds every call while it is closed."""
-
-    answer: Answer = lambda message: Receipt(f"SM{message.reference.message_id.hex}")
-    sent: list[OutboundMessage] = field(default_factory=list)
-    gate: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def send(self, message: OutboundMessage) -> Receipt:
-        self.sent.append(message)
-        await self.gate.wait()
-        return self.answer(message)
-
-
-@dataclass
-class Shop:
-    """Everything between accepting and applying, without a network."""
-
-    app: Database
-    worker: Database
-    sealer: Sealer
-    hub: Hub
-    outbox: Outbox
-    sender: ObedientSender
-    courier: ChannelDelivery
-    woken: list[Channel]
-
-    async def accept(self, phone: str = "+5511987654321", body: str = "Olá", key: str | None = None) -> UUID:
-        draft = Draft(TextContent(body), [make_step(Channel.SMS)], phone=phone, idempotency_key=key)
-        return (await self.outbox.accept(DEFAULT_TENANT, draft)).message_id
-
-    async def keep(self, *events: ProviderEvent) -> int:
-        return await keep(self.app, self.sealer, "twilio", events)
-
-    async def apply(self) -> int:
-        return await apply_due_events(self.worker, self.sealer, self.hub)
-
-    async def message(self, message_id: UUID, tenant: UUID = DEFAULT_TENANT) -> queries.Message:
-        async with self.app.transaction(tenant) as connection:
-            found = await queries.messages_by_id(
-                connection, self.sealer, tenant, [message_id], sealed=["content", "to", "from"]
-            )
-        return found[message_id]
-
-    async def status(self, message_id: UUID) -> str:
-        return (await self.message(message_id)).status.value
-
-    async def statuses(self, message_id: UUID) -> list[str]:
-        """Every change of status, oldest first."""
-        return [event.status.value for event in await self.events(message_id) if event.status != event.previous_status]
-
-    async def events(self, message_id: UUID) -> list[queries.EventView]:
-        async with self.app.transaction(DEFAULT_TENANT) as connection:
-            found = await queries.events_of(connection, DEFAULT_TENANT, [message_id], queries.EventSlice(100))
-        return found[message_id]
-
-    async def attempts(self, message_id: UUID) -> list[queries.AttemptView]:
-        async with self.app.transaction(DEFAULT_TENANT) as connection:
-            return (await queries.attempts_of(connection, self.sealer, DEFAULT_TENANT, [message_id])).get(
-                message_id, []
-            )
-
-    async def sweep(self) -> None:
-        """What a worker's sweep does in one turn."""
-        async with self.worker.transaction() as connection:
-            await reclaim_expired_leases(connection, hold=Timing().hold)
-            await apply_due_times(connection)
-
-    def serve(self, channel: Channel, integration: str) -> None:
-        """Let another channel be served here; nothing carries it unless the test does."""
-        self.outbox.channels[channel] = ChannelService(integration, True)  # type: ignore[index]
-
-    async def tamper(self, statement: str, **values: object) -> None:
-        """Do to the worker's rows what only time or a broken process does."""
-        async with self.worker.transaction() as connection:
-            await connection.execute(text(statement), values)
-
-    async def count(self, table: str) -> int:
-        async with self.worker.transaction() as connection:
-            return (await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one()
-
-
-def open_shop(app: Database, worker: Database, sealer: Sealer, hub: Hub, sender: ObedientSender) -> Shop:
-    woken: list[Channel] = []
-
-    async def wake(channel: Channel) -> None:
-        woken.append(channel)
-
-    channels = {
-        Channel.SMS: ChannelService("twilio", True),
-        Channel.EMAIL: ChannelService("smtp", False, "EMAIL is not configured on this server: set SMTP_HOST."),
-    }
-    sender.gate.set()
-    outbox = Outbox(app, sealer, hub, channels, wake)
-    courier = ChannelDelivery(Channel.SMS, "twilio", sender, worker, sealer, hub, "test-worker")
-    return Shop(app, worker, sealer, hub, outbox, sender, courier, woken)
+from tests.databases import SharedStores
+from tests.delivery.limiters import NewLimiter, limiters
+from tests.delivery.pipeline import FakeSender, MessagePipeline, make_pipeline
 
 
 @pytest.fixture
-async def shop(app_database: Database, worker_database: Database, sealer: Sealer, hub: Hub) -> Shop:
+async def shop(app_database: Database, worker_database: Database, sealer: Sealer, hub: Hub) -> MessagePipeline:
     # As a worker does when it starts.
     await prepare_lookups(worker_database, sealer)
-    return open_shop(app_database, worker_database, sealer, hub, ObedientSender())
+    return make_pipeline(app_database, worker_database, sealer, hub, FakeSender())
 
 
 @pytest.fixture
@@ -141,6 +28,6 @@ def integration() -> str:
 
 
 @pytest.fixture
-async def new_gate(stores: Running, integration: str) -> AsyncIterator[NewGate]:
-    async with gates(stores.urls.redis, integration) as make:
+async def new_gate(stores: SharedStores, integration: str) -> AsyncIterator[NewLimiter]:
+    async with limiters(stores.urls.redis, integration) as make:
         yield make

@@ -11,12 +11,12 @@ from core.messages.accept import Accepted
 from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, EmailContent, TextContent
-from tests.delivery.conftest import Shop
+from tests.delivery.pipeline import MessagePipeline
 
 SMS = [make_step(Channel.SMS)]
 
 
-async def test_an_accepted_message_is_queued_and_its_channel_woken(shop: Shop) -> None:
+async def test_an_accepted_message_is_queued_and_its_channel_woken(shop: MessagePipeline) -> None:
     message_id = await shop.accept("+55 11 98765-4321", "Olá, Ana!")
     message = await shop.message(message_id)
     assert (message.status, message.to, message.to_masked) == ("QUEUED", "+5511987654321", "+55 11 9••••-4321")
@@ -25,7 +25,7 @@ async def test_an_accepted_message_is_queued_and_its_channel_woken(shop: Shop) -
     assert await shop.statuses(message_id) == ["QUEUED"]
 
 
-async def test_nothing_personal_lies_in_the_clear(shop: Shop) -> None:
+async def test_nothing_personal_lies_in_the_clear(shop: MessagePipeline) -> None:
     await shop.accept("+5511987654321", "segredo-da-ana", key="k")
     for table in ("messages", "message_events", "idempotency_keys"):
         async with shop.worker.transaction() as connection:
@@ -36,7 +36,7 @@ async def test_nothing_personal_lies_in_the_clear(shop: Shop) -> None:
             assert secret not in dump
 
 
-async def test_the_same_key_and_input_make_one_message(shop: Shop) -> None:
+async def test_the_same_key_and_input_make_one_message(shop: MessagePipeline) -> None:
     draft = Draft(TextContent("Olá"), SMS, phone="+5511987654321", idempotency_key="order-1")
     # The same number written otherwise is the same input.
     again = Draft(TextContent("Olá"), SMS, phone="+55 11 98765 4321", idempotency_key="order-1")
@@ -46,7 +46,7 @@ async def test_the_same_key_and_input_make_one_message(shop: Shop) -> None:
     assert await shop.count("messages") == 1
 
 
-async def test_fifty_at_once_with_one_key_make_one_message(shop: Shop) -> None:
+async def test_fifty_at_once_with_one_key_make_one_message(shop: MessagePipeline) -> None:
     draft = Draft(TextContent("Olá"), SMS, phone="+5511987654321", idempotency_key="order-1")
     answers: list[Accepted] = await asyncio.gather(*(shop.outbox.accept(DEFAULT_TENANT, draft) for _ in range(50)))
     assert len({answer.message_id for answer in answers}) == 1
@@ -61,7 +61,7 @@ async def test_fifty_at_once_with_one_key_make_one_message(shop: Shop) -> None:
         Draft(TextContent("Olá"), SMS, phone="+5511987654322", idempotency_key="order-1"),
     ],
 )
-async def test_the_same_key_with_other_input_is_refused(shop: Shop, other: Draft) -> None:
+async def test_the_same_key_with_other_input_is_refused(shop: MessagePipeline, other: Draft) -> None:
     await shop.accept(key="order-1")
     with pytest.raises(IdempotencyConflict, match="order-1") as refused:
         await shop.outbox.accept(DEFAULT_TENANT, other)
@@ -69,7 +69,7 @@ async def test_the_same_key_with_other_input_is_refused(shop: Shop, other: Draft
     assert await shop.count("messages") == 1
 
 
-async def test_a_key_can_be_used_anew_after_seven_days(shop: Shop, urls: object) -> None:
+async def test_a_key_can_be_used_anew_after_seven_days(shop: MessagePipeline, urls: object) -> None:
     first = await shop.accept(key="order-1")
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
         await connection.execute(text("UPDATE idempotency_keys SET expires_at = now() - interval '1 second'"))
@@ -78,7 +78,7 @@ async def test_a_key_can_be_used_anew_after_seven_days(shop: Shop, urls: object)
     assert await shop.count("idempotency_keys") == 1
 
 
-async def test_a_message_that_was_not_stored_leaves_its_key_free(shop: Shop) -> None:
+async def test_a_message_that_was_not_stored_leaves_its_key_free(shop: MessagePipeline) -> None:
     async with shop.worker.transaction() as connection:
         await connection.execute(text("SELECT 1"))
     draft = Draft(TextContent("Olá"), [], phone="+5511987654321", idempotency_key="order-1")
@@ -87,7 +87,7 @@ async def test_a_message_that_was_not_stored_leaves_its_key_free(shop: Shop) -> 
     assert await shop.count("idempotency_keys") == 0
 
 
-async def test_everything_wrong_is_said_at_once(shop: Shop) -> None:
+async def test_everything_wrong_is_said_at_once(shop: MessagePipeline) -> None:
     draft = Draft(
         TextContent(" "), [make_step(Channel.SMS), make_step(Channel.SMS)], phone="+551187654321", idempotency_key="k"
     )
@@ -169,7 +169,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_bad_input_is_named_and_nothing_is_stored(shop: Shop, case: str) -> None:
+async def test_bad_input_is_named_and_nothing_is_stored(shop: MessagePipeline, case: str) -> None:
     draft, path, rule = REFUSED[case]
     with pytest.raises(Refused) as refused:
         await shop.outbox.accept(DEFAULT_TENANT, draft)
@@ -179,7 +179,7 @@ async def test_bad_input_is_named_and_nothing_is_stored(shop: Shop, case: str) -
     assert shop.woken == []
 
 
-async def test_an_unconfigured_channel_says_what_to_set(shop: Shop) -> None:
+async def test_an_unconfigured_channel_says_what_to_set(shop: MessagePipeline) -> None:
     draft = Draft(EmailContent("s", "x"), [make_step(Channel.EMAIL)], email="ana@example.com")
     with pytest.raises(Refused) as refused:
         await shop.outbox.accept(DEFAULT_TENANT, draft)

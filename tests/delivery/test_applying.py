@@ -1,7 +1,7 @@
 """What companies report: kept once, applied forward only, early, late, twice or reversed; what people write arrives."""
 
 from itertools import permutations
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -9,62 +9,22 @@ from sqlalchemy import text
 
 from core.access.principal import DEFAULT_TENANT
 from core.access.senders import register_senders
-from core.errors import FailureParty, FailureReason, OutcomeUnknown
+from core.errors import OutcomeUnknown
 from core.ports import (
-    Channel,
-    Failure,
-    InboundMessage,
     OtherEvent,
     OutboundMessage,
     Receipt,
-    Reference,
     ReportedStatus,
-    StatusReport,
     TextContent,
 )
-from tests.conftest import Urls
-from tests.delivery.conftest import Shop
-
-OTHER_TENANT = UUID("01900000-0000-7000-8000-0000000000ff")
-GONE = Failure(FailureReason.INVALID_RECIPIENT, FailureParty.RECIPIENT, "No phone has this number.", "30005")
+from tests.databases import Urls
+from tests.delivery.factories import INVALID_NUMBER, OTHER_TENANT, inbound_message, sent_message, status_report
+from tests.delivery.pipeline import MessagePipeline
 
 
-def report(message_id: UUID, status: ReportedStatus, *, attempt: int = 1, named: bool = True) -> StatusReport:
-    sid = f"SM{message_id.hex}"
-    return StatusReport(
-        f"{sid}:{status}:{attempt}",
-        status.value.lower(),
-        f"MessageSid={sid}&To=%2B5511987654321",
-        status=status,
-        reference=Reference(DEFAULT_TENANT, message_id, attempt) if named else None,
-        provider_message_id=sid,
-        failure=GONE if status is ReportedStatus.FAILED else None,
-    )
-
-
-def inbound(recipient: str, sender: str = "+5511912345678", body: str = "SIM") -> InboundMessage:
-    sid = f"SM{uuid4().hex}"
-    return InboundMessage(
-        f"{sid}:received",
-        "received",
-        "raw",
-        channel=Channel.SMS,
-        sender=sender,
-        recipient=recipient,
-        text=body,
-        provider_message_id=sid,
-    )
-
-
-async def sent(shop: Shop) -> UUID:
-    message_id = await shop.accept()
-    await shop.courier.drain()
-    return message_id
-
-
-async def test_a_report_moves_its_message_and_says_when(shop: Shop) -> None:
-    message_id = await sent(shop)
-    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+async def test_a_report_moves_its_message_and_says_when(shop: MessagePipeline) -> None:
+    message_id = await sent_message(shop)
+    await shop.keep(status_report(message_id, ReportedStatus.DELIVERED))
     assert await shop.status(message_id) == "SENT"
     assert await shop.apply() == 1
     message = await shop.message(message_id)
@@ -73,34 +33,34 @@ async def test_a_report_moves_its_message_and_says_when(shop: Shop) -> None:
     assert await shop.apply() == 0
 
 
-async def test_the_same_report_twice_is_kept_once(shop: Shop) -> None:
-    message_id = await sent(shop)
-    one = report(message_id, ReportedStatus.DELIVERED)
+async def test_the_same_report_twice_is_kept_once(shop: MessagePipeline) -> None:
+    message_id = await sent_message(shop)
+    one = status_report(message_id, ReportedStatus.DELIVERED)
     assert [await shop.keep(one), await shop.keep(one), await shop.keep(one, one)] == [1, 0, 0]
     await shop.apply()
     assert await shop.statuses(message_id) == ["QUEUED", "SENDING", "SENT", "DELIVERED"]
 
 
-async def test_reports_in_any_order_end_in_read_and_each_is_kept_as_an_event(shop: Shop) -> None:
+async def test_reports_in_any_order_end_in_read_and_each_is_kept_as_an_event(shop: MessagePipeline) -> None:
     for order in permutations(ReportedStatus):
-        message_id = await sent(shop)
+        message_id = await sent_message(shop)
         for status in order:
-            await shop.keep(report(message_id, status))
+            await shop.keep(status_report(message_id, status))
             await shop.apply()
         assert await shop.status(message_id) == "READ", order
         assert len(await shop.events(message_id)) == 3 + len(order)
 
 
-async def test_a_whole_batch_for_one_message_is_applied_at_once(shop: Shop) -> None:
-    message_id = await sent(shop)
-    await shop.keep(*(report(message_id, status) for status in reversed(ReportedStatus)))
+async def test_a_whole_batch_for_one_message_is_applied_at_once(shop: MessagePipeline) -> None:
+    message_id = await sent_message(shop)
+    await shop.keep(*(status_report(message_id, status) for status in reversed(ReportedStatus)))
     assert await shop.apply() == 4
     assert await shop.status(message_id) == "READ"
 
 
-async def test_a_report_that_overtakes_our_own_answer_is_not_undone_by_it(shop: Shop) -> None:
+async def test_a_report_that_overtakes_our_own_answer_is_not_undone_by_it(shop: MessagePipeline) -> None:
     async def answer(message: OutboundMessage) -> Receipt:
-        await shop.keep(report(message.reference.message_id, ReportedStatus.DELIVERED))
+        await shop.keep(status_report(message.reference.message_id, ReportedStatus.DELIVERED))
         await shop.apply()
         return Receipt("SM1")
 
@@ -110,35 +70,35 @@ async def test_a_report_that_overtakes_our_own_answer_is_not_undone_by_it(shop: 
     assert await shop.statuses(message_id) == ["QUEUED", "SENDING", "DELIVERED"]
 
 
-async def test_a_report_settles_what_nobody_knew(shop: Shop) -> None:
+async def test_a_report_settles_what_nobody_knew(shop: MessagePipeline) -> None:
     def lost(_: OutboundMessage) -> Receipt:
         raise OutcomeUnknown("The line broke.", provider="twilio")
 
     shop.sender.answer = lost
-    message_id = await sent(shop)
+    message_id = await sent_message(shop)
     assert await shop.status(message_id) == "UNCONFIRMED"
-    await shop.keep(report(message_id, ReportedStatus.SENT))
+    await shop.keep(status_report(message_id, ReportedStatus.SENT))
     await shop.apply()
     assert await shop.status(message_id) == "SENT"
     [attempt] = await shop.attempts(message_id)
     assert (attempt.outcome, attempt.provider_message_id) == ("ACCEPTED", f"SM{message_id.hex}")
 
 
-async def test_a_report_without_our_reference_is_found_by_the_companys_id(shop: Shop) -> None:
-    message_id = await sent(shop)
-    await shop.keep(report(message_id, ReportedStatus.DELIVERED, named=False))
+async def test_a_report_without_our_reference_is_found_by_the_companys_id(shop: MessagePipeline) -> None:
+    message_id = await sent_message(shop)
+    await shop.keep(status_report(message_id, ReportedStatus.DELIVERED, named=False))
     await shop.apply()
     assert await shop.status(message_id) == "DELIVERED"
 
 
 @pytest.mark.parametrize("named", [True, False])
-async def test_a_report_about_a_message_not_known_yet_waits_for_it(shop: Shop, named: bool) -> None:
+async def test_a_report_about_a_message_not_known_yet_waits_for_it(shop: MessagePipeline, named: bool) -> None:
     """Its webhook came before our own commit: nothing is lost, and it is applied once there is something to apply."""
     stranger = uuid4()
-    await shop.keep(report(stranger, ReportedStatus.DELIVERED, named=named))
+    await shop.keep(status_report(stranger, ReportedStatus.DELIVERED, named=named))
     assert await shop.apply() == 1
     assert await inbox_states(shop) == ["RECEIVED"]
-    message_id = await sent(shop)
+    message_id = await sent_message(shop)
     await shop.tamper("UPDATE attempts SET provider_id_lookup = :sid", sid=shop.sealer.id_hash(f"SM{stranger.hex}"))
     await shop.tamper("UPDATE inbox SET due_at = now()")
     await shop.apply()
@@ -148,9 +108,9 @@ async def test_a_report_about_a_message_not_known_yet_waits_for_it(shop: Shop, n
 
 @pytest.mark.parametrize(("named", "end"), [(True, "FAILED"), (False, "IGNORED")])
 async def test_a_report_nobody_can_place_is_closed_after_a_while_and_stays_visible(
-    shop: Shop, named: bool, end: str
+    shop: MessagePipeline, named: bool, end: str
 ) -> None:
-    await shop.keep(report(uuid4(), ReportedStatus.DELIVERED, named=named))
+    await shop.keep(status_report(uuid4(), ReportedStatus.DELIVERED, named=named))
     await shop.apply()
     await shop.tamper("UPDATE inbox SET due_at = now(), received_at = now() - interval '11 minutes'")
     await shop.apply()
@@ -162,29 +122,29 @@ async def test_a_report_nobody_can_place_is_closed_after_a_while_and_stays_visib
     assert await shop.count("dead_letters WHERE kind = 'webhook.apply'") == (1 if named else 0)
 
 
-async def test_a_late_failure_after_delivery_is_noted_and_changes_nothing(shop: Shop) -> None:
-    message_id = await sent(shop)
+async def test_a_late_failure_after_delivery_is_noted_and_changes_nothing(shop: MessagePipeline) -> None:
+    message_id = await sent_message(shop)
     for status in (ReportedStatus.DELIVERED, ReportedStatus.FAILED):
-        await shop.keep(report(message_id, status))
+        await shop.keep(status_report(message_id, status))
         await shop.apply()
     message = await shop.message(message_id)
     assert (message.status, message.failure) == ("DELIVERED", None)
     assert "noted" in ((await shop.events(message_id))[-1].detail or "")
 
 
-async def test_delivery_after_failure_wins(shop: Shop) -> None:
-    message_id = await sent(shop)
-    await shop.keep(report(message_id, ReportedStatus.FAILED))
+async def test_delivery_after_failure_wins(shop: MessagePipeline) -> None:
+    message_id = await sent_message(shop)
+    await shop.keep(status_report(message_id, ReportedStatus.FAILED))
     await shop.apply()
     message = await shop.message(message_id)
-    assert (message.status, message.failure) == ("FAILED", GONE)
-    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+    assert (message.status, message.failure) == ("FAILED", INVALID_NUMBER)
+    await shop.keep(status_report(message_id, ReportedStatus.DELIVERED))
     await shop.apply()
     message = await shop.message(message_id)
     assert (message.status, message.failure) == ("DELIVERED", None)
 
 
-async def test_what_people_write_goes_to_whoever_owns_the_number(shop: Shop, urls: Urls) -> None:
+async def test_what_people_write_goes_to_whoever_owns_the_number(shop: MessagePipeline, urls: Urls) -> None:
     owner = await asyncpg.connect(urls.direct)
     await owner.execute(
         "INSERT INTO tenants (id, slug, name, time_zone, default_currency) VALUES ($1, 'b', 'B', 'UTC', 'BRL')",
@@ -195,7 +155,9 @@ async def test_what_people_write_goes_to_whoever_owns_the_number(shop: Shop, url
     # What another tenant has already is not taken away from it.
     await register_senders(shop.worker, [("twilio", "+15005550006"), ("twilio", "+15005550001")])
     await shop.keep(
-        inbound("+15005550001", body="para B"), inbound("+15005550006", body="SIM"), inbound("+1999", body="?")
+        inbound_message("+15005550001", body="para B"),
+        inbound_message("+15005550006", body="SIM"),
+        inbound_message("+1999", body="?"),
     )
     assert await shop.apply() == 3
     async with shop.worker.transaction() as connection:
@@ -210,14 +172,14 @@ async def test_what_people_write_goes_to_whoever_owns_the_number(shop: Shop, url
     assert {message.sender for _, message in found} == {"+5511912345678"}
 
 
-async def test_an_event_nobody_acts_on_is_kept_as_ignored(shop: Shop) -> None:
+async def test_an_event_nobody_acts_on_is_kept_as_ignored(shop: MessagePipeline) -> None:
     await shop.keep(OtherEvent("k1", "scheduled", "raw"))
     await shop.apply()
     assert await inbox_states(shop) == ["IGNORED"]
 
 
-async def test_what_companies_write_lies_sealed(shop: Shop) -> None:
-    await shop.keep(inbound("+15005550006", body="segredo-da-ana"))
+async def test_what_companies_write_lies_sealed(shop: MessagePipeline) -> None:
+    await shop.keep(inbound_message("+15005550006", body="segredo-da-ana"))
     async with shop.worker.transaction() as connection:
         [row] = (await connection.execute(text("SELECT inbox::text FROM inbox"))).scalars()
     for secret in (b"segredo-da-ana", b"5511912345678"):
@@ -225,6 +187,6 @@ async def test_what_companies_write_lies_sealed(shop: Shop) -> None:
         assert secret.hex() not in row
 
 
-async def inbox_states(shop: Shop) -> list[str]:
+async def inbox_states(shop: MessagePipeline) -> list[str]:
     async with shop.worker.transaction() as connection:
         return list((await connection.execute(text("SELECT status FROM inbox"))).scalars())

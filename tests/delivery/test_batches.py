@@ -15,8 +15,8 @@ from core.messages.status import MessageStatus, make_step
 from core.messages.store import Outcome, SealedMessage
 from core.messages.validation import ChannelService, Draft
 from core.ports import Channel, EmailContent, TextContent
-from tests.delivery.conftest import Shop
-from tests.delivery.trips import round_trips
+from tests.delivery.pipeline import MessagePipeline
+from tests.delivery.round_trips import round_trips
 
 
 def draft(number: int, **given: Any) -> Draft:
@@ -27,7 +27,7 @@ def batch(size: int, **given: Any) -> BatchDraft:
     return BatchDraft([draft(number) for number in range(size)], "batch-1", **given)
 
 
-async def take(shop: Shop, given: BatchDraft) -> AcceptedBatch:
+async def take(shop: MessagePipeline, given: BatchDraft) -> AcceptedBatch:
     return await accept_batch(shop.outbox, DEFAULT_TENANT, given)
 
 
@@ -35,7 +35,7 @@ def ids(accepted: AcceptedBatch) -> list[Any]:
     return [result.message_id for result in accepted.results if isinstance(result, Accepted)]
 
 
-async def test_a_bad_message_holds_nobody_up(shop: Shop) -> None:
+async def test_a_bad_message_holds_nobody_up(shop: MessagePipeline) -> None:
     drafts = [
         draft(0),
         replace(draft(1), phone="1"),
@@ -52,7 +52,7 @@ async def test_a_bad_message_holds_nobody_up(shop: Shop) -> None:
     assert await shop.count("messages") == 2
 
 
-async def test_the_same_batch_again_is_the_first_one_with_its_results(shop: Shop) -> None:
+async def test_the_same_batch_again_is_the_first_one_with_its_results(shop: MessagePipeline) -> None:
     drafts = [draft(0), replace(draft(1), phone="1"), draft(2)]
     first, again = [await take(shop, BatchDraft(drafts, "batch-1", "Lembretes")) for _ in range(2)]
     assert (first.is_replay, again.is_replay) == (False, True)
@@ -71,7 +71,9 @@ async def test_the_same_batch_again_is_the_first_one_with_its_results(shop: Shop
         Draft(TextContent("Olá"), [], phone="+55 11 98765-4321"),
     ],
 )
-async def test_the_same_batch_with_its_addresses_written_in_another_way_is_the_same(shop: Shop, draft_: Draft) -> None:
+async def test_the_same_batch_with_its_addresses_written_in_another_way_is_the_same(
+    shop: MessagePipeline, draft_: Draft
+) -> None:
     first = await take(shop, BatchDraft([draft(0), draft_], "batch-1"))
     again = await take(shop, BatchDraft([draft(0), replace(draft_, phone="+5511987654321")], "batch-1"))
     assert (again.is_replay, again.batch_id) == (True, first.batch_id)
@@ -79,7 +81,7 @@ async def test_the_same_batch_with_its_addresses_written_in_another_way_is_the_s
         await take(shop, BatchDraft([draft(0), replace(draft_, phone="+5511987654322")], "batch-1"))
 
 
-async def test_two_at_once_make_one_batch(shop: Shop) -> None:
+async def test_two_at_once_make_one_batch(shop: MessagePipeline) -> None:
     first, second = await asyncio.gather(take(shop, batch(20)), take(shop, batch(20)))
     assert first.batch_id == second.batch_id
     assert ids(first) == ids(second)
@@ -87,7 +89,9 @@ async def test_two_at_once_make_one_batch(shop: Shop) -> None:
     assert await shop.count("message_batches") == 1
 
 
-async def test_a_batch_that_broke_off_is_finished_by_repeating_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_batch_that_broke_off_is_finished_by_repeating_it(
+    shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keep = shop.outbox.keep
 
     async def break_off(member: SealedMessage) -> Outcome:
@@ -108,7 +112,7 @@ async def test_a_batch_that_broke_off_is_finished_by_repeating_it(shop: Shop, mo
 
 
 async def test_what_the_database_refuses_is_one_result_among_others(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # A sealed value the database cannot take: nothing a check could have seen.
     prepare = shop.outbox.prepare
@@ -127,7 +131,7 @@ async def test_what_the_database_refuses_is_one_result_among_others(
     assert await shop.count("messages") == 9
 
 
-async def test_a_batch_costs_no_more_for_two_hundred_than_for_ten(shop: Shop) -> None:
+async def test_a_batch_costs_no_more_for_two_hundred_than_for_ten(shop: MessagePipeline) -> None:
     trips = []
     for number, size in enumerate((10, 200)):
         async with round_trips(shop.app) as seen:
@@ -137,7 +141,7 @@ async def test_a_batch_costs_no_more_for_two_hundred_than_for_ten(shop: Shop) ->
     assert trips == [7, 7]
 
 
-async def test_five_hundred_are_three_groups(shop: Shop) -> None:
+async def test_five_hundred_are_three_groups(shop: MessagePipeline) -> None:
     async with round_trips(shop.app) as seen:
         accepted = await take(shop, batch(500))
     assert len(ids(accepted)) == await shop.count("messages") == 500
@@ -156,7 +160,7 @@ async def test_five_hundred_are_three_groups(shop: Shop) -> None:
     ],
 )
 async def test_what_cannot_be_a_batch_is_refused_as_a_whole(
-    shop: Shop, given: BatchDraft, path: str, rule: str
+    shop: MessagePipeline, given: BatchDraft, path: str, rule: str
 ) -> None:
     with pytest.raises(Refused) as refused:
         await take(shop, given)
@@ -166,7 +170,7 @@ async def test_what_cannot_be_a_batch_is_refused_as_a_whole(
     assert await shop.count("messages") == await shop.count("message_batches") == 0
 
 
-async def test_messages_keep_their_own_keys_and_external_ids(shop: Shop) -> None:
+async def test_messages_keep_their_own_keys_and_external_ids(shop: MessagePipeline) -> None:
     alone = await shop.outbox.accept(DEFAULT_TENANT, draft(1, idempotency_key="order-1"))
     drafts = [
         draft(1, idempotency_key="order-1"),
@@ -184,7 +188,7 @@ async def test_messages_keep_their_own_keys_and_external_ids(shop: Shop) -> None
     assert results[4].path == ("input", "messages", "4", "externalId")
 
 
-async def test_a_rehearsal_in_a_batch_stores_nothing_of_its_own(shop: Shop) -> None:
+async def test_a_rehearsal_in_a_batch_stores_nothing_of_its_own(shop: MessagePipeline) -> None:
     drafts = [draft(1), draft(2, is_rehearsal=True), draft(3, is_rehearsal=True, external_id="E1")]
     await shop.outbox.accept(DEFAULT_TENANT, draft(9, external_id="E1"))
     results = (await take(shop, BatchDraft(drafts, "batch-1"))).results
@@ -194,7 +198,9 @@ async def test_a_rehearsal_in_a_batch_stores_nothing_of_its_own(shop: Shop) -> N
     assert await shop.count("messages") == 2
 
 
-async def test_what_was_refused_for_want_of_settings_is_sent_when_repeated_after_they_came(shop: Shop) -> None:
+async def test_what_was_refused_for_want_of_settings_is_sent_when_repeated_after_they_came(
+    shop: MessagePipeline,
+) -> None:
     e_mail = Draft(EmailContent("s", "x"), [make_step(Channel.EMAIL)], email="ana@example.com")
     first = await take(shop, BatchDraft([e_mail, draft(1)], "batch-1"))
     shop.outbox.channels = {**shop.outbox.channels, Channel.EMAIL: ChannelService("smtp", True)}
@@ -203,7 +209,7 @@ async def test_what_was_refused_for_want_of_settings_is_sent_when_repeated_after
     assert [result.is_replay for result in again.results] == [False, True]
 
 
-async def test_a_batch_counts_its_messages_and_knows_when_it_is_over(shop: Shop) -> None:
+async def test_a_batch_counts_its_messages_and_knows_when_it_is_over(shop: MessagePipeline) -> None:
     accepted = await take(shop, batch(3, name="Lembretes"))
 
     async def look() -> Any:

@@ -14,17 +14,17 @@ from core.messages.commands import cancel_batch, cancel_message
 from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
-from tests.delivery.conftest import Shop
-from tests.delivery.test_applying import OTHER_TENANT
+from tests.delivery.factories import OTHER_TENANT
+from tests.delivery.pipeline import MessagePipeline
 
 TIMING = Timing()
 
 
-async def stop(shop: Shop, message_id: UUID, tenant: UUID = DEFAULT_TENANT) -> None:
+async def stop(shop: MessagePipeline, message_id: UUID, tenant: UUID = DEFAULT_TENANT) -> None:
     await cancel_message(shop.app, shop.hub, tenant, message_id)
 
 
-async def test_a_waiting_message_is_canceled_and_never_sent(shop: Shop) -> None:
+async def test_a_waiting_message_is_canceled_and_never_sent(shop: MessagePipeline) -> None:
     message_id = await shop.accept()
     await stop(shop, message_id)
     await shop.courier.drain()
@@ -35,7 +35,7 @@ async def test_a_waiting_message_is_canceled_and_never_sent(shop: Shop) -> None:
     assert await shop.statuses(message_id) == ["QUEUED", "CANCELED"]
 
 
-async def test_a_claimed_message_that_was_not_begun_is_canceled_in_time(shop: Shop) -> None:
+async def test_a_claimed_message_that_was_not_begun_is_canceled_in_time(shop: MessagePipeline) -> None:
     message_id = await shop.accept()
     async with shop.worker.transaction() as connection:
         claimed = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=TIMING)
@@ -45,7 +45,7 @@ async def test_a_claimed_message_that_was_not_begun_is_canceled_in_time(shop: Sh
     assert await shop.status(message_id) == "CANCELED"
 
 
-async def test_a_message_that_was_begun_is_too_late(shop: Shop) -> None:
+async def test_a_message_that_was_begun_is_too_late(shop: MessagePipeline) -> None:
     shop.sender.gate.clear()
     message_id = await shop.accept()
     async with shop.worker.transaction() as connection:
@@ -56,7 +56,7 @@ async def test_a_message_that_was_begun_is_too_late(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("repetition", range(10))
-async def test_against_a_worker_exactly_one_of_the_two_wins(shop: Shop, repetition: int) -> None:
+async def test_against_a_worker_exactly_one_of_the_two_wins(shop: MessagePipeline, repetition: int) -> None:
     message_id = await shop.accept()
     draining, stopping = await asyncio.gather(shop.courier.drain(), stop(shop, message_id), return_exceptions=True)
     assert draining is None
@@ -65,7 +65,7 @@ async def test_against_a_worker_exactly_one_of_the_two_wins(shop: Shop, repetiti
     assert was_canceled or isinstance(stopping, InvalidState)
 
 
-async def test_one_that_waits_for_its_next_try_is_canceled(shop: Shop) -> None:
+async def test_one_that_waits_for_its_next_try_is_canceled(shop: MessagePipeline) -> None:
     def away(_: OutboundMessage) -> Receipt:
         raise ProviderUnavailable("away", provider="twilio")
 
@@ -76,7 +76,7 @@ async def test_one_that_waits_for_its_next_try_is_canceled(shop: Shop) -> None:
     assert (await shop.message(message_id)).next_attempt_at is None
 
 
-async def test_one_that_may_have_gone_out_is_not_called_canceled(shop: Shop) -> None:
+async def test_one_that_may_have_gone_out_is_not_called_canceled(shop: MessagePipeline) -> None:
     def lost(_: OutboundMessage) -> Receipt:
         raise OutcomeUnknown("lost", provider="twilio")
 
@@ -89,14 +89,14 @@ async def test_one_that_may_have_gone_out_is_not_called_canceled(shop: Shop) -> 
         await stop(shop, message_id)
 
 
-async def test_what_is_not_there_or_anothers_is_answered_alike(shop: Shop) -> None:
+async def test_what_is_not_there_or_anothers_is_answered_alike(shop: MessagePipeline) -> None:
     message_id = await shop.accept()
     for tenant, wanted in ((DEFAULT_TENANT, uuid4()), (OTHER_TENANT, message_id)):
         with pytest.raises(NotFound, match="There is no such message"):
             await stop(shop, wanted, tenant)
 
 
-async def test_a_batch_is_stopped_and_says_what_it_was_too_late_for(shop: Shop) -> None:
+async def test_a_batch_is_stopped_and_says_what_it_was_too_late_for(shop: MessagePipeline) -> None:
     draft = BatchDraft(
         [Draft(TextContent("Oi"), [make_step(Channel.SMS)], "+5511987654321") for _ in range(5)], "batch"
     )

@@ -23,8 +23,7 @@ from core.templates import queries
 from core.templates.catalogue_sync import FIRST_PAUSE, PERIOD, CatalogueSync, copy_catalogue
 from core.templates.starters import add_starters
 from core.templates.values import Template
-from tests.delivery.conftest import Shop
-from tests.keeping import keep
+from tests.delivery.pipeline import MessagePipeline, store_events
 
 SHIPPED = ProviderTemplate(
     "9001",
@@ -40,23 +39,23 @@ SHIPPED = ProviderTemplate(
 OFFER = ProviderTemplate("9002", "offer", "pt-BR", TemplateCategory.MARKETING, TemplateApproval.PENDING, "Oi")
 
 
-async def copy(shop: Shop, *listed: ProviderTemplate) -> int:
+async def copy(shop: MessagePipeline, *listed: ProviderTemplate) -> int:
     async with shop.worker.transaction(DEFAULT_TENANT) as connection:
         return await copy_catalogue(connection, DEFAULT_TENANT, "whatsapp", Channel.WHATSAPP, listed)
 
 
-async def listed(shop: Shop) -> dict[str, Template]:
+async def listed(shop: MessagePipeline) -> dict[str, Template]:
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
         page = await queries.templates_page(connection, DEFAULT_TENANT, queries.Slice(100), queries.TemplateFilter())
     return {f"{one.name} {one.locale}": one for one in page.items}
 
 
-async def by_id(shop: Shop, id: UUID) -> Template:
+async def by_id(shop: MessagePipeline, id: UUID) -> Template:
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
         return (await queries.templates_by_id(connection, DEFAULT_TENANT, [id]))[id]
 
 
-async def test_what_a_company_lists_is_copied_whole(shop: Shop) -> None:
+async def test_what_a_company_lists_is_copied_whole(shop: MessagePipeline) -> None:
     assert await copy(shop, SHIPPED, OFFER) == 2
     found = (await listed(shop))["order_shipped pt-BR"]
     assert (found.channel, found.integration, found.category, found.approval) == (
@@ -69,14 +68,14 @@ async def test_what_a_company_lists_is_copied_whole(shop: Shop) -> None:
     assert (found.buttons, found.examples) == (SHIPPED.buttons, SHIPPED.examples)
 
 
-async def test_copying_the_same_twice_changes_nothing(shop: Shop) -> None:
+async def test_copying_the_same_twice_changes_nothing(shop: MessagePipeline) -> None:
     await copy(shop, SHIPPED, OFFER)
     before = await listed(shop)
     assert await copy(shop, OFFER, SHIPPED) == 0
     assert await listed(shop) == before
 
 
-async def test_what_changed_keeps_its_id(shop: Shop) -> None:
+async def test_what_changed_keeps_its_id(shop: MessagePipeline) -> None:
     await copy(shop, SHIPPED, OFFER)
     before = await listed(shop)
     assert await copy(shop, SHIPPED, replace(OFFER, approval=TemplateApproval.APPROVED, body="Olá")) == 1
@@ -87,7 +86,7 @@ async def test_what_changed_keeps_its_id(shop: Shop) -> None:
     assert offer.updated_at > offer.created_at
 
 
-async def test_what_vanished_is_no_longer_listed_nor_usable_and_can_come_back(shop: Shop) -> None:
+async def test_what_vanished_is_no_longer_listed_nor_usable_and_can_come_back(shop: MessagePipeline) -> None:
     await copy(shop, SHIPPED, OFFER)
     id = (await listed(shop))["order_shipped pt-BR"].id
     assert await copy(shop, OFFER) == 1
@@ -100,7 +99,7 @@ async def test_what_vanished_is_no_longer_listed_nor_usable_and_can_come_back(sh
     assert (back.id, back.approval, back.gone_at) == (id, TemplateApproval.APPROVED, None)
 
 
-async def test_paused_and_disabled_are_told_apart_also_where_an_earlier_version_writes(shop: Shop) -> None:
+async def test_paused_and_disabled_are_told_apart_also_where_an_earlier_version_writes(shop: MessagePipeline) -> None:
     for approval in (TemplateApproval.PAUSED, TemplateApproval.DISABLED):
         assert await copy(shop, replace(OFFER, approval=approval)) == 1
         assert await copy(shop, replace(OFFER, approval=approval)) == 0
@@ -119,7 +118,7 @@ async def test_paused_and_disabled_are_told_apart_also_where_an_earlier_version_
     assert (await listed(shop))["offer pt-BR"].approval is TemplateApproval.PENDING
 
 
-async def test_an_empty_catalogue_takes_only_the_companys_away(shop: Shop) -> None:
+async def test_an_empty_catalogue_takes_only_the_companys_away(shop: MessagePipeline) -> None:
     async with shop.worker.transaction(DEFAULT_TENANT) as connection:
         await add_starters(connection, DEFAULT_TENANT)
     ours = await listed(shop)
@@ -128,20 +127,20 @@ async def test_an_empty_catalogue_takes_only_the_companys_away(shop: Shop) -> No
     assert await listed(shop) == ours
 
 
-async def test_a_company_cannot_overwrite_a_template_of_ours(shop: Shop) -> None:
+async def test_a_company_cannot_overwrite_a_template_of_ours(shop: MessagePipeline) -> None:
     await copy(shop, SHIPPED)
     await shop.tamper("UPDATE templates SET integration = NULL, body = 'nossa'")
     assert await copy(shop, SHIPPED) == 0
     assert [one.body for one in (await listed(shop)).values()] == ["nossa"]
 
 
-async def test_one_that_cannot_be_stored_is_left_out_and_its_neighbours_are_not(shop: Shop) -> None:
+async def test_one_that_cannot_be_stored_is_left_out_and_its_neighbours_are_not(shop: MessagePipeline) -> None:
     bad = [replace(OFFER, name="nul", body="a\x00"), replace(OFFER, name="half", examples={"a": "\ud800"})]
     assert await copy(shop, *bad, SHIPPED, SHIPPED) == 1
 
 
 @pytest.mark.slow
-async def test_six_thousand_templates_are_copied(shop: Shop) -> None:
+async def test_six_thousand_templates_are_copied(shop: MessagePipeline) -> None:
     many = [replace(OFFER, provider_id=str(n), name=f"offer_{n}") for n in range(6_000)]
     assert await copy(shop, *many) == 6_000
     assert await copy(shop, *many[1:]) == 1
@@ -172,11 +171,11 @@ def company() -> Company:
 
 
 @pytest.fixture
-def keeper(shop: Shop, company: Company) -> CatalogueSync:
+def keeper(shop: MessagePipeline, company: Company) -> CatalogueSync:
     return CatalogueSync("whatsapp", Channel.WHATSAPP, company, shop.worker)
 
 
-async def due_in(shop: Shop) -> timedelta:
+async def due_in(shop: MessagePipeline) -> timedelta:
     async with shop.worker.transaction() as connection:
         found: timedelta = (
             await connection.execute(text("SELECT due_at - now() FROM template_catalogues"))
@@ -185,7 +184,7 @@ async def due_in(shop: Shop) -> timedelta:
 
 
 async def test_a_catalogue_is_read_at_once_and_then_every_few_minutes(
-    shop: Shop, keeper: CatalogueSync, company: Company
+    shop: MessagePipeline, keeper: CatalogueSync, company: Company
 ) -> None:
     assert [await keeper.read_if_due() for _ in range(3)] == [True, False, False]
     assert company.calls == 1
@@ -195,7 +194,7 @@ async def test_a_catalogue_is_read_at_once_and_then_every_few_minutes(
     assert await keeper.read_if_due()
 
 
-async def test_of_many_workers_one_reads(shop: Shop, company: Company) -> None:
+async def test_of_many_workers_one_reads(shop: MessagePipeline, company: Company) -> None:
     keepers = [CatalogueSync("whatsapp", Channel.WHATSAPP, company, shop.worker) for _ in range(8)]
     company.gate.clear()
     reading = [asyncio.create_task(one.read_if_due()) for one in keepers]
@@ -207,7 +206,7 @@ async def test_of_many_workers_one_reads(shop: Shop, company: Company) -> None:
 
 @pytest.mark.parametrize("error", [ProviderUnavailable("Meta is away.", provider="whatsapp"), ValueError("odd")])
 async def test_a_company_that_fails_is_asked_again_ever_later(
-    shop: Shop, keeper: CatalogueSync, company: Company, error: Exception
+    shop: MessagePipeline, keeper: CatalogueSync, company: Company, error: Exception
 ) -> None:
     company.error = error
     pauses = []
@@ -226,7 +225,7 @@ async def test_a_company_that_fails_is_asked_again_ever_later(
     assert await due_in(shop) > 4 * FIRST_PAUSE
 
 
-async def test_a_failure_takes_nothing_away(shop: Shop, keeper: CatalogueSync, company: Company) -> None:
+async def test_a_failure_takes_nothing_away(shop: MessagePipeline, keeper: CatalogueSync, company: Company) -> None:
     await keeper.read_if_due()
     before = await listed(shop)
     company.error = ProviderError("No.", provider="whatsapp")
@@ -236,11 +235,13 @@ async def test_a_failure_takes_nothing_away(shop: Shop, keeper: CatalogueSync, c
 
 
 async def test_what_the_company_says_has_changed_is_read_soon(
-    shop: Shop, keeper: CatalogueSync, company: Company
+    shop: MessagePipeline, keeper: CatalogueSync, company: Company
 ) -> None:
     await keeper.read_if_due()
     company.templates = (replace(SHIPPED, approval=TemplateApproval.PENDING),)
-    await keep(shop.app, shop.sealer, "whatsapp", [TemplatesChanged("k1", "message_template_status_update", "{}")])
+    await store_events(
+        shop.app, shop.sealer, "whatsapp", [TemplatesChanged("k1", "message_template_status_update", "{}")]
+    )
     assert await shop.apply() == 1
     assert await keeper.read_if_due()
     assert [one.approval for one in (await listed(shop)).values()] == ["PENDING"]
@@ -249,13 +250,15 @@ async def test_what_the_company_says_has_changed_is_read_soon(
 
 
 async def test_what_changed_while_it_was_being_read_is_read_again(
-    shop: Shop, keeper: CatalogueSync, company: Company
+    shop: MessagePipeline, keeper: CatalogueSync, company: Company
 ) -> None:
     company.gate.clear()
     reading = asyncio.create_task(keeper.read_if_due())
     while not company.calls:
         await asyncio.sleep(0.005)
-    await keep(shop.app, shop.sealer, "whatsapp", [TemplatesChanged("k1", "message_template_status_update", "{}")])
+    await store_events(
+        shop.app, shop.sealer, "whatsapp", [TemplatesChanged("k1", "message_template_status_update", "{}")]
+    )
     await shop.apply()
     company.gate.set()
     assert await reading

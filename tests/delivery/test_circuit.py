@@ -18,15 +18,25 @@ from core.flow.scripts import RESET
 from core.flow.store import SharedStore
 from core.flow.values import CircuitRules, CircuitState, CircuitView, Outcomes
 from core.ports import Pace
-from tests.conftest import Running, until
-from tests.delivery.gates import PATIENT, QUICK, NewGate, answered, failed, refused, suspected, worked
-from tests.ports import free_port
+from tests.databases import SharedStores
+from tests.delivery.limiters import (
+    PATIENT_RULES,
+    QUICK_RULES,
+    NewLimiter,
+    answered_calls,
+    answered_for,
+    failed_calls,
+    refused_calls,
+    suspected_calls,
+)
+from tests.helpers import until
+from tests.servers import free_port
 
 CLOSED, HALF_OPEN, OPEN = CircuitState.CLOSED, CircuitState.HALF_OPEN, CircuitState.OPEN
 
 
 @pytest.fixture
-async def redis(stores: Running) -> AsyncIterator[Redis]:
+async def redis(stores: SharedStores) -> AsyncIterator[Redis]:
     connection = Redis.from_url(stores.urls.redis)
     yield connection
     await connection.aclose()
@@ -38,7 +48,7 @@ def circuits(redis: Redis) -> Circuits:
 
 
 async def opened(gate: Gate) -> None:
-    await gate.report(failed(await gate.allow(QUICK.failures), QUICK.failures))
+    await gate.report(failed_calls(await gate.allow(QUICK_RULES.failures), QUICK_RULES.failures))
 
 
 async def trial_of(gate: Gate) -> float:
@@ -47,132 +57,132 @@ async def trial_of(gate: Gate) -> float:
     while (allowance := await gate.allow(5)).count == 0:
         await asyncio.sleep(min(allowance.retry_in, 0.3))
     assert (allowance.count, allowance.circuit) == (1, HALF_OPEN)
-    await gate.report(failed(allowance))
+    await gate.report(failed_calls(allowance))
     return time.monotonic() - began
 
 
-async def test_a_new_circuit_lets_everything_through(new_gate: NewGate) -> None:
+async def test_a_new_circuit_lets_everything_through(new_gate: NewLimiter) -> None:
     allowance = await new_gate().allow(50)
     assert (allowance.count, allowance.retry_in, allowance.circuit) == (50, 0.0, CLOSED)
 
 
-async def test_failures_in_a_row_open_it_for_every_worker(new_gate: NewGate) -> None:
-    here, there = new_gate(rules=PATIENT), new_gate(rules=PATIENT)
-    await here.report(failed(await here.allow(1)))
-    await there.report(failed(await there.allow(1)))
+async def test_failures_in_a_row_open_it_for_every_worker(new_gate: NewLimiter) -> None:
+    here, there = new_gate(rules=PATIENT_RULES), new_gate(rules=PATIENT_RULES)
+    await here.report(failed_calls(await here.allow(1)))
+    await there.report(failed_calls(await there.allow(1)))
     assert (await here.allow(1)).count == 1
-    await there.report(failed(await there.allow(1)))
+    await there.report(failed_calls(await there.allow(1)))
     for gate in (here, there):
         allowance = await gate.allow(50)
         assert (allowance.count, allowance.circuit) == (0, OPEN)
         assert 40 < allowance.retry_in <= 60
 
 
-async def test_an_answer_breaks_the_row(new_gate: NewGate) -> None:
-    gate = new_gate(rules=PATIENT)
+async def test_an_answer_breaks_the_row(new_gate: NewLimiter) -> None:
+    gate = new_gate(rules=PATIENT_RULES)
     for _ in range(4):
         allowance = await gate.allow(10)
-        await gate.report(failed(allowance, 2))
-        await gate.report(answered(allowance))
+        await gate.report(failed_calls(allowance, 2))
+        await gate.report(answered_calls(allowance))
     assert (await gate.allow(10)).count == 10
 
 
-async def test_a_company_that_refuses_us_opens_it_sooner(new_gate: NewGate) -> None:
-    gate = new_gate(rules=PATIENT)
+async def test_a_company_that_refuses_us_opens_it_sooner(new_gate: NewLimiter) -> None:
+    gate = new_gate(rules=PATIENT_RULES)
     allowance = await gate.allow(10)
-    await gate.report(refused(allowance))
+    await gate.report(refused_calls(allowance))
     assert (await gate.allow(1)).circuit is CLOSED
     with capture_logs() as logs:
-        await gate.report(refused(allowance))
+        await gate.report(refused_calls(allowance))
     assert (await gate.allow(1)).circuit is OPEN
     assert [(line["event"], line["failures"], "interalpha check" in line["advice"]) for line in logs] == [
         ("circuit_opened", 2, True)
     ]
 
 
-async def test_one_recipient_opens_nothing_however_often_a_call_fails(new_gate: NewGate) -> None:
-    gate = new_gate(rules=PATIENT)
+async def test_one_recipient_opens_nothing_however_often_a_call_fails(new_gate: NewLimiter) -> None:
+    gate = new_gate(rules=PATIENT_RULES)
     allowance = await gate.allow(10)
     for is_refusal in (False, True):
         for _ in range(20):
-            await gate.report(suspected(allowance, "a1", is_refusal=is_refusal))
+            await gate.report(suspected_calls(allowance, "a1", is_refusal=is_refusal))
     assert (await gate.allow(10)).count == 10
 
 
-async def test_a_tenant_that_is_alone_opens_it_over_different_recipients(new_gate: NewGate) -> None:
-    here, there = new_gate(rules=PATIENT), new_gate(rules=PATIENT)
+async def test_a_tenant_that_is_alone_opens_it_over_different_recipients(new_gate: NewLimiter) -> None:
+    here, there = new_gate(rules=PATIENT_RULES), new_gate(rules=PATIENT_RULES)
     allowance = await here.allow(10)
-    await here.report(suspected(allowance, "a1", "a2", "a1"))
+    await here.report(suspected_calls(allowance, "a1", "a2", "a1"))
     assert (await there.allow(10)).circuit is CLOSED
-    await there.report(suspected(allowance, "a3"))
+    await there.report(suspected_calls(allowance, "a3"))
     assert (await here.allow(10)).circuit is OPEN
 
 
-async def test_one_tenant_opens_nothing_while_another_s_calls_are_answered(new_gate: NewGate) -> None:
-    gate = new_gate(rules=PATIENT)
+async def test_one_tenant_opens_nothing_while_another_s_calls_are_answered(new_gate: NewLimiter) -> None:
+    gate = new_gate(rules=PATIENT_RULES)
     allowance = await gate.allow(10)
-    await gate.report(worked(allowance, "b"))
+    await gate.report(answered_for(allowance, "b"))
     for number in range(20):
-        await gate.report(suspected(allowance, f"a{number}", is_refusal=number % 2 == 0))
+        await gate.report(suspected_calls(allowance, f"a{number}", is_refusal=number % 2 == 0))
     assert (await gate.allow(10)).circuit is CLOSED
     # As soon as the other meets the same, it is the company's.
-    await gate.report(suspected(allowance, "b1"))
+    await gate.report(suspected_calls(allowance, "b1"))
     assert (await gate.allow(10)).circuit is OPEN
 
 
-async def test_a_tenant_that_was_active_long_ago_keeps_no_circuit_closed(new_gate: NewGate) -> None:
-    gate = new_gate(rules=replace(PATIENT, active_for=1.0))
+async def test_a_tenant_that_was_active_long_ago_keeps_no_circuit_closed(new_gate: NewLimiter) -> None:
+    gate = new_gate(rules=replace(PATIENT_RULES, active_for=1.0))
     allowance = await gate.allow(10)
-    await gate.report(worked(allowance, "b"))
+    await gate.report(answered_for(allowance, "b"))
     await asyncio.sleep(2.0)
-    await gate.report(suspected(allowance, "a1", "a2", "a3"))
+    await gate.report(suspected_calls(allowance, "a1", "a2", "a3"))
     assert (await gate.allow(10)).circuit is OPEN
 
 
-async def test_an_answer_breaks_the_row_of_suspects_too(new_gate: NewGate) -> None:
-    gate = new_gate(rules=PATIENT)
+async def test_an_answer_breaks_the_row_of_suspects_too(new_gate: NewLimiter) -> None:
+    gate = new_gate(rules=PATIENT_RULES)
     for number in range(5):
         allowance = await gate.allow(10)
-        await gate.report(suspected(allowance, f"a{2 * number}", f"a{2 * number + 1}"))
-        await gate.report(worked(allowance, "a"))
+        await gate.report(suspected_calls(allowance, f"a{2 * number}", f"a{2 * number + 1}"))
+        await gate.report(answered_for(allowance, "a"))
     assert (await gate.allow(10)).count == 10
 
 
-async def test_what_any_call_would_have_met_counts_beside_suspects(new_gate: NewGate) -> None:
-    gate = new_gate(rules=PATIENT)
+async def test_what_any_call_would_have_met_counts_beside_suspects(new_gate: NewLimiter) -> None:
+    gate = new_gate(rules=PATIENT_RULES)
     allowance = await gate.allow(10)
-    await gate.report(suspected(allowance, "a1"), failed(allowance))
+    await gate.report(suspected_calls(allowance, "a1"), failed_calls(allowance))
     assert (await gate.allow(10)).circuit is CLOSED
-    await gate.report(failed(allowance))
+    await gate.report(failed_calls(allowance))
     assert (await gate.allow(10)).circuit is OPEN
 
 
-async def test_different_recipients_that_refuse_us_open_it_sooner(new_gate: NewGate) -> None:
-    gate = new_gate(rules=replace(PATIENT, failures=10))
+async def test_different_recipients_that_refuse_us_open_it_sooner(new_gate: NewLimiter) -> None:
+    gate = new_gate(rules=replace(PATIENT_RULES, failures=10))
     allowance = await gate.allow(10)
     with capture_logs() as logs:
-        await gate.report(suspected(allowance, "a1", "b1", is_refusal=True))
+        await gate.report(suspected_calls(allowance, "a1", "b1", is_refusal=True))
     assert (await gate.allow(1)).circuit is OPEN
     assert "interalpha check" in logs[0]["advice"]
 
 
-async def test_a_trial_to_a_suspect_makes_no_pause_longer(new_gate: NewGate) -> None:
-    gate = new_gate(rules=replace(QUICK, first_pause=0.2, longest_pause=10.0))
-    await gate.report(suspected(await gate.allow(10), "a1", "a2", "b1"))
+async def test_a_trial_to_a_suspect_makes_no_pause_longer(new_gate: NewLimiter) -> None:
+    gate = new_gate(rules=replace(QUICK_RULES, first_pause=0.2, longest_pause=10.0))
+    await gate.report(suspected_calls(await gate.allow(10), "a1", "a2", "b1"))
     pauses = []
     for who in ("a1", "a1", "a1", "b9"):
         while (trial := await gate.allow(1)).count == 0:
             await asyncio.sleep(min(trial.retry_in, 0.1))
-        await gate.report(suspected(trial, who))
+        await gate.report(suspected_calls(trial, who))
         pauses.append((await gate.allow(1)).retry_in)
     assert all(pause <= 0.2 for pause in pauses[:3])
     assert pauses[3] > 0.25
 
 
-async def test_a_trial_that_says_nothing_is_free_for_the_next(new_gate: NewGate) -> None:
-    gate = new_gate(rules=replace(QUICK, trial_lease=60.0))
+async def test_a_trial_that_says_nothing_is_free_for_the_next(new_gate: NewLimiter) -> None:
+    gate = new_gate(rules=replace(QUICK_RULES, trial_lease=60.0))
     await opened(gate)
-    await asyncio.sleep(QUICK.first_pause)
+    await asyncio.sleep(QUICK_RULES.first_pause)
     trial = await gate.allow(1)
     assert (await gate.allow(1)).count == 0
     await gate.report(Outcomes(trial.ticket))
@@ -180,40 +190,40 @@ async def test_a_trial_that_says_nothing_is_free_for_the_next(new_gate: NewGate)
 
 
 async def test_the_store_holds_few_suspects_and_tenants_however_many_there_are(
-    new_gate: NewGate, redis: Redis, integration: str
+    new_gate: NewLimiter, redis: Redis, integration: str
 ) -> None:
-    gate = new_gate(rules=replace(PATIENT, failures=1_000, refusals=1_000))
+    gate = new_gate(rules=replace(PATIENT_RULES, failures=1_000, refusals=1_000))
     allowance = await gate.allow(10)
     for first in range(0, 600, 100):
         names = [f"{number % 16:x}{number:04x}" for number in range(first, first + 100)]
-        await gate.report(suspected(allowance, *names))
+        await gate.report(suspected_calls(allowance, *names))
     kept = await redis.hgetall(gate_key(integration))
     assert len(kept[b"suspects"].split()) == 32
     assert len(kept[b"active"].split()) == 8
     assert re.fullmatch(rb"([0-9a-f:F]+ ?)+", kept[b"suspects"])
 
 
-async def test_of_twenty_who_ask_one_may_try(new_gate: NewGate) -> None:
-    workers = [new_gate(rules=replace(QUICK, trial_lease=60.0)) for _ in range(20)]
+async def test_of_twenty_who_ask_one_may_try(new_gate: NewLimiter) -> None:
+    workers = [new_gate(rules=replace(QUICK_RULES, trial_lease=60.0)) for _ in range(20)]
     await opened(workers[0])
-    await asyncio.sleep(QUICK.first_pause)
+    await asyncio.sleep(QUICK_RULES.first_pause)
     allowances = await asyncio.gather(*(worker.allow(10) for worker in workers))
     assert sorted(one.count for one in allowances) == [0] * 19 + [1]
     assert {one.circuit for one in allowances} == {HALF_OPEN}
 
 
-async def test_a_good_trial_closes_it(new_gate: NewGate) -> None:
+async def test_a_good_trial_closes_it(new_gate: NewLimiter) -> None:
     gate, other = new_gate(), new_gate()
     await opened(gate)
-    await asyncio.sleep(QUICK.first_pause)
-    await gate.report(answered(await gate.allow(10)))
+    await asyncio.sleep(QUICK_RULES.first_pause)
+    await gate.report(answered_calls(await gate.allow(10)))
     assert (await other.allow(10)).count == 10
     # The row begins anew.
-    await other.report(failed(await other.allow(1)))
+    await other.report(failed_calls(await other.allow(1)))
     assert (await gate.allow(10)).circuit is CLOSED
 
 
-async def test_each_bad_trial_makes_the_pause_longer_up_to_a_limit(new_gate: NewGate) -> None:
+async def test_each_bad_trial_makes_the_pause_longer_up_to_a_limit(new_gate: NewLimiter) -> None:
     gate = new_gate()
     await opened(gate)
     waited = [await trial_of(gate) for _ in range(3)]
@@ -224,29 +234,29 @@ async def test_each_bad_trial_makes_the_pause_longer_up_to_a_limit(new_gate: New
     assert (await gate.allow(1)).retry_in <= 0.25
 
 
-async def test_a_trial_whose_worker_died_is_let_go(new_gate: NewGate) -> None:
-    rules = replace(QUICK, trial_lease=0.4)
+async def test_a_trial_whose_worker_died_is_let_go(new_gate: NewLimiter) -> None:
+    rules = replace(QUICK_RULES, trial_lease=0.4)
     # The dead do not renew.
     dead, alive = new_gate(rules=replace(rules, longest_trial=0.0)), new_gate(rules=rules)
     await opened(dead)
-    await asyncio.sleep(QUICK.first_pause)
+    await asyncio.sleep(QUICK_RULES.first_pause)
     lost = await dead.allow(1)
     assert (await alive.allow(1)).count == 0
     await asyncio.sleep(rules.trial_lease)
     trial = await alive.allow(1)
     assert trial.count == 1
     # The one believed dead does not decide any more; the one who tries now does.
-    await dead.report(answered(lost))
+    await dead.report(answered_calls(lost))
     assert (await dead.allow(1)).circuit is HALF_OPEN
-    await alive.report(answered(trial))
+    await alive.report(answered_calls(trial))
     assert (await dead.allow(1)).circuit is CLOSED
 
 
-async def test_a_trial_that_takes_long_keeps_its_lease_until_its_call_has_ended(new_gate: NewGate) -> None:
-    rules = replace(QUICK, trial_lease=0.3)
+async def test_a_trial_that_takes_long_keeps_its_lease_until_its_call_has_ended(new_gate: NewLimiter) -> None:
+    rules = replace(QUICK_RULES, trial_lease=0.3)
     slow, other = new_gate(rules=rules), new_gate(rules=rules)
     await opened(slow)
-    await asyncio.sleep(QUICK.first_pause)
+    await asyncio.sleep(QUICK_RULES.first_pause)
     trial = await slow.allow(1)
     assert trial.count == 1
     for _ in range(10):
@@ -259,7 +269,7 @@ async def test_a_trial_that_takes_long_keeps_its_lease_until_its_call_has_ended(
 
 
 async def test_a_trial_granted_to_a_worker_that_gave_up_is_free_within_two_seconds(
-    new_gate: NewGate, stores: Running
+    new_gate: NewLimiter, stores: SharedStores
 ) -> None:
     rules = replace(CircuitRules(), failures=3, first_pause=0.1)
     asker, other = new_gate(rules=rules), new_gate(rules=rules)
@@ -276,14 +286,14 @@ async def test_a_trial_granted_to_a_worker_that_gave_up_is_free_within_two_secon
     began = time.monotonic()
     trial = await until(lambda: other.allow(1), lambda allowance: allowance.count == 1, 3)
     assert time.monotonic() - began < 2
-    await other.report(answered(trial))
+    await other.report(answered_calls(trial))
     assert (await asker.allow(5)).circuit is CLOSED
 
 
 async def test_a_reset_that_was_given_up_takes_no_effect_later(
-    new_gate: NewGate, redis: Redis, integration: str
+    new_gate: NewLimiter, redis: Redis, integration: str
 ) -> None:
-    gate = new_gate(rules=PATIENT)
+    gate = new_gate(rules=PATIENT_RULES)
     await opened(gate)
     seconds, microseconds = await redis.time()
     late = (seconds - 1) * MICROSECONDS + microseconds
@@ -291,55 +301,55 @@ async def test_a_reset_that_was_given_up_takes_no_effect_later(
     assert (await gate.allow(1)).circuit is OPEN
 
 
-async def test_a_trial_with_nothing_to_send_is_free_for_the_next(new_gate: NewGate) -> None:
-    idle, busy = (new_gate(rules=replace(QUICK, trial_lease=60.0)) for _ in range(2))
+async def test_a_trial_with_nothing_to_send_is_free_for_the_next(new_gate: NewLimiter) -> None:
+    idle, busy = (new_gate(rules=replace(QUICK_RULES, trial_lease=60.0)) for _ in range(2))
     await opened(idle)
-    await asyncio.sleep(QUICK.first_pause)
+    await asyncio.sleep(QUICK_RULES.first_pause)
     await idle.give_back(await idle.allow(5), 1)
     assert (await busy.allow(5)).count == 1
 
 
-async def test_late_answers_close_nothing_and_late_failures_prolong_nothing(new_gate: NewGate) -> None:
-    rules = replace(QUICK, first_pause=0.4, longest_pause=0.4, trial_lease=60.0)
+async def test_late_answers_close_nothing_and_late_failures_prolong_nothing(new_gate: NewLimiter) -> None:
+    rules = replace(QUICK_RULES, first_pause=0.4, longest_pause=0.4, trial_lease=60.0)
     gate = new_gate(rules=rules)
     before = await gate.allow(20)
-    await gate.report(failed(before, 3))
+    await gate.report(failed_calls(before, 3))
     retry_in = (await gate.allow(1)).retry_in
-    await gate.report(answered(before))
-    await gate.report(failed(before, 10))
+    await gate.report(answered_calls(before))
+    await gate.report(failed_calls(before, 10))
     still = await gate.allow(1)
     assert (still.circuit, still.retry_in <= retry_in) == (OPEN, True)
     await asyncio.sleep(rules.first_pause)
     trial = await gate.allow(1)
-    await gate.report(failed(before), answered(before))
+    await gate.report(failed_calls(before), answered_calls(before))
     assert (await gate.allow(1)).circuit is HALF_OPEN
-    await gate.report(answered(trial))
-    await gate.report(failed(before, 10))
+    await gate.report(answered_calls(trial))
+    await gate.report(failed_calls(before, 10))
     assert (await gate.allow(1)).circuit is CLOSED
 
 
-async def test_a_change_is_told_once(new_gate: NewGate, integration: str) -> None:
-    gate, other = (new_gate(rules=replace(QUICK, trial_lease=60.0)) for _ in range(2))
+async def test_a_change_is_told_once(new_gate: NewLimiter, integration: str) -> None:
+    gate, other = (new_gate(rules=replace(QUICK_RULES, trial_lease=60.0)) for _ in range(2))
     with capture_logs() as logs:
         allowance = await gate.allow(20)
-        await gate.report(failed(allowance, 3))
-        await other.report(failed(allowance, 3))
-        await asyncio.sleep(QUICK.first_pause)
+        await gate.report(failed_calls(allowance, 3))
+        await other.report(failed_calls(allowance, 3))
+        await asyncio.sleep(QUICK_RULES.first_pause)
         trial = await gate.allow(1)
         await other.allow(1)
-        await gate.report(answered(trial))
-        await gate.report(answered(trial))
+        await gate.report(answered_calls(trial))
+        await gate.report(answered_calls(trial))
     assert [line["event"] for line in logs] == ["circuit_opened", "circuit_closed"]
     assert {line["integration"] for line in logs} == {integration}
-    assert 0 < logs[0]["retry_in"] <= QUICK.first_pause
+    assert 0 < logs[0]["retry_in"] <= QUICK_RULES.first_pause
 
 
 async def test_a_circuit_can_be_seen_and_closed_by_hand(
-    new_gate: NewGate, circuits: Circuits, integration: str
+    new_gate: NewLimiter, circuits: Circuits, integration: str
 ) -> None:
-    gate = new_gate(rules=PATIENT)
+    gate = new_gate(rules=PATIENT_RULES)
     before = await gate.allow(20)
-    await gate.report(failed(before, 4))
+    await gate.report(failed_calls(before, 4))
     seen = (await circuits.read([integration, "nobody"]))[integration]
     assert (seen.state, seen.consecutive_failures) == (OPEN, 4)
     assert seen.opened_at is not None
@@ -348,21 +358,21 @@ async def test_a_circuit_can_be_seen_and_closed_by_hand(
     await circuits.reset(integration, by="ana")
     assert (await circuits.read([integration]))[integration] == CircuitView()
     # What began before says nothing about the time after the mending.
-    await gate.report(failed(before, 10))
+    await gate.report(failed_calls(before, 10))
     assert (await gate.allow(7)).count == 7
 
 
 async def test_calls_from_before_a_reset_do_not_undo_it_even_where_the_circuit_was_closed(
-    new_gate: NewGate, circuits: Circuits, integration: str
+    new_gate: NewLimiter, circuits: Circuits, integration: str
 ) -> None:
-    gate = new_gate(rules=PATIENT)
+    gate = new_gate(rules=PATIENT_RULES)
     before = await gate.allow(20)
     await circuits.reset(integration, by="ana")
-    await gate.report(failed(before, 10))
+    await gate.report(failed_calls(before, 10))
     assert (await gate.allow(7)).count == 7
 
 
-async def test_a_reset_ends_a_pause_too(new_gate: NewGate, circuits: Circuits, integration: str) -> None:
+async def test_a_reset_ends_a_pause_too(new_gate: NewLimiter, circuits: Circuits, integration: str) -> None:
     gate = new_gate()
     await gate.pause(60)
     assert (await gate.allow(1)).count == 0
@@ -370,21 +380,21 @@ async def test_a_reset_ends_a_pause_too(new_gate: NewGate, circuits: Circuits, i
     assert (await gate.allow(1)).count == 1
 
 
-async def test_there_is_no_trial_while_the_pace_is_used_up(new_gate: NewGate) -> None:
+async def test_there_is_no_trial_while_the_pace_is_used_up(new_gate: NewLimiter) -> None:
     gate = new_gate(Pace(0.01, burst=3))
     await opened(gate)
-    await asyncio.sleep(QUICK.first_pause)
+    await asyncio.sleep(QUICK_RULES.first_pause)
     allowance = await gate.allow(1)
     assert (allowance.count, allowance.circuit) == (0, OPEN)
     assert allowance.retry_in > 90
 
 
 async def test_while_a_trial_is_under_way_its_lease_is_shown(
-    new_gate: NewGate, circuits: Circuits, integration: str
+    new_gate: NewLimiter, circuits: Circuits, integration: str
 ) -> None:
-    gate = new_gate(rules=replace(QUICK, trial_lease=60.0))
+    gate = new_gate(rules=replace(QUICK_RULES, trial_lease=60.0))
     await opened(gate)
-    await asyncio.sleep(QUICK.first_pause)
+    await asyncio.sleep(QUICK_RULES.first_pause)
     await gate.allow(1)
     seen = (await circuits.read([integration]))[integration]
     assert seen.state is HALF_OPEN
@@ -394,39 +404,39 @@ async def test_while_a_trial_is_under_way_its_lease_is_shown(
 
 
 async def test_an_open_circuit_whose_time_is_over_is_shown_half_open(
-    new_gate: NewGate, circuits: Circuits, integration: str
+    new_gate: NewLimiter, circuits: Circuits, integration: str
 ) -> None:
     await opened(new_gate())
-    await asyncio.sleep(QUICK.first_pause)
+    await asyncio.sleep(QUICK_RULES.first_pause)
     seen = (await circuits.read([integration]))[integration]
     assert (seen.state, seen.consecutive_failures) == (HALF_OPEN, 3)
 
 
-async def test_nothing_stays_in_the_store_for_ever(new_gate: NewGate, redis: Redis, integration: str) -> None:
+async def test_nothing_stays_in_the_store_for_ever(new_gate: NewLimiter, redis: Redis, integration: str) -> None:
     await opened(new_gate())
     assert 3_600 < await redis.ttl(gate_key(integration)) <= 7_200
 
 
-async def test_an_emptied_store_is_a_closed_circuit(new_gate: NewGate, redis: Redis, integration: str) -> None:
-    gate = new_gate(rules=PATIENT)
+async def test_an_emptied_store_is_a_closed_circuit(new_gate: NewLimiter, redis: Redis, integration: str) -> None:
+    gate = new_gate(rules=PATIENT_RULES)
     await opened(gate)
     await redis.delete(gate_key(integration))
     await redis.script_flush()
     assert (await gate.allow(5)).count == 5
 
 
-async def test_without_the_store_the_circuit_counts_as_closed_and_that_is_told_once(new_gate: NewGate) -> None:
+async def test_without_the_store_the_circuit_counts_as_closed_and_that_is_told_once(new_gate: NewLimiter) -> None:
     gate = new_gate(at=f"redis://127.0.0.1:{free_port()}/0")
     with capture_logs() as logs:
         for _ in range(3):
             allowance = await gate.allow(5)
             assert (allowance.count, allowance.circuit) == (5, CLOSED)
-            await gate.report(failed(allowance, 9))
+            await gate.report(failed_calls(allowance, 9))
             await gate.give_back(allowance, 2)
     assert [line["event"] for line in logs] == ["flow_store_away"]
 
 
-async def test_a_store_that_does_not_answer_costs_half_a_second_at_most(new_gate: NewGate) -> None:
+async def test_a_store_that_does_not_answer_costs_half_a_second_at_most(new_gate: NewLimiter) -> None:
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from core.access.principal import DEFAULT_TENANT
 from core.database import Database, make_engine
 from core.errors import Overloaded
-from tests.conftest import Urls
+from tests.databases import Urls
 
 
 async def insert_worker(database: Database, name: str) -> None:

@@ -11,30 +11,37 @@ from core.messages.status import EventSource
 from core.operations.requeue import Requeued, discard, requeue
 from core.ports import OutboundMessage, Receipt, ReportedStatus
 from core.webhooks.closing import MAX_TRIES
-from tests.conftest import until
-from tests.delivery.conftest import Shop
-from tests.delivery.test_applying import OTHER_TENANT, report
-from tests.delivery.test_inbox import HOUR, poison, rows
-from tests.delivery.test_retry import CHANNELS, failed, refuse
+from tests.delivery.factories import (
+    ALL_CHANNELS,
+    MAKE_INBOX_DUE,
+    OTHER_TENANT,
+    failed_message,
+    fetch_rows,
+    poison_event,
+    refuse,
+    status_report,
+)
+from tests.delivery.pipeline import MessagePipeline
+from tests.helpers import until
 
 
-async def letters(shop: Shop, columns: str = "id") -> list[object]:
+async def letters(shop: MessagePipeline, columns: str = "id") -> list[object]:
     """Of each dead letter, oldest first, one column."""
-    return [row[0] for row in await rows(shop, f"SELECT {columns} FROM dead_letters ORDER BY id")]
+    return [row[0] for row in await fetch_rows(shop, f"SELECT {columns} FROM dead_letters ORDER BY id")]
 
 
-async def put_back(shop: Shop, *ids: object, tenant: UUID = DEFAULT_TENANT) -> Requeued:
+async def put_back(shop: MessagePipeline, *ids: object, tenant: UUID = DEFAULT_TENANT) -> Requeued:
     async with shop.app.transaction(tenant) as connection:
-        return await requeue(connection, tenant, ids, channels=CHANNELS)  # type: ignore[arg-type]
+        return await requeue(connection, tenant, ids, channels=ALL_CHANNELS)  # type: ignore[arg-type]
 
 
-async def give_up(shop: Shop, *ids: object, tenant: UUID = DEFAULT_TENANT) -> list[AppError | None]:
+async def give_up(shop: MessagePipeline, *ids: object, tenant: UUID = DEFAULT_TENANT) -> list[AppError | None]:
     async with shop.app.transaction(tenant) as connection:
         return list((await discard(connection, tenant, ids)).values())  # type: ignore[arg-type]
 
 
-async def test_requeued_it_is_sent_again_and_a_second_failure_is_a_second_letter(shop: Shop) -> None:
-    message_id = await failed(shop)
+async def test_requeued_it_is_sent_again_and_a_second_failure_is_a_second_letter(shop: MessagePipeline) -> None:
+    message_id = await failed_message(shop)
     [letter] = await letters(shop)
     done = await put_back(shop, letter)
     assert done.refusals == {letter: None}
@@ -46,8 +53,8 @@ async def test_requeued_it_is_sent_again_and_a_second_failure_is_a_second_letter
     assert (await shop.events(message_id))[3].source == "OPERATOR"
 
 
-async def test_twice_requeued_it_is_sent_once(shop: Shop) -> None:
-    await failed(shop)
+async def test_twice_requeued_it_is_sent_once(shop: MessagePipeline) -> None:
+    await failed_message(shop)
     [letter] = await letters(shop)
     await put_back(shop, letter)
     # Whoever lost the answer is told the same again.
@@ -56,29 +63,29 @@ async def test_twice_requeued_it_is_sent_once(shop: Shop) -> None:
     assert len(shop.sender.sent) == 2
 
 
-async def test_delivered_after_all_it_is_settled(shop: Shop) -> None:
-    message_id = await failed(shop)
-    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+async def test_delivered_after_all_it_is_settled(shop: MessagePipeline) -> None:
+    message_id = await failed_message(shop)
+    await shop.keep(status_report(message_id, ReportedStatus.DELIVERED))
     await shop.apply()
     assert await shop.status(message_id) == "DELIVERED"
     assert await letters(shop, "resolution") == ["SETTLED"]
 
 
-async def test_retried_by_its_sender_its_letter_is_closed(shop: Shop) -> None:
-    message_id = await failed(shop)
+async def test_retried_by_its_sender_its_letter_is_closed(shop: MessagePipeline) -> None:
+    message_id = await failed_message(shop)
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
-        await retry(connection, DEFAULT_TENANT, message_id, None, EventSource.API, channels=CHANNELS)
+        await retry(connection, DEFAULT_TENANT, message_id, None, EventSource.API, channels=ALL_CHANNELS)
     assert await letters(shop, "resolution") == ["REQUEUED"]
 
 
-async def test_the_letters_of_other_messages_stay_open(shop: Shop) -> None:
-    first, _ = await failed(shop), await failed(shop)
-    await shop.keep(report(first, ReportedStatus.DELIVERED))
+async def test_the_letters_of_other_messages_stay_open(shop: MessagePipeline) -> None:
+    first, _ = await failed_message(shop), await failed_message(shop)
+    await shop.keep(status_report(first, ReportedStatus.DELIVERED))
     await shop.apply()
     assert await letters(shop, "resolution") == ["SETTLED", None]
 
 
-async def test_a_recipients_refusal_is_no_dead_letter(shop: Shop) -> None:
+async def test_a_recipients_refusal_is_no_dead_letter(shop: MessagePipeline) -> None:
     def wrong_number(_: OutboundMessage) -> Receipt:
         raise ProviderRejected("No such number.", provider="twilio", party=FailureParty.RECIPIENT)
 
@@ -88,7 +95,7 @@ async def test_a_recipients_refusal_is_no_dead_letter(shop: Shop) -> None:
     assert await letters(shop) == []
 
 
-async def test_what_a_company_perhaps_took_is_not_requeued(shop: Shop) -> None:
+async def test_what_a_company_perhaps_took_is_not_requeued(shop: MessagePipeline) -> None:
     def lost(_: OutboundMessage) -> Receipt:
         raise OutcomeUnknown("The line broke.", provider="twilio")
 
@@ -110,8 +117,8 @@ async def test_what_a_company_perhaps_took_is_not_requeued(shop: Shop) -> None:
     assert (await shop.status(message_id), await letters(shop, "resolution")) == ("FAILED", [None])
 
 
-async def test_good_ones_are_done_beside_bad_ones(shop: Shop) -> None:
-    await failed(shop), await failed(shop)
+async def test_good_ones_are_done_beside_bad_ones(shop: MessagePipeline) -> None:
+    await failed_message(shop), await failed_message(shop)
     first, second = await letters(shop)
     await give_up(shop, first)
     unknown = uuid7()
@@ -120,8 +127,8 @@ async def test_good_ones_are_done_beside_bad_ones(shop: Shop) -> None:
     assert await letters(shop, "resolution") == ["DISCARDED", "REQUEUED"]
 
 
-async def test_one_that_this_version_cannot_read_keeps_no_other_back(shop: Shop) -> None:
-    broken, sound = await failed(shop), await failed(shop)
+async def test_one_that_this_version_cannot_read_keeps_no_other_back(shop: MessagePipeline) -> None:
+    broken, sound = await failed_message(shop), await failed_message(shop)
     await shop.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=broken)
     unreadable, readable = (await put_back(shop, *await letters(shop))).refusals.values()
     assert isinstance(unreadable, InvalidState)
@@ -129,23 +136,23 @@ async def test_one_that_this_version_cannot_read_keeps_no_other_back(shop: Shop)
     assert await letters(shop, "resolution") == [None, "REQUEUED"]
 
 
-async def test_discarded_it_is_closed_for_good_and_its_message_stays_failed(shop: Shop) -> None:
-    message_id = await failed(shop)
+async def test_discarded_it_is_closed_for_good_and_its_message_stays_failed(shop: MessagePipeline) -> None:
+    message_id = await failed_message(shop)
     [letter] = await letters(shop)
     assert [await give_up(shop, letter), await give_up(shop, letter)] == [[None], [None]]
     assert isinstance((await put_back(shop, letter)).refusals[letter], InvalidState)  # type: ignore[index]
     assert await shop.status(message_id) == "FAILED"
 
 
-async def somebody_waits_for_a_lock(shop: Shop) -> None:
+async def somebody_waits_for_a_lock(shop: MessagePipeline) -> None:
     async def waiting() -> int:
-        return len(await rows(shop, "SELECT 1 FROM pg_locks WHERE NOT granted"))
+        return len(await fetch_rows(shop, "SELECT 1 FROM pg_locks WHERE NOT granted"))
 
     await until(waiting, lambda number: number > 0)
 
 
-async def test_discarded_and_requeued_at_once_only_the_first_is_done(shop: Shop) -> None:
-    message_id = await failed(shop)
+async def test_discarded_and_requeued_at_once_only_the_first_is_done(shop: MessagePipeline) -> None:
+    message_id = await failed_message(shop)
     [letter] = await letters(shop)
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
         assert await discard(connection, DEFAULT_TENANT, [letter]) == {letter: None}  # type: ignore[list-item]
@@ -157,11 +164,11 @@ async def test_discarded_and_requeued_at_once_only_the_first_is_done(shop: Shop)
     assert (await shop.status(message_id), await letters(shop, "resolution")) == ("FAILED", ["DISCARDED"])
 
 
-async def test_requeued_and_discarded_at_once_only_the_first_is_done(shop: Shop) -> None:
-    message_id = await failed(shop)
+async def test_requeued_and_discarded_at_once_only_the_first_is_done(shop: MessagePipeline) -> None:
+    message_id = await failed_message(shop)
     [letter] = await letters(shop)
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
-        await requeue(connection, DEFAULT_TENANT, [letter], channels=CHANNELS)  # type: ignore[list-item]
+        await requeue(connection, DEFAULT_TENANT, [letter], channels=ALL_CHANNELS)  # type: ignore[list-item]
         discarded = asyncio.create_task(give_up(shop, letter))
         await somebody_waits_for_a_lock(shop)
     [refusal] = await discarded
@@ -170,10 +177,10 @@ async def test_requeued_and_discarded_at_once_only_the_first_is_done(shop: Shop)
     assert (await shop.status(message_id), await letters(shop, "resolution")) == ("QUEUED", ["REQUEUED"])
 
 
-async def test_a_webhook_discarded_and_requeued_at_once_stays_given_up(shop: Shop) -> None:
-    await shop.keep(poison())
+async def test_a_webhook_discarded_and_requeued_at_once_stays_given_up(shop: MessagePipeline) -> None:
+    await shop.keep(poison_event())
     for _ in range(MAX_TRIES):
-        await shop.tamper(HOUR)
+        await shop.tamper(MAKE_INBOX_DUE)
         await shop.apply()
     [letter] = await letters(shop)
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
@@ -182,26 +189,26 @@ async def test_a_webhook_discarded_and_requeued_at_once_stays_given_up(shop: Sho
         await somebody_waits_for_a_lock(shop)
     [refusal] = (await requeued).refusals.values()
     assert isinstance(refusal, InvalidState)
-    assert await rows(shop, "SELECT status FROM inbox") == [("FAILED",)]
+    assert await fetch_rows(shop, "SELECT status FROM inbox") == [("FAILED",)]
 
 
-async def test_the_letters_of_others_are_not_there(shop: Shop) -> None:
-    await failed(shop)
+async def test_the_letters_of_others_are_not_there(shop: MessagePipeline) -> None:
+    await failed_message(shop)
     [letter] = await letters(shop)
     assert isinstance((await put_back(shop, letter, tenant=OTHER_TENANT)).refusals[letter], NotFound)  # type: ignore[index]
     assert isinstance((await give_up(shop, letter, tenant=OTHER_TENANT))[0], NotFound)
     assert await letters(shop, "resolution") == [None]
 
 
-async def test_a_webhook_that_was_given_up_is_processed_again(shop: Shop) -> None:
-    await shop.keep(poison())
+async def test_a_webhook_that_was_given_up_is_processed_again(shop: MessagePipeline) -> None:
+    await shop.keep(poison_event())
     for _ in range(MAX_TRIES):
-        await shop.tamper(HOUR)
+        await shop.tamper(MAKE_INBOX_DUE)
         await shop.apply()
     [letter] = await letters(shop)
     assert (await put_back(shop, letter)).refusals == {letter: None}
-    assert await rows(shop, "SELECT status, attempts FROM inbox") == [("RECEIVED", 0)]
+    assert await fetch_rows(shop, "SELECT status, attempts FROM inbox") == [("RECEIVED", 0)]
     for _ in range(MAX_TRIES):
-        await shop.tamper(HOUR)
+        await shop.tamper(MAKE_INBOX_DUE)
         await shop.apply()
     assert await letters(shop, "resolution") == ["REQUEUED", None]

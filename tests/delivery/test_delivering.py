@@ -24,8 +24,8 @@ from core.messages.delivery import ChannelDelivery
 from core.messages.sending import LONGEST_PAUSE, LONGEST_RATE_LIMITED_PAUSE, retry_in, tries_of
 from core.messages.timeouts import reclaim_expired_leases
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
-from tests.conftest import until
-from tests.delivery.conftest import ObedientSender, Shop
+from tests.delivery.pipeline import FakeSender, MessagePipeline
+from tests.helpers import until
 
 TIMING = Timing()
 
@@ -47,7 +47,7 @@ def failing(error: ProviderError) -> object:
     return answer
 
 
-async def test_a_due_message_is_sent_once_with_its_words_and_reference(shop: Shop) -> None:
+async def test_a_due_message_is_sent_once_with_its_words_and_reference(shop: MessagePipeline) -> None:
     message_id = await shop.accept("+5511987654321", "Olá, Ana!")
     await shop.courier.drain()
     await shop.courier.drain()
@@ -63,7 +63,7 @@ async def test_a_due_message_is_sent_once_with_its_words_and_reference(shop: Sho
     assert attempt.duration_ms is not None
 
 
-async def test_an_attempt_is_as_long_as_its_call_however_late_it_is_written_down(shop: Shop) -> None:
+async def test_an_attempt_is_as_long_as_its_call_however_late_it_is_written_down(shop: MessagePipeline) -> None:
     shop.sender.gate.clear()
     message_id = await shop.accept()
     draining = asyncio.create_task(shop.courier.drain())
@@ -76,7 +76,7 @@ async def test_an_attempt_is_as_long_as_its_call_however_late_it_is_written_down
     assert attempt.duration_ms < 60_000
 
 
-async def test_many_messages_are_each_sent_once_by_two_couriers(shop: Shop) -> None:
+async def test_many_messages_are_each_sent_once_by_two_couriers(shop: MessagePipeline) -> None:
     ids = {await shop.accept(body=str(number)) for number in range(60)}
     other = ChannelDelivery(
         Channel.SMS, "twilio", shop.sender, shop.worker, shop.sealer, shop.hub, "second-worker", in_flight=7
@@ -86,7 +86,7 @@ async def test_many_messages_are_each_sent_once_by_two_couriers(shop: Shop) -> N
     assert {message.reference.message_id for message in shop.sender.sent} == ids
 
 
-async def test_a_message_is_marked_as_begun_before_it_leaves(shop: Shop) -> None:
+async def test_a_message_is_marked_as_begun_before_it_leaves(shop: MessagePipeline) -> None:
     shop.sender.gate.clear()
     message_id = await shop.accept()
     draining = asyncio.create_task(shop.courier.drain())
@@ -99,7 +99,7 @@ async def test_a_message_is_marked_as_begun_before_it_leaves(shop: Shop) -> None
     assert await shop.status(message_id) == "SENT"
 
 
-async def test_what_is_refused_fails_with_reason_and_party(shop: Shop) -> None:
+async def test_what_is_refused_fails_with_reason_and_party(shop: MessagePipeline) -> None:
     shop.sender.answer = failing(REFUSED)
     message_id = await shop.accept()
     await shop.courier.drain()
@@ -112,7 +112,7 @@ async def test_what_is_refused_fails_with_reason_and_party(shop: Shop) -> None:
 
 @pytest.mark.parametrize("error", [AWAY, ProviderMisconfigured("They refuse us.", provider="twilio")])
 async def test_what_was_surely_not_done_is_tried_again_and_then_sent(
-    shop: Shop, error: ProviderError, monkeypatch: pytest.MonkeyPatch
+    shop: MessagePipeline, error: ProviderError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The shortest pauses are shorter than a drain: here it is to be the longest.
     monkeypatch.setattr(sending.random, "uniform", lambda least, most: most)
@@ -122,7 +122,7 @@ async def test_what_was_surely_not_done_is_tried_again_and_then_sent(
     message = await shop.message(message_id)
     assert message.status == "QUEUED"
     assert message.next_attempt_at is not None
-    shop.sender.answer = ObedientSender().answer
+    shop.sender.answer = FakeSender().answer
     await shop.tamper("UPDATE messages SET due_at = now()")
     await shop.courier.drain()
     assert await shop.statuses(message_id) == ["QUEUED", "SENDING", "QUEUED", "SENDING", "SENT"]
@@ -133,7 +133,7 @@ async def test_what_was_surely_not_done_is_tried_again_and_then_sent(
 SLOWED = ProviderUnavailable("Slow down.", provider="twilio", reason=FailureReason.RATE_LIMITED)
 
 
-async def tried_for(shop: Shop, at_least: timedelta, *errors: ProviderError) -> tuple[UUID, timedelta]:
+async def tried_for(shop: MessagePipeline, at_least: timedelta, *errors: ProviderError) -> tuple[UUID, timedelta]:
     """A message that fails with these errors in turn until its own pauses add up to `at_least`; then it is accepted.
 
     Gives the message, and what its pauses add up to.
@@ -159,7 +159,7 @@ async def tried_for(shop: Shop, at_least: timedelta, *errors: ProviderError) -> 
 
 @pytest.mark.parametrize("hours", [0.1, 1, 4])
 async def test_an_outage_as_long_as_a_channel_is_tried_for_loses_nothing_however_short_the_pauses_are(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, hours: float
+    shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch, hours: float
 ) -> None:
     monkeypatch.setattr(sending.random, "uniform", lambda least, most: least)
     retry_for = timedelta(hours=hours)
@@ -169,7 +169,7 @@ async def test_an_outage_as_long_as_a_channel_is_tried_for_loses_nothing_however
         assert await shop.status(message_id) == "SENT", errors
 
 
-async def test_tries_end(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tries_end(shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending.random, "uniform", lambda least, most: most)
     retry_for = timedelta(hours=1)
     message_id, waited = await tried_for(shop, timedelta(days=9), AWAY)
@@ -203,7 +203,7 @@ def test_even_the_shortest_run_of_tries_is_as_long_as_documented() -> None:
     assert (tries_of(timedelta(hours=1)), tries_of(timedelta(hours=4))) == (17, 41)
 
 
-async def test_what_nobody_knows_is_unconfirmed_and_never_sent_again(shop: Shop) -> None:
+async def test_what_nobody_knows_is_unconfirmed_and_never_sent_again(shop: MessagePipeline) -> None:
     shop.sender.answer = failing(UNKNOWN)
     message_id = await shop.accept()
     await shop.courier.drain()
@@ -213,7 +213,7 @@ async def test_what_nobody_knows_is_unconfirmed_and_never_sent_again(shop: Shop)
     assert len(shop.sender.sent) == 1
 
 
-async def test_a_bug_in_an_adapter_counts_as_unknown_and_spares_the_neighbours(shop: Shop) -> None:
+async def test_a_bug_in_an_adapter_counts_as_unknown_and_spares_the_neighbours(shop: MessagePipeline) -> None:
     def answer(message: OutboundMessage) -> Receipt:
         if message.to == "+5511987654329":
             raise KeyError("sid")
@@ -227,7 +227,7 @@ async def test_a_bug_in_an_adapter_counts_as_unknown_and_spares_the_neighbours(s
     assert {await shop.status(one) for one in others} == {"SENT"}
 
 
-async def test_a_call_that_something_inside_it_breaks_off_is_unknown_and_stops_nobody(shop: Shop) -> None:
+async def test_a_call_that_something_inside_it_breaks_off_is_unknown_and_stops_nobody(shop: MessagePipeline) -> None:
     def answer(message: OutboundMessage) -> Receipt:
         raise asyncio.CancelledError
 
@@ -237,7 +237,7 @@ async def test_a_call_that_something_inside_it_breaks_off_is_unknown_and_stops_n
     assert await shop.status(message_id) == "UNCONFIRMED"
 
 
-async def test_a_message_that_cannot_be_read_back_waits_and_spares_the_neighbours(shop: Shop) -> None:
+async def test_a_message_that_cannot_be_read_back_waits_and_spares_the_neighbours(shop: MessagePipeline) -> None:
     poison = await shop.accept()
     await shop.tamper("UPDATE messages SET content_sealed = to_sealed")
     other = await shop.accept()
@@ -248,7 +248,7 @@ async def test_a_message_that_cannot_be_read_back_waits_and_spares_the_neighbour
     assert (row.status, row.failure, row.attempt_count) == ("QUEUED", None, 0)
 
 
-async def test_a_dead_workers_unbegun_claim_goes_back_and_is_sent(shop: Shop) -> None:
+async def test_a_dead_workers_unbegun_claim_goes_back_and_is_sent(shop: MessagePipeline) -> None:
     message_id = await shop.accept()
     async with shop.worker.transaction() as connection:
         assert len(await claim(connection, Channel.SMS, "twilio", worker="dead", limit=10, timing=TIMING)) == 1
@@ -261,7 +261,7 @@ async def test_a_dead_workers_unbegun_claim_goes_back_and_is_sent(shop: Shop) ->
     assert [message.reference.attempt for message in shop.sender.sent] == [1]
 
 
-async def test_what_a_dead_worker_had_begun_is_unconfirmed_and_not_sent_again(shop: Shop) -> None:
+async def test_what_a_dead_worker_had_begun_is_unconfirmed_and_not_sent_again(shop: MessagePipeline) -> None:
     message_id = await shop.accept()
     async with shop.worker.transaction() as connection:
         claimed = await claim(connection, Channel.SMS, "twilio", worker="dead", limit=10, timing=TIMING)
@@ -277,7 +277,7 @@ async def test_what_a_dead_worker_had_begun_is_unconfirmed_and_not_sent_again(sh
     assert (attempt.outcome, attempt.duration_ms) == ("UNCONFIRMED", None)
 
 
-async def test_a_worker_that_lost_its_lease_cannot_begin(shop: Shop) -> None:
+async def test_a_worker_that_lost_its_lease_cannot_begin(shop: MessagePipeline) -> None:
     await shop.accept()
     async with shop.worker.transaction() as connection:
         claimed = await claim(connection, Channel.SMS, "twilio", worker="slow", limit=10, timing=TIMING)
@@ -286,7 +286,7 @@ async def test_a_worker_that_lost_its_lease_cannot_begin(shop: Shop) -> None:
         assert await begin(connection, claimed, TIMING) == set()
 
 
-async def test_a_claim_too_old_to_finish_in_time_is_not_begun(shop: Shop) -> None:
+async def test_a_claim_too_old_to_finish_in_time_is_not_begun(shop: MessagePipeline) -> None:
     await shop.accept()
     async with shop.worker.transaction() as connection:
         claimed = await claim(connection, Channel.SMS, "twilio", worker="slow", limit=10, timing=TIMING)
@@ -295,7 +295,7 @@ async def test_a_claim_too_old_to_finish_in_time_is_not_begun(shop: Shop) -> Non
         assert await begin(connection, claimed, TIMING) == set()
 
 
-async def test_a_slow_workers_late_answer_still_settles_what_was_given_up(shop: Shop) -> None:
+async def test_a_slow_workers_late_answer_still_settles_what_was_given_up(shop: MessagePipeline) -> None:
     shop.sender.gate.clear()
     message_id = await shop.accept()
     draining = asyncio.create_task(shop.courier.drain())
@@ -308,7 +308,7 @@ async def test_a_slow_workers_late_answer_still_settles_what_was_given_up(shop: 
 
 
 async def test_outcomes_are_kept_when_the_database_was_away_for_a_moment(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message_id = await shop.accept()
     record, failures = ChannelDelivery._record, []
@@ -327,7 +327,7 @@ async def test_outcomes_are_kept_when_the_database_was_away_for_a_moment(
     assert len(shop.sender.sent) == 1
 
 
-async def test_a_stopped_courier_finishes_what_it_has_and_claims_no_more(shop: Shop) -> None:
+async def test_a_stopped_courier_finishes_what_it_has_and_claims_no_more(shop: MessagePipeline) -> None:
     shop.sender.gate.clear()
     first = await shop.accept()
     draining = asyncio.create_task(shop.courier.drain())
@@ -342,7 +342,7 @@ async def test_a_stopped_courier_finishes_what_it_has_and_claims_no_more(shop: S
     assert (await shop.status(first), await shop.status(second)) == ("SENT", "QUEUED")
 
 
-async def expire_leases(shop: Shop) -> None:
+async def expire_leases(shop: MessagePipeline) -> None:
     await shop.tamper("UPDATE messages SET lease_until = now() - interval '1 second' WHERE lease_until IS NOT NULL")
     async with shop.worker.transaction() as connection:
         await reclaim_expired_leases(connection, hold=TIMING.hold)

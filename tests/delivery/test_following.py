@@ -19,9 +19,11 @@ from core.messages import change_feed
 from core.messages.change_feed import PAGE, ROOM, ChangeFeeds, ChangeFilter, StatusChange, Subscriber
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
-from tests.conftest import Urls, until
-from tests.delivery.conftest import Shop
-from tests.delivery.streams import TAKE_A_NUMBER, Reader, change, reading
+from tests.databases import Urls
+from tests.delivery.pipeline import MessagePipeline
+from tests.delivery.subscribers import ASSIGN_TRANSACTION_ID, record_change, subscribed
+from tests.delivery.subscribers import Subscriber as Reader
+from tests.helpers import until
 
 
 @pytest.fixture
@@ -49,47 +51,47 @@ async def begun(reader: Reader, feeds: ChangeFeeds) -> "asyncio.Task[StatusChang
 
 
 async def test_a_lower_number_that_is_committed_later_is_told_all_the_same(
-    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool
+    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
 ) -> None:
     slow, quick = await shop.accept(), await shop.accept()
-    async with reading(feeds) as reader, owner.acquire() as one, owner.acquire() as other:
+    async with subscribed(feeds) as reader, owner.acquire() as one, owner.acquire() as other:
         first = await begun(reader, feeds)
         late = one.transaction()
         await late.start()
-        lower = await change(one, slow, "SENDING", "QUEUED")
-        higher = await change(other, quick, "SENDING", "QUEUED")
+        lower = await record_change(one, slow, "SENDING", "QUEUED")
+        higher = await record_change(other, quick, "SENDING", "QUEUED")
         assert lower < higher
         assert (await first).event.sequence == higher
         standing = reader.place
         await late.commit()
         assert await reader.take(1) == [lower]
     # Who leaves in between and comes back hears the same.
-    async with reading(feeds, after=standing) as again:
+    async with subscribed(feeds, after=standing) as again:
         assert await again.take(1) == [lower]
 
 
 async def test_a_higher_number_of_an_older_transaction_is_told_all_the_same(
-    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool
+    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
 ) -> None:
     message, other_message = await shop.accept(), await shop.accept()
-    async with reading(feeds) as reader, owner.acquire() as old, owner.acquire() as young:
+    async with subscribed(feeds) as reader, owner.acquire() as old, owner.acquire() as young:
         first = await begun(reader, feeds)
         transaction = old.transaction()
         await transaction.start()
-        await old.fetchval(TAKE_A_NUMBER)
-        lower = await change(young, message, "SENDING", "QUEUED")
+        await old.fetchval(ASSIGN_TRANSACTION_ID)
+        lower = await record_change(young, message, "SENDING", "QUEUED")
         assert (await first).event.sequence == lower
         standing = reader.place
-        higher = await change(old, other_message, "SENDING", "QUEUED")
+        higher = await record_change(old, other_message, "SENDING", "QUEUED")
         await transaction.commit()
         assert await reader.take(1) == [higher]
-    async with reading(feeds, after=standing) as again:
+    async with subscribed(feeds, after=standing) as again:
         assert await again.take(1) == [higher]
 
 
 @pytest.mark.parametrize(("catching_up", "reading_of_it"), [("changes_since", 2), ("current_states", 1)])
 async def test_what_was_read_ahead_of_the_feed_is_not_told_again_after_coming_back(
-    shop: Shop,
+    shop: MessagePipeline,
     feeds: ChangeFeeds,
     owner: asyncpg.Pool,
     monkeypatch: pytest.MonkeyPatch,
@@ -98,9 +100,9 @@ async def test_what_was_read_ahead_of_the_feed_is_not_told_again_after_coming_ba
 ) -> None:
     """Whoever joins reads further than the feed has looked; what it tells them next may have a lower number."""
     messages = [await shop.accept(), await shop.accept()]
-    async with reading(feeds) as reader:
+    async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
-        await change(owner, messages[0], "SENDING", "QUEUED")
+        await record_change(owner, messages[0], "SENDING", "QUEUED")
         place = (await first).place
     # From now on the feed looks when somebody joins, and when it is told to.
     monkeypatch.setattr(pubsub, "_PATIENCE_ALONE", 60)
@@ -110,16 +112,16 @@ async def test_what_was_read_ahead_of_the_feed_is_not_told_again_after_coming_ba
         nonlocal higher, readings
         readings += 1
         if readings == reading_of_it:
-            higher = await change(owner, messages[0], "SENT", "SENDING")
+            higher = await record_change(owner, messages[0], "SENT", "SENDING")
         return await read(*arguments, **options)
 
     monkeypatch.setattr(change_feed, catching_up, read_further)
     after = place if catching_up == "changes_since" else None
     interest = ChangeFilter() if after else ChangeFilter(ids=frozenset(messages))
-    async with owner.acquire() as late, reading(feeds, interest, after) as reader:
+    async with owner.acquire() as late, subscribed(feeds, interest, after) as reader:
         transaction = late.transaction()
         await transaction.start()
-        lower = await change(late, messages[1], "SENDING", "QUEUED")
+        lower = await record_change(late, messages[1], "SENDING", "QUEUED")
         while (await reader.next()).event.sequence != higher:
             pass
         await transaction.commit()
@@ -128,47 +130,47 @@ async def test_what_was_read_ahead_of_the_feed_is_not_told_again_after_coming_ba
         while (await reader.next()).event.sequence != lower:
             pass
     assert lower < higher
-    last = await change(owner, messages[1], "SENT", "SENDING")
-    async with reading(feeds, after=reader.place) as again:
+    last = await record_change(owner, messages[1], "SENT", "SENDING")
+    async with subscribed(feeds, after=reader.place) as again:
         assert await again.take(1) == [last]
 
 
 async def test_a_transaction_that_runs_for_ever_holds_nobody_up(
-    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool
+    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
 ) -> None:
     message = await shop.accept()
     async with owner.acquire() as unrelated, owner.acquire() as other:
         stuck = unrelated.transaction()
         await stuck.start()
         await unrelated.execute("UPDATE tenants SET name = name WHERE id = $1", DEFAULT_TENANT)
-        async with reading(feeds) as reader:
+        async with subscribed(feeds) as reader:
             first = await begun(reader, feeds)
             written = [
-                await change(other, message, "SENDING", "QUEUED"),
-                await change(other, message, "SENT", "SENDING"),
+                await record_change(other, message, "SENDING", "QUEUED"),
+                await record_change(other, message, "SENT", "SENDING"),
             ]
             assert [(await first).event.sequence, *await reader.take(1)] == written
             place = reader.place
-        written = [await change(other, message, "DELIVERED", "SENT")]
-        async with reading(feeds, after=place) as again:
+        written = [await record_change(other, message, "DELIVERED", "SENT")]
+        async with subscribed(feeds, after=place) as again:
             assert await again.take(1) == written
         await stuck.rollback()
 
 
 async def test_whoever_reconnects_anywhere_hears_everything_once(
-    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool
+    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
 ) -> None:
     """Transactions overlap at random and end in any order, while a reader leaves and comes back after each change."""
     dice = random.Random(11)
     messages = [await shop.accept() for _ in range(8)]
-    async with reading(feeds) as reader:
+    async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
-        await change(owner, messages[0], "SENDING", "QUEUED")
+        await record_change(owner, messages[0], "SENDING", "QUEUED")
         place: Cursor | None = (await first).place
     writing = asyncio.create_task(_write_at_random(owner, messages, dice))
     told: list[int] = []
     while not (writing.done() and len(told) >= writing.result()):
-        async with reading(feeds, after=place) as reader:
+        async with subscribed(feeds, after=place) as reader:
             for _ in range(dice.randint(1, 3)):
                 if writing.done() and len(told) >= writing.result():
                     break
@@ -183,7 +185,7 @@ async def _write_at_random(owner: asyncpg.Pool, messages: list[UUID], dice: rand
         count = dice.randint(1, 3)
         async with owner.acquire() as connection, connection.transaction():
             for _ in range(count):
-                sequence = await change(connection, message, "SENT", "SENDING")
+                sequence = await record_change(connection, message, "SENT", "SENDING")
                 await connection.execute("UPDATE message_events SET detail = 'written' WHERE sequence = $1", sequence)
                 await asyncio.sleep(dice.random() / 100)
         return count
@@ -192,19 +194,21 @@ async def _write_at_random(owner: asyncpg.Pool, messages: list[UUID], dice: rand
     return sum(map(sum, rounds))
 
 
-async def test_more_than_a_page_is_told_in_its_order(shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool) -> None:
+async def test_more_than_a_page_is_told_in_its_order(
+    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
+) -> None:
     message = await shop.accept()
-    async with reading(feeds) as reader:
+    async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
-        start = await change(owner, message, "SENDING", "QUEUED")
+        start = await record_change(owner, message, "SENDING", "QUEUED")
         assert (await first).event.sequence == start
         place = reader.place
         written = await _many(owner, message, 2 * PAGE + 50)
         assert await reader.take(len(written)) == written
-    async with reading(feeds, after=place) as again:
+    async with subscribed(feeds, after=place) as again:
         half = await again.take(PAGE + 7)
         place = again.place
-    async with reading(feeds, after=place) as again:
+    async with subscribed(feeds, after=place) as again:
         assert half + await again.take(len(written) - len(half)) == written
 
 
@@ -220,50 +224,50 @@ async def _many(owner: asyncpg.Pool, message: UUID, count: int) -> list[int]:
 
 
 async def test_a_cursor_is_good_for_an_hour_and_longer_while_nothing_happens(
-    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool
+    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
 ) -> None:
     message = await shop.accept()
-    async with reading(feeds) as reader:
+    async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
-        await change(owner, message, "SENDING", "QUEUED")
+        await record_change(owner, message, "SENDING", "QUEUED")
         place = (await first).place
     old = Cursor(place.at - 4 * 3600, place.seen, place.ahead, place.sequence)
-    missed = await change(owner, message, "SENT", "SENDING")
+    missed = await record_change(owner, message, "SENT", "SENDING")
     for cursor in (place, old):
-        async with reading(feeds, after=cursor) as again:
+        async with subscribed(feeds, after=cursor) as again:
             assert await again.take(1) == [missed]
     await owner.execute(
         "UPDATE message_events SET at = now() - $1::interval WHERE sequence = $2", timedelta(minutes=61), missed
     )
     with pytest.raises(CursorExpired):
-        async with reading(feeds, after=old) as again:
+        async with subscribed(feeds, after=old) as again:
             await again.next()
 
 
 @pytest.mark.parametrize("lost", ["forgotten", "of another database"])
 async def test_a_cursor_nobody_can_go_on_from_has_expired(
-    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool, lost: str
+    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool, lost: str
 ) -> None:
     message = await shop.accept()
-    async with reading(feeds) as reader:
+    async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
-        await change(owner, message, "SENDING", "QUEUED")
+        await record_change(owner, message, "SENDING", "QUEUED")
         place = (await first).place
     assert place.ahead is not None
     ahead = place.ahead if lost == "forgotten" else type(place.ahead)(place.ahead.xmax + 1_000_000)
     age = 8 * 86_400 if lost == "forgotten" else 0
     with pytest.raises(CursorExpired):
-        async with reading(feeds, after=Cursor(place.at - age, place.seen, ahead, place.sequence)) as again:
+        async with subscribed(feeds, after=Cursor(place.at - age, place.seen, ahead, place.sequence)) as again:
             await again.next()
 
 
 async def test_a_slow_reader_is_told_of_the_gap_and_holds_little(
-    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool
+    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
 ) -> None:
     message = await shop.accept()
-    async with reading(feeds) as slow, reading(feeds) as quick:
+    async with subscribed(feeds) as slow, subscribed(feeds) as quick:
         first, other = await begun(slow, feeds), await begun(quick, feeds)
-        start = await change(owner, message, "SENDING", "QUEUED")
+        start = await record_change(owner, message, "SENDING", "QUEUED")
         assert ((await first).event.sequence, (await other).event.sequence) == (start, start)
         written: list[int] = []
         for _ in range(ROOM // PAGE + 3):
@@ -282,17 +286,17 @@ async def test_a_slow_reader_is_told_of_the_gap_and_holds_little(
 
 
 async def test_what_was_left_out_is_there_for_whoever_goes_back(
-    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool
+    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
 ) -> None:
     message = await shop.accept()
-    async with reading(feeds) as reader:
+    async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
-        await change(owner, message, "SENDING", "QUEUED")
+        await record_change(owner, message, "SENDING", "QUEUED")
         before_gap = (await first).place
         written = await _many(owner, message, 2 * ROOM + PAGE)
         [feed] = [feed for feed, _ in feeds._feeds.values()]
         await until(lambda: _waiting(feed._followers), lambda most: 0 < most <= PAGE, 20)
-    async with reading(feeds, after=before_gap) as again:
+    async with subscribed(feeds, after=before_gap) as again:
         assert await again.take(len(written)) == written
 
 
@@ -301,10 +305,10 @@ async def _waiting(followers: set[Subscriber]) -> int:
 
 
 async def test_a_feed_that_fails_says_so_and_the_next_one_begins_anew(
-    shop: Shop, feeds: ChangeFeeds, owner: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = await shop.accept()
-    async with reading(feeds) as reader:
+    async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
         with monkeypatch.context() as patch:
             patch.setattr("core.messages.change_feed.changes_since", _fail)
@@ -312,9 +316,9 @@ async def test_a_feed_that_fails_says_so_and_the_next_one_begins_anew(
             with pytest.raises(ArithmeticError):
                 await first
     assert len(feeds) == 0
-    async with reading(feeds) as reader:
+    async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
-        written = await change(owner, message, "SENDING", "QUEUED")
+        written = await record_change(owner, message, "SENDING", "QUEUED")
         assert (await first).event.sequence == written
 
 

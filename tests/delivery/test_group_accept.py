@@ -20,9 +20,9 @@ from core.messages.store import AlreadyStored, Outcome, SealedMessage, Stored, s
 from core.messages.validation import Draft, Referenced, check_draft
 from core.ports import Channel, TextContent
 from core.pubsub import Change
-from tests.conftest import Urls
-from tests.delivery.conftest import Shop
-from tests.delivery.trips import round_trips
+from tests.databases import Urls
+from tests.delivery.pipeline import MessagePipeline
+from tests.delivery.round_trips import round_trips
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -32,16 +32,16 @@ def draft(key: str | None = None, body: str = "Olá", external_id: str | None = 
     return Draft(TextContent(body), route, phone="+5511987654321", idempotency_key=key, external_id=external_id)
 
 
-async def member(shop: Shop, tenant: UUID = DEFAULT_TENANT, **given: str) -> SealedMessage:
+async def member(shop: MessagePipeline, tenant: UUID = DEFAULT_TENANT, **given: str) -> SealedMessage:
     return (await shop.outbox.prepare(tenant, check_draft(draft(**given), shop.outbox.channels, Referenced()))).member
 
 
-async def accept(shop: Shop, *drafts: Draft) -> list[Accepted | BaseException]:
+async def accept(shop: MessagePipeline, *drafts: Draft) -> list[Accepted | BaseException]:
     waiting = (shop.outbox.accept(DEFAULT_TENANT, one) for one in drafts)
     return await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def test_many_at_once_share_a_transaction(shop: Shop) -> None:
+async def test_many_at_once_share_a_transaction(shop: MessagePipeline) -> None:
     async with round_trips(shop.app) as seen:
         answers = await accept(shop, *(draft(f"order-{number}") for number in range(100)))
     assert len({answer.message_id for answer in answers if isinstance(answer, Accepted)}) == 100
@@ -53,7 +53,7 @@ async def test_many_at_once_share_a_transaction(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 50, 200])
-async def test_a_group_costs_three_round_trips_whatever_its_size(shop: Shop, size: int) -> None:
+async def test_a_group_costs_three_round_trips_whatever_its_size(shop: MessagePipeline, size: int) -> None:
     members = [await member(shop, key=f"order-{number}", external_id=f"E{number}") for number in range(size)]
     async with round_trips(shop.app) as seen:
         outcomes = await store_messages(shop.app, members)
@@ -65,7 +65,7 @@ async def test_a_group_costs_three_round_trips_whatever_its_size(shop: Shop, siz
     assert len(seen) == 4
 
 
-async def test_a_group_can_do_without_prepared_statements(shop: Shop, urls: Urls) -> None:
+async def test_a_group_can_do_without_prepared_statements(shop: MessagePipeline, urls: Urls) -> None:
     # As behind a PgBouncer that knows none.
     pooled = Database(make_engine(urls.app, prepared_statements=False))
     members = [await member(shop, key=f"order-{number}", external_id=f"E{number}") for number in range(3)]
@@ -74,7 +74,7 @@ async def test_a_group_can_do_without_prepared_statements(shop: Shop, urls: Urls
     await pooled.close()
 
 
-async def test_one_hint_goes_out_for_a_whole_group(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_hint_goes_out_for_a_whole_group(shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     published: list[Sequence[Change]] = []
 
     async def publish(changes: Sequence[Change]) -> None:
@@ -87,7 +87,7 @@ async def test_one_hint_goes_out_for_a_whole_group(shop: Shop, monkeypatch: pyte
     assert {change.message_id for change in changes} == {answer.message_id for answer in answers}
 
 
-async def test_one_poisoned_among_fifty_fails_alone(shop: Shop) -> None:
+async def test_one_poisoned_among_fifty_fails_alone(shop: MessagePipeline) -> None:
     # The tenant it names is gone: the database refuses the whole statement.
     poisoned = uuid4()
     tenants = [poisoned if number == 17 else DEFAULT_TENANT for number in range(50)]
@@ -99,7 +99,7 @@ async def test_one_poisoned_among_fifty_fails_alone(shop: Shop) -> None:
     assert await shop.count("messages") == await shop.count("idempotency_keys") == 49
 
 
-async def test_a_lock_that_is_held_elsewhere_delays_its_own_member_alone(shop: Shop, urls: Urls) -> None:
+async def test_a_lock_that_is_held_elsewhere_delays_its_own_member_alone(shop: MessagePipeline, urls: Urls) -> None:
     holder = await asyncpg.connect(urls.app)
     held = holder.transaction()
     await held.start()
@@ -119,7 +119,7 @@ async def test_a_lock_that_is_held_elsewhere_delays_its_own_member_alone(shop: S
     assert await shop.count("messages") == 21
 
 
-async def test_a_caller_who_goes_away_takes_nobody_along(shop: Shop) -> None:
+async def test_a_caller_who_goes_away_takes_nobody_along(shop: MessagePipeline) -> None:
     calls = [asyncio.create_task(shop.outbox.accept(DEFAULT_TENANT, draft(f"order-{n}"))) for n in range(10)]
     twin = asyncio.create_task(shop.outbox.accept(DEFAULT_TENANT, draft("order-3")))
     await asyncio.sleep(0)
@@ -130,7 +130,7 @@ async def test_a_caller_who_goes_away_takes_nobody_along(shop: Shop) -> None:
     assert await shop.count("messages") == 10
 
 
-async def test_the_first_to_ask_may_go_and_the_second_is_still_answered(shop: Shop) -> None:
+async def test_the_first_to_ask_may_go_and_the_second_is_still_answered(shop: MessagePipeline) -> None:
     stored = asyncio.Event()
 
     async def commit(members: Sequence[SealedMessage]) -> Sequence[Outcome]:
@@ -150,7 +150,7 @@ async def test_the_first_to_ask_may_go_and_the_second_is_still_answered(shop: Sh
     assert await shop.count("messages") == 1
 
 
-async def test_a_lost_commit_is_never_taken_for_a_success(shop: Shop, urls: Urls) -> None:
+async def test_a_lost_commit_is_never_taken_for_a_success(shop: MessagePipeline, urls: Urls) -> None:
     members = [await member(shop, key=f"order-{number}") for number in range(5)]
     await _break_commits(urls)
     try:
@@ -185,28 +185,28 @@ async def _mend_commits(urls: Urls) -> None:
     await owner.close()
 
 
-async def test_equal_keys_wait_for_the_first_of_them_in_the_process(shop: Shop) -> None:
+async def test_equal_keys_wait_for_the_first_of_them_in_the_process(shop: MessagePipeline) -> None:
     async with round_trips(shop.app) as seen:
         answers = await accept(shop, *(draft("order-1") for _ in range(50)))
     assert sorted(answer.is_replay for answer in answers if isinstance(answer, Accepted)) == [False] + [True] * 49
     assert len(seen) == 3
 
 
-async def test_an_equal_key_with_other_input_is_a_conflict_in_the_same_moment(shop: Shop) -> None:
+async def test_an_equal_key_with_other_input_is_a_conflict_in_the_same_moment(shop: MessagePipeline) -> None:
     first, second = await accept(shop, draft("order-1"), draft("order-1", body="Outra coisa"))
     assert isinstance(first, Accepted)
     assert isinstance(second, IdempotencyConflict)
     assert await shop.count("messages") == 1
 
 
-async def test_a_key_that_is_taken_undoes_the_external_id_it_came_with(shop: Shop) -> None:
+async def test_a_key_that_is_taken_undoes_the_external_id_it_came_with(shop: MessagePipeline) -> None:
     await accept(shop, draft("order-1"))
     outcomes = await accept(shop, draft("order-1", external_id="E1"), *(draft(f"other-{n}") for n in range(5)))
     assert [type(outcome) for outcome in outcomes] == [IdempotencyConflict] + [Accepted] * 5
     assert await shop.count("external_ids") == 0
 
 
-async def test_two_processes_at_once_make_one_message_of_one_key(shop: Shop, app_database: Database) -> None:
+async def test_two_processes_at_once_make_one_message_of_one_key(shop: MessagePipeline, app_database: Database) -> None:
     one, other = await member(shop, key="order-1"), await member(shop, key="order-1")
     first, second = await asyncio.gather(store_messages(shop.app, [one]), store_messages(app_database, [other]))
     assert {type(outcome) for outcome in (*first, *second)} == {Stored, AlreadyStored}
@@ -229,7 +229,7 @@ class Recorder:
         return None
 
 
-async def test_at_most_two_groups_are_under_way_and_tenants_take_turns(shop: Shop) -> None:
+async def test_at_most_two_groups_are_under_way_and_tenants_take_turns(shop: MessagePipeline) -> None:
     recorder = Recorder()
     queue, noisy, quiet = GroupCommit(recorder.commit, recorder.announce), uuid4(), uuid4()
     tasks = []
@@ -249,7 +249,7 @@ async def test_at_most_two_groups_are_under_way_and_tenants_take_turns(shop: Sho
     assert [len(group) for group in recorder.groups] == [1, 1, group_commit.MOST, 1]
 
 
-async def test_a_full_queue_says_come_back(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_queue_says_come_back(shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "WAITING", 3)
     recorder = Recorder()
     queue, one = GroupCommit(recorder.commit, recorder.announce), await member(shop)
@@ -262,7 +262,7 @@ async def test_a_full_queue_says_come_back(shop: Shop, monkeypatch: pytest.Monke
     assert outcomes[3].retry_after == 1
 
 
-async def test_whoever_did_not_fill_the_queue_is_let_in(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whoever_did_not_fill_the_queue_is_let_in(shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "WAITING", 4)
     recorder, noisy, quiet = Recorder(), uuid4(), uuid4()
     queue = GroupCommit(recorder.commit, recorder.announce)
@@ -275,7 +275,9 @@ async def test_whoever_did_not_fill_the_queue_is_let_in(shop: Shop, monkeypatch:
     assert [type(outcome) for outcome in await answers] == [Stored] * 4 + [Overloaded] + [Stored] * 2 + [Overloaded]
 
 
-async def test_a_heavy_group_is_full_before_it_has_many_members(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_heavy_group_is_full_before_it_has_many_members(
+    shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(group_commit, "HEAVIEST", 10)
     recorder = Recorder()
     recorder.gate.set()
@@ -284,7 +286,7 @@ async def test_a_heavy_group_is_full_before_it_has_many_members(shop: Shop, monk
     assert [len(group) for group in recorder.groups] == [1] * 6
 
 
-async def test_a_group_that_ends_with_the_server_claims_nothing(shop: Shop) -> None:
+async def test_a_group_that_ends_with_the_server_claims_nothing(shop: MessagePipeline) -> None:
     recorder = Recorder()
     queue = GroupCommit(recorder.commit, recorder.announce)
     call = asyncio.create_task(queue.submit(await member(shop)))
@@ -295,7 +297,7 @@ async def test_a_group_that_ends_with_the_server_claims_nothing(shop: Shop) -> N
         await call
 
 
-async def test_a_failed_announcement_costs_nobody_their_message(shop: Shop) -> None:
+async def test_a_failed_announcement_costs_nobody_their_message(shop: MessagePipeline) -> None:
     async def announce(_: Sequence[tuple[SealedMessage, Stored]]) -> None:
         raise RuntimeError("nobody hears")
 
@@ -306,7 +308,7 @@ async def test_a_failed_announcement_costs_nobody_their_message(shop: Shop) -> N
         assert isinstance(await queue.submit(await member(shop)), Stored)
 
 
-async def test_a_database_that_is_away_is_not_asked_for_each_member(shop: Shop) -> None:
+async def test_a_database_that_is_away_is_not_asked_for_each_member(shop: MessagePipeline) -> None:
     members = [await member(shop) for _ in range(20)]
     away = Database(make_engine("postgresql://app@127.0.0.1:9/app"))
     tried: list[object] = []
@@ -317,7 +319,7 @@ async def test_a_database_that_is_away_is_not_asked_for_each_member(shop: Shop) 
     assert len(tried) == 1
 
 
-async def test_an_external_id_taken_twice_at_once_makes_exactly_one_message(shop: Shop) -> None:
+async def test_an_external_id_taken_twice_at_once_makes_exactly_one_message(shop: MessagePipeline) -> None:
     answers = await accept(shop, *(draft(external_id="E1", body=f"Olá {n}") for n in range(10)))
     refused = [answer for answer in answers if isinstance(answer, InvalidInput)]
     assert len(refused) == 9
@@ -325,7 +327,7 @@ async def test_an_external_id_taken_twice_at_once_makes_exactly_one_message(shop
     assert await shop.count("messages") == await shop.count("external_ids") == 1
 
 
-async def test_an_external_id_is_taken_for_good_and_a_replay_is_no_second_use(shop: Shop) -> None:
+async def test_an_external_id_is_taken_for_good_and_a_replay_is_no_second_use(shop: MessagePipeline) -> None:
     first = await shop.outbox.accept(DEFAULT_TENANT, draft("order-1", external_id="E1"))
     again = await shop.outbox.accept(DEFAULT_TENANT, draft("order-1", external_id="E1"))
     assert (again.message_id, again.is_replay) == (first.message_id, True)

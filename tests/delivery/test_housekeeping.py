@@ -9,13 +9,13 @@ from api.worker import _cron_jobs
 from api.workshop import open_workshop
 from core.access.principal import DEFAULT_TENANT
 from core.operations import heartbeat
-from tests.conftest import Urls
-from tests.delivery.conftest import Shop
-from tests.graph.houses import house_over
-from tests.running import until
+from tests.apps import house_over
+from tests.databases import Urls
+from tests.delivery.pipeline import MessagePipeline
+from tests.helpers import wait_until
 
 
-async def test_keys_whose_time_is_over_are_gone_after_it(shop: Shop, urls: Urls) -> None:
+async def test_keys_whose_time_is_over_are_gone_after_it(shop: MessagePipeline, urls: Urls) -> None:
     for key in ("old", "new"):
         await shop.accept(key=key)
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
@@ -31,7 +31,7 @@ async def test_keys_whose_time_is_over_are_gone_after_it(shop: Shop, urls: Urls)
     assert await shop.count("messages") == 2
 
 
-async def test_a_worker_knows_among_how_many_a_pace_is_shared(shop: Shop, urls: Urls) -> None:
+async def test_a_worker_knows_among_how_many_a_pace_is_shared(shop: MessagePipeline, urls: Urls) -> None:
     house = house_over(urls, DATABASE_URL=urls.worker)
     workshop = open_workshop(house)
     assert workshop.couriers
@@ -39,7 +39,7 @@ async def test_a_worker_knows_among_how_many_a_pace_is_shared(shop: Shop, urls: 
         await heartbeat.beat(shop.worker, name, "0012")
     beating = asyncio.create_task(workshop.beat())
     try:
-        await until(lambda: {one.gate.workers for one in workshop.couriers.values()} == {3})
+        await wait_until(lambda: {one.gate.workers for one in workshop.couriers.values()} == {3})
     finally:
         beating.cancel()
         await house.close()

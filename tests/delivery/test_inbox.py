@@ -12,56 +12,54 @@ from core.access.principal import DEFAULT_TENANT
 from core.errors import InvalidState, NotFound, Overloaded
 from core.identifiers import uuid7
 from core.messages import webhook_handlers
-from core.ports import InboundMessage, OtherEvent, ReportedStatus
+from core.ports import OtherEvent, ReportedStatus
 from core.webhooks import replay as module
 from core.webhooks.closing import MAX_TRIES
 from core.webhooks.replay import replay
-from tests.conftest import Urls
-from tests.delivery.conftest import Shop
-from tests.delivery.test_applying import OTHER_TENANT, inbound, report, sent
+from tests.databases import Urls
+from tests.delivery.factories import (
+    MAKE_INBOX_DUE,
+    OTHER_TENANT,
+    fetch_rows,
+    inbound_message,
+    poison_event,
+    sent_message,
+    status_report,
+)
+from tests.delivery.pipeline import MessagePipeline
 
-HOUR = "UPDATE inbox SET due_at = now() WHERE status = 'RECEIVED'"
 
-
-async def rows(shop: Shop, statement: str) -> list[tuple[object, ...]]:
-    async with shop.worker.transaction() as connection:
-        return [tuple(row) for row in await connection.execute(text(statement))]
-
-
-async def replay_all(shop: Shop) -> None:
+async def replay_all(shop: MessagePipeline) -> None:
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
         ids = list((await connection.execute(text("SELECT id FROM inbox"))).scalars())
         assert set((await replay(connection, DEFAULT_TENANT, ids)).values()) == {None}
 
 
-def poison() -> InboundMessage:
-    """A column in the clear cannot hold NUL; whatever the adapters let through, the inbox must go on."""
-    return inbound("+15005550006", sender="\0abcdefghijkl")
-
-
-async def test_one_that_cannot_be_applied_holds_up_none_of_fifty(shop: Shop) -> None:
+async def test_one_that_cannot_be_applied_holds_up_none_of_fifty(shop: MessagePipeline) -> None:
     ids = [await shop.accept(body=str(number)) for number in range(50)]
     await shop.courier.drain()
-    events = [report(one, ReportedStatus.DELIVERED) for one in ids]
-    await shop.keep(*events[:25], poison(), *events[25:])
+    events = [status_report(one, ReportedStatus.DELIVERED) for one in ids]
+    await shop.keep(*events[:25], poison_event(), *events[25:])
     assert await shop.apply() == 51
     assert {await shop.status(one) for one in ids} == {"DELIVERED"}
-    assert await rows(shop, "SELECT status, count(*) FROM inbox GROUP BY 1 ORDER BY 1") == [
+    assert await fetch_rows(shop, "SELECT status, count(*) FROM inbox GROUP BY 1 ORDER BY 1") == [
         ("PROCESSED", 50),
         ("RECEIVED", 1),
     ]
     # It is not due with the next ones.
     later = "SELECT due_at > received_at + interval '1 second' FROM inbox WHERE status = 'RECEIVED'"
-    assert await rows(shop, later) == [(True,)]
+    assert await fetch_rows(shop, later) == [(True,)]
 
 
 @pytest.mark.parametrize("kind", ["unappliable", "unreadable", "of another version"])
-async def test_what_cannot_be_applied_is_tried_with_growing_pauses_and_parked_at_last(shop: Shop, kind: str) -> None:
-    await shop.keep(poison() if kind == "unappliable" else OtherEvent("poison", "scheduled", "raw"))
+async def test_what_cannot_be_applied_is_tried_with_growing_pauses_and_parked_at_last(
+    shop: MessagePipeline, kind: str
+) -> None:
+    await shop.keep(poison_event() if kind == "unappliable" else OtherEvent("poison", "scheduled", "raw"))
     if kind == "unreadable":
         await shop.tamper("UPDATE inbox SET event_sealed = '\\x00'")
     if kind == "of another version":
-        [[row]] = await rows(shop, "SELECT id FROM inbox")
+        [[row]] = await fetch_rows(shop, "SELECT id FROM inbox")
         sealed = shop.sealer.seal("null", tenant=DEFAULT_TENANT, row=row, column="event")  # type: ignore[arg-type]
         await shop.tamper("UPDATE inbox SET event_sealed = :sealed", sealed=sealed)
     pauses: list[int] = []
@@ -71,15 +69,15 @@ async def test_what_cannot_be_applied_is_tried_with_growing_pauses_and_parked_at
         parked = [one for one in logs if one["event"] == "inbox_parked"]
         assert len(parked) == (1 if number == MAX_TRIES else 0)
         assert all("interalpha webhooks replay" in one["advice"] for one in parked)
-        [[status, attempts, pause]] = await rows(
+        [[status, attempts, pause]] = await fetch_rows(
             shop, "SELECT status, attempts, extract(epoch FROM due_at - now())::float FROM inbox"
         )
         assert (status, attempts) == ("FAILED" if number == MAX_TRIES else "RECEIVED", number)
         pauses.append(round(pause / 2))  # type: ignore[operator]
-        await shop.tamper(HOUR)
+        await shop.tamper(MAKE_INBOX_DUE)
     assert pauses == sorted(pauses)
     assert pauses[-1] > 60 > pauses[0]
-    letters = await rows(
+    letters = await fetch_rows(
         shop,
         "SELECT kind, dead.integration, dead.attempts, dead.error, inbox_id = inbox.id FROM dead_letters dead, inbox",
     )
@@ -89,9 +87,9 @@ async def test_what_cannot_be_applied_is_tried_with_growing_pauses_and_parked_at
     assert await shop.apply() == 0
 
 
-async def test_a_message_somebody_holds_makes_its_report_wait_and_no_other(shop: Shop, urls: Urls) -> None:
-    held, free = await sent(shop), await sent(shop)
-    await shop.keep(report(held, ReportedStatus.DELIVERED), report(free, ReportedStatus.DELIVERED))
+async def test_a_message_somebody_holds_makes_its_report_wait_and_no_other(shop: MessagePipeline, urls: Urls) -> None:
+    held, free = await sent_message(shop), await sent_message(shop)
+    await shop.keep(status_report(held, ReportedStatus.DELIVERED), status_report(free, ReportedStatus.DELIVERED))
     holder = await asyncpg.connect(urls.worker)
     async with holder.transaction():
         await holder.execute("SELECT FROM messages WHERE id = $1 FOR UPDATE", held)
@@ -100,37 +98,39 @@ async def test_a_message_somebody_holds_makes_its_report_wait_and_no_other(shop:
             await shop.apply()
         assert [await shop.status(one) for one in (held, free)] == ["SENT", "DELIVERED"]
         # It was nobody's fault: no try is counted.
-        assert await rows(shop, "SELECT attempts FROM inbox WHERE status = 'RECEIVED'") == [(0,)]
+        assert await fetch_rows(shop, "SELECT attempts FROM inbox WHERE status = 'RECEIVED'") == [(0,)]
     await holder.close()
-    await shop.tamper(HOUR)
+    await shop.tamper(MAKE_INBOX_DUE)
     await shop.apply()
     assert await shop.status(held) == "DELIVERED"
 
 
-async def test_a_database_in_trouble_costs_no_event_a_try(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_database_in_trouble_costs_no_event_a_try(
+    shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def hangs(*_: object) -> None:
         raise TimeoutError
 
-    await shop.keep(inbound("+15005550006"))
+    await shop.keep(inbound_message("+15005550006"))
     with monkeypatch.context() as trouble:
         trouble.setattr(webhook_handlers, "insert_inbound", hangs)
         with pytest.raises(Overloaded):
             await shop.apply()
-    assert await rows(shop, "SELECT status, attempts, due_at <= now() FROM inbox") == [("RECEIVED", 0, True)]
+    assert await fetch_rows(shop, "SELECT status, attempts, due_at <= now() FROM inbox") == [("RECEIVED", 0, True)]
     assert await shop.apply() == 1
 
 
 @pytest.mark.parametrize("named", [True, False])
-async def test_an_event_carries_the_message_it_changed(shop: Shop, named: bool) -> None:
-    message_id = await sent(shop)
-    await shop.keep(report(message_id, ReportedStatus.DELIVERED, named=named))
+async def test_an_event_carries_the_message_it_changed(shop: MessagePipeline, named: bool) -> None:
+    message_id = await sent_message(shop)
+    await shop.keep(status_report(message_id, ReportedStatus.DELIVERED, named=named))
     await shop.apply()
-    assert await rows(shop, "SELECT status, message_id FROM inbox") == [("PROCESSED", message_id)]
+    assert await fetch_rows(shop, "SELECT status, message_id FROM inbox") == [("PROCESSED", message_id)]
 
 
-async def test_a_replayed_report_is_noted_and_changes_nothing(shop: Shop) -> None:
-    message_id = await sent(shop)
-    await shop.keep(*(report(message_id, status) for status in (ReportedStatus.SENT, ReportedStatus.READ)))
+async def test_a_replayed_report_is_noted_and_changes_nothing(shop: MessagePipeline) -> None:
+    message_id = await sent_message(shop)
+    await shop.keep(*(status_report(message_id, status) for status in (ReportedStatus.SENT, ReportedStatus.READ)))
     await shop.apply()
     before = await shop.message(message_id)
     await replay_all(shop)
@@ -138,51 +138,51 @@ async def test_a_replayed_report_is_noted_and_changes_nothing(shop: Shop) -> Non
     after = await shop.message(message_id)
     assert (after.status, after.read_at, after.updated_at) == ("READ", before.read_at, before.updated_at)
     assert (await shop.statuses(message_id))[-1] == "READ"
-    assert await rows(shop, "SELECT DISTINCT status, attempts FROM inbox") == [("PROCESSED", 1)]
+    assert await fetch_rows(shop, "SELECT DISTINCT status, attempts FROM inbox") == [("PROCESSED", 1)]
 
 
-async def test_a_replayed_message_of_somebody_is_there_once(shop: Shop) -> None:
-    await shop.keep(inbound("+15005550006"))
+async def test_a_replayed_message_of_somebody_is_there_once(shop: MessagePipeline) -> None:
+    await shop.keep(inbound_message("+15005550006"))
     for _ in range(3):
         assert await shop.apply() == 1
         await replay_all(shop)
     # It is stored as processes of the version before store it, and told as received.
-    [(direction, status, id)] = await rows(shop, "SELECT direction, status, id FROM messages")
+    [(direction, status, id)] = await fetch_rows(shop, "SELECT direction, status, id FROM messages")
     assert (direction, status) == ("INBOUND", "DELIVERED")
     assert (await shop.status(id), [one.status for one in await shop.events(id)]) == ("RECEIVED", ["RECEIVED"])
     assert await shop.count("message_events") == 1
-    assert await rows(shop, "SELECT count(*) FROM inbox JOIN messages ON message_id = messages.id") == [(1,)]
+    assert await fetch_rows(shop, "SELECT count(*) FROM inbox JOIN messages ON message_id = messages.id") == [(1,)]
 
 
-async def test_what_was_parked_is_applied_once_its_cause_is_gone(shop: Shop) -> None:
-    message_id = await sent(shop)
-    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
-    [[sealed]] = await rows(shop, "SELECT event_sealed FROM inbox")
+async def test_what_was_parked_is_applied_once_its_cause_is_gone(shop: MessagePipeline) -> None:
+    message_id = await sent_message(shop)
+    await shop.keep(status_report(message_id, ReportedStatus.DELIVERED))
+    [[sealed]] = await fetch_rows(shop, "SELECT event_sealed FROM inbox")
     await shop.tamper("UPDATE inbox SET event_sealed = '\\x00'")
     for _ in range(MAX_TRIES):
-        await shop.tamper(HOUR)
+        await shop.tamper(MAKE_INBOX_DUE)
         await shop.apply()
-    assert await rows(shop, "SELECT status, resolution FROM inbox, dead_letters") == [("FAILED", None)]
+    assert await fetch_rows(shop, "SELECT status, resolution FROM inbox, dead_letters") == [("FAILED", None)]
     await shop.tamper("UPDATE inbox SET event_sealed = :sealed", sealed=sealed)
     await replay_all(shop)
     await shop.apply()
     assert await shop.status(message_id) == "DELIVERED"
-    assert await rows(shop, "SELECT status, resolution FROM inbox, dead_letters") == [("PROCESSED", "REQUEUED")]
+    assert await fetch_rows(shop, "SELECT status, resolution FROM inbox, dead_letters") == [("PROCESSED", "REQUEUED")]
 
 
-async def test_a_replayed_report_about_an_unknown_message_has_its_ten_minutes_again(shop: Shop) -> None:
-    await shop.keep(report(uuid7(), ReportedStatus.DELIVERED))
+async def test_a_replayed_report_about_an_unknown_message_has_its_ten_minutes_again(shop: MessagePipeline) -> None:
+    await shop.keep(status_report(uuid7(), ReportedStatus.DELIVERED))
     await shop.tamper("UPDATE inbox SET received_at = now() - interval '11 minutes'")
     await shop.apply()
-    assert await rows(shop, "SELECT status FROM inbox") == [("FAILED",)]
+    assert await fetch_rows(shop, "SELECT status FROM inbox") == [("FAILED",)]
     await replay_all(shop)
     await shop.apply()
-    assert await rows(shop, "SELECT status FROM inbox") == [("RECEIVED",)]
+    assert await fetch_rows(shop, "SELECT status FROM inbox") == [("RECEIVED",)]
 
 
-async def test_what_waits_or_belongs_to_others_is_not_replayed(shop: Shop) -> None:
-    await shop.keep(inbound("+15005550006"))
-    [[row]] = await rows(shop, "SELECT id FROM inbox")
+async def test_what_waits_or_belongs_to_others_is_not_replayed(shop: MessagePipeline) -> None:
+    await shop.keep(inbound_message("+15005550006"))
+    [[row]] = await fetch_rows(shop, "SELECT id FROM inbox")
     nobody = uuid7()
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
         refusals = await replay(connection, DEFAULT_TENANT, [row, nobody])  # type: ignore[list-item]
@@ -194,7 +194,7 @@ async def test_what_waits_or_belongs_to_others_is_not_replayed(shop: Shop) -> No
 
 
 async def test_what_is_processed_while_it_is_asked_for_is_not_called_gone(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     close = module.close_of_webhooks
 
@@ -203,8 +203,8 @@ async def test_what_is_processed_while_it_is_asked_for_is_not_called_gone(
         await close(*arguments)
 
     monkeypatch.setattr(module, "close_of_webhooks", apply_first)
-    await shop.keep(report(await sent(shop), ReportedStatus.DELIVERED))
-    [(webhook,)] = await rows(shop, "SELECT id FROM inbox")
+    await shop.keep(status_report(await sent_message(shop), ReportedStatus.DELIVERED))
+    [(webhook,)] = await fetch_rows(shop, "SELECT id FROM inbox")
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
         [refusal] = (await replay(connection, DEFAULT_TENANT, [webhook])).values()  # type: ignore[list-item]
     assert isinstance(refusal, InvalidState)

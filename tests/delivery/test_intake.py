@@ -10,15 +10,15 @@ from core.errors import Overloaded
 from core.ports import OtherEvent
 from core.webhooks.inbox import keep_together
 from core.webhooks.intake import MOST, Events, Intake
-from tests.delivery.conftest import Shop
-from tests.delivery.trips import round_trips
+from tests.delivery.pipeline import MessagePipeline
+from tests.delivery.round_trips import round_trips
 
 # To begin, to store, to commit.
 ONE_GROUP = 3
 
 
 @pytest.fixture
-def intake(shop: Shop) -> Intake:
+def intake(shop: MessagePipeline) -> Intake:
     return Intake(partial(keep_together, shop.app, shop.sealer))
 
 
@@ -26,7 +26,7 @@ def told(*keys: str, kind: str = "optout") -> list[OtherEvent]:
     return [OtherEvent(key, kind, "{}") for key in keys]
 
 
-async def test_those_that_come_at_once_cost_the_transaction_of_one(shop: Shop, intake: Intake) -> None:
+async def test_those_that_come_at_once_cost_the_transaction_of_one(shop: MessagePipeline, intake: Intake) -> None:
     async with round_trips(shop.app) as seen:
         new = await asyncio.gather(*(intake.keep("twilio", told(f"k{number}")) for number in range(40)))
     assert new == [1] * 40
@@ -34,7 +34,7 @@ async def test_those_that_come_at_once_cost_the_transaction_of_one(shop: Shop, i
     assert await shop.count("inbox") == 40
 
 
-async def test_each_is_told_what_of_its_own_was_new(shop: Shop, intake: Intake) -> None:
+async def test_each_is_told_what_of_its_own_was_new(shop: MessagePipeline, intake: Intake) -> None:
     await intake.keep("twilio", told("old"))
     given = [told("a", "b"), told("old"), told("b", "c"), [], told("old", "d")]
     new = await asyncio.gather(*(intake.keep("twilio", events) for events in given))
@@ -43,7 +43,7 @@ async def test_each_is_told_what_of_its_own_was_new(shop: Shop, intake: Intake) 
     assert await shop.count("inbox") == 5
 
 
-async def test_one_that_cannot_be_stored_fails_alone(shop: Shop, intake: Intake) -> None:
+async def test_one_that_cannot_be_stored_fails_alone(shop: MessagePipeline, intake: Intake) -> None:
     given = [told("a"), told("bad", kind="\x00"), told("b")]
     outcomes = await asyncio.gather(*(intake.keep("twilio", events) for events in given), return_exceptions=True)
     assert (outcomes[0], outcomes[2]) == (1, 1)
@@ -51,12 +51,12 @@ async def test_one_that_cannot_be_stored_fails_alone(shop: Shop, intake: Intake)
     assert await shop.count("inbox") == 2
 
 
-async def test_companies_have_lines_of_their_own(shop: Shop, intake: Intake) -> None:
+async def test_companies_have_lines_of_their_own(shop: MessagePipeline, intake: Intake) -> None:
     new = await asyncio.gather(*(intake.keep(name, told("same")) for name in ("twilio", "whatsapp")))
     assert new == [1, 1]
 
 
-async def test_whoever_brought_it_may_go_and_it_is_stored_all_the_same(shop: Shop, intake: Intake) -> None:
+async def test_whoever_brought_it_may_go_and_it_is_stored_all_the_same(shop: MessagePipeline, intake: Intake) -> None:
     gone = asyncio.create_task(intake.keep("twilio", told("a")))
     stays = asyncio.create_task(intake.keep("twilio", told("b")))
     await asyncio.sleep(0)

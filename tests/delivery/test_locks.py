@@ -8,13 +8,13 @@ from core.access.principal import DEFAULT_TENANT
 from core.messages.claim import Timing, claim
 from core.messages.record import MessageKey, lock_states
 from core.ports import Channel
-from tests.conftest import until
-from tests.delivery.conftest import Shop
+from tests.delivery.pipeline import MessagePipeline
+from tests.helpers import until
 
 TIMING = Timing()
 
 
-async def test_a_message_another_worker_holds_is_passed_over_without_waiting(shop: Shop) -> None:
+async def test_a_message_another_worker_holds_is_passed_over_without_waiting(shop: MessagePipeline) -> None:
     held, free = [await shop.accept(), await shop.accept()]
     async with shop.worker.transaction() as holder:
         await lock_states(holder, [MessageKey(DEFAULT_TENANT, held)])
@@ -23,7 +23,7 @@ async def test_a_message_another_worker_holds_is_passed_over_without_waiting(sho
     assert [one.key.message_id for one in claimed] == [free]
 
 
-async def test_a_message_is_locked_until_the_transaction_ends(shop: Shop) -> None:
+async def test_a_message_is_locked_until_the_transaction_ends(shop: MessagePipeline) -> None:
     key = MessageKey(DEFAULT_TENANT, await shop.accept())
 
     async def lock() -> None:
@@ -38,7 +38,7 @@ async def test_a_message_is_locked_until_the_transaction_ends(shop: Shop) -> Non
     await asyncio.wait_for(waiting, 5)
 
 
-async def test_batches_that_share_messages_in_other_orders_do_not_deadlock(shop: Shop) -> None:
+async def test_batches_that_share_messages_in_other_orders_do_not_deadlock(shop: MessagePipeline) -> None:
     keys = [MessageKey(DEFAULT_TENANT, await shop.accept()) for _ in range(40)]
 
     async def lock(order: list[MessageKey]) -> None:
@@ -51,7 +51,7 @@ async def test_batches_that_share_messages_in_other_orders_do_not_deadlock(shop:
 
 @pytest.mark.parametrize("waits", [[0.0, 0.0], [60.0, 0.0]])
 async def test_whoever_begins_or_puts_back_its_claims_keeps_the_order_of_everybody(
-    shop: Shop, waits: list[float], monkeypatch: pytest.MonkeyPatch
+    shop: MessagePipeline, waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def admit(_: object) -> list[float]:
         return waits

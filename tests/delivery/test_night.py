@@ -16,10 +16,10 @@ from core.messages.status import Step, make_step
 from core.messages.validation import Draft
 from core.ports import Channel, OutboundMessage, Pace, Receipt, TextContent
 from core.quiet_hours import QuietHours
-from tests.conftest import Urls
-from tests.delivery.conftest import Shop
-from tests.delivery.gates import NewGate
-from tests.graph.houses import house_over
+from tests.apps import house_over
+from tests.databases import Urls
+from tests.delivery.limiters import NewLimiter
+from tests.delivery.pipeline import MessagePipeline
 
 HOUR, FIVE = timedelta(hours=1), timedelta(minutes=5)
 SAO_PAULO = timedelta(hours=-3)
@@ -32,24 +32,24 @@ def hours(begin: timedelta, end: timedelta) -> QuietHours:
 
 
 @pytest.fixture
-def night(shop: Shop) -> Shop:
+def night(shop: MessagePipeline) -> MessagePipeline:
     """A shop in which it is night for two hours more, though it was day when its messages were handed in."""
     shop.outbox._timetable._quiet_hours = hours(5 * HOUR, 6 * HOUR)
     shop.courier.night = QuietHoursCheck(shop.sealer, TenantZones(shop.worker), hours(-HOUR, 2 * HOUR))
     return shop
 
 
-def day(shop: Shop) -> None:
+def day(shop: MessagePipeline) -> None:
     shop.courier.night = QuietHoursCheck(shop.sealer, TenantZones(shop.worker), hours(5 * HOUR, 6 * HOUR))
 
 
-async def handed_in(shop: Shop, *route: Step, **given: Any) -> UUID:
+async def handed_in(shop: MessagePipeline, *route: Step, **given: Any) -> UUID:
     steps = list(route) or [make_step(Channel.SMS)]
     draft = Draft(TextContent("Olá"), steps, phone="+5511987654321", respects_quiet_hours=True, **given)
     return (await shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
 
 
-async def test_what_a_backlog_made_late_waits_for_the_morning(night: Shop) -> None:
+async def test_what_a_backlog_made_late_waits_for_the_morning(night: MessagePipeline) -> None:
     message_id = await handed_in(night)
     await night.courier.drain()
     message = await night.message(message_id)
@@ -63,7 +63,7 @@ async def test_what_a_backlog_made_late_waits_for_the_morning(night: Shop) -> No
     assert [attempt.number for attempt in await night.attempts(message_id)] == [1]
 
 
-async def test_another_try_and_a_fallback_wait_for_the_morning(night: Shop) -> None:
+async def test_another_try_and_a_fallback_wait_for_the_morning(night: MessagePipeline) -> None:
     def away(_: OutboundMessage) -> Receipt:
         raise ProviderUnavailable("Away.", provider="twilio")
 
@@ -77,7 +77,7 @@ async def test_another_try_and_a_fallback_wait_for_the_morning(night: Shop) -> N
     assert (len(night.sender.sent), await night.status(message_id)) == (1, "QUEUED")
 
 
-async def test_a_step_has_its_time_in_the_morning(night: Shop) -> None:
+async def test_a_step_has_its_time_in_the_morning(night: MessagePipeline) -> None:
     night.serve(Channel.WHATSAPP, "whatsapp")
     message_id = await handed_in(night, make_step(Channel.SMS, within=FIVE), make_step(Channel.WHATSAPP))
     await night.courier.drain()
@@ -86,7 +86,7 @@ async def test_a_step_has_its_time_in_the_morning(night: Shop) -> None:
     assert (await night.message(message_id)).channel is Channel.SMS
 
 
-async def test_what_is_not_worth_sending_in_the_morning_expires(night: Shop) -> None:
+async def test_what_is_not_worth_sending_in_the_morning_expires(night: MessagePipeline) -> None:
     message_id = await handed_in(night, expires_in=HOUR)
     await night.courier.drain()
     await night.tamper("UPDATE messages SET expires_at = now()")
@@ -94,13 +94,13 @@ async def test_what_is_not_worth_sending_in_the_morning_expires(night: Shop) -> 
     assert await night.status(message_id) == "FAILED"
 
 
-async def test_who_did_not_ask_for_it_is_sent_at_night(night: Shop) -> None:
+async def test_who_did_not_ask_for_it_is_sent_at_night(night: MessagePipeline) -> None:
     message_id = await night.accept()
     await night.courier.drain()
     assert await night.status(message_id) == "SENT"
 
 
-async def test_whoever_sleeps_does_not_count_as_written_to(night: Shop) -> None:
+async def test_whoever_sleeps_does_not_count_as_written_to(night: MessagePipeline) -> None:
     admitted: list[bytes] = []
 
     class Watched(OpenGate):
@@ -114,14 +114,16 @@ async def test_whoever_sleeps_does_not_count_as_written_to(night: Shop) -> None:
     assert admitted == []
 
 
-async def test_whoever_sleeps_takes_no_place_at_a_gate_from_who_is_due_behind(night: Shop, new_gate: NewGate) -> None:
+async def test_whoever_sleeps_takes_no_place_at_a_gate_from_who_is_due_behind(
+    night: MessagePipeline, new_gate: NewLimiter
+) -> None:
     night.courier.gate = new_gate(Pace(0.01, burst=1))
     asleep, awake = [await handed_in(night) for _ in range(3)], await night.accept()
     await night.courier.drain()
     assert [await night.status(one) for one in [*asleep, awake]] == ["QUEUED"] * 3 + ["SENT"]
 
 
-async def test_one_whose_address_cannot_be_read_waits_and_is_not_begun(night: Shop) -> None:
+async def test_one_whose_address_cannot_be_read_waits_and_is_not_begun(night: MessagePipeline) -> None:
     message_id = await handed_in(night)
     await night.tamper("UPDATE messages SET to_sealed = decode('00', 'hex') WHERE id = :id", id=message_id)
     await night.courier.drain()
@@ -129,7 +131,9 @@ async def test_one_whose_address_cannot_be_read_waits_and_is_not_begun(night: Sh
     assert await night.count(f"messages WHERE {waits}") == 1
 
 
-async def test_a_number_that_tells_nothing_follows_its_sender_s_clock_and_holds_up_nobody(night: Shop) -> None:
+async def test_a_number_that_tells_nothing_follows_its_sender_s_clock_and_holds_up_nobody(
+    night: MessagePipeline,
+) -> None:
     strange, other = await handed_in(night), await night.accept()
     sealed = night.sealer.seal("112", tenant=DEFAULT_TENANT, row=strange, column="to")
     await night.tamper("UPDATE messages SET to_sealed = :sealed WHERE id = :id", sealed=sealed, id=strange)

@@ -9,9 +9,9 @@ from redis.asyncio import Redis
 from core.flow.gate import Gate
 from core.flow.values import CircuitState
 from core.ports import Pace
-from tests.conftest import Running
-from tests.delivery.gates import NewGate
-from tests.ports import free_port
+from tests.databases import SharedStores
+from tests.delivery.limiters import NewLimiter
+from tests.servers import free_port
 
 FAST = Pace(200, burst=20)
 SLOW = Pace(0.01, burst=10)
@@ -30,7 +30,7 @@ async def granted(gate: Gate, until: float) -> int:
     return total
 
 
-async def test_two_workers_together_keep_the_rate(new_gate: NewGate) -> None:
+async def test_two_workers_together_keep_the_rate(new_gate: NewLimiter) -> None:
     began = time.monotonic()
     counts = await asyncio.gather(*(granted(new_gate(FAST), began + 0.4) for _ in range(2)))
     took = time.monotonic() - began
@@ -38,7 +38,7 @@ async def test_two_workers_together_keep_the_rate(new_gate: NewGate) -> None:
     assert 20 + 20 <= sum(counts) <= 20 + 200 * took + 1
 
 
-async def test_a_burst_is_all_there_is_until_time_passes(new_gate: NewGate) -> None:
+async def test_a_burst_is_all_there_is_until_time_passes(new_gate: NewLimiter) -> None:
     here, there = new_gate(SLOW), new_gate(SLOW)
     assert (await here.allow(6)).count == 6
     rest = await there.allow(50)
@@ -49,7 +49,7 @@ async def test_a_burst_is_all_there_is_until_time_passes(new_gate: NewGate) -> N
     assert 90 < none.retry_in <= 100
 
 
-async def test_whoever_waits_is_told_when_a_batch_is_free(new_gate: NewGate) -> None:
+async def test_whoever_waits_is_told_when_a_batch_is_free(new_gate: NewLimiter) -> None:
     gate = new_gate(Pace(1000, burst=500))
     while (allowance := await gate.allow(500)).count == 500:
         pass
@@ -57,7 +57,7 @@ async def test_whoever_waits_is_told_when_a_batch_is_free(new_gate: NewGate) -> 
     assert 0.05 < allowance.retry_in <= 0.1
 
 
-async def test_what_was_not_used_can_be_given_back(new_gate: NewGate) -> None:
+async def test_what_was_not_used_can_be_given_back(new_gate: NewLimiter) -> None:
     here, there = new_gate(SLOW), new_gate(SLOW)
     allowance = await here.allow(10)
     assert (await there.allow(5)).count == 0
@@ -65,14 +65,14 @@ async def test_what_was_not_used_can_be_given_back(new_gate: NewGate) -> None:
     assert (await there.allow(50)).count == 7
 
 
-async def test_giving_back_never_makes_more_than_a_burst(new_gate: NewGate) -> None:
+async def test_giving_back_never_makes_more_than_a_burst(new_gate: NewLimiter) -> None:
     gate = new_gate(SLOW)
     allowance = await gate.allow(2)
     await gate.give_back(allowance, 9)
     assert (await gate.allow(50)).count == 10
 
 
-async def test_a_company_that_asks_for_a_pause_is_given_it_by_all(new_gate: NewGate) -> None:
+async def test_a_company_that_asks_for_a_pause_is_given_it_by_all(new_gate: NewLimiter) -> None:
     here, there = new_gate(FAST), new_gate(FAST)
     await here.pause(30)
     await there.pause(5)
@@ -83,7 +83,7 @@ async def test_a_company_that_asks_for_a_pause_is_given_it_by_all(new_gate: NewG
         assert 25 < allowance.retry_in <= 30
 
 
-async def test_a_pause_ends(new_gate: NewGate) -> None:
+async def test_a_pause_ends(new_gate: NewLimiter) -> None:
     gate = new_gate(FAST)
     await gate.pause(0.1)
     assert (await gate.allow(1)).count == 0
@@ -91,7 +91,7 @@ async def test_a_pause_ends(new_gate: NewGate) -> None:
     assert (await gate.allow(1)).count == 1
 
 
-async def test_one_person_gets_a_burst_and_then_waits_for_what_it_took_in_advance(new_gate: NewGate) -> None:
+async def test_one_person_gets_a_burst_and_then_waits_for_what_it_took_in_advance(new_gate: NewLimiter) -> None:
     here, there = new_gate(WHATSAPP), new_gate(WHATSAPP)
     assert await here.admit([ANA] * 20 + [EVA]) == [0.0] * 21
     waits = await there.admit([ANA] * 30 + [EVA])
@@ -100,7 +100,7 @@ async def test_one_person_gets_a_burst_and_then_waits_for_what_it_took_in_advanc
     assert all(265 < wait <= 270 for wait in waits[25:30])
 
 
-async def test_after_the_first_interval_a_burst_cannot_go_on(new_gate: NewGate) -> None:
+async def test_after_the_first_interval_a_burst_cannot_go_on(new_gate: NewLimiter) -> None:
     gate = new_gate(Pace(1000, recipient_interval=0.1, recipient_burst=45))
     assert await gate.admit([ANA] * 4) == [0.0] * 4
     await asyncio.sleep(0.12)
@@ -110,13 +110,15 @@ async def test_after_the_first_interval_a_burst_cannot_go_on(new_gate: NewGate) 
     assert await gate.admit([ANA]) == [0.0]
 
 
-async def test_those_held_back_together_do_not_all_come_back_at_once(new_gate: NewGate) -> None:
+async def test_those_held_back_together_do_not_all_come_back_at_once(new_gate: NewLimiter) -> None:
     gate = new_gate(Pace(1000, recipient_interval=10.0, recipient_burst=2))
     waits = await gate.admit([ANA] * 6)
     assert [round(wait, -1) for wait in waits] == [0, 0, 20, 20, 40, 40]
 
 
-async def test_pairs_are_forgotten_once_they_are_even(new_gate: NewGate, stores: Running, integration: str) -> None:
+async def test_pairs_are_forgotten_once_they_are_even(
+    new_gate: NewLimiter, stores: SharedStores, integration: str
+) -> None:
     await new_gate(WHATSAPP).admit([ANA, ANA])
     redis = Redis.from_url(stores.urls.redis)
     left = await redis.pttl(f"interalpha:pair:{integration}:{ANA.hex()}")
@@ -124,14 +126,14 @@ async def test_pairs_are_forgotten_once_they_are_even(new_gate: NewGate, stores:
     assert 10_000 < left <= 12_000
 
 
-async def test_without_a_pace_nobody_waits(new_gate: NewGate) -> None:
+async def test_without_a_pace_nobody_waits(new_gate: NewLimiter) -> None:
     gate = new_gate()
     assert (await gate.allow(5_000)).count == 5_000
     assert await gate.admit([ANA] * 100) == [0.0] * 100
 
 
 @pytest.fixture
-def alone(new_gate: NewGate) -> Gate:
+def alone(new_gate: NewLimiter) -> Gate:
     """A gate whose store is away."""
     return new_gate(Pace(0.01, burst=10), at=f"redis://127.0.0.1:{free_port()}/0")
 
@@ -159,6 +161,6 @@ async def test_without_the_store_a_pause_holds_for_whoever_heard_it(alone: Gate)
     assert 25 < allowance.retry_in <= 30
 
 
-async def test_without_the_store_nobody_is_held_back_from_a_person(new_gate: NewGate) -> None:
+async def test_without_the_store_nobody_is_held_back_from_a_person(new_gate: NewLimiter) -> None:
     gate = new_gate(WHATSAPP, at=f"redis://127.0.0.1:{free_port()}/0")
     assert await gate.admit([ANA] * 50) == [0.0] * 50

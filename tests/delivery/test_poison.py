@@ -10,10 +10,10 @@ from core.messages.sending import tries_of
 from core.messages.status import make_step
 from core.messages.validation import ChannelService, Draft
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
-from tests.delivery.conftest import Shop
+from tests.delivery.pipeline import MessagePipeline
 
 
-async def test_an_outcome_that_cannot_be_written_holds_up_nobody(shop: Shop) -> None:
+async def test_an_outcome_that_cannot_be_written_holds_up_nobody(shop: MessagePipeline) -> None:
     ids = [await shop.accept(body=str(number)) for number in range(3)]
 
     def answer(message: OutboundMessage) -> Receipt:
@@ -27,7 +27,7 @@ async def test_an_outcome_that_cannot_be_written_holds_up_nobody(shop: Shop) -> 
     assert len(shop.sender.sent) == 4
 
 
-async def test_each_step_of_a_route_has_its_own_tries(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_step_of_a_route_has_its_own_tries(shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(shop.outbox.channels, Channel.WHATSAPP, ChannelService("whatsapp", True))  # type: ignore[arg-type]
 
     def away(_: OutboundMessage) -> Receipt:
@@ -48,7 +48,9 @@ async def test_each_step_of_a_route_has_its_own_tries(shop: Shop, monkeypatch: p
     assert await shop.status(message_id) == "FAILED"
 
 
-async def test_a_row_nobody_can_read_is_parked_when_its_hour_comes_and_its_neighbours_go_on(shop: Shop) -> None:
+async def test_a_row_nobody_can_read_is_parked_when_its_hour_comes_and_its_neighbours_go_on(
+    shop: MessagePipeline,
+) -> None:
     ids = [await shop.accept(body=str(number)) for number in range(3)]
     await shop.tamper("UPDATE messages SET status = 'SCHEDULED', due_at = now()")
     await shop.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=ids[1])

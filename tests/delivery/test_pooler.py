@@ -13,9 +13,10 @@ from core.database import Database, make_engine
 from core.errors import Overloaded
 from core.pubsub import Hub
 from core.sealing import Sealer
-from tests.conftest import Urls, until
-from tests.delivery.conftest import ObedientSender, Shop, open_shop
+from tests.databases import Urls
+from tests.delivery.pipeline import FakeSender, MessagePipeline, make_pipeline
 from tests.faults.chaosproxy import ChaosProxy
+from tests.helpers import until
 from tests.pooler import behind_a_pooler, needs_pooler
 
 pytestmark = needs_pooler
@@ -29,7 +30,7 @@ async def pooled(urls: Urls, tmp_path: Path) -> AsyncIterator[Urls]:
 
 async def test_messages_are_accepted_and_delivered_through_a_pooler(pooled: Urls, sealer: Sealer, hub: Hub) -> None:
     app, worker = (Database(make_engine(url, prepared_statements=False)) for url in (pooled.app, pooled.worker))
-    shop: Shop = open_shop(app, worker, sealer, hub, ObedientSender())
+    shop: MessagePipeline = make_pipeline(app, worker, sealer, hub, FakeSender())
     ids = await asyncio.gather(*(shop.accept(body=str(number), key=str(number)) for number in range(30)))
     assert [await shop.accept(body="0", key="0")] == [ids[0]]
     await shop.courier.drain()

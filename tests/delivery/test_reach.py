@@ -27,8 +27,8 @@ from core.operations import given_up
 from core.operations.requeue import requeue
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
 from core.slicing import Slice
-from tests.delivery.conftest import ObedientSender, Shop
-from tests.delivery.test_settling import Books, everything_has_been_heard, lost, settler
+from tests.delivery.factories import FakeLookup, lose_answer, make_settler, record_an_hour_of_uptime
+from tests.delivery.pipeline import FakeSender, MessagePipeline
 
 ANA, BIA = "+5511987654321", "+5521987654321"
 TEST, ANAS = Reach(simulated_only=True), Reach(recipients=frozenset({ANA}))
@@ -38,7 +38,7 @@ def refuse(_: OutboundMessage) -> Receipt:
     raise ProviderRejected("No telephone has this number.", provider="twilio")
 
 
-def simulate(shop: Shop, *channels: Channel) -> None:
+def simulate(shop: MessagePipeline, *channels: Channel) -> None:
     """Let companies be simulated, as far as accepting knows."""
     for channel in channels:
         name = {Channel.SMS: "twilio", Channel.WHATSAPP: "whatsapp"}[channel]
@@ -50,11 +50,11 @@ def draft(reach: Reach, phone: str = ANA, *channels: Channel, **more: Any) -> Dr
     return Draft(TextContent("Olá"), route, phone=phone, reach=reach, **more)
 
 
-async def accept(shop: Shop, reach: Reach, phone: str = ANA, *channels: Channel, **more: Any) -> UUID:
+async def accept(shop: MessagePipeline, reach: Reach, phone: str = ANA, *channels: Channel, **more: Any) -> UUID:
     return (await shop.outbox.accept(DEFAULT_TENANT, draft(reach, phone, *channels, **more))).message_id
 
 
-async def refusal(shop: Shop, one: Draft) -> Any:
+async def refusal(shop: MessagePipeline, one: Draft) -> Any:
     with pytest.raises(Refused) as caught:
         await shop.outbox.accept(DEFAULT_TENANT, one)
     [error] = caught.value.errors
@@ -64,7 +64,7 @@ async def refusal(shop: Shop, one: Draft) -> Any:
 # ─── Test keys ──────────────────────────────────────────────────────────────
 
 
-async def test_a_test_keys_message_is_refused_where_the_company_is_real(shop: Shop) -> None:
+async def test_a_test_keys_message_is_refused_where_the_company_is_real(shop: MessagePipeline) -> None:
     error = await refusal(shop, draft(TEST))
     assert isinstance(error, NotSimulated)
     assert (error.integration, error.path) == ("twilio", ("input", "route", "0", "channel"))
@@ -72,7 +72,7 @@ async def test_a_test_keys_message_is_refused_where_the_company_is_real(shop: Sh
     assert await shop.count("messages") == 0
 
 
-async def test_every_step_of_its_route_must_be_simulated(shop: Shop) -> None:
+async def test_every_step_of_its_route_must_be_simulated(shop: MessagePipeline) -> None:
     simulate(shop, Channel.SMS)
     shop.serve(Channel.WHATSAPP, "whatsapp")
     error = await refusal(shop, draft(TEST, ANA, Channel.SMS, Channel.WHATSAPP))
@@ -81,7 +81,7 @@ async def test_every_step_of_its_route_must_be_simulated(shop: Shop) -> None:
         await shop.outbox.hand_in(DEFAULT_TENANT, draft(TEST, ANA, Channel.WHATSAPP, is_rehearsal=True))
 
 
-async def test_where_it_is_simulated_it_is_sent_like_any_other(shop: Shop) -> None:
+async def test_where_it_is_simulated_it_is_sent_like_any_other(shop: MessagePipeline) -> None:
     simulate(shop, Channel.SMS)
     shop.courier.is_simulated = True
     message_id = await accept(shop, TEST)
@@ -89,7 +89,7 @@ async def test_where_it_is_simulated_it_is_sent_like_any_other(shop: Shop) -> No
     assert (await shop.status(message_id), len(shop.sender.sent)) == ("SENT", 1)
 
 
-async def test_at_a_real_companys_door_it_is_turned_back(shop: Shop) -> None:
+async def test_at_a_real_companys_door_it_is_turned_back(shop: MessagePipeline) -> None:
     """It was simulated when the message was taken in, and is not any more when its turn comes."""
     simulate(shop, Channel.SMS)
     theirs, ours = await accept(shop, TEST), await accept(shop, EVERYWHERE)
@@ -103,9 +103,9 @@ async def test_at_a_real_companys_door_it_is_turned_back(shop: Shop) -> None:
     assert await shop.count("dead_letters") == 0
 
 
-async def test_by_a_fallback_it_comes_no_further(shop: Shop) -> None:
+async def test_by_a_fallback_it_comes_no_further(shop: MessagePipeline) -> None:
     simulate(shop, Channel.SMS, Channel.WHATSAPP)
-    real = ObedientSender()
+    real = FakeSender()
     real.gate.set()
     whatsapp = ChannelDelivery(Channel.WHATSAPP, "whatsapp", real, shop.worker, shop.sealer, shop.hub, "test-worker")
     shop.courier.is_simulated, shop.sender.answer = True, refuse
@@ -117,7 +117,7 @@ async def test_by_a_fallback_it_comes_no_further(shop: Shop) -> None:
     assert len(shop.sender.sent) == 1
 
 
-async def test_at_its_hour_and_after_its_worker_died_it_comes_no_further(shop: Shop) -> None:
+async def test_at_its_hour_and_after_its_worker_died_it_comes_no_further(shop: MessagePipeline) -> None:
     simulate(shop, Channel.SMS)
     message_id = await accept(shop, TEST, send_after=timedelta(hours=1))
     await shop.tamper("UPDATE messages SET due_at = now()")
@@ -129,22 +129,22 @@ async def test_at_its_hour_and_after_its_worker_died_it_comes_no_further(shop: S
 
 
 @pytest.mark.parametrize("is_simulated", [True, False])
-async def test_a_real_company_is_not_asked_about_it_either(shop: Shop, is_simulated: bool) -> None:
+async def test_a_real_company_is_not_asked_about_it_either(shop: MessagePipeline, is_simulated: bool) -> None:
     simulate(shop, Channel.SMS)
-    shop.courier.is_simulated, shop.sender.answer = True, lost
+    shop.courier.is_simulated, shop.sender.answer = True, lose_answer
     await accept(shop, TEST)
     await shop.courier.drain()
     await shop.tamper("UPDATE messages SET due_at = now()")
-    await everything_has_been_heard(shop)
-    books = Books()
-    asking = settler(shop, books)
+    await record_an_hour_of_uptime(shop)
+    books = FakeLookup()
+    asking = make_settler(shop, books)
     if is_simulated:
         object.__setattr__(asking, "simulated", frozenset({"twilio"}))
     assert await asking.settle_due() == 1
     assert len(books.sought) == is_simulated
 
 
-async def test_the_same_request_of_a_test_key_and_of_another_is_not_the_same(shop: Shop) -> None:
+async def test_the_same_request_of_a_test_key_and_of_another_is_not_the_same(shop: MessagePipeline) -> None:
     simulate(shop, Channel.SMS)
     first = await accept(shop, TEST, idempotency_key="order-1042")
     with pytest.raises(IdempotencyConflict):
@@ -157,7 +157,7 @@ async def test_the_same_request_of_a_test_key_and_of_another_is_not_the_same(sho
 # ─── Allow lists ────────────────────────────────────────────────────────────
 
 
-async def test_whoever_is_not_on_the_list_is_not_written_to(shop: Shop) -> None:
+async def test_whoever_is_not_on_the_list_is_not_written_to(shop: MessagePipeline) -> None:
     error = await refusal(shop, draft(ANAS, BIA))
     assert isinstance(error, InvalidInput)
     assert (error.path, error.rule) == (("input", "to", "phone"), InputRule.NOT_ALLOWED)
@@ -166,7 +166,7 @@ async def test_whoever_is_not_on_the_list_is_not_written_to(shop: Shop) -> None:
     await accept(shop, ANAS, "+55 11 98765-4321")
 
 
-async def test_in_a_batch_each_is_judged_by_itself(shop: Shop) -> None:
+async def test_in_a_batch_each_is_judged_by_itself(shop: MessagePipeline) -> None:
     batch = BatchDraft([draft(ANAS, BIA), draft(ANAS)], "batch")
     found = await accept_batch(shop.outbox, DEFAULT_TENANT, batch)
     assert [isinstance(one, Refused) for one in found.results] == [True, False]
@@ -176,22 +176,22 @@ async def test_in_a_batch_each_is_judged_by_itself(shop: Shop) -> None:
 # ─── Another try ────────────────────────────────────────────────────────────
 
 
-async def failed(shop: Shop, reach: Reach, phone: str = ANA) -> UUID:
+async def failed(shop: MessagePipeline, reach: Reach, phone: str = ANA) -> UUID:
     """A failed message of somebody's, for a reason that is an operator's to mend."""
     message_id = await accept(shop, reach, phone)
     await shop.tamper("UPDATE messages SET status = 'FAILED', due_at = NULL")
     return message_id
 
 
-async def by_hand(shop: Shop, message_id: UUID, reach: Reach) -> None:
+async def by_hand(shop: MessagePipeline, message_id: UUID, reach: Reach) -> None:
     await retry_message(shop.outbox, DEFAULT_TENANT, message_id, None, reach=reach)
 
 
-async def by_hand_over_a_route(shop: Shop, message_id: UUID, reach: Reach) -> None:
+async def by_hand_over_a_route(shop: MessagePipeline, message_id: UUID, reach: Reach) -> None:
     await retry_message(shop.outbox, DEFAULT_TENANT, message_id, [make_step(Channel.SMS)], reach=reach)
 
 
-async def as_dead_letter(shop: Shop, message_id: UUID, reach: Reach) -> None:
+async def as_dead_letter(shop: MessagePipeline, message_id: UUID, reach: Reach) -> None:
     await shop.tamper(
         "INSERT INTO dead_letters (tenant_id, id, kind, error, attempts, message_id)"
         " VALUES (:tenant, gen_random_uuid(), 'message.send', 'closed', 1, :message)",
@@ -208,11 +208,11 @@ async def as_dead_letter(shop: Shop, message_id: UUID, reach: Reach) -> None:
 
 
 WAYS = pytest.mark.parametrize("again", [by_hand, by_hand_over_a_route, as_dead_letter])
-Again = Callable[[Shop, UUID, Reach], Any]
+Again = Callable[[MessagePipeline, UUID, Reach], Any]
 
 
 @WAYS
-async def test_a_test_key_has_nothing_tried_again_that_another_sent(shop: Shop, again: Again) -> None:
+async def test_a_test_key_has_nothing_tried_again_that_another_sent(shop: MessagePipeline, again: Again) -> None:
     simulate(shop, Channel.SMS)
     message_id = await failed(shop, EVERYWHERE)
     with pytest.raises(InvalidState, match="a test key only what test keys sent"):
@@ -224,7 +224,9 @@ async def test_a_test_key_has_nothing_tried_again_that_another_sent(shop: Shop, 
 
 
 @WAYS
-async def test_a_key_with_a_list_has_tried_again_what_goes_to_somebody_on_it(shop: Shop, again: Again) -> None:
+async def test_a_key_with_a_list_has_tried_again_what_goes_to_somebody_on_it(
+    shop: MessagePipeline, again: Again
+) -> None:
     message_id = await failed(shop, EVERYWHERE, BIA)
     with pytest.raises(InvalidState, match="somebody on it"):
         await again(shop, message_id, ANAS)
@@ -235,7 +237,7 @@ async def test_a_key_with_a_list_has_tried_again_what_goes_to_somebody_on_it(sho
 
 @pytest.mark.parametrize("again", [by_hand, as_dead_letter])
 async def test_a_key_with_a_list_is_told_what_everybody_is_of_a_message_that_is_erased(
-    shop: Shop, again: Again
+    shop: MessagePipeline, again: Again
 ) -> None:
     message_id = await failed(shop, EVERYWHERE)
     await shop.tamper("UPDATE messages SET to_sealed = NULL, to_hash = NULL, erased_at = now()")
@@ -243,7 +245,7 @@ async def test_a_key_with_a_list_is_told_what_everybody_is_of_a_message_that_is_
         await again(shop, message_id, ANAS)
 
 
-async def test_a_message_nobody_can_read_lies_outside_every_list(shop: Shop) -> None:
+async def test_a_message_nobody_can_read_lies_outside_every_list(shop: MessagePipeline) -> None:
     message_id = await failed(shop, EVERYWHERE)
     await shop.tamper("UPDATE messages SET to_sealed = 'x'")
     with pytest.raises(InvalidState, match="somebody on it"):
@@ -253,7 +255,7 @@ async def test_a_message_nobody_can_read_lies_outside_every_list(shop: Shop) -> 
 @WAYS
 @pytest.mark.parametrize("reach", [EVERYWHERE, TEST])
 async def test_nobody_has_a_test_keys_message_tried_again_at_a_real_company(
-    shop: Shop, again: Again, reach: Reach
+    shop: MessagePipeline, again: Again, reach: Reach
 ) -> None:
     simulate(shop, Channel.SMS)
     message_id = await failed(shop, TEST)
@@ -265,7 +267,7 @@ async def test_nobody_has_a_test_keys_message_tried_again_at_a_real_company(
     assert await shop.status(message_id) == "FAILED"
 
 
-async def test_a_test_keys_message_stays_one_whoever_has_it_tried_again(shop: Shop) -> None:
+async def test_a_test_keys_message_stays_one_whoever_has_it_tried_again(shop: MessagePipeline) -> None:
     simulate(shop, Channel.SMS)
     message_id = await failed(shop, TEST)
     async with shop.app.transaction(DEFAULT_TENANT) as connection:

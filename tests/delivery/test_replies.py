@@ -12,15 +12,15 @@ from core.errors import IdempotencyConflict, NotFound, Refused
 from core.messages.status import make_step
 from core.messages.validation import AnsweredMessage, Draft
 from core.ports import Channel, InboundMessage, TextContent
-from tests.conftest import Urls
-from tests.delivery.conftest import Shop
-from tests.delivery.test_applying import inbound
+from tests.databases import Urls
+from tests.delivery.factories import inbound_message
+from tests.delivery.pipeline import MessagePipeline
 
 OTHER_TENANT = UUID("01900000-0000-7000-8000-0000000000fe")
 Foreign = Callable[[UUID], Awaitable[None]]
 
 
-async def answer(shop: Shop, answered: UUID | None, key: str | None = None) -> UUID:
+async def answer(shop: MessagePipeline, answered: UUID | None, key: str | None = None) -> UUID:
     draft = Draft(
         TextContent("Sim"),
         [make_step(Channel.SMS)],
@@ -31,7 +31,7 @@ async def answer(shop: Shop, answered: UUID | None, key: str | None = None) -> U
     return (await shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
 
 
-async def written(shop: Shop, event: InboundMessage) -> UUID:
+async def written(shop: MessagePipeline, event: InboundMessage) -> UUID:
     """Let somebody's message arrive; returns our id of it."""
     before = await ids(shop)
     await shop.keep(event)
@@ -40,7 +40,7 @@ async def written(shop: Shop, event: InboundMessage) -> UUID:
     return found
 
 
-async def ids(shop: Shop) -> set[UUID]:
+async def ids(shop: MessagePipeline) -> set[UUID]:
     async with shop.worker.transaction() as connection:
         rows = await connection.exec_driver_sql("SELECT id FROM messages")
         return {row.id for row in rows}
@@ -63,8 +63,8 @@ async def make_foreign(urls: Urls) -> Foreign:
     return give
 
 
-async def test_an_answer_goes_out_with_the_companys_id_of_what_somebody_wrote(shop: Shop) -> None:
-    event = inbound("+15005550006", body="Já saiu?")
+async def test_an_answer_goes_out_with_the_companys_id_of_what_somebody_wrote(shop: MessagePipeline) -> None:
+    event = inbound_message("+15005550006", body="Já saiu?")
     question = await written(shop, event)
     message_id = await answer(shop, question)
     await shop.courier.drain()
@@ -72,7 +72,7 @@ async def test_an_answer_goes_out_with_the_companys_id_of_what_somebody_wrote(sh
     assert (await shop.message(message_id)).in_reply_to == question
 
 
-async def test_we_may_answer_what_we_wrote_ourselves(shop: Shop) -> None:
+async def test_we_may_answer_what_we_wrote_ourselves(shop: MessagePipeline) -> None:
     first = await shop.accept()
     await shop.courier.drain()
     await answer(shop, first)
@@ -83,8 +83,8 @@ async def test_we_may_answer_what_we_wrote_ourselves(shop: Shop) -> None:
     assert list(quoted.values()) == [None, f"SM{first.hex}", None]
 
 
-async def test_what_another_company_carried_is_remembered_and_not_told(shop: Shop) -> None:
-    question = await written(shop, inbound("+15005550006"))
+async def test_what_another_company_carried_is_remembered_and_not_told(shop: MessagePipeline) -> None:
+    question = await written(shop, inbound_message("+15005550006"))
     await shop.tamper("UPDATE messages SET integration = 'another'")
     message_id = await answer(shop, question)
     await shop.courier.drain()
@@ -93,7 +93,7 @@ async def test_what_another_company_carried_is_remembered_and_not_told(shop: Sho
 
 
 @pytest.mark.parametrize("answered", [None, uuid4()])
-async def test_nothing_can_be_answered_that_is_not_there(shop: Shop, answered: UUID | None) -> None:
+async def test_nothing_can_be_answered_that_is_not_there(shop: MessagePipeline, answered: UUID | None) -> None:
     with pytest.raises(Refused) as caught:
         await answer(shop, answered, key="order-1")
     [error] = caught.value.errors
@@ -102,7 +102,7 @@ async def test_nothing_can_be_answered_that_is_not_there(shop: Shop, answered: U
     assert await shop.count("messages") == await shop.count("idempotency_keys") == 0
 
 
-async def test_nothing_can_be_answered_that_is_anothers(shop: Shop, make_foreign: Foreign) -> None:
+async def test_nothing_can_be_answered_that_is_anothers(shop: MessagePipeline, make_foreign: Foreign) -> None:
     theirs = await shop.accept()
     await make_foreign(theirs)
     with pytest.raises(Refused, match="no such message"):
@@ -110,7 +110,7 @@ async def test_nothing_can_be_answered_that_is_anothers(shop: Shop, make_foreign
     assert await ids(shop) == {theirs}
 
 
-async def test_what_a_message_answers_is_part_of_what_was_asked_for(shop: Shop) -> None:
+async def test_what_a_message_answers_is_part_of_what_was_asked_for(shop: MessagePipeline) -> None:
     first, second = await shop.accept(), await shop.accept()
     message_id = await answer(shop, first, key="order-1")
     assert await answer(shop, first, key="order-1") == message_id
@@ -118,24 +118,26 @@ async def test_what_a_message_answers_is_part_of_what_was_asked_for(shop: Shop) 
         await answer(shop, second, key="order-1")
 
 
-async def test_somebodys_answer_finds_the_message_of_ours(shop: Shop) -> None:
+async def test_somebodys_answer_finds_the_message_of_ours(shop: MessagePipeline) -> None:
     ours = await shop.accept()
     await shop.courier.drain()
-    reply = await written(shop, replace(inbound("+15005550006"), in_reply_to=f"SM{ours.hex}"))
+    reply = await written(shop, replace(inbound_message("+15005550006"), in_reply_to=f"SM{ours.hex}"))
     assert (await shop.message(reply)).in_reply_to == ours
 
 
-async def test_somebodys_answer_finds_what_they_wrote_themselves(shop: Shop) -> None:
-    event = inbound("+15005550006")
+async def test_somebodys_answer_finds_what_they_wrote_themselves(shop: MessagePipeline) -> None:
+    event = inbound_message("+15005550006")
     earlier = await written(shop, event)
-    later = await written(shop, replace(inbound("+15005550006"), in_reply_to=event.provider_message_id))
+    later = await written(shop, replace(inbound_message("+15005550006"), in_reply_to=event.provider_message_id))
     assert (await shop.message(later)).in_reply_to == earlier
 
 
-async def test_an_answer_to_nothing_we_know_is_a_message_all_the_same(shop: Shop, make_foreign: Foreign) -> None:
-    event = inbound("+15005550006")
+async def test_an_answer_to_nothing_we_know_is_a_message_all_the_same(
+    shop: MessagePipeline, make_foreign: Foreign
+) -> None:
+    event = inbound_message("+15005550006")
     theirs = await written(shop, event)
     await make_foreign(theirs)
     for answered in ("SMunheard", event.provider_message_id):
-        reply = await written(shop, replace(inbound("+15005550006"), in_reply_to=answered))
+        reply = await written(shop, replace(inbound_message("+15005550006"), in_reply_to=answered))
         assert (await shop.message(reply)).in_reply_to is None

@@ -10,9 +10,9 @@ from sqlalchemy import text
 from core.flow.values import Outcomes
 from core.messages.claim import Timing, begin, claim
 from core.ports import Channel, Pace
-from tests.delivery.conftest import Shop
-from tests.delivery.gates import NewGate
-from tests.delivery.trips import round_trips
+from tests.delivery.limiters import NewLimiter
+from tests.delivery.pipeline import MessagePipeline
+from tests.delivery.round_trips import round_trips
 
 # Each to begin, to do, to commit; the record locks, reads attempts, and writes messages, attempts and events in one go.
 CLAIM, RECORD, NOTHING_LEFT = 3, 5, 3
@@ -26,7 +26,7 @@ PACED = Pace(1000, burst=1000, recipient_interval=6.0, recipient_burst=45)
     ("size", "pace", "begin_apart"), [(1, None, 0), (10, None, 0), (50, None, 0), (10, PACED, BEGIN)]
 )
 async def test_a_batch_is_delivered_in_as_many_round_trips_whatever_its_size(
-    shop: Shop, new_gate: NewGate, size: int, pace: Pace | None, begin_apart: int
+    shop: MessagePipeline, new_gate: NewLimiter, size: int, pace: Pace | None, begin_apart: int
 ) -> None:
     shop.courier.gate = new_gate(pace)
     ids = await asyncio.gather(*(shop.accept(body=f"{number}") for number in range(size)))
@@ -58,7 +58,7 @@ _AS_IT_STANDS = [
 ]
 
 
-async def test_what_begins_as_it_is_claimed_stands_as_if_it_had_begun_afterwards(shop: Shop) -> None:
+async def test_what_begins_as_it_is_claimed_stands_as_if_it_had_begun_afterwards(shop: MessagePipeline) -> None:
     async def written(begins: bool) -> list[list[str]]:
         message_id = await shop.accept()
         async with shop.worker.transaction() as connection:
@@ -74,7 +74,7 @@ async def test_what_begins_as_it_is_claimed_stands_as_if_it_had_begun_afterwards
 
 
 async def test_valkey_is_asked_before_and_told_after_a_batch_and_not_for_each_message(
-    shop: Shop, new_gate: NewGate, monkeypatch: pytest.MonkeyPatch
+    shop: MessagePipeline, new_gate: NewLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(30):
         await shop.accept(body=f"{number}")

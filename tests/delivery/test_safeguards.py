@@ -7,13 +7,13 @@ from core.messages.claim import Timing, begin, claim
 from core.messages.queries import EventSlice, events_of
 from core.messages.timeouts import reclaim_expired_leases
 from core.ports import Channel
-from tests.delivery.conftest import Shop
-from tests.delivery.test_applying import OTHER_TENANT
+from tests.delivery.factories import OTHER_TENANT
+from tests.delivery.pipeline import MessagePipeline
 
 TIMING = Timing()
 
 
-async def test_a_token_of_an_earlier_claim_begins_nothing_of_the_present_one(shop: Shop) -> None:
+async def test_a_token_of_an_earlier_claim_begins_nothing_of_the_present_one(shop: MessagePipeline) -> None:
     await shop.accept()
     async with shop.worker.transaction() as connection:
         slow = await claim(connection, Channel.SMS, "twilio", worker="slow", limit=10, timing=TIMING)
@@ -26,7 +26,7 @@ async def test_a_token_of_an_earlier_claim_begins_nothing_of_the_present_one(sho
         assert await begin(connection, quick, TIMING) == {quick[0].key}
 
 
-async def test_a_call_that_never_ends_is_given_up_and_unconfirmed(shop: Shop) -> None:
+async def test_a_call_that_never_ends_is_given_up_and_unconfirmed(shop: MessagePipeline) -> None:
     shop.courier.timing = Timing(send_deadline=timedelta(seconds=0.1))
     shop.sender.gate.clear()
     message_id = await shop.accept()
@@ -35,13 +35,13 @@ async def test_a_call_that_never_ends_is_given_up_and_unconfirmed(shop: Shop) ->
     assert await shop.status(message_id) == "UNCONFIRMED"
 
 
-async def test_the_events_of_another_tenants_message_are_not_read(shop: Shop) -> None:
+async def test_the_events_of_another_tenants_message_are_not_read(shop: MessagePipeline) -> None:
     message_id = await shop.accept()
     async with shop.app.transaction(OTHER_TENANT) as connection:
         assert await events_of(connection, OTHER_TENANT, [message_id], EventSlice(10)) == {}
 
 
-async def test_what_did_not_fail_has_no_failure(shop: Shop) -> None:
+async def test_what_did_not_fail_has_no_failure(shop: MessagePipeline) -> None:
     await shop.accept()
     await shop.courier.drain()
     async with shop.worker.transaction() as connection:

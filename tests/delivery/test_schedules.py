@@ -13,7 +13,7 @@ from core.messages.timeouts import apply_due_times
 from core.messages.validation import Draft
 from core.ports import Channel, TextContent
 from core.quiet_hours import QuietHours
-from tests.delivery.conftest import Shop
+from tests.delivery.pipeline import MessagePipeline
 
 HOUR = timedelta(hours=1)
 
@@ -23,7 +23,7 @@ def draft(**given: Any) -> Draft:
     return Draft(TextContent("Olá"), route, phone="+5511987654321", **given)
 
 
-async def row(shop: Shop, message_id: object) -> Any:
+async def row(shop: MessagePipeline, message_id: object) -> Any:
     """The message's times, as seconds from the moment it was made."""
     since = ", ".join(
         f"round(extract(epoch FROM {name} - created_at))::int AS {name}"
@@ -34,7 +34,7 @@ async def row(shop: Shop, message_id: object) -> Any:
         return (await connection.execute(statement, {"id": message_id})).one()
 
 
-async def test_a_message_for_later_waits_and_is_queued_when_its_hour_comes(shop: Shop) -> None:
+async def test_a_message_for_later_waits_and_is_queued_when_its_hour_comes(shop: MessagePipeline) -> None:
     accepted = await shop.outbox.accept(DEFAULT_TENANT, draft(send_after=HOUR))
     assert accepted.message is not None
     assert accepted.message.status == "SCHEDULED"
@@ -52,21 +52,21 @@ async def test_a_message_for_later_waits_and_is_queued_when_its_hour_comes(shop:
     assert await shop.statuses(accepted.message_id) == ["SCHEDULED", "QUEUED"]
 
 
-async def test_what_is_shown_at_once_is_what_is_read_later(shop: Shop) -> None:
+async def test_what_is_shown_at_once_is_what_is_read_later(shop: MessagePipeline) -> None:
     route = [make_step(Channel.SMS)]
     for given in ({}, {"send_after": HOUR, "external_id": "E1"}, {"expires_in": HOUR, "route": route}):
         accepted = await shop.outbox.accept(DEFAULT_TENANT, draft(**given))
         assert accepted.message == await shop.message(accepted.message_id)
 
 
-async def test_it_expires_so_long_after_its_hour(shop: Shop) -> None:
+async def test_it_expires_so_long_after_its_hour(shop: MessagePipeline) -> None:
     at_once = await shop.outbox.accept(DEFAULT_TENANT, draft(expires_in=HOUR))
     later = await shop.outbox.accept(DEFAULT_TENANT, draft(send_after=2 * HOUR, expires_in=HOUR))
     assert (await row(shop, at_once.message_id)).expires_at == 3600
     assert (await row(shop, later.message_id)).expires_at == 3 * 3600
 
 
-async def test_the_first_step_s_time_runs_from_its_hour_and_only_where_another_follows(shop: Shop) -> None:
+async def test_the_first_step_s_time_runs_from_its_hour_and_only_where_another_follows(shop: MessagePipeline) -> None:
     shop.outbox.channels = {**shop.outbox.channels, Channel.WHATSAPP: shop.outbox.channels[Channel.SMS]}
     route = [make_step(Channel.WHATSAPP, within=timedelta(minutes=5)), make_step(Channel.SMS)]
     at_once = await shop.outbox.accept(DEFAULT_TENANT, draft(route=route))
@@ -77,7 +77,7 @@ async def test_the_first_step_s_time_runs_from_its_hour_and_only_where_another_f
     assert (await row(shop, alone.message_id)).step_until is None
 
 
-async def test_a_moment_just_past_is_now(shop: Shop) -> None:
+async def test_a_moment_just_past_is_now(shop: MessagePipeline) -> None:
     at = datetime.now(UTC) - timedelta(seconds=30)
     accepted = await shop.outbox.accept(DEFAULT_TENANT, draft(send_at=at))
     found = await row(shop, accepted.message_id)
@@ -95,7 +95,9 @@ async def test_a_moment_just_past_is_now(shop: Shop) -> None:
         ({"expires_in": timedelta(days=31)}, "expiresIn", "OUT_OF_RANGE"),
     ],
 )
-async def test_hours_nobody_can_mean_are_refused(shop: Shop, given: dict[str, Any], path: str, rule: str) -> None:
+async def test_hours_nobody_can_mean_are_refused(
+    shop: MessagePipeline, given: dict[str, Any], path: str, rule: str
+) -> None:
     with pytest.raises(Refused) as refused:
         await shop.outbox.accept(DEFAULT_TENANT, draft(**given))
     [error] = refused.value.errors
@@ -104,14 +106,14 @@ async def test_hours_nobody_can_mean_are_refused(shop: Shop, given: dict[str, An
     assert await shop.count("messages") == 0
 
 
-async def test_a_schedule_is_judged_by_the_database_s_clock(shop: Shop) -> None:
+async def test_a_schedule_is_judged_by_the_database_s_clock(shop: MessagePipeline) -> None:
     # As far as the database has told, it is two days later than on this machine.
     shop.outbox._clock.set(datetime.now(UTC) + timedelta(days=2))
     with pytest.raises(Refused, match="already"):
         await shop.outbox.accept(DEFAULT_TENANT, draft(send_at=datetime.now(UTC) + timedelta(days=1)))
 
 
-async def test_a_replay_is_answered_though_its_hour_has_passed(shop: Shop) -> None:
+async def test_a_replay_is_answered_though_its_hour_has_passed(shop: MessagePipeline) -> None:
     given = {"send_at": datetime.now(UTC) + HOUR, "idempotency_key": "order-1"}
     first = await shop.outbox.accept(DEFAULT_TENANT, draft(**given))
     shop.outbox._clock.set(datetime.now(UTC) + timedelta(days=1))
@@ -119,7 +121,7 @@ async def test_a_replay_is_answered_though_its_hour_has_passed(shop: Shop) -> No
     assert (again.message_id, again.is_replay) == (first.message_id, True)
 
 
-async def test_quiet_hours_keep_a_message_until_the_morning(shop: Shop) -> None:
+async def test_quiet_hours_keep_a_message_until_the_morning(shop: MessagePipeline) -> None:
     # By this clock it is always night until noon, or from noon on: one of the two is now.
     shop.outbox._clock.set(datetime(2026, 11, 23, 1, 0, tzinfo=UTC))
     accepted = await shop.outbox.accept(DEFAULT_TENANT, draft(respects_quiet_hours=True))
@@ -128,7 +130,7 @@ async def test_quiet_hours_keep_a_message_until_the_morning(shop: Shop) -> None:
     assert accepted.message.send_at == datetime(2026, 11, 23, 11, tzinfo=UTC)
 
 
-async def test_quiet_hours_are_held_against_the_hour_it_is_scheduled_for(shop: Shop) -> None:
+async def test_quiet_hours_are_held_against_the_hour_it_is_scheduled_for(shop: MessagePipeline) -> None:
     shop.outbox._clock.set(datetime.now(UTC))
     night = datetime.now(UTC).replace(hour=3, minute=0, second=0, microsecond=0) + timedelta(days=2)
     kept = await shop.outbox.accept(DEFAULT_TENANT, draft(send_at=night, respects_quiet_hours=True))
@@ -140,7 +142,7 @@ async def test_quiet_hours_are_held_against_the_hour_it_is_scheduled_for(shop: S
     assert told.message.send_at == night
 
 
-async def test_by_day_quiet_hours_change_nothing(shop: Shop) -> None:
+async def test_by_day_quiet_hours_change_nothing(shop: MessagePipeline) -> None:
     shop.outbox._timetable._quiet_hours = QuietHours(*(datetime(2026, 1, 1, 0, m).time() for m in (0, 1)))  # noqa: DTZ001
     shop.outbox._clock.set(datetime(2026, 11, 23, 15, tzinfo=UTC))
     accepted = await shop.outbox.accept(DEFAULT_TENANT, draft(respects_quiet_hours=True))
@@ -148,7 +150,7 @@ async def test_by_day_quiet_hours_change_nothing(shop: Shop) -> None:
     assert (accepted.message.status, accepted.message.send_at) == ("QUEUED", None)
 
 
-async def test_a_rehearsal_checks_all_and_stores_nothing(shop: Shop) -> None:
+async def test_a_rehearsal_checks_all_and_stores_nothing(shop: MessagePipeline) -> None:
     assert await shop.outbox.hand_in(DEFAULT_TENANT, draft(is_rehearsal=True, idempotency_key="k")) == (None, [])
     await shop.outbox.accept(DEFAULT_TENANT, draft(external_id="E1", idempotency_key="k"))
     # The key is known with other input, the external id is taken, the hour has passed.

@@ -24,10 +24,16 @@ from core.messages.sending import CallResult, with_quoted_ids
 from core.messages.status import RouteGoal, Step, UnconfirmedPolicy, make_step
 from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, Sighting, Sought
 from core.sealing import Sealer
-from tests.delivery.conftest import Shop
-from tests.delivery.test_applying import report
-from tests.delivery.test_settling import Books, doubt, settler
-from tests.delivery.test_time_passing import BOTH, accepted
+from tests.delivery.factories import (
+    SMS_THEN_WHATSAPP,
+    FakeLookup,
+    accepted_message,
+    apply_report,
+    make_settler,
+    status_report,
+    unconfirmed_message,
+)
+from tests.delivery.pipeline import MessagePipeline
 
 TIMING = Timing()
 RESEND = UnconfirmedPolicy.RESEND
@@ -50,26 +56,21 @@ def long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending.random, "uniform", lambda least, most: most)
 
 
-async def told(shop: Shop, message_id: UUID, status: ReportedStatus, attempt: int = 1) -> None:
-    await shop.keep(report(message_id, status, attempt=attempt))
-    await shop.apply()
-
-
-async def sent_once_more(shop: Shop, answer: object, *route: Step) -> UUID:
+async def sent_once_more(shop: MessagePipeline, answer: object, *route: Step) -> UUID:
     """A message in doubt that its route sends once more; that call ends as `answer` says."""
-    message_id = await doubt(shop, *(route or [make_step(Channel.SMS, on_unconfirmed=RESEND)]))
-    await settler(shop, Books()).settle_due()
+    message_id = await unconfirmed_message(shop, *(route or [make_step(Channel.SMS, on_unconfirmed=RESEND)]))
+    await make_settler(shop, FakeLookup()).settle_due()
     shop.sender.answer = answer  # type: ignore[assignment]
     await shop.courier.drain()
     assert len(shop.sender.sent) == 2
     return message_id
 
 
-async def test_a_step_whose_report_lies_unread_does_not_give_way(shop: Shop) -> None:
-    message_id = await accepted(shop, BOTH)
+async def test_a_step_whose_report_lies_unread_does_not_give_way(shop: MessagePipeline) -> None:
+    message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
     await shop.courier.drain()
     await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
-    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+    await shop.keep(status_report(message_id, ReportedStatus.DELIVERED))
     await shop.sweep()
     assert await shop.status(message_id) == "SENT"
     await shop.apply()
@@ -78,56 +79,60 @@ async def test_a_step_whose_report_lies_unread_does_not_give_way(shop: Shop) -> 
     assert await shop.status(message_id) == "DELIVERED"
 
 
-async def test_a_report_that_comes_while_the_company_is_asked_is_heard_before_its_route_decides(shop: Shop) -> None:
-    message_id = await doubt(shop, policy=RESEND)
+async def test_a_report_that_comes_while_the_company_is_asked_is_heard_before_its_route_decides(
+    shop: MessagePipeline,
+) -> None:
+    message_id = await unconfirmed_message(shop, policy=RESEND)
 
-    class Told(Books):
+    class Told(FakeLookup):
         async def find(self, sought: Sought) -> Sequence[Sighting]:
-            await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+            await shop.keep(status_report(message_id, ReportedStatus.DELIVERED))
             return ()
 
-    await settler(shop, Told()).settle_due()
+    await make_settler(shop, Told()).settle_due()
     assert await shop.status(message_id) == "UNCONFIRMED"
     await shop.courier.drain()
     await shop.apply()
     assert (await shop.status(message_id), len(shop.sender.sent)) == ("DELIVERED", 1)
 
 
-async def test_what_was_taken_after_all_is_not_sent_a_third_time(shop: Shop) -> None:
+async def test_what_was_taken_after_all_is_not_sent_a_third_time(shop: MessagePipeline) -> None:
     message_id = await sent_once_more(shop, LOST)
-    await told(shop, message_id, ReportedStatus.SENT)
+    await apply_report(shop, message_id, ReportedStatus.SENT)
     await shop.tamper("UPDATE messages SET due_at = now() WHERE due_at IS NOT NULL")
-    await settler(shop, Books()).settle_due()
+    await make_settler(shop, FakeLookup()).settle_due()
     await shop.courier.drain()
     assert (await shop.status(message_id), len(shop.sender.sent)) == ("SENT", 2)
 
 
-async def test_what_was_taken_after_all_ends_the_wait_for_another_try(shop: Shop) -> None:
+async def test_what_was_taken_after_all_ends_the_wait_for_another_try(shop: MessagePipeline) -> None:
     message_id = await sent_once_more(shop, AWAY)
-    await told(shop, message_id, ReportedStatus.SENT)
+    await apply_report(shop, message_id, ReportedStatus.SENT)
     assert await shop.status(message_id) == "SENT"
 
 
-async def test_what_was_taken_after_all_is_not_begun_by_whoever_has_claimed_it(shop: Shop) -> None:
-    message_id = await doubt(shop, policy=RESEND)
-    await settler(shop, Books()).settle_due()
+async def test_what_was_taken_after_all_is_not_begun_by_whoever_has_claimed_it(shop: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(shop, policy=RESEND)
+    await make_settler(shop, FakeLookup()).settle_due()
     async with shop.worker.transaction() as connection:
         claimed = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=TIMING)
-    await told(shop, message_id, ReportedStatus.SENT)
+    await apply_report(shop, message_id, ReportedStatus.SENT)
     async with shop.worker.transaction() as connection:
         assert await begin(connection, claimed, TIMING) == set()
     # What it had claimed never was an attempt: the one that was taken still decides.
-    await told(shop, message_id, ReportedStatus.FAILED)
+    await apply_report(shop, message_id, ReportedStatus.FAILED)
     assert await shop.status(message_id) == "FAILED"
 
 
-async def test_a_no_to_the_second_send_does_not_undo_that_the_first_was_taken(shop: Shop) -> None:
+async def test_a_no_to_the_second_send_does_not_undo_that_the_first_was_taken(shop: MessagePipeline) -> None:
     shop.serve(Channel.WHATSAPP, "whatsapp")
-    message_id = await doubt(shop, make_step(Channel.SMS, on_unconfirmed=RESEND), make_step(Channel.WHATSAPP))
-    await settler(shop, Books()).settle_due()
+    message_id = await unconfirmed_message(
+        shop, make_step(Channel.SMS, on_unconfirmed=RESEND), make_step(Channel.WHATSAPP)
+    )
+    await make_settler(shop, FakeLookup()).settle_due()
 
     async def overtaken(message: OutboundMessage) -> Receipt:
-        await told(shop, message_id, ReportedStatus.SENT)
+        await apply_report(shop, message_id, ReportedStatus.SENT)
         raise ProviderRejected("no", provider="twilio")
 
     shop.courier.sender.send = overtaken  # type: ignore[method-assign]
@@ -135,24 +140,26 @@ async def test_a_no_to_the_second_send_does_not_undo_that_the_first_was_taken(sh
     message = await shop.message(message_id)
     assert (message.status, message.channel) == ("SENT", "SMS")
     # Once that one has failed, too, nothing is left of the step.
-    await told(shop, message_id, ReportedStatus.FAILED)
+    await apply_report(shop, message_id, ReportedStatus.FAILED)
     message = await shop.message(message_id)
     assert (message.status, message.channel) == ("QUEUED", "WHATSAPP")
 
 
-async def test_a_channel_that_was_left_in_doubt_and_has_reached_its_goal_stops_the_next_one(shop: Shop) -> None:
+async def test_a_channel_that_was_left_in_doubt_and_has_reached_its_goal_stops_the_next_one(
+    shop: MessagePipeline,
+) -> None:
     shop.serve(Channel.WHATSAPP, "whatsapp")
     first = make_step(Channel.SMS, until=RouteGoal.SENT, on_unconfirmed=UnconfirmedPolicy.NEXT_CHANNEL)
-    message_id = await doubt(shop, first, make_step(Channel.WHATSAPP))
-    await settler(shop, Books()).settle_due()
+    message_id = await unconfirmed_message(shop, first, make_step(Channel.WHATSAPP))
+    await make_settler(shop, FakeLookup()).settle_due()
     assert (await shop.message(message_id)).channel == "WHATSAPP"
-    await told(shop, message_id, ReportedStatus.SENT)
+    await apply_report(shop, message_id, ReportedStatus.SENT)
     message = await shop.message(message_id)
     assert (message.status, message.channel, message.next_attempt_at) == ("SENT", "SMS", None)
 
 
-async def test_a_step_that_runs_out_of_time_between_claim_and_start_is_not_begun(shop: Shop) -> None:
-    await accepted(shop, BOTH)
+async def test_a_step_that_runs_out_of_time_between_claim_and_start_is_not_begun(shop: MessagePipeline) -> None:
+    await accepted_message(shop, SMS_THEN_WHATSAPP)
     async with shop.worker.transaction() as connection:
         claimed = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=TIMING)
     await shop.tamper("UPDATE messages SET step_until = now()")
@@ -160,23 +167,23 @@ async def test_a_step_that_runs_out_of_time_between_claim_and_start_is_not_begun
         assert await begin(connection, claimed, TIMING) == set()
 
 
-async def test_two_settlers_do_not_take_one_sighting_for_two_messages(shop: Shop) -> None:
+async def test_two_settlers_do_not_take_one_sighting_for_two_messages(shop: MessagePipeline) -> None:
     # Not alike, so that the list is believed at all.
-    first, second = await doubt(shop), await doubt(shop, phone="+5511912345678")
+    first, second = await unconfirmed_message(shop), await unconfirmed_message(shop, phone="+5511912345678")
     met = asyncio.Barrier(2)
 
-    class Met(Books):
+    class Met(FakeLookup):
         async def find(self, sought: Sought) -> Sequence[Sighting]:
             async with asyncio.timeout(5):
                 await met.wait()
             return [Sighting("SMone", ReportedStatus.DELIVERED)]
 
-    one, other = settler(shop, Met()), settler(shop, Met())
+    one, other = make_settler(shop, Met()), make_settler(shop, Met())
     await asyncio.gather(one.settle_due(limit=1), other.settle_due(limit=1))
     assert sorted([await shop.status(first), await shop.status(second)]) == ["DELIVERED", "UNCONFIRMED"]
 
 
-async def test_no_two_attempts_hold_one_id_whatever_two_workers_write(shop: Shop) -> None:
+async def test_no_two_attempts_hold_one_id_whatever_two_workers_write(shop: MessagePipeline) -> None:
     """The provider names two messages alike: both were sent, and the first keeps the id."""
     shop.sender.answer = lambda message: Receipt("SMsame")
     other = replace(shop.courier, sender=shop.sender)
@@ -194,9 +201,9 @@ async def test_no_two_attempts_hold_one_id_whatever_two_workers_write(shop: Shop
         await shop.tamper("UPDATE attempts SET provider_id_lookup = :same", same=shop.sealer.id_hash("SMsame"))
 
 
-async def test_what_our_own_call_was_answered_takes_an_id_from_a_list_back(shop: Shop) -> None:
-    first = await doubt(shop)
-    await settler(shop, Books([Sighting("SMone", ReportedStatus.DELIVERED)])).settle_due()
+async def test_what_our_own_call_was_answered_takes_an_id_from_a_list_back(shop: MessagePipeline) -> None:
+    first = await unconfirmed_message(shop)
+    await make_settler(shop, FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)])).settle_due()
     assert await shop.status(first) == "DELIVERED"
     shop.sender.answer = lambda message: Receipt("SMone")
     second = await shop.accept(phone="+5511912345678")
@@ -206,36 +213,38 @@ async def test_what_our_own_call_was_answered_takes_an_id_from_a_list_back(shop:
     assert held == [None, "SMone"]
 
 
-async def test_a_doubt_that_cannot_be_asked_about_does_not_hold_up_the_others(shop: Shop) -> None:
-    first, second = await doubt(shop, phone="+5511912345678"), await doubt(shop)
+async def test_a_doubt_that_cannot_be_asked_about_does_not_hold_up_the_others(shop: MessagePipeline) -> None:
+    first, second = await unconfirmed_message(shop, phone="+5511912345678"), await unconfirmed_message(shop)
 
-    class Odd(Books):
+    class Odd(FakeLookup):
         async def find(self, sought: Sought) -> Sequence[Sighting]:
             if sought.reference.message_id == first:
                 raise KeyError("sid")
             return [Sighting("SMone", ReportedStatus.DELIVERED)]
 
-    await settler(shop, Odd()).settle_due()
+    await make_settler(shop, Odd()).settle_due()
     assert (await shop.status(first), await shop.status(second)) == ("UNCONFIRMED", "DELIVERED")
 
 
-async def test_what_expires_in_doubt_stays_unconfirmed_until_it_is_known(shop: Shop) -> None:
+async def test_what_expires_in_doubt_stays_unconfirmed_until_it_is_known(shop: MessagePipeline) -> None:
     for answer, then in ((ReportedStatus.SENT, "SENT"), (ReportedStatus.FAILED, "FAILED"), (None, "UNCONFIRMED")):
-        message_id = await doubt(shop, policy=RESEND)
+        message_id = await unconfirmed_message(shop, policy=RESEND)
         await shop.tamper("UPDATE messages SET expires_at = now() WHERE id = :id", id=message_id)
         # Nothing more is sent for it, whatever its route says.
-        await settler(shop, Books()).settle_due()
+        await make_settler(shop, FakeLookup()).settle_due()
         await shop.sweep()
         await shop.courier.drain()
         assert (await shop.status(message_id), len(await shop.attempts(message_id))) == ("UNCONFIRMED", 1)
         if answer is not None:
-            await told(shop, message_id, answer)
+            await apply_report(shop, message_id, answer)
         await shop.sweep()
         assert await shop.status(message_id) == then
 
 
-async def test_what_expires_on_its_way_to_the_next_channel_stands_where_the_first_one_does(shop: Shop) -> None:
-    message_id = await accepted(shop, BOTH)
+async def test_what_expires_on_its_way_to_the_next_channel_stands_where_the_first_one_does(
+    shop: MessagePipeline,
+) -> None:
+    message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
     await shop.courier.drain()
     await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
     await shop.sweep()
@@ -245,13 +254,15 @@ async def test_what_expires_on_its_way_to_the_next_channel_stands_where_the_firs
         await shop.sweep()
         message = await shop.message(message_id)
         assert (message.status, message.channel, message.next_attempt_at) == ("SENT", "SMS", None)
-    await told(shop, message_id, ReportedStatus.FAILED)
+    await apply_report(shop, message_id, ReportedStatus.FAILED)
     await shop.sweep()
     assert (await shop.message(message_id)).failure is not None
     assert await shop.status(message_id) == "FAILED"
 
 
-async def test_a_refusal_of_the_last_channel_is_no_failure_while_the_first_one_may_have_it(shop: Shop) -> None:
+async def test_a_refusal_of_the_last_channel_is_no_failure_while_the_first_one_may_have_it(
+    shop: MessagePipeline,
+) -> None:
     """The message tells what reached the person, whatever is told first."""
     route = [make_step(Channel.SMS, on_unconfirmed=UnconfirmedPolicy.NEXT_CHANNEL), make_step(Channel.WHATSAPP)]
     shop.serve(Channel.WHATSAPP, "whatsapp")
@@ -261,47 +272,49 @@ async def test_a_refusal_of_the_last_channel_is_no_failure_while_the_first_one_m
     whatsapp = replace(shop.courier, channel=Channel.WHATSAPP, integration="whatsapp")
     ends = {"SENT": "SENT", "DELIVERED": "DELIVERED", "READ": "READ", "FAILED": "FAILED"}
     for status, then in ends.items():
-        message_id = await doubt(shop, *route)
-        await settler(shop, Books()).settle_due()
+        message_id = await unconfirmed_message(shop, *route)
+        await make_settler(shop, FakeLookup()).settle_due()
         shop.sender.answer = refused  # type: ignore[assignment]
         await whatsapp.drain()
         message = await shop.message(message_id)
         assert (message.status, message.channel) == ("UNCONFIRMED", "SMS")
         # It is not sent on, and not sent again: the route is at its end.
         await shop.tamper("UPDATE messages SET due_at = now() WHERE status = 'UNCONFIRMED'")
-        await settler(shop, Books()).settle_due()
+        await make_settler(shop, FakeLookup()).settle_due()
         assert await shop.status(message_id) == "UNCONFIRMED"
-        await told(shop, message_id, ReportedStatus(status))
+        await apply_report(shop, message_id, ReportedStatus(status))
         message = await shop.message(message_id)
         assert (message.status, message.channel, len(await shop.attempts(message_id))) == (then, "SMS", 2)
 
 
-async def test_what_a_report_lies_unread_about_does_not_expire(shop: Shop) -> None:
+async def test_what_a_report_lies_unread_about_does_not_expire(shop: MessagePipeline) -> None:
     shop.sender.answer = AWAY  # type: ignore[assignment]
     message_id = await shop.accept()
     await shop.courier.drain()
     await shop.tamper("UPDATE messages SET expires_at = now()")
-    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+    await shop.keep(status_report(message_id, ReportedStatus.DELIVERED))
     await shop.sweep()
     assert await shop.status(message_id) == "QUEUED"
     await shop.apply()
     assert "FAILED" not in await shop.statuses(message_id)
 
 
-async def test_no_other_channel_is_used_while_a_report_about_the_first_one_lies_unread(shop: Shop) -> None:
-    message_id = await accepted(shop, BOTH)
+async def test_no_other_channel_is_used_while_a_report_about_the_first_one_lies_unread(shop: MessagePipeline) -> None:
+    message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
     await shop.courier.drain()
     await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
     await shop.sweep()
     assert (await shop.message(message_id)).channel == "WHATSAPP"
-    await shop.keep(report(message_id, ReportedStatus.DELIVERED))
+    await shop.keep(status_report(message_id, ReportedStatus.DELIVERED))
     async with shop.worker.transaction() as connection:
         assert await claim(connection, Channel.WHATSAPP, "whatsapp", worker="w", limit=10, timing=TIMING) == []
     await shop.apply()
     assert await shop.status(message_id) == "DELIVERED"
 
 
-async def test_a_worker_that_slept_after_it_had_begun_calls_nobody(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_slept_after_it_had_begun_calls_nobody(
+    shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     message_id = await shop.accept()
 
     async def sleep(
@@ -319,9 +332,9 @@ async def test_a_worker_that_slept_after_it_had_begun_calls_nobody(shop: Shop, m
     assert await shop.status(message_id) == "QUEUED"
 
 
-async def test_two_ends_of_one_message_that_are_written_down_together_know_of_each_other(shop: Shop) -> None:
-    message_id = await doubt(shop, policy=RESEND)
-    await settler(shop, Books()).settle_due()
+async def test_two_ends_of_one_message_that_are_written_down_together_know_of_each_other(shop: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(shop, policy=RESEND)
+    await make_settler(shop, FakeLookup()).settle_due()
     async with shop.worker.transaction() as connection:
         [second] = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=TIMING)
         await begin(connection, [second], TIMING)
@@ -334,16 +347,16 @@ async def test_two_ends_of_one_message_that_are_written_down_together_know_of_ea
     assert await shop.status(message_id) == "SENT"
 
 
-async def test_a_doubt_that_comes_back_from_a_claim_is_asked_about_as_what_it_was(shop: Shop) -> None:
-    message_id = await doubt(shop, policy=RESEND)
-    await settler(shop, Books()).settle_due()
+async def test_a_doubt_that_comes_back_from_a_claim_is_asked_about_as_what_it_was(shop: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(shop, policy=RESEND)
+    await make_settler(shop, FakeLookup()).settle_due()
     async with shop.worker.transaction() as connection:
         [second] = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=TIMING)
     # A slow worker's late word on the first send, before the second one has begun.
     await shop.courier._record([CallResult(replace(second, attempt=1), OutcomeUnknown("lost", provider="twilio"))])
     assert await shop.status(message_id) == "UNCONFIRMED"
     await shop.tamper("UPDATE messages SET due_at = now()")
-    books = Books([Sighting("SM1", ReportedStatus.SENT)])
-    await settler(shop, books).settle_due()
+    books = FakeLookup([Sighting("SM1", ReportedStatus.SENT)])
+    await make_settler(shop, books).settle_due()
     assert [sought.reference.attempt for sought in books.sought] == [1]
     assert await shop.status(message_id) == "SENT"

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from uuid import UUID
 
@@ -12,19 +11,16 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from core.access.principal import DEFAULT_TENANT
-from core.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
+from core.errors import ProviderRejected
 from core.identifiers import uuid7
 from core.messages import reconcile
-from core.messages.claim import GIVE_UP_AFTER, Timing
+from core.messages.claim import GIVE_UP_AFTER
 from core.messages.commands import Decision, SettleRequest, settle_by_hand
 from core.messages.reconcile import Reconciler
-from core.messages.status import Step, UnconfirmedPolicy, make_step
-from core.messages.unconfirmed import Settler
-from core.messages.validation import Draft
+from core.messages.status import UnconfirmedPolicy, make_step
 from core.operations.pulses import Heart, Pulse
 from core.ports import (
     Channel,
-    OutboundMessage,
     Receipt,
     Reference,
     ReportedStatus,
@@ -33,104 +29,57 @@ from core.ports import (
     StatusReport,
     TextContent,
 )
-from tests.conftest import Urls
-from tests.delivery.conftest import ObedientSender, Shop
-
-TIMING = Timing(send_deadline=timedelta(seconds=2), hold=timedelta(seconds=30))
-SMS = Channel.SMS
-
-
-@dataclass
-class Books:
-    """A company's books, as far as a test writes them."""
-
-    found: Sequence[Sighting] = ()
-    is_away: bool = False
-    sought: list[Sought] = field(default_factory=list)
-    counted: int | None = 0
-
-    async def find(self, sought: Sought) -> Sequence[Sighting]:
-        self.sought.append(sought)
-        if self.is_away:
-            raise ProviderUnavailable("away", provider="twilio")
-        return self.found
-
-    async def count(self, day: date) -> int | None:
-        return self.counted
+from tests.databases import Urls
+from tests.delivery.factories import (
+    QUICK_TIMING,
+    SMS,
+    FakeLookup,
+    lose_answer,
+    make_settler,
+    record_an_hour_of_uptime,
+    unconfirmed_message,
+)
+from tests.delivery.pipeline import FakeSender, MessagePipeline
 
 
-def lost(_: OutboundMessage) -> Receipt:
-    raise OutcomeUnknown("The line broke.", provider="twilio", answer="502, 12 bytes")
-
-
-def settler(shop: Shop, books: Books | None) -> Settler:
-    lookups = {} if books is None else {"twilio": books}
-    return Settler(shop.worker, shop.sealer, shop.hub, lookups, "settler", TIMING)
-
-
-async def everything_has_been_heard(shop: Shop) -> None:
-    for pulse in Pulse:
-        await Heart(shop.worker, pulse).beat()
-    await shop.tamper("UPDATE pulses SET resumed_at = now() - interval '1 hour'")
-
-
-async def doubt(
-    shop: Shop,
-    *route: Step,
-    policy: UnconfirmedPolicy | None = None,
-    phone: str = "+5511987654321",
-    words: str = "Olá",
-    tenant: UUID = DEFAULT_TENANT,
-) -> UUID:
-    """A message whose answer was lost, due to be settled, with nothing that stands in the way."""
-    shop.sender.answer = lost
-    path = list(route) or [make_step(SMS, on_unconfirmed=policy)]
-    message_id = (await shop.outbox.accept(tenant, Draft(TextContent(words), path, phone))).message_id
-    await shop.courier.drain()
-    assert (await shop.message(message_id, tenant)).status == "UNCONFIRMED"
-    await shop.tamper("UPDATE messages SET due_at = now() WHERE id = :id", id=message_id)
-    await everything_has_been_heard(shop)
-    return message_id
-
-
-async def test_a_doubt_is_held_before_anything_is_decided(shop: Shop) -> None:
-    shop.sender.answer = lost
+async def test_a_doubt_is_held_before_anything_is_decided(shop: MessagePipeline) -> None:
+    shop.sender.answer = lose_answer
     message_id = await shop.accept()
     await shop.courier.drain()
-    await everything_has_been_heard(shop)
-    assert await settler(shop, Books()).settle_due() == 0
+    await record_an_hour_of_uptime(shop)
+    assert await make_settler(shop, FakeLookup()).settle_due() == 0
     assert (await shop.attempts(message_id))[0].outcome == "UNCONFIRMED"
 
 
-async def test_the_books_settle_a_doubt(shop: Shop) -> None:
-    message_id = await doubt(shop)
-    books = Books([Sighting("SMabc", ReportedStatus.DELIVERED)])
-    assert await settler(shop, books).settle_due() == 1
+async def test_the_books_settle_a_doubt(shop: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(shop)
+    books = FakeLookup([Sighting("SMabc", ReportedStatus.DELIVERED)])
+    assert await make_settler(shop, books).settle_due() == 1
     assert await shop.status(message_id) == "DELIVERED"
     assert (await shop.attempts(message_id))[0].provider_message_id == "SMabc"
     [sought] = books.sought
     assert (sought.to, sought.content, sought.provider_message_id) == ("+5511987654321", TextContent("Olá"), None)
 
 
-async def test_books_that_have_not_decided_still_prove_that_it_was_taken(shop: Shop) -> None:
-    message_id = await doubt(shop)
-    await settler(shop, Books([Sighting("SMabc", None)])).settle_due()
+async def test_books_that_have_not_decided_still_prove_that_it_was_taken(shop: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(shop)
+    await make_settler(shop, FakeLookup([Sighting("SMabc", None)])).settle_due()
     assert await shop.status(message_id) == "SENT"
 
 
-async def test_what_the_books_show_for_another_message_is_not_taken_for_this_one(shop: Shop) -> None:
+async def test_what_the_books_show_for_another_message_is_not_taken_for_this_one(shop: MessagePipeline) -> None:
     shop.sender.answer = lambda message: Receipt("SMother")
     await shop.accept()
     await shop.courier.drain()
-    message_id = await doubt(shop)
-    await settler(shop, Books([Sighting("SMother", ReportedStatus.DELIVERED)])).settle_due()
+    message_id = await unconfirmed_message(shop)
+    await make_settler(shop, FakeLookup([Sighting("SMother", ReportedStatus.DELIVERED)])).settle_due()
     assert await shop.status(message_id) == "UNCONFIRMED"
 
 
 OTHER = "+5511912345678"
 
 
-class ByText(Books):
+class ByText(FakeLookup):
     """Books that show what was said to whom, as a company's list does."""
 
     async def find(self, sought: Sought) -> Sequence[Sighting]:
@@ -139,12 +88,14 @@ class ByText(Books):
         return [one for one in self.found if one.provider_message_id.startswith(sought.content.text)]
 
 
-async def look(shop: Shop, books: Books, *, limit: int = 50) -> None:
+async def look(shop: MessagePipeline, books: FakeLookup, *, limit: int = 50) -> None:
     await shop.tamper("UPDATE messages SET due_at = now() WHERE status = 'UNCONFIRMED'")
-    await settler(shop, books).settle_due(limit=limit)
+    await make_settler(shop, books).settle_due(limit=limit)
 
 
-async def signed(shop: Shop, message_id: UUID, id: str, status: ReportedStatus, tenant: UUID = DEFAULT_TENANT) -> None:
+async def signed(
+    shop: MessagePipeline, message_id: UUID, id: str, status: ReportedStatus, tenant: UUID = DEFAULT_TENANT
+) -> None:
     """A signed report that names its message, applied."""
     key = f"{message_id} {id} {status}"
     reference = Reference(tenant, message_id, 1)
@@ -153,11 +104,13 @@ async def signed(shop: Shop, message_id: UUID, id: str, status: ReportedStatus, 
 
 
 @pytest.mark.parametrize("policy", UnconfirmedPolicy)
-async def test_one_record_for_two_messages_alike_settles_neither(shop: Shop, policy: UnconfirmedPolicy) -> None:
+async def test_one_record_for_two_messages_alike_settles_neither(
+    shop: MessagePipeline, policy: UnconfirmedPolicy
+) -> None:
     route = [make_step(SMS, on_unconfirmed=policy), make_step(Channel.WHATSAPP)]
     shop.serve(Channel.WHATSAPP, "whatsapp")
-    first, second = await doubt(shop, *route), await doubt(shop, *route)
-    books = Books([Sighting("SMone", ReportedStatus.DELIVERED)])
+    first, second = await unconfirmed_message(shop, *route), await unconfirmed_message(shop, *route)
+    books = FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)])
     # Looked at together, or each by itself.
     for limit in (50, 1, 1):
         await look(shop, books, limit=limit)
@@ -169,21 +122,21 @@ async def test_one_record_for_two_messages_alike_settles_neither(shop: Shop, pol
     assert [await shop.status(first), await shop.status(second)] == [left, "DELIVERED"]
 
 
-async def test_a_message_settled_by_hand_as_sent_may_still_be_the_record(shop: Shop) -> None:
-    first, second = await doubt(shop), await doubt(shop)
+async def test_a_message_settled_by_hand_as_sent_may_still_be_the_record(shop: MessagePipeline) -> None:
+    first, second = await unconfirmed_message(shop), await unconfirmed_message(shop)
     await settle_by_hand(shop.outbox, DEFAULT_TENANT, SettleRequest(first, Decision.SENT))
-    books = Books([Sighting("SMone", ReportedStatus.DELIVERED)])
+    books = FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)])
     await look(shop, books)
     assert [await shop.status(first), await shop.status(second)] == ["SENT", "UNCONFIRMED"]
     # The report names the first: nothing but the second can be what comes into the list now.
     await signed(shop, first, "SMone", ReportedStatus.DELIVERED)
-    await look(shop, Books([Sighting("SMone", ReportedStatus.DELIVERED), Sighting("SMtwo", ReportedStatus.SENT)]))
+    await look(shop, FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED), Sighting("SMtwo", ReportedStatus.SENT)]))
     assert [await shop.status(first), await shop.status(second)] == ["DELIVERED", "SENT"]
 
 
-async def test_as_many_records_as_messages_alike_do_not_say_whose_each_is(shop: Shop) -> None:
-    first, second = await doubt(shop), await doubt(shop)
-    books = Books([Sighting("SMone", ReportedStatus.DELIVERED), Sighting("SMtwo", ReportedStatus.FAILED)])
+async def test_as_many_records_as_messages_alike_do_not_say_whose_each_is(shop: MessagePipeline) -> None:
+    first, second = await unconfirmed_message(shop), await unconfirmed_message(shop)
+    books = FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED), Sighting("SMtwo", ReportedStatus.FAILED)])
     await look(shop, books)
     assert [await shop.status(first), await shop.status(second)] == ["UNCONFIRMED", "UNCONFIRMED"]
     await signed(shop, first, "SMtwo", ReportedStatus.FAILED)
@@ -192,39 +145,43 @@ async def test_as_many_records_as_messages_alike_do_not_say_whose_each_is(shop: 
     assert [await shop.status(first), await shop.status(second)] == ["FAILED", "DELIVERED"]
 
 
-async def test_two_records_for_one_message_settle_nothing(shop: Shop) -> None:
-    message_id = await doubt(shop, policy=UnconfirmedPolicy.RESEND)
-    await look(shop, Books([Sighting("SMone", ReportedStatus.FAILED), Sighting("SMtwo", ReportedStatus.SENT)]))
+async def test_two_records_for_one_message_settle_nothing(shop: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(shop, policy=UnconfirmedPolicy.RESEND)
+    await look(shop, FakeLookup([Sighting("SMone", ReportedStatus.FAILED), Sighting("SMtwo", ReportedStatus.SENT)]))
     assert await shop.status(message_id) == "UNCONFIRMED"
 
 
-async def test_what_can_be_told_apart_is_settled(shop: Shop) -> None:
-    same = await doubt(shop), await doubt(shop, words="Tchau"), await doubt(shop, phone=OTHER, words="Oi")
+async def test_what_can_be_told_apart_is_settled(shop: MessagePipeline) -> None:
+    same = (
+        await unconfirmed_message(shop),
+        await unconfirmed_message(shop, words="Tchau"),
+        await unconfirmed_message(shop, phone=OTHER, words="Oi"),
+    )
     found = [Sighting(f"{words}1", ReportedStatus.DELIVERED) for words in ("Olá", "Tchau", "Oi")]
     await look(shop, ByText(found))
     assert [await shop.status(one) for one in same] == ["DELIVERED"] * 3
     assert [(await shop.attempts(one))[0].provider_message_id for one in same] == ["Olá1", "Tchau1", "Oi1"]
 
 
-async def test_a_message_of_another_tenant_may_be_the_record_as_well(shop: Shop, urls: Urls) -> None:
+async def test_a_message_of_another_tenant_may_be_the_record_as_well(shop: MessagePipeline, urls: Urls) -> None:
     other = uuid7()
     owner = await asyncpg.connect(urls.direct)
     await owner.execute("INSERT INTO tenants VALUES ($1, $2, 'Another', 'UTC', 'EUR')", other, other.hex)
     await owner.close()
-    first, _ = await doubt(shop), await doubt(shop, tenant=other)
-    await look(shop, Books([Sighting("SMone", ReportedStatus.DELIVERED)]))
+    first, _ = await unconfirmed_message(shop), await unconfirmed_message(shop, tenant=other)
+    await look(shop, FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)]))
     assert await shop.status(first) == "UNCONFIRMED"
 
 
-async def test_one_that_is_under_way_just_now_may_be_the_record_as_well(shop: Shop) -> None:
-    message_id = await doubt(shop)
+async def test_one_that_is_under_way_just_now_may_be_the_record_as_well(shop: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(shop)
     shop.sender.gate.clear()
     shop.sender.answer = lambda message: Receipt("SMother")
     second = await shop.accept()
     drain = asyncio.create_task(shop.courier.drain())
     while await shop.status(second) != "SENDING":
         await asyncio.sleep(0.01)
-    books = Books([Sighting("SMother", ReportedStatus.DELIVERED)])
+    books = FakeLookup([Sighting("SMother", ReportedStatus.DELIVERED)])
     await look(shop, books)
     assert await shop.status(message_id) == "UNCONFIRMED"
     shop.sender.gate.set()
@@ -234,11 +191,13 @@ async def test_one_that_is_under_way_just_now_may_be_the_record_as_well(shop: Sh
 
 
 @pytest.mark.parametrize("listed", [ReportedStatus.DELIVERED, ReportedStatus.FAILED, None])
-async def test_a_signed_report_corrects_what_the_list_seemed_to_show(shop: Shop, listed: ReportedStatus | None) -> None:
-    first = await doubt(shop)
-    await look(shop, Books([Sighting("SMone", listed)]))
+async def test_a_signed_report_corrects_what_the_list_seemed_to_show(
+    shop: MessagePipeline, listed: ReportedStatus | None
+) -> None:
+    first = await unconfirmed_message(shop)
+    await look(shop, FakeLookup([Sighting("SMone", listed)]))
     assert (await shop.status(first)) == (listed or ReportedStatus.SENT).value
-    second = await doubt(shop)
+    second = await unconfirmed_message(shop)
     await signed(shop, second, "SMone", ReportedStatus.SENT)
     message = await shop.message(first)
     assert (message.status, message.sent_at, message.delivered_at) == ("UNCONFIRMED", None, None)
@@ -255,61 +214,61 @@ async def test_a_signed_report_corrects_what_the_list_seemed_to_show(shop: Shop,
     )
 
 
-async def test_its_own_report_says_that_the_record_was_another_one_s(shop: Shop) -> None:
-    message_id = await doubt(shop)
-    await look(shop, Books([Sighting("SMone", ReportedStatus.DELIVERED)]))
+async def test_its_own_report_says_that_the_record_was_another_one_s(shop: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(shop)
+    await look(shop, FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)]))
     await signed(shop, message_id, "SMtwo", ReportedStatus.SENT)
     assert await shop.status(message_id) == "SENT"
     assert (await shop.attempts(message_id))[0].provider_message_id == "SMtwo"
 
 
-async def test_what_its_own_answer_named_is_not_taken_away(shop: Shop) -> None:
+async def test_what_its_own_answer_named_is_not_taken_away(shop: MessagePipeline) -> None:
     shop.sender.answer = lambda message: Receipt("SMone")
     first = await shop.accept()
     await shop.courier.drain()
-    second = await doubt(shop)
+    second = await unconfirmed_message(shop)
     await signed(shop, second, "SMone", ReportedStatus.DELIVERED)
     assert (await shop.status(first), await shop.status(second)) == ("SENT", "DELIVERED")
     held = [(await shop.attempts(one))[0].provider_message_id for one in (first, second)]
     assert held == ["SMone", None]
 
 
-async def test_while_the_company_cannot_be_asked_nothing_is_decided(shop: Shop) -> None:
-    message_id = await doubt(shop, policy=UnconfirmedPolicy.RESEND)
-    await settler(shop, Books(is_away=True)).settle_due()
+async def test_while_the_company_cannot_be_asked_nothing_is_decided(shop: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(shop, policy=UnconfirmedPolicy.RESEND)
+    await make_settler(shop, FakeLookup(is_away=True)).settle_due()
     assert await shop.status(message_id) == "UNCONFIRMED"
     assert (await shop.message(message_id)).next_attempt_at is None
 
 
-async def test_a_route_that_asks_for_it_sends_once_more_and_only_once(shop: Shop) -> None:
-    message_id = await doubt(shop, policy=UnconfirmedPolicy.RESEND)
-    await settler(shop, Books()).settle_due()
+async def test_a_route_that_asks_for_it_sends_once_more_and_only_once(shop: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(shop, policy=UnconfirmedPolicy.RESEND)
+    await make_settler(shop, FakeLookup()).settle_due()
     await shop.courier.drain()
     assert [attempt.outcome for attempt in await shop.attempts(message_id)] == ["UNCONFIRMED", "UNCONFIRMED"]
     await shop.tamper("UPDATE messages SET due_at = now()")
-    await settler(shop, Books()).settle_due()
+    await make_settler(shop, FakeLookup()).settle_due()
     await shop.courier.drain()
     assert len(shop.sender.sent) == 2
     assert await shop.status(message_id) == "UNCONFIRMED"
 
 
-async def test_a_route_that_asks_for_it_goes_on_to_the_next_channel(shop: Shop) -> None:
+async def test_a_route_that_asks_for_it_goes_on_to_the_next_channel(shop: MessagePipeline) -> None:
     route = [make_step(SMS, on_unconfirmed=UnconfirmedPolicy.NEXT_CHANNEL), make_step(Channel.WHATSAPP)]
     shop.serve(Channel.WHATSAPP, "whatsapp")
-    message_id = await doubt(shop, *route)
-    await settler(shop, Books()).settle_due()
+    message_id = await unconfirmed_message(shop, *route)
+    await make_settler(shop, FakeLookup()).settle_due()
     message = await shop.message(message_id)
     assert (message.status, message.channel) == ("QUEUED", "WHATSAPP")
 
 
-async def test_waiting_writes_no_events_and_ends_after_three_days(shop: Shop) -> None:
-    message_id = await doubt(shop)
+async def test_waiting_writes_no_events_and_ends_after_three_days(shop: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(shop)
     before = len(await shop.events(message_id))
-    await settler(shop, None).settle_due()
+    await make_settler(shop, None).settle_due()
     assert len(await shop.events(message_id)) == before
     age = GIVE_UP_AFTER + timedelta(hours=1)
     await shop.tamper("UPDATE messages SET due_at = now(), unconfirmed_at = now() - :age ::interval", age=age)
-    await settler(shop, None).settle_due()
+    await make_settler(shop, None).settle_due()
     message = await shop.message(message_id)
     assert message.status == "FAILED"
     assert message.failure is not None
@@ -317,68 +276,68 @@ async def test_waiting_writes_no_events_and_ends_after_three_days(shop: Shop) ->
     assert await shop.count("dead_letters") == 1
 
 
-async def test_an_unread_report_stands_in_the_way(shop: Shop) -> None:
-    message_id = await doubt(shop, policy=UnconfirmedPolicy.RESEND)
+async def test_an_unread_report_stands_in_the_way(shop: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(shop, policy=UnconfirmedPolicy.RESEND)
     reference = shop.sender.sent[0].reference
     await shop.keep(StatusReport("k", "delivered", "{}", status=ReportedStatus.DELIVERED, reference=reference))
-    assert await settler(shop, Books()).settle_due() == 0
+    assert await make_settler(shop, FakeLookup()).settle_due() == 0
     await shop.apply()
     assert await shop.status(message_id) == "DELIVERED"
 
 
 @pytest.mark.parametrize("pulse", Pulse)
-async def test_while_we_may_have_been_deaf_nothing_is_decided(shop: Shop, pulse: Pulse) -> None:
-    await doubt(shop, policy=UnconfirmedPolicy.RESEND)
+async def test_while_we_may_have_been_deaf_nothing_is_decided(shop: MessagePipeline, pulse: Pulse) -> None:
+    await unconfirmed_message(shop, policy=UnconfirmedPolicy.RESEND)
     await shop.tamper("UPDATE pulses SET seen_at = now() - interval '1 minute' WHERE name = :name", name=pulse.value)
-    assert await settler(shop, Books()).settle_due() == 0
+    assert await make_settler(shop, FakeLookup()).settle_due() == 0
     # It goes on again: now the hold runs anew from that moment.
     await Heart(shop.worker, pulse).beat()
-    assert await settler(shop, Books()).settle_due() == 0
+    assert await make_settler(shop, FakeLookup()).settle_due() == 0
     await shop.tamper("UPDATE pulses SET resumed_at = now() - interval '31 seconds'")
-    assert await settler(shop, Books()).settle_due() == 1
+    assert await make_settler(shop, FakeLookup()).settle_due() == 1
 
 
-async def test_a_settler_that_lost_its_lease_decides_nothing(shop: Shop) -> None:
-    message_id = await doubt(shop, policy=UnconfirmedPolicy.RESEND)
+async def test_a_settler_that_lost_its_lease_decides_nothing(shop: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(shop, policy=UnconfirmedPolicy.RESEND)
 
-    class Slow(Books):
+    class Slow(FakeLookup):
         async def find(self, sought: Sought) -> Sequence[Sighting]:
             await shop.tamper("UPDATE messages SET lease_until = NULL, lease_token = lease_token + 1")
             return ()
 
-    await settler(shop, Slow()).settle_due()
+    await make_settler(shop, Slow()).settle_due()
     assert await shop.status(message_id) == "UNCONFIRMED"
 
 
-async def test_a_doubt_whose_settler_died_is_left_to_the_next_one(shop: Shop) -> None:
-    message_id = await doubt(shop)
+async def test_a_doubt_whose_settler_died_is_left_to_the_next_one(shop: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(shop)
     await shop.tamper("UPDATE messages SET lease_until = now() - interval '1 second'")
     await shop.sweep()
     assert await shop.status(message_id) == "UNCONFIRMED"
-    assert await settler(shop, Books([Sighting("SMabc", ReportedStatus.SENT)])).settle_due() == 1
+    assert await make_settler(shop, FakeLookup([Sighting("SMabc", ReportedStatus.SENT)])).settle_due() == 1
     assert await shop.status(message_id) == "SENT"
 
 
-async def of_another_version(shop: Shop, message_id: UUID) -> None:
+async def of_another_version(shop: MessagePipeline, message_id: UUID) -> None:
     """Let a message say something that nobody here can read."""
     sealed = shop.sealer.seal('{"kind": "pigeon"}', tenant=DEFAULT_TENANT, row=message_id, column="content")
     await shop.tamper("UPDATE messages SET content_sealed = :sealed WHERE id = :id", sealed=sealed, id=message_id)
 
 
-async def test_a_doubt_that_cannot_be_asked_about_waits_and_the_others_are_settled(shop: Shop) -> None:
-    broken, sound = await doubt(shop, phone=OTHER), await doubt(shop)
+async def test_a_doubt_that_cannot_be_asked_about_waits_and_the_others_are_settled(shop: MessagePipeline) -> None:
+    broken, sound = await unconfirmed_message(shop, phone=OTHER), await unconfirmed_message(shop)
     await of_another_version(shop, broken)
-    await settler(shop, Books([Sighting("SMabc", ReportedStatus.DELIVERED)])).settle_due()
+    await make_settler(shop, FakeLookup([Sighting("SMabc", ReportedStatus.DELIVERED)])).settle_due()
     assert await shop.status(sound) == "DELIVERED"
     assert await shop.count("messages WHERE status = 'UNCONFIRMED' AND lease_until IS NULL") == 1
 
 
-async def test_a_report_that_is_overdue_is_asked_for(shop: Shop) -> None:
-    shop.sender.answer = ObedientSender().answer
+async def test_a_report_that_is_overdue_is_asked_for(shop: MessagePipeline) -> None:
+    shop.sender.answer = FakeSender().answer
     message_id = await shop.accept()
     await shop.courier.drain()
-    books = Books([Sighting(f"SM{message_id.hex}", ReportedStatus.DELIVERED)])
-    reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": books}, TIMING)
+    books = FakeLookup([Sighting(f"SM{message_id.hex}", ReportedStatus.DELIVERED)])
+    reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": books}, QUICK_TIMING)
     assert await reconciler.ask_for_reports() == 0
     await shop.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
     assert await reconciler.ask_for_reports() == 1
@@ -387,8 +346,8 @@ async def test_a_report_that_is_overdue_is_asked_for(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("is_row", [False, True])
-async def test_one_that_nobody_can_read_keeps_no_other_report_back(shop: Shop, is_row: bool) -> None:
-    shop.sender.answer = ObedientSender().answer
+async def test_one_that_nobody_can_read_keeps_no_other_report_back(shop: MessagePipeline, is_row: bool) -> None:
+    shop.sender.answer = FakeSender().answer
     broken, sound = await shop.accept(), await shop.accept()
     await shop.courier.drain()
     await shop.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
@@ -396,26 +355,26 @@ async def test_one_that_nobody_can_read_keeps_no_other_report_back(shop: Shop, i
         await shop.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=broken)
     else:
         await of_another_version(shop, broken)
-    books = Books([Sighting(f"SM{one.hex}", ReportedStatus.DELIVERED) for one in (broken, sound)])
-    await Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": books}, TIMING).ask_for_reports()
+    books = FakeLookup([Sighting(f"SM{one.hex}", ReportedStatus.DELIVERED) for one in (broken, sound)])
+    await Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": books}, QUICK_TIMING).ask_for_reports()
     assert await shop.status(sound) == "DELIVERED"
     # What the company took is not called failed because this version cannot read it.
     assert await shop.count("messages WHERE status = 'SENT'") == 1
 
 
-async def test_what_is_still_undecided_is_not_asked_for_again_at_once(shop: Shop) -> None:
-    shop.sender.answer = ObedientSender().answer
+async def test_what_is_still_undecided_is_not_asked_for_again_at_once(shop: MessagePipeline) -> None:
+    shop.sender.answer = FakeSender().answer
     message_id = await shop.accept()
     await shop.courier.drain()
     await shop.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
-    books = Books([Sighting(f"SM{message_id.hex}", None)])
-    reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": books}, TIMING)
+    books = FakeLookup([Sighting(f"SM{message_id.hex}", None)])
+    reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": books}, QUICK_TIMING)
     assert [await reconciler.ask_for_reports(), await reconciler.ask_for_reports()] == [1, 0]
     assert await shop.status(message_id) == "SENT"
 
 
-async def test_days_are_counted_once_and_differences_kept(shop: Shop) -> None:
-    reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": Books(counted=3)}, TIMING)
+async def test_days_are_counted_once_and_differences_kept(shop: MessagePipeline) -> None:
+    reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": FakeLookup(counted=3)}, QUICK_TIMING)
     await reconciler.count_days()
     await reconciler.count_days()
     async with shop.worker.transaction() as connection:
@@ -423,8 +382,10 @@ async def test_days_are_counted_once_and_differences_kept(shop: Shop) -> None:
     assert [tuple(row) for row in rows] == [(0, 3), (0, 3)]
 
 
-async def test_a_provider_that_cannot_be_asked_is_named_with_its_reason_and_keeps_nobody_waiting(shop: Shop) -> None:
-    class Failing(Books):
+async def test_a_provider_that_cannot_be_asked_is_named_with_its_reason_and_keeps_nobody_waiting(
+    shop: MessagePipeline,
+) -> None:
+    class Failing(FakeLookup):
         error: Exception = TimeoutError()
 
         async def find(self, sought: Sought) -> Sequence[Sighting]:
@@ -433,12 +394,12 @@ async def test_a_provider_that_cannot_be_asked_is_named_with_its_reason_and_keep
         async def count(self, day: date) -> int | None:
             raise self.error
 
-    shop.sender.answer = ObedientSender().answer
+    shop.sender.answer = FakeSender().answer
     await shop.accept()
     await shop.courier.drain()
     failing = Failing()
-    lookups = {"twilio": failing, "other": Books(counted=0)}
-    reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, lookups, TIMING)
+    lookups = {"twilio": failing, "other": FakeLookup(counted=0)}
+    reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, lookups, QUICK_TIMING)
     refused = ProviderRejected("Twilio does not accept a parameter.", provider="twilio", provider_code="20001")
     for error, reason, code in (
         (refused, "Twilio does not accept a parameter.", "20001"),
@@ -462,38 +423,38 @@ async def test_a_provider_that_cannot_be_asked_is_named_with_its_reason_and_keep
     assert await shop.count("daily_counts WHERE integration = 'twilio'") == 0
 
 
-async def test_a_day_is_over_when_the_database_says_so(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_day_is_over_when_the_database_says_so(shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     class Tomorrow(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> "Tomorrow":
             return cls.fromtimestamp(datetime.now(UTC).timestamp() + 86_400, tz)
 
     monkeypatch.setattr(reconcile, "datetime", Tomorrow)
-    await Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": Books()}, TIMING).count_days()
+    await Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": FakeLookup()}, QUICK_TIMING).count_days()
     async with shop.worker.transaction() as connection:
         days = (await connection.execute(text("SELECT (now() AT TIME ZONE 'UTC')::date - day FROM daily_counts"))).all()
     assert sorted(row[0] for row in days) == [1, 2]
 
 
-async def test_an_overdue_report_that_cannot_be_asked_for_does_not_hold_up_the_others(shop: Shop) -> None:
-    shop.sender.answer = ObedientSender().answer
+async def test_an_overdue_report_that_cannot_be_asked_for_does_not_hold_up_the_others(shop: MessagePipeline) -> None:
+    shop.sender.answer = FakeSender().answer
     first, second = await shop.accept(), await shop.accept()
     await shop.courier.drain()
     await shop.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
 
-    class Odd(Books):
+    class Odd(FakeLookup):
         async def find(self, sought: Sought) -> Sequence[Sighting]:
             if sought.reference.message_id == first:
                 raise KeyError("sid")
             return [Sighting(f"SM{second.hex}", ReportedStatus.DELIVERED)]
 
-    await Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": Odd()}, TIMING).ask_for_reports()
+    await Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": Odd()}, QUICK_TIMING).ask_for_reports()
     assert (await shop.status(first), await shop.status(second)) == ("SENT", "DELIVERED")
 
 
-async def test_a_doubt_nobody_can_read_is_parked_and_the_others_are_settled(shop: Shop) -> None:
-    broken, sound = await doubt(shop, phone=OTHER), await doubt(shop)
+async def test_a_doubt_nobody_can_read_is_parked_and_the_others_are_settled(shop: MessagePipeline) -> None:
+    broken, sound = await unconfirmed_message(shop, phone=OTHER), await unconfirmed_message(shop)
     await shop.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=broken)
-    await settler(shop, Books([Sighting("SMabc", ReportedStatus.DELIVERED)])).settle_due()
+    await make_settler(shop, FakeLookup([Sighting("SMabc", ReportedStatus.DELIVERED)])).settle_due()
     assert await shop.status(sound) == "DELIVERED"
     assert await shop.count("dead_letters") == 1

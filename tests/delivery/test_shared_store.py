@@ -10,14 +10,14 @@ from redis.asyncio.connection import AbstractConnection
 from structlog.testing import capture_logs
 
 from core.flow.store import SharedStore
-from tests.conftest import Running
+from tests.databases import SharedStores
 
 ECHO = "return ARGV[1]"
 BROKEN = "return redis.call('NOTHING')"
 
 
 @pytest.fixture
-async def redis(stores: Running) -> AsyncIterator[Redis]:
+async def redis(stores: SharedStores) -> AsyncIterator[Redis]:
     client = Redis.from_url(stores.urls.redis)
     yield client
     await client.aclose()

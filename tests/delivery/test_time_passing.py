@@ -1,37 +1,26 @@
 """What time brings: schedules, expiry, a step's deadline, and who is served when much is due."""
 
 from collections.abc import Sequence
-from datetime import timedelta
-from uuid import UUID
 
 import asyncpg
 import pytest
 
-from core.access.principal import DEFAULT_TENANT
 from core.errors import ProviderUnavailable
 from core.flow.gate import OpenGate
 from core.messages.claim import Timing, begin, claim, release
-from core.messages.status import RouteGoal, Step, make_step
+from core.messages.status import RouteGoal, make_step
 from core.messages.validation import Draft
 from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, StatusReport, TextContent
-from tests.conftest import Urls
-from tests.delivery.conftest import Shop
-from tests.delivery.test_applying import OTHER_TENANT
-
-FIVE = timedelta(minutes=5)
-BOTH = [make_step(Channel.SMS, within=FIVE), make_step(Channel.WHATSAPP)]
-
-
-async def accepted(shop: Shop, route: list[Step]) -> UUID:
-    shop.serve(Channel.WHATSAPP, "whatsapp")
-    return (await shop.outbox.accept(DEFAULT_TENANT, Draft(TextContent("Olá"), route, "+5511987654321"))).message_id
+from tests.databases import Urls
+from tests.delivery.factories import FIVE_MINUTES, OTHER_TENANT, SMS_THEN_WHATSAPP, accepted_message
+from tests.delivery.pipeline import MessagePipeline
 
 
 def away(_: OutboundMessage) -> Receipt:
     raise ProviderUnavailable("away", provider="twilio")
 
 
-async def test_a_scheduled_message_waits_for_its_hour(shop: Shop) -> None:
+async def test_a_scheduled_message_waits_for_its_hour(shop: MessagePipeline) -> None:
     message_id = await shop.accept()
     await shop.tamper("UPDATE messages SET status = 'SCHEDULED', due_at = now() + interval '1 hour'")
     await shop.sweep()
@@ -44,7 +33,7 @@ async def test_a_scheduled_message_waits_for_its_hour(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("limit", ["expires_at", "step_until"])
-async def test_what_runs_out_of_time_after_it_was_claimed_is_not_begun(shop: Shop, limit: str) -> None:
+async def test_what_runs_out_of_time_after_it_was_claimed_is_not_begun(shop: MessagePipeline, limit: str) -> None:
     await shop.accept()
     async with shop.worker.transaction() as connection:
         claimed = await claim(connection, Channel.SMS, "twilio", worker="slow", limit=1, timing=Timing())
@@ -53,7 +42,7 @@ async def test_what_runs_out_of_time_after_it_was_claimed_is_not_begun(shop: Sho
         assert await begin(connection, claimed, Timing()) == set()
 
 
-async def test_what_ran_out_of_time_in_a_slow_worker_s_hands_is_let_go_at_once(shop: Shop) -> None:
+async def test_what_ran_out_of_time_in_a_slow_worker_s_hands_is_let_go_at_once(shop: MessagePipeline) -> None:
     class Slow(OpenGate):
         paces_recipients = True
 
@@ -70,7 +59,7 @@ async def test_what_ran_out_of_time_in_a_slow_worker_s_hands_is_let_go_at_once(s
 
 
 @pytest.mark.parametrize("status", ["QUEUED", "SCHEDULED"])
-async def test_what_was_not_sent_in_time_expires(shop: Shop, status: str) -> None:
+async def test_what_was_not_sent_in_time_expires(shop: MessagePipeline, status: str) -> None:
     message_id = await shop.accept()
     await shop.tamper(
         "UPDATE messages SET status = :status, expires_at = now() - interval '1 second', due_at = now()", status=status
@@ -85,7 +74,7 @@ async def test_what_was_not_sent_in_time_expires(shop: Shop, status: str) -> Non
     assert await shop.count("dead_letters") == 0
 
 
-async def test_what_expires_because_nobody_took_it_says_who_stood_in_its_way(shop: Shop) -> None:
+async def test_what_expires_because_nobody_took_it_says_who_stood_in_its_way(shop: MessagePipeline) -> None:
     shop.sender.answer = away
     message_id = await shop.accept()
     await shop.courier.drain()
@@ -99,7 +88,7 @@ async def test_what_expires_because_nobody_took_it_says_who_stood_in_its_way(sho
     assert await shop.count("dead_letters") == 1
 
 
-async def test_what_has_gone_out_does_not_expire(shop: Shop) -> None:
+async def test_what_has_gone_out_does_not_expire(shop: MessagePipeline) -> None:
     message_id = await shop.accept()
     await shop.courier.drain()
     await shop.tamper("UPDATE messages SET expires_at = now() - interval '1 second'")
@@ -107,7 +96,7 @@ async def test_what_has_gone_out_does_not_expire(shop: Shop) -> None:
     assert await shop.status(message_id) == "SENT"
 
 
-async def test_the_next_try_comes_no_later_than_the_expiry(shop: Shop) -> None:
+async def test_the_next_try_comes_no_later_than_the_expiry(shop: MessagePipeline) -> None:
     shop.sender.answer = away
     message_id = await shop.accept()
     await shop.tamper("UPDATE messages SET expires_at = now() + interval '0.3 seconds'")
@@ -118,8 +107,8 @@ async def test_the_next_try_comes_no_later_than_the_expiry(shop: Shop) -> None:
     assert message.next_attempt_at <= message.expires_at
 
 
-async def test_a_step_that_does_not_deliver_in_time_gives_way(shop: Shop) -> None:
-    message_id = await accepted(shop, BOTH)
+async def test_a_step_that_does_not_deliver_in_time_gives_way(shop: MessagePipeline) -> None:
+    message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
     await shop.courier.drain()
     await shop.sweep()
     assert await shop.status(message_id) == "SENT"
@@ -130,17 +119,17 @@ async def test_a_step_that_does_not_deliver_in_time_gives_way(shop: Shop) -> Non
     assert "did not come to DELIVERED" in ((await shop.events(message_id))[-1].detail or "")
 
 
-async def test_a_step_that_cannot_be_tried_in_time_gives_way_too(shop: Shop) -> None:
+async def test_a_step_that_cannot_be_tried_in_time_gives_way_too(shop: MessagePipeline) -> None:
     shop.sender.answer = away
-    message_id = await accepted(shop, BOTH)
+    message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
     await shop.courier.drain()
     await shop.tamper("UPDATE messages SET step_until = now(), due_at = now() + interval '1 hour'")
     await shop.sweep()
     assert (await shop.message(message_id)).channel == "WHATSAPP"
 
 
-async def test_late_proof_of_the_first_channel_wins_and_stops_the_second(shop: Shop) -> None:
-    message_id = await accepted(shop, BOTH)
+async def test_late_proof_of_the_first_channel_wins_and_stops_the_second(shop: MessagePipeline) -> None:
+    message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
     await shop.courier.drain()
     await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
     await shop.sweep()
@@ -151,8 +140,8 @@ async def test_late_proof_of_the_first_channel_wins_and_stops_the_second(shop: S
     assert (message.status, message.channel, message.next_attempt_at) == ("DELIVERED", "SMS", None)
 
 
-async def test_delivery_in_time_ends_the_deadline(shop: Shop) -> None:
-    message_id = await accepted(shop, BOTH)
+async def test_delivery_in_time_ends_the_deadline(shop: MessagePipeline) -> None:
+    message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
     await shop.courier.drain()
     reference = shop.sender.sent[0].reference
     await shop.keep(StatusReport("k", "delivered", "{}", status=ReportedStatus.DELIVERED, reference=reference))
@@ -163,8 +152,10 @@ async def test_delivery_in_time_ends_the_deadline(shop: Shop) -> None:
     assert await shop.status(message_id) == "DELIVERED"
 
 
-async def test_a_goal_of_sent_is_reached_when_it_was_taken(shop: Shop) -> None:
-    await accepted(shop, [make_step(Channel.SMS, within=FIVE, until=RouteGoal.SENT), make_step(Channel.WHATSAPP)])
+async def test_a_goal_of_sent_is_reached_when_it_was_taken(shop: MessagePipeline) -> None:
+    await accepted_message(
+        shop, [make_step(Channel.SMS, within=FIVE_MINUTES, until=RouteGoal.SENT), make_step(Channel.WHATSAPP)]
+    )
     await shop.courier.drain()
     async with shop.worker.transaction() as connection:
         row = (await connection.exec_driver_sql("SELECT due_at, step_until FROM messages")).one()
@@ -172,7 +163,7 @@ async def test_a_goal_of_sent_is_reached_when_it_was_taken(shop: Shop) -> None:
 
 
 async def test_a_noisy_tenant_does_not_keep_a_quiet_one_waiting(
-    shop: Shop, shared_database: tuple[Urls, asyncpg.Connection]
+    shop: MessagePipeline, shared_database: tuple[Urls, asyncpg.Connection]
 ) -> None:
     for number in range(30):
         await shop.accept(body=str(number))
@@ -186,7 +177,7 @@ async def test_a_noisy_tenant_does_not_keep_a_quiet_one_waiting(
     assert len(claimed) == 6
 
 
-async def test_what_was_put_back_counts_no_try_and_is_due_later(shop: Shop) -> None:
+async def test_what_was_put_back_counts_no_try_and_is_due_later(shop: MessagePipeline) -> None:
     await shop.accept()
     timing = Timing()
     async with shop.worker.transaction() as connection:

@@ -8,11 +8,11 @@ from redis.asyncio import Redis
 
 from api import wake
 from api.wake import WakeUps
-from tests.conftest import Running
+from tests.databases import SharedStores
 
 
 @pytest.fixture
-async def wake_ups(stores: Running, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WakeUps]:
+async def wake_ups(stores: SharedStores, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WakeUps]:
     monkeypatch.setattr(wake, "QUEUE", "test-wake-ups")
     redis = Redis.from_url(stores.urls.redis)
     yield WakeUps(redis)

@@ -1,34 +1,20 @@
 """The web application over a database of its own, asked in process."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 import httpx
 import pytest
 
-from api.app import create_app
 from api.bootstrap import House
-from api.health import Readiness
-from tests.conftest import Running, Urls
-from tests.graph.houses import house_over
-
-NOWHERE_DATABASE = "postgresql://app@127.0.0.1:9/app"
-NOWHERE_REDIS = "redis://127.0.0.1:9/0"
-
-Serving = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
-
-
-@asynccontextmanager
-async def client_of(house: House, readiness: Readiness | None = None) -> AsyncIterator[httpx.AsyncClient]:
-    """Ask a house's application; the name it is called by is not its public one."""
-    transport = httpx.ASGITransport(create_app(house, readiness or Readiness(house)))
-    async with httpx.AsyncClient(transport=transport, base_url="http://10.0.0.7:8000") as client:
-        yield client
+from tests.apps import house_over
+from tests.databases import SharedStores, Urls
+from tests.edge.factories import Serving, client_of
 
 
 @pytest.fixture(scope="session")
-async def edge_urls(stores: Running) -> AsyncIterator[Urls]:
+async def edge_urls(stores: SharedStores) -> AsyncIterator[Urls]:
     async with stores.database() as urls:
         yield urls
 

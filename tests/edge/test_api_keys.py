@@ -21,11 +21,10 @@ from core.access.new_key import NewKey
 from core.access.news import apply_news
 from core.access.principal import DEFAULT_TENANT, Scope
 from core.ports import DirectoryChanged, Membership
-from tests.conftest import KEY, Urls, until
-from tests.edge.conftest import Serving
-from tests.edge.test_credentials import READ, SEND, ask, codes
-from tests.edge.test_sessions import VERIFIED
-from tests.graph.houses import house_over
+from tests.apps import house_over
+from tests.databases import ENCRYPTION_KEY, Urls
+from tests.edge.factories import CLERK_SETTINGS, READ_MESSAGES, SEND_MESSAGE, Serving, error_codes, post_query
+from tests.helpers import until
 from tests.providers.clerk_tokens import claims, token
 
 
@@ -44,10 +43,10 @@ async def make(books: KeyBooks, *scopes: Scope, kind: KeyKind = KeyKind.LIVE) ->
 async def test_in_production_a_key_lets_in(serving: Serving, books: KeyBooks) -> None:
     secret, _ = await make(books, Scope.MESSAGES_READ)
     async with serving(APP_ENV="production") as client:
-        answer = await ask(client, READ, authorization=f"Bearer {secret}")
+        answer = await post_query(client, READ_MESSAGES, authorization=f"Bearer {secret}")
         assert answer.json() == {"data": {"messages": {"pageInfo": {"hasNextPage": False}}}}
-        refused = await ask(client, SEND, authorization=f"Bearer {secret}")
-        assert codes(refused) == ["FORBIDDEN"]
+        refused = await post_query(client, SEND_MESSAGE, authorization=f"Bearer {secret}")
+        assert error_codes(refused) == ["FORBIDDEN"]
 
 
 async def test_why_a_key_is_not_believed_is_said_and_logged_without_it(
@@ -57,8 +56,8 @@ async def test_why_a_key_is_not_believed_is_said_and_logged_without_it(
     await asyncio.to_thread(books.revoke, name)
     unknown, _ = mint(KeyKind.LIVE)
     for given, words in ((secret[:-1], "mistyped"), (unknown, "not one of this server"), (secret, "was revoked")):
-        answer = await ask(client, READ, authorization=f"Bearer {given}")
-        assert (answer.status_code, codes(answer)) == (401, ["UNAUTHENTICATED"])
+        answer = await post_query(client, READ_MESSAGES, authorization=f"Bearer {given}")
+        assert (answer.status_code, error_codes(answer)) == (401, ["UNAUTHENTICATED"])
         assert words in answer.json()["errors"][0]["message"]
         assert answer.headers["www-authenticate"] == "Bearer"
         assert given[21:] not in answer.text
@@ -74,9 +73,9 @@ async def test_a_key_in_a_cookie_is_nobodys(serving: Serving, books: KeyBooks) -
         NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY="pk_test_Y2xlcmsuZXhhbXBsZS5jb20k",
         CLERK_WEBHOOK_SIGNING_SECRET="whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
     ) as client:
-        cookie = await ask(client, READ, cookie=f"__session={secret}")
-        assert (cookie.status_code, codes(cookie)) == (401, ["UNAUTHENTICATED"])
-        assert (await ask(client, READ, authorization=f"Bearer {secret}")).status_code == 200
+        cookie = await post_query(client, READ_MESSAGES, cookie=f"__session={secret}")
+        assert (cookie.status_code, error_codes(cookie)) == (401, ["UNAUTHENTICATED"])
+        assert (await post_query(client, READ_MESSAGES, authorization=f"Bearer {secret}")).status_code == 200
 
 
 async def test_metrics_are_read_with_a_key_that_may(client: httpx.AsyncClient, books: KeyBooks) -> None:
@@ -93,16 +92,18 @@ async def test_a_test_keys_message_remembers_what_it_is(
     client: httpx.AsyncClient, books: KeyBooks, owner: asyncpg.Pool
 ) -> None:
     secret, _ = await make(books, kind=KeyKind.TEST)
-    query = SEND.replace("message { status }", "message { id }")
-    assert (await ask(client, query, authorization=f"Bearer {secret}")).json()["data"]["sendMessage"]["message"]
+    query = SEND_MESSAGE.replace("message { status }", "message { id }")
+    assert (await post_query(client, query, authorization=f"Bearer {secret}")).json()["data"]["sendMessage"]["message"]
     assert await owner.fetchval("SELECT count(*) FROM messages WHERE simulated_only") == 1
 
 
 async def test_a_test_keys_message_is_refused_where_the_company_is_real(serving: Serving, books: KeyBooks) -> None:
     secret, _ = await make(books, kind=KeyKind.TEST)
-    query = SEND.replace("message { status }", "message { id } errors { __typename ... on UserError { message path } }")
+    query = SEND_MESSAGE.replace(
+        "message { status }", "message { id } errors { __typename ... on UserError { message path } }"
+    )
     async with serving(TWILIO_API_BASE="https://api.twilio.com") as client:
-        found = (await ask(client, query, authorization=f"Bearer {secret}")).json()["data"]["sendMessage"]
+        found = (await post_query(client, query, authorization=f"Bearer {secret}")).json()["data"]["sendMessage"]
     assert found["message"] is None
     [error] = found["errors"]
     assert (error["__typename"], error["path"]) == (
@@ -119,8 +120,8 @@ async def test_keys_whose_maker_is_gone_are_marked_in_the_list_and_revoked_where
     bia, organization = f"user_{uuid4().hex}", f"org_{uuid4().hex}"
     said = claims(sub=bia, o={"id": organization, "rol": "admin"})
     create = """mutation { createApiKey(input: {name: "hers", scopes: [MESSAGES_READ]}) { secret } }"""
-    async with serving(**VERIFIED) as client:
-        made = await ask(client, create, authorization=f"Bearer {token(said)}")
+    async with serving(**CLERK_SETTINGS) as client:
+        made = await post_query(client, create, authorization=f"Bearer {token(said)}")
         secret = made.json()["data"]["createApiKey"]["secret"]
         tenant = await owner.fetchval("SELECT id FROM tenants WHERE clerk_organization_id = $1", organization)
         assert "gone" not in await shown(edge_urls, tenant)
@@ -136,12 +137,12 @@ async def test_keys_whose_maker_is_gone_are_marked_in_the_list_and_revoked_where
         # It lets in until somebody revokes it, or the setting does.
         monkeypatch.setattr(workshop, "_ORPHANS", 0.0)
         await open_workshop(worker).revoke_orphaned_keys()
-        assert (await ask(client, READ, authorization=f"Bearer {secret}")).status_code == 200
+        assert (await post_query(client, READ_MESSAGES, authorization=f"Bearer {secret}")).status_code == 200
         await worker.close()
         strict = house_over(edge_urls, DATABASE_URL=edge_urls.worker, API_KEYS_END_WITH_MAKER="true")
         await open_workshop(strict).revoke_orphaned_keys()
         await strict.close()
-        asked = partial(ask, client, READ, authorization=f"Bearer {secret}")
+        asked = partial(post_query, client, READ_MESSAGES, authorization=f"Bearer {secret}")
         await until(asked, lambda answer: answer.status_code == 401, 5)
     [one] = json.loads(await shown(edge_urls, tenant, "--json"))
     assert (one["isOrphaned"], bool(one["revokedAt"])) == (False, True)
@@ -150,7 +151,7 @@ async def test_keys_whose_maker_is_gone_are_marked_in_the_list_and_revoked_where
 
 async def shown(urls: Urls, tenant: object, *options: str) -> str:
     """What the command line says of a tenant's keys; with `--json` on stdout alone."""
-    environment = {"DATABASE_URL": urls.app, "ENCRYPTION_KEYS": f"k1:{KEY}", "APP_ENV": "test"}
+    environment = {"DATABASE_URL": urls.app, "ENCRYPTION_KEYS": f"k1:{ENCRYPTION_KEY}", "APP_ENV": "test"}
     arguments = ["api-keys", "list", "--tenant", str(tenant), *options]
     done = await asyncio.to_thread(CliRunner(env=environment).invoke, interalpha, arguments)
     assert done.exit_code == 0, done.output

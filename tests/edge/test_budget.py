@@ -21,8 +21,9 @@ from core.access.principal import Principal, Scope
 from core.access.tokens import DevelopmentTokens
 from engine.engine import Engine
 from resolvers.context import Context
-from tests.conftest import Urls, until
-from tests.edge.conftest import NOWHERE_REDIS, Serving
+from tests.databases import Urls
+from tests.edge.factories import UNREACHABLE_REDIS, Serving
+from tests.helpers import until
 
 GRAPHQL = "application/graphql-response+json"
 PAGE = "{ messages(first: 99) { nodes { status } } }"
@@ -70,7 +71,7 @@ async def test_callers_have_each_their_own(redis: Redis) -> None:
 
 
 async def test_with_the_store_away_a_process_counts_for_itself() -> None:
-    async with Redis.from_url(NOWHERE_REDIS, retry=Retry(NoBackoff(), 0)) as nowhere:
+    async with Redis.from_url(UNREACHABLE_REDIS, retry=Retry(NoBackoff(), 0)) as nowhere:
         budget = Budget(nowhere)
         first = await budget.spend("ana", 600, 1_000)
         second = await budget.spend("ana", 600, 1_000)

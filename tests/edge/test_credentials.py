@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -19,33 +18,21 @@ from core.access.new_key import NewKey
 from core.access.principal import DEFAULT_TENANT, Principal, Scope
 from core.access.tokens import DevelopmentTokens, _encode
 from core.errors import NotFound
-from tests.conftest import until
-from tests.edge.conftest import Serving
-
-READ = "{ messages(first: 1) { pageInfo { hasNextPage } } }"
-SEND = """mutation { sendMessage(input: {
-  to: {phone: "+5511987654321"}, content: {text: "Oi"}, route: [{channel: SMS}]
-}) { message { status } } }"""
-
-
-async def ask(client: httpx.AsyncClient, query: str, **headers: str) -> httpx.Response:
-    return await client.post("/graphql", json={"query": query}, headers=headers)
-
-
-def codes(answer: httpx.Response) -> list[str]:
-    errors: list[dict[str, Any]] = answer.json()["errors"]
-    return [error["extensions"]["code"] for error in errors]
+from tests.edge.factories import READ_MESSAGES, SEND_MESSAGE, Serving, error_codes, post_query
+from tests.helpers import until
 
 
 async def test_a_token_of_this_server_is_believed(client: httpx.AsyncClient, bearer: dict[str, str]) -> None:
-    answer = await ask(client, SEND, **bearer)
+    answer = await post_query(client, SEND_MESSAGE, **bearer)
     assert answer.json() == {"data": {"sendMessage": {"message": {"status": "QUEUED"}}}}
 
 
-@pytest.mark.parametrize("query", [READ, SEND, '{ node(id: "x") { id } }', "{ integrations { name } }"])
+@pytest.mark.parametrize(
+    "query", [READ_MESSAGES, SEND_MESSAGE, '{ node(id: "x") { id } }', "{ integrations { name } }"]
+)
 async def test_without_a_token_nothing_is_read_or_done(client: httpx.AsyncClient, query: str) -> None:
-    answer = await ask(client, query)
-    assert (answer.status_code, codes(answer)) == (200, ["UNAUTHENTICATED"])
+    answer = await post_query(client, query)
+    assert (answer.status_code, error_codes(answer)) == (200, ["UNAUTHENTICATED"])
 
 
 @pytest.fixture
@@ -66,8 +53,8 @@ async def test_a_token_nobody_here_would_issue_is_refused(
     client: httpx.AsyncClient, bad_tokens: dict[str, str], case: str
 ) -> None:
     header = f"Bearer {bad_tokens[case]}".encode("latin-1")
-    answer = await client.post("/graphql", json={"query": READ}, headers=[(b"authorization", header)])
-    assert (answer.status_code, codes(answer)) == (401, ["UNAUTHENTICATED"])
+    answer = await client.post("/graphql", json={"query": READ_MESSAGES}, headers=[(b"authorization", header)])
+    assert (answer.status_code, error_codes(answer)) == (401, ["UNAUTHENTICATED"])
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
@@ -84,7 +71,7 @@ ABSURD = [10**400, -(10**400), 1e308, float("inf"), float("nan"), True, "soon", 
 
 
 async def test_a_signed_token_that_says_what_no_token_says_is_refused(client: httpx.AsyncClient) -> None:
-    assert (await ask(client, READ, authorization=f"Bearer {signed()}")).status_code == 200
+    assert (await post_query(client, READ_MESSAGES, authorization=f"Bearer {signed()}")).status_code == 200
     year_9999, in_two_months = 253_402_300_799, int(time.time()) + 60 * 86_400
     forged = [
         *(signed(exp=value) for value in (*ABSURD, None, year_9999, in_two_months)),
@@ -93,8 +80,8 @@ async def test_a_signed_token_that_says_what_no_token_says_is_refused(client: ht
         *(signed(tenant=value) for value in (*ABSURD, None, "", "default", str(DEFAULT_TENANT)[:-1], "x" * 1_000)),
     ]
     for token in forged:
-        answer = await ask(client, READ, authorization=f"Bearer {token}")
-        assert (answer.status_code, codes(answer)) == (401, ["UNAUTHENTICATED"]), token
+        answer = await post_query(client, READ_MESSAGES, authorization=f"Bearer {token}")
+        assert (answer.status_code, error_codes(answer)) == (401, ["UNAUTHENTICATED"]), token
 
 
 async def test_credentials_of_a_tenant_that_is_not_there_are_refused(
@@ -116,8 +103,8 @@ async def test_credentials_of_a_tenant_that_is_not_there_are_refused(
     # What they have open ends, as soon as what was looked up is no longer remembered.
     await until(lambda: believed(authenticate, callers), lambda found: found == [False, False], 5)
     for token in (tokens.make(tenant=uuid4()), tokens.make(tenant=gone), key):
-        answer = await ask(client, READ, authorization=f"Bearer {token}")
-        assert (answer.status_code, codes(answer)) == (401, ["UNAUTHENTICATED"])
+        answer = await post_query(client, READ_MESSAGES, authorization=f"Bearer {token}")
+        assert (answer.status_code, error_codes(answer)) == (401, ["UNAUTHENTICATED"])
     with pytest.raises(NotFound):
         await asyncio.to_thread(books.read)
 
@@ -127,16 +114,16 @@ async def believed(authenticate: Authenticator, callers: list[Principal | None])
 
 
 async def test_other_kinds_of_credentials_are_refused(client: httpx.AsyncClient) -> None:
-    answer = await ask(client, READ, authorization="Basic YW5hOmFuYQ==")
-    assert (answer.status_code, codes(answer)) == (401, ["UNAUTHENTICATED"])
+    answer = await post_query(client, READ_MESSAGES, authorization="Basic YW5hOmFuYQ==")
+    assert (answer.status_code, error_codes(answer)) == (401, ["UNAUTHENTICATED"])
 
 
 async def test_development_tokens_end_where_production_begins(serving: Serving, bearer: dict[str, str]) -> None:
     async with serving(APP_ENV="production") as client:
-        answer = await ask(client, READ, **bearer)
-        assert (answer.status_code, codes(answer)) == (401, ["UNAUTHENTICATED"])
-        hidden = await ask(client, "{ __schema { types { name } } }")
-        assert codes(hidden) == ["VALIDATION"]
+        answer = await post_query(client, READ_MESSAGES, **bearer)
+        assert (answer.status_code, error_codes(answer)) == (401, ["UNAUTHENTICATED"])
+        hidden = await post_query(client, "{ __schema { types { name } } }")
+        assert error_codes(hidden) == ["VALIDATION"]
 
 
 # ─── pages ──────────────────────────────────────────────────────────────────
@@ -149,7 +136,7 @@ async def test_no_page_of_another_site_does_anything_in_any_form_of_request(
 ) -> None:
     """Not with a token either, which no page can have a browser send: forms, plain text, GET, JSON."""
     before = await owner.fetchval("SELECT count(*) FROM messages")
-    body, form = json.dumps({"query": SEND}), {"query": SEND}
+    body, form = json.dumps({"query": SEND_MESSAGE}), {"query": SEND_MESSAGE}
     kinds = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]
     for headers in (EVIL, {"origin": "null"}, {"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
         answers = [

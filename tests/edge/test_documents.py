@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from api.documents import persisted
 from api.documents.persisted import PersistedQueries
 from core.settings.manifest import digest
-from tests.conftest import Urls
-from tests.edge.conftest import NOWHERE_REDIS, Serving
+from tests.databases import Urls
+from tests.edge.factories import UNREACHABLE_REDIS, Serving
 
 TYPENAME = "{ __typename }"
 ALIASED = "{ a: __typename }"
@@ -93,7 +93,7 @@ async def test_what_the_store_holds_is_believed_only_if_the_hash_is_its_own(
 
 
 async def test_while_redis_is_away_clients_send_the_whole(serving: Serving, bearer: Bearer) -> None:
-    async with serving(REDIS_URL=NOWHERE_REDIS) as client:
+    async with serving(REDIS_URL=UNREACHABLE_REDIS) as client:
         with capture_logs() as logs:
             assert await ask(client, hashed(TYPENAME), bearer) == NOT_FOUND
             assert await ask(client, hashed(TYPENAME, whole=True), bearer) == {"__typename": "Query"}

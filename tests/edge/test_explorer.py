@@ -11,11 +11,15 @@ from litestar import Litestar
 
 from api.bootstrap import House
 from api.pages.explorer import explorer_routes
-from tests.conftest import KEY, Urls
-from tests.edge.conftest import Serving
-from tests.graph.houses import house_over
+from tests.apps import house_over
+from tests.databases import ENCRYPTION_KEY, Urls
+from tests.edge.factories import Serving
 
-PRODUCTION = {"APP_ENV": "production", "PUBLIC_BASE_URL": "https://api.example.com", "ENCRYPTION_KEYS": f"k1:{KEY}"}
+PRODUCTION = {
+    "APP_ENV": "production",
+    "PUBLIC_BASE_URL": "https://api.example.com",
+    "ENCRYPTION_KEYS": f"k1:{ENCRYPTION_KEY}",
+}
 OURS = {"host": "localhost:8000", "sec-fetch-site": "same-origin"}
 
 

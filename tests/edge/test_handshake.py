@@ -10,9 +10,9 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.edge.conftest import NOWHERE_DATABASE, Serving
-from tests.graph.houses import NOWHERE
-from tests.running import WHATSAPP
+from tests.apps import UNREACHABLE
+from tests.edge.factories import UNREACHABLE_DATABASE, Serving
+from tests.servers import WHATSAPP
 
 PATH = "/webhooks/whatsapp"
 TOKEN = WHATSAPP["WHATSAPP_WEBHOOK_VERIFY_TOKEN"]
@@ -21,7 +21,7 @@ GREETING = {"hub.mode": "subscribe", "hub.challenge": "1158201444", "hub.verify_
 
 @pytest.fixture(scope="module")
 def configured() -> dict[str, str]:
-    return {**WHATSAPP, "WHATSAPP_API_BASE": NOWHERE}
+    return {**WHATSAPP, "WHATSAPP_API_BASE": UNREACHABLE}
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ async def test_a_name_that_takes_no_webhooks_is_not_there(client: httpx.AsyncCli
 
 
 async def test_no_database_is_needed_to_shake_hands(serving: Serving, configured: dict[str, str]) -> None:
-    async with serving(**configured, DATABASE_URL=NOWHERE_DATABASE) as listener:
+    async with serving(**configured, DATABASE_URL=UNREACHABLE_DATABASE) as listener:
         assert (await listener.get(PATH, params=GREETING)).status_code == 200
 
 

@@ -14,10 +14,10 @@ from api.health import Readiness
 from api.migrations import head_revision, is_current
 from core.database import Database, make_engine
 from core.operations.heartbeat import beat, leave, note_missing_keys
-from tests.conftest import Running, Urls
-from tests.edge.conftest import NOWHERE_DATABASE, NOWHERE_REDIS, Serving, client_of
+from tests.apps import house_over
+from tests.databases import SharedStores, Urls
+from tests.edge.factories import UNREACHABLE_DATABASE, UNREACHABLE_REDIS, Serving, client_of
 from tests.faults.chaosproxy import ChaosProxy
-from tests.graph.houses import house_over
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ WELL = {"postgres": True, "redis": True, "isolation": True, "migrations": True, 
 
 
 async def test_alive_never_asks_a_store(serving: Serving) -> None:
-    async with serving(DATABASE_URL=NOWHERE_DATABASE, REDIS_URL=NOWHERE_REDIS) as client:
+    async with serving(DATABASE_URL=UNREACHABLE_DATABASE, REDIS_URL=UNREACHABLE_REDIS) as client:
         answer = await client.get("/health/live")
     assert (answer.status_code, answer.json()) == (200, {"status": "live"})
 
@@ -72,7 +72,7 @@ async def test_a_worker_that_fell_silent_does_not_count(
 
 @pytest.mark.usefixtures("worker")
 async def test_not_ready_while_the_database_is_away(serving: Serving) -> None:
-    async with serving(DATABASE_URL=NOWHERE_DATABASE) as client:
+    async with serving(DATABASE_URL=UNREACHABLE_DATABASE) as client:
         assert await readiness(client) == (503, "not ready", {"postgres": False, "redis": True})
 
 
@@ -95,11 +95,11 @@ async def test_a_database_that_hangs_is_told_before_the_connection_to_it_is_give
 
 @pytest.mark.usefixtures("worker")
 async def test_not_ready_while_redis_is_away(serving: Serving) -> None:
-    async with serving(REDIS_URL=NOWHERE_REDIS) as client:
+    async with serving(REDIS_URL=UNREACHABLE_REDIS) as client:
         assert await readiness(client) == (503, "not ready", WELL | {"redis": False})
 
 
-async def test_not_ready_before_the_first_migration(stores: Running) -> None:
+async def test_not_ready_before_the_first_migration(stores: SharedStores) -> None:
     await stores.execute("CREATE DATABASE test_unmigrated")
     house = house_over(stores.named("test_unmigrated"))
     try:
@@ -110,7 +110,7 @@ async def test_not_ready_before_the_first_migration(stores: Running) -> None:
         await stores.execute("DROP DATABASE test_unmigrated WITH (FORCE)")
 
 
-async def test_not_ready_behind_the_newest_migration(stores: Running) -> None:
+async def test_not_ready_behind_the_newest_migration(stores: SharedStores) -> None:
     async with stores.database() as urls:
         connection = await asyncpg.connect(urls.direct)
         await connection.execute("UPDATE alembic_version SET version_num = '0000'")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from api.i18n.catalogue import LANGUAGES, entries
-from tests.edge.conftest import Serving
+from tests.edge.factories import Serving
 
 GRAPHQL = "application/graphql-response+json"
 SEND = """mutation ($input: SendMessageInput!) { sendMessage(input: $input) {

@@ -7,20 +7,13 @@ import pytest
 
 from core.access.tokens import DevelopmentTokens
 from integrations.clerk.settings import cookie_suffix
-from tests.edge.conftest import Serving
-from tests.graph.houses import NOWHERE
-from tests.providers.clerk_tokens import GONE, PAGE, PUBLIC_PEM, STRANGERS_KEY, claims, token
-from tests.running import CLERK
+from tests.apps import UNREACHABLE
+from tests.edge.factories import CLERK_SETTINGS, OWN_ORIGIN, Serving
+from tests.providers.clerk_tokens import GONE, STRANGERS_KEY, claims, token
+from tests.servers import CLERK
 
 WHO = "{ viewer { organization { name } scopes } }"
-OURS = "https://api.example.com"
-VERIFIED = {
-    **CLERK,
-    "CLERK_API_BASE": NOWHERE,
-    "CLERK_JWT_KEY": PUBLIC_PEM,
-    "CLERK_AUTHORIZED_PARTIES": f"{PAGE},{OURS}",
-}
-UNVERIFIABLE = {**CLERK, "CLERK_API_BASE": NOWHERE}
+UNVERIFIABLE = {**CLERK, "CLERK_API_BASE": UNREACHABLE}
 
 
 async def ask(client: httpx.AsyncClient, **headers: str) -> httpx.Response:
@@ -38,14 +31,14 @@ def session(organization: str = "org_Edge", **changes: Any) -> str:
 
 
 async def test_a_session_in_a_header_is_let_in(serving: Serving) -> None:
-    async with serving(**VERIFIED) as client:
+    async with serving(**CLERK_SETTINGS) as client:
         found = viewer(await ask(client, authorization=f"Bearer {session()}"))
     assert found == {"organization": {"name": "org_Edge"}, "scopes": ["MESSAGES_READ", "MESSAGES_SEND"]}
 
 
 async def test_a_session_pays_from_an_account_of_its_own_and_the_viewer_tells(serving: Serving) -> None:
     question = {"query": "{ viewer { rateLimit { limit remaining cost } } messages(first: 99) { nodes { status } } }"}
-    async with serving(**VERIFIED) as client:
+    async with serving(**CLERK_SETTINGS) as client:
         first, second, other = [
             await client.post("/graphql", json=question, headers={"authorization": f"Bearer {session(sub=who)}"})
             for who in ("user_Payer", "user_Payer", "user_Other")
@@ -60,7 +53,7 @@ async def test_a_session_pays_from_an_account_of_its_own_and_the_viewer_tells(se
 
 
 async def test_a_session_that_is_not_believed_is_told_why_in_the_language_of_its_page(serving: Serving) -> None:
-    async with serving(**VERIFIED) as client:
+    async with serving(**CLERK_SETTINGS) as client:
         answer = await ask(client, authorization=f"Bearer {token(key=STRANGERS_KEY)}", accept_language="pt-BR,pt;q=0.9")
     [error] = answer.json()["errors"]
     assert (answer.status_code, answer.headers["content-language"]) == (401, "pt-BR")
@@ -70,14 +63,14 @@ async def test_a_session_that_is_not_believed_is_told_why_in_the_language_of_its
 
 
 async def test_development_tokens_are_let_in_beside_sessions_outside_production(serving: Serving) -> None:
-    async with serving(**VERIFIED) as client:
+    async with serving(**CLERK_SETTINGS) as client:
         found = viewer(await ask(client, authorization=f"Bearer {DevelopmentTokens(b'k' * 32).make()}"))
     assert found["organization"] == {"name": "Default"}
 
 
 async def test_in_production_sessions_alone_are_let_in(serving: Serving) -> None:
     production = {"APP_ENV": "production", "CLERK_PERSONAL_TENANT": "refuse"}
-    async with serving(**VERIFIED, **production) as client:
+    async with serving(**CLERK_SETTINGS, **production) as client:
         assert viewer(await ask(client, authorization=f"Bearer {session()}"))
         refused = await ask(client, authorization=f"Bearer {DevelopmentTokens(b'k' * 32).make()}")
         assert refused.status_code == 401
@@ -90,7 +83,7 @@ async def test_a_forged_session_is_refused_counted_and_shown_nowhere(
     serving: Serving, capfd: pytest.CaptureFixture[str]
 ) -> None:
     forged = token(key=STRANGERS_KEY)
-    async with serving(**VERIFIED) as client:
+    async with serving(**CLERK_SETTINGS) as client:
         answer = await ask(client, authorization=f"Bearer {forged}")
         good = f"Bearer {DevelopmentTokens(b'k' * 32).make()}"
         metrics = (await client.get("/metrics", headers={"authorization": good})).text
@@ -111,7 +104,7 @@ async def test_without_keys_callers_are_asked_to_come_again(serving: Serving) ->
 # ─── cookies ────────────────────────────────────────────────────────────────
 
 SAME_SITE = [
-    {"sec_fetch_site": "same-origin", "origin": OURS},
+    {"sec_fetch_site": "same-origin", "origin": OWN_ORIGIN},
     {"sec_fetch_site": "same-origin"},
     {},
 ]
@@ -119,8 +112,8 @@ SAME_SITE = [
 
 @pytest.mark.parametrize("headers", SAME_SITE)
 async def test_a_cookie_of_the_same_site_is_taken(serving: Serving, headers: dict[str, str]) -> None:
-    async with serving(**VERIFIED) as client:
-        found = viewer(await ask(client, cookie=f"a=b; __session={session(azp=OURS)}", **headers))
+    async with serving(**CLERK_SETTINGS) as client:
+        found = viewer(await ask(client, cookie=f"a=b; __session={session(azp=OWN_ORIGIN)}", **headers))
     assert found["organization"] == {"name": "org_Edge"}
 
 
@@ -131,29 +124,29 @@ async def test_a_cookie_of_the_same_site_is_taken(serving: Serving, headers: dic
         ({"sec_fetch_site": "cross-site"}, 403),
         ({"sec_fetch_site": "none"}, 200),
         # An old browser's page of ours or of a stranger: it does not say which in a way that could be trusted.
-        ({"origin": OURS}, 200),
+        ({"origin": OWN_ORIGIN}, 200),
         ({"origin": "null", "sec_fetch_site": "cross-site"}, 403),
         # A page of ours elsewhere may call, and brings its token itself.
-        ({"sec_fetch_site": "cross-site", "origin": OURS}, 200),
+        ({"sec_fetch_site": "cross-site", "origin": OWN_ORIGIN}, 200),
     ],
 )
 async def test_a_cookie_from_elsewhere_is_nobodys(serving: Serving, headers: dict[str, str], status: int) -> None:
-    async with serving(**VERIFIED) as client:
-        answer = await ask(client, cookie=f"__session={session(azp=OURS)}", **headers)
+    async with serving(**CLERK_SETTINGS) as client:
+        answer = await ask(client, cookie=f"__session={session(azp=OWN_ORIGIN)}", **headers)
     assert answer.status_code == status
     if status == 200:
         assert viewer(answer) is None
 
 
 async def test_a_cookie_without_a_page_is_refused(serving: Serving) -> None:
-    async with serving(**VERIFIED) as client:
+    async with serving(**CLERK_SETTINGS) as client:
         assert (await ask(client, cookie=f"__session={session(azp=GONE)}")).status_code == 401
         assert viewer(await ask(client, authorization=f"Bearer {session(azp=GONE)}"))
 
 
 async def test_the_header_comes_before_the_cookie_and_this_instances_cookie_before_others(serving: Serving) -> None:
-    one, other = session("org_One", azp=OURS), session("org_Other", azp=OURS)
-    async with serving(**VERIFIED) as client:
+    one, other = session("org_One", azp=OWN_ORIGIN), session("org_Other", azp=OWN_ORIGIN)
+    async with serving(**CLERK_SETTINGS) as client:
         both = viewer(await ask(client, authorization=f"Bearer {one}", cookie=f"__session={other}"))
         assert both["organization"] == {"name": "org_One"}
         suffixed = f"__session_{cookie_suffix(CLERK['NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY'])}"

@@ -20,17 +20,13 @@ from api.wake import QUEUE
 from api.worker import work
 from core.database import Database, make_engine
 from core.errors import Overloaded
-from tests.conftest import KEY, Running, Urls, all_logs, until
-from tests.edge.conftest import NOWHERE_DATABASE, NOWHERE_REDIS, Serving
+from tests.apps import TWILIO
+from tests.databases import ENCRYPTION_KEY, SharedStores, Urls
+from tests.edge.factories import UNREACHABLE_DATABASE, UNREACHABLE_REDIS, Serving, url_with_login
 from tests.faults.chaosproxy import ChaosProxy
-from tests.graph.houses import TWILIO
+from tests.helpers import all_logs, until
 
 Lines = list[Mapping[str, Any]]
-
-
-def with_login(url: str, user: str, password: str, *, database: str | None = None) -> str:
-    parts = urlsplit(url)
-    return f"postgresql://{user}:{password}@127.0.0.1:{parts.port}/{database or parts.path[1:]}"
 
 
 def with_password(redis: str) -> str:
@@ -52,19 +48,23 @@ async def logins(edge_urls: Urls) -> AsyncIterator[None]:
 @pytest.mark.usefixtures("logins")
 async def test_not_ready_says_which_reason_the_store_gives(serving: Serving, edge_urls: Urls) -> None:
     cases = (
-        ("postgres", {"DATABASE_URL": with_login(edge_urls.app, "interalpha_app", "wrong-secret")}, "WRONG_PASSWORD"),
-        ("postgres", {"DATABASE_URL": with_login(edge_urls.app, "stranger", "wrong-secret")}, "WRONG_PASSWORD"),
-        ("postgres", {"DATABASE_URL": with_login(edge_urls.app, "no_login", "plain")}, "LOGIN_REFUSED"),
-        ("postgres", {"DATABASE_URL": with_login(edge_urls.app, "nobody_special", "plain")}, "MISSING_RIGHT"),
         (
             "postgres",
-            {"DATABASE_URL": with_login(edge_urls.superuser, "nobody_special", "plain", database="nowhere")},
+            {"DATABASE_URL": url_with_login(edge_urls.app, "interalpha_app", "wrong-secret")},
+            "WRONG_PASSWORD",
+        ),
+        ("postgres", {"DATABASE_URL": url_with_login(edge_urls.app, "stranger", "wrong-secret")}, "WRONG_PASSWORD"),
+        ("postgres", {"DATABASE_URL": url_with_login(edge_urls.app, "no_login", "plain")}, "LOGIN_REFUSED"),
+        ("postgres", {"DATABASE_URL": url_with_login(edge_urls.app, "nobody_special", "plain")}, "MISSING_RIGHT"),
+        (
+            "postgres",
+            {"DATABASE_URL": url_with_login(edge_urls.superuser, "nobody_special", "plain", database="nowhere")},
             "UNKNOWN_DATABASE",
         ),
         ("postgres", {"DATABASE_URL": f"{edge_urls.app}?sslmode=verify-full"}, "NO_TLS"),
-        ("postgres", {"DATABASE_URL": NOWHERE_DATABASE}, "UNREACHABLE"),
+        ("postgres", {"DATABASE_URL": UNREACHABLE_DATABASE}, "UNREACHABLE"),
         ("postgres", {"DATABASE_URL": "postgresql://app@nowhere.invalid/app"}, "UNKNOWN_HOST"),
-        ("redis", {"REDIS_URL": NOWHERE_REDIS}, "UNREACHABLE"),
+        ("redis", {"REDIS_URL": UNREACHABLE_REDIS}, "UNREACHABLE"),
         ("redis", {"REDIS_URL": with_password(edge_urls.redis)}, "WRONG_PASSWORD"),
         ("redis", {"REDIS_URL": f"{edge_urls.redis.rpartition('/')[0]}/9999"}, "UNKNOWN_DATABASE"),
         ("redis", {"REDIS_URL": edge_urls.redis.replace("redis://", "rediss://", 1)}, "NO_ANSWER"),
@@ -80,7 +80,7 @@ async def test_not_ready_says_which_reason_the_store_gives(serving: Serving, edg
 
 
 async def test_a_wrong_password_is_logged_once_with_the_servers_words_and_never_the_password(edge_urls: Urls) -> None:
-    database = Database(make_engine(with_login(edge_urls.app, "interalpha_app", "wrong-secret")))
+    database = Database(make_engine(url_with_login(edge_urls.app, "interalpha_app", "wrong-secret")))
     with all_logs() as logs:
         for _ in range(20):
             with pytest.raises(Overloaded):
@@ -101,7 +101,7 @@ async def working(urls: Urls, **changes: str) -> AsyncIterator[Lines]:
         "APP_ENV": "test",
         "DATABASE_URL": urls.worker,
         "REDIS_URL": urls.redis,
-        "ENCRYPTION_KEYS": f"k1:{KEY}",
+        "ENCRYPTION_KEYS": f"k1:{ENCRYPTION_KEY}",
         **TWILIO,
         **changes,
     }
@@ -122,13 +122,13 @@ def has(logs: Lines, event: str) -> Callable[[], Awaitable[bool]]:
     return ask
 
 
-async def test_a_worker_waits_for_a_password_a_server_and_its_first_statement(stores: Running) -> None:
+async def test_a_worker_waits_for_a_password_a_server_and_its_first_statement(stores: SharedStores) -> None:
     async with stores.database() as urls:
         superuser = await asyncpg.connect(urls.superuser)
         await superuser.execute("CREATE ROLE late_worker LOGIN PASSWORD 'before' IN ROLE interalpha_worker")
         wire = ChaosProxy("postgres", urlsplit(urls.worker).port or 0)
         await wire.start()
-        address = with_login(f"postgresql://x@127.0.0.1:{wire.port}/x", "late_worker", "after", database="x")
+        address = url_with_login(f"postgresql://x@127.0.0.1:{wire.port}/x", "late_worker", "after", database="x")
         address = address.replace("/x", urlsplit(urls.worker).path)
         wire.refuse()
         async with working(urls, DATABASE_URL=address) as logs:
@@ -156,7 +156,7 @@ async def test_a_worker_waits_for_a_password_a_server_and_its_first_statement(st
         await superuser.close()
 
 
-async def test_a_worker_with_the_apis_login_says_which_right_it_lacks(stores: Running) -> None:
+async def test_a_worker_with_the_apis_login_says_which_right_it_lacks(stores: SharedStores) -> None:
     async with stores.database() as urls, working(urls, DATABASE_URL=urls.app) as logs:
         await until(has(logs, "worker_waits"), bool)
         [waits] = [line for line in logs if line["event"] == "worker_waits"]
@@ -165,10 +165,10 @@ async def test_a_worker_with_the_apis_login_says_which_right_it_lacks(stores: Ru
         assert waits["log_level"] == "error"
 
 
-async def test_a_worker_without_redis_starts_and_says_what_it_lacks(stores: Running) -> None:
+async def test_a_worker_without_redis_starts_and_says_what_it_lacks(stores: SharedStores) -> None:
     async with stores.database() as urls:
         wrong = with_password(urls.redis)
-        for address, code in ((NOWHERE_REDIS, "UNREACHABLE"), (wrong, "WRONG_PASSWORD")):
+        for address, code in ((UNREACHABLE_REDIS, "UNREACHABLE"), (wrong, "WRONG_PASSWORD")):
             async with working(urls, REDIS_URL=address) as logs:
                 await until(has(logs, "worker_started"), bool)
                 await until(has(logs, "wake_ups_interrupted"), bool)
@@ -177,7 +177,7 @@ async def test_a_worker_without_redis_starts_and_says_what_it_lacks(stores: Runn
             assert "wrong-secret" not in json.dumps([str(line) for line in logs])
 
 
-async def test_a_table_that_is_missing_costs_a_few_lines_and_no_webhook(stores: Running) -> None:
+async def test_a_table_that_is_missing_costs_a_few_lines_and_no_webhook(stores: SharedStores) -> None:
     async with stores.database() as urls:
         owner = await asyncpg.connect(urls.direct)
         # A database of its own: a worker of another test would take the job.

@@ -15,8 +15,8 @@ from api.cli import interalpha as program
 from api.store_probe import CHANNELS, COMMANDS, KEYS, probe_stores
 from core.ports import Severity
 from core.settings import CoreSettings, load
-from tests.conftest import KEY, Running, Urls
-from tests.edge.test_store_faults import with_login
+from tests.databases import ENCRYPTION_KEY, SharedStores, Urls
+from tests.edge.factories import url_with_login
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "how-to" / "redis-rights.md").read_text()
@@ -58,13 +58,13 @@ async def test_wrong_roles_are_found(edge_urls: Urls, superuser: asyncpg.Connect
     for role, power in (("probe_plain", ""), ("probe_strong", "BYPASSRLS IN ROLE interalpha_app, interalpha_worker")):
         await superuser.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'plain' {power}")
     try:
-        plain = with_login(edge_urls.app, "probe_plain", "plain")
+        plain = url_with_login(edge_urls.app, "probe_plain", "plain")
         for environment, expected in (
             ({"DATABASE_URL": plain}, ["MISSING_RIGHT", "MISSING_RIGHT"]),
             ({"DATABASE_URL": plain, "DATABASE_URL_WORKER": edge_urls.worker}, ["MISSING_RIGHT"]),
             ({"DATABASE_URL": edge_urls.app}, ["MISSING_RIGHT"]),
-            ({"DATABASE_URL": with_login(edge_urls.app, "probe_strong", "plain")}, ["ROLE_ESCAPES"]),
-            ({"DATABASE_URL": with_login(edge_urls.app, "interalpha_app", "wrong")}, ["WRONG_PASSWORD"]),
+            ({"DATABASE_URL": url_with_login(edge_urls.app, "probe_strong", "plain")}, ["ROLE_ESCAPES"]),
+            ({"DATABASE_URL": url_with_login(edge_urls.app, "interalpha_app", "wrong")}, ["WRONG_PASSWORD"]),
             ({"DATABASE_URL": "postgresql://u:p@127.0.0.1:9/app"}, ["UNREACHABLE"]),
         ):
             assert codes(await findings(**environment))["DATABASE_URL"] == expected, environment
@@ -75,7 +75,7 @@ async def test_wrong_roles_are_found(edge_urls: Urls, superuser: asyncpg.Connect
             await superuser.execute(f"DROP ROLE {role}")
 
 
-async def test_tables_of_another_version_are_found(stores: Running) -> None:
+async def test_tables_of_another_version_are_found(stores: SharedStores) -> None:
     async with stores.database() as urls:
         owner = await asyncpg.connect(urls.direct)
         await owner.execute("UPDATE alembic_version SET version_num = '0001'")
@@ -135,9 +135,9 @@ def test_the_command_shows_what_was_found_and_no_secret(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     environment = {
-        "DATABASE_URL": with_login(edge_urls.app, "interalpha_app", "hush-hush"),
+        "DATABASE_URL": url_with_login(edge_urls.app, "interalpha_app", "hush-hush"),
         "REDIS_URL": edge_urls.redis,
-        "ENCRYPTION_KEYS": f"k1:{KEY}",
+        "ENCRYPTION_KEYS": f"k1:{ENCRYPTION_KEY}",
     }
     arguments = ["check", "--probe", *(["--json"] if as_json else [])]
     result = CliRunner().invoke(program, arguments, env=environment)

@@ -9,34 +9,28 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 import pytest
-from twilio.request_validator import RequestValidator
 
 from api.webhooks import BODY_LIMIT
 from core.access.principal import DEFAULT_TENANT
 from core.access.tokens import DevelopmentTokens
 from core.ports import Reference
-from tests.edge.conftest import NOWHERE_DATABASE, NOWHERE_REDIS, Serving
-from tests.graph.houses import TWILIO
+from tests.edge.factories import (
+    FORM_HEADERS,
+    TWILIO_WEBHOOK_URL,
+    UNREACHABLE_DATABASE,
+    UNREACHABLE_REDIS,
+    Serving,
+    twilio_report,
+    twilio_signature,
+)
 
 PATH = "/webhooks/twilio"
-PUBLIC = "https://api.example.com/webhooks/twilio"
-FORM = {"content-type": "application/x-www-form-urlencoded"}
-
-
-def report(**changes: str) -> dict[str, str]:
-    """A status callback about a message of its own."""
-    return {"MessageSid": f"SM{uuid4().hex}", "MessageStatus": "delivered", "ErrorCode": "", **changes}
-
-
-def signature(form: dict[str, str], url: str = PUBLIC, token: str = TWILIO["TWILIO_AUTH_TOKEN"]) -> str:
-    """Twilio's signature, made by Twilio's own library."""
-    return str(RequestValidator(token).compute_signature(url, form))
 
 
 async def post(client: httpx.AsyncClient, form: dict[str, str], query: str = "", **headers: str) -> httpx.Response:
     """A webhook as Twilio sends it; `headers` take the place of its own."""
-    signed = {"x-twilio-signature": signature(form, PUBLIC + query)}
-    return await client.post(PATH + query, content=urlencode(form), headers={**FORM, **signed, **headers})
+    signed = {"x-twilio-signature": twilio_signature(form, TWILIO_WEBHOOK_URL + query)}
+    return await client.post(PATH + query, content=urlencode(form), headers={**FORM_HEADERS, **signed, **headers})
 
 
 async def rows_of(owner: asyncpg.Pool, form: dict[str, str]) -> list[asyncpg.Record]:
@@ -59,7 +53,7 @@ async def no_trace(owner: asyncpg.Pool) -> AsyncIterator[None]:
 
 
 async def test_a_signed_report_is_kept_sealed_and_answered(client: httpx.AsyncClient, owner: asyncpg.Pool) -> None:
-    form = report(To="+5511987654321")
+    form = twilio_report(To="+5511987654321")
     answer = await post(client, form)
     assert (answer.status_code, answer.content) == (204, b"")
     [row] = await rows_of(owner, form)
@@ -69,7 +63,7 @@ async def test_a_signed_report_is_kept_sealed_and_answered(client: httpx.AsyncCl
 
 
 async def test_a_report_belongs_to_whom_our_reference_names(client: httpx.AsyncClient, owner: asyncpg.Pool) -> None:
-    form, reference = report(), Reference(uuid4(), uuid4(), 1)
+    form, reference = twilio_report(), Reference(uuid4(), uuid4(), 1)
     assert (await post(client, form, f"?ref={reference}")).status_code == 204
     [row] = await rows_of(owner, form)
     assert (row["tenant_id"], row["message_id"]) == (reference.tenant_id, reference.message_id)
@@ -88,7 +82,7 @@ async def test_what_people_write_belongs_to_whose_number_it_is(
 ) -> None:
     theirs = await owner.fetchval("SELECT address FROM senders WHERE tenant_id = $1", other_tenant)
     for recipient, tenant in ((theirs, other_tenant), ("+15005550009", DEFAULT_TENANT)):
-        form = report(MessageStatus="received", From="+5511987654321", To=recipient, Body="Oi")
+        form = twilio_report(MessageStatus="received", From="+5511987654321", To=recipient, Body="Oi")
         assert (await post(client, form)).status_code == 204
         [row] = await rows_of(owner, form)
         assert (row["tenant_id"], row["event_type"]) == (tenant, "received")
@@ -97,7 +91,7 @@ async def test_what_people_write_belongs_to_whose_number_it_is(
 async def test_the_same_report_is_kept_once_and_answered_each_time(
     client: httpx.AsyncClient, owner: asyncpg.Pool, bearer: dict[str, str]
 ) -> None:
-    form, before = report(), await counted(client, bearer, "duplicate")
+    form, before = twilio_report(), await counted(client, bearer, "duplicate")
     answers = await asyncio.gather(*(post(client, form) for _ in range(10)))
     assert {answer.status_code for answer in answers} == {204}
     assert len(await rows_of(owner, form)) == 1
@@ -105,16 +99,16 @@ async def test_the_same_report_is_kept_once_and_answered_each_time(
 
 
 async def test_what_was_signed_is_the_public_address_whatever_a_proxy_made_of_it(client: httpx.AsyncClient) -> None:
-    answer = await post(client, report(), host="inner.example.com", **{"x-forwarded-host": "evil.example.com"})
+    answer = await post(client, twilio_report(), host="inner.example.com", **{"x-forwarded-host": "evil.example.com"})
     assert answer.status_code == 204
 
 
-ANOTHER = report()
+ANOTHER = twilio_report()
 FORGED = {
     "unsigned": {"x-twilio-signature": ""},
-    "signed with another token": {"x-twilio-signature": signature(ANOTHER, token="b" * 32)},
-    "signed for another address": {"x-twilio-signature": signature(ANOTHER, "https://evil.example.com")},
-    "signed for another body": {"x-twilio-signature": signature(report())},
+    "signed with another token": {"x-twilio-signature": twilio_signature(ANOTHER, token="b" * 32)},
+    "signed for another address": {"x-twilio-signature": twilio_signature(ANOTHER, "https://evil.example.com")},
+    "signed for another body": {"x-twilio-signature": twilio_signature(twilio_report())},
     "signed with nonsense": {"x-twilio-signature": "nonsense"},
     "its body said to be JSON": {"content-type": "application/json"},
 }
@@ -132,14 +126,14 @@ async def test_a_forged_webhook_is_refused_and_counted(
 
 @pytest.mark.usefixtures("no_trace")
 async def test_a_webhook_without_the_header_is_refused(client: httpx.AsyncClient) -> None:
-    assert (await client.post(PATH, content=urlencode(report()), headers=FORM)).status_code == 401
+    assert (await client.post(PATH, content=urlencode(twilio_report()), headers=FORM_HEADERS)).status_code == 401
 
 
 @pytest.mark.usefixtures("no_trace")
 @pytest.mark.parametrize("given", [b"\xff\xfe", "assinatura-ção".encode(), b"\xb2"])
 async def test_a_signature_that_is_not_ascii_is_merely_wrong(client: httpx.AsyncClient, given: bytes) -> None:
     headers = [(b"content-type", b"application/x-www-form-urlencoded"), (b"x-twilio-signature", given)]
-    assert (await client.post(PATH, content=urlencode(report()), headers=headers)).status_code == 401
+    assert (await client.post(PATH, content=urlencode(twilio_report()), headers=headers)).status_code == 401
 
 
 async def test_behind_a_port_of_its_own_a_signature_without_it_is_believed(serving: Serving) -> None:
@@ -150,27 +144,27 @@ async def test_behind_a_port_of_its_own_a_signature_without_it_is_believed(servi
     ):
         async with serving(PUBLIC_BASE_URL=base) as client:
             for path in (f"{PATH}?ref=a.b", PATH, f"{PATH}/", f"{PATH}/?a=1"):
-                form = report()
-                given = {"x-twilio-signature": signature(form, signed + path)}
-                answer = await client.post(path, content=urlencode(form), headers={**FORM, **given})
+                form = twilio_report()
+                given = {"x-twilio-signature": twilio_signature(form, signed + path)}
+                answer = await client.post(path, content=urlencode(form), headers={**FORM_HEADERS, **given})
                 assert answer.status_code == 204, (base, signed, path)
-                elsewhere = {"x-twilio-signature": signature(form, f"https://api.example.org{path}")}
-                answer = await client.post(path, content=urlencode(form), headers={**FORM, **elsewhere})
+                elsewhere = {"x-twilio-signature": twilio_signature(form, f"https://api.example.org{path}")}
+                answer = await client.post(path, content=urlencode(form), headers={**FORM_HEADERS, **elsewhere})
                 assert answer.status_code == 401, (base, signed, path)
 
 
 @pytest.mark.usefixtures("no_trace")
 async def test_an_address_that_was_changed_on_the_way_is_refused(client: httpx.AsyncClient) -> None:
-    form = report()
-    headers = {**FORM, "x-twilio-signature": signature(form)}
+    form = twilio_report()
+    headers = {**FORM_HEADERS, "x-twilio-signature": twilio_signature(form)}
     answer = await client.post(f"{PATH}?ref=another", content=urlencode(form), headers=headers)
     assert answer.status_code == 401
 
 
 @pytest.mark.usefixtures("no_trace")
 async def test_a_compressed_body_is_read_as_it_came_and_never_unpacked(client: httpx.AsyncClient) -> None:
-    form = report(Body="x" * 1_000_000)
-    headers = {**FORM, "content-encoding": "gzip", "x-twilio-signature": signature(form)}
+    form = twilio_report(Body="x" * 1_000_000)
+    headers = {**FORM_HEADERS, "content-encoding": "gzip", "x-twilio-signature": twilio_signature(form)}
     answer = await client.post(PATH, content=gzip.compress(urlencode(form).encode()), headers=headers)
     assert answer.status_code == 401
 
@@ -185,30 +179,30 @@ async def test_a_body_beyond_the_limit_is_refused_and_counted(
     client: httpx.AsyncClient, bearer: dict[str, str]
 ) -> None:
     before = await counted(client, bearer, "too_big")
-    announced = await client.post(PATH, content=b"x" * (BODY_LIMIT + 1), headers=FORM)
-    streamed = await client.post(PATH, content=pieces(BODY_LIMIT + 65_536), headers=FORM)
+    announced = await client.post(PATH, content=b"x" * (BODY_LIMIT + 1), headers=FORM_HEADERS)
+    streamed = await client.post(PATH, content=pieces(BODY_LIMIT + 65_536), headers=FORM_HEADERS)
     assert "content-length" not in streamed.request.headers
     assert announced.status_code == streamed.status_code == 413
     assert await counted(client, bearer, "too_big") == before + 2
 
 
 async def test_a_body_at_the_limit_is_read(client: httpx.AsyncClient) -> None:
-    assert (await client.post(PATH, content=pieces(BODY_LIMIT), headers=FORM)).status_code == 401
+    assert (await client.post(PATH, content=pieces(BODY_LIMIT), headers=FORM_HEADERS)).status_code == 401
 
 
 @pytest.mark.usefixtures("no_trace")
 @pytest.mark.parametrize("length", ["\u00b2", "-1", "1e9", "9" * 5_000])
 async def test_a_length_that_is_no_number_breaks_nothing(client: httpx.AsyncClient, length: str) -> None:
     headers = [(b"content-type", b"application/x-www-form-urlencoded"), (b"content-length", length.encode("latin-1"))]
-    answer = await client.post(PATH, content=urlencode(report()), headers=headers)
+    answer = await client.post(PATH, content=urlencode(twilio_report()), headers=headers)
     assert answer.status_code in (400, 401, 413)
 
 
 @pytest.mark.usefixtures("no_trace")
 @pytest.mark.parametrize("name", ["nobody", "smtp", "stripe", "..%2Ftwilio", "TWILIO", "%00"])
 async def test_a_name_that_takes_no_webhooks_is_not_there(client: httpx.AsyncClient, name: str) -> None:
-    form = report()
-    headers = {**FORM, "x-twilio-signature": signature(form)}
+    form = twilio_report()
+    headers = {**FORM_HEADERS, "x-twilio-signature": twilio_signature(form)}
     assert (await client.post(f"/webhooks/{name}", content=urlencode(form), headers=headers)).status_code == 404
 
 
@@ -227,17 +221,17 @@ async def test_only_post_is_for_webhooks(client: httpx.AsyncClient, method: str)
 async def test_while_the_database_is_away_the_company_is_asked_to_come_again(
     serving: Serving, bearer: dict[str, str]
 ) -> None:
-    async with serving(DATABASE_URL=NOWHERE_DATABASE) as client:
+    async with serving(DATABASE_URL=UNREACHABLE_DATABASE) as client:
         before = await counted(client, bearer, "unavailable")
-        assert (await post(client, report())).status_code == 503
+        assert (await post(client, twilio_report())).status_code == 503
         # A forged one is refused as ever: nobody needs a database to see that.
-        assert (await post(client, report(), **{"x-twilio-signature": "nonsense"})).status_code == 401
+        assert (await post(client, twilio_report(), **{"x-twilio-signature": "nonsense"})).status_code == 401
         assert await counted(client, bearer, "unavailable") == before + 1
 
 
 async def test_while_redis_is_away_webhooks_are_kept(serving: Serving, owner: asyncpg.Pool) -> None:
-    form = report()
-    async with serving(REDIS_URL=NOWHERE_REDIS) as client:
+    form = twilio_report()
+    async with serving(REDIS_URL=UNREACHABLE_REDIS) as client:
         assert (await post(client, form)).status_code == 204
     assert len(await rows_of(owner, form)) == 1
 

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from api import sse
-from tests.execution.conftest import eventually, tasks_of
 from tests.execution.sample import Journal
+from tests.execution.servers import tasks_of, wait_until
 
 EVENTS = {"accept": "text/event-stream"}
 
@@ -60,8 +60,8 @@ async def test_a_client_that_leaves_closes_the_subscription(client: httpx.AsyncC
         assert [await anext(lines) for _ in range(4)][2:] == ["event: next", 'data: {"data":{"watch":1}}']
         assert (journal.opened, journal.closed) == (1, 0)
         assert tasks_of(sse) != []
-    await eventually(lambda: journal.closed == 1)
-    await eventually(lambda: tasks_of(sse) == [])
+    await wait_until(lambda: journal.closed == 1)
+    await wait_until(lambda: tasks_of(sse) == [])
 
 
 async def test_a_quiet_stream_has_a_heartbeat(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ async def test_a_quiet_stream_has_a_heartbeat(client: httpx.AsyncClient, monkeyp
             if comments == 3:
                 break
     assert comments == 3
-    await eventually(lambda: tasks_of(sse) == [])
+    await wait_until(lambda: tasks_of(sse) == [])
 
 
 async def test_a_stream_ends_with_its_token_and_without_a_farewell(client: httpx.AsyncClient, journal: Journal) -> None:
@@ -82,7 +82,7 @@ async def test_a_stream_ends_with_its_token_and_without_a_farewell(client: httpx
     headers = {**EVENTS, "authorization": "Bearer ada"}
     response = await client.post("/graphql", json={"query": "subscription { watch }"}, headers=headers)
     assert response.text == ':\n\nevent: next\ndata: {"data":{"watch":1}}\n\n'
-    await eventually(lambda: journal.closed == 1)
+    await wait_until(lambda: journal.closed == 1)
     assert tasks_of(sse) == []
 
 
@@ -94,7 +94,7 @@ async def test_a_caller_has_so_many_streams_and_no_more(client: httpx.AsyncClien
         refused = await client.post("/graphql", json=query, headers=EVENTS)
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
         assert refused.json()["errors"][0]["extensions"]["code"] == "LIMIT_EXCEEDED"
-    await eventually(lambda: tasks_of(sse) == [])
+    await wait_until(lambda: tasks_of(sse) == [])
     assert journal.opened == journal.closed == 3
 
 
@@ -124,5 +124,5 @@ async def test_a_stream_ends_when_its_caller_is_not_believed_any_more(
         assert [await anext(lines) for _ in range(4)][2] == "event: next"
         journal.refused.set()
         assert "event: complete" not in [line async for line in lines]
-    await eventually(lambda: journal.closed == 1)
-    await eventually(lambda: tasks_of(sse) == [])
+    await wait_until(lambda: journal.closed == 1)
+    await wait_until(lambda: tasks_of(sse) == [])

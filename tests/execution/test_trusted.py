@@ -14,9 +14,9 @@ from api.graphql import routes
 from core.settings import Manifest, TrustMode
 from core.settings.manifest import digest
 from engine.engine import Engine
-from tests.execution.conftest import serving
 from tests.execution.sample import Journal, edge_over, schema, translate
-from tests.execution.test_sockets import begun, hear, say
+from tests.execution.servers import serving
+from tests.execution.sockets import open_socket, receive_json, send_json
 
 COUNT = "subscription Count { count(to: 1) }"
 OTHER = "subscription { count(to: 1) }"
@@ -48,8 +48,8 @@ async def test_streams_and_sockets_run_what_is_trusted_and_nothing_else(
             headers = {"accept": "text/event-stream"}
             streamed = await client.post(f"http://{strict}/graphql", json=body, headers=headers)
         assert said in streamed.text
-        async with begun(strict) as socket:
-            await say(socket, {"id": "a", "type": "subscribe", "payload": body})
-            heard = await hear(socket)
+        async with open_socket(strict) as socket:
+            await send_json(socket, {"id": "a", "type": "subscribe", "payload": body})
+            heard = await receive_json(socket)
     assert heard["type"] == ("next" if said == '"count":1' else "error")
     assert said.strip('"').split('"')[0] in str(heard)

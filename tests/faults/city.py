@@ -19,12 +19,13 @@ import httpx
 from core.access.principal import DEFAULT_TENANT
 from core.access.tokens import DevelopmentTokens
 from integrations.simulating.client import SimulatorControl
-from tests.conftest import KEY, until
+from tests.databases import ENCRYPTION_KEY
 from tests.faults.births import nursery
 from tests.faults.chaosproxy import ChaosProxy
 from tests.faults.parts import Part
 from tests.faults.ports import quiet_port
 from tests.faults.stores import Cellar
+from tests.helpers import until
 
 WIRES = ("ingress", "api-postgres", "worker-postgres", "redis", "twilio", "whatsapp", "smtp")
 
@@ -161,7 +162,7 @@ def _environment(cellar: Cellar, wires: Mapping[str, ChaosProxy], settings: Mapp
         "DATABASE_URL_WORKER": through(postgres.worker, "worker-postgres"),
         "DATABASE_URL_DIRECT": postgres.direct,
         "REDIS_URL": through(valkey.redis, "redis"),
-        "ENCRYPTION_KEYS": f"k1:{KEY}",
+        "ENCRYPTION_KEYS": f"k1:{ENCRYPTION_KEY}",
         "PUBLIC_BASE_URL": f"http://127.0.0.1:{wires['ingress'].port}",
         "TWILIO_ACCOUNT_SID": "AC" + "a" * 32,
         "TWILIO_AUTH_TOKEN": "0123456789abcdef" * 2,

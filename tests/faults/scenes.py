@@ -4,10 +4,10 @@ from collections import Counter
 from itertools import islice
 from random import Random
 
-from tests.conftest import until
 from tests.faults.city import City
 from tests.faults.evidence import Evidence
 from tests.faults.traffic import Acked, Order, Traffic
+from tests.helpers import until
 
 PATIENCE = 40.0
 

@@ -18,8 +18,9 @@ from websockets.asyncio.client import connect
 
 from core.access.tokens import DevelopmentTokens
 from integrations.simulating.client import SimulatorControl
-from tests.conftest import KEY, Running, Urls, until
-from tests.ports import free_port
+from tests.databases import ENCRYPTION_KEY, SharedStores, Urls
+from tests.helpers import until
+from tests.servers import free_port
 
 SEND = """
 mutation($input: SendMessageInput!) {
@@ -178,7 +179,7 @@ def environment(urls: Urls, port: int) -> dict[str, str]:
         "DATABASE_URL_WORKER": urls.worker,
         "DATABASE_URL_DIRECT": urls.direct,
         "REDIS_URL": urls.redis,
-        "ENCRYPTION_KEYS": f"k1:{KEY}",
+        "ENCRYPTION_KEYS": f"k1:{ENCRYPTION_KEY}",
         "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}",
         "TWILIO_ACCOUNT_SID": "AC" + "a" * 32,
         "TWILIO_AUTH_TOKEN": "0123456789abcdef" * 2,
@@ -207,7 +208,7 @@ def command(*arguments: str) -> list[str]:
 
 @asynccontextmanager
 async def running_system(
-    stores: Running, folder: Path, *, is_ready: int = 200, is_calm: bool = True, **settings: str
+    stores: SharedStores, folder: Path, *, is_ready: int = 200, is_calm: bool = True, **settings: str
 ) -> AsyncIterator[System]:
     """Everything started on a database of its own and, at the end, told to end: in order.
 
@@ -247,7 +248,7 @@ async def running_system(
 
 
 @pytest.fixture(scope="session")
-async def system(stores: Running, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+async def system(stores: SharedStores, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
     async with running_system(stores, tmp_path_factory.mktemp("system")) as running:
         yield running
 

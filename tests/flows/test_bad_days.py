@@ -8,9 +8,10 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.conftest import Running, until
+from tests.databases import SharedStores
 from tests.flows.conftest import Process, System, command, readiness, running_system
-from tests.ports import free_port
+from tests.helpers import until
+from tests.servers import free_port
 
 
 async def test_a_number_twilio_refuses_fails_at_once(system: System) -> None:
@@ -141,7 +142,7 @@ async def test_a_forged_webhook_changes_nothing(system: System, phone: str) -> N
 
 @pytest.mark.slow
 async def test_without_redis_messages_go_out_and_are_told_all_the_same(
-    stores: Running, phone: str, tmp_path: Path
+    stores: SharedStores, phone: str, tmp_path: Path
 ) -> None:
     dead = f"redis://127.0.0.1:{free_port()}/0"
     async with running_system(stores, tmp_path, is_ready=503, REDIS_URL=dead) as system:

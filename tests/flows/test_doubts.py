@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import until
 from tests.flows.conftest import System
+from tests.helpers import until
 
 CHANGE = """
 mutation($id: ID!) {

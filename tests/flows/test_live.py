@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from api.embedded.stores import Stores
-from tests.conftest import Running
+from tests.databases import SharedStores
 from tests.flows.conftest import System, Watch, running_system
 
 FOLLOW = """
@@ -44,7 +44,9 @@ async def told_until(watch: Watch, message: str, status: str) -> Told:
 
 
 @pytest.mark.slow
-async def test_nothing_is_missed_while_the_socket_drops_and_valkey_restarts(stores: Running, tmp_path: Path) -> None:
+async def test_nothing_is_missed_while_the_socket_drops_and_valkey_restarts(
+    stores: SharedStores, tmp_path: Path
+) -> None:
     hints = Stores(tmp_path / "hints", postgres=False, durable=False)
     redis = (await hints.start()).redis
     try:

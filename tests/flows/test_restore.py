@@ -12,8 +12,9 @@ import asyncpg
 import pytest
 
 from api.embedded.wheels import find_package
-from tests.conftest import Running, until
+from tests.databases import SharedStores
 from tests.flows.conftest import SEND, System, new_phone, readiness, running_system
+from tests.helpers import until
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +31,7 @@ async def run(*command: str) -> None:
     assert process.returncode == 0, errors.decode()
 
 
-async def restore(stores: Running, system: System, dump: Path) -> None:
+async def restore(stores: SharedStores, system: System, dump: Path) -> None:
     """Replace the database by what the dump holds."""
     name = system.urls.superuser.rpartition("/")[2]
     await stores.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -55,7 +56,7 @@ async def send(system: System, phone: str, key: str, **more: Any) -> dict[str, A
     return dict(payload)
 
 
-async def test_a_dump_is_restored_and_nothing_goes_out_twice(stores: Running, tmp_path: Path) -> None:
+async def test_a_dump_is_restored_and_nothing_goes_out_twice(stores: SharedStores, tmp_path: Path) -> None:
     async with running_system(stores, tmp_path, is_calm=False, SEND_DEADLINE="2") as system:
         phones = {name: new_phone() for name in ("arrived", "waiting", "on its way", "later", "new")}
         sent = {"arrived": await send(system, phones["arrived"], "arrived")}

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from tests.conftest import until
 from tests.flows.conftest import SEND, System
+from tests.helpers import until
 
 
 async def test_an_sms_travels_from_the_mutation_to_the_subscription(system: System, phone: str) -> None:

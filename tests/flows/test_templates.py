@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tests.conftest import until
 from tests.flows.conftest import System
+from tests.helpers import until
 
 FIND = """
 query($filter: TemplateFilter) { templates(first: 100, filter: $filter) { nodes { id name locale approval } } }

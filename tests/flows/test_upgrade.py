@@ -29,10 +29,11 @@ from core.ports import ReportedStatus, StatusReport
 from core.privacy.spelling import spells_a_number
 from core.sealing import Sealer
 from integrations.simulating.client import SimulatorControl
-from tests.conftest import Running, Urls, until
+from tests.databases import SharedStores, Urls
+from tests.delivery.pipeline import store_events
 from tests.flows.conftest import Process, System, command, environment, new_phone, readiness
-from tests.keeping import keep
-from tests.ports import free_port
+from tests.helpers import until
+from tests.servers import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -136,11 +137,11 @@ class Rollout:
         report = StatusReport(
             f"{id}:read", "read", "{}", status=ReportedStatus.READ, provider_message_id=id, reference=None
         )
-        await keep(self.app, sealer, company, [report])
+        await store_events(self.app, sealer, company, [report])
 
 
 @asynccontextmanager
-async def rollout(stores: Running, folder: Path) -> AsyncIterator[Rollout]:
+async def rollout(stores: SharedStores, folder: Path) -> AsyncIterator[Rollout]:
     ports = (free_port(), free_port())
     async with stores.database() as urls, AsyncExitStack() as stack:
         await asyncio.to_thread(downgrade, urls.direct, THEIR_HEAD)
@@ -175,7 +176,7 @@ async def once(control: SimulatorControl, taken: dict[str, str]) -> None:
         assert sum(copies) == 1, (phone, copies)
 
 
-async def test_both_versions_work_side_by_side_until_the_clear_ids_end(stores: Running, tmp_path: Path) -> None:
+async def test_both_versions_work_side_by_side_until_the_clear_ids_end(stores: SharedStores, tmp_path: Path) -> None:
     source = await asyncio.to_thread(version_before, tmp_path)
     sealer = Sealer({"k1": b"k" * 32})
     async with rollout(stores, tmp_path) as here:

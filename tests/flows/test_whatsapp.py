@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.conftest import until
 from tests.flows.conftest import System
+from tests.helpers import until
 
 ANA = "+5511987654321"
 """She wrote to us lately: the simulator opens with a conversation that may be answered."""

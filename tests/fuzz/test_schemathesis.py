@@ -8,7 +8,7 @@ from pathlib import Path
 from graphql import build_schema
 
 from tests.conformance.conftest import finished
-from tests.conftest import Running
+from tests.databases import SharedStores
 from tests.flows.conftest import running_system
 from tests.house.sources import ROOT
 
@@ -17,7 +17,7 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES") or 25)
 _SECONDS = 600
 
 
-async def test_whatever_fits_the_schema_is_answered(stores: Running, tmp_path: Path) -> None:
+async def test_whatever_fits_the_schema_is_answered(stores: SharedStores, tmp_path: Path) -> None:
     async with running_system(stores, tmp_path, CALLER_BUDGET="1000000000") as system:
         arguments = [
             str(Path(sys.executable).with_name("schemathesis")),

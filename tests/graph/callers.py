@@ -1,7 +1,7 @@
 """Somebody who asks, and what they hear."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -98,3 +98,6 @@ def statements(house: House) -> Iterator[list[str]]:
         yield seen
     finally:
         event.remove(engine, "after_cursor_execute", note)
+
+
+NewCaller = Callable[..., Awaitable[Caller]]

@@ -1,7 +1,7 @@
 """A house without a worker over one database, and callers who ask it: every test has tenants of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from uuid import uuid4
 
@@ -13,14 +13,14 @@ from core.access.principal import Principal, Scope
 from engine.engine import Engine
 from resolvers.errors import translate
 from resolvers.schema import build_schema
-from tests.conftest import Running, Urls
-from tests.graph.callers import Caller
-from tests.graph.houses import house_over
-from tests.graph.stock import Stock
+from tests.apps import house_over
+from tests.databases import SharedStores, Urls
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import RecordFactory
 
 
 @pytest.fixture(scope="session")
-async def graph_urls(stores: Running) -> AsyncIterator[Urls]:
+async def graph_urls(stores: SharedStores) -> AsyncIterator[Urls]:
     async with stores.database() as urls:
         yield urls
 
@@ -49,9 +49,6 @@ async def owner(graph_urls: Urls) -> AsyncIterator[asyncpg.Pool]:
         yield pool
 
 
-NewCaller = Callable[..., Awaitable[Caller]]
-
-
 @pytest.fixture
 def new_caller(house: House, engine: Engine, owner: asyncpg.Pool) -> NewCaller:
     """Make a tenant and somebody who may ask on its behalf."""
@@ -76,8 +73,8 @@ async def stranger(new_caller: NewCaller) -> Caller:
 
 
 @pytest.fixture
-def stock(house: House, owner: asyncpg.Pool) -> Stock:
-    return Stock(owner, house.sealer)
+def stock(house: House, owner: asyncpg.Pool) -> RecordFactory:
+    return RecordFactory(owner, house.sealer)
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
 """apiKeys: a tenant's keys by page, and each by its id; never what lets anybody in."""
 
 from core.access.principal import Scope
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.test_create_api_key import acting_with, create
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import create_api_key, with_api_key
 
 LIST = """query ($first: Int, $after: String, $last: Int, $before: String) {
   apiKeys(first: $first, after: $after, last: $last, before: $before) {
@@ -15,7 +14,7 @@ NODE = "query ($id: ID!) { node(id: $id) { id ... on ApiKey { name prefix } } }"
 
 async def test_they_are_read_by_page_newest_first_and_back(caller: Caller) -> None:
     for number in range(5):
-        await create(caller, name=f"key {number}")
+        await create_api_key(caller, name=f"key {number}")
     first = (await caller.ask(LIST, first=2))["apiKeys"]
     assert [one["name"] for one in first["nodes"]] == ["key 4", "key 3"]
     assert first["pageInfo"]["hasNextPage"]
@@ -27,15 +26,15 @@ async def test_they_are_read_by_page_newest_first_and_back(caller: Caller) -> No
 
 
 async def test_others_keys_are_not_there(caller: Caller, stranger: Caller) -> None:
-    id = (await create(caller))["apiKey"]["id"]
+    id = (await create_api_key(caller))["apiKey"]["id"]
     assert (await stranger.ask(LIST))["apiKeys"]["nodes"] == []
     assert await stranger.ask(NODE, id=id) == {"node": None}
     assert (await caller.ask(NODE, id=id))["node"]["name"] == "Loja"
 
 
 async def test_a_key_is_found_by_its_id_with_the_scope_and_by_itself(caller: Caller, new_caller: NewCaller) -> None:
-    made, other = await create(caller), await create(caller)
-    server = await acting_with(caller, made["secret"])
+    made, other = await create_api_key(caller), await create_api_key(caller)
+    server = await with_api_key(caller, made["secret"])
     assert (await server.ask(NODE, id=made["apiKey"]["id"]))["node"]["prefix"] == made["apiKey"]["prefix"]
     assert await server.code(NODE, id=other["apiKey"]["id"]) == "FORBIDDEN"
     reader = await new_caller(frozenset(Scope) - {Scope.OPERATIONS_READ})
@@ -43,16 +42,16 @@ async def test_a_key_is_found_by_its_id_with_the_scope_and_by_itself(caller: Cal
 
 
 async def test_its_last_use_is_shown(caller: Caller) -> None:
-    made = await create(caller)
-    server = await acting_with(caller, made["secret"])
+    made = await create_api_key(caller)
+    server = await with_api_key(caller, made["secret"])
     await caller.house.services.key_ring.close()
     viewer = (await server.ask("{ viewer { apiKey { lastUsedAt } } }"))["viewer"]
     assert viewer["apiKey"]["lastUsedAt"] >= made["apiKey"]["createdAt"]
 
 
 async def test_a_key_is_told_who_it_is_and_what_it_may_do(caller: Caller) -> None:
-    made = await create(caller, expiresIn="PT1H")
-    server = await acting_with(caller, made["secret"])
+    made = await create_api_key(caller, expiresIn="PT1H")
+    server = await with_api_key(caller, made["secret"])
     asked = "{ viewer { user { id } apiKey { id prefix } organization { name } scopes expiresAt } }"
     viewer = (await server.ask(asked))["viewer"]
     expires_at = viewer.pop("expiresAt")

@@ -13,10 +13,9 @@ from core.database import Database
 from core.errors import AppError, Overloaded
 from resolvers.identifiers import to_global_id
 from resolvers.schema import build_schema
-from tests.graph.callers import REQUEST, Caller, statements
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import PHONE, Stock, global_id
-from tests.security.asking import Asker
+from tests.graph.callers import REQUEST, Caller, NewCaller, statements
+from tests.graph.factories import PHONE, RecordFactory, global_id
+from tests.security.operations import OperationBuilder
 
 SCHEMA = build_schema()._schema
 assert SCHEMA.mutation_type is not None
@@ -44,13 +43,13 @@ def message(**more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def asker() -> Asker:
+def asker() -> OperationBuilder:
     schema: GraphQLSchema = SCHEMA
-    return Asker(schema)
+    return OperationBuilder(schema)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-async def test_every_mutation_of_the_schema_leaves_an_event(caller: Caller, asker: Asker, name: str) -> None:
+async def test_every_mutation_of_the_schema_leaves_an_event(caller: Caller, asker: OperationBuilder, name: str) -> None:
     capital = name[0].upper() + name[1:]
     document = f"mutation ($input: {capital}Input!) {{ {name}(input: $input) {{ __typename }} }}"
     await caller.answer(document, **asker.request("mutation", name))
@@ -60,7 +59,7 @@ async def test_every_mutation_of_the_schema_leaves_an_event(caller: Caller, aske
 
 @pytest.mark.parametrize("name", MUTATIONS)
 async def test_every_mutation_somebody_had_no_right_to_leaves_one_too(
-    new_caller: NewCaller, asker: Asker, name: str
+    new_caller: NewCaller, asker: OperationBuilder, name: str
 ) -> None:
     caller = await new_caller(frozenset({Scope.OPERATIONS_READ}))
     capital = name[0].upper() + name[1:]
@@ -70,7 +69,7 @@ async def test_every_mutation_somebody_had_no_right_to_leaves_one_too(
     assert (event["action"], event["outcome"], event["code"]) == (name, "REFUSED", "FORBIDDEN")
 
 
-async def test_what_was_done_names_its_object(caller: Caller, stock: Stock) -> None:
+async def test_what_was_done_names_its_object(caller: Caller, stock: RecordFactory) -> None:
     id = global_id(await stock.put(caller))
     await caller.ask(CANCEL, id=id)
     [event] = await events(caller)
@@ -78,7 +77,7 @@ async def test_what_was_done_names_its_object(caller: Caller, stock: Stock) -> N
     assert event.items() >= expected.items()
 
 
-async def test_what_was_refused_names_it_and_says_why(caller: Caller, stock: Stock) -> None:
+async def test_what_was_refused_names_it_and_says_why(caller: Caller, stock: RecordFactory) -> None:
     done, refused = await stock.dead_letter(caller), await stock.dead_letter(caller, resolution="REQUEUED")
     ids = [to_global_id("DeadLetter", one.bytes) for one in (done, refused, uuid4())]
     await caller.ask(DISCARD, ids=[*ids, "nonsense"])
@@ -112,7 +111,7 @@ async def test_a_message_that_was_refused_is_an_event_without_its_words(caller: 
     assert (event["outcome"], event["code"], event["targetId"]) == ("REFUSED", "PHONE_INVALID", None)
 
 
-async def test_whoever_acts_in_anothers_name_is_named_beside_them(caller: Caller, stock: Stock) -> None:
+async def test_whoever_acts_in_anothers_name_is_named_beside_them(caller: Caller, stock: RecordFactory) -> None:
     assert caller.principal is not None
     caller.principal = replace(caller.principal, actor="user_support", kind=ActorKind.KEY)
     await caller.ask(SEND, input=message())
@@ -124,7 +123,9 @@ async def test_whoever_acts_in_anothers_name_is_named_beside_them(caller: Caller
     }
 
 
-async def test_act_and_event_are_one_transaction(caller: Caller, stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_act_and_event_are_one_transaction(
+    caller: Caller, stock: RecordFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An act whose event cannot be written is not done."""
     from core.audit.act import Act
 
@@ -138,7 +139,7 @@ async def test_act_and_event_are_one_transaction(caller: Caller, stock: Stock, m
 
 
 async def test_a_mutation_nobody_taught_to_write_is_written_down_all_the_same(
-    caller: Caller, stock: Stock, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, stock: RecordFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resolvers.messages.changes.cancel", _forgetful)
     await caller.ask(CANCEL, id=global_id(await stock.put(caller)))
@@ -150,7 +151,7 @@ async def _forgetful(*_: object, **__: object) -> None:
     return None
 
 
-async def test_pages_follow_each_other_in_both_directions(caller: Caller, stock: Stock) -> None:
+async def test_pages_follow_each_other_in_both_directions(caller: Caller, stock: RecordFactory) -> None:
     for place in range(3):
         await caller.ask(SEND, input=message(idempotencyKey=f"{place}"))
         await caller.ask(CANCEL, id=global_id(await stock.put(caller)))
@@ -168,7 +169,7 @@ async def test_pages_follow_each_other_in_both_directions(caller: Caller, stock:
     assert [event["id"] for event in back] == every[2:4]
 
 
-async def test_filters_choose_by_act_actor_object_and_time(caller: Caller, stock: Stock) -> None:
+async def test_filters_choose_by_act_actor_object_and_time(caller: Caller, stock: RecordFactory) -> None:
     sent = (await caller.ask(SEND, input=message()))["sendMessage"]["message"]["id"]
     await caller.ask(CANCEL, id=sent)
     other = global_id(await stock.put(caller))
@@ -206,7 +207,7 @@ async def test_without_credentials_there_is_no_log_to_write_in(nobody: Caller, h
     assert await nobody.code(CANCEL, id="nonsense") == "UNAUTHENTICATED"
 
 
-async def test_the_application_can_change_nothing_of_what_was_written(caller: Caller, stock: Stock) -> None:
+async def test_the_application_can_change_nothing_of_what_was_written(caller: Caller, stock: RecordFactory) -> None:
     await caller.ask(CANCEL, id=global_id(await stock.put(caller)))
     database: Database = caller.house.database
     for statement in ("UPDATE audit_events SET actor = 'somebody else'", "DELETE FROM audit_events"):

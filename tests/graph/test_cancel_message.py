@@ -4,9 +4,8 @@ import pytest
 
 from core.access.principal import Scope
 from resolvers.identifiers import to_global_id
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import Stock, global_id
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import RecordFactory, global_id
 
 CANCEL = """
 mutation($id: ID!) {
@@ -23,7 +22,7 @@ mutation($id: ID!) {
 
 
 @pytest.mark.parametrize("status", ["QUEUED", "SCHEDULED"])
-async def test_a_waiting_message_is_stopped(caller: Caller, stock: Stock, status: str) -> None:
+async def test_a_waiting_message_is_stopped(caller: Caller, stock: RecordFactory, status: str) -> None:
     id = to_global_id("Message", (await stock.put(caller, status=status)).bytes)
     payload = (await caller.ask(CANCEL, id=id))["cancelMessage"]
     assert payload["errors"] == []
@@ -31,7 +30,7 @@ async def test_a_waiting_message_is_stopped(caller: Caller, stock: Stock, status
 
 
 @pytest.mark.parametrize("status", ["SENDING", "SENT", "DELIVERED", "FAILED", "UNCONFIRMED"])
-async def test_too_late_says_the_state(caller: Caller, stock: Stock, status: str) -> None:
+async def test_too_late_says_the_state(caller: Caller, stock: RecordFactory, status: str) -> None:
     id = to_global_id("Message", (await stock.put(caller, status=status)).bytes)
     payload = (await caller.ask(CANCEL, id=id))["cancelMessage"]
     [error] = payload["errors"]
@@ -40,7 +39,7 @@ async def test_too_late_says_the_state(caller: Caller, stock: Stock, status: str
 
 
 async def test_unknown_foreign_and_malformed_ids_are_answered_alike(
-    caller: Caller, stranger: Caller, stock: Stock
+    caller: Caller, stranger: Caller, stock: RecordFactory
 ) -> None:
     theirs = to_global_id("Message", (await stock.put(stranger)).bytes)
     answers = []
@@ -54,7 +53,7 @@ async def test_unknown_foreign_and_malformed_ids_are_answered_alike(
 
 @pytest.mark.parametrize("verb", ["cancelMessage", "retryMessage"])
 async def test_whoever_may_send_and_not_read_learns_nothing_of_what_anothers_message_says(
-    new_caller: NewCaller, stock: Stock, verb: str
+    new_caller: NewCaller, stock: RecordFactory, verb: str
 ) -> None:
     document = (
         f"mutation ($id: ID!) {{ {verb}(input: {{id: $id}}) {{ message {{ status content {{ __typename }} }} }} }}"

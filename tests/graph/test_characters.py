@@ -4,7 +4,7 @@ from typing import Any
 
 from resolvers.identifiers import to_global_id
 from tests.graph.callers import Caller
-from tests.graph.stock import Stock
+from tests.graph.factories import RecordFactory
 
 ERRORS = "errors { __typename ... on UserError { message path } ... on InvalidInputError { rule } }"
 SEND = f"""mutation ($input: SendMessageInput!) {{ sendMessage(input: $input) {{
@@ -54,7 +54,7 @@ async def asked(caller: Caller, query: str, **given: Any) -> dict[str, Any]:
     return dict(answer)
 
 
-async def test_whatever_is_no_control_comes_back_as_it_was_written(caller: Caller, stock: Stock) -> None:
+async def test_whatever_is_no_control_comes_back_as_it_was_written(caller: Caller, stock: RecordFactory) -> None:
     template = await stock.put_template(
         caller, name="ours", channel="EMAIL", subject="Pago: {{amount}}", body="{{amount}}"
     )
@@ -86,7 +86,7 @@ async def test_whatever_is_no_control_comes_back_as_it_was_written(caller: Calle
         assert found["templates"]["nodes"] == [{"body": f"x {words} y"}]
 
 
-async def test_what_cannot_stand_on_a_line_is_refused_by_name_and_place(caller: Caller, stock: Stock) -> None:
+async def test_what_cannot_stand_on_a_line_is_refused_by_name_and_place(caller: Caller, stock: RecordFactory) -> None:
     template = await stock.put_template(
         caller, name="ours", channel="EMAIL", subject="Pago: {{amount}}", body="{{amount}}"
     )

@@ -9,8 +9,7 @@ from graphql import GraphQLObjectType, get_named_type, is_object_type
 from api.bootstrap import House
 from resolvers.schema import build_schema
 from tests.graph.callers import Caller, statements
-from tests.graph.stock import Stock, global_id
-from tests.graph.test_create_api_key import create
+from tests.graph.factories import RecordFactory, create_api_key, global_id
 
 SIZE = 7
 CORE = build_schema()._schema
@@ -25,37 +24,37 @@ def connections() -> Iterator[tuple[str, str]]:
                     yield f"{type_}.{name}", named.name
 
 
-async def _messages(caller: Caller, stock: Stock) -> str:
+async def _messages(caller: Caller, stock: RecordFactory) -> str:
     for _ in range(SIZE):
         await stock.put(caller)
     return "{}"
 
 
-async def _templates(caller: Caller, stock: Stock) -> str:
+async def _templates(caller: Caller, stock: RecordFactory) -> str:
     for _ in range(SIZE):
         await stock.put_template(caller)
     return "{}"
 
 
-async def _webhooks(caller: Caller, stock: Stock) -> str:
+async def _webhooks(caller: Caller, stock: RecordFactory) -> str:
     for _ in range(SIZE):
         await stock.webhook(caller)
     return "{}"
 
 
-async def _dead_letters(caller: Caller, stock: Stock) -> str:
+async def _dead_letters(caller: Caller, stock: RecordFactory) -> str:
     for _ in range(SIZE):
         await stock.dead_letter(caller)
     return "{}"
 
 
-async def _api_keys(caller: Caller, stock: Stock) -> str:
+async def _api_keys(caller: Caller, stock: RecordFactory) -> str:
     for _ in range(SIZE):
-        await create(caller)
+        await create_api_key(caller)
     return "{}"
 
 
-async def _events(caller: Caller, stock: Stock) -> str:
+async def _events(caller: Caller, stock: RecordFactory) -> str:
     message = await stock.put(caller, attempts=SIZE - 1)
     return f'{{ inside: message(id: "{global_id(message)}") {{}} }}'
 
@@ -63,7 +62,7 @@ async def _events(caller: Caller, stock: Stock) -> str:
 SEND = "mutation ($input: SendMessagesInput!) { sendMessages(input: $input) { batch { id } } }"
 
 
-async def _batch(caller: Caller, stock: Stock) -> str:
+async def _batch(caller: Caller, stock: RecordFactory) -> str:
     one = {"to": {"phone": "+5511987654321"}, "content": {"text": "Oi"}, "route": [{"channel": "SMS"}]}
     given = {"messages": [one] * SIZE, "idempotencyKey": "batch"}
     batch = (await caller.ask(SEND, input=given))["sendMessages"]["batch"]["id"]
@@ -71,7 +70,7 @@ async def _batch(caller: Caller, stock: Stock) -> str:
 
 
 # How each is filled with seven items; gives the document around the field.
-FILLED: dict[str, Callable[[Caller, Stock], Awaitable[str]]] = {
+FILLED: dict[str, Callable[[Caller, RecordFactory], Awaitable[str]]] = {
     "Query.messages": _messages,
     "Query.templates": _templates,
     "Query.webhookDeliveries": _webhooks,
@@ -105,7 +104,9 @@ def ids(connection: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("place", FILLED)
-async def test_pages_lead_through_the_list_forwards_and_backwards(caller: Caller, stock: Stock, place: str) -> None:
+async def test_pages_lead_through_the_list_forwards_and_backwards(
+    caller: Caller, stock: RecordFactory, place: str
+) -> None:
     around, name = await FILLED[place](caller, stock), place.split(".")[1]
     whole = ids(await page(caller, around, name, "first: 100"))
     assert len(set(whole)) == len(whole) == SIZE
@@ -131,7 +132,7 @@ async def test_pages_lead_through_the_list_forwards_and_backwards(caller: Caller
 
 
 @pytest.mark.parametrize("place", FILLED)
-async def test_what_is_no_page_is_refused_everywhere_alike(caller: Caller, stock: Stock, place: str) -> None:
+async def test_what_is_no_page_is_refused_everywhere_alike(caller: Caller, stock: RecordFactory, place: str) -> None:
     around, name = await FILLED[place](caller, stock), place.split(".")[1]
     for arguments in ("first: 101", "first: -1", "last: 101", "first: 1, last: 1", 'after: "x"', 'before: "x"'):
         document = around.replace("{}", f"{{ page: {name}({arguments}) {PAGE} }}")
@@ -140,7 +141,7 @@ async def test_what_is_no_page_is_refused_everywhere_alike(caller: Caller, stock
 
 @pytest.mark.parametrize("place", FILLED)
 async def test_a_count_is_made_only_when_it_is_asked_for(
-    caller: Caller, stock: Stock, house: House, place: str
+    caller: Caller, stock: RecordFactory, house: House, place: str
 ) -> None:
     around, name = await FILLED[place](caller, stock), place.split(".")[1]
     type_ = CORE.get_type(dict(connections())[place])

@@ -7,52 +7,27 @@ import pytest
 
 from core.access.principal import Scope
 from core.access.reach import Reach
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import CREATE_API_KEY, api_key_input, create_api_key, with_api_key
 
-CREATE = """
-mutation ($input: CreateApiKeyInput!) {
-  createApiKey(input: $input) {
-    secret
-    apiKey {
-      id name prefix kind scopes allowedRecipients createdAt expiresAt lastUsedAt revokedAt createdBy
-    }
-    errors { __typename ... on InvalidInputError { message path rule } }
-  }
-}
-"""
 SEND = """mutation ($input: SendMessageInput!) { sendMessage(input: $input) {
   message { id } errors { __typename ... on UserError { message path }
     ... on IntegrationUnavailableError { integration { kind } } } } }"""
-
-
-def wanted(**more: Any) -> dict[str, Any]:
-    return {"name": "Loja", "scopes": ["MESSAGES_SEND"], **more}
 
 
 def sms(phone: str) -> dict[str, Any]:
     return {"to": {"phone": phone}, "content": {"text": "Oi"}, "route": [{"channel": "SMS"}]}
 
 
-async def create(caller: Caller, **given: Any) -> dict[str, Any]:
-    found: dict[str, Any] = (await caller.ask(CREATE, input=wanted(**given)))["createApiKey"]
-    return found
-
-
 async def rules(caller: Caller, **given: Any) -> list[tuple[str, str]]:
     """What is wrong with a key, by place and rule; then nothing was made."""
-    payload = await create(caller, **given)
+    payload = await create_api_key(caller, **given)
     assert (payload["apiKey"], payload["secret"]) == (None, None)
     return [(".".join(one["path"]), one["rule"]) for one in payload["errors"]]
 
 
-async def acting_with(caller: Caller, secret: str) -> Caller:
-    """Whoever presents the key."""
-    return replace(caller, principal=await caller.house.services.key_ring.authenticate(secret))
-
-
 async def test_a_key_is_made_and_shown_this_once(caller: Caller) -> None:
-    payload = await create(caller, expiresIn="P90D")
+    payload = await create_api_key(caller, expiresIn="P90D")
     key, secret = payload["apiKey"], payload["secret"]
     assert payload["errors"] == []
     assert secret.startswith(key["prefix"])
@@ -66,7 +41,7 @@ async def test_a_key_is_made_and_shown_this_once(caller: Caller) -> None:
 
 
 async def test_it_lets_its_server_do_what_its_scopes_say_and_nothing_else(caller: Caller) -> None:
-    server = await acting_with(caller, (await create(caller))["secret"])
+    server = await with_api_key(caller, (await create_api_key(caller))["secret"])
     assert (await server.ask(SEND, input=sms("+5511987654321")))["sendMessage"]["errors"] == []
     assert await server.code("{ apiKeys { nodes { id } } }") == "FORBIDDEN"
     assert await server.code("{ messages { nodes { id } } }") == "FORBIDDEN"
@@ -74,9 +49,9 @@ async def test_it_lets_its_server_do_what_its_scopes_say_and_nothing_else(caller
 
 async def test_a_list_is_shown_masked_and_holds(caller: Caller) -> None:
     people = [{"phone": "+55 11 98765-4321"}, {"email": "Ana@Example.com"}]
-    payload = await create(caller, kind="ALLOW_LIST", allowedRecipients=people)
+    payload = await create_api_key(caller, kind="ALLOW_LIST", allowedRecipients=people)
     assert payload["apiKey"]["allowedRecipients"] == ["+55 11 9••••-4321", "A••@example.com"]
-    server = await acting_with(caller, payload["secret"])
+    server = await with_api_key(caller, payload["secret"])
     assert (await server.ask(SEND, input=sms("+5511987654321")))["sendMessage"]["errors"] == []
     [error] = (await server.ask(SEND, input=sms("+5511987654322")))["sendMessage"]["errors"]
     assert (error["__typename"], error["path"]) == ("InvalidInputError", ["input", "to", "phone"])
@@ -84,7 +59,7 @@ async def test_a_list_is_shown_masked_and_holds(caller: Caller) -> None:
 
 async def test_a_test_key_sends_where_companies_are_simulated(caller: Caller) -> None:
     """They are in this house: their addresses are on this machine."""
-    server = await acting_with(caller, (await create(caller, kind="TEST"))["secret"])
+    server = await with_api_key(caller, (await create_api_key(caller, kind="TEST"))["secret"])
     assert (await server.ask(SEND, input=sms("+5511987654321")))["sendMessage"]["errors"] == []
 
 
@@ -118,7 +93,7 @@ async def test_what_is_wrong_is_said_with_its_place(
 async def test_nobody_gives_away_a_right_they_lack(new_caller: NewCaller) -> None:
     clerk = await new_caller(frozenset({Scope.OPERATIONS_WRITE, Scope.MESSAGES_READ}))
     assert await rules(clerk, scopes=["MESSAGES_READ", "MESSAGES_SEND"]) == [("input.scopes", "NOT_ALLOWED")]
-    assert (await create(clerk, scopes=["MESSAGES_READ"]))["errors"] == []
+    assert (await create_api_key(clerk, scopes=["MESSAGES_READ"]))["errors"] == []
 
 
 PEOPLE = Reach(recipients=frozenset({"+5511987654321"}))
@@ -144,17 +119,17 @@ async def test_no_key_makes_one_that_reaches_further(
     assert caller.principal is not None
     server = replace(caller, principal=replace(caller.principal, reach=reach))
     if may:
-        assert (await create(server, **given))["errors"] == []
+        assert (await create_api_key(server, **given))["errors"] == []
     else:
         assert await rules(server, **given) == [("input.kind", "NOT_ALLOWED")]
 
 
 async def test_no_key_makes_one_that_outlives_it(caller: Caller) -> None:
-    maker = (await create(caller, scopes=["OPERATIONS_WRITE"], expiresIn="P1D"))["secret"]
-    server = await acting_with(caller, maker)
+    maker = (await create_api_key(caller, scopes=["OPERATIONS_WRITE"], expiresIn="P1D"))["secret"]
+    server = await with_api_key(caller, maker)
     for given in ({}, {"expiresIn": "P2D"}):
         assert await rules(server, scopes=["OPERATIONS_WRITE"], **given) == [("input.expiresIn", "OUT_OF_RANGE")]
-    payload = await create(server, scopes=["OPERATIONS_WRITE"], expiresIn="PT1H")
+    payload = await create_api_key(server, scopes=["OPERATIONS_WRITE"], expiresIn="PT1H")
     assert payload["apiKey"]["createdBy"] == server.principal.subject  # type: ignore[union-attr]
     assert payload["apiKey"]["createdBy"].startswith("key:")
     # What was refused was not made.
@@ -163,5 +138,5 @@ async def test_no_key_makes_one_that_outlives_it(caller: Caller) -> None:
 
 async def test_without_the_scope_none_is_made(new_caller: NewCaller, nobody: Caller) -> None:
     reader = await new_caller(frozenset(Scope) - {Scope.OPERATIONS_WRITE})
-    assert await reader.code(CREATE, input=wanted()) == "FORBIDDEN"
-    assert await nobody.code(CREATE, input=wanted()) == "UNAUTHENTICATED"
+    assert await reader.code(CREATE_API_KEY, input=api_key_input()) == "FORBIDDEN"
+    assert await nobody.code(CREATE_API_KEY, input=api_key_input()) == "UNAUTHENTICATED"

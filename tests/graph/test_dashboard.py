@@ -1,45 +1,29 @@
 """dashboard: numbers that are right."""
 
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import asyncpg
 
 from core.access.principal import Scope
 from core.ports import EmailContent
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import Stock
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import DASHBOARD_FIELDS, RecordFactory, mark_delivered
 
-FIELDS = """
-  window at queueDepth deadLetters integrations { kind }
-  messages { channel sent delivered failed deliveryRate medianDeliverySeconds }
-"""
-DASHBOARD = f"query ($window: TimeWindow! = LAST_HOUR) {{ dashboard(window: $window) {{ {FIELDS} }} }}"
+DASHBOARD = f"query ($window: TimeWindow! = LAST_HOUR) {{ dashboard(window: $window) {{ {DASHBOARD_FIELDS} }} }}"
 LONG_AGO = timedelta(minutes=90)
 
 
-async def deliver(owner: asyncpg.Pool, message: UUID, seconds: float | None, status: str = "DELIVERED") -> None:
-    """Let a message have been sent, and have arrived so many seconds later."""
-    await owner.execute(
-        "UPDATE messages SET status = $2, sent_at = now(), delivered_at = now() + $3::interval WHERE id = $1",
-        message,
-        status,
-        None if seconds is None else timedelta(seconds=seconds),
-    )
-
-
 async def test_the_numbers_are_those_of_the_window(
-    caller: Caller, stranger: Caller, stock: Stock, owner: asyncpg.Pool
+    caller: Caller, stranger: Caller, stock: RecordFactory, owner: asyncpg.Pool
 ) -> None:
     for seconds in (2, 4, 60):
-        await deliver(owner, await stock.put(caller), seconds)
-    await deliver(owner, await stock.put(caller), None, "SENT")
+        await mark_delivered(owner, await stock.put(caller), seconds)
+    await mark_delivered(owner, await stock.put(caller), None, "SENT")
     await stock.put(caller, status="FAILED")
     await stock.put(caller)
     await stock.put(caller, sender="+5511987654321", status="DELIVERED")
     await stock.put(caller, content=EmailContent("Olá", "Oi", None), status="FAILED")
-    await deliver(owner, await stock.put(caller, at=datetime.now(UTC) - LONG_AGO), 2)
+    await mark_delivered(owner, await stock.put(caller, at=datetime.now(UTC) - LONG_AGO), 2)
     await stock.dead_letter(caller)
     await stock.dead_letter(caller, resolution="DISCARDED")
     await stock.dead_letter(stranger)
@@ -65,10 +49,10 @@ async def test_the_numbers_are_those_of_the_window(
     assert sms["delivered"] == 4
 
 
-async def test_what_nobody_can_know_is_null(caller: Caller, stock: Stock, owner: asyncpg.Pool) -> None:
+async def test_what_nobody_can_know_is_null(caller: Caller, stock: RecordFactory, owner: asyncpg.Pool) -> None:
     """E-mails were sent and no report ever comes; an SMS was sent and its report may still come: that is 0 of 1."""
-    await deliver(owner, await stock.put(caller, content=EmailContent("Olá", "Oi", None)), None, "SENT")
-    await deliver(owner, await stock.put(caller), None, "SENT")
+    await mark_delivered(owner, await stock.put(caller, content=EmailContent("Olá", "Oi", None)), None, "SENT")
+    await mark_delivered(owner, await stock.put(caller), None, "SENT")
     sms, email = sorted(
         (await caller.ask(DASHBOARD))["dashboard"]["messages"], key=lambda one: str(one["channel"] != "SMS")
     )

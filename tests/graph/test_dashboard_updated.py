@@ -9,14 +9,12 @@ import pytest
 
 from api.bootstrap import House
 from core.access.principal import Scope
-from tests.graph.callers import Caller, Following, statements
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import Stock
-from tests.graph.test_dashboard import FIELDS, deliver
+from tests.graph.callers import Caller, Following, NewCaller, statements
+from tests.graph.factories import DASHBOARD_FIELDS, RecordFactory, mark_delivered
 
 FOLLOW = (
     "subscription ($window: TimeWindow! = LAST_HOUR, $every: Int! = 1)"
-    f" {{ dashboardUpdated(window: $window, everySeconds: $every) {{ {FIELDS} }} }}"
+    f" {{ dashboardUpdated(window: $window, everySeconds: $every) {{ {DASHBOARD_FIELDS} }} }}"
 )
 
 
@@ -30,16 +28,16 @@ async def following(caller: Caller, **variables: Any) -> AsyncIterator[Following
 
 
 async def test_the_numbers_come_at_once_and_again_when_they_have_changed(
-    caller: Caller, stock: Stock, owner: asyncpg.Pool
+    caller: Caller, stock: RecordFactory, owner: asyncpg.Pool
 ) -> None:
     async with following(caller) as stream:
         assert (await stream.next())["dashboardUpdated"]["messages"] == []
-        await deliver(owner, await stock.put(caller), 3)
+        await mark_delivered(owner, await stock.put(caller), 3)
         [counters] = (await stream.next())["dashboardUpdated"]["messages"]
     assert (counters["channel"], counters["delivered"], counters["deliveryRate"]) == ("SMS", 1, 1.0)
 
 
-async def test_who_looks_at_the_same_costs_one_count(caller: Caller, stock: Stock, house: House) -> None:
+async def test_who_looks_at_the_same_costs_one_count(caller: Caller, stock: RecordFactory, house: House) -> None:
     streams = [caller.follow(FOLLOW) for _ in range(20)]
     with statements(house) as seen:
         for stream in streams:

@@ -3,10 +3,8 @@
 from datetime import UTC, datetime
 
 from core.access.principal import Scope
-from resolvers.identifiers import to_global_id
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import Stock, global_id
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import RecordFactory, dead_letter_id, global_id
 
 LIST = """
 query ($first: Int, $after: String, $last: Int, $before: String, $filter: DeadLetterFilter) {
@@ -27,17 +25,13 @@ WHOLE = """
 """
 
 
-def letter_id(letter: object) -> str:
-    return to_global_id("DeadLetter", letter.bytes)  # type: ignore[attr-defined]
-
-
 async def found(caller: Caller, **filter: object) -> list[str]:
     page = (await caller.ask(LIST, filter=filter))["deadLetters"]
     assert page["totalCount"] == len(page["nodes"])
     return [one["id"] for one in page["nodes"]]
 
 
-async def test_a_dead_letter_tells_what_failed_and_why(caller: Caller, stock: Stock) -> None:
+async def test_a_dead_letter_tells_what_failed_and_why(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller, status="FAILED")
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     await stock.dead_letter(caller, message=message, at=moment)
@@ -56,8 +50,8 @@ async def test_a_dead_letter_tells_what_failed_and_why(caller: Caller, stock: St
     assert (event["payload"]["To"], event["integration"], event["subject"]) == ("••••", None, None)
 
 
-async def test_pages_go_both_ways_newest_first_and_count_the_whole(caller: Caller, stock: Stock) -> None:
-    ids = [letter_id(await stock.dead_letter(caller, at=datetime(2026, 1, day, tzinfo=UTC))) for day in (3, 2, 1)]
+async def test_pages_go_both_ways_newest_first_and_count_the_whole(caller: Caller, stock: RecordFactory) -> None:
+    ids = [dead_letter_id(await stock.dead_letter(caller, at=datetime(2026, 1, day, tzinfo=UTC))) for day in (3, 2, 1)]
     first = (await caller.ask(LIST, first=2))["deadLetters"]
     assert ([one["id"] for one in first["nodes"]], first["totalCount"]) == (ids[:2], 3)
     rest = (await caller.ask(LIST, first=2, after=first["pageInfo"]["endCursor"]))["deadLetters"]
@@ -68,12 +62,12 @@ async def test_pages_go_both_ways_newest_first_and_count_the_whole(caller: Calle
     assert await caller.code(LIST, before="nonsense") == "INVALID_INPUT"
 
 
-async def test_every_filter_filters(caller: Caller, stock: Stock) -> None:
+async def test_every_filter_filters(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller)
-    old = letter_id(await stock.dead_letter(caller, at=datetime(2026, 1, 1, tzinfo=UTC), integration="smtp"))
-    event = letter_id(await stock.dead_letter(caller, kind="webhook.apply"))
-    about = letter_id(await stock.dead_letter(caller, message=message))
-    done = letter_id(await stock.dead_letter(caller, resolution="DISCARDED"))
+    old = dead_letter_id(await stock.dead_letter(caller, at=datetime(2026, 1, 1, tzinfo=UTC), integration="smtp"))
+    event = dead_letter_id(await stock.dead_letter(caller, kind="webhook.apply"))
+    about = dead_letter_id(await stock.dead_letter(caller, message=message))
+    done = dead_letter_id(await stock.dead_letter(caller, resolution="DISCARDED"))
     for filter, wanted in (
         ({}, [about, event, old]),
         ({"isResolved": True}, [done]),
@@ -88,7 +82,7 @@ async def test_every_filter_filters(caller: Caller, stock: Stock) -> None:
         assert await found(caller, **filter) == wanted, filter
 
 
-async def test_the_dead_letters_of_others_are_not_there(caller: Caller, stranger: Caller, stock: Stock) -> None:
+async def test_the_dead_letters_of_others_are_not_there(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
     await stock.dead_letter(caller)
     assert await found(stranger) == []
 

@@ -3,10 +3,8 @@
 import pytest
 
 from core.access.principal import Scope
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import Stock
-from tests.graph.test_dead_letters import letter_id
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import RecordFactory, dead_letter_id
 
 DISCARD = """
 mutation ($ids: [ID!]!) {
@@ -18,20 +16,20 @@ mutation ($ids: [ID!]!) {
 """
 
 
-async def test_it_is_closed_and_its_message_stays_failed(caller: Caller, stock: Stock) -> None:
+async def test_it_is_closed_and_its_message_stays_failed(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller, status="FAILED")
-    letter = letter_id(await stock.dead_letter(caller, message=message))
+    letter = dead_letter_id(await stock.dead_letter(caller, message=message))
     done = (await caller.ask(DISCARD, ids=[letter]))["discardDeadLetters"]
     assert done == {"deadLetters": [{"id": letter, "resolution": "DISCARDED"}], "errors": []}
     assert await stock.owner.fetchval("SELECT status FROM messages WHERE id = $1", message) == "FAILED"
 
 
-async def test_good_ones_are_done_beside_bad_ones(caller: Caller, stranger: Caller, stock: Stock) -> None:
+async def test_good_ones_are_done_beside_bad_ones(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
     good, closed = (
-        letter_id(await stock.dead_letter(caller)),
-        letter_id(await stock.dead_letter(caller, resolution="REQUEUED")),
+        dead_letter_id(await stock.dead_letter(caller)),
+        dead_letter_id(await stock.dead_letter(caller, resolution="REQUEUED")),
     )
-    foreign = letter_id(await stock.dead_letter(stranger))
+    foreign = dead_letter_id(await stock.dead_letter(stranger))
     done = (await caller.ask(DISCARD, ids=[foreign, good, closed]))["discardDeadLetters"]
     assert [one["id"] for one in done["deadLetters"]] == [good]
     assert done["errors"] == [

@@ -8,10 +8,9 @@ import pytest
 from core.access.principal import Principal, Scope
 from core.database import Database, make_engine
 from core.privacy.erase import carry_out
-from tests.conftest import Urls
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import PHONE, Stock, global_id
+from tests.databases import Urls
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import PHONE, RecordFactory, global_id
 
 ERASE = """mutation ($recipient: RecipientInput!) { eraseRecipient(input: {recipient: $recipient}) {
   erasure { id messages canceled webhooks names requestedAt finishedAt }
@@ -80,7 +79,9 @@ async def test_another_tenants_erasure_is_none(caller: Caller, stranger: Caller)
     assert (await stranger.ask(HOW_FAR, id=id))["node"] is None
 
 
-async def test_an_id_that_spells_the_number_is_masked_without_the_right_to_see_it(caller: Caller, stock: Stock) -> None:
+async def test_an_id_that_spells_the_number_is_masked_without_the_right_to_see_it(
+    caller: Caller, stock: RecordFactory
+) -> None:
     message = await stock.put(caller, attempts=1)
     sealed = stock.sealer.seal(WAMID, tenant=caller.tenant, row=message, column="provider_id 1")
     await stock.owner.execute("UPDATE attempts SET provider_id_sealed = $1 WHERE message_id = $2", sealed, message)
@@ -91,7 +92,7 @@ async def test_an_id_that_spells_the_number_is_masked_without_the_right_to_see_i
     assert seen["providerMessageId"].startswith("wamid.••••")
 
 
-async def test_neither_id_nor_payload_of_a_webhook_spells_the_number(caller: Caller, stock: Stock) -> None:
+async def test_neither_id_nor_payload_of_a_webhook_spells_the_number(caller: Caller, stock: RecordFactory) -> None:
     raw = f'{{"statuses":[{{"id":"{WAMID}","status":"delivered"}}]}}'
     webhook = await stock.webhook(caller, integration="whatsapp", raw=raw)
     await stock.owner.execute("UPDATE inbox SET dedupe_key = $1 WHERE id = $2", f"{WAMID}:delivered", webhook)

@@ -21,11 +21,9 @@ from engine.engine import Engine
 from engine.limits import Limits
 from resolvers.errors import translate
 from resolvers.schema import build_schema
-from tests.delivery.trips import round_trips
+from tests.delivery.round_trips import round_trips
 from tests.graph.callers import Caller, statements
-from tests.graph.stock import Stock, global_id
-from tests.graph.test_create_api_key import create
-from tests.graph.test_dead_letters import letter_id
+from tests.graph.factories import RecordFactory, create_api_key, dead_letter_id, global_id
 
 CORE = build_schema()._schema
 DEPTH = 4
@@ -70,35 +68,35 @@ ONE = {"to": {"phone": "+5511987654321"}, "content": {"text": "Oi"}, "route": [{
 SEND = "mutation ($input: SendMessagesInput!) { sendMessages(input: $input) { batch { id } } }"
 
 
-async def _messages(caller: Caller, stock: Stock) -> None:
+async def _messages(caller: Caller, stock: RecordFactory) -> None:
     filled = Filled(await stock.put_template(caller), {"day": "hoje"})
     message = await stock.put(caller, attempts=2, filled=filled, in_reply_to=await stock.put(caller))
     await stock.webhook(caller, message=message)
     await caller.ask(SEND, input={"messages": [ONE], "idempotencyKey": message.hex})
 
 
-async def _templates(caller: Caller, stock: Stock) -> None:
+async def _templates(caller: Caller, stock: RecordFactory) -> None:
     await stock.put_template(caller)
 
 
-async def _webhooks(caller: Caller, stock: Stock) -> None:
+async def _webhooks(caller: Caller, stock: RecordFactory) -> None:
     await stock.webhook(caller, message=await stock.put(caller, attempts=2))
 
 
-async def _dead_letters(caller: Caller, stock: Stock) -> None:
+async def _dead_letters(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller, attempts=2)
     await stock.dead_letter(caller, message=message, webhook=await stock.webhook(caller, message=message))
 
 
-async def _api_keys(caller: Caller, stock: Stock) -> None:
-    await create(caller)
+async def _api_keys(caller: Caller, stock: RecordFactory) -> None:
+    await create_api_key(caller)
 
 
-async def _nothing(caller: Caller, stock: Stock) -> None:
+async def _nothing(caller: Caller, stock: RecordFactory) -> None:
     """The integrations are as many as there are."""
 
 
-MORE: dict[str, Callable[[Caller, Stock], Awaitable[None]]] = {
+MORE: dict[str, Callable[[Caller, RecordFactory], Awaitable[None]]] = {
     "messages(first: 50)": _messages,
     "templates(first: 50)": _templates,
     "webhookDeliveries(first: 50)": _webhooks,
@@ -136,7 +134,7 @@ def test_every_mutation_that_answers_with_a_list_is_tried() -> None:
 
 @pytest.mark.parametrize("place", MORE)
 async def test_many_items_cost_the_statements_of_one(
-    caller: Caller, stock: Stock, house: House, roomy: Engine, place: str
+    caller: Caller, stock: RecordFactory, house: House, roomy: Engine, place: str
 ) -> None:
     assert CORE.query_type is not None
     type_ = get_named_type(CORE.query_type.fields[place.partition("(")[0]].type)
@@ -155,7 +153,9 @@ async def test_many_items_cost_the_statements_of_one(
 NODES = "query ($ids: [ID!]!) { nodes(ids: $ids) { id ... on Message %s } }"
 
 
-async def test_many_nodes_cost_the_statements_of_one(caller: Caller, stock: Stock, house: House, roomy: Engine) -> None:
+async def test_many_nodes_cost_the_statements_of_one(
+    caller: Caller, stock: RecordFactory, house: House, roomy: Engine
+) -> None:
     type_ = CORE.get_type("Message")
     assert type_ is not None
     asker = Caller(caller.house, roomy, caller.principal)
@@ -185,17 +185,17 @@ async def test_many_messages_of_a_batch_cost_the_statements_of_one(caller: Calle
     assert counts[0] == counts[1]
 
 
-async def _sent(caller: Caller, stock: Stock, size: int) -> dict[str, Any]:
+async def _sent(caller: Caller, stock: RecordFactory, size: int) -> dict[str, Any]:
     return {"messages": [ONE] * size, "idempotencyKey": f"sent-{size}"}
 
 
-async def _letters(caller: Caller, stock: Stock, size: int) -> dict[str, Any]:
+async def _letters(caller: Caller, stock: RecordFactory, size: int) -> dict[str, Any]:
     failed = [await stock.put(caller, status="FAILED", attempts=1) for _ in range(size)]
-    return {"ids": [letter_id(await stock.dead_letter(caller, message=one)) for one in failed]}
+    return {"ids": [dead_letter_id(await stock.dead_letter(caller, message=one)) for one in failed]}
 
 
 # Each mutation that answers with a list: what it takes, for so many items of its answer.
-TAKEN: dict[str, Callable[[Caller, Stock, int], Awaitable[dict[str, Any]]]] = {
+TAKEN: dict[str, Callable[[Caller, RecordFactory, int], Awaitable[dict[str, Any]]]] = {
     "sendMessages": _sent,
     "requeueDeadLetters": _letters,
     "discardDeadLetters": _letters,
@@ -204,7 +204,7 @@ TAKEN: dict[str, Callable[[Caller, Stock, int], Awaitable[dict[str, Any]]]] = {
 
 @pytest.mark.parametrize("name", TAKEN)
 async def test_many_items_of_a_mutation_cost_the_statements_of_one(
-    caller: Caller, stock: Stock, house: House, roomy: Engine, name: str
+    caller: Caller, stock: RecordFactory, house: House, roomy: Engine, name: str
 ) -> None:
     assert CORE.mutation_type is not None
     payload = get_named_type(CORE.mutation_type.fields[name].type)

@@ -13,9 +13,8 @@ from sqlalchemy import event
 from api.bootstrap import House
 from core.access.principal import Scope
 from resolvers.schema import build_schema
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import Stock, global_id
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import RecordFactory, global_id
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ANA, BIA, MAIL, USER = "+5511987654321", "+5521999998888", "Ana@Example.com", "BR.13491208655302741918"
@@ -35,7 +34,9 @@ async def found(caller: Caller, **condition: Any) -> list[str]:
     return [node["id"] for node in page["nodes"]]
 
 
-async def test_messages_are_found_by_recipient_in_any_spelling(caller: Caller, stranger: Caller, stock: Stock) -> None:
+async def test_messages_are_found_by_recipient_in_any_spelling(
+    caller: Caller, stranger: Caller, stock: RecordFactory
+) -> None:
     ana = global_id(await stock.put(caller, to=ANA))
     old = global_id(await stock.put(caller, to="+551187654321"))
     mail, user = [global_id(await stock.put(caller, to=one)) for one in (MAIL, USER)]
@@ -60,7 +61,9 @@ async def test_messages_are_found_by_recipient_in_any_spelling(caller: Caller, s
     assert await found(caller, to={"phone": ANA}, **{"from": {"phone": ANA}}) == []
 
 
-async def test_a_message_is_found_by_its_external_id_exactly(caller: Caller, stranger: Caller, stock: Stock) -> None:
+async def test_a_message_is_found_by_its_external_id_exactly(
+    caller: Caller, stranger: Caller, stock: RecordFactory
+) -> None:
     made = {
         name: global_id(await stock.put(caller, external_id=name))
         for name in ("order-1", "order-10", "ação 👩\u200d💻")
@@ -73,7 +76,9 @@ async def test_a_message_is_found_by_its_external_id_exactly(caller: Caller, str
     assert await found(caller, externalId=None) == list(made.values())[::-1]
 
 
-async def test_finding_by_address_needs_the_scope_that_reads_addresses(new_caller: NewCaller, stock: Stock) -> None:
+async def test_finding_by_address_needs_the_scope_that_reads_addresses(
+    new_caller: NewCaller, stock: RecordFactory
+) -> None:
     reader = await new_caller(frozenset({Scope.MESSAGES_READ}))
     id = global_id(await stock.put(reader, to=ANA, external_id="order-1"))
     for name in ("to", "from"):
@@ -96,7 +101,7 @@ async def test_an_address_that_is_none_is_refused_by_its_place(caller: Caller) -
         assert await caller.code(FIND, filter=condition) == "VARIABLES", condition
 
 
-async def test_pages_of_one_person_join_while_messages_arrive(caller: Caller, stock: Stock) -> None:
+async def test_pages_of_one_person_join_while_messages_arrive(caller: Caller, stock: RecordFactory) -> None:
     made = [
         global_id(await stock.put(caller, at=NOON + timedelta(seconds=second), to=(ANA, BIA)[second % 2]))
         for second in range(10)
@@ -115,7 +120,7 @@ async def test_pages_of_one_person_join_while_messages_arrive(caller: Caller, st
 
 
 async def test_finding_is_one_statement_on_an_index(
-    caller: Caller, house: House, stock: Stock, owner: asyncpg.Pool
+    caller: Caller, house: House, stock: RecordFactory, owner: asyncpg.Pool
 ) -> None:
     for number in range(300):
         await stock.put(caller, to=f"+55119{80000000 + number}", external_id=f"order-{number}")

@@ -12,10 +12,9 @@ from api.bootstrap import House
 from core.access.principal import Scope
 from core.flow.gate import Gate, gate_key
 from core.flow.values import CircuitRules, Outcomes
-from tests.conftest import until
-from tests.graph.callers import Caller, Following, statements
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import Stock
+from tests.graph.callers import Caller, Following, NewCaller, statements
+from tests.graph.factories import RecordFactory
+from tests.helpers import until
 
 HEALTH = "{ integrations { kind health { status credentials summary since } } }"
 FOLLOW = """
@@ -67,7 +66,7 @@ async def test_what_nothing_is_known_of_is_unknown_and_what_is_not_configured_di
 
 
 async def test_what_took_messages_lately_is_healthy(
-    caller: Caller, stranger: Caller, stock: Stock, owner: asyncpg.Pool
+    caller: Caller, stranger: Caller, stock: RecordFactory, owner: asyncpg.Pool
 ) -> None:
     message = await stock.put(caller, attempts=2)
     found = (await healths(caller))["TWILIO"]
@@ -78,7 +77,7 @@ async def test_what_took_messages_lately_is_healthy(
     assert (await healths(caller))["TWILIO"]["status"] == "UNKNOWN"
 
 
-async def test_what_was_taken_long_ago_proves_nothing_now(caller: Caller, stock: Stock) -> None:
+async def test_what_was_taken_long_ago_proves_nothing_now(caller: Caller, stock: RecordFactory) -> None:
     await stock.put(caller, attempts=1, at=datetime.now(UTC) - timedelta(hours=2))
     assert (await healths(caller))["TWILIO"]["status"] == "UNKNOWN"
 

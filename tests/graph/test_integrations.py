@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.access.principal import Scope
-from tests.conftest import Urls
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.houses import SMTP, TWILIO, house_over
+from tests.apps import SMTP, TWILIO, house_over
+from tests.databases import Urls
+from tests.graph.callers import Caller, NewCaller
 
 INTEGRATIONS = """
 query ($kinds: [IntegrationKind!]) {

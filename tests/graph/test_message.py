@@ -7,9 +7,8 @@ from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, EmailContent, TextContent
 from resolvers.identifiers import to_global_id
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import PHONE, Stock, global_id
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import PHONE, RecordFactory, global_id
 
 STATUS = "query ($id: ID!) { message(id: $id) { status } }"
 EVENTS = """
@@ -25,7 +24,7 @@ query ($id: ID!, $first: Int, $after: String, $last: Int, $before: String) {
 """
 
 
-async def test_a_message_tells_its_whole_story(caller: Caller, stock: Stock) -> None:
+async def test_a_message_tells_its_whole_story(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller, status="SENT", attempts=2)
     document = """
     query ($id: ID!) { message(id: $id) {
@@ -70,7 +69,7 @@ async def test_a_message_tells_its_whole_story(caller: Caller, stock: Stock) -> 
     assert (accepted["outcome"], accepted["providerMessageId"], accepted["failure"]) == ("ACCEPTED", "SM2", None)
 
 
-async def test_what_somebody_wrote_to_us_names_its_writer(caller: Caller, stock: Stock) -> None:
+async def test_what_somebody_wrote_to_us_names_its_writer(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller, sender="+5521999998888", status="DELIVERED")
     found = await caller.ask(
         "query ($id: ID!) { message(id: $id) { direction status from fromMasked to } }", id=global_id(message)
@@ -84,7 +83,7 @@ async def test_what_somebody_wrote_to_us_names_its_writer(caller: Caller, stock:
     }
 
 
-async def test_an_e_mail_has_no_segments_and_a_long_text_several(caller: Caller, stock: Stock) -> None:
+async def test_an_e_mail_has_no_segments_and_a_long_text_several(caller: Caller, stock: RecordFactory) -> None:
     document = "query ($id: ID!) { message(id: $id) { content { __typename ... on TextContent { segments } } } }"
     long = await stock.put(caller, content=TextContent("ã" * 71 + "😀"))
     mail = await stock.put(caller, content=EmailContent("Olá", html="<p>x</p>"))
@@ -97,12 +96,12 @@ async def test_an_id_nobody_made_finds_nothing(caller: Caller, id: str) -> None:
     assert await caller.ask(STATUS, id=id) == {"message": None}
 
 
-async def test_an_id_of_another_type_finds_nothing(caller: Caller, stock: Stock) -> None:
+async def test_an_id_of_another_type_finds_nothing(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller)
     assert await caller.ask(STATUS, id=to_global_id("MessageCursor", message.bytes)) == {"message": None}
 
 
-async def test_the_messages_of_others_are_not_there(caller: Caller, stranger: Caller, stock: Stock) -> None:
+async def test_the_messages_of_others_are_not_there(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
     message = global_id(await stock.put(caller))
     assert await caller.ask(STATUS, id=message) == {"message": {"status": "QUEUED"}}
     assert await stranger.ask(STATUS, id=message) == {"message": None}
@@ -115,7 +114,7 @@ async def test_reading_needs_its_scope(new_caller: NewCaller, nobody: Caller) ->
 
 
 @pytest.mark.parametrize("field", ["to", "from"])
-async def test_full_addresses_need_their_scope(new_caller: NewCaller, stock: Stock, field: str) -> None:
+async def test_full_addresses_need_their_scope(new_caller: NewCaller, stock: RecordFactory, field: str) -> None:
     reader = await new_caller(frozenset({Scope.MESSAGES_READ}))
     message = await stock.put(reader)
     assert await reader.code(f"query ($id: ID!) {{ message(id: $id) {{ {field} }} }}", id=global_id(message)) == (
@@ -123,7 +122,7 @@ async def test_full_addresses_need_their_scope(new_caller: NewCaller, stock: Sto
     )
 
 
-async def test_events_can_be_read_page_by_page_from_either_end(caller: Caller, stock: Stock) -> None:
+async def test_events_can_be_read_page_by_page_from_either_end(caller: Caller, stock: RecordFactory) -> None:
     message = global_id(await stock.put(caller, attempts=4))
     whole = (await caller.ask(EVENTS, id=message))["message"]["events"]
     cursors = [edge["cursor"] for edge in whole["edges"]]
@@ -153,7 +152,7 @@ async def test_events_can_be_read_page_by_page_from_either_end(caller: Caller, s
     "given", [{"first": -1}, {"first": 101}, {"first": 1, "last": 1}, {"after": ""}, {"after": "x"}]
 )
 async def test_a_page_of_events_that_cannot_be_is_refused(
-    caller: Caller, stock: Stock, given: dict[str, object]
+    caller: Caller, stock: RecordFactory, given: dict[str, object]
 ) -> None:
     message = global_id(await stock.put(caller))
     assert await caller.code(EVENTS, id=message, **given) == "INVALID_INPUT"

@@ -2,11 +2,9 @@
 
 from api.bootstrap import House
 from core.access.principal import Scope
-from tests.delivery.trips import round_trips
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.test_send_message import EMAIL, TEXT
-from tests.graph.test_send_messages import send
+from tests.delivery.round_trips import round_trips
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import EMAIL_MESSAGE, TEXT_MESSAGE, send_messages
 
 BATCH = """
 query ($id: ID!, $filter: MessageFilter) {
@@ -21,8 +19,8 @@ query ($id: ID!, $filter: MessageFilter) {
 
 
 async def test_a_batch_is_read_with_its_messages_page_by_page(caller: Caller) -> None:
-    payload = await send(caller, TEXT, TEXT, EMAIL)
-    await send(caller, TEXT, key="another")
+    payload = await send_messages(caller, TEXT_MESSAGE, TEXT_MESSAGE, EMAIL_MESSAGE)
+    await send_messages(caller, TEXT_MESSAGE, key="another")
     given = payload["batch"]["id"]
     batch = (await caller.ask(BATCH, id=given))["messageBatch"]
     assert batch["messages"]["totalCount"] == batch["counts"]["total"] == batch["counts"]["queued"] == 3
@@ -38,7 +36,7 @@ async def test_a_batch_is_read_with_its_messages_page_by_page(caller: Caller) ->
 
 
 async def test_a_batch_is_a_node_and_its_tenant_s_alone(caller: Caller, stranger: Caller) -> None:
-    given = (await send(caller, TEXT))["batch"]["id"]
+    given = (await send_messages(caller, TEXT_MESSAGE))["batch"]["id"]
     node = "query ($id: ID!) { node(id: $id) { id ... on MessageBatch { counts { total } } } }"
     assert (await caller.ask(node, id=given))["node"] == {"id": given, "counts": {"total": 1}}
     assert (await stranger.ask(node, id=given))["node"] is None
@@ -47,7 +45,7 @@ async def test_a_batch_is_a_node_and_its_tenant_s_alone(caller: Caller, stranger
 
 
 async def test_a_batch_in_which_nothing_was_right_is_over_at_once(caller: Caller) -> None:
-    batch = (await send(caller, TEXT | {"to": {"phone": "1"}}))["batch"]
+    batch = (await send_messages(caller, TEXT_MESSAGE | {"to": {"phone": "1"}}))["batch"]
     assert batch["finishedAt"] == batch["createdAt"]
     assert batch["counts"]["total"] == 0
 
@@ -56,7 +54,7 @@ async def test_batches_of_a_page_cost_as_many_statements_for_one_as_for_many(cal
     document = "{ messages { nodes { batch { name counts { total } finishedAt } } } }"
     counts = []
     for number in range(2):
-        await send(caller, *[TEXT] * 5, key=f"batch-{number}")
+        await send_messages(caller, *[TEXT_MESSAGE] * 5, key=f"batch-{number}")
         async with round_trips(house.database) as seen:
             await caller.ask(document)
         counts.append(len(seen))
@@ -64,7 +62,7 @@ async def test_batches_of_a_page_cost_as_many_statements_for_one_as_for_many(cal
 
 
 async def test_reading_a_batch_needs_the_scope(caller: Caller, new_caller: NewCaller, nobody: Caller) -> None:
-    given = (await send(caller, TEXT))["batch"]["id"]
+    given = (await send_messages(caller, TEXT_MESSAGE))["batch"]["id"]
     sender = await new_caller(frozenset(Scope) - {Scope.MESSAGES_READ})
     assert await sender.code(BATCH, id=given) == "FORBIDDEN"
     assert await nobody.code(BATCH, id=given) == "UNAUTHENTICATED"

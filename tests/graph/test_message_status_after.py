@@ -14,10 +14,9 @@ from core.access.principal import Scope
 from core.live.cursors import decode_cursor, encode_cursor
 from core.pubsub import Change
 from resolvers.identifiers import to_global_id
-from tests.conftest import until
-from tests.graph.callers import Caller, Following, statements
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import Stock, global_id
+from tests.graph.callers import Caller, Following, NewCaller, statements
+from tests.graph.factories import RecordFactory, global_id
+from tests.helpers import until
 
 FOLLOW = """
 subscription ($filter: MessageStatusFilter, $after: String) {
@@ -49,12 +48,12 @@ async def joined(house: House, stream: Following) -> "asyncio.Task[dict[str, Any
     return first
 
 
-async def move(caller: Caller, stock: Stock, message: UUID, status: str, previous: str) -> None:
+async def move(caller: Caller, stock: RecordFactory, message: UUID, status: str, previous: str) -> None:
     await stock.change(caller, message, status, previous)
     await caller.house.hub.publish([Change(caller.tenant, message)])
 
 
-async def test_what_was_missed_comes_first_and_then_it_goes_on(caller: Caller, stock: Stock) -> None:
+async def test_what_was_missed_comes_first_and_then_it_goes_on(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller)
     async with following(caller, filter={"ids": [global_id(message)]}) as stream:
         opening = (await stream.next())["messageStatusChanged"]
@@ -74,7 +73,7 @@ async def test_what_was_missed_comes_first_and_then_it_goes_on(caller: Caller, s
     assert not any(one["hasGap"] for one in [opening, *missed, live])
 
 
-async def test_an_opening_that_was_cut_short_is_told_again(caller: Caller, stock: Stock) -> None:
+async def test_an_opening_that_was_cut_short_is_told_again(caller: Caller, stock: RecordFactory) -> None:
     ids = sorted([global_id(await stock.put(caller)) for _ in range(2)])
     async with following(caller, filter={"ids": ids}) as stream:
         first = (await stream.next())["messageStatusChanged"]
@@ -86,7 +85,9 @@ async def test_an_opening_that_was_cut_short_is_told_again(caller: Caller, stock
         assert await stream.is_silent(0.3)
 
 
-async def test_cursors_of_others_and_nonsense_are_refused(caller: Caller, stranger: Caller, stock: Stock) -> None:
+async def test_cursors_of_others_and_nonsense_are_refused(
+    caller: Caller, stranger: Caller, stock: RecordFactory
+) -> None:
     async with following(stranger, filter={"ids": [global_id(await stock.put(stranger))]}) as stream:
         foreign = (await stream.next())["messageStatusChanged"]["cursor"]
     await stock.put(caller)
@@ -97,7 +98,7 @@ async def test_cursors_of_others_and_nonsense_are_refused(caller: Caller, strang
             assert (error["extensions"]["code"], error["extensions"]["argument"]) == ("INVALID_INPUT", "after")
 
 
-async def test_a_cursor_of_long_ago_has_expired(caller: Caller, stock: Stock) -> None:
+async def test_a_cursor_of_long_ago_has_expired(caller: Caller, stock: RecordFactory) -> None:
     async with following(caller, filter={"ids": [global_id(await stock.put(caller))]}) as stream:
         place = decode_cursor((await stream.next())["messageStatusChanged"]["cursor"], caller.tenant)
     assert place is not None
@@ -108,7 +109,7 @@ async def test_a_cursor_of_long_ago_has_expired(caller: Caller, stock: Stock) ->
     assert "fetch what you show" in error["message"]
 
 
-async def test_a_batch_can_be_followed(caller: Caller, stock: Stock, house: House, owner: asyncpg.Pool) -> None:
+async def test_a_batch_can_be_followed(caller: Caller, stock: RecordFactory, house: House, owner: asyncpg.Pool) -> None:
     inside, outside = await stock.put(caller), await stock.put(caller)
     batch = UUID(int=7)
     await owner.execute("INSERT INTO message_batches (tenant_id, id) VALUES ($1, $2)", caller.tenant, batch)
@@ -130,7 +131,7 @@ async def test_a_batch_can_be_followed(caller: Caller, stock: Stock, house: Hous
     ],
 )
 async def test_channels_and_statuses_can_be_followed(
-    caller: Caller, stock: Stock, house: House, filter: dict[str, Any], heard: list[str]
+    caller: Caller, stock: RecordFactory, house: House, filter: dict[str, Any], heard: list[str]
 ) -> None:
     message, last = await stock.put(caller), await stock.put(caller)
     async with following(caller) as everything, following(caller, filter=filter) as stream:
@@ -152,7 +153,7 @@ async def test_channels_and_statuses_can_be_followed(
 
 
 async def test_many_who_follow_cost_no_more_statements_than_one(
-    new_caller: NewCaller, stock: Stock, house: House
+    new_caller: NewCaller, stock: RecordFactory, house: House
 ) -> None:
     counts = []
     for followers in (1, 25):
@@ -170,7 +171,7 @@ async def test_many_who_follow_cost_no_more_statements_than_one(
 
 
 async def test_equal_callers_share_one_execution_and_others_do_not(
-    new_caller: NewCaller, stock: Stock, house: House, monkeypatch: pytest.MonkeyPatch
+    new_caller: NewCaller, stock: RecordFactory, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caller = await new_caller()
     assert caller.principal is not None

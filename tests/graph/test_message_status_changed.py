@@ -16,11 +16,10 @@ from core.database import Database
 from core.errors import Overloaded
 from core.pubsub import Change
 from resolvers.identifiers import to_global_id
-from tests.conftest import Urls
-from tests.graph.callers import Caller, Following, statements
-from tests.graph.conftest import NewCaller
-from tests.graph.houses import house_over
-from tests.graph.stock import Stock, event, global_id
+from tests.apps import house_over
+from tests.databases import Urls
+from tests.graph.callers import Caller, Following, NewCaller, statements
+from tests.graph.factories import RecordFactory, event, global_id
 
 FOLLOW = """
 subscription ($filter: MessageStatusFilter) {
@@ -50,7 +49,7 @@ async def told(stream: Following) -> Told:
     return change["message"]["id"], change["previousStatus"], change["event"]["status"]
 
 
-async def change(caller: Caller, stock: Stock, message: UUID, *statuses: str) -> None:
+async def change(caller: Caller, stock: RecordFactory, message: UUID, *statuses: str) -> None:
     """Let a message come to each status after the first, telling everybody."""
     for previous, status in pairwise(statuses):
         await stock.change(caller, message, status, previous)
@@ -71,7 +70,7 @@ async def listening(house: House, stream: Following) -> "asyncio.Task[Told]":
     return first
 
 
-async def test_the_present_state_comes_first(caller: Caller, stock: Stock) -> None:
+async def test_the_present_state_comes_first(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller, status="SENDING", attempts=1)
     async with following(caller, [global_id(message)]) as stream:
         found = (await stream.next())["messageStatusChanged"]
@@ -80,7 +79,7 @@ async def test_the_present_state_comes_first(caller: Caller, stock: Stock) -> No
     assert found["event"]["status"] == "SENDING"
 
 
-async def test_then_comes_every_change_in_its_order_and_none_twice(caller: Caller, stock: Stock) -> None:
+async def test_then_comes_every_change_in_its_order_and_none_twice(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller)
     id = global_id(message)
     async with following(caller, [id]) as stream:
@@ -99,7 +98,7 @@ async def test_then_comes_every_change_in_its_order_and_none_twice(caller: Calle
     ]
 
 
-async def test_what_changed_nothing_is_not_told(caller: Caller, stock: Stock) -> None:
+async def test_what_changed_nothing_is_not_told(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller)
     id = global_id(message)
     async with following(caller, [id]) as stream:
@@ -108,7 +107,9 @@ async def test_what_changed_nothing_is_not_told(caller: Caller, stock: Stock) ->
         assert [await told(stream) for _ in range(2)] == [(id, "QUEUED", "SENT"), (id, "SENT", "DELIVERED")]
 
 
-async def test_a_message_made_later_is_told_from_its_beginning(caller: Caller, stock: Stock, house: House) -> None:
+async def test_a_message_made_later_is_told_from_its_beginning(
+    caller: Caller, stock: RecordFactory, house: House
+) -> None:
     async with following(caller) as stream:
         first = await listening(house, stream)
         message = await stock.put(caller)
@@ -118,7 +119,7 @@ async def test_a_message_made_later_is_told_from_its_beginning(caller: Caller, s
 
 
 async def test_without_a_filter_every_message_is_followed_and_no_past_is_told(
-    caller: Caller, stock: Stock, house: House
+    caller: Caller, stock: RecordFactory, house: House
 ) -> None:
     one, other = await stock.put(caller), await stock.put(caller)
     async with following(caller) as stream:
@@ -129,7 +130,9 @@ async def test_without_a_filter_every_message_is_followed_and_no_past_is_told(
         assert await told(stream) == (global_id(one), "QUEUED", "SENT")
 
 
-async def test_what_can_only_be_followed_in_vain_is_refused(caller: Caller, stranger: Caller, stock: Stock) -> None:
+async def test_what_can_only_be_followed_in_vain_is_refused(
+    caller: Caller, stranger: Caller, stock: RecordFactory
+) -> None:
     ours, theirs = global_id(await stock.put(caller)), global_id(await stock.put(stranger))
     foreign_batch = to_global_id("MessageBatch", await batch_of(stock, stranger))
     for id in (theirs, "x", "", to_global_id("Message", b"\x00" * 16), foreign_batch):
@@ -145,7 +148,7 @@ async def test_what_can_only_be_followed_in_vain_is_refused(caller: Caller, stra
             assert (found["code"], found["argument"], found["reason"]) == ("NOT_FOUND", argument, reason), given
 
 
-async def test_a_message_named_twice_is_told_once(caller: Caller, stock: Stock) -> None:
+async def test_a_message_named_twice_is_told_once(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller)
     async with following(caller, [global_id(message)] * 2) as stream:
         assert await told(stream) == (global_id(message), None, "QUEUED")
@@ -153,7 +156,7 @@ async def test_a_message_named_twice_is_told_once(caller: Caller, stock: Stock) 
         assert await told(stream) == (global_id(message), "QUEUED", "SENDING")
 
 
-async def test_only_those_of_one_direction_are_followed(caller: Caller, stock: Stock, house: House) -> None:
+async def test_only_those_of_one_direction_are_followed(caller: Caller, stock: RecordFactory, house: House) -> None:
     sent, written = await stock.put(caller), await stock.put(caller, sender="+5521999998888")
     for direction, wanted, other in (("INBOUND", written, sent), ("OUTBOUND", sent, written)):
         stream = caller.follow(FOLLOW, filter={"direction": direction})
@@ -164,7 +167,7 @@ async def test_only_those_of_one_direction_are_followed(caller: Caller, stock: S
         await stream.close()
 
 
-async def batch_of(stock: Stock, caller: Caller) -> bytes:
+async def batch_of(stock: RecordFactory, caller: Caller) -> bytes:
     """A batch of the caller's; gives its key."""
     batch = uuid4()
     await stock.owner.execute("INSERT INTO message_batches (tenant_id, id) VALUES ($1, $2)", caller.tenant, batch)
@@ -172,7 +175,7 @@ async def batch_of(stock: Stock, caller: Caller) -> bytes:
 
 
 async def test_an_unfiltered_stream_is_of_ones_own_messages(
-    caller: Caller, stranger: Caller, stock: Stock, house: House
+    caller: Caller, stranger: Caller, stock: RecordFactory, house: House
 ) -> None:
     ours, theirs = await stock.put(caller), await stock.put(stranger)
     async with following(caller) as stream:
@@ -191,7 +194,7 @@ async def test_to_follow_none_ends_at_once(caller: Caller) -> None:
         await caller.follow(health).answer()
 
 
-async def test_a_hundred_can_be_followed_by_id_and_no_more(caller: Caller, stock: Stock) -> None:
+async def test_a_hundred_can_be_followed_by_id_and_no_more(caller: Caller, stock: RecordFactory) -> None:
     id = global_id(await stock.put(caller))
     async with following(caller, [id] * 100) as stream:
         assert await told(stream) == (id, None, "QUEUED")
@@ -201,7 +204,7 @@ async def test_a_hundred_can_be_followed_by_id_and_no_more(caller: Caller, stock
 
 
 async def test_transactions_that_end_in_the_other_order_lose_nothing(
-    caller: Caller, stock: Stock, owner: asyncpg.Pool
+    caller: Caller, stock: RecordFactory, owner: asyncpg.Pool
 ) -> None:
     slow, quick = await stock.put(caller), await stock.put(caller)
     async with following(caller, [global_id(slow), global_id(quick)]) as stream:
@@ -227,7 +230,7 @@ async def test_transactions_that_end_in_the_other_order_lose_nothing(
         assert await told(stream) == (global_id(quick), "SENT", "DELIVERED")
 
 
-async def test_it_goes_on_without_redis(graph_urls: Urls, caller: Caller, stock: Stock) -> None:
+async def test_it_goes_on_without_redis(graph_urls: Urls, caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller)
     house = house_over(graph_urls, REDIS_URL="redis://127.0.0.1:9/0")
     alone = Caller(house, caller.engine, caller.principal)
@@ -241,7 +244,7 @@ async def test_it_goes_on_without_redis(graph_urls: Urls, caller: Caller, stock:
 
 
 async def test_it_rides_out_a_database_that_is_away_for_a_moment(
-    caller: Caller, stock: Stock, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, stock: RecordFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = await stock.put(caller)
     async with following(caller, [global_id(message)]) as stream:
@@ -268,7 +271,7 @@ async def test_following_needs_its_scope(new_caller: NewCaller, nobody: Caller) 
             assert error["extensions"]["code"] == code
 
 
-async def test_a_stream_that_ends_leaves_no_listener(caller: Caller, stock: Stock, house: House) -> None:
+async def test_a_stream_that_ends_leaves_no_listener(caller: Caller, stock: RecordFactory, house: House) -> None:
     id = global_id(await stock.put(caller))
     before = len(house.hub._listeners)
     async with following(caller, [id]) as stream:

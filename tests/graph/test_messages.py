@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from core.access.principal import Scope
 from core.ports import EmailContent
 from resolvers.identifiers import to_global_id
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import Stock, global_id
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import RecordFactory, global_id
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 PAGE = """
@@ -38,7 +37,7 @@ async def ids(caller: Caller, **given: Any) -> list[str]:
     return [node["id"] for node in (await page(caller, **given))["nodes"]]
 
 
-async def put_many(stock: Stock, caller: Caller, number: int) -> list[str]:
+async def put_many(stock: RecordFactory, caller: Caller, number: int) -> list[str]:
     """Messages a second apart; gives their ids, newest first."""
     made = [global_id(await stock.put(caller, at=NOON + timedelta(seconds=second))) for second in range(number)]
     return made[::-1]
@@ -61,12 +60,12 @@ async def walk(caller: Caller, size: int, *, is_backward: bool = False) -> Async
     raise AssertionError("the pages do not end")
 
 
-async def test_the_newest_is_first(caller: Caller, stock: Stock) -> None:
+async def test_the_newest_is_first(caller: Caller, stock: RecordFactory) -> None:
     made = await put_many(stock, caller, 3)
     assert await ids(caller) == made
 
 
-async def test_a_page_holds_25_unless_told_otherwise(caller: Caller, stock: Stock) -> None:
+async def test_a_page_holds_25_unless_told_otherwise(caller: Caller, stock: RecordFactory) -> None:
     made = await put_many(stock, caller, 26)
     assert await ids(caller) == made[:25]
     assert await ids(caller, first=100) == made
@@ -80,7 +79,7 @@ async def test_an_empty_history_is_a_page_too(caller: Caller) -> None:
     }
 
 
-async def test_a_page_of_none_says_whether_there_are_any(caller: Caller, stock: Stock) -> None:
+async def test_a_page_of_none_says_whether_there_are_any(caller: Caller, stock: RecordFactory) -> None:
     await put_many(stock, caller, 1)
     found = await page(caller, first=0)
     assert (found["nodes"], found["pageInfo"]["hasNextPage"]) == ([], True)
@@ -88,7 +87,7 @@ async def test_a_page_of_none_says_whether_there_are_any(caller: Caller, stock: 
 
 @pytest.mark.parametrize("is_backward", [False, True])
 async def test_pages_of_any_size_join_without_gap_or_repetition(
-    caller: Caller, stock: Stock, is_backward: bool
+    caller: Caller, stock: RecordFactory, is_backward: bool
 ) -> None:
     made = await put_many(stock, caller, 7)
     for size in (1, 2, 3, 6, 7, 8):
@@ -103,7 +102,7 @@ async def test_pages_of_any_size_join_without_gap_or_repetition(
 )
 @hypothesis.given(arrivals=st.lists(st.integers(0, 3), min_size=1, max_size=4), size=st.integers(1, 4))
 async def test_what_arrives_meanwhile_shifts_no_page(
-    new_caller: NewCaller, stock: Stock, arrivals: list[int], size: int
+    new_caller: NewCaller, stock: RecordFactory, arrivals: list[int], size: int
 ) -> None:
     caller = await new_caller()
     made = await put_many(stock, caller, 6)
@@ -115,7 +114,7 @@ async def test_what_arrives_meanwhile_shifts_no_page(
     assert read == made
 
 
-async def test_both_cursors_name_a_span(caller: Caller, stock: Stock) -> None:
+async def test_both_cursors_name_a_span(caller: Caller, stock: RecordFactory) -> None:
     made = await put_many(stock, caller, 5)
     edges = (await page(caller))["edges"]
     newest, oldest = edges[0]["cursor"], edges[-1]["cursor"]
@@ -144,7 +143,7 @@ async def test_a_page_that_cannot_be_is_refused(caller: Caller, case: str) -> No
     assert (extensions["code"], extensions["argument"], extensions["rule"]) == ("INVALID_INPUT", argument, rule)
 
 
-async def test_filters_find_what_fits_them_all(caller: Caller, stock: Stock) -> None:
+async def test_filters_find_what_fits_them_all(caller: Caller, stock: RecordFactory) -> None:
     made = {
         "text": await stock.put(caller, at=NOON),
         "mail": await stock.put(caller, at=NOON + timedelta(hours=1), content=EmailContent("s", "x"), status="SENT"),
@@ -181,7 +180,7 @@ async def test_a_moment_without_its_offset_is_refused(caller: Caller, moment: ob
     assert await caller.code(PAGE, filter={"created": {"start": moment}}) == "VARIABLES"
 
 
-async def test_filtered_pages_join_too(caller: Caller, stock: Stock) -> None:
+async def test_filtered_pages_join_too(caller: Caller, stock: RecordFactory) -> None:
     made = [
         global_id(await stock.put(caller, at=NOON + timedelta(seconds=second), status=status))
         for second, status in enumerate(["FAILED", "SENT"] * 4)
@@ -192,7 +191,7 @@ async def test_filtered_pages_join_too(caller: Caller, stock: Stock) -> None:
     assert rest["pageInfo"]["hasNextPage"] is False
 
 
-async def test_the_history_of_others_is_empty_here(caller: Caller, stranger: Caller, stock: Stock) -> None:
+async def test_the_history_of_others_is_empty_here(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
     await put_many(stock, stranger, 3)
     cursor = (await page(stranger, first=1))["pageInfo"]["endCursor"]
     assert await ids(caller) == await ids(caller, after=cursor) == await ids(caller, last=5, before=cursor) == []

@@ -4,9 +4,8 @@ import pytest
 
 from core.access.principal import Scope
 from resolvers.identifiers import to_global_id
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import Stock, global_id
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import RecordFactory, global_id
 
 NODE = """
 query ($id: ID!) {
@@ -24,7 +23,7 @@ query ($id: ID!) {
 STORY = "query ($id: ID!) { message(id: $id) { id attempts { id number } events { nodes { id status } } } }"
 
 
-async def story(caller: Caller, stock: Stock) -> dict[str, list[str]]:
+async def story(caller: Caller, stock: RecordFactory) -> dict[str, list[str]]:
     """The ids of a message with two attempts and of everything about it, by type."""
     message = await stock.put(caller, attempts=2)
     found = (await caller.ask(STORY, id=global_id(message)))["message"]
@@ -37,7 +36,7 @@ async def story(caller: Caller, stock: Stock) -> dict[str, list[str]]:
     }
 
 
-async def test_every_object_is_found_by_its_id(caller: Caller, stock: Stock) -> None:
+async def test_every_object_is_found_by_its_id(caller: Caller, stock: RecordFactory) -> None:
     integrations = (await caller.ask("{ integrations { id } }"))["integrations"]
     every = await story(caller, stock) | {"Integration": [one["id"] for one in integrations]}
     for type_name, ids in every.items():
@@ -47,7 +46,7 @@ async def test_every_object_is_found_by_its_id(caller: Caller, stock: Stock) -> 
             assert (found["__typename"], found["id"]) == (type_name, id)
 
 
-async def test_a_node_is_the_whole_object(caller: Caller, stock: Stock) -> None:
+async def test_a_node_is_the_whole_object(caller: Caller, stock: RecordFactory) -> None:
     ids = await story(caller, stock)
     message = (await caller.ask(NODE, id=ids["Message"][0]))["node"]
     assert (message["status"], message["content"], message["to"]) == ("QUEUED", {"text": "Olá"}, "+5511987654321")
@@ -55,12 +54,12 @@ async def test_a_node_is_the_whole_object(caller: Caller, stock: Stock) -> None:
     assert (second["number"], second["outcome"]) == (2, "ACCEPTED")
 
 
-async def test_ids_of_all_objects_differ(caller: Caller, stock: Stock) -> None:
+async def test_ids_of_all_objects_differ(caller: Caller, stock: RecordFactory) -> None:
     ids = [id for ids in (await story(caller, stock)).values() for id in ids]
     assert len(set(ids)) == len(ids) == 8
 
 
-async def test_what_belongs_to_others_is_not_there(caller: Caller, stranger: Caller, stock: Stock) -> None:
+async def test_what_belongs_to_others_is_not_there(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
     for ids in (await story(caller, stock)).values():
         for id in ids:
             assert await stranger.ask(NODE, id=id) == {"node": None}
@@ -99,7 +98,7 @@ async def test_nobody_is_told_anything(nobody: Caller) -> None:
     assert await nobody.code("query ($id: ID!) { node(id: $id) { id } }", id="nonsense") == "UNAUTHENTICATED"
 
 
-async def test_each_type_needs_its_scope(new_caller: NewCaller, stock: Stock) -> None:
+async def test_each_type_needs_its_scope(new_caller: NewCaller, stock: RecordFactory) -> None:
     powerless = await new_caller(frozenset({Scope.MESSAGES_SEND}))
     ids = {
         "Message": global_id(await stock.put(powerless)),

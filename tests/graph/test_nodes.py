@@ -5,15 +5,14 @@ import pytest
 from api.bootstrap import House
 from core.access.principal import Scope
 from resolvers.identifiers import to_global_id
-from tests.graph.callers import Caller, statements
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import Stock, global_id
+from tests.graph.callers import Caller, NewCaller, statements
+from tests.graph.factories import RecordFactory, global_id
 
 NODES = "query ($ids: [ID!]!) { nodes(ids: $ids) { __typename id ... on Message { status } } }"
 STORY = "query ($id: ID!) { message(id: $id) { attempts { id } events { nodes { id } } } }"
 
 
-async def some_of_each(caller: Caller, stock: Stock, count: int) -> list[str]:
+async def some_of_each(caller: Caller, stock: RecordFactory, count: int) -> list[str]:
     """Ids of so many objects of every type that is kept in the database."""
     ids: list[str] = []
     for _ in range(count):
@@ -26,7 +25,9 @@ async def some_of_each(caller: Caller, stock: Stock, count: int) -> list[str]:
     return ids
 
 
-async def test_objects_come_in_the_order_asked_with_null_where_there_is_none(caller: Caller, stock: Stock) -> None:
+async def test_objects_come_in_the_order_asked_with_null_where_there_is_none(
+    caller: Caller, stock: RecordFactory
+) -> None:
     ids = await some_of_each(caller, stock, 2)
     asked = [
         "nonsense",
@@ -40,7 +41,7 @@ async def test_objects_come_in_the_order_asked_with_null_where_there_is_none(cal
 
 
 async def test_as_many_statements_as_types_whatever_the_number_of_ids(
-    caller: Caller, stock: Stock, house: House
+    caller: Caller, stock: RecordFactory, house: House
 ) -> None:
     counts = []
     for ids in (await some_of_each(caller, stock, 1), await some_of_each(caller, stock, 16)):
@@ -51,7 +52,7 @@ async def test_as_many_statements_as_types_whatever_the_number_of_ids(
     assert counts == [6, 6]
 
 
-async def test_what_belongs_to_others_is_null(caller: Caller, stranger: Caller, stock: Stock) -> None:
+async def test_what_belongs_to_others_is_null(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
     ids = await some_of_each(caller, stock, 1)
     own = global_id(await stock.put(stranger))
     found = (await stranger.ask(NODES, ids=[*ids, own]))["nodes"]

@@ -4,10 +4,8 @@ import pytest
 
 from core.access.principal import Scope
 from resolvers.identifiers import to_global_id
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import Stock
-from tests.graph.test_webhook_deliveries import delivery_id
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import RecordFactory, webhook_delivery_id
 
 REPLAY = """
 mutation ($id: ID!) {
@@ -22,13 +20,13 @@ mutation ($id: ID!) {
 
 
 @pytest.mark.parametrize("status", ["PROCESSED", "IGNORED", "FAILED"])
-async def test_what_was_dealt_with_waits_again(caller: Caller, stock: Stock, status: str) -> None:
+async def test_what_was_dealt_with_waits_again(caller: Caller, stock: RecordFactory, status: str) -> None:
     webhook = await stock.webhook(caller, status=status)
     await stock.dead_letter(caller, kind="webhook.apply", webhook=webhook)
-    done = (await caller.ask(REPLAY, id=delivery_id(webhook)))["replayWebhook"]
+    done = (await caller.ask(REPLAY, id=webhook_delivery_id(webhook)))["replayWebhook"]
     assert done == {
         "delivery": {
-            "id": delivery_id(webhook),
+            "id": webhook_delivery_id(webhook),
             "status": "RECEIVED",
             "attempts": 0,
             "error": None,
@@ -40,27 +38,29 @@ async def test_what_was_dealt_with_waits_again(caller: Caller, stock: Stock, sta
     assert await stock.owner.fetchval("SELECT resolution FROM dead_letters WHERE inbox_id = $1", webhook) == "REQUEUED"
 
 
-async def test_what_waits_already_is_said_to(caller: Caller, stock: Stock) -> None:
+async def test_what_waits_already_is_said_to(caller: Caller, stock: RecordFactory) -> None:
     webhook = await stock.webhook(caller, status="RECEIVED")
-    done = (await caller.ask(REPLAY, id=delivery_id(webhook)))["replayWebhook"]
+    done = (await caller.ask(REPLAY, id=webhook_delivery_id(webhook)))["replayWebhook"]
     [error] = done["errors"]
     assert done["delivery"] is None
     assert (error["__typename"], error["state"], error["path"]) == ("InvalidStateError", "RECEIVED", ["input", "id"])
 
 
-async def test_what_belongs_to_others_or_to_nobody_is_not_found(caller: Caller, stranger: Caller, stock: Stock) -> None:
+async def test_what_belongs_to_others_or_to_nobody_is_not_found(
+    caller: Caller, stranger: Caller, stock: RecordFactory
+) -> None:
     webhook = await stock.webhook(caller)
-    for id in (delivery_id(webhook), "nonsense", to_global_id("Message", webhook.bytes)):
+    for id in (webhook_delivery_id(webhook), "nonsense", to_global_id("Message", webhook.bytes)):
         done = (await stranger.ask(REPLAY, id=id))["replayWebhook"]
         [error] = done["errors"]
         assert (error["__typename"], error["id"], error["path"]) == ("NotFoundError", id, ["input", "id"])
     assert await stock.owner.fetchval("SELECT status FROM inbox WHERE id = $1", webhook) == "PROCESSED"
 
 
-async def test_it_needs_its_scope_and_no_other(new_caller: NewCaller, nobody: Caller, stock: Stock) -> None:
+async def test_it_needs_its_scope_and_no_other(new_caller: NewCaller, nobody: Caller, stock: RecordFactory) -> None:
     writer = await new_caller(frozenset({Scope.OPERATIONS_WRITE}))
     webhook = await stock.webhook(writer)
-    assert (await writer.ask(REPLAY, id=delivery_id(webhook)))["replayWebhook"]["errors"] == []
+    assert (await writer.ask(REPLAY, id=webhook_delivery_id(webhook)))["replayWebhook"]["errors"] == []
     reader = await new_caller(frozenset(Scope) - {Scope.OPERATIONS_WRITE})
-    assert await reader.code(REPLAY, id=delivery_id(webhook)) == "FORBIDDEN"
+    assert await reader.code(REPLAY, id=webhook_delivery_id(webhook)) == "FORBIDDEN"
     assert await nobody.code(REPLAY, id="x") == "UNAUTHENTICATED"

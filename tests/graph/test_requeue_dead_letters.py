@@ -4,10 +4,8 @@ import pytest
 
 from core.access.principal import Scope
 from core.identifiers import uuid7
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import Stock
-from tests.graph.test_dead_letters import letter_id
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import RecordFactory, dead_letter_id
 
 REQUEUE = """
 mutation ($ids: [ID!]!) {
@@ -29,9 +27,9 @@ async def requeued(caller: Caller, *ids: str) -> tuple[list[str], dict[str, str]
     return [one["id"] for one in done["deadLetters"]], errors
 
 
-async def test_a_failed_message_is_queued_again(caller: Caller, stock: Stock) -> None:
+async def test_a_failed_message_is_queued_again(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller, status="FAILED", attempts=1)
-    letter = letter_id(await stock.dead_letter(caller, message=message))
+    letter = dead_letter_id(await stock.dead_letter(caller, message=message))
     assert await requeued(caller, letter) == ([letter], {})
     row = await stock.owner.fetchrow(
         "SELECT status, step, due_at <= now() AS is_due FROM messages WHERE id = $1", message
@@ -39,13 +37,13 @@ async def test_a_failed_message_is_queued_again(caller: Caller, stock: Stock) ->
     assert tuple(row) == ("QUEUED", 1, True)
 
 
-async def test_good_ones_are_done_beside_bad_ones(caller: Caller, stranger: Caller, stock: Stock) -> None:
-    good = letter_id(await stock.dead_letter(caller, message=await stock.put(caller, status="FAILED")))
-    event = letter_id(await stock.dead_letter(caller, kind="webhook.apply", webhook=await stock.webhook(caller)))
-    sent = letter_id(await stock.dead_letter(caller, message=await stock.put(caller, status="SENT")))
-    closed = letter_id(await stock.dead_letter(caller, resolution="DISCARDED"))
-    foreign = letter_id(await stock.dead_letter(stranger, message=await stock.put(stranger, status="FAILED")))
-    ids = [good, sent, event, closed, foreign, "nonsense", letter_id(uuid7()), good]
+async def test_good_ones_are_done_beside_bad_ones(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
+    good = dead_letter_id(await stock.dead_letter(caller, message=await stock.put(caller, status="FAILED")))
+    event = dead_letter_id(await stock.dead_letter(caller, kind="webhook.apply", webhook=await stock.webhook(caller)))
+    sent = dead_letter_id(await stock.dead_letter(caller, message=await stock.put(caller, status="SENT")))
+    closed = dead_letter_id(await stock.dead_letter(caller, resolution="DISCARDED"))
+    foreign = dead_letter_id(await stock.dead_letter(stranger, message=await stock.put(stranger, status="FAILED")))
+    ids = [good, sent, event, closed, foreign, "nonsense", dead_letter_id(uuid7()), good]
     done, errors = await requeued(caller, *ids)
     assert done == [good, event]
     assert errors == {
@@ -58,20 +56,20 @@ async def test_good_ones_are_done_beside_bad_ones(caller: Caller, stranger: Call
     assert await stock.owner.fetchval("SELECT count(*) FROM dead_letters WHERE tenant_id = $1", stranger.tenant) == 1
 
 
-async def test_a_message_that_may_arrive_twice_stays_where_it_is(caller: Caller, stock: Stock) -> None:
+async def test_a_message_that_may_arrive_twice_stays_where_it_is(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller, status="FAILED", attempts=1)
     await stock.owner.execute("UPDATE attempts SET outcome = 'UNCONFIRMED' WHERE message_id = $1", message)
-    letter = letter_id(await stock.dead_letter(caller, message=message))
+    letter = dead_letter_id(await stock.dead_letter(caller, message=message))
     [error] = (await caller.ask(REQUEUE, ids=[letter]))["requeueDeadLetters"]["errors"]
     assert (error["__typename"], error["state"]) == ("InvalidStateError", "FAILED")
     assert "may arrive twice" in error["message"]
 
 
-async def test_a_message_nobody_here_could_send_stays_where_it_is(caller: Caller, stock: Stock) -> None:
+async def test_a_message_nobody_here_could_send_stays_where_it_is(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller, status="FAILED")
     route = '[{"channel": "WHATSAPP"}]'
     await stock.owner.execute("UPDATE messages SET route = $2, channel = 'WHATSAPP' WHERE id = $1", message, route)
-    letter = letter_id(await stock.dead_letter(caller, message=message, integration=None))
+    letter = dead_letter_id(await stock.dead_letter(caller, message=message, integration=None))
     assert await requeued(caller, letter) == ([], {"input.ids.0": "IntegrationUnavailableError"})
     assert await stock.owner.fetchval("SELECT status FROM messages WHERE id = $1", message) == "FAILED"
 
@@ -81,9 +79,9 @@ async def test_none_and_too_many_are_refused(caller: Caller, count: int) -> None
     assert await caller.code(REQUEUE, ids=["x"] * count) == "INVALID_INPUT"
 
 
-async def test_it_needs_its_scope_and_no_other(new_caller: NewCaller, nobody: Caller, stock: Stock) -> None:
+async def test_it_needs_its_scope_and_no_other(new_caller: NewCaller, nobody: Caller, stock: RecordFactory) -> None:
     writer = await new_caller(frozenset({Scope.OPERATIONS_WRITE}))
-    letter = letter_id(await stock.dead_letter(writer, message=await stock.put(writer, status="FAILED")))
+    letter = dead_letter_id(await stock.dead_letter(writer, message=await stock.put(writer, status="FAILED")))
     reader = await new_caller(frozenset(Scope) - {Scope.OPERATIONS_WRITE})
     assert await reader.code(REQUEUE, ids=[letter]) == "FORBIDDEN"
     assert await nobody.code(REQUEUE, ids=[letter]) == "UNAUTHENTICATED"

@@ -10,11 +10,10 @@ from api.bootstrap import House
 from core.access.principal import Scope
 from core.flow.gate import Gate, gate_key
 from core.flow.values import Outcomes
-from tests.conftest import Urls
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.houses import house_over
-from tests.ports import free_port
+from tests.apps import house_over
+from tests.databases import Urls
+from tests.graph.callers import Caller, NewCaller
+from tests.servers import free_port
 
 CIRCUITS = "{ integrations { kind circuit { state consecutiveFailures openedAt retryAt } } }"
 RESET = """

@@ -4,7 +4,7 @@ import pytest
 
 from resolvers.identifiers import to_global_id
 from tests.graph.callers import Caller
-from tests.graph.stock import Stock
+from tests.graph.factories import RecordFactory
 
 RETRY = """
 mutation($id: ID!, $route: [RouteStepInput!], $mayArriveTwice: Boolean! = true) {
@@ -20,12 +20,14 @@ mutation($id: ID!, $route: [RouteStepInput!], $mayArriveTwice: Boolean! = true) 
 }"""
 
 
-async def retried(caller: Caller, stock: Stock, route: list[dict[str, object]] | None = None) -> dict[str, object]:
+async def retried(
+    caller: Caller, stock: RecordFactory, route: list[dict[str, object]] | None = None
+) -> dict[str, object]:
     id = to_global_id("Message", (await stock.put(caller, status="FAILED", attempts=1)).bytes)
     return dict((await caller.ask(RETRY, id=id, route=route))["retryMessage"])
 
 
-async def test_a_failed_message_waits_for_a_worker_again(caller: Caller, stock: Stock) -> None:
+async def test_a_failed_message_waits_for_a_worker_again(caller: Caller, stock: RecordFactory) -> None:
     payload = await retried(caller, stock)
     assert payload["errors"] == []
     message = payload["message"]
@@ -34,13 +36,13 @@ async def test_a_failed_message_waits_for_a_worker_again(caller: Caller, stock: 
     assert [step["channel"] for step in message["route"]] == ["SMS", "SMS"]
 
 
-async def test_it_may_take_another_route(caller: Caller, stock: Stock) -> None:
+async def test_it_may_take_another_route(caller: Caller, stock: RecordFactory) -> None:
     message = (await retried(caller, stock, [{"channel": "SMS", "onUnconfirmed": "RESEND"}]))["message"]
     assert isinstance(message, dict)
     assert [step["onUnconfirmed"] for step in message["route"]] == ["WAIT", "RESEND"]
 
 
-async def test_what_may_arrive_twice_is_tried_only_by_who_accepts_that(caller: Caller, stock: Stock) -> None:
+async def test_what_may_arrive_twice_is_tried_only_by_who_accepts_that(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller, status="FAILED", attempts=1)
     await stock.owner.execute("UPDATE attempts SET outcome = 'UNCONFIRMED' WHERE message_id = $1", message)
     given = {"id": to_global_id("Message", message.bytes), "mayArriveTwice": False}
@@ -52,7 +54,7 @@ async def test_what_may_arrive_twice_is_tried_only_by_who_accepts_that(caller: C
     assert done["retryMessage"]["errors"] == []
 
 
-async def test_a_channel_nobody_serves_here_is_refused(caller: Caller, stock: Stock) -> None:
+async def test_a_channel_nobody_serves_here_is_refused(caller: Caller, stock: RecordFactory) -> None:
     [error] = (await retried(caller, stock, [{"channel": "WHATSAPP"}]))["errors"]  # type: ignore[misc, attr-defined]
     assert (error["__typename"], error["path"]) == ("IntegrationUnavailableError", ["input", "route", "0", "channel"])
 
@@ -67,7 +69,7 @@ async def test_a_channel_nobody_serves_here_is_refused(caller: Caller, stock: St
     ],
 )
 async def test_a_route_that_does_not_fit_is_refused(
-    caller: Caller, stock: Stock, route: list[dict[str, object]], path: list[str]
+    caller: Caller, stock: RecordFactory, route: list[dict[str, object]], path: list[str]
 ) -> None:
     payload = await retried(caller, stock, route)
     errors = payload["errors"]
@@ -78,7 +80,7 @@ async def test_a_route_that_does_not_fit_is_refused(
 
 
 @pytest.mark.parametrize("status", ["QUEUED", "SENDING", "SENT", "DELIVERED", "UNCONFIRMED", "CANCELED"])
-async def test_only_what_failed_is_tried_again(caller: Caller, stock: Stock, status: str) -> None:
+async def test_only_what_failed_is_tried_again(caller: Caller, stock: RecordFactory, status: str) -> None:
     id = to_global_id("Message", (await stock.put(caller, status=status)).bytes)
     [error] = (await caller.ask(RETRY, id=id))["retryMessage"]["errors"]
     assert (error["__typename"], error["state"]) == ("InvalidStateError", status)
@@ -86,7 +88,7 @@ async def test_only_what_failed_is_tried_again(caller: Caller, stock: Stock, sta
 
 @pytest.mark.parametrize("route", [None, [{"channel": "SMS"}]])
 async def test_unknown_foreign_and_malformed_ids_are_answered_alike(
-    caller: Caller, stranger: Caller, stock: Stock, route: list[dict[str, object]] | None
+    caller: Caller, stranger: Caller, stock: RecordFactory, route: list[dict[str, object]] | None
 ) -> None:
     theirs = to_global_id("Message", (await stock.put(stranger, status="FAILED")).bytes)
     answers = []

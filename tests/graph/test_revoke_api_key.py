@@ -5,9 +5,8 @@ import pytest
 from core.access.key_ring import KeyRefused
 from core.access.principal import Scope
 from resolvers.identifiers import to_global_id
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.test_create_api_key import acting_with, create
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import create_api_key, with_api_key
 
 REVOKE = """
 mutation ($id: ID!) { revokeApiKey(input: {id: $id}) {
@@ -17,30 +16,30 @@ mutation ($id: ID!) { revokeApiKey(input: {id: $id}) {
 
 
 async def test_a_revoked_key_lets_nobody_in_with_the_next_request(caller: Caller) -> None:
-    made = await create(caller)
-    await acting_with(caller, made["secret"])
+    made = await create_api_key(caller)
+    await with_api_key(caller, made["secret"])
     revoked = (await caller.ask(REVOKE, id=made["apiKey"]["id"]))["revokeApiKey"]
     assert (revoked["errors"], revoked["apiKey"]["id"]) == ([], made["apiKey"]["id"])
     with pytest.raises(KeyRefused, match="revoked"):
-        await acting_with(caller, made["secret"])
+        await with_api_key(caller, made["secret"])
 
 
 async def test_revoked_again_it_stays_as_it_was(caller: Caller) -> None:
-    id = (await create(caller))["apiKey"]["id"]
+    id = (await create_api_key(caller))["apiKey"]["id"]
     first, second = [(await caller.ask(REVOKE, id=id))["revokeApiKey"]["apiKey"]["revokedAt"] for _ in range(2)]
     assert (first is not None, first) == (True, second)
 
 
 async def test_a_key_may_revoke_itself(caller: Caller) -> None:
-    made = await create(caller, scopes=["OPERATIONS_WRITE"])
-    server = await acting_with(caller, made["secret"])
+    made = await create_api_key(caller, scopes=["OPERATIONS_WRITE"])
+    server = await with_api_key(caller, made["secret"])
     assert (await server.ask(REVOKE, id=made["apiKey"]["id"]))["revokeApiKey"]["errors"] == []
     with pytest.raises(KeyRefused):
-        await acting_with(caller, made["secret"])
+        await with_api_key(caller, made["secret"])
 
 
 async def test_others_unknown_and_malformed_keys_are_answered_alike(caller: Caller, stranger: Caller) -> None:
-    theirs = await create(stranger)
+    theirs = await create_api_key(stranger)
     for id in (theirs["apiKey"]["id"], to_global_id("ApiKey", bytes(16)), to_global_id("Message", bytes(16)), "x"):
         found = (await caller.ask(REVOKE, id=id))["revokeApiKey"]
         assert found["apiKey"] is None
@@ -52,11 +51,11 @@ async def test_others_unknown_and_malformed_keys_are_answered_alike(caller: Call
                 "id": id,
             }
         ]
-    await acting_with(stranger, theirs["secret"])
+    await with_api_key(stranger, theirs["secret"])
 
 
 async def test_without_the_scope_none_is_revoked(new_caller: NewCaller, caller: Caller) -> None:
-    made = await create(caller)
+    made = await create_api_key(caller)
     reader = await new_caller(frozenset(Scope) - {Scope.OPERATIONS_WRITE})
     assert await reader.code(REVOKE, id=made["apiKey"]["id"]) == "FORBIDDEN"
-    await acting_with(caller, made["secret"])
+    await with_api_key(caller, made["secret"])

@@ -10,11 +10,10 @@ import pytest
 from api.bootstrap import House
 from core.access.principal import Scope
 from resolvers.identifiers import to_global_id
-from tests.conftest import Urls
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.houses import SMTP, TWILIO, house_over
-from tests.graph.stock import Stock, global_id
+from tests.apps import SMTP, TWILIO, house_over
+from tests.databases import Urls
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import EMAIL_MESSAGE, TEXT_MESSAGE, RecordFactory, global_id
 
 SEND = """
 mutation Send($input: SendMessageInput!) {
@@ -37,16 +36,6 @@ mutation Send($input: SendMessageInput!) {
   }
 }
 """
-TEXT: dict[str, Any] = {
-    "to": {"phone": "+55 11 98765-4321"},
-    "content": {"text": "Olá, Ana!"},
-    "route": [{"channel": "SMS"}],
-}
-EMAIL: dict[str, Any] = {
-    "to": {"email": "Ana@Example.com"},
-    "content": {"email": {"subject": "Olá", "plainText": "Como vai?"}},
-    "route": [{"channel": "EMAIL"}],
-}
 
 
 async def send(caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +45,7 @@ async def send(caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_a_text_is_answered_for_before_it_is_sent(caller: Caller) -> None:
-    payload = await send(caller, TEXT)
+    payload = await send(caller, TEXT_MESSAGE)
     message = payload["message"]
     assert (payload["isReplay"], payload["errors"]) == (False, [])
     assert message.pop("id")
@@ -78,7 +67,7 @@ async def test_a_text_is_answered_for_before_it_is_sent(caller: Caller) -> None:
 
 
 async def test_an_e_mail_is_answered_for(caller: Caller) -> None:
-    message = (await send(caller, EMAIL))["message"]
+    message = (await send(caller, EMAIL_MESSAGE))["message"]
     assert (message["channel"], message["to"], message["toMasked"]) == ("EMAIL", "Ana@example.com", "A••@example.com")
     content = {"__typename": "EmailContent", "subject": "Olá", "plainText": "Como vai?", "html": None}
     assert message["content"] == content
@@ -87,78 +76,82 @@ async def test_an_e_mail_is_answered_for(caller: Caller) -> None:
 # What is wrong: the input's change, then for each error its path and rule, and words its message must have.
 REFUSED: dict[str, tuple[dict[str, Any], list[tuple[str, str]], str]] = {
     "a Brazilian number without its 9": (
-        TEXT | {"to": {"phone": "+551187654321"}},
+        TEXT_MESSAGE | {"to": {"phone": "+551187654321"}},
         [("input.to.phone", "MALFORMED")],
         "+5511987654321",
     ),
-    "no number at all": (TEXT | {"to": {"phone": ""}}, [("input.to.phone", "MALFORMED")], "country code"),
-    "a number without its country": (TEXT | {"to": {"phone": "98765-4321"}}, [("input.to.phone", "MALFORMED")], "+55"),
-    "no address at all": (EMAIL | {"to": {"email": ""}}, [("input.to.email", "MALFORMED")], "ana@example.com"),
+    "no number at all": (TEXT_MESSAGE | {"to": {"phone": ""}}, [("input.to.phone", "MALFORMED")], "country code"),
+    "a number without its country": (
+        TEXT_MESSAGE | {"to": {"phone": "98765-4321"}},
+        [("input.to.phone", "MALFORMED")],
+        "+55",
+    ),
+    "no address at all": (EMAIL_MESSAGE | {"to": {"email": ""}}, [("input.to.email", "MALFORMED")], "ana@example.com"),
     "an address with a line break": (
-        EMAIL | {"to": {"email": "ana@example.com\r\nBcc: evil@x.com"}},
+        EMAIL_MESSAGE | {"to": {"email": "ana@example.com\r\nBcc: evil@x.com"}},
         [("input.to.email", "MALFORMED")],
         "U+000D (CARRIAGE RETURN) at character 16",
     ),
     "two addresses": (
-        EMAIL | {"to": {"email": "a@b.co, evil@x.com"}},
+        EMAIL_MESSAGE | {"to": {"email": "a@b.co, evil@x.com"}},
         [("input.to.email", "MALFORMED")],
         "one e-mail address",
     ),
     "a subject with a line break": (
-        EMAIL | {"content": {"email": {"subject": "Hi\r\nBcc: evil@x.com", "plainText": "x"}}},
+        EMAIL_MESSAGE | {"content": {"email": {"subject": "Hi\r\nBcc: evil@x.com", "plainText": "x"}}},
         [("input.content.email.subject", "MALFORMED")],
         "one line",
     ),
     "an e-mail without a body": (
-        EMAIL | {"content": {"email": {"subject": "Hi"}}},
+        EMAIL_MESSAGE | {"content": {"email": {"subject": "Hi"}}},
         [("input.content.email", "REQUIRED")],
         "plainText",
     ),
     "an e-mail with empty bodies": (
-        EMAIL | {"content": {"email": {"subject": "Hi", "plainText": "", "html": " "}}},
+        EMAIL_MESSAGE | {"content": {"email": {"subject": "Hi", "plainText": "", "html": " "}}},
         [("input.content.email", "REQUIRED")],
         "html",
     ),
     "an e-mail beyond its limit": (
-        EMAIL | {"content": {"email": {"subject": "Hi", "html": "x" * 200_001}}},
+        EMAIL_MESSAGE | {"content": {"email": {"subject": "Hi", "html": "x" * 200_001}}},
         [("input.content.email", "TOO_LONG")],
         "200000",
     ),
     "a text beyond its limit": (
-        TEXT | {"content": {"text": "x" * 1_601}},
+        TEXT_MESSAGE | {"content": {"text": "x" * 1_601}},
         [("input.content.text", "TOO_LONG")],
         "1601 characters",
     ),
-    "an empty text": (TEXT | {"content": {"text": ""}}, [("input.content.text", "REQUIRED")], "empty"),
-    "an empty route": (TEXT | {"route": []}, [("input.route", "REQUIRED")], "at least one"),
+    "an empty text": (TEXT_MESSAGE | {"content": {"text": ""}}, [("input.content.text", "REQUIRED")], "empty"),
+    "an empty route": (TEXT_MESSAGE | {"route": []}, [("input.route", "REQUIRED")], "at least one"),
     "a channel twice": (
-        TEXT | {"route": [{"channel": "SMS"}, {"channel": "SMS"}]},
+        TEXT_MESSAGE | {"route": [{"channel": "SMS"}, {"channel": "SMS"}]},
         [("input.route.1.channel", "NOT_ALLOWED")],
         "twice",
     ),
     "a text by e-mail": (
-        EMAIL | {"content": {"text": "Hi"}},
+        EMAIL_MESSAGE | {"content": {"text": "Hi"}},
         [("input.content.text", "NOT_ALLOWED")],
         "subject",
     ),
     "an e-mail to a telephone": (
-        EMAIL | {"to": {"phone": "+5511987654321"}},
+        EMAIL_MESSAGE | {"to": {"phone": "+5511987654321"}},
         [("input.route.0.channel", "NOT_ALLOWED")],
         "e-mail address",
     ),
     "no WhatsApp user": (
-        TEXT | {"to": {"whatsappUserId": "Bia"}},
+        TEXT_MESSAGE | {"to": {"whatsappUserId": "Bia"}},
         [("input.to.whatsappUserId", "MALFORMED")],
         "BR.13491208655302741918",
     ),
     "a text to a WhatsApp user": (
-        TEXT | {"to": {"whatsappUserId": "BR.13491208655302741918"}},
+        TEXT_MESSAGE | {"to": {"whatsappUserId": "BR.13491208655302741918"}},
         [("input.route.0.channel", "NOT_ALLOWED")],
         "telephone number",
     ),
-    "an empty key": (TEXT | {"idempotencyKey": ""}, [("input.idempotencyKey", "TOO_SHORT")], "empty"),
+    "an empty key": (TEXT_MESSAGE | {"idempotencyKey": ""}, [("input.idempotencyKey", "TOO_SHORT")], "empty"),
     "a key of 256 characters": (
-        TEXT | {"idempotencyKey": "k" * 256},
+        TEXT_MESSAGE | {"idempotencyKey": "k" * 256},
         [("input.idempotencyKey", "TOO_LONG")],
         "255",
     ),
@@ -175,7 +168,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[tuple[str, str]], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_bad_input_is_a_typed_error_with_its_place(caller: Caller, stock: Stock, case: str) -> None:
+async def test_bad_input_is_a_typed_error_with_its_place(caller: Caller, stock: RecordFactory, case: str) -> None:
     given, expected, words = REFUSED[case]
     payload = await send(caller, given)
     errors = payload["errors"]
@@ -199,8 +192,10 @@ async def test_bad_input_is_a_typed_error_with_its_place(caller: Caller, stock: 
         {"to": {"phone": 5511987654321}},
     ],
 )
-async def test_input_of_the_wrong_shape_never_begins(caller: Caller, stock: Stock, change: dict[str, Any]) -> None:
-    assert await caller.code(SEND, input=TEXT | change) == "VARIABLES"
+async def test_input_of_the_wrong_shape_never_begins(
+    caller: Caller, stock: RecordFactory, change: dict[str, Any]
+) -> None:
+    assert await caller.code(SEND, input=TEXT_MESSAGE | change) == "VARIABLES"
     assert await stock.count("messages", caller) == 0
 
 
@@ -217,14 +212,14 @@ async def without(graph_urls: Urls, caller: Caller) -> AsyncIterator[dict[str, C
 
 
 UNCONFIGURED = {
-    "SMS": (TEXT, "TWILIO", ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]),
-    "EMAIL": (EMAIL, "SMTP", ["SMTP_HOST", "SMTP_FROM"]),
+    "SMS": (TEXT_MESSAGE, "TWILIO", ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]),
+    "EMAIL": (EMAIL_MESSAGE, "SMTP", ["SMTP_HOST", "SMTP_FROM"]),
 }
 
 
 @pytest.mark.parametrize("channel", UNCONFIGURED)
 async def test_an_unconfigured_channel_names_its_settings(
-    without: dict[str, Caller], stock: Stock, caller: Caller, channel: str
+    without: dict[str, Caller], stock: RecordFactory, caller: Caller, channel: str
 ) -> None:
     given, kind, settings = UNCONFIGURED[channel]
     payload = await send(without[channel], given | {"idempotencyKey": "order-1"})
@@ -240,9 +235,9 @@ async def test_an_unconfigured_channel_names_its_settings(
     assert await stock.count("messages", caller) == await stock.count("idempotency_keys", caller) == 0
 
 
-async def test_an_answer_leads_to_what_it_answers(caller: Caller, stock: Stock) -> None:
+async def test_an_answer_leads_to_what_it_answers(caller: Caller, stock: RecordFactory) -> None:
     answered = global_id(await stock.put(caller, sender="+5511912345678"))
-    message = (await send(caller, TEXT | {"inReplyTo": answered}))["message"]
+    message = (await send(caller, TEXT_MESSAGE | {"inReplyTo": answered}))["message"]
     query = "query ($id: ID!) { message(id: $id) { inReplyTo { id from content { ... on TextContent { text } } } } }"
     found = (await caller.ask(query, id=message["id"]))["message"]
     assert found["inReplyTo"] == {"id": answered, "from": "+5511912345678", "content": {"text": "Olá"}}
@@ -250,38 +245,40 @@ async def test_an_answer_leads_to_what_it_answers(caller: Caller, stock: Stock) 
 
 
 @pytest.mark.parametrize("answered", ["no id at all", global_id(UUID(int=7)), to_global_id("Integration", b"smtp")])
-async def test_an_answer_to_nothing_is_not_found(caller: Caller, stock: Stock, answered: str) -> None:
-    payload = await send(caller, TEXT | {"inReplyTo": answered, "idempotencyKey": "order-1"})
+async def test_an_answer_to_nothing_is_not_found(caller: Caller, stock: RecordFactory, answered: str) -> None:
+    payload = await send(caller, TEXT_MESSAGE | {"inReplyTo": answered, "idempotencyKey": "order-1"})
     [error] = payload["errors"]
     assert (error["__typename"], error["path"], error["id"]) == ("NotFoundError", ["input", "inReplyTo"], answered)
     assert payload["message"] is None
     assert await stock.count("messages", caller) == await stock.count("idempotency_keys", caller) == 0
 
 
-async def test_an_answer_to_a_strangers_message_is_not_found(caller: Caller, stranger: Caller, stock: Stock) -> None:
+async def test_an_answer_to_a_strangers_message_is_not_found(
+    caller: Caller, stranger: Caller, stock: RecordFactory
+) -> None:
     theirs = global_id(await stock.put(stranger))
-    [error] = (await send(caller, TEXT | {"inReplyTo": theirs}))["errors"]
+    [error] = (await send(caller, TEXT_MESSAGE | {"inReplyTo": theirs}))["errors"]
     assert (error["__typename"], error["id"]) == ("NotFoundError", theirs)
 
 
-async def test_the_same_key_answers_with_the_first_message(caller: Caller, stock: Stock) -> None:
-    first = await send(caller, TEXT | {"idempotencyKey": "order-1"})
-    again = await send(caller, TEXT | {"idempotencyKey": "order-1", "to": {"phone": "+5511987654321"}})
+async def test_the_same_key_answers_with_the_first_message(caller: Caller, stock: RecordFactory) -> None:
+    first = await send(caller, TEXT_MESSAGE | {"idempotencyKey": "order-1"})
+    again = await send(caller, TEXT_MESSAGE | {"idempotencyKey": "order-1", "to": {"phone": "+5511987654321"}})
     assert (first["isReplay"], again["isReplay"], again["errors"]) == (False, True, [])
     assert again["message"] == first["message"]
     assert await stock.count("messages", caller) == 1
 
 
-async def test_many_at_once_with_one_key_make_one_message(caller: Caller, stock: Stock) -> None:
-    payloads = await asyncio.gather(*(send(caller, TEXT | {"idempotencyKey": "order-1"}) for _ in range(10)))
+async def test_many_at_once_with_one_key_make_one_message(caller: Caller, stock: RecordFactory) -> None:
+    payloads = await asyncio.gather(*(send(caller, TEXT_MESSAGE | {"idempotencyKey": "order-1"}) for _ in range(10)))
     assert len({payload["message"]["id"] for payload in payloads}) == 1
     assert sorted(payload["isReplay"] for payload in payloads) == [False] + [True] * 9
     assert await stock.count("messages", caller) == 1
 
 
-async def test_a_key_used_with_other_input_is_a_conflict(caller: Caller, stock: Stock) -> None:
-    await send(caller, TEXT | {"idempotencyKey": "order-1"})
-    payload = await send(caller, TEXT | {"idempotencyKey": "order-1", "content": {"text": "Outra coisa"}})
+async def test_a_key_used_with_other_input_is_a_conflict(caller: Caller, stock: RecordFactory) -> None:
+    await send(caller, TEXT_MESSAGE | {"idempotencyKey": "order-1"})
+    payload = await send(caller, TEXT_MESSAGE | {"idempotencyKey": "order-1", "content": {"text": "Outra coisa"}})
     [error] = payload["errors"]
     assert (error["__typename"], error["path"]) == ("IdempotencyConflictError", ["input", "idempotencyKey"])
     assert "new key" in error["message"]
@@ -291,28 +288,28 @@ async def test_a_key_used_with_other_input_is_a_conflict(caller: Caller, stock: 
 
 
 async def test_a_key_belongs_to_one_tenant(caller: Caller, stranger: Caller) -> None:
-    ours, theirs = [await send(one, TEXT | {"idempotencyKey": "order-1"}) for one in (caller, stranger)]
+    ours, theirs = [await send(one, TEXT_MESSAGE | {"idempotencyKey": "order-1"}) for one in (caller, stranger)]
     assert theirs["isReplay"] is False
     assert ours["message"]["id"] != theirs["message"]["id"]
 
 
 async def test_nobody_may_send(nobody: Caller) -> None:
-    assert await nobody.code(SEND, input=TEXT) == "UNAUTHENTICATED"
+    assert await nobody.code(SEND, input=TEXT_MESSAGE) == "UNAUTHENTICATED"
 
 
-async def test_sending_needs_its_scope(new_caller: NewCaller, stock: Stock) -> None:
+async def test_sending_needs_its_scope(new_caller: NewCaller, stock: RecordFactory) -> None:
     reader = await new_caller(frozenset(Scope) - {Scope.MESSAGES_SEND})
-    assert await reader.code(SEND, input=TEXT) == "FORBIDDEN"
+    assert await reader.code(SEND, input=TEXT_MESSAGE) == "FORBIDDEN"
     assert await stock.count("messages", reader) == 0
 
 
 async def test_an_address_is_shown_in_full_only_to_those_who_may_see_it(new_caller: NewCaller) -> None:
     sender = await new_caller(frozenset({Scope.MESSAGES_SEND, Scope.MESSAGES_READ}))
-    errors = (await sender.answer(SEND, input=TEXT)).errors
+    errors = (await sender.answer(SEND, input=TEXT_MESSAGE)).errors
     assert {error["extensions"]["code"] for error in errors} == {"FORBIDDEN"}
     assert {tuple(error["path"]) for error in errors} >= {("sendMessage", "message", "to")}
     masked = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { toMasked } } }"
-    data = await sender.ask(masked, input=TEXT)
+    data = await sender.ask(masked, input=TEXT_MESSAGE)
     assert data["sendMessage"]["message"]["toMasked"] == "+55 11 9••••-4321"
 
 
@@ -320,7 +317,7 @@ async def test_what_cannot_be_stored_is_no_answer(graph_urls: Urls, caller: Call
     house: House = house_over(graph_urls, DATABASE_URL="postgresql://app@127.0.0.1:9/app")
     stranded = Caller(house, caller.engine, caller.principal)
     try:
-        [error] = (await stranded.answer(SEND, input=TEXT)).errors
+        [error] = (await stranded.answer(SEND, input=TEXT_MESSAGE)).errors
     finally:
         await house.close()
     assert (error["extensions"]["code"], error["extensions"]["retryAfter"]) == ("TRY_AGAIN", 5)

@@ -9,13 +9,11 @@ from api.bootstrap import House
 from core.access.principal import Scope
 from core.messages.accept import Backpressure
 from core.ports import Channel
-from tests.conftest import Urls
-from tests.delivery.trips import round_trips
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.houses import house_over
-from tests.graph.stock import Stock, global_id
-from tests.graph.test_send_message import TEXT
+from tests.apps import house_over
+from tests.databases import Urls
+from tests.delivery.round_trips import round_trips
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import TEXT_MESSAGE, RecordFactory, global_id
 
 SEND = """
 mutation Send($input: SendMessageInput!) {
@@ -37,7 +35,7 @@ mutation Send($input: SendMessageInput!) {
 
 
 async def send(caller: Caller, **given: Any) -> dict[str, Any]:
-    data = await caller.ask(SEND, input=TEXT | given)
+    data = await caller.ask(SEND, input=TEXT_MESSAGE | given)
     found: dict[str, Any] = data["sendMessage"]
     return found
 
@@ -108,7 +106,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_what_nobody_can_mean_is_refused_with_its_place(caller: Caller, stock: Stock, case: str) -> None:
+async def test_what_nobody_can_mean_is_refused_with_its_place(caller: Caller, stock: RecordFactory, case: str) -> None:
     given, path, rule = REFUSED[case]
     payload = await send(caller, **given)
     [error] = payload["errors"]
@@ -135,12 +133,16 @@ async def test_a_step_s_time_has_bounds(graph_urls: Urls, caller: Caller, within
         {"route": [{"channel": "SMS", "until": "READ"}]},
     ],
 )
-async def test_options_of_the_wrong_shape_never_begin(caller: Caller, stock: Stock, given: dict[str, Any]) -> None:
-    assert await caller.code(SEND, input=TEXT | given) == "VARIABLES"
+async def test_options_of_the_wrong_shape_never_begin(
+    caller: Caller, stock: RecordFactory, given: dict[str, Any]
+) -> None:
+    assert await caller.code(SEND, input=TEXT_MESSAGE | given) == "VARIABLES"
     assert await stock.count("messages", caller) == 0
 
 
-async def test_an_external_id_names_one_message_for_good(caller: Caller, stranger: Caller, stock: Stock) -> None:
+async def test_an_external_id_names_one_message_for_good(
+    caller: Caller, stranger: Caller, stock: RecordFactory
+) -> None:
     assert (await send(caller, externalId="order-1"))["errors"] == []
     again = await send(caller, externalId="order-1", idempotencyKey="another")
     [error] = again["errors"]
@@ -150,7 +152,7 @@ async def test_an_external_id_names_one_message_for_good(caller: Caller, strange
     assert await stock.count("messages", caller) == 1
 
 
-async def test_a_rehearsal_stores_nothing(caller: Caller, stock: Stock) -> None:
+async def test_a_rehearsal_stores_nothing(caller: Caller, stock: RecordFactory) -> None:
     payload = await send(caller, dryRun=True, idempotencyKey="k", externalId="order-1")
     assert payload == {"message": None, "isReplay": False, "errors": []}
     [error] = (await send(caller, dryRun=True, to={"phone": "1"}))["errors"]
@@ -158,7 +160,9 @@ async def test_a_rehearsal_stores_nothing(caller: Caller, stock: Stock) -> None:
     assert await stock.count("messages", caller) == await stock.count("idempotency_keys", caller) == 0
 
 
-async def test_a_full_queue_answers_with_a_time_to_come_back(graph_urls: Urls, caller: Caller, stock: Stock) -> None:
+async def test_a_full_queue_answers_with_a_time_to_come_back(
+    graph_urls: Urls, caller: Caller, stock: RecordFactory
+) -> None:
     house = house_over(graph_urls)
     crowded = Caller(house, caller.engine, caller.principal)
     try:
@@ -182,7 +186,7 @@ async def test_a_new_message_is_answered_without_being_read(caller: Caller, hous
       message { id status to toMasked content { ... on TextContent { text } } createdAt sendAt route { channel } }
     } }"""
     async with round_trips(house.database) as seen:
-        payload = (await caller.ask(known, input=TEXT))["sendMessage"]
+        payload = (await caller.ask(known, input=TEXT_MESSAGE))["sendMessage"]
     assert len(seen) == 3
     read = "query ($id: ID!) { message(id: $id) { id status to toMasked content { ... on TextContent { text } }"
     data = await caller.ask(f"{read} createdAt sendAt route {{ channel }} }} }}", id=payload["message"]["id"])
@@ -193,12 +197,12 @@ async def test_who_may_only_send_is_shown_what_was_sent(new_caller: NewCaller) -
     sender = await new_caller(frozenset({Scope.MESSAGES_SEND}))
     document = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { isReplay message { status } } }"
     for is_replay in (False, True):
-        data = await sender.ask(document, input=TEXT | {"idempotencyKey": "order-1"})
+        data = await sender.ask(document, input=TEXT_MESSAGE | {"idempotencyKey": "order-1"})
         assert data["sendMessage"] == {"isReplay": is_replay, "message": {"status": "QUEUED"}}
 
 
 async def test_outcomes_of_a_page_are_one_statement_and_only_when_asked_for(
-    caller: Caller, stock: Stock, house: House
+    caller: Caller, stock: RecordFactory, house: House
 ) -> None:
     for _ in range(5):
         message = await stock.put(caller, status="SENT", attempts=2)

@@ -9,10 +9,10 @@ import pytest
 
 from core.identifiers import uuid7
 from resolvers.identifiers import to_global_id
-from tests.conftest import Urls
+from tests.apps import WHATSAPP, house_over
+from tests.databases import Urls
 from tests.graph.callers import Caller
-from tests.graph.houses import WHATSAPP, house_over
-from tests.graph.stock import Stock
+from tests.graph.factories import RecordFactory
 
 SEND = """
 mutation Send($input: SendMessageInput!) {
@@ -76,7 +76,7 @@ async def send(caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
     return dict((await caller.ask(SEND, input=given))["sendMessage"])
 
 
-async def stored(caller: Caller, stock: Stock) -> dict[str, Any]:
+async def stored(caller: Caller, stock: RecordFactory) -> dict[str, Any]:
     """What the tenant's one message would send."""
     row = await stock.owner.fetchrow(
         "SELECT id, content_sealed, template_id FROM messages WHERE tenant_id = $1", caller.tenant
@@ -85,7 +85,7 @@ async def stored(caller: Caller, stock: Stock) -> dict[str, Any]:
     return {"id": row["template_id"], **json.loads(opened)}
 
 
-async def test_one_of_ours_is_filled_when_it_is_accepted(shop: Caller, stock: Stock) -> None:
+async def test_one_of_ours_is_filled_when_it_is_accepted(shop: Caller, stock: RecordFactory) -> None:
     id = await stock.put_template(shop, name="order_shipped")
     payload = await send(shop, message(id, {"day": "amanhã"}, SMS))
     assert payload["errors"] == []
@@ -100,7 +100,7 @@ async def test_one_of_ours_is_filled_when_it_is_accepted(shop: Caller, stock: St
     assert (kept["id"], kept["text"]) == (id, "Olá, cliente! Chega amanhã.")
 
 
-async def test_an_e_mail_gets_its_subject_and_both_bodies(shop: Caller, stock: Stock) -> None:
+async def test_an_e_mail_gets_its_subject_and_both_bodies(shop: Caller, stock: RecordFactory) -> None:
     id = await stock.put_template(shop, **MAIL)
     given = message(id, {"amount": "R$ <1>"}, BY_EMAIL) | {"to": {"email": "ana@example.com"}}
     payload = await send(shop, given)
@@ -109,7 +109,7 @@ async def test_an_e_mail_gets_its_subject_and_both_bodies(shop: Caller, stock: S
     assert (kept["subject"], kept["plainText"], kept["html"]) == ("Pago: R$ <1>", "R$ <1>", "<b>R$ &lt;1&gt;</b>")
 
 
-async def test_a_companys_template_keeps_its_parameters(shop: Caller, stock: Stock) -> None:
+async def test_a_companys_template_keeps_its_parameters(shop: Caller, stock: RecordFactory) -> None:
     id = await stock.put_template(shop, **THEIRS)
     payload = await send(shop, message(id, FULL, OVER_WHATSAPP, SMS))
     assert payload["errors"] == []
@@ -124,7 +124,7 @@ async def test_a_companys_template_keeps_its_parameters(shop: Caller, stock: Sto
     }
 
 
-async def test_nothing_of_a_filled_template_lies_in_the_clear(shop: Caller, stock: Stock) -> None:
+async def test_nothing_of_a_filled_template_lies_in_the_clear(shop: Caller, stock: RecordFactory) -> None:
     await send(shop, message(await stock.put_template(shop), {"day": "segredo"}, SMS))
     dump = await stock.owner.fetchval("SELECT string_agg(messages::text, ' ') FROM messages")
     assert "segredo" not in dump
@@ -155,7 +155,7 @@ NOT_USABLE: dict[str, tuple[dict[str, Any], dict[str, str], list[dict[str, str]]
 
 
 @pytest.mark.parametrize("case", NOT_USABLE)
-async def test_a_template_that_will_not_do_says_why(shop: Caller, stock: Stock, case: str) -> None:
+async def test_a_template_that_will_not_do_says_why(shop: Caller, stock: RecordFactory, case: str) -> None:
     template, values, route, missing, words = NOT_USABLE[case]
     payload = await send(shop, message(await stock.put_template(shop, **template), values, *route, idempotencyKey="k"))
     [error] = payload["errors"]
@@ -166,7 +166,7 @@ async def test_a_template_that_will_not_do_says_why(shop: Caller, stock: Stock, 
     assert await stock.count("messages", shop) == await stock.count("idempotency_keys", shop) == 0
 
 
-async def test_a_companys_template_has_no_subject_for_an_e_mail(shop: Caller, stock: Stock) -> None:
+async def test_a_companys_template_has_no_subject_for_an_e_mail(shop: Caller, stock: RecordFactory) -> None:
     id = await stock.put_template(shop, **THEIRS)
     payload = await send(shop, message(id, FULL, OVER_WHATSAPP, BY_EMAIL))
     kinds = [(error["__typename"], ".".join(error["path"])) for error in payload["errors"]]
@@ -186,7 +186,7 @@ NOWHERE = {
 
 
 @pytest.mark.parametrize("case", NOWHERE)
-async def test_a_template_that_is_not_there_is_not_found(shop: Caller, stock: Stock, case: str) -> None:
+async def test_a_template_that_is_not_there_is_not_found(shop: Caller, stock: RecordFactory, case: str) -> None:
     payload = await send(shop, message(NOWHERE[case], {}, SMS))
     [error] = payload["errors"]
     assert (error["__typename"], error["path"], error["id"]) == (
@@ -197,7 +197,7 @@ async def test_a_template_that_is_not_there_is_not_found(shop: Caller, stock: St
     assert await stock.count("messages", shop) == 0
 
 
-async def test_the_template_of_somebody_else_is_not_found(shop: Caller, stranger: Caller, stock: Stock) -> None:
+async def test_the_template_of_somebody_else_is_not_found(shop: Caller, stranger: Caller, stock: RecordFactory) -> None:
     theirs = await stock.put_template(stranger)
     payload = await send(shop, message(theirs, {"day": "hoje"}, SMS))
     assert [error["__typename"] for error in payload["errors"]] == ["NotFoundError"]
@@ -221,7 +221,7 @@ INVALID: dict[str, tuple[dict[str, Any], list[tuple[str, str]], str, str]] = {
 
 
 @pytest.mark.parametrize("case", INVALID)
-async def test_a_value_that_cannot_be_is_named_by_its_place(shop: Caller, stock: Stock, case: str) -> None:
+async def test_a_value_that_cannot_be_is_named_by_its_place(shop: Caller, stock: RecordFactory, case: str) -> None:
     template, values, place, rule = INVALID[case]
     channel = {"channel": template.get("channel", "SMS")}
     given = message(await stock.put_template(shop, **template), {}, channel)
@@ -234,14 +234,14 @@ async def test_a_value_that_cannot_be_is_named_by_its_place(shop: Caller, stock:
     assert await stock.count("messages", shop) == 0
 
 
-async def test_everything_wrong_is_said_at_once(shop: Caller, stock: Stock) -> None:
+async def test_everything_wrong_is_said_at_once(shop: Caller, stock: RecordFactory) -> None:
     given = message("x", {}, SMS, SMS) | {"to": {"phone": "1"}}
     kinds = [error["__typename"] for error in (await send(shop, given))["errors"]]
     assert kinds == ["InvalidInputError", "NotFoundError", "InvalidInputError"]
 
 
 async def test_a_repeated_request_answers_with_the_first_message_whatever_became_of_its_template(
-    shop: Caller, stock: Stock
+    shop: Caller, stock: RecordFactory
 ) -> None:
     id = await stock.put_template(shop)
     given = message(id, {"day": "hoje", "name": "Ana"}, SMS, idempotencyKey="k")
@@ -261,14 +261,16 @@ async def test_a_repeated_request_answers_with_the_first_message_whatever_became
 
 
 @pytest.mark.parametrize("other", [{"day": "amanhã"}, {"day": "hoje", "name": "Ana"}])
-async def test_a_key_used_with_other_variables_is_a_conflict(shop: Caller, stock: Stock, other: dict[str, str]) -> None:
+async def test_a_key_used_with_other_variables_is_a_conflict(
+    shop: Caller, stock: RecordFactory, other: dict[str, str]
+) -> None:
     id = await stock.put_template(shop)
     await send(shop, message(id, {"day": "hoje"}, SMS, idempotencyKey="k"))
     payload = await send(shop, message(id, other, SMS, idempotencyKey="k"))
     assert [error["__typename"] for error in payload["errors"]] == ["IdempotencyConflictError"]
 
 
-async def test_a_key_used_with_another_template_is_a_conflict(shop: Caller, stock: Stock) -> None:
+async def test_a_key_used_with_another_template_is_a_conflict(shop: Caller, stock: RecordFactory) -> None:
     one, other = await stock.put_template(shop), await stock.put_template(shop)
     await send(shop, message(one, {"day": "hoje"}, SMS, idempotencyKey="k"))
     payload = await send(shop, message(other, {"day": "hoje"}, SMS, idempotencyKey="k"))

@@ -4,9 +4,8 @@ import pytest
 
 from core.access.principal import Scope
 from resolvers.identifiers import to_global_id
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import Stock
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import RecordFactory
 
 SETTLE = """
 mutation($id: ID!, $as: SettleAs!) {
@@ -23,7 +22,7 @@ ACTS = "{ auditEvents(first: 10) { nodes { action outcome targetId } } }"
 
 @pytest.mark.parametrize(("decision", "status"), [("SENT", "SENT"), ("FAILED", "FAILED"), ("RESEND", "QUEUED")])
 async def test_an_operator_decides_and_it_is_written_down(
-    new_caller: NewCaller, stock: Stock, decision: str, status: str
+    new_caller: NewCaller, stock: RecordFactory, decision: str, status: str
 ) -> None:
     caller = await new_caller(frozenset({Scope.OPERATIONS_WRITE, Scope.OPERATIONS_READ}))
     id = to_global_id("Message", (await stock.put(caller, status="UNCONFIRMED")).bytes)
@@ -35,7 +34,7 @@ async def test_an_operator_decides_and_it_is_written_down(
     assert acts == [{"action": "settleMessage", "outcome": "DONE", "targetId": id}]
 
 
-async def test_what_cannot_be_settled_is_refused_alike(caller: Caller, stranger: Caller, stock: Stock) -> None:
+async def test_what_cannot_be_settled_is_refused_alike(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
     theirs = to_global_id("Message", (await stock.put(stranger, status="UNCONFIRMED")).bytes)
     for id in (theirs, "nonsense", to_global_id("Message", b"x" * 16)):
         [error] = (await caller.ask(SETTLE, id=id, **{"as": "SENT"}))["settleMessage"]["errors"]
@@ -45,13 +44,13 @@ async def test_what_cannot_be_settled_is_refused_alike(caller: Caller, stranger:
     assert (error["__typename"], error["state"], error["path"]) == ("InvalidStateError", "QUEUED", ["input", "id"])
 
 
-async def test_whoever_may_only_send_may_not_decide(new_caller: NewCaller, stock: Stock) -> None:
+async def test_whoever_may_only_send_may_not_decide(new_caller: NewCaller, stock: RecordFactory) -> None:
     caller = await new_caller(frozenset({Scope.MESSAGES_SEND}))
     id = to_global_id("Message", (await stock.put(caller, status="UNCONFIRMED")).bytes)
     assert await caller.code(SETTLE, id=id, **{"as": "SENT"}) == "FORBIDDEN"
 
 
-async def test_the_advice_about_an_unconfirmed_message_names_it(caller: Caller, stock: Stock) -> None:
+async def test_the_advice_about_an_unconfirmed_message_names_it(caller: Caller, stock: RecordFactory) -> None:
     id = to_global_id("Message", (await stock.put(caller, status="UNCONFIRMED")).bytes)
     for document, verb in ((RETRY, "retryMessage"), (CANCEL, "cancelMessage")):
         [error] = (await caller.ask(document, id=id))[verb]["errors"]
@@ -59,7 +58,7 @@ async def test_the_advice_about_an_unconfirmed_message_names_it(caller: Caller, 
         assert "new message" not in error["message"].lower()
 
 
-async def test_what_was_done_is_answered_alike_when_asked_again(caller: Caller, stock: Stock) -> None:
+async def test_what_was_done_is_answered_alike_when_asked_again(caller: Caller, stock: RecordFactory) -> None:
     cases = ((RETRY, "retryMessage", "FAILED", "QUEUED"), (CANCEL, "cancelMessage", "QUEUED", "CANCELED"))
     for document, verb, before, after in cases:
         id = to_global_id("Message", (await stock.put(caller, status=before)).bytes)
@@ -67,7 +66,7 @@ async def test_what_was_done_is_answered_alike_when_asked_again(caller: Caller, 
         assert answers == [{"message": {"status": after}, "errors": []}] * 2
 
 
-async def test_what_came_in_is_refused_with_the_status_that_it_has(caller: Caller, stock: Stock) -> None:
+async def test_what_came_in_is_refused_with_the_status_that_it_has(caller: Caller, stock: RecordFactory) -> None:
     id = to_global_id("Message", (await stock.put(caller, status="DELIVERED", sender="+5511987650000")).bytes)
     state = "... on InvalidStateError { state }"
     for document, verb, more in (

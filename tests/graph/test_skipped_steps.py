@@ -8,10 +8,10 @@ import pytest
 from api.bootstrap import House, _channels
 from api.cli.check import _lines
 from api.configuration import load_configuration
-from tests.conftest import Urls
+from tests.apps import WHATSAPP, house_over
+from tests.databases import Urls
 from tests.graph.callers import Caller
-from tests.graph.houses import WHATSAPP, house_over
-from tests.graph.stock import Stock
+from tests.graph.factories import RecordFactory
 
 ERROR = "__typename ... on UserError { code message path }"
 SKIPPED = "skipped { code message path integration { kind } }"
@@ -44,7 +44,7 @@ async def send(caller: Caller, **given: Any) -> dict[str, Any]:
     return dict((await caller.ask(SEND, input=BOTH | given))["sendMessage"])
 
 
-async def test_a_step_that_nobody_serves_is_left_out_and_told_of(caller: Caller, stock: Stock) -> None:
+async def test_a_step_that_nobody_serves_is_left_out_and_told_of(caller: Caller, stock: RecordFactory) -> None:
     sent = await send(caller)
     assert sent["errors"] == []
     assert (sent["message"]["channel"], sent["message"]["route"]) == ("SMS", [{"channel": "SMS", "within": None}])
@@ -62,7 +62,7 @@ async def test_a_step_before_one_that_is_left_out_has_all_the_time_there_is(call
     assert sent["skipped"][0]["path"] == ["input", "route", "1", "channel"]
 
 
-async def test_a_rehearsal_and_a_batch_say_the_same(caller: Caller, stock: Stock) -> None:
+async def test_a_rehearsal_and_a_batch_say_the_same(caller: Caller, stock: RecordFactory) -> None:
     rehearsed = await send(caller, dryRun=True)
     assert (rehearsed["message"], rehearsed["errors"], len(rehearsed["skipped"])) == (None, [], 1)
     assert await stock.count("messages", caller) == 0
@@ -72,7 +72,7 @@ async def test_a_rehearsal_and_a_batch_say_the_same(caller: Caller, stock: Stock
     assert [one["errors"] for one in batch["results"]] == [[], [], []]
 
 
-async def test_it_is_refused_when_none_is_left(caller: Caller, stock: Stock) -> None:
+async def test_it_is_refused_when_none_is_left(caller: Caller, stock: RecordFactory) -> None:
     for rehearsal in (True, False):
         refused = await send(caller, route=[{"channel": "WHATSAPP"}], dryRun=rehearsal)
         [error] = refused["errors"]
@@ -81,7 +81,7 @@ async def test_it_is_refused_when_none_is_left(caller: Caller, stock: Stock) -> 
     assert await stock.count("messages", caller) == 0
 
 
-async def test_a_strict_server_refuses_the_whole_route(strict: Caller, stock: Stock) -> None:
+async def test_a_strict_server_refuses_the_whole_route(strict: Caller, stock: RecordFactory) -> None:
     for rehearsal in (True, False):
         refused = await send(strict, dryRun=rehearsal)
         [error] = refused["errors"]

@@ -6,9 +6,8 @@ import pytest
 
 from core.access.principal import Scope
 from resolvers.identifiers import to_global_id
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import Stock
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import RecordFactory
 
 SHOW = """
 query ($id: ID!) { template(id: $id) {
@@ -20,7 +19,7 @@ AGAIN = "query ($id: ID!) { node(id: $id) { id ... on Template { name } } }"
 BUTTON = [{"index": 1, "kind": "URL", "text": "https://loja.example.com/{{1}}"}]
 
 
-async def test_a_template_tells_everything_it_can_be_filled_with(caller: Caller, stock: Stock) -> None:
+async def test_a_template_tells_everything_it_can_be_filled_with(caller: Caller, stock: RecordFactory) -> None:
     mail = {
         "channel": "EMAIL",
         "subject": "Pedido {{order.number}}",
@@ -49,7 +48,9 @@ async def test_a_template_tells_everything_it_can_be_filled_with(caller: Caller,
     }
 
 
-async def test_the_gaps_of_a_companys_template_have_names_that_do_not_clash(caller: Caller, stock: Stock) -> None:
+async def test_the_gaps_of_a_companys_template_have_names_that_do_not_clash(
+    caller: Caller, stock: RecordFactory
+) -> None:
     theirs = {
         "channel": "WHATSAPP",
         "approval": "APPROVED",
@@ -65,14 +66,14 @@ async def test_the_gaps_of_a_companys_template_have_names_that_do_not_clash(call
     assert found["approval"] == "APPROVED"
 
 
-async def test_a_template_can_be_fetched_again_by_its_id(caller: Caller, stock: Stock) -> None:
+async def test_a_template_can_be_fetched_again_by_its_id(caller: Caller, stock: RecordFactory) -> None:
     id = to_global_id("Template", (await stock.put_template(caller, name="again")).bytes)
     assert (await caller.ask(AGAIN, id=id))["node"] == {"id": id, "name": "again"}
 
 
 @pytest.mark.parametrize("document", [SHOW, AGAIN])
 async def test_the_templates_of_others_are_not_there(
-    caller: Caller, stranger: Caller, stock: Stock, document: str
+    caller: Caller, stranger: Caller, stock: RecordFactory, document: str
 ) -> None:
     id = to_global_id("Template", (await stock.put_template(caller)).bytes)
     assert list((await caller.ask(document, id=id)).values()) != [None]

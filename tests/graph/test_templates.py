@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 
 from core.access.principal import Scope
-from tests.graph.callers import Caller
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import Stock
+from tests.graph.callers import Caller, NewCaller
+from tests.graph.factories import RecordFactory
 
 LIST = """
 query ($first: Int, $after: String, $last: Int, $before: String, $filter: TemplateFilter) {
@@ -24,7 +23,7 @@ async def names(caller: Caller, **given: Any) -> list[str]:
     return [one["name"] for one in (await caller.ask(LIST, **given))["templates"]["nodes"]]
 
 
-async def test_templates_come_newest_first_and_page_by_page(caller: Caller, stock: Stock) -> None:
+async def test_templates_come_newest_first_and_page_by_page(caller: Caller, stock: RecordFactory) -> None:
     for number in range(5):
         await stock.put_template(caller, name=f"t{number}")
     assert await names(caller) == ["t4", "t3", "t2", "t1", "t0"]
@@ -44,7 +43,7 @@ async def test_templates_come_newest_first_and_page_by_page(caller: Caller, stoc
         assert (page["pageInfo"]["hasNextPage"], page["pageInfo"]["hasPreviousPage"]) == (has_next, has_previous), name
 
 
-async def test_a_filter_holds_when_each_of_its_conditions_does(caller: Caller, stock: Stock) -> None:
+async def test_a_filter_holds_when_each_of_its_conditions_does(caller: Caller, stock: RecordFactory) -> None:
     await stock.put_template(caller, name="sms_100%", body="Chega amanhã")
     await stock.put_template(caller, name="mail", channel="EMAIL", subject="Recibo", body="x")
     await stock.put_template(
@@ -68,13 +67,13 @@ async def test_a_filter_holds_when_each_of_its_conditions_does(caller: Caller, s
         assert set(await names(caller, filter=condition)) == expected, condition
 
 
-async def test_what_the_company_no_longer_lists_is_not_listed(caller: Caller, stock: Stock) -> None:
+async def test_what_the_company_no_longer_lists_is_not_listed(caller: Caller, stock: RecordFactory) -> None:
     id = await stock.put_template(caller, name="gone")
     await stock.owner.execute("UPDATE templates SET gone_at = now() WHERE id = $1", id)
     assert await names(caller) == []
 
 
-async def test_the_templates_of_others_are_not_listed(caller: Caller, stranger: Caller, stock: Stock) -> None:
+async def test_the_templates_of_others_are_not_listed(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
     await stock.put_template(caller, name="mine")
     assert (await names(caller), await names(stranger)) == (["mine"], [])
 

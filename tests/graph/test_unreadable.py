@@ -2,7 +2,7 @@
 
 from core.sealing import Sealer
 from tests.graph.callers import Caller
-from tests.graph.stock import PHONE, Stock, global_id
+from tests.graph.factories import PHONE, RecordFactory, global_id
 
 MESSAGES = """
 query { messages(first: 10) { nodes {
@@ -13,7 +13,7 @@ WEBHOOKS = "query { webhookDeliveries(first: 10) { nodes { status payload } } }"
 ELSEWHERE = Sealer({"k2": b"n" * 32})
 
 
-async def test_a_row_that_cannot_be_opened_leaves_the_page_whole(caller: Caller, stock: Stock) -> None:
+async def test_a_row_that_cannot_be_opened_leaves_the_page_whole(caller: Caller, stock: RecordFactory) -> None:
     sound, closed, altered = [await stock.put(caller, status="SENT", attempts=1) for _ in range(3)]
     for column in ("to", "content"):
         other = ELSEWHERE.seal('{"text": "x"}', tenant=caller.tenant, row=closed, column=column)
@@ -38,7 +38,7 @@ async def test_a_row_that_cannot_be_opened_leaves_the_page_whole(caller: Caller,
     assert sum("'k2'" in error["message"] for error in answer.errors) == 2
 
 
-async def test_a_webhook_that_cannot_be_opened_leaves_the_page_whole(caller: Caller, stock: Stock) -> None:
+async def test_a_webhook_that_cannot_be_opened_leaves_the_page_whole(caller: Caller, stock: RecordFactory) -> None:
     _, closed = [await stock.webhook(caller, raw='{"status":"sent"}') for _ in range(2)]
     other = ELSEWHERE.seal("{}", tenant=caller.tenant, row=closed, column="raw")
     await stock.owner.execute("UPDATE inbox SET raw_sealed = $1 WHERE id = $2", other, closed)
@@ -50,7 +50,7 @@ async def test_a_webhook_that_cannot_be_opened_leaves_the_page_whole(caller: Cal
     assert (error["extensions"]["code"], "'k2'" in error["message"]) == ("VALUE_UNREADABLE", True)
 
 
-async def test_a_reason_of_a_later_version_is_another_one(caller: Caller, stock: Stock) -> None:
+async def test_a_reason_of_a_later_version_is_another_one(caller: Caller, stock: RecordFactory) -> None:
     """During a rolling deploy: the page is whole, and something can be decided about the message."""
     later = '{"reason": "OF_TOMORROW", "party": "MOON", "message": "No.", "providerCode": "9", "isTransient": true}'
     message = await stock.put(caller, status="FAILED", attempts=1)
@@ -70,7 +70,9 @@ async def test_a_reason_of_a_later_version_is_another_one(caller: Caller, stock:
     }
 
 
-async def test_a_message_that_only_a_later_version_can_read_stays_as_it_is(caller: Caller, stock: Stock) -> None:
+async def test_a_message_that_only_a_later_version_can_read_stays_as_it_is(
+    caller: Caller, stock: RecordFactory
+) -> None:
     """Whatever is asked for it, the answer says so, with the status that it has."""
     asked = {"retryMessage": "", "cancelMessage": "", "settleMessage": ", as: SENT"}
     for status in ("QUEUED", "UNCONFIRMED", "FAILED"):

@@ -13,9 +13,8 @@ from core.access.principal import DEFAULT_TENANT, Principal, Scope
 from core.database import Database, make_engine
 from core.ports import DirectoryChanged, Person
 from resolvers.identifiers import to_global_id
-from tests.conftest import Urls
-from tests.graph.callers import PLENTY, Caller
-from tests.graph.conftest import NewCaller
+from tests.databases import Urls
+from tests.graph.callers import PLENTY, Caller, NewCaller
 
 VIEWER = """
 { viewer {

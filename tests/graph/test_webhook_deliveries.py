@@ -4,10 +4,8 @@ from datetime import UTC, datetime
 
 from core.access.principal import Scope
 from core.identifiers import uuid7
-from resolvers.identifiers import to_global_id
-from tests.graph.callers import Caller, statements
-from tests.graph.conftest import NewCaller
-from tests.graph.stock import Stock, global_id
+from tests.graph.callers import Caller, NewCaller, statements
+from tests.graph.factories import RecordFactory, global_id, webhook_delivery_id
 
 LIST = """
 query ($first: Int, $after: String, $last: Int, $before: String, $filter: WebhookDeliveryFilter) {
@@ -34,11 +32,9 @@ async def found(caller: Caller, **filter: object) -> list[str]:
     return [one["id"] for one in (await caller.ask(LIST, filter=filter))["webhookDeliveries"]["nodes"]]
 
 
-def delivery_id(webhook: object) -> str:
-    return to_global_id("WebhookDelivery", webhook.bytes)  # type: ignore[attr-defined]
-
-
-async def test_a_delivery_tells_what_came_and_what_it_changed_and_of_nobody(caller: Caller, stock: Stock) -> None:
+async def test_a_delivery_tells_what_came_and_what_it_changed_and_of_nobody(
+    caller: Caller, stock: RecordFactory
+) -> None:
     message = await stock.put(caller)
     webhook = await stock.webhook(caller, message=message)
     [one] = (await caller.ask(WHOLE))["webhookDeliveries"]["nodes"]
@@ -55,8 +51,10 @@ async def test_a_delivery_tells_what_came_and_what_it_changed_and_of_nobody(call
     }
 
 
-async def test_pages_go_both_ways_newest_first(caller: Caller, stock: Stock) -> None:
-    ids = [delivery_id(await stock.webhook(caller, at=datetime(2026, 1, day, tzinfo=UTC))) for day in (4, 3, 2, 1)]
+async def test_pages_go_both_ways_newest_first(caller: Caller, stock: RecordFactory) -> None:
+    ids = [
+        webhook_delivery_id(await stock.webhook(caller, at=datetime(2026, 1, day, tzinfo=UTC))) for day in (4, 3, 2, 1)
+    ]
     whole = (await caller.ask(LIST))["webhookDeliveries"]
     assert [one["id"] for one in whole["nodes"]] == ids
     cursors = [edge["cursor"] for edge in whole["edges"]]
@@ -71,11 +69,11 @@ async def test_pages_go_both_ways_newest_first(caller: Caller, stock: Stock) -> 
     assert await caller.code(LIST, after="nonsense") == "INVALID_INPUT"
 
 
-async def test_every_filter_filters(caller: Caller, stock: Stock) -> None:
+async def test_every_filter_filters(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller)
-    old = delivery_id(await stock.webhook(caller, at=datetime(2026, 1, 1, tzinfo=UTC), status="FAILED"))
-    other = delivery_id(await stock.webhook(caller, integration="whatsapp", event_type="read"))
-    about = delivery_id(await stock.webhook(caller, message=message, status="IGNORED"))
+    old = webhook_delivery_id(await stock.webhook(caller, at=datetime(2026, 1, 1, tzinfo=UTC), status="FAILED"))
+    other = webhook_delivery_id(await stock.webhook(caller, integration="whatsapp", event_type="read"))
+    about = webhook_delivery_id(await stock.webhook(caller, message=message, status="IGNORED"))
     for filter, wanted in (
         ({}, [about, other, old]),
         ({"integrations": ["WHATSAPP"]}, [other]),
@@ -91,7 +89,7 @@ async def test_every_filter_filters(caller: Caller, stock: Stock) -> None:
         assert await found(caller, **filter) == wanted, filter
 
 
-async def test_the_webhooks_of_others_are_not_there(caller: Caller, stranger: Caller, stock: Stock) -> None:
+async def test_the_webhooks_of_others_are_not_there(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
     # An id of somebody else's message leads nowhere, whatever row it stands in.
     await stock.webhook(stranger, message=await stock.put(caller))
     await stock.webhook(caller)
@@ -100,7 +98,7 @@ async def test_the_webhooks_of_others_are_not_there(caller: Caller, stranger: Ca
     assert one["subject"] is None
 
 
-async def test_a_payload_nobody_can_open_is_null_and_spoils_no_page(caller: Caller, stock: Stock) -> None:
+async def test_a_payload_nobody_can_open_is_null_and_spoils_no_page(caller: Caller, stock: RecordFactory) -> None:
     broken = await stock.webhook(caller)
     await stock.webhook(caller)
     await stock.owner.execute("UPDATE inbox SET raw_sealed = '\\x00' WHERE id = $1", broken)
@@ -110,7 +108,9 @@ async def test_a_payload_nobody_can_open_is_null_and_spoils_no_page(caller: Call
     assert payloads == [False, True]
 
 
-async def test_payloads_and_subjects_are_read_together_and_only_when_asked_for(caller: Caller, stock: Stock) -> None:
+async def test_payloads_and_subjects_are_read_together_and_only_when_asked_for(
+    caller: Caller, stock: RecordFactory
+) -> None:
     for _ in range(3):
         await stock.webhook(caller, message=await stock.put(caller))
     with statements(caller.house) as seen:
@@ -127,7 +127,7 @@ async def test_reading_needs_its_scope(new_caller: NewCaller, nobody: Caller) ->
     assert await nobody.code(LIST) == "UNAUTHENTICATED"
 
 
-async def test_whom_it_is_about_needs_the_scope_of_messages(new_caller: NewCaller, stock: Stock) -> None:
+async def test_whom_it_is_about_needs_the_scope_of_messages(new_caller: NewCaller, stock: RecordFactory) -> None:
     operator = await new_caller(frozenset({Scope.OPERATIONS_READ}))
     await stock.webhook(operator, message=uuid7())
     assert await operator.code("{ webhookDeliveries { nodes { subject { __typename } } } }") == "FORBIDDEN"

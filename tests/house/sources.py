@@ -47,3 +47,9 @@ def body_lines(function: Function) -> int:
 
 def arguments(function: Function) -> set[str]:
     return {argument.arg for argument in (*function.args.args, *function.args.kwonlyargs)}
+
+
+HORIZON_SCHEMA = (ROOT / "docs" / "reference" / "horizon.graphql").read_text()
+
+
+SCHEMA_FILE = (ROOT / "schema.graphql").read_text()

@@ -8,10 +8,7 @@ from graphql import build_schema
 
 from resolvers.schema import print_schema
 from tests.house.containment import differences
-from tests.house.sources import ROOT
-
-PROMISE = (ROOT / "schema.graphql").read_text()
-HORIZON = (ROOT / "docs" / "reference" / "horizon.graphql").read_text()
+from tests.house.sources import HORIZON_SCHEMA, SCHEMA_FILE
 
 DELIBERATE = {
     "IntegrationConfiguration.mode: IntegrationMode, not IntegrationMode!": (
@@ -22,21 +19,21 @@ DELIBERATE = {
 
 
 def test_the_schema_file_is_what_the_code_prints() -> None:
-    assert print_schema() == PROMISE, "write it anew: interalpha schema print > schema.graphql"
+    assert print_schema() == SCHEMA_FILE, "write it anew: interalpha schema print > schema.graphql"
 
 
 def test_the_server_serves_the_same_whatever_was_imported_first() -> None:
     program = "import api.app; from resolvers.schema import print_schema; print(print_schema(), end='')"
     served = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-    assert served.stdout == PROMISE
+    assert served.stdout == SCHEMA_FILE
 
 
 def test_the_promise_introduces_itself() -> None:
-    assert (build_schema(PROMISE).description or "").startswith("One API for everything")
+    assert (build_schema(SCHEMA_FILE).description or "").startswith("One API for everything")
 
 
 def test_the_promise_is_contained_in_the_horizon() -> None:
-    assert set(differences(build_schema(PROMISE), build_schema(HORIZON))) == DELIBERATE.keys()
+    assert set(differences(build_schema(SCHEMA_FILE), build_schema(HORIZON_SCHEMA))) == DELIBERATE.keys()
 
 
 OUTER = """

@@ -1,5 +1,6 @@
 """Who may import whom, and that what is imported under our names is ours."""
 
+import ast
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
@@ -48,3 +49,25 @@ def test_no_other_distribution_has_a_top_level_name_of_ours() -> None:
 
 def test_no_test_folder_is_named_like_a_package_of_ours() -> None:
     assert {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}.isdisjoint(OURS)
+
+
+def test_no_test_file_imports_another() -> None:
+    """What tests share stands in a conftest or in a module with a plain name, such as factories."""
+    found = {
+        str(path.relative_to(ROOT)): name
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for name in imported_modules(path)
+        if name.startswith("tests.") and any(part.startswith("test_") for part in name.split("."))
+    }
+    assert found == {}
+
+
+def imported_modules(path: Path) -> list[str]:
+    """The modules a file imports, and what it imports from them, in case that is a module."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [one.name for one in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [f"{node.module}.{one.name}" for one in node.names]
+    return found

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from api.migrations import current_revision, downgrade, head_revision, migrations_folder, upgrade
 from core.database import asyncpg_address
 from core.tables import metadata
-from tests.conftest import Running, Urls
+from tests.databases import SharedStores, Urls
 
 # Tables that belong to no tenant.
 OF_THE_HOUSE = {
@@ -49,7 +49,7 @@ STRUCTURE = text(
 
 
 @pytest.fixture
-async def fresh(stores: Running) -> AsyncIterator[Urls]:
+async def fresh(stores: SharedStores) -> AsyncIterator[Urls]:
     """A database nobody else will see: its tables are taken apart here."""
     async with stores.database() as urls:
         yield urls

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from tests.conftest import Running
+from tests.databases import SharedStores
 
 ANY_ROLE = [
     "CREATE TABLE loot (id int)",
@@ -113,7 +113,7 @@ WORKER = [
 
 
 @pytest.fixture(scope="module")
-async def connections(stores: Running) -> AsyncIterator[dict[str, asyncpg.Connection]]:
+async def connections(stores: SharedStores) -> AsyncIterator[dict[str, asyncpg.Connection]]:
     """One connection per role, to one database: nothing here gets as far as changing it."""
     async with stores.database() as urls:
         opened = {name: await asyncpg.connect(getattr(urls, name)) for name in ("app", "worker", "direct")}

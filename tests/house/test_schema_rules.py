@@ -4,7 +4,7 @@ import pytest
 from graphql import build_schema
 
 from tests.house.schema_rules import RULES, broken_rules
-from tests.house.test_horizon import HORIZON, PROMISE
+from tests.house.sources import HORIZON_SCHEMA, SCHEMA_FILE
 
 NO_DESCRIPTION = ": has no description"
 
@@ -14,7 +14,7 @@ OF_A_LOG = "AuditEvent.targetId: show the object, not its id"
 
 
 def test_the_promise_keeps_every_rule() -> None:
-    assert broken_rules(build_schema(PROMISE)) == [OF_A_LOG]
+    assert broken_rules(build_schema(SCHEMA_FILE)) == [OF_A_LOG]
 
 
 TOLERATED = {
@@ -26,7 +26,7 @@ TOLERATED = {
 
 
 def test_the_horizon_keeps_every_rule_that_is_not_about_words() -> None:
-    found = {one for one in broken_rules(build_schema(HORIZON)) if not one.endswith(NO_DESCRIPTION)}
+    found = {one for one in broken_rules(build_schema(HORIZON_SCHEMA)) if not one.endswith(NO_DESCRIPTION)}
     assert found == TOLERATED
 
 

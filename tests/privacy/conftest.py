@@ -35,9 +35,9 @@ from core.ports import (
 from core.privacy.erase import carry_out
 from core.privacy.person import Person
 from core.privacy.requests import Erasure, by_ids, request
-from tests.conftest import Urls
-from tests.delivery.conftest import ObedientSender, Shop, integration, new_gate, shop
-from tests.keeping import keep
+from tests.databases import Urls
+from tests.delivery.conftest import integration, new_gate, shop
+from tests.delivery.pipeline import FakeSender, MessagePipeline, store_events
 
 __all__ = ["integration", "new_gate", "shop"]
 
@@ -60,7 +60,7 @@ def wamid(number: str, unique: str) -> str:
 class Life:
     """What happens between the shop and people, over every channel."""
 
-    shop: Shop
+    shop: MessagePipeline
     owner: asyncpg.Connection
     redis: Redis
 
@@ -72,7 +72,7 @@ class Life:
         return (await self.shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
 
     async def deliver(self, channel: Channel = Channel.SMS, name: str = "twilio") -> None:
-        sender = ObedientSender(
+        sender = FakeSender(
             (lambda message: Receipt(wamid(message.to, message.reference.message_id.hex[-18:])))
             if channel is Channel.WHATSAPP
             else self.shop.sender.answer
@@ -83,7 +83,7 @@ class Life:
         ).drain()
 
     async def told(self, name: str, *events: Any) -> None:
-        await keep(self.shop.app, self.shop.sealer, name, events)
+        await store_events(self.shop.app, self.shop.sealer, name, events)
 
     async def apply(self) -> None:
         while await self.shop.apply():
@@ -171,7 +171,7 @@ async def owner(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-async def life(shop: Shop, owner: asyncpg.Connection, urls: Urls) -> AsyncIterator[Life]:
+async def life(shop: MessagePipeline, owner: asyncpg.Connection, urls: Urls) -> AsyncIterator[Life]:
     shop.serve(Channel.WHATSAPP, "whatsapp")
     shop.serve(Channel.EMAIL, "smtp")
     async with Redis.from_url(urls.redis) as redis:

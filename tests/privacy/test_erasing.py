@@ -15,7 +15,8 @@ from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, TextContent
 from core.privacy.erase import carry_out
-from tests.conftest import Urls, until
+from tests.databases import Urls
+from tests.helpers import until
 from tests.privacy.conftest import (
     MAIL,
     NEEDLES,

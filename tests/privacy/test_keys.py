@@ -25,7 +25,7 @@ from core.ports import Channel, TextContent
 from core.privacy.erase import carry_out
 from core.sealing import Sealer
 from core.tables import metadata
-from tests.conftest import KEY, Urls
+from tests.databases import ENCRYPTION_KEY, Urls
 from tests.privacy.conftest import MAIL, NEEDLES, NUMBER, OTHER_NUMBER, WORDS, Life, wamid
 from tests.privacy.evidence import found_anywhere
 
@@ -197,7 +197,7 @@ async def test_the_commands_do_and_say_all_of_this(
         "DATABASE_URL": urls.app,
         "DATABASE_URL_WORKER": urls.worker,
         "REDIS_URL": urls.redis,
-        "ENCRYPTION_KEYS": f"k2:{NEW_KEY},k1:{KEY}",
+        "ENCRYPTION_KEYS": f"k2:{NEW_KEY},k1:{ENCRYPTION_KEY}",
         "INTERALPHA_HOME": str(tmp_path),
     }.items():
         monkeypatch.setenv(name, value)
@@ -211,7 +211,7 @@ async def test_the_commands_do_and_say_all_of_this(
     assert await asyncio.to_thread(interalpha.main, ["keys", "status"], standalone_mode=False) == 1
     assert "Values lie under k1, which is not in ENCRYPTION_KEYS" in " ".join(capfd.readouterr().err.split())
     assert json.loads(await said("keys", "status", "--json"))["missing"] == ["k1"]
-    monkeypatch.setenv("ENCRYPTION_KEYS", f"k2:{NEW_KEY},k1:{KEY}")
+    monkeypatch.setenv("ENCRYPTION_KEYS", f"k2:{NEW_KEY},k1:{ENCRYPTION_KEY}")
     assert "sealed anew under k2" in await said("keys", "rotate")
     shown = await said("keys", "status")
     assert len({len(place) for place in re.findall(r"^\w+\.\w+ +", shown, re.MULTILINE)}) == 1

@@ -22,8 +22,8 @@ from core.privacy.disguise import disguised
 from core.privacy.spelling import spells_a_number
 from core.pubsub import Hub
 from core.sealing import Sealer
-from tests.conftest import Running, Urls
-from tests.delivery.conftest import ObedientSender, Shop, open_shop
+from tests.databases import SharedStores, Urls
+from tests.delivery.pipeline import FakeSender, MessagePipeline, make_pipeline
 from tests.privacy.conftest import NUMBER, Life, wamid
 
 OLD, NEW = b"k" * 32, b"n" * 32
@@ -36,7 +36,7 @@ class House:
 
     urls: Urls
     owner: asyncpg.Connection
-    shop: Shop
+    shop: MessagePipeline
 
     async def upgrade(self) -> list[str]:
         return list(await asyncio.to_thread(upgrade, self.urls.direct))
@@ -62,14 +62,14 @@ class House:
 
 
 @pytest.fixture
-async def house(stores: Running, sealer: Sealer) -> AsyncIterator[House]:
+async def house(stores: SharedStores, sealer: Sealer) -> AsyncIterator[House]:
     async with stores.database() as urls:
         await asyncio.to_thread(downgrade, urls.direct, head_revision())
         owner = await asyncpg.connect(urls.superuser)
         app, worker = Database(make_engine(urls.app)), Database(make_engine(urls.worker))
         await prepare_lookups(worker, sealer)
         async with Redis.from_url(urls.redis) as redis:
-            yield House(urls, owner, open_shop(app, worker, sealer, Hub(redis), ObedientSender()))
+            yield House(urls, owner, make_pipeline(app, worker, sealer, Hub(redis), FakeSender()))
         await app.close()
         await worker.close()
         await owner.close()

@@ -14,8 +14,8 @@ from core.privacy.retention import Retention, forget_what_is_old
 from core.settings import CoreSettings, load
 from core.webhooks.read import payloads
 from core.webhooks.replay import replay
-from tests.conftest import Urls
-from tests.graph.houses import house_over
+from tests.apps import house_over
+from tests.databases import Urls
 from tests.privacy.conftest import NEEDLES, NUMBER, WORDS, Life, wamid
 from tests.privacy.evidence import found_anywhere
 

@@ -16,7 +16,7 @@ from integrations.smtp.errors import redacted
 from integrations.twilio.adapter import TwilioSender
 from integrations.whatsapp.adapter import WhatsAppSender
 from integrations.whatsapp.graph_api import GraphApi
-from tests.providers.conftest import (
+from tests.providers.factories import (
     ANA,
     ANA_AT_HOME,
     WEBHOOK_URL,
@@ -27,9 +27,8 @@ from tests.providers.conftest import (
     whatsapp,
     whatsapp_settings,
 )
-from tests.providers.relay import relaying
-from tests.providers.wire import Line, listening
-from tests.running import TOKEN, WHATSAPP
+from tests.providers.servers import Connection, scripted_server, smtp_relay
+from tests.servers import TOKEN, WHATSAPP
 
 TEXT = "Olá, Ana!"
 SECRET = WHATSAPP["WHATSAPP_ACCESS_TOKEN"]
@@ -49,11 +48,11 @@ async def kept(sending: Awaitable[Receipt]) -> str | None:
 
 @asynccontextmanager
 async def answering(status: int, body: bytes, *headers: str) -> AsyncIterator[str]:
-    async def answer(line: Line) -> None:
+    async def answer(line: Connection) -> None:
         await line.request()
         await line.answer(status, body, *headers)
 
-    async with listening(answer) as wire:
+    async with scripted_server(answer) as wire:
         yield wire.base
 
 
@@ -162,7 +161,7 @@ async def test_where_no_answer_came_none_is_kept(http: HttpClient) -> None:
     ],
 )
 async def test_of_a_relays_reply_only_the_words_of_relays_are_kept(stage: str, reply: str, expected: str) -> None:
-    async with relaying(**{stage: reply}) as relay:
+    async with smtp_relay(**{stage: reply}) as relay:
         settings = smtp_settings(relay.port, SMTP_TLS="none")
         connections = ConnectionPool(settings)
         answer = await kept(SmtpSender(settings, connections).send(email(plain_text=TEXT)))
@@ -172,7 +171,7 @@ async def test_of_a_relays_reply_only_the_words_of_relays_are_kept(stage: str, r
 
 
 async def test_of_a_reply_nobody_can_read_nothing_is_kept() -> None:
-    async with relaying(end_of_data=f"what {PLANTED}") as relay:
+    async with smtp_relay(end_of_data=f"what {PLANTED}") as relay:
         settings = smtp_settings(relay.port, SMTP_TLS="none")
         connections = ConnectionPool(settings)
         assert await kept(SmtpSender(settings, connections).send(email())) is None

@@ -15,10 +15,11 @@ from integrations.clerk.adapter import ClerkSessions
 from integrations.clerk.jwks import FETCH_INTERVAL, FETCH_INTERVAL_WITHOUT_KEYS, KEY_LIFETIME, KeySet, parse_keys
 from integrations.clerk.probe import ClerkProbe
 from integrations.http_client import HttpClient
+from tests.helpers import wait_until
 from tests.providers.clerk_tokens import PUBLIC_PEM, STRANGERS_KEY, header, token
-from tests.providers.conftest import clerk_settings
-from tests.providers.wire import Line, listening
-from tests.running import Simulators, until
+from tests.providers.factories import clerk_settings
+from tests.providers.servers import Connection, scripted_server
+from tests.servers import Simulators
 
 JWKS = "/clerk/.well-known/jwks.json"
 
@@ -136,7 +137,7 @@ async def test_a_withdrawn_key_is_believed_no_longer_than_the_keys_last(door: Do
     door.clock.now += KEY_LIFETIME + 1
     await door.verify(text)
     keys = door.sessions._keys
-    await until(lambda: keys._fetching is None and keys._fetched_at == door.clock.now)
+    await wait_until(lambda: keys._fetching is None and keys._fetched_at == door.clock.now)
     assert await door.fault(text) is TokenFault.UNKNOWN_KEY
 
 
@@ -149,7 +150,7 @@ async def test_the_old_keys_go_on_while_new_ones_cannot_be_fetched(door: Door, k
     for _ in range(20):
         await door.verify(text)
     assert await door.fault(token(key=STRANGERS_KEY)) is TokenFault.UNKNOWN_KEY
-    await until(lambda: door.sessions._keys._fetching is None)
+    await wait_until(lambda: door.sessions._keys._fetching is None)
     # What was reset on a connection kept from before, the HTTP client asks once more by itself.
     assert await door.fetches() == (3 if kind == "reset" else 2)
 
@@ -180,11 +181,11 @@ async def test_a_company_that_says_nothing_is_not_waited_for_long(
 ) -> None:
     monkeypatch.setattr("integrations.clerk.jwks.FETCH_TIMEOUT", 0.2)
 
-    async def silent(line: Line) -> None:
+    async def silent(line: Connection) -> None:
         await line.request()
         await line.request()
 
-    async with listening(silent) as wire, opened(simulators, wire.base) as door:
+    async with scripted_server(silent) as wire, opened(simulators, wire.base) as door:
         with pytest.raises(Overloaded):
             await door.verify(token())
 

@@ -8,8 +8,8 @@ from tests.providers.clerk_tokens import (
     GONE,
     claims,
     token,
+    verified,
 )
-from tests.providers.test_clerk_tokens import believed
 
 READ_SEND = {Scope.MESSAGES_READ, Scope.MESSAGES_SEND}
 
@@ -19,30 +19,30 @@ def member(**changes: object) -> dict[str, object]:
 
 
 async def test_roles_come_to_what_the_table_says() -> None:
-    assert (await believed(token())).scopes == frozenset(Scope)
-    assert (await believed(token(claims(o=member())))).scopes == READ_SEND
-    assert (await believed(token(claims(o=member(rol="billing"))))).scopes == frozenset()
+    assert (await verified(token())).scopes == frozenset(Scope)
+    assert (await verified(token(claims(o=member())))).scopes == READ_SEND
+    assert (await verified(token(claims(o=member(rol="billing"))))).scopes == frozenset()
     table = '{"org:billing": ["MESSAGES_READ"]}'
-    assert (await believed(token(claims(o=member(rol="billing"))), CLERK_ROLE_SCOPES=table)).scopes == {
+    assert (await verified(token(claims(o=member(rol="billing"))), CLERK_ROLE_SCOPES=table)).scopes == {
         Scope.MESSAGES_READ
     }
-    assert (await believed(token(), CLERK_ROLE_SCOPES=table)).scopes == frozenset()
+    assert (await verified(token(), CLERK_ROLE_SCOPES=table)).scopes == frozenset()
 
 
 async def test_permissions_come_to_what_the_table_says_before_what_their_names_say() -> None:
     organization = {"id": "org_1", "slg": "a", "rol": "billing", "per": "send,run", "fpm": "1,2"}
     text = token(claims(fea="o:messages,o:campaigns", o=organization))
-    assert (await believed(text)).scopes == {Scope.MESSAGES_SEND}
+    assert (await verified(text)).scopes == {Scope.MESSAGES_SEND}
     table = '{"org:campaigns:run": ["OPERATIONS_READ"]}'
-    assert (await believed(text, CLERK_ROLE_SCOPES=table)).scopes == {Scope.MESSAGES_SEND, Scope.OPERATIONS_READ}
+    assert (await verified(text, CLERK_ROLE_SCOPES=table)).scopes == {Scope.MESSAGES_SEND, Scope.OPERATIONS_READ}
     taken = '{"org:messages:send": [], "org:campaigns:run": ["*"]}'
-    assert (await believed(text, CLERK_ROLE_SCOPES=taken)).scopes == frozenset(Scope)
-    assert (await believed(text, CLERK_ROLE_SCOPES='{"org:messages:send": []}')).scopes == frozenset()
+    assert (await verified(text, CLERK_ROLE_SCOPES=taken)).scopes == frozenset(Scope)
+    assert (await verified(text, CLERK_ROLE_SCOPES='{"org:messages:send": []}')).scopes == frozenset()
 
 
 async def test_permissions_are_unpacked_as_clerk_documents_them() -> None:
     organization = {"id": "org_1", "slg": "a", "rol": "admin", "per": "manage,read", "fpm": "3,2"}
-    identity = await believed(token(claims(fea="o:dashboard,o:teams", o=organization)))
+    identity = await verified(token(claims(fea="o:dashboard,o:teams", o=organization)))
     assert identity.organization is not None
     assert set(identity.organization.permissions) == {
         "org:dashboard:manage",
@@ -53,14 +53,14 @@ async def test_permissions_are_unpacked_as_clerk_documents_them() -> None:
 
 async def test_a_permission_gives_the_scope_of_its_name() -> None:
     organization = member(rol="clerk", per="read,send", fpm="2,1")
-    identity = await believed(token(claims(fea="o:messages,o:operations", o=organization)))
+    identity = await verified(token(claims(fea="o:messages,o:operations", o=organization)))
     assert identity.scopes == {Scope.MESSAGES_SEND, Scope.OPERATIONS_READ}
 
 
 async def test_features_of_the_person_may_have_a_mask_or_none() -> None:
     for masks in ("0,1", "1"):
         organization = member(rol="x", per="read", fpm=masks)
-        identity = await believed(token(claims(fea="u:messages,o:operations", o=organization)))
+        identity = await verified(token(claims(fea="u:messages,o:operations", o=organization)))
         assert identity.scopes == {Scope.OPERATIONS_READ}
 
 
@@ -88,19 +88,19 @@ async def test_features_of_the_person_may_have_a_mask_or_none() -> None:
 )
 async def test_what_is_ambiguous_gives_nothing(features: object, names: object, masks: object) -> None:
     said = claims(fea=features, o=member(rol="x", per=names, fpm=masks))
-    assert (await believed(token(said))).scopes == frozenset()
+    assert (await verified(token(said))).scopes == frozenset()
 
 
 @pytest.mark.parametrize(
     ("setting", "tenancy"), [("default", Tenancy.DEFAULT), ("own", Tenancy.OWN), ("OWN", Tenancy.OWN)]
 )
 async def test_a_session_without_an_organisation_is_about_what_the_setting_says(setting: str, tenancy: Tenancy) -> None:
-    identity = await believed(token(claims(o=GONE)), CLERK_PERSONAL_TENANT=setting)
+    identity = await verified(token(claims(o=GONE)), CLERK_PERSONAL_TENANT=setting)
     assert (identity.tenancy, identity.organization, identity.scopes) == (tenancy, None, frozenset(Scope))
 
 
 async def test_a_session_without_an_organisation_may_be_refused() -> None:
     with pytest.raises(InvalidToken) as caught:
-        await believed(token(claims(o=GONE)), CLERK_PERSONAL_TENANT="refuse")
+        await verified(token(claims(o=GONE)), CLERK_PERSONAL_TENANT="refuse")
     assert caught.value.reason is TokenFault.NO_ORGANIZATION
-    assert await believed(token(), CLERK_PERSONAL_TENANT="refuse")
+    assert await verified(token(), CLERK_PERSONAL_TENANT="refuse")

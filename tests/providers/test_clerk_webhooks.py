@@ -24,7 +24,7 @@ from core.ports import (
     SessionEnded,
 )
 from integrations.clerk.webhook import ClerkWebhooks
-from tests.providers.conftest import clerk_settings
+from tests.providers.factories import clerk_settings
 
 FIXTURES = Path(integrations.clerk.__file__).parent / "fixtures"
 URL = "https://api.example.com/webhooks/clerk"

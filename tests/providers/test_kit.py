@@ -21,48 +21,48 @@ from integrations.http_client import (
     parse_retry_after,
 )
 from integrations.smtp.simulator.certificate import server_context
-from tests.providers.wire import Line, Talk, listening
-from tests.running import until
+from tests.helpers import wait_until
+from tests.providers.servers import Connection, Talk, scripted_server
 
 
-async def nothing(line: Line) -> None:
+async def nothing(line: Connection) -> None:
     await asyncio.Event().wait()
 
 
-async def reset_before_reading(line: Line) -> None:
+async def reset_before_reading(line: Connection) -> None:
     line.reset()
 
 
-async def reset_after_reading(line: Line) -> None:
+async def reset_after_reading(line: Connection) -> None:
     await line.request()
     line.reset()
 
 
-async def close_before_reading(line: Line) -> None:
+async def close_before_reading(line: Connection) -> None:
     return
 
 
-async def close_after_reading(line: Line) -> None:
+async def close_after_reading(line: Connection) -> None:
     await line.request()
 
 
-async def half_a_head(line: Line) -> None:
+async def half_a_head(line: Connection) -> None:
     await line.request()
     await line.say(b"HTTP/1.1 201 Created\r\nContent-Le")
 
 
-async def half_a_body(line: Line) -> None:
+async def half_a_body(line: Connection) -> None:
     await line.request()
     await line.say(b'HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{"sid": ')
 
 
-async def half_a_body_and_reset(line: Line) -> None:
+async def half_a_body_and_reset(line: Connection) -> None:
     await half_a_body(line)
     await asyncio.sleep(0.05)
     line.reset()
 
 
-async def drip(line: Line) -> None:
+async def drip(line: Connection) -> None:
     await line.request()
     await line.say(b"HTTP/1.1 201 Created\r\nContent-Length: 100000\r\n\r\n")
     while True:
@@ -70,27 +70,27 @@ async def drip(line: Line) -> None:
         await asyncio.sleep(0.05)
 
 
-async def silence_after_reading(line: Line) -> None:
+async def silence_after_reading(line: Connection) -> None:
     await line.request()
     await nothing(line)
 
 
-async def garbage(line: Line) -> None:
+async def garbage(line: Connection) -> None:
     await line.request()
     await line.say(b"\x00\xff\x15\x03\x01 not HTTP at all\r\n\r\n")
 
 
-async def too_much(line: Line) -> None:
+async def too_much(line: Connection) -> None:
     await line.request()
     await line.answer(200, b"x" * (MAX_RESPONSE_BYTES + 1))
 
 
-async def too_much_once_unpacked(line: Line) -> None:
+async def too_much_once_unpacked(line: Connection) -> None:
     await line.request()
     await line.answer(200, compress(b"x" * (MAX_RESPONSE_BYTES * 4)), "Content-Encoding: gzip")
 
 
-async def what_is_not_gzip(line: Line) -> None:
+async def what_is_not_gzip(line: Connection) -> None:
     await line.request()
     await line.answer(200, b"plain", "Content-Encoding: gzip")
 
@@ -110,7 +110,7 @@ async def what_is_not_gzip(line: Line) -> None:
     ],
 )
 async def test_once_connected_nobody_knows(http: HttpClient, talk: Talk) -> None:
-    async with listening(talk) as wire:
+    async with scripted_server(talk) as wire:
         with pytest.raises(OutcomeUnknown):
             await http.call("POST", wire.base, form={"To": "x"})
         assert (wire.connections, len(wire.requests) <= 1) == (1, True)
@@ -118,7 +118,7 @@ async def test_once_connected_nobody_knows(http: HttpClient, talk: Talk) -> None
 
 @pytest.mark.parametrize("talk", [drip, silence_after_reading])
 async def test_an_answer_that_does_not_end_in_time_is_unknown(hasty: HttpClient, talk: Talk) -> None:
-    async with listening(talk) as wire:
+    async with scripted_server(talk) as wire:
         async with asyncio.timeout(3):
             with pytest.raises(OutcomeUnknown):
                 await hasty.call("POST", wire.base)
@@ -127,7 +127,7 @@ async def test_an_answer_that_does_not_end_in_time_is_unknown(hasty: HttpClient,
 
 @pytest.mark.parametrize("talk", [too_much, too_much_once_unpacked])
 async def test_an_answer_beyond_all_measure_is_not_read(http: HttpClient, talk: Talk) -> None:
-    async with listening(talk) as wire:
+    async with scripted_server(talk) as wire:
         with pytest.raises(OutcomeUnknown, match="more than we read"):
             await http.call("POST", wire.base)
 
@@ -149,7 +149,7 @@ async def test_a_name_nobody_knows_did_nothing(http: HttpClient, monkeypatch: py
 
 
 async def test_a_certificate_we_do_not_trust_did_nothing(http: HttpClient, tmp_path: Path) -> None:
-    async with listening(close_after_reading, server_context(tmp_path)[0]) as wire:
+    async with scripted_server(close_after_reading, server_context(tmp_path)[0]) as wire:
         with pytest.raises(ProviderUnavailable):
             await http.call("POST", f"https://127.0.0.1:{wire.port}")
         assert wire.requests == []
@@ -157,7 +157,7 @@ async def test_a_certificate_we_do_not_trust_did_nothing(http: HttpClient, tmp_p
 
 @pytest.mark.parametrize("talk", [close_before_reading, reset_before_reading, nothing, garbage])
 async def test_a_handshake_that_fails_did_nothing(hasty: HttpClient, talk: Talk) -> None:
-    async with listening(talk) as wire:
+    async with scripted_server(talk) as wire:
         with pytest.raises(ProviderUnavailable):
             await hasty.call("POST", f"https://127.0.0.1:{wire.port}")
 
@@ -176,9 +176,9 @@ async def test_a_connection_that_never_comes_about_did_nothing(hasty: HttpClient
 async def test_waiting_for_a_free_connection_did_nothing() -> None:
     # The busy ones must stay so for as long as it takes to open them all.
     http = HttpClient("twilio", connect_timeout=2.0, total_timeout=60)
-    async with listening(silence_after_reading) as wire:
+    async with scripted_server(silence_after_reading) as wire:
         busy = [asyncio.create_task(http.call("POST", wire.base)) for _ in range(100)]
-        await until(lambda: wire.connections == 100, 30)
+        await wait_until(lambda: wire.connections == 100, 30)
         with pytest.raises(ProviderUnavailable):
             await http.call("POST", wire.base)
         for task in busy:
@@ -189,21 +189,21 @@ async def test_waiting_for_a_free_connection_did_nothing() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_an_answer_and_not_followed(http: HttpClient, status: int) -> None:
-    async def send_on(line: Line) -> None:
+    async def send_on(line: Connection) -> None:
         await line.request()
         await line.answer(status, b"", f"Location: {elsewhere.base}/stolen")
 
-    async with listening(close_after_reading) as elsewhere, listening(send_on) as wire:
+    async with scripted_server(close_after_reading) as elsewhere, scripted_server(send_on) as wire:
         answer = await http.call("POST", wire.base, headers={"authorization": "Basic secret"})
         assert (answer.status, elsewhere.connections) == (status, 0)
 
 
 async def test_a_proxy_of_the_environment_never_sees_what_is_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def greet(line: Line) -> None:
+    async def greet(line: Connection) -> None:
         await line.request()
         await line.answer(200, b"direct")
 
-    async with listening(close_after_reading) as proxy, listening(greet) as wire:
+    async with scripted_server(close_after_reading) as proxy, scripted_server(greet) as wire:
         monkeypatch.setenv("HTTP_PROXY", proxy.base)
         http = HttpClient("twilio", total_timeout=1)
         answer = await http.call("GET", wire.base)
@@ -212,11 +212,11 @@ async def test_a_proxy_of_the_environment_never_sees_what_is_for_this_machine(mo
 
 
 async def test_what_is_elsewhere_goes_through_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def refuse(line: Line) -> None:
+    async def refuse(line: Connection) -> None:
         await line.request()
         await line.answer(407)
 
-    async with listening(refuse) as proxy:
+    async with scripted_server(refuse) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.base.replace("://", "://user:p%40ss@"))
         monkeypatch.setenv("NO_PROXY", ".example.invalid")
         http = HttpClient("twilio", total_timeout=1, connect_timeout=0.5)
@@ -232,11 +232,11 @@ async def test_what_is_elsewhere_goes_through_the_proxy_of_the_environment(monke
 
 
 async def test_a_kept_connection_closed_while_idle_is_replaced(http: HttpClient) -> None:
-    async def once(line: Line) -> None:
+    async def once(line: Connection) -> None:
         await line.request()
         await line.answer(200, str(line.number).encode())
 
-    async with listening(once) as wire:
+    async with scripted_server(once) as wire:
         assert (await http.call("POST", wire.base)).body == b"1"
         # The end of the line has to reach us; nothing tells when it has.
         await asyncio.sleep(0.05)
@@ -245,12 +245,12 @@ async def test_a_kept_connection_closed_while_idle_is_replaced(http: HttpClient)
 
 
 async def test_a_kept_connection_closed_under_a_request_is_not_tried_again(http: HttpClient) -> None:
-    async def once_and_then_hang_up(line: Line) -> None:
+    async def once_and_then_hang_up(line: Connection) -> None:
         await line.request()
         await line.answer(200)
         await line.request()
 
-    async with listening(once_and_then_hang_up) as wire:
+    async with scripted_server(once_and_then_hang_up) as wire:
         await http.call("POST", wire.base)
         with pytest.raises(OutcomeUnknown):
             await http.call("POST", wire.base)
@@ -258,11 +258,11 @@ async def test_a_kept_connection_closed_under_a_request_is_not_tried_again(http:
 
 
 async def test_a_form_and_a_query_arrive_as_they_are(http: HttpClient) -> None:
-    async def greet(line: Line) -> None:
+    async def greet(line: Connection) -> None:
         await line.request()
         await line.answer(200, b"ok", "X-Word: Olá", "Retry-After: 7")
 
-    async with listening(greet) as wire:
+    async with scripted_server(greet) as wire:
         answer = await http.call("POST", f"{wire.base}/a", form={"Body": "Olá & adeus"}, query={"q": "1+1"})
         assert (answer.status, answer.body, answer.retry_after) == (200, b"ok", 7)
         assert wire.requests[0].startswith(b"POST /a?q=1%2B1 HTTP/1.1")

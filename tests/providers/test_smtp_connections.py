@@ -22,9 +22,9 @@ from integrations.smtp import connect
 from integrations.smtp.adapter import SmtpSender
 from integrations.smtp.connections import ConnectionPool
 from integrations.smtp.probe import SmtpProbe
-from tests.providers.conftest import email, smtp_settings
-from tests.providers.relay import PIPELINING, SILENCE, relaying
-from tests.running import Simulators
+from tests.providers.factories import email, smtp_settings
+from tests.providers.servers import PIPELINING, SILENCE, smtp_relay
+from tests.servers import Simulators
 
 Sending = Callable[[OutboundMessage], Awaitable[Receipt]]
 
@@ -115,7 +115,7 @@ async def test_a_refused_recipient_costs_no_connection(simulators: Simulators) -
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "end_of_data"])
 async def test_a_refusal_of_any_kind_costs_no_connection(stage: str, offer: dict[str, str]) -> None:
     for reply in ("450 4.2.0 Not now", "451 4.3.0 Local error", "452 4.2.2 Mailbox full", "550 5.1.1 Nobody", "554 No"):
-        async with relaying(**offer, **{stage: reply}) as relay, sender(relay.port, SMTP_TLS="none") as send:
+        async with smtp_relay(**offer, **{stage: reply}) as relay, sender(relay.port, SMTP_TLS="none") as send:
             if offer and stage in ("mail", "rcpt"):
                 relay.replies["data"] = "503 5.5.1 Not yet"
             for _ in range(3):
@@ -131,7 +131,10 @@ async def test_a_refusal_of_any_kind_costs_no_connection(stage: str, offer: dict
 @pytest.mark.parametrize("offer", [{}, {"ehlo": PIPELINING}])
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "end_of_data"])
 async def test_a_relay_that_says_it_is_closing_is_left(stage: str, offer: dict[str, str]) -> None:
-    async with relaying(**offer, **{stage: "421 4.3.2 Closing"}) as relay, sender(relay.port, SMTP_TLS="none") as send:
+    async with (
+        smtp_relay(**offer, **{stage: "421 4.3.2 Closing"}) as relay,
+        sender(relay.port, SMTP_TLS="none") as send,
+    ):
         with pytest.raises(ProviderUnavailable) as caught:
             await send(email())
         assert caught.value.provider_code == "421 4.3.2"
@@ -141,7 +144,7 @@ async def test_a_relay_that_says_it_is_closing_is_left(stage: str, offer: dict[s
 
 
 async def test_a_connection_is_left_before_a_relay_that_counts_refusals_slows_us_down() -> None:
-    async with relaying(rcpt="450 4.2.0 Not now") as relay, sender(relay.port, SMTP_TLS="none") as send:
+    async with smtp_relay(rcpt="450 4.2.0 Not now") as relay, sender(relay.port, SMTP_TLS="none") as send:
         for number in range(25):
             if number == 14:
                 # A mail that is taken begins the count anew.
@@ -159,7 +162,7 @@ async def test_what_runs_out_of_time_says_how_far_it_came() -> None:
         ("auth", FailureScope.PROVIDER),
         ("rcpt", FailureScope.UNCLEAR),
     ):
-        async with relaying(**{stage: SILENCE}) as relay:
+        async with smtp_relay(**{stage: SILENCE}) as relay:
             connections = ConnectionPool(smtp_settings(relay.port, SMTP_TLS="none", SMTP_CONNECTIONS="1"))
             slow = SmtpSender(smtp_settings(relay.port, SMTP_TLS="none"), connections, preparing=0.3)
             first = asyncio.create_task(slow.send(email()))
@@ -174,14 +177,14 @@ async def test_what_runs_out_of_time_says_how_far_it_came() -> None:
 async def test_a_recipient_answered_with_252_is_taken() -> None:
     for offer in ({}, {"ehlo": PIPELINING}):
         for reply in ("251 2.1.5 Will forward", "252 2.1.5 Cannot verify, will try"):
-            async with relaying(rcpt=reply, **offer) as relay, sender(relay.port, SMTP_TLS="none") as send:
+            async with smtp_relay(rcpt=reply, **offer) as relay, sender(relay.port, SMTP_TLS="none") as send:
                 assert (await send(email())).provider_message_id == "4bX9qZ1"
                 assert len(relay.mails) == 1
 
 
 async def test_where_nobody_can_sign_in_without_encryption_that_is_said() -> None:
     for extensions in ("250 relay.example", "250-relay.example\r\n250-STARTTLS\r\n250 PIPELINING"):
-        async with relaying(ehlo=extensions) as relay, sender(relay.port, SMTP_TLS="none") as send:
+        async with smtp_relay(ehlo=extensions) as relay, sender(relay.port, SMTP_TLS="none") as send:
             with pytest.raises(ProviderMisconfigured) as caught:
                 await send(email())
             assert "no way to sign in" in caught.value.message
@@ -191,7 +194,7 @@ async def test_where_nobody_can_sign_in_without_encryption_that_is_said() -> Non
 
 
 async def test_a_kept_connection_that_was_closed_loses_nothing_and_doubles_nothing() -> None:
-    async with relaying(rset="421 4.4.2 Idle too long") as relay, sender(relay.port, SMTP_TLS="none") as send:
+    async with smtp_relay(rset="421 4.4.2 Idle too long") as relay, sender(relay.port, SMTP_TLS="none") as send:
         for _ in range(3):
             await send(email())
         assert (len(relay.mails), relay.wire.connections) == (3, 3)
@@ -199,7 +202,7 @@ async def test_a_kept_connection_that_was_closed_loses_nothing_and_doubles_nothi
 
 async def test_a_kept_connection_that_is_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("integrations.smtp.transaction.CHECK_TIMEOUT", 0.1)
-    async with relaying(rset=SILENCE) as relay, sender(relay.port, SMTP_TLS="none") as send:
+    async with smtp_relay(rset=SILENCE) as relay, sender(relay.port, SMTP_TLS="none") as send:
         for _ in range(2):
             await send(email())
         assert (len(relay.mails), relay.wire.connections) == (2, 2)
@@ -247,7 +250,7 @@ async def test_the_operator_says_how_many_connections_there_are(simulators: Simu
 
 
 async def test_whoever_waits_in_vain_for_a_connection_has_sent_nothing() -> None:
-    async with relaying(end_of_data=SILENCE) as relay:
+    async with smtp_relay(end_of_data=SILENCE) as relay:
         settings = smtp_settings(relay.port, SMTP_TLS="none")
         connections = ConnectionPool(settings)
         slow = SmtpSender(settings, connections, preparing=0.3, confirming=0.7)
@@ -277,14 +280,14 @@ async def test_a_relay_that_refuses_us_is_found(simulators: Simulators) -> None:
 @pytest.mark.parametrize("stage", ["connect", "noop"])
 @pytest.mark.parametrize("reply", ["421 4.3.2 Not now", SILENCE])
 async def test_a_relay_that_is_not_well_is_found(stage: str, reply: str) -> None:
-    async with relaying(**{stage: reply}) as relay:
+    async with smtp_relay(**{stage: reply}) as relay:
         (finding,) = await probe(relay.port, seconds=0.2, SMTP_TLS="none")
         assert finding.code == "SMTP_UNREACHABLE"
         assert finding.detail
 
 
 async def test_a_relay_out_of_reach_is_found() -> None:
-    async with relaying() as gone:
+    async with smtp_relay() as gone:
         pass
     (finding,) = await probe(gone.port, SMTP_TLS="none")
     assert finding.code == "SMTP_UNREACHABLE"

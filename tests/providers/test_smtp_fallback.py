@@ -23,9 +23,9 @@ from integrations.smtp.adapter import (
 )
 from integrations.smtp.connections import ConnectionPool
 from integrations.smtp.simulator import Simulator
-from tests.providers.conftest import email, smtp_settings
-from tests.providers.relay import HANG_UP, RESET, SILENCE, Relay, relaying
-from tests.running import PASSWORD, USER
+from tests.providers.factories import email, smtp_settings
+from tests.providers.servers import HANG_UP, RESET, SILENCE, ScriptedRelay, smtp_relay
+from tests.servers import PASSWORD, USER
 
 BEFORE_THE_TEXT = ["connect", "ehlo", "auth", "mail", "rcpt", "data"]
 
@@ -64,12 +64,12 @@ def sender_of(connected: Connected) -> MessageSender:
     return connected.sender
 
 
-def message_ids(relay: Relay) -> list[str]:
+def message_ids(relay: ScriptedRelay) -> list[str]:
     return [str(message_from_bytes(raw)["Message-ID"]) for raw in relay.mails]
 
 
 async def test_while_the_first_is_well_the_second_hears_nothing() -> None:
-    async with relaying() as first, relaying() as second, at_work(first.port, second.port) as connected:
+    async with smtp_relay() as first, smtp_relay() as second, at_work(first.port, second.port) as connected:
         receipt = await sender_of(connected).send(email())
         assert receipt.detail == "first server: 2.0.0 Ok: queued as 4bX9qZ1"
         assert (len(first.mails), second.wire.connections) == (1, 0)
@@ -82,8 +82,8 @@ async def test_what_the_first_surely_did_not_take_goes_to_the_second(
 ) -> None:
     with patience(monkeypatch, 0.6):
         async with (
-            relaying(**{stage: reply}) as first,
-            relaying(end_of_data="250 2.0.0 Ok: queued as B2") as second,
+            smtp_relay(**{stage: reply}) as first,
+            smtp_relay(end_of_data="250 2.0.0 Ok: queued as B2") as second,
             at_work(first.port, second.port) as connected,
         ):
             receipt = await sender_of(connected).send(email())
@@ -93,17 +93,17 @@ async def test_what_the_first_surely_did_not_take_goes_to_the_second(
 
 
 async def test_a_server_that_is_not_there_is_stood_in_for() -> None:
-    async with relaying() as gone:
+    async with smtp_relay() as gone:
         pass
-    async with relaying() as second, at_work(gone.port, second.port) as connected:
+    async with smtp_relay() as second, at_work(gone.port, second.port) as connected:
         assert (await sender_of(connected).send(email())).provider_message_id
         assert len(second.mails) == 1
 
 
 async def test_a_mail_refused_for_now_after_its_text_goes_to_the_second_with_the_same_message_id() -> None:
     async with (
-        relaying(end_of_data="451 4.3.0 Come again") as first,
-        relaying() as second,
+        smtp_relay(end_of_data="451 4.3.0 Come again") as first,
+        smtp_relay() as second,
         at_work(first.port, second.port) as connected,
     ):
         await sender_of(connected).send(email())
@@ -114,8 +114,8 @@ async def test_a_mail_refused_for_now_after_its_text_goes_to_the_second_with_the
 async def test_a_first_server_that_refuses_us_is_stood_in_for(reply: str) -> None:
     stage = "auth" if reply.startswith("535") else "mail"
     async with (
-        relaying(**{stage: reply}) as first,
-        relaying() as second,
+        smtp_relay(**{stage: reply}) as first,
+        smtp_relay() as second,
         at_work(first.port, second.port) as connected,
     ):
         assert (await sender_of(connected).send(email())).provider_message_id
@@ -126,8 +126,8 @@ async def test_a_first_server_that_refuses_us_is_stood_in_for(reply: str) -> Non
 async def test_what_the_first_may_have_taken_goes_nowhere_else(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with patience(monkeypatch, 0.4):
         async with (
-            relaying(end_of_data=end) as first,
-            relaying() as second,
+            smtp_relay(end_of_data=end) as first,
+            smtp_relay() as second,
             at_work(first.port, second.port) as connected,
         ):
             with pytest.raises(OutcomeUnknown):
@@ -147,8 +147,8 @@ async def test_what_every_server_would_say_is_said_once_and_is_no_failure(
     stage: str, reply: str, error: type[Exception]
 ) -> None:
     async with (
-        relaying(**{stage: reply}) as first,
-        relaying() as second,
+        smtp_relay(**{stage: reply}) as first,
+        smtp_relay() as second,
         at_work(first.port, second.port) as connected,
     ):
         for _ in range(FAILURES_BEFORE_FAILOVER):
@@ -161,8 +161,8 @@ async def test_what_every_server_would_say_is_said_once_and_is_no_failure(
 
 async def test_a_refusal_by_the_second_names_the_second_s_settings() -> None:
     async with (
-        relaying(connect="421 4.3.2 Not now") as first,
-        relaying(mail="530 5.7.57 Client not authenticated to send mail") as second,
+        smtp_relay(connect="421 4.3.2 Not now") as first,
+        smtp_relay(mail="530 5.7.57 Client not authenticated to send mail") as second,
         at_work(first.port, second.port) as connected,
     ):
         with pytest.raises(ProviderMisconfigured) as caught:
@@ -181,8 +181,8 @@ async def test_what_a_mailbox_s_server_says_for_now_sets_no_server_aside() -> No
         ("end_of_data", "450 4.2.2 Full"),
     ):
         async with (
-            relaying(**{stage: reply}) as first,
-            relaying() as second,
+            smtp_relay(**{stage: reply}) as first,
+            smtp_relay() as second,
             at_work(first.port, second.port) as connected,
         ):
             for _ in range(FAILURES_BEFORE_FAILOVER + 1):
@@ -195,8 +195,8 @@ async def test_what_a_mailbox_s_server_says_for_now_sets_no_server_aside() -> No
 
 async def test_where_neither_takes_it_the_last_word_counts() -> None:
     async with (
-        relaying(connect="421 4.3.2 Not now") as first,
-        relaying(auth="535 5.7.8 Wrong password") as second,
+        smtp_relay(connect="421 4.3.2 Not now") as first,
+        smtp_relay(auth="535 5.7.8 Wrong password") as second,
         at_work(first.port, second.port) as connected,
     ):
         with pytest.raises(ProviderMisconfigured) as caught:
@@ -208,8 +208,8 @@ async def test_where_neither_takes_it_the_last_word_counts() -> None:
 async def test_both_together_take_no_longer_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with patience(monkeypatch, 0.5):
         async with (
-            relaying(connect=SILENCE) as first,
-            relaying(connect=SILENCE) as second,
+            smtp_relay(connect=SILENCE) as first,
+            smtp_relay(connect=SILENCE) as second,
             at_work(first.port, second.port) as connected,
         ):
             async with asyncio.timeout(1.0):
@@ -221,7 +221,7 @@ async def test_both_together_take_no_longer_than_one(monkeypatch: pytest.MonkeyP
 async def test_a_first_server_that_keeps_failing_is_left_aside_and_found_well_again() -> None:
     clock = [0.0]
     standing = FailoverState(now=lambda: clock[0])
-    async with relaying(mail="451 4.3.0 Come again") as first, relaying() as second:
+    async with smtp_relay(mail="451 4.3.0 Come again") as first, smtp_relay() as second:
         settings = smtp_settings(**two(first.port, second.port))
         one, other = ConnectionPool(settings), ConnectionPool(settings, settings.second)
         sender = FallbackSender(SmtpSender(settings, one), SmtpSender(settings, other), standing)
@@ -245,7 +245,7 @@ async def test_a_first_server_that_keeps_failing_is_left_aside_and_found_well_ag
 
 async def test_who_is_left_aside_is_asked_when_the_other_fails() -> None:
     standing = FailoverState()
-    async with relaying() as first, relaying(connect="421 4.3.2 Not now") as second:
+    async with smtp_relay() as first, smtp_relay(connect="421 4.3.2 Not now") as second:
         settings = smtp_settings(**two(first.port, second.port))
         one, other = ConnectionPool(settings), ConnectionPool(settings, settings.second)
         sender = FallbackSender(SmtpSender(settings, one), SmtpSender(settings, other), standing)
@@ -280,8 +280,8 @@ def test_a_pause_grows_and_only_one_mail_tries_its_end() -> None:
 
 async def test_the_probe_asks_both_and_tells_what_the_first_did_not_take() -> None:
     async with (
-        relaying(mail="451 4.3.0 Come again") as first,
-        relaying() as second,
+        smtp_relay(mail="451 4.3.0 Come again") as first,
+        smtp_relay() as second,
         at_work(first.port, second.port) as connected,
     ):
         assert connected.probe is not None
@@ -294,8 +294,8 @@ async def test_the_probe_asks_both_and_tells_what_the_first_did_not_take() -> No
         codes = {found.code for found in await connected.probe.check()}
         assert codes == {"SMTP_UNREACHABLE", "SMTP_FALLBACK_UNREACHABLE", "SMTP_FIRST_SERVER_FAILING"}
     async with (
-        relaying() as first,
-        relaying(auth="535 5.7.8 Wrong password") as second,
+        smtp_relay() as first,
+        smtp_relay(auth="535 5.7.8 Wrong password") as second,
         at_work(first.port, second.port) as connected,
     ):
         assert connected.probe is not None

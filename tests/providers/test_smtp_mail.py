@@ -16,8 +16,8 @@ from core.ports import EmailContent, OutboundMessage, Reference
 from integrations.smtp.adapter import SmtpSender
 from integrations.smtp.connections import ConnectionPool
 from integrations.smtp.mail import SenderHeaders, build_mail
-from tests.providers.conftest import ANA_AT_HOME, REFERENCE, email, smtp_settings
-from tests.providers.relay import relaying
+from tests.providers.factories import ANA_AT_HOME, REFERENCE, email, smtp_settings
+from tests.providers.servers import smtp_relay
 
 INJECTION = "=?utf-8?q?Oi=0D=0ABcc=3A_evil=40example.org?="
 
@@ -234,7 +234,7 @@ def test_a_domain_outside_ascii_is_spelled_in_ascii() -> None:
     ],
 )
 async def test_what_could_break_out_of_a_header_is_refused_before_a_byte_leaves(to: str, subject: str) -> None:
-    async with relaying() as relay:
+    async with smtp_relay() as relay:
         settings = smtp_settings(relay.port, SMTP_TLS="none")
         with pytest.raises(ProviderRejected) as caught:
             await SmtpSender(settings, ConnectionPool(settings)).send(email(to, subject))

@@ -11,18 +11,17 @@ from core.ports import OutboundMessage, Receipt
 from integrations.smtp import transaction
 from integrations.smtp.adapter import SmtpSender
 from integrations.smtp.connections import Connection, ConnectionPool
-from tests.conftest import until
-from tests.providers.conftest import email, smtp_settings
-from tests.providers.relay import PIPELINING, Relay
-from tests.providers.wire import Line as Wire
-from tests.providers.wire import listening
+from tests.helpers import until
+from tests.providers.factories import email, smtp_settings
+from tests.providers.servers import PIPELINING, ScriptedRelay, scripted_server
+from tests.providers.servers import Connection as Wire
 
 Sending = Callable[[OutboundMessage], Awaitable[Receipt]]
 TOGETHER = [b"MAIL FROM:<no-reply@example.com>", b"RCPT TO:<ana@example.net>", b"DATA"]
 FINE = {"MAIL": "250 Ok", "RCPT": "250 Ok", "DATA": "354 Go on", "RSET": "250 Ok"}
 
 
-class Packets(Relay):
+class Packets(ScriptedRelay):
     """A relay that answers by what came together: `answer` is told the commands of one write."""
 
     def __init__(self, answer: Callable[[list[str]], str | None]) -> None:
@@ -61,7 +60,7 @@ async def sending(
     answer: Callable[[list[str]], str | None], patience: float = 3
 ) -> AsyncIterator[tuple[Packets, Sending]]:
     relay = Packets(answer)
-    async with listening(relay.talk) as relay.wire:
+    async with scripted_server(relay.talk) as relay.wire:
         settings = smtp_settings(relay.port, SMTP_TLS="none")
         connections = ConnectionPool(settings)
         yield relay, SmtpSender(settings, connections, preparing=patience, confirming=patience).send
@@ -187,7 +186,7 @@ async def test_a_reply_nobody_asked_for_ends_a_kept_connection() -> None:
             await super().talk(line)
 
     relay = Chatty(obedient)
-    async with listening(relay.talk) as relay.wire:
+    async with scripted_server(relay.talk) as relay.wire:
         settings = smtp_settings(relay.port, SMTP_TLS="none")
         connections = ConnectionPool(settings)
         send = SmtpSender(settings, connections).send

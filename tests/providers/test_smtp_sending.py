@@ -22,10 +22,9 @@ from integrations.smtp import connect
 from integrations.smtp.adapter import ENVELOPE_TIMEOUT, TEXT_TIMEOUT, SmtpSender
 from integrations.smtp.connections import ConnectionPool
 from integrations.smtp.simulator.certificate import server_context
-from tests.providers.conftest import ANA_AT_HOME, email, smtp_settings
-from tests.providers.relay import HANG_UP, PIPELINING, RESET, SILENCE, Relay, relaying
-from tests.providers.wire import listening
-from tests.running import PASSWORD, Simulators
+from tests.providers.factories import ANA_AT_HOME, email, smtp_settings
+from tests.providers.servers import HANG_UP, PIPELINING, RESET, SILENCE, ScriptedRelay, scripted_server, smtp_relay
+from tests.servers import PASSWORD, Simulators
 
 REPLIES = [
     [part.strip() for part in line.split("|")]
@@ -36,7 +35,9 @@ OFFERS: list[dict[str, str]] = [{}, {"ehlo": PIPELINING}]
 BEFORE_THE_TEXT = ["connect", "ehlo", "auth", "mail", "rcpt", "data"]
 
 
-async def send(relay: Relay, message: OutboundMessage | None = None, patience: float = 3, **settings: str) -> Receipt:
+async def send(
+    relay: ScriptedRelay, message: OutboundMessage | None = None, patience: float = 3, **settings: str
+) -> Receipt:
     """Send over a fresh connection; patience is for each of the two phases."""
     found = smtp_settings(relay.port, **{"SMTP_TLS": "none", **settings})
     connections = ConnectionPool(found)
@@ -54,7 +55,7 @@ async def failure(sending: Awaitable[Any]) -> ProviderError:
 
 
 async def test_a_mail_is_said_step_by_step() -> None:
-    async with relaying() as relay:
+    async with smtp_relay() as relay:
         receipt = await send(relay)
         assert receipt == Receipt("4bX9qZ1", "2.0.0 Ok: queued as 4bX9qZ1", answer="250 2.0.0 Ok: queued as …")
         verbs = [command.partition(" ")[0] for command in relay.commands]
@@ -75,7 +76,7 @@ async def test_a_mail_is_said_step_by_step() -> None:
     ],
 )
 async def test_a_name_is_taken_from_the_reply_where_it_tells_nothing_else(reply: str, name: str | None) -> None:
-    async with relaying(end_of_data=reply) as relay:
+    async with smtp_relay(end_of_data=reply) as relay:
         assert (await send(relay)).provider_message_id == name
 
 
@@ -84,7 +85,7 @@ async def test_a_name_is_taken_from_the_reply_where_it_tells_nothing_else(reply:
 async def test_every_reply_means_what_the_list_says(
     stage: str, reply: str, error: str, reason: str, offer: dict[str, str]
 ) -> None:
-    async with relaying(**{**offer, stage: reply}) as relay:
+    async with smtp_relay(**{**offer, stage: reply}) as relay:
         found = await failure(send(relay))
         assert (type(found), found.reason) == (getattr(core.errors, error), reason)
         assert (found.provider_code or "").split()[0] == reply[:3]
@@ -96,7 +97,7 @@ async def test_every_reply_means_what_the_list_says(
 @pytest.mark.parametrize("stage", BEFORE_THE_TEXT)
 @pytest.mark.parametrize("end", [HANG_UP, RESET, SILENCE, "what is this", "250-never\r\n250-ending"])
 async def test_whatever_breaks_before_the_text_took_nothing(stage: str, end: str, offer: dict[str, str]) -> None:
-    async with relaying(**{**offer, stage: end}) as relay:
+    async with smtp_relay(**{**offer, stage: end}) as relay:
         assert isinstance(await failure(send(relay, patience=0.2)), ProviderUnavailable)
         assert relay.mails == []
 
@@ -104,13 +105,13 @@ async def test_whatever_breaks_before_the_text_took_nothing(stage: str, end: str
 @pytest.mark.parametrize("offer", OFFERS)
 @pytest.mark.parametrize("end", [HANG_UP, RESET, SILENCE, "what is this", "354 more", "250-never\r\n250-ending", "2"])
 async def test_whatever_breaks_after_the_dot_is_unknown(end: str, offer: dict[str, str]) -> None:
-    async with relaying(end_of_data=end, **offer) as relay:
+    async with smtp_relay(end_of_data=end, **offer) as relay:
         assert isinstance(await failure(send(relay, patience=0.2)), OutcomeUnknown)
         assert len(relay.mails) == 1
 
 
 async def test_a_text_that_gets_stuck_took_nothing() -> None:
-    async with relaying() as relay:
+    async with smtp_relay() as relay:
         relay.is_deaf = True
         big = email(plain_text="uma linha de um texto muito grande\n" * 400_000)
         assert isinstance(await failure(send(relay, big, patience=0.3)), ProviderUnavailable)
@@ -119,8 +120,8 @@ async def test_a_text_that_gets_stuck_took_nothing() -> None:
 
 async def test_an_encrypted_text_that_gets_stuck_took_nothing_either(tmp_path: Path) -> None:
     context, ca_file = server_context(tmp_path)
-    relay = Relay(is_deaf=True)
-    async with listening(relay.talk, context) as relay.wire:
+    relay = ScriptedRelay(is_deaf=True)
+    async with scripted_server(relay.talk, context) as relay.wire:
         big = email(plain_text="uma linha de um texto muito grande\n" * 400_000)
         error = await failure(send(relay, big, patience=0.5, SMTP_TLS="implicit", SMTP_CA_FILE=str(ca_file)))
         assert isinstance(error, ProviderUnavailable)
@@ -128,14 +129,14 @@ async def test_an_encrypted_text_that_gets_stuck_took_nothing_either(tmp_path: P
 
 async def test_a_long_encrypted_text_arrives_whole(tmp_path: Path) -> None:
     context, ca_file = server_context(tmp_path)
-    relay = Relay()
-    async with listening(relay.talk, context, limit=1 << 24) as relay.wire:
+    relay = ScriptedRelay()
+    async with scripted_server(relay.talk, context, limit=1 << 24) as relay.wire:
         await send(relay, email(plain_text=".ponto\n" * 400_000), SMTP_TLS="implicit", SMTP_CA_FILE=str(ca_file))
         assert relay.mails[0].count(b"\r\n..ponto") == 400_000
 
 
 async def test_a_relay_out_of_reach_is_unavailable() -> None:
-    async with relaying() as gone:
+    async with smtp_relay() as gone:
         pass
     assert isinstance(await failure(send(gone)), ProviderUnavailable)
 
@@ -145,7 +146,7 @@ def test_both_phases_fit_into_what_core_waits() -> None:
 
 
 async def test_nothing_is_sent_in_the_clear_where_starttls_was_stripped() -> None:
-    async with relaying() as relay:
+    async with smtp_relay() as relay:
         error = await failure(send(relay, SMTP_TLS="starttls"))
         assert isinstance(error, ProviderMisconfigured)
         assert "STARTTLS" in error.message
@@ -153,7 +154,7 @@ async def test_nothing_is_sent_in_the_clear_where_starttls_was_stripped() -> Non
 
 
 async def test_a_password_is_not_offered_to_a_relay_that_asks_for_none() -> None:
-    async with relaying(ehlo="250 relay.example") as relay:
+    async with smtp_relay(ehlo="250 relay.example") as relay:
         assert isinstance(await failure(send(relay)), ProviderMisconfigured)
         assert relay.commands == ["EHLO example.com"]
 
@@ -161,49 +162,49 @@ async def test_a_password_is_not_offered_to_a_relay_that_asks_for_none() -> None
 async def test_later_to_the_greeting_is_no_reason_to_speak_an_older_language() -> None:
     """HELO offers no way to sign in, and the operator would be told to change settings that are right."""
     for reply in ("450 4.3.2 Try again later", "451-4.7.1 Greylisted\r\n451 4.7.1 later", "421 4.7.0 Too many"):
-        async with relaying(ehlo=reply) as relay:
+        async with smtp_relay(ehlo=reply) as relay:
             error = await failure(send(relay))
             assert (type(error), error.provider_code) == (ProviderUnavailable, reply[:3] + reply[3:9].replace("-", " "))
             assert relay.commands == ["EHLO example.com"]
 
 
 async def test_a_relay_without_a_user_is_not_signed_in_to() -> None:
-    async with relaying() as relay:
+    async with smtp_relay() as relay:
         await send(relay, SMTP_USERNAME="", SMTP_PASSWORD="")
         assert "AUTH" not in str(relay.commands)
 
 
 async def test_a_name_outside_ascii_goes_with_smtputf8_or_not_at_all() -> None:
-    async with relaying() as relay:
+    async with smtp_relay() as relay:
         await send(relay, email("joão@example.net"))
         assert relay.commands[2:4] == ["MAIL FROM:<no-reply@example.com> SMTPUTF8", "RCPT TO:<joão@example.net>"]
         assert "To: joão@example.net".encode() in relay.mails[0]
-    async with relaying(ehlo="250-relay.example\r\n250 AUTH PLAIN") as relay:
+    async with smtp_relay(ehlo="250-relay.example\r\n250 AUTH PLAIN") as relay:
         assert isinstance(await failure(send(relay, email("joão@example.net"))), ProviderRejected)
         assert relay.mails == []
 
 
 async def test_a_sender_outside_ascii_is_the_operator_s_to_mend_and_no_recipient_s() -> None:
-    async with relaying(ehlo="250-relay.example\r\n250 AUTH PLAIN") as relay:
+    async with smtp_relay(ehlo="250-relay.example\r\n250 AUTH PLAIN") as relay:
         error = await failure(send(relay, SMTP_FROM="Clínica <joão@example.com>"))
         assert isinstance(error, ProviderMisconfigured)
         assert (error.party, relay.mails) == (FailureParty.OPERATOR, [])
 
 
 async def test_a_dot_at_the_start_of_a_line_is_doubled_on_the_way() -> None:
-    async with relaying() as relay:
+    async with smtp_relay() as relay:
         await send(relay, email(plain_text=".\n..\n.ponto\n"))
         assert b"\r\n..\r\n...\r\n..ponto\r\n" in relay.mails[0]
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64])
 async def test_a_host_that_cannot_be_is_misconfigured(host: str) -> None:
-    async with relaying() as relay:
+    async with smtp_relay() as relay:
         assert isinstance(await failure(send(relay, SMTP_HOST=host, SMTP_TLS="starttls")), ProviderMisconfigured)
 
 
 async def test_no_error_and_no_integration_at_work_tells_the_password() -> None:
-    async with relaying(auth=f"535 5.7.8 {PASSWORD} is wrong") as relay:
+    async with smtp_relay(auth=f"535 5.7.8 {PASSWORD} is wrong") as relay:
         error = await failure(send(relay))
         settings = smtp_settings(relay.port, SMTP_TLS="none")
         connected = connect(settings, Surroundings("https://api.example.com/webhooks/smtp"))

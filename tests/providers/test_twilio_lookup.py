@@ -17,9 +17,10 @@ from integrations.twilio import lookup as books
 from integrations.twilio.adapter import TwilioSender
 from integrations.twilio.lookup import MessageList, TextMatch, TwilioLookup, compare_texts
 from integrations.twilio.settings import Settings
-from tests.providers.conftest import ANA, REFERENCE, WEBHOOK_URL, sms, twilio_settings
-from tests.providers.wire import Line, Wire, listening
-from tests.running import ACCOUNT, NUMBER, SERVICE, Simulators, eventually
+from tests.helpers import until
+from tests.providers.factories import ANA, REFERENCE, WEBHOOK_URL, sms, twilio_settings
+from tests.providers.servers import Connection, ScriptedServer, scripted_server
+from tests.servers import ACCOUNT, NUMBER, SERVICE, Simulators
 
 TEXT = "Olá, Ana!"
 START = datetime(2026, 11, 23, 14, 0, 0, tzinfo=UTC)
@@ -158,7 +159,7 @@ async def test_a_day_is_counted(
     await simulators.control.inbound("twilio", sender=ANA, text=TEXT)
     today = datetime.now(UTC).date()
     # The number's own, and what the service sends from that number.
-    assert await eventually(lambda: lookup.count(today), lambda counted: counted == 4)
+    assert await until(lambda: lookup.count(today), lambda counted: counted == 4)
     assert await lookup.count(today - timedelta(days=1)) == 0
 
 
@@ -202,11 +203,11 @@ def message(number: int = 1, at: datetime = START, **changes: Any) -> dict[str, 
 
 
 @asynccontextmanager
-async def answering(*pages: Any, status: int = 200, following: str | None = None) -> AsyncIterator[Wire]:
+async def answering(*pages: Any, status: int = 200, following: str | None = None) -> AsyncIterator[ScriptedServer]:
     """A Twilio with these pages, and with the last one over and over where `following` names one more."""
     path = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json?Page=1"
 
-    async def talk(line: Line) -> None:
+    async def talk(line: Connection) -> None:
         while True:
             await line.request()
             number = min(len(line.requests), len(pages)) - 1
@@ -215,7 +216,7 @@ async def answering(*pages: Any, status: int = 200, following: str | None = None
             body = {"messages": page, "next_page_uri": more} if isinstance(page, list) else page
             await line.answer(status, body if isinstance(body, bytes) else json.dumps(body).encode())
 
-    async with listening(talk) as wire:
+    async with scripted_server(talk) as wire:
         yield wire
 
 

@@ -28,9 +28,9 @@ from integrations.twilio.adapter import TwilioSender
 from integrations.twilio.errors import MEANINGS
 from integrations.twilio.probe import TwilioProbe
 from integrations.twilio.webhook import TwilioWebhooks
-from tests.providers.conftest import ANA, REFERENCE, WEBHOOK_URL, sms, twilio_settings
-from tests.providers.wire import Line, listening
-from tests.running import ACCOUNT, KEY, NUMBER, SERVICE, TOKEN, Receiver, Simulators
+from tests.providers.factories import ANA, REFERENCE, WEBHOOK_URL, sms, twilio_settings
+from tests.providers.servers import Connection, scripted_server
+from tests.servers import ACCOUNT, KEY, NUMBER, SERVICE, TOKEN, Simulators, WebhookReceiver
 
 CREATED = (Path(integrations.twilio.__file__).parent / "fixtures" / "created.json").read_bytes()
 ERRORS = {
@@ -56,11 +56,11 @@ def send(simulators: Simulators, http: HttpClient) -> Sending:
 async def answering(status: int, body: bytes, *headers: str) -> AsyncIterator[str]:
     """A Twilio with one answer to everything; gives its address."""
 
-    async def answer(line: Line) -> None:
+    async def answer(line: Connection) -> None:
         await line.request()
         await line.answer(status, body, *headers)
 
-    async with listening(answer) as wire:
+    async with scripted_server(answer) as wire:
         yield wire.base
 
 
@@ -95,14 +95,14 @@ async def test_the_first_of_two_tokens_signs_in(send: Sending) -> None:
     assert isinstance(await failure(send(TWILIO_AUTH_TOKEN=f"{'f' * 32},{TOKEN}")), ProviderMisconfigured)
 
 
-async def test_our_reference_goes_out_and_comes_back(send: Sending, receiver: Receiver) -> None:
+async def test_our_reference_goes_out_and_comes_back(send: Sending, receiver: WebhookReceiver) -> None:
     await send(webhook_url=f"{receiver.base}/back")
     for webhook in await receiver.wait_for("/back", 2):
         assert Reference.parse(parse_qs(urlsplit(webhook.url).query)["ref"][0]) == REFERENCE
 
 
 async def test_twilio_is_asked_to_call_again_when_we_cannot_take_a_report(
-    simulators: Simulators, send: Sending, receiver: Receiver
+    simulators: Simulators, send: Sending, receiver: WebhookReceiver
 ) -> None:
     await simulators.control.plan_webhooks("twilio", automatic=False)
     receipt = await send(webhook_url=f"{receiver.base}/again")

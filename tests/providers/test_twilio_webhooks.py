@@ -21,7 +21,7 @@ from core.ports import (
     StatusReport,
 )
 from integrations.twilio.webhook import RETRY_FRAGMENT, TwilioWebhooks
-from tests.providers.conftest import REFERENCE, twilio_settings
+from tests.providers.factories import REFERENCE, twilio_settings
 
 FIXTURES = Path(integrations.twilio.__file__).parent / "fixtures"
 TOKEN = "12345678901234567890123456789012"

@@ -25,9 +25,9 @@ from integrations.whatsapp.graph_api import GraphApi
 from integrations.whatsapp.probe import WhatsAppProbe
 from integrations.whatsapp.settings import Settings
 from integrations.whatsapp.templates import APPROVALS, WhatsAppTemplates, read_template
-from tests.providers.conftest import whatsapp_settings
-from tests.providers.wire import Line, listening
-from tests.running import WHATSAPP, Simulators
+from tests.providers.factories import whatsapp_settings
+from tests.providers.servers import Connection, scripted_server
+from tests.servers import WHATSAPP, Simulators
 
 TOKEN = WHATSAPP["WHATSAPP_ACCESS_TOKEN"]
 Answering = Callable[[str], object]
@@ -38,12 +38,12 @@ Answering = Callable[[str], object]
 async def meta(answer: Answering) -> AsyncIterator[Settings]:
     """A Meta that answers each question as a test says; gives the settings that lead to it."""
 
-    async def talk(line: Line) -> None:
+    async def talk(line: Connection) -> None:
         while True:
             path = (await line.request()).split(b" ", 2)[1].decode()
             await line.answer(200, json.dumps(answer(path)).encode())
 
-    async with listening(talk) as wire:
+    async with scripted_server(talk) as wire:
         yield whatsapp_settings(wire.base)
 
 

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from core.errors import InvalidSignature
 from core.ports import OtherEvent
-from tests.providers.test_whatsapp_webhooks import (
-    EMPTY,
+from tests.providers.whatsapp_webhooks import (
+    EMPTY_WEBHOOK,
     NUMBER_ID,
     WEBHOOKS,
-    change,
-    parse,
-    report,
+    change_body,
+    parse_webhook,
+    raw_webhook,
     sign,
-    webhook,
+    status_report,
 )
 
 anything = st.recursive(
@@ -45,7 +45,7 @@ value = st.dictionaries(
         b"null",
         b"[]",
         b"{}",
-        EMPTY,
+        EMPTY_WEBHOOK,
         b'{"entry": {}}',
         b'{"entry": [null, 1, [], {}]}',
         b'{"entry": [{"changes": "x"}]}',
@@ -55,28 +55,30 @@ value = st.dictionaries(
     ],
 )
 def test_what_holds_nothing_is_kept_once(body: bytes) -> None:
-    [event], [again] = parse(body), parse(body)
+    [event], [again] = parse_webhook(body), parse_webhook(body)
     assert isinstance(event, OtherEvent)
     assert event.event_type == "unknown"
-    assert event.dedupe_key == again.dedupe_key != parse(body + b" 1")[0].dedupe_key
+    assert event.dedupe_key == again.dedupe_key != parse_webhook(body + b" 1")[0].dedupe_key
 
 
 def test_the_largest_batches_are_split_in_no_time() -> None:
     """Meta's webhooks have at most 3 MB; whoever looked for each person in the whole list would take minutes."""
     many = range(8_000)
     people = [{"wa_id": str(5511900000000 + n), "profile": {"name": "Ana"}} for n in many]
-    items = [report(id=f"wamid.{n}", recipient_id=str(5511900000000 + n)) for n in many]
-    body = change({"contacts": people, "statuses": items})
+    items = [status_report(id=f"wamid.{n}", recipient_id=str(5511900000000 + n)) for n in many]
+    body = change_body({"contacts": people, "statuses": items})
     began = perf_counter()
-    events = parse(body)
+    events = parse_webhook(body)
     assert perf_counter() - began < 5
     assert len({event.dedupe_key for event in events}) == len(many)
     assert max(len(event.raw) for event in events) < 1_000
 
 
-@given(st.binary() | (value | anything).map(change) | anything.map(lambda data: json.dumps({"entry": data}).encode()))
+@given(
+    st.binary() | (value | anything).map(change_body) | anything.map(lambda data: json.dumps({"entry": data}).encode())
+)
 def test_nothing_breaks_the_reader(body: bytes) -> None:
-    events = parse(body)
+    events = parse_webhook(body)
     assert events
     for event in events:
         assert event.dedupe_key.isascii()
@@ -85,4 +87,4 @@ def test_nothing_breaks_the_reader(body: bytes) -> None:
         assert len(event.dedupe_key) < 400
         event.raw.encode()
     with pytest.raises(InvalidSignature):
-        WEBHOOKS.verify(webhook(body, sign(body, "f" * 32)))
+        WEBHOOKS.verify(raw_webhook(body, sign(body, "f" * 32)))

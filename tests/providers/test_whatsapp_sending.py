@@ -25,9 +25,9 @@ from integrations.whatsapp.adapter import TEXT_LIMIT, WhatsAppSender, message_bo
 from integrations.whatsapp.errors import MEANINGS
 from integrations.whatsapp.graph_api import GraphApi, app_secret_proof
 from integrations.whatsapp.settings import Settings
-from tests.providers.conftest import ANA, REFERENCE, whatsapp, whatsapp_settings
-from tests.providers.wire import Line, listening
-from tests.running import WHATSAPP, Receiver, Simulators
+from tests.providers.factories import ANA, REFERENCE, whatsapp, whatsapp_settings
+from tests.providers.servers import Connection, scripted_server
+from tests.servers import WHATSAPP, Simulators, WebhookReceiver
 
 ANSWERS = Path(integrations.whatsapp.__file__).parent / "fixtures" / "answers"
 ACCEPTED = (ANSWERS / "accepted.json").read_bytes()
@@ -64,11 +64,11 @@ def send(simulators: Simulators, http: HttpClient) -> Sending:
 async def answering(status: int, body: bytes, *headers: str) -> AsyncIterator[str]:
     """A Meta with one answer to everything; gives its address."""
 
-    async def answer(line: Line) -> None:
+    async def answer(line: Connection) -> None:
         await line.request()
         await line.answer(status, body, *headers)
 
-    async with listening(answer) as wire:
+    async with scripted_server(answer) as wire:
         yield wire.base
 
 
@@ -91,7 +91,7 @@ async def test_a_text_goes_out_with_our_reference(simulators: Simulators, send: 
     assert (receipt.detail, receipt.recipient_id) == (None, None)
 
 
-async def test_our_reference_comes_back_in_every_report(send: Sending, receiver: Receiver) -> None:
+async def test_our_reference_comes_back_in_every_report(send: Sending, receiver: WebhookReceiver) -> None:
     receipt = await send()
     for webhook in await receiver.wait_for("/webhooks/whatsapp", 2):
         [status] = webhook.value["statuses"]

@@ -6,9 +6,9 @@ import pytest
 
 from core.errors import InvalidSignature
 from integrations.whatsapp.webhook import WhatsAppHandshake, WhatsAppWebhooks
-from tests.providers.conftest import whatsapp_settings
-from tests.providers.test_whatsapp_webhooks import EMPTY, WEBHOOKS, fixture, sign, webhook
-from tests.running import WHATSAPP
+from tests.providers.factories import whatsapp_settings
+from tests.providers.whatsapp_webhooks import EMPTY_WEBHOOK, WEBHOOKS, raw_webhook, read_fixture, sign
+from tests.servers import WHATSAPP
 
 KNOWN = "sha256=eefab58106e73358686845848feb95c56372e7391b3dc050b6a31c8c5f347ece"
 
@@ -17,7 +17,7 @@ HANDSHAKE = WhatsAppHandshake(whatsapp_settings())
 
 
 def test_the_known_signature_is_believed() -> None:
-    WEBHOOKS.verify(webhook(EMPTY, KNOWN))
+    WEBHOOKS.verify(raw_webhook(EMPTY_WEBHOOK, KNOWN))
 
 
 @pytest.mark.parametrize(
@@ -40,26 +40,26 @@ def test_the_known_signature_is_believed() -> None:
 )
 def test_a_forged_signature_is_refused(given: str | None) -> None:
     with pytest.raises(InvalidSignature):
-        WEBHOOKS.verify(webhook(EMPTY, given))
+        WEBHOOKS.verify(raw_webhook(EMPTY_WEBHOOK, given))
 
 
 def test_the_signature_covers_the_bytes_as_they_came() -> None:
-    body = fixture("inbound_text")
+    body = read_fixture("inbound_text")
     again = json.dumps(json.loads(body), separators=(",", ":")).encode()
     assert json.loads(again) == json.loads(body)
-    WEBHOOKS.verify(webhook(body, sign(body)))
+    WEBHOOKS.verify(raw_webhook(body, sign(body)))
     for changed in (again, body + b" ", body.replace(b"remarcar", b"cancelar")):
         with pytest.raises(InvalidSignature):
-            WEBHOOKS.verify(webhook(changed, sign(body)))
+            WEBHOOKS.verify(raw_webhook(changed, sign(body)))
 
 
 def test_both_secrets_are_believed_while_they_are_changed() -> None:
     old, new, stranger = "a" * 32, "b" * 32, "c" * 32
     webhooks = WhatsAppWebhooks(whatsapp_settings(WHATSAPP_APP_SECRET=f"{new},{old}"))
     for secret in (old, new):
-        webhooks.verify(webhook(EMPTY, sign(EMPTY, secret)))
+        webhooks.verify(raw_webhook(EMPTY_WEBHOOK, sign(EMPTY_WEBHOOK, secret)))
     with pytest.raises(InvalidSignature):
-        webhooks.verify(webhook(EMPTY, sign(EMPTY, stranger)))
+        webhooks.verify(raw_webhook(EMPTY_WEBHOOK, sign(EMPTY_WEBHOOK, stranger)))
 
 
 GREETING = {

@@ -1,14 +1,11 @@
 """Reading WhatsApp's webhooks: batches, every payload we keep, and pieces that are not what they should be."""
 
-import hmac
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import integrations.whatsapp
 from core.errors import FailureParty, FailureReason
 from core.ports import (
     Channel,
@@ -16,62 +13,34 @@ from core.ports import (
     OtherEvent,
     Price,
     ProviderEvent,
-    RawWebhook,
     ReportedStatus,
     StatusReport,
     TemplatesChanged,
 )
-from integrations.whatsapp.webhook import WhatsAppWebhooks
-from tests.providers.conftest import REFERENCE, whatsapp_settings
-from tests.running import WHATSAPP
+from tests.providers.factories import REFERENCE
+from tests.providers.whatsapp_webhooks import (
+    FIXTURES,
+    NUMBER_ID,
+    change_body,
+    parse_webhook,
+    read_fixture,
+    status_report,
+)
 
-FIXTURES = Path(integrations.whatsapp.__file__).parent / "fixtures"
-URL = "https://api.example.com/webhooks/whatsapp"
-SECRET = WHATSAPP["WHATSAPP_APP_SECRET"]
 WAMID = "wamid.HBgMNTUzMTg3NjU0MzIxFQIAERgSQUJDREVGMDEyMzQ1Njc4OTAA"
-NUMBER_ID = WHATSAPP["WHATSAPP_PHONE_NUMBER_ID"]
-EMPTY = b'{"object":"whatsapp_business_account","entry":[]}'
-
-WEBHOOKS = WhatsAppWebhooks(whatsapp_settings())
-
-
-def fixture(name: str) -> bytes:
-    return (FIXTURES / f"{name}.json").read_bytes()
-
-
-def webhook(body: bytes, signature: str | None = None) -> RawWebhook:
-    signed = {} if signature is None else {"x-hub-signature-256": signature}
-    return RawWebhook("POST", URL, {"content-type": "application/json", **signed}, body)
-
-
-def sign(body: bytes, secret: str = SECRET) -> str:
-    return f"sha256={hmac.new(secret.encode(), body, 'sha256').hexdigest()}"
-
-
-def parse(body: bytes) -> list[ProviderEvent]:
-    return list(WEBHOOKS.parse(webhook(body)))
 
 
 def read(name: str) -> ProviderEvent:
-    [event] = parse(fixture(name))
+    [event] = parse_webhook(read_fixture(name))
     return event
 
 
-def change(value: object, field: object = "messages") -> bytes:
-    entry = {"id": "102290129340398", "changes": [{"field": field, "value": value}]}
-    return json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
-
-
 def messages(*items: object, **value: object) -> bytes:
-    return change({"metadata": {"phone_number_id": NUMBER_ID}, "messages": list(items), **value})
+    return change_body({"metadata": {"phone_number_id": NUMBER_ID}, "messages": list(items), **value})
 
 
 def statuses(*items: object) -> bytes:
-    return change({"statuses": list(items)})
-
-
-def report(**changes: object) -> dict[str, object]:
-    return {"id": "wamid.A", "status": "delivered", "timestamp": "1795442404", **changes}
+    return change_body({"statuses": list(items)})
 
 
 def written(**changes: object) -> dict[str, object]:
@@ -159,7 +128,7 @@ def test_a_message_of_any_kind_is_read(name: str, kind: str, text: str | None, i
     ],
 )
 def test_every_interactive_reply_is_read(interactive: dict[str, Any], text: str | None) -> None:
-    [event] = parse(messages(written(type="interactive", interactive=interactive)))
+    [event] = parse_webhook(messages(written(type="interactive", interactive=interactive)))
     assert isinstance(event, InboundMessage)
     assert event.text == text
 
@@ -177,7 +146,7 @@ def test_what_nobody_here_acts_on_is_kept(name: str, event_type: str, key: str |
     assert isinstance(event, OtherEvent)
     assert event.event_type == event_type
     assert event.dedupe_key == key if key else event.dedupe_key.startswith("sha256:")
-    assert json.loads(event.raw) == json.loads(fixture(name))
+    assert json.loads(event.raw) == json.loads(read_fixture(name))
     assert event.reference == (REFERENCE if name == "unknown_status" else None)
 
 
@@ -186,24 +155,24 @@ def test_a_template_that_changed_is_told_as_such() -> None:
     assert isinstance(event, TemplatesChanged)
     assert event.event_type == "message_template_status_update"
     assert event.dedupe_key.startswith("sha256:")
-    assert json.loads(event.raw) == json.loads(fixture("template_paused"))
+    assert json.loads(event.raw) == json.loads(read_fixture("template_paused"))
 
 
 def test_a_batch_is_split_in_its_order() -> None:
-    events = parse(fixture("batch"))
+    events = parse_webhook(read_fixture("batch"))
     assert [event.event_type for event in events] == ["read", "sent", "delivered"]
     assert [event.dedupe_key for event in events] == [f"{WAMID}:{event.event_type}" for event in events]
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FIXTURES.glob("*.json")))
 def test_each_piece_is_a_webhook_that_says_the_same(name: str) -> None:
-    for event in parse(fixture(name)):
-        assert parse(event.raw.encode()) == [event]
+    for event in parse_webhook(read_fixture(name)):
+        assert parse_webhook(event.raw.encode()) == [event]
 
 
 def test_a_piece_holds_the_people_it_concerns_and_nobody_else() -> None:
     people = [{"wa_id": "5511987654321", "profile": {"name": "Ana"}}, {"user_id": "BR.2", "profile": {"name": "Bia"}}]
-    first, second = parse(
+    first, second = parse_webhook(
         messages(written(), written(id="wamid.C", from_user_id="BR.2", **{"from": None}), contacts=people)
     )
     assert ("Ana" in first.raw, "Bia" in first.raw) == (True, False)
@@ -227,7 +196,7 @@ BAD = [
 
 @pytest.mark.parametrize("bad", BAD)
 def test_a_bad_report_becomes_another_event_and_its_neighbours_are_read(bad: object) -> None:
-    first, second, third = parse(statuses(report(id="wamid.1"), bad, report(id="wamid.3")))
+    first, second, third = parse_webhook(statuses(status_report(id="wamid.1"), bad, status_report(id="wamid.3")))
     assert isinstance(second, OtherEvent)
     assert (second.event_type, first.dedupe_key, third.dedupe_key) == (
         "statuses",
@@ -251,7 +220,7 @@ def test_a_bad_report_becomes_another_event_and_its_neighbours_are_read(bad: obj
     ],
 )
 def test_a_bad_message_becomes_another_event_and_its_neighbours_are_read(bad: object) -> None:
-    first, second, third = parse(messages(written(id="wamid.1"), bad, written(id="wamid.3")))
+    first, second, third = parse_webhook(messages(written(id="wamid.1"), bad, written(id="wamid.3")))
     assert isinstance(second, OtherEvent)
     assert isinstance(first, InboundMessage)
     assert isinstance(third, InboundMessage)
@@ -259,40 +228,40 @@ def test_a_bad_message_becomes_another_event_and_its_neighbours_are_read(bad: ob
 
 @pytest.mark.parametrize("metadata", [None, {}, {"phone_number_id": 1}, {"phone_number_id": "x"}])
 def test_a_message_to_nobody_belongs_to_nobody(metadata: object) -> None:
-    [event] = parse(messages(written(), metadata=metadata))
+    [event] = parse_webhook(messages(written(), metadata=metadata))
     assert isinstance(event, OtherEvent)
 
 
 @pytest.mark.parametrize("text", [None, 1, [], {"body": None}, {"body": ["x"]}, "x", {"caption": "x"}])
 def test_words_that_are_none_are_no_reason_to_lose_the_message(text: object) -> None:
-    [event] = parse(messages(written(text=text)))
+    [event] = parse_webhook(messages(written(text=text)))
     assert isinstance(event, InboundMessage)
     assert event.text is None
 
 
 def test_half_of_a_character_becomes_a_question_mark() -> None:
-    [event] = parse(messages(written(text={"body": "\ud800 x"})))
+    [event] = parse_webhook(messages(written(text={"body": "\ud800 x"})))
     assert isinstance(event, InboundMessage)
     assert event.text == "? x"
 
 
 @pytest.mark.parametrize("timestamp", [None, "", "x", "-1", "1e9", "9" * 400, 1795442404, "99999999999"])
 def test_a_moment_that_is_none_is_left_out(timestamp: object) -> None:
-    [event] = parse(statuses(report(timestamp=timestamp)))
+    [event] = parse_webhook(statuses(status_report(timestamp=timestamp)))
     assert isinstance(event, StatusReport)
     assert (event.occurred_at is None) is (timestamp != "99999999999")
 
 
 @pytest.mark.parametrize("errors", [None, [], ["x"], [{}], [{"code": "131026"}], [{"code": True}], {"code": 1}])
 def test_a_failure_without_a_code_is_given_none(errors: object) -> None:
-    [event] = parse(statuses(report(status="failed", errors=errors)))
+    [event] = parse_webhook(statuses(status_report(status="failed", errors=errors)))
     assert isinstance(event, StatusReport)
     assert event.failure is not None
     assert (event.failure.reason, event.failure.provider_code) == (FailureReason.OTHER, None)
 
 
 def test_a_code_nobody_knows_is_kept() -> None:
-    [event] = parse(statuses(report(status="failed", errors=[{"code": 199999}])))
+    [event] = parse_webhook(statuses(status_report(status="failed", errors=[{"code": 199999}])))
     assert isinstance(event, StatusReport)
     assert event.failure is not None
     assert (event.failure.reason, event.failure.provider_code) == (FailureReason.OTHER, "199999")
@@ -311,14 +280,14 @@ def test_a_code_nobody_knows_is_kept() -> None:
     ],
 )
 def test_a_price_is_read_where_there_is_one(pricing: object, price: Price | None) -> None:
-    [event] = parse(statuses(report(pricing=pricing)))
+    [event] = parse_webhook(statuses(status_report(pricing=pricing)))
     assert isinstance(event, StatusReport)
     assert event.price == price
 
 
 @pytest.mark.parametrize("reference", [None, "", "x", 1, "a.b.c", f"{REFERENCE}.4"])
 def test_a_reference_that_is_not_ours_is_none(reference: object) -> None:
-    [event] = parse(statuses(report(biz_opaque_callback_data=reference)))
+    [event] = parse_webhook(statuses(status_report(biz_opaque_callback_data=reference)))
     assert isinstance(event, StatusReport)
     assert event.reference is None
 
@@ -336,6 +305,6 @@ def test_a_reference_that_is_not_ours_is_none(reference: object) -> None:
     ],
 )
 def test_every_word_of_meta_has_its_meaning(word: str, status: ReportedStatus | None) -> None:
-    [event] = parse(statuses(report(status=word)))
+    [event] = parse_webhook(statuses(status_report(status=word)))
     assert event.event_type == word
     assert (event.status if isinstance(event, StatusReport) else None) is status

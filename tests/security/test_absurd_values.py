@@ -32,11 +32,10 @@ from api.app import create_app
 from api.health import Readiness
 from core.access.tokens import DevelopmentTokens
 from core.messages.webhook_handlers import apply_due_events
-from tests.conftest import Running
-from tests.contract.companies import COMPANIES, REPORTING
-from tests.contract.test_webhooks import FIXTURES, body_of, signed
-from tests.edge.conftest import client_of
-from tests.graph.houses import house_over
+from tests.apps import house_over
+from tests.contract.providers import PROVIDERS, WEBHOOK_FIXTURES, WITH_WEBHOOKS, fixture_body, signed_webhook
+from tests.databases import SharedStores
+from tests.edge.factories import client_of
 from tests.house.sources import ROOT
 
 SCHEMA = build_schema((ROOT / "schema.graphql").read_text())
@@ -153,7 +152,7 @@ def _document(word: str, name: str, field: GraphQLField) -> str:
 
 
 @pytest.fixture(scope="module")
-async def client(stores: Running) -> AsyncIterator[httpx.AsyncClient]:
+async def client(stores: SharedStores) -> AsyncIterator[httpx.AsyncClient]:
     async with stores.database() as urls:
         house = house_over(urls, CALLER_BUDGET="1000000000", ADDRESS_BUDGET="0")
         transport = httpx.ASGITransport(create_app(house, Readiness(house)))
@@ -247,17 +246,17 @@ def spoiled_body(body: bytes) -> Iterator[bytes]:
     yield from (b"[" * 10_000, b'{"a":' * 10_000, body + body, body.replace(b"{", b'{"type":1,"type":2,', 1))
 
 
-async def test_no_content_of_a_signed_webhook_is_our_error(stores: Running) -> None:
+async def test_no_content_of_a_signed_webhook_is_our_error(stores: SharedStores) -> None:
     """What is taken in is applied as well: nothing of it stops what comes behind it."""
     async with stores.database() as urls:
-        settings = {name: value for one in REPORTING for name, value in COMPANIES[one].settings.items()}
+        settings = {name: value for one in WITH_WEBHOOKS for name, value in PROVIDERS[one].settings.items()}
         house = house_over(urls, **settings)
         worker = house_over(urls, **settings, DATABASE_URL=urls.worker)
         bad, tried = [], 0
         async with client_of(house) as client:
-            for name, file in FIXTURES:
-                for body in islice(spoiled_body(body_of(name, file)), 0, None, 3):
-                    webhook = signed(name, body)
+            for name, file in WEBHOOK_FIXTURES:
+                for body in islice(spoiled_body(fixture_body(name, file)), 0, None, 3):
+                    webhook = signed_webhook(name, body)
                     answer = await client.post(
                         webhook.url.replace("https://api.example.com", ""), content=body, headers=dict(webhook.headers)
                     )

@@ -10,8 +10,8 @@ import pytest
 import uvicorn
 
 from api.doorstep.protocol import PatientlessProtocol
-from tests.execution.conftest import LoopbackServer, eventually
-from tests.security.wire import head, status, talk
+from tests.execution.servers import LoopbackServer, wait_until
+from tests.security.raw_http import exchange_bytes, request_head, status_code
 
 HANDSHAKE = (
     "connection: upgrade",
@@ -72,7 +72,7 @@ async def app() -> AsyncIterator[Listening]:
     )
     server = LoopbackServer(config)
     serve = asyncio.create_task(server.serve(sockets=[listener]))
-    await eventually(lambda: server.started)
+    await wait_until(lambda: server.started)
     yield app
     server.should_exit = True
     await serve
@@ -80,8 +80,8 @@ async def app() -> AsyncIterator[Listening]:
 
 async def answered(app: Listening, first: bytes) -> bytes:
     """Let the first request be answered only when all that was sent has been read."""
-    talking = asyncio.create_task(talk(app.port, first))
-    await eventually(lambda: bool(app.asked))
+    talking = asyncio.create_task(exchange_bytes(app.port, first))
+    await wait_until(lambda: bool(app.asked))
     app.may_answer.set()
     said, _ = await talking
     return said
@@ -89,58 +89,68 @@ async def answered(app: Listening, first: bytes) -> bytes:
 
 async def test_what_stands_behind_a_body_is_no_header(app: Listening) -> None:
     body = b"3\r\nabc\r\n0\r\nx-forwarded-for: 192.0.2.1\r\nauthorization: Bearer x\r\n\r\n"
-    said, _ = await talk(app.port, head("POST", "/", "transfer-encoding: chunked", "connection: close") + body)
-    assert (status(said), app.headers) == (200, [b"host", b"transfer-encoding", b"connection"])
+    said, _ = await exchange_bytes(
+        app.port, request_head("POST", "/", "transfer-encoding: chunked", "connection: close") + body
+    )
+    assert (status_code(said), app.headers) == (200, [b"host", b"transfer-encoding", b"connection"])
 
 
-@pytest.mark.parametrize("behind", [b"\x01garbage", b"GET / HTTP/1.1\r\n\r\n", head("POST", "/", "content-length: x")])
+@pytest.mark.parametrize(
+    "behind", [b"\x01garbage", b"GET / HTTP/1.1\r\n\r\n", request_head("POST", "/", "content-length: x")]
+)
 async def test_whoever_asked_is_answered_although_nonsense_follows(app: Listening, behind: bytes) -> None:
-    said = await answered(app, head("POST", "/slow", "content-length: 3") + b"abc" + behind)
-    assert (status(said), said.endswith(b"/slow"), said.count(b"HTTP/1.1 ")) == (200, True, 1)
+    said = await answered(app, request_head("POST", "/slow", "content-length: 3") + b"abc" + behind)
+    assert (status_code(said), said.endswith(b"/slow"), said.count(b"HTTP/1.1 ")) == (200, True, 1)
     assert b"connection: close" in said
 
 
 async def test_a_body_that_breaks_off_in_nonsense_is_refused(app: Listening) -> None:
-    said, _ = await talk(app.port, head("POST", "/", "transfer-encoding: chunked") + b"3\r\nabcdef\r\n")
-    assert (status(said), said.count(b"HTTP/1.1 ")) == (400, 1)
+    said, _ = await exchange_bytes(
+        app.port, request_head("POST", "/", "transfer-encoding: chunked") + b"3\r\nabcdef\r\n"
+    )
+    assert (status_code(said), said.count(b"HTTP/1.1 ")) == (400, 1)
 
 
 async def test_requests_that_follow_at_once_are_answered_in_their_order(app: Listening) -> None:
-    said = await answered(app, head("GET", "/slow") + head("GET", "/b") + head("GET", "/c", "connection: close"))
+    said = await answered(
+        app, request_head("GET", "/slow") + request_head("GET", "/b") + request_head("GET", "/c", "connection: close")
+    )
     assert said.index(b"/slow") < said.index(b"/b") < said.index(b"/c")
 
 
 async def test_a_socket_does_not_begin_while_an_answer_is_still_to_come(app: Listening) -> None:
-    said = await answered(app, head("GET", "/slow") + head("GET", "/ws", *HANDSHAKE, "connection: upgrade, close"))
-    assert (b" 101 " in said, status(said), said.index(b"/slow") < said.index(b"/ws")) == (False, 200, True)
+    said = await answered(
+        app, request_head("GET", "/slow") + request_head("GET", "/ws", *HANDSHAKE, "connection: upgrade, close")
+    )
+    assert (b" 101 " in said, status_code(said), said.index(b"/slow") < said.index(b"/ws")) == (False, 200, True)
     assert "websocket /ws" not in app.asked
 
 
 async def test_a_handshake_with_a_body_is_no_handshake_and_gets_an_answer(app: Listening) -> None:
-    said, _ = await talk(app.port, head("POST", "/ws", *HANDSHAKE, "content-length: 3") + b"abc")
-    assert (status(said), app.asked) == (200, ["http /ws"])
+    said, _ = await exchange_bytes(app.port, request_head("POST", "/ws", *HANDSHAKE, "content-length: 3") + b"abc")
+    assert (status_code(said), app.asked) == (200, ["http /ws"])
 
 
 @pytest.mark.parametrize(
     "lines", [["content-length: 3"], ["transfer-encoding: chunked"], ["a: b"] * 200, [f"a: {'b' * 9_000}"]]
 )
 async def test_a_handshake_that_cannot_be_read_holds_no_connection(app: Listening, lines: list[str]) -> None:
-    said, _ = await talk(app.port, head("GET", "/ws", *HANDSHAKE, *lines) + b"0\r\n\r\n")
-    assert (status(said), app.asked) == (400, [])
+    said, _ = await exchange_bytes(app.port, request_head("GET", "/ws", *HANDSHAKE, *lines) + b"0\r\n\r\n")
+    assert (status_code(said), app.asked) == (400, [])
 
 
 async def test_what_is_lost_behind_an_upgrade_nobody_follows_is_not_passed_over(app: Listening) -> None:
-    upgrade = head("GET", "/slow", "connection: upgrade", "upgrade: h2c")
-    said = await answered(app, upgrade + head("POST", "/lost", "content-length: 40"))
+    upgrade = request_head("GET", "/slow", "connection: upgrade", "upgrade: h2c")
+    said = await answered(app, upgrade + request_head("POST", "/lost", "content-length: 40"))
     assert (said.endswith(b"/slow"), b"connection: close" in said) == (True, True)
 
 
 async def test_a_stream_ends_with_its_client_whatever_waits_behind_it(app: Listening) -> None:
-    for behind in (head("GET", "/b"), head("GET", "/ws", *HANDSHAKE)):
+    for behind in (request_head("GET", "/b"), request_head("GET", "/ws", *HANDSHAKE)):
         app.gone.clear()
         _, writer = await asyncio.open_connection("127.0.0.1", app.port)
-        writer.write(head("GET", "/stream") + behind)
-        await eventually(lambda: "http /stream" in app.asked)
+        writer.write(request_head("GET", "/stream") + behind)
+        await wait_until(lambda: "http /stream" in app.asked)
         writer.transport.abort()
         async with asyncio.timeout(5):
             await app.gone.wait()
@@ -155,16 +165,16 @@ async def test_a_stream_ends_with_its_client_whatever_waits_behind_it(app: Liste
         b"GET / HTTP/2.0\r\nhost: a\r\n\r\n",
         b"GET / HTTP/1.1\nhost: a\n\n",
         b"GET / HTTP/1.1\r\nhost: a\rx: y\r\n\r\n",
-        head("GET", "/", "x: a\r\n b"),
-        head("GET", "/", "x: a\0b"),
-        head("POST", "/", "transfer-encoding: chunked", "content-length: 3") + b"0\r\n\r\n",
-        head("POST", "/", "content-length: 3", "transfer-encoding: gzip") + b"abc",
-        head("POST", "/", "transfer-encoding: chunked", "transfer-encoding: identity") + b"0\r\n\r\n",
-        head("POST", "/", "transfer-encoding : chunked") + b"0\r\n\r\n",
-        head("POST", "/", "content-length: 3", "content-length: 3") + b"abc",
-        head("POST", "/", "content-length: +3") + b"abc",
+        request_head("GET", "/", "x: a\r\n b"),
+        request_head("GET", "/", "x: a\0b"),
+        request_head("POST", "/", "transfer-encoding: chunked", "content-length: 3") + b"0\r\n\r\n",
+        request_head("POST", "/", "content-length: 3", "transfer-encoding: gzip") + b"abc",
+        request_head("POST", "/", "transfer-encoding: chunked", "transfer-encoding: identity") + b"0\r\n\r\n",
+        request_head("POST", "/", "transfer-encoding : chunked") + b"0\r\n\r\n",
+        request_head("POST", "/", "content-length: 3", "content-length: 3") + b"abc",
+        request_head("POST", "/", "content-length: +3") + b"abc",
     ],
 )
 async def test_what_two_servers_could_read_two_ways_is_refused(app: Listening, first: bytes) -> None:
-    said, _ = await talk(app.port, first)
-    assert (status(said), app.asked) == (400, [])
+    said, _ = await exchange_bytes(app.port, first)
+    assert (status_code(said), app.asked) == (400, [])

@@ -10,8 +10,6 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from litestar import Litestar
-from litestar.routes import ASGIRoute, HTTPRoute
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError
 
@@ -26,24 +24,25 @@ from core.access.new_key import NewKey
 from core.access.principal import DEFAULT_TENANT, Scope
 from core.access.tokens import DevelopmentTokens
 from core.settings import CoreSettings, load
-from tests.conftest import Running, Urls
-from tests.edge.conftest import NOWHERE_DATABASE
-from tests.edge.test_credentials import codes
-from tests.edge.test_sessions import VERIFIED
-from tests.edge.test_webhooks import FORM, report, signature
-from tests.graph.houses import house_over
+from tests.apps import house_over
+from tests.databases import SharedStores, Urls
+from tests.edge.factories import (
+    CLERK_SETTINGS,
+    FORM_HEADERS,
+    UNREACHABLE_DATABASE,
+    error_codes,
+    twilio_report,
+    twilio_signature,
+)
 from tests.providers.clerk_tokens import STRANGERS_KEY, claims, token
-from tests.security.test_forged_tokens import closed_with
-from tests.security.wire import serving
+from tests.security.raw_http import BAD_TOKEN, GOOD_TOKEN, paths_of, serving, socket_close_code
 
-GOOD = {"authorization": f"Bearer {DevelopmentTokens(b'k' * 32).make()}"}
-BAD = {"authorization": "Bearer nonsense"}
 WHO = {"query": "{ viewer { scopes } }"}
 BUDGET = 40
 
 
 @pytest.fixture(scope="module")
-async def urls_here(stores: Running) -> AsyncIterator[Urls]:
+async def urls_here(stores: SharedStores) -> AsyncIterator[Urls]:
     async with stores.database() as urls:
         yield urls
 
@@ -80,12 +79,12 @@ async def until_turned_away(client: httpx.AsyncClient, headers: Mapping[str, str
 async def test_strangers_have_a_minutes_worth_and_bad_credentials_cost_eleven_times_as_much(urls_here: Urls) -> None:
     async with served(urls_here) as app, from_address(app) as client, from_address(app, "192.0.2.2") as forger:
         assert BUDGET <= await until_turned_away(client) <= BUDGET + 2
-        assert await until_turned_away(forger, BAD) <= BUDGET // 11 + 1
+        assert await until_turned_away(forger, BAD_TOKEN) <= BUDGET // 11 + 1
 
 
 async def test_bad_credentials_of_an_address_lock_out_no_good_ones_behind_it(urls_here: Urls) -> None:
     """Three hundred forgeries of every kind, then a token, a key never seen before, a cookie, and a signed webhook."""
-    house = house_over(urls_here, **{"ADDRESS_BUDGET": str(BUDGET), **VERIFIED})
+    house = house_over(urls_here, **{"ADDRESS_BUDGET": str(BUDGET), **CLERK_SETTINGS})
     books = KeyBooks(urls_here.app, house.sealer, DEFAULT_TENANT)
     made = [(await asyncio.to_thread(books.create, NewKey("n", KeyKind.LIVE, frozenset(Scope))))[1] for _ in range(2)]
     app = create_app(house, Readiness(house))
@@ -94,22 +93,22 @@ async def test_bad_credentials_of_an_address_lock_out_no_good_ones_behind_it(url
     async with from_address(app) as client:
         for number in range(300):
             assert await asked(client, {"authorization": f"Bearer {forged[number % len(forged)]}"}) in (401, 429)
-        for good in (GOOD["authorization"], f"Bearer {made[0]}", f"Bearer {token(claims())}"):
+        for good in (GOOD_TOKEN["authorization"], f"Bearer {made[0]}", f"Bearer {token(claims())}"):
             assert await asked(client, {"authorization": good}) == 200
         assert await asked(client, {"cookie": f"__session={token(claims())}"}) == 200
         assert (await client.get("/metrics", headers={"authorization": f"Bearer {made[1]}"})).status_code == 200
         # Who shows nothing, or nothing good, is told to come again.
         for headers in (
             {},
-            BAD,
+            BAD_TOKEN,
             {"authorization": f"Bearer {unknown}"},
             {"cookie": "a=b"},
             {"authorization": "Basic x"},
         ):
             answer = await client.post("/graphql", json=WHO, headers=headers)
-            assert (answer.status_code, codes(answer)) == (429, ["LIMIT_EXCEEDED"]), headers
+            assert (answer.status_code, error_codes(answer)) == (429, ["LIMIT_EXCEEDED"]), headers
         for path in ("/health/ready", "/metrics", "/nowhere"):
-            assert (await client.get(path, headers=BAD)).status_code == 429, path
+            assert (await client.get(path, headers=BAD_TOKEN)).status_code == 429, path
     await house.close()
 
 
@@ -117,18 +116,18 @@ async def test_forged_webhooks_lock_out_no_signed_ones_from_the_same_address(url
     async with served(urls_here, ADDRESS_BUDGET="1") as app, from_address(app) as client:
 
         async def post(signed: str, form: dict[str, str], name: str = "twilio") -> int:
-            headers = {**FORM, "x-twilio-signature": signed}
+            headers = {**FORM_HEADERS, "x-twilio-signature": signed}
             return (await client.post(f"/webhooks/{name}", content=urlencode(form), headers=headers)).status_code
 
-        form = report()
+        form = twilio_report()
         for _ in range(30):
             assert await post("nonsense", form) in (401, 429)
         assert await post("nonsense", form) == 429
         assert await post("nonsense", form, "nobody") == 429
-        assert await post(signature(form), form) == 204
+        assert await post(twilio_signature(form), form) == 204
         # What would cost more than it may is asked to come again, whoever signed it.
-        large = {**report(), "Body": "x" * LARGEST_ON_CREDIT}
-        assert await post(signature(large), large) == 429
+        large = {**twilio_report(), "Body": "x" * LARGEST_ON_CREDIT}
+        assert await post(twilio_signature(large), large) == 429
 
 
 async def test_whoever_dallies_on_credit_is_displaced_and_holds_up_no_good_credentials(urls_here: Urls) -> None:
@@ -139,9 +138,9 @@ async def test_whoever_dallies_on_credit_is_displaced_and_holds_up_no_good_crede
         await asyncio.sleep(30)
 
     async with served(urls_here, ADDRESS_BUDGET="1") as app, from_address(app) as client:
-        form = report()
-        headers = {**FORM, "x-twilio-signature": "nonsense", "content-length": "100"}
-        while (await client.post("/webhooks/twilio", content=urlencode(form), headers=FORM)).status_code != 429:
+        form = twilio_report()
+        headers = {**FORM_HEADERS, "x-twilio-signature": "nonsense", "content-length": "100"}
+        while (await client.post("/webhooks/twilio", content=urlencode(form), headers=FORM_HEADERS)).status_code != 429:
             pass
         slow = [
             asyncio.create_task(client.post("/webhooks/twilio", content=dripping(), headers=headers))
@@ -149,11 +148,11 @@ async def test_whoever_dallies_on_credit_is_displaced_and_holds_up_no_good_crede
         ]
         done, waiting = await asyncio.wait(slow, timeout=2)
         assert [one.result().status_code for one in done] == [429] * 5
-        signed = {**FORM, "x-twilio-signature": signature(form)}
+        signed = {**FORM_HEADERS, "x-twilio-signature": twilio_signature(form)}
         assert (await client.post("/webhooks/twilio", content=urlencode(form), headers=signed)).status_code == 204
         # What the API is asked has places of its own.
         await until_turned_away(client)
-        assert await asked(client, GOOD) == 200
+        assert await asked(client, GOOD_TOKEN) == 200
         for one in waiting:
             one.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
@@ -170,13 +169,13 @@ async def test_a_browser_may_ask_whether_it_may_send_credentials_whatever_its_ad
         answer = await client.options("/graphql", headers=asks)
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (204, page["origin"])
         assert (await client.options("/graphql", headers=page)).status_code == 429
-        assert await asked(client, {**GOOD, "origin": page["origin"]}) == 200
+        assert await asked(client, {**GOOD_TOKEN, "origin": page["origin"]}) == 200
 
 
 async def test_a_socket_opens_with_good_credentials_whatever_its_address_has_spent(urls_here: Urls) -> None:
     async with serving(urls_here, ADDRESS_BUDGET="1") as (_, port):
-        assert [await closed_with(port, "nonsense") for _ in range(3)] == [4403] * 3
-        assert await closed_with(port, GOOD["authorization"].removeprefix("Bearer ")) == 0
+        assert [await socket_close_code(port, "nonsense") for _ in range(3)] == [4403] * 3
+        assert await socket_close_code(port, GOOD_TOKEN["authorization"].removeprefix("Bearer ")) == 0
         async with connect(f"ws://127.0.0.1:{port}/graphql", subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
             await socket.send(json.dumps({"type": "connection_init"}))
             with pytest.raises(ConnectionClosedError):
@@ -186,8 +185,8 @@ async def test_a_socket_opens_with_good_credentials_whatever_its_address_has_spe
 
 async def test_whoever_is_believed_is_not_counted_by_address(urls_here: Urls) -> None:
     async with served(urls_here) as app, from_address(app) as client:
-        assert {await asked(client, GOOD) for _ in range(BUDGET * 3)} == {200}
-        assert (await client.get("/metrics", headers=GOOD)).status_code == 200
+        assert {await asked(client, GOOD_TOKEN) for _ in range(BUDGET * 3)} == {200}
+        assert (await client.get("/metrics", headers=GOOD_TOKEN)).status_code == 200
 
 
 async def test_one_address_spends_nothing_of_anothers(urls_here: Urls) -> None:
@@ -221,11 +220,11 @@ async def test_signed_webhooks_cost_nothing_and_forged_ones_end_by_and_by(urls_h
     async with served(urls_here, ADDRESS_BUDGET="2") as app, from_address(app) as client:
 
         async def post(signed: str) -> int:
-            headers = {**FORM, "x-twilio-signature": signed}
+            headers = {**FORM_HEADERS, "x-twilio-signature": signed}
             return (await client.post("/webhooks/twilio", content=urlencode(form), headers=headers)).status_code
 
-        form = report()
-        assert {await post(signature(form)) for _ in range(30)} == {204}
+        form = twilio_report()
+        assert {await post(twilio_signature(form)) for _ in range(30)} == {204}
         assert [await post("nonsense") for _ in range(3)] == [401, 401, 429]
         # Neither spends anything of what the address may ask of the API.
         assert await asked(client) == 200
@@ -233,7 +232,7 @@ async def test_signed_webhooks_cost_nothing_and_forged_ones_end_by_and_by(urls_h
 
 async def test_no_budget_is_no_limit(urls_here: Urls) -> None:
     async with served(urls_here, ADDRESS_BUDGET="0") as app, from_address(app) as client:
-        assert {await asked(client, BAD) for _ in range(50)} == {401}
+        assert {await asked(client, BAD_TOKEN) for _ in range(50)} == {401}
 
 
 def test_a_purse_fills_evenly_and_never_beyond_a_minutes_worth() -> None:
@@ -337,15 +336,6 @@ STANDING = {
 }
 
 
-def paths_of(app: Doorstep) -> list[str]:
-    """Every route there is, and one there is not."""
-    assert isinstance(app.app, Litestar)
-    routes = [route.path for route in app.app.routes if isinstance(route, HTTPRoute | ASGIRoute)]
-    filled = [path.replace("{name:str}", "twilio") for path in routes]
-    assert not [path for path in filled if "{" in path]
-    return [*filled, "/nowhere", "/graphql/nowhere"]
-
-
 def assert_fenced(answer: httpx.Response, told: str) -> None:
     missing = {name: value for name, value in STANDING.items() if answer.headers.get_list(name) != [value]}
     assert missing == {}, told
@@ -361,10 +351,13 @@ def assert_fenced(answer: httpx.Response, told: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "DELETE", "BREW"])
 async def test_every_answer_of_every_route_is_fenced(urls_here: Urls, method: str) -> None:
-    async with served(urls_here, ADDRESS_BUDGET="0", DATABASE_URL=NOWHERE_DATABASE) as app, from_address(app) as client:
+    async with (
+        served(urls_here, ADDRESS_BUDGET="0", DATABASE_URL=UNREACHABLE_DATABASE) as app,
+        from_address(app) as client,
+    ):
         statuses = set()
         for path in paths_of(app):
-            for headers in ({}, GOOD, BAD):
+            for headers in ({}, GOOD_TOKEN, BAD_TOKEN):
                 answer = await client.request(method, path, headers=headers)
                 assert_fenced(answer, f"{method} {path}")
                 statuses.add(answer.status_code)
@@ -394,9 +387,9 @@ async def test_browsers_are_held_to_https_only_where_the_world_comes_over_it(url
 
 async def test_the_doorstep_counts_whom_it_turns_away(urls_here: Urls) -> None:
     async with served(urls_here) as app, from_address(app) as client, from_address(app, "192.0.2.9") as other:
-        before = (await other.get("/metrics", headers=GOOD)).text
+        before = (await other.get("/metrics", headers=GOOD_TOKEN)).text
         await until_turned_away(client)
-        after = (await other.get("/metrics", headers=GOOD)).text
+        after = (await other.get("/metrics", headers=GOOD_TOKEN)).text
     name = 'interalpha_turned_away_total{reason="address"} '
     counts = [
         sum(float(line.removeprefix(name)) for line in text.splitlines() if line.startswith(name))

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.graph.callers import Caller
-from tests.graph.stock import Stock
-from tests.security.asking import Asker
-from tests.security.conftest import Belongings, belongings_of
+from tests.graph.factories import RecordFactory
+from tests.security.belongings import Belongings, belongings_of
+from tests.security.operations import OperationBuilder
 
 SEND = """mutation ($input: SendMessageInput!) { sendMessage(input: $input) {
   isReplay message { id externalId } errors { __typename ... on UserError { message } } } }"""
@@ -47,7 +47,7 @@ async def test_equal_batches_of_two_tenants_are_two_batches(caller: Caller, stra
 
 
 async def test_a_cursor_of_others_is_a_place_among_ones_own(
-    asker: Asker, caller: Caller, stranger: Caller, stock: Stock
+    asker: OperationBuilder, caller: Caller, stranger: Caller, stock: RecordFactory
 ) -> None:
     older = await belongings_of(stranger, stock)
     theirs = await belongings_of(caller, stock)

@@ -8,17 +8,14 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosedError
 
 from core.access.tokens import DevelopmentTokens
 from core.ports import TokenFault
 from integrations.clerk.session_tokens import invalid_token
-from tests.conftest import Running, Urls
-from tests.edge.test_sessions import VERIFIED
-from tests.providers.clerk_tokens import claims, token
-from tests.providers.test_clerk_tokens import FORGED
-from tests.security.wire import head, serving, status, talk
+from tests.databases import SharedStores, Urls
+from tests.edge.factories import CLERK_SETTINGS
+from tests.providers.clerk_tokens import FORGED_TOKENS, claims, token
+from tests.security.raw_http import exchange_bytes, request_head, serving, socket_close_code, status_code
 
 OURS = DevelopmentTokens(b"k" * 32)
 
@@ -38,21 +35,21 @@ DEVELOPMENT: dict[str, Callable[[], str]] = {
     "the prefix of a development token": lambda: "iadev_",
     "the prefix before a session": lambda: "iadev_" + token(claims()),
 }
-MADE: dict[str, Callable[[], str]] = {**{kind: make for kind, (make, _) in FORGED.items()}, **DEVELOPMENT}
+MADE: dict[str, Callable[[], str]] = {**{kind: make for kind, (make, _) in FORGED_TOKENS.items()}, **DEVELOPMENT}
 # What cannot stand in a header: a client library would not send it, and the server ends the request.
 NO_HEADER = {"a line break", "NUL at the end", "ten million dots", "empty"}
 NO_FRAME = {"ten million dots", "empty"}
 
 
 @pytest.fixture(scope="module")
-async def urls_here(stores: Running) -> AsyncIterator[Urls]:
+async def urls_here(stores: SharedStores) -> AsyncIterator[Urls]:
     async with stores.database() as urls:
         yield urls
 
 
 @pytest.fixture(scope="module")
 async def port(urls_here: Urls) -> AsyncIterator[int]:
-    async with serving(urls_here, **VERIFIED) as (_, port):
+    async with serving(urls_here, **CLERK_SETTINGS) as (_, port):
         yield port
 
 
@@ -60,11 +57,11 @@ BODY = json.dumps({"query": "{ viewer { organization { name } } }"}).encode()
 
 
 async def asked(port: int, line: bytes) -> tuple[int, dict[str, str], bytes]:
-    start = head("POST", "/graphql", "content-type: application/json", f"content-length: {len(BODY)}")
-    said, _ = await talk(port, start[:-2] + line + b"\r\nconnection: close\r\n\r\n" + BODY)
+    start = request_head("POST", "/graphql", "content-type: application/json", f"content-length: {len(BODY)}")
+    said, _ = await exchange_bytes(port, start[:-2] + line + b"\r\nconnection: close\r\n\r\n" + BODY)
     top, _, body = said.partition(b"\r\n\r\n")
     lines = [one.split(b": ", 1) for one in top.split(b"\r\n")[1:]]
-    return status(said), {name.decode().lower(): value.decode() for name, value in lines}, body
+    return status_code(said), {name.decode().lower(): value.decode() for name, value in lines}, body
 
 
 def refused(answer: tuple[int, dict[str, str], bytes], forged: str) -> None:
@@ -89,7 +86,7 @@ async def test_what_is_forged_below_is_let_in_when_it_is_not(port: int) -> None:
     code, _, body = await asked(port, b"authorization: Bearer " + token(claims()).encode())
     assert (code, json.loads(body)["data"]["viewer"]["organization"]["name"]) == (200, "org_2abcACME")
     assert (await asked(port, b"cookie: __session=" + token(claims()).encode()))[0] == 200
-    assert await closed_with(port, token(claims())) == 0
+    assert await socket_close_code(port, token(claims())) == 0
 
 
 @pytest.mark.parametrize("kind", MADE)
@@ -104,22 +101,9 @@ async def test_a_forged_token_is_refused_in_a_header_and_in_a_cookie(port: int, 
             refused(answer, forged)
 
 
-async def closed_with(port: int, forged: str) -> int:
-    """The code a socket is closed with; 0 where it was acknowledged."""
-    async with connect(f"ws://127.0.0.1:{port}/graphql", subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
-        payload = {"authorization": f"Bearer {forged}"}
-        await socket.send(json.dumps({"type": "connection_init", "payload": payload}))
-        try:
-            assert json.loads(await socket.recv())["type"] == "connection_ack"
-        except ConnectionClosedError:
-            assert forged not in str(socket.close_reason)
-            return socket.close_code or 1006
-        return 0
-
-
 @pytest.mark.parametrize("kind", [kind for kind in MADE if kind not in NO_FRAME])
 async def test_a_forged_token_opens_no_socket(port: int, kind: str) -> None:
-    assert await closed_with(port, MADE[kind]()) == 4403
+    assert await socket_close_code(port, MADE[kind]()) == 4403
 
 
 def test_who_cannot_sign_is_told_nothing_of_our_keys() -> None:

@@ -18,19 +18,18 @@ from api.configuration import load_configuration
 from core.ports import RawWebhook
 from core.settings import describe
 from integrations.registry import all_integrations
-from tests.conftest import KEY, Running, Urls
-from tests.contract.companies import COMPANIES, REPORTING
-from tests.contract.test_webhooks import FIXTURES, body_of, signed
-from tests.edge.conftest import client_of
-from tests.graph.houses import house_over
+from tests.apps import house_over
+from tests.contract.providers import PROVIDERS, WEBHOOK_FIXTURES, WITH_WEBHOOKS, fixture_body, signed_webhook
+from tests.databases import ENCRYPTION_KEY, SharedStores, Urls
+from tests.edge.factories import client_of
 
 Forgery = Callable[[str, RawWebhook], RawWebhook | None]
-SIGNED = {name: dict(COMPANIES[name].settings) for name in REPORTING}
+SIGNED = {name: dict(PROVIDERS[name].settings) for name in WITH_WEBHOOKS}
 OF_COMPANIES = [one.name for card in all_integrations().values() for one in describe(card.settings)]
 
 
 def good(name: str) -> RawWebhook:
-    return signed(name, body_of(name, next(file for one, file in FIXTURES if one == name)))
+    return signed_webhook(name, fixture_body(name, next(file for one, file in WEBHOOK_FIXTURES if one == name)))
 
 
 def with_headers(webhook: RawWebhook, **changed: str) -> RawWebhook:
@@ -73,17 +72,17 @@ def signed_at(seconds: float) -> Forgery:
         with pytest.MonkeyPatch.context() as patch:
             then = time.time() + seconds
             patch.setattr(time, "time", lambda: then)
-            return signed(name, webhook.body)
+            return signed_webhook(name, webhook.body)
 
     return forge
 
 
 def stranger(name: str, webhook: RawWebhook) -> RawWebhook:
-    return signed(name, webhook.body, COMPANIES[name].stranger)
+    return signed_webhook(name, webhook.body, PROVIDERS[name].stranger)
 
 
 def empty_secret(name: str, webhook: RawWebhook) -> RawWebhook:
-    return signed(name, webhook.body, "whsec_" if name == "clerk" else "\0")
+    return signed_webhook(name, webhook.body, "whsec_" if name == "clerk" else "\0")
 
 
 def with_body(change: Callable[[bytes], bytes]) -> Forgery:
@@ -92,8 +91,8 @@ def with_body(change: Callable[[bytes], bytes]) -> Forgery:
 
 def of_another(name: str, webhook: RawWebhook) -> RawWebhook:
     """The headers of another company's webhook, with the same body."""
-    other = next(one for one in REPORTING if one != name)
-    return RawWebhook(webhook.method, webhook.url, signed(other, webhook.body).headers, webhook.body)
+    other = next(one for one in WITH_WEBHOOKS if one != name)
+    return RawWebhook(webhook.method, webhook.url, signed_webhook(other, webhook.body).headers, webhook.body)
 
 
 def in_the_query(_: str, webhook: RawWebhook) -> RawWebhook:
@@ -138,18 +137,20 @@ FORGERIES: dict[str, Forgery] = {
     "recorded six minutes ago": signed_at(-360),
     "signed by a clock that is ahead": signed_at(360),
 }
-CASES = [(name, kind) for name in REPORTING for kind, forge in FORGERIES.items() if forge(name, good(name)) is not None]
+CASES = [
+    (name, kind) for name in WITH_WEBHOOKS for kind, forge in FORGERIES.items() if forge(name, good(name)) is not None
+]
 
 
 @pytest.fixture(scope="module")
-async def urls_here(stores: Running) -> AsyncIterator[Urls]:
+async def urls_here(stores: SharedStores) -> AsyncIterator[Urls]:
     async with stores.database() as urls:
         yield urls
 
 
 @pytest.fixture(scope="module")
 async def client(urls_here: Urls) -> AsyncIterator[httpx.AsyncClient]:
-    settings = {key: text for name in REPORTING for key, text in SIGNED[name].items()}
+    settings = {key: text for name in WITH_WEBHOOKS for key, text in SIGNED[name].items()}
     house = house_over(urls_here, **settings)
     async with client_of(house) as client:
         yield client
@@ -175,7 +176,7 @@ def test_companies_that_know_the_time_are_tried_with_another() -> None:
     assert len(CASES) > 60
 
 
-@pytest.mark.parametrize("name", REPORTING)
+@pytest.mark.parametrize("name", WITH_WEBHOOKS)
 async def test_what_is_forged_below_is_taken_when_it_is_not_and_once(
     client: httpx.AsyncClient, urls_here: Urls, name: str
 ) -> None:
@@ -202,10 +203,10 @@ async def test_a_forged_webhook_is_refused_and_leaves_nothing_behind(
     assert await kept(urls_here) == before
 
 
-@pytest.mark.parametrize("name", REPORTING)
+@pytest.mark.parametrize("name", WITH_WEBHOOKS)
 async def test_a_signature_for_one_address_is_none_for_another(client: httpx.AsyncClient, name: str) -> None:
     """Of companies that say nothing of the address, the signature is of a secret that only one address has."""
-    for other in REPORTING:
+    for other in WITH_WEBHOOKS:
         if other != name:
             webhook = good(name)
             elsewhere = RawWebhook(webhook.method, webhook.url.replace(name, other), webhook.headers, webhook.body)
@@ -220,15 +221,15 @@ def surroundings(urls: Urls) -> dict[str, str]:
         "APP_ENV": "test",
         "DATABASE_URL": urls.app,
         "REDIS_URL": urls.redis,
-        "ENCRYPTION_KEYS": f"k1:{KEY}",
+        "ENCRYPTION_KEYS": f"k1:{ENCRYPTION_KEY}",
         "PUBLIC_BASE_URL": "https://api.example.com",
     }
 
 
 @pytest.mark.parametrize("nothing", [None, "", " ", ","])
-@pytest.mark.parametrize("name", REPORTING)
+@pytest.mark.parametrize("name", WITH_WEBHOOKS)
 def test_without_a_signing_secret_nothing_starts(urls_here: Urls, name: str, nothing: str | None) -> None:
-    secret = COMPANIES[name].signing_secret
+    secret = PROVIDERS[name].signing_secret
     environment = {**surroundings(urls_here), **SIGNED[name]}
     assert load_configuration(environment).problems == ()
     given = {key: text for key, text in environment.items() if key != secret}
@@ -238,7 +239,7 @@ def test_without_a_signing_secret_nothing_starts(urls_here: Urls, name: str, not
         build_house(configuration)
 
 
-@pytest.mark.parametrize("name", REPORTING)
+@pytest.mark.parametrize("name", WITH_WEBHOOKS)
 async def test_of_a_company_that_is_not_configured_nothing_is_taken(urls_here: Urls, name: str) -> None:
     house = house_over(urls_here, **dict.fromkeys(OF_COMPANIES, ""))
     before = await kept(urls_here)

@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import event
 
 from api.bootstrap import House
-from tests.conftest import Running, Urls
+from tests.apps import house_over
+from tests.databases import SharedStores, Urls
 from tests.graph.callers import Caller
-from tests.graph.houses import house_over
-from tests.graph.stock import Stock
-from tests.security.asking import Asker
-from tests.security.conftest import Belongings
-from tests.security.rows import tenants_tables
+from tests.graph.factories import RecordFactory
+from tests.security.belongings import Belongings
+from tests.security.operations import OperationBuilder
+from tests.security.tables import tenant_tables
 
 # What is sealed is sealed for its tenant, and cannot be opened for another: a third lock, not looked at here.
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ FILTER = re.compile(r"\b(\w+\.)?tenant_id = \$\d+(::UUID)?")
 
 
 @pytest.fixture(scope="module")
-async def graph_urls(stores: Running) -> AsyncIterator[Urls]:
+async def graph_urls(stores: SharedStores) -> AsyncIterator[Urls]:
     """A database of this file's own: its policies are taken away here."""
     async with stores.database() as urls:
         yield urls
@@ -69,13 +69,13 @@ def without_filters(house: House) -> Iterator[list[str]]:
 @asynccontextmanager
 async def without_policies(owner: asyncpg.Pool) -> AsyncIterator[None]:
     async with owner.acquire() as connection:
-        tables = [table.name for table in await tenants_tables(connection)]
+        tables = [table.name for table in await tenant_tables(connection)]
         await connection.execute(";".join(f"ALTER TABLE {one} DISABLE ROW LEVEL SECURITY" for one in tables))
         yield
         await connection.execute(";".join(f"ALTER TABLE {one} ENABLE ROW LEVEL SECURITY" for one in tables))
 
 
-def reads(asker: Asker, theirs: Belongings) -> list[tuple[str, dict[str, Any]]]:
+def reads(asker: OperationBuilder, theirs: Belongings) -> list[tuple[str, dict[str, Any]]]:
     """Every query there is: lists as they are, and each argument that takes an id with every id of somebody else's."""
 
     def document(name: str) -> str:
@@ -86,7 +86,7 @@ def reads(asker: Asker, theirs: Belongings) -> list[tuple[str, dict[str, Any]]]:
     return lists + [(document(door.field), asker.variables(door, id)) for door in doors for id in theirs.every]
 
 
-async def seen(asker: Asker, somebody: Caller, theirs: Belongings) -> set[str]:
+async def seen(asker: OperationBuilder, somebody: Caller, theirs: Belongings) -> set[str]:
     """Which of somebody else's ids anybody is shown, by any query."""
     told = [
         json.dumps((await somebody.answer(document, **variables)).data, default=str)
@@ -96,7 +96,7 @@ async def seen(asker: Asker, somebody: Caller, theirs: Belongings) -> set[str]:
 
 
 async def test_without_the_filter_nothing_of_others_is_shown(
-    asker: Asker, house: House, stranger: Caller, theirs: Belongings
+    asker: OperationBuilder, house: House, stranger: Caller, theirs: Belongings
 ) -> None:
     with without_filters(house) as forgetful:
         assert await seen(asker, stranger, theirs) == set()
@@ -105,7 +105,7 @@ async def test_without_the_filter_nothing_of_others_is_shown(
 
 
 async def test_without_the_filter_nothing_of_others_is_followed(
-    asker: Asker, house: House, caller: Caller, stranger: Caller, theirs: Belongings, stock: Stock
+    asker: OperationBuilder, house: House, caller: Caller, stranger: Caller, theirs: Belongings, stock: RecordFactory
 ) -> None:
     [door] = [one for one in asker.doors() if one.operation == "subscription" and one.path[-1] == "ids"]
     document = asker.document(door.operation, door.field, without=SEALED)
@@ -124,14 +124,14 @@ async def test_without_the_filter_nothing_of_others_is_followed(
 
 
 async def test_without_policies_the_filter_alone_hides_it_too(
-    asker: Asker, stranger: Caller, theirs: Belongings, owner: asyncpg.Pool
+    asker: OperationBuilder, stranger: Caller, theirs: Belongings, owner: asyncpg.Pool
 ) -> None:
     async with without_policies(owner):
         assert await seen(asker, stranger, theirs) == set()
 
 
 async def test_without_both_everything_is_shown(
-    asker: Asker, house: House, stranger: Caller, theirs: Belongings, owner: asyncpg.Pool
+    asker: OperationBuilder, house: House, stranger: Caller, theirs: Belongings, owner: asyncpg.Pool
 ) -> None:
     """So what is taken away above are the two things that hide it."""
     # Another's organisation is not even asked for: its id is the tenant's own. test_tables.py looks at its policy.

@@ -13,12 +13,12 @@ import pytest
 from resolvers.identifiers import to_global_id
 from resolvers.schema import build_schema
 from tests.graph.callers import Caller
-from tests.graph.stock import Stock
-from tests.security.asking import Asker, Door
-from tests.security.conftest import OF_THE_HOUSE, Belongings, belongings_of, everything_of
+from tests.graph.factories import RecordFactory
+from tests.security.belongings import SHARED_TYPES, Belongings, belongings_of, rows_of_tenant
+from tests.security.operations import ArgumentPath, OperationBuilder
 
 pytestmark = pytest.mark.slow
-DOORS = Asker(build_schema()._schema).doors()
+DOORS = OperationBuilder(build_schema()._schema).doors()
 CALLED = [door for door in DOORS if door.operation != "subscription"]
 FOLLOWED = [door for door in DOORS if door.operation == "subscription"]
 BY_NAME = next(door for door in FOLLOWED if door.path[-1] == "ids")
@@ -41,7 +41,7 @@ MALFORMED = [
 NEW = re.compile(r'"MessageBatch_id": "[^"]+"|"\d{4}-\d\d-\d\dT[^"]+Z"')
 
 
-async def answer(asker: Asker, somebody: Caller, door: Door, value: str) -> str:
+async def answer(asker: OperationBuilder, somebody: Caller, door: ArgumentPath, value: str) -> str:
     """What somebody is told, with the id they gave left out."""
     heard = await somebody.answer(asker.document(door.operation, door.field), **asker.variables(door, value))
     told: dict[str, Any] = {"data": heard.data, "errors": heard.errors}
@@ -66,28 +66,36 @@ def test_there_are_doors_of_every_kind() -> None:
     assert {door.operation for door in DOORS} == {"query", "mutation", "subscription"}
 
 
-async def test_there_is_one_of_everything_to_attack(asker: Asker, theirs: Belongings) -> None:
-    assert theirs.ids.keys() | OF_THE_HOUSE == asker.node_types()
+async def test_there_is_one_of_everything_to_attack(asker: OperationBuilder, theirs: Belongings) -> None:
+    assert theirs.ids.keys() | SHARED_TYPES == asker.node_types()
     assert all(theirs.ids.values())
 
 
 @pytest.mark.parametrize("door", CALLED, ids=str)
 async def test_foreign_unknown_and_malformed_ids_are_answered_alike(
-    asker: Asker, caller: Caller, stranger: Caller, theirs: Belongings, owner: asyncpg.Pool, stock: Stock, door: Door
+    asker: OperationBuilder,
+    caller: Caller,
+    stranger: Caller,
+    theirs: Belongings,
+    owner: asyncpg.Pool,
+    stock: RecordFactory,
+    door: ArgumentPath,
 ) -> None:
     await belongings_of(stranger, stock)
-    before = await everything_of(owner, caller.tenant)
+    before = await rows_of_tenant(owner, caller.tenant)
     values = [*theirs.every, *theirs.unknown(), *MALFORMED]
     answers = {value: await answer(asker, stranger, door, value) for value in values}
     assert len({without_what_is_new(told) for told in answers.values()}) == 1, answers
     for told in answers.values():
         assert "INTERNAL" not in told
         assert not any(id in told for id in theirs.every)
-    assert await everything_of(owner, caller.tenant) == before
+    assert await rows_of_tenant(owner, caller.tenant) == before
 
 
 @pytest.mark.parametrize("door", CALLED, ids=str)
-async def test_their_owner_is_told_something_else(asker: Asker, caller: Caller, theirs: Belongings, door: Door) -> None:
+async def test_their_owner_is_told_something_else(
+    asker: OperationBuilder, caller: Caller, theirs: Belongings, door: ArgumentPath
+) -> None:
     """Without this, a request that is refused for another reason would pass for an attack that failed."""
     nothing, *answers = [await answer(asker, caller, door, id) for id in (MALFORMED[1], *theirs.every)]
     assert any(without_what_is_new(told) != without_what_is_new(nothing) for told in answers), nothing
@@ -95,7 +103,7 @@ async def test_their_owner_is_told_something_else(asker: Asker, caller: Caller, 
 
 @pytest.mark.parametrize("door", FOLLOWED, ids=str)
 async def test_nobody_follows_what_belongs_to_others(
-    asker: Asker, caller: Caller, stranger: Caller, theirs: Belongings, door: Door
+    asker: OperationBuilder, caller: Caller, stranger: Caller, theirs: Belongings, door: ArgumentPath
 ) -> None:
     """Foreign, unknown and malformed ids are refused alike, and nothing is said of what they name."""
 

@@ -21,14 +21,15 @@ from integrations.http_client import HttpClient
 from integrations.smtp.mail import SenderHeaders, build_mail
 from integrations.smtp.settings import Settings as SmtpSettings
 from resolvers.schema import build_schema as build_ours
-from tests.contract.companies import settings_of
-from tests.edge.conftest import Serving, edge_urls, serving
+from tests.contract.providers import settings_of
+from tests.edge.conftest import edge_urls, serving
+from tests.edge.factories import Serving
 from tests.graph.callers import Caller
-from tests.graph.stock import Stock
-from tests.providers.conftest import email as an_email
-from tests.providers.wire import Line, listening
-from tests.security.asking import Asker, Door
-from tests.security.conftest import OF_THE_HOUSE, Belongings, belongings_of, everything_of
+from tests.graph.factories import RecordFactory
+from tests.providers.factories import email as an_email
+from tests.providers.servers import Connection, scripted_server
+from tests.security.belongings import SHARED_TYPES, Belongings, belongings_of, rows_of_tenant
+from tests.security.operations import ArgumentPath, OperationBuilder
 
 pytestmark = pytest.mark.slow
 __all__ = ["edge_urls", "serving"]
@@ -36,7 +37,7 @@ __all__ = ["edge_urls", "serving"]
 SCHEMA = build_ours()._schema
 NUMBERS = {"Int", "Float", "Boolean"}
 SCALARS = [name for name, one in SCHEMA.type_map.items() if isinstance(one, GraphQLScalarType) and name not in NUMBERS]
-DOORS = [door for door in Asker(SCHEMA).doors(*SCALARS) if door.operation != "subscription"]
+DOORS = [door for door in OperationBuilder(SCHEMA).doors(*SCALARS) if door.operation != "subscription"]
 PAYLOADS = [
     "' OR '1'='1",
     "'; DROP TABLE messages; --",
@@ -70,9 +71,14 @@ def test_there_are_doors_for_words() -> None:
 
 @pytest.mark.parametrize("door", DOORS, ids=str)
 async def test_words_are_words_in_every_argument(
-    asker: Asker, stranger: Caller, theirs: Belongings, caller: Caller, owner: asyncpg.Pool, door: Door
+    asker: OperationBuilder,
+    stranger: Caller,
+    theirs: Belongings,
+    caller: Caller,
+    owner: asyncpg.Pool,
+    door: ArgumentPath,
 ) -> None:
-    before = await everything_of(owner, caller.tenant)
+    before = await rows_of_tenant(owner, caller.tenant)
     document = asker.document(door.operation, door.field)
     asked = [stranger.answer(document, **asker.variables(door, payload)) for payload in PAYLOADS]
     for payload, heard in zip(PAYLOADS, await asyncio.gather(*asked), strict=True):
@@ -80,7 +86,7 @@ async def test_words_are_words_in_every_argument(
         assert "INTERNAL" not in codes, (payload, heard.errors)
         told = json.dumps(heard.data, default=str)
         assert not any(id in told for id in theirs.every), payload
-    assert await everything_of(owner, caller.tenant) == before
+    assert await rows_of_tenant(owner, caller.tenant) == before
 
 
 # ─── what would be attacked if it were there ────────────────────────────────
@@ -96,8 +102,8 @@ input DeeperInput { lootId: ID!, url: URL }
 
 
 def test_a_field_that_is_new_is_attacked_from_its_birth() -> None:
-    planted = Asker(extend_schema(SCHEMA, parse(PLANTED)))
-    ours = Asker(SCHEMA)
+    planted = OperationBuilder(extend_schema(SCHEMA, parse(PLANTED)))
+    ours = OperationBuilder(SCHEMA)
     assert {str(door) for door in planted.doors()} - {str(door) for door in ours.doors()} == {
         "loot.id",
         "steal.input.nested.lootId",
@@ -112,15 +118,15 @@ def test_a_field_that_is_new_is_attacked_from_its_birth() -> None:
     assert "Loot_id" in planted.document("query", "loot")
 
 
-async def test_a_type_that_is_new_fails_until_it_is_said_how_to_make_one(caller: Caller, stock: Stock) -> None:
-    planted = Asker(extend_schema(SCHEMA, parse(PLANTED)))
-    made = (await belongings_of(caller, stock)).ids.keys() | OF_THE_HOUSE
+async def test_a_type_that_is_new_fails_until_it_is_said_how_to_make_one(caller: Caller, stock: RecordFactory) -> None:
+    planted = OperationBuilder(extend_schema(SCHEMA, parse(PLANTED)))
+    made = (await belongings_of(caller, stock)).ids.keys() | SHARED_TYPES
     assert planted.node_types() - made == {"Loot"}
 
 
 def addresses_taken(schema: Any) -> list[str]:
     """Where a caller could give us an address that somebody would then fetch."""
-    found = [str(door) for door in Asker(schema).doors("URL")]
+    found = [str(door) for door in OperationBuilder(schema).doors("URL")]
     for type_ in schema.type_map.values():
         fields = type_.fields if isinstance(type_, GraphQLInputObjectType) else {}
         found += [f"{type_.name}.{name}" for name in fields if {"url", "uri", "link", "host"} & set(words(name))]
@@ -205,11 +211,11 @@ def test_no_words_bring_a_header_or_a_recipient_of_their_own(subject: str, words
 async def test_a_header_of_ours_stays_on_its_line(value: str, place: str) -> None:
     requests: list[bytes] = []
 
-    async def talk(line: Line) -> None:
+    async def talk(line: Connection) -> None:
         requests.append(await line.request())
         await line.answer(200)
 
-    async with listening(talk) as wire:
+    async with scripted_server(talk) as wire:
         http = HttpClient("company")
         headers = {value: "1"} if place == "name" else {"authorization": value}
         with pytest.raises(ValueError):

@@ -21,12 +21,21 @@ from api.configuration import load_configuration
 from core.access.tokens import DevelopmentTokens
 from integrations.simulating.client import SimulatorControl
 from resolvers.schema import build_schema
-from tests.cli.running import HERE
-from tests.conftest import KEY, Running, Urls, until
+from tests.cli.processes import WORKING_FOLDER
+from tests.databases import ENCRYPTION_KEY, SharedStores, Urls
 from tests.flows.conftest import SEND, Process, command, environment, readiness
-from tests.ports import free_port
-from tests.security.asking import Asker
-from tests.security.planting import EVERY, INSTEAD, OAUTH, Mark, found_in, marks_of, planted
+from tests.helpers import until
+from tests.security.canaries import (
+    OAUTH_SETTINGS,
+    SECRET_SETTINGS,
+    SERVICE_ACCOUNT,
+    Canary,
+    canaries_found,
+    canaries_of,
+    canary_value,
+)
+from tests.security.operations import OperationBuilder
+from tests.servers import free_port
 
 pytestmark = pytest.mark.slow
 NEIGHBOURS = {
@@ -50,11 +59,13 @@ def environment_of(urls: Urls, port: int) -> dict[str, str]:
     """What the run is told: every secret there is planted, but those of the stores, which are new anyway."""
     given = environment(urls, port) | NEIGHBOURS
     del given["CLERK_PUBLISHABLE_KEY"]
-    given |= {one.name: planted(one) for one in EVERY if one.name not in given or "://" not in given[one.name]}
+    given |= {
+        one.name: canary_value(one) for one in SECRET_SETTINGS if one.name not in given or "://" not in given[one.name]
+    }
     # Development tokens are made from the first key.
-    given["ENCRYPTION_KEYS"] = f"k1:{KEY},{given['ENCRYPTION_KEYS']}"
+    given["ENCRYPTION_KEYS"] = f"k1:{ENCRYPTION_KEY},{given['ENCRYPTION_KEYS']}"
     given |= {"NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY": "pk_test_Y2xlcmsuZXhhbXBsZS5jb20k", "LOG_LEVEL": "debug"}
-    del given[INSTEAD]
+    del given[SERVICE_ACCOUNT]
     return given
 
 
@@ -68,7 +79,7 @@ class Run:
     http: httpx.AsyncClient
     urls: Urls
     processes: list[Process]
-    marks: list[Mark]
+    marks: list[Canary]
     said: dict[str, str] = field(default_factory=dict)
 
     async def ask(self, query: str, **variables: Any) -> dict[str, Any]:
@@ -82,7 +93,7 @@ class Run:
     async def command(self, *arguments: str, **changes: str) -> None:
         child = await asyncio.create_subprocess_exec(
             *command(*arguments),
-            cwd=HERE,
+            cwd=WORKING_FOLDER,
             env={**self.environment, "PORT": self.base.rpartition(":")[2], **changes},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -105,7 +116,7 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-async def run(stores: Running, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
+async def run(stores: SharedStores, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
     folder, port = tmp_path_factory.mktemp("planted"), free_port()
     async with stores.database() as urls:
         env = environment_of(urls, port)
@@ -128,9 +139,11 @@ async def run(stores: Running, tmp_path_factory: pytest.TempPathFactory) -> Asyn
             ):
                 await until(lambda: readiness(http), lambda status: status == 200, 60)
                 # The ends as well: some who log whole frames shorten them in the middle.
-                own = [Mark("the caller's own token", part) for part in (token, token[-16:])]
-                marks = [*marks_of(env), *own, *(Mark("a forged token", part) for part in (FORGED, FORGED[-16:]))]
-                marks += marks_of({INSTEAD: planted(next(one for one in EVERY if one.name == INSTEAD))})
+                own = [Canary("the caller's own token", part) for part in (token, token[-16:])]
+                marks = [*canaries_of(env), *own, *(Canary("a forged token", part) for part in (FORGED, FORGED[-16:]))]
+                marks += canaries_of(
+                    {SERVICE_ACCOUNT: canary_value(next(one for one in SECRET_SETTINGS if one.name == SERVICE_ACCOUNT))}
+                )
                 yield Run(base, env, control, http, urls, [api, worker, simulators], marks)
         finally:
             await asyncio.gather(*(one.end() for one in (api, worker, simulators)))
@@ -138,8 +151,8 @@ async def run(stores: Running, tmp_path_factory: pytest.TempPathFactory) -> Asyn
 
 def test_every_secret_is_planted(run: Run) -> None:
     names = {mark.name for mark in run.marks}
-    assert {one.name for one in EVERY} <= names
-    assert len({mark.text for mark in run.marks}) >= len(EVERY)
+    assert {one.name for one in SECRET_SETTINGS} <= names
+    assert len({mark.text for mark in run.marks}) >= len(SECRET_SETTINGS)
 
 
 async def good_days(run: Run) -> None:
@@ -158,7 +171,7 @@ async def good_days(run: Run) -> None:
             lambda id=id: run.ask(done, id=id),  # type: ignore[misc]
             lambda told: told["data"]["message"]["status"] not in ("QUEUED", "SENDING"),
         )
-    asker = Asker(build_schema()._schema)
+    asker = OperationBuilder(build_schema()._schema)
     assert asker.schema.query_type is not None
     for name, one in asker.schema.query_type.fields.items():
         if not any(argument.type.to_kwargs().get("of_type") for argument in one.args.values() if "!" in str(argument)):
@@ -168,7 +181,7 @@ async def good_days(run: Run) -> None:
     run.hear("metrics", (await run.http.get("/metrics")).text)
     await run.control.inbound("twilio", sender="+5511987650001", text="Oi")
     session = await run.control.act("clerk", "sign_in", user="user_Ana", lifetime=600)
-    run.marks += [Mark("a session", part) for part in (str(session["token"]), str(session["token"])[-16:])]
+    run.marks += [Canary("a session", part) for part in (str(session["token"]), str(session["token"])[-16:])]
     answer = await run.http.post(
         "/graphql", json={"query": "{ viewer { scopes } }"}, headers={"authorization": f"Bearer {session['token']}"}
     )
@@ -217,7 +230,10 @@ async def broken(run: Run) -> None:
 
 
 async def test_secrets_are_nowhere_in_what_a_whole_run_says(run: Run) -> None:
-    account = {**dict.fromkeys(OAUTH, ""), INSTEAD: planted(next(one for one in EVERY if one.name == INSTEAD))}
+    account = {
+        **dict.fromkeys(OAUTH_SETTINGS, ""),
+        SERVICE_ACCOUNT: canary_value(next(one for one in SECRET_SETTINGS if one.name == SERVICE_ACCOUNT)),
+    }
     wrong = {"TWILIO_AUTH_TOKEN": run.environment["TWILIO_AUTH_TOKEN"] + "!", "APP_ENV": "production"}
     commands = asyncio.gather(
         *(run.command(*one) for one in COMMANDS),
@@ -236,10 +252,10 @@ async def test_secrets_are_nowhere_in_what_a_whole_run_says(run: Run) -> None:
     assert "Traceback" in logs["api.log"]
     assert "session_refused" in logs["api.log"]
     assert "interalpha serve" in " ".join(run.said.values())
-    assert found_in({**run.said, **logs}, run.marks) == []
+    assert canaries_found({**run.said, **logs}, run.marks) == []
 
 
 async def test_a_secret_that_shows_would_be_found(run: Run) -> None:
     for mark in run.marks:
         for spelling in mark.spellings:
-            assert found_in({"log": f"before {spelling} after"}, [mark])
+            assert canaries_found({"log": f"before {spelling} after"}, [mark])

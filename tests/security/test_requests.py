@@ -14,13 +14,21 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from api import exchange, webhooks
 from api.doorstep import bodies, protocol
 from api.doorstep.door import MOST_ON_CREDIT
-from tests.conftest import Running, Urls
-from tests.security.test_doorstep import BAD, GOOD, paths_of
-from tests.security.wire import ENDLESS, head, serving, status, talk
+from tests.databases import SharedStores, Urls
+from tests.security.raw_http import (
+    BAD_TOKEN,
+    GOOD_TOKEN,
+    SEND_LIMIT,
+    exchange_bytes,
+    paths_of,
+    request_head,
+    serving,
+    status_code,
+)
 
 
 @pytest.fixture(scope="module")
-async def urls_here(stores: Running) -> AsyncIterator[Urls]:
+async def urls_here(stores: SharedStores) -> AsyncIterator[Urls]:
     async with stores.database() as urls:
         yield urls
 
@@ -50,41 +58,43 @@ JSON = "content-type: application/json"
 async def test_a_body_without_end_is_read_to_its_end_on_no_route(urls_here: Urls, method: str) -> None:
     async with serving(urls_here) as (app, port):
         for path in paths_of(app):
-            chunked = head(method, path, JSON, "transfer-encoding: chunked")
-            said, sent = await talk(port, chunked, lambda: CHUNK)
-            assert sent < ENDLESS, path
+            chunked = request_head(method, path, JSON, "transfer-encoding: chunked")
+            said, sent = await exchange_bytes(port, chunked, lambda: CHUNK)
+            assert sent < SEND_LIMIT, path
             # A hang-up may overtake the answer, as TCP has it; if it came, it is a refusal or an answer to no body.
-            assert status(said) != 500, path
-            announced = head(method, path, JSON, f"content-length: {10**12}")
-            said, sent = await talk(port, announced, lambda: b"x" * 65_536)
-            assert sent < ENDLESS, path
-            assert status(said) != 500, path
+            assert status_code(said) != 500, path
+            announced = request_head(method, path, JSON, f"content-length: {10**12}")
+            said, sent = await exchange_bytes(port, announced, lambda: b"x" * 65_536)
+            assert sent < SEND_LIMIT, path
+            assert status_code(said) != 500, path
 
 
 @pytest.mark.usefixtures("hurried")
 async def test_a_body_that_drips_holds_no_connection_on_any_route(urls_here: Urls) -> None:
     async with serving(urls_here) as (app, port):
         dripping = [
-            talk(port, head("POST", path, JSON, *lines), lambda: b"1\r\nx\r\n", pause=0.05)
+            exchange_bytes(port, request_head("POST", path, JSON, *lines), lambda: b"1\r\nx\r\n", pause=0.05)
             for path in paths_of(app)
             for lines in (["transfer-encoding: chunked"], ["content-length: 100000"])
         ]
         answers = await asyncio.gather(*dripping)
-    assert {status(said) for said, _ in answers} & {408, 404, 405} == {408, 404, 405}
+    assert {status_code(said) for said, _ in answers} & {408, 404, 405} == {408, 404, 405}
     assert all(said for said, _ in answers)
 
 
 @pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize("first", [b"", b"G", b"POST /graphql HTTP/1.1\r\nhost: x\r\n"])
 async def test_a_request_that_never_quite_begins_is_hung_up_on(port: int, first: bytes) -> None:
-    said, _ = await talk(port, first, (lambda: b"a: b\r\n") if len(first) > 1 else None, pause=0.02)
+    said, _ = await exchange_bytes(port, first, (lambda: b"a: b\r\n") if len(first) > 1 else None, pause=0.02)
     assert said == b""
 
 
 @pytest.mark.usefixtures("hurried")
 async def test_a_second_request_that_never_quite_begins_is_hung_up_on_too(port: int) -> None:
-    said, _ = await talk(port, head("GET", "/health/live") + b"GET /health", (lambda: b"x"), pause=0.02)
-    assert (status(said), said.count(b"HTTP/1.1 ")) == (200, 1)
+    said, _ = await exchange_bytes(
+        port, request_head("GET", "/health/live") + b"GET /health", (lambda: b"x"), pause=0.02
+    )
+    assert (status_code(said), said.count(b"HTTP/1.1 ")) == (200, 1)
 
 
 @pytest.mark.usefixtures("hurried")
@@ -93,7 +103,7 @@ async def test_patience_ends_with_the_head_of_a_request(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for pause in (0.0, 0.4):
         await asyncio.sleep(pause)
-        writer.write(head("POST", "/graphql", JSON, f"content-length: {len(body)}") + body.encode())
+        writer.write(request_head("POST", "/graphql", JSON, f"content-length: {len(body)}") + body.encode())
         async with asyncio.timeout(5):
             assert (await reader.readuntil(b"\r\n")).endswith(b"200 OK\r\n")
             while await reader.readline() != b"\r\n":
@@ -111,35 +121,35 @@ async def test_patience_ends_with_the_head_of_a_request(port: int) -> None:
     ],
 )
 async def test_a_head_that_is_larger_than_any_client_needs_is_refused(port: int, lines: list[str]) -> None:
-    said, _ = await talk(port, head("GET", "/health/live", "connection: close", *lines))
-    assert status(said) in (400, 431)
+    said, _ = await exchange_bytes(port, request_head("GET", "/health/live", "connection: close", *lines))
+    assert status_code(said) in (400, 431)
 
 
 @pytest.mark.parametrize(
     "first",
     [
         b"GET /health/live?",
-        head("GET", "/health/live")[:-2] + b"x: ",
-        head("POST", "/graphql", JSON, "transfer-encoding: chunked") + b"2\r\n{}\r\n0\r\nx: ",
-        head("POST", "/graphql", JSON, "transfer-encoding: chunked") + b"2;x=",
+        request_head("GET", "/health/live")[:-2] + b"x: ",
+        request_head("POST", "/graphql", JSON, "transfer-encoding: chunked") + b"2\r\n{}\r\n0\r\nx: ",
+        request_head("POST", "/graphql", JSON, "transfer-encoding: chunked") + b"2;x=",
     ],
 )
 async def test_what_has_no_end_beside_a_body_is_not_kept(port: int, first: bytes) -> None:
-    said, sent = await talk(port, first, lambda: b"y" * 16_384)
-    assert sent < ENDLESS
-    assert status(said) in (0, 200, 400)
+    said, sent = await exchange_bytes(port, first, lambda: b"y" * 16_384)
+    assert sent < SEND_LIMIT
+    assert status_code(said) in (0, 200, 400)
 
 
 @pytest.mark.usefixtures("hurried")
 async def test_blank_lines_hold_no_connection(port: int) -> None:
-    said, _ = await talk(port, head("GET", "/health/live") + b"\r\n", lambda: b"\r\n", pause=0.02)
+    said, _ = await exchange_bytes(port, request_head("GET", "/health/live") + b"\r\n", lambda: b"\r\n", pause=0.02)
     assert said.count(b"HTTP/1.1 ") == 1
 
 
 @pytest.mark.usefixtures("hurried")
 async def test_a_socket_outlives_the_patience_for_heads(port: int) -> None:
     async with connect(f"ws://127.0.0.1:{port}/graphql", subprotocols=["graphql-transport-ws"]) as one:  # type: ignore[list-item]
-        await one.send(json.dumps({"type": "connection_init", "payload": GOOD}))
+        await one.send(json.dumps({"type": "connection_init", "payload": GOOD_TOKEN}))
         assert json.loads(await one.recv())["type"] == "connection_ack"
         await asyncio.sleep(0.5)
         await one.send(json.dumps({"type": "ping"}))
@@ -148,9 +158,9 @@ async def test_a_socket_outlives_the_patience_for_heads(port: int) -> None:
 
 async def test_a_length_beside_chunks_is_no_request(port: int) -> None:
     """Whoever stands before us may believe the one, and we the other: the rest would be somebody else's request."""
-    both = head("POST", "/graphql", JSON, "content-length: 4", "transfer-encoding: chunked") + b"0\r\n\r\n"
-    said, _ = await talk(port, both + head("GET", "/health/live"))
-    assert (status(said), said.count(b"HTTP/1.1 ")) == (400, 1)
+    both = request_head("POST", "/graphql", JSON, "content-length: 4", "transfer-encoding: chunked") + b"0\r\n\r\n"
+    said, _ = await exchange_bytes(port, both + request_head("GET", "/health/live"))
+    assert (status_code(said), said.count(b"HTTP/1.1 ")) == (400, 1)
 
 
 @pytest.mark.parametrize("path", ["/graphql", "/webhooks/twilio?ref=x"])
@@ -163,10 +173,12 @@ async def test_whoever_sends_far_too_much_still_gets_to_read_why_it_was_refused(
 async def test_an_answer_before_the_body_keeps_the_connection_of_whoever_has_sent_it(port: int) -> None:
     """A small body is taken in, so that refusing costs a client with a stale token no connection."""
     body = json.dumps({"query": "{ __typename }"}).encode()
-    stale = head("POST", "/graphql", JSON, f"authorization: {BAD['authorization']}", f"content-length: {len(body)}")
-    good = head("POST", "/graphql", JSON, "connection: close", f"content-length: {len(body)}")
-    said, _ = await talk(port, stale + body + good + body)
-    assert (status(said), said.count(b"HTTP/1.1 "), b"200 OK" in said) == (401, 2, True)
+    stale = request_head(
+        "POST", "/graphql", JSON, f"authorization: {BAD_TOKEN['authorization']}", f"content-length: {len(body)}"
+    )
+    good = request_head("POST", "/graphql", JSON, "connection: close", f"content-length: {len(body)}")
+    said, _ = await exchange_bytes(port, stale + body + good + body)
+    assert (status_code(said), said.count(b"HTTP/1.1 "), b"200 OK" in said) == (401, 2, True)
 
 
 async def test_handshakes_of_sockets_pay_like_requests_and_then_few_may_show_credentials_at_a_time(
@@ -191,7 +203,7 @@ async def test_handshakes_of_sockets_pay_like_requests_and_then_few_may_show_cre
         silent = [await opened() for _ in range(MOST_ON_CREDIT + 1)]
         await silent[0].wait_closed()
         assert silent[0].close_code == 1013
-        assert await asked_over_a_socket(port, GOOD, 1) == (1, None)
+        assert await asked_over_a_socket(port, GOOD_TOKEN, 1) == (1, None)
 
 
 async def asked_over_a_socket(port: int, payload: dict[str, str], most: int) -> tuple[int, int | None]:
@@ -214,7 +226,7 @@ async def asked_over_a_socket(port: int, payload: dict[str, str], most: int) -> 
 
 async def test_on_a_strangers_socket_each_operation_pays_like_a_request(urls_here: Urls) -> None:
     async with serving(urls_here, ADDRESS_BUDGET="30") as (_, port):
-        assert await asked_over_a_socket(port, GOOD, 60) == (60, None)
+        assert await asked_over_a_socket(port, GOOD_TOKEN, 60) == (60, None)
         answered, code = await asked_over_a_socket(port, {}, 60)
         assert 29 <= answered <= 31
         assert code == 1013

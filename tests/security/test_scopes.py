@@ -14,11 +14,11 @@ from core.access.principal import Scope
 from resolvers.permissions import OPEN, scope_of
 from resolvers.schema import build_schema
 from tests.graph.callers import Caller
-from tests.graph.stock import Stock, global_id
-from tests.security.asking import Asker
+from tests.graph.factories import RecordFactory, global_id
+from tests.security.operations import OperationBuilder
 
 SCHEMA = build_schema()._schema
-ASKER = Asker(SCHEMA)
+ASKER = OperationBuilder(SCHEMA)
 SENSITIVE = {"Message.to": Scope.CONTACTS_READ, "Message.from": Scope.CONTACTS_READ}
 """Fields further in that need a scope of their own."""
 
@@ -90,7 +90,7 @@ async def test_with_the_scope_it_is_not(caller: Caller, operation: str, name: st
 
 
 @pytest.mark.parametrize("place", SENSITIVE)
-async def test_addresses_in_full_need_their_own_scope(caller: Caller, stock: Stock, place: str) -> None:
+async def test_addresses_in_full_need_their_own_scope(caller: Caller, stock: RecordFactory, place: str) -> None:
     message = await stock.put(caller)
     document = f"query ($id: ID!) {{ message(id: $id) {{ toMasked {place.split('.')[1]} }} }}"
     assert caller.principal is not None

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from core.access.principal import DEFAULT_TENANT
 from core.database import Database, make_engine
-from tests.conftest import Urls
+from tests.databases import Urls
 from tests.house.sources import ROOT, SRC, sources
 from tests.pooler import behind_a_pooler, needs_pooler
 

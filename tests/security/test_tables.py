@@ -13,19 +13,19 @@ import asyncpg
 import pytest
 
 from core.access.principal import DEFAULT_TENANT
-from tests.conftest import Running, Urls
-from tests.security.rows import OF_THE_HOUSE, OURS, THEIRS, Table, all_tables, fill, tenants_tables
+from tests.databases import SharedStores, Urls
+from tests.security.tables import OTHER_TENANT, OUR_TENANT, SHARED_TABLES, Table, all_tables, fill_tables, tenant_tables
 
 OWN_RULE, SWEEPING = "of_the_tenants_named", "of_all_while_none_is_named"
 GARBAGE = [
     "nonsense",
     ",",
-    f"{THEIRS}x",
-    f"{OURS},nonsense,{THEIRS}",
-    f"{OURS} {THEIRS}",
-    f"{THEIRS};",
-    f"'{THEIRS}'",
-    f"{{{THEIRS},{OURS}}}",
+    f"{OTHER_TENANT}x",
+    f"{OUR_TENANT},nonsense,{OTHER_TENANT}",
+    f"{OUR_TENANT} {OTHER_TENANT}",
+    f"{OTHER_TENANT};",
+    f"'{OTHER_TENANT}'",
+    f"{{{OTHER_TENANT},{OUR_TENANT}}}",
     "*",
     "%",
     "NULL",
@@ -58,11 +58,11 @@ class Ground:
     async def owners(self, connection: asyncpg.Connection, table: Table) -> set[UUID]:
         """Whose rows can be seen; the tenant that every installation begins with is left aside."""
         rows = await connection.fetch(f"SELECT {table.owner} AS owner FROM {table.name}")
-        return {row["owner"] for row in rows} & {OURS, THEIRS}
+        return {row["owner"] for row in rows} & {OUR_TENANT, OTHER_TENANT}
 
 
 @pytest.fixture(scope="module")
-async def urls_here(stores: Running) -> AsyncIterator[Urls]:
+async def urls_here(stores: SharedStores) -> AsyncIterator[Urls]:
     async with stores.database() as urls:
         yield urls
 
@@ -70,8 +70,8 @@ async def urls_here(stores: Running) -> AsyncIterator[Urls]:
 @pytest.fixture(scope="module")
 async def ground(urls_here: Urls) -> AsyncIterator[Ground]:
     superuser = await asyncpg.connect(urls_here.superuser)
-    tables = await tenants_tables(superuser)
-    await fill(superuser, tables)
+    tables = await tenant_tables(superuser)
+    await fill_tables(superuser, tables)
     await superuser.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO interalpha_app, interalpha_worker")
     roles = {"app": urls_here.app, "worker": urls_here.worker, "owner": urls_here.direct}
     opened = {name: await asyncpg.connect(url) for name, url in roles.items()}
@@ -85,7 +85,7 @@ async def test_every_table_is_the_houses_or_protected(ground: Ground) -> None:
     assert len(found) > 12
     for table in found:
         name = table["name"]
-        if name in OF_THE_HOUSE:
+        if name in SHARED_TABLES:
             assert not table["has_tenant"], f"{name} has a tenant_id: give it policies"
         else:
             assert (table["is_protected"], table["is_forced"]) == (True, True), f"{name} lacks row-level security"
@@ -148,30 +148,30 @@ async def test_nothing_shows_rows_in_the_owners_name_but_these_functions(ground:
 
 @pytest.mark.parametrize("role", ["app", "worker", "owner"])
 async def test_others_rows_are_not_there(ground: Ground, role: str) -> None:
-    async with ground.acting(role, str(OURS)) as connection:
+    async with ground.acting(role, str(OUR_TENANT)) as connection:
         for table in ground.tables:
-            assert await ground.owners(connection, table) == {OURS}, table.name
+            assert await ground.owners(connection, table) == {OUR_TENANT}, table.name
             for tail in ("FOR UPDATE", "FOR KEY SHARE SKIP LOCKED"):
-                where = f"{table.owner} = '{THEIRS}'"
+                where = f"{table.owner} = '{OTHER_TENANT}'"
                 assert await connection.fetch(f"SELECT FROM {table.name} WHERE {where} {tail}") == [], table.name
             assert await connection.fetchval(f"SELECT count(*) FROM {table.name}") == 1, table.name
 
 
 @pytest.mark.parametrize("role", ["app", "worker", "owner"])
 async def test_several_tenants_may_be_named(ground: Ground, role: str) -> None:
-    async with ground.acting(role, f"{OURS},{THEIRS}") as connection:
+    async with ground.acting(role, f"{OUR_TENANT},{OTHER_TENANT}") as connection:
         for table in ground.tables:
-            assert await ground.owners(connection, table) == {OURS, THEIRS}, table.name
+            assert await ground.owners(connection, table) == {OUR_TENANT, OTHER_TENANT}, table.name
 
 
 @pytest.mark.parametrize("role", ["app", "worker", "owner"])
 async def test_others_rows_are_not_changed_nor_deleted(ground: Ground, role: str) -> None:
-    async with ground.acting(role, str(OURS)) as connection:
+    async with ground.acting(role, str(OUR_TENANT)) as connection:
         await connection.execute("SET CONSTRAINTS ALL DEFERRED")
         for table in ground.tables:
             for statement in (
-                f"UPDATE {table.name} SET {table.owner} = {table.owner} WHERE {table.owner} <> '{OURS}'",
-                f"DELETE FROM {table.name} WHERE {table.owner} <> '{OURS}'",
+                f"UPDATE {table.name} SET {table.owner} = {table.owner} WHERE {table.owner} <> '{OUR_TENANT}'",
+                f"DELETE FROM {table.name} WHERE {table.owner} <> '{OUR_TENANT}'",
             ):
                 assert (await connection.execute(statement)).endswith(" 0"), statement
 
@@ -180,11 +180,11 @@ async def test_others_rows_are_not_changed_nor_deleted(ground: Ground, role: str
 async def test_nothing_is_written_for_others_nor_given_to_them(ground: Ground, role: str) -> None:
     for table in ground.tables:
         for statement in (
-            table.insertion(THEIRS),
-            f"UPDATE {table.name} SET {table.owner} = '{THEIRS}' WHERE {table.owner} = '{OURS}'",
-            table.insertion(THEIRS) + " ON CONFLICT DO NOTHING",
+            table.insertion(OTHER_TENANT),
+            f"UPDATE {table.name} SET {table.owner} = '{OTHER_TENANT}' WHERE {table.owner} = '{OUR_TENANT}'",
+            table.insertion(OTHER_TENANT) + " ON CONFLICT DO NOTHING",
         ):
-            async with ground.acting(role, str(OURS)) as connection:
+            async with ground.acting(role, str(OUR_TENANT)) as connection:
                 with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
                     await connection.execute(statement)
 
@@ -198,7 +198,7 @@ async def test_who_names_nobody_has_nothing(ground: Ground, named: str | None) -
     for table in ground.tables:
         async with ground.acting("app", named) as connection:
             with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
-                await connection.execute(table.insertion(OURS))
+                await connection.execute(table.insertion(OUR_TENANT))
 
 
 @pytest.mark.parametrize("named", [None, ""])
@@ -206,7 +206,7 @@ async def test_who_names_nobody_has_nothing(ground: Ground, named: str | None) -
 async def test_who_sweeps_names_nobody(ground: Ground, role: str, named: str | None) -> None:
     async with ground.acting(role, named) as connection:
         for table in ground.tables:
-            assert await ground.owners(connection, table) == {OURS, THEIRS}, table.name
+            assert await ground.owners(connection, table) == {OUR_TENANT, OTHER_TENANT}, table.name
 
 
 @pytest.mark.parametrize("role", ["app", "worker", "owner"])
@@ -222,14 +222,14 @@ async def test_garbage_names_nobody(ground: Ground, role: str, named: str) -> No
 
 async def test_the_application_is_told_whose_an_address_is_and_no_more(ground: Ground) -> None:
     async with ground.acting("app", "") as connection:
-        row = await ground.roles["owner"].fetchrow("SELECT * FROM senders WHERE tenant_id = $1", THEIRS)
+        row = await ground.roles["owner"].fetchrow("SELECT * FROM senders WHERE tenant_id = $1", OTHER_TENANT)
         asked = "SELECT * FROM owners_of_addresses($1, $2)"
         assert [dict(one) for one in await connection.fetch(asked, row["integration"], [row["address"], "+1"])] == [
-            {"address": row["address"], "tenant_id": THEIRS}
+            {"address": row["address"], "tenant_id": OTHER_TENANT}
         ]
         assert await connection.fetch(asked, row["integration"], ["%", ""]) == []
         assert await connection.fetch(asked, "%", [row["address"]]) == []
-    async with ground.acting("app", str(OURS)) as connection:
+    async with ground.acting("app", str(OUR_TENANT)) as connection:
         assert await connection.fetch(asked, row["integration"], [row["address"]]) == []
 
 
@@ -240,19 +240,19 @@ async def test_the_application_is_told_how_one_person_stands_with_one_tenant_and
             "INSERT INTO users (id, subject) VALUES (gen_random_uuid(), 'user_Eva') RETURNING id"
         )
         member = "INSERT INTO memberships (tenant_id, user_id, deleted_at) VALUES ($1, $2, $3) RETURNING deleted_at"
-        left_at = await owner.fetchval(member, THEIRS, user, datetime(2026, 11, 23, tzinfo=UTC))
+        left_at = await owner.fetchval(member, OTHER_TENANT, user, datetime(2026, 11, 23, tzinfo=UTC))
         # The body runs as this same owner, whoever calls; tests/access/test_sessions.py calls as the application.
         asked = "SELECT * FROM how_they_stand('user_Eva', $1)"
 
         async def told(organization: str | None) -> list[tuple[object, ...]]:
             return [tuple(row) for row in await owner.fetch(asked, organization)]
 
-        assert await told(str(THEIRS)) == [(THEIRS, user, False, left_at)]
-        assert await told(str(OURS)) == [(OURS, None, False, None)]
+        assert await told(str(OTHER_TENANT)) == [(OTHER_TENANT, user, False, left_at)]
+        assert await told(str(OUR_TENANT)) == [(OUR_TENANT, None, False, None)]
         assert await told("%") == [(None, None, False, None)]
         assert await told(None) == [(DEFAULT_TENANT, None, False, None)]
         await owner.execute("UPDATE users SET deleted_at = now() WHERE id = $1", user)
-        assert [row[2] for row in [*await told(str(THEIRS)), *await told("%"), *await told(None)]] == [True] * 3
+        assert [row[2] for row in [*await told(str(OTHER_TENANT)), *await told("%"), *await told(None)]] == [True] * 3
 
 
 async def test_of_sessions_the_application_is_told_what_it_can_name(ground: Ground) -> None:
@@ -262,7 +262,7 @@ async def test_of_sessions_the_application_is_told_what_it_can_name(ground: Grou
             "INSERT INTO users (id, subject) VALUES (gen_random_uuid(), 'user_Eva') RETURNING id"
         )
         member = "INSERT INTO memberships (tenant_id, user_id, role) VALUES ($1, $2, 'org:member')"
-        await owner.execute(member, THEIRS, user)
+        await owner.execute(member, OTHER_TENANT, user)
         await owner.execute("INSERT INTO ended_sessions VALUES ('sess_Over', now())")
         asked = "SELECT * FROM sessions_presented($1, $2, $3) ORDER BY place"
 
@@ -270,7 +270,7 @@ async def test_of_sessions_the_application_is_told_what_it_can_name(ground: Grou
             rows = await owner.fetch(asked, *(list(column) for column in zip(*sessions, strict=True)))
             return [(row["tenant_id"], row["is_known"], row["is_gone"], row["role"]) for row in rows]
 
-        theirs, ours = str(THEIRS), str(OURS)
+        theirs, ours = str(OTHER_TENANT), str(OUR_TENANT)
         assert await told(
             ("user_Eva", theirs, "sess_1"),
             ("user_Eva", theirs, "sess_Over"),
@@ -279,15 +279,15 @@ async def test_of_sessions_the_application_is_told_what_it_can_name(ground: Grou
             ("user_Eva", "%", "sess_1"),
             ("user_Eva", None, "sess_1"),
         ) == [
-            (THEIRS, True, False, "org:member"),
-            (THEIRS, True, True, "org:member"),
-            (OURS, False, False, None),
-            (THEIRS, False, False, None),
+            (OTHER_TENANT, True, False, "org:member"),
+            (OTHER_TENANT, True, True, "org:member"),
+            (OUR_TENANT, False, False, None),
+            (OTHER_TENANT, False, False, None),
             (None, False, False, None),
             (DEFAULT_TENANT, False, False, None),
         ]
         await owner.execute("UPDATE users SET is_banned = true WHERE id = $1", user)
-        assert await told(("user_Eva", theirs, "sess_1")) == [(THEIRS, True, True, "org:member")]
+        assert await told(("user_Eva", theirs, "sess_1")) == [(OTHER_TENANT, True, True, "org:member")]
 
 
 # ─── people ─────────────────────────────────────────────────────────────────
@@ -297,7 +297,12 @@ async def test_of_sessions_the_application_is_told_what_it_can_name(ground: Grou
 async def people(ground: Ground) -> dict[str, set[UUID]]:
     """Somebody of each tenant, somebody of both, and somebody of none."""
     owner, found = ground.roles["owner"], {}
-    for name, tenants in {"Ana": [OURS], "Bia": [THEIRS], "Caio": [OURS, THEIRS], "Davi": []}.items():
+    for name, tenants in {
+        "Ana": [OUR_TENANT],
+        "Bia": [OTHER_TENANT],
+        "Caio": [OUR_TENANT, OTHER_TENANT],
+        "Davi": [],
+    }.items():
         async with owner.transaction():
             user = await owner.fetchval(
                 "INSERT INTO users (id, subject, profile_sealed) VALUES (gen_random_uuid(), $1, 'x') RETURNING id", name
@@ -321,9 +326,9 @@ async def test_the_application_sees_people_of_the_tenants_it_names_and_no_others
     ground: Ground, people: dict[str, set[UUID]]
 ) -> None:
     for named, seen in (
-        (str(OURS), people["ours"]),
-        (str(THEIRS), people["theirs"]),
-        (f"{OURS},{THEIRS}", people["ours"] | people["theirs"]),
+        (str(OUR_TENANT), people["ours"]),
+        (str(OTHER_TENANT), people["theirs"]),
+        (f"{OUR_TENANT},{OTHER_TENANT}", people["ours"] | people["theirs"]),
         ("", set()),
         (None, set()),
         ("00000000-0000-0000-0000-000000000000", set()),
@@ -343,13 +348,13 @@ async def test_the_application_sees_people_of_the_tenants_it_names_and_no_others
 
 async def test_the_worker_and_the_owner_see_everybody(ground: Ground, people: dict[str, set[UUID]]) -> None:
     for role in ("worker", "owner"):
-        for named in (None, "", str(OURS)):
+        for named in (None, "", str(OUR_TENANT)):
             async with ground.acting(role, named) as connection:
                 assert await people_seen(connection, people) == people["everybody"], (role, named)
 
 
 async def test_the_application_changes_nobody(ground: Ground, people: dict[str, set[UUID]]) -> None:
-    async with ground.acting("app", f"{OURS},{THEIRS}") as connection:
+    async with ground.acting("app", f"{OUR_TENANT},{OTHER_TENANT}") as connection:
         assert await connection.execute("UPDATE users SET subject = 'Eva'") == "UPDATE 0"
         assert await connection.execute("DELETE FROM users") == "DELETE 0"
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
@@ -357,7 +362,7 @@ async def test_the_application_changes_nobody(ground: Ground, people: dict[str, 
 
 
 async def test_whoever_is_noted_is_told_by_id_alone(ground: Ground, people: dict[str, set[UUID]]) -> None:
-    for named in ("", str(OURS)):
+    for named in ("", str(OUR_TENANT)):
         async with ground.acting("app", named) as connection:
             bia = await connection.fetchval("SELECT keep_person(gen_random_uuid(), 'Bia')")
             assert bia in people["theirs"] - people["ours"]
@@ -369,5 +374,5 @@ async def test_whoever_is_noted_is_told_by_id_alone(ground: Ground, people: dict
 async def test_a_table_of_the_callers_own_does_not_stand_in_for_ours(ground: Ground) -> None:
     async with ground.acting("app", "") as connection:
         await connection.execute("CREATE TEMPORARY TABLE senders (integration text, address text, tenant_id uuid)")
-        await connection.execute("INSERT INTO pg_temp.senders VALUES ('twilio', '+1999', $1)", OURS)
+        await connection.execute("INSERT INTO pg_temp.senders VALUES ('twilio', '+1999', $1)", OUR_TENANT)
         assert await connection.fetch("SELECT * FROM owners_of_addresses('twilio', ARRAY['+1999'])") == []

@@ -9,8 +9,8 @@ import pytest
 from core.ports import DirectoryChanged, OtherEvent, RawWebhook
 from integrations.clerk.webhook import ClerkWebhooks
 from integrations.simulating.client import SimulatorRefused
-from tests.providers.conftest import clerk_settings
-from tests.running import CLERK, Receiver, Simulators
+from tests.providers.factories import clerk_settings
+from tests.servers import CLERK, Simulators, WebhookReceiver
 
 JWKS = "/.well-known/jwks.json"
 
@@ -25,7 +25,7 @@ async def keys(simulators: Simulators) -> dict[str, Any]:
     return {one["kid"]: jwt.PyJWK(one).key for one in found}
 
 
-async def told(receiver: Receiver, count: int) -> list[Any]:
+async def told(receiver: WebhookReceiver, count: int) -> list[Any]:
     """What our own reader makes of what came."""
     reader = ClerkWebhooks(clerk_settings())
     events = []
@@ -62,7 +62,7 @@ async def test_keys_rotate_and_old_ones_may_be_withdrawn(simulators: Simulators)
     assert (await keys(simulators)).keys() == {last}
 
 
-async def test_whatever_happens_is_told_signed(simulators: Simulators, receiver: Receiver) -> None:
+async def test_whatever_happens_is_told_signed(simulators: Simulators, receiver: WebhookReceiver) -> None:
     user, shop = await act(simulators, "user", first_name="Caio"), await act(simulators, "organization", name="Bar")
     pair = {"user": user["id"], "organization": shop["id"]}
     await act(simulators, "member", **pair)
@@ -83,7 +83,7 @@ async def test_whatever_happens_is_told_signed(simulators: Simulators, receiver:
     assert {type(event) for event in events} == {DirectoryChanged}
 
 
-async def test_whoever_asks_for_silence_gets_it(simulators: Simulators, receiver: Receiver) -> None:
+async def test_whoever_asks_for_silence_gets_it(simulators: Simulators, receiver: WebhookReceiver) -> None:
     assert (await act(simulators, "user", tell=False))["webhook_id"] is None
     await act(simulators, "emit", type="waitlistEntry.created", data={"id": "wle_1"})
     [event] = await told(receiver, 1)
@@ -140,7 +140,9 @@ async def test_its_memory_can_be_taken_elsewhere_and_holds_no_key(simulators: Si
     assert await simulators.control.export_memory("clerk") == memory
 
 
-async def test_every_event_can_be_triggered_and_is_understood(simulators: Simulators, receiver: Receiver) -> None:
+async def test_every_event_can_be_triggered_and_is_understood(
+    simulators: Simulators, receiver: WebhookReceiver
+) -> None:
     await act(simulators, "sign_in")
     names = [one["name"] for one in (await simulators.control.state("clerk"))["events"]]
     # Whoever is deleted can do nothing more: the ends last.

@@ -11,12 +11,13 @@ from core.ports import OtherEvent, RawWebhook
 from integrations.simulating.client import SimulatorRefused
 from integrations.simulating.control import Control
 from integrations.simulating.journal import Journal
-from tests.contract.companies import nobody
-from tests.running import Receiver, Simulators, eventually
-from tests.simulators.companies import CARRYING, SIMULATED, adapter, send
-from tests.simulators.test_twilio import send as sent_by_sdk
+from tests.contract.providers import unused_port
+from tests.helpers import until
+from tests.servers import Simulators, WebhookReceiver
+from tests.simulators.clients import SIMULATED, WITH_CHANNELS, adapter, send_through_adapter
+from tests.simulators.clients import send_sms as sent_by_sdk
 
-every = pytest.mark.parametrize("name", CARRYING)
+every = pytest.mark.parametrize("name", WITH_CHANNELS)
 
 
 async def refused(asking: Any, status: int = 400, field: str | None = None) -> str:
@@ -47,9 +48,9 @@ async def test_its_state_says_what_it_can_do(simulators: Simulators, name: str) 
 
 @every
 async def test_what_arrived_is_listed_and_shown_one_by_one(
-    simulators: Simulators, receiver: Receiver, name: str
+    simulators: Simulators, receiver: WebhookReceiver, name: str
 ) -> None:
-    message_id = await send(name, simulators, receiver)
+    message_id = await send_through_adapter(name, simulators, receiver)
     [listed] = await simulators.control.messages(name)
     assert await simulators.control.message(name, message_id) == listed
     assert await simulators.control.messages(name, since="2099-01-01") == []
@@ -57,9 +58,11 @@ async def test_what_arrived_is_listed_and_shown_one_by_one(
 
 
 @every
-async def test_a_fault_is_armed_strikes_and_is_disarmed(simulators: Simulators, receiver: Receiver, name: str) -> None:
+async def test_a_fault_is_armed_strikes_and_is_disarmed(
+    simulators: Simulators, receiver: WebhookReceiver, name: str
+) -> None:
     fault = await simulators.control.arm(name, "slow", next=1, seconds=0.01)
-    await send(name, simulators, receiver)
+    await send_through_adapter(name, simulators, receiver)
     [armed] = (await simulators.control.state(name))["faults"]
     assert (armed["id"], armed["struck"], armed["spent"]) == (fault["id"], 1, True)
     await simulators.control.disarm(name, fault["id"])
@@ -70,10 +73,12 @@ async def test_a_fault_is_armed_strikes_and_is_disarmed(simulators: Simulators, 
 
 
 @every
-async def test_its_clock_runs_ahead_and_dates_what_comes(simulators: Simulators, receiver: Receiver, name: str) -> None:
+async def test_its_clock_runs_ahead_and_dates_what_comes(
+    simulators: Simulators, receiver: WebhookReceiver, name: str
+) -> None:
     before = datetime.fromisoformat((await simulators.control.state(name))["now"])
     await simulators.control.advance(name, 3 * 86_400)
-    message_id = await send(name, simulators, receiver)
+    message_id = await send_through_adapter(name, simulators, receiver)
     dated = datetime.fromisoformat((await simulators.control.message(name, message_id))["at"])
     assert 3 * 86_400 <= (dated - before).total_seconds() < 3 * 86_400 + 60
 
@@ -88,9 +93,9 @@ async def test_its_clock_runs_forward_only(simulators: Simulators, name: str, se
 
 
 @every
-async def test_reset_brings_back_the_first_day(simulators: Simulators, receiver: Receiver, name: str) -> None:
+async def test_reset_brings_back_the_first_day(simulators: Simulators, receiver: WebhookReceiver, name: str) -> None:
     first = await simulators.control.state(name)
-    await send(name, simulators, receiver)
+    await send_through_adapter(name, simulators, receiver)
     await simulators.control.arm(name, "reset", always=True)
     await simulators.control.advance(name, 86_400)
     await simulators.control.reset(name)
@@ -103,10 +108,10 @@ async def test_reset_brings_back_the_first_day(simulators: Simulators, receiver:
 
 @every
 async def test_each_event_is_a_webhook_that_we_believe_and_understand(
-    simulators: Simulators, receiver: Receiver, name: str
+    simulators: Simulators, receiver: WebhookReceiver, name: str
 ) -> None:
     await keep_still(name, simulators)
-    await send(name, simulators, receiver)
+    await send_through_adapter(name, simulators, receiver)
     async with adapter(name, simulators, receiver) as company:
         for event in (await simulators.control.state(name))["events"]:
             receiver.received.clear()
@@ -136,11 +141,11 @@ async def test_no_two_companies_offer_the_same_event(simulators: Simulators) -> 
 
 
 async def test_an_event_about_a_message_concerns_the_newest_or_the_one_that_is_named(
-    simulators: Simulators, receiver: Receiver
+    simulators: Simulators, receiver: WebhookReceiver
 ) -> None:
     await refused(simulators.control.trigger("twilio", "sms.delivered"), field="message")
     await keep_still("twilio", simulators)
-    first, second = [await send("twilio", simulators, receiver) for _ in range(2)]
+    first, second = [await send_through_adapter("twilio", simulators, receiver) for _ in range(2)]
     assert (await simulators.control.trigger("twilio", "sms.failed", code=30005))["message_id"] == second
     assert (await simulators.control.trigger("twilio", "sms.delivered", message=first))["message_id"] == first
     statuses = [(one["status"], one["error_code"]) for one in await simulators.control.messages("twilio")]
@@ -151,7 +156,7 @@ async def test_an_event_about_a_message_concerns_the_newest_or_the_one_that_is_n
 async def test_an_event_that_nobody_receives_says_why_and_stands_in_the_journal(
     simulators: Simulators, twilio: Client
 ) -> None:
-    message = await sent_by_sdk(twilio, status_callback=f"http://127.0.0.1:{nobody()}/gone")
+    message = await sent_by_sdk(twilio, status_callback=f"http://127.0.0.1:{unused_port()}/gone")
     told = await simulators.control.trigger("twilio", "sms.delivered", message=message.sid)
     assert told["status"] is None
     assert "Cannot connect" in told["detail"]
@@ -166,17 +171,19 @@ async def test_nothing_is_told_about_a_message_without_an_address_for_it(
     assert "StatusCallback" in await refused(simulators.control.trigger("twilio", "sms.sent"), field="message")
 
 
-async def test_mail_is_marked_as_nothing_and_the_refusal_says_why(simulators: Simulators, receiver: Receiver) -> None:
-    message_id = await send("smtp", simulators, receiver)
+async def test_mail_is_marked_as_nothing_and_the_refusal_says_why(
+    simulators: Simulators, receiver: WebhookReceiver
+) -> None:
+    message_id = await send_through_adapter("smtp", simulators, receiver)
     for status in ("delivered", "read", "failed"):
         words = await refused(simulators.control.report("smtp", message_id, status))
         assert words == (await simulators.control.state("smtp"))["reports"]
     await refused(simulators.control.inbound("smtp", sender="ana@example.com", text="Oi"))
 
 
-async def test_a_text_that_waits_too_long_is_given_up(simulators: Simulators, receiver: Receiver) -> None:
+async def test_a_text_that_waits_too_long_is_given_up(simulators: Simulators, receiver: WebhookReceiver) -> None:
     await simulators.control.plan_webhooks("twilio", automatic=False)
-    message_id = await send("twilio", simulators, receiver)
+    message_id = await send_through_adapter("twilio", simulators, receiver)
     await simulators.control.advance("twilio", 35_990)
     assert (await simulators.control.message("twilio", message_id))["status"] == "queued"
     await simulators.control.advance("twilio", 10)
@@ -186,13 +193,13 @@ async def test_a_text_that_waits_too_long_is_given_up(simulators: Simulators, re
     assert (told.status, told.fields["ErrorCode"]) == ("failed", "30036")
 
 
-async def test_what_was_given_up_is_not_delivered_afterwards(simulators: Simulators, receiver: Receiver) -> None:
+async def test_what_was_given_up_is_not_delivered_afterwards(simulators: Simulators, receiver: WebhookReceiver) -> None:
     await simulators.control.plan_webhooks("twilio", delays=[0.2, 0])
-    given_up = await send("twilio", simulators, receiver)
+    given_up = await send_through_adapter("twilio", simulators, receiver)
     await simulators.control.advance("twilio", 36_000)
-    delivered = await send("twilio", simulators, receiver)
+    delivered = await send_through_adapter("twilio", simulators, receiver)
     # The later message's life ends after the earlier one's would have.
-    await eventually(
+    await until(
         lambda: simulators.control.message("twilio", delivered), lambda shown: bool(shown["status"] == "delivered")
     )
     assert (await simulators.control.message("twilio", given_up))["history"] == ["queued", "failed"]

@@ -9,12 +9,12 @@ from twilio.base.exceptions import TwilioException
 from twilio.rest import Client
 
 from integrations.simulating.client import SimulatorRefused
-from tests.running import ACCOUNT, NUMBER, TOKEN, Receiver, Simulators
-from tests.simulators.test_twilio import ANA, refused, send
+from tests.servers import ACCOUNT, NUMBER, TOKEN, Simulators, WebhookReceiver
+from tests.simulators.clients import ANA_PHONE, refused_sms, send_sms
 
 
 async def post(
-    simulators: Simulators, timeout: float = 2, to: str = ANA, callback: str | None = None
+    simulators: Simulators, timeout: float = 2, to: str = ANA_PHONE, callback: str | None = None
 ) -> httpx.Response:
     form = {"To": to, "From": NUMBER, "Body": "oi"} | ({"StatusCallback": callback} if callback else {})
     path = f"{simulators.twilio_base}/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
@@ -57,12 +57,12 @@ async def test_retry_after_can_be_a_date(simulators: Simulators) -> None:
 
 async def test_the_sdk_sees_the_code(simulators: Simulators, twilio: Client) -> None:
     await simulators.control.arm("twilio", "rate_limit", next=1)
-    error = await refused(twilio)
+    error = await refused_sms(twilio)
     assert (error.status, error.code) == (429, 20429)
 
 
 async def test_a_fault_can_concern_one_recipient_or_one_question(simulators: Simulators, twilio: Client) -> None:
-    await simulators.control.arm("twilio", "server_error", always=True, to=ANA)
+    await simulators.control.arm("twilio", "server_error", always=True, to=ANA_PHONE)
     await simulators.control.arm("twilio", "server_error", next=1, at="list")
     assert (await post(simulators, to="+5511987650000")).status_code == 201
     assert (await post(simulators)).status_code == 500
@@ -79,7 +79,7 @@ async def test_a_timeout_before_acceptance_leaves_nothing(simulators: Simulators
 
 
 async def test_a_timeout_after_acceptance_leaves_a_message_and_its_reports(
-    simulators: Simulators, receiver: Receiver
+    simulators: Simulators, receiver: WebhookReceiver
 ) -> None:
     await simulators.control.arm("twilio", "timeout", next=1, accepted=True)
     with pytest.raises(httpx.ReadTimeout):
@@ -113,7 +113,7 @@ async def test_garbage_looks_like_success(simulators: Simulators) -> None:
 async def test_slow_is_late_and_right(simulators: Simulators, twilio: Client) -> None:
     await simulators.control.arm("twilio", "slow", next=1, seconds=0.15)
     started = asyncio.get_running_loop().time()
-    assert (await send(twilio)).status == "queued"
+    assert (await send_sms(twilio)).status == "queued"
     assert asyncio.get_running_loop().time() - started >= 0.15
 
 

@@ -6,23 +6,23 @@ import pytest
 from pydantic import SecretStr
 
 from integrations.simulating.client import SimulatorRefused
-from tests.contract.companies import settings_of
-from tests.running import KEY, PASSWORD, TOKEN, WHATSAPP, Receiver, Simulators
-from tests.simulators.companies import CARRYING, send
+from tests.contract.providers import settings_of
+from tests.servers import KEY, PASSWORD, TOKEN, WHATSAPP, Simulators, WebhookReceiver
+from tests.simulators.clients import WITH_CHANNELS, send_through_adapter
 
-every = pytest.mark.parametrize("name", CARRYING)
+every = pytest.mark.parametrize("name", WITH_CHANNELS)
 
 
-async def live(name: str, simulators: Simulators, receiver: Receiver) -> None:
+async def live(name: str, simulators: Simulators, receiver: WebhookReceiver) -> None:
     """A day at the company: messages, everything that can happen to them, time that passes."""
     if (await simulators.control.state(name))["webhooks"] is not None:
         await simulators.control.plan_webhooks(name, automatic=False)
     for _ in range(2):
-        await send(name, simulators, receiver)
+        await send_through_adapter(name, simulators, receiver)
     for event in (await simulators.control.state(name))["events"]:
         await simulators.control.trigger(name, event["name"])
     await simulators.control.advance(name, 3_600.5)
-    await send(name, simulators, receiver)
+    await send_through_adapter(name, simulators, receiver)
 
 
 async def all_of(name: str, simulators: Simulators) -> tuple[Any, Any]:
@@ -32,7 +32,7 @@ async def all_of(name: str, simulators: Simulators) -> tuple[Any, Any]:
 
 @every
 async def test_what_was_handed_out_is_taken_back_and_handed_out_again_the_same(
-    simulators: Simulators, receiver: Receiver, name: str
+    simulators: Simulators, receiver: WebhookReceiver, name: str
 ) -> None:
     await live(name, simulators, receiver)
     memory, before = await simulators.control.export_memory(name), await all_of(name, simulators)
@@ -44,13 +44,15 @@ async def test_what_was_handed_out_is_taken_back_and_handed_out_again_the_same(
 
 
 @every
-async def test_it_works_on_with_the_memory_it_was_given(simulators: Simulators, receiver: Receiver, name: str) -> None:
+async def test_it_works_on_with_the_memory_it_was_given(
+    simulators: Simulators, receiver: WebhookReceiver, name: str
+) -> None:
     await live(name, simulators, receiver)
     memory = await simulators.control.export_memory(name)
     await simulators.control.reset(name)
     await simulators.control.import_memory(name, memory)
     before = len(await simulators.control.messages(name))
-    message_id = await send(name, simulators, receiver)
+    message_id = await send_through_adapter(name, simulators, receiver)
     assert len(await simulators.control.messages(name)) == before + 1
     for event in (await simulators.control.state(name))["events"]:
         assert (await simulators.control.trigger(name, event["name"]))["status"] == 204
@@ -89,7 +91,7 @@ def garbage(memory: dict[str, Any]) -> list[dict[str, Any]]:
 
 @every
 async def test_garbage_is_refused_whole_and_changes_nothing(
-    simulators: Simulators, receiver: Receiver, name: str
+    simulators: Simulators, receiver: WebhookReceiver, name: str
 ) -> None:
     await live(name, simulators, receiver)
     memory, before = await simulators.control.export_memory(name), await all_of(name, simulators)
@@ -112,7 +114,7 @@ async def test_an_unknown_version_and_another_company_are_named(simulators: Simu
 
 
 @every
-async def test_no_secret_is_handed_out(simulators: Simulators, receiver: Receiver, name: str) -> None:
+async def test_no_secret_is_handed_out(simulators: Simulators, receiver: WebhookReceiver, name: str) -> None:
     await live(name, simulators, receiver)
     memory = str(await simulators.control.export_memory(name))
     settings = settings_of(name)
@@ -127,10 +129,10 @@ def _secrets(value: object) -> list[str]:
     return [one.get_secret_value() for one in found if isinstance(one, SecretStr)]
 
 
-async def test_what_was_under_way_ends_with_the_old_memory(simulators: Simulators, receiver: Receiver) -> None:
+async def test_what_was_under_way_ends_with_the_old_memory(simulators: Simulators, receiver: WebhookReceiver) -> None:
     empty = await simulators.control.export_memory("twilio")
     await simulators.control.plan_webhooks("twilio", hold=True, delays=[0])
-    await send("twilio", simulators, receiver)
+    await send_through_adapter("twilio", simulators, receiver)
     await simulators.control.inbound("twilio", sender="+5511987654321", text="Oi")
     await simulators.control.import_memory("twilio", empty)
     assert await simulators.control.release("twilio") == 0
@@ -138,8 +140,8 @@ async def test_what_was_under_way_ends_with_the_old_memory(simulators: Simulator
     assert receiver.received == []
 
 
-async def test_a_memory_of_many_messages_is_taken_back(simulators: Simulators, receiver: Receiver) -> None:
-    await send("twilio", simulators, receiver)
+async def test_a_memory_of_many_messages_is_taken_back(simulators: Simulators, receiver: WebhookReceiver) -> None:
+    await send_through_adapter("twilio", simulators, receiver)
     memory = await simulators.control.export_memory("twilio")
     [message] = memory["books"]["messages"].values()
     many = {f"SM{number:032x}": {**message, "id": f"SM{number:032x}"} for number in range(4_000)}

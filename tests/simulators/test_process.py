@@ -7,11 +7,12 @@ import httpx
 import pytest
 
 from integrations.simulating.client import SimulatorRefused
-from tests.running import Simulators, eventually, start_process
+from tests.helpers import until
+from tests.servers import Simulators, start_simulators
 
 
 async def test_it_refuses_to_run_in_production() -> None:
-    child = await start_process(APP_ENV="production")
+    child = await start_simulators(APP_ENV="production")
     async with asyncio.timeout(10):
         said, errors = await child.communicate()
     assert (child.returncode, said) == (2, b"")
@@ -19,7 +20,7 @@ async def test_it_refuses_to_run_in_production() -> None:
 
 
 async def test_a_port_that_is_taken_is_named_without_a_traceback(simulators: Simulators) -> None:
-    child = await start_process(SIMULATORS_PORT=simulators.announced["http"].rpartition(":")[2])
+    child = await start_simulators(SIMULATORS_PORT=simulators.announced["http"].rpartition(":")[2])
     async with asyncio.timeout(10):
         _, errors = await child.communicate()
     assert child.returncode == 2
@@ -28,7 +29,7 @@ async def test_a_port_that_is_taken_is_named_without_a_traceback(simulators: Sim
 
 
 async def test_it_ends_quietly_even_while_it_keeps_somebody_waiting() -> None:
-    child = await start_process()
+    child = await start_simulators()
     assert child.stdout is not None
     async with asyncio.timeout(10):
         announced = json.loads(await child.stdout.readline())
@@ -37,7 +38,7 @@ async def test_it_ends_quietly_even_while_it_keeps_somebody_waiting() -> None:
         path = "/twilio/2010-04-01/Accounts/AC/Messages.json"
         waiting = asyncio.ensure_future(client.get(path))
         _, talking = await asyncio.open_connection("127.0.0.1", announced["smtp"])
-        await eventually(
+        await until(
             lambda: client.get("/sim/api/twilio/faults"), lambda answer: answer.json()["faults"][0]["struck"] == 1
         )
         child.terminate()

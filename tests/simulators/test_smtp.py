@@ -14,7 +14,7 @@ import pytest
 from integrations.simulating.client import SimulatorRefused
 from integrations.simulating.journal import Journal
 from integrations.smtp.simulator import Simulator
-from tests.running import PASSWORD, USER, Simulators
+from tests.servers import PASSWORD, USER, Simulators
 
 Result = TypeVar("Result")
 ANA = "ana@example.net"

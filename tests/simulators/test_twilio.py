@@ -11,37 +11,19 @@ from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
 from integrations.twilio.simulator.webhooks import sign
-from tests.running import ACCOUNT, KEY, NUMBER, SERVICE, TOKEN, Received, Receiver, Simulators, eventually
-from tests.simulators.conftest import sdk
-
-ANA = "+5511987654321"
-
-
-async def send(client: Client, **changes: Any) -> Any:
-    """Send through the SDK, which blocks."""
-    fields = {"to": ANA, "from_": NUMBER, "body": "Olá, Ana", **changes}
-    return await asyncio.to_thread(lambda: client.messages.create(**fields))
+from tests.helpers import until
+from tests.servers import ACCOUNT, KEY, NUMBER, SERVICE, TOKEN, Simulators, WebhookReceiver
+from tests.simulators.clients import ANA_PHONE, is_signed_by_twilio, refused_sms, send_sms, twilio_sdk
 
 
-async def refused(client: Client, **changes: Any) -> TwilioRestException:
-    with pytest.raises(TwilioRestException) as caught:
-        await send(client, **changes)
-    return caught.value
-
-
-def is_signed(webhook: Received) -> bool:
-    signature = webhook.headers["X-Twilio-Signature"]
-    return bool(RequestValidator(TOKEN).validate(webhook.url, webhook.fields, signature))
-
-
-async def test_a_message_is_sent_and_its_reports_come_signed(twilio: Client, receiver: Receiver) -> None:
-    message = await send(twilio, status_callback=f"{receiver.base}/status?ref=a%20b&x=%C3%A3#rc=1")
+async def test_a_message_is_sent_and_its_reports_come_signed(twilio: Client, receiver: WebhookReceiver) -> None:
+    message = await send_sms(twilio, status_callback=f"{receiver.base}/status?ref=a%20b&x=%C3%A3#rc=1")
     assert (message.status, message.num_segments, message.from_, message.price_unit) == ("queued", "1", NUMBER, "USD")
     sent, delivered = await receiver.wait_for("/status", 2)
     assert (sent.status, delivered.status) == ("sent", "delivered")
     assert sent.url.endswith("/status?ref=a%20b&x=%C3%A3")
-    assert is_signed(sent)
-    assert is_signed(delivered)
+    assert is_signed_by_twilio(sent)
+    assert is_signed_by_twilio(delivered)
     assert delivered.fields["MessageSid"] == message.sid
     assert "RawDlrDoneDate" in delivered.fields
     assert "ErrorCode" not in delivered.fields
@@ -49,9 +31,11 @@ async def test_a_message_is_sent_and_its_reports_come_signed(twilio: Client, rec
 
 
 async def test_a_messaging_service_chooses_the_sender_later(
-    simulators: Simulators, twilio: Client, receiver: Receiver
+    simulators: Simulators, twilio: Client, receiver: WebhookReceiver
 ) -> None:
-    message = await send(twilio, from_=None, messaging_service_sid=SERVICE, status_callback=f"{receiver.base}/service")
+    message = await send_sms(
+        twilio, from_=None, messaging_service_sid=SERVICE, status_callback=f"{receiver.base}/service"
+    )
     assert (message.status, message.from_, message.num_segments) == ("accepted", None, "0")
     webhook = (await receiver.wait_for("/service", 1))[0]
     assert (webhook.fields["From"], webhook.fields["MessagingServiceSid"]) == (NUMBER, SERVICE)
@@ -60,12 +44,12 @@ async def test_a_messaging_service_chooses_the_sender_later(
 
 
 async def test_a_message_can_be_fetched_and_found(simulators: Simulators, twilio: Client) -> None:
-    sent = [await send(twilio, body=f"number {n}") for n in range(3)]
-    await send(twilio, to="+5511987650000")
-    await eventually(lambda: simulators.control.messages("twilio"), lambda kept: all(m["date_sent"] for m in kept))
+    sent = [await send_sms(twilio, body=f"number {n}") for n in range(3)]
+    await send_sms(twilio, to="+5511987650000")
+    await until(lambda: simulators.control.messages("twilio"), lambda kept: all(m["date_sent"] for m in kept))
     today = datetime.now(UTC).date()
     found = await asyncio.to_thread(
-        lambda: twilio.messages.list(to=ANA, from_=NUMBER, date_sent_after=today, page_size=2)
+        lambda: twilio.messages.list(to=ANA_PHONE, from_=NUMBER, date_sent_after=today, page_size=2)
     )
     assert [message.sid for message in found] == [message.sid for message in reversed(sent)]
     assert len(await asyncio.to_thread(lambda: twilio.messages.list(date_sent=today))) == 4
@@ -79,17 +63,17 @@ async def test_what_waits_in_the_queue_is_in_the_list_and_in_no_list_of_a_day(
     simulators: Simulators, twilio: Client
 ) -> None:
     await simulators.control.plan_webhooks("twilio", automatic=False)
-    message = await send(twilio)
-    assert [one.sid for one in await asyncio.to_thread(lambda: twilio.messages.list(to=ANA))] == [message.sid]
+    message = await send_sms(twilio)
+    assert [one.sid for one in await asyncio.to_thread(lambda: twilio.messages.list(to=ANA_PHONE))] == [message.sid]
     today = datetime.now(UTC).date()
-    assert await asyncio.to_thread(lambda: twilio.messages.list(to=ANA, date_sent_after=today)) == []
+    assert await asyncio.to_thread(lambda: twilio.messages.list(to=ANA_PHONE, date_sent_after=today)) == []
 
 
 async def test_what_comes_while_the_list_is_read_shifts_no_page(simulators: Simulators, twilio: Client) -> None:
     await simulators.control.plan_webhooks("twilio", automatic=False)
-    sent = [(await send(twilio, body=f"number {n}")).sid for n in range(4)]
-    first = await asyncio.to_thread(lambda: twilio.messages.page(to=ANA, page_size=2))
-    await send(twilio, body="late")
+    sent = [(await send_sms(twilio, body=f"number {n}")).sid for n in range(4)]
+    first = await asyncio.to_thread(lambda: twilio.messages.page(to=ANA_PHONE, page_size=2))
+    await send_sms(twilio, body="late")
     second = await asyncio.to_thread(first.next_page)
     assert [message.sid for message in [*first, *second]] == sent[::-1]
     assert await asyncio.to_thread(second.next_page) is None
@@ -120,7 +104,7 @@ async def test_a_filter_that_cannot_be_read_is_refused(simulators: Simulators, q
 
 
 async def test_a_page_without_its_token_is_the_first(simulators: Simulators, twilio: Client) -> None:
-    await send(twilio)
+    await send_sms(twilio)
     url = f"{simulators.twilio_base}/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
     async with httpx.AsyncClient(auth=(ACCOUNT, TOKEN), trust_env=False) as client:
         answer = await client.get(url, params={"Page": "7"})
@@ -128,11 +112,11 @@ async def test_a_page_without_its_token_is_the_first(simulators: Simulators, twi
 
 
 async def test_an_api_key_is_let_in_and_a_stranger_is_not(simulators: Simulators) -> None:
-    message = await send(sdk(simulators, *KEY, ACCOUNT))
+    message = await send_sms(twilio_sdk(simulators, *KEY, ACCOUNT))
     assert message.account_sid == ACCOUNT
-    error = await refused(sdk(simulators, ACCOUNT, "f" * 32))
+    error = await refused_sms(twilio_sdk(simulators, ACCOUNT, "f" * 32))
     assert (error.status, error.code) == (401, 20003)
-    other = await refused(sdk(simulators, ACCOUNT, TOKEN, "AC" + "d" * 32))
+    other = await refused_sms(twilio_sdk(simulators, ACCOUNT, TOKEN, "AC" + "d" * 32))
     assert (other.status, other.code) == (404, 20404)
 
 
@@ -173,7 +157,7 @@ async def test_the_account_and_what_does_not_exist(twilio: Client) -> None:
 async def test_what_twilio_refuses_is_refused(
     simulators: Simulators, twilio: Client, changes: dict[str, Any], code: int
 ) -> None:
-    error = await refused(twilio, **changes)
+    error = await refused_sms(twilio, **changes)
     assert error.code == code
     assert await simulators.control.messages("twilio") == []
     entries = await simulators.control.journal(simulator="twilio", verdict="refused")
@@ -199,7 +183,7 @@ async def test_only_a_form_is_read_and_what_it_does_not_know_is_ignored(
 
 
 async def test_an_error_hides_the_end_of_the_number(twilio: Client) -> None:
-    error = await refused(twilio, to="+551187654321")
+    error = await refused_sms(twilio, to="+551187654321")
     assert error.msg.endswith("Invalid 'To' Phone Number: +55118765XXXX")
 
 
@@ -213,10 +197,10 @@ async def test_an_error_hides_the_end_of_the_number(twilio: Client) -> None:
     ],
 )
 async def test_a_fixed_recipient_has_a_fixed_outcome(
-    simulators: Simulators, twilio: Client, receiver: Receiver, to: str, history: list[str]
+    simulators: Simulators, twilio: Client, receiver: WebhookReceiver, to: str, history: list[str]
 ) -> None:
     await simulators.control.plan_webhooks("twilio", delays=[0.01])
-    message = await send(twilio, to=to, status_callback=f"{receiver.base}/outcome/{to}")
+    message = await send_sms(twilio, to=to, status_callback=f"{receiver.base}/outcome/{to}")
     webhooks = await receiver.wait_for("/outcome", len(history) - 1)
     assert [webhook.status for webhook in webhooks] == history[1:]
     kept = await simulators.control.message("twilio", message.sid)
@@ -225,14 +209,14 @@ async def test_a_fixed_recipient_has_a_fixed_outcome(
         assert webhooks[-1].fields["ErrorCode"] == "30003"
 
 
-async def test_stop_is_heard_until_start(simulators: Simulators, twilio: Client, receiver: Receiver) -> None:
+async def test_stop_is_heard_until_start(simulators: Simulators, twilio: Client, receiver: WebhookReceiver) -> None:
     for word in ("STOP", " parar ", "Sair"):
-        await simulators.control.inbound("twilio", sender=ANA, text=word)
-        assert (await refused(twilio)).code == 21610
-        await simulators.control.inbound("twilio", sender=ANA, text="START")
-        assert (await send(twilio)).status == "queued"
+        await simulators.control.inbound("twilio", sender=ANA_PHONE, text=word)
+        assert (await refused_sms(twilio)).code == 21610
+        await simulators.control.inbound("twilio", sender=ANA_PHONE, text="START")
+        assert (await send_sms(twilio)).status == "queued"
     webhooks = await receiver.wait_for("/webhooks/twilio", 6)
-    assert all(is_signed(webhook) for webhook in webhooks)
+    assert all(is_signed_by_twilio(webhook) for webhook in webhooks)
     assert (webhooks[0].fields["FromCity"], webhooks[0].fields["FromCountry"]) == ("", "BR")
     without_blanks = {key: value for key, value in webhooks[0].fields.items() if value}
     # The signature covers blank fields by name: whoever drops them cannot verify it.
@@ -241,17 +225,17 @@ async def test_stop_is_heard_until_start(simulators: Simulators, twilio: Client,
 
 
 async def test_a_report_on_order_reaches_the_callback(
-    simulators: Simulators, twilio: Client, receiver: Receiver
+    simulators: Simulators, twilio: Client, receiver: WebhookReceiver
 ) -> None:
     await simulators.control.plan_webhooks("twilio", automatic=False)
-    message = await send(twilio, status_callback=f"{receiver.base}/manual")
+    message = await send_sms(twilio, status_callback=f"{receiver.base}/manual")
     await simulators.control.report("twilio", message.sid, "undelivered", 30007)
     webhook = (await receiver.wait_for("/manual", 1))[0]
     assert (webhook.status, webhook.fields["ErrorCode"]) == ("undelivered", "30007")
 
 
 async def test_the_journal_keeps_no_credentials(simulators: Simulators, twilio: Client) -> None:
-    await send(twilio)
+    await send_sms(twilio)
     entry = (await simulators.control.journal(verdict="accepted"))[0]
     assert entry["headers"]["Authorization"] == "•••"
     assert TOKEN not in str(await simulators.control.everything())
@@ -287,13 +271,13 @@ def test_known_signatures_come_out(path: str, fields: dict[str, str], signature:
 
 @pytest.mark.parametrize("seconds", ["0", "36001", "soon", "-1", "1.5"])
 async def test_a_validity_period_that_is_none_is_refused(simulators: Simulators, twilio: Client, seconds: str) -> None:
-    assert (await refused(twilio, validity_period=seconds)).code == 20501
+    assert (await refused_sms(twilio, validity_period=seconds)).code == 20501
     assert await simulators.control.messages("twilio") == []
 
 
 async def test_a_text_is_given_up_when_its_own_validity_period_is_over(simulators: Simulators, twilio: Client) -> None:
     await simulators.control.plan_webhooks("twilio", automatic=False)
-    brief, usual = await send(twilio, validity_period=60), await send(twilio)
+    brief, usual = await send_sms(twilio, validity_period=60), await send_sms(twilio)
     await simulators.control.advance("twilio", 61)
     found = {one["id"]: one["status"] for one in await simulators.control.messages("twilio")}
     assert found == {brief.sid: "failed", usual.sid: "queued"}

@@ -1,7 +1,6 @@
 """The simulated WhatsApp takes and refuses messages as Meta does, tried with pywa and with bare requests."""
 
 import hmac
-from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -26,25 +25,20 @@ from pywa.types.templates import (
 )
 from pywa_async import WhatsApp
 
-from tests.running import WHATSAPP, Receiver, Simulators, eventually
-from tests.simulators.conftest import pywa_client
-
-ANA = "5511987654321"
-BIA = "BR.1005511900000004"
-STRANGER = "5511987650000"
-NUMBER_ID = WHATSAPP["WHATSAPP_PHONE_NUMBER_ID"]
-ACCOUNT_ID = WHATSAPP["WHATSAPP_BUSINESS_ACCOUNT_ID"]
-BODY = {"messaging_product": "whatsapp", "to": ANA, "type": "text", "text": {"body": "Olá, Ana!"}}
-REMINDER = {"name": "appointment_reminder", "language": {"code": "pt_BR"}}
-
-
-def said(*texts: str) -> list[dict[str, Any]]:
-    return [{"type": "body", "parameters": [{"type": "text", "text": text} for text in texts]}]
-
-
-def template(**changes: Any) -> dict[str, Any]:
-    wanted = {**REMINDER, "components": said("Ana", "24/11"), **changes}
-    return {"text": None, "type": "template", "template": wanted}
+from tests.helpers import until
+from tests.servers import WHATSAPP, Simulators, WebhookReceiver
+from tests.simulators.clients import (
+    ANA_WHATSAPP,
+    BIA_USER_ID,
+    NUMBER_ID,
+    TEXT_BODY,
+    UNKNOWN_WHATSAPP,
+    body_parameters,
+    error_code,
+    post_to_meta,
+    pywa_client,
+    template_message,
+)
 
 
 def button(index: object = 0, sub_type: str = "quick_reply", **parameter: str) -> dict[str, Any]:
@@ -59,56 +53,34 @@ def named(kind: str, **values: str) -> dict[str, Any]:
     }
 
 
-async def ask(
-    simulators: Simulators,
-    changes: Mapping[str, Any] | None = None,
-    *,
-    path: str = f"v26.0/{NUMBER_ID}/messages",
-    token: str = "EAAtoken",
-    content: bytes | None = None,
-    **query: str,
-) -> httpx.Response:
-    """A bare request; a change to None leaves the field out."""
-    body = {name: value for name, value in {**BODY, **(changes or {})}.items() if value is not None}
-    headers = {"authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=simulators.whatsapp_base, headers=headers, trust_env=False) as client:
-        if content is not None:
-            return await client.post(path, content=content, headers={"content-type": "text/plain"})
-        return await client.post(path, json=body, params=query)
-
-
-def code_of(answer: httpx.Response) -> int:
-    return int(answer.json()["error"]["code"])
-
-
 async def test_pywa_sends_a_text_with_its_reference_and_what_it_answers(simulators: Simulators, meta: WhatsApp) -> None:
-    asked = await simulators.control.inbound("whatsapp", sender=ANA, text="Que horas?")
-    sent = await meta.send_message(to=ANA, text="Às 10h.", tracker="ref-1", reply_to_message_id=asked["id"])
+    asked = await simulators.control.inbound("whatsapp", sender=ANA_WHATSAPP, text="Que horas?")
+    sent = await meta.send_message(to=ANA_WHATSAPP, text="Às 10h.", tracker="ref-1", reply_to_message_id=asked["id"])
     kept = await simulators.control.message("whatsapp", sent.id)
     assert (kept["text"], kept["reference"], kept["reply_to"]) == ("Às 10h.", "ref-1", asked["id"])
-    assert (kept["to"], kept["from"], sent.chat.id) == ("+5511987654321", NUMBER_ID, ANA)
+    assert (kept["to"], kept["from"], sent.chat.id) == ("+5511987654321", NUMBER_ID, ANA_WHATSAPP)
 
 
 async def test_the_account_of_an_old_number_lacks_its_9(simulators: Simulators) -> None:
     for to in ("5531987654321", "+55 (31) 98765-4321", "553187654321"):
-        answer = (await ask(simulators, {"to": to})).json()
+        answer = (await post_to_meta(simulators, {"to": to})).json()
         assert answer["contacts"] == [{"input": to, "wa_id": "553187654321"}]
     assert len(await simulators.control.messages("whatsapp", to="+5531987654321")) == 3
-    young = (await ask(simulators, {"to": "5511987654321"})).json()
+    young = (await post_to_meta(simulators, {"to": "5511987654321"})).json()
     assert young["contacts"][0]["wa_id"] == "5511987654321"
 
 
 async def test_a_person_can_be_addressed_by_their_user_id(simulators: Simulators, meta: WhatsApp) -> None:
-    sent = await meta.send_message(to=BIA, text="Oi, Bia")
-    assert sent.chat.id == BIA
-    both = (await ask(simulators, {"to": ANA, "recipient": BIA})).json()
-    assert both["contacts"] == [{"input": ANA, "wa_id": ANA}]
+    sent = await meta.send_message(to=BIA_USER_ID, text="Oi, Bia")
+    assert sent.chat.id == BIA_USER_ID
+    both = (await post_to_meta(simulators, {"to": ANA_WHATSAPP, "recipient": BIA_USER_ID})).json()
+    assert both["contacts"] == [{"input": ANA_WHATSAPP, "wa_id": ANA_WHATSAPP}]
 
 
 async def test_pywa_sends_templates_with_all_their_parts(simulators: Simulators, meta: WhatsApp) -> None:
     header, body = HeaderText("Pedido {{order}}", order="1"), BodyText("{{name}} {{day}}", name="A", day="B")
     sent = await meta.send_template(
-        to=STRANGER,
+        to=UNKNOWN_WHATSAPP,
         name="order_shipped",
         language=TemplateLanguage.PORTUGUESE_BR,
         params=[
@@ -120,7 +92,7 @@ async def test_pywa_sends_templates_with_all_their_parts(simulators: Simulators,
     kept = await simulators.control.message("whatsapp", sent.id)
     assert kept["text"] == "Pedido 1042\nAna, seu pedido está a caminho e chega amanhã."
     reminder = await meta.send_template(
-        to=STRANGER,
+        to=UNKNOWN_WHATSAPP,
         name="appointment_reminder",
         language=TemplateLanguage.PORTUGUESE_BR,
         params=[
@@ -129,7 +101,7 @@ async def test_pywa_sends_templates_with_all_their_parts(simulators: Simulators,
         ],
     )
     offer = await meta.send_template(
-        to=STRANGER,
+        to=UNKNOWN_WHATSAPP,
         name="spring_offer",
         language=TemplateLanguage.PORTUGUESE_BR,
         params=[
@@ -162,7 +134,7 @@ async def test_pywa_reads_the_number(meta: WhatsApp) -> None:
 
 
 async def test_what_somebody_wrote_can_be_marked_read(simulators: Simulators, meta: WhatsApp) -> None:
-    message = await simulators.control.inbound("whatsapp", sender=ANA, text="Oi")
+    message = await simulators.control.inbound("whatsapp", sender=ANA_WHATSAPP, text="Oi")
     assert await meta.mark_message_as_read(message_id=message["id"])
     assert (await simulators.control.message("whatsapp", message["id"]))["status"] == "read"
     with pytest.raises(WhatsAppError):
@@ -176,8 +148,8 @@ REFUSED: dict[str, tuple[dict[str, Any], int]] = {
     "a group": ({"recipient_type": "group"}, 100),
     "no number": ({"to": "Ana"}, 131009),
     "a local number": ({"to": "0987"}, 131009),
-    "a user id as a number": ({"to": BIA}, 131009),
-    "a number as a user id": ({"to": None, "recipient": ANA}, 131009),
+    "a user id as a number": ({"to": BIA_USER_ID}, 131009),
+    "a number as a user id": ({"to": None, "recipient": ANA_WHATSAPP}, 131009),
     "ourselves": ({"to": "551140028922"}, 131021),
     "a reference too long": ({"biz_opaque_callback_data": "x" * 513}, 100),
     "a reply to nothing": ({"context": {"message_id": "1"}}, 131009),
@@ -187,43 +159,56 @@ REFUSED: dict[str, tuple[dict[str, Any], int]] = {
     "an empty text": ({"text": {"body": " "}}, 131008),
     "a text too long": ({"text": {"body": "x" * 4097}}, 100),
     "no template": ({"type": "template", "text": None}, 131008),
-    "a template nobody made": (template(name="unheard_of"), 132001),
-    "another language": (template(language={"code": "fr"}), 132001),
-    "a template not yet approved": (template(name="summer_offer"), 132001),
-    "a rejected template": (template(name="autumn_offer"), 132001),
-    "a paused template": (template(name="winter_offer"), 132015),
-    "a disabled template": (template(name="last_offer"), 132016),
-    "one gap filled of two": (template(components=said("Ana")), 132000),
-    "no gap filled": (template(components=[]), 132000),
-    "components that are none": (template(components="Ana"), 132000),
-    "a header where there is none": (template(components=[*said("Ana", "24/11"), named("header", x="y")]), 132000),
+    "a template nobody made": (template_message(name="unheard_of"), 132001),
+    "another language": (template_message(language={"code": "fr"}), 132001),
+    "a template not yet approved": (template_message(name="summer_offer"), 132001),
+    "a rejected template": (template_message(name="autumn_offer"), 132001),
+    "a paused template": (template_message(name="winter_offer"), 132015),
+    "a disabled template": (template_message(name="last_offer"), 132016),
+    "one gap filled of two": (template_message(components=body_parameters("Ana")), 132000),
+    "no gap filled": (template_message(components=[]), 132000),
+    "components that are none": (template_message(components="Ana"), 132000),
+    "a header where there is none": (
+        template_message(components=[*body_parameters("Ana", "24/11"), named("header", x="y")]),
+        132000,
+    ),
     "a gap filled with a picture": (
-        template(components=[{"type": "body", "parameters": [{"type": "image"}, {"type": "text", "text": "x"}]}]),
+        template_message(
+            components=[{"type": "body", "parameters": [{"type": "image"}, {"type": "text", "text": "x"}]}]
+        ),
         132012,
     ),
-    "a gap filled with nothing": (template(components=said("Ana", "")), 132012),
-    "a text too long once filled": (template(components=said("Ana", "x" * 1024)), 132005),
-    "a button that is not there": (template(components=[*said("Ana", "24/11"), button(2)]), 131009),
-    "a button of another kind": (template(components=[*said("Ana", "24/11"), button(0, "url")]), 132012),
-    "a button filled wrongly": (template(components=[*said("A", "B"), button(type="text", text="x")]), 132012),
+    "a gap filled with nothing": (template_message(components=body_parameters("Ana", "")), 132012),
+    "a text too long once filled": (template_message(components=body_parameters("Ana", "x" * 1024)), 132005),
+    "a button that is not there": (template_message(components=[*body_parameters("Ana", "24/11"), button(2)]), 131009),
+    "a button of another kind": (
+        template_message(components=[*body_parameters("Ana", "24/11"), button(0, "url")]),
+        132012,
+    ),
+    "a button filled wrongly": (
+        template_message(components=[*body_parameters("A", "B"), button(type="text", text="x")]),
+        132012,
+    ),
     "names of other gaps": (
-        template(
+        template_message(
             name="order_shipped",
             components=[named("header", order="1"), named("body", name="Ana", when="x"), button(0, "url")],
         ),
         132012,
     ),
     "a button left empty": (
-        template(name="order_shipped", components=[named("header", order="1"), named("body", name="Ana", day="x")]),
+        template_message(
+            name="order_shipped", components=[named("header", order="1"), named("body", name="Ana", day="x")]
+        ),
         131008,
     ),
     "a code to a user id": (
         {
             "to": None,
-            "recipient": BIA,
-            **template(
+            "recipient": BIA_USER_ID,
+            **template_message(
                 name="verification_code",
-                components=[*said("123456"), button(0, "url", type="text", text="123456")],
+                components=[*body_parameters("123456"), button(0, "url", type="text", text="123456")],
             ),
         },
         131062,
@@ -234,8 +219,8 @@ REFUSED: dict[str, tuple[dict[str, Any], int]] = {
 @pytest.mark.parametrize("case", REFUSED)
 async def test_what_meta_refuses_is_refused(simulators: Simulators, case: str) -> None:
     changes, code = REFUSED[case]
-    answer = await ask(simulators, changes)
-    assert code_of(answer) == code, answer.text
+    answer = await post_to_meta(simulators, changes)
+    assert error_code(answer) == code, answer.text
     assert 400 <= answer.status_code < 500
     assert await simulators.control.messages("whatsapp") == []
     entries = await simulators.control.journal(simulator="whatsapp", verdict="refused")
@@ -243,14 +228,14 @@ async def test_what_meta_refuses_is_refused(simulators: Simulators, case: str) -
 
 
 async def test_a_text_at_the_limit_is_taken(simulators: Simulators) -> None:
-    assert (await ask(simulators, {"text": {"body": "x" * 4096}})).status_code == 200
-    assert (await ask(simulators, {"biz_opaque_callback_data": "x" * 512})).status_code == 200
+    assert (await post_to_meta(simulators, {"text": {"body": "x" * 4096}})).status_code == 200
+    assert (await post_to_meta(simulators, {"biz_opaque_callback_data": "x" * 512})).status_code == 200
 
 
 @pytest.mark.parametrize("content", [b'{"messaging_product": "whatsapp"}', b"{", b"[]", b"[" * 100_000])
 async def test_what_is_not_json_has_no_parameters(simulators: Simulators, content: bytes) -> None:
-    answer = await ask(simulators, content=content)
-    assert (answer.status_code, code_of(answer)) == (400, 100)
+    answer = await post_to_meta(simulators, content=content)
+    assert (answer.status_code, error_code(answer)) == (400, 100)
 
 
 @pytest.mark.parametrize(
@@ -265,36 +250,36 @@ async def test_what_is_not_json_has_no_parameters(simulators: Simulators, conten
 async def test_an_address_that_is_not_there_is_refused(
     simulators: Simulators, path: str, code: int, subcode: int | None
 ) -> None:
-    answer = await ask(simulators, path=path)
-    assert (code_of(answer), answer.json()["error"].get("error_subcode")) == (code, subcode)
+    answer = await post_to_meta(simulators, path=path)
+    assert (error_code(answer), answer.json()["error"].get("error_subcode")) == (code, subcode)
 
 
 async def test_another_token_is_not_let_in(simulators: Simulators) -> None:
     async with httpx.AsyncClient(trust_env=False) as session:
         with pytest.raises(ExpiredAccessToken) as caught:
-            await pywa_client(simulators, session, "EAAother").send_message(to=ANA, text="Oi")
+            await pywa_client(simulators, session, "EAAother").send_message(to=ANA_WHATSAPP, text="Oi")
         assert caught.value.status_code == 401
         for header in ({}, {"authorization": b"Bearer \xff"}, {"authorization": b"Basic EAAtoken"}):
             url = f"{simulators.whatsapp_base}/v26.0/{NUMBER_ID}/messages"
             async with httpx.AsyncClient(trust_env=False) as stranger:
-                answer = await stranger.post(url, json=BODY, headers=list(header.items()))
-            assert (answer.status_code, code_of(answer)) == (401, 190)
+                answer = await stranger.post(url, json=TEXT_BODY, headers=list(header.items()))
+            assert (answer.status_code, error_code(answer)) == (401, 190)
 
 
 @pytest.mark.parametrize(("token", "subcode"), [("expired", 463), ("withdrawn", 460)])
 async def test_a_token_can_end(simulators: Simulators, meta: WhatsApp, token: str, subcode: int) -> None:
     await simulators.control.act("whatsapp", "conditions", token=token)
     with pytest.raises(ExpiredAccessToken) as caught:
-        await meta.send_message(to=ANA, text="Oi")
+        await meta.send_message(to=ANA_WHATSAPP, text="Oi")
     assert (caught.value.code, caught.value.subcode, caught.value.status_code) == (190, subcode, 401)
     await simulators.control.act("whatsapp", "conditions", token="valid")
-    assert (await meta.send_message(to=ANA, text="Oi")).id
+    assert (await meta.send_message(to=ANA_WHATSAPP, text="Oi")).id
 
 
 async def test_permissions_can_be_missing(simulators: Simulators, meta: WhatsApp) -> None:
     await simulators.control.act("whatsapp", "conditions", permissions=["whatsapp_business_management"])
     with pytest.raises(PermissionDenied):
-        await meta.send_message(to=ANA, text="Oi")
+        await meta.send_message(to=ANA_WHATSAPP, text="Oi")
     await simulators.control.act("whatsapp", "conditions", permissions=["whatsapp_business_messaging"])
     with pytest.raises(APIPermission):
         await meta.get_templates()
@@ -303,9 +288,9 @@ async def test_permissions_can_be_missing(simulators: Simulators, meta: WhatsApp
 async def test_a_proof_of_the_app_secret_can_be_required_and_must_be_right(simulators: Simulators) -> None:
     proof = hmac.new(WHATSAPP["WHATSAPP_APP_SECRET"].encode(), b"EAAtoken", "sha256").hexdigest()
     await simulators.control.act("whatsapp", "conditions", requires_proof=True)
-    assert code_of(await ask(simulators)) == 100
-    assert code_of(await ask(simulators, appsecret_proof="f" * 64)) == 100
-    assert (await ask(simulators, appsecret_proof=proof)).status_code == 200
+    assert error_code(await post_to_meta(simulators)) == 100
+    assert error_code(await post_to_meta(simulators, appsecret_proof="f" * 64)) == 100
+    assert (await post_to_meta(simulators, appsecret_proof=proof)).status_code == 200
     assert proof not in str(await simulators.control.journal())
 
 
@@ -317,23 +302,27 @@ async def test_a_token_describes_itself_and_is_not_written_down(simulators: Simu
     assert "EAAtoken" not in str(await simulators.control.everything())
 
 
-@pytest.mark.parametrize(("to", "status"), [("5511900000005", "held_for_quality_assessment"), (STRANGER, "accepted")])
+@pytest.mark.parametrize(
+    ("to", "status"), [("5511900000005", "held_for_quality_assessment"), (UNKNOWN_WHATSAPP, "accepted")]
+)
 async def test_the_answer_to_a_template_says_what_happens_to_it(simulators: Simulators, to: str, status: str) -> None:
-    assert (await ask(simulators, {"to": to, **template()})).json()["messages"][0]["message_status"] == status
-    assert "message_status" not in (await ask(simulators, {"to": to})).json()["messages"][0]
+    assert (await post_to_meta(simulators, {"to": to, **template_message()})).json()["messages"][0][
+        "message_status"
+    ] == status
+    assert "message_status" not in (await post_to_meta(simulators, {"to": to})).json()["messages"][0]
 
 
-async def test_a_paused_template_is_never_sent(simulators: Simulators, receiver: Receiver) -> None:
-    answer = (await ask(simulators, {"to": "5511900000006", **template()})).json()
+async def test_a_paused_template_is_never_sent(simulators: Simulators, receiver: WebhookReceiver) -> None:
+    answer = (await post_to_meta(simulators, {"to": "5511900000006", **template_message()})).json()
     assert answer["messages"][0]["message_status"] == "paused"
     # Its neighbour's reports come, and none about it before them.
-    await ask(simulators)
-    await eventually(lambda: simulators.control.journal(direction="webhook"), lambda found: len(found) == 2)
+    await post_to_meta(simulators)
+    await until(lambda: simulators.control.journal(direction="webhook"), lambda found: len(found) == 2)
     assert answer["messages"][0]["id"] not in str([webhook.body for webhook in receiver.received])
 
 
 async def test_a_template_can_change_its_state(simulators: Simulators) -> None:
     await simulators.control.act("whatsapp", "template", name="appointment_reminder", status="PAUSED")
-    assert code_of(await ask(simulators, {"to": STRANGER, **template()})) == 132015
+    assert error_code(await post_to_meta(simulators, {"to": UNKNOWN_WHATSAPP, **template_message()})) == 132015
     await simulators.control.act("whatsapp", "template", name="winter_offer", status="APPROVED")
-    assert (await ask(simulators, template(name="winter_offer", components=[]))).status_code == 200
+    assert (await post_to_meta(simulators, template_message(name="winter_offer", components=[]))).status_code == 200

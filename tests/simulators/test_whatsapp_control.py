@@ -6,23 +6,23 @@ from typing import Any
 import pytest
 
 from integrations.simulating.client import SimulatorRefused
-from tests.running import Receiver, Simulators
-from tests.simulators.test_whatsapp import ANA, STRANGER, ask, template
+from tests.servers import Simulators, WebhookReceiver
+from tests.simulators.clients import ANA_WHATSAPP, UNKNOWN_WHATSAPP, post_to_meta, template_message
 
 
 async def test_what_arrived_is_listed_in_both_directions(simulators: Simulators) -> None:
-    await ask(simulators, {"to": STRANGER, **template()})
-    await simulators.control.inbound("whatsapp", sender=f"+{STRANGER}", text="Sim", name="Davi")
+    await post_to_meta(simulators, {"to": UNKNOWN_WHATSAPP, **template_message()})
+    await simulators.control.inbound("whatsapp", sender=f"+{UNKNOWN_WHATSAPP}", text="Sim", name="Davi")
     sent, written = await simulators.control.messages("whatsapp")
     assert (sent["direction"], sent["kind"], sent["text"]) == (
         "outbound",
         "template",
         "Olá, Ana! Sua consulta é 24/11. Podemos confirmar?",
     )
-    assert (written["direction"], written["from"], written["text"]) == ("inbound", f"+{STRANGER}", "Sim")
-    assert await simulators.control.messages("whatsapp", to=f"+{STRANGER}") == [sent]
+    assert (written["direction"], written["from"], written["text"]) == ("inbound", f"+{UNKNOWN_WHATSAPP}", "Sim")
+    assert await simulators.control.messages("whatsapp", to=f"+{UNKNOWN_WHATSAPP}") == [sent]
     state = await simulators.control.state("whatsapp")
-    [davi] = [one for one in state["customers"] if one["number"] == f"+{STRANGER}"]
+    [davi] = [one for one in state["customers"] if one["number"] == f"+{UNKNOWN_WHATSAPP}"]
     assert (davi["profile"]["name"], davi["window_is_open"]) == ("Davi", True)
 
 
@@ -39,12 +39,12 @@ async def test_the_clock_moves_windows_and_is_set_right_at_reset(simulators: Sim
     assert [one["window_is_open"] for one in again["customers"]] == [True, True]
 
 
-async def test_its_memory_can_be_taken_elsewhere_and_back(simulators: Simulators, receiver: Receiver) -> None:
+async def test_its_memory_can_be_taken_elsewhere_and_back(simulators: Simulators, receiver: WebhookReceiver) -> None:
     await simulators.control.inbound("whatsapp", sender="+553187654321", text="Oi", username="caio.dias")
     await simulators.control.act("whatsapp", "conditions", quality="RED")
     await simulators.control.act("whatsapp", "template", name="order_shipped", language="en_US", status="PAUSED")
     await simulators.control.advance("whatsapp", 3_600)
-    await ask(simulators)
+    await post_to_meta(simulators)
     await receiver.wait_for("/webhooks/whatsapp", 3)
     memory = await simulators.control.export_memory("whatsapp")
     before = await simulators.control.state("whatsapp")
@@ -83,9 +83,9 @@ async def test_an_action_that_makes_no_sense_is_refused(
     ("order", "field"),
     [
         ({"sender": "Ana", "text": "x"}, "sender"),
-        ({"sender": ANA, "text": "x", "recipient": "1"}, "recipient"),
-        ({"sender": ANA, "kind": "A kind"}, "kind"),
-        ({"sender": ANA, "text": "x" * 4097}, "text"),
+        ({"sender": ANA_WHATSAPP, "text": "x", "recipient": "1"}, "recipient"),
+        ({"sender": ANA_WHATSAPP, "kind": "A kind"}, "kind"),
+        ({"sender": ANA_WHATSAPP, "text": "x" * 4097}, "text"),
     ],
 )
 async def test_an_inbound_message_that_cannot_be_is_refused(
@@ -97,7 +97,7 @@ async def test_an_inbound_message_that_cannot_be_is_refused(
 
 
 async def test_reports_are_about_messages_that_were_sent(simulators: Simulators) -> None:
-    written = await simulators.control.inbound("whatsapp", sender=ANA, text="Oi")
+    written = await simulators.control.inbound("whatsapp", sender=ANA_WHATSAPP, text="Oi")
     for message_id in ("wamid.unknown", written["id"]):
         with pytest.raises(SimulatorRefused):
             await simulators.control.report("whatsapp", message_id, "delivered")

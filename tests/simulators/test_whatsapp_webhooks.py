@@ -10,13 +10,13 @@ from pywa.types.base_update import BaseUpdate
 from pywa_async import WhatsApp
 from pywa_async.types import CallbackButton, CallbackSelection, Message, MessageStatus
 
-from tests.running import WHATSAPP, Received, Receiver, Simulators
-from tests.simulators.test_whatsapp import ANA, BIA, STRANGER, ask, template
+from tests.servers import WHATSAPP, ReceivedWebhook, Simulators, WebhookReceiver
+from tests.simulators.clients import ANA_WHATSAPP, BIA_USER_ID, UNKNOWN_WHATSAPP, post_to_meta, template_message
 
 PATH = "/webhooks/whatsapp"
 
 
-Read = Callable[[Received], Awaitable[list[BaseUpdate]]]
+Read = Callable[[ReceivedWebhook], Awaitable[list[BaseUpdate]]]
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def read(meta: WhatsApp) -> Read:
         register: Callable[[Any], Any] = listen()
         register(keep)
 
-    async def read(webhook: Received) -> list[BaseUpdate]:
+    async def read(webhook: ReceivedWebhook) -> list[BaseUpdate]:
         found.clear()
         signature = webhook.headers["X-Hub-Signature-256"]
         assert await meta.webhook_update_validator(webhook.body, signature) is None
@@ -42,20 +42,20 @@ def read(meta: WhatsApp) -> Read:
     return read
 
 
-async def statuses(receiver: Receiver, count: int) -> list[dict[str, Any]]:
+async def statuses(receiver: WebhookReceiver, count: int) -> list[dict[str, Any]]:
     """The reports that came, each in a webhook of its own."""
     return [webhook.value["statuses"][0] for webhook in await receiver.wait_for(PATH, count)]
 
 
 async def test_a_message_is_sent_and_delivered_and_pywa_reads_it(
-    meta: WhatsApp, receiver: Receiver, read: Read
+    meta: WhatsApp, receiver: WebhookReceiver, read: Read
 ) -> None:
-    sent = await meta.send_message(to=ANA, text="Olá", tracker="ref-1")
+    sent = await meta.send_message(to=ANA_WHATSAPP, text="Olá", tracker="ref-1")
     first, second = await receiver.wait_for(PATH, 2)
     [report] = await read(first)
     assert isinstance(report, MessageStatus)
     assert (report.id, report.status, report.tracker) == (sent.id, MessageStatusType.SENT, "ref-1")
-    assert (report.from_user.wa_id, report.from_user.name) == (ANA, "Ana")
+    assert (report.from_user.wa_id, report.from_user.name) == (ANA_WHATSAPP, "Ana")
     assert report.metadata.phone_number_id == WHATSAPP["WHATSAPP_PHONE_NUMBER_ID"]
     assert report.pricing is not None
     assert (report.pricing.billable, report.pricing.category) == (False, "service")
@@ -65,10 +65,10 @@ async def test_a_message_is_sent_and_delivered_and_pywa_reads_it(
 
 
 async def test_letters_and_slashes_are_escaped_as_meta_escapes_them(
-    simulators: Simulators, meta: WhatsApp, receiver: Receiver, read: Read
+    simulators: Simulators, meta: WhatsApp, receiver: WebhookReceiver, read: Read
 ) -> None:
     words = "Olá 🙂 https://example.com/a?b=ç"
-    await simulators.control.inbound("whatsapp", sender=ANA, text=words)
+    await simulators.control.inbound("whatsapp", sender=ANA_WHATSAPP, text=words)
     [webhook] = await receiver.wait_for(PATH, 1)
     assert rb"Ol\u00e1 \ud83d\ude42 https:\/\/example.com\/a?b=\u00e7" in webhook.body
     [message] = await read(webhook)
@@ -91,10 +91,10 @@ async def test_letters_and_slashes_are_escaped_as_meta_escapes_them(
     ],
 )
 async def test_a_fixed_recipient_has_a_fixed_outcome(
-    simulators: Simulators, receiver: Receiver, to: str, words: list[str]
+    simulators: Simulators, receiver: WebhookReceiver, to: str, words: list[str]
 ) -> None:
     await simulators.control.plan_webhooks("whatsapp", delays=[0.01])
-    wamid = (await ask(simulators, {"to": to, **template()})).json()["messages"][0]["id"]
+    wamid = (await post_to_meta(simulators, {"to": to, **template_message()})).json()["messages"][0]["id"]
     found = await statuses(receiver, len(words))
     assert [status["status"] for status in found] == words
     assert (await simulators.control.message("whatsapp", wamid))["history"] == ["accepted", *words]
@@ -103,34 +103,36 @@ async def test_a_fixed_recipient_has_a_fixed_outcome(
 
 
 async def test_everybody_reads_what_arrives_where_the_conditions_say_so(
-    simulators: Simulators, receiver: Receiver
+    simulators: Simulators, receiver: WebhookReceiver
 ) -> None:
     await simulators.control.plan_webhooks("whatsapp", delays=[0.01])
     await simulators.control.act("whatsapp", "conditions", reads=True, delivers=False)
-    await ask(simulators)
+    await post_to_meta(simulators)
     assert [status["status"] for status in await statuses(receiver, 2)] == ["sent", "read"]
 
 
-async def test_words_outside_the_window_are_taken_and_then_fail(simulators: Simulators, receiver: Receiver) -> None:
-    assert (await ask(simulators, {"to": STRANGER})).status_code == 200
+async def test_words_outside_the_window_are_taken_and_then_fail(
+    simulators: Simulators, receiver: WebhookReceiver
+) -> None:
+    assert (await post_to_meta(simulators, {"to": UNKNOWN_WHATSAPP})).status_code == 200
     [failed] = await statuses(receiver, 1)
     assert (failed["status"], failed["errors"][0]["code"]) == ("failed", 131047)
     assert "contacts" not in receiver.received[0].value
-    await ask(simulators, {"to": STRANGER, **template()})
+    await post_to_meta(simulators, {"to": UNKNOWN_WHATSAPP, **template_message()})
     assert [status["status"] for status in await statuses(receiver, 3)] == ["failed", "sent", "delivered"]
 
 
 async def test_a_window_is_opened_by_a_message_and_closes_after_a_day(
-    simulators: Simulators, receiver: Receiver
+    simulators: Simulators, receiver: WebhookReceiver
 ) -> None:
     await simulators.control.plan_webhooks("whatsapp", delays=[0.01])
     await simulators.control.inbound("whatsapp", sender="+553187654321", text="Oi")
     await receiver.wait_for(PATH, 1)
     await simulators.control.advance("whatsapp", 86_390)
-    await ask(simulators, {"to": "5531987654321"})
+    await post_to_meta(simulators, {"to": "5531987654321"})
     await receiver.wait_for(PATH, 3)
     await simulators.control.advance("whatsapp", 20)
-    await ask(simulators, {"to": "5531987654321"})
+    await post_to_meta(simulators, {"to": "5531987654321"})
     webhooks = await receiver.wait_for(PATH, 4)
     words = [webhook.value["statuses"][0]["status"] for webhook in webhooks[1:]]
     assert words == ["sent", "delivered", "failed"]
@@ -139,31 +141,31 @@ async def test_a_window_is_opened_by_a_message_and_closes_after_a_day(
 
 
 async def test_somebody_with_a_user_name_shows_no_number_unless_it_was_used(
-    simulators: Simulators, meta: WhatsApp, receiver: Receiver, read: Read
+    simulators: Simulators, meta: WhatsApp, receiver: WebhookReceiver, read: Read
 ) -> None:
-    await meta.send_message(to=BIA, text="Oi, Bia")
+    await meta.send_message(to=BIA_USER_ID, text="Oi, Bia")
     first = (await receiver.wait_for(PATH, 2))[0]
     status = first.value["statuses"][0]
-    assert ("recipient_id" in status, status["recipient_user_id"]) == (False, BIA)
-    assert first.value["contacts"] == [{"profile": {"name": "Bia", "username": "bia.souza"}, "user_id": BIA}]
-    await simulators.control.inbound("whatsapp", sender=BIA, text="Oi")
+    assert ("recipient_id" in status, status["recipient_user_id"]) == (False, BIA_USER_ID)
+    assert first.value["contacts"] == [{"profile": {"name": "Bia", "username": "bia.souza"}, "user_id": BIA_USER_ID}]
+    await simulators.control.inbound("whatsapp", sender=BIA_USER_ID, text="Oi")
     written = (await receiver.wait_for(PATH, 3))[2]
     assert "from" not in written.value["messages"][0]
     [message] = await read(written)
     assert isinstance(message, Message)
-    assert (message.from_user.wa_id, message.from_user.bsuid, message.text) == (None, BIA, "Oi")
+    assert (message.from_user.wa_id, message.from_user.bsuid, message.text) == (None, BIA_USER_ID, "Oi")
     await meta.send_message(to="5511900000004", text="Oi, Bia")
     assert (await receiver.wait_for(PATH, 5))[4].value["statuses"][0]["recipient_id"] == "5511900000004"
     await simulators.control.advance("whatsapp", 31 * 86_400)
-    await simulators.control.inbound("whatsapp", sender=BIA, text="Oi")
+    await simulators.control.inbound("whatsapp", sender=BIA_USER_ID, text="Oi")
     assert "from" not in (await receiver.wait_for(PATH, 6))[5].value["messages"][0]
 
 
-async def test_several_reports_can_travel_in_one_webhook(simulators: Simulators, receiver: Receiver) -> None:
+async def test_several_reports_can_travel_in_one_webhook(simulators: Simulators, receiver: WebhookReceiver) -> None:
     await simulators.control.plan_webhooks("whatsapp", delays=[0.01])
     await simulators.control.act("whatsapp", "conditions", batch=4)
-    for to in (ANA, "5511900000003"):
-        await ask(simulators, {"to": to, **template()})
+    for to in (ANA_WHATSAPP, "5511900000003"):
+        await post_to_meta(simulators, {"to": to, **template_message()})
     [webhook] = await receiver.wait_for(PATH, 1)
     assert len(webhook.value["statuses"]) == 4
     assert len(webhook.value["contacts"]) == 2
@@ -173,10 +175,10 @@ async def test_several_reports_can_travel_in_one_webhook(simulators: Simulators,
 
 
 async def test_a_report_can_be_ordered_with_its_code(
-    simulators: Simulators, meta: WhatsApp, receiver: Receiver
+    simulators: Simulators, meta: WhatsApp, receiver: WebhookReceiver
 ) -> None:
     await simulators.control.plan_webhooks("whatsapp", automatic=False)
-    sent = await meta.send_message(to=ANA, text="Oi")
+    sent = await meta.send_message(to=ANA_WHATSAPP, text="Oi")
     for status, code in (("delivered", None), ("read", None), ("failed", 131049)):
         await simulators.control.report("whatsapp", sent.id, status, code)
     found = await statuses(receiver, 3)
@@ -198,13 +200,13 @@ async def test_a_report_can_be_ordered_with_its_code(
 )
 async def test_pywa_reads_messages_of_every_kind(
     simulators: Simulators,
-    receiver: Receiver,
+    receiver: WebhookReceiver,
     read: Read,
     order: dict[str, str],
     kind: MessageType,
     content: str | None,
 ) -> None:
-    await simulators.control.inbound("whatsapp", sender=ANA, **order)
+    await simulators.control.inbound("whatsapp", sender=ANA_WHATSAPP, **order)
     [webhook] = await receiver.wait_for(PATH, 1)
     [message] = await read(webhook)
     assert isinstance(message, Message)
@@ -212,9 +214,9 @@ async def test_pywa_reads_messages_of_every_kind(
 
 
 async def test_pywa_reads_what_was_tapped(
-    simulators: Simulators, meta: WhatsApp, receiver: Receiver, read: Read
+    simulators: Simulators, meta: WhatsApp, receiver: WebhookReceiver, read: Read
 ) -> None:
-    sent = await meta.send_message(to=ANA, text="Confirma?")
+    sent = await meta.send_message(to=ANA_WHATSAPP, text="Confirma?")
     await receiver.wait_for(PATH, 2)
     for order in (
         {"kind": "button", "text": "Confirmar"},
@@ -224,7 +226,7 @@ async def test_pywa_reads_what_was_tapped(
             "content": {"type": "list_reply", "list_reply": {"id": "manha", "title": "Manhã", "description": ""}},
         },
     ):
-        await simulators.control.inbound("whatsapp", sender=ANA, reply_to=sent.id, **order)
+        await simulators.control.inbound("whatsapp", sender=ANA_WHATSAPP, reply_to=sent.id, **order)
     webhooks = (await receiver.wait_for(PATH, 5))[2:]
     found = sorted([(await read(webhook))[0] for webhook in webhooks], key=lambda update: update.data)
     assert [(type(update), update.data, update.reply_to_message.id) for update in found] == [
@@ -234,7 +236,7 @@ async def test_pywa_reads_what_was_tapped(
     ]
 
 
-async def test_any_webhook_can_be_sent_signed(simulators: Simulators, receiver: Receiver, read: Read) -> None:
+async def test_any_webhook_can_be_sent_signed(simulators: Simulators, receiver: WebhookReceiver, read: Read) -> None:
     value = {"event": "PAUSED", "message_template_name": "spring_offer"}
     await simulators.control.act("whatsapp", "webhook", field="message_template_status_update", value=value)
     [webhook] = await receiver.wait_for(PATH, 1)

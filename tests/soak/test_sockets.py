@@ -10,8 +10,9 @@ import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.conftest import Running, until
+from tests.databases import SharedStores
 from tests.flows.conftest import System, running_system
+from tests.helpers import until
 
 SUBSCRIBERS = 1_000
 STREAMS = 50
@@ -24,7 +25,7 @@ WATCH = "subscription { messageStatusChanged { event { status } message { id } }
 
 
 @pytest.fixture
-async def system(stores: Running, tmp_path: Path) -> AsyncIterator[System]:
+async def system(stores: SharedStores, tmp_path: Path) -> AsyncIterator[System]:
     """A system that lets one caller have as many sockets as it likes; its log is judged when it ends."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 16_384), most))

@@ -66,3 +66,38 @@ def service_account(**changes: str | None) -> str:
 def in_base64(text: str) -> str:
     """The text as one line of base64."""
     return base64.b64encode(text.encode()).decode()
+
+
+CANARY = "c4n4ry5ecret"
+
+
+CANARY_KEY = in_base64("0123456789" + CANARY + "0123456789")
+
+
+ALL_SECRETS = {
+    "DATABASE_URL": f"postgresql://app:{CANARY}@db/app?sslmode=require&sslpassword={CANARY}",
+    "DATABASE_URL_WORKER": f"postgresql://worker:{CANARY}@db/app",
+    "DATABASE_URL_DIRECT": f"postgresql://owner:{CANARY}@db/app",
+    "REDIS_URL": f"redis://:{CANARY}@cache/0",
+    "ENCRYPTION_KEYS": f"k1:{CANARY_KEY}",
+    **TWILIO,
+    "TWILIO_AUTH_TOKEN": "c4" * 16,
+    "TWILIO_API_KEY_SID": f"SK{HEX}",
+    "TWILIO_API_KEY_SECRET": CANARY,
+    **SMTP,
+    "SMTP_USERNAME": "mailer",
+    "SMTP_PASSWORD": CANARY,
+    "WHATSAPP_ACCESS_TOKEN": CANARY,
+    "WHATSAPP_PHONE_NUMBER_ID": "100000000000001",
+    "WHATSAPP_BUSINESS_ACCOUNT_ID": "200000000000002",
+    "WHATSAPP_APP_SECRET": "c4" * 16,
+    "WHATSAPP_WEBHOOK_VERIFY_TOKEN": CANARY * 2,
+    "STRIPE_SECRET_KEY": f"sk_test_{CANARY}",
+    "NEXT_PUBLIC_STRIPE_PUBLISHABLE_KEY": "pk_test_public",
+    "STRIPE_WEBHOOK_SECRET": f"whsec_{CANARY}",
+    "CLERK_SECRET_KEY": f"sk_test_{CANARY * 2}",
+    "NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY": "pk_test_Y2xlcmsuZXhhbXBsZS5jb20k",
+    "CLERK_WEBHOOK_SIGNING_SECRET": f"whsec_{CANARY}",
+    "CLERK_MACHINE_SECRET_KEY": f"ak_{CANARY}",
+    "GOOGLE_SERVICE_ACCOUNT_JSON": service_account(),
+}

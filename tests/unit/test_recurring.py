@@ -11,7 +11,7 @@ from api.loops import keep_going
 from core.errors import Overloaded
 from core.recurring import Recurring
 from core.store_faults import database_fault, is_setup, redis_fault
-from tests.conftest import all_logs
+from tests.helpers import all_logs
 
 
 class Clock:

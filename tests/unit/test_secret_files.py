@@ -10,7 +10,7 @@ from core.settings import Problem, describe, load
 from core.settings.house import CoreSettings
 from core.settings.secret_files import LARGEST
 from integrations.registry import all_integrations
-from tests.unit.test_settings_secrets import RIGHT
+from tests.unit.settings_samples import ALL_SECRETS
 
 MODELS = [CoreSettings, *(card.settings for card in all_integrations().values())]
 SECRETS = [
@@ -35,10 +35,10 @@ def test_there_are_secrets() -> None:
 @pytest.mark.parametrize("name", [name for _, name in SECRETS])
 def test_every_secret_may_stand_in_a_file_with_a_line_break_at_its_end(name: str, tmp_path: Path) -> None:
     model = next(model for model, one in SECRETS if one == name)
-    (tmp_path / "secret").write_text(f"{RIGHT.get(name, 'whatever')}\r\n\n")
-    without = {one: text for one, text in RIGHT.items() if one != name}
+    (tmp_path / "secret").write_text(f"{ALL_SECRETS.get(name, 'whatever')}\r\n\n")
+    without = {one: text for one, text in ALL_SECRETS.items() if one != name}
     with_file = load(model, {**without, f"{name}_FILE": str(tmp_path / "secret")})
-    with_text = load(model, {**without, name: RIGHT.get(name, "whatever")})
+    with_text = load(model, {**without, name: ALL_SECRETS.get(name, "whatever")})
     assert (with_file.state, with_file.value, with_file.problems) == (
         with_text.state,
         with_text.value,
@@ -50,8 +50,8 @@ def test_every_secret_may_stand_in_a_file_with_a_line_break_at_its_end(name: str
 
 @pytest.mark.parametrize("name", [name for _, name in SECRETS])
 def test_a_secret_that_is_given_twice_is_a_problem(name: str, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text(RIGHT.get(name, "whatever"))
-    [problem] = problems(name, {name: RIGHT.get(name, "whatever"), f"{name}_FILE": str(tmp_path / "secret")})
+    (tmp_path / "secret").write_text(ALL_SECRETS.get(name, "whatever"))
+    [problem] = problems(name, {name: ALL_SECRETS.get(name, "whatever"), f"{name}_FILE": str(tmp_path / "secret")})
     assert problem.message == f"is set, and so is {name}: keep one of the two"
 
 

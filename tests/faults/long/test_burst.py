@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 from random import Random
 
-from tests.conftest import until
 from tests.faults.city import City, Plan, built
 from tests.faults.conftest import Tell
 from tests.faults.runs import judge
 from tests.faults.scenes import sms_traffic, statuses
+from tests.helpers import until
 
 BURST = int(os.environ.get("FAULT_BURST") or 10_000)
 NOISY = 0.8

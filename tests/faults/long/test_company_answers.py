@@ -12,12 +12,12 @@ import pytest
 from redis.asyncio import Redis
 
 from core.flow.circuits import Circuits
-from tests.conftest import until
 from tests.faults.city import City, Plan, built
 from tests.faults.evidence import Evidence
 from tests.faults.runs import judge
 from tests.faults.scenes import copies, ever, send, sms_traffic, statuses
 from tests.faults.traffic import Order
+from tests.helpers import until
 
 EACH = int(os.environ.get("FAULT_NUMBER") or 10)
 MANY = int(os.environ.get("FAULT_MANY") or 500)

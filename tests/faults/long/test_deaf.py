@@ -7,12 +7,12 @@ from pathlib import Path
 
 import asyncpg
 
-from tests.conftest import until
 from tests.faults.city import City, Plan, built
 from tests.faults.evidence import Evidence
 from tests.faults.runs import judge
 from tests.faults.scenes import PATIENCE, answers, copies, ever, statuses
 from tests.faults.traffic import Traffic
+from tests.helpers import until
 
 NUMBER = 10
 LONGER_THAN_A_HOLD = 14.0

@@ -10,7 +10,6 @@ import asyncpg
 import httpx
 
 from resolvers.identifiers import to_global_id
-from tests.conftest import until
 from tests.faults.city import City, Plan, built
 from tests.faults.evidence import gather
 from tests.faults.invariants import breaches
@@ -19,6 +18,7 @@ from tests.faults.ports import quiet_port
 from tests.faults.runs import judge
 from tests.faults.scenes import PATIENCE, answers, copies, ever, send, sms_traffic, statuses
 from tests.faults.traffic import CANARY, Order, Traffic
+from tests.helpers import until
 
 NUMBER = 4
 SETTLE = """

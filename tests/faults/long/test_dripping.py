@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tests.conftest import until
 from tests.faults.city import Plan, built
 from tests.faults.runs import judge
 from tests.faults.scenes import PATIENCE, ever, send, sms_traffic
+from tests.helpers import until
 
 NUMBER = 20
 LONGEST = 20.0

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import until
 from tests.faults.city import Plan, built
 from tests.faults.runs import judge
 from tests.faults.scenes import (
@@ -20,6 +19,7 @@ from tests.faults.scenes import (
     statuses,
     struck,
 )
+from tests.helpers import until
 
 NUMBER = 20
 

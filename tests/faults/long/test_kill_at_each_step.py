@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import until
 from tests.faults.city import City, Plan, built
 from tests.faults.evidence import Evidence
 from tests.faults.runs import judge
@@ -24,6 +23,7 @@ from tests.faults.scenes import (
     taken,
 )
 from tests.faults.traffic import Order, Traffic
+from tests.helpers import until
 
 NUMBER = int(os.environ.get("FAULT_NUMBER") or 10)
 ROUNDS = int(os.environ.get("FAULT_ROUNDS") or 3)

@@ -8,11 +8,12 @@ from uuid import UUID
 import httpx
 
 from core.access.tokens import DevelopmentTokens
-from tests.conftest import KEY, until
+from tests.databases import ENCRYPTION_KEY
 from tests.faults.city import City, Plan, built
 from tests.faults.evidence import gather, quiesce
 from tests.faults.invariants import breaches
 from tests.faults.scenes import send, sms_traffic, statuses
+from tests.helpers import until
 
 NUMBER = 10
 TURNS = 3.0
@@ -27,7 +28,7 @@ async def test_what_a_worker_lacks_the_key_for_waits_for_one_that_has_it(tmp_pat
         for part in (city.api, *city.workers):
             await part.end()
         for part in (city.api, early):
-            part.environment = {**part.environment, "ENCRYPTION_KEYS": f"k2:{NEW_KEY},k1:{KEY}"}
+            part.environment = {**part.environment, "ENCRYPTION_KEYS": f"k2:{NEW_KEY},k1:{ENCRYPTION_KEY}"}
         # Tokens of development are signed with the first key.
         old_tokens, city.token = city.token, new_token  # type: ignore[method-assign]
         await city.api.start()
@@ -63,7 +64,7 @@ async def unread(city: City) -> int:
 
 async def a_list_is_served_by_a_process_without_the_key(city: City) -> None:
     await city.api.end()
-    city.api.environment = {**city.api.environment, "ENCRYPTION_KEYS": f"k1:{KEY}"}
+    city.api.environment = {**city.api.environment, "ENCRYPTION_KEYS": f"k1:{ENCRYPTION_KEY}"}
     await city.api.start()
     await until(city.readiness, lambda found: found is not None, 40)
     headers = {"authorization": f"Bearer {city.token(city.tenants[0])}"}

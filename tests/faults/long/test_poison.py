@@ -5,11 +5,11 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from core.sealing import Sealer
-from tests.conftest import until
 from tests.faults.city import City, Plan, built
 from tests.faults.evidence import gather, quiesce
 from tests.faults.invariants import breaches
 from tests.faults.scenes import send, sms_traffic, statuses
+from tests.helpers import until
 
 NUMBER = 10
 

@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 from random import Random
 
-from tests.conftest import until
 from tests.faults.city import Plan, built
 from tests.faults.conftest import Tell
 from tests.faults.faults import Fault, crash_postgres, terminate_backends
 from tests.faults.runs import Mixture, judge, weather
 from tests.faults.scenes import send, sms_traffic, statuses
 from tests.faults.traffic import TryAgain
+from tests.helpers import until
 
 SECONDS = float(os.environ.get("FAULT_SECONDS") or 150)
 COMMAND = 15.0

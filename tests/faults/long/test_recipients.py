@@ -6,11 +6,11 @@ from redis.asyncio import Redis
 
 from core.flow.circuits import Circuits
 from core.flow.values import CircuitState
-from tests.conftest import until
 from tests.faults.city import City, Plan, built
 from tests.faults.evidence import gather
 from tests.faults.scenes import statuses
 from tests.faults.traffic import Order, Traffic
+from tests.helpers import until
 
 EACH = 14
 SOON = 5.0

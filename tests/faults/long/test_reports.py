@@ -6,10 +6,10 @@ from pathlib import Path
 
 import httpx
 
-from tests.conftest import until
 from tests.faults.city import Plan, built
 from tests.faults.runs import judge
 from tests.faults.scenes import PATIENCE, copies, send, sms_traffic, statuses, taken
+from tests.helpers import until
 
 REPORTS = (("sent", None), ("delivered", None), ("undelivered", 30008), ("failed", 30008))
 

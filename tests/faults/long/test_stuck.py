@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tests.conftest import until
 from tests.faults.city import Plan, built
 from tests.faults.runs import judge
 from tests.faults.scenes import send, sms_traffic, statuses
+from tests.helpers import until
 
 NOTICED = 60.0
 

@@ -13,11 +13,11 @@ from typing import Any
 from websockets.asyncio.client import connect
 
 from resolvers.identifiers import uuid_of
-from tests.conftest import until
 from tests.faults.city import City, Plan, built
 from tests.faults.runs import judge
 from tests.faults.scenes import send, sms_traffic
 from tests.flows.conftest import WATCH
+from tests.helpers import until
 
 READERS = int(os.environ.get("FAULT_READERS") or 20)
 DEAF = int(os.environ.get("FAULT_DEAF") or 5)

@@ -8,11 +8,11 @@ from pathlib import Path
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from tests.conftest import until
 from tests.faults.city import City, Plan, built
 from tests.faults.runs import judge
 from tests.faults.scenes import sms_traffic
 from tests.flows.conftest import WATCH
+from tests.helpers import until
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS") or 5)
 LIMIT = 25.0

@@ -13,13 +13,13 @@ from redis.asyncio import Redis
 
 from core.flow.circuits import Circuits
 from core.flow.values import CircuitState, CircuitView
-from tests.conftest import until
 from tests.faults.city import City, Plan, built
 from tests.faults.conftest import Tell
 from tests.faults.faults import Fault, Heal, flush_valkey, freeze_valkey, kill_valkey, slow_wire, swallow_wire
 from tests.faults.runs import Mixture, judge, weather
 from tests.faults.scenes import send, sms_traffic, statuses
 from tests.faults.traffic import Traffic
+from tests.helpers import until
 
 SECONDS = float(os.environ.get("FAULT_SECONDS") or 60)
 TICKS = os.sysconf("SC_CLK_TCK")

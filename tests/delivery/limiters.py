@@ -13,42 +13,42 @@ from core.flow.store import SharedStore
 from core.flow.values import Allowance, CircuitRules, Outcomes, Suspect
 from core.ports import Pace
 
-QUICK = CircuitRules(failures=3, refusals=2, first_pause=0.1, longest_pause=0.25, trial_lease=0.1)
-PATIENT = replace(QUICK, first_pause=60.0, longest_pause=300.0, trial_lease=60.0)
+QUICK_RULES = CircuitRules(failures=3, refusals=2, first_pause=0.1, longest_pause=0.25, trial_lease=0.1)
+PATIENT_RULES = replace(QUICK_RULES, first_pause=60.0, longest_pause=300.0, trial_lease=60.0)
 """Opens as soon, and stays so for the length of any test."""
 
-NewGate = Callable[..., Gate]
+NewLimiter = Callable[..., Gate]
 
 
-def failed(allowance: Allowance, times: int = 1) -> Outcomes:
+def failed_calls(allowance: Allowance, times: int = 1) -> Outcomes:
     return Outcomes(allowance.ticket, failures=times)
 
 
-def refused(allowance: Allowance, times: int = 1) -> Outcomes:
+def refused_calls(allowance: Allowance, times: int = 1) -> Outcomes:
     return Outcomes(allowance.ticket, refusals=times)
 
 
-def suspected(allowance: Allowance, *who: str, is_refusal: bool = False) -> Outcomes:
+def suspected_calls(allowance: Allowance, *who: str, is_refusal: bool = False) -> Outcomes:
     """Calls that failed, each named as tenant and recipient, such as `a1`: the tenant `aa`, and its recipient `a1`."""
     suspects = tuple(Suspect(one, one[0] * 2, is_refusal) for one in who)
     return Outcomes(allowance.ticket, suspects=suspects, tenants=frozenset(one.tenant for one in suspects))
 
 
-def worked(allowance: Allowance, *tenants: str) -> Outcomes:
+def answered_for(allowance: Allowance, *tenants: str) -> Outcomes:
     """One call of each of these tenants was answered."""
     return Outcomes(allowance.ticket, successes=len(tenants), tenants=frozenset(one * 2 for one in tenants))
 
 
-def answered(allowance: Allowance, times: int = 1) -> Outcomes:
+def answered_calls(allowance: Allowance, times: int = 1) -> Outcomes:
     return Outcomes(allowance.ticket, successes=times)
 
 
 @asynccontextmanager
-async def gates(url: str, integration: str) -> AsyncIterator[NewGate]:
+async def limiters(url: str, integration: str) -> AsyncIterator[NewLimiter]:
     """Make gates before one integration."""
     opened: list[Redis] = []
 
-    def make(pace: Pace | None = None, rules: CircuitRules = QUICK, *, at: str = url) -> Gate:
+    def make(pace: Pace | None = None, rules: CircuitRules = QUICK_RULES, *, at: str = url) -> Gate:
         redis = Redis.from_url(at, retry=Retry(NoBackoff(), 0))
         opened.append(redis)
         return Gate(redis, integration, pace, rules=rules, store=SharedStore(redis, integration, rest=0.0))

@@ -1,4 +1,4 @@
-"""`interalpha` as a person runs it: in a folder without any settings, and a `dev` that can be watched and ended."""
+"""`interalpha` run as a process in a folder without settings, and a `dev` that can be watched and ended."""
 
 import os
 import signal
@@ -11,17 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from api.embedded.process import command_line
-from tests.ports import free_port
+from click.testing import Result
 
-HERE = tempfile.gettempdir()
+from api.embedded.process import command_line
+from tests.servers import free_port
+
+WORKING_FOLDER = tempfile.gettempdir()
 """Where the terminals stand: a folder without a .env."""
 PROGRAM = str(Path(sys.executable).with_name("interalpha"))
 START_SECONDS = 30.0
 LAST_LINE = "Ctrl-C ends everything."
 
 
-def surroundings(folder: Path, **extra: str) -> dict[str, str]:
+def cli_environment(folder: Path, **extra: str) -> dict[str, str]:
     """The environment of a new machine; `folder` holds the data. Without the Explorer, which would have to be built."""
     return {
         "PATH": os.environ["PATH"],
@@ -32,12 +34,12 @@ def surroundings(folder: Path, **extra: str) -> dict[str, str]:
     }
 
 
-def interalpha(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+def run_interalpha(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, in a folder where no .env lies."""
     return subprocess.run(
         [PROGRAM, *arguments],
-        cwd=HERE,
-        env=surroundings(folder, **extra),
+        cwd=WORKING_FOLDER,
+        env=cli_environment(folder, **extra),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -52,7 +54,7 @@ def processes_of(mark: str) -> dict[int, str]:
     return {number: line for number in numbers if mark in (line := command_line(number)) and number != os.getpid()}
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about in time"
@@ -60,9 +62,9 @@ def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> None:
 
 
 @contextmanager
-def started(command: list[str], **options: Any) -> Iterator["subprocess.Popen[bytes]"]:
+def started_process(command: list[str], **options: Any) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a program beside the test, and not longer than that."""
-    process = subprocess.Popen(command, cwd=HERE, stdin=subprocess.DEVNULL, **options)
+    process = subprocess.Popen(command, cwd=WORKING_FOLDER, stdin=subprocess.DEVNULL, **options)
     try:
         yield process
     finally:
@@ -80,8 +82,8 @@ class Dev:
         with screen.open("wb") as output:
             self.process = subprocess.Popen(
                 [PROGRAM, "dev", "--port", str(port), *options],
-                cwd=HERE,
-                env=surroundings(folder, **extra),
+                cwd=WORKING_FOLDER,
+                env=cli_environment(folder, **extra),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -93,7 +95,7 @@ class Dev:
         return self._screen.read_text()
 
     def wait_until_ready(self) -> None:
-        eventually(lambda: LAST_LINE in self.said or self.process.poll() is not None, START_SECONDS)
+        wait_until(lambda: LAST_LINE in self.said or self.process.poll() is not None, START_SECONDS)
         assert LAST_LINE in self.said, self.said
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -111,3 +113,6 @@ def running_dev(folder: Path, *options: str, **extra: str) -> Iterator[Dev]:
     finally:
         if dev.process.poll() is None:
             dev.end()
+
+
+Run = Callable[..., Result]

@@ -1,4 +1,4 @@
-"""Every table there is, as the catalogue knows it, and a row of each of two tenants in those that are tenants'."""
+"""Every table of the database catalogue, and a row of each of two tenants in those that belong to tenants."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,10 +6,10 @@ from uuid import UUID
 
 import asyncpg
 
-OURS, THEIRS = UUID("3fea8953-6801-4312-8af1-47d803b5847a"), UUID("63a1330b-9877-4674-a978-d883b37f2ada")
+OUR_TENANT, OTHER_TENANT = UUID("3fea8953-6801-4312-8af1-47d803b5847a"), UUID("63a1330b-9877-4674-a978-d883b37f2ada")
 # What belongs to nobody: a table is either here, or has a tenant's column and policies.
 # People belong to none of the tenants: whoever signs in may be a member of several, and is a member of none at first.
-OF_THE_HOUSE = {
+SHARED_TABLES = {
     "alembic_version",
     "contracts",
     "users",
@@ -68,21 +68,21 @@ async def all_tables(connection: asyncpg.Connection) -> list[dict[str, Any]]:
     return [dict(row) for row in await connection.fetch(_TABLES)]
 
 
-async def tenants_tables(connection: asyncpg.Connection) -> list[Table]:
+async def tenant_tables(connection: asyncpg.Connection) -> list[Table]:
     """The tables whose rows are somebody's."""
     found = []
     for row in await all_tables(connection):
-        if row["name"] not in OF_THE_HOUSE:
+        if row["name"] not in SHARED_TABLES:
             needed = await connection.fetch(_NEEDED, row["name"])
             owner = "tenant_id" if row["has_tenant"] else "id"
             found.append(Table(row["name"], owner, {one["name"]: _VALUES[one["type"]] for one in needed}))
     return found
 
 
-async def fill(superuser: asyncpg.Connection, tables: list[Table]) -> None:
+async def fill_tables(superuser: asyncpg.Connection, tables: list[Table]) -> None:
     """A row of each tenant in every table, foreign keys left aside: what is looked at here is whose a row is."""
     await superuser.execute("SET session_replication_role = replica")
     for table in tables:
-        for tenant in (OURS, THEIRS):
+        for tenant in (OUR_TENANT, OTHER_TENANT):
             await superuser.execute(table.insertion(tenant))
     await superuser.execute("SET session_replication_role = DEFAULT")

@@ -1,7 +1,4 @@
-"""What the promises need to know of each company at work: an account, a signature, and how its bad days look.
-
-An integration that comes to work without a line here fails `test_every_integration_at_work_is_held_to_the_promises`.
-"""
+"""What the contract tests need to know of each provider: settings, a signature, webhook fixtures, and how it fails."""
 
 import base64
 import hmac
@@ -12,23 +9,29 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.resources import files
 from urllib.parse import parse_qsl
 
 import pytest
 from twilio.request_validator import RequestValidator
 
-from core.ports import Connected, Integration, OutboundMessage, RawWebhook, Surroundings
+from core.ports import (
+    Connected,
+    Integration,
+    OutboundMessage,
+    RawWebhook,
+    Surroundings,
+)
 from core.settings import IntegrationSettings, load
 from integrations.http_client import HttpClient
 from integrations.registry import all_integrations
 from integrations.smtp.adapter import SmtpSender
-from tests.providers.conftest import email, sms, whatsapp
-from tests.providers.relay import RESET, SILENCE, relaying
-from tests.providers.wire import Line, listening
-from tests.running import ACCOUNT, CLERK, NUMBER, PASSWORD, TOKEN, USER, WHATSAPP, Simulators
+from tests.providers.factories import email, sms, whatsapp
+from tests.providers.servers import RESET, SILENCE, Connection, scripted_server, smtp_relay
+from tests.servers import ACCOUNT, CLERK, NUMBER, PASSWORD, TOKEN, USER, WHATSAPP, Simulators
 
 
-class Trouble(StrEnum):
+class FailureMode(StrEnum):
     """The bad days every company has."""
 
     REFUSED = "it says no to the message"
@@ -39,12 +42,12 @@ class Trouble(StrEnum):
     AWAY = "nobody is there"
 
 
-Facing = Callable[[Trouble], AbstractAsyncContextManager[Mapping[str, str]]]
+FailingProvider = Callable[[FailureMode], AbstractAsyncContextManager[Mapping[str, str]]]
 """Plays a company in trouble; gives the settings that lead to it."""
 
 
 @dataclass(frozen=True)
-class Company:
+class ProviderCase:
     """One company: `sign` makes a webhook it would have sent, `fixtures` says which files are webhooks.
 
     `simulated` gives the settings that lead to its simulator.
@@ -53,7 +56,7 @@ class Company:
     settings: Mapping[str, str]
     message: OutboundMessage
     simulated: Callable[[Simulators], Mapping[str, str]]
-    facing: Facing
+    facing: FailingProvider
     hurry: Callable[[pytest.MonkeyPatch], None]
     sign: Callable[[bytes, str], RawWebhook] | None = None
     signing_secret: str = ""
@@ -61,38 +64,38 @@ class Company:
     stranger: str = "f" * 32
 
 
-def hurry_http(monkeypatch: pytest.MonkeyPatch) -> None:
+def shorten_http_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the one HTTP client hardly any patience."""
     monkeypatch.setattr(HttpClient.__init__, "__kwdefaults__", {"connect_timeout": 0.2, "total_timeout": 0.3})
 
 
-def hurry_smtp(monkeypatch: pytest.MonkeyPatch) -> None:
+def shorten_smtp_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same for mail."""
     monkeypatch.setattr(SmtpSender.__init__, "__kwdefaults__", {"preparing": 0.3, "confirming": 0.3})
 
 
-def over_http(base: str, answers: Mapping[Trouble, tuple[int, object]]) -> Facing:
+def failing_http_provider(base: str, answers: Mapping[FailureMode, tuple[int, object]]) -> FailingProvider:
     """A company that speaks HTTP; `base` is the variable of its address, `answers` its words."""
 
     @asynccontextmanager
-    async def facing(trouble: Trouble) -> AsyncIterator[Mapping[str, str]]:
-        async def talk(line: Line) -> None:
+    async def facing(trouble: FailureMode) -> AsyncIterator[Mapping[str, str]]:
+        async def talk(line: Connection) -> None:
             await line.request()
-            if trouble is Trouble.LOST:
+            if trouble is FailureMode.LOST:
                 line.reset()
-            elif trouble is Trouble.SILENT:
+            elif trouble is FailureMode.SILENT:
                 await line.request()
             else:
                 status, body = answers[trouble]
                 await line.answer(status, json.dumps(body).encode())
 
-        async with listening(talk) as wire:
-            yield {base: wire.base if trouble is not Trouble.AWAY else f"http://127.0.0.1:{nobody()}"}
+        async with scripted_server(talk) as wire:
+            yield {base: wire.base if trouble is not FailureMode.AWAY else f"http://127.0.0.1:{unused_port()}"}
 
     return facing
 
 
-def nobody() -> int:
+def unused_port() -> int:
     """A port on which nobody listens."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -100,36 +103,36 @@ def nobody() -> int:
 
 
 @asynccontextmanager
-async def a_relay(trouble: Trouble) -> AsyncIterator[Mapping[str, str]]:
-    replies: Mapping[Trouble, Mapping[str, str]] = {
-        Trouble.REFUSED: {"rcpt": "550 5.1.1 No such user"},
-        Trouble.MISCONFIGURED: {"auth": "535 5.7.8 Wrong password"},
-        Trouble.LATER: {"mail": "451 4.3.0 Come again"},
-        Trouble.LOST: {"end_of_data": RESET},
-        Trouble.SILENT: {"connect": SILENCE},
+async def failing_relay(trouble: FailureMode) -> AsyncIterator[Mapping[str, str]]:
+    replies: Mapping[FailureMode, Mapping[str, str]] = {
+        FailureMode.REFUSED: {"rcpt": "550 5.1.1 No such user"},
+        FailureMode.MISCONFIGURED: {"auth": "535 5.7.8 Wrong password"},
+        FailureMode.LATER: {"mail": "451 4.3.0 Come again"},
+        FailureMode.LOST: {"end_of_data": RESET},
+        FailureMode.SILENT: {"connect": SILENCE},
     }
-    async with relaying(**replies.get(trouble, {})) as relay:
-        yield {"SMTP_PORT": str(nobody() if trouble is Trouble.AWAY else relay.port)}
+    async with smtp_relay(**replies.get(trouble, {})) as relay:
+        yield {"SMTP_PORT": str(unused_port() if trouble is FailureMode.AWAY else relay.port)}
 
 
 def webhook_url(name: str) -> str:
     return f"https://api.example.com/webhooks/{name}"
 
 
-def from_twilio(body: bytes, secret: str) -> RawWebhook:
+def twilio_webhook(body: bytes, secret: str) -> RawWebhook:
     url, fields = webhook_url("twilio"), dict(parse_qsl(body.decode(), keep_blank_values=True))
     signature = str(RequestValidator(secret).compute_signature(url, fields))
     headers = {"content-type": "application/x-www-form-urlencoded", "x-twilio-signature": signature}
     return RawWebhook("POST", url, headers, body)
 
 
-def from_meta(body: bytes, secret: str) -> RawWebhook:
+def whatsapp_webhook(body: bytes, secret: str) -> RawWebhook:
     signature = f"sha256={hmac.new(secret.encode(), body, 'sha256').hexdigest()}"
     headers = {"content-type": "application/json", "x-hub-signature-256": signature}
     return RawWebhook("POST", webhook_url("whatsapp"), headers, body)
 
 
-def from_clerk(body: bytes, secret: str) -> RawWebhook:
+def clerk_webhook(body: bytes, secret: str) -> RawWebhook:
     name, moment = "msg_2LJd4sZjGj", str(int(time.time()))
     key = base64.b64decode(secret.removeprefix("whsec_"))
     digest = hmac.digest(key, f"{name}.{moment}.".encode() + body, "sha256")
@@ -142,26 +145,26 @@ def from_clerk(body: bytes, secret: str) -> RawWebhook:
     return RawWebhook("POST", webhook_url("clerk"), headers, body)
 
 
-COMPANIES: Mapping[str, Company] = {
-    "clerk": Company(
+PROVIDERS: Mapping[str, ProviderCase] = {
+    "clerk": ProviderCase(
         settings={**CLERK, "CLERK_API_BASE": "http://127.0.0.1:9"},
         message=None,
         simulated=lambda running: {"CLERK_API_BASE": running.clerk_base},
-        facing=over_http(
+        facing=failing_http_provider(
             "CLERK_API_BASE",
             {
-                Trouble.REFUSED: (404, {"errors": [{"code": "resource_not_found"}]}),
-                Trouble.MISCONFIGURED: (401, {"errors": [{"code": "authentication_invalid"}]}),
-                Trouble.LATER: (429, {"errors": [{"code": "too_many_requests"}]}),
+                FailureMode.REFUSED: (404, {"errors": [{"code": "resource_not_found"}]}),
+                FailureMode.MISCONFIGURED: (401, {"errors": [{"code": "authentication_invalid"}]}),
+                FailureMode.LATER: (429, {"errors": [{"code": "too_many_requests"}]}),
             },
         ),
-        hurry=hurry_http,
-        sign=from_clerk,
+        hurry=shorten_http_timeouts,
+        sign=clerk_webhook,
         signing_secret="CLERK_WEBHOOK_SIGNING_SECRET",
         fixtures="*.json",
         stranger=f"whsec_{'f' * 32}",
     ),
-    "smtp": Company(
+    "smtp": ProviderCase(
         settings={
             "SMTP_HOST": "127.0.0.1",
             "SMTP_PORT": "9",
@@ -176,10 +179,10 @@ COMPANIES: Mapping[str, Company] = {
             "SMTP_TLS": "starttls",
             "SMTP_CA_FILE": running.announced["ca_file"],
         },
-        facing=a_relay,
-        hurry=hurry_smtp,
+        facing=failing_relay,
+        hurry=shorten_smtp_timeouts,
     ),
-    "twilio": Company(
+    "twilio": ProviderCase(
         settings={
             "TWILIO_ACCOUNT_SID": ACCOUNT,
             "TWILIO_AUTH_TOKEN": TOKEN,
@@ -188,41 +191,41 @@ COMPANIES: Mapping[str, Company] = {
         },
         message=sms(),
         simulated=lambda running: {"TWILIO_API_BASE": running.twilio_base},
-        facing=over_http(
+        facing=failing_http_provider(
             "TWILIO_API_BASE",
             {
-                Trouble.REFUSED: (400, {"code": 21211}),
-                Trouble.MISCONFIGURED: (401, {"code": 20003}),
-                Trouble.LATER: (429, {"code": 20429}),
+                FailureMode.REFUSED: (400, {"code": 21211}),
+                FailureMode.MISCONFIGURED: (401, {"code": 20003}),
+                FailureMode.LATER: (429, {"code": 20429}),
             },
         ),
-        hurry=hurry_http,
-        sign=from_twilio,
+        hurry=shorten_http_timeouts,
+        sign=twilio_webhook,
         signing_secret="TWILIO_AUTH_TOKEN",
         fixtures="*.form",
     ),
-    "whatsapp": Company(
+    "whatsapp": ProviderCase(
         settings={**WHATSAPP, "WHATSAPP_API_BASE": "http://127.0.0.1:9"},
         message=whatsapp(),
         simulated=lambda running: {"WHATSAPP_API_BASE": running.whatsapp_base},
-        facing=over_http(
+        facing=failing_http_provider(
             "WHATSAPP_API_BASE",
             {
-                Trouble.REFUSED: (400, {"error": {"code": 131026}}),
-                Trouble.MISCONFIGURED: (401, {"error": {"code": 190}}),
-                Trouble.LATER: (429, {"error": {"code": 130429}}),
+                FailureMode.REFUSED: (400, {"error": {"code": 131026}}),
+                FailureMode.MISCONFIGURED: (401, {"error": {"code": 190}}),
+                FailureMode.LATER: (429, {"error": {"code": 130429}}),
             },
         ),
-        hurry=hurry_http,
-        sign=from_meta,
+        hurry=shorten_http_timeouts,
+        sign=whatsapp_webhook,
         signing_secret="WHATSAPP_APP_SECRET",
         fixtures="*.json",
     ),
 }
-AT_WORK = [name for name, card in all_integrations().items() if card.connect is not None]
-SENDING = [name for name in AT_WORK if all_integrations()[name].channels]
-REPORTING = [name for name in AT_WORK if all_integrations()[name].has_webhooks]
-LOOKING_UP = ["twilio"]
+CONNECTABLE = [name for name, card in all_integrations().items() if card.connect is not None]
+SENDING = [name for name in CONNECTABLE if all_integrations()[name].channels]
+WITH_WEBHOOKS = [name for name in CONNECTABLE if all_integrations()[name].has_webhooks]
+WITH_LOOKUP = ["twilio"]
 
 
 def card_of(name: str) -> Integration:
@@ -230,13 +233,31 @@ def card_of(name: str) -> Integration:
 
 
 def settings_of(name: str, **changes: str) -> IntegrationSettings:
-    loaded = load(card_of(name).settings, {**COMPANIES[name].settings, **changes})
+    loaded = load(card_of(name).settings, {**PROVIDERS[name].settings, **changes})
     assert loaded.value is not None, loaded.problems
     return loaded.value
 
 
-def at_work(name: str, **changes: str) -> Connected:
+def connect_provider(name: str, **changes: str) -> Connected:
     """The integration put to work, as the house does it."""
     connect = card_of(name).connect
     assert connect is not None
     return connect(settings_of(name, **changes), Surroundings(webhook_url(name)))
+
+
+WEBHOOK_FIXTURES = [
+    (name, one.name)
+    for name in WITH_WEBHOOKS
+    for one in sorted(files(f"integrations.{name}").joinpath("fixtures").iterdir(), key=lambda one: one.name)
+    if one.is_file() and one.name.endswith(PROVIDERS[name].fixtures.removeprefix("*"))
+]
+
+
+def fixture_body(name: str, file: str) -> bytes:
+    return files(f"integrations.{name}").joinpath("fixtures", file).read_bytes()
+
+
+def signed_webhook(name: str, body: bytes, secret: str | None = None) -> RawWebhook:
+    company = PROVIDERS[name]
+    assert company.sign is not None
+    return company.sign(body, secret or company.settings[company.signing_secret])

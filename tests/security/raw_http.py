@@ -1,21 +1,27 @@
-"""A house served as `interalpha serve` does, and bytes as no client library would send them."""
+"""The application served as `interalpha serve` does, and requests as raw bytes."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import uvicorn
+from litestar import Litestar
+from litestar.routes import ASGIRoute, HTTPRoute
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosedError
 
 from api.app import create_app
 from api.doorstep.door import Doorstep
 from api.doorstep.protocol import PatientlessProtocol
 from api.health import Readiness
-from tests.conftest import Urls
-from tests.execution.conftest import LoopbackServer, eventually
-from tests.graph.houses import house_over
+from core.access.tokens import DevelopmentTokens
+from tests.apps import house_over
+from tests.databases import Urls
+from tests.execution.servers import LoopbackServer, wait_until
 
-ENDLESS = 32 * 1024 * 1024
+SEND_LIMIT = 32 * 1024 * 1024
 """Bytes after which a test would say that a body is read without end."""
 
 
@@ -34,7 +40,7 @@ async def serving(urls: Urls, **changes: str) -> AsyncIterator[tuple[Doorstep, i
     )
     server = LoopbackServer(config)
     serve = asyncio.create_task(server.serve(sockets=[listener]))
-    await eventually(lambda: server.started)
+    await wait_until(lambda: server.started)
     try:
         yield app, listener.getsockname()[1]
     finally:
@@ -43,7 +49,7 @@ async def serving(urls: Urls, **changes: str) -> AsyncIterator[tuple[Doorstep, i
         await house.close()
 
 
-async def talk(
+async def exchange_bytes(
     port: int, first: bytes, more: Callable[[], bytes] | None = None, pause: float = 0.0, within: float = 5.0
 ) -> tuple[bytes, int]:
     """Send some bytes, then more until the server hangs up; gives what it said, and how much it let us send."""
@@ -54,7 +60,7 @@ async def talk(
         nonlocal sent
         try:
             writer.write(first)
-            while more is not None and sent < ENDLESS:
+            while more is not None and sent < SEND_LIMIT:
                 piece = more()
                 writer.write(piece)
                 await writer.drain()
@@ -78,9 +84,37 @@ async def talk(
     return said, sent
 
 
-def head(method: str, path: str, *lines: str) -> bytes:
+def request_head(method: str, path: str, *lines: str) -> bytes:
     return "\r\n".join([f"{method} {path} HTTP/1.1", "host: 127.0.0.1", *lines, "", ""]).encode()
 
 
-def status(said: bytes) -> int:
+def status_code(said: bytes) -> int:
     return int(said.split(b" ", 2)[1]) if said else 0
+
+
+BAD_TOKEN = {"authorization": "Bearer nonsense"}
+
+
+GOOD_TOKEN = {"authorization": f"Bearer {DevelopmentTokens(b'k' * 32).make()}"}
+
+
+def paths_of(app: Doorstep) -> list[str]:
+    """Every route there is, and one there is not."""
+    assert isinstance(app.app, Litestar)
+    routes = [route.path for route in app.app.routes if isinstance(route, HTTPRoute | ASGIRoute)]
+    filled = [path.replace("{name:str}", "twilio") for path in routes]
+    assert not [path for path in filled if "{" in path]
+    return [*filled, "/nowhere", "/graphql/nowhere"]
+
+
+async def socket_close_code(port: int, forged: str) -> int:
+    """The code a socket is closed with; 0 where it was acknowledged."""
+    async with connect(f"ws://127.0.0.1:{port}/graphql", subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
+        payload = {"authorization": f"Bearer {forged}"}
+        await socket.send(json.dumps({"type": "connection_init", "payload": payload}))
+        try:
+            assert json.loads(await socket.recv())["type"] == "connection_ack"
+        except ConnectionClosedError:
+            assert forged not in str(socket.close_reason)
+            return socket.close_code or 1006
+        return 0

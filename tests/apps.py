@@ -1,16 +1,16 @@
-"""Houses as these tests need them: complete, with nobody behind the companies' addresses."""
+"""The application over a test database, with settings of every provider and no provider behind their addresses."""
 
 from api.bootstrap import House, build_house
 from api.configuration import load_configuration
-from tests.conftest import KEY, Urls
+from tests.databases import ENCRYPTION_KEY, Urls
 
 # A port on which nobody answers: nothing in these tests is sent.
-NOWHERE = "http://127.0.0.1:9"
+UNREACHABLE = "http://127.0.0.1:9"
 TWILIO = {
     "TWILIO_ACCOUNT_SID": f"AC{'0' * 32}",
     "TWILIO_AUTH_TOKEN": "a" * 32,
     "TWILIO_PHONE_NUMBER": "+15005550006",
-    "TWILIO_API_BASE": NOWHERE,
+    "TWILIO_API_BASE": UNREACHABLE,
 }
 WHATSAPP = {
     "WHATSAPP_ACCESS_TOKEN": "EAAtoken",
@@ -18,7 +18,7 @@ WHATSAPP = {
     "WHATSAPP_BUSINESS_ACCOUNT_ID": "102290129340398",
     "WHATSAPP_APP_SECRET": "0123456789abcdef0123456789abcdef",
     "WHATSAPP_WEBHOOK_VERIFY_TOKEN": "sixteen-or-more!",
-    "WHATSAPP_API_BASE": NOWHERE,
+    "WHATSAPP_API_BASE": UNREACHABLE,
 }
 SMTP = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": "9", "SMTP_TLS": "none", "SMTP_FROM": "Ana <ana@example.com>"}
 
@@ -29,7 +29,7 @@ def house_over(urls: Urls, **changes: str) -> House:
         "APP_ENV": "test",
         "DATABASE_URL": urls.app,
         "REDIS_URL": urls.redis,
-        "ENCRYPTION_KEYS": f"k1:{KEY}",
+        "ENCRYPTION_KEYS": f"k1:{ENCRYPTION_KEY}",
         "PUBLIC_BASE_URL": "https://api.example.com",
         # Whole suites come from one address; tests/security/test_addresses.py has a budget.
         "ADDRESS_BUDGET": "0",

@@ -1,8 +1,8 @@
-"""Messages as days of work leave them, written straight into the tables."""
+"""Rows written straight into the tables, and inputs of mutations, for the tests of the graph."""
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -32,7 +32,7 @@ REFUSAL = {
 
 
 @dataclass
-class Stock:
+class RecordFactory:
     """Puts messages on the shelves of whoever asks."""
 
     owner: asyncpg.Pool
@@ -228,3 +228,92 @@ def _attempt(sealer: Sealer, tenant: UUID, message: UUID, number: int, *, was_ta
 async def _insert(connection: asyncpg.Connection, table: str, row: dict[str, Any]) -> None:
     places = ", ".join(f"${position}" for position in range(1, len(row) + 1))
     await connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", *row.values())
+
+
+CREATE_API_KEY = """
+mutation ($input: CreateApiKeyInput!) {
+  createApiKey(input: $input) {
+    secret
+    apiKey {
+      id name prefix kind scopes allowedRecipients createdAt expiresAt lastUsedAt revokedAt createdBy
+    }
+    errors { __typename ... on InvalidInputError { message path rule } }
+  }
+}
+"""
+
+
+def api_key_input(**more: Any) -> dict[str, Any]:
+    return {"name": "Loja", "scopes": ["MESSAGES_SEND"], **more}
+
+
+async def create_api_key(caller: Caller, **given: Any) -> dict[str, Any]:
+    found: dict[str, Any] = (await caller.ask(CREATE_API_KEY, input=api_key_input(**given)))["createApiKey"]
+    return found
+
+
+async def with_api_key(caller: Caller, secret: str) -> Caller:
+    """Whoever presents the key."""
+    return replace(caller, principal=await caller.house.services.key_ring.authenticate(secret))
+
+
+DASHBOARD_FIELDS = """
+  window at queueDepth deadLetters integrations { kind }
+  messages { channel sent delivered failed deliveryRate medianDeliverySeconds }
+"""
+
+
+async def mark_delivered(owner: asyncpg.Pool, message: UUID, seconds: float | None, status: str = "DELIVERED") -> None:
+    """Let a message have been sent, and have arrived so many seconds later."""
+    await owner.execute(
+        "UPDATE messages SET status = $2, sent_at = now(), delivered_at = now() + $3::interval WHERE id = $1",
+        message,
+        status,
+        None if seconds is None else timedelta(seconds=seconds),
+    )
+
+
+def dead_letter_id(letter: object) -> str:
+    return to_global_id("DeadLetter", letter.bytes)  # type: ignore[attr-defined]
+
+
+TEXT_MESSAGE: dict[str, Any] = {
+    "to": {"phone": "+55 11 98765-4321"},
+    "content": {"text": "Olá, Ana!"},
+    "route": [{"channel": "SMS"}],
+}
+
+
+EMAIL_MESSAGE: dict[str, Any] = {
+    "to": {"email": "Ana@Example.com"},
+    "content": {"email": {"subject": "Olá", "plainText": "Como vai?"}},
+    "route": [{"channel": "EMAIL"}],
+}
+
+
+SEND_MESSAGES = """
+mutation Send($input: SendMessagesInput!) {
+  sendMessages(input: $input) {
+    isReplay
+    batch { id name createdAt finishedAt counts { total queued scheduled failed } }
+    results {
+      isReplay
+      message { id status toMasked batch { id } }
+      errors { __typename ... on UserError { message path } ... on InvalidInputError { rule } }
+    }
+    errors { __typename ... on UserError { message path } ... on InvalidInputError { rule } }
+  }
+}
+"""
+
+
+async def send_messages(
+    caller: Caller, *messages: dict[str, Any], key: str = "batch-1", **given: Any
+) -> dict[str, Any]:
+    data = await caller.ask(SEND_MESSAGES, input={"messages": list(messages), "idempotencyKey": key} | given)
+    found: dict[str, Any] = data["sendMessages"]
+    return found
+
+
+def webhook_delivery_id(webhook: object) -> str:
+    return to_global_id("WebhookDelivery", webhook.bytes)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Secrets of this run alone, one for each setting that is secret: found by what the settings say of themselves."""
+"""Secret values made for this run, one for each setting that is declared as secret, and a search for them."""
 
 import base64
 import re
@@ -11,22 +11,22 @@ from core.settings import CoreSettings, Variable, describe
 from integrations.registry import all_integrations
 from tests.unit.settings_samples import in_base64, private_pem, service_account
 
-EVERY = [
+SECRET_SETTINGS = [
     variable
     for model in (CoreSettings, *(card.settings for card in all_integrations().values()))
     for variable in describe(model)
     if variable.secret
 ]
 # Either this, or the three of OAuth: a second environment has it.
-INSTEAD = "GOOGLE_SERVICE_ACCOUNT_JSON"
-OAUTH = ("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET", "GOOGLE_REFRESH_TOKEN")
+SERVICE_ACCOUNT = "GOOGLE_SERVICE_ACCOUNT_JSON"
+OAUTH_SETTINGS = ("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET", "GOOGLE_REFRESH_TOKEN")
 
 
-def planted(variable: Variable) -> str:
+def canary_value(variable: Variable) -> str:
     """A value the setting takes, never seen before; whatever has a form nobody here knows fails the test below."""
     if variable.name == "ENCRYPTION_KEYS":
         return f"k9:{base64.b64encode(secrets.token_bytes(32)).decode()}"
-    if variable.name == INSTEAD:
+    if variable.name == SERVICE_ACCOUNT:
         return service_account()
     word = secrets.token_hex(16)
     for form in (word, f"sk_test_{word}", f"whsec_{in_base64(word)}", f"ak_{word}"):
@@ -36,7 +36,7 @@ def planted(variable: Variable) -> str:
 
 
 @dataclass(frozen=True)
-class Mark:
+class Canary:
     """What must be found nowhere, and whose it is."""
 
     name: str
@@ -56,25 +56,25 @@ class Mark:
         }
 
 
-def marks_of(environment: Mapping[str, str]) -> Iterator[Mark]:
+def canaries_of(environment: Mapping[str, str]) -> Iterator[Canary]:
     """The parts of an environment's secrets that are secret themselves."""
-    for variable in EVERY:
+    for variable in SECRET_SETTINGS:
         text = environment.get(variable.name)
         if text is None:
             continue
-        if variable.name == INSTEAD:
-            yield Mark(variable.name, private_pem().splitlines()[5])
+        if variable.name == SERVICE_ACCOUNT:
+            yield Canary(variable.name, private_pem().splitlines()[5])
         elif "://" in text:
             # Of a store's address the password; the rest may be shown.
             password = urlsplit(text).password
             assert password, variable.name
-            yield Mark(variable.name, password)
+            yield Canary(variable.name, password)
         else:
             for part in text.split(","):
-                yield Mark(variable.name, part.partition(":")[2] if variable.name == "ENCRYPTION_KEYS" else part)
+                yield Canary(variable.name, part.partition(":")[2] if variable.name == "ENCRYPTION_KEYS" else part)
 
 
-def found_in(outputs: Mapping[str, str], marks: list[Mark]) -> list[tuple[str, str, str]]:
+def canaries_found(outputs: Mapping[str, str], marks: list[Canary]) -> list[tuple[str, str, str]]:
     """Where a secret shows: its name, the output, and the words before it."""
     return [
         (mark.name, name, text[max(0, text.index(spelling) - 120) : text.index(spelling)])

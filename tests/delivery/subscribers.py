@@ -12,15 +12,15 @@ from core.access.principal import DEFAULT_TENANT
 from core.live.cursors import Cursor
 from core.messages.change_feed import ChangeFeeds, ChangeFilter, StatusChange, subscribe_to_changes
 
-INSERT = (
+INSERT_EVENT = (
     "INSERT INTO message_events (tenant_id, message_id, status, previous_status, channel, source)"
     " VALUES ($1, $2, $3, $4, 'SMS', 'WORKER') RETURNING sequence"
 )
-TAKE_A_NUMBER = "SELECT pg_current_xact_id()::text"
+ASSIGN_TRANSACTION_ID = "SELECT pg_current_xact_id()::text"
 
 
 @dataclass
-class Reader:
+class Subscriber:
     """Somebody who follows: what they were told, and where they stand."""
 
     changes: AsyncGenerator[StatusChange, None]
@@ -40,18 +40,18 @@ class Reader:
 
 
 @asynccontextmanager
-async def reading(
+async def subscribed(
     feeds: ChangeFeeds, interest: ChangeFilter | None = None, after: Cursor | None = None
-) -> AsyncIterator[Reader]:
+) -> AsyncIterator[Subscriber]:
     """Follow from a place, or from now on."""
-    reader = Reader(subscribe_to_changes(feeds, DEFAULT_TENANT, interest or ChangeFilter(), after))
+    reader = Subscriber(subscribe_to_changes(feeds, DEFAULT_TENANT, interest or ChangeFilter(), after))
     try:
         yield reader
     finally:
         await reader.changes.aclose()
 
 
-async def change(connection: asyncpg.Connection, message: UUID, status: str, previous: str | None) -> int:
+async def record_change(connection: asyncpg.Connection, message: UUID, status: str, previous: str | None) -> int:
     """Write down a change, in whatever transaction the connection is in; returns its sequence."""
-    sequence: int = await connection.fetchval(INSERT, DEFAULT_TENANT, message, status, previous)
+    sequence: int = await connection.fetchval(INSERT_EVENT, DEFAULT_TENANT, message, status, previous)
     return sequence

@@ -1,19 +1,17 @@
-"""One simulator process for all who ask, and a small server that receives its webhooks."""
+"""The simulator process, a server that receives its webhooks, and free ports."""
 
 import asyncio
 import json
 import os
+import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-import pytest
 from aiohttp import web
 
 from integrations.simulating.client import SimulatorControl
-
-Result = TypeVar("Result")
+from tests.helpers import wait_until
 
 ACCOUNT = "AC" + "a" * 32
 TOKEN = "1234567890" * 3 + "12"
@@ -37,7 +35,7 @@ CLERK = {
 
 
 @dataclass(frozen=True)
-class Received:
+class ReceivedWebhook:
     """A webhook as it came."""
 
     url: str
@@ -56,17 +54,17 @@ class Received:
 
 
 @dataclass
-class Receiver:
+class WebhookReceiver:
     """Takes webhooks at any path; `answers` are the statuses of the next ones, and then it is 204."""
 
     base: str = ""
     answers: list[int] = field(default_factory=list)
-    received: list[Received] = field(default_factory=list)
+    received: list[ReceivedWebhook] = field(default_factory=list)
 
     async def take(self, request: web.Request) -> web.Response:
         body, form = await request.read(), await request.post()
         fields = {key: str(form[key]) for key in form}
-        self.received.append(Received(self.base + request.raw_path, dict(request.headers), fields, body))
+        self.received.append(ReceivedWebhook(self.base + request.raw_path, dict(request.headers), fields, body))
         return web.Response(status=self.answers.pop(0) if self.answers else 204)
 
     async def shake_hands(self, request: web.Request) -> web.Response:
@@ -74,27 +72,12 @@ class Receiver:
         is_ours = request.query.get("hub.verify_token") == WHATSAPP["WHATSAPP_WEBHOOK_VERIFY_TOKEN"]
         return web.Response(text=request.query["hub.challenge"]) if is_ours else web.Response(status=403)
 
-    def about(self, part: str) -> list[Received]:
+    def about(self, part: str) -> list[ReceivedWebhook]:
         return [webhook for webhook in self.received if part in webhook.url]
 
-    async def wait_for(self, part: str, count: int) -> list[Received]:
-        await until(lambda: len(self.about(part)) >= count)
+    async def wait_for(self, part: str, count: int) -> list[ReceivedWebhook]:
+        await wait_until(lambda: len(self.about(part)) >= count)
         return self.about(part)
-
-
-async def until(happened: Callable[[], bool], seconds: float = 5) -> None:
-    """Wait for something, not longer than needed."""
-    async with asyncio.timeout(seconds):
-        while not happened():
-            await asyncio.sleep(0.01)
-
-
-async def eventually(ask: Callable[[], Awaitable[Result]], holds: Callable[[Result], bool]) -> Result:
-    """Ask until the answer is the one waited for."""
-    async with asyncio.timeout(5):
-        while not holds(answer := await ask()):
-            await asyncio.sleep(0.01)
-    return answer
 
 
 @dataclass(frozen=True)
@@ -117,7 +100,7 @@ class Simulators:
         return f"{self.announced['http']}/whatsapp"
 
 
-def environment(**changes: str) -> dict[str, str]:
+def simulator_environment(**changes: str) -> dict[str, str]:
     """What the process is told."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
     return {
@@ -138,48 +121,24 @@ def environment(**changes: str) -> dict[str, str]:
     }
 
 
-async def start_process(**changes: str) -> asyncio.subprocess.Process:
+async def start_simulators(**changes: str) -> asyncio.subprocess.Process:
     """Start a simulator process."""
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "integrations.simulating.server", env=environment(**changes), stdout=pipe, stderr=pipe
+        sys.executable,
+        "-m",
+        "integrations.simulating.server",
+        env=simulator_environment(**changes),
+        stdout=pipe,
+        stderr=pipe,
     )
 
 
-@pytest.fixture(scope="session")
-async def receiver() -> AsyncIterator[Receiver]:
-    receiver = Receiver()
-    app = web.Application()
-    app.router.add_post("/{path:.*}", receiver.take)
-    app.router.add_get("/webhooks/whatsapp", receiver.shake_hands)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield receiver
-    await runner.cleanup()
+# A port nobody listens on.
 
 
-@pytest.fixture(scope="session")
-async def process(receiver: Receiver) -> AsyncIterator[Simulators]:
-    child = await start_process(PUBLIC_BASE_URL=receiver.base)
-    assert child.stdout is not None
-    async with asyncio.timeout(10):
-        line = await child.stdout.readline()
-    assert line, (await child.communicate())[1].decode()
-    announced = json.loads(line)
-    async with SimulatorControl(announced["http"]) as control:
-        yield Simulators(announced, control)
-    child.terminate()
-    async with asyncio.timeout(5):
-        _, errors = await child.communicate()
-    assert (child.returncode, errors.decode()) == (0, "")
-
-
-@pytest.fixture
-async def simulators(process: Simulators, receiver: Receiver) -> Simulators:
-    """The process as on its first day."""
-    await process.control.reset()
-    receiver.received.clear()
-    receiver.answers.clear()
-    return process
+def free_port() -> int:
+    """Find one; whoever asks next may be given another."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

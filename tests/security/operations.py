@@ -1,4 +1,4 @@
-"""Operations made from the schema: every field, whatever it is called, and every argument that takes an id."""
+"""Operations generated from the schema: every root field, and every argument that takes an id."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,22 +38,22 @@ _SAMPLES: dict[str, Any] = {
 _DEPTH = 4
 _ENDLESS = 2
 
-Path = tuple[str, ...]
+FieldPath = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Door:
+class ArgumentPath:
     """A root field and the way through its arguments to one that takes ids: `sendMessages.input.messages.inReplyTo`."""
 
     operation: str
     field: str
-    path: Path
+    path: FieldPath
 
     def __str__(self) -> str:
         return ".".join((self.field, *self.path))
 
 
-class Asker:
+class OperationBuilder:
     """Knows a schema and writes operations for it."""
 
     def __init__(self, schema: GraphQLSchema) -> None:
@@ -65,11 +65,11 @@ class Asker:
         """The types of all objects that have a global id."""
         return {one.name for one in self.schema.get_possible_types(self.schema.type_map["Node"])}  # type: ignore[arg-type]
 
-    def doors(self, *scalars: str) -> list[Door]:
+    def doors(self, *scalars: str) -> list[ArgumentPath]:
         """Every place where a caller can put an id, or a value of other scalars."""
         wanted = frozenset(scalars or ("ID",))
         return [
-            Door(root.name.lower(), name, (argument, *path))
+            ArgumentPath(root.name.lower(), name, (argument, *path))
             for root in self.roots
             for name, field in root.fields.items()
             for argument, one in field.args.items()
@@ -106,7 +106,7 @@ class Asker:
         # One that has a default must be given all the same where its variable may not be null.
         return {one: self._sample(arg.type, one) for one, arg in args.items() if isinstance(arg.type, GraphQLNonNull)}
 
-    def variables(self, door: Door, value: str) -> dict[str, Any]:
+    def variables(self, door: ArgumentPath, value: str) -> dict[str, Any]:
         """A request in which everything is as it should be, with `value` where the door takes an id."""
         field, (first, *rest) = self._root(door.operation)[door.field], door.path
         given = {
@@ -124,7 +124,7 @@ class Asker:
     def _root(self, operation: str) -> dict[str, GraphQLField]:
         return next(root.fields for root in self.roots if root.name.lower() == operation)
 
-    def _ways(self, type_: Any, wanted: frozenset[str], seen: tuple[str, ...] = ()) -> Iterator[Path]:
+    def _ways(self, type_: Any, wanted: frozenset[str], seen: tuple[str, ...] = ()) -> Iterator[FieldPath]:
         named = get_named_type(type_)
         if named.name in wanted:
             yield ()

@@ -1,0 +1,182 @@
+"""Messages in each state, provider events, and a fake look-up, for the tests of delivery."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+
+from core.access.principal import DEFAULT_TENANT
+from core.errors import (
+    FailureParty,
+    FailureReason,
+    OutcomeUnknown,
+    ProviderRejected,
+    ProviderUnavailable,
+)
+from core.messages.claim import Timing
+from core.messages.status import Step, UnconfirmedPolicy, make_step
+from core.messages.unconfirmed import Settler
+from core.messages.validation import ChannelService, Draft
+from core.operations.pulses import Heart, Pulse
+from core.ports import (
+    Channel,
+    Failure,
+    InboundMessage,
+    OutboundMessage,
+    Receipt,
+    Reference,
+    ReportedStatus,
+    Sighting,
+    Sought,
+    StatusReport,
+    TextContent,
+)
+from tests.delivery.pipeline import MessagePipeline
+
+OTHER_TENANT = UUID("01900000-0000-7000-8000-0000000000ff")
+
+
+INVALID_NUMBER = Failure(FailureReason.INVALID_RECIPIENT, FailureParty.RECIPIENT, "No phone has this number.", "30005")
+
+
+def status_report(message_id: UUID, status: ReportedStatus, *, attempt: int = 1, named: bool = True) -> StatusReport:
+    sid = f"SM{message_id.hex}"
+    return StatusReport(
+        f"{sid}:{status}:{attempt}",
+        status.value.lower(),
+        f"MessageSid={sid}&To=%2B5511987654321",
+        status=status,
+        reference=Reference(DEFAULT_TENANT, message_id, attempt) if named else None,
+        provider_message_id=sid,
+        failure=INVALID_NUMBER if status is ReportedStatus.FAILED else None,
+    )
+
+
+def inbound_message(recipient: str, sender: str = "+5511912345678", body: str = "SIM") -> InboundMessage:
+    sid = f"SM{uuid4().hex}"
+    return InboundMessage(
+        f"{sid}:received",
+        "received",
+        "raw",
+        channel=Channel.SMS,
+        sender=sender,
+        recipient=recipient,
+        text=body,
+        provider_message_id=sid,
+    )
+
+
+async def sent_message(shop: MessagePipeline) -> UUID:
+    message_id = await shop.accept()
+    await shop.courier.drain()
+    return message_id
+
+
+MAKE_INBOX_DUE = "UPDATE inbox SET due_at = now() WHERE status = 'RECEIVED'"
+
+
+def poison_event() -> InboundMessage:
+    """A column in the clear cannot hold NUL; whatever the adapters let through, the inbox must go on."""
+    return inbound_message("+15005550006", sender="\0abcdefghijkl")
+
+
+async def fetch_rows(shop: MessagePipeline, statement: str) -> list[tuple[object, ...]]:
+    async with shop.worker.transaction() as connection:
+        return [tuple(row) for row in await connection.execute(text(statement))]
+
+
+ALL_CHANNELS = {
+    Channel.WHATSAPP: ChannelService("whatsapp", True),
+    Channel.SMS: ChannelService("twilio", True),
+    Channel.EMAIL: ChannelService("smtp", True),
+}
+
+
+async def failed_message(shop: MessagePipeline) -> UUID:
+    message_id = await shop.accept()
+    answer, shop.sender.answer = shop.sender.answer, refuse
+    await shop.courier.drain()
+    shop.sender.answer = answer
+    assert await shop.status(message_id) == "FAILED"
+    return message_id
+
+
+def refuse(_: OutboundMessage) -> Receipt:
+    raise ProviderRejected("The account is closed.", provider="twilio", party=FailureParty.OPERATOR)
+
+
+async def apply_report(shop: MessagePipeline, message_id: UUID, status: ReportedStatus, attempt: int = 1) -> None:
+    await shop.keep(status_report(message_id, status, attempt=attempt))
+    await shop.apply()
+
+
+SMS = Channel.SMS
+
+
+QUICK_TIMING = Timing(send_deadline=timedelta(seconds=2), hold=timedelta(seconds=30))
+
+
+@dataclass
+class FakeLookup:
+    """A company's books, as far as a test writes them."""
+
+    found: Sequence[Sighting] = ()
+    is_away: bool = False
+    sought: list[Sought] = field(default_factory=list)
+    counted: int | None = 0
+
+    async def find(self, sought: Sought) -> Sequence[Sighting]:
+        self.sought.append(sought)
+        if self.is_away:
+            raise ProviderUnavailable("away", provider="twilio")
+        return self.found
+
+    async def count(self, day: date) -> int | None:
+        return self.counted
+
+
+def lose_answer(_: OutboundMessage) -> Receipt:
+    raise OutcomeUnknown("The line broke.", provider="twilio", answer="502, 12 bytes")
+
+
+async def record_an_hour_of_uptime(shop: MessagePipeline) -> None:
+    for pulse in Pulse:
+        await Heart(shop.worker, pulse).beat()
+    await shop.tamper("UPDATE pulses SET resumed_at = now() - interval '1 hour'")
+
+
+def make_settler(shop: MessagePipeline, books: FakeLookup | None) -> Settler:
+    lookups = {} if books is None else {"twilio": books}
+    return Settler(shop.worker, shop.sealer, shop.hub, lookups, "settler", QUICK_TIMING)
+
+
+async def unconfirmed_message(
+    shop: MessagePipeline,
+    *route: Step,
+    policy: UnconfirmedPolicy | None = None,
+    phone: str = "+5511987654321",
+    words: str = "Olá",
+    tenant: UUID = DEFAULT_TENANT,
+) -> UUID:
+    """A message whose answer was lost, due to be settled, with nothing that stands in the way."""
+    shop.sender.answer = lose_answer
+    path = list(route) or [make_step(SMS, on_unconfirmed=policy)]
+    message_id = (await shop.outbox.accept(tenant, Draft(TextContent(words), path, phone))).message_id
+    await shop.courier.drain()
+    assert (await shop.message(message_id, tenant)).status == "UNCONFIRMED"
+    await shop.tamper("UPDATE messages SET due_at = now() WHERE id = :id", id=message_id)
+    await record_an_hour_of_uptime(shop)
+    return message_id
+
+
+FIVE_MINUTES = timedelta(minutes=5)
+
+
+SMS_THEN_WHATSAPP = [make_step(Channel.SMS, within=FIVE_MINUTES), make_step(Channel.WHATSAPP)]
+
+
+async def accepted_message(shop: MessagePipeline, route: list[Step]) -> UUID:
+    shop.serve(Channel.WHATSAPP, "whatsapp")
+    return (await shop.outbox.accept(DEFAULT_TENANT, Draft(TextContent("Olá"), route, "+5511987654321"))).message_id
