@@ -13,11 +13,10 @@ import structlog
 from sqlalchemy import ColumnElement, LargeBinary, Row, bindparam, case, func, update
 
 from core.addresses import lookup_form
-from core.database import Database
+from core.database import Database, metadata
 from core.keyring.catalogue import SealedColumn, SealedTable, sealed_tables
 from core.keyring.walk import walk
 from core.sealing import SealBroken, Sealer
-from core.tables import metadata
 
 log = structlog.get_logger(__name__)
 

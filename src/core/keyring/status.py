@@ -7,11 +7,10 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, LargeBinary, Table, case, func
 
-from core.database import Database
+from core.database import Database, metadata
 from core.idempotency import idempotency_keys
 from core.keyring.catalogue import sealed_tables
 from core.keyring.walk import walk
-from core.tables import metadata
 
 FINGERPRINTS = "idempotency_keys.request_hash"
 _BARE = 16
