@@ -28,11 +28,11 @@ from ground import Ground, ground, processor_seconds, tell
 
 from api.bootstrap import House, build_house
 from api.configuration import load_configuration
-from core.access.principal import DEFAULT_TENANT
 from core.messages.provider_ids import open_id
 from core.messages.status import ProviderId, make_step
 from core.messages.validation import Draft
 from core.ports import Channel, Content, EmailContent, TextContent
+from core.ports.principal import DEFAULT_TENANT
 from integrations.simulating.client import SimulatorControl
 
 ROUNDS = 5

@@ -27,10 +27,10 @@ from core.messages.accept import Outbox
 from core.messages.claim import Timing, claim, release
 from core.messages.status import make_step
 from core.messages.validation import ChannelService, Draft
+from core.pagination import Slice
 from core.ports import Channel, TextContent
 from core.pubsub import Hub
 from core.sealing import Sealer
-from core.slicing import Slice
 
 TENANTS, MESSAGES, BLOCK = 20, 5_000, 20
 _TABLES = "SELECT relname FROM pg_class WHERE relforcerowsecurity AND relkind = 'r'"

@@ -27,7 +27,7 @@ import httpx
 from redis.asyncio import Redis
 
 from api.embedded.stores import Stores, StoreUrls
-from core.access.principal import DEFAULT_TENANT
+from core.ports.principal import DEFAULT_TENANT
 
 PROGRAM = [sys.executable, "-c", "from api.cli import main; main()"]
 FEATURES = "authentication, tenant isolation, sealed columns, logging and metrics on; fsync on"

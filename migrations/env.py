@@ -8,9 +8,9 @@ from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from api.tables import metadata
 from core.database import asyncpg_address
 from core.messages.tables import TransactionId
-from core.tables import metadata
 
 ischema_names["xid8"] = TransactionId
 

@@ -32,12 +32,12 @@ from api.migrations import head_revision
 from api.pages.explorer import explorer_routes
 from api.presence import Presence, process_name
 from api.webhooks import webhook_routes
-from core.access.budget import Budget
-from core.access.principal import DEFAULT_TENANT, Principal, Scope
+from core import liveness
 from core.errors import AppError
+from core.liveness import ACTIVITY_INTERVAL, Activity, ActivityReporter
 from core.messages import accept
-from core.operations import heartbeat
-from core.operations.pulses import INTERVAL, Heart, Pulse
+from core.ports.principal import DEFAULT_TENANT, Principal, Scope
+from core.rate_limit import Budget
 from core.settings import CoreSettings
 from core.settings.addresses import origin_of
 from engine.engine import Engine
@@ -137,19 +137,19 @@ def _authority(caller: Principal | None) -> Hashable:
 
 def _loops(house: House) -> Sequence[Coroutine[None, None, None]]:
     """What goes on while the application runs: hearing hints, taking webhooks in, counting what waits."""
-    ingress, outbox = Heart(house.database, Pulse.INGRESS), house.services.outbox
+    ingress, outbox = ActivityReporter(house.database, Activity.INGRESS), house.services.outbox
 
     async def beat() -> None:
         await ingress.beat()
-        await asyncio.sleep(INTERVAL)
+        await asyncio.sleep(ACTIVITY_INTERVAL)
 
     async def count() -> None:
         await outbox.pressure.look(list(outbox.channels))
         await asyncio.sleep(accept.INTERVAL)
 
     async def say_we_live() -> None:
-        await heartbeat.beat_server(house.database, process_name(), head_revision())
-        await asyncio.sleep(heartbeat.INTERVAL)
+        await liveness.beat_server(house.database, process_name(), head_revision())
+        await asyncio.sleep(liveness.HEARTBEAT_INTERVAL)
 
     turns = {"hints": house.hub.run, "pulse": beat, "pressure": count, "heartbeat": say_we_live}
     return [keep_going(name, turn) for name, turn in turns.items()]
@@ -157,7 +157,7 @@ def _loops(house: House) -> Sequence[Coroutine[None, None, None]]:
 
 async def _leave(house: House) -> None:
     try:
-        await heartbeat.leave_server(house.database, process_name())
+        await liveness.leave_server(house.database, process_name())
     except (AppError, SQLAlchemyError) as error:
         # Its last beat grows old by itself.
         log.info("server_left_silently", reason=type(error).__name__)

@@ -5,13 +5,13 @@ import structlog
 from api.bootstrap import House
 from api.credentials import CookieToken
 from api.metrics import refused_keys, refused_sessions
-from core.access.key_format import looks_like_key
-from core.access.key_ring import KeyRefused
-from core.access.principal import Principal
+from core.access.api_key_format import looks_like_key
+from core.access.api_key_lookup import KeyRefused
+from core.access.development_tokens import DevelopmentTokens
 from core.access.sessions import Sessions, Tenants, tenant_unknown
-from core.access.tokens import DevelopmentTokens
 from core.errors import Overloaded, Unauthenticated
 from core.ports import InvalidToken
+from core.ports.principal import Principal
 from core.words import say
 
 log = structlog.get_logger(__name__)

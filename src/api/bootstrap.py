@@ -9,24 +9,23 @@ from redis.asyncio import Redis
 from api.configuration import Configuration, IntegrationConfiguration
 from api.i18n.catalogue import Catalogue
 from api.wake import WakeUps
-from core.access.key_ring import KeyRing
-from core.access.tokens import DevelopmentTokens
-from core.boards import Boards
+from core.access.api_key_lookup import ApiKeyVerifier
+from core.access.development_tokens import DevelopmentTokens
 from core.database import Database, make_engine
-from core.flow.circuits import Circuits
+from core.live.shared_values import SharedValues
 from core.messages.accept import Outbox
 from core.messages.change_feed import ChangeFeeds
 from core.messages.claim import Timing
 from core.messages.validation import ChannelService
-from core.operations.dashboard import DashboardDesk
-from core.operations.health_desk import HealthDesk
-from core.operations.integrations import IntegrationView
+from core.operations.dashboard import DashboardReader
+from core.operations.health import HealthReader, IntegrationView
 from core.ports import Channel, Connected, IdentityVerifier, Mode, Surroundings
 from core.privacy.retention import Retention
+from core.providers.circuit import Circuits
 from core.pubsub import Hub, connect_redis
 from core.sealing import Sealer
 from core.settings import CoreSettings, describe
-from core.settings.house import RouteSteps
+from core.settings.core_settings import RouteSteps
 from core.words import say
 from resolvers.context import Services
 
@@ -147,7 +146,7 @@ def _services(
     circuits: Circuits,
     settings: CoreSettings,
 ) -> Services:
-    boards = Boards()
+    boards = SharedValues()
     return Services(
         database,
         sealer,
@@ -156,9 +155,9 @@ def _services(
         views,
         circuits,
         ChangeFeeds(database, sealer, hub),
-        HealthDesk(database, circuits, hub, views, boards),
-        DashboardDesk(database, boards),
-        KeyRing(database, sealer),
+        HealthReader(database, circuits, hub, views, boards),
+        DashboardReader(database, boards),
+        ApiKeyVerifier(database, sealer),
         Catalogue(settings.public_base_url),
     )
 

@@ -7,9 +7,9 @@ from api.setting_names import known_names, misspelled
 from core.ports import Integration, Mode
 from core.settings import CoreSettings, IntegrationSettings, Problem, State, describe, load
 from core.settings.addresses import is_loopback, is_pooled
-from core.settings.key_modes import holds_secret_key
 from core.settings.postgres_url import read_postgres_url
 from core.settings.redis_url import read_redis_url
+from core.settings.values import holds_secret_key
 from integrations.registry import all_integrations
 
 _BROWSERS = "NEXT_PUBLIC_"

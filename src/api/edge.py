@@ -14,7 +14,7 @@ from api.negotiation import languages_of
 from api.operations import OperationRequest
 from api.presence import Presence
 from core.errors import Unauthenticated
-from core.privacy.spelling import names_somebody
+from core.masking import names_somebody
 from core.words import Interpreter, say
 from engine.engine import Engine
 from engine.plan import Refusal

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.bootstrap import House
 from api.migrations import current_revision, head_revision, is_current
 from core.errors import AppError
-from core.operations.heartbeat import living_workers, missing_keys
+from core.liveness import living_workers, missing_keys
 from core.store_faults import StoreFault, database_fault, redis_fault
 
 _LIMIT = 3.0

@@ -9,17 +9,15 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access import api_keys
-from core.access.api_keys import ApiKey
-from core.access.new_key import NewKey
-from core.access.orphans import orphaned
-from core.access.principal import ActorKind
-from core.access.read import tenant_stands
+from core.access.api_keys import ApiKey, NewKey, orphaned
+from core.access.directory import tenant_stands
 from core.audit.act import Act, Author
-from core.audit.house import COMMAND
 from core.database import Database, make_engine
 from core.errors import NotFound
+from core.operations.audit_log import COMMAND
+from core.pagination import Slice
+from core.ports.principal import ActorKind
 from core.sealing import Sealer
-from core.slicing import Slice
 from core.words import say
 
 MAKER = "cli"

@@ -4,9 +4,9 @@ import asyncio
 import traceback
 from collections.abc import Awaitable, Callable
 
-from core.ending import is_being_ended
+from core.cancellation import is_cancelling
 from core.errors import Overloaded
-from core.recurring import Recurring
+from core.log_throttle import ThrottledLog
 from core.sealing import KeyMissing
 from core.store_faults import database_fault
 
@@ -15,21 +15,21 @@ _LONGEST_PAUSE = 5.0
 
 async def keep_going(name: str, turn: Callable[[], Awaitable[None]]) -> None:
     """Take turn after turn until cancelled; a turn waits by itself for something to do."""
-    pause, troubles = 0.1, Recurring()
+    pause, troubles = 0.1, ThrottledLog()
     while True:
         try:
             await turn()
             pause = 0.1
             troubles.succeeded("loop_resumed", loop=name)
         except (Exception, asyncio.CancelledError) as error:
-            if is_being_ended(error):
+            if is_cancelling(error):
                 raise
             _tell(name, error, troubles)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def _tell(name: str, error: BaseException, troubles: Recurring) -> None:
+def _tell(name: str, error: BaseException, troubles: ThrottledLog) -> None:
     if isinstance(error, KeyMissing):
         # It names the key's id. Everything waits, and a traceback would say nothing more.
         troubles.failed("loop_waits", "KEY_MISSING", level="error", loop=name, why=str(error))

@@ -11,8 +11,8 @@ from typing import Any
 
 from graphql import GraphQLError, OperationType
 
-from core.access.budget import Allowance, Budget
-from core.access.principal import Principal
+from core.ports.principal import Principal
+from core.rate_limit import Allowance, Budget
 from engine.answer import Answer, Outcome
 from engine.errors import ErrorCode, describe
 from engine.limits import LimitExceeded

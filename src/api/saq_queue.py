@@ -11,7 +11,7 @@ from saq.job import Job
 from saq.queue.redis import RedisQueue
 from saq.types import WorkerInfo
 
-from core.recurring import Recurring
+from core.log_throttle import ThrottledLog
 from core.store_faults import told
 
 
@@ -24,7 +24,7 @@ class CalmQueue(RedisQueue):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._failures = 0
-        self._troubles = Recurring()
+        self._troubles = ThrottledLog()
 
     async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> Job | None:
         try:

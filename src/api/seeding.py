@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from core.access.principal import DEFAULT_TENANT, ActorKind
 from core.audit.act import Act, Author
-from core.audit.house import COMMAND
 from core.database import Database, make_engine
+from core.operations.audit_log import COMMAND
+from core.ports.principal import DEFAULT_TENANT, ActorKind
 from core.templates.starters import Starter, add_starters
 
 

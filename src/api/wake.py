@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from saq.queue.redis import RedisQueue
 
-from core.recurring import Recurring
+from core.log_throttle import ThrottledLog
 from core.store_faults import told
 
 QUEUE = "interalpha"
@@ -27,7 +27,7 @@ class WakeUps:
         self._queue = RedisQueue(redis, name=QUEUE)
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
-        self._troubles = Recurring()
+        self._troubles = ThrottledLog()
 
     async def wake(self, topic: str) -> None:
         """Ask for work to be done soon; returns at once and never fails."""

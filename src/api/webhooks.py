@@ -17,9 +17,9 @@ from api.exchange import READ_SECONDS
 from api.metrics import webhooks as counter
 from api.wake import INBOX
 from core.errors import InvalidSignature, Overloaded
+from core.inbox.intake import Intake
+from core.inbox.store import keep_together
 from core.ports import Connected, Handshake, RawWebhook
-from core.webhooks.inbox import keep_together
-from core.webhooks.intake import Intake
 
 log = structlog.get_logger(__name__)
 

@@ -21,10 +21,10 @@ from api.migrations import current_revision, head_revision, is_current
 from api.saq_queue import CalmQueue
 from api.wake import JOB, QUEUE
 from api.workshop import Workshop, open_workshop
-from core.access.senders import register_senders
+from core import liveness
+from core.access.tenants import register_senders
 from core.errors import AppError
-from core.operations import heartbeat
-from core.recurring import Recurring
+from core.log_throttle import ThrottledLog
 from core.store_faults import database_fault
 
 log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ class _Jobs:
     """Logs jobs that fail, which SAQ's own log would with their arguments and is therefore silenced."""
 
     def __init__(self) -> None:
-        self._troubles = Recurring()
+        self._troubles = ThrottledLog()
 
     async def tell(self, context: Any) -> None:
         job, error = context["job"].function, context.get("exception")
@@ -81,7 +81,7 @@ async def _until_ready(house: House, stop: asyncio.Event) -> bool:
     log says what is waited for, at once and then at growing intervals.
     """
     own = [(name, address) for name, connected in house.connected.items() for address in connected.own_addresses]
-    waiting, pause = Recurring(), _SHORTEST_PAUSE
+    waiting, pause = ThrottledLog(), _SHORTEST_PAUSE
     while not stop.is_set():
         try:
             async with house.database.transaction() as connection:
@@ -101,7 +101,7 @@ async def _until_ready(house: House, stop: asyncio.Event) -> bool:
     return False
 
 
-def _tell_of_waiting(waiting: Recurring, error: Exception) -> None:
+def _tell_of_waiting(waiting: ThrottledLog, error: Exception) -> None:
     fault = database_fault(error.__cause__ if isinstance(error, AppError) else error)
     if fault is not None:
         level = "warning" if fault.passes else "error"
@@ -134,7 +134,7 @@ async def _run(workshop: Workshop, stop: asyncio.Event) -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     try:
-        await heartbeat.leave(house.database, workshop.name)
+        await liveness.leave(house.database, workshop.name)
     except AppError as error:
         # Its last beat grows old by itself.
         log.warning("worker_left_silently", reason=error.message)

@@ -10,23 +10,23 @@ from api.bootstrap import House
 from api.migrations import contracts_left, head_revision
 from api.presence import process_name
 from api.wake import INBOX
-from core.access.news import forget_ended_sessions
-from core.access.orphans import revoke_orphaned
-from core.access.zones import TenantZones
-from core.flow.gate import Gate
+from core import liveness
+from core.access.api_keys import revoke_orphaned
+from core.access.directory import forget_ended_sessions
+from core.access.tenants import TenantZones
 from core.idempotency import forget_expired
-from core.keyring.waiting import tell, waits_for
+from core.liveness import Activity, ActivityReporter
 from core.messages.delivery import ChannelDelivery, QuietHoursCheck
 from core.messages.provider_ids import seal_clear_ids
 from core.messages.reconcile import Reconciler
 from core.messages.timeouts import apply_due_times, reclaim_expired_leases
 from core.messages.unconfirmed import Settler
 from core.messages.webhook_handlers import apply_due_events
-from core.operations import heartbeat
-from core.operations.pulses import Heart, Pulse
 from core.ports import Channel, Mode
+from core.privacy.encryption_keys import tell, waits_for
 from core.privacy.erase import carry_out
 from core.privacy.retention import forget_what_is_old
+from core.providers.flow_control import Gate
 from core.pubsub import Change
 from core.templates.catalogue_sync import CatalogueSync
 
@@ -54,8 +54,8 @@ class Workshop:
     inbox_woken: asyncio.Event
     settler: Settler
     reconciler: Reconciler
-    inbox_pulse: Heart
-    sweep_pulse: Heart
+    inbox_pulse: ActivityReporter
+    sweep_pulse: ActivityReporter
     settling: asyncio.Lock = field(default_factory=asyncio.Lock)
     is_stopping: bool = False
 
@@ -143,7 +143,7 @@ class Workshop:
         """One turn: seal provider ids that lie in clear, as long as processes of the version before may write any."""
         async with self.house.database.transaction() as connection:
             is_over = not await contracts_left(connection)
-            may_come = await heartbeat.earlier_workers(connection)
+            may_come = await liveness.earlier_workers(connection)
         found = 0 if is_over else await seal_clear_ids(self.house.database, self.house.sealer)
         await asyncio.sleep(_SOON_AFTER if found or may_come else _LONG_AFTER)
 
@@ -151,7 +151,7 @@ class Workshop:
         """One turn: say which keys are missing here that something waits for, in the log and in `/health/ready`."""
         found = await waits_for(self.house.database, self.house.sealer)
         tell(found)
-        await heartbeat.note_missing_keys(self.house.database, self.name, found)
+        await liveness.note_missing_keys(self.house.database, self.name, found)
         await asyncio.sleep(_MISSING_KEYS)
 
     async def erase(self) -> None:
@@ -170,10 +170,10 @@ class Workshop:
 
     async def beat(self) -> None:
         """One turn: say that we live, and hear among how many the companies' paces are shared."""
-        living = await heartbeat.beat(self.house.database, self.name, head_revision())
+        living = await liveness.beat(self.house.database, self.name, head_revision())
         for courier in self.couriers.values():
             courier.gate.workers = living
-        await asyncio.sleep(heartbeat.INTERVAL)
+        await asyncio.sleep(liveness.HEARTBEAT_INTERVAL)
 
 
 def open_workshop(house: House) -> Workshop:
@@ -208,8 +208,8 @@ def open_workshop(house: House) -> Workshop:
         asyncio.Event(),
         Settler(house.database, house.sealer, house.hub, lookups, name, house.timing, simulated),
         Reconciler(house.database, house.sealer, house.hub, lookups, house.timing, simulated),
-        Heart(house.database, Pulse.INBOX),
-        Heart(house.database, Pulse.SWEEP),
+        ActivityReporter(house.database, Activity.INBOX),
+        ActivityReporter(house.database, Activity.SWEEP),
     )
 
 

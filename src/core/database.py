@@ -1,22 +1,33 @@
 """PostgreSQL: the address as providers hand it out, one engine, and transactions that say whose rows they touch."""
 
+import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
 import structlog
-from sqlalchemy import URL, MetaData
+from sqlalchemy import (
+    URL,
+    Column,
+    ColumnElement,
+    MetaData,
+    Row,
+    String,
+    Table,
+    select,
+    tuple_,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from core.errors import CommitUnknown, Overloaded
-from core.recurring import Recurring
+from core.log_throttle import ThrottledLog
 from core.settings.postgres_url import PostgresUrl, read_postgres_url
 from core.store_faults import database_fault, driver_error, is_setup
 from core.words import say
@@ -128,7 +139,7 @@ class Database:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
-        self._troubles = Recurring()
+        self._troubles = ThrottledLog()
 
     @asynccontextmanager
     async def transaction(self, *tenants: UUID, lock_timeout: str = "5s") -> AsyncIterator[AsyncConnection]:
@@ -303,3 +314,51 @@ async def _roll_back(connection: AsyncConnection, driver: asyncpg.Connection) ->
         # The server rolls back by itself once the connection is gone.
         log.warning("rollback_failed", error=type(error).__name__)
         await connection.invalidate()
+
+
+# Waiting for the database to come back, for those who would rather wait than be told to try again.
+
+
+Result = TypeVar("Result")
+
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 5.0
+
+
+async def when_back(read: Callable[[], Awaitable[Result]]) -> Result:
+    """Read, and read again with growing pauses while the database is away; only for what changes nothing."""
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return await read()
+        except Overloaded:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+# Walking through a whole table by its primary key, some rows at a time: no statement is long, however large it is.
+
+
+async def walk(
+    database: Database, table: Table, values: Sequence[ColumnElement[Any]], *, size: int
+) -> AsyncIterator[Sequence[Row[Any]]]:
+    """Yield the rows of a table in order, each with its key and the values asked for; a transaction for each batch."""
+    key: list[ColumnElement[Any]] = list(table.primary_key.columns)
+    statement = select(*key, *values).order_by(*key).limit(size)
+    rows: list[Row[Any]] = []
+    while True:
+        place = tuple_(*key) > tuple_(*rows[-1][: len(key)]) if rows else None
+        async with database.transaction() as connection:
+            rows = list(await connection.execute(statement if place is None else statement.where(place)))
+        if rows:
+            yield rows
+        if len(rows) < size:
+            return
+
+
+contracts = Table(
+    "contracts",
+    metadata,
+    # Alembic's own: which contract was applied last.
+    Column("version_num", String(32), primary_key=True),
+)

@@ -17,12 +17,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from core.recurring import Recurring
+from core.log_throttle import ThrottledLog
 from core.settings.redis_url import read_redis_url
 from core.store_faults import told
 
 _CHANNEL = "interalpha:changes"
-# What `core/flow/scripts.py` says when a circuit's state changes.
+# What `core/providers/scripts.py` says when a circuit's state changes.
 _CIRCUITS = "interalpha:circuits"
 _PUBLISH_LIMIT = 0.5
 _PATIENCE_CONNECTED = 15.0
@@ -118,7 +118,7 @@ class Hub:
         self._listeners: set[Listener] = set()
         self._watchers: set[Listener] = set()
         self.is_connected = False
-        self._troubles, self._interruptions = Recurring(), Recurring()
+        self._troubles, self._interruptions = ThrottledLog(), ThrottledLog()
         # What followers may hold of the database at once: those who send must not wait behind those who watch.
         self.reading = asyncio.Semaphore(_READERS)
 

@@ -8,29 +8,26 @@ from uuid import UUID
 import strawberry
 from strawberry.dataloader import DataLoader
 
-from core.access.budget import Allowance
-from core.access.key_ring import KeyRing
-from core.access.principal import Principal, Scope
+from core.access.api_key_lookup import ApiKeyVerifier
 from core.audit.act import Act
 from core.database import Database
 from core.errors import Unauthenticated, Unreadable
-from core.flow.circuits import Circuits
-from core.flow.values import CircuitView
+from core.inbox import queries as webhooks
+from core.inbox.queries import Json
 from core.messages import batch, queries
 from core.messages.accept import Outbox
 from core.messages.batch import Batch, Counts
 from core.messages.change_feed import ChangeFeeds
 from core.messages.queries import AttemptView, EventSlice, EventView
-from core.operations.dashboard import DashboardDesk
-from core.operations.health import Health
-from core.operations.health_desk import HealthDesk
-from core.operations.integrations import IntegrationView
+from core.operations.dashboard import DashboardReader
+from core.operations.health import Health, HealthReader, IntegrationView
+from core.ports.principal import Principal, Scope
+from core.providers.circuit import Circuits, CircuitView
 from core.pubsub import Hub
+from core.rate_limit import Allowance
 from core.sealing import Sealer
 from core.templates import queries as templates
 from core.templates.values import Template
-from core.webhooks import read as webhooks
-from core.webhooks.redaction import Json
 from core.words import Interpreter, say
 
 
@@ -45,9 +42,9 @@ class Services:
     integrations: Mapping[str, IntegrationView]
     circuits: Circuits
     feeds: ChangeFeeds
-    health: HealthDesk
-    dashboards: DashboardDesk
-    key_ring: KeyRing
+    health: HealthReader
+    dashboards: DashboardReader
+    key_ring: ApiKeyVerifier
     interpreter: Interpreter
 
 

@@ -5,11 +5,11 @@ from enum import StrEnum
 import strawberry
 from strawberry.types.enum import StrawberryEnumDefinition
 
-from core.access.key_format import KeyKind
-from core.access.principal import ActorKind, Scope
+from core.access.api_key_format import KeyKind
 from core.audit.act import ActOutcome
+from core.dead_letters.store import Resolution
 from core.errors import FailureParty, FailureReason, InputRule
-from core.flow.values import CircuitState
+from core.inbox.tables import WebhookStatus
 from core.messages.commands import Decision
 from core.messages.status import (
     AttemptOutcome,
@@ -21,10 +21,10 @@ from core.messages.status import (
     UnconfirmedPolicy,
 )
 from core.operations.dashboard import TimeWindow
-from core.operations.dead_letters import Resolution
 from core.operations.health import CredentialStatus, HealthStatus
 from core.ports import Channel, Mode, TemplateApproval, TemplateCategory
-from core.webhooks.values import WebhookStatus
+from core.ports.principal import ActorKind, Scope
+from core.providers.circuit import CircuitState
 
 
 def _publish(words: type[StrEnum], name: str, description: str, **values: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any, TypeVar, cast
 
 import strawberry
 
-from core.access.principal import Scope
+from core.ports.principal import Scope
 from resolvers.permissions import needing
 
 Method = TypeVar("Method", bound=Callable[..., Any])

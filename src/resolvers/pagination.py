@@ -6,7 +6,7 @@ from uuid import UUID
 import strawberry
 
 from core.errors import InputRule, InvalidInput
-from core.slicing import Slice
+from core.pagination import Slice
 from core.words import say
 from resolvers.arguments import given
 from resolvers.identifiers import to_global_id, uuid_of

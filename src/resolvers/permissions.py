@@ -7,7 +7,7 @@ import strawberry
 from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
-from core.access.principal import Scope
+from core.ports.principal import Scope
 
 _SCOPE = "scope"
 OPEN = frozenset({"Query.node", "Query.nodes", "Query.viewer"})

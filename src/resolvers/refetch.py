@@ -8,9 +8,9 @@ from uuid import UUID
 
 import strawberry
 
-from core.access.principal import Scope
 from core.errors import InputRule, InvalidInput
 from core.messages import queries
+from core.ports.principal import Scope
 from core.words import say
 from resolvers.access.api_keys import api_keys_by_id
 from resolvers.access.queries import organizations_by_id, users_by_id

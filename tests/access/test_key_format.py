@@ -5,8 +5,8 @@ import zlib
 
 import pytest
 
-from core.access.key_format import PATTERN, KeyKind, looks_like_key, mint, prefix_of, read_key
-from core.access.tokens import DevelopmentTokens
+from core.access.api_key_format import PATTERN, KeyKind, looks_like_key, mint, prefix_of, read_key
+from core.access.development_tokens import DevelopmentTokens
 
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 

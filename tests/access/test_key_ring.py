@@ -8,16 +8,14 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from core.access import api_keys, key_ring
-from core.access.api_keys import ApiKey
-from core.access.key_format import KeyKind, mint
-from core.access.key_ring import KNOWN_SECONDS, KeyFault, KeyRefused, KeyRing
-from core.access.new_key import NewKey
-from core.access.principal import DEFAULT_TENANT, ActorKind, Principal, Scope
-from core.access.reach import EVERYWHERE, Reach
+from core.access import api_key_lookup, api_keys
+from core.access.api_key_format import KeyKind, mint
+from core.access.api_key_lookup import KNOWN_SECONDS, ApiKeyVerifier, KeyFault, KeyRefused
+from core.access.api_keys import ApiKey, NewKey
 from core.addresses import email_address, phone_address
 from core.database import Database
 from core.errors import Overloaded
+from core.ports.principal import DEFAULT_TENANT, EVERYWHERE, ActorKind, Principal, Reach, Scope
 from core.sealing import Sealer
 from tests.databases import Urls
 from tests.helpers import until
@@ -33,7 +31,7 @@ class Desk:
 
     database: Database
     sealer: Sealer
-    ring: KeyRing
+    ring: ApiKeyVerifier
     now: float = 0.0
 
     async def make(self, kind: KeyKind = KeyKind.LIVE, **more) -> tuple[ApiKey, str]:  # type: ignore[no-untyped-def]
@@ -66,7 +64,7 @@ class Counted:
 @pytest.fixture
 async def desk(app_database: Database, sealer: Sealer) -> AsyncIterator[Desk]:
     made = Desk(app_database, sealer, None)  # type: ignore[arg-type]
-    made.ring = KeyRing(app_database, sealer, lambda: made.now)
+    made.ring = ApiKeyVerifier(app_database, sealer, lambda: made.now)
     yield made
     await made.ring.close()
 
@@ -75,7 +73,7 @@ async def desk(app_database: Database, sealer: Sealer) -> AsyncIterator[Desk]:
 def counted(desk: Desk) -> Counted:
     """The desk's ring over a database that counts."""
     found = Counted(desk.database)
-    desk.ring = KeyRing(found, desk.sealer, lambda: desk.now)  # type: ignore[arg-type]
+    desk.ring = ApiKeyVerifier(found, desk.sealer, lambda: desk.now)  # type: ignore[arg-type]
     return found
 
 
@@ -127,18 +125,18 @@ async def test_unknown_mistyped_and_altered_keys_let_nobody_in(desk: Desk) -> No
 
 
 def _with_name(name: str) -> str:
-    from core.access import key_format
+    from core.access import api_key_format
 
     text, parts = mint(KeyKind.LIVE)
     body = text.replace(parts.name, name)[:-6]
-    return body + key_format._checksum(body)
+    return body + api_key_format._checksum(body)
 
 
 async def test_a_revoked_key_lets_nobody_in_at_once_here_and_within_seconds_elsewhere(
     desk: Desk, app_database: Database, sealer: Sealer
 ) -> None:
     key, secret = await desk.make()
-    elsewhere = KeyRing(app_database, sealer, lambda: desk.now)
+    elsewhere = ApiKeyVerifier(app_database, sealer, lambda: desk.now)
     for ring in (desk.ring, elsewhere):
         await ring.authenticate(secret)
     await desk.revoke(key)
@@ -192,8 +190,8 @@ async def test_mistyped_keys_ask_the_database_nothing(desk: Desk, counted: Count
 async def test_a_flood_of_unknown_keys_is_a_handful_of_statements_and_pushes_nothing_out(
     desk: Desk, counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_ring, "MOST_KNOWN", 100)
-    desk.ring = KeyRing(counted, desk.sealer, lambda: desk.now)  # type: ignore[arg-type]
+    monkeypatch.setattr(api_key_lookup, "MOST_KNOWN", 100)
+    desk.ring = ApiKeyVerifier(counted, desk.sealer, lambda: desk.now)  # type: ignore[arg-type]
     _, secret = await desk.make()
     await desk.ring.authenticate(secret)
     await desk.ring.close()
@@ -218,7 +216,7 @@ async def test_while_the_books_are_closed_callers_are_told_to_come_again(sealer:
         def transaction(self, *_: object) -> object:
             raise Overloaded("The database cannot be reached.", retry_after=5)
 
-    ring = KeyRing(Away(), sealer)  # type: ignore[arg-type]
+    ring = ApiKeyVerifier(Away(), sealer)  # type: ignore[arg-type]
     text, _ = mint(KeyKind.LIVE)
     found = await asyncio.gather(*(ring.authenticate(text) for _ in range(5)), return_exceptions=True)
     assert [type(one) for one in found] == [Overloaded] * 5

@@ -12,14 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.access.news import apply_news
-from core.access.profile import Profile, open_profile
+from core.access.directory import Profile, apply_directory_event, open_profile
 from core.database import Database
+from core.inbox.codec import event_from_json, event_to_json
 from core.messages.webhook_handlers import apply_due_events
 from core.ports import DirectoryChanged, Membership, OrganizationNamed, Person, ProviderEvent
 from core.pubsub import Hub
 from core.sealing import Sealer
-from core.webhooks.events import event_from_json, event_to_json
 from tests.databases import Urls
 from tests.delivery.pipeline import store_events
 
@@ -56,7 +55,7 @@ EVERYTHING = [*PERSON, GONE, *ORGANIZATION, CLOSED, *MEMBER]
 async def apply(database: Database, sealer: Sealer, events: Sequence[DirectoryChanged]) -> None:
     for event in events:
         async with database.transaction() as connection:
-            await apply_news(connection, sealer, event)
+            await apply_directory_event(connection, sealer, event)
 
 
 async def rows(owner: asyncpg.Connection, sealer: Sealer) -> dict[str, Any]:

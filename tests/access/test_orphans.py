@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from core.access.orphans import ACTION, orphaned, revoke_orphaned
-from core.access.principal import DEFAULT_TENANT
+from core.access.api_keys import ACTION, orphaned, revoke_orphaned
 from core.database import Database
+from core.ports.principal import DEFAULT_TENANT
 from tests.databases import Urls
 
 PEOPLE = ("stays", "deleted", "banned", "left", "elsewhere")

@@ -2,8 +2,7 @@
 
 import pytest
 
-from core.access.principal import DEFAULT_TENANT, Principal
-from core.access.reach import EVERYWHERE, Reach
+from core.ports.principal import DEFAULT_TENANT, EVERYWHERE, Principal, Reach
 
 ANA, BIA = "+5511987654321", "bia@example.com"
 TEST = Reach(simulated_only=True)

@@ -8,10 +8,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from core.access.news import ENDED_SESSIONS_KEPT, apply_news, forget_ended_sessions
-from core.access.principal import DEFAULT_TENANT, Scope
+from core.access.directory import ENDED_SESSIONS_KEPT, Subject, apply_directory_event, forget_ended_sessions
 from core.access.sessions import KNOWN_SECONDS, Sessions, Tenants
-from core.access.written import Subject
 from core.database import Database
 from core.ports import (
     ActiveOrganization,
@@ -25,6 +23,7 @@ from core.ports import (
     Tenancy,
     TokenFault,
 )
+from core.ports.principal import DEFAULT_TENANT, Scope
 from core.sealing import Sealer
 from tests.databases import Urls
 
@@ -93,7 +92,7 @@ async def owner(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
 async def tell(database: Database, sealer: Sealer, subject: Subject, **how) -> None:  # type: ignore[no-untyped-def]
     at = NOW + timedelta(seconds=how.pop("seconds", 0))
     async with database.transaction() as connection:
-        await apply_news(connection, sealer, DirectoryChanged("k", "t", "", subject=subject, at=at, **how))
+        await apply_directory_event(connection, sealer, DirectoryChanged("k", "t", "", subject=subject, at=at, **how))
 
 
 async def test_the_first_call_notes_the_person_the_organisation_and_that_they_belong_together(

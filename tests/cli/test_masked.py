@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.privacy.spelling import decoded
+from core.masking import decoded
 from tests.cli.processes import Dev, Run, wait_until
 
 NUMBER, SHOWN = "+5511987650123", "+55 11 9••••-0123"

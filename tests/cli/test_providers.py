@@ -6,8 +6,8 @@ import json
 from redis.asyncio import Redis
 
 from api.cli.surroundings import dev_environment
-from core.flow.gate import Gate
-from core.flow.values import Outcomes
+from core.providers.circuit import Outcomes
+from core.providers.flow_control import Gate
 from tests.cli.processes import Run
 
 

@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 import pytest
 from redis.asyncio import Redis
 
-from core.access.principal import DEFAULT_TENANT
 from core.database import Database
 from core.errors import (
     FailureParty,
@@ -20,13 +19,13 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from core.flow.circuits import Circuits
-from core.flow.gate import Gate
-from core.flow.values import CircuitState
 from core.messages.delivery import ChannelDelivery
 from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, EmailContent, OutboundMessage, Receipt, Reference
+from core.ports.principal import DEFAULT_TENANT
+from core.providers.circuit import Circuits, CircuitState
+from core.providers.flow_control import Gate
 from core.pubsub import Hub
 from core.sealing import Sealer
 from core.settings import load

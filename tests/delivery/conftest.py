@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from core.database import Database
-from core.keyring.lookup import prepare_lookups
+from core.lookup_keys import prepare_lookups
 from core.pubsub import Hub
 from core.sealing import Sealer
 from tests.databases import SharedStores

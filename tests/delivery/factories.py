@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
-from core.access.principal import DEFAULT_TENANT
 from core.errors import (
     FailureParty,
     FailureReason,
@@ -15,11 +14,11 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
+from core.liveness import Activity, ActivityReporter
 from core.messages.claim import Timing
 from core.messages.status import Step, UnconfirmedPolicy, make_step
 from core.messages.unconfirmed import Settler
 from core.messages.validation import ChannelService, Draft
-from core.operations.pulses import Heart, Pulse
 from core.ports import (
     Channel,
     Failure,
@@ -33,6 +32,7 @@ from core.ports import (
     StatusReport,
     TextContent,
 )
+from core.ports.principal import DEFAULT_TENANT
 from tests.delivery.pipeline import MessagePipeline
 
 OTHER_TENANT = UUID("01900000-0000-7000-8000-0000000000ff")
@@ -142,8 +142,8 @@ def lose_answer(_: OutboundMessage) -> Receipt:
 
 
 async def record_an_hour_of_uptime(shop: MessagePipeline) -> None:
-    for pulse in Pulse:
-        await Heart(shop.worker, pulse).beat()
+    for pulse in Activity:
+        await ActivityReporter(shop.worker, pulse).beat()
     await shop.tamper("UPDATE pulses SET resumed_at = now() - interval '1 hour'")
 
 

@@ -8,10 +8,10 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from core.flow.gate import Gate
-from core.flow.store import SharedStore
-from core.flow.values import Allowance, CircuitRules, Outcomes, Suspect
 from core.ports import Pace
+from core.providers.circuit import Allowance, CircuitRules, Outcomes, Suspect
+from core.providers.flow_control import Gate
+from core.rate_limit import SharedStore
 
 QUICK_RULES = CircuitRules(failures=3, refusals=2, first_pause=0.1, longest_pause=0.25, trial_lease=0.1)
 PATIENT_RULES = replace(QUICK_RULES, first_pause=60.0, longest_pause=300.0, trial_lease=60.0)

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from core.access.principal import DEFAULT_TENANT
 from core.database import Database
+from core.inbox.store import keep_together
 from core.messages import queries
 from core.messages.accept import Outbox
 from core.messages.claim import Timing
@@ -18,9 +18,9 @@ from core.messages.timeouts import apply_due_times, reclaim_expired_leases
 from core.messages.validation import ChannelService, Draft
 from core.messages.webhook_handlers import apply_due_events
 from core.ports import Channel, OutboundMessage, ProviderEvent, Receipt, TextContent
+from core.ports.principal import DEFAULT_TENANT
 from core.pubsub import Hub
 from core.sealing import Sealer
-from core.webhooks.inbox import keep_together
 
 Answer = Callable[[OutboundMessage], Receipt]
 

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import asyncpg
 
-from core.access.principal import DEFAULT_TENANT
 from core.live.cursors import Cursor
 from core.messages.change_feed import ChangeFeeds, ChangeFilter, StatusChange, subscribe_to_changes
+from core.ports.principal import DEFAULT_TENANT
 
 INSERT_EVENT = (
     "INSERT INTO message_events (tenant_id, message_id, status, previous_status, channel, source)"

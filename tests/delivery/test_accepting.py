@@ -5,12 +5,12 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from core.access.principal import DEFAULT_TENANT
 from core.errors import IdempotencyConflict, InvalidInput, NotConfigured, Refused
 from core.messages.accept import Accepted
 from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, EmailContent, TextContent
+from core.ports.principal import DEFAULT_TENANT
 from tests.delivery.pipeline import MessagePipeline
 
 SMS = [make_step(Channel.SMS)]

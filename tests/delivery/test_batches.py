@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from core.access.principal import DEFAULT_TENANT
 from core.errors import IdempotencyConflict, InvalidInput, NotConfigured, Overloaded, Refused
 from core.messages.accept import Accepted
 from core.messages.batch import AcceptedBatch, BatchDraft, accept_batch, batches_of, counts_of
@@ -15,6 +14,7 @@ from core.messages.status import MessageStatus, make_step
 from core.messages.store import Outcome, SealedMessage
 from core.messages.validation import ChannelService, Draft
 from core.ports import Channel, EmailContent, TextContent
+from core.ports.principal import DEFAULT_TENANT
 from tests.delivery.pipeline import MessagePipeline
 from tests.delivery.round_trips import round_trips
 

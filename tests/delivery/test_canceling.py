@@ -5,7 +5,6 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from core.access.principal import DEFAULT_TENANT
 from core.errors import InvalidState, NotFound, OutcomeUnknown, ProviderUnavailable
 from core.messages.accept import Accepted
 from core.messages.batch import BatchDraft, accept_batch
@@ -14,6 +13,7 @@ from core.messages.commands import cancel_batch, cancel_message
 from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
+from core.ports.principal import DEFAULT_TENANT
 from tests.delivery.factories import OTHER_TENANT
 from tests.delivery.pipeline import MessagePipeline
 

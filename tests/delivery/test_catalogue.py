@@ -9,7 +9,6 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from core.access.principal import DEFAULT_TENANT
 from core.errors import ProviderError, ProviderUnavailable
 from core.ports import (
     Channel,
@@ -19,6 +18,7 @@ from core.ports import (
     TemplateCategory,
     TemplatesChanged,
 )
+from core.ports.principal import DEFAULT_TENANT
 from core.templates import queries
 from core.templates.catalogue_sync import FIRST_PAUSE, PERIOD, CatalogueSync, copy_catalogue
 from core.templates.starters import add_starters

@@ -12,12 +12,11 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from core.errors import Overloaded
-from core.flow.circuits import Circuits
-from core.flow.gate import MICROSECONDS, Gate, OpenGate, gate_key
-from core.flow.scripts import RESET
-from core.flow.store import SharedStore
-from core.flow.values import CircuitRules, CircuitState, CircuitView, Outcomes
 from core.ports import Pace
+from core.providers.circuit import MICROSECONDS, CircuitRules, Circuits, CircuitState, CircuitView, Outcomes, gate_key
+from core.providers.flow_control import Gate, OpenGate
+from core.providers.scripts import RESET
+from core.rate_limit import SharedStore
 from tests.databases import SharedStores
 from tests.delivery.limiters import (
     PATIENT_RULES,

@@ -6,9 +6,9 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from core.access.principal import DEFAULT_TENANT
 from core.database import Database, make_engine
 from core.errors import Overloaded
+from core.ports.principal import DEFAULT_TENANT
 from tests.databases import Urls
 
 

@@ -3,14 +3,14 @@
 import asyncio
 from uuid import UUID
 
-from core.access.principal import DEFAULT_TENANT
 from core.errors import AppError, FailureParty, InvalidState, NotFound, OutcomeUnknown, ProviderRejected
-from core.identifiers import uuid7
+from core.ids import uuid7
+from core.inbox.closing import MAX_TRIES
 from core.messages.retry import retry
 from core.messages.status import EventSource
 from core.operations.requeue import Requeued, discard, requeue
 from core.ports import OutboundMessage, Receipt, ReportedStatus
-from core.webhooks.closing import MAX_TRIES
+from core.ports.principal import DEFAULT_TENANT
 from tests.delivery.factories import (
     ALL_CHANNELS,
     MAKE_INBOX_DUE,

@@ -11,12 +11,12 @@ import asyncpg
 import pytest
 
 from core import pubsub
-from core.access.principal import DEFAULT_TENANT
 from core.database import Database
 from core.errors import CursorExpired
 from core.live.cursors import Cursor
 from core.messages import change_feed
 from core.messages.change_feed import PAGE, ROOM, ChangeFeeds, ChangeFilter, StatusChange, Subscriber
+from core.ports.principal import DEFAULT_TENANT
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
 from tests.databases import Urls

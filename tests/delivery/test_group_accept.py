@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import event, text
 
 from core import group_commit
-from core.access.principal import DEFAULT_TENANT
 from core.database import Database, make_engine
 from core.errors import CommitUnknown, IdempotencyConflict, InvalidInput, Overloaded
 from core.group_commit import GroupCommit
@@ -19,6 +18,7 @@ from core.messages.status import MessageStatus, make_step
 from core.messages.store import AlreadyStored, Outcome, SealedMessage, Stored, store_messages
 from core.messages.validation import Draft, Referenced, check_draft
 from core.ports import Channel, TextContent
+from core.ports.principal import DEFAULT_TENANT
 from core.pubsub import Change
 from tests.databases import Urls
 from tests.delivery.pipeline import MessagePipeline

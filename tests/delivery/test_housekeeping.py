@@ -7,8 +7,8 @@ from sqlalchemy import text
 
 from api.worker import _cron_jobs
 from api.workshop import open_workshop
-from core.access.principal import DEFAULT_TENANT
-from core.operations import heartbeat
+from core import liveness
+from core.ports.principal import DEFAULT_TENANT
 from tests.apps import house_over
 from tests.databases import Urls
 from tests.delivery.pipeline import MessagePipeline
@@ -36,7 +36,7 @@ async def test_a_worker_knows_among_how_many_a_pace_is_shared(shop: MessagePipel
     workshop = open_workshop(house)
     assert workshop.couriers
     for name in ("second", "third"):
-        await heartbeat.beat(shop.worker, name, "0012")
+        await liveness.beat(shop.worker, name, "0012")
     beating = asyncio.create_task(workshop.beat())
     try:
         await wait_until(lambda: {one.gate.workers for one in workshop.couriers.values()} == {3})

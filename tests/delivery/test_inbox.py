@@ -8,14 +8,13 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from core.access.principal import DEFAULT_TENANT
 from core.errors import InvalidState, NotFound, Overloaded
-from core.identifiers import uuid7
+from core.ids import uuid7
+from core.inbox import closing as module
+from core.inbox.closing import MAX_TRIES, replay
 from core.messages import webhook_handlers
 from core.ports import OtherEvent, ReportedStatus
-from core.webhooks import replay as module
-from core.webhooks.closing import MAX_TRIES
-from core.webhooks.replay import replay
+from core.ports.principal import DEFAULT_TENANT
 from tests.databases import Urls
 from tests.delivery.factories import (
     MAKE_INBOX_DUE,

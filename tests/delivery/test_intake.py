@@ -7,9 +7,9 @@ from functools import partial
 import pytest
 
 from core.errors import Overloaded
+from core.inbox.intake import MOST, Events, Intake
+from core.inbox.store import keep_together
 from core.ports import OtherEvent
-from core.webhooks.inbox import keep_together
-from core.webhooks.intake import MOST, Events, Intake
 from tests.delivery.pipeline import MessagePipeline
 from tests.delivery.round_trips import round_trips
 

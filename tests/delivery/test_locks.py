@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from core.access.principal import DEFAULT_TENANT
 from core.messages.claim import Timing, claim
 from core.messages.record import MessageKey, lock_states
 from core.ports import Channel
+from core.ports.principal import DEFAULT_TENANT
 from tests.delivery.pipeline import MessagePipeline
 from tests.helpers import until
 

@@ -7,14 +7,14 @@ from uuid import UUID
 import pytest
 
 from api.workshop import open_workshop
-from core.access.principal import DEFAULT_TENANT
-from core.access.zones import TenantZones
+from core.access.tenants import TenantZones
 from core.errors import ProviderUnavailable
-from core.flow.gate import OpenGate
 from core.messages.delivery import QuietHoursCheck
 from core.messages.status import Step, make_step
 from core.messages.validation import Draft
 from core.ports import Channel, OutboundMessage, Pace, Receipt, TextContent
+from core.ports.principal import DEFAULT_TENANT
+from core.providers.flow_control import OpenGate
 from core.quiet_hours import QuietHours
 from tests.apps import house_over
 from tests.databases import Urls

@@ -6,9 +6,9 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from core.flow.gate import Gate
-from core.flow.values import CircuitState
 from core.ports import Pace
+from core.providers.circuit import CircuitState
+from core.providers.flow_control import Gate
 from tests.databases import SharedStores
 from tests.delivery.limiters import NewLimiter
 from tests.servers import free_port

@@ -2,7 +2,6 @@
 
 import pytest
 
-from core.access.principal import DEFAULT_TENANT
 from core.errors import ProviderUnavailable
 from core.messages.claim import Timing
 from core.messages.delivery import ChannelDelivery
@@ -10,6 +9,7 @@ from core.messages.sending import tries_of
 from core.messages.status import make_step
 from core.messages.validation import ChannelService, Draft
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
+from core.ports.principal import DEFAULT_TENANT
 from tests.delivery.pipeline import MessagePipeline
 
 

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from core.access.principal import DEFAULT_TENANT
 from core.database import Database, make_engine
 from core.errors import Overloaded
+from core.ports.principal import DEFAULT_TENANT
 from core.pubsub import Hub
 from core.sealing import Sealer
 from tests.databases import Urls

@@ -7,8 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from core.access.principal import DEFAULT_TENANT
-from core.access.reach import EVERYWHERE, Reach
+from core.dead_letters import store
 from core.errors import (
     IdempotencyConflict,
     InputRule,
@@ -23,10 +22,10 @@ from core.messages.delivery import ChannelDelivery
 from core.messages.retry import Bounds, retry, retry_message
 from core.messages.status import EventSource, make_step
 from core.messages.validation import ChannelService, Draft
-from core.operations import given_up
 from core.operations.requeue import requeue
+from core.pagination import Slice
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
-from core.slicing import Slice
+from core.ports.principal import DEFAULT_TENANT, EVERYWHERE, Reach
 from tests.delivery.factories import FakeLookup, lose_answer, make_settler, record_an_hour_of_uptime
 from tests.delivery.pipeline import FakeSender, MessagePipeline
 
@@ -199,8 +198,8 @@ async def as_dead_letter(shop: MessagePipeline, message_id: UUID, reach: Reach) 
         message=message_id,
     )
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
-        about = given_up.DeadLetterFilter(message_id=message_id)
-        [letter], _ = await given_up.page(connection, DEFAULT_TENANT, Slice(1), about)
+        about = store.DeadLetterFilter(message_id=message_id)
+        [letter], _ = await store.page(connection, DEFAULT_TENANT, Slice(1), about)
         bounds, channels = Bounds(shop.sealer, reach), shop.outbox.channels
         done = await requeue(connection, DEFAULT_TENANT, [letter.id], channels=channels, bounds=bounds)
     if error := done.refusals[letter.id]:

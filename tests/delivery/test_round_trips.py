@@ -7,9 +7,9 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from sqlalchemy import text
 
-from core.flow.values import Outcomes
 from core.messages.claim import Timing, begin, claim
 from core.ports import Channel, Pace
+from core.providers.circuit import Outcomes
 from tests.delivery.limiters import NewLimiter
 from tests.delivery.pipeline import MessagePipeline
 from tests.delivery.round_trips import round_trips

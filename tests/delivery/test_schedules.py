@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from core.access.principal import DEFAULT_TENANT
 from core.errors import InvalidInput, Refused
 from core.messages.status import make_step
 from core.messages.timeouts import apply_due_times
 from core.messages.validation import Draft
 from core.ports import Channel, TextContent
+from core.ports.principal import DEFAULT_TENANT
 from core.quiet_hours import QuietHours
 from tests.delivery.pipeline import MessagePipeline
 

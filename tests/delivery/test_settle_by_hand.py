@@ -6,13 +6,12 @@ from uuid import UUID
 
 import pytest
 
-from core.access.principal import DEFAULT_TENANT
-from core.access.reach import Reach
 from core.errors import InvalidState, NotConfigured, NotFound, OutcomeUnknown
-from core.identifiers import uuid7
+from core.ids import uuid7
 from core.messages.commands import Decision, SettleRequest, settle_by_hand
 from core.messages.validation import ChannelService
 from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, Sighting, Sought
+from core.ports.principal import DEFAULT_TENANT, Reach
 from tests.delivery.factories import FakeLookup, apply_report, make_settler, unconfirmed_message
 from tests.delivery.pipeline import MessagePipeline
 

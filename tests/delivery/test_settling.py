@@ -10,15 +10,14 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from core.access.principal import DEFAULT_TENANT
 from core.errors import ProviderRejected
-from core.identifiers import uuid7
+from core.ids import uuid7
+from core.liveness import Activity, ActivityReporter
 from core.messages import reconcile
 from core.messages.claim import GIVE_UP_AFTER
 from core.messages.commands import Decision, SettleRequest, settle_by_hand
 from core.messages.reconcile import Reconciler
 from core.messages.status import UnconfirmedPolicy, make_step
-from core.operations.pulses import Heart, Pulse
 from core.ports import (
     Channel,
     Receipt,
@@ -29,6 +28,7 @@ from core.ports import (
     StatusReport,
     TextContent,
 )
+from core.ports.principal import DEFAULT_TENANT
 from tests.databases import Urls
 from tests.delivery.factories import (
     QUICK_TIMING,
@@ -285,13 +285,13 @@ async def test_an_unread_report_stands_in_the_way(shop: MessagePipeline) -> None
     assert await shop.status(message_id) == "DELIVERED"
 
 
-@pytest.mark.parametrize("pulse", Pulse)
-async def test_while_we_may_have_been_deaf_nothing_is_decided(shop: MessagePipeline, pulse: Pulse) -> None:
+@pytest.mark.parametrize("pulse", Activity)
+async def test_while_we_may_have_been_deaf_nothing_is_decided(shop: MessagePipeline, pulse: Activity) -> None:
     await unconfirmed_message(shop, policy=UnconfirmedPolicy.RESEND)
     await shop.tamper("UPDATE pulses SET seen_at = now() - interval '1 minute' WHERE name = :name", name=pulse.value)
     assert await make_settler(shop, FakeLookup()).settle_due() == 0
     # It goes on again: now the hold runs anew from that moment.
-    await Heart(shop.worker, pulse).beat()
+    await ActivityReporter(shop.worker, pulse).beat()
     assert await make_settler(shop, FakeLookup()).settle_due() == 0
     await shop.tamper("UPDATE pulses SET resumed_at = now() - interval '31 seconds'")
     assert await make_settler(shop, FakeLookup()).settle_due() == 1

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from structlog.testing import capture_logs
 
-from core.flow.store import SharedStore
+from core.rate_limit import SharedStore
 from tests.databases import SharedStores
 
 ECHO = "return ARGV[1]"

@@ -6,11 +6,11 @@ import asyncpg
 import pytest
 
 from core.errors import ProviderUnavailable
-from core.flow.gate import OpenGate
 from core.messages.claim import Timing, begin, claim, release
 from core.messages.status import RouteGoal, make_step
 from core.messages.validation import Draft
 from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, StatusReport, TextContent
+from core.providers.flow_control import OpenGate
 from tests.databases import Urls
 from tests.delivery.factories import FIVE_MINUTES, OTHER_TENANT, SMS_THEN_WHATSAPP, accepted_message
 from tests.delivery.pipeline import MessagePipeline

@@ -16,11 +16,11 @@ from api.bootstrap import House
 from api.cli import interalpha
 from api.key_books import KeyBooks
 from api.workshop import open_workshop
-from core.access.key_format import KeyKind, mint
-from core.access.new_key import NewKey
-from core.access.news import apply_news
-from core.access.principal import DEFAULT_TENANT, Scope
+from core.access.api_key_format import KeyKind, mint
+from core.access.api_keys import NewKey
+from core.access.directory import apply_directory_event
 from core.ports import DirectoryChanged, Membership
+from core.ports.principal import DEFAULT_TENANT, Scope
 from tests.apps import house_over
 from tests.databases import ENCRYPTION_KEY, Urls
 from tests.edge.factories import CLERK_SETTINGS, READ_MESSAGES, SEND_MESSAGE, Serving, error_codes, post_query
@@ -128,7 +128,7 @@ async def test_keys_whose_maker_is_gone_are_marked_in_the_list_and_revoked_where
         worker = house_over(edge_urls, DATABASE_URL=edge_urls.worker)
         left = DirectoryChanged("k", "t", "", Membership(bia, organization), datetime.now(UTC), is_deleted=True)
         async with worker.database.transaction() as connection:
-            await apply_news(connection, worker.sealer, left)
+            await apply_directory_event(connection, worker.sealer, left)
         listed = await shown(edge_urls, tenant, "--orphaned")
         assert f"made by {bia}, who was deleted, banned or left" in listed
         assert "API_KEYS_END_WITH_MAKER=true" in listed

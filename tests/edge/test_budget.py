@@ -14,11 +14,11 @@ from redis.backoff import NoBackoff
 
 from api.bootstrap import House
 from api.key_books import KeyBooks
-from core.access.budget import Budget
-from core.access.key_format import KeyKind
-from core.access.new_key import NewKey
-from core.access.principal import Principal, Scope
-from core.access.tokens import DevelopmentTokens
+from core.access.api_key_format import KeyKind
+from core.access.api_keys import NewKey
+from core.access.development_tokens import DevelopmentTokens
+from core.ports.principal import Principal, Scope
+from core.rate_limit import Budget
 from engine.engine import Engine
 from resolvers.context import Context
 from tests.databases import Urls

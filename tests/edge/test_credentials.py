@@ -13,11 +13,11 @@ from api.auth import Authenticator
 from api.bootstrap import House
 from api.key_books import KeyBooks
 from api.origins import is_welcome
-from core.access.key_format import KeyKind
-from core.access.new_key import NewKey
-from core.access.principal import DEFAULT_TENANT, Principal, Scope
-from core.access.tokens import DevelopmentTokens, _encode
+from core.access.api_key_format import KeyKind
+from core.access.api_keys import NewKey
+from core.access.development_tokens import DevelopmentTokens, _encode
 from core.errors import NotFound
+from core.ports.principal import DEFAULT_TENANT, Principal, Scope
 from tests.edge.factories import READ_MESSAGES, SEND_MESSAGE, Serving, error_codes, post_query
 from tests.helpers import until
 

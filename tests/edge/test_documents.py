@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from api.documents import persisted
 from api.documents.persisted import PersistedQueries
-from core.settings.manifest import digest
+from core.settings.values import digest
 from tests.databases import Urls
 from tests.edge.factories import UNREACHABLE_REDIS, Serving
 

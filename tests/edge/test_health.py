@@ -13,7 +13,7 @@ from api.bootstrap import House
 from api.health import Readiness
 from api.migrations import head_revision, is_current
 from core.database import Database, make_engine
-from core.operations.heartbeat import beat, leave, note_missing_keys
+from core.liveness import beat, leave, note_missing_keys
 from tests.apps import house_over
 from tests.databases import SharedStores, Urls
 from tests.edge.factories import UNREACHABLE_DATABASE, UNREACHABLE_REDIS, Serving, client_of

@@ -12,7 +12,7 @@ from api.documents.library import Library
 from api.documents.trusted import TrustedDocuments
 from api.graphql import routes
 from core.settings import Manifest, TrustMode
-from core.settings.manifest import digest
+from core.settings.values import digest
 from engine.engine import Engine
 from tests.execution.sample import Journal, edge_over, schema, translate
 from tests.execution.servers import serving

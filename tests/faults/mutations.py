@@ -101,7 +101,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the lease of a circuit's trial is short, and only the worker that has it renews it",
-        "core/flow/values.py",
+        "core/providers/circuit.py",
         "    trial_lease: float = 1.5\n",
         "    trial_lease: float = 40.0\n",
         "test_valkey.py::test_a_trial_that_is_due_while_valkey_hangs_holds_nothing_up[frozen]",
@@ -115,7 +115,7 @@ MUTATIONS = (
     ),
     Mutation(
         "reports told twice are kept once",
-        "core/webhooks/inbox.py",
+        "core/inbox/store.py",
         "some.on_conflict_do_nothing().returning",
         "some.returning",
         "test_reports.py::test_five_of_each_in_reverse_and_before_our_commit_end_the_same",
@@ -150,7 +150,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what a recipient causes does not count against the provider",
-        "core/flow/tally.py",
+        "core/providers/circuit.py",
         "isinstance(error, ProviderRejected) or error.scope is FailureScope.MESSAGE",
         "isinstance(error, ProviderRejected)",
         "test_recipients.py::test_full_mailboxes_and_greylists_hold_up_nobody_and_cost_few_connections",
@@ -164,7 +164,7 @@ MUTATIONS = (
     ),
     Mutation(
         "failures of one tenant alone open no circuit",
-        "core/flow/scripts.py",
+        "core/providers/scripts.py",
         "if distinct < 2 and others > 0 then suspected, suspected_refusals = 0, 0 end\n",
         "",
         "test_recipients.py::test_one_tenant_cannot_hold_up_the_others",
@@ -178,7 +178,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an event under a missing key is left to a worker that has it",
-        "core/webhooks/inbox.py",
+        "core/inbox/store.py",
         "            _READABLE.bindparams(keys=sealer.encoded_names),\n",
         "",
         "test_missing_key.py::test_what_a_worker_lacks_the_key_for_waits_for_one_that_has_it",

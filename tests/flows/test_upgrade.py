@@ -20,13 +20,13 @@ import httpx
 import pytest
 
 from api.migrations import downgrade, upgrade
-from core.access.principal import DEFAULT_TENANT
-from core.access.tokens import DevelopmentTokens
+from core.access.development_tokens import DevelopmentTokens
 from core.database import Database, make_engine
+from core.masking import spells_a_number
 from core.messages.provider_ids import open_id
 from core.messages.status import ProviderId
 from core.ports import ReportedStatus, StatusReport
-from core.privacy.spelling import spells_a_number
+from core.ports.principal import DEFAULT_TENANT
 from core.sealing import Sealer
 from integrations.simulating.client import SimulatorControl
 from tests.databases import SharedStores, Urls

@@ -10,8 +10,8 @@ from uuid import UUID
 from sqlalchemy import event
 
 from api.bootstrap import House
-from core.access.budget import Allowance
-from core.access.principal import Principal
+from core.ports.principal import Principal
+from core.rate_limit import Allowance
 from engine.answer import Answer
 from engine.engine import Engine
 from resolvers.context import Context

@@ -10,12 +10,12 @@ from uuid import UUID
 import asyncpg
 
 from core.addresses import lookup_form, mask
-from core.identifiers import uuid7, uuid7_floor
+from core.ids import uuid7, uuid7_floor
+from core.inbox.codec import event_to_json
 from core.ports import Channel, Content, EmailContent, OtherEvent, TextContent
 from core.ports.content import content_to_json
 from core.ports.templates import Filled
 from core.sealing import Sealer
-from core.webhooks.events import event_to_json
 from resolvers.identifiers import to_global_id
 from tests.graph.callers import Caller
 

@@ -8,9 +8,9 @@ import pytest
 from graphql import GraphQLSchema
 from sqlalchemy import text
 
-from core.access.principal import ActorKind, Scope
 from core.database import Database
 from core.errors import AppError, Overloaded
+from core.ports.principal import ActorKind, Scope
 from resolvers.identifiers import to_global_id
 from resolvers.schema import build_schema
 from tests.graph.callers import REQUEST, Caller, NewCaller, statements

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.access.principal import Scope
-from core.access.reach import Reach
+from core.ports.principal import Reach, Scope
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import CREATE_API_KEY, api_key_input, create_api_key, with_api_key
 

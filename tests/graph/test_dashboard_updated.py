@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from api.bootstrap import House
-from core.access.principal import Scope
+from core.ports.principal import Scope
 from tests.graph.callers import Caller, Following, NewCaller, statements
 from tests.graph.factories import DASHBOARD_FIELDS, RecordFactory, mark_delivered
 

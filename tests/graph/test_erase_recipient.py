@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from core.access.principal import Principal, Scope
 from core.database import Database, make_engine
+from core.ports.principal import Principal, Scope
 from core.privacy.erase import carry_out
 from tests.databases import Urls
 from tests.graph.callers import Caller, NewCaller

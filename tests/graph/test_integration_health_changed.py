@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 
 from api.bootstrap import House
-from core.access.principal import Scope
-from core.flow.gate import Gate, gate_key
-from core.flow.values import CircuitRules, Outcomes
+from core.ports.principal import Scope
+from core.providers.circuit import CircuitRules, Outcomes, gate_key
+from core.providers.flow_control import Gate
 from tests.graph.callers import Caller, Following, NewCaller, statements
 from tests.graph.factories import RecordFactory
 from tests.helpers import until

@@ -1,7 +1,7 @@
 """messageBatch: how messages that were handed in together fare together."""
 
 from api.bootstrap import House
-from core.access.principal import Scope
+from core.ports.principal import Scope
 from tests.delivery.round_trips import round_trips
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import EMAIL_MESSAGE, TEXT_MESSAGE, send_messages

@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from api.bootstrap import House
-from core.access.principal import Scope
 from core.live.cursors import decode_cursor, encode_cursor
+from core.ports.principal import Scope
 from core.pubsub import Change
 from resolvers.identifiers import to_global_id
 from tests.graph.callers import Caller, Following, NewCaller, statements

@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 
 from api.bootstrap import House
-from core.access.principal import Scope
 from core.database import Database
 from core.errors import Overloaded
+from core.ports.principal import Scope
 from core.pubsub import Change
 from resolvers.identifiers import to_global_id
 from tests.apps import house_over

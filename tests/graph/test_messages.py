@@ -8,8 +8,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from core.access.principal import Scope
 from core.ports import EmailContent
+from core.ports.principal import Scope
 from resolvers.identifiers import to_global_id
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import RecordFactory, global_id

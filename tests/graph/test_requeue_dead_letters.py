@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.access.principal import Scope
-from core.identifiers import uuid7
+from core.ids import uuid7
+from core.ports.principal import Scope
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import RecordFactory, dead_letter_id
 

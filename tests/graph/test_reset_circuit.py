@@ -7,9 +7,9 @@ import pytest
 from redis.asyncio.client import Pipeline
 
 from api.bootstrap import House
-from core.access.principal import Scope
-from core.flow.gate import Gate, gate_key
-from core.flow.values import Outcomes
+from core.ports.principal import Scope
+from core.providers.circuit import Outcomes, gate_key
+from core.providers.flow_control import Gate
 from tests.apps import house_over
 from tests.databases import Urls
 from tests.graph.callers import Caller, NewCaller

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from api.bootstrap import House
-from core.access.principal import Scope
+from core.ports.principal import Scope
 from resolvers.identifiers import to_global_id
 from tests.apps import SMTP, TWILIO, house_over
 from tests.databases import Urls

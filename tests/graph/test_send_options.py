@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from api.bootstrap import House
-from core.access.principal import Scope
 from core.messages.accept import Backpressure
 from core.ports import Channel
+from core.ports.principal import Scope
 from tests.apps import house_over
 from tests.databases import Urls
 from tests.delivery.round_trips import round_trips

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from core.identifiers import uuid7
+from core.ids import uuid7
 from resolvers.identifiers import to_global_id
 from tests.apps import WHATSAPP, house_over
 from tests.databases import Urls

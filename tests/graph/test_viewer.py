@@ -8,10 +8,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from core.access.news import apply_news
-from core.access.principal import DEFAULT_TENANT, Principal, Scope
+from core.access.directory import apply_directory_event
 from core.database import Database, make_engine
 from core.ports import DirectoryChanged, Person
+from core.ports.principal import DEFAULT_TENANT, Principal, Scope
 from resolvers.identifiers import to_global_id
 from tests.databases import Urls
 from tests.graph.callers import PLENTY, Caller, NewCaller
@@ -43,7 +43,7 @@ async def worker(graph_urls: Urls) -> AsyncIterator[Database]:
 async def tell(worker: Database, caller: Caller, person: Person) -> None:
     event = DirectoryChanged("k", "t", "", subject=person, at=datetime.now(UTC))
     async with worker.transaction() as connection:
-        await apply_news(connection, caller.house.sealer, event)
+        await apply_directory_event(connection, caller.house.sealer, event)
 
 
 async def user_id(caller: Caller) -> str:

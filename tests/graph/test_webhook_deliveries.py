@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from core.access.principal import Scope
-from core.identifiers import uuid7
+from core.ids import uuid7
+from core.ports.principal import Scope
 from tests.graph.callers import Caller, NewCaller, statements
 from tests.graph.factories import RecordFactory, global_id, webhook_delivery_id
 

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from api.migrations import current_revision, downgrade, head_revision, migrations_folder, upgrade
+from api.tables import metadata
 from core.database import asyncpg_address
-from core.tables import metadata
 from tests.databases import SharedStores, Urls
 
 # Tables that belong to no tenant.

@@ -11,10 +11,8 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from core.access.api_keys import create
-from core.access.key_format import KeyKind
-from core.access.new_key import NewKey
-from core.access.principal import DEFAULT_TENANT, ActorKind, Scope
+from core.access.api_key_format import KeyKind
+from core.access.api_keys import NewKey, create
 from core.addresses import known_address
 from core.audit.act import Author
 from core.messages.delivery import ChannelDelivery
@@ -32,9 +30,9 @@ from core.ports import (
     StatusReport,
     TextContent,
 )
-from core.privacy.erase import carry_out
+from core.ports.principal import DEFAULT_TENANT, ActorKind, Scope
+from core.privacy.erase import Erasure, by_ids, carry_out, request
 from core.privacy.person import Person
-from core.privacy.requests import Erasure, by_ids, request
 from tests.databases import Urls
 from tests.delivery.conftest import integration, new_gate, shop
 from tests.delivery.pipeline import FakeSender, MessagePipeline, store_events

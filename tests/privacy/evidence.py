@@ -6,10 +6,9 @@ from types import SimpleNamespace
 import asyncpg
 from redis.asyncio import Redis
 
-from core.keyring.catalogue import sealed_tables
-from core.privacy.spelling import decoded
-from core.sealing import SealBroken, Sealer
-from core.tables import metadata
+from api.tables import metadata
+from core.masking import decoded
+from core.sealing import SealBroken, Sealer, sealed_tables
 
 
 async def everything_stored(owner: asyncpg.Connection, sealer: Sealer) -> AsyncIterator[tuple[str, str]]:

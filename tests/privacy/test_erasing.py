@@ -8,12 +8,12 @@ import asyncpg
 import pytest
 
 from core.access.api_keys import by_ids
-from core.access.principal import DEFAULT_TENANT
 from core.errors import InvalidState
 from core.messages.retry import retry_message
 from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, TextContent
+from core.ports.principal import DEFAULT_TENANT
 from core.privacy.erase import carry_out
 from tests.databases import Urls
 from tests.helpers import until

@@ -10,21 +10,19 @@ import pytest
 from sqlalchemy import LargeBinary
 
 from api.cli import interalpha
-from core.access.principal import DEFAULT_TENANT
-from core.access.profile import Profile, open_profile, seal_profile
+from api.tables import metadata
+from core.access.directory import Profile, open_profile, seal_profile
 from core.errors import IdempotencyConflict
-from core.identifiers import uuid7
-from core.keyring.catalogue import sealed_tables
-from core.keyring.lookup import prepare_lookups
-from core.keyring.rotate import rotate
-from core.keyring.status import FINGERPRINTS, status
+from core.ids import uuid7
+from core.lookup_keys import prepare_lookups
 from core.messages.provider_ids import attempts_named
 from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, TextContent
+from core.ports.principal import DEFAULT_TENANT
+from core.privacy.encryption_keys import FINGERPRINTS, rotate, status
 from core.privacy.erase import carry_out
-from core.sealing import Sealer
-from core.tables import metadata
+from core.sealing import Sealer, sealed_tables
 from tests.databases import ENCRYPTION_KEY, Urls
 from tests.privacy.conftest import MAIL, NEEDLES, NUMBER, OTHER_NUMBER, WORDS, Life, wamid
 from tests.privacy.evidence import found_anywhere

@@ -6,16 +6,16 @@ So do rows that were altered. Neither is ever FAILED, and neither keeps others b
 import pytest
 from structlog.testing import capture_logs
 
-from core.access.principal import DEFAULT_TENANT
-from core.access.profile import Profile, open_profile, seal_profile
-from core.identifiers import uuid7
-from core.keyring.waiting import tell, waits_for
+from core import liveness
+from core.access.directory import Profile, open_profile, seal_profile
+from core.ids import uuid7
 from core.messages import queries
 from core.messages.queries import MessageFilter
-from core.operations import heartbeat
+from core.pagination import Slice
 from core.ports import ReportedStatus, StatusReport
+from core.ports.principal import DEFAULT_TENANT
+from core.privacy.encryption_keys import tell, waits_for
 from core.sealing import KeyMissing, Sealer
-from core.slicing import Slice
 from tests.privacy.conftest import NUMBER, WORDS, Life
 
 OLD, NEW = b"k" * 32, b"n" * 32
@@ -184,10 +184,10 @@ async def test_what_waits_for_a_key_is_counted_said_and_shown_without_its_value(
         tell(found)
     [line] = logs
     assert (line["event"], line["key"], line["messages"]) == ("key_missing", "k2", 1)
-    await heartbeat.beat(life.shop.worker, "one", "0012")
-    await heartbeat.note_missing_keys(life.shop.worker, "one", found)
+    await liveness.beat(life.shop.worker, "one", "0012")
+    await liveness.note_missing_keys(life.shop.worker, "one", found)
     async with life.shop.app.transaction() as connection:
-        assert await heartbeat.missing_keys(connection) == [("one", "k2")]
-    await heartbeat.note_missing_keys(life.shop.worker, "one", ())
+        assert await liveness.missing_keys(connection) == [("one", "k2")]
+    await liveness.note_missing_keys(life.shop.worker, "one", ())
     async with life.shop.app.transaction() as connection:
-        assert await heartbeat.missing_keys(connection) == []
+        assert await liveness.missing_keys(connection) == []

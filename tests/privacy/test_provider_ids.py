@@ -12,14 +12,13 @@ from alembic.util import CommandError
 from redis.asyncio import Redis
 
 from api.migrations import downgrade, head_revision, upgrade
-from core.access.principal import DEFAULT_TENANT
 from core.database import Database, make_engine
-from core.keyring.lookup import prepare_lookups
-from core.keyring.rotate import rotate
+from core.lookup_keys import prepare_lookups
+from core.masking import disguised, spells_a_number
 from core.messages.provider_ids import attempts_named, seal_clear_ids
 from core.ports import Channel
-from core.privacy.disguise import disguised
-from core.privacy.spelling import spells_a_number
+from core.ports.principal import DEFAULT_TENANT
+from core.privacy.encryption_keys import rotate
 from core.pubsub import Hub
 from core.sealing import Sealer
 from tests.databases import SharedStores, Urls

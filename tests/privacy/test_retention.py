@@ -7,13 +7,13 @@ import pytest
 
 from api.worker import _cron_jobs
 from api.workshop import open_workshop
-from core.access.principal import DEFAULT_TENANT
 from core.errors import InvalidState
+from core.inbox.closing import replay
+from core.inbox.queries import payloads
 from core.ports import Channel
+from core.ports.principal import DEFAULT_TENANT
 from core.privacy.retention import Retention, forget_what_is_old
 from core.settings import CoreSettings, load
-from core.webhooks.read import payloads
-from core.webhooks.replay import replay
 from tests.apps import house_over
 from tests.databases import Urls
 from tests.privacy.conftest import NEEDLES, NUMBER, WORDS, Life, wamid

@@ -3,9 +3,8 @@
 import pytest
 
 from core.errors import InvalidInput
-from core.privacy.disguise import disguised, known_as
+from core.masking import discreet, disguised, known_as, spells_a_number
 from core.privacy.person import Person, person_named
-from core.privacy.spelling import discreet, spells_a_number
 from core.sealing import Sealer
 from tests.privacy.conftest import MAIL, NUMBER, OLD_NUMBER, wamid
 

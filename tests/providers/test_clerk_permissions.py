@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.access.principal import Scope
 from core.ports import InvalidToken, Tenancy, TokenFault
+from core.ports.principal import Scope
 from tests.providers.clerk_tokens import (
     GONE,
     claims,

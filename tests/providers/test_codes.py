@@ -15,7 +15,7 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from core.flow.tally import Verdict, verdict
+from core.providers.circuit import Verdict, verdict
 from integrations.provider_errors import Kind, Meaning
 from integrations.twilio import errors as twilio
 from integrations.twilio import errors as twilio_errors

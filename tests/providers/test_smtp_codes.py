@@ -14,7 +14,7 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from core.flow.tally import Verdict, verdict
+from core.providers.circuit import Verdict, verdict
 from integrations.smtp.codes import BASIC, GOOGLE, MICROSOFT_BY_CODE, REGISTERED, Meaning, Stage
 from integrations.smtp.errors import meaning_of, provider_error
 

@@ -16,7 +16,7 @@ from api.app import create_app
 from api.doorstep.door import Doorstep
 from api.doorstep.protocol import PatientlessProtocol
 from api.health import Readiness
-from core.access.tokens import DevelopmentTokens
+from core.access.development_tokens import DevelopmentTokens
 from tests.apps import house_over
 from tests.databases import Urls
 from tests.execution.servers import LoopbackServer, wait_until

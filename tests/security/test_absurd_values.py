@@ -30,7 +30,7 @@ from sqlalchemy import text
 
 from api.app import create_app
 from api.health import Readiness
-from core.access.tokens import DevelopmentTokens
+from core.access.development_tokens import DevelopmentTokens
 from core.messages.webhook_handlers import apply_due_events
 from tests.apps import house_over
 from tests.contract.providers import PROVIDERS, WEBHOOK_FIXTURES, WITH_WEBHOOKS, fixture_body, signed_webhook

@@ -19,10 +19,10 @@ from api.doorstep.door import LARGEST_ON_CREDIT, MOST_ON_CREDIT, Doorstep
 from api.doorstep.purses import Purses
 from api.health import Readiness
 from api.key_books import KeyBooks
-from core.access.key_format import KeyKind, mint
-from core.access.new_key import NewKey
-from core.access.principal import DEFAULT_TENANT, Scope
-from core.access.tokens import DevelopmentTokens
+from core.access.api_key_format import KeyKind, mint
+from core.access.api_keys import NewKey
+from core.access.development_tokens import DevelopmentTokens
+from core.ports.principal import DEFAULT_TENANT, Scope
 from core.settings import CoreSettings, load
 from tests.apps import house_over
 from tests.databases import SharedStores, Urls

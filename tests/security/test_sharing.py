@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from core.access.principal import DEFAULT_TENANT
 from core.database import Database, make_engine
+from core.ports.principal import DEFAULT_TENANT
 from tests.databases import Urls
 from tests.house.sources import ROOT, SRC, sources
 from tests.pooler import behind_a_pooler, needs_pooler

@@ -11,9 +11,9 @@ from api.cli.calling import screen
 from api.cli.failures import Failure
 from api.cli.key_words import standing
 from api.cli.progress import Progress
+from core.access.api_key_format import KeyKind
 from core.access.api_keys import ApiKey
-from core.access.key_format import KeyKind
-from core.identifiers import uuid7
+from core.ids import uuid7
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from core.access.principal import DEFAULT_TENANT
 from core.database import Database
 from core.errors import IdempotencyConflict, InvalidInput
 from core.idempotency import IdempotentRequest, claim_key, forget_expired
+from core.ports.principal import DEFAULT_TENANT
 from core.sealing import Sealer
 
 PATH = ["input", "idempotencyKey"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.identifiers import uuid7, uuid7_floor
+from core.ids import uuid7, uuid7_floor
 from resolvers.identifiers import from_global_id, to_global_id, uuid_of
 
 

@@ -4,7 +4,7 @@ from base64 import b64encode
 from uuid import uuid4
 
 from api.edge import request_id_from
-from core.privacy.spelling import names_somebody
+from core.masking import names_somebody
 
 TELLING = (
     "5511987654321",

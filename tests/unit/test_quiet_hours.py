@@ -12,8 +12,7 @@ from hypothesis import strategies as some
 from core.addresses import Address
 from core.brazil import AREA_CODES
 from core.messages.schedule import calm_moment, next_calm, zones_of
-from core.quiet_hours import NIGHT, QuietHours
-from core.time_zones import CAPITALS
+from core.quiet_hours import CAPITALS, NIGHT, QuietHours
 
 SAO_PAULO, MANAUS, BERLIN = ZoneInfo("America/Sao_Paulo"), ZoneInfo("America/Manaus"), ZoneInfo("Europe/Berlin")
 TOKYO = ZoneInfo("Asia/Tokyo")

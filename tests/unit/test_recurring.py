@@ -9,7 +9,7 @@ from redis import exceptions as redis_errors
 
 from api.loops import keep_going
 from core.errors import Overloaded
-from core.recurring import Recurring
+from core.log_throttle import ThrottledLog
 from core.store_faults import database_fault, is_setup, redis_fault
 from tests.helpers import all_logs
 
@@ -23,7 +23,7 @@ class Clock:
 
 def test_the_lines_of_a_repeated_failure_become_fewer_and_are_counted() -> None:
     clock = Clock()
-    troubles = Recurring(clock)
+    troubles = ThrottledLog(clock)
     with all_logs() as logs:
         for _ in range(36_000):
             troubles.failed("away", "UNREACHABLE", reason="it is")
@@ -38,7 +38,7 @@ def test_the_lines_of_a_repeated_failure_become_fewer_and_are_counted() -> None:
 
 def test_another_reason_is_told_at_once_and_a_return_only_when_it_lasts() -> None:
     clock = Clock()
-    troubles = Recurring(clock)
+    troubles = ThrottledLog(clock)
     with all_logs() as logs:
         for kind in ("UNREACHABLE", "STARTING", "UNREACHABLE"):
             troubles.failed("away", kind)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.webhooks.redaction import MASK, redacted
+from core.inbox.queries import MASK, redacted
 from tests.house.sources import ROOT
 
 FIXTURES = sorted(

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from core.settings import Problem, describe, load
-from core.settings.house import CoreSettings
-from core.settings.secret_files import LARGEST
+from core.settings.core_settings import CoreSettings
+from core.settings.loading import LARGEST
 from integrations.registry import all_integrations
 from tests.unit.settings_samples import ALL_SECRETS
 

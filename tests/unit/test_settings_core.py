@@ -8,7 +8,7 @@ import pytest
 
 from core.settings import AppEnv, CoreSettings, Manifest, State, TrustMode, load
 from core.settings.addresses import is_loopback, origin_of
-from core.settings.manifest import digest
+from core.settings.values import digest
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 OTHER_KEY = base64.b64encode(bytes(32)).decode()

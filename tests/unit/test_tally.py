@@ -14,8 +14,7 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from core.flow.tally import CallEnd, Verdict, pause_asked, tally, verdict
-from core.flow.values import Outcomes, Suspect
+from core.providers.circuit import CallEnd, Outcomes, Suspect, Verdict, pause_asked, tally, verdict
 from integrations.twilio import errors as twilio
 from integrations.whatsapp import errors as whatsapp
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from core.errors import FailureParty, FailureReason
+from core.inbox.codec import event_from_json, event_to_json
 from core.ports import (
     Channel,
     Failure,
@@ -20,7 +21,6 @@ from core.ports import (
     StatusReport,
     TemplatesChanged,
 )
-from core.webhooks.events import event_from_json, event_to_json
 
 REFERENCE = Reference(UUID(int=1), UUID(int=2), 3)
 AT = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)

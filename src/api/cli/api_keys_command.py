@@ -15,7 +15,7 @@ from api.cli.failures import Exit, Failure
 from api.cli.key_words import as_json_of, read_recipients, standing
 from api.cli.migrate_command import explained
 from api.cli.surroundings import core_settings, dev_environment
-from core.access.principal import DEFAULT_TENANT, Scope
+from core.ports.principal import DEFAULT_TENANT, Scope
 
 if TYPE_CHECKING:
     from api.key_books import KeyBooks
@@ -64,8 +64,8 @@ def create(
     as_json: bool,
 ) -> None:
     """Make a key, and print it, this once. Stdout holds the key and nothing else."""
-    from core.access.key_format import KeyKind
-    from core.access.new_key import NewKey
+    from core.access.api_key_format import KeyKind
+    from core.access.api_keys import NewKey
 
     allowed = frozenset(Scope) if _ALL in scopes else frozenset(Scope(one.upper()) for one in scopes)
     wanted = KeyKind(kind.upper().replace("-", "_"))
@@ -113,7 +113,7 @@ def list_(only_orphaned: bool, tenant: UUID, as_json: bool) -> None:
 @yes_option
 def revoke(prefix: str, tenant: UUID, yes: bool) -> None:
     """Let the key that begins with PREFIX let nobody in any more, for good: ia_live_…, as the list shows it."""
-    from core.access.key_format import name_in
+    from core.access.api_key_format import name_in
 
     name = name_in(prefix)
     if name is None:

@@ -17,7 +17,7 @@ from api.cli.credentials import API_KEY, development_token, given_key
 from api.cli.failures import Exit, Failure
 from api.cli.surroundings import core_settings, dev_environment, own_environment, port_from
 from api.embedded.folder import LOOPBACK
-from core.privacy.spelling import discreet
+from core.masking import discreet
 from core.settings import WrongValue
 from core.settings.addresses import check_web_address
 

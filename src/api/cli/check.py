@@ -15,7 +15,7 @@ from api.configuration import Configuration, IntegrationConfiguration, load_conf
 from api.dev.simulated import to_simulate
 from core.ports import Channel
 from core.settings import CoreSettings, IntegrationSettings, Problem, State
-from core.settings.house import REQUIRED_IN_PRODUCTION
+from core.settings.core_settings import REQUIRED_IN_PRODUCTION
 from core.settings.postgres_url import read_postgres_url
 from core.settings.redis_url import read_redis_url
 

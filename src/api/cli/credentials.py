@@ -8,9 +8,9 @@ from uuid import UUID
 
 from api.cli.failures import Exit, Failure
 from api.cli.surroundings import core_settings
-from core.access.key_format import read_key
+from core.access.api_key_format import read_key
 from core.settings import WrongValue
-from core.settings.secret_files import read_secret
+from core.settings.loading import read_secret
 
 API_KEY = "INTERALPHA_API_KEY"
 
@@ -49,8 +49,8 @@ def development_token(environment: Mapping[str, str], tenant: UUID | None = None
             Exit.NOT_CONFIGURED,
         )
     # Here, because it brings SQLAlchemy, and help and refusals should not wait for that.
-    from core.access.principal import DEFAULT_TENANT
-    from core.access.tokens import CLI, DevelopmentTokens
+    from core.access.development_tokens import CLI, DevelopmentTokens
+    from core.ports.principal import DEFAULT_TENANT
 
     secret = next(iter(settings.sealing_keys.values()))
     tokens = DevelopmentTokens(secret, lifetime=settings.development_token_seconds)

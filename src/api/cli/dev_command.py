@@ -26,7 +26,7 @@ from api.dev.part import PartFailed
 from api.dev.supervisor import Order, Standing, Supervisor
 from api.embedded.errors import EmbeddedStoreError
 from api.embedded.folder import LOOPBACK
-from core.settings.house import AppEnv
+from core.settings.core_settings import AppEnv
 
 # `timeout` and `make` may hand the same signal on twice: only a later one is somebody losing patience.
 _SAME_SIGNAL_SECONDS = 0.5

@@ -33,7 +33,7 @@ def command() -> None:
 @json_option
 def status(as_json: bool) -> None:
     """Count the values that lie under each key."""
-    from core.keyring.status import FINGERPRINTS, status
+    from core.privacy.encryption_keys import FINGERPRINTS, status
 
     async def work(database: "Database", sealer: "Sealer") -> tuple[Sequence[str], Mapping[str, Mapping[str, int]]]:
         found = await status(database)
@@ -70,7 +70,7 @@ def status(as_json: bool) -> None:
 
 def _missing(places: Mapping[str, Mapping[str, int]], names: Sequence[str]) -> Sequence[str]:
     """The ids of keys that sealed values need and ENCRYPTION_KEYS does not hold."""
-    from core.keyring.status import FINGERPRINTS
+    from core.privacy.encryption_keys import FINGERPRINTS
 
     needed = {name for place, values in places.items() if place != FINGERPRINTS for name in values}
     return sorted(needed - {*names, _UNNAMED})
@@ -83,8 +83,8 @@ def new_lookup(yes: bool) -> None:
 
     Reports that name an older message by the provider's id alone do not find it any more. Restart workers afterwards.
     """
-    from core.audit.house import note_for_all
-    from core.keyring.lookup import replace_lookups
+    from core.lookup_keys import replace_lookups
+    from core.operations.audit_log import note_for_all
 
     if not yes:
         if not sys.stdin.isatty():
@@ -108,8 +108,8 @@ def rotate() -> None:
     Before that, append the new key behind the old one in ENCRYPTION_KEYS of every process, and then put it in front in
     every process. It can be ended at any moment, and begun again: what is done is done.
     """
-    from core.audit.house import note_for_all
-    from core.keyring.rotate import rotate
+    from core.operations.audit_log import note_for_all
+    from core.privacy.encryption_keys import rotate
 
     async def work(database: "Database", sealer: "Sealer") -> tuple[Sequence[str], int, int]:
         done = unreadable = 0

@@ -11,7 +11,7 @@ from api.cli.client import Api
 from api.cli.deciding import replay, tell, way_of
 from api.cli.failures import Failure
 from api.cli.parties import PARTIES
-from core.webhooks.values import WebhookStatus
+from core.inbox.tables import WebhookStatus
 
 _FIELDS = f"""
 id eventType providerEventId status error attempts receivedAt processedAt integration {{ kind }}

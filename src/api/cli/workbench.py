@@ -13,7 +13,7 @@ from api.cli.surroundings import core_settings, project_environment
 from api.dev.home import Home
 from api.embedded.folder import LOOPBACK
 from core.ports import Mode
-from core.settings.house import AppEnv
+from core.settings.core_settings import AppEnv
 from integrations.simulating.client import SimulatorControl, SimulatorRefused
 
 _MODES = "{ integrations { kind configuration { mode } } }"

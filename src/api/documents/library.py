@@ -7,7 +7,7 @@ from api.documents.persisted import PersistedQueries
 from api.documents.trusted import TrustedDocuments
 from api.metrics import documents
 from api.operations import OperationRequest
-from core.settings.manifest import digest
+from core.settings.values import digest
 from engine.answer import Outcome
 from engine.plan import Refusal
 

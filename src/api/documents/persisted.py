@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from api.metrics import documents
-from core.recurring import Recurring
-from core.settings.manifest import digest
+from core.log_throttle import ThrottledLog
+from core.settings.values import digest
 from core.store_faults import told
 from engine.documents import Room, Shelf
 
@@ -32,7 +32,7 @@ class PersistedQueries:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._troubles = Recurring()
+        self._troubles = ThrottledLog()
         self._near: Shelf[str, str] = Shelf(Room(entries=MOST_QUERIES, characters=4_194_304))
 
     async def find(self, name: str) -> str | None:

@@ -6,7 +6,7 @@ import structlog
 
 from api.metrics import documents
 from core.settings import Manifest, TrustMode
-from core.settings.manifest import digest
+from core.settings.values import digest
 
 log = structlog.get_logger(__name__)
 

@@ -10,14 +10,13 @@ from sqlalchemy import ARRAY, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import insert
 
 from core.access.batched import Batched
-from core.access.news import keep_organization, keep_subject
-from core.access.principal import DEFAULT_TENANT, PresentedSession, Principal, Scope
-from core.access.read import tenant_stands
+from core.access.directory import keep_organization, keep_subject, tenant_stands
 from core.access.remembered import Remembered
 from core.access.tables import memberships
 from core.database import Database
 from core.errors import Unauthenticated
 from core.ports import Identity, IdentityVerifier, InvalidToken, OrganizationNamed, Tenancy, TokenFault
+from core.ports.principal import DEFAULT_TENANT, PresentedSession, Principal, Scope
 from core.words import say
 
 KNOWN_SECONDS = 2.0

@@ -10,9 +10,9 @@ from uuid import UUID
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.access.principal import ActorKind, Principal
 from core.audit.tables import audit_events
-from core.identifiers import uuid7
+from core.ids import uuid7
+from core.ports.principal import ActorKind, Principal
 
 SENDS = frozenset({"sendMessage", "sendMessages"})
 """The acts whose events are the messages they made."""

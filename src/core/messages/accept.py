@@ -11,13 +11,13 @@ from uuid import UUID
 
 from sqlalchemy import ARRAY, Text, bindparam, text
 
-from core.access.zones import TenantZones
+from core.access.tenants import TenantZones
 from core.clock import DatabaseClock
 from core.database import Database
 from core.errors import AppError, InvalidInput, QueueFull, Refused
 from core.group_commit import GroupCommit
 from core.idempotency import IdempotentRequest
-from core.identifiers import uuid7
+from core.ids import uuid7
 from core.messages.queries import Message
 from core.messages.schedule import Schedule
 from core.messages.status import MessageStatus

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.characters import line_errors, refused_on_line
 from core.errors import AppError, InputRule, InvalidInput, Overloaded, Refused
 from core.idempotency import IdempotentRequest, claim_key
-from core.identifiers import uuid7
+from core.ids import uuid7
 from core.messages.accept import Accepted, Outbox, PreparedMessage
 from core.messages.status import MessageStatus
 from core.messages.store import Outcome

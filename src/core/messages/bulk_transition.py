@@ -9,12 +9,12 @@ from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import is_passing
+from core.dead_letters.store import MESSAGE_SEND, NewDeadLetter, add_dead_letters
 from core.errors import FailureParty, FailureReason
 from core.messages.record import EventRecord, MessageKey, write_transitions
 from core.messages.state_machine import MessageState
 from core.messages.status import EventSource, MessageStatus
 from core.messages.tables import message_events, messages
-from core.operations.dead_letters import MESSAGE_SEND, GivenUp, bury
 from core.ports import Failure
 from core.ports.failures import failure_to_json
 from core.pubsub import Change
@@ -130,4 +130,6 @@ async def _park(connection: AsyncConnection, key: MessageKey) -> None:
             source=EventSource.WORKER.value,
         )
     )
-    await bury(connection, [GivenUp(key.tenant_id, MESSAGE_SEND, UNREADABLE_ROW.message, 0, None, key.message_id)])
+    await add_dead_letters(
+        connection, [NewDeadLetter(key.tenant_id, MESSAGE_SEND, UNREADABLE_ROW.message, 0, None, key.message_id)]
+    )

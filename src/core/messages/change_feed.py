@@ -15,14 +15,13 @@ from sqlalchemy import ARRAY, ColumnElement, Row, String, cast, func, or_, selec
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import Database
+from core.database import Database, when_back
 from core.errors import CursorExpired
 from core.live.cursors import Cursor, Snapshot
 from core.messages import queries
 from core.messages.queries import EventView, event_view
 from core.messages.status import Direction, MessageStatus
 from core.messages.tables import TransactionId, message_events
-from core.patience import when_back
 from core.ports import Channel
 from core.pubsub import Hub, Listener
 from core.sealing import Sealer

@@ -8,7 +8,6 @@ from sqlalchemy import SmallInteger, Uuid, bindparam, select
 from sqlalchemy import text as sql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.access.reach import EVERYWHERE, Reach
 from core.audit.act import Act
 from core.database import Database
 from core.errors import AppError, InvalidState, NotFound
@@ -28,6 +27,7 @@ from core.messages.state_machine import (
 )
 from core.messages.status import EventSource, MessageStatus
 from core.messages.tables import message_events, messages
+from core.ports.principal import EVERYWHERE, Reach
 from core.pubsub import Hub
 from core.words import say
 

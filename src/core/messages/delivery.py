@@ -8,14 +8,11 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.access.zones import TenantZones
+from core.access.tenants import TenantZones
 from core.addresses import known_address
 from core.database import Database
 from core.errors import Overloaded
-from core.flow.gate import Gatekeeper, OpenGate
-from core.flow.tally import CallEnd, tally
-from core.flow.values import Allowance
-from core.keyring.lookup import prepare_lookups
+from core.lookup_keys import prepare_lookups
 from core.messages.claim import Claimed, Timing, begin, claim, lock_claimed, postpone, release
 from core.messages.provider_ids import AttemptKey, ProviderName, holders_of, seal_for_attempt, withdraw_id
 from core.messages.record import EventRecord, MessageKey, lock_states, write_transitions
@@ -24,6 +21,8 @@ from core.messages.sending import Caller, CallResult, judge, open_all, with_quot
 from core.messages.state_machine import MessageState, after_outcome
 from core.messages.status import EventSource, ProviderId
 from core.ports import Channel, MessageSender, Receipt
+from core.providers.circuit import Allowance, CallEnd, tally
+from core.providers.flow_control import Gatekeeper, OpenGate
 from core.pubsub import Change, Hub
 from core.quiet_hours import QuietHours
 from core.sealing import SealBroken, Sealer

@@ -27,16 +27,14 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import Database
-from core.keyring.catalogue import numbered
-from core.keyring.lookup import prepare_lookups
-from core.keyring.walk import walk
+from core.database import Database, walk
+from core.lookup_keys import prepare_lookups
+from core.masking import MARK, known_as
 from core.messages.record import EventRecord, MessageKey
 from core.messages.state_machine import Attempt, MessageState, withdrawn
 from core.messages.status import EventSource, ProviderId
 from core.messages.tables import attempts, messages
-from core.privacy.disguise import MARK, known_as
-from core.sealing import NOBODYS, SealBroken, Sealer
+from core.sealing import NOBODYS, SealBroken, Sealer, numbered
 
 log = structlog.get_logger(__name__)
 

@@ -27,12 +27,12 @@ from core.messages.status import (
     route_from_json,
 )
 from core.messages.tables import attempts, external_ids, message_events, messages
+from core.pagination import Slice, Span, read_slice, storable, within
 from core.ports import Channel, Content, Failure, ReportedStatus
 from core.ports.content import content_from_json, filled_from_json
 from core.ports.failures import failure_from_json
 from core.ports.templates import Filled
 from core.sealing import SealBroken, Sealer
-from core.slicing import Slice, Span, read_slice, storable, within
 
 log = structlog.get_logger(__name__)
 

@@ -33,6 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.dead_letters.store import MESSAGE_SEND, NewDeadLetter, Resolution, add_dead_letters, close_of_messages
 from core.errors import FailureParty
 from core.messages.state_machine import Attempt, MessageState, Transition
 from core.messages.status import (
@@ -46,7 +47,6 @@ from core.messages.status import (
     route_to_json,
 )
 from core.messages.tables import attempts, message_events, messages
-from core.operations.dead_letters import MESSAGE_SEND, GivenUp, Resolution, bury, close_of_messages
 from core.ports.failures import failure_from_json, failure_to_json
 from core.pubsub import Change
 
@@ -148,7 +148,9 @@ async def write_transitions(connection: AsyncConnection, noted: Sequence[EventRe
         await connection.execute(_WRITE_ALL, [_all_values(*each) for each in about])
     else:
         await _write_apart(connection, moves, about, told)
-    await bury(connection, [_given_up(one, move.standing) for one, move in moves if _is_given_up(one, move.standing)])
+    await add_dead_letters(
+        connection, [_given_up(one, move.standing) for one, move in moves if _is_given_up(one, move.standing)]
+    )
     await _close_revived(connection, moves)
     return [Change(*key) for key in dict.fromkeys(one.key for one in told)]
 
@@ -180,10 +182,10 @@ def _is_given_up(one: EventRecord, after: MessageState) -> bool:
     return has_failed and after.failure is not None and after.failure.party in _OURS_TO_MEND
 
 
-def _given_up(one: EventRecord, after: MessageState) -> GivenUp:
+def _given_up(one: EventRecord, after: MessageState) -> NewDeadLetter:
     integration = None if one.attempt is None else one.integration
     words = after.failure.message if after.failure else ""
-    return GivenUp(one.key.tenant_id, MESSAGE_SEND, words, len(after.attempts), integration, one.key.message_id)
+    return NewDeadLetter(one.key.tenant_id, MESSAGE_SEND, words, len(after.attempts), integration, one.key.message_id)
 
 
 async def _close_revived(connection: AsyncConnection, moves: Sequence[tuple[EventRecord, Transition]]) -> None:

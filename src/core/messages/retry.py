@@ -8,7 +8,6 @@ import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.access.reach import EVERYWHERE, Reach
 from core.addresses import known_address
 from core.audit.act import Act
 from core.errors import AppError, InvalidState, NotConfigured, NotFound, NotSimulated
@@ -20,6 +19,7 @@ from core.messages.status import MOST_STEPS, EventSource, MessageStatus, Step, h
 from core.messages.tables import message_events, messages
 from core.messages.validation import ChannelService, check_route, served_steps
 from core.ports import Channel
+from core.ports.principal import EVERYWHERE, Reach
 from core.pubsub import Change
 from core.sealing import SealBroken, Sealer
 from core.words import say

@@ -9,14 +9,13 @@ import phonenumbers
 from phonenumbers import timezone as number_zones
 from phonenumbers.tzdata import TIMEZONE_DATA
 
-from core.access.zones import TenantZones
+from core.access.tenants import TenantZones
 from core.addresses import Address
 from core.brazil import AREA_CODES
 from core.clock import DatabaseClock
 from core.errors import InputRule, InvalidInput
 from core.messages.validation import FURTHEST, CheckedDraft
-from core.quiet_hours import QuietHours
-from core.time_zones import CAPITALS, zone_named
+from core.quiet_hours import CAPITALS, QuietHours, zone_named
 from core.words import say
 
 _PATIENCE = timedelta(hours=48)

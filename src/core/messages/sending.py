@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import ColumnElement, Integer, Table, cast, null, or_, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.ending import is_being_ended
+from core.cancellation import is_cancelling
 from core.errors import (
     FailureParty,
     FailureReason,
@@ -221,7 +221,7 @@ class Caller:
         except TimeoutError:
             return OutcomeUnknown(f"{self.integration} did not answer within {seconds:g} s.", provider=self.integration)
         except (Exception, asyncio.CancelledError) as error:
-            if is_being_ended(error):
+            if is_cancelling(error):
                 raise
             # Whatever broke may have broken after the bytes left.
             log.exception("send_broke", integration=self.integration, message_id=str(message.reference.message_id))

@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
 from core.errors import ProviderError
-from core.keyring.lookup import prepare_lookups
+from core.liveness import active_since
+from core.lookup_keys import prepare_lookups
 from core.messages import state_machine
 from core.messages.bulk_transition import transition_all
 from core.messages.claim import GIVE_UP_AFTER, NO_UNREAD_REPORT, Timing, with_unread_reports
@@ -22,7 +23,6 @@ from core.messages.provider_ids import AttemptKey, ProviderName, holders_of, loc
 from core.messages.record import EventRecord, MessageKey, lock_leased
 from core.messages.state_machine import MessageState, Transition
 from core.messages.status import AttemptOutcome, EventSource, UnconfirmedPolicy
-from core.operations.pulses import heard_since
 from core.ports import Channel, DeliveryLookup, Reference, ReportedStatus, Sighting, Sought
 from core.ports.content import content_for, content_from_json
 from core.pubsub import Hub
@@ -135,7 +135,7 @@ async def lease_due(
     connection: AsyncConnection, *, worker: str, limit: int, timing: Timing
 ) -> list[UnconfirmedAttempt]:
     """Lease doubts that are due; none while we may have been deaf within the time that doubts are held."""
-    heard = (await connection.execute(select(heard_since().scalar_subquery() + timing.hold < text("now()")))).scalar()
+    heard = (await connection.execute(select(active_since().scalar_subquery() + timing.hold < text("now()")))).scalar()
     if not heard:
         return []
     rows = await connection.execute(_LEASE, {"worker": worker, "limit": limit, "lease": timing.lease})

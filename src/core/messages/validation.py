@@ -8,7 +8,6 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from core.access.reach import EVERYWHERE, Reach
 from core.addresses import Address, email_address, phone_address, whatsapp_user_address
 from core.audit.act import Author
 from core.characters import line_errors, refused_on_line
@@ -18,6 +17,7 @@ from core.messages.status import RouteGoal, Step, route_to_json
 from core.messages.tables import messages
 from core.ports import Channel, Content
 from core.ports.content import check_content, content_to_json
+from core.ports.principal import EVERYWHERE, Reach
 from core.templates import queries as templates
 from core.templates.filling import Wording, word_draft
 from core.templates.values import Template, TemplateUse

@@ -11,11 +11,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
-from core.access.news import apply_news
+from core.access.directory import apply_directory_event
 from core.addresses import known_address, lookup_form
 from core.database import Database, is_contention, is_passing
 from core.errors import Overloaded
-from core.keyring.lookup import prepare_lookups
+from core.inbox.closing import Place, forget_webhooks, ignored, processed, step_aside, try_later, wait_for_message
+from core.inbox.store import Kept, keys_of, take
+from core.lookup_keys import prepare_lookups
 from core.messages.claim import text_value
 from core.messages.provider_ids import (
     AttemptKey,
@@ -34,12 +36,9 @@ from core.messages.status import Direction, EventSource, MessageStatus, make_ste
 from core.messages.tables import attempts, message_events, messages
 from core.ports import DirectoryChanged, InboundMessage, ReportedStatus, StatusReport, TemplatesChanged, TextContent
 from core.ports.content import content_to_json
-from core.privacy.forget import forget_webhooks
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
 from core.templates.catalogue_sync import request_sync
-from core.webhooks.closing import Place, ignored, processed, step_aside, try_later, wait_for_message
-from core.webhooks.inbox import Kept, keys_of, take
 
 
 async def find_answered(
@@ -216,7 +215,7 @@ async def _apply(connection: AsyncConnection, sealer: Sealer, taken: Sequence[Ke
                 await request_sync(connection, kept.integration)
                 batch.processed[kept.place] = None
             case DirectoryChanged():
-                await apply_news(connection, sealer, kept.event)
+                await apply_directory_event(connection, sealer, kept.event)
                 batch.processed[kept.place] = None
             case _:
                 batch.ignored.append(kept.place)

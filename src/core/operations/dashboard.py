@@ -12,13 +12,13 @@ from uuid import UUID
 from sqlalchemy import extract, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.boards import Boards
 from core.database import Database
-from core.identifiers import uuid7_floor
+from core.dead_letters.store import DeadLetterFilter
+from core.dead_letters.store import count as count_dead_letters
+from core.ids import uuid7_floor
+from core.live.shared_values import SharedValues
 from core.messages.status import Direction, MessageStatus, reports_delivery
 from core.messages.tables import messages
-from core.operations.given_up import DeadLetterFilter
-from core.operations.given_up import count as count_dead_letters
 from core.ports import Channel
 
 # What takes long is computed less often: never more than a tenth of the time.
@@ -79,11 +79,11 @@ class DashboardView:
 
 
 @dataclass(frozen=True, slots=True)
-class DashboardDesk:
+class DashboardReader:
     """Computes dashboards, once for all who look at the same."""
 
     database: Database
-    boards: Boards
+    boards: SharedValues
 
     async def read(self, tenant: UUID, window: TimeWindow) -> DashboardView:
         """Count: one statement for each kind of thing. Raises Overloaded."""

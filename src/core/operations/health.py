@@ -1,7 +1,9 @@
-"""How well work with a company goes, as far as it is known: by its circuit, and by what it took lately."""
+"""What the system knows of its integrations: configured or not, and how; never a secret."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -9,12 +11,31 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.flow.values import CircuitState, CircuitView
-from core.identifiers import uuid7_floor
+from core.database import Database
+from core.ids import uuid7_floor
+from core.live.shared_values import SharedValues
 from core.messages.status import AttemptOutcome
 from core.messages.tables import attempts
-from core.operations.integrations import IntegrationView
-from core.settings import State
+from core.ports import Mode
+from core.providers.circuit import Circuits, CircuitState, CircuitView
+from core.pubsub import Hub
+from core.settings import Problem, State
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationView:
+    """An integration of this installation. `mode` and `webhook_url` are None while it is not configured."""
+
+    name: str
+    title: str
+    state: State
+    mode: Mode | None
+    problems: Sequence[Problem]
+    webhook_url: str | None
+
+
+# How well work with a company goes, as far as it is known: by its circuit, and by what it took lately.
+
 
 LATELY = timedelta(hours=1)
 
@@ -82,3 +103,85 @@ async def last_successes(connection: AsyncConnection, tenant: UUID) -> Mapping[s
         .group_by(attempts.c.integration)
     )
     return {row.integration: row.at for row in rows}
+
+
+# The health of every integration, read together, and watched by however many.
+
+
+# So that the store's clock has come to it, too.
+_A_MOMENT = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Healths:
+    """The health of every integration, by name; `retry_at` is when the first circuit opens for a trial by itself."""
+
+    by_name: Mapping[str, Health]
+    retry_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReader:
+    """Knows how the integrations do."""
+
+    database: Database
+    circuits: Circuits
+    hub: Hub
+    integrations: Mapping[str, IntegrationView]
+    boards: SharedValues
+    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    async def read(self, tenant: UUID) -> Healths:
+        """Look at all of them: one statement, one round trip to the store of circuits. Raises Overloaded."""
+        circuits = await self.circuits.read(list(self.integrations))
+        async with self.database.transaction(tenant) as connection:
+            successes = await last_successes(connection, tenant)
+        judged = {
+            name: judge(one, circuits[name], successes.get(name), self.began_at)
+            for name, one in self.integrations.items()
+        }
+        retries = [circuit.retry_at for circuit in circuits.values() if circuit.retry_at]
+        return Healths(judged, min(retries, default=None))
+
+    async def watch(self, tenant: UUID) -> AsyncGenerator[Mapping[str, Health], None]:
+        """Yield the health of all of them, now and whenever it may have changed."""
+        async with aclosing(self.boards.watch(("health", tenant), lambda: self.read(tenant), self._begin)) as found:
+            async for healths in found:
+                yield healths.by_name
+
+    @contextmanager
+    def _begin(self) -> Iterator[Callable[[Healths], Awaitable[None]]]:
+        with self.hub.listen_to_circuits() as listener:
+
+            async def pause(found: Healths) -> None:
+                wait = 0.0 if found.retry_at is None else (found.retry_at - datetime.now(UTC)).total_seconds()
+                try:
+                    async with asyncio.timeout(wait + _A_MOMENT if wait > 0 else None):
+                        await listener.wait()
+                except TimeoutError:
+                    return
+
+            yield pause
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChange:
+    """An integration came to another status; `known` is every status told so far, which makes the cursor."""
+
+    integration: str
+    health: Health
+    previous: HealthStatus | None
+    known: Mapping[str, HealthStatus]
+
+
+def changes(
+    known: Mapping[str, HealthStatus], found: Mapping[str, Health], wanted: Collection[str]
+) -> list[HealthChange]:
+    """What is new to somebody who knows these statuses, in the order of names."""
+    told: list[HealthChange] = []
+    known = dict(known)
+    for name in sorted(set(found) & set(wanted)):
+        if (previous := known.get(name)) is not found[name].status:
+            known[name] = found[name].status
+            told.append(HealthChange(name, found[name], previous, dict(known)))
+    return told

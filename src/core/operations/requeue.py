@@ -7,14 +7,13 @@ from uuid import UUID
 from sqlalchemy import Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.dead_letters.store import MESSAGE_SEND, WEBHOOK_APPLY, DeadLetter, Resolution, by_ids, close
 from core.errors import AppError, InvalidState, NotFound
+from core.inbox.closing import replay
+from core.inbox.tables import inbox
 from core.messages.retry import Bounds, Channels, Retried, retry_all
 from core.messages.status import EventSource
 from core.messages.tables import messages as message_rows
-from core.operations.dead_letters import MESSAGE_SEND, WEBHOOK_APPLY, Resolution, close
-from core.operations.given_up import DeadLetter, by_ids
-from core.webhooks.replay import replay
-from core.webhooks.tables import inbox
 from core.words import say
 
 

@@ -6,8 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from core.access.principal import Scope
 from core.errors import Unauthenticated
+from core.ports.principal import Scope
 from core.ports.reports import ProviderEvent
 
 # ─── Sessions ───────────────────────────────────────────────────────────────

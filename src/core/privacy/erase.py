@@ -1,34 +1,90 @@
-"""Carrying erasures out: one small step after another, each a transaction that says how far it has come.
+"""Asking for everything about one person to be erased, and reading how far that has come."""
 
-First what waits for the person is stopped and every message to or from them loses who and what; then names that spell
-the address, and allow lists that hold it; then what companies sent, each webhook opened and searched. What is just
-being sent is waited for.
-"""
-
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import structlog
 from sqlalchemy import ARRAY, LargeBinary, Row, and_, bindparam, func, literal, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.access.principal import ActorKind
+from core.addresses import lookup_form
 from core.audit.act import Act, Author
 from core.database import Database
+from core.ids import uuid7
+from core.inbox.closing import forget_webhooks
 from core.messages.record import EventRecord, MessageKey, lock_states, write_transitions
 from core.messages.state_machine import erased
 from core.messages.status import Direction, EventSource, MessageStatus
 from core.messages.tables import messages
-from core.privacy.allow_lists import strike_off
-from core.privacy.forget import forget_addresses, forget_content, forget_webhooks, webhooks_about
-from core.privacy.inbox_search import search
-from core.privacy.names import forget_names
-from core.privacy.person import Person
-from core.privacy.requests import RECIPIENT
+from core.ports.principal import ActorKind
+from core.privacy.forget import forget_addresses, forget_content, search, strike_off, webhooks_about
+from core.privacy.person import Person, forget_names
 from core.privacy.tables import erasures
 from core.pubsub import Change, Hub
 from core.sealing import SealBroken, Sealer, is_readable
+
+RECIPIENT = "recipient"
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """An erasure: what it has taken out so far, and whether it is done; whom it was about is not in it."""
+
+    id: UUID
+    messages: int
+    canceled: int
+    webhooks: int
+    names: int
+    requested_at: datetime
+    finished_at: datetime | None
+
+
+async def request(connection: AsyncConnection, sealer: Sealer, tenant: UUID, person: Person) -> UUID:
+    """Ask for somebody to be erased; while that goes on, asking again is the same erasure."""
+    row, hashes = uuid7(), sealer.lookup_hashes(lookup_form(person.address), tenant=tenant)
+    open_one = select(erasures.c.id).where(
+        erasures.c.tenant_id == tenant, erasures.c.recipient_hash.in_(hashes), erasures.c.finished_at.is_(None)
+    )
+    earlier: UUID | None = (await connection.execute(open_one.limit(1))).scalar()
+    if earlier is not None:
+        return earlier
+    made: UUID | None = (
+        await connection.execute(
+            insert(erasures)
+            .values(
+                tenant_id=tenant,
+                id=row,
+                recipient_sealed=sealer.seal(person.address, tenant=tenant, row=row, column=RECIPIENT),
+                recipient_hash=hashes[0],
+            )
+            .on_conflict_do_nothing()
+            .returning(erasures.c.id)
+        )
+    ).scalar()
+    # Somebody asked at the same moment: theirs is committed by now, or this would still wait for it.
+    return made or (await connection.execute(open_one.limit(1))).scalar_one()
+
+
+async def by_ids(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> dict[UUID, Erasure]:
+    """Read erasures by their ids; those the tenant does not have are left out."""
+    chosen = select(erasures).where(erasures.c.tenant_id == tenant, erasures.c.id.in_(list(ids)))
+    return {
+        row.id: Erasure(row.id, row.messages, row.canceled, row.webhooks, row.names, row.requested_at, row.finished_at)
+        for row in await connection.execute(chosen)
+    }
+
+
+# Carrying erasures out: one small step after another, each a transaction that says how far it has come.
+#
+# First what waits for the person is stopped and every message to or from them loses who and what; then names that
+# spell
+# the address, and allow lists that hold it; then what companies sent, each webhook opened and searched. What is just
+# being sent is waited for.
+
 
 log = structlog.get_logger(__name__)
 

@@ -13,13 +13,13 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
+from core.inbox.closing import forget_webhooks
+from core.inbox.tables import WebhookStatus, inbox
 from core.messages.record import MessageKey
 from core.messages.status import MessageStatus
 from core.messages.tables import messages
-from core.privacy.forget import forget_addresses, forget_content, forget_webhooks
+from core.privacy.forget import forget_addresses, forget_content
 from core.sealing import Sealer
-from core.webhooks.tables import inbox
-from core.webhooks.values import WebhookStatus
 
 log = structlog.get_logger(__name__)
 

@@ -1,13 +1,9 @@
 """What an installation is told from outside: read once, checked without a network, every problem named at once."""
 
-from core.settings.environment import read_environment
-from core.settings.groups import IntegrationSettings, SettingsGroup
-from core.settings.house import AppEnv, CoreSettings, LogLevel
-from core.settings.keys import EncryptionKey
-from core.settings.loading import Loaded, State, load
-from core.settings.manifest import Manifest, TrustMode
-from core.settings.problems import Problem, WrongValue
-from core.settings.variables import Variable, describe, setting
+from core.settings.core_settings import AppEnv, CoreSettings, LogLevel
+from core.settings.loading import IntegrationSettings, Loaded, SettingsGroup, State, load, read_environment
+from core.settings.values import EncryptionKey, Manifest, TrustMode
+from core.settings.variables import Problem, Variable, WrongValue, describe, setting
 
 __all__ = [
     "AppEnv",

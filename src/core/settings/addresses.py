@@ -10,8 +10,8 @@ from pydantic import AfterValidator, SecretStr
 
 from core.characters import refused_on_line
 from core.settings.postgres_url import read_postgres_url
-from core.settings.problems import WrongValue
 from core.settings.redis_url import read_redis_url
+from core.settings.variables import WrongValue
 
 
 def is_loopback(address: str) -> bool:

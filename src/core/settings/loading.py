@@ -1,18 +1,146 @@
-"""Reading one group of settings out of an environment, with everything that is wrong with it at once."""
+"""Where settings come from: `.env`, then `.env.local`, then the process environment, the later winning."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import ValidationError
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
-from core.settings.environment import present
-from core.settings.groups import SettingsGroup
-from core.settings.problems import Problem, WrongValue
-from core.settings.secret_files import read_secret
-from core.settings.variables import Variable, describe
+from core.characters import refused_in_text, refused_on_line
+from core.settings.addresses import is_loopback
+from core.settings.variables import Problem, Variable, WrongValue, describe, describe_field
+
+# Files for `docker run --env-file` are read without taking quotation marks off.
+_EMPTY = ("", '""', "''")
+
+
+def read_environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return every variable that has a value.
+
+    An empty one counts as unset and overrides the files before it: `SMTP_USERNAME=` in the process environment leaves
+    out what `.env` says. Raises WrongValue when a file cannot be read or is not UTF-8.
+    """
+    files = (_read_file(folder / name) for name in (".env", ".env.local"))
+    merged: dict[str, str | None] = {}
+    for source in (*files, environ):
+        # A name without an equals sign, which python-dotenv gives as None, says nothing.
+        merged |= {name: text for name, text in source.items() if text is not None}
+    return present(merged)
+
+
+def present(source: Mapping[str, str | None]) -> dict[str, str]:
+    """Keep what has a value, without the spaces around it; a pair of quotation marks holds none."""
+    stripped = {name: (text or "").strip() for name, text in source.items()}
+    return {name: text for name, text in stripped.items() if text not in _EMPTY}
+
+
+def _read_file(path: Path) -> Mapping[str, str | None]:
+    try:
+        # Not interpolated: a password may hold a dollar sign. Some editors begin a file with a byte order mark.
+        return dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+    except OSError:
+        raise WrongValue(f"{path} cannot be read: look at its permissions") from None
+    except UnicodeDecodeError:
+        raise WrongValue(f"{path} is not UTF-8: save it in that encoding") from None
+
+
+# Secrets that stand in files, as Docker and Kubernetes mount them: NAME_FILE names the file that holds NAME.
+
+
+LARGEST = 65_536
+"""Bytes; the longest secret here is a list of keys."""
+
+
+def read_secret(name: str, environment: Mapping[str, str]) -> str | None:
+    """Return a secret, from its variable or from the file that NAME_FILE names; None where neither is set.
+
+    Raises WrongValue, about NAME_FILE, where both are set or the file holds no secret.
+    """
+    text, path = environment.get(name), environment.get(f"{name}_FILE")
+    if path is None:
+        return text
+    if text is not None:
+        raise WrongValue(f"is set, and so is {name}: keep one of the two")
+    return _read(Path(path))
+
+
+def _read(path: Path) -> str:
+    try:
+        # A pipe or a device would be waited for, or never end.
+        if not path.is_file():
+            raise WrongValue("names no file that can be read: give its full path")
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except OSError:
+        raise WrongValue("names no file that can be read: give its full path") from None
+    if len(data) > LARGEST:
+        raise WrongValue(f"names a file of more than {LARGEST} bytes: no secret is that long")
+    try:
+        text = data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise WrongValue("names a file that is not UTF-8 text: write the secret into it as it is") from None
+    if not text:
+        raise WrongValue("names an empty file: write the secret into it, or unset the variable")
+    return text
+
+
+# Settings that belong together: the model every part of the house declares its own with.
+
+
+class SettingsGroup(BaseModel):
+    """Settings read together by `load`, which also asks `rules`; they do not change afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    may_be_absent: ClassVar[bool] = False
+
+    @classmethod
+    def rules(cls, given: Mapping[str, str]) -> Iterator[Problem]:
+        """Yield what is wrong between the settings; `given` holds their texts by first name, and APP_ENV."""
+        yield from ()
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _has_the_right_form(cls, value: Any, info: ValidationInfo) -> Any:
+        variable = describe_field(cls.model_fields[info.field_name or ""])
+        if not isinstance(value, str):
+            return value
+        # What has no form of its own may be a key in PEM or JSON, which has several lines; lists may have them, too.
+        find = refused_on_line if variable.matches and not variable.several else refused_in_text
+        if found := find(value):
+            raise WrongValue(f"contains {found[0]} at character {found[1]}; right is: {variable.mend}")
+        parts = tuple(part.strip() for part in value.split(",")) if variable.several else (value,)
+        if variable.matches and not all(re.fullmatch(variable.matches, part) for part in parts):
+            raise WrongValue(f"is not right: {variable.mend}")
+        return parts if variable.several else value
+
+
+class IntegrationSettings(SettingsGroup):
+    """Parent of each integration's `Settings`; none of them set means the company is not used here."""
+
+    may_be_absent: ClassVar[bool] = True
+
+    @property
+    def base_addresses(self) -> tuple[str, ...]:
+        """The addresses and hosts that calls to the company go to."""
+        raise NotImplementedError
+
+    def is_simulated(self) -> bool:
+        """Say whether every call stays on this machine."""
+        return all(is_loopback(address) for address in self.base_addresses)
+
+    def is_sandbox(self) -> bool:
+        """Say whether the credentials are for the company's own test environment."""
+        return False
+
+
+# Reading one group of settings out of an environment, with everything that is wrong with it at once.
+
 
 M = TypeVar("M", bound=SettingsGroup)
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.settings.problems import WrongValue
 from core.settings.urls import (
     Parameters,
     UrlParts,
@@ -33,6 +32,7 @@ from core.settings.urls import (
     text_value,
     tls_version,
 )
+from core.settings.variables import WrongValue
 
 EXAMPLE = "postgresql://user:password@host/database"
 PORT = 5432

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.settings.problems import WrongValue
 from core.settings.urls import (
     Parameters,
     UrlParts,
@@ -28,6 +27,7 @@ from core.settings.urls import (
     text_value,
     tls_version,
 )
+from core.settings.variables import WrongValue
 
 EXAMPLE = "redis://:password@host:6379/0"
 PORT = 6379

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from core.characters import refused_on_line
-from core.settings.problems import WrongValue
+from core.settings.variables import WrongValue
 
 ENCODE = "percent-encode special characters in the password (@ is %40, / is %2F, ? is %3F, # is %23, % is %25)"
 

@@ -1,4 +1,4 @@
-"""A setting's declaration, and its description for `.env.example`, the documentation and the error messages."""
+"""How something wrong with the settings is said."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
@@ -7,6 +7,25 @@ from typing import Any, cast, get_args, get_type_hints
 
 from pydantic import AliasChoices, BaseModel, Field, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """`message` says what is wrong and the mend, and never holds the value; `missing` means nothing was given."""
+
+    setting: str
+    message: str
+    missing: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.setting} {self.message}"
+
+
+class WrongValue(ValueError):
+    """A value is refused; the message is shown to people, so it says what is wrong and the mend, never the value."""
+
+
+# A setting's declaration, and its description for `.env.example`, the documentation and the error messages.
 
 
 @dataclass(frozen=True, slots=True)

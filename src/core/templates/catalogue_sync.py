@@ -13,12 +13,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
-from core.access.principal import DEFAULT_TENANT
 from core.characters import is_storable
 from core.database import Database
 from core.errors import OutcomeUnknown, ProviderError
-from core.identifiers import uuid7
+from core.ids import uuid7
 from core.ports import Channel, ProviderTemplate, TemplateApproval, TemplateCatalogue
+from core.ports.principal import DEFAULT_TENANT
 from core.templates.queries import COARSE_APPROVAL
 from core.templates.tables import template_catalogues, templates
 

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from core.access.principal import Scope
 from core.ports import Identity, TokenFault
+from core.ports.principal import Scope
 from integrations.clerk.jwks import KeySet
 from integrations.clerk.session_tokens import TokenRules, identity_of, invalid_token, parse_token
 from integrations.clerk.settings import Settings, cookie_suffix

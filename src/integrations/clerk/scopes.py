@@ -4,8 +4,8 @@ import json
 import re
 from collections.abc import Mapping
 
-from core.access.principal import Scope
 from core.ports import ActiveOrganization
+from core.ports.principal import Scope
 from core.settings import WrongValue
 
 RoleScopes = Mapping[str, frozenset[Scope]]

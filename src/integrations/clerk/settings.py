@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from core.ports import Tenancy
-from core.settings import IntegrationSettings, Problem, WrongValue, describe, key_modes, setting
+from core.settings import IntegrationSettings, Problem, WrongValue, describe, setting, values
 from core.settings.addresses import WebAddress, check_web_address, is_loopback
-from core.settings.key_modes import mode_problems
+from core.settings.values import mode_problems
 from integrations.clerk.scopes import DEFAULT, RoleScopes, read_role_scopes
 
 
@@ -34,7 +34,7 @@ def cookie_suffix(publishable_key: str) -> str:
 
 def check_publishable_key(text: str) -> str:
     """Accept a publishable key that encodes a host; raises WrongValue."""
-    key_modes.check_publishable_key(text)
+    values.check_publishable_key(text)
     try:
         frontend_host(text)
     except ValueError:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, SecretStr
 
 from core.settings import IntegrationSettings, Problem, WrongValue, setting
 from core.settings.addresses import WebAddress
-from core.settings.rules import together
+from core.settings.values import together
 
 _NEEDED = ("client_email", "private_key", "token_uri")
 

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from core.ports import Pace
 from core.settings import IntegrationSettings, Problem, WrongValue, setting
 from core.settings.addresses import is_loopback
-from core.settings.rules import together
+from core.settings.values import together
 
 FIRST, SECOND = "SMTP", "SMTP_FALLBACK"
 """How the names of a server's settings begin."""

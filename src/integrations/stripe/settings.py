@@ -7,7 +7,7 @@ from pydantic import AfterValidator, SecretStr
 
 from core.settings import IntegrationSettings, Problem, setting
 from core.settings.addresses import WebAddress
-from core.settings.key_modes import check_publishable_key, mode_problems
+from core.settings.values import check_publishable_key, mode_problems
 
 
 class Settings(IntegrationSettings):

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr
 from core.ports import Pace
 from core.settings import IntegrationSettings, Problem, setting
 from core.settings.addresses import WebAddress
-from core.settings.rules import together
+from core.settings.values import together
 
 # What a sender passes on in a second unless Twilio has raised it; more is queued there, out of our hands, for hours.
 # https://www.twilio.com/docs/messaging/guides/rate-limits

@@ -5,8 +5,8 @@ from datetime import datetime
 import strawberry
 
 from core.access import api_keys
-from core.access.key_format import KeyKind
-from core.access.principal import Scope
+from core.access.api_key_format import KeyKind
+from core.ports.principal import Scope
 from resolvers.identifiers import to_global_id
 from resolvers.node import Node
 

@@ -8,10 +8,10 @@ from uuid import UUID
 import strawberry
 
 from core.access import api_keys
-from core.access.key_format import KeyKind
-from core.access.new_key import NewKey
-from core.access.principal import Scope
+from core.access.api_key_format import KeyKind
+from core.access.api_keys import NewKey
 from core.errors import NotFound, Refused
+from core.ports.principal import Scope
 from core.words import say
 from resolvers.access.api_key import ApiKey, api_key_of
 from resolvers.access.new_keys import recipients_of

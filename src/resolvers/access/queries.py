@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from uuid import UUID
 
-from core.access import read
-from core.access.principal import Scope
+from core.access import directory
+from core.ports.principal import Scope
 from resolvers.access.api_keys import api_keys_by_id
 from resolvers.access.types import Organization, User, Viewer, organization_of, user_of, viewer_of
 from resolvers.context import Info
@@ -17,8 +17,8 @@ async def get_viewer(info: Info) -> Viewer | None:
     keys = await api_keys_by_id(info, [principal.api_key]) if principal.api_key else {}
     async with services.database.transaction(principal.tenant_id) as connection:
         is_person = principal.api_key is None
-        user = await read.user_of(connection, services.sealer, principal.subject) if is_person else None
-        organization = await read.organization_of(connection, principal.tenant_id)
+        user = await directory.user_of(connection, services.sealer, principal.subject) if is_person else None
+        organization = await directory.organization_of(connection, principal.tenant_id)
     return viewer_of(principal, user, next(iter(keys.values()), None), organization, info.context.allowance)
 
 
@@ -29,7 +29,7 @@ async def users_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID, User]:
         return {}
     tenant = principal.tenant_id if Scope.OPERATIONS_READ in principal.scopes else None
     async with services.database.transaction(principal.tenant_id) as connection:
-        found = await read.users_by_id(connection, services.sealer, ids, tenant=tenant, subject=principal.subject)
+        found = await directory.users_by_id(connection, services.sealer, ids, tenant=tenant, subject=principal.subject)
     return {one: user_of(user) for one, user in found.items()}
 
 
@@ -40,5 +40,5 @@ async def organizations_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID
         return {}
     tenant = principal.tenant_id
     async with services.database.transaction(tenant) as connection:
-        found = await read.organization_of(connection, tenant)
+        found = await directory.organization_of(connection, tenant)
     return {} if found is None else {tenant: organization_of(found)}

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import strawberry
 
-from core.access import read
-from core.access.budget import Allowance
-from core.access.principal import Principal, Scope
+from core.access import directory
+from core.ports.principal import Principal, Scope
+from core.rate_limit import Allowance
 from resolvers.access.api_key import ApiKey
 from resolvers.identifiers import to_global_id
 from resolvers.node import Node
@@ -51,7 +51,7 @@ class Viewer:
     )
 
 
-def user_of(row: read.User) -> User:
+def user_of(row: directory.User) -> User:
     """A person as clients see them."""
     profile = row.profile
     return User(
@@ -63,7 +63,7 @@ def user_of(row: read.User) -> User:
     )
 
 
-def organization_of(row: read.Organization) -> Organization:
+def organization_of(row: directory.Organization) -> Organization:
     """A business as clients see it."""
     return Organization(
         id=to_global_id("Organization", row.id.bytes),
@@ -75,9 +75,9 @@ def organization_of(row: read.Organization) -> Organization:
 
 def viewer_of(
     principal: Principal,
-    user: read.User | None,
+    user: directory.User | None,
     key: ApiKey | None,
-    organization: read.Organization | None,
+    organization: directory.Organization | None,
     allowance: Allowance,
 ) -> Viewer:
     """The caller, a person or a key; scopes in the order of the enum."""

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import strawberry
 
-from core.access.principal import Scope
 from core.messages import batch
 from core.messages.status import MessageStatus
+from core.ports.principal import Scope
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.fields import computed

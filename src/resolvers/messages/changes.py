@@ -5,13 +5,13 @@ from uuid import UUID
 
 import strawberry
 
-from core.access.principal import Scope
 from core.errors import AppError, NotFound
 from core.messages import batch as batches
 from core.messages import queries
 from core.messages.commands import Decision, SettleRequest, cancel_batch, settle_by_hand
 from core.messages.commands import cancel_message as cancel
 from core.messages.retry import retry_message as try_again
+from core.ports.principal import Scope
 from core.words import say
 from resolvers.arguments import given
 from resolvers.context import Info

@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 
 import strawberry
 
-from core.access.reach import Reach
 from core.audit.act import Author
 from core.messages.status import RouteGoal, Step, UnconfirmedPolicy, make_step
 from core.messages.validation import AnsweredMessage, Draft
 from core.ports import Channel, Content, EmailContent, TextContent
+from core.ports.principal import Reach
 from core.privacy.person import Person, person_named
 from core.templates.values import TemplateUse
 from resolvers.arguments import given

@@ -5,12 +5,12 @@ from uuid import UUID
 
 import strawberry
 
-from core.access.principal import Scope
 from core.errors import AppError, NotConfigured
 from core.messages import batch as batches
 from core.messages import queries
 from core.messages.accept import Accepted
 from core.messages.batch import BatchDraft, accept_batch
+from core.ports.principal import Scope
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.errors import (

@@ -6,11 +6,11 @@ from uuid import UUID
 
 import strawberry
 
-from core.access.principal import Scope
 from core.messages import queries
 from core.messages.status import Direction, MessageStatus
+from core.pagination import span_between
 from core.ports import Channel
-from core.slicing import span_between
+from core.ports.principal import Scope
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.fields import computed

@@ -6,14 +6,14 @@ from uuid import UUID
 
 import strawberry
 
-from core.access.principal import Scope
+from core.database import when_back
 from core.errors import InputRule, InvalidInput, NotFound
 from core.live.cursors import Cursor, decode_cursor, encode_cursor
 from core.messages.change_feed import ChangeFilter, StatusChange, subscribe_to_changes
 from core.messages.queries import existing_ids
 from core.messages.status import Direction, MessageStatus
-from core.patience import when_back
 from core.ports import Channel
+from core.ports.principal import Scope
 from core.words import say
 from resolvers.arguments import given
 from resolvers.context import Info

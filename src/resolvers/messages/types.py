@@ -6,14 +6,14 @@ from uuid import UUID
 
 import strawberry
 
-from core.access.principal import Scope
 from core.errors import FailureParty, FailureReason, Unreadable
+from core.masking import discreet
 from core.messages import queries
 from core.messages.queries import AttemptView
 from core.messages.status import AttemptOutcome, Direction, MessageStatus, RouteGoal, RouteOutcome, UnconfirmedPolicy
 from core.ports import Channel, EmailContent, Failure, TemplateContent, TextContent
 from core.ports.content import rendered
-from core.privacy.spelling import discreet
+from core.ports.principal import Scope
 from core.segments import count_segments
 from resolvers.arguments import given
 from resolvers.context import Info

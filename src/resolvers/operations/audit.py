@@ -6,10 +6,10 @@ from uuid import UUID
 
 import strawberry
 
-from core.access.principal import ActorKind, Scope
-from core.audit import read
 from core.audit.act import ActOutcome
-from core.slicing import span_between
+from core.operations import audit_log
+from core.pagination import span_between
+from core.ports.principal import ActorKind, Scope
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.identifiers import target_id, target_of, to_global_id
@@ -61,7 +61,7 @@ class AuditEventFilter:
     until: datetime | None = strawberry.field(default=strawberry.UNSET, description="Before this moment.")
 
 
-def audit_event_of(row: read.AuditEvent) -> AuditEvent:
+def audit_event_of(row: audit_log.AuditEvent) -> AuditEvent:
     """An event as clients see it."""
     return AuditEvent(
         id=to_global_id("AuditEvent", row.id.bytes),
@@ -82,7 +82,7 @@ async def audit_events_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID,
     """Events of the caller's tenant; no others."""
     tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
     async with info.context.services.database.transaction(tenant) as connection:
-        found = await read.by_ids(connection, tenant, ids)
+        found = await audit_log.by_ids(connection, tenant, ids)
     return {one: audit_event_of(row) for one, row in found.items()}
 
 
@@ -97,15 +97,15 @@ async def list_audit_events(
     tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
     which, condition = slice_of(first, after, last, before, _CURSOR), _condition(given(filter))
     async with info.context.services.database.transaction(tenant) as connection:
-        rows, has_more = await read.page(connection, tenant, which, condition)
+        rows, has_more = await audit_log.page(connection, tenant, which, condition)
     edges = [AuditEventEdge(cursor=write_cursor(_CURSOR, row.id), node=audit_event_of(row)) for row in rows]
     page_info = page_info_of(which, [edge.cursor for edge in edges], has_more=has_more)
     return AuditEventConnection(edges=edges, nodes=[edge.node for edge in edges], page_info=page_info)
 
 
-def _condition(filter: AuditEventFilter | None) -> read.AuditFilter:
+def _condition(filter: AuditEventFilter | None) -> audit_log.AuditFilter:
     filter = filter or AuditEventFilter()
-    return read.AuditFilter(
+    return audit_log.AuditFilter(
         action=given(filter.action),
         actor=given(filter.actor),
         target=_target(given(filter.target_id)),

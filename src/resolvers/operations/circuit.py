@@ -4,7 +4,7 @@ from datetime import datetime
 
 import strawberry
 
-from core.flow.values import CircuitState
+from core.providers.circuit import CircuitState
 from resolvers.context import Info
 
 

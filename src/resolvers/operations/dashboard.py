@@ -6,10 +6,10 @@ from datetime import datetime
 
 import strawberry
 
-from core.access.principal import Scope
 from core.errors import InputRule, InvalidInput
 from core.operations.dashboard import DashboardView, TimeWindow
 from core.ports import Channel
+from core.ports.principal import Scope
 from core.words import say
 from resolvers.context import Info
 from resolvers.fields import computed

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import strawberry
 
-from core.access.principal import Scope
-from core.operations import given_up
-from core.operations.dead_letters import Resolution
+from core.dead_letters import store
+from core.dead_letters.store import Resolution
+from core.ports.principal import Scope
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.fields import computed
@@ -26,7 +26,7 @@ _CURSOR = "DeadLetterCursor"
 
 @strawberry.type(description="Work that was tried until we gave up.")
 class DeadLetter(Node):
-    row: strawberry.Private[given_up.DeadLetter]
+    row: strawberry.Private[store.DeadLetter]
     kind: str = strawberry.field(description="The kind of work: `message.send`, `webhook.apply`.")
     integration: Integration | None
     error: str
@@ -52,7 +52,7 @@ class DeadLetterEdge:
 
 @strawberry.type(description="One page of dead letters.")
 class DeadLetterConnection:
-    condition: strawberry.Private[given_up.DeadLetterFilter]
+    condition: strawberry.Private[store.DeadLetterFilter]
     edges: list[DeadLetterEdge]
     nodes: list[DeadLetter]
     page_info: PageInfo
@@ -61,7 +61,7 @@ class DeadLetterConnection:
     async def total_count(self, info: Info) -> int:
         tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
         async with info.context.services.database.transaction(tenant) as connection:
-            return await given_up.count(connection, tenant, self.condition)
+            return await store.count(connection, tenant, self.condition)
 
 
 @strawberry.input(
@@ -79,7 +79,7 @@ class DeadLetterFilter:
     failed: TimeRangeInput | None = strawberry.UNSET
 
 
-def dead_letter_of(info: Info, row: given_up.DeadLetter) -> DeadLetter:
+def dead_letter_of(info: Info, row: store.DeadLetter) -> DeadLetter:
     """A dead letter as clients see it."""
     return DeadLetter(
         id=to_global_id("DeadLetter", row.id.bytes),
@@ -95,7 +95,7 @@ def dead_letter_of(info: Info, row: given_up.DeadLetter) -> DeadLetter:
 
 async def dead_letters_by_id(info: Info, tenant: UUID, ids: list[UUID]) -> list[DeadLetter]:
     async with info.context.services.database.transaction(tenant) as connection:
-        found = await given_up.by_ids(connection, tenant, ids)
+        found = await store.by_ids(connection, tenant, ids)
     return [dead_letter_of(info, found[one]) for one in ids if one in found]
 
 
@@ -110,16 +110,16 @@ async def list_dead_letters(
     tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
     which, condition = slice_of(first, after, last, before, _CURSOR), _condition(given(filter))
     async with info.context.services.database.transaction(tenant) as connection:
-        rows, has_more = await given_up.page(connection, tenant, which, condition)
+        rows, has_more = await store.page(connection, tenant, which, condition)
     edges = [DeadLetterEdge(cursor=write_cursor(_CURSOR, row.id), node=dead_letter_of(info, row)) for row in rows]
     page_info = page_info_of(which, [edge.cursor for edge in edges], has_more=has_more)
     nodes = [edge.node for edge in edges]
     return DeadLetterConnection(condition=condition, edges=edges, nodes=nodes, page_info=page_info)
 
 
-def _condition(filter: DeadLetterFilter | None) -> given_up.DeadLetterFilter:
+def _condition(filter: DeadLetterFilter | None) -> store.DeadLetterFilter:
     filter = filter or DeadLetterFilter()
-    return given_up.DeadLetterFilter(
+    return store.DeadLetterFilter(
         integrations=names_of(given(filter.integrations)),
         kinds=given(filter.kinds),
         message_id=message_asked_for(given(filter.subject_id)),

@@ -5,11 +5,11 @@ from uuid import UUID
 
 import strawberry
 
-from core.access.principal import Scope
 from core.errors import AppError, InputRule, InvalidInput, NotFound
+from core.inbox.closing import replay
 from core.messages.retry import Bounds
 from core.operations import requeue
-from core.webhooks.replay import replay
+from core.ports.principal import Scope
 from core.words import say
 from resolvers.context import Info
 from resolvers.errors import OperateError, operate_error

@@ -2,8 +2,8 @@
 
 import strawberry
 
-from core.access.principal import Scope
 from core.errors import NotConfigured
+from core.ports.principal import Scope
 from core.words import say
 from resolvers.context import Info
 from resolvers.errors import OperateError, unavailable

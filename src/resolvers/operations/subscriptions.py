@@ -6,9 +6,8 @@ from datetime import datetime
 
 import strawberry
 
-from core.access.principal import Scope
-from core.operations.health import HealthStatus
-from core.operations.health_desk import HealthChange, changes
+from core.operations.health import HealthChange, HealthStatus, changes
+from core.ports.principal import Scope
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.identifiers import from_global_id, to_global_id

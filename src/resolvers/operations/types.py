@@ -4,9 +4,9 @@ from enum import Enum
 
 import strawberry
 
-from core.access.principal import Scope
-from core.operations.integrations import IntegrationView
+from core.operations.health import IntegrationView
 from core.ports import Mode
+from core.ports.principal import Scope
 from core.settings import State
 from resolvers.arguments import given
 from resolvers.context import Info

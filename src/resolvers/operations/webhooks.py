@@ -6,11 +6,11 @@ from uuid import UUID
 
 import strawberry
 
-from core.access.principal import Scope
-from core.privacy.spelling import discreet
-from core.slicing import Span, span_between
-from core.webhooks import read
-from core.webhooks.values import WebhookStatus
+from core.inbox import queries
+from core.inbox.tables import WebhookStatus
+from core.masking import discreet
+from core.pagination import Span, span_between
+from core.ports.principal import Scope
 from resolvers.arguments import given
 from resolvers.context import Info
 from resolvers.fields import computed
@@ -30,7 +30,7 @@ _NOBODY = UUID(int=0)
 
 @strawberry.type(description="Something a company told us.")
 class WebhookDelivery(Node):
-    row: strawberry.Private[read.Webhook]
+    row: strawberry.Private[queries.Webhook]
     integration: Integration
     event_type: str = strawberry.field(description="The company's name for the event: `delivered`.")
     provider_event_id: str = strawberry.field(
@@ -82,7 +82,7 @@ class WebhookDeliveryFilter:
     received: TimeRangeInput | None = strawberry.UNSET
 
 
-def webhook_of(info: Info, row: read.Webhook) -> WebhookDelivery:
+def webhook_of(info: Info, row: queries.Webhook) -> WebhookDelivery:
     """A webhook as clients see it."""
     return WebhookDelivery(
         id=to_global_id("WebhookDelivery", row.id.bytes),
@@ -101,7 +101,7 @@ def webhook_of(info: Info, row: read.Webhook) -> WebhookDelivery:
 async def webhooks_by_id(info: Info, tenant: UUID, ids: Collection[UUID]) -> dict[UUID, WebhookDelivery]:
     """Webhooks of a tenant; those it does not have are left out."""
     async with info.context.services.database.transaction(tenant) as connection:
-        found = await read.by_ids(connection, tenant, ids)
+        found = await queries.by_ids(connection, tenant, ids)
     return {one: webhook_of(info, row) for one, row in found.items()}
 
 
@@ -120,15 +120,15 @@ async def list_webhooks(
     tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
     which, condition = slice_of(first, after, last, before, _CURSOR), _condition(given(filter))
     async with info.context.services.database.transaction(tenant) as connection:
-        rows, has_more = await read.page(connection, tenant, which, condition)
+        rows, has_more = await queries.page(connection, tenant, which, condition)
     edges = [WebhookDeliveryEdge(cursor=write_cursor(_CURSOR, row.id), node=webhook_of(info, row)) for row in rows]
     page_info = page_info_of(which, [edge.cursor for edge in edges], has_more=has_more)
     return WebhookDeliveryConnection(edges=edges, nodes=[edge.node for edge in edges], page_info=page_info)
 
 
-def _condition(filter: WebhookDeliveryFilter | None) -> read.WebhookFilter:
+def _condition(filter: WebhookDeliveryFilter | None) -> queries.WebhookFilter:
     filter = filter or WebhookDeliveryFilter()
-    return read.WebhookFilter(
+    return queries.WebhookFilter(
         integrations=names_of(given(filter.integrations)),
         statuses=given(filter.statuses),
         event_type=given(filter.event_type),

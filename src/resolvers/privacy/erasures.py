@@ -6,9 +6,9 @@ from uuid import UUID
 
 import strawberry
 
-from core.access.principal import Scope
 from core.errors import InvalidInput, Refused
-from core.privacy import requests
+from core.ports.principal import Scope
+from core.privacy import erase
 from resolvers.context import Info
 from resolvers.errors import InvalidInputError, input_errors
 from resolvers.identifiers import to_global_id
@@ -52,9 +52,9 @@ async def erase_recipient(info: Info, input: EraseRecipientInput) -> EraseRecipi
     except InvalidInput as error:
         return EraseRecipientPayload(erasure=None, errors=input_errors(info, Refused([error])))
     async with services.database.transaction(tenant) as connection:
-        id = await requests.request(connection, services.sealer, tenant, person)
+        id = await erase.request(connection, services.sealer, tenant, person)
         await info.context.act.done(connection, "Erasure", [id])
-        found = await requests.by_ids(connection, tenant, [id])
+        found = await erase.by_ids(connection, tenant, [id])
     return EraseRecipientPayload(erasure=_erasure_of(found[id]), errors=[])
 
 
@@ -62,11 +62,11 @@ async def erasures_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID, Era
     """Erasures of the caller's tenant; no others."""
     tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
     async with info.context.services.database.transaction(tenant) as connection:
-        found = await requests.by_ids(connection, tenant, ids)
+        found = await erase.by_ids(connection, tenant, ids)
     return {one: _erasure_of(row) for one, row in found.items()}
 
 
-def _erasure_of(row: requests.Erasure) -> Erasure:
+def _erasure_of(row: erase.Erasure) -> Erasure:
     return Erasure(
         id=to_global_id("Erasure", row.id.bytes),
         messages=row.messages,

@@ -4,9 +4,9 @@ from uuid import UUID
 
 import strawberry
 
-from core.access.principal import Scope
 from core.characters import check_text
 from core.ports import Channel, TemplateApproval
+from core.ports.principal import Scope
 from core.templates import queries
 from resolvers.arguments import given
 from resolvers.context import Info

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from core.flow.circuits import Circuits
+from core.providers.circuit import Circuits
 from tests.faults.city import City, Plan, built
 from tests.faults.evidence import Evidence
 from tests.faults.runs import judge

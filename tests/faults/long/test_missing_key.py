@@ -7,7 +7,7 @@ from uuid import UUID
 
 import httpx
 
-from core.access.tokens import DevelopmentTokens
+from core.access.development_tokens import DevelopmentTokens
 from tests.databases import ENCRYPTION_KEY
 from tests.faults.city import City, Plan, built
 from tests.faults.evidence import gather, quiesce

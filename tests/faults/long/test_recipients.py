@@ -4,8 +4,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from core.flow.circuits import Circuits
-from core.flow.values import CircuitState
+from core.providers.circuit import Circuits, CircuitState
 from tests.faults.city import City, Plan, built
 from tests.faults.evidence import gather
 from tests.faults.scenes import statuses

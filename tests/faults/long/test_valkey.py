@@ -11,8 +11,7 @@ from random import Random
 import pytest
 from redis.asyncio import Redis
 
-from core.flow.circuits import Circuits
-from core.flow.values import CircuitState, CircuitView
+from core.providers.circuit import Circuits, CircuitState, CircuitView
 from tests.faults.city import City, Plan, built
 from tests.faults.conftest import Tell
 from tests.faults.faults import Fault, Heal, flush_valkey, freeze_valkey, kill_valkey, slow_wire, swallow_wire

@@ -1,0 +1,236 @@
+"""Looking presented keys up, in one statement at a time for all that are wanted meanwhile: a flood costs no more."""
+
+import asyncio
+import hmac
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import ARRAY, Row, Text, Uuid, bindparam, or_, text, update
+
+from core.access.api_key_format import KeyKind, KeyParts, read_key
+from core.access.batched import Batched
+from core.access.remembered import Remembered
+from core.access.tables import api_keys
+from core.database import Database
+from core.errors import AppError, Unauthenticated
+from core.ports.principal import EVERYWHERE, ActorKind, Principal, Reach, Scope
+from core.sealing import SealBroken, Sealer
+from core.words import say
+
+COLUMN = "recipients"
+
+log = structlog.get_logger(__name__)
+
+# Nobody's rows can be seen before it is known whose they are: PostgreSQL is asked in a transaction without tenants.
+_PRESENTED = text("SELECT * FROM keys_presented(:wanted)").bindparams(bindparam("wanted", type_=ARRAY(Text)))
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """A key as our books have it, at the moment it was looked up."""
+
+    id: UUID
+    tenant_id: UUID
+    name: str
+    kind: KeyKind
+    hash: bytes = field(repr=False)
+    scopes: frozenset[str]
+    reach: Reach
+    expires_at: datetime | None
+    is_expired: bool
+    is_revoked: bool
+
+
+class ApiKeyLookup:
+    """Finds keys by their names."""
+
+    def __init__(self, database: Database, sealer: Sealer) -> None:
+        self._database = database
+        self._sealer = sealer
+        self._keys: Batched[str, KnownKey] = Batched(self._look_up)
+
+    async def find(self, name: str) -> KnownKey | None:
+        """What is known of a key; None where there is none of that name. Raises Overloaded."""
+        return await self._keys.find(name)
+
+    async def _look_up(self, names: Sequence[str]) -> dict[str, KnownKey]:
+        async with self._database.transaction() as connection:
+            rows = (await connection.execute(_PRESENTED, {"wanted": names})).all()
+        return {row.public_id: self._known(row) for row in rows}
+
+    def _known(self, row: Row[Any]) -> KnownKey:
+        kind = KeyKind(row.kind)
+        return KnownKey(
+            id=row.id,
+            tenant_id=row.tenant_id,
+            name=row.public_id,
+            kind=kind,
+            hash=row.secret_hash,
+            scopes=frozenset(row.scopes),
+            reach=self._reach(kind, row),
+            expires_at=row.expires_at,
+            is_expired=row.is_expired,
+            is_revoked=row.is_revoked,
+        )
+
+    def _reach(self, kind: KeyKind, row: Row[Any]) -> Reach:
+        match kind:
+            case KeyKind.LIVE:
+                return EVERYWHERE
+            case KeyKind.TEST:
+                return Reach(simulated_only=True)
+            case KeyKind.ALLOW_LIST:
+                return Reach(recipients=self._recipients(row))
+
+    def _recipients(self, row: Row[Any]) -> frozenset[str]:
+        try:
+            opened = self._sealer.open(row.recipients_sealed or b"", tenant=row.tenant_id, row=row.id, column=COLUMN)
+        except SealBroken as error:
+            # A list nobody can read names nobody: the key comes in, and its messages reach no one.
+            log.error("recipients_unreadable", key=row.public_id, reason=str(error))
+            return frozenset()
+        return frozenset(json.loads(opened))
+
+
+# From an API key to a principal: checked offline first, then against our books as they were a moment ago.
+
+
+KNOWN_SECONDS = 2.0
+"""How long what was looked up is believed: a key revoked by another process may come in for so long."""
+USED_SECONDS = 60.0
+"""The last use of a key is written down once in so many seconds."""
+MOST_KNOWN = 10_000
+SUBJECT = "key:"
+
+
+class KeyFault(StrEnum):
+    """Why a key is not believed."""
+
+    MALFORMED = "malformed"
+    UNKNOWN = "unknown"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+_WORDS = {
+    KeyFault.MALFORMED: say(
+        "API_KEY_MALFORMED", "This is not a whole API key: characters are missing or mistyped. Copy it once more."
+    ),
+    KeyFault.UNKNOWN: say("API_KEY_UNKNOWN", "This API key is not one of this server."),
+    KeyFault.REVOKED: say("API_KEY_REVOKED", "This API key was revoked."),
+    KeyFault.EXPIRED: say("API_KEY_EXPIRED", "This API key has expired."),
+}
+
+
+class KeyRefused(Unauthenticated):
+    """An API key that lets nobody in; `reason` says why, `name` which it was, where that could be told."""
+
+    def __init__(self, reason: KeyFault, name: str | None = None) -> None:
+        super().__init__(_WORDS[reason])
+        self.reason = reason
+        self.name = name
+
+
+class ApiKeyVerifier:
+    """Lets servers in that present a key."""
+
+    def __init__(self, database: Database, sealer: Sealer, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
+        self._finder = ApiKeyLookup(database, sealer)
+        self._known: Remembered[str, KnownKey] = Remembered(KNOWN_SECONDS, MOST_KNOWN, clock)
+        # Apart from the others: however many are made up, they push out nothing that is known.
+        self._unknown: Remembered[str, bool] = Remembered(KNOWN_SECONDS, MOST_KNOWN, clock)
+        self._used: Remembered[str, bool] = Remembered(USED_SECONDS, MOST_KNOWN, clock)
+        self._notes: set[asyncio.Task[None]] = set()
+
+    async def authenticate(self, token: str) -> Principal:
+        """Say who presents a key; raises KeyRefused, and Overloaded where our books cannot be read at the moment."""
+        presented = read_key(token)
+        if presented is None:
+            raise KeyRefused(KeyFault.MALFORMED)
+        known = await self._find(presented.name)
+        if (fault := _fault(presented, known)) or known is None:
+            raise KeyRefused(fault or KeyFault.UNKNOWN, presented.name)
+        self._note_use(known)
+        return _principal(known)
+
+    async def is_believed(self, principal: Principal) -> bool:
+        """Whether the key of an earlier call would let anybody in now; raises Overloaded."""
+        known = await self._find(principal.subject.removeprefix(SUBJECT))
+        return known is not None and not known.is_revoked and not known.is_expired
+
+    def forget(self, name: str) -> None:
+        """Look a key up anew when it comes next: it was changed here."""
+        self._known.forget(name)
+
+    async def close(self) -> None:
+        """Finish what is still to be written down."""
+        await asyncio.gather(*self._notes)
+
+    async def _find(self, name: str) -> KnownKey | None:
+        if (known := self._known.get(name)) is not None:
+            return known
+        if self._unknown.get(name):
+            return None
+        found = await self._finder.find(name)
+        if found is None:
+            self._unknown.put(name, True)
+        else:
+            self._known.put(name, found)
+        return found
+
+    def _note_use(self, known: KnownKey) -> None:
+        """Write down that a key is used, behind its caller's back."""
+        if self._used.get(known.name):
+            return
+        self._used.put(known.name, True)
+        task = asyncio.create_task(self._write_use(known))
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
+
+    async def _write_use(self, known: KnownKey) -> None:
+        try:
+            async with self._database.transaction(known.tenant_id) as connection:
+                await connection.execute(_USED, {"of_tenant": known.tenant_id, "of_key": known.id})
+        except AppError as error:
+            log.warning("key_use_not_noted", key=known.name, reason=error.message)
+
+
+# Of several processes, one writes it down.
+_USED = (
+    update(api_keys)
+    .where(
+        api_keys.c.tenant_id == bindparam("of_tenant", type_=Uuid),
+        api_keys.c.id == bindparam("of_key", type_=Uuid),
+        or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < text("now() - interval '1 minute'")),
+    )
+    .values(last_used_at=text("now()"))
+)
+
+
+def _fault(presented: KeyParts, known: KnownKey | None) -> KeyFault | None:
+    if known is None or not hmac.compare_digest(known.hash, presented.hash):
+        return KeyFault.UNKNOWN
+    if known.is_revoked:
+        return KeyFault.REVOKED
+    return KeyFault.EXPIRED if known.is_expired else None
+
+
+def _principal(known: KnownKey) -> Principal:
+    return Principal(
+        known.tenant_id,
+        f"{SUBJECT}{known.name}",
+        # A right this version does not know is none.
+        frozenset(scope for scope in Scope if scope in known.scopes),
+        known.expires_at.timestamp() if known.expires_at else None,
+        api_key=known.id,
+        reach=known.reach,
+        kind=ActorKind.KEY,
+    )

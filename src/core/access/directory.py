@@ -1,0 +1,255 @@
+"""What is known of a person, sealed: a name, an e-mail address, a picture."""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import ColumnElement, case, exists, func, literal, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.access.tables import ended_sessions, memberships, tenants, users
+from core.ids import uuid7
+from core.ports import DirectoryChanged, Membership, OrganizationNamed, Person, SessionEnded
+from core.sealing import NOBODYS, SealBroken, Sealer
+
+log = structlog.get_logger(__name__)
+
+# A person may work for several tenants, and is none's.
+_COLUMN = "profile"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Whatever is not known is None."""
+
+    name: str | None = None
+    email: str | None = None
+    avatar_url: str | None = None
+
+
+def seal_profile(sealer: Sealer, row: UUID, profile: Profile) -> bytes:
+    """Close a profile for the row of its person."""
+    text = json.dumps({"name": profile.name, "email": profile.email, "avatarUrl": profile.avatar_url})
+    return sealer.seal(text, tenant=NOBODYS, row=row, column=_COLUMN)
+
+
+def open_profile(sealer: Sealer, row: UUID, sealed: bytes | None) -> Profile:
+    """Open what `seal_profile` closed; an empty one where nothing was told yet, or where it cannot be opened here."""
+    if sealed is None:
+        return Profile()
+    try:
+        data = json.loads(sealer.open(sealed, tenant=NOBODYS, row=row, column=_COLUMN))
+    except SealBroken as error:
+        # Whoever signs in is let in all the same, without a name.
+        log.warning("profile_unreadable", user_id=str(row), reason=str(error))
+        return Profile()
+    return Profile(data["name"], data["email"], data["avatarUrl"])
+
+
+# News of people and organisations, written down for a sealed column and read back.
+
+
+Subject = Person | OrganizationNamed | Membership | SessionEnded
+
+
+def subject_to_json(subject: Subject) -> dict[str, Any]:
+    """Write down whom or what news are about."""
+    match subject:
+        case Person():
+            person = {"id": subject.id, "name": subject.name, "email": subject.email, "avatarUrl": subject.avatar_url}
+            return {"person": person | {"isBanned": subject.is_banned}}
+        case OrganizationNamed():
+            return {"organization": {"id": subject.id, "name": subject.name}}
+        case Membership():
+            member = {"userId": subject.user_id, "organizationId": subject.organization_id, "role": subject.role}
+            return {"membership": member}
+        case SessionEnded():
+            return {"session": {"id": subject.session_id}}
+
+
+def subject_from_json(data: dict[str, Any]) -> Subject:
+    """Read what `subject_to_json` wrote."""
+    if one := data.get("person"):
+        # Written before there was such a word, it has none.
+        return Person(one["id"], one["name"], one["email"], one["avatarUrl"], one.get("isBanned", False))
+    if one := data.get("organization"):
+        return OrganizationNamed(one["id"], one["name"])
+    if one := data.get("session"):
+        return SessionEnded(one["id"])
+    one = data["membership"]
+    return Membership(one["userId"], one["organizationId"], one["role"])
+
+
+# Applying what we are told of people and organisations, in whatever order it comes: newest wins, gone stays gone.
+#
+# Each statement leaves the same row behind for the same set of news, whichever came first and however often.
+
+
+ENDED_SESSIONS_KEPT = timedelta(days=31)
+"""Longer than the longest life that CLERK_TOKEN_LIFETIME may give a token, which is a day."""
+
+
+async def apply_directory_event(connection: AsyncConnection, sealer: Sealer, event: DirectoryChanged) -> None:
+    """Bring a person, an organisation or a membership to where an event says it is."""
+    gone_at = event.at if event.is_deleted else None
+    match event.subject:
+        case Person() as person:
+            await _keep_person(connection, sealer, person, event.at, gone_at)
+        case OrganizationNamed() as organization:
+            at = None if event.is_deleted else event.at
+            await keep_organization(connection, organization, at=at, gone_at=gone_at)
+        case Membership() as membership:
+            await _keep_membership(connection, membership, event.at, gone_at)
+        case SessionEnded() as ended:
+            kept = insert(ended_sessions).values(session_id=ended.session_id, ended_at=event.at)
+            await connection.execute(kept.on_conflict_do_nothing())
+
+
+async def forget_ended_sessions(connection: AsyncConnection) -> None:
+    """Delete the ends of sessions that no token which may still be believed is of."""
+    oldest = func.now() - ENDED_SESSIONS_KEPT
+    await connection.execute(ended_sessions.delete().where(ended_sessions.c.ended_at < oldest))
+
+
+async def keep_organization(
+    connection: AsyncConnection,
+    organization: OrganizationNamed,
+    *,
+    at: datetime | None = None,
+    gone_at: datetime | None = None,
+) -> UUID:
+    """Give the tenant of an organisation, made when there is none; a newer name replaces an older one."""
+    kept = await connection.execute(
+        select(func.keep_organization(uuid7(), organization.id, organization.name, at, gone_at))
+    )
+    return UUID(str(kept.scalar_one()))
+
+
+async def keep_subject(connection: AsyncConnection, subject: str) -> UUID:
+    """Give the row of a person of whom nothing but what tokens call them is known."""
+    kept = await connection.execute(select(func.keep_person(uuid7(), subject)))
+    return UUID(str(kept.scalar_one()))
+
+
+async def _keep_person(
+    connection: AsyncConnection, sealer: Sealer, person: Person, at: datetime, gone_at: datetime | None
+) -> None:
+    # A sealed value names its row, so the row comes first.
+    row = await keep_subject(connection, person.id)
+    profile = Profile(person.name, person.email, person.avatar_url)
+    is_gone = or_(users.c.deleted_at.is_not(None), literal(gone_at is not None))
+    changed = (
+        users.update()
+        .where(users.c.id == row)
+        .values(
+            profile_sealed=case(
+                # What is gone leaves nothing personal behind, and news that come late bring nothing back.
+                (is_gone, None),
+                (_is_older(users.c.clerk_updated_at, at), seal_profile(sealer, row, profile)),
+                else_=users.c.profile_sealed,
+            ),
+            is_banned=users.c.is_banned
+            if gone_at
+            else case((_is_older(users.c.clerk_updated_at, at), literal(person.is_banned)), else_=users.c.is_banned),
+            clerk_updated_at=users.c.clerk_updated_at if gone_at else func.greatest(users.c.clerk_updated_at, at),
+            deleted_at=func.least(users.c.deleted_at, gone_at),
+        )
+    )
+    await connection.execute(changed)
+
+
+async def _keep_membership(
+    connection: AsyncConnection, membership: Membership, at: datetime, gone_at: datetime | None
+) -> None:
+    # It may come before either side of it.
+    user = await keep_subject(connection, membership.user_id)
+    tenant = await keep_organization(connection, OrganizationNamed(membership.organization_id))
+    told = insert(memberships).values(
+        tenant_id=tenant,
+        user_id=user,
+        role=None if gone_at else membership.role,
+        clerk_updated_at=at,
+        deleted_at=gone_at,
+    )
+    new = told.excluded
+    newer = _is_older(memberships.c.clerk_updated_at, at)
+    if gone_at is not None:
+        newer = or_(newer, memberships.c.clerk_updated_at == at)
+    await connection.execute(
+        told.on_conflict_do_update(
+            index_elements=["tenant_id", "user_id"],
+            set_={"role": new.role, "clerk_updated_at": new.clerk_updated_at, "deleted_at": new.deleted_at},
+            where=newer,
+        )
+    )
+
+
+def _is_older(kept: ColumnElement[datetime | None], at: datetime) -> ColumnElement[bool]:
+    return or_(kept.is_(None), kept < at)
+
+
+# Reading people, and the organisations whose data a tenant is.
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person who has signed in here, or of whom we were told."""
+
+    id: UUID
+    profile: Profile
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """A business: the tenant that everything else belongs to."""
+
+    id: UUID
+    name: str
+    time_zone: str
+    default_currency: str
+
+
+async def user_of(connection: AsyncConnection, sealer: Sealer, subject: str) -> User:
+    """Read the person behind a token's subject; noted on the way, as is whose they are, where nobody has told of it."""
+    if found := await _users(connection, sealer, users.c.subject == subject):
+        return found[0]
+    row = await keep_subject(connection, subject)
+    # Only the tenants a transaction names can be seen in it: this is the caller's own.
+    joined = insert(memberships).from_select(["tenant_id", "user_id"], select(tenants.c.id, literal(row)))
+    await connection.execute(joined.on_conflict_do_nothing())
+    [kept] = await _users(connection, sealer, users.c.id == row)
+    return kept
+
+
+async def users_by_id(
+    connection: AsyncConnection, sealer: Sealer, ids: Collection[UUID], *, tenant: UUID | None, subject: str
+) -> dict[UUID, User]:
+    """Read people: the caller's own self, and with `tenant` whoever belongs to it; all others are left out."""
+    may_see: ColumnElement[bool] = users.c.subject == subject
+    if tenant is not None:
+        membership = (memberships.c.tenant_id == tenant) & (memberships.c.user_id == users.c.id)
+        may_see |= exists().where(membership, memberships.c.deleted_at.is_(None))
+    return {one.id: one for one in await _users(connection, sealer, users.c.id.in_(ids), may_see)}
+
+
+async def organization_of(connection: AsyncConnection, tenant: UUID) -> Organization | None:
+    """Read a tenant."""
+    row = (await connection.execute(select(tenants).where(tenants.c.id == tenant))).one_or_none()
+    return None if row is None else Organization(row.id, row.name, row.time_zone, row.default_currency)
+
+
+async def tenant_stands(connection: AsyncConnection, tenant: UUID) -> bool:
+    """Whether a tenant exists and was not deleted; the transaction names it."""
+    there = select(tenants.c.id).where(tenants.c.id == tenant, tenants.c.deleted_at.is_(None))
+    return (await connection.execute(there)).first() is not None
+
+
+async def _users(connection: AsyncConnection, sealer: Sealer, *conditions: ColumnElement[bool]) -> list[User]:
+    rows = await connection.execute(select(users.c.id, users.c.profile_sealed, users.c.created_at).where(*conditions))
+    return [User(row.id, open_profile(sealer, row.id, row.profile_sealed), row.created_at) for row in rows]

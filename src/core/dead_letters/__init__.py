@@ -1,0 +1,1 @@
+"""Work that failed for good and waits for a decision."""

@@ -1,0 +1,170 @@
+"""Dead letters: work that was tried until we gave up, kept until somebody decides about it."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Select, func, insert, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.dead_letters.tables import dead_letters
+from core.ids import uuid7
+from core.pagination import Slice, Span, read_slice, storable, within
+
+MESSAGE_SEND = "message.send"
+WEBHOOK_APPLY = "webhook.apply"
+
+
+class Resolution(StrEnum):
+    """What became of a dead letter: tried again, given up for good, or it went well after all."""
+
+    REQUEUED = "REQUEUED"
+    DISCARDED = "DISCARDED"
+    SETTLED = "SETTLED"
+
+
+@dataclass(frozen=True, slots=True)
+class NewDeadLetter:
+    """Work nobody will try again by itself; `error` holds no personal data."""
+
+    tenant_id: UUID
+    kind: str
+    error: str
+    attempts: int
+    integration: str | None = None
+    message_id: UUID | None = None
+    inbox_id: UUID | None = None
+
+
+async def add_dead_letters(connection: AsyncConnection, given_up: Sequence[NewDeadLetter]) -> None:
+    """Write dead letters down."""
+    if given_up:
+        rows = [
+            {
+                "tenant_id": one.tenant_id,
+                "id": uuid7(),
+                "kind": one.kind,
+                "integration": one.integration,
+                "message_id": one.message_id,
+                "inbox_id": one.inbox_id,
+                "error": one.error,
+                "attempts": one.attempts,
+            }
+            for one in given_up
+        ]
+        await connection.execute(insert(dead_letters), rows)
+
+
+async def close_of_messages(
+    connection: AsyncConnection, keys: Collection[tuple[UUID, UUID]], resolution: Resolution
+) -> None:
+    """Close the open dead letters of messages that go on, by (tenant, message)."""
+    if keys:
+        of_these = tuple_(dead_letters.c.tenant_id, dead_letters.c.message_id).in_(list(keys))
+        await _close(connection, (dead_letters.c.kind == MESSAGE_SEND) & of_these, resolution)
+
+
+async def close_of_webhooks(connection: AsyncConnection, tenant: UUID, inbox_ids: Collection[UUID]) -> None:
+    """Close the open dead letters of webhooks that are processed again."""
+    if inbox_ids:
+        of_these = (dead_letters.c.tenant_id == tenant) & dead_letters.c.inbox_id.in_(list(inbox_ids))
+        await _close(connection, of_these, Resolution.REQUEUED)
+
+
+async def close(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID], resolution: Resolution) -> None:
+    """Close those of a tenant's dead letters that are open."""
+    if ids:
+        these = (dead_letters.c.tenant_id == tenant) & dead_letters.c.id.in_(list(ids))
+        await _close(connection, these, resolution)
+
+
+async def _close(connection: AsyncConnection, which: ColumnElement[bool], resolution: Resolution) -> None:
+    await connection.execute(
+        update(dead_letters)
+        .where(which, dead_letters.c.resolution.is_(None))
+        .values(resolution=resolution.value, resolved_at=func.now())
+    )
+
+
+# Reading dead letters: by id, by page, counted.
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Work that was given up, and what was decided about it."""
+
+    id: UUID
+    kind: str
+    integration: str | None
+    message_id: UUID | None
+    inbox_id: UUID | None
+    error: str
+    attempts: int
+    failed_at: datetime
+    resolution: Resolution | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """All given conditions must hold; a list holds when any of its values does, an empty one never."""
+
+    integrations: Sequence[str] | None = None
+    kinds: Sequence[str] | None = None
+    message_id: UUID | None = None
+    is_resolved: bool = False
+    failed: Span = field(default_factory=Span)
+
+
+async def by_ids(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> dict[UUID, DeadLetter]:
+    """Read a tenant's dead letters by id; those it does not have are left out."""
+    if not ids:
+        return {}
+    chosen = select(dead_letters).where(dead_letters.c.tenant_id == tenant, dead_letters.c.id.in_(list(ids)))
+    return {row.id: _dead_letter(row) for row in await connection.execute(chosen)}
+
+
+async def page(
+    connection: AsyncConnection, tenant: UUID, which: Slice, condition: DeadLetterFilter
+) -> tuple[Sequence[DeadLetter], bool]:
+    """Read one page of a tenant's dead letters, newest first, and whether there are more."""
+    statement = _filtered(select(dead_letters), tenant, condition)
+    rows, has_more = await read_slice(connection, statement, dead_letters.c.id, which)
+    return [_dead_letter(row) for row in rows], has_more
+
+
+async def count(connection: AsyncConnection, tenant: UUID, condition: DeadLetterFilter) -> int:
+    """Count a tenant's dead letters that fit."""
+    statement = _filtered(select(func.count()).select_from(dead_letters), tenant, condition)
+    found: int = (await connection.execute(statement)).scalar_one()
+    return found
+
+
+def _filtered(statement: Select[Any], tenant: UUID, condition: DeadLetterFilter) -> Select[Any]:
+    resolution = dead_letters.c.resolution
+    statement = statement.where(
+        dead_letters.c.tenant_id == tenant, resolution.is_not(None) if condition.is_resolved else resolution.is_(None)
+    )
+    if condition.integrations is not None:
+        statement = statement.where(dead_letters.c.integration.in_(condition.integrations))
+    if condition.kinds is not None:
+        statement = statement.where(dead_letters.c.kind.in_(storable(condition.kinds)))
+    if condition.message_id is not None:
+        statement = statement.where(dead_letters.c.message_id == condition.message_id)
+    return within(statement, condition.failed, dead_letters.c.failed_at, dead_letters.c.id)
+
+
+def _dead_letter(row: Row[Any]) -> DeadLetter:
+    return DeadLetter(
+        id=row.id,
+        kind=row.kind,
+        integration=row.integration,
+        message_id=row.message_id,
+        inbox_id=row.inbox_id,
+        error=row.error,
+        attempts=row.attempts,
+        failed_at=row.failed_at,
+        resolution=Resolution(row.resolution) if row.resolution else None,
+    )

@@ -1,1 +1,0 @@
-"""How fast, and whether at all, a company may be called just now: the same answer for every worker."""

@@ -1,0 +1,1 @@
+"""Webhooks that came in: each event kept once, then applied by a worker."""

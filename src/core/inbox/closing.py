@@ -1,0 +1,238 @@
+"""What becomes of an event that was looked at: closed, looked at again later, or parked with a dead letter."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import structlog
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Row,
+    TableValuedAlias,
+    Text,
+    Uuid,
+    bindparam,
+    case,
+    cast,
+    column,
+    func,
+    literal,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.dead_letters.store import WEBHOOK_APPLY, NewDeadLetter, add_dead_letters, close_of_webhooks
+from core.errors import InvalidState, NotFound
+from core.inbox.tables import WebhookStatus, inbox
+from core.masking import disguised
+from core.sealing import Sealer
+from core.words import say
+
+log = structlog.get_logger(__name__)
+
+MAX_TRIES = 10
+"""An event that could not be applied so often is parked: its pauses add up to a quarter of an hour."""
+UNKNOWN_KEPT = timedelta(minutes=10)
+"""How long a report about a message we do not know is tried again: it may have overtaken our own commit."""
+
+_LONGEST_PAUSE = 300
+_UNKNOWN_PAUSE = 30
+_CONTENTION_PAUSE = timedelta(seconds=2)
+_SECOND = literal(timedelta(seconds=1))
+
+
+class Place(NamedTuple):
+    """Where an event lies in the inbox."""
+
+    tenant_id: UUID
+    id: UUID
+
+
+async def processed(connection: AsyncConnection, found: Mapping[Place, UUID | None]) -> None:
+    """Close events that were applied, each with the message it changed, as far as that is of the same tenant."""
+    if found:
+        mine = _unnest(list(found), cast(list(found.values()), ARRAY(Uuid)), Uuid())
+        await connection.execute(
+            update(inbox)
+            .where(inbox.c.tenant_id == mine.c.tenant_id, inbox.c.id == mine.c.id)
+            .values(
+                _closed(WebhookStatus.PROCESSED, None) | {"message_id": func.coalesce(mine.c.more, inbox.c.message_id)}
+            )
+        )
+
+
+async def ignored(connection: AsyncConnection, places: Collection[Place], reason: str) -> None:
+    """Close events that nothing here acts on."""
+    if places:
+        await connection.execute(update(inbox).where(_at(places)).values(_closed(WebhookStatus.IGNORED, reason)))
+
+
+async def wait_for_message(connection: AsyncConnection, places: Collection[Place], *, names_ours: bool) -> None:
+    """Leave reports about unknown messages for later, with growing pauses, for `UNKNOWN_KEPT`.
+
+    After that one that names a message as ours is given up visibly; one that names nothing of ours is ignored.
+    """
+    if not places:
+        return
+    is_old = func.coalesce(inbox.c.replayed_at, inbox.c.received_at) < func.now() - UNKNOWN_KEPT
+    end = WebhookStatus.FAILED if names_ours else WebhookStatus.IGNORED
+    reason = "no message is known by its reference" if names_ours else "no message is known by its id"
+    rows = await connection.execute(
+        update(inbox)
+        .where(_at(places))
+        .values(_later(is_old, end, _UNKNOWN_PAUSE) | {"error": reason})
+        .returning(inbox)
+    )
+    await _park(connection, rows.all())
+
+
+async def try_later(connection: AsyncConnection, errors: Mapping[Place, str]) -> None:
+    """Leave events that could not be applied for later, with growing pauses; the tenth time they are parked."""
+    if not errors:
+        return
+    mine = _unnest(list(errors), cast(list(errors.values()), ARRAY(Text)), Text())
+    rows = await connection.execute(
+        update(inbox)
+        .where(inbox.c.tenant_id == mine.c.tenant_id, inbox.c.id == mine.c.id)
+        .values(
+            _later(inbox.c.attempts + 1 >= MAX_TRIES, WebhookStatus.FAILED, _LONGEST_PAUSE) | {"error": mine.c.more}
+        )
+        .returning(inbox)
+    )
+    await _park(connection, rows.all())
+
+
+async def step_aside(connection: AsyncConnection, place: Place) -> None:
+    """Leave an event for a moment, because others hold what it needs: that is no try of its own."""
+    await connection.execute(update(inbox).where(_at([place])).values(due_at=func.now() + _CONTENTION_PAUSE))
+
+
+def _at(places: Collection[Place]) -> ColumnElement[bool]:
+    return tuple_(inbox.c.tenant_id, inbox.c.id).in_(list(places))
+
+
+def _unnest(places: Sequence[Place], more: ColumnElement[Any], type_: Uuid[Any] | Text) -> TableValuedAlias:
+    tenants, ids = [place.tenant_id for place in places], [place.id for place in places]
+    columns = (column("tenant_id", Uuid), column("id", Uuid), column("more", type_))
+    return (
+        func.unnest(cast(tenants, ARRAY(Uuid)), cast(ids, ARRAY(Uuid)), more)
+        .table_valued(*columns, name="mine")
+        .render_derived()
+    )
+
+
+def _closed(status: WebhookStatus, error: str | None) -> dict[str, Any]:
+    return {
+        "status": status.value,
+        "error": error,
+        "attempts": inbox.c.attempts + 1,
+        "processed_at": func.now(),
+    }
+
+
+def _later(is_over: ColumnElement[bool], end: WebhookStatus, longest: int) -> dict[str, Any]:
+    pause = func.least(func.power(2, func.least(inbox.c.attempts + 1, 16)), longest) * _SECOND
+    return {
+        "status": case((is_over, end.value), else_=inbox.c.status),
+        "processed_at": case((is_over, func.now()), else_=None),
+        "due_at": func.now() + pause,
+        "attempts": inbox.c.attempts + 1,
+    }
+
+
+async def _park(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> None:
+    """Write a dead letter for each of these that was given up."""
+    given_up = [row for row in rows if row.status == WebhookStatus.FAILED]
+    for row in given_up:
+        log.error(
+            "inbox_parked",
+            inbox_id=str(row.id),
+            integration=row.integration,
+            error=row.error,
+            advice="mend the cause, then: interalpha webhooks replay, or interalpha dead-letters discard",
+        )
+    await add_dead_letters(
+        connection,
+        [
+            NewDeadLetter(
+                row.tenant_id, WEBHOOK_APPLY, row.error, row.attempts, row.integration, row.message_id, row.id
+            )
+            for row in given_up
+        ],
+    )
+
+
+# Processing webhooks again, as if they had just come.
+
+
+async def replay(
+    connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]
+) -> Mapping[UUID, NotFound | InvalidState | None]:
+    """Make webhooks due again, with all their tries; says of each why it is refused, None where it is not.
+
+    What they did already they do not do twice: reports move messages forward only, and a message that came in has
+    the id of its webhook.
+    """
+    if not ids:
+        return {}
+    chosen = (inbox.c.tenant_id == tenant) & inbox.c.id.in_(list(ids))
+    # Locked, so that what is said of each is still so when it is said.
+    locked = select(
+        inbox.c.id, inbox.c.status, inbox.c.replayed_at, inbox.c.event_sealed.is_not(None).label("is_kept")
+    ).where(chosen)
+    rows = {row.id: row for row in await connection.execute(locked.order_by(inbox.c.id).with_for_update())}
+    refusals = {one: _refusal(rows.get(one)) for one in ids}
+    due = [one for one, refusal in refusals.items() if refusal is None and rows[one].status != WebhookStatus.RECEIVED]
+    await connection.execute(
+        update(inbox)
+        .where(inbox.c.tenant_id == tenant, inbox.c.id.in_(due))
+        .values(
+            status=WebhookStatus.RECEIVED.value,
+            due_at=func.now(),
+            attempts=0,
+            error=None,
+            processed_at=None,
+            replayed_at=func.now(),
+        )
+    )
+    await close_of_webhooks(connection, tenant, due)
+    return refusals
+
+
+def _refusal(row: Row[Any] | None) -> NotFound | InvalidState | None:
+    if row is None:
+        return NotFound(say("WEBHOOK_NOT_FOUND", "There is no such webhook."))
+    if row.status == WebhookStatus.RECEIVED and row.replayed_at is not None:
+        # Somebody asked for that already, and lost the answer perhaps.
+        return None
+    if row.status == WebhookStatus.RECEIVED:
+        return InvalidState(say("WEBHOOK_WAITS_ALREADY", "It is waiting to be processed already."), state=row.status)
+    if not row.is_kept:
+        text = say("WEBHOOK_ERASED", "What it said is no longer kept: it cannot be processed again.")
+        return InvalidState(text, state=row.status)
+    return None
+
+
+async def forget_webhooks(connection: AsyncConnection, sealer: Sealer, rows: Sequence[Any]) -> None:
+    """Take out what companies sent, of rows of the inbox with tenant, id and dedupe key; told again, it is known."""
+    if rows:
+        named = [
+            {"of_tenant": row.tenant_id, "of_id": row.id, "name": disguised(sealer, row.dedupe_key)} for row in rows
+        ]
+        await connection.execute(_FORGET_WEBHOOK, named)
+
+
+_FORGET_WEBHOOK = (
+    update(inbox)
+    .where(
+        inbox.c.tenant_id == bindparam("of_tenant"),
+        inbox.c.id == bindparam("of_id"),
+        # Somebody may have asked meanwhile for it to be processed again.
+        inbox.c.status != "RECEIVED",
+    )
+    .values(event_sealed=None, raw_sealed=None, dedupe_key=bindparam("name"), erased_at=func.now())
+)

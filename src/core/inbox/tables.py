@@ -1,0 +1,70 @@
+"""The words of the inbox: what became of something a company told us."""
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+
+from core.database import metadata
+
+
+class WebhookStatus(StrEnum):
+    """RECEIVED until the worker has dealt with it; IGNORED when nothing here cares; FAILED when it was given up."""
+
+    RECEIVED = "RECEIVED"
+    PROCESSED = "PROCESSED"
+    IGNORED = "IGNORED"
+    FAILED = "FAILED"
+
+
+# The inbox: one row per thing a company told us, told twice or not.
+
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("integration", Text, nullable=False),
+    # The same for the same thing told twice; a hash of the raw bytes where the company names nothing.
+    Column("dedupe_key", Text, nullable=False),
+    Column("event_type", Text, nullable=False),
+    # RECEIVED until the worker has dealt with it, then PROCESSED, IGNORED (nothing here cares) or FAILED.
+    Column("status", Text, nullable=False, server_default="RECEIVED"),
+    # The message it speaks of: from the beginning where the webhook itself says so, else once it was applied.
+    Column("message_id", Uuid),
+    # Both null once they are no longer kept.
+    Column("event_sealed", LargeBinary),
+    Column("raw_sealed", LargeBinary),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("error", Text),
+    Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("processed_at", DateTime(timezone=True)),
+    # When somebody last asked for it to be processed again, as if it had just come.
+    Column("replayed_at", DateTime(timezone=True)),
+    Column("erased_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    CheckConstraint(
+        "erased_at IS NOT NULL OR (event_sealed IS NOT NULL AND raw_sealed IS NOT NULL)",
+        name="kept",
+    ),
+    UniqueConstraint("tenant_id", "integration", "dedupe_key"),
+    Index("ix_inbox_due", "due_at", postgresql_where=text("status = 'RECEIVED'")),
+    Index("ix_inbox_message", "tenant_id", "message_id"),
+    Index("ix_inbox_kept", "received_at", postgresql_where=text("event_sealed IS NOT NULL OR raw_sealed IS NOT NULL")),
+    Index("ix_inbox_failed", "tenant_id", "id", postgresql_where=text("status = 'FAILED'")),
+)

@@ -1,1 +1,0 @@
-"""Which keys sealed values lie under, and how they come to lie under the current one."""

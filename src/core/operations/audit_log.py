@@ -1,0 +1,141 @@
+"""Reading the audit log: events by page, and messages, each of which is the event of its own sending."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, Select, String, Text, cast, literal, null, select, union_all
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.access.tables import tenants
+from core.audit.act import SENDS, Act, ActOutcome, Author
+from core.audit.tables import audit_events
+from core.database import Database
+from core.messages.tables import messages
+from core.pagination import Slice, Span, read_slice, sliced, storable, within
+from core.ports.principal import ActorKind
+
+MESSAGE = "Message"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """Who did what to which object, and whether it was done."""
+
+    id: UUID
+    at: datetime
+    actor: str
+    on_behalf: str | None
+    kind: ActorKind
+    action: str
+    target_type: str | None
+    target_id: str | None
+    request_id: str | None
+    outcome: ActOutcome
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """All given conditions must hold; `target` is a type and a key."""
+
+    action: str | None = None
+    actor: str | None = None
+    target: tuple[str, str] | None = None
+    span: Span = field(default_factory=Span)
+
+
+async def page(
+    connection: AsyncConnection, tenant: UUID, which: Slice, condition: AuditFilter
+) -> tuple[Sequence[AuditEvent], bool]:
+    """Read one page of a tenant's audit log, newest first, and whether there is more."""
+    # Each by its own index: PostgreSQL would read both to their ends, and sort.
+    legs = [sliced(_written(tenant, condition), audit_events.c.id, which)]
+    if condition.action is None or condition.action in SENDS:
+        legs.append(sliced(_sent(tenant, condition), messages.c.id, which))
+    both = union_all(*(select(leg.subquery()) for leg in legs)).subquery("event")
+    rows, has_more = await read_slice(connection, select(both), both.c.id, which)
+    return [_event(row) for row in rows], has_more
+
+
+async def by_ids(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> dict[UUID, AuditEvent]:
+    """Read events by their ids; those the tenant does not have are left out."""
+    written = _written(tenant, AuditFilter()).where(audit_events.c.id.in_(list(ids)))
+    sent = _sent(tenant, AuditFilter()).where(messages.c.id.in_(list(ids)))
+    return {row.id: _event(row) for row in await connection.execute(union_all(written, sent))}
+
+
+def _written(tenant: UUID, condition: AuditFilter) -> Select[Any]:
+    events = audit_events.c
+    statement = select(*(column for column in events if column.name != "tenant_id")).where(events.tenant_id == tenant)
+    if condition.action is not None:
+        statement = statement.where(events.action.in_(storable([condition.action])))
+    if condition.actor is not None:
+        statement = statement.where(events.actor.in_(storable([condition.actor])))
+    if condition.target is not None:
+        type_, key = condition.target
+        statement = statement.where(events.target_type == type_, events.target_id == key)
+    return within(statement, condition.span, events.at, events.id)
+
+
+def _sent(tenant: UUID, condition: AuditFilter) -> Select[Any]:
+    """The columns of an event, in its order, out of a message that says who made it."""
+    made = messages.c.made_by
+    statement = select(
+        messages.c.id,
+        messages.c.created_at.label("at"),
+        made["actor"].astext.label("actor"),
+        made["onBehalf"].astext.label("on_behalf"),
+        made["kind"].astext.label("kind"),
+        made["action"].astext.label("action"),
+        cast(literal(MESSAGE), Text).label("target_type"),
+        cast(messages.c.id, String).label("target_id"),
+        made["requestId"].astext.label("request_id"),
+        cast(literal(ActOutcome.DONE.value), Text).label("outcome"),
+        cast(null(), Text).label("code"),
+    ).where(messages.c.tenant_id == tenant, made.is_not(None))
+    if condition.action is not None:
+        statement = statement.where(made["action"].astext == condition.action)
+    if condition.actor is not None:
+        statement = statement.where(made["actor"].astext.in_(storable([condition.actor])))
+    if condition.target is not None:
+        statement = statement.where(messages.c.id == _message(condition.target))
+    return within(statement, condition.span, messages.c.created_at, messages.c.id)
+
+
+def _message(target: tuple[str, str]) -> UUID:
+    """The message that is meant; where none is, an id that no message has."""
+    type_, key = target
+    return UUID(key) if type_ == MESSAGE else UUID(int=0)
+
+
+def _event(row: Row[Any]) -> AuditEvent:
+    return AuditEvent(
+        id=row.id,
+        at=row.at,
+        actor=row.actor,
+        on_behalf=row.on_behalf,
+        kind=ActorKind(row.kind),
+        action=row.action,
+        target_type=row.target_type,
+        target_id=row.target_id,
+        request_id=row.request_id,
+        outcome=ActOutcome(row.outcome),
+        code=row.code,
+    )
+
+
+# Acts that concern everybody's data at once, done by a command on a server: one event for each tenant.
+
+
+COMMAND = "interalpha"
+"""What the audit log calls a command."""
+
+
+async def note_for_all(database: Database, action: str) -> None:
+    """Write down that a command does something to every tenant's data; needs a worker's rights."""
+    async with database.transaction() as connection:
+        for tenant in (await connection.execute(select(tenants.c.id))).scalars().all():
+            await Act(tenant, Author(COMMAND, ActorKind.CLI, action)).done(connection)

@@ -1,0 +1,85 @@
+"""Pages of a list whose ids are UUIDs of version 7: the order of ids is the order of time, the cursor is an id."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Column, ColumnElement, Row, Select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.characters import is_storable
+from core.errors import InputRule, InvalidInput
+from core.ids import uuid7_floor
+from core.words import say
+
+Statement = TypeVar("Statement", bound=Select[Any])
+
+_CLOCKS_DIFFER = timedelta(minutes=5)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Which page: `limit` items after (or, reading backwards, before) an id."""
+
+    limit: int
+    after: UUID | None = None
+    before: UUID | None = None
+    is_backward: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A span of time: `start` is in it, `end` is not; None for an open end."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+def span_between(start: datetime | None, end: datetime | None, path: Sequence[str]) -> Span:
+    """The span between two moments; raises InvalidInput, about the end to which `path` leads, when it is before."""
+    if start is not None and end is not None and end < start:
+        text = say(
+            "SPAN_ENDS_BEFORE_IT_BEGINS",
+            "It ends at {end}, before it begins at {start}. Swap the two, or leave one out.",
+            start=f"{start.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            end=f"{end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        )
+        raise InvalidInput(text, path=path, rule=InputRule.OUT_OF_RANGE)
+    return Span(start, end)
+
+
+async def read_slice(
+    connection: AsyncConnection, statement: Select[Any], ids: ColumnElement[Any], which: Slice
+) -> tuple[Sequence[Row[Any]], bool]:
+    """Read one page of a statement's rows, newest first, and whether more lie in the direction that was read."""
+    rows = (await connection.execute(sliced(statement, ids, which))).all()
+    kept = rows[: which.limit]
+    return kept[::-1] if which.is_backward else kept, len(rows) > which.limit
+
+
+def sliced(statement: Statement, ids: ColumnElement[Any], which: Slice) -> Statement:
+    """Keep the rows of a slice, in the order they are read, and one more where there is one."""
+    if which.after is not None:
+        statement = statement.where(ids < which.after)
+    if which.before is not None:
+        statement = statement.where(ids > which.before)
+    return statement.order_by(ids.asc() if which.is_backward else ids.desc()).limit(which.limit + 1)
+
+
+def within(statement: Statement, span: Span, moments: Column[datetime], ids: Column[Any]) -> Statement:
+    """Keep the rows of a span: the id's bound lets the index skip years, the exact one is the database's own clock."""
+    if span.start is not None:
+        floor = uuid7_floor(max(span.start, _FIRST + _CLOCKS_DIFFER) - _CLOCKS_DIFFER)
+        statement = statement.where(moments >= span.start, ids >= floor)
+    if span.end is not None:
+        ceiling = uuid7_floor(min(span.end, _LAST - _CLOCKS_DIFFER) + _CLOCKS_DIFFER)
+        statement = statement.where(moments < span.end, ids < ceiling)
+    return statement
+
+
+def storable(words: Iterable[str]) -> list[str]:
+    """Keep the words that a row could hold."""
+    return [word for word in words if is_storable(word)]

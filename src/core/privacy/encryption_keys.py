@@ -1,0 +1,179 @@
+"""Sealing anew, under the current key, what lies under an earlier one: in small steps, while everything goes on.
+
+Nothing is locked while values are opened. A value is replaced only if it is still the one that was read, so whoever
+erases or changes it meanwhile wins; and what is done is passed over, so a rotation that ended in the middle is
+continued by beginning it again.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy import ARRAY, Column, ColumnElement, LargeBinary, Row, Table, bindparam, case, func, text, update
+
+from core.addresses import lookup_form
+from core.database import Database, metadata, walk
+from core.idempotency import idempotency_keys
+from core.sealing import SealBroken, SealedColumn, SealedTable, Sealer, is_readable, sealed_tables
+
+log = structlog.get_logger(__name__)
+
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step did: how many values of a table were sealed anew, and how many nobody here can open."""
+
+    table: str
+    sealed: int
+    unreadable: int
+
+
+async def rotate(database: Database, sealer: Sealer, *, batch: int = BATCH) -> AsyncIterator[Step]:
+    """Seal everything anew that does not lie under the current key, a batch of rows at a time, as a worker may."""
+    for one in sealed_tables(metadata):
+        async for rows in walk(database, one.table, [_if_old(column, sealer) for column in one.columns], size=batch):
+            step = await _seal_anew(database, sealer, one, rows)
+            if step.sealed or step.unreadable:
+                yield step
+
+
+def _if_old(one: SealedColumn, sealer: Sealer) -> ColumnElement[Any]:
+    """A column's value if it does not lie under the current key, so that nothing else travels."""
+    head = sealer.head()
+    return case((func.substring(one.column, 1, len(head), type_=LargeBinary) != head, one.column)).label(
+        one.column.name
+    )
+
+
+async def _seal_anew(database: Database, sealer: Sealer, one: SealedTable, rows: Sequence[Row[Any]]) -> Step:
+    done = unreadable = 0
+    for column in one.columns:
+        changes = []
+        for row in rows:
+            old: bytes | None = getattr(row, column.column.name)
+            if old is None:
+                continue
+            try:
+                changes.append(_change(sealer, one, column, row, old))
+            except SealBroken as error:
+                unreadable += 1
+                id = str(getattr(row, one.id.name))
+                log.warning("value_unreadable", table=one.table.name, id=id, reason=str(error))
+        if changes:
+            async with database.transaction() as connection:
+                await connection.execute(_replacing(one, column), changes)
+        done += len(changes)
+    return Step(one.table.name, done, unreadable)
+
+
+def _change(sealer: Sealer, one: SealedTable, column: SealedColumn, row: Row[Any], old: bytes) -> dict[str, Any]:
+    place = one.place(row, column)
+    plain = sealer.open(old, **place)
+    change = {"of_id": place["row"], "old": old, "new": sealer.seal(plain, **place)}
+    if one.tenant is not None:
+        change["of_tenant"] = place["tenant"]
+    if one.number is not None:
+        change["of_number"] = getattr(row, one.number.name)
+    if column.hash is not None:
+        change["new_hash"] = sealer.lookup_hash(lookup_form(plain), tenant=place["tenant"])
+    return change
+
+
+def _replacing(one: SealedTable, column: SealedColumn) -> Any:
+    values: dict[str, Any] = {column.column.name: bindparam("new")}
+    if column.hash is not None:
+        values[column.hash.name] = bindparam("new_hash")
+    statement = update(one.table).where(one.id == bindparam("of_id"), column.column == bindparam("old")).values(values)
+    for named, of in ((one.tenant, "of_tenant"), (one.number, "of_number")):
+        if named is not None:
+            statement = statement.where(named == bindparam(of))
+    return statement
+
+
+# How many values lie under which key, so that it is known when an earlier key may go.
+
+
+FINGERPRINTS = "idempotency_keys.request_hash"
+_BARE = 16
+"""Bytes of a fingerprint an earlier version wrote, which does not say its key."""
+_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Under:
+    """How many values of one place lie under each key; the name None is that of values that do not say."""
+
+    place: str
+    values: Mapping[str | None, int]
+
+
+async def status(database: Database) -> Sequence[Under]:
+    """Count sealed values by key, column by column, and fingerprints, which no key opens: they end by themselves."""
+    found: list[Under] = []
+    for one in sealed_tables(metadata):
+        found += await _count(database, one.table, [column.column for column in one.columns])
+    return [*found, *await _count(database, idempotency_keys, [idempotency_keys.c.request_hash])]
+
+
+async def _count(database: Database, table: Table, columns: Sequence[Column[bytes]]) -> list[Under]:
+    counted: list[Counter[str | None]] = [Counter() for _ in columns]
+    first = len(table.primary_key.columns)
+    async for rows in walk(database, table, [_name(column) for column in columns], size=_AT_ONCE):
+        for row in rows:
+            for place, name in enumerate(row[first:]):
+                if name is not None:
+                    counted[place][bytes(name).decode(errors="replace") or None] += 1
+    return [Under(f"{table.name}.{one.name}", dict(count)) for one, count in zip(columns, counted, strict=True)]
+
+
+def _name(value: Column[bytes]) -> ColumnElement[Any]:
+    """The name of a value's key, empty where it says none: the second byte is how long it is, and it follows."""
+    said = func.substring(value, 3, func.get_byte(value, 1), type_=LargeBinary)
+    return case((func.octet_length(value) > _BARE, said), (value.is_not(None), b"")).label(f"{value.name}_key")
+
+
+# What waits for an encryption key that this process lacks: so that it is said aloud, and not only left alone.
+
+
+_MOST = 1_000
+
+
+def _due(table: str, column: str, condition: str) -> str:
+    return f"""
+        SELECT '{table}' AS place, substring({column}, 3, get_byte({column}, 1)) AS key FROM {table}
+        WHERE {condition} AND due_at <= now() AND NOT {is_readable(column)} LIMIT {_MOST}"""  # noqa: S608  # constants
+
+
+_WAITING = text(f"""
+SELECT place, key, count(*) AS number FROM (
+    ({_due("messages", "to_sealed", "status = 'QUEUED' AND lease_until IS NULL")}
+    ) UNION ALL ({_due("inbox", "event_sealed", "status = 'RECEIVED'")}
+    ) UNION ALL ({_due("erasures", "recipient_sealed", "finished_at IS NULL")}
+    )
+) waiting GROUP BY place, key ORDER BY key, place
+""").bindparams(bindparam("keys", type_=ARRAY(LargeBinary)))  # noqa: S608  # constants
+
+
+async def waits_for(database: Database, sealer: Sealer) -> Mapping[str, Mapping[str, int]]:
+    """Count what is due and lies under a key that is missing here, by its id and by table, up to 1,000 of each."""
+    async with database.transaction() as connection:
+        rows = (await connection.execute(_WAITING, {"keys": sealer.encoded_names})).all()
+    found: dict[str, dict[str, int]] = {}
+    for row in rows:
+        found.setdefault(bytes(row.key).decode(errors="replace"), {})[row.place] = row.number
+    return found
+
+
+def tell(found: Mapping[str, Mapping[str, int]]) -> None:
+    """Say in the log which key is missing, never its value, and how much waits for it."""
+    for key, places in found.items():
+        log.error(
+            "key_missing",
+            key=key,
+            **places,
+            advice="put it behind the current one in ENCRYPTION_KEYS of every process: docs/how-to/lost-keys.md",
+        )

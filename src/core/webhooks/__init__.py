@@ -1,1 +1,0 @@
-"""What companies tell us: kept once, applied in the worker."""
