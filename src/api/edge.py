@@ -18,7 +18,7 @@ from core.masking import names_somebody
 from core.words import Interpreter, say
 from engine.engine import Engine
 from engine.plan import Refusal
-from engine.seam import Runnable
+from engine.runnable import Runnable
 
 LOOK_AGAIN_SECONDS = 2.0
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")

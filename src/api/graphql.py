@@ -29,7 +29,7 @@ from core.errors import Overloaded, Unauthenticated
 from core.words import say
 from engine.answer import Answer, Outcome
 from engine.plan import Refusal
-from engine.seam import Runnable
+from engine.runnable import Runnable
 
 _TOO_MANY = say(
     "TOO_MANY_STRANGERS", "Too many requests came from your address without credentials that count. Try again later."

@@ -17,7 +17,7 @@ from engine.answer import Answer, Outcome
 from engine.errors import ErrorCode, describe
 from engine.limits import LimitExceeded
 from engine.plan import Refusal
-from engine.seam import Runnable
+from engine.runnable import Runnable
 from resolvers.context import Context
 
 

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Generic, NamedTuple, TypeVar
 
 from engine.plan import Refusal
-from engine.seam import Runnable
+from engine.runnable import Runnable
 
 _LONG = 512
 

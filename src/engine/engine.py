@@ -1,15 +1,99 @@
-"""The door to the engine: a document in, a plan or a refusal out."""
+"""From the text of a document to a plan: parse, measure, validate, choose the operation."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from graphql import GraphQLSchema
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    GraphQLError,
+    GraphQLSchema,
+    GraphQLSyntaxError,
+    OperationDefinitionNode,
+    parse,
+    validate,
+)
 
+from engine.answer import Outcome
+from engine.cost import Pricer
 from engine.documents import Documents, Key, Room
-from engine.errors import ErrorCode, ErrorWriter, Translate
-from engine.limits import LimitExceeded, Limits
-from engine.plan import Refusal
-from engine.planning import Planner, refuse
-from engine.seam import Compile, Runnable
+from engine.errors import ErrorCode, ErrorWriter, Translate, describe
+from engine.groundwork import Groundwork
+from engine.limits import LimitExceeded, Limits, exceeded
+from engine.plan import Plan, Refusal
+from engine.runnable import Compile, Runnable
+from engine.sharing import Sharing
+from engine.validation_rules import CLOSED_RULES, OPEN_RULES
+
+_MOST_ERRORS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Makes plans for one schema."""
+
+    schema: GraphQLSchema
+    errors: ErrorWriter
+    limits: Limits
+    time_limit: float
+    longer: Mapping[str, float]
+    compile: Compile | None = None
+
+    def plan(self, text: str, operation_name: str | None, introspection: bool) -> Runnable | Refusal:
+        """Make a plan, or say why there can be none."""
+        try:
+            document = parse(text, max_lexical_tokens=self.limits.tokens, max_comments=self.limits.comments)
+        except GraphQLSyntaxError as error:
+            return refuse([self._as_limit(error)], ErrorCode.SYNTAX)
+        if excess := exceeded(document, self.limits):
+            return refuse([excess], ErrorCode.LIMIT_EXCEEDED)
+        rules = OPEN_RULES if introspection else CLOSED_RULES
+        hide = not introspection
+        if errors := validate(self.schema, document, rules, max_errors=_MOST_ERRORS, hide_suggestions=hide):
+            return refuse(errors, ErrorCode.VALIDATION)
+        operation = choose(document, operation_name)
+        if isinstance(operation, GraphQLError):
+            return refuse([operation], ErrorCode.OPERATION, Outcome.MALFORMED)
+        sharing, price = Sharing(document, operation), Pricer(self.schema, document).price(operation)
+        groundwork = Groundwork.of(self.schema, document, operation, hide)
+        plan = Plan(groundwork, self._patience(operation), self.errors, sharing, price)
+        return (self.compile and self.compile(plan)) or plan
+
+    def _patience(self, operation: OperationDefinitionNode) -> float:
+        """Give an operation the longest time that one of its own root fields may take."""
+        names = [one.name.value for one in operation.selection_set.selections if isinstance(one, FieldNode)]
+        return max([self.time_limit, *(self.longer[name] for name in names if name in self.longer)])
+
+    def _as_limit(self, error: GraphQLSyntaxError) -> GraphQLError:
+        # graphql-core has no type of its own for a parser that stops counting.
+        for limit in ("tokens", "comments"):
+            allowed: int = getattr(self.limits, limit)
+            if f"more than {allowed} {limit}" in error.message:
+                return LimitExceeded(limit, None, allowed)
+        return error
+
+
+def choose(document: DocumentNode, name: str | None) -> OperationDefinitionNode | GraphQLError:
+    """Find the operation to run: the one named, or the only one."""
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    if not operations:
+        return GraphQLError("The document has no operation to run.")
+    if name is None:
+        if len(operations) == 1:
+            return operations[0]
+        return GraphQLError("The document has several operations; say which to run in operationName.")
+    for operation in operations:
+        if operation.name and operation.name.value == name:
+            return operation
+    return GraphQLError("The document has no operation with the name given in operationName.")
+
+
+def refuse(errors: Iterable[GraphQLError], code: ErrorCode, outcome: Outcome = Outcome.REFUSED) -> Refusal:
+    """Refuse a document; the described errors keep nothing of the document alive."""
+    return Refusal(outcome, tuple(describe(error, code) for error in errors))
+
+
+# The door to the engine: a document in, a plan or a refusal out.
 
 
 class Engine:

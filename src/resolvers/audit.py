@@ -10,7 +10,7 @@ from graphql import GraphQLResolveInfo, GraphQLSchema
 from core.audit.act import Act, Refusal
 from core.errors import AppError
 from resolvers.context import Context
-from resolvers.identifiers import target_of
+from resolvers.global_ids import target_of
 
 log = structlog.get_logger(__name__)
 

@@ -1,12 +1,13 @@
 """What every resolver is given: who is asking, the services of the house, and loaders that batch reads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import strawberry
 from strawberry.dataloader import DataLoader
+from strawberry.types.nodes import FragmentSpread, InlineFragment, SelectedField, Selection
 
 from core.access.api_key_lookup import ApiKeyVerifier
 from core.audit.act import Act
@@ -18,7 +19,7 @@ from core.messages import batch, queries
 from core.messages.accept import Outbox
 from core.messages.batch import Batch, Counts
 from core.messages.change_feed import ChangeFeeds
-from core.messages.queries import AttemptView, EventSlice, EventView
+from core.messages.queries import SEALED, AttemptView, EventSlice, EventView
 from core.operations.dashboard import DashboardReader
 from core.operations.health import Health, HealthReader, IntegrationView
 from core.ports.principal import Principal, Scope
@@ -228,3 +229,19 @@ def _unknown() -> Unauthenticated:
 
 
 Info = strawberry.Info[Context, Any]
+
+
+# Which fields an operation asks for, so that core reads no sealed column for nothing.
+
+
+def sealed_asked_for(info: Info) -> frozenset[str]:
+    """The sealed parts of a message that are selected anywhere below this field."""
+    return frozenset(SEALED) & frozenset(_names(info.selected_fields))
+
+
+def _names(selections: Iterable[Selection]) -> Iterator[str]:
+    for selection in selections:
+        if isinstance(selection, SelectedField):
+            yield selection.name
+        if isinstance(selection, SelectedField | FragmentSpread | InlineFragment):
+            yield from _names(selection.selections)

@@ -1,12 +1,75 @@
-"""Declaring a computed field with its description; Strawberry's own decorator loses the method's type."""
+"""Arguments a caller may leave out: nothing to us, UNSET to Strawberry."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import strawberry
+from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from core.ports.principal import Scope
-from resolvers.permissions import needing
+
+Value = TypeVar("Value")
+
+
+def given(value: Value | None) -> Value | None:
+    """What was given; None where it was left out. Zero, the empty string and the empty list were given."""
+    return None if value is strawberry.UNSET else value
+
+
+# Which scope a field needs: said once where the field is declared, printed in its description, and held to here.
+
+
+_SCOPE = "scope"
+OPEN = frozenset({"Query.node", "Query.nodes", "Query.viewer"})
+"""Root fields without a scope: `node` and `nodes` ask by the kind of object, `viewer` tells of the caller alone."""
+
+
+def guarded(resolver: Callable[..., Any], scope: Scope, description: str) -> Any:
+    """Declare a root field, of queries or mutations, that only callers with a scope may ask for."""
+    return strawberry.field(resolver=resolver, **needing(scope, description))
+
+
+def guarded_stream(resolver: Callable[..., Any], scope: Scope, description: str) -> Any:
+    """Declare a subscription that only callers with a scope may follow."""
+    return strawberry.subscription(resolver=resolver, **needing(scope, description))
+
+
+def needing(scope: Scope, description: str) -> dict[str, Any]:
+    """What a field is declared with so that it needs a scope."""
+    return {"description": f"{description} Needs `{scope}`.", "metadata": {_SCOPE: scope}}
+
+
+def scope_of(field: GraphQLField) -> Scope | None:
+    """The scope a field was declared to need; None where it needs none."""
+    definition = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    scope: Scope | None = None if definition is None else definition.metadata.get(_SCOPE)
+    return scope
+
+
+def hold_to_scopes(schema: GraphQLSchema) -> None:
+    """Refuse every field that needs a scope to callers who lack it, before anything of the field is done."""
+    for one in schema.type_map.values():
+        if isinstance(one, GraphQLObjectType):
+            for field in one.fields.values():
+                if (scope := scope_of(field)) is not None:
+                    _guard(field, scope)
+
+
+def _guard(field: GraphQLField, scope: Scope) -> None:
+    # Of a subscription it is asked once, when it begins: what comes of it was allowed then.
+    name = "subscribe" if field.subscribe is not None else "resolve"
+    inner = getattr(field, name)
+
+    def checked(source: Any, info: Any, **arguments: Any) -> Any:
+        info.context.require(scope)
+        return inner(source, info, **arguments)
+
+    setattr(field, name, checked)
+
+
+# Declaring a computed field with its description; Strawberry's own decorator loses the method's type.
+
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -17,3 +80,26 @@ def computed(
     """Make a method a field of its type; with a scope, only for callers who hold it."""
     words: dict[str, Any] = {"description": description} if scope is None else needing(scope, description or "")
     return cast("Callable[[Method], Method]", strawberry.field(name=name, **words))
+
+
+# Objects that can be fetched again by their id.
+
+
+@strawberry.interface(description="An object that can be fetched again by its id.")
+class Node:
+    id: strawberry.ID = strawberry.field(description="Opaque and global. Store it, compare it, never parse it.")
+
+
+# Pairs of a key and a value that mean something to the caller.
+
+
+@strawberry.type(description="A label that means something to the caller.")
+class Tag:
+    key: str
+    value: str
+
+
+@strawberry.input(description="A label that means something to the caller, or a template's variable and its value.")
+class TagInput:
+    key: str
+    value: str

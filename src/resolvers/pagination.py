@@ -8,8 +8,8 @@ import strawberry
 from core.errors import InputRule, InvalidInput
 from core.pagination import Slice
 from core.words import say
-from resolvers.arguments import given
-from resolvers.identifiers import to_global_id, uuid_of
+from resolvers.fields import given
+from resolvers.global_ids import to_global_id, uuid_of
 
 DEFAULT_SIZE = 25
 MAX_SIZE = 100

@@ -9,7 +9,6 @@ from strawberry.schema import Schema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from core.ports.principal import Scope
-from resolvers.access.api_key import ApiKey
 from resolvers.access.api_keys import (
     ApiKeyConnection,
     CreateApiKeyPayload,
@@ -19,7 +18,7 @@ from resolvers.access.api_keys import (
     revoke_api_key,
 )
 from resolvers.access.queries import get_viewer
-from resolvers.access.types import Organization, User, Viewer
+from resolvers.access.types import ApiKey, Organization, User, Viewer
 from resolvers.audit import audit_mutations
 from resolvers.building import build_by_plan
 from resolvers.errors import (
@@ -30,23 +29,25 @@ from resolvers.errors import (
     NotFoundError,
     TemplateNotUsableError,
 )
-from resolvers.messages.batches import MessageBatch, get_batch
-from resolvers.messages.changes import (
+from resolvers.fields import Node, guarded, guarded_stream, hold_to_scopes
+from resolvers.messages.mutations import (
     CancelMessageBatchPayload,
     CancelMessagePayload,
     RetryMessagePayload,
+    SendMessagePayload,
+    SendMessagesPayload,
     SettleMessagePayload,
     cancel_message,
     cancel_message_batch,
     retry_message,
+    send_message,
+    send_messages,
     settle_message,
 )
-from resolvers.messages.events import MessageEvent
-from resolvers.messages.mutations import SendMessagePayload, SendMessagesPayload, send_message, send_messages
-from resolvers.messages.queries import MessageConnection, get_message, list_messages
+from resolvers.messages.queries import MessageBatch, MessageConnection, get_batch, get_message, list_messages
 from resolvers.messages.subscriptions import MessageStatusChange, message_status_changed
-from resolvers.messages.types import Message, MessageAttempt
-from resolvers.node import Node
+from resolvers.messages.types import Message, MessageAttempt, MessageEvent
+from resolvers.nodes import get_node, get_nodes
 from resolvers.operations.audit import AuditEvent, AuditEventConnection, list_audit_events
 from resolvers.operations.dashboard import Dashboard, dashboard_updated, get_dashboard
 from resolvers.operations.dead_letters import DeadLetter, DeadLetterConnection, list_dead_letters
@@ -54,17 +55,16 @@ from resolvers.operations.mutations import (
     DiscardDeadLettersPayload,
     ReplayWebhookPayload,
     RequeueDeadLettersPayload,
+    ResetCircuitPayload,
     discard_dead_letters,
     replay_webhook,
     requeue_dead_letters,
+    reset_circuit,
 )
-from resolvers.operations.resets import ResetCircuitPayload, reset_circuit
 from resolvers.operations.subscriptions import IntegrationHealthChange, integration_health_changed
 from resolvers.operations.types import Integration, list_integrations
 from resolvers.operations.webhooks import WebhookDelivery, WebhookDeliveryConnection, list_webhooks
-from resolvers.permissions import guarded, guarded_stream, hold_to_scopes
 from resolvers.privacy.erasures import EraseRecipientPayload, Erasure, erase_recipient
-from resolvers.refetch import get_node, get_nodes
 from resolvers.scalars import CONFIG
 from resolvers.templates.queries import TemplateConnection, get_template, list_templates
 from resolvers.templates.types import Template

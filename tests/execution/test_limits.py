@@ -10,7 +10,7 @@ from graphql import DocumentNode, get_introspection_query, parse
 from engine.engine import Engine
 from engine.limits import Limits, Ruler, exceeded
 from engine.plan import Plan, Refusal
-from engine.seam import Runnable
+from engine.runnable import Runnable
 from tests.execution.sample import schema, translate
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import httpx
 
-from resolvers.identifiers import uuid_of
+from resolvers.global_ids import uuid_of
 from tests.faults.city import City
 
 SEND = """

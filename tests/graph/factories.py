@@ -16,7 +16,7 @@ from core.ports import Channel, Content, EmailContent, OtherEvent, TextContent
 from core.ports.content import content_to_json
 from core.ports.templates import Filled
 from core.sealing import Sealer
-from resolvers.identifiers import to_global_id
+from resolvers.global_ids import to_global_id
 from tests.graph.callers import Caller
 
 PHONE = "+5511987654321"

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from core.database import Database
 from core.errors import AppError, Overloaded
 from core.ports.principal import ActorKind, Scope
-from resolvers.identifiers import to_global_id
+from resolvers.global_ids import to_global_id
 from resolvers.schema import build_schema
 from tests.graph.callers import REQUEST, Caller, NewCaller, statements
 from tests.graph.factories import PHONE, RecordFactory, global_id
@@ -141,7 +141,7 @@ async def test_act_and_event_are_one_transaction(
 async def test_a_mutation_nobody_taught_to_write_is_written_down_all_the_same(
     caller: Caller, stock: RecordFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resolvers.messages.changes.cancel", _forgetful)
+    monkeypatch.setattr("resolvers.messages.mutations.cancel", _forgetful)
     await caller.ask(CANCEL, id=global_id(await stock.put(caller)))
     [event] = await events(caller)
     assert (event["action"], event["outcome"], event["targetId"]) == ("cancelMessage", "DONE", None)

@@ -1,6 +1,6 @@
 """cancelMessageBatch: what has not gone out is stopped, and asked again the answer is the same."""
 
-from resolvers.identifiers import to_global_id
+from resolvers.global_ids import to_global_id
 from tests.graph.callers import Caller
 
 SEND = """mutation($messages: [SendMessageInput!]!) {

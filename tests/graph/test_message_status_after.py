@@ -13,7 +13,7 @@ from api.bootstrap import House
 from core.live.cursors import decode_cursor, encode_cursor
 from core.ports.principal import Scope
 from core.pubsub import Change
-from resolvers.identifiers import to_global_id
+from resolvers.global_ids import to_global_id
 from tests.graph.callers import Caller, Following, NewCaller, statements
 from tests.graph.factories import RecordFactory, global_id
 from tests.helpers import until

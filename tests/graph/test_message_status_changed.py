@@ -15,7 +15,7 @@ from core.database import Database
 from core.errors import Overloaded
 from core.ports.principal import Scope
 from core.pubsub import Change
-from resolvers.identifiers import to_global_id
+from resolvers.global_ids import to_global_id
 from tests.apps import house_over
 from tests.databases import Urls
 from tests.graph.callers import Caller, Following, NewCaller, statements

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from core.ports import EmailContent
 from core.ports.principal import Scope
-from resolvers.identifiers import to_global_id
+from resolvers.global_ids import to_global_id
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import RecordFactory, global_id
 

@@ -4,7 +4,7 @@ import pytest
 
 from api.bootstrap import House
 from core.ports.principal import Scope
-from resolvers.identifiers import to_global_id
+from resolvers.global_ids import to_global_id
 from tests.graph.callers import Caller, NewCaller, statements
 from tests.graph.factories import RecordFactory, global_id
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from resolvers.identifiers import to_global_id
+from resolvers.global_ids import to_global_id
 from tests.graph.callers import Caller
 from tests.graph.factories import RecordFactory
 

@@ -4,7 +4,7 @@ import pytest
 
 from core.access.api_key_lookup import KeyRefused
 from core.ports.principal import Scope
-from resolvers.identifiers import to_global_id
+from resolvers.global_ids import to_global_id
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import create_api_key, with_api_key
 

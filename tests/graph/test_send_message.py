@@ -9,7 +9,7 @@ import pytest
 
 from api.bootstrap import House
 from core.ports.principal import Scope
-from resolvers.identifiers import to_global_id
+from resolvers.global_ids import to_global_id
 from tests.apps import SMTP, TWILIO, house_over
 from tests.databases import Urls
 from tests.graph.callers import Caller, NewCaller

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from core.ids import uuid7
-from resolvers.identifiers import to_global_id
+from resolvers.global_ids import to_global_id
 from tests.apps import WHATSAPP, house_over
 from tests.databases import Urls
 from tests.graph.callers import Caller

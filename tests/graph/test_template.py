@@ -5,7 +5,7 @@ import json
 import pytest
 
 from core.ports.principal import Scope
-from resolvers.identifiers import to_global_id
+from resolvers.global_ids import to_global_id
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import RecordFactory
 

@@ -12,7 +12,7 @@ from core.access.directory import apply_directory_event
 from core.database import Database, make_engine
 from core.ports import DirectoryChanged, Person
 from core.ports.principal import DEFAULT_TENANT, Principal, Scope
-from resolvers.identifiers import to_global_id
+from resolvers.global_ids import to_global_id
 from tests.databases import Urls
 from tests.graph.callers import PLENTY, Caller, NewCaller
 

@@ -8,7 +8,7 @@ from graphql import build_schema, parse, validate
 
 from api.dev.node import is_new_enough
 from core.templates.starters import STARTERS
-from resolvers.identifiers import to_global_id
+from resolvers.global_ids import to_global_id
 from tests.house.sources import ROOT
 
 WEB = ROOT / "web"

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from resolvers.identifiers import from_global_id, to_global_id
+from resolvers.global_ids import from_global_id, to_global_id
 from tests.graph.callers import Caller
 from tests.graph.factories import RecordFactory, global_id
 from tests.security.tables import tenant_tables

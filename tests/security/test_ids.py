@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from resolvers.identifiers import to_global_id
+from resolvers.global_ids import to_global_id
 from resolvers.schema import build_schema
 from tests.graph.callers import Caller
 from tests.graph.factories import RecordFactory

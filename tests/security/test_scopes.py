@@ -11,7 +11,7 @@ import pytest
 from graphql import GraphQLObjectType, GraphQLSchema
 
 from core.ports.principal import Scope
-from resolvers.permissions import OPEN, scope_of
+from resolvers.fields import OPEN, scope_of
 from resolvers.schema import build_schema
 from tests.graph.callers import Caller
 from tests.graph.factories import RecordFactory, global_id

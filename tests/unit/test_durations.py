@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from resolvers.durations import LONGEST, format_duration, parse_duration
+from resolvers.scalars import LONGEST, format_duration, parse_duration
 
 READ = {
     "PT30M": timedelta(minutes=30),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.ids import uuid7, uuid7_floor
-from resolvers.identifiers import from_global_id, to_global_id, uuid_of
+from resolvers.global_ids import from_global_id, to_global_id, uuid_of
 
 
 def test_an_id_is_a_uuid_of_version_7() -> None:

@@ -1,6 +1,6 @@
-"""Listing, making and revoking API keys."""
+"""What a caller writes about a new API key, as core takes it, and what is wrong with it, as clients read it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Union
 from uuid import UUID
@@ -10,17 +10,43 @@ import strawberry
 from core.access import api_keys
 from core.access.api_key_format import KeyKind
 from core.access.api_keys import NewKey
-from core.errors import NotFound, Refused
+from core.addresses import Address, email_address, phone_address, whatsapp_user_address
+from core.errors import InvalidInput, NotFound, Refused
 from core.ports.principal import Scope
 from core.words import say
-from resolvers.access.api_key import ApiKey, api_key_of
-from resolvers.access.new_keys import recipients_of
-from resolvers.arguments import given
+from resolvers.access.types import ApiKey, api_key_of
 from resolvers.context import Info
 from resolvers.errors import InvalidInputError, NotFoundError, input_errors, not_found_error
-from resolvers.identifiers import uuid_of
+from resolvers.fields import given
+from resolvers.global_ids import uuid_of
 from resolvers.messages.inputs import RecipientInput
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
+
+
+def recipients_of(written: Sequence[RecipientInput]) -> Sequence[Address]:
+    """Read recipients; raises Refused with all that is wrong with them."""
+    found: list[Address] = []
+    errors: list[InvalidInput] = []
+    for place, one in enumerate(written):
+        try:
+            found.append(_address(one, ["input", "allowedRecipients", str(place)]))
+        except InvalidInput as error:
+            errors.append(error)
+    if errors:
+        raise Refused(errors)
+    return found
+
+
+def _address(written: RecipientInput, place: Sequence[str]) -> Address:
+    if (phone := given(written.phone)) is not None:
+        return phone_address(phone, path=[*place, "phone"])
+    if (user := given(written.whatsapp_user_id)) is not None:
+        return whatsapp_user_address(user, path=[*place, "whatsappUserId"])
+    return email_address(given(written.email) or "", path=[*place, "email"])
+
+
+# Listing, making and revoking API keys.
+
 
 _CURSOR = "ApiKeyCursor"
 

@@ -12,10 +12,9 @@ from core.ports import Channel, Content, EmailContent, TextContent
 from core.ports.principal import Reach
 from core.privacy.person import Person, person_named
 from core.templates.values import TemplateUse
-from resolvers.arguments import given
-from resolvers.identifiers import uuid_of
+from resolvers.fields import TagInput, given
+from resolvers.global_ids import uuid_of
 from resolvers.scalars import EmailAddress, PhoneNumber
-from resolvers.tags import TagInput
 
 
 @strawberry.input(one_of=True, description="Who it goes to: give exactly one.")

@@ -1,30 +1,40 @@
 """Sending messages."""
 
 from collections.abc import Sequence
+from typing import Annotated
 from uuid import UUID
 
 import strawberry
 
-from core.errors import AppError, NotConfigured
+from core.errors import AppError, NotConfigured, NotFound
 from core.messages import batch as batches
 from core.messages import queries
 from core.messages.accept import Accepted
 from core.messages.batch import BatchDraft, accept_batch
+from core.messages.commands import Decision, SettleRequest, cancel_batch, settle_by_hand
+from core.messages.commands import cancel_message as cancel
+from core.messages.retry import retry_message as try_again
 from core.ports.principal import Scope
-from resolvers.arguments import given
-from resolvers.context import Info
+from core.words import say
+from resolvers.context import Info, sealed_asked_for
 from resolvers.errors import (
     IntegrationUnavailableError,
+    InvalidInputError,
+    InvalidStateError,
+    NotFoundError,
     SendMessageError,
     SendMessagesError,
     batch_errors,
+    change_errors,
+    not_found_error,
     unavailable,
     user_errors,
 )
-from resolvers.messages.batches import MessageBatch, batch_of
-from resolvers.messages.inputs import SendMessageInput, SendMessagesInput, draft_of
+from resolvers.fields import given
+from resolvers.global_ids import uuid_of
+from resolvers.messages.inputs import RouteStepInput, SendMessageInput, SendMessagesInput, draft_of, step_of
+from resolvers.messages.queries import MessageBatch, batch_of
 from resolvers.messages.types import Message, message_of
-from resolvers.selection import sealed_asked_for
 
 
 @strawberry.type(description="The message, or what is wrong with it.")
@@ -117,3 +127,167 @@ def _payload(info: Info, result: Accepted | AppError | None, found: dict[UUID, q
             row = message or found.get(message_id)
             shown = None if row is None else message_of(row)
             return SendMessagePayload(message=shown, is_replay=is_replay, errors=[])
+
+
+# Stopping messages, trying failed ones again, and settling by hand what nobody knows.
+
+
+CancelMessageError = Annotated[
+    NotFoundError | InvalidStateError,
+    strawberry.union("CancelMessageError", description="Why a message was not stopped."),
+]
+RetryMessageError = Annotated[
+    NotFoundError | InvalidStateError | InvalidInputError | IntegrationUnavailableError,
+    strawberry.union("RetryMessageError", description="Why a message is not tried again."),
+]
+
+
+CancelMessageBatchError = Annotated[
+    NotFoundError,
+    strawberry.union("CancelMessageBatchError", description="Why a batch was not canceled."),
+]
+SettleMessageError = Annotated[
+    NotFoundError | InvalidStateError | IntegrationUnavailableError,
+    strawberry.union("SettleMessageError", description="Why a message was not settled by hand."),
+]
+
+
+@strawberry.input(description="Which message is stopped.")
+class CancelMessageInput:
+    id: strawberry.ID
+
+
+@strawberry.type(description="The message, which nobody will send any more, or why it was too late.")
+class CancelMessagePayload:
+    message: Message | None
+    errors: list[CancelMessageError]
+
+
+@strawberry.input(description="The batch to cancel.")
+class CancelMessageBatchInput:
+    id: strawberry.ID
+
+
+@strawberry.type(description="The batch and its counts after canceling. Repeating the mutation gives the same answer.")
+class CancelMessageBatchPayload:
+    batch: MessageBatch | None
+    canceled_count: int = strawberry.field(description="How many of its messages are canceled.")
+    too_late_count: int = strawberry.field(
+        description="How many could not be canceled: they were sent, may have been sent, or had ended."
+    )
+    errors: list[CancelMessageBatchError]
+
+
+@strawberry.input(
+    description="How an unconfirmed message is settled. Look it up with the provider first: after a wrong decision it"
+    " arrives twice, or not at all."
+)
+class SettleMessageInput:
+    id: strawberry.ID
+    decision: Decision = strawberry.field(name="as", description="The decision.")
+
+
+@strawberry.type(description="The message after the decision, or why it was not settled.")
+class SettleMessagePayload:
+    message: Message | None
+    errors: list[SettleMessageError]
+
+
+@strawberry.input(description="Which message is tried again. One that a company perhaps took may arrive twice.")
+class RetryMessageInput:
+    id: strawberry.ID
+    route: list[RouteStepInput] | None = strawberry.field(
+        default=strawberry.UNSET, description="Another route than last time."
+    )
+    may_arrive_twice: bool = strawberry.field(
+        default=True, description="False: refuse a message that a provider may have accepted, with `MAY_ARRIVE_TWICE`."
+    )
+
+
+@strawberry.type(description="The message, back in its queue, or why it is not.")
+class RetryMessagePayload:
+    message: Message | None
+    errors: list[RetryMessageError]
+
+
+async def cancel_message(info: Info, input: CancelMessageInput) -> CancelMessagePayload:
+    services, tenant = info.context.services, info.context.require(Scope.MESSAGES_SEND).tenant_id
+    try:
+        message_id = _known(input.id)
+        await cancel(services.database, services.hub, tenant, message_id, act=info.context.act)
+    except AppError as error:
+        refusals = [one for one in change_errors(info, error, input.id) if isinstance(one, CancelMessageRefusal)]
+        return CancelMessagePayload(message=None, errors=refusals)
+    return CancelMessagePayload(message=await _changed(info, tenant, message_id), errors=[])
+
+
+async def retry_message(info: Info, input: RetryMessageInput) -> RetryMessagePayload:
+    tenant = info.context.require(Scope.MESSAGES_SEND).tenant_id
+    try:
+        message_id = _known(input.id)
+        await _retry(info, message_id, input)
+    except AppError as error:
+        return RetryMessagePayload(message=None, errors=change_errors(info, error, input.id))
+    return RetryMessagePayload(message=await _changed(info, tenant, message_id), errors=[])
+
+
+async def _retry(info: Info, message_id: UUID, input: RetryMessageInput) -> None:
+    principal, written = info.context.require(Scope.MESSAGES_SEND), given(input.route)
+    await try_again(
+        info.context.services.outbox,
+        principal.tenant_id,
+        message_id,
+        None if written is None else [step_of(one) for one in written],
+        may_double=input.may_arrive_twice,
+        reach=principal.reach,
+        act=info.context.act,
+    )
+
+
+async def cancel_message_batch(info: Info, input: CancelMessageBatchInput) -> CancelMessageBatchPayload:
+    services, tenant = info.context.services, info.context.require(Scope.MESSAGES_SEND).tenant_id
+    batch_id = uuid_of(input.id, "MessageBatch")
+    try:
+        if batch_id is None:
+            raise NotFound(say("BATCH_NOT_FOUND", "There is no such batch."))
+        done = await cancel_batch(services.database, services.hub, tenant, batch_id, act=info.context.act)
+    except NotFound as error:
+        unknown = not_found_error(info, error, input.id, ["input", "id"])
+        return CancelMessageBatchPayload(batch=None, canceled_count=0, too_late_count=0, errors=[unknown])
+    async with services.database.transaction(tenant) as connection:
+        found = (await batches.batches_of(connection, tenant, [batch_id])).get(batch_id)
+    batch = None if found is None else batch_of(found)
+    return CancelMessageBatchPayload(batch=batch, canceled_count=done.canceled, too_late_count=done.too_late, errors=[])
+
+
+async def settle_message(info: Info, input: SettleMessageInput) -> SettleMessagePayload:
+    services, principal = info.context.services, info.context.require(Scope.OPERATIONS_WRITE)
+    try:
+        asked = SettleRequest(_known(input.id), input.decision, principal.reach)
+        await settle_by_hand(services.outbox, principal.tenant_id, asked, act=info.context.act)
+    except AppError as error:
+        refusals = [one for one in change_errors(info, error, input.id) if isinstance(one, SettleMessageRefusal)]
+        return SettleMessagePayload(message=None, errors=refusals)
+    return SettleMessagePayload(message=await _changed(info, principal.tenant_id, asked.message_id), errors=[])
+
+
+CancelMessageRefusal = NotFoundError | InvalidStateError
+SettleMessageRefusal = NotFoundError | InvalidStateError | IntegrationUnavailableError
+
+
+def _known(written: strawberry.ID) -> UUID:
+    found = uuid_of(written, "Message")
+    if found is None:
+        raise NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
+    return found
+
+
+async def _changed(info: Info, tenant: UUID, message_id: UUID) -> Message | None:
+    """The message as it now is: whoever may change it sees what came of that, and what it says if they may read."""
+    services, principal = info.context.services, info.context.principal
+    may_read = principal is not None and Scope.MESSAGES_READ in principal.scopes
+    unreadable = frozenset[str]() if may_read else {"content"}
+    sealed = sealed_asked_for(info) - unreadable
+    async with services.database.transaction(tenant) as connection:
+        found = await queries.messages_by_id(connection, services.sealer, tenant, [message_id], sealed=sealed)
+    return message_of(found[message_id]) if message_id in found else None

@@ -15,14 +15,11 @@ from core.messages.status import Direction, MessageStatus
 from core.ports import Channel
 from core.ports.principal import Scope
 from core.words import say
-from resolvers.arguments import given
-from resolvers.context import Info
-from resolvers.fields import computed
-from resolvers.identifiers import uuid_of
-from resolvers.messages.events import MessageEvent, event_of
-from resolvers.messages.types import Message, message_of
+from resolvers.context import Info, sealed_asked_for
+from resolvers.fields import computed, given
+from resolvers.global_ids import uuid_of
+from resolvers.messages.types import Message, MessageEvent, event_of, message_of
 from resolvers.pagination import bad_cursor
-from resolvers.selection import sealed_asked_for
 
 MAX_IDS = 100
 

@@ -1,4 +1,4 @@
-"""A message, what it says, and what happened to it."""
+"""What happened to a message, page by page."""
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -9,26 +9,103 @@ import strawberry
 from core.errors import FailureParty, FailureReason, Unreadable
 from core.masking import discreet
 from core.messages import queries
-from core.messages.queries import AttemptView
-from core.messages.status import AttemptOutcome, Direction, MessageStatus, RouteGoal, RouteOutcome, UnconfirmedPolicy
+from core.messages.queries import AttemptView, EventSlice, EventView
+from core.messages.status import (
+    AttemptOutcome,
+    Direction,
+    EventSource,
+    MessageStatus,
+    RouteGoal,
+    RouteOutcome,
+    UnconfirmedPolicy,
+)
 from core.ports import Channel, EmailContent, Failure, TemplateContent, TextContent
 from core.ports.content import rendered
 from core.ports.principal import Scope
 from core.segments import count_segments
-from resolvers.arguments import given
-from resolvers.context import Info
-from resolvers.fields import computed
-from resolvers.identifiers import to_global_id
-from resolvers.messages.events import MessageEventConnection, events_page
-from resolvers.node import Node
+from resolvers.context import Info, sealed_asked_for
+from resolvers.fields import Node, Tag, computed, given
+from resolvers.global_ids import from_global_id, to_global_id
 from resolvers.operations.types import Integration, integration_of
-from resolvers.selection import sealed_asked_for
-from resolvers.tags import Tag
+from resolvers.pagination import PageInfo, bad_cursor, page_arguments
 from resolvers.templates.queries import template_by_id
 from resolvers.templates.types import Template
 
 if TYPE_CHECKING:
-    from resolvers.messages.batches import MessageBatch
+    from resolvers.messages.queries import MessageBatch
+
+
+_CURSOR = "EventCursor"
+
+
+@strawberry.type(description="One thing that happened to a message.")
+class MessageEvent(Node):
+    status: MessageStatus = strawberry.field(description="The status it led to.")
+    channel: Channel | None
+    detail: str | None
+    source: EventSource
+    at: datetime
+
+
+@strawberry.type(description="One event of a page, and its place in the list.")
+class MessageEventEdge:
+    cursor: str
+    node: MessageEvent
+
+
+@strawberry.type(description="One page of what happened to a message.")
+class MessageEventConnection:
+    edges: list[MessageEventEdge]
+    nodes: list[MessageEvent]
+    page_info: PageInfo
+
+
+def event_of(view: EventView) -> MessageEvent:
+    """An event as clients see it."""
+    return MessageEvent(
+        id=to_global_id("MessageEvent", view.message_id.bytes + view.sequence.to_bytes(8, "big")),
+        status=view.status,
+        channel=view.channel,
+        detail=view.detail,
+        source=view.source,
+        at=view.at,
+    )
+
+
+async def events_page(
+    info: Info, message_id: UUID, first: int | None, after: str | None, last: int | None, before: str | None
+) -> MessageEventConnection:
+    """Read one page of a message's events; raises InvalidInput."""
+    page = page_arguments(first, last)
+    which = EventSlice(page.limit, _read(after, "after"), _read(before, "before"), page.is_backward)
+    found = await info.context.events.load((message_id, which))
+    kept = found[: page.limit]
+    events = kept[::-1] if page.is_backward else kept
+    edges = [MessageEventEdge(cursor=_write(view.sequence), node=event_of(view)) for view in events]
+    has_cursor = (before if page.is_backward else after) is not None
+    return MessageEventConnection(
+        edges=edges,
+        nodes=[edge.node for edge in edges],
+        page_info=page.page_info(
+            [edge.cursor for edge in edges], has_more=len(found) > page.limit, has_cursor=has_cursor
+        ),
+    )
+
+
+def _write(sequence: int) -> str:
+    return to_global_id(_CURSOR, sequence.to_bytes(8, "big"))
+
+
+def _read(cursor: str | None, name: str) -> int | None:
+    if cursor is None:
+        return None
+    found = from_global_id(cursor)
+    if found is None or found[0] != _CURSOR or len(found[1]) != 8 or found[1][0] >= 0x80:
+        raise bad_cursor(name)
+    return int.from_bytes(found[1], "big")
+
+
+# A message, what it says, and what happened to it.
 
 
 @strawberry.type(name="TextContent", description="Plain words.")
@@ -195,9 +272,9 @@ class Message(Node):
     @computed("The batch it came in.")
     async def batch(
         self, info: Info
-    ) -> Annotated["MessageBatch", strawberry.lazy("resolvers.messages.batches")] | None:
+    ) -> Annotated["MessageBatch", strawberry.lazy("resolvers.messages.queries")] | None:
         # A message and its batch know each other: one of the two has to be looked for when it is needed.
-        from resolvers.messages.batches import batch_by_id
+        from resolvers.messages.queries import batch_by_id
 
         return None if self.row.batch_id is None else await batch_by_id(info, self.row.batch_id)
 

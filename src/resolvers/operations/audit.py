@@ -10,10 +10,9 @@ from core.audit.act import ActOutcome
 from core.operations import audit_log
 from core.pagination import span_between
 from core.ports.principal import ActorKind, Scope
-from resolvers.arguments import given
 from resolvers.context import Info
-from resolvers.identifiers import target_id, target_of, to_global_id
-from resolvers.node import Node
+from resolvers.fields import Node, given
+from resolvers.global_ids import target_id, target_of, to_global_id
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
 
 _CURSOR = "AuditEventCursor"

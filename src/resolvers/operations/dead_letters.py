@@ -8,16 +8,12 @@ import strawberry
 from core.dead_letters import store
 from core.dead_letters.store import Resolution
 from core.ports.principal import Scope
-from resolvers.arguments import given
 from resolvers.context import Info
-from resolvers.fields import computed
-from resolvers.identifiers import to_global_id
+from resolvers.fields import Node, computed, given
+from resolvers.global_ids import to_global_id
 from resolvers.messages.queries import TimeRangeInput
-from resolvers.node import Node
-from resolvers.operations.kinds import IntegrationKind
-from resolvers.operations.subjects import Subject, subject_of
-from resolvers.operations.types import Integration, integration_of
-from resolvers.operations.webhooks import message_asked_for, names_of, span_of
+from resolvers.operations.types import Integration, IntegrationKind, integration_of
+from resolvers.operations.webhooks import Subject, message_asked_for, names_of, span_of, subject_of
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
 from resolvers.scalars import JSON
 

@@ -5,16 +5,17 @@ from uuid import UUID
 
 import strawberry
 
-from core.errors import AppError, InputRule, InvalidInput, NotFound
+from core.errors import AppError, InputRule, InvalidInput, NotConfigured, NotFound
 from core.inbox.closing import replay
 from core.messages.retry import Bounds
 from core.operations import requeue
 from core.ports.principal import Scope
 from core.words import say
 from resolvers.context import Info
-from resolvers.errors import OperateError, operate_error
-from resolvers.identifiers import uuid_of
+from resolvers.errors import OperateError, operate_error, unavailable
+from resolvers.global_ids import uuid_of
 from resolvers.operations.dead_letters import DeadLetter, dead_letters_by_id
+from resolvers.operations.types import Integration, IntegrationKind, integration_of
 from resolvers.operations.webhooks import WebhookDelivery, webhook_by_id
 
 MOST_IDS = 100
@@ -119,3 +120,34 @@ def _errors(
         for place, (id, key) in enumerate(zip(ids, keys, strict=True))
         if (refusal := unknown if key is None else refusals[key]) is not None
     ]
+
+
+# Closing a circuit by hand.
+
+
+@strawberry.input(description="Which circuit to close.")
+class ResetCircuitInput:
+    kind: IntegrationKind
+
+
+@strawberry.type(description="The integration with its circuit closed, or why there is none to close.")
+class ResetCircuitPayload:
+    integration: Integration | None
+    errors: list[OperateError]
+
+
+async def reset_circuit(info: Info, input: ResetCircuitInput) -> ResetCircuitPayload:
+    principal, name = info.context.require(Scope.OPERATIONS_WRITE), input.kind.value
+    integration = integration_of(info, name)
+    if info.context.services.integrations[name].mode is None:
+        words = say(
+            "NOTHING_TO_RESET",
+            "{name} is not configured on this server, so nothing calls it: `interalpha check`.",
+            name=integration.name,
+        )
+        refusal = NotConfigured(words, integration=name, path=["input", "kind"])
+        return ResetCircuitPayload(integration=None, errors=[unavailable(info, refusal)])
+    await info.context.services.circuits.reset(name, by=principal.subject)
+    async with info.context.services.database.transaction(principal.tenant_id) as connection:
+        await info.context.act.done(connection, "Integration", [name])
+    return ResetCircuitPayload(integration=integration, errors=[])

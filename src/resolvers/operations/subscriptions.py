@@ -8,11 +8,10 @@ import strawberry
 
 from core.operations.health import HealthChange, HealthStatus, changes
 from core.ports.principal import Scope
-from resolvers.arguments import given
 from resolvers.context import Info
-from resolvers.identifiers import from_global_id, to_global_id
-from resolvers.operations.kinds import IntegrationKind
-from resolvers.operations.types import Integration, integration_of
+from resolvers.fields import given
+from resolvers.global_ids import from_global_id, to_global_id
+from resolvers.operations.types import Integration, IntegrationKind, integration_of
 from resolvers.pagination import bad_cursor
 
 _CURSOR = "HealthCursor"

@@ -1,22 +1,90 @@
-"""Integrations and how they are configured."""
+"""The enum of integrations, made from their folders, so that a new one appears by itself."""
 
-from enum import Enum
+import pkgutil
+from datetime import datetime
+from enum import Enum, EnumType
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
 
 import strawberry
 
-from core.operations.health import IntegrationView
+from core.operations.health import CredentialStatus, HealthStatus, IntegrationView
 from core.ports import Mode
 from core.ports.principal import Scope
+from core.providers.circuit import CircuitState
 from core.settings import State
-from resolvers.arguments import given
 from resolvers.context import Info
-from resolvers.fields import computed
-from resolvers.identifiers import to_global_id
-from resolvers.node import Node
-from resolvers.operations.circuit import CircuitBreaker, circuit_of
-from resolvers.operations.health import IntegrationHealth, health_of
-from resolvers.operations.kinds import IntegrationKind
+from resolvers.fields import Node, computed, given
+from resolvers.global_ids import to_global_id
 from resolvers.scalars import URL
+
+
+def _spoken_to() -> list[str]:
+    """The folders with an adapter; looked at, not imported: who they are is not a resolver's business."""
+    spec = find_spec("integrations")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    found = pkgutil.iter_modules(folders)
+    return sorted(
+        module.name
+        for module in found
+        if module.ispkg and any((Path(folder) / module.name / "adapter.py").is_file() for folder in folders)
+    )
+
+
+IntegrationKind: Any = strawberry.enum(
+    cast("EnumType", Enum("IntegrationKind", {name.upper(): name for name in _spoken_to()})),
+    name="IntegrationKind",
+    description="The integrations found here; built from their folders, so a new one appears by itself.",
+)
+
+
+# The circuit breaker before an integration.
+
+
+@strawberry.type(description="The switch that stops us from calling a company that keeps failing.")
+class CircuitBreaker:
+    state: CircuitState = strawberry.field(
+        description="`CLOSED` also while the store that holds it is away: nobody is held back then."
+    )
+    consecutive_failures: int = strawberry.field(description="Failures in a row.")
+    opened_at: datetime | None = strawberry.field(description="Since when calls do not flow freely.")
+    retry_at: datetime | None = strawberry.field(description="When the next trial call is allowed.")
+
+
+async def circuit_of(info: Info, name: str) -> CircuitBreaker:
+    """The circuit of an integration; those of one operation are read together."""
+    view = await info.context.circuits.load(name)
+    return CircuitBreaker(
+        state=view.state,
+        consecutive_failures=view.consecutive_failures,
+        opened_at=view.opened_at,
+        retry_at=view.retry_at,
+    )
+
+
+# How well work with an integration goes.
+
+
+@strawberry.type(description="How well work with a company goes, as far as is known here.")
+class IntegrationHealth:
+    status: HealthStatus
+    credentials: CredentialStatus
+    summary: str = strawberry.field(description="One sentence for whoever has to act.")
+    since: datetime = strawberry.field(
+        description="Since when; where nothing has happened yet, since this server looks."
+    )
+
+
+async def health_of(info: Info, name: str) -> IntegrationHealth:
+    """The health of an integration; those of one operation are read together."""
+    found = await info.context.healths.load(name)
+    return IntegrationHealth(
+        status=found.status, credentials=found.credentials, summary=found.summary, since=found.since
+    )
+
+
+# Integrations and how they are configured.
 
 
 @strawberry.enum(description="Whether an integration has what it needs.")

@@ -1,7 +1,8 @@
-"""What companies told us, as clients see it."""
+"""What an operation's record is about."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 import strawberry
@@ -11,17 +12,28 @@ from core.inbox.tables import WebhookStatus
 from core.masking import discreet
 from core.pagination import Span, span_between
 from core.ports.principal import Scope
-from resolvers.arguments import given
-from resolvers.context import Info
-from resolvers.fields import computed
-from resolvers.identifiers import to_global_id, uuid_of
+from resolvers.context import Info, sealed_asked_for
+from resolvers.fields import Node, computed, given
+from resolvers.global_ids import to_global_id, uuid_of
 from resolvers.messages.queries import TimeRangeInput
-from resolvers.node import Node
-from resolvers.operations.kinds import IntegrationKind
-from resolvers.operations.subjects import Subject, subject_of
-from resolvers.operations.types import Integration, integration_of
+from resolvers.messages.types import Message, message_of
+from resolvers.operations.types import Integration, IntegrationKind, integration_of
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
 from resolvers.scalars import JSON
+
+Subject = Annotated[Message, strawberry.union("Subject", description="What an operation's record is about.")]
+
+
+async def subject_of(info: Info, message_id: UUID | None) -> Message | None:
+    """The message a record speaks of; None when it speaks of none, or of one the caller has not."""
+    if message_id is None:
+        return None
+    found = await info.context.messages.load((message_id, sealed_asked_for(info)))
+    return None if found is None else message_of(found)
+
+
+# What companies told us, as clients see it.
+
 
 _CURSOR = "WebhookDeliveryCursor"
 # No message has it: whoever asks for what nobody made finds nothing.

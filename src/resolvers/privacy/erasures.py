@@ -11,9 +11,9 @@ from core.ports.principal import Scope
 from core.privacy import erase
 from resolvers.context import Info
 from resolvers.errors import InvalidInputError, input_errors
-from resolvers.identifiers import to_global_id
+from resolvers.fields import Node
+from resolvers.global_ids import to_global_id
 from resolvers.messages.inputs import RecipientInput, person_of
-from resolvers.node import Node
 
 
 @strawberry.type(

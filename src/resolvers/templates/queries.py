@@ -8,9 +8,9 @@ from core.characters import check_text
 from core.ports import Channel, TemplateApproval
 from core.ports.principal import Scope
 from core.templates import queries
-from resolvers.arguments import given
 from resolvers.context import Info
-from resolvers.identifiers import to_global_id, uuid_of
+from resolvers.fields import given
+from resolvers.global_ids import to_global_id, uuid_of
 from resolvers.pagination import PageInfo, bad_cursor, page_arguments
 from resolvers.templates.types import Template, template_of
 

@@ -7,9 +7,8 @@ import strawberry
 from core.ports import Channel, TemplateApproval, TemplateCategory
 from core.templates import values
 from core.templates.filling import variables_of
-from resolvers.fields import computed
-from resolvers.identifiers import to_global_id
-from resolvers.node import Node
+from resolvers.fields import Node, computed
+from resolvers.global_ids import to_global_id
 from resolvers.scalars import Locale
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import httpx
 
-from resolvers.identifiers import to_global_id
+from resolvers.global_ids import to_global_id
 from tests.faults.city import City, Plan, built
 from tests.faults.evidence import gather
 from tests.faults.invariants import breaches

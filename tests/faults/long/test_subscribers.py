@@ -12,7 +12,7 @@ from typing import Any
 
 from websockets.asyncio.client import connect
 
-from resolvers.identifiers import uuid_of
+from resolvers.global_ids import uuid_of
 from tests.faults.city import City, Plan, built
 from tests.faults.runs import judge
 from tests.faults.scenes import send, sms_traffic

@@ -15,12 +15,10 @@ from core.words import say
 from resolvers.access.api_keys import api_keys_by_id
 from resolvers.access.queries import organizations_by_id, users_by_id
 from resolvers.context import Info
-from resolvers.identifiers import from_global_id
-from resolvers.messages.batches import batch_of
-from resolvers.messages.events import event_of
-from resolvers.messages.queries import messages_by_id
-from resolvers.messages.types import attempt_of
-from resolvers.node import Node
+from resolvers.fields import Node
+from resolvers.global_ids import from_global_id
+from resolvers.messages.queries import batch_of, messages_by_id
+from resolvers.messages.types import attempt_of, event_of
 from resolvers.operations.audit import audit_events_by_id
 from resolvers.operations.dead_letters import dead_letters_by_id
 from resolvers.operations.types import integration_of
