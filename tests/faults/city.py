@@ -152,8 +152,8 @@ def _environment(cellar: Cellar, wires: Mapping[str, ChaosProxy], settings: Mapp
 
     return {
         "PATH": os.environ.get("PATH", ""),
-        # Another version of the code is tried by naming its folder: it goes before the installed one.
-        **({"PYTHONPATH": source} if (source := os.environ.get("FAULT_SOURCE")) else {}),
+        # What `tests.faults.switched_off` reads in every process of the product.
+        **{name: os.environ[name] for name in ("PYTHONPATH", "FAULT_WITHOUT", "FAULT_USED") if name in os.environ},
         "APP_ENV": "test",
         "EXPLORER": "off",
         # A storm comes from one caller.

@@ -76,6 +76,10 @@ if __name__ == "__main__":
     import api.server
     import api.worker  # noqa: F401  # everything a part imports when it starts
 
+    if "FAULT_WITHOUT" in os.environ:
+        from tests.faults.switched_off import apply
+
+        apply()
     say(ready=True)
     if (run := serve()) is not None:
         sys.exit(run())

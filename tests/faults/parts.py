@@ -14,7 +14,14 @@ from pathlib import Path
 from tests.faults.births import LEASH, Born, Nursery
 from tests.faults.skew import prelude
 
-_RUN = "from api.cli import main; main()"
+_RUN = """
+import os
+if "FAULT_WITHOUT" in os.environ:
+    from tests.faults.switched_off import apply
+    apply()
+from api.cli import main
+main()
+"""
 
 
 @dataclass(eq=False)

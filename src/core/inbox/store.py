@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ARRAY, LargeBinary, Row, Text, bindparam, func, select, text, tuple_
+from sqlalchemy import ARRAY, LargeBinary, Row, Text, TextClause, bindparam, func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -142,6 +142,11 @@ def _row(sealer: Sealer, integration: str, told: _Told) -> dict[str, object]:
 _READABLE = text(is_readable("inbox.event_sealed")).bindparams(bindparam("keys", type_=ARRAY(LargeBinary)))
 
 
+def _is_readable_by(sealer: Sealer) -> TextClause:
+    """SQL: whether this process has the key of an event."""
+    return _READABLE.bindparams(keys=sealer.encoded_names)
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """An event waiting to be applied."""
@@ -162,7 +167,7 @@ async def take(connection: AsyncConnection, sealer: Sealer, *, limit: int = 200)
             inbox.c.status == WebhookStatus.RECEIVED.value,
             inbox.c.due_at <= func.now(),
             # What another process sealed with a key that this one lacks waits for one that has it.
-            _READABLE.bindparams(keys=sealer.encoded_names),
+            _is_readable_by(sealer),
         )
         .order_by(inbox.c.due_at)
         .limit(limit)

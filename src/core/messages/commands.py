@@ -151,7 +151,7 @@ async def settle_by_hand(outbox: Outbox, tenant: UUID, asked: SettleRequest, *, 
         standing = await lock_readable_state(connection, key)
         if await Bounds(outbox.sealer, asked.reach).outside(connection, tenant, [asked.message_id]):
             raise out_of_reach(standing)
-        is_new = standing.status is MessageStatus.UNCONFIRMED
+        is_new = _awaits_decision(standing)
         if is_new:
             move = _settle_transition(outbox, standing, asked.decision)
             if asked.decision is Decision.SENT:
@@ -168,6 +168,10 @@ async def settle_by_hand(outbox: Outbox, tenant: UUID, asked: SettleRequest, *, 
         await outbox.hub.publish(changes)
         if asked.decision is Decision.RESEND:
             await outbox.wake(move.standing.channel_of(None))
+
+
+def _awaits_decision(standing: MessageState) -> bool:
+    return standing.status is MessageStatus.UNCONFIRMED
 
 
 def _settle_transition(outbox: Outbox, standing: MessageState, decision: Decision) -> Transition:

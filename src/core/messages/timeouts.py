@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import delete, exists, func, insert, select, text, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import FailureParty, FailureReason
@@ -103,20 +103,21 @@ async def _release_unconfirmed(connection: AsyncConnection, keys: list[MessageKe
     )
 
 
-async def _return_unbegun(connection: AsyncConnection, keys: list[MessageKey]) -> None:
+def _never_began() -> ColumnElement[bool]:
+    """SQL: whether a claimed message was not yet about to be sent, so that nothing can have left."""
     started = exists().where(
         attempts.c.tenant_id == messages.c.tenant_id,
         attempts.c.message_id == messages.c.id,
         attempts.c.number == messages.c.attempt_count,
         attempts.c.started_at.is_not(None),
     )
+    return and_(messages.c.status == MessageStatus.QUEUED.value, ~started)
+
+
+async def _return_unbegun(connection: AsyncConnection, keys: list[MessageKey]) -> None:
     returned = (
         update(messages)
-        .where(
-            tuple_(messages.c.tenant_id, messages.c.id).in_(keys),
-            messages.c.status == MessageStatus.QUEUED.value,
-            ~started,
-        )
+        .where(tuple_(messages.c.tenant_id, messages.c.id).in_(keys), _never_began())
         .values(
             lease_until=None,
             lease_token=messages.c.lease_token + 1,

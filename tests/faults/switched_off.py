@@ -1,0 +1,518 @@
+"""Each safeguard, what behaves differently without it, and the test that must notice.
+
+A process started with FAULT_WITHOUT calls `apply` after its imports and before it does anything. The file that
+FAULT_USED names exists afterwards if the changed behaviour was used.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from dataclasses import replace as changed
+from datetime import datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, Engine, Select, event, func, literal, select, true, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.audit.act import Act
+from core.database import Database, _commit
+from core.errors import (
+    CommitUnknown,
+    FailureReason,
+    FailureScope,
+    ProviderError,
+    ProviderMisconfigured,
+    ProviderRejected,
+    ProviderUnavailable,
+)
+from core.inbox.store import _is_readable_by, _row
+from core.liveness import active_since
+from core.messages.claim import NO_UNREAD_REPORT, Claimed, Timing, begin, claim
+from core.messages.commands import _awaits_decision, _too_late, cancel_message
+from core.messages.delivery import ChannelDelivery
+from core.messages.record import MessageKey
+from core.messages.retry import lock_readable_state
+from core.messages.sending import LONGEST_PAUSE, retry_in
+from core.messages.state_machine import MessageState, Transition, _leave_step, after_outcome, after_report
+from core.messages.status import MessageStatus
+from core.messages.store import seal_draft
+from core.messages.tables import attempts, messages
+from core.messages.timeouts import _never_began, _return_unbegun, reclaim_expired_leases
+from core.messages.unconfirmed import Evidence
+from core.messages.webhook_handlers import _correct
+from core.ports import Failure
+from core.providers.circuit import CallEnd, CircuitRules, Outcomes, Verdict, tally, verdict
+from core.pubsub import Hub
+from core.sealing import Sealer
+from integrations.smtp.connections import Connection
+
+WITHOUT, USED = "FAULT_WITHOUT", "FAULT_USED"
+PACKAGES = frozenset({"api", "core", "engine", "integrations", "resolvers"})
+
+
+class NothingToSwitchOff(Exception):
+    """The code no longer has what a safeguard's entry replaces."""
+
+
+@dataclass(slots=True)
+class Patches:
+    """Replaces behaviour in this process, and puts it back."""
+
+    undo: list[Callable[[], None]] = field(default_factory=list)
+
+    def swap(self, old: object, new: Callable[..., object]) -> None:
+        """Call `new` wherever the product calls `old`: a function, a class, a method or a property.
+
+        Raises NothingToSwitchOff where no module or class has it.
+        """
+        function = old.fget if isinstance(old, property) else old
+        path = str(getattr(function, "__qualname__", "")).split(".")
+        owners: Iterable[object] = _product_modules()
+        if len(path) == 2:
+            owners = [getattr(sys.modules[str(getattr(function, "__module__", ""))], path[0])]
+        places = [(owner, name) for owner in owners for name, value in list(vars(owner).items()) if value is old]
+        if not places:
+            raise NothingToSwitchOff(repr(old))
+        recorded = _recorded(new)
+        for owner, name in places:
+            setattr(owner, name, property(recorded) if isinstance(old, property) else recorded)
+            self.undo.append(lambda owner=owner, name=name: setattr(owner, name, old))  # type: ignore[misc]
+
+    def rewrite(self, condition: str, instead: str) -> None:
+        """Put other SQL in place of a condition, in each statement that has it."""
+
+        def rewritten(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+            if condition in statement:
+                _note_use()
+            return statement.replace(condition, instead), parameters
+
+        event.listen(Engine, "before_cursor_execute", rewritten, retval=True)
+        self.undo.append(lambda: event.remove(Engine, "before_cursor_execute", rewritten))
+
+    def undo_all(self) -> None:
+        """Put everything back."""
+        while self.undo:
+            self.undo.pop()()
+
+
+def _product_modules() -> list[object]:
+    return [module for name, module in list(sys.modules.items()) if name.partition(".")[0] in PACKAGES]
+
+
+def _recorded(new: Callable[..., object]) -> Callable[..., object]:
+    @wraps(new)
+    def call(*args: object, **named: object) -> object:
+        _note_use()
+        return new(*args, **named)
+
+    return call
+
+
+def _note_use() -> None:
+    if file := os.environ.get(USED):
+        Path(file).touch()
+
+
+@dataclass(frozen=True, slots=True)
+class Safeguard:
+    """What protects the product, how it is switched off, and the test in `tests/faults/long` that must fail then."""
+
+    name: str
+    switch_off: Callable[[Patches], None]
+    test: str
+
+
+SAFEGUARDS: dict[str, Safeguard] = {}
+"""By the name of the function that switches it off."""
+
+
+def apply() -> None:
+    """Switch off the safeguard that the environment names, if it names one."""
+    if name := os.environ.get(WITHOUT):
+        SAFEGUARDS[name].switch_off(Patches())
+
+
+def _safeguard(name: str, *, test: str) -> Callable[[Callable[[Patches], None]], Callable[[Patches], None]]:
+    def register(switch_off: Callable[[Patches], None]) -> Callable[[Patches], None]:
+        SAFEGUARDS[switch_off.__name__] = Safeguard(name, switch_off, test)
+        return switch_off
+
+    return register
+
+
+# Sending: what is claimed, begun and recovered.
+
+
+@_safeguard(
+    "the fencing token, when a send begins",
+    test="test_frozen_worker.py::test_who_wakes_between_claim_and_begin_sends_nothing_that_is_another_s_by_then",
+)
+def fencing_token(patches: Patches) -> None:
+    original = begin
+
+    async def begin_with_present_tokens(
+        connection: AsyncConnection, claimed: Sequence[Claimed], timing: Timing
+    ) -> set[MessageKey]:
+        chosen = select(messages.c.tenant_id, messages.c.id, messages.c.lease_token).where(
+            tuple_(messages.c.tenant_id, messages.c.id).in_([one.key for one in claimed])
+        )
+        rows = await connection.execute(chosen)
+        tokens = {MessageKey(row.tenant_id, row.id): row.lease_token for row in rows}
+        present = [changed(one, token=tokens[one.key]) for one in claimed if one.key in tokens]
+        return await original(connection, present, timing)
+
+    patches.swap(begin, begin_with_present_tokens)
+
+
+async def _forget_beginnings(connection: AsyncConnection, begun: Iterable[Claimed]) -> None:
+    numbers = [(*one.key, one.attempt) for one in begun]
+    which = tuple_(attempts.c.tenant_id, attempts.c.message_id, attempts.c.number).in_(numbers)
+    await connection.execute(update(attempts).where(which).values(started_at=None))
+
+
+@_safeguard(
+    "the beginning of a send is written down before it, where it begins as it is claimed",
+    test="test_kill_at_each_step.py::test_what_had_arrived_is_settled_by_its_reports[taken_and_not_answered]",
+)
+def beginning_at_claim(patches: Patches) -> None:
+    original = claim
+
+    async def claim_unwritten(connection: AsyncConnection, *args: Any, **named: Any) -> list[Claimed]:
+        claimed = await original(connection, *args, **named)
+        await _forget_beginnings(connection, [one for one in claimed if one.has_begun])
+        return claimed
+
+    patches.swap(claim, claim_unwritten)
+
+
+@_safeguard(
+    "the beginning of a send is written down before it, where it begins later",
+    test="test_deaf.py::test_while_our_door_was_closed_nothing_is_sent_again",
+)
+def beginning_after_claim(patches: Patches) -> None:
+    original = begin
+
+    async def begin_unwritten(
+        connection: AsyncConnection, claimed: Sequence[Claimed], timing: Timing
+    ) -> set[MessageKey]:
+        begun = await original(connection, claimed, timing)
+        await _forget_beginnings(connection, [one for one in claimed if one.key in begun])
+        return begun
+
+    patches.swap(begin, begin_unwritten)
+
+
+@_safeguard(
+    "rule A: while a report lies unread, nothing is decided",
+    test="test_deaf.py::test_while_a_report_lies_unread_nothing_is_sent_again",
+)
+def unread_reports_first(patches: Patches) -> None:
+    patches.rewrite(NO_UNREAD_REPORT, "true")
+
+
+@_safeguard(
+    "rule C: while we may have been deaf, nothing is decided",
+    test="test_deaf.py::test_while_our_door_was_closed_nothing_is_sent_again",
+)
+def heard_without_a_gap(patches: Patches) -> None:
+    def always_heard() -> Select[tuple[datetime]]:
+        return select(func.now() - literal(timedelta(days=1)))
+
+    patches.swap(active_since, always_heard)
+
+
+@_safeguard(
+    "rule B: what a dead worker had begun is not sent again",
+    test="test_kill_at_each_step.py::test_what_had_arrived_is_settled_by_its_reports[taken_and_not_answered]",
+)
+def begun_is_not_sent_again(patches: Patches) -> None:
+    patches.swap(_never_began, true)
+
+
+@_safeguard(
+    "what a dead worker had not begun is sent",
+    test="test_kill_at_each_step.py::test_what_was_claimed_and_not_begun_goes_out_once",
+)
+def unbegun_is_sent(patches: Patches) -> None:
+    async def leave(*_: object) -> None:
+        return
+
+    patches.swap(_return_unbegun, leave)
+
+
+@_safeguard(
+    "the sweep, which takes dead workers' leases over",
+    test="test_kill_at_each_step.py::test_what_was_claimed_and_not_begun_goes_out_once",
+)
+def sweep(patches: Patches) -> None:
+    async def reclaim_nothing(*_: object, **__: object) -> list[object]:
+        return []
+
+    patches.swap(reclaim_expired_leases, reclaim_nothing)
+
+
+@_safeguard(
+    "the relay, which looks for due messages without being woken",
+    test="test_valkey.py::test_accepting_waits_for_valkey_at_most_half_a_second[dead]",
+)
+def looks_without_a_wake_up(patches: Patches) -> None:
+    original = ChannelDelivery.rest
+
+    async def rest_for_an_hour(delivery: ChannelDelivery, _longest: float) -> None:
+        await original(delivery, 3_600)
+
+    patches.swap(ChannelDelivery.rest, rest_for_an_hour)
+
+
+@_safeguard(
+    "a message under a missing key is left to a worker that has it",
+    test="test_missing_key.py::test_what_a_worker_lacks_the_key_for_waits_for_one_that_has_it",
+)
+def message_waits_for_its_key(patches: Patches) -> None:
+    original = claim
+
+    async def claim_under_any_key(*args: Any, **named: Any) -> list[Claimed]:
+        return await original(*args, **{**named, "keys": None})
+
+    patches.swap(claim, claim_under_any_key)
+
+
+@_safeguard(
+    "mail is tried for as long as is documented",
+    test="test_company_answers.py::test_a_relay_that_says_later_for_as_long_as_mail_is_tried_for_loses_none",
+)
+def tries_last_as_documented(patches: Patches) -> None:
+    original = retry_in
+
+    def retry_twelve_times(
+        tries: int, asked: float | None, *, retry_for: timedelta, longest: timedelta = LONGEST_PAUSE
+    ) -> timedelta | None:
+        return None if tries >= 12 else original(tries, asked, retry_for=timedelta.max, longest=longest)
+
+    patches.swap(retry_in, retry_twelve_times)
+
+
+# Accepting: what is answered with "accepted" is there, once.
+
+
+@_safeguard(
+    "the idempotency key",
+    test="test_api_killed.py::test_an_answer_to_commit_that_is_lost_is_found_again_under_the_key",
+)
+def idempotency_key(patches: Patches) -> None:
+    original = seal_draft
+
+    def seal_without_key(*args: Any, **named: Any) -> object:
+        return original(*args, **{**named, "request": None})
+
+    patches.swap(seal_draft, seal_without_key)
+
+
+@_safeguard(
+    "a COMMIT that broke is not answered with yes",
+    test="test_api_killed.py::test_a_back_end_killed_while_it_commits_is_never_answered_with_yes",
+)
+def broken_commit_is_unknown(patches: Patches) -> None:
+    original = _commit
+
+    async def commit_or_believe(*args: Any) -> None:
+        with suppress(CommitUnknown):
+            await original(*args)
+
+    patches.swap(_commit, commit_or_believe)
+
+
+# Reports: read once, and only forward.
+
+
+@_safeguard(
+    "the rank of reports",
+    test="test_reports.py::test_five_of_each_in_reverse_and_before_our_commit_end_the_same",
+)
+def rank_of_reports(patches: Patches) -> None:
+    original = after_report
+
+    def believe_lower_ranks(
+        standing: MessageState, number: int, status: Any, *args: Any, **named: Any
+    ) -> Transition | None:
+        attempt = standing.attempts[number]
+        if status.rank < attempt.rank:
+            standing = _unranked(standing, number)
+        return original(standing, number, status, *args, **named)
+
+    patches.swap(after_report, believe_lower_ranks)
+
+
+def _unranked(standing: MessageState, number: int) -> MessageState:
+    forgotten = changed(standing.attempts[number], rank=0)
+    return changed(standing, attempts={**standing.attempts, number: forgotten})
+
+
+@_safeguard(
+    "reports told twice are kept once",
+    test="test_reports.py::test_five_of_each_in_reverse_and_before_our_commit_end_the_same",
+)
+def reports_are_kept_once(patches: Patches) -> None:
+    original = _row
+
+    def row_of_its_own(*args: Any) -> dict[str, object]:
+        return {**original(*args), "dedupe_key": str(uuid4())}
+
+    patches.swap(_row, row_of_its_own)
+
+
+@_safeguard(
+    "a late answer does not lower what a report has said",
+    test="test_reports.py::test_five_of_each_in_reverse_and_before_our_commit_end_the_same",
+)
+def late_answer_lowers_nothing(patches: Patches) -> None:
+    original = after_outcome
+
+    def forget_reports(standing: MessageState, ended: Any, **named: Any) -> Transition:
+        return original(_unranked(standing, ended.number), ended, **named)
+
+    patches.swap(after_outcome, forget_reports)
+
+
+@_safeguard(
+    "an event under a missing key is left to a worker that has it",
+    test="test_missing_key.py::test_what_a_worker_lacks_the_key_for_waits_for_one_that_has_it",
+)
+def event_waits_for_its_key(patches: Patches) -> None:
+    def is_readable_by_anybody(_sealer: Sealer) -> ColumnElement[bool]:
+        return true()
+
+    patches.swap(_is_readable_by, is_readable_by_anybody)
+
+
+@_safeguard(
+    "a signed report corrects what a list seemed to show",
+    test="test_decisions.py::test_a_signed_report_takes_a_record_from_the_message_that_a_list_gave_it_to",
+)
+def signed_report_corrects_a_list(patches: Patches) -> None:
+    def correct_nothing(*_: object) -> bool:
+        return True
+
+    patches.swap(_correct, correct_nothing)
+
+
+# Decisions about messages whose fate is not known.
+
+
+@_safeguard(
+    "one record of a list settles neither of two messages alike",
+    test="test_decisions.py::test_one_record_for_two_messages_alike_settles_neither",
+)
+def record_of_two_messages_settles_neither(patches: Patches) -> None:
+    def has_no_rival(*_: object) -> bool:
+        return False
+
+    patches.swap(Evidence.has_rival, has_no_rival)
+
+
+@_safeguard(
+    "a decision by hand told again changes nothing",
+    test="test_decisions.py::test_a_decision_told_again_sends_once",
+)
+def decision_is_made_once(patches: Patches) -> None:
+    def always(_standing: MessageState) -> bool:
+        return True
+
+    patches.swap(_awaits_decision, always)
+
+
+@_safeguard(
+    "a refusal of the last step leaves open what an earlier one may have reached",
+    test="test_decisions.py::test_a_refused_last_step_does_not_end_what_an_earlier_one_may_have_reached",
+)
+def earlier_step_stays_open(patches: Patches) -> None:
+    original = _leave_step
+
+    def leave_or_fail(standing: MessageState, failure: Failure | None, *, waits: bool = True) -> Transition:
+        if standing.has_next:
+            return original(standing, failure, waits=waits)
+        return Transition(changed(standing, status=MessageStatus.FAILED, failure=failure))
+
+    patches.swap(_leave_step, leave_or_fail)
+
+
+@_safeguard(
+    "a cancellation asked for again is answered alike",
+    test="test_decisions.py::test_a_cancellation_whose_answer_is_lost_is_answered_alike_when_asked_again",
+)
+def cancellation_is_repeatable(patches: Patches) -> None:
+    original = cancel_message
+
+    async def cancel_once(
+        database: Database, hub: Hub, tenant: UUID, message_id: UUID, *, act: Act | None = None
+    ) -> None:
+        async with database.transaction(tenant) as connection:
+            standing = await lock_readable_state(connection, MessageKey(tenant, message_id))
+        if standing.status is MessageStatus.CANCELED:
+            raise _too_late(standing)
+        await original(database, hub, tenant, message_id, act=act)
+
+    patches.swap(cancel_message, cancel_once)
+
+
+# Circuits and connections: one recipient or tenant does not hold up the others.
+
+
+@_safeguard(
+    "the lease of a circuit's trial is short, and only the worker that has it renews it",
+    test="test_valkey.py::test_a_trial_that_is_due_while_valkey_hangs_holds_nothing_up[frozen]",
+)
+def short_trial_lease(patches: Patches) -> None:
+    original = CircuitRules
+
+    def rules_with_a_long_trial() -> CircuitRules:
+        return original(trial_lease=40.0)
+
+    patches.swap(CircuitRules, rules_with_a_long_trial)
+
+
+@_safeguard(
+    "what a recipient causes does not count against the provider",
+    test="test_recipients.py::test_full_mailboxes_and_greylists_hold_up_nobody_and_cost_few_connections",
+)
+def recipients_do_not_count_against_the_provider(patches: Patches) -> None:
+    original = verdict
+
+    def blame_the_provider(error: ProviderError | None) -> Verdict:
+        if error is None or error.scope is not FailureScope.MESSAGE or isinstance(error, ProviderRejected):
+            return original(error)
+        if isinstance(error, ProviderMisconfigured):
+            return Verdict.REFUSED
+        is_slowed = isinstance(error, ProviderUnavailable) and error.reason is FailureReason.RATE_LIMITED
+        return Verdict.ANSWERED if is_slowed else Verdict.FAILED
+
+    patches.swap(verdict, blame_the_provider)
+
+
+@_safeguard(
+    "a connection is kept after a refusal",
+    test="test_recipients.py::test_full_mailboxes_and_greylists_hold_up_nobody_and_cost_few_connections",
+)
+def connection_is_kept_after_a_refusal(patches: Patches) -> None:
+    def never(_connection: Connection) -> bool:
+        return False
+
+    patches.swap(Connection.is_at_rest, never)
+
+
+@_safeguard(
+    "failures of one tenant alone open no circuit",
+    test="test_recipients.py::test_one_tenant_cannot_hold_up_the_others",
+)
+def one_tenant_alone_opens_no_circuit(patches: Patches) -> None:
+    original = tally
+
+    def tally_without_tenants(ended: Iterable[CallEnd]) -> list[Outcomes]:
+        return [changed(one, tenants=frozenset()) for one in original(ended)]
+
+    patches.swap(tally, tally_without_tenants)
