@@ -45,7 +45,7 @@ dev: install ## Run everything: API, worker, simulated providers, PostgreSQL and
 	@$(BIN)/interalpha dev $(ARGS)
 
 web: install ## Build the pages: what is missing or older than its sources
-	@$(BIN)/python -P -m api.dev.web
+	@$(BIN)/python -P -m devkit.pages
 	@echo "web: the pages are built"
 
 test: install ## Run the tests (TESTS=tests/unit to choose), all but the slow ones
@@ -86,7 +86,7 @@ check: install ## Lint, types, import contracts
 	@echo "check: all good"
 
 audit: install ## Ask whether anything the locks name has a known weakness
-	@$(BIN)/python -P -m api.dev.audit requirements.lock requirements-dev.lock requirements-bootstrap.lock
+	@$(BIN)/python -P -m devkit.audit requirements.lock requirements-dev.lock requirements-bootstrap.lock
 
 sbom: install ## List what the product is made of, as CycloneDX, into dist
 	@mkdir -p dist

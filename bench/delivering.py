@@ -26,7 +26,7 @@ import asyncpg
 from figures import Side, compare, machine
 from ground import Ground, ground, processor_seconds, tell
 
-from api.bootstrap import House, build_house
+from api.bootstrap import App, build_app
 from api.configuration import load_configuration
 from core.messages.provider_ids import open_id
 from core.messages.status import ProviderId, make_step
@@ -135,7 +135,7 @@ def content(channel: Channel) -> Content:
 @asynccontextmanager
 async def us(at: Ground, channel: Channel) -> AsyncIterator[Contender]:
     """Our worker, held still while what it is to carry is accepted as always."""
-    house = build_house(load_configuration(at.ours))
+    house = build_app(load_configuration(at.ours))
     try:
         async with at.program("worker") as process:
             yield Contender(
@@ -151,7 +151,7 @@ async def us(at: Ground, channel: Channel) -> AsyncIterator[Contender]:
         await house.close()
 
 
-async def _accept(process: Process, house: House, channel: Channel, recipients: Sequence[str]) -> None:
+async def _accept(process: Process, house: App, channel: Channel, recipients: Sequence[str]) -> None:
     # Nobody claims them before all are there.
     process.send_signal(signal.SIGSTOP)
     what, route = content(channel), [make_step(channel)]

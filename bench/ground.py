@@ -17,9 +17,9 @@ from pathlib import Path
 
 import asyncpg
 
-from api.dev.node import find_npm
-from api.embedded.stores import Stores
 from api.migrations import upgrade
+from devkit.embedded.stores import Stores
+from devkit.pages import find_npm
 
 PROGRAM = str(Path(sys.executable).with_name("interalpha"))
 BENCH = Path(__file__).parent

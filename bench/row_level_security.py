@@ -19,7 +19,6 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from api.embedded.stores import Stores, StoreUrls
 from api.migrations import upgrade
 from core.database import Database, make_engine
 from core.messages import queries
@@ -31,6 +30,7 @@ from core.pagination import Slice
 from core.ports import Channel, TextContent
 from core.pubsub import Hub
 from core.sealing import Sealer
+from devkit.embedded.stores import Stores, StoreUrls
 
 TENANTS, MESSAGES, BLOCK = 20, 5_000, 20
 _TABLES = "SELECT relname FROM pg_class WHERE relforcerowsecurity AND relkind = 'r'"

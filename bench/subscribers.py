@@ -26,8 +26,8 @@ import asyncpg
 import httpx
 from redis.asyncio import Redis
 
-from api.embedded.stores import Stores, StoreUrls
 from core.ports.principal import DEFAULT_TENANT
+from devkit.embedded.stores import Stores, StoreUrls
 
 PROGRAM = [sys.executable, "-c", "from api.cli import main; main()"]
 FEATURES = "authentication, tenant isolation, sealed columns, logging and metrics on; fsync on"

@@ -1,6 +1,6 @@
 """The application over a test database, with settings of every provider and no provider behind their addresses."""
 
-from api.bootstrap import House, build_house
+from api.bootstrap import App, build_app
 from api.configuration import load_configuration
 from tests.databases import ENCRYPTION_KEY, Urls
 
@@ -23,7 +23,7 @@ WHATSAPP = {
 SMTP = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": "9", "SMTP_TLS": "none", "SMTP_FROM": "Ana <ana@example.com>"}
 
 
-def house_over(urls: Urls, **changes: str) -> House:
+def house_over(urls: Urls, **changes: str) -> App:
     """A house over these stores, with both integrations; `changes` go into its environment."""
     environment = {
         "APP_ENV": "test",
@@ -37,4 +37,4 @@ def house_over(urls: Urls, **changes: str) -> House:
         **SMTP,
         **changes,
     }
-    return build_house(load_configuration({name: value for name, value in environment.items() if value}))
+    return build_app(load_configuration({name: value for name, value in environment.items() if value}))

@@ -12,12 +12,12 @@ import pytest
 from aiohttp import web
 from redis.asyncio import Redis
 
-from api.embedded.stores import Stores
 from api.logs import configure_logging
 from api.migrations import upgrade
 from core.database import Database, make_engine
 from core.pubsub import Hub
 from core.sealing import Sealer
+from devkit.embedded.stores import Stores
 from integrations.simulating.client import SimulatorControl
 from tests.databases import TEMPLATE_DATABASE, SharedStores, Urls
 from tests.servers import Simulators, WebhookReceiver, start_simulators

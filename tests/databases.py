@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from api.embedded.stores import StoreUrls
+from devkit.embedded.stores import StoreUrls
 
 
 @dataclass(frozen=True)

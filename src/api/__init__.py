@@ -1,1 +1,1 @@
-"""The edge and the composition root: HTTP, sockets, worker, command line. Nobody imports it."""
+"""The edge and the composition root: HTTP, workers, command line. Only devkit imports it."""

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from api.configuration import Configuration, IntegrationConfiguration
 from api.i18n.catalogue import Catalogue
-from api.wake import WakeUps
+from api.worker.queue import WakeUps
 from core.access.api_key_lookup import ApiKeyVerifier
 from core.access.development_tokens import DevelopmentTokens
 from core.database import Database, make_engine
@@ -35,7 +35,7 @@ class NotReady(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class App:
     """Everything put together. `connected` holds the integrations at work, by name."""
 
     settings: CoreSettings
@@ -77,7 +77,7 @@ class House:
         await self.database.close()
 
 
-def build_house(configuration: Configuration, *, for_worker: bool = False) -> House:
+def build_app(configuration: Configuration, *, for_worker: bool = False) -> App:
     """Put the house together; nothing is connected to yet. Raises NotReady."""
     settings = configuration.core
     if settings is None or configuration.problems:
@@ -97,7 +97,7 @@ def build_house(configuration: Configuration, *, for_worker: bool = False) -> Ho
     connected = _connect(settings, configuration.integrations)
     outbox = _outbox(database, sealer, hub, wake_ups, configuration, settings)
     views = _views(settings, configuration.integrations)
-    return House(
+    return App(
         settings=settings,
         database=database,
         redis=redis,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
-from api.dev import web
+from devkit import pages
 from tests.browser.chromium import Watched, chromium, watch
 from tests.cli.processes import Dev, run_interalpha, running_dev
 
@@ -27,7 +27,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture(scope="module")
 def dev(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dev]:
-    web.build()
+    pages.build()
     with running_dev(tmp_path_factory.mktemp("dev") / "data", EXPLORER="on") as running:
         yield running
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from click.testing import Result
 
-from api.embedded.process import command_line
+from devkit.embedded.process import command_line
 from tests.servers import free_port
 
 WORKING_FOLDER = tempfile.gettempdir()

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from api.cli.banner import banner
-from api.cli.calling import clock
+from api.cli.client import clock
 from api.configuration import load_configuration
-from api.dev.home import Home
-from api.dev.supervisor import Order, Standing
-from api.embedded.stores import StoreUrls
+from devkit.banner import banner
+from devkit.embedded.stores import StoreUrls
+from devkit.home import Home
+from devkit.supervisor import DevOptions, RunningStack
 
 LIVE = {
     "TWILIO_ACCOUNT_SID": "AC" + "1" * 32,
@@ -20,11 +20,11 @@ LIVE = {
 
 
 def said(folder: str = ".interalpha", **environment: str) -> str:
-    order = Order(environment, load_configuration(environment), Home(Path(folder)), 8000, forget=False)
+    order = DevOptions(environment, load_configuration(environment), Home(Path(folder)), 8000, forget=False)
     settings = {"PUBLIC_BASE_URL": "http://127.0.0.1:8000", **environment}
     stores = StoreUrls("app", "worker", "direct", "redis", "18.1", "Redis 7.0.15")
     simulated = () if "TWILIO_ACCOUNT_SID" in environment else ("twilio", "smtp")
-    return "\n".join(line.plain for line in banner(order, Standing(settings, stores, "0001", simulated, "", 1.0)))
+    return "\n".join(line.plain for line in banner(order, RunningStack(settings, stores, "0001", simulated, "", 1.0)))
 
 
 def test_the_commands_name_a_folder_that_is_not_the_usual_one() -> None:

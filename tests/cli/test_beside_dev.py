@@ -129,10 +129,10 @@ def test_secrets_are_for_the_owner_alone_and_in_no_command_line(dev: Dev) -> Non
 
 def test_a_part_that_dies_is_started_again_and_said_to_have_died(dev: Dev, run: Run) -> None:
     for part in ("simulators", "worker"):
-        before = processes_of(f"api.dev.child {part} {dev.folder}")
+        before = processes_of(f"devkit.child {part} {dev.folder}")
         subprocess.run(["/bin/kill", "-KILL", *(str(pid) for pid in before)], check=True)
         wait_until(lambda part=part: bool(re.search(rf"{part} +ended \(signal 9\)", dev.said)))
-        wait_until(lambda part=part, old=before: bool(processes_of(f"api.dev.child {part} {dev.folder}").keys() - old))
+        wait_until(lambda part=part, old=before: bool(processes_of(f"devkit.child {part} {dev.folder}").keys() - old))
     assert send(run, "sms", "+5511987654321", "again")["status"] == "DELIVERED"
 
 

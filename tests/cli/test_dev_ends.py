@@ -44,7 +44,7 @@ def test_what_was_sent_survives_an_end_in_order_and_a_violent_one(tmp_path: Path
         assert listed(folder) == {sent}
         dev.process.kill()
         dev.process.wait(timeout=5)
-        wait_until(lambda: not [line for line in processes_of(str(folder)).values() if "api.dev.child" in line])
+        wait_until(lambda: not [line for line in processes_of(str(folder)).values() if "devkit.child" in line])
     with running_dev(folder) as dev:
         assert listed(folder) == {sent}
         assert dev.end(signal.SIGINT) == 0

@@ -204,7 +204,7 @@ def test_events_do_not_leave_this_machine(run: Run, target: str) -> None:
 
 def test_it_outlives_a_server_that_dies(dev: Dev, run: Run) -> None:
     with listening(dev) as found:
-        [server] = processes_of(f"api.dev.child api {dev.folder}")
+        [server] = processes_of(f"devkit.child api {dev.folder}")
         os.kill(server, signal.SIGKILL)
         wait_until(lambda: "Asking again until it is back." in found.notices)
         wait_until(lambda: "✓ The server is back." in found.notices, 30)
@@ -218,7 +218,7 @@ def test_what_happened_while_the_server_was_away_follows_once(dev: Dev, run: Run
     with listening(dev, "--json") as found:
         send(run, "sms", "+5511987654321", "x")
         wait_until(lambda: any(one["event"]["status"] == "DELIVERED" for one in found.events))
-        [server] = processes_of(f"api.dev.child api {dev.folder}")
+        [server] = processes_of(f"devkit.child api {dev.folder}")
         message_id = send(run, "sms", "+5511987654321", "y", "--in", "1m", "--no-wait")
         os.kill(server, signal.SIGKILL)
         wait_until(lambda: "What happened meanwhile follows." in found.notices, 30)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from api.cli.workbench import simulators_address
+from api.cli.trigger import simulators_address
 from tests.cli.processes import PROGRAM, WORKING_FOLDER, Dev, Run, cli_environment, wait_until
 
 ANA = "+5511987654321"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from api.cli import surroundings
-from api.cli.surroundings import project_environment
+from api.cli import environment
+from api.cli.environment import project_environment
 
 
 @pytest.fixture
@@ -42,5 +42,5 @@ def test_a_folder_that_is_named_or_has_data_is_not_searched_further(
 
 
 def test_data_of_another_user_is_not_taken(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surroundings.os, "getuid", lambda: os.geteuid() + 1)
+    monkeypatch.setattr(environment.os, "getuid", lambda: os.geteuid() + 1)
     assert "INTERALPHA_HOME" not in project_environment()

@@ -5,7 +5,7 @@ import json
 
 from redis.asyncio import Redis
 
-from api.cli.surroundings import dev_environment
+from api.cli.environment import dev_environment
 from core.providers.circuit import Outcomes
 from core.providers.flow_control import Gate
 from tests.cli.processes import Run

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli import interalpha as program
-from api.embedded.ownership import mark
+from devkit.embedded.folder import mark
 from tests.cli.processes import PROGRAM
 from tests.servers import free_port
 
@@ -111,8 +111,8 @@ def test_ctrl_c_says_what_goes_on_without_the_command(monkeypatch: pytest.Monkey
     def call(url: str | None, work: Callable[[Any], Any]) -> Any:
         return asyncio.run(work(server))
 
-    monkeypatch.setattr("api.cli.send_command.call", call)
-    monkeypatch.setattr("api.cli.batch_command.call", call)
+    monkeypatch.setattr("api.cli.send.call", call)
+    monkeypatch.setattr("api.cli.batch.call", call)
     stopped = invoke("send", "sms", "+5511987654321", "Oi")
     assert (stopped.exit_code, "interalpha messages show M1" in stopped.stderr) == (1, True)
     server.is_accepting = False

@@ -9,13 +9,13 @@ from click.testing import CliRunner, Result
 from graphql import build_schema
 
 from api.cli import interalpha as program
-from api.cli import schema_command
-from api.schema_changes import Weight, changes
+from api.cli import schema
+from api.cli.schema_changes import Weight, changes
 
 
 def test_what_print_writes_is_what_check_accepts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "schema.graphql"
-    monkeypatch.setattr(schema_command, "_file", lambda: file)
+    monkeypatch.setattr(schema, "_file", lambda: file)
     assert "schema print" in CliRunner().invoke(program, ["schema", "check"]).stderr
     file.write_text(CliRunner().invoke(program, ["schema", "print"]).stdout)
     assert CliRunner().invoke(program, ["schema", "check"]).exit_code == 0
@@ -23,7 +23,7 @@ def test_what_print_writes_is_what_check_accepts(tmp_path: Path, monkeypatch: py
 
 def test_a_difference_is_shown_and_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "schema.graphql"
-    monkeypatch.setattr(schema_command, "_file", lambda: file)
+    monkeypatch.setattr(schema, "_file", lambda: file)
     file.write_text("type Query {\n  gone: Int\n}\n")
     result = CliRunner().invoke(program, ["schema", "check"])
     assert result.exit_code == 1
@@ -90,7 +90,7 @@ def test_a_commit_can_be_compared_with(tmp_path: Path, monkeypatch: pytest.Monke
     git("add", ".")
     git("commit", "-m", "Older")
     file.write_text(printed)
-    monkeypatch.setattr(schema_command, "_file", lambda: file)
+    monkeypatch.setattr(schema, "_file", lambda: file)
     assert CliRunner().invoke(program, ["schema", "diff"]).exit_code == 0
     assert (
         "MessageEdge.gone was removed." in CliRunner().invoke(program, ["schema", "diff", "--against", "HEAD"]).stdout

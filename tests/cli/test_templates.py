@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from api.cli import interalpha as program
+from api.database_commands import seed
 from api.migrations import downgrade
-from api.seeding import seed
 from tests.cli.processes import Run, wait_until
 from tests.databases import SharedStores, Urls
 

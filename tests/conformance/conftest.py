@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from api.dev.node import Npm, find_npm
 from core.access.development_tokens import DevelopmentTokens
+from devkit.pages import Npm, find_npm
 from tests.databases import SharedStores
 from tests.flows.conftest import Process, System, command, phone, running_system
 from tests.helpers import until

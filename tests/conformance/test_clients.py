@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from graphql import build_schema, parse, validate
 
-from api.dev.node import Npm
 from core.settings.values import Manifest, digest, read_manifest
+from devkit.pages import Npm
 from tests.conformance.conftest import HERE, Results, finished, node, results_of
 from tests.house.sources import ROOT
 

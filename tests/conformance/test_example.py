@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from api.dev.node import Npm
 from core.settings.values import Manifest, read_manifest
+from devkit.pages import Npm
 from tests.cli.processes import running_dev, wait_until
 from tests.conformance.conftest import install, npm_run
 from tests.house.sources import ROOT

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.dev.node import find_npm
+from devkit.pages import find_npm
 from tests.conformance.conftest import install, is_open, node
 from tests.helpers import until
 from tests.house.sources import ROOT

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from api.embedded.roles import OWNER, ROLES, make_roles
 from api.migrations import upgrade
+from devkit.embedded.postgres import OWNER, ROLES, make_roles
 from tests.databases import Urls
 from tests.faults.ports import quiet_port
 

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 from sqlalchemy import text
 
-from api.worker import _cron_jobs
-from api.workshop import open_workshop
+from api.worker.loops import build_worker
+from api.worker.process import _cron_jobs
 from core import liveness
 from core.ports.principal import DEFAULT_TENANT
 from tests.apps import house_over
@@ -21,7 +21,7 @@ async def test_keys_whose_time_is_over_are_gone_after_it(shop: MessagePipeline, 
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
         await connection.execute(text("UPDATE idempotency_keys SET expires_at = now() WHERE key = 'old'"))
     house = house_over(urls, DATABASE_URL=urls.worker)
-    workshop = open_workshop(house)
+    workshop = build_worker(house)
     try:
         assert workshop.housekeeping in [job.function for job in _cron_jobs(workshop)]
         await workshop.housekeeping(uuid4())
@@ -33,7 +33,7 @@ async def test_keys_whose_time_is_over_are_gone_after_it(shop: MessagePipeline, 
 
 async def test_a_worker_knows_among_how_many_a_pace_is_shared(shop: MessagePipeline, urls: Urls) -> None:
     house = house_over(urls, DATABASE_URL=urls.worker)
-    workshop = open_workshop(house)
+    workshop = build_worker(house)
     assert workshop.couriers
     for name in ("second", "third"):
         await liveness.beat(shop.worker, name, "0012")

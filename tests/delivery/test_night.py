@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from api.workshop import open_workshop
+from api.worker.loops import build_worker
 from core.access.tenants import TenantZones
 from core.errors import ProviderUnavailable
 from core.messages.delivery import QuietHoursCheck
@@ -149,7 +149,7 @@ async def test_a_worker_tries_each_channel_for_as_long_as_it_was_set(urls: Urls)
     for given, wanted in cases:
         house = house_over(urls, DATABASE_URL=urls.worker, **given)
         try:
-            couriers = open_workshop(house).couriers
+            couriers = build_worker(house).couriers
             tried = [couriers[one].timing.retry_for for one in (Channel.SMS, Channel.EMAIL)]
         finally:
             await house.close()
@@ -159,7 +159,7 @@ async def test_a_worker_tries_each_channel_for_as_long_as_it_was_set(urls: Urls)
 async def test_a_worker_keeps_the_quiet_hours_it_was_set(urls: Urls) -> None:
     house = house_over(urls, DATABASE_URL=urls.worker, QUIET_HOURS="20:00-09:00")
     try:
-        nights = {str(one.night and one.night.quiet_hours) for one in open_workshop(house).couriers.values()}
+        nights = {str(one.night and one.night.quiet_hours) for one in build_worker(house).couriers.values()}
     finally:
         await house.close()
     assert nights == {"20:00-09:00"}

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from api import wake
-from api.wake import WakeUps
+from api.worker import queue
+from api.worker.queue import WakeUps
 from tests.databases import SharedStores
 
 
 @pytest.fixture
 async def wake_ups(stores: SharedStores, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WakeUps]:
-    monkeypatch.setattr(wake, "QUEUE", "test-wake-ups")
+    monkeypatch.setattr(queue, "QUEUE", "test-wake-ups")
     redis = Redis.from_url(stores.urls.redis)
     yield WakeUps(redis)
     await redis.aclose()

@@ -7,7 +7,7 @@ import asyncpg
 import httpx
 import pytest
 
-from api.bootstrap import House
+from api.bootstrap import App
 from tests.apps import house_over
 from tests.databases import SharedStores, Urls
 from tests.edge.factories import Serving, client_of
@@ -20,14 +20,14 @@ async def edge_urls(stores: SharedStores) -> AsyncIterator[Urls]:
 
 
 @pytest.fixture(scope="session")
-async def house(edge_urls: Urls) -> AsyncIterator[House]:
+async def house(edge_urls: Urls) -> AsyncIterator[App]:
     built = house_over(edge_urls)
     yield built
     await built.close()
 
 
 @pytest.fixture(scope="session")
-async def client(house: House) -> AsyncIterator[httpx.AsyncClient]:
+async def client(house: App) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(house) as found:
         yield found
 
@@ -55,6 +55,6 @@ def serving(edge_urls: Urls) -> Serving:
 
 
 @pytest.fixture
-def bearer(house: House) -> dict[str, str]:
+def bearer(house: App) -> dict[str, str]:
     assert house.tokens is not None
     return {"authorization": f"Bearer {house.tokens.make()}"}

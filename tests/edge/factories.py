@@ -9,9 +9,9 @@ from uuid import uuid4
 import httpx
 from twilio.request_validator import RequestValidator
 
-from api.app import create_app
-from api.bootstrap import House
-from api.health import Readiness
+from api.bootstrap import App
+from api.http.app import create_asgi_app
+from api.http.health import Readiness
 from tests.apps import TWILIO, UNREACHABLE
 from tests.providers.clerk_tokens import PAGE, PUBLIC_PEM
 from tests.servers import CLERK
@@ -77,8 +77,8 @@ Serving = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 @asynccontextmanager
-async def client_of(house: House, readiness: Readiness | None = None) -> AsyncIterator[httpx.AsyncClient]:
+async def client_of(house: App, readiness: Readiness | None = None) -> AsyncIterator[httpx.AsyncClient]:
     """Ask a house's application; the name it is called by is not its public one."""
-    transport = httpx.ASGITransport(create_app(house, readiness or Readiness(house)))
+    transport = httpx.ASGITransport(create_asgi_app(house, readiness or Readiness(house)))
     async with httpx.AsyncClient(transport=transport, base_url="http://10.0.0.7:8000") as client:
         yield client

@@ -11,11 +11,11 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from api import workshop
-from api.bootstrap import House
+from api.bootstrap import App
 from api.cli import interalpha
-from api.key_books import KeyBooks
-from api.workshop import open_workshop
+from api.database_commands import ApiKeyAdmin
+from api.worker import loops
+from api.worker.loops import build_worker
 from core.access.api_key_format import KeyKind, mint
 from core.access.api_keys import NewKey
 from core.access.directory import apply_directory_event
@@ -29,18 +29,18 @@ from tests.providers.clerk_tokens import claims, token
 
 
 @pytest.fixture
-def books(edge_urls: Urls, house: House) -> KeyBooks:
-    return KeyBooks(edge_urls.app, house.sealer, DEFAULT_TENANT)
+def books(edge_urls: Urls, house: App) -> ApiKeyAdmin:
+    return ApiKeyAdmin(edge_urls.app, house.sealer, DEFAULT_TENANT)
 
 
-async def make(books: KeyBooks, *scopes: Scope, kind: KeyKind = KeyKind.LIVE) -> tuple[str, str]:
+async def make(books: ApiKeyAdmin, *scopes: Scope, kind: KeyKind = KeyKind.LIVE) -> tuple[str, str]:
     """A key, as the command line makes one, and the part it is found by."""
     wanted = NewKey("a server", kind, frozenset(scopes or Scope))
     key, secret = await asyncio.to_thread(books.create, wanted)
     return secret, key.public_id
 
 
-async def test_in_production_a_key_lets_in(serving: Serving, books: KeyBooks) -> None:
+async def test_in_production_a_key_lets_in(serving: Serving, books: ApiKeyAdmin) -> None:
     secret, _ = await make(books, Scope.MESSAGES_READ)
     async with serving(APP_ENV="production") as client:
         answer = await post_query(client, READ_MESSAGES, authorization=f"Bearer {secret}")
@@ -50,7 +50,7 @@ async def test_in_production_a_key_lets_in(serving: Serving, books: KeyBooks) ->
 
 
 async def test_why_a_key_is_not_believed_is_said_and_logged_without_it(
-    client: httpx.AsyncClient, books: KeyBooks, capsys: pytest.CaptureFixture[str]
+    client: httpx.AsyncClient, books: ApiKeyAdmin, capsys: pytest.CaptureFixture[str]
 ) -> None:
     secret, name = await make(books)
     await asyncio.to_thread(books.revoke, name)
@@ -65,7 +65,7 @@ async def test_why_a_key_is_not_believed_is_said_and_logged_without_it(
     assert secret[21:] not in told.out + told.err
 
 
-async def test_a_key_in_a_cookie_is_nobodys(serving: Serving, books: KeyBooks) -> None:
+async def test_a_key_in_a_cookie_is_nobodys(serving: Serving, books: ApiKeyAdmin) -> None:
     """Whoever can set a cookie for this site would otherwise act in a key's name, with every page a person opens."""
     secret, _ = await make(books)
     async with serving(
@@ -78,7 +78,7 @@ async def test_a_key_in_a_cookie_is_nobodys(serving: Serving, books: KeyBooks) -
         assert (await post_query(client, READ_MESSAGES, authorization=f"Bearer {secret}")).status_code == 200
 
 
-async def test_metrics_are_read_with_a_key_that_may(client: httpx.AsyncClient, books: KeyBooks) -> None:
+async def test_metrics_are_read_with_a_key_that_may(client: httpx.AsyncClient, books: ApiKeyAdmin) -> None:
     may, _ = await make(books, Scope.OPERATIONS_READ)
     may_not, _ = await make(books, Scope.MESSAGES_READ)
     found = [
@@ -89,7 +89,7 @@ async def test_metrics_are_read_with_a_key_that_may(client: httpx.AsyncClient, b
 
 
 async def test_a_test_keys_message_remembers_what_it_is(
-    client: httpx.AsyncClient, books: KeyBooks, owner: asyncpg.Pool
+    client: httpx.AsyncClient, books: ApiKeyAdmin, owner: asyncpg.Pool
 ) -> None:
     secret, _ = await make(books, kind=KeyKind.TEST)
     query = SEND_MESSAGE.replace("message { status }", "message { id }")
@@ -97,7 +97,7 @@ async def test_a_test_keys_message_remembers_what_it_is(
     assert await owner.fetchval("SELECT count(*) FROM messages WHERE simulated_only") == 1
 
 
-async def test_a_test_keys_message_is_refused_where_the_company_is_real(serving: Serving, books: KeyBooks) -> None:
+async def test_a_test_keys_message_is_refused_where_the_company_is_real(serving: Serving, books: ApiKeyAdmin) -> None:
     secret, _ = await make(books, kind=KeyKind.TEST)
     query = SEND_MESSAGE.replace(
         "message { status }", "message { id } errors { __typename ... on UserError { message path } }"
@@ -135,12 +135,12 @@ async def test_keys_whose_maker_is_gone_are_marked_in_the_list_and_revoked_where
         [one] = json.loads(await shown(edge_urls, tenant, "--json"))
         assert (one["isOrphaned"], one["revokedAt"]) == (True, None)
         # It lets in until somebody revokes it, or the setting does.
-        monkeypatch.setattr(workshop, "_ORPHANS", 0.0)
-        await open_workshop(worker).revoke_orphaned_keys()
+        monkeypatch.setattr(loops, "_ORPHANS", 0.0)
+        await build_worker(worker).revoke_orphaned_keys()
         assert (await post_query(client, READ_MESSAGES, authorization=f"Bearer {secret}")).status_code == 200
         await worker.close()
         strict = house_over(edge_urls, DATABASE_URL=edge_urls.worker, API_KEYS_END_WITH_MAKER="true")
-        await open_workshop(strict).revoke_orphaned_keys()
+        await build_worker(strict).revoke_orphaned_keys()
         await strict.close()
         asked = partial(post_query, client, READ_MESSAGES, authorization=f"Bearer {secret}")
         await until(asked, lambda answer: answer.status_code == 401, 5)

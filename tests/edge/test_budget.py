@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from api.bootstrap import House
-from api.key_books import KeyBooks
+from api.bootstrap import App
+from api.database_commands import ApiKeyAdmin
 from core.access.api_key_format import KeyKind
 from core.access.api_keys import NewKey
 from core.access.development_tokens import DevelopmentTokens
@@ -89,7 +89,7 @@ async def ask(client: httpx.AsyncClient, query: str, accept: str = GRAPHQL, **he
 
 
 @pytest.fixture
-def ana(house: House) -> dict[str, str]:
+def ana(house: App) -> dict[str, str]:
     """Somebody whose account nobody has touched."""
     assert isinstance(house.tokens, DevelopmentTokens)
     return {"authorization": f"Bearer {house.tokens.make(subject=uuid4().hex)}"}
@@ -154,8 +154,8 @@ async def test_one_operation_that_costs_too_much_is_refused_and_not_paid_for(
         assert (await ask(client, PAGE, **ana)).headers["ratelimit-remaining"] == "59900"
 
 
-async def test_the_resolvers_know_what_is_left(house: House) -> None:
-    from api.metering import Account, Accounts, Meter
+async def test_the_resolvers_know_what_is_left(house: App) -> None:
+    from api.http.quotas import Account, Accounts, Meter
     from resolvers.errors import translate
     from resolvers.schema import build_schema
 
@@ -173,7 +173,7 @@ async def test_the_resolvers_know_what_is_left(house: House) -> None:
 
 
 async def test_the_keys_of_a_tenant_share_one_account_however_many_there_are(
-    serving: Serving, edge_urls: Urls, house: House, owner: asyncpg.Pool, ana: dict[str, str]
+    serving: Serving, edge_urls: Urls, house: App, owner: asyncpg.Pool, ana: dict[str, str]
 ) -> None:
     tenant = uuid4()
     await owner.execute(
@@ -181,7 +181,7 @@ async def test_the_keys_of_a_tenant_share_one_account_however_many_there_are(
         tenant,
         tenant.hex,
     )
-    books = KeyBooks(edge_urls.app, house.sealer, tenant)
+    books = ApiKeyAdmin(edge_urls.app, house.sealer, tenant)
     secrets = [
         (await asyncio.to_thread(books.create, NewKey(f"key {number}", KeyKind.LIVE, frozenset(Scope))))[1]
         for number in range(3)

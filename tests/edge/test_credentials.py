@@ -9,10 +9,10 @@ import asyncpg
 import httpx
 import pytest
 
-from api.auth import Authenticator
-from api.bootstrap import House
-from api.key_books import KeyBooks
-from api.origins import is_welcome
+from api.bootstrap import App
+from api.database_commands import ApiKeyAdmin
+from api.http.auth import Authenticator
+from api.http.exchange import is_allowed_origin
 from core.access.api_key_format import KeyKind
 from core.access.api_keys import NewKey
 from core.access.development_tokens import DevelopmentTokens, _encode
@@ -36,7 +36,7 @@ async def test_without_a_token_nothing_is_read_or_done(client: httpx.AsyncClient
 
 
 @pytest.fixture
-def bad_tokens(house: House) -> dict[str, str]:
+def bad_tokens(house: App) -> dict[str, str]:
     assert house.tokens is not None
     good = house.tokens.make()
     return {
@@ -85,7 +85,7 @@ async def test_a_signed_token_that_says_what_no_token_says_is_refused(client: ht
 
 
 async def test_credentials_of_a_tenant_that_is_not_there_are_refused(
-    client: httpx.AsyncClient, house: House, owner: asyncpg.Pool
+    client: httpx.AsyncClient, house: App, owner: asyncpg.Pool
 ) -> None:
     """A tenant that never was, and one that was deleted: by token and by key."""
     gone = uuid4()
@@ -94,7 +94,7 @@ async def test_credentials_of_a_tenant_that_is_not_there_are_refused(
         gone,
     )
     tokens = DevelopmentTokens(b"k" * 32)
-    books = KeyBooks(house.settings.database_url.get_secret_value(), house.sealer, gone)  # type: ignore[union-attr]
+    books = ApiKeyAdmin(house.settings.database_url.get_secret_value(), house.sealer, gone)  # type: ignore[union-attr]
     _, key = await asyncio.to_thread(books.create, NewKey("a server", KeyKind.LIVE, frozenset(Scope)))
     authenticate = Authenticator(house)
     callers = [await authenticate(one) for one in (tokens.make(tenant=gone), key)]
@@ -162,7 +162,7 @@ def test_on_a_machine_of_ones_own_no_other_name_leads_here() -> None:
 
     def welcome(host: str | None, allowed: frozenset[str] = local, origin: str | None = None) -> bool:
         same = f"http://{host}" if origin is None else origin
-        return is_welcome(origin=same, host=host, fetch_site="same-origin", allowed_origins=allowed)
+        return is_allowed_origin(origin=same, host=host, fetch_site="same-origin", allowed_origins=allowed)
 
     for host in ("127.0.0.1:8000", "localhost:8000", "[::1]:8000", "127.0.0.1", "LOCALHOST:1"):
         assert welcome(host), host
@@ -176,6 +176,6 @@ def test_on_a_machine_of_ones_own_no_other_name_leads_here() -> None:
     ):
         assert not welcome(host), host
         # Programs say nothing of pages, and may use any name.
-        assert is_welcome(origin=None, host=host, fetch_site=None, allowed_origins=local)
+        assert is_allowed_origin(origin=None, host=host, fetch_site=None, allowed_origins=local)
         # Elsewhere the name is a proxy's business.
         assert welcome(host, ours)

@@ -10,8 +10,8 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from api.documents import persisted
-from api.documents.persisted import PersistedQueries
+from api.http import documents
+from api.http.documents import PersistedQueries
 from core.settings.values import digest
 from tests.databases import Urls
 from tests.edge.factories import UNREACHABLE_REDIS, Serving
@@ -103,7 +103,7 @@ async def test_while_redis_is_away_clients_send_the_whole(serving: Serving, bear
 
 
 async def test_the_store_keeps_so_many_queries_and_no_more(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(persisted, "MOST_QUERIES", 2)
+    monkeypatch.setattr(documents, "MOST_QUERIES", 2)
     store = PersistedQueries(redis)
     for query in ("{ a }", "{ b }"):
         await store.keep(query)
@@ -113,7 +113,7 @@ async def test_the_store_keeps_so_many_queries_and_no_more(redis: Redis, monkeyp
     elsewhere = PersistedQueries(redis)
     assert [await elsewhere.find(digest(query)) for query in ("{ a }", "{ b }", "{ c }")] == ["{ a }", None, "{ c }"]
     assert len([key async for key in redis.scan_iter("interalpha:query:*")]) == 2
-    await store.keep("#" * persisted.LONGEST_QUERY + "\n{ d }")
+    await store.keep("#" * documents.LONGEST_QUERY + "\n{ d }")
     assert len([key async for key in redis.scan_iter("interalpha:query:*")]) == 2
 
 

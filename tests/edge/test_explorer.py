@@ -9,7 +9,7 @@ import httpx
 import pytest
 from litestar import Litestar
 
-from api.bootstrap import House
+from api.bootstrap import App
 from api.pages.explorer import explorer_routes
 from tests.apps import house_over
 from tests.databases import ENCRYPTION_KEY, Urls
@@ -33,14 +33,14 @@ def built(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def browsing(house: House, built: Path, peer: str = "127.0.0.1") -> AsyncIterator[httpx.AsyncClient]:
+async def browsing(house: App, built: Path, peer: str = "127.0.0.1") -> AsyncIterator[httpx.AsyncClient]:
     app = Litestar([*explorer_routes(house, built)], openapi_config=None)
     transport = httpx.ASGITransport(app, client=(peer, 50_000))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as client:
         yield client
 
 
-async def test_before_it_is_built_a_page_says_so_and_looks_again(house: House, built: Path) -> None:
+async def test_before_it_is_built_a_page_says_so_and_looks_again(house: App, built: Path) -> None:
     async with browsing(house, built) as client:
         waiting = await client.get("/graphiql/")
         (built / "index.html").write_text("<p>here</p>")
@@ -53,7 +53,7 @@ async def test_before_it_is_built_a_page_says_so_and_looks_again(house: House, b
     assert (there.status_code, there.text) == (200, "<p>here</p>")
 
 
-async def test_every_answer_carries_the_policy_and_says_how_long_it_holds(house: House, built: Path) -> None:
+async def test_every_answer_carries_the_policy_and_says_how_long_it_holds(house: App, built: Path) -> None:
     (built / "index.html").write_text("<p>here</p>")
     paths = {
         "/graphiql/": "no-cache",
@@ -72,20 +72,20 @@ async def test_every_answer_carries_the_policy_and_says_how_long_it_holds(house:
     assert (await _type_of(house, built, "/graphiql/assets/main-Ab1.js")).startswith("text/javascript")
 
 
-async def _type_of(house: House, built: Path, path: str) -> str:
+async def _type_of(house: App, built: Path, path: str) -> str:
     async with browsing(house, built) as client:
         return (await client.get(path)).headers["content-type"]
 
 
 @pytest.mark.parametrize("path", ["assets/..", "assets/..%2Fsecret.txt", "assets/gone-1.js", "secret.txt", "assets/."])
-async def test_nothing_but_the_page_is_served(house: House, built: Path, path: str) -> None:
+async def test_nothing_but_the_page_is_served(house: App, built: Path, path: str) -> None:
     async with browsing(house, built) as client:
         answer = await client.get(httpx.URL("http://localhost:8000/graphiql/", raw_path=f"/graphiql/{path}".encode()))
     assert answer.status_code != 200
     assert "not for serving" not in answer.text
 
 
-async def test_the_ways_that_lead_there(house: House, built: Path) -> None:
+async def test_the_ways_that_lead_there(house: App, built: Path) -> None:
     async with browsing(house, built) as client:
         for path in ("/", "/graphiql"):
             answer = await client.get(path)
@@ -113,13 +113,13 @@ async def test_the_page_is_given_a_token_the_api_accepts(client: httpx.AsyncClie
         {"forwarded": "for=203.0.113.7"},
     ],
 )
-async def test_nobody_else_is_given_one(house: House, built: Path, stranger: dict[str, str]) -> None:
+async def test_nobody_else_is_given_one(house: App, built: Path, stranger: dict[str, str]) -> None:
     async with browsing(house, built) as client:
         answer = await client.get("/graphiql/config.json", headers=OURS | stranger)
     assert answer.json() == {"token": None}
 
 
-async def test_another_machine_is_given_none(house: House, built: Path) -> None:
+async def test_another_machine_is_given_none(house: App, built: Path) -> None:
     async with browsing(house, built, peer="192.168.0.9") as client:
         answer = await client.get("/graphiql/config.json", headers=OURS)
     assert answer.json() == {"token": None}

@@ -9,8 +9,8 @@ import asyncpg
 import httpx
 import pytest
 
-from api.bootstrap import House
-from api.health import Readiness
+from api.bootstrap import App
+from api.http.health import Readiness
 from api.migrations import head_revision, is_current
 from core.database import Database, make_engine
 from core.liveness import beat, leave, note_missing_keys
@@ -144,7 +144,7 @@ async def test_not_ready_with_a_login_that_row_level_security_does_not_hold(
 
 
 @pytest.mark.usefixtures("worker")
-async def test_not_ready_while_draining(house: House) -> None:
+async def test_not_ready_while_draining(house: App) -> None:
     ready = Readiness(house)
     async with client_of(house, ready) as client:
         assert (await readiness(client))[0] == 200

@@ -10,7 +10,7 @@ import asyncpg
 import httpx
 import pytest
 
-from api.webhooks import BODY_LIMIT
+from api.http.webhooks import BODY_LIMIT
 from core.access.development_tokens import DevelopmentTokens
 from core.ports import Reference
 from core.ports.principal import DEFAULT_TENANT

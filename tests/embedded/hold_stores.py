@@ -6,8 +6,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from api.embedded import process
-from api.embedded.stores import Stores
+from devkit.embedded import process
+from devkit.embedded.stores import Stores
 
 
 async def hold(folder: Path) -> None:

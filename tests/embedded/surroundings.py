@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 from redis.asyncio import Redis
 
-from api.embedded.process import command_line
+from devkit.embedded.process import command_line
 
 PROGRAM = Path(__file__).with_name("hold_stores.py")
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from api.embedded import stores as stores_module
-from api.embedded import valkey
-from api.embedded.errors import EmbeddedStoreError
-from api.embedded.ownership import mark
-from api.embedded.stores import Stores
+from devkit.embedded import stores as stores_module
+from devkit.embedded import valkey
+from devkit.embedded.folder import EmbeddedStoreError, mark
+from devkit.embedded.stores import Stores
 from tests.embedded.surroundings import servers_at_work
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from api.embedded import valkey
-from api.embedded.errors import EmbeddedStoreError
-from api.embedded.stores import Stores
+from devkit.embedded import valkey
+from devkit.embedded.folder import EmbeddedStoreError
+from devkit.embedded.stores import Stores
 from tests.embedded.surroundings import keep_key, keep_row, kept_key, kept_rows, servers_at_work
 from tests.house.sources import ROOT
 

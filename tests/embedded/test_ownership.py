@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from api.embedded.errors import EmbeddedStoreError, NotOurs
-from api.embedded.folder import ACCOUNTS
-from api.embedded.ownership import MARKER
-from api.embedded.stores import Stores
+from devkit.embedded.folder import ACCOUNTS, MARKER, EmbeddedStoreError, NotOurs
+from devkit.embedded.stores import Stores
 
 
 def everything_in(folder: Path) -> dict[str, bytes | None]:

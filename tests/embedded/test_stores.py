@@ -14,9 +14,9 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError
 
-from api.embedded.errors import FolderInUse
-from api.embedded.process import command_line
-from api.embedded.stores import Stores, StoreUrls
+from devkit.embedded.folder import FolderInUse
+from devkit.embedded.process import command_line
+from devkit.embedded.stores import Stores, StoreUrls
 from tests.embedded.surroundings import connected, server_pids
 
 

@@ -13,10 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from api.embedded import postgres, valkey
-from api.embedded.folder import choose_port
-from api.embedded.ownership import MARKER, mark
-from api.embedded.stores import Stores
+from devkit.embedded import postgres, valkey
+from devkit.embedded.folder import MARKER, choose_port, mark
+from devkit.embedded.stores import Stores
 from tests.embedded.surroundings import (
     another_interalpha,
     connected,

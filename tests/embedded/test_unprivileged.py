@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from api.embedded import unprivileged
-from api.embedded.errors import EmbeddedStoreError
-from api.embedded.ownership import mark
-from api.embedded.stores import Stores
-from api.embedded.wheels import find_package
+from devkit.embedded import unprivileged
+from devkit.embedded.folder import EmbeddedStoreError, mark
+from devkit.embedded.stores import Stores
+from devkit.embedded.valkey import find_package
 from tests.embedded.surroundings import PROGRAM, keep_row, kept_rows, server_pids, servers_at_work
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")

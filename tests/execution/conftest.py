@@ -6,7 +6,7 @@ import httpx
 import pytest
 from litestar import Litestar
 
-from api.graphql import routes
+from api.http.graphql import routes
 from engine.engine import Engine
 from tests.execution.sample import Journal, edge_over, schema, translate
 from tests.execution.servers import serving

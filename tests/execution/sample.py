@@ -8,8 +8,8 @@ from typing import Any
 import strawberry
 from strawberry.types import Info
 
-from api.edge import Callers, Edge, SocketLimits
-from api.presence import Presence
+from api.http.edge import Callers, Edge, SocketLimits
+from api.http.quotas import OpenStreams
 from core.errors import AppError, NotFound, Overloaded, Unauthenticated
 from engine.engine import Engine
 
@@ -158,7 +158,7 @@ def edge_over(engine: Engine, journal: Journal, **more: Any) -> Edge:
         ),
         make_context=make_context,
         allowed_origins=frozenset({"https://dashboard.example"}),
-        presence=Presence(3),
+        presence=OpenStreams(3),
         socket_limits=SocketLimits(operations=3, frame=262_144),
         **more,
     )

@@ -5,7 +5,7 @@ import time
 import pytest
 from websockets.asyncio.client import connect
 
-from api import sockets
+from api.http import websocket
 from tests.execution.sample import Journal
 from tests.execution.servers import tasks_of, wait_until
 from tests.execution.sockets import (
@@ -36,7 +36,7 @@ async def test_a_socket_ends_with_its_token_after_asking_for_another(host: str, 
         assert (asked["type"], asked["payload"].keys()) == ("ping", {"authorizationExpiresIn"})
         assert await close_code(socket) == 4401
     await wait_until(lambda: journal.closed == 1)
-    await wait_until(lambda: tasks_of(sockets) == [])
+    await wait_until(lambda: tasks_of(websocket) == [])
 
 
 @pytest.mark.parametrize("kind", ["ping", "pong"])
@@ -103,4 +103,4 @@ async def test_a_socket_ends_when_its_caller_is_not_believed_any_more(host: str,
         await send_json(adas, {"type": "ping"})
         assert (await receive_json(adas))["type"] == "pong"
     await wait_until(lambda: journal.closed == 1)
-    await wait_until(lambda: tasks_of(sockets) == [])
+    await wait_until(lambda: tasks_of(websocket) == [])

@@ -11,8 +11,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
-from api import sockets
-from api.graphql import routes
+from api.http import websocket
+from api.http.graphql import routes
 from engine.engine import Engine
 from tests.execution.sample import Journal, edge_over, schema, translate
 from tests.execution.servers import serving, tasks_of, wait_until
@@ -81,10 +81,10 @@ async def test_a_client_that_leaves_closes_its_subscriptions(host: str, journal:
             )
             await receive_json(socket)
             await receive_json(socket)
-            assert tasks_of(sockets) != []
+            assert tasks_of(websocket) != []
             socket.transport.abort()
         await wait_until(lambda: journal.closed == 2)
-        await wait_until(lambda: tasks_of(sockets) == [])
+        await wait_until(lambda: tasks_of(websocket) == [])
     assert [entry for entry in logs if entry["log_level"] == "error"] == []
 
 
@@ -186,7 +186,7 @@ async def test_what_breaks_the_protocol_closes_the_socket(
     await send_json(raw, *messages)
     assert await close_code(raw) == code
     await wait_until(lambda: journal.closed == journal.opened)
-    await wait_until(lambda: tasks_of(sockets) == [])
+    await wait_until(lambda: tasks_of(websocket) == [])
 
 
 async def test_a_failure_of_ours_closes_the_socket_and_is_logged(raw: ClientConnection) -> None:
@@ -199,13 +199,13 @@ async def test_a_failure_of_ours_closes_the_socket_and_is_logged(raw: ClientConn
 async def test_a_client_that_never_begins_is_not_waited_for(
     host: str, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sockets, "INIT_SECONDS", 0.05)
+    monkeypatch.setattr(websocket, "INIT_SECONDS", 0.05)
     async with connect(f"ws://{host}/graphql", subprotocols=[GRAPHQL_TRANSPORT_WS]) as socket:
         assert await close_code(socket) == 4408
 
 
 async def test_one_that_has_begun_is(host: str, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "INIT_SECONDS", 0.05)
+    monkeypatch.setattr(websocket, "INIT_SECONDS", 0.05)
     async with open_socket(host) as socket:
         await asyncio.sleep(0.1)
         await send_json(socket, subscribe_message("a", "{ hello }"))
@@ -251,7 +251,7 @@ async def test_a_caller_has_so_many_sockets_and_no_more(host: str, journal: Jour
             assert await close_code(fourth) == 1013
         async with open_socket(host, payload={"Authorization": "Bearer bob"}), open_socket(host):
             pass
-    await wait_until(lambda: tasks_of(sockets) == [])
+    await wait_until(lambda: tasks_of(websocket) == [])
     async with open_socket(host, payload=ada):
         pass
 
@@ -278,7 +278,7 @@ async def test_a_document_nobody_has_registered_is_an_error_of_its_own(socket: C
 async def test_a_client_that_reads_nothing_is_let_go(
     host: str, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sockets, "SEND_SECONDS", 0.05)
+    monkeypatch.setattr(websocket, "SEND_SECONDS", 0.05)
     url = f"ws://{host}/graphql"
     async with connect(url, subprotocols=[GRAPHQL_TRANSPORT_WS], compression=None, close_timeout=0.1) as socket:
         await send_json(socket, CONNECTION_INIT, subscribe_message("w", "subscription { watch }"))
@@ -289,7 +289,7 @@ async def test_a_client_that_reads_nothing_is_let_go(
         # The server reads no more, so what is on its way never arrives.
         flood.cancel()
         socket.transport.abort()
-    await wait_until(lambda: tasks_of(sockets) == [], within=10)
+    await wait_until(lambda: tasks_of(websocket) == [], within=10)
 
 
 async def ask_for_much(socket: ClientConnection) -> None:

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import httpx
 import pytest
 
-from api import sse
+from api.http import sse
 from tests.execution.sample import Journal
 from tests.execution.servers import tasks_of, wait_until
 

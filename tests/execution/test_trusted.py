@@ -8,9 +8,8 @@ import pytest
 from litestar import Litestar
 from structlog.testing import capture_logs
 
-from api.documents.library import Library
-from api.documents.trusted import TrustedDocuments
-from api.graphql import routes
+from api.http.documents import DocumentStore, TrustedDocuments
+from api.http.graphql import routes
 from core.settings import Manifest, TrustMode
 from core.settings.values import digest
 from engine.engine import Engine
@@ -25,7 +24,7 @@ OTHER = "subscription { count(to: 1) }"
 @pytest.fixture
 async def strict() -> AsyncIterator[str]:
     """Where a server runs that trusts one subscription."""
-    library = Library(TrustedDocuments(Manifest({digest(COUNT): COUNT}), TrustMode.ENFORCE))
+    library = DocumentStore(TrustedDocuments(Manifest({digest(COUNT): COUNT}), TrustMode.ENFORCE))
     edge = edge_over(Engine(schema, translate=translate), Journal(), library=library)
     async with serving(Litestar(routes(edge), openapi_config=None, logging_config=None)) as (_, host):
         yield host

@@ -71,10 +71,9 @@ def say(**facts: object) -> None:
 
 
 if __name__ == "__main__":
-    import api.cli.serve_command
-    import api.cli.worker_command
-    import api.server
-    import api.worker  # noqa: F401  # everything a part imports when it starts
+    import api.cli.serve
+    import api.http.server
+    import api.worker.process  # noqa: F401  # everything a part imports when it starts
 
     if "FAULT_WITHOUT" in os.environ:
         from tests.faults.switched_off import apply

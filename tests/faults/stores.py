@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import asyncpg
 from redis.asyncio import Redis
 
-from api.embedded.ownership import mark
-from api.embedded.process import command_line
-from api.embedded.stores import Stores, StoreUrls
+from devkit.embedded.folder import mark
+from devkit.embedded.process import command_line
+from devkit.embedded.stores import Stores, StoreUrls
 from tests.faults.ports import quiet_port
 
 

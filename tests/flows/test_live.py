@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
-from api.embedded.stores import Stores
+from devkit.embedded.stores import Stores
 from tests.databases import SharedStores
 from tests.flows.conftest import System, Watch, running_system
 

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from api.embedded.wheels import find_package
+from devkit.embedded.valkey import find_package
 from tests.databases import SharedStores
 from tests.flows.conftest import SEND, System, new_phone, readiness, running_system
 from tests.helpers import until

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import event
 
-from api.bootstrap import House
+from api.bootstrap import App
 from core.ports.principal import Principal
 from core.rate_limit import Allowance
 from engine.answer import Answer
@@ -24,7 +24,7 @@ PLENTY = Allowance(is_granted=True, limit=60_000, remaining=59_990, cost=10, res
 class Caller:
     """Somebody who asks, for one tenant and with some rights."""
 
-    house: House
+    house: App
     engine: Engine
     principal: Principal | None
 
@@ -85,7 +85,7 @@ class Following:
 
 
 @contextmanager
-def statements(house: House) -> Iterator[list[str]]:
+def statements(house: App) -> Iterator[list[str]]:
     """Every statement the house has run in its database meanwhile."""
     seen: list[str] = []
 

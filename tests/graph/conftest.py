@@ -8,7 +8,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from api.bootstrap import House
+from api.bootstrap import App
 from core.ports.principal import Principal, Scope
 from engine.engine import Engine
 from resolvers.errors import translate
@@ -26,7 +26,7 @@ async def graph_urls(stores: SharedStores) -> AsyncIterator[Urls]:
 
 
 @pytest.fixture(scope="session")
-async def house(graph_urls: Urls) -> AsyncIterator[House]:
+async def house(graph_urls: Urls) -> AsyncIterator[App]:
     """The house, hearing hints as a server does."""
     built = house_over(graph_urls)
     hearing = asyncio.create_task(built.hub.run())
@@ -50,7 +50,7 @@ async def owner(graph_urls: Urls) -> AsyncIterator[asyncpg.Pool]:
 
 
 @pytest.fixture
-def new_caller(house: House, engine: Engine, owner: asyncpg.Pool) -> NewCaller:
+def new_caller(house: App, engine: Engine, owner: asyncpg.Pool) -> NewCaller:
     """Make a tenant and somebody who may ask on its behalf."""
 
     async def make(scopes: frozenset[Scope] = frozenset(Scope)) -> Caller:
@@ -73,10 +73,10 @@ async def stranger(new_caller: NewCaller) -> Caller:
 
 
 @pytest.fixture
-def stock(house: House, owner: asyncpg.Pool) -> RecordFactory:
+def stock(house: App, owner: asyncpg.Pool) -> RecordFactory:
     return RecordFactory(owner, house.sealer)
 
 
 @pytest.fixture
-def nobody(house: House, engine: Engine) -> Caller:
+def nobody(house: App, engine: Engine) -> Caller:
     return Caller(house, engine, None)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from graphql import GraphQLObjectType, get_named_type, is_object_type
 
-from api.bootstrap import House
+from api.bootstrap import App
 from resolvers.schema import build_schema
 from tests.graph.callers import Caller, statements
 from tests.graph.factories import RecordFactory, create_api_key, global_id
@@ -141,7 +141,7 @@ async def test_what_is_no_page_is_refused_everywhere_alike(caller: Caller, stock
 
 @pytest.mark.parametrize("place", FILLED)
 async def test_a_count_is_made_only_when_it_is_asked_for(
-    caller: Caller, stock: RecordFactory, house: House, place: str
+    caller: Caller, stock: RecordFactory, house: App, place: str
 ) -> None:
     around, name = await FILLED[place](caller, stock), place.split(".")[1]
     type_ = CORE.get_type(dict(connections())[place])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.bootstrap import House
+from api.bootstrap import App
 from core.ports.templates import Filled
 from tests.graph.callers import Caller, statements
 from tests.graph.factories import RecordFactory, global_id
@@ -38,7 +38,7 @@ COSTS = {
 
 @pytest.mark.parametrize("case", COSTS)
 async def test_fifty_messages_cost_as_many_statements_as_one(
-    caller: Caller, stock: RecordFactory, house: House, case: str
+    caller: Caller, stock: RecordFactory, house: App, case: str
 ) -> None:
     document, expected = COSTS[case]
     counts = []
@@ -52,7 +52,7 @@ async def test_fifty_messages_cost_as_many_statements_as_one(
     assert counts == [expected, expected]
 
 
-async def test_messages_are_counted_only_when_the_count_is_asked_for(caller: Caller, house: House) -> None:
+async def test_messages_are_counted_only_when_the_count_is_asked_for(caller: Caller, house: App) -> None:
     for document, is_counted in (
         ("{ messages { nodes { id } } }", False),
         ("{ messages { totalCount @include(if: false) } }", False),
@@ -84,7 +84,7 @@ ROOTS = {
 @pytest.mark.parametrize("root", ROOTS)
 @pytest.mark.parametrize("selection", SELECTIONS)
 async def test_a_sealed_column_is_read_only_when_it_is_selected(
-    caller: Caller, stock: RecordFactory, house: House, root: str, selection: str
+    caller: Caller, stock: RecordFactory, house: App, root: str, selection: str
 ) -> None:
     message = await stock.put(caller)
     document = ROOTS[root].format(selection) + (WORDS if "Words" in selection else "")
@@ -94,7 +94,7 @@ async def test_a_sealed_column_is_read_only_when_it_is_selected(
     assert read == SELECTIONS[selection]
 
 
-async def test_a_stream_reads_no_sealed_column_for_nothing(caller: Caller, stock: RecordFactory, house: House) -> None:
+async def test_a_stream_reads_no_sealed_column_for_nothing(caller: Caller, stock: RecordFactory, house: App) -> None:
     message = await stock.put(caller)
     document = "subscription ($id: ID!) {{ messageStatusChanged(filter: {{ids: [$id]}}) {{ message {{ {} }} }} }}"
     for selection, is_read in (("status", False), ("content { ... on TextContent { text } }", True)):
@@ -105,7 +105,7 @@ async def test_a_stream_reads_no_sealed_column_for_nothing(caller: Caller, stock
         assert any("_sealed" in statement for statement in seen) is is_read
 
 
-async def test_look_up_hashes_are_never_read(caller: Caller, stock: RecordFactory, house: House) -> None:
+async def test_look_up_hashes_are_never_read(caller: Caller, stock: RecordFactory, house: App) -> None:
     await stock.put(caller)
     with statements(house) as seen:
         await caller.ask("{ messages { nodes { to from content { __typename } } } }")

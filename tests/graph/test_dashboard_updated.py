@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from api.bootstrap import House
+from api.bootstrap import App
 from core.ports.principal import Scope
 from tests.graph.callers import Caller, Following, NewCaller, statements
 from tests.graph.factories import DASHBOARD_FIELDS, RecordFactory, mark_delivered
@@ -37,7 +37,7 @@ async def test_the_numbers_come_at_once_and_again_when_they_have_changed(
     assert (counters["channel"], counters["delivered"], counters["deliveryRate"]) == ("SMS", 1, 1.0)
 
 
-async def test_who_looks_at_the_same_costs_one_count(caller: Caller, stock: RecordFactory, house: House) -> None:
+async def test_who_looks_at_the_same_costs_one_count(caller: Caller, stock: RecordFactory, house: App) -> None:
     streams = [caller.follow(FOLLOW) for _ in range(20)]
     with statements(house) as seen:
         for stream in streams:

@@ -15,7 +15,7 @@ from graphql import (
 )
 from graphql.type import GraphQLNonNull, GraphQLUnionType
 
-from api.bootstrap import House
+from api.bootstrap import App
 from core.ports.templates import Filled
 from engine.engine import Engine
 from engine.limits import Limits
@@ -134,7 +134,7 @@ def test_every_mutation_that_answers_with_a_list_is_tried() -> None:
 
 @pytest.mark.parametrize("place", MORE)
 async def test_many_items_cost_the_statements_of_one(
-    caller: Caller, stock: RecordFactory, house: House, roomy: Engine, place: str
+    caller: Caller, stock: RecordFactory, house: App, roomy: Engine, place: str
 ) -> None:
     assert CORE.query_type is not None
     type_ = get_named_type(CORE.query_type.fields[place.partition("(")[0]].type)
@@ -154,7 +154,7 @@ NODES = "query ($ids: [ID!]!) { nodes(ids: $ids) { id ... on Message %s } }"
 
 
 async def test_many_nodes_cost_the_statements_of_one(
-    caller: Caller, stock: RecordFactory, house: House, roomy: Engine
+    caller: Caller, stock: RecordFactory, house: App, roomy: Engine
 ) -> None:
     type_ = CORE.get_type("Message")
     assert type_ is not None
@@ -168,7 +168,7 @@ async def test_many_nodes_cost_the_statements_of_one(
     assert counts[0] == counts[1]
 
 
-async def test_many_messages_of_a_batch_cost_the_statements_of_one(caller: Caller, house: House, roomy: Engine) -> None:
+async def test_many_messages_of_a_batch_cost_the_statements_of_one(caller: Caller, house: App, roomy: Engine) -> None:
     type_ = CORE.get_type("MessageConnection")
     assert type_ is not None
     inner = selection(type_, DEPTH)
@@ -204,7 +204,7 @@ TAKEN: dict[str, Callable[[Caller, RecordFactory, int], Awaitable[dict[str, Any]
 
 @pytest.mark.parametrize("name", TAKEN)
 async def test_many_items_of_a_mutation_cost_the_statements_of_one(
-    caller: Caller, stock: RecordFactory, house: House, roomy: Engine, name: str
+    caller: Caller, stock: RecordFactory, house: App, roomy: Engine, name: str
 ) -> None:
     assert CORE.mutation_type is not None
     payload = get_named_type(CORE.mutation_type.fields[name].type)

@@ -10,7 +10,7 @@ import asyncpg
 from graphql import GraphQLInputObjectType
 from sqlalchemy import event
 
-from api.bootstrap import House
+from api.bootstrap import App
 from core.ports.principal import Scope
 from resolvers.schema import build_schema
 from tests.graph.callers import Caller, NewCaller
@@ -120,7 +120,7 @@ async def test_pages_of_one_person_join_while_messages_arrive(caller: Caller, st
 
 
 async def test_finding_is_one_statement_on_an_index(
-    caller: Caller, house: House, stock: RecordFactory, owner: asyncpg.Pool
+    caller: Caller, house: App, stock: RecordFactory, owner: asyncpg.Pool
 ) -> None:
     for number in range(300):
         await stock.put(caller, to=f"+55119{80000000 + number}", external_id=f"order-{number}")
@@ -141,7 +141,7 @@ async def test_finding_is_one_statement_on_an_index(
 
 
 @contextmanager
-def _reads(house: House) -> Iterator[list[tuple[str, Sequence[Any]]]]:
+def _reads(house: App) -> Iterator[list[tuple[str, Sequence[Any]]]]:
     """Every statement about messages that the house runs meanwhile, and what it was given."""
     seen: list[tuple[str, Sequence[Any]]] = []
 

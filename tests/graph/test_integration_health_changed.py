@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from api.bootstrap import House
+from api.bootstrap import App
 from core.ports.principal import Scope
 from core.providers.circuit import CircuitRules, Outcomes, gate_key
 from core.providers.flow_control import Gate
@@ -27,7 +27,7 @@ subscription ($kinds: [IntegrationKind!], $after: String) {
 
 
 @pytest.fixture
-async def gate(house: House) -> AsyncIterator[Gate]:
+async def gate(house: App) -> AsyncIterator[Gate]:
     """Twilio's gate, as a worker has it; an open one tries again at once."""
     yield Gate(house.redis, "twilio", None, rules=CircuitRules(first_pause=0.3, longest_pause=0.3))
     await house.redis.delete(gate_key("twilio"))
@@ -141,7 +141,7 @@ async def test_it_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None
             assert error["extensions"]["code"] == code
 
 
-async def test_many_who_watch_are_one_reading_and_leave_nothing(caller: Caller, gate: Gate, house: House) -> None:
+async def test_many_who_watch_are_one_reading_and_leave_nothing(caller: Caller, gate: Gate, house: App) -> None:
     selection = FOLLOW.replace("health { status credentials } circuit { state }", "name")
     streams = [caller.follow(selection, kinds=["TWILIO"]) for _ in range(20)]
     for stream in streams:

@@ -1,6 +1,6 @@
 """messageBatch: how messages that were handed in together fare together."""
 
-from api.bootstrap import House
+from api.bootstrap import App
 from core.ports.principal import Scope
 from tests.delivery.round_trips import round_trips
 from tests.graph.callers import Caller, NewCaller
@@ -50,7 +50,7 @@ async def test_a_batch_in_which_nothing_was_right_is_over_at_once(caller: Caller
     assert batch["counts"]["total"] == 0
 
 
-async def test_batches_of_a_page_cost_as_many_statements_for_one_as_for_many(caller: Caller, house: House) -> None:
+async def test_batches_of_a_page_cost_as_many_statements_for_one_as_for_many(caller: Caller, house: App) -> None:
     document = "{ messages { nodes { batch { name counts { total } finishedAt } } } }"
     counts = []
     for number in range(2):

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from api.bootstrap import House
+from api.bootstrap import App
 from core.live.cursors import decode_cursor, encode_cursor
 from core.ports.principal import Scope
 from core.pubsub import Change
@@ -36,7 +36,7 @@ async def following(caller: Caller, document: str = FOLLOW, **variables: Any) ->
         await stream.close()
 
 
-async def joined(house: House, stream: Following) -> "asyncio.Task[dict[str, Any]]":
+async def joined(house: App, stream: Following) -> "asyncio.Task[dict[str, Any]]":
     """Wait for the first change in the background, from a moment that has come when this returns."""
 
     async def followers() -> int:
@@ -109,7 +109,7 @@ async def test_a_cursor_of_long_ago_has_expired(caller: Caller, stock: RecordFac
     assert "fetch what you show" in error["message"]
 
 
-async def test_a_batch_can_be_followed(caller: Caller, stock: RecordFactory, house: House, owner: asyncpg.Pool) -> None:
+async def test_a_batch_can_be_followed(caller: Caller, stock: RecordFactory, house: App, owner: asyncpg.Pool) -> None:
     inside, outside = await stock.put(caller), await stock.put(caller)
     batch = UUID(int=7)
     await owner.execute("INSERT INTO message_batches (tenant_id, id) VALUES ($1, $2)", caller.tenant, batch)
@@ -131,7 +131,7 @@ async def test_a_batch_can_be_followed(caller: Caller, stock: RecordFactory, hou
     ],
 )
 async def test_channels_and_statuses_can_be_followed(
-    caller: Caller, stock: RecordFactory, house: House, filter: dict[str, Any], heard: list[str]
+    caller: Caller, stock: RecordFactory, house: App, filter: dict[str, Any], heard: list[str]
 ) -> None:
     message, last = await stock.put(caller), await stock.put(caller)
     async with following(caller) as everything, following(caller, filter=filter) as stream:
@@ -153,7 +153,7 @@ async def test_channels_and_statuses_can_be_followed(
 
 
 async def test_many_who_follow_cost_no_more_statements_than_one(
-    new_caller: NewCaller, stock: RecordFactory, house: House
+    new_caller: NewCaller, stock: RecordFactory, house: App
 ) -> None:
     counts = []
     for followers in (1, 25):
@@ -171,7 +171,7 @@ async def test_many_who_follow_cost_no_more_statements_than_one(
 
 
 async def test_equal_callers_share_one_execution_and_others_do_not(
-    new_caller: NewCaller, stock: RecordFactory, house: House, monkeypatch: pytest.MonkeyPatch
+    new_caller: NewCaller, stock: RecordFactory, house: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caller = await new_caller()
     assert caller.principal is not None
@@ -209,7 +209,7 @@ async def test_equal_callers_share_one_execution_and_others_do_not(
         await stream.close()
 
 
-def _count(house: House) -> Any:
+def _count(house: App) -> Any:
     async def count() -> int:
         return sum(len(feed._followers) for feed, _ in house.services.feeds._feeds.values())
 

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from api.bootstrap import House
+from api.bootstrap import App
 from core.database import Database
 from core.errors import Overloaded
 from core.ports.principal import Scope
@@ -60,7 +60,7 @@ async def hint(caller: Caller, message: UUID) -> None:
     await caller.house.hub.publish([Change(caller.tenant, message)])
 
 
-async def listening(house: House, stream: Following) -> "asyncio.Task[Told]":
+async def listening(house: App, stream: Following) -> "asyncio.Task[Told]":
     """Wait for the first change in the background, from a moment that has come when this returns."""
     with statements(house) as seen:
         first = asyncio.create_task(told(stream))
@@ -108,7 +108,7 @@ async def test_what_changed_nothing_is_not_told(caller: Caller, stock: RecordFac
 
 
 async def test_a_message_made_later_is_told_from_its_beginning(
-    caller: Caller, stock: RecordFactory, house: House
+    caller: Caller, stock: RecordFactory, house: App
 ) -> None:
     async with following(caller) as stream:
         first = await listening(house, stream)
@@ -119,7 +119,7 @@ async def test_a_message_made_later_is_told_from_its_beginning(
 
 
 async def test_without_a_filter_every_message_is_followed_and_no_past_is_told(
-    caller: Caller, stock: RecordFactory, house: House
+    caller: Caller, stock: RecordFactory, house: App
 ) -> None:
     one, other = await stock.put(caller), await stock.put(caller)
     async with following(caller) as stream:
@@ -156,7 +156,7 @@ async def test_a_message_named_twice_is_told_once(caller: Caller, stock: RecordF
         assert await told(stream) == (global_id(message), "QUEUED", "SENDING")
 
 
-async def test_only_those_of_one_direction_are_followed(caller: Caller, stock: RecordFactory, house: House) -> None:
+async def test_only_those_of_one_direction_are_followed(caller: Caller, stock: RecordFactory, house: App) -> None:
     sent, written = await stock.put(caller), await stock.put(caller, sender="+5521999998888")
     for direction, wanted, other in (("INBOUND", written, sent), ("OUTBOUND", sent, written)):
         stream = caller.follow(FOLLOW, filter={"direction": direction})
@@ -175,7 +175,7 @@ async def batch_of(stock: RecordFactory, caller: Caller) -> bytes:
 
 
 async def test_an_unfiltered_stream_is_of_ones_own_messages(
-    caller: Caller, stranger: Caller, stock: RecordFactory, house: House
+    caller: Caller, stranger: Caller, stock: RecordFactory, house: App
 ) -> None:
     ours, theirs = await stock.put(caller), await stock.put(stranger)
     async with following(caller) as stream:
@@ -271,7 +271,7 @@ async def test_following_needs_its_scope(new_caller: NewCaller, nobody: Caller) 
             assert error["extensions"]["code"] == code
 
 
-async def test_a_stream_that_ends_leaves_no_listener(caller: Caller, stock: RecordFactory, house: House) -> None:
+async def test_a_stream_that_ends_leaves_no_listener(caller: Caller, stock: RecordFactory, house: App) -> None:
     id = global_id(await stock.put(caller))
     before = len(house.hub._listeners)
     async with following(caller, [id]) as stream:

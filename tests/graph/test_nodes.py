@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.bootstrap import House
+from api.bootstrap import App
 from core.ports.principal import Scope
 from resolvers.global_ids import to_global_id
 from tests.graph.callers import Caller, NewCaller, statements
@@ -41,7 +41,7 @@ async def test_objects_come_in_the_order_asked_with_null_where_there_is_none(
 
 
 async def test_as_many_statements_as_types_whatever_the_number_of_ids(
-    caller: Caller, stock: RecordFactory, house: House
+    caller: Caller, stock: RecordFactory, house: App
 ) -> None:
     counts = []
     for ids in (await some_of_each(caller, stock, 1), await some_of_each(caller, stock, 16)):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.bootstrap import House
+from api.bootstrap import App
 from engine.answer import Outcome
 from engine.engine import Engine
 from resolvers.errors import translate
@@ -14,7 +14,7 @@ SEND = 'mutation %s { sendMessage(input: {to: %s, content: {text: "Oi"}, route: 
 
 
 @pytest.fixture
-def stranger(house: House) -> Caller:
+def stranger(house: App) -> Caller:
     return Caller(house, Engine(build_schema()._schema, translate=translate), None)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis.asyncio.client import Pipeline
 
-from api.bootstrap import House
+from api.bootstrap import App
 from core.ports.principal import Scope
 from core.providers.circuit import Outcomes, gate_key
 from core.providers.flow_control import Gate
@@ -28,7 +28,7 @@ CALM = {"state": "CLOSED", "consecutiveFailures": 0, "openedAt": None, "retryAt"
 
 
 @pytest.fixture
-async def gate(house: House) -> AsyncIterator[Gate]:
+async def gate(house: App) -> AsyncIterator[Gate]:
     """Twilio's gate, as a worker has it."""
     yield Gate(house.redis, "twilio", None)
     await house.redis.delete(gate_key("twilio"))
@@ -52,7 +52,7 @@ async def test_an_open_circuit_is_seen(caller: Caller, gate: Gate) -> None:
 
 
 async def test_the_circuits_of_an_operation_are_read_in_one_round_trip(
-    caller: Caller, house: House, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, house: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[list[str]] = []
     execute = Pipeline.execute

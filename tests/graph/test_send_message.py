@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from api.bootstrap import House
+from api.bootstrap import App
 from core.ports.principal import Scope
 from resolvers.global_ids import to_global_id
 from tests.apps import SMTP, TWILIO, house_over
@@ -314,7 +314,7 @@ async def test_an_address_is_shown_in_full_only_to_those_who_may_see_it(new_call
 
 
 async def test_what_cannot_be_stored_is_no_answer(graph_urls: Urls, caller: Caller) -> None:
-    house: House = house_over(graph_urls, DATABASE_URL="postgresql://app@127.0.0.1:9/app")
+    house: App = house_over(graph_urls, DATABASE_URL="postgresql://app@127.0.0.1:9/app")
     stranded = Caller(house, caller.engine, caller.principal)
     try:
         [error] = (await stranded.answer(SEND, input=TEXT_MESSAGE)).errors

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.bootstrap import House
+from api.bootstrap import App
 from core.ports.principal import Scope
 from tests.delivery.round_trips import round_trips
 from tests.graph.callers import Caller, NewCaller
@@ -50,7 +50,7 @@ async def test_a_batch_holds_from_one_to_five_hundred(caller: Caller, size: int,
     assert (error["rule"], error["path"], payload["batch"]) == (rule, ["input", "messages"], None)
 
 
-async def test_a_batch_is_answered_by_as_many_statements_whatever_its_size(caller: Caller, house: House) -> None:
+async def test_a_batch_is_answered_by_as_many_statements_whatever_its_size(caller: Caller, house: App) -> None:
     counts = []
     for size in (2, 100):
         async with round_trips(house.database) as seen:

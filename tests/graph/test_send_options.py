@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.bootstrap import House
+from api.bootstrap import App
 from core.messages.accept import Backpressure
 from core.ports import Channel
 from core.ports.principal import Scope
@@ -68,7 +68,7 @@ async def test_it_can_be_scheduled_for_a_moment(caller: Caller) -> None:
     assert (message["status"], moment(message["sendAt"])) == ("SCHEDULED", at)
 
 
-async def test_a_route_keeps_what_was_asked_and_fills_in_what_was_not(caller: Caller, house: House) -> None:
+async def test_a_route_keeps_what_was_asked_and_fills_in_what_was_not(caller: Caller, house: App) -> None:
     steps = [{"channel": "SMS", "until": "SENT", "onUnconfirmed": "RESEND"}]
     message = (await send(caller, route=steps))["message"]
     assert message["route"] == [
@@ -181,7 +181,7 @@ async def test_a_full_queue_answers_with_a_time_to_come_back(
     assert await stock.count("messages", caller) == 1
 
 
-async def test_a_new_message_is_answered_without_being_read(caller: Caller, house: House) -> None:
+async def test_a_new_message_is_answered_without_being_read(caller: Caller, house: App) -> None:
     known = """mutation ($input: SendMessageInput!) { sendMessage(input: $input) {
       message { id status to toMasked content { ... on TextContent { text } } createdAt sendAt route { channel } }
     } }"""
@@ -202,7 +202,7 @@ async def test_who_may_only_send_is_shown_what_was_sent(new_caller: NewCaller) -
 
 
 async def test_outcomes_of_a_page_are_one_statement_and_only_when_asked_for(
-    caller: Caller, stock: RecordFactory, house: House
+    caller: Caller, stock: RecordFactory, house: App
 ) -> None:
     for _ in range(5):
         message = await stock.put(caller, status="SENT", attempts=2)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.bootstrap import House, _channels
+from api.bootstrap import App, _channels
 from api.cli.check import _lines
 from api.configuration import load_configuration
 from tests.apps import WHATSAPP, house_over
@@ -28,7 +28,7 @@ BOTH: dict[str, Any] = {
 
 @pytest.fixture
 async def strict(graph_urls: Urls, caller: Caller) -> AsyncIterator[Caller]:
-    house: House = house_over(graph_urls, ROUTE_STEPS="strict")
+    house: App = house_over(graph_urls, ROUTE_STEPS="strict")
     yield Caller(house, caller.engine, caller.principal)
     await house.close()
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from graphql import build_schema, parse, validate
 
-from api.dev.node import is_new_enough
 from core.templates.starters import STARTERS
+from devkit.pages import is_new_enough
 from resolvers.global_ids import to_global_id
 from tests.house.sources import ROOT
 

@@ -23,7 +23,7 @@ def test_the_schema_file_is_what_the_code_prints() -> None:
 
 
 def test_the_server_serves_the_same_whatever_was_imported_first() -> None:
-    program = "import api.app; from resolvers.schema import print_schema; print(print_schema(), end='')"
+    program = "import api.http.app; from resolvers.schema import print_schema; print(print_schema(), end='')"
     served = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert served.stdout == SCHEMA_FILE
 

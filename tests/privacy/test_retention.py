@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from api.worker import _cron_jobs
-from api.workshop import open_workshop
+from api.worker.loops import build_worker
+from api.worker.process import _cron_jobs
 from core.errors import InvalidState
 from core.inbox.closing import replay
 from core.inbox.queries import payloads
@@ -113,7 +113,7 @@ async def test_what_a_company_sent_long_ago_cannot_be_processed_again_and_says_s
 async def test_the_worker_does_it_every_day_by_the_settings(some_chat: Life, urls: Urls) -> None:
     await some_chat.grow_old(DAYS[40])
     house = house_over(urls, DATABASE_URL=urls.worker, RETENTION_CONTENT_DAYS="20", RETENTION_ADDRESSES_DAYS="0")
-    workshop = open_workshop(house)
+    workshop = build_worker(house)
     try:
         assert workshop.forget in [job.function for job in _cron_jobs(workshop)]
         await workshop.forget(uuid4())

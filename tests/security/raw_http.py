@@ -12,10 +12,10 @@ from litestar.routes import ASGIRoute, HTTPRoute
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError
 
-from api.app import create_app
-from api.doorstep.door import Doorstep
-from api.doorstep.protocol import PatientlessProtocol
-from api.health import Readiness
+from api.http.app import create_asgi_app
+from api.http.health import Readiness
+from api.http.limits import LimitsMiddleware
+from api.http.server import StrictHttpProtocol
 from core.access.development_tokens import DevelopmentTokens
 from tests.apps import house_over
 from tests.databases import Urls
@@ -26,14 +26,14 @@ SEND_LIMIT = 32 * 1024 * 1024
 
 
 @asynccontextmanager
-async def serving(urls: Urls, **changes: str) -> AsyncIterator[tuple[Doorstep, int]]:
+async def serving(urls: Urls, **changes: str) -> AsyncIterator[tuple[LimitsMiddleware, int]]:
     """Serve a house as `interalpha serve` does; gives its port."""
     house = house_over(urls, **changes)
-    app = create_app(house, Readiness(house))
+    app = create_asgi_app(house, Readiness(house))
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
-        http=PatientlessProtocol,
+        http=StrictHttpProtocol,
         ws="websockets-sansio",
         log_config=None,
         timeout_graceful_shutdown=1,
@@ -98,7 +98,7 @@ BAD_TOKEN = {"authorization": "Bearer nonsense"}
 GOOD_TOKEN = {"authorization": f"Bearer {DevelopmentTokens(b'k' * 32).make()}"}
 
 
-def paths_of(app: Doorstep) -> list[str]:
+def paths_of(app: LimitsMiddleware) -> list[str]:
     """Every route there is, and one there is not."""
     assert isinstance(app.app, Litestar)
     routes = [route.path for route in app.app.routes if isinstance(route, HTTPRoute | ASGIRoute)]

@@ -28,8 +28,8 @@ from graphql import (
 )
 from sqlalchemy import text
 
-from api.app import create_app
-from api.health import Readiness
+from api.http.app import create_asgi_app
+from api.http.health import Readiness
 from core.access.development_tokens import DevelopmentTokens
 from core.messages.webhook_handlers import apply_due_events
 from tests.apps import house_over
@@ -155,7 +155,7 @@ def _document(word: str, name: str, field: GraphQLField) -> str:
 async def client(stores: SharedStores) -> AsyncIterator[httpx.AsyncClient]:
     async with stores.database() as urls:
         house = house_over(urls, CALLER_BUDGET="1000000000", ADDRESS_BUDGET="0")
-        transport = httpx.ASGITransport(create_app(house, Readiness(house)))
+        transport = httpx.ASGITransport(create_asgi_app(house, Readiness(house)))
         headers = {"authorization": f"Bearer {DevelopmentTokens(b'k' * 32).make()}"}
         async with httpx.AsyncClient(transport=transport, base_url="http://10.0.0.7", headers=headers) as found:
             yield found

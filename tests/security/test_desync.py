@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from api.doorstep.protocol import PatientlessProtocol
+from api.http.server import StrictHttpProtocol
 from tests.execution.servers import LoopbackServer, wait_until
 from tests.security.raw_http import exchange_bytes, request_head, status_code
 
@@ -64,7 +64,7 @@ async def app() -> AsyncIterator[Listening]:
     app.port = listener.getsockname()[1]
     config = uvicorn.Config(
         app,
-        http=PatientlessProtocol,
+        http=StrictHttpProtocol,
         ws="websockets-sansio",
         log_config=None,
         lifespan="off",

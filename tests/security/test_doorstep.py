@@ -13,12 +13,11 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError
 
-from api.app import create_app
-from api.doorstep.addresses import Neighbourhood, household
-from api.doorstep.door import LARGEST_ON_CREDIT, MOST_ON_CREDIT, Doorstep
-from api.doorstep.purses import Purses
-from api.health import Readiness
-from api.key_books import KeyBooks
+from api.database_commands import ApiKeyAdmin
+from api.http.app import create_asgi_app
+from api.http.health import Readiness
+from api.http.ip_limit import TokenBuckets, TrustedProxies, limit_key
+from api.http.limits import LARGEST_ON_CREDIT, MOST_ON_CREDIT, LimitsMiddleware
 from core.access.api_key_format import KeyKind, mint
 from core.access.api_keys import NewKey
 from core.access.development_tokens import DevelopmentTokens
@@ -48,14 +47,14 @@ async def urls_here(stores: SharedStores) -> AsyncIterator[Urls]:
 
 
 @asynccontextmanager
-async def served(urls: Urls, **changes: str) -> AsyncIterator[Doorstep]:
+async def served(urls: Urls, **changes: str) -> AsyncIterator[LimitsMiddleware]:
     house = house_over(urls, **{"ADDRESS_BUDGET": str(BUDGET), **changes})
-    yield create_app(house, Readiness(house))
+    yield create_asgi_app(house, Readiness(house))
     await house.close()
 
 
 @asynccontextmanager
-async def from_address(app: Doorstep, address: str = "192.0.2.1") -> AsyncIterator[httpx.AsyncClient]:
+async def from_address(app: LimitsMiddleware, address: str = "192.0.2.1") -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app, client=(address, 4711))
     async with httpx.AsyncClient(transport=transport, base_url="http://10.0.0.7:8000") as client:
         yield client
@@ -85,9 +84,9 @@ async def test_strangers_have_a_minutes_worth_and_bad_credentials_cost_eleven_ti
 async def test_bad_credentials_of_an_address_lock_out_no_good_ones_behind_it(urls_here: Urls) -> None:
     """Three hundred forgeries of every kind, then a token, a key never seen before, a cookie, and a signed webhook."""
     house = house_over(urls_here, **{"ADDRESS_BUDGET": str(BUDGET), **CLERK_SETTINGS})
-    books = KeyBooks(urls_here.app, house.sealer, DEFAULT_TENANT)
+    books = ApiKeyAdmin(urls_here.app, house.sealer, DEFAULT_TENANT)
     made = [(await asyncio.to_thread(books.create, NewKey("n", KeyKind.LIVE, frozenset(Scope))))[1] for _ in range(2)]
-    app = create_app(house, Readiness(house))
+    app = create_asgi_app(house, Readiness(house))
     unknown = mint(KeyKind.LIVE)[0]
     forged = ["nonsense", unknown, DevelopmentTokens(b"x" * 32).make(), token(key=STRANGERS_KEY), made[0][:-1]]
     async with from_address(app) as client:
@@ -237,7 +236,7 @@ async def test_no_budget_is_no_limit(urls_here: Urls) -> None:
 
 def test_a_purse_fills_evenly_and_never_beyond_a_minutes_worth() -> None:
     now = [0.0]
-    purses = Purses(60, clock=lambda: now[0])
+    purses = TokenBuckets(60, clock=lambda: now[0])
     assert [purses.take("a") for _ in range(60)] == [0.0] * 60
     assert purses.take("a") == 1.0
     now[0] += 0.5
@@ -251,7 +250,7 @@ def test_a_purse_fills_evenly_and_never_beyond_a_minutes_worth() -> None:
 
 
 def test_purses_are_never_more_than_they_may_be() -> None:
-    purses = Purses(10, most=100)
+    purses = TokenBuckets(10, most=100)
     for number in range(10_000):
         purses.take(number)
     assert len(purses) == 100
@@ -261,7 +260,7 @@ def test_purses_are_never_more_than_they_may_be() -> None:
 
 
 def seen(client: str | None, *forwarded: str, trusted: tuple[str, ...] = ()) -> str:
-    neighbourhood = Neighbourhood([ip_network(one) for one in trusted])
+    neighbourhood = TrustedProxies([ip_network(one) for one in trusted])
     headers = [(b"x-forwarded-for", one.encode()) for one in forwarded]
     return str(neighbourhood.address_of({"client": client and (client, 1), "headers": headers}))
 
@@ -302,13 +301,13 @@ def test_an_address_is_what_somebody_trusted_saw(
 
 
 def test_a_household_of_ipv6_is_its_network() -> None:
-    told = Neighbourhood()
+    told = TrustedProxies()
     one, other, another = (
-        household(told.address_of({"client": (text, 1), "headers": []}))
+        limit_key(told.address_of({"client": (text, 1), "headers": []}))
         for text in ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1")
     )
     assert one == other != another
-    assert household(None) == ""
+    assert limit_key(None) == ""
 
 
 async def test_a_forged_address_buys_nothing_and_a_proxys_word_does(urls_here: Urls) -> None:

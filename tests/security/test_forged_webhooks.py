@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
-from api.bootstrap import NotReady, build_house
+from api.bootstrap import NotReady, build_app
 from api.configuration import load_configuration
 from core.ports import RawWebhook
 from core.settings import describe
@@ -236,7 +236,7 @@ def test_without_a_signing_secret_nothing_starts(urls_here: Urls, name: str, not
     configuration = load_configuration(given if nothing is None else {**given, secret: nothing})
     assert [problem.setting for problem in configuration.problems] == [secret]
     with pytest.raises(NotReady):
-        build_house(configuration)
+        build_app(configuration)
 
 
 @pytest.mark.parametrize("name", WITH_WEBHOOKS)

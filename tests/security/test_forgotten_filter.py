@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from sqlalchemy import event
 
-from api.bootstrap import House
+from api.bootstrap import App
 from tests.apps import house_over
 from tests.databases import SharedStores, Urls
 from tests.graph.callers import Caller
@@ -35,7 +35,7 @@ async def graph_urls(stores: SharedStores) -> AsyncIterator[Urls]:
 
 
 @pytest.fixture(scope="module")
-async def house(graph_urls: Urls) -> AsyncIterator[House]:
+async def house(graph_urls: Urls) -> AsyncIterator[App]:
     built = house_over(graph_urls)
     yield built
     await built.close()
@@ -48,7 +48,7 @@ async def owner(graph_urls: Urls) -> AsyncIterator[asyncpg.Pool]:
 
 
 @contextmanager
-def without_filters(house: House) -> Iterator[list[str]]:
+def without_filters(house: App) -> Iterator[list[str]]:
     """Let every statement forget whose rows it is about; tells which did."""
     forgetful: list[str] = []
 
@@ -96,7 +96,7 @@ async def seen(asker: OperationBuilder, somebody: Caller, theirs: Belongings) ->
 
 
 async def test_without_the_filter_nothing_of_others_is_shown(
-    asker: OperationBuilder, house: House, stranger: Caller, theirs: Belongings
+    asker: OperationBuilder, house: App, stranger: Caller, theirs: Belongings
 ) -> None:
     with without_filters(house) as forgetful:
         assert await seen(asker, stranger, theirs) == set()
@@ -105,7 +105,7 @@ async def test_without_the_filter_nothing_of_others_is_shown(
 
 
 async def test_without_the_filter_nothing_of_others_is_followed(
-    asker: OperationBuilder, house: House, caller: Caller, stranger: Caller, theirs: Belongings, stock: RecordFactory
+    asker: OperationBuilder, house: App, caller: Caller, stranger: Caller, theirs: Belongings, stock: RecordFactory
 ) -> None:
     [door] = [one for one in asker.doors() if one.operation == "subscription" and one.path[-1] == "ids"]
     document = asker.document(door.operation, door.field, without=SEALED)
@@ -131,7 +131,7 @@ async def test_without_policies_the_filter_alone_hides_it_too(
 
 
 async def test_without_both_everything_is_shown(
-    asker: OperationBuilder, house: House, stranger: Caller, theirs: Belongings, owner: asyncpg.Pool
+    asker: OperationBuilder, house: App, stranger: Caller, theirs: Belongings, owner: asyncpg.Pool
 ) -> None:
     """So what is taken away above are the two things that hide it."""
     # Another's organisation is not even asked for: its id is the tenant's own. test_tables.py looks at its policy.

@@ -11,9 +11,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from api import exchange, webhooks
-from api.doorstep import bodies, protocol
-from api.doorstep.door import MOST_ON_CREDIT
+from api.http import exchange, limits, server, webhooks
+from api.http.limits import MOST_ON_CREDIT
 from tests.databases import SharedStores, Urls
 from tests.security.raw_http import (
     BAD_TOKEN,
@@ -42,9 +41,9 @@ async def port(urls_here: Urls) -> AsyncIterator[int]:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the server hardly any patience."""
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
-    monkeypatch.setattr(bodies, "LINGER_SECONDS", 0.2)
-    monkeypatch.setattr(bodies, "GOODBYE_SECONDS", 0.2)
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(limits, "LINGER_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "GOODBYE_SECONDS", 0.2)
     monkeypatch.setattr(exchange, "READ_SECONDS", 0.3)
     monkeypatch.setattr(webhooks, "READ_SECONDS", 0.3)
 

@@ -13,8 +13,8 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
-from api.dev.simulated import addresses
 from core.ports import Connected, Surroundings
+from devkit.supervisor import addresses
 from integrations.registry import all_integrations
 from tests.contract.providers import PROVIDERS, card_of, settings_of
 from tests.servers import ACCOUNT, NUMBER, TOKEN, WHATSAPP, ReceivedWebhook, Simulators, WebhookReceiver

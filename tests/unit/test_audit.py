@@ -1,6 +1,6 @@
 """The audit of what we are made of: what it says, and that silence is no praise."""
 
-from api.dev.audit import Findings, read, verdict
+from devkit.audit import Findings, read, verdict
 
 ANSWER = {
     "dependencies": [

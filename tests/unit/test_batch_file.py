@@ -5,11 +5,11 @@ import json
 import pytest
 
 from api.cli.batch_file import Row, read_rows
-from api.cli.failures import Exit, Failure
-from api.cli.template_options import Found
+from api.cli.message_input import FoundTemplate
+from api.cli.terminal import Exit, Failure
 
 NOTHING: dict[str, str | None] = {"channel": None, "text": None, "subject": None, "template": None, "locale": None}
-TEMPLATE = Found("T1", "reminder", ["1", "2", "name"])
+TEMPLATE = FoundTemplate("T1", "reminder", ["1", "2", "name"])
 
 
 def rows(text: str | bytes, **defaults: str) -> list[Row]:
@@ -96,7 +96,7 @@ def test_columns_without_a_name_of_ours_fill_the_gaps_of_a_template() -> None:
     assert one.message(TEMPLATE)["content"] == {"template": {"templateId": "T1", "variables": variables}}
     assert other.template_key is None
     with pytest.raises(Failure, match=r"Line 2: the column 1 is none of to, .*such gap"):
-        one.message(Found("T1", "reminder", []))
+        one.message(FoundTemplate("T1", "reminder", []))
 
 
 def test_what_cannot_be_read_is_refused_with_its_line() -> None:

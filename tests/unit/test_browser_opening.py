@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from api.cli.browser import find_opener
+from devkit.commands import find_opener
 
 
 @pytest.fixture(autouse=True)

@@ -6,11 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from api.cli import clocks
-from api.cli.calling import screen
-from api.cli.failures import Failure
-from api.cli.key_words import standing
-from api.cli.progress import Progress
+from api.cli import terminal
+from api.cli.api_keys import standing
+from api.cli.message_text import Progress
+from api.cli.terminal import Failure, screen
 from core.access.api_key_format import KeyKind
 from core.access.api_keys import ApiKey
 from core.ids import uuid7
@@ -20,8 +19,8 @@ from core.ids import uuid7
 def sao_paulo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "America/Sao_Paulo")
-        patch.setattr(clocks, "_shown", False)
-        patch.setattr(clocks, "_told", False)
+        patch.setattr(terminal, "_shown", False)
+        patch.setattr(terminal, "_told", False)
         time.tzset()
         yield
     time.tzset()
@@ -31,24 +30,24 @@ def sao_paulo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_moments_within_the_apis_sentences_are_shown_by_the_same_clock(capsys: pytest.CaptureFixture[str]) -> None:
     sentence = "It ends at 2026-07-01T10:00:00Z, before it begins at 2026-07-01T12:30:00.500Z."
     shown = "It ends at 2026-07-01 07:00:00-03:00, before it begins at 2026-07-01 09:30:00-03:00."
-    assert (clocks.in_local_time(sentence), str(Failure(sentence))) == (shown, shown)
+    assert (terminal.in_local_time(sentence), str(Failure(sentence))) == (shown, shown)
     screen().print(sentence)
     assert capsys.readouterr().out == f"{shown}\n"
     refused = {"message": sentence, "providerCode": None, "party": "CALLER"}
     Progress(screen()).show(_message(failure=refused, status="FAILED"))
     assert "07:00:00-03:00" in capsys.readouterr().out
-    assert clocks.in_local_time("no moment, 10:00") == "no moment, 10:00"
+    assert terminal.in_local_time("no moment, 10:00") == "no moment, 10:00"
 
 
 @pytest.mark.usefixtures("sao_paulo")
 def test_the_zone_is_named_once_and_only_where_times_were_shown() -> None:
     told: list[str] = []
-    clocks.name_zone(told.append)
+    terminal.name_zone(told.append)
     assert told == []
-    clocks.clock("2026-07-01T10:00:00Z")
-    clocks.name_zone(told.append)
-    clocks.clock("2026-07-01T10:00:00Z")
-    clocks.name_zone(told.append)
+    terminal.clock("2026-07-01T10:00:00Z")
+    terminal.name_zone(told.append)
+    terminal.clock("2026-07-01T10:00:00Z")
+    terminal.name_zone(told.append)
     assert told == ["Times are local: UTC-03:00."]
 
 
@@ -65,7 +64,7 @@ def test_a_key_says_to_the_minute_until_when_it_lets_in() -> None:
 def test_lengths_of_time_are_said_in_units_people_count_in() -> None:
     expected = {0.04: "0.0 s", 59.4: "59.4 s", 60: "1 min 0 s", 125: "2 min 5 s", 3_599.6: "1 h 0 min"}
     expected |= {12_000: "3 h 20 min", 86_400: "1 d 0 h", 187_200: "2 d 4 h"}
-    assert {seconds: clocks.lasted(seconds) for seconds in expected} == expected
+    assert {seconds: terminal.lasted(seconds) for seconds in expected} == expected
 
 
 def _message(**changes: object) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 import gc
 
-from api.collector import settle_collector
+from api.process import tune_garbage_collector
 
 
 def test_what_is_there_is_looked_at_no_more_and_what_is_new_still_is() -> None:
@@ -10,7 +10,7 @@ def test_what_is_there_is_looked_at_no_more_and_what_is_new_still_is() -> None:
     settled = [[number] for number in range(100)]
     try:
         gc.set_threshold(700, 10, 10)
-        settle_collector()
+        tune_garbage_collector()
         assert gc.get_freeze_count() >= len(settled)
         assert gc.get_threshold()[0] > 700
         circle: list[object] = []

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from api.loops import keep_going
+from api.process import run_forever
 from core.errors import Overloaded
 
 
@@ -20,7 +20,7 @@ async def test_a_turn_that_breaks_is_followed_by_another(error: BaseException) -
         has_gone_on.set()
         await asyncio.Event().wait()
 
-    loop = asyncio.create_task(keep_going("test", turn))
+    loop = asyncio.create_task(run_forever("test", turn))
     async with asyncio.timeout(5):
         await has_gone_on.wait()
     loop.cancel()

@@ -3,7 +3,7 @@
 from base64 import b64encode
 from uuid import uuid4
 
-from api.edge import request_id_from
+from api.http.exchange import request_id_from
 from core.masking import names_somebody
 
 TELLING = (

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from redis import exceptions as redis_errors
 
-from api.loops import keep_going
+from api.process import run_forever
 from core.errors import Overloaded
 from core.log_throttle import ThrottledLog
 from core.store_faults import database_fault, is_setup, redis_fault
@@ -63,7 +63,7 @@ async def test_a_loop_that_fails_at_every_turn_gives_one_traceback() -> None:
         raise KeyError("sid")
 
     with all_logs() as logs:
-        loop = asyncio.create_task(keep_going("test", turn))
+        loop = asyncio.create_task(run_forever("test", turn))
         async with asyncio.timeout(5):
             await turns.wait()
         loop.cancel()
@@ -83,7 +83,7 @@ async def test_a_loop_that_waits_for_a_store_leaves_the_reason_to_the_stores_own
         raise Overloaded("away", retry_after=1) from asyncpg.InvalidPasswordError("no")
 
     with all_logs() as logs:
-        loop = asyncio.create_task(keep_going("test", turn))
+        loop = asyncio.create_task(run_forever("test", turn))
         async with asyncio.timeout(5):
             await done.wait()
         loop.cancel()

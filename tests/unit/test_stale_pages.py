@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from api.dev.web import is_stale
+from devkit.pages import is_stale
 
 THEN, LATER = 1_000_000_000, 1_000_000_100
 

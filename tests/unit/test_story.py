@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.cli.story import story
+from api.cli.message_text import story
 
 MESSAGE: dict[str, Any] = {
     "id": "M1",

@@ -7,9 +7,8 @@ from typing import Any
 
 import rich_click as click
 
-from api.cli.clocks import name_zone
 from api.cli.deferred import CommandGroup, Deferred
-from api.cli.failures import Exit
+from api.cli.terminal import Exit, name_zone
 
 _COMMANDS = {
     "dev": "Run everything on this machine: API, worker, stores, simulated companies.",
@@ -44,7 +43,7 @@ _COMMANDS = {
             Deferred(name, f"api.cli.{name.replace('-', '_')}_command", short_help=words)
             for name, words in _COMMANDS.items()
         ),
-        Deferred("simulators", "api.cli.simulators_command", hidden=True),
+        Deferred("simulators", "api.cli.serve", hidden=True),
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

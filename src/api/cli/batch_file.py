@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.cli.arguments import CHANNELS, first_line
-from api.cli.failures import Exit, Failure
-from api.cli.parties import recipient
-from api.cli.template_options import Found
+from api.cli.message_input import FoundTemplate, first_line, recipient
+from api.cli.options import CHANNELS
+from api.cli.terminal import Exit, Failure
 
 _COLUMNS = ("to", "channel", "text", "subject", "html", "template", "locale", "external_id")
 _SEPARATOR = re.compile(r"\"?sep=(.)\"?\r?\n")
@@ -44,14 +43,14 @@ class Row:
         name = self.values.get("template")
         return (self.channel, name, self.values.get("locale")) if name else None
 
-    def message(self, template: Found | None) -> dict[str, Any]:
+    def message(self, template: FoundTemplate | None) -> dict[str, Any]:
         """Write it as a SendMessageInput without its route; raises Failure for a column that nothing takes."""
         given: dict[str, Any] = {"to": recipient(self.values["to"]), "content": self._content(template)}
         if external_id := self.values.get("external_id"):
             given["externalId"] = external_id
         return given
 
-    def _content(self, template: Found | None) -> dict[str, Any]:
+    def _content(self, template: FoundTemplate | None) -> dict[str, Any]:
         if unknown := sorted(set(self.gaps) - set(template.gaps if template else ())):
             into = f"the template {template.name} has no such gap" if template else "only a template has gaps to fill"
             raise self.failure(f"the column {unknown[0]} is none of {', '.join(_COLUMNS)}, and {into}. Take it out.")

@@ -1,15 +1,22 @@
-"""Our own API from outside: GraphQL over HTTP, and subscriptions over Server-Sent Events."""
+"""Calling the API from the command line: the address, the credentials, GraphQL over HTTP and SSE."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
+from uuid import UUID
 
 import httpx
+import rich_click as click
 
-from api.cli.failures import Failure
-from core.settings.addresses import is_loopback
+from api.cli.environment import core_settings, dev_environment, own_environment, port_from
+from api.cli.terminal import Exit, Failure
+from core.access.api_key_format import read_key
+from core.settings import WrongValue
+from core.settings.addresses import LOOPBACK, check_web_address, is_loopback
+from core.settings.loading import read_secret
 
 # The server says something at least every 15 seconds while a stream is open.
 _TIMEOUT = httpx.Timeout(10, read=40)
@@ -146,3 +153,164 @@ def _unreachable(url: str, error: httpx.HTTPError) -> Failure:
         return Failure(f"Nobody answers at {url}. Start it with `make dev`, or name another with --url.")
     what = "does not answer in time" if isinstance(error, httpx.TimeoutException) else "breaks the connection off"
     return Failure(f"{url} {what} ({type(error).__name__}). Look into its log, and try again.")
+
+
+# What commands call with: an API key that was given to them, or else a development token made on the spot.
+#
+# A key comes from the environment or from a file, never from an argument: those stand in process lists and histories.
+
+
+API_KEY = "INTERALPHA_API_KEY"
+
+
+def given_key(environment: Mapping[str, str]) -> str | None:
+    """Read the API key commands are to call with; None where there is none. Raises Failure, which never shows it."""
+    try:
+        key = read_secret(API_KEY, environment)
+    except WrongValue as error:
+        raise Failure(f"{API_KEY}_FILE {error}.", Exit.NOT_CONFIGURED) from None
+    if key is not None and read_key(key) is None:
+        raise Failure(
+            f"{API_KEY} holds no whole API key: copy it once more, or make one with `interalpha api-keys create`.",
+            Exit.NOT_CONFIGURED,
+        )
+    return key
+
+
+def development_token(environment: Mapping[str, str], tenant: UUID | None = None, *, for_cli: bool = False) -> str:
+    """Make a token for a tenant, the default one unless named; raises Failure in production and without keys.
+
+    It is made from the installation's own key, so that whoever can read that needs no other. `for_cli` says in the
+    audit log that it was a command that acted.
+    """
+    settings = core_settings(environment)
+    if settings.is_production:
+        raise Failure(
+            "Development tokens end where production begins: make a key with `interalpha api-keys create` and set "
+            f"{API_KEY} or {API_KEY}_FILE for the commands that call the API. "
+            "Unset APP_ENV to work on a development server."
+        )
+    if not settings.encryption_keys:
+        raise Failure(
+            f"No data in {settings.home.absolute()}. Run this where `make dev` runs, or set INTERALPHA_HOME. "
+            f"To call another server, set {API_KEY} and give --url.",
+            Exit.NOT_CONFIGURED,
+        )
+    # Here, because it brings SQLAlchemy, and help and refusals should not wait for that.
+    from core.access.development_tokens import CLI, DevelopmentTokens
+    from core.ports.principal import DEFAULT_TENANT
+
+    secret = next(iter(settings.sealing_keys.values()))
+    tokens = DevelopmentTokens(secret, lifetime=settings.development_token_seconds)
+    return tokens.make(tenant=tenant or DEFAULT_TENANT, subject=CLI if for_cli else "dev")
+
+
+# What commands that call the API have in common: where it is, who calls, and how answers are shown.
+
+
+Result = TypeVar("Result")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+url_option = click.option(
+    "--url",
+    metavar="ADDRESS",
+    help="The server, as https://host (default: the one on this machine). Another server is called with the API key"
+    f" in {API_KEY}; `interalpha --help` says more.",
+)
+_PAGE = 100
+_MOST_WAITS = 10
+
+
+def call(url: str | None, work: Callable[[Api], Awaitable[Result]]) -> Result:
+    """Do something with the API in an event loop of its own; raises Failure."""
+    environment = dev_environment()
+    try:
+        address = check_web_address(url or f"http://{LOOPBACK}:{port_from(environment, None)}")
+    except WrongValue as error:
+        raise Failure(f"--url {error}", Exit.USAGE) from None
+    key = given_key(environment)
+    token = key or development_token(environment, for_cli=True)
+
+    async def connected() -> Result:
+        async with connect(address, token) as api:
+            return await work(api)
+
+    try:
+        return asyncio.run(connected())
+    except NotSignedFor as error:
+        raise Failure(_other_keys(environment, address) if key is None else _not_believed(address, error)) from None
+
+
+def _not_believed(address: str, error: NotSignedFor) -> str:
+    return f"{address} does not let the key in {API_KEY} in: {error}"
+
+
+def _other_keys(environment: Mapping[str, str], address: str) -> str:
+    if "ENCRYPTION_KEYS" in own_environment():
+        return f"Signed with ENCRYPTION_KEYS as it is set here; the server at {address} keeps others. Set its own."
+    return (
+        f"Signed with the keys of {core_settings(environment).home}; the server at {address} keeps others. "
+        "Run with INTERALPHA_HOME=<its folder>."
+    )
+
+
+async def pages(
+    api: Api, query: str, variables: Mapping[str, Any], field: str, limit: int | None
+) -> AsyncIterator[dict[str, Any]]:
+    """Yield the pages of a list until `limit` items were read or it ends; `query` takes `first` and `after`.
+
+    Waits where the caller may not ask for more at the moment.
+    """
+    after, left = variables.get("after"), limit
+    while True:
+        first = _PAGE if left is None else min(_PAGE, left)
+        page = (await ask_with_waits(api, query, {**variables, "first": first, "after": after}))[field]
+        yield page
+        left = None if left is None else left - first
+        after = page["pageInfo"]["endCursor"]
+        if not page["pageInfo"]["hasNextPage"] or left == 0:
+            return
+
+
+def listed(
+    url: str | None, query: str, variables: Mapping[str, Any], field: str, limit: int | None
+) -> tuple[list[dict[str, Any]], bool]:
+    """Return the items of a list, and whether there are more; raises Failure."""
+
+    async def work(api: Api) -> tuple[list[dict[str, Any]], bool]:
+        nodes: list[dict[str, Any]] = []
+        has_more = False
+        async for page in pages(api, query, variables, field, limit):
+            nodes += page["nodes"]
+            has_more = page["pageInfo"]["hasNextPage"]
+        return nodes, has_more
+
+    return call(url, work)
+
+
+async def ask_with_waits(api: Api, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask, and ask again when the server says that there are points for it; raises Failure."""
+    for _ in range(_MOST_WAITS):
+        try:
+            return await api.ask(query, variables)
+        except OutOfPoints as error:
+            click.echo(f"! {error} Going on in {error.seconds} s.", err=True)
+            await asyncio.sleep(error.seconds)
+    return await api.ask(query, variables)
+
+
+def limit_options(command: Command) -> Command:
+    """Let a command take how many items are listed: --limit, or --all."""
+    for option in (
+        click.option("--all", "is_all", is_flag=True, help="All of them."),
+        click.option(
+            "--limit",
+            type=click.IntRange(min=1),
+            metavar="N",
+            default=25,
+            show_default=True,
+            help="How many to list, newest first.",
+        ),
+    ):
+        command = option(command)
+    return command

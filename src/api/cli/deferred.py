@@ -5,7 +5,7 @@ from typing import Any
 
 import rich_click as click
 
-from api.cli.failures import Failure
+from api.cli.terminal import Failure
 
 
 class Deferred(click.RichCommand):

@@ -7,7 +7,7 @@ from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from api.bootstrap import House
+from api.bootstrap import App
 from api.pages import GRAPHIQL
 from core.settings.addresses import is_loopback
 
@@ -50,7 +50,7 @@ _TRACES_OF_PROXIES = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host",
 AnyRequest = Request[Any, Any, Any]
 
 
-def explorer_routes(house: House, built: Path = GRAPHIQL) -> list[HTTPRouteHandler]:
+def explorer_routes(house: App, built: Path = GRAPHIQL) -> list[HTTPRouteHandler]:
     """Give the routes of the Explorer: none where it is off, and the one at / in development only."""
     if not house.settings.has_explorer:
         return []

@@ -93,3 +93,6 @@ WebOrigin = Annotated[str, AfterValidator(check_origin)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(check_database_url)]
 DirectDatabaseUrl = Annotated[SecretStr, AfterValidator(check_direct_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(check_redis_url)]
+
+
+LOOPBACK = "127.0.0.1"

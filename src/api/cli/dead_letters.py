@@ -1,0 +1,213 @@
+"""`interalpha dead-letters` and `interalpha replay`: failed work, and trying it again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import rich_click as click
+
+from api.cli.client import Api, call, clock, limit_options, listed, url_option
+from api.cli.decisions import Outcome, discard, print_outcomes, replay, requeue, retry
+from api.cli.message_text import PARTIES, way_of
+from api.cli.options import CHANNELS, Duration, Utf8Text, choice
+from api.cli.terminal import confirm, json_option, print_json, screen, yes_option
+
+_LIST = f"""
+query List($first: Int!, $after: String, $filter: DeadLetterFilter) {{
+  deadLetters(first: $first, after: $after, filter: $filter) {{
+    pageInfo {{ hasNextPage endCursor }}
+    nodes {{
+      id kind error attempts failedAt resolution integration {{ kind }}
+      subject {{ ... on Message {{ id channel {PARTIES} }} }}
+    }}
+  }}
+}}
+"""
+_KINDS = {"messages": "message.send", "webhooks": "webhook.apply"}
+
+
+@click.group()
+def dead_letters_command() -> None:
+    """Work that was given up, and what to do about it."""
+
+
+@dead_letters_command.command("list")
+@choice("--kind", _KINDS, "Only work of this kind")
+@click.option("--resolved", is_flag=True, help="Those somebody has decided about.")
+@limit_options
+@json_option
+@url_option
+def list_(kind: str | None, resolved: bool, limit: int, is_all: bool, as_json: bool, url: str | None) -> None:
+    """List dead letters, newest first."""
+    condition: dict[str, Any] = {"isResolved": resolved} | ({"kinds": [_KINDS[kind]]} if kind else {})
+
+    nodes, has_more = listed(url, _LIST, {"filter": condition}, "deadLetters", None if is_all else limit)
+    if as_json:
+        print_json(nodes)
+        return
+    out = screen()
+    for one in nodes:
+        company = one["integration"]["kind"].lower() if one["integration"] else ""
+        about = (one["resolution"] or one["kind"]).lower()
+        out.print(f"{clock(one['failedAt'], millis=False)}  {about:<13}  {company:<9}  {one['id']}")
+        out.print(f"    {one['error']}   {way_of(one['subject'])}".rstrip())
+    if not nodes:
+        click.echo("No dead letters.", err=True)
+    elif has_more:
+        click.echo("There are more: --all lists them, and --kind chooses.", err=True)
+
+
+@dead_letters_command.command("requeue")
+@click.argument("ids", type=Utf8Text(), metavar="ID…", nargs=-1, required=True)
+@yes_option
+@json_option
+@url_option
+def requeue_(ids: Sequence[str], yes: bool, as_json: bool, url: str | None) -> None:
+    """Put work back in its queue: messages are sent again, webhooks processed again."""
+    confirm(f"Try {len(ids)} again?", yes=yes)
+    print_outcomes(call(url, lambda api: requeue(api, ids)), "queued again", as_json=as_json)
+
+
+@dead_letters_command.command("discard")
+@click.argument("ids", type=Utf8Text(), metavar="ID…", nargs=-1, required=True)
+@yes_option
+@json_option
+@url_option
+def discard_(ids: Sequence[str], yes: bool, as_json: bool, url: str | None) -> None:
+    """Give up on work for good. What failed stays failed."""
+    confirm(f"Give up on {len(ids)} for good?", yes=yes)
+    print_outcomes(call(url, lambda api: discard(api, ids)), "given up", as_json=as_json)
+
+
+# `interalpha replay`: failed work once more, by the id of whatever stands for it, or all of it of the last while.
+
+
+_OF = """
+query Of($id: ID!) {
+  node(id: $id) { __typename ... on Message { status canRetry } }
+  deadLetters(first: 1, filter: {subjectId: $id, kinds: ["message.send"]}) { nodes { id } }
+}
+"""
+_FAILED = """
+query Failed($after: String, $filter: DeadLetterFilter) {
+  deadLetters(first: 100, after: $after, filter: $filter) {
+    nodes { id subject { ... on Message { channel } } }
+    pageInfo { hasNextPage endCursor }
+  }
+}
+"""
+
+
+@dataclass(slots=True)
+class _Chosen:
+    """What is to be tried again, and what cannot be."""
+
+    letters: list[str] = field(default_factory=list)
+    webhooks: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    """Failed ones without a dead letter: their sender or recipient was at fault."""
+    refused: list[Outcome] = field(default_factory=list)
+
+    @property
+    def question(self) -> str:
+        failed, webhooks = len(self.letters) + len(self.messages), len(self.webhooks)
+        counts = ((failed, "failed"), (webhooks, "webhook" if webhooks == 1 else "webhooks"))
+        return f"Try {' and '.join(f'{count} {kind}' for count, kind in counts if count)} again?"
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.letters or self.webhooks or self.messages)
+
+
+@click.command()
+@click.argument("ids", type=Utf8Text(), metavar="[ID]…", nargs=-1)
+@click.option("--failed", is_flag=True, help="Everything that was given up and nobody has decided about.")
+@click.option("--since", type=Duration(), metavar="TIME", help="With --failed: what failed in the last 30m, 1h, 2d.")
+@choice("--channel", CHANNELS, "With --failed: only messages on this channel")
+@yes_option
+@json_option
+@url_option
+def replay_command(
+    ids: Sequence[str],
+    failed: bool,
+    since: timedelta | None,
+    channel: str | None,
+    yes: bool,
+    as_json: bool,
+    url: str | None,
+) -> None:
+    """Try failed work again: messages, dead letters, webhooks, each by its id.
+
+    --failed takes all dead letters: what failed for a reason that the operator or the provider can mend. A message that
+    failed for another reason is tried again by its id. What a provider perhaps took is refused: it may arrive twice.
+    """
+    if bool(ids) == failed:
+        raise click.UsageError("Give the ids of what is to be tried again, or --failed for all of it.")
+    if not failed and (since or channel):
+        raise click.UsageError("--since and --channel go with --failed.")
+
+    async def choose(api: Api) -> _Chosen:
+        return await _all_failed(api, since, channel) if failed else await _by_ids(api, ids)
+
+    chosen = call(url, choose)
+    if failed and not chosen.letters:
+        click.echo("✓ Nothing failed that waits for somebody.", err=True)
+        return
+    if not chosen.is_empty:
+        confirm(chosen.question, yes=yes)
+
+    async def work(api: Api) -> list[Outcome]:
+        tried = [*await requeue(api, chosen.letters), *await retry(api, chosen.messages)]
+        return [*tried, *await replay(api, chosen.webhooks), *chosen.refused]
+
+    print_outcomes(
+        call(url, work), "queued again", as_json=as_json, then="`interalpha messages list` says what comes of it."
+    )
+
+
+async def _by_ids(api: Api, ids: Sequence[str]) -> _Chosen:
+    chosen = _Chosen()
+    for id in dict.fromkeys(ids):
+        found = await api.ask(_OF, {"id": id})
+        kind, letters = (found["node"] or {}).get("__typename"), found["deadLetters"]["nodes"]
+        if kind == "DeadLetter":
+            chosen.letters.append(id)
+        elif kind == "WebhookDelivery":
+            chosen.webhooks.append(id)
+        elif kind == "Message" and letters:
+            chosen.letters.append(letters[0]["id"])
+        elif kind == "Message" and found["node"]["canRetry"]:
+            chosen.messages.append(id)
+        elif kind == "Message":
+            chosen.refused.append(Outcome(id, _why_not(id, found["node"]["status"])))
+        else:
+            chosen.refused.append(Outcome(id, "There is no message, dead letter or webhook of this id."))
+    return chosen
+
+
+def _why_not(id: str, status: str) -> str:
+    if status == "UNCONFIRMED":
+        words = "It is unconfirmed: its provider may have accepted it. Look it up there, then run:"
+        return f"{words} interalpha messages settle {id} --as sent|failed|resend"
+    if status != "FAILED":
+        return f"Only failed messages can be tried again; this one is {status.lower()}."
+    return f"It cannot be tried again; `interalpha messages show {id}` says more. Send a new message instead."
+
+
+async def _all_failed(api: Api, since: timedelta | None, channel: str | None) -> _Chosen:
+    chosen, after = _Chosen(), None
+    condition: dict[str, Any] = {}
+    if since:
+        condition["failed"] = {"start": (datetime.now(UTC) - since).isoformat()}
+    while True:
+        page = (await api.ask(_FAILED, {"after": after, "filter": condition}))["deadLetters"]
+        chosen.letters += [one["id"] for one in page["nodes"] if channel is None or _channel(one) == channel.upper()]
+        if not page["pageInfo"]["hasNextPage"]:
+            return chosen
+        after = page["pageInfo"]["endCursor"]
+
+
+def _channel(letter: dict[str, Any]) -> str | None:
+    channel: str | None = (letter["subject"] or {}).get("channel")
+    return channel

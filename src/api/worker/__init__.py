@@ -1,0 +1,1 @@
+"""The worker process: its loops, and the SAQ queue that wakes it."""

@@ -1,0 +1,223 @@
+"""What one worker does: carries each channel's messages, applies the inbox, lets time pass, settles doubts."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from api.bootstrap import App
+from api.migrations import contracts_left, head_revision
+from api.process import process_name
+from api.worker.queue import INBOX
+from core import liveness
+from core.access.api_keys import revoke_orphaned
+from core.access.directory import forget_ended_sessions
+from core.access.tenants import TenantZones
+from core.idempotency import forget_expired
+from core.liveness import Activity, ActivityReporter
+from core.messages.delivery import ChannelDelivery, QuietHoursCheck
+from core.messages.provider_ids import seal_clear_ids
+from core.messages.reconcile import Reconciler
+from core.messages.timeouts import apply_due_times, reclaim_expired_leases
+from core.messages.unconfirmed import Settler
+from core.messages.webhook_handlers import apply_due_events
+from core.ports import Channel, Mode
+from core.privacy.encryption_keys import tell, waits_for
+from core.privacy.erase import carry_out
+from core.privacy.retention import forget_what_is_old
+from core.providers.flow_control import Gate
+from core.pubsub import Change
+from core.templates.catalogue_sync import CatalogueSync
+
+_SWEEP = 1.0
+_CATALOGUE_TICK = 2.0
+_INBOX_TICK = 0.3
+_SETTLE = 1.0
+_ERASE = 2.0
+_MISSING_KEYS = 30.0
+_SOON_AFTER, _LONG_AFTER = 3.0, 600.0
+"""Between two walks through the ids in clear: while some may still be written, and when none were found."""
+_ORPHANS = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Worker:
+    """Everything one worker process does."""
+
+    house: App
+    name: str
+    couriers: Mapping[Channel, ChannelDelivery]
+    keepers: Sequence[CatalogueSync]
+    inbox_woken: asyncio.Event
+    settler: Settler
+    reconciler: Reconciler
+    inbox_pulse: ActivityReporter
+    sweep_pulse: ActivityReporter
+    settling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    is_stopping: bool = False
+
+    async def wake(self, _context: object, *, topic: str) -> None:
+        """The SAQ job: whoever may have work looks for it."""
+        if topic == INBOX:
+            self.inbox_woken.set()
+        elif courier := self.couriers.get(Channel(topic)):
+            courier.wake()
+
+    async def deliver(self, courier: ChannelDelivery) -> None:
+        """One turn: wait for a wake-up, or a second, then send all that is due."""
+        await courier.rest(_SWEEP)
+        await courier.drain()
+
+    async def read_inbox(self) -> None:
+        """One turn: wait for a wake-up, or a moment, then apply all that is due."""
+        try:
+            async with asyncio.timeout(_INBOX_TICK):
+                await self.inbox_woken.wait()
+        except TimeoutError:
+            pass
+        self.inbox_woken.clear()
+        while await apply_due_events(self.house.database, self.house.sealer, self.house.hub):
+            pass
+        await self.inbox_pulse.beat()
+
+    async def sweep(self) -> None:
+        """One turn: take back what dead workers left, and let time pass, until nothing is left to do."""
+        while changes := [*await self._take_back(), *await self._let_time_pass()]:
+            await self.house.hub.publish(changes)
+            for courier in self.couriers.values():
+                courier.wake()
+        await self.sweep_pulse.beat()
+        await asyncio.sleep(_SWEEP)
+
+    async def _take_back(self) -> Sequence[Change]:
+        async with self.house.database.transaction() as connection:
+            return await reclaim_expired_leases(connection, hold=self.house.timing.hold)
+
+    async def _let_time_pass(self) -> Sequence[Change]:
+        async with self.house.database.transaction() as connection:
+            return await apply_due_times(connection)
+
+    async def settle(self) -> None:
+        """One turn: settle every doubt that is due, then rest a while."""
+        async with self.settling:
+            while not self.is_stopping and await self.settler.settle_due():
+                pass
+        await asyncio.sleep(_SETTLE)
+
+    async def drain(self) -> None:
+        """Claim no more, and return once what is under way has been written down."""
+        self.is_stopping = True
+        for courier in self.couriers.values():
+            courier.stop()
+        for courier in self.couriers.values():
+            await courier.ended.wait()
+        async with self.settling:
+            pass
+
+    async def reconcile(self, _context: object) -> None:
+        """The SAQ cron: ask for overdue reports, and count what was sent on the days that are over."""
+        while await self.reconciler.ask_for_reports():
+            pass
+        await self.reconciler.count_days()
+
+    async def keep_templates(self, keeper: CatalogueSync) -> None:
+        """One turn: read a company's templates if it is time, and look again in a moment."""
+        await keeper.read_if_due()
+        await asyncio.sleep(_CATALOGUE_TICK)
+
+    async def housekeeping(self, _context: object) -> None:
+        """The SAQ cron: forget idempotency keys whose time is over, and sessions that ended long ago."""
+        while await forget_expired(self.house.database):
+            pass
+        async with self.house.database.transaction() as connection:
+            await forget_ended_sessions(connection)
+
+    async def forget(self, _context: object) -> None:
+        """The SAQ cron: take out what is older than it may be kept."""
+        await forget_what_is_old(self.house.database, self.house.sealer, self.house.retention)
+
+    async def seal_clear_ids(self) -> None:
+        """One turn: seal provider ids that lie in clear, as long as processes of the version before may write any."""
+        async with self.house.database.transaction() as connection:
+            is_over = not await contracts_left(connection)
+            may_come = await liveness.earlier_workers(connection)
+        found = 0 if is_over else await seal_clear_ids(self.house.database, self.house.sealer)
+        await asyncio.sleep(_SOON_AFTER if found or may_come else _LONG_AFTER)
+
+    async def look_for_missing_keys(self) -> None:
+        """One turn: say which keys are missing here that something waits for, in the log and in `/health/ready`."""
+        found = await waits_for(self.house.database, self.house.sealer)
+        tell(found)
+        await liveness.note_missing_keys(self.house.database, self.name, found)
+        await asyncio.sleep(_MISSING_KEYS)
+
+    async def erase(self) -> None:
+        """One turn: carry out the erasures that are due, then rest a while."""
+        while not self.is_stopping and await carry_out(self.house.database, self.house.sealer, self.house.hub):
+            pass
+        await asyncio.sleep(_ERASE)
+
+    async def revoke_orphaned_keys(self) -> None:
+        """One turn: revoke API keys whose maker is gone, where that is wanted, then rest a while."""
+        if self.house.settings.api_keys_end_with_maker:
+            async with self.house.database.transaction() as connection:
+                if number := await revoke_orphaned(connection):
+                    log.warning("orphaned_keys_revoked", number=number)
+        await asyncio.sleep(_ORPHANS)
+
+    async def beat(self) -> None:
+        """One turn: say that we live, and hear among how many the companies' paces are shared."""
+        living = await liveness.beat(self.house.database, self.name, head_revision())
+        for courier in self.couriers.values():
+            courier.gate.workers = living
+        await asyncio.sleep(liveness.HEARTBEAT_INTERVAL)
+
+
+def build_worker(house: App) -> Worker:
+    """Set up a courier for each channel that somebody here serves."""
+    name = process_name()
+    night = QuietHoursCheck(house.sealer, TenantZones(house.database), house.settings.quiet_hours)
+    couriers = {}
+    for channel, service in house.services.outbox.channels.items():
+        connected = house.connected.get(service.integration)
+        if connected is not None and connected.sender is not None:
+            couriers[channel] = ChannelDelivery(
+                channel,
+                service.integration,
+                connected.sender,
+                house.database,
+                house.sealer,
+                house.hub,
+                name,
+                timing=replace(house.timing, retry_for=house.settings.retry_for[channel]),
+                gate=Gate(house.redis, service.integration, connected.pace),
+                night=night,
+                in_flight=connected.in_flight,
+                is_simulated=connected.mode is Mode.SIMULATED,
+            )
+    lookups = {name: one.lookup for name, one in house.connected.items() if one.lookup is not None}
+    simulated = frozenset(name for name, one in house.connected.items() if one.mode is Mode.SIMULATED)
+    return Worker(
+        house,
+        name,
+        couriers,
+        _catalogue_syncs(house),
+        asyncio.Event(),
+        Settler(house.database, house.sealer, house.hub, lookups, name, house.timing, simulated),
+        Reconciler(house.database, house.sealer, house.hub, lookups, house.timing, simulated),
+        ActivityReporter(house.database, Activity.INBOX),
+        ActivityReporter(house.database, Activity.SWEEP),
+    )
+
+
+def _catalogue_syncs(house: App) -> Sequence[CatalogueSync]:
+    """One for each company that keeps templates for us."""
+    served = ((channel, service.integration) for channel, service in house.services.outbox.channels.items())
+    return [
+        CatalogueSync(name, channel, connected.templates, house.database)
+        for channel, name in served
+        if (connected := house.connected.get(name)) is not None and connected.templates is not None
+    ]

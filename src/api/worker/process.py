@@ -1,0 +1,180 @@
+"""The worker: carries messages to companies and applies what they report, until told to end.
+
+Its loops work from PostgreSQL alone; SAQ brings wake-ups, so that nothing waits for a loop's next turn.
+"""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import structlog
+from saq import CronJob, Worker
+from saq.types import PartialTimersDict
+
+from api.bootstrap import App, build_app
+from api.configuration import Configuration
+from api.migrations import current_revision, head_revision, is_current
+from api.process import run_forever, tune_garbage_collector
+from api.worker.loops import Worker as Workshop
+from api.worker.loops import build_worker
+from api.worker.queue import JOB, QUEUE, BackoffQueue
+from core import liveness
+from core.access.tenants import register_senders
+from core.errors import AppError
+from core.log_throttle import ThrottledLog
+from core.store_faults import database_fault
+
+log = structlog.get_logger(__name__)
+
+_RECONCILE = "*/5 * * * *"
+_HOUSEKEEPING = "7 * * * *"
+_FORGET = "41 3 * * *"
+_SHORTEST_PAUSE = 0.2
+_LONGEST_PAUSE = 2.0
+
+
+class _QuietWorker(Worker[Any]):
+    """SAQ's worker without its own signal handlers: ours end everything in order."""
+
+    SIGNALS = ()  # type: ignore[assignment]  # SAQ's type is that of its default
+
+
+class _Jobs:
+    """Logs jobs that fail, which SAQ's own log would with their arguments and is therefore silenced."""
+
+    def __init__(self) -> None:
+        self._troubles = ThrottledLog()
+
+    async def tell(self, context: Any) -> None:
+        job, error = context["job"].function, context.get("exception")
+        if error is None:
+            return
+        fault = database_fault(error)
+        kind = f"{fault.code if fault else type(error).__name__} in {job}"
+        if fault is not None:
+            self._troubles.failed("job_failed", kind, job=job, reason=str(fault))
+        else:
+            self._troubles.failed("job_failed", kind, level="error", job=job, exc_info=error)
+
+
+async def work(configuration: Configuration) -> None:
+    """Work until a signal; raises NotReady when the configuration does not suffice."""
+    house = build_app(configuration, for_worker=True)
+    workshop = build_worker(house)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        if await _until_ready(house, stop):
+            await _run(workshop, stop)
+    finally:
+        await house.close()
+
+
+async def _until_ready(house: App, stop: asyncio.Event) -> bool:
+    """Wait until the database is there, of our revision, and knows our senders; False when told to end before.
+
+    Nothing makes a worker give up: a wrong password is waited for, too, since it may be corrected on either side. The
+    log says what is waited for, at once and then at growing intervals.
+    """
+    own = [(name, address) for name, connected in house.connected.items() for address in connected.own_addresses]
+    waiting, pause = ThrottledLog(), _SHORTEST_PAUSE
+    while not stop.is_set():
+        try:
+            async with house.database.transaction() as connection:
+                revision = await current_revision(connection)
+            if is_current(revision):
+                await register_senders(house.database, own)
+                return True
+            need = f"database at {revision or 'none'}, {head_revision()} needed: interalpha migrate up"
+            waiting.failed("worker_waits", "migrations", reason=need)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is logged, and the next look comes soon
+            _tell_of_waiting(waiting, error)
+        try:
+            async with asyncio.timeout(pause):
+                await stop.wait()
+        except TimeoutError:
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+    return False
+
+
+def _tell_of_waiting(waiting: ThrottledLog, error: Exception) -> None:
+    fault = database_fault(error.__cause__ if isinstance(error, AppError) else error)
+    if fault is not None:
+        level = "warning" if fault.passes else "error"
+        waiting.failed("worker_waits", fault.code, level=level, reason=str(fault))
+    else:
+        name = type(error).__name__
+        waiting.failed("worker_waits", name, level="error", reason=name, exc_info=error)
+
+
+async def _run(workshop: Workshop, stop: asyncio.Event) -> None:
+    house = workshop.house
+    # Taking jobs blocks for seconds on a connection; nobody else should wait behind that.
+    blocking = house.open_redis()
+    saq = _QuietWorker(
+        BackoffQueue(blocking, name=QUEUE),
+        [(JOB, workshop.wake)],
+        cron_jobs=_cron_jobs(workshop),
+        concurrency=2,
+        dequeue_timeout=5,
+        after_process=_Jobs().tell,
+        timers=PartialTimersDict(sweep=15, schedule=5, abort=5, worker_info=10),
+    )
+    tasks = [*_loops(workshop), asyncio.create_task(saq.start())]
+    tune_garbage_collector()
+    log.info("worker_started", worker=workshop.name, channels=[channel.value for channel in workshop.couriers])
+    await stop.wait()
+    await _drain(workshop)
+    await saq.stop()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    try:
+        await liveness.leave(house.database, workshop.name)
+    except AppError as error:
+        # Its last beat grows old by itself.
+        log.warning("worker_left_silently", reason=error.message)
+    await blocking.aclose()
+    log.info("worker_stopped", worker=workshop.name)
+
+
+def _loops(workshop: Workshop) -> list["asyncio.Task[None]"]:
+    """Begin everything that goes on until the end."""
+    turns: dict[str, Callable[[], Awaitable[None]]] = {
+        **{f"deliver {one.channel}": partial(workshop.deliver, one) for one in workshop.couriers.values()},
+        **{f"templates {one.channel}": partial(workshop.keep_templates, one) for one in workshop.keepers},
+        "inbox": workshop.read_inbox,
+        "sweep": workshop.sweep,
+        "settle": workshop.settle,
+        "erase": workshop.erase,
+        "seal": workshop.seal_clear_ids,
+        "keys": workshop.look_for_missing_keys,
+        "orphaned keys": workshop.revoke_orphaned_keys,
+        "heartbeat": workshop.beat,
+    }
+    return [asyncio.create_task(run_forever(name, turn)) for name, turn in turns.items()]
+
+
+def _cron_jobs(workshop: Workshop) -> list[CronJob[Any]]:
+    return [
+        CronJob(workshop.reconcile, cron=_RECONCILE, unique=True, timeout=240, retries=1),
+        CronJob(workshop.housekeeping, cron=_HOUSEKEEPING, unique=True, timeout=600, retries=1),
+        CronJob(workshop.forget, cron=_FORGET, unique=True, timeout=3600, retries=1),
+    ]
+
+
+async def _drain(workshop: Workshop) -> None:
+    """Give what is under way the time one call may take, and end without it only if it takes longer."""
+    try:
+        async with asyncio.timeout(workshop.house.timing.send_deadline.total_seconds() + 5):
+            await workshop.drain()
+    except TimeoutError:
+        log.warning("worker_left_work", detail="its leases will run out and be taken back")
+
+
+def run(configuration: Configuration) -> None:
+    """Work in an event loop of its own."""
+    asyncio.run(work(configuration))

@@ -1,0 +1,1 @@
+"""What runs on a developer's machine only: the embedded stores and the supervisor behind `interalpha dev`."""

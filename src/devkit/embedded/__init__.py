@@ -1,0 +1,1 @@
+"""PostgreSQL and Valkey from installed wheels, with their data in one folder."""

@@ -1,0 +1,148 @@
+"""A server process and its log: started, adopted, stopped within a deadline."""
+
+import asyncio
+import math
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from devkit.embedded.folder import EmbeddedStoreError
+
+_LARGEST = 10 * 1024 * 1024
+
+
+class Log:
+    """Where a server's words go; remembers where those of its latest start begin."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._start = 0
+
+    def open(self) -> int:
+        """Open the file to append to, emptied first when it has grown too large."""
+        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        if os.fstat(handle).st_size > _LARGEST:
+            os.ftruncate(handle, 0)
+        self._start = os.fstat(handle).st_size
+        return handle
+
+    def tail(self, lines: int = 8) -> str:
+        """Give the last lines written since the latest start."""
+        with self.path.open("rb") as file:
+            file.seek(self._start)
+            words = file.read().decode(errors="replace").splitlines()
+        return "\n".join(words[-lines:])
+
+    def failure(self, what: str, remedy: str) -> EmbeddedStoreError:
+        """Make the error that says what went wrong, the last words about it, and what to do."""
+        return EmbeddedStoreError(f"{what}. The end of {self.path}:\n{self.tail()}\n{remedy}")
+
+
+# A server process: started apart from our terminal, told to die with us, stopped within a deadline, or adopted.
+
+
+POLL_SECONDS = 0.01
+STOP_SECONDS = 10.0
+_PROBE_SECONDS = 5.0
+
+
+class Process:
+    """A running server: our child, or the orphan of an earlier run, known by a mark in its command line."""
+
+    def __init__(self, pid: int, *, mark: str = "", child: subprocess.Popen[bytes] | None = None) -> None:
+        self.pid = pid
+        self._mark = mark
+        self._child = child
+
+    def is_running(self) -> bool:
+        """Tell whether it still runs; a number that now belongs to somebody else does not count."""
+        if self._child is not None:
+            return self._child.poll() is None
+        return self._mark in command_line(self.pid)
+
+    @property
+    def exit_code(self) -> int | None:
+        """How our child ended; None before that, and for an orphan."""
+        return None if self._child is None else self._child.returncode
+
+    async def ended(self, timeout: float = math.inf) -> bool:
+        """Wait for the end, and say whether it came in time."""
+        deadline = time.monotonic() + timeout
+        while self.is_running():
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(POLL_SECONDS)
+        return True
+
+    async def stop(self) -> None:
+        """Ask it to end (SIGINT: both servers end at once and in good order), and kill it when it does not."""
+        for request in (signal.SIGINT, signal.SIGKILL):
+            if self.is_running():
+                with suppress(ProcessLookupError):
+                    os.kill(self.pid, request)
+                if await self.ended(STOP_SECONDS):
+                    return
+
+
+def spawn(
+    arguments: Sequence[str], log: Log, *, at_our_death: str = "INT", uid: int | None = None, gid: int | None = None
+) -> Process:
+    """Start a server in a session of its own, so that the terminal's Ctrl-C does not reach it.
+
+    Linux sends it the signal `at_our_death` when the thread that called this ends: call it from the main one.
+    """
+    output = log.open()
+    try:
+        child = subprocess.Popen(
+            [*_leash(at_our_death), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            # Nothing of ours: neither PGPORT and its like, nor the keys of providers.
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
+            start_new_session=True,
+            user=uid,
+            group=gid,
+            extra_groups=None if uid is None else [],
+        )
+    finally:
+        os.close(output)
+    return Process(child.pid, child=child)
+
+
+def succeeds(*arguments: str) -> bool:
+    """Tell whether a short command runs and ends well."""
+    try:
+        probe = subprocess.run(arguments, capture_output=True, timeout=_PROBE_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return probe.returncode == 0
+
+
+def command_line(pid: int) -> str:
+    """Give the command line of a process, or nothing for one that is gone or dead and not yet buried."""
+    if Path("/proc/self/cmdline").exists():
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="surrogateescape")
+        except (FileNotFoundError, ProcessLookupError):
+            return ""
+    found = subprocess.run(
+        ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, timeout=_PROBE_SECONDS, check=False
+    )
+    return found.stdout.decode(errors="surrogateescape").replace("\n", " ")
+
+
+@cache
+def _leash(signal_name: str) -> tuple[str, ...]:
+    # Calling prctl ourselves would mean running Python between fork and exec, which is unsafe beside threads.
+    setpriv = shutil.which("setpriv")
+    if setpriv and succeeds(setpriv, "--pdeathsig", signal_name, "--", "true"):
+        return (setpriv, "--pdeathsig", signal_name, "--")
+    return ()
