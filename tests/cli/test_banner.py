@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from api.cli.client import clock
+from api.cli.terminal import clock
 from api.configuration import load_configuration
 from devkit.banner import banner
 from devkit.embedded.stores import StoreUrls

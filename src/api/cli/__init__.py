@@ -11,39 +11,37 @@ from api.cli.deferred import CommandGroup, Deferred
 from api.cli.terminal import Exit, name_zone
 
 _COMMANDS = {
-    "dev": "Run everything on this machine: API, worker, stores, simulated companies.",
-    "serve": "Run the API (production).",
-    "worker": "Run a worker (production).",
-    "check": "Is the configuration complete and consistent? Sends nothing.",
-    "send": "Send one message through the API, and see it arrive.",
-    "batch": "Send messages to many people from a file; cancel them.",
-    "messages": "List, show, cancel and settle messages.",
-    "listen": "Messages as they move, live; forwarded too, if you like.",
-    "replay": "Try failed work again, one by one or all of it.",
-    "dead-letters": "Work that was given up, and what to do about it.",
-    "webhooks": "What companies told us, and what became of it.",
-    "templates": "List templates, and whether they can be sent.",
-    "providers": "The companies we work through, and whether calls to them flow.",
-    "trigger": "Let a simulated company tell us something, in a signed webhook.",
-    "api-keys": "The keys servers call with: make, list, revoke.",
-    "erase": "Erase everything about one person, by an address of theirs.",
-    "keys": "Under which keys personal data lies; seal it anew under the current one.",
-    "token": "Print a development token.",
-    "migrate": "Bring the database up to date, or back.",
-    "seed": "Put three templates of our own into the database.",
-    "schema": "Print the GraphQL schema, or compare it with schema.graphql.",
-    "reset": "Remove what `interalpha dev` keeps on this machine.",
+    "serve": ("serve:serve_command", "Run the API (production)."),
+    "worker": ("serve:worker_command", "Run a worker (production)."),
+    "check": ("check:command", "Check the configuration. Sends nothing."),
+    "send": ("send:command", "Send one message through the API and follow it until it is delivered."),
+    "batch": ("batch:command", "Send messages to many people from a file; show and cancel batches."),
+    "messages": ("messages:command", "List, show, cancel and settle messages."),
+    "listen": ("listen:command", "Print changes of messages as they happen; forward them to a local program."),
+    "replay": ("dead_letters:replay_command", "Try failed work again."),
+    "dead-letters": ("dead_letters:dead_letters_command", "List dead letters, requeue or discard them."),
+    "webhooks": ("webhooks:command", "List, show and replay webhooks from providers."),
+    "templates": ("templates:command", "List templates, and whether they can be sent."),
+    "providers": ("providers:command", "List providers and their circuit breakers."),
+    "trigger": ("trigger:command", "Make a simulated provider send a signed webhook."),
+    "api-keys": ("api_keys:api_keys_command", "Create, list and revoke API keys."),
+    "erase": ("erase:command", "Erase everything about one person, found by their address."),
+    "keys": (
+        "encryption_keys:command",
+        "Show which keys encrypt personal data; re-encrypt it under the current one.",
+    ),
+    "token": ("api_keys:token_command", "Print a development token."),
+    "migrate": ("database:migrate_command", "Migrate the database's tables."),
+    "seed": ("database:seed_command", "Create three example templates in the database."),
+    "schema": ("schema:command", "Print the GraphQL schema, or compare it with schema.graphql."),
 }
 
 
 @click.group(
     cls=CommandGroup,
     commands=[
-        *(
-            Deferred(name, f"api.cli.{name.replace('-', '_')}_command", short_help=words)
-            for name, words in _COMMANDS.items()
-        ),
-        Deferred("simulators", "api.cli.serve", hidden=True),
+        *(Deferred(name, f"api.cli.{target}", short_help=words) for name, (target, words) in _COMMANDS.items()),
+        Deferred("simulators", "api.cli.serve:simulators_command", hidden=True),
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

@@ -8,11 +8,11 @@ from uuid import UUID
 
 import rich_click as click
 
-from api.cli.client import clock, development_token
+from api.cli.client import development_token
 from api.cli.database import database_errors_explained
 from api.cli.environment import core_settings, dev_environment
 from api.cli.options import Choice, Duration, Utf8Text
-from api.cli.terminal import Exit, Failure, confirm, json_option, minute, print_json, screen, yes_option
+from api.cli.terminal import Exit, Failure, clock, confirm, json_option, minute, print_json, screen, yes_option
 from core.ports.principal import DEFAULT_TENANT, Scope
 
 if TYPE_CHECKING:

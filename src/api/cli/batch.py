@@ -9,11 +9,11 @@ from uuid import uuid4
 import rich_click as click
 
 from api.cli.batch_file import Row, read_rows
-from api.cli.client import Api, ask_with_waits, call, clock, url_option
+from api.cli.client import Api, ask_with_waits, call, url_option
 from api.cli.decisions import cancel_batch
 from api.cli.message_input import FoundTemplate, delivery, delivery_options, find_template
 from api.cli.options import CHANNELS, Utf8Text, choice
-from api.cli.terminal import Exit, Failure, confirm, json_option, print_json, screen, yes_option
+from api.cli.terminal import Exit, Failure, clock, confirm, json_option, print_json, screen, yes_option
 from api.cli.terminal import as_json as written
 
 _MOST, _MOST_BYTES = 500, 200_000

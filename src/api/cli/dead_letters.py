@@ -7,11 +7,11 @@ from typing import Any
 
 import rich_click as click
 
-from api.cli.client import Api, call, clock, limit_options, listed, url_option
+from api.cli.client import Api, call, limit_options, listed, url_option
 from api.cli.decisions import Outcome, discard, print_outcomes, replay, requeue, retry
 from api.cli.message_text import PARTIES, way_of
 from api.cli.options import CHANNELS, Duration, Utf8Text, choice
-from api.cli.terminal import confirm, json_option, print_json, screen, yes_option
+from api.cli.terminal import clock, confirm, json_option, print_json, screen, yes_option
 
 _LIST = f"""
 query List($first: Int!, $after: String, $filter: DeadLetterFilter) {{

@@ -1,23 +1,28 @@
-"""Commands that are imported when they are used, and the group that says how they failed."""
+"""Commands that are imported when they are used, and the group that finds them and reports how they failed."""
 
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any
 
 import rich_click as click
 
 from api.cli.terminal import Failure
 
+_ENTRY_POINTS = "interalpha.cli"
+"""The entry-point group in which other packages contribute commands; each names a click command."""
+
 
 class Deferred(click.RichCommand):
-    """Stands for the attribute `command` of a module until somebody wants to run it or read its help."""
+    """Stands for a command until it runs or its help is read; `target` is written as "module:attribute"."""
 
-    def __init__(self, name: str, module: str, **attributes: Any) -> None:
+    def __init__(self, name: str, target: str, **attributes: Any) -> None:
         super().__init__(name, **attributes)
-        self._module = module
+        self._target = target
 
     def load(self) -> click.RichCommand:
         """Import the command this one stands for."""
-        command: click.RichCommand = import_module(self._module).command
+        module, _, attribute = self._target.partition(":")
+        command: click.RichCommand = getattr(import_module(module), attribute)
         return command
 
     def make_context(
@@ -28,10 +33,18 @@ class Deferred(click.RichCommand):
 
 
 class CommandGroup(click.RichGroup):
-    """Lists commands in the order they were given, and ends an expected failure with its words and no traceback."""
+    """Lists contributed commands, then its own in the order they were given; reports a Failure without a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return list(dict.fromkeys([*sorted(entry_points(group=_ENTRY_POINTS).names), *self.commands]))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if own := super().get_command(ctx, cmd_name):
+            return own
+        for contributed in entry_points(group=_ENTRY_POINTS, name=cmd_name):
+            command: click.Command = contributed.load()
+            return command
+        return None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

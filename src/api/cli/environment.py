@@ -4,15 +4,44 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+from dotenv import dotenv_values
 
 from api.cli.terminal import Exit, Failure
 from core.settings import CoreSettings, WrongValue, load, read_environment
-from devkit.home import Home
 
 DEFAULT_PORT = 8000
 HOME = "INTERALPHA_HOME"
 _DATA = ".interalpha"
+
+
+@dataclass(frozen=True, slots=True)
+class DevFolder:
+    """The data folder of `interalpha dev`, as other commands read it; only `devkit` writes it."""
+
+    folder: Path
+
+    @property
+    def keys_file(self) -> Path:
+        """The file that holds ENCRYPTION_KEYS."""
+        return self.folder / "keys"
+
+    @property
+    def settings_file(self) -> Path:
+        """The file that exists while `interalpha dev` runs, and names its stores, keys and simulators."""
+        return self.folder / "dev.env"
+
+    def keys(self) -> str | None:
+        """Read ENCRYPTION_KEYS as the first start drew them; None before that."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return self.keys_file.read_text().strip() or None
+        return None
+
+    def settings(self) -> dict[str, str]:
+        """Read the settings of the running `interalpha dev`; empty while none runs."""
+        return {name: text for name, text in dotenv_values(self.settings_file, interpolate=False).items() if text}
 
 
 def own_environment() -> dict[str, str]:
@@ -53,9 +82,9 @@ def dev_environment() -> dict[str, str]:
     settings = core_settings(environment)
     if settings.is_production:
         return environment
-    home = Home(settings.home)
-    kept = {"ENCRYPTION_KEYS": keys} if (keys := home.known_keys()) else {}
-    return {**kept, **home.told(), **environment}
+    folder = DevFolder(settings.home)
+    kept = {"ENCRYPTION_KEYS": keys} if (keys := folder.keys()) else {}
+    return {**kept, **folder.settings(), **environment}
 
 
 def core_settings(environment: Mapping[str, str]) -> CoreSettings:

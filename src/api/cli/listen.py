@@ -13,19 +13,10 @@ import httpx
 import rich_click as click
 from rich.console import Console
 
-from api.cli.client import (
-    Api,
-    CursorExpired,
-    NotAllowed,
-    NotSignedFor,
-    Rejected,
-    call,
-    clock,
-    url_option,
-)
+from api.cli.client import Api, CursorExpired, NotAllowed, NotSignedFor, Rejected, call, url_option
 from api.cli.message_text import PARTIES, arrow, whom
 from api.cli.options import CHANNELS, DIRECTIONS, Utf8Text, choice
-from api.cli.terminal import Failure, name_zone, screen
+from api.cli.terminal import Failure, clock, name_zone, screen
 from api.cli.terminal import as_json as written
 from core.messages.status import MessageStatus
 from core.settings.addresses import is_loopback, split

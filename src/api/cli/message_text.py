@@ -7,7 +7,6 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from api.cli.client import clock
 from api.cli.terminal import clock, in_local_time, lasted, seconds_between
 from core.masking import discreet
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import rich_click as click
 
-from api.cli.client import Api, NotSignedFor, call, clock, limit_options, pages, url_option
+from api.cli.client import Api, NotSignedFor, call, limit_options, pages, url_option
 from api.cli.decisions import cancel as stop
 from api.cli.decisions import print_outcomes
 from api.cli.decisions import settle as decide
 from api.cli.message_input import recipient
 from api.cli.message_text import PARTIES, STORY, arrow, masked, story, whom
 from api.cli.options import CHANNELS, DIRECTIONS, Choice, Moment, Utf8Text, as_moment, choice
-from api.cli.terminal import Failure, confirm, json_option, print_json, screen, yes_option
+from api.cli.terminal import Failure, clock, confirm, json_option, print_json, screen, yes_option
 from core.messages.status import MessageStatus
 
 _LIST = f"""

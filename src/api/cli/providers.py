@@ -5,9 +5,9 @@ from typing import Any
 
 import rich_click as click
 
-from api.cli.client import Api, call, clock, url_option
+from api.cli.client import Api, call, url_option
 from api.cli.options import Utf8Text
-from api.cli.terminal import Failure, json_option, print_json, screen
+from api.cli.terminal import Failure, clock, json_option, print_json, screen
 
 _FIELDS = """
 kind name

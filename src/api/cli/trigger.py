@@ -11,13 +11,12 @@ import httpx
 import rich_click as click
 
 from api.cli.client import Api, call
-from api.cli.environment import core_settings, project_environment
+from api.cli.environment import DevFolder, core_settings, project_environment
 from api.cli.options import Utf8Text
 from api.cli.terminal import Exit, Failure, json_option, print_json, screen
 from core.ports import Mode
 from core.settings.addresses import LOOPBACK, is_loopback
 from core.settings.core_settings import AppEnv
-from devkit.home import Home
 from integrations.simulating.client import SimulatorControl, SimulatorRefused
 
 _MODES = "{ integrations { kind configuration { mode } } }"
@@ -42,16 +41,16 @@ def simulators_address() -> str:
     if environment.get("APP_ENV") == AppEnv.PRODUCTION:
         raise Failure("APP_ENV is production: nothing is simulated here, and no event is made up.", Exit.NOT_CONFIGURED)
     settings = core_settings(environment)
-    told = Home(settings.home).told()
-    if not told:
+    running = DevFolder(settings.home).settings()
+    if not running:
         raise Failure(
             f"`interalpha dev` is not running in {settings.home.absolute()}. "
             "Start it with `make dev`, or set INTERALPHA_HOME to its folder.",
             Exit.NOT_CONFIGURED,
         )
-    if "SIMULATORS_PORT" not in told:
+    if "SIMULATORS_PORT" not in running:
         raise Failure("Every company is configured here, so none is simulated.", Exit.NOT_CONFIGURED)
-    return f"http://{LOOPBACK}:{told['SIMULATORS_PORT']}"
+    return f"http://{LOOPBACK}:{running['SIMULATORS_PORT']}"
 
 
 @dataclass(frozen=True, slots=True)
