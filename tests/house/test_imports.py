@@ -11,7 +11,7 @@ import pytest
 
 from tests.house.sources import ROOT, SRC
 
-OURS = ["api", "core", "engine", "integrations", "resolvers"]
+OURS = ["api", "core", "devkit", "engine", "integrations", "resolvers"]
 
 
 def lint_imports(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -10,15 +10,15 @@ from functools import partial
 from typing import Any
 
 import structlog
-from saq import CronJob, Worker
+from saq import CronJob
+from saq import Worker as SaqWorker
 from saq.types import PartialTimersDict
 
 from api.bootstrap import App, build_app
 from api.configuration import Configuration
 from api.migrations import current_revision, head_revision, is_current
 from api.process import run_forever, tune_garbage_collector
-from api.worker.loops import Worker as Workshop
-from api.worker.loops import build_worker
+from api.worker.loops import Worker, build_worker
 from api.worker.queue import JOB, QUEUE, BackoffQueue
 from core import liveness
 from core.access.tenants import register_senders
@@ -35,7 +35,7 @@ _SHORTEST_PAUSE = 0.2
 _LONGEST_PAUSE = 2.0
 
 
-class _QuietWorker(Worker[Any]):
+class _QuietWorker(SaqWorker[Any]):
     """SAQ's worker without its own signal handlers: ours end everything in order."""
 
     SIGNALS = ()  # type: ignore[assignment]  # SAQ's type is that of its default
@@ -62,13 +62,13 @@ class _Jobs:
 async def work(configuration: Configuration) -> None:
     """Work until a signal; raises NotReady when the configuration does not suffice."""
     house = build_app(configuration, for_worker=True)
-    workshop = build_worker(house)
+    worker = build_worker(house)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         if await _until_ready(house, stop):
-            await _run(workshop, stop)
+            await _run(worker, stop)
     finally:
         await house.close()
 
@@ -110,67 +110,72 @@ def _tell_of_waiting(waiting: ThrottledLog, error: Exception) -> None:
         waiting.failed("worker_waits", name, level="error", reason=name, exc_info=error)
 
 
-async def _run(workshop: Workshop, stop: asyncio.Event) -> None:
-    house = workshop.house
+async def _run(worker: Worker, stop: asyncio.Event) -> None:
+    house = worker.house
     # Taking jobs blocks for seconds on a connection; nobody else should wait behind that.
     blocking = house.open_redis()
     saq = _QuietWorker(
         BackoffQueue(blocking, name=QUEUE),
-        [(JOB, workshop.wake)],
-        cron_jobs=_cron_jobs(workshop),
+        [(JOB, worker.wake), *_jobs_of_earlier_versions(worker)],
+        cron_jobs=_cron_jobs(worker),
         concurrency=2,
         dequeue_timeout=5,
         after_process=_Jobs().tell,
         timers=PartialTimersDict(sweep=15, schedule=5, abort=5, worker_info=10),
     )
-    tasks = [*_loops(workshop), asyncio.create_task(saq.start())]
+    tasks = [*_loops(worker), asyncio.create_task(saq.start())]
     tune_garbage_collector()
-    log.info("worker_started", worker=workshop.name, channels=[channel.value for channel in workshop.couriers])
+    log.info("worker_started", worker=worker.name, channels=[channel.value for channel in worker.couriers])
     await stop.wait()
-    await _drain(workshop)
+    await _drain(worker)
     await saq.stop()
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     try:
-        await liveness.leave(house.database, workshop.name)
+        await liveness.leave(house.database, worker.name)
     except AppError as error:
         # Its last beat grows old by itself.
         log.warning("worker_left_silently", reason=error.message)
     await blocking.aclose()
-    log.info("worker_stopped", worker=workshop.name)
+    log.info("worker_stopped", worker=worker.name)
 
 
-def _loops(workshop: Workshop) -> list["asyncio.Task[None]"]:
+def _loops(worker: Worker) -> list["asyncio.Task[None]"]:
     """Begin everything that goes on until the end."""
     turns: dict[str, Callable[[], Awaitable[None]]] = {
-        **{f"deliver {one.channel}": partial(workshop.deliver, one) for one in workshop.couriers.values()},
-        **{f"templates {one.channel}": partial(workshop.keep_templates, one) for one in workshop.keepers},
-        "inbox": workshop.read_inbox,
-        "sweep": workshop.sweep,
-        "settle": workshop.settle,
-        "erase": workshop.erase,
-        "seal": workshop.seal_clear_ids,
-        "keys": workshop.look_for_missing_keys,
-        "orphaned keys": workshop.revoke_orphaned_keys,
-        "heartbeat": workshop.beat,
+        **{f"deliver {one.channel}": partial(worker.deliver, one) for one in worker.couriers.values()},
+        **{f"templates {one.channel}": partial(worker.keep_templates, one) for one in worker.keepers},
+        "inbox": worker.read_inbox,
+        "sweep": worker.sweep,
+        "settle": worker.settle,
+        "erase": worker.erase,
+        "seal": worker.seal_clear_ids,
+        "keys": worker.look_for_missing_keys,
+        "orphaned keys": worker.revoke_orphaned_keys,
+        "heartbeat": worker.beat,
     }
     return [asyncio.create_task(run_forever(name, turn)) for name, turn in turns.items()]
 
 
-def _cron_jobs(workshop: Workshop) -> list[CronJob[Any]]:
+def _cron_jobs(worker: Worker) -> list[CronJob[Any]]:
     return [
-        CronJob(workshop.reconcile, cron=_RECONCILE, unique=True, timeout=240, retries=1),
-        CronJob(workshop.housekeeping, cron=_HOUSEKEEPING, unique=True, timeout=600, retries=1),
-        CronJob(workshop.forget, cron=_FORGET, unique=True, timeout=3600, retries=1),
+        CronJob(worker.reconcile, cron=_RECONCILE, unique=True, timeout=240, retries=1),
+        CronJob(worker.housekeeping, cron=_HOUSEKEEPING, unique=True, timeout=600, retries=1),
+        CronJob(worker.forget, cron=_FORGET, unique=True, timeout=3600, retries=1),
     ]
 
 
-async def _drain(workshop: Workshop) -> None:
+def _jobs_of_earlier_versions(worker: Worker) -> list[tuple[str, Any]]:
+    """The cron jobs by the names under which an earlier version may have scheduled them: SAQ takes a method's name."""
+    return [(f"Workshop.{job.__name__}", job) for job in (worker.reconcile, worker.housekeeping, worker.forget)]
+
+
+async def _drain(worker: Worker) -> None:
     """Give what is under way the time one call may take, and end without it only if it takes longer."""
     try:
-        async with asyncio.timeout(workshop.house.timing.send_deadline.total_seconds() + 5):
-            await workshop.drain()
+        async with asyncio.timeout(worker.house.timing.send_deadline.total_seconds() + 5):
+            await worker.drain()
     except TimeoutError:
         log.warning("worker_left_work", detail="its leases will run out and be taken back")
 
