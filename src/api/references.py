@@ -115,8 +115,8 @@ def cli_reference() -> str:
 
 def _commands(group: click.Group, context: click.Context) -> Iterator[tuple[click.Command, click.Context]]:
     for name in group.list_commands(context):
-        listed = group.commands[name]
-        if listed.hidden:
+        listed = group.get_command(context, name)
+        if listed is None or listed.hidden:
             continue
         command = listed.load() if isinstance(listed, Deferred) else listed
         inner = click.RichContext(command, parent=context, info_name=name)

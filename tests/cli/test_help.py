@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import click
@@ -15,8 +14,21 @@ from api.cli import interalpha as program
 from api.cli.deferred import Deferred
 
 COMMANDS = (
-    *("dev", "serve", "worker", "check", "send", "batch", "messages", "listen", "replay", "dead-letters", "webhooks"),
-    *("templates", "providers", "trigger", "api-keys", "erase", "keys", "token", "migrate", "seed", "schema", "reset"),
+    *(
+        "dev",
+        "reset",
+        "serve",
+        "worker",
+        "check",
+        "send",
+        "batch",
+        "messages",
+        "listen",
+        "replay",
+        "dead-letters",
+        "webhooks",
+    ),
+    *("templates", "providers", "trigger", "api-keys", "erase", "keys", "token", "migrate", "seed", "schema"),
 )
 HEAVY = ("litestar", "strawberry", "sqlalchemy", "aiohttp", "httpx", "pydantic", "alembic", "asyncpg")
 
@@ -41,14 +53,15 @@ def test_every_command_has_help(command: str) -> None:
     assert f"interalpha {command}" in result.stdout
 
 
-def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def commands(command: click.Command | None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Every command there is, as it is typed."""
     yield path
     if isinstance(command, Deferred):
-        command = import_module(command._module).command
+        command = command.load()
     if isinstance(command, click.Group):
-        for name, one in command.commands.items():
-            yield from commands(one, (*path, name))
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from commands(command.get_command(context, name), (*path, name))
 
 
 def help_of(path: tuple[str, ...], columns: int) -> list[str]:

@@ -35,5 +35,5 @@ def test_the_reference_has_every_command_with_its_help() -> None:
         assert (f"\n## interalpha {name}\n" in text) is not command.hidden, name
     context = click.RichContext(interalpha, info_name="interalpha")
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
-        f"## interalpha {name}" for name in interalpha.list_commands(context) if not interalpha.commands[name].hidden
+        f"## interalpha {name}" for name in interalpha.list_commands(context) if name != "simulators"
     ]
