@@ -26,7 +26,7 @@ from core.messages.accept import Outbox
 from core.messages.claim import Timing, claim, release
 from core.messages.status import make_step
 from core.messages.validation import ChannelService, Draft
-from core.pagination import Slice
+from core.pagination import PageRequest
 from core.ports import Channel, TextContent
 from core.pubsub import Hub
 from core.sealing import Sealer
@@ -77,7 +77,7 @@ def works(app: Database, worker: Database, tenant: UUID, urls: StoreUrls) -> dic
 
     async def page() -> None:
         async with app.transaction(tenant) as connection:
-            found = await queries.messages_page(connection, sealer, tenant, Slice(25), queries.MessageFilter())
+            found = await queries.messages_page(connection, sealer, tenant, PageRequest(25), queries.MessageFilter())
         assert len(found.items) == 25
 
     async def send() -> None:

@@ -9,13 +9,13 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access import api_keys
-from core.access.api_keys import ApiKey, NewKey, orphaned
-from core.access.directory import tenant_stands
+from core.access.api_keys import ApiKey, NewKey, orphaned_keys
+from core.access.directory import tenant_exists
 from core.audit.act import Act, Author
 from core.database import Database, make_engine
 from core.errors import NotFound
 from core.operations.audit_log import COMMAND
-from core.pagination import Slice
+from core.pagination import PageRequest
 from core.ports.principal import DEFAULT_TENANT, ActorKind
 from core.sealing import Sealer
 from core.templates.starters import Starter, add_starters
@@ -39,7 +39,7 @@ class ApiKeyAdmin:
         """Make a key and give its text, this once; raises Refused."""
 
         async def create(connection: AsyncConnection) -> tuple[ApiKey, str]:
-            made, secret = await api_keys.create(
+            made, secret = await api_keys.create_api_key(
                 connection, self.sealer, self.tenant, key, maker=None, created_by=MAKER
             )
             await self._act("api-keys create").done(connection, "ApiKey", [made.id])
@@ -54,10 +54,10 @@ class ApiKeyAdmin:
             found: list[ApiKey] = []
             has_more = True
             while has_more:
-                which = Slice(_PAGE, after=found[-1].id if found else None)
-                keys, has_more = await api_keys.page(connection, self.tenant, which)
+                which = PageRequest(_PAGE, after=found[-1].id if found else None)
+                keys, has_more = await api_keys.api_keys_page(connection, self.tenant, which)
                 found += keys
-            gone = await orphaned(connection, self.tenant)
+            gone = await orphaned_keys(connection, self.tenant)
             return [replace(one, is_orphaned=one.id in gone) for one in found]
 
         return self._do(pages)
@@ -66,11 +66,11 @@ class ApiKeyAdmin:
         """Let a key let nobody in any more; None where there is none of that name."""
 
         async def find_and_revoke(connection: AsyncConnection) -> ApiKey | None:
-            found = await api_keys.id_of(connection, self.tenant, public_id)
+            found = await api_keys.api_key_id(connection, self.tenant, public_id)
             if found is None:
                 return None
             await self._act("api-keys revoke").done(connection, "ApiKey", [found])
-            return await api_keys.revoke(connection, self.tenant, found)
+            return await api_keys.revoke_api_key(connection, self.tenant, found)
 
         return self._do(find_and_revoke)
 
@@ -92,7 +92,7 @@ def check_tenant(database_url: str, tenant: UUID) -> None:
 
 
 async def _require(connection: AsyncConnection, tenant: UUID) -> None:
-    if not await tenant_stands(connection, tenant):
+    if not await tenant_exists(connection, tenant):
         raise NotFound(say("TENANT_NOT_FOUND", "There is no such tenant, or it was deleted."))
 
 

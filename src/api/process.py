@@ -7,8 +7,7 @@ import socket
 import traceback
 from collections.abc import Awaitable, Callable
 
-from core.cancellation import is_cancelling
-from core.errors import Overloaded
+from core.errors import Overloaded, is_cancelling
 from core.log_throttle import ThrottledLog
 from core.sealing import KeyMissing
 from core.store_faults import database_fault

@@ -150,7 +150,7 @@ class Database:
         worker everybody's. Raises Overloaded when PostgreSQL cannot be reached, hangs, or
         has no place for us, and CommitUnknown when the very end was lost and something may have been stored.
         """
-        connection, driver = await self._begin(_listed(tenants), lock_timeout)
+        connection, driver = await self._begin(_tenant_list(tenants), lock_timeout)
         try:
             try:
                 yield connection
@@ -163,7 +163,7 @@ class Database:
                         "The database lacks a table or a right that this needs; nothing was stored.",
                     )
                     raise Overloaded(text, retry_after=10) from error
-                if is_passing(error):
+                if is_transient(error):
                     self._note("transaction_given_up", error)
                     text = say("DATABASE_SLOW", "The database did not answer in time; nothing was stored.")
                     raise Overloaded(text, retry_after=2) from error
@@ -178,10 +178,10 @@ class Database:
         # The first statement doubles as the ping: a connection that died while idle is replaced, up to the whole pool.
         for _ in range(self.engine.pool.size() + 1):  # type: ignore[attr-defined]
             connection = await self._connect()
-            driver = await driver_of(connection)
+            driver = await driver_connection(connection)
             try:
                 await driver.execute(
-                    f"{_FIRST_WORDS} SET LOCAL lock_timeout = '{lock_timeout}';"
+                    f"{_BEGIN} SET LOCAL lock_timeout = '{lock_timeout}';"
                     f" SELECT set_config('app.tenants', '{tenants}', true)"
                 )
             except BaseException as error:
@@ -192,7 +192,7 @@ class Database:
                     # A connection that hangs is not one that died: the next would hang as long.
                     text = say("DATABASE_SILENT", "The database does not answer; nothing was stored.")
                     raise Overloaded(text, retry_after=5) from error
-                if not isinstance(error, _DIED):
+                if not isinstance(error, _CONNECTION_LOST):
                     raise
                 last = error
             else:
@@ -228,7 +228,7 @@ class Database:
         await self.engine.dispose()
 
 
-def _listed(tenants: Sequence[UUID]) -> str:
+def _tenant_list(tenants: Sequence[UUID]) -> str:
     # They become part of a statement.
     if not all(isinstance(tenant, UUID) for tenant in tenants):
         raise TypeError("Only ids that were read as such name a transaction's tenants.")
@@ -238,7 +238,7 @@ def _listed(tenants: Sequence[UUID]) -> str:
 # A process that hangs in the middle must not hold its locks for ever, nor wait for somebody else's; a statement whose
 # caller has died ends, too, and before a living caller gives its connection up. Set on a role that logins are granted,
 # these would not reach the logins, and a pooler does not keep what a session set.
-_FIRST_WORDS = (
+_BEGIN = (
     "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '30s';"
     f" SET LOCAL statement_timeout = '{COMMAND_TIMEOUT - 1:g}s';"
 )
@@ -253,7 +253,7 @@ NOT_CONNECTED = (
     asyncpg.InternalClientError,
 )
 # The driver's "internal" error is what it says of a connection whose end has arrived and not been read yet.
-_DIED = (
+_CONNECTION_LOST = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
@@ -273,12 +273,12 @@ def is_contention(error: BaseException | None) -> bool:
     return getattr(cause, "sqlstate", None) in {"40001", "40P01", "55P03", "57014"}
 
 
-async def driver_of(connection: AsyncConnection) -> asyncpg.Connection:
+async def driver_connection(connection: AsyncConnection) -> asyncpg.Connection:
     """The driver's own connection, for the few statements whose way through SQLAlchemy costs too much."""
     return (await connection.get_raw_connection()).driver_connection
 
 
-def is_passing(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether an error of the driver or of SQLAlchemy is the database's trouble rather than a mistake.
 
     It passes by itself, or once the operator has corrected the setup: what was to be written is right.
@@ -295,7 +295,7 @@ async def _commit(connection: AsyncConnection, driver: asyncpg.Connection) -> No
         answer = await driver.execute("COMMIT")
     except BaseException as error:
         await connection.invalidate()
-        if isinstance(error, _DIED):
+        if isinstance(error, _CONNECTION_LOST):
             message = say(
                 "COMMIT_UNKNOWN",
                 "The connection to the database broke at the very end: repeat it, with the same idempotency key.",
@@ -310,7 +310,7 @@ async def _commit(connection: AsyncConnection, driver: asyncpg.Connection) -> No
 async def _roll_back(connection: AsyncConnection, driver: asyncpg.Connection) -> None:
     try:
         await driver.execute("ROLLBACK", timeout=COMMAND_TIMEOUT)
-    except (asyncpg.PostgresError, *_DIED) as error:
+    except (asyncpg.PostgresError, *_CONNECTION_LOST) as error:
         # The server rolls back by itself once the connection is gone.
         log.warning("rollback_failed", error=type(error).__name__)
         await connection.invalidate()
@@ -325,7 +325,7 @@ _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 
 
-async def when_back(read: Callable[[], Awaitable[Result]]) -> Result:
+async def retry_until_available(read: Callable[[], Awaitable[Result]]) -> Result:
     """Read, and read again with growing pauses while the database is away; only for what changes nothing."""
     pause = _FIRST_PAUSE
     while True:
@@ -339,7 +339,7 @@ async def when_back(read: Callable[[], Awaitable[Result]]) -> Result:
 # Walking through a whole table by its primary key, some rows at a time: no statement is long, however large it is.
 
 
-async def walk(
+async def walk_table(
     database: Database, table: Table, values: Sequence[ColumnElement[Any]], *, size: int
 ) -> AsyncIterator[Sequence[Row[Any]]]:
     """Yield the rows of a table in order, each with its key and the values asked for; a transaction for each batch."""

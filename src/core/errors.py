@@ -25,6 +25,7 @@ AppError                      code, message, reason_code, retryable
    └─ ProviderMisconfigured   they refuse *us*: the operator must act
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -341,3 +342,12 @@ class ProviderMisconfigured(ProviderError):
     """They refuse us, not the message: credentials, permissions, credit."""
 
     code = "PROVIDER_MISCONFIGURED"
+
+
+# Telling the end of a task from the end of something inside it: asyncio says both with the same word.
+
+
+def is_cancelling(error: BaseException) -> bool:
+    """Whether an error says that somebody ends the present task, not only that a part of its work was broken off."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling() > 0)

@@ -122,12 +122,12 @@ async def claim_key(
         )
     ).one()
     if earlier.request_hash not in request.fingerprints:
-        raise conflict(request.key, earlier.created_at)
+        raise conflict_error(request.key, earlier.created_at)
     found: UUID = earlier.resource_id
     return found
 
 
-async def forget_expired(database: Database, *, limit: int = 1_000) -> int:
+async def delete_expired_keys(database: Database, *, limit: int = 1_000) -> int:
     """Delete up to so many keys whose time is over; returns how many there were."""
     keys, now = idempotency_keys.c, func.now()
     expired = select(keys.tenant_id, keys.key).where(keys.expires_at <= now).order_by(keys.expires_at).limit(limit)
@@ -139,7 +139,7 @@ async def forget_expired(database: Database, *, limit: int = 1_000) -> int:
     return deleted.rowcount
 
 
-def conflict(
+def conflict_error(
     key: str, first_used_at: datetime, path: Sequence[str] = ("input", "idempotencyKey")
 ) -> IdempotencyConflict:
     """The error for a key that was used before with other input."""

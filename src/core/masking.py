@@ -17,7 +17,7 @@ _NUMBER = re.compile(r"(?<![0-9])[0-9]{8,15}(?![0-9])")
 _SHOWN = 4
 
 
-def decoded(text: str) -> Iterator[str]:
+def decoded_parts(text: str) -> Iterator[str]:
     """What stands encoded inside a text, in base64, as far as anything does."""
     for found in _ENCODED.findall(text):
         yield from _decoded(found.rstrip("="))
@@ -30,9 +30,9 @@ def _decoded(encoded: str) -> Iterator[str]:
         return
 
 
-def spells_a_number(id: str) -> bool:
+def encodes_phone_number(id: str) -> bool:
     """Whether an id holds somebody's number for whoever decodes it."""
-    return any(_NUMBER.search(text) for text in decoded(id))
+    return any(_NUMBER.search(text) for text in decoded_parts(id))
 
 
 # Ids that machines make: UUIDs, trace ids and hashes in hexadecimal, ULIDs. Digits in a row say nothing in them.
@@ -50,13 +50,17 @@ _MAIL_DECODED = re.compile(r"(?i)[a-z0-9._+-]+@[a-z0-9-]+\.[a-z]{2}")
 _DIGITS = re.compile(r"[0-9](?:[ ().+_-]{0,3}[0-9]){7,}")
 
 
-def names_somebody(text: str) -> bool:
+def contains_address(text: str) -> bool:
     """Whether a text that somebody chose holds an e-mail address, or digits enough for a telephone number.
 
     Written as people write numbers, or encoded in base64. Dates and ids that machines make are not taken for numbers.
     """
     text = plain_digits(text)
-    if _MAIL.search(text) or spells_a_number(text) or any(_MAIL_DECODED.search(one) for one in decoded(text)):
+    if (
+        _MAIL.search(text)
+        or encodes_phone_number(text)
+        or any(_MAIL_DECODED.search(one) for one in decoded_parts(text))
+    ):
         return True
     return _DIGITS.search(_DATE.sub(" | ", _MADE_BY_MACHINES.sub(" | ", text))) is not None
 
@@ -67,9 +71,9 @@ def plain_digits(text: str) -> str:
     return "".join(str(decimal(sign)) if sign.isdecimal() else sign for sign in signs)
 
 
-def discreet(id: str) -> str:
+def mask_id(id: str) -> str:
     """An id as it is shown to whoever may not see addresses: of what spells a number, only the end."""
-    if not spells_a_number(id):
+    if not encodes_phone_number(id):
         return id
     return _ENCODED.sub(lambda found: f"••••{found[0].rstrip('=')[-_SHOWN:]}", id)
 
@@ -82,17 +86,17 @@ def discreet(id: str) -> str:
 MARK = "~"
 
 
-def disguised(sealer: Sealer, id: str) -> str:
+def pseudonym(sealer: Sealer, id: str) -> str:
     """What is kept in place of an id that spells a number; any other id as it is."""
-    return _hidden(sealer.lookup_hash(id, tenant=NOBODYS)) if spells_a_number(id) else id
+    return _marked(sealer.lookup_hash(id, tenant=NOBODYS)) if encodes_phone_number(id) else id
 
 
-def known_as(sealer: Sealer, id: str) -> Sequence[str]:
+def stored_forms(sealer: Sealer, id: str) -> Sequence[str]:
     """Every form in which an id may have been kept, itself first."""
-    if not spells_a_number(id):
+    if not encodes_phone_number(id):
         return [id]
-    return [id, *(_hidden(found) for found in sealer.lookup_hashes(id, tenant=NOBODYS))]
+    return [id, *(_marked(found) for found in sealer.lookup_hashes(id, tenant=NOBODYS))]
 
 
-def _hidden(hash: bytes) -> str:
+def _marked(hash: bytes) -> str:
     return f"{MARK}{hash.hex()}"

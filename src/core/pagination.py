@@ -21,7 +21,7 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class PageRequest:
     """Which page: `limit` items after (or, reading backwards, before) an id."""
 
     limit: int
@@ -31,14 +31,14 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeRange:
     """A span of time: `start` is in it, `end` is not; None for an open end."""
 
     start: datetime | None = None
     end: datetime | None = None
 
 
-def span_between(start: datetime | None, end: datetime | None, path: Sequence[str]) -> Span:
+def time_range(start: datetime | None, end: datetime | None, path: Sequence[str]) -> TimeRange:
     """The span between two moments; raises InvalidInput, about the end to which `path` leads, when it is before."""
     if start is not None and end is not None and end < start:
         text = say(
@@ -48,19 +48,19 @@ def span_between(start: datetime | None, end: datetime | None, path: Sequence[st
             end=f"{end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         )
         raise InvalidInput(text, path=path, rule=InputRule.OUT_OF_RANGE)
-    return Span(start, end)
+    return TimeRange(start, end)
 
 
-async def read_slice(
-    connection: AsyncConnection, statement: Select[Any], ids: ColumnElement[Any], which: Slice
+async def read_page(
+    connection: AsyncConnection, statement: Select[Any], ids: ColumnElement[Any], which: PageRequest
 ) -> tuple[Sequence[Row[Any]], bool]:
     """Read one page of a statement's rows, newest first, and whether more lie in the direction that was read."""
-    rows = (await connection.execute(sliced(statement, ids, which))).all()
+    rows = (await connection.execute(on_page(statement, ids, which))).all()
     kept = rows[: which.limit]
     return kept[::-1] if which.is_backward else kept, len(rows) > which.limit
 
 
-def sliced(statement: Statement, ids: ColumnElement[Any], which: Slice) -> Statement:
+def on_page(statement: Statement, ids: ColumnElement[Any], which: PageRequest) -> Statement:
     """Keep the rows of a slice, in the order they are read, and one more where there is one."""
     if which.after is not None:
         statement = statement.where(ids < which.after)
@@ -69,7 +69,7 @@ def sliced(statement: Statement, ids: ColumnElement[Any], which: Slice) -> State
     return statement.order_by(ids.asc() if which.is_backward else ids.desc()).limit(which.limit + 1)
 
 
-def within(statement: Statement, span: Span, moments: Column[datetime], ids: Column[Any]) -> Statement:
+def in_range(statement: Statement, span: TimeRange, moments: Column[datetime], ids: Column[Any]) -> Statement:
     """Keep the rows of a span: the id's bound lets the index skip years, the exact one is the database's own clock."""
     if span.start is not None:
         floor = uuid7_floor(max(span.start, _FIRST + _CLOCKS_DIFFER) - _CLOCKS_DIFFER)

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from core.log_throttle import ThrottledLog
 from core.settings.redis_url import read_redis_url
-from core.store_faults import told
+from core.store_faults import fault_fields
 
 _CHANNEL = "interalpha:changes"
 # What `core/providers/scripts.py` says when a circuit's state changes.
@@ -131,7 +131,7 @@ class Hub:
             async with asyncio.timeout(_PUBLISH_LIMIT):
                 await self._redis.publish(_CHANNEL, payload)
         except (RedisError, OSError, TimeoutError) as error:
-            self._troubles.failed("hint_not_published", **told(error))
+            self._troubles.failed("hint_not_published", **fault_fields(error))
         else:
             self._troubles.succeeded("hints_published")
 
@@ -169,7 +169,7 @@ class Hub:
                         listener.look_again()
                     await self._hear(pubsub)
             except (RedisError, OSError) as error:
-                self._interruptions.failed("hints_interrupted", **told(error))
+                self._interruptions.failed("hints_interrupted", **fault_fields(error))
             finally:
                 self.is_connected = False
             await asyncio.sleep(pause)

@@ -27,7 +27,7 @@ class QuietHours:
         return datetime.combine(day, self.end, local.tzinfo).astimezone(UTC)
 
 
-NIGHT = QuietHours(time(21), time(8))
+DEFAULT_QUIET_HOURS = QuietHours(time(21), time(8))
 
 
 # Time zones: by name, and of a country's capital.
@@ -94,7 +94,7 @@ CAPITALS = {
 """The zone of each country's capital, by region code."""
 
 
-def zone_named(name: str) -> ZoneInfo | None:
+def find_zone(name: str) -> ZoneInfo | None:
     """A time zone by its name in the IANA's list; None for one this machine does not know."""
     try:
         return ZoneInfo(name)

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from core.log_throttle import ThrottledLog
-from core.store_faults import told
+from core.store_faults import fault_fields
 
 _LIMIT = 0.5
 _REST = 1.0
@@ -44,7 +44,7 @@ class _Asked:
         self.answer.cancel()
 
 
-class SharedStore:
+class SharedScripts:
     """Runs scripts for one asker; `rest` is how many seconds it is left alone after it did not answer."""
 
     def __init__(self, redis: Redis, asker: str, *, rest: float = _REST) -> None:
@@ -109,7 +109,7 @@ class SharedStore:
             self._troubles.succeeded("flow_store_back", asker=self._asker)
         else:
             self._quiet_until = time.monotonic() + self._rest
-            self._troubles.failed("flow_store_away", asker=self._asker, **told(error))
+            self._troubles.failed("flow_store_away", asker=self._asker, **fault_fields(error))
 
 
 def _written(value: str | int | float) -> bytes:
@@ -151,7 +151,7 @@ return {1, math.floor((now + window - after) / each + 0.001), math.ceil(after - 
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class BudgetResult:
     """What is left after something was asked for: `resets_in` seconds until all, `wait` until the same may be asked."""
 
     is_granted: bool
@@ -176,10 +176,10 @@ class Budget:
     """Every caller's account."""
 
     def __init__(self, redis: Redis) -> None:
-        self._store = SharedStore(redis, "budget")
+        self._store = SharedScripts(redis, "budget")
         self._own: dict[str, float] = {}
 
-    async def spend(self, who: str, cost: int, points: int) -> Allowance:
+    async def spend(self, who: str, cost: int, points: int) -> BudgetResult:
         """Take points from an account of so many a minute, or say when there will be enough; never raises.
 
         What costs more than a whole minute holds is granted to nobody: `wait` says nothing then.
@@ -190,7 +190,7 @@ class Budget:
         granted, left, full, wait = (int(one) for one in found)
         return _allowance(points, bool(granted), left, cost, full / _MICROSECONDS, wait / _MICROSECONDS)
 
-    def _spend_here(self, who: str, cost: int, points: int) -> Allowance:
+    def _spend_here(self, who: str, cost: int, points: int) -> BudgetResult:
         now, each = time.monotonic(), WINDOW / points
         due = max(self._own.get(who, now), now)
         after = due + cost * each
@@ -202,5 +202,5 @@ class Budget:
         return _allowance(points, True, int((now + WINDOW - after) / each + 0.001), cost, after - now, 0.0)
 
 
-def _allowance(points: int, granted: bool, left: int, cost: int, full: float, wait: float) -> Allowance:
-    return Allowance(granted, points, max(0, left), cost, full, wait)
+def _allowance(points: int, granted: bool, left: int, cost: int, full: float, wait: float) -> BudgetResult:
+    return BudgetResult(granted, points, max(0, left), cost, full, wait)

@@ -249,7 +249,7 @@ def redis_fault(error: BaseException | None) -> StoreFault | None:
     return _of_connection(error, "ssl_ca_certs", "redis://", "ssl_certfile and ssl_keyfile")
 
 
-def told(error: BaseException) -> dict[str, str]:
+def fault_fields(error: BaseException) -> dict[str, str]:
     """What a log line says of Redis's refusal, and what kind it is."""
     fault = redis_fault(error)
     fields: dict[str, str] = {"error": type(error).__name__, "kind": fault.code if fault else type(error).__name__}

@@ -26,7 +26,7 @@ def say(code: str, template: str, /, **places: object) -> Sentence:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ErrorText:
     """What a caller reads of an error: what happened, what to do, and the page that says more."""
 
     message: str
@@ -34,10 +34,10 @@ class Told:
     docs: str
 
 
-class Interpreter(Protocol):
+class Translator(Protocol):
     """Knows the catalogues."""
 
-    def tell(self, code: str, message: str, languages: Sequence[str], places: Mapping[str, object]) -> Told:
+    def tell(self, code: str, message: str, languages: Sequence[str], places: Mapping[str, object]) -> ErrorText:
         """Say it in the first of the languages (lower case, best first) there is a catalogue for, else in English.
 
         A message that is no Sentence is one of `code`; `places` fill that code's own sentence.

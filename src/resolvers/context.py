@@ -25,11 +25,11 @@ from core.operations.health import Health, HealthReader, IntegrationView
 from core.ports.principal import Principal, Scope
 from core.providers.circuit import Circuits, CircuitView
 from core.pubsub import Hub
-from core.rate_limit import Allowance
+from core.rate_limit import BudgetResult
 from core.sealing import Sealer
 from core.templates import queries as templates
 from core.templates.values import Template
-from core.words import Interpreter, say
+from core.words import Translator, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Services:
     health: HealthReader
     dashboards: DashboardReader
     key_ring: ApiKeyVerifier
-    interpreter: Interpreter
+    interpreter: Translator
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class Context:
     principal: Principal | None
     request_id: str
     languages: Sequence[str] = ()
-    rate_limit: Allowance | None = None
+    rate_limit: BudgetResult | None = None
     _act: Act | None = field(default=None, init=False)
     _attempts: "DataLoader[UUID, list[AttemptView]] | None" = field(default=None, init=False)
     _messages: "DataLoader[tuple[UUID, frozenset[str]], queries.Message | None] | None" = field(
@@ -86,7 +86,7 @@ class Context:
         return self.principal.require(scope)
 
     @property
-    def allowance(self) -> Allowance:
+    def allowance(self) -> BudgetResult:
         """What the caller has left, who has an account: operations of such are paid for before they run."""
         if self.rate_limit is None:
             raise LookupError("Nobody took the price of this operation.")
@@ -177,7 +177,7 @@ class Context:
     async def _load_payloads(self, ids: list[UUID]) -> "list[Json | Unreadable]":
         tenant = self.require(Scope.OPERATIONS_READ).tenant_id
         async with self.services.database.transaction(tenant) as connection:
-            found = await webhooks.payloads(connection, self.services.sealer, tenant, set(ids))
+            found = await webhooks.webhook_payloads(connection, self.services.sealer, tenant, set(ids))
         return [found.get(one) for one in ids]
 
     @property

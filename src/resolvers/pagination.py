@@ -6,7 +6,7 @@ from uuid import UUID
 import strawberry
 
 from core.errors import InputRule, InvalidInput
-from core.pagination import Slice
+from core.pagination import PageRequest
 from core.words import say
 from resolvers.fields import given
 from resolvers.global_ids import to_global_id, uuid_of
@@ -58,10 +58,12 @@ def write_cursor(cursor_type: str, key: UUID) -> str:
     return to_global_id(cursor_type, key.bytes)
 
 
-def slice_of(first: int | None, after: str | None, last: int | None, before: str | None, cursor_type: str) -> Slice:
+def slice_of(
+    first: int | None, after: str | None, last: int | None, before: str | None, cursor_type: str
+) -> PageRequest:
     """Read Relay's four arguments for a list in the order of ids; raises InvalidInput."""
     page = page_arguments(given(first), given(last))
-    return Slice(
+    return PageRequest(
         page.limit,
         _read_cursor(given(after), cursor_type, "after"),
         _read_cursor(given(before), cursor_type, "before"),
@@ -69,7 +71,7 @@ def slice_of(first: int | None, after: str | None, last: int | None, before: str
     )
 
 
-def page_info_of(which: Slice, cursors: list[str], *, has_more: bool) -> PageInfo:
+def page_info_of(which: PageRequest, cursors: list[str], *, has_more: bool) -> PageInfo:
     """Describe the page that was read for a slice."""
     has_cursor = (which.before if which.is_backward else which.after) is not None
     return PageArguments(which.limit, which.is_backward).page_info(cursors, has_more=has_more, has_cursor=has_cursor)

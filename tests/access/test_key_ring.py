@@ -9,13 +9,13 @@ import asyncpg
 import pytest
 
 from core.access import api_key_lookup, api_keys
-from core.access.api_key_format import KeyKind, mint
-from core.access.api_key_lookup import KNOWN_SECONDS, ApiKeyVerifier, KeyFault, KeyRefused
+from core.access.api_key_format import KeyKind, generate_key
+from core.access.api_key_lookup import CACHE_SECONDS, ApiKeyVerifier, KeyFault, KeyRefused
 from core.access.api_keys import ApiKey, NewKey
 from core.addresses import email_address, phone_address
 from core.database import Database
 from core.errors import Overloaded
-from core.ports.principal import DEFAULT_TENANT, EVERYWHERE, ActorKind, Principal, Reach, Scope
+from core.ports.principal import DEFAULT_TENANT, UNRESTRICTED, ActorKind, Principal, Reach, Scope
 from core.sealing import Sealer
 from tests.databases import Urls
 from tests.helpers import until
@@ -37,11 +37,13 @@ class Desk:
     async def make(self, kind: KeyKind = KeyKind.LIVE, **more) -> tuple[ApiKey, str]:  # type: ignore[no-untyped-def]
         key = NewKey("a server", kind, more.pop("scopes", READ), **more)
         async with self.database.transaction(DEFAULT_TENANT) as connection:
-            return await api_keys.create(connection, self.sealer, DEFAULT_TENANT, key, maker=None, created_by="cli")
+            return await api_keys.create_api_key(
+                connection, self.sealer, DEFAULT_TENANT, key, maker=None, created_by="cli"
+            )
 
     async def revoke(self, key: ApiKey) -> None:
         async with self.database.transaction(DEFAULT_TENANT) as connection:
-            assert await api_keys.revoke(connection, DEFAULT_TENANT, key.id)
+            assert await api_keys.revoke_api_key(connection, DEFAULT_TENANT, key.id)
 
     async def fault(self, token: str) -> KeyFault:
         with pytest.raises(KeyRefused) as caught:
@@ -96,7 +98,7 @@ async def test_each_kind_reaches_whom_it_may(desk: Desk) -> None:
     _, test = await desk.make(KeyKind.TEST)
     reaches = [(await desk.ring.authenticate(one)).reach for one in (live, allowed, test)]
     named = frozenset({"+5511987654321", "Bia@example.com"})
-    assert reaches == [EVERYWHERE, Reach(recipients=named), Reach(simulated_only=True)]
+    assert reaches == [UNRESTRICTED, Reach(recipients=named), Reach(simulated_only=True)]
 
 
 async def test_nothing_of_a_key_or_of_the_people_on_its_list_lies_open_in_the_database(
@@ -117,7 +119,7 @@ async def test_a_list_that_cannot_be_read_names_nobody(desk: Desk, owner: asyncp
 
 async def test_unknown_mistyped_and_altered_keys_let_nobody_in(desk: Desk) -> None:
     key, secret = await desk.make()
-    assert await desk.fault(mint(KeyKind.LIVE)[0]) is KeyFault.UNKNOWN
+    assert await desk.fault(generate_key(KeyKind.LIVE)[0]) is KeyFault.UNKNOWN
     assert await desk.fault(secret[:-1] + ("x" if secret[-1] != "x" else "y")) is KeyFault.MALFORMED
     # The name of one key with the secret of another, whole with a checksum that fits.
     forged = _with_name(key.public_id)
@@ -127,7 +129,7 @@ async def test_unknown_mistyped_and_altered_keys_let_nobody_in(desk: Desk) -> No
 def _with_name(name: str) -> str:
     from core.access import api_key_format
 
-    text, parts = mint(KeyKind.LIVE)
+    text, parts = generate_key(KeyKind.LIVE)
     body = text.replace(parts.name, name)[:-6]
     return body + api_key_format._checksum(body)
 
@@ -142,7 +144,7 @@ async def test_a_revoked_key_lets_nobody_in_at_once_here_and_within_seconds_else
     await desk.revoke(key)
     desk.ring.forget(key.public_id)
     assert await desk.fault(secret) is KeyFault.REVOKED
-    desk.now += KNOWN_SECONDS
+    desk.now += CACHE_SECONDS
     with pytest.raises(KeyRefused):
         await elsewhere.authenticate(secret)
     await elsewhere.close()
@@ -152,7 +154,7 @@ async def test_a_key_lets_in_until_its_end(desk: Desk, owner: asyncpg.Connection
     _, secret = await desk.make(expires_in=timedelta(hours=1))
     assert (await desk.ring.authenticate(secret)).expires_at
     await owner.execute("UPDATE api_keys SET expires_at = now()")
-    desk.now += KNOWN_SECONDS
+    desk.now += CACHE_SECONDS
     assert await desk.fault(secret) is KeyFault.EXPIRED
 
 
@@ -182,7 +184,7 @@ async def test_a_key_in_use_is_looked_up_once_in_a_while(desk: Desk, counted: Co
 
 async def test_mistyped_keys_ask_the_database_nothing(desk: Desk, counted: Counted) -> None:
     for _ in range(100):
-        text, _ = mint(KeyKind.LIVE)
+        text, _ = generate_key(KeyKind.LIVE)
         assert await desk.fault(text[:-6] + "000000") is KeyFault.MALFORMED
     assert counted.asked == 0
 
@@ -196,7 +198,7 @@ async def test_a_flood_of_unknown_keys_is_a_handful_of_statements_and_pushes_not
     await desk.ring.authenticate(secret)
     await desk.ring.close()
     before = counted.asked
-    faults = await asyncio.gather(*(desk.fault(mint(KeyKind.LIVE)[0]) for _ in range(2_000)))
+    faults = await asyncio.gather(*(desk.fault(generate_key(KeyKind.LIVE)[0]) for _ in range(2_000)))
     assert set(faults) == {KeyFault.UNKNOWN}
     assert counted.asked - before <= 6
     assert len(desk.ring._unknown) == 100
@@ -205,7 +207,7 @@ async def test_a_flood_of_unknown_keys_is_a_handful_of_statements_and_pushes_not
 
 
 async def test_one_unknown_key_presented_again_and_again_is_asked_for_once(desk: Desk, counted: Counted) -> None:
-    unknown, _ = mint(KeyKind.LIVE)
+    unknown, _ = generate_key(KeyKind.LIVE)
     for _ in range(100):
         assert await desk.fault(unknown) is KeyFault.UNKNOWN
     assert counted.asked == 1
@@ -217,7 +219,7 @@ async def test_while_the_books_are_closed_callers_are_told_to_come_again(sealer:
             raise Overloaded("The database cannot be reached.", retry_after=5)
 
     ring = ApiKeyVerifier(Away(), sealer)  # type: ignore[arg-type]
-    text, _ = mint(KeyKind.LIVE)
+    text, _ = generate_key(KeyKind.LIVE)
     found = await asyncio.gather(*(ring.authenticate(text) for _ in range(5)), return_exceptions=True)
     assert [type(one) for one in found] == [Overloaded] * 5
 
@@ -248,5 +250,5 @@ async def test_a_key_that_was_let_in_is_believed_until_it_is_revoked(desk: Desk)
     caller = await desk.ring.authenticate(secret)
     assert await desk.ring.is_believed(caller)
     await desk.revoke(key)
-    desk.now += KNOWN_SECONDS
+    desk.now += CACHE_SECONDS
     assert not await desk.ring.is_believed(caller)

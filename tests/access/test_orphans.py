@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from core.access.api_keys import ACTION, orphaned, revoke_orphaned
+from core.access.api_keys import ACTION, orphaned_keys, revoke_orphaned_keys
 from core.database import Database
 from core.ports.principal import DEFAULT_TENANT
 from tests.databases import Urls
@@ -79,14 +79,14 @@ async def test_keys_whose_maker_is_gone_are_found_and_revoked_and_no_others(
 
     # Also as the application, which the command line works as, sees it.
     async with app_database.transaction(DEFAULT_TENANT) as connection:
-        assert await names(set(await orphaned(connection, DEFAULT_TENANT))) == gone
+        assert await names(set(await orphaned_keys(connection, DEFAULT_TENANT))) == gone
     async with app_database.transaction(other) as connection:
-        assert await names(set(await orphaned(connection, other))) == {"of the other tenant"}
+        assert await names(set(await orphaned_keys(connection, other))) == {"of the other tenant"}
 
     async with worker_database.transaction() as connection:
-        assert await revoke_orphaned(connection) == len(gone) + 1
+        assert await revoke_orphaned_keys(connection) == len(gone) + 1
     async with worker_database.transaction() as connection:
-        assert await revoke_orphaned(connection) == 0
+        assert await revoke_orphaned_keys(connection) == 0
     living = await owner.fetch("SELECT public_id FROM api_keys WHERE revoked_at IS NULL")
     assert {row["public_id"] for row in living} == {name for who, name in made.items() if who not in gone} - {
         made["of the other tenant"]

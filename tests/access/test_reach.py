@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.ports.principal import DEFAULT_TENANT, EVERYWHERE, Principal, Reach
+from core.ports.principal import DEFAULT_TENANT, UNRESTRICTED, Principal, Reach
 
 ANA, BIA = "+5511987654321", "bia@example.com"
 TEST = Reach(simulated_only=True)
@@ -20,13 +20,13 @@ def test_a_list_names_nobody_else(address: str) -> None:
 
 
 def test_without_a_list_everybody_is_allowed_and_an_empty_one_allows_nobody() -> None:
-    assert EVERYWHERE.allows(ANA)
+    assert UNRESTRICTED.allows(ANA)
     assert TEST.allows(ANA)
     assert not Reach(recipients=frozenset()).allows(ANA)
 
 
 def test_who_reaches_more_covers_who_reaches_less_and_never_the_other_way() -> None:
-    order = [EVERYWHERE, MORE, SOME, TEST]
+    order = [UNRESTRICTED, MORE, SOME, TEST]
     for place, one in enumerate(order):
         for other, reach in enumerate(order):
             assert one.covers(reach) == (other >= place), (one, reach)

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from core.access.directory import ENDED_SESSIONS_KEPT, Subject, apply_directory_event, forget_ended_sessions
-from core.access.sessions import KNOWN_SECONDS, Sessions, Tenants
+from core.access.directory import ENDED_SESSIONS_KEPT, Subject, apply_directory_event, delete_old_session_ends
+from core.access.sessions import CACHE_SECONDS, Sessions, Tenants
 from core.database import Database
 from core.ports import (
     ActiveOrganization,
@@ -138,7 +138,7 @@ async def test_the_webhook_that_comes_later_brings_the_names(
     await tell(worker_database, sealer, Membership("user_Ana", "org_Acme", "org:admin"), seconds=-60)
     assert await owner.fetchval("SELECT name FROM tenants WHERE id = $1", tenant) == "Acme Ltda"
     assert await owner.fetchval("SELECT role FROM memberships") == "org:admin"
-    desk.now += KNOWN_SECONDS + 1
+    desk.now += CACHE_SECONDS + 1
     assert (await desk.ask(ANA)).tenant_id == tenant
 
 
@@ -148,7 +148,7 @@ async def test_whoever_was_deleted_stays_out_even_with_a_young_token(
 ) -> None:
     await desk.ask(ANA)
     await tell(worker_database, sealer, gone, is_deleted=True)
-    desk.now += KNOWN_SECONDS + 1
+    desk.now += CACHE_SECONDS + 1
     assert await desk.fault(ANA) is TokenFault.GONE
     assert await desk.fault(replace(ANA, issued_at=NOW + timedelta(days=1))) is TokenFault.GONE
 
@@ -166,7 +166,7 @@ async def test_whoever_left_may_come_back_with_a_token_made_since(
 ) -> None:
     await desk.ask(ANA)
     await tell(worker_database, sealer, Membership("user_Ana", "org_Acme"), seconds=5, is_deleted=True)
-    desk.now += KNOWN_SECONDS + 1
+    desk.now += CACHE_SECONDS + 1
     assert await desk.fault(ANA) is TokenFault.GONE
     assert await desk.ask(replace(ANA, issued_at=NOW + timedelta(seconds=6)))
     # In another organisation nothing has changed.
@@ -211,10 +211,10 @@ async def test_whoever_is_banned_stays_out_until_the_ban_is_lifted(
     await tell(worker_database, sealer, Person("user_Ana", is_banned=True), seconds=5)
     # What is older than the ban, and comes later, does not lift it.
     await tell(worker_database, sealer, Person("user_Ana"), seconds=4)
-    desk.now += KNOWN_SECONDS
+    desk.now += CACHE_SECONDS
     assert await desk.fault(replace(ANA, issued_at=NOW + timedelta(days=1))) is TokenFault.GONE
     await tell(worker_database, sealer, Person("user_Ana"), seconds=6)
-    desk.now += KNOWN_SECONDS
+    desk.now += CACHE_SECONDS
     assert await desk.ask(ANA)
 
 
@@ -228,7 +228,7 @@ async def test_a_session_that_has_ended_is_refused_and_no_other_of_that_person(
     assert await owner.fetchval("SELECT count(*) FROM users") == 0
     assert await desk.ask(replace(ANA, session_id="sess_2"))
     async with worker_database.transaction() as connection:
-        await forget_ended_sessions(connection)
+        await delete_old_session_ends(connection)
     assert await owner.fetchval("SELECT count(*) FROM ended_sessions") == (
         datetime.now(UTC) - NOW < ENDED_SESSIONS_KEPT
     )
@@ -240,13 +240,13 @@ async def test_of_a_token_older_than_a_lesser_role_no_more_than_that_role_is_lef
     admin = replace(ANA, scopes=frozenset(Scope), organization=ActiveOrganization("org_Acme", None, "org:admin"))
     assert set((await desk.ask(admin)).scopes) == set(Scope)
     await tell(worker_database, sealer, Membership("user_Ana", "org_Acme", "org:member"), seconds=5)
-    desk.now += KNOWN_SECONDS
+    desk.now += CACHE_SECONDS
     assert (await desk.ask(admin)).scopes == READ
     # A token issued since knows better: the news of a second change may still be on its way.
     assert set((await desk.ask(replace(admin, issued_at=NOW + timedelta(seconds=6)))).scopes) == set(Scope)
     # A greater role gives an older token nothing.
     await tell(worker_database, sealer, Membership("user_Ana", "org_Acme", "org:admin"), seconds=10)
-    desk.now += KNOWN_SECONDS
+    desk.now += CACHE_SECONDS
     assert (await desk.ask(ANA)).scopes == READ
 
 
@@ -271,11 +271,11 @@ async def test_whoever_was_let_in_is_believed_until_something_of_theirs_ends_or_
     assert all([await desk.sessions.is_believed(one) for one in callers.values()])
     for subject, is_deleted in ends.values():
         await tell(worker_database, sealer, subject, seconds=5, is_deleted=is_deleted)
-    desk.now += KNOWN_SECONDS
+    desk.now += CACHE_SECONDS
     found = await asyncio.gather(*(desk.sessions.is_believed(one) for one in callers.values()))
     assert dict(zip(callers, found, strict=True)) == {who: who == "user_Stays" for who in callers}
     await tell(worker_database, sealer, OrganizationNamed("org_Acme"), seconds=6, is_deleted=True)
-    desk.now += KNOWN_SECONDS
+    desk.now += CACHE_SECONDS
     assert not await desk.sessions.is_believed(callers["user_Stays"])
 
 
@@ -288,7 +288,7 @@ async def test_without_the_one_business_sessions_about_it_are_refused_and_nothin
         assert not await Tenants(desk.sessions._database).has(DEFAULT_TENANT)
     finally:
         await owner.execute("UPDATE tenants SET id = $1 WHERE slug = 'default'", DEFAULT_TENANT)
-    desk.now += KNOWN_SECONDS
+    desk.now += CACHE_SECONDS
     assert await desk.ask(ALONE)
 
 
@@ -297,7 +297,7 @@ async def test_what_was_looked_up_is_believed_for_a_while_and_no_longer(
 ) -> None:
     await desk.ask(ANA)
     await tell(worker_database, sealer, Person("user_Ana"), is_deleted=True)
-    desk.now += KNOWN_SECONDS - 1
+    desk.now += CACHE_SECONDS - 1
     assert await desk.ask(ANA)
     desk.now += 2
     assert await desk.fault(ANA) is TokenFault.GONE

@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-from core.access.api_key_format import read_key
+from core.access.api_key_format import parse_key
 from core.ports.principal import DEFAULT_TENANT
 from tests.cli.processes import Dev, Run, wait_until
 
@@ -24,7 +24,7 @@ def status(dev: Dev, secret: str) -> int:
 def test_stdout_holds_the_key_and_nothing_else(run: Run) -> None:
     done = run(*MAKE, "--scope", "MESSAGES_SEND", "--scope", "messages_read")
     assert done.exit_code == 0, done.stderr
-    assert read_key(done.stdout.removesuffix("\n"))
+    assert parse_key(done.stdout.removesuffix("\n"))
     assert "MESSAGES_READ, MESSAGES_SEND" in done.stderr
     assert "store it now" in done.stderr
 
@@ -53,7 +53,7 @@ def test_the_list_shows_what_there_is_and_never_what_lets_in(run: Run) -> None:
 
 def test_a_key_is_made_for_a_program_to_read(run: Run) -> None:
     made = json.loads(run(*MAKE, "--scope", "MESSAGES_READ", "--kind", "test", "--json").stdout)
-    assert read_key(made["secret"])
+    assert parse_key(made["secret"])
     assert made["secret"].startswith(made["prefix"])
     assert made["prefix"].startswith("ia_test_")
 

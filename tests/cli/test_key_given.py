@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from api.cli import interalpha as program
-from core.access.api_key_format import KeyKind, mint
+from core.access.api_key_format import KeyKind, generate_key
 from tests.cli.processes import Dev, Run
 
 NAME = "INTERALPHA_API_KEY"
@@ -65,7 +65,9 @@ def test_a_key_may_do_what_its_scopes_say_and_no_more(run: Run, monkeypatch: pyt
     assert "OPERATIONS_WRITE" in refused.stderr
 
 
-@pytest.mark.parametrize("value", ["nonsense-nonsense", mint(KeyKind.LIVE)[0]], ids=["nonsense", "of another server"])
+@pytest.mark.parametrize(
+    "value", ["nonsense-nonsense", generate_key(KeyKind.LIVE)[0]], ids=["nonsense", "of another server"]
+)
 def test_a_key_that_lets_nobody_in_is_named_by_its_variable_and_not_shown(
     run: Run, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:

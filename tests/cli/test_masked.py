@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.masking import decoded
+from core.masking import decoded_parts
 from tests.cli.processes import Dev, Run, wait_until
 
 NUMBER, SHOWN = "+5511987650123", "+55 11 9••••-0123"
@@ -19,7 +19,7 @@ NEEDLES = ("87650123", "8765-0123", "87650129", "maria.quitanda", WORDS, ANSWER)
 
 def traces(text: str) -> set[str]:
     """What of it stands in a text, as it is or in base64."""
-    parts = (text.lower(), *(part.lower() for part in decoded(text)))
+    parts = (text.lower(), *(part.lower() for part in decoded_parts(text)))
     return {needle for needle in NEEDLES for part in parts if needle in part}
 
 

@@ -6,8 +6,8 @@ import json
 from redis.asyncio import Redis
 
 from api.cli.environment import dev_environment
-from core.providers.circuit import Outcomes
-from core.providers.flow_control import Gate
+from core.providers.circuit import CallOutcomes
+from core.providers.rate_limiter import SharedRateLimiter
 from tests.cli.processes import Run
 
 
@@ -16,8 +16,8 @@ def open_circuit(integration: str) -> None:
 
     async def fail() -> None:
         async with Redis.from_url(dev_environment()["REDIS_URL"]) as redis:
-            gate = Gate(redis, integration, None)
-            await gate.report(Outcomes((await gate.allow(10)).ticket, failures=10))
+            gate = SharedRateLimiter(redis, integration, None)
+            await gate.report(CallOutcomes((await gate.allow(10)).ticket, failures=10))
 
     asyncio.run(fail())
 

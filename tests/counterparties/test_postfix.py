@@ -25,7 +25,7 @@ from core.messages.validation import Draft
 from core.ports import Channel, EmailContent, OutboundMessage, Receipt, Reference
 from core.ports.principal import DEFAULT_TENANT
 from core.providers.circuit import Circuits, CircuitState
-from core.providers.flow_control import Gate
+from core.providers.rate_limiter import SharedRateLimiter
 from core.pubsub import Hub
 from core.sealing import Sealer
 from core.settings import load
@@ -174,7 +174,7 @@ async def test_greylisted_and_full_mailboxes_hold_up_nobody(
     redis = Redis.from_url(stores.urls.redis)
     shop = make_pipeline(app_database, worker_database, sealer, hub, FakeSender())
     shop.serve(Channel.EMAIL, name)
-    gate = Gate(redis, name, None)
+    gate = SharedRateLimiter(redis, name, None)
     courier = ChannelDelivery(
         Channel.EMAIL,
         name,

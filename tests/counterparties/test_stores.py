@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 
 from api.store_probe import probe_stores
-from core.database import Database, driver_of, make_engine
+from core.database import Database, driver_connection, make_engine
 from core.errors import Overloaded
 from core.pubsub import connect_redis
 from core.settings import CoreSettings, load
@@ -129,7 +129,7 @@ async def test_what_the_url_says_of_the_session_reaches_the_server(servers: Serv
             )
         )
         assert tuple(answer.one()) == ("shop", "9MB", True)
-        plug = (await driver_of(connection))._transport.get_extra_info("socket")
+        plug = (await driver_connection(connection))._transport.get_extra_info("socket")
         assert plug.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 77
     await database.close()
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from core.database import Database
-from core.inbox.store import keep_together
+from core.inbox.store import store_events as keep_together
 from core.messages import queries
 from core.messages.accept import Outbox
 from core.messages.claim import Timing

@@ -13,10 +13,18 @@ from structlog.testing import capture_logs
 
 from core.errors import Overloaded
 from core.ports import Pace
-from core.providers.circuit import MICROSECONDS, CircuitRules, Circuits, CircuitState, CircuitView, Outcomes, gate_key
-from core.providers.flow_control import Gate, OpenGate
+from core.providers.circuit import (
+    MICROSECONDS,
+    CallOutcomes,
+    CircuitRules,
+    Circuits,
+    CircuitState,
+    CircuitView,
+    limiter_key,
+)
+from core.providers.rate_limiter import SharedRateLimiter, Unlimited
 from core.providers.scripts import RESET
-from core.rate_limit import SharedStore
+from core.rate_limit import SharedScripts
 from tests.databases import SharedStores
 from tests.delivery.limiters import (
     PATIENT_RULES,
@@ -46,11 +54,11 @@ def circuits(redis: Redis) -> Circuits:
     return Circuits(redis)
 
 
-async def opened(gate: Gate) -> None:
+async def opened(gate: SharedRateLimiter) -> None:
     await gate.report(failed_calls(await gate.allow(QUICK_RULES.failures), QUICK_RULES.failures))
 
 
-async def trial_of(gate: Gate) -> float:
+async def trial_of(gate: SharedRateLimiter) -> float:
     """Wait for the next trial and return how long that took."""
     began = time.monotonic()
     while (allowance := await gate.allow(5)).count == 0:
@@ -184,7 +192,7 @@ async def test_a_trial_that_says_nothing_is_free_for_the_next(new_gate: NewLimit
     await asyncio.sleep(QUICK_RULES.first_pause)
     trial = await gate.allow(1)
     assert (await gate.allow(1)).count == 0
-    await gate.report(Outcomes(trial.ticket))
+    await gate.report(CallOutcomes(trial.ticket))
     assert (await gate.allow(1)).count == 1
 
 
@@ -196,7 +204,7 @@ async def test_the_store_holds_few_suspects_and_tenants_however_many_there_are(
     for first in range(0, 600, 100):
         names = [f"{number % 16:x}{number:04x}" for number in range(first, first + 100)]
         await gate.report(suspected_calls(allowance, *names))
-    kept = await redis.hgetall(gate_key(integration))
+    kept = await redis.hgetall(limiter_key(integration))
     assert len(kept[b"suspects"].split()) == 32
     assert len(kept[b"active"].split()) == 8
     assert re.fullmatch(rb"([0-9a-f:F]+ ?)+", kept[b"suspects"])
@@ -296,7 +304,7 @@ async def test_a_reset_that_was_given_up_takes_no_effect_later(
     await opened(gate)
     seconds, microseconds = await redis.time()
     late = (seconds - 1) * MICROSECONDS + microseconds
-    assert await SharedStore(redis, "test").run(RESET, [gate_key(integration)], late) == -1
+    assert await SharedScripts(redis, "test").run(RESET, [limiter_key(integration)], late) == -1
     assert (await gate.allow(1)).circuit is OPEN
 
 
@@ -413,13 +421,13 @@ async def test_an_open_circuit_whose_time_is_over_is_shown_half_open(
 
 async def test_nothing_stays_in_the_store_for_ever(new_gate: NewLimiter, redis: Redis, integration: str) -> None:
     await opened(new_gate())
-    assert 3_600 < await redis.ttl(gate_key(integration)) <= 7_200
+    assert 3_600 < await redis.ttl(limiter_key(integration)) <= 7_200
 
 
 async def test_an_emptied_store_is_a_closed_circuit(new_gate: NewLimiter, redis: Redis, integration: str) -> None:
     gate = new_gate(rules=PATIENT_RULES)
     await opened(gate)
-    await redis.delete(gate_key(integration))
+    await redis.delete(limiter_key(integration))
     await redis.script_flush()
     assert (await gate.allow(5)).count == 5
 
@@ -457,9 +465,9 @@ async def test_without_the_store_circuits_are_shown_closed_and_cannot_be_reset()
 
 
 async def test_an_open_gate_allows_everything() -> None:
-    gate = OpenGate()
+    gate = Unlimited()
     allowance = await gate.allow(50)
-    await gate.report(Outcomes(allowance.ticket, failures=100))
+    await gate.report(CallOutcomes(allowance.ticket, failures=100))
     await gate.give_back(allowance, 3)
     await gate.pause(60)
     assert (await gate.allow(50)).count == 50

@@ -8,7 +8,7 @@ from core.ids import uuid7
 from core.inbox.closing import MAX_TRIES
 from core.messages.retry import retry
 from core.messages.status import EventSource
-from core.operations.requeue import Requeued, discard, requeue
+from core.operations.requeue import Requeued, discard_dead_letters, requeue_dead_letters
 from core.ports import OutboundMessage, Receipt, ReportedStatus
 from core.ports.principal import DEFAULT_TENANT
 from tests.delivery.factories import (
@@ -32,12 +32,12 @@ async def letters(shop: MessagePipeline, columns: str = "id") -> list[object]:
 
 async def put_back(shop: MessagePipeline, *ids: object, tenant: UUID = DEFAULT_TENANT) -> Requeued:
     async with shop.app.transaction(tenant) as connection:
-        return await requeue(connection, tenant, ids, channels=ALL_CHANNELS)  # type: ignore[arg-type]
+        return await requeue_dead_letters(connection, tenant, ids, channels=ALL_CHANNELS)  # type: ignore[arg-type]
 
 
 async def give_up(shop: MessagePipeline, *ids: object, tenant: UUID = DEFAULT_TENANT) -> list[AppError | None]:
     async with shop.app.transaction(tenant) as connection:
-        return list((await discard(connection, tenant, ids)).values())  # type: ignore[arg-type]
+        return list((await discard_dead_letters(connection, tenant, ids)).values())  # type: ignore[arg-type]
 
 
 async def test_requeued_it_is_sent_again_and_a_second_failure_is_a_second_letter(shop: MessagePipeline) -> None:
@@ -155,7 +155,7 @@ async def test_discarded_and_requeued_at_once_only_the_first_is_done(shop: Messa
     message_id = await failed_message(shop)
     [letter] = await letters(shop)
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
-        assert await discard(connection, DEFAULT_TENANT, [letter]) == {letter: None}  # type: ignore[list-item]
+        assert await discard_dead_letters(connection, DEFAULT_TENANT, [letter]) == {letter: None}  # type: ignore[list-item]
         requeued = asyncio.create_task(put_back(shop, letter))
         await somebody_waits_for_a_lock(shop)
     [refusal] = (await requeued).refusals.values()
@@ -168,7 +168,7 @@ async def test_requeued_and_discarded_at_once_only_the_first_is_done(shop: Messa
     message_id = await failed_message(shop)
     [letter] = await letters(shop)
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
-        await requeue(connection, DEFAULT_TENANT, [letter], channels=ALL_CHANNELS)  # type: ignore[list-item]
+        await requeue_dead_letters(connection, DEFAULT_TENANT, [letter], channels=ALL_CHANNELS)  # type: ignore[list-item]
         discarded = asyncio.create_task(give_up(shop, letter))
         await somebody_waits_for_a_lock(shop)
     [refusal] = await discarded
@@ -184,7 +184,7 @@ async def test_a_webhook_discarded_and_requeued_at_once_stays_given_up(shop: Mes
         await shop.apply()
     [letter] = await letters(shop)
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
-        await discard(connection, DEFAULT_TENANT, [letter])  # type: ignore[list-item]
+        await discard_dead_letters(connection, DEFAULT_TENANT, [letter])  # type: ignore[list-item]
         requeued = asyncio.create_task(put_back(shop, letter))
         await somebody_waits_for_a_lock(shop)
     [refusal] = (await requeued).refusals.values()

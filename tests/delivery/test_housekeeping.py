@@ -36,7 +36,7 @@ async def test_a_worker_knows_among_how_many_a_pace_is_shared(shop: MessagePipel
     workshop = build_worker(house)
     assert workshop.couriers
     for name in ("second", "third"):
-        await liveness.beat(shop.worker, name, "0012")
+        await liveness.record_worker(shop.worker, name, "0012")
     beating = asyncio.create_task(workshop.beat())
     try:
         await wait_until(lambda: {one.gate.workers for one in workshop.couriers.values()} == {3})

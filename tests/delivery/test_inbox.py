@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from core.errors import InvalidState, NotFound, Overloaded
 from core.ids import uuid7
 from core.inbox import closing as module
-from core.inbox.closing import MAX_TRIES, replay
+from core.inbox.closing import MAX_TRIES, replay_webhooks
 from core.messages import webhook_handlers
 from core.ports import OtherEvent, ReportedStatus
 from core.ports.principal import DEFAULT_TENANT
@@ -31,7 +31,7 @@ from tests.delivery.pipeline import MessagePipeline
 async def replay_all(shop: MessagePipeline) -> None:
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
         ids = list((await connection.execute(text("SELECT id FROM inbox"))).scalars())
-        assert set((await replay(connection, DEFAULT_TENANT, ids)).values()) == {None}
+        assert set((await replay_webhooks(connection, DEFAULT_TENANT, ids)).values()) == {None}
 
 
 async def test_one_that_cannot_be_applied_holds_up_none_of_fifty(shop: MessagePipeline) -> None:
@@ -184,12 +184,12 @@ async def test_what_waits_or_belongs_to_others_is_not_replayed(shop: MessagePipe
     [[row]] = await fetch_rows(shop, "SELECT id FROM inbox")
     nobody = uuid7()
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
-        refusals = await replay(connection, DEFAULT_TENANT, [row, nobody])  # type: ignore[list-item]
+        refusals = await replay_webhooks(connection, DEFAULT_TENANT, [row, nobody])  # type: ignore[list-item]
     assert isinstance(refusals[row], InvalidState)  # type: ignore[index]
     assert isinstance(refusals[nobody], NotFound)
     await shop.apply()
     async with shop.app.transaction(OTHER_TENANT) as connection:
-        assert isinstance((await replay(connection, OTHER_TENANT, [row]))[row], NotFound)  # type: ignore[list-item,index]
+        assert isinstance((await replay_webhooks(connection, OTHER_TENANT, [row]))[row], NotFound)  # type: ignore[list-item,index]
 
 
 async def test_what_is_processed_while_it_is_asked_for_is_not_called_gone(
@@ -205,6 +205,6 @@ async def test_what_is_processed_while_it_is_asked_for_is_not_called_gone(
     await shop.keep(status_report(await sent_message(shop), ReportedStatus.DELIVERED))
     [(webhook,)] = await fetch_rows(shop, "SELECT id FROM inbox")
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
-        [refusal] = (await replay(connection, DEFAULT_TENANT, [webhook])).values()  # type: ignore[list-item]
+        [refusal] = (await replay_webhooks(connection, DEFAULT_TENANT, [webhook])).values()  # type: ignore[list-item]
     assert isinstance(refusal, InvalidState)
     assert (refusal.state, refusal.reason_code) == ("RECEIVED", "WEBHOOK_WAITS_ALREADY")

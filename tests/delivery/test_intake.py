@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import Overloaded
 from core.inbox.intake import MOST, Events, Intake
-from core.inbox.store import keep_together
+from core.inbox.store import store_events
 from core.ports import OtherEvent
 from tests.delivery.pipeline import MessagePipeline
 from tests.delivery.round_trips import round_trips
@@ -19,7 +19,7 @@ ONE_GROUP = 3
 
 @pytest.fixture
 def intake(shop: MessagePipeline) -> Intake:
-    return Intake(partial(keep_together, shop.app, shop.sealer))
+    return Intake(partial(store_events, shop.app, shop.sealer))
 
 
 def told(*keys: str, kind: str = "optout") -> list[OtherEvent]:

@@ -14,7 +14,7 @@ from core.messages.status import Step, make_step
 from core.messages.validation import Draft
 from core.ports import Channel, OutboundMessage, Pace, Receipt, TextContent
 from core.ports.principal import DEFAULT_TENANT
-from core.providers.flow_control import OpenGate
+from core.providers.rate_limiter import Unlimited
 from core.quiet_hours import QuietHours
 from tests.apps import house_over
 from tests.databases import Urls
@@ -103,7 +103,7 @@ async def test_who_did_not_ask_for_it_is_sent_at_night(night: MessagePipeline) -
 async def test_whoever_sleeps_does_not_count_as_written_to(night: MessagePipeline) -> None:
     admitted: list[bytes] = []
 
-    class Watched(OpenGate):
+    class Watched(Unlimited):
         async def admit(self, recipients: Any) -> list[float]:
             admitted.extend(recipients)
             return [0.0] * len(recipients)

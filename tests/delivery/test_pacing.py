@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from core.ports import Pace
 from core.providers.circuit import CircuitState
-from core.providers.flow_control import Gate
+from core.providers.rate_limiter import SharedRateLimiter
 from tests.databases import SharedStores
 from tests.delivery.limiters import NewLimiter
 from tests.servers import free_port
@@ -20,7 +20,7 @@ WHATSAPP = Pace(1000, burst=1000, recipient_interval=6.0, recipient_burst=45)
 ANA, EVA = b"a" * 32, b"e" * 32
 
 
-async def granted(gate: Gate, until: float) -> int:
+async def granted(gate: SharedRateLimiter, until: float) -> int:
     """Take all there is until a moment."""
     total = 0
     while time.monotonic() < until:
@@ -133,12 +133,12 @@ async def test_without_a_pace_nobody_waits(new_gate: NewLimiter) -> None:
 
 
 @pytest.fixture
-def alone(new_gate: NewLimiter) -> Gate:
+def alone(new_gate: NewLimiter) -> SharedRateLimiter:
     """A gate whose store is away."""
     return new_gate(Pace(0.01, burst=10), at=f"redis://127.0.0.1:{free_port()}/0")
 
 
-async def test_without_the_store_every_worker_keeps_to_its_share(alone: Gate) -> None:
+async def test_without_the_store_every_worker_keeps_to_its_share(alone: SharedRateLimiter) -> None:
     allowance = await alone.allow(50)
     assert allowance.count == 5
     none = await alone.allow(1)
@@ -149,12 +149,12 @@ async def test_without_the_store_every_worker_keeps_to_its_share(alone: Gate) ->
     assert (await alone.allow(50)).count == 2
 
 
-async def test_the_share_follows_the_number_of_workers(alone: Gate) -> None:
+async def test_the_share_follows_the_number_of_workers(alone: SharedRateLimiter) -> None:
     alone.workers = 1
     assert (await alone.allow(50)).count == 10
 
 
-async def test_without_the_store_a_pause_holds_for_whoever_heard_it(alone: Gate) -> None:
+async def test_without_the_store_a_pause_holds_for_whoever_heard_it(alone: SharedRateLimiter) -> None:
     await alone.pause(30)
     allowance = await alone.allow(1)
     assert allowance.count == 0

@@ -22,10 +22,10 @@ from core.messages.delivery import ChannelDelivery
 from core.messages.retry import Bounds, retry, retry_message
 from core.messages.status import EventSource, make_step
 from core.messages.validation import ChannelService, Draft
-from core.operations.requeue import requeue
-from core.pagination import Slice
+from core.operations.requeue import requeue_dead_letters
+from core.pagination import PageRequest
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
-from core.ports.principal import DEFAULT_TENANT, EVERYWHERE, Reach
+from core.ports.principal import DEFAULT_TENANT, UNRESTRICTED, Reach
 from tests.delivery.factories import FakeLookup, lose_answer, make_settler, record_an_hour_of_uptime
 from tests.delivery.pipeline import FakeSender, MessagePipeline
 
@@ -91,7 +91,7 @@ async def test_where_it_is_simulated_it_is_sent_like_any_other(shop: MessagePipe
 async def test_at_a_real_companys_door_it_is_turned_back(shop: MessagePipeline) -> None:
     """It was simulated when the message was taken in, and is not any more when its turn comes."""
     simulate(shop, Channel.SMS)
-    theirs, ours = await accept(shop, TEST), await accept(shop, EVERYWHERE)
+    theirs, ours = await accept(shop, TEST), await accept(shop, UNRESTRICTED)
     await shop.courier.drain()
     assert [one.reference.message_id for one in shop.sender.sent] == [ours]
     assert (await shop.status(theirs), await shop.status(ours)) == ("FAILED", "SENT")
@@ -147,7 +147,7 @@ async def test_the_same_request_of_a_test_key_and_of_another_is_not_the_same(sho
     simulate(shop, Channel.SMS)
     first = await accept(shop, TEST, idempotency_key="order-1042")
     with pytest.raises(IdempotencyConflict):
-        await accept(shop, EVERYWHERE, idempotency_key="order-1042")
+        await accept(shop, UNRESTRICTED, idempotency_key="order-1042")
     # It is known again though its company has become real meanwhile.
     shop.serve(Channel.SMS, "twilio")
     assert await accept(shop, TEST, idempotency_key="order-1042") == first
@@ -199,9 +199,9 @@ async def as_dead_letter(shop: MessagePipeline, message_id: UUID, reach: Reach) 
     )
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
         about = store.DeadLetterFilter(message_id=message_id)
-        [letter], _ = await store.page(connection, DEFAULT_TENANT, Slice(1), about)
+        [letter], _ = await store.dead_letters_page(connection, DEFAULT_TENANT, PageRequest(1), about)
         bounds, channels = Bounds(shop.sealer, reach), shop.outbox.channels
-        done = await requeue(connection, DEFAULT_TENANT, [letter.id], channels=channels, bounds=bounds)
+        done = await requeue_dead_letters(connection, DEFAULT_TENANT, [letter.id], channels=channels, bounds=bounds)
     if error := done.refusals[letter.id]:
         raise error
 
@@ -213,7 +213,7 @@ Again = Callable[[MessagePipeline, UUID, Reach], Any]
 @WAYS
 async def test_a_test_key_has_nothing_tried_again_that_another_sent(shop: MessagePipeline, again: Again) -> None:
     simulate(shop, Channel.SMS)
-    message_id = await failed(shop, EVERYWHERE)
+    message_id = await failed(shop, UNRESTRICTED)
     with pytest.raises(InvalidState, match="a test key only what test keys sent"):
         await again(shop, message_id, TEST)
     assert await shop.status(message_id) == "FAILED"
@@ -226,10 +226,10 @@ async def test_a_test_key_has_nothing_tried_again_that_another_sent(shop: Messag
 async def test_a_key_with_a_list_has_tried_again_what_goes_to_somebody_on_it(
     shop: MessagePipeline, again: Again
 ) -> None:
-    message_id = await failed(shop, EVERYWHERE, BIA)
+    message_id = await failed(shop, UNRESTRICTED, BIA)
     with pytest.raises(InvalidState, match="somebody on it"):
         await again(shop, message_id, ANAS)
-    allowed = await failed(shop, EVERYWHERE)
+    allowed = await failed(shop, UNRESTRICTED)
     await again(shop, allowed, ANAS)
     assert (await shop.status(message_id), await shop.status(allowed)) == ("FAILED", "QUEUED")
 
@@ -238,21 +238,21 @@ async def test_a_key_with_a_list_has_tried_again_what_goes_to_somebody_on_it(
 async def test_a_key_with_a_list_is_told_what_everybody_is_of_a_message_that_is_erased(
     shop: MessagePipeline, again: Again
 ) -> None:
-    message_id = await failed(shop, EVERYWHERE)
+    message_id = await failed(shop, UNRESTRICTED)
     await shop.tamper("UPDATE messages SET to_sealed = NULL, to_hash = NULL, erased_at = now()")
     with pytest.raises(InvalidState, match="no longer kept"):
         await again(shop, message_id, ANAS)
 
 
 async def test_a_message_nobody_can_read_lies_outside_every_list(shop: MessagePipeline) -> None:
-    message_id = await failed(shop, EVERYWHERE)
+    message_id = await failed(shop, UNRESTRICTED)
     await shop.tamper("UPDATE messages SET to_sealed = 'x'")
     with pytest.raises(InvalidState, match="somebody on it"):
         await by_hand(shop, message_id, ANAS)
 
 
 @WAYS
-@pytest.mark.parametrize("reach", [EVERYWHERE, TEST])
+@pytest.mark.parametrize("reach", [UNRESTRICTED, TEST])
 async def test_nobody_has_a_test_keys_message_tried_again_at_a_real_company(
     shop: MessagePipeline, again: Again, reach: Reach
 ) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from core.messages.claim import Timing, begin, claim
 from core.ports import Channel, Pace
-from core.providers.circuit import Outcomes
+from core.providers.circuit import CallOutcomes
 from tests.delivery.limiters import NewLimiter
 from tests.delivery.pipeline import MessagePipeline
 from tests.delivery.round_trips import round_trips
@@ -82,7 +82,7 @@ async def test_valkey_is_asked_before_and_told_after_a_batch_and_not_for_each_me
     # The store learns the scripts first, once for all.
     allowance = await shop.courier.gate.allow(1)
     await shop.courier.gate.give_back(allowance, 1)
-    await shop.courier.gate.report(Outcomes(allowance.ticket, successes=1))
+    await shop.courier.gate.report(CallOutcomes(allowance.ticket, successes=1))
     said: list[str] = []
     usual = Redis.execute_command
 

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from structlog.testing import capture_logs
 
-from core.rate_limit import SharedStore
+from core.rate_limit import SharedScripts
 from tests.databases import SharedStores
 
 ECHO = "return ARGV[1]"
@@ -40,7 +40,7 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 async def test_who_asks_at_the_same_time_shares_one_message_and_has_an_own_answer(
     redis: Redis, messages: list[Any]
 ) -> None:
-    store = SharedStore(redis, "test")
+    store = SharedScripts(redis, "test")
     await store.run(ECHO, [], "first")
     messages.clear()
     answers = await asyncio.gather(*(store.run(ECHO, [f"key:{number}"], number) for number in range(50)))
@@ -49,7 +49,7 @@ async def test_who_asks_at_the_same_time_shares_one_message_and_has_an_own_answe
 
 
 async def test_a_store_that_was_emptied_learns_the_scripts_anew(redis: Redis) -> None:
-    store = SharedStore(redis, "test")
+    store = SharedScripts(redis, "test")
     for _ in range(2):
         await redis.script_flush()
         answers = await asyncio.gather(*(store.run(script, [], 7) for script in (ECHO, "return 8", ECHO)))
@@ -57,7 +57,7 @@ async def test_a_store_that_was_emptied_learns_the_scripts_anew(redis: Redis) ->
 
 
 async def test_what_goes_wrong_with_one_is_the_others_no_harm(redis: Redis) -> None:
-    store = SharedStore(redis, "test")
+    store = SharedScripts(redis, "test")
     with capture_logs() as logs:
         answers = await asyncio.gather(*(store.run(script, [], 7) for script in (ECHO, BROKEN, ECHO)))
     assert answers == [b"7", None, b"7"]
@@ -65,14 +65,14 @@ async def test_what_goes_wrong_with_one_is_the_others_no_harm(redis: Redis) -> N
 
 
 async def test_what_cannot_be_written_is_the_mistake_of_whoever_asked(redis: Redis) -> None:
-    store = SharedStore(redis, "test")
+    store = SharedScripts(redis, "test")
     asked = (store.run(ECHO, [], what) for what in ("first", "\ud800", "last"))
     first, odd, last = await asyncio.gather(*asked, return_exceptions=True)
     assert (first, type(odd), last) == (b"first", UnicodeEncodeError, b"last")
 
 
 async def test_who_goes_away_takes_nothing_from_the_others(redis: Redis) -> None:
-    store = SharedStore(redis, "test")
+    store = SharedScripts(redis, "test")
     gone, stays = (asyncio.create_task(store.run(ECHO, [], name)) for name in ("gone", "stays"))
     await asyncio.sleep(0)
     gone.cancel()
@@ -85,6 +85,6 @@ async def test_a_mistake_of_ours_leaves_nobody_waiting(redis: Redis, monkeypatch
         raise LookupError("ours")
 
     monkeypatch.setattr(redis, "pipeline", mistaken)
-    store = SharedStore(redis, "test")
+    store = SharedScripts(redis, "test")
     found = await asyncio.gather(*(store.run(ECHO, [], what) for what in (7, 8)), return_exceptions=True)
     assert [type(one) for one in found] == [LookupError, LookupError]

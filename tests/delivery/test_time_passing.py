@@ -10,7 +10,7 @@ from core.messages.claim import Timing, begin, claim, release
 from core.messages.status import RouteGoal, make_step
 from core.messages.validation import Draft
 from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, StatusReport, TextContent
-from core.providers.flow_control import OpenGate
+from core.providers.rate_limiter import Unlimited
 from tests.databases import Urls
 from tests.delivery.factories import FIVE_MINUTES, OTHER_TENANT, SMS_THEN_WHATSAPP, accepted_message
 from tests.delivery.pipeline import MessagePipeline
@@ -43,7 +43,7 @@ async def test_what_runs_out_of_time_after_it_was_claimed_is_not_begun(shop: Mes
 
 
 async def test_what_ran_out_of_time_in_a_slow_worker_s_hands_is_let_go_at_once(shop: MessagePipeline) -> None:
-    class Slow(OpenGate):
+    class Slow(Unlimited):
         paces_recipients = True
 
         async def admit(self, recipients: Sequence[bytes]) -> list[float]:

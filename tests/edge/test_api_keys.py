@@ -16,7 +16,7 @@ from api.cli import interalpha
 from api.database_commands import ApiKeyAdmin
 from api.worker import loops
 from api.worker.loops import build_worker
-from core.access.api_key_format import KeyKind, mint
+from core.access.api_key_format import KeyKind, generate_key
 from core.access.api_keys import NewKey
 from core.access.directory import apply_directory_event
 from core.ports import DirectoryChanged, Membership
@@ -54,7 +54,7 @@ async def test_why_a_key_is_not_believed_is_said_and_logged_without_it(
 ) -> None:
     secret, name = await make(books)
     await asyncio.to_thread(books.revoke, name)
-    unknown, _ = mint(KeyKind.LIVE)
+    unknown, _ = generate_key(KeyKind.LIVE)
     for given, words in ((secret[:-1], "mistyped"), (unknown, "not one of this server"), (secret, "was revoked")):
         answer = await post_query(client, READ_MESSAGES, authorization=f"Bearer {given}")
         assert (answer.status_code, error_codes(answer)) == (401, ["UNAUTHENTICATED"])

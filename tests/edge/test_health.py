@@ -13,7 +13,7 @@ from api.bootstrap import App
 from api.http.health import Readiness
 from api.migrations import head_revision, is_current
 from core.database import Database, make_engine
-from core.liveness import beat, leave, note_missing_keys
+from core.liveness import record_missing_keys, record_worker, remove_worker
 from tests.apps import house_over
 from tests.databases import SharedStores, Urls
 from tests.edge.factories import UNREACHABLE_DATABASE, UNREACHABLE_REDIS, Serving, client_of
@@ -24,9 +24,9 @@ from tests.faults.chaosproxy import ChaosProxy
 async def worker(edge_urls: Urls) -> AsyncIterator[Database]:
     """A worker that has just been seen."""
     database = Database(make_engine(edge_urls.worker))
-    await beat(database, "test-worker", "0012")
+    await record_worker(database, "test-worker", "0012")
     yield database
-    await leave(database, "test-worker")
+    await remove_worker(database, "test-worker")
     await database.close()
 
 
@@ -53,7 +53,7 @@ async def test_ready_when_every_part_is(client: httpx.AsyncClient) -> None:
 
 
 async def test_a_worker_that_lacks_a_key_is_named_with_it(client: httpx.AsyncClient, worker: Database) -> None:
-    await note_missing_keys(worker, "test-worker", {"k2"})
+    await record_missing_keys(worker, "test-worker", {"k2"})
     assert await readiness(client) == (200, "ready", WELL | {"keys": True})
     detail = (await client.get("/health/ready")).json()["parts"]["keys"]["detail"]
     assert detail == "test-worker lacks k2: messages wait for that"

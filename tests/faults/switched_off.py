@@ -46,7 +46,7 @@ from core.messages.timeouts import _never_began, _return_unbegun, reclaim_expire
 from core.messages.unconfirmed import Evidence
 from core.messages.webhook_handlers import _correct
 from core.ports import Failure
-from core.providers.circuit import CallEnd, CircuitRules, Outcomes, Verdict, tally, verdict
+from core.providers.circuit import CallOutcomes, CircuitRules, EndedCall, Verdict, judge_call, summarize_calls
 from core.pubsub import Hub
 from core.sealing import Sealer
 from integrations.smtp.connections import Connection
@@ -481,7 +481,7 @@ def short_trial_lease(patches: Patches) -> None:
     test="test_recipients.py::test_full_mailboxes_and_greylists_hold_up_nobody_and_cost_few_connections",
 )
 def recipients_do_not_count_against_the_provider(patches: Patches) -> None:
-    original = verdict
+    original = judge_call
 
     def blame_the_provider(error: ProviderError | None) -> Verdict:
         if error is None or error.scope is not FailureScope.MESSAGE or isinstance(error, ProviderRejected):
@@ -491,7 +491,7 @@ def recipients_do_not_count_against_the_provider(patches: Patches) -> None:
         is_slowed = isinstance(error, ProviderUnavailable) and error.reason is FailureReason.RATE_LIMITED
         return Verdict.ANSWERED if is_slowed else Verdict.FAILED
 
-    patches.swap(verdict, blame_the_provider)
+    patches.swap(judge_call, blame_the_provider)
 
 
 @_safeguard(
@@ -510,9 +510,9 @@ def connection_is_kept_after_a_refusal(patches: Patches) -> None:
     test="test_recipients.py::test_one_tenant_cannot_hold_up_the_others",
 )
 def one_tenant_alone_opens_no_circuit(patches: Patches) -> None:
-    original = tally
+    original = summarize_calls
 
-    def tally_without_tenants(ended: Iterable[CallEnd]) -> list[Outcomes]:
+    def tally_without_tenants(ended: Iterable[EndedCall]) -> list[CallOutcomes]:
         return [changed(one, tenants=frozenset()) for one in original(ended)]
 
-    patches.swap(tally, tally_without_tenants)
+    patches.swap(summarize_calls, tally_without_tenants)

@@ -22,7 +22,7 @@ import pytest
 from api.migrations import downgrade, upgrade
 from core.access.development_tokens import DevelopmentTokens
 from core.database import Database, make_engine
-from core.masking import spells_a_number
+from core.masking import encodes_phone_number
 from core.messages.provider_ids import open_id
 from core.messages.status import ProviderId
 from core.ports import ReportedStatus, StatusReport
@@ -232,4 +232,4 @@ async def everything_is_sealed(here: Rollout, sealer: Sealer) -> None:
         assert open_id(sealer, kept, DEFAULT_TENANT, row["message_id"], row["number"])
     for table in ("attempts", "messages", "message_events"):
         for row in await here.owner.fetch(f"SELECT t::text AS whole FROM {table} t"):
-            assert not spells_a_number(row["whole"])
+            assert not encodes_phone_number(row["whole"])

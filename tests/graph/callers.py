@@ -11,13 +11,13 @@ from sqlalchemy import event
 
 from api.bootstrap import App
 from core.ports.principal import Principal
-from core.rate_limit import Allowance
+from core.rate_limit import BudgetResult
 from engine.answer import Answer
 from engine.engine import Engine
 from resolvers.context import Context
 
 REQUEST = "test-request"
-PLENTY = Allowance(is_granted=True, limit=60_000, remaining=59_990, cost=10, resets_in=0.01)
+PLENTY = BudgetResult(is_granted=True, limit=60_000, remaining=59_990, cost=10, resets_in=0.01)
 
 
 @dataclass

@@ -10,8 +10,8 @@ import pytest
 
 from api.bootstrap import App
 from core.ports.principal import Scope
-from core.providers.circuit import CircuitRules, Outcomes, gate_key
-from core.providers.flow_control import Gate
+from core.providers.circuit import CallOutcomes, CircuitRules, limiter_key
+from core.providers.rate_limiter import SharedRateLimiter
 from tests.graph.callers import Caller, Following, NewCaller, statements
 from tests.graph.factories import RecordFactory
 from tests.helpers import until
@@ -27,14 +27,14 @@ subscription ($kinds: [IntegrationKind!], $after: String) {
 
 
 @pytest.fixture
-async def gate(house: App) -> AsyncIterator[Gate]:
+async def gate(house: App) -> AsyncIterator[SharedRateLimiter]:
     """Twilio's gate, as a worker has it; an open one tries again at once."""
-    yield Gate(house.redis, "twilio", None, rules=CircuitRules(first_pause=0.3, longest_pause=0.3))
-    await house.redis.delete(gate_key("twilio"))
+    yield SharedRateLimiter(house.redis, "twilio", None, rules=CircuitRules(first_pause=0.3, longest_pause=0.3))
+    await house.redis.delete(limiter_key("twilio"))
 
 
-async def opened(gate: Gate, **how: int) -> None:
-    await gate.report(Outcomes((await gate.allow(10)).ticket, **(how or {"failures": 10})))
+async def opened(gate: SharedRateLimiter, **how: int) -> None:
+    await gate.report(CallOutcomes((await gate.allow(10)).ticket, **(how or {"failures": 10})))
 
 
 async def healths(caller: Caller) -> dict[str, Any]:
@@ -82,7 +82,7 @@ async def test_what_was_taken_long_ago_proves_nothing_now(caller: Caller, stock:
     assert (await healths(caller))["TWILIO"]["status"] == "UNKNOWN"
 
 
-async def test_an_open_circuit_is_down_and_a_trial_degraded(caller: Caller, gate: Gate) -> None:
+async def test_an_open_circuit_is_down_and_a_trial_degraded(caller: Caller, gate: SharedRateLimiter) -> None:
     await opened(gate)
     found = (await healths(caller))["TWILIO"]
     assert (found["status"], found["credentials"]) == ("DOWN", "UNTESTED")
@@ -94,14 +94,14 @@ async def test_an_open_circuit_is_down_and_a_trial_degraded(caller: Caller, gate
     await until(status, lambda one: one == "DEGRADED")
 
 
-async def test_who_is_refused_is_told_to_look_at_the_credentials(caller: Caller, gate: Gate) -> None:
+async def test_who_is_refused_is_told_to_look_at_the_credentials(caller: Caller, gate: SharedRateLimiter) -> None:
     await opened(gate, refusals=3)
     found = (await healths(caller))["TWILIO"]
     assert (found["status"], found["credentials"]) == ("DOWN", "REFUSED")
     assert "credentials" in found["summary"]
 
 
-async def test_the_present_state_comes_first_and_then_every_change(caller: Caller, gate: Gate) -> None:
+async def test_the_present_state_comes_first_and_then_every_change(caller: Caller, gate: SharedRateLimiter) -> None:
     async with following(caller) as stream:
         assert [await told(stream) for _ in range(4)] == [
             ("CLERK", None, "DISABLED"),
@@ -117,7 +117,7 @@ async def test_the_present_state_comes_first_and_then_every_change(caller: Calle
         assert await told(stream) == ("TWILIO", "DEGRADED", "UNKNOWN")
 
 
-async def test_a_reconnect_hears_only_what_is_different(caller: Caller, gate: Gate) -> None:
+async def test_a_reconnect_hears_only_what_is_different(caller: Caller, gate: SharedRateLimiter) -> None:
     async with following(caller, kinds=["SMTP", "TWILIO"]) as stream:
         await stream.next()
         cursor = (await stream.next())["integrationHealthChanged"]["cursor"]
@@ -141,7 +141,9 @@ async def test_it_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None
             assert error["extensions"]["code"] == code
 
 
-async def test_many_who_watch_are_one_reading_and_leave_nothing(caller: Caller, gate: Gate, house: App) -> None:
+async def test_many_who_watch_are_one_reading_and_leave_nothing(
+    caller: Caller, gate: SharedRateLimiter, house: App
+) -> None:
     selection = FOLLOW.replace("health { status credentials } circuit { state }", "name")
     streams = [caller.follow(selection, kinds=["TWILIO"]) for _ in range(20)]
     for stream in streams:

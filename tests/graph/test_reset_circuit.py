@@ -8,8 +8,8 @@ from redis.asyncio.client import Pipeline
 
 from api.bootstrap import App
 from core.ports.principal import Scope
-from core.providers.circuit import Outcomes, gate_key
-from core.providers.flow_control import Gate
+from core.providers.circuit import CallOutcomes, limiter_key
+from core.providers.rate_limiter import SharedRateLimiter
 from tests.apps import house_over
 from tests.databases import Urls
 from tests.graph.callers import Caller, NewCaller
@@ -28,21 +28,21 @@ CALM = {"state": "CLOSED", "consecutiveFailures": 0, "openedAt": None, "retryAt"
 
 
 @pytest.fixture
-async def gate(house: App) -> AsyncIterator[Gate]:
+async def gate(house: App) -> AsyncIterator[SharedRateLimiter]:
     """Twilio's gate, as a worker has it."""
-    yield Gate(house.redis, "twilio", None)
-    await house.redis.delete(gate_key("twilio"))
+    yield SharedRateLimiter(house.redis, "twilio", None)
+    await house.redis.delete(limiter_key("twilio"))
 
 
-async def opened(gate: Gate) -> None:
-    await gate.report(Outcomes((await gate.allow(10)).ticket, failures=10))
+async def opened(gate: SharedRateLimiter) -> None:
+    await gate.report(CallOutcomes((await gate.allow(10)).ticket, failures=10))
 
 
 async def circuits(caller: Caller) -> dict[str, Any]:
     return {one["kind"]: one["circuit"] for one in (await caller.ask(CIRCUITS))["integrations"]}
 
 
-async def test_an_open_circuit_is_seen(caller: Caller, gate: Gate) -> None:
+async def test_an_open_circuit_is_seen(caller: Caller, gate: SharedRateLimiter) -> None:
     assert await circuits(caller) == {"CLERK": CALM, "SMTP": CALM, "TWILIO": CALM, "WHATSAPP": CALM}
     await opened(gate)
     found = await circuits(caller)
@@ -67,7 +67,7 @@ async def test_the_circuits_of_an_operation_are_read_in_one_round_trip(
     assert sent == [["EVALSHA"]]
 
 
-async def test_a_reset_lets_calls_flow_again(caller: Caller, gate: Gate) -> None:
+async def test_a_reset_lets_calls_flow_again(caller: Caller, gate: SharedRateLimiter) -> None:
     await opened(gate)
     assert (await gate.allow(5)).count == 0
     payload = (await caller.ask(RESET, kind="TWILIO"))["resetCircuit"]
@@ -100,7 +100,7 @@ async def test_without_the_store_circuits_are_closed_and_a_reset_says_try_again(
     assert await without_store.code(RESET, kind="TWILIO") == "TRY_AGAIN"
 
 
-async def test_a_reset_needs_its_scope(new_caller: NewCaller, nobody: Caller, gate: Gate) -> None:
+async def test_a_reset_needs_its_scope(new_caller: NewCaller, nobody: Caller, gate: SharedRateLimiter) -> None:
     reader = await new_caller(frozenset(Scope) - {Scope.OPERATIONS_WRITE})
     await opened(gate)
     assert await reader.code(RESET, kind="TWILIO") == "FORBIDDEN"

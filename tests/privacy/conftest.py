@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from core.access.api_key_format import KeyKind
-from core.access.api_keys import NewKey, create
+from core.access.api_keys import NewKey, create_api_key
 from core.addresses import known_address
 from core.audit.act import Author
 from core.messages.delivery import ChannelDelivery
@@ -31,7 +31,7 @@ from core.ports import (
     TextContent,
 )
 from core.ports.principal import DEFAULT_TENANT, ActorKind, Scope
-from core.privacy.erase import Erasure, by_ids, carry_out, request
+from core.privacy.erase import Erasure, erasures_by_id, request_erasure, run_erasure_step
 from core.privacy.person import Person
 from tests.databases import Urls
 from tests.delivery.conftest import integration, new_gate, shop
@@ -133,23 +133,25 @@ class Life:
         """A key for a staging system, which may reach only these."""
         key = NewKey("staging", KeyKind.ALLOW_LIST, {Scope.MESSAGES_SEND}, [known_address(one) for one in addresses])
         async with self.shop.app.transaction(DEFAULT_TENANT) as connection:
-            made, _ = await create(connection, self.shop.sealer, DEFAULT_TENANT, key, maker=None, created_by="test")
+            made, _ = await create_api_key(
+                connection, self.shop.sealer, DEFAULT_TENANT, key, maker=None, created_by="test"
+            )
         return made.id
 
     async def ask_to_erase(self, address: str) -> UUID:
         async with self.shop.app.transaction(DEFAULT_TENANT) as connection:
-            return await request(connection, self.shop.sealer, DEFAULT_TENANT, Person.of(address))
+            return await request_erasure(connection, self.shop.sealer, DEFAULT_TENANT, Person.of(address))
 
     async def erase(self, address: str, *, batch: int = 3) -> Erasure:
         """Have somebody erased, in steps so small that there are many."""
         id = await self.ask_to_erase(address)
-        while await carry_out(self.shop.worker, self.shop.sealer, self.shop.hub, batch=batch):
+        while await run_erasure_step(self.shop.worker, self.shop.sealer, self.shop.hub, batch=batch):
             pass
         return await self.erasure(id)
 
     async def erasure(self, id: UUID) -> Erasure:
         async with self.shop.app.transaction(DEFAULT_TENANT) as connection:
-            found = (await by_ids(connection, DEFAULT_TENANT, [id])).get(id)
+            found = (await erasures_by_id(connection, DEFAULT_TENANT, [id])).get(id)
         assert found is not None
         return found
 

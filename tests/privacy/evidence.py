@@ -7,7 +7,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from api.tables import metadata
-from core.masking import decoded
+from core.masking import decoded_parts
 from core.sealing import SealBroken, Sealer, sealed_tables
 
 
@@ -46,7 +46,7 @@ async def everything_in(redis: Redis) -> AsyncIterator[tuple[str, str]]:
 
 def traces(place: str, text: str, needles: Iterable[str]) -> list[str]:
     """The needles that stand in a text, as it is or in base64."""
-    shown = [text.lower(), *(one.lower() for one in decoded(text))]
+    shown = [text.lower(), *(one.lower() for one in decoded_parts(text))]
     return [f"{needle} in {place}" for needle in needles if any(needle.lower() in one for one in shown)]
 
 

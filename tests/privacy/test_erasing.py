@@ -7,14 +7,14 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from core.access.api_keys import by_ids
+from core.access.api_keys import api_keys_by_id
 from core.errors import InvalidState
 from core.messages.retry import retry_message
 from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, TextContent
 from core.ports.principal import DEFAULT_TENANT
-from core.privacy.erase import carry_out
+from core.privacy.erase import run_erasure_step
 from tests.databases import Urls
 from tests.helpers import until
 from tests.privacy.conftest import (
@@ -67,7 +67,7 @@ async def test_whoever_is_on_an_allow_list_is_struck_off_it_and_the_others_stay(
     await life.listed(OTHER_NUMBER)
     assert (await life.erase(OLD_NUMBER)).names == 2
     async with life.shop.app.transaction(DEFAULT_TENANT) as connection:
-        keys = await by_ids(connection, DEFAULT_TENANT, [both, alone])
+        keys = await api_keys_by_id(connection, DEFAULT_TENANT, [both, alone])
     assert [len(keys[one].recipients_masked) for one in (both, alone)] == [1, 0]
     assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
 
@@ -96,7 +96,7 @@ async def test_a_webhook_that_is_replayed_while_it_is_searched_is_waited_for(lif
     await replaying.start()
     await somebody.execute("UPDATE inbox SET status = 'RECEIVED', due_at = now()")
     id = await life.ask_to_erase(NUMBER)
-    searching = asyncio.create_task(carry_out(life.shop.worker, life.shop.sealer, life.shop.hub))
+    searching = asyncio.create_task(run_erasure_step(life.shop.worker, life.shop.sealer, life.shop.hub))
     waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
     await until(lambda: life.owner.fetchval(waiting), bool)
     await replaying.commit()
@@ -203,7 +203,7 @@ async def test_what_is_just_being_sent_is_waited_for(life: Life) -> None:
     assert erasure.finished_at is None
     await life.owner.execute("UPDATE messages SET status = 'SENT', lease_until = NULL, due_at = NULL")
     await life.owner.execute("UPDATE erasures SET due_at = now()")
-    while await carry_out(life.shop.worker, life.shop.sealer, life.shop.hub):
+    while await run_erasure_step(life.shop.worker, life.shop.sealer, life.shop.hub):
         pass
     assert (await life.erasure(erasure.id)).finished_at is not None
     assert (await life.shop.message(one)).to is None
@@ -216,7 +216,7 @@ async def test_a_webhook_that_waits_to_be_applied_is_waited_for(life: Life) -> N
     assert erasure.finished_at is None
     await life.owner.execute("UPDATE inbox SET status = 'IGNORED'")
     await life.owner.execute("UPDATE erasures SET due_at = now()")
-    while await carry_out(life.shop.worker, life.shop.sealer, life.shop.hub):
+    while await run_erasure_step(life.shop.worker, life.shop.sealer, life.shop.hub):
         pass
     assert (await life.erasure(erasure.id)).finished_at is not None
     assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
@@ -287,7 +287,7 @@ async def test_each_step_is_kept_so_that_a_dead_worker_costs_one(life: Life) -> 
     for place in range(5):
         await life.send(NUMBER, f"{WORDS} {place}", idempotency_key=f"{place}")
     id = await life.ask_to_erase(NUMBER)
-    assert await carry_out(life.shop.worker, life.shop.sealer, life.shop.hub, batch=2)
+    assert await run_erasure_step(life.shop.worker, life.shop.sealer, life.shop.hub, batch=2)
     assert (await life.erasure(id)).messages == 2
     done = await life.erase(NUMBER)
     assert (done.id, done.messages) == (id, 5)

@@ -20,8 +20,8 @@ from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, TextContent
 from core.ports.principal import DEFAULT_TENANT
-from core.privacy.encryption_keys import FINGERPRINTS, rotate, status
-from core.privacy.erase import carry_out
+from core.privacy.encryption_keys import FINGERPRINTS, count_by_key, rotate_keys
+from core.privacy.erase import run_erasure_step
 from core.sealing import Sealer, sealed_tables
 from tests.databases import ENCRYPTION_KEY, Urls
 from tests.privacy.conftest import MAIL, NEEDLES, NUMBER, OTHER_NUMBER, WORDS, Life, wamid
@@ -41,14 +41,14 @@ HASHES_OF_THEIR_OWN = {
 
 async def rotated(life: Life, batch: int = 2) -> dict[str, int]:
     done: dict[str, int] = {}
-    async for one in rotate(life.shop.worker, BOTH, batch=batch):
+    async for one in rotate_keys(life.shop.worker, BOTH, batch=batch):
         assert one.unreadable == 0
         done[one.table] = done.get(one.table, 0) + one.sealed
     return done
 
 
 async def under(life: Life) -> dict[str, dict[str | None, int]]:
-    return {one.place: dict(one.values) for one in await status(life.shop.worker) if one.values}
+    return {one.place: dict(one.values) for one in await count_by_key(life.shop.worker) if one.values}
 
 
 async def some_of_everything(life: Life) -> UUID:
@@ -123,7 +123,7 @@ async def test_a_second_time_there_is_nothing_to_do(life: Life) -> None:
 async def test_a_rotation_that_was_ended_in_the_middle_is_continued(life: Life) -> None:
     await some_of_everything(life)
     total = sum(sum(values.values()) for place, values in (await under(life)).items() if place != FINGERPRINTS)
-    steps = rotate(life.shop.worker, BOTH, batch=1)
+    steps = rotate_keys(life.shop.worker, BOTH, batch=1)
     first = [await anext(steps) for _ in range(3)]
     await steps.aclose()
     rest = await rotated(life)
@@ -138,13 +138,13 @@ async def test_while_it_goes_on_messages_are_taken_sent_and_erased(life: Life) -
     await life.ask_to_erase(NUMBER)
 
     async def turn() -> None:
-        async for _ in rotate(life.shop.worker, BOTH, batch=1):
+        async for _ in rotate_keys(life.shop.worker, BOTH, batch=1):
             await asyncio.sleep(0)
 
     async def live() -> None:
         for place in range(10):
             await life.send("+5511911112222", f"carambola {place}")
-            await carry_out(life.shop.worker, newcomers, life.shop.hub, batch=2)
+            await run_erasure_step(life.shop.worker, newcomers, life.shop.hub, batch=2)
 
     await asyncio.gather(turn(), live())
     await life.erase(NUMBER)
@@ -182,7 +182,7 @@ async def test_a_request_is_the_same_under_either_key_and_no_more_without_the_ol
 async def test_a_value_nobody_can_open_is_counted_and_left_as_it_is(life: Life) -> None:
     await life.send(NUMBER, WORDS)
     await life.owner.execute("UPDATE messages SET content_sealed = set_byte(content_sealed, 20, 1)")
-    steps = [one async for one in rotate(life.shop.worker, BOTH)]
+    steps = [one async for one in rotate_keys(life.shop.worker, BOTH)]
     assert sum(one.unreadable for one in steps) == 1
     assert (await under(life))["messages.content_sealed"] == {"k1": 1}
 

@@ -11,10 +11,10 @@ from core.access.directory import Profile, open_profile, seal_profile
 from core.ids import uuid7
 from core.messages import queries
 from core.messages.queries import MessageFilter
-from core.pagination import Slice
+from core.pagination import PageRequest
 from core.ports import ReportedStatus, StatusReport
 from core.ports.principal import DEFAULT_TENANT
-from core.privacy.encryption_keys import tell, waits_for
+from core.privacy.encryption_keys import count_waiting_for_keys, log_missing_keys
 from core.sealing import KeyMissing, Sealer
 from tests.privacy.conftest import NUMBER, WORDS, Life
 
@@ -38,7 +38,7 @@ def turned(life: Life) -> Sealer:
 async def page(life: Life, by: Sealer) -> list[queries.Message]:
     async with life.shop.app.transaction(DEFAULT_TENANT) as connection:
         found = await queries.messages_page(
-            connection, by, DEFAULT_TENANT, Slice(10), MessageFilter(), sealed=("content", "to", "from")
+            connection, by, DEFAULT_TENANT, PageRequest(10), MessageFilter(), sealed=("content", "to", "from")
         )
     return list(found.items)
 
@@ -177,17 +177,17 @@ async def test_what_waits_for_a_key_is_counted_said_and_shown_without_its_value(
     await life.send(NUMBER, WORDS)
     await life.told("twilio", life.reported("x", "{}", None))
     await life.ask_to_erase(NUMBER)
-    found = await waits_for(life.shop.worker, old)
+    found = await count_waiting_for_keys(life.shop.worker, old)
     assert found == {"k2": {"erasures": 1, "inbox": 1, "messages": 1}}
-    assert await waits_for(life.shop.worker, turned) == {}
+    assert await count_waiting_for_keys(life.shop.worker, turned) == {}
     with capture_logs() as logs:
-        tell(found)
+        log_missing_keys(found)
     [line] = logs
     assert (line["event"], line["key"], line["messages"]) == ("key_missing", "k2", 1)
-    await liveness.beat(life.shop.worker, "one", "0012")
-    await liveness.note_missing_keys(life.shop.worker, "one", found)
+    await liveness.record_worker(life.shop.worker, "one", "0012")
+    await liveness.record_missing_keys(life.shop.worker, "one", found)
     async with life.shop.app.transaction() as connection:
-        assert await liveness.missing_keys(connection) == [("one", "k2")]
-    await liveness.note_missing_keys(life.shop.worker, "one", ())
+        assert await liveness.workers_missing_keys(connection) == [("one", "k2")]
+    await liveness.record_missing_keys(life.shop.worker, "one", ())
     async with life.shop.app.transaction() as connection:
-        assert await liveness.missing_keys(connection) == []
+        assert await liveness.workers_missing_keys(connection) == []

@@ -14,11 +14,11 @@ from redis.asyncio import Redis
 from api.migrations import downgrade, head_revision, upgrade
 from core.database import Database, make_engine
 from core.lookup_keys import prepare_lookups
-from core.masking import disguised, spells_a_number
+from core.masking import encodes_phone_number, pseudonym
 from core.messages.provider_ids import attempts_named, seal_clear_ids
 from core.ports import Channel
 from core.ports.principal import DEFAULT_TENANT
-from core.privacy.encryption_keys import rotate
+from core.privacy.encryption_keys import rotate_keys
 from core.pubsub import Hub
 from core.sealing import Sealer
 from tests.databases import SharedStores, Urls
@@ -78,7 +78,7 @@ async def test_the_contract_waits_for_the_backfill_and_for_processes_of_the_vers
     sid, sealer = "SM" + "a" * 32, house.shop.sealer
     messages = {id: await house.of_the_version_before(id) for id in (WAMID, sid)}
     gone = wamid(NUMBER, "C" * 18)
-    messages[gone] = await house.of_the_version_before(disguised(sealer, gone))
+    messages[gone] = await house.of_the_version_before(pseudonym(sealer, gone))
     await house.owner.execute("INSERT INTO workers (name) VALUES ('old:1')")
     assert await house.found(*messages) == messages, "found before anything is sealed"
 
@@ -133,7 +133,7 @@ async def test_one_id_held_twice_by_the_version_before_does_not_stop_the_backfil
 
 
 async def test_one_erased_id_held_twice_does_not_stop_the_contract(house: House) -> None:
-    erased = disguised(house.shop.sealer, WAMID)
+    erased = pseudonym(house.shop.sealer, WAMID)
     both = {await house.of_the_version_before(erased) for _ in range(2)}
     assert await seal_clear_ids(house.shop.worker, house.shop.sealer) == 2
     assert (await house.found(WAMID))[WAMID] in both
@@ -162,14 +162,14 @@ async def test_the_hash_stays_when_the_keys_change(life: Life) -> None:
     message = await life.send(NUMBER, "Oi", Channel.WHATSAPP)
     await life.deliver(Channel.WHATSAPP, "whatsapp")
     before = await life.owner.fetchval("SELECT provider_id_lookup FROM attempts")
-    async for step in rotate(life.shop.worker, Sealer({"k2": NEW, "k1": OLD})):
+    async for step in rotate_keys(life.shop.worker, Sealer({"k2": NEW, "k1": OLD})):
         assert step.unreadable == 0
     # As a process that starts with the new key alone.
     life.shop.sealer = Sealer({"k2": NEW})
     await prepare_lookups(life.shop.worker, life.shop.sealer)
     assert await life.owner.fetchval("SELECT provider_id_lookup FROM attempts") == before
     [view] = await life.shop.attempts(message)
-    assert spells_a_number(str(view.provider_message_id))
+    assert encodes_phone_number(str(view.provider_message_id))
     raw = '{"statuses": []}'
     await life.told("whatsapp", life.reported(str(view.provider_message_id), raw, None))
     await life.apply()
@@ -186,7 +186,7 @@ async def test_nothing_that_is_stored_spells_a_number(life: Life) -> None:
     tables = await life.owner.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     for name in (row["tablename"] for row in tables):
         for row in await life.owner.fetch(f"SELECT t::text AS whole FROM {name} t"):
-            assert not spells_a_number(row["whole"]), (name, row["whole"])
+            assert not encodes_phone_number(row["whole"]), (name, row["whole"])
 
 
 async def nothing_in_clear(owner: Any) -> None:

@@ -8,11 +8,11 @@ import pytest
 from api.worker.loops import build_worker
 from api.worker.process import _cron_jobs
 from core.errors import InvalidState
-from core.inbox.closing import replay
-from core.inbox.queries import payloads
+from core.inbox.closing import replay_webhooks
+from core.inbox.queries import webhook_payloads
 from core.ports import Channel
 from core.ports.principal import DEFAULT_TENANT
-from core.privacy.retention import Retention, forget_what_is_old
+from core.privacy.retention import Retention, forget_expired_data
 from core.settings import CoreSettings, load
 from tests.apps import house_over
 from tests.databases import Urls
@@ -36,7 +36,7 @@ async def some_chat(life: Life) -> Life:
 
 
 async def forget(life: Life) -> dict[str, int]:
-    return await forget_what_is_old(life.shop.worker, life.shop.sealer, KEPT, batch=2)
+    return await forget_expired_data(life.shop.worker, life.shop.sealer, KEPT, batch=2)
 
 
 async def test_each_kind_is_kept_for_as_long_as_was_said(some_chat: Life) -> None:
@@ -60,7 +60,7 @@ async def test_each_kind_is_kept_for_as_long_as_was_said(some_chat: Life) -> Non
 
 async def test_for_good_is_for_good(some_chat: Life) -> None:
     await some_chat.grow_old(DAYS[400])
-    assert await forget_what_is_old(some_chat.shop.worker, some_chat.shop.sealer, Retention()) == {}
+    assert await forget_expired_data(some_chat.shop.worker, some_chat.shop.sealer, Retention()) == {}
     assert (await some_chat.shop.count("messages WHERE content_sealed IS NULL")) == 0
 
 
@@ -104,8 +104,8 @@ async def test_what_a_company_sent_long_ago_cannot_be_processed_again_and_says_s
     await forget(life)
     webhook = await life.owner.fetchval("SELECT id FROM inbox LIMIT 1")
     async with life.shop.app.transaction(DEFAULT_TENANT) as connection:
-        assert await payloads(connection, life.shop.sealer, DEFAULT_TENANT, [webhook]) == {}
-        refusal = (await replay(connection, DEFAULT_TENANT, [webhook]))[webhook]
+        assert await webhook_payloads(connection, life.shop.sealer, DEFAULT_TENANT, [webhook]) == {}
+        refusal = (await replay_webhooks(connection, DEFAULT_TENANT, [webhook]))[webhook]
     assert isinstance(refusal, InvalidState)
     assert "no longer kept" in refusal.message
 

@@ -3,8 +3,8 @@
 import pytest
 
 from core.errors import InvalidInput
-from core.masking import discreet, disguised, known_as, spells_a_number
-from core.privacy.person import Person, person_named
+from core.masking import encodes_phone_number, mask_id, pseudonym, stored_forms
+from core.privacy.person import Person, read_person
 from core.sealing import Sealer
 from tests.privacy.conftest import MAIL, NUMBER, OLD_NUMBER, wamid
 
@@ -21,24 +21,24 @@ SEALER, TURNED = Sealer({"k1": b"k" * 32}), Sealer({"k2": b"n" * 32, "k1": b"k" 
 
 
 def test_an_id_of_whatsapps_tells_the_number() -> None:
-    assert spells_a_number(TELLING)
-    assert discreet(TELLING).startswith("wamid.••••")
-    assert discreet(f"{TELLING}:delivered").endswith(":delivered")
-    assert not spells_a_number(discreet(TELLING))
+    assert encodes_phone_number(TELLING)
+    assert mask_id(TELLING).startswith("wamid.••••")
+    assert mask_id(f"{TELLING}:delivered").endswith(":delivered")
+    assert not encodes_phone_number(mask_id(TELLING))
 
 
 @pytest.mark.parametrize("id", HARMLESS)
 def test_other_ids_stay_as_they_are(id: str) -> None:
-    assert (discreet(id), disguised(SEALER, id), known_as(SEALER, id)) == (id, id, [id])
+    assert (mask_id(id), pseudonym(SEALER, id), stored_forms(SEALER, id)) == (id, id, [id])
 
 
 def test_what_stands_for_it_is_always_the_same_and_found_under_every_key() -> None:
-    hidden = disguised(SEALER, TELLING)
-    assert hidden == disguised(SEALER, TELLING) != TELLING
-    assert not spells_a_number(hidden)
-    assert known_as(SEALER, TELLING) == [TELLING, hidden]
-    assert hidden in known_as(TURNED, TELLING)
-    assert disguised(TURNED, TELLING) != hidden
+    hidden = pseudonym(SEALER, TELLING)
+    assert hidden == pseudonym(SEALER, TELLING) != TELLING
+    assert not encodes_phone_number(hidden)
+    assert stored_forms(SEALER, TELLING) == [TELLING, hidden]
+    assert hidden in stored_forms(TURNED, TELLING)
+    assert pseudonym(TURNED, TELLING) != hidden
 
 
 @pytest.mark.parametrize("written", [NUMBER, OLD_NUMBER, "+55 11 98765-0123", "+55 11 8765 0123"])
@@ -85,7 +85,7 @@ def test_an_address_beside_punctuation_is_theirs(text: str) -> None:
 
 
 def test_whoever_has_only_a_user_id_is_found_by_it() -> None:
-    person = person_named(phone=None, email=None, whatsapp_user_id="BR.13491208655302741918", path=["input"])
+    person = read_person(phone=None, email=None, whatsapp_user_id="BR.13491208655302741918", path=["input"])
     assert person.is_in('{"from_user_id":"BR.13491208655302741918"}')
     assert not person.is_in('{"from_user_id":"BR.134912086553027419180"}')
 
@@ -97,5 +97,5 @@ def test_whoever_has_only_a_user_id_is_found_by_it() -> None:
 def test_what_is_no_address_is_refused_with_its_place(given: dict[str, str]) -> None:
     whole = {"phone": None, "email": None, "whatsapp_user_id": None} | given
     with pytest.raises(InvalidInput) as refused:
-        person_named(**whole, path=["input", "recipient"])
+        read_person(**whole, path=["input", "recipient"])
     assert list(refused.value.path)[:2] == ["input", "recipient"]

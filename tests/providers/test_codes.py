@@ -15,7 +15,7 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from core.providers.circuit import Verdict, verdict
+from core.providers.circuit import Verdict, judge_call
 from integrations.provider_errors import Kind, Meaning
 from integrations.twilio import errors as twilio
 from integrations.twilio import errors as twilio_errors
@@ -134,11 +134,11 @@ def test_what_a_recipient_a_text_or_a_template_causes_never_counts_against_the_p
             else whatsapp_errors.error_for_status(400, int(code))
         )
         if meaning.party in (RECIPIENT, CALLER) or meaning.scope is FailureScope.MESSAGE:
-            assert verdict(error) is Verdict.ANSWERED, name
+            assert judge_call(error) is Verdict.ANSWERED, name
             assert error.scope is FailureScope.MESSAGE, name
     for unknown in (twilio_errors.error_for_status(400, "29999"), whatsapp_errors.error_for_status(400, 131_999)):
         assert isinstance(unknown, ProviderRejected)
-        assert verdict(unknown) is Verdict.ANSWERED
+        assert judge_call(unknown) is Verdict.ANSWERED
 
 
 def test_a_meaning_holds_together() -> None:

@@ -14,7 +14,7 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from core.providers.circuit import Verdict, verdict
+from core.providers.circuit import Verdict, judge_call
 from integrations.smtp.codes import BASIC, GOOGLE, MICROSOFT_BY_CODE, REGISTERED, Meaning, Stage
 from integrations.smtp.errors import meaning_of, provider_error
 
@@ -104,7 +104,7 @@ def test_what_a_relay_says_of_one_recipient_for_the_moment_never_counts_against_
         for code in (450, 451, 452, 454, 455, 471):
             for words in ("Greylisted, try again", "Mailbox full", "Temporary local problem", "Rate limit exceeded"):
                 error = provider_error(RCPT, code, f"{detail} {words}".strip())
-                assert verdict(error) is Verdict.ANSWERED, (code, detail, words)
+                assert judge_call(error) is Verdict.ANSWERED, (code, detail, words)
     for reply in (
         "452 4.2.2 Mailbox full",
         "451 4.7.1 Greylisted",
@@ -112,17 +112,17 @@ def test_what_a_relay_says_of_one_recipient_for_the_moment_never_counts_against_
         "450 4.1.1 Unverified address",
     ):
         for stage in (DATA, TEXT):
-            assert verdict(refused(stage, reply)) is Verdict.ANSWERED, (stage, reply)
+            assert judge_call(refused(stage, reply)) is Verdict.ANSWERED, (stage, reply)
 
 
 def test_what_is_about_the_session_counts_and_no_recipient_is_asked_for() -> None:
     for reply in ("421 4.3.2 Shutting down", "450 4.3.2 Not now", "452 4.3.1 Storage full", "451 Local error"):
         error = refused(MAIL, reply)
-        assert (verdict(error), error.scope) == (Verdict.FAILED, FailureScope.PROVIDER)
+        assert (judge_call(error), error.scope) == (Verdict.FAILED, FailureScope.PROVIDER)
     for stage in (RCPT, DATA, TEXT):
         error = refused(stage, "421 4.3.2 Shutting down")
-        assert (verdict(error), error.scope) == (Verdict.FAILED, FailureScope.UNCLEAR)
-    assert verdict(refused(TEXT, "451 4.3.0 Local error")) is Verdict.FAILED
+        assert (judge_call(error), error.scope) == (Verdict.FAILED, FailureScope.UNCLEAR)
+    assert judge_call(refused(TEXT, "451 4.3.0 Local error")) is Verdict.FAILED
 
 
 def refused(stage: Stage, reply: str) -> ProviderError:
@@ -260,7 +260,7 @@ def test_a_limit_on_what_we_send_is_no_fault_of_the_relay_or_the_mailbox() -> No
     for stage, what in ((MAIL, "much mail"), (RCPT, "many recipients")):
         error = refused(stage, f"450 4.7.1 Error: too {what} from 192.0.2.7")
         assert (error.reason, error.party) == (FailureReason.RATE_LIMITED, PROVIDER)
-        assert verdict(error) is Verdict.ANSWERED
+        assert judge_call(error) is Verdict.ANSWERED
 
 
 def test_an_address_that_a_reply_quotes_decides_nothing() -> None:
@@ -275,7 +275,7 @@ def test_only_what_all_recipients_would_meet_can_open_the_circuit() -> None:
         assert meaning.scope in (None, FailureScope.MESSAGE)
     # Another mailbox provider may trust us.
     for reply in ("550 5.7.26 Unauthenticated", "550 5.7.25 No PTR", "550 5.7.606 Banned", "550 5.7.23 SPF"):
-        assert verdict(refused(RCPT, reply)) is Verdict.ANSWERED, reply
+        assert judge_call(refused(RCPT, reply)) is Verdict.ANSWERED, reply
     for reply in ("554 5.7.1 Relay access denied", "553 5.7.1 Sender address rejected: not owned by user mailer"):
         error = refused(RCPT, reply)
-        assert (verdict(error), error.scope) == (Verdict.REFUSED, FailureScope.UNCLEAR), reply
+        assert (judge_call(error), error.scope) == (Verdict.REFUSED, FailureScope.UNCLEAR), reply

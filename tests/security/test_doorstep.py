@@ -18,7 +18,7 @@ from api.http.app import create_asgi_app
 from api.http.health import Readiness
 from api.http.ip_limit import TokenBuckets, TrustedProxies, limit_key
 from api.http.limits import LARGEST_ON_CREDIT, MOST_ON_CREDIT, LimitsMiddleware
-from core.access.api_key_format import KeyKind, mint
+from core.access.api_key_format import KeyKind, generate_key
 from core.access.api_keys import NewKey
 from core.access.development_tokens import DevelopmentTokens
 from core.ports.principal import DEFAULT_TENANT, Scope
@@ -87,7 +87,7 @@ async def test_bad_credentials_of_an_address_lock_out_no_good_ones_behind_it(url
     books = ApiKeyAdmin(urls_here.app, house.sealer, DEFAULT_TENANT)
     made = [(await asyncio.to_thread(books.create, NewKey("n", KeyKind.LIVE, frozenset(Scope))))[1] for _ in range(2)]
     app = create_asgi_app(house, Readiness(house))
-    unknown = mint(KeyKind.LIVE)[0]
+    unknown = generate_key(KeyKind.LIVE)[0]
     forged = ["nonsense", unknown, DevelopmentTokens(b"x" * 32).make(), token(key=STRANGERS_KEY), made[0][:-1]]
     async with from_address(app) as client:
         for number in range(300):

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from core.database import Database
 from core.errors import IdempotencyConflict, InvalidInput
-from core.idempotency import IdempotentRequest, claim_key, forget_expired
+from core.idempotency import IdempotentRequest, claim_key, delete_expired_keys
 from core.ports.principal import DEFAULT_TENANT
 from core.sealing import Sealer
 
@@ -141,7 +141,7 @@ async def test_keys_whose_time_is_over_are_forgotten_a_few_at_a_time(
         await claim(app_database, request(key=f"order-{number}"), uuid4())
     async with app_database.transaction(DEFAULT_TENANT) as connection:
         await connection.execute(text("UPDATE idempotency_keys SET expires_at = now() WHERE key <> 'order-3'"))
-    assert [await forget_expired(worker_database, limit=3) for _ in range(3)] == [3, 1, 0]
+    assert [await delete_expired_keys(worker_database, limit=3) for _ in range(3)] == [3, 1, 0]
     async with app_database.transaction(DEFAULT_TENANT) as connection:
         kept = (await connection.execute(text("SELECT key FROM idempotency_keys"))).scalars().all()
     assert kept == ["order-3"]
@@ -156,7 +156,7 @@ async def test_a_key_taken_anew_while_it_is_being_forgotten_stays(
     second = uuid4()
     async with app_database.transaction(DEFAULT_TENANT) as connection:
         assert await claim_key(connection, DEFAULT_TENANT, request(), second) is None
-        forgetting = asyncio.create_task(forget_expired(worker_database))
+        forgetting = asyncio.create_task(delete_expired_keys(worker_database))
         done, _ = await asyncio.wait([forgetting], timeout=0.1)
         assert done == set()
     assert await forgetting == 0

@@ -4,7 +4,7 @@ from base64 import b64encode
 from uuid import uuid4
 
 from api.http.exchange import request_id_from
-from core.masking import names_somebody
+from core.masking import contains_address
 
 TELLING = (
     "5511987654321",
@@ -37,9 +37,9 @@ HARMLESS = (
 
 
 def test_what_may_be_an_address_is_told_from_what_machines_make() -> None:
-    assert [one for one in TELLING if not names_somebody(one)] == []
-    assert [one for one in HARMLESS if names_somebody(one)] == []
-    assert not any(names_somebody(one) for _ in range(2_000) for one in (str(uuid4()), uuid4().hex))
+    assert [one for one in TELLING if not contains_address(one)] == []
+    assert [one for one in HARMLESS if contains_address(one)] == []
+    assert not any(contains_address(one) for _ in range(2_000) for one in (str(uuid4()), uuid4().hex))
 
 
 def test_a_request_id_that_may_be_an_address_is_replaced() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 from core.addresses import Address
 from core.brazil import AREA_CODES
 from core.messages.schedule import calm_moment, next_calm, zones_of
-from core.quiet_hours import CAPITALS, NIGHT, QuietHours
+from core.quiet_hours import CAPITALS, DEFAULT_QUIET_HOURS, QuietHours
 
 SAO_PAULO, MANAUS, BERLIN = ZoneInfo("America/Sao_Paulo"), ZoneInfo("America/Manaus"), ZoneInfo("Europe/Berlin")
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -43,7 +43,7 @@ def at(text: str) -> datetime:
     ],
 )
 def test_a_message_waits_for_the_morning_where_its_reader_is(moment: str, address: Address, expected: str) -> None:
-    assert calm_moment(at(moment), address, SAO_PAULO, NIGHT) == at(expected)
+    assert calm_moment(at(moment), address, SAO_PAULO, DEFAULT_QUIET_HOURS) == at(expected)
 
 
 def test_a_number_follows_the_clock_where_its_people_live() -> None:
@@ -52,7 +52,9 @@ def test_a_number_follows_the_clock_where_its_people_live() -> None:
         for number in (f"+55{area}987654321", f"+55{area}32654321"):
             assert zones_of(Address("phone", number)) == [ZoneInfo(AREA_CODES[area])], number
     for number in ("+5581987000001", "+5593987000001", "+5594987000001"):
-        assert calm_moment(at("2027-07-01T10:00+00:00"), Address("phone", number), BERLIN, NIGHT) == at(recife)
+        assert calm_moment(at("2027-07-01T10:00+00:00"), Address("phone", number), BERLIN, DEFAULT_QUIET_HOURS) == at(
+            recife
+        )
 
 
 def test_other_countries_follow_their_capital_unless_a_number_is_bound_to_a_place() -> None:
@@ -110,13 +112,13 @@ def test_every_country_has_the_zone_of_its_capital() -> None:
 
 
 def test_of_several_zones_none_is_disturbed() -> None:
-    found = next_calm(at("2026-11-23T08:30-03:00"), [SAO_PAULO, MANAUS], NIGHT)
+    found = next_calm(at("2026-11-23T08:30-03:00"), [SAO_PAULO, MANAUS], DEFAULT_QUIET_HOURS)
     assert found == at("2026-11-23T08:00-04:00")
 
 
 def test_zones_without_a_common_day_have_no_calm_moment() -> None:
     zones = [SAO_PAULO, ZoneInfo("Asia/Kolkata"), ZoneInfo("Pacific/Honolulu")]
-    assert next_calm(at("2026-11-23T12:00+00:00"), zones, NIGHT) is None
+    assert next_calm(at("2026-11-23T12:00+00:00"), zones, DEFAULT_QUIET_HOURS) is None
 
 
 def test_a_number_that_may_be_anywhere_follows_its_sender_s_clock_when_no_hour_suits_all() -> None:
@@ -134,7 +136,7 @@ def test_a_number_that_may_be_anywhere_follows_its_sender_s_clock_when_no_hour_s
     ],
 )
 def test_eight_o_clock_is_eight_o_clock_when_clocks_are_changed(moment: str, expected: str) -> None:
-    assert next_calm(at(moment), [BERLIN], NIGHT) == at(expected)
+    assert next_calm(at(moment), [BERLIN], DEFAULT_QUIET_HOURS) == at(expected)
 
 
 def test_an_end_that_clocks_jump_over_is_the_moment_after() -> None:

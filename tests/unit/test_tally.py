@@ -14,7 +14,15 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from core.providers.circuit import CallEnd, Outcomes, Suspect, Verdict, pause_asked, tally, verdict
+from core.providers.circuit import (
+    CallOutcomes,
+    EndedCall,
+    Suspect,
+    Verdict,
+    judge_call,
+    requested_pause,
+    summarize_calls,
+)
 from integrations.twilio import errors as twilio
 from integrations.whatsapp import errors as whatsapp
 
@@ -60,7 +68,7 @@ def limited(after: float | None, party: FailureParty = FailureParty.PROVIDER) ->
     ],
 )
 def test_only_what_the_company_is_to_blame_for_counts(error: ProviderError | None, expected: Verdict) -> None:
-    assert verdict(error) is expected
+    assert judge_call(error) is expected
 
 
 @pytest.mark.parametrize(
@@ -76,28 +84,28 @@ def test_only_what_the_company_is_to_blame_for_counts(error: ProviderError | Non
     ],
 )
 def test_everybody_pauses_only_for_a_limit_of_the_sender(error: ProviderError | None, seconds: float) -> None:
-    assert pause_asked(error) == seconds
+    assert requested_pause(error) == seconds
 
 
-def ended(ticket: int | None, error: ProviderError | None, tenant: int = 1, recipient: bytes = b"ana") -> CallEnd:
-    return CallEnd(ticket, error, UUID(int=tenant), recipient)
+def ended(ticket: int | None, error: ProviderError | None, tenant: int = 1, recipient: bytes = b"ana") -> EndedCall:
+    return EndedCall(ticket, error, UUID(int=tenant), recipient)
 
 
 def test_calls_are_counted_by_the_stretch_they_began_in() -> None:
     ends = [(7, None), (7, NO), (7, AWAY), (9, SHUT_OUT), (9, OURS), (None, AWAY), (9, limited(3)), (9, limited(2))]
-    first, second, third = tally(ended(ticket, error) for ticket, error in ends)
+    first, second, third = summarize_calls(ended(ticket, error) for ticket, error in ends)
     who = first.tenants
-    assert first == Outcomes(7, successes=2, failures=1, tenants=who)
-    assert second == Outcomes(9, successes=2, refusals=1, pause=3, tenants=who)
-    assert third == Outcomes(None, failures=1, tenants=who)
-    assert tally([]) == []
+    assert first == CallOutcomes(7, successes=2, failures=1, tenants=who)
+    assert second == CallOutcomes(9, successes=2, refusals=1, pause=3, tenants=who)
+    assert third == CallOutcomes(None, failures=1, tenants=who)
+    assert summarize_calls([]) == []
 
 
 def test_what_a_recipient_or_a_tenant_may_have_caused_is_told_with_hashes_of_both() -> None:
-    def from_ana(error: ProviderError) -> CallEnd:
+    def from_ana(error: ProviderError) -> EndedCall:
         return ended(7, error, recipient=b"ana's hash")
 
-    (told,) = tally([from_ana(LOST), from_ana(LOST), from_ana(BROKEN), ended(7, LOST, tenant=2)])
+    (told,) = summarize_calls([from_ana(LOST), from_ana(LOST), from_ana(BROKEN), ended(7, LOST, tenant=2)])
     assert (told.failures, told.refusals, len(told.suspects), len(told.tenants)) == (0, 0, 2, 2)
     ana = told.suspects[0]
     assert ana == Suspect(ana.recipient, ana.tenant, is_refusal=False)
@@ -117,7 +125,7 @@ def test_no_table_lets_one_recipient_one_template_or_one_message_count_against_a
         (400, "21610"),
         (400, "30003"),
     ):
-        assert verdict(twilio.error_for_status(status, code)) is Verdict.ANSWERED, code
+        assert judge_call(twilio.error_for_status(status, code)) is Verdict.ANSWERED, code
     for code in (
         130497,
         131030,
@@ -133,7 +141,7 @@ def test_no_table_lets_one_recipient_one_template_or_one_message_count_against_a
         130472,
         135000,
     ):
-        assert verdict(whatsapp.error_for_status(400, code)) is Verdict.ANSWERED, code
+        assert judge_call(whatsapp.error_for_status(400, code)) is Verdict.ANSWERED, code
     for tables in (twilio.MEANINGS, whatsapp.MEANINGS):
         for code, meaning in tables.items():
             if meaning.party in (FailureParty.RECIPIENT, FailureParty.CALLER):
@@ -142,7 +150,7 @@ def test_no_table_lets_one_recipient_one_template_or_one_message_count_against_a
                     if isinstance(code, str)
                     else whatsapp.error_for_status(400, code)
                 )
-                assert verdict(error) is Verdict.ANSWERED, code
+                assert judge_call(error) is Verdict.ANSWERED, code
 
 
 def test_what_any_message_would_meet_counts_at_once() -> None:
@@ -152,14 +160,14 @@ def test_what_any_message_would_meet_counts_at_once() -> None:
         whatsapp.error_for_status(401, 190),
         whatsapp.error_for_status(403),
     ):
-        assert (verdict(error), error.scope) == (Verdict.REFUSED, FailureScope.PROVIDER)
+        assert (judge_call(error), error.scope) == (Verdict.REFUSED, FailureScope.PROVIDER)
     # A breakdown may be this message's doing.
     for error in (twilio.error_for_status(500), whatsapp.error_for_status(500), whatsapp.error_for_status(400, 131000)):
-        assert (verdict(error), error.scope) == (Verdict.FAILED, FailureScope.UNCLEAR)
+        assert (judge_call(error), error.scope) == (Verdict.FAILED, FailureScope.UNCLEAR)
 
 
 def test_a_limit_of_one_recipient_pauses_nobody_else() -> None:
     error = ProviderUnavailable(
         "Too much.", provider="acme", reason=FailureReason.RATE_LIMITED, scope=FailureScope.MESSAGE
     )
-    assert pause_asked(error) == 0
+    assert requested_pause(error) == 0

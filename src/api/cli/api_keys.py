@@ -159,9 +159,9 @@ def list_(only_orphaned: bool, tenant: UUID, as_json: bool) -> None:
 @yes_option
 def revoke(prefix: str, tenant: UUID, yes: bool) -> None:
     """Let the key that begins with PREFIX let nobody in any more, for good: ia_live_…, as the list shows it."""
-    from core.access.api_key_format import name_in
+    from core.access.api_key_format import key_name_in
 
-    name = name_in(prefix)
+    name = key_name_in(prefix)
     if name is None:
         raise Failure("That is not how a key begins: `interalpha api-keys list` shows all of them.", Exit.USAGE)
     confirm(f"Revoke {prefix[: prefix.index(name) + len(name)]} for good?", yes=yes)

@@ -13,7 +13,7 @@ import rich_click as click
 
 from api.cli.environment import core_settings, dev_environment, own_environment, port_from
 from api.cli.terminal import Exit, Failure
-from core.access.api_key_format import read_key
+from core.access.api_key_format import parse_key
 from core.settings import WrongValue
 from core.settings.addresses import LOOPBACK, check_web_address, is_loopback
 from core.settings.loading import read_secret
@@ -169,7 +169,7 @@ def given_key(environment: Mapping[str, str]) -> str | None:
         key = read_secret(API_KEY, environment)
     except WrongValue as error:
         raise Failure(f"{API_KEY}_FILE {error}.", Exit.NOT_CONFIGURED) from None
-    if key is not None and read_key(key) is None:
+    if key is not None and parse_key(key) is None:
         raise Failure(
             f"{API_KEY} holds no whole API key: copy it once more, or make one with `interalpha api-keys create`.",
             Exit.NOT_CONFIGURED,

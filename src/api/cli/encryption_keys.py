@@ -32,10 +32,10 @@ def command() -> None:
 @json_option
 def status(as_json: bool) -> None:
     """Count the values that lie under each key."""
-    from core.privacy.encryption_keys import FINGERPRINTS, status
+    from core.privacy.encryption_keys import FINGERPRINTS, count_by_key
 
     async def work(database: "Database", sealer: "Sealer") -> tuple[Sequence[str], Mapping[str, Mapping[str, int]]]:
-        found = await status(database)
+        found = await count_by_key(database)
         places = {one.place: {name or _UNNAMED: number for name, number in one.values.items()} for one in found}
         return sealer.key_names, places
 
@@ -83,7 +83,7 @@ def new_lookup(yes: bool) -> None:
     Reports that name an older message by the provider's id alone do not find it any more. Restart workers afterwards.
     """
     from core.lookup_keys import replace_lookups
-    from core.operations.audit_log import note_for_all
+    from core.operations.audit_log import record_for_all_tenants
 
     if not yes:
         if not sys.stdin.isatty():
@@ -93,7 +93,7 @@ def new_lookup(yes: bool) -> None:
         click.confirm("Replace the secret? Older provider ids are not found by their hash afterwards.", abort=True)
 
     async def work(database: "Database", sealer: "Sealer") -> None:
-        await note_for_all(database, "keys new-lookup")
+        await record_for_all_tenants(database, "keys new-lookup")
         await replace_lookups(database, sealer)
 
     _work(work)
@@ -107,13 +107,13 @@ def rotate() -> None:
     Before that, append the new key behind the old one in ENCRYPTION_KEYS of every process, and then put it in front in
     every process. It can be ended at any moment, and begun again: what is done is done.
     """
-    from core.operations.audit_log import note_for_all
-    from core.privacy.encryption_keys import rotate
+    from core.operations.audit_log import record_for_all_tenants
+    from core.privacy.encryption_keys import rotate_keys
 
     async def work(database: "Database", sealer: "Sealer") -> tuple[Sequence[str], int, int]:
         done = unreadable = 0
-        await note_for_all(database, "keys rotate")
-        async for step in rotate(database, sealer):
+        await record_for_all_tenants(database, "keys rotate")
+        async for step in rotate_keys(database, sealer):
             done, unreadable = done + step.sealed, unreadable + step.unreadable
             click.echo(f"  {step.table}: {step.sealed} sealed anew", err=True)
         return sealer.key_names, done, unreadable

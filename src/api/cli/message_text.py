@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from api.cli.terminal import clock, in_local_time, lasted, seconds_between
-from core.masking import discreet
+from core.masking import mask_id
 
 PARTIES = "direction toMasked fromMasked"
 """What has to be asked for."""
@@ -218,7 +218,7 @@ def masked(message: Mapping[str, Any]) -> dict[str, Any]:
     if "attempts" not in message:
         return dict(message)
     attempts = [
-        {**one, "providerMessageId": discreet(one["providerMessageId"] or "") or None} for one in message["attempts"]
+        {**one, "providerMessageId": mask_id(one["providerMessageId"] or "") or None} for one in message["attempts"]
     ]
     return {**message, "attempts": attempts}
 

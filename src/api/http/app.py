@@ -143,7 +143,7 @@ def _loops(house: App) -> Sequence[Coroutine[None, None, None]]:
         await asyncio.sleep(accept.INTERVAL)
 
     async def say_we_live() -> None:
-        await liveness.beat_server(house.database, process_name(), head_revision())
+        await liveness.record_server(house.database, process_name(), head_revision())
         await asyncio.sleep(liveness.HEARTBEAT_INTERVAL)
 
     turns = {"hints": house.hub.run, "pulse": beat, "pressure": count, "heartbeat": say_we_live}
@@ -152,7 +152,7 @@ def _loops(house: App) -> Sequence[Coroutine[None, None, None]]:
 
 async def _leave(house: App) -> None:
     try:
-        await liveness.leave_server(house.database, process_name())
+        await liveness.remove_server(house.database, process_name())
     except (AppError, SQLAlchemyError) as error:
         # Its last beat grows old by itself.
         log.info("server_left_silently", reason=type(error).__name__)

@@ -17,7 +17,7 @@ from api.http.metrics import documents
 from core.log_throttle import ThrottledLog
 from core.settings import Manifest, TrustMode
 from core.settings.values import digest
-from core.store_faults import told
+from core.store_faults import fault_fields
 from core.words import say
 from engine.answer import Outcome
 from engine.documents import Room, Shelf
@@ -189,7 +189,7 @@ class PersistedQueries:
                 found = await self._look_up(name)
                 self._troubles.succeeded("persisted_queries_back")
         except (RedisError, OSError, TimeoutError) as error:
-            self._troubles.failed("persisted_queries_away", **told(error))
+            self._troubles.failed("persisted_queries_away", **fault_fields(error))
             documents.labels("store_away").inc()
             return None
         # Whoever else writes into that Redis must not choose what a hash runs.
@@ -213,7 +213,7 @@ class PersistedQueries:
             async with asyncio.timeout(_PATIENCE):
                 await self._write(name, document)
         except (RedisError, OSError, TimeoutError) as error:
-            self._troubles.failed("persisted_queries_away", **told(error))
+            self._troubles.failed("persisted_queries_away", **fault_fields(error))
 
     async def _look_up(self, name: str) -> str | None:
         async with self._redis.pipeline(transaction=False) as pipeline:

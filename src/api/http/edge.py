@@ -8,7 +8,7 @@ from typing import Any
 from api.http.documents import DocumentStore, OperationRequest, TrustedDocuments
 from api.http.exchange import languages_of
 from api.http.quotas import Meter, OpenStreams
-from core.words import Interpreter
+from core.words import Translator
 from engine.engine import Engine
 from engine.plan import Refusal
 from engine.runnable import Runnable
@@ -78,7 +78,7 @@ class Edge:
     cookies: Sequence[str] = ()
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     meter: Meter | None = None
-    interpreter: Interpreter | None = None
+    interpreter: Translator | None = None
 
     def in_words(self, error: Mapping[str, Any], languages: Sequence[str]) -> Mapping[str, Any]:
         """Say an error that no operation stands behind."""

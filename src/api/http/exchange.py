@@ -12,7 +12,7 @@ from uuid import uuid4
 from litestar.types import HTTPScope, Receive, Send
 
 from api.http.ip_limit import charge_of, limit_key_of_host
-from core.masking import names_somebody
+from core.masking import contains_address
 from core.settings.addresses import is_loopback
 from core.words import say
 
@@ -250,5 +250,5 @@ def request_id_from(given: str | None) -> str:
 
     It is kept with what the request did, for good: one that may be somebody's number is replaced.
     """
-    is_taken = given and _SANE_REQUEST_ID.fullmatch(given) and not names_somebody(given)
+    is_taken = given and _SANE_REQUEST_ID.fullmatch(given) and not contains_address(given)
     return given if given and is_taken else uuid4().hex

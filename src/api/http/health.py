@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.bootstrap import App
 from api.migrations import current_revision, head_revision, is_current
 from core.errors import AppError
-from core.liveness import living_workers, missing_keys
+from core.liveness import count_live_workers, workers_missing_keys
 from core.store_faults import StoreFault, database_fault, redis_fault
 
 _LIMIT = 3.0
@@ -44,8 +44,8 @@ class Readiness:
             escapes = (await connection.execute(_ESCAPES)).scalar_one()
             revision, workers, lacking = await current_revision(connection), 0, list[str]()
             if is_current(revision):
-                workers = await living_workers(connection)
-                lacking = [f"{name} lacks {keys}" for name, keys in await missing_keys(connection)]
+                workers = await count_live_workers(connection)
+                lacking = [f"{name} lacks {keys}" for name, keys in await workers_missing_keys(connection)]
         head = head_revision()
         return {
             "postgres": {"ok": True},

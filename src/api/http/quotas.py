@@ -11,7 +11,7 @@ from typing import Any
 from graphql import GraphQLError, OperationType
 
 from core.ports.principal import Principal
-from core.rate_limit import Allowance, Budget
+from core.rate_limit import Budget, BudgetResult
 from engine.answer import Answer, Outcome
 from engine.errors import ErrorCode, describe
 from engine.limits import LimitExceeded
@@ -25,7 +25,7 @@ class Metered:
     """A plan that is paid for; what is left is told to the resolvers too."""
 
     plan: Runnable
-    allowance: Allowance
+    allowance: BudgetResult
 
     @property
     def kind(self) -> OperationType:
@@ -65,7 +65,7 @@ class Metered:
 class Exhausted(Refusal):
     """An operation its caller has no points left for."""
 
-    allowance: Allowance
+    allowance: BudgetResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def budget_headers(plan: Runnable | Refusal) -> dict[str, str]:
     return headers if allowance.is_granted else {**headers, "retry-after": str(max(1, ceil(allowance.wait)))}
 
 
-def _exhausted(allowance: Allowance) -> Exhausted:
+def _exhausted(allowance: BudgetResult) -> Exhausted:
     moment = allowance.affordable_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     message = (
         f"This costs {allowance.cost} points and {allowance.remaining} of {allowance.limit} a minute are left."

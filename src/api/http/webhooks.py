@@ -18,7 +18,7 @@ from api.http.metrics import webhooks as counter
 from api.worker.queue import INBOX
 from core.errors import InvalidSignature, Overloaded
 from core.inbox.intake import Intake
-from core.inbox.store import keep_together
+from core.inbox.store import store_events
 from core.ports import Connected, Handshake, RawWebhook
 
 log = structlog.get_logger(__name__)
@@ -31,7 +31,7 @@ BODY_LIMIT = 4 * 1024 * 1024
 
 def webhook_routes(house: App) -> list[HTTPRouteHandler]:
     """Give the route that takes every company's webhooks, and their question whether it is meant to."""
-    intake = Intake(partial(keep_together, house.database, house.sealer))
+    intake = Intake(partial(store_events, house.database, house.sealer))
 
     @post("/webhooks/{name:str}", status_code=204, include_in_schema=False, request_max_body_size=None)
     async def receive(request: AnyRequest, name: FromPath[str]) -> Response[None]:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from core.words import Sentence, Told
+from core.words import ErrorText, Sentence
 
 ENGLISH = "en"
 LANGUAGES = (ENGLISH, "pt-BR")
@@ -48,7 +48,7 @@ class Catalogue:
         """Name the language that will be spoken."""
         return language_for(languages)
 
-    def tell(self, code: str, message: str, languages: Sequence[str], places: Mapping[str, object]) -> Told:
+    def tell(self, code: str, message: str, languages: Sequence[str], places: Mapping[str, object]) -> ErrorText:
         """Say an error; `message` in English and as it came where the catalogue has no words for it."""
         language = language_for(languages)
         if isinstance(message, Sentence):
@@ -56,8 +56,8 @@ class Catalogue:
         entry = entries(language).get(code)
         page = f"{self.address.rstrip('/')}{DOCS}#{code.lower()}"
         if entry is None:
-            return Told(message, "", page)
-        return Told(_said(message, language, code, places), entry.advice, page)
+            return ErrorText(message, "", page)
+        return ErrorText(_said(message, language, code, places), entry.advice, page)
 
     def describe(self, error: Mapping[str, Any], languages: Sequence[str]) -> Mapping[str, Any]:
         """Put an error of the top level into words: its message, and advice and page among its extensions."""

@@ -11,10 +11,10 @@ from api.migrations import contracts_left, head_revision
 from api.process import process_name
 from api.worker.queue import INBOX
 from core import liveness
-from core.access.api_keys import revoke_orphaned
-from core.access.directory import forget_ended_sessions
+from core.access.api_keys import revoke_orphaned_keys
+from core.access.directory import delete_old_session_ends
 from core.access.tenants import TenantZones
-from core.idempotency import forget_expired
+from core.idempotency import delete_expired_keys
 from core.liveness import Activity, ActivityReporter
 from core.messages.delivery import ChannelDelivery, QuietHoursCheck
 from core.messages.provider_ids import seal_clear_ids
@@ -23,10 +23,10 @@ from core.messages.timeouts import apply_due_times, reclaim_expired_leases
 from core.messages.unconfirmed import Settler
 from core.messages.webhook_handlers import apply_due_events
 from core.ports import Channel, Mode
-from core.privacy.encryption_keys import tell, waits_for
-from core.privacy.erase import carry_out
-from core.privacy.retention import forget_what_is_old
-from core.providers.flow_control import Gate
+from core.privacy.encryption_keys import count_waiting_for_keys, log_missing_keys
+from core.privacy.erase import run_erasure_step
+from core.privacy.retention import forget_expired_data
+from core.providers.rate_limiter import SharedRateLimiter
 from core.pubsub import Change
 from core.templates.catalogue_sync import CatalogueSync
 
@@ -130,33 +130,33 @@ class Worker:
 
     async def housekeeping(self, _context: object) -> None:
         """The SAQ cron: forget idempotency keys whose time is over, and sessions that ended long ago."""
-        while await forget_expired(self.house.database):
+        while await delete_expired_keys(self.house.database):
             pass
         async with self.house.database.transaction() as connection:
-            await forget_ended_sessions(connection)
+            await delete_old_session_ends(connection)
 
     async def forget(self, _context: object) -> None:
         """The SAQ cron: take out what is older than it may be kept."""
-        await forget_what_is_old(self.house.database, self.house.sealer, self.house.retention)
+        await forget_expired_data(self.house.database, self.house.sealer, self.house.retention)
 
     async def seal_clear_ids(self) -> None:
         """One turn: seal provider ids that lie in clear, as long as processes of the version before may write any."""
         async with self.house.database.transaction() as connection:
             is_over = not await contracts_left(connection)
-            may_come = await liveness.earlier_workers(connection)
+            may_come = await liveness.has_earlier_workers(connection)
         found = 0 if is_over else await seal_clear_ids(self.house.database, self.house.sealer)
         await asyncio.sleep(_SOON_AFTER if found or may_come else _LONG_AFTER)
 
     async def look_for_missing_keys(self) -> None:
         """One turn: say which keys are missing here that something waits for, in the log and in `/health/ready`."""
-        found = await waits_for(self.house.database, self.house.sealer)
-        tell(found)
-        await liveness.note_missing_keys(self.house.database, self.name, found)
+        found = await count_waiting_for_keys(self.house.database, self.house.sealer)
+        log_missing_keys(found)
+        await liveness.record_missing_keys(self.house.database, self.name, found)
         await asyncio.sleep(_MISSING_KEYS)
 
     async def erase(self) -> None:
         """One turn: carry out the erasures that are due, then rest a while."""
-        while not self.is_stopping and await carry_out(self.house.database, self.house.sealer, self.house.hub):
+        while not self.is_stopping and await run_erasure_step(self.house.database, self.house.sealer, self.house.hub):
             pass
         await asyncio.sleep(_ERASE)
 
@@ -164,13 +164,13 @@ class Worker:
         """One turn: revoke API keys whose maker is gone, where that is wanted, then rest a while."""
         if self.house.settings.api_keys_end_with_maker:
             async with self.house.database.transaction() as connection:
-                if number := await revoke_orphaned(connection):
+                if number := await revoke_orphaned_keys(connection):
                     log.warning("orphaned_keys_revoked", number=number)
         await asyncio.sleep(_ORPHANS)
 
     async def beat(self) -> None:
         """One turn: say that we live, and hear among how many the companies' paces are shared."""
-        living = await liveness.beat(self.house.database, self.name, head_revision())
+        living = await liveness.record_worker(self.house.database, self.name, head_revision())
         for courier in self.couriers.values():
             courier.gate.workers = living
         await asyncio.sleep(liveness.HEARTBEAT_INTERVAL)
@@ -193,7 +193,7 @@ def build_worker(house: App) -> Worker:
                 house.hub,
                 name,
                 timing=replace(house.timing, retry_for=house.settings.retry_for[channel]),
-                gate=Gate(house.redis, service.integration, connected.pace),
+                gate=SharedRateLimiter(house.redis, service.integration, connected.pace),
                 night=night,
                 in_flight=connected.in_flight,
                 is_simulated=connected.mode is Mode.SIMULATED,

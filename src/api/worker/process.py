@@ -133,7 +133,7 @@ async def _run(worker: Worker, stop: asyncio.Event) -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     try:
-        await liveness.leave(house.database, worker.name)
+        await liveness.remove_worker(house.database, worker.name)
     except AppError as error:
         # Its last beat grows old by itself.
         log.warning("worker_left_silently", reason=error.message)

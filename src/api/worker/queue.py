@@ -14,7 +14,7 @@ from saq.queue.redis import RedisQueue
 from saq.types import WorkerInfo
 
 from core.log_throttle import ThrottledLog
-from core.store_faults import told
+from core.store_faults import fault_fields
 
 QUEUE = "interalpha"
 JOB = "wake"
@@ -58,7 +58,7 @@ class WakeUps:
                 key = f"{topic}:{time.time_ns() // 50_000_000}"
                 await self._queue.enqueue(JOB, topic=topic, key=key, retries=1, timeout=10, ttl=-1, retry_delay=1)
         except (RedisError, OSError, TimeoutError) as error:
-            self._troubles.failed("wake_up_not_sent", **told(error))
+            self._troubles.failed("wake_up_not_sent", **fault_fields(error))
         else:
             self._troubles.succeeded("wake_ups_sent")
 
@@ -115,7 +115,7 @@ class BackoffQueue(RedisQueue):
         try:
             yield
         except (RedisError, OSError) as error:
-            fields = told(error)
+            fields = fault_fields(error)
             kind = f"{fields.pop('kind')} {doing}" if fields["error"] == "NoPermissionError" else fields.pop("kind")
             self._troubles.failed("wake_ups_interrupted", kind, doing=doing, **fields)
             raise

@@ -39,7 +39,7 @@ class KeyParts:
     hash: bytes = field(repr=False)
 
 
-def mint(kind: KeyKind) -> tuple[str, KeyParts]:
+def generate_key(kind: KeyKind) -> tuple[str, KeyParts]:
     """Make a key, with 256 random bits in it; the text is shown once and kept nowhere."""
     name = "".join(secrets.choice(_DIGITS) for _ in range(_NAME))
     body = f"{_MARK}{_WORDS[kind]}_{name}_{_base62(secrets.randbits(256), _SECRET)}"
@@ -52,7 +52,7 @@ def looks_like_key(token: str) -> bool:
     return token.startswith(_MARK)
 
 
-def read_key(token: str) -> KeyParts | None:
+def parse_key(token: str) -> KeyParts | None:
     """Take a key apart; None for what is none, or was not copied as a whole."""
     found = _SHAPE.fullmatch(token)
     if found is None or _checksum(token[:-_CHECKSUM]) != token[-_CHECKSUM:]:
@@ -61,12 +61,12 @@ def read_key(token: str) -> KeyParts | None:
     return KeyParts(kind, found[2], _hash(token))
 
 
-def prefix_of(kind: KeyKind, name: str) -> str:
+def key_prefix(kind: KeyKind, name: str) -> str:
     """The beginning of a key, which tells it from others and lets nobody in."""
     return f"{_MARK}{_WORDS[kind]}_{name}"
 
 
-def name_in(text: str) -> str | None:
+def key_name_in(text: str) -> str | None:
     """The name in a key, or in as much of it as `prefix_of` shows; None where there is none."""
     found = re.fullmatch(rf"ia_(?:live|allow|test)_([0-9A-Za-z]{{{_NAME}}})(?:_[0-9A-Za-z]*)?", text, re.ASCII)
     return None if found is None else found[1]

@@ -14,17 +14,17 @@ from uuid import UUID
 import structlog
 from sqlalchemy import ARRAY, Row, Text, Uuid, bindparam, or_, text, update
 
-from core.access.api_key_format import KeyKind, KeyParts, read_key
+from core.access.api_key_format import KeyKind, KeyParts, parse_key
 from core.access.batched import Batched
 from core.access.remembered import Remembered
 from core.access.tables import api_keys
 from core.database import Database
 from core.errors import AppError, Unauthenticated
-from core.ports.principal import EVERYWHERE, ActorKind, Principal, Reach, Scope
+from core.ports.principal import UNRESTRICTED, ActorKind, Principal, Reach, Scope
 from core.sealing import SealBroken, Sealer
 from core.words import say
 
-COLUMN = "recipients"
+RECIPIENTS_COLUMN = "recipients"
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ _PRESENTED = text("SELECT * FROM keys_presented(:wanted)").bindparams(bindparam(
 
 
 @dataclass(frozen=True, slots=True)
-class KnownKey:
+class StoredKey:
     """A key as our books have it, at the moment it was looked up."""
 
     id: UUID
@@ -54,20 +54,20 @@ class ApiKeyLookup:
     def __init__(self, database: Database, sealer: Sealer) -> None:
         self._database = database
         self._sealer = sealer
-        self._keys: Batched[str, KnownKey] = Batched(self._look_up)
+        self._keys: Batched[str, StoredKey] = Batched(self._look_up)
 
-    async def find(self, name: str) -> KnownKey | None:
+    async def find(self, name: str) -> StoredKey | None:
         """What is known of a key; None where there is none of that name. Raises Overloaded."""
         return await self._keys.find(name)
 
-    async def _look_up(self, names: Sequence[str]) -> dict[str, KnownKey]:
+    async def _look_up(self, names: Sequence[str]) -> dict[str, StoredKey]:
         async with self._database.transaction() as connection:
             rows = (await connection.execute(_PRESENTED, {"wanted": names})).all()
         return {row.public_id: self._known(row) for row in rows}
 
-    def _known(self, row: Row[Any]) -> KnownKey:
+    def _known(self, row: Row[Any]) -> StoredKey:
         kind = KeyKind(row.kind)
-        return KnownKey(
+        return StoredKey(
             id=row.id,
             tenant_id=row.tenant_id,
             name=row.public_id,
@@ -83,7 +83,7 @@ class ApiKeyLookup:
     def _reach(self, kind: KeyKind, row: Row[Any]) -> Reach:
         match kind:
             case KeyKind.LIVE:
-                return EVERYWHERE
+                return UNRESTRICTED
             case KeyKind.TEST:
                 return Reach(simulated_only=True)
             case KeyKind.ALLOW_LIST:
@@ -91,7 +91,9 @@ class ApiKeyLookup:
 
     def _recipients(self, row: Row[Any]) -> frozenset[str]:
         try:
-            opened = self._sealer.open(row.recipients_sealed or b"", tenant=row.tenant_id, row=row.id, column=COLUMN)
+            opened = self._sealer.open(
+                row.recipients_sealed or b"", tenant=row.tenant_id, row=row.id, column=RECIPIENTS_COLUMN
+            )
         except SealBroken as error:
             # A list nobody can read names nobody: the key comes in, and its messages reach no one.
             log.error("recipients_unreadable", key=row.public_id, reason=str(error))
@@ -102,12 +104,12 @@ class ApiKeyLookup:
 # From an API key to a principal: checked offline first, then against our books as they were a moment ago.
 
 
-KNOWN_SECONDS = 2.0
+CACHE_SECONDS = 2.0
 """How long what was looked up is believed: a key revoked by another process may come in for so long."""
 USED_SECONDS = 60.0
 """The last use of a key is written down once in so many seconds."""
-MOST_KNOWN = 10_000
-SUBJECT = "key:"
+CACHE_SIZE = 10_000
+KEY_SUBJECT = "key:"
 
 
 class KeyFault(StrEnum):
@@ -144,15 +146,15 @@ class ApiKeyVerifier:
     def __init__(self, database: Database, sealer: Sealer, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._finder = ApiKeyLookup(database, sealer)
-        self._known: Remembered[str, KnownKey] = Remembered(KNOWN_SECONDS, MOST_KNOWN, clock)
+        self._known: Remembered[str, StoredKey] = Remembered(CACHE_SECONDS, CACHE_SIZE, clock)
         # Apart from the others: however many are made up, they push out nothing that is known.
-        self._unknown: Remembered[str, bool] = Remembered(KNOWN_SECONDS, MOST_KNOWN, clock)
-        self._used: Remembered[str, bool] = Remembered(USED_SECONDS, MOST_KNOWN, clock)
+        self._unknown: Remembered[str, bool] = Remembered(CACHE_SECONDS, CACHE_SIZE, clock)
+        self._used: Remembered[str, bool] = Remembered(USED_SECONDS, CACHE_SIZE, clock)
         self._notes: set[asyncio.Task[None]] = set()
 
     async def authenticate(self, token: str) -> Principal:
         """Say who presents a key; raises KeyRefused, and Overloaded where our books cannot be read at the moment."""
-        presented = read_key(token)
+        presented = parse_key(token)
         if presented is None:
             raise KeyRefused(KeyFault.MALFORMED)
         known = await self._find(presented.name)
@@ -163,7 +165,7 @@ class ApiKeyVerifier:
 
     async def is_believed(self, principal: Principal) -> bool:
         """Whether the key of an earlier call would let anybody in now; raises Overloaded."""
-        known = await self._find(principal.subject.removeprefix(SUBJECT))
+        known = await self._find(principal.subject.removeprefix(KEY_SUBJECT))
         return known is not None and not known.is_revoked and not known.is_expired
 
     def forget(self, name: str) -> None:
@@ -174,7 +176,7 @@ class ApiKeyVerifier:
         """Finish what is still to be written down."""
         await asyncio.gather(*self._notes)
 
-    async def _find(self, name: str) -> KnownKey | None:
+    async def _find(self, name: str) -> StoredKey | None:
         if (known := self._known.get(name)) is not None:
             return known
         if self._unknown.get(name):
@@ -186,7 +188,7 @@ class ApiKeyVerifier:
             self._known.put(name, found)
         return found
 
-    def _note_use(self, known: KnownKey) -> None:
+    def _note_use(self, known: StoredKey) -> None:
         """Write down that a key is used, behind its caller's back."""
         if self._used.get(known.name):
             return
@@ -195,16 +197,16 @@ class ApiKeyVerifier:
         self._notes.add(task)
         task.add_done_callback(self._notes.discard)
 
-    async def _write_use(self, known: KnownKey) -> None:
+    async def _write_use(self, known: StoredKey) -> None:
         try:
             async with self._database.transaction(known.tenant_id) as connection:
-                await connection.execute(_USED, {"of_tenant": known.tenant_id, "of_key": known.id})
+                await connection.execute(_RECORD_USE, {"of_tenant": known.tenant_id, "of_key": known.id})
         except AppError as error:
             log.warning("key_use_not_noted", key=known.name, reason=error.message)
 
 
 # Of several processes, one writes it down.
-_USED = (
+_RECORD_USE = (
     update(api_keys)
     .where(
         api_keys.c.tenant_id == bindparam("of_tenant", type_=Uuid),
@@ -215,7 +217,7 @@ _USED = (
 )
 
 
-def _fault(presented: KeyParts, known: KnownKey | None) -> KeyFault | None:
+def _fault(presented: KeyParts, known: StoredKey | None) -> KeyFault | None:
     if known is None or not hmac.compare_digest(known.hash, presented.hash):
         return KeyFault.UNKNOWN
     if known.is_revoked:
@@ -223,10 +225,10 @@ def _fault(presented: KeyParts, known: KnownKey | None) -> KeyFault | None:
     return KeyFault.EXPIRED if known.is_expired else None
 
 
-def _principal(known: KnownKey) -> Principal:
+def _principal(known: StoredKey) -> Principal:
     return Principal(
         known.tenant_id,
-        f"{SUBJECT}{known.name}",
+        f"{KEY_SUBJECT}{known.name}",
         # A right this version does not know is none.
         frozenset(scope for scope in Scope if scope in known.scopes),
         known.expires_at.timestamp() if known.expires_at else None,

@@ -10,17 +10,17 @@ from uuid import UUID
 from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.access.api_key_format import KeyKind, mint, prefix_of
-from core.access.api_key_lookup import COLUMN
+from core.access.api_key_format import KeyKind, generate_key, key_prefix
+from core.access.api_key_lookup import RECIPIENTS_COLUMN
 from core.access.tables import api_keys
 from core.addresses import Address
 from core.audit.act import Act, Author
 from core.characters import line_errors, refused_on_line
 from core.errors import AppError, InputRule, InvalidInput, Refused
 from core.ids import uuid7
-from core.masking import names_somebody
-from core.pagination import Slice, read_slice
-from core.ports.principal import EVERYWHERE, ActorKind, Principal, Reach, Scope, one_form
+from core.masking import contains_address
+from core.pagination import PageRequest, read_page
+from core.ports.principal import UNRESTRICTED, ActorKind, Principal, Reach, Scope, comparable_form
 from core.sealing import Sealer
 from core.words import say
 
@@ -44,11 +44,11 @@ class NewKey:
         """Whom its messages may reach."""
         match self.kind:
             case KeyKind.LIVE:
-                return EVERYWHERE
+                return UNRESTRICTED
             case KeyKind.TEST:
                 return Reach(simulated_only=True)
             case KeyKind.ALLOW_LIST:
-                return Reach(recipients=frozenset(one_form(one.value) for one in self.recipients))
+                return Reach(recipients=frozenset(comparable_form(one.value) for one in self.recipients))
 
 
 def check_new_key(key: NewKey, maker: Principal | None) -> None:
@@ -66,7 +66,7 @@ def _errors(key: NewKey) -> Iterator[AppError]:
     elif len(key.name) > LONGEST_NAME:
         text = say("API_KEY_NAME", "A key's name has at most {most} characters, on one line.", most=LONGEST_NAME)
         yield _wrong(text, "name", InputRule.MALFORMED)
-    elif names_somebody(key.name):
+    elif contains_address(key.name):
         text = say(
             "API_KEY_NAME_HOLDS_ADDRESS",
             "A key's name is kept for good, and this one looks like a telephone number or an e-mail address."
@@ -116,14 +116,14 @@ def _excesses(key: NewKey, maker: Principal) -> Iterator[AppError]:
         yield _wrong(text, "kind", InputRule.NOT_ALLOWED)
 
 
-def outlives(ends: datetime | None, maker: Principal | None) -> bool:
+def outlives_maker(ends: datetime | None, maker: Principal | None) -> bool:
     """Whether a key would go on after the key that makes it; sessions of people end too soon to bind anything."""
     if maker is None or maker.api_key is None or maker.expires_at is None:
         return False
     return ends is None or ends.timestamp() > maker.expires_at
 
 
-def outliving() -> Refused:
+def outlives_maker_error() -> Refused:
     """The error for a key that would go on after its maker."""
     return Refused(
         [
@@ -165,15 +165,15 @@ class ApiKey:
     @property
     def prefix(self) -> str:
         """How it begins: enough to recognise it."""
-        return prefix_of(self.kind, self.public_id)
+        return key_prefix(self.kind, self.public_id)
 
 
-async def create(
+async def create_api_key(
     connection: AsyncConnection, sealer: Sealer, tenant: UUID, key: NewKey, *, maker: Principal | None, created_by: str
 ) -> tuple[ApiKey, str]:
     """Make a key and give its text, this once; raises Refused."""
     check_new_key(key, maker)
-    row, (secret, parts) = uuid7(), mint(key.kind)
+    row, (secret, parts) = uuid7(), generate_key(key.kind)
     made = insert(api_keys).values(
         tenant_id=tenant,
         id=row,
@@ -188,13 +188,13 @@ async def create(
         expires_at=None if key.expires_in is None else func.now() + key.expires_in,
     )
     stored = _key((await connection.execute(made.returning(api_keys))).one())
-    if outlives(stored.expires_at, maker):
+    if outlives_maker(stored.expires_at, maker):
         # The database's clock decides; the caller's transaction takes the row back.
-        raise outliving()
+        raise outlives_maker_error()
     return stored, secret
 
 
-async def revoke(connection: AsyncConnection, tenant: UUID, key: UUID) -> ApiKey | None:
+async def revoke_api_key(connection: AsyncConnection, tenant: UUID, key: UUID) -> ApiKey | None:
     """Let a key let nobody in any more; None where the tenant has none of that id. Revoked again, it stays as it is."""
     revoked = (
         update(api_keys)
@@ -206,23 +206,23 @@ async def revoke(connection: AsyncConnection, tenant: UUID, key: UUID) -> ApiKey
     return None if row is None else _key(row)
 
 
-async def by_ids(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> dict[UUID, ApiKey]:
+async def api_keys_by_id(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> dict[UUID, ApiKey]:
     """Read a tenant's keys by id; those it does not have are left out."""
     chosen = select(api_keys).where(api_keys.c.tenant_id == tenant, api_keys.c.id.in_(list(ids)))
     return {row.id: _key(row) for row in await connection.execute(chosen)}
 
 
-async def id_of(connection: AsyncConnection, tenant: UUID, public_id: str) -> UUID | None:
+async def api_key_id(connection: AsyncConnection, tenant: UUID, public_id: str) -> UUID | None:
     """The id of a tenant's key by the part it is found by; None where it has no such key."""
     chosen = select(api_keys.c.id).where(api_keys.c.tenant_id == tenant, api_keys.c.public_id == public_id)
     found: UUID | None = (await connection.execute(chosen)).scalar_one_or_none()
     return found
 
 
-async def page(connection: AsyncConnection, tenant: UUID, which: Slice) -> tuple[Sequence[ApiKey], bool]:
+async def api_keys_page(connection: AsyncConnection, tenant: UUID, which: PageRequest) -> tuple[Sequence[ApiKey], bool]:
     """Read one page of a tenant's keys, newest first, and whether there are more."""
     statement = select(api_keys).where(api_keys.c.tenant_id == tenant)
-    rows, has_more = await read_slice(connection, statement, api_keys.c.id, which)
+    rows, has_more = await read_page(connection, statement, api_keys.c.id, which)
     return [_key(row) for row in rows], has_more
 
 
@@ -230,7 +230,7 @@ def _sealed(sealer: Sealer, tenant: UUID, row: UUID, key: NewKey) -> bytes | Non
     recipients = key.reach.recipients
     if recipients is None:
         return None
-    return sealer.seal(json.dumps(sorted(recipients)), tenant=tenant, row=row, column=COLUMN)
+    return sealer.seal(json.dumps(sorted(recipients)), tenant=tenant, row=row, column=RECIPIENTS_COLUMN)
 
 
 def _key(row: Row[Any]) -> ApiKey:
@@ -259,12 +259,12 @@ _FIND = text("SELECT id FROM orphaned_keys() WHERE tenant_id = :tenant")
 _REVOKE = text("SELECT tenant_id, id FROM revoke_orphaned_keys()")
 
 
-async def orphaned(connection: AsyncConnection, tenant: UUID) -> Collection[UUID]:
+async def orphaned_keys(connection: AsyncConnection, tenant: UUID) -> Collection[UUID]:
     """The keys of a tenant that let somebody in and whose maker is gone."""
     return set((await connection.execute(_FIND, {"tenant": tenant})).scalars())
 
 
-async def revoke_orphaned(connection: AsyncConnection) -> int:
+async def revoke_orphaned_keys(connection: AsyncConnection) -> int:
     """Revoke the keys of all tenants whose maker is gone, with an audit event each; returns how many."""
     rows = (await connection.execute(_REVOKE)).all()
     for row in rows:

@@ -99,24 +99,24 @@ async def apply_directory_event(connection: AsyncConnection, sealer: Sealer, eve
     gone_at = event.at if event.is_deleted else None
     match event.subject:
         case Person() as person:
-            await _keep_person(connection, sealer, person, event.at, gone_at)
+            await _apply_person(connection, sealer, person, event.at, gone_at)
         case OrganizationNamed() as organization:
             at = None if event.is_deleted else event.at
-            await keep_organization(connection, organization, at=at, gone_at=gone_at)
+            await upsert_organization(connection, organization, at=at, gone_at=gone_at)
         case Membership() as membership:
-            await _keep_membership(connection, membership, event.at, gone_at)
+            await _apply_membership(connection, membership, event.at, gone_at)
         case SessionEnded() as ended:
             kept = insert(ended_sessions).values(session_id=ended.session_id, ended_at=event.at)
             await connection.execute(kept.on_conflict_do_nothing())
 
 
-async def forget_ended_sessions(connection: AsyncConnection) -> None:
+async def delete_old_session_ends(connection: AsyncConnection) -> None:
     """Delete the ends of sessions that no token which may still be believed is of."""
     oldest = func.now() - ENDED_SESSIONS_KEPT
     await connection.execute(ended_sessions.delete().where(ended_sessions.c.ended_at < oldest))
 
 
-async def keep_organization(
+async def upsert_organization(
     connection: AsyncConnection,
     organization: OrganizationNamed,
     *,
@@ -130,17 +130,17 @@ async def keep_organization(
     return UUID(str(kept.scalar_one()))
 
 
-async def keep_subject(connection: AsyncConnection, subject: str) -> UUID:
+async def upsert_user(connection: AsyncConnection, subject: str) -> UUID:
     """Give the row of a person of whom nothing but what tokens call them is known."""
     kept = await connection.execute(select(func.keep_person(uuid7(), subject)))
     return UUID(str(kept.scalar_one()))
 
 
-async def _keep_person(
+async def _apply_person(
     connection: AsyncConnection, sealer: Sealer, person: Person, at: datetime, gone_at: datetime | None
 ) -> None:
     # A sealed value names its row, so the row comes first.
-    row = await keep_subject(connection, person.id)
+    row = await upsert_user(connection, person.id)
     profile = Profile(person.name, person.email, person.avatar_url)
     is_gone = or_(users.c.deleted_at.is_not(None), literal(gone_at is not None))
     changed = (
@@ -163,12 +163,12 @@ async def _keep_person(
     await connection.execute(changed)
 
 
-async def _keep_membership(
+async def _apply_membership(
     connection: AsyncConnection, membership: Membership, at: datetime, gone_at: datetime | None
 ) -> None:
     # It may come before either side of it.
-    user = await keep_subject(connection, membership.user_id)
-    tenant = await keep_organization(connection, OrganizationNamed(membership.organization_id))
+    user = await upsert_user(connection, membership.user_id)
+    tenant = await upsert_organization(connection, OrganizationNamed(membership.organization_id))
     told = insert(memberships).values(
         tenant_id=tenant,
         user_id=user,
@@ -215,11 +215,11 @@ class Organization:
     default_currency: str
 
 
-async def user_of(connection: AsyncConnection, sealer: Sealer, subject: str) -> User:
+async def load_user(connection: AsyncConnection, sealer: Sealer, subject: str) -> User:
     """Read the person behind a token's subject; noted on the way, as is whose they are, where nobody has told of it."""
     if found := await _users(connection, sealer, users.c.subject == subject):
         return found[0]
-    row = await keep_subject(connection, subject)
+    row = await upsert_user(connection, subject)
     # Only the tenants a transaction names can be seen in it: this is the caller's own.
     joined = insert(memberships).from_select(["tenant_id", "user_id"], select(tenants.c.id, literal(row)))
     await connection.execute(joined.on_conflict_do_nothing())
@@ -238,13 +238,13 @@ async def users_by_id(
     return {one.id: one for one in await _users(connection, sealer, users.c.id.in_(ids), may_see)}
 
 
-async def organization_of(connection: AsyncConnection, tenant: UUID) -> Organization | None:
+async def load_organization(connection: AsyncConnection, tenant: UUID) -> Organization | None:
     """Read a tenant."""
     row = (await connection.execute(select(tenants).where(tenants.c.id == tenant))).one_or_none()
     return None if row is None else Organization(row.id, row.name, row.time_zone, row.default_currency)
 
 
-async def tenant_stands(connection: AsyncConnection, tenant: UUID) -> bool:
+async def tenant_exists(connection: AsyncConnection, tenant: UUID) -> bool:
     """Whether a tenant exists and was not deleted; the transaction names it."""
     there = select(tenants.c.id).where(tenants.c.id == tenant, tenants.c.deleted_at.is_(None))
     return (await connection.execute(there)).first() is not None

@@ -10,7 +10,7 @@ from sqlalchemy import ARRAY, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import insert
 
 from core.access.batched import Batched
-from core.access.directory import keep_organization, keep_subject, tenant_stands
+from core.access.directory import tenant_exists, upsert_organization, upsert_user
 from core.access.remembered import Remembered
 from core.access.tables import memberships
 from core.database import Database
@@ -19,9 +19,9 @@ from core.ports import Identity, IdentityVerifier, InvalidToken, OrganizationNam
 from core.ports.principal import DEFAULT_TENANT, PresentedSession, Principal, Scope
 from core.words import say
 
-KNOWN_SECONDS = 2.0
+CACHE_SECONDS = 2.0
 """How long what was looked up is believed: a person who was deleted may come in for so long."""
-MOST_KNOWN = 10_000
+CACHE_SIZE = 10_000
 # Nobody's rows can be seen before it is known whose they may be: PostgreSQL is asked in a transaction without tenants.
 _PRESENTED = text("SELECT * FROM sessions_presented(:subjects, :organizations, :sessions)").bindparams(
     *(bindparam(name, type_=ARRAY(Text)) for name in ("subjects", "organizations", "sessions"))
@@ -32,7 +32,7 @@ _Key = tuple[str, str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class MembershipState:
     """How a person stands with an organisation, by our own books; `role` is what we were told of at `role_at`."""
 
     tenant_id: UUID
@@ -47,14 +47,14 @@ class Tenants:
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
-        self._known: Remembered[UUID, bool] = Remembered(KNOWN_SECONDS, MOST_KNOWN, clock)
+        self._known: Remembered[UUID, bool] = Remembered(CACHE_SECONDS, CACHE_SIZE, clock)
 
     async def has(self, tenant: UUID) -> bool:
         """Whether a tenant exists and was not deleted; raises Overloaded."""
         if (known := self._known.get(tenant)) is not None:
             return known
         async with self._database.transaction(tenant) as connection:
-            found = await tenant_stands(connection, tenant)
+            found = await tenant_exists(connection, tenant)
         self._known.put(tenant, found)
         return found
 
@@ -74,8 +74,8 @@ class Sessions:
     ) -> None:
         self._database = database
         self._verifier = verifier
-        self._known: Remembered[_Key, Standing] = Remembered(KNOWN_SECONDS, MOST_KNOWN, clock)
-        self._finder: Batched[_Key, Standing] = Batched(self._look_up)
+        self._known: Remembered[_Key, MembershipState] = Remembered(CACHE_SECONDS, CACHE_SIZE, clock)
+        self._finder: Batched[_Key, MembershipState] = Batched(self._look_up)
 
     async def authenticate(self, token: str, *, needs_party: bool = False) -> Principal:
         """Say who a token speaks for, and for which tenant.
@@ -114,14 +114,16 @@ class Sessions:
         scopes = frozenset(principal.scopes)
         return not _is_refused(session, standing) and self._scopes(scopes, session, standing) == scopes
 
-    def _scopes(self, given: frozenset[Scope], session: PresentedSession, standing: Standing) -> frozenset[Scope]:
+    def _scopes(
+        self, given: frozenset[Scope], session: PresentedSession, standing: MembershipState
+    ) -> frozenset[Scope]:
         """What is left of a token's scopes when we were told of another role since it was issued."""
         if standing.role is None or standing.role_at is None or standing.role == session.role:
             return given
         is_older = session.issued_at <= standing.role_at
         return given & self._verifier.scopes_of_role(standing.role) if is_older else given
 
-    async def _standing(self, session: PresentedSession) -> Standing:
+    async def _standing(self, session: PresentedSession) -> MembershipState:
         key = (session.subject, session.organization, session.session_id)
         if (known := self._known.get(key)) is not None:
             return known
@@ -129,24 +131,24 @@ class Sessions:
         self._known.put(key, standing)
         return standing
 
-    async def _note(self, session: PresentedSession) -> Standing:
+    async def _note(self, session: PresentedSession) -> MembershipState:
         """Make the rows that are missing; what is in them already is left as it is.
 
         Each in a transaction of its own: whoever held one row and waited for another could meet a worker that applies
         news of the same rows in another order.
         """
         async with self._database.transaction() as connection:
-            user = await keep_subject(connection, session.subject)
+            user = await upsert_user(connection, session.subject)
         tenant = DEFAULT_TENANT
         if session.organization is not None:
             async with self._database.transaction() as connection:
-                tenant = await keep_organization(connection, OrganizationNamed(session.organization))
+                tenant = await upsert_organization(connection, OrganizationNamed(session.organization))
         joined = insert(memberships).values(tenant_id=tenant, user_id=user, role=session.role)
         async with self._database.transaction(tenant) as connection:
             await connection.execute(joined.on_conflict_do_nothing())
-        return Standing(tenant, is_gone=False, left_at=None)
+        return MembershipState(tenant, is_gone=False, left_at=None)
 
-    async def _look_up(self, keys: Sequence[_Key]) -> Mapping[_Key, Standing]:
+    async def _look_up(self, keys: Sequence[_Key]) -> Mapping[_Key, MembershipState]:
         """Read how they stand, of whichever tenants it turns out to be; those of whom a row is missing are left out."""
         subjects, organizations, sessions = (list(column) for column in zip(*keys, strict=True))
         asked = {"subjects": subjects, "organizations": organizations, "sessions": sessions}
@@ -154,7 +156,7 @@ class Sessions:
             rows = (await connection.execute(_PRESENTED, asked)).all()
         # Of somebody who is gone nothing new is noted, and the one business here is not made where it is missing.
         return {
-            keys[row.place - 1]: Standing(
+            keys[row.place - 1]: MembershipState(
                 row.tenant_id or DEFAULT_TENANT,
                 row.is_gone or (row.tenant_id is None and row.organization is None),
                 row.left_at,
@@ -166,7 +168,7 @@ class Sessions:
         }
 
 
-def _is_refused(session: PresentedSession, standing: Standing) -> bool:
+def _is_refused(session: PresentedSession, standing: MembershipState) -> bool:
     # Whoever left and came back has a younger token; the news of it may still be on its way.
     has_left = standing.left_at is not None and session.issued_at <= standing.left_at
     return standing.is_gone or has_left

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.dead_letters.tables import dead_letters
 from core.ids import uuid7
-from core.pagination import Slice, Span, read_slice, storable, within
+from core.pagination import PageRequest, TimeRange, in_range, read_page, storable
 
 MESSAGE_SEND = "message.send"
 WEBHOOK_APPLY = "webhook.apply"
@@ -58,7 +58,7 @@ async def add_dead_letters(connection: AsyncConnection, given_up: Sequence[NewDe
         await connection.execute(insert(dead_letters), rows)
 
 
-async def close_of_messages(
+async def close_for_messages(
     connection: AsyncConnection, keys: Collection[tuple[UUID, UUID]], resolution: Resolution
 ) -> None:
     """Close the open dead letters of messages that go on, by (tenant, message)."""
@@ -67,14 +67,16 @@ async def close_of_messages(
         await _close(connection, (dead_letters.c.kind == MESSAGE_SEND) & of_these, resolution)
 
 
-async def close_of_webhooks(connection: AsyncConnection, tenant: UUID, inbox_ids: Collection[UUID]) -> None:
+async def close_for_webhooks(connection: AsyncConnection, tenant: UUID, inbox_ids: Collection[UUID]) -> None:
     """Close the open dead letters of webhooks that are processed again."""
     if inbox_ids:
         of_these = (dead_letters.c.tenant_id == tenant) & dead_letters.c.inbox_id.in_(list(inbox_ids))
         await _close(connection, of_these, Resolution.REQUEUED)
 
 
-async def close(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID], resolution: Resolution) -> None:
+async def close_dead_letters(
+    connection: AsyncConnection, tenant: UUID, ids: Collection[UUID], resolution: Resolution
+) -> None:
     """Close those of a tenant's dead letters that are open."""
     if ids:
         these = (dead_letters.c.tenant_id == tenant) & dead_letters.c.id.in_(list(ids))
@@ -115,10 +117,12 @@ class DeadLetterFilter:
     kinds: Sequence[str] | None = None
     message_id: UUID | None = None
     is_resolved: bool = False
-    failed: Span = field(default_factory=Span)
+    failed: TimeRange = field(default_factory=TimeRange)
 
 
-async def by_ids(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> dict[UUID, DeadLetter]:
+async def dead_letters_by_id(
+    connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]
+) -> dict[UUID, DeadLetter]:
     """Read a tenant's dead letters by id; those it does not have are left out."""
     if not ids:
         return {}
@@ -126,16 +130,16 @@ async def by_ids(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID
     return {row.id: _dead_letter(row) for row in await connection.execute(chosen)}
 
 
-async def page(
-    connection: AsyncConnection, tenant: UUID, which: Slice, condition: DeadLetterFilter
+async def dead_letters_page(
+    connection: AsyncConnection, tenant: UUID, which: PageRequest, condition: DeadLetterFilter
 ) -> tuple[Sequence[DeadLetter], bool]:
     """Read one page of a tenant's dead letters, newest first, and whether there are more."""
     statement = _filtered(select(dead_letters), tenant, condition)
-    rows, has_more = await read_slice(connection, statement, dead_letters.c.id, which)
+    rows, has_more = await read_page(connection, statement, dead_letters.c.id, which)
     return [_dead_letter(row) for row in rows], has_more
 
 
-async def count(connection: AsyncConnection, tenant: UUID, condition: DeadLetterFilter) -> int:
+async def count_dead_letters(connection: AsyncConnection, tenant: UUID, condition: DeadLetterFilter) -> int:
     """Count a tenant's dead letters that fit."""
     statement = _filtered(select(func.count()).select_from(dead_letters), tenant, condition)
     found: int = (await connection.execute(statement)).scalar_one()
@@ -153,7 +157,7 @@ def _filtered(statement: Select[Any], tenant: UUID, condition: DeadLetterFilter)
         statement = statement.where(dead_letters.c.kind.in_(storable(condition.kinds)))
     if condition.message_id is not None:
         statement = statement.where(dead_letters.c.message_id == condition.message_id)
-    return within(statement, condition.failed, dead_letters.c.failed_at, dead_letters.c.id)
+    return in_range(statement, condition.failed, dead_letters.c.failed_at, dead_letters.c.id)
 
 
 def _dead_letter(row: Row[Any]) -> DeadLetter:

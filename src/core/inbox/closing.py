@@ -25,10 +25,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.dead_letters.store import WEBHOOK_APPLY, NewDeadLetter, add_dead_letters, close_of_webhooks
+from core.dead_letters.store import WEBHOOK_APPLY, NewDeadLetter, add_dead_letters, close_for_webhooks
 from core.errors import InvalidState, NotFound
 from core.inbox.tables import WebhookStatus, inbox
-from core.masking import disguised
+from core.masking import pseudonym
 from core.sealing import Sealer
 from core.words import say
 
@@ -45,14 +45,14 @@ _CONTENTION_PAUSE = timedelta(seconds=2)
 _SECOND = literal(timedelta(seconds=1))
 
 
-class Place(NamedTuple):
+class InboxKey(NamedTuple):
     """Where an event lies in the inbox."""
 
     tenant_id: UUID
     id: UUID
 
 
-async def processed(connection: AsyncConnection, found: Mapping[Place, UUID | None]) -> None:
+async def mark_processed(connection: AsyncConnection, found: Mapping[InboxKey, UUID | None]) -> None:
     """Close events that were applied, each with the message it changed, as far as that is of the same tenant."""
     if found:
         mine = _unnest(list(found), cast(list(found.values()), ARRAY(Uuid)), Uuid())
@@ -60,18 +60,19 @@ async def processed(connection: AsyncConnection, found: Mapping[Place, UUID | No
             update(inbox)
             .where(inbox.c.tenant_id == mine.c.tenant_id, inbox.c.id == mine.c.id)
             .values(
-                _closed(WebhookStatus.PROCESSED, None) | {"message_id": func.coalesce(mine.c.more, inbox.c.message_id)}
+                _closed_values(WebhookStatus.PROCESSED, None)
+                | {"message_id": func.coalesce(mine.c.more, inbox.c.message_id)}
             )
         )
 
 
-async def ignored(connection: AsyncConnection, places: Collection[Place], reason: str) -> None:
+async def mark_ignored(connection: AsyncConnection, places: Collection[InboxKey], reason: str) -> None:
     """Close events that nothing here acts on."""
     if places:
-        await connection.execute(update(inbox).where(_at(places)).values(_closed(WebhookStatus.IGNORED, reason)))
+        await connection.execute(update(inbox).where(_at(places)).values(_closed_values(WebhookStatus.IGNORED, reason)))
 
 
-async def wait_for_message(connection: AsyncConnection, places: Collection[Place], *, names_ours: bool) -> None:
+async def defer_unknown(connection: AsyncConnection, places: Collection[InboxKey], *, names_ours: bool) -> None:
     """Leave reports about unknown messages for later, with growing pauses, for `UNKNOWN_KEPT`.
 
     After that one that names a message as ours is given up visibly; one that names nothing of ours is ignored.
@@ -84,13 +85,13 @@ async def wait_for_message(connection: AsyncConnection, places: Collection[Place
     rows = await connection.execute(
         update(inbox)
         .where(_at(places))
-        .values(_later(is_old, end, _UNKNOWN_PAUSE) | {"error": reason})
+        .values(_retry_values(is_old, end, _UNKNOWN_PAUSE) | {"error": reason})
         .returning(inbox)
     )
     await _park(connection, rows.all())
 
 
-async def try_later(connection: AsyncConnection, errors: Mapping[Place, str]) -> None:
+async def retry_later(connection: AsyncConnection, errors: Mapping[InboxKey, str]) -> None:
     """Leave events that could not be applied for later, with growing pauses; the tenth time they are parked."""
     if not errors:
         return
@@ -99,23 +100,24 @@ async def try_later(connection: AsyncConnection, errors: Mapping[Place, str]) ->
         update(inbox)
         .where(inbox.c.tenant_id == mine.c.tenant_id, inbox.c.id == mine.c.id)
         .values(
-            _later(inbox.c.attempts + 1 >= MAX_TRIES, WebhookStatus.FAILED, _LONGEST_PAUSE) | {"error": mine.c.more}
+            _retry_values(inbox.c.attempts + 1 >= MAX_TRIES, WebhookStatus.FAILED, _LONGEST_PAUSE)
+            | {"error": mine.c.more}
         )
         .returning(inbox)
     )
     await _park(connection, rows.all())
 
 
-async def step_aside(connection: AsyncConnection, place: Place) -> None:
+async def defer_contended(connection: AsyncConnection, place: InboxKey) -> None:
     """Leave an event for a moment, because others hold what it needs: that is no try of its own."""
     await connection.execute(update(inbox).where(_at([place])).values(due_at=func.now() + _CONTENTION_PAUSE))
 
 
-def _at(places: Collection[Place]) -> ColumnElement[bool]:
+def _at(places: Collection[InboxKey]) -> ColumnElement[bool]:
     return tuple_(inbox.c.tenant_id, inbox.c.id).in_(list(places))
 
 
-def _unnest(places: Sequence[Place], more: ColumnElement[Any], type_: Uuid[Any] | Text) -> TableValuedAlias:
+def _unnest(places: Sequence[InboxKey], more: ColumnElement[Any], type_: Uuid[Any] | Text) -> TableValuedAlias:
     tenants, ids = [place.tenant_id for place in places], [place.id for place in places]
     columns = (column("tenant_id", Uuid), column("id", Uuid), column("more", type_))
     return (
@@ -125,7 +127,7 @@ def _unnest(places: Sequence[Place], more: ColumnElement[Any], type_: Uuid[Any] 
     )
 
 
-def _closed(status: WebhookStatus, error: str | None) -> dict[str, Any]:
+def _closed_values(status: WebhookStatus, error: str | None) -> dict[str, Any]:
     return {
         "status": status.value,
         "error": error,
@@ -134,7 +136,7 @@ def _closed(status: WebhookStatus, error: str | None) -> dict[str, Any]:
     }
 
 
-def _later(is_over: ColumnElement[bool], end: WebhookStatus, longest: int) -> dict[str, Any]:
+def _retry_values(is_over: ColumnElement[bool], end: WebhookStatus, longest: int) -> dict[str, Any]:
     pause = func.least(func.power(2, func.least(inbox.c.attempts + 1, 16)), longest) * _SECOND
     return {
         "status": case((is_over, end.value), else_=inbox.c.status),
@@ -169,7 +171,7 @@ async def _park(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> None:
 # Processing webhooks again, as if they had just come.
 
 
-async def replay(
+async def replay_webhooks(
     connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]
 ) -> Mapping[UUID, NotFound | InvalidState | None]:
     """Make webhooks due again, with all their tries; says of each why it is refused, None where it is not.
@@ -185,7 +187,7 @@ async def replay(
         inbox.c.id, inbox.c.status, inbox.c.replayed_at, inbox.c.event_sealed.is_not(None).label("is_kept")
     ).where(chosen)
     rows = {row.id: row for row in await connection.execute(locked.order_by(inbox.c.id).with_for_update())}
-    refusals = {one: _refusal(rows.get(one)) for one in ids}
+    refusals = {one: _replay_refusal(rows.get(one)) for one in ids}
     due = [one for one, refusal in refusals.items() if refusal is None and rows[one].status != WebhookStatus.RECEIVED]
     await connection.execute(
         update(inbox)
@@ -199,11 +201,11 @@ async def replay(
             replayed_at=func.now(),
         )
     )
-    await close_of_webhooks(connection, tenant, due)
+    await close_for_webhooks(connection, tenant, due)
     return refusals
 
 
-def _refusal(row: Row[Any] | None) -> NotFound | InvalidState | None:
+def _replay_refusal(row: Row[Any] | None) -> NotFound | InvalidState | None:
     if row is None:
         return NotFound(say("WEBHOOK_NOT_FOUND", "There is no such webhook."))
     if row.status == WebhookStatus.RECEIVED and row.replayed_at is not None:
@@ -221,7 +223,7 @@ async def forget_webhooks(connection: AsyncConnection, sealer: Sealer, rows: Seq
     """Take out what companies sent, of rows of the inbox with tenant, id and dedupe key; told again, it is known."""
     if rows:
         named = [
-            {"of_tenant": row.tenant_id, "of_id": row.id, "name": disguised(sealer, row.dedupe_key)} for row in rows
+            {"of_tenant": row.tenant_id, "of_id": row.id, "name": pseudonym(sealer, row.dedupe_key)} for row in rows
         ]
         await connection.execute(_FORGET_WEBHOOK, named)
 

@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.errors import Unreadable
 from core.inbox.tables import WebhookStatus, inbox
-from core.masking import spells_a_number
-from core.pagination import Slice, Span, read_slice, storable, within
+from core.masking import encodes_phone_number
+from core.pagination import PageRequest, TimeRange, in_range, read_page, storable
 from core.sealing import SealBroken, Sealer
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -136,7 +136,7 @@ def _is_harmless(text: str, name: str) -> bool:
     if compared not in _SHOWN_FIELDS or _WORD.fullmatch(text) is None:
         return False
     # WhatsApp's ids of messages hold the person's number in base64.
-    return not _PERSONS_NUMBER.fullmatch(text) and not spells_a_number(text)
+    return not _PERSONS_NUMBER.fullmatch(text) and not encodes_phone_number(text)
 
 
 # Reading the inbox: what companies told us and what became of it; their own words only redacted.
@@ -172,10 +172,10 @@ class WebhookFilter:
     statuses: Sequence[WebhookStatus] | None = None
     event_type: str | None = None
     message_id: UUID | None = None
-    received: Span = field(default_factory=Span)
+    received: TimeRange = field(default_factory=TimeRange)
 
 
-async def by_ids(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> dict[UUID, Webhook]:
+async def webhooks_by_id(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> dict[UUID, Webhook]:
     """Read a tenant's webhooks by id; those it does not have are left out."""
     rows = await connection.execute(
         select(*_PLAIN_COLUMNS).where(inbox.c.tenant_id == tenant, inbox.c.id.in_(list(ids)))
@@ -183,17 +183,17 @@ async def by_ids(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID
     return {row.id: _webhook(row) for row in rows}
 
 
-async def page(
-    connection: AsyncConnection, tenant: UUID, which: Slice, condition: WebhookFilter
+async def webhooks_page(
+    connection: AsyncConnection, tenant: UUID, which: PageRequest, condition: WebhookFilter
 ) -> tuple[Sequence[Webhook], bool]:
     """Read one page of a tenant's webhooks, newest first, and whether there are more."""
-    rows, has_more = await read_slice(
+    rows, has_more = await read_page(
         connection, _filtered(select(*_PLAIN_COLUMNS), tenant, condition), inbox.c.id, which
     )
     return [_webhook(row) for row in rows], has_more
 
 
-async def payloads(
+async def webhook_payloads(
     connection: AsyncConnection, sealer: Sealer, tenant: UUID, ids: Collection[UUID]
 ) -> dict[UUID, "Json | Unreadable"]:
     """Open what companies sent, redacted; what is too large is left out, and what cannot be opened is Unreadable."""
@@ -224,7 +224,7 @@ def _filtered(statement: Select[Any], tenant: UUID, condition: WebhookFilter) ->
         statement = statement.where(inbox.c.event_type.in_(storable([condition.event_type])))
     if condition.message_id is not None:
         statement = statement.where(inbox.c.message_id == condition.message_id)
-    return within(statement, condition.received, inbox.c.received_at, inbox.c.id)
+    return in_range(statement, condition.received, inbox.c.received_at, inbox.c.id)
 
 
 def _is_one_of(statuses: Sequence[WebhookStatus]) -> ColumnElement[bool]:

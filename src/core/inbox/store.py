@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
 from core.ids import uuid7
-from core.inbox.closing import Place, try_later
+from core.inbox.closing import InboxKey, retry_later
 from core.inbox.codec import event_from_json, event_to_json
 from core.inbox.tables import WebhookStatus, inbox
-from core.masking import disguised, known_as
+from core.masking import pseudonym, stored_forms
 from core.ports import InboundMessage, OtherEvent, ProviderEvent, Reference, StatusReport
 from core.ports.principal import DEFAULT_TENANT
 from core.sealing import SealBroken, Sealer, is_readable
@@ -33,7 +33,7 @@ _OWNERS = text("SELECT address, tenant_id FROM owners_of_addresses(:integration,
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _OwnedEvent:
     """One event: which of several webhooks told it, and whose it is."""
 
     webhook: int
@@ -41,7 +41,7 @@ class _Told:
     event: ProviderEvent
 
 
-async def keep_together(
+async def store_events(
     database: Database, sealer: Sealer, integration: str, webhooks: Sequence[Sequence[ProviderEvent]]
 ) -> Sequence[int]:
     """Store the events of webhooks in one transaction, each once; returns how many of each webhook's were new."""
@@ -49,13 +49,13 @@ async def keep_together(
     if not events:
         return [0] * len(webhooks)
     told_by = [webhook for webhook, one in enumerate(webhooks) for _ in one]
-    owners = await _owners(database, integration, events)
-    told = [_Told(*one) for one in zip(told_by, owners, events, strict=True)]
+    owners = await _find_owners(database, integration, events)
+    told = [_OwnedEvent(*one) for one in zip(told_by, owners, events, strict=True)]
     new = Counter[int]()
     async with database.transaction(*set(owners)) as connection:
         rows = [
             (_row(sealer, integration, one), one.webhook)
-            for one in await _unknown(connection, sealer, integration, told)
+            for one in await _not_stored_yet(connection, sealer, integration, told)
         ]
         # One order for everybody: two groups that share events wait for each other instead of deadlocking.
         rows.sort(key=lambda pair: (str(pair[0]["tenant_id"]), str(pair[0]["dedupe_key"])))
@@ -67,9 +67,9 @@ async def keep_together(
     return [new[webhook] for webhook in range(len(webhooks))]
 
 
-async def _unknown(
-    connection: AsyncConnection, sealer: Sealer, integration: str, told: Sequence[_Told]
-) -> Sequence[_Told]:
+async def _not_stored_yet(
+    connection: AsyncConnection, sealer: Sealer, integration: str, told: Sequence[_OwnedEvent]
+) -> Sequence[_OwnedEvent]:
     """Those that were not kept in an earlier form, of which no index would notice that it is the same.
 
     Under another encryption key an id has another hash. Before there were hashes it was kept as it is: of what somebody
@@ -87,13 +87,13 @@ async def _unknown(
 
 
 def _earlier_forms(sealer: Sealer, event: ProviderEvent) -> Sequence[str]:
-    plain, *hashes = known_as(sealer, event.dedupe_key)
+    plain, *hashes = stored_forms(sealer, event.dedupe_key)
     if not hashes:
         return []
     return [*([plain] if isinstance(event, InboundMessage) else []), *hashes[1:]]
 
 
-async def keys_of(connection: AsyncConnection, places: Sequence[Place]) -> Sequence[Row[Any]]:
+async def inbox_rows(connection: AsyncConnection, places: Sequence[InboxKey]) -> Sequence[Row[Any]]:
     """Rows by which events can be forgotten."""
     if not places:
         return []
@@ -101,7 +101,7 @@ async def keys_of(connection: AsyncConnection, places: Sequence[Place]) -> Seque
     return list(await connection.execute(select(inbox.c.tenant_id, inbox.c.id, inbox.c.dedupe_key).where(chosen)))
 
 
-async def _owners(database: Database, integration: str, events: Sequence[ProviderEvent]) -> list[UUID]:
+async def _find_owners(database: Database, integration: str, events: Sequence[ProviderEvent]) -> list[UUID]:
     """Whose each event is: our own reference says it, else the address it was sent to, else the default tenant."""
     addresses = {event.recipient for event in events if isinstance(event, InboundMessage)}
     owners: dict[str, UUID] = {}
@@ -123,7 +123,7 @@ def _reference(event: ProviderEvent) -> Reference | None:
     return event.reference if isinstance(event, StatusReport | OtherEvent) else None
 
 
-def _row(sealer: Sealer, integration: str, told: _Told) -> dict[str, object]:
+def _row(sealer: Sealer, integration: str, told: _OwnedEvent) -> dict[str, object]:
     tenant, event = told.owner, told.event
     row, reference = uuid7(), _reference(event)
     return {
@@ -131,7 +131,7 @@ def _row(sealer: Sealer, integration: str, told: _Told) -> dict[str, object]:
         "id": row,
         "integration": integration,
         # An id that spells a person's number is told apart as well by a hash, which stays when the person goes.
-        "dedupe_key": disguised(sealer, event.dedupe_key),
+        "dedupe_key": pseudonym(sealer, event.dedupe_key),
         "event_type": event.event_type,
         "message_id": reference.message_id if reference else None,
         "event_sealed": sealer.seal(event_to_json(event), tenant=tenant, row=row, column="event"),
@@ -148,15 +148,15 @@ def _is_readable_by(sealer: Sealer) -> TextClause:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class InboxEvent:
     """An event waiting to be applied."""
 
-    place: Place
+    place: InboxKey
     integration: str
     event: ProviderEvent
 
 
-async def take(connection: AsyncConnection, sealer: Sealer, *, limit: int = 200) -> list[Kept]:
+async def claim_due_events(connection: AsyncConnection, sealer: Sealer, *, limit: int = 200) -> list[InboxEvent]:
     """Lock due events until the end of the transaction; one that cannot be read is left out, and for later.
 
     One whose key is missing here is not looked at, so that no try of it is counted.
@@ -173,18 +173,18 @@ async def take(connection: AsyncConnection, sealer: Sealer, *, limit: int = 200)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    taken: list[Kept] = []
-    unreadable: dict[Place, str] = {}
+    taken: list[InboxEvent] = []
+    unreadable: dict[InboxKey, str] = {}
     for row in rows:
-        place = Place(row.tenant_id, row.id)
+        place = InboxKey(row.tenant_id, row.id)
         try:
             opened = sealer.open(row.event_sealed, tenant=row.tenant_id, row=row.id, column="event")
-            taken.append(Kept(place, row.integration, event_from_json(opened)))
+            taken.append(InboxEvent(place, row.integration, event_from_json(opened)))
         except SealBroken:
             unreadable[place] = "cannot be read back: is its key still among ENCRYPTION_KEYS?"
         except Exception:
             # Whatever an earlier or later version wrote there: its neighbours go on.
             log.exception("inbox_unreadable", inbox_id=str(row.id))
             unreadable[place] = "cannot be read back: another version wrote it down"
-    await try_later(connection, unreadable)
+    await retry_later(connection, unreadable)
     return taken

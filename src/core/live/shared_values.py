@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 
-from core.database import when_back
+from core.database import retry_until_available
 
 Value = TypeVar("Value")
 
@@ -35,7 +35,7 @@ class SharedValue(Generic[Value]):
         try:
             with self._begin() as pause:
                 while True:
-                    value = await when_back(self._compute)
+                    value = await retry_until_available(self._compute)
                     if value != self._value:
                         self._value, self._version = value, self._version + 1
                         told, self._news = self._news, asyncio.get_running_loop().create_future()

@@ -34,7 +34,7 @@ from core.messages.store import (
 from core.messages.validation import ChannelService, CheckedDraft, Draft, canonical, check_draft, load_referenced
 from core.ports import Channel
 from core.pubsub import Change, Hub
-from core.quiet_hours import NIGHT, QuietHours
+from core.quiet_hours import DEFAULT_QUIET_HOURS, QuietHours
 from core.sealing import Sealer
 from core.words import say
 
@@ -147,7 +147,7 @@ class Outbox:
         channels: Mapping[Channel, ChannelService],
         wake: Callable[[Channel], Awaitable[None]],
         *,
-        quiet_hours: QuietHours = NIGHT,
+        quiet_hours: QuietHours = DEFAULT_QUIET_HOURS,
         queue_limit: int = 100_000,
         is_strict: bool = False,
     ) -> None:

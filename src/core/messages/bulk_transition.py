@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import is_passing
+from core.database import is_transient
 from core.dead_letters.store import MESSAGE_SEND, NewDeadLetter, add_dead_letters
 from core.errors import FailureParty, FailureReason
 from core.messages.record import EventRecord, MessageKey, write_transitions
@@ -39,7 +39,7 @@ async def write_isolated(
         async with _savepoint(connection):
             return await write(ones)
     except Exception as error:
-        if is_passing(error):
+        if is_transient(error):
             raise
         log.exception("not_written_together", messages=len(ones))
     changes: list[Change] = []
@@ -48,7 +48,7 @@ async def write_isolated(
             async with _savepoint(connection):
                 changes += await write([one])
         except Exception as error:
-            if is_passing(error):
+            if is_transient(error):
                 raise
             changes += await give_up(one)
     return changes
@@ -61,7 +61,7 @@ async def _savepoint(connection: AsyncConnection) -> AsyncIterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_passing(error):
+        if not is_transient(error):
             await connection.execute(text("ROLLBACK TO SAVEPOINT together"))
         raise
     await connection.execute(text("RELEASE SAVEPOINT together"))

@@ -15,7 +15,7 @@ from sqlalchemy import ARRAY, ColumnElement, Row, String, cast, func, or_, selec
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import Database, when_back
+from core.database import Database, retry_until_available
 from core.errors import CursorExpired
 from core.live.cursors import Cursor, Snapshot
 from core.messages import queries
@@ -321,7 +321,7 @@ class ChangeFeed:
         ids = _named([*self._followers, *(follower for follower, _ in arrivals)])
         listener.listen_for(ids)
         while True:
-            news = await when_back(partial(self._read, ids))
+            news = await retry_until_available(partial(self._read, ids))
             for change in news.changes:
                 for follower in self._followers:
                     follower.hear(change)
@@ -421,7 +421,7 @@ async def subscribe_to_changes(
                         yield change
                     place = news.place
         elif interest.ids is not None:
-            opening, place = await when_back(partial(_opening, feeds, tenant, interest.ids))
+            opening, place = await retry_until_available(partial(_opening, feeds, tenant, interest.ids))
             for change in filter(interest.fits, opening):
                 yield change
         has_gap = False
@@ -457,7 +457,7 @@ async def _missed(
 
     is_listening = False
     while True:
-        news = await when_back(read)
+        news = await retry_until_available(read)
         yield news
         place = news.place
         if not news.is_all:

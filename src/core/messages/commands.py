@@ -27,7 +27,7 @@ from core.messages.state_machine import (
 )
 from core.messages.status import EventSource, MessageStatus
 from core.messages.tables import message_events, messages
-from core.ports.principal import EVERYWHERE, Reach
+from core.ports.principal import UNRESTRICTED, Reach
 from core.pubsub import Hub
 from core.words import say
 
@@ -130,7 +130,7 @@ class SettleRequest:
 
     message_id: UUID
     decision: Decision
-    reach: Reach = EVERYWHERE
+    reach: Reach = UNRESTRICTED
 
 
 _SETTLED_DETAIL = "settled by hand as "

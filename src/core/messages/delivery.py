@@ -21,8 +21,8 @@ from core.messages.sending import Caller, CallResult, judge, open_all, with_quot
 from core.messages.state_machine import MessageState, after_outcome
 from core.messages.status import EventSource, ProviderId
 from core.ports import Channel, MessageSender, Receipt
-from core.providers.circuit import Allowance, CallEnd, tally
-from core.providers.flow_control import Gatekeeper, OpenGate
+from core.providers.circuit import Allowance, EndedCall, summarize_calls
+from core.providers.rate_limiter import RateLimiter, Unlimited
 from core.pubsub import Change, Hub
 from core.quiet_hours import QuietHours
 from core.sealing import SealBroken, Sealer
@@ -83,7 +83,7 @@ class ChannelDelivery:
     hub: Hub
     worker: str
     timing: Timing = field(default_factory=Timing)
-    gate: Gatekeeper = field(default_factory=OpenGate)
+    gate: RateLimiter = field(default_factory=Unlimited)
     night: QuietHoursCheck | None = None
     in_flight: int = 50
     is_simulated: bool = False
@@ -268,7 +268,7 @@ class ChannelDelivery:
         await self.hub.publish(changes)
         called = [end for end in ended if end.ticket is not None]
         await self.gate.report(
-            *tally(CallEnd(end.ticket, end.error, end.one.key.tenant_id, end.one.to_hash) for end in called)
+            *summarize_calls(EndedCall(end.ticket, end.error, end.one.key.tenant_id, end.one.to_hash) for end in called)
         )
 
     async def _holders(

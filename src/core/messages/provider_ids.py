@@ -27,9 +27,9 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import Database, walk
+from core.database import Database, walk_table
 from core.lookup_keys import prepare_lookups
-from core.masking import MARK, known_as
+from core.masking import MARK, stored_forms
 from core.messages.record import EventRecord, MessageKey
 from core.messages.state_machine import Attempt, MessageState, withdrawn
 from core.messages.status import EventSource, ProviderId
@@ -84,7 +84,7 @@ def lookups(sealer: Sealer, id: str) -> Sequence[bytes]:
 
 def clear_forms(sealer: Sealer, id: str) -> Sequence[str]:
     """Every form in which a row of the version before may hold an id."""
-    return known_as(sealer, id)
+    return stored_forms(sealer, id)
 
 
 def hash_of_erased(clear: str) -> bytes | None:
@@ -177,7 +177,7 @@ async def seal_clear_ids(database: Database, sealer: Sealer, *, batch: int = BAT
     done = 0
     for table in (messages, attempts):
         is_left = _is_left(table)
-        async for rows in walk(database, table, [case((is_left, True)).label("is_left")], size=batch):
+        async for rows in walk_table(database, table, [case((is_left, True)).label("is_left")], size=batch):
             keys: list[tuple[Any, ...]] = [tuple(row[:-1]) for row in rows if row.is_left]
             if keys:
                 async with database.transaction() as connection:

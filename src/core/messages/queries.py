@@ -27,7 +27,7 @@ from core.messages.status import (
     route_from_json,
 )
 from core.messages.tables import attempts, external_ids, message_events, messages
-from core.pagination import Slice, Span, read_slice, storable, within
+from core.pagination import PageRequest, TimeRange, in_range, read_page, storable
 from core.ports import Channel, Content, Failure, ReportedStatus
 from core.ports.content import content_from_json, filled_from_json
 from core.ports.failures import failure_from_json
@@ -129,14 +129,14 @@ async def messages_page(
     connection: AsyncConnection,
     sealer: Sealer,
     tenant: UUID,
-    which: Slice,
+    which: PageRequest,
     condition: MessageFilter,
     *,
     sealed: Collection[str] = (),
 ) -> MessagePage:
     """Read one page of a tenant's messages, newest first."""
     statement = _filtered(_select(sealed), tenant, condition)
-    rows, has_more = await read_slice(connection, statement, messages.c.id, which)
+    rows, has_more = await read_page(connection, statement, messages.c.id, which)
     return MessagePage([_message(row, sealer, tenant) for row in rows], has_more)
 
 
@@ -170,8 +170,8 @@ def _filtered(statement: Select[Any], tenant: UUID, condition: MessageFilter) ->
             external_ids.c.tenant_id == tenant, external_ids.c.external_id.in_(storable([condition.external_id]))
         )
         statement = statement.where(messages.c.id.in_(named))
-    span = Span(condition.created_from, condition.created_before)
-    return within(statement, span, messages.c.created_at, messages.c.id)
+    span = TimeRange(condition.created_from, condition.created_before)
+    return in_range(statement, span, messages.c.created_at, messages.c.id)
 
 
 def _stands(statuses: Collection[MessageStatus]) -> ColumnElement[bool]:

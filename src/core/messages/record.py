@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.dead_letters.store import MESSAGE_SEND, NewDeadLetter, Resolution, add_dead_letters, close_of_messages
+from core.dead_letters.store import MESSAGE_SEND, NewDeadLetter, Resolution, add_dead_letters, close_for_messages
 from core.errors import FailureParty
 from core.messages.state_machine import Attempt, MessageState, Transition
 from core.messages.status import (
@@ -196,7 +196,7 @@ async def _close_revived(connection: AsyncConnection, moves: Sequence[tuple[Even
             goes_on = move.standing.status is MessageStatus.QUEUED
             revived.setdefault(Resolution.REQUEUED if goes_on else Resolution.SETTLED, []).append(one.key)
     for resolution, keys in revived.items():
-        await close_of_messages(connection, keys, resolution)
+        await close_for_messages(connection, keys, resolution)
 
 
 _STANDING_KEPT = bindparam("is_parted", type_=Boolean)

@@ -19,7 +19,7 @@ from core.messages.status import MOST_STEPS, EventSource, MessageStatus, Step, h
 from core.messages.tables import message_events, messages
 from core.messages.validation import ChannelService, check_route, served_steps
 from core.ports import Channel
-from core.ports.principal import EVERYWHERE, Reach
+from core.ports.principal import UNRESTRICTED, Reach
 from core.pubsub import Change
 from core.sealing import SealBroken, Sealer
 from core.words import say
@@ -34,7 +34,7 @@ class Bounds:
 
     async def outside(self, connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> frozenset[UUID]:
         """Those messages, of a tenant's, that this caller could not have sent."""
-        if self.reach == EVERYWHERE:
+        if self.reach == UNRESTRICTED:
             return frozenset()
         columns = (messages.c.id, messages.c.to_sealed, messages.c.simulated_only)
         chosen = select(*columns).where(messages.c.tenant_id == tenant, messages.c.id.in_(list(ids)))
@@ -277,7 +277,7 @@ async def retry_message(
     route: Sequence[Step] | None,
     *,
     may_double: bool = True,
-    reach: Reach = EVERYWHERE,
+    reach: Reach = UNRESTRICTED,
     act: Act | None = None,
 ) -> None:
     """Put a failed message back in its queue, with a new budget of tries, if it lies within its caller's reach.

@@ -15,7 +15,7 @@ from core.brazil import AREA_CODES
 from core.clock import DatabaseClock
 from core.errors import InputRule, InvalidInput
 from core.messages.validation import FURTHEST, CheckedDraft
-from core.quiet_hours import CAPITALS, QuietHours, zone_named
+from core.quiet_hours import CAPITALS, QuietHours, find_zone
 from core.words import say
 
 _PATIENCE = timedelta(hours=48)
@@ -48,7 +48,7 @@ def zones_of(address: Address) -> list[ZoneInfo]:
         number = phonenumbers.parse(address.value)
     except phonenumbers.NumberParseException:
         return []
-    return [zone for name in _zone_names(number) if (zone := zone_named(name)) is not None]
+    return [zone for name in _zone_names(number) if (zone := find_zone(name)) is not None]
 
 
 def _zone_names(number: phonenumbers.PhoneNumber) -> Sequence[str]:

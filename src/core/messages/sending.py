@@ -13,7 +13,6 @@ import structlog
 from sqlalchemy import ColumnElement, Integer, Table, cast, null, or_, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.cancellation import is_cancelling
 from core.errors import (
     FailureParty,
     FailureReason,
@@ -22,6 +21,7 @@ from core.errors import (
     ProviderError,
     ProviderRejected,
     ProviderUnavailable,
+    is_cancelling,
 )
 from core.messages.claim import Claimed, Opened
 from core.messages.provider_ids import open_id_or_none

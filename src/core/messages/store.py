@@ -10,9 +10,9 @@ from uuid import UUID
 import asyncpg
 
 from core.addresses import lookup_form
-from core.database import Database, driver_of, is_contention
+from core.database import Database, driver_connection, is_contention
 from core.errors import AppError, InputRule, InvalidInput, Overloaded
-from core.idempotency import KEPT, IdempotentRequest, conflict
+from core.idempotency import KEPT, IdempotentRequest, conflict_error
 from core.messages.queries import Message
 from core.messages.status import Direction, MessageStatus, route_to_json
 from core.messages.validation import CheckedDraft
@@ -244,7 +244,7 @@ async def store_messages(database: Database, members: Sequence[SealedMessage]) -
     patience = _GROUP_PATIENCE if is_group else _OWN_PATIENCE
     try:
         async with database.transaction(*tenants, lock_timeout=patience) as connection:
-            return await _store(await driver_of(connection), members)
+            return await _store(await driver_connection(connection), members)
     except Overloaded as error:
         # After a lost commit, a CommitUnknown, trying again might store them twice.
         if is_group and is_contention(error.__cause__):
@@ -282,7 +282,7 @@ async def find_earlier(
 ) -> Sequence[AlreadyStored | AppError | None]:
     """What stands in the way of members that are not to be stored: None where nothing does."""
     async with database.transaction(*{member.tenant_id for member in members}) as connection:
-        rows = await _who_has_it(await driver_of(connection), members)
+        rows = await _who_has_it(await driver_connection(connection), members)
     return [_verdict(member, rows[member.message_id]) for member in members]
 
 
@@ -306,7 +306,7 @@ async def _who_has_it(driver: asyncpg.Connection, members: Sequence[SealedMessag
 def _verdict(member: SealedMessage, row: asyncpg.Record) -> AlreadyStored | AppError | None:
     if member.request is not None and row["resource_id"] is not None:
         if row["request_hash"] not in member.request.fingerprints:
-            return conflict(member.request.key, row["used_at"], [*member.checked.place, "idempotencyKey"])
+            return conflict_error(member.request.key, row["used_at"], [*member.checked.place, "idempotencyKey"])
         return AlreadyStored(row["resource_id"])
     if row["own"] is not None:
         return AlreadyStored(row["own"])

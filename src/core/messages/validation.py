@@ -17,7 +17,7 @@ from core.messages.status import RouteGoal, Step, route_to_json
 from core.messages.tables import messages
 from core.ports import Channel, Content
 from core.ports.content import check_content, content_to_json
-from core.ports.principal import EVERYWHERE, Reach
+from core.ports.principal import UNRESTRICTED, Reach
 from core.templates import queries as templates
 from core.templates.filling import Wording, word_draft
 from core.templates.values import Template, TemplateUse
@@ -53,7 +53,7 @@ class Draft:
     expires_in: timedelta | None = None
     respects_quiet_hours: bool = False
     is_rehearsal: bool = False
-    reach: Reach = EVERYWHERE
+    reach: Reach = UNRESTRICTED
     author: Author | None = None
 
     @property

@@ -13,10 +13,18 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from core.access.directory import apply_directory_event
 from core.addresses import known_address, lookup_form
-from core.database import Database, is_contention, is_passing
+from core.database import Database, is_contention, is_transient
 from core.errors import Overloaded
-from core.inbox.closing import Place, forget_webhooks, ignored, processed, step_aside, try_later, wait_for_message
-from core.inbox.store import Kept, keys_of, take
+from core.inbox.closing import (
+    InboxKey,
+    defer_contended,
+    defer_unknown,
+    forget_webhooks,
+    mark_ignored,
+    mark_processed,
+    retry_later,
+)
+from core.inbox.store import InboxEvent, claim_due_events, inbox_rows
 from core.lookup_keys import prepare_lookups
 from core.messages.claim import text_value
 from core.messages.provider_ids import (
@@ -67,7 +75,7 @@ def _is_named(table: Table, sealer: Sealer, id: str) -> ColumnElement[bool]:
 
 
 async def insert_inbound(
-    connection: AsyncConnection, sealer: Sealer, place: Place, integration: str, event: InboundMessage
+    connection: AsyncConnection, sealer: Sealer, place: InboxKey, integration: str, event: InboundMessage
 ) -> list[Change]:
     """Store what somebody wrote as a message of the tenant whose address they wrote to; it has arrived already.
 
@@ -107,7 +115,7 @@ async def insert_inbound(
     return [Change(tenant_id, row.message_id) for row in rows]
 
 
-def _told(arrived: CTE, place: Place, event: InboundMessage) -> ReturningInsert[Any]:
+def _told(arrived: CTE, place: InboxKey, event: InboundMessage) -> ReturningInsert[Any]:
     """The event of a message that is new; of one that was there before there is none."""
     told = {
         "tenant_id": literal(place.tenant_id),
@@ -143,11 +151,11 @@ class EventBatch:
     standings: dict[MessageKey, MessageState] = field(default_factory=dict)
     noted: list[EventRecord] = field(default_factory=list)
     # With the messages they changed.
-    processed: dict[Place, UUID | None] = field(default_factory=dict)
-    ignored: list[Place] = field(default_factory=list)
-    unknown: list[Kept] = field(default_factory=list)
+    processed: dict[InboxKey, UUID | None] = field(default_factory=dict)
+    ignored: list[InboxKey] = field(default_factory=list)
+    unknown: list[InboxEvent] = field(default_factory=list)
     # About messages that are no longer kept, or another tenant's: they are not kept either.
-    forgotten: list[Place] = field(default_factory=list)
+    forgotten: list[InboxKey] = field(default_factory=list)
 
 
 async def apply_due_events(database: Database, sealer: Sealer, hub: Hub, *, limit: int = 200) -> int:
@@ -167,37 +175,37 @@ async def apply_due_events(database: Database, sealer: Sealer, hub: Hub, *, limi
     return await _apply_taken(database, sealer, hub, limit, _apply_each, _OWN_PATIENCE)
 
 
-Way = Callable[[AsyncConnection, Sealer, Sequence[Kept]], Awaitable[list[Change]]]
+Way = Callable[[AsyncConnection, Sealer, Sequence[InboxEvent]], Awaitable[list[Change]]]
 
 
 async def _apply_taken(database: Database, sealer: Sealer, hub: Hub, limit: int, way: Way, patience: str) -> int:
     async with database.transaction(lock_timeout=patience) as connection:
-        taken = await take(connection, sealer, limit=limit)
+        taken = await claim_due_events(connection, sealer, limit=limit)
         changes = await way(connection, sealer, taken) if taken else []
     await hub.publish(changes)
     return len(taken)
 
 
-async def _apply_each(connection: AsyncConnection, sealer: Sealer, taken: Sequence[Kept]) -> list[Change]:
+async def _apply_each(connection: AsyncConnection, sealer: Sealer, taken: Sequence[InboxEvent]) -> list[Change]:
     changes: list[Change] = []
     for kept in taken:
         await connection.execute(text("SAVEPOINT one"))
         try:
             changes += await _apply(connection, sealer, [kept])
         except Exception as error:
-            if is_passing(error) and not is_contention(error):
+            if is_transient(error) and not is_contention(error):
                 raise
             await connection.execute(text("ROLLBACK TO SAVEPOINT one"))
             if is_contention(error):
-                await step_aside(connection, kept.place)
+                await defer_contended(connection, kept.place)
             else:
                 log.exception("inbox_unappliable", inbox_id=str(kept.place.id))
-                await try_later(connection, {kept.place: f"cannot be applied: {type(error).__name__}"})
+                await retry_later(connection, {kept.place: f"cannot be applied: {type(error).__name__}"})
         await connection.execute(text("RELEASE SAVEPOINT one"))
     return changes
 
 
-async def _apply(connection: AsyncConnection, sealer: Sealer, taken: Sequence[Kept]) -> list[Change]:
+async def _apply(connection: AsyncConnection, sealer: Sealer, taken: Sequence[InboxEvent]) -> list[Change]:
     reports = [(kept, kept.event) for kept in taken if isinstance(kept.event, StatusReport)]
     batch = EventBatch(sealer, await _holders(connection, sealer, reports))
     about = _about(reports, batch.holders)
@@ -221,21 +229,21 @@ async def _apply(connection: AsyncConnection, sealer: Sealer, taken: Sequence[Ke
                 batch.ignored.append(kept.place)
     if batch.noted:
         changes += await write_transitions(connection, batch.noted)
-    await processed(connection, batch.processed)
-    await forget_webhooks(connection, sealer, await keys_of(connection, batch.forgotten))
-    await ignored(connection, batch.ignored, "nothing here acts on this event")
+    await mark_processed(connection, batch.processed)
+    await forget_webhooks(connection, sealer, await inbox_rows(connection, batch.forgotten))
+    await mark_ignored(connection, batch.ignored, "nothing here acts on this event")
     for names_ours in (True, False):
         places = [kept.place for kept in batch.unknown if _names_ours(kept) is names_ours]
-        await wait_for_message(connection, places, names_ours=names_ours)
+        await defer_unknown(connection, places, names_ours=names_ours)
     return changes
 
 
-def _names_ours(kept: Kept) -> bool:
+def _names_ours(kept: InboxEvent) -> bool:
     return isinstance(kept.event, StatusReport) and kept.event.reference is not None
 
 
 async def _holders(
-    connection: AsyncConnection, sealer: Sealer, reports: Sequence[tuple[Kept, StatusReport]]
+    connection: AsyncConnection, sealer: Sealer, reports: Sequence[tuple[InboxEvent, StatusReport]]
 ) -> dict[ProviderName, AttemptKey]:
     """Who holds the ids that reports name: whom they speak of, or whose wrong assignment they correct."""
     named = {(kept.integration, report.provider_message_id) for kept, report in reports if report.provider_message_id}
@@ -243,10 +251,10 @@ async def _holders(
 
 
 def _about(
-    reports: Sequence[tuple[Kept, StatusReport]], holders: Mapping[ProviderName, AttemptKey]
-) -> dict[Place, AttemptKey]:
+    reports: Sequence[tuple[InboxEvent, StatusReport]], holders: Mapping[ProviderName, AttemptKey]
+) -> dict[InboxKey, AttemptKey]:
     """Find the attempts reports speak of: by our own reference, else by the company's id."""
-    about: dict[Place, AttemptKey] = {}
+    about: dict[InboxKey, AttemptKey] = {}
     for kept, report in reports:
         if (ref := report.reference) is not None:
             about[kept.place] = AttemptKey(MessageKey(ref.tenant_id, ref.message_id), ref.attempt)
@@ -255,7 +263,7 @@ def _about(
     return about
 
 
-def _apply_report(batch: EventBatch, kept: Kept, report: StatusReport, about: AttemptKey | None) -> None:
+def _apply_report(batch: EventBatch, kept: InboxEvent, report: StatusReport, about: AttemptKey | None) -> None:
     standing = batch.standings.get(about.key) if about else None
     if about is None or standing is None or about.attempt not in standing.attempts:
         # It may have overtaken our own commit, or speak of a message that is not ours at all.
@@ -275,7 +283,7 @@ def _apply_report(batch: EventBatch, kept: Kept, report: StatusReport, about: At
     batch.processed[kept.place] = about.key.message_id if is_same_tenant else None
 
 
-def _note_report(batch: EventBatch, kept: Kept, report: StatusReport, about: AttemptKey, id: str | None) -> None:
+def _note_report(batch: EventBatch, kept: InboxEvent, report: StatusReport, about: AttemptKey, id: str | None) -> None:
     standing = batch.standings[about.key]
     named = None if id is None else seal_for_attempt(batch.sealer, *about.key, about.attempt, id)
     move = after_report(standing, about.attempt, report.status, report.failure, named)
@@ -297,7 +305,7 @@ def _note_report(batch: EventBatch, kept: Kept, report: StatusReport, about: Att
         batch.standings[about.key] = move.standing
 
 
-def _correct(batch: EventBatch, kept: Kept, id: str, about: AttemptKey) -> bool:
+def _correct(batch: EventBatch, kept: InboxEvent, id: str, about: AttemptKey) -> bool:
     """Give an id to the attempt that the signed report names, if a list had ascribed it to another one.
 
     Returns whether it may keep the id: not where another attempt holds it for certain.

@@ -14,7 +14,7 @@ from core.audit.act import SENDS, Act, ActOutcome, Author
 from core.audit.tables import audit_events
 from core.database import Database
 from core.messages.tables import messages
-from core.pagination import Slice, Span, read_slice, sliced, storable, within
+from core.pagination import PageRequest, TimeRange, in_range, on_page, read_page, storable
 from core.ports.principal import ActorKind
 
 MESSAGE = "Message"
@@ -44,23 +44,25 @@ class AuditFilter:
     action: str | None = None
     actor: str | None = None
     target: tuple[str, str] | None = None
-    span: Span = field(default_factory=Span)
+    span: TimeRange = field(default_factory=TimeRange)
 
 
-async def page(
-    connection: AsyncConnection, tenant: UUID, which: Slice, condition: AuditFilter
+async def audit_events_page(
+    connection: AsyncConnection, tenant: UUID, which: PageRequest, condition: AuditFilter
 ) -> tuple[Sequence[AuditEvent], bool]:
     """Read one page of a tenant's audit log, newest first, and whether there is more."""
     # Each by its own index: PostgreSQL would read both to their ends, and sort.
-    legs = [sliced(_written(tenant, condition), audit_events.c.id, which)]
+    legs = [on_page(_written(tenant, condition), audit_events.c.id, which)]
     if condition.action is None or condition.action in SENDS:
-        legs.append(sliced(_sent(tenant, condition), messages.c.id, which))
+        legs.append(on_page(_sent(tenant, condition), messages.c.id, which))
     both = union_all(*(select(leg.subquery()) for leg in legs)).subquery("event")
-    rows, has_more = await read_slice(connection, select(both), both.c.id, which)
+    rows, has_more = await read_page(connection, select(both), both.c.id, which)
     return [_event(row) for row in rows], has_more
 
 
-async def by_ids(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> dict[UUID, AuditEvent]:
+async def audit_events_by_id(
+    connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]
+) -> dict[UUID, AuditEvent]:
     """Read events by their ids; those the tenant does not have are left out."""
     written = _written(tenant, AuditFilter()).where(audit_events.c.id.in_(list(ids)))
     sent = _sent(tenant, AuditFilter()).where(messages.c.id.in_(list(ids)))
@@ -77,7 +79,7 @@ def _written(tenant: UUID, condition: AuditFilter) -> Select[Any]:
     if condition.target is not None:
         type_, key = condition.target
         statement = statement.where(events.target_type == type_, events.target_id == key)
-    return within(statement, condition.span, events.at, events.id)
+    return in_range(statement, condition.span, events.at, events.id)
 
 
 def _sent(tenant: UUID, condition: AuditFilter) -> Select[Any]:
@@ -102,7 +104,7 @@ def _sent(tenant: UUID, condition: AuditFilter) -> Select[Any]:
         statement = statement.where(made["actor"].astext.in_(storable([condition.actor])))
     if condition.target is not None:
         statement = statement.where(messages.c.id == _message(condition.target))
-    return within(statement, condition.span, messages.c.created_at, messages.c.id)
+    return in_range(statement, condition.span, messages.c.created_at, messages.c.id)
 
 
 def _message(target: tuple[str, str]) -> UUID:
@@ -134,7 +136,7 @@ COMMAND = "interalpha"
 """What the audit log calls a command."""
 
 
-async def note_for_all(database: Database, action: str) -> None:
+async def record_for_all_tenants(database: Database, action: str) -> None:
     """Write down that a command does something to every tenant's data; needs a worker's rights."""
     async with database.transaction() as connection:
         for tenant in (await connection.execute(select(tenants.c.id))).scalars().all():

@@ -13,8 +13,7 @@ from sqlalchemy import extract, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
-from core.dead_letters.store import DeadLetterFilter
-from core.dead_letters.store import count as count_dead_letters
+from core.dead_letters.store import DeadLetterFilter, count_dead_letters
 from core.ids import uuid7_floor
 from core.live.shared_values import SharedValues
 from core.messages.status import Direction, MessageStatus, reports_delivery

@@ -68,7 +68,7 @@ class Health:
     since: datetime
 
 
-def judge(
+def assess(
     integration: IntegrationView, circuit: CircuitView, last_success: datetime | None, began_at: datetime
 ) -> Health:
     """Say how well it goes; `began_at` is since when anybody here looks."""
@@ -113,7 +113,7 @@ _A_MOMENT = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Healths:
+class HealthSnapshot:
     """The health of every integration, by name; `retry_at` is when the first circuit opens for a trial by itself."""
 
     by_name: Mapping[str, Health]
@@ -131,17 +131,17 @@ class HealthReader:
     boards: SharedValues
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    async def read(self, tenant: UUID) -> Healths:
+    async def read(self, tenant: UUID) -> HealthSnapshot:
         """Look at all of them: one statement, one round trip to the store of circuits. Raises Overloaded."""
         circuits = await self.circuits.read(list(self.integrations))
         async with self.database.transaction(tenant) as connection:
             successes = await last_successes(connection, tenant)
         judged = {
-            name: judge(one, circuits[name], successes.get(name), self.began_at)
+            name: assess(one, circuits[name], successes.get(name), self.began_at)
             for name, one in self.integrations.items()
         }
         retries = [circuit.retry_at for circuit in circuits.values() if circuit.retry_at]
-        return Healths(judged, min(retries, default=None))
+        return HealthSnapshot(judged, min(retries, default=None))
 
     async def watch(self, tenant: UUID) -> AsyncGenerator[Mapping[str, Health], None]:
         """Yield the health of all of them, now and whenever it may have changed."""
@@ -150,10 +150,10 @@ class HealthReader:
                 yield healths.by_name
 
     @contextmanager
-    def _begin(self) -> Iterator[Callable[[Healths], Awaitable[None]]]:
+    def _begin(self) -> Iterator[Callable[[HealthSnapshot], Awaitable[None]]]:
         with self.hub.listen_to_circuits() as listener:
 
-            async def pause(found: Healths) -> None:
+            async def pause(found: HealthSnapshot) -> None:
                 wait = 0.0 if found.retry_at is None else (found.retry_at - datetime.now(UTC)).total_seconds()
                 try:
                     async with asyncio.timeout(wait + _A_MOMENT if wait > 0 else None):
@@ -174,7 +174,7 @@ class HealthChange:
     known: Mapping[str, HealthStatus]
 
 
-def changes(
+def health_changes(
     known: Mapping[str, HealthStatus], found: Mapping[str, Health], wanted: Collection[str]
 ) -> list[HealthChange]:
     """What is new to somebody who knows these statuses, in the order of names."""

@@ -7,9 +7,16 @@ from uuid import UUID
 from sqlalchemy import Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.dead_letters.store import MESSAGE_SEND, WEBHOOK_APPLY, DeadLetter, Resolution, by_ids, close
+from core.dead_letters.store import (
+    MESSAGE_SEND,
+    WEBHOOK_APPLY,
+    DeadLetter,
+    Resolution,
+    close_dead_letters,
+    dead_letters_by_id,
+)
 from core.errors import AppError, InvalidState, NotFound
-from core.inbox.closing import replay
+from core.inbox.closing import replay_webhooks
 from core.inbox.tables import inbox
 from core.messages.retry import Bounds, Channels, Retried, retry_all
 from core.messages.status import EventSource
@@ -25,7 +32,7 @@ class Requeued:
     messages: Sequence[Retried]
 
 
-async def requeue(
+async def requeue_dead_letters(
     connection: AsyncConnection,
     tenant: UUID,
     ids: Sequence[UUID],
@@ -38,7 +45,7 @@ async def requeue(
     A message that a company perhaps took is refused: whoever sends it again has to say that it may arrive twice. So is
     one outside the caller's bounds.
     """
-    found = await _held(connection, tenant, ids)
+    found = await _lock_work(connection, tenant, ids)
     refusals: dict[UUID, AppError | None] = {one: _refusal(found.get(one), Resolution.REQUEUED) for one in ids}
     ready = [found[one] for one in ids if refusals[one] is None and found[one].resolution is None]
     messages = {one.id: one.message_id for one in ready if one.kind == MESSAGE_SEND and one.message_id}
@@ -53,7 +60,7 @@ async def requeue(
         may_double=False,
         bounds=bounds,
     )
-    replayed = await replay(connection, tenant, list(dict.fromkeys(webhooks.values())))
+    replayed = await replay_webhooks(connection, tenant, list(dict.fromkeys(webhooks.values())))
     for letter, message in messages.items():
         result = retried[message]
         refusals[letter] = result if isinstance(result, AppError) else None
@@ -62,25 +69,27 @@ async def requeue(
     return Requeued(refusals, [one for one in retried.values() if isinstance(one, Retried)])
 
 
-async def discard(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]) -> Mapping[UUID, AppError | None]:
+async def discard_dead_letters(
+    connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]
+) -> Mapping[UUID, AppError | None]:
     """Give up on the work of dead letters for good; says of each why it is refused, None where it is not."""
-    found = await _held(connection, tenant, ids)
+    found = await _lock_work(connection, tenant, ids)
     refusals = {one: _refusal(found.get(one), Resolution.DISCARDED) for one in ids}
     ready = [one for one, refusal in refusals.items() if refusal is None and found[one].resolution is None]
-    await close(connection, tenant, ready, Resolution.DISCARDED)
+    await close_dead_letters(connection, tenant, ready, Resolution.DISCARDED)
     return refusals
 
 
-async def _held(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]) -> Mapping[UUID, DeadLetter]:
+async def _lock_work(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]) -> Mapping[UUID, DeadLetter]:
     """Dead letters as they stand while nobody else can decide about their work: it is locked.
 
     The work and not the letters, and in the order the worker does it: who moves a message closes its letter last.
     """
-    letters = (await by_ids(connection, tenant, ids)).values()
+    letters = (await dead_letters_by_id(connection, tenant, ids)).values()
     await _lock(connection, inbox, tenant, {one.inbox_id for one in letters})
     await _lock(connection, message_rows, tenant, {one.message_id for one in letters if one.kind == MESSAGE_SEND})
     # What was decided while we waited is known now.
-    return await by_ids(connection, tenant, ids)
+    return await dead_letters_by_id(connection, tenant, ids)
 
 
 async def _lock(connection: AsyncConnection, table: Table, tenant: UUID, ids: Collection[UUID | None]) -> None:

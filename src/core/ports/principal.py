@@ -25,7 +25,7 @@ class Reach:
 
     def allows(self, address: str) -> bool:
         """Whether a message may go to an address, in whichever of its forms."""
-        return self.recipients is None or one_form(address) in self.recipients
+        return self.recipients is None or comparable_form(address) in self.recipients
 
     def covers(self, other: "Reach") -> bool:
         """Whether the other reaches nobody whom this one does not."""
@@ -36,10 +36,10 @@ class Reach:
         return other.recipients is not None and other.recipients <= self.recipients
 
 
-EVERYWHERE = Reach()
+UNRESTRICTED = Reach()
 
 
-def one_form(address: str) -> str:
+def comparable_form(address: str) -> str:
     """An address in the form allow lists compare: a Brazilian mobile with its ninth digit."""
     return f"+{full_form(address[1:])}" if address.startswith("+") else address
 
@@ -100,7 +100,7 @@ class Principal:
     expires_at: float | None = None
     actor: str | None = None
     api_key: UUID | None = None
-    reach: Reach = EVERYWHERE
+    reach: Reach = UNRESTRICTED
     kind: ActorKind = ActorKind.PERSON
     session: PresentedSession | None = None
 

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import ARRAY, Column, ColumnElement, LargeBinary, Row, Table, bindparam, case, func, text, update
 
 from core.addresses import lookup_form
-from core.database import Database, metadata, walk
+from core.database import Database, metadata, walk_table
 from core.idempotency import idempotency_keys
 from core.sealing import SealBroken, SealedColumn, SealedTable, Sealer, is_readable, sealed_tables
 
@@ -24,7 +24,7 @@ BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RotationStep:
     """What one step did: how many values of a table were sealed anew, and how many nobody here can open."""
 
     table: str
@@ -32,10 +32,12 @@ class Step:
     unreadable: int
 
 
-async def rotate(database: Database, sealer: Sealer, *, batch: int = BATCH) -> AsyncIterator[Step]:
+async def rotate_keys(database: Database, sealer: Sealer, *, batch: int = BATCH) -> AsyncIterator[RotationStep]:
     """Seal everything anew that does not lie under the current key, a batch of rows at a time, as a worker may."""
     for one in sealed_tables(metadata):
-        async for rows in walk(database, one.table, [_if_old(column, sealer) for column in one.columns], size=batch):
+        async for rows in walk_table(
+            database, one.table, [_if_old(column, sealer) for column in one.columns], size=batch
+        ):
             step = await _seal_anew(database, sealer, one, rows)
             if step.sealed or step.unreadable:
                 yield step
@@ -49,7 +51,7 @@ def _if_old(one: SealedColumn, sealer: Sealer) -> ColumnElement[Any]:
     )
 
 
-async def _seal_anew(database: Database, sealer: Sealer, one: SealedTable, rows: Sequence[Row[Any]]) -> Step:
+async def _seal_anew(database: Database, sealer: Sealer, one: SealedTable, rows: Sequence[Row[Any]]) -> RotationStep:
     done = unreadable = 0
     for column in one.columns:
         changes = []
@@ -67,7 +69,7 @@ async def _seal_anew(database: Database, sealer: Sealer, one: SealedTable, rows:
             async with database.transaction() as connection:
                 await connection.execute(_replacing(one, column), changes)
         done += len(changes)
-    return Step(one.table.name, done, unreadable)
+    return RotationStep(one.table.name, done, unreadable)
 
 
 def _change(sealer: Sealer, one: SealedTable, column: SealedColumn, row: Row[Any], old: bytes) -> dict[str, Any]:
@@ -104,30 +106,30 @@ _AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Under:
+class KeyUsage:
     """How many values of one place lie under each key; the name None is that of values that do not say."""
 
     place: str
     values: Mapping[str | None, int]
 
 
-async def status(database: Database) -> Sequence[Under]:
+async def count_by_key(database: Database) -> Sequence[KeyUsage]:
     """Count sealed values by key, column by column, and fingerprints, which no key opens: they end by themselves."""
-    found: list[Under] = []
+    found: list[KeyUsage] = []
     for one in sealed_tables(metadata):
         found += await _count(database, one.table, [column.column for column in one.columns])
     return [*found, *await _count(database, idempotency_keys, [idempotency_keys.c.request_hash])]
 
 
-async def _count(database: Database, table: Table, columns: Sequence[Column[bytes]]) -> list[Under]:
+async def _count(database: Database, table: Table, columns: Sequence[Column[bytes]]) -> list[KeyUsage]:
     counted: list[Counter[str | None]] = [Counter() for _ in columns]
     first = len(table.primary_key.columns)
-    async for rows in walk(database, table, [_name(column) for column in columns], size=_AT_ONCE):
+    async for rows in walk_table(database, table, [_name(column) for column in columns], size=_AT_ONCE):
         for row in rows:
             for place, name in enumerate(row[first:]):
                 if name is not None:
                     counted[place][bytes(name).decode(errors="replace") or None] += 1
-    return [Under(f"{table.name}.{one.name}", dict(count)) for one, count in zip(columns, counted, strict=True)]
+    return [KeyUsage(f"{table.name}.{one.name}", dict(count)) for one, count in zip(columns, counted, strict=True)]
 
 
 def _name(value: Column[bytes]) -> ColumnElement[Any]:
@@ -158,7 +160,7 @@ SELECT place, key, count(*) AS number FROM (
 """).bindparams(bindparam("keys", type_=ARRAY(LargeBinary)))  # noqa: S608  # constants
 
 
-async def waits_for(database: Database, sealer: Sealer) -> Mapping[str, Mapping[str, int]]:
+async def count_waiting_for_keys(database: Database, sealer: Sealer) -> Mapping[str, Mapping[str, int]]:
     """Count what is due and lies under a key that is missing here, by its id and by table, up to 1,000 of each."""
     async with database.transaction() as connection:
         rows = (await connection.execute(_WAITING, {"keys": sealer.encoded_names})).all()
@@ -168,7 +170,7 @@ async def waits_for(database: Database, sealer: Sealer) -> Mapping[str, Mapping[
     return found
 
 
-def tell(found: Mapping[str, Mapping[str, int]]) -> None:
+def log_missing_keys(found: Mapping[str, Mapping[str, int]]) -> None:
     """Say in the log which key is missing, never its value, and how much waits for it."""
     for key, places in found.items():
         log.error(

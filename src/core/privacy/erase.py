@@ -21,7 +21,13 @@ from core.messages.state_machine import erased
 from core.messages.status import Direction, EventSource, MessageStatus
 from core.messages.tables import messages
 from core.ports.principal import ActorKind
-from core.privacy.forget import forget_addresses, forget_content, search, strike_off, webhooks_about
+from core.privacy.forget import (
+    forget_addresses,
+    forget_content,
+    remove_from_allow_lists,
+    search_inbox,
+    webhooks_of_messages,
+)
 from core.privacy.person import Person, forget_names
 from core.privacy.tables import erasures
 from core.pubsub import Change, Hub
@@ -43,7 +49,7 @@ class Erasure:
     finished_at: datetime | None
 
 
-async def request(connection: AsyncConnection, sealer: Sealer, tenant: UUID, person: Person) -> UUID:
+async def request_erasure(connection: AsyncConnection, sealer: Sealer, tenant: UUID, person: Person) -> UUID:
     """Ask for somebody to be erased; while that goes on, asking again is the same erasure."""
     row, hashes = uuid7(), sealer.lookup_hashes(lookup_form(person.address), tenant=tenant)
     open_one = select(erasures.c.id).where(
@@ -69,7 +75,7 @@ async def request(connection: AsyncConnection, sealer: Sealer, tenant: UUID, per
     return made or (await connection.execute(open_one.limit(1))).scalar_one()
 
 
-async def by_ids(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> dict[UUID, Erasure]:
+async def erasures_by_id(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> dict[UUID, Erasure]:
     """Read erasures by their ids; those the tenant does not have are left out."""
     chosen = select(erasures).where(erasures.c.tenant_id == tenant, erasures.c.id.in_(list(ids)))
     return {
@@ -111,7 +117,7 @@ class _Done:
     is_over: bool = False
 
 
-async def carry_out(database: Database, sealer: Sealer, hub: Hub, *, batch: int = BATCH) -> bool:
+async def run_erasure_step(database: Database, sealer: Sealer, hub: Hub, *, batch: int = BATCH) -> bool:
     """Do one step of an erasure that is due; False when none is."""
     async with database.transaction() as connection:
         row = (
@@ -151,8 +157,8 @@ async def _step(
     done = _Done(waits=waits)
     if row.inbox_after is None:
         done.names = await forget_names(connection, row.tenant_id, person)
-        done.names += await strike_off(connection, sealer, row.tenant_id, person)
-    found = await search(connection, sealer, row.tenant_id, person, row.inbox_after, batch)
+        done.names += await remove_from_allow_lists(connection, sealer, row.tenant_id, person)
+    found = await search_inbox(connection, sealer, row.tenant_id, person, row.inbox_after, batch)
     await forget_webhooks(connection, sealer, found.to_forget)
     done.webhooks, done.inbox_after = len(found.to_forget), found.reached
     done.waits = done.waits or found.waits
@@ -192,7 +198,7 @@ async def _erase_messages(
     ]
     changes = await write_transitions(connection, noted) if noted else []
     if quiet:
-        about = await webhooks_about(connection, list(quiet))
+        about = await webhooks_of_messages(connection, list(quiet))
         await forget_content(connection, list(quiet))
         await forget_addresses(connection, sealer, list(quiet))
         await forget_webhooks(connection, sealer, about)

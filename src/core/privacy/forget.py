@@ -10,11 +10,11 @@ import structlog
 from sqlalchemy import ColumnElement, Row, Text, bindparam, case, cast, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.access.api_key_lookup import COLUMN
+from core.access.api_key_lookup import RECIPIENTS_COLUMN
 from core.access.tables import api_keys
 from core.addresses import known_address, lookup_form
 from core.inbox.tables import WebhookStatus, inbox
-from core.masking import disguised, names_somebody, spells_a_number
+from core.masking import contains_address, encodes_phone_number, pseudonym
 from core.messages.provider_ids import open_id_or_none
 from core.messages.record import MessageKey
 from core.messages.status import ProviderId
@@ -22,7 +22,7 @@ from core.messages.tables import attempts, messages
 from core.privacy.person import Person
 from core.sealing import SealBroken, Sealer
 
-NOBODY = "••••"
+ERASED_ADDRESS = "••••"
 """What is shown of an address that is no longer kept."""
 
 _SINCE = func.coalesce(messages.c.erased_at, func.now())
@@ -45,16 +45,16 @@ async def forget_addresses(connection: AsyncConnection, sealer: Sealer, keys: Co
         .values(
             to_sealed=None,
             to_hash=None,
-            to_masked=NOBODY,
+            to_masked=ERASED_ADDRESS,
             from_sealed=None,
             from_hash=None,
-            from_masked=case((messages.c.from_masked.is_not(None), NOBODY)),
+            from_masked=case((messages.c.from_masked.is_not(None), ERASED_ADDRESS)),
             due_at=None,
             step_until=None,
             erased_at=_SINCE,
         )
     )
-    await _disguise_ids(connection, sealer, keys)
+    await _pseudonymize_ids(connection, sealer, keys)
     await _forget_request_ids(connection, keys)
 
 
@@ -66,7 +66,7 @@ async def _forget_request_ids(connection: AsyncConnection, keys: Collection[Mess
             tuple_(messages.c.tenant_id, messages.c.id).in_(keys), request_id.is_not(None)
         )
     )
-    if telling := [(row.tenant_id, row.id) for row in rows if names_somebody(row.given)]:
+    if telling := [(row.tenant_id, row.id) for row in rows if contains_address(row.given)]:
         await connection.execute(
             update(messages)
             .where(tuple_(messages.c.tenant_id, messages.c.id).in_(telling))
@@ -74,11 +74,11 @@ async def _forget_request_ids(connection: AsyncConnection, keys: Collection[Mess
         )
 
 
-async def _disguise_ids(connection: AsyncConnection, sealer: Sealer, keys: Collection[MessageKey]) -> None:
+async def _pseudonymize_ids(connection: AsyncConnection, sealer: Sealer, keys: Collection[MessageKey]) -> None:
     rows = await connection.execute(
         select(messages).where(tuple_(messages.c.tenant_id, messages.c.id).in_(keys), _keeps_an_id(messages.c))
     )
-    if renamed := [_left_of(sealer, row, row.id) for row in rows]:
+    if renamed := [_kept_values(sealer, row, row.id) for row in rows]:
         await connection.execute(_RENAME_MESSAGE, renamed)
     tried = await connection.execute(
         select(attempts).where(
@@ -86,7 +86,7 @@ async def _disguise_ids(connection: AsyncConnection, sealer: Sealer, keys: Colle
             or_(_keeps_an_id(attempts.c), attempts.c.answer.is_not(None)),
         )
     )
-    if changed := [_left_of_attempt(sealer, row) for row in tried]:
+    if changed := [_kept_attempt_values(sealer, row) for row in tried]:
         await connection.execute(_RENAME_ATTEMPT, changed)
 
 
@@ -94,7 +94,7 @@ def _keeps_an_id(columns: Any) -> ColumnElement[bool]:
     return or_(columns.provider_id_sealed.is_not(None), columns.provider_message_id.is_not(None))
 
 
-def _left_of(sealer: Sealer, row: Row[Any], message: UUID, number: int | None = None) -> dict[str, Any]:
+def _kept_values(sealer: Sealer, row: Row[Any], message: UUID, number: int | None = None) -> dict[str, Any]:
     """What a row keeps of a provider's id: all of one that spells no number, of another the hash that finds it.
 
     One that cannot be opened may spell a number, and goes.
@@ -102,15 +102,15 @@ def _left_of(sealer: Sealer, row: Row[Any], message: UUID, number: int | None = 
     place = {"of_tenant": row.tenant_id, "of_message": message}
     kept = ProviderId.of_row(row)
     id = open_id_or_none(sealer, kept, row.tenant_id, message, number)
-    if id is not None and not spells_a_number(id):
+    if id is not None and not encodes_phone_number(id):
         return place | {"sealed": row.provider_id_sealed, "clear": row.provider_message_id}
     # Processes of the version before find it by this hash, as late reports about it are to find it.
-    return place | {"sealed": None, "clear": row.provider_message_id and disguised(sealer, row.provider_message_id)}
+    return place | {"sealed": None, "clear": row.provider_message_id and pseudonym(sealer, row.provider_message_id)}
 
 
-def _left_of_attempt(sealer: Sealer, row: Row[Any]) -> dict[str, Any]:
-    answer = None if row.answer is None or spells_a_number(row.answer) else row.answer
-    return _left_of(sealer, row, row.message_id, row.number) | {"of_number": row.number, "kept": answer}
+def _kept_attempt_values(sealer: Sealer, row: Row[Any]) -> dict[str, Any]:
+    answer = None if row.answer is None or encodes_phone_number(row.answer) else row.answer
+    return _kept_values(sealer, row, row.message_id, row.number) | {"of_number": row.number, "kept": answer}
 
 
 _RENAME_MESSAGE = (
@@ -129,7 +129,7 @@ _RENAME_ATTEMPT = (
 )
 
 
-async def webhooks_about(connection: AsyncConnection, keys: Collection[MessageKey]) -> Sequence[Any]:
+async def webhooks_of_messages(connection: AsyncConnection, keys: Collection[MessageKey]) -> Sequence[Any]:
     """The webhooks that speak of messages and have been dealt with, as far as they are still kept."""
     rows = await connection.execute(
         select(inbox.c.tenant_id, inbox.c.id, inbox.c.dedupe_key)
@@ -153,7 +153,7 @@ _PARTS = {"event": "event_sealed", "raw": "raw_sealed"}
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class InboxSearch:
     """Rows to be forgotten; `reached` is how far the search has come, `waits` whether one is yet to be applied."""
 
     to_forget: Sequence[Row[Any]]
@@ -162,9 +162,9 @@ class Found:
     is_end: bool
 
 
-async def search(
+async def search_inbox(
     connection: AsyncConnection, sealer: Sealer, tenant: UUID, person: Person, after: UUID | None, batch: int
-) -> Found:
+) -> InboxSearch:
     """Look through the next webhooks of a tenant that are still kept.
 
     One that waits to be applied may yet bring a message of the person's: the search goes no further than before it. Nor
@@ -181,22 +181,22 @@ async def search(
     rows = (await connection.execute(statement)).all()
     closed = [row.id for row in rows if _lies_under_a_missing_key(sealer, row)]
     naming = {row.id for row in rows if row.id not in closed and _names(sealer, row, person)}
-    at_rest = await _hold_at_rest(connection, tenant, naming)
+    at_rest = await _lock_at_rest(connection, tenant, naming)
     found: list[Row[Any]] = []
     reached = after
     for row in rows:
         if row.id in closed:
             log.warning("erasure_waits", inbox_id=str(row.id), reason="a webhook lies under a key that is missing here")
-            return Found(found, reached, waits=True, is_end=False)
+            return InboxSearch(found, reached, waits=True, is_end=False)
         if row.id in naming:
             if row.id not in at_rest:
-                return Found(found, reached, waits=True, is_end=False)
+                return InboxSearch(found, reached, waits=True, is_end=False)
             found.append(row)
         reached = row.id
-    return Found(found, reached, waits=False, is_end=len(rows) < batch)
+    return InboxSearch(found, reached, waits=False, is_end=len(rows) < batch)
 
 
-async def _hold_at_rest(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> frozenset[UUID]:
+async def _lock_at_rest(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> frozenset[UUID]:
     """Lock those that do not wait to be applied; since they were read, somebody may have asked for one to be again."""
     if not ids:
         return frozenset()
@@ -233,7 +233,7 @@ def _opened_names(sealer: Sealer, row: Row[Any], name: str, sealed: bytes, perso
 # Allow lists of API keys: whoever is erased is struck off them.
 
 
-async def strike_off(connection: AsyncConnection, sealer: Sealer, tenant: UUID, person: Person) -> int:
+async def remove_from_allow_lists(connection: AsyncConnection, sealer: Sealer, tenant: UUID, person: Person) -> int:
     """Take a person off a tenant's allow lists; returns how many lists named them. One that is empty names nobody."""
     listed = select(api_keys.c.id, api_keys.c.recipients_sealed).where(
         api_keys.c.tenant_id == tenant, api_keys.c.recipients_sealed.is_not(None)
@@ -241,7 +241,9 @@ async def strike_off(connection: AsyncConnection, sealer: Sealer, tenant: UUID, 
     found = 0
     for row in await connection.execute(listed.with_for_update()):
         try:
-            recipients = json.loads(sealer.open(row.recipients_sealed, tenant=tenant, row=row.id, column=COLUMN))
+            recipients = json.loads(
+                sealer.open(row.recipients_sealed, tenant=tenant, row=row.id, column=RECIPIENTS_COLUMN)
+            )
         except SealBroken as error:
             log.error("recipients_unreadable", api_key_id=str(row.id), reason=str(error))
             continue
@@ -253,7 +255,7 @@ async def strike_off(connection: AsyncConnection, sealer: Sealer, tenant: UUID, 
             update(api_keys)
             .where(api_keys.c.tenant_id == tenant, api_keys.c.id == row.id)
             .values(
-                recipients_sealed=sealer.seal(json.dumps(left), tenant=tenant, row=row.id, column=COLUMN),
+                recipients_sealed=sealer.seal(json.dumps(left), tenant=tenant, row=row.id, column=RECIPIENTS_COLUMN),
                 recipients_masked=[known_address(one).masked for one in left],
             )
         )

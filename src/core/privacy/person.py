@@ -17,7 +17,7 @@ from core.brazil import full_form, variants
 from core.characters import check_line
 from core.errors import InputRule, InvalidInput
 from core.idempotency import idempotency_keys
-from core.masking import decoded
+from core.masking import decoded_parts
 from core.messages.tables import external_ids, message_batches, messages
 from core.sealing import Sealer
 from core.words import say
@@ -58,7 +58,7 @@ class Person:
 
     def is_in(self, text: str) -> bool:
         """Whether a text names them: as it stands, as a form writes it, or in base64."""
-        return any(self._is_in(one) for one in (text, unquote_plus(text), *decoded(text)))
+        return any(self._is_in(one) for one in (text, unquote_plus(text), *decoded_parts(text)))
 
     def _is_in(self, text: str) -> bool:
         return re.search(self.pattern, text.lower()) is not None
@@ -73,9 +73,7 @@ class Person:
         return rf"(^|[^0-9a-z.])({words})(?!\.[a-z]{{2,3}}([^0-9a-z]|$))([^0-9a-z]|$)"
 
 
-def person_named(
-    *, phone: str | None, email: str | None, whatsapp_user_id: str | None, path: Collection[str]
-) -> Person:
+def read_person(*, phone: str | None, email: str | None, whatsapp_user_id: str | None, path: Collection[str]) -> Person:
     """Read who is meant; more is let through than when something is sent, since old numbers are to be erased, too."""
     place = list(path)
     if phone is not None:

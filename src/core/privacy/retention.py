@@ -49,7 +49,7 @@ class Retention:
         return cls(*kept)
 
 
-async def forget_what_is_old(
+async def forget_expired_data(
     database: Database, sealer: Sealer, kept: Retention, *, batch: int = BATCH
 ) -> dict[str, int]:
     """Take out everything that is older than it may be, across tenants; returns how many rows lost what."""

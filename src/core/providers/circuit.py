@@ -23,7 +23,7 @@ from core.errors import (
     ProviderUnavailable,
 )
 from core.providers.scripts import NOW, READ, RESET
-from core.rate_limit import SharedStore
+from core.rate_limit import SharedScripts
 from core.words import say
 
 
@@ -59,7 +59,7 @@ class Suspect:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcomes:
+class CallOutcomes:
     """How calls that began under one ticket ended: answered, failed, or refused because of who we are.
 
     `failures` and `refusals` are those that any call would have met, and count one by one; `suspects` count by
@@ -112,7 +112,7 @@ class CircuitView:
 # What the end of a call says about the company, whatever it says about the message.
 
 
-_BRIEF_PAUSE = 1.0
+_DEFAULT_PAUSE = 1.0
 """Seconds to wait when a company asks us to slow down and does not say for how long."""
 
 
@@ -126,7 +126,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class CallEnd:
+class EndedCall:
     """How one call ended: `error` is None for a success, `ticket` is of the allowance under which it began.
 
     `recipient` is the hash under which the recipient is looked up.
@@ -140,11 +140,11 @@ class CallEnd:
     @property
     def suspect(self) -> Suspect:
         """The call as one that its recipient or its tenant may have made fail."""
-        is_refusal = verdict(self.error) is Verdict.REFUSED
+        is_refusal = judge_call(self.error) is Verdict.REFUSED
         return Suspect(_digest(self.recipient), _digest(self.tenant.bytes), is_refusal)
 
 
-def verdict(error: ProviderError | None) -> Verdict:
+def judge_call(error: ProviderError | None) -> Verdict:
     """Judge the end of a call; None is a success.
 
     A "no" to one message is an answer, and so are "slow down" and a trouble that only one recipient or template has.
@@ -163,7 +163,7 @@ def verdict(error: ProviderError | None) -> Verdict:
     return Verdict.ANSWERED
 
 
-def pause_asked(error: ProviderError | None) -> float:
+def requested_pause(error: ProviderError | None) -> float:
     """How many seconds everybody should wait: only what limits the sender counts, not what limits one recipient."""
     if (
         isinstance(error, ProviderUnavailable)
@@ -171,38 +171,38 @@ def pause_asked(error: ProviderError | None) -> float:
         and error.party is FailureParty.PROVIDER
         and error.scope is not FailureScope.MESSAGE
     ):
-        return _BRIEF_PAUSE if error.retry_after is None else error.retry_after
+        return _DEFAULT_PAUSE if error.retry_after is None else error.retry_after
     return 0.0
 
 
-def tally(ended: Iterable[CallEnd]) -> list[Outcomes]:
+def summarize_calls(ended: Iterable[EndedCall]) -> list[CallOutcomes]:
     """Count the ends of calls as a gate wants them told: those that began under one ticket together."""
-    groups: dict[int | None, list[CallEnd]] = defaultdict(list)
+    groups: dict[int | None, list[EndedCall]] = defaultdict(list)
     for end in ended:
         groups[end.ticket].append(end)
     return [_count(ticket, ends) for ticket, ends in groups.items()]
 
 
-def _count(ticket: int | None, ends: list[CallEnd]) -> Outcomes:
-    verdicts = [verdict(end.error) for end in ends]
-    certain = [how for how, end in zip(verdicts, ends, strict=True) if _concerns_all(end.error)]
+def _count(ticket: int | None, ends: list[EndedCall]) -> CallOutcomes:
+    verdicts = [judge_call(end.error) for end in ends]
+    certain = [how for how, end in zip(verdicts, ends, strict=True) if _concerns_provider(end.error)]
     suspects = [
         end.suspect
         for how, end in zip(verdicts, ends, strict=True)
-        if how in (Verdict.FAILED, Verdict.REFUSED) and not _concerns_all(end.error)
+        if how in (Verdict.FAILED, Verdict.REFUSED) and not _concerns_provider(end.error)
     ]
-    return Outcomes(
+    return CallOutcomes(
         ticket,
         successes=verdicts.count(Verdict.ANSWERED),
         failures=certain.count(Verdict.FAILED),
         refusals=certain.count(Verdict.REFUSED),
-        pause=max(pause_asked(end.error) for end in ends),
+        pause=max(requested_pause(end.error) for end in ends),
         suspects=tuple(dict.fromkeys(suspects)),
         tenants=frozenset(_digest(end.tenant.bytes) for end in ends),
     )
 
 
-def _concerns_all(error: ProviderError | None) -> bool:
+def _concerns_provider(error: ProviderError | None) -> bool:
     return error is not None and error.scope is FailureScope.PROVIDER
 
 
@@ -224,12 +224,12 @@ class Circuits:
     """Every integration's circuit."""
 
     def __init__(self, redis: Redis) -> None:
-        self._store = SharedStore(redis, "circuits")
+        self._store = SharedScripts(redis, "circuits")
 
     async def read(self, integrations: Collection[str]) -> Mapping[str, CircuitView]:
         """Look at some, in one round trip; with the store away all are closed, which is how workers treat them."""
         names = list(dict.fromkeys(integrations))
-        found = await self._store.run(READ, [gate_key(name) for name in names]) if names else []
+        found = await self._store.run(READ, [limiter_key(name) for name in names]) if names else []
         if found is None:
             return dict.fromkeys(names, CircuitView())
         return {
@@ -251,7 +251,7 @@ class Circuits:
         """
         now = await self._store.run(NOW, [])
         until = None if now is None else now + int(_RESET_WITHIN * MICROSECONDS)
-        was_open = None if until is None else await self._store.run(RESET, [gate_key(integration)], until)
+        was_open = None if until is None else await self._store.run(RESET, [limiter_key(integration)], until)
         if was_open is None or was_open < 0:
             text = say(
                 "CIRCUITS_AWAY",
@@ -266,7 +266,7 @@ def _moment(text: bytes) -> datetime | None:
     return datetime.fromtimestamp(int(text) / MICROSECONDS, UTC) if text else None
 
 
-def gate_key(integration: str) -> str:
+def limiter_key(integration: str) -> str:
     """Where an integration's circuit and pace are kept."""
     return f"interalpha:gate:{integration}"
 

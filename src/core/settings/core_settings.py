@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from core.quiet_hours import NIGHT, QuietHours
+from core.quiet_hours import DEFAULT_QUIET_HOURS, QuietHours
 from core.settings.addresses import DatabaseUrl, DirectDatabaseUrl, RedisUrl, WebAddress, WebOrigin
 from core.settings.loading import SettingsGroup
 from core.settings.values import (
@@ -165,7 +165,7 @@ class CoreSettings(SettingsGroup):
     )
     quiet_hours: Annotated[QuietHours, BeforeValidator(parse_quiet_hours)] = setting(
         "QUIET_HOURS",
-        default=NIGHT,
+        default=DEFAULT_QUIET_HOURS,
         about="When messages that respect quiet hours are kept until the morning, by the recipient's clock",
         mend="two times of day, like 21:00-08:00",
     )

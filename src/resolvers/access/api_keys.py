@@ -115,7 +115,7 @@ async def list_api_keys(
     tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
     which = slice_of(first, after, last, before, _CURSOR)
     async with info.context.services.database.transaction(tenant) as connection:
-        rows, has_more = await api_keys.page(connection, tenant, which)
+        rows, has_more = await api_keys.api_keys_page(connection, tenant, which)
     edges = [ApiKeyEdge(cursor=write_cursor(_CURSOR, row.id), node=api_key_of(row)) for row in rows]
     page_info = page_info_of(which, [edge.cursor for edge in edges], has_more=has_more)
     return ApiKeyConnection(edges=edges, nodes=[edge.node for edge in edges], page_info=page_info)
@@ -128,7 +128,9 @@ async def create_api_key(info: Info, input: CreateApiKeyInput) -> CreateApiKeyPa
         recipients = recipients_of(input.allowed_recipients)
         key = NewKey(input.name, input.kind, frozenset(input.scopes), recipients, given(input.expires_in))
         async with services.database.transaction(tenant) as connection:
-            made, secret = await api_keys.create(connection, services.sealer, tenant, key, maker=maker, created_by=by)
+            made, secret = await api_keys.create_api_key(
+                connection, services.sealer, tenant, key, maker=maker, created_by=by
+            )
             await info.context.act.done(connection, "ApiKey", [made.id])
     except Refused as error:
         return CreateApiKeyPayload(api_key=None, secret=None, errors=input_errors(info, error))
@@ -140,7 +142,7 @@ async def revoke_api_key(info: Info, input: RevokeApiKeyInput) -> RevokeApiKeyPa
     key, revoked = uuid_of(input.id, "ApiKey"), None
     if key is not None:
         async with services.database.transaction(tenant) as connection:
-            revoked = await api_keys.revoke(connection, tenant, key)
+            revoked = await api_keys.revoke_api_key(connection, tenant, key)
             await info.context.act.done(connection, "ApiKey", [] if revoked is None else [key])
     if revoked is None:
         unknown = NotFound(say("API_KEY_NOT_FOUND", "There is no such API key."))
@@ -158,5 +160,5 @@ async def api_keys_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID, Api
     if any(one != principal.api_key for one in ids):
         principal.require(Scope.OPERATIONS_READ)
     async with services.database.transaction(principal.tenant_id) as connection:
-        found = await api_keys.by_ids(connection, principal.tenant_id, ids)
+        found = await api_keys.api_keys_by_id(connection, principal.tenant_id, ids)
     return {one: api_key_of(row) for one, row in found.items()}

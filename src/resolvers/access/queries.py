@@ -17,8 +17,8 @@ async def get_viewer(info: Info) -> Viewer | None:
     keys = await api_keys_by_id(info, [principal.api_key]) if principal.api_key else {}
     async with services.database.transaction(principal.tenant_id) as connection:
         is_person = principal.api_key is None
-        user = await directory.user_of(connection, services.sealer, principal.subject) if is_person else None
-        organization = await directory.organization_of(connection, principal.tenant_id)
+        user = await directory.load_user(connection, services.sealer, principal.subject) if is_person else None
+        organization = await directory.load_organization(connection, principal.tenant_id)
     return viewer_of(principal, user, next(iter(keys.values()), None), organization, info.context.allowance)
 
 
@@ -40,5 +40,5 @@ async def organizations_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID
         return {}
     tenant = principal.tenant_id
     async with services.database.transaction(tenant) as connection:
-        found = await directory.organization_of(connection, tenant)
+        found = await directory.load_organization(connection, tenant)
     return {} if found is None else {tenant: organization_of(found)}

@@ -7,7 +7,7 @@ import strawberry
 from core.access import api_keys, directory
 from core.access.api_key_format import KeyKind
 from core.ports.principal import Principal, Scope
-from core.rate_limit import Allowance
+from core.rate_limit import BudgetResult
 from resolvers.fields import Node
 from resolvers.global_ids import to_global_id
 from resolvers.scalars import URL, CurrencyCode, EmailAddress, TimeZone
@@ -116,7 +116,7 @@ def viewer_of(
     user: directory.User | None,
     key: ApiKey | None,
     organization: directory.Organization | None,
-    allowance: Allowance,
+    allowance: BudgetResult,
 ) -> Viewer:
     """The caller, a person or a key; scopes in the order of the enum."""
     ends = principal.expires_at

@@ -10,7 +10,7 @@ from core.messages.status import RouteGoal, Step, UnconfirmedPolicy, make_step
 from core.messages.validation import AnsweredMessage, Draft
 from core.ports import Channel, Content, EmailContent, TextContent
 from core.ports.principal import Reach
-from core.privacy.person import Person, person_named
+from core.privacy.person import Person, read_person
 from core.templates.values import TemplateUse
 from resolvers.fields import TagInput, given
 from resolvers.global_ids import uuid_of
@@ -29,7 +29,7 @@ class RecipientInput:
 
 def person_of(written: RecipientInput, path: Sequence[str]) -> Person:
     """Read who is meant, in whichever spelling; raises InvalidInput."""
-    return person_named(
+    return read_person(
         phone=given(written.phone),
         email=given(written.email),
         whatsapp_user_id=given(written.whatsapp_user_id),

@@ -8,7 +8,7 @@ import strawberry
 
 from core.messages import batch, queries
 from core.messages.status import Direction, MessageStatus
-from core.pagination import span_between
+from core.pagination import time_range
 from core.ports import Channel
 from core.ports.principal import Scope
 from resolvers.context import Info, sealed_asked_for
@@ -125,7 +125,7 @@ async def messages_page(
 def condition_of(info: Info, filter: MessageFilter) -> queries.MessageFilter:
     """A filter as core takes it. An id that names no batch finds nothing. Raises InvalidInput and NotAllowed."""
     created, batch = given(filter.created) or TimeRangeInput(), given(filter.batch_id)
-    span = span_between(given(created.start), given(created.end), ["filter", "created", "end"])
+    span = time_range(given(created.start), given(created.end), ["filter", "created", "end"])
     return queries.MessageFilter(
         channels=given(filter.channels),
         statuses=given(filter.statuses),

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import strawberry
 
-from core.database import when_back
+from core.database import retry_until_available
 from core.errors import InputRule, InvalidInput, NotFound
 from core.live.cursors import Cursor, decode_cursor, encode_cursor
 from core.messages.change_feed import ChangeFilter, StatusChange, subscribe_to_changes
@@ -122,7 +122,7 @@ async def _messages_named(info: Info, tenant: UUID, ids: Sequence[str]) -> Seque
         async with database.transaction(tenant) as connection:
             return await existing_ids(connection, tenant, {one for one in written if one is not None})
 
-    found = await when_back(read_known) if any(written) else set()
+    found = await retry_until_available(read_known) if any(written) else set()
     for place, one in enumerate(written):
         if one not in found:
             text = say("MESSAGE_NOT_FOUND", "There is no such message.")

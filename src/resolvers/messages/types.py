@@ -7,7 +7,7 @@ from uuid import UUID
 import strawberry
 
 from core.errors import FailureParty, FailureReason, Unreadable
-from core.masking import discreet
+from core.masking import mask_id
 from core.messages import queries
 from core.messages.queries import AttemptView, EventSlice, EventView
 from core.messages.status import (
@@ -363,7 +363,7 @@ def shown_id(info: Info, id: str | None) -> str | None:
     """A company's id as the caller may see it."""
     principal = info.context.principal
     may_see = principal is not None and Scope.CONTACTS_READ in principal.scopes
-    return id if id is None or may_see else discreet(id)
+    return id if id is None or may_see else mask_id(id)
 
 
 def failure_of(failure: Failure | None) -> DeliveryFailure | None:

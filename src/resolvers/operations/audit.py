@@ -8,7 +8,7 @@ import strawberry
 
 from core.audit.act import ActOutcome
 from core.operations import audit_log
-from core.pagination import span_between
+from core.pagination import time_range
 from core.ports.principal import ActorKind, Scope
 from resolvers.context import Info
 from resolvers.fields import Node, given
@@ -81,7 +81,7 @@ async def audit_events_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID,
     """Events of the caller's tenant; no others."""
     tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
     async with info.context.services.database.transaction(tenant) as connection:
-        found = await audit_log.by_ids(connection, tenant, ids)
+        found = await audit_log.audit_events_by_id(connection, tenant, ids)
     return {one: audit_event_of(row) for one, row in found.items()}
 
 
@@ -96,7 +96,7 @@ async def list_audit_events(
     tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
     which, condition = slice_of(first, after, last, before, _CURSOR), _condition(given(filter))
     async with info.context.services.database.transaction(tenant) as connection:
-        rows, has_more = await audit_log.page(connection, tenant, which, condition)
+        rows, has_more = await audit_log.audit_events_page(connection, tenant, which, condition)
     edges = [AuditEventEdge(cursor=write_cursor(_CURSOR, row.id), node=audit_event_of(row)) for row in rows]
     page_info = page_info_of(which, [edge.cursor for edge in edges], has_more=has_more)
     return AuditEventConnection(edges=edges, nodes=[edge.node for edge in edges], page_info=page_info)
@@ -108,7 +108,7 @@ def _condition(filter: AuditEventFilter | None) -> audit_log.AuditFilter:
         action=given(filter.action),
         actor=given(filter.actor),
         target=_target(given(filter.target_id)),
-        span=span_between(given(filter.since), given(filter.until), ["filter", "until"]),
+        span=time_range(given(filter.since), given(filter.until), ["filter", "until"]),
     )
 
 

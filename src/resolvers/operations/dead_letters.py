@@ -57,7 +57,7 @@ class DeadLetterConnection:
     async def total_count(self, info: Info) -> int:
         tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
         async with info.context.services.database.transaction(tenant) as connection:
-            return await store.count(connection, tenant, self.condition)
+            return await store.count_dead_letters(connection, tenant, self.condition)
 
 
 @strawberry.input(
@@ -91,7 +91,7 @@ def dead_letter_of(info: Info, row: store.DeadLetter) -> DeadLetter:
 
 async def dead_letters_by_id(info: Info, tenant: UUID, ids: list[UUID]) -> list[DeadLetter]:
     async with info.context.services.database.transaction(tenant) as connection:
-        found = await store.by_ids(connection, tenant, ids)
+        found = await store.dead_letters_by_id(connection, tenant, ids)
     return [dead_letter_of(info, found[one]) for one in ids if one in found]
 
 
@@ -106,7 +106,7 @@ async def list_dead_letters(
     tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
     which, condition = slice_of(first, after, last, before, _CURSOR), _condition(given(filter))
     async with info.context.services.database.transaction(tenant) as connection:
-        rows, has_more = await store.page(connection, tenant, which, condition)
+        rows, has_more = await store.dead_letters_page(connection, tenant, which, condition)
     edges = [DeadLetterEdge(cursor=write_cursor(_CURSOR, row.id), node=dead_letter_of(info, row)) for row in rows]
     page_info = page_info_of(which, [edge.cursor for edge in edges], has_more=has_more)
     nodes = [edge.node for edge in edges]

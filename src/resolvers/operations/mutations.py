@@ -6,7 +6,7 @@ from uuid import UUID
 import strawberry
 
 from core.errors import AppError, InputRule, InvalidInput, NotConfigured, NotFound
-from core.inbox.closing import replay
+from core.inbox.closing import replay_webhooks
 from core.messages.retry import Bounds
 from core.operations import requeue
 from core.ports.principal import Scope
@@ -59,7 +59,7 @@ async def requeue_dead_letters(info: Info, input: RequeueDeadLettersInput) -> Re
     ids, tenant, bounds = _keys(input.ids), principal.tenant_id, Bounds(services.sealer, principal.reach)
     channels = services.outbox.channels
     async with services.database.transaction(tenant) as connection:
-        done = await requeue.requeue(connection, tenant, _known(ids), channels=channels, bounds=bounds)
+        done = await requeue.requeue_dead_letters(connection, tenant, _known(ids), channels=channels, bounds=bounds)
         await info.context.act.done(connection, "DeadLetter", _done(done.refusals))
     await services.hub.publish([one.change for one in done.messages])
     for channel in {one.channel for one in done.messages}:
@@ -72,7 +72,7 @@ async def discard_dead_letters(info: Info, input: DiscardDeadLettersInput) -> Di
     services, tenant = info.context.services, info.context.require(Scope.OPERATIONS_WRITE).tenant_id
     ids = _keys(input.ids)
     async with services.database.transaction(tenant) as connection:
-        refusals = await requeue.discard(connection, tenant, _known(ids))
+        refusals = await requeue.discard_dead_letters(connection, tenant, _known(ids))
         await info.context.act.done(connection, "DeadLetter", _done(refusals))
     letters = await dead_letters_by_id(info, tenant, _done(refusals))
     return DiscardDeadLettersPayload(dead_letters=letters, errors=_errors(info, input.ids, ids, refusals))
@@ -84,7 +84,7 @@ async def replay_webhook(info: Info, input: ReplayWebhookInput) -> ReplayWebhook
     refusal: AppError | None = NotFound(say("WEBHOOK_NOT_FOUND", "There is no such webhook."))
     if webhook is not None:
         async with services.database.transaction(tenant) as connection:
-            refusal = (await replay(connection, tenant, [webhook]))[webhook]
+            refusal = (await replay_webhooks(connection, tenant, [webhook]))[webhook]
             await info.context.act.done(connection, "WebhookDelivery", [] if refusal else [webhook])
     if webhook is None or refusal is not None:
         error = operate_error(

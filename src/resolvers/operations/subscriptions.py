@@ -6,7 +6,7 @@ from datetime import datetime
 
 import strawberry
 
-from core.operations.health import HealthChange, HealthStatus, changes
+from core.operations.health import HealthChange, HealthStatus, health_changes
 from core.ports.principal import Scope
 from resolvers.context import Info
 from resolvers.fields import given
@@ -41,7 +41,7 @@ async def integration_health_changed(
     wanted = set(services.integrations) if chosen is None else {kind.value for kind in chosen}
     async with aclosing(services.health.watch(tenant)) as boards:
         async for found in boards:
-            for change in changes(known, found, wanted):
+            for change in health_changes(known, found, wanted):
                 known = change.known
                 yield _change_of(info, change)
 

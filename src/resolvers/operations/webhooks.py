@@ -9,8 +9,8 @@ import strawberry
 
 from core.inbox import queries
 from core.inbox.tables import WebhookStatus
-from core.masking import discreet
-from core.pagination import Span, span_between
+from core.masking import mask_id
+from core.pagination import TimeRange, time_range
 from core.ports.principal import Scope
 from resolvers.context import Info, sealed_asked_for
 from resolvers.fields import Node, computed, given
@@ -101,7 +101,7 @@ def webhook_of(info: Info, row: queries.Webhook) -> WebhookDelivery:
         row=row,
         integration=integration_of(info, row.integration),
         event_type=row.event_type,
-        provider_event_id=discreet(row.dedupe_key),
+        provider_event_id=mask_id(row.dedupe_key),
         status=row.status,
         error=row.error,
         attempts=row.attempts,
@@ -113,7 +113,7 @@ def webhook_of(info: Info, row: queries.Webhook) -> WebhookDelivery:
 async def webhooks_by_id(info: Info, tenant: UUID, ids: Collection[UUID]) -> dict[UUID, WebhookDelivery]:
     """Webhooks of a tenant; those it does not have are left out."""
     async with info.context.services.database.transaction(tenant) as connection:
-        found = await queries.by_ids(connection, tenant, ids)
+        found = await queries.webhooks_by_id(connection, tenant, ids)
     return {one: webhook_of(info, row) for one, row in found.items()}
 
 
@@ -132,7 +132,7 @@ async def list_webhooks(
     tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
     which, condition = slice_of(first, after, last, before, _CURSOR), _condition(given(filter))
     async with info.context.services.database.transaction(tenant) as connection:
-        rows, has_more = await queries.page(connection, tenant, which, condition)
+        rows, has_more = await queries.webhooks_page(connection, tenant, which, condition)
     edges = [WebhookDeliveryEdge(cursor=write_cursor(_CURSOR, row.id), node=webhook_of(info, row)) for row in rows]
     page_info = page_info_of(which, [edge.cursor for edge in edges], has_more=has_more)
     return WebhookDeliveryConnection(edges=edges, nodes=[edge.node for edge in edges], page_info=page_info)
@@ -159,6 +159,6 @@ def message_asked_for(subject: strawberry.ID | None) -> UUID | None:
     return None if subject is None else uuid_of(subject, "Message") or _NOBODY
 
 
-def span_of(range: TimeRangeInput | None, path: Sequence[str]) -> Span:
+def span_of(range: TimeRangeInput | None, path: Sequence[str]) -> TimeRange:
     """A span of time as core knows it; raises InvalidInput when it ends before it begins."""
-    return span_between(given(range.start), given(range.end), [*path, "end"]) if range else Span()
+    return time_range(given(range.start), given(range.end), [*path, "end"]) if range else TimeRange()

@@ -52,9 +52,9 @@ async def erase_recipient(info: Info, input: EraseRecipientInput) -> EraseRecipi
     except InvalidInput as error:
         return EraseRecipientPayload(erasure=None, errors=input_errors(info, Refused([error])))
     async with services.database.transaction(tenant) as connection:
-        id = await erase.request(connection, services.sealer, tenant, person)
+        id = await erase.request_erasure(connection, services.sealer, tenant, person)
         await info.context.act.done(connection, "Erasure", [id])
-        found = await erase.by_ids(connection, tenant, [id])
+        found = await erase.erasures_by_id(connection, tenant, [id])
     return EraseRecipientPayload(erasure=_erasure_of(found[id]), errors=[])
 
 
@@ -62,7 +62,7 @@ async def erasures_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID, Era
     """Erasures of the caller's tenant; no others."""
     tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
     async with info.context.services.database.transaction(tenant) as connection:
-        found = await erase.by_ids(connection, tenant, ids)
+        found = await erase.erasures_by_id(connection, tenant, ids)
     return {one: _erasure_of(row) for one, row in found.items()}
 
 

@@ -12,12 +12,12 @@ import structlog
 from redis.asyncio import Redis
 
 from core.ports import Pace
-from core.providers.circuit import MICROSECONDS, Allowance, CircuitRules, CircuitState, Outcomes, gate_key
+from core.providers.circuit import MICROSECONDS, Allowance, CallOutcomes, CircuitRules, CircuitState, limiter_key
 from core.providers.scripts import ADMIT, ALLOW, GIVE_BACK, RENEW, REPORT
-from core.rate_limit import SharedStore
+from core.rate_limit import SharedScripts
 
 
-class LocalPace:
+class LocalRateLimit:
     """A worker's share of a pace, by its own clock: GCRA like the shared one."""
 
     def __init__(self, pace: Pace | None) -> None:
@@ -62,13 +62,15 @@ class LocalPace:
 log = structlog.get_logger(__name__)
 
 _LONGEST_PAUSE = 3_600.0
-_KNOCK = (
+_FAILING_ADVICE = (
     "It answers with failures: its status page may say more. Messages wait, and one is tried when the time is over."
 )
-_MEND = "It refuses us, not the messages: run `interalpha check --probe`, mend what it names, then reset the circuit."
+_REFUSED_ADVICE = (
+    "It refuses us, not the messages: run `interalpha check --probe`, mend what it names, then reset the circuit."
+)
 
 
-class Gatekeeper(Protocol):
+class RateLimiter(Protocol):
     """What a courier asks before and after it calls a company.
 
     `workers` is among how many the pace is shared while nobody can be asked about it.
@@ -93,7 +95,7 @@ class Gatekeeper(Protocol):
         """Say for each recipient whether a message may go to them now (0.0), or in how many seconds."""
         ...
 
-    async def report(self, *outcomes: Outcomes) -> None:
+    async def report(self, *outcomes: CallOutcomes) -> None:
         """Tell how calls ended."""
         ...
 
@@ -102,7 +104,7 @@ class Gatekeeper(Protocol):
         ...
 
 
-class OpenGate:
+class Unlimited:
     """A gate that lets everything through, for whoever has no shared store."""
 
     workers = 1
@@ -119,14 +121,14 @@ class OpenGate:
         """Let everybody have theirs."""
         return [0.0] * len(recipients)
 
-    async def report(self, *outcomes: Outcomes) -> None:
+    async def report(self, *outcomes: CallOutcomes) -> None:
         """Hear it and change nothing."""
 
     async def pause(self, seconds: float) -> None:
         """Hear it and change nothing."""
 
 
-class Gate:
+class SharedRateLimiter:
     """The gate before one integration."""
 
     def __init__(
@@ -136,16 +138,16 @@ class Gate:
         pace: Pace | None,
         *,
         rules: CircuitRules | None = None,
-        store: SharedStore | None = None,
+        store: SharedScripts | None = None,
     ) -> None:
         # Until somebody has counted: too slow for a moment is better than too fast.
         self.workers = 2
         self._integration = integration
         self._pace = pace
         self._rules = rules or CircuitRules()
-        self._store = store or SharedStore(redis, integration)
-        self._local = LocalPace(pace)
-        self._key = gate_key(integration)
+        self._store = store or SharedScripts(redis, integration)
+        self._local = LocalRateLimit(pace)
+        self._key = limiter_key(integration)
         # What the scripts read as "unpaced" is no time between two messages.
         self._interval = MICROSECONDS / pace.per_second if pace else 0
         # By ticket: the trials under way here, whose leases are renewed.
@@ -194,7 +196,7 @@ class Gate:
         waits = await self._store.run(ADMIT, keys, interval, burst)
         return [0.0] * len(recipients) if waits is None else [wait / MICROSECONDS for wait in waits]
 
-    async def report(self, *outcomes: Outcomes) -> None:
+    async def report(self, *outcomes: CallOutcomes) -> None:
         """Tell how calls ended; one round trip. Calls begun before the circuit last changed do not count."""
         pause = min(max((one.pause for one in outcomes), default=0.0), _LONGEST_PAUSE)
         if pause > 0:
@@ -222,7 +224,7 @@ class Gate:
 
     async def pause(self, seconds: float) -> None:
         """Let nobody call for a while, an hour at most, since the company asked for it; the circuit stays as it is."""
-        await self.report(Outcomes(None, pause=seconds))
+        await self.report(CallOutcomes(None, pause=seconds))
 
     async def _renew(self, ticket: int) -> None:
         """Renew a trial's lease until its call has ended, or has taken too long."""
@@ -251,11 +253,11 @@ class Gate:
             integration=self._integration,
             failures=failures,
             retry_in=round(wait / MICROSECONDS, 1),
-            advice=_MEND if refusals >= self._rules.refusals else _KNOCK,
+            advice=_REFUSED_ADVICE if refusals >= self._rules.refusals else _FAILING_ADVICE,
         )
 
 
-def _group(one: Outcomes) -> list[object]:
+def _group(one: CallOutcomes) -> list[object]:
     """Outcomes as the script reads them; a ticket as text, since it is compared with one."""
     suspects = [[each.recipient, each.tenant, each.is_refusal] for each in one.suspects]
     return [str(one.ticket), one.successes, one.failures, one.refusals, suspects, sorted(one.tenants)]
