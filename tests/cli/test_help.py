@@ -46,11 +46,12 @@ sys.exit(",".join(name for name in {HEAVY} if name in sys.modules) or 0)
     assert listed == list(COMMANDS)
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "simulators"])
-def test_every_command_has_help(command: str) -> None:
-    result = CliRunner().invoke(program, [command, "--help"])
-    assert result.exit_code == 0
-    assert f"interalpha {command}" in result.stdout
+def test_every_command_has_help(subtests: pytest.Subtests) -> None:
+    for command in [*COMMANDS, "simulators"]:
+        with subtests.test(command):
+            result = CliRunner().invoke(program, [command, "--help"])
+            assert result.exit_code == 0
+            assert f"interalpha {command}" in result.stdout
 
 
 def commands(command: click.Command | None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -85,40 +86,41 @@ def test_no_help_breaks_a_word_on_any_terminal() -> None:
             assert max(map(len, lines)) <= columns, (path, columns)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["fly"],
-        ["send", "pigeon", "x", "y"],
-        ["send", "sms", "+5511987654321"],
-        ["dev", "--port", "70000"],
-        ["dev", "--memory", "--data", "x"],
-        ["token", "--tenant", "me"],
-        ["messages", "list", "--limit", "0"],
-        ["messages", "list", "--status", "flying"],
-        ["messages", "list", "--since", "soon"],
-        ["messages", "list", "--since", "1h", "--until", "2h"],
-        ["messages", "cancel"],
-        ["send", "sms", "+5511987654321", "x", "--at", "2026-12-01", "--in", "2h"],
-        ["send", "sms", "+5511987654321", "x", "--route", "pigeon"],
-        ["send", "sms", "+5511987654321", "x", "--route", "email"],
-        ["batch", "send", "/nowhere.csv"],
-        ["listen", "--direction", "sideways"],
-        ["trigger"],
-        ["trigger", "sms.inbound", "--list"],
-        ["trigger", "sms.inbound", "--with", "x"],
-        ["listen", "--channel", "pigeon"],
-        ["listen", "--forward-to", "http://example.com/hook"],
-        ["replay"],
-        ["replay", "x", "--failed"],
-        ["replay", "x", "--since", "1h"],
-        ["dead-letters", "requeue"],
-    ],
-)
-def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
-    result = CliRunner().invoke(program, arguments)
-    assert result.exit_code == 2
-    assert result.stdout == ""
+WRONG_USAGE = [
+    ["fly"],
+    ["send", "pigeon", "x", "y"],
+    ["send", "sms", "+5511987654321"],
+    ["dev", "--port", "70000"],
+    ["dev", "--memory", "--data", "x"],
+    ["token", "--tenant", "me"],
+    ["messages", "list", "--limit", "0"],
+    ["messages", "list", "--status", "flying"],
+    ["messages", "list", "--since", "soon"],
+    ["messages", "list", "--since", "1h", "--until", "2h"],
+    ["messages", "cancel"],
+    ["send", "sms", "+5511987654321", "x", "--at", "2026-12-01", "--in", "2h"],
+    ["send", "sms", "+5511987654321", "x", "--route", "pigeon"],
+    ["send", "sms", "+5511987654321", "x", "--route", "email"],
+    ["batch", "send", "/nowhere.csv"],
+    ["listen", "--direction", "sideways"],
+    ["trigger"],
+    ["trigger", "sms.inbound", "--list"],
+    ["trigger", "sms.inbound", "--with", "x"],
+    ["listen", "--channel", "pigeon"],
+    ["listen", "--forward-to", "http://example.com/hook"],
+    ["replay"],
+    ["replay", "x", "--failed"],
+    ["replay", "x", "--since", "1h"],
+    ["dead-letters", "requeue"],
+]
+
+
+def test_wrong_usage_is_status_2(subtests: pytest.Subtests) -> None:
+    for arguments in WRONG_USAGE:
+        with subtests.test(" ".join(arguments)):
+            result = CliRunner().invoke(program, arguments)
+            assert result.exit_code == 2
+            assert result.stdout == ""
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,16 @@ def test_there_are_secrets_to_guard(name: str) -> None:
     assert secrets_of(name)
 
 
-@pytest.mark.parametrize("nothing", ["", "   ", "\t\n"])
-@pytest.mark.parametrize(("name", "variable"), EACH_SECRET)
-def test_an_empty_secret_is_refused(name: str, variable: str, nothing: str) -> None:
-    loaded = load(card_of(name).settings, {**PROVIDERS[name].settings, variable: nothing})
-    assert (loaded.state, loaded.value) == (State.INCOMPLETE, None)
-    assert [problem.setting for problem in loaded.problems] == [variable]
+BLANK = ["", "   ", "\t\n"]
+
+
+def test_an_empty_secret_is_refused(subtests: pytest.Subtests) -> None:
+    for nothing in BLANK:
+        for name, variable in EACH_SECRET:
+            with subtests.test(f"{variable}: {nothing!r}"):
+                loaded = load(card_of(name).settings, {**PROVIDERS[name].settings, variable: nothing})
+                assert (loaded.state, loaded.value) == (State.INCOMPLETE, None)
+                assert [problem.setting for problem in loaded.problems] == [variable]
 
 
 @pytest.mark.parametrize("nothing", [",", " , "])

@@ -81,17 +81,20 @@ ROOTS = {
 }
 
 
-@pytest.mark.parametrize("root", ROOTS)
-@pytest.mark.parametrize("selection", SELECTIONS)
 async def test_a_sealed_column_is_read_only_when_it_is_selected(
-    caller: Caller, stock: RecordFactory, house: App, root: str, selection: str
+    subtests: pytest.Subtests, caller: Caller, stock: RecordFactory, house: App
 ) -> None:
-    message = await stock.put(caller)
-    document = ROOTS[root].format(selection) + (WORDS if "Words" in selection else "")
-    with statements(house) as seen:
-        await caller.ask(document, id=global_id(message))
-    read = {column for column in ("content_sealed", "to_sealed", "from_sealed") for one in seen if column in one}
-    assert read == SELECTIONS[selection]
+    for root in ROOTS:
+        for selection in SELECTIONS:
+            with subtests.test(f"{root}: {selection}"):
+                message = await stock.put(caller)
+                document = ROOTS[root].format(selection) + (WORDS if "Words" in selection else "")
+                with statements(house) as seen:
+                    await caller.ask(document, id=global_id(message))
+                read = {
+                    column for column in ("content_sealed", "to_sealed", "from_sealed") for one in seen if column in one
+                }
+                assert read == SELECTIONS[selection]
 
 
 async def test_a_stream_reads_no_sealed_column_for_nothing(caller: Caller, stock: RecordFactory, house: App) -> None:

@@ -167,17 +167,20 @@ REFUSED: dict[str, tuple[dict[str, Any], list[tuple[str, str]], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
-async def test_bad_input_is_a_typed_error_with_its_place(caller: Caller, stock: RecordFactory, case: str) -> None:
-    given, expected, words = REFUSED[case]
-    payload = await send(caller, given)
-    errors = payload["errors"]
-    assert [(error["__typename"], ".".join(error["path"]), error["rule"]) for error in errors] == [
-        ("InvalidInputError", path, rule) for path, rule in expected
-    ]
-    assert words in errors[0]["message"]
-    assert (payload["message"], payload["isReplay"]) == (None, False)
-    assert await stock.count("messages", caller) == await stock.count("idempotency_keys", caller) == 0
+async def test_bad_input_is_a_typed_error_with_its_place(
+    subtests: pytest.Subtests, caller: Caller, stock: RecordFactory
+) -> None:
+    for case in REFUSED:
+        with subtests.test(case):
+            given, expected, words = REFUSED[case]
+            payload = await send(caller, given)
+            errors = payload["errors"]
+            assert [(error["__typename"], ".".join(error["path"]), error["rule"]) for error in errors] == [
+                ("InvalidInputError", path, rule) for path, rule in expected
+            ]
+            assert words in errors[0]["message"]
+            assert (payload["message"], payload["isReplay"]) == (None, False)
+            assert await stock.count("messages", caller) == await stock.count("idempotency_keys", caller) == 0
 
 
 @pytest.mark.parametrize(

@@ -122,15 +122,17 @@ async def connections(stores: SharedStores) -> AsyncIterator[dict[str, asyncpg.C
             await connection.close()
 
 
-@pytest.mark.parametrize(
-    ("role", "statement"),
+FORBIDDEN_STATEMENTS = (
     [(role, one) for role in ("app", "worker") for one in ANY_ROLE]
     + [("app", one) for one in APPLICATION]
-    + [("worker", one) for one in WORKER],
+    + [("worker", one) for one in WORKER]
 )
-async def test_it_is_refused(connections: dict[str, asyncpg.Connection], role: str, statement: str) -> None:
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await connections[role].execute(statement)
+
+
+async def test_it_is_refused(subtests: pytest.Subtests, connections: dict[str, asyncpg.Connection]) -> None:
+    for role, statement in FORBIDDEN_STATEMENTS:
+        with subtests.test(f"{role}: {statement}"), pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connections[role].execute(statement)
 
 
 async def test_the_owner_of_the_tables_could(connections: dict[str, asyncpg.Connection]) -> None:

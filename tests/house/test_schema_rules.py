@@ -106,11 +106,12 @@ def test_a_good_schema_breaks_no_rule() -> None:
     assert broken_rules(build_schema(GOOD)) == []
 
 
-@pytest.mark.parametrize("sentence", BROKEN)
-def test_every_breach_is_noticed(sentence: str) -> None:
-    right, wrong = BROKEN[sentence]
-    assert right in GOOD
-    assert sentence in broken_rules(build_schema(GOOD.replace(right, wrong), assume_valid_sdl=True))
+def test_every_breach_is_noticed(subtests: pytest.Subtests) -> None:
+    for sentence in BROKEN:
+        with subtests.test(sentence):
+            right, wrong = BROKEN[sentence]
+            assert right in GOOD
+            assert sentence in broken_rules(build_schema(GOOD.replace(right, wrong), assume_valid_sdl=True))
 
 
 def test_every_rule_has_been_seen_broken() -> None:

@@ -78,14 +78,17 @@ def tells_nothing(answer: str | None) -> bool:
     return [word for word in PRIVATE if word in answer] == []
 
 
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [(201, body) for body in everywhere(TWILIO_TOOK)] + [(400, body) for body in everywhere(TWILIO_REFUSED)],
-)
-async def test_nothing_private_is_kept_of_twilios_answers(http: HttpClient, status: int, body: object) -> None:
-    async with answering(status, json.dumps(body).encode(), f"content-type: {ANA[1:]}/{ANA_AT_HOME}") as base:
-        answer = await kept(TwilioSender(twilio_settings(base), http, WEBHOOK_URL).send(sms(text=TEXT)))
-    assert tells_nothing(answer)
+TWILIO_ANSWERS = [(201, body) for body in everywhere(TWILIO_TOOK)] + [
+    (400, body) for body in everywhere(TWILIO_REFUSED)
+]
+
+
+async def test_nothing_private_is_kept_of_twilios_answers(subtests: pytest.Subtests, http: HttpClient) -> None:
+    for status, body in TWILIO_ANSWERS:
+        with subtests.test(f"{status}: {body}"):
+            async with answering(status, json.dumps(body).encode(), f"content-type: {ANA[1:]}/{ANA_AT_HOME}") as base:
+                answer = await kept(TwilioSender(twilio_settings(base), http, WEBHOOK_URL).send(sms(text=TEXT)))
+            assert tells_nothing(answer)
 
 
 async def test_what_twilio_says_of_a_message_is_kept(http: HttpClient) -> None:
@@ -113,16 +116,18 @@ def from_meta(base: str, http: HttpClient) -> WhatsAppSender:
     return WhatsAppSender(settings, GraphApi(settings, http))
 
 
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [(200, {"contacts": [{"wa_id": ANA[1:]}], "messages": [found]}) for found in everywhere(META_TOOK)]
-    + [(400, {"error": found}) for found in everywhere(META_REFUSED)],
-)
-async def test_nothing_private_is_kept_of_metas_answers(http: HttpClient, status: int, body: object) -> None:
-    async with answering(status, json.dumps(body).encode()) as base:
-        answer = await kept(from_meta(base, http).send(whatsapp()))
-    assert tells_nothing(answer)
-    assert WAMID.removeprefix("wamid.") not in str(answer)
+META_ANSWERS = [(200, {"contacts": [{"wa_id": ANA[1:]}], "messages": [found]}) for found in everywhere(META_TOOK)] + [
+    (400, {"error": found}) for found in everywhere(META_REFUSED)
+]
+
+
+async def test_nothing_private_is_kept_of_metas_answers(subtests: pytest.Subtests, http: HttpClient) -> None:
+    for status, body in META_ANSWERS:
+        with subtests.test(f"{status}: {body}"):
+            async with answering(status, json.dumps(body).encode()) as base:
+                answer = await kept(from_meta(base, http).send(whatsapp()))
+            assert tells_nothing(answer)
+            assert WAMID.removeprefix("wamid.") not in str(answer)
 
 
 async def test_what_meta_says_of_a_message_is_kept(http: HttpClient) -> None:

@@ -80,40 +80,40 @@ def test_while_rotating_both_secrets_are_believed() -> None:
         reader(secrets=both).verify(webhook(signature=signature(secret="o" * 32)))
 
 
-@pytest.mark.parametrize(
-    "forged",
-    [
-        webhook(signature=KNOWN.replace("v1,", "v1a,")),
-        webhook(signature=KNOWN.replace("v1,", "v2,")),
-        webhook(signature=KNOWN.removeprefix("v1,")),
-        webhook(signature="v1,"),
-        webhook(signature=","),
-        webhook(signature="v1,é"),
-        webhook(signature="v1," + "A" * 44),
-        webhook(signature="v1,AAAA " * 40 + KNOWN),
-        webhook(name="msg_other"),
-        webhook(name="msg with spaces"),
-        webhook(name=""),
-        webhook(moment=MOMENT + 1),
-        webhook(moment=f"{MOMENT}.0"),
-        webhook(moment=f" {MOMENT}"),
-        webhook(moment="now"),
-        webhook(moment="9" * 400),
-        webhook(body=BODY + b" "),
-        webhook(body=BODY.replace(b"user_2abc", b"user_2abd")),
-        webhook(signature=signature(secret="")),
-        # The whole text as the key, as another company has it.
-        webhook(
-            signature="v1,"
-            + base64.b64encode(
-                hmac.digest(f"whsec_{SECRET}".encode(), f"{NAME}.{MOMENT}.".encode() + BODY, "sha256")
-            ).decode()
-        ),
-    ],
-)
-def test_what_is_not_signed_right_is_refused(forged: RawWebhook) -> None:
-    with pytest.raises(InvalidSignature):
-        reader().verify(forged)
+FORGED = [
+    webhook(signature=KNOWN.replace("v1,", "v1a,")),
+    webhook(signature=KNOWN.replace("v1,", "v2,")),
+    webhook(signature=KNOWN.removeprefix("v1,")),
+    webhook(signature="v1,"),
+    webhook(signature=","),
+    webhook(signature="v1,é"),
+    webhook(signature="v1," + "A" * 44),
+    webhook(signature="v1,AAAA " * 40 + KNOWN),
+    webhook(name="msg_other"),
+    webhook(name="msg with spaces"),
+    webhook(name=""),
+    webhook(moment=MOMENT + 1),
+    webhook(moment=f"{MOMENT}.0"),
+    webhook(moment=f" {MOMENT}"),
+    webhook(moment="now"),
+    webhook(moment="9" * 400),
+    webhook(body=BODY + b" "),
+    webhook(body=BODY.replace(b"user_2abc", b"user_2abd")),
+    webhook(signature=signature(secret="")),
+    # The whole text as the key, as another company has it.
+    webhook(
+        signature="v1,"
+        + base64.b64encode(
+            hmac.digest(f"whsec_{SECRET}".encode(), f"{NAME}.{MOMENT}.".encode() + BODY, "sha256")
+        ).decode()
+    ),
+]
+
+
+def test_what_is_not_signed_right_is_refused(subtests: pytest.Subtests) -> None:
+    for forged in FORGED:
+        with subtests.test(str(forged.headers)), pytest.raises(InvalidSignature):
+            reader().verify(forged)
 
 
 def read(name: str) -> ProviderEvent:

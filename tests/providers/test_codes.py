@@ -52,51 +52,50 @@ def test_no_published_code_is_missing_and_none_is_invented(name: str, known: Col
 
 
 # Twilio's status callbacks: what each comes to, who must act, and whether another try may pass.
-@pytest.mark.parametrize(
-    ("code", "reason", "party", "is_transient"),
-    [
-        ("30001", RATE, PROVIDER, True),
-        ("30003", FailureReason.UNREACHABLE, RECIPIENT, True),
-        ("30007", FailureReason.CONTENT_REJECTED, CALLER, False),
-        ("30008", OTHER, PROVIDER, True),
-        ("30017", FailureReason.PROVIDER_ERROR, PROVIDER, True),
-        ("30022", RATE, PROVIDER, True),
-        ("30023", RATE, PROVIDER, True),
-        ("30027", RATE, PROVIDER, True),
-        ("30032", FailureReason.PROVIDER_ERROR, OPERATOR, False),
-        ("30033", FailureReason.PROVIDER_ERROR, OPERATOR, False),
-        ("30034", FailureReason.PROVIDER_ERROR, OPERATOR, False),
-        ("30035", FailureReason.PROVIDER_ERROR, OPERATOR, True),
-        ("30036", FailureReason.EXPIRED, PROVIDER, False),
-        ("30410", FailureReason.PROVIDER_ERROR, PROVIDER, True),
-        ("30447", FailureReason.PROVIDER_ERROR, OPERATOR, False),
-        ("30450", BLOCKED, PROVIDER, True),
-        ("30453", OTHER, PROVIDER, True),
-        ("30454", RATE, PROVIDER, True),
-        ("30500", FailureReason.PROVIDER_ERROR, PROVIDER, True),
-        ("30630", FailureReason.CONSENT_WITHDRAWN, RECIPIENT, False),
-        ("30883", FailureReason.PROVIDER_ERROR, OPERATOR, False),
-        ("21265", FailureReason.INVALID_RECIPIENT, RECIPIENT, False),
-        ("21635", FailureReason.INVALID_RECIPIENT, RECIPIENT, False),
-        ("63016", FailureReason.SESSION_WINDOW_CLOSED, CALLER, False),
-        ("63018", RATE, PROVIDER, True),
-        # What came after the table was written.
-        ("30099", OTHER, PROVIDER, False),
-        ("30478", FailureReason.PROVIDER_ERROR, OPERATOR, False),
-        ("30799", FailureReason.PROVIDER_ERROR, OPERATOR, False),
-        ("30950", OTHER, OPERATOR, False),
-        ("21999", OTHER, PROVIDER, False),
-        ("90001", OTHER, PROVIDER, False),
-        ("", OTHER, PROVIDER, False),
-    ],
-)
-def test_a_callback_s_code_has_its_meaning(
-    code: str, reason: FailureReason, party: FailureParty, is_transient: bool
-) -> None:
-    failure = twilio_errors.failure_of(code)
-    assert (failure.reason, failure.party, failure.is_transient) == (reason, party, is_transient)
-    assert (failure.provider_code or "") == code
-    assert code in twilio.MEANINGS or not code or code in failure.message
+CALLBACK_CODES = [
+    ("30001", RATE, PROVIDER, True),
+    ("30003", FailureReason.UNREACHABLE, RECIPIENT, True),
+    ("30007", FailureReason.CONTENT_REJECTED, CALLER, False),
+    ("30008", OTHER, PROVIDER, True),
+    ("30017", FailureReason.PROVIDER_ERROR, PROVIDER, True),
+    ("30022", RATE, PROVIDER, True),
+    ("30023", RATE, PROVIDER, True),
+    ("30027", RATE, PROVIDER, True),
+    ("30032", FailureReason.PROVIDER_ERROR, OPERATOR, False),
+    ("30033", FailureReason.PROVIDER_ERROR, OPERATOR, False),
+    ("30034", FailureReason.PROVIDER_ERROR, OPERATOR, False),
+    ("30035", FailureReason.PROVIDER_ERROR, OPERATOR, True),
+    ("30036", FailureReason.EXPIRED, PROVIDER, False),
+    ("30410", FailureReason.PROVIDER_ERROR, PROVIDER, True),
+    ("30447", FailureReason.PROVIDER_ERROR, OPERATOR, False),
+    ("30450", BLOCKED, PROVIDER, True),
+    ("30453", OTHER, PROVIDER, True),
+    ("30454", RATE, PROVIDER, True),
+    ("30500", FailureReason.PROVIDER_ERROR, PROVIDER, True),
+    ("30630", FailureReason.CONSENT_WITHDRAWN, RECIPIENT, False),
+    ("30883", FailureReason.PROVIDER_ERROR, OPERATOR, False),
+    ("21265", FailureReason.INVALID_RECIPIENT, RECIPIENT, False),
+    ("21635", FailureReason.INVALID_RECIPIENT, RECIPIENT, False),
+    ("63016", FailureReason.SESSION_WINDOW_CLOSED, CALLER, False),
+    ("63018", RATE, PROVIDER, True),
+    # What came after the table was written.
+    ("30099", OTHER, PROVIDER, False),
+    ("30478", FailureReason.PROVIDER_ERROR, OPERATOR, False),
+    ("30799", FailureReason.PROVIDER_ERROR, OPERATOR, False),
+    ("30950", OTHER, OPERATOR, False),
+    ("21999", OTHER, PROVIDER, False),
+    ("90001", OTHER, PROVIDER, False),
+    ("", OTHER, PROVIDER, False),
+]
+
+
+def test_a_callback_s_code_has_its_meaning(subtests: pytest.Subtests) -> None:
+    for code, reason, party, is_transient in CALLBACK_CODES:
+        with subtests.test(code or "no code"):
+            failure = twilio_errors.failure_of(code)
+            assert (failure.reason, failure.party, failure.is_transient) == (reason, party, is_transient)
+            assert (failure.provider_code or "") == code
+            assert code in twilio.MEANINGS or not code or code in failure.message
 
 
 @pytest.mark.parametrize(

@@ -130,120 +130,119 @@ def refused(stage: Stage, reply: str) -> ProviderError:
     return provider_error(stage, int(code), text)
 
 
-@pytest.mark.parametrize(
-    ("stage", "reply", "kind", "party", "reason", "advice"),
-    [
-        (MAIL, "530 5.7.57 Client not authenticated to send mail", "operator", OPERATOR, "", "SMTP_USERNAME.*SMTP_TLS"),
-        (MAIL, "530 5.7.0 Must issue a STARTTLS command first", "operator", OPERATOR, "", "SMTP_TLS"),
-        (MAIL, "530 Authentication required", "operator", OPERATOR, "", "SMTP_USERNAME.*SMTP_TLS"),
-        (RCPT, "530 5.7.1 Authentication required", "operator", OPERATOR, "", "SMTP_USERNAME"),
-        (MAIL, "503 5.5.1 Error: authenticate first", "operator", OPERATOR, "", "SMTP_USERNAME"),
-        (MAIL, "535 5.7.8 Bad credentials", "operator", OPERATOR, "", "SMTP_PASSWORD"),
-        (MAIL, "538 5.7.11 Encryption required", "operator", OPERATOR, "", "SMTP_TLS"),
-        (MAIL, "550 5.7.60 Client has no permissions to send as this sender", "operator", OPERATOR, "", "SMTP_FROM"),
-        (MAIL, "550 5.1.1 Unknown sender", "operator", OPERATOR, "", "SMTP_FROM"),
-        (MAIL, "550 5.2.252 Sender throttled: continuous send as denied errors", "operator", OPERATOR, "", "SMTP_FROM"),
-        (MAIL, "551 Not yours", "operator", OPERATOR, "", "SMTP_FROM"),
-        (MAIL, "552 5.2.2 Over quota", "operator", OPERATOR, "", "account"),
-        (MAIL, "552 5.3.4 Message size exceeds fixed limit", "rejected", CALLER, "CONTENT_REJECTED", "too big"),
-        (MAIL, "553 5.1.8 Domain of sender address does not resolve", "operator", OPERATOR, "", "DNS"),
-        (MAIL, "554 5.7.1 Client host rejected: Access denied", "operator", OPERATOR, "", "this machine"),
-        (MAIL, "550 5.4.5 Daily user sending limit exceeded", "operator", PROVIDER, "RATE_LIMITED", "limits"),
-        (MAIL, "555 Syntax error", "operator", OPERATOR, "", "SMTP_HOST"),
-        (MAIL, "559 5.9.9 A code of the future", "operator", OPERATOR, "", "559"),
-        (
-            RCPT,
-            "553 5.7.1 <h@example.com>: Sender address rejected: not owned by user mailer",
-            "operator",
-            OPERATOR,
-            "",
-            "SMTP_FROM",
-        ),
-        (RCPT, "554 5.7.1 <a@example.org>: Relay access denied", "operator", OPERATOR, "", "passes nothing on"),
-        (RCPT, "454 4.7.1 <a@example.org>: Relay access denied", "later", OPERATOR, "", "passes nothing on"),
-        (RCPT, "550 5.7.64 TenantAttribution; Relay Access Denied", "operator", OPERATOR, "", "passes nothing on"),
-        (RCPT, "550 relay not permitted", "operator", OPERATOR, "", "passes nothing on"),
-        (RCPT, "550 5.7.1 Unable to relay", "operator", OPERATOR, "", "passes nothing on"),
-        (RCPT, "550 5.7.26 This mail is unauthenticated", "operator", OPERATOR, "", "SPF, DKIM and DMARC"),
-        (TEXT, "550 5.7.26 This mail is unauthenticated", "operator", OPERATOR, "", "SPF, DKIM and DMARC"),
-        (
-            TEXT,
-            "550 5.7.1 Unauthenticated email is not accepted due to domain's DMARC policy",
-            "operator",
-            OPERATOR,
-            "",
-            "DMARC",
-        ),
-        (TEXT, "550 5.7.509 Sending domain does not pass DMARC", "operator", OPERATOR, "", "DMARC"),
-        (
-            TEXT,
-            "554 5.2.252 SendAsDenied; a@example.com not allowed to send as b@example.com",
-            "operator",
-            OPERATOR,
-            "",
-            "SMTP_FROM",
-        ),
-        (
-            RCPT,
-            "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.example",
-            "operator",
-            OPERATOR,
-            "",
-            "this machine",
-        ),
-        (RCPT, "550 5.7.606 Access denied, banned sending IP", "operator", OPERATOR, "", "blocks"),
-        (RCPT, "550 5.4.1 Recipient address rejected: Access denied", "rejected", RECIPIENT, "INVALID_RECIPIENT", ""),
-        (RCPT, "550 5.4.1 All recipient addresses rejected", "rejected", RECIPIENT, "INVALID_RECIPIENT", ""),
-        (RCPT, "450 4.4.1 No answer from host", "later", RECIPIENT, "UNREACHABLE", ""),
-        (
-            RCPT,
-            "552 Requested mail action aborted: exceeded storage allocation",
-            "rejected",
-            RECIPIENT,
-            "UNREACHABLE",
-            "full",
-        ),
-        (RCPT, "552", "rejected", RECIPIENT, "UNREACHABLE", "full"),
-        (
-            TEXT,
-            "552 Requested mail action aborted: exceeded storage allocation",
-            "rejected",
-            RECIPIENT,
-            "UNREACHABLE",
-            "full",
-        ),
-        (TEXT, "552 Message size exceeds maximum", "rejected", CALLER, "CONTENT_REJECTED", "too big"),
-        (TEXT, "552 5.2.3 Message exceeds size limits", "rejected", CALLER, "CONTENT_REJECTED", "longer"),
-        (RCPT, "452 4.2.2 Mailbox full", "later", RECIPIENT, "UNREACHABLE", "full"),
-        (RCPT, "452", "later", RECIPIENT, "UNREACHABLE", "full"),
-        (RCPT, "450 4.2.1 The user is receiving mail too quickly", "later", RECIPIENT, "RATE_LIMITED", ""),
-        (TEXT, "432 4.3.2 STOREDRV.Deliver; recipient thread limit exceeded", "later", RECIPIENT, "RATE_LIMITED", ""),
-        (RCPT, "550 5.1.1 <spam-dkim@example.org>: user unknown", "rejected", RECIPIENT, "INVALID_RECIPIENT", ""),
-        (
-            RCPT,
-            "550 5.0.0 <relay-access-denied@example.org>... User unknown",
-            "rejected",
-            RECIPIENT,
-            "INVALID_RECIPIENT",
-            "",
-        ),
-        (RCPT, "550 5.1.99 Nobody knows this detail", "rejected", RECIPIENT, "INVALID_RECIPIENT", ""),
-        (RCPT, "550 5.7.17 Mailbox owner has changed", "rejected", RECIPIENT, "INVALID_RECIPIENT", "somebody else"),
-        (RCPT, "550 5.1.8 Sender's domain not found", "operator", OPERATOR, "", "SMTP_FROM"),
-        (RCPT, "559 5.9.9 A code of the future", "rejected", PROVIDER, "OTHER", "559"),
-        (TEXT, "554 5.7.1 Spam", "rejected", CALLER, "CONTENT_REJECTED", "policy"),
-    ],
-)
-def test_it_is_told_who_must_act(
-    stage: Stage, reply: str, kind: str, party: FailureParty, reason: str, advice: str
-) -> None:
-    error = refused(stage, reply)
-    kinds = {"operator": ProviderMisconfigured, "rejected": ProviderRejected, "later": ProviderUnavailable}
-    assert (type(error), error.party) == (kinds[kind], party)
-    assert error.reason == (reason or "PROVIDER_ERROR")
-    assert re.search(advice, error.message), error.message
-    if advice == "SMTP_USERNAME.*SMTP_TLS":
-        assert "SMTP_FROM" not in error.message
+REFUSALS = [
+    (MAIL, "530 5.7.57 Client not authenticated to send mail", "operator", OPERATOR, "", "SMTP_USERNAME.*SMTP_TLS"),
+    (MAIL, "530 5.7.0 Must issue a STARTTLS command first", "operator", OPERATOR, "", "SMTP_TLS"),
+    (MAIL, "530 Authentication required", "operator", OPERATOR, "", "SMTP_USERNAME.*SMTP_TLS"),
+    (RCPT, "530 5.7.1 Authentication required", "operator", OPERATOR, "", "SMTP_USERNAME"),
+    (MAIL, "503 5.5.1 Error: authenticate first", "operator", OPERATOR, "", "SMTP_USERNAME"),
+    (MAIL, "535 5.7.8 Bad credentials", "operator", OPERATOR, "", "SMTP_PASSWORD"),
+    (MAIL, "538 5.7.11 Encryption required", "operator", OPERATOR, "", "SMTP_TLS"),
+    (MAIL, "550 5.7.60 Client has no permissions to send as this sender", "operator", OPERATOR, "", "SMTP_FROM"),
+    (MAIL, "550 5.1.1 Unknown sender", "operator", OPERATOR, "", "SMTP_FROM"),
+    (MAIL, "550 5.2.252 Sender throttled: continuous send as denied errors", "operator", OPERATOR, "", "SMTP_FROM"),
+    (MAIL, "551 Not yours", "operator", OPERATOR, "", "SMTP_FROM"),
+    (MAIL, "552 5.2.2 Over quota", "operator", OPERATOR, "", "account"),
+    (MAIL, "552 5.3.4 Message size exceeds fixed limit", "rejected", CALLER, "CONTENT_REJECTED", "too big"),
+    (MAIL, "553 5.1.8 Domain of sender address does not resolve", "operator", OPERATOR, "", "DNS"),
+    (MAIL, "554 5.7.1 Client host rejected: Access denied", "operator", OPERATOR, "", "this machine"),
+    (MAIL, "550 5.4.5 Daily user sending limit exceeded", "operator", PROVIDER, "RATE_LIMITED", "limits"),
+    (MAIL, "555 Syntax error", "operator", OPERATOR, "", "SMTP_HOST"),
+    (MAIL, "559 5.9.9 A code of the future", "operator", OPERATOR, "", "559"),
+    (
+        RCPT,
+        "553 5.7.1 <h@example.com>: Sender address rejected: not owned by user mailer",
+        "operator",
+        OPERATOR,
+        "",
+        "SMTP_FROM",
+    ),
+    (RCPT, "554 5.7.1 <a@example.org>: Relay access denied", "operator", OPERATOR, "", "passes nothing on"),
+    (RCPT, "454 4.7.1 <a@example.org>: Relay access denied", "later", OPERATOR, "", "passes nothing on"),
+    (RCPT, "550 5.7.64 TenantAttribution; Relay Access Denied", "operator", OPERATOR, "", "passes nothing on"),
+    (RCPT, "550 relay not permitted", "operator", OPERATOR, "", "passes nothing on"),
+    (RCPT, "550 5.7.1 Unable to relay", "operator", OPERATOR, "", "passes nothing on"),
+    (RCPT, "550 5.7.26 This mail is unauthenticated", "operator", OPERATOR, "", "SPF, DKIM and DMARC"),
+    (TEXT, "550 5.7.26 This mail is unauthenticated", "operator", OPERATOR, "", "SPF, DKIM and DMARC"),
+    (
+        TEXT,
+        "550 5.7.1 Unauthenticated email is not accepted due to domain's DMARC policy",
+        "operator",
+        OPERATOR,
+        "",
+        "DMARC",
+    ),
+    (TEXT, "550 5.7.509 Sending domain does not pass DMARC", "operator", OPERATOR, "", "DMARC"),
+    (
+        TEXT,
+        "554 5.2.252 SendAsDenied; a@example.com not allowed to send as b@example.com",
+        "operator",
+        OPERATOR,
+        "",
+        "SMTP_FROM",
+    ),
+    (
+        RCPT,
+        "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.example",
+        "operator",
+        OPERATOR,
+        "",
+        "this machine",
+    ),
+    (RCPT, "550 5.7.606 Access denied, banned sending IP", "operator", OPERATOR, "", "blocks"),
+    (RCPT, "550 5.4.1 Recipient address rejected: Access denied", "rejected", RECIPIENT, "INVALID_RECIPIENT", ""),
+    (RCPT, "550 5.4.1 All recipient addresses rejected", "rejected", RECIPIENT, "INVALID_RECIPIENT", ""),
+    (RCPT, "450 4.4.1 No answer from host", "later", RECIPIENT, "UNREACHABLE", ""),
+    (
+        RCPT,
+        "552 Requested mail action aborted: exceeded storage allocation",
+        "rejected",
+        RECIPIENT,
+        "UNREACHABLE",
+        "full",
+    ),
+    (RCPT, "552", "rejected", RECIPIENT, "UNREACHABLE", "full"),
+    (
+        TEXT,
+        "552 Requested mail action aborted: exceeded storage allocation",
+        "rejected",
+        RECIPIENT,
+        "UNREACHABLE",
+        "full",
+    ),
+    (TEXT, "552 Message size exceeds maximum", "rejected", CALLER, "CONTENT_REJECTED", "too big"),
+    (TEXT, "552 5.2.3 Message exceeds size limits", "rejected", CALLER, "CONTENT_REJECTED", "longer"),
+    (RCPT, "452 4.2.2 Mailbox full", "later", RECIPIENT, "UNREACHABLE", "full"),
+    (RCPT, "452", "later", RECIPIENT, "UNREACHABLE", "full"),
+    (RCPT, "450 4.2.1 The user is receiving mail too quickly", "later", RECIPIENT, "RATE_LIMITED", ""),
+    (TEXT, "432 4.3.2 STOREDRV.Deliver; recipient thread limit exceeded", "later", RECIPIENT, "RATE_LIMITED", ""),
+    (RCPT, "550 5.1.1 <spam-dkim@example.org>: user unknown", "rejected", RECIPIENT, "INVALID_RECIPIENT", ""),
+    (
+        RCPT,
+        "550 5.0.0 <relay-access-denied@example.org>... User unknown",
+        "rejected",
+        RECIPIENT,
+        "INVALID_RECIPIENT",
+        "",
+    ),
+    (RCPT, "550 5.1.99 Nobody knows this detail", "rejected", RECIPIENT, "INVALID_RECIPIENT", ""),
+    (RCPT, "550 5.7.17 Mailbox owner has changed", "rejected", RECIPIENT, "INVALID_RECIPIENT", "somebody else"),
+    (RCPT, "550 5.1.8 Sender's domain not found", "operator", OPERATOR, "", "SMTP_FROM"),
+    (RCPT, "559 5.9.9 A code of the future", "rejected", PROVIDER, "OTHER", "559"),
+    (TEXT, "554 5.7.1 Spam", "rejected", CALLER, "CONTENT_REJECTED", "policy"),
+]
+
+
+def test_it_is_told_who_must_act(subtests: pytest.Subtests) -> None:
+    for stage, reply, kind, party, reason, advice in REFUSALS:
+        with subtests.test(f"{stage}: {reply}"):
+            error = refused(stage, reply)
+            kinds = {"operator": ProviderMisconfigured, "rejected": ProviderRejected, "later": ProviderUnavailable}
+            assert (type(error), error.party) == (kinds[kind], party)
+            assert error.reason == (reason or "PROVIDER_ERROR")
+            assert re.search(advice, error.message), error.message
+            if advice == "SMTP_USERNAME.*SMTP_TLS":
+                assert "SMTP_FROM" not in error.message
 
 
 def test_a_reply_of_any_length_is_read_at_once() -> None:

@@ -80,26 +80,29 @@ async def test_a_name_is_taken_from_the_reply_where_it_tells_nothing_else(reply:
         assert (await send(relay)).provider_message_id == name
 
 
-@pytest.mark.parametrize("offer", OFFERS)
-@pytest.mark.parametrize(("stage", "reply", "error", "reason"), REPLIES)
-async def test_every_reply_means_what_the_list_says(
-    stage: str, reply: str, error: str, reason: str, offer: dict[str, str]
-) -> None:
-    async with smtp_relay(**{**offer, stage: reply}) as relay:
-        found = await failure(send(relay))
-        assert (type(found), found.reason) == (getattr(core.errors, error), reason)
-        assert (found.provider_code or "").split()[0] == reply[:3]
-        assert ANA_AT_HOME not in found.message
-        assert len(relay.mails) == (stage == "end-of-data")
+async def test_every_reply_means_what_the_list_says(subtests: pytest.Subtests) -> None:
+    for offer in OFFERS:
+        for stage, reply, error, reason in REPLIES:
+            with subtests.test(f"{stage}: {reply}, {offer}"):
+                async with smtp_relay(**{**offer, stage: reply}) as relay:
+                    found = await failure(send(relay))
+                    assert (type(found), found.reason) == (getattr(core.errors, error), reason)
+                    assert (found.provider_code or "").split()[0] == reply[:3]
+                    assert ANA_AT_HOME not in found.message
+                    assert len(relay.mails) == (stage == "end-of-data")
 
 
-@pytest.mark.parametrize("offer", OFFERS)
-@pytest.mark.parametrize("stage", BEFORE_THE_TEXT)
-@pytest.mark.parametrize("end", [HANG_UP, RESET, SILENCE, "what is this", "250-never\r\n250-ending"])
-async def test_whatever_breaks_before_the_text_took_nothing(stage: str, end: str, offer: dict[str, str]) -> None:
-    async with smtp_relay(**{**offer, stage: end}) as relay:
-        assert isinstance(await failure(send(relay, patience=0.2)), ProviderUnavailable)
-        assert relay.mails == []
+BROKEN_REPLIES = [HANG_UP, RESET, SILENCE, "what is this", "250-never\r\n250-ending"]
+
+
+async def test_whatever_breaks_before_the_text_took_nothing(subtests: pytest.Subtests) -> None:
+    for offer in OFFERS:
+        for stage in BEFORE_THE_TEXT:
+            for end in BROKEN_REPLIES:
+                with subtests.test(f"{stage}: {end!r}, {offer}"):
+                    async with smtp_relay(**{**offer, stage: end}) as relay:
+                        assert isinstance(await failure(send(relay, patience=0.2)), ProviderUnavailable)
+                        assert relay.mails == []
 
 
 @pytest.mark.parametrize("offer", OFFERS)

@@ -294,51 +294,52 @@ def error_body(**error: object) -> bytes:
     return json.dumps({"error": error}).encode()
 
 
-@pytest.mark.parametrize(
-    ("status", "body", "error", "code"),
-    [
-        (200, b"<html>Welcome</html>", OutcomeUnknown, "200"),
-        (200, ACCEPTED[:100], OutcomeUnknown, "200"),
-        (200, b"{}", OutcomeUnknown, "200"),
-        (200, b'{"messages": []}', OutcomeUnknown, "200"),
-        (200, b'{"messages": [{"id": null}]}', OutcomeUnknown, "200"),
-        (200, b'{"messages": [{"id": "wamid."}]}', OutcomeUnknown, "200"),
-        (200, b'{"messages": [{"id": "\\ud800"}]}', OutcomeUnknown, "200"),
-        (200, b'["messages"]', OutcomeUnknown, "200"),
-        (200, b"[" * 100_000, OutcomeUnknown, "200"),
-        (200, b"\xff\xfe", OutcomeUnknown, "200"),
-        (201, ACCEPTED, OutcomeUnknown, "201"),
-        (204, b"", OutcomeUnknown, "204"),
-        (302, b"", ProviderMisconfigured, "302"),
-        (400, b"<html>Bad Request</html>", ProviderRejected, "400"),
-        (400, error_body(code=999999), ProviderRejected, "999999"),
-        (400, error_body(code="131026"), ProviderRejected, "400"),
-        (400, error_body(code=True), ProviderRejected, "400"),
-        (400, error_body(code=-1), ProviderRejected, "400"),
-        (400, error_body(code=100, error_subcode=33), ProviderMisconfigured, "33"),
-        (400, error_body(code=100, error_subcode=2494010), ProviderRejected, "100"),
-        (400, b'{"error": []}', ProviderRejected, "400"),
-        (401, b"", ProviderMisconfigured, "401"),
-        (401, error_body(code=190, error_subcode=463), ProviderMisconfigured, "190"),
-        (403, error_body(code=999999), ProviderMisconfigured, "999999"),
-        (404, b"<html>Not Found</html>", ProviderMisconfigured, "404"),
-        (407, b"", ProviderMisconfigured, "407"),
-        (408, b"", OutcomeUnknown, "408"),
-        (429, b"", ProviderUnavailable, "429"),
-        (500, b"<html>oops</html>", OutcomeUnknown, "500"),
-        (500, error_body(code=131000), OutcomeUnknown, "131000"),
-        (500, error_body(code=131026), ProviderRejected, "131026"),
-        (500, error_body(code=999999), OutcomeUnknown, "999999"),
-        (502, b"", OutcomeUnknown, "502"),
-        (503, error_body(code=131016), ProviderUnavailable, "131016"),
-    ],
-)
+UNEXPECTED_ANSWERS = [
+    (200, b"<html>Welcome</html>", OutcomeUnknown, "200"),
+    (200, ACCEPTED[:100], OutcomeUnknown, "200"),
+    (200, b"{}", OutcomeUnknown, "200"),
+    (200, b'{"messages": []}', OutcomeUnknown, "200"),
+    (200, b'{"messages": [{"id": null}]}', OutcomeUnknown, "200"),
+    (200, b'{"messages": [{"id": "wamid."}]}', OutcomeUnknown, "200"),
+    (200, b'{"messages": [{"id": "\\ud800"}]}', OutcomeUnknown, "200"),
+    (200, b'["messages"]', OutcomeUnknown, "200"),
+    (200, b"[" * 100_000, OutcomeUnknown, "200"),
+    (200, b"\xff\xfe", OutcomeUnknown, "200"),
+    (201, ACCEPTED, OutcomeUnknown, "201"),
+    (204, b"", OutcomeUnknown, "204"),
+    (302, b"", ProviderMisconfigured, "302"),
+    (400, b"<html>Bad Request</html>", ProviderRejected, "400"),
+    (400, error_body(code=999999), ProviderRejected, "999999"),
+    (400, error_body(code="131026"), ProviderRejected, "400"),
+    (400, error_body(code=True), ProviderRejected, "400"),
+    (400, error_body(code=-1), ProviderRejected, "400"),
+    (400, error_body(code=100, error_subcode=33), ProviderMisconfigured, "33"),
+    (400, error_body(code=100, error_subcode=2494010), ProviderRejected, "100"),
+    (400, b'{"error": []}', ProviderRejected, "400"),
+    (401, b"", ProviderMisconfigured, "401"),
+    (401, error_body(code=190, error_subcode=463), ProviderMisconfigured, "190"),
+    (403, error_body(code=999999), ProviderMisconfigured, "999999"),
+    (404, b"<html>Not Found</html>", ProviderMisconfigured, "404"),
+    (407, b"", ProviderMisconfigured, "407"),
+    (408, b"", OutcomeUnknown, "408"),
+    (429, b"", ProviderUnavailable, "429"),
+    (500, b"<html>oops</html>", OutcomeUnknown, "500"),
+    (500, error_body(code=131000), OutcomeUnknown, "131000"),
+    (500, error_body(code=131026), ProviderRejected, "131026"),
+    (500, error_body(code=999999), OutcomeUnknown, "999999"),
+    (502, b"", OutcomeUnknown, "502"),
+    (503, error_body(code=131016), ProviderUnavailable, "131016"),
+]
+
+
 async def test_an_answer_nobody_expects_is_judged_by_its_code_and_then_by_its_status(
-    http: HttpClient, status: int, body: bytes, error: type[ProviderError], code: str
+    subtests: pytest.Subtests, http: HttpClient
 ) -> None:
-    async with answering(status, body) as base:
-        found = await failure(sender(whatsapp_settings(base), http).send(whatsapp()))
-    assert (type(found), found.provider_code) == (error, code)
+    for status, body, error, code in UNEXPECTED_ANSWERS:
+        with subtests.test(f"{status}: {body!r}"):
+            async with answering(status, body) as base:
+                found = await failure(sender(whatsapp_settings(base), http).send(whatsapp()))
+            assert (type(found), found.provider_code) == (error, code)
 
 
 @pytest.mark.parametrize(

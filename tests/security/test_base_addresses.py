@@ -56,13 +56,18 @@ def test_there_are_addresses() -> None:
     }
 
 
-@pytest.mark.parametrize("text", REFUSED)
-@pytest.mark.parametrize(("model", "name"), ADDRESSES)
-def test_an_address_that_is_not_https_is_refused(model: type[CoreSettings], name: str, text: str) -> None:
-    assert name in [problem.setting for problem in load(model, {**WHOLE, name: text}).problems]
+def test_an_address_that_is_not_https_is_refused(subtests: pytest.Subtests) -> None:
+    for text in REFUSED:
+        for model, name in ADDRESSES:
+            with subtests.test(f"{name}: {text}"):
+                assert name in [problem.setting for problem in load(model, {**WHOLE, name: text}).problems]
 
 
-@pytest.mark.parametrize("text", ["https://example.com", "http://localhost:9", "http://127.0.0.1:9", "http://[::1]:9"])
-@pytest.mark.parametrize(("model", "name"), ADDRESSES)
-def test_https_and_this_machine_are_taken(model: type[CoreSettings], name: str, text: str) -> None:
-    assert load(model, {**WHOLE, name: text}).problems == ()
+TAKEN = ["https://example.com", "http://localhost:9", "http://127.0.0.1:9", "http://[::1]:9"]
+
+
+def test_https_and_this_machine_are_taken(subtests: pytest.Subtests) -> None:
+    for text in TAKEN:
+        for model, name in ADDRESSES:
+            with subtests.test(f"{name}: {text}"):
+                assert load(model, {**WHOLE, name: text}).problems == ()

@@ -61,32 +61,32 @@ async def code_of(somebody: Caller, operation: str, name: str) -> str:
     return str(error["extensions"]["code"])
 
 
-@pytest.mark.parametrize(("operation", "name", "scope"), GUARDED)
-async def test_without_the_scope_it_is_forbidden(
-    caller: Caller, nobody: Caller, operation: str, name: str, scope: Scope
-) -> None:
-    assert caller.principal is not None
-    others = replace(caller.principal, scopes=frozenset(Scope) - {scope})
-    assert await code_of(replace(caller, principal=others), operation, name) == "FORBIDDEN"
-    assert await code_of(nobody, operation, name) == "UNAUTHENTICATED"
+async def test_without_the_scope_it_is_forbidden(subtests: pytest.Subtests, caller: Caller, nobody: Caller) -> None:
+    for operation, name, scope in GUARDED:
+        with subtests.test(name):
+            assert caller.principal is not None
+            others = replace(caller.principal, scopes=frozenset(Scope) - {scope})
+            assert await code_of(replace(caller, principal=others), operation, name) == "FORBIDDEN"
+            assert await code_of(nobody, operation, name) == "UNAUTHENTICATED"
 
 
-@pytest.mark.parametrize(("operation", "name", "scope"), GUARDED)
-async def test_with_the_scope_it_is_not(caller: Caller, operation: str, name: str, scope: Scope) -> None:
+async def test_with_the_scope_it_is_not(subtests: pytest.Subtests, caller: Caller) -> None:
     """So what is refused above is refused for the scope alone."""
-    assert caller.principal is not None
-    holder = replace(caller, principal=replace(caller.principal, scopes=frozenset({scope})))
-    document, variables = ASKER.shallow(operation, name), ASKER.correct(operation, name)
-    if operation == "subscription":
-        following = holder.follow(document, **variables)
-        first = asyncio.create_task(following.answer(1))
-        await asyncio.wait([first], timeout=1)
-        told = first.result() if first.done() and first.exception() is None else None
-        first.cancel()
-        await asyncio.gather(first, return_exceptions=True)
-        assert told is None or told.errors == []
-    else:
-        assert (await holder.answer(document, **variables)).errors == []
+    for operation, name, scope in GUARDED:
+        with subtests.test(name):
+            assert caller.principal is not None
+            holder = replace(caller, principal=replace(caller.principal, scopes=frozenset({scope})))
+            document, variables = ASKER.shallow(operation, name), ASKER.correct(operation, name)
+            if operation == "subscription":
+                following = holder.follow(document, **variables)
+                first = asyncio.create_task(following.answer(1))
+                await asyncio.wait([first], timeout=1)
+                told = first.result() if first.done() and first.exception() is None else None
+                first.cancel()
+                await asyncio.gather(first, return_exceptions=True)
+                assert told is None or told.errors == []
+            else:
+                assert (await holder.answer(document, **variables)).errors == []
 
 
 @pytest.mark.parametrize("place", SENSITIVE)

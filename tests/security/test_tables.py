@@ -209,15 +209,19 @@ async def test_who_sweeps_names_nobody(ground: Ground, role: str, named: str | N
             assert await ground.owners(connection, table) == {OUR_TENANT, OTHER_TENANT}, table.name
 
 
-@pytest.mark.parametrize("role", ["app", "worker", "owner"])
-@pytest.mark.parametrize("named", GARBAGE)
-async def test_garbage_names_nobody(ground: Ground, role: str, named: str) -> None:
-    for table in ground.tables:
-        async with ground.acting(role, named) as connection:
-            try:
-                assert await connection.fetch(f"SELECT FROM {table.name}") == [], table.name
-            except asyncpg.InvalidTextRepresentationError:
-                continue
+ROLES = ["app", "worker", "owner"]
+
+
+async def test_garbage_names_nobody(subtests: pytest.Subtests, ground: Ground) -> None:
+    for role in ROLES:
+        for named in GARBAGE:
+            with subtests.test(f"{role}: {named!r}"):
+                for table in ground.tables:
+                    async with ground.acting(role, named) as connection:
+                        try:
+                            assert await connection.fetch(f"SELECT FROM {table.name}") == [], table.name
+                        except asyncpg.InvalidTextRepresentationError:
+                            continue
 
 
 async def test_the_application_is_told_whose_an_address_is_and_no_more(ground: Ground) -> None:

@@ -216,15 +216,17 @@ REFUSED: dict[str, tuple[dict[str, Any], int]] = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
-async def test_what_meta_refuses_is_refused(simulators: Simulators, case: str) -> None:
-    changes, code = REFUSED[case]
-    answer = await post_to_meta(simulators, changes)
-    assert error_code(answer) == code, answer.text
-    assert 400 <= answer.status_code < 500
-    assert await simulators.control.messages("whatsapp") == []
-    entries = await simulators.control.journal(simulator="whatsapp", verdict="refused")
-    assert [entry["code"] for entry in entries] == [str(code)]
+async def test_what_meta_refuses_is_refused(subtests: pytest.Subtests, simulators: Simulators) -> None:
+    for case in REFUSED:
+        with subtests.test(case):
+            await simulators.control.reset()
+            changes, code = REFUSED[case]
+            answer = await post_to_meta(simulators, changes)
+            assert error_code(answer) == code, answer.text
+            assert 400 <= answer.status_code < 500
+            assert await simulators.control.messages("whatsapp") == []
+            entries = await simulators.control.journal(simulator="whatsapp", verdict="refused")
+            assert [entry["code"] for entry in entries] == [str(code)]
 
 
 async def test_a_text_at_the_limit_is_taken(simulators: Simulators) -> None:

@@ -47,22 +47,31 @@ def made(kind: GraphQLInputObjectType, value: Mapping[str, Any]) -> object:
     return convert_argument(value, definition_of(kind).origin, schema.schema_converter.scalar_registry, schema.config)
 
 
-@pytest.mark.parametrize("name", INPUTS)
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
-@given(data=some.data())
-def test_a_plan_makes_what_strawberry_makes(name: str, data: some.DataObject) -> None:
-    kind = INPUTS[name]
-    value = data.draw(present(kind))
-    planned = made(kind, value)
-    with pytest.MonkeyPatch.context() as patch:
-        for one in INPUTS.values():
-            patch.setattr(definition_of(one), "from_input", None)
-        assert made(kind, value) == planned
+def test_a_plan_makes_what_strawberry_makes(subtests: pytest.Subtests) -> None:
+    for name in INPUTS:
+        with subtests.test(name):
+            compare_with_strawberry(name)
 
 
-@pytest.mark.parametrize("name", INPUTS)
-def test_every_input_class_has_a_plan(name: str) -> None:
-    assert definition_of(INPUTS[name]).from_input is not None
+def compare_with_strawberry(name: str) -> None:
+    @settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+    @given(data=some.data())
+    def compare(data: some.DataObject) -> None:
+        kind = INPUTS[name]
+        value = data.draw(present(kind))
+        planned = made(kind, value)
+        with pytest.MonkeyPatch.context() as patch:
+            for one in INPUTS.values():
+                patch.setattr(definition_of(one), "from_input", None)
+            assert made(kind, value) == planned
+
+    compare()
+
+
+def test_every_input_class_has_a_plan(subtests: pytest.Subtests) -> None:
+    for name in INPUTS:
+        with subtests.test(name):
+            assert definition_of(INPUTS[name]).from_input is not None
 
 
 def test_a_list_is_copied_since_a_default_is_one_for_all_requests() -> None:

@@ -32,27 +32,36 @@ def test_there_are_secrets() -> None:
     assert len(SECRETS) >= 20
 
 
-@pytest.mark.parametrize("name", [name for _, name in SECRETS])
-def test_every_secret_may_stand_in_a_file_with_a_line_break_at_its_end(name: str, tmp_path: Path) -> None:
-    model = next(model for model, one in SECRETS if one == name)
-    (tmp_path / "secret").write_text(f"{ALL_SECRETS.get(name, 'whatever')}\r\n\n")
-    without = {one: text for one, text in ALL_SECRETS.items() if one != name}
-    with_file = load(model, {**without, f"{name}_FILE": str(tmp_path / "secret")})
-    with_text = load(model, {**without, name: ALL_SECRETS.get(name, "whatever")})
-    assert (with_file.state, with_file.value, with_file.problems) == (
-        with_text.state,
-        with_text.value,
-        with_text.problems,
-    )
-    # So whatever the form of the secret is, it was read.
-    assert (with_file.value, with_file.problems) != (load(model, without).value, load(model, without).problems)
+SECRET_NAMES = [name for _, name in SECRETS]
 
 
-@pytest.mark.parametrize("name", [name for _, name in SECRETS])
-def test_a_secret_that_is_given_twice_is_a_problem(name: str, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text(ALL_SECRETS.get(name, "whatever"))
-    [problem] = problems(name, {name: ALL_SECRETS.get(name, "whatever"), f"{name}_FILE": str(tmp_path / "secret")})
-    assert problem.message == f"is set, and so is {name}: keep one of the two"
+def test_every_secret_may_stand_in_a_file_with_a_line_break_at_its_end(
+    subtests: pytest.Subtests, tmp_path: Path
+) -> None:
+    for name in SECRET_NAMES:
+        with subtests.test(name):
+            model = next(model for model, one in SECRETS if one == name)
+            (tmp_path / "secret").write_text(f"{ALL_SECRETS.get(name, 'whatever')}\r\n\n")
+            without = {one: text for one, text in ALL_SECRETS.items() if one != name}
+            with_file = load(model, {**without, f"{name}_FILE": str(tmp_path / "secret")})
+            with_text = load(model, {**without, name: ALL_SECRETS.get(name, "whatever")})
+            assert (with_file.state, with_file.value, with_file.problems) == (
+                with_text.state,
+                with_text.value,
+                with_text.problems,
+            )
+            # So whatever the form of the secret is, it was read.
+            assert (with_file.value, with_file.problems) != (load(model, without).value, load(model, without).problems)
+
+
+def test_a_secret_that_is_given_twice_is_a_problem(subtests: pytest.Subtests, tmp_path: Path) -> None:
+    for name in SECRET_NAMES:
+        with subtests.test(name):
+            (tmp_path / "secret").write_text(ALL_SECRETS.get(name, "whatever"))
+            [problem] = problems(
+                name, {name: ALL_SECRETS.get(name, "whatever"), f"{name}_FILE": str(tmp_path / "secret")}
+            )
+            assert problem.message == f"is set, and so is {name}: keep one of the two"
 
 
 def missing(path: Path) -> None:

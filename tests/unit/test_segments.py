@@ -36,11 +36,19 @@ def test_a_text_is_cut_where_the_carriers_cut_it(text: str, encoding: Encoding, 
     assert count_segments(text) == Segments(encoding, units, segments)
 
 
-@pytest.mark.parametrize("letter", "àèéùìòÇØøÅåÄÖÑÜäöñüÆæÉß")
-def test_letters_of_the_alphabet_stay_in_it(letter: str) -> None:
-    assert count_segments(letter).encoding is GSM
+IN_THE_ALPHABET = "àèéùìòÇØøÅåÄÖÑÜäöñüÆæÉß"
 
 
-@pytest.mark.parametrize("letter", "áâãçêíóôõúÁÂÃÊÍÓÔÕÚ“”’–`\t")
-def test_letters_outside_the_alphabet_make_the_whole_text_ucs_2(letter: str) -> None:
-    assert count_segments("a" + letter).encoding is UCS
+def test_letters_of_the_alphabet_stay_in_it(subtests: pytest.Subtests) -> None:
+    for letter in IN_THE_ALPHABET:
+        with subtests.test(repr(letter)):
+            assert count_segments(letter).encoding is GSM
+
+
+OUTSIDE_THE_ALPHABET = "áâãçêíóôõúÁÂÃÊÍÓÔÕÚ“”’–`\t"
+
+
+def test_letters_outside_the_alphabet_make_the_whole_text_ucs_2(subtests: pytest.Subtests) -> None:
+    for letter in OUTSIDE_THE_ALPHABET:
+        with subtests.test(repr(letter)):
+            assert count_segments("a" + letter).encoding is UCS

@@ -238,14 +238,17 @@ def test_the_example_holds_no_value_of_a_secret() -> None:
     assert {filled[variable.name] for variable in every_variable() if variable.secret} == {""}
 
 
-@pytest.mark.parametrize("variable", every_variable(), ids=lambda variable: variable.name)
-def test_every_variable_says_what_it_is_and_what_is_right(variable: Variable) -> None:
-    assert variable.about
-    assert variable.mend
-    assert not variable.about.endswith(".")
-    assert not variable.mend.endswith(".")
-    looks_secret = re.search(r"(SECRET|SECRET_KEY|TOKEN|PASSWORD|DATABASE_URL\w*|REDIS_URL|KEYS|_JSON)$", variable.name)
-    assert variable.secret == bool(looks_secret)
+def test_every_variable_says_what_it_is_and_what_is_right(subtests: pytest.Subtests) -> None:
+    for variable in every_variable():
+        with subtests.test(variable.name):
+            assert variable.about
+            assert variable.mend
+            assert not variable.about.endswith(".")
+            assert not variable.mend.endswith(".")
+            looks_secret = re.search(
+                r"(SECRET|SECRET_KEY|TOKEN|PASSWORD|DATABASE_URL\w*|REDIS_URL|KEYS|_JSON)$", variable.name
+            )
+            assert variable.secret == bool(looks_secret)
 
 
 @pytest.mark.parametrize("name", ["core", *NAMES])

@@ -55,76 +55,78 @@ def test_every_problem_is_found_at_once_the_wrong_before_the_missing() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("APP_ENV", "test"),
-        ("PUBLIC_BASE_URL", "http://127.0.0.7:8100"),
-        ("PUBLIC_BASE_URL", "http://[::1]:8100"),
-        ("PUBLIC_BASE_URL", "https://api.example.com/interalpha"),
-        ("DATABASE_URL", NEON),
-        ("DATABASE_URL", "postgres://u:p@localhost/db"),
-        ("DATABASE_URL", "postgresql+asyncpg://u:p%2F%23@localhost:5432/db"),
-        ("DATABASE_URL_WORKER", NEON),
-        ("DATABASE_URL_DIRECT", NEON.replace("-pooler", "")),
-        ("DATABASE_PREPARED_STATEMENTS", "false"),
-        ("REDIS_URL", "redis://cache"),
-        ("REDIS_URL", "unix:///run/valkey.sock"),
-        ("ENCRYPTION_KEYS", f"k2:{KEY}, k1:{OTHER_KEY}"),
-        ("LOG_LEVEL", "DEBUG"),
-        ("RETRY_HOURS_EMAIL", "0.1"),
-        ("RETRY_HOURS_SMS", "72"),
-        ("INTERALPHA_HOME", "/var/lib/interalpha"),
-    ],
-)
-def test_a_right_value_is_taken(name: str, value: str) -> None:
-    assert load(CoreSettings, {name: value}).state is State.COMPLETE
+RIGHT_VALUES = [
+    ("APP_ENV", "test"),
+    ("PUBLIC_BASE_URL", "http://127.0.0.7:8100"),
+    ("PUBLIC_BASE_URL", "http://[::1]:8100"),
+    ("PUBLIC_BASE_URL", "https://api.example.com/interalpha"),
+    ("DATABASE_URL", NEON),
+    ("DATABASE_URL", "postgres://u:p@localhost/db"),
+    ("DATABASE_URL", "postgresql+asyncpg://u:p%2F%23@localhost:5432/db"),
+    ("DATABASE_URL_WORKER", NEON),
+    ("DATABASE_URL_DIRECT", NEON.replace("-pooler", "")),
+    ("DATABASE_PREPARED_STATEMENTS", "false"),
+    ("REDIS_URL", "redis://cache"),
+    ("REDIS_URL", "unix:///run/valkey.sock"),
+    ("ENCRYPTION_KEYS", f"k2:{KEY}, k1:{OTHER_KEY}"),
+    ("LOG_LEVEL", "DEBUG"),
+    ("RETRY_HOURS_EMAIL", "0.1"),
+    ("RETRY_HOURS_SMS", "72"),
+    ("INTERALPHA_HOME", "/var/lib/interalpha"),
+]
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "mend"),
-    [
-        ("APP_ENV", "prod", "development, test or production"),
-        ("PUBLIC_BASE_URL", "api.example.com", "https://host"),
-        ("PUBLIC_BASE_URL", "ftp://api.example.com", "https://host"),
-        ("PUBLIC_BASE_URL", "http://api.example.com", "must begin with https://"),
-        ("PUBLIC_BASE_URL", "http://localhost.evil.com", "must begin with https://"),
-        ("PUBLIC_BASE_URL", "https://user:pw@api.example.com", "no user name"),
-        ("PUBLIC_BASE_URL", "https://api.example.com?", "question mark"),
-        ("PUBLIC_BASE_URL", "https://api.example.com/#x", "question mark or #"),
-        ("PUBLIC_BASE_URL", "https://api.exam ple.com", "https://host"),
-        ("PUBLIC_BASE_URL", "https://api.example.com:port", "https://host"),
-        ("DATABASE_URL", "mysql://u:p@localhost/db", "postgresql://"),
-        ("DATABASE_URL", "postgresql:///db", "names no host"),
-        ("DATABASE_URL", "postgresql://u:p@localhost", "names no database"),
-        ("DATABASE_URL", "postgresql://u@localhost/a/b", "names no database"),
-        ("DATABASE_URL", "postgresql://u:p/w@localhost/db", "percent-encode"),
-        ("DATABASE_URL", "postgresql://u:12/w@localhost/db", "percent-encode"),
-        ("DATABASE_URL", "postgresql://u:12#w@localhost/db", "percent-encode"),
-        ("DATABASE_URL_DIRECT", NEON, "without -pooler"),
-        ("DATABASE_PREPARED_STATEMENTS", "perhaps", "true or false"),
-        ("REDIS_URL", "http://cache:6379", "redis://"),
-        ("REDIS_URL", "redis://", "names no server"),
-        ("REDIS_URL", "unix://", "names no server"),
-        ("ENCRYPTION_KEYS", KEY, "id:base64 of 32 bytes"),
-        ("ENCRYPTION_KEYS", f"K1:{KEY}", "lower-case"),
-        ("ENCRYPTION_KEYS", "k1:%%%", "not base64"),
-        ("ENCRYPTION_KEYS", "k1:AAAA", "a key here has 3"),
-        ("ENCRYPTION_KEYS", f"k1:{KEY},k1:{OTHER_KEY}", "an id of its own"),
-        ("ENCRYPTION_KEYS", f"k1:{KEY},", "id:base64"),
-        ("LOG_LEVEL", "loud", "debug, info, warning or error"),
-        *(
-            (f"RETRY_HOURS_{channel}", wrong, "hours, from 0.1 to 72")
-            for channel in ("WHATSAPP", "SMS", "EMAIL")
-            for wrong in ("0", "0.09", "72.1", "-1", "nan", "inf", "4h", "4,5", "1e9")
-        ),
-    ],
-)
-def test_a_wrong_value_is_refused_with_the_mend(name: str, value: str, mend: str) -> None:
-    loaded = load(CoreSettings, {name: value})
-    assert loaded.state is State.INVALID
-    assert [problem.setting for problem in loaded.problems] == [name]
-    assert mend in loaded.problems[0].message
+def test_a_right_value_is_taken(subtests: pytest.Subtests) -> None:
+    for name, value in RIGHT_VALUES:
+        with subtests.test(f"{name}: {value}"):
+            assert load(CoreSettings, {name: value}).state is State.COMPLETE
+
+
+WRONG_VALUES = [
+    ("APP_ENV", "prod", "development, test or production"),
+    ("PUBLIC_BASE_URL", "api.example.com", "https://host"),
+    ("PUBLIC_BASE_URL", "ftp://api.example.com", "https://host"),
+    ("PUBLIC_BASE_URL", "http://api.example.com", "must begin with https://"),
+    ("PUBLIC_BASE_URL", "http://localhost.evil.com", "must begin with https://"),
+    ("PUBLIC_BASE_URL", "https://user:pw@api.example.com", "no user name"),
+    ("PUBLIC_BASE_URL", "https://api.example.com?", "question mark"),
+    ("PUBLIC_BASE_URL", "https://api.example.com/#x", "question mark or #"),
+    ("PUBLIC_BASE_URL", "https://api.exam ple.com", "https://host"),
+    ("PUBLIC_BASE_URL", "https://api.example.com:port", "https://host"),
+    ("DATABASE_URL", "mysql://u:p@localhost/db", "postgresql://"),
+    ("DATABASE_URL", "postgresql:///db", "names no host"),
+    ("DATABASE_URL", "postgresql://u:p@localhost", "names no database"),
+    ("DATABASE_URL", "postgresql://u@localhost/a/b", "names no database"),
+    ("DATABASE_URL", "postgresql://u:p/w@localhost/db", "percent-encode"),
+    ("DATABASE_URL", "postgresql://u:12/w@localhost/db", "percent-encode"),
+    ("DATABASE_URL", "postgresql://u:12#w@localhost/db", "percent-encode"),
+    ("DATABASE_URL_DIRECT", NEON, "without -pooler"),
+    ("DATABASE_PREPARED_STATEMENTS", "perhaps", "true or false"),
+    ("REDIS_URL", "http://cache:6379", "redis://"),
+    ("REDIS_URL", "redis://", "names no server"),
+    ("REDIS_URL", "unix://", "names no server"),
+    ("ENCRYPTION_KEYS", KEY, "id:base64 of 32 bytes"),
+    ("ENCRYPTION_KEYS", f"K1:{KEY}", "lower-case"),
+    ("ENCRYPTION_KEYS", "k1:%%%", "not base64"),
+    ("ENCRYPTION_KEYS", "k1:AAAA", "a key here has 3"),
+    ("ENCRYPTION_KEYS", f"k1:{KEY},k1:{OTHER_KEY}", "an id of its own"),
+    ("ENCRYPTION_KEYS", f"k1:{KEY},", "id:base64"),
+    ("LOG_LEVEL", "loud", "debug, info, warning or error"),
+    *(
+        (f"RETRY_HOURS_{channel}", wrong, "hours, from 0.1 to 72")
+        for channel in ("WHATSAPP", "SMS", "EMAIL")
+        for wrong in ("0", "0.09", "72.1", "-1", "nan", "inf", "4h", "4,5", "1e9")
+    ),
+]
+
+
+def test_a_wrong_value_is_refused_with_the_mend(subtests: pytest.Subtests) -> None:
+    for name, value, mend in WRONG_VALUES:
+        with subtests.test(f"{name}: {value}"):
+            loaded = load(CoreSettings, {name: value})
+            assert loaded.state is State.INVALID
+            assert [problem.setting for problem in loaded.problems] == [name]
+            assert mend in loaded.problems[0].message
 
 
 def test_the_first_encryption_key_is_the_current_one() -> None:

@@ -201,20 +201,20 @@ def test_half_set_names_what_is_missing_and_the_mend(model: type[IntegrationSett
     assert len(loaded.problems[0].message) > len("is missing: ") + 10
 
 
-@pytest.mark.parametrize(("model", "changes"), GOOD)
-def test_a_right_value_is_taken(model: type[IntegrationSettings], changes: Mapping[str, str]) -> None:
-    assert load(model, {**CASES[model], **changes}).problems == ()
+def test_a_right_value_is_taken(subtests: pytest.Subtests) -> None:
+    for model, changes in GOOD:
+        with subtests.test(f"{model.__module__}: {changes}"):
+            assert load(model, {**CASES[model], **changes}).problems == ()
 
 
-@pytest.mark.parametrize(("model", "changes", "setting", "mend"), WRONG)
-def test_a_wrong_value_is_refused_with_the_mend(
-    model: type[IntegrationSettings], changes: Mapping[str, str], setting: str, mend: str
-) -> None:
-    loaded = load(model, {**CASES[model], **changes})
-    assert loaded.state is State.INVALID
-    assert loaded.problems[0].setting == setting
-    assert mend in str(loaded.problems[0])
-    assert {problem.setting for problem in loaded.problems} == {setting}
+def test_a_wrong_value_is_refused_with_the_mend(subtests: pytest.Subtests) -> None:
+    for model, changes, setting, mend in WRONG:
+        with subtests.test(f"{setting}: {changes}"):
+            loaded = load(model, {**CASES[model], **changes})
+            assert loaded.state is State.INVALID
+            assert loaded.problems[0].setting == setting
+            assert mend in str(loaded.problems[0])
+            assert {problem.setting for problem in loaded.problems} == {setting}
 
 
 @pytest.mark.parametrize(("text", "mend"), BROKEN_ACCOUNTS, ids=range(len(BROKEN_ACCOUNTS)))
