@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from api.logs import configure_logging
 from api.migrations import upgrade
+from api.tables import metadata
 from core.database import Database, make_engine
 from core.pubsub import Hub
 from core.sealing import Sealer
@@ -60,7 +61,7 @@ async def shared_database(stores: SharedStores) -> AsyncIterator[tuple[Urls, asy
 
 @pytest.fixture
 async def urls(shared_database: tuple[Urls, asyncpg.Connection]) -> Urls:
-    """A database as the migrations leave it. It is shared and emptied: that takes a hundredth of the time to make one."""
+    """A database as the migrations leave it. It is shared and emptied, which is 100 times faster."""
     found, owner = shared_database
     # The tables that refer to others come first.
     tables = [table.name for table in reversed(metadata.sorted_tables) if table.name not in KEPT]
