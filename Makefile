@@ -70,7 +70,7 @@ soak: install ## Let a thousand subscribers come and vanish
 	@$(BIN)/python -m pytest tests/soak $(ARGS)
 
 faults-quick: install ## A minute of faults: kills, crashes, lost answers (FAULT_SEED=7 repeats a run)
-	@$(BIN)/python -m pytest tests/faults/test_quick.py $(ARGS)
+	@$(BIN)/python -m pytest tests/faults/test_one_minute.py $(ARGS)
 
 faults: install ## Every fault, over many seeds; takes about an hour
 	@$(BIN)/python -m pytest tests/faults/long $(ARGS)

@@ -9,8 +9,9 @@ from graphql import build_schema, parse, validate
 
 from core.settings.values import Manifest, digest, read_manifest
 from devkit.pages import Npm
-from tests.conformance.conftest import HERE, Results, finished, node, results_of
+from tests.conformance.conftest import HERE, Results, results_of
 from tests.house.sources import ROOT
+from tests.node_programs import node, run_program
 
 AUDITS = 61
 CHECKS = {
@@ -56,7 +57,7 @@ async def test_relay_compiles_and_what_it_persists_can_be_trusted(npm: Npm, tmp_
     (tmp_path / "__generated__").mkdir()
     (tmp_path / "manifest.json").write_text("{}")
     compiler = HERE / "node_modules" / "relay-compiler" / "cli.js"
-    await finished([node(npm), str(compiler), "relay.config.json"], tmp_path, npm.environment, 60)
+    await run_program([node(npm), str(compiler), "relay.config.json"], tmp_path, npm.environment, 60)
     assert len(list((tmp_path / "__generated__").glob("*.graphql.ts"))) == RELAY_ARTIFACTS
     manifest = read_manifest(str(tmp_path / "manifest.json"))
     assert isinstance(manifest, Manifest)

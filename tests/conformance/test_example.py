@@ -15,8 +15,8 @@ import pytest
 from core.settings.values import Manifest, read_manifest
 from devkit.pages import Npm
 from tests.cli.processes import running_dev, wait_until
-from tests.conformance.conftest import install, npm_run
 from tests.house.sources import ROOT
+from tests.node_programs import install, npm_run
 
 EXAMPLE = ROOT / "examples" / "typescript"
 

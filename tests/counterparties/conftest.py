@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from devkit.pages import find_npm
-from tests.conformance.conftest import install, is_open, node
 from tests.helpers import until
 from tests.house.sources import ROOT
+from tests.node_programs import install, is_open, node
 from tests.servers import free_port
 
 CONTRACT = Path(__file__).parent / "twilio"

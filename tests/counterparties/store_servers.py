@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from api.migrations import upgrade
 from devkit.embedded.postgres import OWNER, ROLES, make_roles
 from tests.databases import Urls
-from tests.faults.ports import quiet_port
+from tests.servers import reserved_port
 
 ROOT = Path(__file__).parents[2]
 _CACHED_REDIS = ROOT / ".cache" / "redis"
@@ -130,7 +130,7 @@ async def store_servers(folder: Path, acl: str) -> AsyncIterator[Servers]:
     """Start both; `acl` is the line of Redis's user, whose name and password it changes to those of these tests."""
     authority, stranger = Authority(folder, "own-ca"), Authority(folder, "another-ca")
     certificate, key, itself = authority.certify("server", "localhost")
-    ports = quiet_port(), quiet_port()
+    ports = reserved_port(), reserved_port()
     line = acl.replace(">PASSWORD", f">{_PASSWORD}").removeprefix("ACL SETUSER ")
     found = Servers(folder, authority, stranger, itself, *ports, redis_user=line.split()[0])
     async with _postgres(found, certificate, key), _redis(found, certificate, key, line):

@@ -16,9 +16,9 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.databases import SharedStores
-from tests.flows.conftest import SEND, System, running_system
 from tests.helpers import until
 from tests.house.sources import ROOT
+from tests.running_system import SEND, System, running_system
 from tests.servers import free_port
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")

@@ -10,7 +10,7 @@ from devkit.embedded import stores as stores_module
 from devkit.embedded import valkey
 from devkit.embedded.folder import EmbeddedStoreError, mark
 from devkit.embedded.stores import Stores
-from tests.embedded.surroundings import servers_at_work
+from tests.embedded.helpers import servers_at_work
 
 
 @pytest.mark.parametrize(

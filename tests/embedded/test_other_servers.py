@@ -10,7 +10,7 @@ import pytest
 from devkit.embedded import valkey
 from devkit.embedded.folder import EmbeddedStoreError
 from devkit.embedded.stores import Stores
-from tests.embedded.surroundings import keep_key, keep_row, kept_key, kept_rows, servers_at_work
+from tests.embedded.helpers import keep_key, keep_row, kept_key, kept_rows, servers_at_work
 from tests.house.sources import ROOT
 
 # A real one of another make: `.ci/run` unpacks Debian's into this folder, so that no other test finds it on PATH.

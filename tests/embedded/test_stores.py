@@ -17,7 +17,7 @@ from redis.exceptions import AuthenticationError
 from devkit.embedded.folder import FolderInUse
 from devkit.embedded.process import command_line
 from devkit.embedded.stores import Stores, StoreUrls
-from tests.embedded.surroundings import connected, server_pids
+from tests.embedded.helpers import connected, server_pids
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import pytest
 from devkit.embedded import postgres, valkey
 from devkit.embedded.folder import MARKER, choose_port, mark
 from devkit.embedded.stores import Stores
-from tests.embedded.surroundings import (
+from tests.embedded.helpers import (
     another_interalpha,
     connected,
     eventually,

@@ -17,7 +17,7 @@ from devkit.embedded import unprivileged
 from devkit.embedded.folder import EmbeddedStoreError, mark
 from devkit.embedded.stores import Stores
 from devkit.embedded.valkey import find_package
-from tests.embedded.surroundings import PROGRAM, keep_row, kept_rows, server_pids, servers_at_work
+from tests.embedded.helpers import PROGRAM, keep_row, kept_rows, server_pids, servers_at_work
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
 

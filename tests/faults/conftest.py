@@ -1,15 +1,14 @@
 """A place for each city, and a voice: what a run found is printed whether or not it passed."""
 
 import sys
-from collections.abc import Callable
 
 import pytest
 
-Tell = Callable[[str], None]
+from tests.faults.runs import PrintLine
 
 
 @pytest.fixture
-def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
+def tell(capsys: pytest.CaptureFixture[str]) -> PrintLine:
     """Print past pytest's capture."""
 
     def say(words: str) -> None:

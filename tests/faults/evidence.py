@@ -14,8 +14,8 @@ from uuid import UUID
 import asyncpg
 
 from core.ports import Reference
-from tests.faults.city import City
-from tests.faults.traffic import Acked, Traffic
+from tests.faults.system import SystemUnderTest
+from tests.faults.traffic import AcceptedMessage, Traffic
 
 RANK = {"sent": 1, "failed": 2, "undelivered": 2, "delivered": 3, "read": 4}
 UNSETTLED = """
@@ -41,7 +41,7 @@ class Copy:
 class Evidence:
     """Everything, keyed by message."""
 
-    acked: list[Acked]
+    acked: list[AcceptedMessage]
     given_up: int
     refused: list[str]
     messages: dict[UUID, asyncpg.Record]
@@ -56,7 +56,7 @@ class Evidence:
     logs: dict[str, str] = field(repr=False, default_factory=dict)
 
 
-async def quiesce(city: City, seconds: float) -> float:
+async def wait_until_quiet(city: SystemUnderTest, seconds: float) -> float:
     """Wait until nothing is due, leased, unread or on its way to us, at most so long; returns how long it took."""
     began, calm = time.monotonic(), 0
     while calm < 3 and time.monotonic() - began < seconds:
@@ -65,7 +65,7 @@ async def quiesce(city: City, seconds: float) -> float:
     return time.monotonic() - began
 
 
-async def _is_busy(city: City) -> bool:
+async def _is_busy(city: SystemUnderTest) -> bool:
     lately = datetime.now(UTC) - timedelta(seconds=2)
     if await city.control.journal(simulator="twilio", direction="webhook", since=lately.isoformat()):
         return True
@@ -73,12 +73,12 @@ async def _is_busy(city: City) -> bool:
     return bool(found[0])
 
 
-async def gather(city: City, traffic: Traffic) -> Evidence:
+async def gather_evidence(city: SystemUnderTest, traffic: Traffic) -> Evidence:
     """Ask everybody."""
     cellar = city.cellar
     # What was answered is asked first and what we know after it: a report on its way meanwhile proves nothing.
     answered = await _answered(city)
-    await quiesce(city, 20)
+    await wait_until_quiet(city, 20)
     rows = await cellar.fetch("SELECT * FROM messages WHERE direction = 'OUTBOUND'")
     return Evidence(
         acked=list(traffic.acked),
@@ -109,7 +109,7 @@ def _by_message(rows: list[asyncpg.Record]) -> dict[UUID, list[asyncpg.Record]]:
     return found
 
 
-async def _copies(city: City) -> dict[UUID, list[Copy]]:
+async def _copies(city: SystemUnderTest) -> dict[UUID, list[Copy]]:
     """What the companies' own logs say they took."""
     found: dict[UUID, list[Copy]] = defaultdict(list)
     for taken in await city.control.messages("twilio"):
@@ -132,7 +132,7 @@ async def _copies(city: City) -> dict[UUID, list[Copy]]:
     return found
 
 
-async def _answered(city: City) -> dict[tuple[UUID, int], int]:
+async def _answered(city: SystemUnderTest) -> dict[tuple[UUID, int], int]:
     found: dict[tuple[UUID, int], int] = defaultdict(int)
     for entry in await city.control.journal(simulator="twilio", direction="webhook", verdict="delivered"):
         reference = _reference(entry["path"])

@@ -23,14 +23,14 @@ _CLOCK = timedelta(milliseconds=2)
 Invariant = Callable[[Evidence], Iterator[str]]
 
 
-def everybody_was_answered(evidence: Evidence) -> Iterator[str]:
+def every_client_was_answered(evidence: Evidence) -> Iterator[str]:
     """No client got an answer nobody should get, and none had to give up."""
     yield from evidence.refused
     if evidence.given_up:
         yield f"{evidence.given_up} clients gave up"
 
 
-def every_promise_is_kept(evidence: Evidence) -> Iterator[str]:
+def what_was_accepted_exists(evidence: Evidence) -> Iterator[str]:
     """I1: what was acknowledged exists."""
     for acked in evidence.acked:
         if acked.message_id not in evidence.messages:
@@ -46,7 +46,7 @@ def nothing_is_left_behind(evidence: Evidence) -> Iterator[str]:
         yield f"a report is left {row['status']}: {row['event_type']}, {row['error']}"
 
 
-def what_was_sent_is_in_the_companys_log(evidence: Evidence) -> Iterator[str]:
+def what_was_sent_is_in_the_providers_log(evidence: Evidence) -> Iterator[str]:
     """I3: either the company has it, or the message visibly did not go out; and nobody claims what never was."""
     for message_id, row in evidence.messages.items():
         has_gone = bool(evidence.copies.get(message_id))
@@ -58,7 +58,7 @@ def what_was_sent_is_in_the_companys_log(evidence: Evidence) -> Iterator[str]:
         yield f"{message_id} was sent, and is not ours"
 
 
-def nothing_is_carelessly_doubled(evidence: Evidence) -> Iterator[str]:
+def no_step_is_sent_twice_without_reason(evidence: Evidence) -> Iterator[str]:
     """I4: a call is made once; another of its step only where the outcome was unknown and the policy says resend."""
     for message_id, copies in evidence.copies.items():
         row = evidence.messages.get(message_id)
@@ -116,7 +116,7 @@ def attempts_do_not_overlap(evidence: Evidence) -> Iterator[str]:
                 yield f"{message_id}: attempt {copy.attempt} reached the company before it was written down as begun"
 
 
-def nothing_falls_back(evidence: Evidence) -> Iterator[str]:
+def no_status_falls_back(evidence: Evidence) -> Iterator[str]:
     """I6: events follow one from the other, and no report lowers what is known."""
     for message_id, events in evidence.events.items():
         status = None
@@ -165,13 +165,13 @@ def one_effect_for_each_key(evidence: Evidence) -> Iterator[str]:
             yield f"the key {key[1]} leads to {message_id}, which does not exist"
 
 
-def nobody_holds_a_transaction(evidence: Evidence) -> Iterator[str]:
+def no_transaction_is_left_open(evidence: Evidence) -> Iterator[str]:
     """I9: nothing of ours sits in the database with its transaction open."""
     for row in evidence.idle:
         yield f"{row['usename']} is {row['state']} since {row['xact_start']}"
 
 
-def logs_tell_nothing_personal(evidence: Evidence) -> Iterator[str]:
+def logs_hold_no_personal_data(evidence: Evidence) -> Iterator[str]:
     """I10: neither addresses nor texts in any log."""
     numbers = {acked.order.to.removeprefix("+55") for acked in evidence.acked if acked.order.channel != "EMAIL"}
     for name, text in evidence.logs.items():
@@ -185,17 +185,17 @@ def logs_tell_nothing_personal(evidence: Evidence) -> Iterator[str]:
 
 
 ALL: tuple[Invariant, ...] = (
-    everybody_was_answered,
-    every_promise_is_kept,
+    every_client_was_answered,
+    what_was_accepted_exists,
     nothing_is_left_behind,
-    what_was_sent_is_in_the_companys_log,
-    nothing_is_carelessly_doubled,
+    what_was_sent_is_in_the_providers_log,
+    no_step_is_sent_twice_without_reason,
     attempts_do_not_overlap,
-    nothing_falls_back,
+    no_status_falls_back,
     every_answered_report_counts,
     one_effect_for_each_key,
-    nobody_holds_a_transaction,
-    logs_tell_nothing_personal,
+    no_transaction_is_left_open,
+    logs_hold_no_personal_data,
 )
 
 

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from devkit.embedded.folder import mark
 from devkit.embedded.process import command_line
 from devkit.embedded.stores import Stores, StoreUrls
-from tests.faults.ports import quiet_port
+from tests.servers import reserved_port
 
 
 @dataclass(eq=False)
@@ -37,7 +37,7 @@ class Store:
             # The port it will wish for, and get again after each restart.
             self.folder.mkdir(mode=0o700, parents=True)
             mark(self.folder)
-            (self.folder / self.port_file).write_text(str(quiet_port()))
+            (self.folder / self.port_file).write_text(str(reserved_port()))
         urls = await self.stores.start()
         assert self.urls in (None, urls), "it came back at another address"
         self.urls = urls
@@ -64,7 +64,7 @@ class Store:
 
 
 @dataclass(eq=False)
-class Cellar:
+class StoreServers:
     """Both stores, and how to hurt what is inside them."""
 
     folder: Path

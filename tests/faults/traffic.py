@@ -12,7 +12,7 @@ from uuid import UUID
 import httpx
 
 from resolvers.global_ids import uuid_of
-from tests.faults.city import City
+from tests.faults.system import SystemUnderTest
 
 SEND = """
 mutation($input: SendMessageInput!) {
@@ -55,7 +55,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Acked:
+class AcceptedMessage:
     """A promise: this message is ours from now on."""
 
     order: Order
@@ -77,11 +77,11 @@ class TryAgain(Exception):
 class Traffic:
     """Clients of a city. `emails` is the share of e-mails, `twice` that of orders sent by two at once."""
 
-    city: City
+    city: SystemUnderTest
     seed: str
     emails: float = 0.15
     twice: float = 0.1
-    acked: list[Acked] = field(default_factory=list)
+    acked: list[AcceptedMessage] = field(default_factory=list)
     given_up: list[Order] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     """Answers no client should ever get: they are breaches."""
@@ -130,7 +130,7 @@ class Traffic:
             await asyncio.gather(*(self.insist(order, patience) for _ in range(copies)))
             await asyncio.sleep(chance.uniform(0, 2 * pause))
 
-    async def insist(self, order: Order, patience: float = 90) -> Acked | None:
+    async def insist(self, order: Order, patience: float = 90) -> AcceptedMessage | None:
         """Send under the same key until the answer is a promise; None, and a note, when patience is at an end."""
         began, pause = time.monotonic(), 0.05
         while time.monotonic() - began < patience:
@@ -145,7 +145,7 @@ class Traffic:
         self.given_up.append(order)
         return None
 
-    async def send(self, order: Order) -> Acked | None:
+    async def send(self, order: Order) -> AcceptedMessage | None:
         """One request. Raises TryAgain; an answer nobody should get is noted, and None comes back."""
         began = time.monotonic()
         http = self._client_of(order.tenant)
@@ -168,7 +168,7 @@ class Traffic:
         if message_id is None:
             return self._note(str(payload["errors"])[:300])
         now = time.monotonic()
-        acked = Acked(order, message_id, now, now - began, payload["isReplay"])
+        acked = AcceptedMessage(order, message_id, now, now - began, payload["isReplay"])
         self.acked.append(acked)
         return acked
 

@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.flows.conftest import WATCH, System, command
+from tests.running_system import WATCH, System, command
 
 pytestmark = pytest.mark.slow
 

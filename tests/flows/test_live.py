@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 
 from devkit.embedded.stores import Stores
 from tests.databases import SharedStores
-from tests.flows.conftest import System, Watch, running_system
+from tests.running_system import Subscription, System, running_system
 
 FOLLOW = """
 subscription ($ids: [ID!], $after: String) {
@@ -24,7 +24,7 @@ Told = list[dict[str, Any]]
 
 
 @asynccontextmanager
-async def following(system: System, **variables: Any) -> AsyncIterator[Watch]:
+async def following(system: System, **variables: Any) -> AsyncIterator[Subscription]:
     """Follow over a socket of one's own."""
     url = system.base.replace("http", "ws") + "/graphql"
     async with connect(url, subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
@@ -33,10 +33,10 @@ async def following(system: System, **variables: Any) -> AsyncIterator[Watch]:
         assert json.loads(await socket.recv())["type"] == "connection_ack"
         payload = {"query": FOLLOW, "variables": variables}
         await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
-        yield Watch(socket)
+        yield Subscription(socket)
 
 
-async def told_until(watch: Watch, message: str, status: str) -> Told:
+async def told_until(watch: Subscription, message: str, status: str) -> Told:
     found: Told = []
     while not found or (found[-1]["message"]["id"], found[-1]["event"]["status"]) != (message, status):
         found.append(await watch.next())

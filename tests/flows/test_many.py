@@ -11,7 +11,7 @@ from typing import Any
 from websockets.asyncio.client import connect
 
 from core.ports.content import EMAIL_LIMIT
-from tests.flows.conftest import SEND, System, new_phone
+from tests.running_system import SEND, System, new_phone
 
 Write = Callable[[System, bytes], Awaitable[dict[str, Any]]]
 

@@ -13,8 +13,8 @@ import pytest
 
 from devkit.embedded.valkey import find_package
 from tests.databases import SharedStores
-from tests.flows.conftest import SEND, System, new_phone, readiness, running_system
 from tests.helpers import until
+from tests.running_system import SEND, System, new_phone, readiness, running_system
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.flows.conftest import SEND, SHOW, WATCH, System
 from tests.helpers import until
+from tests.running_system import SEND, SHOW, WATCH, System
 
 VIEWER = "{ viewer { user { id name email } organization { id name } scopes expiresAt } }"
 LIST = "{ messages(first: 100) { nodes { id } } }"

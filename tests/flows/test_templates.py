@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tests.flows.conftest import System
 from tests.helpers import until
+from tests.running_system import System
 
 FIND = """
 query($filter: TemplateFilter) { templates(first: 100, filter: $filter) { nodes { id name locale approval } } }

@@ -31,8 +31,8 @@ from core.sealing import Sealer
 from integrations.simulating.client import SimulatorControl
 from tests.databases import SharedStores, Urls
 from tests.delivery.pipeline import store_events
-from tests.flows.conftest import Process, System, command, environment, new_phone, readiness
 from tests.helpers import until
+from tests.running_system import Process, System, command, environment, new_phone, readiness
 from tests.servers import free_port
 
 pytestmark = pytest.mark.slow

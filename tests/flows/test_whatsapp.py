@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.flows.conftest import System
 from tests.helpers import until
+from tests.running_system import System
 
 ANA = "+5511987654321"
 """She wrote to us lately: the simulator opens with a conversation that may be answered."""

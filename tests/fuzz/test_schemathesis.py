@@ -7,10 +7,10 @@ from pathlib import Path
 
 from graphql import build_schema
 
-from tests.conformance.conftest import finished
 from tests.databases import SharedStores
-from tests.flows.conftest import running_system
 from tests.house.sources import ROOT
+from tests.node_programs import run_program
+from tests.running_system import running_system
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES") or 25)
 """For each field; more of them, more than once, before a release."""
@@ -31,7 +31,7 @@ async def test_whatever_fits_the_schema_is_answered(stores: SharedStores, tmp_pa
             "--exclude-checks=not_a_server_error",
         ]
         environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks", "PYTHONPATH": str(ROOT)}
-        printed = (await finished(arguments, tmp_path, environment, _SECONDS)).decode()
+        printed = (await run_program(arguments, tmp_path, environment, _SECONDS)).decode()
     schema = build_schema((ROOT / "schema.graphql").read_text())
     assert schema.query_type is not None
     assert schema.mutation_type is not None

@@ -23,8 +23,8 @@ from integrations.simulating.client import SimulatorControl
 from resolvers.schema import build_schema
 from tests.cli.processes import WORKING_FOLDER
 from tests.databases import ENCRYPTION_KEY, SharedStores, Urls
-from tests.flows.conftest import SEND, Process, command, environment, readiness
 from tests.helpers import until
+from tests.running_system import SEND, Process, command, environment, readiness
 from tests.security.canaries import (
     OAUTH_SETTINGS,
     SECRET_SETTINGS,

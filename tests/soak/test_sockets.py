@@ -11,8 +11,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.databases import SharedStores
-from tests.flows.conftest import System, running_system
 from tests.helpers import until
+from tests.running_system import System, running_system
 
 SUBSCRIBERS = 1_000
 STREAMS = 50

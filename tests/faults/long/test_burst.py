@@ -5,10 +5,9 @@ import time
 from pathlib import Path
 from random import Random
 
-from tests.faults.city import City, Plan, built
-from tests.faults.conftest import Tell
-from tests.faults.runs import judge
-from tests.faults.scenes import sms_traffic, statuses
+from tests.faults.runs import PrintLine, settle_and_check
+from tests.faults.steps import count_statuses, sms_traffic
+from tests.faults.system import Plan, SystemUnderTest, system_under_test
 from tests.helpers import until
 
 BURST = int(os.environ.get("FAULT_BURST") or 10_000)
@@ -17,8 +16,8 @@ NOISY = 0.8
 LONGEST = float(os.environ.get("FAULT_BURST_SECONDS") or 1_200)
 
 
-async def test_a_burst_over_five_tenants_arrives_whole(tmp_path: Path, tell: Tell) -> None:
-    async with built(tmp_path, Plan(workers=2, tenants=5, within=3 * LONGEST)) as city:
+async def test_a_burst_over_five_tenants_arrives_whole(tmp_path: Path, tell: PrintLine) -> None:
+    async with system_under_test(tmp_path, Plan(workers=2, tenants=5, within=3 * LONGEST)) as city:
         traffic = sms_traffic(city, "burst")
         chance = Random(1)
         noisy, *quiet = city.tenants
@@ -31,7 +30,7 @@ async def test_a_burst_over_five_tenants_arrives_whole(tmp_path: Path, tell: Tel
         took = sorted(acked.took for acked in traffic.acked)
         await until(lambda: waiting(city), lambda found: found == 0, LONGEST)
         everything = time.monotonic() - began
-        evidence = await judge(city, traffic, seed=traffic.seed)
+        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
         tell(
             f"burst: {BURST} accepted at {BURST / accepting:.0f}/s, p50 {took[len(took) // 2] * 1000:.0f} ms, "
             f"p99 {took[int(len(took) * 0.99)] * 1000:.0f} ms; all sent after {everything:.0f} s"
@@ -43,9 +42,9 @@ async def test_a_burst_over_five_tenants_arrives_whole(tmp_path: Path, tell: Tel
                 tenants,
             )
             tell(f"  {name}: 95 of 100 were with the company after {rows[0]['p95']:.1f} s")
-        assert statuses(evidence) == {"DELIVERED": BURST}
+        assert count_statuses(evidence) == {"DELIVERED": BURST}
 
 
-async def waiting(city: City) -> int:
+async def waiting(city: SystemUnderTest) -> int:
     [row] = await city.cellar.fetch("SELECT count(*) FROM messages WHERE status IN ('QUEUED', 'SENDING')")
     return int(row[0])

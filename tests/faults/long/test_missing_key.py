@@ -9,10 +9,10 @@ import httpx
 
 from core.access.development_tokens import DevelopmentTokens
 from tests.databases import ENCRYPTION_KEY
-from tests.faults.city import City, Plan, built
-from tests.faults.evidence import gather, quiesce
+from tests.faults.evidence import gather_evidence, wait_until_quiet
 from tests.faults.invariants import breaches
-from tests.faults.scenes import send, sms_traffic, statuses
+from tests.faults.steps import count_statuses, send, sms_traffic
+from tests.faults.system import Plan, SystemUnderTest, system_under_test
 from tests.helpers import until
 
 NUMBER = 10
@@ -23,7 +23,7 @@ LIST = "query { messages(first: 50) { nodes { id status to content { __typename 
 
 
 async def test_what_a_worker_lacks_the_key_for_waits_for_one_that_has_it(tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=2)) as city:
+    async with system_under_test(tmp_path, Plan(workers=2)) as city:
         late, early = city.workers
         for part in (city.api, *city.workers):
             await part.end()
@@ -44,10 +44,10 @@ async def test_what_a_worker_lacks_the_key_for_waits_for_one_that_has_it(tmp_pat
         assert (await city.cellar.fetch(untouched))[0][0] == NUMBER
         assert (await city.cellar.fetch("SELECT count(*) FROM inbox WHERE attempts = 0"))[0][0] == 1
         await early.start()
-        await quiesce(city, 60)
-        evidence = await gather(city, traffic)
+        await wait_until_quiet(city, 60)
+        evidence = await gather_evidence(city, traffic)
         assert breaches(evidence) == {}
-        assert set(statuses(evidence, traffic.acked)) == {"DELIVERED"}
+        assert set(count_statuses(evidence, traffic.acked)) == {"DELIVERED"}
         assert await unread(city) == 0
         city.token = old_tokens  # type: ignore[method-assign]
         await a_list_is_served_by_a_process_without_the_key(city)
@@ -57,12 +57,12 @@ def new_token(tenant: UUID) -> str:
     return DevelopmentTokens(b"n" * 32).make(tenant=tenant)
 
 
-async def unread(city: City) -> int:
+async def unread(city: SystemUnderTest) -> int:
     [row] = await city.cellar.fetch("SELECT count(*) FROM inbox WHERE status = 'RECEIVED'")
     return int(row[0])
 
 
-async def a_list_is_served_by_a_process_without_the_key(city: City) -> None:
+async def a_list_is_served_by_a_process_without_the_key(city: SystemUnderTest) -> None:
     await city.api.end()
     city.api.environment = {**city.api.environment, "ENCRYPTION_KEYS": f"k1:{ENCRYPTION_KEY}"}
     await city.api.start()

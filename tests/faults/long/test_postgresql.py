@@ -6,11 +6,10 @@ import time
 from pathlib import Path
 from random import Random
 
-from tests.faults.city import Plan, built
-from tests.faults.conftest import Tell
 from tests.faults.faults import Fault, crash_postgres, terminate_backends
-from tests.faults.runs import Mixture, judge, weather
-from tests.faults.scenes import send, sms_traffic, statuses
+from tests.faults.runs import FaultMix, PrintLine, run_faults, settle_and_check
+from tests.faults.steps import count_statuses, send, sms_traffic
+from tests.faults.system import Plan, system_under_test
 from tests.faults.traffic import TryAgain
 from tests.helpers import until
 
@@ -24,20 +23,20 @@ CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON messages DEFERRABLE INITIA
 """
 
 
-async def test_postgresql_may_be_terminated_crash_and_stay_away(tmp_path: Path, tell: Tell) -> None:
+async def test_postgresql_may_be_terminated_crash_and_stay_away(tmp_path: Path, tell: PrintLine) -> None:
     faults = [
         Fault("every back-end terminated", terminate_backends, weight=2),
         Fault("crashed", crash_postgres, weight=2, lasts=(0.2, 2)),
         Fault("away for 12 s", crash_postgres, lasts=(12, 12)),
     ]
-    mixture = Mixture({"house": faults}, seconds=SECONDS, pause=(2, 5))
-    found = await weather(tmp_path, "postgresql", mixture, tell, Plan(workers=2))
+    mixture = FaultMix({"house": faults}, seconds=SECONDS, pause=(2, 5))
+    found = await run_faults(tmp_path, "postgresql", mixture, tell, Plan(workers=2))
     assert found.unrecovered == 0
     assert found.doubled == 0
 
 
 async def test_a_half_open_database_hangs_nobody(tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=1)) as city:
+    async with system_under_test(tmp_path, Plan(workers=1)) as city:
         traffic = sms_traffic(city, "half open")
         await send(traffic, 10)
         city.wires["api-postgres"].swallow()
@@ -57,12 +56,12 @@ async def test_a_half_open_database_hangs_nobody(tmp_path: Path) -> None:
         await send(traffic, 10)
         assert time.monotonic() - began < 10
         await until(city.is_ready, bool, 20)
-        evidence = await judge(city, traffic, seed=traffic.seed)
-        assert statuses(evidence, traffic.acked) == {"DELIVERED": 20}
+        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        assert count_statuses(evidence, traffic.acked) == {"DELIVERED": 20}
 
 
 async def test_without_a_place_at_the_database_clients_are_told_when_to_come_again(tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=1)) as city:
+    async with system_under_test(tmp_path, Plan(workers=1)) as city:
         await city.cellar.execute(SLOW_COMMIT)
         traffic = sms_traffic(city, "no place")
         began = time.monotonic()
@@ -78,8 +77,8 @@ async def test_without_a_place_at_the_database_clients_are_told_when_to_come_aga
         assert all(any(words in one.answered for words in known) for one in refused), refused
         await city.cellar.execute("DROP TRIGGER slow_commit ON messages")
         await send(traffic, 10)
-        evidence = await judge(city, traffic, seed=traffic.seed)
-        assert set(statuses(evidence)) == {"DELIVERED"}
+        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        assert set(count_statuses(evidence)) == {"DELIVERED"}
 
 
 def _chance() -> Random:

@@ -13,11 +13,11 @@ from typing import Any
 from websockets.asyncio.client import connect
 
 from resolvers.global_ids import uuid_of
-from tests.faults.city import City, Plan, built
-from tests.faults.runs import judge
-from tests.faults.scenes import send, sms_traffic
-from tests.flows.conftest import WATCH
+from tests.faults.runs import settle_and_check
+from tests.faults.steps import send, sms_traffic
+from tests.faults.system import Plan, SystemUnderTest, system_under_test
 from tests.helpers import until
+from tests.running_system import WATCH
 
 READERS = int(os.environ.get("FAULT_READERS") or 20)
 DEAF = int(os.environ.get("FAULT_DEAF") or 5)
@@ -46,7 +46,7 @@ class Follower:
 
 
 @asynccontextmanager
-async def following(city: City) -> AsyncIterator[Follower]:
+async def following(city: SystemUnderTest) -> AsyncIterator[Follower]:
     url = city.base.replace("http", "ws") + "/graphql"
     payload = {"Authorization": f"Bearer {city.token(city.tenants[0])}"}
     # The protocol's own pings would be answered by the library even where nobody reads.
@@ -59,7 +59,7 @@ async def following(city: City) -> AsyncIterator[Follower]:
 
 
 async def test_whoever_reads_misses_nothing_while_valkey_restarts(tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=1)) as city, AsyncExitStack() as stack:
+    async with system_under_test(tmp_path, Plan(workers=1)) as city, AsyncExitStack() as stack:
         traffic = sms_traffic(city, "followers")
         readers = [await stack.enter_async_context(following(city)) for _ in range(READERS)]
         for _ in range(DEAF):
@@ -84,7 +84,7 @@ async def test_whoever_reads_misses_nothing_while_valkey_restarts(tmp_path: Path
         assert {uuid_of(one, "Message") for one in readers[0].seen} == {acked.message_id for acked in traffic.acked}
         for task in reading:
             task.cancel()
-        await judge(city, traffic, seed=traffic.seed)
+        await settle_and_check(city, traffic, seed=traffic.seed)
 
 
 RANKS = ["QUEUED", "SENDING", "UNCONFIRMED", "SENT", "DELIVERED"]

@@ -12,11 +12,18 @@ import pytest
 from redis.asyncio import Redis
 
 from core.providers.circuit import Circuits, CircuitState, CircuitView
-from tests.faults.city import City, Plan, built
-from tests.faults.conftest import Tell
-from tests.faults.faults import Fault, Heal, flush_valkey, freeze_valkey, kill_valkey, slow_wire, swallow_wire
-from tests.faults.runs import Mixture, judge, weather
-from tests.faults.scenes import send, sms_traffic, statuses
+from tests.faults.faults import (
+    Fault,
+    Heal,
+    flush_valkey,
+    freeze_valkey,
+    kill_valkey,
+    slow_connections,
+    stall_connections,
+)
+from tests.faults.runs import FaultMix, PrintLine, run_faults, settle_and_check
+from tests.faults.steps import count_statuses, send, sms_traffic
+from tests.faults.system import Plan, SystemUnderTest, system_under_test
 from tests.faults.traffic import Traffic
 from tests.helpers import until
 
@@ -25,7 +32,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 LEFT = "SELECT count(*) FROM messages WHERE status <> 'DELIVERED'"
 
 
-async def wipe_valkey(city: City, chance: Random) -> Heal:
+async def wipe_valkey(city: SystemUnderTest, chance: Random) -> Heal:
     """As kill, and what it had on its disk is gone, too."""
     await city.cellar.valkey.kill()
     shutil.rmtree(city.cellar.valkey.folder / "valkey" / "appendonlydir", ignore_errors=True)
@@ -36,21 +43,21 @@ async def wipe_valkey(city: City, chance: Random) -> Heal:
     return heal
 
 
-async def test_delivery_goes_on_from_postgresql_while_valkey_comes_and_goes(tmp_path: Path, tell: Tell) -> None:
+async def test_delivery_goes_on_from_postgresql_while_valkey_comes_and_goes(tmp_path: Path, tell: PrintLine) -> None:
     faults = [
         Fault("emptied", flush_valkey),
         Fault("killed", kill_valkey, lasts=(0.5, 3)),
         Fault("wiped", wipe_valkey, lasts=(0.5, 3)),
     ]
-    mixture = Mixture({"house": faults}, seconds=SECONDS, pause=(1, 4), climate=None)
-    found = await weather(tmp_path, "valkey", mixture, tell, Plan(workers=2))
+    mixture = FaultMix({"house": faults}, seconds=SECONDS, pause=(1, 4), climate=None)
+    found = await run_faults(tmp_path, "valkey", mixture, tell, Plan(workers=2))
     assert found.unrecovered == 0
     assert found.worst_recovery < 10
     assert found.unconfirmed == found.doubled == 0
 
 
 async def test_a_worker_without_valkey_hardly_costs_anything(tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=1)) as city:
+    async with system_under_test(tmp_path, Plan(workers=1)) as city:
         await city.cellar.valkey.kill()
         await asyncio.sleep(2)
         before = cpu_seconds(city.workers[0].pid)
@@ -60,9 +67,9 @@ async def test_a_worker_without_valkey_hardly_costs_anything(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("trouble", ["dead", "slow", "reset"])
-async def test_accepting_waits_for_valkey_at_most_half_a_second(trouble: str, tmp_path: Path, tell: Tell) -> None:
-    faults = {"dead": swallow_wire("redis"), "slow": slow_wire("redis", 2.0)}
-    async with built(tmp_path, Plan(workers=1)) as city:
+async def test_accepting_waits_for_valkey_at_most_half_a_second(trouble: str, tmp_path: Path, tell: PrintLine) -> None:
+    faults = {"dead": stall_connections("redis"), "slow": slow_connections("redis", 2.0)}
+    async with system_under_test(tmp_path, Plan(workers=1)) as city:
         traffic = sms_traffic(city, f"valkey {trouble}")
         usual = await median(city, traffic.seed + " before")
         # At rest when it begins: a worker that is busy finds the next ones on its way.
@@ -82,14 +89,16 @@ async def test_accepting_waits_for_valkey_at_most_half_a_second(trouble: str, tm
         if resets:
             resets.cancel()
         tell(f"  that lasted {time.monotonic() - began:.0f} s")
-        evidence = await judge(city, traffic, seed=traffic.seed)
-        assert set(statuses(evidence)) == {"DELIVERED"}
+        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        assert set(count_statuses(evidence)) == {"DELIVERED"}
 
 
 @pytest.mark.parametrize("wire", ["frozen", "answers lost"])
-async def test_a_trial_that_is_due_while_valkey_hangs_holds_nothing_up(wire: str, tmp_path: Path, tell: Tell) -> None:
+async def test_a_trial_that_is_due_while_valkey_hangs_holds_nothing_up(
+    wire: str, tmp_path: Path, tell: PrintLine
+) -> None:
     """Who asked has given up when the script runs, or never hears of it: the lease it took must end by itself."""
-    async with built(tmp_path, Plan(workers=2)) as city:
+    async with system_under_test(tmp_path, Plan(workers=2)) as city:
         traffic = sms_traffic(city, f"trial {wire}")
         fault = await city.control.arm("twilio", "code", always=True, code="20003", status=401)
         await send(traffic, 10)
@@ -108,17 +117,17 @@ async def test_a_trial_that_is_due_while_valkey_hangs_holds_nothing_up(wire: str
         assert closed.consecutive_failures == 0
         # A second in which the store is left alone, the lease of one and a half, and the trial itself.
         assert took < 4.0
-        evidence = await judge(city, traffic, seed=traffic.seed)
-        assert set(statuses(evidence)) == {"DELIVERED"}
+        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        assert set(count_statuses(evidence)) == {"DELIVERED"}
 
 
-async def lose_answers(city: City, chance: Random) -> Heal:
+async def lose_answers(city: SystemUnderTest, chance: Random) -> Heal:
     """What is asked arrives; what is answered does not."""
     city.wires["redis"].loses_answers = True
     return city.wires["redis"].heal
 
 
-async def twilio_circuit(city: City, traffic: Traffic | None = None) -> CircuitView:
+async def twilio_circuit(city: SystemUnderTest, traffic: Traffic | None = None) -> CircuitView:
     """How the circuit stands, past the wire; with traffic, one more message is sent, so that a trial has one to try."""
     if traffic is not None:
         await send(traffic, 1)
@@ -127,14 +136,14 @@ async def twilio_circuit(city: City, traffic: Traffic | None = None) -> CircuitV
         return (await Circuits(redis).read(["twilio"]))["twilio"]
 
 
-async def median(city: City, seed: str) -> float:
+async def median(city: SystemUnderTest, seed: str) -> float:
     """How long accepting usually takes here."""
     traffic = sms_traffic(city, seed)
     await send(traffic, 20, at_once=2)
     return sorted(acked.took for acked in traffic.acked)[10]
 
 
-async def keep_resetting(city: City) -> None:
+async def keep_resetting(city: SystemUnderTest) -> None:
     while True:
         city.wires["redis"].cut(reset=True)
         await asyncio.sleep(0.5)

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.city import Plan
-from tests.faults.company_faults import COMPANIES
-from tests.faults.conftest import Tell
-from tests.faults.faults import Fault, flush_valkey, kill_worker, terminate_backends
-from tests.faults.runs import Mixture, weather
+from tests.faults.faults import PROVIDER_FAULTS, Fault, flush_valkey, kill_worker, terminate_backends
+from tests.faults.runs import FaultMix, PrintLine, run_faults
+from tests.faults.system import Plan
 
 SECONDS = float(os.environ.get("FAULT_SECONDS") or 30)
 HOUR = 3_600.0
@@ -21,10 +19,10 @@ FAULTS = (
 
 
 @pytest.mark.parametrize(("api", "worker"), [(HOUR, 0), (-HOUR, 0), (0, HOUR), (0, -HOUR)])
-async def test_a_wrong_clock_changes_nothing(api: float, worker: float, tmp_path: Path, tell: Tell) -> None:
-    lanes = {"house": FAULTS, "companies": COMPANIES}
-    mixture = Mixture(lanes, seconds=SECONDS, pause=(1, 3))
+async def test_a_wrong_clock_changes_nothing(api: float, worker: float, tmp_path: Path, tell: PrintLine) -> None:
+    lanes = {"house": FAULTS, "companies": PROVIDER_FAULTS}
+    mixture = FaultMix(lanes, seconds=SECONDS, pause=(1, 3))
     plan = Plan(workers=2, api_skew=api, worker_skew=worker)
-    found = await weather(tmp_path, f"clocks {api:+.0f} {worker:+.0f}", mixture, tell, plan)
+    found = await run_faults(tmp_path, f"clocks {api:+.0f} {worker:+.0f}", mixture, tell, plan)
     assert found.accepted > 0
     assert found.unrecovered == 0

@@ -12,10 +12,10 @@ import pytest
 from redis.asyncio import Redis
 
 from core.providers.circuit import Circuits
-from tests.faults.city import City, Plan, built
 from tests.faults.evidence import Evidence
-from tests.faults.runs import judge
-from tests.faults.scenes import copies, ever, send, sms_traffic, statuses
+from tests.faults.runs import settle_and_check
+from tests.faults.steps import count_copies, count_ever, count_statuses, send, sms_traffic
+from tests.faults.system import Plan, SystemUnderTest, system_under_test
 from tests.faults.traffic import Order
 from tests.helpers import until
 
@@ -56,7 +56,7 @@ CASES = (
 
 
 async def test_each_answer_means_what_it_should(tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=2)) as city:
+    async with system_under_test(tmp_path, Plan(workers=2)) as city:
         traffic = sms_traffic(city, "answers")
         chance = Random(1)
         chosen: list[tuple[Case, Order]] = []
@@ -66,7 +66,7 @@ async def test_each_answer_means_what_it_should(tmp_path: Path) -> None:
                 chosen.append((case, order))
                 await city.control.arm("twilio", case.kind, next=1, to=order.to, **case.order)
         await traffic.burst([order for _, order in chosen], at_once=8)
-        evidence = await judge(city, traffic, seed=traffic.seed)
+        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
         wrong = [line for case, order in chosen if (line := verdict(case, order, evidence))]
         assert not wrong, wrong[:5]
 
@@ -96,21 +96,21 @@ def verdict(case: Case, order: Order, evidence: Evidence) -> str | None:
 )
 async def test_many_lost_answers_double_nothing(kind: str, accepted: bool, tmp_path: Path) -> None:
     number = MANY // 4
-    async with built(tmp_path, Plan(workers=2)) as city:
+    async with system_under_test(tmp_path, Plan(workers=2)) as city:
         traffic = sms_traffic(city, f"{kind} {accepted}")
         fault = await city.control.arm("twilio", kind, always=True, accepted=accepted)
         sending = asyncio.create_task(send(traffic, number))
         await until(lambda: first_calls_with_the_circuit_closed(city), lambda found: found >= number, 200)
         await city.control.disarm("twilio", fault["id"])
         await sending
-        evidence = await judge(city, traffic, seed=traffic.seed)
-        assert ever(evidence, "UNCONFIRMED") <= number
+        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        assert count_ever(evidence, "UNCONFIRMED") <= number
         if accepted:
-            assert statuses(evidence) == {"DELIVERED": number}
-            assert copies(evidence) == {1: number}
+            assert count_statuses(evidence) == {"DELIVERED": number}
+            assert count_copies(evidence) == {1: number}
 
 
-async def first_calls_with_the_circuit_closed(city: City) -> int:
+async def first_calls_with_the_circuit_closed(city: SystemUnderTest) -> int:
     """Count them, as somebody who closes the circuit by hand: left alone, it would hold back all but the first few."""
     assert city.cellar.valkey.urls is not None
     async with Redis.from_url(city.cellar.valkey.urls.redis) as redis:
@@ -118,7 +118,7 @@ async def first_calls_with_the_circuit_closed(city: City) -> int:
     return await first_calls(city)
 
 
-async def first_calls(city: City) -> int:
+async def first_calls(city: SystemUnderTest) -> int:
     [row] = await city.cellar.fetch("SELECT count(*) FROM attempts WHERE number = 1 AND finished_at IS NOT NULL")
     return int(row[0])
 
@@ -127,7 +127,7 @@ async def first_calls(city: City) -> int:
     "base", ["https://no-such-host.invalid/twilio", "https://127.0.0.1:{port}/twilio", "http://127.0.0.1:1/twilio"]
 )
 async def test_where_no_connection_comes_about_nothing_is_in_doubt(base: str, tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=1)) as city:
+    async with system_under_test(tmp_path, Plan(workers=1)) as city:
         [worker] = city.workers
         await worker.kill()
         right = worker.environment
@@ -143,15 +143,15 @@ async def test_where_no_connection_comes_about_nothing_is_in_doubt(base: str, tm
         worker.environment = right
         await city.let_leases_end()
         await worker.start()
-        evidence = await judge(city, traffic, seed=traffic.seed)
+        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
         # The kill may have caught one in the middle of a further vain try: nobody can tell that from a true one.
-        assert statuses(evidence)["DELIVERED"] >= EACH - 1
-        assert copies(evidence)[1] >= EACH - 1
+        assert count_statuses(evidence)["DELIVERED"] >= EACH - 1
+        assert count_copies(evidence)[1] >= EACH - 1
 
 
 async def test_a_relay_that_says_later_for_as_long_as_mail_is_tried_for_loses_none(tmp_path: Path) -> None:
     """Four hours of 451, with the pauses between tries skipped."""
-    async with built(tmp_path, Plan(workers=1)) as city:
+    async with system_under_test(tmp_path, Plan(workers=1)) as city:
         traffic = sms_traffic(city, "451")
         await city.control.arm("smtp", "code", code="451", text="4.7.1 Try again later", at="rcpt", always=True)
         await traffic.burst([Order(city.tenants[0], "patient", "EMAIL", "ana@example.com")], at_once=1)
@@ -160,11 +160,11 @@ async def test_a_relay_that_says_later_for_as_long_as_mail_is_tried_for_loses_no
             await skip_pause(city)
         await city.control.disarm("smtp")
         await skip_pause(city)
-        evidence = await judge(city, traffic, seed=traffic.seed)
-        assert statuses(evidence) == {"SENT": 1}
+        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        assert count_statuses(evidence) == {"SENT": 1}
 
 
-async def next_pause(city: City) -> timedelta:
+async def next_pause(city: SystemUnderTest) -> timedelta:
     """How long the next try is to be waited for, once the last one has failed."""
     ended = "SELECT status, due_at - updated_at AS pause FROM messages WHERE status = 'FAILED' OR due_at > now()"
     await until(lambda: city.cellar.fetch(ended), bool, 40)
@@ -174,7 +174,7 @@ async def next_pause(city: City) -> timedelta:
     return pause
 
 
-async def skip_pause(city: City) -> None:
+async def skip_pause(city: SystemUnderTest) -> None:
     """Let the next try begin now.
 
     Many tries in no time look like a relay that broke down, and what a circuit does then is not what is asked here.

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tests.faults.city import Plan, built
-from tests.faults.runs import judge
-from tests.faults.scenes import PATIENCE, ever, send, sms_traffic
+from tests.faults.runs import settle_and_check
+from tests.faults.steps import PATIENCE, count_ever, send, sms_traffic
+from tests.faults.system import Plan, system_under_test
 from tests.helpers import until
 
 NUMBER = 20
@@ -13,7 +13,7 @@ LONGEST = 20.0
 
 
 async def test_a_dripping_answer_ends_with_the_call_s_time(tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=1)) as city:
+    async with system_under_test(tmp_path, Plan(workers=1)) as city:
         traffic = sms_traffic(city, "dripping")
         city.wires["twilio"].rate = 20.0
         await send(traffic, NUMBER)
@@ -22,5 +22,5 @@ async def test_a_dripping_answer_ends_with_the_call_s_time(tmp_path: Path) -> No
         assert all(row[0] < LONGEST + 1.5 for row in rows), [float(row[0]) for row in rows]
         await city.wires["twilio"].heal()
         city.wires["twilio"].cut(reset=True)
-        evidence = await judge(city, traffic, seed=traffic.seed)
-        assert ever(evidence, "UNCONFIRMED") == NUMBER
+        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        assert count_ever(evidence, "UNCONFIRMED") == NUMBER

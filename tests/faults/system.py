@@ -1,4 +1,4 @@
-"""The whole system in processes of its own, every wire between them a proxy: a city to be struck by faults."""
+"""The whole system in processes of its own, with a proxy in every connection, so that faults can be injected."""
 
 import asyncio
 import json
@@ -20,23 +20,24 @@ from core.access.development_tokens import DevelopmentTokens
 from core.ports.principal import DEFAULT_TENANT
 from integrations.simulating.client import SimulatorControl
 from tests.databases import ENCRYPTION_KEY
-from tests.faults.births import nursery
-from tests.faults.chaosproxy import ChaosProxy
-from tests.faults.parts import Part
-from tests.faults.ports import quiet_port
-from tests.faults.stores import Cellar
+from tests.faults.processes import Process, fork_server
+from tests.faults.proxy import ChaosProxy
+from tests.faults.stores import StoreServers
 from tests.helpers import until
+from tests.servers import reserved_port
 
-WIRES = ("ingress", "api-postgres", "worker-postgres", "redis", "twilio", "whatsapp", "smtp")
+CONNECTIONS = ("ingress", "api-postgres", "worker-postgres", "redis", "twilio", "whatsapp", "smtp")
 
-REPORTING = ("twilio", "whatsapp")
+REPORTING_PROVIDERS = ("twilio", "whatsapp")
 """The companies that tell what becomes of a message."""
-COMPANIES = (*REPORTING, "smtp")
+PROVIDERS = (*REPORTING_PROVIDERS, "smtp")
 
-IN_HAND = "SELECT count(*) FROM messages WHERE lease_owner = $1 AND lease_until IS NOT NULL AND status = 'SENDING'"
+COUNT_SENDING_BY = (
+    "SELECT count(*) FROM messages WHERE lease_owner = $1 AND lease_until IS NOT NULL AND status = 'SENDING'"
+)
 
 
-class NotBuilt(Exception):
+class NotStarted(Exception):
     """The system does not even start."""
 
 
@@ -54,15 +55,15 @@ class Plan:
 
 
 @dataclass(eq=False)
-class City:
+class SystemUnderTest:
     """Everything running, and what it takes to hurt it."""
 
     folder: Path
-    cellar: Cellar
+    cellar: StoreServers
     wires: dict[str, ChaosProxy]
     control: SimulatorControl
-    api: Part
-    workers: list[Part]
+    api: Process
+    workers: list[Process]
     tenants: list[UUID]
     ambiguous: int = 0
     """How many answers the companies' faults left open."""
@@ -99,7 +100,7 @@ class City:
         report = await self.readiness()
         return report is not None and report["status"] == "ready"
 
-    async def kill_worker(self, worker: Part, patience: float = 1.0) -> None:
+    async def kill_worker(self, worker: Process, patience: float = 1.0) -> None:
         """kill -9, if possible at a moment when it has something in hand; count whether it had."""
         if not worker.is_running:
             return
@@ -112,10 +113,10 @@ class City:
         self.kills_under_load += left > 0
         self.left_in_hand += left
 
-    async def _in_hand(self, worker: Part) -> int:
+    async def _in_hand(self, worker: Process) -> int:
         """How many messages a worker, dead or alive, has leased and begun; 0 while nobody can tell."""
         try:
-            [found] = await self.cellar.fetch(IN_HAND, worker.worker_name)
+            [found] = await self.cellar.fetch(COUNT_SENDING_BY, worker.worker_name)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return 0
         return int(found[0])
@@ -134,14 +135,14 @@ class City:
         for part in (self.api, *self.workers):
             part.thaw()
             await part.start()
-        for company in COMPANIES:
+        for company in PROVIDERS:
             await self.control.disarm(company)
-        for company in REPORTING:
+        for company in REPORTING_PROVIDERS:
             await self.control.plan_webhooks(company)
             await self.control.release(company)
 
 
-def _environment(cellar: Cellar, wires: Mapping[str, ChaosProxy], settings: Mapping[str, str]) -> dict[str, str]:
+def _environment(cellar: StoreServers, wires: Mapping[str, ChaosProxy], settings: Mapping[str, str]) -> dict[str, str]:
     postgres, valkey = cellar.postgres.urls, cellar.valkey.urls
     assert postgres is not None
     assert valkey is not None
@@ -187,7 +188,7 @@ def _environment(cellar: Cellar, wires: Mapping[str, ChaosProxy], settings: Mapp
     }
 
 
-async def _make_tenants(cellar: Cellar, number: int) -> list[UUID]:
+async def _make_tenants(cellar: StoreServers, number: int) -> list[UUID]:
     """The one there is, and as many more as are wanted."""
     made = [UUID(int=DEFAULT_TENANT.int + 0x1000 + index) for index in range(number - 1)]
     for index, tenant in enumerate(made):
@@ -200,39 +201,39 @@ async def _make_tenants(cellar: Cellar, number: int) -> list[UUID]:
     return [DEFAULT_TENANT, *made]
 
 
-async def _migrate(migration: Part) -> None:
+async def _migrate(migration: Process) -> None:
     await migration.start()
     assert migration.process is not None
     if await migration.process.wait() != 0:
-        raise NotBuilt(migration.log.read_text()[-2_000:])
+        raise NotStarted(migration.log.read_text()[-2_000:])
 
 
 @asynccontextmanager
-async def built(folder: Path, plan: Plan | None = None) -> AsyncIterator[City]:
+async def system_under_test(folder: Path, plan: Plan | None = None) -> AsyncIterator[SystemUnderTest]:
     """A city at work; at the end everything is killed, whatever state it is in."""
     plan = plan or Plan()
     async with AsyncExitStack() as stack, asyncio.timeout(plan.within):
-        cellar = Cellar(folder)
+        cellar = StoreServers(folder)
         stack.push_async_callback(cellar.stop)
         postgres, valkey = await asyncio.gather(cellar.postgres.start(), cellar.valkey.start())
         upstreams = {
-            "ingress": quiet_port(),
+            "ingress": reserved_port(),
             "api-postgres": urlsplit(postgres.app).port or 0,
             "worker-postgres": urlsplit(postgres.worker).port or 0,
             "redis": urlsplit(valkey.redis).port or 0,
         }
-        wires = {name: ChaosProxy(name, upstreams.get(name, 0)) for name in WIRES}
+        wires = {name: ChaosProxy(name, upstreams.get(name, 0)) for name in CONNECTIONS}
         for wire in wires.values():
             await wire.start()
             stack.push_async_callback(wire.stop)
         environment = _environment(cellar, wires, plan.settings)
-        mother = await stack.enter_async_context(nursery(environment))
-        await _migrate(Part("migration", ("migrate", "up"), environment, folder, mother))
+        mother = await stack.enter_async_context(fork_server(environment))
+        await _migrate(Process("migration", ("migrate", "up"), environment, folder, mother))
         tenants = await _make_tenants(cellar, plan.tenants)
         # Killed processes lose nothing by it, only a killed machine would; and the disk is not what is tested.
         await cellar.execute("ALTER SYSTEM SET fsync = off")
         await cellar.execute("SELECT pg_reload_conf()")
-        simulators = Part("simulators", ("simulators",), environment, folder)
+        simulators = Process("simulators", ("simulators",), environment, folder)
         stack.push_async_callback(simulators.kill)
         await simulators.start()
         announced = json.loads(await simulators.first_line())
@@ -240,10 +241,10 @@ async def built(folder: Path, plan: Plan | None = None) -> AsyncIterator[City]:
         wires["smtp"].upstream = announced["smtp"]
         control = await stack.enter_async_context(SimulatorControl(announced["http"], timeout=60))
         serve = ("serve", "--port", str(upstreams["ingress"]))
-        api = Part("api", serve, environment, folder, mother, plan.api_skew)
+        api = Process("api", serve, environment, folder, mother, plan.api_skew)
         names = (f"worker-{number + 1}" for number in range(plan.workers))
-        workers = [Part(name, ("worker",), environment, folder, mother, plan.worker_skew) for name in names]
-        city = City(folder, cellar, wires, control, api, workers, tenants)
+        workers = [Process(name, ("worker",), environment, folder, mother, plan.worker_skew) for name in names]
+        city = SystemUnderTest(folder, cellar, wires, control, api, workers, tenants)
         await stack.enter_async_context(city.leaving)
         for part in (api, *workers):
             stack.push_async_callback(part.kill)
@@ -251,5 +252,5 @@ async def built(folder: Path, plan: Plan | None = None) -> AsyncIterator[City]:
         try:
             await until(city.is_ready, bool, 60)
         except AssertionError as error:
-            raise NotBuilt(api.log.read_text()[-2_000:]) from error
+            raise NotStarted(api.log.read_text()[-2_000:]) from error
         yield city

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.flows.conftest import System
 from tests.helpers import until
+from tests.running_system import System
 
 CHANGE = """
 mutation($id: ID!) {

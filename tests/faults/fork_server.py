@@ -1,9 +1,4 @@
-"""Starts parts of the system in hundredths of a second: a process that has imported everything, and forks.
-
-A fork runs the same `interalpha` command in a process of its own, with an environment and a log of its own; it spares
-the two seconds of imports that would otherwise be most of what a machine does while workers are killed by the dozen.
-Run as a program it reads orders from stdin, one line of JSON each, and says on stdout who was born and who died.
-"""
+"""Starts processes of the product in hundredths of a second: it has imported everything, and forks."""
 
 import ctypes
 import json

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from tests.flows.conftest import SEND, System
 from tests.helpers import until
+from tests.running_system import SEND, System
 
 
 async def test_an_sms_travels_from_the_mutation_to_the_subscription(system: System, phone: str) -> None:

@@ -6,68 +6,68 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.city import City, Plan, built
 from tests.faults.evidence import Evidence
-from tests.faults.runs import judge
-from tests.faults.scenes import (
+from tests.faults.runs import settle_and_check
+from tests.faults.steps import (
     PATIENCE,
-    answer,
-    catch_claimed,
-    copies,
-    ever,
-    reach,
+    count_copies,
+    count_ever,
+    count_statuses,
+    count_taken_by_twilio,
+    count_triggered,
     send,
+    send_answers,
     sms_traffic,
-    statuses,
-    struck,
-    taken,
+    wait_until_claimed,
+    wait_until_in_flight,
 )
+from tests.faults.system import Plan, SystemUnderTest, system_under_test
 from tests.faults.traffic import Order, Traffic
 from tests.helpers import until
 
 NUMBER = int(os.environ.get("FAULT_NUMBER") or 10)
 ROUNDS = int(os.environ.get("FAULT_ROUNDS") or 3)
 
-Step = Callable[[City, int], Awaitable[None]]
+Step = Callable[[SystemUnderTest, int], Awaitable[None]]
 HandIn = Callable[[Traffic, int], Awaitable[list[Order]]]
 
 
-async def claimed(city: City, number: int) -> None:
+async def claimed(city: SystemUnderTest, number: int) -> None:
     city.wires["worker-postgres"].latency = 0.3
     await city.workers[0].start()
-    await catch_claimed(city)
+    await wait_until_claimed(city)
 
 
-async def begun_and_nothing_written(city: City, number: int) -> None:
+async def begun_and_nothing_written(city: SystemUnderTest, number: int) -> None:
     city.wires["twilio"].swallow()
     await city.workers[0].start()
-    await reach(city, number)
+    await wait_until_in_flight(city, number)
 
 
-async def written_and_not_taken(city: City, number: int) -> None:
+async def written_and_not_taken(city: SystemUnderTest, number: int) -> None:
     await city.control.arm("twilio", "timeout", always=True)
     await city.workers[0].start()
-    await until(lambda: struck(city), lambda found: found >= number, PATIENCE)
+    await until(lambda: count_triggered(city), lambda found: found >= number, PATIENCE)
 
 
-async def taken_and_not_answered(city: City, number: int) -> None:
-    before = await taken(city)
+async def taken_and_not_answered(city: SystemUnderTest, number: int) -> None:
+    before = await count_taken_by_twilio(city)
     await city.control.arm("twilio", "timeout", always=True, accepted=True)
     await city.workers[0].start()
-    await until(lambda: taken(city), lambda found: found >= before + number, PATIENCE)
+    await until(lambda: count_taken_by_twilio(city), lambda found: found >= before + number, PATIENCE)
 
 
-async def answered_and_not_recorded(city: City, number: int) -> None:
-    before = await taken(city)
+async def answered_and_not_recorded(city: SystemUnderTest, number: int) -> None:
+    before = await count_taken_by_twilio(city)
     await city.control.arm("twilio", "slow", always=True, seconds=1.5)
     await city.workers[0].start()
-    await reach(city, number)
+    await wait_until_in_flight(city, number)
     city.wires["worker-postgres"].latency = 0.5
-    await until(lambda: taken(city), lambda found: found >= before + number, PATIENCE)
+    await until(lambda: count_taken_by_twilio(city), lambda found: found >= before + number, PATIENCE)
 
 
 async def killed_at(step: Step, folder: Path, hand_in: HandIn = send) -> Evidence:
-    async with built(folder, Plan(workers=1, within=300 + 120 * ROUNDS)) as city:
+    async with system_under_test(folder, Plan(workers=1, within=300 + 120 * ROUNDS)) as city:
         traffic = sms_traffic(city, step.__name__)
         [worker] = city.workers
         for _ in range(ROUNDS):
@@ -78,25 +78,25 @@ async def killed_at(step: Step, folder: Path, hand_in: HandIn = send) -> Evidenc
             await city.heal()
             # The messages of the next round must not mix with those that wait for this one's leases.
             await city.let_leases_end()
-        return await judge(city, traffic, seed=step.__name__)
+        return await settle_and_check(city, traffic, seed=step.__name__)
 
 
 async def test_what_was_claimed_and_not_begun_goes_out_once(tmp_path: Path) -> None:
-    evidence = await killed_at(claimed, tmp_path, answer)
-    assert statuses(evidence) == {"DELIVERED": NUMBER * ROUNDS}
-    assert copies(evidence) == {1: NUMBER * ROUNDS}
-    assert ever(evidence, "UNCONFIRMED") == 0
+    evidence = await killed_at(claimed, tmp_path, send_answers)
+    assert count_statuses(evidence) == {"DELIVERED": NUMBER * ROUNDS}
+    assert count_copies(evidence) == {1: NUMBER * ROUNDS}
+    assert count_ever(evidence, "UNCONFIRMED") == 0
 
 
 @pytest.mark.parametrize("step", [begun_and_nothing_written, written_and_not_taken])
 async def test_what_had_begun_and_never_arrived_is_not_sent_again_blindly(step: Step, tmp_path: Path) -> None:
     evidence = await killed_at(step, tmp_path)
-    assert ever(evidence, "UNCONFIRMED") == NUMBER * ROUNDS
-    assert copies(evidence)[0] == statuses(evidence)["UNCONFIRMED"] + statuses(evidence)["FAILED"]
+    assert count_ever(evidence, "UNCONFIRMED") == NUMBER * ROUNDS
+    assert count_copies(evidence)[0] == count_statuses(evidence)["UNCONFIRMED"] + count_statuses(evidence)["FAILED"]
 
 
 @pytest.mark.parametrize("step", [taken_and_not_answered, answered_and_not_recorded])
 async def test_what_had_arrived_is_settled_by_its_reports(step: Step, tmp_path: Path) -> None:
     evidence = await killed_at(step, tmp_path)
-    assert statuses(evidence) == {"DELIVERED": NUMBER * ROUNDS}
-    assert copies(evidence) == {1: NUMBER * ROUNDS}
+    assert count_statuses(evidence) == {"DELIVERED": NUMBER * ROUNDS}
+    assert count_copies(evidence) == {1: NUMBER * ROUNDS}

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from tests.faults.city import Plan, built
-from tests.faults.runs import judge
-from tests.faults.scenes import send, sms_traffic, statuses
+from tests.faults.runs import settle_and_check
+from tests.faults.steps import count_statuses, send, sms_traffic
+from tests.faults.system import Plan, system_under_test
 from tests.helpers import until
 
 NOTICED = 60.0
 
 
 async def test_workers_that_stand_still_are_noticed_within_a_minute_and_catch_up_afterwards(tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=2)) as city:
+    async with system_under_test(tmp_path, Plan(workers=2)) as city:
         traffic = sms_traffic(city, "standing still")
         await send(traffic, 10)
         for worker in city.workers:
@@ -24,5 +24,5 @@ async def test_workers_that_stand_still_are_noticed_within_a_minute_and_catch_up
         for worker in city.workers:
             worker.thaw()
         await until(city.is_ready, bool, 30)
-        evidence = await judge(city, traffic, seed=traffic.seed)
-        assert statuses(evidence) == {"DELIVERED": 20}
+        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        assert count_statuses(evidence) == {"DELIVERED": 20}

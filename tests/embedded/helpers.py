@@ -1,4 +1,4 @@
-"""What the tests of the stores look at: the rows and keys kept, the processes at work, another Interalpha."""
+"""What the tests of the stores share: the rows and keys kept, the running processes, another Interalpha process."""
 
 import asyncio
 import json

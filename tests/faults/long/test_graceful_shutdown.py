@@ -8,11 +8,11 @@ from pathlib import Path
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from tests.faults.city import City, Plan, built
-from tests.faults.runs import judge
-from tests.faults.scenes import sms_traffic
-from tests.flows.conftest import WATCH
+from tests.faults.runs import settle_and_check
+from tests.faults.steps import sms_traffic
+from tests.faults.system import Plan, SystemUnderTest, system_under_test
 from tests.helpers import until
+from tests.running_system import WATCH
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS") or 5)
 LIMIT = 25.0
@@ -20,7 +20,7 @@ LEFT = "SELECT count(*) FROM messages WHERE lease_owner = $1 AND lease_until IS 
 
 
 async def test_a_worker_told_to_end_under_load_leaves_nothing_claimed(tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=2)) as city:
+    async with system_under_test(tmp_path, Plan(workers=2)) as city:
         traffic = sms_traffic(city, "workers told to end")
         await city.control.arm("twilio", "slow", every=2, seconds=1)
         async with traffic.flowing(6):
@@ -33,12 +33,12 @@ async def test_a_worker_told_to_end_under_load_leaves_nothing_claimed(tmp_path: 
                 [left] = await city.cellar.fetch(LEFT, worker.worker_name)
                 assert left[0] == 0, f"{left[0]} messages are still claimed"
                 await worker.start()
-        evidence = await judge(city, traffic, seed=traffic.seed)
+        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
         assert not any(one["status"] == "UNCONFIRMED" for events in evidence.events.values() for one in events)
 
 
 async def test_an_api_told_to_end_under_load_finishes_what_it_has_begun(tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=1)) as city:
+    async with system_under_test(tmp_path, Plan(workers=1)) as city:
         traffic = sms_traffic(city, "API told to end")
         async with traffic.flowing(6):
             for _ in range(ROUNDS):
@@ -52,11 +52,11 @@ async def test_an_api_told_to_end_under_load_finishes_what_it_has_begun(tmp_path
                 async with asyncio.timeout(5):
                     await watching
                 await city.api.start()
-        await judge(city, traffic, seed=traffic.seed)
+        await settle_and_check(city, traffic, seed=traffic.seed)
         assert "Traceback" not in city.api.log.read_text()
 
 
-async def watch_until_closed(city: City) -> None:
+async def watch_until_closed(city: SystemUnderTest) -> None:
     """Hold a subscription open until the server ends it."""
     url = city.base.replace("http", "ws") + "/graphql"
     token = city.token(city.tenants[0])

@@ -6,7 +6,7 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tests.faults.ports import quiet_port
+from tests.servers import reserved_port
 
 _CHUNK = 65_536
 _LOOPBACK = "127.0.0.1"
@@ -15,7 +15,7 @@ _GRACE = 0.05
 
 
 @dataclass(eq=False)
-class Line:
+class ProxiedConnection:
     """One connection through the proxy: `near` is whoever called, `far` whom it is passed on to."""
 
     near: asyncio.StreamWriter
@@ -50,14 +50,14 @@ class ChaosProxy:
     """What the near end says is passed on, and nothing comes back."""
     broken: int = 0
     """Lines that were cut or reset while open."""
-    _lines: set[Line] = field(default_factory=set)
+    _lines: set[ProxiedConnection] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _server: asyncio.Server | None = None
     _is_passing: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(self) -> None:
         self._is_passing.set()
-        self.port = quiet_port()
+        self.port = reserved_port()
         await self.accept()
 
     async def stop(self) -> None:
@@ -98,7 +98,7 @@ class ChaosProxy:
         await self.accept()
 
     async def _called(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        line = Line(writer)
+        line = ProxiedConnection(writer)
         self._lines.add(line)
         try:
             await self._is_passing.wait()
@@ -120,7 +120,7 @@ class ChaosProxy:
         line.end(reset=False)
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: Line, *, is_near: bool
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: ProxiedConnection, *, is_near: bool
     ) -> None:
         with suppress(OSError):
             while chunk := await reader.read(_CHUNK):

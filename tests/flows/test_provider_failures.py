@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from tests.databases import SharedStores
-from tests.flows.conftest import Process, System, command, readiness, running_system
 from tests.helpers import until
+from tests.running_system import Process, System, command, readiness, running_system
 from tests.servers import free_port
 
 

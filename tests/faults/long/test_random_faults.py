@@ -5,12 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.city import Plan
-from tests.faults.company_faults import COMPANIES
-from tests.faults.conftest import Tell
-from tests.faults.faults import HOUSE, WIRES
-from tests.faults.figures import Figures
-from tests.faults.runs import Mixture, weather
+from tests.faults.faults import NETWORK_FAULTS, OWN_FAULTS, PROVIDER_FAULTS
+from tests.faults.runs import FaultMix, Figures, PrintLine, run_faults
+from tests.faults.system import Plan
 
 SEEDS = (os.environ.get("FAULT_SEEDS") or "11 12 13 14 15 16 17 18 19 20").split()
 SECONDS = float(os.environ.get("FAULT_SECONDS") or 60)
@@ -20,15 +17,15 @@ _all: list[Figures] = []
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_a_storm_loses_nothing_and_doubles_nothing(seed: str, tmp_path: Path, tell: Tell) -> None:
-    mixture = Mixture({"house": HOUSE + WIRES, "companies": COMPANIES}, seconds=SECONDS)
-    found = await weather(tmp_path, seed, mixture, tell, Plan(workers=3, tenants=3))
+async def test_a_storm_loses_nothing_and_doubles_nothing(seed: str, tmp_path: Path, tell: PrintLine) -> None:
+    mixture = FaultMix({"house": OWN_FAULTS + NETWORK_FAULTS, "companies": PROVIDER_FAULTS}, seconds=SECONDS)
+    found = await run_faults(tmp_path, seed, mixture, tell, Plan(workers=3, tenants=3))
     assert found.unrecovered == 0
     assert found.ever_unconfirmed <= 2 * found.left_open
     _all.append(found)
 
 
-def test_there_were_enough_faults(tell: Tell) -> None:
+def test_there_were_enough_faults(tell: PrintLine) -> None:
     faults, kills = sum(one.faults for one in _all), sum(one.kills_under_load for one in _all)
     accepted, doubled = sum(one.accepted for one in _all), sum(one.doubled for one in _all)
     worst = max((one.worst_recovery for one in _all), default=0.0)

@@ -5,17 +5,17 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from core.sealing import Sealer
-from tests.faults.city import City, Plan, built
-from tests.faults.evidence import gather, quiesce
+from tests.faults.evidence import gather_evidence, wait_until_quiet
 from tests.faults.invariants import breaches
-from tests.faults.scenes import send, sms_traffic, statuses
+from tests.faults.steps import count_statuses, send, sms_traffic
+from tests.faults.system import Plan, SystemUnderTest, system_under_test
 from tests.helpers import until
 
 NUMBER = 10
 
 
 async def test_poisoned_messages_fail_and_their_neighbours_arrive(tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=2)) as city:
+    async with system_under_test(tmp_path, Plan(workers=2)) as city:
         for worker in city.workers:
             await worker.kill()
         traffic = sms_traffic(city, "poison")
@@ -38,14 +38,14 @@ async def test_poisoned_messages_fail_and_their_neighbours_arrive(tmp_path: Path
         for row in whole:
             mended = "UPDATE messages SET content_sealed = $1, due_at = now() WHERE id = $2"
             await city.cellar.execute(mended, row["content_sealed"], row["id"])
-        await quiesce(city, 60)
-        evidence = await gather(city, traffic)
+        await wait_until_quiet(city, 60)
+        evidence = await gather_evidence(city, traffic)
         assert breaches(evidence) == {}
-        assert statuses(evidence) == {"DELIVERED": 3 * NUMBER}
+        assert count_statuses(evidence) == {"DELIVERED": 3 * NUMBER}
 
 
 async def test_poisoned_reports_are_parked_and_their_neighbours_applied(tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=1)) as city:
+    async with system_under_test(tmp_path, Plan(workers=1)) as city:
         traffic = sms_traffic(city, "poisoned reports")
         for number in range(NUMBER):
             await city.cellar.execute(
@@ -56,20 +56,20 @@ async def test_poisoned_reports_are_parked_and_their_neighbours_applied(tmp_path
             )
         await send(traffic, NUMBER)
         await until(lambda: parked_without_pauses(city), lambda found: found == NUMBER, 60)
-        await quiesce(city, 60)
-        evidence = await gather(city, traffic)
+        await wait_until_quiet(city, 60)
+        evidence = await gather_evidence(city, traffic)
         assert [row["status"] for row in evidence.unread] == ["FAILED"] * NUMBER
         evidence.unread.clear()
         assert breaches(evidence) == {}
-        assert statuses(evidence) == {"DELIVERED": NUMBER}
+        assert count_statuses(evidence) == {"DELIVERED": NUMBER}
 
 
-async def with_status(city: City, status: str) -> int:
+async def with_status(city: SystemUnderTest, status: str) -> int:
     [row] = await city.cellar.fetch("SELECT count(*) FROM messages WHERE status = $1", status)
     return int(row[0])
 
 
-async def parked_without_pauses(city: City) -> int:
+async def parked_without_pauses(city: SystemUnderTest) -> int:
     """How many reports were given up; the pauses between their tries, a quarter of an hour, are skipped."""
     await city.cellar.execute("UPDATE inbox SET due_at = now() WHERE status = 'RECEIVED' AND attempts > 0")
     [row] = await city.cellar.fetch("SELECT count(*) FROM inbox WHERE status = 'FAILED'")
@@ -77,7 +77,7 @@ async def parked_without_pauses(city: City) -> int:
 
 
 async def test_a_wake_up_from_another_version_disturbs_nobody(tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=1)) as city:
+    async with system_under_test(tmp_path, Plan(workers=1)) as city:
         traffic = sms_traffic(city, "strange jobs")
         assert city.cellar.valkey.urls is not None
         async with Redis.from_url(city.cellar.valkey.urls.redis) as redis:
@@ -86,7 +86,7 @@ async def test_a_wake_up_from_another_version_disturbs_nobody(tmp_path: Path) ->
                 await redis.set(key, job)
                 await redis.rpush("saq:interalpha:queued", key)
         await send(traffic, NUMBER)
-        await quiesce(city, 60)
-        evidence = await gather(city, traffic)
+        await wait_until_quiet(city, 60)
+        evidence = await gather_evidence(city, traffic)
         assert breaches(evidence) == {}
-        assert statuses(evidence) == {"DELIVERED": NUMBER}
+        assert count_statuses(evidence) == {"DELIVERED": NUMBER}

@@ -10,15 +10,15 @@ import asyncpg
 import httpx
 
 from resolvers.global_ids import to_global_id
-from tests.faults.city import City, Plan, built
-from tests.faults.evidence import gather
+from tests.faults.evidence import gather_evidence
 from tests.faults.invariants import breaches
-from tests.faults.parts import Part
-from tests.faults.ports import quiet_port
-from tests.faults.runs import judge
-from tests.faults.scenes import PATIENCE, answers, copies, ever, send, sms_traffic, statuses
+from tests.faults.processes import Process
+from tests.faults.runs import settle_and_check
+from tests.faults.steps import PATIENCE, answer_orders, count_copies, count_ever, count_statuses, send, sms_traffic
+from tests.faults.system import Plan, SystemUnderTest, system_under_test
 from tests.faults.traffic import CANARY, Order, Traffic
 from tests.helpers import until
+from tests.servers import reserved_port
 
 NUMBER = 4
 SETTLE = """
@@ -52,7 +52,7 @@ class Onward(Order):
         return {**super().input, "route": route}
 
 
-async def ask(city: City, document: str, base: str | None = None, **variables: Any) -> dict[str, Any]:
+async def ask(city: SystemUnderTest, document: str, base: str | None = None, **variables: Any) -> dict[str, Any]:
     """What the first tenant is answered; raises httpx.HTTPError where the answer is lost."""
     headers = {"authorization": f"Bearer {city.token(city.tenants[0])}"}
     async with httpx.AsyncClient(base_url=base or city.base, headers=headers, trust_env=False, timeout=20) as http:
@@ -61,18 +61,18 @@ async def ask(city: City, document: str, base: str | None = None, **variables: A
     return dict(answer["data"])
 
 
-async def count(city: City, condition: str) -> int:
+async def count(city: SystemUnderTest, condition: str) -> int:
     """How many messages of ours are so."""
     query = f"SELECT count(*) FROM messages WHERE direction = 'OUTBOUND' AND ({condition})"
     return int((await city.cellar.fetch(query))[0][0])
 
 
-async def status(city: City, message_id: UUID) -> str:
+async def status(city: SystemUnderTest, message_id: UUID) -> str:
     [row] = await city.cellar.fetch("SELECT status FROM messages WHERE id = $1", message_id)
     return str(row[0])
 
 
-async def acts(city: City, action: str) -> list[str]:
+async def acts(city: SystemUnderTest, action: str) -> list[str]:
     """Which messages the audit says that this was done to, once for each event."""
     nodes = (await ask(city, ACTS, action=action))["auditEvents"]["nodes"]
     return sorted(node["targetId"] for node in nodes if node["outcome"] == "DONE")
@@ -82,7 +82,7 @@ def global_ids(traffic: Traffic) -> list[str]:
     return sorted(to_global_id("Message", acked.message_id.bytes) for acked in traffic.acked)
 
 
-async def two_alike(city: City, traffic: Traffic) -> tuple[UUID, UUID]:
+async def two_alike(city: SystemUnderTest, traffic: Traffic) -> tuple[UUID, UUID]:
     """Two messages alike, both in doubt: one that never arrived at Twilio, and one that Twilio has."""
     await city.control.plan_webhooks("twilio", hold=True)
     ids: list[UUID] = []
@@ -96,7 +96,7 @@ async def two_alike(city: City, traffic: Traffic) -> tuple[UUID, UUID]:
 
 
 async def test_one_record_for_two_messages_alike_settles_neither(tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=1)) as city:
+    async with system_under_test(tmp_path, Plan(workers=1)) as city:
         traffic = sms_traffic(city, "alike")
         lost, taken = await two_alike(city, traffic)
         looked_at = "status <> 'UNCONFIRMED' OR updated_at > unconfirmed_at"
@@ -106,13 +106,13 @@ async def test_one_record_for_two_messages_alike_settles_neither(tmp_path: Path)
         await city.control.release("twilio")
         # The other one is looked at again and again: that never comes to rest.
         await until(lambda: status(city, taken), lambda found: found == "DELIVERED", PATIENCE)
-        evidence = await judge(city, traffic, seed=traffic.seed, calm=1)
+        evidence = await settle_and_check(city, traffic, seed=traffic.seed, calm=1)
         assert [evidence.messages[one]["status"] for one in (lost, taken)] == ["UNCONFIRMED", "DELIVERED"]
-        assert copies(evidence) == {0: 1, 1: 1}
+        assert count_copies(evidence) == {0: 1, 1: 1}
 
 
 async def test_a_signed_report_takes_a_record_from_the_message_that_a_list_gave_it_to(tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=1)) as city:
+    async with system_under_test(tmp_path, Plan(workers=1)) as city:
         traffic = sms_traffic(city, "corrected")
         lost, taken = await two_alike(city, traffic)
         # So far apart that nothing speaks against the list.
@@ -124,7 +124,7 @@ async def test_a_signed_report_takes_a_record_from_the_message_that_a_list_gave_
         await city.control.plan_webhooks("twilio")
         await city.control.release("twilio")
         await until(lambda: status(city, taken), lambda found: found == "DELIVERED", PATIENCE)
-        evidence = await gather(city, traffic)
+        evidence = await gather_evidence(city, traffic)
         assert [evidence.messages[one]["status"] for one in (lost, taken)] == ["UNCONFIRMED", "DELIVERED"]
         # What falls back is the one that had never been taken.
         [fallen] = breaches(evidence).pop("nothing_falls_back")
@@ -132,10 +132,10 @@ async def test_a_signed_report_takes_a_record_from_the_message_that_a_list_gave_
         assert breaches(evidence).keys() == {"nothing_falls_back"}
 
 
-async def second_api(city: City) -> str:
+async def second_api(city: SystemUnderTest) -> str:
     """Start another API beside the first; returns where it is found."""
-    port = quiet_port()
-    part = Part("api-2", ("serve", "--port", str(port)), city.api.environment, city.folder, city.api.nursery)
+    port = reserved_port()
+    part = Process("api-2", ("serve", "--port", str(port)), city.api.environment, city.folder, city.api.nursery)
     city.leaving.push_async_callback(part.kill)
     await part.start()
     base = f"http://127.0.0.1:{port}"
@@ -153,7 +153,7 @@ async def second_api(city: City) -> str:
 
 async def test_a_decision_told_again_sends_once(tmp_path: Path) -> None:
     """By two API processes at once, after its answer was lost, and when the message has long arrived."""
-    async with built(tmp_path, Plan(workers=1)) as city:
+    async with system_under_test(tmp_path, Plan(workers=1)) as city:
         other = await second_api(city)
         traffic = sms_traffic(city, "decided by hand")
         await city.control.arm("twilio", "reset", next=NUMBER)
@@ -172,17 +172,17 @@ async def test_a_decision_told_again_sends_once(tmp_path: Path) -> None:
                 {"message": {"id": id}, "errors": []} for id in ids for _ in range(2)
             ]
             await until(lambda: count(city, "status = 'DELIVERED'"), lambda found: found == NUMBER, PATIENCE)
-        evidence = await judge(city, traffic, seed=traffic.seed)
-        assert statuses(evidence) == {"DELIVERED": NUMBER}
-        assert copies(evidence) == {1: NUMBER}
+        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        assert count_statuses(evidence) == {"DELIVERED": NUMBER}
+        assert count_copies(evidence) == {1: NUMBER}
         assert {len(attempts) for attempts in evidence.attempts.values()} == {2}
         assert await acts(city, "settleMessage") == ids
 
 
 async def test_a_refused_last_step_does_not_end_what_an_earlier_one_may_have_reached(tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=1)) as city:
+    async with system_under_test(tmp_path, Plan(workers=1)) as city:
         traffic = Traffic(city, "refused behind a doubt")
-        orders = [Onward(one.tenant, one.key, "WHATSAPP", one.to) for one in await answers(city, NUMBER)]
+        orders = [Onward(one.tenant, one.key, "WHATSAPP", one.to) for one in await answer_orders(city, NUMBER)]
         await until(lambda: city.cellar.fetch("SELECT 1 FROM inbox WHERE status = 'RECEIVED'"), _none, PATIENCE)
         await city.control.plan_webhooks("whatsapp", hold=True)
         await city.control.arm("whatsapp", "reset", always=True, accepted=True)
@@ -193,10 +193,10 @@ async def test_a_refused_last_step_does_not_end_what_an_earlier_one_may_have_rea
         assert await count(city, "status = 'UNCONFIRMED'") == NUMBER
         await city.control.plan_webhooks("whatsapp")
         await city.control.release("whatsapp")
-        evidence = await judge(city, traffic, seed=traffic.seed)
-        assert ever(evidence, "FAILED") == 0
-        assert statuses(evidence) == {"DELIVERED": NUMBER}
-        assert copies(evidence) == {1: NUMBER}
+        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        assert count_ever(evidence, "FAILED") == 0
+        assert count_statuses(evidence) == {"DELIVERED": NUMBER}
+        assert count_copies(evidence) == {1: NUMBER}
 
 
 def _none(rows: list[asyncpg.Record]) -> bool:
@@ -204,7 +204,7 @@ def _none(rows: list[asyncpg.Record]) -> bool:
 
 
 async def test_a_cancellation_whose_answer_is_lost_is_answered_alike_when_asked_again(tmp_path: Path) -> None:
-    async with built(tmp_path, Plan(workers=1)) as city:
+    async with system_under_test(tmp_path, Plan(workers=1)) as city:
         [worker] = city.workers
         await worker.kill()
         traffic = sms_traffic(city, "canceled twice")
@@ -223,6 +223,6 @@ async def test_a_cancellation_whose_answer_is_lost_is_answered_alike_when_asked_
         assert [one["cancelMessage"] for one in told] == [{"message": {"status": "CANCELED"}, "errors": []}] * len(told)
         assert await acts(city, "cancelMessage") == ids
         await worker.start()
-        evidence = await judge(city, traffic, seed=traffic.seed)
-        assert statuses(evidence) == {"CANCELED": NUMBER}
-        assert copies(evidence) == {0: NUMBER}
+        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        assert count_statuses(evidence) == {"CANCELED": NUMBER}
+        assert count_copies(evidence) == {0: NUMBER}
