@@ -6,6 +6,8 @@ from pathlib import Path
 
 from devkit.pages import Npm
 
+_INSTALL_SECONDS = 300
+
 
 async def npm_run(npm: Npm, folder: Path, *arguments: str) -> None:
     """Run npm, and say what it said where it fails."""
@@ -48,6 +50,3 @@ async def is_open(port: int) -> bool:
         return False
     writer.close()
     return True
-
-
-_INSTALL_SECONDS = 300

@@ -17,6 +17,8 @@ from tests.faults.system import Plan, SystemUnderTest, system_under_test
 from tests.faults.traffic import Traffic
 
 Answer = TypeVar("Answer")
+PrintLine = Callable[[str], None]
+"""Prints one line past the capture of pytest."""
 
 RECOVERY_LIMIT = 90.0
 
@@ -257,6 +259,3 @@ async def run_faults(folder: Path, seed: str, mixture: FaultMix, tell: PrintLine
             tell("  struck: " + ", ".join(f"{one.at:.1f} {one.name}" for one in storm.struck))
         check(evidence, seed=seed)
         return found
-
-
-PrintLine = Callable[[str], None]

@@ -177,7 +177,7 @@ async def _forget_beginnings(connection: AsyncConnection, begun: Iterable[Claime
 
 @_safeguard(
     "the beginning of a send is written down before it, where it begins as it is claimed",
-    test="test_kill_at_each_step.py::test_what_had_arrived_is_settled_by_its_reports[taken_and_not_answered]",
+    test="test_worker_killed_at_each_step.py::test_what_had_arrived_is_settled_by_its_reports[taken_and_not_answered]",
 )
 def beginning_at_claim(patches: Patches) -> None:
     original = claim
@@ -192,7 +192,7 @@ def beginning_at_claim(patches: Patches) -> None:
 
 @_safeguard(
     "the beginning of a send is written down before it, where it begins later",
-    test="test_deaf.py::test_while_our_door_was_closed_nothing_is_sent_again",
+    test="test_resend_waits_for_reports.py::test_while_our_door_was_closed_nothing_is_sent_again",
 )
 def beginning_after_claim(patches: Patches) -> None:
     original = begin
@@ -209,7 +209,7 @@ def beginning_after_claim(patches: Patches) -> None:
 
 @_safeguard(
     "rule A: while a report lies unread, nothing is decided",
-    test="test_deaf.py::test_while_a_report_lies_unread_nothing_is_sent_again",
+    test="test_resend_waits_for_reports.py::test_while_a_report_lies_unread_nothing_is_sent_again",
 )
 def unread_reports_first(patches: Patches) -> None:
     patches.rewrite(NO_UNREAD_REPORT, "true")
@@ -217,7 +217,7 @@ def unread_reports_first(patches: Patches) -> None:
 
 @_safeguard(
     "rule C: while we may have been deaf, nothing is decided",
-    test="test_deaf.py::test_while_our_door_was_closed_nothing_is_sent_again",
+    test="test_resend_waits_for_reports.py::test_while_our_door_was_closed_nothing_is_sent_again",
 )
 def heard_without_a_gap(patches: Patches) -> None:
     def always_heard() -> Select[tuple[datetime]]:
@@ -228,7 +228,7 @@ def heard_without_a_gap(patches: Patches) -> None:
 
 @_safeguard(
     "rule B: what a dead worker had begun is not sent again",
-    test="test_kill_at_each_step.py::test_what_had_arrived_is_settled_by_its_reports[taken_and_not_answered]",
+    test="test_worker_killed_at_each_step.py::test_what_had_arrived_is_settled_by_its_reports[taken_and_not_answered]",
 )
 def begun_is_not_sent_again(patches: Patches) -> None:
     patches.swap(_never_began, true)
@@ -236,7 +236,7 @@ def begun_is_not_sent_again(patches: Patches) -> None:
 
 @_safeguard(
     "what a dead worker had not begun is sent",
-    test="test_kill_at_each_step.py::test_what_was_claimed_and_not_begun_goes_out_once",
+    test="test_worker_killed_at_each_step.py::test_what_was_claimed_and_not_begun_goes_out_once",
 )
 def unbegun_is_sent(patches: Patches) -> None:
     async def leave(*_: object) -> None:
@@ -247,7 +247,7 @@ def unbegun_is_sent(patches: Patches) -> None:
 
 @_safeguard(
     "the sweep, which takes dead workers' leases over",
-    test="test_kill_at_each_step.py::test_what_was_claimed_and_not_begun_goes_out_once",
+    test="test_worker_killed_at_each_step.py::test_what_was_claimed_and_not_begun_goes_out_once",
 )
 def sweep(patches: Patches) -> None:
     async def reclaim_nothing(*_: object, **__: object) -> list[object]:
@@ -284,7 +284,7 @@ def message_waits_for_its_key(patches: Patches) -> None:
 
 @_safeguard(
     "mail is tried for as long as is documented",
-    test="test_company_answers.py::test_a_relay_that_says_later_for_as_long_as_mail_is_tried_for_loses_none",
+    test="test_provider_answers.py::test_a_relay_that_says_later_for_as_long_as_mail_is_tried_for_loses_none",
 )
 def tries_last_as_documented(patches: Patches) -> None:
     original = retry_in
@@ -332,7 +332,7 @@ def broken_commit_is_unknown(patches: Patches) -> None:
 
 @_safeguard(
     "the rank of reports",
-    test="test_reports.py::test_five_of_each_in_reverse_and_before_our_commit_end_the_same",
+    test="test_report_order.py::test_five_of_each_in_reverse_and_before_our_commit_end_the_same",
 )
 def rank_of_reports(patches: Patches) -> None:
     original = after_report
@@ -355,7 +355,7 @@ def _unranked(standing: MessageState, number: int) -> MessageState:
 
 @_safeguard(
     "reports told twice are kept once",
-    test="test_reports.py::test_five_of_each_in_reverse_and_before_our_commit_end_the_same",
+    test="test_report_order.py::test_five_of_each_in_reverse_and_before_our_commit_end_the_same",
 )
 def reports_are_kept_once(patches: Patches) -> None:
     original = _row
@@ -368,7 +368,7 @@ def reports_are_kept_once(patches: Patches) -> None:
 
 @_safeguard(
     "a late answer does not lower what a report has said",
-    test="test_reports.py::test_five_of_each_in_reverse_and_before_our_commit_end_the_same",
+    test="test_report_order.py::test_five_of_each_in_reverse_and_before_our_commit_end_the_same",
 )
 def late_answer_lowers_nothing(patches: Patches) -> None:
     original = after_outcome
@@ -392,7 +392,7 @@ def event_waits_for_its_key(patches: Patches) -> None:
 
 @_safeguard(
     "a signed report corrects what a list seemed to show",
-    test="test_decisions.py::test_a_signed_report_takes_a_record_from_the_message_that_a_list_gave_it_to",
+    test="test_settled_once.py::test_a_signed_report_takes_a_record_from_the_message_that_a_list_gave_it_to",
 )
 def signed_report_corrects_a_list(patches: Patches) -> None:
     def correct_nothing(*_: object) -> bool:
@@ -406,7 +406,7 @@ def signed_report_corrects_a_list(patches: Patches) -> None:
 
 @_safeguard(
     "one record of a list settles neither of two messages alike",
-    test="test_decisions.py::test_one_record_for_two_messages_alike_settles_neither",
+    test="test_settled_once.py::test_one_record_for_two_messages_alike_settles_neither",
 )
 def record_of_two_messages_settles_neither(patches: Patches) -> None:
     def has_no_rival(*_: object) -> bool:
@@ -417,7 +417,7 @@ def record_of_two_messages_settles_neither(patches: Patches) -> None:
 
 @_safeguard(
     "a decision by hand told again changes nothing",
-    test="test_decisions.py::test_a_decision_told_again_sends_once",
+    test="test_settled_once.py::test_a_decision_told_again_sends_once",
 )
 def decision_is_made_once(patches: Patches) -> None:
     def always(_standing: MessageState) -> bool:
@@ -428,7 +428,7 @@ def decision_is_made_once(patches: Patches) -> None:
 
 @_safeguard(
     "a refusal of the last step leaves open what an earlier one may have reached",
-    test="test_decisions.py::test_a_refused_last_step_does_not_end_what_an_earlier_one_may_have_reached",
+    test="test_settled_once.py::test_a_refused_last_step_does_not_end_what_an_earlier_one_may_have_reached",
 )
 def earlier_step_stays_open(patches: Patches) -> None:
     original = _leave_step
@@ -443,7 +443,7 @@ def earlier_step_stays_open(patches: Patches) -> None:
 
 @_safeguard(
     "a cancellation asked for again is answered alike",
-    test="test_decisions.py::test_a_cancellation_whose_answer_is_lost_is_answered_alike_when_asked_again",
+    test="test_settled_once.py::test_a_cancellation_whose_answer_is_lost_is_answered_alike_when_asked_again",
 )
 def cancellation_is_repeatable(patches: Patches) -> None:
     original = cancel_message
@@ -478,7 +478,7 @@ def short_trial_lease(patches: Patches) -> None:
 
 @_safeguard(
     "what a recipient causes does not count against the provider",
-    test="test_recipients.py::test_full_mailboxes_and_greylists_hold_up_nobody_and_cost_few_connections",
+    test="test_recipient_failures.py::test_full_mailboxes_and_greylists_hold_up_nobody_and_cost_few_connections",
 )
 def recipients_do_not_count_against_the_provider(patches: Patches) -> None:
     original = judge_call
@@ -496,7 +496,7 @@ def recipients_do_not_count_against_the_provider(patches: Patches) -> None:
 
 @_safeguard(
     "a connection is kept after a refusal",
-    test="test_recipients.py::test_full_mailboxes_and_greylists_hold_up_nobody_and_cost_few_connections",
+    test="test_recipient_failures.py::test_full_mailboxes_and_greylists_hold_up_nobody_and_cost_few_connections",
 )
 def connection_is_kept_after_a_refusal(patches: Patches) -> None:
     def never(_connection: Connection) -> bool:
@@ -507,7 +507,7 @@ def connection_is_kept_after_a_refusal(patches: Patches) -> None:
 
 @_safeguard(
     "failures of one tenant alone open no circuit",
-    test="test_recipients.py::test_one_tenant_cannot_hold_up_the_others",
+    test="test_recipient_failures.py::test_one_tenant_cannot_hold_up_the_others",
 )
 def one_tenant_alone_opens_no_circuit(patches: Patches) -> None:
     original = summarize_calls
