@@ -1,1 +1,1 @@
-"""Who is asking: sessions, people, organisations."""
+"""Sessions, people and organisations."""

@@ -1,4 +1,4 @@
-"""What an API key looks like: recognised offline, mistyped ones told apart, nothing of it in what is printed."""
+"""The format of an API key: recognised offline, typing errors detected, nothing of it in what is printed."""
 
 import re
 import zlib

@@ -1,4 +1,4 @@
-"""From an API key to a principal: what lets in, what does not, and how little it asks the database."""
+"""From an API key to a principal: which are accepted, and how few statements it takes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -101,7 +101,7 @@ async def test_each_kind_reaches_whom_it_may(desk: Desk) -> None:
     assert reaches == [UNRESTRICTED, Reach(recipients=named), Reach(simulated_only=True)]
 
 
-async def test_nothing_of_a_key_or_of_the_people_on_its_list_lies_open_in_the_database(
+async def test_no_key_and_no_allow_list_entry_is_readable_in_the_database(
     desk: Desk, owner: asyncpg.Connection
 ) -> None:
     _, secret = await desk.make(KeyKind.ALLOW_LIST, recipients=[ANA])
@@ -111,13 +111,13 @@ async def test_nothing_of_a_key_or_of_the_people_on_its_list_lies_open_in_the_da
     assert row["recipients_masked"] == ["+55 11 9••••-4321"]
 
 
-async def test_a_list_that_cannot_be_read_names_nobody(desk: Desk, owner: asyncpg.Connection) -> None:
+async def test_an_unreadable_allow_list_allows_no_recipient(desk: Desk, owner: asyncpg.Connection) -> None:
     _, secret = await desk.make(KeyKind.ALLOW_LIST, recipients=[ANA])
     await owner.execute("UPDATE api_keys SET recipients_sealed = '\\x00'")
     assert (await desk.ring.authenticate(secret)).reach == Reach(recipients=frozenset())
 
 
-async def test_unknown_mistyped_and_altered_keys_let_nobody_in(desk: Desk) -> None:
+async def test_unknown_mistyped_and_altered_keys_are_rejected(desk: Desk) -> None:
     key, secret = await desk.make()
     assert await desk.fault(generate_key(KeyKind.LIVE)[0]) is KeyFault.UNKNOWN
     assert await desk.fault(secret[:-1] + ("x" if secret[-1] != "x" else "y")) is KeyFault.MALFORMED
@@ -134,7 +134,7 @@ def _with_name(name: str) -> str:
     return body + api_key_format._checksum(body)
 
 
-async def test_a_revoked_key_lets_nobody_in_at_once_here_and_within_seconds_elsewhere(
+async def test_a_revoked_key_is_rejected_at_once_here_and_within_seconds_elsewhere(
     desk: Desk, app_database: Database, sealer: Sealer
 ) -> None:
     key, secret = await desk.make()
@@ -158,7 +158,7 @@ async def test_a_key_lets_in_until_its_end(desk: Desk, owner: asyncpg.Connection
     assert await desk.fault(secret) is KeyFault.EXPIRED
 
 
-async def test_a_key_of_an_organisation_that_is_gone_lets_nobody_in(desk: Desk, owner: asyncpg.Connection) -> None:
+async def test_a_key_of_a_deleted_organisation_is_rejected(desk: Desk, owner: asyncpg.Connection) -> None:
     _, secret = await desk.make()
     await owner.execute("UPDATE tenants SET deleted_at = now()")
     try:
@@ -213,7 +213,7 @@ async def test_one_unknown_key_presented_again_and_again_is_asked_for_once(desk:
     assert counted.asked == 1
 
 
-async def test_while_the_books_are_closed_callers_are_told_to_come_again(sealer: Sealer) -> None:
+async def test_while_the_key_table_is_unavailable_callers_are_asked_to_retry(sealer: Sealer) -> None:
     class Away:
         def transaction(self, *_: object) -> object:
             raise Overloaded("The database cannot be reached.", retry_after=5)
@@ -245,7 +245,7 @@ async def test_the_last_use_is_written_down_once_a_minute(desk: Desk, owner: asy
     assert await owner.fetchval("SELECT now() - last_used_at < interval '10 seconds' FROM api_keys")
 
 
-async def test_a_key_that_was_let_in_is_believed_until_it_is_revoked(desk: Desk) -> None:
+async def test_an_accepted_key_stays_accepted_until_it_is_revoked(desk: Desk) -> None:
     key, secret = await desk.make()
     caller = await desk.ring.authenticate(secret)
     assert await desk.ring.is_believed(caller)

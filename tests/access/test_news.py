@@ -1,4 +1,4 @@
-"""News of people and organisations: in whatever order they come, and however often, the same rows are left behind."""
+"""Events about people and organisations: in any order and any number of times, they leave the same rows."""
 
 import asyncio
 import itertools
@@ -129,7 +129,7 @@ async def test_in_any_order_and_however_often_they_come_to_the_same(
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-async def test_whoever_left_is_gone_whichever_news_came_first(
+async def test_a_removed_member_is_gone_regardless_of_the_order_of_events(
     worker_database: Database, sealer: Sealer, owner: asyncpg.Connection, order: Sequence[int]
 ) -> None:
     await apply(worker_database, sealer, [MEMBER[number] for number in order])
@@ -193,7 +193,7 @@ async def test_no_organisation_reaches_the_first_tenant(
 
 
 @pytest.mark.parametrize("event", EVERYTHING, ids=lambda event: event.dedupe_key)
-def test_news_are_read_back_as_they_were_written_down(event: DirectoryChanged) -> None:
+def test_events_are_read_back_as_they_were_written(event: DirectoryChanged) -> None:
     kept = event_from_json(event_to_json(event))
     assert isinstance(kept, DirectoryChanged)
     assert (kept.subject, kept.at, kept.is_deleted) == (event.subject, event.at, event.is_deleted)

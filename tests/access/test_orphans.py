@@ -1,4 +1,4 @@
-"""API keys whose maker is gone: found through the keys that made them, listed, and revoked where that is wanted."""
+"""API keys whose creator is gone: found through the keys that made them, listed, and revoked on request."""
 
 from collections.abc import AsyncIterator
 from uuid import UUID, uuid4

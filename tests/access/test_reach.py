@@ -1,4 +1,4 @@
-"""Whom credentials reach, and whose reach covers whose."""
+"""Which recipients credentials may reach, and which credentials cover others."""
 
 import pytest
 
@@ -15,11 +15,11 @@ def test_a_list_names_a_person_with_the_ninth_digit_and_without(address: str) ->
 
 
 @pytest.mark.parametrize("address", ["+5511987654322", "+5521987654321", BIA, "", "5511987654321"])
-def test_a_list_names_nobody_else(address: str) -> None:
+def test_an_allow_list_allows_no_other_recipient(address: str) -> None:
     assert not SOME.allows(address)
 
 
-def test_without_a_list_everybody_is_allowed_and_an_empty_one_allows_nobody() -> None:
+def test_without_an_allow_list_every_recipient_is_allowed_and_an_empty_one_allows_none() -> None:
     assert UNRESTRICTED.allows(ANA)
     assert TEST.allows(ANA)
     assert not Reach(recipients=frozenset()).allows(ANA)

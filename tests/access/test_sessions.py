@@ -1,4 +1,4 @@
-"""From a verified session to a principal: unknown people are noted, and whoever is gone stays out."""
+"""From a verified session to a principal: unknown people are recorded, and removed ones stay out."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -116,7 +116,7 @@ async def test_two_organisations_are_two_tenants_and_one_person_may_belong_to_bo
     assert (await desk.ask(ANA)).tenant_id == first.tenant_id
 
 
-async def test_without_an_organisation_it_is_the_one_business_or_ones_own(desk: Desk) -> None:
+async def test_without_an_organisation_a_session_is_of_the_default_or_a_personal_tenant(desk: Desk) -> None:
     assert (await desk.ask(ALONE)).tenant_id == DEFAULT_TENANT
     own = (await desk.ask(OWN)).tenant_id
     others = (await desk.ask(replace(OWN, subject="user_Bia"))).tenant_id
@@ -143,7 +143,7 @@ async def test_the_webhook_that_comes_later_brings_the_names(
 
 
 @pytest.mark.parametrize("gone", [Person("user_Ana"), OrganizationNamed("org_Acme")])
-async def test_whoever_was_deleted_stays_out_even_with_a_young_token(
+async def test_a_deleted_user_stays_out_even_with_a_recent_token(
     desk: Desk, worker_database: Database, sealer: Sealer, gone: Person | OrganizationNamed
 ) -> None:
     await desk.ask(ANA)
@@ -153,7 +153,7 @@ async def test_whoever_was_deleted_stays_out_even_with_a_young_token(
     assert await desk.fault(replace(ANA, issued_at=NOW + timedelta(days=1))) is TokenFault.GONE
 
 
-async def test_whoever_was_deleted_before_their_first_call_is_not_noted(
+async def test_a_user_deleted_before_their_first_call_is_not_recorded(
     desk: Desk, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
 ) -> None:
     await tell(worker_database, sealer, Person("user_Ana"), is_deleted=True)
@@ -161,7 +161,7 @@ async def test_whoever_was_deleted_before_their_first_call_is_not_noted(
     assert await owner.fetchval("SELECT count(*) FROM memberships") == 0
 
 
-async def test_whoever_left_may_come_back_with_a_token_made_since(
+async def test_a_former_member_may_return_with_a_token_made_since(
     desk: Desk, worker_database: Database, sealer: Sealer
 ) -> None:
     await desk.ask(ANA)
@@ -173,7 +173,7 @@ async def test_whoever_left_may_come_back_with_a_token_made_since(
     assert await desk.ask(replace(ANA, organization=ActiveOrganization("org_Other", None, "org:member")))
 
 
-async def test_whoever_left_one_organisation_stays_out_of_it_at_every_process_that_never_saw_them(
+async def test_a_former_member_stays_out_of_the_organisation_at_processes_that_never_saw_them(
     app_database: Database, desk: Desk, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
 ) -> None:
     """What the books say is read without tenants named: policies that hide a row must not make a departure unsaid."""
@@ -191,7 +191,7 @@ async def test_whoever_left_one_organisation_stays_out_of_it_at_every_process_th
 
 
 @pytest.mark.parametrize("identity", [ANA, ALONE, OWN], ids=["organisation", "the one business", "own"])
-async def test_whoever_left_or_was_deleted_stays_out_of_every_kind_of_tenant(
+async def test_former_members_and_deleted_users_stay_out_of_every_kind_of_tenant(
     app_database: Database, desk: Desk, owner: asyncpg.Connection, identity: Identity
 ) -> None:
     await desk.ask(identity)
@@ -204,7 +204,7 @@ async def test_whoever_left_or_was_deleted_stays_out_of_every_kind_of_tenant(
     assert await desk.fault(replace(identity, issued_at=NOW + timedelta(days=1))) is TokenFault.GONE
 
 
-async def test_whoever_is_banned_stays_out_until_the_ban_is_lifted(
+async def test_a_banned_user_stays_out_until_the_ban_is_lifted(
     desk: Desk, worker_database: Database, sealer: Sealer
 ) -> None:
     await desk.ask(ANA)
@@ -250,7 +250,7 @@ async def test_of_a_token_older_than_a_lesser_role_no_more_than_that_role_is_lef
     assert (await desk.ask(ANA)).scopes == READ
 
 
-async def test_whoever_was_let_in_is_believed_until_something_of_theirs_ends_or_shrinks(
+async def test_an_accepted_session_stays_accepted_until_one_of_its_rights_ends(
     desk: Desk, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
 ) -> None:
     ends: dict[str, tuple[Subject, bool]] = {
@@ -279,7 +279,7 @@ async def test_whoever_was_let_in_is_believed_until_something_of_theirs_ends_or_
     assert not await desk.sessions.is_believed(callers["user_Stays"])
 
 
-async def test_without_the_one_business_sessions_about_it_are_refused_and_nothing_is_made(
+async def test_without_the_default_tenant_its_sessions_are_refused_and_nothing_is_created(
     desk: Desk, owner: asyncpg.Connection
 ) -> None:
     await owner.execute("UPDATE tenants SET id = gen_random_uuid() WHERE slug = 'default'")
@@ -292,7 +292,7 @@ async def test_without_the_one_business_sessions_about_it_are_refused_and_nothin
     assert await desk.ask(ALONE)
 
 
-async def test_what_was_looked_up_is_believed_for_a_while_and_no_longer(
+async def test_a_looked_up_membership_is_cached_for_a_limited_time(
     desk: Desk, worker_database: Database, sealer: Sealer
 ) -> None:
     await desk.ask(ANA)

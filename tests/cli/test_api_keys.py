@@ -1,4 +1,4 @@
-"""Keys for servers, in a terminal: made, shown once, listed without what lets in, revoked."""
+"""API keys in a terminal: created, shown once, listed without the secret, revoked."""
 
 import json
 
@@ -21,7 +21,7 @@ def status(dev: Dev, secret: str) -> int:
     return answer.status_code
 
 
-def test_stdout_holds_the_key_and_nothing_else(run: Run) -> None:
+def test_stdout_contains_the_key_and_nothing_else(run: Run) -> None:
     done = run(*MAKE, "--scope", "MESSAGES_SEND", "--scope", "messages_read")
     assert done.exit_code == 0, done.stderr
     assert parse_key(done.stdout.removesuffix("\n"))
@@ -72,7 +72,7 @@ def test_a_key_is_made_for_a_program_to_read(run: Run) -> None:
         (("api-keys", "revoke", "nonsense", "--yes"), "not how a key begins"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_words(run: Run, arguments: tuple[str, ...], words: str) -> None:
+def test_an_impossible_action_is_explained(run: Run, arguments: tuple[str, ...], words: str) -> None:
     done = run(*arguments)
     assert done.exit_code != 0
     assert (done.stdout, words in done.stderr) == ("", True), done.stderr

@@ -1,4 +1,4 @@
-"""What `interalpha dev` says once it is ready: commands that can be pasted, and no invitation to text a stranger."""
+"""What `interalpha dev` prints once it is ready: commands that can be pasted, and none that texts an unknown number."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -33,12 +33,12 @@ def test_the_commands_name_a_folder_that_is_not_the_usual_one() -> None:
     assert "INTERALPHA_HOME='/tmp/a b'" in said("/tmp/a b")
 
 
-def test_simulated_companies_are_tried_with_any_number() -> None:
+def test_simulated_providers_can_be_tried_with_any_number() -> None:
     assert 'send sms "+55 11 98765-4321"' in said()
     assert "cost money" not in said()
 
 
-def test_a_live_company_is_not_tried_on_a_stranger() -> None:
+def test_a_live_provider_is_not_tried_with_an_unknown_number() -> None:
     words = said(**LIVE)
     assert 'send sms "<your own number>"' in words
     assert "98765" not in words

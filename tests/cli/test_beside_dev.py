@@ -1,4 +1,4 @@
-"""The commands of another terminal, while `interalpha dev` runs, and what they show."""
+"""Commands in another terminal while `interalpha dev` runs, and their output."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def test_a_number_without_its_9_is_refused_and_the_right_one_offered(run: Run) -
     assert "+5511987654321" in done.stderr
 
 
-def test_a_message_that_fails_is_status_1_and_its_story_says_why(run: Run) -> None:
+def test_a_message_that_fails_is_status_1_and_its_history_says_why(run: Run) -> None:
     done = run("send", "sms", "+5511900030003", "x")
     assert done.exit_code == 1
     assert re.search(r"^✗ failed .*\(30003\)$", done.stdout, re.MULTILINE)
@@ -81,7 +81,7 @@ def test_a_message_that_is_not_there_is_said_to_be_so(run: Run) -> None:
     assert "messages list" in done.stderr
 
 
-def test_the_token_stands_alone_and_the_api_accepts_it(dev: Dev, run: Run) -> None:
+def test_the_token_is_printed_alone_and_the_api_accepts_it(dev: Dev, run: Run) -> None:
     done = run("token")
     assert re.fullmatch(r"iadev_\S+\n", done.stdout)
     assert "\n" in done.stderr
@@ -95,7 +95,7 @@ def test_the_token_stands_alone_and_the_api_accepts_it(dev: Dev, run: Run) -> No
     assert modes["TWILIO"] == modes["SMTP"] == "SIMULATED"
 
 
-def test_keys_of_another_installation_are_told_apart(dev: Dev, tmp_path: Path) -> None:
+def test_keys_of_another_installation_are_distinguished(dev: Dev, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("dev:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
     server = f"http://localhost:{dev.port}"
     done = run_interalpha(tmp_path, "send", "sms", "+5511987654321", "x", "--url", server)

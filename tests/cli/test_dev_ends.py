@@ -1,4 +1,4 @@
-"""However `interalpha dev` ends, nothing is left running, and the next start finds what was there."""
+"""However `interalpha dev` ends, no process is left, and the next start finds the data."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def test_what_was_sent_survives_an_end_in_order_and_a_violent_one(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_in_memory_nothing_is_kept_even_when_nobody_reads_any_more(tmp_path: Path) -> None:
+def test_in_memory_nothing_is_kept_even_without_a_reader(tmp_path: Path) -> None:
     environment = cli_environment(tmp_path / "unused", TMPDIR=str(tmp_path))
     command = [PROGRAM, "dev", "--memory", "--no-open", "--port", str(free_port())]
     reading, writing = os.pipe()
@@ -81,7 +81,7 @@ def test_in_memory_nothing_is_kept_even_when_nobody_reads_any_more(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_told_to_end_while_it_starts_it_ends(tmp_path: Path) -> None:
+def test_a_signal_during_start_up_ends_it(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     command = [PROGRAM, "dev", "--port", str(free_port())]
     with started_process(command, env=cli_environment(folder), stdout=subprocess.PIPE) as process:

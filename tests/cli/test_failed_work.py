@@ -1,4 +1,4 @@
-"""What an operator does in a terminal about messages that failed, and about webhooks."""
+"""What an operator does in a terminal about failed messages and webhooks."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def attempts(run: Run, message: str) -> int:
     return len(json.loads(run("messages", "show", message, "--json").stdout)["attempts"])
 
 
-def test_a_story_says_why_it_failed_and_what_to_do(run: Run) -> None:
+def test_a_history_says_why_a_message_failed_and_what_to_do(run: Run) -> None:
     message = failed(run)
     story = run("messages", "show", message).stdout
     assert re.search(r"^ Why    The account is suspended\. .*interalpha check --probe", story, re.MULTILINE)
@@ -58,7 +58,7 @@ def test_everything_of_the_last_hour_is_tried_again(run: Run) -> None:
     assert {"id": first, "done": True, "error": None} in json.loads(done.stdout)
 
 
-def test_nothing_is_tried_again_where_nobody_can_be_asked(run: Run) -> None:
+def test_without_a_confirmation_nothing_is_retried(run: Run) -> None:
     message = failed(run)
     for arguments in (["replay", message], ["dead-letters", "requeue", "x"], ["dead-letters", "discard", "x"]):
         done = run(*arguments)

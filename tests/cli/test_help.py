@@ -1,4 +1,4 @@
-"""Help comes at once and is complete; wrong usage is said to be so."""
+"""Help is fast and complete; wrong usage is reported."""
 
 import re
 import subprocess
@@ -140,7 +140,7 @@ def test_wrong_usage_is_status_2(subtests: pytest.Subtests) -> None:
         (["send", "sms", "+5511987654321", "x", "--route", "whatsapp:soon,sms"], "write it like whatsapp:30m,sms"),
     ],
 )
-def test_wrong_usage_is_put_in_plain_words(arguments: list[str], words: str) -> None:
+def test_wrong_usage_is_explained_in_plain_language(arguments: list[str], words: str) -> None:
     result = CliRunner(env={"COLUMNS": "200"}).invoke(program, arguments, prog_name="interalpha")
     assert (result.exit_code, result.stdout) == (2, "")
     assert words in result.stderr

@@ -1,4 +1,4 @@
-"""Commands that call the API with a key they were given: what production needs, where no other credentials are made."""
+"""Commands that call the API with a given key, as production requires."""
 
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def test_a_key_may_do_what_its_scopes_say_and_no_more(run: Run, monkeypatch: pyt
 @pytest.mark.parametrize(
     "value", ["nonsense-nonsense", generate_key(KeyKind.LIVE)[0]], ids=["nonsense", "of another server"]
 )
-def test_a_key_that_lets_nobody_in_is_named_by_its_variable_and_not_shown(
+def test_a_rejected_key_is_named_by_its_variable_and_not_shown(
     run: Run, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv(NAME, value)
@@ -78,7 +78,7 @@ def test_a_key_that_lets_nobody_in_is_named_by_its_variable_and_not_shown(
     assert "ENCRYPTION_KEYS" not in done.stderr
 
 
-def test_a_key_stands_in_one_place_alone(run: Run, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+def test_a_key_is_accepted_from_one_place_only(run: Run, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv(NAME, key)
     monkeypatch.setenv(f"{NAME}_FILE", "/nowhere")
     done = run("messages", "list")

@@ -1,4 +1,4 @@
-"""`interalpha listen`: events as they happen, handed on if wanted, through restarts, until Ctrl-C."""
+"""`interalpha listen`: events as they happen, forwarded on request, across restarts, until Ctrl-C."""
 
 import json
 import os

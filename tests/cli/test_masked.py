@@ -1,4 +1,4 @@
-"""Nobody's number, address or words stand in logs, metrics or lists of the command line: a full road is read."""
+"""No number, address or content is in logs, metrics or lists of the command line, checked on one whole delivery."""
 
 import json
 import re

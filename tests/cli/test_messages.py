@@ -1,4 +1,4 @@
-"""Sending, finding, stopping and listing messages in a terminal, as an operator does it every day."""
+"""Sending, finding, canceling and listing messages in a terminal."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Commands run in a subfolder of the project find the data and the settings of the project."""
+"""Commands run in a subfolder of the project find its data and settings."""
 
 import os
 from pathlib import Path

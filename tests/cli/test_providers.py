@@ -1,4 +1,4 @@
-"""`interalpha providers`: who we work through, whether calls flow, and letting them flow again."""
+"""`interalpha providers`: the providers, the state of their circuits, and resetting one."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The README is a promise: each of its commands is run as it stands, beside a running `make dev`."""
+"""Each command of the README is run as written, beside a running `make dev`."""
 
 import os
 import re
@@ -117,7 +117,7 @@ def test_the_live_subscription_of_the_readme_shows_a_message_move(dev: Dev) -> N
 
 
 @pytest.mark.parametrize("command", STARTED_ALREADY)
-def test_the_two_commands_stand_in_the_readme_and_make_knows_them(command: str) -> None:
+def test_the_readme_names_the_two_commands_and_make_has_them(command: str) -> None:
     assert command in {block.text for block in BLOCKS}
     dry = subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, timeout=20, check=False)
     assert dry.returncode == 0

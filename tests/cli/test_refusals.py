@@ -1,4 +1,4 @@
-"""What commands say when they cannot start: what is missing and what to do, never a value, never a traceback."""
+"""What commands print when they cannot start: what is missing and what to do, never a value, never a traceback."""
 
 import asyncio
 import subprocess

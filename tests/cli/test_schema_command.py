@@ -71,7 +71,7 @@ def test_a_field_that_may_be_missing_now_breaks_clients(printed: str, tmp_path: 
     assert "PageInfo.endCursor changed type from String! to String" in diff(old, tmp_path).stdout
 
 
-def test_a_deprecation_is_told(printed: str) -> None:
+def test_a_deprecation_is_reported(printed: str) -> None:
     old = build_schema("type Query { a: Int b: Int }")
     new = build_schema('type Query { a: Int @deprecated(reason: "Use b.") b: Int }')
     assert [(one.weight, one.sentence) for one in changes(old, new)] == [
@@ -98,11 +98,11 @@ def test_a_commit_can_be_compared_with(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("against", ["no-such-thing", "--output=x", "HEAD~999"])
-def test_what_is_neither_a_file_nor_a_commit_is_told_so(against: str) -> None:
+def test_an_argument_that_is_neither_a_file_nor_a_commit_is_reported(against: str) -> None:
     result = CliRunner().invoke(program, ["schema", "diff", f"--against={against}"])
     assert result.exit_code != 0
     assert "neither a file nor a commit" in result.stderr
 
 
-def test_a_file_that_holds_no_schema_is_told_so(tmp_path: Path) -> None:
+def test_a_file_without_a_schema_is_reported(tmp_path: Path) -> None:
     assert "holds no schema" in diff("type {", tmp_path).stderr

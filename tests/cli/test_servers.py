@@ -1,4 +1,4 @@
-"""What commands say of servers that are away, older, newer, or no Interalpha: in words, with the right status."""
+"""What commands print about servers that are unreachable, older, newer, or no Interalpha, with the right status."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -105,7 +105,7 @@ def test_what_is_no_interalpha_is_said_to_be_none() -> None:
                 assert f"answers with status {status} and no" in told(address, command), (command, body)
 
 
-def test_a_missing_scope_is_told_with_what_to_do() -> None:
+def test_a_missing_scope_is_reported_with_advice() -> None:
     body = error("FORBIDDEN", "This needs MESSAGES_READ.", advice="Ask for a key with it.")
     with server(lambda asked: (200, body, {})) as address:
         for command in COMMANDS:
@@ -129,7 +129,7 @@ def test_a_list_waits_until_it_may_ask_for_more() -> None:
         assert "Going on in 1 s." in told(address, ("templates", "list"), 0)
 
 
-def test_words_of_a_newer_server_are_shown_as_they_are() -> None:
+def test_unknown_enum_values_of_a_newer_server_are_shown_unchanged() -> None:
     integration = {
         "kind": "VONAGE",
         "name": "Vonage",
@@ -142,7 +142,7 @@ def test_words_of_a_newer_server_are_shown_as_they_are() -> None:
     assert "vonage           shadow          circuit melted" in result.stdout
 
 
-def test_a_message_whose_words_the_server_cannot_open_is_shown_all_the_same() -> None:
+def test_an_unreadable_message_is_still_shown() -> None:
     message = {
         "id": "M1",
         "direction": "OUTBOUND",

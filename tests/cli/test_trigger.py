@@ -1,4 +1,4 @@
-"""`interalpha trigger`: a simulated company tells us something, and what becomes of it is seen at once."""
+"""`interalpha trigger`: a simulated provider sends an event, and its effect is shown at once."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def test_a_report_concerns_the_message_named_by_our_id(run: Run) -> None:
     assert json.loads(run("messages", "show", newest["id"], "--json").stdout)["status"] == "DELIVERED"
 
 
-def test_a_report_concerns_the_newest_message_or_the_one_the_company_names(run: Run) -> None:
+def test_a_report_concerns_the_newest_message_or_the_one_with_the_given_provider_id(run: Run) -> None:
     first, second = (
         send(run, "sms", "+5511900000001", "x", "--no-wait"),
         send(run, "sms", "+5511900000001", "y", "--no-wait"),
@@ -127,7 +127,7 @@ def test_a_dev_that_was_killed_is_not_running(dev: Dev, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_company_that_is_real_is_left_alone(tmp_path: Path) -> None:
+def test_a_live_provider_is_left_alone(tmp_path: Path) -> None:
     account = {
         "TWILIO_ACCOUNT_SID": "AC" + "5" * 32,
         "TWILIO_AUTH_TOKEN": "5" * 32,
@@ -150,7 +150,7 @@ def run_alone(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         yield run
 
 
-def test_whatever_an_option_is_given_the_answer_is_plain(run_alone: Run) -> None:
+def test_any_option_value_gets_a_plain_answer(run_alone: Run) -> None:
     """No pattern, no name of a type, no traceback: what is wrong with which option, in words; and status 2."""
     run = run_alone
     offers = json.loads(run("trigger", "--list", "--json").stdout)

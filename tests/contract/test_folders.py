@@ -1,4 +1,4 @@
-"""Every integration's folder: quiet until it is configured, complete once it is at work, and fit for `make dev`."""
+"""Every integration folder: inactive until it is configured, complete once it connects, and ready for `make dev`."""
 
 import io
 import re
@@ -32,7 +32,7 @@ def filled(name: str) -> Mapping[str, str]:
     return values
 
 
-def test_every_integration_at_work_is_held_to_the_promises() -> None:
+def test_every_connectable_integration_is_covered_by_the_contract_tests() -> None:
     assert sorted(CONNECTABLE) == sorted(PROVIDERS)
 
 
@@ -72,7 +72,7 @@ def test_its_example_names_only_what_is_read_and_says_what_it_is(name: str) -> N
 
 
 @pytest.mark.parametrize("name", CONNECTABLE)
-def test_it_says_what_it_is_and_keeps_what_the_company_says(name: str) -> None:
+def test_the_card_states_name_and_settings_and_the_folder_keeps_provider_fixtures(name: str) -> None:
     folder = files(f"integrations.{name}")
     readme = folder.joinpath("README.md").read_text(encoding="utf-8")
     assert readme.startswith(f"# {card_of(name).title}")
@@ -83,7 +83,7 @@ def test_it_says_what_it_is_and_keeps_what_the_company_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONNECTABLE)
-async def test_it_has_what_its_card_promises_and_calls_nobody_by_itself(name: str) -> None:
+async def test_it_offers_what_its_card_declares_and_makes_no_call_on_its_own(name: str) -> None:
     card, connected = card_of(name), connect_provider(name)
     assert (connected.sender is not None) is bool(card.channels)
     assert (connected.webhooks is not None) is card.has_webhooks

@@ -1,4 +1,4 @@
-"""Looking up: what a company took is found when its answer was lost, what it did not take is not, and doubt is said."""
+"""Look-ups: a message the provider accepted is found, one it did not accept is not, and uncertainty is an error."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,7 +36,7 @@ def sought(message: OutboundMessage, sid: str | None = None) -> Sought:
 
 
 @pytest.mark.parametrize("name", CONNECTABLE)
-async def test_whoever_keeps_books_is_held_to_them(name: str) -> None:
+async def test_every_provider_with_a_look_up_is_covered(name: str) -> None:
     connected = connect_provider(name)
     assert (connected.lookup is not None) is (name in WITH_LOOKUP)
     await connected.close()
@@ -44,7 +44,7 @@ async def test_whoever_keeps_books_is_held_to_them(name: str) -> None:
 
 @pytest.mark.parametrize("accepted", [True, False])
 @pytest.mark.parametrize("name", WITH_LOOKUP)
-async def test_it_finds_what_the_company_took_and_nothing_else(
+async def test_it_finds_what_the_provider_accepted_and_nothing_else(
     name: str, accepted: bool, simulators: Simulators
 ) -> None:
     message = PROVIDERS[name].message
@@ -62,7 +62,7 @@ async def test_it_finds_what_the_company_took_and_nothing_else(
 
 
 @pytest.mark.parametrize("name", WITH_LOOKUP)
-async def test_it_finds_a_message_by_the_companys_own_name(name: str, simulators: Simulators) -> None:
+async def test_it_finds_a_message_by_the_provider_id(name: str, simulators: Simulators) -> None:
     message = PROVIDERS[name].message
     async with connected_to(name, simulators) as connected:
         receipts = [await sender_of(connected).send(message) for _ in range(2)]
@@ -74,7 +74,7 @@ async def test_it_finds_a_message_by_the_companys_own_name(name: str, simulators
 
 @pytest.mark.parametrize("kind", ["server_error", "garbage", "reset", "rate_limit"])
 @pytest.mark.parametrize("name", WITH_LOOKUP)
-async def test_books_that_cannot_be_read_are_not_empty(name: str, kind: str, simulators: Simulators) -> None:
+async def test_an_unreadable_look_up_is_not_an_empty_one(name: str, kind: str, simulators: Simulators) -> None:
     message = PROVIDERS[name].message
     async with connected_to(name, simulators) as connected:
         state = await simulators.control.state(name)
@@ -92,7 +92,7 @@ async def test_books_that_cannot_be_read_are_not_empty(name: str, kind: str, sim
     "trouble", [FailureMode.AWAY, FailureMode.SILENT, FailureMode.MISCONFIGURED, FailureMode.LATER]
 )
 @pytest.mark.parametrize("name", WITH_LOOKUP)
-async def test_a_company_in_trouble_has_not_said_no(
+async def test_a_failing_provider_has_not_denied_the_message(
     name: str, trouble: FailureMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     PROVIDERS[name].hurry(monkeypatch)

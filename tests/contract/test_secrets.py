@@ -1,4 +1,4 @@
-"""Secrets: an empty one is none, and a real one is shown nowhere."""
+"""Secrets: an empty one counts as missing, and a real one is shown nowhere."""
 
 import logging
 

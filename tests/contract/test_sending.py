@@ -1,4 +1,4 @@
-"""Bad days: whatever a company does, the error says who must act and whether another try may double the message."""
+"""Failures: for every failure of a provider, the error says who must act and whether a retry may send twice."""
 
 import pytest
 
@@ -26,7 +26,7 @@ ANSWERED = (FailureMode.REFUSED, FailureMode.MISCONFIGURED, FailureMode.LATER)
 
 @pytest.mark.parametrize("trouble", FailureMode)
 @pytest.mark.parametrize("name", SENDING)
-async def test_trouble_has_its_meaning_and_an_end(
+async def test_each_failure_has_its_error_type_and_a_time_limit(
     name: str, trouble: FailureMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     company = PROVIDERS[name]
@@ -49,7 +49,7 @@ async def test_trouble_has_its_meaning_and_an_end(
 
 
 @pytest.mark.parametrize("name", SENDING)
-async def test_what_a_company_answers_is_kept_where_it_takes_a_message(name: str, simulators: Simulators) -> None:
+async def test_the_answer_of_a_provider_is_kept_for_an_accepted_message(name: str, simulators: Simulators) -> None:
     company = PROVIDERS[name]
     connected = connect_provider(name, **company.simulated(simulators))
     assert connected.sender is not None

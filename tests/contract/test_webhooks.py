@@ -1,4 +1,4 @@
-"""Webhooks: only the company itself is believed, everything it is known to say is read, and the rest is kept."""
+"""Webhooks: only those the provider signed are accepted, every known one is read, and the rest is kept."""
 
 import pytest
 
@@ -30,7 +30,7 @@ async def test_there_are_fixtures_to_read() -> None:
     assert {name for name, _ in WEBHOOK_FIXTURES} == {name for name, _ in UNKNOWN} == set(WITH_WEBHOOKS)
 
 
-async def test_what_the_company_signed_is_believed(subtests: pytest.Subtests) -> None:
+async def test_a_webhook_signed_by_the_provider_is_accepted(subtests: pytest.Subtests) -> None:
     for name, file in WEBHOOK_FIXTURES:
         with subtests.test(f"{name}: {file}"):
             reader(name).verify(signed_webhook(name, fixture_body(name, file)))
@@ -64,7 +64,7 @@ async def test_what_was_tampered_with_is_refused(subtests: pytest.Subtests) -> N
 
 
 @pytest.mark.parametrize("name", WITH_WEBHOOKS)
-async def test_what_a_stranger_signed_is_refused_until_the_secret_is_ours(name: str) -> None:
+async def test_a_webhook_signed_with_another_secret_is_refused_until_the_secret_is_ours(name: str) -> None:
     company = PROVIDERS[name]
     body = fixture_body(name, next(file for one, file in WEBHOOK_FIXTURES if one == name))
     with pytest.raises(InvalidSignature):
@@ -74,7 +74,7 @@ async def test_what_a_stranger_signed_is_refused_until_the_secret_is_ours(name: 
         reader(name, **{company.signing_secret: both}).verify(signed_webhook(name, body, secret))
 
 
-async def test_what_the_company_is_known_to_say_is_read(subtests: pytest.Subtests) -> None:
+async def test_every_known_webhook_of_the_provider_is_read(subtests: pytest.Subtests) -> None:
     for name, file in WEBHOOK_FIXTURES:
         with subtests.test(f"{name}: {file}"):
             events = read(name, fixture_body(name, file))
@@ -85,7 +85,7 @@ async def test_what_the_company_is_known_to_say_is_read(subtests: pytest.Subtest
 
 
 @pytest.mark.parametrize(("name", "file"), UNKNOWN)
-async def test_what_nobody_knows_stays_unknown_and_is_kept(name: str, file: str) -> None:
+async def test_an_unknown_webhook_stays_unknown_and_is_kept(name: str, file: str) -> None:
     events = read(name, fixture_body(name, file))
     assert [type(event) for event in events] == [OtherEvent]
 

@@ -1,4 +1,4 @@
-"""A tenant's messages, one sender that does as it is told, and the pieces of delivery over a real database."""
+"""A message pipeline over a test database, with one fake sender."""
 
 from collections.abc import AsyncIterator
 from uuid import uuid4

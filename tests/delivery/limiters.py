@@ -1,4 +1,4 @@
-"""Gates for tests: each with a connection and a memory of its own, as if in another worker."""
+"""Rate limiters for tests: each with a connection and a memory of its own, as in another worker."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""How often the database is spoken to: each query, the driver's own or SQLAlchemy's, is one round trip."""
+"""Counts round trips to the database: each query, by the driver or by SQLAlchemy, is one."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Messages that change in transactions of one's own making, and somebody who follows them."""
+"""Status changes in transactions that the test controls, and a subscriber to them."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator

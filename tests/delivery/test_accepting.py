@@ -1,4 +1,4 @@
-"""Accepting: all or nothing, once per key, and never an address or a word in the clear."""
+"""Accepting: all or nothing, once per key, and no address or content in the clear."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ async def test_an_accepted_message_is_queued_and_its_channel_woken(shop: Message
     assert await shop.statuses(message_id) == ["QUEUED"]
 
 
-async def test_nothing_personal_lies_in_the_clear(shop: MessagePipeline) -> None:
+async def test_no_personal_data_is_stored_in_the_clear(shop: MessagePipeline) -> None:
     await shop.accept("+5511987654321", "segredo-da-ana", key="k")
     for table in ("messages", "message_events", "idempotency_keys"):
         async with shop.worker.transaction() as connection:
@@ -69,7 +69,7 @@ async def test_the_same_key_with_other_input_is_refused(shop: MessagePipeline, o
     assert await shop.count("messages") == 1
 
 
-async def test_a_key_can_be_used_anew_after_seven_days(shop: MessagePipeline, urls: object) -> None:
+async def test_a_key_can_be_reused_after_seven_days(shop: MessagePipeline, urls: object) -> None:
     first = await shop.accept(key="order-1")
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
         await connection.execute(text("UPDATE idempotency_keys SET expires_at = now() - interval '1 second'"))

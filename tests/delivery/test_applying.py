@@ -1,4 +1,4 @@
-"""What companies report: kept once, applied forward only, early, late, twice or reversed; what people write arrives."""
+"""Provider reports: stored once, applied forward only, early, late, twice or reversed; inbound messages are stored."""
 
 from itertools import permutations
 from uuid import uuid4
@@ -70,7 +70,7 @@ async def test_a_report_that_overtakes_our_own_answer_is_not_undone_by_it(shop: 
     assert await shop.statuses(message_id) == ["QUEUED", "SENDING", "DELIVERED"]
 
 
-async def test_a_report_settles_what_nobody_knew(shop: MessagePipeline) -> None:
+async def test_a_report_settles_an_unconfirmed_message(shop: MessagePipeline) -> None:
     def lost(_: OutboundMessage) -> Receipt:
         raise OutcomeUnknown("The line broke.", provider="twilio")
 
@@ -84,7 +84,7 @@ async def test_a_report_settles_what_nobody_knew(shop: MessagePipeline) -> None:
     assert (attempt.outcome, attempt.provider_message_id) == ("ACCEPTED", f"SM{message_id.hex}")
 
 
-async def test_a_report_without_our_reference_is_found_by_the_companys_id(shop: MessagePipeline) -> None:
+async def test_a_report_without_our_reference_is_found_by_the_provider_id(shop: MessagePipeline) -> None:
     message_id = await sent_message(shop)
     await shop.keep(status_report(message_id, ReportedStatus.DELIVERED, named=False))
     await shop.apply()
@@ -107,7 +107,7 @@ async def test_a_report_about_a_message_not_known_yet_waits_for_it(shop: Message
 
 
 @pytest.mark.parametrize(("named", "end"), [(True, "FAILED"), (False, "IGNORED")])
-async def test_a_report_nobody_can_place_is_closed_after_a_while_and_stays_visible(
+async def test_a_report_that_matches_no_message_is_closed_after_a_while_and_stays_visible(
     shop: MessagePipeline, named: bool, end: str
 ) -> None:
     await shop.keep(status_report(uuid4(), ReportedStatus.DELIVERED, named=named))
@@ -144,7 +144,7 @@ async def test_delivery_after_failure_wins(shop: MessagePipeline) -> None:
     assert (message.status, message.failure) == ("DELIVERED", None)
 
 
-async def test_what_people_write_goes_to_whoever_owns_the_number(shop: MessagePipeline, urls: Urls) -> None:
+async def test_an_inbound_message_goes_to_the_owner_of_the_number(shop: MessagePipeline, urls: Urls) -> None:
     owner = await asyncpg.connect(urls.direct)
     await owner.execute(
         "INSERT INTO tenants (id, slug, name, time_zone, default_currency) VALUES ($1, 'b', 'B', 'UTC', 'BRL')",
@@ -172,13 +172,13 @@ async def test_what_people_write_goes_to_whoever_owns_the_number(shop: MessagePi
     assert {message.sender for _, message in found} == {"+5511912345678"}
 
 
-async def test_an_event_nobody_acts_on_is_kept_as_ignored(shop: MessagePipeline) -> None:
+async def test_an_event_without_a_handler_is_kept_as_ignored(shop: MessagePipeline) -> None:
     await shop.keep(OtherEvent("k1", "scheduled", "raw"))
     await shop.apply()
     assert await inbox_states(shop) == ["IGNORED"]
 
 
-async def test_what_companies_write_lies_sealed(shop: MessagePipeline) -> None:
+async def test_provider_events_are_stored_sealed(shop: MessagePipeline) -> None:
     await shop.keep(inbound_message("+15005550006", body="segredo-da-ana"))
     async with shop.worker.transaction() as connection:
         [row] = (await connection.execute(text("SELECT inbox::text FROM inbox"))).scalars()

@@ -1,4 +1,4 @@
-"""Batches: each message is judged by itself, the cost does not grow with them, and repeating one finishes it."""
+"""Batches: each message is validated separately, the cost does not grow with them, and a repeated call completes it."""
 
 import asyncio
 from dataclasses import replace
@@ -35,7 +35,7 @@ def ids(accepted: AcceptedBatch) -> list[Any]:
     return [result.message_id for result in accepted.results if isinstance(result, Accepted)]
 
 
-async def test_a_bad_message_holds_nobody_up(shop: MessagePipeline) -> None:
+async def test_a_bad_message_delays_no_other(shop: MessagePipeline) -> None:
     drafts = [
         draft(0),
         replace(draft(1), phone="1"),

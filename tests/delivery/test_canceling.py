@@ -1,4 +1,4 @@
-"""Canceling is honest: in time only when nothing has left, and also against a worker that has it in hand."""
+"""Canceling: only a message that has not been sent, also while a worker has claimed it."""
 
 import asyncio
 from uuid import UUID, uuid4
@@ -89,7 +89,7 @@ async def test_one_that_may_have_gone_out_is_not_called_canceled(shop: MessagePi
         await stop(shop, message_id)
 
 
-async def test_what_is_not_there_or_anothers_is_answered_alike(shop: MessagePipeline) -> None:
+async def test_missing_and_foreign_messages_are_answered_alike(shop: MessagePipeline) -> None:
     message_id = await shop.accept()
     for tenant, wanted in ((DEFAULT_TENANT, uuid4()), (OTHER_TENANT, message_id)):
         with pytest.raises(NotFound, match="There is no such message"):

@@ -1,4 +1,4 @@
-"""A company's catalogue: copied once, kept fresh by one worker, and never the end of anything when it fails."""
+"""The template catalogue of a provider: copied, kept current by one worker, and kept when the provider fails."""
 
 import asyncio
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ async def by_id(shop: MessagePipeline, id: UUID) -> Template:
         return (await queries.templates_by_id(connection, DEFAULT_TENANT, [id]))[id]
 
 
-async def test_what_a_company_lists_is_copied_whole(shop: MessagePipeline) -> None:
+async def test_a_provider_catalogue_is_copied_completely(shop: MessagePipeline) -> None:
     assert await copy(shop, SHIPPED, OFFER) == 2
     found = (await listed(shop))["order_shipped pt-BR"]
     assert (found.channel, found.integration, found.category, found.approval) == (
@@ -99,7 +99,9 @@ async def test_what_vanished_is_no_longer_listed_nor_usable_and_can_come_back(sh
     assert (back.id, back.approval, back.gone_at) == (id, TemplateApproval.APPROVED, None)
 
 
-async def test_paused_and_disabled_are_told_apart_also_where_an_earlier_version_writes(shop: MessagePipeline) -> None:
+async def test_paused_and_disabled_are_distinguished_even_with_an_earlier_version_writing(
+    shop: MessagePipeline,
+) -> None:
     for approval in (TemplateApproval.PAUSED, TemplateApproval.DISABLED):
         assert await copy(shop, replace(OFFER, approval=approval)) == 1
         assert await copy(shop, replace(OFFER, approval=approval)) == 0
@@ -118,7 +120,7 @@ async def test_paused_and_disabled_are_told_apart_also_where_an_earlier_version_
     assert (await listed(shop))["offer pt-BR"].approval is TemplateApproval.PENDING
 
 
-async def test_an_empty_catalogue_takes_only_the_companys_away(shop: MessagePipeline) -> None:
+async def test_an_empty_catalogue_removes_only_provider_templates(shop: MessagePipeline) -> None:
     async with shop.worker.transaction(DEFAULT_TENANT) as connection:
         await add_starters(connection, DEFAULT_TENANT)
     ours = await listed(shop)
@@ -127,14 +129,14 @@ async def test_an_empty_catalogue_takes_only_the_companys_away(shop: MessagePipe
     assert await listed(shop) == ours
 
 
-async def test_a_company_cannot_overwrite_a_template_of_ours(shop: MessagePipeline) -> None:
+async def test_a_provider_cannot_overwrite_a_template_of_ours(shop: MessagePipeline) -> None:
     await copy(shop, SHIPPED)
     await shop.tamper("UPDATE templates SET integration = NULL, body = 'nossa'")
     assert await copy(shop, SHIPPED) == 0
     assert [one.body for one in (await listed(shop)).values()] == ["nossa"]
 
 
-async def test_one_that_cannot_be_stored_is_left_out_and_its_neighbours_are_not(shop: MessagePipeline) -> None:
+async def test_a_template_that_cannot_be_stored_is_left_out_and_the_others_are_stored(shop: MessagePipeline) -> None:
     bad = [replace(OFFER, name="nul", body="a\x00"), replace(OFFER, name="half", examples={"a": "\ud800"})]
     assert await copy(shop, *bad, SHIPPED, SHIPPED) == 1
 
@@ -205,7 +207,7 @@ async def test_of_many_workers_one_reads(shop: MessagePipeline, company: Company
 
 
 @pytest.mark.parametrize("error", [ProviderUnavailable("Meta is away.", provider="whatsapp"), ValueError("odd")])
-async def test_a_company_that_fails_is_asked_again_ever_later(
+async def test_a_failing_provider_is_asked_again_with_growing_pauses(
     shop: MessagePipeline, keeper: CatalogueSync, company: Company, error: Exception
 ) -> None:
     company.error = error
@@ -234,7 +236,7 @@ async def test_a_failure_takes_nothing_away(shop: MessagePipeline, keeper: Catal
     assert await listed(shop) == before
 
 
-async def test_what_the_company_says_has_changed_is_read_soon(
+async def test_a_changed_template_is_read_soon_after_its_webhook(
     shop: MessagePipeline, keeper: CatalogueSync, company: Company
 ) -> None:
     await keeper.read_if_due()

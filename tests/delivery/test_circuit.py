@@ -1,4 +1,4 @@
-"""The circuit before a company, shared by all workers: when it opens, who tries, what closes it."""
+"""The circuit of a provider, shared by all workers: when it opens, which call is the trial, what closes it."""
 
 import asyncio
 import re
@@ -94,7 +94,7 @@ async def test_an_answer_breaks_the_row(new_gate: NewLimiter) -> None:
     assert (await gate.allow(10)).count == 10
 
 
-async def test_a_company_that_refuses_us_opens_it_sooner(new_gate: NewLimiter) -> None:
+async def test_refused_credentials_open_the_circuit_sooner(new_gate: NewLimiter) -> None:
     gate = new_gate(rules=PATIENT_RULES)
     allowance = await gate.allow(10)
     await gate.report(refused_calls(allowance))
@@ -196,7 +196,7 @@ async def test_a_trial_that_says_nothing_is_free_for_the_next(new_gate: NewLimit
     assert (await gate.allow(1)).count == 1
 
 
-async def test_the_store_holds_few_suspects_and_tenants_however_many_there_are(
+async def test_the_store_keeps_a_bounded_number_of_suspects_and_tenants(
     new_gate: NewLimiter, redis: Redis, integration: str
 ) -> None:
     gate = new_gate(rules=replace(PATIENT_RULES, failures=1_000, refusals=1_000))
@@ -335,7 +335,7 @@ async def test_late_answers_close_nothing_and_late_failures_prolong_nothing(new_
     assert (await gate.allow(1)).circuit is CLOSED
 
 
-async def test_a_change_is_told_once(new_gate: NewLimiter, integration: str) -> None:
+async def test_a_change_is_published_once(new_gate: NewLimiter, integration: str) -> None:
     gate, other = (new_gate(rules=replace(QUICK_RULES, trial_lease=60.0)) for _ in range(2))
     with capture_logs() as logs:
         allowance = await gate.allow(20)
@@ -432,7 +432,7 @@ async def test_an_emptied_store_is_a_closed_circuit(new_gate: NewLimiter, redis:
     assert (await gate.allow(5)).count == 5
 
 
-async def test_without_the_store_the_circuit_counts_as_closed_and_that_is_told_once(new_gate: NewLimiter) -> None:
+async def test_without_the_store_the_circuit_counts_as_closed_and_one_warning_is_logged(new_gate: NewLimiter) -> None:
     gate = new_gate(at=f"redis://127.0.0.1:{free_port()}/0")
     with capture_logs() as logs:
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""The database's bad moments: what is passing says so, what was not stored says so, and no connection is lost to it."""
+"""Database failures: a temporary one is reported as such, nothing half-stored remains, and no connection is lost."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Dead letters: written when an operator could help, closed when the work goes on or went well after all."""
+"""Dead letters: written when an operator can help, closed when the work continues or has succeeded after all."""
 
 import asyncio
 from uuid import UUID
@@ -95,7 +95,7 @@ async def test_a_recipients_refusal_is_no_dead_letter(shop: MessagePipeline) -> 
     assert await letters(shop) == []
 
 
-async def test_what_a_company_perhaps_took_is_not_requeued(shop: MessagePipeline) -> None:
+async def test_a_message_the_provider_may_have_accepted_is_not_requeued(shop: MessagePipeline) -> None:
     def lost(_: OutboundMessage) -> Receipt:
         raise OutcomeUnknown("The line broke.", provider="twilio")
 

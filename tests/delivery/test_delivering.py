@@ -1,4 +1,4 @@
-"""Delivering over a real database: claimed once, begun before the bytes leave, written down whatever happens."""
+"""Delivery over a real database: claimed once, begun before the call, recorded whatever the outcome."""
 
 import asyncio
 from datetime import timedelta
@@ -47,7 +47,7 @@ def failing(error: ProviderError) -> object:
     return answer
 
 
-async def test_a_due_message_is_sent_once_with_its_words_and_reference(shop: MessagePipeline) -> None:
+async def test_a_due_message_is_sent_once_with_its_content_and_reference(shop: MessagePipeline) -> None:
     message_id = await shop.accept("+5511987654321", "Olá, Ana!")
     await shop.courier.drain()
     await shop.courier.drain()
@@ -178,7 +178,7 @@ async def test_tries_end(shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch)
     assert retry_for <= waited <= 2 * retry_for + LONGEST_PAUSE
 
 
-def test_the_company_decides_how_soon_within_an_hour() -> None:
+def test_the_provider_decides_the_retry_time_within_an_hour() -> None:
     hour = timedelta(hours=1)
     for tries in range(1, tries_of(hour)):
         wait = retry_in(tries, 120, retry_for=hour)
@@ -203,7 +203,7 @@ def test_even_the_shortest_run_of_tries_is_as_long_as_documented() -> None:
     assert (tries_of(timedelta(hours=1)), tries_of(timedelta(hours=4))) == (17, 41)
 
 
-async def test_what_nobody_knows_is_unconfirmed_and_never_sent_again(shop: MessagePipeline) -> None:
+async def test_an_unknown_outcome_is_unconfirmed_and_never_sent_again(shop: MessagePipeline) -> None:
     shop.sender.answer = failing(UNKNOWN)
     message_id = await shop.accept()
     await shop.courier.drain()
@@ -213,7 +213,9 @@ async def test_what_nobody_knows_is_unconfirmed_and_never_sent_again(shop: Messa
     assert len(shop.sender.sent) == 1
 
 
-async def test_a_bug_in_an_adapter_counts_as_unknown_and_spares_the_neighbours(shop: MessagePipeline) -> None:
+async def test_a_bug_in_an_adapter_counts_as_an_unknown_outcome_and_affects_no_other_message(
+    shop: MessagePipeline,
+) -> None:
     def answer(message: OutboundMessage) -> Receipt:
         if message.to == "+5511987654329":
             raise KeyError("sid")
@@ -227,7 +229,7 @@ async def test_a_bug_in_an_adapter_counts_as_unknown_and_spares_the_neighbours(s
     assert {await shop.status(one) for one in others} == {"SENT"}
 
 
-async def test_a_call_that_something_inside_it_breaks_off_is_unknown_and_stops_nobody(shop: MessagePipeline) -> None:
+async def test_a_call_canceled_from_inside_is_an_unknown_outcome_and_stops_no_other(shop: MessagePipeline) -> None:
     def answer(message: OutboundMessage) -> Receipt:
         raise asyncio.CancelledError
 
@@ -237,7 +239,7 @@ async def test_a_call_that_something_inside_it_breaks_off_is_unknown_and_stops_n
     assert await shop.status(message_id) == "UNCONFIRMED"
 
 
-async def test_a_message_that_cannot_be_read_back_waits_and_spares_the_neighbours(shop: MessagePipeline) -> None:
+async def test_an_unreadable_message_waits_and_affects_no_other(shop: MessagePipeline) -> None:
     poison = await shop.accept()
     await shop.tamper("UPDATE messages SET content_sealed = to_sealed")
     other = await shop.accept()

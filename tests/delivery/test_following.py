@@ -1,4 +1,4 @@
-"""Following a tenant's changes: none left out and none told twice, whatever order transactions end in."""
+"""Subscribing to a tenant's changes: each is delivered exactly once, in whatever order transactions commit."""
 
 import asyncio
 import random
@@ -50,7 +50,7 @@ async def begun(reader: Reader, feeds: ChangeFeeds) -> "asyncio.Task[StatusChang
     return first
 
 
-async def test_a_lower_number_that_is_committed_later_is_told_all_the_same(
+async def test_a_lower_number_committed_later_is_still_delivered(
     shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
 ) -> None:
     slow, quick = await shop.accept(), await shop.accept()
@@ -70,7 +70,7 @@ async def test_a_lower_number_that_is_committed_later_is_told_all_the_same(
         assert await again.take(1) == [lower]
 
 
-async def test_a_higher_number_of_an_older_transaction_is_told_all_the_same(
+async def test_a_higher_number_of_an_older_transaction_is_still_delivered(
     shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
 ) -> None:
     message, other_message = await shop.accept(), await shop.accept()
@@ -90,7 +90,7 @@ async def test_a_higher_number_of_an_older_transaction_is_told_all_the_same(
 
 
 @pytest.mark.parametrize(("catching_up", "reading_of_it"), [("changes_since", 2), ("current_states", 1)])
-async def test_what_was_read_ahead_of_the_feed_is_not_told_again_after_coming_back(
+async def test_changes_read_ahead_of_the_feed_are_not_delivered_again_after_a_reconnect(
     shop: MessagePipeline,
     feeds: ChangeFeeds,
     owner: asyncpg.Pool,
@@ -135,7 +135,7 @@ async def test_what_was_read_ahead_of_the_feed_is_not_told_again_after_coming_ba
         assert await again.take(1) == [last]
 
 
-async def test_a_transaction_that_runs_for_ever_holds_nobody_up(
+async def test_an_endless_transaction_delays_no_subscriber(
     shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
 ) -> None:
     message = await shop.accept()
@@ -157,7 +157,7 @@ async def test_a_transaction_that_runs_for_ever_holds_nobody_up(
         await stuck.rollback()
 
 
-async def test_whoever_reconnects_anywhere_hears_everything_once(
+async def test_a_subscriber_that_reconnects_anywhere_receives_everything_once(
     shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
 ) -> None:
     """Transactions overlap at random and end in any order, while a reader leaves and comes back after each change."""
@@ -194,7 +194,7 @@ async def _write_at_random(owner: asyncpg.Pool, messages: list[UUID], dice: rand
     return sum(map(sum, rounds))
 
 
-async def test_more_than_a_page_is_told_in_its_order(
+async def test_more_than_one_page_is_delivered_in_order(
     shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
 ) -> None:
     message = await shop.accept()
@@ -245,7 +245,7 @@ async def test_a_cursor_is_good_for_an_hour_and_longer_while_nothing_happens(
 
 
 @pytest.mark.parametrize("lost", ["forgotten", "of another database"])
-async def test_a_cursor_nobody_can_go_on_from_has_expired(
+async def test_a_cursor_that_cannot_be_resumed_has_expired(
     shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool, lost: str
 ) -> None:
     message = await shop.accept()
@@ -261,7 +261,7 @@ async def test_a_cursor_nobody_can_go_on_from_has_expired(
             await again.next()
 
 
-async def test_a_slow_reader_is_told_of_the_gap_and_holds_little(
+async def test_a_slow_subscriber_is_told_of_the_gap_and_its_buffer_stays_small(
     shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
 ) -> None:
     message = await shop.accept()
@@ -285,7 +285,7 @@ async def test_a_slow_reader_is_told_of_the_gap_and_holds_little(
         assert slow.told[1][1] > start + 1
 
 
-async def test_what_was_left_out_is_there_for_whoever_goes_back(
+async def test_skipped_changes_can_be_read_after_a_reconnect(
     shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
 ) -> None:
     message = await shop.accept()
@@ -304,7 +304,7 @@ async def _waiting(followers: set[Subscriber]) -> int:
     return max(len(follower) for follower in followers)
 
 
-async def test_a_feed_that_fails_says_so_and_the_next_one_begins_anew(
+async def test_a_failing_feed_ends_its_subscriptions_and_the_next_one_starts_again(
     shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = await shop.accept()

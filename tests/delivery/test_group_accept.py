@@ -1,4 +1,4 @@
-"""Accepting in groups: who asks at the same time shares one transaction, and nobody pays for a neighbour."""
+"""Group commit of accepted messages: concurrent callers share one transaction and fail independently."""
 
 import asyncio
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ async def test_many_at_once_share_a_transaction(shop: MessagePipeline) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 50, 200])
-async def test_a_group_costs_three_round_trips_whatever_its_size(shop: MessagePipeline, size: int) -> None:
+async def test_a_group_costs_three_round_trips_regardless_of_its_size(shop: MessagePipeline, size: int) -> None:
     members = [await member(shop, key=f"order-{number}", external_id=f"E{number}") for number in range(size)]
     async with round_trips(shop.app) as seen:
         outcomes = await store_messages(shop.app, members)
@@ -119,7 +119,7 @@ async def test_a_lock_that_is_held_elsewhere_delays_its_own_member_alone(shop: M
     assert await shop.count("messages") == 21
 
 
-async def test_a_caller_who_goes_away_takes_nobody_along(shop: MessagePipeline) -> None:
+async def test_a_caller_that_disconnects_cancels_no_other(shop: MessagePipeline) -> None:
     calls = [asyncio.create_task(shop.outbox.accept(DEFAULT_TENANT, draft(f"order-{n}"))) for n in range(10)]
     twin = asyncio.create_task(shop.outbox.accept(DEFAULT_TENANT, draft("order-3")))
     await asyncio.sleep(0)
@@ -262,7 +262,9 @@ async def test_a_full_queue_says_come_back(shop: MessagePipeline, monkeypatch: p
     assert outcomes[3].retry_after == 1
 
 
-async def test_whoever_did_not_fill_the_queue_is_let_in(shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_tenant_that_did_not_fill_the_queue_is_still_accepted(
+    shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(group_commit, "WAITING", 4)
     recorder, noisy, quiet = Recorder(), uuid4(), uuid4()
     queue = GroupCommit(recorder.commit, recorder.announce)
@@ -297,7 +299,7 @@ async def test_a_group_that_ends_with_the_server_claims_nothing(shop: MessagePip
         await call
 
 
-async def test_a_failed_announcement_costs_nobody_their_message(shop: MessagePipeline) -> None:
+async def test_a_failed_announcement_loses_no_message(shop: MessagePipeline) -> None:
     async def announce(_: Sequence[tuple[SealedMessage, Stored]]) -> None:
         raise RuntimeError("nobody hears")
 

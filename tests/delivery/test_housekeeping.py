@@ -1,4 +1,4 @@
-"""What a worker does beside delivering, with the rights a worker has."""
+"""Maintenance that a worker does beside delivery, with the rights of a worker."""
 
 import asyncio
 from uuid import uuid4

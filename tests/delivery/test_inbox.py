@@ -1,4 +1,4 @@
-"""The inbox: what cannot be applied is tried again, parked at last, replayed by hand, and holds up nobody meanwhile."""
+"""The inbox: a failing event is retried, then parked, then replayed by hand, and delays no other event."""
 
 import asyncio
 from typing import Any
@@ -34,7 +34,7 @@ async def replay_all(shop: MessagePipeline) -> None:
         assert set((await replay_webhooks(connection, DEFAULT_TENANT, ids)).values()) == {None}
 
 
-async def test_one_that_cannot_be_applied_holds_up_none_of_fifty(shop: MessagePipeline) -> None:
+async def test_one_unappliable_event_delays_none_of_fifty(shop: MessagePipeline) -> None:
     ids = [await shop.accept(body=str(number)) for number in range(50)]
     await shop.courier.drain()
     events = [status_report(one, ReportedStatus.DELIVERED) for one in ids]
@@ -86,7 +86,7 @@ async def test_what_cannot_be_applied_is_tried_with_growing_pauses_and_parked_at
     assert await shop.apply() == 0
 
 
-async def test_a_message_somebody_holds_makes_its_report_wait_and_no_other(shop: MessagePipeline, urls: Urls) -> None:
+async def test_a_locked_message_delays_its_own_report_and_no_other(shop: MessagePipeline, urls: Urls) -> None:
     held, free = await sent_message(shop), await sent_message(shop)
     await shop.keep(status_report(held, ReportedStatus.DELIVERED), status_report(free, ReportedStatus.DELIVERED))
     holder = await asyncpg.connect(urls.worker)
@@ -104,7 +104,7 @@ async def test_a_message_somebody_holds_makes_its_report_wait_and_no_other(shop:
     assert await shop.status(held) == "DELIVERED"
 
 
-async def test_a_database_in_trouble_costs_no_event_a_try(
+async def test_a_database_failure_costs_no_event_an_attempt(
     shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def hangs(*_: object) -> None:
@@ -140,7 +140,7 @@ async def test_a_replayed_report_is_noted_and_changes_nothing(shop: MessagePipel
     assert await fetch_rows(shop, "SELECT DISTINCT status, attempts FROM inbox") == [("PROCESSED", 1)]
 
 
-async def test_a_replayed_message_of_somebody_is_there_once(shop: MessagePipeline) -> None:
+async def test_a_replayed_inbound_message_is_stored_once(shop: MessagePipeline) -> None:
     await shop.keep(inbound_message("+15005550006"))
     for _ in range(3):
         assert await shop.apply() == 1

@@ -1,4 +1,4 @@
-"""Webhooks stored together: few transactions, each answered for itself, and none loses by another."""
+"""Webhooks are stored in groups: few transactions, one answer for each webhook, and independent failures."""
 
 import asyncio
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ async def test_those_that_come_at_once_cost_the_transaction_of_one(shop: Message
     assert await shop.count("inbox") == 40
 
 
-async def test_each_is_told_what_of_its_own_was_new(shop: MessagePipeline, intake: Intake) -> None:
+async def test_each_caller_learns_how_many_of_its_events_were_new(shop: MessagePipeline, intake: Intake) -> None:
     await intake.keep("twilio", told("old"))
     given = [told("a", "b"), told("old"), told("b", "c"), [], told("old", "d")]
     new = await asyncio.gather(*(intake.keep("twilio", events) for events in given))
@@ -51,12 +51,12 @@ async def test_one_that_cannot_be_stored_fails_alone(shop: MessagePipeline, inta
     assert await shop.count("inbox") == 2
 
 
-async def test_companies_have_lines_of_their_own(shop: MessagePipeline, intake: Intake) -> None:
+async def test_each_provider_has_a_queue_of_its_own(shop: MessagePipeline, intake: Intake) -> None:
     new = await asyncio.gather(*(intake.keep(name, told("same")) for name in ("twilio", "whatsapp")))
     assert new == [1, 1]
 
 
-async def test_whoever_brought_it_may_go_and_it_is_stored_all_the_same(shop: MessagePipeline, intake: Intake) -> None:
+async def test_an_event_is_stored_even_if_its_sender_disconnects(shop: MessagePipeline, intake: Intake) -> None:
     gone = asyncio.create_task(intake.keep("twilio", told("a")))
     stays = asyncio.create_task(intake.keep("twilio", told("b")))
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Workers at the same messages: nobody waits where nobody must, and where somebody must, it is in one order."""
+"""Workers that use the same messages: waiting is rare, and locks are taken in one order."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from tests.helpers import until
 TIMING = Timing()
 
 
-async def test_a_message_another_worker_holds_is_passed_over_without_waiting(shop: MessagePipeline) -> None:
+async def test_a_message_locked_by_another_worker_is_skipped_without_waiting(shop: MessagePipeline) -> None:
     held, free = [await shop.accept(), await shop.accept()]
     async with shop.worker.transaction() as holder:
         await lock_states(holder, [MessageKey(DEFAULT_TENANT, held)])
@@ -50,7 +50,7 @@ async def test_batches_that_share_messages_in_other_orders_do_not_deadlock(shop:
 
 
 @pytest.mark.parametrize("waits", [[0.0, 0.0], [60.0, 0.0]])
-async def test_whoever_begins_or_puts_back_its_claims_keeps_the_order_of_everybody(
+async def test_beginning_and_releasing_claims_keep_the_common_lock_order(
     shop: MessagePipeline, waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def admit(_: object) -> list[float]:

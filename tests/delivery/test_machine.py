@@ -1,4 +1,4 @@
-"""Everything that can happen to a message, in any order, against a model: what nobody may break, nobody breaks.
+"""Everything that can happen to a message, in any order, checked against a model.
 
 The moves are the real ones (`core/messages/state_machine.py`); the world around them, leases and companies included, is
 a model small enough to be read.

@@ -1,4 +1,4 @@
-"""Quiet hours hold for as long as a message lives: what a backlog, a fallback or another try made late waits, too."""
+"""Quiet hours apply for the whole life of a message: to a backlog, a fallback and a retry as well."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -49,7 +49,7 @@ async def handed_in(shop: MessagePipeline, *route: Step, **given: Any) -> UUID:
     return (await shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
 
 
-async def test_what_a_backlog_made_late_waits_for_the_morning(night: MessagePipeline) -> None:
+async def test_a_message_delayed_by_a_backlog_waits_for_the_end_of_quiet_hours(night: MessagePipeline) -> None:
     message_id = await handed_in(night)
     await night.courier.drain()
     message = await night.message(message_id)
@@ -63,7 +63,7 @@ async def test_what_a_backlog_made_late_waits_for_the_morning(night: MessagePipe
     assert [attempt.number for attempt in await night.attempts(message_id)] == [1]
 
 
-async def test_another_try_and_a_fallback_wait_for_the_morning(night: MessagePipeline) -> None:
+async def test_a_retry_and_a_fallback_wait_for_the_end_of_quiet_hours(night: MessagePipeline) -> None:
     def away(_: OutboundMessage) -> Receipt:
         raise ProviderUnavailable("Away.", provider="twilio")
 
@@ -77,7 +77,7 @@ async def test_another_try_and_a_fallback_wait_for_the_morning(night: MessagePip
     assert (len(night.sender.sent), await night.status(message_id)) == (1, "QUEUED")
 
 
-async def test_a_step_has_its_time_in_the_morning(night: MessagePipeline) -> None:
+async def test_a_step_has_its_full_time_after_quiet_hours(night: MessagePipeline) -> None:
     night.serve(Channel.WHATSAPP, "whatsapp")
     message_id = await handed_in(night, make_step(Channel.SMS, within=FIVE), make_step(Channel.WHATSAPP))
     await night.courier.drain()
@@ -86,7 +86,7 @@ async def test_a_step_has_its_time_in_the_morning(night: MessagePipeline) -> Non
     assert (await night.message(message_id)).channel is Channel.SMS
 
 
-async def test_what_is_not_worth_sending_in_the_morning_expires(night: MessagePipeline) -> None:
+async def test_a_message_that_expires_before_quiet_hours_end_is_not_sent(night: MessagePipeline) -> None:
     message_id = await handed_in(night, expires_in=HOUR)
     await night.courier.drain()
     await night.tamper("UPDATE messages SET expires_at = now()")
@@ -94,13 +94,15 @@ async def test_what_is_not_worth_sending_in_the_morning_expires(night: MessagePi
     assert await night.status(message_id) == "FAILED"
 
 
-async def test_who_did_not_ask_for_it_is_sent_at_night(night: MessagePipeline) -> None:
+async def test_a_message_without_quiet_hours_is_sent_at_night(night: MessagePipeline) -> None:
     message_id = await night.accept()
     await night.courier.drain()
     assert await night.status(message_id) == "SENT"
 
 
-async def test_whoever_sleeps_does_not_count_as_written_to(night: MessagePipeline) -> None:
+async def test_a_message_deferred_by_quiet_hours_does_not_count_as_sent_to_its_recipient(
+    night: MessagePipeline,
+) -> None:
     admitted: list[bytes] = []
 
     class Watched(Unlimited):
@@ -114,9 +116,7 @@ async def test_whoever_sleeps_does_not_count_as_written_to(night: MessagePipelin
     assert admitted == []
 
 
-async def test_whoever_sleeps_takes_no_place_at_a_gate_from_who_is_due_behind(
-    night: MessagePipeline, new_gate: NewLimiter
-) -> None:
+async def test_messages_in_quiet_hours_use_no_rate_limit_slots(night: MessagePipeline, new_gate: NewLimiter) -> None:
     night.courier.gate = new_gate(Pace(0.01, burst=1))
     asleep, awake = [await handed_in(night) for _ in range(3)], await night.accept()
     await night.courier.drain()
@@ -131,7 +131,7 @@ async def test_one_whose_address_cannot_be_read_waits_and_is_not_begun(night: Me
     assert await night.count(f"messages WHERE {waits}") == 1
 
 
-async def test_a_number_that_tells_nothing_follows_its_sender_s_clock_and_holds_up_nobody(
+async def test_a_number_without_a_time_zone_follows_the_senders_clock_and_delays_no_other(
     night: MessagePipeline,
 ) -> None:
     strange, other = await handed_in(night), await night.accept()

@@ -1,4 +1,4 @@
-"""The pace towards a company, shared by all workers: in all, to one person, and after it asked us to slow down."""
+"""The rate limit of a provider, shared by all workers: in total, per recipient, and after a request to slow down."""
 
 import asyncio
 import time
@@ -49,7 +49,7 @@ async def test_a_burst_is_all_there_is_until_time_passes(new_gate: NewLimiter) -
     assert 90 < none.retry_in <= 100
 
 
-async def test_whoever_waits_is_told_when_a_batch_is_free(new_gate: NewLimiter) -> None:
+async def test_a_deferred_batch_is_told_when_the_next_slot_is_free(new_gate: NewLimiter) -> None:
     gate = new_gate(Pace(1000, burst=500))
     while (allowance := await gate.allow(500)).count == 500:
         pass
@@ -72,7 +72,7 @@ async def test_giving_back_never_makes_more_than_a_burst(new_gate: NewLimiter) -
     assert (await gate.allow(50)).count == 10
 
 
-async def test_a_company_that_asks_for_a_pause_is_given_it_by_all(new_gate: NewLimiter) -> None:
+async def test_a_pause_requested_by_a_provider_applies_to_all_workers(new_gate: NewLimiter) -> None:
     here, there = new_gate(FAST), new_gate(FAST)
     await here.pause(30)
     await there.pause(5)
@@ -126,7 +126,7 @@ async def test_pairs_are_forgotten_once_they_are_even(
     assert 10_000 < left <= 12_000
 
 
-async def test_without_a_pace_nobody_waits(new_gate: NewLimiter) -> None:
+async def test_without_a_rate_nothing_is_deferred(new_gate: NewLimiter) -> None:
     gate = new_gate()
     assert (await gate.allow(5_000)).count == 5_000
     assert await gate.admit([ANA] * 100) == [0.0] * 100
@@ -154,13 +154,13 @@ async def test_the_share_follows_the_number_of_workers(alone: SharedRateLimiter)
     assert (await alone.allow(50)).count == 10
 
 
-async def test_without_the_store_a_pause_holds_for_whoever_heard_it(alone: SharedRateLimiter) -> None:
+async def test_without_the_store_a_pause_applies_in_the_worker_that_received_it(alone: SharedRateLimiter) -> None:
     await alone.pause(30)
     allowance = await alone.allow(1)
     assert allowance.count == 0
     assert 25 < allowance.retry_in <= 30
 
 
-async def test_without_the_store_nobody_is_held_back_from_a_person(new_gate: NewLimiter) -> None:
+async def test_without_the_store_no_recipient_is_held_back(new_gate: NewLimiter) -> None:
     gate = new_gate(WHATSAPP, at=f"redis://127.0.0.1:{free_port()}/0")
     assert await gate.admit([ANA] * 50) == [0.0] * 50

@@ -1,4 +1,4 @@
-"""One message that nobody can write down: its neighbours go on without it."""
+"""A message whose outcome cannot be written: the others continue without it."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from core.ports.principal import DEFAULT_TENANT
 from tests.delivery.pipeline import MessagePipeline
 
 
-async def test_an_outcome_that_cannot_be_written_holds_up_nobody(shop: MessagePipeline) -> None:
+async def test_an_outcome_that_cannot_be_written_delays_no_other(shop: MessagePipeline) -> None:
     ids = [await shop.accept(body=str(number)) for number in range(3)]
 
     def answer(message: OutboundMessage) -> Receipt:
@@ -48,7 +48,7 @@ async def test_each_step_of_a_route_has_its_own_tries(shop: MessagePipeline, mon
     assert await shop.status(message_id) == "FAILED"
 
 
-async def test_a_row_nobody_can_read_is_parked_when_its_hour_comes_and_its_neighbours_go_on(
+async def test_an_unreadable_row_is_parked_when_it_is_due_and_the_others_continue(
     shop: MessagePipeline,
 ) -> None:
     ids = [await shop.accept(body=str(number)) for number in range(3)]

@@ -1,4 +1,4 @@
-"""The road through PgBouncer in transaction mode, as Neon's pooled address has it."""
+"""Delivery through PgBouncer in transaction mode, as Neon's pooled address has it."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Back-pressure: a channel with too much waiting refuses more before it is stored, and only from those who fill it."""
+"""Backpressure: a full channel refuses more messages before they are stored, and only from tenants that fill it."""
 
 from uuid import UUID, uuid4
 

@@ -1,4 +1,4 @@
-"""Whom a key's messages reach: nobody but those on its list; and what a test key sent never comes to a real company."""
+"""The allow list of a key limits its recipients, and messages of a test key never reach a live provider."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -63,7 +63,7 @@ async def refusal(shop: MessagePipeline, one: Draft) -> Any:
 # ─── Test keys ──────────────────────────────────────────────────────────────
 
 
-async def test_a_test_keys_message_is_refused_where_the_company_is_real(shop: MessagePipeline) -> None:
+async def test_a_test_key_message_is_refused_for_a_live_provider(shop: MessagePipeline) -> None:
     error = await refusal(shop, draft(TEST))
     assert isinstance(error, NotSimulated)
     assert (error.integration, error.path) == ("twilio", ("input", "route", "0", "channel"))
@@ -88,7 +88,7 @@ async def test_where_it_is_simulated_it_is_sent_like_any_other(shop: MessagePipe
     assert (await shop.status(message_id), len(shop.sender.sent)) == ("SENT", 1)
 
 
-async def test_at_a_real_companys_door_it_is_turned_back(shop: MessagePipeline) -> None:
+async def test_a_test_key_message_is_rejected_before_a_live_provider_is_called(shop: MessagePipeline) -> None:
     """It was simulated when the message was taken in, and is not any more when its turn comes."""
     simulate(shop, Channel.SMS)
     theirs, ours = await accept(shop, TEST), await accept(shop, UNRESTRICTED)
@@ -128,7 +128,7 @@ async def test_at_its_hour_and_after_its_worker_died_it_comes_no_further(shop: M
 
 
 @pytest.mark.parametrize("is_simulated", [True, False])
-async def test_a_real_company_is_not_asked_about_it_either(shop: MessagePipeline, is_simulated: bool) -> None:
+async def test_a_live_provider_is_not_asked_about_a_test_key_message(shop: MessagePipeline, is_simulated: bool) -> None:
     simulate(shop, Channel.SMS)
     shop.courier.is_simulated, shop.sender.answer = True, lose_answer
     await accept(shop, TEST)
@@ -156,7 +156,7 @@ async def test_the_same_request_of_a_test_key_and_of_another_is_not_the_same(sho
 # ─── Allow lists ────────────────────────────────────────────────────────────
 
 
-async def test_whoever_is_not_on_the_list_is_not_written_to(shop: MessagePipeline) -> None:
+async def test_a_recipient_outside_the_allow_list_is_not_written_to(shop: MessagePipeline) -> None:
     error = await refusal(shop, draft(ANAS, BIA))
     assert isinstance(error, InvalidInput)
     assert (error.path, error.rule) == (("input", "to", "phone"), InputRule.NOT_ALLOWED)
@@ -223,7 +223,7 @@ async def test_a_test_key_has_nothing_tried_again_that_another_sent(shop: Messag
 
 
 @WAYS
-async def test_a_key_with_a_list_has_tried_again_what_goes_to_somebody_on_it(
+async def test_a_key_with_an_allow_list_may_retry_messages_to_recipients_on_it(
     shop: MessagePipeline, again: Again
 ) -> None:
     message_id = await failed(shop, UNRESTRICTED, BIA)
@@ -235,7 +235,7 @@ async def test_a_key_with_a_list_has_tried_again_what_goes_to_somebody_on_it(
 
 
 @pytest.mark.parametrize("again", [by_hand, as_dead_letter])
-async def test_a_key_with_a_list_is_told_what_everybody_is_of_a_message_that_is_erased(
+async def test_a_key_with_an_allow_list_gets_the_common_answer_for_an_erased_message(
     shop: MessagePipeline, again: Again
 ) -> None:
     message_id = await failed(shop, UNRESTRICTED)
@@ -244,7 +244,7 @@ async def test_a_key_with_a_list_is_told_what_everybody_is_of_a_message_that_is_
         await again(shop, message_id, ANAS)
 
 
-async def test_a_message_nobody_can_read_lies_outside_every_list(shop: MessagePipeline) -> None:
+async def test_an_unreadable_message_is_outside_every_allow_list(shop: MessagePipeline) -> None:
     message_id = await failed(shop, UNRESTRICTED)
     await shop.tamper("UPDATE messages SET to_sealed = 'x'")
     with pytest.raises(InvalidState, match="somebody on it"):
@@ -253,7 +253,7 @@ async def test_a_message_nobody_can_read_lies_outside_every_list(shop: MessagePi
 
 @WAYS
 @pytest.mark.parametrize("reach", [UNRESTRICTED, TEST])
-async def test_nobody_has_a_test_keys_message_tried_again_at_a_real_company(
+async def test_no_key_may_retry_a_test_key_message_at_a_live_provider(
     shop: MessagePipeline, again: Again, reach: Reach
 ) -> None:
     simulate(shop, Channel.SMS)
@@ -266,7 +266,7 @@ async def test_nobody_has_a_test_keys_message_tried_again_at_a_real_company(
     assert await shop.status(message_id) == "FAILED"
 
 
-async def test_a_test_keys_message_stays_one_whoever_has_it_tried_again(shop: MessagePipeline) -> None:
+async def test_a_test_key_message_stays_one_after_a_retry_by_any_key(shop: MessagePipeline) -> None:
     simulate(shop, Channel.SMS)
     message_id = await failed(shop, TEST)
     async with shop.app.transaction(DEFAULT_TENANT) as connection:

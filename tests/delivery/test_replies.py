@@ -1,4 +1,4 @@
-"""Answers: what a message answers is remembered on both sides, told in the company's words, and stays in its tenant."""
+"""Replies: the link to the answered message is stored on both sides, sent to the provider, and stays in its tenant."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -63,7 +63,7 @@ async def make_foreign(urls: Urls) -> Foreign:
     return give
 
 
-async def test_an_answer_goes_out_with_the_companys_id_of_what_somebody_wrote(shop: MessagePipeline) -> None:
+async def test_a_reply_is_sent_with_the_provider_id_of_the_received_message(shop: MessagePipeline) -> None:
     event = inbound_message("+15005550006", body="Já saiu?")
     question = await written(shop, event)
     message_id = await answer(shop, question)
@@ -83,7 +83,7 @@ async def test_we_may_answer_what_we_wrote_ourselves(shop: MessagePipeline) -> N
     assert list(quoted.values()) == [None, f"SM{first.hex}", None]
 
 
-async def test_what_another_company_carried_is_remembered_and_not_told(shop: MessagePipeline) -> None:
+async def test_a_reply_to_another_providers_message_is_stored_but_not_passed_on(shop: MessagePipeline) -> None:
     question = await written(shop, inbound_message("+15005550006"))
     await shop.tamper("UPDATE messages SET integration = 'another'")
     message_id = await answer(shop, question)
@@ -102,7 +102,7 @@ async def test_nothing_can_be_answered_that_is_not_there(shop: MessagePipeline, 
     assert await shop.count("messages") == await shop.count("idempotency_keys") == 0
 
 
-async def test_nothing_can_be_answered_that_is_anothers(shop: MessagePipeline, make_foreign: Foreign) -> None:
+async def test_a_message_of_another_tenant_cannot_be_replied_to(shop: MessagePipeline, make_foreign: Foreign) -> None:
     theirs = await shop.accept()
     await make_foreign(theirs)
     with pytest.raises(Refused, match="no such message"):
@@ -118,14 +118,14 @@ async def test_what_a_message_answers_is_part_of_what_was_asked_for(shop: Messag
         await answer(shop, second, key="order-1")
 
 
-async def test_somebodys_answer_finds_the_message_of_ours(shop: MessagePipeline) -> None:
+async def test_a_received_reply_is_linked_to_our_message(shop: MessagePipeline) -> None:
     ours = await shop.accept()
     await shop.courier.drain()
     reply = await written(shop, replace(inbound_message("+15005550006"), in_reply_to=f"SM{ours.hex}"))
     assert (await shop.message(reply)).in_reply_to == ours
 
 
-async def test_somebodys_answer_finds_what_they_wrote_themselves(shop: MessagePipeline) -> None:
+async def test_a_received_reply_is_linked_to_the_customers_own_message(shop: MessagePipeline) -> None:
     event = inbound_message("+15005550006")
     earlier = await written(shop, event)
     later = await written(shop, replace(inbound_message("+15005550006"), in_reply_to=event.provider_message_id))

@@ -1,4 +1,4 @@
-"""Another try by hand: a new round of steps for what has failed, with as much time as before."""
+"""A retry by hand: a new run over the steps of a failed message, with as much time as before."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -97,7 +97,7 @@ async def test_what_people_wrote_to_us_is_not_sent_back(shop: MessagePipeline) -
         await again(shop, message_id)  # type: ignore[arg-type]
 
 
-async def test_nobody_elses_message_and_none_at_all_is_tried_again(shop: MessagePipeline) -> None:
+async def test_a_message_of_another_tenant_and_an_unknown_one_cannot_be_retried(shop: MessagePipeline) -> None:
     message_id = await failed_message(shop)
     with pytest.raises(NotFound):
         await again(shop, message_id, tenant=OTHER_TENANT)
@@ -128,7 +128,7 @@ async def test_what_may_arrive_twice_is_tried_only_by_who_says_so(shop: MessageP
     assert await shop.status(message_id) == "QUEUED"
 
 
-async def test_what_a_company_has_already_is_tried_only_by_who_says_so(shop: MessagePipeline) -> None:
+async def test_a_message_the_provider_already_has_is_retried_only_on_explicit_request(shop: MessagePipeline) -> None:
     message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
     await shop.courier.drain()
     await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")

@@ -1,4 +1,4 @@
-"""What a delivered batch costs in words to the stores: counts, since a clock would measure the machine."""
+"""The round trips to the stores that a delivered batch costs: counted, because a clock would measure the machine."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ PACED = Pace(1000, burst=1000, recipient_interval=6.0, recipient_burst=45)
 @pytest.mark.parametrize(
     ("size", "pace", "begin_apart"), [(1, None, 0), (10, None, 0), (50, None, 0), (10, PACED, BEGIN)]
 )
-async def test_a_batch_is_delivered_in_as_many_round_trips_whatever_its_size(
+async def test_a_batch_is_delivered_in_the_same_number_of_round_trips_regardless_of_its_size(
     shop: MessagePipeline, new_gate: NewLimiter, size: int, pace: Pace | None, begin_apart: int
 ) -> None:
     shop.courier.gate = new_gate(pace)
@@ -58,7 +58,7 @@ _AS_IT_STANDS = [
 ]
 
 
-async def test_what_begins_as_it_is_claimed_stands_as_if_it_had_begun_afterwards(shop: MessagePipeline) -> None:
+async def test_beginning_at_claim_time_leaves_the_same_state_as_beginning_afterwards(shop: MessagePipeline) -> None:
     async def written(begins: bool) -> list[list[str]]:
         message_id = await shop.accept()
         async with shop.worker.transaction() as connection:
@@ -73,7 +73,7 @@ async def test_what_begins_as_it_is_claimed_stands_as_if_it_had_begun_afterwards
     assert await written(begins=True) == await written(begins=False)
 
 
-async def test_valkey_is_asked_before_and_told_after_a_batch_and_not_for_each_message(
+async def test_valkey_is_called_before_and_after_a_batch_and_not_for_each_message(
     shop: MessagePipeline, new_gate: NewLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(30):

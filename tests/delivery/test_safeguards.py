@@ -1,4 +1,4 @@
-"""Tokens, deadlines and tenants, each by itself."""
+"""Tokens, deadlines and tenants: each safeguard separately."""
 
 import asyncio
 from datetime import timedelta

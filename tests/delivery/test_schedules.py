@@ -1,4 +1,4 @@
-"""Messages that wait for their hour, or are not worth sending after it: all by the database's clock."""
+"""Scheduled and expiring messages: all by the clock of the database."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -95,9 +95,7 @@ async def test_a_moment_just_past_is_now(shop: MessagePipeline) -> None:
         ({"expires_in": timedelta(days=31)}, "expiresIn", "OUT_OF_RANGE"),
     ],
 )
-async def test_hours_nobody_can_mean_are_refused(
-    shop: MessagePipeline, given: dict[str, Any], path: str, rule: str
-) -> None:
+async def test_invalid_hours_are_refused(shop: MessagePipeline, given: dict[str, Any], path: str, rule: str) -> None:
     with pytest.raises(Refused) as refused:
         await shop.outbox.accept(DEFAULT_TENANT, draft(**given))
     [error] = refused.value.errors
@@ -121,7 +119,7 @@ async def test_a_replay_is_answered_though_its_hour_has_passed(shop: MessagePipe
     assert (again.message_id, again.is_replay) == (first.message_id, True)
 
 
-async def test_quiet_hours_keep_a_message_until_the_morning(shop: MessagePipeline) -> None:
+async def test_quiet_hours_defer_a_message_until_they_end(shop: MessagePipeline) -> None:
     # By this clock it is always night until noon, or from noon on: one of the two is now.
     shop.outbox._clock.set(datetime(2026, 11, 23, 1, 0, tzinfo=UTC))
     accepted = await shop.outbox.accept(DEFAULT_TENANT, draft(respects_quiet_hours=True))

@@ -1,4 +1,4 @@
-"""What must not go out a second time: what a report that lies unread, or that comes while another try waits, proves."""
+"""Nothing is sent twice: what an unread report, or a report during a retry, proves."""
 
 import asyncio
 import time
@@ -66,7 +66,7 @@ async def sent_once_more(shop: MessagePipeline, answer: object, *route: Step) ->
     return message_id
 
 
-async def test_a_step_whose_report_lies_unread_does_not_give_way(shop: MessagePipeline) -> None:
+async def test_a_step_with_an_unread_report_does_not_fall_back(shop: MessagePipeline) -> None:
     message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
     await shop.courier.drain()
     await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
@@ -79,7 +79,7 @@ async def test_a_step_whose_report_lies_unread_does_not_give_way(shop: MessagePi
     assert await shop.status(message_id) == "DELIVERED"
 
 
-async def test_a_report_that_comes_while_the_company_is_asked_is_heard_before_its_route_decides(
+async def test_a_report_that_arrives_during_a_look_up_is_applied_before_the_route_decides(
     shop: MessagePipeline,
 ) -> None:
     message_id = await unconfirmed_message(shop, policy=RESEND)
@@ -111,7 +111,7 @@ async def test_what_was_taken_after_all_ends_the_wait_for_another_try(shop: Mess
     assert await shop.status(message_id) == "SENT"
 
 
-async def test_what_was_taken_after_all_is_not_begun_by_whoever_has_claimed_it(shop: MessagePipeline) -> None:
+async def test_a_message_found_to_be_accepted_is_not_begun_by_a_worker_that_claimed_it(shop: MessagePipeline) -> None:
     message_id = await unconfirmed_message(shop, policy=RESEND)
     await make_settler(shop, FakeLookup()).settle_due()
     async with shop.worker.transaction() as connection:
@@ -145,7 +145,7 @@ async def test_a_no_to_the_second_send_does_not_undo_that_the_first_was_taken(sh
     assert (message.status, message.channel) == ("QUEUED", "WHATSAPP")
 
 
-async def test_a_channel_that_was_left_in_doubt_and_has_reached_its_goal_stops_the_next_one(
+async def test_an_unconfirmed_channel_that_reached_its_goal_stops_the_next_one(
     shop: MessagePipeline,
 ) -> None:
     shop.serve(Channel.WHATSAPP, "whatsapp")
@@ -183,7 +183,7 @@ async def test_two_settlers_do_not_take_one_sighting_for_two_messages(shop: Mess
     assert sorted([await shop.status(first), await shop.status(second)]) == ["DELIVERED", "UNCONFIRMED"]
 
 
-async def test_no_two_attempts_hold_one_id_whatever_two_workers_write(shop: MessagePipeline) -> None:
+async def test_two_attempts_never_hold_one_provider_id(shop: MessagePipeline) -> None:
     """The provider names two messages alike: both were sent, and the first keeps the id."""
     shop.sender.answer = lambda message: Receipt("SMsame")
     other = replace(shop.courier, sender=shop.sender)
@@ -213,7 +213,7 @@ async def test_what_our_own_call_was_answered_takes_an_id_from_a_list_back(shop:
     assert held == [None, "SMone"]
 
 
-async def test_a_doubt_that_cannot_be_asked_about_does_not_hold_up_the_others(shop: MessagePipeline) -> None:
+async def test_an_unconfirmed_message_that_cannot_be_looked_up_does_not_block_the_others(shop: MessagePipeline) -> None:
     first, second = await unconfirmed_message(shop, phone="+5511912345678"), await unconfirmed_message(shop)
 
     class Odd(FakeLookup):
@@ -226,7 +226,9 @@ async def test_a_doubt_that_cannot_be_asked_about_does_not_hold_up_the_others(sh
     assert (await shop.status(first), await shop.status(second)) == ("UNCONFIRMED", "DELIVERED")
 
 
-async def test_what_expires_in_doubt_stays_unconfirmed_until_it_is_known(shop: MessagePipeline) -> None:
+async def test_an_unconfirmed_message_that_expires_stays_unconfirmed_until_its_outcome_is_known(
+    shop: MessagePipeline,
+) -> None:
     for answer, then in ((ReportedStatus.SENT, "SENT"), (ReportedStatus.FAILED, "FAILED"), (None, "UNCONFIRMED")):
         message_id = await unconfirmed_message(shop, policy=RESEND)
         await shop.tamper("UPDATE messages SET expires_at = now() WHERE id = :id", id=message_id)
@@ -241,7 +243,7 @@ async def test_what_expires_in_doubt_stays_unconfirmed_until_it_is_known(shop: M
         assert await shop.status(message_id) == then
 
 
-async def test_what_expires_on_its_way_to_the_next_channel_stands_where_the_first_one_does(
+async def test_a_message_that_expires_before_the_next_channel_keeps_the_status_of_the_first(
     shop: MessagePipeline,
 ) -> None:
     message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
@@ -287,7 +289,7 @@ async def test_a_refusal_of_the_last_channel_is_no_failure_while_the_first_one_m
         assert (message.status, message.channel, len(await shop.attempts(message_id))) == (then, "SMS", 2)
 
 
-async def test_what_a_report_lies_unread_about_does_not_expire(shop: MessagePipeline) -> None:
+async def test_a_message_with_an_unread_report_does_not_expire(shop: MessagePipeline) -> None:
     shop.sender.answer = AWAY  # type: ignore[assignment]
     message_id = await shop.accept()
     await shop.courier.drain()
@@ -299,7 +301,7 @@ async def test_what_a_report_lies_unread_about_does_not_expire(shop: MessagePipe
     assert "FAILED" not in await shop.statuses(message_id)
 
 
-async def test_no_other_channel_is_used_while_a_report_about_the_first_one_lies_unread(shop: MessagePipeline) -> None:
+async def test_no_other_channel_is_used_while_a_report_about_the_first_is_unread(shop: MessagePipeline) -> None:
     message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
     await shop.courier.drain()
     await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
@@ -312,7 +314,7 @@ async def test_no_other_channel_is_used_while_a_report_about_the_first_one_lies_
     assert await shop.status(message_id) == "DELIVERED"
 
 
-async def test_a_worker_that_slept_after_it_had_begun_calls_nobody(
+async def test_a_worker_paused_after_it_began_makes_no_call(
     shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message_id = await shop.accept()
@@ -347,7 +349,9 @@ async def test_two_ends_of_one_message_that_are_written_down_together_know_of_ea
     assert await shop.status(message_id) == "SENT"
 
 
-async def test_a_doubt_that_comes_back_from_a_claim_is_asked_about_as_what_it_was(shop: MessagePipeline) -> None:
+async def test_an_unconfirmed_message_released_from_a_claim_is_looked_up_by_its_first_attempt(
+    shop: MessagePipeline,
+) -> None:
     message_id = await unconfirmed_message(shop, policy=RESEND)
     await make_settler(shop, FakeLookup()).settle_due()
     async with shop.worker.transaction() as connection:

@@ -1,4 +1,4 @@
-"""Settling by hand: a decision about an unconfirmed message, against everything that races with it."""
+"""Settling by hand: a decision about an unconfirmed message, and everything that can race with it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -113,7 +113,7 @@ async def test_two_decisions_at_once_are_one(shop: MessagePipeline) -> None:
     assert sorted(type(one).__name__ for one in answers) == ["InvalidState", "InvalidState", "NoneType", "NoneType"]
 
 
-async def test_sending_again_obeys_what_sending_obeys(shop: MessagePipeline) -> None:
+async def test_sending_again_follows_the_rules_of_sending(shop: MessagePipeline) -> None:
     message_id = await unconfirmed_message(shop)
     served = shop.outbox.channels[Channel.SMS]
     shop.outbox.channels[Channel.SMS] = ChannelService("twilio", False, "Set it up.")  # type: ignore[index]

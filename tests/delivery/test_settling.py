@@ -1,4 +1,4 @@
-"""Doubts: left alone while an answer may still come, then asked about, then decided by the route alone."""
+"""Unconfirmed messages: held while a report may still arrive, then looked up, then decided by their route."""
 
 import asyncio
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ from tests.delivery.factories import (
 from tests.delivery.pipeline import FakeSender, MessagePipeline
 
 
-async def test_a_doubt_is_held_before_anything_is_decided(shop: MessagePipeline) -> None:
+async def test_an_unconfirmed_message_is_held_before_anything_is_decided(shop: MessagePipeline) -> None:
     shop.sender.answer = lose_answer
     message_id = await shop.accept()
     await shop.courier.drain()
@@ -51,7 +51,7 @@ async def test_a_doubt_is_held_before_anything_is_decided(shop: MessagePipeline)
     assert (await shop.attempts(message_id))[0].outcome == "UNCONFIRMED"
 
 
-async def test_the_books_settle_a_doubt(shop: MessagePipeline) -> None:
+async def test_a_look_up_settles_an_unconfirmed_message(shop: MessagePipeline) -> None:
     message_id = await unconfirmed_message(shop)
     books = FakeLookup([Sighting("SMabc", ReportedStatus.DELIVERED)])
     assert await make_settler(shop, books).settle_due() == 1
@@ -61,13 +61,13 @@ async def test_the_books_settle_a_doubt(shop: MessagePipeline) -> None:
     assert (sought.to, sought.content, sought.provider_message_id) == ("+5511987654321", TextContent("Olá"), None)
 
 
-async def test_books_that_have_not_decided_still_prove_that_it_was_taken(shop: MessagePipeline) -> None:
+async def test_a_look_up_without_a_final_status_still_proves_acceptance(shop: MessagePipeline) -> None:
     message_id = await unconfirmed_message(shop)
     await make_settler(shop, FakeLookup([Sighting("SMabc", None)])).settle_due()
     assert await shop.status(message_id) == "SENT"
 
 
-async def test_what_the_books_show_for_another_message_is_not_taken_for_this_one(shop: MessagePipeline) -> None:
+async def test_a_result_for_another_message_is_not_used_for_this_one(shop: MessagePipeline) -> None:
     shop.sender.answer = lambda message: Receipt("SMother")
     await shop.accept()
     await shop.courier.drain()
@@ -151,7 +151,7 @@ async def test_two_records_for_one_message_settle_nothing(shop: MessagePipeline)
     assert await shop.status(message_id) == "UNCONFIRMED"
 
 
-async def test_what_can_be_told_apart_is_settled(shop: MessagePipeline) -> None:
+async def test_distinguishable_messages_are_settled(shop: MessagePipeline) -> None:
     same = (
         await unconfirmed_message(shop),
         await unconfirmed_message(shop, words="Tchau"),
@@ -233,7 +233,7 @@ async def test_what_its_own_answer_named_is_not_taken_away(shop: MessagePipeline
     assert held == ["SMone", None]
 
 
-async def test_while_the_company_cannot_be_asked_nothing_is_decided(shop: MessagePipeline) -> None:
+async def test_nothing_is_decided_while_the_provider_cannot_be_asked(shop: MessagePipeline) -> None:
     message_id = await unconfirmed_message(shop, policy=UnconfirmedPolicy.RESEND)
     await make_settler(shop, FakeLookup(is_away=True)).settle_due()
     assert await shop.status(message_id) == "UNCONFIRMED"
@@ -276,7 +276,7 @@ async def test_waiting_writes_no_events_and_ends_after_three_days(shop: MessageP
     assert await shop.count("dead_letters") == 1
 
 
-async def test_an_unread_report_stands_in_the_way(shop: MessagePipeline) -> None:
+async def test_an_unread_report_blocks_settling(shop: MessagePipeline) -> None:
     message_id = await unconfirmed_message(shop, policy=UnconfirmedPolicy.RESEND)
     reference = shop.sender.sent[0].reference
     await shop.keep(StatusReport("k", "delivered", "{}", status=ReportedStatus.DELIVERED, reference=reference))
@@ -309,7 +309,7 @@ async def test_a_settler_that_lost_its_lease_decides_nothing(shop: MessagePipeli
     assert await shop.status(message_id) == "UNCONFIRMED"
 
 
-async def test_a_doubt_whose_settler_died_is_left_to_the_next_one(shop: MessagePipeline) -> None:
+async def test_an_unconfirmed_message_whose_settler_died_is_left_to_the_next_one(shop: MessagePipeline) -> None:
     message_id = await unconfirmed_message(shop)
     await shop.tamper("UPDATE messages SET lease_until = now() - interval '1 second'")
     await shop.sweep()
@@ -324,7 +324,9 @@ async def of_another_version(shop: MessagePipeline, message_id: UUID) -> None:
     await shop.tamper("UPDATE messages SET content_sealed = :sealed WHERE id = :id", sealed=sealed, id=message_id)
 
 
-async def test_a_doubt_that_cannot_be_asked_about_waits_and_the_others_are_settled(shop: MessagePipeline) -> None:
+async def test_an_unconfirmed_message_that_cannot_be_looked_up_waits_and_the_others_are_settled(
+    shop: MessagePipeline,
+) -> None:
     broken, sound = await unconfirmed_message(shop, phone=OTHER), await unconfirmed_message(shop)
     await of_another_version(shop, broken)
     await make_settler(shop, FakeLookup([Sighting("SMabc", ReportedStatus.DELIVERED)])).settle_due()
@@ -346,7 +348,7 @@ async def test_a_report_that_is_overdue_is_asked_for(shop: MessagePipeline) -> N
 
 
 @pytest.mark.parametrize("is_row", [False, True])
-async def test_one_that_nobody_can_read_keeps_no_other_report_back(shop: MessagePipeline, is_row: bool) -> None:
+async def test_an_unreadable_report_blocks_no_other_report(shop: MessagePipeline, is_row: bool) -> None:
     shop.sender.answer = FakeSender().answer
     broken, sound = await shop.accept(), await shop.accept()
     await shop.courier.drain()
@@ -382,7 +384,7 @@ async def test_days_are_counted_once_and_differences_kept(shop: MessagePipeline)
     assert [tuple(row) for row in rows] == [(0, 3), (0, 3)]
 
 
-async def test_a_provider_that_cannot_be_asked_is_named_with_its_reason_and_keeps_nobody_waiting(
+async def test_a_provider_that_cannot_be_asked_is_named_with_its_reason_and_delays_no_other(
     shop: MessagePipeline,
 ) -> None:
     class Failing(FakeLookup):
@@ -452,7 +454,7 @@ async def test_an_overdue_report_that_cannot_be_asked_for_does_not_hold_up_the_o
     assert (await shop.status(first), await shop.status(second)) == ("SENT", "DELIVERED")
 
 
-async def test_a_doubt_nobody_can_read_is_parked_and_the_others_are_settled(shop: MessagePipeline) -> None:
+async def test_an_unreadable_unconfirmed_message_is_parked_and_the_others_are_settled(shop: MessagePipeline) -> None:
     broken, sound = await unconfirmed_message(shop, phone=OTHER), await unconfirmed_message(shop)
     await shop.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=broken)
     await make_settler(shop, FakeLookup([Sighting("SMabc", ReportedStatus.DELIVERED)])).settle_due()

@@ -1,4 +1,4 @@
-"""Whoever asks the shared store at the same time shares the way there, and nothing else."""
+"""Concurrent calls to the shared store share a round trip, and fail independently."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -48,7 +48,7 @@ async def test_who_asks_at_the_same_time_shares_one_message_and_has_an_own_answe
     assert len(messages) == 1
 
 
-async def test_a_store_that_was_emptied_learns_the_scripts_anew(redis: Redis) -> None:
+async def test_an_emptied_store_loads_the_scripts_again(redis: Redis) -> None:
     store = SharedScripts(redis, "test")
     for _ in range(2):
         await redis.script_flush()
@@ -56,7 +56,7 @@ async def test_a_store_that_was_emptied_learns_the_scripts_anew(redis: Redis) ->
         assert answers == [b"7", 8, b"7"]
 
 
-async def test_what_goes_wrong_with_one_is_the_others_no_harm(redis: Redis) -> None:
+async def test_a_failing_command_does_not_affect_the_others(redis: Redis) -> None:
     store = SharedScripts(redis, "test")
     with capture_logs() as logs:
         answers = await asyncio.gather(*(store.run(script, [], 7) for script in (ECHO, BROKEN, ECHO)))
@@ -64,7 +64,7 @@ async def test_what_goes_wrong_with_one_is_the_others_no_harm(redis: Redis) -> N
     assert logs[0]["event"] == "flow_store_away"
 
 
-async def test_what_cannot_be_written_is_the_mistake_of_whoever_asked(redis: Redis) -> None:
+async def test_an_invalid_value_fails_only_its_own_caller(redis: Redis) -> None:
     store = SharedScripts(redis, "test")
     asked = (store.run(ECHO, [], what) for what in ("first", "\ud800", "last"))
     first, odd, last = await asyncio.gather(*asked, return_exceptions=True)
@@ -80,7 +80,7 @@ async def test_who_goes_away_takes_nothing_from_the_others(redis: Redis) -> None
     assert await store.run(ECHO, [], "later") == b"later"
 
 
-async def test_a_mistake_of_ours_leaves_nobody_waiting(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_programming_error_leaves_no_caller_waiting(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     def mistaken(*_: object, **__: object) -> None:
         raise LookupError("ours")
 

@@ -1,4 +1,4 @@
-"""What time brings: schedules, expiry, a step's deadline, and who is served when much is due."""
+"""Effects of time: schedules, expiry, a step's deadline, and the order when much is due."""
 
 from collections.abc import Sequence
 
@@ -74,7 +74,7 @@ async def test_what_was_not_sent_in_time_expires(shop: MessagePipeline, status: 
     assert await shop.count("dead_letters") == 0
 
 
-async def test_what_expires_because_nobody_took_it_says_who_stood_in_its_way(shop: MessagePipeline) -> None:
+async def test_a_message_that_expires_unsent_says_what_delayed_it(shop: MessagePipeline) -> None:
     shop.sender.answer = away
     message_id = await shop.accept()
     await shop.courier.drain()

@@ -1,4 +1,4 @@
-"""The moves of a message as a property: whatever is reported, in whatever order, no proof is lost and none undone."""
+"""Status transitions as a property: in any order of reports, no proof of delivery is lost or undone."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -100,14 +100,14 @@ def test_a_report_of_sending_ends_the_wait_for_another_attempt() -> None:
     assert (move.standing.status, move.due_in, move.is_parted) == ("SENT", None, False)
 
 
-def test_nobody_knows_is_no_reason_to_send_again() -> None:
+def test_an_unknown_outcome_is_no_reason_to_send_again() -> None:
     hold = timedelta(minutes=1)
     move = after_outcome(sending("SMS", "WHATSAPP"), Attempt(1, 0, AttemptOutcome.UNCONFIRMED), hold=hold)
     assert (move.standing.status, move.due_in, move.standing.step) == ("UNCONFIRMED", hold, 0)
 
 
 @pytest.mark.parametrize("status", ReportedStatus)
-def test_any_report_settles_what_nobody_knew(status: ReportedStatus) -> None:
+def test_any_report_settles_an_unconfirmed_message(status: ReportedStatus) -> None:
     unconfirmed = end(sending(), AttemptOutcome.UNCONFIRMED)
     assert report(unconfirmed, status).status == status.value
 

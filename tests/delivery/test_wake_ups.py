@@ -1,4 +1,4 @@
-"""Wake-ups: many in a row are few jobs, and none is lost between two of them."""
+"""Wake-ups: many in a row become few jobs, and none is lost between two of them."""
 
 import asyncio
 from collections.abc import AsyncIterator

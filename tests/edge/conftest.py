@@ -1,4 +1,4 @@
-"""The web application over a database of its own, asked in process."""
+"""The web application over a database of its own, called in process."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""API keys at the door of the real application: in production, over every way in, and not where browsers put them."""
+"""API keys at the HTTP edge: in production, over every transport, and not where browsers put them."""
 
 import asyncio
 import json
@@ -49,7 +49,7 @@ async def test_in_production_a_key_lets_in(serving: Serving, books: ApiKeyAdmin)
         assert error_codes(refused) == ["FORBIDDEN"]
 
 
-async def test_why_a_key_is_not_believed_is_said_and_logged_without_it(
+async def test_the_reason_for_a_rejected_key_is_answered_and_logged_without_the_key(
     client: httpx.AsyncClient, books: ApiKeyAdmin, capsys: pytest.CaptureFixture[str]
 ) -> None:
     secret, name = await make(books)
@@ -65,7 +65,7 @@ async def test_why_a_key_is_not_believed_is_said_and_logged_without_it(
     assert secret[21:] not in told.out + told.err
 
 
-async def test_a_key_in_a_cookie_is_nobodys(serving: Serving, books: ApiKeyAdmin) -> None:
+async def test_a_key_in_a_cookie_is_ignored(serving: Serving, books: ApiKeyAdmin) -> None:
     """Whoever can set a cookie for this site would otherwise act in a key's name, with every page a person opens."""
     secret, _ = await make(books)
     async with serving(
@@ -97,7 +97,7 @@ async def test_a_test_keys_message_remembers_what_it_is(
     assert await owner.fetchval("SELECT count(*) FROM messages WHERE simulated_only") == 1
 
 
-async def test_a_test_keys_message_is_refused_where_the_company_is_real(serving: Serving, books: ApiKeyAdmin) -> None:
+async def test_a_test_key_message_is_refused_for_a_live_provider(serving: Serving, books: ApiKeyAdmin) -> None:
     secret, _ = await make(books, kind=KeyKind.TEST)
     query = SEND_MESSAGE.replace(
         "message { status }", "message { id } errors { __typename ... on UserError { message path } }"

@@ -1,4 +1,4 @@
-"""A caller's points: counted together over all processes, told in headers, and refused when they are used up."""
+"""A caller's budget: counted over all processes, sent in headers, and refused when it is used up."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -95,7 +95,7 @@ def ana(house: App) -> dict[str, str]:
     return {"authorization": f"Bearer {house.tokens.make(subject=uuid4().hex)}"}
 
 
-async def test_what_is_left_is_told_with_every_answer(client: httpx.AsyncClient, ana: dict[str, str]) -> None:
+async def test_the_remaining_budget_is_sent_with_every_answer(client: httpx.AsyncClient, ana: dict[str, str]) -> None:
     answer = await ask(client, PAGE, **ana)
     told = {name: text for name, text in answer.headers.items() if name.startswith("ratelimit")}
     assert told == {"ratelimit-limit": "60000", "ratelimit-remaining": "59900", "ratelimit-reset": "1"}
@@ -114,11 +114,11 @@ async def test_the_viewer_and_the_headers_say_the_same(
     }
 
 
-async def test_a_stranger_has_no_account(client: httpx.AsyncClient) -> None:
+async def test_an_anonymous_caller_has_no_budget(client: httpx.AsyncClient) -> None:
     assert "ratelimit-limit" not in (await ask(client, PAGE)).headers
 
 
-async def test_who_has_asked_too_much_is_told_when_to_come_back(serving: Serving, ana: dict[str, str]) -> None:
+async def test_a_caller_over_budget_is_told_when_to_retry(serving: Serving, ana: dict[str, str]) -> None:
     async with serving(CALLER_BUDGET="250") as client:
         for _ in range(2):
             assert (await ask(client, PAGE, **ana)).status_code == 200

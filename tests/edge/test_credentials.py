@@ -1,4 +1,4 @@
-"""Credentials at the door of the real application: whom it knows, whom it does not, and what a stranger may do."""
+"""Credentials at the HTTP edge: which are accepted, which are not, and what an anonymous caller may do."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from tests.edge.factories import READ_MESSAGES, SEND_MESSAGE, Serving, error_cod
 from tests.helpers import until
 
 
-async def test_a_token_of_this_server_is_believed(client: httpx.AsyncClient, bearer: dict[str, str]) -> None:
+async def test_a_token_of_this_server_is_accepted(client: httpx.AsyncClient, bearer: dict[str, str]) -> None:
     answer = await post_query(client, SEND_MESSAGE, **bearer)
     assert answer.json() == {"data": {"sendMessage": {"message": {"status": "QUEUED"}}}}
 
@@ -49,7 +49,7 @@ def bad_tokens(house: App) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("case", ["forged", "another server's", "expired", "nonsense", "not ASCII"])
-async def test_a_token_nobody_here_would_issue_is_refused(
+async def test_a_token_this_server_would_not_issue_is_refused(
     client: httpx.AsyncClient, bad_tokens: dict[str, str], case: str
 ) -> None:
     header = f"Bearer {bad_tokens[case]}".encode("latin-1")

@@ -76,7 +76,9 @@ async def test_a_hash_of_another_query_is_refused(serving: Serving, redis: Redis
         assert await ask(client, hashed(TYPENAME), bearer) == NOT_FOUND
 
 
-async def test_neither_strangers_nor_nonsense_fill_the_store(serving: Serving, redis: Redis, bearer: Bearer) -> None:
+async def test_anonymous_and_invalid_documents_do_not_fill_the_store(
+    serving: Serving, redis: Redis, bearer: Bearer
+) -> None:
     async with serving() as client:
         assert await ask(client, hashed(TYPENAME, whole=True), {}) == {"__typename": "Query"}
         assert list((await ask(client, hashed("{ nothing }", whole=True), bearer)).values()) == ["VALIDATION"]
@@ -84,7 +86,7 @@ async def test_neither_strangers_nor_nonsense_fill_the_store(serving: Serving, r
         assert await ask(client, hashed(TYPENAME), bearer) == NOT_FOUND
 
 
-async def test_what_the_store_holds_is_believed_only_if_the_hash_is_its_own(
+async def test_a_stored_document_is_used_only_if_its_hash_matches(
     serving: Serving, redis: Redis, bearer: Bearer
 ) -> None:
     await redis.set(f"interalpha:query:{digest(TYPENAME)}", ALIASED)
@@ -117,9 +119,7 @@ async def test_the_store_keeps_so_many_queries_and_no_more(redis: Redis, monkeyp
     assert len([key async for key in redis.scan_iter("interalpha:query:*")]) == 2
 
 
-async def test_a_query_with_somebodys_address_in_it_is_kept_in_no_store(
-    serving: Serving, redis: Redis, bearer: Bearer
-) -> None:
+async def test_a_query_that_contains_an_address_is_not_stored(serving: Serving, redis: Redis, bearer: Bearer) -> None:
     query = '{ node(id: "+5511987654321") { id } }'
     async with serving() as one, serving() as other:
         whole = await ask(one, hashed(query, whole=True), bearer)
@@ -130,7 +130,7 @@ async def test_a_query_with_somebodys_address_in_it_is_kept_in_no_store(
     assert [key async for key in redis.scan_iter("interalpha:quer*")] == []
 
 
-async def test_where_persisted_queries_are_off_clients_are_told_for_good(serving: Serving, bearer: Bearer) -> None:
+async def test_clients_learn_that_persisted_queries_are_off(serving: Serving, bearer: Bearer) -> None:
     async with serving(PERSISTED_QUERIES="off") as client:
         refused = await ask(client, hashed(TYPENAME), bearer)
         assert refused == {"PersistedQueryNotSupported": "PERSISTED_QUERY_NOT_SUPPORTED"}
@@ -153,7 +153,7 @@ async def test_where_trust_is_enforced_only_trusted_documents_run(
             assert list((await ask(client, body, bearer)).values()) == ["DOCUMENT_NOT_TRUSTED"]
 
 
-async def test_where_trust_is_logged_all_documents_run_and_each_stranger_is_named_once(
+async def test_in_log_mode_all_documents_run_and_each_unknown_one_is_logged_once(
     serving: Serving, manifest: dict[str, str], bearer: Bearer
 ) -> None:
     async with serving(**manifest, TRUSTED_DOCUMENTS_MODE="log") as client:

@@ -1,4 +1,4 @@
-"""The Explorer's files and its token: who gets which, under what policy, and what stands there before it is built."""
+"""The Explorer's files and its token: which caller gets which, under what policy, and the page before it is built."""
 
 import json
 from collections.abc import AsyncIterator
@@ -53,7 +53,7 @@ async def test_before_it_is_built_a_page_says_so_and_looks_again(house: App, bui
     assert (there.status_code, there.text) == (200, "<p>here</p>")
 
 
-async def test_every_answer_carries_the_policy_and_says_how_long_it_holds(house: App, built: Path) -> None:
+async def test_every_answer_has_the_policy_and_its_cache_duration(house: App, built: Path) -> None:
     (built / "index.html").write_text("<p>here</p>")
     paths = {
         "/graphiql/": "no-cache",
@@ -113,7 +113,7 @@ async def test_the_page_is_given_a_token_the_api_accepts(client: httpx.AsyncClie
         {"forwarded": "for=203.0.113.7"},
     ],
 )
-async def test_nobody_else_is_given_one(house: App, built: Path, stranger: dict[str, str]) -> None:
+async def test_no_other_page_gets_one(house: App, built: Path, stranger: dict[str, str]) -> None:
     async with browsing(house, built) as client:
         answer = await client.get("/graphiql/config.json", headers=OURS | stranger)
     assert answer.json() == {"token": None}
@@ -142,7 +142,7 @@ async def test_in_production_it_can_be_on_and_carries_no_token(edge_urls: Urls, 
         await house.close()
 
 
-async def test_in_production_strangers_cannot_read_the_schema_even_when_it_is_on(serving: Serving) -> None:
+async def test_in_production_anonymous_callers_cannot_read_the_schema_even_when_it_is_on(serving: Serving) -> None:
     async with serving(**PRODUCTION, EXPLORER="on") as client:
         answer = await client.post("/graphql", json={"query": "{ __schema { queryType { name } } }"})
     assert "queryType" not in json.dumps(answer.json().get("data"))

@@ -1,4 +1,4 @@
-"""The question companies ask before they send anything: answered to whoever knows our token, in plain text."""
+"""The verification request of a provider: answered in plain text if it has our token."""
 
 import hmac
 import json
@@ -30,7 +30,7 @@ async def listener(serving: Serving, configured: dict[str, str]) -> AsyncIterato
         yield found
 
 
-async def test_whoever_knows_our_token_gets_the_challenge_back(listener: httpx.AsyncClient) -> None:
+async def test_a_request_with_our_token_gets_the_challenge_back(listener: httpx.AsyncClient) -> None:
     answer = await listener.get(PATH, params=GREETING)
     assert (answer.status_code, answer.text) == (200, "1158201444")
     assert answer.headers["content-type"].startswith("text/plain")
@@ -48,7 +48,9 @@ async def test_the_challenge_comes_back_letter_for_letter(listener: httpx.AsyncC
     "changes",
     [{"hub.verify_token": "another"}, {"hub.verify_token": ""}, {"hub.mode": "x"}, {"hub.challenge": ""}],
 )
-async def test_whoever_does_not_is_refused_without_a_word(listener: httpx.AsyncClient, changes: dict[str, str]) -> None:
+async def test_a_request_without_our_token_is_refused_with_an_empty_body(
+    listener: httpx.AsyncClient, changes: dict[str, str]
+) -> None:
     answer = await listener.get(PATH, params={**GREETING, **changes})
     assert (answer.status_code, answer.content) == (403, b"")
 
@@ -65,7 +67,7 @@ async def test_of_two_tokens_both_are_not_tried(listener: httpx.AsyncClient) -> 
     assert (await listener.get(f"{PATH}?{query}")).status_code == 403
 
 
-async def test_a_company_without_a_handshake_is_only_for_posting(client: httpx.AsyncClient) -> None:
+async def test_a_provider_without_a_handshake_accepts_only_posts(client: httpx.AsyncClient) -> None:
     answer = await client.get("/webhooks/twilio", params=GREETING)
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 

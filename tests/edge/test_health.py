@@ -1,4 +1,4 @@
-"""Health: alive whatever the stores do; ready only when every part is."""
+"""Health: alive whatever the state of the stores; ready only when every part is."""
 
 import time
 from collections.abc import AsyncIterator
@@ -77,7 +77,7 @@ async def test_not_ready_while_the_database_is_away(serving: Serving) -> None:
 
 
 @pytest.mark.usefixtures("worker")
-async def test_a_database_that_hangs_is_told_before_the_connection_to_it_is_given_up(
+async def test_a_hanging_database_is_reported_before_its_connection_times_out(
     serving: Serving, edge_urls: Urls
 ) -> None:
     address = urlsplit(edge_urls.app)

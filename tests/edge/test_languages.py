@@ -1,4 +1,4 @@
-"""Errors in the caller's language: Brazilian Portuguese for who reads it, English for all others."""
+"""Errors in the caller's language: Brazilian Portuguese if requested, English otherwise."""
 
 import re
 from base64 import b64encode
@@ -134,7 +134,7 @@ async def test_what_is_wrong_with_a_request_is_said_in_portuguese(
     assert found["requestId"] == answer.headers["x-request-id"]
 
 
-async def test_who_is_not_known_is_told_so_in_portuguese(client: httpx.AsyncClient) -> None:
+async def test_an_unauthenticated_caller_is_answered_in_portuguese(client: httpx.AsyncClient) -> None:
     missing = await ask(client, "{ integrations { name } }", accept_language="pt-BR")
     assert missing.json()["errors"][0]["message"].startswith("É preciso ter credenciais")
     refused = await ask(client, "{ __typename }", accept_language="pt-BR", authorization="Bearer nonsense")
@@ -209,7 +209,7 @@ async def test_the_policy_allows_the_style_of_the_page_and_no_other(client: http
     assert f"style-src 'sha256-{digest}';" in page.headers["content-security-policy"]
 
 
-async def test_persisted_queries_keep_the_words_clients_wait_for(client: httpx.AsyncClient) -> None:
+async def test_persisted_queries_keep_the_error_text_that_clients_expect(client: httpx.AsyncClient) -> None:
     body = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": uuid4().hex * 2}}}
     answer = await client.post("/graphql", json=body, headers={"accept-language": "pt-BR"})
     assert answer.json()["errors"][0]["message"] == "PersistedQueryNotFound"

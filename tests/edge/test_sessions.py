@@ -1,4 +1,4 @@
-"""Clerk's sessions at the door of the real application: in a header, in a cookie, over a socket, beside others."""
+"""Clerk sessions at the HTTP edge: in a header, in a cookie, over a socket, beside other credentials."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ async def test_a_session_in_a_header_is_let_in(serving: Serving) -> None:
     assert found == {"organization": {"name": "org_Edge"}, "scopes": ["MESSAGES_READ", "MESSAGES_SEND"]}
 
 
-async def test_a_session_pays_from_an_account_of_its_own_and_the_viewer_tells(serving: Serving) -> None:
+async def test_a_session_has_a_budget_of_its_own_and_the_viewer_shows_it(serving: Serving) -> None:
     question = {"query": "{ viewer { rateLimit { limit remaining cost } } messages(first: 99) { nodes { status } } }"}
     async with serving(**CLERK_SETTINGS) as client:
         first, second, other = [
@@ -52,7 +52,7 @@ async def test_a_session_pays_from_an_account_of_its_own_and_the_viewer_tells(se
     assert [int(one.headers["ratelimit-remaining"]) for one in (first, second, other)] == left
 
 
-async def test_a_session_that_is_not_believed_is_told_why_in_the_language_of_its_page(serving: Serving) -> None:
+async def test_a_rejected_session_is_answered_with_the_reason_in_the_language_of_its_page(serving: Serving) -> None:
     async with serving(**CLERK_SETTINGS) as client:
         answer = await ask(client, authorization=f"Bearer {token(key=STRANGERS_KEY)}", accept_language="pt-BR,pt;q=0.9")
     [error] = answer.json()["errors"]
@@ -130,7 +130,7 @@ async def test_a_cookie_of_the_same_site_is_taken(serving: Serving, headers: dic
         ({"sec_fetch_site": "cross-site", "origin": OWN_ORIGIN}, 200),
     ],
 )
-async def test_a_cookie_from_elsewhere_is_nobodys(serving: Serving, headers: dict[str, str], status: int) -> None:
+async def test_a_cookie_from_another_site_is_ignored(serving: Serving, headers: dict[str, str], status: int) -> None:
     async with serving(**CLERK_SETTINGS) as client:
         answer = await ask(client, cookie=f"__session={session(azp=OWN_ORIGIN)}", **headers)
     assert answer.status_code == status

@@ -1,4 +1,4 @@
-"""Wrong passwords, roles, databases, tables, and stores that are not there yet: named, waited for, logged briefly."""
+"""Wrong passwords, roles, databases, tables and unreachable stores: named, waited for, logged briefly."""
 
 import asyncio
 import json
@@ -79,7 +79,7 @@ async def test_not_ready_says_which_reason_the_store_gives(serving: Serving, edg
             assert secret not in answer.text
 
 
-async def test_a_wrong_password_is_logged_once_with_the_servers_words_and_never_the_password(edge_urls: Urls) -> None:
+async def test_a_wrong_password_is_logged_once_with_the_servers_message_and_never_the_password(edge_urls: Urls) -> None:
     database = Database(make_engine(url_with_login(edge_urls.app, "interalpha_app", "wrong-secret")))
     with all_logs() as logs:
         for _ in range(20):

@@ -42,7 +42,7 @@ async def superuser(edge_urls: Urls) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def test_stores_that_are_as_they_should_be_are_told_so(edge_urls: Urls) -> None:
+async def test_correct_stores_are_reported_as_healthy(edge_urls: Urls) -> None:
     found = await findings(
         DATABASE_URL=edge_urls.app,
         DATABASE_URL_WORKER=edge_urls.worker,

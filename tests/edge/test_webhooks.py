@@ -1,4 +1,4 @@
-"""The door for webhooks: who is believed is kept once and answered; who is not leaves no trace but a count."""
+"""Webhooks at the HTTP edge: an accepted one is stored once and answered; a refused one is only counted."""
 
 import asyncio
 import gzip
@@ -98,7 +98,7 @@ async def test_the_same_report_is_kept_once_and_answered_each_time(
     assert await counted(client, bearer, "duplicate") == before + 9
 
 
-async def test_what_was_signed_is_the_public_address_whatever_a_proxy_made_of_it(client: httpx.AsyncClient) -> None:
+async def test_the_signature_covers_the_public_address_even_behind_a_proxy(client: httpx.AsyncClient) -> None:
     answer = await post(client, twilio_report(), host="inner.example.com", **{"x-forwarded-host": "evil.example.com"})
     assert answer.status_code == 204
 
@@ -136,7 +136,7 @@ async def test_a_signature_that_is_not_ascii_is_merely_wrong(client: httpx.Async
     assert (await client.post(PATH, content=urlencode(twilio_report()), headers=headers)).status_code == 401
 
 
-async def test_behind_a_port_of_its_own_a_signature_without_it_is_believed(serving: Serving) -> None:
+async def test_on_a_custom_port_a_signature_without_the_port_is_accepted(serving: Serving) -> None:
     for base, signed in (
         ("https://api.example.com:8443", "https://api.example.com"),
         ("https://api.example.com:8443", "https://api.example.com:8443"),
@@ -206,7 +206,7 @@ async def test_a_name_that_takes_no_webhooks_is_not_there(client: httpx.AsyncCli
     assert (await client.post(f"/webhooks/{name}", content=urlencode(form), headers=headers)).status_code == 404
 
 
-async def test_names_nobody_has_are_counted_as_one(client: httpx.AsyncClient, bearer: dict[str, str]) -> None:
+async def test_unknown_integration_names_are_counted_as_one(client: httpx.AsyncClient, bearer: dict[str, str]) -> None:
     before = await counted(client, bearer, "unknown", "unknown")
     for name in ("made-up", "another"):
         await client.post(f"/webhooks/{name}")
@@ -218,7 +218,7 @@ async def test_only_post_is_for_webhooks(client: httpx.AsyncClient, method: str)
     assert (await client.request(method, PATH)).status_code == 405
 
 
-async def test_while_the_database_is_away_the_company_is_asked_to_come_again(
+async def test_during_a_database_outage_the_provider_is_asked_to_retry(
     serving: Serving, bearer: dict[str, str]
 ) -> None:
     async with serving(DATABASE_URL=UNREACHABLE_DATABASE) as client:

@@ -1,4 +1,4 @@
-"""A tiny schema with everything that can go well or wrong, and the edge that serves it."""
+"""A small schema with everything that can succeed or fail, and the edge that serves it."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What an operation costs is known before it runs, from the document and its variables."""
+"""The cost of an operation is known before it runs, from the document and its variables."""
 
 from typing import Any
 

@@ -49,7 +49,7 @@ def test_long_documents_make_room_for_few() -> None:
     assert len(documents) == 2
 
 
-def test_nonsense_never_drives_out_what_is_in_use(engine: Engine) -> None:
+def test_invalid_documents_never_evict_documents_in_use(engine: Engine) -> None:
     plan = engine.plan("{ hello }")
     for number in range(1_000):
         engine.plan(f"{{ nonsense{number}")

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP, asked of a real server."""
+"""GraphQL over HTTP, with a real server."""
 
 import json
 from typing import Any
@@ -101,7 +101,7 @@ async def test_variables_nested_as_deep_as_json_goes_are_answered(client: httpx.
     assert (response.status_code, code_of(response)) == (200, "VARIABLES")
 
 
-async def test_several_operations_in_one_body_are_refused_in_so_many_words(client: httpx.AsyncClient) -> None:
+async def test_several_operations_in_one_body_are_refused_with_an_explanation(client: httpx.AsyncClient) -> None:
     response = await post(client, [HELLO, HELLO])
     assert (response.status_code, code_of(response)) == (400, "BATCHING")
 
@@ -164,7 +164,7 @@ async def test_a_body_too_large_is_413_whether_announced_or_not(client: httpx.As
         assert (response.status_code, code_of(response)) == (413, "PAYLOAD_TOO_LARGE")
 
 
-async def test_whoever_has_credentials_may_send_more(client: httpx.AsyncClient) -> None:
+async def test_an_authenticated_caller_may_send_larger_bodies(client: httpx.AsyncClient) -> None:
     body = json.dumps({"query": "{ hello }", "variables": {"x": "x" * 4_000_000}}).encode()
     ada = {**JSON, "authorization": "Bearer ada"}
     assert (await client.post("/graphql", content=body, headers=ada)).json()["data"].keys() == {"hello"}
@@ -176,7 +176,7 @@ async def test_whoever_has_credentials_may_send_more(client: httpx.AsyncClient) 
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "QUERY"])
-async def test_other_methods_are_405_and_told_which_there_are(client: httpx.AsyncClient, method: str) -> None:
+async def test_other_methods_are_405_with_the_allowed_ones(client: httpx.AsyncClient, method: str) -> None:
     response = await client.request(method, "/graphql")
     assert (response.status_code, code_of(response)) == (405, "METHOD_NOT_ALLOWED")
     assert response.headers["allow"] == "GET, POST, OPTIONS"
@@ -245,7 +245,7 @@ async def test_the_token_says_who_is_asking(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("authorization", ["Bearer eve", "Basic YWRhOg==", "ada", "Bearer a b"])
-async def test_a_token_nobody_issued_is_401(client: httpx.AsyncClient, authorization: str) -> None:
+async def test_an_unknown_token_is_401(client: httpx.AsyncClient, authorization: str) -> None:
     response = await post(client, HELLO, authorization=authorization)
     assert (response.status_code, code_of(response)) == (401, "UNAUTHENTICATED")
     assert response.headers["www-authenticate"] == "Bearer"
@@ -290,7 +290,7 @@ PREFLIGHT = {
 }
 
 
-async def test_a_page_of_an_allowed_origin_is_told_what_it_may_send(client: httpx.AsyncClient) -> None:
+async def test_a_page_of_an_allowed_origin_learns_what_it_may_send(client: httpx.AsyncClient) -> None:
     response = await client.options("/graphql", headers=PREFLIGHT)
     assert (response.status_code, response.content) == (204, b"")
     told = {name: text for name, text in response.headers.items() if name.startswith("access-control")}
@@ -317,7 +317,7 @@ async def test_a_page_of_an_allowed_origin_reads_answers_refusals_and_streams(cl
         assert "access-control-allow-credentials" not in response.headers
 
 
-async def test_a_page_of_another_origin_is_told_nothing(client: httpx.AsyncClient) -> None:
+async def test_a_page_of_another_origin_gets_no_permissions(client: httpx.AsyncClient) -> None:
     response = await client.options("/graphql", headers={**PREFLIGHT, "origin": "https://evil.example"})
     assert response.status_code == 403
     assert [name for name in response.headers if name.startswith("access-control")] == []
@@ -328,7 +328,7 @@ async def test_header_names_that_are_none_are_not_repeated(client: httpx.AsyncCl
     assert "access-control-allow-headers" not in response.headers
 
 
-async def test_whoever_asks_without_a_page_is_told_the_methods(client: httpx.AsyncClient) -> None:
+async def test_an_options_request_without_an_origin_gets_the_methods(client: httpx.AsyncClient) -> None:
     response = await client.options("/graphql")
     assert (response.status_code, response.headers["allow"]) == (204, "GET, POST, OPTIONS")
     assert [name for name in response.headers if name.startswith("access-control")] == []

@@ -1,4 +1,4 @@
-"""Documents that cost too much are refused before anybody validates them."""
+"""Documents that cost too much are refused before they are validated."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace

@@ -1,4 +1,4 @@
-"""Plain objects are answered to the byte as graphql-core answers them, whatever is asked and whatever is there."""
+"""Plain objects are answered byte for byte as graphql-core answers them."""
 
 import asyncio
 from collections.abc import Mapping
@@ -231,13 +231,13 @@ def test_what_is_plain_is_written_without_looking_at_its_fields(monkeypatch: pyt
     assert fields == ["Query"]
 
 
-def test_a_mutation_runs_once_whatever_becomes_of_its_answer() -> None:
+def test_a_mutation_runs_once_even_if_its_answer_fails() -> None:
     met = owner(id=ValueError("no id"), years=1)
     answered = answer(planned("mutation { meet { id years } }"), {}, met, PlainExecutor)
     assert (met.years, len(answered.errors)) == (2, 1)
 
 
-def test_of_a_document_no_more_places_are_remembered_than_it_needs() -> None:
+def test_no_more_locations_of_a_document_are_remembered_than_it_needs() -> None:
     names = range(9)
     given = ", ".join(f"$v{name}: Boolean!" for name in names)
     pets = " ".join(f"pets @include(if: $v{name}) {{ __typename }}" for name in names)
@@ -248,7 +248,7 @@ def test_of_a_document_no_more_places_are_remembered_than_it_needs() -> None:
     assert 200 < len(plan.groundwork.places) <= 256
 
 
-def test_of_all_places_of_a_document_together_no_more_fields_are_remembered_than_it_may_weigh() -> None:
+def test_the_fields_remembered_for_all_locations_of_a_document_are_bounded() -> None:
     names = range(9)
     given = ", ".join(f"$v{name}: Boolean!" for name in names)
     cats = "... on Cat { __typename name lives color }"
@@ -262,6 +262,6 @@ def test_of_all_places_of_a_document_together_no_more_fields_are_remembered_than
     assert sum(len(one) for one in held if type(one) is dict) < 600
 
 
-def test_places_are_a_plans_own() -> None:
+def test_locations_belong_to_one_plan() -> None:
     assert planned(PLAIN).groundwork.places is not planned(PLAIN).groundwork.places
     assert planned(PLAIN).groundwork.places == Places()

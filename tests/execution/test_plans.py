@@ -1,4 +1,4 @@
-"""A plan answers always, and says no more than it should."""
+"""A plan always answers, and shows no more than it should."""
 
 from typing import Any
 
@@ -95,7 +95,7 @@ async def test_an_unforeseen_error_is_masked_and_logged(engine: Engine) -> None:
     assert str(entry["exc_info"]) == "password=hunter2"
 
 
-async def test_an_error_of_the_business_is_shown(engine: Engine) -> None:
+async def test_a_domain_error_is_shown(engine: Engine) -> None:
     with capture_logs() as logs:
         error = error_of(await run(engine, "{ missing }"))
     assert error["message"] == "No such thing."
@@ -133,7 +133,7 @@ async def test_a_subscription_that_breaks_ends_with_a_masked_error(engine: Engin
     assert len(logs) == 1
 
 
-async def test_a_subscription_nobody_reads_any_more_is_closed(engine: Engine) -> None:
+async def test_a_subscription_without_a_reader_is_closed(engine: Engine) -> None:
     journal = Journal()
     answers = engine.plan("subscription { watch }").stream(None, Context(None, "r1", journal), "r1")
     assert (await anext(answers)).data == {"watch": 1}
@@ -144,13 +144,13 @@ async def test_a_subscription_nobody_reads_any_more_is_closed(engine: Engine) ->
 @pytest.mark.parametrize(
     "text", ["{ __schema { types { name } } }", '{ __type(name: "Box") { fields { name } } }', "{ nothin }"]
 )
-async def test_a_stranger_learns_nothing_of_the_schema(engine: Engine, text: str) -> None:
+async def test_an_anonymous_caller_learns_nothing_of_the_schema(engine: Engine, text: str) -> None:
     answer = await run(engine, text)
     assert answer.outcome is Outcome.REFUSED
     assert "Did you mean" not in error_of(answer)["message"]
 
 
-async def test_a_stranger_may_ask_whether_a_type_exists(engine: Engine) -> None:
+async def test_an_anonymous_caller_may_ask_whether_a_type_exists(engine: Engine) -> None:
     answer = await run(engine, '{ __typename __type(name: "Box") { name kind } }')
     assert answer.data == {"__typename": "Query", "__type": {"name": "Box", "kind": "OBJECT"}}
 

@@ -1,4 +1,4 @@
-"""Compiled operations plug in at one place: same arguments, same bytes."""
+"""Compiled operations are used at one place: same arguments, same bytes."""
 
 from collections.abc import AsyncGenerator, Hashable, Mapping
 from dataclasses import dataclass

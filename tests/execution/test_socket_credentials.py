@@ -1,4 +1,4 @@
-"""A socket outlives its token when a fresh one comes in time, and nothing else does."""
+"""A socket outlives its token only if a fresh one arrives in time."""
 
 import time
 
@@ -79,7 +79,7 @@ async def test_a_fresh_token_speaks_for_the_same_caller(host: str, journal: Jour
         assert await close_code(socket) == 4403
 
 
-async def test_whoever_cannot_be_checked_now_is_asked_to_come_later(host: str) -> None:
+async def test_a_caller_that_cannot_be_checked_now_is_asked_to_retry(host: str) -> None:
     async with connect(f"ws://{host}/graphql", subprotocols=[GRAPHQL_TRANSPORT_WS]) as socket:
         await send_json(socket, {**CONNECTION_INIT, "payload": {"Authorization": "Bearer later"}})
         assert await close_code(socket) == 1013
@@ -91,7 +91,7 @@ async def test_a_fresh_token_that_cannot_be_checked_now_ends_the_socket_until_la
         assert await close_code(socket) == 1013
 
 
-async def test_a_socket_ends_when_its_caller_is_not_believed_any_more(host: str, journal: Journal) -> None:
+async def test_a_socket_ends_when_its_credentials_are_no_longer_valid(host: str, journal: Journal) -> None:
     async with (
         open_socket(host, payload={"Authorization": "Bearer bob"}) as bobs,
         open_socket(host, payload=ADA) as adas,

@@ -1,4 +1,4 @@
-"""graphql-transport-ws, spoken with a real server."""
+"""graphql-transport-ws, with a real server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -268,7 +268,7 @@ async def test_a_socket_says_which_languages_its_page_reads(host: str, journal: 
     assert journal.contexts[0].languages == ("pt-br", "en")
 
 
-async def test_a_document_nobody_has_registered_is_an_error_of_its_own(socket: ClientConnection) -> None:
+async def test_an_unregistered_document_has_an_error_of_its_own(socket: ClientConnection) -> None:
     payload = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "ab" * 32}}}
     await send_json(socket, {"id": "a", "type": "subscribe", "payload": payload}, subscribe_message("b", "{ hello }"))
     heard = [await receive_json(socket) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""GraphQL over Server-Sent Events, asked of a real server."""
+"""GraphQL over Server-Sent Events, with a real server."""
 
 import time
 from contextlib import AsyncExitStack
@@ -115,7 +115,7 @@ async def test_a_stream_is_chosen_only_when_it_ranks_first(
     assert response.headers["content-type"] == f"{content_type}; charset=utf-8"
 
 
-async def test_a_stream_ends_when_its_caller_is_not_believed_any_more(
+async def test_a_stream_ends_when_its_credentials_are_no_longer_valid(
     client: httpx.AsyncClient, journal: Journal
 ) -> None:
     query, bobs = {"query": "subscription { watch }"}, {**EVENTS, "authorization": "Bearer bob"}

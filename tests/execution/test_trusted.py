@@ -1,4 +1,4 @@
-"""Enforced trust has no side entrance: HTTP, event streams and sockets run the same documents."""
+"""Enforced trust applies everywhere: HTTP, event streams and sockets run the same documents."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Variables are read as graphql-core reads them: what fits comes out the same, and what does not fit is left to it."""
+"""Variables are read as graphql-core reads them: valid ones have the same result, invalid ones are left to it."""
 
 import gc
 import tracemalloc

@@ -1,4 +1,4 @@
-"""Somebody who asks, and what they hear."""
+"""A caller of the GraphQL engine, its answers and its subscriptions."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator

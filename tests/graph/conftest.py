@@ -1,4 +1,4 @@
-"""A house without a worker over one database, and callers who ask it: every test has tenants of its own."""
+"""The application without a worker over one database, and callers: every test has tenants of its own."""
 
 import asyncio
 from collections.abc import AsyncIterator

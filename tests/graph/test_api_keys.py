@@ -1,4 +1,4 @@
-"""apiKeys: a tenant's keys by page, and each by its id; never what lets anybody in."""
+"""apiKeys: a tenant's keys by page, and each by its id; never a secret."""
 
 from core.ports.principal import Scope
 from tests.graph.callers import Caller, NewCaller
@@ -49,7 +49,7 @@ async def test_its_last_use_is_shown(caller: Caller) -> None:
     assert viewer["apiKey"]["lastUsedAt"] >= made["apiKey"]["createdAt"]
 
 
-async def test_a_key_is_told_who_it_is_and_what_it_may_do(caller: Caller) -> None:
+async def test_a_key_can_query_its_own_identity_and_scopes(caller: Caller) -> None:
     made = await create_api_key(caller, expiresIn="PT1H")
     server = await with_api_key(caller, made["secret"])
     asked = "{ viewer { user { id } apiKey { id prefix } organization { name } scopes expiresAt } }"

@@ -1,4 +1,4 @@
-"""Who did what: every mutation leaves an event, with its act and never without it."""
+"""The audit log: every mutation writes an event in its own transaction."""
 
 from dataclasses import replace
 from typing import Any
@@ -58,7 +58,7 @@ async def test_every_mutation_of_the_schema_leaves_an_event(caller: Caller, aske
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-async def test_every_mutation_somebody_had_no_right_to_leaves_one_too(
+async def test_every_forbidden_mutation_is_recorded_too(
     new_caller: NewCaller, asker: OperationBuilder, name: str
 ) -> None:
     caller = await new_caller(frozenset({Scope.OPERATIONS_READ}))
@@ -105,13 +105,13 @@ async def test_a_message_found_again_by_its_key_was_sent_once(caller: Caller) ->
     assert len(await events(caller)) == 1
 
 
-async def test_a_message_that_was_refused_is_an_event_without_its_words(caller: Caller) -> None:
+async def test_a_refused_message_is_recorded_without_its_content(caller: Caller) -> None:
     await caller.ask(SEND, input=message(to={"phone": "+551199999999999"}))
     [event] = await events(caller)
     assert (event["outcome"], event["code"], event["targetId"]) == ("REFUSED", "PHONE_INVALID", None)
 
 
-async def test_whoever_acts_in_anothers_name_is_named_beside_them(caller: Caller, stock: RecordFactory) -> None:
+async def test_an_actor_on_behalf_of_another_is_recorded_beside_them(caller: Caller, stock: RecordFactory) -> None:
     assert caller.principal is not None
     caller.principal = replace(caller.principal, actor="user_support", kind=ActorKind.KEY)
     await caller.ask(SEND, input=message())
@@ -138,7 +138,7 @@ async def test_act_and_event_are_one_transaction(
     assert await stock.owner.fetchval("SELECT status FROM messages WHERE id = $1", put) == "QUEUED"
 
 
-async def test_a_mutation_nobody_taught_to_write_is_written_down_all_the_same(
+async def test_a_mutation_without_an_audit_rule_is_still_recorded(
     caller: Caller, stock: RecordFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resolvers.messages.mutations.cancel", _forgetful)

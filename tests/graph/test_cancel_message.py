@@ -1,4 +1,4 @@
-"""cancelMessage: in time or not, said honestly; what is not there or anothers' is answered alike."""
+"""cancelMessage: canceled or too late; missing and foreign messages are answered alike."""
 
 import pytest
 
@@ -52,7 +52,7 @@ async def test_unknown_foreign_and_malformed_ids_are_answered_alike(
 
 
 @pytest.mark.parametrize("verb", ["cancelMessage", "retryMessage"])
-async def test_whoever_may_send_and_not_read_learns_nothing_of_what_anothers_message_says(
+async def test_a_caller_who_may_send_and_not_read_learns_nothing_about_the_content_of_others(
     new_caller: NewCaller, stock: RecordFactory, verb: str
 ) -> None:
     document = (

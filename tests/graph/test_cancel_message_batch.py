@@ -1,4 +1,4 @@
-"""cancelMessageBatch: what has not gone out is stopped, and asked again the answer is the same."""
+"""cancelMessageBatch: unsent messages are canceled, and a repeated call has the same answer."""
 
 from resolvers.global_ids import to_global_id
 from tests.graph.callers import Caller

@@ -1,4 +1,4 @@
-"""Every argument of free words takes every character but controls, and gives it back as it was written."""
+"""Every text argument accepts every character but controls, and returns it unchanged."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ async def asked(caller: Caller, query: str, **given: Any) -> dict[str, Any]:
     return dict(answer)
 
 
-async def test_whatever_is_no_control_comes_back_as_it_was_written(caller: Caller, stock: RecordFactory) -> None:
+async def test_every_character_that_is_no_control_is_returned_unchanged(caller: Caller, stock: RecordFactory) -> None:
     template = await stock.put_template(
         caller, name="ours", channel="EMAIL", subject="Pago: {{amount}}", body="{{amount}}"
     )
@@ -86,7 +86,9 @@ async def test_whatever_is_no_control_comes_back_as_it_was_written(caller: Calle
         assert found["templates"]["nodes"] == [{"body": f"x {words} y"}]
 
 
-async def test_what_cannot_stand_on_a_line_is_refused_by_name_and_place(caller: Caller, stock: RecordFactory) -> None:
+async def test_a_character_that_cannot_be_on_a_line_is_refused_by_name_and_position(
+    caller: Caller, stock: RecordFactory
+) -> None:
     template = await stock.put_template(
         caller, name="ours", channel="EMAIL", subject="Pago: {{amount}}", body="{{amount}}"
     )

@@ -1,4 +1,4 @@
-"""Every connection of the schema, whatever it holds: cursors both ways, gapless, a count only when it is asked for."""
+"""Every connection of the schema: cursors in both directions, no gaps, and a count only on request."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any

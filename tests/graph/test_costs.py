@@ -1,4 +1,4 @@
-"""What an operation costs: as many statements for one message as for fifty, and no sealed column read for nothing."""
+"""The cost of an operation: as many statements for one message as for fifty, and no sealed column read needlessly."""
 
 import pytest
 

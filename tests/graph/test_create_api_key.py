@@ -1,4 +1,4 @@
-"""createApiKey: a key shown once, with no right its maker lacks; or all that is wrong with it."""
+"""createApiKey: a key shown once, with no scope its creator lacks; or every error in the input."""
 
 from dataclasses import replace
 from typing import Any
@@ -46,7 +46,7 @@ async def test_it_lets_its_server_do_what_its_scopes_say_and_nothing_else(caller
     assert await server.code("{ messages { nodes { id } } }") == "FORBIDDEN"
 
 
-async def test_a_list_is_shown_masked_and_holds(caller: Caller) -> None:
+async def test_an_allow_list_is_shown_masked_and_enforced(caller: Caller) -> None:
     people = [{"phone": "+55 11 98765-4321"}, {"email": "Ana@Example.com"}]
     payload = await create_api_key(caller, kind="ALLOW_LIST", allowedRecipients=people)
     assert payload["apiKey"]["allowedRecipients"] == ["+55 11 9••••-4321", "A••@example.com"]
@@ -56,7 +56,7 @@ async def test_a_list_is_shown_masked_and_holds(caller: Caller) -> None:
     assert (error["__typename"], error["path"]) == ("InvalidInputError", ["input", "to", "phone"])
 
 
-async def test_a_test_key_sends_where_companies_are_simulated(caller: Caller) -> None:
+async def test_a_test_key_sends_where_providers_are_simulated(caller: Caller) -> None:
     """They are in this house: their addresses are on this machine."""
     server = await with_api_key(caller, (await create_api_key(caller, kind="TEST"))["secret"])
     assert (await server.ask(SEND, input=sms("+5511987654321")))["sendMessage"]["errors"] == []
@@ -89,7 +89,7 @@ async def test_what_is_wrong_is_said_with_its_place(
     assert await rules(caller, **given) == found
 
 
-async def test_nobody_gives_away_a_right_they_lack(new_caller: NewCaller) -> None:
+async def test_no_caller_can_grant_a_scope_they_lack(new_caller: NewCaller) -> None:
     clerk = await new_caller(frozenset({Scope.OPERATIONS_WRITE, Scope.MESSAGES_READ}))
     assert await rules(clerk, scopes=["MESSAGES_READ", "MESSAGES_SEND"]) == [("input.scopes", "NOT_ALLOWED")]
     assert (await create_api_key(clerk, scopes=["MESSAGES_READ"]))["errors"] == []

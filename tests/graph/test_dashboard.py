@@ -1,4 +1,4 @@
-"""dashboard: numbers that are right."""
+"""dashboard: the numbers are right."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -49,7 +49,7 @@ async def test_the_numbers_are_those_of_the_window(
     assert sms["delivered"] == 4
 
 
-async def test_what_nobody_can_know_is_null(caller: Caller, stock: RecordFactory, owner: asyncpg.Pool) -> None:
+async def test_an_unknown_value_is_null(caller: Caller, stock: RecordFactory, owner: asyncpg.Pool) -> None:
     """E-mails were sent and no report ever comes; an SMS was sent and its report may still come: that is 0 of 1."""
     await mark_delivered(owner, await stock.put(caller, content=EmailContent("Olá", "Oi", None)), None, "SENT")
     await mark_delivered(owner, await stock.put(caller), None, "SENT")

@@ -1,4 +1,4 @@
-"""dashboardUpdated: numbers as they change, counted once for all who look."""
+"""dashboardUpdated: numbers as they change, counted once for all subscribers."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

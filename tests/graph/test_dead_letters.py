@@ -1,4 +1,4 @@
-"""deadLetters: work that was given up, counted, filtered, page by page."""
+"""deadLetters: failed work, counted, filtered, page by page."""
 
 from datetime import UTC, datetime
 
@@ -31,7 +31,7 @@ async def found(caller: Caller, **filter: object) -> list[str]:
     return [one["id"] for one in page["nodes"]]
 
 
-async def test_a_dead_letter_tells_what_failed_and_why(caller: Caller, stock: RecordFactory) -> None:
+async def test_a_dead_letter_shows_what_failed_and_why(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller, status="FAILED")
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     await stock.dead_letter(caller, message=message, at=moment)

@@ -1,4 +1,4 @@
-"""discardDeadLetters: given up for good, without touching what failed."""
+"""discardDeadLetters: discards the letters and does not change what failed."""
 
 import pytest
 

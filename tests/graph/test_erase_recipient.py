@@ -1,4 +1,4 @@
-"""Asking for a person to be erased, and what is shown of what is no longer kept."""
+"""eraseRecipient: the request to erase a person, and what is shown afterwards."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every list of the schema, everything selected that its items lead to: many items cost the statements of one."""
+"""Every list of the schema with everything its items lead to: many items cost as many statements as one."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import fields

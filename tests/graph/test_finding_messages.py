@@ -1,4 +1,4 @@
-"""messages(filter:): found by the person they went to or came from, and by the caller's own id; words stay sealed."""
+"""messages(filter:): by sender, recipient and external id; the content stays sealed."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -157,7 +157,7 @@ def _reads(house: App) -> Iterator[list[tuple[str, Sequence[Any]]]]:
         event.remove(engine, "after_cursor_execute", note)
 
 
-def test_no_condition_of_a_message_looks_for_its_words() -> None:
+def test_no_filter_searches_the_content_of_a_message() -> None:
     filter = build_schema()._schema.type_map["MessageFilter"]
     assert isinstance(filter, GraphQLInputObjectType)
     assert not {"search", "text", "content"} & filter.fields.keys()

@@ -1,4 +1,4 @@
-"""Integration.health and integrationHealthChanged: the present state first, then what a circuit's changes mean."""
+"""Integration.health and integrationHealthChanged: the present state first, then the changes of a circuit."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -94,7 +94,9 @@ async def test_an_open_circuit_is_down_and_a_trial_degraded(caller: Caller, gate
     await until(status, lambda one: one == "DEGRADED")
 
 
-async def test_who_is_refused_is_told_to_look_at_the_credentials(caller: Caller, gate: SharedRateLimiter) -> None:
+async def test_refused_credentials_are_reported_with_advice_to_check_them(
+    caller: Caller, gate: SharedRateLimiter
+) -> None:
     await opened(gate, refusals=3)
     found = (await healths(caller))["TWILIO"]
     assert (found["status"], found["credentials"]) == ("DOWN", "REFUSED")
@@ -117,7 +119,7 @@ async def test_the_present_state_comes_first_and_then_every_change(caller: Calle
         assert await told(stream) == ("TWILIO", "DEGRADED", "UNKNOWN")
 
 
-async def test_a_reconnect_hears_only_what_is_different(caller: Caller, gate: SharedRateLimiter) -> None:
+async def test_a_reconnect_receives_only_what_is_different(caller: Caller, gate: SharedRateLimiter) -> None:
     async with following(caller, kinds=["SMTP", "TWILIO"]) as stream:
         await stream.next()
         cursor = (await stream.next())["integrationHealthChanged"]["cursor"]
@@ -127,7 +129,7 @@ async def test_a_reconnect_hears_only_what_is_different(caller: Caller, gate: Sh
 
 
 @pytest.mark.parametrize("cursor", ["", "nonsense", "SGVhbHRoQ3Vyc29yOnR3aWxpbz1GSU5F"])
-async def test_a_cursor_of_somebody_else_is_refused(caller: Caller, cursor: str) -> None:
+async def test_a_cursor_of_another_caller_is_refused(caller: Caller, cursor: str) -> None:
     async with following(caller, after=cursor) as stream:
         [error] = (await stream.answer()).errors
     assert (error["extensions"]["code"], error["extensions"]["argument"]) == ("INVALID_INPUT", "after")

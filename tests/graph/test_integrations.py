@@ -1,4 +1,4 @@
-"""integrations: which companies we work through, how each is configured, and never a secret."""
+"""integrations: the providers of this server and how each is configured, without secrets."""
 
 import json
 from collections.abc import AsyncIterator
@@ -68,7 +68,7 @@ async def test_some_can_be_asked_for(caller: Caller, kinds: list[str] | None, ex
     assert [one["kind"] for one in found] == expected
 
 
-async def test_a_kind_nobody_speaks_to_is_no_kind(caller: Caller) -> None:
+async def test_a_kind_without_an_integration_is_no_kind(caller: Caller) -> None:
     assert await caller.code(INTEGRATIONS, kinds=["STRIPE"]) == "VARIABLES"
 
 

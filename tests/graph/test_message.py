@@ -24,7 +24,7 @@ query ($id: ID!, $first: Int, $after: String, $last: Int, $before: String) {
 """
 
 
-async def test_a_message_tells_its_whole_story(caller: Caller, stock: RecordFactory) -> None:
+async def test_a_message_shows_its_whole_history(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller, status="SENT", attempts=2)
     document = """
     query ($id: ID!) { message(id: $id) {
@@ -69,7 +69,7 @@ async def test_a_message_tells_its_whole_story(caller: Caller, stock: RecordFact
     assert (accepted["outcome"], accepted["providerMessageId"], accepted["failure"]) == ("ACCEPTED", "SM2", None)
 
 
-async def test_what_somebody_wrote_to_us_names_its_writer(caller: Caller, stock: RecordFactory) -> None:
+async def test_an_inbound_message_names_its_sender(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller, sender="+5521999998888", status="DELIVERED")
     found = await caller.ask(
         "query ($id: ID!) { message(id: $id) { direction status from fromMasked to } }", id=global_id(message)
@@ -92,7 +92,7 @@ async def test_an_e_mail_has_no_segments_and_a_long_text_several(caller: Caller,
 
 
 @pytest.mark.parametrize("id", ["", "x", "TWVzc2FnZTo", "=", "é", to_global_id("Message", b"short"), "A" * 10_000])
-async def test_an_id_nobody_made_finds_nothing(caller: Caller, id: str) -> None:
+async def test_an_unknown_id_finds_nothing(caller: Caller, id: str) -> None:
     assert await caller.ask(STATUS, id=id) == {"message": None}
 
 

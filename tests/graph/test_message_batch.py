@@ -1,4 +1,4 @@
-"""messageBatch: how messages that were handed in together fare together."""
+"""messageBatch: the state of messages that were sent together."""
 
 from api.bootstrap import App
 from core.ports.principal import Scope

@@ -1,4 +1,4 @@
-"""messageStatusChanged(after:) and its filter: what was missed comes first, and who follows more costs no more."""
+"""messageStatusChanged(after:) and its filter: missed changes come first, and more messages cost no more statements."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -73,7 +73,7 @@ async def test_what_was_missed_comes_first_and_then_it_goes_on(caller: Caller, s
     assert not any(one["hasGap"] for one in [opening, *missed, live])
 
 
-async def test_an_opening_that_was_cut_short_is_told_again(caller: Caller, stock: RecordFactory) -> None:
+async def test_an_opening_that_was_cut_short_is_delivered_again(caller: Caller, stock: RecordFactory) -> None:
     ids = sorted([global_id(await stock.put(caller)) for _ in range(2)])
     async with following(caller, filter={"ids": ids}) as stream:
         first = (await stream.next())["messageStatusChanged"]
@@ -85,9 +85,7 @@ async def test_an_opening_that_was_cut_short_is_told_again(caller: Caller, stock
         assert await stream.is_silent(0.3)
 
 
-async def test_cursors_of_others_and_nonsense_are_refused(
-    caller: Caller, stranger: Caller, stock: RecordFactory
-) -> None:
+async def test_foreign_and_invalid_cursors_are_refused(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
     async with following(stranger, filter={"ids": [global_id(await stock.put(stranger))]}) as stream:
         foreign = (await stream.next())["messageStatusChanged"]["cursor"]
     await stock.put(caller)

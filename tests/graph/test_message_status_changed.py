@@ -1,4 +1,4 @@
-"""messageStatusChanged: the present state first, then every change in its order, none left out and none told twice."""
+"""messageStatusChanged: the present state first, then every change in order, exactly once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -98,7 +98,7 @@ async def test_then_comes_every_change_in_its_order_and_none_twice(caller: Calle
     ]
 
 
-async def test_what_changed_nothing_is_not_told(caller: Caller, stock: RecordFactory) -> None:
+async def test_an_event_that_changed_nothing_is_not_delivered(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller)
     id = global_id(message)
     async with following(caller, [id]) as stream:
@@ -107,7 +107,7 @@ async def test_what_changed_nothing_is_not_told(caller: Caller, stock: RecordFac
         assert [await told(stream) for _ in range(2)] == [(id, "QUEUED", "SENT"), (id, "SENT", "DELIVERED")]
 
 
-async def test_a_message_made_later_is_told_from_its_beginning(
+async def test_a_message_made_later_is_followed_from_its_beginning(
     caller: Caller, stock: RecordFactory, house: App
 ) -> None:
     async with following(caller) as stream:
@@ -118,7 +118,7 @@ async def test_a_message_made_later_is_told_from_its_beginning(
         assert await told(stream) == (global_id(message), "QUEUED", "SENDING")
 
 
-async def test_without_a_filter_every_message_is_followed_and_no_past_is_told(
+async def test_without_a_filter_every_message_is_followed_from_now_on(
     caller: Caller, stock: RecordFactory, house: App
 ) -> None:
     one, other = await stock.put(caller), await stock.put(caller)
@@ -148,7 +148,7 @@ async def test_what_can_only_be_followed_in_vain_is_refused(
             assert (found["code"], found["argument"], found["reason"]) == ("NOT_FOUND", argument, reason), given
 
 
-async def test_a_message_named_twice_is_told_once(caller: Caller, stock: RecordFactory) -> None:
+async def test_a_message_named_twice_is_delivered_once(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller)
     async with following(caller, [global_id(message)] * 2) as stream:
         assert await told(stream) == (global_id(message), None, "QUEUED")
@@ -243,7 +243,7 @@ async def test_it_goes_on_without_redis(graph_urls: Urls, caller: Caller, stock:
         await house.close()
 
 
-async def test_it_rides_out_a_database_that_is_away_for_a_moment(
+async def test_it_survives_a_short_database_outage(
     caller: Caller, stock: RecordFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = await stock.put(caller)

@@ -1,4 +1,4 @@
-"""messages: the history, newest first, page by page from either end, and nobody else's."""
+"""messages: the history, newest first, page by page from either end, within the tenant."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -65,7 +65,7 @@ async def test_the_newest_is_first(caller: Caller, stock: RecordFactory) -> None
     assert await ids(caller) == made
 
 
-async def test_a_page_holds_25_unless_told_otherwise(caller: Caller, stock: RecordFactory) -> None:
+async def test_a_page_has_25_messages_by_default(caller: Caller, stock: RecordFactory) -> None:
     made = await put_many(stock, caller, 26)
     assert await ids(caller) == made[:25]
     assert await ids(caller, first=100) == made

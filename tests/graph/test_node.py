@@ -1,4 +1,4 @@
-"""node: any object by its id, and nothing for an id that is unknown, somebody else's or no id at all."""
+"""node: any object by its id, and null for an id that is unknown, foreign or malformed."""
 
 import pytest
 
@@ -95,7 +95,7 @@ async def test_an_unknown_or_malformed_id_finds_nothing(subtests: pytest.Subtest
             assert await caller.ask(NODE, id=id) == {"node": None}
 
 
-async def test_nobody_is_told_anything(nobody: Caller) -> None:
+async def test_an_anonymous_caller_gets_no_node(nobody: Caller) -> None:
     assert await nobody.code("query ($id: ID!) { node(id: $id) { id } }", id="nonsense") == "UNAUTHENTICATED"
 
 

@@ -1,4 +1,4 @@
-"""nodes: many objects by their ids, in the order asked, with one statement for each type among them."""
+"""nodes: many objects by their ids, in the given order, with one statement for each type."""
 
 import pytest
 
@@ -40,7 +40,7 @@ async def test_objects_come_in_the_order_asked_with_null_where_there_is_none(
     assert [node and node["id"] for node in found] == [None, *ids[::-1], None, ids[0], asked[-1]]
 
 
-async def test_as_many_statements_as_types_whatever_the_number_of_ids(
+async def test_one_statement_per_type_regardless_of_the_number_of_ids(
     caller: Caller, stock: RecordFactory, house: App
 ) -> None:
     counts = []
@@ -71,5 +71,5 @@ async def test_each_type_needs_its_scope(new_caller: NewCaller, type_name: str) 
     assert await powerless.code(NODES, ids=[to_global_id(type_name, b"\x00" * 16)]) == "FORBIDDEN"
 
 
-async def test_nobody_is_told_anything(nobody: Caller) -> None:
+async def test_an_anonymous_caller_gets_no_nodes(nobody: Caller) -> None:
     assert await nobody.code(NODES, ids=["nonsense"]) == "UNAUTHENTICATED"

@@ -1,4 +1,4 @@
-"""Exactly one member: what has none or several of a `@oneOf` input is refused before anything runs."""
+"""A `@oneOf` input with no member or several is refused before anything runs."""
 
 import pytest
 
@@ -38,7 +38,7 @@ async def test_what_is_written_out_is_refused_by_validation(stranger: Caller, va
 
 
 @pytest.mark.parametrize("given", [{}, {"phone": None}, {"phone": BOTH["phone"]}])
-async def test_a_variable_that_may_be_null_is_no_member_whatever_it_holds(
+async def test_a_nullable_variable_is_no_member_regardless_of_its_value(
     stranger: Caller, given: dict[str, object]
 ) -> None:
     answer = await stranger.answer(SEND % ("($phone: PhoneNumber)", "{phone: $phone}"), **given)

@@ -1,4 +1,4 @@
-"""replayWebhook: what was dealt with is dealt with again; what waits, or is somebody else's, is not."""
+"""replayWebhook: a processed webhook is processed again; a waiting or foreign one is not."""
 
 import pytest
 
@@ -46,7 +46,7 @@ async def test_what_waits_already_is_said_to(caller: Caller, stock: RecordFactor
     assert (error["__typename"], error["state"], error["path"]) == ("InvalidStateError", "RECEIVED", ["input", "id"])
 
 
-async def test_what_belongs_to_others_or_to_nobody_is_not_found(
+async def test_foreign_and_unassigned_webhooks_are_not_found(
     caller: Caller, stranger: Caller, stock: RecordFactory
 ) -> None:
     webhook = await stock.webhook(caller)

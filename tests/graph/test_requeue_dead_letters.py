@@ -1,4 +1,4 @@
-"""requeueDeadLetters: many at once, the good ones done, one error for each bad one."""
+"""requeueDeadLetters: many at once; the valid ones are requeued, and each invalid one has an error."""
 
 import pytest
 
@@ -65,7 +65,7 @@ async def test_a_message_that_may_arrive_twice_stays_where_it_is(caller: Caller,
     assert "may arrive twice" in error["message"]
 
 
-async def test_a_message_nobody_here_could_send_stays_where_it_is(caller: Caller, stock: RecordFactory) -> None:
+async def test_a_message_that_cannot_be_sent_here_stays_a_dead_letter(caller: Caller, stock: RecordFactory) -> None:
     message = await stock.put(caller, status="FAILED")
     route = '[{"channel": "WHATSAPP"}]'
     await stock.owner.execute("UPDATE messages SET route = $2, channel = 'WHATSAPP' WHERE id = $1", message, route)

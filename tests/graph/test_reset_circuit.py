@@ -1,4 +1,4 @@
-"""Integration.circuit and resetCircuit: seen by whoever may read operations, closed by whoever may write them."""
+"""Integration.circuit and resetCircuit: visible with OPERATIONS_READ, closed with OPERATIONS_WRITE."""
 
 from collections.abc import AsyncIterator
 from typing import Any

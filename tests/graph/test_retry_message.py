@@ -1,4 +1,4 @@
-"""retryMessage: a failed message goes back in its queue, over its route or another that fits it."""
+"""retryMessage: a failed message is queued again, over its route or another valid one."""
 
 import pytest
 
@@ -54,7 +54,7 @@ async def test_what_may_arrive_twice_is_tried_only_by_who_accepts_that(caller: C
     assert done["retryMessage"]["errors"] == []
 
 
-async def test_a_channel_nobody_serves_here_is_refused(caller: Caller, stock: RecordFactory) -> None:
+async def test_an_unserved_channel_is_refused(caller: Caller, stock: RecordFactory) -> None:
     [error] = (await retried(caller, stock, [{"channel": "WHATSAPP"}]))["errors"]  # type: ignore[misc, attr-defined]
     assert (error["__typename"], error["path"]) == ("IntegrationUnavailableError", ["input", "route", "0", "channel"])
 

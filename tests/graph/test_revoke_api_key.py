@@ -1,4 +1,4 @@
-"""revokeApiKey: from then on the key lets nobody in, at once where it is revoked."""
+"""revokeApiKey: a revoked key is rejected, at once where it is revoked."""
 
 import pytest
 
@@ -15,7 +15,7 @@ mutation ($id: ID!) { revokeApiKey(input: {id: $id}) {
 """
 
 
-async def test_a_revoked_key_lets_nobody_in_with_the_next_request(caller: Caller) -> None:
+async def test_a_revoked_key_is_rejected_from_the_next_request(caller: Caller) -> None:
     made = await create_api_key(caller)
     await with_api_key(caller, made["secret"])
     revoked = (await caller.ask(REVOKE, id=made["apiKey"]["id"]))["revokeApiKey"]

@@ -1,4 +1,4 @@
-"""sendMessage: a message answered for, or everything that is wrong with it, typed and with its place."""
+"""sendMessage: an accepted message, or every error in the input, typed and with its path."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -256,7 +256,7 @@ async def test_an_answer_to_nothing_is_not_found(caller: Caller, stock: RecordFa
     assert await stock.count("messages", caller) == await stock.count("idempotency_keys", caller) == 0
 
 
-async def test_an_answer_to_a_strangers_message_is_not_found(
+async def test_a_reply_to_a_message_of_another_tenant_is_not_found(
     caller: Caller, stranger: Caller, stock: RecordFactory
 ) -> None:
     theirs = global_id(await stock.put(stranger))
@@ -296,7 +296,7 @@ async def test_a_key_belongs_to_one_tenant(caller: Caller, stranger: Caller) -> 
     assert ours["message"]["id"] != theirs["message"]["id"]
 
 
-async def test_nobody_may_send(nobody: Caller) -> None:
+async def test_an_anonymous_caller_may_not_send(nobody: Caller) -> None:
     assert await nobody.code(SEND, input=TEXT_MESSAGE) == "UNAUTHENTICATED"
 
 

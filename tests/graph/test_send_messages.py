@@ -1,4 +1,4 @@
-"""sendMessages: many at once, and one result each."""
+"""sendMessages: many at once, with one result each."""
 
 import pytest
 
@@ -44,13 +44,15 @@ async def test_the_same_key_answers_with_the_first_batch(caller: Caller, stock: 
 
 
 @pytest.mark.parametrize(("size", "rule"), [(0, "REQUIRED"), (501, "TOO_LONG")])
-async def test_a_batch_holds_from_one_to_five_hundred(caller: Caller, size: int, rule: str) -> None:
+async def test_a_batch_has_one_to_five_hundred_messages(caller: Caller, size: int, rule: str) -> None:
     payload = await send_messages(caller, *[TEXT_MESSAGE] * size)
     [error] = payload["errors"]
     assert (error["rule"], error["path"], payload["batch"]) == (rule, ["input", "messages"], None)
 
 
-async def test_a_batch_is_answered_by_as_many_statements_whatever_its_size(caller: Caller, house: App) -> None:
+async def test_a_batch_is_answered_by_the_same_number_of_statements_regardless_of_its_size(
+    caller: Caller, house: App
+) -> None:
     counts = []
     for size in (2, 100):
         async with round_trips(house.database) as seen:

@@ -1,4 +1,4 @@
-"""sendMessage's options: routes in time, schedules, expiry, external ids, rehearsals, and what a full queue answers."""
+"""Options of sendMessage: step deadlines, schedules, expiry, external ids, simulation, and a full queue."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -53,7 +53,7 @@ async def test_a_message_for_later_says_when_and_until_when(caller: Caller) -> N
     assert (message["canCancel"], message["canRetry"], message["batch"]) == (True, False, None)
 
 
-async def test_nobody_is_woken_by_the_clock_of_another_state(caller: Caller) -> None:
+async def test_quiet_hours_cover_every_time_zone_of_a_shared_area_code(caller: Caller) -> None:
     day = datetime.now(UTC).date() + timedelta(days=2)
     # 10:00 UTC is 07:00 in Recife, Santarém and Marabá, 06:00 in Manaus and 05:00 in Rio Branco.
     for area, hour in {"81": 11, "93": 11, "94": 11, "11": 11, "92": 12, "67": 12, "68": 13}.items():
@@ -106,7 +106,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_what_nobody_can_mean_is_refused_with_its_place(caller: Caller, stock: RecordFactory, case: str) -> None:
+async def test_invalid_options_are_refused_with_their_path(caller: Caller, stock: RecordFactory, case: str) -> None:
     given, path, rule = REFUSED[case]
     payload = await send(caller, **given)
     [error] = payload["errors"]

@@ -1,4 +1,4 @@
-"""sendMessage with a template: what is sent, what the message shows of it, and every way it can be refused."""
+"""sendMessage with a template: what is sent, what the message shows of it, and every refusal."""
 
 import json
 from collections.abc import AsyncIterator
@@ -109,7 +109,7 @@ async def test_an_e_mail_gets_its_subject_and_both_bodies(shop: Caller, stock: R
     assert (kept["subject"], kept["plainText"], kept["html"]) == ("Pago: R$ <1>", "R$ <1>", "<b>R$ &lt;1&gt;</b>")
 
 
-async def test_a_companys_template_keeps_its_parameters(shop: Caller, stock: RecordFactory) -> None:
+async def test_a_provider_template_keeps_its_parameters(shop: Caller, stock: RecordFactory) -> None:
     id = await stock.put_template(shop, **THEIRS)
     payload = await send(shop, message(id, FULL, OVER_WHATSAPP, SMS))
     assert payload["errors"] == []
@@ -124,14 +124,14 @@ async def test_a_companys_template_keeps_its_parameters(shop: Caller, stock: Rec
     }
 
 
-async def test_nothing_of_a_filled_template_lies_in_the_clear(shop: Caller, stock: RecordFactory) -> None:
+async def test_nothing_of_a_filled_template_is_stored_in_the_clear(shop: Caller, stock: RecordFactory) -> None:
     await send(shop, message(await stock.put_template(shop), {"day": "segredo"}, SMS))
     dump = await stock.owner.fetchval("SELECT string_agg(messages::text, ' ') FROM messages")
     assert "segredo" not in dump
     assert b"segredo".hex() not in dump
 
 
-async def test_a_message_of_plain_words_has_no_template(shop: Caller) -> None:
+async def test_a_plain_text_message_has_no_template(shop: Caller) -> None:
     payload = await send(shop, {"to": PHONE, "content": {"text": "Olá"}, "route": [SMS]})
     assert payload["message"]["template"] is None
     assert payload["message"]["content"] == {"__typename": "TextContent"}
@@ -166,7 +166,7 @@ async def test_a_template_that_will_not_do_says_why(shop: Caller, stock: RecordF
     assert await stock.count("messages", shop) == await stock.count("idempotency_keys", shop) == 0
 
 
-async def test_a_companys_template_has_no_subject_for_an_e_mail(shop: Caller, stock: RecordFactory) -> None:
+async def test_a_provider_template_has_no_subject_for_an_email(shop: Caller, stock: RecordFactory) -> None:
     id = await stock.put_template(shop, **THEIRS)
     payload = await send(shop, message(id, FULL, OVER_WHATSAPP, BY_EMAIL))
     kinds = [(error["__typename"], ".".join(error["path"])) for error in payload["errors"]]
@@ -197,7 +197,7 @@ async def test_a_template_that_is_not_there_is_not_found(shop: Caller, stock: Re
     assert await stock.count("messages", shop) == 0
 
 
-async def test_the_template_of_somebody_else_is_not_found(shop: Caller, stranger: Caller, stock: RecordFactory) -> None:
+async def test_a_template_of_another_tenant_is_not_found(shop: Caller, stranger: Caller, stock: RecordFactory) -> None:
     theirs = await stock.put_template(stranger)
     payload = await send(shop, message(theirs, {"day": "hoje"}, SMS))
     assert [error["__typename"] for error in payload["errors"]] == ["NotFoundError"]
@@ -240,7 +240,7 @@ async def test_everything_wrong_is_said_at_once(shop: Caller, stock: RecordFacto
     assert kinds == ["InvalidInputError", "NotFoundError", "InvalidInputError"]
 
 
-async def test_a_repeated_request_answers_with_the_first_message_whatever_became_of_its_template(
+async def test_a_repeated_request_returns_the_first_message_even_if_its_template_has_changed(
     shop: Caller, stock: RecordFactory
 ) -> None:
     id = await stock.put_template(shop)

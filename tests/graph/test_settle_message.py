@@ -1,4 +1,4 @@
-"""settleMessage and cancelMessageBatch: who may decide, what is written down, and the same answer asked again."""
+"""settleMessage and cancelMessageBatch: the required scope, what is stored, and the same answer for a repeated call."""
 
 import pytest
 
@@ -44,7 +44,7 @@ async def test_what_cannot_be_settled_is_refused_alike(caller: Caller, stranger:
     assert (error["__typename"], error["state"], error["path"]) == ("InvalidStateError", "QUEUED", ["input", "id"])
 
 
-async def test_whoever_may_only_send_may_not_decide(new_caller: NewCaller, stock: RecordFactory) -> None:
+async def test_a_caller_who_may_only_send_may_not_settle(new_caller: NewCaller, stock: RecordFactory) -> None:
     caller = await new_caller(frozenset({Scope.MESSAGES_SEND}))
     id = to_global_id("Message", (await stock.put(caller, status="UNCONFIRMED")).bytes)
     assert await caller.code(SETTLE, id=id, **{"as": "SENT"}) == "FORBIDDEN"

@@ -1,4 +1,4 @@
-"""A route of which nobody serves a step: the step is left out and told of, unless the server is strict."""
+"""A route with an unserved step: the step is skipped and reported, unless the server is strict."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -44,7 +44,7 @@ async def send(caller: Caller, **given: Any) -> dict[str, Any]:
     return dict((await caller.ask(SEND, input=BOTH | given))["sendMessage"])
 
 
-async def test_a_step_that_nobody_serves_is_left_out_and_told_of(caller: Caller, stock: RecordFactory) -> None:
+async def test_an_unserved_step_is_skipped_and_reported(caller: Caller, stock: RecordFactory) -> None:
     sent = await send(caller)
     assert sent["errors"] == []
     assert (sent["message"]["channel"], sent["message"]["route"]) == ("SMS", [{"channel": "SMS", "within": None}])

@@ -1,4 +1,4 @@
-"""template and node: one template, its gaps told, and nothing for those it does not belong to."""
+"""template and node: one template with its variables, and null for other tenants."""
 
 import json
 
@@ -19,7 +19,7 @@ AGAIN = "query ($id: ID!) { node(id: $id) { id ... on Template { name } } }"
 BUTTON = [{"index": 1, "kind": "URL", "text": "https://loja.example.com/{{1}}"}]
 
 
-async def test_a_template_tells_everything_it_can_be_filled_with(caller: Caller, stock: RecordFactory) -> None:
+async def test_a_template_lists_every_variable(caller: Caller, stock: RecordFactory) -> None:
     mail = {
         "channel": "EMAIL",
         "subject": "Pedido {{order.number}}",
@@ -48,9 +48,7 @@ async def test_a_template_tells_everything_it_can_be_filled_with(caller: Caller,
     }
 
 
-async def test_the_gaps_of_a_companys_template_have_names_that_do_not_clash(
-    caller: Caller, stock: RecordFactory
-) -> None:
+async def test_the_variables_of_a_provider_template_have_distinct_names(caller: Caller, stock: RecordFactory) -> None:
     theirs = {
         "channel": "WHATSAPP",
         "approval": "APPROVED",
@@ -83,7 +81,7 @@ async def test_the_templates_of_others_are_not_there(
 @pytest.mark.parametrize(
     "id", ["", "x", "é", to_global_id("Template", b"short"), to_global_id("Message", bytes(16)), "A" * 10_000]
 )
-async def test_an_id_nobody_made_finds_nothing(caller: Caller, id: str) -> None:
+async def test_an_unknown_id_finds_nothing(caller: Caller, id: str) -> None:
     assert await caller.ask(SHOW, id=id) == {"template": None}
     assert await caller.ask(AGAIN, id=id) == {"node": None}
 

@@ -1,4 +1,4 @@
-"""templates: pages of one's own templates, filtered, and nobody else's."""
+"""templates: pages of the tenant's own templates, filtered."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ async def test_templates_come_newest_first_and_page_by_page(caller: Caller, stoc
         assert (page["pageInfo"]["hasNextPage"], page["pageInfo"]["hasPreviousPage"]) == (has_next, has_previous), name
 
 
-async def test_a_filter_holds_when_each_of_its_conditions_does(caller: Caller, stock: RecordFactory) -> None:
+async def test_a_filter_matches_when_each_of_its_conditions_does(caller: Caller, stock: RecordFactory) -> None:
     await stock.put_template(caller, name="sms_100%", body="Chega amanhã")
     await stock.put_template(caller, name="mail", channel="EMAIL", subject="Recibo", body="x")
     await stock.put_template(
@@ -67,7 +67,7 @@ async def test_a_filter_holds_when_each_of_its_conditions_does(caller: Caller, s
         assert set(await names(caller, filter=condition)) == expected, condition
 
 
-async def test_what_the_company_no_longer_lists_is_not_listed(caller: Caller, stock: RecordFactory) -> None:
+async def test_a_template_the_provider_no_longer_lists_is_not_listed(caller: Caller, stock: RecordFactory) -> None:
     id = await stock.put_template(caller, name="gone")
     await stock.owner.execute("UPDATE templates SET gone_at = now() WHERE id = $1", id)
     assert await names(caller) == []

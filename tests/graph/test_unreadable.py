@@ -1,4 +1,4 @@
-"""What cannot be opened is null with a typed error that names the missing key; the page around it is served."""
+"""A value that cannot be opened is null with a typed error that names the missing key; the page is served."""
 
 from core.sealing import Sealer
 from tests.graph.callers import Caller

@@ -1,4 +1,4 @@
-"""viewer: who is asking and what they may do; people and organisations of others are nothing to anybody."""
+"""viewer: the caller and its scopes; people and organisations of others are not visible."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -62,14 +62,14 @@ async def test_the_caller_sees_who_they_are_and_what_they_may_do(caller: Caller,
     assert viewer["expiresAt"] == "2026-11-23T14:01:00.000Z"
 
 
-async def test_somebody_nobody_has_told_of_is_somebody_all_the_same(caller: Caller) -> None:
+async def test_a_user_without_a_stored_profile_is_still_a_user(caller: Caller) -> None:
     unknown = acting_as(caller, "user_Unknown")
     first, second = (await unknown.ask(VIEWER))["viewer"], (await unknown.ask(VIEWER))["viewer"]
     assert first == second
     assert (first["user"]["name"], first["user"]["email"], first["expiresAt"]) == (None, None, None)
 
 
-async def test_only_the_scopes_of_the_credentials_are_told(new_caller: NewCaller) -> None:
+async def test_only_the_scopes_of_the_credentials_are_shown(new_caller: NewCaller) -> None:
     reader = await new_caller(frozenset({Scope.MESSAGES_SEND, Scope.MESSAGES_READ}))
     assert (await reader.ask("{ viewer { scopes } }"))["viewer"]["scopes"] == ["MESSAGES_READ", "MESSAGES_SEND"]
 
@@ -81,7 +81,7 @@ async def test_the_caller_sees_what_may_still_be_asked(caller: Caller) -> None:
     assert found == {"limit": PLENTY.limit, "remaining": PLENTY.remaining, "cost": PLENTY.cost}
 
 
-async def test_nobody_is_null(nobody: Caller) -> None:
+async def test_an_anonymous_viewer_is_null(nobody: Caller) -> None:
     assert await nobody.ask(VIEWER) == {"viewer": None}
 
 
@@ -92,7 +92,7 @@ async def test_people_and_organisations_are_found_by_their_ids(caller: Caller) -
         assert (found["__typename"], found["id"]) == (type_name, viewer[part]["id"])
 
 
-async def test_strangers_find_neither(caller: Caller, stranger: Caller) -> None:
+async def test_another_tenant_finds_neither(caller: Caller, stranger: Caller) -> None:
     person = await user_id(acting_as(caller, "user_Eva"))
     for one in (person, to_global_id("Organization", caller.tenant.bytes)):
         assert await acting_as(stranger, "user_Zoe").ask(NODE, id=one) == {"node": None}
@@ -100,13 +100,11 @@ async def test_strangers_find_neither(caller: Caller, stranger: Caller) -> None:
 
 @pytest.mark.parametrize("type_name", ["User", "Organization"])
 @pytest.mark.parametrize("key", [b"", b"short", bytes(16), UUID(int=7).bytes, DEFAULT_TENANT.bytes])
-async def test_ids_of_nobody_are_nothing(caller: Caller, type_name: str, key: bytes) -> None:
+async def test_unknown_ids_find_nothing(caller: Caller, type_name: str, key: bytes) -> None:
     assert await caller.ask(NODE, id=to_global_id(type_name, key)) == {"node": None}
 
 
-async def test_colleagues_are_seen_by_whoever_operates_and_by_nobody_else(
-    caller: Caller, stranger: Caller, owner: asyncpg.Pool
-) -> None:
+async def test_colleagues_are_visible_only_to_operators(caller: Caller, stranger: Caller, owner: asyncpg.Pool) -> None:
     # Whoever has asked for an organisation is one of its people.
     person = await user_id(acting_as(caller, "user_Fabio"))
     operator = acting_as(caller, "user_Gil")

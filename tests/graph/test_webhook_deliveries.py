@@ -1,4 +1,4 @@
-"""webhookDeliveries: what companies told a tenant, page by page, redacted."""
+"""webhookDeliveries: the webhooks of a tenant, page by page, redacted."""
 
 from datetime import UTC, datetime
 
@@ -32,7 +32,7 @@ async def found(caller: Caller, **filter: object) -> list[str]:
     return [one["id"] for one in (await caller.ask(LIST, filter=filter))["webhookDeliveries"]["nodes"]]
 
 
-async def test_a_delivery_tells_what_came_and_what_it_changed_and_of_nobody(
+async def test_a_delivery_shows_what_came_and_what_it_changed_without_personal_data(
     caller: Caller, stock: RecordFactory
 ) -> None:
     message = await stock.put(caller)
@@ -98,7 +98,7 @@ async def test_the_webhooks_of_others_are_not_there(caller: Caller, stranger: Ca
     assert one["subject"] is None
 
 
-async def test_a_payload_nobody_can_open_is_null_and_spoils_no_page(caller: Caller, stock: RecordFactory) -> None:
+async def test_an_unreadable_payload_is_null_and_does_not_break_the_page(caller: Caller, stock: RecordFactory) -> None:
     broken = await stock.webhook(caller)
     await stock.webhook(caller)
     await stock.owner.execute("UPDATE inbox SET raw_sealed = '\\x00' WHERE id = $1", broken)

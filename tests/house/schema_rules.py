@@ -1,4 +1,4 @@
-"""What a schema of this house keeps to, beyond being valid: one function per rule, each yielding what breaks it."""
+"""Rules for the schema beyond being valid: one function per rule, each yielding its violations."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The files under src, parsed once, and what can be asked of them."""
+"""The files under src, parsed once, with queries on them; and the two schema files."""
 
 import ast
 from collections.abc import Iterator

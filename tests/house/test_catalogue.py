@@ -1,4 +1,4 @@
-"""Every error a caller can get has words in both languages, and the reference tells of each."""
+"""Every error a caller can get has a message in both languages and a place in the reference."""
 
 import ast
 import string
@@ -60,7 +60,7 @@ def codes_at_the_edge() -> Iterator[str]:
                 )
 
 
-def test_every_code_raised_has_words() -> None:
+def test_every_raised_code_has_a_message() -> None:
     raised = (
         {code for code, *_ in said()} | set(kinds()) | {code.value for code in ErrorCode} | set(codes_at_the_edge())
     )
@@ -95,11 +95,11 @@ def heirs(error: type[AppError]) -> Iterator[type[AppError]]:
         yield from heirs(one)
 
 
-def test_whoever_raises_what_callers_are_told_says_it_in_words_of_the_catalogue() -> None:
+def test_every_raise_for_callers_uses_a_message_of_the_catalogue() -> None:
     assert list(unsaid()) == []
 
 
-def test_no_words_are_kept_for_what_nobody_says() -> None:
+def test_no_message_is_kept_that_is_not_raised() -> None:
     text = "".join((ROOT / "src" / source.name).read_text() for source in sources())
     assert [code for code in entries("en") if f'"{code}"' not in text] == []
 
@@ -111,7 +111,7 @@ def test_the_catalogue_of_english_says_what_the_source_says() -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_all_languages_have_the_same_codes_and_places(language: str) -> None:
+def test_all_languages_have_the_same_codes_and_placeholders(language: str) -> None:
     english, other = entries("en"), entries(language)
     assert list(other) == sorted(english)
     for code, entry in other.items():

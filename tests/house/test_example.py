@@ -1,4 +1,4 @@
-"""What the example client says of the schema is what the schema says."""
+"""The example client agrees with the schema."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the Explorer brings along: examples that hold, and a lock without hosts."""
+"""The Explorer: its examples are valid, and its lock file names no hosts."""
 
 import json
 from pathlib import Path

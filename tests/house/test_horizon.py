@@ -1,4 +1,4 @@
-"""What clients are promised is what the code says, and a part of what the project grows towards."""
+"""The committed schema is the one the code makes, and a part of the planned one."""
 
 import subprocess
 import sys
@@ -22,17 +22,17 @@ def test_the_schema_file_is_what_the_code_prints() -> None:
     assert print_schema() == SCHEMA_FILE, "write it anew: interalpha schema print > schema.graphql"
 
 
-def test_the_server_serves_the_same_whatever_was_imported_first() -> None:
+def test_the_schema_is_the_same_in_any_order_of_imports() -> None:
     program = "import api.http.app; from resolvers.schema import print_schema; print(print_schema(), end='')"
     served = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert served.stdout == SCHEMA_FILE
 
 
-def test_the_promise_introduces_itself() -> None:
+def test_the_schema_file_starts_with_an_introduction() -> None:
     assert (build_schema(SCHEMA_FILE).description or "").startswith("One API for everything")
 
 
-def test_the_promise_is_contained_in_the_horizon() -> None:
+def test_the_schema_is_contained_in_the_horizon() -> None:
     assert set(differences(build_schema(SCHEMA_FILE), build_schema(HORIZON_SCHEMA))) == DELIBERATE.keys()
 
 

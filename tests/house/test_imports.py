@@ -1,4 +1,4 @@
-"""Who may import whom, and that what is imported under our names is ours."""
+"""Import contracts, and that our package names are ours."""
 
 import ast
 import subprocess

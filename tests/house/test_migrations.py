@@ -1,4 +1,4 @@
-"""Migrations: one line of them, there and back again, and what they make is what the tables say."""
+"""Migrations: one line of them, up and down again, and the result matches the table metadata."""
 
 import asyncio
 from collections.abc import AsyncIterator

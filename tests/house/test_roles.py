@@ -1,4 +1,4 @@
-"""What the application and the worker may not do, even when somebody else speaks through them."""
+"""What the database roles of the application and the worker may not do, even under an attacker's control."""
 
 from collections.abc import AsyncIterator
 
@@ -144,6 +144,6 @@ async def test_the_owner_of_the_tables_could(connections: dict[str, asyncpg.Conn
 
 
 @pytest.mark.parametrize("role", ["app", "worker", "direct"])
-async def test_nobody_here_is_a_superuser(connections: dict[str, asyncpg.Connection], role: str) -> None:
+async def test_no_role_is_a_superuser(connections: dict[str, asyncpg.Connection], role: str) -> None:
     row = await connections[role].fetchrow("SELECT * FROM pg_roles WHERE rolname = current_user")
     assert not any(row[name] for name in ("rolsuper", "rolbypassrls", "rolcreaterole", "rolcreatedb", "rolreplication"))

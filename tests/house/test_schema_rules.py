@@ -1,4 +1,4 @@
-"""The schema keeps the house's rules, and so does the one it grows towards; every rule notices what breaks it."""
+"""The schema and the planned one keep the schema rules; every rule finds its violations."""
 
 import pytest
 from graphql import build_schema
@@ -13,7 +13,7 @@ NO_DESCRIPTION = ": has no description"
 OF_A_LOG = "AuditEvent.targetId: show the object, not its id"
 
 
-def test_the_promise_keeps_every_rule() -> None:
+def test_the_schema_keeps_every_rule() -> None:
     assert broken_rules(build_schema(SCHEMA_FILE)) == [OF_A_LOG]
 
 
@@ -25,7 +25,7 @@ TOLERATED = {
 """What a dead letter is about can be almost anything, and keeps its own words: clients alias `status`, a fair price."""
 
 
-def test_the_horizon_keeps_every_rule_that_is_not_about_words() -> None:
+def test_the_horizon_keeps_every_rule_that_is_not_about_descriptions() -> None:
     found = {one for one in broken_rules(build_schema(HORIZON_SCHEMA)) if not one.endswith(NO_DESCRIPTION)}
     assert found == TOLERATED
 

@@ -1,4 +1,4 @@
-"""A file has one thought, a function fits on a screen, and everything public says what it is for."""
+"""Limits for the size of files and functions, and docstrings for everything public."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A shop with SMS, WhatsApp and e-mail, and one person who meets it in every way there is."""
+"""A message pipeline with SMS, WhatsApp and e-mail, and one person who appears in every possible way."""
 
 from base64 import b64encode
 from collections.abc import AsyncIterator

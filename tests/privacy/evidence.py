@@ -1,4 +1,4 @@
-"""Everything that is stored anywhere, as whoever holds every key could read it."""
+"""Everything that is stored anywhere, with every sealed value opened."""
 
 from collections.abc import AsyncIterator, Iterable
 from types import SimpleNamespace

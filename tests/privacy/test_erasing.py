@@ -1,4 +1,4 @@
-"""A person who is erased is found nowhere any more, and what happened to their messages is still known."""
+"""An erased person is found nowhere any more, and the history of their messages is still known."""
 
 import asyncio
 from datetime import timedelta
@@ -49,7 +49,7 @@ async def a_life_together(life: Life) -> None:
     await life.listed(NUMBER, OTHER_NUMBER)
 
 
-async def test_after_it_number_mail_and_words_are_found_nowhere(life: Life) -> None:
+async def test_after_an_erasure_number_address_and_content_are_found_nowhere(life: Life) -> None:
     await a_life_together(life)
     assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES), "nothing was planted"
     by_number, by_mail = await life.erase(NUMBER), await life.erase(MAIL)
@@ -62,7 +62,7 @@ async def test_after_it_number_mail_and_words_are_found_nowhere(life: Life) -> N
     assert (by_mail.messages, by_mail.webhooks) == (1, 1)
 
 
-async def test_whoever_is_on_an_allow_list_is_struck_off_it_and_the_others_stay(life: Life) -> None:
+async def test_an_erased_recipient_is_removed_from_allow_lists_and_the_others_stay(life: Life) -> None:
     both, alone = await life.listed(NUMBER, OTHER_NUMBER), await life.listed(OLD_NUMBER)
     await life.listed(OTHER_NUMBER)
     assert (await life.erase(OLD_NUMBER)).names == 2
@@ -109,7 +109,7 @@ async def test_a_webhook_that_is_replayed_while_it_is_searched_is_waited_for(lif
     assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
 
 
-async def test_somebody_whose_mailbox_has_a_longer_name_loses_nothing(life: Life) -> None:
+async def test_a_recipient_with_a_longer_address_is_not_affected(life: Life) -> None:
     for place, other in enumerate((f"{MAIL}.br", f"ana.{MAIL}")):
         await life.send(
             other, OTHER_WORDS, Channel.EMAIL, external_id=f"cliente {other}", idempotency_key=f"key {other}"
@@ -162,7 +162,9 @@ async def test_another_tenants_messages_to_the_same_person_stay(life: Life) -> N
     assert (await life.shop.message(theirs, tenant)).to == NUMBER
 
 
-async def test_what_a_company_says_of_another_tenants_customer_does_not_stay_with_the_default_one(life: Life) -> None:
+async def test_a_provider_event_about_another_tenants_customer_does_not_stay_with_the_default_tenant(
+    life: Life,
+) -> None:
     """A report without our reference lies with the default tenant until it is known whose it is."""
     tenant = await another_tenant(life)
     draft = Draft(TextContent(WORDS), [make_step(Channel.WHATSAPP)], phone=NUMBER)
@@ -187,7 +189,7 @@ async def test_what_waits_is_stopped_and_not_sent(life: Life) -> None:
     assert await life.shop.attempts(one) == []
 
 
-async def test_what_nobody_knows_is_given_up_and_not_sent_again(life: Life) -> None:
+async def test_an_unconfirmed_message_is_given_up_and_not_sent_again(life: Life) -> None:
     one = await life.send(NUMBER, WORDS)
     await life.deliver()
     await life.owner.execute("UPDATE messages SET status = 'UNCONFIRMED', due_at = now(), unconfirmed_at = now()")
@@ -236,7 +238,7 @@ async def test_a_late_report_still_finds_its_message_and_leaves_no_trace(life: L
     assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
 
 
-async def test_what_is_told_again_is_still_known(life: Life) -> None:
+async def test_an_event_sent_again_is_still_recognised(life: Life) -> None:
     name = wamid(NUMBER, "F" * 18)
     await life.written(NUMBER, WORDS, name)
     await life.erase(NUMBER)
@@ -313,12 +315,12 @@ async def test_names_are_found_in_other_digits_and_as_forms_write_them(life: Lif
     assert [one for one in left if not one.startswith("erased-")] == [OTHER_NUMBER]
 
 
-async def test_it_keeps_nobody_from_writing_to_them_again(life: Life) -> None:
+async def test_an_erased_recipient_can_be_written_to_again(life: Life) -> None:
     await life.erase(NUMBER)
     assert await life.shop.status(await life.send(NUMBER, WORDS)) == "QUEUED"
 
 
-async def test_names_that_survive_an_erasure_name_nobody(life: Life) -> None:
+async def test_ids_that_survive_an_erasure_identify_no_person(life: Life) -> None:
     """As the version before let them be: an API key named after a number, and a request's id that is one."""
     kept = await life.send(OTHER_NUMBER, OTHER_WORDS)
     gone = await life.send(NUMBER, WORDS)

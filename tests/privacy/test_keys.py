@@ -1,4 +1,4 @@
-"""Sealing anew under another key: every column there is, while everything goes on, until the old key can go."""
+"""Sealing anew under another key: every column, during normal operation, until the old key can be removed."""
 
 import asyncio
 import json
@@ -66,7 +66,7 @@ async def some_of_everything(life: Life) -> UUID:
     return found
 
 
-def test_every_column_of_bytes_is_sealed_or_stands_beside_one_that_is() -> None:
+def test_every_column_of_bytes_is_sealed_or_belongs_to_one_that_is() -> None:
     """A new one that holds anything else is to be added above, with its reason."""
     rotated = {one.column for table in sealed_tables(metadata) for one in table.columns}
     hashes = {one.hash for table in sealed_tables(metadata) for one in table.columns}
@@ -79,7 +79,7 @@ def test_every_column_of_bytes_is_sealed_or_stands_beside_one_that_is() -> None:
     assert left == HASHES_OF_THEIR_OWN.keys()
 
 
-async def test_the_worker_may_seal_anew_whatever_is_sealed(life: Life) -> None:
+async def test_the_worker_may_seal_anew_every_sealed_column(life: Life) -> None:
     for table in sealed_tables(metadata):
         for one in table.columns:
             for column in filter(None, (one.column.name, one.hash.name if one.hash is not None else None)):
@@ -107,7 +107,7 @@ async def test_afterwards_the_old_key_can_go(life: Life) -> None:
     assert await found_anywhere(life.owner, life.redis, ONLY_NEW, NEEDLES) == []
 
 
-async def test_a_mailbox_with_capitals_is_found_by_the_hash_made_anew(life: Life) -> None:
+async def test_a_mailbox_with_capitals_is_found_by_its_new_hash(life: Life) -> None:
     await life.send("Maria.Quitanda@example.com", WORDS, Channel.EMAIL)
     await rotated(life)
     life.shop.sealer = ONLY_NEW
@@ -160,7 +160,7 @@ async def test_a_person_is_found_under_either_key_meanwhile(life: Life) -> None:
     assert (await life.erase(NUMBER)).messages == 2
 
 
-async def test_what_a_company_tells_again_is_known_under_either_key(life: Life) -> None:
+async def test_an_event_sent_again_is_recognised_under_either_key(life: Life) -> None:
     await life.written(NUMBER, WORDS, wamid(NUMBER, "A" * 18))
     life.shop.sealer = BOTH
     await life.written(NUMBER, WORDS, wamid(NUMBER, "A" * 18))
@@ -179,7 +179,7 @@ async def test_a_request_is_the_same_under_either_key_and_no_more_without_the_ol
     assert (await under(life))[FINGERPRINTS] == {"k1": 1}
 
 
-async def test_a_value_nobody_can_open_is_counted_and_left_as_it_is(life: Life) -> None:
+async def test_an_unreadable_value_is_counted_and_left_unchanged(life: Life) -> None:
     await life.send(NUMBER, WORDS)
     await life.owner.execute("UPDATE messages SET content_sealed = set_byte(content_sealed, 20, 1)")
     steps = [one async for one in rotate_keys(life.shop.worker, BOTH)]

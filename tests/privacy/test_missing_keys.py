@@ -1,4 +1,4 @@
-"""A process that lacks a key: what lies under it waits for a process that has it, and is shown as unreadable.
+"""A process that lacks a key: rows sealed under it wait for a process that has it, and are shown as unreadable.
 
 So do rows that were altered. Neither is ever FAILED, and neither keeps others back.
 """
@@ -61,7 +61,7 @@ async def test_a_worker_without_the_key_leaves_a_message_to_one_that_has_it(life
 
 
 @pytest.mark.parametrize("column", ["to_sealed", "content_sealed"])
-async def test_an_altered_row_waits_and_keeps_nobody_back(life: Life, column: str) -> None:
+async def test_an_altered_row_waits_and_delays_no_other(life: Life, column: str) -> None:
     broken, sound = await life.send(NUMBER, WORDS), await life.send(NUMBER, WORDS)
     await life.owner.execute(ALTERED.format(column=column), broken)
     with capture_logs() as logs:

@@ -1,4 +1,4 @@
-"""Providers' ids: sealed where they are kept, found by a hash that no rotation changes, in clear until the contract."""
+"""Provider ids: sealed where they are kept, found by a hash that no rotation changes, in clear until the contract."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What is older than it may be kept is gone, what happened stays, and nothing under way is touched."""
+"""Retention: expired data is gone, the history stays, and nothing in progress is changed."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -98,7 +98,7 @@ async def test_a_webhook_that_waits_is_left_alone(life: Life) -> None:
     assert (await forget(life))["webhooks"] == 0
 
 
-async def test_what_a_company_sent_long_ago_cannot_be_processed_again_and_says_so(some_chat: Life) -> None:
+async def test_a_provider_event_past_its_retention_cannot_be_processed_again_and_says_so(some_chat: Life) -> None:
     life = some_chat
     await life.grow_old(DAYS[10])
     await forget(life)

@@ -1,4 +1,4 @@
-"""Which ids tell a person's number, and what stands for them; and which texts name a person."""
+"""Which ids contain a person's number, and what replaces them; and which texts name a person."""
 
 import pytest
 
@@ -20,7 +20,7 @@ HARMLESS = (
 SEALER, TURNED = Sealer({"k1": b"k" * 32}), Sealer({"k2": b"n" * 32, "k1": b"k" * 32})
 
 
-def test_an_id_of_whatsapps_tells_the_number() -> None:
+def test_a_whatsapp_id_contains_the_number() -> None:
     assert encodes_phone_number(TELLING)
     assert mask_id(TELLING).startswith("wamid.••••")
     assert mask_id(f"{TELLING}:delivered").endswith(":delivered")
@@ -32,7 +32,7 @@ def test_other_ids_stay_as_they_are(id: str) -> None:
     assert (mask_id(id), pseudonym(SEALER, id), stored_forms(SEALER, id)) == (id, id, [id])
 
 
-def test_what_stands_for_it_is_always_the_same_and_found_under_every_key() -> None:
+def test_the_replacement_is_always_the_same_and_found_under_every_key() -> None:
     hidden = pseudonym(SEALER, TELLING)
     assert hidden == pseudonym(SEALER, TELLING) != TELLING
     assert not encodes_phone_number(hidden)
@@ -57,7 +57,7 @@ def test_however_a_number_is_written_it_is_the_same_person(written: str) -> None
         f'{{"id":"{TELLING}"}}',
     ],
 )
-def test_a_text_that_holds_the_number_names_them(text: str) -> None:
+def test_a_text_that_contains_the_number_matches(text: str) -> None:
     assert Person.of(NUMBER).is_in(text)
 
 
@@ -75,7 +75,7 @@ def test_an_address_is_found_in_any_case_and_as_forms_write_it(text: str) -> Non
 @pytest.mark.parametrize(
     "text", [f"ana.{MAIL}", f"a{MAIL}", f"{MAIL}.br", f"To=ana.{MAIL}.br&x", f"{MAIL}.br order", f"{MAIL}m"]
 )
-def test_an_address_inside_a_longer_one_is_somebody_elses(text: str) -> None:
+def test_an_address_inside_a_longer_one_does_not_match(text: str) -> None:
     assert not Person.of(MAIL).is_in(text)
 
 
@@ -84,7 +84,7 @@ def test_an_address_beside_punctuation_is_theirs(text: str) -> None:
     assert Person.of(MAIL).is_in(text)
 
 
-def test_whoever_has_only_a_user_id_is_found_by_it() -> None:
+def test_a_person_with_only_a_user_id_is_found_by_it() -> None:
     person = read_person(phone=None, email=None, whatsapp_user_id="BR.13491208655302741918", path=["input"])
     assert person.is_in('{"from_user_id":"BR.13491208655302741918"}')
     assert not person.is_in('{"from_user_id":"BR.134912086553027419180"}')

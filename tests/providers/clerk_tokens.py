@@ -1,4 +1,4 @@
-"""Tokens as Clerk makes them, and as forgers do: PyJWT signs, the rest is written letter by letter."""
+"""Tokens as Clerk makes them, and forged ones: PyJWT signs, the rest is written by hand."""
 
 import base64
 import json

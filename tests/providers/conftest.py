@@ -1,4 +1,4 @@
-"""The integrations at work: against the simulators, or against a server that does as a test says."""
+"""HTTP clients for adapters that are tested against the simulators or a scripted server."""
 
 from collections.abc import AsyncIterator
 

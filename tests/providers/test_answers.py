@@ -1,4 +1,4 @@
-"""What is kept of a company's answer: enough to understand it, and nothing about anybody."""
+"""What is kept of a provider's answer: enough to understand it, and no personal data."""
 
 import base64
 import json
@@ -137,7 +137,7 @@ async def test_what_meta_says_of_a_message_is_kept(http: HttpClient) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 201, 403, 502])
-async def test_of_an_answer_nobody_can_read_its_size_is_kept(http: HttpClient, status: int) -> None:
+async def test_of_an_unreadable_answer_its_size_is_kept(http: HttpClient, status: int) -> None:
     page = f"<html>{PLANTED}</html>".encode()
     expected = f"{status}, {len(page)} bytes, text/html"
     async with answering(status, page, "content-type: text/html; charset=utf-8") as base:
@@ -165,7 +165,7 @@ async def test_where_no_answer_came_none_is_kept(http: HttpClient) -> None:
         ("connect", f"421 4.3.2 {PLANTED}", "421 4.3.2 …"),
     ],
 )
-async def test_of_a_relays_reply_only_the_words_of_relays_are_kept(stage: str, reply: str, expected: str) -> None:
+async def test_of_an_smtp_reply_only_standard_phrases_are_kept(stage: str, reply: str, expected: str) -> None:
     async with smtp_relay(**{stage: reply}) as relay:
         settings = smtp_settings(relay.port, SMTP_TLS="none")
         connections = ConnectionPool(settings)
@@ -175,7 +175,7 @@ async def test_of_a_relays_reply_only_the_words_of_relays_are_kept(stage: str, r
     assert tells_nothing(answer)
 
 
-async def test_of_a_reply_nobody_can_read_nothing_is_kept() -> None:
+async def test_of_an_unreadable_reply_nothing_is_kept() -> None:
     async with smtp_relay(end_of_data=f"what {PLANTED}") as relay:
         settings = smtp_settings(relay.port, SMTP_TLS="none")
         connections = ConnectionPool(settings)

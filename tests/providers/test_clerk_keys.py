@@ -1,4 +1,4 @@
-"""The instance's keys over the network: fetched seldom whoever asks, and kept when they cannot be fetched."""
+"""The instance's public keys: fetched seldom, and kept when they cannot be fetched."""
 
 import asyncio
 import time
@@ -72,14 +72,14 @@ async def door(simulators: Simulators) -> AsyncIterator[Door]:
         yield found
 
 
-async def test_a_session_signed_by_a_published_key_is_believed(door: Door) -> None:
+async def test_a_session_signed_by_a_published_key_is_accepted(door: Door) -> None:
     identity = await door.verify(await door.sign_in())
     assert identity.subject == "user_Ana"
     assert identity.organization is not None
     assert (identity.organization.id, identity.organization.role) == ("org_Loja", "org:admin")
 
 
-async def test_the_keys_are_fetched_once_for_everybody(door: Door) -> None:
+async def test_the_keys_are_fetched_once_for_all_callers(door: Door) -> None:
     tokens = [await door.sign_in(user=user) for user in ("user_Ana", "user_Bia")] * 20
     await asyncio.gather(*(door.verify(text) for text in tokens))
     for text in tokens:
@@ -109,14 +109,14 @@ async def test_a_flood_of_unknown_keys_costs_one_fetch_a_minute(door: Door) -> N
         door.clock.now += FETCH_INTERVAL
 
 
-async def test_a_token_without_a_key_id_is_of_nobody(door: Door) -> None:
+async def test_a_token_without_a_key_id_is_rejected(door: Door) -> None:
     made = await door.simulators.control.act("clerk", "mint", claims={}, header={})
     await door.verify(await door.sign_in())
     assert made["token"]
     assert await door.fault(token(header_={"alg": "RS256", "typ": "JWT"})) is TokenFault.UNKNOWN_KEY
 
 
-async def test_the_keys_are_fetched_anew_now_and_then_and_nobody_waits(door: Door) -> None:
+async def test_the_keys_are_refreshed_regularly_and_no_caller_waits(door: Door) -> None:
     text = await door.sign_in()
     await door.verify(text)
     await door.simulators.control.arm("clerk", "slow", next=1, seconds=0.5)
@@ -129,7 +129,7 @@ async def test_the_keys_are_fetched_anew_now_and_then_and_nobody_waits(door: Doo
             await asyncio.sleep(0.02)
 
 
-async def test_a_withdrawn_key_is_believed_no_longer_than_the_keys_last(door: Door) -> None:
+async def test_a_withdrawn_key_is_accepted_no_longer_than_the_keys_are_cached(door: Door) -> None:
     text = await door.sign_in()
     await door.verify(text)
     await door.simulators.control.act("clerk", "rotate_keys", withdraw=True)
@@ -166,7 +166,7 @@ async def test_without_any_keys_it_is_not_the_callers_fault(door: Door) -> None:
     await door.verify(text)
 
 
-async def test_somebody_who_gives_up_waiting_spoils_it_for_nobody(door: Door) -> None:
+async def test_a_caller_that_stops_waiting_does_not_affect_the_others(door: Door) -> None:
     text = await door.sign_in()
     await door.simulators.control.arm("clerk", "slow", next=1, seconds=0.3)
     impatient, patient = (asyncio.create_task(door.verify(text)) for _ in range(2))
@@ -176,7 +176,7 @@ async def test_somebody_who_gives_up_waiting_spoils_it_for_nobody(door: Door) ->
     assert await door.fetches() == 1
 
 
-async def test_a_company_that_says_nothing_is_not_waited_for_long(
+async def test_a_silent_provider_is_waited_for_only_briefly(
     simulators: Simulators, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("integrations.clerk.jwks.FETCH_TIMEOUT", 0.2)
@@ -205,7 +205,7 @@ async def test_a_company_that_says_nothing_is_not_waited_for_long(
         b"[" * 100_000,
     ],
 )
-def test_what_is_no_set_of_keys_holds_none(body: bytes) -> None:
+def test_an_invalid_key_set_has_no_keys(body: bytes) -> None:
     assert parse_keys(body) == {}
 
 

@@ -1,4 +1,4 @@
-"""Of an organisation's roles and permissions, and what scopes they come to; what is ambiguous gives nothing."""
+"""The scopes of an organisation's roles and permissions; an ambiguous one grants nothing."""
 
 import pytest
 

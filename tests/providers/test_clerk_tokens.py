@@ -1,4 +1,4 @@
-"""Clerk's sessions: those it signed are believed and read, and a table of forgeries is refused, each for its reason."""
+"""Clerk sessions: valid ones are accepted and read, and each forgery of a table is refused for its reason."""
 
 import asyncio
 import base64
@@ -33,7 +33,7 @@ from tests.providers.clerk_tokens import (
 )
 
 
-async def test_a_session_is_believed_and_read() -> None:
+async def test_a_valid_session_is_accepted_and_read() -> None:
     said = claims()
     identity = await verified(token(said))
     assert identity.subject == "user_2abcUSER0001"
@@ -47,7 +47,7 @@ async def test_a_session_is_believed_and_read() -> None:
     assert (identity.tenancy, identity.actor) == (Tenancy.ORGANIZATION, None)
 
 
-async def test_another_library_signs_what_is_believed() -> None:
+async def test_a_token_signed_by_another_library_is_accepted() -> None:
     text = jwt.encode(claims(), private_pem(KEY), algorithm="RS256", headers=header())
     assert (await verified(text)).subject == "user_2abcUSER0001"
 
@@ -63,7 +63,7 @@ async def test_another_library_signs_what_is_believed() -> None:
         {"act": {"sub": "user_support", "iss": "https://dashboard.clerk.com", "sid": "sess_x"}},
     ],
 )
-async def test_what_clerk_may_leave_out_or_add_does_no_harm(change: dict[str, object]) -> None:
+async def test_optional_and_additional_claims_are_accepted(change: dict[str, object]) -> None:
     assert (await verified(token(claims(**change)))).subject == "user_2abcUSER0001"
 
 
@@ -71,7 +71,7 @@ async def test_without_a_category_it_is_a_session_all_the_same() -> None:
     assert await verified(token(header_=header(cat=GONE, typ=GONE)))
 
 
-async def test_whoever_acts_for_somebody_else_is_named() -> None:
+async def test_an_actor_on_behalf_of_another_is_named() -> None:
     assert (await verified(token(claims(act={"sub": "user_support"})))).actor == "user_support"
 
 

@@ -1,4 +1,4 @@
-"""Believing and reading what Clerk tells us: the known signature, replays, rotation, and every payload we keep."""
+"""Clerk webhooks: the known signature, replays, rotation, and every stored payload."""
 
 import base64
 import hmac
@@ -52,7 +52,7 @@ def reader(now: float = MOMENT, secrets: str = f"whsec_{SECRET}") -> ClerkWebhoo
     return ClerkWebhooks(clerk_settings(CLERK_WEBHOOK_SIGNING_SECRET=secrets), lambda: now)
 
 
-def test_the_known_signature_is_believed() -> None:
+def test_the_known_signature_is_accepted() -> None:
     reader().verify(webhook())
 
 
@@ -72,7 +72,7 @@ def test_one_right_signature_among_others_suffices(given: str) -> None:
     reader().verify(webhook(signature=given))
 
 
-def test_while_rotating_both_secrets_are_believed() -> None:
+def test_while_rotating_both_secrets_are_accepted() -> None:
     both = f"whsec_{'n' * 32},whsec_{SECRET}"
     reader(secrets=both).verify(webhook())
     reader(secrets=both).verify(webhook(signature=signature(secret="n" * 32)))
@@ -149,7 +149,7 @@ PICTURE = "https://img.clerk.com/x"
         ("session_revoked", SessionEnded(SESSION), "14:10:01", True),
     ],
 )
-def test_news_are_read(name: str, subject: object, at: str, is_deleted: bool) -> None:
+def test_events_are_read(name: str, subject: object, at: str, is_deleted: bool) -> None:
     event = read(name)
     assert isinstance(event, DirectoryChanged)
     assert (event.subject, event.at, event.is_deleted) == (subject, moment(at), is_deleted)

@@ -1,4 +1,4 @@
-"""Twilio's and Meta's codes: all that are published are in our tables, and each says who must act and if it passes."""
+"""The error codes of Twilio and Meta: all published ones are in our tables, with the responsible party."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -140,7 +140,7 @@ def test_what_a_recipient_a_text_or_a_template_causes_never_counts_against_the_p
         assert judge_call(unknown) is Verdict.ANSWERED
 
 
-def test_a_meaning_holds_together() -> None:
+def test_each_meaning_is_consistent() -> None:
     for name, meaning in every_meaning():
         assert meaning.message.endswith("."), name
         assert len(meaning.message) < 140, name
@@ -159,7 +159,7 @@ def test_a_limit_that_lasts_has_its_pause_unless_twilio_names_another() -> None:
         assert error.retry_after == expected
 
 
-def test_a_code_nobody_knows_is_judged_by_the_status_first() -> None:
+def test_an_unknown_code_is_classified_by_the_status_first() -> None:
     by_status: dict[int, type[ProviderError]] = dict.fromkeys((302, 401, 403, 404, 407), ProviderMisconfigured)
     by_status |= {408: OutcomeUnknown, 429: ProviderUnavailable, 503: OutcomeUnknown}
     for status, kind in by_status.items():

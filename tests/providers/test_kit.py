@@ -1,4 +1,4 @@
-"""Calls to a company over real sockets: what broke, and could the company have done what it was asked?"""
+"""HTTP calls over real sockets: which failures are certain, and which have an unknown outcome."""
 
 import asyncio
 import socket
@@ -109,7 +109,7 @@ async def what_is_not_gzip(line: Connection) -> None:
         what_is_not_gzip,
     ],
 )
-async def test_once_connected_nobody_knows(http: HttpClient, talk: Talk) -> None:
+async def test_after_the_connection_is_made_the_outcome_is_unknown(http: HttpClient, talk: Talk) -> None:
     async with scripted_server(talk) as wire:
         with pytest.raises(OutcomeUnknown):
             await http.call("POST", wire.base, form={"To": "x"})
@@ -139,7 +139,7 @@ async def test_a_refused_connection_did_nothing(http: HttpClient) -> None:
             await http.call("POST", f"http://127.0.0.1:{closed.getsockname()[1]}")
 
 
-async def test_a_name_nobody_knows_did_nothing(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unresolvable_name_did_nothing(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
     async def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -296,7 +296,7 @@ def test_retry_after_can_be_a_date() -> None:
     assert 85 < (parse_retry_after(soon) or 0) <= 90
 
 
-def test_a_date_counts_from_the_company_s_clock_and_not_from_ours() -> None:
+def test_a_date_counts_from_the_providers_clock_and_not_from_ours() -> None:
     theirs = datetime.now(UTC) + timedelta(hours=1)
     soon = format_datetime(theirs + timedelta(seconds=90), usegmt=True)
     assert parse_retry_after(soon, said_at=format_datetime(theirs, usegmt=True)) == 90

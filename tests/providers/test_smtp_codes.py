@@ -1,4 +1,4 @@
-"""What a relay's refusal means: every registered code at every stage, and the words where the codes leave it open."""
+"""The meaning of an SMTP refusal: every registered code at every stage, and the text where codes are ambiguous."""
 
 import re
 import time
@@ -69,7 +69,7 @@ def test_every_reply_of_every_command_has_a_meaning_without_an_enhanced_code() -
     assert [code for code in SIGNING_IN if code not in BASIC[MAIL]] == []
 
 
-def test_at_mail_a_code_is_about_us_whatever_it_says_of_an_address() -> None:
+def test_at_mail_every_code_is_about_the_sender_even_if_it_mentions_an_address() -> None:
     # The size, and the need of SMTPUTF8, are told at MAIL already.
     own = {"2.3", "3.4", "7.16", "6.7", "6.8", "6.9", "6.10"}
     for detail in REGISTERED:
@@ -233,7 +233,7 @@ REFUSALS = [
 ]
 
 
-def test_it_is_told_who_must_act(subtests: pytest.Subtests) -> None:
+def test_each_refusal_names_the_party_that_must_act(subtests: pytest.Subtests) -> None:
     for stage, reply, kind, party, reason, advice in REFUSALS:
         with subtests.test(f"{stage}: {reply}"):
             error = refused(stage, reply)

@@ -1,4 +1,4 @@
-"""Kept connections to the relay: encrypted, signed in, used again, replaced when they are gone, few in number."""
+"""Kept connections to the relay: encrypted, authenticated, reused, replaced when they are gone, few in number."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -182,7 +182,7 @@ async def test_a_recipient_answered_with_252_is_taken() -> None:
                 assert len(relay.mails) == 1
 
 
-async def test_where_nobody_can_sign_in_without_encryption_that_is_said() -> None:
+async def test_a_server_without_encryption_for_login_is_reported() -> None:
     for extensions in ("250 relay.example", "250-relay.example\r\n250-STARTTLS\r\n250 PIPELINING"):
         async with smtp_relay(ehlo=extensions) as relay, sender(relay.port, SMTP_TLS="none") as send:
             with pytest.raises(ProviderMisconfigured) as caught:
@@ -249,7 +249,7 @@ async def test_the_operator_says_how_many_connections_there_are(simulators: Simu
     await connected.close()
 
 
-async def test_whoever_waits_in_vain_for_a_connection_has_sent_nothing() -> None:
+async def test_a_message_that_gets_no_connection_in_time_was_not_sent() -> None:
     async with smtp_relay(end_of_data=SILENCE) as relay:
         settings = smtp_settings(relay.port, SMTP_TLS="none")
         connections = ConnectionPool(settings)

@@ -1,4 +1,4 @@
-"""Two mail servers: the second takes what the first surely did not, and nothing the first may have taken."""
+"""Two mail servers: the second gets what the first certainly did not accept, and nothing it may have accepted."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -68,7 +68,7 @@ def message_ids(relay: ScriptedRelay) -> list[str]:
     return [str(message_from_bytes(raw)["Message-ID"]) for raw in relay.mails]
 
 
-async def test_while_the_first_is_well_the_second_hears_nothing() -> None:
+async def test_while_the_first_server_works_the_second_gets_nothing() -> None:
     async with smtp_relay() as first, smtp_relay() as second, at_work(first.port, second.port) as connected:
         receipt = await sender_of(connected).send(email())
         assert receipt.detail == "first server: 2.0.0 Ok: queued as 4bX9qZ1"
@@ -278,7 +278,7 @@ def test_a_pause_grows_and_only_one_mail_tries_its_end() -> None:
     assert standing.goes_first()
 
 
-async def test_the_probe_asks_both_and_tells_what_the_first_did_not_take() -> None:
+async def test_the_probe_checks_both_servers_and_reports_what_the_first_did_not_take() -> None:
     async with (
         smtp_relay(mail="451 4.3.0 Come again") as first,
         smtp_relay() as second,
@@ -303,7 +303,7 @@ async def test_the_probe_asks_both_and_tells_what_the_first_did_not_take() -> No
         assert (finding.code, "SMTP_FALLBACK_PASSWORD" in finding.detail) == ("SMTP_FALLBACK_REFUSES_US", True)
 
 
-async def test_nothing_at_work_tells_either_password() -> None:
+async def test_no_error_or_log_contains_either_password() -> None:
     settings = smtp_settings(**two(1, 2, SMTP_FALLBACK_PASSWORD="second-password"))
     connected = connect(settings, Surroundings("https://api.example.com"))
     told = f"{connected!r} {settings!r} {settings.model_dump_json()} {settings.first!r} {settings.second!r}"

@@ -1,4 +1,4 @@
-"""What an e-mail looks like on the wire, and what is refused before a byte of it leaves."""
+"""An e-mail on the wire, and what is refused before a byte of it leaves."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ def body(mail: EmailMessage, kind: str) -> str | None:
     return None if part is None else str(part.get_content()).replace("\r\n", "\n")
 
 
-def test_plain_words_stay_plain() -> None:
+def test_plain_text_stays_plain() -> None:
     mail = built(email())
     assert (mail.get_content_type(), body(mail, "plain")) == ("text/plain", "Até amanhã.\n")
 
@@ -169,7 +169,7 @@ NAMES = st.text(st.sampled_from("Conceição Irmãos, &.'日本🙂=?_"), max_si
 
 
 @given(WORDS.filter(bool), WORDS, st.text(ON_ONE_LINE, min_size=1, max_size=200), NAMES)
-def test_whatever_is_written_is_read_by_others_as_it_was_meant(plain: str, html: str, subject: str, name: str) -> None:
+def test_a_written_mail_is_read_by_other_libraries_as_intended(plain: str, html: str, subject: str, name: str) -> None:
     message = email("joao.silva+a'b@Exemplo.com.br", subject, plain, html)
     wire = raw(message, SMTP_FROM=f'"{name}" <a@example.com>')
     mail = message_from_bytes(wire, EmailMessage, policy=policy.default)

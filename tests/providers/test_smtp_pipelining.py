@@ -1,4 +1,4 @@
-"""What leaves in one write where the relay offers it, and what becomes of a mail when the relay gets lost over it."""
+"""Pipelining: what leaves in one write, and the state of a mail when the connection fails meanwhile."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -121,7 +121,7 @@ async def test_a_refused_recipient_gets_nothing_and_the_next_mail_goes(said: str
         assert relay.wire.connections == (1 if is_same else 2)
 
 
-async def test_a_refused_sender_is_told_as_such() -> None:
+async def test_a_refused_sender_is_reported_as_such() -> None:
     said = "550 5.7.1 Not you\r\n503 5.5.1 MAIL first\r\n503 5.5.1 RCPT first\r\n"
     async with sending(lambda _: said) as (relay, send):
         with pytest.raises(ProviderMisconfigured, match="SMTP_FROM"):
@@ -177,7 +177,7 @@ async def test_a_reply_too_many_is_never_taken_for_the_word_on_the_text() -> Non
         assert relay.mails == []
 
 
-async def test_a_reply_nobody_asked_for_ends_a_kept_connection() -> None:
+async def test_an_unsolicited_reply_closes_a_kept_connection() -> None:
     lines: list[Wire] = []
 
     class Chatty(Packets):

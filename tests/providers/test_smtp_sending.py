@@ -1,4 +1,4 @@
-"""Handing an e-mail to a relay: who has it when something breaks, at every stage."""
+"""Sending an e-mail to a relay: at every stage, whether a failure means sent, not sent or unknown."""
 
 from collections.abc import Awaitable
 from pathlib import Path
@@ -75,7 +75,7 @@ async def test_a_mail_is_said_step_by_step() -> None:
         ("250 Ok \udcff\udcfe", None),
     ],
 )
-async def test_a_name_is_taken_from_the_reply_where_it_tells_nothing_else(reply: str, name: str | None) -> None:
+async def test_an_id_is_taken_from_the_reply_if_it_contains_nothing_personal(reply: str, name: str | None) -> None:
     async with smtp_relay(end_of_data=reply) as relay:
         assert (await send(relay)).provider_message_id == name
 
@@ -95,7 +95,7 @@ async def test_every_reply_means_what_the_list_says(subtests: pytest.Subtests) -
 BROKEN_REPLIES = [HANG_UP, RESET, SILENCE, "what is this", "250-never\r\n250-ending"]
 
 
-async def test_whatever_breaks_before_the_text_took_nothing(subtests: pytest.Subtests) -> None:
+async def test_a_failure_before_the_text_means_nothing_was_accepted(subtests: pytest.Subtests) -> None:
     for offer in OFFERS:
         for stage in BEFORE_THE_TEXT:
             for end in BROKEN_REPLIES:
@@ -107,7 +107,7 @@ async def test_whatever_breaks_before_the_text_took_nothing(subtests: pytest.Sub
 
 @pytest.mark.parametrize("offer", OFFERS)
 @pytest.mark.parametrize("end", [HANG_UP, RESET, SILENCE, "what is this", "354 more", "250-never\r\n250-ending", "2"])
-async def test_whatever_breaks_after_the_dot_is_unknown(end: str, offer: dict[str, str]) -> None:
+async def test_a_failure_after_the_final_dot_is_an_unknown_outcome(end: str, offer: dict[str, str]) -> None:
     async with smtp_relay(end_of_data=end, **offer) as relay:
         assert isinstance(await failure(send(relay, patience=0.2)), OutcomeUnknown)
         assert len(relay.mails) == 1
@@ -187,7 +187,7 @@ async def test_a_name_outside_ascii_goes_with_smtputf8_or_not_at_all() -> None:
         assert relay.mails == []
 
 
-async def test_a_sender_outside_ascii_is_the_operator_s_to_mend_and_no_recipient_s() -> None:
+async def test_a_sender_outside_ascii_is_an_operator_error_and_not_a_recipient_error() -> None:
     async with smtp_relay(ehlo="250-relay.example\r\n250 AUTH PLAIN") as relay:
         error = await failure(send(relay, SMTP_FROM="Clínica <joão@example.com>"))
         assert isinstance(error, ProviderMisconfigured)
@@ -206,7 +206,7 @@ async def test_a_host_that_cannot_be_is_misconfigured(host: str) -> None:
         assert isinstance(await failure(send(relay, SMTP_HOST=host, SMTP_TLS="starttls")), ProviderMisconfigured)
 
 
-async def test_no_error_and_no_integration_at_work_tells_the_password() -> None:
+async def test_no_error_and_no_connected_integration_contains_the_password() -> None:
     async with smtp_relay(auth=f"535 5.7.8 {PASSWORD} is wrong") as relay:
         error = await failure(send(relay))
         settings = smtp_settings(relay.port, SMTP_TLS="none")

@@ -1,4 +1,4 @@
-"""Asking Twilio what became of a message: what is found, what is not, and what is never taken for silence."""
+"""Looking up a message at Twilio: found, not found, and the failures that must not count as not found."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -111,7 +111,7 @@ async def test_a_service_finds_its_own_before_a_number_is_chosen(
         ("failed", None, ReportedStatus.FAILED, FailureReason.OTHER),
     ],
 )
-async def test_what_became_of_it_is_told_in_our_words(
+async def test_a_found_message_has_a_status_of_ours(
     simulators: Simulators,
     send: Send,
     lookup: TwilioLookup,

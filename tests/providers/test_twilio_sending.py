@@ -1,4 +1,4 @@
-"""Saying an SMS to Twilio: against the simulator, and against servers that answer as nobody should."""
+"""Sending an SMS through Twilio: against the simulator, and against servers with unexpected answers."""
 
 import base64
 import json
@@ -218,7 +218,7 @@ UNEXPECTED_ANSWERS = [
 ]
 
 
-async def test_an_answer_nobody_expects_is_judged_by_its_status(subtests: pytest.Subtests, http: HttpClient) -> None:
+async def test_an_unexpected_answer_is_classified_by_its_status(subtests: pytest.Subtests, http: HttpClient) -> None:
     for status, body, error, code in UNEXPECTED_ANSWERS:
         with subtests.test(f"{status}: {body!r}"):
             async with answering(status, body) as base:
@@ -231,7 +231,7 @@ async def test_a_twilio_out_of_reach_is_unavailable(http: HttpClient) -> None:
     assert isinstance(error, ProviderUnavailable)
 
 
-async def test_no_error_tells_a_secret_or_a_number(send: Sending, simulators: Simulators) -> None:
+async def test_no_error_contains_a_secret_or_a_number(send: Sending, simulators: Simulators) -> None:
     await simulators.control.arm("twilio", "code", next=1, code="21211", text=f"{ANA} {TOKEN}")
     error = await failure(send())
     told = f"{error!r} {error} {error.args} {vars(error)}"
@@ -293,7 +293,7 @@ async def test_a_twilio_out_of_reach_is_found(http: HttpClient) -> None:
     assert [finding.code for finding in findings] == ["TWILIO_UNREACHABLE"]
 
 
-def test_who_can_mend_it_is_said() -> None:
+def test_each_error_names_the_party_that_can_fix_it() -> None:
     assert all(
         (meaning.kind is Kind.MISCONFIGURED) <= (meaning.party is FailureParty.OPERATOR)
         for meaning in MEANINGS.values()

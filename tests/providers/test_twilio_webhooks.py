@@ -1,4 +1,4 @@
-"""Believing and reading Twilio's webhooks: the known signatures, the forgeries, and every payload we keep."""
+"""Twilio webhooks: the known signatures, forgeries, and every stored payload."""
 
 import hashlib
 from pathlib import Path
@@ -62,13 +62,13 @@ def read(body: bytes, url: str = BASE) -> ProviderEvent:
         (form("inbound_stop"), "/inbound", "kQttXXf6ZONzRS86rlMvpahAvjw="),
     ],
 )
-def test_a_known_signature_is_believed(body: bytes, path: str, given: str) -> None:
+def test_a_known_signature_is_accepted(body: bytes, path: str, given: str) -> None:
     WEBHOOKS.verify(webhook(body, given, BASE + path))
 
 
 @pytest.mark.parametrize("host", ["api.example.com", "api.example.com:443"])
 @pytest.mark.parametrize("ending", ["", RETRY_FRAGMENT])
-def test_a_callback_is_believed_with_and_without_what_ends_its_address(host: str, ending: str) -> None:
+def test_a_callback_is_accepted_with_and_without_the_end_of_its_address(host: str, ending: str) -> None:
     body = urlencode({"MessageSid": SID, "MessageStatus": "sent"}).encode()
     url = f"{BASE}?ref=1".replace("api.example.com", host)
     WEBHOOKS.verify(webhook(body, signature(body, url + ending), f"{BASE}?ref=1"))
@@ -81,7 +81,7 @@ def test_a_json_body_is_covered_by_its_hash() -> None:
     WEBHOOKS.verify(webhook(b'{"a":1}', SIGNED_JSON, url, **{"content-type": "Application/JSON"}))
 
 
-def test_a_json_body_is_believed_behind_a_port_of_its_own_as_twilio_s_validator_believes_it() -> None:
+def test_a_json_body_on_a_custom_port_is_accepted_as_by_twilios_validator() -> None:
     address = f"https://api.example.com:8443/w?ref=1&bodySHA256={JSON_HASH}"
     for theirs in (address, address.replace(":8443", "")):
         given_ = RequestValidator(TOKEN).compute_signature(theirs, {})
@@ -138,7 +138,7 @@ def test_an_added_blank_field_is_refused() -> None:
         WEBHOOKS.verify(webhook(body + b"&ErrorCode=", signature(body)))
 
 
-def test_both_tokens_are_believed_while_they_are_changed() -> None:
+def test_both_tokens_are_accepted_while_they_are_rotated() -> None:
     old, new, stranger = "a" * 32, "b" * 32, "c" * 32
     webhooks = TwilioWebhooks(twilio_settings(TWILIO_AUTH_TOKEN=f"{new},{old}"))
     body = form("sent")
@@ -194,7 +194,7 @@ def test_another_address_is_refused(theirs: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["https://h.example/w?a=1", "https://h.example:8443/w"])
-def test_a_call_that_signs_in_at_a_proxy_is_believed_with_its_name_and_password_in_the_address(address: str) -> None:
+def test_a_call_with_basic_auth_for_a_proxy_is_accepted_with_its_credentials_in_the_address(address: str) -> None:
     body = form("sent")
     signed_in = {"authorization": "Basic dXNlcjp3b3Jk"}
     for theirs in (address, address.replace("h.example", "user:word@h.example")):
@@ -223,7 +223,7 @@ class Multi(dict[str, list[str]]):
     query=st.sampled_from(["", "?ref=a.b.1", "?b=2&a=1", "?x=%C3%A7&y=a+b", "?x=a%20b"]),
     fields=fields_sent,
 )
-def test_whatever_twilio_s_own_validator_believes_is_believed(
+def test_every_request_twilios_own_validator_accepts_is_accepted(
     scheme: str, host: str, ports: list[str], paths: list[str], query: str, fields: list[tuple[str, str]]
 ) -> None:
     ours, theirs = (f"{scheme}://{host}{port}{path}{query}" for port, path in zip(ports, paths, strict=True))
@@ -288,7 +288,7 @@ def test_sent_is_no_failure() -> None:
     assert (event.status, event.failure) == (ReportedStatus.SENT, None)
 
 
-def test_stop_is_a_message_like_any_other_and_blank_fields_do_no_harm() -> None:
+def test_stop_is_an_ordinary_message_and_blank_fields_are_ignored() -> None:
     event = read(form("inbound_stop"))
     sid = "SM" + "e" * 32
     assert event == InboundMessage(
@@ -337,7 +337,7 @@ def test_what_names_no_message_is_kept_once(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["delivered", "undelivered", "sent", "inbound_stop", "inbound_text", "unknown"])
-def test_the_same_thing_told_twice_has_one_key(name: str) -> None:
+def test_the_same_event_sent_twice_has_one_key(name: str) -> None:
     reordered = b"&".join(sorted(form(name).split(b"&")))
     assert read(form(name)).dedupe_key == read(reordered, f"{BASE}?ref={REFERENCE}").dedupe_key
 
@@ -372,7 +372,7 @@ def test_a_failure_without_a_code_is_given_none(code: str) -> None:
     assert (event.failure.reason, event.failure.provider_code) == (FailureReason.OTHER, None)
 
 
-def test_a_code_nobody_knows_is_kept() -> None:
+def test_an_unknown_code_is_kept() -> None:
     event = read(urlencode({"MessageSid": SID, "MessageStatus": "failed", "ErrorCode": "39999"}).encode())
     assert isinstance(event, StatusReport)
     assert event.failure is not None

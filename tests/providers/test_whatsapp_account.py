@@ -1,4 +1,4 @@
-"""What WhatsApp keeps for us: the templates, read page by page, and how number and token are doing."""
+"""The WhatsApp account: templates page by page, and the state of number and token."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -59,7 +59,7 @@ def codes(findings: Sequence[Finding]) -> list[str]:
     return [finding.code for finding in findings]
 
 
-async def test_all_templates_are_read_in_our_words(simulators: Simulators, http: HttpClient) -> None:
+async def test_all_templates_are_read_in_our_terms(simulators: Simulators, http: HttpClient) -> None:
     templates = await listed(whatsapp_settings(simulators.whatsapp_base), http)
     found = {(template.name, template.locale): template for template in templates}
     assert len(templates) == len(found) == 10
@@ -165,7 +165,7 @@ def test_a_header_has_its_own_example() -> None:
 
 
 @pytest.mark.parametrize("state", ["", "SOMETHING_NEW", None])
-def test_a_state_or_category_nobody_knows_is_treated_with_care(state: str | None) -> None:
+def test_an_unknown_state_or_category_has_a_safe_default(state: str | None) -> None:
     found = read_template({**template(1), "status": state, "category": state})
     assert found is not None
     assert (found.approval, found.category) == (TemplateApproval.PENDING, TemplateCategory.MARKETING)
@@ -248,7 +248,7 @@ def in_days(days: int) -> int:
         ({"scopes": ["email"]}, ["WHATSAPP_PERMISSION_MISSING"] * 2),
     ],
 )
-async def test_what_meta_says_of_the_token_is_told(
+async def test_what_meta_says_about_the_token_is_reported(
     http: HttpClient, token: dict[str, object], expected: list[str]
 ) -> None:
     async with meta(described(**token)) as settings:
@@ -261,7 +261,7 @@ async def test_a_token_that_may_not_ask_about_itself_is_no_finding(simulators: S
 
 
 @pytest.mark.parametrize("answer", [[], "x", None])
-async def test_an_answer_nobody_can_read_is_found(http: HttpClient, answer: object) -> None:
+async def test_an_unreadable_answer_is_a_finding(http: HttpClient, answer: object) -> None:
     async with meta(lambda path: answer) as settings:
         assert codes(await probed(settings, http)) == ["WHATSAPP_UNREACHABLE"]
 

@@ -1,4 +1,4 @@
-"""Meta's codes: what each means, who can mend it, and whether another try is worth it."""
+"""Meta's codes: what each means, who can fix it, and whether a retry is useful."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whatever comes in a signed webhook, nothing breaks the reader, and the largest are split in no time."""
+"""No content of a signed webhook breaks the reader, and the largest are split quickly."""
 
 import json
 from time import perf_counter
@@ -54,7 +54,7 @@ value = st.dictionaries(
         b"\xff\xfe",
     ],
 )
-def test_what_holds_nothing_is_kept_once(body: bytes) -> None:
+def test_an_empty_webhook_is_kept_once(body: bytes) -> None:
     [event], [again] = parse_webhook(body), parse_webhook(body)
     assert isinstance(event, OtherEvent)
     assert event.event_type == "unknown"

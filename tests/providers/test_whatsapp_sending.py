@@ -1,4 +1,4 @@
-"""Saying a message to WhatsApp: against the simulator, and against servers that answer as nobody should."""
+"""Sending a message through WhatsApp: against the simulator, and against servers with unexpected answers."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -104,7 +104,7 @@ async def test_a_reply_names_what_it_answers(simulators: Simulators, send: Sendi
 
 
 @pytest.mark.parametrize("to", ["+5531987654321", "+553187654321", "5531987654321"])
-async def test_an_old_brazilian_number_goes_out_whole_and_its_account_is_told(
+async def test_an_old_brazilian_number_is_sent_unchanged_and_its_account_is_stored(
     simulators: Simulators, send: Sending, to: str
 ) -> None:
     receipt = await send(to=to)
@@ -154,7 +154,7 @@ async def test_a_template_of_each_sort_is_taken(send: Sending, content: Template
     assert (await send(content, STRANGER)).provider_message_id
 
 
-def test_a_button_nobody_knows_yet_is_passed_on() -> None:
+def test_an_unknown_button_is_passed_on() -> None:
     content = TemplateContent("x", "pt-BR", buttons=[ButtonParameter(3, "FLOW", "token")])
     assert message_body(whatsapp(content))["template"]["components"] == [
         {"type": "button", "sub_type": "flow", "index": "3", "parameters": [{"type": "text", "text": "token"}]}
@@ -191,7 +191,7 @@ async def test_a_template_held_for_its_quality_is_taken_and_a_paused_one_refused
         (TextContent("Oi"), "+5511901310471", "131047", FailureReason.SESSION_WINDOW_CLOSED),
     ],
 )
-async def test_what_meta_refuses_is_refused_in_our_words(
+async def test_what_meta_refuses_is_refused_in_our_terms(
     send: Sending, content: Content, to: str, code: str, reason: FailureReason
 ) -> None:
     error = await failure(send(content, to))
@@ -332,7 +332,7 @@ UNEXPECTED_ANSWERS = [
 ]
 
 
-async def test_an_answer_nobody_expects_is_judged_by_its_code_and_then_by_its_status(
+async def test_an_unexpected_answer_is_classified_by_its_code_and_then_by_its_status(
     subtests: pytest.Subtests, http: HttpClient
 ) -> None:
     for status, body, error, code in UNEXPECTED_ANSWERS:
@@ -346,14 +346,14 @@ async def test_an_answer_nobody_expects_is_judged_by_its_code_and_then_by_its_st
     "contact",
     [None, [], {}, {"wa_id": None}, {"wa_id": "\x00"}, {"wa_id": 5511987654321}, {"wa_id": ANA[1:]}],
 )
-async def test_an_answer_that_names_nobody_else_gives_no_other_name(http: HttpClient, contact: object) -> None:
+async def test_an_answer_without_another_id_gives_no_other_id(http: HttpClient, contact: object) -> None:
     body = json.dumps({"contacts": [contact], "messages": [{"id": WAMID, "message_status": "\n"}]}).encode()
     async with answering(200, body) as base:
         receipt = await sender(whatsapp_settings(base), http).send(whatsapp())
     assert receipt == Receipt(WAMID, answer=f"200, {len(body)} bytes, no type")
 
 
-async def test_no_error_tells_a_secret_or_a_number(send: Sending, simulators: Simulators) -> None:
+async def test_no_error_contains_a_secret_or_a_number(send: Sending, simulators: Simulators) -> None:
     token = WHATSAPP["WHATSAPP_ACCESS_TOKEN"]
     await simulators.control.arm("whatsapp", "code", next=1, code="131026", text=f"{ANA} {token}")
     error = await failure(send(WHATSAPP_APP_SECRET_PROOF="true"))

@@ -1,4 +1,4 @@
-"""Who may tell us something in Meta's name: signatures over the raw bytes, and the handshake."""
+"""WhatsApp webhook signatures over the raw bytes, and the handshake."""
 
 import json
 
@@ -16,7 +16,7 @@ KNOWN = "sha256=eefab58106e73358686845848feb95c56372e7391b3dc050b6a31c8c5f347ece
 HANDSHAKE = WhatsAppHandshake(whatsapp_settings())
 
 
-def test_the_known_signature_is_believed() -> None:
+def test_the_known_signature_is_accepted() -> None:
     WEBHOOKS.verify(raw_webhook(EMPTY_WEBHOOK, KNOWN))
 
 
@@ -53,7 +53,7 @@ def test_the_signature_covers_the_bytes_as_they_came() -> None:
             WEBHOOKS.verify(raw_webhook(changed, sign(body)))
 
 
-def test_both_secrets_are_believed_while_they_are_changed() -> None:
+def test_both_secrets_are_accepted_while_they_are_rotated() -> None:
     old, new, stranger = "a" * 32, "b" * 32, "c" * 32
     webhooks = WhatsAppWebhooks(whatsapp_settings(WHATSAPP_APP_SECRET=f"{new},{old}"))
     for secret in (old, new):
@@ -69,7 +69,7 @@ GREETING = {
 }
 
 
-def test_whoever_knows_our_token_gets_the_challenge_back() -> None:
+def test_a_request_with_our_token_gets_the_challenge_back() -> None:
     assert HANDSHAKE.answer(GREETING) == "1158201444"
 
 
@@ -84,7 +84,7 @@ def test_whoever_knows_our_token_gets_the_challenge_back() -> None:
         {"hub.verify_token": "ção\udcff"},
     ],
 )
-def test_whoever_does_not_is_refused(changes: dict[str, str]) -> None:
+def test_a_request_without_our_token_is_refused(changes: dict[str, str]) -> None:
     with pytest.raises(InvalidSignature):
         HANDSHAKE.answer({**GREETING, **changes})
     with pytest.raises(InvalidSignature):

@@ -1,4 +1,4 @@
-"""Reading WhatsApp's webhooks: batches, every payload we keep, and pieces that are not what they should be."""
+"""Reading WhatsApp webhooks: batches, every stored payload, and invalid parts."""
 
 import json
 from datetime import UTC, datetime
@@ -94,7 +94,7 @@ def test_what_a_customer_writes_arrives_letter_for_letter() -> None:
     )
 
 
-def test_somebody_who_shows_no_number_is_called_by_their_id() -> None:
+def test_a_sender_without_a_number_is_identified_by_their_user_id() -> None:
     event = read("inbound_from_a_user_name")
     assert isinstance(event, InboundMessage)
     assert (event.sender, event.text) == ("BR.77491208655302741000", "oi")
@@ -141,7 +141,7 @@ def test_every_interactive_reply_is_read(interactive: dict[str, Any], text: str 
         ("unknown", "auras", None),
     ],
 )
-def test_what_nobody_here_acts_on_is_kept(name: str, event_type: str, key: str | None) -> None:
+def test_an_event_without_a_handler_is_kept(name: str, event_type: str, key: str | None) -> None:
     event = read(name)
     assert isinstance(event, OtherEvent)
     assert event.event_type == event_type
@@ -150,7 +150,7 @@ def test_what_nobody_here_acts_on_is_kept(name: str, event_type: str, key: str |
     assert event.reference == (REFERENCE if name == "unknown_status" else None)
 
 
-def test_a_template_that_changed_is_told_as_such() -> None:
+def test_a_changed_template_is_reported_as_such() -> None:
     event = read("template_paused")
     assert isinstance(event, TemplatesChanged)
     assert event.event_type == "message_template_status_update"
@@ -170,7 +170,7 @@ def test_each_piece_is_a_webhook_that_says_the_same(name: str) -> None:
         assert parse_webhook(event.raw.encode()) == [event]
 
 
-def test_a_piece_holds_the_people_it_concerns_and_nobody_else() -> None:
+def test_an_event_contains_only_the_people_it_concerns() -> None:
     people = [{"wa_id": "5511987654321", "profile": {"name": "Ana"}}, {"user_id": "BR.2", "profile": {"name": "Bia"}}]
     first, second = parse_webhook(
         messages(written(), written(id="wamid.C", from_user_id="BR.2", **{"from": None}), contacts=people)
@@ -195,7 +195,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_a_bad_report_becomes_another_event_and_its_neighbours_are_read(bad: object) -> None:
+def test_a_bad_report_becomes_another_event_and_the_others_are_read(bad: object) -> None:
     first, second, third = parse_webhook(statuses(status_report(id="wamid.1"), bad, status_report(id="wamid.3")))
     assert isinstance(second, OtherEvent)
     assert (second.event_type, first.dedupe_key, third.dedupe_key) == (
@@ -219,7 +219,7 @@ def test_a_bad_report_becomes_another_event_and_its_neighbours_are_read(bad: obj
         written(**{"from": None, "from_user_id": "Ana"}),
     ],
 )
-def test_a_bad_message_becomes_another_event_and_its_neighbours_are_read(bad: object) -> None:
+def test_a_bad_message_becomes_another_event_and_the_others_are_read(bad: object) -> None:
     first, second, third = parse_webhook(messages(written(id="wamid.1"), bad, written(id="wamid.3")))
     assert isinstance(second, OtherEvent)
     assert isinstance(first, InboundMessage)
@@ -227,13 +227,13 @@ def test_a_bad_message_becomes_another_event_and_its_neighbours_are_read(bad: ob
 
 
 @pytest.mark.parametrize("metadata", [None, {}, {"phone_number_id": 1}, {"phone_number_id": "x"}])
-def test_a_message_to_nobody_belongs_to_nobody(metadata: object) -> None:
+def test_a_message_without_a_recipient_belongs_to_no_tenant(metadata: object) -> None:
     [event] = parse_webhook(messages(written(), metadata=metadata))
     assert isinstance(event, OtherEvent)
 
 
 @pytest.mark.parametrize("text", [None, 1, [], {"body": None}, {"body": ["x"]}, "x", {"caption": "x"}])
-def test_words_that_are_none_are_no_reason_to_lose_the_message(text: object) -> None:
+def test_a_message_with_an_invalid_text_is_not_lost(text: object) -> None:
     [event] = parse_webhook(messages(written(text=text)))
     assert isinstance(event, InboundMessage)
     assert event.text is None
@@ -260,7 +260,7 @@ def test_a_failure_without_a_code_is_given_none(errors: object) -> None:
     assert (event.failure.reason, event.failure.provider_code) == (FailureReason.OTHER, None)
 
 
-def test_a_code_nobody_knows_is_kept() -> None:
+def test_an_unknown_code_is_kept() -> None:
     [event] = parse_webhook(statuses(status_report(status="failed", errors=[{"code": 199999}])))
     assert isinstance(event, StatusReport)
     assert event.failure is not None

@@ -1,4 +1,4 @@
-"""A house over a database of its own, two tenants in it, and everything one of them can own."""
+"""The application over a database of its own, two tenants in it, and one of everything a tenant can own."""
 
 import pytest
 from graphql import GraphQLSchema

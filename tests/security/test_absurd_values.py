@@ -1,4 +1,4 @@
-"""Every argument the schema has, given what no client means: never an INTERNAL, never a 500, never a traceback.
+"""Every argument of the schema with extreme values: never an INTERNAL, never a 500, never a traceback.
 
 Numbers that no integer or float of ours holds, moments at the ends of the calendar, halves of characters, megabytes,
 depth, and values of every other type; cursors and ids of our own form that hold something else.

@@ -1,4 +1,4 @@
-"""What stands behind a request neither changes it nor gets in the way of its answer; none is read two ways."""
+"""Request smuggling: bytes after a request neither change it nor block its answer; none is read in two ways."""
 
 import asyncio
 import socket
@@ -87,7 +87,7 @@ async def answered(app: Listening, first: bytes) -> bytes:
     return said
 
 
-async def test_what_stands_behind_a_body_is_no_header(app: Listening) -> None:
+async def test_bytes_after_a_body_are_no_header(app: Listening) -> None:
     body = b"3\r\nabc\r\n0\r\nx-forwarded-for: 192.0.2.1\r\nauthorization: Bearer x\r\n\r\n"
     said, _ = await exchange_bytes(
         app.port, request_head("POST", "/", "transfer-encoding: chunked", "connection: close") + body
@@ -98,13 +98,13 @@ async def test_what_stands_behind_a_body_is_no_header(app: Listening) -> None:
 @pytest.mark.parametrize(
     "behind", [b"\x01garbage", b"GET / HTTP/1.1\r\n\r\n", request_head("POST", "/", "content-length: x")]
 )
-async def test_whoever_asked_is_answered_although_nonsense_follows(app: Listening, behind: bytes) -> None:
+async def test_a_valid_request_is_answered_even_if_invalid_bytes_follow(app: Listening, behind: bytes) -> None:
     said = await answered(app, request_head("POST", "/slow", "content-length: 3") + b"abc" + behind)
     assert (status_code(said), said.endswith(b"/slow"), said.count(b"HTTP/1.1 ")) == (200, True, 1)
     assert b"connection: close" in said
 
 
-async def test_a_body_that_breaks_off_in_nonsense_is_refused(app: Listening) -> None:
+async def test_a_body_that_ends_in_invalid_bytes_is_refused(app: Listening) -> None:
     said, _ = await exchange_bytes(
         app.port, request_head("POST", "/", "transfer-encoding: chunked") + b"3\r\nabcdef\r\n"
     )
@@ -134,18 +134,18 @@ async def test_a_handshake_with_a_body_is_no_handshake_and_gets_an_answer(app: L
 @pytest.mark.parametrize(
     "lines", [["content-length: 3"], ["transfer-encoding: chunked"], ["a: b"] * 200, [f"a: {'b' * 9_000}"]]
 )
-async def test_a_handshake_that_cannot_be_read_holds_no_connection(app: Listening, lines: list[str]) -> None:
+async def test_an_unreadable_handshake_holds_no_connection(app: Listening, lines: list[str]) -> None:
     said, _ = await exchange_bytes(app.port, request_head("GET", "/ws", *HANDSHAKE, *lines) + b"0\r\n\r\n")
     assert (status_code(said), app.asked) == (400, [])
 
 
-async def test_what_is_lost_behind_an_upgrade_nobody_follows_is_not_passed_over(app: Listening) -> None:
+async def test_bytes_after_a_refused_upgrade_are_not_read_as_a_request(app: Listening) -> None:
     upgrade = request_head("GET", "/slow", "connection: upgrade", "upgrade: h2c")
     said = await answered(app, upgrade + request_head("POST", "/lost", "content-length: 40"))
     assert (said.endswith(b"/slow"), b"connection: close" in said) == (True, True)
 
 
-async def test_a_stream_ends_with_its_client_whatever_waits_behind_it(app: Listening) -> None:
+async def test_a_stream_ends_with_its_client_even_if_bytes_are_pending(app: Listening) -> None:
     for behind in (request_head("GET", "/b"), request_head("GET", "/ws", *HANDSHAKE)):
         app.gone.clear()
         _, writer = await asyncio.open_connection("127.0.0.1", app.port)

@@ -1,4 +1,4 @@
-"""What strangers of one address may ask for, whose address it is, and what goes with every answer."""
+"""Per-IP limits: the budget of anonymous callers, the client address behind proxies, and the headers of answers."""
 
 import asyncio
 import json
@@ -75,7 +75,9 @@ async def until_turned_away(client: httpx.AsyncClient, headers: Mapping[str, str
 # ─── budgets ────────────────────────────────────────────────────────────────
 
 
-async def test_strangers_have_a_minutes_worth_and_bad_credentials_cost_eleven_times_as_much(urls_here: Urls) -> None:
+async def test_anonymous_calls_have_a_budget_per_minute_and_bad_credentials_cost_eleven_times_as_much(
+    urls_here: Urls,
+) -> None:
     async with served(urls_here) as app, from_address(app) as client, from_address(app, "192.0.2.2") as forger:
         assert BUDGET <= await until_turned_away(client) <= BUDGET + 2
         assert await until_turned_away(forger, BAD_TOKEN) <= BUDGET // 11 + 1
@@ -129,7 +131,7 @@ async def test_forged_webhooks_lock_out_no_signed_ones_from_the_same_address(url
         assert await post(twilio_signature(large), large) == 429
 
 
-async def test_whoever_dallies_on_credit_is_displaced_and_holds_up_no_good_credentials(urls_here: Urls) -> None:
+async def test_a_slow_client_on_credit_is_displaced_and_does_not_block_good_credentials(urls_here: Urls) -> None:
     """A hundred webhooks whose bodies drip, then more: the oldest are turned away, a signed one is taken at once."""
 
     async def dripping() -> AsyncIterator[bytes]:
@@ -158,7 +160,7 @@ async def test_whoever_dallies_on_credit_is_displaced_and_holds_up_no_good_crede
         assert app._on_credit == {}
 
 
-async def test_a_browser_may_ask_whether_it_may_send_credentials_whatever_its_address_has_spent(
+async def test_a_browser_may_send_a_preflight_regardless_of_the_budget_of_its_address(
     urls_here: Urls,
 ) -> None:
     async with served(urls_here, CORS_ORIGINS="https://app.example.com") as app, from_address(app) as client:
@@ -171,7 +173,7 @@ async def test_a_browser_may_ask_whether_it_may_send_credentials_whatever_its_ad
         assert await asked(client, {**GOOD_TOKEN, "origin": page["origin"]}) == 200
 
 
-async def test_a_socket_opens_with_good_credentials_whatever_its_address_has_spent(urls_here: Urls) -> None:
+async def test_a_socket_opens_with_good_credentials_regardless_of_the_budget_of_its_address(urls_here: Urls) -> None:
     async with serving(urls_here, ADDRESS_BUDGET="1") as (_, port):
         assert [await socket_close_code(port, "nonsense") for _ in range(3)] == [4403] * 3
         assert await socket_close_code(port, GOOD_TOKEN["authorization"].removeprefix("Bearer ")) == 0
@@ -182,13 +184,13 @@ async def test_a_socket_opens_with_good_credentials_whatever_its_address_has_spe
             assert socket.close_code == 1013
 
 
-async def test_whoever_is_believed_is_not_counted_by_address(urls_here: Urls) -> None:
+async def test_an_authenticated_caller_is_not_limited_by_address(urls_here: Urls) -> None:
     async with served(urls_here) as app, from_address(app) as client:
         assert {await asked(client, GOOD_TOKEN) for _ in range(BUDGET * 3)} == {200}
         assert (await client.get("/metrics", headers=GOOD_TOKEN)).status_code == 200
 
 
-async def test_one_address_spends_nothing_of_anothers(urls_here: Urls) -> None:
+async def test_one_address_does_not_spend_the_budget_of_another(urls_here: Urls) -> None:
     async with served(urls_here) as app:
         async with from_address(app) as client:
             await until_turned_away(client)
@@ -196,7 +198,7 @@ async def test_one_address_spends_nothing_of_anothers(urls_here: Urls) -> None:
             assert await asked(neighbour) == 200
 
 
-async def test_who_is_turned_away_is_told_when_to_come_again_in_the_form_they_read(urls_here: Urls) -> None:
+async def test_a_rejected_client_is_told_when_to_retry_in_the_form_it_reads(urls_here: Urls) -> None:
     async with served(urls_here, CORS_ORIGINS="https://app.example.com") as app, from_address(app) as client:
         await until_turned_away(client)
         headers = {"origin": "https://app.example.com", "accept": "application/graphql-response+json"}
@@ -294,7 +296,7 @@ INNER = ("10.0.0.0/8", "fd00::/8")
         (None, ("198.51.100.7",), INNER, "None"),
     ],
 )
-def test_an_address_is_what_somebody_trusted_saw(
+def test_the_client_address_is_the_one_a_trusted_proxy_saw(
     client: str | None, forwarded: tuple[str, ...], trusted: tuple[str, ...], address: str
 ) -> None:
     assert seen(client, *forwarded, trusted=trusted) == address
@@ -384,7 +386,7 @@ async def test_browsers_are_held_to_https_only_where_the_world_comes_over_it(url
         assert "strict-transport-security" not in (await client.get("/health/live")).headers
 
 
-async def test_the_doorstep_counts_whom_it_turns_away(urls_here: Urls) -> None:
+async def test_rejected_clients_are_counted(urls_here: Urls) -> None:
     async with served(urls_here) as app, from_address(app) as client, from_address(app, "192.0.2.9") as other:
         before = (await other.get("/metrics", headers=GOOD_TOKEN)).text
         await until_turned_away(client)
@@ -398,6 +400,6 @@ async def test_the_doorstep_counts_whom_it_turns_away(urls_here: Urls) -> None:
 
 
 @pytest.mark.parametrize("text", ["0.0.0.0/0", "::/0", "10.0.0.1,::/0", "10.0.0.1/8", "proxy.example.com", ","])
-def test_proxies_are_named_and_not_everybody(text: str) -> None:
+def test_trusted_proxies_are_named_and_never_all_addresses(text: str) -> None:
     [problem] = load(CoreSettings, {"TRUSTED_PROXIES": text}).problems
     assert problem.setting == "TRUSTED_PROXIES"

@@ -1,4 +1,4 @@
-"""What two tenants may call alike: keys, names, cursors. Neither learns that the other has one."""
+"""Two tenants may use the same keys, names and cursors. Neither learns that the other has one."""
 
 import asyncio
 import json

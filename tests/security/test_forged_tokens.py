@@ -1,4 +1,4 @@
-"""Every forgery of the table, sent to a running server in a header, in a cookie and over a socket: one outer answer.
+"""Every forgery of the table, sent to a running server in a header, in a cookie and over a socket: one answer.
 
 Each is tried on the verifier alone in tests/providers/test_clerk_tokens.py, where the table stands.
 """
@@ -111,7 +111,7 @@ async def test_a_forged_token_opens_no_socket(subtests: pytest.Subtests, port: i
             assert await socket_close_code(port, MADE[kind]()) == 4403
 
 
-def test_who_cannot_sign_is_told_nothing_of_our_keys() -> None:
+def test_an_unsigned_caller_learns_nothing_about_our_keys() -> None:
     """An unknown key, a wrong signature, another issuer: in the same words."""
     alike = (TokenFault.UNKNOWN_KEY, TokenFault.SIGNATURE, TokenFault.ISSUER, TokenFault.HEADER)
     assert len({invalid_token(fault).message for fault in alike}) == 1

@@ -1,4 +1,4 @@
-"""Forged webhooks of every company that sends any, found by their folders, at the door of the real application.
+"""Forged webhooks of every provider that sends any, posted to the real application.
 
 All of them are answered alike, and leave nothing behind. What a signature covers is each company's own; what is done
 to one here is the same for all: a header that holds a signature has `signature` in its name, one that holds a time
@@ -171,7 +171,7 @@ async def kept(urls: Urls) -> int:
         await connection.close()
 
 
-def test_companies_that_know_the_time_are_tried_with_another() -> None:
+def test_providers_with_a_timestamp_are_tried_with_other_times() -> None:
     assert {name for name, kind in CASES if kind == "recorded an hour ago"} >= {"clerk"}
     assert len(CASES) > 60
 
@@ -241,7 +241,7 @@ def test_without_a_signing_secret_nothing_starts(urls_here: Urls, name: str, not
 
 
 @pytest.mark.parametrize("name", WITH_WEBHOOKS)
-async def test_of_a_company_that_is_not_configured_nothing_is_taken(urls_here: Urls, name: str) -> None:
+async def test_webhooks_of_an_unconfigured_provider_are_refused(urls_here: Urls, name: str) -> None:
     house = house_over(urls_here, **dict.fromkeys(OF_COMPANIES, ""))
     before = await kept(urls_here)
     async with client_of(house) as client:

@@ -52,7 +52,7 @@ def without_what_is_new(told: str) -> str:
     return NEW.sub("<new>", told)
 
 
-def test_there_are_doors_of_every_kind() -> None:
+def test_there_is_an_argument_of_every_kind() -> None:
     names = {str(door) for door in DOORS}
     assert names >= {
         "node.id",
@@ -66,7 +66,7 @@ def test_there_are_doors_of_every_kind() -> None:
     assert {door.operation for door in DOORS} == {"query", "mutation", "subscription"}
 
 
-async def test_there_is_one_of_everything_to_attack(asker: OperationBuilder, theirs: Belongings) -> None:
+async def test_there_is_an_object_of_every_type_to_attack(asker: OperationBuilder, theirs: Belongings) -> None:
     assert theirs.ids.keys() | SHARED_TYPES == asker.node_types()
     assert all(theirs.ids.values())
 
@@ -93,7 +93,7 @@ async def test_foreign_unknown_and_malformed_ids_are_answered_alike(
 
 
 @pytest.mark.parametrize("door", CALLED, ids=str)
-async def test_their_owner_is_told_something_else(
+async def test_the_owner_gets_another_answer(
     asker: OperationBuilder, caller: Caller, theirs: Belongings, door: ArgumentPath
 ) -> None:
     """Without this, a request that is refused for another reason would pass for an attack that failed."""
@@ -102,7 +102,7 @@ async def test_their_owner_is_told_something_else(
 
 
 @pytest.mark.parametrize("door", FOLLOWED, ids=str)
-async def test_nobody_follows_what_belongs_to_others(
+async def test_no_caller_can_follow_objects_of_others(
     asker: OperationBuilder, caller: Caller, stranger: Caller, theirs: Belongings, door: ArgumentPath
 ) -> None:
     """Foreign, unknown and malformed ids are refused alike, and nothing is said of what they name."""

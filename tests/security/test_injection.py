@@ -1,4 +1,4 @@
-"""Words that would be more than words: in every argument that takes a text, in headers, in templates, in statements."""
+"""Injection: in every text argument, in headers, in templates, in statements."""
 
 import asyncio
 import email
@@ -59,7 +59,7 @@ PAYLOADS = [
 ]
 
 
-def test_there_are_doors_for_words() -> None:
+def test_there_are_arguments_for_text() -> None:
     assert {str(door) for door in DOORS} >= {
         "sendMessage.input.content.text",
         "sendMessage.input.content.email.subject",
@@ -69,7 +69,7 @@ def test_there_are_doors_for_words() -> None:
     }
 
 
-async def test_words_are_words_in_every_argument(
+async def test_a_text_is_only_text_in_every_argument(
     subtests: pytest.Subtests,
     asker: OperationBuilder,
     stranger: Caller,
@@ -181,7 +181,7 @@ def smtp() -> SmtpSettings:
 
 @settings(max_examples=60, deadline=None)
 @given(subject=SPITEFUL, words=SPITEFUL, name=SPITEFUL)
-def test_no_words_bring_a_header_or_a_recipient_of_their_own(subject: str, words: str, name: str) -> None:
+def test_no_text_adds_a_header_or_a_recipient(subject: str, words: str, name: str) -> None:
     content = EmailContent(subject, words, words)
     try:
         to = email_address(f"{name}@example.com", path=[])
@@ -244,7 +244,7 @@ ECHOED = [
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "POST", "GET"])
-async def test_no_header_of_an_answer_holds_what_somebody_wrote(serving: Serving, method: str) -> None:
+async def test_no_response_header_contains_text_of_the_request(serving: Serving, method: str) -> None:
     """As the application sees it: a server that lets line breaks through would change nothing."""
     async with serving() as client:
         for name in ECHOED:

@@ -1,4 +1,4 @@
-"""A whole run with secrets that were never seen before, and everything it says searched for them.
+"""A whole run with secrets made for it, and a search for them in everything it writes.
 
 API, worker, simulated companies and commands run in processes of their own, logging all they can; good days and bad
 ones. A setting that is secret is planted by what its declaration says, so a new one is looked for from its birth.

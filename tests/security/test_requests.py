@@ -69,7 +69,7 @@ async def test_a_body_without_end_is_read_to_its_end_on_no_route(urls_here: Urls
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_a_body_that_drips_holds_no_connection_on_any_route(urls_here: Urls) -> None:
+async def test_a_dripping_body_holds_no_connection_on_any_route(urls_here: Urls) -> None:
     async with serving(urls_here) as (app, port):
         dripping = [
             exchange_bytes(port, request_head("POST", path, JSON, *lines), lambda: b"1\r\nx\r\n", pause=0.05)
@@ -163,13 +163,13 @@ async def test_a_length_beside_chunks_is_no_request(port: int) -> None:
 
 
 @pytest.mark.parametrize("path", ["/graphql", "/webhooks/twilio?ref=x"])
-async def test_whoever_sends_far_too_much_still_gets_to_read_why_it_was_refused(port: int, path: str) -> None:
+async def test_a_client_that_sends_far_too_much_can_still_read_why_it_was_refused(port: int, path: str) -> None:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
         answer = await http.post(path, content=b"x" * 10_000_000, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.headers["connection"]) == (413, "close")
 
 
-async def test_an_answer_before_the_body_keeps_the_connection_of_whoever_has_sent_it(port: int) -> None:
+async def test_an_answer_before_the_body_keeps_the_connection_of_a_client_that_has_sent_it(port: int) -> None:
     """A small body is taken in, so that refusing costs a client with a stale token no connection."""
     body = json.dumps({"query": "{ __typename }"}).encode()
     stale = request_head(
@@ -223,7 +223,7 @@ async def asked_over_a_socket(port: int, payload: dict[str, str], most: int) -> 
         return answered, None
 
 
-async def test_on_a_strangers_socket_each_operation_pays_like_a_request(urls_here: Urls) -> None:
+async def test_on_an_anonymous_socket_each_operation_costs_as_much_as_a_request(urls_here: Urls) -> None:
     async with serving(urls_here, ADDRESS_BUDGET="30") as (_, port):
         assert await asked_over_a_socket(port, GOOD_TOKEN, 60) == (60, None)
         answered, code = await asked_over_a_socket(port, {}, 60)
@@ -231,7 +231,7 @@ async def test_on_a_strangers_socket_each_operation_pays_like_a_request(urls_her
         assert code == 1013
 
 
-async def test_whoever_has_many_addresses_of_one_household_holds_no_more_sockets(urls_here: Urls) -> None:
+async def test_many_addresses_of_one_ipv6_prefix_share_the_limit_of_sockets(urls_here: Urls) -> None:
     async def acknowledged(port: int, address: str, stack: AsyncExitStack) -> bool:
         opening = connect(
             f"ws://127.0.0.1:{port}/graphql",

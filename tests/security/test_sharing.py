@@ -1,4 +1,4 @@
-"""Connections that many share: what one transaction was allowed is forgotten at its end, whoever comes next."""
+"""Shared connections: the tenants of one transaction are forgotten at its end."""
 
 import ast
 import asyncio
@@ -86,7 +86,7 @@ def test_tenants_are_named_in_one_place_and_for_one_transaction() -> None:
     assert found == [("database.py", """set_config('app.tenants', '{tenants}', true)\"""")]
 
 
-def test_no_resolver_opens_a_transaction_that_names_nobody() -> None:
+def test_no_resolver_opens_a_transaction_without_a_tenant() -> None:
     nameless = [
         f"{source.name}:{node.lineno}"
         for source in sources()

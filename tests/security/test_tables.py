@@ -1,4 +1,4 @@
-"""Raw SQL in the application's name, on every table of the catalogue: who forgets to filter is still refused.
+"""Raw SQL in the application's name, on every table of the catalogue: row-level security refuses foreign rows.
 
 The roles are given every right on every table first, so that row-level security alone stands in the way.
 """
@@ -80,7 +80,7 @@ async def ground(urls_here: Urls) -> AsyncIterator[Ground]:
         await connection.close()
 
 
-async def test_every_table_is_the_houses_or_protected(ground: Ground) -> None:
+async def test_every_table_is_shared_or_protected(ground: Ground) -> None:
     found = await all_tables(ground.roles["app"])
     assert len(found) > 12
     for table in found:
@@ -190,7 +190,7 @@ async def test_nothing_is_written_for_others_nor_given_to_them(ground: Ground, r
 
 
 @pytest.mark.parametrize("named", [None, ""])
-async def test_who_names_nobody_has_nothing(ground: Ground, named: str | None) -> None:
+async def test_a_transaction_without_a_tenant_sees_no_row(ground: Ground, named: str | None) -> None:
     async with ground.acting("app", named) as connection:
         for table in ground.tables:
             assert await connection.fetchval(f"SELECT count(*) FROM {table.name}") == 0, table.name
@@ -203,7 +203,7 @@ async def test_who_names_nobody_has_nothing(ground: Ground, named: str | None) -
 
 @pytest.mark.parametrize("named", [None, ""])
 @pytest.mark.parametrize("role", ["worker", "owner"])
-async def test_who_sweeps_names_nobody(ground: Ground, role: str, named: str | None) -> None:
+async def test_a_sweep_declares_no_tenant(ground: Ground, role: str, named: str | None) -> None:
     async with ground.acting(role, named) as connection:
         for table in ground.tables:
             assert await ground.owners(connection, table) == {OUR_TENANT, OTHER_TENANT}, table.name
@@ -212,7 +212,7 @@ async def test_who_sweeps_names_nobody(ground: Ground, role: str, named: str | N
 ROLES = ["app", "worker", "owner"]
 
 
-async def test_garbage_names_nobody(subtests: pytest.Subtests, ground: Ground) -> None:
+async def test_an_invalid_tenant_list_matches_no_tenant(subtests: pytest.Subtests, ground: Ground) -> None:
     for role in ROLES:
         for named in GARBAGE:
             with subtests.test(f"{role}: {named!r}"):
@@ -224,7 +224,7 @@ async def test_garbage_names_nobody(subtests: pytest.Subtests, ground: Ground) -
                             continue
 
 
-async def test_the_application_is_told_whose_an_address_is_and_no_more(ground: Ground) -> None:
+async def test_the_application_learns_the_owner_of_an_address_and_no_more(ground: Ground) -> None:
     async with ground.acting("app", "") as connection:
         row = await ground.roles["owner"].fetchrow("SELECT * FROM senders WHERE tenant_id = $1", OTHER_TENANT)
         asked = "SELECT * FROM owners_of_addresses($1, $2)"
@@ -237,7 +237,7 @@ async def test_the_application_is_told_whose_an_address_is_and_no_more(ground: G
         assert await connection.fetch(asked, row["integration"], [row["address"]]) == []
 
 
-async def test_the_application_is_told_how_one_person_stands_with_one_tenant_and_no_more(ground: Ground) -> None:
+async def test_the_application_learns_the_membership_of_one_user_in_one_tenant_and_no_more(ground: Ground) -> None:
     async with ground.acting("owner", "") as owner:
         await owner.execute("UPDATE tenants SET clerk_organization_id = id::text")
         user = await owner.fetchval(
@@ -259,7 +259,7 @@ async def test_the_application_is_told_how_one_person_stands_with_one_tenant_and
         assert [row[2] for row in [*await told(str(OTHER_TENANT)), *await told("%"), *await told(None)]] == [True] * 3
 
 
-async def test_of_sessions_the_application_is_told_what_it_can_name(ground: Ground) -> None:
+async def test_of_sessions_the_application_reads_only_those_it_can_name(ground: Ground) -> None:
     async with ground.acting("owner", "") as owner:
         await owner.execute("UPDATE tenants SET clerk_organization_id = id::text")
         user = await owner.fetchval(
@@ -350,14 +350,14 @@ async def test_the_application_sees_people_of_the_tenants_it_names_and_no_others
                 continue
 
 
-async def test_the_worker_and_the_owner_see_everybody(ground: Ground, people: dict[str, set[UUID]]) -> None:
+async def test_the_worker_and_the_owner_see_every_user(ground: Ground, people: dict[str, set[UUID]]) -> None:
     for role in ("worker", "owner"):
         for named in (None, "", str(OUR_TENANT)):
             async with ground.acting(role, named) as connection:
                 assert await people_seen(connection, people) == people["everybody"], (role, named)
 
 
-async def test_the_application_changes_nobody(ground: Ground, people: dict[str, set[UUID]]) -> None:
+async def test_the_application_cannot_change_a_user(ground: Ground, people: dict[str, set[UUID]]) -> None:
     async with ground.acting("app", f"{OUR_TENANT},{OTHER_TENANT}") as connection:
         assert await connection.execute("UPDATE users SET subject = 'Eva'") == "UPDATE 0"
         assert await connection.execute("DELETE FROM users") == "DELETE 0"
@@ -365,7 +365,7 @@ async def test_the_application_changes_nobody(ground: Ground, people: dict[str, 
             await connection.execute("INSERT INTO users (id, subject) VALUES (gen_random_uuid(), 'Eva')")
 
 
-async def test_whoever_is_noted_is_told_by_id_alone(ground: Ground, people: dict[str, set[UUID]]) -> None:
+async def test_a_recorded_user_is_returned_by_id_alone(ground: Ground, people: dict[str, set[UUID]]) -> None:
     for named in ("", str(OUR_TENANT)):
         async with ground.acting("app", named) as connection:
             bia = await connection.fetchval("SELECT keep_person(gen_random_uuid(), 'Bia')")
@@ -375,7 +375,7 @@ async def test_whoever_is_noted_is_told_by_id_alone(ground: Ground, people: dict
             assert await connection.fetch("SELECT FROM users WHERE id = ANY($1)", [bia, new]) == []
 
 
-async def test_a_table_of_the_callers_own_does_not_stand_in_for_ours(ground: Ground) -> None:
+async def test_a_temporary_table_of_the_caller_does_not_replace_ours(ground: Ground) -> None:
     async with ground.acting("app", "") as connection:
         await connection.execute("CREATE TEMPORARY TABLE senders (integration text, address text, tenant_id uuid)")
         await connection.execute("INSERT INTO pg_temp.senders VALUES ('twilio', '+1999', $1)", OUR_TENANT)

@@ -14,7 +14,7 @@ def test_every_test_the_page_names_is_there() -> None:
     assert [name for name in sorted(NAMED) if not (TESTS / name).is_file()] == []
 
 
-def test_every_threat_has_a_defence_or_a_test_that_stands_for_it() -> None:
+def test_every_threat_has_a_defence_or_a_test() -> None:
     threats = [row for row in ROWS if not re.match(r"\| threat \||\|-", row)]
     assert len(threats) > 35
     for row in threats:
@@ -23,6 +23,6 @@ def test_every_threat_has_a_defence_or_a_test_that_stands_for_it() -> None:
         assert re.search(r"`[a-z]+/test_\w+\.py`", test), row
 
 
-def test_every_attack_is_on_the_page() -> None:
+def test_every_attack_test_is_on_the_page() -> None:
     attacks = {f"security/{file.name}" for file in (TESTS / "security").glob("test_*.py")}
     assert attacks - NAMED == set()

@@ -1,1 +1,1 @@
-"""The false companies, tried with clients that nobody here wrote."""
+"""The simulated providers, tested with third-party clients."""

@@ -1,4 +1,4 @@
-"""The simulator process, and clients that nobody here wrote."""
+"""Third-party clients, pointed at the simulators."""
 
 from collections.abc import AsyncIterator
 

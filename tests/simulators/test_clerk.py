@@ -1,4 +1,4 @@
-"""The simulated Clerk: who is there, what can be done to them, and that all it tells is signed and in its words."""
+"""The simulated Clerk: its users, changes to them, and signed webhooks in Clerk's format."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ async def told(receiver: WebhookReceiver, count: int) -> list[Any]:
     return events
 
 
-async def test_somebody_elses_library_believes_its_tokens(simulators: Simulators) -> None:
+async def test_another_library_accepts_its_tokens(simulators: Simulators) -> None:
     signed = await act(simulators, "sign_in")
     known = await keys(simulators)
     kid = jwt.get_unverified_header(signed["token"])["kid"]
@@ -62,7 +62,7 @@ async def test_keys_rotate_and_old_ones_may_be_withdrawn(simulators: Simulators)
     assert (await keys(simulators)).keys() == {last}
 
 
-async def test_whatever_happens_is_told_signed(simulators: Simulators, receiver: WebhookReceiver) -> None:
+async def test_every_change_is_sent_as_a_signed_webhook(simulators: Simulators, receiver: WebhookReceiver) -> None:
     user, shop = await act(simulators, "user", first_name="Caio"), await act(simulators, "organization", name="Bar")
     pair = {"user": user["id"], "organization": shop["id"]}
     await act(simulators, "member", **pair)
@@ -83,7 +83,7 @@ async def test_whatever_happens_is_told_signed(simulators: Simulators, receiver:
     assert {type(event) for event in events} == {DirectoryChanged}
 
 
-async def test_whoever_asks_for_silence_gets_it(simulators: Simulators, receiver: WebhookReceiver) -> None:
+async def test_webhooks_can_be_switched_off(simulators: Simulators, receiver: WebhookReceiver) -> None:
     assert (await act(simulators, "user", tell=False))["webhook_id"] is None
     await act(simulators, "emit", type="waitlistEntry.created", data={"id": "wle_1"})
     [event] = await told(receiver, 1)
@@ -128,7 +128,7 @@ async def test_the_backend_api_wants_the_secret_key(simulators: Simulators) -> N
         assert (await http.get("/v1/users", headers=mine)).json()["errors"][0]["code"] == "resource_not_found"
 
 
-async def test_its_memory_can_be_taken_elsewhere_and_holds_no_key(simulators: Simulators) -> None:
+async def test_its_state_can_be_exported_and_contains_no_key(simulators: Simulators) -> None:
     await act(simulators, "user", id="user_Caio", tell=False)
     await act(simulators, "sign_in")
     memory = await simulators.control.export_memory("clerk")

@@ -1,4 +1,4 @@
-"""The control API holds every simulator to the same promises, whichever companies have a folder here."""
+"""The control API: the same contract for every simulator."""
 
 from datetime import datetime
 from typing import Any
@@ -33,7 +33,7 @@ async def keep_still(name: str, simulators: Simulators) -> None:
         await simulators.control.plan_webhooks(name, automatic=False)
 
 
-async def test_every_company_stands_in_the_list(simulators: Simulators) -> None:
+async def test_every_provider_is_in_the_list(simulators: Simulators) -> None:
     assert [one["name"] for one in (await simulators.control.everything())["simulators"]] == SIMULATED
 
 
@@ -107,7 +107,7 @@ async def test_reset_brings_back_the_first_day(simulators: Simulators, receiver:
 
 
 @every
-async def test_each_event_is_a_webhook_that_we_believe_and_understand(
+async def test_each_event_is_a_webhook_that_we_accept_and_understand(
     simulators: Simulators, receiver: WebhookReceiver, name: str
 ) -> None:
     await keep_still(name, simulators)
@@ -133,7 +133,7 @@ async def test_an_event_takes_what_it_says_and_nothing_else(simulators: Simulato
         await refused(simulators.control.trigger(name, event["name"], colour="red"), field="colour")
 
 
-async def test_no_two_companies_offer_the_same_event(simulators: Simulators) -> None:
+async def test_no_two_providers_offer_the_same_event(simulators: Simulators) -> None:
     everything = (await simulators.control.everything())["simulators"]
     names = [event["name"] for company in everything for event in company["events"]]
     assert names
@@ -153,7 +153,7 @@ async def test_an_event_about_a_message_concerns_the_newest_or_the_one_that_is_n
     await refused(simulators.control.trigger("twilio", "sms.sent", message="SMnone"), field="message")
 
 
-async def test_an_event_that_nobody_receives_says_why_and_stands_in_the_journal(
+async def test_an_event_without_a_receiver_says_why_and_is_in_the_journal(
     simulators: Simulators, twilio: Client
 ) -> None:
     message = await sent_by_sdk(twilio, status_callback=f"http://127.0.0.1:{unused_port()}/gone")
@@ -164,9 +164,7 @@ async def test_an_event_that_nobody_receives_says_why_and_stands_in_the_journal(
     assert (entry["message_id"], entry["verdict"]) == (message.sid, "unreached")
 
 
-async def test_nothing_is_told_about_a_message_without_an_address_for_it(
-    simulators: Simulators, twilio: Client
-) -> None:
+async def test_a_message_without_a_callback_address_gets_no_reports(simulators: Simulators, twilio: Client) -> None:
     await sent_by_sdk(twilio)
     assert "StatusCallback" in await refused(simulators.control.trigger("twilio", "sms.sent"), field="message")
 

@@ -1,4 +1,4 @@
-"""Bad days on order, as a client that nobody here wrote sees them."""
+"""Faults on request, as a third-party client sees them."""
 
 import asyncio
 from email.utils import parsedate_to_datetime
@@ -103,7 +103,7 @@ async def test_a_reset_is_a_reset(simulators: Simulators, accepted: bool) -> Non
     assert await taken(simulators) == accepted
 
 
-async def test_garbage_looks_like_success(simulators: Simulators) -> None:
+async def test_a_garbled_answer_looks_like_success(simulators: Simulators) -> None:
     await simulators.control.arm("twilio", "garbage", next=1, accepted=True)
     answer = await post(simulators)
     assert (answer.status_code, answer.headers["Content-Type"]) == (201, "text/html; charset=utf-8")

@@ -1,4 +1,4 @@
-"""A simulator's memory can be taken elsewhere and back; what is none is refused whole. Every company, one contract."""
+"""A simulator's state can be exported and imported; an invalid one is refused. One contract for every provider."""
 
 from typing import Any
 
@@ -90,7 +90,7 @@ def garbage(memory: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @every
-async def test_garbage_is_refused_whole_and_changes_nothing(
+async def test_an_invalid_state_is_refused_as_a_whole_and_changes_nothing(
     simulators: Simulators, receiver: WebhookReceiver, name: str
 ) -> None:
     await live(name, simulators, receiver)
@@ -104,7 +104,7 @@ async def test_garbage_is_refused_whole_and_changes_nothing(
 
 
 @every
-async def test_an_unknown_version_and_another_company_are_named(simulators: Simulators, name: str) -> None:
+async def test_an_unknown_version_and_another_provider_are_named(simulators: Simulators, name: str) -> None:
     memory = await simulators.control.export_memory(name)
     for change, field in (({"version": 99}, "version"), ({"company": "acme"}, "company")):
         with pytest.raises(SimulatorRefused) as caught:
@@ -160,7 +160,7 @@ async def test_a_memory_of_many_messages_is_taken_back(simulators: Simulators, r
         {"waiting": [{"contacts": [{}], "status": {}}]},
     ],
 )
-async def test_books_whose_parts_do_not_fit_are_refused(simulators: Simulators, change: dict[str, Any]) -> None:
+async def test_an_inconsistent_state_is_refused(simulators: Simulators, change: dict[str, Any]) -> None:
     memory = await simulators.control.export_memory("whatsapp")
     with pytest.raises(SimulatorRefused) as caught:
         await simulators.control.import_memory("whatsapp", {**memory, "books": {**memory["books"], **change}})

@@ -28,7 +28,7 @@ async def test_a_port_that_is_taken_is_named_without_a_traceback(simulators: Sim
     assert b"Traceback" not in errors
 
 
-async def test_it_ends_quietly_even_while_it_keeps_somebody_waiting() -> None:
+async def test_it_ends_quietly_even_while_a_client_waits() -> None:
     child = await start_simulators()
     assert child.stdout is not None
     async with asyncio.timeout(10):

@@ -1,4 +1,4 @@
-"""The simulated mail server, tried with the standard library's client and with raw bytes."""
+"""The simulated mail server, tested with the standard library's client and with raw bytes."""
 
 import asyncio
 import contextlib
@@ -80,7 +80,7 @@ async def test_a_mail_goes_over_implicit_tls_and_missing_headers_are_named(simul
     assert (await simulators.control.messages("smtp"))[0]["missing"] == ["Message-ID", "Date"]
 
 
-async def test_an_unencrypted_port_takes_a_password_only_when_told_so() -> None:
+async def test_an_unencrypted_port_accepts_a_password_only_if_configured() -> None:
     environment = {"SMTP_USERNAME": USER, "SMTP_PASSWORD": PASSWORD, "SMTP_TLS": "none"}
     simulator = Simulator(environment, Journal())
     port = (await simulator.start())["smtp"]
@@ -175,7 +175,9 @@ async def test_a_code_can_be_armed_at_each_stage(
 
 @pytest.mark.parametrize("kind", ["reset", "timeout"])
 @pytest.mark.parametrize("accepted", [False, True])
-async def test_a_line_lost_at_the_final_dot_tells_nothing(simulators: Simulators, kind: str, accepted: bool) -> None:
+async def test_a_connection_lost_at_the_final_dot_gets_no_reply(
+    simulators: Simulators, kind: str, accepted: bool
+) -> None:
     await simulators.control.arm("smtp", kind, next=1, accepted=accepted)
 
     def blocking() -> None:

@@ -1,4 +1,4 @@
-"""The simulated Twilio, tried with Twilio's own SDK."""
+"""The simulated Twilio, tested with Twilio's own SDK."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -110,7 +110,7 @@ async def test_a_page_without_its_token_is_the_first(simulators: Simulators, twi
     assert len(answer.json()["messages"]) == 1
 
 
-async def test_an_api_key_is_let_in_and_a_stranger_is_not(simulators: Simulators) -> None:
+async def test_an_api_key_is_accepted_and_a_wrong_one_is_not(simulators: Simulators) -> None:
     message = await send_sms(twilio_sdk(simulators, *KEY, ACCOUNT))
     assert message.account_sid == ACCOUNT
     error = await refused_sms(twilio_sdk(simulators, ACCOUNT, "f" * 32))
@@ -210,7 +210,7 @@ async def test_a_fixed_recipient_has_a_fixed_outcome(
         assert webhooks[-1].fields["ErrorCode"] == "30003"
 
 
-async def test_stop_is_heard_until_start(simulators: Simulators, twilio: Client, receiver: WebhookReceiver) -> None:
+async def test_stop_applies_until_start(simulators: Simulators, twilio: Client, receiver: WebhookReceiver) -> None:
     for word in ("STOP", " parar ", "Sair"):
         await simulators.control.inbound("twilio", sender=ANA_PHONE, text=word)
         assert (await refused_sms(twilio)).code == 21610

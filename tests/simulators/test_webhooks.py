@@ -1,4 +1,4 @@
-"""How a company's webhooks travel: late, twice, reversed, held back, lost, and again."""
+"""Delivery of a provider's webhooks: late, twice, reversed, held back, lost, and repeated."""
 
 from twilio.rest import Client
 

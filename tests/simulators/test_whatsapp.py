@@ -1,4 +1,4 @@
-"""The simulated WhatsApp takes and refuses messages as Meta does, tried with pywa and with bare requests."""
+"""The simulated WhatsApp accepts and refuses messages as Meta does, tested with pywa and with bare requests."""
 
 import hmac
 from typing import Any
@@ -133,7 +133,7 @@ async def test_pywa_reads_the_number(meta: WhatsApp) -> None:
     assert number.display_phone_number == "+55 11 4002-8922"
 
 
-async def test_what_somebody_wrote_can_be_marked_read(simulators: Simulators, meta: WhatsApp) -> None:
+async def test_a_received_message_can_be_marked_read(simulators: Simulators, meta: WhatsApp) -> None:
     message = await simulators.control.inbound("whatsapp", sender=ANA_WHATSAPP, text="Oi")
     assert await meta.mark_message_as_read(message_id=message["id"])
     assert (await simulators.control.message("whatsapp", message["id"]))["status"] == "read"

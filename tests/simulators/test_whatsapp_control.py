@@ -1,4 +1,4 @@
-"""Looking into the simulated WhatsApp and changing it: what arrived, circumstances, the clock, its memory."""
+"""Control of the simulated WhatsApp: inbound messages, conditions, the clock, its state."""
 
 from datetime import datetime
 from typing import Any
@@ -103,7 +103,7 @@ async def test_reports_are_about_messages_that_were_sent(simulators: Simulators)
             await simulators.control.report("whatsapp", message_id, "delivered")
 
 
-async def test_what_a_company_cannot_do_is_said(simulators: Simulators) -> None:
+async def test_an_unsupported_action_is_refused_with_a_reason(simulators: Simulators) -> None:
     with pytest.raises(SimulatorRefused) as caught:
         await simulators.control.act("twilio", "handshake")
     assert caught.value.status == 404

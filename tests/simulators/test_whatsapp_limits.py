@@ -1,4 +1,4 @@
-"""Limits Meta sets, and faults on order, as a company that meets them would see them."""
+"""Limits that Meta sets, and faults on request, as a client sees them."""
 
 import pytest
 from pywa.errors import (
@@ -61,7 +61,7 @@ async def test_a_recipient_can_be_there_to_be_refused(meta: WhatsApp) -> None:
     assert caught.value.code == 131026
 
 
-async def test_faults_are_worded_as_meta_words_them(simulators: Simulators, meta: WhatsApp) -> None:
+async def test_faults_have_the_text_that_meta_uses(simulators: Simulators, meta: WhatsApp) -> None:
     await simulators.control.arm("whatsapp", "rate_limit", next=1, retry_after=7)
     with pytest.raises(RateLimitHit) as limited:
         await meta.send_message(to=ANA_WHATSAPP, text="Oi")

@@ -1,4 +1,4 @@
-"""What the simulated WhatsApp reports, as pywa reads it: signed over Meta's escapes, in batches, with names missing."""
+"""Webhooks of the simulated WhatsApp, as pywa reads them: signed over Meta's escapes, in batches, without names."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -102,7 +102,7 @@ async def test_a_fixed_recipient_has_a_fixed_outcome(
     assert codes == [131026] * words.count("failed")
 
 
-async def test_everybody_reads_what_arrives_where_the_conditions_say_so(
+async def test_recipients_read_what_arrives_if_the_conditions_say_so(
     simulators: Simulators, receiver: WebhookReceiver
 ) -> None:
     await simulators.control.plan_webhooks("whatsapp", delays=[0.01])
@@ -111,7 +111,7 @@ async def test_everybody_reads_what_arrives_where_the_conditions_say_so(
     assert [status["status"] for status in await statuses(receiver, 2)] == ["sent", "read"]
 
 
-async def test_words_outside_the_window_are_taken_and_then_fail(
+async def test_a_text_outside_the_window_is_accepted_and_fails_later(
     simulators: Simulators, receiver: WebhookReceiver
 ) -> None:
     assert (await post_to_meta(simulators, {"to": UNKNOWN_WHATSAPP})).status_code == 200
@@ -140,7 +140,7 @@ async def test_a_window_is_opened_by_a_message_and_closes_after_a_day(
     assert int(failed["timestamp"]) - int(written["timestamp"]) >= 86_400
 
 
-async def test_somebody_with_a_user_name_shows_no_number_unless_it_was_used(
+async def test_a_user_with_a_user_name_shows_no_number_unless_it_was_used(
     simulators: Simulators, meta: WhatsApp, receiver: WebhookReceiver, read: Read
 ) -> None:
     await meta.send_message(to=BIA_USER_ID, text="Oi, Bia")

@@ -1,4 +1,4 @@
-"""Complete settings of every company, for the tests of settings to spoil."""
+"""Complete settings of every provider, for the tests of settings to change."""
 
 import base64
 import json

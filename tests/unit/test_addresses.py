@@ -1,4 +1,4 @@
-"""Telephone numbers and mailboxes: one form for each, and a suggestion for what was probably meant."""
+"""Phone numbers and mailboxes: one form for each, and a suggestion for a likely typing error."""
 
 from collections.abc import Callable
 
@@ -48,7 +48,7 @@ def test_what_was_probably_meant_is_said(given_number: str, suggestion: str) -> 
 @pytest.mark.parametrize(
     "nonsense", ["", "abc", "+", "+55", "+55 11 8", "1", "+999 12345678", "٠٠٠", "+55" + "1" * 300]
 )
-def test_nonsense_is_refused_without_a_suggestion(nonsense: str) -> None:
+def test_an_unparsable_address_is_refused_without_a_suggestion(nonsense: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         phone_address(nonsense, path=PATH)
     assert "Did you mean" not in refused.value.message
@@ -64,7 +64,7 @@ def test_any_text_is_a_number_or_refused(text: str) -> None:
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_a_mailbox_or_refused_and_never_holds_a_line_break(text: str) -> None:
+def test_any_text_is_refused_or_a_mailbox_without_a_line_break(text: str) -> None:
     try:
         address = email_address(text, path=PATH)
     except InvalidInput:
@@ -110,7 +110,7 @@ def test_a_control_character_in_an_address_is_named_before_anything_else(read: C
             assert "It contains U+" in refused.value.message
 
 
-def test_what_a_company_reports_is_never_refused() -> None:
+def test_an_address_reported_by_a_provider_is_never_refused() -> None:
     for raw in ("+553187654321", "40404", "", "x" * 1000):
         assert len(known_address(raw).value) <= 320
 

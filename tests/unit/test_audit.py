@@ -1,4 +1,4 @@
-"""The audit of what we are made of: what it says, and that silence is no praise."""
+"""The audit of dependencies: what it reports, and that no answer is not a good answer."""
 
 from devkit.audit import Findings, read, verdict
 
@@ -22,7 +22,7 @@ def test_an_answer_is_read() -> None:
     ]
 
 
-def test_a_known_weakness_fails_whatever_else_was_found() -> None:
+def test_a_known_weakness_fails_regardless_of_other_findings() -> None:
     status, text = verdict("a.lock", [NONE, read(ANSWER)])
     assert status == 1
     assert "bad 2.0: GHSA-1, mended in 2.1" in text

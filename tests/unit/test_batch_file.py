@@ -1,4 +1,4 @@
-"""Files of messages: as spreadsheets and programs write them, and what is said of those that cannot be read."""
+"""Files of messages: as spreadsheets and programs write them, and the errors for unreadable ones."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_numbers_of_json_stay_as_they_are_written() -> None:
         assert row.values["text"] == number
 
 
-def test_a_column_that_stands_there_twice_is_refused_in_whatever_spelling() -> None:
+def test_a_duplicate_column_is_refused_in_any_spelling() -> None:
     for raw in (
         "to,text,text\n+551,a,b\n",
         "to,Text,TEXT\n+551,a,b\n",
@@ -72,7 +72,7 @@ def test_the_subject_of_an_email_is_the_first_line_of_its_text() -> None:
         assert row.message(None)["content"]["email"] == {"subject": "Seu pedido 7", "plainText": text}
 
 
-def test_the_line_that_tells_excel_the_separator_is_skipped() -> None:
+def test_the_separator_line_for_excel_is_skipped() -> None:
     [row] = rows("sep=;\r\nto;text\r\n+551;Oi, Ana\r\n", channel="sms")
     assert (row.line, row.values["text"]) == (3, "Oi, Ana")
     [row] = rows('"sep=|"\nto|text\n+551|a;b\n', channel="sms")

@@ -1,4 +1,4 @@
-"""Brazil's ninth digit: two ways to write one number, and never two numbers written one way."""
+"""Brazil's ninth digit: two ways to write one number, and never one way for two numbers."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo

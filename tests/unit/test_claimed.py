@@ -1,4 +1,4 @@
-"""What is claimed can be told apart and looked up, whatever it says."""
+"""A claimed batch can be distinguished and looked up, whatever its content."""
 
 from datetime import UTC, datetime
 from uuid import UUID

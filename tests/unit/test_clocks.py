@@ -1,4 +1,4 @@
-"""Times on a screen are this machine's, whatever zone they came in, and the zone is named once."""
+"""Times on a screen are in this machine's time zone, which is named once."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a long-lived process tells the collector of unreachable objects."""
+"""How a long-lived process configures the garbage collector."""
 
 import gc
 

@@ -1,4 +1,4 @@
-"""What is sealed as content is read back as it was, and each channel carries what it can."""
+"""Sealed content is read back unchanged, and each channel carries what it can."""
 
 from dataclasses import replace
 from uuid import UUID
@@ -54,19 +54,19 @@ def test_what_a_message_was_filled_from_is_kept_beside_it(content: Content) -> N
     assert filled_from_json(content_to_json(content)) is None
 
 
-def test_a_companys_template_goes_out_as_itself_or_as_its_words() -> None:
+def test_a_provider_template_is_sent_as_a_template_or_as_text() -> None:
     for channel in (Channel.WHATSAPP, Channel.SMS):
         check_content(TEMPLATE, channel, path=[])
     assert content_for(TEMPLATE, Channel.WHATSAPP) is TEMPLATE
     assert content_for(TEMPLATE, Channel.SMS) == TextContent(TEMPLATE.rendered)
 
 
-def test_a_companys_template_is_no_e_mail() -> None:
+def test_a_provider_template_cannot_be_an_email() -> None:
     with pytest.raises(InvalidInput, match="templates"):
         check_content(TEMPLATE, Channel.EMAIL, path=["input", "content"])
 
 
-def test_words_too_long_for_an_sms_are_refused_though_whatsapp_would_carry_them() -> None:
+def test_a_text_too_long_for_sms_is_refused_even_if_whatsapp_could_send_it() -> None:
     long = replace(TEMPLATE, rendered="x" * (TEXT_LIMITS[Channel.SMS] + 1))
     check_content(long, Channel.WHATSAPP, path=[])
     with pytest.raises(InvalidInput, match="Shorten") as refused:

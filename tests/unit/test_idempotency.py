@@ -1,4 +1,4 @@
-"""Idempotency: one key, one request, one resource; whoever comes second waits and is given what the first made."""
+"""Idempotency: one key, one request, one resource; a concurrent request waits and gets the resource of the first."""
 
 import asyncio
 from typing import Any
@@ -83,7 +83,7 @@ async def test_the_first_takes_the_key_and_the_second_is_given_what_it_made(app_
     assert await claim(app_database, request(), uuid4()) == first
 
 
-async def test_whoever_comes_meanwhile_waits_for_the_first(app_database: Database) -> None:
+async def test_a_concurrent_request_waits_for_the_first(app_database: Database) -> None:
     first = uuid4()
     async with app_database.transaction(DEFAULT_TENANT) as connection:
         assert await claim_key(connection, DEFAULT_TENANT, request(), first) is None
@@ -118,7 +118,7 @@ async def test_after_a_change_of_encryption_keys_a_request_is_still_the_same(app
     assert await claim(app_database, request(sealer=rotated), uuid4()) == first
 
 
-async def test_a_key_can_be_taken_anew_once_it_has_run_out(app_database: Database) -> None:
+async def test_a_key_can_be_reused_after_it_has_expired(app_database: Database) -> None:
     await claim(app_database, request(), uuid4())
     async with app_database.transaction(DEFAULT_TENANT) as connection:
         await connection.execute(text("UPDATE idempotency_keys SET expires_at = now()"))
@@ -147,9 +147,7 @@ async def test_keys_whose_time_is_over_are_forgotten_a_few_at_a_time(
     assert kept == ["order-3"]
 
 
-async def test_a_key_taken_anew_while_it_is_being_forgotten_stays(
-    app_database: Database, worker_database: Database
-) -> None:
+async def test_a_key_reused_during_cleanup_is_kept(app_database: Database, worker_database: Database) -> None:
     await claim(app_database, request(), uuid4())
     async with app_database.transaction(DEFAULT_TENANT) as connection:
         await connection.execute(text("UPDATE idempotency_keys SET expires_at = now()"))

@@ -1,4 +1,4 @@
-"""Ids: ours sort by time and cannot be guessed; a client's are opaque and never break anything."""
+"""Ids: ours sort by time and cannot be guessed; an invalid id from a client causes no failure."""
 
 import base64
 import time
@@ -34,7 +34,7 @@ def test_ids_of_one_millisecond_differ_and_grow() -> None:
     assert made == sorted(made)
 
 
-def test_the_floor_lies_below_every_id_of_its_moment_and_above_all_earlier_ones(
+def test_the_floor_of_a_moment_is_below_its_ids_and_above_all_earlier_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     moment = datetime(2026, 11, 23, 12, tzinfo=UTC)

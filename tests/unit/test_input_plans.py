@@ -1,4 +1,4 @@
-"""Input classes are made as Strawberry itself makes them, whatever a client wrote and left out."""
+"""Input classes are made as Strawberry makes them, whatever a client sent or left out."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Logs say what happened and never what people said."""
+"""Logs say what happened and never contain message content."""
 
 import json
 import re
@@ -61,7 +61,7 @@ for text in json.loads(sys.argv[1]):
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_whatever_was_written_stays_on_its_line(as_json: bool) -> None:
+def test_a_log_message_never_spans_two_lines(as_json: bool) -> None:
     script = _SPEAK.format(as_json=as_json)
     done = subprocess.run(
         [sys.executable, "-c", script, json.dumps(SPITEFUL)], capture_output=True, timeout=30, check=True
@@ -98,7 +98,7 @@ fail()
 _MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
 
 
-def test_every_line_has_one_form_whoever_says_it() -> None:
+def test_all_log_lines_have_one_form() -> None:
     for as_json in (True, False):
         script = _EVERYBODY.format(as_json=as_json)
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)

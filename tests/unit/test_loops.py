@@ -1,4 +1,4 @@
-"""Loops that must not end: whatever breaks in a turn, the next one comes; only whoever ends the loop ends it."""
+"""Endless loops: a failed turn does not end the loop; only a cancellation does."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Texts that somebody chose: which of them may be a person's number or address, and which surely are not."""
+"""Names chosen by users: which of them may be a person's number or address, and which certainly are not."""
 
 from base64 import b64encode
 from uuid import uuid4
@@ -36,7 +36,7 @@ HARMLESS = (
 )
 
 
-def test_what_may_be_an_address_is_told_from_what_machines_make() -> None:
+def test_names_that_may_be_addresses_are_distinguished_from_generated_ones() -> None:
     assert [one for one in TELLING if not contains_address(one)] == []
     assert [one for one in HARMLESS if contains_address(one)] == []
     assert not any(contains_address(one) for _ in range(2_000) for one in (str(uuid4()), uuid4().hex))

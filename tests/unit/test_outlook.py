@@ -1,4 +1,4 @@
-"""What became of each step of a route, and what can still be asked for."""
+"""The outcome of each step of a route, and what the caller can still do."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -79,7 +79,7 @@ TOLD = {
 
 
 @pytest.mark.parametrize("case", TOLD)
-def test_each_step_tells_what_became_of_it(case: str) -> None:
+def test_each_step_shows_its_outcome(case: str) -> None:
     given, attempts, expected = TOLD[case]
     assert " ".join(step_outcomes(given, attempts)) == expected
 

@@ -1,4 +1,4 @@
-"""How fast each company may be spoken to, by what its settings say."""
+"""The rate limit of each provider, by its settings."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Cursors of a live stream: exact about what lies behind them, and nobody else's."""
+"""Cursors of a change feed: exact about what is behind them, and bound to their caller."""
 
 import base64
 from random import Random
@@ -27,7 +27,7 @@ def test_the_cursor_of_another_tenant_is_none(place: Cursor) -> None:
 
 
 @given(st.text() | st.binary().map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
-def test_nonsense_is_no_cursor_and_no_crash(text: str) -> None:
+def test_an_invalid_cursor_is_rejected_without_a_crash(text: str) -> None:
     assert decode_cursor(text, ANA) is None
 
 
@@ -47,7 +47,7 @@ def test_snapshots_are_read_and_written_as_postgresql_does() -> None:
     assert Snapshot.from_postgres("9:9:").to_postgres() == "9:9:"
 
 
-def test_what_still_ran_lies_ahead_and_what_was_told_of_a_page_behind() -> None:
+def test_running_transactions_are_ahead_of_a_cursor_and_delivered_changes_behind_it() -> None:
     place = Cursor(0, Snapshot(10, frozenset({4})), Snapshot(20, frozenset({15})), 100)
     assert place.is_past(3, 999)
     assert not place.is_past(4, 101)
@@ -65,7 +65,7 @@ def test_snapshots_are_older_by_what_they_show() -> None:
 
 
 @given(st.randoms(use_true_random=False))
-def test_a_cursor_is_behind_exactly_what_was_read_before_and_told_since(dice: Random) -> None:
+def test_a_cursor_is_behind_exactly_the_changes_read_before_and_delivered_since(dice: Random) -> None:
     """A feed looked, somebody read further, the feed looks again and tells the rest by number."""
     events = [(transaction, sequence) for sequence, transaction in enumerate(dice.choices(range(1, 9), k=12))]
     feed, own, later = _in_one_line(dice)

@@ -1,4 +1,4 @@
-"""Quiet hours: the morning of wherever a number can be, on the days clocks are changed as well."""
+"""Quiet hours: they end in the morning of every time zone a number can be in, also on days when clocks change."""
 
 from datetime import UTC, datetime, time, timedelta
 from importlib.resources import files
@@ -42,7 +42,9 @@ def at(text: str) -> datetime:
         ("2026-11-23T22:00-03:00", TOLL_FREE, "2026-11-24T22:00+00:00"),
     ],
 )
-def test_a_message_waits_for_the_morning_where_its_reader_is(moment: str, address: Address, expected: str) -> None:
+def test_a_message_waits_for_the_end_of_quiet_hours_at_its_recipient(
+    moment: str, address: Address, expected: str
+) -> None:
     assert calm_moment(at(moment), address, SAO_PAULO, DEFAULT_QUIET_HOURS) == at(expected)
 
 
@@ -149,7 +151,7 @@ _TIMES = some.times()
 
 
 @given(_MOMENTS, some.sampled_from([SAO_PAULO, MANAUS, BERLIN, TOKYO]), _TIMES, _TIMES)
-def test_whatever_the_hours_the_moment_found_is_calm_and_not_past(
+def test_the_next_moment_is_never_past_and_never_in_quiet_hours(
     moment: datetime, zone: ZoneInfo, start: time, end: time
 ) -> None:
     quiet = QuietHours(start, end)

@@ -36,7 +36,7 @@ def test_the_lines_of_a_repeated_failure_become_fewer_and_are_counted() -> None:
     assert logs[-1]["times"] == pytest.approx(6_000, abs=1)
 
 
-def test_another_reason_is_told_at_once_and_a_return_only_when_it_lasts() -> None:
+def test_a_new_reason_is_reported_at_once_and_a_recovery_only_when_it_lasts() -> None:
     clock = Clock()
     troubles = ThrottledLog(clock)
     with all_logs() as logs:
@@ -151,7 +151,7 @@ def test_every_reason_of_postgresql_has_a_code_and_advice() -> None:
     assert database_fault(asyncpg.UniqueViolationError("twice")) is None
 
 
-def test_a_statement_that_reaches_for_anothers_rows_is_a_bug_and_no_setup() -> None:
+def test_a_row_level_security_violation_is_a_bug_and_not_a_setup_error() -> None:
     violation = asyncpg.InsufficientPrivilegeError('new row violates row-level security policy for table "messages"')
     assert database_fault(violation) is None
     assert not is_setup(violation)

@@ -1,4 +1,4 @@
-"""What companies sent, redacted: enough to see what happened, nothing of whom it happened to."""
+"""Redacted provider payloads: enough to see what happened, without personal data."""
 
 import json
 from typing import Any
@@ -81,7 +81,7 @@ def test_no_name_lets_a_number_or_an_address_through(raw: str) -> None:
     assert not any(secret in shown for secret in ("5511987654321", "12345678901", "ana@", "Ana"))
 
 
-def test_nothing_personal_of_any_company_is_shown(subtests: pytest.Subtests) -> None:
+def test_no_personal_data_of_any_provider_is_shown(subtests: pytest.Subtests) -> None:
     for path in FIXTURES:
         with subtests.test(path.name):
             raw = path.read_text()
@@ -90,7 +90,7 @@ def test_nothing_personal_of_any_company_is_shown(subtests: pytest.Subtests) -> 
 
 
 @pytest.mark.parametrize("raw", ["", " ", "[" * 100_000, "a" * 10, "&".join("x=1" for _ in range(2_000)), "\0", "☃"])
-def test_what_nobody_can_read_does_no_harm(raw: str) -> None:
+def test_an_unreadable_payload_is_handled(raw: str) -> None:
     shown: Any = redacted(raw)
     assert len(json.dumps(shown)) < 200
 

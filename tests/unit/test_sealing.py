@@ -1,4 +1,4 @@
-"""Sealed values open in their own place only, with a key that is still known, and unaltered."""
+"""Sealed values open only for their own row and column, with a known key, and unaltered."""
 
 from uuid import UUID, uuid4
 
@@ -19,7 +19,7 @@ def test_what_was_sealed_opens_again(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "Olá, Ana!", "👩🏽‍🚀 até já", "\x00", "x" * 200_000])
-def test_any_words_can_be_sealed(text: str) -> None:
+def test_any_text_can_be_sealed(text: str) -> None:
     sealed = SEALER.seal(text, **PLACE)
     assert SEALER.open(sealed, **PLACE) == text
     if len(text) > 1:
@@ -43,7 +43,7 @@ def test_no_altered_byte_goes_unnoticed() -> None:
 
 
 @given(st.binary(max_size=64))
-def test_bytes_nobody_sealed_do_not_open(sealed: bytes) -> None:
+def test_bytes_that_were_never_sealed_do_not_open(sealed: bytes) -> None:
     with pytest.raises(SealBroken):
         SEALER.open(sealed, **PLACE)
 
@@ -55,7 +55,7 @@ def test_a_value_cut_short_does_not_open() -> None:
             SEALER.open(sealed[:length], **PLACE)
 
 
-def test_the_same_words_are_never_sealed_alike() -> None:
+def test_the_same_text_is_never_sealed_to_the_same_bytes() -> None:
     assert len({SEALER.seal("Olá", **PLACE) for _ in range(100)}) == 100
 
 

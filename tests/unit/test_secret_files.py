@@ -1,4 +1,4 @@
-"""Secrets in files, as Docker and Kubernetes mount them: every secret there is may stand in one."""
+"""Secrets in files, as Docker and Kubernetes mount them: every secret can be in one."""
 
 import os
 from collections.abc import Callable
@@ -35,9 +35,7 @@ def test_there_are_secrets() -> None:
 SECRET_NAMES = [name for _, name in SECRETS]
 
 
-def test_every_secret_may_stand_in_a_file_with_a_line_break_at_its_end(
-    subtests: pytest.Subtests, tmp_path: Path
-) -> None:
+def test_every_secret_can_be_in_a_file_that_ends_with_a_line_break(subtests: pytest.Subtests, tmp_path: Path) -> None:
     for name in SECRET_NAMES:
         with subtests.test(name):
             model = next(model for model, one in SECRETS if one == name)
@@ -80,7 +78,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_file_that_holds_no_secret_is_a_problem_with_its_mend(kind: str, tmp_path: Path) -> None:
+def test_a_file_without_a_secret_is_a_problem_with_advice(kind: str, tmp_path: Path) -> None:
     make, words = WRONG[kind]
     make(tmp_path / "secret")
     for name in ("ENCRYPTION_KEYS", "TWILIO_AUTH_TOKEN"):

@@ -1,4 +1,4 @@
-"""What an SMS is cut into."""
+"""The segments of an SMS."""
 
 import pytest
 

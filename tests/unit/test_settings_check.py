@@ -28,7 +28,7 @@ def test_all_well_is_zero_and_anything_wrong_is_three(capsys: pytest.CaptureFixt
     assert "0 errors · 0 warnings" in capsys.readouterr().out
 
 
-def test_the_table_shows_every_setting_of_the_house_and_every_integration() -> None:
+def test_the_table_shows_every_core_setting_and_every_integration() -> None:
     lines = printed({**STORES, **TWILIO, "TWILIO_API_BASE": "http://127.0.0.1:9000/twilio"}).splitlines()
     assert lines[0] == "Configuration ─ development"
     assert "✓ DATABASE_URL     postgresql://app@db:5432/app" in lines
@@ -43,7 +43,7 @@ def test_complete_settings_of_what_nothing_here_speaks_to_are_said_to_be_so() ->
     assert "sandbox    settings complete; this version does not support it yet" in printed(STRIPE)
 
 
-def test_every_problem_is_a_line_with_its_mend() -> None:
+def test_every_problem_is_a_line_with_advice() -> None:
     lines = printed({"TWILIO_AUTH_TOKEN": "x", "LOG_LEVEL": "loud", "NEXT_PUBLIC_X": "sk_live_x"}).splitlines()
     wrong = [line for line in lines if line.startswith("✗")]
     assert [line.split()[1] for line in wrong] == ["LOG_LEVEL", "NEXT_PUBLIC_X", "twilio", "twilio", "twilio"]

@@ -62,7 +62,7 @@ def test_everything_can_be_configured_at_once() -> None:
     assert modes == dict.fromkeys(NAMES, Mode.LIVE) | {"clerk": Mode.SANDBOX, "stripe": Mode.SANDBOX}
 
 
-def test_the_problems_of_the_house_and_of_every_integration_are_found_at_once_worst_first() -> None:
+def test_core_and_integration_problems_are_found_at_once_worst_first() -> None:
     configuration = load_configuration(
         {"APP_ENV": "production", "LOG_LEVEL": "loud", "CLERK_SECRET_KEY": "x", "TWILIO_ACCOUNT_SID": f"AC{HEX}"}
     )
@@ -233,7 +233,7 @@ def test_the_example_has_every_variable_under_one_comment_line() -> None:
         assert lines[places[0] - 2] == "" or "=" in lines[places[0] - 2]
 
 
-def test_the_example_holds_no_value_of_a_secret() -> None:
+def test_the_example_contains_no_secret_value() -> None:
     filled = dotenv_values(stream=None, dotenv_path=ROOT / ".env.example")
     assert {filled[variable.name] for variable in every_variable() if variable.secret} == {""}
 

@@ -1,4 +1,4 @@
-"""The rules of the house's own settings."""
+"""The rules of the core settings."""
 
 import base64
 import json
@@ -120,7 +120,7 @@ WRONG_VALUES = [
 ]
 
 
-def test_a_wrong_value_is_refused_with_the_mend(subtests: pytest.Subtests) -> None:
+def test_a_wrong_value_is_refused_with_advice(subtests: pytest.Subtests) -> None:
     for name, value, mend in WRONG_VALUES:
         with subtests.test(f"{name}: {value}"):
             loaded = load(CoreSettings, {name: value})
@@ -174,7 +174,7 @@ def test_a_manifest_is_read_when_the_settings_are(tmp_path: Path, prefix: str) -
 
 
 @pytest.mark.parametrize("text", ["", "[", "[]", '{"a": 1}', '{"a": "{ hello }"}'])
-def test_a_manifest_that_cannot_be_believed_is_a_problem(tmp_path: Path, text: str) -> None:
+def test_an_invalid_manifest_is_a_problem(tmp_path: Path, text: str) -> None:
     file = tmp_path / "manifest.json"
     file.write_text(text)
     loaded = load(CoreSettings, {"TRUSTED_DOCUMENTS": str(file)})

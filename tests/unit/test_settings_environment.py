@@ -73,13 +73,13 @@ def test_a_byte_order_mark_does_not_hide_the_first_variable(tmp_path: Path) -> N
     assert read_environment(tmp_path, {}) == {"A": "1"}
 
 
-def test_a_file_that_is_not_utf8_is_named_with_the_mend(tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf8_is_named_with_advice(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("SMTP_FROM=João <joao@example.com>\n", encoding="latin-1")
     with pytest.raises(WrongValue, match=r"\.env is not UTF-8: save it"):
         read_environment(tmp_path, {})
 
 
-def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+def test_a_secret_can_be_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("redis://:secret@localhost:6379/0\n")
     core = load(CoreSettings, {"REDIS_URL_FILE": str(tmp_path / "secret")}).value
     assert core is not None

@@ -1,4 +1,4 @@
-"""The rules of every company's settings."""
+"""The rules of every provider's settings."""
 
 from collections.abc import Mapping
 
@@ -181,7 +181,9 @@ def test_complete_settings_are_taken(model: type[IntegrationSettings]) -> None:
 
 
 @pytest.mark.parametrize("model", CASES)
-def test_nothing_set_means_absent_whatever_the_addresses_and_defaults_say(model: type[IntegrationSettings]) -> None:
+def test_without_required_settings_an_integration_is_absent_regardless_of_addresses_and_defaults(
+    model: type[IntegrationSettings],
+) -> None:
     defaults = {
         "TWILIO_API_BASE": "https://t",
         "SMTP_PORT": "25",
@@ -193,7 +195,9 @@ def test_nothing_set_means_absent_whatever_the_addresses_and_defaults_say(model:
 
 
 @pytest.mark.parametrize(("model", "left_out"), [(model, name) for model, given in CASES.items() for name in given])
-def test_half_set_names_what_is_missing_and_the_mend(model: type[IntegrationSettings], left_out: str) -> None:
+def test_incomplete_settings_name_what_is_missing_and_what_to_do(
+    model: type[IntegrationSettings], left_out: str
+) -> None:
     loaded = load(model, {name: text for name, text in CASES[model].items() if name != left_out})
     assert loaded.state is State.INCOMPLETE
     assert [problem.setting for problem in loaded.problems] == [left_out]
@@ -207,7 +211,7 @@ def test_a_right_value_is_taken(subtests: pytest.Subtests) -> None:
             assert load(model, {**CASES[model], **changes}).problems == ()
 
 
-def test_a_wrong_value_is_refused_with_the_mend(subtests: pytest.Subtests) -> None:
+def test_a_wrong_value_is_refused_with_advice(subtests: pytest.Subtests) -> None:
     for model, changes, setting, mend in WRONG:
         with subtests.test(f"{setting}: {changes}"):
             loaded = load(model, {**CASES[model], **changes})
@@ -218,7 +222,7 @@ def test_a_wrong_value_is_refused_with_the_mend(subtests: pytest.Subtests) -> No
 
 
 @pytest.mark.parametrize(("text", "mend"), BROKEN_ACCOUNTS, ids=range(len(BROKEN_ACCOUNTS)))
-def test_a_broken_service_account_is_refused_with_the_mend(text: str, mend: str) -> None:
+def test_an_invalid_service_account_is_refused_with_advice(text: str, mend: str) -> None:
     loaded = load(Google, {"GOOGLE_SERVICE_ACCOUNT_JSON": text})
     assert loaded.state is State.INVALID
     assert mend in loaded.problems[0].message

@@ -1,4 +1,4 @@
-"""A secret given as a setting shows nowhere: not in problems, not in reprs, not on the screen."""
+"""A secret setting is shown nowhere: not in problems, not in reprs, not on the screen."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""When the pages are built again: missing, or older than any of their sources."""
+"""When the pages are built: if they are missing or older than their sources."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One reader for DATABASE_URL and one for REDIS_URL: what `check` accepts is what is connected to, or it is refused."""
+"""One reader for DATABASE_URL and one for REDIS_URL: what `check` accepts can be connected to; the rest is refused."""
 
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -383,7 +383,7 @@ def test_a_redis_url_that_cannot_be_used_as_it_is_written_is_refused(pem: dict[s
         assert told in refusal(text, redis=True), text
 
 
-def test_production_is_warned_of_tls_that_checks_nobody() -> None:
+def test_production_warns_of_tls_that_verifies_no_server() -> None:
     plain, checked = "postgresql://u:p@db.example.com/app", "sslmode=verify-full&sslrootcert=system"
     for mode, expected in (("production", ["DATABASE_URL", "REDIS_URL"]), ("development", [])):
         weak = load_configuration(

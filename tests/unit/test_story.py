@@ -1,4 +1,4 @@
-"""The last line of a message's story: what comes next, in every state that has something to come."""
+"""The last line of a message's history: what comes next, in every state that is not final."""
 
 from typing import Any
 
@@ -49,12 +49,12 @@ def test_where_nothing_is_next_nothing_is_said(changes: dict[str, Any]) -> None:
     assert not any(line.startswith(" Next") for line in story(MESSAGE | changes))
 
 
-def test_a_message_from_a_customer_is_told_with_the_customers_number() -> None:
+def test_a_received_message_is_shown_with_the_customers_number() -> None:
     head, *_ = story(MESSAGE | {"direction": "INBOUND", "fromMasked": "+55 21 9••••-8888"})
     assert "sms ← +55 21 9••••-8888" in head
 
 
-def test_an_attempt_tells_the_companys_code_its_time_and_its_answer() -> None:
+def test_an_attempt_shows_the_provider_code_its_time_and_its_answer() -> None:
     attempt = {
         "number": 1,
         "channel": "SMS",

@@ -1,4 +1,4 @@
-"""What the end of a call says about the company."""
+"""What the outcome of a call says about the provider."""
 
 from uuid import UUID
 
@@ -67,7 +67,7 @@ def limited(after: float | None, party: FailureParty = FailureParty.PROVIDER) ->
         (SHUT_OUT, Verdict.REFUSED),
     ],
 )
-def test_only_what_the_company_is_to_blame_for_counts(error: ProviderError | None, expected: Verdict) -> None:
+def test_only_failures_of_the_provider_count(error: ProviderError | None, expected: Verdict) -> None:
     assert judge_call(error) is expected
 
 
@@ -83,7 +83,7 @@ def test_only_what_the_company_is_to_blame_for_counts(error: ProviderError | Non
         (limited(60, FailureParty.CALLER), 0),
     ],
 )
-def test_everybody_pauses_only_for_a_limit_of_the_sender(error: ProviderError | None, seconds: float) -> None:
+def test_only_a_limit_of_the_sender_pauses_all_sending(error: ProviderError | None, seconds: float) -> None:
     assert requested_pause(error) == seconds
 
 
@@ -101,7 +101,7 @@ def test_calls_are_counted_by_the_stretch_they_began_in() -> None:
     assert summarize_calls([]) == []
 
 
-def test_what_a_recipient_or_a_tenant_may_have_caused_is_told_with_hashes_of_both() -> None:
+def test_a_failure_possibly_caused_by_a_recipient_or_tenant_is_recorded_with_hashes_of_both() -> None:
     def from_ana(error: ProviderError) -> EndedCall:
         return ended(7, error, recipient=b"ana's hash")
 
@@ -166,7 +166,7 @@ def test_what_any_message_would_meet_counts_at_once() -> None:
         assert (judge_call(error), error.scope) == (Verdict.FAILED, FailureScope.UNCLEAR)
 
 
-def test_a_limit_of_one_recipient_pauses_nobody_else() -> None:
+def test_a_limit_of_one_recipient_pauses_no_other() -> None:
     error = ProviderUnavailable(
         "Too much.", provider="acme", reason=FailureReason.RATE_LIMITED, scope=FailureScope.MESSAGE
     )

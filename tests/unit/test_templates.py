@@ -1,4 +1,4 @@
-"""Filling a template: every gap, nothing but gaps, and everything that is wrong said in types."""
+"""Filling a template: every variable is replaced, nothing else is, and every mistake has a typed error."""
 
 import html
 import json
@@ -90,7 +90,7 @@ def test_a_blank_value_is_none() -> None:
     assert (refused.value.template, refused.value.path) == (OURS, tuple(PATH))
 
 
-def test_html_shows_a_value_and_never_obeys_it() -> None:
+def test_html_escapes_a_value() -> None:
     evil = "\"><script>alert('1')</script>&"
     content = filled(MAIL, order_number="1042", name=evil)
     assert isinstance(content, EmailContent)
@@ -139,7 +139,7 @@ def test_the_button_of_a_one_time_code_copies_the_code_of_the_body() -> None:
     assert content.buttons == [ButtonParameter(0, "OTP", "123456")]
 
 
-def test_variables_are_told_with_what_is_needed_of_them() -> None:
+def test_variables_are_listed_with_their_requirements() -> None:
     assert [(one.name, one.is_required, one.example) for one in variables_of(OURS)] == [
         ("name", False, "Ana"),
         ("order.number", True, None),
@@ -155,7 +155,7 @@ def test_a_gap_without_default_in_one_place_must_be_filled() -> None:
 
 
 @pytest.mark.parametrize("value", ["a\nb", "a\tb", "a\r", "a     b", "\u2028"])
-def test_a_companys_gap_takes_one_even_line(value: str) -> None:
+def test_a_parameter_of_a_provider_template_takes_one_line(value: str) -> None:
     with pytest.raises(Refused) as refused:
         fill(CODE, [("1", f"x{value}")], PATH)
     [error] = refused.value.errors
@@ -165,13 +165,13 @@ def test_a_companys_gap_takes_one_even_line(value: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["header.1", "1"])
-def test_what_would_be_too_long_at_the_company_is_refused_here(name: str) -> None:
+def test_a_text_too_long_for_the_provider_is_refused_here(name: str) -> None:
     values = {"1": "um", "2": "dois", "header.1": "x", "button.1": "x"} | {name: "x" * 1_100}
     with pytest.raises(Refused, match="at most"):
         fill(THEIRS, list(values.items()), PATH)
 
 
-def test_a_variable_nobody_asked_for_is_named() -> None:
+def test_an_unexpected_variable_is_named() -> None:
     with pytest.raises(Refused, match=r"'nmae'.*name, order.number, day") as refused:
         filled(OURS, nmae="Ana", order_number="1", day="hoje")
     [error] = refused.value.errors

@@ -1,4 +1,4 @@
-"""Development tokens: believed when this server signed them and while they last, and refused in every other case."""
+"""Development tokens: accepted if this server signed them and until they expire; refused otherwise."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ def test_a_token_speaks_for_its_tenant_with_every_right() -> None:
     assert all(principal.require(scope) is principal for scope in Scope)
 
 
-def test_a_token_is_for_the_first_tenant_unless_told_otherwise() -> None:
+def test_a_token_is_for_the_first_tenant_by_default() -> None:
     assert TOKENS.read(TOKENS.make()).tenant_id == DEFAULT_TENANT
 
 
@@ -93,6 +93,6 @@ def test_a_signed_body_that_cannot_be_read_is_refused() -> None:
             TOKENS.read(f"iadev_{body}.{TOKENS._sign(body)}")
 
 
-def test_commands_are_told_apart_from_people_who_develop() -> None:
+def test_command_tokens_are_distinguished_from_developer_tokens() -> None:
     assert TOKENS.read(TOKENS.make(subject=CLI)).kind is ActorKind.CLI
     assert TOKENS.read(TOKENS.make()).kind is ActorKind.DEVELOPMENT

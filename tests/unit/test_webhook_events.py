@@ -1,4 +1,4 @@
-"""What companies told us is written down and read back whole, from an earlier version's hand, too."""
+"""Provider events are written and read back completely, also those that an earlier version wrote."""
 
 import json
 from dataclasses import replace
