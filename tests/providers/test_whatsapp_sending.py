@@ -104,7 +104,7 @@ async def test_a_reply_names_what_it_answers(simulators: Simulators, send: Sendi
 
 
 @pytest.mark.parametrize("to", ["+5531987654321", "+553187654321", "5531987654321"])
-async def test_an_old_brazilian_number_is_sent_unchanged_and_its_account_is_stored(
+async def test_an_old_brazilian_number_is_sent_complete_and_its_account_id_is_returned(
     simulators: Simulators, send: Sending, to: str
 ) -> None:
     receipt = await send(to=to)

@@ -203,7 +203,7 @@ async def test_a_transaction_without_a_tenant_sees_no_row(ground: Ground, named:
 
 @pytest.mark.parametrize("named", [None, ""])
 @pytest.mark.parametrize("role", ["worker", "owner"])
-async def test_a_sweep_declares_no_tenant(ground: Ground, role: str, named: str | None) -> None:
+async def test_a_sweep_sees_every_tenant_without_a_tenant_list(ground: Ground, role: str, named: str | None) -> None:
     async with ground.acting(role, named) as connection:
         for table in ground.tables:
             assert await ground.owners(connection, table) == {OUR_TENANT, OTHER_TENANT}, table.name
