@@ -1,7 +1,10 @@
-"""Asking the shared store: never for longer than half a second, and not at every turn while it is away.
+"""Limits counted in Redis, for all processes together: running scripts there, and callers' budgets of points.
 
-Whoever asks in the same turn of the event loop goes in one message: each costs this process as much as a dozen scripts
-in it, and under load every request has something to ask.
+A script waits for half a second at most, and Redis is left alone for a second after it did not answer. Scripts asked
+for in one turn of the event loop go in one pipeline: a round trip costs this process as much as a dozen scripts in it.
+
+A budget fills evenly and is full after a minute (GCRA, like the rate limits of providers: one moment is the whole
+state). While Redis is away each process counts for itself: a caller may then get as much from each, and never nothing.
 """
 
 import asyncio
@@ -21,31 +24,34 @@ from core.store_faults import fault_fields
 
 _LIMIT = 0.5
 _REST = 1.0
+WINDOW = 60.0
+_MICROSECONDS = 1_000_000
+_MOST_KEPT = 10_000
 
 
 @dataclass(eq=False, slots=True)
-class _Asked:
-    """A script to be run, and who waits for what it returns."""
+class _Call:
+    """A script to run, and the future of what it returns."""
 
     script: str
     keys: Sequence[bytes]
     arguments: Sequence[bytes]
     answer: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    def tell(self, answer: Any) -> None:
-        """Answer, unless whoever asked has gone."""
+    def finish(self, answer: Any) -> None:
+        """Give the answer, unless the caller was canceled."""
         if not self.answer.done():
             self.answer.set_result(answer)
 
-    def give_up(self, error: BaseException) -> None:
-        """Raise it in whoever asked; being ended is no error of theirs to read."""
+    def fail(self, error: BaseException) -> None:
+        """Raise an error in the caller; where this task is canceled, cancel the caller instead."""
         if isinstance(error, Exception) and not self.answer.done():
             self.answer.set_exception(error)
         self.answer.cancel()
 
 
 class SharedScripts:
-    """Runs scripts for one asker; `rest` is how many seconds it is left alone after it did not answer."""
+    """Runs scripts for one user of Redis, named in logs; `rest` is how many seconds it waits after a failure."""
 
     def __init__(self, redis: Redis, asker: str, *, rest: float = _REST) -> None:
         self._redis = redis
@@ -53,21 +59,21 @@ class SharedScripts:
         self._rest = rest
         self._troubles = ThrottledLog()
         self._quiet_until = 0.0
-        self._asked: list[_Asked] = []
+        self._asked: list[_Call] = []
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self, script: str, keys: Sequence[str], *arguments: str | int | float) -> Any:
-        """Return what the script returns; None when the store is away, which is logged at growing intervals.
+        """Return what the script returns; None while Redis is away, which is logged at growing intervals.
 
-        The script goes by its hash, and in full when the store does not know it (any more).
+        The script is called by its hash, and in full when Redis does not know it (any more).
         """
         if time.monotonic() < self._quiet_until:
             return None
-        # Here, where it is nobody else's harm if there is something that cannot be written.
-        one = _Asked(script, [_written(key) for key in keys], [_written(argument) for argument in arguments])
+        # Encoded here, so that a value that cannot be encoded fails its own caller only.
+        one = _Call(script, [_written(key) for key in keys], [_written(argument) for argument in arguments])
         self._asked.append(one)
         if len(self._asked) == 1:
-            # It begins when everything else of this turn has had its say.
+            # The task starts after the other tasks of this turn, which may add calls.
             task = asyncio.create_task(self._ask())
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
@@ -81,16 +87,16 @@ class SharedScripts:
         except (RedisError, OSError, TimeoutError) as error:
             answers = [error] * len(asked)
         except BaseException as error:
-            # A bug, or we are being ended in the middle: nobody is left waiting.
+            # A bug, or this task is canceled: no caller may wait for ever.
             for one in asked:
-                one.give_up(error)
+                one.fail(error)
             raise
         for one, answer in zip(asked, answers, strict=True):
             is_lost = isinstance(answer, Exception)
             self._note(answer if is_lost else None)
-            one.tell(None if is_lost else answer)
+            one.finish(None if is_lost else answer)
 
-    async def _send(self, asked: Sequence[_Asked]) -> list[Any]:
+    async def _send(self, asked: Sequence[_Call]) -> list[Any]:
         pipeline = self._redis.pipeline(transaction=False)
         for one in asked:
             pipeline.evalsha(_hash(one.script), len(one.keys), *one.keys, *one.arguments)
@@ -121,18 +127,6 @@ def _hash(script: str) -> str:
     return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
-# How much a caller may ask in a minute, counted in points: one account for all processes, in the shared store.
-#
-# A budget fills evenly and is full after a minute (GCRA, as pacing does it: one moment is all there is to keep).
-# While
-# the store is away each process counts for itself: a caller may then get as much from each of them, and never
-# nothing.
-
-
-WINDOW = 60.0
-_MICROSECONDS = 1_000_000
-_MOST_KEPT = 10_000
-
 SPEND = """
 -- points wanted, points a minute holds, microseconds of a minute
 -- returns whether they were granted, points left, microseconds until the budget is full, and until these are there
@@ -152,7 +146,7 @@ return {1, math.floor((now + window - after) / each + 0.001), math.ceil(after - 
 
 @dataclass(frozen=True, slots=True)
 class BudgetResult:
-    """What is left after something was asked for: `resets_in` seconds until all, `wait` until the same may be asked."""
+    """A budget after a request: `resets_in` seconds until it is full, `wait` until the same cost can be paid."""
 
     is_granted: bool
     limit: int
@@ -163,26 +157,26 @@ class BudgetResult:
 
     @property
     def resets_at(self) -> datetime:
-        """When the budget is full again, as far as is known now."""
+        """When the budget is full again, if nothing more is spent."""
         return datetime.now(UTC) + timedelta(seconds=self.resets_in)
 
     @property
     def affordable_at(self) -> datetime:
-        """When the same may be asked with success."""
+        """When the same cost can be paid."""
         return datetime.now(UTC) + timedelta(seconds=self.wait)
 
 
 class Budget:
-    """Every caller's account."""
+    """The budgets of all callers."""
 
     def __init__(self, redis: Redis) -> None:
         self._store = SharedScripts(redis, "budget")
         self._own: dict[str, float] = {}
 
     async def spend(self, who: str, cost: int, points: int) -> BudgetResult:
-        """Take points from an account of so many a minute, or say when there will be enough; never raises.
+        """Spend points of a budget of `points` a minute, or say when there will be enough; never raises.
 
-        What costs more than a whole minute holds is granted to nobody: `wait` says nothing then.
+        A cost above the budget of a whole minute is never granted, and `wait` has no meaning then.
         """
         found = await self._store.run(SPEND, [f"interalpha:budget:{who}"], cost, points, int(WINDOW * _MICROSECONDS))
         if found is None:

@@ -1,9 +1,10 @@
 """What is already known about documents: the least recently asked for are forgotten first."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Generic, NamedTuple, TypeVar
+
+from cachetools import LRUCache
 
 from engine.plan import Refusal
 from engine.runnable import Runnable
@@ -39,32 +40,27 @@ class Room:
 
 
 class Shelf(Generic[K, T]):
-    """Keeps what was used last, within its room."""
+    """An LRU cache with a limit of entries and one of characters."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._kept: OrderedDict[K, tuple[T, int]] = OrderedDict()
-        self._characters = 0
+        self._kept: LRUCache[K, tuple[T, int]] = LRUCache(room.characters, getsizeof=lambda kept: kept[1])
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def find(self, key: K) -> T | None:
         """Take what is kept under a key."""
-        if (found := self._kept.get(key)) is None:
-            return None
-        self._kept.move_to_end(key)
-        return found[0]
+        found = self._kept.get(key)
+        return None if found is None else found[0]
 
     def keep(self, key: K, value: T, characters: int) -> None:
-        """Keep something new, and forget what there is no room for."""
-        if replaced := self._kept.pop(key, None):
-            self._characters -= replaced[1]
+        """Keep a value and evict what was not used for longest; one larger than the cache is not kept."""
+        if characters > self._room.characters:
+            return
         self._kept[key] = (value, characters)
-        self._characters += characters
-        while len(self._kept) > self._room.entries or self._characters > self._room.characters:
-            _, (_, freed) = self._kept.popitem(last=False)
-            self._characters -= freed
+        while len(self._kept) > self._room.entries:
+            self._kept.popitem()
 
 
 class Documents:

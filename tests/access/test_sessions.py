@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from cachetools import TTLCache
 
 from core.access.directory import ENDED_SESSIONS_KEPT, Subject, apply_directory_event, delete_old_session_ends
-from core.access.sessions import CACHE_SECONDS, Sessions, Tenants
+from core.access.sessions import CACHE_SECONDS, CACHE_SIZE, Sessions, Tenants
 from core.database import Database
 from core.ports import (
     ActiveOrganization,
@@ -304,7 +305,8 @@ async def test_a_looked_up_membership_is_cached_for_a_limited_time(
 
 
 async def test_what_is_remembered_has_an_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk.sessions._known, "_most", 3)
+    assert desk.sessions._known.maxsize == CACHE_SIZE
+    monkeypatch.setattr(desk.sessions, "_known", TTLCache(3, CACHE_SECONDS, lambda: desk.now))
     for number in range(6):
         await desk.ask(replace(ANA, subject=f"user_{number}"))
     assert len(desk.sessions._known) == 3

@@ -381,7 +381,7 @@ async def test_calls_from_before_a_reset_do_not_undo_it_even_where_the_circuit_w
 
 async def test_a_reset_ends_a_pause_too(new_gate: NewLimiter, circuits: Circuits, integration: str) -> None:
     gate = new_gate()
-    await gate.pause(60)
+    await gate.report(CallOutcomes(None, pause=60))
     assert (await gate.allow(1)).count == 0
     await circuits.reset(integration, by="ana")
     assert (await gate.allow(1)).count == 1
@@ -469,6 +469,6 @@ async def test_an_open_gate_allows_everything() -> None:
     allowance = await gate.allow(50)
     await gate.report(CallOutcomes(allowance.ticket, failures=100))
     await gate.give_back(allowance, 3)
-    await gate.pause(60)
+    await gate.report(CallOutcomes(None, pause=60))
     assert (await gate.allow(50)).count == 50
     assert await gate.admit([b"a", b"a"]) == [0.0, 0.0]

@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from core.ports import Pace
-from core.providers.circuit import CircuitState
+from core.providers.circuit import CallOutcomes, CircuitState
 from core.providers.rate_limiter import SharedRateLimiter
 from tests.databases import SharedStores
 from tests.delivery.limiters import NewLimiter
@@ -74,8 +74,8 @@ async def test_giving_back_never_makes_more_than_a_burst(new_gate: NewLimiter) -
 
 async def test_a_pause_requested_by_a_provider_applies_to_all_workers(new_gate: NewLimiter) -> None:
     here, there = new_gate(FAST), new_gate(FAST)
-    await here.pause(30)
-    await there.pause(5)
+    await here.report(CallOutcomes(None, pause=30))
+    await there.report(CallOutcomes(None, pause=5))
     for gate in (here, there):
         allowance = await gate.allow(1)
         # A pause is no failure, and a shorter one does not end a longer one.
@@ -85,7 +85,7 @@ async def test_a_pause_requested_by_a_provider_applies_to_all_workers(new_gate: 
 
 async def test_a_pause_ends(new_gate: NewLimiter) -> None:
     gate = new_gate(FAST)
-    await gate.pause(0.1)
+    await gate.report(CallOutcomes(None, pause=0.1))
     assert (await gate.allow(1)).count == 0
     await asyncio.sleep(0.11)
     assert (await gate.allow(1)).count == 1
@@ -155,7 +155,7 @@ async def test_the_share_follows_the_number_of_workers(alone: SharedRateLimiter)
 
 
 async def test_without_the_store_a_pause_applies_in_the_worker_that_received_it(alone: SharedRateLimiter) -> None:
-    await alone.pause(30)
+    await alone.report(CallOutcomes(None, pause=30))
     allowance = await alone.allow(1)
     assert allowance.count == 0
     assert 25 < allowance.retry_in <= 30

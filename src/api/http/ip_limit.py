@@ -1,10 +1,11 @@
 """The per-IP limit: client addresses, token buckets, and what one request is charged."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
+
+from cachetools import LRUCache
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -88,9 +89,8 @@ class TokenBuckets:
         self, per_minute: float, *, most: int = MAX_BUCKETS, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._full = per_minute
-        self._most = most
         self._clock = clock
-        self._kept: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+        self._kept: LRUCache[Hashable, tuple[float, float]] = LRUCache(most)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -124,9 +124,6 @@ class TokenBuckets:
             self._kept.pop(who, None)
             return
         self._kept[who] = (left, self._clock())
-        self._kept.move_to_end(who)
-        if len(self._kept) > self._most:
-            self._kept.popitem(last=False)
 
 
 # One request and the per-IP limit: strangers pay, authenticated callers are refunded, bad credentials cost extra.

@@ -12,11 +12,11 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from cachetools import TTLCache
 from sqlalchemy import ARRAY, Row, Text, Uuid, bindparam, or_, text, update
 
 from core.access.api_key_format import KeyKind, KeyParts, parse_key
 from core.access.batched import Batched
-from core.access.remembered import Remembered
 from core.access.tables import api_keys
 from core.database import Database
 from core.errors import AppError, Unauthenticated
@@ -146,10 +146,10 @@ class ApiKeyVerifier:
     def __init__(self, database: Database, sealer: Sealer, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._finder = ApiKeyLookup(database, sealer)
-        self._known: Remembered[str, StoredKey] = Remembered(CACHE_SECONDS, CACHE_SIZE, clock)
-        # Apart from the others: however many are made up, they push out nothing that is known.
-        self._unknown: Remembered[str, bool] = Remembered(CACHE_SECONDS, CACHE_SIZE, clock)
-        self._used: Remembered[str, bool] = Remembered(USED_SECONDS, CACHE_SIZE, clock)
+        self._known: TTLCache[str, StoredKey] = TTLCache(CACHE_SIZE, CACHE_SECONDS, clock)
+        # Apart from the known keys, so that invented ones evict none of those.
+        self._unknown: TTLCache[str, bool] = TTLCache(CACHE_SIZE, CACHE_SECONDS, clock)
+        self._used: TTLCache[str, bool] = TTLCache(CACHE_SIZE, USED_SECONDS, clock)
         self._notes: set[asyncio.Task[None]] = set()
 
     async def authenticate(self, token: str) -> Principal:
@@ -170,7 +170,7 @@ class ApiKeyVerifier:
 
     def forget(self, name: str) -> None:
         """Look a key up anew when it comes next: it was changed here."""
-        self._known.forget(name)
+        self._known.pop(name, None)
 
     async def close(self) -> None:
         """Finish what is still to be written down."""
@@ -179,20 +179,20 @@ class ApiKeyVerifier:
     async def _find(self, name: str) -> StoredKey | None:
         if (known := self._known.get(name)) is not None:
             return known
-        if self._unknown.get(name):
+        if name in self._unknown:
             return None
         found = await self._finder.find(name)
         if found is None:
-            self._unknown.put(name, True)
+            self._unknown[name] = True
         else:
-            self._known.put(name, found)
+            self._known[name] = found
         return found
 
     def _note_use(self, known: StoredKey) -> None:
         """Write down that a key is used, behind its caller's back."""
-        if self._used.get(known.name):
+        if known.name in self._used:
             return
-        self._used.put(known.name, True)
+        self._used[known.name] = True
         task = asyncio.create_task(self._write_use(known))
         self._notes.add(task)
         task.add_done_callback(self._notes.discard)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from cachetools import TTLCache
 from sqlalchemy import ARRAY, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import insert
 
 from core.access.batched import Batched
 from core.access.directory import tenant_exists, upsert_organization, upsert_user
-from core.access.remembered import Remembered
 from core.access.tables import memberships
 from core.database import Database
 from core.errors import Unauthenticated
@@ -47,7 +47,7 @@ class Tenants:
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
-        self._known: Remembered[UUID, bool] = Remembered(CACHE_SECONDS, CACHE_SIZE, clock)
+        self._known: TTLCache[UUID, bool] = TTLCache(CACHE_SIZE, CACHE_SECONDS, clock)
 
     async def has(self, tenant: UUID) -> bool:
         """Whether a tenant exists and was not deleted; raises Overloaded."""
@@ -55,7 +55,7 @@ class Tenants:
             return known
         async with self._database.transaction(tenant) as connection:
             found = await tenant_exists(connection, tenant)
-        self._known.put(tenant, found)
+        self._known[tenant] = found
         return found
 
 
@@ -74,7 +74,7 @@ class Sessions:
     ) -> None:
         self._database = database
         self._verifier = verifier
-        self._known: Remembered[_Key, MembershipState] = Remembered(CACHE_SECONDS, CACHE_SIZE, clock)
+        self._known: TTLCache[_Key, MembershipState] = TTLCache(CACHE_SIZE, CACHE_SECONDS, clock)
         self._finder: Batched[_Key, MembershipState] = Batched(self._look_up)
 
     async def authenticate(self, token: str, *, needs_party: bool = False) -> Principal:
@@ -128,7 +128,7 @@ class Sessions:
         if (known := self._known.get(key)) is not None:
             return known
         standing = await self._finder.find(key) or await self._note(session)
-        self._known.put(key, standing)
+        self._known[key] = standing
         return standing
 
     async def _note(self, session: PresentedSession) -> MembershipState:

@@ -1,17 +1,23 @@
-"""Which addresses are whose: decides the tenant of an inbound message."""
+"""Tenants: the sender addresses that belong to them, and their time zones."""
 
-import time
 from collections.abc import Iterable
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import structlog
+from cachetools import TTLCache
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from core.access.tables import senders, tenants
 from core.database import Database
 from core.ports.principal import DEFAULT_TENANT
+
+log = structlog.get_logger(__name__)
+
+_CACHE_SECONDS = 60.0
+_CACHE_SIZE = 10_000
+_UTC = ZoneInfo("UTC")
 
 
 async def register_senders(database: Database, addresses: Iterable[tuple[str, str]]) -> None:
@@ -25,32 +31,23 @@ async def register_senders(database: Database, addresses: Iterable[tuple[str, st
             await connection.execute(insert(senders).values(rows).on_conflict_do_nothing())
 
 
-# Where a tenant is at home: its time zone, remembered for a minute.
-
-
-log = structlog.get_logger(__name__)
-
-_KEPT = 60.0
-_UTC = ZoneInfo("UTC")
-
-
 class TenantZones:
-    """Tells tenants' time zones."""
+    """Tells tenants' time zones, each read again after a minute."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: dict[UUID, tuple[ZoneInfo, float]] = {}
+        self._known: TTLCache[UUID, ZoneInfo] = TTLCache(_CACHE_SIZE, _CACHE_SECONDS)
 
     async def of(self, tenant_id: UUID) -> ZoneInfo:
         """A tenant's zone; UTC, and a line in the log, where its row names none that exists. Raises Overloaded."""
-        known = self._known.get(tenant_id)
-        if known is None or time.monotonic() - known[1] > _KEPT:
-            async with self._database.transaction(tenant_id) as connection:
-                name = (
-                    await connection.execute(select(tenants.c.time_zone).where(tenants.c.id == tenant_id))
-                ).scalar_one_or_none()
-            known = self._known[tenant_id] = (_read(name, tenant_id), time.monotonic())
-        return known[0]
+        if (known := self._known.get(tenant_id)) is not None:
+            return known
+        async with self._database.transaction(tenant_id) as connection:
+            name = (
+                await connection.execute(select(tenants.c.time_zone).where(tenants.c.id == tenant_id))
+            ).scalar_one_or_none()
+        zone = self._known[tenant_id] = _read(name, tenant_id)
+        return zone
 
 
 def _read(name: str | None, tenant_id: UUID) -> ZoneInfo:

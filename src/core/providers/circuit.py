@@ -1,4 +1,7 @@
-"""The words and values of flow control: a circuit's state, what a worker may claim, what became of its calls."""
+"""The circuit breaker of each integration: its values, what the end of a call counts as, and reading and resetting it.
+
+`core/providers/rate_limiter.py` asks it before calls and reports to it after them.
+"""
 
 import hashlib
 from collections import defaultdict
@@ -26,9 +29,22 @@ from core.providers.scripts import NOW, READ, RESET
 from core.rate_limit import SharedScripts
 from core.words import say
 
+log = structlog.get_logger(__name__)
+
+MICROSECONDS = 1_000_000
+_DEFAULT_PAUSE = 1.0
+"""Seconds to wait when a provider asks us to slow down and does not say for how long."""
+_RESET_WITHIN = 1.0
+"""Seconds after which a reset that Redis has not carried out no longer takes effect."""
+
+
+def limiter_key(integration: str) -> str:
+    """The Redis key of an integration's circuit and rate limit."""
+    return f"interalpha:gate:{integration}"
+
 
 class CircuitState(StrEnum):
-    """CLOSED lets calls through, OPEN holds them back, HALF_OPEN lets one through to see."""
+    """CLOSED lets calls through, OPEN holds them back, HALF_OPEN lets one trial call through."""
 
     CLOSED = "CLOSED"
     HALF_OPEN = "HALF_OPEN"
@@ -39,8 +55,8 @@ class CircuitState(StrEnum):
 class Allowance:
     """How many messages may be claimed now; `retry_in` seconds later it is worth asking for more.
 
-    `ticket` names the stretch of the circuit's life in which the calls begin, and goes into the `Outcomes` of those
-    calls; None while nobody keeps the circuit. `retry_in` is 0 when all that was wanted was granted.
+    `ticket` identifies the period between two changes of the circuit in which the calls begin, and goes into the
+    `CallOutcomes` of those calls; None while Redis is away. `retry_in` is 0 when all that was wanted was granted.
     """
 
     count: int
@@ -63,8 +79,8 @@ class CallOutcomes:
     """How calls that began under one ticket ended: answered, failed, or refused because of who we are.
 
     `failures` and `refusals` are those that any call would have met, and count one by one; `suspects` count by
-    recipient and tenant. `tenants` are the hashes of those whose calls ended. `pause` is how many seconds the company
-    asked everybody to wait.
+    recipient and tenant. `tenants` are the hashes of those whose calls ended. `pause` is how many seconds the
+    provider asked us to wait.
     """
 
     ticket: int | None
@@ -78,10 +94,10 @@ class CallOutcomes:
 
 @dataclass(frozen=True, slots=True)
 class CircuitRules:
-    """When a circuit opens and for how long: so many failures, or refusals of us, in a row; times in seconds.
+    """When a circuit opens and for how long: the failures, or refusals of us, in a row; times in seconds.
 
     A trial's lease lasts `trial_lease` seconds. The worker that has it renews it until its call has ended, for
-    `longest_trial` seconds at most. A lease whose worker gave up or died ends by itself, and another worker may try.
+    `longest_trial` seconds at most. A lease whose worker stopped or died expires, and another worker may try.
     While another tenant's calls have ended within `active_for` seconds, suspects of one tenant alone open nothing.
     """
 
@@ -96,9 +112,9 @@ class CircuitRules:
 
 @dataclass(frozen=True, slots=True)
 class CircuitView:
-    """A circuit as people are shown it; `opened_at` is when calls last ceased to flow freely.
+    """A circuit as operators are shown it; `opened_at` is when it last left CLOSED.
 
-    `has_refused_us` says that the company refused us, not the messages, often enough to open it.
+    `has_refused_us` says that the provider refused us, not the messages, often enough to open it.
     """
 
     state: CircuitState = CircuitState.CLOSED
@@ -109,15 +125,8 @@ class CircuitView:
     changed_at: datetime | None = field(default=None, compare=False)
 
 
-# What the end of a call says about the company, whatever it says about the message.
-
-
-_DEFAULT_PAUSE = 1.0
-"""Seconds to wait when a company asks us to slow down and does not say for how long."""
-
-
 class Verdict(StrEnum):
-    """Whether the company answered, failed, or refuses us whatever we ask; or whether the end says nothing about it."""
+    """What the end of a call says about the provider: it answered, failed, refuses us, or nothing can be said."""
 
     ANSWERED = "ANSWERED"
     FAILED = "FAILED"
@@ -139,7 +148,7 @@ class EndedCall:
 
     @property
     def suspect(self) -> Suspect:
-        """The call as one that its recipient or its tenant may have made fail."""
+        """The call as a failure that its recipient or its tenant may have caused."""
         is_refusal = judge_call(self.error) is Verdict.REFUSED
         return Suspect(_digest(self.recipient), _digest(self.tenant.bytes), is_refusal)
 
@@ -147,7 +156,7 @@ class EndedCall:
 def judge_call(error: ProviderError | None) -> Verdict:
     """Judge the end of a call; None is a success.
 
-    A "no" to one message is an answer, and so are "slow down" and a trouble that only one recipient or template has.
+    A refusal of one message is an answer, and so are a rate limit and a failure of one recipient or template only.
     """
     if error is None:
         return Verdict.ANSWERED
@@ -164,7 +173,7 @@ def judge_call(error: ProviderError | None) -> Verdict:
 
 
 def requested_pause(error: ProviderError | None) -> float:
-    """How many seconds everybody should wait: only what limits the sender counts, not what limits one recipient."""
+    """How many seconds all calls should wait: a limit of the sender counts, a limit of one recipient does not."""
     if (
         isinstance(error, ProviderUnavailable)
         and error.reason is FailureReason.RATE_LIMITED
@@ -176,7 +185,7 @@ def requested_pause(error: ProviderError | None) -> float:
 
 
 def summarize_calls(ended: Iterable[EndedCall]) -> list[CallOutcomes]:
-    """Count the ends of calls as a gate wants them told: those that began under one ticket together."""
+    """Count the ends of calls, those that began under one ticket together, as the rate limiter takes them."""
     groups: dict[int | None, list[EndedCall]] = defaultdict(list)
     for end in ended:
         groups[end.ticket].append(end)
@@ -207,27 +216,18 @@ def _concerns_provider(error: ProviderError | None) -> bool:
 
 
 def _digest(value: bytes) -> str:
-    """A short hash, so that the shared store holds nobody's address and no look-up hash."""
+    """A short hash, so that Redis holds no address and no look-up hash."""
     return hashlib.blake2b(value, digest_size=8, person=b"circuit").hexdigest()
 
 
-# Circuits as people see them, and the way to close one by hand.
-
-
-log = structlog.get_logger(__name__)
-
-_RESET_WITHIN = 1.0
-"""Seconds after which a reset that the store has not carried out no longer takes effect."""
-
-
 class Circuits:
-    """Every integration's circuit."""
+    """Reads and resets the circuits of integrations."""
 
     def __init__(self, redis: Redis) -> None:
         self._store = SharedScripts(redis, "circuits")
 
     async def read(self, integrations: Collection[str]) -> Mapping[str, CircuitView]:
-        """Look at some, in one round trip; with the store away all are closed, which is how workers treat them."""
+        """Read circuits in one round trip; while Redis is away all are closed, as workers treat them."""
         names = list(dict.fromkeys(integrations))
         found = await self._store.run(READ, [limiter_key(name) for name in names]) if names else []
         if found is None:
@@ -245,9 +245,9 @@ class Circuits:
         }
 
     async def reset(self, integration: str, *, by: str) -> None:
-        """Close one and forget its failures and any pause; `by` is who asked. Raises Overloaded.
+        """Close a circuit and delete its failures and any pause; `by` is who asked. Raises Overloaded.
 
-        Calls already under way say nothing about the time after.
+        Calls that began before do not count afterwards.
         """
         now = await self._store.run(NOW, [])
         until = None if now is None else now + int(_RESET_WITHIN * MICROSECONDS)
@@ -264,11 +264,3 @@ class Circuits:
 
 def _moment(text: bytes) -> datetime | None:
     return datetime.fromtimestamp(int(text) / MICROSECONDS, UTC) if text else None
-
-
-def limiter_key(integration: str) -> str:
-    """Where an integration's circuit and pace are kept."""
-    return f"interalpha:gate:{integration}"
-
-
-MICROSECONDS = 1_000_000

@@ -1,8 +1,8 @@
-"""The Lua that decides, run inside the store: one clock, one state, one round trip for each question.
+"""The Lua scripts of circuits and rate limits, run inside Redis: one clock, one state, one round trip for each call.
 
-An integration has one hash. Moments are microseconds of the store's clock; an absent `state` is CLOSED. `changed_at`
-is when the state last changed and serves as the ticket of calls begun since. Everything expires by itself. Whoever
-changes a circuit's state says so on a channel of hints, in the same step.
+An integration has one hash. Moments are microseconds of Redis's clock; an absent `state` is CLOSED. `changed_at` is
+when the state last changed and serves as the ticket of calls begun since. All keys expire. A script that changes a
+circuit's state publishes that on the channel of circuits in the same step.
 """
 
 _BEGIN = """
@@ -70,7 +70,7 @@ local gate = redis.call('HMGET', KEYS[1], 'state', 'changed_at', 'due')
 if gate[3] and tonumber(ARGV[2]) > 0 then
   keep('due', int(tonumber(gate[3]) - tonumber(ARGV[1]) * tonumber(ARGV[2])))
 end
--- A trial that found nothing to send is free for the next one.
+-- A trial that found nothing to send is free for the next worker.
 if gate[1] == 'HALF_OPEN' and gate[2] == ARGV[3] then keep('trial_until', '0') end
 return 0
 """
@@ -91,7 +91,7 @@ return 1
 REPORT = (
     _BEGIN
     + """
--- failures and refusals that open, first and longest pause, jitter (0 to 1), pause the company asked for, seconds for
+-- failures and refusals that open, first and longest pause, jitter (0 to 1), pause the provider asked for, seconds for
 -- which a tenant counts as active, then groups of calls as JSON: each with its ticket, how many were answered, how many
 -- failed or were refused as any call would have been, suspects ({recipient, tenant, whether refused}), and tenants
 -- returns state, failures in a row, refusals in a row, microseconds to wait, whether the state changed
@@ -160,12 +160,12 @@ if answered > 0 then
 end
 
 if failed == 0 and doubtful == 0 then
-  -- A trial that says nothing about the company is free for the next one.
+  -- A trial that says nothing about the provider is free for the next worker.
   if is_ours and state == 'HALF_OPEN' then keep('trial_until', '0') end
   return {state, tonumber(gate[9] or 0), tonumber(gate[10] or 0), 0, 0}
 end
 
--- Suspects of one tenant say nothing about the company while others are active who do not meet the same.
+-- Suspects of one tenant say nothing about the provider while other active tenants have no such failures.
 while #suspects > 32 do table.remove(suspects, 1) end
 local suspected, suspected_refusals, tenants, distinct, others, words = #suspects, 0, {}, 0, 0, {}
 for place, suspect in ipairs(suspects) do
@@ -189,7 +189,7 @@ end
 local openings = tonumber(gate[3] or 0)
 if state ~= 'CLOSED' and failed == 0 and not is_new then openings = math.max(0, openings - 1) end
 local pause = math.min(tonumber(ARGV[4]), tonumber(ARGV[3]) * 2 ^ math.min(openings, 30))
--- Up to a fifth less, so that several installations do not knock at once.
+-- Up to a fifth less, so that several installations do not try at once.
 pause = pause * (1 - 0.2 * tonumber(ARGV[5]))
 keep('state', 'OPEN', 'changed_at', int(now), 'retry_at', int(now + pause), 'openings', openings + 1)
 redis.call('HSETNX', KEYS[1], 'opened_at', int(now))
@@ -231,7 +231,7 @@ for place, key in ipairs(KEYS) do
     'HMGET', key, 'state', 'failures', 'opened_at', 'retry_at', 'trial_until', 'refusals', 'changed_at'
   )
   local state, retry_at = gate[1] or 'CLOSED', gate[4] or ''
-  -- Once its time is over, an open circuit lets the next call through: nobody has to have made it yet.
+  -- Once its time is over, an open circuit lets the next call through, and is shown as HALF_OPEN before that call.
   if state == 'OPEN' and now >= tonumber(retry_at) then state = 'HALF_OPEN' end
   if gate[1] == 'HALF_OPEN' and tonumber(gate[5]) > now then retry_at = gate[5] end
   found[place] = {state, gate[2] or '0', gate[3] or '', retry_at, gate[6] or '0', gate[7] or ''}
@@ -242,7 +242,7 @@ return found
 ADMIT = """
 -- one key for each message; microseconds between two messages to one person, burst
 -- returns for each message 0, or the microseconds to wait
--- A burst lasts one interval; what it took in advance is waited for afterwards.
+-- A burst lasts one interval; messages sent in advance are waited for afterwards.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -258,7 +258,7 @@ for place, key in ipairs(KEYS) do
     redis.call('SET', key, pair, 'PX', math.max(1, math.ceil((free - now) / 1000)))
     waits[place] = 0
   else
-    -- Those held back in one go are told different times, so that they do not all come back for the same place.
+    -- Messages held back together get different times, so that they do not all come back at once.
     local before = held[key] or 0
     held[key] = before + 1
     waits[place] = math.max(1, free - now + math.floor(before / burst) * burst * interval)
