@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from api.configuration import Configuration, IntegrationConfiguration
 from api.i18n.catalogue import Catalogue
-from api.worker.queue import WakeUps
+from api.queue import WakeUps
 from core.access.api_key_lookup import ApiKeyVerifier
 from core.access.development_tokens import DevelopmentTokens
 from core.database import Database, make_engine

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access import api_keys
 from core.access.api_keys import ApiKey, NewKey, orphaned_keys
-from core.access.directory import tenant_exists
+from core.access.tenants import tenant_exists
 from core.audit.act import Act, Author
 from core.database import Database, make_engine
 from core.errors import NotFound

@@ -16,7 +16,7 @@ import rich_click as click
 
 from api.cli import interalpha
 from api.cli.deferred import Deferred
-from api.i18n.errors_page import as_markdown
+from api.http.errors_page import as_markdown
 from core.settings import CoreSettings, Variable, describe
 from integrations.registry import all_integrations
 

@@ -20,7 +20,7 @@ from core.errors import (
 )
 from core.templates.values import TemplateNotUsable
 from resolvers.context import Info
-from resolvers.operations.types import Integration, integration_of
+from resolvers.integrations import Integration, integration_of
 from resolvers.scalars import URL
 from resolvers.templates.types import Template, template_of
 

@@ -17,11 +17,11 @@ from resolvers.access.queries import organizations_by_id, users_by_id
 from resolvers.context import Info
 from resolvers.fields import Node
 from resolvers.global_ids import from_global_id
+from resolvers.integrations import integration_of
 from resolvers.messages.queries import batch_of, messages_by_id
 from resolvers.messages.types import attempt_of, event_of
 from resolvers.operations.audit import audit_events_by_id
 from resolvers.operations.dead_letters import dead_letters_by_id
-from resolvers.operations.types import integration_of
 from resolvers.operations.webhooks import webhooks_by_id
 from resolvers.privacy.erasures import erasures_by_id
 from resolvers.templates.types import template_of

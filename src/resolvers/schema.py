@@ -30,6 +30,7 @@ from resolvers.errors import (
     TemplateNotUsableError,
 )
 from resolvers.fields import Node, guarded, guarded_stream, hold_to_scopes
+from resolvers.integrations import Integration, list_integrations
 from resolvers.messages.mutations import (
     CancelMessageBatchPayload,
     CancelMessagePayload,
@@ -62,7 +63,6 @@ from resolvers.operations.mutations import (
     reset_circuit,
 )
 from resolvers.operations.subscriptions import IntegrationHealthChange, integration_health_changed
-from resolvers.operations.types import Integration, list_integrations
 from resolvers.operations.webhooks import WebhookDelivery, WebhookDeliveryConnection, list_webhooks
 from resolvers.privacy.erasures import EraseRecipientPayload, Erasure, erase_recipient
 from resolvers.scalars import CONFIG

@@ -10,7 +10,8 @@ import pytest
 from cachetools import TTLCache
 
 from core.access.directory import ENDED_SESSIONS_KEPT, Subject, apply_directory_event, delete_old_session_ends
-from core.access.sessions import CACHE_SECONDS, CACHE_SIZE, Sessions, Tenants
+from core.access.sessions import CACHE_SECONDS, CACHE_SIZE, Sessions
+from core.access.tenants import Tenants
 from core.database import Database
 from core.ports import (
     ActiveOrganization,

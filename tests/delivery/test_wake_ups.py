@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from api.worker import queue
-from api.worker.queue import WakeUps
+from api import queue
+from api.queue import WakeUps
 from tests.databases import SharedStores
 
 

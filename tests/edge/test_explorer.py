@@ -10,7 +10,7 @@ import pytest
 from litestar import Litestar
 
 from api.bootstrap import App
-from api.pages.explorer import explorer_routes
+from api.http.explorer import explorer_routes
 from tests.apps import house_over
 from tests.databases import ENCRYPTION_KEY, Urls
 from tests.edge.factories import Serving

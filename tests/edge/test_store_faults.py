@@ -16,8 +16,8 @@ from redis.asyncio import Redis
 from saq.queue.redis import RedisQueue
 
 from api.configuration import load_configuration
+from api.queue import QUEUE
 from api.worker.process import work
-from api.worker.queue import QUEUE
 from core.database import Database, make_engine
 from core.errors import Overloaded
 from tests.apps import TWILIO

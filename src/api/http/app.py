@@ -15,6 +15,8 @@ from api.bootstrap import App
 from api.http.auth import Authenticator, bearer_token
 from api.http.documents import DocumentStore, PersistedQueries, TrustedDocuments
 from api.http.edge import Callers, Edge, SocketLimits
+from api.http.errors_page import errors_route
+from api.http.explorer import explorer_routes
 from api.http.graphql import reject_over_limit
 from api.http.graphql import routes as graphql_routes
 from api.http.health import Readiness, health_routes
@@ -23,9 +25,7 @@ from api.http.limits import LimitsMiddleware, default_headers
 from api.http.metrics import render
 from api.http.quotas import Accounts, Meter, OpenStreams
 from api.http.webhooks import webhook_routes
-from api.i18n.errors_page import errors_route
 from api.migrations import head_revision
-from api.pages.explorer import explorer_routes
 from api.process import process_name, run_forever
 from core import liveness
 from core.errors import AppError

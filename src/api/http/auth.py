@@ -10,7 +10,8 @@ from api.http.metrics import refused_keys, refused_sessions
 from core.access.api_key_format import looks_like_key
 from core.access.api_key_lookup import KeyRefused
 from core.access.development_tokens import DevelopmentTokens
-from core.access.sessions import Sessions, Tenants, tenant_unknown
+from core.access.sessions import Sessions
+from core.access.tenants import Tenants, tenant_unknown
 from core.errors import Overloaded, Unauthenticated
 from core.ports import InvalidToken
 from core.ports.principal import Principal

@@ -15,7 +15,7 @@ from api.bootstrap import App, webhook_url
 from api.http.exchange import READ_SECONDS
 from api.http.ip_limit import charge_of
 from api.http.metrics import webhooks as counter
-from api.worker.queue import INBOX
+from api.queue import INBOX
 from core.errors import InvalidSignature, Overloaded
 from core.inbox.intake import Intake
 from core.inbox.store import store_events

@@ -9,7 +9,7 @@ import structlog
 from api.bootstrap import App
 from api.migrations import contracts_left, head_revision
 from api.process import process_name
-from api.worker.queue import INBOX
+from api.queue import INBOX
 from core import liveness
 from core.access.api_keys import revoke_orphaned_keys
 from core.access.directory import delete_old_session_ends

@@ -18,8 +18,8 @@ from api.bootstrap import App, build_app
 from api.configuration import Configuration
 from api.migrations import current_revision, head_revision, is_current
 from api.process import run_forever, tune_garbage_collector
+from api.queue import JOB, QUEUE, BackoffQueue
 from api.worker.loops import Worker, build_worker
-from api.worker.queue import JOB, QUEUE, BackoffQueue
 from core import liveness
 from core.access.tenants import register_senders
 from core.errors import AppError

@@ -244,12 +244,6 @@ async def load_organization(connection: AsyncConnection, tenant: UUID) -> Organi
     return None if row is None else Organization(row.id, row.name, row.time_zone, row.default_currency)
 
 
-async def tenant_exists(connection: AsyncConnection, tenant: UUID) -> bool:
-    """Whether a tenant exists and was not deleted; the transaction names it."""
-    there = select(tenants.c.id).where(tenants.c.id == tenant, tenants.c.deleted_at.is_(None))
-    return (await connection.execute(there)).first() is not None
-
-
 async def _users(connection: AsyncConnection, sealer: Sealer, *conditions: ColumnElement[bool]) -> list[User]:
     rows = await connection.execute(select(users.c.id, users.c.profile_sealed, users.c.created_at).where(*conditions))
     return [User(row.id, open_profile(sealer, row.id, row.profile_sealed), row.created_at) for row in rows]

@@ -11,10 +11,9 @@ from sqlalchemy import ARRAY, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import insert
 
 from core.access.batched import Batched
-from core.access.directory import tenant_exists, upsert_organization, upsert_user
+from core.access.directory import upsert_organization, upsert_user
 from core.access.tables import memberships
 from core.database import Database
-from core.errors import Unauthenticated
 from core.ports import Identity, IdentityVerifier, InvalidToken, OrganizationNamed, Tenancy, TokenFault
 from core.ports.principal import DEFAULT_TENANT, PresentedSession, Principal, Scope
 from core.words import say
@@ -40,30 +39,6 @@ class MembershipState:
     left_at: datetime | None
     role: str | None = None
     role_at: datetime | None = None
-
-
-class Tenants:
-    """Says which tenants there are, as our books were a moment ago."""
-
-    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
-        self._database = database
-        self._known: TTLCache[UUID, bool] = TTLCache(CACHE_SIZE, CACHE_SECONDS, clock)
-
-    async def has(self, tenant: UUID) -> bool:
-        """Whether a tenant exists and was not deleted; raises Overloaded."""
-        if (known := self._known.get(tenant)) is not None:
-            return known
-        async with self._database.transaction(tenant) as connection:
-            found = await tenant_exists(connection, tenant)
-        self._known[tenant] = found
-        return found
-
-
-def tenant_unknown() -> Unauthenticated:
-    """The error for credentials of a tenant that is not there."""
-    return Unauthenticated(
-        say("TENANT_UNKNOWN", "These credentials belong to a tenant that does not exist here, or was deleted.")
-    )
 
 
 class Sessions:

@@ -26,7 +26,7 @@ from core.segments import count_segments
 from resolvers.context import Info, sealed_asked_for
 from resolvers.fields import Node, Tag, computed, given
 from resolvers.global_ids import from_global_id, to_global_id
-from resolvers.operations.types import Integration, integration_of
+from resolvers.integrations import Integration, integration_of
 from resolvers.pagination import PageInfo, bad_cursor, page_arguments
 from resolvers.templates.queries import template_by_id
 from resolvers.templates.types import Template

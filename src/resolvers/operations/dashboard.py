@@ -13,7 +13,7 @@ from core.ports.principal import Scope
 from core.words import say
 from resolvers.context import Info
 from resolvers.fields import computed
-from resolvers.operations.types import Integration, list_integrations
+from resolvers.integrations import Integration, list_integrations
 
 MOST_SECONDS = 3_600
 

@@ -11,8 +11,8 @@ from core.ports.principal import Scope
 from resolvers.context import Info
 from resolvers.fields import Node, computed, given
 from resolvers.global_ids import to_global_id
+from resolvers.integrations import Integration, IntegrationKind, integration_of
 from resolvers.messages.queries import TimeRangeInput
-from resolvers.operations.types import Integration, IntegrationKind, integration_of
 from resolvers.operations.webhooks import Subject, message_asked_for, names_of, span_of, subject_of
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
 from resolvers.scalars import JSON

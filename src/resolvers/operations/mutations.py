@@ -14,8 +14,8 @@ from core.words import say
 from resolvers.context import Info
 from resolvers.errors import OperateError, operate_error, unavailable
 from resolvers.global_ids import uuid_of
+from resolvers.integrations import Integration, IntegrationKind, integration_of
 from resolvers.operations.dead_letters import DeadLetter, dead_letters_by_id
-from resolvers.operations.types import Integration, IntegrationKind, integration_of
 from resolvers.operations.webhooks import WebhookDelivery, webhook_by_id
 
 MOST_IDS = 100

@@ -11,7 +11,7 @@ from core.ports.principal import Scope
 from resolvers.context import Info
 from resolvers.fields import given
 from resolvers.global_ids import from_global_id, to_global_id
-from resolvers.operations.types import Integration, IntegrationKind, integration_of
+from resolvers.integrations import Integration, IntegrationKind, integration_of
 from resolvers.pagination import bad_cursor
 
 _CURSOR = "HealthCursor"

@@ -15,9 +15,9 @@ from core.ports.principal import Scope
 from resolvers.context import Info, sealed_asked_for
 from resolvers.fields import Node, computed, given
 from resolvers.global_ids import to_global_id, uuid_of
+from resolvers.integrations import Integration, IntegrationKind, integration_of
 from resolvers.messages.queries import TimeRangeInput
 from resolvers.messages.types import Message, message_of
-from resolvers.operations.types import Integration, IntegrationKind, integration_of
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
 from resolvers.scalars import JSON
 

@@ -43,7 +43,7 @@ _MEDIA_TYPES = {
     ".ttf": "font/ttf",
     ".txt": "text/plain",
 }
-_UNBUILT = Path(__file__).with_name("unbuilt.html")
+_UNBUILT = GRAPHIQL.with_name("unbuilt.html")
 # A proxy or a tunnel on this machine makes strangers look like neighbours.
 _TRACES_OF_PROXIES = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
