@@ -12,9 +12,10 @@ from api.queue import WakeUps
 from core.access.api_key_lookup import ApiKeyVerifier
 from core.access.development_tokens import DevelopmentTokens
 from core.database import Database, make_engine
+from core.live.change_feed import ChangeFeeds
 from core.live.shared_values import SharedValues
 from core.messages.accept import Outbox
-from core.messages.change_feed import ChangeFeeds
+from core.messages.change_feed import MessageChanges
 from core.messages.claim import Timing
 from core.messages.validation import ChannelService
 from core.operations.dashboard import DashboardReader
@@ -154,7 +155,7 @@ def _services(
         outbox,
         views,
         circuits,
-        ChangeFeeds(database, sealer, hub),
+        ChangeFeeds(database, hub, MessageChanges(sealer)),
         HealthReader(database, circuits, hub, views, boards),
         DashboardReader(database, boards),
         ApiKeyVerifier(database, sealer),

@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     select,
+    text,
     tuple_,
 )
 from sqlalchemy.exc import DBAPIError
@@ -271,6 +272,22 @@ def is_contention(error: BaseException | None) -> bool:
     """
     cause = error.orig if isinstance(error, DBAPIError) else error
     return getattr(cause, "sqlstate", None) in {"40001", "40P01", "55P03", "57014"}
+
+
+@asynccontextmanager
+async def savepoint(connection: AsyncConnection) -> AsyncIterator[None]:
+    """Undo what is done inside, and no more of the transaction, when it fails; the error is raised all the same.
+
+    An error that shows that the database is going away ends the transaction as a whole.
+    """
+    await connection.execute(text("SAVEPOINT part"))
+    try:
+        yield
+    except Exception as error:
+        if is_contention(error) or not is_transient(error):
+            await connection.execute(text("ROLLBACK TO SAVEPOINT part"))
+        raise
+    await connection.execute(text("RELEASE SAVEPOINT part"))
 
 
 async def driver_connection(connection: AsyncConnection) -> asyncpg.Connection:

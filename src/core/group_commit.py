@@ -1,98 +1,129 @@
-"""Accepting in groups: who asks at the same time shares one transaction, and each is answered after its commit.
+"""Processing items in groups: what arrives while a group is under way forms the next one, without a timer.
 
-No timer: while at most two groups are under way, the next one gathers. Tenants take turns in the queue, so that one
-with much to say does not hold up the others. Equal keys wait for the first of them instead of for its lock.
+So the busier a process is, the fewer transactions an item costs. Messages are stored in this way, webhooks are kept,
+and credentials are looked up.
 """
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-from uuid import UUID
+from typing import Any, Generic, TypeVar
 
 import structlog
 
-from core.errors import CommitUnknown, Overloaded
-from core.messages.store import AlreadyStored, Outcome, SealedMessage, Stored, StoreSeparately
+from core.errors import Overloaded
 from core.words import say
 
 log = structlog.get_logger(__name__)
 
-UNDER_WAY = 2
-MOST = 200
-"""Members of one group."""
-HEAVIEST = 4_000_000
-"""Bytes of content after which a group is full."""
-WAITING = 5_000
-"""Members that may wait; whoever has filled the queue is then told to come back."""
-_BY_THEMSELVES = 4
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Key = TypeVar("Key", bound=Hashable)
+Found = TypeVar("Found")
 
-Commit = Callable[[Sequence[SealedMessage]], Awaitable[Sequence[Outcome]]]
-Announce = Callable[[Sequence[tuple[SealedMessage, Stored]]], Awaitable[None]]
-Key = tuple[UUID, str]
+_SEPARATE_AT_ONCE = 4
+"""How many items of a group that failed together are processed at the same time, each by itself."""
+
+
+class ProcessSeparately(Exception):
+    """Raised by `process` about several items: nothing of the group was done; try each item by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLimits:
+    """Limits of a group, of the groups under way at the same time, and of what may wait (None: any number).
+
+    `weight` limits the sum of the items' weights; a single item may be heavier.
+    """
+
+    items: int = 500
+    weight: int | None = None
+    under_way: int = 1
+    waiting: int | None = None
 
 
 @dataclass(eq=False, slots=True)
-class _Waiting:
-    """A member in the queue, and how many callers wait for what becomes of it."""
+class Waiting(Generic[Item, Result]):
+    """An item in the queue, its result, and how many callers wait for it."""
 
-    member: SealedMessage
-    outcome: "asyncio.Future[Outcome]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    item: Item
+    result: "asyncio.Future[Result]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     callers: int = 0
 
-    @property
-    def key(self) -> Key | None:
-        return None if self.member.request is None else (self.member.tenant_id, self.member.request.key)
-
-    async def wait(self) -> Outcome:
-        """What became of it. A caller who goes away takes nothing from the others."""
+    async def wait(self) -> Result:
+        """Return the item's result. A caller who is cancelled takes nothing from the others."""
         self.callers += 1
         try:
-            return await asyncio.shield(self.outcome)
+            return await asyncio.shield(self.result)
         finally:
             self.callers -= 1
 
+    def fail(self, error: Exception) -> None:
+        """Raise an error in every caller."""
+        self.result.set_exception(error)
+        # The callers may be gone; the error counts as read then.
+        self.result.exception()
 
-class GroupCommit:
-    """The queue of what is to be stored. `commit` stores members as one; `announce` is told what was stored."""
 
-    def __init__(self, commit: Commit, announce: Announce) -> None:
-        self._commit = commit
-        self._announce = announce
-        self._lines: OrderedDict[UUID, deque[_Waiting]] = OrderedDict()
+def _stopped() -> Exception:
+    return Overloaded(say("SERVER_ENDING", "The server is ending."), retry_after=1)
+
+
+class GroupCommit(Generic[Item, Result]):
+    """A queue whose items are processed in groups.
+
+    `process` handles a group and returns a result for each item, in order. Lines take turns in a group, so that a line
+    with many items does not hold up the others. `skips_abandoned` leaves out items for which no caller waits any more.
+    `after` is called with what was processed once the callers have their results. `full` is what callers are told when
+    too many items wait, and `stopped` makes the error of a group that is cancelled in the middle.
+    """
+
+    def __init__(
+        self,
+        process: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        limits: GroupLimits,
+        *,
+        weight_of: Callable[[Item], int] = lambda _: 0,
+        full: str = "",
+        skips_abandoned: bool = False,
+        after: Callable[[Sequence[tuple[Item, Result]]], Awaitable[None]] | None = None,
+        stopped: Callable[[], Exception] = _stopped,
+    ) -> None:
+        self._process = process
+        self._limits = limits
+        self._weight_of = weight_of
+        self._full = full
+        self._skips_abandoned = skips_abandoned
+        self._after = after
+        self._stopped = stopped
+        self._lines: OrderedDict[Hashable, deque[Waiting[Item, Result]]] = OrderedDict()
         self._size = 0
-        self._first: dict[Key, _Waiting] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way = 0
-        self._alone = asyncio.Semaphore(_BY_THEMSELVES)
+        self._separate = asyncio.Semaphore(_SEPARATE_AT_ONCE)
 
-    async def submit(self, member: SealedMessage) -> Outcome:
-        """Have a member stored with whoever asks at the same time; raises what the database does to it alone."""
-        one = _Waiting(member)
-        while one.key is not None and (first := self._first.get(one.key)) is not None:
-            outcome = _same(first.member, member, await first.wait())
-            if outcome is not None:
-                return outcome
-        if self._is_too_long(member.tenant_id):
-            text = say("TOO_MANY_AT_ONCE", "Too many messages are being handed in at once; nothing was stored.")
-            raise Overloaded(text, retry_after=1)
-        self._enqueue(one)
-        return await one.wait()
+    async def submit(self, item: Item, *, line: Hashable = None) -> Result:
+        """Have an item processed, and return its result. Raises Overloaded when the queue is full."""
+        return await self.enqueue(item, line=line).wait()
 
-    def _is_too_long(self, tenant: UUID) -> bool:
-        """Whether a tenant has to come back later: when all is full, those that hold more than an even share of it."""
-        own = len(self._lines.get(tenant, ()))
-        return self._size >= WAITING and own * len(self._lines) >= WAITING
-
-    def _enqueue(self, one: _Waiting) -> None:
-        self._lines.setdefault(one.member.tenant_id, deque()).append(one)
+    def enqueue(self, item: Item, *, line: Hashable = None) -> Waiting[Item, Result]:
+        """Put an item in the queue, for callers who share its result. Raises Overloaded when the queue is full."""
+        if self._is_full(line):
+            raise Overloaded(self._full, retry_after=1)
+        one: Waiting[Item, Result] = Waiting(item)
+        self._lines.setdefault(line, deque()).append(one)
         self._size += 1
-        if one.key is not None:
-            self._first[one.key] = one
-        if self._under_way < UNDER_WAY:
+        if self._under_way < self._limits.under_way:
             self._under_way += 1
             self._start(self._work())
+        return one
+
+    def _is_full(self, line: Hashable) -> bool:
+        """Whether a line has to come back later: when all is full, those that hold more than an even share of it."""
+        if self._limits.waiting is None or self._size < self._limits.waiting:
+            return False
+        return len(self._lines.get(line, ())) * len(self._lines) >= self._limits.waiting
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -101,77 +132,103 @@ class GroupCommit:
 
     async def _work(self) -> None:
         try:
-            while group := self._take():
-                await self._store(group)
+            while group := self._next_group():
+                await self._process_group(group)
         finally:
             self._under_way -= 1
+            if not self._under_way:
+                self._fail_waiting()
 
-    def _take(self) -> list[_Waiting]:
-        """The next group: one of each tenant in turn, until it is full. Whose callers have all gone is left out."""
-        group: list[_Waiting] = []
+    def _next_group(self) -> list[Waiting[Item, Result]]:
+        """One item of each line in turn, until the group is full."""
+        group: list[Waiting[Item, Result]] = []
         weight = 0
-        while self._lines and len(group) < MOST and weight < HEAVIEST:
-            tenant, line = self._lines.popitem(last=False)
-            one = line.popleft()
-            self._size -= 1
-            if line:
-                self._lines[tenant] = line
-            if one.callers:
-                group.append(one)
-                weight += len(one.member.content_sealed)
+        while self._lines and len(group) < self._limits.items:
+            line, waiting = next(iter(self._lines.items()))
+            one = waiting[0]
+            if self._skips_abandoned and not one.callers:
+                one.result.cancel()
             else:
-                self._forget(one)
+                weight += self._weight_of(one.item)
+                if group and self._limits.weight is not None and weight > self._limits.weight:
+                    break
+                group.append(one)
+            waiting.popleft()
+            self._size -= 1
+            if waiting:
+                self._lines.move_to_end(line)
+            else:
+                del self._lines[line]
         return group
 
-    async def _store(self, group: Sequence[_Waiting]) -> None:
+    async def _process_group(self, group: Sequence[Waiting[Item, Result]]) -> None:
         try:
-            outcomes = await self._commit([one.member for one in group])
-            pairs = list(zip(group, outcomes, strict=True))
-        except StoreSeparately as reason:
+            results = await self._process([one.item for one in group])
+            pairs = list(zip(group, results, strict=True))
+        except ProcessSeparately as reason:
             log.info("group_taken_apart", members=len(group), reason=type(reason.__cause__).__name__)
             for one in group:
-                self._start(self._store_alone(one))
-        except Exception as error:  # noqa: BLE001  # it is the caller's to raise
-            self._fail(group, error)
+                self._start(self._process_separately(one))
+        except Exception as error:  # noqa: BLE001  # it is the callers' to raise
+            for one in group:
+                one.fail(error)
         except BaseException:
-            # We are being ended in the middle: nobody knows.
-            text = say("SERVER_STOPPED", "The server was stopped meanwhile: repeat it, with the same idempotency key.")
-            self._fail(group, CommitUnknown(text, retry_after=2))
+            # The process is being stopped in the middle of a group.
+            for one in group:
+                one.fail(self._stopped())
             raise
         else:
-            await self._answer(pairs)
+            for one, result in pairs:
+                one.result.set_result(result)
+            await self._call_after([(one.item, result) for one, result in pairs])
 
-    async def _store_alone(self, one: _Waiting) -> None:
-        async with self._alone:
-            await self._store([one])
+    async def _process_separately(self, one: Waiting[Item, Result]) -> None:
+        async with self._separate:
+            await self._process_group([one])
 
-    async def _answer(self, pairs: Sequence[tuple[_Waiting, Outcome]]) -> None:
-        for one, outcome in pairs:
-            self._forget(one)
-            one.outcome.set_result(outcome)
-        stored = [(one.member, outcome) for one, outcome in pairs if isinstance(outcome, Stored)]
+    async def _call_after(self, processed: Sequence[tuple[Item, Result]]) -> None:
+        if self._after is None:
+            return
         try:
-            if stored:
-                await self._announce(stored)
+            await self._after(processed)
         except Exception:
-            # They are stored, and found without being announced; the queue must go on.
-            log.exception("announcement_failed", members=len(stored))
+            # The callers have their results; the queue must go on.
+            log.exception("announcement_failed", members=len(processed))
 
-    def _fail(self, group: Sequence[_Waiting], error: Exception) -> None:
-        for one in group:
-            self._forget(one)
-            one.outcome.set_exception(error)
-            # Whoever waited may have gone; the error is no less read then.
-            one.outcome.exception()
-
-    def _forget(self, one: _Waiting) -> None:
-        if one.key is not None and self._first.get(one.key) is one:
-            del self._first[one.key]
+    def _fail_waiting(self) -> None:
+        """Fail what nothing will process any more, because the process is being stopped."""
+        while self._lines:
+            _, waiting = self._lines.popitem()
+            self._size -= len(waiting)
+            for one in waiting:
+                one.fail(_stopped())
 
 
-def _same(first: SealedMessage, later: SealedMessage, outcome: Outcome) -> Outcome | None:
-    """What the first outcome is for a later member with the same key; None when it has to ask by itself."""
-    is_equal = first.request == later.request
-    if is_equal and isinstance(outcome, Stored | AlreadyStored):
-        return AlreadyStored(first.message_id if isinstance(outcome, Stored) else outcome.message_id)
-    return outcome if isinstance(outcome, Overloaded) else None
+class GroupLookup(Generic[Key, Found]):
+    """Finds what callers present, such as credentials; those who ask for one key while it waits share its look-up.
+
+    `look_up` is given up to 500 keys and leaves out those it does not know.
+    """
+
+    def __init__(self, look_up: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Found]]]) -> None:
+        self._look_up = look_up
+        self._waiting: dict[Key, Waiting[Key, Found | None]] = {}
+        self._queue: GroupCommit[Key, Found | None] = GroupCommit(
+            self._process,
+            GroupLimits(waiting=10_000),
+            full=say("API_KEYS_CROWD", "Too many unknown credentials are being presented at once."),
+        )
+
+    async def find(self, key: Key) -> Found | None:
+        """Return what is known under a key, None where nothing is. Raises Overloaded."""
+        one = self._waiting.get(key)
+        if one is None or one.result.done():
+            one = self._waiting[key] = self._queue.enqueue(key)
+        return await one.wait()
+
+    async def _process(self, keys: Sequence[Key]) -> Sequence[Found | None]:
+        for key in keys:
+            # Who asks from now on wants to know what is written meanwhile.
+            del self._waiting[key]
+        known = await self._look_up(keys)
+        return [known.get(key) for key in keys]

@@ -15,10 +15,11 @@ from core.database import Database
 from core.errors import Unauthenticated, Unreadable
 from core.inbox import queries as webhooks
 from core.inbox.queries import Json
+from core.live.change_feed import ChangeFeeds
 from core.messages import batch, queries
 from core.messages.accept import Outbox
 from core.messages.batch import Batch, Counts
-from core.messages.change_feed import ChangeFeeds
+from core.messages.change_feed import StatusChange
 from core.messages.queries import SEALED, AttemptView, EventSlice, EventView
 from core.operations.dashboard import DashboardReader
 from core.operations.health import Health, HealthReader, IntegrationView
@@ -42,7 +43,7 @@ class Services:
     outbox: Outbox
     integrations: Mapping[str, IntegrationView]
     circuits: Circuits
-    feeds: ChangeFeeds
+    feeds: ChangeFeeds[StatusChange]
     health: HealthReader
     dashboards: DashboardReader
     key_ring: ApiKeyVerifier

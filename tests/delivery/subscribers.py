@@ -8,8 +8,9 @@ from uuid import UUID
 
 import asyncpg
 
+from core.live.change_feed import ChangeFeeds, subscribe_to_changes
 from core.live.cursors import Cursor
-from core.messages.change_feed import ChangeFeeds, ChangeFilter, StatusChange, subscribe_to_changes
+from core.messages.change_feed import ChangeFilter, StatusChange
 from core.ports.principal import DEFAULT_TENANT
 
 INSERT_EVENT = (
@@ -30,7 +31,7 @@ class Subscriber:
     async def next(self, seconds: float = 5) -> StatusChange:
         async with asyncio.timeout(seconds):
             change = await anext(self.changes)
-        self.place = change.place
+        self.place = change.cursor
         self.told.append((change.event.message_id, change.event.sequence))
         return change
 
@@ -41,7 +42,7 @@ class Subscriber:
 
 @asynccontextmanager
 async def subscribed(
-    feeds: ChangeFeeds, interest: ChangeFilter | None = None, after: Cursor | None = None
+    feeds: ChangeFeeds[StatusChange], interest: ChangeFilter | None = None, after: Cursor | None = None
 ) -> AsyncIterator[Subscriber]:
     """Follow from a place, or from now on."""
     reader = Subscriber(subscribe_to_changes(feeds, DEFAULT_TENANT, interest or ChangeFilter(), after))

@@ -119,8 +119,8 @@ async def test_what_the_database_refuses_is_one_result_among_others(
 
     async def spoil(*arguments: Any, **given: Any) -> Any:
         ready = await prepare(*arguments, **given)
-        if ready.member.checked.place[-1] == "4":
-            return replace(ready, member=replace(ready.member, to_hash=None))
+        if ready.sealed.checked.place[-1] == "4":
+            return replace(ready, sealed=replace(ready.sealed, to_hash=None))
         return ready
 
     monkeypatch.setattr(shop.outbox, "prepare", spoil)

@@ -13,9 +13,10 @@ import pytest
 from core import pubsub
 from core.database import Database
 from core.errors import CursorExpired
+from core.live.change_feed import CHANGES_PER_PAGE, QUEUE_SIZE, ChangeFeeds, Subscriber
 from core.live.cursors import Cursor
 from core.messages import change_feed
-from core.messages.change_feed import PAGE, ROOM, ChangeFeeds, ChangeFilter, StatusChange, Subscriber
+from core.messages.change_feed import ChangeFilter, MessageChanges, StatusChange
 from core.ports.principal import DEFAULT_TENANT
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
@@ -27,10 +28,12 @@ from tests.helpers import until
 
 
 @pytest.fixture
-async def feeds(app_database: Database, sealer: Sealer, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> ChangeFeeds:
+async def feeds(
+    app_database: Database, sealer: Sealer, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> ChangeFeeds[StatusChange]:
     # Who writes here gives no hints: the feed looks by itself, without a second's patience.
     monkeypatch.setattr(pubsub, "_PATIENCE_ALONE", 0.02)
-    return ChangeFeeds(app_database, sealer, hub)
+    return ChangeFeeds(app_database, hub, MessageChanges(sealer))
 
 
 @pytest.fixture
@@ -39,19 +42,19 @@ async def owner(urls: Urls) -> AsyncIterator[asyncpg.Pool]:
         yield pool
 
 
-async def begun(reader: Reader, feeds: ChangeFeeds) -> "asyncio.Task[StatusChange]":
+async def begun(reader: Reader, feeds: ChangeFeeds[StatusChange]) -> "asyncio.Task[StatusChange]":
     """Wait for the first change in the background, from a moment that has come when this returns."""
     first = asyncio.create_task(reader.next())
 
     async def followers() -> int:
-        return sum(len(feed._followers) for feed, _ in feeds._feeds.values())
+        return sum(len(feed._subscribers) for feed, _ in feeds._feeds.values())
 
     await until(followers, lambda count: count > 0)
     return first
 
 
 async def test_a_lower_number_committed_later_is_still_delivered(
-    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
+    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
 ) -> None:
     slow, quick = await shop.accept(), await shop.accept()
     async with subscribed(feeds) as reader, owner.acquire() as one, owner.acquire() as other:
@@ -71,7 +74,7 @@ async def test_a_lower_number_committed_later_is_still_delivered(
 
 
 async def test_a_higher_number_of_an_older_transaction_is_still_delivered(
-    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
+    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
 ) -> None:
     message, other_message = await shop.accept(), await shop.accept()
     async with subscribed(feeds) as reader, owner.acquire() as old, owner.acquire() as young:
@@ -92,7 +95,7 @@ async def test_a_higher_number_of_an_older_transaction_is_still_delivered(
 @pytest.mark.parametrize(("catching_up", "reading_of_it"), [("changes_since", 2), ("current_states", 1)])
 async def test_changes_read_ahead_of_the_feed_are_not_delivered_again_after_a_reconnect(
     shop: MessagePipeline,
-    feeds: ChangeFeeds,
+    feeds: ChangeFeeds[StatusChange],
     owner: asyncpg.Pool,
     monkeypatch: pytest.MonkeyPatch,
     catching_up: str,
@@ -103,7 +106,7 @@ async def test_changes_read_ahead_of_the_feed_are_not_delivered_again_after_a_re
     async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
         await record_change(owner, messages[0], "SENDING", "QUEUED")
-        place = (await first).place
+        place = (await first).cursor
     # From now on the feed looks when somebody joins, and when it is told to.
     monkeypatch.setattr(pubsub, "_PATIENCE_ALONE", 60)
     read, higher, readings = getattr(change_feed, catching_up), 0, 0
@@ -136,7 +139,7 @@ async def test_changes_read_ahead_of_the_feed_are_not_delivered_again_after_a_re
 
 
 async def test_an_endless_transaction_delays_no_subscriber(
-    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
+    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
 ) -> None:
     message = await shop.accept()
     async with owner.acquire() as unrelated, owner.acquire() as other:
@@ -158,7 +161,7 @@ async def test_an_endless_transaction_delays_no_subscriber(
 
 
 async def test_a_subscriber_that_reconnects_anywhere_receives_everything_once(
-    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
+    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
 ) -> None:
     """Transactions overlap at random and end in any order, while a reader leaves and comes back after each change."""
     dice = random.Random(11)
@@ -166,7 +169,7 @@ async def test_a_subscriber_that_reconnects_anywhere_receives_everything_once(
     async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
         await record_change(owner, messages[0], "SENDING", "QUEUED")
-        place: Cursor | None = (await first).place
+        place: Cursor | None = (await first).cursor
     writing = asyncio.create_task(_write_at_random(owner, messages, dice))
     told: list[int] = []
     while not (writing.done() and len(told) >= writing.result()):
@@ -195,7 +198,7 @@ async def _write_at_random(owner: asyncpg.Pool, messages: list[UUID], dice: rand
 
 
 async def test_more_than_one_page_is_delivered_in_order(
-    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
+    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
 ) -> None:
     message = await shop.accept()
     async with subscribed(feeds) as reader:
@@ -203,10 +206,10 @@ async def test_more_than_one_page_is_delivered_in_order(
         start = await record_change(owner, message, "SENDING", "QUEUED")
         assert (await first).event.sequence == start
         place = reader.place
-        written = await _many(owner, message, 2 * PAGE + 50)
+        written = await _many(owner, message, 2 * CHANGES_PER_PAGE + 50)
         assert await reader.take(len(written)) == written
     async with subscribed(feeds, after=place) as again:
-        half = await again.take(PAGE + 7)
+        half = await again.take(CHANGES_PER_PAGE + 7)
         place = again.place
     async with subscribed(feeds, after=place) as again:
         assert half + await again.take(len(written) - len(half)) == written
@@ -224,13 +227,13 @@ async def _many(owner: asyncpg.Pool, message: UUID, count: int) -> list[int]:
 
 
 async def test_a_cursor_is_good_for_an_hour_and_longer_while_nothing_happens(
-    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
+    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
 ) -> None:
     message = await shop.accept()
     async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
         await record_change(owner, message, "SENDING", "QUEUED")
-        place = (await first).place
+        place = (await first).cursor
     old = Cursor(place.at - 4 * 3600, place.seen, place.ahead, place.sequence)
     missed = await record_change(owner, message, "SENT", "SENDING")
     for cursor in (place, old):
@@ -246,13 +249,13 @@ async def test_a_cursor_is_good_for_an_hour_and_longer_while_nothing_happens(
 
 @pytest.mark.parametrize("lost", ["forgotten", "of another database"])
 async def test_a_cursor_that_cannot_be_resumed_has_expired(
-    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool, lost: str
+    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool, lost: str
 ) -> None:
     message = await shop.accept()
     async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
         await record_change(owner, message, "SENDING", "QUEUED")
-        place = (await first).place
+        place = (await first).cursor
     assert place.ahead is not None
     ahead = place.ahead if lost == "forgotten" else type(place.ahead)(place.ahead.xmax + 1_000_000)
     age = 8 * 86_400 if lost == "forgotten" else 0
@@ -262,7 +265,7 @@ async def test_a_cursor_that_cannot_be_resumed_has_expired(
 
 
 async def test_a_slow_subscriber_is_told_of_the_gap_and_its_buffer_stays_small(
-    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
+    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
 ) -> None:
     message = await shop.accept()
     async with subscribed(feeds) as slow, subscribed(feeds) as quick:
@@ -270,13 +273,13 @@ async def test_a_slow_subscriber_is_told_of_the_gap_and_its_buffer_stays_small(
         start = await record_change(owner, message, "SENDING", "QUEUED")
         assert ((await first).event.sequence, (await other).event.sequence) == (start, start)
         written: list[int] = []
-        for _ in range(ROOM // PAGE + 3):
-            page = await _many(owner, message, PAGE)
+        for _ in range(QUEUE_SIZE // CHANGES_PER_PAGE + 3):
+            page = await _many(owner, message, CHANGES_PER_PAGE)
             written += page
             # Who keeps up misses nothing, however slow the other is.
-            assert await quick.take(PAGE) == page
+            assert await quick.take(CHANGES_PER_PAGE) == page
         [feed] = [feed for feed, _ in feeds._feeds.values()]
-        assert max(len(follower) for follower in feed._followers) <= ROOM
+        assert max(len(follower) for follower in feed._subscribers) <= QUEUE_SIZE
         change_after = await slow.next()
         assert change_after.has_gap
         assert not (await slow.next()).has_gap
@@ -286,26 +289,26 @@ async def test_a_slow_subscriber_is_told_of_the_gap_and_its_buffer_stays_small(
 
 
 async def test_skipped_changes_can_be_read_after_a_reconnect(
-    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool
+    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
 ) -> None:
     message = await shop.accept()
     async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
         await record_change(owner, message, "SENDING", "QUEUED")
-        before_gap = (await first).place
-        written = await _many(owner, message, 2 * ROOM + PAGE)
+        before_gap = (await first).cursor
+        written = await _many(owner, message, 2 * QUEUE_SIZE + CHANGES_PER_PAGE)
         [feed] = [feed for feed, _ in feeds._feeds.values()]
-        await until(lambda: _waiting(feed._followers), lambda most: 0 < most <= PAGE, 20)
+        await until(lambda: _waiting(feed._subscribers), lambda most: 0 < most <= CHANGES_PER_PAGE, 20)
     async with subscribed(feeds, after=before_gap) as again:
         assert await again.take(len(written)) == written
 
 
-async def _waiting(followers: set[Subscriber]) -> int:
+async def _waiting(followers: set[Subscriber[StatusChange]]) -> int:
     return max(len(follower) for follower in followers)
 
 
 async def test_a_failing_feed_ends_its_subscriptions_and_the_next_one_starts_again(
-    shop: MessagePipeline, feeds: ChangeFeeds, owner: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = await shop.accept()
     async with subscribed(feeds) as reader:

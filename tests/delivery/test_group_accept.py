@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -9,13 +10,11 @@ import asyncpg
 import pytest
 from sqlalchemy import event, text
 
-from core import group_commit
 from core.database import Database, make_engine
 from core.errors import CommitUnknown, IdempotencyConflict, InvalidInput, Overloaded
-from core.group_commit import GroupCommit
 from core.messages.accept import Accepted
 from core.messages.status import MessageStatus, make_step
-from core.messages.store import AlreadyStored, Outcome, SealedMessage, Stored, store_messages
+from core.messages.store import STORE_LIMITS, AlreadyStored, Outcome, SealedMessage, Stored, StoreQueue, store_messages
 from core.messages.validation import Draft, Referenced, check_draft
 from core.ports import Channel, TextContent
 from core.ports.principal import DEFAULT_TENANT
@@ -33,7 +32,7 @@ def draft(key: str | None = None, body: str = "Olá", external_id: str | None = 
 
 
 async def member(shop: MessagePipeline, tenant: UUID = DEFAULT_TENANT, **given: str) -> SealedMessage:
-    return (await shop.outbox.prepare(tenant, check_draft(draft(**given), shop.outbox.channels, Referenced()))).member
+    return (await shop.outbox.prepare(tenant, check_draft(draft(**given), shop.outbox.channels, Referenced()))).sealed
 
 
 async def accept(shop: MessagePipeline, *drafts: Draft) -> list[Accepted | BaseException]:
@@ -140,7 +139,7 @@ async def test_the_first_to_ask_may_go_and_the_second_is_still_answered(shop: Me
     async def announce(_: Sequence[tuple[SealedMessage, Stored]]) -> None:
         return None
 
-    queue, same = GroupCommit(commit, announce), await member(shop, key="order-1")
+    queue, same = StoreQueue(commit, announce), await member(shop, key="order-1")
     first, second = (asyncio.create_task(queue.submit(same)) for _ in range(2))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -231,13 +230,13 @@ class Recorder:
 
 async def test_at_most_two_groups_are_under_way_and_tenants_take_turns(shop: MessagePipeline) -> None:
     recorder = Recorder()
-    queue, noisy, quiet = GroupCommit(recorder.commit, recorder.announce), uuid4(), uuid4()
+    queue, noisy, quiet = StoreQueue(recorder.commit, recorder.announce), uuid4(), uuid4()
     tasks = []
     for _ in range(2):
         tasks.append(asyncio.create_task(queue.submit(await member(shop, noisy))))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-    many = [await member(shop, noisy) for _ in range(group_commit.MOST)]
+    many = [await member(shop, noisy) for _ in range(STORE_LIMITS.items)]
     tasks += [asyncio.create_task(queue.submit(one)) for one in many]
     tasks.append(asyncio.create_task(queue.submit(await member(shop, quiet))))
     await asyncio.sleep(0.01)
@@ -246,13 +245,12 @@ async def test_at_most_two_groups_are_under_way_and_tenants_take_turns(shop: Mes
     await asyncio.gather(*tasks)
     # Two hundred were before it, and it is the second to be taken.
     assert recorder.groups[2][:2] == [noisy, quiet]
-    assert [len(group) for group in recorder.groups] == [1, 1, group_commit.MOST, 1]
+    assert [len(group) for group in recorder.groups] == [1, 1, STORE_LIMITS.items, 1]
 
 
-async def test_a_full_queue_says_come_back(shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "WAITING", 3)
-    recorder = Recorder()
-    queue, one = GroupCommit(recorder.commit, recorder.announce), await member(shop)
+async def test_a_full_queue_says_come_back(shop: MessagePipeline) -> None:
+    recorder, limits = Recorder(), replace(STORE_LIMITS, waiting=3)
+    queue, one = StoreQueue(recorder.commit, recorder.announce, limits), await member(shop)
     tasks = [asyncio.create_task(queue.submit(one)) for _ in range(4)]
     answers = asyncio.gather(*tasks, return_exceptions=True)
     await asyncio.sleep(0.01)
@@ -262,12 +260,9 @@ async def test_a_full_queue_says_come_back(shop: MessagePipeline, monkeypatch: p
     assert outcomes[3].retry_after == 1
 
 
-async def test_a_tenant_that_did_not_fill_the_queue_is_still_accepted(
-    shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(group_commit, "WAITING", 4)
+async def test_a_tenant_that_did_not_fill_the_queue_is_still_accepted(shop: MessagePipeline) -> None:
     recorder, noisy, quiet = Recorder(), uuid4(), uuid4()
-    queue = GroupCommit(recorder.commit, recorder.announce)
+    queue = StoreQueue(recorder.commit, recorder.announce, replace(STORE_LIMITS, waiting=4))
     callers = [noisy] * 5 + [quiet] * 3
     members = [await member(shop, tenant) for tenant in callers]
     answers = asyncio.gather(*(queue.submit(one) for one in members), return_exceptions=True)
@@ -277,23 +272,20 @@ async def test_a_tenant_that_did_not_fill_the_queue_is_still_accepted(
     assert [type(outcome) for outcome in await answers] == [Stored] * 4 + [Overloaded] + [Stored] * 2 + [Overloaded]
 
 
-async def test_a_heavy_group_is_full_before_it_has_many_members(
-    shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(group_commit, "HEAVIEST", 10)
-    recorder = Recorder()
+async def test_a_heavy_group_is_full_before_it_has_many_members(shop: MessagePipeline) -> None:
+    recorder, limits = Recorder(), replace(STORE_LIMITS, weight=10)
     recorder.gate.set()
-    queue, one = GroupCommit(recorder.commit, recorder.announce), await member(shop)
+    queue, one = StoreQueue(recorder.commit, recorder.announce, limits), await member(shop)
     await asyncio.gather(*(queue.submit(one) for _ in range(6)))
     assert [len(group) for group in recorder.groups] == [1] * 6
 
 
 async def test_a_group_that_ends_with_the_server_claims_nothing(shop: MessagePipeline) -> None:
     recorder = Recorder()
-    queue = GroupCommit(recorder.commit, recorder.announce)
+    queue = StoreQueue(recorder.commit, recorder.announce)
     call = asyncio.create_task(queue.submit(await member(shop)))
     await asyncio.sleep(0.01)
-    for task in queue._tasks:
+    for task in queue._queue._tasks:
         task.cancel()
     with pytest.raises(CommitUnknown, match="same idempotency key"):
         await call
@@ -305,7 +297,7 @@ async def test_a_failed_announcement_loses_no_message(shop: MessagePipeline) -> 
 
     recorder = Recorder()
     recorder.gate.set()
-    queue = GroupCommit(recorder.commit, announce)
+    queue = StoreQueue(recorder.commit, announce)
     for _ in range(3):
         assert isinstance(await queue.submit(await member(shop)), Stored)
 

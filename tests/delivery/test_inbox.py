@@ -195,13 +195,13 @@ async def test_what_waits_or_belongs_to_others_is_not_replayed(shop: MessagePipe
 async def test_what_is_processed_while_it_is_asked_for_is_not_called_gone(
     shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    close = module.close_of_webhooks
+    close = module.close_for_webhooks
 
     async def apply_first(*arguments: Any) -> None:
         await shop.apply()
         await close(*arguments)
 
-    monkeypatch.setattr(module, "close_of_webhooks", apply_first)
+    monkeypatch.setattr(module, "close_for_webhooks", apply_first)
     await shop.keep(status_report(await sent_message(shop), ReportedStatus.DELIVERED))
     [(webhook,)] = await fetch_rows(shop, "SELECT id FROM inbox")
     async with shop.app.transaction(DEFAULT_TENANT) as connection:

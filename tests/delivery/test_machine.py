@@ -47,16 +47,16 @@ class MessageMachine(RuleBasedStateMachine):
     def take(self, move: Transition | None) -> None:
         if move is None:
             return
-        if not move.is_parted:
+        if not move.is_attempt_only:
             self.leased = None
-        self.now = move.standing
+        self.now = move.state
 
     # ── the worker ──
 
     @precondition(lambda self: self.now.status is MessageStatus.SCHEDULED)
     @rule()
     def hour_comes(self) -> None:
-        self.take(state_machine.after_hour(self.now))
+        self.take(state_machine.after_schedule(self.now))
 
     @precondition(
         lambda self: self.now.status is MessageStatus.QUEUED and self.leased is None and not self.now.is_expired
@@ -128,14 +128,14 @@ class MessageMachine(RuleBasedStateMachine):
         )
         if is_old:
             self.waited_long = True
-            self.take(state_machine.give_up(self.now))
+            self.take(state_machine.stop_waiting(self.now))
         elif self.now.is_expired:
             self.take(state_machine.keep_waiting(self.now, timedelta(minutes=1)))
-        elif policy is UnconfirmedPolicy.RESEND and self.now.latest.is_in_doubt and doubts < 2:
+        elif policy is UnconfirmedPolicy.RESEND and self.now.latest.is_unconfirmed and doubts < 2:
             self.doubt_resends[self.now.step] = self.doubt_resends.get(self.now.step, 0) + 1
             self.take(state_machine.send_again(self.now))
         elif policy is UnconfirmedPolicy.NEXT_CHANNEL and self.now.has_next:
-            self.take(state_machine.go_on(self.now))
+            self.take(state_machine.move_to_next_step(self.now))
         else:
             self.take(state_machine.keep_waiting(self.now, timedelta(minutes=1)))
 
@@ -152,7 +152,7 @@ class MessageMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.now.status in ("SCHEDULED", "QUEUED") and self.leased is None)
     @rule()
     def cancel(self) -> None:
-        if not any(one.may_have_left for one in self.now.attempts.values()):
+        if not any(one.may_have_been_sent for one in self.now.attempts.values()):
             self.take(state_machine.canceled(self.now))
             self.is_stopped = True
 
@@ -243,7 +243,7 @@ class MessageMachine(RuleBasedStateMachine):
     @invariant()
     def failed_only_where_nothing_is_in_doubt_or_it_was_waited_for(self) -> None:
         begin = max((number for number, one in enumerate(self.now.route) if one.begins_anew), default=0)
-        open_ones = [one for one in self.now.attempts.values() if one.is_in_doubt and one.step >= begin]
+        open_ones = [one for one in self.now.attempts.values() if one.is_unconfirmed and one.step >= begin]
         if self.now.status is MessageStatus.FAILED and not self.waited_long:
             assert not open_ones
 
@@ -253,7 +253,7 @@ class MessageMachine(RuleBasedStateMachine):
         if self.now.status is MessageStatus.SENT:
             assert any(one.rank == ReportedStatus.SENT.rank and one.step == self.now.step for one in tried)
         if self.now.status is MessageStatus.UNCONFIRMED:
-            assert any(one.is_in_doubt and one.step == self.now.step for one in tried)
+            assert any(one.is_unconfirmed and one.step == self.now.step for one in tried)
 
     @invariant()
     def what_has_expired_is_not_sent(self) -> None:

@@ -34,13 +34,13 @@ def hours(begin: timedelta, end: timedelta) -> QuietHours:
 @pytest.fixture
 def night(shop: MessagePipeline) -> MessagePipeline:
     """A shop in which it is night for two hours more, though it was day when its messages were handed in."""
-    shop.outbox._timetable._quiet_hours = hours(5 * HOUR, 6 * HOUR)
-    shop.courier.night = QuietHoursCheck(shop.sealer, TenantZones(shop.worker), hours(-HOUR, 2 * HOUR))
+    shop.outbox._schedule._quiet_hours = hours(5 * HOUR, 6 * HOUR)
+    shop.courier.quiet_hours = QuietHoursCheck(shop.sealer, TenantZones(shop.worker), hours(-HOUR, 2 * HOUR))
     return shop
 
 
 def day(shop: MessagePipeline) -> None:
-    shop.courier.night = QuietHoursCheck(shop.sealer, TenantZones(shop.worker), hours(5 * HOUR, 6 * HOUR))
+    shop.courier.quiet_hours = QuietHoursCheck(shop.sealer, TenantZones(shop.worker), hours(5 * HOUR, 6 * HOUR))
 
 
 async def handed_in(shop: MessagePipeline, *route: Step, **given: Any) -> UUID:
@@ -67,11 +67,11 @@ async def test_a_retry_and_a_fallback_wait_for_the_end_of_quiet_hours(night: Mes
     def away(_: OutboundMessage) -> Receipt:
         raise ProviderUnavailable("Away.", provider="twilio")
 
-    held, answer, night.sender.answer = night.courier.night, night.sender.answer, away
+    held, answer, night.sender.answer = night.courier.quiet_hours, night.sender.answer, away
     day(night)
     message_id = await handed_in(night)
     await night.courier.drain()
-    night.courier.night, night.sender.answer = held, answer
+    night.courier.quiet_hours, night.sender.answer = held, answer
     await night.tamper("UPDATE messages SET due_at = now()")
     await night.courier.drain()
     assert (len(night.sender.sent), await night.status(message_id)) == (1, "QUEUED")
@@ -159,7 +159,7 @@ async def test_a_worker_tries_each_channel_for_as_long_as_it_was_set(urls: Urls)
 async def test_a_worker_keeps_the_quiet_hours_it_was_set(urls: Urls) -> None:
     house = house_over(urls, DATABASE_URL=urls.worker, QUIET_HOURS="20:00-09:00")
     try:
-        nights = {str(one.night and one.night.quiet_hours) for one in build_worker(house).couriers.values()}
+        nights = {str(one.quiet_hours and one.quiet_hours.quiet_hours) for one in build_worker(house).couriers.values()}
     finally:
         await house.close()
     assert nights == {"20:00-09:00"}

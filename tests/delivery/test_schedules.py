@@ -141,7 +141,7 @@ async def test_quiet_hours_are_held_against_the_hour_it_is_scheduled_for(shop: M
 
 
 async def test_by_day_quiet_hours_change_nothing(shop: MessagePipeline) -> None:
-    shop.outbox._timetable._quiet_hours = QuietHours(*(datetime(2026, 1, 1, 0, m).time() for m in (0, 1)))  # noqa: DTZ001
+    shop.outbox._schedule._quiet_hours = QuietHours(*(datetime(2026, 1, 1, 0, m).time() for m in (0, 1)))  # noqa: DTZ001
     shop.outbox._clock.set(datetime(2026, 11, 23, 15, tzinfo=UTC))
     accepted = await shop.outbox.accept(DEFAULT_TENANT, draft(respects_quiet_hours=True))
     assert accepted.message is not None

@@ -116,7 +116,7 @@ async def test_a_step_that_does_not_deliver_in_time_gives_way(shop: MessagePipel
     await shop.sweep()
     message = await shop.message(message_id)
     assert (message.status, message.channel) == ("QUEUED", "WHATSAPP")
-    assert "did not come to DELIVERED" in ((await shop.events(message_id))[-1].detail or "")
+    assert "did not reach DELIVERED" in ((await shop.events(message_id))[-1].detail or "")
 
 
 async def test_a_step_that_cannot_be_tried_in_time_gives_way_too(shop: MessagePipeline) -> None:

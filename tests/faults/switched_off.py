@@ -44,7 +44,7 @@ from core.messages.store import seal_draft
 from core.messages.tables import attempts, messages
 from core.messages.timeouts import _never_began, _return_unbegun, reclaim_expired_leases
 from core.messages.unconfirmed import Evidence
-from core.messages.webhook_handlers import _correct
+from core.messages.webhook_handlers import _correct_owner
 from core.ports import Failure
 from core.providers.circuit import CallOutcomes, CircuitRules, EndedCall, Verdict, judge_call, summarize_calls
 from core.pubsub import Hub
@@ -398,7 +398,7 @@ def signed_report_corrects_a_list(patches: Patches) -> None:
     def correct_nothing(*_: object) -> bool:
         return True
 
-    patches.swap(_correct, correct_nothing)
+    patches.swap(_correct_owner, correct_nothing)
 
 
 # Decisions about messages whose fate is not known.
@@ -409,10 +409,10 @@ def signed_report_corrects_a_list(patches: Patches) -> None:
     test="test_settled_once.py::test_one_record_for_two_messages_alike_settles_neither",
 )
 def record_of_two_messages_settles_neither(patches: Patches) -> None:
-    def has_no_rival(*_: object) -> bool:
+    def has_no_lookalike(*_: object) -> bool:
         return False
 
-    patches.swap(Evidence.has_rival, has_no_rival)
+    patches.swap(Evidence.has_lookalike, has_no_lookalike)
 
 
 @_safeguard(

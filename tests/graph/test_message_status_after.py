@@ -40,7 +40,7 @@ async def joined(house: App, stream: Following) -> "asyncio.Task[dict[str, Any]]
     """Wait for the first change in the background, from a moment that has come when this returns."""
 
     async def followers() -> int:
-        return sum(len(feed._followers) for feed, _ in house.services.feeds._feeds.values())
+        return sum(len(feed._subscribers) for feed, _ in house.services.feeds._feeds.values())
 
     before = await followers()
     first = asyncio.create_task(stream.next())
@@ -209,6 +209,6 @@ async def test_equal_callers_share_one_execution_and_others_do_not(
 
 def _count(house: App) -> Any:
     async def count() -> int:
-        return sum(len(feed._followers) for feed, _ in house.services.feeds._feeds.values())
+        return sum(len(feed._subscribers) for feed, _ in house.services.feeds._feeds.values())
 
     return count

@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 
 from core.addresses import Address
 from core.brazil import AREA_CODES
-from core.messages.schedule import calm_moment, next_calm, zones_of
+from core.messages.schedule import after_quiet_hours, next_allowed, time_zones_of
 from core.quiet_hours import CAPITALS, DEFAULT_QUIET_HOURS, QuietHours
 
 SAO_PAULO, MANAUS, BERLIN = ZoneInfo("America/Sao_Paulo"), ZoneInfo("America/Manaus"), ZoneInfo("Europe/Berlin")
@@ -45,16 +45,16 @@ def at(text: str) -> datetime:
 def test_a_message_waits_for_the_end_of_quiet_hours_at_its_recipient(
     moment: str, address: Address, expected: str
 ) -> None:
-    assert calm_moment(at(moment), address, SAO_PAULO, DEFAULT_QUIET_HOURS) == at(expected)
+    assert next_allowed(at(moment), address, SAO_PAULO, DEFAULT_QUIET_HOURS) == at(expected)
 
 
 def test_a_number_follows_the_clock_where_its_people_live() -> None:
     recife = "2027-07-01T08:00-03:00"
     for area in AREA_CODES:
         for number in (f"+55{area}987654321", f"+55{area}32654321"):
-            assert zones_of(Address("phone", number)) == [ZoneInfo(AREA_CODES[area])], number
+            assert time_zones_of(Address("phone", number)) == [ZoneInfo(AREA_CODES[area])], number
     for number in ("+5581987000001", "+5593987000001", "+5594987000001"):
-        assert calm_moment(at("2027-07-01T10:00+00:00"), Address("phone", number), BERLIN, DEFAULT_QUIET_HOURS) == at(
+        assert next_allowed(at("2027-07-01T10:00+00:00"), Address("phone", number), BERLIN, DEFAULT_QUIET_HOURS) == at(
             recife
         )
 
@@ -94,7 +94,7 @@ def test_other_countries_follow_their_capital_unless_a_number_is_bound_to_a_plac
         "+558001234567": ["America/Sao_Paulo"],
         "+80012345678": [],
     }
-    found = {number: [str(zone) for zone in zones_of(Address("phone", number))] for number in expected}
+    found = {number: [str(zone) for zone in time_zones_of(Address("phone", number))] for number in expected}
     assert found == expected
 
 
@@ -110,22 +110,22 @@ def test_every_country_has_the_zone_of_its_capital() -> None:
         number = phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE)
         if number is not None:
             value = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-            assert len(zones_of(Address("phone", value))) == 1, value
+            assert len(time_zones_of(Address("phone", value))) == 1, value
 
 
 def test_of_several_zones_none_is_disturbed() -> None:
-    found = next_calm(at("2026-11-23T08:30-03:00"), [SAO_PAULO, MANAUS], DEFAULT_QUIET_HOURS)
+    found = after_quiet_hours(at("2026-11-23T08:30-03:00"), [SAO_PAULO, MANAUS], DEFAULT_QUIET_HOURS)
     assert found == at("2026-11-23T08:00-04:00")
 
 
 def test_zones_without_a_common_day_have_no_calm_moment() -> None:
     zones = [SAO_PAULO, ZoneInfo("Asia/Kolkata"), ZoneInfo("Pacific/Honolulu")]
-    assert next_calm(at("2026-11-23T12:00+00:00"), zones, DEFAULT_QUIET_HOURS) is None
+    assert after_quiet_hours(at("2026-11-23T12:00+00:00"), zones, DEFAULT_QUIET_HOURS) is None
 
 
 def test_a_number_that_may_be_anywhere_follows_its_sender_s_clock_when_no_hour_suits_all() -> None:
     long_night = QuietHours(time(18), time(12))
-    found = calm_moment(at("2026-11-23T22:00-03:00"), TOLL_FREE, SAO_PAULO, long_night)
+    found = next_allowed(at("2026-11-23T22:00-03:00"), TOLL_FREE, SAO_PAULO, long_night)
     assert found == at("2026-11-24T12:00-03:00")
 
 
@@ -138,12 +138,12 @@ def test_a_number_that_may_be_anywhere_follows_its_sender_s_clock_when_no_hour_s
     ],
 )
 def test_eight_o_clock_is_eight_o_clock_when_clocks_are_changed(moment: str, expected: str) -> None:
-    assert next_calm(at(moment), [BERLIN], DEFAULT_QUIET_HOURS) == at(expected)
+    assert after_quiet_hours(at(moment), [BERLIN], DEFAULT_QUIET_HOURS) == at(expected)
 
 
 def test_an_end_that_clocks_jump_over_is_the_moment_after() -> None:
     quiet = QuietHours(time(22), time(2, 30))
-    assert next_calm(at("2026-03-28T23:00+01:00"), [BERLIN], quiet) == at("2026-03-29T03:30+02:00")
+    assert after_quiet_hours(at("2026-03-28T23:00+01:00"), [BERLIN], quiet) == at("2026-03-29T03:30+02:00")
 
 
 _MOMENTS = some.datetimes(datetime(2026, 1, 1), datetime(2028, 1, 1), timezones=some.just(UTC))  # noqa: DTZ001
@@ -155,7 +155,7 @@ def test_the_next_moment_is_never_past_and_never_in_quiet_hours(
     moment: datetime, zone: ZoneInfo, start: time, end: time
 ) -> None:
     quiet = QuietHours(start, end)
-    found = next_calm(moment, [zone], quiet)
+    found = after_quiet_hours(moment, [zone], quiet)
     assert found is not None
     assert moment <= found <= moment + timedelta(hours=26)
     assert not quiet.hold(found.astimezone(zone).time())

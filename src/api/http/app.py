@@ -140,7 +140,7 @@ def _loops(house: App) -> Sequence[Coroutine[None, None, None]]:
 
     async def count() -> None:
         await outbox.pressure.look(list(outbox.channels))
-        await asyncio.sleep(accept.INTERVAL)
+        await asyncio.sleep(accept.BACKPRESSURE_INTERVAL)
 
     async def say_we_live() -> None:
         await liveness.record_server(house.database, process_name(), head_revision())

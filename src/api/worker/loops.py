@@ -179,7 +179,7 @@ class Worker:
 def build_worker(house: App) -> Worker:
     """Set up a courier for each channel that somebody here serves."""
     name = process_name()
-    night = QuietHoursCheck(house.sealer, TenantZones(house.database), house.settings.quiet_hours)
+    quiet_hours = QuietHoursCheck(house.sealer, TenantZones(house.database), house.settings.quiet_hours)
     couriers = {}
     for channel, service in house.services.outbox.channels.items():
         connected = house.connected.get(service.integration)
@@ -194,7 +194,7 @@ def build_worker(house: App) -> Worker:
                 name,
                 timing=replace(house.timing, retry_for=house.settings.retry_for[channel]),
                 gate=SharedRateLimiter(house.redis, service.integration, connected.pace),
-                night=night,
+                quiet_hours=quiet_hours,
                 in_flight=connected.in_flight,
                 is_simulated=connected.mode is Mode.SIMULATED,
             )

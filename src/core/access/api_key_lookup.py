@@ -16,10 +16,10 @@ from cachetools import TTLCache
 from sqlalchemy import ARRAY, Row, Text, Uuid, bindparam, or_, text, update
 
 from core.access.api_key_format import KeyKind, KeyParts, parse_key
-from core.access.batched import Batched
 from core.access.tables import api_keys
 from core.database import Database
 from core.errors import AppError, Unauthenticated
+from core.group_commit import GroupLookup
 from core.ports.principal import UNRESTRICTED, ActorKind, Principal, Reach, Scope
 from core.sealing import SealBroken, Sealer
 from core.words import say
@@ -54,7 +54,7 @@ class ApiKeyLookup:
     def __init__(self, database: Database, sealer: Sealer) -> None:
         self._database = database
         self._sealer = sealer
-        self._keys: Batched[str, StoredKey] = Batched(self._look_up)
+        self._keys: GroupLookup[str, StoredKey] = GroupLookup(self._look_up)
 
     async def find(self, name: str) -> StoredKey | None:
         """What is known of a key; None where there is none of that name. Raises Overloaded."""

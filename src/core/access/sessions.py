@@ -10,10 +10,10 @@ from cachetools import TTLCache
 from sqlalchemy import ARRAY, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import insert
 
-from core.access.batched import Batched
 from core.access.directory import upsert_organization, upsert_user
 from core.access.tables import memberships
 from core.database import Database
+from core.group_commit import GroupLookup
 from core.ports import Identity, IdentityVerifier, InvalidToken, OrganizationNamed, Tenancy, TokenFault
 from core.ports.principal import DEFAULT_TENANT, PresentedSession, Principal, Scope
 from core.words import say
@@ -50,7 +50,7 @@ class Sessions:
         self._database = database
         self._verifier = verifier
         self._known: TTLCache[_Key, MembershipState] = TTLCache(CACHE_SIZE, CACHE_SECONDS, clock)
-        self._finder: Batched[_Key, MembershipState] = Batched(self._look_up)
+        self._finder: GroupLookup[_Key, MembershipState] = GroupLookup(self._look_up)
 
     async def authenticate(self, token: str, *, needs_party: bool = False) -> Principal:
         """Say who a token speaks for, and for which tenant.

@@ -1,4 +1,7 @@
-"""Accepting a message: check, seal, refuse when the queue is full, store in a group, notify workers and subscribers."""
+"""Accepting messages: check, seal, refuse when the queue is full, store in a group, notify workers and subscribers.
+
+A message is answered for only after its row, its first event and its idempotency key were committed together.
+"""
 
 import asyncio
 import time
@@ -15,7 +18,6 @@ from core.access.tenants import TenantZones
 from core.clock import DatabaseClock
 from core.database import Database
 from core.errors import AppError, InvalidInput, QueueFull, Refused
-from core.group_commit import GroupCommit
 from core.idempotency import IdempotentRequest
 from core.ids import uuid7
 from core.messages.queries import Message
@@ -26,6 +28,7 @@ from core.messages.store import (
     Outcome,
     SealedMessage,
     Stored,
+    StoreQueue,
     as_message,
     find_earlier,
     seal_draft,
@@ -38,21 +41,21 @@ from core.quiet_hours import DEFAULT_QUIET_HOURS, QuietHours
 from core.sealing import Sealer
 from core.words import say
 
-INTERVAL = 2.0
-"""Seconds between two looks."""
+BACKPRESSURE_INTERVAL = 2.0
+"""Seconds between two counts."""
 _TRUSTED = 10.0
 
-# Across tenants, which the application may not read: a function of the database tells these numbers and no more.
+# The numbers span tenants, whose rows the application may not read: a function of the database returns only these.
 _WAITING = text("SELECT tenant_id, channel, number FROM messages_waiting(:channels, :most)").bindparams(
     bindparam("channels", type_=ARRAY(Text))
 )
 
 
 class Backpressure:
-    """Says whether a channel has too much waiting. `limit` is for a whole channel; what nobody has counted is fine.
+    """Says whether too many messages wait for a channel: at most `limit` for all tenants together.
 
-    When a channel is full, only tenants that hold more than an even share of it are refused: the others did not fill
-    it.
+    When a channel is full, only tenants that hold more than an even share of it are refused. Without a recent count
+    nothing is refused.
     """
 
     def __init__(self, database: Database, limit: int) -> None:
@@ -62,7 +65,7 @@ class Backpressure:
         self._looked_at = float("-inf")
 
     async def look(self, channels: Sequence[Channel]) -> None:
-        """Count anew. Raises Overloaded."""
+        """Count what waits. Raises Overloaded."""
         async with self._database.transaction() as connection:
             values = {"channels": [channel.value for channel in channels], "most": self._limit}
             rows = (await connection.execute(_WAITING, values)).all()
@@ -72,7 +75,7 @@ class Backpressure:
         self._waiting, self._looked_at = waiting, time.monotonic()
 
     def is_too_high(self, channel: Channel, tenant_id: UUID) -> bool:
-        """Whether a tenant has to wait before it hands in more for a channel."""
+        """Whether a tenant may not hand in more messages for a channel now."""
         if time.monotonic() - self._looked_at > _TRUSTED:
             return False
         waiting = self._waiting.get(channel, {})
@@ -80,37 +83,34 @@ class Backpressure:
         return total >= self._limit and own * len(waiting) >= self._limit
 
 
-# Saying that messages were stored: one wake-up for each channel, and one hint to all who listen.
-
-
 class StoredNotifier:
-    """Tells workers and listeners. Nobody waits for the store of hints: what comes meanwhile goes out together."""
+    """Notifies workers and subscribers of stored messages: one wake-up for each channel, and one hint for all.
+
+    Hints are published in the background; those that come meanwhile are published together.
+    """
 
     def __init__(self, hub: Hub, wake: Callable[[Channel], Awaitable[None]]) -> None:
         self._hub = hub
         self._wake = wake
-        self._news: list[Change] = []
+        self._changes: list[Change] = []
         self._publishing: asyncio.Task[None] | None = None
 
     async def announce(self, stored: Sequence[tuple[SealedMessage, Stored]]) -> None:
-        """Say so, as far as anybody has something to do."""
-        queued = [member for member, one in stored if one.status is MessageStatus.QUEUED]
-        for channel in dict.fromkeys(member.checked.route[0].channel for member in queued):
+        """Wake the workers of channels that have queued messages, and publish the changes."""
+        queued = [sealed for sealed, one in stored if one.status is MessageStatus.QUEUED]
+        for channel in dict.fromkeys(sealed.checked.route[0].channel for sealed in queued):
             await self._wake(channel)
-        self._news += [Change(member.tenant_id, member.message_id) for member, _ in stored]
+        self._changes += [Change(sealed.tenant_id, sealed.message_id) for sealed, _ in stored]
         if self._publishing is None:
             self._publishing = asyncio.create_task(self._publish())
 
     async def _publish(self) -> None:
         try:
-            while self._news:
-                news, self._news = self._news, []
-                await self._hub.publish(news)
+            while self._changes:
+                changes, self._changes = self._changes, []
+                await self._hub.publish(changes)
         finally:
             self._publishing = None
-
-
-# Taking a message in: everything is checked first, then message, event and idempotency key are committed as one.
 
 
 _COME_BACK = timedelta(seconds=30)
@@ -118,7 +118,7 @@ _COME_BACK = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A message we answer for: `is_replay` when an earlier request made it, else with the `message` as it now is."""
+    """An accepted message: `is_replay` when an earlier request stored it, otherwise with the `message` as it is now."""
 
     message_id: UUID
     is_replay: bool
@@ -127,16 +127,16 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class PreparedMessage:
-    """A member, and what is held against it unless it is known already."""
+    """A sealed message, and objections that count only if an earlier request has not stored it already."""
 
-    member: SealedMessage
+    sealed: SealedMessage
     objections: Sequence[AppError]
 
 
 class Outbox:
-    """Where messages are handed in. `wake` tells a worker that a channel has work; losing that loses nothing.
+    """Accepts messages. `wake` tells a worker that a channel has work; a lost wake-up only costs time.
 
-    `is_strict` refuses routes of which nobody here serves a step.
+    `is_strict` refuses routes with a step that has no configured provider.
     """
 
     def __init__(
@@ -159,13 +159,13 @@ class Outbox:
         self.is_strict = is_strict
         self.pressure = Backpressure(database, queue_limit)
         self._clock = DatabaseClock(database)
-        self._timetable = Schedule(self._clock, TenantZones(database), quiet_hours)
-        self._groups = GroupCommit(partial(store_messages, database), StoredNotifier(hub, wake).announce)
+        self._schedule = Schedule(self._clock, TenantZones(database), quiet_hours)
+        self._queue = StoreQueue(partial(store_messages, database), StoredNotifier(hub, wake).announce)
 
     async def hand_in(self, tenant_id: UUID, draft: Draft) -> tuple[Accepted | None, Sequence[AppError]]:
-        """Accept a message, or only rehearse it where its caller asks for that: then there is none. Raises the same.
+        """Accept a message, or only check it when it is a rehearsal; raises as `accept` does.
 
-        Also says which steps of its route are left out, since nobody serves them here.
+        Returns the message, None for a rehearsal, and why steps of the route are left out.
         """
         checked = await self._checked(tenant_id, draft)
         ready = await self.prepare(tenant_id, checked)
@@ -177,7 +177,7 @@ class Outbox:
         return None, checked.skipped
 
     async def accept(self, tenant_id: UUID, draft: Draft) -> Accepted:
-        """Store a message and answer for it from then on.
+        """Store a message.
 
         Raises Refused with everything that is wrong with the draft, InvalidInput for an external id that is taken,
         IdempotencyConflict, or Overloaded; nothing is stored then, unless it is a CommitUnknown.
@@ -186,59 +186,59 @@ class Outbox:
 
     async def _take(self, ready: PreparedMessage) -> Accepted:
         if ready.objections:
-            return self.answer(ready.member, (await self.judge([ready]))[0])
-        return self.answer(ready.member, await self.keep(ready.member))
+            return self.answer(ready.sealed, (await self.judge([ready]))[0])
+        return self.answer(ready.sealed, await self.keep(ready.sealed))
 
     async def _checked(self, tenant_id: UUID, draft: Draft) -> CheckedDraft:
-        known = await load_referenced(self.database, tenant_id, [draft])
-        return check_draft(draft, self.channels, known, is_strict=self.is_strict)
+        referenced = await load_referenced(self.database, tenant_id, [draft])
+        return check_draft(draft, self.channels, referenced, is_strict=self.is_strict)
 
     async def prepare(
         self, tenant_id: UUID, checked: CheckedDraft, *, message_id: UUID | None = None, batch_id: UUID | None = None
     ) -> PreparedMessage:
-        """Make a checked draft ready to be stored. Raises Refused for a key that cannot be one, and Overloaded."""
-        request, objections, hour = self._idempotent(tenant_id, checked), list(checked.objections), None
+        """Seal a checked draft. Raises Refused for a malformed idempotency key, and Overloaded."""
+        request, objections, send_at = self._idempotent(tenant_id, checked), list(checked.objections), None
         try:
-            hour = await self._timetable.hour_of(tenant_id, checked)
+            send_at = await self._schedule.send_time_of(tenant_id, checked)
         except InvalidInput as error:
             objections.append(error)
         channel = checked.route[0].channel
         if self.pressure.is_too_high(channel, tenant_id):
             objections.append(self._queue_full(channel, checked.place))
-        member = seal_draft(
-            checked, self.sealer, tenant_id, message_id or uuid7(), request=request, send_at=hour, batch_id=batch_id
+        sealed = seal_draft(
+            checked, self.sealer, tenant_id, message_id or uuid7(), request=request, send_at=send_at, batch_id=batch_id
         )
-        return PreparedMessage(member, objections)
+        return PreparedMessage(sealed, objections)
 
     async def judge(self, objected: Sequence[PreparedMessage]) -> Sequence[Outcome]:
-        """What becomes of members something is held against: those made before are known, the others refused."""
-        named = [one for one in objected if one.member.request is not None or one.member.batch_id is not None]
-        found = await find_earlier(self.database, [one.member for one in named]) if named else []
-        known = {one.member.message_id: earlier for one, earlier in zip(named, found, strict=True) if earlier}
-        return [known.get(one.member.message_id) or Refused(one.objections) for one in objected]
+        """The outcomes of messages with objections: AlreadyStored for those stored earlier, Refused for the others."""
+        named = [one for one in objected if one.sealed.request is not None or one.sealed.batch_id is not None]
+        found = await find_earlier(self.database, [one.sealed for one in named]) if named else []
+        referenced = {one.sealed.message_id: earlier for one, earlier in zip(named, found, strict=True) if earlier}
+        return [referenced.get(one.sealed.message_id) or Refused(one.objections) for one in objected]
 
     async def rehearse(self, ready: Sequence[PreparedMessage]) -> Sequence[AppError | None]:
-        """What would be refused if these were to be stored; nothing is."""
-        found = await find_earlier(self.database, [one.member for one in ready])
+        """The errors that storing these would raise; nothing is stored."""
+        found = await find_earlier(self.database, [one.sealed for one in ready])
         errors: list[AppError | None] = []
         for one, earlier in zip(ready, found, strict=True):
             is_new = earlier is None and one.objections
             errors.append(Refused(one.objections) if is_new else earlier if isinstance(earlier, AppError) else None)
         return errors
 
-    async def keep(self, member: SealedMessage) -> Outcome:
-        """Store a member together with whatever else is being stored."""
-        outcome = await self._groups.submit(member)
+    async def keep(self, sealed: SealedMessage) -> Outcome:
+        """Store a message in the next group."""
+        outcome = await self._queue.submit(sealed)
         if isinstance(outcome, Stored):
             self._clock.set(outcome.created_at)
         return outcome
 
     @staticmethod
-    def answer(member: SealedMessage, outcome: Outcome) -> Accepted:
-        """What the caller is told; raises what was refused."""
+    def answer(sealed: SealedMessage, outcome: Outcome) -> Accepted:
+        """Turn an outcome into the caller's answer; raises the error of a refusal."""
         match outcome:
             case Stored():
-                return Accepted(member.message_id, is_replay=False, message=as_message(member, outcome))
+                return Accepted(sealed.message_id, is_replay=False, message=as_message(sealed, outcome))
             case AlreadyStored(message_id):
                 return Accepted(message_id, is_replay=True)
             case AppError():

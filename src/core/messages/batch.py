@@ -1,4 +1,8 @@
-"""Accepting a batch: each message is checked and stored by itself, and repeating the batch completes it."""
+"""Accepting and reading batches: messages that were handed in together, each checked and stored by itself.
+
+A message's id follows from its batch's id and its position, so a batch that is repeated under its key finds what was
+stored and stores the rest, for example after a crash in the middle.
+"""
 
 import asyncio
 import json
@@ -31,17 +35,17 @@ from core.messages.validation import (
 from core.words import say
 
 MAX_BATCH_SIZE = 500
-"""Messages of one batch."""
+"""The largest number of messages of a batch."""
 _UNDER_WAY = frozenset(
     {MessageStatus.SCHEDULED, MessageStatus.QUEUED, MessageStatus.SENDING, MessageStatus.UNCONFIRMED}
 )
-# The last bits of a batch's id are its messages' places in it: 1,023 of them at most.
+# The last bits of a message's id hold its position in the batch: 1,023 at most.
 _PLACES = 0x3FF
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch by itself."""
+    """A batch, without its messages."""
 
     id: UUID
     name: str | None
@@ -50,7 +54,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many messages stand where; `rested_at` is when the last was handed over or ended, None while one is not."""
+    """Numbers of messages by status; `rested_at` is when the last was sent or ended, None while one is under way."""
 
     by_status: Mapping[MessageStatus, int]
     rested_at: datetime | None
@@ -61,19 +65,19 @@ class Counts:
 
 
 def new_batch_id() -> UUID:
-    """Make an id that leaves room for its messages' ids behind it."""
+    """Make a batch's id, with room for its messages' positions."""
     return UUID(int=uuid7().int & ~_PLACES)
 
 
 def member_id(batch_id: UUID, position: int) -> UUID:
-    """The id of a batch's message, counted from 0: the same however often the batch is handed in."""
+    """The id of a batch's message by position, counted from 0: the same whenever the batch is repeated."""
     return UUID(int=batch_id.int + position + 1)
 
 
 async def claim_batch(
     connection: AsyncConnection, tenant_id: UUID, request: IdempotentRequest, batch_id: UUID, name: str | None
 ) -> UUID | None:
-    """Begin a batch under its key; the earlier batch's id when there is one. Raises IdempotencyConflict."""
+    """Store a batch under its key; returns the id of the earlier batch if there is one. Raises IdempotencyConflict."""
     earlier = await claim_key(connection, tenant_id, request, batch_id)
     if earlier is None:
         await connection.execute(insert(message_batches).values(tenant_id=tenant_id, id=batch_id, name=name))
@@ -81,7 +85,7 @@ async def claim_batch(
 
 
 async def batches_of(connection: AsyncConnection, tenant_id: UUID, ids: Collection[UUID]) -> dict[UUID, Batch]:
-    """Read batches of a tenant by id; those it does not have are left out."""
+    """Read batches of a tenant by id; leaves out ids that it does not have."""
     rows = await connection.execute(
         select(message_batches).where(message_batches.c.tenant_id == tenant_id, message_batches.c.id.in_(ids))
     )
@@ -89,7 +93,7 @@ async def batches_of(connection: AsyncConnection, tenant_id: UUID, ids: Collecti
 
 
 async def counts_of(connection: AsyncConnection, tenant_id: UUID, ids: Collection[UUID]) -> dict[UUID, Counts]:
-    """Count batches' messages by status; a batch without messages is left out."""
+    """Count the messages of batches by status; leaves out batches without messages."""
     rested_at = case((messages.c.sent_at.is_not(None), messages.c.sent_at), else_=messages.c.updated_at)
     rows = await connection.execute(
         select(messages.c.batch_id, messages.c.status, func.count().label("number"), func.max(rested_at).label("at"))
@@ -107,17 +111,11 @@ async def counts_of(connection: AsyncConnection, tenant_id: UUID, ids: Collectio
     }
 
 
-# Taking many messages in at once: each is judged by itself, and a bad one holds nobody up.
-#
-# A message's id follows from its batch's and its place, so a batch handed in again under its key finds what it has
-# stored and stores what is missing: after a crash in the middle, repeating it finishes it.
-
-
 log = structlog.get_logger(__name__)
 
 MAX_NAME = 255
-_BREATH = 25
-"""Messages checked at a stretch before others get a turn."""
+_CHECKED_AT_A_STRETCH = 25
+"""How many messages are checked before other tasks get a turn."""
 _PLACE = ("input", "messages")
 
 
@@ -131,12 +129,12 @@ class BatchDraft:
 
 
 Result = Accepted | AppError | None
-"""What became of one message: accepted, refused, or None when it was only a rehearsal."""
+"""The result of one message: accepted, refused, or None for a rehearsal."""
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedBatch:
-    """A batch, what became of each of its messages, in order, and which steps of its route are left out."""
+    """A batch, the results of its messages in order, and why steps of their routes are left out."""
 
     batch_id: UUID
     is_replay: bool
@@ -145,13 +143,13 @@ class AcceptedBatch:
 
 
 async def accept_batch(outbox: Outbox, tenant_id: UUID, batch: BatchDraft) -> AcceptedBatch:
-    """Take a batch in. Raises Refused for the batch as a whole, IdempotencyConflict, or Overloaded: part of it may be
+    """Accept a batch. Raises Refused for the batch as a whole, IdempotencyConflict, or Overloaded: part of it may be
     stored then, and repeating it under the same key stores the rest.
     """
     _check_whole(batch)
     results: dict[int, Result] = {}
-    known = await load_referenced(outbox.database, tenant_id, batch.drafts)
-    checked = await _check_each(outbox, batch.drafts, known, results)
+    referenced = await load_referenced(outbox.database, tenant_id, batch.drafts)
+    checked = await _check_each(outbox, batch.drafts, referenced, results)
     request = _request(outbox, tenant_id, batch, checked)
     async with outbox.database.transaction(tenant_id) as connection:
         ours = new_batch_id()
@@ -159,9 +157,9 @@ async def accept_batch(outbox: Outbox, tenant_id: UUID, batch: BatchDraft) -> Ac
     batch_id = earlier or ours
     ready = await _prepare_each(outbox, tenant_id, batch_id, checked, results)
     await _take(outbox, ready, results)
-    places = range(len(batch.drafts))
-    skipped = [checked[place].skipped if place in checked else () for place in places]
-    return AcceptedBatch(batch_id, earlier is not None, [results[place] for place in places], skipped)
+    positions = range(len(batch.drafts))
+    skipped = [checked[position].skipped if position in checked else () for position in positions]
+    return AcceptedBatch(batch_id, earlier is not None, [results[position] for position in positions], skipped)
 
 
 def _check_whole(batch: BatchDraft) -> None:
@@ -193,14 +191,14 @@ def _request(
     outbox: Outbox, tenant_id: UUID, batch: BatchDraft, checked: Mapping[int, CheckedDraft]
 ) -> IdempotentRequest:
     given = [
-        canonical(draft, checked[place].address.value if place in checked else _recipient(draft)) | _own(draft)
-        for place, draft in enumerate(batch.drafts)
+        canonical(draft, checked[position].address.value if position in checked else _recipient(draft)) | _own(draft)
+        for position, draft in enumerate(batch.drafts)
     ]
     try:
         return IdempotentRequest.of(
             batch.idempotency_key,
             "sendMessages",
-            # Addresses that are none are in it as they were written, and may hold what no encoding takes.
+            # Malformed addresses are included as they were written, and may hold characters that cannot be encoded.
             json.dumps({"name": batch.name, "messages": given}, sort_keys=True),
             sealer=outbox.sealer,
             tenant=tenant_id,
@@ -211,7 +209,7 @@ def _request(
 
 
 def _recipient(draft: Draft) -> str:
-    """To whom a refused draft goes: whatever else was wrong, the same address is the same when it comes again."""
+    """The recipient of a refused draft, in its one form where it is well-formed, so that a repetition is equal."""
     try:
         return read_address(draft, _PLACE).value
     except InvalidInput:
@@ -223,18 +221,18 @@ def _own(draft: Draft) -> dict[str, object]:
 
 
 async def _check_each(
-    outbox: Outbox, drafts: Sequence[Draft], known: Referenced, results: dict[int, Result]
+    outbox: Outbox, drafts: Sequence[Draft], referenced: Referenced, results: dict[int, Result]
 ) -> dict[int, CheckedDraft]:
     checked: dict[int, CheckedDraft] = {}
-    for place, draft in enumerate(drafts):
-        if place % _BREATH == 0:
+    for position, draft in enumerate(drafts):
+        if position % _CHECKED_AT_A_STRETCH == 0:
             await asyncio.sleep(0)
         try:
-            checked[place] = check_draft(
-                draft, outbox.channels, known, (*_PLACE, str(place)), is_strict=outbox.is_strict
+            checked[position] = check_draft(
+                draft, outbox.channels, referenced, (*_PLACE, str(position)), is_strict=outbox.is_strict
             )
         except Refused as error:
-            results[place] = error
+            results[position] = error
     return checked
 
 
@@ -242,31 +240,31 @@ async def _prepare_each(
     outbox: Outbox, tenant_id: UUID, batch_id: UUID, checked: dict[int, CheckedDraft], results: dict[int, Result]
 ) -> dict[int, PreparedMessage]:
     ready: dict[int, PreparedMessage] = {}
-    for place, one in checked.items():
-        if place % _BREATH == 0:
+    for position, one in checked.items():
+        if position % _CHECKED_AT_A_STRETCH == 0:
             await asyncio.sleep(0)
         try:
-            ready[place] = await outbox.prepare(
-                tenant_id, one, message_id=member_id(batch_id, place), batch_id=batch_id
+            ready[position] = await outbox.prepare(
+                tenant_id, one, message_id=member_id(batch_id, position), batch_id=batch_id
             )
         except Refused as error:
-            results[place] = error
+            results[position] = error
     return ready
 
 
 async def _take(outbox: Outbox, ready: dict[int, PreparedMessage], results: dict[int, Result]) -> None:
-    rehearsed = {place: one for place, one in ready.items() if one.member.checked.draft.is_rehearsal}
-    objected = {place: one for place, one in ready.items() if one.objections and place not in rehearsed}
-    free = {place: one for place, one in ready.items() if place not in rehearsed and place not in objected}
+    rehearsed = {position: one for position, one in ready.items() if one.sealed.checked.draft.is_rehearsal}
+    objected = {position: one for position, one in ready.items() if one.objections and position not in rehearsed}
+    free = {position: one for position, one in ready.items() if position not in rehearsed and position not in objected}
     if rehearsed:
         results |= zip(rehearsed, await outbox.rehearse(list(rehearsed.values())), strict=True)
     outcomes: dict[int, Outcome | BaseException] = {}
     if objected:
         outcomes |= zip(objected, await outbox.judge(list(objected.values())), strict=True)
-    kept = await asyncio.gather(*(outbox.keep(one.member) for one in free.values()), return_exceptions=True)
+    kept = await asyncio.gather(*(outbox.keep(one.sealed) for one in free.values()), return_exceptions=True)
     outcomes |= zip(free, kept, strict=True)
-    for place, outcome in outcomes.items():
-        results[place] = _result(outbox, ready[place], outcome)
+    for position, outcome in outcomes.items():
+        results[position] = _result(outbox, ready[position], outcome)
 
 
 def _result(outbox: Outbox, ready: PreparedMessage, outcome: Outcome | BaseException) -> Result:
@@ -280,13 +278,13 @@ def _result(outbox: Outbox, ready: PreparedMessage, outcome: Outcome | BaseExcep
         case AppError():
             return outcome
         case Exception():
-            log.error("batch_member_not_stored", message=str(ready.member.message_id), exc_info=outcome)
+            log.error("batch_member_not_stored", message=str(ready.sealed.message_id), exc_info=outcome)
             text = say(
                 "NOT_STORED",
                 "This message could not be stored, for a reason that lies with us; the others are not concerned.",
             )
-            return Refused([InvalidInput(text, path=ready.member.checked.place, rule=InputRule.NOT_ALLOWED)])
+            return Refused([InvalidInput(text, path=ready.sealed.checked.place, rule=InputRule.NOT_ALLOWED)])
         case BaseException():
             raise outcome
         case _:
-            return outbox.answer(ready.member, outcome)
+            return outbox.answer(ready.sealed, outcome)

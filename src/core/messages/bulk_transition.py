@@ -1,14 +1,13 @@
-"""Moving many messages in one transaction, so that one that cannot be written does not hold up the others."""
+"""Bulk transitions: many messages moved in one transaction; one that cannot be written does not stop the others."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TypeVar
 
 import structlog
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import is_transient
+from core.database import is_transient, savepoint
 from core.dead_letters.store import MESSAGE_SEND, NewDeadLetter, add_dead_letters
 from core.errors import FailureParty, FailureReason
 from core.messages.record import EventRecord, MessageKey, write_transitions
@@ -21,57 +20,9 @@ from core.pubsub import Change
 
 log = structlog.get_logger(__name__)
 
-One = TypeVar("One")
-
-
-async def write_isolated(
-    connection: AsyncConnection,
-    ones: Collection[One],
-    write: Callable[[Collection[One]], Awaitable[list[Change]]],
-    give_up: Callable[[One], Awaitable[list[Change]]],
-) -> list[Change]:
-    """Write in the caller's transaction; returns what to tell listeners.
-
-    `give_up` is asked about each that cannot be written, while its error is the present one; what `write` did for it is
-    undone by then. Raises what will pass by itself, such as a database that goes away.
-    """
-    try:
-        async with _savepoint(connection):
-            return await write(ones)
-    except Exception as error:
-        if is_transient(error):
-            raise
-        log.exception("not_written_together", messages=len(ones))
-    changes: list[Change] = []
-    for one in ones:
-        try:
-            async with _savepoint(connection):
-                changes += await write([one])
-        except Exception as error:
-            if is_transient(error):
-                raise
-            changes += await give_up(one)
-    return changes
-
-
-@asynccontextmanager
-async def _savepoint(connection: AsyncConnection) -> AsyncIterator[None]:
-    """Undo what is done inside it, and no more, where that breaks for good."""
-    await connection.execute(text("SAVEPOINT together"))
-    try:
-        yield
-    except Exception as error:
-        if not is_transient(error):
-            await connection.execute(text("ROLLBACK TO SAVEPOINT together"))
-        raise
-    await connection.execute(text("RELEASE SAVEPOINT together"))
-
-
-# Moving many messages at once without one that nobody can read holding up the others: it is parked as FAILED.
-
-
+Item = TypeVar("Item")
 Lock = Callable[[AsyncConnection, Collection[MessageKey]], Awaitable[Mapping[MessageKey, MessageState]]]
-"""Locks messages and reads where they stand; leaves out those that are not to be moved."""
+"""Locks messages and reads their states; leaves out those that are not to be moved."""
 Decide = Callable[[MessageKey, MessageState], EventRecord]
 
 UNREADABLE_ROW = Failure(
@@ -84,10 +35,15 @@ UNREADABLE_ROW = Failure(
 async def transition_all(
     connection: AsyncConnection, keys: Collection[MessageKey], lock: Lock, decide: Decide
 ) -> list[Change]:
-    """Move messages in the caller's transaction; returns what to tell listeners."""
+    """Move messages in the caller's transaction, and return what to publish.
+
+    A message that this version cannot read or write becomes FAILED, with a dead letter.
+    """
 
     async def write(some: Collection[MessageKey]) -> list[Change]:
-        return await _move(connection, some, lock, decide)
+        states = await lock(connection, some)
+        records = [decide(key, state) for key, state in states.items()]
+        return await write_transitions(connection, records) if records else []
 
     async def park(key: MessageKey) -> list[Change]:
         log.exception("message_parked", message_id=str(key.message_id))
@@ -97,18 +53,42 @@ async def transition_all(
     return await write_isolated(connection, keys, write, park)
 
 
-async def _move(connection: AsyncConnection, keys: Collection[MessageKey], lock: Lock, decide: Decide) -> list[Change]:
-    standings = await lock(connection, keys)
-    noted = [decide(key, standing) for key, standing in standings.items()]
-    return await write_transitions(connection, noted) if noted else []
+async def write_isolated(
+    connection: AsyncConnection,
+    items: Collection[Item],
+    write: Callable[[Collection[Item]], Awaitable[list[Change]]],
+    on_failure: Callable[[Item], Awaitable[list[Change]]],
+) -> list[Change]:
+    """Write items in the caller's transaction, all at once or else one by one, and return what to publish.
+
+    `on_failure` is called for each item that cannot be written, while its error is the current exception; what `write`
+    did for the item is undone by then. Raises errors that pass, such as a database that goes away.
+    """
+    try:
+        async with savepoint(connection):
+            return await write(items)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        log.exception("not_written_together", messages=len(items))
+    changes: list[Change] = []
+    for item in items:
+        try:
+            async with savepoint(connection):
+                changes += await write([item])
+        except Exception as error:
+            if is_transient(error):
+                raise
+            changes += await on_failure(item)
+    return changes
 
 
 async def _park(connection: AsyncConnection, key: MessageKey) -> None:
-    place = (messages.c.tenant_id == key.tenant_id) & (messages.c.id == key.message_id)
-    before = (await connection.execute(select(messages.c.status, messages.c.channel).where(place))).one()
+    is_it = (messages.c.tenant_id == key.tenant_id) & (messages.c.id == key.message_id)
+    before = (await connection.execute(select(messages.c.status, messages.c.channel).where(is_it))).one()
     await connection.execute(
         update(messages)
-        .where(place)
+        .where(is_it)
         .values(
             status=MessageStatus.FAILED.value,
             failure=failure_to_json(UNREADABLE_ROW),

@@ -1,4 +1,8 @@
-"""Claiming due messages: leased to one worker, with a fencing token, and marked as begun before the call is made."""
+"""Claiming due messages: leased to one worker with a fencing token, and marked as begun before the call is made.
+
+Only the database's clock counts. A claim carries a token, and an outcome is written only with the token of the claim.
+`delivery.py` claims, begins and releases; `sending.py` makes the calls; `record.py` writes their outcomes.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -42,13 +46,13 @@ from core.ports import Channel, Content
 from core.sealing import is_readable
 
 GIVE_UP_AFTER = timedelta(days=3)
-"""How long an unconfirmed message is waited for."""
+"""How long an unconfirmed message is waited for before its step counts as failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The deadline of one call, how long an unconfirmed message is held before anything is decided about it, and
-    `retry_for`: how long a step is tried again at least whose calls surely did nothing.
+    """The deadline of a call, `hold`: how long an unconfirmed message is left before it is settled, and `retry_for`:
+    how long, at least, a step is tried again when its calls certainly did nothing.
     """
 
     send_deadline: timedelta = timedelta(seconds=20)
@@ -57,18 +61,18 @@ class Timing:
 
     @property
     def lease(self) -> timedelta:
-        """How long a claim lasts: what cannot end before it does is not begun."""
+        """How long a claim lasts: a call that could end later is not begun."""
         return self.send_deadline * 2 + timedelta(seconds=5)
-
-
-# Reports that lie unread in the inbox: whoever is about to act for want of a report looks here first.
 
 
 NO_UNREAD_REPORT = """(attempt_count = 0 OR NOT EXISTS (
     SELECT FROM inbox
     WHERE inbox.tenant_id = messages.tenant_id AND inbox.message_id = messages.id AND inbox.status = 'RECEIVED'
 ))"""
-"""Whether a row of `messages` has no report waiting to be read; what was never tried has none."""
+"""A condition on `messages`: no report about the message waits in the inbox. Without an attempt there is none.
+
+What would act because no report has come checks this first.
+"""
 
 _UNREAD = text(f"""
 SELECT tenant_id, id FROM messages
@@ -79,19 +83,14 @@ WHERE (tenant_id, id) IN (SELECT * FROM unnest(:tenants, :ids)) AND NOT {NO_UNRE
 
 
 async def with_unread_reports(connection: AsyncConnection, keys: Collection[MessageKey]) -> set[MessageKey]:
-    """Those of these messages that a report lies unread about."""
+    """Return those of the messages that have a report waiting in the inbox."""
     wanted = {"tenants": [key.tenant_id for key in keys], "ids": [key.message_id for key in keys]}
     return {MessageKey(row.tenant_id, row.id) for row in await connection.execute(_UNREAD, wanted)}
 
 
-# Whose turn it is: due messages are leased to one worker, and marked as begun before the bytes leave.
-#
-# Only the database's clock counts. A claim carries a token; whoever writes an outcome names the token it was given.
-
-
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A message leased to us, with what is needed to send it."""
+    """A message leased to this worker, with what is needed to send it."""
 
     key: MessageKey
     token: int
@@ -104,34 +103,34 @@ class Claimed:
     respects_quiet_hours: bool = False
     in_reply_to: UUID | None = None
     simulated_only: bool = False
-    """Whether no real company may be given it."""
+    """Whether only a simulated provider may receive it."""
     quoted: str | None = None
-    """The company's own id of the message it answers."""
+    """The provider's id of the message it replies to."""
     has_begun: bool = False
-    """Whether it is written down already that it is about to be sent."""
-    # Not compared: what a template says holds lists, which have no hash, and the message is the same without it.
+    """Whether the claim marked it as begun already."""
+    # Not compared: the content of a template holds lists, which cannot be hashed.
     opened: "Opened | None" = field(default=None, compare=False)
-    """What it says and to whom, once it has been read back."""
+    """Its content and recipient, once they were opened."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The sealed parts of a message, as they are to be sent."""
+    """The sealed parts of a message, opened for sending."""
 
     to: str
     content: Content
 
 
-# Nothing is sent again, or over another channel, while a report about what was sent before lies unread.
+# Nothing is sent again, or over another channel, while a report about an earlier attempt waits in the inbox.
 _IS_DUE = f"""channel = :channel AND status = 'QUEUED' AND due_at <= now() AND lease_until IS NULL
           AND (expires_at > now()) IS NOT FALSE AND (step_until > now()) IS NOT FALSE
           AND {NO_UNREAD_REPORT}
-          -- What another process sealed with a key that this one lacks waits for one that has it, without a delay.
+          -- What is sealed with a key that this process lacks is left to one that has it.
           AND (CAST(:keys AS bytea[]) IS NULL
                OR {is_readable("to_sealed")} AND {is_readable("content_sealed")})"""
 
-# Every tenant with due work gets the same share of a claim, its oldest first; more tenants than places draw lots.
-# What another worker holds is passed over, so that two never wait for each other.
+# Every tenant with due work gets an equal share of a claim, its oldest messages first; if there are more tenants than
+# places, tenants are chosen at random. Rows that another worker has locked are skipped.
 _CLAIM = text(f"""
 WITH waiting AS (
     SELECT id FROM tenants
@@ -228,16 +227,16 @@ def _claimed(row: Row[Any], channel: Channel) -> Claimed:
 
 
 async def lock_claimed(connection: AsyncConnection, claimed: Sequence[Claimed]) -> None:
-    """Lock these until the end of the transaction, in the order in which everybody does: see `lock_standings`.
+    """Lock claimed messages until the end of the transaction, in the one order of locks: see `record.py`.
 
     For whoever puts several back; beginning locks in that order by itself.
     """
-    await connection.execute(_HOLD, _named(claimed))
+    await connection.execute(_LOCK, _claim_values(claimed))
 
 
 async def begin(connection: AsyncConnection, claimed: Sequence[Claimed], timing: Timing) -> set[MessageKey]:
-    """Write down that these are about to be sent; returns those that may be: ours still, in time, with time enough."""
-    rows = await connection.execute(_BEGIN, {**_named(claimed), "deadline": timing.send_deadline})
+    """Mark claims as begun; returns those that may be sent: leased still, not expired, with time for the call."""
+    rows = await connection.execute(_BEGIN, {**_claim_values(claimed), "deadline": timing.send_deadline})
     return {MessageKey(row.tenant_id, row.id) for row in rows}
 
 
@@ -249,11 +248,11 @@ async def release(
     Where that stops its step's time, the step has as much of it left afterwards.
     """
     if claimed:
-        await connection.execute(_PUT_BACK, {**_named(claimed), "waits": list(waits), "stops_time": stops_time})
+        await connection.execute(_RELEASE, {**_claim_values(claimed), "waits": list(waits), "stops_time": stops_time})
 
 
 async def postpone(connection: AsyncConnection, keys: Sequence[MessageKey]) -> None:
-    """Look again in a minute at messages that are due and cannot be read: nothing was begun, and no try is counted."""
+    """Make messages that cannot be read due again in a minute; no try is counted."""
     due = tuple_(messages.c.tenant_id, messages.c.id).in_(keys)
     await connection.execute(
         update(messages)
@@ -266,11 +265,11 @@ _UNREADABLE_PAUSE = timedelta(minutes=1)
 
 
 def text_value(value: str) -> ColumnElement[str]:
-    """A constant in a select list, with its type said: PostgreSQL would have to guess."""
+    """A constant with an explicit type, for a select list: PostgreSQL would have to guess."""
     return cast(literal(value), Text)
 
 
-def _named(claimed: Sequence[Claimed]) -> dict[str, Any]:
+def _claim_values(claimed: Sequence[Claimed]) -> dict[str, Any]:
     return {
         "tenants": [one.key.tenant_id for one in claimed],
         "ids": [one.key.message_id for one in claimed],
@@ -278,17 +277,17 @@ def _named(claimed: Sequence[Claimed]) -> dict[str, Any]:
     }
 
 
-_MINE = [
+_MINE_PARAMETERS = [
     bindparam("tenants", type_=ARRAY(Uuid)),
     bindparam("ids", type_=ARRAY(Uuid)),
     bindparam("tokens", type_=ARRAY(BigInteger)),
 ]
-_MINE_AS = [column("tenant_id", Uuid), column("id", Uuid), column("token", BigInteger)]
+_MINE_COLUMNS = [column("tenant_id", Uuid), column("id", Uuid), column("token", BigInteger)]
 
 
 # Statements are built once: building one costs more than running it.
-def _holding() -> Select[Any]:
-    mine = func.unnest(*_MINE).table_valued(*_MINE_AS, name="mine").render_derived()
+def _select_mine() -> Select[Any]:
+    mine = func.unnest(*_MINE_PARAMETERS).table_valued(*_MINE_COLUMNS, name="mine").render_derived()
     return (
         select(mine.c.tenant_id, mine.c.id, mine.c.token)
         .join(messages, (messages.c.tenant_id == mine.c.tenant_id) & (messages.c.id == mine.c.id))
@@ -297,8 +296,8 @@ def _holding() -> Select[Any]:
     )
 
 
-def _beginning() -> Select[Any]:
-    mine = _holding().cte("mine")
+def _begin_statement() -> Select[Any]:
+    mine = _select_mine().cte("mine")
     sending = (
         update(messages)
         .where(
@@ -306,7 +305,7 @@ def _beginning() -> Select[Any]:
             messages.c.id == mine.c.id,
             messages.c.lease_token == mine.c.token,
             messages.c.lease_until > func.now() + bindparam("deadline", type_=Interval),
-            # Between claim and beginning a worker may have slept for as long as its lease.
+            # The process may have been suspended since the claim.
             (messages.c.expires_at > func.now()).is_not(false()),
             (messages.c.step_until > func.now()).is_not(false()),
         )
@@ -339,9 +338,13 @@ def _beginning() -> Select[Any]:
     return select(sending).add_cte(begun).add_cte(told.cte("told"))
 
 
-def _putting_back() -> Delete:
+def _release_statement() -> Delete:
     waits = bindparam("waits", type_=ARRAY(Double))
-    mine = func.unnest(*_MINE, waits).table_valued(*_MINE_AS, column("wait", Double), name="mine").render_derived()
+    mine = (
+        func.unnest(*_MINE_PARAMETERS, waits)
+        .table_valued(*_MINE_COLUMNS, column("wait", Double), name="mine")
+        .render_derived()
+    )
     wait = func.make_interval(0, 0, 0, 0, 0, 0, mine.c.wait)
     stops_time = bindparam("stops_time", type_=Boolean)
     returned = (
@@ -370,4 +373,4 @@ def _putting_back() -> Delete:
     )
 
 
-_HOLD, _BEGIN, _PUT_BACK = _holding(), _beginning(), _putting_back()
+_LOCK, _BEGIN, _RELEASE = _select_mine(), _begin_statement(), _release_statement()

@@ -1,4 +1,11 @@
-"""Providers' ids of messages: sealed, found by a hash, and held by one attempt each."""
+"""Providers' ids of messages: sealed, found by a hash whose key is never rotated, and held by one attempt each.
+
+WhatsApp's ids hold the person's number in base64. Until the contract is applied (`migrations/contracts`), they are kept
+in clear as well, for processes of the version before; afterwards the database empties that column on every write.
+
+A provider's answer to a call and its signed reports say which attempt an id belongs to. A record in the provider's list
+only looks like an attempt, so an id that was assigned from a list is withdrawn when a report contradicts it.
+"""
 
 import asyncio
 import re
@@ -27,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import Database, walk_table
+from core.database import Database, savepoint, walk_table
 from core.lookup_keys import prepare_lookups
 from core.masking import MARK, stored_forms
 from core.messages.record import EventRecord, MessageKey
@@ -40,24 +47,24 @@ log = structlog.get_logger(__name__)
 
 _COLUMN = "provider_id"
 ERASED = f"^{MARK}[0-9a-f]{{32}}$"
-"""What the clear column holds, as PostgreSQL matches it, where the version before erased an id: its hash."""
+"""A pattern of PostgreSQL for what the version before left in the clear column of an erased id: its hash."""
 
 
 def seal_for_attempt(sealer: Sealer, tenant: UUID, message: UUID, number: int, id: str) -> ProviderId:
-    """Make a provider's id what an attempt may keep."""
+    """Make the forms of a provider's id that an attempt holds."""
     sealed = sealer.seal(id, tenant=tenant, row=message, column=numbered(_COLUMN, number))
     return ProviderId(sealed, sealer.id_hash(id), id)
 
 
 def seal_for_message(sealer: Sealer, tenant: UUID, message: UUID, id: str) -> ProviderId:
-    """Make a provider's id what a message that came in may keep."""
+    """Make the forms of a provider's id that an inbound message holds."""
     return ProviderId(sealer.seal(id, tenant=tenant, row=message, column=_COLUMN), sealer.id_hash(id), id)
 
 
 def open_id(
     sealer: Sealer, kept: ProviderId | None, tenant: UUID, message: UUID, number: int | None = None
 ) -> str | None:
-    """Read an id back; None where none is kept, or it was erased. Raises SealBroken."""
+    """Read an id; None where there is none, or it was erased. Raises SealBroken."""
     if kept is None:
         return None
     if kept.sealed is not None:
@@ -69,7 +76,7 @@ def open_id(
 def open_id_or_none(
     sealer: Sealer, kept: ProviderId | None, tenant: UUID, message: UUID, number: int | None = None
 ) -> str | None:
-    """The same, and None with a line in the log where it cannot be opened: it is worth less than what it stands in."""
+    """Read an id; None, and a line in the log, where it cannot be opened."""
     try:
         return open_id(sealer, kept, tenant, message, number)
     except SealBroken as error:
@@ -78,32 +85,27 @@ def open_id_or_none(
 
 
 def lookups(sealer: Sealer, id: str) -> Sequence[bytes]:
-    """Every hash under which a row may hold an id: its own, and those that stood in for it once it was erased."""
+    """Every hash under which a row may hold an id: its own, and those that replaced it when it was erased."""
     return [sealer.id_hash(id), *sealer.lookup_hashes(id, tenant=NOBODYS)]
 
 
 def clear_forms(sealer: Sealer, id: str) -> Sequence[str]:
-    """Every form in which a row of the version before may hold an id."""
+    """Every form in which the version before may have stored an id."""
     return stored_forms(sealer, id)
 
 
 def hash_of_erased(clear: str) -> bytes | None:
-    """The hash that the version before left in the clear column in place of an erased id; None for an id."""
+    """The hash that the version before left in the clear column for an erased id; None for an id."""
     return bytes.fromhex(clear.removeprefix(MARK)) if re.search(ERASED, clear) else None
 
 
-# Which attempt holds a provider's id, and giving an id back that a list had ascribed to the wrong attempt.
-#
-# No two attempts hold one id. What the provider signs, or answers to our own call, says whose it is; what its list
-# shows
-# is only alike, and gives way.
-
+# ─── Which attempt holds an id ──────────────────────────────────────────────
 
 LOOK_AGAIN = timedelta(minutes=1)
-"""After an id was taken back from a message: its own report is probably on its way."""
+"""The pause after an id was withdrawn from an attempt: its own report is probably on its way."""
 
 ProviderName = tuple[str, str]
-"""An integration, and an id of its provider's."""
+"""An integration and an id of its provider."""
 
 _ONE_AT_A_TIME = text(
     "SELECT pg_advisory_xact_lock(hashtextextended('sighting ' || name, 0)) FROM unnest(:names) AS name"
@@ -112,7 +114,7 @@ _ONE_AT_A_TIME = text(
 
 @dataclass(frozen=True, slots=True)
 class AttemptKey:
-    """One attempt of a message."""
+    """A message's key and the number of one of its attempts."""
 
     key: MessageKey
     attempt: int
@@ -121,58 +123,70 @@ class AttemptKey:
 async def holders_of(
     connection: AsyncConnection, sealer: Sealer, names: Collection[ProviderName]
 ) -> dict[ProviderName, AttemptKey]:
-    """The attempts that hold ids; those that nobody holds are left out."""
-    return {name: AttemptKey(*found) for name, found in (await attempts_named(connection, sealer, names)).items()}
+    """Find the attempts that hold ids; leaves out ids that no attempt holds."""
+    if not names:
+        return {}
+    hashed = {(integration, found): (integration, id) for integration, id in names for found in lookups(sealer, id)}
+    clear = {(integration, form): (integration, id) for integration, id in names for form in clear_forms(sealer, id)}
+    hash_of = tuple_(attempts.c.integration, attempts.c.provider_id_lookup)
+    clear_of = tuple_(attempts.c.integration, attempts.c.provider_message_id)
+    # The condition of the partial index, so that it is used.
+    is_named = (attempts.c.channel != literal_column("'EMAIL'")) & or_(hash_of.in_(hashed), clear_of.in_(clear))
+    rows = await connection.execute(select(attempts).where(is_named))
+    return {
+        name: AttemptKey(MessageKey(row.tenant_id, row.message_id), row.number)
+        for row in rows
+        if (name := hashed.get((row.integration, row.provider_id_lookup)))
+        or (name := clear.get((row.integration, row.provider_message_id)))
+    }
 
 
 async def lock_names(connection: AsyncConnection, names: Collection[ProviderName]) -> None:
-    """Until the end of the transaction no other settler decides about the same records of a list."""
-    # One order for everybody, so that two wait for each other instead of deadlocking.
+    """Keep other settlers from deciding about the same records of a list until the end of the transaction."""
+    # In one order, so that two transactions wait for each other instead of deadlocking.
     wanted = sorted(f"{integration} {name}" for integration, name in names)
     await connection.execute(_ONE_AT_A_TIME, {"names": wanted})
 
 
 def withdraw_id(
-    standings: dict[MessageKey, MessageState], holder: AttemptKey, integration: str, source: EventSource
+    states: dict[MessageKey, MessageState], holder: AttemptKey, integration: str, source: EventSource
 ) -> EventRecord | None:
-    """Take an id back from an attempt that has it from a list; None from one that has it for certain."""
-    before = standings.get(holder.key)
+    """Withdraw an id from an attempt that has it from a list; None for an attempt that has it for certain."""
+    before = states.get(holder.key)
     held = None if before is None else before.attempts.get(holder.attempt)
     if before is None or held is None or not held.is_from_list:
         return None
-    move = withdrawn(before, holder.attempt, LOOK_AGAIN)
-    standings[holder.key] = move.standing
+    transition = withdrawn(before, holder.attempt, LOOK_AGAIN)
+    states[holder.key] = transition.state
     return EventRecord(
         holder.key,
         before,
-        move,
+        transition,
         source,
         attempt=holder.attempt,
         integration=integration,
-        detail=f"{integration} says that the record found in its list was another message's",
+        detail=f"{integration} says that the record found in its list is another message's",
         is_withdrawn=True,
     )
 
 
 def holds(sealer: Sealer, attempt: Attempt, id: str) -> bool:
-    """Whether an attempt holds an id, in whatever form."""
+    """Whether an attempt holds an id, in any form."""
     kept = attempt.provider_id
     return kept is not None and (kept.lookup in lookups(sealer, id) or kept.clear in clear_forms(sealer, id))
 
 
-# Sealing the provider ids that the version before keeps in clear: in small steps, while everything goes on.
-#
-# The clear id stays beside the sealed one until the contract takes it away, since processes of the version before
-# look
-# for it. A walk begins anew after a restart and passes over what is done.
-
+# ─── Sealing ids of the version before ──────────────────────────────────────
 
 BATCH = 1_000
-_BREATH = 0.01
+_PAUSE = 0.01
 
 
 async def seal_clear_ids(database: Database, sealer: Sealer, *, batch: int = BATCH) -> int:
-    """Walk once through attempts and messages and seal what lies in clear alone; returns how many rows that were."""
+    """Seal the ids that rows hold in clear only, in small steps, and return how many rows that were.
+
+    The clear id stays until the contract is applied, since processes of the version before look for it.
+    """
     await prepare_lookups(database, sealer)
     done = 0
     for table in (messages, attempts):
@@ -182,15 +196,15 @@ async def seal_clear_ids(database: Database, sealer: Sealer, *, batch: int = BAT
             if keys:
                 async with database.transaction() as connection:
                     done += await _seal(connection, sealer, table, keys)
-                # Others want the database, too.
-                await asyncio.sleep(_BREATH)
+                # Leave the database to others in between.
+                await asyncio.sleep(_PAUSE)
     if done:
         log.info("clear_ids_sealed", rows=done)
     return done
 
 
 def _is_left(table: Table) -> ColumnElement[bool]:
-    """Whether a row holds an id in clear alone, or a hash where the version before erased one."""
+    """Whether a row holds an id in clear only, or the hash of an erased one without the look-up column."""
     clear = table.c.provider_message_id
     erased = clear.regexp_match(ERASED)
     return or_(
@@ -201,7 +215,7 @@ def _is_left(table: Table) -> ColumnElement[bool]:
 
 async def _seal(connection: AsyncConnection, sealer: Sealer, table: Table, keys: Sequence[tuple[Any, ...]]) -> int:
     key = list(table.primary_key.columns)
-    # Nobody is waited for, so nobody who holds one of these and wants another ever waits in a circle.
+    # Locked rows are skipped, so that this never takes part in a deadlock.
     held = select(table).where(tuple_(*key).in_(keys), _is_left(table)).with_for_update(skip_locked=True)
     changes = [_change(sealer, table, row) for row in await connection.execute(held)]
     if not changes:
@@ -218,24 +232,22 @@ async def _seal(connection: AsyncConnection, sealer: Sealer, table: Table, keys:
     if not await _written(connection, statement, changes):
         for change in changes:
             if not await _written(connection, statement, [change]):
-                # Two rows hold one id, which only the version before let happen: the other one is found by it.
+                # Two rows hold one id, which only the version before allowed: look-ups find the other row.
                 place = {name: str(value) for name, value in change.items() if name.startswith("of_")}
                 log.warning("provider_id_held_twice", **place)
-                # Of an erased id there is nothing but its hash, which the other one keeps.
+                # Of an erased id there is only the hash, which the other row holds.
                 clear = None if change["sealed"] is None else change["clear"]
                 await connection.execute(statement, {**change, "lookup": None, "clear": clear})
     return len(changes)
 
 
 async def _written(connection: AsyncConnection, statement: Any, changes: Sequence[Mapping[str, Any]]) -> bool:
-    """Write changes; False where the database lets no two rows hold one id, and nothing of them is written."""
-    await connection.execute(text("SAVEPOINT sealing"))
+    """Write changes; False, and nothing is written, where another row holds one of the ids already."""
     try:
-        await connection.execute(statement, changes)
+        async with savepoint(connection):
+            await connection.execute(statement, changes)
     except IntegrityError:
-        await connection.execute(text("ROLLBACK TO SAVEPOINT sealing"))
         return False
-    await connection.execute(text("RELEASE SAVEPOINT sealing"))
     return True
 
 
@@ -249,24 +261,3 @@ def _change(sealer: Sealer, table: Table, row: Row[Any]) -> dict[str, Any]:
     else:
         kept = seal_for_message(sealer, row.tenant_id, row.id, clear)
     return place | {"sealed": kept.sealed, "lookup": kept.lookup, "clear": clear}
-
-
-async def attempts_named(
-    connection: AsyncConnection, sealer: Sealer, ids: Collection[tuple[str, str]]
-) -> dict[tuple[str, str], tuple[MessageKey, int]]:
-    """Find the attempts that providers know by these ids, each given with its integration."""
-    if not ids:
-        return {}
-    hashed = {(integration, found): (integration, id) for integration, id in ids for found in lookups(sealer, id)}
-    clear = {(integration, form): (integration, id) for integration, id in ids for form in clear_forms(sealer, id)}
-    hash_of = tuple_(attempts.c.integration, attempts.c.provider_id_lookup)
-    clear_of = tuple_(attempts.c.integration, attempts.c.provider_message_id)
-    # In the words of the index.
-    is_named = (attempts.c.channel != literal_column("'EMAIL'")) & or_(hash_of.in_(hashed), clear_of.in_(clear))
-    rows = await connection.execute(select(attempts).where(is_named))
-    return {
-        asked: (MessageKey(row.tenant_id, row.message_id), row.number)
-        for row in rows
-        if (asked := hashed.get((row.integration, row.provider_id_lookup)))
-        or (asked := clear.get((row.integration, row.provider_message_id)))
-    }

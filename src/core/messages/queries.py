@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Row, Select, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.messages.provider_ids import open_id_or_none
-from core.messages.state_machine import can_be_stopped
+from core.messages.state_machine import can_be_canceled
 from core.messages.status import (
     AttemptOutcome,
     Direction,
@@ -185,7 +185,7 @@ def _stands(statuses: Collection[MessageStatus]) -> ColumnElement[bool]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Opener:
+class _SealedParts:
     """Opens the sealed parts of one row, and notes those that cannot be opened: the page goes on without them."""
 
     row: Row[Any]
@@ -207,7 +207,7 @@ class _Opener:
 
 
 def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
-    parts = _Opener(row, sealer, tenant)
+    parts = _SealedParts(row, sealer, tenant)
     content = parts.open("content", lambda text: (content_from_json(text), filled_from_json(text)))
     return Message(
         id=row.id,
@@ -266,7 +266,7 @@ class AttemptView:
     rank: int = 0
 
     @property
-    def may_have_left(self) -> bool:
+    def may_have_been_sent(self) -> bool:
         """Whether a company took it, or perhaps did, or is being asked to."""
         return self.rank > 0 or self.outcome in _PERHAPS_GONE
 
@@ -455,7 +455,7 @@ def needs_attempts(message: Message) -> bool:
 
 def can_cancel(message: Message, attempts: Sequence[AttemptView]) -> bool:
     """Whether it can be stopped: nothing of it has left, nor perhaps has."""
-    return message.direction is Direction.OUTBOUND and can_be_stopped(message.status, attempts)
+    return message.direction is Direction.OUTBOUND and can_be_canceled(message.status, attempts)
 
 
 def can_retry(message: Message) -> bool:

@@ -1,4 +1,4 @@
-"""Comparing with the companies' own books: reports that are overdue are asked for, and each day's messages counted."""
+"""Reconciling with the providers' records: overdue reports are asked for, and each day's messages are counted."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -21,9 +21,8 @@ from core.messages.record import EventRecord, MessageKey, lock_states, write_tra
 from core.messages.state_machine import after_report
 from core.messages.status import AttemptOutcome, EventSource, ProviderId
 from core.messages.tables import attempts, daily_counts
-from core.messages.unconfirmed import look_up, reason_of
+from core.messages.unconfirmed import look_up, open_sought, reason_of
 from core.ports import Channel, DeliveryLookup, Reference, Sighting, Sought
-from core.ports.content import content_for, content_from_json
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
 
@@ -31,10 +30,10 @@ log = structlog.get_logger(__name__)
 
 Overdue = tuple[MessageKey, int, str, Sighting]
 _COUNTING = timedelta(minutes=1)
-"""How long counting a day may take; a list of many pages is slow."""
+"""The deadline for counting a day; a list of many pages is slow."""
 
-# A report is overdue a quarter of an hour after the company took the message; the pauses between two questions grow
-# with its age, and after three days it is left alone. Marked before it is asked: two workers ask once.
+# A report is overdue a quarter of an hour after the provider accepted the message. The pauses between two questions
+# grow with its age, and end after three days. It is marked before it is asked for, so that two workers ask once.
 _MARK = text("""
 WITH silent AS (
     SELECT tenant_id, message_id, number FROM attempts
@@ -54,15 +53,15 @@ SELECT marked.tenant_id, marked.message_id, marked.number, marked.integration, m
 FROM marked JOIN messages ON messages.tenant_id = marked.tenant_id AND messages.id = marked.message_id
 WHERE messages.erased_at IS NULL
 """)
-# By the database's clock: a worker's own may be ahead, and would count a day for good before it is over.
+# By the database's clock: a worker's clock that is ahead would count a day before it is over.
 _TODAY = text("SELECT (now() AT TIME ZONE 'UTC')::date")
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """Asks the companies that can be asked, by the integration's name.
+    """Asks the providers that can be asked; `lookups` holds them by integration.
 
-    Those that are not among the `simulated` are told nothing of what a test key sent.
+    Providers that are not `simulated` are not asked about messages of test keys.
     """
 
     database: Database
@@ -73,17 +72,16 @@ class Reconciler:
     simulated: frozenset[str] = frozenset()
 
     async def ask_for_reports(self, *, limit: int = 50) -> int:
-        """Ask about messages a company took and has not reported on; returns how many were asked about."""
+        """Ask about messages that a provider accepted and has not reported on; returns how many were asked about."""
         if not self.lookups:
             return 0
         async with self.database.transaction() as connection:
-            found = await connection.execute(_MARK, {"integrations": list(self.lookups), "limit": limit})
-            rows = found.all()
+            rows = (await connection.execute(_MARK, {"integrations": list(self.lookups), "limit": limit})).all()
         answers = await asyncio.gather(*(self._ask(row) for row in rows))
-        news = [one for one in answers if one is not None]
-        if news:
-            async with self.database.transaction(*{key.tenant_id for key, *_ in news}) as connection:
-                changes = await _apply(connection, news)
+        found = [one for one in answers if one is not None]
+        if found:
+            async with self.database.transaction(*{key.tenant_id for key, *_ in found}) as connection:
+                changes = await _apply(connection, found)
             await self.hub.publish(changes)
         return len(rows)
 
@@ -97,20 +95,11 @@ class Reconciler:
         return (MessageKey(row.tenant_id, row.message_id), row.number, row.integration, same[0]) if same else None
 
     def _sought(self, row: Row[Any], id: str | None) -> Sought:
-        place: dict[str, Any] = {"tenant": row.tenant_id, "row": row.message_id}
-        channel = Channel(row.channel)
-        content = content_from_json(self.sealer.open(row.content_sealed, column="content", **place))
-        return Sought(
-            Reference(row.tenant_id, row.message_id, row.number),
-            channel,
-            self.sealer.open(row.to_sealed, column="to", **place),
-            content_for(content, channel),
-            row.started_at,
-            id,
-        )
+        reference, channel = Reference(row.tenant_id, row.message_id, row.number), Channel(row.channel)
+        return open_sought(self.sealer, reference, channel, row.to_sealed, row.content_sealed, row.started_at, id)
 
     async def count_days(self, *, days: int = 2) -> None:
-        """Compare how many messages we say we sent on the last full days with what the companies say."""
+        """Compare the numbers of messages sent on the last full days with the providers' own counts."""
         if not self.lookups:
             return
         async with self.database.transaction() as connection:
@@ -135,7 +124,7 @@ class Reconciler:
             log.warning("daily_count_failed", integration=integration, day=day.isoformat(), **reason)
             return
         except Exception:
-            # A mistake of ours with one provider must not keep the others from being counted.
+            # An error with one provider must not keep the others from being counted.
             log.exception("daily_count_broke", integration=integration, day=day.isoformat())
             return
         if theirs is not None and theirs != ours:
@@ -145,48 +134,48 @@ class Reconciler:
                 day=day.isoformat(),
                 ours=ours,
                 theirs=theirs,
-                advice="messages of another system on the same account, or sends nobody knows about: compare the lists",
+                advice="another system may use the same account, or sends may be unrecorded: compare the lists",
             )
         async with self.database.transaction() as connection:
             row = insert(daily_counts).values(integration=integration, day=day, ours=ours, theirs=theirs)
             await connection.execute(row.on_conflict_do_nothing())
 
 
-async def _apply(connection: AsyncConnection, news: Sequence[Overdue]) -> list[Change]:
+async def _apply(connection: AsyncConnection, found: Sequence[Overdue]) -> list[Change]:
     async def write(some: Collection[Overdue]) -> list[Change]:
         return await _write(connection, some)
 
-    async def let_go(one: Overdue) -> list[Change]:
-        # It is asked for again, and given up after three days as if nobody had answered.
+    async def drop(one: Overdue) -> list[Change]:
+        # It is asked for again, for three days, as if there had been no answer.
         log.exception("answer_unwritable", message_id=str(one[0].message_id))
         return []
 
-    return await write_isolated(connection, news, write, let_go)
+    return await write_isolated(connection, found, write, drop)
 
 
-async def _write(connection: AsyncConnection, news: Collection[Overdue]) -> list[Change]:
-    standings = await lock_states(connection, {key for key, *_ in news})
-    noted = []
-    for key, number, integration, sighting in news:
-        standing = standings[key]
+async def _write(connection: AsyncConnection, found: Collection[Overdue]) -> list[Change]:
+    states = await lock_states(connection, {key for key, *_ in found})
+    records = []
+    for key, number, integration, sighting in found:
+        state = states[key]
         if sighting.status is None:
             continue
-        move = after_report(standing, number, sighting.status, sighting.failure)
-        if move is None:
+        transition = after_report(state, number, sighting.status, sighting.failure)
+        if transition is None:
             continue
-        standings[key] = move.standing
-        noted.append(
+        states[key] = transition.state
+        records.append(
             EventRecord(
                 key=key,
-                before=standing,
-                move=move,
+                before=state,
+                transition=transition,
                 source=EventSource.SCHEDULER,
                 attempt=number,
                 integration=integration,
-                detail=f"asked, since no report came: {integration}'s books show {sighting.status.lower()}",
+                detail=f"asked, since no report came: {integration}'s record says {sighting.status.lower()}",
             )
         )
-    return await write_transitions(connection, noted) if noted else []
+    return await write_transitions(connection, records) if records else []
 
 
 async def _taken_on(connection: AsyncConnection, integration: str, day: date) -> int:

@@ -1,4 +1,7 @@
-"""Writing moves down: many messages locked in one order, then messages, attempts and events each in one go."""
+"""Reading the states of locked messages, and recording transitions: messages, attempts and events in few statements.
+
+Messages are always locked in one order, so that two transactions wait for each other instead of deadlocking.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,7 +55,7 @@ from core.pubsub import Change
 
 
 class MessageKey(NamedTuple):
-    """A message's place."""
+    """A message's primary key."""
 
     tenant_id: UUID
     message_id: UUID
@@ -60,28 +63,28 @@ class MessageKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """One thing that happened, and the move it made; without a move it is only noted.
+    """One event of a message, and the transition it caused; without a transition only the event is recorded.
 
     `attempt` is the number of the one it is about, None when it is about the message alone.
     """
 
     key: MessageKey
     before: MessageState
-    move: Transition | None
+    transition: Transition | None
     source: EventSource
     attempt: int | None = None
     integration: str | None = None
     detail: str | None = None
-    # How long the call was, once it has ended.
+    # The duration of the call, once it has ended.
     took: timedelta | None = None
-    # Whether it is worth an event: a look that found nothing new is not.
-    is_told: bool = True
-    # Whether its attempt goes back to being unknown: all else only adds to what is known.
+    # Whether an event is written: a look that found nothing new is not logged.
+    is_logged: bool = True
+    # Whether its attempt becomes unconfirmed again; every other record only moves an attempt forward.
     is_withdrawn: bool = False
 
 
 async def lock_leased(connection: AsyncConnection, tokens: Mapping[MessageKey, int]) -> dict[MessageKey, MessageState]:
-    """Lock messages we hold a lease of and read where they stand; those whose lease is ours no more are left out."""
+    """Lock messages that this worker has leased and read their states; leaves out those whose lease it has lost."""
     rows = await connection.execute(
         select(messages.c.tenant_id, messages.c.id, messages.c.lease_token)
         .where(tuple_(messages.c.tenant_id, messages.c.id).in_(tokens), messages.c.lease_until.is_not(None))
@@ -93,14 +96,14 @@ async def lock_leased(connection: AsyncConnection, tokens: Mapping[MessageKey, i
 
 
 async def lock_states(connection: AsyncConnection, keys: Collection[MessageKey]) -> dict[MessageKey, MessageState]:
-    """Lock messages until the end of the transaction and read where they stand. What does not exist is left out."""
+    """Lock messages until the end of the transaction and read their states; leaves out those that do not exist."""
     wanted = {"tenants": [key.tenant_id for key in keys], "ids": [key.message_id for key in keys]}
     rows = (await connection.execute(_LOCK, wanted)).all()
-    tried = await connection.execute(_TRIED, wanted)
+    tried = await connection.execute(_ATTEMPTS, wanted)
     by_message: dict[MessageKey, dict[int, Attempt]] = {}
     for row in tried:
         by_message.setdefault(MessageKey(row.tenant_id, row.message_id), {})[row.number] = _attempt(row)
-    return {key: _standing(row, by_message.get(key, {})) for row in rows if (key := MessageKey(row.tenant_id, row.id))}
+    return {key: _state(row, by_message.get(key, {})) for row in rows if (key := MessageKey(row.tenant_id, row.id))}
 
 
 _chosen = (
@@ -109,16 +112,16 @@ _chosen = (
     .render_derived()
 )
 _WANTED = select(_chosen.c.tenant_id, _chosen.c.id)
-_STANDING = ("tenant_id", "id", "direction", "status", "step", "route", "failure", "simulated_only", "erased_at")
+_STATE_COLUMNS = ("tenant_id", "id", "direction", "status", "step", "route", "failure", "simulated_only", "erased_at")
 _LOCK = (
-    select(*(messages.c[name] for name in _STANDING), (messages.c.expires_at <= func.now()).label("is_expired"))
+    select(*(messages.c[name] for name in _STATE_COLUMNS), (messages.c.expires_at <= func.now()).label("is_expired"))
     .where(tuple_(messages.c.tenant_id, messages.c.id).in_(_WANTED))
-    # One order for everybody: two batches that share messages wait for each other instead of deadlocking.
+    # The one order of locks: see the docstring of the module.
     .order_by(messages.c.tenant_id, messages.c.id)
     .with_for_update()
 )
-# What was claimed and never begun was no attempt.
-_TRIED = select(attempts).where(
+# A claim that was never begun is no attempt.
+_ATTEMPTS = select(attempts).where(
     tuple_(attempts.c.tenant_id, attempts.c.message_id).in_(_WANTED), attempts.c.started_at.is_not(None)
 )
 
@@ -129,123 +132,128 @@ def _attempt(row: Row[Any]) -> Attempt:
     return Attempt(row.number, row.step, outcome, row.rank, named, failure, answer, row.is_from_list)
 
 
-def _standing(row: Any, tried: Mapping[int, Attempt]) -> MessageState:
+def _state(row: Any, tried: Mapping[int, Attempt]) -> MessageState:
     route = route_from_json(row.route)
     failure, is_erased = failure_from_json(row.failure), row.erased_at is not None
-    # What came in is never moved: its status is asked for to be told.
+    # Inbound messages have no transitions; their status is only shown.
     status, is_expired = public_status(MessageStatus(row.status), Direction(row.direction)), bool(row.is_expired)
     return MessageState(status, row.step, route, tried, failure, row.simulated_only, is_erased, is_expired)
 
 
-async def write_transitions(connection: AsyncConnection, noted: Sequence[EventRecord]) -> list[Change]:
-    """Write what happened, in the given order, to messages locked before; returns what to tell listeners."""
-    moves = [(one, one.move) for one in noted if one.move is not None]
-    told = [one for one in noted if one.is_told]
-    about = [(one, move, one.attempt) for one, move in moves if one.attempt is not None]
-    is_usual = not any(one.is_withdrawn for one in noted)
-    if is_usual and about and len(about) == len(moves) == len(told) == len(noted):
-        # The usual thing, a call that has ended: all three are written in one go.
+async def write_transitions(connection: AsyncConnection, records: Sequence[EventRecord]) -> list[Change]:
+    """Write events and transitions of locked messages, in the given order, and return what to publish."""
+    transitions = [(one, one.transition) for one in records if one.transition is not None]
+    told = [one for one in records if one.is_logged]
+    about = [(one, transition, one.attempt) for one, transition in transitions if one.attempt is not None]
+    is_usual = not any(one.is_withdrawn for one in records)
+    if is_usual and about and len(about) == len(transitions) == len(told) == len(records):
+        # The usual case, calls that have ended: message, attempt and event in one statement.
         await connection.execute(_WRITE_ALL, [_all_values(*each) for each in about])
     else:
-        await _write_apart(connection, moves, about, told)
+        await _write_separately(connection, transitions, about, told)
     await add_dead_letters(
-        connection, [_given_up(one, move.standing) for one, move in moves if _is_given_up(one, move.standing)]
+        connection,
+        [
+            _dead_letter(one, transition.state)
+            for one, transition in transitions
+            if _is_dead_letter(one, transition.state)
+        ],
     )
-    await _close_revived(connection, moves)
+    await _close_revived(connection, transitions)
     return [Change(*key) for key in dict.fromkeys(one.key for one in told)]
 
 
-async def _write_apart(
+async def _write_separately(
     connection: AsyncConnection,
-    moves: Sequence[tuple[EventRecord, Transition]],
+    transitions: Sequence[tuple[EventRecord, Transition]],
     about: Sequence[tuple[EventRecord, Transition, int]],
     told: Sequence[EventRecord],
 ) -> None:
-    if moves:
-        await connection.execute(_MOVE_MESSAGE, [_message_values(one, move) for one, move in moves])
-    # What is withdrawn before it is known better is written in that order.
+    if transitions:
+        await connection.execute(_UPDATE_MESSAGE, [_message_values(one, transition) for one, transition in transitions])
+    # An id may be withdrawn from an attempt before another one gets it: the order is kept.
     for is_withdrawn, some in groupby(about, lambda each: each[0].is_withdrawn):
         values = [_attempt_values(*each) for each in some]
-        await connection.execute(_WITHDRAW if is_withdrawn else _MOVE_ATTEMPT, values)
-    if back := [{"of_tenant": one.key[0], "of_message": one.key[1]} for one, _ in moves if one.is_withdrawn]:
-        await connection.execute(_FORGET_TIMES, back)
+        await connection.execute(_WITHDRAW if is_withdrawn else _UPDATE_ATTEMPT, values)
+    if back := [{"of_tenant": one.key[0], "of_message": one.key[1]} for one, _ in transitions if one.is_withdrawn]:
+        await connection.execute(_CLEAR_TIMES, back)
     if told:
-        await connection.execute(_TELL, [_event_values(one) for one in told])
+        await connection.execute(_INSERT_EVENT, [_event_values(one) for one in told])
 
 
-_OURS_TO_MEND = frozenset({FailureParty.OPERATOR, FailureParty.PROVIDER})
+_FIXED_BY_OPERATORS = frozenset({FailureParty.OPERATOR, FailureParty.PROVIDER})
 
 
-def _is_given_up(one: EventRecord, after: MessageState) -> bool:
-    """Whether somebody who runs this server could still help: wrong numbers and refusals of a person are not that."""
+def _is_dead_letter(one: EventRecord, after: MessageState) -> bool:
+    """Whether an operator could still do something about a failure; nothing helps against a wrong number."""
     has_failed = after.status is MessageStatus.FAILED is not one.before.status
-    return has_failed and after.failure is not None and after.failure.party in _OURS_TO_MEND
+    return has_failed and after.failure is not None and after.failure.party in _FIXED_BY_OPERATORS
 
 
-def _given_up(one: EventRecord, after: MessageState) -> NewDeadLetter:
+def _dead_letter(one: EventRecord, after: MessageState) -> NewDeadLetter:
     integration = None if one.attempt is None else one.integration
     words = after.failure.message if after.failure else ""
     return NewDeadLetter(one.key.tenant_id, MESSAGE_SEND, words, len(after.attempts), integration, one.key.message_id)
 
 
-async def _close_revived(connection: AsyncConnection, moves: Sequence[tuple[EventRecord, Transition]]) -> None:
-    """What had failed and goes on, or has come through after all, is a dead letter no more."""
+async def _close_revived(connection: AsyncConnection, transitions: Sequence[tuple[EventRecord, Transition]]) -> None:
+    """Close the dead letters of messages that had failed and are sent again, or were delivered after all."""
     revived: dict[Resolution, list[MessageKey]] = {}
-    for one, move in moves:
-        if one.before.status is MessageStatus.FAILED is not move.standing.status:
-            goes_on = move.standing.status is MessageStatus.QUEUED
+    for one, transition in transitions:
+        if one.before.status is MessageStatus.FAILED is not transition.state.status:
+            goes_on = transition.state.status is MessageStatus.QUEUED
             revived.setdefault(Resolution.REQUEUED if goes_on else Resolution.SETTLED, []).append(one.key)
     for resolution, keys in revived.items():
         await close_for_messages(connection, keys, resolution)
 
 
-_STANDING_KEPT = bindparam("is_parted", type_=Boolean)
+_IS_ATTEMPT_ONLY = bindparam("is_attempt_only", type_=Boolean)
 _new_status: BindParameter[str] = bindparam("new_status", type_=Text)
 _IN = func.now() + bindparam("due_in", type_=Interval)
-_NOTHING = cast(None, DateTime(timezone=True))
+_NO_TIME = cast(None, DateTime(timezone=True))
 
 
 def _first_reached(at: Column[datetime], *statuses: MessageStatus) -> Case[datetime]:
-    """The moment a message first came to one of these statuses."""
+    """The moment at which a message first reached one of these statuses."""
     is_reached = or_(*(_new_status == status.value for status in statuses))
     return case((is_reached, func.coalesce(at, func.now())), else_=at)
 
 
-def _unless_parted(at: Column[datetime], otherwise: ColumnElement[Any]) -> Case[Any]:
-    return case((_STANDING_KEPT, at), else_=otherwise)
+def _unless_attempt_only(at: Column[datetime], otherwise: ColumnElement[Any]) -> Case[Any]:
+    return case((_IS_ATTEMPT_ONLY, at), else_=otherwise)
 
 
-# A step's time runs from the moment it begins; what has come to rest has no more deadlines.
+# A step's deadline counts from the moment it begins; a message that has ended has no deadlines.
 _STEP_UNTIL = case(
     (bindparam("is_step_new", type_=Boolean), func.now() + bindparam("within", type_=Interval)),
     (bindparam("keeps_deadline", type_=Boolean), messages.c.step_until),
-    else_=_NOTHING,
+    else_=_NO_TIME,
 )
 _DUE_AT = case(
-    # The next try comes no later than the end of its time, so that the end is noticed.
+    # Due no later than its deadline, so that the deadline is noticed.
     (_new_status == MessageStatus.QUEUED.value, func.least(_IN, _STEP_UNTIL, messages.c.expires_at)),
     (_new_status == MessageStatus.SENT.value, _STEP_UNTIL),
     else_=_IN,
 )
 _UNCONFIRMED_AT = case(
     (_new_status == MessageStatus.UNCONFIRMED.value, func.coalesce(messages.c.unconfirmed_at, func.now())),
-    else_=_NOTHING,
+    else_=_NO_TIME,
 )
 
-_MOVE_MESSAGE = (
+_UPDATE_MESSAGE = (
     update(messages)
     .where(messages.c.tenant_id == bindparam("of_tenant"), messages.c.id == bindparam("of_message"))
     .values(
         status=_new_status,
-        # Only another try by hand changes the route.
+        # Only a retry changes the route.
         route=func.coalesce(bindparam("new_route", type_=JSONB(none_as_null=True)), messages.c.route),
         step=bindparam("new_step"),
         channel=bindparam("new_channel"),
         failure=bindparam("new_failure", type_=messages.c.failure.type),
-        due_at=_unless_parted(messages.c.due_at, _DUE_AT),
-        step_until=_unless_parted(messages.c.step_until, _STEP_UNTIL),
-        unconfirmed_at=_unless_parted(messages.c.unconfirmed_at, _UNCONFIRMED_AT),
-        lease_until=_unless_parted(messages.c.lease_until, _NOTHING),
+        due_at=_unless_attempt_only(messages.c.due_at, _DUE_AT),
+        step_until=_unless_attempt_only(messages.c.step_until, _STEP_UNTIL),
+        unconfirmed_at=_unless_attempt_only(messages.c.unconfirmed_at, _UNCONFIRMED_AT),
+        lease_until=_unless_attempt_only(messages.c.lease_until, _NO_TIME),
         updated_at=func.now(),
         sent_at=_first_reached(messages.c.sent_at, MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.READ),
         delivered_at=_first_reached(messages.c.delivered_at, MessageStatus.DELIVERED, MessageStatus.READ),
@@ -253,7 +261,7 @@ _MOVE_MESSAGE = (
     )
 )
 
-_MOVE_ATTEMPT = (
+_UPDATE_ATTEMPT = (
     update(attempts)
     .where(
         attempts.c.tenant_id == bindparam("of_tenant"),
@@ -262,16 +270,16 @@ _MOVE_ATTEMPT = (
     )
     .values(
         outcome=bindparam("new_outcome"),
-        # Belt and braces: whatever order two writers come in, a report never lowers what is known.
+        # In whichever order two transactions write, a rank never gets lower.
         rank=func.greatest(attempts.c.rank, bindparam("new_rank")),
         provider_id_sealed=func.coalesce(bindparam("new_sealed"), attempts.c.provider_id_sealed),
         provider_id_lookup=func.coalesce(bindparam("new_lookup"), attempts.c.provider_id_lookup),
         provider_message_id=func.coalesce(bindparam("new_clear"), attempts.c.provider_message_id),
-        # Not its message's, which may be another.
+        # The attempt's failure, which may differ from its message's.
         failure=bindparam("attempt_failure", type_=attempts.c.failure.type),
         is_from_list=bindparam("new_is_from_list"),
         answer=func.coalesce(bindparam("new_answer"), attempts.c.answer),
-        # Not when it was written down: the database may have been away meanwhile.
+        # Not the time of writing: the database may have been away in between.
         finished_at=func.coalesce(attempts.c.started_at + bindparam("took", type_=Interval), attempts.c.finished_at),
     )
 )
@@ -294,7 +302,7 @@ _WITHDRAW = (
         failure=bindparam("attempt_failure", type_=attempts.c.failure.type),
     )
 )
-_FORGET_TIMES = (
+_CLEAR_TIMES = (
     update(messages)
     .where(messages.c.tenant_id == bindparam("of_tenant"), messages.c.id == bindparam("of_message"))
     .values(
@@ -303,22 +311,22 @@ _FORGET_TIMES = (
         read_at=case((messages.c.status == "READ", messages.c.read_at)),
     )
 )
-_TELL = insert(message_events)
+_INSERT_EVENT = insert(message_events)
 _EVENT = ("status", "previous_status", "channel", "attempt", "detail", "source")
 _WRITE_ALL = (
-    _TELL.values(
+    _INSERT_EVENT.values(
         tenant_id=bindparam("of_tenant"),
         message_id=bindparam("of_message"),
         **{name: bindparam(f"event_{name}", type_=message_events.c[name].type) for name in _EVENT},
     )
-    .add_cte(_MOVE_MESSAGE.cte("moved"))
-    .add_cte(_MOVE_ATTEMPT.cte("tried"))
+    .add_cte(_UPDATE_MESSAGE.cte("moved"))
+    .add_cte(_UPDATE_ATTEMPT.cte("tried"))
 )
 
 
-def _message_values(one: EventRecord, move: Transition) -> Mapping[str, Any]:
-    after = move.standing
-    is_queued, is_in_doubt = after.status is MessageStatus.QUEUED, after.status is MessageStatus.UNCONFIRMED
+def _message_values(one: EventRecord, transition: Transition) -> Mapping[str, Any]:
+    after = transition.state
+    is_queued, is_unconfirmed = after.status is MessageStatus.QUEUED, after.status is MessageStatus.UNCONFIRMED
     begins = is_queued and (one.before.step != after.step or one.before.status is MessageStatus.SCHEDULED)
     return {
         "of_tenant": one.key.tenant_id,
@@ -328,17 +336,17 @@ def _message_values(one: EventRecord, move: Transition) -> Mapping[str, Any]:
         "new_step": after.step,
         "new_channel": after.channel_of(None).value,
         "new_failure": failure_to_json(after.failure),
-        "is_parted": move.is_parted,
-        "due_in": move.due_in,
+        "is_attempt_only": transition.is_attempt_only,
+        "due_in": transition.due_in,
         "is_step_new": begins,
-        # The last step has all the time there is: there is nothing to go on to.
+        # The last step has no deadline: no step follows it.
         "within": after.route[after.step].within if after.has_next else None,
-        "keeps_deadline": after.has_next and (is_queued or is_in_doubt or after.waits_for_goal),
+        "keeps_deadline": after.has_next and (is_queued or is_unconfirmed or after.waits_for_goal),
     }
 
 
-def _attempt_values(one: EventRecord, move: Transition, number: int) -> Mapping[str, Any]:
-    attempt = move.standing.attempts[number]
+def _attempt_values(one: EventRecord, transition: Transition, number: int) -> Mapping[str, Any]:
+    attempt = transition.state.attempts[number]
     kept = attempt.provider_id
     return {
         "of_tenant": one.key.tenant_id,
@@ -356,14 +364,14 @@ def _attempt_values(one: EventRecord, move: Transition, number: int) -> Mapping[
     }
 
 
-def _all_values(one: EventRecord, move: Transition, number: int) -> Mapping[str, Any]:
+def _all_values(one: EventRecord, transition: Transition, number: int) -> Mapping[str, Any]:
     event = _event_values(one)
     told = {f"event_{name}": event[name] for name in _EVENT}
-    return {**_message_values(one, move), **_attempt_values(one, move, number), **told}
+    return {**_message_values(one, transition), **_attempt_values(one, transition, number), **told}
 
 
 def _event_values(one: EventRecord) -> Mapping[str, Any]:
-    after = one.before if one.move is None else one.move.standing
+    after = one.before if one.transition is None else one.transition.state
     return {
         "tenant_id": one.key.tenant_id,
         "message_id": one.key.message_id,

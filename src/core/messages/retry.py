@@ -1,4 +1,4 @@
-"""Trying failed messages again on request: a new round of steps after the old ones, which keep their numbers."""
+"""Retrying failed messages on request: new steps are added after the old ones, which keep their numbers."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ from core.words import say
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """A caller's reach, and what reads the addresses it is compared with."""
+    """A caller's reach, and the sealer that opens the addresses it is compared with."""
 
     sealer: Sealer
     reach: Reach
 
     async def outside(self, connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> frozenset[UUID]:
-        """Those messages, of a tenant's, that this caller could not have sent."""
+        """Return those of a tenant's messages that this caller could not have sent."""
         if self.reach == UNRESTRICTED:
             return frozenset()
         columns = (messages.c.id, messages.c.to_sealed, messages.c.simulated_only)
@@ -44,17 +44,14 @@ class Bounds:
     def _holds(self, tenant: UUID, row: UUID, to_sealed: bytes | None, simulated_only: bool) -> bool:
         if self.reach.simulated_only and not simulated_only:
             return False
-        # What is no longer kept is refused for that, whoever asks.
+        # Erased messages are refused for that reason, whoever the caller is.
         if self.reach.recipients is None or to_sealed is None:
             return True
         try:
             return self.reach.allows(self.sealer.open(to_sealed, tenant=tenant, row=row, column="to"))
         except SealBroken:
-            # Nobody can say whom it goes to: one such message must not keep the others back.
+            # Its recipient is unknown here; the other messages are not affected.
             return False
-
-
-# Trying failed messages again, because somebody asked: a new round of steps after the old ones, whose numbers stay.
 
 
 log = structlog.get_logger(__name__)
@@ -62,7 +59,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """A message that waits for a worker again, on this channel first."""
+    """A message that is queued again, on this channel first."""
 
     change: Change
     channel: Channel
@@ -83,7 +80,7 @@ async def retry(
     may_double: bool = True,
     bounds: Bounds | None = None,
 ) -> Retried:
-    """Try a failed message again, over another route or the one of its last try.
+    """Retry a failed message in the caller's transaction, over another route or its latest one.
 
     Where it had a time it was worth sending in, it has as much again from now. Without `may_double` one that may
     still arrive is refused, and so is one outside the caller's bounds. Raises NotFound, InvalidState, or NotConfigured
@@ -105,14 +102,14 @@ def _served(steps: Sequence[Step], channels: Channels) -> Sequence[Step]:
 async def is_retried(
     connection: AsyncConnection, tenant: UUID, message_id: UUID, route: Sequence[Step] | None, channels: Channels
 ) -> bool:
-    """Whether that very try was asked for already and has not failed: whoever lost the answer asks again."""
+    """Whether this retry was requested before and has not failed: its caller may have lost the answer."""
     key = MessageKey(tenant, message_id)
-    standing = (await lock_readable_states(connection, [key]))[0].get(key)
-    if standing is None or standing.status in (MessageStatus.FAILED, MessageStatus.CANCELED):
+    state = (await lock_readable_states(connection, [key]))[0].get(key)
+    if state is None or state.status in (MessageStatus.FAILED, MessageStatus.CANCELED):
         return False
-    steps = latest_round(standing.route)
-    begun = len(standing.route) - len(steps)
-    return standing.route[begun].begins_anew and (route is None or list(_served(route, channels)) == list(steps))
+    steps = latest_round(state.route)
+    begun = len(state.route) - len(steps)
+    return state.route[begun].begins_anew and (route is None or list(_served(route, channels)) == list(steps))
 
 
 async def retry_all(
@@ -126,63 +123,63 @@ async def retry_all(
     may_double: bool = True,
     bounds: Bounds | None = None,
 ) -> Mapping[UUID, Retried | Refusal]:
-    """Try messages again, all in the caller's transaction; says of each what became of it, or why it is refused."""
+    """Retry messages in the caller's transaction; returns the result or the refusal of each."""
     if not message_ids:
         return {}
     outside = await bounds.outside(connection, tenant, message_ids) if bounds is not None else frozenset()
-    standings, unreadable = await lock_readable_states(connection, {MessageKey(tenant, one) for one in message_ids})
+    states, unreadable = await lock_readable_states(connection, {MessageKey(tenant, one) for one in message_ids})
     results: dict[UUID, Retried | Refusal] = {}
-    noted: list[EventRecord] = []
+    records: list[EventRecord] = []
     for one in message_ids:
         key = MessageKey(tenant, one)
         if key in unreadable:
             results[one] = await _unreadable(connection, key)
             continue
-        if (standing := standings.get(key)) is None:
+        if (state := states.get(key)) is None:
             results[one] = NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
             continue
-        steps = route or latest_round(standing.route)
+        steps = route or latest_round(state.route)
         steps = _served(steps, channels)
-        refusal = out_of_reach(standing) if one in outside else _refusal(standing, steps, channels, may_double)
+        refusal = out_of_reach(state) if one in outside else _refusal(state, steps, channels, may_double)
         if refusal is not None:
             results[one] = refusal
             continue
-        move = retried(standing, steps)
-        noted.append(EventRecord(key, standing, move, source, detail="somebody asked for another try"))
-        results[one] = Retried(Change(*key), move.standing.channel_of(None))
-    if noted:
-        await _renew_expiry(connection, tenant, [one.key.message_id for one in noted])
-        await write_transitions(connection, noted)
+        transition = retried(state, steps)
+        records.append(EventRecord(key, state, transition, source, detail="a retry was requested"))
+        results[one] = Retried(Change(*key), transition.state.channel_of(None))
+    if records:
+        await _renew_expiry(connection, tenant, [one.key.message_id for one in records])
+        await write_transitions(connection, records)
     return results
 
 
 async def lock_readable_states(
     connection: AsyncConnection, keys: Collection[MessageKey]
 ) -> tuple[Mapping[MessageKey, MessageState], Collection[MessageKey]]:
-    """Where messages stand, locked, and which cannot be read: those were parked for that, and keep no other back."""
+    """Lock messages and read their states; also returns those that this version cannot read."""
     try:
         return await lock_states(connection, keys), ()
     except (ValueError, KeyError, TypeError):
         log.warning("retry_reads_each", messages=len(keys))
-    standings: dict[MessageKey, MessageState] = {}
+    states: dict[MessageKey, MessageState] = {}
     unreadable: set[MessageKey] = set()
     for key in sorted(keys):
         try:
-            standings |= await lock_states(connection, [key])
+            states |= await lock_states(connection, [key])
         except (ValueError, KeyError, TypeError):
             log.exception("retry_unreadable", message_id=str(key.message_id))
             unreadable.add(key)
-    return standings, unreadable
+    return states, unreadable
 
 
 async def lock_readable_state(connection: AsyncConnection, key: MessageKey) -> MessageState:
-    """Where one message stands, locked; raises NotFound, and InvalidState where this version cannot read it."""
-    standings, unreadable = await lock_readable_states(connection, [key])
+    """Lock a message and read its state; raises NotFound, and InvalidState where this version cannot read it."""
+    states, unreadable = await lock_readable_states(connection, [key])
     if unreadable:
         raise await _unreadable(connection, key)
-    if key not in standings:
+    if key not in states:
         raise NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
-    return standings[key]
+    return states[key]
 
 
 async def _unreadable(connection: AsyncConnection, key: MessageKey) -> InvalidState:
@@ -191,55 +188,55 @@ async def _unreadable(connection: AsyncConnection, key: MessageKey) -> InvalidSt
     return InvalidState(text, state=(await connection.execute(chosen)).scalar_one())
 
 
-def out_of_reach(standing: MessageState) -> InvalidState:
-    """The refusal of a caller who could not have sent it."""
+def out_of_reach(state: MessageState) -> InvalidState:
+    """The refusal for a caller who could not have sent the message."""
     text = say(
         "OUT_OF_REACH",
         "This API key may not have it tried again: a test key only what test keys sent, a key with an allow list only "
         "what goes to somebody on it.",
     )
-    return InvalidState(text, state=standing.status.value)
+    return InvalidState(text, state=state.status.value)
 
 
-def _refusal(standing: MessageState, steps: Sequence[Step], channels: Channels, may_double: bool) -> Refusal | None:
-    # What people wrote to us has arrived and never fails: the status alone keeps it out.
-    state = standing.status.value
-    if standing.status is MessageStatus.UNCONFIRMED:
+def _refusal(state: MessageState, steps: Sequence[Step], channels: Channels, may_double: bool) -> Refusal | None:
+    # Inbound messages never fail, so the status alone excludes them.
+    status = state.status.value
+    if state.status is MessageStatus.UNCONFIRMED:
         text = say(
             "NOT_FAILED_UNCONFIRMED",
             "Only a failed message can be tried again; this one is unconfirmed: the provider may have accepted it.",
         )
-        return InvalidState(text, state=state)
-    if standing.status is not MessageStatus.FAILED:
-        text = say("NOT_FAILED", "Only a failed message can be tried again; this one is {state}.", state=state)
-        return InvalidState(text, state=state)
-    if not has_room(standing.route, steps):
+        return InvalidState(text, state=status)
+    if state.status is not MessageStatus.FAILED:
+        text = say("NOT_FAILED", "Only a failed message can be tried again; this one is {state}.", state=status)
+        return InvalidState(text, state=status)
+    if not has_room(state.route, steps):
         text = say(
             "TRIED_TOO_OFTEN",
             "It has been tried over {count} steps, and {most} are the most. Send a new message.",
-            count=len(standing.route),
+            count=len(state.route),
             most=MOST_STEPS,
         )
-        return InvalidState(text, state=state)
-    if not may_double and standing.may_still_arrive:
+        return InvalidState(text, state=status)
+    if not may_double and state.may_still_arrive:
         text = say(
             "MAY_ARRIVE_TWICE",
             "A company perhaps took it: it may arrive twice. Use `retryMessage` to send it all the same.",
         )
-        return InvalidState(text, state=state)
-    return cannot_be_sent(standing, steps, channels)
+        return InvalidState(text, state=status)
+    return cannot_be_sent(state, steps, channels)
 
 
-def cannot_be_sent(standing: MessageState, steps: Sequence[Step], channels: Channels) -> Refusal | None:
-    """Why nothing more can be sent over these steps just now, if so."""
-    if standing.is_erased:
+def cannot_be_sent(state: MessageState, steps: Sequence[Step], channels: Channels) -> Refusal | None:
+    """Why a message cannot be sent over these steps now; None if it can."""
+    if state.is_erased:
         text = say("ERASED", "What it said, or whom it went to, is no longer kept: it cannot be sent again.")
-        return InvalidState(text, state=standing.status.value)
+        return InvalidState(text, state=state.status.value)
     service = channels.get(steps[0].channel)
     if service is not None and not service.is_configured:
-        # It would wait for a worker that nobody has.
+        # No worker serves the channel.
         return NotConfigured(service.advice, integration=service.integration, path=[])
-    return _not_simulated(steps, channels) if standing.simulated_only else None
+    return _not_simulated(steps, channels) if state.simulated_only else None
 
 
 def _not_simulated(steps: Sequence[Step], channels: Channels) -> NotSimulated | None:
@@ -267,9 +264,6 @@ async def _renew_expiry(connection: AsyncConnection, tenant: UUID, ids: Sequence
     )
 
 
-# Trying one failed message again because its sender asked: over its own route, or over another one that fits it.
-
-
 async def retry_message(
     outbox: Outbox,
     tenant: UUID,
@@ -280,7 +274,7 @@ async def retry_message(
     reach: Reach = UNRESTRICTED,
     act: Act | None = None,
 ) -> None:
-    """Put a failed message back in its queue, with a new budget of tries, if it lies within its caller's reach.
+    """Queue a failed message again, with a new number of tries, if it is within its caller's reach.
 
     One that a company perhaps took may arrive twice; without `may_double` it is refused. Asked again while that try
     goes on, or has come through, nothing changes. Raises NotFound, InvalidState,
@@ -316,7 +310,7 @@ async def _check_new_route(outbox: Outbox, tenant: UUID, message_id: UUID, route
     message = found.get(message_id)
     if message is None:
         raise NotFound(say("MESSAGE_NOT_FOUND", "There is no such message."))
-    # What is no longer kept cannot be sent again over any route: whoever tries is told so.
+    # An erased message is refused later, for that reason.
     if message.to is None or message.content is None:
         return
     check_route(route, message.content, known_address(message.to), outbox.channels, ["input", "route"], reach)

@@ -1,4 +1,10 @@
-"""One call to a provider for a claimed message, what its outcome means, and when the step is tried again."""
+"""One call to a provider for a claimed message: its deadline, what its outcome means, and when the step is tried again.
+
+A step is tried again only after a call that certainly did nothing. Pauses double from two seconds to `LONGEST_PAUSE`;
+each is drawn between half of that and all of it. A step has as many tries as the shortest pauses need to fill the time
+for which its channel is tried. Only tries are counted: time in which nothing could be tried (quiet hours, an open
+circuit, a pause the provider asked for) uses up none of them.
+"""
 
 import asyncio
 import random
@@ -36,9 +42,9 @@ from core.sealing import SealBroken, Sealer
 
 LONGEST_PAUSE = timedelta(minutes=15)
 LONGEST_RATE_LIMITED_PAUSE = timedelta(minutes=5)
-"""The longest pause after "slow down" without a time to wait: the limit is over sooner than most outages."""
+"""The longest pause when the provider limits the rate and names no time: limits end sooner than most outages."""
 LONGEST_REQUESTED_PAUSE = timedelta(hours=1)
-"""How long a pause the provider asks for is honoured."""
+"""The longest pause that is honoured when a provider asks for one."""
 _FIRST = timedelta(seconds=2)
 _NONE = timedelta(0)
 
@@ -57,39 +63,36 @@ def retry_in(
     wanted = (
         _NONE if asked is None else timedelta(seconds=min(max(asked, 1.0), LONGEST_REQUESTED_PAUSE.total_seconds()))
     )
-    # A part is drawn, so that a thousand failed sends do not come back as one wave; no secret depends on it.
+    # Random, so that many sends that failed together are not retried together; no secret depends on it.
     return max(wanted, timedelta(seconds=random.uniform(ceiling.total_seconds() / 2, ceiling.total_seconds())))  # noqa: S311
 
 
 def tries_of(retry_for: timedelta, longest: timedelta = LONGEST_PAUSE) -> int:
-    """How many tries a step has that is tried for so long."""
+    """How many tries a step has when its channel is tried for so long."""
     return next(tries for tries in count(1) if _shortest_run(tries, longest) >= retry_for)
 
 
 def _ceiling(tries: int, longest: timedelta) -> timedelta:
-    # Beyond some doublings every pause is the longest, and the number would be absurd.
+    # After some doublings every pause is the longest; without the bound the number would grow for ever.
     return min(longest, _FIRST * (1 << min(tries - 1, 20)))
 
 
 def _shortest_run(tries: int, longest: timedelta) -> timedelta:
-    """How long the pauses before the `tries`-th try take, each as short as it can be."""
+    """The sum of the pauses before the `tries`-th try, each as short as possible."""
     return sum((_ceiling(one, longest) / 2 for one in range(1, tries)), _NONE)
-
-
-# What a call's end means for its attempt: accepted, refused, to be tried again, or nobody knows.
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How an attempt ended; `wait` until the next one, where one is due; `detail` holds no personal data."""
+    """How an attempt ended; `wait` is the time until the next one, if any, and `detail` holds no personal data."""
 
     attempt: Attempt
     wait: timedelta | None
     detail: str
 
 
-def judge(
-    standing: MessageState,
+def judge_outcome(
+    state: MessageState,
     number: int,
     integration: str,
     result: Receipt | ProviderError,
@@ -97,11 +100,11 @@ def judge(
     *,
     retry_for: timedelta,
 ) -> Verdict:
-    """Read the end of a message's attempt; `retry_for` is how long its step is tried at least.
+    """Judge the outcome of a call; `retry_for` is how long, at least, its step is tried.
 
     `provider_id` is the receipt's, as it may be kept.
     """
-    step = standing.attempts[number].step
+    step = state.attempts[number].step
     if isinstance(result, Receipt):
         accepted = Attempt(
             number,
@@ -110,23 +113,23 @@ def judge(
             provider_id=provider_id,
             answer=result.answer,
         )
-        return Verdict(accepted, None, f"{integration} took it: {result.detail or 'accepted'}")
+        return Verdict(accepted, None, f"{integration} accepted it: {result.detail or 'accepted'}")
     code = f" ({result.provider_code})" if result.provider_code else ""
     detail = f"{integration}{code}: {result.message}"
     attempt = Attempt(number, step, _outcome(result), failure=failure_of(result), answer=result.answer)
     if isinstance(result, ProviderRejected | OutcomeUnknown):
         return Verdict(attempt, None, detail)
-    # Unavailable, or refusing us rather than the message: surely not done, so worth another try.
+    # Unavailable, or misconfigured: certainly not sent, so it is tried again.
     asked = result.retry_after if isinstance(result, ProviderUnavailable) else None
-    return Verdict(attempt, _wait(standing, attempt, asked, retry_for), detail)
+    return Verdict(attempt, _wait(state, attempt, asked, retry_for), detail)
 
 
-def _wait(standing: MessageState, attempt: Attempt, asked: float | None, retry_for: timedelta) -> timedelta | None:
-    """How long until the next try of a step, if it has one left.
+def _wait(state: MessageState, attempt: Attempt, asked: float | None, retry_for: timedelta) -> timedelta | None:
+    """The time until the next try of a step, if it has one left.
 
     "Slow down" costs none of the tries that failures have, and the other way round: each alone lasts `retry_for`.
     """
-    before = [one for one in standing.attempts.values() if one.step == attempt.step and one.number < attempt.number]
+    before = [one for one in state.attempts.values() if one.step == attempt.step and one.number < attempt.number]
     is_slowed = _is_slowed(attempt)
     tries = 1 + sum(_is_slowed(one) is is_slowed for one in before)
     return retry_in(
@@ -149,16 +152,13 @@ def _outcome(error: ProviderError) -> AttemptOutcome:
 
 
 def blocked_for_test_key(integration: str) -> ProviderRejected:
-    """The verdict on a test key's message that came as far as a real company's door."""
+    """The error for a message of a test key that would go to a real provider."""
     return ProviderRejected(
-        f"A test key sent it, and {integration} is not simulated on this server: the company was not called.",
+        f"A test key sent it, and {integration} is not simulated on this server: the provider was not called.",
         provider=integration,
         reason=FailureReason.OTHER,
         party=FailureParty.CALLER,
     )
-
-
-# One call to a company about one claimed message: opened, sent under a hard deadline, its end told in our words.
 
 
 log = structlog.get_logger(__name__)
@@ -166,7 +166,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """The end of a call; `ticket` names the stretch of the circuit's life in which it began, `took` is how long it was.
+    """The result of a call; `ticket` names the circuit's period in which it began, `took` is its duration.
 
     Where nobody was called there is no ticket, and it took no time.
     """
@@ -178,13 +178,13 @@ class CallResult:
 
     @property
     def error(self) -> ProviderError | None:
-        """What went wrong, if anything did."""
+        """The error, if there was one."""
         return self.result if isinstance(self.result, ProviderError) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Makes the calls of one channel to one company; `is_simulated` when none of them leaves this machine.
+    """Makes the calls of one channel to one provider; `is_simulated` when no call leaves this machine.
 
     What has not begun at `begin_by`, by this process's own clock, could end after its lease has, and is not begun.
     """
@@ -196,17 +196,17 @@ class Caller:
     is_simulated: bool = False
 
     async def call(self, one: Claimed, ticket: int | None) -> CallResult:
-        """Send one message; raises nothing of its own: whatever breaks is a way for the call to end."""
+        """Send one message; any error is part of the result. Raises only when the task itself is cancelled."""
         if one.simulated_only and not self.is_simulated:
-            # The last door there is: whatever brought it here, a fallback or another try, it goes no further. Nobody
-            # was called, so nobody is judged by it.
+            # The last check before the call, for fallbacks and retries too. No call was made, so it does not count for
+            # the circuit.
             return CallResult(one, blocked_for_test_key(self.integration))
         if one.opened is None:
             raise LookupError("what is claimed is opened before it is begun")
         message = _outbound(one, one.opened)
         began = time.monotonic()
         if began > self.begin_by:
-            # We slept after it was written down as begun, and somebody may have been told since to send it.
+            # The process was suspended after the message was marked as begun; another worker may have it by now.
             return CallResult(one, _started_too_late(self.integration))
         result = await self._send(message)
         return CallResult(one, result, ticket, timedelta(seconds=time.monotonic() - began))
@@ -223,14 +223,14 @@ class Caller:
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelling(error):
                 raise
-            # Whatever broke may have broken after the bytes left.
+            # It may have failed after the bytes were sent.
             log.exception("send_broke", integration=self.integration, message_id=str(message.reference.message_id))
             words = "Something broke on our side while sending."
             return OutcomeUnknown(words, provider=self.integration, scope=FailureScope.OURS)
 
 
 def open_all(sealer: Sealer, claimed: Sequence[Claimed]) -> tuple[list[Claimed], dict[MessageKey, str]]:
-    """Read claimed messages back; those that cannot be read are given apart, with the reason.
+    """Open claimed messages; those that cannot be opened are returned separately, with the reason.
 
     A key may be missing here or mistyped, a row altered, or written by a later version: it is not the message's fault,
     so such a one is not begun, and does not fail.
@@ -239,7 +239,7 @@ def open_all(sealer: Sealer, claimed: Sequence[Claimed]) -> tuple[list[Claimed],
     for one in claimed:
         try:
             readable.append(replace(one, opened=_open(sealer, one)))
-        except Exception as error:  # noqa: BLE001  # whatever it is: its neighbours do not wait for it
+        except Exception as error:  # noqa: BLE001  # any error: the other messages are sent
             unreadable[one.key] = str(error) if isinstance(error, SealBroken) else type(error).__name__
     return readable, unreadable
 
@@ -267,7 +267,7 @@ def _started_too_late(integration: str) -> ProviderUnavailable:
 async def with_quoted_ids(
     connection: AsyncConnection, sealer: Sealer, integration: str, claimed: Sequence[Claimed]
 ) -> list[Claimed]:
-    """Add the company's ids of the messages answered; one it does not know, of another channel say, has none.
+    """Add the provider's ids of the messages that these reply to; a message of another channel has none.
 
     One that cannot be opened is left out: the answer goes out without saying what it answers.
     """

@@ -12,14 +12,14 @@ from core.ports import Channel
 
 
 class Direction(StrEnum):
-    """Whether we wrote or they did."""
+    """Whether we sent it or received it."""
 
     OUTBOUND = "OUTBOUND"
     INBOUND = "INBOUND"
 
 
 class MessageStatus(StrEnum):
-    """Where a message stands."""
+    """The status of a message."""
 
     SCHEDULED = "SCHEDULED"
     QUEUED = "QUEUED"
@@ -30,18 +30,18 @@ class MessageStatus(StrEnum):
     READ = "READ"
     FAILED = "FAILED"
     CANCELED = "CANCELED"
-    # Of what people wrote to us. It is stored as DELIVERED, as every version before did, and told as this.
+    # Of messages that people sent to us. The column holds DELIVERED, as in earlier versions; clients see RECEIVED.
     RECEIVED = "RECEIVED"
 
 
 def public_status(status: MessageStatus, direction: Direction) -> MessageStatus:
-    """The status that clients are told: what came in is received."""
-    came_in = direction is Direction.INBOUND and status is MessageStatus.DELIVERED
-    return MessageStatus.RECEIVED if came_in else status
+    """Return the status that clients see: an inbound message is RECEIVED."""
+    is_inbound = direction is Direction.INBOUND and status is MessageStatus.DELIVERED
+    return MessageStatus.RECEIVED if is_inbound else status
 
 
 class AttemptOutcome(StrEnum):
-    """How a call to a company ended."""
+    """How a call to a provider ended."""
 
     IN_FLIGHT = "IN_FLIGHT"
     ACCEPTED = "ACCEPTED"
@@ -90,14 +90,14 @@ class EventSource(StrEnum):
 
 
 MOST_STEPS = 100
-"""Steps of all rounds together: nobody is helped by more, and each makes the row longer."""
+"""Steps of all rounds together: each makes the row longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One channel of a route. `within` is the time it has to reach `until` before the next one is tried.
+    """One channel of a route. `within` is the time it has to reach `until` before the next step is tried.
 
-    Without `within` only a failure moves on. `begins_anew` marks the first step of another try by hand.
+    Without `within` only a failure leads to the next step. `begins_anew` marks the first step of a retry.
     """
 
     channel: Channel
@@ -108,13 +108,13 @@ class Step:
 
 
 def latest_round(route: Sequence[Step]) -> Sequence[Step]:
-    """The steps of the last try, without those of the tries before it."""
+    """Return the steps of the latest retry, or of the whole route where there was none."""
     begin = max((place for place, one in enumerate(route) if one.begins_anew), default=0)
     return [replace(one, begins_anew=False) for one in route[begin:]]
 
 
 def has_room(route: Sequence[Step], more: Sequence[Step]) -> bool:
-    """Whether a message's route can be longer by these."""
+    """Whether these steps can be added to a message's route."""
     return len(route) + len(more) <= MOST_STEPS
 
 
@@ -125,10 +125,10 @@ def make_step(
     until: RouteGoal | None = None,
     on_unconfirmed: UnconfirmedPolicy | None = None,
 ) -> Step:
-    """Make a step; what is left out is what suits the channel.
+    """Make a step; what is left out gets the channel's default.
 
-    A relay reports nothing after it took an e-mail, so its taking is the goal, and one that was perhaps not taken is
-    sent once more under the same Message-ID. SMS and WhatsApp have reports worth waiting for.
+    An SMTP relay reports nothing after it accepted an e-mail, so the goal is SENT, and an unconfirmed one is sent once
+    more under the same Message-ID. SMS and WhatsApp report deliveries, so those are waited for.
     """
     is_reported = reports_delivery(channel)
     return Step(
@@ -140,12 +140,12 @@ def make_step(
 
 
 def reports_delivery(channel: Channel) -> bool:
-    """Whether anybody tells what is delivered on a channel: a mail server says no more than that it took an e-mail."""
+    """Whether a channel reports deliveries: a mail server only says that it accepted an e-mail."""
     return channel is not Channel.EMAIL
 
 
 def route_to_json(route: Sequence[Step]) -> list[dict[str, Any]]:
-    """Write a route down for its column."""
+    """Encode a route for its column."""
     return [
         {
             "channel": one.channel.value,
@@ -159,7 +159,7 @@ def route_to_json(route: Sequence[Step]) -> list[dict[str, Any]]:
 
 
 def route_from_json(data: Sequence[Mapping[str, Any]]) -> list[Step]:
-    """Read what `route_to_json` wrote, an earlier version's too, which named nothing but channels."""
+    """Decode what `route_to_json` wrote, also in an earlier version, which named channels only."""
     return [_read_step(one) for one in data]
 
 
@@ -175,7 +175,7 @@ def _read_step(one: Mapping[str, Any]) -> Step:
 
 @dataclass(frozen=True, slots=True)
 class ProviderId:
-    """A provider's id as a row keeps it: what is not in the row is None."""
+    """A provider's id of a message as a row holds it; a form that the row lacks is None."""
 
     sealed: bytes | None
     lookup: bytes | None
@@ -183,7 +183,7 @@ class ProviderId:
 
     @classmethod
     def of_row(cls, row: Row[Any]) -> "ProviderId | None":
-        """What a row of attempts or messages keeps; None where there is nothing."""
+        """Read the id of a row of attempts or messages; None where the row holds none."""
         kept = cls(row.provider_id_sealed, row.provider_id_lookup, row.provider_message_id)
         return None if kept == _NOTHING else kept
 

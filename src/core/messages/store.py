@@ -1,7 +1,12 @@
-"""Storing a group of messages in one statement, and the message that its caller is shown."""
+"""Storing messages: one statement for messages, events, keys and external ids, whatever the size of the group.
+
+The statement is sent through the driver: through SQLAlchemy it took a third more of the process's time in groups of
+twenty (1.5 against 1.1 ms), and every message waits for it. An external id is taken before the key, so that only one
+combination has to be rolled back: an external id that was free with a key that was taken.
+"""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +16,8 @@ import asyncpg
 
 from core.addresses import lookup_form
 from core.database import Database, driver_connection, is_contention
-from core.errors import AppError, InputRule, InvalidInput, Overloaded
+from core.errors import AppError, CommitUnknown, InputRule, InvalidInput, Overloaded
+from core.group_commit import GroupCommit, GroupLimits, ProcessSeparately, Waiting
 from core.idempotency import KEPT, IdempotentRequest, conflict_error
 from core.messages.queries import Message
 from core.messages.status import Direction, MessageStatus, route_to_json
@@ -22,7 +28,7 @@ from core.words import say
 
 @dataclass(frozen=True, slots=True)
 class SealedMessage:
-    """A message on its way into the database, sealed; `send_at` and `send_after` are what was made of its schedule."""
+    """A message ready to be stored; `send_at` and `send_after` are its schedule after quiet hours were applied."""
 
     tenant_id: UUID
     message_id: UUID
@@ -37,26 +43,26 @@ class SealedMessage:
 
     @property
     def template_id(self) -> UUID | None:
-        """The template it was made of."""
-        filled = self.checked.worded.filled
+        """The template it was made from."""
+        filled = self.checked.wording.filled
         return filled.template_id if filled else None
 
     @property
     def in_reply_to(self) -> UUID | None:
-        """The message it answers."""
+        """The message it replies to."""
         answered = self.checked.draft.in_reply_to
         return answered.id if answered else None
 
     @property
     def within(self) -> timedelta | None:
-        """How long its first step has; nothing follows the last one, which has all the time there is."""
+        """The time limit of its first step; the last step has none, since no step follows it."""
         route = self.checked.route
         return route[0].within if len(route) > 1 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """It is in the database; the times are the database's."""
+    """It was stored; the times are by the database's clock."""
 
     status: MessageStatus
     created_at: datetime
@@ -67,13 +73,13 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class AlreadyStored:
-    """An earlier request had made it already."""
+    """An earlier request had stored it already."""
 
     message_id: UUID
 
 
 Outcome = Stored | AlreadyStored | AppError
-"""What became of a member: kept, known already, or refused."""
+"""The outcome of storing a message; an AppError refuses it."""
 
 
 def seal_draft(
@@ -86,7 +92,7 @@ def seal_draft(
     send_at: datetime | None = None,
     batch_id: UUID | None = None,
 ) -> SealedMessage:
-    """Make a member of a checked draft; a `send_at` of our own making replaces the caller's schedule."""
+    """Seal a checked draft; `send_at`, if given, replaces the caller's schedule."""
     draft, to = checked.draft, checked.address.value
     return SealedMessage(
         tenant_id,
@@ -95,56 +101,48 @@ def seal_draft(
         request,
         to_sealed=sealer.seal(to, tenant=tenant_id, row=message_id, column="to"),
         to_hash=sealer.lookup_hash(lookup_form(to), tenant=tenant_id),
-        content_sealed=sealer.seal(checked.worded.to_json(), tenant=tenant_id, row=message_id, column="content"),
+        content_sealed=sealer.seal(checked.wording.to_json(), tenant=tenant_id, row=message_id, column="content"),
         send_at=send_at or draft.send_at,
         send_after=None if send_at else draft.send_after,
         batch_id=batch_id,
     )
 
 
-def as_message(member: SealedMessage, stored: Stored) -> Message:
-    """The message as it now stands, from what is known: nothing has to be read for it."""
-    draft = member.checked.draft
+def as_message(message: SealedMessage, stored: Stored) -> Message:
+    """The stored message as queries return it, made without reading the database."""
+    draft = message.checked.draft
     return Message(
-        id=member.message_id,
+        id=message.message_id,
         direction=Direction.OUTBOUND,
         status=stored.status,
-        channel=member.checked.route[0].channel,
-        route=member.checked.route,
+        channel=message.checked.route[0].channel,
+        route=message.checked.route,
         step=0,
-        to_masked=member.checked.address.masked,
+        to_masked=message.checked.address.masked,
         failure=None,
         send_at=stored.send_at,
         next_attempt_at=stored.due_at if stored.status is MessageStatus.QUEUED else None,
         next_look_at=None,
         expires_at=stored.expires_at,
         external_id=draft.external_id,
-        batch_id=member.batch_id,
+        batch_id=message.batch_id,
         created_at=stored.created_at,
         updated_at=stored.created_at,
         sent_at=None,
         delivered_at=None,
         read_at=None,
-        content=member.checked.worded.content,
-        filled=member.checked.worded.filled,
-        template_id=member.template_id,
-        in_reply_to=member.in_reply_to,
-        to=member.checked.address.value,
+        content=message.checked.wording.content,
+        filled=message.checked.wording.filled,
+        template_id=message.template_id,
+        in_reply_to=message.in_reply_to,
+        to=message.checked.address.value,
     )
 
 
-# Storing a group of messages: one statement for messages, events, keys and external ids, whatever its size.
-#
-# It speaks to the driver itself: through SQLAlchemy the same statement took a third more of the process's time in
-# groups
-# of twenty (1.1 against 1.5 ms), and every message waits for it. An external id is taken before the key, so that only
-# one mixture is left to undo: an external id that was free with a key that was not.
+# A lock held elsewhere must not delay a group for long: after the time-out each message is tried by itself.
+_GROUP_LOCK_TIMEOUT, _SINGLE_LOCK_TIMEOUT = "1s", "5s"
 
-
-# One slow neighbour must not hold a group up for long: what waits longer is tried again by itself.
-_GROUP_PATIENCE, _OWN_PATIENCE = "1s", "5s"
-
-_GIVEN: Sequence[tuple[str, str, Callable[[SealedMessage], Any]]] = [
+_COLUMNS: Sequence[tuple[str, str, Callable[[SealedMessage], Any]]] = [
     ("tenant_id", "uuid", lambda one: one.tenant_id),
     ("id", "uuid", lambda one: one.message_id),
     ("channel", "text", lambda one: one.checked.route[0].channel.value),
@@ -168,10 +166,10 @@ _GIVEN: Sequence[tuple[str, str, Callable[[SealedMessage], Any]]] = [
     ("operation", "text", lambda one: one.request and one.request.operation),
     ("request_hash", "bytea", lambda one: one.request and one.request.fingerprints[0]),
 ]
-_ARRAYS = ", ".join(f"${place}::{kind}[]" for place, (_, kind, _) in enumerate(_GIVEN, 1))
-_NAMES = ", ".join(name for name, _, _ in _GIVEN)
+_ARRAYS = ", ".join(f"${place}::{kind}[]" for place, (_, kind, _) in enumerate(_COLUMNS, 1))
+_NAMES = ", ".join(name for name, _, _ in _COLUMNS)
 
-# Rows are taken in one order by everybody, so that two groups that share keys wait instead of deadlocking.
+# Rows are inserted in one order, so that two groups that share keys wait for each other instead of deadlocking.
 _STORE = f"""
 WITH given AS MATERIALIZED (
     SELECT *, coalesce(send_at, now() + send_after) AS hour FROM unnest({_ARRAYS}) AS given({_NAMES})
@@ -211,7 +209,7 @@ UNION ALL SELECT message_id, NULL, NULL, NULL, NULL, NULL FROM named WHERE messa
 UNION ALL SELECT resource_id, NULL, NULL, NULL, NULL, NULL FROM keyed WHERE resource_id NOT IN (SELECT id FROM stored)
 """  # noqa: S608  # the table above and a constant are all that is filled in
 
-_WHO_HAS_IT = """
+_HOLDERS = """
 SELECT given.id, held.resource_id, held.request_hash, held.created_at AS used_at,
     taken.message_id AS holder, holder.created_at AS taken_at, own.id AS own
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS given(tenant_id, id, key, external_id)
@@ -223,45 +221,41 @@ LEFT JOIN messages own ON own.tenant_id = given.tenant_id AND own.id = given.id
 """
 
 
-class StoreSeparately(Exception):
-    """The group cannot be stored as one; nothing of it is. Each member has to be tried by itself."""
-
-
-class _HalfTaken(Exception):
-    """A member took one of the names it wanted and not the other: whoever opened the transaction must undo it."""
+class _PartlyTaken(Exception):
+    """A message took its external id and not its key, or the reverse: the transaction must be rolled back."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__()
         self.outcome = outcome
 
 
-async def store_messages(database: Database, members: Sequence[SealedMessage]) -> Sequence[Outcome]:
-    """Store members in a transaction of their own and say what became of each, in order.
+async def store_messages(database: Database, messages: Sequence[SealedMessage]) -> Sequence[Outcome]:
+    """Store messages in one transaction, and return the outcome of each, in order.
 
     Raises Apart when one of several stands in the others' way; a single member's own mistake is raised as it is.
     """
-    tenants, is_group = {member.tenant_id for member in members}, len(members) > 1
-    patience = _GROUP_PATIENCE if is_group else _OWN_PATIENCE
+    tenants, is_group = {message.tenant_id for message in messages}, len(messages) > 1
+    patience = _GROUP_LOCK_TIMEOUT if is_group else _SINGLE_LOCK_TIMEOUT
     try:
         async with database.transaction(*tenants, lock_timeout=patience) as connection:
-            return await _store(await driver_connection(connection), members)
+            return await _store(await driver_connection(connection), messages)
     except Overloaded as error:
-        # After a lost commit, a CommitUnknown, trying again might store them twice.
+        # Not after a lost commit, a CommitUnknown: trying again might store them twice.
         if is_group and is_contention(error.__cause__):
-            raise StoreSeparately from error
-        return [error] * len(members)
-    except _HalfTaken as half:
+            raise ProcessSeparately from error
+        return [error] * len(messages)
+    except _PartlyTaken as half:
         if is_group:
-            raise StoreSeparately from half
+            raise ProcessSeparately from half
         return [half.outcome]
     except Exception as error:
         if is_group:
-            raise StoreSeparately from error
+            raise ProcessSeparately from error
         raise
 
 
-async def _store(driver: asyncpg.Connection, members: Sequence[SealedMessage]) -> Sequence[Outcome]:
-    columns = ([take(member) for member in members] for _, _, take in _GIVEN)
+async def _store(driver: asyncpg.Connection, messages: Sequence[SealedMessage]) -> Sequence[Outcome]:
+    columns = ([take(message) for message in messages] for _, _, take in _COLUMNS)
     rows = await driver.fetch(_STORE, *columns)
     stored = {
         row["id"]: Stored(
@@ -270,65 +264,127 @@ async def _store(driver: asyncpg.Connection, members: Sequence[SealedMessage]) -
         for row in rows
         if row["status"] is not None
     }
-    lost = [member for member in members if member.message_id not in stored]
+    lost = [message for message in messages if message.message_id not in stored]
     verdicts = await _verdicts(driver, lost) if lost else {}
     if len(rows) > len(stored):
-        raise _HalfTaken(next(iter(verdicts.values())))
-    return [stored.get(member.message_id) or verdicts[member.message_id] for member in members]
+        raise _PartlyTaken(next(iter(verdicts.values())))
+    return [stored.get(message.message_id) or verdicts[message.message_id] for message in messages]
 
 
 async def find_earlier(
-    database: Database, members: Sequence[SealedMessage]
+    database: Database, messages: Sequence[SealedMessage]
 ) -> Sequence[AlreadyStored | AppError | None]:
-    """What stands in the way of members that are not to be stored: None where nothing does."""
-    async with database.transaction(*{member.tenant_id for member in members}) as connection:
-        rows = await _who_has_it(await driver_connection(connection), members)
-    return [_verdict(member, rows[member.message_id]) for member in members]
+    """What would keep messages from being stored; None for those that could be stored. Nothing is stored."""
+    async with database.transaction(*{message.tenant_id for message in messages}) as connection:
+        rows = await _holders(await driver_connection(connection), messages)
+    return [_verdict(message, rows[message.message_id]) for message in messages]
 
 
 async def _verdicts(driver: asyncpg.Connection, lost: Sequence[SealedMessage]) -> dict[UUID, Outcome]:
-    rows = await _who_has_it(driver, lost)
+    rows = await _holders(driver, lost)
     gone = Overloaded(say("OBSTACLE_GONE", "What stood in its way went away meanwhile: try again."), retry_after=1)
-    return {member.message_id: _verdict(member, rows[member.message_id]) or gone for member in lost}
+    return {message.message_id: _verdict(message, rows[message.message_id]) or gone for message in lost}
 
 
-async def _who_has_it(driver: asyncpg.Connection, members: Sequence[SealedMessage]) -> dict[UUID, asyncpg.Record]:
+async def _holders(driver: asyncpg.Connection, messages: Sequence[SealedMessage]) -> dict[UUID, asyncpg.Record]:
     rows = await driver.fetch(
-        _WHO_HAS_IT,
-        [member.tenant_id for member in members],
-        [member.message_id for member in members],
-        [member.request and member.request.key for member in members],
-        [member.checked.draft.external_id for member in members],
+        _HOLDERS,
+        [message.tenant_id for message in messages],
+        [message.message_id for message in messages],
+        [message.request and message.request.key for message in messages],
+        [message.checked.draft.external_id for message in messages],
     )
     return {row["id"]: row for row in rows}
 
 
-def _verdict(member: SealedMessage, row: asyncpg.Record) -> AlreadyStored | AppError | None:
-    if member.request is not None and row["resource_id"] is not None:
-        if row["request_hash"] not in member.request.fingerprints:
-            return conflict_error(member.request.key, row["used_at"], [*member.checked.place, "idempotencyKey"])
+def _verdict(message: SealedMessage, row: asyncpg.Record) -> AlreadyStored | AppError | None:
+    if message.request is not None and row["resource_id"] is not None:
+        if row["request_hash"] not in message.request.fingerprints:
+            return conflict_error(message.request.key, row["used_at"], [*message.checked.place, "idempotencyKey"])
         return AlreadyStored(row["resource_id"])
     if row["own"] is not None:
         return AlreadyStored(row["own"])
     if row["holder"] is not None:
-        return _taken(member, row["taken_at"])
+        return _taken(message, row["taken_at"])
     return None
 
 
-def _taken(member: SealedMessage, taken_at: datetime | None) -> InvalidInput:
-    # For good means longer than messages may be kept.
+def _taken(message: SealedMessage, taken_at: datetime | None) -> InvalidInput:
+    # External ids are kept for longer than messages.
     text = say(
         "EXTERNAL_ID_TAKEN",
         "The external id {id} belongs to a message."
         " An external id names one message for good; repeat a request with an idempotency key instead.",
-        id=repr(member.checked.draft.external_id),
+        id=repr(message.checked.draft.external_id),
     )
     if taken_at:
         text = say(
             "EXTERNAL_ID_TAKEN_AT",
             "The external id {id} belongs to a message of {when}."
             " An external id names one message for good; repeat a request with an idempotency key instead.",
-            id=repr(member.checked.draft.external_id),
+            id=repr(message.checked.draft.external_id),
             when=f"{taken_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         )
-    return InvalidInput(text, path=[*member.checked.place, "externalId"], rule=InputRule.NOT_ALLOWED)
+    return InvalidInput(text, path=[*message.checked.place, "externalId"], rule=InputRule.NOT_ALLOWED)
+
+
+Commit = Callable[[Sequence[SealedMessage]], Awaitable[Sequence[Outcome]]]
+Notify = Callable[[Sequence[tuple[SealedMessage, Stored]]], Awaitable[None]]
+
+STORE_LIMITS = GroupLimits(items=200, weight=4_000_000, under_way=2, waiting=5_000)
+"""Of groups of messages; the weight is in bytes of content."""
+
+
+class StoreQueue:
+    """Stores messages in groups: `commit` stores a group, and `notify` is told what was stored after its commit.
+
+    Tenants take turns. Messages with equal idempotency keys wait for the first of them instead of for its row's lock.
+    """
+
+    def __init__(self, commit: Commit, notify: Notify, limits: GroupLimits = STORE_LIMITS) -> None:
+        self._notify = notify
+        self._first: dict[tuple[UUID, str], Waiting[SealedMessage, Outcome]] = {}
+        self._queue: GroupCommit[SealedMessage, Outcome] = GroupCommit(
+            commit,
+            limits,
+            weight_of=lambda message: len(message.content_sealed),
+            full=say("TOO_MANY_AT_ONCE", "Too many messages are being handed in at once; nothing was stored."),
+            skips_abandoned=True,
+            after=self._notify_stored,
+            stopped=_stopped,
+        )
+
+    async def submit(self, message: SealedMessage) -> Outcome:
+        """Store a message in the next group. Raises Overloaded, and what the database refuses about it alone."""
+        if message.request is None:
+            return await self._queue.submit(message, line=message.tenant_id)
+        key = (message.tenant_id, message.request.key)
+        while (first := self._first.get(key)) is not None and not first.result.done():
+            outcome = _outcome_of_equal(first.item, message, await first.wait())
+            if outcome is not None:
+                return outcome
+        one = self._first[key] = self._queue.enqueue(message, line=message.tenant_id)
+        one.result.add_done_callback(lambda _: self._forget(key, one))
+        return await one.wait()
+
+    def _forget(self, key: tuple[UUID, str], one: Waiting[SealedMessage, Outcome]) -> None:
+        if self._first.get(key) is one:
+            del self._first[key]
+
+    async def _notify_stored(self, processed: Sequence[tuple[SealedMessage, Outcome]]) -> None:
+        stored = [(message, outcome) for message, outcome in processed if isinstance(outcome, Stored)]
+        if stored:
+            await self._notify(stored)
+
+
+def _stopped() -> CommitUnknown:
+    text = say("SERVER_STOPPED", "The server was stopped meanwhile: repeat it, with the same idempotency key.")
+    return CommitUnknown(text, retry_after=2)
+
+
+def _outcome_of_equal(first: SealedMessage, later: SealedMessage, outcome: Outcome) -> Outcome | None:
+    """What the first outcome means for a later message with the same key; None when it has to be stored itself."""
+    is_equal = first.request == later.request
+    if is_equal and isinstance(outcome, Stored | AlreadyStored):
+        return AlreadyStored(first.message_id if isinstance(outcome, Stored) else outcome.message_id)
+    return outcome if isinstance(outcome, Overloaded) else None

@@ -1,4 +1,4 @@
-"""What time changes: schedules that are due, messages that expired, steps out of time, and leases that ran out."""
+"""What time changes: schedules that are due, messages that expired, steps past their deadline, leases that ran out."""
 
 from datetime import timedelta
 
@@ -9,17 +9,17 @@ from core.errors import FailureParty, FailureReason
 from core.messages.bulk_transition import transition_all
 from core.messages.claim import NO_UNREAD_REPORT, text_value
 from core.messages.record import EventRecord, MessageKey, lock_states
-from core.messages.state_machine import MessageState, Transition, after_deadline, after_expiry, after_hour
+from core.messages.state_machine import MessageState, Transition, after_deadline, after_expiry, after_schedule
 from core.messages.status import AttemptOutcome, EventSource, MessageStatus
 from core.messages.tables import attempts, message_events, messages
 from core.ports import Failure
 from core.ports.failures import failure_to_json
 from core.pubsub import Change
 
-# Two conditions, an index each, and words instead of parameters, since only then do the partial indexes fit them.
-# No time is up as long as a report that may say it arrived lies unread.
-_HAS_COME = text(f"lease_until IS NULL AND status IN ('SCHEDULED', 'SENT') AND due_at <= now() AND {NO_UNREAD_REPORT}")
-_IS_TOO_LATE = text(
+# Two conditions with an index each; constants instead of parameters, since only then the partial indexes are used.
+# No deadline has an effect while a report that may say it was delivered waits in the inbox.
+_DUE = text(f"lease_until IS NULL AND status IN ('SCHEDULED', 'SENT') AND due_at <= now() AND {NO_UNREAD_REPORT}")
+_PAST_DEADLINE = text(
     "lease_until IS NULL AND status IN ('SCHEDULED', 'QUEUED')"
     " AND (expires_at IS NOT NULL OR step_until IS NOT NULL) AND LEAST(expires_at, step_until) <= now()"
     f" AND {NO_UNREAD_REPORT}"
@@ -27,9 +27,9 @@ _IS_TOO_LATE = text(
 
 
 async def apply_due_times(connection: AsyncConnection, *, limit: int = 200) -> list[Change]:
-    """Move up to so many messages whose hour has come or whose time is up, in the caller's transaction."""
+    """Move up to so many messages that are due or past a deadline, in the caller's transaction."""
     has_expired: dict[MessageKey, bool] = {}
-    for condition in (_HAS_COME, _IS_TOO_LATE):
+    for condition in (_DUE, _PAST_DEADLINE):
         rows = await connection.execute(
             select(messages.c.tenant_id, messages.c.id, (messages.c.expires_at <= func.now()).label("has_expired"))
             .where(condition)
@@ -40,39 +40,36 @@ async def apply_due_times(connection: AsyncConnection, *, limit: int = 200) -> l
     if not has_expired:
         return []
     return await transition_all(
-        connection, has_expired, lock_states, lambda key, standing: _noted(key, standing, has_expired[key])
+        connection, has_expired, lock_states, lambda key, state: _record(key, state, has_expired[key])
     )
 
 
-def _noted(key: MessageKey, standing: MessageState, has_expired: bool) -> EventRecord:
-    move, detail = _brought(standing, has_expired)
-    return EventRecord(key, standing, move, EventSource.SCHEDULER, detail=detail)
+def _record(key: MessageKey, state: MessageState, has_expired: bool) -> EventRecord:
+    transition, detail = _time_transition(state, has_expired)
+    return EventRecord(key, state, transition, EventSource.SCHEDULER, detail=detail)
 
 
-def _brought(standing: MessageState, has_expired: bool) -> tuple[Transition, str]:
-    if has_expired and standing.status is not MessageStatus.SENT:
-        words = "before anybody reported that it arrived" if standing.may_still_arrive else "before it went out"
-        return after_expiry(standing), f"its time was up {words}"
+def _time_transition(state: MessageState, has_expired: bool) -> tuple[Transition, str]:
+    if has_expired and state.status is not MessageStatus.SENT:
+        words = "before a delivery was reported" if state.may_still_arrive else "before it was sent"
+        return after_expiry(state), f"it expired {words}"
     if has_expired:
-        return after_deadline(standing), "its time was up, and what was sent is left to arrive"
-    if standing.status is MessageStatus.SCHEDULED:
-        return after_hour(standing), "its hour has come"
-    step = standing.route[standing.step]
-    return after_deadline(standing), f"{step.channel} did not come to {step.until} in its time"
-
-
-# Leases that ran out: a dead worker's messages are taken back, and never sent again blindly.
+        return after_deadline(state), "it expired, and no further step is tried"
+    if state.status is MessageStatus.SCHEDULED:
+        return after_schedule(state), "its scheduled time has come"
+    step = state.route[state.step]
+    return after_deadline(state), f"{step.channel} did not reach {step.until} in time"
 
 
 WORKER_LOST = Failure(
     FailureReason.OTHER,
     FailureParty.OPERATOR,
-    "The worker ended while the message was being sent; whether the company took it is not known yet.",
+    "The worker ended while the message was being sent; whether the provider accepted it is not known yet.",
 )
 
 
 async def reclaim_expired_leases(connection: AsyncConnection, *, hold: timedelta, limit: int = 200) -> list[Change]:
-    """Deal with leases that ran out: what never began is due again, what had begun is UNCONFIRMED for `hold`.
+    """Take back messages whose lease ran out: those not begun are due again, those begun are UNCONFIRMED for `hold`.
 
     When such a call ended nobody saw, so its attempt has no end. A doubt whose settler died is left to the next one.
     """

@@ -1,4 +1,9 @@
-"""Unconfirmed messages: the provider is asked what became of them, and the route's policy decides otherwise."""
+"""Settling unconfirmed messages: the provider is asked, where it can be; otherwise the route's policy decides.
+
+An unconfirmed message is left alone while a report about it waits in the inbox, and until everything that could have
+brought a report has been at work, without a gap, for the time that unconfirmed messages are held. One record of a
+provider's list may look like several attempts: it settles an attempt only when no other attempt can be meant.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -34,9 +39,9 @@ log = structlog.get_logger(__name__)
 async def look_up(
     lookup: DeliveryLookup, integration: str, message_id: UUID, sought: Callable[[], Sought], deadline: timedelta
 ) -> Sequence[Sighting] | None:
-    """What its books show; None when it could not be asked or could not say. Never raises.
+    """Ask a provider for its records of an attempt; None when it could not be asked or did not answer. Never raises.
 
-    `sought` reads the message: one that cannot be read is not asked for.
+    `sought` opens the message: for one that cannot be opened, the provider is not asked.
     """
     try:
         async with asyncio.timeout(deadline.total_seconds()):
@@ -45,13 +50,13 @@ async def look_up(
         reason = reason_of(error, deadline)
         log.warning("look_up_failed", integration=integration, message_id=str(message_id), **reason)
     except Exception:
-        # Whatever another version wrote there: it would come back for ever, and its neighbours with it.
+        # For example content that another version wrote: raising would hold up the other attempts every time.
         log.exception("look_up_broke", integration=integration, message_id=str(message_id))
     return None
 
 
 def reason_of(error: Exception, deadline: timedelta) -> dict[str, str]:
-    """Why a question to a provider was not answered, as a log names it."""
+    """Why a provider was not asked or did not answer, as fields of a log line."""
     said = {"error": type(error).__name__}
     if isinstance(error, ProviderError):
         code = {"provider_code": error.provider_code} if error.provider_code else {}
@@ -61,26 +66,20 @@ def reason_of(error: Exception, deadline: timedelta) -> dict[str, str]:
     return {**said, "reason": str(error)}
 
 
-# Doubts that are due: unconfirmed messages leased to one settler, with what is needed to ask the company about them.
-#
-# A doubt is left alone while a report about it lies unread in the inbox, and until everything that could have brought
-# one has been at work, without a gap, for as long as doubts are held.
-
-
 LOOKALIKE_WINDOW = timedelta(hours=1)
-"""How far apart two attempts may have begun that one record of a provider's list may be: more than providers' clocks
-and queues put between an attempt and its record."""
+"""How far apart two attempts may have begun for one record of a list to be either: more than the usual difference
+between an attempt and its record."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnconfirmedAttempt:
-    """An attempt nobody knows the end of, of a message leased to be settled; `age` is for how long.
+    """An unconfirmed attempt, with its message leased to be settled; `age` is how long it has been unconfirmed.
 
     Of a rival, which is not settled now, there is neither age nor token. `is_under_way` until its call has ended.
     """
 
     key: MessageKey
-    attempt: int
+    number: int
     integration: str
     channel: Channel
     started_at: datetime
@@ -93,21 +92,31 @@ class UnconfirmedAttempt:
     age: timedelta = timedelta(0)
 
     def sought(self, sealer: Sealer) -> Sought:
-        """What the company is asked for; raises SealBroken, also where that is no longer kept."""
+        """What the provider is asked for; raises SealBroken, also where the content was erased."""
         tenant, row = self.key
         if self.to_sealed is None or self.content_sealed is None:
-            raise SealBroken("what was sent is no longer kept")
-        content = content_from_json(sealer.open(self.content_sealed, tenant=tenant, row=row, column="content"))
-        return Sought(
-            Reference(tenant, row, self.attempt),
-            self.channel,
-            sealer.open(self.to_sealed, tenant=tenant, row=row, column="to"),
-            content_for(content, self.channel),
-            self.started_at,
-        )
+            raise SealBroken("what was sent was erased")
+        reference = Reference(tenant, row, self.number)
+        return open_sought(sealer, reference, self.channel, self.to_sealed, self.content_sealed, self.started_at)
 
 
-_LEASE = text(f"""
+def open_sought(
+    sealer: Sealer,
+    reference: Reference,
+    channel: Channel,
+    to_sealed: bytes,
+    content_sealed: bytes,
+    started_at: datetime,
+    provider_message_id: str | None = None,
+) -> Sought:
+    """Open what a provider is asked for. Raises SealBroken."""
+    tenant, row = reference.tenant_id, reference.message_id
+    content = content_from_json(sealer.open(content_sealed, tenant=tenant, row=row, column="content"))
+    to = sealer.open(to_sealed, tenant=tenant, row=row, column="to")
+    return Sought(reference, channel, to, content_for(content, channel), started_at, provider_message_id)
+
+
+_LEASE_DUE = text(f"""
 WITH due AS (
     SELECT tenant_id, id FROM messages
     WHERE status = 'UNCONFIRMED' AND due_at <= now() AND lease_until IS NULL AND {NO_UNREAD_REPORT}
@@ -122,8 +131,8 @@ SELECT
     leased.simulated_only, now() - leased.unconfirmed_at AS age,
     attempts.number, attempts.integration, attempts.channel, attempts.started_at
 FROM leased CROSS JOIN LATERAL (
-    -- Not its last number: what was claimed after the doubt and never begun was no attempt, and what was tried after it
-    -- and refused is known.
+    -- Not always the last attempt: one that was claimed later and never begun does not count, and one that was tried
+    -- later and rejected is known.
     SELECT * FROM attempts
     WHERE tenant_id = leased.tenant_id AND message_id = leased.id AND started_at IS NOT NULL
     ORDER BY (outcome = 'UNCONFIRMED' AND rank = 0) DESC, number DESC LIMIT 1
@@ -134,18 +143,18 @@ FROM leased CROSS JOIN LATERAL (
 async def lease_due(
     connection: AsyncConnection, *, worker: str, limit: int, timing: Timing
 ) -> list[UnconfirmedAttempt]:
-    """Lease doubts that are due; none while we may have been deaf within the time that doubts are held."""
+    """Lease unconfirmed messages that are due; none if reports may have been missed within the time they are held."""
     heard = (await connection.execute(select(active_since().scalar_subquery() + timing.hold < text("now()")))).scalar()
     if not heard:
         return []
-    rows = await connection.execute(_LEASE, {"worker": worker, "limit": limit, "lease": timing.lease})
-    return [_doubt(row) for row in rows]
+    rows = await connection.execute(_LEASE_DUE, {"worker": worker, "limit": limit, "lease": timing.lease})
+    return [_unconfirmed_attempt(row) for row in rows]
 
 
-def _doubt(row: Row[Any]) -> UnconfirmedAttempt:
+def _unconfirmed_attempt(row: Row[Any]) -> UnconfirmedAttempt:
     return UnconfirmedAttempt(
         key=MessageKey(row.tenant_id, row.id),
-        attempt=row.number,
+        number=row.number,
         integration=row.integration,
         channel=Channel(row.channel),
         started_at=row.started_at,
@@ -158,8 +167,8 @@ def _doubt(row: Row[Any]) -> UnconfirmedAttempt:
     )
 
 
-# An address is masked alike for every tenant and under every key. One that is no longer kept may be any.
-_RIVALS = text("""
+# An address is masked in the same way for every tenant and under every key. An erased one may be any address.
+_LOOKALIKES = text("""
 SELECT DISTINCT ON (rival.tenant_id, rival.message_id, rival.number)
     rival.tenant_id, rival.message_id, rival.number, rival.integration, rival.channel, rival.started_at, rival.outcome,
     messages.simulated_only, messages.to_masked, messages.to_sealed, messages.content_sealed
@@ -168,7 +177,7 @@ FROM unnest(:tenants, :ids, :integrations, :starts, :masked)
 JOIN LATERAL (
     SELECT * FROM attempts WHERE outcome IN ('IN_FLIGHT', 'UNCONFIRMED') AND integration = doubt.integration
         AND started_at BETWEEN doubt.started_at - :apart AND doubt.started_at + :apart
-    -- Settled by hand as sent: it has a record, and nobody knows which.
+    -- Settled by hand as sent: it has a record, and it is unknown which.
     UNION ALL SELECT * FROM attempts WHERE outcome = 'ACCEPTED' AND rank = 1 AND integration = doubt.integration
         AND started_at BETWEEN doubt.started_at - :apart AND doubt.started_at + :apart
         AND provider_id_lookup IS NULL AND provider_message_id IS NULL AND channel <> 'EMAIL'
@@ -187,17 +196,17 @@ LIMIT :limit
 
 
 async def lookalikes_of(
-    connection: AsyncConnection, doubts: Sequence[UnconfirmedAttempt], *, limit: int
+    connection: AsyncConnection, attempts: Sequence[UnconfirmedAttempt], *, limit: int
 ) -> list[UnconfirmedAttempt]:
-    """Attempts of other messages, whosever, that one record of a provider's list may be as well, up to so many."""
+    """Attempts of other messages, of any tenant, that one record of a list may be as well; at most `limit`."""
     rows = await connection.execute(
-        _RIVALS,
+        _LOOKALIKES,
         {
-            "tenants": [one.key.tenant_id for one in doubts],
-            "ids": [one.key.message_id for one in doubts],
-            "integrations": [one.integration for one in doubts],
-            "starts": [one.started_at for one in doubts],
-            "masked": [one.to_masked for one in doubts],
+            "tenants": [one.key.tenant_id for one in attempts],
+            "ids": [one.key.message_id for one in attempts],
+            "integrations": [one.integration for one in attempts],
+            "starts": [one.started_at for one in attempts],
+            "masked": [one.to_masked for one in attempts],
             "apart": LOOKALIKE_WINDOW,
             "limit": limit,
         },
@@ -219,66 +228,65 @@ async def lookalikes_of(
     ]
 
 
-# Settling doubts: first the company is asked, where it can be; then the route's policy decides, and nothing else.
-
-
 LONGEST_PAUSE = timedelta(hours=1)
-"""Between two looks at the same doubt."""
+"""The longest pause between two looks at one unconfirmed message."""
 
-_MOST_RIVALS = 500
+_MAX_LOOKALIKES = 500
 
 Answer = Sequence[Sighting] | None
-"""What a company knows; None when it was not asked or could not say."""
+"""A provider's records of an attempt; None when it was not asked or did not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the providers' lists show, of whom they may speak, and whose ids are known.
+    """The records in the providers' lists, the attempts they may be, and the attempts that hold their ids.
 
-    `rivals` is None where there are too many attempts that look alike to be told apart.
+    `lookalikes` is None where there are too many attempts that look alike.
     """
 
     answers: Mapping[AttemptKey, Answer]
-    rivals: Sequence[UnconfirmedAttempt] | None
+    lookalikes: Sequence[UnconfirmedAttempt] | None
     holders: dict[ProviderName, AttemptKey]
 
-    def free(self, doubt: UnconfirmedAttempt) -> Sequence[Sighting]:
-        """The records that may be this attempt: nobody else is known to hold their ids."""
-        found = self.answers.get(_about(doubt)) or ()
-        names = [(doubt.integration, one.provider_message_id) for one in found]
-        return [one for one, name in zip(found, names, strict=True) if self.holders.get(name) in (None, _about(doubt))]
+    def free(self, attempt: UnconfirmedAttempt) -> Sequence[Sighting]:
+        """The records that may be this attempt: no other attempt holds their ids."""
+        found = self.answers.get(_key_of(attempt)) or ()
+        names = [(attempt.integration, one.provider_message_id) for one in found]
+        return [
+            one for one, name in zip(found, names, strict=True) if self.holders.get(name) in (None, _key_of(attempt))
+        ]
 
-    def has_rival(self, doubt: UnconfirmedAttempt, free: Sequence[Sighting]) -> bool:
-        """Whether one of these records may be another message's, whose own fate is not known either."""
-        if self.rivals is None:
+    def has_lookalike(self, attempt: UnconfirmedAttempt, free: Sequence[Sighting]) -> bool:
+        """Whether one of these records may be another message's, which is unconfirmed, too."""
+        if self.lookalikes is None:
             return True
         ids = {one.provider_message_id for one in free}
         return any(
-            _may_be_alike(doubt, one) and ids & self._ids(one, otherwise=ids)
-            for one in self.rivals
-            if one.key != doubt.key
+            _may_be_confused(attempt, one) and ids & self._ids(one, otherwise=ids)
+            for one in self.lookalikes
+            if one.key != attempt.key
         )
 
-    def _ids(self, rival: UnconfirmedAttempt, *, otherwise: Set[str]) -> Set[str]:
-        answer = self.answers.get(_about(rival))
+    def _ids(self, other: UnconfirmedAttempt, *, otherwise: Set[str]) -> Set[str]:
+        answer = self.answers.get(_key_of(other))
         return otherwise if answer is None else {one.provider_message_id for one in answer}
 
 
-def _about(doubt: UnconfirmedAttempt) -> AttemptKey:
-    return AttemptKey(doubt.key, doubt.attempt)
+def _key_of(attempt: UnconfirmedAttempt) -> AttemptKey:
+    return AttemptKey(attempt.key, attempt.number)
 
 
-def _may_be_alike(doubt: UnconfirmedAttempt, rival: UnconfirmedAttempt) -> bool:
-    is_known = rival.to_sealed is not None and rival.to_masked != doubt.to_masked
-    is_near = abs(doubt.started_at - rival.started_at) <= LOOKALIKE_WINDOW
-    return rival.integration == doubt.integration and is_near and not is_known
+def _may_be_confused(attempt: UnconfirmedAttempt, other: UnconfirmedAttempt) -> bool:
+    is_known = other.to_sealed is not None and other.to_masked != attempt.to_masked
+    is_near = abs(attempt.started_at - other.started_at) <= LOOKALIKE_WINDOW
+    return other.integration == attempt.integration and is_near and not is_known
 
 
 @dataclass(frozen=True, slots=True)
 class Settler:
-    """Settles what is due, with the companies that can be asked by the integration's name.
+    """Settles unconfirmed messages that are due; `lookups` are the providers that can be asked, by integration.
 
-    Those that are not among the `simulated` are told nothing of what a test key sent.
+    Providers that are not `simulated` are not asked about messages of test keys.
     """
 
     database: Database
@@ -290,144 +298,149 @@ class Settler:
     simulated: frozenset[str] = frozenset()
 
     async def settle_due(self, *, limit: int = 50) -> int:
-        """Settle up to so many doubts; returns how many were looked at."""
+        """Settle up to so many unconfirmed messages; returns how many were looked at."""
         await prepare_lookups(self.database, self.sealer)
         async with self.database.transaction() as connection:
-            doubts = await lease_due(connection, worker=self.worker, limit=limit, timing=self.timing)
-        if not doubts:
+            attempts = await lease_due(connection, worker=self.worker, limit=limit, timing=self.timing)
+        if not attempts:
             return 0
-        answers = await self._ask_all(doubts)
-        # No tenants are named: one account serves them all, and its list shows the messages of all.
+        answers = await self._ask_all(attempts)
+        # Without naming tenants: one account serves all of them, and its list shows the messages of all.
         async with self.database.transaction() as connection:
-            evidence = await _evidence(connection, self.sealer, doubts, answers)
-            unread = await with_unread_reports(connection, [doubt.key for doubt in doubts])
-            about = {doubt.key: doubt for doubt in doubts}
+            evidence = await _evidence(connection, self.sealer, attempts, answers)
+            unread = await with_unread_reports(connection, [attempt.key for attempt in attempts])
+            by_key = {attempt.key: attempt for attempt in attempts}
             changes = await transition_all(
                 connection,
-                about,
-                lambda inside, keys: lock_leased(inside, {key: about[key].token for key in keys}),
-                lambda key, standing: self._decide(about[key], standing, evidence, has_word=key in unread),
+                by_key,
+                lambda inside, keys: lock_leased(inside, {key: by_key[key].token for key in keys}),
+                lambda key, state: self._decide(by_key[key], state, evidence, has_report=key in unread),
             )
         await self.hub.publish(changes)
-        return len(doubts)
+        return len(attempts)
 
-    async def _ask_all(self, doubts: Sequence[UnconfirmedAttempt]) -> dict[AttemptKey, Answer]:
-        """Ask about doubts, and about whatever else one of the records found may be."""
-        asked = [one for one in doubts if self._can_ask(one)]
+    async def _ask_all(self, attempts: Sequence[UnconfirmedAttempt]) -> dict[AttemptKey, Answer]:
+        """Ask about these attempts, and about the others that one of the records found may be."""
+        asked = [one for one in attempts if self._can_ask(one)]
         if not asked:
             return {}
         async with self.database.transaction() as connection:
-            rivals = await lookalikes_of(connection, asked, limit=_MOST_RIVALS)
-        if len(rivals) == _MOST_RIVALS:
+            lookalikes = await lookalikes_of(connection, asked, limit=_MAX_LOOKALIKES)
+        if len(lookalikes) == _MAX_LOOKALIKES:
             return {}
-        # What is under way just now will say by itself what became of it.
-        all_asked = {_about(one): one for one in (*rivals, *asked) if not one.is_under_way and self._can_ask(one)}
+        # A call that is under way will get an answer of its own.
+        all_asked = {_key_of(one): one for one in (*lookalikes, *asked) if not one.is_under_way and self._can_ask(one)}
         answers = await asyncio.gather(*(self._ask(one) for one in all_asked.values()))
         return dict(zip(all_asked, answers, strict=True))
 
-    def _can_ask(self, doubt: UnconfirmedAttempt) -> bool:
-        return doubt.integration in self.lookups and not (
-            doubt.simulated_only and doubt.integration not in self.simulated
+    def _can_ask(self, attempt: UnconfirmedAttempt) -> bool:
+        return attempt.integration in self.lookups and not (
+            attempt.simulated_only and attempt.integration not in self.simulated
         )
 
-    async def _ask(self, doubt: UnconfirmedAttempt) -> Answer:
-        sought, deadline = partial(doubt.sought, self.sealer), self.timing.send_deadline
-        return await look_up(self.lookups[doubt.integration], doubt.integration, doubt.key.message_id, sought, deadline)
+    async def _ask(self, attempt: UnconfirmedAttempt) -> Answer:
+        sought, deadline = partial(attempt.sought, self.sealer), self.timing.send_deadline
+        return await look_up(
+            self.lookups[attempt.integration], attempt.integration, attempt.key.message_id, sought, deadline
+        )
 
     def _decide(
-        self, doubt: UnconfirmedAttempt, standing: MessageState, evidence: Evidence, *, has_word: bool
+        self, attempt: UnconfirmedAttempt, state: MessageState, evidence: Evidence, *, has_report: bool
     ) -> EventRecord:
-        if has_word:
-            # It came while the company was asked, and says more than any list: it is read first.
-            move, detail = state_machine.keep_waiting(standing, timedelta(0)), "a report has come: it is read first"
+        if has_report:
+            # It came while the provider was asked, and says more than a list does.
+            transition, detail = (
+                state_machine.keep_waiting(state, timedelta(0)),
+                "a report has come: it is applied first",
+            )
         else:
-            move, detail = self._by_list(doubt, standing, evidence) or self._by_policy(
-                doubt, standing, evidence.answers.get(_about(doubt))
+            transition, detail = self._by_list(attempt, state, evidence) or self._by_policy(
+                attempt, state, evidence.answers.get(_key_of(attempt))
             )
         return EventRecord(
-            key=doubt.key,
-            before=standing,
-            move=move,
+            key=attempt.key,
+            before=state,
+            transition=transition,
             source=EventSource.SCHEDULER,
-            attempt=doubt.attempt,
-            integration=doubt.integration,
+            attempt=attempt.number,
+            integration=attempt.integration,
             detail=detail,
-            is_told=move.standing.status is not standing.status,
+            is_logged=transition.state.status is not state.status,
         )
 
     def _by_list(
-        self, doubt: UnconfirmedAttempt, standing: MessageState, evidence: Evidence
+        self, attempt: UnconfirmedAttempt, state: MessageState, evidence: Evidence
     ) -> tuple[Transition, str] | None:
-        """What the provider's list says, as far as it can speak of this message alone."""
-        free = evidence.free(doubt)
+        """Settle by a record of the provider's list, if it can only be this attempt."""
+        free = evidence.free(attempt)
         if not free:
             return None
-        own = sum(one.is_in_doubt and one.step == standing.step for one in standing.attempts.values())
-        if len(free) > max(own, 1) or evidence.has_rival(doubt, free):
-            if doubt.age >= GIVE_UP_AFTER:
+        own = sum(one.is_unconfirmed and one.step == state.step for one in state.attempts.values())
+        if len(free) > max(own, 1) or evidence.has_lookalike(attempt, free):
+            if attempt.age >= GIVE_UP_AFTER:
                 return None
-            words = f"{doubt.integration}'s list shows what may be it or another message: nothing is decided by that"
-            return state_machine.keep_waiting(standing, self._later(doubt)), words
+            words = f"{attempt.integration}'s list shows a record that may be another message's: not decided"
+            return state_machine.keep_waiting(state, self._later(attempt)), words
         found = free[0]
         status, name = found.status or ReportedStatus.SENT, found.provider_message_id
-        kept = seal_for_attempt(self.sealer, *doubt.key, doubt.attempt, name)
-        move = state_machine.after_report(standing, doubt.attempt, status, found.failure, kept, is_from_list=True)
-        if move is None:
+        kept = seal_for_attempt(self.sealer, *attempt.key, attempt.number, name)
+        transition = state_machine.after_report(state, attempt.number, status, found.failure, kept, is_from_list=True)
+        if transition is None:
             return None
-        evidence.holders[doubt.integration, name] = _about(doubt)
-        return move, f"{doubt.integration}'s list shows it: {status.lower()}"
+        evidence.holders[attempt.integration, name] = _key_of(attempt)
+        return transition, f"{attempt.integration}'s list shows it: {status.lower()}"
 
-    def _later(self, doubt: UnconfirmedAttempt) -> timedelta:
-        return min(max(doubt.age / 2, self.timing.hold), LONGEST_PAUSE)
+    def _later(self, attempt: UnconfirmedAttempt) -> timedelta:
+        return min(max(attempt.age / 2, self.timing.hold), LONGEST_PAUSE)
 
-    def _waits_for_key(self, doubt: UnconfirmedAttempt) -> bool:
-        """Whether the company could say what became of it, and nobody here can read whom it went to."""
-        if doubt.integration not in self.lookups:
+    def _waits_for_key(self, attempt: UnconfirmedAttempt) -> bool:
+        """Whether the provider could be asked, and the address cannot be opened with the keys of this process."""
+        if attempt.integration not in self.lookups:
             return False
         try:
-            doubt.sought(self.sealer)
+            attempt.sought(self.sealer)
         except SealBroken:
             return True
         return False
 
-    def _by_policy(self, doubt: UnconfirmedAttempt, standing: MessageState, answer: Answer) -> tuple[Transition, str]:
-        if doubt.age >= GIVE_UP_AFTER and not self._waits_for_key(doubt):
-            return state_machine.give_up(standing), "nobody could say for three days"
-        later = self._later(doubt)
-        could_ask = doubt.integration in self.lookups
+    def _by_policy(self, attempt: UnconfirmedAttempt, state: MessageState, answer: Answer) -> tuple[Transition, str]:
+        if attempt.age >= GIVE_UP_AFTER and not self._waits_for_key(attempt):
+            return state_machine.stop_waiting(state), "unconfirmed for three days"
+        later = self._later(attempt)
+        could_ask = attempt.integration in self.lookups
         if could_ask and answer is None:
-            return state_machine.keep_waiting(standing, later), "the company could not be asked; nothing is decided"
-        words = f"{doubt.integration} knows nothing of it" if could_ask else "no report has come"
-        match standing.route[standing.step].on_unconfirmed:
-            case _ if standing.is_expired:
+            return state_machine.keep_waiting(state, later), "the provider could not be asked; nothing is decided"
+        words = f"{attempt.integration} has no record of it" if could_ask else "no report has come"
+        match state.route[state.step].on_unconfirmed:
+            case _ if state.is_expired:
                 pass
-            case UnconfirmedPolicy.RESEND if standing.latest.is_in_doubt and _unconfirmed_in_step(standing) < 2:
-                return state_machine.send_again(standing), f"{words}: sent once more, as its route asks"
-            case UnconfirmedPolicy.NEXT_CHANNEL if standing.has_next:
-                return state_machine.go_on(standing), f"{words}: on to the next channel, as its route asks"
-        return state_machine.keep_waiting(standing, later), f"{words}: waiting"
+            case UnconfirmedPolicy.RESEND if state.latest.is_unconfirmed and _unconfirmed_in_step(state) < 2:
+                return state_machine.send_again(state), f"{words}: sent once more, as its route asks"
+            case UnconfirmedPolicy.NEXT_CHANNEL if state.has_next:
+                return state_machine.move_to_next_step(state), f"{words}: the next channel is tried, as its route asks"
+        return state_machine.keep_waiting(state, later), f"{words}: waiting"
 
 
-def _unconfirmed_in_step(standing: MessageState) -> int:
-    return sum(one.step == standing.step and one.is_in_doubt for one in standing.attempts.values())
+def _unconfirmed_in_step(state: MessageState) -> int:
+    return sum(one.step == state.step and one.is_unconfirmed for one in state.attempts.values())
 
 
 async def _evidence(
     connection: AsyncConnection,
     sealer: Sealer,
-    doubts: Sequence[UnconfirmedAttempt],
+    attempts: Sequence[UnconfirmedAttempt],
     answers: Mapping[AttemptKey, Answer],
 ) -> Evidence:
-    """What was found, weighed inside the transaction that decides.
+    """Gather the evidence inside the transaction that decides.
 
-    What has begun since the lists were read cannot be in them. First who else may be meant, then whose the ids are: an
-    attempt that is given an id in between counts as both.
+    Attempts begun since the lists were read cannot be in them. Look-alikes are read before holders, so that an attempt
+    that gets an id in between counts as both.
     """
-    asked = [one for one in doubts if answers.get(_about(one))]
-    names = {(one.integration, found.provider_message_id) for one in asked for found in answers[_about(one)] or ()}
+    asked = [one for one in attempts if answers.get(_key_of(one))]
+    names = {(one.integration, found.provider_message_id) for one in asked for found in answers[_key_of(one)] or ()}
     if not names:
         return Evidence(answers, (), {})
     await lock_names(connection, names)
-    rivals = await lookalikes_of(connection, asked, limit=_MOST_RIVALS)
+    lookalikes = await lookalikes_of(connection, asked, limit=_MAX_LOOKALIKES)
     holders = await holders_of(connection, sealer, names)
-    return Evidence(answers, None if len(rivals) == _MOST_RIVALS else rivals, holders)
+    return Evidence(answers, None if len(lookalikes) == _MAX_LOOKALIKES else lookalikes, holders)

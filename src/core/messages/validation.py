@@ -1,4 +1,4 @@
-"""A message as its caller wrote it, and everything that is checked before it is stored."""
+"""A message as its caller wrote it, and the checks before it is stored: pure, and all errors are reported at once."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,7 @@ from core.words import Sentence, say
 
 @dataclass(frozen=True, slots=True)
 class AnsweredMessage:
-    """A message as a caller names it: `written` is their id, `id` ours, None where that is none of ours."""
+    """A message that a caller replies to: `written` is the given id, `id` its value, None if it is malformed."""
 
     written: str
     id: UUID | None
@@ -34,7 +34,7 @@ class AnsweredMessage:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A message as the caller wrote it: exactly one of `phone`, `email` and `whatsapp_user_id` says to whom.
+    """A message as the caller wrote it; exactly one of `phone`, `email` and `whatsapp_user_id` is the recipient.
 
     At most one of `send_at` and `send_after` says when; `expires_in` counts from then. A rehearsal is checked, and
     not stored. `reach` is whom its caller's messages may reach, `author` who hands it in, for the audit log.
@@ -58,13 +58,13 @@ class Draft:
 
     @property
     def recipient(self) -> str:
-        """To whom, as it was written."""
+        """The recipient as it was written."""
         return self.phone or self.email or self.whatsapp_user_id or ""
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelService:
-    """Who serves a channel here, and what to say when nobody does; `is_configured` decides which.
+    """The integration that serves a channel here; `advice` says what to do when it is not configured.
 
     `is_simulated` when no call leaves this machine.
     """
@@ -76,7 +76,7 @@ class ChannelService:
 
 
 def canonical(draft: Draft, to: str) -> dict[str, Any]:
-    """What makes two requests the same, JSON-serialisable; `to` is the address in its one form.
+    """The JSON by which two requests are compared; `to` is the address in its one form.
 
     What was left out is not written, so that a new option does not make old requests different.
     """
@@ -88,7 +88,7 @@ def canonical(draft: Draft, to: str) -> dict[str, Any]:
         "sendAfter": draft.send_after.total_seconds() if draft.send_after is not None else None,
         "expiresIn": draft.expires_in.total_seconds() if draft.expires_in is not None else None,
         "respectQuietHours": draft.respects_quiet_hours or None,
-        # What a test key sent is not what another key asks for, though every word is the same.
+        # A request with a test key differs from the same request with a live key.
         "simulatedOnly": draft.reach.simulated_only or None,
     }
     return {
@@ -99,19 +99,16 @@ def canonical(draft: Draft, to: str) -> dict[str, Any]:
     }
 
 
-# What drafts refer to, read at once for all of them: the templates they use, the messages they answer.
-
-
 @dataclass(frozen=True, slots=True)
 class Referenced:
-    """The templates and messages of one tenant that drafts name; what is missing does not exist for it."""
+    """The templates and messages of a tenant that drafts refer to; missing ones do not exist for the tenant."""
 
     templates: Mapping[UUID, Template] = field(default_factory=dict)
     messages: Collection[UUID] = frozenset()
 
 
 async def load_referenced(database: Database, tenant: UUID, drafts: Sequence[Draft]) -> Referenced:
-    """Read what drafts refer to, in two statements at the most and in none where they refer to nothing.
+    """Read what drafts refer to, in at most two statements, and none where they refer to nothing.
 
     Raises Overloaded.
     """
@@ -127,9 +124,6 @@ async def load_referenced(database: Database, tenant: UUID, drafts: Sequence[Dra
         return Referenced(found, {row.id for row in rows})
 
 
-# Checking a message before anything is stored: pure, and everything that is wrong is said at once.
-
-
 _EXAMPLE = "[{channel: SMS}]"
 MAX_STEPS = 10
 MAX_EXTERNAL_ID = 255
@@ -141,14 +135,14 @@ FURTHEST = timedelta(days=366)
 
 @dataclass(frozen=True, slots=True)
 class CheckedDraft:
-    """A draft with nothing wrong in it. `objections` are held against it only if no earlier request made it already:
+    """A draft without errors. `objections` count only if no earlier request has stored it already:
     they come from how things stand here and now, not from what was written. `route` is the draft's without the steps
     that nobody serves here, about which `skipped` says why.
     """
 
     draft: Draft
     address: Address
-    worded: Wording
+    wording: Wording
     place: Sequence[str]
     route: Sequence[Step]
     objections: Sequence[AppError] = ()
@@ -158,7 +152,7 @@ class CheckedDraft:
 def check_draft(
     draft: Draft,
     channels: Mapping[Channel, ChannelService],
-    known: Referenced,
+    referenced: Referenced,
     place: Sequence[str] = ("input",),
     *,
     is_strict: bool = False,
@@ -174,29 +168,29 @@ def check_draft(
         address = read_address(draft, place)
     except InvalidInput as error:
         errors.append(error)
-    worded = word_draft(
-        draft.content, [step.channel for step in draft.route[:MAX_STEPS]], [*place, "content"], known.templates
+    wording = word_draft(
+        draft.content, [step.channel for step in draft.route[:MAX_STEPS]], [*place, "content"], referenced.templates
     )
-    errors += worded.errors
+    errors += wording.errors
     found = list(_route_errors(draft.route, address, channels, [*place, "route"], draft.reach))
     served = draft.route if is_strict else served_steps(draft.route, channels) or draft.route
     skipped = [error for error in found if _is_absent(error)] if served is not draft.route else []
     errors += [error for error in found if error not in skipped]
     errors += _detail_errors(draft, place)
     passing: list[AppError] = [error for error in errors if isinstance(error, NotConfigured)]
-    # A template may have been usable yesterday, and what is answered may have been kept until then.
-    passing += worded.errors if worded.may_have_passed else ()
+    # The template may have been usable when an earlier request stored the message.
+    passing += wording.errors if wording.may_have_passed else ()
     if address is not None and not draft.reach.allows(address.value):
         errors.append(_not_listed([*place, "to", _TO[address.kind]]))
     if len(errors) > len(passing) or address is None:
         raise Refused(errors)
     return CheckedDraft(
-        draft, address, worded, place, served, [*passing, *_answer_errors(draft, known, place)], skipped
+        draft, address, wording, place, served, [*passing, *_answer_errors(draft, referenced, place)], skipped
     )
 
 
 def served_steps(route: Sequence[Step], channels: Mapping[Channel, ChannelService]) -> Sequence[Step]:
-    """The steps of a route that somebody serves here; after the last one there is none to go on to in time."""
+    """The steps whose provider is configured; the last of them has no time limit, since no step follows it."""
     served = [step for step in route if channels[step.channel].is_configured]
     if len(served) == len(route):
         return route
@@ -204,7 +198,7 @@ def served_steps(route: Sequence[Step], channels: Mapping[Channel, ChannelServic
 
 
 def _is_absent(error: AppError) -> bool:
-    """Whether a step's provider is not configured, or not built; one that a test key may not reach is there."""
+    """Whether a step has no configured provider; a provider that a test key may not use is configured."""
     return isinstance(error, NotConfigured) and not isinstance(error, NotSimulated)
 
 
@@ -216,7 +210,7 @@ def check_route(
     place: Sequence[str],
     reach: Reach,
 ) -> None:
-    """Check another route for a message that is there already; raises Refused with all that is wrong.
+    """Check a new route for a stored message; raises Refused with all errors.
 
     Steps that nobody serves here are left out when it is tried, while others remain.
     """
@@ -248,15 +242,15 @@ def _not_listed(path: Sequence[str]) -> InvalidInput:
     return InvalidInput(text, path=path, rule=InputRule.NOT_ALLOWED)
 
 
-def _answer_errors(draft: Draft, known: Referenced, place: Sequence[str]) -> Iterator[AppError]:
+def _answer_errors(draft: Draft, referenced: Referenced, place: Sequence[str]) -> Iterator[AppError]:
     answered = draft.in_reply_to
-    if answered is not None and answered.id not in known.messages:
+    if answered is not None and answered.id not in referenced.messages:
         text = say("ANSWERED_NOT_FOUND", "There is no such message to answer. Give the id of one you sent or received.")
         yield NotFound(text, id=answered.written, path=[*place, "inReplyTo"])
 
 
 def read_address(draft: Draft, place: Sequence[str]) -> Address:
-    """Read whom a draft goes to; raises InvalidInput."""
+    """Read a draft's recipient; raises InvalidInput."""
     if draft.phone is not None:
         return phone_address(draft.phone, path=[*place, "to", "phone"])
     if draft.whatsapp_user_id is not None:

@@ -1,4 +1,4 @@
-"""Applying events of the inbox: reports move messages forward only, and what people wrote becomes a message."""
+"""Applying events of the inbox: reports move messages forward, and what people write to us becomes a message."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,14 +6,14 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import CTE, ColumnElement, Table, literal, or_, select, text, union_all
+from sqlalchemy import CTE, ColumnElement, Table, literal, or_, select, union_all
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
 from core.access.directory import apply_directory_event
 from core.addresses import known_address, lookup_form
-from core.database import Database, is_contention, is_transient
+from core.database import Database, is_contention, is_transient, savepoint
 from core.errors import Overloaded
 from core.inbox.closing import (
     InboxKey,
@@ -52,7 +52,7 @@ from core.templates.catalogue_sync import request_sync
 async def find_answered(
     connection: AsyncConnection, sealer: Sealer, tenant_id: UUID, integration: str, id: str | None
 ) -> UUID | None:
-    """Find the tenant's message that a company knows by an id, whoever wrote it."""
+    """Find the tenant's message, inbound or outbound, that a provider knows by an id."""
     if not id:
         return None
     ours = select(attempts.c.message_id).where(
@@ -71,13 +71,10 @@ def _is_named(table: Table, sealer: Sealer, id: str) -> ColumnElement[bool]:
     )
 
 
-# Messages people send us.
-
-
 async def insert_inbound(
     connection: AsyncConnection, sealer: Sealer, place: InboxKey, integration: str, event: InboundMessage
 ) -> list[Change]:
-    """Store what somebody wrote as a message of the tenant whose address they wrote to; it has arrived already.
+    """Store an inbound message for the tenant that owns the address it was sent to.
 
     The message's id is that of its webhook: processed a second time, it changes nothing.
     """
@@ -111,12 +108,12 @@ async def insert_inbound(
             delivered_at=event.occurred_at,
         )
     )
-    rows = await connection.execute(_told(message.cte("message"), place, event))
+    rows = await connection.execute(_inbound_event(message.cte("message"), place, event))
     return [Change(tenant_id, row.message_id) for row in rows]
 
 
-def _told(arrived: CTE, place: InboxKey, event: InboundMessage) -> ReturningInsert[Any]:
-    """The event of a message that is new; of one that was there before there is none."""
+def _inbound_event(arrived: CTE, place: InboxKey, event: InboundMessage) -> ReturningInsert[Any]:
+    """The event of a message that is new; none for one that was stored before."""
     told = {
         "tenant_id": literal(place.tenant_id),
         "message_id": arrived.c.id,
@@ -129,32 +126,29 @@ def _told(arrived: CTE, place: InboxKey, event: InboundMessage) -> ReturningInse
     return insert(message_events).from_select(list(told), chosen).returning(message_events.c.message_id)
 
 
-# Applying what companies told us: reports move messages forward only, what people wrote becomes a message.
-
-
 log = structlog.get_logger(__name__)
 
-# How long those taken together wait for messages that others hold, and then each by itself: what has waited already
-# and is still held steps aside, before the next one waits behind it.
-_PATIENCE, _OWN_PATIENCE = "1s", "100ms"
+# How long a group waits for locked messages, and then each event by itself: an event whose message is still locked is
+# put off, so that the next one does not wait behind it.
+_LOCK_TIMEOUT, _SINGLE_LOCK_TIMEOUT = "1s", "100ms"
 
 
 @dataclass(slots=True)
 class EventBatch:
-    """What becomes of the events taken together.
+    """The results of the events that are applied together.
 
-    `holders` says which attempts hold the ids that the reports name; `standings` where all these messages stand.
+    `holders` says which attempts hold the ids that the reports name; `states` where all these messages stand.
     """
 
     sealer: Sealer
     holders: Mapping[ProviderName, AttemptKey] = field(default_factory=dict)
-    standings: dict[MessageKey, MessageState] = field(default_factory=dict)
-    noted: list[EventRecord] = field(default_factory=list)
-    # With the messages they changed.
+    states: dict[MessageKey, MessageState] = field(default_factory=dict)
+    records: list[EventRecord] = field(default_factory=list)
+    # Each with the message it changed.
     processed: dict[InboxKey, UUID | None] = field(default_factory=dict)
     ignored: list[InboxKey] = field(default_factory=list)
     unknown: list[InboxEvent] = field(default_factory=list)
-    # About messages that are no longer kept, or another tenant's: they are not kept either.
+    # Events about erased messages, or about another tenant's: their content is erased, too.
     forgotten: list[InboxKey] = field(default_factory=list)
 
 
@@ -165,23 +159,25 @@ async def apply_due_events(database: Database, sealer: Sealer, hub: Hub, *, limi
     """
     await prepare_lookups(database, sealer)
     try:
-        return await _apply_taken(database, sealer, hub, limit, _apply, _PATIENCE)
+        return await _apply_taken(database, sealer, hub, limit, _apply, _LOCK_TIMEOUT)
     except Overloaded as error:
         if not is_contention(error.__cause__):
             raise
-        log.warning("inbox_batch_waits", reason="somebody holds a message of it")
+        log.warning("inbox_batch_waits", reason="a message is locked")
     except Exception:
         log.exception("inbox_batch_broke")
-    return await _apply_taken(database, sealer, hub, limit, _apply_each, _OWN_PATIENCE)
+    return await _apply_taken(database, sealer, hub, limit, _apply_each, _SINGLE_LOCK_TIMEOUT)
 
 
-Way = Callable[[AsyncConnection, Sealer, Sequence[InboxEvent]], Awaitable[list[Change]]]
+Apply = Callable[[AsyncConnection, Sealer, Sequence[InboxEvent]], Awaitable[list[Change]]]
 
 
-async def _apply_taken(database: Database, sealer: Sealer, hub: Hub, limit: int, way: Way, patience: str) -> int:
-    async with database.transaction(lock_timeout=patience) as connection:
+async def _apply_taken(
+    database: Database, sealer: Sealer, hub: Hub, limit: int, apply: Apply, lock_timeout: str
+) -> int:
+    async with database.transaction(lock_timeout=lock_timeout) as connection:
         taken = await claim_due_events(connection, sealer, limit=limit)
-        changes = await way(connection, sealer, taken) if taken else []
+        changes = await apply(connection, sealer, taken) if taken else []
     await hub.publish(changes)
     return len(taken)
 
@@ -189,28 +185,26 @@ async def _apply_taken(database: Database, sealer: Sealer, hub: Hub, limit: int,
 async def _apply_each(connection: AsyncConnection, sealer: Sealer, taken: Sequence[InboxEvent]) -> list[Change]:
     changes: list[Change] = []
     for kept in taken:
-        await connection.execute(text("SAVEPOINT one"))
         try:
-            changes += await _apply(connection, sealer, [kept])
+            async with savepoint(connection):
+                changes += await _apply(connection, sealer, [kept])
         except Exception as error:
-            if is_transient(error) and not is_contention(error):
-                raise
-            await connection.execute(text("ROLLBACK TO SAVEPOINT one"))
             if is_contention(error):
                 await defer_contended(connection, kept.place)
+            elif is_transient(error):
+                raise
             else:
                 log.exception("inbox_unappliable", inbox_id=str(kept.place.id))
                 await retry_later(connection, {kept.place: f"cannot be applied: {type(error).__name__}"})
-        await connection.execute(text("RELEASE SAVEPOINT one"))
     return changes
 
 
 async def _apply(connection: AsyncConnection, sealer: Sealer, taken: Sequence[InboxEvent]) -> list[Change]:
     reports = [(kept, kept.event) for kept in taken if isinstance(kept.event, StatusReport)]
     batch = EventBatch(sealer, await _holders(connection, sealer, reports))
-    about = _about(reports, batch.holders)
+    about = _attempts_of(reports, batch.holders)
     touched = {one.key for one in about.values()} | {one.key for one in batch.holders.values()}
-    batch.standings = await lock_states(connection, touched) if touched else {}
+    batch.states = await lock_states(connection, touched) if touched else {}
     changes: list[Change] = []
     for kept in taken:
         match kept.event:
@@ -227,8 +221,8 @@ async def _apply(connection: AsyncConnection, sealer: Sealer, taken: Sequence[In
                 batch.processed[kept.place] = None
             case _:
                 batch.ignored.append(kept.place)
-    if batch.noted:
-        changes += await write_transitions(connection, batch.noted)
+    if batch.records:
+        changes += await write_transitions(connection, batch.records)
     await mark_processed(connection, batch.processed)
     await forget_webhooks(connection, sealer, await inbox_rows(connection, batch.forgotten))
     await mark_ignored(connection, batch.ignored, "nothing here acts on this event")
@@ -245,15 +239,15 @@ def _names_ours(kept: InboxEvent) -> bool:
 async def _holders(
     connection: AsyncConnection, sealer: Sealer, reports: Sequence[tuple[InboxEvent, StatusReport]]
 ) -> dict[ProviderName, AttemptKey]:
-    """Who holds the ids that reports name: whom they speak of, or whose wrong assignment they correct."""
+    """The attempts that hold the ids which reports name."""
     named = {(kept.integration, report.provider_message_id) for kept, report in reports if report.provider_message_id}
     return await holders_of(connection, sealer, named)
 
 
-def _about(
+def _attempts_of(
     reports: Sequence[tuple[InboxEvent, StatusReport]], holders: Mapping[ProviderName, AttemptKey]
 ) -> dict[InboxKey, AttemptKey]:
-    """Find the attempts reports speak of: by our own reference, else by the company's id."""
+    """Find the attempts that reports are about: by our own reference, else by the provider's id."""
     about: dict[InboxKey, AttemptKey] = {}
     for kept, report in reports:
         if (ref := report.reference) is not None:
@@ -264,93 +258,95 @@ def _about(
 
 
 def _apply_report(batch: EventBatch, kept: InboxEvent, report: StatusReport, about: AttemptKey | None) -> None:
-    standing = batch.standings.get(about.key) if about else None
-    if about is None or standing is None or about.attempt not in standing.attempts:
-        # It may have overtaken our own commit, or speak of a message that is not ours at all.
+    state = batch.states.get(about.key) if about else None
+    if about is None or state is None or about.attempt not in state.attempts:
+        # It may have arrived before our own commit, or be about a message that is not ours.
         batch.unknown.append(kept)
         return
-    if standing.is_erased:
+    if state.is_erased:
         batch.forgotten.append(kept.place)
     id = report.provider_message_id
-    if id and report.reference is not None and not _correct(batch, kept, id, about):
+    if id and report.reference is not None and not _correct_owner(batch, kept, id, about):
         id = None
-    _note_report(batch, kept, report, about, None if standing.is_erased else id)
-    # The webhook's row can point at a message of its own tenant only.
+    _record_report(batch, kept, report, about, None if state.is_erased else id)
+    # The webhook's row can refer to a message of its own tenant only.
     is_same_tenant = about.key.tenant_id == kept.place.tenant_id
     if not is_same_tenant:
-        # It lay here since it did not say whose it was; what it says of another tenant's customer does not stay here.
+        # It was stored for this tenant because it did not name one; data of another tenant's customer is erased here.
         batch.forgotten.append(kept.place)
     batch.processed[kept.place] = about.key.message_id if is_same_tenant else None
 
 
-def _note_report(batch: EventBatch, kept: InboxEvent, report: StatusReport, about: AttemptKey, id: str | None) -> None:
-    standing = batch.standings[about.key]
+def _record_report(
+    batch: EventBatch, kept: InboxEvent, report: StatusReport, about: AttemptKey, id: str | None
+) -> None:
+    state = batch.states[about.key]
     named = None if id is None else seal_for_attempt(batch.sealer, *about.key, about.attempt, id)
-    move = after_report(standing, about.attempt, report.status, report.failure, named)
+    transition = after_report(state, about.attempt, report.status, report.failure, named)
     detail = f"{kept.integration} reports {report.event_type}"
     if report.failure is not None and report.failure.provider_code:
         detail += f" ({report.failure.provider_code})"
-    batch.noted.append(
+    batch.records.append(
         EventRecord(
             key=about.key,
-            before=standing,
-            move=move,
+            before=state,
+            transition=transition,
             attempt=about.attempt,
             source=EventSource.WEBHOOK,
             integration=kept.integration,
-            detail=detail if move else f"{detail}: noted, nothing new",
+            detail=detail if transition else f"{detail}: noted, nothing new",
         )
     )
-    if move is not None:
-        batch.standings[about.key] = move.standing
+    if transition is not None:
+        batch.states[about.key] = transition.state
 
 
-def _correct(batch: EventBatch, kept: InboxEvent, id: str, about: AttemptKey) -> bool:
-    """Give an id to the attempt that the signed report names, if a list had ascribed it to another one.
+def _correct_owner(batch: EventBatch, kept: InboxEvent, id: str, about: AttemptKey) -> bool:
+    """Give an id to the attempt that a signed report names, if it was assigned to another one from a list.
 
     Returns whether it may keep the id: not where another attempt holds it for certain.
     """
-    mine = batch.standings[about.key].attempts[about.attempt]
+    mine = batch.states[about.key].attempts[about.attempt]
     if mine.is_from_list and not holds(batch.sealer, mine, id):
-        # What it was taken for was another one's: its own id is this one.
+        # The record it was assigned from the list is another attempt's: its own id is this one.
         _withdraw(batch, about, kept.integration)
     holder = batch.holders.get((kept.integration, id), about)
     if holder == about:
         return True
-    standing = batch.standings.get(holder.key)
-    held = None if standing is None else standing.attempts.get(holder.attempt)
+    state = batch.states.get(holder.key)
+    held = None if state is None else state.attempts.get(holder.attempt)
     if held is None or not holds(batch.sealer, held, id):
         return True
     if not held.is_from_list:
         log.error("provider_id_is_not_unique", integration=kept.integration, message_id=str(about.key.message_id))
         return False
     _withdraw(batch, holder, kept.integration)
-    _pass_on(batch, about, held, kept.integration, id)
+    _transfer_rank(batch, about, held, kept.integration, id)
     return True
 
 
-def _withdraw(batch: EventBatch, holder: AttemptKey, company: str) -> None:
-    if (noted := withdraw_id(batch.standings, holder, company, EventSource.WEBHOOK)) is not None:
-        batch.noted.append(noted)
+def _withdraw(batch: EventBatch, holder: AttemptKey, integration: str) -> None:
+    if (records := withdraw_id(batch.states, holder, integration, EventSource.WEBHOOK)) is not None:
+        batch.records.append(records)
 
 
-def _pass_on(batch: EventBatch, about: AttemptKey, held: Attempt, company: str, id: str) -> None:
-    """What was known of the id under another message is this one's."""
+def _transfer_rank(batch: EventBatch, about: AttemptKey, held: Attempt, integration: str, id: str) -> None:
+    """Apply to this attempt what was known of the id under another message."""
     status = next((one for one in ReportedStatus if one.rank == held.rank), None)
-    standing = batch.standings[about.key]
-    named = None if standing.is_erased else seal_for_attempt(batch.sealer, *about.key, about.attempt, id)
-    move = None if status is None else after_report(standing, about.attempt, status, held.failure, named)
-    if move is None:
+    state = batch.states[about.key]
+    named = None if state.is_erased else seal_for_attempt(batch.sealer, *about.key, about.attempt, id)
+    transition = None if status is None else after_report(state, about.attempt, status, held.failure, named)
+    if transition is None:
         return
-    batch.standings[about.key] = move.standing
-    batch.noted.append(
+    batch.states[about.key] = transition.state
+    batch.records.append(
         EventRecord(
             key=about.key,
-            before=standing,
-            move=move,
+            before=state,
+            transition=transition,
             attempt=about.attempt,
             source=EventSource.WEBHOOK,
-            integration=company,
-            detail=f"{company} says that a record found in its list is this message's",
+            integration=integration,
+            detail=f"{integration} says that a record found in its list is this message's",
         )
     )

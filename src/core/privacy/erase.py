@@ -188,21 +188,21 @@ async def _messages_of(
 async def _erase_messages(
     connection: AsyncConnection, sealer: Sealer, keys: list[MessageKey]
 ) -> tuple[_Done, list[Change]]:
-    standings = await lock_states(connection, keys)
+    states = await lock_states(connection, keys)
     # Somebody may have begun to send one before the lock was ours.
-    quiet = {key: one for key, one in standings.items() if one.status is not MessageStatus.SENDING}
-    noted = [
-        EventRecord(key, standing, move, EventSource.OPERATOR, detail="everything about its recipient is erased")
-        for key, standing in quiet.items()
-        if (move := erased(standing)) is not None
+    quiet = {key: one for key, one in states.items() if one.status is not MessageStatus.SENDING}
+    records = [
+        EventRecord(key, state, transition, EventSource.OPERATOR, detail="everything about its recipient is erased")
+        for key, state in quiet.items()
+        if (transition := erased(state)) is not None
     ]
-    changes = await write_transitions(connection, noted) if noted else []
+    changes = await write_transitions(connection, records) if records else []
     if quiet:
         about = await webhooks_of_messages(connection, list(quiet))
         await forget_content(connection, list(quiet))
         await forget_addresses(connection, sealer, list(quiet))
         await forget_webhooks(connection, sealer, about)
-        return _Done(len(quiet), len(noted), len(about)), changes
+        return _Done(len(quiet), len(records), len(about)), changes
     return _Done(waits=True), changes
 
 

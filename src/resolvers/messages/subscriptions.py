@@ -8,8 +8,9 @@ import strawberry
 
 from core.database import retry_until_available
 from core.errors import InputRule, InvalidInput, NotFound
+from core.live.change_feed import subscribe_to_changes
 from core.live.cursors import Cursor, decode_cursor, encode_cursor
-from core.messages.change_feed import ChangeFilter, StatusChange, subscribe_to_changes
+from core.messages.change_feed import ChangeFilter, StatusChange
 from core.messages.queries import existing_ids
 from core.messages.status import Direction, MessageStatus
 from core.ports import Channel
@@ -70,7 +71,7 @@ class MessageStatusChange:
 
     @computed("Give it as `after` to go on behind this event.")
     def cursor(self, info: Info) -> str:
-        return encode_cursor(self.occasion.place, info.context.require(Scope.MESSAGES_READ).tenant_id)
+        return encode_cursor(self.occasion.cursor, info.context.require(Scope.MESSAGES_READ).tenant_id)
 
     @computed("True: you were too slow, and changes were left out before this one; refetch what you show.")
     def has_gap(self) -> bool:
