@@ -199,7 +199,7 @@ def test_even_the_shortest_run_of_tries_is_as_long_as_documented() -> None:
             assert len(pauses) + 1 == tries_of(retry_for, longest)
             assert retry_for <= sum(pauses, timedelta(0)) <= 2 * (retry_for + longest)
             assert max(pauses) <= longest
-    # What the documentation names: docs/explanation/road.md.
+    # What the documentation names: docs/explanation/delivery.md.
     assert (tries_of(timedelta(hours=1)), tries_of(timedelta(hours=4))) == (17, 41)
 
 
