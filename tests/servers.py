@@ -135,27 +135,22 @@ async def start_simulators(**changes: str) -> asyncio.subprocess.Process:
     )
 
 
-# A port nobody listens on.
-
-
 def free_port() -> int:
-    """Find one; whoever asks next may be given another."""
+    """Return a port that is free now; the system may give it to another process before it is used."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-# Ports that stay ours while nobody listens on them: outside the range the system gives to connections by itself.
-
-
-# Linux gives 32768 and more to whoever connects, others 49152 and more; below 20000 live servers people know.
+# Linux uses 32768 and above for outgoing connections, other systems 49152 and above; well-known servers use ports below
+# 20000.
 _FIRST_RESERVED, _LAST_RESERVED = 20_000, 32_000
-# Two runs at once must not draw the same ports in the same order, whatever they are seeded with.
+# Not seeded: two runs at once must not draw the same ports in the same order.
 _draw = random.SystemRandom()
 
 
 def reserved_port() -> int:
-    """Find one that is free now."""
+    """Return a free port that the system gives to no outgoing connection, so that a server can restart on it."""
     for _ in range(100):
         port = _draw.randrange(_FIRST_RESERVED, _LAST_RESERVED)
         with socket.socket() as probe:
@@ -164,4 +159,4 @@ def reserved_port() -> int:
             except OSError:
                 continue
             return port
-    raise OSError("no quiet port is free")
+    raise OSError("no reserved port is free")

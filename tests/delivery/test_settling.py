@@ -104,7 +104,7 @@ async def signed(
 
 
 @pytest.mark.parametrize("policy", UnconfirmedPolicy)
-async def test_one_record_for_two_messages_alike_settles_neither(
+async def test_one_provider_record_for_two_similar_messages_settles_neither(
     shop: MessagePipeline, policy: UnconfirmedPolicy
 ) -> None:
     route = [make_step(SMS, on_unconfirmed=policy), make_step(Channel.WHATSAPP)]

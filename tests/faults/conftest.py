@@ -1,4 +1,4 @@
-"""A place for each city, and a voice: what a run found is printed whether or not it passed."""
+"""A fixture that prints the figures of a run, whether or not it passes."""
 
 import sys
 
@@ -8,12 +8,12 @@ from tests.faults.runs import PrintLine
 
 
 @pytest.fixture
-def tell(capsys: pytest.CaptureFixture[str]) -> PrintLine:
-    """Print past pytest's capture."""
+def print_line(capsys: pytest.CaptureFixture[str]) -> PrintLine:
+    """Print lines that pytest does not capture."""
 
-    def say(words: str) -> None:
+    def write(words: str) -> None:
         with capsys.disabled():
             sys.stdout.write(f"{words}\n")
             sys.stdout.flush()
 
-    return say
+    return write

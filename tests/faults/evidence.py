@@ -1,4 +1,4 @@
-"""What can be known after a run: what clients were promised, what our database says, what the companies wrote down."""
+"""What is known after a run: what clients were told, what the database holds, what the providers recorded."""
 
 import asyncio
 import re
@@ -28,20 +28,20 @@ _MAIL_ID = re.compile("<([0-9a-f]{32})@")
 
 @dataclass(frozen=True)
 class Copy:
-    """One time a company took a message of ours; e-mails do not say which attempt they were."""
+    """One acceptance of a message by a provider; an e-mail does not say which attempt it belongs to."""
 
     message_id: UUID
     attempt: int | None
     at: datetime
     reported: int
-    """The highest rank the company came to for it."""
+    """The highest rank that the provider reached for it."""
 
 
 @dataclass
 class Evidence:
-    """Everything, keyed by message."""
+    """All that was gathered, mostly by message."""
 
-    acked: list[AcceptedMessage]
+    accepted: list[AcceptedMessage]
     given_up: int
     refused: list[str]
     messages: dict[UUID, asyncpg.Record]
@@ -52,53 +52,53 @@ class Evidence:
     idle: list[asyncpg.Record]
     copies: dict[UUID, list[Copy]]
     answered: dict[tuple[UUID, int], int]
-    """The highest rank of a report that we answered with a 2xx, by message and attempt."""
+    """The highest rank of a report that was answered with 2xx, by message and attempt."""
     logs: dict[str, str] = field(repr=False, default_factory=dict)
 
 
-async def wait_until_quiet(city: SystemUnderTest, seconds: float) -> float:
-    """Wait until nothing is due, leased, unread or on its way to us, at most so long; returns how long it took."""
-    began, calm = time.monotonic(), 0
-    while calm < 3 and time.monotonic() - began < seconds:
-        calm = 0 if await _is_busy(city) else calm + 1
+async def wait_until_quiet(system: SystemUnderTest, seconds: float) -> float:
+    """Wait until nothing is due, leased, unread or being reported, at most so long; return how long it took."""
+    began, quiet = time.monotonic(), 0
+    while quiet < 3 and time.monotonic() - began < seconds:
+        quiet = 0 if await _is_busy(system) else quiet + 1
         await asyncio.sleep(0.5)
     return time.monotonic() - began
 
 
-async def _is_busy(city: SystemUnderTest) -> bool:
+async def _is_busy(system: SystemUnderTest) -> bool:
     lately = datetime.now(UTC) - timedelta(seconds=2)
-    if await city.control.journal(simulator="twilio", direction="webhook", since=lately.isoformat()):
+    if await system.control.journal(simulator="twilio", direction="webhook", since=lately.isoformat()):
         return True
-    [found] = await city.cellar.fetch(UNSETTLED)
+    [found] = await system.stores.fetch(UNSETTLED)
     return bool(found[0])
 
 
-async def gather_evidence(city: SystemUnderTest, traffic: Traffic) -> Evidence:
-    """Ask everybody."""
-    cellar = city.cellar
-    # What was answered is asked first and what we know after it: a report on its way meanwhile proves nothing.
-    answered = await _answered(city)
-    await wait_until_quiet(city, 20)
-    rows = await cellar.fetch("SELECT * FROM messages WHERE direction = 'OUTBOUND'")
+async def gather_evidence(system: SystemUnderTest, traffic: Traffic) -> Evidence:
+    """Read the clients, the database, the providers' simulators and the logs."""
+    stores = system.stores
+    # Answered reports are read before the database: one that arrives in between would prove nothing.
+    answered = await _answered(system)
+    await wait_until_quiet(system, 20)
+    rows = await stores.fetch("SELECT * FROM messages WHERE direction = 'OUTBOUND'")
     return Evidence(
-        acked=list(traffic.acked),
+        accepted=list(traffic.accepted),
         given_up=len(traffic.given_up),
         refused=list(traffic.refused),
         messages={row["id"]: row for row in rows},
-        attempts=_by_message(await cellar.fetch("SELECT * FROM attempts ORDER BY message_id, number")),
-        events=_by_message(await cellar.fetch("SELECT * FROM message_events ORDER BY message_id, sequence")),
+        attempts=_by_message(await stores.fetch("SELECT * FROM attempts ORDER BY message_id, number")),
+        events=_by_message(await stores.fetch("SELECT * FROM message_events ORDER BY message_id, sequence")),
         keys={
             (row["tenant_id"], row["key"]): row["resource_id"]
-            for row in await cellar.fetch("SELECT tenant_id, key, resource_id FROM idempotency_keys")
+            for row in await stores.fetch("SELECT tenant_id, key, resource_id FROM idempotency_keys")
         },
-        unread=await cellar.fetch("SELECT event_type, status, error FROM inbox WHERE status IN ('RECEIVED', 'FAILED')"),
-        idle=await cellar.fetch(
+        unread=await stores.fetch("SELECT event_type, status, error FROM inbox WHERE status IN ('RECEIVED', 'FAILED')"),
+        idle=await stores.fetch(
             "SELECT usename, state, xact_start FROM pg_stat_activity"
             " WHERE state LIKE 'idle in transaction%' AND xact_start < now() - interval '10 s'"
         ),
-        copies=await _copies(city),
+        copies=await _copies(system),
         answered=answered,
-        logs={str(path.relative_to(city.folder)): path.read_text(errors="replace") for path in city.logs},
+        logs={str(path.relative_to(system.folder)): path.read_text(errors="replace") for path in system.logs},
     )
 
 
@@ -109,22 +109,22 @@ def _by_message(rows: list[asyncpg.Record]) -> dict[UUID, list[asyncpg.Record]]:
     return found
 
 
-async def _copies(city: SystemUnderTest) -> dict[UUID, list[Copy]]:
-    """What the companies' own logs say they took."""
+async def _copies(system: SystemUnderTest) -> dict[UUID, list[Copy]]:
+    """Read what the providers accepted from their own logs."""
     found: dict[UUID, list[Copy]] = defaultdict(list)
-    for taken in await city.control.messages("twilio"):
+    for taken in await system.control.messages("twilio"):
         reference = _reference(taken["status_callback"])
         if taken["direction"] == "outbound-api" and reference is not None:
             rank = max(RANK.get(word, 0) for word in taken["history"])
             at = datetime.fromisoformat(taken["at"])
             found[reference.message_id].append(Copy(reference.message_id, reference.attempt, at, rank))
-    for taken in await city.control.messages("whatsapp"):
+    for taken in await system.control.messages("whatsapp"):
         reference = Reference.parse(taken["reference"] or "")
         if reference is not None:
             rank = max(RANK.get(word, 0) for word in taken["history"])
             at = datetime.fromisoformat(taken["at"])
             found[reference.message_id].append(Copy(reference.message_id, reference.attempt, at, rank))
-    for mail in await city.control.messages("smtp"):
+    for mail in await system.control.messages("smtp"):
         match = _MAIL_ID.match(mail["message_id"])
         assert match is not None, mail["message_id"]
         message_id = UUID(hex=match[1])
@@ -132,19 +132,19 @@ async def _copies(city: SystemUnderTest) -> dict[UUID, list[Copy]]:
     return found
 
 
-async def _answered(city: SystemUnderTest) -> dict[tuple[UUID, int], int]:
+async def _answered(system: SystemUnderTest) -> dict[tuple[UUID, int], int]:
     found: dict[tuple[UUID, int], int] = defaultdict(int)
-    for entry in await city.control.journal(simulator="twilio", direction="webhook", verdict="delivered"):
+    for entry in await system.control.journal(simulator="twilio", direction="webhook", verdict="delivered"):
         reference = _reference(entry["path"])
         if reference is None or entry["status"] // 100 != 2:
             continue
         place = (reference.message_id, reference.attempt)
-        found[place] = max(found[place], RANK.get(_word(entry), 0))
+        found[place] = max(found[place], RANK.get(_reported_status(entry), 0))
     return found
 
 
-def _word(entry: dict[str, Any]) -> str:
-    return parse_qs(entry["body"])["MessageStatus"][0]
+def _reported_status(entry: dict[str, Any]) -> str:
+    return str(parse_qs(entry["body"])["MessageStatus"][0])
 
 
 def _reference(url: str | None) -> Reference | None:
@@ -152,7 +152,7 @@ def _reference(url: str | None) -> Reference | None:
 
 
 def tracebacks(logs: dict[str, str]) -> list[str]:
-    """The last line of each traceback, for a look at what nobody expected."""
+    """Return the last line of each traceback in the logs."""
     found = []
     for name, text in logs.items():
         for piece in text.split("Traceback (most recent call last)")[1:]:

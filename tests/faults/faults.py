@@ -14,7 +14,7 @@ Inject = Callable[[SystemUnderTest, Random], Awaitable[Heal]]
 
 @dataclass(frozen=True)
 class Fault:
-    """Strikes, lasts between `lasts` seconds, and heals. `weight` is how often it is drawn beside the others."""
+    """A fault that lasts between `lasts` seconds and is then healed; `weight` is how often it is drawn."""
 
     name: str
     inject: Inject
@@ -22,25 +22,25 @@ class Fault:
     lasts: tuple[float, float] = (0.1, 0.8)
 
 
-async def kill_worker(city: SystemUnderTest, chance: Random) -> Heal:
-    worker = chance.choice(city.workers)
-    await city.kill_worker(worker)
+async def kill_worker(system: SystemUnderTest, chance: Random) -> Heal:
+    worker = chance.choice(system.workers)
+    await system.kill_worker(worker)
     return worker.start
 
 
-async def kill_all_workers(city: SystemUnderTest, chance: Random) -> Heal:
-    for worker in city.workers:
-        await city.kill_worker(worker)
+async def kill_all_workers(system: SystemUnderTest, chance: Random) -> Heal:
+    for worker in system.workers:
+        await system.kill_worker(worker)
 
     async def heal() -> None:
-        for worker in city.workers:
+        for worker in system.workers:
             await worker.start()
 
     return heal
 
 
-async def freeze_worker(city: SystemUnderTest, chance: Random) -> Heal:
-    worker = chance.choice(city.workers)
+async def freeze_worker(system: SystemUnderTest, chance: Random) -> Heal:
+    worker = chance.choice(system.workers)
     worker.freeze()
 
     async def heal() -> None:
@@ -49,14 +49,14 @@ async def freeze_worker(city: SystemUnderTest, chance: Random) -> Heal:
     return heal
 
 
-async def end_worker(city: SystemUnderTest, chance: Random) -> Heal:
-    worker = chance.choice(city.workers)
+async def end_worker(system: SystemUnderTest, chance: Random) -> Heal:
+    worker = chance.choice(system.workers)
     worker.signal(signal.SIGTERM)
 
     async def heal() -> None:
         if worker.is_running:
             code, seconds = await worker.end()
-            # One that was still being born knows no signals yet, and has nothing in hand either.
+            # A worker that is still starting handles no signals yet, and has claimed nothing.
             assert code in (0, -signal.SIGTERM), f"{worker.name} ended with {code}"
             assert seconds < 30, f"{worker.name} ended after {seconds:.0f} s"
         await worker.start()
@@ -64,79 +64,79 @@ async def end_worker(city: SystemUnderTest, chance: Random) -> Heal:
     return heal
 
 
-async def kill_api(city: SystemUnderTest, chance: Random) -> Heal:
-    await city.api.kill()
-    return city.api.start
+async def kill_api(system: SystemUnderTest, chance: Random) -> Heal:
+    await system.api.kill()
+    return system.api.start
 
 
-async def flush_valkey(city: SystemUnderTest, chance: Random) -> Heal:
-    await city.cellar.flush()
+async def flush_valkey(system: SystemUnderTest, chance: Random) -> Heal:
+    await system.stores.flush()
     return _nothing
 
 
-async def kill_valkey(city: SystemUnderTest, chance: Random) -> Heal:
-    await city.cellar.valkey.kill()
+async def kill_valkey(system: SystemUnderTest, chance: Random) -> Heal:
+    await system.stores.valkey.kill()
 
     async def heal() -> None:
-        await city.cellar.valkey.start()
+        await system.stores.valkey.start()
 
     return heal
 
 
-async def freeze_valkey(city: SystemUnderTest, chance: Random) -> Heal:
-    """It answers nothing, and afterwards carries out what it was asked meanwhile."""
-    city.cellar.valkey.send_signal(signal.SIGSTOP)
+async def freeze_valkey(system: SystemUnderTest, chance: Random) -> Heal:
+    """It answers nothing, and carries out afterwards what it was asked meanwhile."""
+    system.stores.valkey.send_signal(signal.SIGSTOP)
 
     async def heal() -> None:
-        city.cellar.valkey.send_signal(signal.SIGCONT)
+        system.stores.valkey.send_signal(signal.SIGCONT)
 
     return heal
 
 
-async def terminate_backends(city: SystemUnderTest, chance: Random) -> Heal:
-    await city.cellar.terminate_backends()
+async def terminate_backends(system: SystemUnderTest, chance: Random) -> Heal:
+    await system.stores.terminate_backends()
     return _nothing
 
 
-async def crash_postgres(city: SystemUnderTest, chance: Random) -> Heal:
-    """As `pg_ctl -m immediate`: no checkpoint, no farewell, recovery at the next start."""
-    await city.cellar.postgres.kill(signal.SIGQUIT)
+async def crash_postgres(system: SystemUnderTest, chance: Random) -> Heal:
+    """As `pg_ctl -m immediate`: without a checkpoint, with recovery at the next start."""
+    await system.stores.postgres.kill(signal.SIGQUIT)
 
     async def heal() -> None:
-        await city.cellar.postgres.start()
+        await system.stores.postgres.start()
 
     return heal
 
 
 def reset_connections(name: str) -> Inject:
-    async def inject(city: SystemUnderTest, chance: Random) -> Heal:
-        city.wires[name].cut(reset=True)
+    async def inject(system: SystemUnderTest, chance: Random) -> Heal:
+        system.proxies[name].cut(reset=True)
         return _nothing
 
     return inject
 
 
 def stall_connections(name: str) -> Inject:
-    async def inject(city: SystemUnderTest, chance: Random) -> Heal:
-        city.wires[name].swallow()
-        return city.wires[name].heal
+    async def inject(system: SystemUnderTest, chance: Random) -> Heal:
+        system.proxies[name].stall()
+        return system.proxies[name].heal
 
     return inject
 
 
 def refuse_connections(name: str) -> Inject:
-    async def inject(city: SystemUnderTest, chance: Random) -> Heal:
-        city.wires[name].refuse()
-        city.wires[name].cut(reset=True)
-        return city.wires[name].heal
+    async def inject(system: SystemUnderTest, chance: Random) -> Heal:
+        system.proxies[name].refuse()
+        system.proxies[name].cut(reset=True)
+        return system.proxies[name].heal
 
     return inject
 
 
 def slow_connections(name: str, seconds: float) -> Inject:
-    async def inject(city: SystemUnderTest, chance: Random) -> Heal:
-        city.wires[name].latency = seconds
-        return city.wires[name].heal
+    async def inject(system: SystemUnderTest, chance: Random) -> Heal:
+        system.proxies[name].latency = seconds
+        return system.proxies[name].heal
 
     return inject
 
@@ -154,40 +154,38 @@ OWN_FAULTS = (
     Fault("Valkey emptied", flush_valkey),
     Fault("Valkey killed", kill_valkey, weight=2, lasts=(0.2, 1.5)),
     Fault("Valkey frozen", freeze_valkey, lasts=(0.5, 3)),
-    Fault("every back-end terminated", terminate_backends, weight=2),
+    Fault("every database connection terminated", terminate_backends, weight=2),
     Fault("PostgreSQL crashed", crash_postgres, weight=2, lasts=(0.1, 1)),
-    Fault("the wire to Valkey reset", reset_connections("redis")),
-    Fault("the workers' wire to PostgreSQL reset", reset_connections("worker-postgres")),
-    Fault("the API's wire to PostgreSQL reset", reset_connections("api-postgres")),
-    Fault("clients cut off", reset_connections("ingress")),
+    Fault("connections to Valkey reset", reset_connections("redis")),
+    Fault("the workers' connections to PostgreSQL reset", reset_connections("worker-postgres")),
+    Fault("the API's connections to PostgreSQL reset", reset_connections("api-postgres")),
+    Fault("connections of clients reset", reset_connections("ingress")),
 )
 
 NETWORK_FAULTS = (
-    Fault("the wire to Valkey dead", stall_connections("redis"), lasts=(1, 4)),
-    Fault("the wire to Valkey slow", slow_connections("redis", 2.0), lasts=(1, 4)),
-    Fault("the workers' wire to PostgreSQL dead", stall_connections("worker-postgres"), lasts=(1, 4)),
-    Fault("the API's wire to PostgreSQL dead", stall_connections("api-postgres"), lasts=(1, 4)),
-    Fault("the workers' wire to PostgreSQL slow", slow_connections("worker-postgres", 0.2), lasts=(1, 4)),
-    Fault("nobody reaches the API", refuse_connections("ingress"), lasts=(0.5, 3)),
+    Fault("connections to Valkey stalled", stall_connections("redis"), lasts=(1, 4)),
+    Fault("connections to Valkey slow", slow_connections("redis", 2.0), lasts=(1, 4)),
+    Fault("the workers' connections to PostgreSQL stalled", stall_connections("worker-postgres"), lasts=(1, 4)),
+    Fault("the API's connections to PostgreSQL stalled", stall_connections("api-postgres"), lasts=(1, 4)),
+    Fault("the workers' connections to PostgreSQL slow", slow_connections("worker-postgres", 0.2), lasts=(1, 4)),
+    Fault("the API refuses connections", refuse_connections("ingress"), lasts=(0.5, 3)),
 )
 
 
-# Faults of the companies and of the way to them: refusals, lost answers, and webhooks that travel badly.
-
-
+# Faults of the providers: refusals, lost answers, and webhooks that arrive late, twice or out of order.
 AMBIGUOUS = frozenset({"server_error", "timeout", "reset", "garbage"})
 
 
 def call_fault(kind: str, **order: Any) -> Inject:
-    """Arm a fault of Twilio's, and count how many answers it left open."""
+    """Make Twilio's simulator fail in one way, and count the answers whose outcome stays unknown."""
 
-    async def inject(city: SystemUnderTest, chance: Random) -> Heal:
-        armed = await city.control.arm("twilio", kind, **{"every": chance.choice([1, 2, 3]), **order})
+    async def inject(system: SystemUnderTest, chance: Random) -> Heal:
+        armed = await system.control.arm("twilio", kind, **{"every": chance.choice([1, 2, 3]), **order})
 
         async def heal() -> None:
-            [fault] = [one for one in (await city.control.state("twilio"))["faults"] if one["id"] == armed["id"]]
-            city.ambiguous += fault["struck"] if kind in AMBIGUOUS else 0
-            await city.control.disarm("twilio", armed["id"])
+            [fault] = [one for one in (await system.control.state("twilio"))["faults"] if one["id"] == armed["id"]]
+            system.ambiguous += fault["struck"] if kind in AMBIGUOUS else 0
+            await system.control.disarm("twilio", armed["id"])
 
         return heal
 
@@ -195,23 +193,23 @@ def call_fault(kind: str, **order: Any) -> Inject:
 
 
 def webhook_fault(**plan: Any) -> Inject:
-    """Let reports travel another way for a while; what was held back is sent in the end."""
+    """Change how Twilio delivers its reports for a while; reports held back are sent at the end."""
 
-    async def inject(city: SystemUnderTest, chance: Random) -> Heal:
-        await city.control.plan_webhooks("twilio", **plan)
+    async def inject(system: SystemUnderTest, chance: Random) -> Heal:
+        await system.control.plan_webhooks("twilio", **plan)
 
         async def heal() -> None:
-            await city.control.plan_webhooks("twilio")
-            await city.control.release("twilio")
+            await system.control.plan_webhooks("twilio")
+            await system.control.release("twilio")
 
         return heal
 
     return inject
 
 
-async def reset_on_the_way(city: SystemUnderTest, chance: Random) -> Heal:
-    """Every line to Twilio is reset, whatever is being said on it."""
-    city.wires["twilio"].cut(reset=True)
+async def reset_twilio_connections(system: SystemUnderTest, chance: Random) -> Heal:
+    """Reset every connection to Twilio."""
+    system.proxies["twilio"].cut(reset=True)
 
     async def heal() -> None:
         return None
@@ -231,7 +229,7 @@ CALL_FAULTS = (
     Fault("Twilio: silence, not done", call_fault("timeout", next=3, every=None)),
     Fault("Twilio: silence, and done", call_fault("timeout", next=5, every=None, accepted=True)),
     Fault("Twilio: slow", call_fault("slow", seconds=1.5), lasts=(0.5, 2)),
-    Fault("Twilio: the way reset", reset_on_the_way),
+    Fault("Twilio: connections reset", reset_twilio_connections),
     Fault("Twilio: refuses connections", refuse_connections("twilio"), lasts=(0.3, 1.5)),
 )
 

@@ -1,4 +1,9 @@
-"""Starts processes of the product in hundredths of a second: it has imported everything, and forks."""
+"""Starts processes of the product in hundredths of a second: it has imported everything, and forks.
+
+Each fork runs the `interalpha` command with its own environment and log. That saves the two seconds of imports, which
+would take most of the machine where workers are killed by the dozen. The program reads requests from stdin, a line of
+JSON each, and prints which processes have started and ended.
+"""
 
 import ctypes
 import json
@@ -7,13 +12,14 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from typing import Any
 
 _SET_DEATH_SIGNAL = 1
 _TURN = 0.02
 
 
-def serve() -> Callable[[], object] | None:
-    """Take orders until stdin ends; in a child, what it is to run comes back."""
+def serve() -> Callable[[], int] | None:
+    """Carry out requests until stdin ends; in a child process, return what it has to run."""
     pending = b""
     while True:
         ready, _, _ = select.select([0], [], [], _TURN)
@@ -24,16 +30,16 @@ def serve() -> Callable[[], object] | None:
             pending += piece
         while b"\n" in pending:
             line, _, pending = pending.partition(b"\n")
-            order = json.loads(line)
+            request = json.loads(line)
             pid = os.fork()
             if pid == 0:
-                return lambda: become(order)
-            say(id=order["id"], pid=pid)
-        bury()
+                return lambda: run(request)
+            report(id=request["id"], pid=pid)
+        report_ended()
 
 
-def bury() -> None:
-    """Tell of each child that has ended."""
+def report_ended() -> None:
+    """Report each child that has ended."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -41,26 +47,26 @@ def bury() -> None:
             return
         if pid == 0:
             return
-        say(pid=pid, code=os.waitstatus_to_exitcode(status))
+        report(pid=pid, code=os.waitstatus_to_exitcode(status))
 
 
-def become(order: dict[str, object]) -> object:
-    """Be the process that was ordered."""
+def run(request: dict[str, Any]) -> int:
+    """Run the command of a request in this process."""
     ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
     os.environ.clear()
-    os.environ.update(order["environment"])
-    log = os.open(str(order["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.environ.update(request["environment"])
+    log = os.open(str(request["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     nothing = os.open(os.devnull, os.O_RDWR)
     for number, target in ((0, nothing), (1, nothing), (2, log)):
         os.dup2(target, number)
-    os.chdir(str(order["folder"]))
-    sys.argv = ["interalpha", *order["arguments"]]
+    os.chdir(str(request["folder"]))
+    sys.argv = ["interalpha", *request["arguments"]]
     from api.cli import main
 
     return main()
 
 
-def say(**facts: object) -> None:
+def report(**facts: object) -> None:
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
 
@@ -68,12 +74,12 @@ def say(**facts: object) -> None:
 if __name__ == "__main__":
     import api.cli.serve
     import api.http.server
-    import api.worker.process  # noqa: F401  # everything a part imports when it starts
+    import api.worker.process  # noqa: F401  # everything a process imports when it starts
 
     if "FAULT_WITHOUT" in os.environ:
         from tests.faults.switched_off import apply
 
         apply()
-    say(ready=True)
-    if (run := serve()) is not None:
-        sys.exit(run())
+    report(ready=True)
+    if (command := serve()) is not None:
+        sys.exit(command())

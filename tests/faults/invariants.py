@@ -1,4 +1,4 @@
-"""What must hold after every run, whatever happened in it. Each yields its breaches in words."""
+"""What must hold after every run. Each invariant yields a sentence for each breach."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.faults.traffic import CANARY
 
 ENDED = frozenset({"FAILED", "DELIVERED", "READ", "CANCELED", "EXPIRED"})
 OPEN = frozenset({"SENT", "UNCONFIRMED"})
-"""Visible, and waiting for a report that may never come."""
+"""Not at an end: a report may still come."""
 REPORTED = {"SENT": 1, "FAILED": 2, "DELIVERED": 3, "READ": 4}
 PROVEN = ("DELIVERED", "READ")
 _CLOCK = timedelta(milliseconds=2)
@@ -24,21 +24,21 @@ Invariant = Callable[[Evidence], Iterator[str]]
 
 
 def every_client_was_answered(evidence: Evidence) -> Iterator[str]:
-    """No client got an answer nobody should get, and none had to give up."""
+    """No client got a wrong answer, and none had to give up."""
     yield from evidence.refused
     if evidence.given_up:
         yield f"{evidence.given_up} clients gave up"
 
 
 def what_was_accepted_exists(evidence: Evidence) -> Iterator[str]:
-    """I1: what was acknowledged exists."""
-    for acked in evidence.acked:
-        if acked.message_id not in evidence.messages:
-            yield f"{acked.message_id} was promised and does not exist"
+    """I1: each accepted message exists."""
+    for accepted in evidence.accepted:
+        if accepted.message_id not in evidence.messages:
+            yield f"{accepted.message_id} was accepted and does not exist"
 
 
 def nothing_is_left_behind(evidence: Evidence) -> Iterator[str]:
-    """I2: once all is quiet, nothing waits, is leased, or lies unread."""
+    """I2: when the system is quiet, no message waits or is leased, and no report is unread."""
     for message_id, row in evidence.messages.items():
         if row["status"] not in ENDED | OPEN or row["lease_until"] is not None:
             yield f"{message_id} is left {row['status']}, due {row['due_at']}, leased until {row['lease_until']}"
@@ -47,19 +47,19 @@ def nothing_is_left_behind(evidence: Evidence) -> Iterator[str]:
 
 
 def what_was_sent_is_in_the_providers_log(evidence: Evidence) -> Iterator[str]:
-    """I3: either the company has it, or the message visibly did not go out; and nobody claims what never was."""
+    """I3: what counts as sent is in the provider's log, and what is in that log is in the database."""
     for message_id, row in evidence.messages.items():
         has_gone = bool(evidence.copies.get(message_id))
         if row["status"] in ("SENT", "DELIVERED", "READ") and not has_gone:
-            yield f"{message_id} is {row['status']}, and the company never saw it"
+            yield f"{message_id} is {row['status']}, and the provider never received it"
         if row["status"] not in ENDED | OPEN and not has_gone:
-            yield f"{message_id} is {row['status']}, and the company never saw it"
+            yield f"{message_id} is {row['status']}, and the provider never received it"
     for message_id in evidence.copies.keys() - evidence.messages.keys():
         yield f"{message_id} was sent, and is not ours"
 
 
 def no_step_is_sent_twice_without_reason(evidence: Evidence) -> Iterator[str]:
-    """I4: a call is made once; another of its step only where the outcome was unknown and the policy says resend."""
+    """I4: an attempt makes one call; a step makes two only if the outcome was unknown and its policy is RESEND."""
     for message_id, copies in evidence.copies.items():
         row = evidence.messages.get(message_id)
         if row is None:
@@ -82,13 +82,13 @@ def _by_step(evidence: Evidence, copies: list[Copy]) -> Mapping[int, int]:
         attempts = evidence.attempts[copy.message_id]
         named = [one for one in attempts if one["number"] == copy.attempt]
         mailed = [one for one in attempts if one["channel"] == "EMAIL"]
-        # One that is in nobody's books is a breach by itself; here it counts as the first step's.
+        # A copy without an attempt is another breach; here it counts for the first step.
         found[next((one["step"] for one in named or mailed or attempts), 0)] += 1
     return found
 
 
 def _resends(evidence: Evidence, row: asyncpg.Record, step: int) -> int:
-    """How often a step may have been sent again: once, if its policy says so and its outcome was unknown."""
+    """Return how often a step may be sent again: once, if its policy is RESEND and its outcome was unknown."""
     place = json.loads(row["route"])[step]
     policy = place.get("onUnconfirmed") or ("RESEND" if place["channel"] == "EMAIL" else "WAIT")
     if policy != "RESEND":
@@ -99,7 +99,7 @@ def _resends(evidence: Evidence, row: asyncpg.Record, step: int) -> int:
 
 
 def attempts_do_not_overlap(evidence: Evidence) -> Iterator[str]:
-    """I5: tokens grow, the next attempt of a step begins after the last one's end, and no byte leaves before it."""
+    """I5: tokens grow, attempts of a step do not overlap, and an attempt is recorded before it is sent."""
     for message_id, attempts in evidence.attempts.items():
         for before, after in pairwise(attempts):
             if after["token"] <= before["token"]:
@@ -113,18 +113,18 @@ def attempts_do_not_overlap(evidence: Evidence) -> Iterator[str]:
                 continue
             started = begun.get(copy.attempt)
             if started is None or copy.at + _CLOCK < started:
-                yield f"{message_id}: attempt {copy.attempt} reached the company before it was written down as begun"
+                yield f"{message_id}: attempt {copy.attempt} reached the provider before it was written down as begun"
 
 
 def no_status_falls_back(evidence: Evidence) -> Iterator[str]:
-    """I6: events follow one from the other, and no report lowers what is known."""
+    """I6: each event continues from the one before, and no report lowers a status."""
     for message_id, events in evidence.events.items():
         status = None
         for event in events:
             if event["previous_status"] != status:
                 yield f"{message_id}: an event goes on from {event['previous_status']}, the last one led to {status}"
             fell = REPORTED.get(event["status"], 0) < REPORTED.get(status or "", 0)
-            # Back to QUEUED is the next step of a route, or another try: its first channel has failed or kept silent.
+            # Back to QUEUED: the next step of a route, or another try.
             if fell and (event["status"] != "QUEUED" or status in PROVEN):
                 yield f"{message_id}: {event['source']} took it from {status} to {event['status']}"
             status = event["status"]
@@ -134,7 +134,7 @@ def no_status_falls_back(evidence: Evidence) -> Iterator[str]:
 
 
 def every_answered_report_counts(evidence: Evidence) -> Iterator[str]:
-    """I6: what a company told us, and we said yes to, is known of its attempt; and nothing more than it told."""
+    """I6: each report answered with 2xx is recorded for its attempt, and no more than was reported."""
     ranks = {(message_id, one["number"]): one["rank"] for message_id, rows in evidence.attempts.items() for one in rows}
     for place, rank in evidence.answered.items():
         if ranks.get(place, 0) < rank:
@@ -146,17 +146,17 @@ def every_answered_report_counts(evidence: Evidence) -> Iterator[str]:
     for copies in evidence.copies.values():
         for copy in copies:
             known = ranks.get((copy.message_id, copy.attempt or 0), 0)
-            # Our own call's answer is worth "sent", before the company says so.
+            # The answer to our call counts as "sent" before the provider reports it.
             if copy.attempt is not None and known > max(copy.reported, 1):
-                yield f"{copy.message_id}: attempt {copy.attempt} is known as {known}, the company said {copy.reported}"
+                yield f"{copy.message_id}: attempt {copy.attempt} is known as {known}, reported was {copy.reported}"
 
 
 def one_effect_for_each_key(evidence: Evidence) -> Iterator[str]:
-    """I7: one message for each tenant and key, the same in every answer; and no message without a key."""
-    for acked in evidence.acked:
-        kept = evidence.keys.get((acked.order.tenant, acked.order.key))
-        if kept != acked.message_id:
-            yield f"{acked.order.key} was answered with {acked.message_id}, and is kept as {kept}"
+    """I7: one message for each tenant and key, the same in every answer, and no message without a key."""
+    for accepted in evidence.accepted:
+        kept = evidence.keys.get((accepted.order.tenant, accepted.order.key))
+        if kept != accepted.message_id:
+            yield f"{accepted.order.key} was answered with {accepted.message_id}, and is stored as {kept}"
     orphans = evidence.messages.keys() - set(evidence.keys.values())
     for message_id in orphans:
         yield f"{message_id} exists, and no key led to it"
@@ -166,14 +166,16 @@ def one_effect_for_each_key(evidence: Evidence) -> Iterator[str]:
 
 
 def no_transaction_is_left_open(evidence: Evidence) -> Iterator[str]:
-    """I9: nothing of ours sits in the database with its transaction open."""
+    """I9: no connection of the product is idle in a transaction."""
     for row in evidence.idle:
         yield f"{row['usename']} is {row['state']} since {row['xact_start']}"
 
 
 def logs_hold_no_personal_data(evidence: Evidence) -> Iterator[str]:
-    """I10: neither addresses nor texts in any log."""
-    numbers = {acked.order.to.removeprefix("+55") for acked in evidence.acked if acked.order.channel != "EMAIL"}
+    """I10: no log holds an address or a text."""
+    numbers = {
+        accepted.order.to.removeprefix("+55") for accepted in evidence.accepted if accepted.order.channel != "EMAIL"
+    }
     for name, text in evidence.logs.items():
         for found in re.findall(r"(?<![0-9a-f-])(?:\+?55)?(119[0-9]{8})(?![0-9a-f])", text):
             if found in numbers:
@@ -200,20 +202,20 @@ ALL: tuple[Invariant, ...] = (
 
 
 def breaches(evidence: Evidence) -> dict[str, list[str]]:
-    """What does not hold, by the name of the invariant."""
+    """Return the breaches by the name of the invariant."""
     found = {one.__name__: list(one(evidence)) for one in ALL}
     return {name: broken for name, broken in found.items() if broken}
 
 
 def check(evidence: Evidence, *, seed: str) -> None:
-    """Raise AssertionError with what does not hold."""
+    """Raise AssertionError with every breach."""
     found = breaches(evidence)
     words = [f"{name}: {len(broken)}\n    " + "\n    ".join(broken[:5]) for name, broken in found.items()]
     assert not found, f"after seed {seed}:\n  " + "\n  ".join(words)
 
 
 def story(evidence: Evidence, message_id: UUID) -> str:
-    """Everything about one message, for whoever looks into a breach."""
+    """Return all that is known of one message, to analyse a breach."""
     lines = [str(dict(evidence.messages[message_id])) if message_id in evidence.messages else "no row"]
     lines += [str(dict(row)) for row in evidence.attempts.get(message_id, [])]
     lines += [str(dict(row)) for row in evidence.events.get(message_id, [])]

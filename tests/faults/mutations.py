@@ -1,7 +1,7 @@
-"""The faults must have teeth: each safeguard is switched off in turn, and its test must fail.
+"""Checks the fault tests: each safeguard is switched off in turn, and the test named for it must fail.
 
-`python -m tests.faults.mutations [WORD …]` runs those whose names hold one of the words, or all. First every test runs
-on the code as it is: one that fails anyway would prove nothing.
+`python -m tests.faults.mutations [WORD …]` runs those whose names contain one of the words, or all. First each test
+runs with all safeguards: one that fails anyway proves nothing.
 """
 
 import os
@@ -16,13 +16,13 @@ from tests.faults.switched_off import SAFEGUARDS, USED, WITHOUT, Safeguard
 ROOT = Path(__file__).parents[2]
 LONG = "tests/faults/long"
 SMALL = {"FAULT_ROUNDS": "1", "FAULT_NUMBER": "5", "FAULT_SECONDS": "20", "FAULT_MANY": "40"}
-"""Sizes that show a broken safeguard and do not take long."""
+"""Small sizes that still show a missing safeguard."""
 LIMIT = 600.0
 GREEN, RED = 0, 1
 
 
-def outcome(test: str, settings: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """Run one test; its exit status and what it said."""
+def run_test(test: str, settings: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Run one test; return its exit status and its output."""
     environment = {**os.environ, **{name: os.environ.get(name, size) for name, size in SMALL.items()}}
     command = [sys.executable, "-m", "pytest", f"{LONG}/{test}", "-q"]
     ran = subprocess.run(
@@ -38,19 +38,19 @@ def outcome(test: str, settings: Mapping[str, str] | None = None) -> tuple[int, 
 
 
 def is_noticed(safeguard: Safeguard) -> bool:
-    """Whether the suite turns red without the safeguard, for a reason and not because nothing starts any more."""
+    """Whether the test fails without the safeguard, and not because the system does not start."""
     with tempfile.TemporaryDirectory(prefix="interalpha-mutation-") as folder:
         used = Path(folder) / "used"
         # The product's processes must find `tests.faults.switched_off`.
         settings = {WITHOUT: safeguard.switch_off.__name__, USED: str(used), "PYTHONPATH": str(ROOT)}
-        status, said = outcome(safeguard.test, settings)
+        status, output = run_test(safeguard.test, settings)
         is_used = used.exists()
-    if status == RED and is_used and "NotBuilt" not in said:
-        reason = next((line for line in said.splitlines() if line.startswith("E  ")), "E  ?")
+    if status == RED and is_used and "NotStarted" not in output:
+        reason = next((line for line in output.splitlines() if line.startswith("E  ")), "E  ?")
         sys.stdout.write(f"  noticed: {safeguard.name}: {reason[2:].strip()[:140]}\n")
         return True
     why = f"exit status {status}" if is_used else f"NOT USED, exit status {status}"
-    sys.stdout.write(f"  NOT NOTICED ({why}): {safeguard.name}\n{said[-2_000:]}\n")
+    sys.stdout.write(f"  NOT NOTICED ({why}): {safeguard.name}\n{output[-2_000:]}\n")
     return False
 
 
@@ -58,10 +58,10 @@ def main(words: list[str]) -> int:
     """Run the tests with their safeguards, then without."""
     chosen = [one for one in SAFEGUARDS.values() if not words or any(word in one.name for word in words)]
     for test in dict.fromkeys(one.test for one in chosen):
-        status, said = outcome(test)
-        sys.stdout.write(f"  as it is: {'green' if status == GREEN else 'RED'}: {test}\n")
+        status, output = run_test(test)
+        sys.stdout.write(f"  with all safeguards: {'green' if status == GREEN else 'RED'}: {test}\n")
         if status != GREEN:
-            sys.stdout.write(said[-2_000:])
+            sys.stdout.write(output[-2_000:])
             return RED
     noticed = [is_noticed(one) for one in chosen]
     sys.stdout.write(f"mutations: {sum(noticed)} of {len(chosen)} noticed\n")

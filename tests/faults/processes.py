@@ -21,7 +21,7 @@ END_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setp
 
 @dataclass(eq=False)
 class ForkedProcess:
-    """A process of the nursery's; has what is needed of asyncio's own Process."""
+    """A child of the fork server, with what is used of `asyncio.subprocess.Process`."""
 
     pid: int
     ended: asyncio.Future[int]
@@ -39,18 +39,18 @@ class ForkedProcess:
 
 @dataclass(eq=False)
 class ForkServer:
-    """The running program."""
+    """A running `fork_server.py`, which starts processes of the product on request."""
 
     process: asyncio.subprocess.Process
     _ids: "count[int]" = field(default_factory=count)
-    _expected: dict[int, asyncio.Future[int]] = field(default_factory=dict)
-    _living: dict[int, ForkedProcess] = field(default_factory=dict)
+    _requested: dict[int, asyncio.Future[int]] = field(default_factory=dict)
+    _running: dict[int, ForkedProcess] = field(default_factory=dict)
 
-    async def bear(self, arguments: tuple[str, ...], environment: Mapping[str, str], log: Path) -> ForkedProcess:
+    async def fork(self, arguments: tuple[str, ...], environment: Mapping[str, str], log: Path) -> ForkedProcess:
         """Start `interalpha` with these arguments."""
         number = next(self._ids)
-        born = self._expected[number] = asyncio.get_running_loop().create_future()
-        order = {
+        forked = self._requested[number] = asyncio.get_running_loop().create_future()
+        request = {
             "id": number,
             "arguments": arguments,
             "environment": dict(environment),
@@ -58,47 +58,45 @@ class ForkServer:
             "folder": str(log.parent),
         }
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(order).encode() + b"\n")
+        self.process.stdin.write(json.dumps(request).encode() + b"\n")
         async with asyncio.timeout(20):
-            pid = await born
-        return self._living[pid]
+            pid = await forked
+        return self._running[pid]
 
     async def listen(self) -> None:
-        """Take note of births and deaths."""
+        """Read which processes have started and ended."""
         assert self.process.stdout is not None
         while line := await self.process.stdout.readline():
             facts = json.loads(line)
             if "id" in facts:
                 ended = asyncio.get_running_loop().create_future()
-                self._living[facts["pid"]] = ForkedProcess(facts["pid"], ended)
-                self._expected.pop(facts["id"]).set_result(facts["pid"])
+                self._running[facts["pid"]] = ForkedProcess(facts["pid"], ended)
+                self._requested.pop(facts["id"]).set_result(facts["pid"])
             elif "code" in facts:
-                self._living.pop(facts["pid"]).ended.set_result(facts["code"])
+                self._running.pop(facts["pid"]).ended.set_result(facts["code"])
 
 
 @asynccontextmanager
 async def fork_server(environment: Mapping[str, str]) -> AsyncIterator[ForkServer]:
-    """Open a nursery; what it bore dies with it."""
+    """Start a fork server; the processes it started end with it."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *END_WITH_PARENT, sys.executable, "-P", str(FORK_SERVER), env=dict(environment), stdin=pipe, stdout=pipe
     )
     assert process.stdout is not None
     async with asyncio.timeout(60):
-        assert await process.stdout.readline(), "the nursery did not open"
-    opened = ForkServer(process)
-    hearing = asyncio.create_task(opened.listen())
+        assert await process.stdout.readline(), "the fork server did not start"
+    server = ForkServer(process)
+    listening = asyncio.create_task(server.listen())
     try:
-        yield opened
+        yield server
     finally:
-        hearing.cancel()
+        listening.cancel()
         process.kill()
         await process.wait()
 
 
-# A process whose clock is wrong: words to run before anything else is imported.
-
-
+# Runs before anything else is imported.
 _CLOCK_AHEAD = """
 import datetime, time
 _ahead = {ahead!r}
@@ -107,7 +105,7 @@ time.time = lambda: _time() + _ahead
 time.time_ns = lambda: _time_ns() + int(_ahead * 1e9)
 
 class _Like(type(_Datetime)):
-    # What C code makes is the real class: it must still pass for ours.
+    # C code makes instances of the original class: they must pass as instances of this one.
     def __instancecheck__(cls, instance):
         return isinstance(instance, _Datetime)
 
@@ -125,11 +123,8 @@ datetime.datetime = _Skewed
 
 
 def clock_ahead(ahead: float) -> str:
-    """Python code after which a process lives so many seconds in the future; nothing for a right clock."""
+    """Python code that sets the clock of its process ahead by so many seconds; empty for 0."""
     return _CLOCK_AHEAD.format(ahead=ahead) if ahead else ""
-
-
-# One process of the system under test: started, killed, frozen, told to end, started again.
 
 
 _RUN = """
@@ -144,17 +139,17 @@ main()
 
 @dataclass(eq=False)
 class Process:
-    """A process running `interalpha`; what it prints goes to a file.
+    """A process that runs `interalpha` and prints to a file.
 
-    The nursery bears it, unless its clock is to be wrong (`skew` is how many seconds ahead) or it announces on stdout
-    where it listens.
+    The fork server starts it, except where its clock is wrong (`skew` is how many seconds it is ahead) or where it
+    prints its address to stdout.
     """
 
     name: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     folder: Path
-    nursery: ForkServer | None = None
+    fork_server: ForkServer | None = None
     skew: float = 0.0
     process: asyncio.subprocess.Process | ForkedProcess | None = None
     _starting: asyncio.Lock | None = None
@@ -183,8 +178,8 @@ class Process:
         async with self._starting:
             if self.is_running:
                 return
-            if self.nursery is not None and not self.skew:
-                self.process = await self.nursery.bear(self.arguments, self.environment, self.log)
+            if self.fork_server is not None and not self.skew:
+                self.process = await self.fork_server.fork(self.arguments, self.environment, self.log)
             else:
                 self.process = await self._spawn()
 
@@ -200,7 +195,7 @@ class Process:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                # Where no .env lies.
+                # A folder without a .env file.
                 cwd=self.folder,
             )
 
@@ -213,13 +208,13 @@ class Process:
         return line
 
     def signal(self, number: signal.Signals) -> None:
-        # Whose end nobody has told us of yet may be gone already.
+        # It may have ended before the fork server said so.
         if self.is_running:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     async def kill(self) -> None:
-        """kill -9, and see it dead."""
+        """Kill it with SIGKILL and wait for its end."""
         self.signal(signal.SIGKILL)
         if self.process is not None:
             await self.process.wait()

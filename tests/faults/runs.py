@@ -36,16 +36,16 @@ class InjectedFault:
 
 @dataclass(eq=False)
 class FaultInjector:
-    """Strikes a city. The same seed draws the same faults in the same order, lane by lane."""
+    """Injects faults. The same seed draws the same faults in the same order, separately in each lane."""
 
-    city: SystemUnderTest
+    system: SystemUnderTest
     traffic: Traffic
     seed: str
-    struck: list[InjectedFault] = field(default_factory=list)
+    injected: list[InjectedFault] = field(default_factory=list)
     _probes: set[asyncio.Task[None]] = field(default_factory=set)
     _began: float = field(default_factory=time.monotonic)
 
-    async def rage(
+    async def inject_for(
         self,
         faults: Sequence[Fault],
         *,
@@ -54,7 +54,7 @@ class FaultInjector:
         pause: tuple[float, float] = (0.2, 1.0),
         probe: bool = True,
     ) -> None:
-        """Strike one after the other for so long, drawn as from a deck of cards: none comes twice while others wait."""
+        """Inject faults one after the other for so long; each is drawn once before any is drawn again."""
         chance = Random(f"{self.seed}:{lane}")
         end = time.monotonic() + seconds
         deck: list[Fault] = []
@@ -62,47 +62,47 @@ class FaultInjector:
             if not deck:
                 deck = [fault for fault in faults for _ in range(fault.weight)]
                 chance.shuffle(deck)
-            await self.strike(deck.pop(), chance, probe=probe)
+            await self.inject(deck.pop(), chance, probe=probe)
             await asyncio.sleep(chance.uniform(*pause))
 
-    async def strike(self, fault: Fault, chance: Random, *, probe: bool = True) -> InjectedFault:
-        """One fault, from its beginning to its end."""
+    async def inject(self, fault: Fault, chance: Random, *, probe: bool = True) -> InjectedFault:
+        """Inject one fault, let it last, and heal it."""
         began = time.monotonic()
-        heal = await fault.inject(self.city, chance)
+        heal = await fault.inject(self.system, chance)
         await asyncio.sleep(chance.uniform(*fault.lasts))
         await heal()
-        struck = InjectedFault(fault.name, began - self._began, time.monotonic() - began, probe)
-        self.struck.append(struck)
+        fault_seen = InjectedFault(fault.name, began - self._began, time.monotonic() - began, probe)
+        self.injected.append(fault_seen)
         if probe:
-            task = asyncio.create_task(self._probe(struck, Random(f"{self.seed}:probe:{len(self.struck)}")))
+            task = asyncio.create_task(self._probe(fault_seen, Random(f"{self.seed}:probe:{len(self.injected)}")))
             self._probes.add(task)
-        return struck
+        return fault_seen
 
-    async def settle(self) -> None:
+    async def wait_for_probes(self) -> None:
         """Wait for the last probes."""
         await asyncio.gather(*self._probes)
 
-    async def _probe(self, struck: InjectedFault, chance: Random) -> None:
-        """How long until a new e-mail is taken and has left us. E-mail, since Twilio's own troubles are not ours."""
+    async def _probe(self, injected: InjectedFault, chance: Random) -> None:
+        """Measure how long until a new e-mail has been sent. Not an SMS: Twilio has faults of its own in these runs."""
         began = time.monotonic()
-        number = next(self.city.numbers)
+        number = next(self.system.numbers)
         order = self.traffic.draw(chance)
         order = type(order)(order.tenant, f"probe-{number}", "EMAIL", f"sonda{number}@loja.example.com")
-        acked = await self.traffic.insist(order, RECOVERY_LIMIT)
-        if acked is None:
+        accepted = await self.traffic.send_until_answered(order, RECOVERY_LIMIT)
+        if accepted is None:
             return
         query = "SELECT status FROM messages WHERE tenant_id = $1 AND id = $2"
         while time.monotonic() - began < RECOVERY_LIMIT:
-            if (found := await _asked(self.city.cellar.fetch(query, order.tenant, acked.message_id))) and found[0][
-                "status"
-            ] not in ("QUEUED", "SENDING"):
-                struck.recovered_in = time.monotonic() - began
+            if (found := await _or_none(self.system.stores.fetch(query, order.tenant, accepted.message_id))) and found[
+                0
+            ]["status"] not in ("QUEUED", "SENDING"):
+                injected.recovered_in = time.monotonic() - began
                 return
             await asyncio.sleep(0.2)
 
 
-async def _asked(question: Awaitable[Answer]) -> Answer | None:
-    """The answer, or None while the database is away."""
+async def _or_none(question: Awaitable[Answer]) -> Answer | None:
+    """Return the answer, or None while the database cannot be reached."""
     try:
         return await question
     except Exception:
@@ -110,11 +110,8 @@ async def _asked(question: Awaitable[Answer]) -> Answer | None:
 
 
 def seed_of_run(default: int) -> str:
-    """FAULT_SEED, or the one given."""
+    """Return FAULT_SEED, or the default."""
     return os.environ.get("FAULT_SEED") or str(default)
-
-
-# A run in figures.
 
 
 VISIBLE_ENDS = ("FAILED", "CANCELED", "EXPIRED")
@@ -122,7 +119,7 @@ VISIBLE_ENDS = ("FAILED", "CANCELED", "EXPIRED")
 
 @dataclass(frozen=True)
 class Figures:
-    """What came of a run."""
+    """The results of a run in numbers."""
 
     seed: str
     accepted: int
@@ -137,31 +134,31 @@ class Figures:
     kills_under_load: int
     ambiguous: int
     left_open: int
-    """Answers that faults left open: companies' own, connections broken under calls, workers killed in the middle."""
+    """Answers that faults left open: providers' own, connections broken under calls, workers killed in the middle."""
     ever_unconfirmed: int
     worst_recovery: float
     worst_fault: str
     unrecovered: int
     p50: float
     p99: float
-    waits: int
+    retries: int
     tracebacks: int
 
     def line(self) -> str:
-        """The figures as one paragraph for people."""
+        """Return the figures as one line of text."""
         return (
             f"seed {self.seed}: accepted {self.accepted}, delivered {self.delivered}, sent {self.sent}, "
             f"ended visibly {self.ended}, unconfirmed {self.unconfirmed} (ever: {self.ever_unconfirmed}, "
-            f"answers left open by companies: {self.ambiguous}), doubled {self.doubled}, lost {self.lost}; "
+            f"answers left open by providers: {self.ambiguous}), doubled {self.doubled}, lost {self.lost}; "
             f"faults {self.faults}, workers killed {self.kills} (with work in hand: {self.kills_under_load}); "
             f"worst recovery {self.worst_recovery:.1f} s ({self.worst_fault}), not recovered {self.unrecovered}; "
-            f"accepting p50 {self.p50 * 1000:.0f} ms, p99 {self.p99 * 1000:.0f} ms, asked again {self.waits}; "
+            f"accepting p50 {self.p50 * 1000:.0f} ms, p99 {self.p99 * 1000:.0f} ms, asked again {self.retries}; "
             f"tracebacks {self.tracebacks}"
         )
 
 
 def reasons(evidence: Evidence) -> Counter[str]:
-    """Why attempts came to be unconfirmed, and how often."""
+    """Count the reasons for which attempts became unconfirmed."""
     return Counter(
         event["detail"]
         for events in evidence.events.values()
@@ -170,15 +167,15 @@ def reasons(evidence: Evidence) -> Counter[str]:
     )
 
 
-def figures_of(storm: FaultInjector, evidence: Evidence) -> Figures:
-    """Count."""
-    promised = {acked.message_id for acked in evidence.acked}
+def figures_of(injector: FaultInjector, evidence: Evidence) -> Figures:
+    """Count what came of a run."""
+    promised = {accepted.message_id for accepted in evidence.accepted}
     statuses = Counter(evidence.messages[one]["status"] for one in promised if one in evidence.messages)
-    took = sorted(acked.took for acked in evidence.acked) or [0.0]
-    recoveries = [(one.recovered_in or 0.0, one.name) for one in storm.struck]
+    took = sorted(accepted.took for accepted in evidence.accepted) or [0.0]
+    recoveries = [(one.recovered_in or 0.0, one.name) for one in injector.injected]
     worst, name = max(recoveries, default=(0.0, "none"))
     return Figures(
-        seed=storm.seed,
+        seed=injector.seed,
         accepted=len(promised),
         delivered=statuses["DELIVERED"] + statuses["READ"],
         sent=statuses["SENT"],
@@ -186,76 +183,79 @@ def figures_of(storm: FaultInjector, evidence: Evidence) -> Figures:
         unconfirmed=statuses["UNCONFIRMED"],
         doubled=sum(len(copies) > 1 for copies in evidence.copies.values()),
         lost=sum(one not in evidence.messages for one in promised),
-        faults=len(storm.struck),
-        kills=storm.city.kills,
-        kills_under_load=storm.city.kills_under_load,
-        ambiguous=storm.city.ambiguous,
-        left_open=storm.city.ambiguous + storm.city.wires["twilio"].broken + storm.city.left_in_hand,
+        faults=len(injector.injected),
+        kills=injector.system.kills,
+        kills_under_load=injector.system.kills_under_load,
+        ambiguous=injector.system.ambiguous,
+        left_open=injector.system.ambiguous + injector.system.proxies["twilio"].broken + injector.system.left_sending,
         ever_unconfirmed=sum(
             any(event["status"] == "UNCONFIRMED" for event in events) for events in evidence.events.values()
         ),
         worst_recovery=worst,
         worst_fault=name,
-        unrecovered=sum(one.is_probed and one.recovered_in is None for one in storm.struck),
+        unrecovered=sum(one.is_probed and one.recovered_in is None for one in injector.injected),
         p50=took[len(took) // 2],
         p99=took[int(len(took) * 0.99)],
-        waits=storm.traffic.waits,
+        retries=injector.traffic.retries,
         tracebacks=len(tracebacks(evidence.logs)),
     )
 
 
-# One run from its beginning to its judgement: a city, traffic, a storm, calm, figures, invariants.
-
-
 REST_LIMIT = 75.0
-"""Seconds in which everything must have come to rest after the last fault: longer than a lease."""
+"""Seconds within which all work must be done after the last fault: longer than a lease."""
 
 
 @dataclass(frozen=True)
 class FaultMix:
-    """A storm's lanes, each struck in its own rhythm, for so many seconds, under so many clients."""
+    """Which faults are injected, in lanes that run beside each other, for how long and under how many clients."""
 
     lanes: dict[str, Sequence[Fault]]
     seconds: float
     clients: int = 6
     pause: tuple[float, float] = (0.2, 1.0)
-    climate: float | None = 0.3
-    """Every third answer of Twilio's takes so long: whoever is killed then has something in hand."""
+    slow_answers: float | None = 0.3
+    """Seconds that every third answer of Twilio takes, so that a killed worker is in the middle of a call."""
 
 
-async def settle_and_check(city: SystemUnderTest, traffic: Traffic, *, seed: str, calm: float = REST_LIMIT) -> Evidence:
-    """Let a city come to rest, and look whether everything holds."""
-    await wait_until_quiet(city, calm)
-    evidence = await gather_evidence(city, traffic)
+async def settle_and_check(
+    system: SystemUnderTest, traffic: Traffic, *, seed: str, limit: float = REST_LIMIT
+) -> Evidence:
+    """Wait until the system is quiet, and check the invariants."""
+    await wait_until_quiet(system, limit)
+    evidence = await gather_evidence(system, traffic)
     check(evidence, seed=seed)
     return evidence
 
 
-async def run_faults(folder: Path, seed: str, mixture: FaultMix, tell: PrintLine, plan: Plan | None = None) -> Figures:
-    """Run a mixture of faults and judge it."""
-    tell(f"faults: seed {seed} (FAULT_SEED={seed} repeats it)")
-    async with system_under_test(folder, plan) as city:
-        traffic = Traffic(city, seed)
-        storm = FaultInjector(city, traffic, seed)
-        if mixture.climate:
-            await city.control.arm("twilio", "slow", every=3, seconds=mixture.climate)
-        async with traffic.flowing(mixture.clients):
-            rages = [
-                storm.rage(faults, seconds=mixture.seconds, lane=lane, pause=mixture.pause, probe=lane == "house")
+async def run_faults(
+    folder: Path, seed: str, mixture: FaultMix, print_line: PrintLine, plan: Plan | None = None
+) -> Figures:
+    """Inject a mix of faults, check the invariants, and print the figures."""
+    print_line(f"faults: seed {seed} (FAULT_SEED={seed} repeats it)")
+    async with system_under_test(folder, plan) as system:
+        traffic = Traffic(system, seed)
+        injector = FaultInjector(system, traffic, seed)
+        if mixture.slow_answers:
+            await system.control.arm("twilio", "slow", every=3, seconds=mixture.slow_answers)
+        async with traffic.running_clients(mixture.clients):
+            lanes = [
+                injector.inject_for(
+                    faults, seconds=mixture.seconds, lane=lane, pause=mixture.pause, probe=lane == "own"
+                )
                 for lane, faults in mixture.lanes.items()
             ]
-            await asyncio.gather(*rages)
-            await city.heal()
-        await storm.settle()
-        rested = await wait_until_quiet(city, REST_LIMIT)
-        evidence = await gather_evidence(city, traffic)
-        found = figures_of(storm, evidence)
-        tell(f"{found.line()}; at rest after {rested:.0f} s")
+            await asyncio.gather(*lanes)
+            await system.heal()
+        await injector.wait_for_probes()
+        rested = await wait_until_quiet(system, REST_LIMIT)
+        evidence = await gather_evidence(system, traffic)
+        found = figures_of(injector, evidence)
+        print_line(f"{found.line()}; at rest after {rested:.0f} s")
         for reason, number in reasons(evidence).most_common():
-            tell(f"  unconfirmed {number} times: {reason}")
+            print_line(f"  unconfirmed {number} times: {reason}")
         for line in sorted(set(tracebacks(evidence.logs))):
-            tell(f"  traceback: {line}")
+            print_line(f"  traceback: {line}")
         if breaches(evidence):
-            tell("  struck: " + ", ".join(f"{one.at:.1f} {one.name}" for one in storm.struck))
+            print_line("  injected: " + ", ".join(f"{one.at:.1f} {one.name}" for one in injector.injected))
         check(evidence, seed=seed)
         return found

@@ -19,7 +19,7 @@ from tests.servers import reserved_port
 
 @dataclass(eq=False)
 class Store:
-    """One of the two. `pid_file` is where its server writes its number; its address stays the same."""
+    """A server that keeps its address when it is started again; it writes its process id to `pid_file`."""
 
     folder: Path
     stores: Stores
@@ -28,18 +28,18 @@ class Store:
     urls: StoreUrls | None = None
 
     async def start(self) -> StoreUrls:
-        """Start it, or start it again after it was killed; one that runs is left alone."""
+        """Start it, also again after it was killed, unless it is running."""
         if self.urls is not None:
             if self._is_running():
                 return self.urls
             await self.stores.stop()
         else:
-            # The port it will wish for, and get again after each restart.
+            # The port it asks for, and gets again at each restart.
             self.folder.mkdir(mode=0o700, parents=True)
             mark(self.folder)
             (self.folder / self.port_file).write_text(str(reserved_port()))
         urls = await self.stores.start()
-        assert self.urls in (None, urls), "it came back at another address"
+        assert self.urls in (None, urls), "it restarted at another address"
         self.urls = urls
         return urls
 
@@ -56,7 +56,7 @@ class Store:
                 os.kill(int(self.pid_file.read_text().split()[0]), number)
 
     async def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send it a signal, and see it gone."""
+        """Send it a signal and wait for its end."""
         self.send_signal(number)
         async with asyncio.timeout(20):
             while self._is_running():
@@ -65,14 +65,14 @@ class Store:
 
 @dataclass(eq=False)
 class StoreServers:
-    """Both stores, and how to hurt what is inside them."""
+    """Both servers, with direct access to their data."""
 
     folder: Path
     postgres: Store = field(init=False)
     valkey: Store = field(init=False)
 
     def __post_init__(self) -> None:
-        # Durable: what is acknowledged must survive a killed server, here as in production.
+        # Durable as in production: what was acknowledged must survive a killed server.
         home = self.folder / "pg"
         self.postgres = Store(home, Stores(home, redis=False), home / "postgres" / "postmaster.pid", "postgres.port")
         home = self.folder / "valkey"
@@ -80,7 +80,7 @@ class StoreServers:
 
     @property
     def superuser(self) -> str:
-        """The interalpha database, by a way no fault blocks."""
+        """The URL of the database, not through a proxy, so that no fault blocks it."""
         return urlsplit(self.postgres.stores.superuser_url)._replace(path="/interalpha").geturl()
 
     async def execute(self, statement: str, *values: object) -> None:
@@ -98,7 +98,7 @@ class StoreServers:
             await connection.close()
 
     async def terminate_backends(self) -> None:
-        """End every connection of ours but the one that does this."""
+        """End every connection of the product's roles except this one."""
         await self.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE usename LIKE 'interalpha%' AND pid <> pg_backend_pid()"

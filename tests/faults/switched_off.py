@@ -52,7 +52,7 @@ from core.sealing import Sealer
 from integrations.smtp.connections import Connection
 
 WITHOUT, USED = "FAULT_WITHOUT", "FAULT_USED"
-PACKAGES = frozenset({"api", "core", "engine", "integrations", "resolvers"})
+PACKAGES = frozenset({"api", "core", "devkit", "engine", "integrations", "resolvers"})
 
 
 class NothingToSwitchOff(Exception):
@@ -150,7 +150,7 @@ def _safeguard(name: str, *, test: str) -> Callable[[Callable[[Patches], None]],
 
 @_safeguard(
     "the fencing token, when a send begins",
-    test="test_frozen_worker.py::test_who_wakes_between_claim_and_begin_sends_nothing_that_is_another_s_by_then",
+    test="test_frozen_worker.py::test_a_worker_frozen_between_claim_and_begin_does_not_send_what_another_one_has_claimed",
 )
 def fencing_token(patches: Patches) -> None:
     original = begin
@@ -177,7 +177,7 @@ async def _forget_beginnings(connection: AsyncConnection, begun: Iterable[Claime
 
 @_safeguard(
     "the beginning of a send is written down before it, where it begins as it is claimed",
-    test="test_worker_killed_at_each_step.py::test_what_had_arrived_is_settled_by_its_reports[taken_and_not_answered]",
+    test="test_worker_killed_at_each_step.py::test_a_message_that_was_received_is_settled_by_its_reports[taken_and_not_answered]",
 )
 def beginning_at_claim(patches: Patches) -> None:
     original = claim
@@ -192,7 +192,7 @@ def beginning_at_claim(patches: Patches) -> None:
 
 @_safeguard(
     "the beginning of a send is written down before it, where it begins later",
-    test="test_resend_waits_for_reports.py::test_while_our_door_was_closed_nothing_is_sent_again",
+    test="test_resend_waits_for_reports.py::test_nothing_is_sent_again_after_the_api_was_down",
 )
 def beginning_after_claim(patches: Patches) -> None:
     original = begin
@@ -208,16 +208,16 @@ def beginning_after_claim(patches: Patches) -> None:
 
 
 @_safeguard(
-    "rule A: while a report lies unread, nothing is decided",
-    test="test_resend_waits_for_reports.py::test_while_a_report_lies_unread_nothing_is_sent_again",
+    "rule A: while a report is unread, nothing is decided",
+    test="test_resend_waits_for_reports.py::test_nothing_is_sent_again_while_a_report_is_unread",
 )
 def unread_reports_first(patches: Patches) -> None:
     patches.rewrite(NO_UNREAD_REPORT, "true")
 
 
 @_safeguard(
-    "rule C: while we may have been deaf, nothing is decided",
-    test="test_resend_waits_for_reports.py::test_while_our_door_was_closed_nothing_is_sent_again",
+    "rule C: after a time in which reports may have been missed, nothing is decided",
+    test="test_resend_waits_for_reports.py::test_nothing_is_sent_again_after_the_api_was_down",
 )
 def heard_without_a_gap(patches: Patches) -> None:
     def always_heard() -> Select[tuple[datetime]]:
@@ -228,7 +228,7 @@ def heard_without_a_gap(patches: Patches) -> None:
 
 @_safeguard(
     "rule B: what a dead worker had begun is not sent again",
-    test="test_worker_killed_at_each_step.py::test_what_had_arrived_is_settled_by_its_reports[taken_and_not_answered]",
+    test="test_worker_killed_at_each_step.py::test_a_message_that_was_received_is_settled_by_its_reports[taken_and_not_answered]",
 )
 def begun_is_not_sent_again(patches: Patches) -> None:
     patches.swap(_never_began, true)
@@ -236,7 +236,7 @@ def begun_is_not_sent_again(patches: Patches) -> None:
 
 @_safeguard(
     "what a dead worker had not begun is sent",
-    test="test_worker_killed_at_each_step.py::test_what_was_claimed_and_not_begun_goes_out_once",
+    test="test_worker_killed_at_each_step.py::test_a_message_claimed_and_not_begun_is_sent_once",
 )
 def unbegun_is_sent(patches: Patches) -> None:
     async def leave(*_: object) -> None:
@@ -246,8 +246,8 @@ def unbegun_is_sent(patches: Patches) -> None:
 
 
 @_safeguard(
-    "the sweep, which takes dead workers' leases over",
-    test="test_worker_killed_at_each_step.py::test_what_was_claimed_and_not_begun_goes_out_once",
+    "the sweep, which reclaims dead workers' leases",
+    test="test_worker_killed_at_each_step.py::test_a_message_claimed_and_not_begun_is_sent_once",
 )
 def sweep(patches: Patches) -> None:
     async def reclaim_nothing(*_: object, **__: object) -> list[object]:
@@ -257,8 +257,8 @@ def sweep(patches: Patches) -> None:
 
 
 @_safeguard(
-    "the relay, which looks for due messages without being woken",
-    test="test_valkey.py::test_accepting_waits_for_valkey_at_most_half_a_second[dead]",
+    "workers look for due messages without a wake-up",
+    test="test_valkey.py::test_accepting_waits_at_most_half_a_second_for_valkey[dead]",
 )
 def looks_without_a_wake_up(patches: Patches) -> None:
     original = ChannelDelivery.rest
@@ -271,7 +271,7 @@ def looks_without_a_wake_up(patches: Patches) -> None:
 
 @_safeguard(
     "a message under a missing key is left to a worker that has it",
-    test="test_missing_key.py::test_what_a_worker_lacks_the_key_for_waits_for_one_that_has_it",
+    test="test_missing_key.py::test_work_under_a_missing_key_waits_for_a_worker_that_has_it",
 )
 def message_waits_for_its_key(patches: Patches) -> None:
     original = claim
@@ -284,7 +284,7 @@ def message_waits_for_its_key(patches: Patches) -> None:
 
 @_safeguard(
     "mail is tried for as long as is documented",
-    test="test_provider_answers.py::test_a_relay_that_says_later_for_as_long_as_mail_is_tried_for_loses_none",
+    test="test_provider_answers.py::test_mail_that_a_relay_defers_for_four_hours_is_sent",
 )
 def tries_last_as_documented(patches: Patches) -> None:
     original = retry_in
@@ -302,7 +302,7 @@ def tries_last_as_documented(patches: Patches) -> None:
 
 @_safeguard(
     "the idempotency key",
-    test="test_api_killed.py::test_an_answer_to_commit_that_is_lost_is_found_again_under_the_key",
+    test="test_api_killed.py::test_after_a_lost_commit_answer_the_same_key_returns_the_same_message",
 )
 def idempotency_key(patches: Patches) -> None:
     original = seal_draft
@@ -314,8 +314,8 @@ def idempotency_key(patches: Patches) -> None:
 
 
 @_safeguard(
-    "a COMMIT that broke is not answered with yes",
-    test="test_api_killed.py::test_a_back_end_killed_while_it_commits_is_never_answered_with_yes",
+    "a broken COMMIT is not answered with success",
+    test="test_api_killed.py::test_a_commit_whose_connection_is_terminated_is_never_answered_with_success",
 )
 def broken_commit_is_unknown(patches: Patches) -> None:
     original = _commit
@@ -332,7 +332,7 @@ def broken_commit_is_unknown(patches: Patches) -> None:
 
 @_safeguard(
     "the rank of reports",
-    test="test_report_order.py::test_five_of_each_in_reverse_and_before_our_commit_end_the_same",
+    test="test_report_order.py::test_repeated_reversed_and_early_reports_lead_to_the_same_status",
 )
 def rank_of_reports(patches: Patches) -> None:
     original = after_report
@@ -354,8 +354,8 @@ def _unranked(standing: MessageState, number: int) -> MessageState:
 
 
 @_safeguard(
-    "reports told twice are kept once",
-    test="test_report_order.py::test_five_of_each_in_reverse_and_before_our_commit_end_the_same",
+    "a repeated report is stored once",
+    test="test_report_order.py::test_repeated_reversed_and_early_reports_lead_to_the_same_status",
 )
 def reports_are_kept_once(patches: Patches) -> None:
     original = _row
@@ -368,7 +368,7 @@ def reports_are_kept_once(patches: Patches) -> None:
 
 @_safeguard(
     "a late answer does not lower what a report has said",
-    test="test_report_order.py::test_five_of_each_in_reverse_and_before_our_commit_end_the_same",
+    test="test_report_order.py::test_repeated_reversed_and_early_reports_lead_to_the_same_status",
 )
 def late_answer_lowers_nothing(patches: Patches) -> None:
     original = after_outcome
@@ -381,7 +381,7 @@ def late_answer_lowers_nothing(patches: Patches) -> None:
 
 @_safeguard(
     "an event under a missing key is left to a worker that has it",
-    test="test_missing_key.py::test_what_a_worker_lacks_the_key_for_waits_for_one_that_has_it",
+    test="test_missing_key.py::test_work_under_a_missing_key_waits_for_a_worker_that_has_it",
 )
 def event_waits_for_its_key(patches: Patches) -> None:
     def is_readable_by_anybody(_sealer: Sealer) -> ColumnElement[bool]:
@@ -392,7 +392,7 @@ def event_waits_for_its_key(patches: Patches) -> None:
 
 @_safeguard(
     "a signed report corrects what a list seemed to show",
-    test="test_settled_once.py::test_a_signed_report_takes_a_record_from_the_message_that_a_list_gave_it_to",
+    test="test_settled_once.py::test_a_signed_report_corrects_what_a_provider_list_seemed_to_show",
 )
 def signed_report_corrects_a_list(patches: Patches) -> None:
     def correct_nothing(*_: object) -> bool:
@@ -405,8 +405,8 @@ def signed_report_corrects_a_list(patches: Patches) -> None:
 
 
 @_safeguard(
-    "one record of a list settles neither of two messages alike",
-    test="test_settled_once.py::test_one_record_for_two_messages_alike_settles_neither",
+    "one record of a list settles neither of two similar messages",
+    test="test_settled_once.py::test_one_provider_record_for_two_similar_messages_settles_neither",
 )
 def record_of_two_messages_settles_neither(patches: Patches) -> None:
     def has_no_lookalike(*_: object) -> bool:
@@ -416,8 +416,8 @@ def record_of_two_messages_settles_neither(patches: Patches) -> None:
 
 
 @_safeguard(
-    "a decision by hand told again changes nothing",
-    test="test_settled_once.py::test_a_decision_told_again_sends_once",
+    "a repeated decision by hand changes nothing",
+    test="test_settled_once.py::test_a_repeated_decision_sends_once",
 )
 def decision_is_made_once(patches: Patches) -> None:
     def always(_standing: MessageState) -> bool:
@@ -428,7 +428,7 @@ def decision_is_made_once(patches: Patches) -> None:
 
 @_safeguard(
     "a refusal of the last step leaves open what an earlier one may have reached",
-    test="test_settled_once.py::test_a_refused_last_step_does_not_end_what_an_earlier_one_may_have_reached",
+    test="test_settled_once.py::test_a_refused_last_step_leaves_an_unconfirmed_earlier_step_open",
 )
 def earlier_step_stays_open(patches: Patches) -> None:
     original = _leave_step
@@ -442,8 +442,8 @@ def earlier_step_stays_open(patches: Patches) -> None:
 
 
 @_safeguard(
-    "a cancellation asked for again is answered alike",
-    test="test_settled_once.py::test_a_cancellation_whose_answer_is_lost_is_answered_alike_when_asked_again",
+    "a repeated cancellation has the same answer",
+    test="test_settled_once.py::test_a_repeated_cancellation_has_the_same_answer",
 )
 def cancellation_is_repeatable(patches: Patches) -> None:
     original = cancel_message
@@ -465,7 +465,7 @@ def cancellation_is_repeatable(patches: Patches) -> None:
 
 @_safeguard(
     "the lease of a circuit's trial is short, and only the worker that has it renews it",
-    test="test_valkey.py::test_a_trial_that_is_due_while_valkey_hangs_holds_nothing_up[frozen]",
+    test="test_valkey.py::test_a_circuit_trial_that_is_due_while_valkey_hangs_delays_nothing[frozen]",
 )
 def short_trial_lease(patches: Patches) -> None:
     original = CircuitRules
@@ -478,7 +478,7 @@ def short_trial_lease(patches: Patches) -> None:
 
 @_safeguard(
     "what a recipient causes does not count against the provider",
-    test="test_recipient_failures.py::test_full_mailboxes_and_greylists_hold_up_nobody_and_cost_few_connections",
+    test="test_recipient_failures.py::test_full_mailboxes_and_greylists_delay_no_other_mail_and_cost_few_connections",
 )
 def recipients_do_not_count_against_the_provider(patches: Patches) -> None:
     original = judge_call
@@ -496,7 +496,7 @@ def recipients_do_not_count_against_the_provider(patches: Patches) -> None:
 
 @_safeguard(
     "a connection is kept after a refusal",
-    test="test_recipient_failures.py::test_full_mailboxes_and_greylists_hold_up_nobody_and_cost_few_connections",
+    test="test_recipient_failures.py::test_full_mailboxes_and_greylists_delay_no_other_mail_and_cost_few_connections",
 )
 def connection_is_kept_after_a_refusal(patches: Patches) -> None:
     def never(_connection: Connection) -> bool:
@@ -507,7 +507,7 @@ def connection_is_kept_after_a_refusal(patches: Patches) -> None:
 
 @_safeguard(
     "failures of one tenant alone open no circuit",
-    test="test_recipient_failures.py::test_one_tenant_cannot_hold_up_the_others",
+    test="test_recipient_failures.py::test_failures_of_one_tenant_do_not_delay_the_others",
 )
 def one_tenant_alone_opens_no_circuit(patches: Patches) -> None:
     original = summarize_calls

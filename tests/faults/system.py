@@ -26,10 +26,10 @@ from tests.faults.stores import StoreServers
 from tests.helpers import until
 from tests.servers import reserved_port
 
-CONNECTIONS = ("ingress", "api-postgres", "worker-postgres", "redis", "twilio", "whatsapp", "smtp")
+PROXIED = ("ingress", "api-postgres", "worker-postgres", "redis", "twilio", "whatsapp", "smtp")
 
 REPORTING_PROVIDERS = ("twilio", "whatsapp")
-"""The companies that tell what becomes of a message."""
+"""The providers that report what became of a message."""
 PROVIDERS = (*REPORTING_PROVIDERS, "smtp")
 
 COUNT_SENDING_BY = (
@@ -38,12 +38,12 @@ COUNT_SENDING_BY = (
 
 
 class NotStarted(Exception):
-    """The system does not even start."""
+    """The system under test did not start."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How large the city is. `settings` go to API and workers; the skews put their clocks ahead."""
+    """The size of the system, the settings of API and workers, and how many seconds their clocks are ahead."""
 
     workers: int = 2
     tenants: int = 1
@@ -51,34 +51,34 @@ class Plan:
     api_skew: float = 0.0
     worker_skew: float = 0.0
     within: float = 400.0
-    """Seconds after which a run that has not come to its end is broken off."""
+    """Seconds after which the run is stopped."""
 
 
 @dataclass(eq=False)
 class SystemUnderTest:
-    """Everything running, and what it takes to hurt it."""
+    """The running system, with what is needed to inject faults."""
 
     folder: Path
-    cellar: StoreServers
-    wires: dict[str, ChaosProxy]
+    stores: StoreServers
+    proxies: dict[str, ChaosProxy]
     control: SimulatorControl
     api: Process
     workers: list[Process]
     tenants: list[UUID]
     ambiguous: int = 0
-    """How many answers the companies' faults left open."""
+    """How many answers the providers' faults left unknown."""
     kills: int = 0
     kills_under_load: int = 0
-    left_in_hand: int = 0
-    """How many messages the killed were sending."""
+    left_sending: int = 0
+    """How many messages the killed workers were sending."""
     numbers: "count[int]" = field(default_factory=count)
-    leaving: AsyncExitStack = field(default_factory=AsyncExitStack)
-    """What is to be closed before the city is."""
+    exit_stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    """Closed before the system is."""
 
     @property
     def base(self) -> str:
-        """Where clients and companies find the API."""
-        return f"http://127.0.0.1:{self.wires['ingress'].port}"
+        """The API's address for clients and providers: through the proxy."""
+        return f"http://127.0.0.1:{self.proxies['ingress'].port}"
 
     @property
     def logs(self) -> list[Path]:
@@ -88,10 +88,10 @@ class SystemUnderTest:
         return DevelopmentTokens(b"k" * 32).make(tenant=tenant)
 
     async def readiness(self) -> dict[str, Any] | None:
-        """What the API says of its parts, past the proxy; None when it does not answer."""
+        """Ask the API for its health, not through the proxy; None where it does not answer."""
         try:
             async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
-                url = f"http://127.0.0.1:{self.wires['ingress'].upstream}/health/ready"
+                url = f"http://127.0.0.1:{self.proxies['ingress'].upstream}/health/ready"
                 return dict((await http.get(url)).json())
         except (httpx.HTTPError, ValueError):
             return None
@@ -100,56 +100,58 @@ class SystemUnderTest:
         report = await self.readiness()
         return report is not None and report["status"] == "ready"
 
-    async def kill_worker(self, worker: Process, patience: float = 1.0) -> None:
-        """kill -9, if possible at a moment when it has something in hand; count whether it had."""
+    async def kill_worker(self, worker: Process, within: float = 1.0) -> None:
+        """Kill a worker with SIGKILL, if possible while it is sending, and count whether it was."""
         if not worker.is_running:
             return
-        end = time.monotonic() + patience
-        while time.monotonic() < end and not await self._in_hand(worker):
+        end = time.monotonic() + within
+        while time.monotonic() < end and not await self._count_sending(worker):
             await asyncio.sleep(0.02)
         await worker.kill()
         self.kills += 1
-        left = await self._in_hand(worker)
+        left = await self._count_sending(worker)
         self.kills_under_load += left > 0
-        self.left_in_hand += left
+        self.left_sending += left
 
-    async def _in_hand(self, worker: Process) -> int:
-        """How many messages a worker, dead or alive, has leased and begun; 0 while nobody can tell."""
+    async def _count_sending(self, worker: Process) -> int:
+        """Count the messages that a worker has leased and begun to send; 0 while the database cannot be reached."""
         try:
-            [found] = await self.cellar.fetch(COUNT_SENDING_BY, worker.worker_name)
+            [found] = await self.stores.fetch(COUNT_SENDING_BY, worker.worker_name)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return 0
         return int(found[0])
 
-    async def let_leases_end(self) -> None:
-        """Let the time of every lease pass at once."""
-        await self.cellar.execute(
+    async def expire_leases(self) -> None:
+        """End every lease now."""
+        await self.stores.execute(
             "UPDATE messages SET lease_until = now() - interval '1 s' WHERE lease_until IS NOT NULL"
         )
 
     async def heal(self) -> None:
-        """Everything runs, every wire is good, no company has a fault."""
-        for wire in self.wires.values():
-            await wire.heal()
-        await asyncio.gather(self.cellar.postgres.start(), self.cellar.valkey.start())
-        for part in (self.api, *self.workers):
-            part.thaw()
-            await part.start()
-        for company in PROVIDERS:
-            await self.control.disarm(company)
-        for company in REPORTING_PROVIDERS:
-            await self.control.plan_webhooks(company)
-            await self.control.release(company)
+        """Start what was stopped and take away every fault."""
+        for proxy in self.proxies.values():
+            await proxy.heal()
+        await asyncio.gather(self.stores.postgres.start(), self.stores.valkey.start())
+        for process in (self.api, *self.workers):
+            process.thaw()
+            await process.start()
+        for provider in PROVIDERS:
+            await self.control.disarm(provider)
+        for provider in REPORTING_PROVIDERS:
+            await self.control.plan_webhooks(provider)
+            await self.control.release(provider)
 
 
-def _environment(cellar: StoreServers, wires: Mapping[str, ChaosProxy], settings: Mapping[str, str]) -> dict[str, str]:
-    postgres, valkey = cellar.postgres.urls, cellar.valkey.urls
+def _environment(
+    stores: StoreServers, proxies: Mapping[str, ChaosProxy], settings: Mapping[str, str]
+) -> dict[str, str]:
+    postgres, valkey = stores.postgres.urls, stores.valkey.urls
     assert postgres is not None
     assert valkey is not None
 
-    def through(url: str, wire: str) -> str:
+    def through(url: str, name: str) -> str:
         parts = urlsplit(url)
-        return parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{wires[wire].port}")).geturl()
+        return parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxies[name].port}")).geturl()
 
     return {
         "PATH": os.environ.get("PATH", ""),
@@ -157,28 +159,28 @@ def _environment(cellar: StoreServers, wires: Mapping[str, ChaosProxy], settings
         **{name: os.environ[name] for name in ("PYTHONPATH", "FAULT_WITHOUT", "FAULT_USED") if name in os.environ},
         "APP_ENV": "test",
         "EXPLORER": "off",
-        # A storm comes from one caller.
+        # All requests of a run come from one address.
         "CALLER_BUDGET": "1000000000",
         "DATABASE_URL": through(postgres.app, "api-postgres"),
         "DATABASE_URL_WORKER": through(postgres.worker, "worker-postgres"),
         "DATABASE_URL_DIRECT": postgres.direct,
         "REDIS_URL": through(valkey.redis, "redis"),
         "ENCRYPTION_KEYS": f"k1:{ENCRYPTION_KEY}",
-        "PUBLIC_BASE_URL": f"http://127.0.0.1:{wires['ingress'].port}",
+        "PUBLIC_BASE_URL": f"http://127.0.0.1:{proxies['ingress'].port}",
         "TWILIO_ACCOUNT_SID": "AC" + "a" * 32,
         "TWILIO_AUTH_TOKEN": "0123456789abcdef" * 2,
         "TWILIO_PHONE_NUMBER": "+15005550006",
         "TWILIO_MESSAGES_PER_SECOND": "1000",
-        "TWILIO_API_BASE": f"http://127.0.0.1:{wires['twilio'].port}/twilio",
+        "TWILIO_API_BASE": f"http://127.0.0.1:{proxies['twilio'].port}/twilio",
         "WHATSAPP_ACCESS_TOKEN": "EAAGsimulated",
         "WHATSAPP_PHONE_NUMBER_ID": "106540352242922",
         "WHATSAPP_BUSINESS_ACCOUNT_ID": "102290129340398",
         "WHATSAPP_APP_SECRET": "0123456789abcdef" * 2,
         "WHATSAPP_WEBHOOK_VERIFY_TOKEN": "verify-token-of-16-characters",
-        "WHATSAPP_API_BASE": f"http://127.0.0.1:{wires['whatsapp'].port}/whatsapp",
+        "WHATSAPP_API_BASE": f"http://127.0.0.1:{proxies['whatsapp'].port}/whatsapp",
         "SMTP_TLS": "none",
         "SMTP_HOST": "127.0.0.1",
-        "SMTP_PORT": str(wires["smtp"].port),
+        "SMTP_PORT": str(proxies["smtp"].port),
         "SMTP_USERNAME": "relay",
         "SMTP_PASSWORD": "dummy-password",
         "SMTP_FROM": "Loja <oi@example.com>",
@@ -188,11 +190,11 @@ def _environment(cellar: StoreServers, wires: Mapping[str, ChaosProxy], settings
     }
 
 
-async def _make_tenants(cellar: StoreServers, number: int) -> list[UUID]:
-    """The one there is, and as many more as are wanted."""
+async def _make_tenants(stores: StoreServers, number: int) -> list[UUID]:
+    """Add tenants to the default one; return all."""
     made = [UUID(int=DEFAULT_TENANT.int + 0x1000 + index) for index in range(number - 1)]
     for index, tenant in enumerate(made):
-        await cellar.execute(
+        await stores.execute(
             "INSERT INTO tenants (id, slug, name, time_zone, default_currency)"
             " VALUES ($1, $2, $2, 'America/Sao_Paulo', 'BRL')",
             tenant,
@@ -210,47 +212,47 @@ async def _migrate(migration: Process) -> None:
 
 @asynccontextmanager
 async def system_under_test(folder: Path, plan: Plan | None = None) -> AsyncIterator[SystemUnderTest]:
-    """A city at work; at the end everything is killed, whatever state it is in."""
+    """Start a system; at the end kill all of its processes, whatever state they are in."""
     plan = plan or Plan()
     async with AsyncExitStack() as stack, asyncio.timeout(plan.within):
-        cellar = StoreServers(folder)
-        stack.push_async_callback(cellar.stop)
-        postgres, valkey = await asyncio.gather(cellar.postgres.start(), cellar.valkey.start())
+        stores = StoreServers(folder)
+        stack.push_async_callback(stores.stop)
+        postgres, valkey = await asyncio.gather(stores.postgres.start(), stores.valkey.start())
         upstreams = {
             "ingress": reserved_port(),
             "api-postgres": urlsplit(postgres.app).port or 0,
             "worker-postgres": urlsplit(postgres.worker).port or 0,
             "redis": urlsplit(valkey.redis).port or 0,
         }
-        wires = {name: ChaosProxy(name, upstreams.get(name, 0)) for name in CONNECTIONS}
-        for wire in wires.values():
-            await wire.start()
-            stack.push_async_callback(wire.stop)
-        environment = _environment(cellar, wires, plan.settings)
-        mother = await stack.enter_async_context(fork_server(environment))
-        await _migrate(Process("migration", ("migrate", "up"), environment, folder, mother))
-        tenants = await _make_tenants(cellar, plan.tenants)
-        # Killed processes lose nothing by it, only a killed machine would; and the disk is not what is tested.
-        await cellar.execute("ALTER SYSTEM SET fsync = off")
-        await cellar.execute("SELECT pg_reload_conf()")
+        proxies = {name: ChaosProxy(name, upstreams.get(name, 0)) for name in PROXIED}
+        for proxy in proxies.values():
+            await proxy.start()
+            stack.push_async_callback(proxy.stop)
+        environment = _environment(stores, proxies, plan.settings)
+        forks = await stack.enter_async_context(fork_server(environment))
+        await _migrate(Process("migration", ("migrate", "up"), environment, folder, forks))
+        tenants = await _make_tenants(stores, plan.tenants)
+        # Only a machine that fails would lose data by this, and no test does that.
+        await stores.execute("ALTER SYSTEM SET fsync = off")
+        await stores.execute("SELECT pg_reload_conf()")
         simulators = Process("simulators", ("simulators",), environment, folder)
         stack.push_async_callback(simulators.kill)
         await simulators.start()
         announced = json.loads(await simulators.first_line())
-        wires["twilio"].upstream = wires["whatsapp"].upstream = urlsplit(announced["http"]).port or 0
-        wires["smtp"].upstream = announced["smtp"]
+        proxies["twilio"].upstream = proxies["whatsapp"].upstream = urlsplit(announced["http"]).port or 0
+        proxies["smtp"].upstream = announced["smtp"]
         control = await stack.enter_async_context(SimulatorControl(announced["http"], timeout=60))
         serve = ("serve", "--port", str(upstreams["ingress"]))
-        api = Process("api", serve, environment, folder, mother, plan.api_skew)
+        api = Process("api", serve, environment, folder, forks, plan.api_skew)
         names = (f"worker-{number + 1}" for number in range(plan.workers))
-        workers = [Process(name, ("worker",), environment, folder, mother, plan.worker_skew) for name in names]
-        city = SystemUnderTest(folder, cellar, wires, control, api, workers, tenants)
-        await stack.enter_async_context(city.leaving)
-        for part in (api, *workers):
-            stack.push_async_callback(part.kill)
-            await part.start()
+        workers = [Process(name, ("worker",), environment, folder, forks, plan.worker_skew) for name in names]
+        system = SystemUnderTest(folder, stores, proxies, control, api, workers, tenants)
+        await stack.enter_async_context(system.exit_stack)
+        for process in (api, *workers):
+            stack.push_async_callback(process.kill)
+            await process.start()
         try:
-            await until(city.is_ready, bool, 60)
+            await until(system.is_ready, bool, 60)
         except AssertionError as error:
             raise NotStarted(api.log.read_text()[-2_000:]) from error
-        yield city
+        yield system

@@ -1,4 +1,4 @@
-"""Clients: they send under idempotency keys, insist until they are answered, and write down what they were promised."""
+"""Clients: they send with idempotency keys, repeat until they are answered, and record what was accepted."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ mutation($input: SendMessageInput!) {
   }
 }"""
 CANARY = "Segredo"
-"""A word of every text: it must never be seen in a log."""
+"""A word in every text, which no log may contain."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Order:
 
 @dataclass(frozen=True)
 class AcceptedMessage:
-    """A promise: this message is ours from now on."""
+    """A message that the API has accepted: from now on it must not be lost."""
 
     order: Order
     message_id: UUID
@@ -66,7 +66,7 @@ class AcceptedMessage:
 
 
 class TryAgain(Exception):
-    """No answer, or one that asks to come again; `answered` is what came, if anything."""
+    """There was no answer, or one that asks to repeat the request; `answered` is its text."""
 
     def __init__(self, answered: str) -> None:
         super().__init__(answered)
@@ -75,33 +75,33 @@ class TryAgain(Exception):
 
 @dataclass(eq=False)
 class Traffic:
-    """Clients of a city. `emails` is the share of e-mails, `twice` that of orders sent by two at once."""
+    """Clients of a system. `emails` is the share of e-mails, `twice` of orders that two clients send at once."""
 
-    city: SystemUnderTest
+    system: SystemUnderTest
     seed: str
     emails: float = 0.15
     twice: float = 0.1
-    acked: list[AcceptedMessage] = field(default_factory=list)
+    accepted: list[AcceptedMessage] = field(default_factory=list)
     given_up: list[Order] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
-    """Answers no client should ever get: they are breaches."""
-    waits: int = 0
+    """Answers that no client should get; each is a breach."""
+    retries: int = 0
     _http: dict[UUID, httpx.AsyncClient] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.city.leaving.push_async_callback(self.close)
+        self.system.exit_stack.push_async_callback(self.close)
 
     def draw(self, chance: Random, tenant: UUID | None = None) -> Order:
-        """A new order; its address is nobody else's in this city."""
-        number = next(self.city.numbers)
-        owner = tenant or chance.choice(self.city.tenants)
+        """Return a new order for an address that no other order in this system has."""
+        number = next(self.system.numbers)
+        owner = tenant or chance.choice(self.system.tenants)
         if chance.random() < self.emails:
             return Order(owner, f"order-{number}", "EMAIL", f"cliente{number}@loja.example.com")
         return Order(owner, f"order-{number}", "SMS", f"+55119{81_000_000 + number}")
 
     @asynccontextmanager
-    async def flowing(self, clients: int, *, pause: float = 0.05, patience: float = 90) -> AsyncIterator[None]:
-        """So many clients send, one order after the other, until the block ends; then each brings its last one home."""
+    async def running_clients(self, clients: int, *, pause: float = 0.05, patience: float = 90) -> AsyncIterator[None]:
+        """Let so many clients send one order after the other until the block ends; each finishes its last one."""
         over = asyncio.Event()
         tasks = [
             asyncio.create_task(self._client(Random(f"{self.seed}:client:{number}"), over, pause, patience))
@@ -113,13 +113,13 @@ class Traffic:
             over.set()
             await asyncio.gather(*tasks)
 
-    async def burst(self, orders: list[Order], *, at_once: int, patience: float = 90) -> None:
-        """Send these, so many at a time."""
+    async def send_all(self, orders: list[Order], *, at_once: int, patience: float = 90) -> None:
+        """Send these orders, so many at once."""
         waiting = iter(orders)
 
         async def client() -> None:
             for order in waiting:
-                await self.insist(order, patience)
+                await self.send_until_answered(order, patience)
 
         await asyncio.gather(*(client() for _ in range(at_once)))
 
@@ -127,26 +127,26 @@ class Traffic:
         while not over.is_set():
             order = self.draw(chance)
             copies = 2 if chance.random() < self.twice else 1
-            await asyncio.gather(*(self.insist(order, patience) for _ in range(copies)))
+            await asyncio.gather(*(self.send_until_answered(order, patience) for _ in range(copies)))
             await asyncio.sleep(chance.uniform(0, 2 * pause))
 
-    async def insist(self, order: Order, patience: float = 90) -> AcceptedMessage | None:
-        """Send under the same key until the answer is a promise; None, and a note, when patience is at an end."""
+    async def send_until_answered(self, order: Order, patience: float = 90) -> AcceptedMessage | None:
+        """Repeat a request with the same key until the message is accepted; give up after `patience` seconds."""
         began, pause = time.monotonic(), 0.05
         while time.monotonic() - began < patience:
             try:
-                acked = await self.send(order)
+                accepted = await self.send(order)
             except TryAgain:
-                self.waits += 1
+                self.retries += 1
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
             else:
-                return acked
+                return accepted
         self.given_up.append(order)
         return None
 
     async def send(self, order: Order) -> AcceptedMessage | None:
-        """One request. Raises TryAgain; an answer nobody should get is noted, and None comes back."""
+        """Send one request. Raises TryAgain; returns None after an answer that no client should get."""
         began = time.monotonic()
         http = self._client_of(order.tenant)
         try:
@@ -156,36 +156,37 @@ class Traffic:
         if answer.status_code in (502, 503, 504):
             raise TryAgain(str(answer.status_code))
         if answer.status_code != 200:
-            return self._note(f"{answer.status_code}: {answer.text[:200]}")
+            return self._record(f"{answer.status_code}: {answer.text[:200]}")
         body = answer.json()
         if errors := body.get("errors"):
-            # Given up in the middle: under its key it may be repeated, as the answer's advice says.
+            # The request was stopped: it may be repeated with its key, as the answer says.
             if errors[0]["extensions"]["code"] in ("TRY_AGAIN", "TIMEOUT"):
                 raise TryAgain(errors[0]["message"])
-            return self._note(str(errors)[:300])
+            return self._record(str(errors)[:300])
         payload = body["data"]["sendMessage"]
         message_id = uuid_of(payload["message"]["id"], "Message") if payload["message"] else None
         if message_id is None:
-            return self._note(str(payload["errors"])[:300])
+            return self._record(str(payload["errors"])[:300])
         now = time.monotonic()
-        acked = AcceptedMessage(order, message_id, now, now - began, payload["isReplay"])
-        self.acked.append(acked)
-        return acked
+        accepted = AcceptedMessage(order, message_id, now, now - began, payload["isReplay"])
+        self.accepted.append(accepted)
+        return accepted
 
     async def close(self) -> None:
-        """Hang up; a client that goes on calls again."""
+        """Close the connections; a client that continues opens new ones."""
         for http in self._http.values():
             await http.aclose()
         self._http.clear()
 
-    def _note(self, answer: str) -> None:
+    def _record(self, answer: str) -> AcceptedMessage | None:
         self.refused.append(answer)
+        return None
 
     def _client_of(self, tenant: UUID) -> httpx.AsyncClient:
         if tenant not in self._http:
-            headers = {"authorization": f"Bearer {self.city.token(tenant)}"}
+            headers = {"authorization": f"Bearer {self.system.token(tenant)}"}
             limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
             self._http[tenant] = httpx.AsyncClient(
-                base_url=self.city.base, headers=headers, timeout=20, limits=limits, trust_env=False
+                base_url=self.system.base, headers=headers, timeout=20, limits=limits, trust_env=False
             )
         return self._http[tenant]

@@ -1,4 +1,4 @@
-"""F2: a worker sleeps past its leases and wakes: whatever it still wants to do, others have done meanwhile."""
+"""F2: a worker is frozen until its leases have ended; what it still wants to do, another worker has done."""
 
 import asyncio
 from pathlib import Path
@@ -24,49 +24,51 @@ from tests.helpers import until
 NUMBER = 20
 
 
-async def test_who_wakes_between_claim_and_begin_sends_nothing_that_is_another_s_by_then(tmp_path: Path) -> None:
-    async with system_under_test(tmp_path, Plan(workers=2)) as city:
-        sleeper, other = city.workers
-        await asyncio.gather(sleeper.kill(), other.kill())
-        traffic = sms_traffic(city, "between claim and begin")
+async def test_a_worker_frozen_between_claim_and_begin_does_not_send_what_another_one_has_claimed(
+    tmp_path: Path,
+) -> None:
+    async with system_under_test(tmp_path, Plan(workers=2)) as system:
+        frozen, other = system.workers
+        await asyncio.gather(frozen.kill(), other.kill())
+        traffic = sms_traffic(system, "between claim and begin")
         await send_answers(traffic, NUMBER)
-        city.wires["worker-postgres"].latency = 0.3
-        await sleeper.start()
-        await wait_until_claimed(city)
-        sleeper.freeze()
-        city.wires["worker-postgres"].latency = 0
-        claimed = await count_claimed_and_not_begun(city)
+        system.proxies["worker-postgres"].latency = 0.3
+        await frozen.start()
+        await wait_until_claimed(system)
+        frozen.freeze()
+        system.proxies["worker-postgres"].latency = 0
+        claimed = await count_claimed_and_not_begun(system)
         assert claimed > 0, "it had begun already"
-        # What the sleeper was admitted for would count as written already, and the other one would wait for its turn.
-        await city.cellar.flush()
-        # The other one is in the middle of its calls when the sleeper wakes.
-        await city.control.arm("whatsapp", "slow", always=True, seconds=3)
-        await city.let_leases_end()
+        # The rate limiter counted the frozen worker's recipients: without this the other worker would have to wait.
+        await system.stores.flush()
+        # The other worker is in the middle of its calls when the frozen one goes on.
+        await system.control.arm("whatsapp", "slow", always=True, seconds=3)
+        await system.expire_leases()
         await other.start()
-        await wait_until_in_flight(city, NUMBER)
-        sleeper.thaw()
-        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        await wait_until_in_flight(system, NUMBER)
+        frozen.thaw()
+        evidence = await settle_and_check(system, traffic, seed=traffic.seed)
         assert count_statuses(evidence) == {"DELIVERED": NUMBER}
         assert count_copies(evidence) == {1: NUMBER}
 
 
 @pytest.mark.parametrize("accepted", [True, False])
-async def test_who_wakes_after_its_call_was_given_up_does_no_harm(accepted: bool, tmp_path: Path) -> None:
-    async with system_under_test(tmp_path, Plan(workers=2)) as city:
-        sleeper, other = city.workers
+async def test_a_worker_frozen_during_a_call_changes_nothing_after_its_lease(accepted: bool, tmp_path: Path) -> None:
+    async with system_under_test(tmp_path, Plan(workers=2)) as system:
+        frozen, other = system.workers
         await other.kill()
-        traffic = sms_traffic(city, "in the middle of a call")
-        await city.control.arm("twilio", "timeout", always=True, seconds=2, accepted=accepted)
+        traffic = sms_traffic(system, "in the middle of a call")
+        await system.control.arm("twilio", "timeout", always=True, seconds=2, accepted=accepted)
         await send(traffic, NUMBER)
-        await until(lambda: count_triggered(city), lambda found: found >= NUMBER, PATIENCE)
-        sleeper.freeze()
-        await city.control.disarm("twilio")
-        await city.let_leases_end()
+        await until(lambda: count_triggered(system), lambda found: found >= NUMBER, PATIENCE)
+        frozen.freeze()
+        await system.control.disarm("twilio")
+        await system.expire_leases()
         await other.start()
         query = "SELECT count(*) FROM messages WHERE lease_until IS NOT NULL"
-        await until(lambda: city.cellar.fetch(query), lambda rows: rows[0][0] == 0, PATIENCE)
-        sleeper.thaw()
-        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        await until(lambda: system.stores.fetch(query), lambda rows: rows[0][0] == 0, PATIENCE)
+        frozen.thaw()
+        evidence = await settle_and_check(system, traffic, seed=traffic.seed)
         assert count_copies(evidence)[1 if accepted else 0] == NUMBER
         if accepted:
             assert count_statuses(evidence) == {"DELIVERED": NUMBER}

@@ -1,4 +1,4 @@
-"""F4: SIGTERM under load. Who is told to end takes nothing new, finishes what it has, and leaves nothing claimed."""
+"""F4: SIGTERM under load: a process takes nothing new, finishes its work and leaves nothing claimed."""
 
 import asyncio
 import json
@@ -19,47 +19,47 @@ LIMIT = 25.0
 LEFT = "SELECT count(*) FROM messages WHERE lease_owner = $1 AND lease_until IS NOT NULL"
 
 
-async def test_a_worker_told_to_end_under_load_leaves_nothing_claimed(tmp_path: Path) -> None:
-    async with system_under_test(tmp_path, Plan(workers=2)) as city:
-        traffic = sms_traffic(city, "workers told to end")
-        await city.control.arm("twilio", "slow", every=2, seconds=1)
-        async with traffic.flowing(6):
+async def test_a_worker_that_shuts_down_under_load_leaves_nothing_claimed(tmp_path: Path) -> None:
+    async with system_under_test(tmp_path, Plan(workers=2)) as system:
+        traffic = sms_traffic(system, "workers shut down")
+        await system.control.arm("twilio", "slow", every=2, seconds=1)
+        async with traffic.running_clients(6):
             for number in range(ROUNDS * 2):
-                worker = city.workers[number % 2]
+                worker = system.workers[number % 2]
                 await asyncio.sleep(1.5)
                 code, seconds = await worker.end()
                 assert code == 0
                 assert seconds < LIMIT
-                [left] = await city.cellar.fetch(LEFT, worker.worker_name)
+                [left] = await system.stores.fetch(LEFT, worker.worker_name)
                 assert left[0] == 0, f"{left[0]} messages are still claimed"
                 await worker.start()
-        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        evidence = await settle_and_check(system, traffic, seed=traffic.seed)
         assert not any(one["status"] == "UNCONFIRMED" for events in evidence.events.values() for one in events)
 
 
-async def test_an_api_told_to_end_under_load_finishes_what_it_has_begun(tmp_path: Path) -> None:
-    async with system_under_test(tmp_path, Plan(workers=1)) as city:
-        traffic = sms_traffic(city, "API told to end")
-        async with traffic.flowing(6):
+async def test_an_api_that_shuts_down_under_load_finishes_its_requests(tmp_path: Path) -> None:
+    async with system_under_test(tmp_path, Plan(workers=1)) as system:
+        traffic = sms_traffic(system, "API shuts down")
+        async with traffic.running_clients(6):
             for _ in range(ROUNDS):
-                # One that is still being born knows no signals yet.
-                await until(city.is_ready, bool, 60)
-                watching = asyncio.create_task(watch_until_closed(city))
+                # A process that is still starting handles no signals yet.
+                await until(system.is_ready, bool, 60)
+                watching = asyncio.create_task(watch_until_closed(system))
                 await asyncio.sleep(1.5)
-                code, seconds = await city.api.end()
+                code, seconds = await system.api.end()
                 assert code == 0
                 assert seconds < LIMIT
                 async with asyncio.timeout(5):
                     await watching
-                await city.api.start()
-        await settle_and_check(city, traffic, seed=traffic.seed)
-        assert "Traceback" not in city.api.log.read_text()
+                await system.api.start()
+        await settle_and_check(system, traffic, seed=traffic.seed)
+        assert "Traceback" not in system.api.log.read_text()
 
 
-async def watch_until_closed(city: SystemUnderTest) -> None:
+async def watch_until_closed(system: SystemUnderTest) -> None:
     """Hold a subscription open until the server ends it."""
-    url = city.base.replace("http", "ws") + "/graphql"
-    token = city.token(city.tenants[0])
+    url = system.base.replace("http", "ws") + "/graphql"
+    token = system.token(system.tenants[0])
     while True:
         try:
             async with connect(url, subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
@@ -74,5 +74,5 @@ async def watch_until_closed(city: SystemUnderTest) -> None:
         except ConnectionClosed:
             return
         except (OSError, EOFError, InvalidHandshake):
-            # The API is not there yet.
+            # The API has not started yet.
             await asyncio.sleep(0.1)

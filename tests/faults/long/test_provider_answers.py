@@ -1,4 +1,4 @@
-"""F11, F12 and F14: what a company's answer, or the lack of one, means: surely not done, surely refused, or unknown."""
+"""F11, F12, F14: what an answer or its absence means: not done, refused, or unknown."""
 
 import asyncio
 import os
@@ -55,28 +55,28 @@ CASES = (
 )
 
 
-async def test_each_answer_means_what_it_should(tmp_path: Path) -> None:
-    async with system_under_test(tmp_path, Plan(workers=2)) as city:
-        traffic = sms_traffic(city, "answers")
+async def test_each_answer_has_its_outcome(tmp_path: Path) -> None:
+    async with system_under_test(tmp_path, Plan(workers=2)) as system:
+        traffic = sms_traffic(system, "answers")
         chance = Random(1)
         chosen: list[tuple[Case, Order]] = []
         for case in CASES:
             for _ in range(EACH):
                 order = traffic.draw(chance)
                 chosen.append((case, order))
-                await city.control.arm("twilio", case.kind, next=1, to=order.to, **case.order)
-        await traffic.burst([order for _, order in chosen], at_once=8)
-        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+                await system.control.arm("twilio", case.kind, next=1, to=order.to, **case.order)
+        await traffic.send_all([order for _, order in chosen], at_once=8)
+        evidence = await settle_and_check(system, traffic, seed=traffic.seed)
         wrong = [line for case, order in chosen if (line := verdict(case, order, evidence))]
         assert not wrong, wrong[:5]
 
 
 def verdict(case: Case, order: Order, evidence: Evidence) -> str | None:
-    """What is wrong with the message of an order, if anything."""
+    """Return what is wrong with the message of an order, if anything."""
     message_id = evidence.keys[order.tenant, order.key]
     status, attempts = evidence.messages[message_id]["status"], evidence.attempts[message_id]
     words = f"{case.kind} {case.order}: {status} after {[one['outcome'] for one in attempts]}"
-    # What is open may be settled later, by a look-up or by the route's policy; then it has a visible reason.
+    # An unconfirmed message may be settled later, by a look-up or by the policy of its route.
     is_settled = case.ends == "UNCONFIRMED" and len(attempts) > 1
     if attempts[0]["outcome"] != case.outcome or not (status == case.ends or is_settled or status == "FAILED"):
         return words
@@ -85,7 +85,7 @@ def verdict(case: Case, order: Order, evidence: Evidence) -> str | None:
     asked = case.order.get("retry_after")
     if asked is not None:
         pause = attempts[1]["started_at"] - attempts[0]["finished_at"]
-        # A date has whole seconds; the jitter of a first retry is up to two; then somebody must find the time.
+        # A date has whole seconds, the jitter of a first retry is up to two seconds, and a worker has to be free.
         if not timedelta(seconds=asked - 1.1) <= pause <= timedelta(seconds=asked + 5):
             return f"{words}, again after {pause}"
     return None
@@ -94,92 +94,92 @@ def verdict(case: Case, order: Order, evidence: Evidence) -> str | None:
 @pytest.mark.parametrize(
     ("kind", "accepted"), [("timeout", True), ("timeout", False), ("reset", True), ("reset", False)]
 )
-async def test_many_lost_answers_double_nothing(kind: str, accepted: bool, tmp_path: Path) -> None:
+async def test_many_lost_answers_send_nothing_twice(kind: str, accepted: bool, tmp_path: Path) -> None:
     number = MANY // 4
-    async with system_under_test(tmp_path, Plan(workers=2)) as city:
-        traffic = sms_traffic(city, f"{kind} {accepted}")
-        fault = await city.control.arm("twilio", kind, always=True, accepted=accepted)
+    async with system_under_test(tmp_path, Plan(workers=2)) as system:
+        traffic = sms_traffic(system, f"{kind} {accepted}")
+        fault = await system.control.arm("twilio", kind, always=True, accepted=accepted)
         sending = asyncio.create_task(send(traffic, number))
-        await until(lambda: first_calls_with_the_circuit_closed(city), lambda found: found >= number, 200)
-        await city.control.disarm("twilio", fault["id"])
+        await until(lambda: first_calls_with_the_circuit_closed(system), lambda found: found >= number, 200)
+        await system.control.disarm("twilio", fault["id"])
         await sending
-        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        evidence = await settle_and_check(system, traffic, seed=traffic.seed)
         assert count_ever(evidence, "UNCONFIRMED") <= number
         if accepted:
             assert count_statuses(evidence) == {"DELIVERED": number}
             assert count_copies(evidence) == {1: number}
 
 
-async def first_calls_with_the_circuit_closed(city: SystemUnderTest) -> int:
-    """Count them, as somebody who closes the circuit by hand: left alone, it would hold back all but the first few."""
-    assert city.cellar.valkey.urls is not None
-    async with Redis.from_url(city.cellar.valkey.urls.redis) as redis:
-        await Circuits(redis).reset("twilio", by="an impatient operator")
-    return await first_calls(city)
+async def first_calls_with_the_circuit_closed(system: SystemUnderTest) -> int:
+    """Count them and reset the circuit, which would otherwise hold back all but the first few."""
+    assert system.stores.valkey.urls is not None
+    async with Redis.from_url(system.stores.valkey.urls.redis) as redis:
+        await Circuits(redis).reset("twilio", by="an operator")
+    return await first_calls(system)
 
 
-async def first_calls(city: SystemUnderTest) -> int:
-    [row] = await city.cellar.fetch("SELECT count(*) FROM attempts WHERE number = 1 AND finished_at IS NOT NULL")
+async def first_calls(system: SystemUnderTest) -> int:
+    [row] = await system.stores.fetch("SELECT count(*) FROM attempts WHERE number = 1 AND finished_at IS NOT NULL")
     return int(row[0])
 
 
 @pytest.mark.parametrize(
     "base", ["https://no-such-host.invalid/twilio", "https://127.0.0.1:{port}/twilio", "http://127.0.0.1:1/twilio"]
 )
-async def test_where_no_connection_comes_about_nothing_is_in_doubt(base: str, tmp_path: Path) -> None:
-    async with system_under_test(tmp_path, Plan(workers=1)) as city:
-        [worker] = city.workers
+async def test_without_a_connection_no_message_is_unconfirmed(base: str, tmp_path: Path) -> None:
+    async with system_under_test(tmp_path, Plan(workers=1)) as system:
+        [worker] = system.workers
         await worker.kill()
         right = worker.environment
-        wrong = base.format(port=city.wires["twilio"].port)
+        wrong = base.format(port=system.proxies["twilio"].port)
         worker.environment = {**right, "TWILIO_API_BASE": wrong}
-        traffic = sms_traffic(city, "no way there")
+        traffic = sms_traffic(system, "no way there")
         await send(traffic, EACH)
         await worker.start()
-        await until(lambda: first_calls(city), lambda found: found >= EACH, 30)
+        await until(lambda: first_calls(system), lambda found: found >= EACH, 30)
         await worker.kill()
-        outcomes = await city.cellar.fetch("SELECT DISTINCT outcome FROM attempts WHERE finished_at IS NOT NULL")
+        outcomes = await system.stores.fetch("SELECT DISTINCT outcome FROM attempts WHERE finished_at IS NOT NULL")
         assert [row["outcome"] for row in outcomes] == ["UNAVAILABLE"]
         worker.environment = right
-        await city.let_leases_end()
+        await system.expire_leases()
         await worker.start()
-        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
-        # The kill may have caught one in the middle of a further vain try: nobody can tell that from a true one.
+        evidence = await settle_and_check(system, traffic, seed=traffic.seed)
+        # The worker may have been killed during a further try, which cannot be told from one that reached Twilio.
         assert count_statuses(evidence)["DELIVERED"] >= EACH - 1
         assert count_copies(evidence)[1] >= EACH - 1
 
 
-async def test_a_relay_that_says_later_for_as_long_as_mail_is_tried_for_loses_none(tmp_path: Path) -> None:
-    """Four hours of 451, with the pauses between tries skipped."""
-    async with system_under_test(tmp_path, Plan(workers=1)) as city:
-        traffic = sms_traffic(city, "451")
-        await city.control.arm("smtp", "code", code="451", text="4.7.1 Try again later", at="rcpt", always=True)
-        await traffic.burst([Order(city.tenants[0], "patient", "EMAIL", "ana@example.com")], at_once=1)
+async def test_mail_that_a_relay_defers_for_four_hours_is_sent(tmp_path: Path) -> None:
+    """The relay answers 451 for four hours; the pauses between tries are skipped."""
+    async with system_under_test(tmp_path, Plan(workers=1)) as system:
+        traffic = sms_traffic(system, "451")
+        await system.control.arm("smtp", "code", code="451", text="4.7.1 Try again later", at="rcpt", always=True)
+        await traffic.send_all([Order(system.tenants[0], "patient", "EMAIL", "ana@example.com")], at_once=1)
         waited = timedelta(0)
-        while (waited := waited + await next_pause(city)) < timedelta(hours=4):
-            await skip_pause(city)
-        await city.control.disarm("smtp")
-        await skip_pause(city)
-        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        while (waited := waited + await next_pause(system)) < timedelta(hours=4):
+            await skip_pause(system)
+        await system.control.disarm("smtp")
+        await skip_pause(system)
+        evidence = await settle_and_check(system, traffic, seed=traffic.seed)
         assert count_statuses(evidence) == {"SENT": 1}
 
 
-async def next_pause(city: SystemUnderTest) -> timedelta:
-    """How long the next try is to be waited for, once the last one has failed."""
+async def next_pause(system: SystemUnderTest) -> timedelta:
+    """Wait until the last try has failed; return the pause before the next one."""
     ended = "SELECT status, due_at - updated_at AS pause FROM messages WHERE status = 'FAILED' OR due_at > now()"
-    await until(lambda: city.cellar.fetch(ended), bool, 40)
-    [row] = await city.cellar.fetch(ended)
+    await until(lambda: system.stores.fetch(ended), bool, 40)
+    [row] = await system.stores.fetch(ended)
     assert row["status"] == "QUEUED", "no try is left"
     pause: timedelta = row["pause"]
     return pause
 
 
-async def skip_pause(city: SystemUnderTest) -> None:
+async def skip_pause(system: SystemUnderTest) -> None:
     """Let the next try begin now.
 
     Many tries in no time look like a relay that broke down, and what a circuit does then is not what is asked here.
     """
-    assert city.cellar.valkey.urls is not None
-    async with Redis.from_url(city.cellar.valkey.urls.redis) as redis:
+    assert system.stores.valkey.urls is not None
+    async with Redis.from_url(system.stores.valkey.urls.redis) as redis:
         await Circuits(redis).reset("smtp", by="skipped time")
-    await city.cellar.execute("UPDATE messages SET due_at = now() WHERE status = 'QUEUED'")
+    await system.stores.execute("UPDATE messages SET due_at = now() WHERE status = 'QUEUED'")

@@ -1,4 +1,4 @@
-"""Over many seeds: everything at once, for a minute each; at least 500 faults and 50 workers killed under load."""
+"""All faults at once, a minute for each of many seeds: at least 500 faults and 50 workers killed under load."""
 
 import os
 from pathlib import Path
@@ -17,19 +17,21 @@ _all: list[Figures] = []
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_a_storm_loses_nothing_and_doubles_nothing(seed: str, tmp_path: Path, tell: PrintLine) -> None:
-    mixture = FaultMix({"house": OWN_FAULTS + NETWORK_FAULTS, "companies": PROVIDER_FAULTS}, seconds=SECONDS)
-    found = await run_faults(tmp_path, seed, mixture, tell, Plan(workers=3, tenants=3))
+async def test_under_random_faults_nothing_is_lost_or_sent_twice(
+    seed: str, tmp_path: Path, print_line: PrintLine
+) -> None:
+    mixture = FaultMix({"own": OWN_FAULTS + NETWORK_FAULTS, "providers": PROVIDER_FAULTS}, seconds=SECONDS)
+    found = await run_faults(tmp_path, seed, mixture, print_line, Plan(workers=3, tenants=3))
     assert found.unrecovered == 0
     assert found.ever_unconfirmed <= 2 * found.left_open
     _all.append(found)
 
 
-def test_there_were_enough_faults(tell: PrintLine) -> None:
+def test_the_runs_injected_enough_faults(print_line: PrintLine) -> None:
     faults, kills = sum(one.faults for one in _all), sum(one.kills_under_load for one in _all)
     accepted, doubled = sum(one.accepted for one in _all), sum(one.doubled for one in _all)
     worst = max((one.worst_recovery for one in _all), default=0.0)
-    tell(
+    print_line(
         f"{len(_all)} seeds: faults {faults}, workers killed with work in hand {kills}, accepted {accepted}, "
         f"doubled {doubled}, lost {sum(one.lost for one in _all)}, worst recovery {worst:.1f} s"
     )

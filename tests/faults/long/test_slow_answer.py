@@ -1,4 +1,4 @@
-"""F13: a company that answers one byte at a time holds a worker no longer than one call may take."""
+"""F13: a provider that answers one byte at a time keeps a worker for the deadline of a call at most."""
 
 from pathlib import Path
 
@@ -9,18 +9,18 @@ from tests.helpers import until
 
 NUMBER = 20
 LONGEST = 20.0
-"""Seconds one call may take at most."""
+"""Seconds that a call may take at most."""
 
 
-async def test_a_dripping_answer_ends_with_the_call_s_time(tmp_path: Path) -> None:
-    async with system_under_test(tmp_path, Plan(workers=1)) as city:
-        traffic = sms_traffic(city, "dripping")
-        city.wires["twilio"].rate = 20.0
+async def test_an_answer_that_arrives_byte_by_byte_ends_at_the_deadline(tmp_path: Path) -> None:
+    async with system_under_test(tmp_path, Plan(workers=1)) as system:
+        traffic = sms_traffic(system, "slow answer")
+        system.proxies["twilio"].rate = 20.0
         await send(traffic, NUMBER)
         query = "SELECT extract(epoch FROM finished_at - started_at) FROM attempts WHERE finished_at IS NOT NULL"
-        rows = await until(lambda: city.cellar.fetch(query), lambda found: len(found) >= NUMBER, PATIENCE)
+        rows = await until(lambda: system.stores.fetch(query), lambda found: len(found) >= NUMBER, PATIENCE)
         assert all(row[0] < LONGEST + 1.5 for row in rows), [float(row[0]) for row in rows]
-        await city.wires["twilio"].heal()
-        city.wires["twilio"].cut(reset=True)
-        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        await system.proxies["twilio"].heal()
+        system.proxies["twilio"].cut(reset=True)
+        evidence = await settle_and_check(system, traffic, seed=traffic.seed)
         assert count_ever(evidence, "UNCONFIRMED") == NUMBER

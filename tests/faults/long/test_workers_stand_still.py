@@ -1,4 +1,4 @@
-"""F25: workers that are there and do nothing. Whoever asks whether all is well is told so in time."""
+"""F25: workers run and do nothing: the health check reports it in time."""
 
 from pathlib import Path
 
@@ -10,19 +10,19 @@ from tests.helpers import until
 NOTICED = 60.0
 
 
-async def test_workers_that_stand_still_are_noticed_within_a_minute_and_catch_up_afterwards(tmp_path: Path) -> None:
-    async with system_under_test(tmp_path, Plan(workers=2)) as city:
-        traffic = sms_traffic(city, "standing still")
+async def test_workers_that_stand_still_are_reported_within_a_minute_and_catch_up_afterwards(tmp_path: Path) -> None:
+    async with system_under_test(tmp_path, Plan(workers=2)) as system:
+        traffic = sms_traffic(system, "standing still")
         await send(traffic, 10)
-        for worker in city.workers:
+        for worker in system.workers:
             worker.freeze()
-        report = await until(city.readiness, lambda found: found is not None and found["status"] != "ready", NOTICED)
+        report = await until(system.readiness, lambda found: found is not None and found["status"] != "ready", NOTICED)
         assert report is not None
         assert not report["parts"]["worker"]["ok"]
         assert report["parts"]["postgres"]["ok"]
         await send(traffic, 10)
-        for worker in city.workers:
+        for worker in system.workers:
             worker.thaw()
-        await until(city.is_ready, bool, 30)
-        evidence = await settle_and_check(city, traffic, seed=traffic.seed)
+        await until(system.is_ready, bool, 30)
+        evidence = await settle_and_check(system, traffic, seed=traffic.seed)
         assert count_statuses(evidence) == {"DELIVERED": 20}

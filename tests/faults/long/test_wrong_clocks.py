@@ -1,4 +1,4 @@
-"""F18: a worker or an API an hour ahead or behind. Only the database's clock decides what is due, leased or over."""
+"""F18: the clock of a worker or of the API is an hour wrong. Only the database's clock decides what is due."""
 
 import os
 from pathlib import Path
@@ -19,10 +19,10 @@ FAULTS = (
 
 
 @pytest.mark.parametrize(("api", "worker"), [(HOUR, 0), (-HOUR, 0), (0, HOUR), (0, -HOUR)])
-async def test_a_wrong_clock_changes_nothing(api: float, worker: float, tmp_path: Path, tell: PrintLine) -> None:
-    lanes = {"house": FAULTS, "companies": PROVIDER_FAULTS}
+async def test_a_wrong_clock_changes_nothing(api: float, worker: float, tmp_path: Path, print_line: PrintLine) -> None:
+    lanes = {"own": FAULTS, "providers": PROVIDER_FAULTS}
     mixture = FaultMix(lanes, seconds=SECONDS, pause=(1, 3))
     plan = Plan(workers=2, api_skew=api, worker_skew=worker)
-    found = await run_faults(tmp_path, f"clocks {api:+.0f} {worker:+.0f}", mixture, tell, plan)
+    found = await run_faults(tmp_path, f"clocks {api:+.0f} {worker:+.0f}", mixture, print_line, plan)
     assert found.accepted > 0
     assert found.unrecovered == 0
