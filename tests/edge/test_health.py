@@ -81,16 +81,16 @@ async def test_a_hanging_database_is_reported_before_its_connection_times_out(
     serving: Serving, edge_urls: Urls
 ) -> None:
     address = urlsplit(edge_urls.app)
-    wire = ChaosProxy("postgres", address.port or 0)
-    await wire.start()
-    netloc = address.netloc.replace(f":{address.port}", f":{wire.port}")
+    proxy = ChaosProxy("postgres", address.port or 0)
+    await proxy.start()
+    netloc = address.netloc.replace(f":{address.port}", f":{proxy.port}")
     async with serving(DATABASE_URL=address._replace(netloc=netloc).geturl()) as client:
         assert await readiness(client) == (200, "ready", WELL)
-        wire.swallow()
+        proxy.stall()
         began = time.monotonic()
         assert await readiness(client) == (503, "not ready", {"postgres": False, "redis": True})
         assert time.monotonic() - began < 4
-        await wire.stop()
+        await proxy.stop()
 
 
 @pytest.mark.usefixtures("worker")

@@ -126,32 +126,32 @@ async def test_a_worker_waits_for_a_password_a_server_and_its_first_statement(st
     async with stores.database() as urls:
         superuser = await asyncpg.connect(urls.superuser)
         await superuser.execute("CREATE ROLE late_worker LOGIN PASSWORD 'before' IN ROLE interalpha_worker")
-        wire = ChaosProxy("postgres", urlsplit(urls.worker).port or 0)
-        await wire.start()
-        address = url_with_login(f"postgresql://x@127.0.0.1:{wire.port}/x", "late_worker", "after", database="x")
+        proxy = ChaosProxy("postgres", urlsplit(urls.worker).port or 0)
+        await proxy.start()
+        address = url_with_login(f"postgresql://x@127.0.0.1:{proxy.port}/x", "late_worker", "after", database="x")
         address = address.replace("/x", urlsplit(urls.worker).path)
-        wire.refuse()
+        proxy.refuse()
         async with working(urls, DATABASE_URL=address) as logs:
             await until(has(logs, "worker_waits"), bool)
             assert logs[-1]["reason"].startswith("UNREACHABLE: ")
-            await wire.accept()
+            await proxy.accept()
             refused = "WRONG_PASSWORD: "
 
             async def told() -> bool:
                 return any(str(line.get("reason", "")).startswith(refused) for line in logs)
 
             await until(told, bool)
-            wire.hang_up_after = b"INSERT INTO senders"
+            proxy.reset_after = b"INSERT INTO senders"
             await superuser.execute("ALTER ROLE late_worker PASSWORD 'after'")
             await until(has(logs, "worker_started"), bool)
-        assert wire.hang_up_after is None
-        assert wire.broken == 1
+        assert proxy.reset_after is None
+        assert proxy.broken == 1
         waits = [line["reason"].partition(":")[0] for line in logs if line["event"] == "worker_waits"]
         assert waits[:2] == ["UNREACHABLE", "WRONG_PASSWORD"]
         assert len(waits) == len(set(waits))
         assert [line for line in logs if "exc_info" in line or line["log_level"] == "critical"] == []
         assert logs[-1]["event"] == "worker_stopped"
-        await wire.stop()
+        await proxy.stop()
         await superuser.execute("DROP ROLE late_worker")
         await superuser.close()
 
