@@ -188,7 +188,7 @@ def _channels(integrations: Mapping[str, IntegrationConfiguration]) -> Mapping[C
 
 def _service(channel: Channel, one: IntegrationConfiguration) -> ChannelService:
     if one.card.connect is None:
-        text = say("CHANNEL_NOT_SERVED", "{channel} is not served by this version.", channel=channel)
+        text = say("CHANNEL_NOT_SERVED", "This version does not support {channel}.", channel=channel)
         return ChannelService(one.card.name, False, text)
     needed = ", ".join(_needed(one)) or "its settings"
     advice = say(

@@ -64,7 +64,11 @@ def phone_address(raw: str, *, path: Sequence[str]) -> Address:
             path=path,
             rule=InputRule.MALFORMED,
         )
-    text = say("PHONE_INVALID", "No telephone has the number {number}. Check its length and area code.", number=value)
+    text = say(
+        "PHONE_INVALID",
+        "The number {number} is not a valid telephone number. Check its length and area code.",
+        number=value,
+    )
     raise InvalidInput(text, path=path, rule=InputRule.MALFORMED)
 
 
@@ -115,8 +119,10 @@ def whatsapp_user_address(raw: str, *, path: Sequence[str]) -> Address:
         raise InvalidInput(
             say(
                 "WHATSAPP_USER_MALFORMED",
-                "This is not a WhatsApp user id: two capitals, a dot, and letters or digits, as"
-                " BR.13491208655302741918. `from` of a message they wrote holds it.",
+                (
+                    "This is not a WhatsApp user id. One looks like BR.13491208655302741918: two capital letters, "
+                    "a dot, then letters or digits. The field `from` of a message from the person contains it."
+                ),
             ),
             path=path,
             rule=InputRule.MALFORMED,

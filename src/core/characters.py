@@ -70,7 +70,7 @@ def check_text(text: str, path: Sequence[str]) -> None:
     if found := refused_in_text(text):
         words = say(
             "CHARACTER_UNSENDABLE",
-            "It contains {character} at character {position}, which cannot be sent. Take it out.",
+            "It contains {character} at character {position}, which cannot be sent. Remove it.",
             character=found[0],
             position=found[1],
         )

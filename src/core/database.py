@@ -199,7 +199,7 @@ class Database:
             else:
                 return connection, driver
         self._note("database_closes_connections", last)
-        text = say("DATABASE_CLOSING", "The database keeps closing our connections; nothing was stored.")
+        text = say("DATABASE_CLOSING", "The database is closing our connections; nothing was stored.")
         raise Overloaded(text, retry_after=5) from last
 
     async def _connect(self) -> AsyncConnection:
@@ -315,7 +315,10 @@ async def _commit(connection: AsyncConnection, driver: asyncpg.Connection) -> No
         if isinstance(error, _CONNECTION_LOST):
             message = say(
                 "COMMIT_UNKNOWN",
-                "The connection to the database broke at the very end: repeat it, with the same idempotency key.",
+                (
+                    "The connection to the database broke while the data was being committed. Repeat the request "
+                    "with the same idempotency key."
+                ),
             )
             raise CommitUnknown(message, retry_after=2) from error
         raise

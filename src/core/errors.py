@@ -125,12 +125,13 @@ class Unreadable(AppError):
     def __init__(self, key: str | None) -> None:
         if key is None:
             text = say(
-                "VALUE_ALTERED", "This cannot be read: it was altered, or its encryption key is not the right one."
+                "VALUE_ALTERED",
+                "This value cannot be read: it was altered, or its encryption key is not the right one.",
             )
         else:
             text = say(
                 "KEY_MISSING",
-                "This cannot be read: it was sealed with the encryption key {key}, which this server does not have.",
+                "This value cannot be read: it was encrypted with the key {key}, which this server does not have.",
                 key=repr(key),
             )
         super().__init__(text)
@@ -221,7 +222,7 @@ class NotSimulated(NotConfigured):
     def __init__(self, *, integration: str, path: Sequence[str]) -> None:
         message = say(
             "INTEGRATION_NOT_SIMULATED",
-            "A test key reaches simulated companies only, and {integration} is not simulated on this server.",
+            "A test key reaches only simulated providers, and {integration} is not simulated on this server.",
             integration=integration,
         )
         super().__init__(message, integration=integration, path=path)

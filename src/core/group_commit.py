@@ -67,7 +67,7 @@ class Waiting(Generic[Item, Result]):
 
 
 def _stopped() -> Exception:
-    return Overloaded(say("SERVER_ENDING", "The server is ending."), retry_after=1)
+    return Overloaded(say("SERVER_ENDING", "The server is shutting down."), retry_after=1)
 
 
 class GroupCommit(Generic[Item, Result]):
@@ -216,7 +216,7 @@ class GroupLookup(Generic[Key, Found]):
         self._queue: GroupCommit[Key, Found | None] = GroupCommit(
             self._process,
             GroupLimits(waiting=10_000),
-            full=say("API_KEYS_CROWD", "Too many unknown credentials are being presented at once."),
+            full=say("API_KEYS_CROWD", "The server is checking too many unknown credentials at the moment."),
         )
 
     async def find(self, key: Key) -> Found | None:

@@ -76,7 +76,7 @@ class IdempotentRequest:
             raise InvalidInput(
                 say(
                     "IDEMPOTENCY_KEY_TOO_LONG",
-                    "The idempotency key has {count} characters; at most {most} are kept.",
+                    "The idempotency key has {count} characters; the limit is {most}.",
                     count=len(key),
                     most=MAX_KEY_LENGTH,
                 ),

@@ -43,7 +43,7 @@ def time_range(start: datetime | None, end: datetime | None, path: Sequence[str]
     if start is not None and end is not None and end < start:
         text = say(
             "SPAN_ENDS_BEFORE_IT_BEGINS",
-            "It ends at {end}, before it begins at {start}. Swap the two, or leave one out.",
+            "The range ends at {end}, before it begins at {start}. Swap the two, or leave one out.",
             start=f"{start.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
             end=f"{end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         )

@@ -53,7 +53,7 @@ def finished(error: Mapping[str, Any], request_id: str, context: object) -> Mapp
 
 def masked(error: GraphQLError, request_id: str) -> dict[str, Any]:
     """Say only that it is our fault."""
-    hidden = GraphQLError(f"Something went wrong on our side. Quote {request_id}.", error.nodes, path=error.path)
+    hidden = GraphQLError(f"An internal error occurred. Quote {request_id}.", error.nodes, path=error.path)
     return describe(hidden, ErrorCode.INTERNAL)
 
 

@@ -58,7 +58,7 @@ class LimitExceeded(GraphQLError):
         name = "".join(word.capitalize() if place else word for place, word in enumerate(limit.split("_")))
         over = None if found is None else found - allowed
         super().__init__(
-            f"The document is over a limit: {words} {counted}, allowed {allowed}.",
+            f"The document exceeds a limit: {words} {counted}, allowed {allowed}.",
             node,
             extensions={
                 "code": ErrorCode.LIMIT_EXCEEDED,

@@ -151,7 +151,7 @@ class Plan:
         return Answer.of(Outcome.EXECUTED, result.data, written)
 
     def _out_of_time(self, request_id: str, context: object) -> Answer:
-        message = f"This took longer than {self.time_limit:g} s and was given up. Quote {request_id}."
+        message = f"The request took longer than {self.time_limit:g} s and was stopped. Quote {request_id}."
         described = describe(GraphQLError(message, extensions={"seconds": self.time_limit}), ErrorCode.TIMEOUT)
         return Answer.of(Outcome.EXECUTED, errors=[finished(described, request_id, context)])
 

@@ -225,7 +225,7 @@ class Context:
 
 def _unknown() -> Unauthenticated:
     return Unauthenticated(
-        say("CREDENTIALS_MISSING", "This needs credentials: send the header 'Authorization: Bearer <token>'.")
+        say("CREDENTIALS_MISSING", "This needs credentials. Send the header 'Authorization: Bearer <token>'.")
     )
 
 

@@ -48,7 +48,7 @@ def page_arguments(first: int | None, last: int | None) -> PageArguments:
     name = "first" if last is None else "last"
     size = first if last is None else last
     if size is not None and not 0 <= size <= MAX_SIZE:
-        text = say("PAGE_SIZE", "`{name}` is from 0 to {most}.", name=name, most=MAX_SIZE)
+        text = say("PAGE_SIZE", "`{name}` must be from 0 to {most}.", name=name, most=MAX_SIZE)
         raise InvalidInput(text, path=[name], rule=InputRule.OUT_OF_RANGE)
     return PageArguments(DEFAULT_SIZE if size is None else size, is_backward=last is not None)
 
@@ -88,5 +88,5 @@ def _read_cursor(cursor: str | None, cursor_type: str, name: str) -> UUID | None
 
 def bad_cursor(name: str) -> InvalidInput:
     """The error for a cursor that no page of ours has given out."""
-    text = say("CURSOR_UNKNOWN", "`{name}` is no cursor of this list.", name=name)
+    text = say("CURSOR_UNKNOWN", "`{name}` is not a cursor of this list.", name=name)
     return InvalidInput(text, path=[name], rule=InputRule.MALFORMED)

@@ -55,7 +55,7 @@ async def test_the_reason_for_a_rejected_key_is_answered_and_logged_without_the_
     secret, name = await make(books)
     await asyncio.to_thread(books.revoke, name)
     unknown, _ = generate_key(KeyKind.LIVE)
-    for given, words in ((secret[:-1], "mistyped"), (unknown, "not one of this server"), (secret, "was revoked")):
+    for given, words in ((secret[:-1], "mistyped"), (unknown, "This server does not know"), (secret, "was revoked")):
         answer = await post_query(client, READ_MESSAGES, authorization=f"Bearer {given}")
         assert (answer.status_code, error_codes(answer)) == (401, ["UNAUTHENTICATED"])
         assert words in answer.json()["errors"][0]["message"]

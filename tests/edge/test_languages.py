@@ -36,32 +36,35 @@ PAYLOADS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "PHONE_INVALID": (
         {"to": {"phone": "+55111"}},
-        "Nenhum telefone tem o número +55111. Verifique o tamanho e o DDD.",
+        "O número +55111 não é um telefone válido. Verifique o tamanho e o DDD.",
     ),
     "TEXT_EMPTY": ({"content": {"text": " "}}, "O texto está vazio."),
     "TEXT_TOO_LONG": (
         {"content": {"text": "x" * 1_601}},
-        "O texto tem 1601 caracteres; SMS leva no máximo 1600. Encurte ou divida.",
+        "O texto tem 1601 caracteres; SMS aceita no máximo 1600. Encurte ou divida.",
     ),
-    "ROUTE_EMPTY": ({"route": []}, "A rota está vazia. Nomeie pelo menos um canal, como [{channel: SMS}]."),
-    "CHANNEL_TWICE": ({"route": SMS * 2}, "SMS está na rota duas vezes. Nomeie cada canal uma vez."),
+    "ROUTE_EMPTY": ({"route": []}, "A rota está vazia. Informe pelo menos um canal, como [{channel: SMS}]."),
+    "CHANNEL_TWICE": ({"route": SMS * 2}, "SMS está na rota duas vezes. Informe cada canal uma vez."),
     "WITHIN_ON_LAST_STEP": (
         {"route": [{"channel": "SMS", "within": "PT1M"}]},
-        "Depois do último passo não há outro: não informe `within`, ou informe `expiresIn`.",
+        "Depois do último passo não há outro. Omita `within` ou informe `expiresIn`.",
     ),
-    "EXPIRY_OUT_OF_RANGE": ({"expiresIn": "PT1S"}, "`expiresIn` vai de PT10S (dez segundos) a P30D (trinta dias)."),
+    "EXPIRY_OUT_OF_RANGE": (
+        {"expiresIn": "PT1S"},
+        "`expiresIn` deve ser de PT10S (dez segundos) a P30D (trinta dias).",
+    ),
     "EXTERNAL_ID_EMPTY": (
         {"externalId": " "},
         "O id externo está vazio. Não o informe, ou use de 1 a 255 caracteres.",
     ),
     "IDEMPOTENCY_KEY_TOO_LONG": (
         {"idempotencyKey": "k" * 256},
-        "A chave de idempotência tem 256 caracteres; no máximo 255 são guardados.",
+        "A chave de idempotência tem 256 caracteres; o limite é 255.",
     ),
-    "SCHEDULE_IN_THE_PAST": ({"schedule": {"at": "2001-01-01T00:00:00Z"}}, "Já são "),
+    "SCHEDULE_IN_THE_PAST": ({"schedule": {"at": "2001-01-01T00:00:00Z"}}, "Este horário já passou: agora são "),
     "TEMPLATE_NOT_FOUND": (
         {"content": {"template": {"templateId": "x", "variables": []}}},
-        "Não existe esse modelo. `templates` lista os que existem.",
+        "Não existe esse modelo.",
     ),
     "CHANNEL_NOT_CONFIGURED": (
         {"route": [{"channel": "WHATSAPP"}]},
@@ -109,7 +112,7 @@ REQUESTS: dict[str, tuple[str, str, str | None, str]] = {
         "Não dá para saber qual operação",
     ),
     "limit": ("{ " + "a: __typename " * 31 + "}", "LIMIT_EXCEEDED", None, "O documento passa de um limite: rootFields"),
-    "page": ("{ messages(first: 101) { nodes { id } } }", "INVALID_INPUT", "PAGE_SIZE", "`first` vai de 0 a 100."),
+    "page": ("{ messages(first: 101) { nodes { id } } }", "INVALID_INPUT", "PAGE_SIZE", "`first` deve ser de 0 a 100."),
     "cursor": (
         '{ messages(after: "x") { nodes { id } } }',
         "INVALID_INPUT",
@@ -136,11 +139,14 @@ async def test_what_is_wrong_with_a_request_is_said_in_portuguese(
 
 async def test_an_unauthenticated_caller_is_answered_in_portuguese(client: httpx.AsyncClient) -> None:
     missing = await ask(client, "{ integrations { name } }", accept_language="pt-BR")
-    assert missing.json()["errors"][0]["message"].startswith("É preciso ter credenciais")
+    assert missing.json()["errors"][0]["message"].startswith("É preciso enviar credenciais")
     refused = await ask(client, "{ __typename }", accept_language="pt-BR", authorization="Bearer nonsense")
     (error,) = refused.json()["errors"]
     assert (refused.status_code, error["extensions"]["code"]) == (401, "UNAUTHENTICATED")
-    assert (error["extensions"]["reason"], error["message"][:28]) == ("TOKEN_UNKNOWN", "O token não é deste servidor")
+    assert (error["extensions"]["reason"], error["message"]) == (
+        "TOKEN_UNKNOWN",
+        "Este servidor não emitiu este token. Crie um com `interalpha token`.",
+    )
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1"])
@@ -177,7 +183,7 @@ async def test_the_budget_is_used_up_in_portuguese(serving: Serving, bearer: dic
     async with serving(CALLER_BUDGET="100") as client:
         document = "{ messages(first: 90) { nodes { id } } }"
         answers = [await ask(client, document, accept_language="pt-BR", **bearer) for _ in range(2)]
-    assert answers[1].json()["errors"][0]["message"].startswith("Isto custa 91 pontos e restam ")
+    assert answers[1].json()["errors"][0]["message"].startswith("Esta requisição custa 91 pontos; restam ")
 
 
 async def test_every_error_has_its_place_on_the_page_it_links_to(client: httpx.AsyncClient) -> None:

@@ -59,7 +59,7 @@ async def test_a_rejected_session_is_answered_with_the_reason_in_the_language_of
         answer = await ask(client, authorization=f"Bearer {token(key=STRANGERS_KEY)}", accept_language="pt-BR,pt;q=0.9")
     [error] = answer.json()["errors"]
     assert (answer.status_code, answer.headers["content-language"]) == (401, "pt-BR")
-    assert error["message"] == "O token da sessão não é de uma sessão da instância do Clerk deste servidor."
+    assert error["message"] == "O token da sessão não é da instância do Clerk deste servidor."
     assert (error["extensions"]["code"], error["extensions"]["reason"]) == ("UNAUTHENTICATED", "SESSION_NOT_OURS")
     assert error["extensions"]["docs"].endswith("#session_not_ours")
 

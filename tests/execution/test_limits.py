@@ -45,7 +45,7 @@ def test_a_fragment_bomb_costs_no_more_than_its_bytes() -> None:
 def test_a_limit_says_what_it_found_and_what_is_allowed() -> None:
     error = exceeded(parse("{ box { " + "size " * 450 + "} }"), Limits())
     assert error is not None
-    assert error.message == "The document is over a limit: fields 451, allowed 400."
+    assert error.message == "The document exceeds a limit: fields 451, allowed 400."
     assert error.extensions == {
         "code": "LIMIT_EXCEEDED",
         "limit": "fields",

@@ -85,7 +85,7 @@ async def test_an_unforeseen_error_is_masked_and_logged(engine: Engine) -> None:
         answer = await run(engine, "query Q { hello broken }")
     assert answer.data == {"hello": "Hello, you!", "broken": None}
     assert error_of(answer) == {
-        "message": "Something went wrong on our side. Quote r1.",
+        "message": "An internal error occurred. Quote r1.",
         "locations": [{"line": 1, "column": 17}],
         "path": ["broken"],
         "extensions": {"code": "INTERNAL", "requestId": "r1"},

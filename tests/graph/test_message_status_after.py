@@ -104,7 +104,7 @@ async def test_a_cursor_of_long_ago_has_expired(caller: Caller, stock: RecordFac
     async with following(caller, after=old) as stream:
         [error] = (await stream.answer()).errors
     assert error["extensions"]["code"] == "CURSOR_EXPIRED"
-    assert "fetch what you show" in error["message"]
+    assert "Fetch your data again" in error["message"]
 
 
 async def test_a_batch_can_be_followed(caller: Caller, stock: RecordFactory, house: App, owner: asyncpg.Pool) -> None:

@@ -98,7 +98,7 @@ def test_a_whatsapp_user_is_reached_there_only_and_masked(given_id: str, shown: 
 def test_what_is_no_whatsapp_user_is_refused_and_says_where_one_is_found(nonsense: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         whatsapp_user_address(nonsense, path=PATH)
-    assert "`from` of a message they wrote" in refused.value.message
+    assert "`from` of a message from the person" in refused.value.message
 
 
 @pytest.mark.parametrize("read", [phone_address, email_address, whatsapp_user_address])

@@ -85,8 +85,10 @@ class Authenticator:
             raise Unauthenticated(
                 say(
                     "NO_CREDENTIALS_ACCEPTED",
-                    "This server believes API keys alone: development tokens end where production begins, "
-                    "and Clerk is not configured.",
+                    (
+                        "This server accepts only API keys: development tokens are not valid in production, and "
+                        "Clerk is not configured."
+                    ),
                 )
             )
         return await self._believe(self._sessions, token)

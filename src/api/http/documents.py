@@ -77,7 +77,9 @@ def read_json(text: bytes | str) -> Any:
 def read_parameters(parameters: Any) -> OperationRequest:
     """Check the types of the parameters."""
     if isinstance(parameters, list):
-        text = say("BATCHING", "Several operations in one request are not served; send one each.")
+        text = say(
+            "BATCHING", "This server does not accept several operations in one request. Send each in its own request."
+        )
         raise MalformedRequest(text, "BATCHING")
     if not isinstance(parameters, dict):
         raise MalformedRequest(say("NO_OBJECT", "Send a JSON object with a 'query'."))
@@ -97,11 +99,11 @@ def _document_id(parameters: dict[str, Any]) -> str | None:
         named = _typed(parameters, "documentId", str, "a string") or _typed(parameters, "doc_id", str, "a string")
         return named.removeprefix("sha256:").lower() if named else None
     if persisted.get("version") != 1:
-        raise MalformedRequest(say("PERSISTED_QUERY_VERSION", "Of persisted queries, version 1 is served."))
+        raise MalformedRequest(say("PERSISTED_QUERY_VERSION", "Only version 1 of persisted queries is supported."))
     name = str(persisted.get("sha256Hash")).lower()
     if not _SHA256.fullmatch(name):
         raise MalformedRequest(
-            say("PERSISTED_QUERY_HASH", "The 'sha256Hash' of a persisted query must be 64 hexadecimals.")
+            say("PERSISTED_QUERY_HASH", "The 'sha256Hash' of a persisted query must have 64 hexadecimal digits.")
         )
     return name
 
@@ -243,7 +245,7 @@ NOT_FOUND = ("PersistedQueryNotFound", "PERSISTED_QUERY_NOT_FOUND")
 NOT_SUPPORTED = ("PersistedQueryNotSupported", "PERSISTED_QUERY_NOT_SUPPORTED")
 MISMATCH = ("The SHA-256 is not that of the query.", "PERSISTED_QUERY_HASH_MISMATCH")
 NOT_TRUSTED = (
-    "This server runs only the documents its frontends were built with, and this is none of them.",
+    "This server runs only the documents listed in its manifest of trusted documents, and this one is not listed.",
     "DOCUMENT_NOT_TRUSTED",
 )
 

@@ -41,7 +41,7 @@ from engine.plan import Refusal
 from engine.runnable import Runnable
 
 _TOO_MANY = say(
-    "TOO_MANY_STRANGERS", "Too many requests came from your address without credentials that count. Try again later."
+    "TOO_MANY_STRANGERS", "Too many requests without valid credentials came from your address. Try again later."
 )
 
 log = structlog.get_logger(__name__)
@@ -110,13 +110,13 @@ async def respond(edge: Edge, exchange: Exchange) -> None:
         await _refuse(edge, exchange, request_id, HttpError(503, error.code, error.message, headers))
     except TooManyOpen:
         message = say(
-            "TOO_MANY_STREAMS", "These credentials have as many streams and sockets open as they may; close one first."
+            "TOO_MANY_STREAMS", "These credentials have reached the limit of open streams and sockets. Close one first."
         )
         await _refuse(edge, exchange, request_id, HttpError(429, "LIMIT_EXCEEDED", message, {"retry-after": "5"}))
     except Exception:
         log.exception("graphql_request_failed", request_id=request_id)
         if not exchange.has_answered:
-            ours = f"Something went wrong on our side. Quote {request_id}."
+            ours = f"An internal error occurred. Quote {request_id}."
             await _refuse(edge, exchange, request_id, HttpError(500, "INTERNAL", ours))
 
 
@@ -163,9 +163,7 @@ def _admit(edge: Edge, exchange: Exchange) -> None:
         fetch_site=header("sec-fetch-site"),
         allowed_origins=edge.allowed_origins,
     ):
-        message = say(
-            "CROSS_SITE", "Pages of other sites may not call this API, unless CORS_ORIGINS names their origin."
-        )
+        message = say("CROSS_SITE", "A page of another site may call this API only if CORS_ORIGINS lists its origin.")
         raise HttpError(403, "CROSS_SITE", message)
 
 
@@ -173,7 +171,11 @@ def _media_type(exchange: Exchange) -> MediaType:
     media_type = negotiate(exchange.headers.get("accept"))
     if media_type is None:
         offers = ", ".join(MediaType)
-        message = say("NOT_ACCEPTABLE", "Nothing in Accept can be served; this is what can: {offers}.", offers=offers)
+        message = say(
+            "NOT_ACCEPTABLE",
+            "The server cannot answer in any format of Accept. It can answer in: {offers}.",
+            offers=offers,
+        )
         raise HttpError(406, "NOT_ACCEPTABLE", message)
     return media_type
 
@@ -186,7 +188,7 @@ async def _read(exchange: Exchange, *, has_no_caller: bool) -> OperationRequest:
         message = say("BODY_NOT_JSON", "Send the body as 'Content-Type: application/json', in UTF-8.")
         raise HttpError(415, "UNSUPPORTED_MEDIA_TYPE", message, {"accept": MediaType.JSON})
     if exchange.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        message = say("BODY_COMPRESSED", "Send the body as it is, not compressed.")
+        message = say("BODY_COMPRESSED", "Send the body uncompressed.")
         raise HttpError(415, "UNSUPPORTED_MEDIA_TYPE", message, {"accept-encoding": "identity"})
     if has_no_caller:
         text = say(
@@ -208,7 +210,7 @@ def _check_kind(plan: Runnable | Refusal, method: str, media_type: MediaType) ->
     if plan.kind is OperationType.SUBSCRIPTION and media_type is not MediaType.EVENTS:
         message = say(
             "STREAM_NEEDED",
-            "Ask for a subscription with 'Accept: text/event-stream', or over a graphql-transport-ws socket.",
+            "Request a subscription with 'Accept: text/event-stream', or over a graphql-transport-ws socket.",
         )
         raise HttpError(400, "STREAM_NEEDED", message)
 

@@ -135,8 +135,8 @@ def budget_headers(plan: Runnable | Refusal) -> dict[str, str]:
 def _exhausted(allowance: BudgetResult) -> Exhausted:
     moment = allowance.affordable_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     message = (
-        f"This costs {allowance.cost} points and {allowance.remaining} of {allowance.limit} a minute are left."
-        f" Ask again at {moment}."
+        f"This request costs {allowance.cost} points; {allowance.remaining} of {allowance.limit} points a minute"
+        f" are left. Try again at {moment}."
     )
     extensions = {
         "code": "QUOTA_EXCEEDED",

@@ -49,7 +49,7 @@ class Credentials:
         # What is under way was begun with the old rights: other rights need another socket.
         if self._callers.identity(fresh) != self._callers.identity(self.caller):
             raise Unauthenticated(
-                say("CREDENTIALS_CHANGED", "A fresh token must speak for the same caller, with the same rights.")
+                say("CREDENTIALS_CHANGED", "A new token must belong to the same caller and have the same scopes.")
             )
         self.caller = fresh
         self._news.set()
@@ -320,7 +320,7 @@ class Socket:
         except Exception:
             log.exception("socket_operation_failed", request_id=request_id)
             self._forget(key)
-            await self._refuse(key, f"Something went wrong on our side. Quote {request_id}.", "INTERNAL", request_id)
+            await self._refuse(key, f"An internal error occurred. Quote {request_id}.", "INTERNAL", request_id)
         finally:
             self._forget(key)
 

@@ -122,10 +122,8 @@ class KeyFault(StrEnum):
 
 
 _WORDS = {
-    KeyFault.MALFORMED: say(
-        "API_KEY_MALFORMED", "This is not a whole API key: characters are missing or mistyped. Copy it once more."
-    ),
-    KeyFault.UNKNOWN: say("API_KEY_UNKNOWN", "This API key is not one of this server."),
+    KeyFault.MALFORMED: say("API_KEY_MALFORMED", "This API key is incomplete or mistyped. Copy it again."),
+    KeyFault.UNKNOWN: say("API_KEY_UNKNOWN", "This server does not know this API key."),
     KeyFault.REVOKED: say("API_KEY_REVOKED", "This API key was revoked."),
     KeyFault.EXPIRED: say("API_KEY_EXPIRED", "This API key has expired."),
 }

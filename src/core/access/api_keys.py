@@ -59,29 +59,20 @@ def check_new_key(key: NewKey, maker: Principal | None) -> None:
 
 
 def _errors(key: NewKey) -> Iterator[AppError]:
-    if refused_on_line(key.name):
-        yield from line_errors(key.name, ["input", "name"])
-    elif not key.name.strip():
-        yield _wrong(say("API_KEY_NAME_MISSING", "Give it a name, to recognise it by."), "name", InputRule.REQUIRED)
-    elif len(key.name) > LONGEST_NAME:
-        text = say("API_KEY_NAME", "A key's name has at most {most} characters, on one line.", most=LONGEST_NAME)
-        yield _wrong(text, "name", InputRule.MALFORMED)
-    elif contains_address(key.name):
-        text = say(
-            "API_KEY_NAME_HOLDS_ADDRESS",
-            "A key's name is kept for good, and this one looks like a telephone number or an e-mail address."
-            " Name the system that uses the key.",
-        )
-        yield _wrong(text, "name", InputRule.NOT_ALLOWED)
+    yield from _name_errors(key)
     if not key.scopes:
         yield _wrong(
-            say("API_KEY_WITHOUT_SCOPES", "A key without scopes may do nothing: name at least one."),
+            say("API_KEY_WITHOUT_SCOPES", "A key without scopes can do nothing. Give it at least one."),
             "scopes",
             InputRule.REQUIRED,
         )
     if key.expires_in is not None and not SHORTEST <= key.expires_in <= LONGEST:
         yield _wrong(
-            say("API_KEY_LIFE", "A key lives from PT1M to P3650D; leave `expiresIn` out for no end."), "expiresIn"
+            say(
+                "API_KEY_LIFE",
+                "A key is valid for PT1M to P3650D. Leave `expiresIn` out for a key that does not expire.",
+            ),
+            "expiresIn",
         )
     if key.kind is not KeyKind.ALLOW_LIST and key.recipients:
         text = say(
@@ -93,10 +84,29 @@ def _errors(key: NewKey) -> Iterator[AppError]:
     elif key.kind is KeyKind.ALLOW_LIST and not 1 <= len(key.recipients) <= MOST_RECIPIENTS:
         rule = InputRule.TOO_LONG if key.recipients else InputRule.REQUIRED
         yield _wrong(
-            say("API_KEY_RECIPIENTS", "An allow list names from 1 to {most} recipients.", most=MOST_RECIPIENTS),
+            say("API_KEY_RECIPIENTS", "An allow list contains 1 to {most} recipients.", most=MOST_RECIPIENTS),
             "allowedRecipients",
             rule,
         )
+
+
+def _name_errors(key: NewKey) -> Iterator[AppError]:
+    if refused_on_line(key.name):
+        yield from line_errors(key.name, ["input", "name"])
+    elif not key.name.strip():
+        yield _wrong(say("API_KEY_NAME_MISSING", "The key has no name."), "name", InputRule.REQUIRED)
+    elif len(key.name) > LONGEST_NAME:
+        text = say("API_KEY_NAME", "A key's name has at most {most} characters, on one line.", most=LONGEST_NAME)
+        yield _wrong(text, "name", InputRule.MALFORMED)
+    elif contains_address(key.name):
+        text = say(
+            "API_KEY_NAME_HOLDS_ADDRESS",
+            (
+                "The name of a key is stored permanently, and this one looks like a telephone number or an e-mail "
+                "address. Name the system that uses the key."
+            ),
+        )
+        yield _wrong(text, "name", InputRule.NOT_ALLOWED)
 
 
 def _excesses(key: NewKey, maker: Principal) -> Iterator[AppError]:
@@ -104,14 +114,17 @@ def _excesses(key: NewKey, maker: Principal) -> Iterator[AppError]:
     if beyond := [scope for scope in Scope if scope in key.scopes and scope not in maker.scopes]:
         text = say(
             "API_KEY_BEYOND_SCOPES",
-            "These credentials lack {scopes}, so they cannot give it away.",
+            "Your credentials lack {scopes}, so they cannot grant it to a key.",
             scopes=", ".join(beyond),
         )
         yield _wrong(text, "scopes", InputRule.NOT_ALLOWED)
     if not maker.reach.covers(key.reach):
         text = say(
             "API_KEY_BEYOND_REACH",
-            "This key would reach people its maker does not: a test key makes test keys, an allow list parts of it.",
+            (
+                "The new key could reach recipients that your key cannot. A test key creates only test keys; a key "
+                "with an allow list passes on only entries of its own list."
+            ),
         )
         yield _wrong(text, "kind", InputRule.NOT_ALLOWED)
 
@@ -128,7 +141,7 @@ def outlives_maker_error() -> Refused:
     return Refused(
         [
             _wrong(
-                say("API_KEY_OUTLIVES", "A key cannot make one that lives longer than itself: give an `expiresIn`."),
+                say("API_KEY_OUTLIVES", "Your own key expires before the new key would. Set a shorter `expiresIn`."),
                 "expiresIn",
             )
         ]

@@ -52,7 +52,7 @@ class DevelopmentTokens:
         is_ours = token.startswith(_PREFIX) and token.isascii() and len(token) <= _MAX_LENGTH
         if not is_ours or not hmac.compare_digest(self._sign(body).encode(), signature.encode()):
             raise Unauthenticated(
-                say("TOKEN_UNKNOWN", "The bearer token is not one of this server. Make one with `interalpha token`.")
+                say("TOKEN_UNKNOWN", "This server did not issue this token. Create one with `interalpha token`.")
             )
         claims, now = _claims(body), time.time()
         tenant, subject, ends = UUID(claims["tenant"]), claims["sub"], claims["exp"]

@@ -67,7 +67,7 @@ class Sessions:
             raise InvalidToken(
                 say(
                     "SESSION_GONE",
-                    "This person or organisation is no longer known here, or the one has left the other.",
+                    "This person or organisation was deleted, or the person has left the organisation.",
                 ),
                 reason=TokenFault.GONE,
             )

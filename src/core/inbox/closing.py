@@ -212,9 +212,13 @@ def _replay_refusal(row: Row[Any] | None) -> NotFound | InvalidState | None:
         # Somebody asked for that already, and lost the answer perhaps.
         return None
     if row.status == WebhookStatus.RECEIVED:
-        return InvalidState(say("WEBHOOK_WAITS_ALREADY", "It is waiting to be processed already."), state=row.status)
+        return InvalidState(
+            say("WEBHOOK_WAITS_ALREADY", "This webhook is already waiting to be processed."), state=row.status
+        )
     if not row.is_kept:
-        text = say("WEBHOOK_ERASED", "What it said is no longer kept: it cannot be processed again.")
+        text = say(
+            "WEBHOOK_ERASED", "The content of this webhook is no longer stored, so it cannot be processed again."
+        )
         return InvalidState(text, state=row.status)
     return None
 

@@ -272,7 +272,10 @@ def _result(outbox: Outbox, ready: PreparedMessage, outcome: Outcome | BaseExcep
         case Overloaded():
             text = say(
                 "BATCH_IN_PART",
-                "Part of the batch may be stored. Repeat it with the same idempotency key: that stores the rest.",
+                (
+                    "Part of the batch may have been stored. Repeat the request with the same idempotency key to "
+                    "store the rest."
+                ),
             )
             raise Overloaded(text, retry_after=outcome.retry_after) from outcome
         case AppError():
@@ -281,7 +284,10 @@ def _result(outbox: Outbox, ready: PreparedMessage, outcome: Outcome | BaseExcep
             log.error("batch_member_not_stored", message=str(ready.sealed.message_id), exc_info=outcome)
             text = say(
                 "NOT_STORED",
-                "This message could not be stored, for a reason that lies with us; the others are not concerned.",
+                (
+                    "This message could not be stored because of an error of this server; the other messages are "
+                    "not affected."
+                ),
             )
             return Refused([InvalidInput(text, path=ready.sealed.checked.place, rule=InputRule.NOT_ALLOWED)])
         case BaseException():

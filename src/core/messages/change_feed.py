@@ -159,7 +159,7 @@ async def check_cursor(connection: AsyncConnection, tenant: UUID, cursor: Cursor
         raise CursorExpired(
             say(
                 "CURSOR_EXPIRED",
-                "Too much has happened since this cursor: fetch what you show, then follow without it.",
+                "Too many changes happened since this cursor. Fetch your data again, then subscribe without a cursor.",
             )
         )
 

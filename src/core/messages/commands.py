@@ -96,7 +96,10 @@ def _too_late(state: MessageState) -> InvalidState:
     if state.status in CANCELABLE:
         text = say(
             "TOO_LATE_TAKEN",
-            "Too late: an earlier attempt was taken, or perhaps taken, by a company. What follows is not stopped.",
+            (
+                "Too late to cancel: the provider accepted, or may have accepted, an earlier attempt. The "
+                "following steps continue."
+            ),
         )
     elif state.status is MessageStatus.UNCONFIRMED:
         text = say(
@@ -106,7 +109,7 @@ def _too_late(state: MessageState) -> InvalidState:
     else:
         text = say(
             "TOO_LATE",
-            "Too late: the message is {status}, and only one that waits can be stopped.",
+            "Too late to cancel: the message is {status}. Only a message that waits can be canceled.",
             status=state.status,
         )
     return InvalidState(text, state=state.status.value)

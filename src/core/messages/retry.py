@@ -184,7 +184,7 @@ async def lock_readable_state(connection: AsyncConnection, key: MessageKey) -> M
 
 async def _unreadable(connection: AsyncConnection, key: MessageKey) -> InvalidState:
     chosen = select(messages.c.status).where(messages.c.tenant_id == key.tenant_id, messages.c.id == key.message_id)
-    text = say("UNREADABLE", "This version of the server cannot read the message, so it stays as it is.")
+    text = say("UNREADABLE", "This version of the server cannot read the message, so it was not changed.")
     return InvalidState(text, state=(await connection.execute(chosen)).scalar_one())
 
 
@@ -192,8 +192,10 @@ def out_of_reach(state: MessageState) -> InvalidState:
     """The refusal for a caller who could not have sent the message."""
     text = say(
         "OUT_OF_REACH",
-        "This API key may not have it tried again: a test key only what test keys sent, a key with an allow list only "
-        "what goes to somebody on it.",
+        (
+            "This API key may not retry this message. A test key retries only what test keys sent; a key with an "
+            "allow list retries only messages to recipients on its list."
+        ),
     )
     return InvalidState(text, state=state.status.value)
 
@@ -204,16 +206,16 @@ def _refusal(state: MessageState, steps: Sequence[Step], channels: Channels, may
     if state.status is MessageStatus.UNCONFIRMED:
         text = say(
             "NOT_FAILED_UNCONFIRMED",
-            "Only a failed message can be tried again; this one is unconfirmed: the provider may have accepted it.",
+            "Only a failed message can be retried; this one is unconfirmed: the provider may have accepted it.",
         )
         return InvalidState(text, state=status)
     if state.status is not MessageStatus.FAILED:
-        text = say("NOT_FAILED", "Only a failed message can be tried again; this one is {state}.", state=status)
+        text = say("NOT_FAILED", "Only a failed message can be retried; this one is {state}.", state=status)
         return InvalidState(text, state=status)
     if not has_room(state.route, steps):
         text = say(
             "TRIED_TOO_OFTEN",
-            "It has been tried over {count} steps, and {most} are the most. Send a new message.",
+            "The message was already tried in {count} steps; the limit is {most}. Send a new message.",
             count=len(state.route),
             most=MOST_STEPS,
         )
@@ -221,7 +223,7 @@ def _refusal(state: MessageState, steps: Sequence[Step], channels: Channels, may
     if not may_double and state.may_still_arrive:
         text = say(
             "MAY_ARRIVE_TWICE",
-            "A company perhaps took it: it may arrive twice. Use `retryMessage` to send it all the same.",
+            "The provider may have accepted the message, so it may arrive twice. Use `retryMessage` to send it anyway.",
         )
         return InvalidState(text, state=status)
     return cannot_be_sent(state, steps, channels)
@@ -230,7 +232,7 @@ def _refusal(state: MessageState, steps: Sequence[Step], channels: Channels, may
 def cannot_be_sent(state: MessageState, steps: Sequence[Step], channels: Channels) -> Refusal | None:
     """Why a message cannot be sent over these steps now; None if it can."""
     if state.is_erased:
-        text = say("ERASED", "What it said, or whom it went to, is no longer kept: it cannot be sent again.")
+        text = say("ERASED", "The content or the recipient is no longer stored, so the message cannot be sent again.")
         return InvalidState(text, state=state.status.value)
     service = channels.get(steps[0].channel)
     if service is not None and not service.is_configured:

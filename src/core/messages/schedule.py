@@ -108,7 +108,7 @@ def _check_send_at(send_at: datetime, now: datetime, checked: CheckedDraft) -> N
     if send_at < now - _TOLERATED:
         text = say(
             "SCHEDULE_IN_THE_PAST",
-            "It is {now} already. Leave `schedule` out to send it at once.",
+            "This time is in the past: it is {now} now. Leave `schedule` out to send at once.",
             now=f"{now:%Y-%m-%dT%H:%M:%SZ}",
         )
         raise InvalidInput(text, path=path, rule=InputRule.IN_THE_PAST)

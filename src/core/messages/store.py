@@ -282,7 +282,9 @@ async def find_earlier(
 
 async def _verdicts(driver: asyncpg.Connection, lost: Sequence[SealedMessage]) -> dict[UUID, Outcome]:
     rows = await _holders(driver, lost)
-    gone = Overloaded(say("OBSTACLE_GONE", "What stood in its way went away meanwhile: try again."), retry_after=1)
+    gone = Overloaded(
+        say("OBSTACLE_GONE", "The conflict that prevented this has since been resolved. Try again."), retry_after=1
+    )
     return {message.message_id: _verdict(message, rows[message.message_id]) or gone for message in lost}
 
 
@@ -313,15 +315,19 @@ def _taken(message: SealedMessage, taken_at: datetime | None) -> InvalidInput:
     # External ids are kept for longer than messages.
     text = say(
         "EXTERNAL_ID_TAKEN",
-        "The external id {id} belongs to a message."
-        " An external id names one message for good; repeat a request with an idempotency key instead.",
+        (
+            "The external id {id} already belongs to a message. An external id always names the same message; to "
+            "repeat a request safely, use an idempotency key."
+        ),
         id=repr(message.checked.draft.external_id),
     )
     if taken_at:
         text = say(
             "EXTERNAL_ID_TAKEN_AT",
-            "The external id {id} belongs to a message of {when}."
-            " An external id names one message for good; repeat a request with an idempotency key instead.",
+            (
+                "The external id {id} already belongs to a message of {when}. An external id always names the same "
+                "message; to repeat a request safely, use an idempotency key."
+            ),
             id=repr(message.checked.draft.external_id),
             when=f"{taken_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         )
@@ -348,7 +354,9 @@ class StoreQueue:
             commit,
             limits,
             weight_of=lambda message: len(message.content_sealed),
-            full=say("TOO_MANY_AT_ONCE", "Too many messages are being handed in at once; nothing was stored."),
+            full=say(
+                "TOO_MANY_AT_ONCE", "The server is receiving too many messages at the moment; nothing was stored."
+            ),
             skips_abandoned=True,
             after=self._notify_stored,
             stopped=_stopped,
@@ -378,7 +386,9 @@ class StoreQueue:
 
 
 def _stopped() -> CommitUnknown:
-    text = say("SERVER_STOPPED", "The server was stopped meanwhile: repeat it, with the same idempotency key.")
+    text = say(
+        "SERVER_STOPPED", "The server stopped during the request. Repeat the request with the same idempotency key."
+    )
     return CommitUnknown(text, retry_after=2)
 
 

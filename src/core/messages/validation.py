@@ -223,7 +223,7 @@ def check_route(
         except InvalidInput as error:
             text = say(
                 "CONTENT_UNFIT_FOR_CHANNEL",
-                "What the message says cannot go over {channel}: {reason}",
+                "{channel} cannot send this content: {reason}",
                 channel=step.channel,
                 reason=error.message,
             )
@@ -237,7 +237,8 @@ _TO = {"phone": "phone", "email": "email", "whatsapp-user": "whatsappUserId"}
 
 def _not_listed(path: Sequence[str]) -> InvalidInput:
     text = say(
-        "RECIPIENT_NOT_LISTED", "This key may reach only the recipients it was made for, and this is none of them."
+        "RECIPIENT_NOT_LISTED",
+        "This API key may send only to the recipients on its allow list, and this recipient is not on it.",
     )
     return InvalidInput(text, path=path, rule=InputRule.NOT_ALLOWED)
 
@@ -266,7 +267,7 @@ def _route_errors(
     reach: Reach,
 ) -> Iterator[AppError]:
     if not route:
-        text = say("ROUTE_EMPTY", "The route is empty. Name at least one channel, like {example}.", example=_EXAMPLE)
+        text = say("ROUTE_EMPTY", "The route is empty. Give at least one channel, like {example}.", example=_EXAMPLE)
         yield InvalidInput(text, path=path, rule=InputRule.REQUIRED)
     if len(route) > MAX_STEPS:
         text = say("ROUTE_TOO_LONG", "A route has at most {most} steps.", most=MAX_STEPS)
@@ -275,7 +276,7 @@ def _route_errors(
     for position, step in enumerate(route):
         here, channel = [*path, str(position)], step.channel
         if any(earlier.channel is channel for earlier in route[:position]):
-            text = say("CHANNEL_TWICE", "{channel} is in the route twice. Name each channel once.", channel=channel)
+            text = say("CHANNEL_TWICE", "{channel} is in the route twice. Give each channel once.", channel=channel)
             yield InvalidInput(text, path=[*here, "channel"], rule=InputRule.NOT_ALLOWED)
         elif address is not None and not address.serves(channel):
             yield InvalidInput(_needed(channel), path=[*here, "channel"], rule=InputRule.NOT_ALLOWED)
@@ -296,7 +297,7 @@ def _step_errors(step: Step, *, is_last: bool, here: Sequence[str]) -> Iterator[
     if step.channel is Channel.EMAIL and step.until is RouteGoal.DELIVERED:
         text = say(
             "EMAIL_HAS_NO_DELIVERY",
-            "Mail servers do not report deliveries: an e-mail reaches SENT at most. Leave `until` out.",
+            "Mail servers do not report deliveries, so an e-mail reaches SENT at most. Leave `until` out.",
         )
         yield InvalidInput(text, path=[*here, "until"], rule=InputRule.NOT_ALLOWED)
     if step.within is None:
@@ -305,11 +306,11 @@ def _step_errors(step: Step, *, is_last: bool, here: Sequence[str]) -> Iterator[
     if is_last:
         text = say(
             "WITHIN_ON_LAST_STEP",
-            "After the last step there is none to go on to: leave `within` out, or give `expiresIn`.",
+            "The last step has no step after it. Leave `within` out, or give `expiresIn`.",
         )
         yield InvalidInput(text, path=path, rule=InputRule.NOT_ALLOWED)
     elif not SHORTEST_STEP <= step.within <= LONGEST_STEP:
-        text = say("WITHIN_OUT_OF_RANGE", "A step takes from PT1S to P3D.")
+        text = say("WITHIN_OUT_OF_RANGE", "`within` must be from PT1S to P3D.")
         yield InvalidInput(text, path=path, rule=InputRule.OUT_OF_RANGE)
 
 
@@ -317,7 +318,7 @@ def _detail_errors(draft: Draft, place: Sequence[str]) -> Iterator[AppError]:
     if draft.external_id is not None:
         yield from _external_id_errors(draft.external_id, [*place, "externalId"])
     if draft.expires_in is not None and not SHORTEST_LIFE <= draft.expires_in <= LONGEST_LIFE:
-        text = say("EXPIRY_OUT_OF_RANGE", "`expiresIn` is from PT10S (ten seconds) to P30D (thirty days).")
+        text = say("EXPIRY_OUT_OF_RANGE", "`expiresIn` must be from PT10S (ten seconds) to P30D (thirty days).")
         yield InvalidInput(text, path=[*place, "expiresIn"], rule=InputRule.OUT_OF_RANGE)
     if draft.send_after is not None and draft.send_after > FURTHEST:
         text = say("TOO_FAR_AHEAD", "A message can be scheduled at most {days} days ahead.", days=FURTHEST.days)
@@ -333,7 +334,7 @@ def _external_id_errors(given: str, path: Sequence[str]) -> Iterator[AppError]:
     elif len(given) > MAX_EXTERNAL_ID:
         text = say(
             "EXTERNAL_ID_TOO_LONG",
-            "The external id has {count} characters; at most {most} are kept.",
+            "The external id has {count} characters; the limit is {most}.",
             count=len(given),
             most=MAX_EXTERNAL_ID,
         )

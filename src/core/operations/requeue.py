@@ -104,7 +104,7 @@ def _refusal(letter: DeadLetter | None, wanted: Resolution) -> AppError | None:
     if letter.resolution not in (None, wanted):
         text = say(
             "ALREADY_DECIDED",
-            "Nothing is left to decide about it: it is {resolution} already.",
+            "This dead letter is already {resolution}.",
             resolution=letter.resolution.value.lower(),
         )
         return InvalidState(text, state=letter.resolution.value)

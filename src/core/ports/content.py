@@ -30,7 +30,10 @@ def check_content(content: Content, channel: Channel, *, path: Sequence[str]) ->
         case TemplateContent() if channel is Channel.EMAIL:
             text = say(
                 "EMAIL_HAS_NO_COMPANY_TEMPLATES",
-                "{channel} has no templates of a company, and its text no subject: give `email` instead.",
+                (
+                    "{channel} does not use a provider's templates, and this template has no subject. Give `email` "
+                    "instead."
+                ),
                 channel=channel,
             )
             raise InvalidInput(text, path=[*path, "template"], rule=InputRule.NOT_ALLOWED)
@@ -69,7 +72,7 @@ def _check_text(content: TextContent, channel: Channel, path: Sequence[str]) -> 
         raise InvalidInput(
             say(
                 "TEXT_TOO_LONG",
-                "The text has {count} characters; {channel} carries at most {most}. Shorten or split it.",
+                "The text has {count} characters; {channel} accepts at most {most}. Shorten or split it.",
                 count=len(content.text),
                 channel=channel,
                 most=limit,
@@ -82,7 +85,7 @@ def _check_text(content: TextContent, channel: Channel, path: Sequence[str]) -> 
 def _check_email(content: EmailContent, channel: Channel, path: Sequence[str]) -> None:
     if channel is not Channel.EMAIL:
         text = say(
-            "CHANNEL_CARRIES_TEXT", "{channel} carries plain text: give `text` instead of `email`.", channel=channel
+            "CHANNEL_CARRIES_TEXT", "{channel} accepts plain text: give `text` instead of `email`.", channel=channel
         )
         raise InvalidInput(text, path=path, rule=InputRule.NOT_ALLOWED)
     subject_path = [*path, "subject"]
@@ -107,7 +110,7 @@ def _check_bodies(content: EmailContent, path: Sequence[str]) -> None:
         raise InvalidInput(
             say(
                 "BODY_TOO_LONG",
-                "The bodies have {count} characters together; at most {most} are sent.",
+                "`plainText` and `html` together have {count} characters; the limit is {most}.",
                 count=total,
                 most=EMAIL_LIMIT,
             ),

@@ -85,8 +85,10 @@ def read_person(*, phone: str | None, email: str | None, whatsapp_user_id: str |
     if known_address(given).kind != "whatsapp-user":
         text = say(
             "WHATSAPP_USER_MALFORMED",
-            "This is not a WhatsApp user id: two capitals, a dot, and letters or digits, as BR.13491208655302741918. "
-            "`from` of a message they wrote holds it.",
+            (
+                "This is not a WhatsApp user id. One looks like BR.13491208655302741918: two capital letters, a "
+                "dot, then letters or digits. The field `from` of a message from the person contains it."
+            ),
         )
         raise InvalidInput(text, path=[*place, "whatsappUserId"], rule=InputRule.MALFORMED)
     return Person.of(given)

@@ -112,7 +112,7 @@ def check_variables(given: Sequence[tuple[str, str]], path: Sequence[str]) -> li
     if len(given) > MAX_VARIABLES:
         text = say(
             "TOO_MANY_VARIABLES",
-            "There are {count} variables; a template takes at most {most}.",
+            "You gave {count} variables; a template accepts at most {most}.",
             count=len(given),
             most=MAX_VARIABLES,
         )
@@ -127,7 +127,7 @@ def check_variables(given: Sequence[tuple[str, str]], path: Sequence[str]) -> li
         elif len(value) > MAX_VALUE and refused_in_text(value) is None:
             text = say(
                 "VARIABLE_TOO_LONG",
-                "The value has {count} characters; at most {most} fill a gap.",
+                "The value has {count} characters; the limit is {most}.",
                 count=len(value),
                 most=MAX_VALUE,
             )
@@ -150,7 +150,7 @@ def fill(template: Template, given: Sequence[tuple[str, str]], path: Sequence[st
     if missing := [one.name for one in wanted if one.is_required and one.name not in values]:
         words = say(
             "VARIABLES_MISSING",
-            "The template {template} lacks {missing}: give each a value in `variables`.",
+            "The template {template} needs a value for {missing}.",
             template=template.name,
             missing=", ".join(missing),
         )
@@ -175,13 +175,13 @@ def _no_gap(template: str, name: str, known: Sequence[str]) -> Sentence:
     if not known:
         return say(
             "TEMPLATE_HAS_NO_GAPS",
-            "The template {template} has no gap {name}: it has none.",
+            "The template {template} has no variable {name}; it has no variables.",
             template=template,
             name=_shown(name),
         )
     return say(
         "VARIABLE_UNKNOWN",
-        "The template {template} has no gap {name}: it has {known}.",
+        "The template {template} has no variable {name}; it has {known}.",
         template=template,
         name=_shown(name),
         known=", ".join(known),
@@ -196,7 +196,7 @@ def _unfit(template: Template, given: Sequence[tuple[str, str]], path: Sequence[
         if not template.is_ours and _UNEVEN.search(value):
             text = say(
                 "VARIABLE_UNEVEN",
-                "{channel} lets no line break, tab or five spaces in a row into a template's gap.",
+                "{channel} does not accept line breaks, tabs or five spaces in a row in a template variable.",
                 channel=template.channel,
             )
         elif template.is_ours and name in in_subject and (found := refused_on_line(value)):
@@ -241,7 +241,7 @@ def _theirs(template: Template, values: Mapping[str, str], path: Sequence[str]) 
         if len(text) > limit:
             words = say(
                 "TEMPLATE_TOO_LONG_FILLED",
-                "The {part} has {count} characters when filled; {channel} carries at most {most}.",
+                "With its values filled in, the {part} has {count} characters; {channel} accepts at most {most}.",
                 part=name,
                 count=len(text),
                 channel=template.channel,
@@ -368,7 +368,7 @@ def _check_route(template: Template, route: Sequence[Channel], path: Sequence[st
     if route and template.channel not in route:
         words = say(
             "TEMPLATE_OFF_ROUTE",
-            "The template {template} is for {channel}, which the route does not name.",
+            "The template {template} is for {channel}, which is not in the route.",
             template=template.name,
             channel=template.channel,
         )
@@ -378,7 +378,7 @@ def _check_route(template: Template, route: Sequence[Channel], path: Sequence[st
     if odd := next((channel for channel in route if (channel is Channel.EMAIL) != is_mail), None):
         words = say(
             "TEMPLATE_UNFIT_FOR_CHANNEL",
-            "The template {template} is for {channel}: its words cannot go over {other}.",
+            "The template {template} is for {channel}; {other} cannot send it.",
             template=template.name,
             channel=template.channel,
             other=odd,
@@ -396,5 +396,5 @@ def _unfit_for_route(content: Content, route: Sequence[Channel], path: Sequence[
 
 
 def _not_found(wanted: TemplateUse, path: Sequence[str]) -> NotFound:
-    text = say("TEMPLATE_NOT_FOUND", "There is no such template. `templates` lists those there are.")
+    text = say("TEMPLATE_NOT_FOUND", "There is no such template.")
     return NotFound(text, id=wanted.written, path=path)

@@ -56,7 +56,7 @@ class KeySet:
         elif self._fetching is not None or self._may_fetch():
             await asyncio.shield(self._fetch())
         if not self._keys:
-            text = say("SESSION_KEYS_AWAY", "The keys of sessions cannot be fetched at the moment.")
+            text = say("SESSION_KEYS_AWAY", "Clerk's signing keys cannot be fetched at the moment.")
             raise Overloaded(text, retry_after=FETCH_INTERVAL_WITHOUT_KEYS)
         return self._keys.get(key_id) if key_id is not None else None
 

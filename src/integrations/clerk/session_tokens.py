@@ -14,46 +14,47 @@ from core.words import Sentence, say
 from integrations.clerk.scopes import RoleScopes, scopes_of
 
 # One sentence for all of these: whoever tries keys learns nothing of how far a token came.
-_OTHER_INSTANCE = say("SESSION_NOT_OURS", "The session token is not a session of this server's Clerk instance.")
+_OTHER_INSTANCE = say("SESSION_NOT_OURS", "The session token is not from the Clerk instance of this server.")
 
 _MESSAGES: Mapping[TokenFault, Sentence] = {
-    TokenFault.TOO_LARGE: say(
-        "SESSION_TOO_LARGE", "The session token is longer than any session's: keep custom claims short."
-    ),
+    TokenFault.TOO_LARGE: say("SESSION_TOO_LARGE", "The session token is too long. Keep custom claims short."),
     TokenFault.MALFORMED: say("SESSION_MALFORMED", "This is neither an API key nor a session token that can be read."),
     TokenFault.ALGORITHM: say("SESSION_ALGORITHM", "The session token is not signed with RS256."),
     TokenFault.HEADER: _OTHER_INSTANCE,
     TokenFault.NOT_A_SESSION: say(
         "SESSION_OF_ANOTHER_KIND",
-        "The session token is not a session's: templates, machines and OAuth applications are not accepted.",
+        "This is not a session token: tokens of templates, machines and OAuth applications are not accepted.",
     ),
     TokenFault.UNKNOWN_KEY: _OTHER_INSTANCE,
     TokenFault.SIGNATURE: _OTHER_INSTANCE,
     TokenFault.MISSING_CLAIM: say("SESSION_CLAIM_MISSING", "The session token lacks a claim that every session has."),
     TokenFault.BAD_CLAIM: say(
-        "SESSION_CLAIM_MALFORMED", "The session token holds a claim that no session has in this form."
+        "SESSION_CLAIM_MALFORMED", "A claim of the session token does not have the form that Clerk uses."
     ),
     TokenFault.VERSION: say(
         "SESSION_VERSION_OLD",
-        "The session token is of an old version: choose version 2 in Clerk's dashboard, under Updates.",
+        "The session token has an old version. Choose version 2 in Clerk's dashboard, under Updates.",
     ),
     TokenFault.ISSUER: _OTHER_INSTANCE,
     TokenFault.PARTY: say(
         "SESSION_PARTY_UNKNOWN",
-        "The session token was fetched by a page that is not among CLERK_AUTHORIZED_PARTIES.",
+        "The session token was fetched by a page whose origin is not in CLERK_AUTHORIZED_PARTIES.",
     ),
-    TokenFault.EXPIRED: say("SESSION_EXPIRED", "The session token has expired: fetch a fresh one with getToken()."),
-    TokenFault.NOT_YET: say("SESSION_NOT_YET_VALID", "The session token is not valid yet: compare the clocks."),
+    TokenFault.EXPIRED: say("SESSION_EXPIRED", "The session token has expired. Get a new one with getToken()."),
+    TokenFault.NOT_YET: say(
+        "SESSION_NOT_YET_VALID", "The session token is not valid yet: the clock of this server may be wrong."
+    ),
     TokenFault.TOO_LONG: say(
         "SESSION_LASTS_TOO_LONG",
         "The session token is valid for longer than CLERK_TOKEN_LIFETIME allows. Get a standard one with getToken().",
     ),
-    TokenFault.PENDING: say(
-        "SESSION_PENDING", "The session token belongs to somebody who has not finished signing in."
-    ),
+    TokenFault.PENDING: say("SESSION_PENDING", "This person has not finished signing in."),
     TokenFault.NO_ORGANIZATION: say(
         "SESSION_LACKS_ORGANIZATION",
-        "The session token names no organisation: choose one before you call, as CLERK_PERSONAL_TENANT asks.",
+        (
+            "The session token names no organisation, and CLERK_PERSONAL_TENANT requires one. Choose an "
+            "organisation first."
+        ),
     ),
 }
 

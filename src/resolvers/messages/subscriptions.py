@@ -81,7 +81,7 @@ class MessageStatusChange:
 def _too_many() -> InvalidInput:
     text = say(
         "TOO_MANY_FOLLOWED",
-        "At most {most} messages can be followed by id; leave `ids` out to follow all.",
+        "You can follow at most {most} messages by id. Leave `ids` out to follow all messages.",
         most=MAX_IDS,
     )
     return InvalidInput(text, path=["filter", "ids"], rule=InputRule.TOO_LONG)

@@ -87,7 +87,7 @@ async def dashboard_updated(
 ) -> AsyncGenerator[Dashboard, None]:
     tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
     if not 1 <= every_seconds <= MOST_SECONDS:
-        text = say("EVERY_SECONDS", "`everySeconds` is from 1 to {most}.", most=MOST_SECONDS)
+        text = say("EVERY_SECONDS", "`everySeconds` must be from 1 to {most}.", most=MOST_SECONDS)
         raise InvalidInput(text, path=["everySeconds"], rule=InputRule.OUT_OF_RANGE)
     async with aclosing(info.context.services.dashboards.watch(tenant, window, every_seconds)) as views:
         async for view in views:

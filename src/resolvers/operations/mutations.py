@@ -98,7 +98,7 @@ def _keys(ids: Sequence[strawberry.ID]) -> Sequence[UUID | None]:
     """The keys behind ids, in their order; None for what is no dead letter's id. Raises InvalidInput."""
     if not 1 <= len(ids) <= MOST_IDS:
         rule = InputRule.TOO_LONG if ids else InputRule.REQUIRED
-        text = say("IDS_COUNT", "Give from 1 to {most} ids.", most=MOST_IDS)
+        text = say("IDS_COUNT", "Give 1 to {most} ids.", most=MOST_IDS)
         raise InvalidInput(text, path=["input", "ids"], rule=rule)
     return [uuid_of(one, "DeadLetter") for one in ids]
 
@@ -142,7 +142,7 @@ async def reset_circuit(info: Info, input: ResetCircuitInput) -> ResetCircuitPay
     if info.context.services.integrations[name].mode is None:
         words = say(
             "NOTHING_TO_RESET",
-            "{name} is not configured on this server, so nothing calls it: `interalpha check`.",
+            "{name} is not configured on this server, so there is no circuit to reset. Run `interalpha check`.",
             name=integration.name,
         )
         refusal = NotConfigured(words, integration=name, path=["input", "kind"])
