@@ -36,74 +36,74 @@ def _publish(words: type[StrEnum], name: str, description: str, **values: str) -
         by_name[value].description = text
 
 
-_publish(Scope, "Scope", "What credentials allow.")
+_publish(Scope, "Scope", "What credentials allow the caller to do.")
 _publish(
     KeyKind,
     "ApiKeyKind",
-    "Whom the messages of a key may reach.",
-    LIVE="Everybody.",
-    ALLOW_LIST="Only the recipients it was made for: for staging.",
-    TEST="Nobody: they go to companies that are simulated here, and are refused where one is not.",
+    "Which recipients the messages of a key may reach.",
+    LIVE="Every recipient.",
+    ALLOW_LIST="Only the recipients of its allow list. Use it for staging.",
+    TEST="No real recipient: messages go to simulators, or are refused where a provider has no simulator.",
 )
 _publish(
     ActorKind,
     "ActorKind",
-    "What somebody who acts is.",
-    PERSON="Somebody who has signed in.",
+    "The kind of caller that performed an action.",
+    PERSON="A person who has signed in.",
     KEY="A server, with an API key.",
-    CLI="A command on a server of ours.",
-    DEVELOPMENT="Somebody with a development token.",
-    SYSTEM="The house itself, when it carries out what was asked for.",
+    CLI="A command on the server.",
+    DEVELOPMENT="A caller with a development token.",
+    SYSTEM="The system itself, when it carries out an earlier request.",
 )
-_publish(ActOutcome, "AuditOutcome", "Whether an act was done.")
-_publish(InputRule, "InputRule", "The rules an argument can break.")
-_publish(Channel, "Channel", "A way to reach a person.")
+_publish(ActOutcome, "AuditOutcome", "Whether the action was done or refused.")
+_publish(InputRule, "InputRule", "The rules that an argument can break.")
+_publish(Channel, "Channel", "A channel to reach a person.")
 _publish(
     Mode,
     "IntegrationMode",
-    "Whether calls are real.",
-    SANDBOX="The company's own test environment.",
-    SIMULATED="Nothing leaves this server.",
+    "Whether calls reach the real provider.",
+    SANDBOX="The provider's test environment.",
+    SIMULATED="A simulator: nothing leaves this server.",
 )
 _publish(
     CircuitState,
     "CircuitState",
-    "`CLOSED` lets calls through, `OPEN` refuses them, `HALF_OPEN` lets one through to see.",
+    "`CLOSED` allows calls, `OPEN` stops them, `HALF_OPEN` allows one trial call.",
 )
-_publish(Direction, "MessageDirection", "Whether we wrote or they did.")
+_publish(Direction, "MessageDirection", "Whether the message is outbound or inbound.")
 _publish(
     MessageStatus,
     "MessageStatus",
     "Where a message stands. It only moves forward: a late or repeated report is kept\n"
     "as an event and never takes a status back. `FAILED` may follow anything up to\n"
     "`SENT`; proof of delivery outranks `FAILED`; a retry brings it back to `QUEUED`.",
-    QUEUED="Waiting for a worker, or for its next attempt: see `nextAttemptAt`.",
+    QUEUED="Waiting for a worker or for its next attempt: see `nextAttemptAt`.",
     UNCONFIRMED="The request may or may not have reached the provider. It is not sent again blindly: a report, a"
     " look-up, the route's `onUnconfirmed` or `settleMessage` decides.",
-    SENT="The company took it.",
+    SENT="The provider accepted it.",
     RECEIVED="Received from a person: the status of every message whose direction is `INBOUND`.",
 )
 _publish(
     AttemptOutcome,
     "AttemptOutcome",
-    "How a call to a company ended.",
-    UNAVAILABLE="Surely not done: the company could not be reached or told us to come back.",
-    UNCONFIRMED="Perhaps done: the answer was lost.",
+    "The outcome of a call to a provider.",
+    UNAVAILABLE="Certainly not done: the provider could not be reached, or asked for a later retry.",
+    UNCONFIRMED="Possibly done: the answer was lost.",
 )
 _publish(
     RouteGoal,
     "RouteGoal",
-    "What a channel must reach for the route to stop there.",
-    SENT="The company took it.",
-    DELIVERED="It reached the telephone, or the mailbox.",
+    "What a step must reach so that the route ends with it.",
+    SENT="The provider accepted it.",
+    DELIVERED="It reached the telephone or the mailbox.",
 )
 _publish(
     UnconfirmedPolicy,
     "UnconfirmedPolicy",
-    "What to do when nobody can say whether a send happened.",
-    WAIT="Wait for a report, for up to three days.",
-    RESEND="Send once more: it may arrive twice.",
-    NEXT_CHANNEL="Go on with the next channel: it may arrive on both.",
+    "What to do when it is not known whether a message was sent.",
+    WAIT="Wait for a report, at most three days.",
+    RESEND="Send it again. It may arrive twice.",
+    NEXT_CHANNEL="Continue with the next channel. It may arrive on both.",
 )
 _publish(
     Decision,
@@ -118,66 +118,66 @@ _publish(
 _publish(
     RouteOutcome,
     "RouteOutcome",
-    "What became of one step of a route.",
-    WAITING="Its turn may come.",
-    TRYING="Its turn is now.",
-    UNCONFIRMED="Nobody can say whether it was sent.",
-    DELIVERED="It reached what its `until` asks for.",
-    FAILED="It did not, and the route went on or ended.",
-    SKIPPED="It was not needed, or never came to be tried.",
+    "The outcome of one step of a route.",
+    WAITING="Not started yet.",
+    TRYING="In progress.",
+    UNCONFIRMED="It is not known whether it was sent.",
+    DELIVERED="It reached what its `until` requires.",
+    FAILED="It failed, and the route continued or ended.",
+    SKIPPED="It was not needed or not tried.",
 )
-_publish(EventSource, "EventSource", "Who or what made something happen.")
+_publish(EventSource, "EventSource", "What caused an event.")
 _publish(
-    FailureReason, "DeliveryFailureReason", "The reasons a message does not arrive, whatever the company calls them."
+    FailureReason, "DeliveryFailureReason", "The reasons why a message does not arrive, the same for every provider."
 )
 _publish(
     FailureParty,
     "FailureParty",
-    "Who can mend a failure.",
+    "Who can fix the cause of a failure.",
     CALLER="The caller: the input is wrong.",
-    RECIPIENT="The recipient: a wrong, unreachable or unwilling number or address.",
-    OPERATOR="Whoever runs this server: credentials, configuration, credit.",
-    PROVIDER="The company behind the integration.",
+    RECIPIENT="The recipient: the number or address is wrong, unreachable, or refuses messages.",
+    OPERATOR="The operator of this server: credentials, configuration, credit.",
+    PROVIDER="The provider.",
 )
 _publish(
-    TemplateCategory, "TemplateCategory", "What a template is for; companies and laws treat the three differently."
+    TemplateCategory, "TemplateCategory", "The purpose of a template. Providers and laws have different rules for each."
 )
 _publish(
     TemplateApproval,
     "TemplateApproval",
-    "Whether the channel's company has let a template through.",
-    NOT_NEEDED="It is one of ours: nobody has to.",
+    "The approval of a template by the channel's provider.",
+    NOT_NEEDED="It is our own template: no approval is needed.",
     PENDING="Not approved yet.",
     PAUSED="Paused by the provider because of its low quality rating. The provider ends the pause.",
-    DISABLED="Disabled, archived or deleted: it cannot be sent any more.",
+    DISABLED="Disabled, archived or deleted. It can no longer be sent.",
 )
 _publish(
     WebhookStatus,
     "WebhookStatus",
-    "What became of something a company told us. The same thing told twice is one delivery.",
-    RECEIVED="Waiting for a worker, or for its next try.",
-    IGNORED="Nothing here cares about this event.",
-    FAILED="Given up after several tries; see `deadLetters`.",
+    "The processing status of a webhook event. A repeated event is one delivery.",
+    RECEIVED="Waiting for a worker or for its next try.",
+    IGNORED="This event needs no processing.",
+    FAILED="Failed after several tries; see `deadLetters`.",
 )
 _publish(
     Resolution,
     "DeadLetterResolution",
-    "What became of a dead letter.",
-    SETTLED="It went well after all: a report came late, and nothing was left to do.",
+    "The decision about a dead letter.",
+    SETTLED="Resolved without a decision: a late report showed success.",
 )
-_publish(TimeWindow, "TimeWindow", "A span that ends now.", LAST_MONTH="Thirty days.")
+_publish(TimeWindow, "TimeWindow", "A range that ends now.", LAST_MONTH="Thirty days.")
 _publish(
     HealthStatus,
     "HealthStatus",
-    "How well work with a company goes.",
-    DEGRADED="It failed; single calls try whether it is back.",
-    DOWN="Calls are held back.",
+    "The health of an integration.",
+    DEGRADED="It failed; trial calls check whether it works again.",
+    DOWN="Calls are stopped.",
     DISABLED="It is not configured.",
-    UNKNOWN="Nothing speaks against it, and nothing for it either.",
+    UNKNOWN="No information yet.",
 )
 _publish(
     CredentialStatus,
     "CredentialStatus",
-    "What a company says to our credentials.",
-    UNTESTED="Nothing was sent with them lately.",
+    "Whether the provider accepts our credentials.",
+    UNTESTED="No recent call used them.",
 )

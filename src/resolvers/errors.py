@@ -39,34 +39,34 @@ def translate(error: BaseException) -> tuple[str, Mapping[str, Any]] | None:
     return error.message, extensions
 
 
-@strawberry.interface(description="Something the caller can understand and act on.")
+@strawberry.interface(description="An error that the caller can fix.")
 class UserError:
     code: str = strawberry.field(
-        description="What is wrong, exactly: `PHONE_LACKS_NINTH_DIGIT`. Stable; new ones may come."
+        description="The exact error code: `PHONE_LACKS_NINTH_DIGIT`. Codes are stable; new ones may be added."
     )
     message: str = strawberry.field(
-        description="One sentence, in the language of `Accept-Language`: English, or Brazilian Portuguese."
+        description="One sentence in the language of `Accept-Language`: English or Brazilian Portuguese."
     )
     advice: str = strawberry.field(description="What to do about it, in the same language.")
-    docs: URL = strawberry.field(description="The page that explains the code.")
+    docs: URL = strawberry.field(description="The documentation page of the code.")
     path: list[str] | None = strawberry.field(
-        description='Where in the mutation\'s arguments the cause lies: `["input", "to", "phone"]`.'
+        description='The argument that caused the error: `["input", "to", "phone"]`.'
     )
 
 
-@strawberry.type(description="An argument has the right type and the wrong value.")
+@strawberry.type(description="An argument has the right type but an invalid value.")
 class InvalidInputError(UserError):
     rule: InputRule = strawberry.field(description="Which rule was broken.")
 
 
-@strawberry.type(description="The id names nothing the caller may see.")
+@strawberry.type(description="There is no such object, or you may not see it.")
 class NotFoundError(UserError):
-    id: strawberry.ID = strawberry.field(description="The id as it was given.")
+    id: strawberry.ID = strawberry.field(description="The id that was given.")
 
 
-@strawberry.type(description="The object is not in a state that allows this.")
+@strawberry.type(description="The object's state does not allow this.")
 class InvalidStateError(UserError):
-    state: str = strawberry.field(description="The state it is in, as the enum of that object spells it.")
+    state: str = strawberry.field(description="Its state: a value of that object's enum.")
 
 
 @strawberry.type(description="The idempotency key was used before with other arguments.")
@@ -75,20 +75,19 @@ class IdempotencyConflictError(UserError):
 
 
 @strawberry.type(
-    description="The company behind the integration cannot serve us now, was never configured here, or is a real one"
-    " and the API key a test key."
+    description="The provider is unavailable or not configured, or it is a real provider and the API key is a test key."
 )
 class IntegrationUnavailableError(UserError):
     integration: Integration
     retry_at: datetime | None = strawberry.field(
-        default=None, description="When to try again; null when only whoever runs this server can change it."
+        default=None, description="When to try again. Null if the operator of this server has to act first."
     )
 
 
-@strawberry.type(description="The template is not approved, does not fit the route, or its variables do not fit.")
+@strawberry.type(description="The template is not approved, is for another channel, or has wrong or missing values.")
 class TemplateNotUsableError(UserError):
     template: Template
-    missing_variables: list[str] = strawberry.field(description="The variables that must be given and were not.")
+    missing_variables: list[str] = strawberry.field(description="Required variables without a value.")
 
 
 AnyOfThem = (
@@ -100,7 +99,7 @@ SendMessageError = Annotated[
 
 OperateError = Annotated[
     NotFoundError | InvalidStateError | IntegrationUnavailableError,
-    strawberry.union("OperateError", description="What can be wrong with an operator's request."),
+    strawberry.union("OperateError", description="What can be wrong with a request of an operator."),
 ]
 
 

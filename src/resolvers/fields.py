@@ -85,21 +85,23 @@ def computed(
 # Objects that can be fetched again by their id.
 
 
-@strawberry.interface(description="An object that can be fetched again by its id.")
+@strawberry.interface(description="An object that can be fetched by its id.")
 class Node:
-    id: strawberry.ID = strawberry.field(description="Opaque and global. Store it, compare it, never parse it.")
+    id: strawberry.ID = strawberry.field(
+        description="Opaque and globally unique. Store and compare it, but do not parse it."
+    )
 
 
 # Pairs of a key and a value that mean something to the caller.
 
 
-@strawberry.type(description="A label that means something to the caller.")
+@strawberry.type(description="A label of the caller's own.")
 class Tag:
     key: str
     value: str
 
 
-@strawberry.input(description="A label that means something to the caller, or a template's variable and its value.")
+@strawberry.input(description="A label of the caller's own, or a template variable and its value.")
 class TagInput:
     key: str
     value: str

@@ -35,21 +35,21 @@ def _spoken_to() -> list[str]:
 IntegrationKind: Any = strawberry.enum(
     cast("EnumType", Enum("IntegrationKind", {name.upper(): name for name in _spoken_to()})),
     name="IntegrationKind",
-    description="The integrations found here; built from their folders, so a new one appears by itself.",
+    description="The integrations of this server.",
 )
 
 
 # The circuit breaker before an integration.
 
 
-@strawberry.type(description="The switch that stops us from calling a company that keeps failing.")
+@strawberry.type(description="The circuit breaker: it stops calls to a provider that keeps failing.")
 class CircuitBreaker:
     state: CircuitState = strawberry.field(
-        description="`CLOSED` also while the store that holds it is away: nobody is held back then."
+        description="`CLOSED` also while Redis is unavailable: calls are not stopped then."
     )
-    consecutive_failures: int = strawberry.field(description="Failures in a row.")
-    opened_at: datetime | None = strawberry.field(description="Since when calls do not flow freely.")
-    retry_at: datetime | None = strawberry.field(description="When the next trial call is allowed.")
+    consecutive_failures: int = strawberry.field(description="The number of consecutive failures.")
+    opened_at: datetime | None = strawberry.field(description="The time since when calls are limited.")
+    retry_at: datetime | None = strawberry.field(description="The time of the next trial call.")
 
 
 async def circuit_of(info: Info, name: str) -> CircuitBreaker:
@@ -66,13 +66,13 @@ async def circuit_of(info: Info, name: str) -> CircuitBreaker:
 # How well work with an integration goes.
 
 
-@strawberry.type(description="How well work with a company goes, as far as is known here.")
+@strawberry.type(description="The health of an integration, as far as this server knows it.")
 class IntegrationHealth:
     status: HealthStatus
     credentials: CredentialStatus
-    summary: str = strawberry.field(description="One sentence for whoever has to act.")
+    summary: str = strawberry.field(description="One sentence that says what to do.")
     since: datetime = strawberry.field(
-        description="Since when; where nothing has happened yet, since this server looks."
+        description="Since when it has this status; for the first status, since this server started."
     )
 
 
@@ -87,7 +87,7 @@ async def health_of(info: Info, name: str) -> IntegrationHealth:
 # Integrations and how they are configured.
 
 
-@strawberry.enum(description="Whether an integration has what it needs.")
+@strawberry.enum(description="Whether an integration has all settings that it needs.")
 class ConfigurationState(Enum):
     COMPLETE = "COMPLETE"
     INCOMPLETE = "INCOMPLETE"
@@ -100,17 +100,17 @@ class ConfigurationProblem:
     message: str
 
 
-@strawberry.type(description="What an integration was told, without its secrets.")
+@strawberry.type(description="The configuration of an integration, without secrets.")
 class IntegrationConfiguration:
     state: ConfigurationState
-    mode: Mode | None = strawberry.field(description="Null while it is not configured.")
+    mode: Mode | None = strawberry.field(description="Null if it is not configured.")
     problems: list[ConfigurationProblem] = strawberry.field(
         description="Settings that are missing or wrong, by name. Never a value."
     )
-    webhook_url: URL | None = strawberry.field(description="The address the company should send its webhooks to.")
+    webhook_url: URL | None = strawberry.field(description="The URL to which the provider should send its webhooks.")
 
 
-@strawberry.type(description="A company we work through, and how well that is going.")
+@strawberry.type(description="An integration: a provider, its configuration and its health.")
 class Integration(Node):
     kind: IntegrationKind
     name: str

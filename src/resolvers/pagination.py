@@ -15,10 +15,10 @@ DEFAULT_SIZE = 25
 MAX_SIZE = 100
 
 
-@strawberry.type(description="Where a page stands in its list.")
+@strawberry.type(description="The position of a page in its list.")
 class PageInfo:
-    has_next_page: bool = strawberry.field(description="Are there items after this page?")
-    has_previous_page: bool = strawberry.field(description="Are there items before this page?")
+    has_next_page: bool = strawberry.field(description="Whether there are items after this page.")
+    has_previous_page: bool = strawberry.field(description="Whether there are items before this page.")
     start_cursor: str | None = strawberry.field(description="Pass as `before` to read the page before this one.")
     end_cursor: str | None = strawberry.field(description="Pass as `after` to read the page after this one.")
 

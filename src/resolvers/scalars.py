@@ -135,8 +135,10 @@ CONFIG = StrawberryConfig(
         ),
         JSON: strawberry.scalar(
             name="JSON",
-            description="Any JSON value. Used only where the shape belongs to somebody else; secrets and personal data"
-            " are redacted.",
+            description=(
+                "Any JSON value. Used only for data whose structure a provider defines; secrets and personal data "
+                "are redacted."
+            ),
             specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
             serialize=lambda value: value,
         ),

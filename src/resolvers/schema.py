@@ -70,46 +70,47 @@ from resolvers.templates.queries import TemplateConnection, get_template, list_t
 from resolvers.templates.types import Template
 
 INTRODUCTION = """\
-One API for everything the business says, charges and schedules through other
-companies. Today it sends WhatsApp texts and templates, SMS and e-mail, and tells live
-what becomes of them.
+One API for everything a business says, charges and schedules through external
+providers. Today it sends WhatsApp texts and templates, SMS and e-mail, and reports
+live what happens to them.
 
-* Every object worth a link implements `Node`: refetch it with `node(id:)`.
-* Every list that can grow is a connection; pages hold 25 items unless `first`
-  or `last` says otherwise, and never more than 100.
-* What a person can do something about is data: each mutation answers with a
-  payload whose `errors` are typed. The top-level `errors` are for bugs, limits
-  and missing credentials, each with `extensions.code`.
-* Times are UTC. Enums may gain values: treat one you do not know as you would
-  the calmest you do."""
+* Objects with an id implement `Node`: fetch one again with `node(id:)`.
+* Every list that can grow is a connection. A page has 25 items unless `first`
+  or `last` says otherwise, and at most 100.
+* Errors that a person can fix are data: each mutation returns a payload with
+  typed `errors`. The top-level `errors` are for bugs, limits and missing
+  credentials; each has an `extensions.code`.
+* Times are UTC. Enums may get new values: handle values that you do not know
+  with a safe default."""
 
 
-@strawberry.type(description="What can be read.")
+@strawberry.type(description="All queries.")
 class Query:
     node: Node | None = strawberry.field(
-        resolver=get_node, description="Any object by its id; null when there is none the caller may see."
+        resolver=get_node, description="Any object by its id. Null if it does not exist or you may not see it."
     )
     nodes: list[Node | None] = strawberry.field(
         resolver=get_nodes,
-        description="Up to 100 objects by their ids, in the order given; null for each there is not.",
+        description=(
+            "Up to 100 objects by their ids, in the given order. Null for each that does not exist or that you may "
+            "not see."
+        ),
     )
-    viewer: Viewer | None = strawberry.field(
-        resolver=get_viewer, description="Who is asking; null without credentials."
-    )
+    viewer: Viewer | None = strawberry.field(resolver=get_viewer, description="The caller. Null without credentials.")
     integrations: list[Integration] = guarded(
         list_integrations,
         Scope.OPERATIONS_READ,
-        "The companies we work through. There are few, and all of them are here.",
+        "All integrations.",
     )
     dashboard: Dashboard = guarded(
         get_dashboard,
         Scope.OPERATIONS_READ,
-        "How the business does, at a glance.",
+        "The key figures of the business.",
     )
     message: Message | None = guarded(
         get_message,
         Scope.MESSAGES_READ,
-        "One message; null when there is none the caller may see.",
+        "One message. Null if it does not exist or you may not see it.",
     )
     messages: MessageConnection = guarded(
         list_messages,
@@ -119,66 +120,66 @@ class Query:
     template: Template | None = guarded(
         get_template,
         Scope.MESSAGES_READ,
-        "One template; null when there is none the caller may see.",
+        "One template. Null if it does not exist or you may not see it.",
     )
     templates: TemplateConnection = guarded(
         list_templates,
         Scope.MESSAGES_READ,
-        "Texts agreed beforehand, newest first: ours, and those companies keep.",
+        "Message templates, newest first: our own, and those that providers store.",
     )
     webhook_deliveries: WebhookDeliveryConnection = guarded(
         list_webhooks,
         Scope.OPERATIONS_READ,
-        "What companies told us, newest first.",
+        "Webhooks from providers, newest first.",
     )
     dead_letters: DeadLetterConnection = guarded(
         list_dead_letters,
         Scope.OPERATIONS_READ,
-        "Work that was given up and waits for somebody to decide, newest first.",
+        "Failed work that waits for a decision, newest first.",
     )
     audit_events: AuditEventConnection = guarded(
         list_audit_events,
         Scope.OPERATIONS_READ,
-        "Who did what, newest first: written with each act, and never changed.",
+        "The audit log, newest first. Events are never changed.",
     )
     message_batch: MessageBatch | None = guarded(
         get_batch,
         Scope.MESSAGES_READ,
-        "Messages that were handed in together; null when there is no such batch the caller may see.",
+        "One batch of messages. Null if it does not exist or you may not see it.",
     )
     api_keys: ApiKeyConnection = guarded(
         list_api_keys,
         Scope.OPERATIONS_READ,
-        "The keys servers call with, newest first; those that were revoked or have expired, too.",
+        "API keys, newest first, including revoked and expired ones.",
     )
 
 
-@strawberry.type(description="What can be done. Fields run one after another, in the order written.")
+@strawberry.type(description="All mutations. Fields run one after another, in the order of the document.")
 class Mutation:
     send_message: SendMessagePayload = guarded(
         send_message,
         Scope.MESSAGES_SEND,
-        "Send one message, over one channel or a chain of them.",
+        "Send one message over one channel, or over several with fallbacks.",
     )
     send_messages: SendMessagesPayload = guarded(
         send_messages,
         Scope.MESSAGES_SEND,
-        "Send up to 500 messages, each judged by itself.",
+        "Send up to 500 messages. Each is checked separately.",
     )
     cancel_message: CancelMessagePayload = guarded(
         cancel_message,
         Scope.MESSAGES_SEND,
-        "Stop a message that has not gone out.",
+        "Cancel a message that was not sent yet.",
     )
     cancel_message_batch: CancelMessageBatchPayload = guarded(
         cancel_message_batch,
         Scope.MESSAGES_SEND,
-        "Stop all messages of a batch that have not gone out.",
+        "Cancel all messages of a batch that were not sent yet.",
     )
     retry_message: RetryMessagePayload = guarded(
         retry_message,
         Scope.MESSAGES_SEND,
-        "Try a failed message again, with a new budget of tries.",
+        "Retry a failed message, with a full number of new tries.",
     )
     settle_message: SettleMessagePayload = guarded(
         settle_message,
@@ -189,39 +190,41 @@ class Mutation:
     reset_circuit: ResetCircuitPayload = guarded(
         reset_circuit,
         Scope.OPERATIONS_WRITE,
-        "Close an integration's circuit breaker and forget its failures, once their cause is mended.",
+        "Close an integration's circuit breaker and clear its failures. Use it after the cause is fixed.",
     )
     requeue_dead_letters: RequeueDeadLettersPayload = guarded(
         requeue_dead_letters,
         Scope.OPERATIONS_WRITE,
-        "Put work back in its queue. What a company perhaps did already is refused.",
+        "Put failed work back in its queue. Work that the provider may already have done is refused.",
     )
     discard_dead_letters: DiscardDeadLettersPayload = guarded(
         discard_dead_letters,
         Scope.OPERATIONS_WRITE,
-        "Give up on work for good.",
+        "Discard failed work for good.",
     )
     replay_webhook: ReplayWebhookPayload = guarded(
         replay_webhook,
         Scope.OPERATIONS_WRITE,
-        "Process a webhook again as if it had just come; what it did already it does not do twice.",
+        "Process a webhook again as if it had just arrived. Changes that it already made are not repeated.",
     )
     create_api_key: CreateApiKeyPayload = guarded(
         create_api_key,
         Scope.OPERATIONS_WRITE,
-        "Make a key for a server, with no right its maker lacks. What it says is shown this once.",
+        "Create an API key for a server, with scopes that you have yourself. Its secret is shown only once.",
     )
     revoke_api_key: RevokeApiKeyPayload = guarded(
         revoke_api_key,
         Scope.OPERATIONS_WRITE,
-        "Let a key let nobody in any more, for good; sockets and streams it has open end within seconds.",
+        "Revoke an API key for good. Its open sockets and streams end within seconds.",
     )
     erase_recipient: EraseRecipientPayload = guarded(
         erase_recipient,
         Scope.OPERATIONS_WRITE,
-        "Take out everything that says who somebody is and what was said to them or by them, and stop what waits to go"
-        " to them. What happened and when stays. It is carried out by the worker: follow the erasure. It does not keep"
-        " anybody from writing to them again.",
+        (
+            "Erase the addresses and contents of all messages to and from a person, and cancel messages that wait. "
+            "Statuses and times stay. A worker carries it out: follow the erasure. It does not block new messages "
+            "to the person."
+        ),
     )
 
 
@@ -230,20 +233,24 @@ class Subscription:
     message_status_changed: AsyncGenerator[MessageStatusChange, None] = guarded_stream(
         message_status_changed,
         Scope.MESSAGES_READ,
-        "Messages changing status: all of them, or those that fit the filter. For messages named by id the"
-        " present state comes first; with `after`, what was missed since that cursor, if it is of the last"
-        " hour (else `CURSOR_EXPIRED`).",
+        (
+            "Status changes of messages that match the filter. For messages given by id, the current state comes "
+            "first. With `after`, the changes since that cursor come first; a cursor is valid for one hour (then "
+            "`CURSOR_EXPIRED`)."
+        ),
     )
     integration_health_changed: AsyncGenerator[IntegrationHealthChange, None] = guarded_stream(
         integration_health_changed,
         Scope.OPERATIONS_READ,
-        "The health of integrations: the present state first, then each change.",
+        "The health of integrations: the current state first, then each change.",
     )
     dashboard_updated: AsyncGenerator[Dashboard, None] = guarded_stream(
         dashboard_updated,
         Scope.OPERATIONS_READ,
-        "The numbers now, and anew when they have changed, once in `everySeconds` at most (from 1 to 3600;"
-        " less often where counting takes long).",
+        (
+            "The figures now, and again after each change, at most once in `everySeconds` (1 to 3600; less often "
+            "if counting takes long)."
+        ),
     )
 
 

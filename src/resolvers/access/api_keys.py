@@ -53,53 +53,55 @@ _CURSOR = "ApiKeyCursor"
 # More may come: clients choose by type from the beginning. A union of one is spelled as a Union all the same.
 CreateApiKeyError = Annotated[
     Union[InvalidInputError],  # noqa: UP007
-    strawberry.union("CreateApiKeyError", description="Why a key is not made."),
+    strawberry.union("CreateApiKeyError", description="Why a key was not created."),
 ]
 RevokeApiKeyError = Annotated[
     Union[NotFoundError],  # noqa: UP007
-    strawberry.union("RevokeApiKeyError", description="Why a key is not revoked."),
+    strawberry.union("RevokeApiKeyError", description="Why a key was not revoked."),
 ]
 
 
-@strawberry.type(description="One key of a page, and its place in the list.")
+@strawberry.type(description="One API key of a page, and its cursor.")
 class ApiKeyEdge:
     cursor: str
     node: ApiKey
 
 
-@strawberry.type(description="One page of keys.")
+@strawberry.type(description="One page of API keys.")
 class ApiKeyConnection:
     edges: list[ApiKeyEdge]
     nodes: list[ApiKey]
     page_info: PageInfo
 
 
-@strawberry.input(description="The key to make.")
+@strawberry.input(description="The key to create.")
 class CreateApiKeyInput:
-    name: str = strawberry.field(description="To recognise it by, at most 100 characters.")
+    name: str = strawberry.field(description="A name to recognise the key by, at most 100 characters.")
     kind: KeyKind = KeyKind.LIVE
-    scopes: list[Scope] = strawberry.field(description="What it allows; none that its maker lacks.")
+    scopes: list[Scope] = strawberry.field(description="What the key allows. Only scopes that you have yourself.")
     allowed_recipients: list[RecipientInput] = strawberry.field(
-        default_factory=list, description="Whom its messages may reach, from 1 to 100, if it is an `ALLOW_LIST`."
+        default_factory=list,
+        description="The recipients that its messages may reach, 1 to 100. Only for the kind `ALLOW_LIST`.",
     )
     expires_in: timedelta | None = strawberry.field(
-        default=strawberry.UNSET, description="How long it lets in, from `PT1M` to `P3650D`; left out: without an end."
+        default=strawberry.UNSET,
+        description="How long the key is valid, from `PT1M` to `P3650D`. Default: it does not expire.",
     )
 
 
-@strawberry.type(description="The key and, this once, what it says; or why it was not made.")
+@strawberry.type(description="The key with its secret, which is shown only once; or why it was not created.")
 class CreateApiKeyPayload:
     api_key: ApiKey | None
-    secret: str | None = strawberry.field(description="The key itself. It is kept nowhere: store it now.")
+    secret: str | None = strawberry.field(description="The secret key. It is not stored: save it now.")
     errors: list[CreateApiKeyError]
 
 
-@strawberry.input(description="Which key is revoked.")
+@strawberry.input(description="The key to revoke.")
 class RevokeApiKeyInput:
     id: strawberry.ID
 
 
-@strawberry.type(description="The key, which lets nobody in any more, or why it is not revoked.")
+@strawberry.type(description="The revoked key, or why it was not revoked.")
 class RevokeApiKeyPayload:
     api_key: ApiKey | None
     errors: list[RevokeApiKeyError]

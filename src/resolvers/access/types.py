@@ -13,21 +13,25 @@ from resolvers.global_ids import to_global_id
 from resolvers.scalars import URL, CurrencyCode, EmailAddress, TimeZone
 
 
-@strawberry.type(description="What a server calls with.")
+@strawberry.type(description="The credentials of a server.")
 class ApiKey(Node):
-    name: str = strawberry.field(description="To recognise it by; shown, not used.")
-    prefix: str = strawberry.field(description="How it begins: `ia_live_` and a part that is no secret.")
+    name: str = strawberry.field(description="A name to recognise the key by. It has no effect.")
+    prefix: str = strawberry.field(
+        description="The first characters of the key: `ia_live_` and a part that is not secret."
+    )
     kind: KeyKind
-    scopes: list[Scope] = strawberry.field(description="What it allows.")
+    scopes: list[Scope] = strawberry.field(description="What the key allows.")
     allowed_recipients: list[str] = strawberry.field(
-        description="The only ones its messages may go to, masked; none unless it is an `ALLOW_LIST`."
+        description="The only recipients of its messages, masked. Empty unless the kind is `ALLOW_LIST`."
     )
     created_at: datetime
-    expires_at: datetime | None = strawberry.field(description="From when it lets nobody in; null: it has no end.")
-    last_used_at: datetime | None = strawberry.field(description="To the minute or so.")
+    expires_at: datetime | None = strawberry.field(
+        description="From this time on the key is not accepted. Null: it does not expire."
+    )
+    last_used_at: datetime | None = strawberry.field(description="Accurate to about a minute.")
     revoked_at: datetime | None
     created_by: str = strawberry.field(
-        description="Who made it: a person as the sign-in names them, `key:` and the name in another key, or `cli`."
+        description="Who created it: the user id of a person, `key:` and the name of an API key, or `cli`."
     )
 
 
@@ -51,41 +55,49 @@ def api_key_of(row: api_keys.ApiKey) -> ApiKey:
 # The caller, people and organisations.
 
 
-@strawberry.type(description="A person who has signed in. Name, e-mail address and picture are null until we are told.")
+@strawberry.type(
+    description="A person who has signed in. Name, e-mail address and picture are null until Clerk reports them."
+)
 class User(Node):
     name: str | None
     email: EmailAddress | None
     avatar_url: URL | None
-    created_at: datetime = strawberry.field(description="When this server first heard of them.")
+    created_at: datetime = strawberry.field(description="When this server first saw the person.")
 
 
-@strawberry.type(description="A business. Everything belongs to one, and callers see what belongs to theirs.")
+@strawberry.type(
+    description="A business (tenant). All data belongs to one, and callers see only the data of their own."
+)
 class Organization(Node):
     name: str
     time_zone: TimeZone
     default_currency: CurrencyCode
 
 
-@strawberry.type(description="What may be asked in a minute, in points; an operation's price is known before it runs.")
+@strawberry.type(description="The rate limit in points per minute. The cost of an operation is known before it runs.")
 class RateLimit:
-    limit: int = strawberry.field(description="Points a minute holds. They come back evenly.")
-    remaining: int = strawberry.field(description="Points left after this operation.")
-    cost: int = strawberry.field(description="Points this operation was worth.")
-    resets_at: datetime = strawberry.field(description="When all points are back, if nothing more is asked.")
+    limit: int = strawberry.field(description="Points per minute. They are refilled evenly.")
+    remaining: int = strawberry.field(description="Points that are left after this operation.")
+    cost: int = strawberry.field(description="The cost of this operation in points.")
+    resets_at: datetime = strawberry.field(
+        description="When all points are available again, if no more requests are sent."
+    )
 
 
-@strawberry.type(description="Who is asking, and what they may do.")
+@strawberry.type(description="The caller, and what it may do.")
 class Viewer:
-    user: User | None = strawberry.field(description="The person; null where a server calls with an API key.")
-    api_key: ApiKey | None = strawberry.field(description="The key a server calls with; null for people.")
-    organization: Organization | None = strawberry.field(description="The business they act for.")
-    scopes: list[Scope] = strawberry.field(description="What the credentials allow.")
+    user: User | None = strawberry.field(description="The person. Null if a server calls with an API key.")
+    api_key: ApiKey | None = strawberry.field(description="The API key of the caller. Null for a person.")
+    organization: Organization | None = strawberry.field(description="The business that the caller acts for.")
+    scopes: list[Scope] = strawberry.field(description="The scopes of the credentials.")
     expires_at: datetime | None = strawberry.field(
-        description="When the credentials end; fetch fresh ones before. Null when they have no end."
+        description="When the credentials expire. Get new ones before. Null if they do not expire."
     )
     rate_limit: RateLimit = strawberry.field(
-        description="How many points these credentials may still spend; the API keys of a tenant share a budget. The"
-        " headers `RateLimit-*` say the same."
+        description=(
+            "The points that these credentials may still use. The API keys of a tenant share one budget. The "
+            "headers `RateLimit-*` show the same."
+        )
     )
 
 

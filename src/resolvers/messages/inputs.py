@@ -17,13 +17,13 @@ from resolvers.global_ids import uuid_of
 from resolvers.scalars import EmailAddress, PhoneNumber
 
 
-@strawberry.input(one_of=True, description="Who it goes to: give exactly one.")
+@strawberry.input(one_of=True, description="The recipient. Give exactly one field.")
 class RecipientInput:
     phone: PhoneNumber | None = strawberry.UNSET
     email: EmailAddress | None = strawberry.UNSET
     whatsapp_user_id: str | None = strawberry.field(
         default=strawberry.UNSET,
-        description="WhatsApp's own id of a person, for who shows no number: `from` of a message they wrote.",
+        description="WhatsApp's id of a person who hides the number: the field `from` of a message from the person.",
     )
 
 
@@ -38,7 +38,7 @@ def person_of(written: RecipientInput, path: Sequence[str]) -> Person:
 
 
 @strawberry.input(
-    description="An e-mail: a subject of at most 998 bytes, and one or two bodies of at most 200,000 characters in all."
+    description="An e-mail: a subject of at most 998 bytes, and one or two bodies of at most 200,000 characters."
 )
 class EmailContentInput:
     subject: str
@@ -48,15 +48,15 @@ class EmailContentInput:
     html: str | None = strawberry.UNSET
 
 
-@strawberry.input(description="A template, and what its gaps are filled with.")
+@strawberry.input(description="A template and the values of its variables.")
 class TemplateContentInput:
     template_id: strawberry.ID
     variables: list[TagInput] = strawberry.field(
-        default_factory=list, description="A value for each gap: `variables` of the template names them."
+        default_factory=list, description="A value for each of the template's `variables`."
     )
 
 
-@strawberry.input(one_of=True, description="What it says: give exactly one.")
+@strawberry.input(one_of=True, description="The content. Give exactly one field.")
 class ContentInput:
     text: str | None = strawberry.UNSET
     email: EmailContentInput | None = strawberry.UNSET
@@ -68,27 +68,34 @@ class RouteStepInput:
     channel: Channel
     within: timedelta | None = strawberry.field(
         default=strawberry.UNSET,
-        description="How long it has to reach `until` before the next step is tried, from `PT1S` to `P3D`."
-        " Left out: only a failure moves on. Not for the last step, after which there is none.",
+        description=(
+            "The time that it has to reach `until` before the next step starts, from `PT1S` to `P3D`. Default: "
+            "only a failure starts the next step. Not allowed for the last step."
+        ),
     )
     until: RouteGoal | None = strawberry.field(
         default=strawberry.UNSET,
-        description="What it must reach. Left out: `DELIVERED`; `SENT` for e-mail, whose servers report no more.",
+        description=(
+            "What it must reach. Default: `DELIVERED`; for e-mail `SENT`, because mail servers do not report "
+            "deliveries."
+        ),
     )
     on_unconfirmed: UnconfirmedPolicy | None = strawberry.field(
         default=strawberry.UNSET,
-        description="What to do when nobody can say whether it was sent. Left out: `WAIT`; `RESEND`, under the same"
-        " Message-ID, for e-mail.",
+        description=(
+            "What to do when it is not known whether it was sent. Default: `WAIT`; for e-mail `RESEND`, with the "
+            "same Message-ID."
+        ),
     )
 
 
-@strawberry.input(one_of=True, description="When it goes out: give exactly one.")
+@strawberry.input(one_of=True, description="When to send it. Give exactly one field.")
 class ScheduleInput:
     at: datetime | None = strawberry.field(
-        default=strawberry.UNSET, description="A moment, at most a year ahead; one just past is now."
+        default=strawberry.UNSET, description="A time, at most one year ahead. A time that has just passed means now."
     )
     after: timedelta | None = strawberry.field(
-        default=strawberry.UNSET, description="So long from now, by the server's clock."
+        default=strawberry.UNSET, description="A delay from now, by the server's clock."
     )
 
 
@@ -97,44 +104,57 @@ class SendMessageInput:
     to: RecipientInput
     content: ContentInput
     route: list[RouteStepInput] = strawberry.field(
-        description="The channels to try, in order. The first is the channel, the others are fallbacks."
+        description="The channels to try, in order. The first is preferred, the others are fallbacks."
     )
     in_reply_to: strawberry.ID | None = strawberry.field(
-        default=strawberry.UNSET, description="The message this one answers: on WhatsApp it is shown quoted."
+        default=strawberry.UNSET, description="The message that this one answers. WhatsApp shows it as a quote."
     )
-    schedule: ScheduleInput | None = strawberry.field(default=strawberry.UNSET, description="Left out: at once.")
+    schedule: ScheduleInput | None = strawberry.field(default=strawberry.UNSET, description="Default: at once.")
     respect_quiet_hours: bool = strawberry.field(
         default=False,
-        description="Keep what would go out at night until the morning, where the number is at home; an e-mail by the"
-        " organization's own time zone. A fallback and another try wait, too.",
+        description=(
+            "Do not send during quiet hours (at night) in the time zone of the number; for e-mail, in the time "
+            "zone of the organization. Fallbacks and retries wait as well."
+        ),
     )
     idempotency_key: str | None = strawberry.field(
         default=strawberry.UNSET,
-        description="The same key with the same input answers with the first message instead of sending a second;"
-        " keys are kept seven days.",
+        description=(
+            "A repeated request with the same key and input returns the first message and sends no second one. "
+            "Keys are kept for seven days."
+        ),
     )
     external_id: str | None = strawberry.field(
         default=strawberry.UNSET,
-        description="Your own name for it, at most 255 characters. It names one message for good: a second message with"
-        " it is refused.",
+        description=(
+            "Your own id for it, at most 255 characters. It always names the same message: a second message with "
+            "this id is refused."
+        ),
     )
     expires_in: timedelta | None = strawberry.field(
         default=strawberry.UNSET,
-        description="How long it is worth sending, from `PT10S` to `P30D` after it was handed in, or after its hour."
-        " What has not gone out by then fails with `EXPIRED`.",
+        description=(
+            "How long it may be sent: from `PT10S` to `P30D` after it was created, or after its scheduled time. If "
+            "it was not sent by then, it fails with `EXPIRED`."
+        ),
     )
     dry_run: bool = strawberry.field(
-        default=False, description="Check everything and store nothing: `message` is null, `errors` say what is wrong."
+        default=False,
+        description="True: check the input and store nothing. `message` is null, `errors` lists what is wrong.",
     )
 
 
-@strawberry.input(description="Up to 500 messages to be sent together. A request has at most 4 MiB.")
+@strawberry.input(description="Up to 500 messages to send together. A request has at most 4 MiB.")
 class SendMessagesInput:
-    name: str | None = strawberry.field(default=strawberry.UNSET, description="To recognise it by; shown, not used.")
+    name: str | None = strawberry.field(
+        default=strawberry.UNSET, description="A name to recognise the key by. It has no effect."
+    )
     messages: list[SendMessageInput]
     idempotency_key: str = strawberry.field(
-        description="The same key with the same input answers with the first batch and stores what it may lack;"
-        " keys are kept seven days."
+        description=(
+            "A repeated request with the same key and input returns the first batch and stores missing messages. "
+            "Keys are kept for seven days."
+        )
     )
 
 

@@ -40,24 +40,30 @@ from resolvers.messages.types import Message, message_of
 @strawberry.type(description="The message, or what is wrong with it.")
 class SendMessagePayload:
     message: Message | None = strawberry.field(
-        description="The message as it stands: queued, or waiting for its hour; not yet sent."
+        description="The stored message. It is queued or scheduled, but not sent yet."
     )
-    is_replay: bool = strawberry.field(description="Whether the idempotency key found an earlier message.")
+    is_replay: bool = strawberry.field(
+        description="True if the idempotency key belongs to an earlier message, which is returned."
+    )
     errors: list[SendMessageError]
     skipped: list[IntegrationUnavailableError] = strawberry.field(
         default_factory=list,
-        description="Steps of the route whose provider is not configured: they are left out, and the message uses the"
-        " other steps. With `ROUTE_STEPS=strict` the server refuses such a route instead.",
+        description=(
+            "Steps of the route whose provider is not configured. They are skipped, and the message uses the other "
+            "steps. With `ROUTE_STEPS=strict` the server refuses such a route instead."
+        ),
     )
 
 
-@strawberry.type(description="The batch and what became of each of its messages, or what is wrong with it as a whole.")
+@strawberry.type(description="The batch and a payload for each message, or what is wrong with the whole batch.")
 class SendMessagesPayload:
     batch: MessageBatch | None
     results: list[SendMessagePayload] = strawberry.field(
-        description="One for each message, in their order: a bad one does not hold up the others."
+        description="One payload for each message, in the same order. An invalid message does not affect the others."
     )
-    is_replay: bool = strawberry.field(description="Whether the idempotency key found an earlier batch.")
+    is_replay: bool = strawberry.field(
+        description="True if the idempotency key belongs to an earlier batch, which is returned."
+    )
     errors: list[SendMessagesError]
 
 
@@ -134,11 +140,11 @@ def _payload(info: Info, result: Accepted | AppError | None, found: dict[UUID, q
 
 CancelMessageError = Annotated[
     NotFoundError | InvalidStateError,
-    strawberry.union("CancelMessageError", description="Why a message was not stopped."),
+    strawberry.union("CancelMessageError", description="Why a message was not canceled."),
 ]
 RetryMessageError = Annotated[
     NotFoundError | InvalidStateError | InvalidInputError | IntegrationUnavailableError,
-    strawberry.union("RetryMessageError", description="Why a message is not tried again."),
+    strawberry.union("RetryMessageError", description="Why a message was not retried."),
 ]
 
 
@@ -152,12 +158,12 @@ SettleMessageError = Annotated[
 ]
 
 
-@strawberry.input(description="Which message is stopped.")
+@strawberry.input(description="The message to cancel.")
 class CancelMessageInput:
     id: strawberry.ID
 
 
-@strawberry.type(description="The message, which nobody will send any more, or why it was too late.")
+@strawberry.type(description="The message after canceling, or why it was too late.")
 class CancelMessagePayload:
     message: Message | None
     errors: list[CancelMessageError]
@@ -193,18 +199,20 @@ class SettleMessagePayload:
     errors: list[SettleMessageError]
 
 
-@strawberry.input(description="Which message is tried again. One that a company perhaps took may arrive twice.")
+@strawberry.input(
+    description="The message to retry. If the provider may already have accepted it, it may arrive twice."
+)
 class RetryMessageInput:
     id: strawberry.ID
     route: list[RouteStepInput] | None = strawberry.field(
-        default=strawberry.UNSET, description="Another route than last time."
+        default=strawberry.UNSET, description="A different route for the retry."
     )
     may_arrive_twice: bool = strawberry.field(
         default=True, description="False: refuse a message that a provider may have accepted, with `MAY_ARRIVE_TWICE`."
     )
 
 
-@strawberry.type(description="The message, back in its queue, or why it is not.")
+@strawberry.type(description="The message, which is back in its queue, or why it is not.")
 class RetryMessagePayload:
     message: Message | None
     errors: list[RetryMessageError]

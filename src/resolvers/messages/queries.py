@@ -21,14 +21,14 @@ from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
 _CURSOR = "MessageCursor"
 
 
-@strawberry.input(description="A span of time: `start` is in it, `end` is not. Leave one out for an open end.")
+@strawberry.input(description="A range of time: `start` is included, `end` is not. Leave one out for an open range.")
 class TimeRangeInput:
     start: datetime | None = strawberry.UNSET
     end: datetime | None = strawberry.UNSET
 
 
 @strawberry.input(
-    description="All given conditions must hold; a list holds when any of its values does, an empty one never."
+    description="All given conditions must match. A list matches if one of its values does; an empty list never does."
 )
 class MessageFilter:
     to: RecipientInput | None = strawberry.field(
@@ -42,7 +42,7 @@ class MessageFilter:
         description="Messages from this person, found in the same way. Needs `CONTACTS_READ`.",
     )
     external_id: str | None = strawberry.field(
-        default=strawberry.UNSET, description="The message that you gave exactly this external id."
+        default=strawberry.UNSET, description="The message with exactly this external id."
     )
     channels: list[Channel] | None = strawberry.UNSET
     statuses: list[MessageStatus] | None = strawberry.UNSET
@@ -51,7 +51,7 @@ class MessageFilter:
     batch_id: strawberry.ID | None = strawberry.UNSET
 
 
-@strawberry.type(description="One message of a page, and its place in the list.")
+@strawberry.type(description="One message of a page, and its cursor.")
 class MessageEdge:
     cursor: str
     node: Message
@@ -64,7 +64,10 @@ class MessageConnection:
     nodes: list[Message]
     page_info: PageInfo
 
-    @computed("How many messages the filter matches. Costs a count: ask only when you show it.")
+    @computed(
+        "The number of messages that match the filter. It needs a count in the database: request it only if you "
+        "show it."
+    )
     async def total_count(self, info: Info) -> int:
         tenant = info.context.require(Scope.MESSAGES_READ).tenant_id
         async with info.context.services.database.transaction(tenant) as connection:
@@ -153,7 +156,7 @@ def _hashes(info: Info, written: RecipientInput | None, path: Sequence[str]) -> 
 # Messages that were handed in together.
 
 
-@strawberry.type(description="How many messages of a batch stand where.")
+@strawberry.type(description="The number of messages of a batch, by status.")
 class MessageCounts:
     total: int
     scheduled: int
@@ -167,7 +170,7 @@ class MessageCounts:
     canceled: int
 
 
-@strawberry.type(description="Messages that were handed in together.")
+@strawberry.type(description="Messages that were sent together.")
 class MessageBatch(Node):
     row: strawberry.Private[batch.Batch]
     name: str | None
@@ -183,7 +186,7 @@ class MessageBatch(Node):
         }
         return MessageCounts(total=sum(numbers.values()), **numbers)
 
-    @computed("Its messages, the last ones first.")
+    @computed("Its messages, newest first.")
     async def messages(
         self,
         info: Info,
@@ -196,7 +199,7 @@ class MessageBatch(Node):
         condition = condition_of(info, given(filter) or MessageFilter()).within(self.row.id)
         return await messages_page(info, condition, given(first), given(after), given(last), given(before))
 
-    @computed("When the last of its messages was handed over to a company or ended; null while one has not.")
+    @computed("When the last of its messages was sent or ended. Null until then.")
     async def finished_at(self, info: Info) -> datetime | None:
         counts = await info.context.counts.load(self.row.id)
         return counts.rested_at if counts.total else self.created_at

@@ -25,7 +25,7 @@ from resolvers.pagination import bad_cursor
 MAX_IDS = 100
 
 
-@strawberry.input(description="Which messages are followed: those that fit every condition given.")
+@strawberry.input(description="Which messages to follow: all given conditions must match.")
 class MessageStatusFilter:
     ids: list[strawberry.ID] | None = strawberry.field(
         default=strawberry.UNSET,
@@ -37,23 +37,23 @@ class MessageStatusFilter:
         description="Only messages of this batch; an unknown batch is refused with `NOT_FOUND`.",
     )
     channels: list[Channel] | None = strawberry.field(
-        default=strawberry.UNSET, description="Only what happened on these channels; an empty list: nothing."
+        default=strawberry.UNSET, description="Only changes on these channels; an empty list matches nothing."
     )
     statuses: list[MessageStatus] | None = strawberry.field(
-        default=strawberry.UNSET, description="Only changes to these statuses; an empty list: none."
+        default=strawberry.UNSET, description="Only changes to these statuses; an empty list matches nothing."
     )
     direction: Direction | None = strawberry.field(
-        default=strawberry.UNSET, description="Only messages we sent, or only those that were sent to us."
+        default=strawberry.UNSET, description="Only outbound or only inbound messages."
     )
 
 
-@strawberry.type(description="A message came to a new status.")
+@strawberry.type(description="A message changed its status.")
 class MessageStatusChange:
     occasion: strawberry.Private[StatusChange]
 
     # Computed, since it is done once for all who are told: see `engine/sharing.py`.
 
-    @computed("As it is now, which may be further than the event.")
+    @computed("The message in its current state, which may be newer than the event.")
     async def message(self, info: Info) -> Message:
         sealed = sealed_asked_for(info)
         found = self.occasion.message
@@ -61,7 +61,7 @@ class MessageStatusChange:
             found = await info.context.messages.load((found.id, sealed)) or found
         return message_of(found)
 
-    @computed("Null where the message began, and for the present state that comes first.")
+    @computed("Null for a new message, and for the current state, which comes first.")
     def previous_status(self) -> MessageStatus | None:
         return None if self.occasion.is_opening else self.occasion.event.previous_status
 
@@ -69,11 +69,11 @@ class MessageStatusChange:
     def event(self) -> MessageEvent:
         return event_of(self.occasion.event)
 
-    @computed("Give it as `after` to go on behind this event.")
+    @computed("Pass it as `after` to continue after this event.")
     def cursor(self, info: Info) -> str:
         return encode_cursor(self.occasion.cursor, info.context.require(Scope.MESSAGES_READ).tenant_id)
 
-    @computed("True: you were too slow, and changes were left out before this one; refetch what you show.")
+    @computed("True: the client was too slow and changes before this one were skipped. Fetch your data again.")
     def has_gap(self) -> bool:
         return self.occasion.has_gap
 

@@ -38,22 +38,22 @@ if TYPE_CHECKING:
 _CURSOR = "EventCursor"
 
 
-@strawberry.type(description="One thing that happened to a message.")
+@strawberry.type(description="One event of a message.")
 class MessageEvent(Node):
-    status: MessageStatus = strawberry.field(description="The status it led to.")
+    status: MessageStatus = strawberry.field(description="The status after the event.")
     channel: Channel | None
     detail: str | None
     source: EventSource
     at: datetime
 
 
-@strawberry.type(description="One event of a page, and its place in the list.")
+@strawberry.type(description="One event of a page, and its cursor.")
 class MessageEventEdge:
     cursor: str
     node: MessageEvent
 
 
-@strawberry.type(description="One page of what happened to a message.")
+@strawberry.type(description="One page of a message's events.")
 class MessageEventConnection:
     edges: list[MessageEventEdge]
     nodes: list[MessageEvent]
@@ -108,24 +108,24 @@ def _read(cursor: str | None, name: str) -> int | None:
 # A message, what it says, and what happened to it.
 
 
-@strawberry.type(name="TextContent", description="Plain words.")
+@strawberry.type(name="TextContent", description="Plain text.")
 class Text:
     text: str
-    segments: int | None = strawberry.field(description="How many SMS segments it is billed as.")
+    segments: int | None = strawberry.field(description="The number of SMS segments that the provider bills.")
 
 
-@strawberry.type(name="EmailContent", description="An e-mail: a subject and one body or two.")
+@strawberry.type(name="EmailContent", description="An e-mail: a subject, and a plain-text body, an HTML body or both.")
 class Email:
     subject: str
     plain_text: str | None
     html: str | None
 
 
-@strawberry.type(name="TemplateContent", description="A template with its gaps filled.")
+@strawberry.type(name="TemplateContent", description="A template with its values filled in.")
 class FilledTemplate:
     template_id: strawberry.Private[UUID]
     variables: list[Tag]
-    rendered: str = strawberry.field(description="What the reader sees.")
+    rendered: str = strawberry.field(description="The text that the recipient sees.")
 
     @computed()
     async def template(self, info: Info) -> Template:
@@ -136,7 +136,7 @@ class FilledTemplate:
 
 
 MessageContent = Annotated[
-    Text | Email | FilledTemplate, strawberry.union("MessageContent", description="What a message says.")
+    Text | Email | FilledTemplate, strawberry.union("MessageContent", description="The content of a message.")
 ]
 
 
@@ -146,12 +146,15 @@ class RouteStep:
     place: strawberry.Private[int]
     channel: Channel
     within: timedelta | None = strawberry.field(
-        description="How long it has to reach `until` before the next step is tried; null: only a failure moves on."
+        description=(
+            "The time that it has to reach `until` before the next step starts. Null: only a failure starts the "
+            "next step."
+        )
     )
     until: RouteGoal
     on_unconfirmed: UnconfirmedPolicy
 
-    @computed("What became of it.")
+    @computed("The outcome of this step.")
     async def outcome(self, info: Info) -> RouteOutcome:
         return queries.step_outcomes(self.row, await info.context.attempts.load(self.row.id))[self.place]
 
@@ -160,24 +163,26 @@ class RouteStep:
 class DeliveryFailure:
     reason: FailureReason
     message: str
-    provider_code: str | None = strawberry.field(description="The company's own code.")
-    is_transient: bool = strawberry.field(description="Whether another try could pass.")
-    party: FailureParty = strawberry.field(description="Who can mend it.")
+    provider_code: str | None = strawberry.field(description="The provider's own code.")
+    is_transient: bool = strawberry.field(description="Whether a retry could succeed.")
+    party: FailureParty = strawberry.field(description="Who can fix the cause.")
 
 
-@strawberry.type(description="One call to a company to have a message delivered.")
+@strawberry.type(description="One call to a provider to deliver a message.")
 class MessageAttempt(Node):
     number: int
     channel: Channel
     integration: Integration
     outcome: AttemptOutcome
     provider_message_id: str | None = strawberry.field(
-        description="The company's id for it. One that spells the person's number, as WhatsApp's do, is masked without"
-        " `CONTACTS_READ`."
+        description=(
+            "The provider's id of the message. An id that contains the person's number, as WhatsApp's do, is "
+            "masked without `CONTACTS_READ`."
+        )
     )
     failure: DeliveryFailure | None
     answer: str | None = strawberry.field(
-        description="What the company answered, as far as it may be kept: codes and ids, never words or addresses."
+        description="The provider's answer, reduced to codes and ids, without texts or addresses."
     )
     started_at: datetime
     duration_ms: float | None
@@ -196,26 +201,26 @@ def _account_for_none(info: Info, row: queries.Message) -> None:
         raise LookupError("content was not read with its message")
 
 
-@strawberry.type(description="One message to or from one person, over however many channels and attempts it took.")
+@strawberry.type(description="One message to or from one person, with all its channels and attempts.")
 class Message(Node):
     row: strawberry.Private[queries.Message]
     direction: Direction
     status: MessageStatus
-    channel: Channel = strawberry.field(description="The channel it went out on, or is to be tried on next.")
+    channel: Channel = strawberry.field(description="The channel of its last attempt, or of the next one.")
     route: list[RouteStep] = strawberry.field(
-        description="The channels it may use, in order; the later ones are fallbacks."
+        description="The channels that it may use, in order. The later ones are fallbacks."
     )
-    to_masked: str = strawberry.field(description="The number or address it goes to, masked: `+55 11 9••••-4321`.")
-    from_masked: str | None = strawberry.field(description="Who wrote it, when somebody wrote to us, masked.")
-    send_at: datetime | None = strawberry.field(description="The hour it waits for, or waited for.")
-    next_attempt_at: datetime | None = strawberry.field(description="When the next attempt is due, while one is.")
+    to_masked: str = strawberry.field(description="The recipient's number or address, masked: `+55 11 9••••-4321`.")
+    from_masked: str | None = strawberry.field(description="The sender of an inbound message, masked.")
+    send_at: datetime | None = strawberry.field(description="The scheduled time.")
+    next_attempt_at: datetime | None = strawberry.field(description="The time of the next attempt, if one is planned.")
     next_look_at: datetime | None = strawberry.field(
-        description="While it is `UNCONFIRMED`: when the company is asked again, or its route decides."
+        description="While it is `UNCONFIRMED`: the time of the next look-up, or of the route's decision."
     )
-    expires_at: datetime | None = strawberry.field(description="After this moment it is not sent any more.")
-    external_id: str | None = strawberry.field(description="Your own name for it.")
+    expires_at: datetime | None = strawberry.field(description="After this time it is not sent any more.")
+    external_id: str | None = strawberry.field(description="Your own id for it.")
     failure: DeliveryFailure | None = strawberry.field(
-        description="Why it failed, or why its last attempt did, while the next is waited for."
+        description="Why it failed; or why its last attempt failed, while it waits for the next one."
     )
     created_at: datetime
     updated_at: datetime
@@ -223,23 +228,20 @@ class Message(Node):
     delivered_at: datetime | None
     read_at: datetime | None
     erased_at: datetime | None = strawberry.field(
-        description="Since when its content, or the addresses in it, are no longer kept. What happened to it is."
+        description="The time when its content or addresses were erased. Its events are kept."
     )
 
-    @computed("The same in full; null once it is no longer kept.", scope=Scope.CONTACTS_READ)
+    @computed("The full number or address. Null after it was erased.", scope=Scope.CONTACTS_READ)
     def to(self) -> str | None:
         _check_readable(self.row, "to")
         return self.row.to
 
-    @computed("Who wrote it, when somebody wrote to us.", name="from", scope=Scope.CONTACTS_READ)
+    @computed("The sender of an inbound message.", name="from", scope=Scope.CONTACTS_READ)
     def sender(self) -> str | None:
         _check_readable(self.row, "from")
         return self.row.sender
 
-    @computed(
-        "What it says; null once it is no longer kept. Whoever cancels or retries a message sees it with"
-        " `MESSAGES_READ` only."
-    )
+    @computed("The content. Null after it was erased. The payloads of mutations show it only with `MESSAGES_READ`.")
     def content(self, info: Info) -> MessageContent | None:
         _check_readable(self.row, "content")
         if (filled := self.row.filled) is not None:
@@ -257,19 +259,19 @@ class Message(Node):
                 _account_for_none(info, self.row)
                 return None
 
-    @computed("The template it was made of.")
+    @computed("The template it was created from.")
     async def template(self, info: Info) -> Template | None:
         template_id = self.row.template_id
         return None if template_id is None else await template_by_id(info, template_id)
 
-    @computed("The message this one answers; null when it answers none, or one that is no longer kept.")
+    @computed("The message that this one answers. Null if there is none, or if it is no longer stored.")
     async def in_reply_to(self, info: Info) -> Optional["Message"]:
         if self.row.in_reply_to is None:
             return None
         found = await info.context.messages.load((self.row.in_reply_to, sealed_asked_for(info)))
         return None if found is None else message_of(found)
 
-    @computed("The batch it came in.")
+    @computed("Its batch, if it was sent in one.")
     async def batch(
         self, info: Info
     ) -> Annotated["MessageBatch", strawberry.lazy("resolvers.messages.queries")] | None:
@@ -278,20 +280,20 @@ class Message(Node):
 
         return None if self.row.batch_id is None else await batch_by_id(info, self.row.batch_id)
 
-    @computed("Whether it can be stopped: nothing of it has left, nor perhaps has.")
+    @computed("Whether it can be canceled: no attempt was or may have been sent.")
     async def can_cancel(self, info: Info) -> bool:
         attempts = await info.context.attempts.load(self.row.id) if queries.needs_attempts(self.row) else []
         return queries.can_cancel(self.row, attempts)
 
-    @computed("Whether another try can be asked for.")
+    @computed("Whether it can be retried.")
     def can_retry(self) -> bool:
         return queries.can_retry(self.row)
 
-    @computed("Every call we made to a company for it, oldest first.")
+    @computed("Every call to a provider for it, oldest first.")
     async def attempts(self, info: Info) -> list[MessageAttempt]:
         return [attempt_of(info, view) for view in await info.context.attempts.load(self.row.id)]
 
-    @computed("Everything that happened to it, oldest first.")
+    @computed("Its events, oldest first.")
     async def events(
         self,
         info: Info,

@@ -20,23 +20,25 @@ _CURSOR = "AuditEventCursor"
 _NOTHING = ("Nothing", "nothing")
 
 
-@strawberry.type(description="Who did what. Of an act upon several objects there is one for each.")
+@strawberry.type(description="One action in the audit log. An action on several objects has one event for each object.")
 class AuditEvent(Node):
     at: datetime
-    actor: str = strawberry.field(description="What credentials call whoever acted: a user's id, a key's name.")
-    on_behalf: str | None = strawberry.field(description="Who acted in the actor's name, where somebody else did.")
+    actor: str = strawberry.field(description="The caller, as its credentials name it: a user id or the name of a key.")
+    on_behalf: str | None = strawberry.field(
+        description="The person who acted in the actor's name (impersonation), if any."
+    )
     kind: ActorKind
-    action: str = strawberry.field(description="The mutation's name, or a command's: `cancelMessage`, `keys rotate`.")
-    target_type: str | None = strawberry.field(description="The type of the object it was done to: `Message`.")
-    target_id: strawberry.ID | None = strawberry.field(description="The object, for `node(id:)`.")
-    request_id: str | None = strawberry.field(description="The request it came in, as `X-Request-Id` names it.")
+    action: str = strawberry.field(description="The name of the mutation or command: `cancelMessage`, `keys rotate`.")
+    target_type: str | None = strawberry.field(description="The type of the changed object: `Message`.")
+    target_id: strawberry.ID | None = strawberry.field(description="The id of the changed object, for `node(id:)`.")
+    request_id: str | None = strawberry.field(description="The id of the request, as in the header `X-Request-Id`.")
     outcome: ActOutcome
     code: str | None = strawberry.field(
-        description="Why it was refused, as its caller was told: `PHONE_INVALID`, `FORBIDDEN`."
+        description="The error code that the caller received: `PHONE_INVALID`, `FORBIDDEN`."
     )
 
 
-@strawberry.type(description="One audit event of a page, and its place in the list.")
+@strawberry.type(description="One audit event of a page, and its cursor.")
 class AuditEventEdge:
     cursor: str
     node: AuditEvent
@@ -49,15 +51,15 @@ class AuditEventConnection:
     page_info: PageInfo
 
 
-@strawberry.input(description="All given conditions must hold.")
+@strawberry.input(description="All given conditions must match.")
 class AuditEventFilter:
     action: str | None = strawberry.UNSET
     actor: str | None = strawberry.UNSET
     target_id: strawberry.ID | None = strawberry.field(
-        default=strawberry.UNSET, description="What was done to one object, or tried."
+        default=strawberry.UNSET, description="Actions, and refused attempts, on this object."
     )
-    since: datetime | None = strawberry.field(default=strawberry.UNSET, description="From this moment on.")
-    until: datetime | None = strawberry.field(default=strawberry.UNSET, description="Before this moment.")
+    since: datetime | None = strawberry.field(default=strawberry.UNSET, description="At or after this time.")
+    until: datetime | None = strawberry.field(default=strawberry.UNSET, description="Before this time.")
 
 
 def audit_event_of(row: audit_log.AuditEvent) -> AuditEvent:

@@ -19,14 +19,16 @@ MOST_SECONDS = 3_600
 
 
 @strawberry.type(
-    description="What became of the messages made in the window, by the channel each is on now; channels without any"
-    " are left out."
+    description=(
+        "The outcomes of the messages created in the window, by their current channel. Channels without messages "
+        "are left out."
+    )
 )
 class ChannelCounters:
     channel: Channel
-    sent: int = strawberry.field(description="Taken by the company.")
+    sent: int = strawberry.field(description="Accepted by the provider.")
     delivered: int = strawberry.field(
-        description="Reported as delivered or read. Deliveries of e-mails are not reported."
+        description="Reported as delivered or read. Mail servers do not report deliveries."
     )
     failed: int
     delivery_rate: float | None = strawberry.field(
@@ -34,11 +36,11 @@ class ChannelCounters:
         " delivery reports (e-mail)."
     )
     median_delivery_seconds: float | None = strawberry.field(
-        description="From sent to delivered; null when no delivery was reported."
+        description="The time from sent to delivered. Null when no delivery was reported."
     )
 
 
-@strawberry.type(description="How the business does, at a glance.")
+@strawberry.type(description="The key figures of the business.")
 class Dashboard:
     occasion: strawberry.Private[DashboardView]
 
@@ -46,7 +48,7 @@ class Dashboard:
     def window(self) -> TimeWindow:
         return self.occasion.window
 
-    @computed("When this was counted.")
+    @computed("When the figures were counted.")
     def at(self) -> datetime:
         return self.occasion.at
 
@@ -68,11 +70,11 @@ class Dashboard:
     def integrations(self, info: Info) -> list[Integration]:
         return list_integrations(info)
 
-    @computed("Work that was given up and waits for somebody to decide.")
+    @computed("Failed work that waits for a decision.")
     def dead_letters(self) -> int:
         return self.occasion.dead_letters
 
-    @computed("Messages that wait for a worker, or for their next attempt.")
+    @computed("Messages that wait for a worker or for their next attempt.")
     def queue_depth(self) -> int:
         return self.occasion.queue_depth
 

@@ -20,7 +20,7 @@ from resolvers.scalars import JSON
 _CURSOR = "DeadLetterCursor"
 
 
-@strawberry.type(description="Work that was tried until we gave up.")
+@strawberry.type(description="A dead letter: work that failed for good.")
 class DeadLetter(Node):
     row: strawberry.Private[store.DeadLetter]
     kind: str = strawberry.field(description="The kind of work: `message.send`, `webhook.apply`.")
@@ -28,19 +28,19 @@ class DeadLetter(Node):
     error: str
     attempts: int
     failed_at: datetime
-    resolution: Resolution | None = strawberry.field(description="Null while nobody has decided.")
+    resolution: Resolution | None = strawberry.field(description="The decision. Null while there is none.")
 
-    @computed("The message it is about.")
+    @computed("The message that the work belongs to.")
     async def subject(self, info: Info) -> Subject | None:
         return await subject_of(info, self.row.message_id)
 
-    @computed("What the company sent, redacted, where the work was to process a webhook.")
+    @computed("The provider's webhook, redacted, if the work was to process one.")
     async def payload(self, info: Info) -> JSON | None:
         found = await info.context.payloads.load(self.row.inbox_id) if self.row.inbox_id else None
         return None if found is None else JSON(found)
 
 
-@strawberry.type(description="One dead letter of a page, and its place in the list.")
+@strawberry.type(description="One dead letter of a page, and its cursor.")
 class DeadLetterEdge:
     cursor: str
     node: DeadLetter
@@ -53,7 +53,10 @@ class DeadLetterConnection:
     nodes: list[DeadLetter]
     page_info: PageInfo
 
-    @computed("How many dead letters the filter matches. Costs a count: ask only when you show it.")
+    @computed(
+        "The number of dead letters that match the filter. It needs a count in the database: request it only if "
+        "you show it."
+    )
     async def total_count(self, info: Info) -> int:
         tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
         async with info.context.services.database.transaction(tenant) as connection:
@@ -61,16 +64,16 @@ class DeadLetterConnection:
 
 
 @strawberry.input(
-    description="All given conditions must hold; a list holds when any of its values does, an empty one never."
+    description="All given conditions must match. A list matches if one of its values does; an empty list never does."
 )
 class DeadLetterFilter:
     integrations: list[IntegrationKind] | None = strawberry.UNSET
     kinds: list[str] | None = strawberry.UNSET
     subject_id: strawberry.ID | None = strawberry.field(
-        default=strawberry.UNSET, description="Those about one message."
+        default=strawberry.UNSET, description="Only dead letters of this message."
     )
     is_resolved: bool = strawberry.field(
-        default=False, description="Those somebody has decided about, instead of those that wait for it."
+        default=False, description="True: dead letters with a decision, instead of those without one."
     )
     failed: TimeRangeInput | None = strawberry.UNSET
 

@@ -21,34 +21,34 @@ from resolvers.operations.webhooks import WebhookDelivery, webhook_by_id
 MOST_IDS = 100
 
 
-@strawberry.input(description="Which work is put back in its queue.")
+@strawberry.input(description="The dead letters to put back in their queue.")
 class RequeueDeadLettersInput:
-    ids: list[strawberry.ID] = strawberry.field(description="From 1 to 100.")
+    ids: list[strawberry.ID] = strawberry.field(description="1 to 100 ids.")
 
 
-@strawberry.type(description="What is back at work, and what is not, with the reasons.")
+@strawberry.type(description="The dead letters that are back in their queue, and errors for the others.")
 class RequeueDeadLettersPayload:
     dead_letters: list[DeadLetter]
     errors: list[OperateError]
 
 
-@strawberry.input(description="Which work is given up for good.")
+@strawberry.input(description="The dead letters to discard.")
 class DiscardDeadLettersInput:
-    ids: list[strawberry.ID] = strawberry.field(description="From 1 to 100.")
+    ids: list[strawberry.ID] = strawberry.field(description="1 to 100 ids.")
 
 
-@strawberry.type(description="What was given up, and what was not, with the reasons.")
+@strawberry.type(description="The discarded dead letters, and errors for the others.")
 class DiscardDeadLettersPayload:
     dead_letters: list[DeadLetter]
     errors: list[OperateError]
 
 
-@strawberry.input(description="Which webhook is processed again.")
+@strawberry.input(description="The webhook to process again.")
 class ReplayWebhookInput:
     id: strawberry.ID
 
 
-@strawberry.type(description="The webhook as it waits to be processed, or why it does not.")
+@strawberry.type(description="The webhook, which now waits to be processed, or why it does not.")
 class ReplayWebhookPayload:
     delivery: WebhookDelivery | None
     errors: list[OperateError]
@@ -125,12 +125,12 @@ def _errors(
 # Closing a circuit by hand.
 
 
-@strawberry.input(description="Which circuit to close.")
+@strawberry.input(description="The circuit to reset.")
 class ResetCircuitInput:
     kind: IntegrationKind
 
 
-@strawberry.type(description="The integration with its circuit closed, or why there is none to close.")
+@strawberry.type(description="The integration with its circuit closed, or why there is no circuit to reset.")
 class ResetCircuitPayload:
     integration: Integration | None
     errors: list[OperateError]

@@ -18,15 +18,18 @@ _CURSOR = "HealthCursor"
 _LONGEST = 1_024
 
 
-@strawberry.type(description="An integration came to another status.")
+@strawberry.type(description="The health status of an integration changed.")
 class IntegrationHealthChange:
     integration: Integration
     previous_status: HealthStatus | None = strawberry.field(
-        description="Null for the present state, which comes first."
+        description="Null for the current state, which comes first."
     )
     at: datetime
     cursor: str = strawberry.field(
-        description="Give it as `after` to hear what is different from then; what came and went meanwhile is not told."
+        description=(
+            "Pass it as `after` to get the differences since then. States that came and went in between are not "
+            "reported."
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""What an operation's record is about."""
+"""The object that a record is about."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -21,7 +21,7 @@ from resolvers.messages.types import Message, message_of
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
 from resolvers.scalars import JSON
 
-Subject = Annotated[Message, strawberry.union("Subject", description="What an operation's record is about.")]
+Subject = Annotated[Message, strawberry.union("Subject", description="The object that a record is about.")]
 
 
 async def subject_of(info: Info, message_id: UUID | None) -> Message | None:
@@ -40,35 +40,36 @@ _CURSOR = "WebhookDeliveryCursor"
 _NOBODY = UUID(int=0)
 
 
-@strawberry.type(description="Something a company told us.")
+@strawberry.type(description="A webhook event from a provider.")
 class WebhookDelivery(Node):
     row: strawberry.Private[queries.Webhook]
     integration: Integration
-    event_type: str = strawberry.field(description="The company's name for the event: `delivered`.")
+    event_type: str = strawberry.field(description="The provider's name of the event: `delivered`.")
     provider_event_id: str = strawberry.field(
-        description="The company's id for it, or a hash of it where the id spells a person's number; the same twice is"
-        " taken once, and not shown twice."
+        description=(
+            "The provider's id of the event, or a hash if the id contains a person's number. A repeated event is "
+            "stored once."
+        )
     )
     status: WebhookStatus
-    error: str | None = strawberry.field(description="Why it was not processed, or not yet.")
+    error: str | None = strawberry.field(description="Why it was not processed, or not processed yet.")
     attempts: int
     received_at: datetime
     processed_at: datetime | None
 
-    @computed("What it changed.")
+    @computed("The message that it changed.")
     async def subject(self, info: Info) -> Subject | None:
         return await subject_of(info, self.row.message_id)
 
     @computed(
-        "What the company sent: codes, ids, states and moments; everything else is masked. Null once it is"
-        " no longer kept."
+        "What the provider sent: codes, ids, states and times; everything else is masked. Null after it was erased."
     )
     async def payload(self, info: Info) -> JSON | None:
         found = await info.context.payloads.load(self.row.id)
         return None if found is None else JSON(found)
 
 
-@strawberry.type(description="One webhook of a page, and its place in the list.")
+@strawberry.type(description="One webhook of a page, and its cursor.")
 class WebhookDeliveryEdge:
     cursor: str
     node: WebhookDelivery
@@ -82,14 +83,14 @@ class WebhookDeliveryConnection:
 
 
 @strawberry.input(
-    description="All given conditions must hold; a list holds when any of its values does, an empty one never."
+    description="All given conditions must match. A list matches if one of its values does; an empty list never does."
 )
 class WebhookDeliveryFilter:
     integrations: list[IntegrationKind] | None = strawberry.UNSET
     statuses: list[WebhookStatus] | None = strawberry.UNSET
     event_type: str | None = strawberry.UNSET
     subject_id: strawberry.ID | None = strawberry.field(
-        default=strawberry.UNSET, description="What companies said about one message."
+        default=strawberry.UNSET, description="Only webhooks about this message."
     )
     received: TimeRangeInput | None = strawberry.UNSET
 

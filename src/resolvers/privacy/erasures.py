@@ -17,29 +17,37 @@ from resolvers.messages.inputs import RecipientInput, person_of
 
 
 @strawberry.type(
-    description="Everything about one person on its way out, or gone. Whom it was about is not in it: keep its id where"
-    " you keep the request."
+    description=(
+        "A request to erase the data of one person, and its progress. It does not name the person: store its id "
+        "with the person's request."
+    )
 )
 class Erasure(Node):
-    messages: int = strawberry.field(description="Messages to them and from them that lost who and what.")
-    canceled: int = strawberry.field(description="Of these, those that were stopped, or no longer waited for.")
-    webhooks: int = strawberry.field(description="What companies had sent about them.")
+    messages: int = strawberry.field(
+        description="Messages to or from the person whose content and addresses were erased."
+    )
+    canceled: int = strawberry.field(
+        description="Of these, the messages that were canceled or are no longer waited for."
+    )
+    webhooks: int = strawberry.field(description="Webhooks about the person that were erased.")
     names: int = strawberry.field(
-        description="External ids, idempotency keys and batches named after their address; allow lists that held it."
+        description="External ids, idempotency keys, batch names and allow-list entries that contained the address."
     )
     requested_at: datetime
-    finished_at: datetime | None = strawberry.field(description="Null while a worker is at it.")
+    finished_at: datetime | None = strawberry.field(description="Null until a worker has finished.")
 
 
-@strawberry.input(description="Who is erased.")
+@strawberry.input(description="The person to erase.")
 class EraseRecipientInput:
     recipient: RecipientInput = strawberry.field(
-        description="One of their addresses, however it was written: a Brazilian mobile number is found with its 9 and"
-        " without. Ask once for each address they have."
+        description=(
+            "One address of the person, in any spelling: a Brazilian mobile number is found with and without its "
+            "ninth digit. Send one request for each address."
+        )
     )
 
 
-@strawberry.type(description="The erasure, to be followed by `node(id:)`, or what is wrong with the address.")
+@strawberry.type(description="The erasure, which you can follow with `node(id:)`, or what is wrong with the address.")
 class EraseRecipientPayload:
     erasure: Erasure | None
     errors: list[InvalidInputError]

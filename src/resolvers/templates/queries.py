@@ -18,17 +18,17 @@ _CURSOR = "TemplateCursor"
 
 
 @strawberry.input(
-    description="All given conditions must hold; a list holds when any of its values does, an empty one never."
+    description="All given conditions must match. A list matches if one of its values does; an empty list never does."
 )
 class TemplateFilter:
     channels: list[Channel] | None = strawberry.UNSET
     approvals: list[TemplateApproval] | None = strawberry.UNSET
     search: str | None = strawberry.field(
-        default=strawberry.UNSET, description="Part of its name or text, in small letters or capitals."
+        default=strawberry.UNSET, description="Part of its name or text. Upper and lower case are the same."
     )
 
 
-@strawberry.type(description="One template of a page, and its place in the list.")
+@strawberry.type(description="One template of a page, and its cursor.")
 class TemplateEdge:
     cursor: str
     node: Template

@@ -12,15 +12,15 @@ from resolvers.global_ids import to_global_id
 from resolvers.scalars import Locale
 
 
-@strawberry.type(description="One gap in a template.")
+@strawberry.type(description="One variable of a template.")
 class TemplateVariable:
     name: str
-    is_required: bool = strawberry.field(description="Whether it must be given: without a default it must.")
+    is_required: bool = strawberry.field(description="Whether a value is required: it is, if there is no default.")
     example: str | None
 
 
 @strawberry.type(
-    description="A text agreed beforehand, with gaps for variables: ours, or one that the channel's company keeps."
+    description="A message template: a text with variables. It is our own, or the channel's provider stores it."
 )
 class Template(Node):
     row: strawberry.Private[values.Template]
@@ -34,7 +34,7 @@ class Template(Node):
     created_at: datetime
     updated_at: datetime
 
-    @computed("Everything it can be filled with, each once.")
+    @computed("All variables of the template, each once.")
     def variables(self) -> list[TemplateVariable]:
         return [
             TemplateVariable(name=one.name, is_required=one.is_required, example=one.example)
