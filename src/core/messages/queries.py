@@ -1,4 +1,8 @@
-"""Reading messages, batches, attempts and events: one statement each, sealed columns only if asked."""
+"""Reading messages, their attempts and events, and what each step of a route has come to: one statement for each kind.
+
+Ids are UUIDs of version 7: the order of ids is the order of time, and the cursor of a page is an id. Sealed columns are
+read only if they are asked for.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,16 +43,16 @@ log = structlog.get_logger(__name__)
 Part = TypeVar("Part")
 
 SEALED = {"content": "content_sealed", "to": "to_sealed", "from": "from_sealed"}
-"""What can be asked for beside the plain columns."""
+"""The sealed columns that can be asked for, by name."""
 
 _PLAIN = [column for column in messages.columns if not column.name.endswith(("_sealed", "_hash", "_by"))]
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it stands; `content`, `to` and `sender` are None unless they were asked for and are kept.
+    """A message as it is; `content`, `to` and `sender` are None unless they were asked for and are not erased.
 
-    `filled` comes with the content of a message that was made of a template.
+    `filled` comes with the content of a message that was made from a template.
     """
 
     id: UUID
@@ -79,7 +83,7 @@ class Message:
     in_reply_to: UUID | None = None
     erased_at: datetime | None = None
     unreadable: Mapping[str, str | None] = field(default_factory=dict)
-    """The parts asked for that are kept and cannot be opened here: each with the key that is missing, if one is."""
+    """The sealed parts that cannot be opened in this process, each with the key that is missing, if one is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +97,19 @@ class MessageFilter:
     created_before: datetime | None = None
     batches: Sequence[UUID] | None = None
     to_hashes: Sequence[bytes] | None = None
-    """Look-up hashes of the addresses it may have gone to, as `Person.hashes` makes them."""
+    """Look-up hashes of recipients, as `Person.hashes` makes them."""
     from_hashes: Sequence[bytes] | None = None
     external_id: str | None = None
 
     def within(self, batch_id: UUID) -> "MessageFilter":
-        """The same, of one batch alone."""
+        """The same filter, within one batch."""
         is_ruled_out = self.batches is not None and batch_id not in self.batches
         return replace(self, batches=[] if is_ruled_out else [batch_id])
 
 
 @dataclass(frozen=True, slots=True)
 class MessagePage:
-    """Items newest first; `has_more` lies in the direction that was read."""
+    """Messages, newest first; `has_more` refers to the direction that was read."""
 
     items: Sequence[Message]
     has_more: bool
@@ -114,13 +118,13 @@ class MessagePage:
 async def messages_by_id(
     connection: AsyncConnection, sealer: Sealer, tenant: UUID, ids: Collection[UUID], *, sealed: Collection[str] = ()
 ) -> dict[UUID, Message]:
-    """Read messages of a tenant by id; those it does not have are left out."""
+    """Read messages of a tenant by id; leaves out ids that it does not have."""
     rows = await connection.execute(_select(sealed).where(messages.c.tenant_id == tenant, messages.c.id.in_(ids)))
     return {row.id: _message(row, sealer, tenant) for row in rows}
 
 
 async def existing_ids(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> set[UUID]:
-    """Which of these ids name messages of a tenant."""
+    """Return those ids that are messages of a tenant."""
     rows = await connection.execute(select(messages.c.id).where(messages.c.tenant_id == tenant, messages.c.id.in_(ids)))
     return set(rows.scalars())
 
@@ -141,7 +145,7 @@ async def messages_page(
 
 
 async def count_messages(connection: AsyncConnection, tenant: UUID, condition: MessageFilter) -> int:
-    """Count a tenant's messages that fit."""
+    """Count a tenant's messages that meet the filter."""
     statement = _filtered(select(func.count()).select_from(messages), tenant, condition)
     found: int = (await connection.execute(statement)).scalar_one()
     return found
@@ -179,14 +183,14 @@ def _stands(statuses: Collection[MessageStatus]) -> ColumnElement[bool]:
     stands = messages.c.status.in_(sent) & (messages.c.direction == Direction.OUTBOUND.value)
     if MessageStatus.RECEIVED not in statuses:
         return stands
-    # As `told_status` tells it.
-    came_in = messages.c.status.in_([MessageStatus.DELIVERED.value, MessageStatus.RECEIVED.value])
-    return or_(stands, came_in & (messages.c.direction == Direction.INBOUND.value))
+    # As `public_status` shows it.
+    is_inbound = messages.c.status.in_([MessageStatus.DELIVERED.value, MessageStatus.RECEIVED.value])
+    return or_(stands, is_inbound & (messages.c.direction == Direction.INBOUND.value))
 
 
 @dataclass(frozen=True, slots=True)
 class _SealedParts:
-    """Opens the sealed parts of one row, and notes those that cannot be opened: the page goes on without them."""
+    """Opens the sealed parts of one row; parts that cannot be opened are recorded, and the page is read without them."""
 
     row: Row[Any]
     sealer: Sealer
@@ -219,7 +223,7 @@ def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
         to_masked=row.to_masked,
         failure=failure_from_json(row.failure),
         send_at=row.send_at,
-        # Other states are looked at again, too, but no attempt follows from that by itself.
+        # Messages of other statuses have a due time, too, but no attempt follows at it.
         next_attempt_at=row.due_at if row.status == MessageStatus.QUEUED else None,
         next_look_at=row.due_at if row.status == MessageStatus.UNCONFIRMED else None,
         expires_at=row.expires_at,
@@ -242,15 +246,12 @@ def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
     )
 
 
-# What happened to messages: their attempts and events, for many messages in one statement.
-
-
-_PERHAPS_GONE = frozenset({AttemptOutcome.ACCEPTED, AttemptOutcome.UNCONFIRMED, AttemptOutcome.IN_FLIGHT})
+_MAY_HAVE_BEEN_SENT = frozenset({AttemptOutcome.ACCEPTED, AttemptOutcome.UNCONFIRMED, AttemptOutcome.IN_FLIGHT})
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptView:
-    """One call to a company; `duration_ms` once it has ended."""
+    """One call to a provider; `duration_ms` once it has ended."""
 
     message_id: UUID
     number: int
@@ -267,13 +268,13 @@ class AttemptView:
 
     @property
     def may_have_been_sent(self) -> bool:
-        """Whether a company took it, or perhaps did, or is being asked to."""
-        return self.rank > 0 or self.outcome in _PERHAPS_GONE
+        """Whether a provider accepted it, may have, or is being called."""
+        return self.rank > 0 or self.outcome in _MAY_HAVE_BEEN_SENT
 
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """One thing that happened; `previous_status` equals `status` when it changed nothing."""
+    """One event; `previous_status` equals `status` when it changed nothing."""
 
     message_id: UUID
     sequence: int
@@ -298,7 +299,7 @@ class EventSlice:
 async def attempts_of(
     connection: AsyncConnection, sealer: Sealer, tenant: UUID, message_ids: Collection[UUID]
 ) -> dict[UUID, list[AttemptView]]:
-    """Read the attempts that began, oldest first, by message; an id that cannot be opened is left out of its view."""
+    """Read the attempts that began, by message, oldest first; leaves out provider ids that cannot be opened."""
     rows = await connection.execute(
         select(attempts)
         .where(
@@ -317,7 +318,7 @@ async def attempts_of(
 async def events_of(
     connection: AsyncConnection, tenant: UUID, message_ids: Collection[UUID], which: EventSlice
 ) -> dict[UUID, list[EventView]]:
-    """Read a slice of each message's events, one more than its limit where there are more; oldest first."""
+    """Read some of each message's events, oldest first, and one more than the limit where there are more."""
     order = message_events.c.sequence.desc() if which.is_backward else message_events.c.sequence.asc()
     position = func.row_number().over(partition_by=message_events.c.message_id, order_by=order).label("position")
     numbered = select(message_events, position).where(
@@ -340,7 +341,7 @@ async def events_of(
 async def events_by_sequence(
     connection: AsyncConnection, tenant: UUID, places: Collection[tuple[UUID, int]]
 ) -> dict[tuple[UUID, int], EventView]:
-    """Read a tenant's events by message and sequence; those it does not have are left out."""
+    """Read a tenant's events by message and sequence; leaves out those that it does not have."""
     events = message_events.c
     rows = await connection.execute(
         select(message_events).where(
@@ -351,10 +352,10 @@ async def events_by_sequence(
 
 
 def _public_event_status(row: Row[Any]) -> MessageStatus:
-    """The status an event led to. The first event of what came in says DELIVERED; of what goes out, never."""
+    """The status an event led to. Only of an inbound message the first event says DELIVERED."""
     status = MessageStatus(row.status)
-    came_in = row.previous_status is None and status is MessageStatus.DELIVERED
-    return MessageStatus.RECEIVED if came_in else status
+    is_inbound = row.previous_status is None and status is MessageStatus.DELIVERED
+    return MessageStatus.RECEIVED if is_inbound else status
 
 
 def event_view(row: Row[Any]) -> EventView:
@@ -389,20 +390,17 @@ def _attempt(sealer: Sealer, row: Row[Any]) -> AttemptView:
     )
 
 
-# What became of each step of a message's route, and what can still be asked for: told from what is known of it.
-
-
 _GOALS = {RouteGoal.SENT: ReportedStatus.SENT.rank, RouteGoal.DELIVERED: ReportedStatus.DELIVERED.rank}
-_AT_REST = frozenset(
+_ENDED = frozenset(
     {MessageStatus.FAILED, MessageStatus.CANCELED, MessageStatus.DELIVERED, MessageStatus.READ, MessageStatus.RECEIVED}
 )
-# What the step under way has come to, where no report says more; in every other status it is being tried.
-_PRESENT = {
+# The outcome of the current step by the message's status, unless a report says more; otherwise it is being tried.
+_CURRENT_OUTCOME = {
     MessageStatus.SCHEDULED: RouteOutcome.WAITING,
     MessageStatus.UNCONFIRMED: RouteOutcome.UNCONFIRMED,
     MessageStatus.FAILED: RouteOutcome.FAILED,
     MessageStatus.CANCELED: RouteOutcome.SKIPPED,
-    # What was written to us was delivered without a call of ours.
+    # An inbound message was delivered without a call.
     MessageStatus.RECEIVED: RouteOutcome.DELIVERED,
     MessageStatus.DELIVERED: RouteOutcome.DELIVERED,
     MessageStatus.READ: RouteOutcome.DELIVERED,
@@ -410,7 +408,7 @@ _PRESENT = {
 
 
 def step_outcomes(message: Message, attempts: Sequence[AttemptView]) -> list[RouteOutcome]:
-    """What became of each step, in the order of the route."""
+    """The outcome of each step, in the order of the route."""
     tried = [[one for one in attempts if one.step == number] for number in range(len(message.route))]
     return [_outcome(message, number, those) for number, those in enumerate(tried)]
 
@@ -418,15 +416,15 @@ def step_outcomes(message: Message, attempts: Sequence[AttemptView]) -> list[Rou
 def _outcome(message: Message, number: int, tried: Sequence[AttemptView]) -> RouteOutcome:
     if _has_reached(message.route[number].until, [one.rank for one in tried]):
         return RouteOutcome.DELIVERED
-    if number > message.step and tried and all(_has_failed(one) or _is_in_doubt([one]) for one in tried):
-        # An earlier step holds the message after all.
-        return RouteOutcome.UNCONFIRMED if _is_in_doubt(tried) else RouteOutcome.FAILED
+    if number > message.step and tried and all(_has_failed(one) or _is_unconfirmed([one]) for one in tried):
+        # An earlier step has the message after all.
+        return RouteOutcome.UNCONFIRMED if _is_unconfirmed(tried) else RouteOutcome.FAILED
     if number > message.step:
-        is_over = message.status in _AT_REST or _is_settled(message)
+        is_over = message.status in _ENDED or _is_settled(message)
         return RouteOutcome.SKIPPED if is_over else RouteOutcome.WAITING
     if number < message.step:
-        return RouteOutcome.UNCONFIRMED if _is_in_doubt(tried) else RouteOutcome.FAILED
-    return _PRESENT.get(message.status, RouteOutcome.TRYING)
+        return RouteOutcome.UNCONFIRMED if _is_unconfirmed(tried) else RouteOutcome.FAILED
+    return _CURRENT_OUTCOME.get(message.status, RouteOutcome.TRYING)
 
 
 def _has_reached(goal: RouteGoal, ranks: Sequence[int]) -> bool:
@@ -435,7 +433,7 @@ def _has_reached(goal: RouteGoal, ranks: Sequence[int]) -> bool:
 
 
 def _is_settled(message: Message) -> bool:
-    """Whether its present step was all that was asked for, so that no other will be tried."""
+    """Whether its current step has reached its goal, so that no other will be tried."""
     return message.status is MessageStatus.SENT and message.route[message.step].until is RouteGoal.SENT
 
 
@@ -444,21 +442,21 @@ def _has_failed(one: AttemptView) -> bool:
     return one.rank == ReportedStatus.FAILED.rank or (refused and one.rank == 0)
 
 
-def _is_in_doubt(tried: Sequence[AttemptView]) -> bool:
+def _is_unconfirmed(tried: Sequence[AttemptView]) -> bool:
     return bool(tried) and tried[-1].rank == 0 and tried[-1].outcome is AttemptOutcome.UNCONFIRMED
 
 
 def needs_attempts(message: Message) -> bool:
-    """Whether it takes its attempts to say if it can be stopped."""
+    """Whether `can_cancel` needs the message's attempts."""
     return message.direction is Direction.OUTBOUND and message.status is MessageStatus.QUEUED
 
 
 def can_cancel(message: Message, attempts: Sequence[AttemptView]) -> bool:
-    """Whether it can be stopped: nothing of it has left, nor perhaps has."""
+    """Whether it can be canceled: nothing of it was sent, or may have been."""
     return message.direction is Direction.OUTBOUND and can_be_canceled(message.status, attempts)
 
 
 def can_retry(message: Message) -> bool:
-    """Whether another try over the route of its last one can be asked for."""
+    """Whether a retry over its latest route can be requested."""
     has_failed = message.direction is Direction.OUTBOUND and message.status is MessageStatus.FAILED
     return has_failed and message.erased_at is None and has_room(message.route, latest_round(message.route))

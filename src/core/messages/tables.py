@@ -1,8 +1,8 @@
-"""Messages, the attempts to deliver them, and everything that happened to them.
+"""The tables of messages, attempts and events, of batches and external ids, and of daily counts.
 
 The message row is its own outbox: `status`, `due_at` and the lease say what a worker has to do. Columns that end in
-`_sealed` hold personal data encrypted (`core/sealing.py`); `_masked` is what lists and logs show, `_hash` finds.
-`_lookup` finds as well, by a hash whose key is never rotated, so that it may be unique.
+`_sealed` hold personal data encrypted (`core/sealing.py`); `_masked` is what lists and logs show, `_hash` is for
+look-ups, and `_lookup` too, by a hash whose key is never rotated, so that it can be unique.
 """
 
 from sqlalchemy import (
@@ -49,11 +49,11 @@ messages = Table(
     Column("direction", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("channel", Text, nullable=False),
-    # The steps as `core/messages/status.py` writes them; `step` is the one under way. Another try by hand appends its
-    # steps, so that a step's number names it for good.
+    # The steps as `core/messages/status.py` writes them; `step` is the current one. A retry appends its steps, so that a
+    # step keeps its number.
     Column("route", JSONB, nullable=False),
     Column("step", SmallInteger, nullable=False, server_default="0"),
-    # Null once it is no longer kept, as everything that says who it was and what was said.
+    # Null once it was erased, like every column that says who the recipient was and what was said.
     Column("to_sealed", LargeBinary),
     Column("to_masked", Text, nullable=False),
     Column("to_hash", LargeBinary),
@@ -61,28 +61,28 @@ messages = Table(
     Column("from_masked", Text),
     Column("from_hash", LargeBinary),
     Column("content_sealed", LargeBinary),
-    # The message of the same tenant that it answers.
+    # The message of the same tenant that it replies to.
     Column("in_reply_to", Uuid),
-    # Who brought a message that came in, and the company's id for it; of those we send, the attempts know.
+    # Of an inbound message: the integration, and the provider's id. Of an outbound one, its attempts hold them.
     Column("integration", Text),
     Column("provider_id_sealed", LargeBinary),
     Column("provider_id_lookup", LargeBinary),
     # In clear, for processes of the version before; always null once the contract was applied. See ADR 0034.
     Column("provider_message_id", Text),
     Column("failure", JSONB(none_as_null=True)),
-    # When a worker has to look at it again, whatever its status; null when there is nothing to do.
+    # When a worker has to look at it again, in any status; null when there is nothing to do.
     Column("due_at", DateTime(timezone=True)),
-    # Set while it waits for its hour, and kept afterwards.
+    # The scheduled time; kept after it has come.
     Column("send_at", DateTime(timezone=True)),
-    # After this moment nothing is begun for it any more.
+    # After this moment no attempt is begun.
     Column("expires_at", DateTime(timezone=True)),
-    # Until when the present step has time to reach its goal; null where it has all the time there is.
+    # The deadline of the current step for reaching its goal; null where it has none.
     Column("step_until", DateTime(timezone=True)),
-    # Since when nobody knows whether its last attempt arrived.
+    # Since when it has been unconfirmed.
     Column("unconfirmed_at", DateTime(timezone=True)),
     Column("lease_until", DateTime(timezone=True)),
     Column("lease_owner", Text),
-    # Grows with each claim: whoever begins a send must still hold the token it was given.
+    # The fencing token, which grows with each claim: a call begins only with the token of the claim.
     Column("lease_token", BigInteger, nullable=False, server_default="0"),
     Column("attempt_count", SmallInteger, nullable=False, server_default="0"),
     Column("external_id", Text),
@@ -92,22 +92,22 @@ messages = Table(
     Column("sent_at", DateTime(timezone=True)),
     Column("delivered_at", DateTime(timezone=True)),
     Column("read_at", DateTime(timezone=True)),
-    # The template it was made of; what its gaps were filled with lies in `content_sealed`.
+    # The template it was made from; the values of its variables are in `content_sealed`.
     Column("template_id", Uuid),
-    # A test key's: no company that is not simulated may be given it, now or by any later try.
+    # Sent with a test key: only simulated providers may receive it, also in retries.
     Column("simulated_only", Boolean, nullable=False, server_default=text("false")),
-    # Whatever it is that makes it late, nobody is woken by it.
+    # Not sent in the recipient's quiet hours, also when it is delayed.
     Column("respects_quiet_hours", Boolean, nullable=False, server_default=text("false")),
-    # Who handed it in, as `core/audit/act.py` writes it: the row is the audit event of its own sending.
+    # The author, as `core/audit/act.py` writes it: the row is the audit event of its own sending.
     Column("made_by", JSONB(none_as_null=True)),
-    # Since when its content is no longer kept.
+    # When its content was erased.
     Column("erased_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("tenant_id", "id"),
     CheckConstraint(
         "erased_at IS NOT NULL OR (to_sealed IS NOT NULL AND to_hash IS NOT NULL AND content_sealed IS NOT NULL)",
         name="kept",
     ),
-    # Each tenant's share of a channel's due work is found by itself: a noisy one cannot hide the others.
+    # By tenant, so that a tenant with much due work does not hide the others'.
     Index(
         "ix_messages_due",
         "channel",
@@ -116,7 +116,7 @@ messages = Table(
         "due_at",
         postgresql_where=text("due_at IS NOT NULL AND lease_until IS NULL"),
     ),
-    # What has to be looked at again whatever its channel: schedules, deadlines, what nobody knows.
+    # Messages to look at again, on any channel: schedules, deadlines, unconfirmed ones.
     Index(
         "ix_messages_look",
         "status",
@@ -125,7 +125,7 @@ messages = Table(
             "status IN ('SCHEDULED', 'UNCONFIRMED', 'SENT') AND due_at IS NOT NULL AND lease_until IS NULL"
         ),
     ),
-    # What runs out of time before it goes out; most messages have all the time there is and are not in it.
+    # Messages with a deadline before they are sent; most have none and are not in the index.
     Index(
         "ix_messages_deadline",
         text("LEAST(expires_at, step_until)"),
@@ -140,7 +140,7 @@ messages = Table(
     Index("ix_messages_channel", "tenant_id", "channel", "id"),
     Index("ix_messages_to", "tenant_id", "to_hash", "id"),
     Index("ix_messages_from", "tenant_id", "from_hash", "id", postgresql_where=text("from_hash IS NOT NULL")),
-    # What still has something to lose: whoever wipes what is old reads no row twice that has not.
+    # Messages that are not erased yet, for the deletion of old data.
     Index(
         "ix_messages_kept",
         "created_at",
@@ -171,21 +171,21 @@ attempts = Table(
     Column("integration", Text, nullable=False),
     Column("token", BigInteger, nullable=False),
     Column("outcome", Text, nullable=False),
-    # The highest thing the company has reported about it: SENT 1, FAILED 2, DELIVERED 3, READ 4.
+    # The rank of the highest status that was reported: SENT 1, FAILED 2, DELIVERED 3, READ 4.
     Column("rank", SmallInteger, nullable=False, server_default="0"),
     Column("provider_id_sealed", LargeBinary),
     Column("provider_id_lookup", LargeBinary),
     # In clear, for processes of the version before; always null once the contract was applied. See ADR 0034.
     Column("provider_message_id", Text),
-    # Whether that id was found in the provider's list by likeness, and nothing signed has named this attempt with it.
+    # Whether the id comes from a look-alike record in the provider's list, and no report has confirmed it.
     Column("is_from_list", Boolean, nullable=False, server_default=text("false")),
     Column("failure", JSONB(none_as_null=True)),
-    # The company's answer as far as it may be kept in plain: codes and ids, never words or addresses.
+    # The part of the provider's answer that may be stored unencrypted: codes and ids, never texts or addresses.
     Column("answer", Text),
-    # Null until the bytes are about to leave: an attempt that never began may be made again.
+    # Null until the call is about to be made: an attempt that never began may be repeated.
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
-    # When the company was last asked what became of it.
+    # When the provider was last asked about it.
     Column("checked_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("tenant_id", "message_id", "number"),
     ForeignKeyConstraint(
@@ -197,7 +197,7 @@ attempts = Table(
         "provider_message_id",
         postgresql_where=text("provider_message_id IS NOT NULL"),
     ),
-    # What nobody knows the end of: whichever of these looks like a record of the provider's list may be it.
+    # Unconfirmed attempts and calls under way, to compare with records of a provider's list.
     Index(
         "ix_attempts_unknown",
         "integration",
@@ -209,13 +209,13 @@ attempts = Table(
         "integration",
         "provider_id_lookup",
         unique=True,
-        # Mail servers' names for a mail come round again, and nothing is looked up by them.
+        # Mail servers reuse their ids, and nothing is looked up by them.
         postgresql_where=text("provider_id_lookup IS NOT NULL AND channel <> 'EMAIL'"),
     ),
     Index(
         "ix_attempts_silent", "integration", "started_at", postgresql_where=text("outcome = 'ACCEPTED' AND rank = 1")
     ),
-    # It has no id of its own: what is sealed in it names its message and its number.
+    # It has no id of its own: its sealed columns are bound to the message and the number.
     info={"sealed_for": ("message_id", "number")},
 )
 
@@ -226,7 +226,7 @@ message_events = Table(
     Column("message_id", Uuid, nullable=False),
     Column("sequence", BigInteger, Identity(always=True), nullable=False),
     Column("transaction_id", TransactionId, nullable=False, server_default=text("pg_current_xact_id()")),
-    # The status it led to; equal to the one before when it was only noted.
+    # The status it led to; equal to the previous one when nothing changed.
     Column("status", Text, nullable=False),
     Column("previous_status", Text),
     Column("channel", Text),
@@ -243,7 +243,7 @@ external_ids = Table(
     "external_ids",
     metadata,
     Column("tenant_id", Uuid, nullable=False),
-    # The caller's own reference, taken for good.
+    # The caller's own reference; it stays taken for ever.
     Column("external_id", Text, nullable=False),
     Column("message_id", Uuid, nullable=False),
     PrimaryKeyConstraint("tenant_id", "external_id"),
@@ -264,7 +264,7 @@ daily_counts = Table(
     "daily_counts",
     metadata,
     Column("integration", Text, nullable=False),
-    # A day in UTC: how many messages we say the company took, and how many it says we sent (null: it does not say).
+    # A day in UTC: our number of accepted messages, and the provider's number of sent ones (null if it gives none).
     Column("day", Date, nullable=False),
     Column("ours", Integer, nullable=False),
     Column("theirs", Integer),
