@@ -1,4 +1,4 @@
-"""Addresses people give us: telephone numbers and mailboxes, checked, brought into one form, and masked."""
+"""Addresses: telephone numbers, mailboxes and WhatsApp user ids, checked, normalized, and masked."""
 
 import re
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _OLD_BRAZILIAN_MOBILE = re.compile(r"\+55([1-9]\d)([6-9]\d{7})")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a person is reached: `value` in its one form (E.164, a mailbox with a lower-case domain, a user id)."""
+    """A normalized address: a number in E.164 form, a mailbox with a lower-case domain, or a WhatsApp user id."""
 
     kind: str
     value: str
@@ -73,7 +73,7 @@ def phone_address(raw: str, *, path: Sequence[str]) -> Address:
 
 
 def _no_number(raw: str) -> Sentence:
-    """Say what a number without its country code may have been meant to be; most who write here are in Brazil."""
+    """Suggest the Brazilian number that one without a country code may stand for."""
     example = say(
         "PHONE_MALFORMED",
         "This is not a telephone number with its country code. Write it like +5511987654321.",
@@ -92,7 +92,7 @@ def _no_number(raw: str) -> Sentence:
 
 
 def email_address(raw: str, *, path: Sequence[str]) -> Address:
-    """Read one mailbox; raises InvalidInput. Nothing is looked up on the network."""
+    """Read one mailbox, without a look-up on the network; raises InvalidInput."""
     check_line(raw, path)
     if len(raw) > MAX_LENGTH:
         text = say("EMAIL_TOO_LONG", "The e-mail address is too long.")
@@ -131,7 +131,7 @@ def whatsapp_user_address(raw: str, *, path: Sequence[str]) -> Address:
 
 
 def known_address(raw: str) -> Address:
-    """Take an address as a company reports it or we keep it: never refused, since it exists whatever our rules say."""
+    """Read an address that a provider reports or that is stored; never refused, since it exists."""
     value = raw.strip()[:MAX_LENGTH]
     if _WHATSAPP_USER_ID.fullmatch(value):
         return Address("whatsapp-user", value)
@@ -139,7 +139,7 @@ def known_address(raw: str) -> Address:
 
 
 def lookup_form(value: str) -> str:
-    """An address as look-ups know it: mailboxes that differ in capitals alone are one person's."""
+    """The form of an address for look-ups: mailboxes are compared without case."""
     return value.lower() if "@" in value else value
 
 
@@ -151,7 +151,7 @@ def mask(value: str) -> str:
     if brazilian := re.fullmatch(r"\+55(\d\d)(\d?)\d{4}(\d{4})", value):
         return f"+55 {brazilian[1]} {brazilian[2]}••••-{brazilian[3]}"
     if _WHATSAPP_USER_ID.fullmatch(value):
-        # Of a short id nothing but the country: four of its characters would be most of it.
+        # Of a short id only the country is shown: four more characters would be most of it.
         return f"{value[:3]}••••{value[-4:] if len(value) > 11 else ''}"
     if len(value) > 8:
         return f"{value[:3]} •••• {value[-4:]}"

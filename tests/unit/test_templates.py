@@ -23,7 +23,7 @@ from core.ports import (
     TextContent,
 )
 from core.ports.content import check_content
-from core.templates.filling import check_variables, fill, gaps_of, variables_of
+from core.templates.filling import check_variables, fill, placeholders_of, variables_of
 from core.templates.starters import STARTERS, Starter
 from core.templates.values import Template, TemplateNotUsable
 
@@ -269,8 +269,8 @@ def test_no_gap_is_left(template: Template, value: str) -> None:
             texts = [subject, plain or "", rich or ""]
         case TemplateContent():
             texts = [content.rendered]
-    before = {gap.name for gap in gaps_of("".join(_texts(template)), is_ours=template.is_ours)}
-    left = {gap.name for text in texts for gap in gaps_of(text, is_ours=template.is_ours)}
+    before = {gap.name for gap in placeholders_of("".join(_texts(template)), is_ours=template.is_ours)}
+    left = {gap.name for text in texts for gap in placeholders_of(text, is_ours=template.is_ours)}
     assert left & before == set()
 
 
@@ -291,4 +291,4 @@ def test_the_first_templates_can_be_sent_with_their_own_examples(starter: Starte
     assert {variable.name for variable in variables_of(template)} == starter.examples.keys()
     content = fill(template, list(starter.examples.items()), PATH)
     check_content(content, starter.channel, path=PATH)
-    assert gaps_of(repr(content), is_ours=True) == []
+    assert placeholders_of(repr(content), is_ours=True) == []

@@ -1,8 +1,8 @@
 """Cursors of the change feed, which miss no change when transactions overlap.
 
-Neither sequences nor transaction ids become visible in their order: the lower of two may be committed later. So a cursor
-is not a number but a snapshot of PostgreSQL's, which says exactly what was visible: every transaction below `xmax`
-except those that were still running.
+Neither sequences nor transaction ids become visible in their order: the lower of two may be committed later. So a
+cursor is not a number but a snapshot of PostgreSQL's, which says exactly what was visible: every transaction below
+`xmax` except those that were still running.
 """
 
 import base64

@@ -190,7 +190,7 @@ def _stands(statuses: Collection[MessageStatus]) -> ColumnElement[bool]:
 
 @dataclass(frozen=True, slots=True)
 class _SealedParts:
-    """Opens the sealed parts of one row; parts that cannot be opened are recorded, and the page is read without them."""
+    """Opens the sealed parts of one row; records those that cannot be opened, and the page is read without them."""
 
     row: Row[Any]
     sealer: Sealer

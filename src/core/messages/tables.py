@@ -49,8 +49,8 @@ messages = Table(
     Column("direction", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("channel", Text, nullable=False),
-    # The steps as `core/messages/status.py` writes them; `step` is the current one. A retry appends its steps, so that a
-    # step keeps its number.
+    # The steps as `core/messages/status.py` writes them; `step` is the current one. A retry appends its steps, so that
+    # a step keeps its number.
     Column("route", JSONB, nullable=False),
     Column("step", SmallInteger, nullable=False, server_default="0"),
     # Null once it was erased, like every column that says who the recipient was and what was said.

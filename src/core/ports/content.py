@@ -1,4 +1,4 @@
-"""What a message says: checked against its channel's limits, and written down for its sealed column."""
+"""Message content: checked against a channel's limits, and encoded for its sealed column."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from core.words import say
 TEXT_LIMITS = {Channel.SMS: 1_600, Channel.WHATSAPP: 4_096}
 """Characters of one message: beyond them Twilio answers 21617, and Meta 100."""
 SUBJECT_LIMIT = 998
-"""Octets of a line in RFC 5322; a longer subject would have to be folded by everybody on the way."""
+"""Octets of a line in RFC 5322; a longer subject would have to be folded."""
 EMAIL_LIMIT = 200_000
 """Characters of both bodies together."""
 
@@ -42,14 +42,14 @@ def check_content(content: Content, channel: Channel, *, path: Sequence[str]) ->
 
 
 def content_for(content: Content, channel: Channel) -> Content:
-    """What goes out over a channel: where a company's template is unknown, the words it would have shown."""
+    """The content for a channel: a channel without templates of a provider gets the rendered text."""
     if isinstance(content, TemplateContent) and channel is not Channel.WHATSAPP:
         return TextContent(content.rendered)
     return content
 
 
 def rendered(content: Content | None) -> str:
-    """What the reader sees of it, as plain words where there are any."""
+    """The text that the recipient sees, as plain text where there is one."""
     match content:
         case TextContent(text):
             return text
@@ -120,7 +120,7 @@ def _check_bodies(content: EmailContent, path: Sequence[str]) -> None:
 
 
 def content_to_json(content: Content, filled: Filled | None = None) -> str:
-    """Write content down for its sealed column, and what it was filled from."""
+    """Encode content for its sealed column, with the template and variables it was filled from."""
     data: dict[str, Any] = {"text": content.text} if isinstance(content, TextContent) else {}
     if isinstance(content, EmailContent):
         data = {"subject": content.subject, "plainText": content.plain_text, "html": content.html}
@@ -132,7 +132,7 @@ def content_to_json(content: Content, filled: Filled | None = None) -> str:
 
 
 def content_from_json(text: str) -> Content:
-    """Read what `content_to_json` wrote."""
+    """Decode what `content_to_json` wrote."""
     data = json.loads(text)
     if "text" in data:
         return TextContent(data["text"])
@@ -142,7 +142,7 @@ def content_from_json(text: str) -> Content:
 
 
 def filled_from_json(text: str) -> Filled | None:
-    """Read what a message's template was and was filled with; None for one that was made of none."""
+    """Decode the template and variables of a message; None for one without a template."""
     data = json.loads(text).get("filled")
     return Filled(UUID(data["template"]), data["variables"]) if data else None
 

@@ -1,4 +1,4 @@
-"""Why a message did not arrive, written down in its plain column: our words and codes, never the company's text."""
+"""Encoding of failures for their unencrypted column: our texts and codes, never a provider's text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +11,12 @@ _PARTIES = {one.value: one for one in FailureParty}
 
 
 def failure_of(error: ProviderError) -> Failure:
-    """Turn a provider's refusal into what the message remembers of it."""
+    """Make the failure of a message from a provider's error."""
     return Failure(error.reason, error.party, error.message, error.provider_code, error.retryable)
 
 
 def failure_to_json(failure: Failure | None) -> dict[str, Any] | None:
-    """Write a failure down."""
+    """Encode a failure."""
     if failure is None:
         return None
     return {

@@ -1,4 +1,4 @@
-"""Keeping copies of a provider's templates up to date."""
+"""Catalogue sync: copies of a provider's templates, updated every few minutes and after a webhook about a change."""
 
 import asyncio
 from collections.abc import Sequence
@@ -32,17 +32,17 @@ _COPIED = ("provider_id", "category", "approval", "approval_detail", "header", "
 async def copy_catalogue(
     connection: AsyncConnection, tenant: UUID, integration: str, channel: Channel, listed: Sequence[ProviderTemplate]
 ) -> int:
-    """Make a tenant's copies what the company lists; returns how many changed. Doing it twice changes nothing."""
+    """Update a tenant's copies to what the provider lists; returns how many changed. A repetition changes nothing."""
     storable = {(one.name, one.locale): one for one in listed if _is_storable(one)}
     if len(storable) < len(listed):
         log.warning("templates_left_out", integration=integration, count=len(listed) - len(storable))
-    # In one order for everybody: two workers wait for each other instead of deadlocking.
+    # In one order, so that two workers wait for each other instead of deadlocking.
     rows = [_row(tenant, integration, channel, storable[key]) for key in sorted(storable)]
     changed = 0
     for begin in range(0, len(rows), ROWS_AT_ONCE):
         written = await connection.execute(_upsert(rows[begin : begin + ROWS_AT_ONCE]))
         changed += len(written.all())
-    return changed + await _mark_vanished(connection, tenant, integration, list(storable))
+    return changed + await _mark_removed(connection, tenant, integration, list(storable))
 
 
 def _row(tenant: UUID, integration: str, channel: Channel, one: ProviderTemplate) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _row(tenant: UUID, integration: str, channel: Channel, one: ProviderTemplate
 
 
 def _upsert(rows: Sequence[dict[str, Any]]) -> ReturningInsert[Any]:
-    """Write rows; one that says nothing new is left alone, and so is one of ours that has the name already."""
+    """Insert or update rows; leaves rows without changes alone, and templates of our own with the same name."""
     statement = insert(templates).values(rows)
     new = {name: statement.excluded[name] for name in _COPIED}
     is_news = or_(
@@ -78,7 +78,7 @@ def _upsert(rows: Sequence[dict[str, Any]]) -> ReturningInsert[Any]:
     ).returning(templates.c.id)
 
 
-async def _mark_vanished(
+async def _mark_removed(
     connection: AsyncConnection, tenant: UUID, integration: str, listed: Sequence[tuple[str, str]]
 ) -> int:
     names, locales = [name for name, _ in listed], [locale for _, locale in listed]
@@ -113,19 +113,16 @@ def _is_storable(one: ProviderTemplate) -> bool:
     return all(is_storable(text) for text in texts)
 
 
-# Keeping copies of a company's templates fresh: every few minutes, soon after it says that one changed, one worker.
-
-
 PERIOD = timedelta(minutes=5)
 FIRST_PAUSE = timedelta(seconds=5)
-"""How long a company that could not be read is left alone; twice as long each time, and never longer than PERIOD."""
+"""The pause after a failure; it doubles with each further one, up to PERIOD."""
 DEADLINE = 60.0
-"""Seconds for all pages together."""
+"""Seconds for reading all pages."""
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueSync:
-    """Copies what one company lists for one channel to the default tenant, whose account it is."""
+    """Copies the templates of one provider and channel to the default tenant, whose account it is."""
 
     integration: str
     channel: Channel
@@ -133,7 +130,7 @@ class CatalogueSync:
     database: Database
 
     async def read_if_due(self) -> bool:
-        """Read and copy the catalogue when it is due and no other worker does; says whether it was read."""
+        """Read and copy the catalogue if it is due and no other worker does it; returns whether it was read."""
         async with self.database.transaction(DEFAULT_TENANT) as connection:
             failures = await _claim_turn(connection, self.integration)
         if failures is None:
@@ -141,16 +138,16 @@ class CatalogueSync:
         try:
             listed = await self._read()
         except ProviderError as error:
-            # A company that is down for hours says so once.
+            # Repeated failures are logged as information only.
             tell = log.info if failures else log.warning
             code = error.provider_code
             tell("templates_not_read", integration=self.integration, reason=error.message, provider_code=code)
             async with self.database.transaction(DEFAULT_TENANT) as connection:
-                await _note_failure(connection, self.integration)
+                await _record_failure(connection, self.integration)
             return False
         async with self.database.transaction(DEFAULT_TENANT) as connection:
             changed = await copy_catalogue(connection, DEFAULT_TENANT, self.integration, self.channel, listed)
-            await _note_success(connection, self.integration)
+            await _record_success(connection, self.integration)
         if changed:
             log.info("templates_copied", integration=self.integration, listed=len(listed), changed=changed)
         return True
@@ -170,7 +167,7 @@ class CatalogueSync:
 
 
 async def request_sync(connection: AsyncConnection, integration: str) -> None:
-    """Have a catalogue read again soon: the company says that something in it changed."""
+    """Make a catalogue due, because its provider says that it changed."""
     row = insert(template_catalogues).values(tenant_id=DEFAULT_TENANT, integration=integration, due_at=func.now())
     await connection.execute(
         row.on_conflict_do_update(index_elements=["tenant_id", "integration"], set_={"due_at": func.now()})
@@ -178,7 +175,7 @@ async def request_sync(connection: AsyncConnection, integration: str) -> None:
 
 
 async def _claim_turn(connection: AsyncConnection, integration: str) -> int | None:
-    """Move the time of the next reading on; whoever does so reads. Returns the failures in a row until now."""
+    """Claim the reading that is due by setting the next due time. Returns the failures in a row, None if not due."""
     row = insert(template_catalogues).values(
         tenant_id=DEFAULT_TENANT, integration=integration, due_at=func.now() + PERIOD
     )
@@ -193,7 +190,7 @@ async def _claim_turn(connection: AsyncConnection, integration: str) -> int | No
     return failures
 
 
-async def _note_failure(connection: AsyncConnection, integration: str) -> None:
+async def _record_failure(connection: AsyncConnection, integration: str) -> None:
     table = template_catalogues
     pause = func.power(2, func.least(table.c.failures, 10)) * cast(literal(FIRST_PAUSE), Interval)
     await connection.execute(
@@ -206,7 +203,7 @@ async def _note_failure(connection: AsyncConnection, integration: str) -> None:
     )
 
 
-async def _note_success(connection: AsyncConnection, integration: str) -> None:
+async def _record_success(connection: AsyncConnection, integration: str) -> None:
     await connection.execute(
         update(template_catalogues)
         .where(template_catalogues.c.tenant_id == DEFAULT_TENANT, template_catalogues.c.integration == integration)

@@ -1,4 +1,8 @@
-"""Filling a template: its gaps, the caller's values, and what is sent or everything that is wrong."""
+"""Filling a template: its placeholders, the caller's values, and the content for a route, or all errors.
+
+Placeholders of our own templates are {{name}}, {{order.number}} (one name with a dot) and {{name|a default}}; those of
+a provider's templates are {{1}} or {{name}}. Values are never evaluated.
+"""
 
 import html
 import re
@@ -14,15 +18,15 @@ from core.ports.templates import Filled
 from core.templates.values import Template, TemplateNotUsable, TemplateUse
 from core.words import Sentence, say
 
-_OURS = re.compile(r"\{\{ ?(\w+(?:\.\w+)*) ?(?:\|([^{}|]*))?\}\}")
-_THEIRS = re.compile(r"\{\{(\w+)\}\}")
+_OWN_PLACEHOLDER = re.compile(r"\{\{ ?(\w+(?:\.\w+)*) ?(?:\|([^{}|]*))?\}\}")
+_PROVIDER_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 ONE_TIME_CODE = "OTP"
-"""The button that copies the code of the body, and so has no variable of its own."""
+"""The button that copies the code from the body, and so has no variable of its own."""
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
-    """A gap; one with a default may stay unfilled."""
+class Placeholder:
+    """A placeholder; one with a default needs no value."""
 
     name: str
     default: str | None = None
@@ -30,84 +34,88 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """What a caller may, or must, give for a template."""
+    """A value that a caller may, or must, give for a template."""
 
     name: str
     is_required: bool
     example: str | None
 
 
-def gaps_of(text: str, *, is_ours: bool) -> list[Gap]:
-    """The gaps of a text, each name once, in the order of their first appearance."""
-    found: dict[str, Gap] = {}
-    for match in _form(is_ours).finditer(text):
-        gap = _gap(match, is_ours)
-        # A gap that has a default in one place and none in another must be filled.
-        if gap.name not in found or gap.default is None:
-            found[gap.name] = gap
+def placeholders_of(text: str, *, is_ours: bool) -> list[Placeholder]:
+    """The placeholders of a text, each name once, in the order of their first appearance."""
+    found: dict[str, Placeholder] = {}
+    for match in _pattern(is_ours).finditer(text):
+        placeholder = _placeholder(match, is_ours)
+        # A placeholder that has a default in one place and none in another needs a value.
+        if placeholder.name not in found or placeholder.default is None:
+            found[placeholder.name] = placeholder
     return list(found.values())
 
 
-def fill_gaps(text: str, value_of: Callable[[Gap], str], *, is_ours: bool) -> str:
-    """Fill every gap at once: what a value looks like is never read again."""
-    return _form(is_ours).sub(lambda match: value_of(_gap(match, is_ours)), text)
+def fill_placeholders(text: str, value_of: Callable[[Placeholder], str], *, is_ours: bool) -> str:
+    """Fill all placeholders in one pass: placeholders inside values are not filled."""
+    return _pattern(is_ours).sub(lambda match: value_of(_placeholder(match, is_ours)), text)
 
 
-def header_variable(gap: str) -> str:
-    """What a company's header gap is called: numbers begin anew there, names mean the same everywhere."""
-    return f"header.{gap}" if gap.isdecimal() else gap
+def header_variable(placeholder: str) -> str:
+    """The variable of a placeholder in a provider's header, where numbers begin again and names stay the same."""
+    return f"header.{placeholder}" if placeholder.isdecimal() else placeholder
 
 
 def button_variable(index: int, kind: str) -> str:
-    """What the gap of a company's button is called, counted from 0."""
+    """The variable of a button of a provider's template, counted from 0."""
     return "1" if kind == ONE_TIME_CODE else f"button.{index}"
 
 
 def variables_of(template: Template) -> list[Variable]:
-    """Everything a template can be filled with, each once."""
-    found: dict[str, Gap] = {}
-    for name, gap in _named_gaps(template):
-        if name not in found or gap.default is None:
-            found[name] = gap
-    return [Variable(name, gap.default is None, _example(template, name, gap)) for name, gap in found.items()]
+    """The variables of a template, each once."""
+    found: dict[str, Placeholder] = {}
+    for name, placeholder in _named_placeholders(template):
+        if name not in found or placeholder.default is None:
+            found[name] = placeholder
+    return [Variable(name, one.default is None, _example(template, name, one)) for name, one in found.items()]
 
 
-def _named_gaps(template: Template) -> list[tuple[str, Gap]]:
+def _named_placeholders(template: Template) -> list[tuple[str, Placeholder]]:
     if template.is_ours:
         texts = (template.subject, template.body, template.html)
-        return [(gap.name, gap) for text in texts for gap in gaps_of(text or "", is_ours=True)]
-    header = [(header_variable(gap.name), gap) for gap in gaps_of(template.header or "", is_ours=False)]
-    body = [(gap.name, gap) for gap in gaps_of(template.body, is_ours=False)]
-    buttons = [(button_variable(one.index, one.kind), Gap("1")) for one in template.buttons]
+        return [
+            (placeholder.name, placeholder)
+            for text in texts
+            for placeholder in placeholders_of(text or "", is_ours=True)
+        ]
+    header = [
+        (header_variable(placeholder.name), placeholder)
+        for placeholder in placeholders_of(template.header or "", is_ours=False)
+    ]
+    body = [(one.name, one) for one in placeholders_of(template.body, is_ours=False)]
+    buttons = [(button_variable(one.index, one.kind), Placeholder("1")) for one in template.buttons]
     return [*header, *body, *buttons]
 
 
-def _example(template: Template, name: str, gap: Gap) -> str | None:
-    return template.examples.get(name, gap.default)
+def _example(template: Template, name: str, placeholder: Placeholder) -> str | None:
+    return template.examples.get(name, placeholder.default)
 
 
-def _form(is_ours: bool) -> re.Pattern[str]:
-    return _OURS if is_ours else _THEIRS
+def _pattern(is_ours: bool) -> re.Pattern[str]:
+    return _OWN_PLACEHOLDER if is_ours else _PROVIDER_PLACEHOLDER
 
 
-def _gap(match: re.Match[str], is_ours: bool) -> Gap:
-    return Gap(match[1], match[2] if is_ours else None)
-
-
-# Filling a template: from its texts and a caller's values to what is sent, or to everything that is wrong.
+def _placeholder(match: re.Match[str], is_ours: bool) -> Placeholder:
+    return Placeholder(match[1], match[2] if is_ours else None)
 
 
 MAX_VARIABLES = 100
 MAX_VALUE = 4_096
 """Characters of one value."""
 HEADER_LIMIT, BODY_LIMIT = 60, 1_024
-"""Characters of a company's header and body when filled: beyond them Meta answers 132005."""
-# Meta refuses them in a parameter with 132018; so do we, before anything is stored.
-_UNEVEN = re.compile(r"[\n\r\t\v\f\x85\u2028\u2029]| {5}")
+"""Characters of a filled header and body of a provider's template: beyond them Meta answers 132005."""
+# Meta refuses them in a parameter with 132018, so they are refused before anything is stored.
+_BREAKS = re.compile(r"[\n\r\t\v\f\x85\u2028\u2029]| {5}")
 
 
 def check_variables(given: Sequence[tuple[str, str]], path: Sequence[str]) -> list[AppError]:
-    """Say what is wrong with values whatever the template is: doubled, too many, too long, unsendable."""
+    """Check values independently of the template: given twice, too many, too long, with refused characters."""
     here = [*path, "variables"]
     if len(given) > MAX_VARIABLES:
         text = say(
@@ -142,7 +150,7 @@ def check_variables(given: Sequence[tuple[str, str]], path: Sequence[str]) -> li
 
 
 def fill(template: Template, given: Sequence[tuple[str, str]], path: Sequence[str]) -> Content:
-    """Fill every gap. Raises TemplateNotUsable for missing values, Refused for those that cannot be; never else."""
+    """Fill a template. Raises TemplateNotUsable for missing values, Refused for unknown or unfit ones."""
     values = {name: value for name, value in given if value.strip()}
     if errors := [*_unknown(template, given, path), *_unfit(template, given, path)]:
         raise Refused(errors)
@@ -155,14 +163,14 @@ def fill(template: Template, given: Sequence[tuple[str, str]], path: Sequence[st
             missing=", ".join(missing),
         )
         raise TemplateNotUsable(words, template=template, path=path, missing=missing)
-    return _ours(template, values) if template.is_ours else _theirs(template, values, path)
+    return _own_content(template, values) if template.is_ours else _provider_content(template, values, path)
 
 
 def _unknown(template: Template, given: Sequence[tuple[str, str]], path: Sequence[str]) -> list[AppError]:
     known = [one.name for one in variables_of(template)]
     return [
         InvalidInput(
-            _no_gap(template.name, name, known),
+            _unknown_variable(template.name, name, known),
             path=[*path, "variables", str(position), "key"],
             rule=InputRule.NOT_ALLOWED,
         )
@@ -171,7 +179,7 @@ def _unknown(template: Template, given: Sequence[tuple[str, str]], path: Sequenc
     ]
 
 
-def _no_gap(template: str, name: str, known: Sequence[str]) -> Sentence:
+def _unknown_variable(template: str, name: str, known: Sequence[str]) -> Sentence:
     if not known:
         return say(
             "TEMPLATE_HAS_NO_GAPS",
@@ -189,11 +197,11 @@ def _no_gap(template: str, name: str, known: Sequence[str]) -> Sentence:
 
 
 def _unfit(template: Template, given: Sequence[tuple[str, str]], path: Sequence[str]) -> list[AppError]:
-    """Values that would break what they stand in."""
-    in_subject = {gap.name for gap in gaps_of(template.subject or "", is_ours=True)}
+    """Errors of values that would break the text around them."""
+    in_subject = {placeholder.name for placeholder in placeholders_of(template.subject or "", is_ours=True)}
     errors: list[AppError] = []
     for position, (name, value) in enumerate(given):
-        if not template.is_ours and _UNEVEN.search(value):
+        if not template.is_ours and _BREAKS.search(value):
             text = say(
                 "VARIABLE_UNEVEN",
                 "{channel} does not accept line breaks, tabs or five spaces in a row in a template variable.",
@@ -214,29 +222,29 @@ def _unfit(template: Template, given: Sequence[tuple[str, str]], path: Sequence[
     return errors
 
 
-def _ours(template: Template, values: Mapping[str, str]) -> Content:
-    def plain(gap: Gap) -> str:
-        return values.get(gap.name, gap.default or "")
+def _own_content(template: Template, values: Mapping[str, str]) -> Content:
+    def plain(placeholder: Placeholder) -> str:
+        return values.get(placeholder.name, placeholder.default or "")
 
-    def escaped(gap: Gap) -> str:
-        return html.escape(plain(gap))
+    def escaped(placeholder: Placeholder) -> str:
+        return html.escape(plain(placeholder))
 
-    body = fill_gaps(template.body, plain, is_ours=True)
+    body = fill_placeholders(template.body, plain, is_ours=True)
     if template.channel is not Channel.EMAIL:
         return TextContent(body)
-    rich = None if template.html is None else fill_gaps(template.html, escaped, is_ours=True)
-    return EmailContent(fill_gaps(template.subject or "", plain, is_ours=True), body, rich)
+    rich = None if template.html is None else fill_placeholders(template.html, escaped, is_ours=True)
+    return EmailContent(fill_placeholders(template.subject or "", plain, is_ours=True), body, rich)
 
 
-def _theirs(template: Template, values: Mapping[str, str], path: Sequence[str]) -> TemplateContent:
-    def in_header(gap: Gap) -> str:
-        return values[header_variable(gap.name)]
+def _provider_content(template: Template, values: Mapping[str, str], path: Sequence[str]) -> TemplateContent:
+    def in_header(placeholder: Placeholder) -> str:
+        return values[header_variable(placeholder.name)]
 
-    def in_body(gap: Gap) -> str:
-        return values[gap.name]
+    def in_body(placeholder: Placeholder) -> str:
+        return values[placeholder.name]
 
-    header = fill_gaps(template.header or "", in_header, is_ours=False)
-    body = fill_gaps(template.body, in_body, is_ours=False)
+    header = fill_placeholders(template.header or "", in_header, is_ours=False)
+    body = fill_placeholders(template.body, in_body, is_ours=False)
     for name, text, limit in (("header", header, HEADER_LIMIT), ("body", body, BODY_LIMIT)):
         if len(text) > limit:
             words = say(
@@ -251,8 +259,8 @@ def _theirs(template: Template, values: Mapping[str, str], path: Sequence[str]) 
     return TemplateContent(
         name=template.name,
         locale=template.locale,
-        header=[(_parameter(gap), in_header(gap)) for gap in _in_order(template.header)],
-        body=[(_parameter(gap), in_body(gap)) for gap in _in_order(template.body)],
+        header=[(_parameter(placeholder), in_header(placeholder)) for placeholder in _in_order(template.header)],
+        body=[(_parameter(placeholder), in_body(placeholder)) for placeholder in _in_order(template.body)],
         buttons=[
             ButtonParameter(one.index, one.kind, values[button_variable(one.index, one.kind)])
             for one in template.buttons
@@ -261,23 +269,20 @@ def _theirs(template: Template, values: Mapping[str, str], path: Sequence[str]) 
     )
 
 
-def _in_order(text: str | None) -> list[Gap]:
-    """Numbered gaps by their number, which is how a company counts parameters; named ones as they stand."""
-    gaps = gaps_of(text or "", is_ours=False)
-    if all(gap.name.isdecimal() for gap in gaps):
-        return sorted(gaps, key=lambda gap: int(gap.name))
-    return gaps
+def _in_order(text: str | None) -> list[Placeholder]:
+    """Numbered placeholders by number, as providers count parameters; named ones in their order."""
+    placeholders = placeholders_of(text or "", is_ours=False)
+    if all(placeholder.name.isdecimal() for placeholder in placeholders):
+        return sorted(placeholders, key=lambda placeholder: int(placeholder.name))
+    return placeholders
 
 
-def _parameter(gap: Gap) -> str | None:
-    return None if gap.name.isdecimal() else gap.name
+def _parameter(placeholder: Placeholder) -> str | None:
+    return None if placeholder.name.isdecimal() else placeholder.name
 
 
 def _shown(name: str) -> str:
     return repr(name if len(name) <= 40 else f"{name[:37]}…")
-
-
-# Using a template in a message: found within the tenant, filled, and fit for every channel of the route.
 
 
 _USABLE = (TemplateApproval.NOT_NEEDED, TemplateApproval.APPROVED)
@@ -285,7 +290,7 @@ _USABLE = (TemplateApproval.NOT_NEEDED, TemplateApproval.APPROVED)
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """What a draft says, or what is wrong with its words.
+    """The content of a draft, or its errors.
 
     `may_have_passed` when only the template's present state stands against it: yesterday it may have been another.
     """
@@ -296,14 +301,14 @@ class Wording:
     may_have_passed: bool = False
 
     def to_json(self) -> str:
-        """Write it down for the sealed column; nothing where there are no words."""
+        """Encode it for the sealed column; empty where there is no content."""
         return "" if self.content is None else content_to_json(self.content, self.filled)
 
 
 def word_draft(
     wanted: Content | TemplateUse, route: Sequence[Channel], path: Sequence[str], templates: Mapping[UUID, Template]
 ) -> Wording:
-    """Give the words of a draft, a template's gaps filled; `templates` are those its tenant has."""
+    """Return the content of a draft, with its template filled; `templates` are those of its tenant."""
     if not isinstance(wanted, TemplateUse):
         return Wording(wanted, errors=_unfit_for_route(wanted, route, path))
     here = [*path, "template"]
@@ -313,14 +318,14 @@ def word_draft(
     if template is None:
         return Wording(errors=[_not_found(wanted, here)])
     try:
-        return _filled(template, wanted, route, path)
+        return _fill_and_check(template, wanted, route, path)
     except Refused as error:
         return Wording(errors=error.errors, may_have_passed=True)
     except TemplateNotUsable as error:
         return Wording(errors=[error], may_have_passed=True)
 
 
-def _filled(template: Template, wanted: TemplateUse, route: Sequence[Channel], path: Sequence[str]) -> Wording:
+def _fill_and_check(template: Template, wanted: TemplateUse, route: Sequence[Channel], path: Sequence[str]) -> Wording:
     here = [*path, "template"]
     if template.approval not in _USABLE:
         raise TemplateNotUsable(_why_not(template), template=template, path=here)
@@ -373,7 +378,7 @@ def _check_route(template: Template, route: Sequence[Channel], path: Sequence[st
             channel=template.channel,
         )
         raise TemplateNotUsable(words, template=template, path=path)
-    # Between a telephone's channels its words can travel as plain text; an e-mail has a subject, and they have none.
+    # SMS and WhatsApp can carry each other's texts; an e-mail needs a subject, which their templates lack.
     is_mail = template.channel is Channel.EMAIL
     if odd := next((channel for channel in route if (channel is Channel.EMAIL) != is_mail), None):
         words = say(

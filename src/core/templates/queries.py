@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import Row, case, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.pagination import PageRequest, read_page
 from core.ports import Channel, TemplateApproval, TemplateButton, TemplateCategory
 from core.templates.tables import templates
 from core.templates.values import Template
@@ -16,7 +17,7 @@ COARSE_APPROVAL: Mapping[TemplateApproval, TemplateApproval] = {
     TemplateApproval.PAUSED: TemplateApproval.PENDING,
     TemplateApproval.DISABLED: TemplateApproval.REJECTED,
 }
-"""States that came later → what `templates.approval` says of them, for processes that do not know them."""
+"""Newer approvals → what the column `approval` holds for them, for processes of versions that do not know them."""
 
 _SHOWN = case(
     *(
@@ -28,7 +29,7 @@ _SHOWN = case(
 
 
 def shown_approval(approval: str, detail: str | None) -> TemplateApproval:
-    """The state of a template; a detail that does not fit is of before an earlier version wrote the state anew."""
+    """The approval of a template; a detail that does not fit is outdated, since an earlier version wrote `approval`."""
     fitting = (found for found, plain in COARSE_APPROVAL.items() if (found, plain) == (detail, approval))
     return next(fitting, TemplateApproval(approval))
 
@@ -43,25 +44,15 @@ class TemplateFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
-    """Which page: `limit` items after (or, reading backwards, before) an id."""
-
-    limit: int
-    after: UUID | None = None
-    before: UUID | None = None
-    is_backward: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class TemplatePage:
-    """Items newest first; `has_more` lies in the direction that was read."""
+    """Templates, newest first; `has_more` refers to the direction that was read."""
 
     items: Sequence[Template]
     has_more: bool
 
 
 async def templates_by_id(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> dict[UUID, Template]:
-    """Read templates of a tenant by id; those it does not have are left out."""
+    """Read templates of a tenant by id; leaves out ids that it does not have."""
     rows = await connection.execute(
         select(templates).where(templates.c.tenant_id == tenant, templates.c.id.in_(set(ids)))
     )
@@ -69,7 +60,7 @@ async def templates_by_id(connection: AsyncConnection, tenant: UUID, ids: Collec
 
 
 async def templates_page(
-    connection: AsyncConnection, tenant: UUID, which: Slice, condition: TemplateFilter
+    connection: AsyncConnection, tenant: UUID, which: PageRequest, condition: TemplateFilter
 ) -> TemplatePage:
     """Read one page of a tenant's templates, newest first."""
     statement = select(templates).where(templates.c.tenant_id == tenant, templates.c.gone_at.is_(None))
@@ -80,14 +71,8 @@ async def templates_page(
     if condition.search is not None:
         texts = (templates.c.name, templates.c.subject, templates.c.header, templates.c.body)
         statement = statement.where(or_(*(text.icontains(condition.search, autoescape=True) for text in texts)))
-    if which.after is not None:
-        statement = statement.where(templates.c.id < which.after)
-    if which.before is not None:
-        statement = statement.where(templates.c.id > which.before)
-    order = templates.c.id.asc() if which.is_backward else templates.c.id.desc()
-    rows = (await connection.execute(statement.order_by(order).limit(which.limit + 1))).all()
-    items = [_template(row) for row in rows[: which.limit]]
-    return TemplatePage(items[::-1] if which.is_backward else items, len(rows) > which.limit)
+    rows, has_more = await read_page(connection, statement, templates.c.id, which)
+    return TemplatePage([_template(row) for row in rows], has_more)
 
 
 def _template(row: Row[Any]) -> Template:

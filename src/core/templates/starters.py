@@ -1,4 +1,4 @@
-"""Three templates to begin with, in Brazilian Portuguese: what a business says most. They are there to be changed."""
+"""Three sample templates in Brazilian Portuguese, for common messages of a business."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from core.templates.tables import templates
 
 @dataclass(frozen=True, slots=True)
 class Starter:
-    """A template of ours; its id is the same everywhere, so that an example can name it."""
+    """A sample template; its id is the same in every database, so that examples can name it."""
 
     id: UUID
     channel: Channel
@@ -55,7 +55,7 @@ STARTERS: Sequence[Starter] = (
 
 
 async def add_starters(connection: AsyncConnection, tenant: UUID) -> Sequence[Starter]:
-    """Give a tenant the templates it lacks; returns those. What it has is left as it is, changed or not."""
+    """Add the sample templates that a tenant lacks, and return them; existing ones stay as they are."""
     rows = [
         {
             "tenant_id": tenant,

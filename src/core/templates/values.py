@@ -1,4 +1,4 @@
-"""What a template is, what somebody wants of it, and how it is said that it will not do."""
+"""The values of templates: a template, its use in a message, and the error when it cannot be used."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from core.ports import Channel, TemplateApproval, TemplateButton, TemplateCatego
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A template as it stands; `integration` names the company that keeps it, and is None for one of ours."""
+    """A template as it is; `integration` names its provider, and is None for one of our own."""
 
     id: UUID
     channel: Channel
@@ -32,25 +32,25 @@ class Template:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is filled here; a company's is filled there, from the parameters we give."""
+        """Whether it is filled here; a provider's template is filled by the provider, from parameters."""
         return self.integration is None
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateUse:
-    """A template as a caller wants it sent: `id` is None when `written`, what they wrote, cannot be an id."""
+    """A template that a caller wants to send; `written` is the given id, `id` its value, None if it is malformed."""
 
     id: UUID | None
     written: str
     variables: Sequence[tuple[str, str]] = ()
 
     def canonical(self) -> Mapping[str, object]:
-        """What makes two uses the same request, whatever the template's text has become meanwhile."""
+        """The JSON by which two requests are compared, independent of the template's text."""
         return {"template": str(self.id), "variables": dict(self.variables)}
 
 
 class TemplateNotUsable(Conflict):
-    """The template is not approved, does not fit the route, or lacks variables: `missing` names them."""
+    """The template is not approved, does not fit the route, or misses values: `missing` names the variables."""
 
     code = "TEMPLATE_NOT_USABLE"
 

@@ -5,6 +5,7 @@ from uuid import UUID
 import strawberry
 
 from core.characters import check_text
+from core.pagination import PageRequest
 from core.ports import Channel, TemplateApproval
 from core.ports.principal import Scope
 from core.templates import queries
@@ -64,7 +65,7 @@ async def list_templates(
 ) -> TemplateConnection:
     services, tenant = info.context.services, info.context.require(Scope.MESSAGES_READ).tenant_id
     page = page_arguments(given(first), given(last))
-    which = queries.Slice(page.limit, _read(given(after), "after"), _read(given(before), "before"), page.is_backward)
+    which = PageRequest(page.limit, _read(given(after), "after"), _read(given(before), "before"), page.is_backward)
     condition = _condition(given(filter) or TemplateFilter())
     async with services.database.transaction(tenant) as connection:
         found = await queries.templates_page(connection, tenant, which, condition)
