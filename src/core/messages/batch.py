@@ -152,9 +152,9 @@ async def accept_batch(outbox: Outbox, tenant_id: UUID, batch: BatchDraft) -> Ac
     checked = await _check_each(outbox, batch.drafts, referenced, results)
     request = _request(outbox, tenant_id, batch, checked)
     async with outbox.database.transaction(tenant_id) as connection:
-        ours = new_batch_id()
-        earlier = await claim_batch(connection, tenant_id, request, ours, batch.name)
-    batch_id = earlier or ours
+        new_id = new_batch_id()
+        earlier = await claim_batch(connection, tenant_id, request, new_id, batch.name)
+    batch_id = earlier or new_id
     ready = await _prepare_each(outbox, tenant_id, batch_id, checked, results)
     await _take(outbox, ready, results)
     positions = range(len(batch.drafts))

@@ -163,7 +163,7 @@ WITH waiting AS (
     SELECT tenant_id, id, attempt_count, step, :channel, :integration, lease_token, 'IN_FLIGHT',
         CASE WHEN has_begun THEN now() END
     FROM leased
-), told AS (
+), logged AS (
     INSERT INTO message_events (tenant_id, message_id, status, previous_status, channel, attempt, source)
     SELECT tenant_id, id, 'SENDING', 'QUEUED', :channel, attempt_count, 'WORKER' FROM leased WHERE has_begun
 )
@@ -190,9 +190,9 @@ async def claim(
 ) -> list[Claimed]:
     """Lease up to `limit` due messages of a channel, fairly between tenants, and number an attempt for each.
 
-    Only those are leased that lie under one of these `keys`; None leases whatever is due. With `begins` it is written
-    down as well that they are about to be sent: for whoever sends all that is claimed, but for those that respect quiet
-    hours.
+    `keys` are the encryption keys of this process: messages sealed with others are left out; None leases all. With
+    `begins` the messages are marked as begun, too, except those that respect quiet hours: for callers that send
+    everything they claim.
     """
     rows = await connection.execute(
         _CLAIM,
@@ -229,7 +229,7 @@ def _claimed(row: Row[Any], channel: Channel) -> Claimed:
 async def lock_claimed(connection: AsyncConnection, claimed: Sequence[Claimed]) -> None:
     """Lock claimed messages until the end of the transaction, in the one order of locks: see `record.py`.
 
-    For whoever puts several back; beginning locks in that order by itself.
+    For releasing several of them; `begin` locks in that order itself.
     """
     await connection.execute(_LOCK, _claim_values(claimed))
 
@@ -323,7 +323,7 @@ def _begin_statement() -> Select[Any]:
         .values(started_at=func.now())
         .cte("begun")
     )
-    told = insert(message_events).from_select(
+    logged = insert(message_events).from_select(
         ["tenant_id", "message_id", "status", "previous_status", "channel", "attempt", "source"],
         select(
             sending.c.tenant_id,
@@ -335,7 +335,7 @@ def _begin_statement() -> Select[Any]:
             text_value(EventSource.WORKER.value),
         ),
     )
-    return select(sending).add_cte(begun).add_cte(told.cte("told"))
+    return select(sending).add_cte(begun).add_cte(logged.cte("logged"))
 
 
 def _release_statement() -> Delete:

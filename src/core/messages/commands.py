@@ -139,33 +139,33 @@ _MARK_ACCEPTED = sql("SELECT settle_attempt_as_sent(:tenant, :message, :number)"
 )
 
 
-async def settle_by_hand(outbox: Outbox, tenant: UUID, asked: SettleRequest, *, act: Act | None = None) -> None:
+async def settle_by_hand(outbox: Outbox, tenant: UUID, request: SettleRequest, *, act: Act | None = None) -> None:
     """Settle an unconfirmed message as the operator decided; the same decision again changes nothing.
 
     Raises NotFound, InvalidState where it is not unconfirmed (any more) or cannot be sent again, and NotConfigured
-    where nobody serves its channel.
+    where no provider serves its channel.
     """
-    key = MessageKey(tenant, asked.message_id)
+    key = MessageKey(tenant, request.message_id)
     async with outbox.database.transaction(tenant) as connection:
         state = await lock_readable_state(connection, key)
-        if await Bounds(outbox.sealer, asked.reach).outside(connection, tenant, [asked.message_id]):
+        if await Bounds(outbox.sealer, request.reach).outside(connection, tenant, [request.message_id]):
             raise out_of_reach(state)
         is_new = _awaits_decision(state)
         if is_new:
-            transition = _settle_transition(outbox, state, asked.decision)
-            if asked.decision is Decision.SENT:
+            transition = _settle_transition(outbox, state, request.decision)
+            if request.decision is Decision.SENT:
                 await _mark_accepted(connection, key, state, transition.state)
-            detail = f"{_SETTLED_DETAIL}{asked.decision.lower()}"
+            detail = f"{_SETTLED_DETAIL}{request.decision.lower()}"
             changes = await write_transitions(
                 connection, [EventRecord(key, state, transition, EventSource.OPERATOR, detail=detail)]
             )
-        elif await _last_decision(connection, key) != asked.decision:
+        elif await _last_decision(connection, key) != request.decision:
             raise _not_unconfirmed(state)
         if act is not None:
-            await act.done(connection, "Message", [asked.message_id] if is_new else [])
+            await act.done(connection, "Message", [request.message_id] if is_new else [])
     if is_new:
         await outbox.hub.publish(changes)
-        if asked.decision is Decision.RESEND:
+        if request.decision is Decision.RESEND:
             await outbox.wake(transition.state.channel_of(None))
 
 
@@ -220,7 +220,7 @@ async def _last_decision(connection: AsyncConnection, key: MessageKey) -> Decisi
 
 def _not_unconfirmed(state: MessageState) -> InvalidState:
     status = state.status.value
-    told = say(
+    text = say(
         "NOT_UNCONFIRMED", "Only an unconfirmed message can be settled by hand; this one is {state}.", state=status
     )
-    return InvalidState(told, state=status)
+    return InvalidState(text, state=status)

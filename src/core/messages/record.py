@@ -143,14 +143,14 @@ def _state(row: Any, tried: Mapping[int, Attempt]) -> MessageState:
 async def write_transitions(connection: AsyncConnection, records: Sequence[EventRecord]) -> list[Change]:
     """Write events and transitions of locked messages, in the given order, and return what to publish."""
     transitions = [(one, one.transition) for one in records if one.transition is not None]
-    told = [one for one in records if one.is_logged]
+    logged = [one for one in records if one.is_logged]
     about = [(one, transition, one.attempt) for one, transition in transitions if one.attempt is not None]
     is_usual = not any(one.is_withdrawn for one in records)
-    if is_usual and about and len(about) == len(transitions) == len(told) == len(records):
+    if is_usual and about and len(about) == len(transitions) == len(logged) == len(records):
         # The usual case, calls that have ended: message, attempt and event in one statement.
         await connection.execute(_WRITE_ALL, [_all_values(*each) for each in about])
     else:
-        await _write_separately(connection, transitions, about, told)
+        await _write_separately(connection, transitions, about, logged)
     await add_dead_letters(
         connection,
         [
@@ -160,14 +160,14 @@ async def write_transitions(connection: AsyncConnection, records: Sequence[Event
         ],
     )
     await _close_revived(connection, transitions)
-    return [Change(*key) for key in dict.fromkeys(one.key for one in told)]
+    return [Change(*key) for key in dict.fromkeys(one.key for one in logged)]
 
 
 async def _write_separately(
     connection: AsyncConnection,
     transitions: Sequence[tuple[EventRecord, Transition]],
     about: Sequence[tuple[EventRecord, Transition, int]],
-    told: Sequence[EventRecord],
+    logged: Sequence[EventRecord],
 ) -> None:
     if transitions:
         await connection.execute(_UPDATE_MESSAGE, [_message_values(one, transition) for one, transition in transitions])
@@ -177,8 +177,8 @@ async def _write_separately(
         await connection.execute(_WITHDRAW if is_withdrawn else _UPDATE_ATTEMPT, values)
     if back := [{"of_tenant": one.key[0], "of_message": one.key[1]} for one, _ in transitions if one.is_withdrawn]:
         await connection.execute(_CLEAR_TIMES, back)
-    if told:
-        await connection.execute(_INSERT_EVENT, [_event_values(one) for one in told])
+    if logged:
+        await connection.execute(_INSERT_EVENT, [_event_values(one) for one in logged])
 
 
 _FIXED_BY_OPERATORS = frozenset({FailureParty.OPERATOR, FailureParty.PROVIDER})
@@ -366,8 +366,8 @@ def _attempt_values(one: EventRecord, transition: Transition, number: int) -> Ma
 
 def _all_values(one: EventRecord, transition: Transition, number: int) -> Mapping[str, Any]:
     event = _event_values(one)
-    told = {f"event_{name}": event[name] for name in _EVENT}
-    return {**_message_values(one, transition), **_attempt_values(one, transition, number), **told}
+    logged = {f"event_{name}": event[name] for name in _EVENT}
+    return {**_message_values(one, transition), **_attempt_values(one, transition, number), **logged}
 
 
 def _event_values(one: EventRecord) -> Mapping[str, Any]:

@@ -44,7 +44,7 @@ class Bounds:
     def _holds(self, tenant: UUID, row: UUID, to_sealed: bytes | None, simulated_only: bool) -> bool:
         if self.reach.simulated_only and not simulated_only:
             return False
-        # Erased messages are refused for that reason, whoever the caller is.
+        # Erased messages are refused for that reason, for every caller.
         if self.reach.recipients is None or to_sealed is None:
             return True
         try:
@@ -82,9 +82,9 @@ async def retry(
 ) -> Retried:
     """Retry a failed message in the caller's transaction, over another route or its latest one.
 
-    Where it had a time it was worth sending in, it has as much again from now. Without `may_double` one that may
-    still arrive is refused, and so is one outside the caller's bounds. Raises NotFound, InvalidState, or NotConfigured
-    when nobody serves its first channel, or nobody whom a test key's message may be given.
+    A message with `expiresIn` gets the same time again from now. Without `may_double` one that may still arrive is
+    refused, and so is one outside the caller's bounds. Raises NotFound, InvalidState, or NotConfigured when no provider
+    serves its first channel, or none that may receive messages of test keys.
     """
     results = await retry_all(
         connection, tenant, [message_id], route, source, channels=channels, may_double=may_double, bounds=bounds
@@ -278,9 +278,9 @@ async def retry_message(
 ) -> None:
     """Queue a failed message again, with a new number of tries, if it is within its caller's reach.
 
-    One that a company perhaps took may arrive twice; without `may_double` it is refused. Asked again while that try
-    goes on, or has come through, nothing changes. Raises NotFound, InvalidState,
-    NotConfigured, or Refused with all that is wrong with the route.
+    One that a provider may have accepted may arrive twice; without `may_double` it is refused. Repeated before the
+    retry has failed, it changes nothing. Raises NotFound, InvalidState, NotConfigured, or Refused with all errors of
+    the route.
     """
     if route is not None:
         await _check_new_route(outbox, tenant, message_id, route, reach)

@@ -168,7 +168,7 @@ log = structlog.get_logger(__name__)
 class CallResult:
     """The result of a call; `ticket` names the circuit's period in which it began, `took` is its duration.
 
-    Where nobody was called there is no ticket, and it took no time.
+    Where no call was made there is no ticket, and the duration is zero.
     """
 
     one: Claimed
@@ -232,8 +232,8 @@ class Caller:
 def open_all(sealer: Sealer, claimed: Sequence[Claimed]) -> tuple[list[Claimed], dict[MessageKey, str]]:
     """Open claimed messages; those that cannot be opened are returned separately, with the reason.
 
-    A key may be missing here or mistyped, a row altered, or written by a later version: it is not the message's fault,
-    so such a one is not begun, and does not fail.
+    A key may be missing here or mistyped, a row altered, or written by a later version. So the message is not begun,
+    and does not fail.
     """
     readable, unreadable = [], {}
     for one in claimed:

@@ -224,8 +224,8 @@ def _settle(before: MessageState, attempt: Attempt, retry_in: timedelta | None, 
         return Transition(replace(state, status=MessageStatus.QUEUED, failure=attempt.failure), due_in=retry_in)
     if state.latest.is_unconfirmed:
         latest = state.latest
-        doubt = replace(state, status=MessageStatus.UNCONFIRMED, step=latest.step, failure=latest.failure)
-        return Transition(doubt, due_in=hold)
+        unsettled = replace(state, status=MessageStatus.UNCONFIRMED, step=latest.step, failure=latest.failure)
+        return Transition(unsettled, due_in=hold)
     return _leave_step(state, attempt.failure, waits=before.status is not MessageStatus.FAILED)
 
 
@@ -281,10 +281,10 @@ def _rest(state: MessageState, failure: Failure | None, *, waits: bool = True, b
     if begin is None:
         # Attempts before the latest retry that are still unconfirmed were given up when the retry was requested.
         begin = max((number for number, one in enumerate(state.route) if one.begins_anew), default=0)
-    if doubts := [one for one in tried if waits and one.is_unconfirmed and one.step >= begin]:
-        last = doubts[-1]
-        doubt = replace(state, status=MessageStatus.UNCONFIRMED, step=last.step, failure=last.failure)
-        return Transition(doubt, due_in=_AT_ONCE)
+    if unconfirmed := [one for one in tried if waits and one.is_unconfirmed and one.step >= begin]:
+        last = unconfirmed[-1]
+        unsettled = replace(state, status=MessageStatus.UNCONFIRMED, step=last.step, failure=last.failure)
+        return Transition(unsettled, due_in=_AT_ONCE)
     return Transition(replace(state, status=MessageStatus.FAILED, failure=failure))
 
 
@@ -368,11 +368,11 @@ def withdrawn(state: MessageState, number: int, due_in: timedelta) -> Transition
 
 def settled_as_sent(state: MessageState) -> Transition:
     """An operator decided that the provider accepted it."""
-    doubts = [one for one in state.attempts.values() if one.is_unconfirmed]
-    if not doubts:
+    unconfirmed = [one for one in state.attempts.values() if one.is_unconfirmed]
+    if not unconfirmed:
         return Transition(replace(state, status=MessageStatus.SENT, failure=None))
-    doubt = max(doubts, key=lambda one: one.number)
-    taken = replace(doubt, outcome=AttemptOutcome.ACCEPTED, rank=_SENT, failure=None)
+    unsettled = max(unconfirmed, key=lambda one: one.number)
+    taken = replace(unsettled, outcome=AttemptOutcome.ACCEPTED, rank=_SENT, failure=None)
     after = _with_attempt(state, taken).state
     return Transition(replace(after, status=MessageStatus.SENT, step=taken.step, failure=None))
 

@@ -58,7 +58,7 @@ class RouteGoal(StrEnum):
 
 
 class UnconfirmedPolicy(StrEnum):
-    """What to do when nobody can say whether a send happened."""
+    """What to do when it is unknown whether a message was sent."""
 
     WAIT = "WAIT"
     RESEND = "RESEND"
@@ -66,7 +66,7 @@ class UnconfirmedPolicy(StrEnum):
 
 
 class RouteOutcome(StrEnum):
-    """What became of one step of a route."""
+    """The outcome of one step of a route."""
 
     WAITING = "WAITING"
     TRYING = "TRYING"

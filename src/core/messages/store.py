@@ -200,7 +200,7 @@ WITH given AS MATERIALIZED (
         AND (key IS NULL OR id IN (SELECT resource_id FROM keyed))
     ON CONFLICT DO NOTHING
     RETURNING tenant_id, id, status, channel, created_at, due_at, send_at, expires_at
-), told AS (
+), logged AS (
     INSERT INTO message_events (tenant_id, message_id, status, channel, source)
     SELECT tenant_id, id, status, channel, 'API' FROM stored
 )

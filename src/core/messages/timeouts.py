@@ -71,7 +71,8 @@ WORKER_LOST = Failure(
 async def reclaim_expired_leases(connection: AsyncConnection, *, hold: timedelta, limit: int = 200) -> list[Change]:
     """Take back messages whose lease ran out: those not begun are due again, those begun are UNCONFIRMED for `hold`.
 
-    When such a call ended nobody saw, so its attempt has no end. A doubt whose settler died is left to the next one.
+    The end of such a call was not seen, so its attempt has none. An unconfirmed message whose settler died is released
+    for the next one.
     """
     lost = (
         select(messages.c.tenant_id, messages.c.id)
@@ -159,7 +160,7 @@ async def _leave_unconfirmed(connection: AsyncConnection, keys: list[MessageKey]
         .values(outcome=AttemptOutcome.UNCONFIRMED.value, failure=failure_to_json(WORKER_LOST))
         .cte("ended")
     )
-    told = insert(message_events).from_select(
+    logged = insert(message_events).from_select(
         ["tenant_id", "message_id", "status", "previous_status", "channel", "attempt", "detail", "source"],
         select(
             unconfirmed.c.tenant_id,
@@ -172,4 +173,4 @@ async def _leave_unconfirmed(connection: AsyncConnection, keys: list[MessageKey]
             text_value(EventSource.WORKER.value),
         ),
     )
-    await connection.execute(told.add_cte(ended))
+    await connection.execute(logged.add_cte(ended))

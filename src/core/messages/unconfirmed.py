@@ -169,21 +169,21 @@ def _unconfirmed_attempt(row: Row[Any]) -> UnconfirmedAttempt:
 
 # An address is masked in the same way for every tenant and under every key. An erased one may be any address.
 _LOOKALIKES = text("""
-SELECT DISTINCT ON (rival.tenant_id, rival.message_id, rival.number)
-    rival.tenant_id, rival.message_id, rival.number, rival.integration, rival.channel, rival.started_at, rival.outcome,
+SELECT DISTINCT ON (other.tenant_id, other.message_id, other.number)
+    other.tenant_id, other.message_id, other.number, other.integration, other.channel, other.started_at, other.outcome,
     messages.simulated_only, messages.to_masked, messages.to_sealed, messages.content_sealed
 FROM unnest(:tenants, :ids, :integrations, :starts, :masked)
-    AS doubt(tenant_id, message_id, integration, started_at, to_masked)
+    AS mine(tenant_id, message_id, integration, started_at, to_masked)
 JOIN LATERAL (
-    SELECT * FROM attempts WHERE outcome IN ('IN_FLIGHT', 'UNCONFIRMED') AND integration = doubt.integration
-        AND started_at BETWEEN doubt.started_at - :apart AND doubt.started_at + :apart
+    SELECT * FROM attempts WHERE outcome IN ('IN_FLIGHT', 'UNCONFIRMED') AND integration = mine.integration
+        AND started_at BETWEEN mine.started_at - :apart AND mine.started_at + :apart
     -- Settled by hand as sent: it has a record, and it is unknown which.
-    UNION ALL SELECT * FROM attempts WHERE outcome = 'ACCEPTED' AND rank = 1 AND integration = doubt.integration
-        AND started_at BETWEEN doubt.started_at - :apart AND doubt.started_at + :apart
+    UNION ALL SELECT * FROM attempts WHERE outcome = 'ACCEPTED' AND rank = 1 AND integration = mine.integration
+        AND started_at BETWEEN mine.started_at - :apart AND mine.started_at + :apart
         AND provider_id_lookup IS NULL AND provider_message_id IS NULL AND channel <> 'EMAIL'
-) rival ON (rival.tenant_id, rival.message_id) <> (doubt.tenant_id, doubt.message_id)
-JOIN messages ON messages.tenant_id = rival.tenant_id AND messages.id = rival.message_id
-    AND (messages.to_masked = doubt.to_masked OR messages.to_sealed IS NULL)
+) other ON (other.tenant_id, other.message_id) <> (mine.tenant_id, mine.message_id)
+JOIN messages ON messages.tenant_id = other.tenant_id AND messages.id = other.message_id
+    AND (messages.to_masked = mine.to_masked OR messages.to_sealed IS NULL)
 LIMIT :limit
 """).bindparams(
     bindparam("tenants", type_=ARRAY(Uuid)),

@@ -36,8 +36,8 @@ class AnsweredMessage:
 class Draft:
     """A message as the caller wrote it; exactly one of `phone`, `email` and `whatsapp_user_id` is the recipient.
 
-    At most one of `send_at` and `send_after` says when; `expires_in` counts from then. A rehearsal is checked, and
-    not stored. `reach` is whom its caller's messages may reach, `author` who hands it in, for the audit log.
+    At most one of `send_at` and `send_after` is the schedule; `expires_in` counts from then. A rehearsal is checked and
+    not stored. `reach` limits the recipients of the caller's messages; `author` is for the audit log.
     """
 
     content: Content | TemplateUse
@@ -135,9 +135,10 @@ FURTHEST = timedelta(days=366)
 
 @dataclass(frozen=True, slots=True)
 class CheckedDraft:
-    """A draft without errors. `objections` count only if no earlier request has stored it already:
-    they come from how things stand here and now, not from what was written. `route` is the draft's without the steps
-    that nobody serves here, about which `skipped` says why.
+    """A draft without errors.
+
+    `objections` come from the current state, not from the draft, and count only if no earlier request has stored it
+    already. `route` leaves out steps without a configured provider; `skipped` holds the reasons.
     """
 
     draft: Draft
@@ -159,8 +160,8 @@ def check_draft(
 ) -> CheckedDraft:
     """Check a draft against what it refers to; `place` leads to it from the mutation's arguments.
 
-    Steps that nobody serves here are left out while others remain, unless `is_strict`. Raises Refused with all that is
-    wrong.
+    Steps without a configured provider are left out while others remain, unless `is_strict`. Raises Refused with all
+    errors.
     """
     errors: list[AppError] = []
     address: Address | None = None
@@ -212,7 +213,7 @@ def check_route(
 ) -> None:
     """Check a new route for a stored message; raises Refused with all errors.
 
-    Steps that nobody serves here are left out when it is tried, while others remain.
+    Steps without a configured provider are left out when it is sent, while others remain.
     """
     errors = list(_route_errors(route, address, channels, place, reach))
     if served_steps(route, channels):

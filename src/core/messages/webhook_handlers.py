@@ -114,7 +114,7 @@ async def insert_inbound(
 
 def _inbound_event(arrived: CTE, place: InboxKey, event: InboundMessage) -> ReturningInsert[Any]:
     """The event of a message that is new; none for one that was stored before."""
-    told = {
+    logged = {
         "tenant_id": literal(place.tenant_id),
         "message_id": arrived.c.id,
         "status": text_value(MessageStatus.DELIVERED.value),
@@ -122,8 +122,8 @@ def _inbound_event(arrived: CTE, place: InboxKey, event: InboundMessage) -> Retu
         "detail": text_value(event.event_type),
         "source": text_value(EventSource.WEBHOOK.value),
     }
-    chosen = select(*told.values()).select_from(arrived)
-    return insert(message_events).from_select(list(told), chosen).returning(message_events.c.message_id)
+    chosen = select(*logged.values()).select_from(arrived)
+    return insert(message_events).from_select(list(logged), chosen).returning(message_events.c.message_id)
 
 
 log = structlog.get_logger(__name__)
@@ -155,7 +155,7 @@ class EventBatch:
 async def apply_due_events(database: Database, sealer: Sealer, hub: Hub, *, limit: int = 200) -> int:
     """Apply events of the inbox that are due, in one transaction; returns how many were taken.
 
-    One that cannot be applied is tried again later, at last parked as FAILED, and holds up nobody.
+    An event that cannot be applied is tried again later, in the end parked as FAILED, and does not delay the others.
     """
     await prepare_lookups(database, sealer)
     try:

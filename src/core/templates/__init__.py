@@ -1,1 +1,1 @@
-"""Texts agreed beforehand, with gaps: ours, and copies of those a company keeps for us."""
+"""Templates with placeholders: our own, and copies of those that providers keep."""

@@ -68,13 +68,13 @@ def _upsert(rows: Sequence[dict[str, Any]]) -> ReturningInsert[Any]:
     """Insert or update rows; leaves rows without changes alone, and templates of our own with the same name."""
     statement = insert(templates).values(rows)
     new = {name: statement.excluded[name] for name in _COPIED}
-    is_news = or_(
+    is_changed = or_(
         templates.c.gone_at.is_not(None), *(templates.c[name].is_distinct_from(new[name]) for name in _COPIED)
     )
     return statement.on_conflict_do_update(
         index_elements=["tenant_id", "channel", "name", "locale"],
         set_={**new, "gone_at": None, "updated_at": func.now()},
-        where=(templates.c.integration == statement.excluded["integration"]) & is_news,
+        where=(templates.c.integration == statement.excluded["integration"]) & is_changed,
     ).returning(templates.c.id)
 
 
