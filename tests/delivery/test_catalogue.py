@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from core.errors import ProviderError, ProviderUnavailable
+from core.pagination import PageRequest
 from core.ports import (
     Channel,
     ProviderTemplate,
@@ -46,7 +47,7 @@ async def copy(shop: MessagePipeline, *listed: ProviderTemplate) -> int:
 
 async def listed(shop: MessagePipeline) -> dict[str, Template]:
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
-        page = await queries.templates_page(connection, DEFAULT_TENANT, queries.Slice(100), queries.TemplateFilter())
+        page = await queries.templates_page(connection, DEFAULT_TENANT, PageRequest(100), queries.TemplateFilter())
     return {f"{one.name} {one.locale}": one for one in page.items}
 
 
@@ -109,7 +110,7 @@ async def test_paused_and_disabled_are_distinguished_even_with_an_earlier_versio
         async with shop.worker.transaction(DEFAULT_TENANT) as connection:
             for wanted, count in ((approval, 1), (queries.COARSE_APPROVAL[approval], 0)):
                 page = await queries.templates_page(
-                    connection, DEFAULT_TENANT, queries.Slice(10), queries.TemplateFilter(approvals=[wanted])
+                    connection, DEFAULT_TENANT, PageRequest(10), queries.TemplateFilter(approvals=[wanted])
                 )
                 assert len(page.items) == count, wanted
     # A process that does not know the column writes the state anew and leaves the detail as it was.
