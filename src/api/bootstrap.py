@@ -147,7 +147,7 @@ def _services(
     circuits: Circuits,
     settings: CoreSettings,
 ) -> Services:
-    boards = SharedValues()
+    shared_values = SharedValues()
     return Services(
         database,
         sealer,
@@ -156,8 +156,8 @@ def _services(
         views,
         circuits,
         ChangeFeeds(database, hub, MessageChanges(sealer)),
-        HealthReader(database, circuits, hub, views, boards),
-        DashboardReader(database, boards),
+        HealthReader(database, circuits, hub, views, shared_values),
+        DashboardReader(database, shared_values),
         ApiKeyVerifier(database, sealer),
         Catalogue(settings.public_base_url),
     )

@@ -1,4 +1,4 @@
-"""The database's clock, as far as one process knows it: only that clock counts, and nobody has to ask it each time."""
+"""The database's clock, known in one process without a query each time: due times are compared with that clock only."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -11,18 +11,18 @@ _TRUSTED = 60.0
 
 
 class DatabaseClock:
-    """Tells the database's time. Whoever has just read it there says so; after a minute it is asked for anew."""
+    """Tells the database's time. Code that has just read it calls `set`; after a minute it is queried again."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._seen: tuple[datetime, float, float] | None = None
 
     def set(self, moment: datetime) -> None:
-        """Take note of the time the database has just told."""
+        """Record the time that the database has just returned."""
         self._seen = (moment, time.monotonic(), time.time())
 
     async def now(self) -> datetime:
-        """The time there, to within the length of a call. Raises Overloaded."""
+        """The database's time, to within the length of a query. Raises Overloaded."""
         if (known := self._known()) is None:
             async with self._database.transaction() as connection:
                 known = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
@@ -30,7 +30,7 @@ class DatabaseClock:
         return known
 
     def guess(self) -> datetime:
-        """The time there as far as known, without asking; our own where nothing is."""
+        """The database's time without a query; this machine's own where it is not known."""
         return self._known() or datetime.now(UTC)
 
     def _known(self) -> datetime | None:
@@ -38,7 +38,7 @@ class DatabaseClock:
             return None
         moment, steady, ours = self._seen
         passed = time.monotonic() - steady
-        # A machine that was put to sleep may count no time meanwhile: then its calendar has gone on without it.
+        # While a machine is suspended its monotonic clock may stop; its calendar clock goes on.
         if passed > _TRUSTED or abs(time.time() - ours) > _TRUSTED:
             return None
         return moment + timedelta(seconds=passed)

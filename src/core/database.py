@@ -1,4 +1,4 @@
-"""PostgreSQL: the address as providers hand it out, one engine, and transactions that say whose rows they touch."""
+"""PostgreSQL: the engine of a `DATABASE_URL`, and transactions that declare the tenants whose rows they touch."""
 
 import asyncio
 import random
@@ -49,7 +49,7 @@ COMMAND_TIMEOUT = 15.0
 
 
 def asyncpg_address(raw: str) -> tuple[URL, dict[str, Any]]:
-    """Turn a `DATABASE_URL` into what SQLAlchemy is told: an empty URL, and how connections are made.
+    """Turn a `DATABASE_URL` into SQLAlchemy's arguments: an empty URL, and a function that opens connections.
 
     The URL is read by `core.settings.postgres_url` alone, so that `interalpha check` shows what is connected to.
     """
@@ -114,7 +114,7 @@ async def _open(address: PostgresUrl, **arguments: Any) -> asyncpg.Connection:
     raise ValueError("An address names at least one host.")
 
 
-# libpq's names for what a socket is told: https://www.postgresql.org/docs/18/libpq-connect.html
+# libpq's names of socket options: https://www.postgresql.org/docs/18/libpq-connect.html
 _SOCKET_OPTIONS = {
     "keepalives": (socket.SOL_SOCKET, "SO_KEEPALIVE"),
     "keepalives_idle": (socket.IPPROTO_TCP, "TCP_KEEPIDLE"),
@@ -146,10 +146,10 @@ class Database:
     async def transaction(self, *tenants: UUID, lock_timeout: str = "5s") -> AsyncIterator[AsyncConnection]:
         """Open a transaction for these tenants, commit it at the end, roll it back on any exception.
 
-        Its first words and the tenants travel as one simple query, which PgBouncer's transaction mode understands.
-        PostgreSQL's row-level security holds it to them; without tenants the application has nobody's rows, the
-        worker everybody's. Raises Overloaded when PostgreSQL cannot be reached, hangs, or
-        has no place for us, and CommitUnknown when the very end was lost and something may have been stored.
+        BEGIN, the time-outs and the tenants travel as one simple query, which PgBouncer's transaction mode supports.
+        Row-level security limits the transaction to these tenants; without tenants the application sees no rows, the
+        worker all. Raises Overloaded when PostgreSQL cannot be reached, hangs or has no connection left, and
+        CommitUnknown when the answer to COMMIT was lost and the data may have been stored.
         """
         connection, driver = await self._begin(_tenant_list(tenants), lock_timeout)
         try:
@@ -211,7 +211,7 @@ class Database:
             raise Overloaded(text, retry_after=5) from error
 
     def _note(self, event: str, error: BaseException | None) -> None:
-        """Log the store's own reason: once, then at growing intervals."""
+        """Log PostgreSQL's reason: once, then at growing intervals."""
         fault = database_fault(error)
         cause = driver_error(error)
         fields = {"error": type(cause).__name__, "sqlstate": getattr(cause, "sqlstate", None)}
@@ -230,15 +230,15 @@ class Database:
 
 
 def _tenant_list(tenants: Sequence[UUID]) -> str:
-    # They become part of a statement.
+    # The ids become part of a statement.
     if not all(isinstance(tenant, UUID) for tenant in tenants):
         raise TypeError("Only ids that were read as such name a transaction's tenants.")
     return ",".join(str(tenant) for tenant in tenants)
 
 
-# A process that hangs in the middle must not hold its locks for ever, nor wait for somebody else's; a statement whose
-# caller has died ends, too, and before a living caller gives its connection up. Set on a role that logins are granted,
-# these would not reach the logins, and a pooler does not keep what a session set.
+# A process that hangs in a transaction must not hold its locks for ever or wait for others' locks. A statement whose
+# caller died ends too, before a living caller gives up its connection. The limits are set in each transaction, since
+# limits on a granted role do not apply to its logins, and a pooler does not keep what a session set.
 _BEGIN = (
     "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '30s';"
     f" SET LOCAL statement_timeout = '{COMMAND_TIMEOUT - 1:g}s';"
@@ -253,7 +253,7 @@ NOT_CONNECTED = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
-# The driver's "internal" error is what it says of a connection whose end has arrived and not been read yet.
+# The driver raises its "internal" error on a connection whose end has arrived and was not read yet.
 _CONNECTION_LOST = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -266,9 +266,9 @@ _PASSING = frozenset({"57P01", "57P02", "57P03", "53300", "40001", "40P01", "55P
 
 
 def is_contention(error: BaseException | None) -> bool:
-    """Whether others stood in the way: a lock that was not given in time, a deadlock, a statement out of time.
+    """Whether other transactions were in the way: a lock not granted in time, a deadlock, a statement time-out.
 
-    The connection is as good as before.
+    The connection can be used again.
     """
     cause = error.orig if isinstance(error, DBAPIError) else error
     return getattr(cause, "sqlstate", None) in {"40001", "40P01", "55P03", "57014"}
@@ -291,14 +291,14 @@ async def savepoint(connection: AsyncConnection) -> AsyncIterator[None]:
 
 
 async def driver_connection(connection: AsyncConnection) -> asyncpg.Connection:
-    """The driver's own connection, for the few statements whose way through SQLAlchemy costs too much."""
+    """The driver's own connection, for the few statements that cost too much through SQLAlchemy."""
     return (await connection.get_raw_connection()).driver_connection
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether an error of the driver or of SQLAlchemy is the database's trouble rather than a mistake.
+    """Whether an error of the driver or of SQLAlchemy is a problem of the database rather than of the statement.
 
-    It passes by itself, or once the operator has corrected the setup: what was to be written is right.
+    The same statement succeeds later: by itself, or once the operator has corrected the setup.
     """
     cause = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(cause, "sqlstate", None) or ""
@@ -331,12 +331,9 @@ async def _roll_back(connection: AsyncConnection, driver: asyncpg.Connection) ->
     try:
         await driver.execute("ROLLBACK", timeout=COMMAND_TIMEOUT)
     except (asyncpg.PostgresError, *_CONNECTION_LOST) as error:
-        # The server rolls back by itself once the connection is gone.
+        # The server rolls back once the connection is closed.
         log.warning("rollback_failed", error=type(error).__name__)
         await connection.invalidate()
-
-
-# Waiting for the database to come back, for those who would rather wait than be told to try again.
 
 
 Result = TypeVar("Result")
@@ -346,7 +343,7 @@ _LONGEST_PAUSE = 5.0
 
 
 async def retry_until_available(read: Callable[[], Awaitable[Result]]) -> Result:
-    """Read, and read again with growing pauses while the database is away; only for what changes nothing."""
+    """Read, and again with growing pauses while the database is away; only for reads."""
     pause = _FIRST_PAUSE
     while True:
         try:
@@ -356,13 +353,10 @@ async def retry_until_available(read: Callable[[], Awaitable[Result]]) -> Result
             pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-# Walking through a whole table by its primary key, some rows at a time: no statement is long, however large it is.
-
-
 async def walk_table(
     database: Database, table: Table, values: Sequence[ColumnElement[Any]], *, size: int
 ) -> AsyncIterator[Sequence[Row[Any]]]:
-    """Yield the rows of a table in order, each with its key and the values asked for; a transaction for each batch."""
+    """Yield a table's rows by primary key, with the values asked for; a transaction for each batch of `size`."""
     key: list[ColumnElement[Any]] = list(table.primary_key.columns)
     statement = select(*key, *values).order_by(*key).limit(size)
     rows: list[Row[Any]] = []
@@ -379,6 +373,6 @@ async def walk_table(
 contracts = Table(
     "contracts",
     metadata,
-    # Alembic's own: which contract was applied last.
+    # Alembic's own table: which contract migration was applied last.
     Column("version_num", String(32), primary_key=True),
 )

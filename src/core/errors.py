@@ -2,27 +2,27 @@
 
 AppError                      code, message, reason_code, retryable
 ├─ InvalidInput               the caller must change the input: path, rule
-├─ CursorExpired              what came after this cursor is not told again: refetch
+├─ CursorExpired              the changes after this cursor are no longer kept: refetch
 ├─ Refused                    several of these at once
 ├─ NotFound                   the id names nothing the caller may see
 ├─ NotAllowed                 the caller lacks the right, or is not known
 │  └─ Unauthenticated         no credentials, or none of ours; InvalidToken says why: core/ports/identity.py
-├─ Conflict                   the state of things forbids it
+├─ Conflict                   the present state forbids it
 │  ├─ InvalidState            the object is not in a state that allows this: state
 │  ├─ IdempotencyConflict     the key was used before with other input
 │  └─ TemplateNotUsable       the template cannot be sent like this: core/templates/values.py
 ├─ NotConfigured              the channel has no integration in this installation
-│  └─ NotSimulated            it has a real one, and these credentials reach simulated companies only
+│  └─ NotSimulated            it has a real one, and these credentials reach simulated providers only
 ├─ QueueFull                  too much waits for the channel already: retry_at
 ├─ Overloaded                 we cannot take it now; nothing was stored: retry_after
-│  └─ CommitUnknown           nobody knows whether it was stored: repeat it with the same idempotency key
-├─ Unreadable                 what is asked for is kept sealed, and cannot be opened here: its field is null
-├─ InvalidSignature           a webhook from nobody we know
+│  └─ CommitUnknown           it may have been stored: repeat it with the same idempotency key
+├─ Unreadable                 the value is sealed and cannot be opened here: its field is null
+├─ InvalidSignature           a webhook whose signature is missing or wrong
 └─ ProviderError              provider, provider_code, reason, party
-   ├─ ProviderUnavailable     surely not done: try later, after retry_after
-   ├─ ProviderRejected        they said no: never again with this input
+   ├─ ProviderUnavailable     certainly not done: try later, after retry_after
+   ├─ ProviderRejected        refused: never again with this input
    ├─ OutcomeUnknown          perhaps done: ask, or wait for the report; never resend blindly
-   └─ ProviderMisconfigured   they refuse *us*: the operator must act
+   └─ ProviderMisconfigured   our account is refused: the operator must act
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class InputRule(StrEnum):
 
 
 class FailureReason(StrEnum):
-    """Why a message does not arrive, whatever the company calls it."""
+    """Why a message does not arrive, in our words for all providers."""
 
     INVALID_RECIPIENT = "INVALID_RECIPIENT"
     UNREACHABLE = "UNREACHABLE"
@@ -63,7 +63,7 @@ class FailureReason(StrEnum):
 
 
 class FailureParty(StrEnum):
-    """Who can mend a failure."""
+    """Who can fix a failure."""
 
     CALLER = "CALLER"
     RECIPIENT = "RECIPIENT"
@@ -79,13 +79,13 @@ class FailureScope(StrEnum):
     UNCLEAR = "UNCLEAR"
     """Perhaps any call, perhaps only those about this recipient or this content."""
     MESSAGE = "MESSAGE"
-    """Those about this recipient, this content or this template, and no others: the provider itself is well."""
+    """Those about this recipient, this content or this template, and no others: the provider itself works."""
     OURS = "OURS"
     """None: the failure is our own and says nothing about the provider."""
 
 
 class AppError(Exception):
-    """Anything that goes wrong here on purpose; `code` is stable, `message` is for a developer's console."""
+    """An error that callers or operators are shown; `code` is stable, `message` is for developers."""
 
     code: ClassVar[str] = "INTERNAL"
     retryable: ClassVar[bool] = False
@@ -96,7 +96,7 @@ class AppError(Exception):
 
     @property
     def reason_code(self) -> str:
-        """Say more exactly than `code` what is wrong: the code of the sentence, where it has one."""
+        """A code more exact than `code`: that of the sentence, where it has one."""
         return self.message.code if isinstance(self.message, Sentence) else self.code
 
 
@@ -112,13 +112,13 @@ class InvalidInput(AppError):
 
 
 class CursorExpired(AppError):
-    """A live stream cannot go on from this cursor any more: fetch what you show, and follow without it."""
+    """A subscription cannot continue from this cursor: fetch the data again, and subscribe without it."""
 
     code = "CURSOR_EXPIRED"
 
 
 class Unreadable(AppError):
-    """What is asked for is kept, and cannot be opened here; `key` is the encryption key that is missing, if one is."""
+    """A stored value cannot be opened here; `key` is the encryption key that is missing, if one is."""
 
     code = "VALUE_UNREADABLE"
 
@@ -169,13 +169,13 @@ class NotAllowed(AppError):
 
 
 class Unauthenticated(NotAllowed):
-    """The caller gave no credentials, or credentials nobody here issued."""
+    """The caller gave no credentials, or credentials that are not valid here."""
 
     code = "UNAUTHENTICATED"
 
 
 class Conflict(AppError):
-    """The state of things forbids it."""
+    """The present state forbids it."""
 
     code = "CONFLICT"
 
@@ -215,7 +215,7 @@ class NotConfigured(AppError):
 
 
 class NotSimulated(NotConfigured):
-    """The integration that would serve this is not simulated here, and the message may go to no real company."""
+    """The integration that would serve this is not simulated here, and these credentials reach no real provider."""
 
     code = "INTEGRATION_NOT_SIMULATED"
 
@@ -229,7 +229,7 @@ class NotSimulated(NotConfigured):
 
 
 class QueueFull(AppError):
-    """More waits for a channel than it can carry soon; nothing was stored. `path` leads to what asked for it."""
+    """The queue of a channel is full; nothing was stored. `path` leads to the argument that chose the channel."""
 
     code = "QUEUE_FULL"
     retryable = True
@@ -242,7 +242,7 @@ class QueueFull(AppError):
 
 
 class Overloaded(AppError):
-    """We cannot take it now and stored nothing; `retry_after` is in seconds."""
+    """The server cannot accept this now and stored nothing; `retry_after` is in seconds."""
 
     code = "TRY_AGAIN"
     retryable = True
@@ -253,7 +253,7 @@ class Overloaded(AppError):
 
 
 class CommitUnknown(Overloaded):
-    """The connection broke while we committed: it may be stored, or not."""
+    """The connection broke during COMMIT: the data may have been stored."""
 
 
 class InvalidSignature(AppError):
@@ -263,10 +263,10 @@ class InvalidSignature(AppError):
 
 
 class ProviderError(AppError):
-    """A company did not do what we asked; `provider_code` is its own word for why.
+    """A provider did not do what we asked; `provider_code` is its own code for the reason.
 
-    `answer` is what it said, as far as it may be kept in plain: codes and ids, never words or addresses. None where no
-    answer came. `scope` is for the circuit breaker; where it is not given, it follows from the party and the reason.
+    `answer` holds the codes and ids of its answer, never text or addresses; None where no answer came. `scope` is for
+    the circuit breaker; where it is not given, it follows from the party and the reason.
     """
 
     code = "PROVIDER_ERROR"
@@ -298,7 +298,7 @@ class ProviderError(AppError):
 
 
 class ProviderUnavailable(ProviderError):
-    """Surely not done: try later, not before `retry_after` seconds where they said so."""
+    """Certainly not done: try later, after `retry_after` seconds where the provider gave them."""
 
     code = "PROVIDER_UNAVAILABLE"
     retryable = True
@@ -328,7 +328,7 @@ class ProviderUnavailable(ProviderError):
 
 
 class ProviderRejected(ProviderError):
-    """They said no, and would again."""
+    """The provider refused this, and would refuse it again."""
 
     code = "PROVIDER_REJECTED"
 
@@ -340,15 +340,12 @@ class OutcomeUnknown(ProviderError):
 
 
 class ProviderMisconfigured(ProviderError):
-    """They refuse us, not the message: credentials, permissions, credit."""
+    """The provider refuses our account, not the message: credentials, permissions, credit."""
 
     code = "PROVIDER_MISCONFIGURED"
 
 
-# Telling the end of a task from the end of something inside it: asyncio says both with the same word.
-
-
 def is_cancelling(error: BaseException) -> bool:
-    """Whether an error says that somebody ends the present task, not only that a part of its work was broken off."""
+    """Whether an error cancels the present task, not only something that the task waited for."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling() > 0)

@@ -25,6 +25,6 @@ def uuid7() -> UUID:
 
 
 def uuid7_floor(moment: datetime) -> UUID:
-    """The least UUID of version 7 that can be made from a moment on."""
+    """The lowest UUID of version 7 that can be made from a moment on."""
     milliseconds = max(0, int(moment.timestamp() * 1000))
     return UUID(int=(milliseconds << 80) | (0x7 << 76) | (0x2 << 62))

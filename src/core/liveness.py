@@ -1,4 +1,10 @@
-"""How the system is doing: workers and pulses, and the work that was given up."""
+"""Which processes are alive, and since when the work that must not stop has run without a gap.
+
+Workers and API processes write a heartbeat each few seconds. Each kind of work that must not stop writes one each
+second, and its row keeps when it last resumed after a gap. While it did not run, a provider may have reported what
+became of a message: so nothing is decided about an unconfirmed message unless everything that could bring the report
+has run for as long as unconfirmed messages are held.
+"""
 
 import time
 from collections.abc import Collection, Sequence
@@ -32,16 +38,16 @@ workers = Table(
     Column("name", Text, primary_key=True),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # The newest migration its code knows; null where it is of a version that did not say so yet.
+    # The newest migration its code knows; null from a version that did not write it yet.
     Column("revision", Text),
-    # The ids of encryption keys that something waits for, and that this worker lacks.
+    # The ids of encryption keys that due work needs and this worker lacks.
     Column("missing_keys", ARRAY(Text), nullable=False, server_default=text("'{}'")),
 )
 
 servers = Table(
     "servers",
     metadata,
-    # API processes. They have a table of their own, since every row of the other counts as a worker.
+    # API processes. They have a table of their own, since every row of `workers` counts as a worker.
     Column("name", Text, primary_key=True),
     Column("revision", Text, nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -52,15 +58,12 @@ servers = Table(
 pulses = Table(
     "pulses",
     metadata,
-    # A kind of work that must not stand still: taking webhooks in, applying them, sweeping.
+    # A kind of work that must not stop: receiving webhooks, applying them, sweeping.
     Column("name", Text, primary_key=True),
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # When it last went on after standing still.
+    # When it last resumed after a gap.
     Column("resumed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
-
-
-# Processes say that they live, and of which version they are; whether the system is ready shows in a fresh beat.
 
 
 HEARTBEAT_INTERVAL = 3.0
@@ -70,9 +73,9 @@ _DELETED_AFTER = timedelta(hours=1)
 
 
 async def record_worker(database: Database, worker: str, revision: str) -> int:
-    """Note that a worker lives, and forget those long gone; returns how many live.
+    """Record that a worker is alive, and delete those long gone; returns how many are alive.
 
-    `revision` is the newest migration its code knows: a contract waits for processes that know less than it asks for.
+    `revision` is the newest migration its code knows: a contract migration waits until no older process is alive.
     """
     async with database.transaction() as connection:
         await _record(connection, workers, worker, revision)
@@ -80,7 +83,7 @@ async def record_worker(database: Database, worker: str, revision: str) -> int:
 
 
 async def record_server(database: Database, server: str, revision: str) -> None:
-    """Note that an API process lives, and forget those long gone."""
+    """Record that an API process is alive, and delete those long gone."""
     async with database.transaction() as connection:
         await _record(connection, servers, server, revision)
 
@@ -93,26 +96,26 @@ async def _record(connection: AsyncConnection, table: Table, name: str, revision
 
 
 async def remove_worker(database: Database, worker: str) -> None:
-    """Note that a worker has gone in peace."""
+    """Record that a worker has stopped."""
     async with database.transaction() as connection:
         await connection.execute(delete(workers).where(workers.c.name == worker))
 
 
 async def remove_server(database: Database, server: str) -> None:
-    """Note that an API process has gone in peace."""
+    """Record that an API process has stopped."""
     async with database.transaction() as connection:
         await connection.execute(delete(servers).where(servers.c.name == server))
 
 
 async def record_missing_keys(database: Database, worker: str, keys: Collection[str]) -> None:
-    """Note which encryption keys a worker lacks that something waits for."""
+    """Record which encryption keys a worker lacks that due work needs."""
     async with database.transaction() as connection:
         lacking = update(workers).where(workers.c.name == worker).values(missing_keys=sorted(keys))
         await connection.execute(lacking)
 
 
 async def workers_missing_keys(connection: AsyncConnection) -> Sequence[tuple[str, str]]:
-    """The workers seen lately that lack encryption keys, each with the ids of those."""
+    """The live workers that lack encryption keys, each with the ids of those."""
     lacking = select(workers.c.name, workers.c.missing_keys).where(
         workers.c.seen_at > func.now() - ALIVE_WITHIN, func.cardinality(workers.c.missing_keys) > 0
     )
@@ -120,7 +123,7 @@ async def workers_missing_keys(connection: AsyncConnection) -> Sequence[tuple[st
 
 
 async def has_earlier_workers(connection: AsyncConnection) -> bool:
-    """Whether a worker of the version before was seen lately, which says no revision."""
+    """Whether a worker is alive of a version that writes no revision."""
     is_seen = workers.c.seen_at > func.now() - ALIVE_WITHIN
     return (
         await connection.execute(select(workers.c.name).where(workers.c.revision.is_(None), is_seen))
@@ -128,7 +131,7 @@ async def has_earlier_workers(connection: AsyncConnection) -> bool:
 
 
 async def count_live_workers(connection: AsyncConnection) -> int:
-    """Count workers seen lately."""
+    """Count live workers."""
     found: int = (
         await connection.execute(
             select(func.count()).select_from(workers).where(workers.c.seen_at > func.now() - ALIVE_WITHIN)
@@ -137,20 +140,14 @@ async def count_live_workers(connection: AsyncConnection) -> int:
     return found
 
 
-# Pulses: kinds of work that must not stand still say so each second, and remember when they last went on after a gap.
-#
-# While we were deaf, a company may have told us what became of a message. So nothing is decided about a doubt unless
-# everything that could have brought the answer has been at work for as long as doubts are held.
-
-
 ACTIVITY_INTERVAL = 1.0
 """Seconds between two beats."""
 GAP = timedelta(seconds=5)
-"""A longer silence is standing still."""
+"""A longer pause between two beats is a gap."""
 
 
 class Activity(StrEnum):
-    """What must not stand still: taking webhooks in, applying them, sweeping."""
+    """The work that must not stop: receiving webhooks, applying them, sweeping."""
 
     INGRESS = "ingress"
     INBOX = "inbox"
@@ -158,7 +155,7 @@ class Activity(StrEnum):
 
 
 class ActivityReporter:
-    """Says that a kind of work goes on, whichever process does it: at most once in `INTERVAL`, however often asked."""
+    """Records that a kind of work runs, in whichever process: at most once in `ACTIVITY_INTERVAL`."""
 
     def __init__(self, database: Database, pulse: Activity) -> None:
         self._database = database
@@ -166,7 +163,7 @@ class ActivityReporter:
         self._next = 0.0
 
     async def beat(self) -> None:
-        """Say so, unless it was said a moment ago."""
+        """Record it, unless it was recorded within the interval."""
         if (now := time.monotonic()) < self._next:
             return
         row = insert(pulses).values(name=self._pulse.value)
@@ -184,7 +181,7 @@ class ActivityReporter:
 
 
 def active_since() -> Select[Any]:
-    """A scalar: since when everything has been at work without a gap; null while something stands still."""
+    """A scalar: since when all of the work has run without a gap; null while some of it does not run."""
     is_fresh: ColumnElement[bool] = pulses.c.seen_at > func.now() - GAP
     names = [pulse.value for pulse in Activity]
     return select(case((func.count().filter(is_fresh) == len(names), func.max(pulses.c.resumed_at)))).where(

@@ -16,7 +16,7 @@ _OVER_AFTER = 15.0
 
 @dataclass(slots=True)
 class _Kind:
-    """One kind of failure of something: when it is logged next, and how often it came since the last line."""
+    """One kind of failure: when it is logged next, and how often it came since the last line."""
 
     began: float
     next_line: float
@@ -26,14 +26,14 @@ class _Kind:
 
 @dataclass(slots=True)
 class ThrottledLog:
-    """The failures of one thing, by kind; what repeats is logged after 10, 20, 40 … seconds, up to every 10 minutes."""
+    """Logs failures of one thing by kind; a repeated one after 10, 20, 40 … seconds, up to every 10 minutes."""
 
     clock: Callable[[], float] = time.monotonic
     _kinds: dict[str, _Kind] = field(default_factory=dict)
     _failed_at: float = 0.0
 
     def failed(self, event: str, kind: str, *, level: str = "warning", **fields: Any) -> bool:
-        """Note a failure; logs it, and returns True, where a line is due."""
+        """Record a failure; where a line is due, logs it and returns True."""
         now = self._failed_at = self.clock()
         known = self._kinds.get(kind)
         if known is None:
@@ -46,15 +46,15 @@ class ThrottledLog:
         known.interval = min(known.interval * 2, LONGEST_INTERVAL)
         known.next_line = now + known.interval
         again, known.unsaid = known.unsaid, 0
-        # Told once with its traceback, which is long.
+        # The traceback is long, and is logged once.
         fields.pop("exc_info", None)
         getattr(log, level)(event, **fields, times=again, for_seconds=round(now - known.began))
         return True
 
     def succeeded(self, event: str, **fields: Any) -> None:
-        """Note a success; logs that the failures are over once none has come for a while.
+        """Record a success; logs that the failures are over once none has come for 15 seconds.
 
-        Something may fail and succeed by turns: that is one trouble, not many.
+        Alternating failures and successes are one disturbance, not many.
         """
         if self._kinds and self.clock() - self._failed_at >= _OVER_AFTER:
             began = min(kind.began for kind in self._kinds.values())

@@ -1,4 +1,8 @@
-"""The secret of the look-up hashes that are never made anew, sealed under the current encryption key."""
+"""The secret of the hashes by which providers' ids are found: made once, kept sealed, and never replaced.
+
+So an id has one hash for good, whatever the current encryption key is, and a unique index can keep two messages from
+holding the same id. Rotation seals the secret anew like any other value; the hashes stay. See ADR 0034.
+"""
 
 import os
 from base64 import b64decode, b64encode
@@ -19,23 +23,16 @@ lookup_keys = Table(
 )
 
 
-# The secret of the hashes by which providers' ids are found: made once, kept sealed, and never made anew.
-#
-# So one id has one hash for good, whatever key is the current one, and the database can see to it that no two
-# messages
-# hold the same. Rotation seals the secret anew like any other value; the hashes stay. See ADR 0034.
-
-
 _ROW = UUID(int=1)
-"""There is one secret, and so one row."""
+"""There is one secret, in one row."""
 _COLUMN = "secret"
 _BYTES = 32
 
 
 async def prepare_lookups(database: Database, sealer: Sealer) -> None:
-    """Have a sealer hash ids with this database's secret, which the first worker makes; once done, it costs nothing.
+    """Give a sealer this database's secret for hashing ids; the first worker makes it. Later calls cost nothing.
 
-    Raises KeyMissing where the secret lies under a key that is not among ENCRYPTION_KEYS.
+    Raises KeyMissing where the secret is sealed with a key that is not among ENCRYPTION_KEYS.
     """
     if sealer.can_hash_ids:
         return
@@ -52,7 +49,7 @@ async def prepare_lookups(database: Database, sealer: Sealer) -> None:
 
 
 async def replace_lookups(database: Database, sealer: Sealer) -> None:
-    """Make a new secret in place of one that nobody can open any more: ids hashed before are not found by it."""
+    """Replace a secret whose key is lost: ids hashed before are not found by the new one."""
     new = b64encode(os.urandom(_BYTES)).decode()
     sealed = sealer.seal(new, tenant=NOBODYS, row=_ROW, column=_COLUMN)
     row = insert(lookup_keys).values(id=_ROW, secret_sealed=sealed)

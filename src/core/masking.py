@@ -1,6 +1,7 @@
-"""Companies' ids that spell a person's number, and how they are shown to whoever may not see it.
+"""Ids and names that contain a person's address: how they are recognised, masked, and replaced by an erasure.
 
-WhatsApp's ids of messages hold the person's number in base64: whoever reads one can read the other.
+WhatsApp's ids of messages contain the person's number in base64. Masked, such an id shows its end only. When it is
+erased, a keyed hash replaces it: a report that names the id still finds the row, and a repeated event is recognised.
 """
 
 import binascii
@@ -18,7 +19,7 @@ _SHOWN = 4
 
 
 def decoded_parts(text: str) -> Iterator[str]:
-    """What stands encoded inside a text, in base64, as far as anything does."""
+    """The parts of a text that are base64, decoded."""
     for found in _ENCODED.findall(text):
         yield from _decoded(found.rstrip("="))
 
@@ -31,11 +32,11 @@ def _decoded(encoded: str) -> Iterator[str]:
 
 
 def encodes_phone_number(id: str) -> bool:
-    """Whether an id holds somebody's number for whoever decodes it."""
+    """Whether an id contains a telephone number in base64."""
     return any(_NUMBER.search(text) for text in decoded_parts(id))
 
 
-# Ids that machines make: UUIDs, trace ids and hashes in hexadecimal, ULIDs. Digits in a row say nothing in them.
+# Generated ids: UUIDs, trace ids and hashes in hexadecimal, ULIDs. Their rows of digits are no telephone numbers.
 _MADE_BY_MACHINES = re.compile(
     r"(?i)(?<![0-9a-z])(?:"
     r"(?=[0-9-]*[a-f])[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -45,15 +46,15 @@ _MADE_BY_MACHINES = re.compile(
 )
 _DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])(?![0-9])")
 _MAIL = re.compile(r"(?i)[^\s@]+(?:@|%40)[^\s@]+\.[a-z]")
-# Narrower, as what is decoded by mistake is any bytes at all.
+# Narrower, since text that was not base64 decodes to arbitrary bytes.
 _MAIL_DECODED = re.compile(r"(?i)[a-z0-9._+-]+@[a-z0-9-]+\.[a-z]{2}")
 _DIGITS = re.compile(r"[0-9](?:[ ().+_-]{0,3}[0-9]){7,}")
 
 
 def contains_address(text: str) -> bool:
-    """Whether a text that somebody chose holds an e-mail address, or digits enough for a telephone number.
+    """Whether a text that a caller chose contains an e-mail address, or enough digits for a telephone number.
 
-    Written as people write numbers, or encoded in base64. Dates and ids that machines make are not taken for numbers.
+    Numbers are found with spaces and punctuation, and in base64. Dates and generated ids do not count as numbers.
     """
     text = plain_digits(text)
     if (
@@ -66,33 +67,28 @@ def contains_address(text: str) -> bool:
 
 
 def plain_digits(text: str) -> str:
-    """A text with its digits, of whichever script, and full-width signs as ASCII has them."""
+    """A text with the digits of any script, and full-width signs, as ASCII."""
     signs = normalize("NFKC", text)
     return "".join(str(decimal(sign)) if sign.isdecimal() else sign for sign in signs)
 
 
 def mask_id(id: str) -> str:
-    """An id as it is shown to whoever may not see addresses: of what spells a number, only the end."""
+    """An id as callers without the right to see addresses are shown it: where it contains a number, only its end."""
     if not encodes_phone_number(id):
         return id
     return _ENCODED.sub(lambda found: f"••••{found[0].rstrip('=')[-_SHOWN:]}", id)
-
-
-# What is kept in place of an id that spells a person's number, once nobody is to be recognised by it.
-#
-# A keyed hash stands for the id: a report that names the id still finds it, and so does the same thing told again.
 
 
 MARK = "~"
 
 
 def pseudonym(sealer: Sealer, id: str) -> str:
-    """What is kept in place of an id that spells a number; any other id as it is."""
+    """The keyed hash that replaces an id with a telephone number; any other id as it is."""
     return _marked(sealer.lookup_hash(id, tenant=NOBODYS)) if encodes_phone_number(id) else id
 
 
 def stored_forms(sealer: Sealer, id: str) -> Sequence[str]:
-    """Every form in which an id may have been kept, itself first."""
+    """Every form in which an id may be stored, itself first."""
     if not encodes_phone_number(id):
         return [id]
     return [id, *(_marked(found) for found in sealer.lookup_hashes(id, tenant=NOBODYS))]

@@ -1,7 +1,7 @@
-"""Hints between processes: "this message changed". PostgreSQL holds the truth; a lost hint costs a moment, no more.
+"""Hints between processes: "this message changed". PostgreSQL holds the data; a lost hint only delays its reader.
 
-One Redis subscription per process wakes the listeners concerned. A listener keeps no queue: once woken it reads what
-is new from the database, and after Redis has been away everybody simply looks again.
+One Redis subscription per process wakes the listeners of a message. A listener keeps no queue: once woken, its reader
+reads the changes from the database. After Redis was away all listeners are woken.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ from core.settings.redis_url import read_redis_url
 from core.store_faults import fault_fields
 
 _CHANNEL = "interalpha:changes"
-# What `core/providers/scripts.py` says when a circuit's state changes.
+# `core/providers/scripts.py` publishes on it when a circuit's state changes.
 _CIRCUITS = "interalpha:circuits"
 _PUBLISH_LIMIT = 0.5
-_PATIENCE_CONNECTED = 15.0
-_PATIENCE_ALONE = 1.0
+_TIMEOUT_CONNECTED = 15.0
+_TIMEOUT_ALONE = 1.0
 _IDLE_CHECK = 5.0
 _READERS = 3
 
 
 class _TlsConnection(SSLConnection):
-    """A connection whose TLS is as the URL's reader has set it up."""
+    """A connection with the TLS context that was made from the URL."""
 
     def __init__(self, *, tls: ssl.SSLContext, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -50,9 +50,9 @@ def connect_redis(raw: str) -> Redis:
         # Longer than any blocking read of SAQ's.
         "socket_timeout": 12,
         "health_check_interval": 15,
-        # Whoever calls knows better than the client whether to try again.
+        # Callers decide whether to try again.
         "retry": Retry(NoBackoff(), 0),
-        # Without it the client would introduce its library, for which few users have the right.
+        # Else the client would send CLIENT SETINFO, for which few users have the right.
         "driver_info": None,
         "username": address.user or None,
         "password": address.password or None,
@@ -70,48 +70,48 @@ def connect_redis(raw: str) -> Redis:
 
 
 class Change(NamedTuple):
-    """A message that has news."""
+    """A message that changed."""
 
     tenant_id: UUID
     message_id: UUID
 
 
 class Listener:
-    """Somebody who wants to know about a tenant's messages: those named, or all of them."""
+    """Waits for changes of a tenant's messages: those named, or all of them."""
 
     def __init__(self, hub: "Hub", tenant_id: UUID, message_ids: Collection[UUID] | None) -> None:
         self._hub = hub
         self._tenant_id = tenant_id
         self._message_ids = None if message_ids is None else frozenset(message_ids)
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
-    def listen_for(self, message_ids: Collection[UUID] | None) -> None:
-        """Care about other messages from now on."""
+    def select(self, message_ids: Collection[UUID] | None) -> None:
+        """Wait for changes of these messages from now on; None for all."""
         self._message_ids = None if message_ids is None else frozenset(message_ids)
 
-    def hear(self, change: Change) -> None:
+    def notify(self, change: Change) -> None:
         if change.tenant_id == self._tenant_id and (
             self._message_ids is None or change.message_id in self._message_ids
         ):
-            self._news.set()
+            self._changed.set()
 
-    def look_again(self) -> None:
-        self._news.set()
+    def wake(self) -> None:
+        self._changed.set()
 
     async def wait(self) -> None:
-        """Return when there may be news: on a hint, and without one now and then, often while Redis is away."""
-        patience = _PATIENCE_CONNECTED if self._hub.is_connected else _PATIENCE_ALONE
+        """Return when something may have changed: on a hint, or after a time-out, a short one while Redis is away."""
+        longest = _TIMEOUT_CONNECTED if self._hub.is_connected else _TIMEOUT_ALONE
         try:
-            async with asyncio.timeout(patience):
-                await self._news.wait()
+            async with asyncio.timeout(longest):
+                await self._changed.wait()
         except TimeoutError:
             return
         finally:
-            self._news.clear()
+            self._changed.clear()
 
 
 class Hub:
-    """Publishes hints, and hears those of every process while `run` is under way."""
+    """Publishes hints, and receives those of all processes while `run` is running."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -119,11 +119,11 @@ class Hub:
         self._watchers: set[Listener] = set()
         self.is_connected = False
         self._troubles, self._interruptions = ThrottledLog(), ThrottledLog()
-        # What followers may hold of the database at once: those who send must not wait behind those who watch.
+        # Connections that subscribers may use at once: sending must not wait for them.
         self.reading = asyncio.Semaphore(_READERS)
 
     async def publish(self, changes: Iterable[Change]) -> None:
-        """Tell every process; a failure is logged and forgotten, since whoever listens also looks by itself."""
+        """Publish to all processes; a failure is only logged, since listeners also wake without hints."""
         payload = b"".join(change.tenant_id.bytes + change.message_id.bytes for change in dict.fromkeys(changes))
         if not payload:
             return
@@ -137,7 +137,7 @@ class Hub:
 
     @contextmanager
     def listen(self, tenant_id: UUID, message_ids: Collection[UUID] | None = None) -> Iterator[Listener]:
-        """Hear about a tenant's messages for as long as the context is open."""
+        """Listen to a tenant's messages while the context is open."""
         listener = Listener(self, tenant_id, message_ids)
         self._listeners.add(listener)
         try:
@@ -147,7 +147,7 @@ class Hub:
 
     @contextmanager
     def listen_to_circuits(self) -> Iterator[Listener]:
-        """Hear that some circuit has changed, for as long as the context is open."""
+        """Listen to changes of any circuit while the context is open."""
         watcher = Listener(self, UUID(int=0), ())
         self._watchers.add(watcher)
         try:
@@ -156,7 +156,7 @@ class Hub:
             self._watchers.discard(watcher)
 
     async def run(self) -> None:
-        """Hear hints until cancelled; reconnects with growing pauses, after which every listener looks again."""
+        """Receive hints until canceled; reconnects with growing pauses, and then wakes all listeners."""
         pause = 0.1
         while True:
             try:
@@ -166,8 +166,8 @@ class Hub:
                     self._interruptions.succeeded("hints_heard")
                     pause = 0.1
                     for listener in self._listeners | self._watchers:
-                        listener.look_again()
-                    await self._hear(pubsub)
+                        listener.wake()
+                    await self._receive(pubsub)
             except (RedisError, OSError) as error:
                 self._interruptions.failed("hints_interrupted", **fault_fields(error))
             finally:
@@ -175,7 +175,7 @@ class Hub:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
 
-    async def _hear(self, pubsub: PubSub) -> None:
+    async def _receive(self, pubsub: PubSub) -> None:
         while True:
             message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=_IDLE_CHECK)
             if message is None:
@@ -183,9 +183,9 @@ class Hub:
                 await pubsub.ping()
             elif message["channel"] == _CIRCUITS.encode():
                 for watcher in self._watchers:
-                    watcher.look_again()
+                    watcher.wake()
             elif isinstance(data := message["data"], bytes):
                 for start in range(0, len(data) - 31, 32):
                     change = Change(UUID(bytes=data[start : start + 16]), UUID(bytes=data[start + 16 : start + 32]))
                     for listener in self._listeners:
-                        listener.hear(change)
+                        listener.notify(change)

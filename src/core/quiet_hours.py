@@ -1,4 +1,4 @@
-"""Quiet hours: when nobody wants their telephone to ring."""
+"""Quiet hours, and the time zones they are read in: by name, or that of a country's capital."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -7,13 +7,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 @dataclass(frozen=True, slots=True)
 class QuietHours:
-    """From `start` on, until `end`, usually of the next day; by the clock on the wall."""
+    """From `start` until `end`, usually of the next day, in local time."""
 
     start: time
     end: time
 
     def hold(self, moment: time) -> bool:
-        """Whether a time of day is in them; `end` is not."""
+        """Whether a time of day is within them; `end` is not."""
         if self.start <= self.end:
             return self.start <= moment < self.end
         return moment >= self.start or moment < self.end
@@ -22,7 +22,7 @@ class QuietHours:
         return f"{self.start:%H:%M}-{self.end:%H:%M}"
 
     def over_at(self, local: datetime) -> datetime:
-        """The moment after a local one, which is in them, at which they are over."""
+        """When the quiet hours around a local moment end."""
         day = local.date() + timedelta(days=1 if local.time() >= self.end else 0)
         return datetime.combine(day, self.end, local.tzinfo).astimezone(UTC)
 
@@ -30,10 +30,7 @@ class QuietHours:
 DEFAULT_QUIET_HOURS = QuietHours(time(21), time(8))
 
 
-# Time zones: by name, and of a country's capital.
-
-
-# Where each country's capital lies, by the region codes of phonenumbers: a country with one zone has no choice.
+# The zone of each country's capital, by the region codes of phonenumbers.
 # https://data.iana.org/time-zones/tzdb/zone.tab; it lacks AC and TA, which are parts of SH, and XK.
 _CAPITALS = {
     "Africa": (
@@ -95,7 +92,7 @@ CAPITALS = {
 
 
 def find_zone(name: str) -> ZoneInfo | None:
-    """A time zone by its name in the IANA's list; None for one this machine does not know."""
+    """A time zone by its IANA name; None for one this machine does not know."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -2,7 +2,13 @@
 
 A sealed value is `1 · length of key id · key id · nonce (12) · ciphertext and tag` under AES-256-GCM, with tenant, row
 and column as additional data. Beside an address stands a keyed hash for exact look-up, made anew with every key. A
-provider's id has a hash that is never made anew: its secret lies sealed in the database (`core/lookup_keys.py`).
+provider's id has a hash that is never replaced: its secret is sealed in the database (`core/lookup_keys.py`).
+
+All sealed columns are found in the definitions of the tables, so that rotation covers a new one at once. A column
+`X_sealed` is sealed for its row's tenant (`NOBODYS` in a table without one), the row's `id`, and the name `X`. A table
+without an id names in `info["sealed_for"]` the two columns that replace it: the row's id, and a number that is added to
+the name. A column `X_hash` beside it is the look-up hash of the same address, made anew with it; a column `X_lookup` is
+a hash that is never replaced.
 """
 
 import hashlib
@@ -20,11 +26,11 @@ from sqlalchemy import Column, LargeBinary, MetaData, Table
 _VERSION = 1
 _NONCE = 12
 NOBODYS = UUID(int=0)
-"""The tenant that sealed values of a row name which belongs to none."""
+"""The tenant in sealed values of rows that belong to no tenant."""
 
 
 class SealBroken(Exception):
-    """A sealed value cannot be opened: its key is gone, it was altered, or it comes from another place."""
+    """A sealed value cannot be opened: its key is missing, it was altered, or it belongs to another place."""
 
 
 class KeyMissing(SealBroken):
@@ -68,7 +74,7 @@ class Sealer:
         try:
             return cipher.decrypt(nonce, ciphertext, _place(tenant, row, column)).decode()
         except (InvalidTag, ValueError) as error:
-            # ValueError: a value cut short has not even a whole nonce.
+            # ValueError: a truncated value may lack a whole nonce.
             raise SealBroken(f"{column}: altered, or moved from another row") from error
 
     @property
@@ -77,7 +83,7 @@ class Sealer:
         return self._names
 
     def missing_key(self, sealed: bytes) -> str | None:
-        """The name of the key a value lies under, if that is not one of these."""
+        """The name of the key a value is sealed with, if it is not one of these."""
         if len(sealed) < 3 or sealed[0] != _VERSION:
             return None
         name = sealed[2 : 2 + sealed[1]].decode(errors="replace")
@@ -85,11 +91,11 @@ class Sealer:
 
     @property
     def encoded_names(self) -> list[bytes]:
-        """The same as sealed values say them."""
+        """The same as sealed values contain them."""
         return [name.encode() for name in self._names]
 
     def head(self, name: str | None = None) -> bytes:
-        """What values sealed with a key begin with, the current one unless named."""
+        """The first bytes of values sealed with a key: the current one, unless named."""
         encoded = (name or self._current).encode()
         return bytes((_VERSION, len(encoded))) + encoded
 
@@ -100,11 +106,11 @@ class Sealer:
 
     @property
     def can_hash_ids(self) -> bool:
-        """Whether it was told the secret of the hashes that are never made anew."""
+        """Whether it was given the secret of the hashes that are never replaced."""
         return self._id_secret is not None
 
     def hash_ids_with(self, secret: bytes) -> None:
-        """Take the secret of the hashes that are never made anew, as it was found in the database."""
+        """Take the secret of the hashes that are never replaced, as it is in the database."""
         self._id_secret = secret
 
     def id_hash(self, id: str) -> bytes:
@@ -123,9 +129,9 @@ class Sealer:
 
 
 def is_readable(column: str) -> str:
-    """SQL: whether a sealed column's key is among `:keys`; what is no sealed value at all is left to whoever opens it.
+    """SQL: whether a sealed column's key is among `:keys`; what is no sealed value counts as readable.
 
-    A long value is not fetched for it: its head says the key.
+    Only the head of a long value is read: it names the key.
     """
     head = f"substring({column}, 1, 2)"
     return (
@@ -142,16 +148,6 @@ def _place(tenant: UUID, row: UUID, column: str) -> bytes:
     return tenant.bytes + row.bytes + column.encode()
 
 
-# Every sealed column there is, found in the tables' own definitions: a new one is rotated from its first day.
-#
-# A column `X_sealed` is sealed for its row's tenant (nobody's, in a table that belongs to none), the row's `id`, and
-# the
-# name `X`. A table without an id says in `info["sealed_for"]` which two columns stand for it: the row's id, and a
-# number
-# that is added to the name. A column `X_hash` beside it is the look-up hash of the same address, made anew with it; a
-# column `X_lookup` is a hash that is never made anew.
-
-
 _SEALED, _HASH = "_sealed", "_hash"
 
 
@@ -166,9 +162,9 @@ class SealedColumn:
 
 @dataclass(frozen=True, slots=True)
 class SealedTable:
-    """A table with sealed columns; `tenant` is None in one that belongs to nobody.
+    """A table with sealed columns; `tenant` is None where its rows belong to no tenant.
 
-    `number` tells the rows that share an id apart, where several do.
+    `number` distinguishes rows that share an id.
     """
 
     table: Table
@@ -178,7 +174,7 @@ class SealedTable:
     number: Column[int] | None = None
 
     def place(self, row: Any, column: SealedColumn) -> dict[str, Any]:
-        """What a value of a row is sealed for, as the sealer takes it; the row holds the table's primary key."""
+        """What a value of a row is sealed for, as the sealer's arguments; the row has the table's primary key."""
         number = None if self.number is None else getattr(row, self.number.name)
         return {
             "tenant": NOBODYS if self.tenant is None else getattr(row, self.tenant.name),
@@ -193,7 +189,7 @@ def numbered(name: str, number: int) -> str:
 
 
 def sealed_tables(metadata: MetaData) -> list[SealedTable]:
-    """Find every table that holds sealed values; raises LookupError for one whose rows have no `id`."""
+    """Find every table with sealed columns; raises LookupError for one whose rows have no `id`."""
     found = []
     for table in metadata.sorted_tables:
         columns = [

@@ -1,7 +1,7 @@
-"""Sentences people are told: in English, and with what it takes to say the same in another language.
+"""Sentences for people: an English string that keeps its code and values, so that it can be translated.
 
-`say` makes one. It is a string like any other, so whoever logs, joins or compares messages need not know; whoever
-answers a caller looks up its code in the catalogue of the caller's language and fills the same places.
+`say` makes one. It can be logged, joined and compared like any string; where a caller is answered, its code is looked
+up in the catalogue of the caller's language, and the same values fill the places of the sentence there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 
 class Sentence(str):
-    """An English sentence, its code, and what fills its places: texts, numbers, or sentences again."""
+    """An English sentence, its code, and the values of its places: texts, numbers, or sentences."""
 
     __slots__ = ("code", "places")
 
@@ -19,7 +19,7 @@ class Sentence(str):
 
 
 def say(code: str, template: str, /, **places: object) -> Sentence:
-    """Fill a template; code and template are in the catalogue of English too, and a test compares the two."""
+    """Fill a template; the English catalogue holds code and template too, and a test compares the two."""
     sentence = Sentence(template.format_map(places) if places else template)
     sentence.code, sentence.places = code, places
     return sentence
@@ -27,7 +27,7 @@ def say(code: str, template: str, /, **places: object) -> Sentence:
 
 @dataclass(frozen=True, slots=True)
 class ErrorText:
-    """What a caller reads of an error: what happened, what to do, and the page that says more."""
+    """An error as a caller reads it: what happened, what to do, and the page that explains it."""
 
     message: str
     advice: str
@@ -35,16 +35,16 @@ class ErrorText:
 
 
 class Translator(Protocol):
-    """Knows the catalogues."""
+    """Translates sentences and errors with the catalogues; implemented in `api/i18n`."""
 
     def tell(self, code: str, message: str, languages: Sequence[str], places: Mapping[str, object]) -> ErrorText:
-        """Say it in the first of the languages (lower case, best first) there is a catalogue for, else in English.
+        """Translate into the first of the languages (lower case, best first) that has a catalogue, else English.
 
-        A message that is no Sentence is one of `code`; `places` fill that code's own sentence.
+        A message that is no Sentence is replaced by the sentence of `code`, filled with `places`.
         """
 
     def describe(self, error: Mapping[str, Any], languages: Sequence[str]) -> Mapping[str, Any]:
-        """Put an error of a GraphQL answer's top level into words."""
+        """Translate an error at the top level of a GraphQL answer."""
 
     def language(self, languages: Sequence[str]) -> str:
-        """Name the language that will be spoken."""
+        """The language that will be used."""

@@ -50,7 +50,7 @@ def _audited(name: str, resolve: Resolve) -> Callable[..., Awaitable[Any]]:
 
 async def _tell(context: Context, act: Act | None, refusals: list[Refusal]) -> None:
     # Whoever has no credentials belongs to no tenant: there is nobody whose log could hold it.
-    if act is None or (act.is_told and not refusals):
+    if act is None or (act.is_recorded and not refusals):
         return
     try:
         async with context.services.database.transaction(act.tenant_id) as connection:

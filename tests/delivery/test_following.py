@@ -129,7 +129,7 @@ async def test_changes_read_ahead_of_the_feed_are_not_delivered_again_after_a_re
             pass
         await transaction.commit()
         for listener in shop.hub._listeners:
-            listener.look_again()
+            listener.wake()
         while (await reader.next()).event.sequence != lower:
             pass
     assert lower < higher

@@ -158,5 +158,5 @@ async def test_many_who_watch_are_one_reading_and_leave_nothing(
     assert len([one for one in seen if "attempts" in one]) <= 2
     for stream in streams:
         await stream.close()
-    assert len(house.services.health.boards) == 0
+    assert len(house.services.health.shared_values) == 0
     assert house.hub._watchers == set()

@@ -1,1 +1,1 @@
-"""Who is asking, and on whose behalf."""
+"""Who may do what: API keys, sessions, people, organisations and tenants."""

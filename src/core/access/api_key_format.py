@@ -1,7 +1,7 @@
-"""What an API key looks like: `ia_live_` · 12 that name it · `_` · 43 that are secret · 6 of a checksum.
+"""The format of API keys: `ia_live_` · a name of 12 characters · `_` · a secret of 43 · a checksum of 6.
 
-The prefix is a secret scanner's, and so is the checksum: it tells a key from what only looks like one without asking
-anybody, and a mistyped key from an unknown one without asking the database.
+Prefix and checksum serve secret scanners: they recognise a key without a query. The checksum also distinguishes a
+mistyped key from an unknown one without asking the database.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ _MARK = "ia_"
 
 
 class KeyKind(StrEnum):
-    """Whom the messages of a key may reach."""
+    """Which recipients the messages of a key may reach."""
 
     LIVE = "LIVE"
     ALLOW_LIST = "ALLOW_LIST"
@@ -32,7 +32,7 @@ _SHAPE = re.compile(PATTERN, re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class KeyParts:
-    """A whole key taken apart: the name it is found by, and the hash it is known by."""
+    """The parts of a key: the name it is found by, and the hash it is verified with."""
 
     kind: KeyKind
     name: str
@@ -40,7 +40,7 @@ class KeyParts:
 
 
 def generate_key(kind: KeyKind) -> tuple[str, KeyParts]:
-    """Make a key, with 256 random bits in it; the text is shown once and kept nowhere."""
+    """Make a key with 256 random bits; the text is shown once and never stored."""
     name = "".join(secrets.choice(_DIGITS) for _ in range(_NAME))
     body = f"{_MARK}{_WORDS[kind]}_{name}_{_base62(secrets.randbits(256), _SECRET)}"
     text = body + _checksum(body)
@@ -48,12 +48,12 @@ def generate_key(kind: KeyKind) -> tuple[str, KeyParts]:
 
 
 def looks_like_key(token: str) -> bool:
-    """Whether a token means to be an API key, which no other kind of token does."""
+    """Whether a token has the prefix of API keys, which no other kind of token has."""
     return token.startswith(_MARK)
 
 
 def parse_key(token: str) -> KeyParts | None:
-    """Take a key apart; None for what is none, or was not copied as a whole."""
+    """Split a key into its parts; None for text that is not a whole key."""
     found = _SHAPE.fullmatch(token)
     if found is None or _checksum(token[:-_CHECKSUM]) != token[-_CHECKSUM:]:
         return None
@@ -62,18 +62,18 @@ def parse_key(token: str) -> KeyParts | None:
 
 
 def key_prefix(kind: KeyKind, name: str) -> str:
-    """The beginning of a key, which tells it from others and lets nobody in."""
+    """The beginning of a key: it identifies the key and holds no secret."""
     return f"{_MARK}{_WORDS[kind]}_{name}"
 
 
 def key_name_in(text: str) -> str | None:
-    """The name in a key, or in as much of it as `prefix_of` shows; None where there is none."""
+    """The name in a key, or in its prefix; None where there is none."""
     found = re.fullmatch(rf"ia_(?:live|allow|test)_([0-9A-Za-z]{{{_NAME}}})(?:_[0-9A-Za-z]*)?", text, re.ASCII)
     return None if found is None else found[1]
 
 
 def _hash(token: str) -> bytes:
-    # A slow hash makes guessing dear; of 256 random bits nothing can be guessed, and this runs with every request.
+    # No slow hash is needed: 256 random bits cannot be guessed, and this runs with every request.
     return hashlib.sha256(token.encode()).digest()
 
 

@@ -1,4 +1,7 @@
-"""Looking presented keys up, in one statement at a time for all that are wanted meanwhile: a flood costs no more."""
+"""Verifying API keys: the checksum first, without a query, and then the stored key, which is cached for two seconds.
+
+Keys are looked up in one statement at a time for all that were presented meanwhile, so that a flood costs no more.
+"""
 
 import asyncio
 import hmac
@@ -28,13 +31,13 @@ RECIPIENTS_COLUMN = "recipients"
 
 log = structlog.get_logger(__name__)
 
-# Nobody's rows can be seen before it is known whose they are: PostgreSQL is asked in a transaction without tenants.
+# The tenant is not known yet: the function returns keys in a transaction without tenants.
 _PRESENTED = text("SELECT * FROM keys_presented(:wanted)").bindparams(bindparam("wanted", type_=ARRAY(Text)))
 
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A key as our books have it, at the moment it was looked up."""
+    """A key as the database had it when it was looked up."""
 
     id: UUID
     tenant_id: UUID
@@ -57,7 +60,7 @@ class ApiKeyLookup:
         self._keys: GroupLookup[str, StoredKey] = GroupLookup(self._look_up)
 
     async def find(self, name: str) -> StoredKey | None:
-        """What is known of a key; None where there is none of that name. Raises Overloaded."""
+        """The stored key; None where there is none of that name. Raises Overloaded."""
         return await self._keys.find(name)
 
     async def _look_up(self, names: Sequence[str]) -> dict[str, StoredKey]:
@@ -95,25 +98,22 @@ class ApiKeyLookup:
                 row.recipients_sealed or b"", tenant=row.tenant_id, row=row.id, column=RECIPIENTS_COLUMN
             )
         except SealBroken as error:
-            # A list nobody can read names nobody: the key comes in, and its messages reach no one.
+            # A list that cannot be opened counts as empty: the key is valid, and its messages reach nobody.
             log.error("recipients_unreadable", key=row.public_id, reason=str(error))
             return frozenset()
         return frozenset(json.loads(opened))
 
 
-# From an API key to a principal: checked offline first, then against our books as they were a moment ago.
-
-
 CACHE_SECONDS = 2.0
-"""How long what was looked up is believed: a key revoked by another process may come in for so long."""
+"""How long a looked-up key is used: a key revoked by another process may be accepted for so long."""
 USED_SECONDS = 60.0
-"""The last use of a key is written down once in so many seconds."""
+"""The last use of a key is recorded once in so many seconds."""
 CACHE_SIZE = 10_000
 KEY_SUBJECT = "key:"
 
 
 class KeyFault(StrEnum):
-    """Why a key is not believed."""
+    """Why a key is refused."""
 
     MALFORMED = "malformed"
     UNKNOWN = "unknown"
@@ -130,7 +130,7 @@ _WORDS = {
 
 
 class KeyRefused(Unauthenticated):
-    """An API key that lets nobody in; `reason` says why, `name` which it was, where that could be told."""
+    """An API key is refused; `reason` says why, `name` which key it was, where that is known."""
 
     def __init__(self, reason: KeyFault, name: str | None = None) -> None:
         super().__init__(_WORDS[reason])
@@ -139,7 +139,7 @@ class KeyRefused(Unauthenticated):
 
 
 class ApiKeyVerifier:
-    """Lets servers in that present a key."""
+    """Authenticates servers that present an API key."""
 
     def __init__(self, database: Database, sealer: Sealer, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
@@ -151,7 +151,7 @@ class ApiKeyVerifier:
         self._notes: set[asyncio.Task[None]] = set()
 
     async def authenticate(self, token: str) -> Principal:
-        """Say who presents a key; raises KeyRefused, and Overloaded where our books cannot be read at the moment."""
+        """The principal of a key; raises KeyRefused, and Overloaded where the database cannot be read."""
         presented = parse_key(token)
         if presented is None:
             raise KeyRefused(KeyFault.MALFORMED)
@@ -162,16 +162,16 @@ class ApiKeyVerifier:
         return _principal(known)
 
     async def is_believed(self, principal: Principal) -> bool:
-        """Whether the key of an earlier call would let anybody in now; raises Overloaded."""
+        """Whether the key of an earlier call is still valid; raises Overloaded."""
         known = await self._find(principal.subject.removeprefix(KEY_SUBJECT))
         return known is not None and not known.is_revoked and not known.is_expired
 
     def forget(self, name: str) -> None:
-        """Look a key up anew when it comes next: it was changed here."""
+        """Look a key up again at its next use: it was changed here."""
         self._known.pop(name, None)
 
     async def close(self) -> None:
-        """Finish what is still to be written down."""
+        """Wait until the last uses are recorded."""
         await asyncio.gather(*self._notes)
 
     async def _find(self, name: str) -> StoredKey | None:
@@ -187,7 +187,7 @@ class ApiKeyVerifier:
         return found
 
     def _note_use(self, known: StoredKey) -> None:
-        """Write down that a key is used, behind its caller's back."""
+        """Record that a key is used, in a task of its own."""
         if known.name in self._used:
             return
         self._used[known.name] = True
@@ -203,7 +203,7 @@ class ApiKeyVerifier:
             log.warning("key_use_not_noted", key=known.name, reason=error.message)
 
 
-# Of several processes, one writes it down.
+# Of several processes, one records it.
 _RECORD_USE = (
     update(api_keys)
     .where(
@@ -227,7 +227,7 @@ def _principal(known: StoredKey) -> Principal:
     return Principal(
         known.tenant_id,
         f"{KEY_SUBJECT}{known.name}",
-        # A right this version does not know is none.
+        # A scope that this version does not know is left out.
         frozenset(scope for scope in Scope if scope in known.scopes),
         known.expires_at.timestamp() if known.expires_at else None,
         api_key=known.id,

@@ -1,4 +1,8 @@
-"""An API key as somebody wants it: checked before it is made, against what its maker may do."""
+"""Making, reading and revoking API keys; the text of a key is shown once, when it is made, and never stored.
+
+A new key is checked against the rights of its maker. A key whose maker is deleted, banned or no longer a member of the
+organisation is orphaned; migration 0035 holds that rule.
+"""
 
 import json
 from collections.abc import Collection, Iterator, Sequence
@@ -27,11 +31,16 @@ from core.words import say
 LONGEST_NAME = 100
 MOST_RECIPIENTS = 100
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=3_650)
+ACTION, SYSTEM = "revokeOrphanedKeys", "interalpha"
+"""The action and the actor in the audit log."""
+
+_FIND = text("SELECT id FROM orphaned_keys() WHERE tenant_id = :tenant")
+_REVOKE = text("SELECT tenant_id, id FROM revoke_orphaned_keys()")
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """What a key is to be: `expires_in` None for one without an end; `recipients` only for an allow list."""
+    """A key to be made: `expires_in` is None for one without an end; `recipients` are for an allow list only."""
 
     name: str
     kind: KeyKind
@@ -41,7 +50,7 @@ class NewKey:
 
     @property
     def reach(self) -> Reach:
-        """Whom its messages may reach."""
+        """Which recipients its messages may reach."""
         match self.kind:
             case KeyKind.LIVE:
                 return UNRESTRICTED
@@ -52,7 +61,7 @@ class NewKey:
 
 
 def check_new_key(key: NewKey, maker: Principal | None) -> None:
-    """Raise Refused with all that is wrong; without a maker, whoever asks has the database itself."""
+    """Raise Refused with all that is wrong; there is no maker where an operator acts on the database itself."""
     errors: list[AppError] = [*_errors(key), *(_excesses(key, maker) if maker is not None else ())]
     if errors:
         raise Refused(errors)
@@ -110,7 +119,7 @@ def _name_errors(key: NewKey) -> Iterator[AppError]:
 
 
 def _excesses(key: NewKey, maker: Principal) -> Iterator[AppError]:
-    """What the maker may not do itself, and so cannot give away."""
+    """The rights that the maker lacks, and so cannot give to a key."""
     if beyond := [scope for scope in Scope if scope in key.scopes and scope not in maker.scopes]:
         text = say(
             "API_KEY_BEYOND_SCOPES",
@@ -130,14 +139,14 @@ def _excesses(key: NewKey, maker: Principal) -> Iterator[AppError]:
 
 
 def outlives_maker(ends: datetime | None, maker: Principal | None) -> bool:
-    """Whether a key would go on after the key that makes it; sessions of people end too soon to bind anything."""
+    """Whether a key would end after the key that makes it; sessions of people are short and set no limit."""
     if maker is None or maker.api_key is None or maker.expires_at is None:
         return False
     return ends is None or ends.timestamp() > maker.expires_at
 
 
 def outlives_maker_error() -> Refused:
-    """The error for a key that would go on after its maker."""
+    """The error for a key that would end after its maker."""
     return Refused(
         [
             _wrong(
@@ -152,14 +161,11 @@ def _wrong(text: str, name: str, rule: InputRule = InputRule.OUT_OF_RANGE) -> In
     return InvalidInput(text, path=["input", name], rule=rule)
 
 
-# Making, reading and revoking API keys; what a key says is shown once, when it is made, and kept nowhere.
-
-
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it may be shown: everything but what lets somebody in. `public_id` is the part it is found by.
+    """A key as it may be shown: everything but its secret. `public_id` is the part it is found by.
 
-    `is_orphaned` says that it lets somebody in though its maker is gone, where that was looked up.
+    `is_orphaned` says that it is valid and its maker is gone, where that was looked up.
     """
 
     id: UUID
@@ -177,14 +183,14 @@ class ApiKey:
 
     @property
     def prefix(self) -> str:
-        """How it begins: enough to recognise it."""
+        """Its first characters: enough to recognise it."""
         return key_prefix(self.kind, self.public_id)
 
 
 async def create_api_key(
     connection: AsyncConnection, sealer: Sealer, tenant: UUID, key: NewKey, *, maker: Principal | None, created_by: str
 ) -> tuple[ApiKey, str]:
-    """Make a key and give its text, this once; raises Refused."""
+    """Make a key and return it with its text; raises Refused."""
     check_new_key(key, maker)
     row, (secret, parts) = uuid7(), generate_key(key.kind)
     made = insert(api_keys).values(
@@ -202,13 +208,13 @@ async def create_api_key(
     )
     stored = _key((await connection.execute(made.returning(api_keys))).one())
     if outlives_maker(stored.expires_at, maker):
-        # The database's clock decides; the caller's transaction takes the row back.
+        # The database's clock decides; the caller's transaction rolls the row back.
         raise outlives_maker_error()
     return stored, secret
 
 
 async def revoke_api_key(connection: AsyncConnection, tenant: UUID, key: UUID) -> ApiKey | None:
-    """Let a key let nobody in any more; None where the tenant has none of that id. Revoked again, it stays as it is."""
+    """Revoke a key; None where the tenant has none of that id. A key revoked before keeps its moment."""
     revoked = (
         update(api_keys)
         .where(api_keys.c.tenant_id == tenant, api_keys.c.id == key)
@@ -262,18 +268,8 @@ def _key(row: Row[Any]) -> ApiKey:
     )
 
 
-# API keys whose maker is gone: deleted, banned, or no longer of the organisation. Migration 0035 holds the rule.
-
-
-ACTION, SYSTEM = "revokeOrphanedKeys", "interalpha"
-"""What the audit log calls it, and who does it."""
-
-_FIND = text("SELECT id FROM orphaned_keys() WHERE tenant_id = :tenant")
-_REVOKE = text("SELECT tenant_id, id FROM revoke_orphaned_keys()")
-
-
 async def orphaned_keys(connection: AsyncConnection, tenant: UUID) -> Collection[UUID]:
-    """The keys of a tenant that let somebody in and whose maker is gone."""
+    """The valid keys of a tenant whose maker is gone."""
     return set((await connection.execute(_FIND, {"tenant": tenant})).scalars())
 
 

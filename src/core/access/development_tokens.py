@@ -1,4 +1,4 @@
-"""Development tokens: signed with a key derived from ENCRYPTION_KEYS, and believed outside production only."""
+"""Development tokens: signed with a key derived from ENCRYPTION_KEYS, and accepted outside production only."""
 
 import base64
 import hashlib
@@ -20,7 +20,7 @@ _MAX_LENGTH = 4096
 _LONGEST_SUBJECT = 200
 _LEEWAY = 60
 CLI = "interalpha"
-"""The subject of tokens that commands make for themselves."""
+"""The subject of tokens that commands make for their own calls."""
 
 
 class DevelopmentTokens:
@@ -47,7 +47,7 @@ class DevelopmentTokens:
         return token.startswith(_PREFIX)
 
     def read(self, token: str) -> Principal:
-        """Say who a token speaks for; raises Unauthenticated."""
+        """The principal of a token; raises Unauthenticated."""
         body, _, signature = token.removeprefix(_PREFIX).partition(".")
         is_ours = token.startswith(_PREFIX) and token.isascii() and len(token) <= _MAX_LENGTH
         if not is_ours or not hmac.compare_digest(self._sign(body).encode(), signature.encode()):
@@ -76,7 +76,7 @@ class DevelopmentTokens:
 
 
 def _claims(body: str) -> dict[str, Any]:
-    """Read what a token says; raises Unauthenticated where a claim is missing or is not what it should be."""
+    """Read a token's claims; raises Unauthenticated where one is missing or has a wrong form."""
     unreadable = Unauthenticated(say("TOKEN_UNREADABLE", "The bearer token cannot be read."))
     try:
         claims = json.loads(_decode(body))

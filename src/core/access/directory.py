@@ -1,4 +1,8 @@
-"""What is known of a person, sealed: a name, an e-mail address, a picture."""
+"""People and organisations: applying the identity provider's events, and reading what is known of them.
+
+Events are applied in whatever order they arrive: the newest wins, and a deletion is final. The same set of events
+leaves the same rows, in whatever order and however often they came.
+"""
 
 import json
 from collections.abc import Collection
@@ -19,13 +23,13 @@ from core.sealing import NOBODYS, SealBroken, Sealer
 
 log = structlog.get_logger(__name__)
 
-# A person may work for several tenants, and is none's.
+# A person may work for several tenants, so the row belongs to none.
 _COLUMN = "profile"
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Whatever is not known is None."""
+    """A person's name, e-mail address and picture; what is not known is None."""
 
     name: str | None = None
     email: str | None = None
@@ -33,32 +37,29 @@ class Profile:
 
 
 def seal_profile(sealer: Sealer, row: UUID, profile: Profile) -> bytes:
-    """Close a profile for the row of its person."""
+    """Seal a profile for the row of its person."""
     text = json.dumps({"name": profile.name, "email": profile.email, "avatarUrl": profile.avatar_url})
     return sealer.seal(text, tenant=NOBODYS, row=row, column=_COLUMN)
 
 
 def open_profile(sealer: Sealer, row: UUID, sealed: bytes | None) -> Profile:
-    """Open what `seal_profile` closed; an empty one where nothing was told yet, or where it cannot be opened here."""
+    """Open what `seal_profile` sealed; an empty one where nothing is stored, or where it cannot be opened here."""
     if sealed is None:
         return Profile()
     try:
         data = json.loads(sealer.open(sealed, tenant=NOBODYS, row=row, column=_COLUMN))
     except SealBroken as error:
-        # Whoever signs in is let in all the same, without a name.
+        # The person can sign in all the same, without a name.
         log.warning("profile_unreadable", user_id=str(row), reason=str(error))
         return Profile()
     return Profile(data["name"], data["email"], data["avatarUrl"])
-
-
-# News of people and organisations, written down for a sealed column and read back.
 
 
 Subject = Person | OrganizationNamed | Membership | SessionEnded
 
 
 def subject_to_json(subject: Subject) -> dict[str, Any]:
-    """Write down whom or what news are about."""
+    """The subject of an event, as JSON for a sealed column."""
     match subject:
         case Person():
             person = {"id": subject.id, "name": subject.name, "email": subject.email, "avatarUrl": subject.avatar_url}
@@ -75,7 +76,7 @@ def subject_to_json(subject: Subject) -> dict[str, Any]:
 def subject_from_json(data: dict[str, Any]) -> Subject:
     """Read what `subject_to_json` wrote."""
     if one := data.get("person"):
-        # Written before there was such a word, it has none.
+        # Earlier versions did not write it.
         return Person(one["id"], one["name"], one["email"], one["avatarUrl"], one.get("isBanned", False))
     if one := data.get("organization"):
         return OrganizationNamed(one["id"], one["name"])
@@ -85,17 +86,12 @@ def subject_from_json(data: dict[str, Any]) -> Subject:
     return Membership(one["userId"], one["organizationId"], one["role"])
 
 
-# Applying what we are told of people and organisations, in whatever order it comes: newest wins, gone stays gone.
-#
-# Each statement leaves the same row behind for the same set of news, whichever came first and however often.
-
-
 ENDED_SESSIONS_KEPT = timedelta(days=31)
 """Longer than the longest life that CLERK_TOKEN_LIFETIME may give a token, which is a day."""
 
 
 async def apply_directory_event(connection: AsyncConnection, sealer: Sealer, event: DirectoryChanged) -> None:
-    """Bring a person, an organisation or a membership to where an event says it is."""
+    """Apply an event about a person, an organisation, a membership or a session."""
     gone_at = event.at if event.is_deleted else None
     match event.subject:
         case Person() as person:
@@ -111,7 +107,7 @@ async def apply_directory_event(connection: AsyncConnection, sealer: Sealer, eve
 
 
 async def delete_old_session_ends(connection: AsyncConnection) -> None:
-    """Delete the ends of sessions that no token which may still be believed is of."""
+    """Delete the ends of sessions whose tokens have all expired."""
     oldest = func.now() - ENDED_SESSIONS_KEPT
     await connection.execute(ended_sessions.delete().where(ended_sessions.c.ended_at < oldest))
 
@@ -123,7 +119,7 @@ async def upsert_organization(
     at: datetime | None = None,
     gone_at: datetime | None = None,
 ) -> UUID:
-    """Give the tenant of an organisation, made when there is none; a newer name replaces an older one."""
+    """The tenant of an organisation, added where there is none; a newer name replaces an older one."""
     kept = await connection.execute(
         select(func.keep_organization(uuid7(), organization.id, organization.name, at, gone_at))
     )
@@ -131,7 +127,7 @@ async def upsert_organization(
 
 
 async def upsert_user(connection: AsyncConnection, subject: str) -> UUID:
-    """Give the row of a person of whom nothing but what tokens call them is known."""
+    """The row of a person by the subject of their tokens, added where there is none."""
     kept = await connection.execute(select(func.keep_person(uuid7(), subject)))
     return UUID(str(kept.scalar_one()))
 
@@ -148,7 +144,7 @@ async def _apply_person(
         .where(users.c.id == row)
         .values(
             profile_sealed=case(
-                # What is gone leaves nothing personal behind, and news that come late bring nothing back.
+                # Of a deleted person nothing personal is kept, and a late event brings nothing back.
                 (is_gone, None),
                 (_is_older(users.c.clerk_updated_at, at), seal_profile(sealer, row, profile)),
                 else_=users.c.profile_sealed,
@@ -166,22 +162,22 @@ async def _apply_person(
 async def _apply_membership(
     connection: AsyncConnection, membership: Membership, at: datetime, gone_at: datetime | None
 ) -> None:
-    # It may come before either side of it.
+    # The event may come before those of the person and the organisation.
     user = await upsert_user(connection, membership.user_id)
     tenant = await upsert_organization(connection, OrganizationNamed(membership.organization_id))
-    told = insert(memberships).values(
+    reported = insert(memberships).values(
         tenant_id=tenant,
         user_id=user,
         role=None if gone_at else membership.role,
         clerk_updated_at=at,
         deleted_at=gone_at,
     )
-    new = told.excluded
+    new = reported.excluded
     newer = _is_older(memberships.c.clerk_updated_at, at)
     if gone_at is not None:
         newer = or_(newer, memberships.c.clerk_updated_at == at)
     await connection.execute(
-        told.on_conflict_do_update(
+        reported.on_conflict_do_update(
             index_elements=["tenant_id", "user_id"],
             set_={"role": new.role, "clerk_updated_at": new.clerk_updated_at, "deleted_at": new.deleted_at},
             where=newer,
@@ -193,12 +189,9 @@ def _is_older(kept: ColumnElement[datetime | None], at: datetime) -> ColumnEleme
     return or_(kept.is_(None), kept < at)
 
 
-# Reading people, and the organisations whose data a tenant is.
-
-
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person who has signed in here, or of whom we were told."""
+    """A person who has signed in, or whom the identity provider reported."""
 
     id: UUID
     profile: Profile
@@ -207,7 +200,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """A business: the tenant that everything else belongs to."""
+    """An organisation: the tenant that all other data belongs to."""
 
     id: UUID
     name: str
@@ -216,11 +209,11 @@ class Organization:
 
 
 async def load_user(connection: AsyncConnection, sealer: Sealer, subject: str) -> User:
-    """Read the person behind a token's subject; noted on the way, as is whose they are, where nobody has told of it."""
+    """Read the person of a token's subject; person and membership are added where they are not known yet."""
     if found := await _users(connection, sealer, users.c.subject == subject):
         return found[0]
     row = await upsert_user(connection, subject)
-    # Only the tenants a transaction names can be seen in it: this is the caller's own.
+    # Only the tenants of the transaction are visible: this is the caller's own.
     joined = insert(memberships).from_select(["tenant_id", "user_id"], select(tenants.c.id, literal(row)))
     await connection.execute(joined.on_conflict_do_nothing())
     [kept] = await _users(connection, sealer, users.c.id == row)
@@ -230,7 +223,7 @@ async def load_user(connection: AsyncConnection, sealer: Sealer, subject: str) -
 async def users_by_id(
     connection: AsyncConnection, sealer: Sealer, ids: Collection[UUID], *, tenant: UUID | None, subject: str
 ) -> dict[UUID, User]:
-    """Read people: the caller's own self, and with `tenant` whoever belongs to it; all others are left out."""
+    """Read people: the caller, and with `tenant` also its members; all others are left out."""
     may_see: ColumnElement[bool] = users.c.subject == subject
     if tenant is not None:
         membership = (memberships.c.tenant_id == tenant) & (memberships.c.user_id == users.c.id)

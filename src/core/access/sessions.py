@@ -1,4 +1,7 @@
-"""From a verified session to a principal; people and organisations nobody has told us of yet are noted on the way."""
+"""Authenticating people by their sessions: the verified token, and what the database knows of person and organisation.
+
+People and organisations that are not in the database yet are added.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +22,9 @@ from core.ports.principal import DEFAULT_TENANT, PresentedSession, Principal, Sc
 from core.words import say
 
 CACHE_SECONDS = 2.0
-"""How long what was looked up is believed: a person who was deleted may come in for so long."""
+"""How long a looked-up membership is used: a person who was deleted may be accepted for so long."""
 CACHE_SIZE = 10_000
-# Nobody's rows can be seen before it is known whose they may be: PostgreSQL is asked in a transaction without tenants.
+# The tenant is not known yet: the function returns sessions in a transaction without tenants.
 _PRESENTED = text("SELECT * FROM sessions_presented(:subjects, :organizations, :sessions)").bindparams(
     *(bindparam(name, type_=ARRAY(Text)) for name in ("subjects", "organizations", "sessions"))
 )
@@ -32,7 +35,7 @@ _Key = tuple[str, str | None, str]
 
 @dataclass(frozen=True, slots=True)
 class MembershipState:
-    """How a person stands with an organisation, by our own books; `role` is what we were told of at `role_at`."""
+    """A person's membership of an organisation in the database; `role` is what the provider reported at `role_at`."""
 
     tenant_id: UUID
     is_gone: bool
@@ -42,7 +45,7 @@ class MembershipState:
 
 
 class Sessions:
-    """Lets people in who have signed in elsewhere."""
+    """Authenticates people who have signed in with the identity provider."""
 
     def __init__(
         self, database: Database, verifier: IdentityVerifier, clock: Callable[[], float] = time.monotonic
@@ -53,9 +56,9 @@ class Sessions:
         self._finder: GroupLookup[_Key, MembershipState] = GroupLookup(self._look_up)
 
     async def authenticate(self, token: str, *, needs_party: bool = False) -> Principal:
-        """Say who a token speaks for, and for which tenant.
+        """The principal of a token, for its tenant.
 
-        Raises InvalidToken, and Overloaded where keys or books cannot be read at the moment.
+        Raises InvalidToken, and Overloaded where the provider's keys or the database cannot be read.
         """
         identity = await self._verifier.verify(token, needs_party=needs_party)
         role = identity.organization.role if identity.organization is not None else None
@@ -81,7 +84,7 @@ class Sessions:
         )
 
     async def is_believed(self, principal: Principal) -> bool:
-        """Whether the session of an earlier call would be let in now, and with the same scopes. Raises Overloaded."""
+        """Whether the session of an earlier call is still valid, with the same scopes. Raises Overloaded."""
         session = principal.session
         if session is None:
             return True
@@ -92,7 +95,7 @@ class Sessions:
     def _scopes(
         self, given: frozenset[Scope], session: PresentedSession, standing: MembershipState
     ) -> frozenset[Scope]:
-        """What is left of a token's scopes when we were told of another role since it was issued."""
+        """The scopes of a token; only those of a newer role too, where one was reported since the token was issued."""
         if standing.role is None or standing.role_at is None or standing.role == session.role:
             return given
         is_older = session.issued_at <= standing.role_at
@@ -107,10 +110,10 @@ class Sessions:
         return standing
 
     async def _note(self, session: PresentedSession) -> MembershipState:
-        """Make the rows that are missing; what is in them already is left as it is.
+        """Add the rows that are missing; existing rows stay as they are.
 
-        Each in a transaction of its own: whoever held one row and waited for another could meet a worker that applies
-        news of the same rows in another order.
+        Each in a transaction of its own: a transaction that locks several rows could deadlock with a worker that
+        applies events about the same rows in another order.
         """
         async with self._database.transaction() as connection:
             user = await upsert_user(connection, session.subject)
@@ -124,12 +127,12 @@ class Sessions:
         return MembershipState(tenant, is_gone=False, left_at=None)
 
     async def _look_up(self, keys: Sequence[_Key]) -> Mapping[_Key, MembershipState]:
-        """Read how they stand, of whichever tenants it turns out to be; those of whom a row is missing are left out."""
+        """Read memberships of any tenants; those of which a row is missing are left out."""
         subjects, organizations, sessions = (list(column) for column in zip(*keys, strict=True))
         asked = {"subjects": subjects, "organizations": organizations, "sessions": sessions}
         async with self._database.transaction() as connection:
             rows = (await connection.execute(_PRESENTED, asked)).all()
-        # Of somebody who is gone nothing new is noted, and the one business here is not made where it is missing.
+        # Nothing is added for a person who is gone, and the default tenant is not made where it is missing.
         return {
             keys[row.place - 1]: MembershipState(
                 row.tenant_id or DEFAULT_TENANT,
@@ -144,13 +147,13 @@ class Sessions:
 
 
 def _is_refused(session: PresentedSession, standing: MembershipState) -> bool:
-    # Whoever left and came back has a younger token; the news of it may still be on its way.
+    # A person who left and came back has a newer token; the event about it may not have arrived.
     has_left = standing.left_at is not None and session.issued_at <= standing.left_at
     return standing.is_gone or has_left
 
 
 def _organization_id(identity: Identity) -> str | None:
-    """What the tenant is found by; None is the one business here."""
+    """The id by which the tenant is found; None for the default tenant."""
     if identity.tenancy is Tenancy.DEFAULT:
         return None
     return identity.organization.id if identity.organization is not None else identity.subject

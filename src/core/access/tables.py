@@ -1,4 +1,4 @@
-"""Tenants, the addresses that are theirs, the people who sign in and where they belong, and the keys of servers."""
+"""The tables of tenants, their sender addresses, people, memberships, ended sessions and API keys."""
 
 from sqlalchemy import (
     ARRAY,
@@ -28,11 +28,11 @@ tenants = Table(
     Column("time_zone", Text, nullable=False),
     Column("default_currency", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # The organisation whose sessions are about this tenant; of a tenant of one person's own, the person.
+    # The organisation of the sessions that are about this tenant; of a person's own tenant, the person.
     Column("clerk_organization_id", Text, unique=True),
-    # The moment, by Clerk's clock, of the newest state that was told of; null while nobody has told anything.
+    # The moment, by Clerk's clock, of the newest state that was reported; null where none was.
     Column("clerk_updated_at", DateTime(timezone=True)),
-    # A deletion is final: whatever is told later, and whatever was on its way, changes nothing of it.
+    # A deletion is final: events that arrive later do not undo it.
     Column("deleted_at", DateTime(timezone=True)),
 )
 
@@ -41,10 +41,10 @@ senders = Table(
     metadata,
     Column("tenant_id", Uuid, ForeignKey("tenants.id"), primary_key=True),
     Column("integration", Text, primary_key=True),
-    # A number in E.164 form, a messaging service, a mailbox: whatever the company calls our end.
+    # A number in E.164 form, a messaging service or a mailbox: our address as the provider names it.
     Column("address", Text, primary_key=True),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # One address belongs to one tenant: this is what decides whose an inbound message is.
+    # One address belongs to one tenant: it decides the tenant of an inbound message.
     UniqueConstraint("integration", "address"),
 )
 
@@ -52,9 +52,9 @@ users = Table(
     "users",
     metadata,
     Column("id", Uuid, primary_key=True),
-    # What tokens call them: Clerk's user id, or the name in a development token.
+    # The subject of their tokens: Clerk's user id, or the name in a development token.
     Column("subject", Text, nullable=False, unique=True),
-    # Name, e-mail address and picture, as JSON; null until they are told, and once the person is gone.
+    # Name, e-mail address and picture, as JSON; null until they are reported, and once the person is deleted.
     Column("profile_sealed", LargeBinary),
     Column("is_banned", Boolean, nullable=False, server_default=text("false")),
     Column("clerk_updated_at", DateTime(timezone=True)),
@@ -62,7 +62,7 @@ users = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
-# Sessions that ended before their tokens do. Rows older than any token that may still be believed are deleted.
+# Sessions that ended before their tokens do. Rows older than any token that may still be valid are deleted.
 ended_sessions = Table(
     "ended_sessions",
     metadata,
@@ -76,7 +76,7 @@ memberships = Table(
     Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
     Column("user_id", Uuid, ForeignKey("users.id"), nullable=False),
     Column("role", Text),
-    # Also the moment of its end, where it has one: unlike a person, it may begin anew.
+    # Also the moment of its end: unlike a person, a membership may begin again.
     Column("clerk_updated_at", DateTime(timezone=True)),
     Column("deleted_at", DateTime(timezone=True)),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -89,20 +89,20 @@ api_keys = Table(
     metadata,
     Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
     Column("id", Uuid, nullable=False),
-    # The part of the key that is no secret: it is found by this, before anybody knows whose it is.
+    # The part of the key that is not secret: the key is found by it, before its tenant is known.
     Column("public_id", Text, nullable=False, unique=True),
-    # SHA-256 of the whole key, which itself is kept nowhere.
+    # SHA-256 of the whole key, which is not stored.
     Column("secret_hash", LargeBinary, nullable=False),
     Column("name", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("scopes", ARRAY(Text), nullable=False),
-    # The only addresses its messages may go to, as JSON; null where there is no such list.
+    # The only addresses its messages may go to, as JSON; null where there is no allow list.
     Column("recipients_sealed", LargeBinary),
     Column("recipients_masked", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     Column("created_by", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("expires_at", DateTime(timezone=True)),
-    # To the minute or so.
+    # Exact to about a minute.
     Column("last_used_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("tenant_id", "id"),

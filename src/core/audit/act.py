@@ -1,4 +1,4 @@
-"""An act under way: who does what, and the events that will say what became of it."""
+"""Writing the audit log: an act of a caller, and the events that record what became of it."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -27,7 +27,7 @@ class ActOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who acts, by what right, and in which request; `on_behalf` is who acts in the actor's name, if somebody does."""
+    """Who acts, by which credentials, and in which request; `on_behalf` is who acts in the actor's name, if anyone."""
 
     actor: str
     kind: ActorKind
@@ -36,7 +36,7 @@ class Author:
     request_id: str | None = None
 
     def to_json(self) -> str:
-        """Write it down for a row that is its own audit event."""
+        """As JSON for a row that is its own audit event."""
         given = {"action": self.action, "actor": self.actor, "kind": self.kind.value}
         more = {"onBehalf": self.on_behalf, "requestId": self.request_id}
         return json.dumps(given | {name: value for name, value in more.items() if value is not None})
@@ -44,7 +44,7 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What was not done, with the code of the error that said so."""
+    """What was refused, with the code of the error."""
 
     code: str
     target_type: str | None = None
@@ -53,33 +53,33 @@ class Refusal:
 
 @dataclass(slots=True)
 class Act:
-    """One act of somebody's on behalf of a tenant; `is_told` once what was done has been written down."""
+    """One act of a caller on a tenant's data; `is_recorded` once its events are written."""
 
     tenant_id: UUID
     author: Author
-    is_told: bool = field(default=False, init=False)
+    is_recorded: bool = field(default=False, init=False)
 
     @classmethod
     def of(cls, principal: Principal, action: str, request_id: str) -> "Act":
-        """Begin an act of a caller's."""
+        """Begin an act of a caller."""
         author = Author(principal.subject, principal.kind, action, principal.actor, request_id)
         return cls(principal.tenant_id, author)
 
     async def done(
         self, connection: AsyncConnection, target_type: str | None = None, ids: Collection[UUID | str] = ()
     ) -> None:
-        """Write down that it was done, to each of these, in the transaction that does it.
+        """Record that it was done to each of these, in the transaction that does it.
 
-        Nothing is written where a type is named and nothing of it was touched.
+        Nothing is written where a type is given and `ids` is empty.
         """
-        self.is_told = True
+        self.is_recorded = True
         if target_type is None:
             await self._write(connection, [{}])
         elif ids:
             await self._write(connection, [{"target_type": target_type, "target_id": str(one)} for one in ids])
 
     async def refused(self, connection: AsyncConnection, refusals: Sequence[Refusal]) -> None:
-        """Write down what was not done."""
+        """Record what was refused."""
         rows = [
             {
                 "outcome": ActOutcome.REFUSED.value,
@@ -92,11 +92,11 @@ class Act:
         if rows:
             await self._write(connection, rows)
 
-    def told_by_rows(self) -> None:
-        """The messages it made say by themselves who made them: those rows are its events."""
+    def recorded_by_rows(self) -> None:
+        """Record nothing: the messages it made hold their author, and those rows are its events."""
         if self.author.action not in SENDS:
             raise LookupError(f"{self.author.action} is not looked for among messages")
-        self.is_told = True
+        self.is_recorded = True
 
     async def _write(self, connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
         common = {

@@ -10,7 +10,7 @@ audit_events = Table(
     Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
     Column("id", Uuid, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # What credentials call whoever acted, and who acted in their name, where somebody did.
+    # The subject of the credentials, and who acted in its name, if anyone did.
     Column("actor", Text, nullable=False),
     Column("on_behalf", Text),
     Column("kind", Text, nullable=False),

@@ -1,4 +1,4 @@
-"""Dead letters: work that was tried until we gave up, kept until somebody decides about it."""
+"""Writing, closing and reading dead letters: work that failed for good, kept until an operator decides about it."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ WEBHOOK_APPLY = "webhook.apply"
 
 
 class Resolution(StrEnum):
-    """What became of a dead letter: tried again, given up for good, or it went well after all."""
+    """What became of a dead letter: requeued, discarded, or its work succeeded after all."""
 
     REQUEUED = "REQUEUED"
     DISCARDED = "DISCARDED"
@@ -28,7 +28,7 @@ class Resolution(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewDeadLetter:
-    """Work nobody will try again by itself; `error` holds no personal data."""
+    """Work that is not retried any more; `error` holds no personal data."""
 
     tenant_id: UUID
     kind: str
@@ -39,9 +39,9 @@ class NewDeadLetter:
     inbox_id: UUID | None = None
 
 
-async def add_dead_letters(connection: AsyncConnection, given_up: Sequence[NewDeadLetter]) -> None:
-    """Write dead letters down."""
-    if given_up:
+async def add_dead_letters(connection: AsyncConnection, failed: Sequence[NewDeadLetter]) -> None:
+    """Write dead letters."""
+    if failed:
         rows = [
             {
                 "tenant_id": one.tenant_id,
@@ -53,7 +53,7 @@ async def add_dead_letters(connection: AsyncConnection, given_up: Sequence[NewDe
                 "error": one.error,
                 "attempts": one.attempts,
             }
-            for one in given_up
+            for one in failed
         ]
         await connection.execute(insert(dead_letters), rows)
 
@@ -61,7 +61,7 @@ async def add_dead_letters(connection: AsyncConnection, given_up: Sequence[NewDe
 async def close_for_messages(
     connection: AsyncConnection, keys: Collection[tuple[UUID, UUID]], resolution: Resolution
 ) -> None:
-    """Close the open dead letters of messages that go on, by (tenant, message)."""
+    """Close the open dead letters of messages that are processed again, by (tenant, message)."""
     if keys:
         of_these = tuple_(dead_letters.c.tenant_id, dead_letters.c.message_id).in_(list(keys))
         await _close(connection, (dead_letters.c.kind == MESSAGE_SEND) & of_these, resolution)
@@ -91,12 +91,9 @@ async def _close(connection: AsyncConnection, which: ColumnElement[bool], resolu
     )
 
 
-# Reading dead letters: by id, by page, counted.
-
-
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Work that was given up, and what was decided about it."""
+    """Work that failed for good, and its resolution."""
 
     id: UUID
     kind: str

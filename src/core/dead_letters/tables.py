@@ -28,7 +28,7 @@ dead_letters = Table(
     Column("error", Text, nullable=False),
     Column("attempts", SmallInteger, nullable=False, server_default="0"),
     Column("failed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # REQUEUED or DISCARDED, once somebody has decided; SETTLED when it went well after all.
+    # REQUEUED or DISCARDED by an operator; SETTLED when the work succeeded after all.
     Column("resolution", Text),
     Column("resolved_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("tenant_id", "id"),

@@ -1,4 +1,4 @@
-"""What becomes of an event that was looked at: closed, looked at again later, or parked with a dead letter."""
+"""What becomes of an event: closed, retried later, failed with a dead letter, processed again, or forgotten."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
@@ -35,9 +35,9 @@ from core.words import say
 log = structlog.get_logger(__name__)
 
 MAX_TRIES = 10
-"""An event that could not be applied so often is parked: its pauses add up to a quarter of an hour."""
+"""After so many attempts an event is FAILED: its pauses add up to a quarter of an hour."""
 UNKNOWN_KEPT = timedelta(minutes=10)
-"""How long a report about a message we do not know is tried again: it may have overtaken our own commit."""
+"""How long a report about an unknown message is retried: it may have arrived before our own commit."""
 
 _LONGEST_PAUSE = 300
 _UNKNOWN_PAUSE = 30
@@ -46,14 +46,14 @@ _SECOND = literal(timedelta(seconds=1))
 
 
 class InboxKey(NamedTuple):
-    """Where an event lies in the inbox."""
+    """The key of an event in the inbox."""
 
     tenant_id: UUID
     id: UUID
 
 
 async def mark_processed(connection: AsyncConnection, found: Mapping[InboxKey, UUID | None]) -> None:
-    """Close events that were applied, each with the message it changed, as far as that is of the same tenant."""
+    """Close events that were applied, each with the message it changed, if that belongs to the same tenant."""
     if found:
         mine = _unnest(list(found), cast(list(found.values()), ARRAY(Uuid)), Uuid())
         await connection.execute(
@@ -67,15 +67,15 @@ async def mark_processed(connection: AsyncConnection, found: Mapping[InboxKey, U
 
 
 async def mark_ignored(connection: AsyncConnection, places: Collection[InboxKey], reason: str) -> None:
-    """Close events that nothing here acts on."""
+    """Close events that nothing here uses."""
     if places:
         await connection.execute(update(inbox).where(_at(places)).values(_closed_values(WebhookStatus.IGNORED, reason)))
 
 
 async def defer_unknown(connection: AsyncConnection, places: Collection[InboxKey], *, names_ours: bool) -> None:
-    """Leave reports about unknown messages for later, with growing pauses, for `UNKNOWN_KEPT`.
+    """Retry reports about unknown messages later, with growing pauses, for `UNKNOWN_KEPT`.
 
-    After that one that names a message as ours is given up visibly; one that names nothing of ours is ignored.
+    After that, a report with our own reference fails with a dead letter; one without it is ignored.
     """
     if not places:
         return
@@ -88,11 +88,11 @@ async def defer_unknown(connection: AsyncConnection, places: Collection[InboxKey
         .values(_retry_values(is_old, end, _UNKNOWN_PAUSE) | {"error": reason})
         .returning(inbox)
     )
-    await _park(connection, rows.all())
+    await _fail(connection, rows.all())
 
 
 async def retry_later(connection: AsyncConnection, errors: Mapping[InboxKey, str]) -> None:
-    """Leave events that could not be applied for later, with growing pauses; the tenth time they are parked."""
+    """Retry events that could not be applied later, with growing pauses; the tenth time they fail."""
     if not errors:
         return
     mine = _unnest(list(errors), cast(list(errors.values()), ARRAY(Text)), Text())
@@ -105,11 +105,11 @@ async def retry_later(connection: AsyncConnection, errors: Mapping[InboxKey, str
         )
         .returning(inbox)
     )
-    await _park(connection, rows.all())
+    await _fail(connection, rows.all())
 
 
 async def defer_contended(connection: AsyncConnection, place: InboxKey) -> None:
-    """Leave an event for a moment, because others hold what it needs: that is no try of its own."""
+    """Retry an event in a moment, since other transactions lock its rows: this counts as no attempt."""
     await connection.execute(update(inbox).where(_at([place])).values(due_at=func.now() + _CONTENTION_PAUSE))
 
 
@@ -146,16 +146,16 @@ def _retry_values(is_over: ColumnElement[bool], end: WebhookStatus, longest: int
     }
 
 
-async def _park(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> None:
-    """Write a dead letter for each of these that was given up."""
-    given_up = [row for row in rows if row.status == WebhookStatus.FAILED]
-    for row in given_up:
+async def _fail(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> None:
+    """Write a dead letter for each of these that failed."""
+    failed = [row for row in rows if row.status == WebhookStatus.FAILED]
+    for row in failed:
         log.error(
             "inbox_parked",
             inbox_id=str(row.id),
             integration=row.integration,
             error=row.error,
-            advice="mend the cause, then: interalpha webhooks replay, or interalpha dead-letters discard",
+            advice="fix the cause, then: interalpha webhooks replay, or interalpha dead-letters discard",
         )
     await add_dead_letters(
         connection,
@@ -163,26 +163,23 @@ async def _park(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> None:
             NewDeadLetter(
                 row.tenant_id, WEBHOOK_APPLY, row.error, row.attempts, row.integration, row.message_id, row.id
             )
-            for row in given_up
+            for row in failed
         ],
     )
-
-
-# Processing webhooks again, as if they had just come.
 
 
 async def replay_webhooks(
     connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]
 ) -> Mapping[UUID, NotFound | InvalidState | None]:
-    """Make webhooks due again, with all their tries; says of each why it is refused, None where it is not.
+    """Make webhooks due again, with all their attempts; returns for each why it is refused, None where it is not.
 
-    What they did already they do not do twice: reports move messages forward only, and a message that came in has
-    the id of its webhook.
+    Processing one twice has no second effect: reports move messages forward only, and an inbound message has the id of
+    its webhook.
     """
     if not ids:
         return {}
     chosen = (inbox.c.tenant_id == tenant) & inbox.c.id.in_(list(ids))
-    # Locked, so that what is said of each is still so when it is said.
+    # Locked, so that the answers are still true when they are given.
     locked = select(
         inbox.c.id, inbox.c.status, inbox.c.replayed_at, inbox.c.event_sealed.is_not(None).label("is_kept")
     ).where(chosen)
@@ -209,7 +206,7 @@ def _replay_refusal(row: Row[Any] | None) -> NotFound | InvalidState | None:
     if row is None:
         return NotFound(say("WEBHOOK_NOT_FOUND", "There is no such webhook."))
     if row.status == WebhookStatus.RECEIVED and row.replayed_at is not None:
-        # Somebody asked for that already, and lost the answer perhaps.
+        # It was requested before; the caller may have lost the answer.
         return None
     if row.status == WebhookStatus.RECEIVED:
         return InvalidState(
@@ -224,7 +221,7 @@ def _replay_refusal(row: Row[Any] | None) -> NotFound | InvalidState | None:
 
 
 async def forget_webhooks(connection: AsyncConnection, sealer: Sealer, rows: Sequence[Any]) -> None:
-    """Take out what companies sent, of rows of the inbox with tenant, id and dedupe key; told again, it is known."""
+    """Delete the content of inbox rows, given with tenant, id and dedupe key; a repeated event is still recognised."""
     if rows:
         named = [
             {"of_tenant": row.tenant_id, "of_id": row.id, "name": pseudonym(sealer, row.dedupe_key)} for row in rows
@@ -237,7 +234,7 @@ _FORGET_WEBHOOK = (
     .where(
         inbox.c.tenant_id == bindparam("of_tenant"),
         inbox.c.id == bindparam("of_id"),
-        # Somebody may have asked meanwhile for it to be processed again.
+        # Meanwhile an operator may have requested that it is processed again.
         inbox.c.status != "RECEIVED",
     )
     .values(event_sealed=None, raw_sealed=None, dedupe_key=bindparam("name"), erased_at=func.now())

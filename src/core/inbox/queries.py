@@ -1,6 +1,6 @@
-"""What companies sent, made fit to be shown: codes, ids, states and moments stay, everything else is masked.
+"""Reading the inbox; the providers' payloads are redacted.
 
-Only what is known to be harmless is let through, whoever the company is: a field nobody has thought of is masked.
+Of a payload, codes, ids, states and moments are shown, of all providers alike; any other field is masked.
 """
 
 import json
@@ -27,10 +27,10 @@ MASK = "••••"
 _DEEPEST = 32
 _MOST_FIELDS = 1_000
 
-# Names as they are compared: small letters and digits only, so that MessageSid and message_sid are one.
+# Compared in lower-case letters and digits only, so that MessageSid and message_sid are the same.
 _SHOWN_FIELDS = frozenset(
     {
-        # ids: ours, the company's, the account's; never one that is a person's number
+        # ids: ours, the provider's, the account's; never one that is a person's number
         "id",
         "sid",
         "messageid",
@@ -77,12 +77,12 @@ _MOMENTS = frozenset(
 _NAME = re.compile(r"[A-Za-z_][A-Za-z_.-]{0,63}")
 # One word: no space, no @, no leading plus.
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/=-]{0,255}")
-# As long as a telephone number or a citizen's; the companies' own ids are longer, their codes shorter.
+# As long as a telephone number or a citizen's number; the providers' own ids are longer, their codes shorter.
 _PERSONS_NUMBER = re.compile(r"[0-9]{7,14}")
 
 
 def redacted(raw: str) -> Json:
-    """Read JSON or a form and mask what could be somebody's; None where there is nothing to read."""
+    """Read JSON or a form and mask what may be personal; None where there is nothing to read."""
     if not raw.strip():
         return None
     try:
@@ -112,7 +112,7 @@ def _value(value: object, name: str, depth: int) -> Json:
         case None | bool():
             return value
         case int():
-            # Beyond this no JavaScript reads a number as it was written.
+            # JavaScript cannot read larger numbers exactly.
             known = value if abs(value) < 2**53 else str(value)
             return known if _is_harmless(str(value), name) else MASK
         case str():
@@ -122,7 +122,7 @@ def _value(value: object, name: str, depth: int) -> Json:
 
 
 def _object(fields: Iterable[tuple[object, object]], depth: int) -> dict[str, Json]:
-    # A name can hold somebody's number as well as a value can.
+    # A name can contain a person's number as well as a value can.
     named = ((name if isinstance(name, str) and _NAME.fullmatch(name) else MASK, value) for name, value in fields)
     return {name: _value(value, name, depth + 1) for name, value in named}
 
@@ -139,18 +139,15 @@ def _is_harmless(text: str, name: str) -> bool:
     return not _PERSONS_NUMBER.fullmatch(text) and not encodes_phone_number(text)
 
 
-# Reading the inbox: what companies told us and what became of it; their own words only redacted.
-
-
 LARGEST_PAYLOAD = 256 * 1024
-"""Bytes of a payload that is shown; what a forger of batches would fill pages with is not."""
+"""Bytes of a payload; larger ones are not shown."""
 
 _PLAIN_COLUMNS = [column for column in inbox.columns if not column.name.endswith("_sealed")]
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Something a company told us."""
+    """An event that a provider sent."""
 
     id: UUID
     integration: str
@@ -196,7 +193,7 @@ async def webhooks_page(
 async def webhook_payloads(
     connection: AsyncConnection, sealer: Sealer, tenant: UUID, ids: Collection[UUID]
 ) -> dict[UUID, "Json | Unreadable"]:
-    """Open what companies sent, redacted; what is too large is left out, and what cannot be opened is Unreadable."""
+    """Open payloads, redacted; one that is too large is left out, and one that cannot be opened is Unreadable."""
     rows = await connection.execute(
         select(inbox.c.id, inbox.c.raw_sealed).where(
             inbox.c.tenant_id == tenant,
@@ -228,7 +225,7 @@ def _filtered(statement: Select[Any], tenant: UUID, condition: WebhookFilter) ->
 
 
 def _is_one_of(statuses: Sequence[WebhookStatus]) -> ColumnElement[bool]:
-    # Words instead of parameters, since only then does the partial index on what failed fit them.
+    # Literals instead of parameters: only then the partial index on FAILED is used.
     return inbox.c.status.in_([literal_column(f"'{status.value}'") for status in statuses])
 
 

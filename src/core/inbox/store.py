@@ -1,4 +1,4 @@
-"""The inbox: a verified webhook's events are kept once, before it is answered, and handed out to be applied."""
+"""Storing a verified webhook's events, each once, before it is answered; and claiming those that are due."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 ROWS_AT_ONCE = 1_000
 """A statement has at most 32,767 parameters; Meta's largest webhooks hold ten thousand events."""
 
-# Whose an address is has to be asked before anybody's rows are meant: a function of the database tells that alone.
+# The tenant of an address is needed before a transaction can declare it: a database function returns only that.
 _OWNERS = text("SELECT address, tenant_id FROM owners_of_addresses(:integration, :addresses)").bindparams(
     bindparam("addresses", type_=ARRAY(Text))
 )
@@ -34,7 +34,7 @@ _OWNERS = text("SELECT address, tenant_id FROM owners_of_addresses(:integration,
 
 @dataclass(frozen=True, slots=True)
 class _OwnedEvent:
-    """One event: which of several webhooks told it, and whose it is."""
+    """One event, the index of its webhook, and the tenant it belongs to."""
 
     webhook: int
     owner: UUID
@@ -48,42 +48,42 @@ async def store_events(
     events = [event for one in webhooks for event in one]
     if not events:
         return [0] * len(webhooks)
-    told_by = [webhook for webhook, one in enumerate(webhooks) for _ in one]
+    indexes = [webhook for webhook, one in enumerate(webhooks) for _ in one]
     owners = await _find_owners(database, integration, events)
-    told = [_OwnedEvent(*one) for one in zip(told_by, owners, events, strict=True)]
+    owned = [_OwnedEvent(*one) for one in zip(indexes, owners, events, strict=True)]
     new = Counter[int]()
     async with database.transaction(*set(owners)) as connection:
         rows = [
             (_row(sealer, integration, one), one.webhook)
-            for one in await _not_stored_yet(connection, sealer, integration, told)
+            for one in await _not_stored_yet(connection, sealer, integration, owned)
         ]
-        # One order for everybody: two groups that share events wait for each other instead of deadlocking.
+        # One order in all processes: two groups that share events wait for each other instead of deadlocking.
         rows.sort(key=lambda pair: (str(pair[0]["tenant_id"]), str(pair[0]["dedupe_key"])))
-        whose = {row["id"]: webhook for row, webhook in rows}
+        webhook_of = {row["id"]: webhook for row, webhook in rows}
         for begin in range(0, len(rows), ROWS_AT_ONCE):
             some = insert(inbox).values([row for row, _ in rows[begin : begin + ROWS_AT_ONCE]])
             inserted = await connection.execute(some.on_conflict_do_nothing().returning(inbox.c.id))
-            new.update(whose[row_id] for row_id in inserted.scalars())
+            new.update(webhook_of[row_id] for row_id in inserted.scalars())
     return [new[webhook] for webhook in range(len(webhooks))]
 
 
 async def _not_stored_yet(
-    connection: AsyncConnection, sealer: Sealer, integration: str, told: Sequence[_OwnedEvent]
+    connection: AsyncConnection, sealer: Sealer, integration: str, owned: Sequence[_OwnedEvent]
 ) -> Sequence[_OwnedEvent]:
-    """Those that were not kept in an earlier form, of which no index would notice that it is the same.
+    """Leave out events whose id is stored in an earlier form, which the unique index does not match.
 
-    Under another encryption key an id has another hash. Before there were hashes it was kept as it is: of what somebody
-    wrote, which would be there twice, that is looked at, too.
+    Under an earlier encryption key an id has another hash. Versions without hashes stored the id itself, which matters
+    for inbound messages: they would be stored twice.
     """
-    forms = [_earlier_forms(sealer, one.event) for one in told]
+    forms = [_earlier_forms(sealer, one.event) for one in owned]
     wanted = {form for found in forms for form in found}
     if not wanted:
-        return told
+        return owned
     rows = await connection.execute(
         select(inbox.c.dedupe_key).where(inbox.c.integration == integration, inbox.c.dedupe_key.in_(wanted))
     )
     kept = set(rows.scalars())
-    return [one for one, found in zip(told, forms, strict=True) if kept.isdisjoint(found)]
+    return [one for one, found in zip(owned, forms, strict=True) if kept.isdisjoint(found)]
 
 
 def _earlier_forms(sealer: Sealer, event: ProviderEvent) -> Sequence[str]:
@@ -94,7 +94,7 @@ def _earlier_forms(sealer: Sealer, event: ProviderEvent) -> Sequence[str]:
 
 
 async def inbox_rows(connection: AsyncConnection, places: Sequence[InboxKey]) -> Sequence[Row[Any]]:
-    """Rows by which events can be forgotten."""
+    """The rows of events, as `forget_webhooks` takes them."""
     if not places:
         return []
     chosen = tuple_(inbox.c.tenant_id, inbox.c.id).in_(list(places))
@@ -102,7 +102,7 @@ async def inbox_rows(connection: AsyncConnection, places: Sequence[InboxKey]) ->
 
 
 async def _find_owners(database: Database, integration: str, events: Sequence[ProviderEvent]) -> list[UUID]:
-    """Whose each event is: our own reference says it, else the address it was sent to, else the default tenant."""
+    """The tenant of each event: that of our own reference, else of the address it was sent to, else the default."""
     addresses = {event.recipient for event in events if isinstance(event, InboundMessage)}
     owners: dict[str, UUID] = {}
     if addresses:
@@ -123,14 +123,14 @@ def _reference(event: ProviderEvent) -> Reference | None:
     return event.reference if isinstance(event, StatusReport | OtherEvent) else None
 
 
-def _row(sealer: Sealer, integration: str, told: _OwnedEvent) -> dict[str, object]:
-    tenant, event = told.owner, told.event
+def _row(sealer: Sealer, integration: str, owned: _OwnedEvent) -> dict[str, object]:
+    tenant, event = owned.owner, owned.event
     row, reference = uuid7(), _reference(event)
     return {
         "tenant_id": tenant,
         "id": row,
         "integration": integration,
-        # An id that spells a person's number is told apart as well by a hash, which stays when the person goes.
+        # A hash replaces an id that contains a person's number, and stays when the person is erased.
         "dedupe_key": pseudonym(sealer, event.dedupe_key),
         "event_type": event.event_type,
         "message_id": reference.message_id if reference else None,
@@ -157,16 +157,16 @@ class InboxEvent:
 
 
 async def claim_due_events(connection: AsyncConnection, sealer: Sealer, *, limit: int = 200) -> list[InboxEvent]:
-    """Lock due events until the end of the transaction; one that cannot be read is left out, and for later.
+    """Lock due events until the end of the transaction; one that cannot be read is left out and retried later.
 
-    One whose key is missing here is not looked at, so that no try of it is counted.
+    One that is sealed with a key missing here is not claimed, so that no attempt is counted.
     """
     rows = await connection.execute(
         select(inbox)
         .where(
             inbox.c.status == WebhookStatus.RECEIVED.value,
             inbox.c.due_at <= func.now(),
-            # What another process sealed with a key that this one lacks waits for one that has it.
+            # Events sealed with a key that this process lacks wait for a process that has it.
             _is_readable_by(sealer),
         )
         .order_by(inbox.c.due_at)
@@ -183,7 +183,7 @@ async def claim_due_events(connection: AsyncConnection, sealer: Sealer, *, limit
         except SealBroken:
             unreadable[place] = "cannot be read back: is its key still among ENCRYPTION_KEYS?"
         except Exception:
-            # Whatever an earlier or later version wrote there: its neighbours go on.
+            # An earlier or later version wrote something else: the other events go on.
             log.exception("inbox_unreadable", inbox_id=str(row.id))
             unreadable[place] = "cannot be read back: another version wrote it down"
     await retry_later(connection, unreadable)

@@ -1,4 +1,4 @@
-"""The words of the inbox: what became of something a company told us."""
+"""The table of the inbox: one row per event that a provider reported, however often it was sent."""
 
 from enum import StrEnum
 
@@ -22,15 +22,12 @@ from core.database import metadata
 
 
 class WebhookStatus(StrEnum):
-    """RECEIVED until the worker has dealt with it; IGNORED when nothing here cares; FAILED when it was given up."""
+    """RECEIVED until the worker has processed it; IGNORED when nothing here uses it; FAILED when it was given up."""
 
     RECEIVED = "RECEIVED"
     PROCESSED = "PROCESSED"
     IGNORED = "IGNORED"
     FAILED = "FAILED"
-
-
-# The inbox: one row per thing a company told us, told twice or not.
 
 
 inbox = Table(
@@ -39,12 +36,12 @@ inbox = Table(
     Column("tenant_id", Uuid, nullable=False),
     Column("id", Uuid, nullable=False),
     Column("integration", Text, nullable=False),
-    # The same for the same thing told twice; a hash of the raw bytes where the company names nothing.
+    # The same for an event that is sent twice; a hash of the raw bytes where the provider gives no id.
     Column("dedupe_key", Text, nullable=False),
     Column("event_type", Text, nullable=False),
-    # RECEIVED until the worker has dealt with it, then PROCESSED, IGNORED (nothing here cares) or FAILED.
+    # RECEIVED until the worker has processed it, then PROCESSED, IGNORED (nothing here uses it) or FAILED.
     Column("status", Text, nullable=False, server_default="RECEIVED"),
-    # The message it speaks of: from the beginning where the webhook itself says so, else once it was applied.
+    # The message it is about: from the beginning where the webhook names it, else once it was applied.
     Column("message_id", Uuid),
     # Both null once they are no longer kept.
     Column("event_sealed", LargeBinary),
@@ -54,7 +51,7 @@ inbox = Table(
     Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("processed_at", DateTime(timezone=True)),
-    # When somebody last asked for it to be processed again, as if it had just come.
+    # When an operator last requested that it is processed again.
     Column("replayed_at", DateTime(timezone=True)),
     Column("erased_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("tenant_id", "id"),

@@ -173,7 +173,7 @@ class ChangeFeed(Generic[Change]):
         joined: asyncio.Future[Cursor] = asyncio.get_running_loop().create_future()
         self._joining.append((subscriber, joined))
         if self._listener is not None:
-            self._listener.look_again()
+            self._listener.wake()
         return await joined
 
     def leave(self, subscriber: Subscriber[Change]) -> None:
@@ -201,7 +201,7 @@ class ChangeFeed(Generic[Change]):
     async def _look(self, listener: Listener) -> None:
         joining = list(self._joining)
         ids = _wanted_ids([*self._subscribers, *(subscriber for subscriber, _ in joining)])
-        listener.listen_for(ids)
+        listener.select(ids)
         while True:
             page = await retry_until_available(partial(self._read, ids))
             for change in page.changes:

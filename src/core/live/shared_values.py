@@ -1,6 +1,6 @@
-"""Boards: a value that many look at, computed once for all of them while anybody looks, and told when it changes.
+"""Values that many subscribers watch: computed once for all of them, while there is a subscriber.
 
-Only the newest value is kept, so whoever is slow misses what came in between and holds nothing.
+Only the newest value is kept, so a slow subscriber skips the values in between and no queue grows.
 """
 
 import asyncio
@@ -20,67 +20,67 @@ log = structlog.get_logger(__name__)
 
 
 class SharedValue(Generic[Value]):
-    """One value: `begin` gives, for as long as its context is open, what waits until it is worth computing anew."""
+    """One value; the context that `begin` opens gives a function that waits until the value may have changed."""
 
     def __init__(self, compute: Callable[[], Awaitable[Value]], begin: Begin[Value]) -> None:
         self._compute = compute
         self._begin = begin
-        self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._value: Value | None = None
         self._version = 0
         self.watchers = 0
 
     async def run(self) -> None:
-        """Keep it up to date until cancelled; a failure is told to everybody who looks."""
+        """Keep the value up to date until canceled; a failure is raised in all subscribers."""
         try:
             with self._begin() as pause:
                 while True:
                     value = await retry_until_available(self._compute)
                     if value != self._value:
                         self._value, self._version = value, self._version + 1
-                        told, self._news = self._news, asyncio.get_running_loop().create_future()
-                        told.set_result(None)
+                        changed, self._changed = self._changed, asyncio.get_running_loop().create_future()
+                        changed.set_result(None)
                     await pause(value)
         except Exception as error:
             log.exception("board_failed")
-            self._news.set_exception(error)
-            # Nobody may be looking just now.
-            self._news.exception()
+            self._changed.set_exception(error)
+            # Marks the error as seen: there may be no subscriber.
+            self._changed.exception()
 
     async def after(self, version: int) -> tuple[int, Value]:
-        """Wait for a newer value than that version; raises what made the board fail."""
+        """Wait for a newer value than that version; raises the error that ended `run`."""
         while self._value is None or self._version == version:
-            await asyncio.shield(self._news)
+            await asyncio.shield(self._changed)
         return self._version, self._value
 
 
 class SharedValues:
-    """The boards of this process."""
+    """The shared values of this process."""
 
     def __init__(self) -> None:
-        self._boards: dict[Hashable, tuple[SharedValue[Any], asyncio.Task[None]]] = {}
+        self._values: dict[Hashable, tuple[SharedValue[Any], asyncio.Task[None]]] = {}
 
     def __len__(self) -> int:
-        return len(self._boards)
+        return len(self._values)
 
     async def watch(
         self, key: Hashable, compute: Callable[[], Awaitable[Value]], begin: Begin[Value]
     ) -> AsyncGenerator[Value, None]:
-        """Yield the value of a board and each newer one; `compute` and `begin` are those of whoever came first."""
-        if key not in self._boards or self._boards[key][1].done():
+        """Yield a value and each newer one; `compute` and `begin` are taken from the first subscriber of a key."""
+        if key not in self._values or self._values[key][1].done():
             begun = SharedValue(compute, begin)
-            self._boards[key] = begun, asyncio.create_task(begun.run())
-        board, task = self._boards[key]
-        board.watchers += 1
+            self._values[key] = begun, asyncio.create_task(begun.run())
+        shared, task = self._values[key]
+        shared.watchers += 1
         try:
             version = 0
             while True:
-                version, value = await board.after(version)
+                version, value = await shared.after(version)
                 yield value
         finally:
-            board.watchers -= 1
-            if not board.watchers:
-                if self._boards.get(key, (None,))[0] is board:
-                    del self._boards[key]
+            shared.watchers -= 1
+            if not shared.watchers:
+                if self._values.get(key, (None,))[0] is shared:
+                    del self._values[key]
                 task.cancel()
                 await asyncio.wait([task])

@@ -1,4 +1,4 @@
-"""Reading the audit log: events by page, and messages, each of which is the event of its own sending."""
+"""Reading the audit log, where a message is the event of its own sending; and recording commands for all tenants."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ async def audit_events_page(
     connection: AsyncConnection, tenant: UUID, which: PageRequest, condition: AuditFilter
 ) -> tuple[Sequence[AuditEvent], bool]:
     """Read one page of a tenant's audit log, newest first, and whether there is more."""
-    # Each by its own index: PostgreSQL would read both to their ends, and sort.
+    # Each is limited by its own index; else PostgreSQL would read both to their ends, and sort.
     legs = [on_page(_written(tenant, condition), audit_events.c.id, which)]
     if condition.action is None or condition.action in SENDS:
         legs.append(on_page(_sent(tenant, condition), messages.c.id, which))
@@ -108,7 +108,7 @@ def _sent(tenant: UUID, condition: AuditFilter) -> Select[Any]:
 
 
 def _message(target: tuple[str, str]) -> UUID:
-    """The message that is meant; where none is, an id that no message has."""
+    """The id of the message that a target names; for another type an id that no message has."""
     type_, key = target
     return UUID(key) if type_ == MESSAGE else UUID(int=0)
 
@@ -129,15 +129,12 @@ def _event(row: Row[Any]) -> AuditEvent:
     )
 
 
-# Acts that concern everybody's data at once, done by a command on a server: one event for each tenant.
-
-
 COMMAND = "interalpha"
-"""What the audit log calls a command."""
+"""The actor of commands in the audit log."""
 
 
 async def record_for_all_tenants(database: Database, action: str) -> None:
-    """Write down that a command does something to every tenant's data; needs a worker's rights."""
+    """Record an event for every tenant: a command acts on the data of all. Needs a worker's rights."""
     async with database.transaction() as connection:
         for tenant in (await connection.execute(select(tenants.c.id))).scalars().all():
             await Act(tenant, Author(COMMAND, ActorKind.CLI, action)).done(connection)

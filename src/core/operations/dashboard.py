@@ -20,7 +20,7 @@ from core.messages.status import Direction, MessageStatus, reports_delivery
 from core.messages.tables import messages
 from core.ports import Channel
 
-# What takes long is computed less often: never more than a tenth of the time.
+# A slow computation runs less often: it takes at most a tenth of the time.
 _REST = 10.0
 
 
@@ -60,12 +60,12 @@ class ChannelCounters:
 
     @property
     def delivery_rate(self) -> float | None:
-        """The share of those sent that was delivered; None where none was sent, or nobody reports what is delivered."""
+        """The share of sent messages that was delivered; None where none was sent, or deliveries are not reported."""
         is_known = self.delivered > 0 or reports_delivery(self.channel)
         return self.delivered / self.sent if self.sent and is_known else None
 
 
-# Compared by its numbers, not by when they were taken.
+# Compared by its numbers, not by their moment.
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class DashboardView:
     """The numbers at a moment."""
@@ -79,13 +79,13 @@ class DashboardView:
 
 @dataclass(frozen=True, slots=True)
 class DashboardReader:
-    """Computes dashboards, once for all who look at the same."""
+    """Computes dashboards, once for all subscribers of the same one."""
 
     database: Database
-    boards: SharedValues
+    shared_values: SharedValues
 
     async def read(self, tenant: UUID, window: TimeWindow) -> DashboardView:
-        """Count: one statement for each kind of thing. Raises Overloaded."""
+        """Read the numbers, each group in one statement. Raises Overloaded."""
         now = datetime.now(UTC)
         async with self.database.transaction(tenant) as connection:
             return DashboardView(
@@ -97,7 +97,7 @@ class DashboardReader:
             )
 
     async def watch(self, tenant: UUID, window: TimeWindow, every: float) -> AsyncGenerator[DashboardView, None]:
-        """Yield the numbers now and when they have changed, `every` so many seconds at most."""
+        """Yield the numbers now and when they have changed, at most once in `every` seconds."""
 
         @contextmanager
         def begin() -> Iterator[Callable[[DashboardView], Awaitable[None]]]:
@@ -112,13 +112,13 @@ class DashboardReader:
             yield pause
 
         key = ("dashboard", tenant, window, every)
-        async with aclosing(self.boards.watch(key, lambda: self.read(tenant, window), begin)) as found:
+        async with aclosing(self.shared_values.watch(key, lambda: self.read(tenant, window), begin)) as found:
             async for view in found:
                 yield view
 
 
 async def _counters(connection: AsyncConnection, tenant: UUID, since: datetime) -> Sequence[ChannelCounters]:
-    """Count on the order of ids, which is that of time: a short window costs little however long the history."""
+    """Count by id, which follows time: a short window costs little however long the history is."""
     arrived = func.coalesce(messages.c.delivered_at, messages.c.read_at)
     took = extract("epoch", arrived - messages.c.sent_at)
     rows = await connection.execute(

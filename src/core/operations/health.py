@@ -1,4 +1,7 @@
-"""What the system knows of its integrations: configured or not, and how; never a secret."""
+"""The health of integrations: from their configuration, their circuits, and messages that they took in the last hour.
+
+It is read for all integrations together, and watched by any number of subscribers at the cost of one.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -34,14 +37,11 @@ class IntegrationView:
     webhook_url: str | None
 
 
-# How well work with a company goes, as far as it is known: by its circuit, and by what it took lately.
-
-
 LATELY = timedelta(hours=1)
 
 
 class HealthStatus(StrEnum):
-    """How well it goes. UNKNOWN: nothing speaks against it, and nothing for it either."""
+    """Whether an integration works. UNKNOWN: there is no sign of a failure, and none of a success."""
 
     HEALTHY = "HEALTHY"
     DEGRADED = "DEGRADED"
@@ -51,7 +51,7 @@ class HealthStatus(StrEnum):
 
 
 class CredentialStatus(StrEnum):
-    """What a company says to our credentials."""
+    """Whether the provider accepts our credentials."""
 
     ACCEPTED = "ACCEPTED"
     REFUSED = "REFUSED"
@@ -60,7 +60,7 @@ class CredentialStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The health of one integration; `since` is when somebody here began to look, if nothing is known."""
+    """The health of one integration; `since` is when this process started, if nothing is known."""
 
     status: HealthStatus
     credentials: CredentialStatus
@@ -71,7 +71,7 @@ class Health:
 def assess(
     integration: IntegrationView, circuit: CircuitView, last_success: datetime | None, began_at: datetime
 ) -> Health:
-    """Say how well it goes; `began_at` is since when anybody here looks."""
+    """Assess the health of an integration; `began_at` is when this process started."""
     if integration.state is not State.COMPLETE:
         return Health(HealthStatus.DISABLED, CredentialStatus.UNTESTED, "It is not configured.", began_at)
     accepted = CredentialStatus.UNTESTED if last_success is None else CredentialStatus.ACCEPTED
@@ -90,7 +90,7 @@ def assess(
 
 
 async def last_successes(connection: AsyncConnection, tenant: UUID) -> Mapping[str, datetime]:
-    """When each integration last took a message of a tenant, among the messages made lately."""
+    """When each integration last took a message of a tenant, among the messages of the last hour."""
     since = uuid7_floor(datetime.now(UTC) - LATELY)
     rows = await connection.execute(
         select(attempts.c.integration, func.max(attempts.c.finished_at).label("at"))
@@ -105,16 +105,13 @@ async def last_successes(connection: AsyncConnection, tenant: UUID) -> Mapping[s
     return {row.integration: row.at for row in rows}
 
 
-# The health of every integration, read together, and watched by however many.
-
-
-# So that the store's clock has come to it, too.
+# Seconds added to a wait, so that Redis's clock has reached the moment too.
 _A_MOMENT = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class HealthSnapshot:
-    """The health of every integration, by name; `retry_at` is when the first circuit opens for a trial by itself."""
+    """The health of every integration, by name; `retry_at` is when the first open circuit allows a trial."""
 
     by_name: Mapping[str, Health]
     retry_at: datetime | None = None
@@ -122,17 +119,17 @@ class HealthSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class HealthReader:
-    """Knows how the integrations do."""
+    """Reads and watches the health of the integrations."""
 
     database: Database
     circuits: Circuits
     hub: Hub
     integrations: Mapping[str, IntegrationView]
-    boards: SharedValues
+    shared_values: SharedValues
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def read(self, tenant: UUID) -> HealthSnapshot:
-        """Look at all of them: one statement, one round trip to the store of circuits. Raises Overloaded."""
+        """Read all of them: one statement, and one round trip to Redis. Raises Overloaded."""
         circuits = await self.circuits.read(list(self.integrations))
         async with self.database.transaction(tenant) as connection:
             successes = await last_successes(connection, tenant)
@@ -144,10 +141,11 @@ class HealthReader:
         return HealthSnapshot(judged, min(retries, default=None))
 
     async def watch(self, tenant: UUID) -> AsyncGenerator[Mapping[str, Health], None]:
-        """Yield the health of all of them, now and whenever it may have changed."""
-        async with aclosing(self.boards.watch(("health", tenant), lambda: self.read(tenant), self._begin)) as found:
-            async for healths in found:
-                yield healths.by_name
+        """Yield the health of all of them, now and whenever it has changed."""
+        shared = self.shared_values.watch(("health", tenant), lambda: self.read(tenant), self._begin)
+        async with aclosing(shared) as snapshots:
+            async for snapshot in snapshots:
+                yield snapshot.by_name
 
     @contextmanager
     def _begin(self) -> Iterator[Callable[[HealthSnapshot], Awaitable[None]]]:
@@ -166,7 +164,7 @@ class HealthReader:
 
 @dataclass(frozen=True, slots=True)
 class HealthChange:
-    """An integration came to another status; `known` is every status told so far, which makes the cursor."""
+    """An integration's status changed; `known` is every status sent so far, which makes the cursor."""
 
     integration: str
     health: Health
@@ -177,7 +175,7 @@ class HealthChange:
 def health_changes(
     known: Mapping[str, HealthStatus], found: Mapping[str, Health], wanted: Collection[str]
 ) -> list[HealthChange]:
-    """What is new to somebody who knows these statuses, in the order of names."""
+    """The changes since the known statuses, in the order of names."""
     told: list[HealthChange] = []
     known = dict(known)
     for name in sorted(set(found) & set(wanted)):

@@ -1,4 +1,4 @@
-"""Deciding about dead letters: back into the queue, or given up for good; many at once, each with its own answer."""
+"""Requeuing and discarding dead letters: many at once, with an answer for each."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from core.words import say
 
 @dataclass(frozen=True, slots=True)
 class Requeued:
-    """What became of each dead letter, None where it is back at work, and the messages that wait for a worker."""
+    """Why each dead letter was refused, None where it was requeued; and the messages that wait for a worker."""
 
     refusals: Mapping[UUID, AppError | None]
     messages: Sequence[Retried]
@@ -40,10 +40,10 @@ async def requeue_dead_letters(
     channels: Channels,
     bounds: Bounds | None = None,
 ) -> Requeued:
-    """Put the work of dead letters back in its queue, as far as that is safe, in the caller's transaction.
+    """Put the work of dead letters back in its queue, where that is safe, in the caller's transaction.
 
-    A message that a company perhaps took is refused: whoever sends it again has to say that it may arrive twice. So is
-    one outside the caller's bounds.
+    A message that the provider may have taken is refused: a retry has to allow that it arrives twice. So is one outside
+    the caller's bounds.
     """
     found = await _lock_work(connection, tenant, ids)
     refusals: dict[UUID, AppError | None] = {one: _refusal(found.get(one), Resolution.REQUEUED) for one in ids}
@@ -72,7 +72,7 @@ async def requeue_dead_letters(
 async def discard_dead_letters(
     connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]
 ) -> Mapping[UUID, AppError | None]:
-    """Give up on the work of dead letters for good; says of each why it is refused, None where it is not."""
+    """Discard dead letters; returns for each why it is refused, None where it is not."""
     found = await _lock_work(connection, tenant, ids)
     refusals = {one: _refusal(found.get(one), Resolution.DISCARDED) for one in ids}
     ready = [one for one, refusal in refusals.items() if refusal is None and found[one].resolution is None]
@@ -81,14 +81,15 @@ async def discard_dead_letters(
 
 
 async def _lock_work(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]) -> Mapping[UUID, DeadLetter]:
-    """Dead letters as they stand while nobody else can decide about their work: it is locked.
+    """Lock the work of dead letters, and read them.
 
-    The work and not the letters, and in the order the worker does it: who moves a message closes its letter last.
+    The work is locked and not the letters, in the order of the worker: it moves a message first and closes its letter
+    last.
     """
     letters = (await dead_letters_by_id(connection, tenant, ids)).values()
     await _lock(connection, inbox, tenant, {one.inbox_id for one in letters})
     await _lock(connection, message_rows, tenant, {one.message_id for one in letters if one.kind == MESSAGE_SEND})
-    # What was decided while we waited is known now.
+    # Read again: they may have been resolved while this waited for the locks.
     return await dead_letters_by_id(connection, tenant, ids)
 
 
@@ -98,7 +99,7 @@ async def _lock(connection: AsyncConnection, table: Table, tenant: UUID, ids: Co
 
 
 def _refusal(letter: DeadLetter | None, wanted: Resolution) -> AppError | None:
-    """Why nothing can be decided about it; what was decided so already, whoever lost the answer is told again."""
+    """Why a dead letter cannot be resolved; a repeated decision is answered like the first."""
     if letter is None:
         return NotFound(say("DEAD_LETTER_NOT_FOUND", "There is no such dead letter."))
     if letter.resolution not in (None, wanted):

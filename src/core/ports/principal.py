@@ -1,4 +1,4 @@
-"""Whom a caller's messages may reach: everybody, people named beforehand, or nobody outside this server."""
+"""The caller: a principal acts for one tenant, has scopes, and its messages may reach all recipients or some."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -13,22 +13,21 @@ from core.words import say
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What credentials allow of recipients and companies.
+    """Which providers and recipients the messages of credentials may reach.
 
-    `simulated_only` keeps messages from every company that is not simulated here; `recipients` are the only addresses
-    they may go to, None for any.
+    `simulated_only` allows simulated providers only; `recipients` are the only addresses, None for any.
     """
 
     simulated_only: bool = False
-    # Never printed: they are people's.
+    # Never printed: they are personal data.
     recipients: frozenset[str] | None = field(default=None, repr=False)
 
     def allows(self, address: str) -> bool:
-        """Whether a message may go to an address, in whichever of its forms."""
+        """Whether a message may go to an address, in any of its forms."""
         return self.recipients is None or comparable_form(address) in self.recipients
 
     def covers(self, other: "Reach") -> bool:
-        """Whether the other reaches nobody whom this one does not."""
+        """Whether every recipient of the other is also one of this."""
         if self.simulated_only:
             return other.simulated_only
         if self.recipients is None or other.simulated_only:
@@ -40,11 +39,8 @@ UNRESTRICTED = Reach()
 
 
 def comparable_form(address: str) -> str:
-    """An address in the form allow lists compare: a Brazilian mobile with its ninth digit."""
+    """An address in the form that allow lists compare: a Brazilian mobile number with its ninth digit."""
     return f"+{full_form(address[1:])}" if address.startswith("+") else address
-
-
-# Who is asking: a principal acts for one tenant and may do what its scopes say.
 
 
 DEFAULT_TENANT = UUID("01900000-0000-7000-8000-000000000001")
@@ -62,7 +58,7 @@ class Scope(StrEnum):
 
 
 class ActorKind(StrEnum):
-    """What somebody who acts is: the audit log tells them apart."""
+    """The kind of an actor in the audit log."""
 
     PERSON = "PERSON"
     KEY = "KEY"
@@ -73,9 +69,9 @@ class ActorKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PresentedSession:
-    """What a person's session is looked up by, and looked at again by while a socket is open.
+    """The keys by which a person's session is looked up, and checked again while a socket is open.
 
-    `organization` is what its tenant is found by, None for the one business here; `role` is what the token says.
+    `organization` is the id by which its tenant is found, None for the default tenant; `role` is that of the token.
     """
 
     subject: str
@@ -87,11 +83,11 @@ class PresentedSession:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A known caller; `subject` names it in logs, `expires_at` is when its token ends, in seconds since 1970.
+    """An authenticated caller; `subject` names it in logs, `expires_at` is when its token ends, in seconds since 1970.
 
-    `actor` is whoever acts in the subject's name, where that is somebody else. `api_key` is the row of the key that
-    asks, where no person does; its subject is `key:` and the key's name. `reach` is whom its messages may reach.
-    `session` is the session of a person who has signed in.
+    `actor` is who acts in the subject's name, where that is another person. `api_key` is the row of the caller's key;
+    the subject is then `key:` and the key's name. `reach` says which recipients its messages may reach. `session` is
+    the session of a person who has signed in.
     """
 
     tenant_id: UUID
@@ -105,7 +101,7 @@ class Principal:
     session: PresentedSession | None = None
 
     def require(self, scope: Scope) -> "Principal":
-        """Return itself when it holds the right; raises NotAllowed."""
+        """Return itself when it has the scope; raises NotAllowed."""
         if scope not in self.scopes:
             raise NotAllowed(say("SCOPE_MISSING", "These credentials lack the scope {scope}.", scope=scope))
         return self

@@ -74,7 +74,7 @@ async def send_message(info: Info, input: SendMessageInput) -> SendMessagePayloa
         accepted, skipped = await info.context.services.outbox.hand_in(principal.tenant_id, draft)
     except AppError as error:
         return SendMessagePayload(message=None, is_replay=False, errors=user_errors(info, error))
-    act.told_by_rows()
+    act.recorded_by_rows()
     [payload] = await _payloads(info, principal.tenant_id, [accepted], [skipped])
     return payload
 
@@ -87,7 +87,7 @@ async def send_messages(info: Info, input: SendMessagesInput) -> SendMessagesPay
         accepted = await accept_batch(info.context.services.outbox, principal.tenant_id, batch)
     except AppError as error:
         return SendMessagesPayload(batch=None, results=[], is_replay=False, errors=batch_errors(info, error))
-    act.told_by_rows()
+    act.recorded_by_rows()
     results = await _payloads(info, principal.tenant_id, accepted.results, accepted.skipped)
     shown = await _batch(info, principal.tenant_id, accepted.batch_id)
     return SendMessagesPayload(batch=shown, results=results, is_replay=accepted.is_replay, errors=[])

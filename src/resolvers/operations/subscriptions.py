@@ -42,8 +42,8 @@ async def integration_health_changed(
         # Of none there is nothing to tell, now or later.
         return
     wanted = set(services.integrations) if chosen is None else {kind.value for kind in chosen}
-    async with aclosing(services.health.watch(tenant)) as boards:
-        async for found in boards:
+    async with aclosing(services.health.watch(tenant)) as snapshots:
+        async for found in snapshots:
             for change in health_changes(known, found, wanted):
                 known = change.known
                 yield _change_of(info, change)
