@@ -192,7 +192,7 @@ async def test_mistyped_keys_ask_the_database_nothing(desk: Desk, counted: Count
 async def test_a_flood_of_unknown_keys_is_a_handful_of_statements_and_pushes_nothing_out(
     desk: Desk, counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_key_lookup, "MOST_KNOWN", 100)
+    monkeypatch.setattr(api_key_lookup, "CACHE_SIZE", 100)
     desk.ring = ApiKeyVerifier(counted, desk.sealer, lambda: desk.now)  # type: ignore[arg-type]
     _, secret = await desk.make()
     await desk.ring.authenticate(secret)
