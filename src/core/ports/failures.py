@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.errors import FailureParty, FailureReason, ProviderError
-from core.ports import Failure
+from core.ports.reports import Failure
 
 _REASONS = {one.value: one for one in FailureReason}
 _PARTIES = {one.value: one for one in FailureParty}
