@@ -1,15 +1,15 @@
 """Every table, for whoever needs them all: migrations and the test that compares the two."""
 
 from core.access.tables import api_keys, memberships, senders, tenants, users
-from core.audit.tables import audit_events
+from core.audit.act import audit_events
 from core.database import contracts, metadata
-from core.dead_letters.tables import dead_letters
+from core.dead_letters.store import dead_letters
 from core.idempotency import idempotency_keys
 from core.inbox.tables import inbox
 from core.liveness import pulses, servers, workers
 from core.lookup_keys import lookup_keys
 from core.messages.tables import attempts, daily_counts, external_ids, message_batches, message_events, messages
-from core.privacy.tables import erasures
+from core.privacy.erase import erasures
 from core.templates.tables import template_catalogues, templates
 
 __all__ = [

@@ -1,11 +1,11 @@
 """A document ready to run by graphql-core, or the reasons why it never will."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Hashable, Mapping
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from inspect import isawaitable
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from graphql import (
     ExecutionResult,
@@ -16,11 +16,10 @@ from graphql import (
     execute_subscription_event,
 )
 
-from engine.answer import Answer, Outcome
+from engine.answer import Answer, Outcome, Sharing
 from engine.cost import Price
 from engine.errors import ErrorCode, ErrorWriter, describe, finished
 from engine.groundwork import Groundwork
-from engine.sharing import Sharing
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,3 +157,44 @@ class Plan:
     def _broken(self, error: Exception, request_id: str, context: object) -> Answer:
         located = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
         return Answer.of(Outcome.EXECUTED, errors=[self.errors.write(located, request_id, self.name, context)])
+
+
+# The seam where compiled operations plug in: (document, operation name) → a plan → bytes.
+#
+# The engine finds or makes a plan for a document and a name, and keeps it. Whatever runs it has this shape, so that
+# HTTP, sockets and SSE never ask what it is; graphql-core's plan (`engine.plan`) is what a compiled one is compared
+# with.
+
+
+class Runnable(Protocol):
+    """One operation, ready to run any number of times."""
+
+    @property
+    def kind(self) -> OperationType:
+        """Say whether it is a query, a mutation or a subscription."""
+
+    @property
+    def name(self) -> str | None:
+        """Give the operation's name, if it has one."""
+
+    def cost(self, variables: Mapping[str, Any] | None) -> int:
+        """Count the points it takes to run this; what made a plan faster made it no cheaper to the caller."""
+
+    async def execute(self, variables: Mapping[str, Any] | None, context: object, request_id: str) -> Answer:
+        """Run a query or mutation and give its bytes; never raises."""
+
+    def stream(
+        self,
+        variables: Mapping[str, Any] | None,
+        context: object,
+        request_id: str,
+        authority: Hashable = None,
+    ) -> AsyncGenerator[Answer, None]:
+        """Run any operation and give the bytes of each of its answers; never raises.
+
+        `authority` is equal for callers who may be shown the same: their subscriptions are told the same bytes.
+        """
+
+
+Compile = Callable[[Plan], Runnable | None]
+"""Makes something faster of a plan, once for each document; None for what it leaves to graphql-core."""

@@ -66,8 +66,7 @@ from resolvers.operations.subscriptions import IntegrationHealthChange, integrat
 from resolvers.operations.webhooks import WebhookDelivery, WebhookDeliveryConnection, list_webhooks
 from resolvers.privacy.erasures import EraseRecipientPayload, Erasure, erase_recipient
 from resolvers.scalars import CONFIG
-from resolvers.templates.queries import TemplateConnection, get_template, list_templates
-from resolvers.templates.types import Template
+from resolvers.templates.types import Template, TemplateConnection, get_template, list_templates
 
 INTRODUCTION = """\
 One API for everything a business says, charges and schedules through external

@@ -1,8 +1,7 @@
 """A document is parsed, measured and validated once."""
 
 from engine.answer import Outcome
-from engine.documents import Documents, Key, Room
-from engine.engine import Engine
+from engine.engine import Documents, Engine, Key, Room
 from engine.plan import Plan, Refusal
 from tests.execution.sample import schema, translate
 

@@ -9,8 +9,7 @@ from graphql import DocumentNode, get_introspection_query, parse
 
 from engine.engine import Engine
 from engine.limits import Limits, Ruler, exceeded
-from engine.plan import Plan, Refusal
-from engine.runnable import Runnable
+from engine.plan import Plan, Refusal, Runnable
 from tests.execution.sample import schema, translate
 
 

@@ -20,7 +20,7 @@ from core.settings.values import digest
 from core.store_faults import fault_fields
 from core.words import say
 from engine.answer import Outcome
-from engine.documents import Room, Shelf
+from engine.engine import Room, Shelf
 from engine.plan import Refusal
 
 

@@ -10,8 +10,7 @@ from api.http.exchange import languages_of
 from api.http.quotas import Meter, OpenStreams
 from core.words import Translator
 from engine.engine import Engine
-from engine.plan import Refusal
-from engine.runnable import Runnable
+from engine.plan import Refusal, Runnable
 
 LOOK_AGAIN_SECONDS = 2.0
 

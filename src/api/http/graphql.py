@@ -37,8 +37,7 @@ from api.http.websocket import serve_socket
 from core.errors import Overloaded, Unauthenticated
 from core.words import say
 from engine.answer import Answer, Outcome
-from engine.plan import Refusal
-from engine.runnable import Runnable
+from engine.plan import Refusal, Runnable
 
 _TOO_MANY = say(
     "TOO_MANY_STRANGERS", "Too many requests without valid credentials came from your address. Try again later."

@@ -15,8 +15,7 @@ from core.rate_limit import Budget, BudgetResult
 from engine.answer import Answer, Outcome
 from engine.errors import ErrorCode, describe
 from engine.limits import LimitExceeded
-from engine.plan import Refusal
-from engine.runnable import Runnable
+from engine.plan import Refusal, Runnable
 from resolvers.context import Context
 
 

@@ -1,4 +1,4 @@
-"""Writing, closing and reading dead letters: work that failed for good, kept until an operator decides about it."""
+"""Dead letters: work that failed for good, kept until somebody decides about it."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -7,12 +7,55 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, func, insert, select, tuple_, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    DateTime,
+    Index,
+    PrimaryKeyConstraint,
+    Row,
+    Select,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    func,
+    insert,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.dead_letters.tables import dead_letters
+from core.database import metadata
 from core.ids import uuid7
 from core.pagination import PageRequest, TimeRange, in_range, read_page, storable
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("id", Uuid, nullable=False),
+    # The kind of work: message.send, webhook.apply.
+    Column("kind", Text, nullable=False),
+    Column("integration", Text),
+    Column("message_id", Uuid),
+    Column("inbox_id", Uuid),
+    Column("error", Text, nullable=False),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("failed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # REQUEUED or DISCARDED by an operator; SETTLED when the work succeeded after all.
+    Column("resolution", Text),
+    Column("resolved_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    Index("ix_dead_letters_open", "tenant_id", "id", postgresql_where=text("resolution IS NULL")),
+    Index("ix_dead_letters_message", "tenant_id", "message_id", postgresql_where=text("resolution IS NULL")),
+)
+
+
+# Writing, closing and reading dead letters: work that failed for good, kept until an operator decides about it.
+
 
 MESSAGE_SEND = "message.send"
 WEBHOOK_APPLY = "webhook.apply"

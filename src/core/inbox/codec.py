@@ -17,7 +17,7 @@ from core.ports import (
     StatusReport,
     TemplatesChanged,
 )
-from core.ports.failures import failure_from_json, failure_to_json
+from core.ports.reports import failure_from_json, failure_to_json
 
 
 def event_to_json(event: ProviderEvent) -> str:

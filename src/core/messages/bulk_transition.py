@@ -15,7 +15,7 @@ from core.messages.state_machine import MessageState
 from core.messages.status import EventSource, MessageStatus
 from core.messages.tables import message_events, messages
 from core.ports import Failure
-from core.ports.failures import failure_to_json
+from core.ports.reports import failure_to_json
 from core.pubsub import Change
 
 log = structlog.get_logger(__name__)

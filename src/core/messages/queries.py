@@ -34,7 +34,7 @@ from core.messages.tables import attempts, external_ids, message_events, message
 from core.pagination import PageRequest, TimeRange, in_range, read_page, storable
 from core.ports import Channel, Content, Failure, ReportedStatus
 from core.ports.content import content_from_json, filled_from_json
-from core.ports.failures import failure_from_json
+from core.ports.reports import failure_from_json
 from core.ports.templates import Filled
 from core.sealing import SealBroken, Sealer
 

@@ -50,7 +50,7 @@ from core.messages.status import (
     route_to_json,
 )
 from core.messages.tables import attempts, message_events, messages
-from core.ports.failures import failure_from_json, failure_to_json
+from core.ports.reports import failure_from_json, failure_to_json
 from core.pubsub import Change
 
 

@@ -37,7 +37,7 @@ from core.messages.status import AttemptOutcome, ProviderId
 from core.messages.tables import attempts, messages
 from core.ports import MessageSender, OutboundMessage, Receipt, Reference
 from core.ports.content import content_for, content_from_json
-from core.ports.failures import failure_of
+from core.ports.reports import failure_of
 from core.sealing import SealBroken, Sealer
 
 LONGEST_PAUSE = timedelta(minutes=15)

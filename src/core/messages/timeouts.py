@@ -13,7 +13,7 @@ from core.messages.state_machine import MessageState, Transition, after_deadline
 from core.messages.status import AttemptOutcome, EventSource, MessageStatus
 from core.messages.tables import attempts, message_events, messages
 from core.ports import Failure
-from core.ports.failures import failure_to_json
+from core.ports.reports import failure_to_json
 from core.pubsub import Change
 
 # Two conditions with an index each; constants instead of parameters, since only then the partial indexes are used.

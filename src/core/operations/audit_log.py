@@ -10,8 +10,7 @@ from sqlalchemy import Row, Select, String, Text, cast, literal, null, select, u
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access.tables import tenants
-from core.audit.act import SENDS, Act, ActOutcome, Author
-from core.audit.tables import audit_events
+from core.audit.act import SENDS, Act, ActOutcome, Author, audit_events
 from core.database import Database
 from core.messages.tables import messages
 from core.pagination import PageRequest, TimeRange, in_range, on_page, read_page, storable

@@ -1,7 +1,6 @@
 """What we need from the outside, in our words: capabilities, the values they exchange, and an integration's card."""
 
-from core.ports.card import Connected, Integration, Mode, Pace, Surroundings
-from core.ports.findings import Finding, Probe, Severity
+from core.ports.card import Connected, Finding, Integration, Mode, Pace, Probe, Severity, Surroundings
 from core.ports.identity import (
     ActiveOrganization,
     DirectoryChanged,
@@ -15,8 +14,8 @@ from core.ports.identity import (
     Tenancy,
     TokenFault,
 )
-from core.ports.lookups import DeliveryLookup, Sighting, Sought
 from core.ports.reports import (
+    DeliveryLookup,
     Failure,
     Handshake,
     InboundMessage,
@@ -25,6 +24,8 @@ from core.ports.reports import (
     ProviderEvent,
     RawWebhook,
     ReportedStatus,
+    Sighting,
+    Sought,
     StatusReport,
     TemplatesChanged,
     WebhookReader,

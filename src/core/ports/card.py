@@ -1,17 +1,42 @@
-"""An integration's card: who it is, what it must be told, and what it can do once it is at work."""
+"""What a probe finds out about a company."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
-from core.ports.findings import Probe
 from core.ports.identity import IdentityVerifier
-from core.ports.lookups import DeliveryLookup
-from core.ports.reports import Handshake, WebhookReader
+from core.ports.reports import DeliveryLookup, Handshake, WebhookReader
 from core.ports.sending import Channel, MessageSender
 from core.ports.templates import TemplateCatalogue
 from core.settings import IntegrationSettings
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    INFO = "INFO"
+    WARNING = "WARNING"
+    CRITICAL = "CRITICAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something a probe found; `fix` says what to do."""
+
+    code: str
+    severity: Severity
+    detail: str
+    fix: str
+
+
+class Probe(Protocol):
+    """Asks a company whether it lets us in, without sending anything to anybody."""
+
+    async def check(self) -> Sequence[Finding]: ...
+
+
+# An integration's card: who it is, what it must be told, and what it can do once it is at work.
 
 
 class Mode(StrEnum):

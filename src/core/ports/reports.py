@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
-from core.errors import FailureParty, FailureReason
-from core.ports.sending import Channel, Reference
+from core.errors import FailureParty, FailureReason, ProviderError
+from core.ports.sending import Channel, Content, Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +120,87 @@ class Handshake(Protocol):
     def answer(self, query: Mapping[str, str]) -> str:
         """Give the text that proves it; raises InvalidSignature for whoever does not know our token."""
         ...
+
+
+# Asking a company afterwards what became of a message.
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """An attempt whose fate is to be asked for; `provider_message_id` where the company's own id is known."""
+
+    reference: Reference
+    channel: Channel
+    to: str
+    content: Content
+    started_at: datetime
+    provider_message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A message as the company's own books show it; `status` is None while the company has not decided."""
+
+    provider_message_id: str
+    status: ReportedStatus | None
+    failure: Failure | None = None
+    created_at: datetime | None = None
+
+
+class DeliveryLookup(Protocol):
+    """Asks a company what became of what we may have sent."""
+
+    async def find(self, sought: Sought) -> Sequence[Sighting]:
+        """Look for what may be this attempt, the likeliest first; empty when the company knows nothing like it.
+
+        Raises a ProviderError, also where the books could not be read to their end: silence would say too much.
+        """
+        ...
+
+    async def count(self, day: date) -> int | None:
+        """How many messages the company counts as sent by us on a day in UTC; None where it does not say.
+
+        Raises a ProviderError.
+        """
+        ...
+
+
+# Encoding of failures for their unencrypted column: our texts and codes, never a provider's text.
+
+
+_REASONS = {one.value: one for one in FailureReason}
+_PARTIES = {one.value: one for one in FailureParty}
+
+
+def failure_of(error: ProviderError) -> Failure:
+    """Make the failure of a message from a provider's error."""
+    return Failure(error.reason, error.party, error.message, error.provider_code, error.retryable)
+
+
+def failure_to_json(failure: Failure | None) -> dict[str, Any] | None:
+    """Encode a failure."""
+    if failure is None:
+        return None
+    return {
+        "reason": failure.reason.value,
+        "party": failure.party.value,
+        "message": failure.message,
+        "providerCode": failure.provider_code,
+        "isTransient": failure.is_transient,
+    }
+
+
+def failure_from_json(data: Mapping[str, Any] | None) -> Failure | None:
+    """Read what `failure_to_json` wrote; a reason that only a later version knows is another one.
+
+    During a rolling deploy the row must break neither the page it is on nor what is decided about its message.
+    """
+    if data is None:
+        return None
+    return Failure(
+        _REASONS.get(data["reason"], FailureReason.OTHER),
+        _PARTIES.get(data["party"], FailureParty.PROVIDER),
+        data["message"],
+        data["providerCode"],
+        data["isTransient"],
+    )

@@ -1,4 +1,4 @@
-"""Asking for everything about one person to be erased, and reading how far that has come."""
+"""Requests to erase everything about one person; who it was is itself forgotten when it is done."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -7,13 +7,33 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ARRAY, LargeBinary, Row, and_, bindparam, func, literal, or_, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Row,
+    Table,
+    Uuid,
+    and_,
+    bindparam,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.addresses import lookup_form
 from core.audit.act import Act, Author
-from core.database import Database
+from core.database import Database, metadata
 from core.ids import uuid7
 from core.inbox.closing import forget_webhooks
 from core.messages.record import EventRecord, MessageKey, lock_states, write_transitions
@@ -29,9 +49,37 @@ from core.privacy.forget import (
     webhooks_of_messages,
 )
 from core.privacy.person import Person, forget_names
-from core.privacy.tables import erasures
 from core.pubsub import Change, Hub
 from core.sealing import SealBroken, Sealer, is_readable
+
+_OPEN = text("finished_at IS NULL")
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("id", Uuid, nullable=False),
+    # Null when it is done.
+    Column("recipient_sealed", LargeBinary),
+    Column("recipient_hash", LargeBinary),
+    # The last webhook that was looked into: whoever goes on begins behind it.
+    Column("inbox_after", Uuid),
+    Column("messages", Integer, nullable=False, server_default="0"),
+    Column("canceled", Integer, nullable=False, server_default="0"),
+    Column("webhooks", Integer, nullable=False, server_default="0"),
+    # External ids, idempotency keys and names of batches that spelled the address.
+    Column("names", Integer, nullable=False, server_default="0"),
+    Column("due_at", DateTime(timezone=True), server_default=func.now()),
+    Column("requested_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("finished_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    Index("uq_erasures_open", "tenant_id", "recipient_hash", unique=True, postgresql_where=_OPEN),
+    Index("ix_erasures_due", "due_at", postgresql_where=_OPEN),
+)
+
+
+# Asking for everything about one person to be erased, and reading how far that has come.
+
 
 RECIPIENT = "recipient"
 

@@ -51,7 +51,7 @@ class MessageStatusFilter:
 class MessageStatusChange:
     occasion: strawberry.Private[StatusChange]
 
-    # Computed, since it is done once for all who are told: see `engine/sharing.py`.
+    # Computed, since it is done once for all who are told: see `engine/answer.py`.
 
     @computed("The message in its current state, which may be newer than the event.")
     async def message(self, info: Info) -> Message:

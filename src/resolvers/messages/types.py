@@ -28,8 +28,7 @@ from resolvers.fields import Node, Tag, computed, given
 from resolvers.global_ids import from_global_id, to_global_id
 from resolvers.integrations import Integration, integration_of
 from resolvers.pagination import PageInfo, bad_cursor, page_arguments
-from resolvers.templates.queries import template_by_id
-from resolvers.templates.types import Template
+from resolvers.templates.types import Template, template_by_id
 
 if TYPE_CHECKING:
     from resolvers.messages.queries import MessageBatch
