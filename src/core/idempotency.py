@@ -40,12 +40,12 @@ idempotency_keys = Table(
     Column("key", Text, nullable=False),
     Column("operation", Text, nullable=False),
     Column("request_hash", LargeBinary, nullable=False),
-    # What the first request made.
+    # The resource that the first request made.
     Column("resource_id", Uuid, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("tenant_id", "key"),
-    # What has run out is found without reading what has not.
+    # Expired keys are found by it.
     Index("ix_idempotency_keys_expires_at", "expires_at"),
 )
 
@@ -84,7 +84,7 @@ class IdempotentRequest:
                 rule=InputRule.TOO_LONG,
             )
         canonical = json.dumps([operation, canonical_input], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        # Keyed, since the input holds addresses and a bare hash of a telephone number is quickly guessed.
+        # Keyed, since the input holds addresses, and an unkeyed hash of a telephone number is easily guessed.
         return cls(key, operation, sealer.fingerprints(canonical, tenant=tenant))
 
 
@@ -128,12 +128,12 @@ async def claim_key(
 
 
 async def delete_expired_keys(database: Database, *, limit: int = 1_000) -> int:
-    """Delete up to so many keys whose time is over; returns how many there were."""
+    """Delete up to `limit` expired keys; returns how many there were."""
     keys, now = idempotency_keys.c, func.now()
     expired = select(keys.tenant_id, keys.key).where(keys.expires_at <= now).order_by(keys.expires_at).limit(limit)
     async with database.transaction() as connection:
         deleted = await connection.execute(
-            # Said twice: a key that is taken anew meanwhile is looked at once more, and stays.
+            # Repeated outside the subquery: a key that is claimed again meanwhile is checked again, and stays.
             delete(idempotency_keys).where(tuple_(keys.tenant_id, keys.key).in_(expired), keys.expires_at <= now)
         )
     return deleted.rowcount

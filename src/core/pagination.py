@@ -22,7 +22,7 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Which page: `limit` items after (or, reading backwards, before) an id."""
+    """A page: `limit` items after an id, or before one where it is read backwards."""
 
     limit: int
     after: UUID | None = None
@@ -32,14 +32,14 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """A span of time: `start` is in it, `end` is not; None for an open end."""
+    """A range of time: `start` is in it, `end` is not; None for an open end."""
 
     start: datetime | None = None
     end: datetime | None = None
 
 
 def time_range(start: datetime | None, end: datetime | None, path: Sequence[str]) -> TimeRange:
-    """The span between two moments; raises InvalidInput, about the end to which `path` leads, when it is before."""
+    """The range between two moments; raises InvalidInput, about the end to which `path` leads, where it is earlier."""
     if start is not None and end is not None and end < start:
         text = say(
             "SPAN_ENDS_BEFORE_IT_BEGINS",
@@ -54,14 +54,14 @@ def time_range(start: datetime | None, end: datetime | None, path: Sequence[str]
 async def read_page(
     connection: AsyncConnection, statement: Select[Any], ids: ColumnElement[Any], which: PageRequest
 ) -> tuple[Sequence[Row[Any]], bool]:
-    """Read one page of a statement's rows, newest first, and whether more lie in the direction that was read."""
+    """Read one page of a statement's rows, newest first, and whether there are more in the direction of reading."""
     rows = (await connection.execute(on_page(statement, ids, which))).all()
     kept = rows[: which.limit]
     return kept[::-1] if which.is_backward else kept, len(rows) > which.limit
 
 
 def on_page(statement: Statement, ids: ColumnElement[Any], which: PageRequest) -> Statement:
-    """Keep the rows of a slice, in the order they are read, and one more where there is one."""
+    """Limit a statement to the rows of a page, in the order of reading, and one more."""
     if which.after is not None:
         statement = statement.where(ids < which.after)
     if which.before is not None:
@@ -70,7 +70,7 @@ def on_page(statement: Statement, ids: ColumnElement[Any], which: PageRequest) -
 
 
 def in_range(statement: Statement, span: TimeRange, moments: Column[datetime], ids: Column[Any]) -> Statement:
-    """Keep the rows of a span: the id's bound lets the index skip years, the exact one is the database's own clock."""
+    """Limit a statement to a range: by the database's clock exactly, and by id, so that an index finds the rows."""
     if span.start is not None:
         floor = uuid7_floor(max(span.start, _FIRST + _CLOCKS_DIFFER) - _CLOCKS_DIFFER)
         statement = statement.where(moments >= span.start, ids >= floor)
@@ -81,5 +81,5 @@ def in_range(statement: Statement, span: TimeRange, moments: Column[datetime], i
 
 
 def storable(words: Iterable[str]) -> list[str]:
-    """Keep the words that a row could hold."""
+    """Leave out texts that PostgreSQL cannot store."""
     return [word for word in words if is_storable(word)]

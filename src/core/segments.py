@@ -1,4 +1,4 @@
-"""Counts what an SMS is cut into and paid by.
+"""Counting the segments of an SMS, by which it is priced.
 
 The alphabet is that of GSM 03.38, https://www.unicode.org/Public/MAPPINGS/ETSI/GSM0338.TXT. One character outside it,
 such as the ã of "amanhã", puts the whole text into UCS-2.
@@ -15,7 +15,7 @@ _EXTENDED = frozenset("^{}\\[~]|€\f")
 
 
 class Encoding(StrEnum):
-    """How the characters travel."""
+    """The encoding of a text in an SMS."""
 
     GSM_7 = "GSM-7"
     UCS_2 = "UCS-2"
@@ -27,7 +27,7 @@ _ROOM = {Encoding.GSM_7: (160, 153), Encoding.UCS_2: (70, 67)}
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """A text as the carriers see it: septets or UTF-16 code units, and the segments that hold them."""
+    """The size of a text: septets or UTF-16 code units, and the segments that hold them."""
 
     encoding: Encoding
     units: int
@@ -50,7 +50,7 @@ def _size(character: str, encoding: Encoding) -> int:
 
 
 def _parts(sizes: list[int], room: int) -> int:
-    """Fill part after part; what takes two units is never cut in two."""
+    """Count the segments; a character of two units is never split."""
     parts, used = 1, 0
     for size in sizes:
         if used + size > room:

@@ -1,4 +1,4 @@
-"""Why PostgreSQL or Redis does not serve us, in words an operator can act on; no address, no name, no secret in them.
+"""Why PostgreSQL or Redis refuses or fails, as a code, a reason and advice for the operator, without any secret.
 
 SQLSTATEs: https://www.postgresql.org/docs/18/errcodes-appendix.html
 """
@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 @dataclass(frozen=True, slots=True)
 class StoreFault:
-    """A store's reason. `code` is stable; `advice` is what the operator does; `passes` is whether it ends by itself."""
+    """A store's fault. `code` is stable; `advice` is for the operator; `passes` says that it ends without action."""
 
     code: str
     detail: str
@@ -63,7 +63,7 @@ _STATES: Mapping[str, StoreFault] = {
     "57P02": StoreFault("SHUTTING_DOWN", "The server ended after a crash.", _WAIT, passes=True),
     "57P03": StoreFault("STARTING", "The server is starting up.", _WAIT, passes=True),
 }
-# What libpq's servers and PgBouncer say under one SQLSTATE: the first that is found counts.
+# Messages of PostgreSQL and PgBouncer that share one SQLSTATE: the first match counts.
 _WORDS: tuple[tuple[str, StoreFault], ...] = (
     (
         r"no encrypti|SSL off|SSL required",
@@ -142,12 +142,12 @@ _NO_STATE = StoreFault("REFUSED", "The server refuses the connection.", "See the
 
 
 def database_fault(error: BaseException | None) -> StoreFault | None:
-    """Say why PostgreSQL does not serve us; None for what is no fault of the store or of its setup."""
+    """The fault behind an error of PostgreSQL; None where neither the server nor its setup is at fault."""
     if isinstance(error, PoolExhausted):
         return _POOL_EXHAUSTED
     for cause in _causes(error):
         state = getattr(cause, "sqlstate", None)
-        # The driver's own words for a connection that ended; what ended it may stand behind them.
+        # The driver's error for a closed connection; its cause may be further down.
         is_lost = isinstance(cause, asyncpg.ConnectionDoesNotExistError) or state == "08003"
         if (isinstance(cause, asyncpg.PostgresError) or state) and not is_lost:
             return _of_state(state or "", str(cause))
@@ -157,7 +157,7 @@ def database_fault(error: BaseException | None) -> StoreFault | None:
 
 
 def is_setup(error: BaseException) -> bool:
-    """Whether PostgreSQL refuses a statement because of how it is set up: tables, rights, room on its disk.
+    """Whether PostgreSQL refuses a statement because of its setup: tables, rights, disk space.
 
     Nothing is wrong with what was to be written then; it is tried again once that is corrected.
     """
@@ -170,7 +170,7 @@ _SETUP = frozenset({"42501", "42P01", "42703", "42883", "42704", "3F000", "25006
 
 def _of_state(state: str, words: str) -> StoreFault | None:
     if state == "42501" and "row-level security" in words:
-        # A statement of ours that reaches for another tenant's rows.
+        # A statement of ours for another tenant's rows: a bug, not a fault of the store.
         return None
     if state[:2] in ("08", "28"):
         for pattern, fault in _WORDS:
@@ -240,7 +240,7 @@ _OF_REDIS: tuple[tuple[type[Exception], str, StoreFault], ...] = (
 
 
 def redis_fault(error: BaseException | None) -> StoreFault | None:
-    """Say why Redis does not serve us; None for what is no fault of the store or of its setup."""
+    """The fault behind an error of Redis; None where neither the server nor its setup is at fault."""
     for kind, pattern, fault in _OF_REDIS:
         if isinstance(error, kind) and re.search(pattern, str(error), re.IGNORECASE):
             return fault
@@ -250,7 +250,7 @@ def redis_fault(error: BaseException | None) -> StoreFault | None:
 
 
 def fault_fields(error: BaseException) -> dict[str, str]:
-    """What a log line says of Redis's refusal, and what kind it is."""
+    """The fields of a log line about an error of Redis, with its kind."""
     fault = redis_fault(error)
     fields: dict[str, str] = {"error": type(error).__name__, "kind": fault.code if fault else type(error).__name__}
     if fault is None:
@@ -261,7 +261,7 @@ def fault_fields(error: BaseException) -> dict[str, str]:
 
 
 def _of_connection(error: BaseException | None, ca: str, plain: str, certificate: str) -> StoreFault | None:
-    """Say what hinders a connection; the names are those of the URL's parameters."""
+    """The fault behind a connection error; the names are those of the URL's parameters."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLError):
             return _of_tls(cause, ca, plain, certificate)
@@ -333,7 +333,7 @@ def driver_error(error: BaseException | None) -> BaseException | None:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error, and what it was raised from, outermost first."""
+    """An error and its causes, the outermost first."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

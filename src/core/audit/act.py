@@ -1,4 +1,7 @@
-"""The audit log: append-only, and without a word of anybody's personal data."""
+"""The audit log: an act of a caller, and the events that record what became of it.
+
+The table is append-only and holds no personal data.
+"""
 
 import json
 from collections.abc import Collection, Sequence
@@ -36,9 +39,6 @@ audit_events = Table(
     PrimaryKeyConstraint("tenant_id", "id"),
     Index("ix_audit_events_target", "tenant_id", "target_id", "id", postgresql_where=text("target_id IS NOT NULL")),
 )
-
-
-# Writing the audit log: an act of a caller, and the events that record what became of it.
 
 
 SENDS = frozenset({"sendMessage", "sendMessages"})

@@ -1,4 +1,4 @@
-"""Dead letters: work that failed for good, kept until somebody decides about it."""
+"""Dead letters: work that failed for good, kept until an operator decides about it; written, closed and read here."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -52,9 +52,6 @@ dead_letters = Table(
     Index("ix_dead_letters_open", "tenant_id", "id", postgresql_where=text("resolution IS NULL")),
     Index("ix_dead_letters_message", "tenant_id", "message_id", postgresql_where=text("resolution IS NULL")),
 )
-
-
-# Writing, closing and reading dead letters: work that failed for good, kept until an operator decides about it.
 
 
 MESSAGE_SEND = "message.send"

@@ -1,4 +1,4 @@
-"""What we need from the outside, in our words: capabilities, the values they exchange, and an integration's card."""
+"""What the business needs from providers, in our own terms: capabilities, the values they exchange, and the card."""
 
 from core.ports.card import Connected, Finding, Integration, Mode, Pace, Probe, Severity, Surroundings
 from core.ports.identity import (

@@ -1,4 +1,4 @@
-"""What a probe finds out about a company."""
+"""An integration's card: its name and settings, how it is connected, and its capabilities and probe afterwards."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -31,16 +31,13 @@ class Finding:
 
 
 class Probe(Protocol):
-    """Asks a company whether it lets us in, without sending anything to anybody."""
+    """Checks whether a provider accepts our credentials, without sending a message."""
 
     async def check(self) -> Sequence[Finding]: ...
 
 
-# An integration's card: who it is, what it must be told, and what it can do once it is at work.
-
-
 class Mode(StrEnum):
-    """Whether calls are real: LIVE, the company's own test environment, or a simulator on this machine."""
+    """Whether calls are real: LIVE, the provider's own test environment, or a simulator on this machine."""
 
     LIVE = "LIVE"
     SANDBOX = "SANDBOX"
@@ -49,17 +46,17 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What an integration is told about the house: where the company should send its webhooks."""
+    """What an integration needs to know of this installation: the URL for the provider's webhooks."""
 
     webhook_url: str
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast a company lets us send: `per_second` in all, up to `burst` at once.
+    """The rate limit of a provider: `per_second` in all, up to `burst` at once.
 
-    To one person a message every `recipient_interval` seconds; up to `recipient_burst` of them within one interval, and
-    what they took in advance is waited for afterwards.
+    One recipient may be sent a message every `recipient_interval` seconds; up to `recipient_burst` messages may go
+    within one interval, and the following ones wait accordingly longer.
     """
 
     per_second: float
@@ -74,10 +71,10 @@ async def _nothing_to_close() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """An integration at work; a capability it lacks is None.
+    """A connected integration; a capability that it lacks is None.
 
-    `own_addresses` are the senders it answers for; `in_flight` is how many calls a worker should have under way;
-    `pace` is how fast all workers together may send, None as fast as they can.
+    `own_addresses` are its sender addresses; `in_flight` is how many calls a worker may have in progress; `pace` is the
+    rate limit of all workers together, None for no limit.
     """
 
     mode: Mode
@@ -96,10 +93,10 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """An integration's card: who it is, what it must be told, and how to put it to work.
+    """An integration's card: its name, its settings, and how it is connected.
 
-    `name` is the folder, the webhook's path segment and what logs and tables call it. `connect` is None while only
-    the settings of a company are known and nothing here speaks to it yet.
+    `name` is the folder, the path segment of its webhooks, and the name in logs and tables. `connect` is None while
+    only the provider's settings exist and there is no adapter yet.
     """
 
     name: str

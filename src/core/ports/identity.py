@@ -1,4 +1,4 @@
-"""Who is asking, as a company says that knows people: sessions to believe, and news of people and organisations."""
+"""The identity provider: verified sessions, and events about people and organisations."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from core.ports.reports import ProviderEvent
 
 
 class TokenFault(StrEnum):
-    """Why a session's token is not believed; for logs, metrics and tests, never for whoever sent it."""
+    """Why a session's token is refused; for logs, metrics and tests, never for the caller."""
 
     TOO_LARGE = "too_large"
     MALFORMED = "malformed"
     ALGORITHM = "algorithm"
     HEADER = "header"
-    """It brings a key of its own, or asks for what nobody here understands."""
+    """It contains a key of its own, or requires an extension that is not supported."""
     NOT_A_SESSION = "not_a_session"
-    """Another kind of token of the same company: a machine's, a template's, an application's."""
+    """Another kind of token of the same provider: a machine's, a template's, an application's."""
     UNKNOWN_KEY = "unknown_key"
     SIGNATURE = "signature"
     MISSING_CLAIM = "missing_claim"
@@ -33,16 +33,16 @@ class TokenFault(StrEnum):
     EXPIRED = "expired"
     NOT_YET = "not_yet"
     TOO_LONG = "too_long"
-    """It would last longer than a token of this server may."""
+    """It is valid for longer than this server allows."""
     PENDING = "pending"
-    """Somebody is half-way through signing in."""
+    """The sign-in is not complete."""
     NO_ORGANIZATION = "no_organization"
     GONE = "gone"
     """The person, the organisation or the membership was deleted, the person banned, or the session ended."""
 
 
 class InvalidToken(Unauthenticated):
-    """A session's token is not believed; the message never holds it, `reason` is stable."""
+    """A session's token is refused; the message never contains it, `reason` is stable."""
 
     def __init__(self, message: str, *, reason: TokenFault) -> None:
         super().__init__(message)
@@ -50,7 +50,7 @@ class InvalidToken(Unauthenticated):
 
 
 class Tenancy(StrEnum):
-    """Whose data a session is about: its organisation's, the person's own, or the one business here."""
+    """The tenant of a session: its organisation's, the person's own, or the default tenant."""
 
     ORGANIZATION = "ORGANIZATION"
     OWN = "OWN"
@@ -59,7 +59,7 @@ class Tenancy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ActiveOrganization:
-    """The organisation a session is about; `permissions` are those the company itself spells out."""
+    """The organisation of a session; `permissions` are those that the token lists."""
 
     id: str
     slug: str | None
@@ -71,8 +71,8 @@ class ActiveOrganization:
 class Identity:
     """A person who has signed in, as a verified token says.
 
-    `party` is the origin of the page that fetched the token, `actor` whoever acts in the person's name. `scopes` is
-    what role and permissions come to here.
+    `party` is the origin of the page that fetched the token, `actor` who acts in the person's name. `scopes` follow
+    from role and permissions.
     """
 
     subject: str
@@ -87,26 +87,26 @@ class Identity:
 
 
 class IdentityVerifier(Protocol):
-    """Believes the tokens of people who have signed in."""
+    """Verifies the tokens of people who have signed in."""
 
     @property
     def cookies(self) -> Sequence[str]:
-        """The names of the cookies that hold a token, the one to be preferred first."""
+        """The names of the cookies that may hold a token, the preferred one first."""
         ...
 
     async def verify(self, token: str, *, needs_party: bool = False) -> Identity:
-        """Say whose session a token is; with `needs_party` one that names no page is refused.
+        """Verify a token and return its identity; with `needs_party` a token without a party is refused.
 
-        Raises InvalidToken, and Overloaded where the company's keys cannot be had at the moment.
+        Raises InvalidToken, and Overloaded where the provider's keys cannot be fetched.
         """
         ...
 
     def scopes_of_role(self, role: str) -> frozenset[Scope]:
-        """What a role in an organisation comes to here, without the permissions a token may spell out."""
+        """The scopes of a role in an organisation, without the permissions that a token may list."""
         ...
 
 
-# ─── News ───────────────────────────────────────────────────────────────────
+# ─── Events ─────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class OrganizationNamed:
-    """An organisation; without a name when all that is told is that it is gone."""
+    """An organisation; without a name in an event about its deletion."""
 
     id: str
     name: str | None = None
@@ -139,14 +139,14 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class SessionEnded:
-    """A session ended before its tokens do: signed out, removed or revoked. It never begins again."""
+    """A session ended before its tokens expire: signed out, removed or revoked. That is final."""
 
     session_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class DirectoryChanged(ProviderEvent):
-    """Somebody or something is new, different or gone; `at` is the moment of that state, by the company's clock."""
+    """A person, organisation, membership or session changed; `at` is when, by the provider's clock."""
 
     subject: Person | OrganizationNamed | Membership | SessionEnded
     at: datetime

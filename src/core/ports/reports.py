@@ -1,4 +1,7 @@
-"""What companies tell us of their own accord, and who believes and reads it."""
+"""What providers report: the events of webhooks, and answers to look-ups of a message; and the ports for both.
+
+A failure is also encoded here for its unencrypted column: our texts and codes, never a provider's text.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +24,7 @@ class RawWebhook:
 
 
 class ReportedStatus(StrEnum):
-    """What a company can report about a message it took; the rank decides, never the order of arrival."""
+    """The statuses a provider can report; the rank decides which one counts, never the order of arrival."""
 
     SENT = "SENT"
     FAILED = "FAILED"
@@ -46,7 +49,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class ProviderEvent:
-    """One thing a company told us. `dedupe_key` is the same for the same thing told twice; `raw` is its own piece."""
+    """One event of a webhook. `dedupe_key` is the same for an event sent twice; `raw` is its part of the payload."""
 
     dedupe_key: str
     event_type: str
@@ -55,7 +58,7 @@ class ProviderEvent:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a company says about charging for a message; the words are its own."""
+    """What a provider charges for a message; `model` and `category` are its own terms."""
 
     is_billable: bool
     model: str
@@ -64,7 +67,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport(ProviderEvent):
-    """A company says what became of a message, named by our reference, by its own id, or by both."""
+    """A report about a message, identified by our reference, by the provider's id, or by both."""
 
     status: ReportedStatus
     price: Price | None = None
@@ -76,7 +79,7 @@ class StatusReport(ProviderEvent):
 
 @dataclass(frozen=True, slots=True)
 class InboundMessage(ProviderEvent):
-    """Somebody wrote to us: `sender` is their address, `recipient` is ours and decides the tenant."""
+    """A message to us: `sender` is the person's address, `recipient` is ours and decides the tenant."""
 
     channel: Channel
     sender: str
@@ -85,49 +88,46 @@ class InboundMessage(ProviderEvent):
     provider_message_id: str
     occurred_at: datetime | None = None
     kind: str = "text"
-    """The company's word for what it is: text, image, button, location, …"""
+    """The provider's term for its kind: text, image, button, location, …"""
     in_reply_to: str | None = None
-    """The company's id of the message it answers."""
+    """The provider's id of the message it answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class OtherEvent(ProviderEvent):
-    """Something this version does not act on; kept all the same."""
+    """An event that this version does not use; it is stored all the same."""
 
     reference: Reference | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TemplatesChanged(ProviderEvent):
-    """The company's catalogue of templates is no longer what it was; what changed is read from the catalogue itself."""
+    """The provider's catalogue of templates changed; the changes are read from the catalogue itself."""
 
 
 class WebhookReader(Protocol):
-    """Believes and reads what a company sends us."""
+    """Verifies and parses a provider's webhooks."""
 
     def verify(self, webhook: RawWebhook) -> None:
-        """Raise InvalidSignature unless the raw bytes are signed by the company."""
+        """Raise InvalidSignature unless the raw bytes are signed by the provider."""
         ...
 
     def parse(self, webhook: RawWebhook) -> Sequence[ProviderEvent]:
-        """Read a verified webhook; never raises: what it does not know becomes an OtherEvent."""
+        """Parse a verified webhook; never raises: an unknown event becomes an OtherEvent."""
         ...
 
 
 class Handshake(Protocol):
-    """Some companies ask, before they send anything, whether an address is meant to hear them."""
+    """Answers the request by which some providers verify a webhook's URL before they use it."""
 
     def answer(self, query: Mapping[str, str]) -> str:
-        """Give the text that proves it; raises InvalidSignature for whoever does not know our token."""
+        """The text that proves it; raises InvalidSignature where the request lacks our token."""
         ...
-
-
-# Asking a company afterwards what became of a message.
 
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """An attempt whose fate is to be asked for; `provider_message_id` where the company's own id is known."""
+    """An attempt to look up; `provider_message_id` is set where the provider's own id is known."""
 
     reference: Reference
     channel: Channel
@@ -139,7 +139,7 @@ class Sought:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A message as the company's own books show it; `status` is None while the company has not decided."""
+    """A message as the provider lists it; `status` is None while it has no final or reported status there."""
 
     provider_message_id: str
     status: ReportedStatus | None
@@ -148,24 +148,21 @@ class Sighting:
 
 
 class DeliveryLookup(Protocol):
-    """Asks a company what became of what we may have sent."""
+    """Looks up at a provider what became of a message that was perhaps sent."""
 
     async def find(self, sought: Sought) -> Sequence[Sighting]:
-        """Look for what may be this attempt, the likeliest first; empty when the company knows nothing like it.
+        """Find messages that may be this attempt, the likeliest first; empty when the provider has none.
 
-        Raises a ProviderError, also where the books could not be read to their end: silence would say too much.
+        Raises a ProviderError, also where the list could not be read completely: an empty answer would be wrong then.
         """
         ...
 
     async def count(self, day: date) -> int | None:
-        """How many messages the company counts as sent by us on a day in UTC; None where it does not say.
+        """How many messages the provider counts as sent by us on a day in UTC; None where it gives no number.
 
         Raises a ProviderError.
         """
         ...
-
-
-# Encoding of failures for their unencrypted column: our texts and codes, never a provider's text.
 
 
 _REASONS = {one.value: one for one in FailureReason}

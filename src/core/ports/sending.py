@@ -1,4 +1,4 @@
-"""Saying something to a person: the channels, what can be said, and what a company answers."""
+"""Sending a message: channels, content, and the provider's receipt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from uuid import UUID
 
 
 class Channel(StrEnum):
-    """A way to reach a person."""
+    """A channel to a person."""
 
     WHATSAPP = "WHATSAPP"
     SMS = "SMS"
@@ -17,7 +17,7 @@ class Channel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TextContent:
-    """Plain words."""
+    """Plain text."""
 
     text: str
 
@@ -33,7 +33,7 @@ class EmailContent:
 
 @dataclass(frozen=True, slots=True)
 class ButtonParameter:
-    """What fills the gap of one template button: `index` counts from 0, `kind` is the company's word for it."""
+    """The value of one template button's gap: `index` counts from 0, `kind` is the provider's term."""
 
     index: int
     kind: str
@@ -42,7 +42,7 @@ class ButtonParameter:
 
 @dataclass(frozen=True, slots=True)
 class TemplateContent:
-    """A template agreed beforehand, its gaps filled.
+    """A template with its gaps filled.
 
     `header` and `body` hold (name, text) in the template's order, the name None where gaps are numbered. `rendered` is
     what the reader sees.
@@ -61,7 +61,7 @@ Content = TextContent | EmailContent | TemplateContent
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Our name for one attempt; goes out with it and comes back in every report about it."""
+    """Our id of one attempt; it is sent with the message and comes back in every report about it."""
 
     tenant_id: UUID
     message_id: UUID
@@ -82,7 +82,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class OutboundMessage:
-    """One attempt to say something to one address over one channel.
+    """One attempt to send a message to one address over one channel.
 
     `to` is a number in E.164 form, a mailbox, or a company's own id for a person who shows no number.
     `in_reply_to` is the company's id of the message this one answers.
@@ -97,7 +97,7 @@ class OutboundMessage:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The company took it; `provider_message_id` is its name for the message, `detail` its own words.
+    """The provider took a message; `provider_message_id` is its id, `detail` its own text.
 
     `recipient_id` is the company's own id of the recipient where it differs from the address we gave. `answer` is what
     it said, as far as it may be kept in plain: codes and ids, never words or addresses.
@@ -110,10 +110,10 @@ class Receipt:
 
 
 class MessageSender(Protocol):
-    """Says a message to a company."""
+    """Sends messages through a provider."""
 
     async def send(self, message: OutboundMessage) -> Receipt:
-        """Hand the message over.
+        """Send a message.
 
         Raises a ProviderError: Unavailable (surely not done), Rejected, Misconfigured or OutcomeUnknown.
         """

@@ -1,4 +1,4 @@
-"""Templates as a company keeps them."""
+"""Templates in a provider's catalogue."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from uuid import UUID
 
 
 class TemplateCategory(StrEnum):
-    """What a template is for; companies and laws treat the three differently."""
+    """What a template is for; providers and laws treat the three differently."""
 
     TRANSACTIONAL = "TRANSACTIONAL"
     MARKETING = "MARKETING"
@@ -16,7 +16,7 @@ class TemplateCategory(StrEnum):
 
 
 class TemplateApproval(StrEnum):
-    """Whether the channel's company has let a template through."""
+    """Whether the channel's provider has approved a template."""
 
     NOT_NEEDED = "NOT_NEEDED"
     PENDING = "PENDING"
@@ -37,7 +37,7 @@ class TemplateButton:
 
 @dataclass(frozen=True, slots=True)
 class ProviderTemplate:
-    """A template as a company keeps it: texts with gaps, written {{1}} or {{name}}; `examples` by the gap's name."""
+    """A template in the provider's catalogue: texts with gaps, {{1}} or {{name}}; `examples` are by the gap's name."""
 
     provider_id: str
     name: str
@@ -51,7 +51,7 @@ class ProviderTemplate:
 
 
 class TemplateCatalogue(Protocol):
-    """Knows the templates a company keeps for us."""
+    """Reads the templates in a provider's catalogue."""
 
     async def list(self) -> Sequence[ProviderTemplate]:
         """Read all of them, page by page; raises a ProviderError."""

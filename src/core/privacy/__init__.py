@@ -1,1 +1,1 @@
-"""Personal data: how long it is kept, who asked for it to be erased, and how companies' ids spell it."""
+"""Personal data: erasing a person's, deleting what is older than its retention, and rotating encryption keys."""

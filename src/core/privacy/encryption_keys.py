@@ -1,8 +1,7 @@
-"""Sealing anew, under the current key, what lies under an earlier one: in small steps, while everything goes on.
+"""Encryption keys: rotating values to the current key, counting values by key, and finding keys that are missing here.
 
-Nothing is locked while values are opened. A value is replaced only if it is still the one that was read, so whoever
-erases or changes it meanwhile wins; and what is done is passed over, so a rotation that ended in the middle is
-continued by beginning it again.
+Rotation locks nothing while it opens values. It replaces a value only if it is still the one that was read, so a
+concurrent change or erasure wins. Values under the current key are skipped, so an interrupted rotation is simply repeated.
 """
 
 from collections import Counter
@@ -21,11 +20,16 @@ from core.sealing import SealBroken, SealedColumn, SealedTable, Sealer, is_reada
 log = structlog.get_logger(__name__)
 
 BATCH = 500
+FINGERPRINTS = "idempotency_keys.request_hash"
+_BARE = 16
+"""Bytes of a fingerprint of an earlier version, which does not contain its key's name."""
+_AT_ONCE = 10_000
+_MOST = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class RotationStep:
-    """What one step did: how many values of a table were sealed anew, and how many nobody here can open."""
+    """What one step did: how many values of a table were sealed anew, and how many cannot be opened here."""
 
     table: str
     sealed: int
@@ -33,7 +37,7 @@ class RotationStep:
 
 
 async def rotate_keys(database: Database, sealer: Sealer, *, batch: int = BATCH) -> AsyncIterator[RotationStep]:
-    """Seal everything anew that does not lie under the current key, a batch of rows at a time, as a worker may."""
+    """Seal all values anew that are not sealed with the current key, in batches; needs a worker's rights."""
     for one in sealed_tables(metadata):
         async for rows in walk_table(
             database, one.table, [_if_old(column, sealer) for column in one.columns], size=batch
@@ -44,7 +48,7 @@ async def rotate_keys(database: Database, sealer: Sealer, *, batch: int = BATCH)
 
 
 def _if_old(one: SealedColumn, sealer: Sealer) -> ColumnElement[Any]:
-    """A column's value if it does not lie under the current key, so that nothing else travels."""
+    """A column's value if it is not sealed with the current key; other values are not read."""
     head = sealer.head()
     return case((func.substring(one.column, 1, len(head), type_=LargeBinary) != head, one.column)).label(
         one.column.name
@@ -96,25 +100,16 @@ def _replacing(one: SealedTable, column: SealedColumn) -> Any:
     return statement
 
 
-# How many values lie under which key, so that it is known when an earlier key may go.
-
-
-FINGERPRINTS = "idempotency_keys.request_hash"
-_BARE = 16
-"""Bytes of a fingerprint an earlier version wrote, which does not say its key."""
-_AT_ONCE = 10_000
-
-
 @dataclass(frozen=True, slots=True)
 class KeyUsage:
-    """How many values of one place lie under each key; the name None is that of values that do not say."""
+    """How many values of one column are sealed with each key; the name None stands for values without a name."""
 
     place: str
     values: Mapping[str | None, int]
 
 
 async def count_by_key(database: Database) -> Sequence[KeyUsage]:
-    """Count sealed values by key, column by column, and fingerprints, which no key opens: they end by themselves."""
+    """Count sealed values by key and column, and fingerprints of requests, which expire and are not rotated."""
     found: list[KeyUsage] = []
     for one in sealed_tables(metadata):
         found += await _count(database, one.table, [column.column for column in one.columns])
@@ -133,15 +128,9 @@ async def _count(database: Database, table: Table, columns: Sequence[Column[byte
 
 
 def _name(value: Column[bytes]) -> ColumnElement[Any]:
-    """The name of a value's key, empty where it says none: the second byte is how long it is, and it follows."""
+    """The name of a value's key, empty where it has none: the second byte is its length, and the name follows."""
     said = func.substring(value, 3, func.get_byte(value, 1), type_=LargeBinary)
     return case((func.octet_length(value) > _BARE, said), (value.is_not(None), b"")).label(f"{value.name}_key")
-
-
-# What waits for an encryption key that this process lacks: so that it is said aloud, and not only left alone.
-
-
-_MOST = 1_000
 
 
 def _due(table: str, column: str, condition: str) -> str:
@@ -161,7 +150,7 @@ SELECT place, key, count(*) AS number FROM (
 
 
 async def count_waiting_for_keys(database: Database, sealer: Sealer) -> Mapping[str, Mapping[str, int]]:
-    """Count what is due and lies under a key that is missing here, by its id and by table, up to 1,000 of each."""
+    """Count due rows that are sealed with a key missing here, by key and table, up to 1,000 of each."""
     async with database.transaction() as connection:
         rows = (await connection.execute(_WAITING, {"keys": sealer.encoded_names})).all()
     found: dict[str, dict[str, int]] = {}
@@ -171,11 +160,11 @@ async def count_waiting_for_keys(database: Database, sealer: Sealer) -> Mapping[
 
 
 def log_missing_keys(found: Mapping[str, Mapping[str, int]]) -> None:
-    """Say in the log which key is missing, never its value, and how much waits for it."""
+    """Log the names of missing keys, and how much waits for each."""
     for key, places in found.items():
         log.error(
             "key_missing",
             key=key,
             **places,
-            advice="put it behind the current one in ENCRYPTION_KEYS of every process: docs/how-to/lost-keys.md",
+            advice="add it after the current one to ENCRYPTION_KEYS of every process: docs/how-to/lost-keys.md",
         )

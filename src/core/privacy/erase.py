@@ -1,4 +1,9 @@
-"""Requests to erase everything about one person; who it was is itself forgotten when it is done."""
+"""Erasing a person: the request, its progress, and the steps that a worker carries out.
+
+Each step is one transaction that records the progress. First the person's messages are stopped and lose content and
+addresses; then names that contain the address, and allow lists; then the inbox, where each webhook is opened and
+searched. A message that is being sent is waited for. The person's address is deleted when the erasure is finished.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -59,15 +64,15 @@ erasures = Table(
     metadata,
     Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
     Column("id", Uuid, nullable=False),
-    # Null when it is done.
+    # Both null once it is finished.
     Column("recipient_sealed", LargeBinary),
     Column("recipient_hash", LargeBinary),
-    # The last webhook that was looked into: whoever goes on begins behind it.
+    # The last webhook that was searched; the next step begins after it.
     Column("inbox_after", Uuid),
     Column("messages", Integer, nullable=False, server_default="0"),
     Column("canceled", Integer, nullable=False, server_default="0"),
     Column("webhooks", Integer, nullable=False, server_default="0"),
-    # External ids, idempotency keys and names of batches that spelled the address.
+    # External ids, idempotency keys and names that contained the address.
     Column("names", Integer, nullable=False, server_default="0"),
     Column("due_at", DateTime(timezone=True), server_default=func.now()),
     Column("requested_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -78,15 +83,19 @@ erasures = Table(
 )
 
 
-# Asking for everything about one person to be erased, and reading how far that has come.
-
+log = structlog.get_logger(__name__)
 
 RECIPIENT = "recipient"
+BATCH = 200
+ACTION, SYSTEM = "eraseRecipient", "interalpha"
+"""The action and the actor in the audit log."""
+_SOON, _LATER = text("now() + interval '3 seconds'"), text("now() + interval '1 hour'")
+_READABLE = text(is_readable("erasures.recipient_sealed")).bindparams(bindparam("keys", type_=ARRAY(LargeBinary)))
 
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """An erasure: what it has taken out so far, and whether it is done; whom it was about is not in it."""
+    """An erasure: how much it has erased so far, and whether it is finished; it does not hold the person."""
 
     id: UUID
     messages: int
@@ -98,7 +107,7 @@ class Erasure:
 
 
 async def request_erasure(connection: AsyncConnection, sealer: Sealer, tenant: UUID, person: Person) -> UUID:
-    """Ask for somebody to be erased; while that goes on, asking again is the same erasure."""
+    """Request the erasure of a person; while it is not finished, a second request returns the same erasure."""
     row, hashes = uuid7(), sealer.lookup_hashes(lookup_form(person.address), tenant=tenant)
     open_one = select(erasures.c.id).where(
         erasures.c.tenant_id == tenant, erasures.c.recipient_hash.in_(hashes), erasures.c.finished_at.is_(None)
@@ -119,7 +128,7 @@ async def request_erasure(connection: AsyncConnection, sealer: Sealer, tenant: U
             .returning(erasures.c.id)
         )
     ).scalar()
-    # Somebody asked at the same moment: theirs is committed by now, or this would still wait for it.
+    # Another request was made at the same moment: it is committed by now, since the insert waited for it.
     return made or (await connection.execute(open_one.limit(1))).scalar_one()
 
 
@@ -132,29 +141,9 @@ async def erasures_by_id(connection: AsyncConnection, tenant: UUID, ids: Collect
     }
 
 
-# Carrying erasures out: one small step after another, each a transaction that says how far it has come.
-#
-# First what waits for the person is stopped and every message to or from them loses who and what; then names that
-# spell
-# the address, and allow lists that hold it; then what companies sent, each webhook opened and searched. What is just
-# being sent is waited for.
-
-
-log = structlog.get_logger(__name__)
-
-BATCH = 200
-ACTION = "eraseRecipient"
-SYSTEM = "interalpha"
-"""What the audit log calls the house itself."""
-_SOON, _LATER = text("now() + interval '3 seconds'"), text("now() + interval '1 hour'")
-
-
-_READABLE = text(is_readable("erasures.recipient_sealed")).bindparams(bindparam("keys", type_=ARRAY(LargeBinary)))
-
-
 @dataclass(slots=True)
 class _Done:
-    """What one step did; `is_over` when nothing of its kind is left."""
+    """What one step did; `is_over` when nothing is left to erase."""
 
     messages: int = 0
     canceled: int = 0
@@ -166,7 +155,7 @@ class _Done:
 
 
 async def run_erasure_step(database: Database, sealer: Sealer, hub: Hub, *, batch: int = BATCH) -> bool:
-    """Do one step of an erasure that is due; False when none is."""
+    """Do one step of an erasure that is due; returns False when none is."""
     async with database.transaction() as connection:
         row = (
             await connection.execute(
@@ -174,7 +163,7 @@ async def run_erasure_step(database: Database, sealer: Sealer, hub: Hub, *, batc
                 .where(
                     erasures.c.finished_at.is_(None),
                     erasures.c.due_at <= func.now(),
-                    # One whose key is missing here waits for a worker that has it.
+                    # An erasure whose key is missing here waits for a worker that has it.
                     _READABLE.bindparams(keys=sealer.encoded_names),
                 )
                 .order_by(erasures.c.due_at)
@@ -217,13 +206,13 @@ async def _step(
 async def _messages_of(
     connection: AsyncConnection, sealer: Sealer, tenant: UUID, person: Person, batch: int
 ) -> tuple[list[MessageKey], bool]:
-    """The next messages to them and from them, and whether some are just being sent."""
+    """The next messages to or from the person, and whether some are being sent."""
     hashes = person.hashes(sealer, tenant)
     theirs = or_(
         and_(messages.c.direction == Direction.OUTBOUND.value, messages.c.to_hash.in_(hashes)),
         and_(messages.c.direction == Direction.INBOUND.value, messages.c.from_hash.in_(hashes)),
     )
-    # A worker that has claimed one and not begun is content to find it gone; what has begun will end in a moment.
+    # A worker that has claimed a message and not begun it may find it gone; one that has begun ends in a moment.
     has_begun = messages.c.status == MessageStatus.SENDING.value
     is_asked_about = and_(messages.c.status == MessageStatus.UNCONFIRMED.value, messages.c.lease_until.is_not(None))
     chosen = select(messages.c.id, or_(has_begun, is_asked_about).label("is_busy")).where(
@@ -237,7 +226,7 @@ async def _erase_messages(
     connection: AsyncConnection, sealer: Sealer, keys: list[MessageKey]
 ) -> tuple[_Done, list[Change]]:
     states = await lock_states(connection, keys)
-    # Somebody may have begun to send one before the lock was ours.
+    # A worker may have begun to send one before it was locked here.
     quiet = {key: one for key, one in states.items() if one.status is not MessageStatus.SENDING}
     records = [
         EventRecord(key, state, transition, EventSource.OPERATOR, detail="everything about its recipient is erased")
@@ -255,7 +244,7 @@ async def _erase_messages(
 
 
 async def _note(connection: AsyncConnection, row: Row[Any], done: _Done) -> None:
-    """Write down how far it has come; once it is over, whom it was about is forgotten, too."""
+    """Record the progress; once the erasure is finished, delete the person's address too."""
     counted = {name: erasures.c[name] + getattr(done, name) for name in ("messages", "canceled", "webhooks", "names")}
     changes: dict[str, Any] = dict(counted)
     if done.inbox_after is not None:

@@ -1,4 +1,7 @@
-"""Taking personal data out of rows, in the caller's transaction: what happened and when stays, who and what goes."""
+"""Removing personal data from rows, in the caller's transaction: content and addresses go, statuses and times stay.
+
+The inbox is searched for a person by opening each webhook, and the person is removed from allow lists of API keys.
+"""
 
 import json
 from collections.abc import Collection, Sequence
@@ -22,14 +25,17 @@ from core.messages.tables import attempts, messages
 from core.privacy.person import Person
 from core.sealing import SealBroken, Sealer
 
+log = structlog.get_logger(__name__)
+
 ERASED_ADDRESS = "••••"
-"""What is shown of an address that is no longer kept."""
+"""The masked form of an address that is no longer stored."""
 
 _SINCE = func.coalesce(messages.c.erased_at, func.now())
+_PARTS = {"event": "event_sealed", "raw": "raw_sealed"}
 
 
 async def forget_content(connection: AsyncConnection, keys: Collection[MessageKey]) -> None:
-    """Take out what messages say."""
+    """Delete the content of messages."""
     await connection.execute(
         update(messages)
         .where(tuple_(messages.c.tenant_id, messages.c.id).in_(keys))
@@ -38,7 +44,7 @@ async def forget_content(connection: AsyncConnection, keys: Collection[MessageKe
 
 
 async def forget_addresses(connection: AsyncConnection, sealer: Sealer, keys: Collection[MessageKey]) -> None:
-    """Take out who messages went to and came from, and whatever names them: nothing is sent for them any more."""
+    """Delete the addresses of messages, and ids that contain one; the messages are not sent any more."""
     await connection.execute(
         update(messages)
         .where(tuple_(messages.c.tenant_id, messages.c.id).in_(keys))
@@ -59,7 +65,7 @@ async def forget_addresses(connection: AsyncConnection, sealer: Sealer, keys: Co
 
 
 async def _forget_request_ids(connection: AsyncConnection, keys: Collection[MessageKey]) -> None:
-    """Take out ids of requests that look like an address: the version before kept whatever a caller sent."""
+    """Delete request ids that contain an address: an earlier version stored any that a caller sent."""
     request_id = messages.c.made_by["requestId"].astext
     rows = await connection.execute(
         select(messages.c.tenant_id, messages.c.id, request_id.label("given")).where(
@@ -95,16 +101,16 @@ def _keeps_an_id(columns: Any) -> ColumnElement[bool]:
 
 
 def _kept_values(sealer: Sealer, row: Row[Any], message: UUID, number: int | None = None) -> dict[str, Any]:
-    """What a row keeps of a provider's id: all of one that spells no number, of another the hash that finds it.
+    """What a row keeps of a provider's id: the id, or its hash where the id contains a telephone number.
 
-    One that cannot be opened may spell a number, and goes.
+    An id that cannot be opened may contain one, and is deleted.
     """
     place = {"of_tenant": row.tenant_id, "of_message": message}
     kept = ProviderId.of_row(row)
     id = open_id_or_none(sealer, kept, row.tenant_id, message, number)
     if id is not None and not encodes_phone_number(id):
         return place | {"sealed": row.provider_id_sealed, "clear": row.provider_message_id}
-    # Processes of the version before find it by this hash, as late reports about it are to find it.
+    # Processes of the earlier version find the row by this hash, for late reports about it.
     return place | {"sealed": None, "clear": row.provider_message_id and pseudonym(sealer, row.provider_message_id)}
 
 
@@ -130,7 +136,7 @@ _RENAME_ATTEMPT = (
 
 
 async def webhooks_of_messages(connection: AsyncConnection, keys: Collection[MessageKey]) -> Sequence[Any]:
-    """The webhooks that speak of messages and have been dealt with, as far as they are still kept."""
+    """The processed webhooks about messages whose content is still stored."""
     rows = await connection.execute(
         select(inbox.c.tenant_id, inbox.c.id, inbox.c.dedupe_key)
         .where(
@@ -144,17 +150,9 @@ async def webhooks_of_messages(connection: AsyncConnection, keys: Collection[Mes
     return rows.all()
 
 
-# Searching what companies sent for one person: nothing but opening it tells whom it names.
-
-
-log = structlog.get_logger(__name__)
-
-_PARTS = {"event": "event_sealed", "raw": "raw_sealed"}
-
-
 @dataclass(frozen=True, slots=True)
 class InboxSearch:
-    """Rows to be forgotten; `reached` is how far the search has come, `waits` whether one is yet to be applied."""
+    """Rows to be forgotten; `reached` is how far the search got, `waits` whether it has to wait for a row."""
 
     to_forget: Sequence[Row[Any]]
     reached: UUID | None
@@ -165,10 +163,10 @@ class InboxSearch:
 async def search_inbox(
     connection: AsyncConnection, sealer: Sealer, tenant: UUID, person: Person, after: UUID | None, batch: int
 ) -> InboxSearch:
-    """Look through the next webhooks of a tenant that are still kept.
+    """Search the next webhooks of a tenant whose content is stored.
 
-    One that waits to be applied may yet bring a message of the person's: the search goes no further than before it. Nor
-    does it pass one whose key is missing here, since another process may read a name in it.
+    A webhook that waits to be applied may still add a message of the person: the search stops before it. It also stops
+    before one whose key is missing here, since another process may find the person in it.
     """
     statement = (
         select(inbox.c.tenant_id, inbox.c.id, inbox.c.dedupe_key, *(inbox.c[c] for c in _PARTS.values()))
@@ -197,7 +195,7 @@ async def search_inbox(
 
 
 async def _lock_at_rest(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID]) -> frozenset[UUID]:
-    """Lock those that do not wait to be applied; since they were read, somebody may have asked for one to be again."""
+    """Lock those that do not wait to be applied; meanwhile an operator may have requested that one is applied again."""
     if not ids:
         return frozenset()
     held = (
@@ -226,15 +224,12 @@ def _opened_names(sealer: Sealer, row: Row[Any], name: str, sealed: bytes, perso
     try:
         return person.is_in(sealer.open(sealed, tenant=row.tenant_id, row=row.id, column=name))
     except SealBroken:
-        # Nobody can read it, so nobody can be recognised by it either.
+        # Nobody can read it, so it identifies nobody.
         return False
 
 
-# Allow lists of API keys: whoever is erased is struck off them.
-
-
 async def remove_from_allow_lists(connection: AsyncConnection, sealer: Sealer, tenant: UUID, person: Person) -> int:
-    """Take a person off a tenant's allow lists; returns how many lists named them. One that is empty names nobody."""
+    """Remove a person from a tenant's allow lists; returns how many contained them. An empty list allows nobody."""
     listed = select(api_keys.c.id, api_keys.c.recipients_sealed).where(
         api_keys.c.tenant_id == tenant, api_keys.c.recipients_sealed.is_not(None)
     )

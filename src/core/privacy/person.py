@@ -1,4 +1,7 @@
-"""A person as they are asked for by an address: every way to write it, and whether a text does."""
+"""A person by their address: every spelling of it, whether a text contains one, and names that callers chose with it.
+
+External ids, names of batches and API keys, and idempotency keys should hold no address; some callers use one.
+"""
 
 import re
 from collections.abc import Collection
@@ -25,21 +28,21 @@ from core.words import say
 _FEWEST, _MOST = 8, 15
 _BRAZIL = "55"
 _BETWEEN = frozenset({"Zs", "Cf", "Pd", "Ps", "Pe"})
-"""Unicode's categories of what people write between digits: spaces, invisible marks, dashes, brackets."""
+"""Unicode's categories of characters between digits: spaces, invisible marks, dashes, brackets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whoever has an address: `address` is its one form, `spellings` those under which it may be kept."""
+    """The owner of an address: `address` is its normal form, `spellings` are those under which it may be stored."""
 
     address: str
     spellings: frozenset[str]
     needles: frozenset[str]
-    """What a text that names them contains, in lower case: as a word of its own where it is digits."""
+    """What a text about them contains, in lower case: as a word of its own where it is digits."""
 
     @classmethod
     def of(cls, address: str) -> "Person":
-        """Whoever has an address, in whichever of its forms it was kept."""
+        """The person of an address, in any of the forms in which it is stored."""
         found = known_address(address)
         if found.kind == "phone":
             return cls._with_number(re.sub("[^0-9]", "", found.value))
@@ -57,7 +60,7 @@ class Person:
         return [found for way in self.spellings for found in sealer.lookup_hashes(way, tenant=tenant)]
 
     def is_in(self, text: str) -> bool:
-        """Whether a text names them: as it stands, as a form writes it, or in base64."""
+        """Whether a text contains the address: plain, form-encoded, or in base64."""
         return any(self._is_in(one) for one in (text, unquote_plus(text), *decoded_parts(text)))
 
     def _is_in(self, text: str) -> bool:
@@ -65,16 +68,16 @@ class Person:
 
     @property
     def pattern(self) -> str:
-        """A regular expression, of PostgreSQL's too, for a text in lower case that names them."""
+        """A regular expression, also valid in PostgreSQL, for a text in lower case that contains the address."""
         words = "|".join(re.escape(one) for one in sorted(self.needles))
         if self.address.startswith("+"):
             return f"(^|[^0-9])({words})([^0-9]|$)"
-        # A longer name before the @, or a domain that goes on, as in .com.br, is somebody else's.
+        # A longer name before the @, or a longer domain, as in .com.br, is another person's.
         return rf"(^|[^0-9a-z.])({words})(?!\.[a-z]{{2,3}}([^0-9a-z]|$))([^0-9a-z]|$)"
 
 
 def read_person(*, phone: str | None, email: str | None, whatsapp_user_id: str | None, path: Collection[str]) -> Person:
-    """Read who is meant; more is let through than when something is sent, since old numbers are to be erased, too."""
+    """Read a person; more is accepted than in a message's recipient, since old numbers are erased too."""
     place = list(path)
     if phone is not None:
         return _by_phone(phone, [*place, "phone"])
@@ -101,21 +104,16 @@ def _by_phone(raw: str, path: list[str]) -> Person:
         digits = _digits(raw) if len(raw) <= MAX_LENGTH else None
         if digits is None:
             raise
-        # No telephone has it today. It may have been one, or be a mobile number without its ninth digit.
+        # No telephone has it today. It may be a former number, or a mobile number without its ninth digit.
         return Person.of(f"+{digits}")
 
 
 def _digits(raw: str) -> str | None:
-    """The digits of a number with its country code, whatever spaces and dashes stand between; None for other texts."""
+    """The digits of a number with its country code, without the spaces and dashes between; None for other texts."""
     bare = "".join(sign for sign in normalize("NFKC", raw) if category(sign) not in _BETWEEN and sign not in "./")
     digits = bare.removeprefix("+")
     is_number = bare != digits and digits.isascii() and digits.isdigit() and _FEWEST <= len(digits) <= _MOST
     return digits if is_number else None
-
-
-# Names that callers gave to things, and that spell a person's address: external ids, batches, API keys and so on.
-#
-# They are meant to hold none; some callers use a number all the same.
 
 
 _PUNCTUATION = "%[0-9a-f]{2}|[ ().+-]"
@@ -124,10 +122,10 @@ _OTHER_DIGITS = ("".join(chr(first + n) for first in (0x660, 0x6F0, 0x966) for n
 
 
 async def forget_names(connection: AsyncConnection, tenant: UUID, person: Person) -> int:
-    """Take a person's address out of names; returns how many there were.
+    """Remove a person's address from names; returns how many contained it.
 
-    An external id becomes its message's own id, so that the two tables go on agreeing. An idempotency key is dropped:
-    what was asked for under it is stopped or done.
+    An external id is replaced by its message's own id in both of its tables. An idempotency key is deleted: its request
+    is canceled or done.
     """
     rows = await connection.execute(
         update(external_ids)
@@ -159,13 +157,13 @@ async def forget_names(connection: AsyncConnection, tenant: UUID, person: Person
 
 
 def _spells(name: Any, person: Person) -> ColumnElement[bool]:
-    # Full-width signs and the digits of other scripts are read as ASCII's, and a form's %40 as what it stands for.
+    # Full-width signs and the digits of other scripts are read as ASCII, and the %40 of a form as @.
     plain = func.translate(func.lower(func.normalize(name, literal_column("NFKC"))), *_OTHER_DIGITS)
     plain = func.replace(plain, "%40", "@")
     spells = plain.op("~")(person.pattern)
     if not person.address.startswith("+"):
         return spells
-    # As people write numbers, too: (11) 98765-4321.
+    # Also numbers with punctuation: (11) 98765-4321.
     return or_(spells, func.regexp_replace(plain, _PUNCTUATION, "", "g").op("~")(person.pattern))
 
 

@@ -1,6 +1,6 @@
-"""How long each kind of data is kept, and the daily work that takes out what is older: in small steps, each by itself.
+"""How long each kind of data is kept, and the daily work that deletes what is older: in small transactions.
 
-What is under way is left alone, however old: a message counts from its last move, a webhook from when it came.
+Data in use is kept, however old: a message's age counts from its last change, a webhook's from its arrival.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ AT_REST = (
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long each kind of data is kept; None is for good."""
+    """How long each kind of data is kept; None is for ever."""
 
     content: timedelta | None = None
     addresses: timedelta | None = None
@@ -44,7 +44,7 @@ class Retention:
 
     @classmethod
     def in_days(cls, *, content: int, addresses: int, webhooks: int) -> "Retention":
-        """Make it of numbers of days; zero is for good."""
+        """From numbers of days; zero is for ever."""
         kept = [timedelta(days=days) if days else None for days in (content, addresses, webhooks)]
         return cls(*kept)
 
@@ -52,7 +52,7 @@ class Retention:
 async def forget_expired_data(
     database: Database, sealer: Sealer, kept: Retention, *, batch: int = BATCH
 ) -> dict[str, int]:
-    """Take out everything that is older than it may be, across tenants; returns how many rows lost what."""
+    """Delete the data of all tenants that is older than its retention; returns how many rows lost each kind."""
     done: dict[str, int] = {}
     for kind, age in (("content", kept.content), ("addresses", kept.addresses), ("webhooks", kept.webhooks)):
         if age is None:

@@ -1,4 +1,4 @@
-"""What an installation is told from outside: read once, checked without a network, every problem named at once."""
+"""The settings of an installation: read once, checked without a network, with all problems reported at once."""
 
 from core.settings.core_settings import AppEnv, CoreSettings, LogLevel
 from core.settings.loading import IntegrationSettings, Loaded, SettingsGroup, State, load, read_environment

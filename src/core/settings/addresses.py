@@ -1,4 +1,4 @@
-"""The forms of the addresses we are given: of web services, of ourselves, of the stores."""
+"""Checking the URLs in settings: of web services, of this API, of PostgreSQL and Redis."""
 
 import ipaddress
 import re
@@ -44,7 +44,7 @@ def check_origin(text: str) -> str:
 
 
 def origin_of(address: str) -> str:
-    """Say what browsers send as the Origin of pages at an address: no path, and no port where it is the usual one."""
+    """The Origin that browsers send for pages at an address: no path, and no default port."""
     parts = urlsplit(address)
     host = parts.netloc.lower().removesuffix({"https": ":443", "http": ":80"}.get(parts.scheme, ":"))
     return f"{parts.scheme}://{host}"
@@ -57,7 +57,7 @@ def split(text: str) -> SplitResult | None:
         _ = parts.port  # raises on a port that is not a number
     except ValueError:
         return None
-    # What cannot be seen in a host is left over from copying, and the name behind it is another one.
+    # Invisible characters in a host remain from copying, and make it another host.
     is_hidden = any(unicodedata.category(character)[0] in "CZ" for character in parts.hostname or "")
     return None if is_hidden or refused_on_line(text) or re.search(r"[\s\\]", text) else parts
 

@@ -1,4 +1,4 @@
-"""The settings of the house itself: where it runs, its stores and its keys."""
+"""The settings of the installation itself: its environment, stores, keys and limits."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -56,7 +56,7 @@ class LogLevel(StrEnum):
 
 
 class CoreSettings(SettingsGroup):
-    """The house's own settings; outside production the stores and keys may be absent: `interalpha dev` brings them."""
+    """The settings that are no integration's; outside production `interalpha dev` provides stores and keys."""
 
     app_env: AppEnv = setting(
         "APP_ENV",
@@ -334,7 +334,7 @@ class CoreSettings(SettingsGroup):
 
     @property
     def is_production(self) -> bool:
-        """Say whether this is the real thing."""
+        """Say whether this is a production installation."""
         return self.app_env is AppEnv.PRODUCTION
 
     @property
@@ -355,7 +355,7 @@ class CoreSettings(SettingsGroup):
 
     @classmethod
     def rules(cls, given: Mapping[str, str]) -> Iterator[Problem]:
-        """Production has no defaults for what only its operator knows."""
+        """Yield the settings that production requires, and a mode of trusted documents without a manifest."""
         if given.get("APP_ENV") == AppEnv.PRODUCTION:
             mends = {variable.name: variable.mend for variable in describe(cls)}
             for name in REQUIRED_IN_PRODUCTION:

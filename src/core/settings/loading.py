@@ -1,4 +1,9 @@
-"""Where settings come from: `.env`, then `.env.local`, then the process environment, the later winning."""
+"""Loading settings: `.env`, then `.env.local`, then the process environment, the later ones winning.
+
+Settings are declared in groups, each a pydantic model with rules between its settings; a group is read with everything
+that is wrong with it at once. A secret may be in a file, as Docker and Kubernetes mount them: NAME_FILE names the file
+that holds NAME.
+"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +20,10 @@ from core.characters import refused_in_text, refused_on_line
 from core.settings.addresses import is_loopback
 from core.settings.variables import Problem, Variable, WrongValue, describe, describe_field
 
-# Files for `docker run --env-file` are read without taking quotation marks off.
+# `docker run --env-file` keeps the quotation marks of a value.
 _EMPTY = ("", '""', "''")
+LARGEST = 65_536
+"""Bytes of a secret's file; the longest secret is a list of keys."""
 
 
 def read_environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
@@ -28,7 +35,7 @@ def read_environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]
     files = (_read_file(folder / name) for name in (".env", ".env.local"))
     merged: dict[str, str | None] = {}
     for source in (*files, environ):
-        # A name without an equals sign, which python-dotenv gives as None, says nothing.
+        # python-dotenv returns None for a name without an equals sign, which is ignored.
         merged |= {name: text for name, text in source.items() if text is not None}
     return present(merged)
 
@@ -49,13 +56,6 @@ def _read_file(path: Path) -> Mapping[str, str | None]:
         raise WrongValue(f"{path} is not UTF-8: save it in that encoding") from None
 
 
-# Secrets that stand in files, as Docker and Kubernetes mount them: NAME_FILE names the file that holds NAME.
-
-
-LARGEST = 65_536
-"""Bytes; the longest secret here is a list of keys."""
-
-
 def read_secret(name: str, environment: Mapping[str, str]) -> str | None:
     """Return a secret, from its variable or from the file that NAME_FILE names; None where neither is set.
 
@@ -71,7 +71,7 @@ def read_secret(name: str, environment: Mapping[str, str]) -> str | None:
 
 def _read(path: Path) -> str:
     try:
-        # A pipe or a device would be waited for, or never end.
+        # Reading a pipe or a device could block, or never end.
         if not path.is_file():
             raise WrongValue("names no file that can be read: give its full path")
         with path.open("rb") as file:
@@ -89,9 +89,6 @@ def _read(path: Path) -> str:
     return text
 
 
-# Settings that belong together: the model every part of the house declares its own with.
-
-
 class SettingsGroup(BaseModel):
     """Settings read together by `load`, which also asks `rules`; they do not change afterwards."""
 
@@ -101,7 +98,7 @@ class SettingsGroup(BaseModel):
 
     @classmethod
     def rules(cls, given: Mapping[str, str]) -> Iterator[Problem]:
-        """Yield what is wrong between the settings; `given` holds their texts by first name, and APP_ENV."""
+        """Yield the problems between settings; `given` holds their texts by first name, and APP_ENV."""
         yield from ()
 
     @field_validator("*", mode="before")
@@ -110,7 +107,7 @@ class SettingsGroup(BaseModel):
         variable = describe_field(cls.model_fields[info.field_name or ""])
         if not isinstance(value, str):
             return value
-        # What has no form of its own may be a key in PEM or JSON, which has several lines; lists may have them, too.
+        # A setting without a pattern may be a key in PEM or JSON, which has several lines; so may a list.
         find = refused_on_line if variable.matches and not variable.several else refused_in_text
         if found := find(value):
             raise WrongValue(f"contains {found[0]} at character {found[1]}; right is: {variable.mend}")
@@ -121,13 +118,13 @@ class SettingsGroup(BaseModel):
 
 
 class IntegrationSettings(SettingsGroup):
-    """Parent of each integration's `Settings`; none of them set means the company is not used here."""
+    """Parent of each integration's `Settings`; where none of them is set, the provider is not used."""
 
     may_be_absent: ClassVar[bool] = True
 
     @property
     def base_addresses(self) -> tuple[str, ...]:
-        """The addresses and hosts that calls to the company go to."""
+        """The URLs and hosts of calls to the provider."""
         raise NotImplementedError
 
     def is_simulated(self) -> bool:
@@ -135,18 +132,15 @@ class IntegrationSettings(SettingsGroup):
         return all(is_loopback(address) for address in self.base_addresses)
 
     def is_sandbox(self) -> bool:
-        """Say whether the credentials are for the company's own test environment."""
+        """Say whether the credentials are for the provider's own test environment."""
         return False
-
-
-# Reading one group of settings out of an environment, with everything that is wrong with it at once.
 
 
 M = TypeVar("M", bound=SettingsGroup)
 
 
 class State(StrEnum):
-    """How a group stands: all there, something missing, something wrong, or nothing of it set."""
+    """The state of a group: complete, incomplete, with wrong values, or not set at all."""
 
     COMPLETE = "COMPLETE"
     INCOMPLETE = "INCOMPLETE"
@@ -156,7 +150,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Loaded(Generic[M]):
-    """A group that was read: `value` is there when it is COMPLETE, `problems` (the wrong before the missing) else."""
+    """A group that was read: `value` when it is COMPLETE, else `problems`, the wrong values before the missing ones."""
 
     value: M | None
     state: State
@@ -164,7 +158,7 @@ class Loaded(Generic[M]):
 
 
 def load(model: type[M], environment: Mapping[str, str]) -> Loaded[M]:
-    """Read and check a group; a secret may also stand in a file that NAME_FILE names."""
+    """Read and check a group of settings."""
     variables = describe(model)
     given = _gather(variables, present(environment))
     problems = list(given.problems)
@@ -187,9 +181,9 @@ def load(model: type[M], environment: Mapping[str, str]) -> Loaded[M]:
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """What an environment says about a group: texts by first name, and the name each was really given under.
+    """The settings of a group in an environment: texts by first name, and the name that each was given under.
 
-    `unread` are those whose file holds no secret: that is said already, and they are not missing besides.
+    `unread` are those whose file holds no secret: that problem is reported, so they are not reported as missing too.
     """
 
     texts: dict[str, str]
@@ -219,7 +213,7 @@ def _gather(variables: Sequence[Variable], environment: Mapping[str, str]) -> _G
 
 
 def _explain(detail: ErrorDetails, mends: Mapping[str, str]) -> Problem:
-    """Turn pydantic's finding into ours; only messages written here are passed on, for others may quote the value."""
+    """Turn pydantic's error into a problem; only our own messages are used, since others may quote the value."""
     name = str(detail["loc"][0])
     if detail["type"] == "missing":
         return Problem(name, f"is missing: {mends[name]}", missing=True)

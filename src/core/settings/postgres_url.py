@@ -186,12 +186,12 @@ class PostgresUrl:
 
     @property
     def is_unverified(self) -> bool:
-        """Whether connections are encrypted and anybody may be at their other end."""
+        """Whether connections are encrypted without verifying the server."""
         return isinstance(self.tls, ssl.SSLContext) and self.tls.verify_mode is ssl.CERT_NONE
 
     @property
     def is_pooled(self) -> bool:
-        """Whether it leads to Neon's pooler, or says itself that it leads to one."""
+        """Whether it leads to Neon's pooler, or is marked as the URL of a pooler."""
         names = (host.partition(".")[0] for host, _ in self.hosts)
         return not self.has_prepared_statements or any(name.endswith("-pooler") for name in names)
 
@@ -235,7 +235,7 @@ def read_postgres_url(text: str) -> PostgresUrl:
 
 
 def _with_service(query: Mapping[str, str]) -> Mapping[str, str]:
-    """Add what a service file says and the URL does not."""
+    """Add the parameters of a service file that the URL does not have."""
     name = query.get("service")
     if name is None:
         return query
@@ -254,7 +254,7 @@ def _with_service(query: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _authority(parts: UrlParts, query: Mapping[str, str]) -> Mapping[str, str]:
-    """Put what stands before the parameters among them; raises WrongValue for what is said twice."""
+    """Merge host, user, password and database into the parameters; raises WrongValue for one that is given twice."""
     name = parts.path.removeprefix("/")
     if "/" in name:
         raise WrongValue(f"names no database that can be read: {EXAMPLE}, with / as %2F and nothing behind the name")
@@ -286,14 +286,14 @@ def _hosts(text: str, ports: str, *, is_authority: bool) -> Sequence[tuple[str, 
 
 
 def _host(text: str, port: int) -> tuple[str, int]:
-    """Read a host that stands in a parameter, where a port has one of its own."""
+    """Read a host from a parameter; its port has a parameter of its own."""
     if text.count(":") == 1 and not text.startswith("/"):
         raise WrongValue("holds the parameter host with a port in it: write port=…, too")
     return host_name(text.strip("[]")), port
 
 
 def _mode(values: Mapping[str, object]) -> str:
-    """Say which sslmode is meant; raises WrongValue for what the mode would ignore."""
+    """The sslmode of the parameters; raises WrongValue for parameters that the mode would ignore."""
     mode = str(values.get("sslmode") or ("require" if "ssl" in values else ""))
     if "ssl" in values and "sslmode" in values:
         raise WrongValue("holds ssl and sslmode: keep sslmode")
@@ -304,7 +304,7 @@ def _mode(values: Mapping[str, object]) -> str:
     if values.get("channel_binding") == "require":
         if mode not in ("", *_ENCRYPTED):
             raise WrongValue("holds channel_binding=require without TLS: write sslmode=verify-full")
-        # The driver binds no channels. Whom the certificate belongs to is checked in its place.
+        # The driver does not support channel binding; the certificate's host is verified instead.
         mode = "verify-full"
     ignored = [name for name in _OF_CERTIFICATES if name in values]
     if values.get("ssl_min_protocol_version") is ssl.TLSVersion.TLSv1_3:

@@ -140,11 +140,11 @@ class RedisUrl:
     db: int
     tls: ssl.SSLContext | None = field(repr=False)
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What redis-py's connections are told besides, by its own names."""
+    """Further arguments of redis-py's connections, by its own names."""
 
     @property
     def is_unverified(self) -> bool:
-        """Whether connections are encrypted and anybody may be at their other end."""
+        """Whether connections are encrypted without verifying the server."""
         return self.tls is not None and self.tls.verify_mode is ssl.CERT_NONE
 
     @property
@@ -238,7 +238,7 @@ def _context(scheme: str, values: Mapping[str, Any]) -> ssl.SSLContext | None:
 
 
 def _trust(context: ssl.SSLContext, values: Mapping[str, Any]) -> None:
-    """Trust the authorities that are named, or those of the system where none are."""
+    """Trust the given certificate authorities, or those of the system where none are given."""
     if "ssl_ca_certs" in values:
         load_authorities(context, "ssl_ca_certs", file=values["ssl_ca_certs"])
     if "ssl_ca_path" in values:

@@ -1,4 +1,4 @@
-"""Taking the URL of a store apart: strictly, so that a special character in a password never names another host."""
+"""Parsing the URL of a store strictly, so that a special character in a password never names another host."""
 
 import difflib
 import re
@@ -17,7 +17,7 @@ ENCODE = "percent-encode special characters in the password (@ is %40, / is %2F,
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HOST = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]*))?")
 _HOST_NAME = re.compile(r"[\w.-]+")
-# What may be shown of a parameter that nobody knows: a part of a password would hardly look like this.
+# The form of an unknown parameter's name that may be shown: part of a password is unlikely to match.
 _NAME = re.compile(r"[A-Za-z][A-Za-z_.-]{1,39}")
 
 
@@ -64,7 +64,7 @@ class Parameters:
 
 
 def take_apart(text: str, *, schemes: Mapping[str, str], example: str) -> UrlParts:
-    """Take a URL apart; `schemes` maps what it may begin with to one name. Raises WrongValue for anything ambiguous."""
+    """Split a URL into its parts; `schemes` maps each scheme to one name. Raises WrongValue for anything ambiguous."""
     written, separator, rest = text.strip().partition("://")
     scheme = schemes.get(written.lower())
     if not separator or scheme is None:
@@ -190,7 +190,7 @@ def seconds(least: float, most: float, why: str = "") -> Callable[[str], float]:
 def readable_file(value: str) -> str:
     """Accept the path of a file that can be read."""
     try:
-        # A pipe or a device would be waited for, or never end.
+        # Reading a pipe or a device could block, or never end.
         if not Path(value).is_file():
             raise WrongValue("names no file that can be read: give its full path")
         with Path(value).open("rb") as file:
@@ -216,7 +216,7 @@ def tls_version(value: str) -> ssl.TLSVersion:
 
 
 def load_authorities(context: ssl.SSLContext, name: str, *, file: str | None = None, folder: str | None = None) -> None:
-    """Trust the certificate authorities in a file or folder; `name` is the parameter that named it."""
+    """Trust the certificate authorities in a file or folder; `name` is its parameter."""
     try:
         context.load_verify_locations(cafile=file, capath=folder)
     except (ssl.SSLError, OSError):
@@ -226,7 +226,7 @@ def load_authorities(context: ssl.SSLContext, name: str, *, file: str | None = N
 def load_certificate(
     context: ssl.SSLContext, names: tuple[str, str, str], certificate: str, key: str | None, password: str
 ) -> None:
-    """Show a client certificate; `names` are the parameters of certificate, key and the key's password."""
+    """Use a client certificate; `names` are the parameters of certificate, key and the key's password."""
     try:
         context.load_cert_chain(certificate, key, password=lambda: password)
     except ssl.SSLError as error:

@@ -1,4 +1,7 @@
-"""Times of day as settings write them."""
+"""The types of settings: quiet hours, networks, days, encryption keys, providers' keys, and manifests.
+
+A manifest is a JSON file of the operations that our own frontends were built with.
+"""
 
 import base64
 import hashlib
@@ -32,12 +35,7 @@ def parse_quiet_hours(text: object) -> object:
     return QuietHours(start, end)
 
 
-# Networks as settings write them: single addresses, or all that begin alike.
-
-
 Network = IPv4Network | IPv6Network
-
-_EVERYBODY = 0
 
 
 def parse_networks(text: object) -> object:
@@ -48,20 +46,18 @@ def parse_networks(text: object) -> object:
         networks = tuple(ip_network(part.strip()) for part in text.split(","))
     except ValueError:
         raise WrongValue("must be addresses or networks like 10.0.0.0/8, several separated by commas") from None
-    if any(network.prefixlen == _EVERYBODY for network in networks):
+    if any(network.prefixlen == 0 for network in networks):
         raise WrongValue("trusts the whole world: name the proxies alone, or anybody may claim any address")
     return networks
 
 
-# How long something is kept, in days: none so short that what is under way, or told twice, would be missed.
-
-
+# Not shorter: events that are sent again, and messages in delivery, need what is kept.
 DAYS = "days, from 7 to 36500; 0 keeps it for good"
 _FEWEST, _MOST = 7, 36_500
 
 
 def check_days(days: int) -> int:
-    """Accept a span that can be kept to; raises WrongValue."""
+    """Accept a retention in days; raises WrongValue."""
     if days != 0 and not _FEWEST <= days <= _MOST:
         raise WrongValue(f"must be {DAYS}")
     return days
@@ -70,15 +66,12 @@ def check_days(days: int) -> int:
 Days = Annotated[int, AfterValidator(check_days)]
 
 
-# The keys that seal what we store: `id:base64 of 32 bytes`, several separated by commas, the first one current.
-
-
 _KEY = "must be id:base64 of 32 bytes, several separated by commas"
 
 
 @dataclass(frozen=True, slots=True)
 class EncryptionKey:
-    """A key and the name that sealed values carry of it."""
+    """A key, and its id in sealed values."""
 
     id: str
     secret: SecretBytes
@@ -107,20 +100,18 @@ def _parse_key(text: str) -> EncryptionKey:
     return EncryptionKey(name, SecretBytes(secret))
 
 
-# Keys that say in their own text whether they are secret, and for test or live; several companies write them so.
-
-
+# Prefixes by which several providers mark keys as secret, and as test or live.
 _SECRET = re.compile(r"(sk|rk)_(test|live)_|whsec_")
 _WITH_MODE = re.compile(r"(?:sk|rk|pk)_(test|live)_")
 
 
 def holds_secret_key(text: str) -> bool:
-    """Say whether a text is a key that no browser may see."""
+    """Say whether a text is a secret key."""
     return bool(_SECRET.match(text))
 
 
 def check_publishable_key(text: str) -> str:
-    """Accept a publishable key; raises WrongValue for any other, a secret one above all."""
+    """Accept a publishable key; raises WrongValue for any other, such as a secret one."""
     if holds_secret_key(text):
         raise WrongValue(
             "holds a secret key, and browsers see this variable: put the key that begins with pk_ here, "
@@ -143,9 +134,6 @@ def mode_problems(given: Mapping[str, str], *names: str) -> Iterator[Problem]:
         yield Problem(first, f"is a {modes[first]} key, {' or '.join(others)} is not: take both from the same mode")
 
 
-# Rules between settings that more than one group has.
-
-
 def together(given: Mapping[str, str], *names: str) -> Iterator[Problem]:
     """Yield each of `names` that is missing while another is set."""
     there = [name for name in names if name in given]
@@ -154,11 +142,8 @@ def together(given: Mapping[str, str], *names: str) -> Iterator[Problem]:
             yield Problem(name, f"is missing: {there[0]} is set, and is of no use without it", missing=True)
 
 
-# The manifest of trusted documents: a JSON file of the operations our own frontends were built with.
-
-
 class TrustMode(StrEnum):
-    """What becomes of a document that is not in the manifest: it runs, it runs and is logged, or it is refused."""
+    """What happens to a document that is not in the manifest: it runs, it runs and is logged, or it is refused."""
 
     OFF = "off"
     LOG = "log"
@@ -173,8 +158,8 @@ class Manifest:
 
 
 def digest(document: str) -> str:
-    """Name a document as manifests and persisted queries do: the SHA-256 of its text."""
-    # A lone surrogate cannot be encoded and never parses, but it can be sent.
+    """The SHA-256 of a document's text, by which manifests and persisted queries name it."""
+    # A lone surrogate cannot be encoded and never parses, but a client can send it.
     return hashlib.sha256(document.encode(errors="surrogatepass")).hexdigest()
 
 
@@ -188,7 +173,7 @@ def read_manifest(path: object) -> object:
         raise WrongValue("names no JSON file that can be read: give its full path") from None
     if not isinstance(told, dict) or not all(isinstance(text, str) for text in told.values()):
         raise WrongValue('names a file of another form: it must hold {"sha256 of a document": "the document"}')
-    # The GraphQL over HTTP draft writes the algorithm in front, and so does graphql-codegen.
+    # The GraphQL over HTTP draft and graphql-codegen write the algorithm in front.
     documents = {str(name).lower().removeprefix("sha256:"): text for name, text in told.items()}
     wrong = [name for name, text in documents.items() if name != digest(text)]
     if wrong:

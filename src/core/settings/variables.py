@@ -1,4 +1,4 @@
-"""How something wrong with the settings is said."""
+"""Declaring a setting, describing it for references and messages, and reporting a problem with it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`message` says what is wrong and the mend, and never holds the value; `missing` means nothing was given."""
+    """`message` says what is wrong and how to fix it, never the value; `missing` means that nothing was given."""
 
     setting: str
     message: str
@@ -22,17 +22,14 @@ class Problem:
 
 
 class WrongValue(ValueError):
-    """A value is refused; the message is shown to people, so it says what is wrong and the mend, never the value."""
-
-
-# A setting's declaration, and its description for `.env.example`, the documentation and the error messages.
+    """A value is refused; the message is shown to people: what is wrong and how to fix it, never the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """An environment variable: `about` says what it is, `mend` what a right value looks like and where to find it.
+    """An environment variable: `about` says what it is, `mend` what a valid value looks like and where to find it.
 
-    `matches` is the form of its text, or of each part when it holds `several` separated by commas. `read_by` names the
+    `matches` is the pattern of its text, or of each part when it holds `several` separated by commas. `read_by` names the
     processes that read it.
     """
 
@@ -94,7 +91,7 @@ def describe_field(field: FieldInfo) -> Variable:
 
 
 def _is_secret(annotation: object) -> bool:
-    """Say whether a type is a secret or holds one, so that no declaration has to remember to say so."""
+    """Say whether a type is a secret or contains one, so that a declaration need not say it."""
     parts = get_args(annotation)
     if isinstance(annotation, type) and is_dataclass(annotation):
         parts = tuple(get_type_hints(annotation).values())
