@@ -221,8 +221,8 @@ class Database:
                 # What the server says of logins, tables and rights holds names and no values.
                 fields |= {"said": str(cause).partition("\n")[0]}
         level = "warning" if fault is None or fault.passes else "error"
-        told = {name: value for name, value in fields.items() if value}
-        self._troubles.failed(event, fault.code if fault else str(fields["error"]), level=level, **told)
+        given = {name: value for name, value in fields.items() if value}
+        self._troubles.failed(event, fault.code if fault else str(fields["error"]), level=level, **given)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -1,4 +1,4 @@
-"""What a company told us, written down for its sealed column and read back."""
+"""Encoding a provider's event for its sealed column."""
 
 import json
 from datetime import datetime
@@ -21,7 +21,7 @@ from core.ports.reports import failure_from_json, failure_to_json
 
 
 def event_to_json(event: ProviderEvent) -> str:
-    """Write an event down, without its raw piece, which has a column of its own."""
+    """Encode an event without its part of the payload, which has a column of its own."""
     data: dict[str, Any] = {"key": event.dedupe_key, "type": event.event_type}
     match event:
         case StatusReport():
@@ -61,7 +61,7 @@ def event_to_json(event: ProviderEvent) -> str:
 
 
 def event_from_json(text: str) -> ProviderEvent:
-    """Read what `event_to_json` wrote, an earlier version's too: what it did not write yet is absent."""
+    """Decode what `event_to_json` wrote, also in an earlier version, which wrote fewer fields."""
     data = json.loads(text)
     key, name = data["key"], data["type"]
     match data.get("kind"):

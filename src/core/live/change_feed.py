@@ -5,7 +5,7 @@ queues; what a subscriber has not taken yet stays in the database as long as it 
 
 A new subscriber joins the feed first and then reads from the database; what the feed hands over meanwhile is skipped if
 it was read already. Snapshots tell this exactly, in whichever order transactions end, so no change is left out and none
-is told twice.
+is sent twice.
 """
 
 import asyncio

@@ -176,10 +176,10 @@ def health_changes(
     known: Mapping[str, HealthStatus], found: Mapping[str, Health], wanted: Collection[str]
 ) -> list[HealthChange]:
     """The changes since the known statuses, in the order of names."""
-    told: list[HealthChange] = []
+    changed: list[HealthChange] = []
     known = dict(known)
     for name in sorted(set(found) & set(wanted)):
         if (previous := known.get(name)) is not found[name].status:
             known[name] = found[name].status
-            told.append(HealthChange(name, found[name], previous, dict(known)))
-    return told
+            changed.append(HealthChange(name, found[name], previous, dict(known)))
+    return changed

@@ -84,8 +84,8 @@ class Reference:
 class OutboundMessage:
     """One attempt to send a message to one address over one channel.
 
-    `to` is a number in E.164 form, a mailbox, or a company's own id for a person who shows no number.
-    `in_reply_to` is the company's id of the message this one answers.
+    `to` is a number in E.164 form, a mailbox, or the provider's own id of a person without a number.
+    `in_reply_to` is the provider's id of the message that this one answers.
     """
 
     reference: Reference
@@ -99,8 +99,8 @@ class OutboundMessage:
 class Receipt:
     """The provider took a message; `provider_message_id` is its id, `detail` its own text.
 
-    `recipient_id` is the company's own id of the recipient where it differs from the address we gave. `answer` is what
-    it said, as far as it may be kept in plain: codes and ids, never words or addresses.
+    `recipient_id` is the provider's own id of the recipient where it differs from the address that was given. `answer`
+    is the part of its answer that may be kept unencrypted: codes and ids, never text or addresses.
     """
 
     provider_message_id: str | None

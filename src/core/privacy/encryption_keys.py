@@ -1,7 +1,7 @@
 """Encryption keys: rotating values to the current key, counting values by key, and finding keys that are missing here.
 
 Rotation locks nothing while it opens values. It replaces a value only if it is still the one that was read, so a
-concurrent change or erasure wins. Values under the current key are skipped, so an interrupted rotation is simply repeated.
+concurrent change or erasure wins. Values under the current key are skipped, so an interrupted rotation is repeated.
 """
 
 from collections import Counter

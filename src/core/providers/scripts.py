@@ -207,7 +207,7 @@ return time[1] * 1000000 + time[2]
 RESET = (
     _BEGIN
     + """
--- until when this may run: later, the caller has been told that nothing was reset
+-- until when this may run: after that, the caller was answered that nothing was reset
 -- returns -1 where it is too late, else whether it was anything but closed; the pace stays
 if now > tonumber(ARGV[1]) then return -1 end
 local state = redis.call('HGET', KEYS[1], 'state')

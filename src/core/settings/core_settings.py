@@ -68,7 +68,7 @@ class CoreSettings(SettingsGroup):
     public_base_url: WebAddress = setting(
         "PUBLIC_BASE_URL",
         default=_LOCAL_ADDRESS,
-        about="Where the world reaches this API; companies send their webhooks there (required in production)",
+        about="The public URL of this API; providers send their webhooks there (required in production)",
         mend="https://host or https://host/path",
         example="https://api.example.com",
     )
@@ -131,14 +131,14 @@ class CoreSettings(SettingsGroup):
     send_deadline: Annotated[float, Field(ge=1, le=120)] = setting(
         "SEND_DEADLINE",
         default=20.0,
-        about="Seconds one call to a company may take; a worker's lease on a message is twice that and five seconds",
+        about="Seconds one call to a provider may take; a worker's lease on a message is twice that and five seconds",
         mend="seconds, from 1 to 120",
         read_by="worker",
     )
     unconfirmed_hold: Annotated[float, Field(ge=1, le=3600)] = setting(
         "UNCONFIRMED_HOLD",
         default=60.0,
-        about="Seconds a message that was perhaps sent is held before the company is asked, or its route decides",
+        about="Seconds a message that was perhaps sent is held before the provider is asked, or its route decides",
         mend="seconds, from 1 to 3600",
         read_by="worker",
     )
@@ -200,7 +200,7 @@ class CoreSettings(SettingsGroup):
     retention_webhooks_days: Days = setting(
         "RETENTION_WEBHOOKS_DAYS",
         default=30,
-        about="How long it is kept what companies sent; it cannot be processed again afterwards",
+        about="How long webhooks are kept; afterwards they cannot be processed again",
         mend=DAYS,
         read_by="worker",
     )

@@ -166,7 +166,7 @@ PARAMETERS = Parameters(
 class PostgresUrl:
     """A DATABASE_URL as it was read: where to connect, as whom, and how.
 
-    A host that begins with a slash is the folder of a Unix socket. `tls` is what the driver is told: a context, a mode
+    A host that begins with a slash is the folder of a Unix socket. `tls` is the driver's argument: a context, a mode
     that falls back to plain text by itself, or False.
     """
 

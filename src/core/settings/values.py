@@ -47,7 +47,7 @@ def parse_networks(text: object) -> object:
     except ValueError:
         raise WrongValue("must be addresses or networks like 10.0.0.0/8, several separated by commas") from None
     if any(network.prefixlen == 0 for network in networks):
-        raise WrongValue("trusts the whole world: name the proxies alone, or anybody may claim any address")
+        raise WrongValue("trusts every address: name only the proxies, or any client can claim any address")
     return networks
 
 
@@ -115,7 +115,7 @@ def check_publishable_key(text: str) -> str:
     if holds_secret_key(text):
         raise WrongValue(
             "holds a secret key, and browsers see this variable: put the key that begins with pk_ here, "
-            "and replace the secret one in the company's console"
+            "and replace the secret one in the provider's console"
         )
     if not re.fullmatch(r"pk_(test|live)_[A-Za-z0-9+/=_-]+", text):
         raise WrongValue("is not a publishable key: it begins with pk_test_ or pk_live_")
@@ -168,13 +168,13 @@ def read_manifest(path: object) -> object:
     if not isinstance(path, str):
         return path
     try:
-        told = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise WrongValue("names no JSON file that can be read: give its full path") from None
-    if not isinstance(told, dict) or not all(isinstance(text, str) for text in told.values()):
+    if not isinstance(data, dict) or not all(isinstance(text, str) for text in data.values()):
         raise WrongValue('names a file of another form: it must hold {"sha256 of a document": "the document"}')
     # The GraphQL over HTTP draft and graphql-codegen write the algorithm in front.
-    documents = {str(name).lower().removeprefix("sha256:"): text for name, text in told.items()}
+    documents = {str(name).lower().removeprefix("sha256:"): text for name, text in data.items()}
     wrong = [name for name, text in documents.items() if name != digest(text)]
     if wrong:
         raise WrongValue(

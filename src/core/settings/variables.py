@@ -29,8 +29,8 @@ class WrongValue(ValueError):
 class Variable:
     """An environment variable: `about` says what it is, `mend` what a valid value looks like and where to find it.
 
-    `matches` is the pattern of its text, or of each part when it holds `several` separated by commas. `read_by` names the
-    processes that read it.
+    `matches` is the pattern of its text, or of each part when it holds `several` separated by commas. `read_by` names
+    the processes that read it.
     """
 
     name: str
