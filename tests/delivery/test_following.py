@@ -32,7 +32,7 @@ async def feeds(
     app_database: Database, sealer: Sealer, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> ChangeFeeds[StatusChange]:
     # Who writes here gives no hints: the feed looks by itself, without a second's patience.
-    monkeypatch.setattr(pubsub, "_PATIENCE_ALONE", 0.02)
+    monkeypatch.setattr(pubsub, "_TIMEOUT_ALONE", 0.02)
     return ChangeFeeds(app_database, hub, MessageChanges(sealer))
 
 
@@ -108,7 +108,7 @@ async def test_changes_read_ahead_of_the_feed_are_not_delivered_again_after_a_re
         await record_change(owner, messages[0], "SENDING", "QUEUED")
         place = (await first).cursor
     # From now on the feed looks when somebody joins, and when it is told to.
-    monkeypatch.setattr(pubsub, "_PATIENCE_ALONE", 60)
+    monkeypatch.setattr(pubsub, "_TIMEOUT_ALONE", 60)
     read, higher, readings = getattr(change_feed, catching_up), 0, 0
 
     async def read_further(*arguments: Any, **options: Any) -> Any:
