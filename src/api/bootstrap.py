@@ -1,4 +1,4 @@
-"""Settings to a working house: stores, integrations and services. Server, worker, command line and tests start here."""
+"""The composition root: settings to stores, integrations and services. Every process and the tests start here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ class App:
 
 
 def build_app(configuration: Configuration, *, for_worker: bool = False) -> App:
-    """Put the house together; nothing is connected to yet. Raises NotReady."""
+    """Put the application together; nothing is connected yet. Raises NotReady."""
     settings = configuration.core
     if settings is None or configuration.problems:
         raise NotReady("The configuration is wrong: interalpha check says how to mend it.")

@@ -111,7 +111,7 @@ def _has_words(name: str, words: str) -> bool:
     return all(len(word) > 2 and any(part.startswith(word) for part in parts) for word in words.split("_"))
 
 
-# The whole configuration, the house's and every integration's, read at once with everything that is wrong with it.
+# The whole configuration, the core's and every integration's, read at once with everything that is wrong with it.
 
 
 _BROWSERS = "NEXT_PUBLIC_"
@@ -140,7 +140,7 @@ class IntegrationConfiguration:
 class Configuration:
     """What an installation was told; with `problems` (worst first) nothing may start, `warnings` only deserve a look.
 
-    `core` is None when the house's own settings are wrong.
+    `core` is None when the core's settings are wrong.
     """
 
     core: CoreSettings | None
@@ -159,7 +159,7 @@ def load_configuration(environment: Mapping[str, str]) -> Configuration:
     return Configuration(
         core=core.value,
         integrations=integrations,
-        # Sorting is stable: the house before the integrations, the wrong before the missing.
+        # Sorting is stable: the core before the integrations, the wrong before the missing.
         problems=tuple(sorted(found, key=lambda problem: problem.missing)),
         warnings=(
             *misspelled(environment),

@@ -21,10 +21,10 @@ async def test_keys_whose_time_is_over_are_gone_after_it(shop: MessagePipeline, 
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
         await connection.execute(text("UPDATE idempotency_keys SET expires_at = now() WHERE key = 'old'"))
     house = house_over(urls, DATABASE_URL=urls.worker)
-    workshop = build_worker(house)
+    worker = build_worker(house)
     try:
-        assert workshop.housekeeping in [job.function for job in _cron_jobs(workshop)]
-        await workshop.housekeeping(uuid4())
+        assert worker.housekeeping in [job.function for job in _cron_jobs(worker)]
+        await worker.housekeeping(uuid4())
     finally:
         await house.close()
     assert await shop.count("idempotency_keys") == 1
@@ -33,13 +33,13 @@ async def test_keys_whose_time_is_over_are_gone_after_it(shop: MessagePipeline, 
 
 async def test_a_worker_knows_among_how_many_a_pace_is_shared(shop: MessagePipeline, urls: Urls) -> None:
     house = house_over(urls, DATABASE_URL=urls.worker)
-    workshop = build_worker(house)
-    assert workshop.deliveries
+    worker = build_worker(house)
+    assert worker.couriers
     for name in ("second", "third"):
         await liveness.record_worker(shop.worker, name, "0012")
-    beating = asyncio.create_task(workshop.beat())
+    beating = asyncio.create_task(worker.beat())
     try:
-        await wait_until(lambda: {one.rate_limiter.workers for one in workshop.deliveries.values()} == {3})
+        await wait_until(lambda: {one.gate.workers for one in worker.couriers.values()} == {3})
     finally:
         beating.cancel()
         await house.close()

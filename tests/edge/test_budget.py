@@ -20,7 +20,6 @@ from core.access.development_tokens import DevelopmentTokens
 from core.ports.principal import Principal, Scope
 from core.rate_limit import Budget
 from engine.engine import Engine
-from resolvers.context import Context
 from tests.databases import Urls
 from tests.edge.factories import UNREACHABLE_REDIS, Serving
 from tests.helpers import until
@@ -154,18 +153,17 @@ async def test_one_operation_that_costs_too_much_is_refused_and_not_paid_for(
         assert (await ask(client, PAGE, **ana)).headers["ratelimit-remaining"] == "59900"
 
 
-async def test_the_resolvers_know_what_is_left(house: App) -> None:
-    from api.http.quotas import Account, Accounts, Meter
+async def test_the_caller_is_told_what_is_left(house: App) -> None:
+    from api.http.quotas import Account, Meter
     from resolvers.errors import translate
     from resolvers.schema import build_schema
 
     caller = Principal(uuid4(), "ana", frozenset(Scope))
-    meter = Meter(Budget(house.redis), 500, Accounts(500, 700))
-    plan = await meter.admit(Engine(build_schema()._schema, translate=translate).plan("{ __typename }"), None, caller)
-    context = Context(house.services, caller, "r1")
-    await plan.execute(None, context, "r1")
-    assert context.rate_limit is not None
-    assert (context.rate_limit.limit, context.rate_limit.remaining, context.rate_limit.cost) == (500, 500, 0)
+    meter = Meter(Budget(house.redis), 500, 500, 700)
+    plan = Engine(build_schema()._schema, translate=translate).plan("{ __typename }")
+    allowance = (await meter.admit(plan, None, caller)).allowance
+    assert allowance is not None
+    assert (allowance.limit, allowance.remaining, allowance.cost) == (500, 500, 0)
     key = replace(caller, api_key=uuid4())
     assert meter.account(key) == Account(f"{caller.tenant_id}:keys", 700)
     assert meter.account(replace(key, subject="key:another", api_key=uuid4())) == meter.account(key)

@@ -96,12 +96,12 @@ async def test_credentials_of_a_tenant_that_is_not_there_are_refused(
     tokens = DevelopmentTokens(b"k" * 32)
     books = ApiKeyAdmin(house.settings.database_url.get_secret_value(), house.sealer, gone)  # type: ignore[union-attr]
     _, key = await asyncio.to_thread(books.create, NewKey("a server", KeyKind.LIVE, frozenset(Scope)))
-    authenticate = Authenticator(house)
-    callers = [await authenticate(one) for one in (tokens.make(tenant=gone), key)]
-    assert [await authenticate.is_believed(one) for one in callers] == [True, True]
+    authenticator = Authenticator(house)
+    callers = [await authenticator.authenticate(one) for one in (tokens.make(tenant=gone), key)]
+    assert [await authenticator.is_valid(one) for one in callers] == [True, True]
     await owner.execute("UPDATE tenants SET deleted_at = now() WHERE id = $1", gone)
     # What they have open ends, as soon as what was looked up is no longer remembered.
-    await until(lambda: believed(authenticate, callers), lambda found: found == [False, False], 5)
+    await until(lambda: are_valid(authenticator, callers), lambda found: found == [False, False], 5)
     for token in (tokens.make(tenant=uuid4()), tokens.make(tenant=gone), key):
         answer = await post_query(client, READ_MESSAGES, authorization=f"Bearer {token}")
         assert (answer.status_code, error_codes(answer)) == (401, ["UNAUTHENTICATED"])
@@ -109,8 +109,8 @@ async def test_credentials_of_a_tenant_that_is_not_there_are_refused(
         await asyncio.to_thread(books.read)
 
 
-async def believed(authenticate: Authenticator, callers: list[Principal | None]) -> list[bool]:
-    return [await authenticate.is_believed(one) for one in callers]
+async def are_valid(authenticator: Authenticator, callers: list[Principal | None]) -> list[bool]:
+    return [await authenticator.is_valid(one) for one in callers]
 
 
 async def test_other_kinds_of_credentials_are_refused(client: httpx.AsyncClient) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 import strawberry
 from strawberry.types import Info
 
-from api.http.edge import Callers, Edge, SocketLimits
+from api.http.auth import Authenticator
+from api.http.edge import Edge, SchemaAccess, SocketLimits
 from api.http.quotas import OpenStreams
 from core.errors import AppError, NotFound, Overloaded, Unauthenticated
+from core.ports.principal import DEFAULT_TENANT, Principal
 from engine.engine import Engine
 
 
@@ -123,42 +125,52 @@ def translate(error: BaseException) -> tuple[str, Mapping[str, Any]] | None:
     return (error.message, {"code": error.code}) if isinstance(error, AppError) else None
 
 
-async def authenticate(token: str | None) -> str | None:
-    """Know Ada by each of her tokens, Bob, and strangers; at `broken` and `later` the store of tokens fails."""
-    if token == "broken":
-        raise RuntimeError("the store of tokens is on fire")
-    if token == "later":
-        raise Overloaded("The store of tokens does not answer.", retry_after=1.5)
-    if token not in (None, "ada", "ada-2", "ada-3", "bob"):
-        raise Unauthenticated("Nobody here issued this token.")
-    return token
+@dataclass(frozen=True, slots=True)
+class Known(Principal):
+    """A caller who is known by several tokens."""
+
+    token: str = ""
+
+
+class SampleAuthenticator(Authenticator):
+    """Knows Ada by each of her tokens, and Bob; with the tokens `broken` and `later` the store of tokens fails."""
+
+    recheck_seconds = 0.05
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    async def authenticate(self, token: str | None) -> Principal | None:
+        if token is None:
+            return None
+        if token == "broken":
+            raise RuntimeError("the store of tokens is on fire")
+        if token == "later":
+            raise Overloaded("The store of tokens does not answer.", retry_after=1.5)
+        if token not in ("ada", "ada-2", "ada-3", "bob"):
+            raise Unauthenticated("Nobody here issued this token.")
+        expires_at = self._journal.expiries.get(token)
+        return Known(DEFAULT_TENANT, token.partition("-")[0], frozenset(), expires_at, token=token)
+
+    async def is_valid(self, caller: Principal | None) -> bool:
+        return caller is None or caller.subject != "bob" or not self._journal.refused.is_set()
 
 
 def edge_over(engine: Engine, journal: Journal, **more: Any) -> Edge:
-    """Serve an engine to Ada, who may introspect, and to strangers, who may not."""
+    """Serve an engine to Ada and Bob, who may introspect, and to callers without credentials, who may not."""
 
-    def make_context(caller: str | None, request_id: str, languages: Sequence[str]) -> Context:
-        context = Context(caller, request_id, journal, languages)
+    def make_context(caller: Known | None, request_id: str, languages: Sequence[str], _: object) -> Context:
+        context = Context(caller.token if caller else None, request_id, journal, languages)
         journal.contexts.append(context)
         return context
 
-    async def is_believed(caller: str | None) -> bool:
-        return caller != "bob" or not journal.refused.is_set()
-
     return Edge(
         engine=engine,
-        callers=Callers(
-            authenticate=authenticate,
-            introspection=lambda caller: caller == "ada",
-            identity=lambda caller: caller and caller.partition("-")[0],
-            authority=lambda caller: caller and caller.partition("-")[0],
-            expires_at=journal.expiries.get,
-            is_believed=is_believed,
-            look_again=0.05,
-        ),
+        authenticator=SampleAuthenticator(journal),
         make_context=make_context,
         allowed_origins=frozenset({"https://dashboard.example"}),
-        presence=OpenStreams(3),
+        schema_access=SchemaAccess.CALLERS,
+        streams=OpenStreams(3),
         socket_limits=SocketLimits(operations=3, frame=262_144),
         **more,
     )

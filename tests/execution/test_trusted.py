@@ -25,7 +25,7 @@ OTHER = "subscription { count(to: 1) }"
 async def strict() -> AsyncIterator[str]:
     """Where a server runs that trusts one subscription."""
     library = DocumentStore(TrustedDocuments(Manifest({digest(COUNT): COUNT}), TrustMode.ENFORCE))
-    edge = edge_over(Engine(schema, translate=translate), Journal(), library=library)
+    edge = edge_over(Engine(schema, translate=translate), Journal(), documents=library)
     async with serving(Litestar(routes(edge), openapi_config=None, logging_config=None)) as (_, host):
         yield host
 

@@ -107,16 +107,16 @@ async def test_a_provider_event_past_its_retention_cannot_be_processed_again_and
         assert await webhook_payloads(connection, life.shop.sealer, DEFAULT_TENANT, [webhook]) == {}
         refusal = (await replay_webhooks(connection, DEFAULT_TENANT, [webhook]))[webhook]
     assert isinstance(refusal, InvalidState)
-    assert "no longer stored" in refusal.message
+    assert "no longer kept" in refusal.message
 
 
 async def test_the_worker_does_it_every_day_by_the_settings(some_chat: Life, urls: Urls) -> None:
     await some_chat.grow_old(DAYS[40])
     house = house_over(urls, DATABASE_URL=urls.worker, RETENTION_CONTENT_DAYS="20", RETENTION_ADDRESSES_DAYS="0")
-    workshop = build_worker(house)
+    worker = build_worker(house)
     try:
-        assert workshop.forget in [job.function for job in _cron_jobs(workshop)]
-        await workshop.forget(uuid4())
+        assert worker.forget in [job.function for job in _cron_jobs(worker)]
+        await worker.forget(uuid4())
     finally:
         await house.close()
     assert await some_chat.shop.count("messages WHERE content_sealed IS NULL") == 6

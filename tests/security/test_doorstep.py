@@ -236,35 +236,35 @@ async def test_no_budget_is_no_limit(urls_here: Urls) -> None:
         assert {await asked(client, BAD_TOKEN) for _ in range(50)} == {401}
 
 
-def test_a_purse_fills_evenly_and_never_beyond_a_minutes_worth() -> None:
+def test_a_bucket_fills_evenly_and_never_beyond_a_minutes_worth() -> None:
     now = [0.0]
-    purses = TokenBuckets(60, clock=lambda: now[0])
-    assert [purses.take("a") for _ in range(60)] == [0.0] * 60
-    assert purses.take("a") == 1.0
+    buckets = TokenBuckets(60, clock=lambda: now[0])
+    assert [buckets.take("a") for _ in range(60)] == [0.0] * 60
+    assert buckets.take("a") == 1.0
     now[0] += 0.5
-    assert purses.take("a") == 0.5
+    assert buckets.take("a") == 0.5
     now[0] += 3_600
-    assert [purses.take("a") for _ in range(61)] == [0.0] * 60 + [1.0]
-    purses.charge("a", 1_000)
-    assert purses.take("a") == 61.0
-    purses.give_back("a", 1_000)
-    assert len(purses) == 0
+    assert [buckets.take("a") for _ in range(61)] == [0.0] * 60 + [1.0]
+    buckets.charge("a", 1_000)
+    assert buckets.take("a") == 61.0
+    buckets.refund("a", 1_000)
+    assert len(buckets) == 0
 
 
-def test_purses_are_never_more_than_they_may_be() -> None:
-    purses = TokenBuckets(10, most=100)
+def test_buckets_are_never_more_than_they_may_be() -> None:
+    buckets = TokenBuckets(10, most=100)
     for number in range(10_000):
-        purses.take(number)
-    assert len(purses) == 100
+        buckets.take(number)
+    assert len(buckets) == 100
 
 
 # ─── whose address it is ────────────────────────────────────────────────────
 
 
 def seen(client: str | None, *forwarded: str, trusted: tuple[str, ...] = ()) -> str:
-    neighbourhood = TrustedProxies([ip_network(one) for one in trusted])
+    proxies = TrustedProxies([ip_network(one) for one in trusted])
     headers = [(b"x-forwarded-for", one.encode()) for one in forwarded]
-    return str(neighbourhood.address_of({"client": client and (client, 1), "headers": headers}))
+    return str(proxies.address_of({"client": client and (client, 1), "headers": headers}))
 
 
 INNER = ("10.0.0.0/8", "fd00::/8")

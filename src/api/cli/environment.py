@@ -88,7 +88,7 @@ def dev_environment() -> dict[str, str]:
 
 
 def core_settings(environment: Mapping[str, str]) -> CoreSettings:
-    """Read the house's settings; raises Failure when they are wrong."""
+    """Read the core's settings; raises Failure when they are wrong."""
     loaded = load(CoreSettings, environment)
     if loaded.value is None:
         problems = "\n".join(f"  {problem}" for problem in loaded.problems)

@@ -1,7 +1,7 @@
-"""The web application: GraphQL, webhooks, health and metrics over one house."""
+"""The web application: GraphQL, webhooks, health and metrics of one installation."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Hashable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.bootstrap import App
 from api.http.auth import Authenticator, bearer_token
 from api.http.documents import DocumentStore, PersistedQueries, TrustedDocuments
-from api.http.edge import Callers, Edge, SocketLimits
+from api.http.edge import Edge, SchemaAccess, SocketLimits
 from api.http.errors_page import errors_route
 from api.http.explorer import explorer_routes
 from api.http.graphql import reject_over_limit
@@ -23,7 +23,7 @@ from api.http.health import Readiness, health_routes
 from api.http.ip_limit import TrustedProxies, charge_of
 from api.http.limits import LimitsMiddleware, default_headers
 from api.http.metrics import render
-from api.http.quotas import Accounts, Meter, OpenStreams
+from api.http.quotas import Meter, OpenStreams
 from api.http.webhooks import webhook_routes
 from api.migrations import head_revision
 from api.process import process_name, run_forever
@@ -32,7 +32,7 @@ from core.errors import AppError
 from core.liveness import ACTIVITY_INTERVAL, Activity, ActivityReporter
 from core.messages import accept
 from core.ports.principal import DEFAULT_TENANT, Principal, Scope
-from core.rate_limit import Budget
+from core.rate_limit import Budget, BudgetResult
 from core.settings import CoreSettings
 from core.settings.addresses import origin_of
 from engine.engine import Engine
@@ -46,32 +46,31 @@ BATCH_SECONDS = 30.0
 """How long handing in hundreds of messages at once may take."""
 
 
-def create_asgi_app(house: App, readiness: Readiness) -> LimitsMiddleware:
-    """Make the application; it hears hints while it runs and closes the house at its end."""
-    authenticate = Authenticator(house)
-
-    edge = _edge(house, authenticate, readiness.draining)
+def create_asgi_app(app: App, readiness: Readiness) -> LimitsMiddleware:
+    """Make the ASGI application; its lifespan runs the server's loops and closes the connections at the end."""
+    authenticator = Authenticator(app)
+    edge = _edge(app, authenticator, readiness.draining)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        loops = [asyncio.create_task(loop) for loop in _loops(house)]
+        loops = [asyncio.create_task(loop) for loop in _loops(app)]
         try:
             yield
         finally:
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
-            await _leave(house)
-            await house.close()
+            await _leave(app)
+            await app.close()
 
-    app = Litestar(
+    handlers = Litestar(
         [
             *graphql_routes(edge),
-            *webhook_routes(house),
+            *webhook_routes(app),
             *health_routes(readiness),
-            *explorer_routes(house),
+            *explorer_routes(app),
             errors_route(),
-            _metrics_route(authenticate),
+            _metrics_route(authenticator),
         ],
         lifespan=[lifespan],
         openapi_config=None,
@@ -79,22 +78,24 @@ def create_asgi_app(house: App, readiness: Readiness) -> LimitsMiddleware:
         logging_config=None,
     )
     return LimitsMiddleware(
-        app,
-        per_minute=house.settings.address_budget or None,
-        neighbourhood=TrustedProxies(house.settings.trusted_proxies),
-        standing=default_headers(house.settings.public_base_url),
-        turn_away=partial(reject_over_limit, edge),
+        handlers,
+        per_minute=app.settings.address_budget or None,
+        proxies=TrustedProxies(app.settings.trusted_proxies),
+        defaults=default_headers(app.settings.public_base_url),
+        reject=partial(reject_over_limit, edge),
     )
 
 
-def _edge(house: App, authenticate: Authenticator, draining: asyncio.Event) -> Edge:
-    settings = house.settings
+def _edge(app: App, authenticator: Authenticator, draining: asyncio.Event) -> Edge:
+    settings = app.settings
 
-    def make_context(caller: Principal | None, request_id: str, languages: Sequence[str]) -> Context:
-        return Context(house.services, caller, request_id, languages)
+    def make_context(
+        caller: Principal | None, request_id: str, languages: Sequence[str], allowance: BudgetResult | None
+    ) -> Context:
+        return Context(app.services, caller, request_id, languages, allowance)
 
     trusted = TrustedDocuments(settings.trusted_documents, settings.trusted_documents_mode)
-    persisted = PersistedQueries(house.redis) if settings.persisted_queries else None
+    persisted = PersistedQueries(app.redis) if settings.persisted_queries else None
     return Edge(
         engine=Engine(
             build_schema()._schema,
@@ -102,37 +103,28 @@ def _edge(house: App, authenticate: Authenticator, draining: asyncio.Event) -> E
             time_limit=settings.operation_seconds,
             longer={"sendMessages": max(BATCH_SECONDS, settings.operation_seconds)},
         ),
-        callers=Callers(
-            authenticate=authenticate,
-            introspection=lambda caller: _may_read_schema(settings, caller),
-            identity=lambda caller: caller and (caller.subject, caller.actor, _authority(caller)),
-            authority=_authority,
-            expires_at=lambda caller: caller and caller.expires_at,
-            is_believed=authenticate.is_believed,
-        ),
+        authenticator=authenticator,
+        schema_access=_schema_access(settings),
         make_context=make_context,
         allowed_origins=frozenset({origin_of(settings.public_base_url), *settings.cors_origins}),
-        library=DocumentStore(trusted, persisted),
-        presence=OpenStreams(settings.sockets_per_caller),
+        documents=DocumentStore(trusted, persisted),
+        streams=OpenStreams(settings.sockets_per_caller),
         socket_limits=SocketLimits(settings.operations_per_socket, settings.socket_frame_limit),
-        cookies=house.identities.cookies if house.identities is not None else (),
+        cookies=app.identities.cookies if app.identities is not None else (),
         draining=draining,
-        interpreter=house.services.interpreter,
+        interpreter=app.services.interpreter,
         meter=Meter(
-            Budget(house.redis),
+            Budget(app.redis),
             min(settings.operation_cost, settings.caller_budget, settings.tenant_budget),
-            Accounts(settings.caller_budget, settings.tenant_budget),
+            settings.caller_budget,
+            settings.tenant_budget,
         ),
     )
 
 
-def _authority(caller: Principal | None) -> Hashable:
-    return caller and (caller.tenant_id, frozenset(caller.scopes))
-
-
-def _loops(house: App) -> Sequence[Coroutine[None, None, None]]:
+def _loops(app: App) -> Sequence[Coroutine[None, None, None]]:
     """What goes on while the application runs: hearing hints, taking webhooks in, counting what waits."""
-    ingress, outbox = ActivityReporter(house.database, Activity.INGRESS), house.services.outbox
+    ingress, outbox = ActivityReporter(app.database, Activity.INGRESS), app.services.outbox
 
     async def beat() -> None:
         await ingress.beat()
@@ -143,33 +135,35 @@ def _loops(house: App) -> Sequence[Coroutine[None, None, None]]:
         await asyncio.sleep(accept.BACKPRESSURE_INTERVAL)
 
     async def say_we_live() -> None:
-        await liveness.record_server(house.database, process_name(), head_revision())
+        await liveness.record_server(app.database, process_name(), head_revision())
         await asyncio.sleep(liveness.HEARTBEAT_INTERVAL)
 
-    turns = {"hints": house.hub.run, "pulse": beat, "pressure": count, "heartbeat": say_we_live}
+    turns = {"hints": app.hub.run, "pulse": beat, "pressure": count, "heartbeat": say_we_live}
     return [run_forever(name, turn) for name, turn in turns.items()]
 
 
-async def _leave(house: App) -> None:
+async def _leave(app: App) -> None:
     try:
-        await liveness.remove_server(house.database, process_name())
+        await liveness.remove_server(app.database, process_name())
     except (AppError, SQLAlchemyError) as error:
         # Its last beat grows old by itself.
         log.info("server_left_silently", reason=type(error).__name__)
 
 
-def _may_read_schema(settings: CoreSettings, caller: Principal | None) -> bool:
-    # The Explorer is of little use without it; in production strangers learn nothing all the same.
-    return not settings.is_production or (settings.has_explorer and caller is not None)
+def _schema_access(settings: CoreSettings) -> SchemaAccess:
+    if not settings.is_production:
+        return SchemaAccess.EVERYONE
+    # The Explorer needs the schema; in production only callers with credentials may read it.
+    return SchemaAccess.CALLERS if settings.has_explorer else SchemaAccess.NOBODY
 
 
-def _metrics_route(authenticate: Authenticator) -> HTTPRouteHandler:
+def _metrics_route(authenticator: Authenticator) -> HTTPRouteHandler:
     @get("/metrics", include_in_schema=False)
     async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
         try:
-            caller = await authenticate(bearer_token(request.headers.get("authorization")))
+            caller = await authenticator.authenticate(bearer_token(request.headers.get("authorization")))
             if caller is not None:
-                charge_of(request.scope).believed()
+                charge_of(request.scope).refund()
                 caller.require(Scope.OPERATIONS_READ)
         except AppError:
             caller = None

@@ -1,7 +1,8 @@
-"""From a request's credentials to a principal."""
+"""From a request's credentials to a principal: the Authorization header, cookies, API keys, sessions, tokens."""
 
+import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import structlog
 
@@ -17,17 +18,23 @@ from core.ports import InvalidToken
 from core.ports.principal import Principal
 from core.words import say
 
+RECHECK_SECONDS = 2.0
+"""How often the credentials behind open sockets and streams are checked again."""
+_BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
+
+log = structlog.get_logger(__name__)
+
 
 class CookieToken(str):
-    """A token nobody meant to send: whatever page made the browser ask, it came along."""
+    """A token from a cookie: browsers send it whichever page made the request."""
 
     __slots__ = ()
 
 
 def token_of(headers: Mapping[str, str], cookies: Sequence[str]) -> str | None:
-    """Take the token of a request, the header's before a cookie's; `cookies` are the names to look for, best first.
+    """Read the token of a request: from the Authorization header, or else from the first of the named cookies.
 
-    Raises Unauthenticated for a header of another kind.
+    Raises Unauthenticated for another kind of Authorization header.
     """
     if token := bearer_token(headers.get("authorization")):
         return token
@@ -37,15 +44,24 @@ def token_of(headers: Mapping[str, str], cookies: Sequence[str]) -> str | None:
     return next((CookieToken(sent[name]) for name in cookies if sent.get(name)), None)
 
 
+def bearer_token(authorization: str | None) -> str | None:
+    """Read the token of an Authorization header; raises Unauthenticated for any other kind of credentials."""
+    if not authorization:
+        return None
+    if match := _BEARER.fullmatch(authorization):
+        return match[1]
+    raise Unauthenticated(say("CREDENTIALS_NOT_BEARER", "Send the token as 'Authorization: Bearer <token>'."))
+
+
 def _may_use_cookies(origin: str | None, fetch_site: str | None) -> bool:
-    """Whether a page of the same site asks, as browsers say themselves; without a word only what no page can send."""
+    """Whether the request comes from a page of the same site; without Sec-Fetch-Site, only if it has no Origin."""
     if fetch_site is not None:
         return fetch_site in ("same-origin", "same-site")
     return origin is None
 
 
 def _parse_cookies(header: str) -> dict[str, str]:
-    """Read a Cookie header; one broken pair spoils no other, and of a name that comes twice the first counts."""
+    """Read a Cookie header. A malformed pair is skipped; of two cookies with one name, the first counts."""
     found: dict[str, str] = {}
     for pair in header.split(";"):
         name, equals, value = pair.strip().partition("=")
@@ -54,50 +70,44 @@ def _parse_cookies(header: str) -> dict[str, str]:
     return found
 
 
-# From credentials to a principal.
-
-
-log = structlog.get_logger(__name__)
-
-
 class Authenticator:
-    """Knows the credentials this installation accepts: API keys, sessions, development tokens outside production."""
+    """Verifies the credentials this installation accepts: API keys, sessions, and development tokens.
 
-    def __init__(self, house: App) -> None:
-        self._keys = house.services.key_ring
-        self._tokens = house.tokens
-        self._tenants = Tenants(house.database)
-        self._sessions = Sessions(house.database, house.identities) if house.identities is not None else None
+    Development tokens are accepted outside production only.
+    """
 
-    async def __call__(self, token: str | None) -> Principal | None:
-        """Say who a token speaks for, nobody for no token.
+    recheck_seconds = RECHECK_SECONDS
 
-        Raises Unauthenticated for one nobody here believes, and Overloaded where that cannot be told at the moment.
+    def __init__(self, app: App) -> None:
+        self._keys = app.services.key_ring
+        self._tokens = app.tokens
+        self._tenants = Tenants(app.database)
+        self._sessions = Sessions(app.database, app.identities) if app.identities is not None else None
+
+    async def authenticate(self, token: str | None) -> Principal | None:
+        """Return the caller a token stands for; None without a token.
+
+        Raises Unauthenticated for an invalid token, and Overloaded when it cannot be verified at the moment.
         """
         if token is None:
             return None
-        # A key is some program's: one in a cookie was put there by somebody else.
+        # API keys belong to programs: a page could have put one into a cookie.
         if looks_like_key(token) and not isinstance(token, CookieToken):
-            return await self._admit(token)
+            return await self._authenticate_key(token)
         if self._tokens is not None and (self._sessions is None or DevelopmentTokens.recognises(token)):
-            return await self._develop(self._tokens, token)
+            return await self._authenticate_development_token(self._tokens, token)
         if self._sessions is None:
             raise Unauthenticated(
                 say(
                     "NO_CREDENTIALS_ACCEPTED",
-                    (
-                        "This server accepts only API keys: development tokens are not valid in production, and "
-                        "Clerk is not configured."
-                    ),
+                    "This server accepts only API keys: development tokens are not valid in production, and "
+                    "Clerk is not configured.",
                 )
             )
-        return await self._believe(self._sessions, token)
+        return await self._authenticate_session(self._sessions, token)
 
-    async def is_believed(self, caller: Principal | None) -> bool:
-        """Whether the credentials of an earlier call would let the same caller in now.
-
-        Who was let in is not turned out because our books cannot be read.
-        """
+    async def is_valid(self, caller: Principal | None) -> bool:
+        """Whether credentials that were accepted earlier would still be accepted; True when that cannot be checked."""
         if caller is None:
             return True
         try:
@@ -109,39 +119,44 @@ class Authenticator:
         except Overloaded:
             return True
 
-    async def _admit(self, key: str) -> Principal:
+    async def until_invalid(self, caller: Callable[[], Principal | None]) -> None:
+        """Wait until the credentials of the current caller are no longer accepted; `caller` returns who that is."""
+        while True:
+            await asyncio.sleep(self.recheck_seconds)
+            if not await self.is_valid(caller()):
+                return
+
+    async def _authenticate_key(self, key: str) -> Principal:
         try:
             return await self._keys.authenticate(key)
         except KeyRefused as error:
-            # Of the key no more than the name in it, which lets nobody in.
+            # The public name of the key identifies it and grants nothing.
             log.info("key_refused", reason=error.reason.value, key=error.name)
             refused_keys.labels(error.reason.value).inc()
             raise
 
-    async def _develop(self, tokens: DevelopmentTokens, token: str) -> Principal:
+    async def _authenticate_development_token(self, tokens: DevelopmentTokens, token: str) -> Principal:
         caller = tokens.read(token)
-        # Without our books the signature has to do: whatever else is asked of them says by itself that they are away.
-        if not await self.is_believed(caller):
+        # While the database is away the signature suffices: everything else that needs it fails with its own error.
+        if not await self.is_valid(caller):
             raise tenant_unknown()
         return caller
 
-    async def _believe(self, sessions: Sessions, token: str) -> Principal:
+    async def _authenticate_session(self, sessions: Sessions, token: str) -> Principal:
         try:
             return await sessions.authenticate(token, needs_party=isinstance(token, CookieToken))
         except InvalidToken as error:
-            # The reason and nothing of the token: whoever reads logs must not be able to come in.
+            # The reason only: a log with a token in it would let its readers sign in.
             log.info("session_refused", reason=error.reason.value)
             refused_sessions.labels(error.reason.value).inc()
             raise
 
 
-_BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
+def identity_of(caller: Principal | None) -> Hashable:
+    """A value that is equal for callers that are the same and have the same permissions."""
+    return caller and (caller.subject, caller.actor, permissions_of(caller))
 
 
-def bearer_token(authorization: str | None) -> str | None:
-    """Read the token of an Authorization header; raises Unauthenticated for any other kind of credentials."""
-    if not authorization:
-        return None
-    if match := _BEARER.fullmatch(authorization):
-        return match[1]
-    raise Unauthenticated(say("CREDENTIALS_NOT_BEARER", "Send the token as 'Authorization: Bearer <token>'."))
+def permissions_of(caller: Principal | None) -> Hashable:
+    """A value that is equal for callers who may see the same data."""
+    return caller and (caller.tenant_id, frozenset(caller.scopes))

@@ -185,7 +185,8 @@ READ_SECONDS = 20.0
 class Exchange:
     """A request to be read and answered once; `headers` have lower-case names.
 
-    `peer` is the household at the other end, `visit` what it pays; `standing_headers` go with whatever is answered.
+    `peer` names the client's bucket of the per-IP limit and `charge` what it pays; `standing_headers` go with every
+    response.
     """
 
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
@@ -195,7 +196,7 @@ class Exchange:
         self.has_answered = False
         self.standing_headers: Mapping[str, str] = {}
         self.peer = peer_of(cast("Mapping[str, Any]", scope))
-        self.visit = charge_of(cast("Mapping[str, Any]", scope))
+        self.charge = charge_of(cast("Mapping[str, Any]", scope))
         self._receive = receive
         self._send = send
 

@@ -50,9 +50,9 @@ _TRACES_OF_PROXIES = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host",
 AnyRequest = Request[Any, Any, Any]
 
 
-def explorer_routes(house: App, built: Path = GRAPHIQL) -> list[HTTPRouteHandler]:
+def explorer_routes(app: App, built: Path = GRAPHIQL) -> list[HTTPRouteHandler]:
     """Give the routes of the Explorer: none where it is off, and the one at / in development only."""
-    if not house.settings.has_explorer:
+    if not app.settings.has_explorer:
         return []
 
     @get("/graphiql", include_in_schema=False, sync_to_thread=True)
@@ -75,14 +75,14 @@ def explorer_routes(house: App, built: Path = GRAPHIQL) -> list[HTTPRouteHandler
 
     @get("/graphiql/config.json", include_in_schema=False, sync_to_thread=False)
     def config(request: AnyRequest) -> Response[dict[str, str | None]]:
-        token = house.tokens.make() if house.tokens and _comes_from_this_machine(request) else None
+        token = app.tokens.make() if app.tokens and _comes_from_this_machine(request) else None
         return Response({"token": token}, headers={**_HEADERS, "cache-control": "no-store"})
 
     @get("/", include_in_schema=False, sync_to_thread=False)
     def start() -> Response[bytes]:
         return Response(b"", status_code=307, headers={"location": "graphiql/"})
 
-    return [page, asset, licences, config, *([] if house.settings.is_production else [start])]
+    return [page, asset, licences, config, *([] if app.settings.is_production else [start])]
 
 
 def _file(path: Path, caching: str, *, status: int = 200) -> Response[bytes]:

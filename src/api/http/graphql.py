@@ -1,6 +1,6 @@
-"""The GraphQL endpoint: GraphQL over HTTP, and the door to SSE and sockets at the same address.
+"""The GraphQL endpoint: GraphQL over HTTP, Server-Sent Events and WebSockets at one address.
 
-https://graphql.github.io/graphql-over-http/draft/ as the released audits of `graphql-http` read it.
+It follows https://graphql.github.io/graphql-over-http/draft/ as the audits of `graphql-http` test it.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from litestar.enums import ScopeType
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import HTTPScope, Receive, Scope, Send
 
-from api.http.auth import token_of
+from api.http.auth import identity_of, token_of
 from api.http.documents import MalformedRequest, OperationRequest, read_body, read_query_string
 from api.http.edge import LARGEST_REQUEST, LARGEST_WITHOUT_CREDENTIALS, Edge
 from api.http.exchange import (
@@ -31,10 +31,11 @@ from api.http.exchange import (
     preflight_headers,
     request_id_from,
 )
-from api.http.quotas import TooManyOpen, budget_headers
+from api.http.quotas import TooManyOpen
 from api.http.sse import Ending, stream
 from api.http.websocket import serve_socket
 from core.errors import Overloaded, Unauthenticated
+from core.ports.principal import Principal
 from core.words import say
 from engine.answer import Answer, Outcome
 from engine.plan import Refusal, Runnable
@@ -47,9 +48,9 @@ log = structlog.get_logger(__name__)
 
 
 def routes(edge: Edge) -> list[ASGIRouteHandler]:
-    """Give the route that serves GraphQL, in whichever way a client speaks it."""
+    """Return the route that serves GraphQL over HTTP, SSE and WebSockets."""
 
-    # Raw ASGI takes every method and sockets alike, so no answer here has the framework's shape.
+    # Raw ASGI receives every method, and sockets too, so every response has GraphQL's form.
     @asgi("/graphql", copy_scope=False)
     async def graphql(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.WEBSOCKET:
@@ -61,7 +62,7 @@ def routes(edge: Edge) -> list[ASGIRouteHandler]:
 
 
 def status_of(outcome: Outcome, media_type: MediaType) -> int:
-    """Find the status of an answer; `application/json` clients read 200 as "look inside"."""
+    """Return the HTTP status of an answer; clients of `application/json` expect 200 and read the errors."""
     if outcome is Outcome.EXHAUSTED and media_type is MediaType.GRAPHQL:
         return 429
     if outcome is Outcome.MALFORMED or (outcome is Outcome.REFUSED and media_type is MediaType.GRAPHQL):
@@ -70,14 +71,14 @@ def status_of(outcome: Outcome, media_type: MediaType) -> int:
 
 
 async def reject_over_limit(edge: Edge, scope: HTTPScope, receive: Receive, send: Send, seconds: float) -> None:
-    """Answer a request from an address that has made too many, without looking at it."""
+    """Reject a request from an address over its limit, without reading it."""
     exchange = Exchange(scope, receive, send)
     error = HttpError(429, "LIMIT_EXCEEDED", _TOO_MANY, {"retry-after": str(ceil(seconds))})
     await _refuse(edge, exchange, _begin(edge, exchange), error)
 
 
 def _begin(edge: Edge, exchange: Exchange) -> str:
-    """Set what goes with whatever is answered; gives the request's id."""
+    """Set the headers of every response; returns the request id."""
     request_id = request_id_from(exchange.headers.get("x-request-id"))
     exchange.standing_headers = {
         "cache-control": "no-store",
@@ -91,7 +92,7 @@ def _begin(edge: Edge, exchange: Exchange) -> str:
 
 
 async def respond(edge: Edge, exchange: Exchange) -> None:
-    """Answer a request, whatever it is; never raises."""
+    """Answer any request; never raises."""
     request_id = _begin(edge, exchange)
     try:
         await _serve(edge, exchange, request_id)
@@ -120,37 +121,41 @@ async def respond(edge: Edge, exchange: Exchange) -> None:
 
 
 async def _serve(edge: Edge, exchange: Exchange, request_id: str) -> None:
-    _admit(edge, exchange)
+    _check_method_and_origin(edge, exchange)
     if exchange.method == "OPTIONS":
         allowed = preflight_headers(exchange.headers, edge.allowed_origins)
         await exchange.start(204, {"allow": METHODS, **allowed})
         await exchange.write(b"")
         return
     media_type = _media_type(exchange)
-    caller = await edge.callers.authenticate(token_of(exchange.headers, edge.cookies))
+    caller = await edge.authenticator.authenticate(token_of(exchange.headers, edge.cookies))
     if caller is not None:
-        exchange.visit.believed()
-    elif exchange.visit.is_on_credit:
+        exchange.charge.refund()
+    elif exchange.charge.is_on_credit:
         raise Unauthenticated(_TOO_MANY)
     request = await _read(exchange, has_no_caller=caller is None)
-    plan = await edge.plan(request, caller)
+    admission = await edge.admit(request, caller)
+    plan = admission.plan
     _check_kind(plan, exchange.method, media_type)
     languages = languages_of(exchange.headers.get("accept-language"))
-    context = edge.make_context(caller, request_id, languages)
+    context = edge.make_context(caller, request_id, languages, admission.allowance)
     if media_type is MediaType.EVENTS:
         answers = plan.stream(request.variables, context, request_id, edge.authority(caller, languages))
-        who = exchange.peer if caller is None else edge.callers.identity(caller)
-        with edge.presence.of(who):
-            callers = edge.callers
-            until_refused = None if caller is None else partial(callers.until_refused, lambda: caller)
-            ending = Ending(edge.draining, callers.expires_at(caller), until_refused)
-            await stream(exchange, answers, {"content-type": _content_type(media_type), **budget_headers(plan)}, ending)
+        with edge.streams.one_of(exchange.peer if caller is None else identity_of(caller)):
+            headers = {"content-type": _content_type(media_type), **admission.headers}
+            await stream(exchange, answers, headers, _ending(edge, caller))
     else:
         answer = await plan.execute(request.variables, context, request_id)
-        await _answer(exchange, answer, status_of(answer.outcome, media_type), media_type, budget_headers(plan))
+        await _answer(exchange, answer, status_of(answer.outcome, media_type), media_type, admission.headers)
 
 
-def _admit(edge: Edge, exchange: Exchange) -> None:
+def _ending(edge: Edge, caller: Principal | None) -> Ending:
+    if caller is None:
+        return Ending(edge.draining)
+    return Ending(edge.draining, caller.expires_at, partial(edge.authenticator.until_invalid, lambda: caller))
+
+
+def _check_method_and_origin(edge: Edge, exchange: Exchange) -> None:
     if exchange.method not in ("GET", "POST", "OPTIONS"):
         raise HttpError(
             405, "METHOD_NOT_ALLOWED", say("METHOD_UNKNOWN", "Use POST, or GET for queries."), {"allow": METHODS}

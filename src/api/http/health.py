@@ -25,10 +25,10 @@ _DANGER = (
 
 
 class Readiness:
-    """Asks the parts of one house; `draining` is set once the process has been told to end."""
+    """Asks the stores of one application; `draining` is set once the process has been told to end."""
 
-    def __init__(self, house: App) -> None:
-        self._house = house
+    def __init__(self, app: App) -> None:
+        self._app = app
         self.draining = asyncio.Event()
 
     async def report(self) -> tuple[bool, dict[str, Any]]:
@@ -40,7 +40,7 @@ class Readiness:
         return all(part["ok"] for part in parts.values()), parts
 
     async def _ask_database(self) -> dict[str, Any]:
-        async with self._house.database.transaction() as connection:
+        async with self._app.database.transaction() as connection:
             escapes = (await connection.execute(_ESCAPES)).scalar_one()
             revision, workers, lacking = await current_revision(connection), 0, list[str]()
             if is_current(revision):
@@ -61,7 +61,7 @@ class Readiness:
         }
 
     async def _ask_redis(self) -> dict[str, Any]:
-        await self._house.redis.echo("ready")
+        await self._app.redis.echo("ready")
         return {"ok": True}
 
 

@@ -1,75 +1,51 @@
-"""What one caller may use: cost points per minute, and open sockets and streams."""
+"""What one caller may use: cost points per minute, and open sockets and streams.
+
+Callers without credentials have no account: they can only be refused, or read the schema where that is allowed.
+"""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import ceil
 from typing import Any
 
-from graphql import GraphQLError, OperationType
+from graphql import GraphQLError
 
 from core.ports.principal import Principal
 from core.rate_limit import Budget, BudgetResult
-from engine.answer import Answer, Outcome
+from engine.answer import Outcome
 from engine.errors import ErrorCode, describe
 from engine.limits import LimitExceeded
 from engine.plan import Refusal, Runnable
-from resolvers.context import Context
 
 
 @dataclass(frozen=True, slots=True)
-class Metered:
-    """A plan that is paid for; what is left is told to the resolvers too."""
+class Admission:
+    """A plan that may run, or a refusal; `allowance` is what the caller has left, None where nobody is charged."""
 
-    plan: Runnable
-    allowance: BudgetResult
-
-    @property
-    def kind(self) -> OperationType:
-        """Say whether it is a query, a mutation or a subscription."""
-        return self.plan.kind
+    plan: Runnable | Refusal
+    allowance: BudgetResult | None = None
 
     @property
-    def name(self) -> str | None:
-        """Give the operation's name, if it has one."""
-        return self.plan.name
-
-    def cost(self, variables: Mapping[str, Any] | None) -> int:
-        """Count the points it takes to run this."""
-        return self.plan.cost(variables)
-
-    async def execute(self, variables: Mapping[str, Any] | None, context: object, request_id: str) -> Answer:
-        """Run a query or mutation and give its bytes; never raises."""
-        return await self.plan.execute(variables, self._told(context), request_id)
-
-    def stream(
-        self,
-        variables: Mapping[str, Any] | None,
-        context: object,
-        request_id: str,
-        authority: Hashable = None,
-    ) -> AsyncGenerator[Answer, None]:
-        """Run any operation and give the bytes of each of its answers; never raises."""
-        return self.plan.stream(variables, self._told(context), request_id, authority)
-
-    def _told(self, context: object) -> object:
-        if isinstance(context, Context):
-            context.rate_limit = self.allowance
-        return context
-
-
-@dataclass(frozen=True, slots=True)
-class Exhausted(Refusal):
-    """An operation its caller has no points left for."""
-
-    allowance: BudgetResult
+    def headers(self) -> dict[str, str]:
+        """The fields of draft-ietf-httpapi-ratelimit-headers-07; refused callers also get Retry-After."""
+        if self.allowance is None:
+            return {}
+        headers = {
+            "ratelimit-limit": str(self.allowance.limit),
+            "ratelimit-remaining": str(self.allowance.remaining),
+            "ratelimit-reset": str(ceil(self.allowance.resets_in)),
+        }
+        if not self.allowance.is_granted:
+            headers["retry-after"] = str(max(1, ceil(self.allowance.wait)))
+        return headers
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whose points an operation is paid with, and how many a minute holds."""
+    """Whose points pay for an operation, and how many a minute holds."""
 
     name: str
     points: int
@@ -77,61 +53,41 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """Prices operations and takes the price: `account` says whose points they are, or None for nobody's."""
+    """Charges operations to accounts: each person has one of `caller_points`, the API keys of a tenant share one.
+
+    Keys are free to create: with an account for each, anyone who may create keys would have unlimited points.
+    `most` is the highest cost of one operation.
+    """
 
     budget: Budget
     most: int
-    account: Callable[[Any], Account | None]
+    caller_points: int
+    tenant_points: int
 
-    async def admit(self, plan: Runnable, variables: Mapping[str, Any] | None, caller: Any) -> Runnable | Refusal:
-        """Let an operation run, with what is left; or say why it may not."""
+    async def admit(self, plan: Runnable, variables: Mapping[str, Any] | None, caller: Principal | None) -> Admission:
+        """Charge for an operation, or refuse it with the reason."""
         cost = plan.cost(variables)
         if cost > self.most:
-            return Refusal(
-                Outcome.REFUSED, (describe(LimitExceeded("cost", cost, self.most), ErrorCode.LIMIT_EXCEEDED),)
-            )
+            error = describe(LimitExceeded("cost", cost, self.most), ErrorCode.LIMIT_EXCEEDED)
+            return Admission(Refusal(Outcome.REFUSED, (error,)))
         account = self.account(caller)
         if account is None:
-            return plan
+            return Admission(plan)
         allowance = await self.budget.spend(account.name, cost, account.points)
-        return Metered(plan, allowance) if allowance.is_granted else _exhausted(allowance)
+        return Admission(plan if allowance.is_granted else _quota_exceeded(allowance), allowance)
 
-
-@dataclass(frozen=True, slots=True)
-class Accounts:
-    """Whose points callers pay with: each person has an own account of `caller` points, the keys of a tenant share one.
-
-    Keys cost nothing to make: with an account for each, who may make keys would have as many points as they like.
-    """
-
-    caller: int
-    tenant: int
-
-    def __call__(self, caller: Principal | None) -> Account | None:
-        """Find a caller's account; None for strangers, who have none."""
+    def account(self, caller: Principal | None) -> Account | None:
+        """Find the account of a caller; None for one without credentials."""
         if caller is None:
             return None
         if caller.api_key is not None:
-            return Account(f"{caller.tenant_id}:keys", self.tenant)
-        # A subject is whatever somebody else's identity provider makes it.
+            return Account(f"{caller.tenant_id}:keys", self.tenant_points)
+        # The identity provider decides what a subject looks like, so only its hash becomes part of a key in Redis.
         subject = blake2b(caller.subject.encode(), digest_size=12).hexdigest()
-        return Account(f"{caller.tenant_id}:{subject}", self.caller)
+        return Account(f"{caller.tenant_id}:{subject}", self.caller_points)
 
 
-def budget_headers(plan: Runnable | Refusal) -> dict[str, str]:
-    """Say what is left (the fields of draft-ietf-httpapi-ratelimit-headers-07), and when to come back."""
-    if not isinstance(plan, Metered | Exhausted):
-        return {}
-    allowance = plan.allowance
-    headers = {
-        "ratelimit-limit": str(allowance.limit),
-        "ratelimit-remaining": str(allowance.remaining),
-        "ratelimit-reset": str(ceil(allowance.resets_in)),
-    }
-    return headers if allowance.is_granted else {**headers, "retry-after": str(max(1, ceil(allowance.wait)))}
-
-
-def _exhausted(allowance: BudgetResult) -> Exhausted:
+def _quota_exceeded(allowance: BudgetResult) -> Refusal:
     moment = allowance.affordable_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     message = (
         f"This request costs {allowance.cost} points; {allowance.remaining} of {allowance.limit} points a minute"
@@ -145,18 +101,15 @@ def _exhausted(allowance: BudgetResult) -> Exhausted:
         "resetsAt": moment,
     }
     error = describe(GraphQLError(message, extensions=extensions), ErrorCode.LIMIT_EXCEEDED)
-    return Exhausted(Outcome.EXHAUSTED, (error,), allowance)
-
-
-# Who we are among processes, and how many sockets and streams each caller has open here.
+    return Refusal(Outcome.EXHAUSTED, (error,))
 
 
 class TooManyOpen(Exception):
-    """A caller has as many open as it may."""
+    """The caller has as many sockets and streams open as it may."""
 
 
 class OpenStreams:
-    """Counts what each caller has open in this process."""
+    """Counts the sockets and streams that each caller has open in this process."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -166,14 +119,14 @@ class OpenStreams:
         return self._open.total()
 
     @contextmanager
-    def of(self, who: Hashable) -> Iterator[None]:
+    def one_of(self, caller: Hashable) -> Iterator[None]:
         """Count one while the block runs; raises TooManyOpen."""
-        if self._open[who] >= self._most:
+        if self._open[caller] >= self._most:
             raise TooManyOpen
-        self._open[who] += 1
+        self._open[caller] += 1
         try:
             yield
         finally:
-            self._open[who] -= 1
-            if not self._open[who]:
-                del self._open[who]
+            self._open[caller] -= 1
+            if not self._open[caller]:
+                del self._open[caller]

@@ -194,10 +194,10 @@ class DrainingServer(uvicorn.Server):
 
 async def serve(configuration: Configuration, *, host: str, port: int) -> None:
     """Serve until a signal; raises NotReady when the configuration does not suffice."""
-    house = build_app(configuration)
-    readiness = Readiness(house)
+    app = build_app(configuration)
+    readiness = Readiness(app)
     config = uvicorn.Config(
-        create_asgi_app(house, readiness),
+        create_asgi_app(app, readiness),
         host=host,
         port=port,
         http=StrictHttpProtocol,
@@ -206,13 +206,13 @@ async def serve(configuration: Configuration, *, host: str, port: int) -> None:
         server_header=False,
         proxy_headers=False,
         ws="websockets-sansio",
-        ws_max_size=house.settings.socket_frame_limit,
+        ws_max_size=app.settings.socket_frame_limit,
         ws_per_message_deflate=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     tune_garbage_collector()
-    notice = NOTICE_SECONDS if house.settings.is_production else 0.0
+    notice = NOTICE_SECONDS if app.settings.is_production else 0.0
     await DrainingServer(config, readiness, notice=notice).serve()
 
 

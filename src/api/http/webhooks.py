@@ -29,20 +29,20 @@ BODY_LIMIT = 4 * 1024 * 1024
 """Bytes; the largest batches known are 3 MB."""
 
 
-def webhook_routes(house: App) -> list[HTTPRouteHandler]:
+def webhook_routes(app: App) -> list[HTTPRouteHandler]:
     """Give the route that takes every company's webhooks, and their question whether it is meant to."""
-    intake = Intake(partial(store_events, house.database, house.sealer))
+    intake = Intake(partial(store_events, app.database, app.sealer))
 
     @post("/webhooks/{name:str}", status_code=204, include_in_schema=False, request_max_body_size=None)
     async def receive(request: AnyRequest, name: FromPath[str]) -> Response[None]:
-        connected = house.connected.get(name)
+        connected = app.connected.get(name)
         if connected is None or connected.webhooks is None:
             return _answer("unknown", "unknown", 404)
-        return await _receive(house, intake, name, connected, request)
+        return await _receive(app, intake, name, connected, request)
 
     @get("/webhooks/{name:str}", include_in_schema=False)
     async def shake_hands(request: AnyRequest, name: FromPath[str]) -> Response[str]:
-        connected = house.connected.get(name)
+        connected = app.connected.get(name)
         if connected is None or connected.webhooks is None:
             return _say("unknown", "unknown", 404)
         if connected.handshake is None:
@@ -61,7 +61,7 @@ def _shake_hands(name: str, handshake: Handshake, query: Mapping[str, str]) -> R
     return _say(name, "handshake", 200, answer)
 
 
-async def _receive(house: App, intake: Intake, name: str, connected: Connected, request: AnyRequest) -> Response[None]:
+async def _receive(app: App, intake: Intake, name: str, connected: Connected, request: AnyRequest) -> Response[None]:
     try:
         async with asyncio.timeout(READ_SECONDS):
             body = await _read(request)
@@ -69,14 +69,14 @@ async def _receive(house: App, intake: Intake, name: str, connected: Connected, 
         return _answer(name, "too_slow", 408)
     if body is None:
         return _answer(name, "too_big", 413)
-    webhook = RawWebhook(request.method, _public_url(house, name, request), _headers(request), body)
+    webhook = RawWebhook(request.method, _public_url(app, name, request), _headers(request), body)
     assert connected.webhooks is not None  # noqa: S101  # the caller looked
     try:
         connected.webhooks.verify(webhook)
     except InvalidSignature as error:
         log.warning("webhook_refused", integration=name, reason=error.message)
         return _answer(name, "forged", 401)
-    charge_of(request.scope).believed()
+    charge_of(request.scope).refund()
     events = connected.webhooks.parse(webhook)
     try:
         new = await intake.keep(name, events)
@@ -84,7 +84,7 @@ async def _receive(house: App, intake: Intake, name: str, connected: Connected, 
         # The company will come again; to say yes now would lose it.
         return _answer(name, "unavailable", 503)
     if new:
-        await house.wake_ups.wake(INBOX)
+        await app.wake_ups.wake(INBOX)
     return _answer(name, "accepted" if new else "duplicate", 204)
 
 
@@ -104,10 +104,10 @@ async def _read(request: AnyRequest) -> bytes | None:
     return b"".join(chunks)
 
 
-def _public_url(house: App, name: str, request: AnyRequest) -> str:
+def _public_url(app: App, name: str, request: AnyRequest) -> str:
     # What was signed is the address we gave out, not what a proxy made of it; the query varies, and a last slash may.
     query = request.scope["query_string"].decode("latin-1")
-    url = webhook_url(house.settings, name) + ("/" if request.scope["raw_path"].endswith(b"/") else "")
+    url = webhook_url(app.settings, name) + ("/" if request.scope["raw_path"].endswith(b"/") else "")
     return f"{url}?{query}" if query else url
 
 

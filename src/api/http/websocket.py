@@ -10,15 +10,16 @@ import orjson
 import structlog
 from litestar.types import Receive, Send, WebSocketScope
 
-from api.http.auth import bearer_token
+from api.http.auth import Authenticator, bearer_token, identity_of
 from api.http.documents import MalformedRequest, OperationRequest, read_json, read_parameters
-from api.http.edge import LARGEST_WITHOUT_CREDENTIALS, Callers, Edge
+from api.http.edge import LARGEST_WITHOUT_CREDENTIALS, Edge
 from api.http.exchange import headers_of, is_allowed_origin, languages_of, peer_of, request_id_from
 from api.http.ip_limit import RequestCharge, charge_of
 from api.http.metrics import operations as under_way
 from api.http.metrics import sockets as open_sockets
 from api.http.quotas import TooManyOpen
 from core.errors import Overloaded, Unauthenticated
+from core.ports.principal import Principal
 from core.words import say
 from engine.answer import Outcome
 
@@ -33,21 +34,21 @@ class Expired(Exception):
 class Credentials:
     """The caller of one socket."""
 
-    def __init__(self, callers: Callers) -> None:
-        self.caller: Any = None
-        self._callers = callers
+    def __init__(self, authenticator: Authenticator) -> None:
+        self.caller: Principal | None = None
+        self._authenticator = authenticator
         self._news = asyncio.Event()
 
     async def accept(self, authorization: object) -> None:
         """Learn who is calling; raises Unauthenticated, and Overloaded where it cannot be told."""
-        self.caller = await self._callers.authenticate(bearer_token(_as_text(authorization)))
+        self.caller = await self._authenticator.authenticate(bearer_token(_as_text(authorization)))
         self._news.set()
 
     async def renew(self, authorization: object) -> None:
         """Take a fresh token of the same caller; raises Unauthenticated for anybody else's, and Overloaded."""
-        fresh = await self._callers.authenticate(bearer_token(_as_text(authorization)))
+        fresh = await self._authenticator.authenticate(bearer_token(_as_text(authorization)))
         # What is under way was begun with the old rights: other rights need another socket.
-        if self._callers.identity(fresh) != self._callers.identity(self.caller):
+        if identity_of(fresh) != identity_of(self.caller):
             raise Unauthenticated(
                 say("CREDENTIALS_CHANGED", "A new token must belong to the same caller and have the same scopes.")
             )
@@ -58,7 +59,7 @@ class Credentials:
         """Wait for the end of the last token, giving notice of each end in time; raises Expired, never returns."""
         while True:
             self._news.clear()
-            expires_at = self._callers.expires_at(self.caller)
+            expires_at = None if self.caller is None else self.caller.expires_at
             if expires_at is None:
                 await self._news.wait()
                 continue
@@ -156,15 +157,15 @@ class Socket:
     """One client's conversation."""
 
     def __init__(
-        self, edge: Edge, headers: Mapping[str, str], peer: str, visit: RequestCharge, receive: Receive, send: Send
+        self, edge: Edge, headers: Mapping[str, str], peer: str, charge: RequestCharge, receive: Receive, send: Send
     ) -> None:
         self._edge = edge
         self._headers = headers
         self._peer = peer
-        self._visit = visit
+        self._charge = charge
         self._receive = receive
         self._send = send
-        self._credentials = Credentials(edge.callers)
+        self._credentials = Credentials(edge.authenticator)
         self._languages = languages_of(headers.get("accept-language"))
         self._has_begun = False
         self._is_acknowledged = False
@@ -241,17 +242,15 @@ class Socket:
             raise Closing(4429, "Too many initialisation requests")
         self._has_begun = True
         given = {name.lower(): value for name, value in (payload or {}).items()}
-        with _strangers_leaving(self._visit):
+        with _closing_when_refused(self._charge):
             await self._credentials.accept(given.get("authorization", self._headers.get("authorization")))
         caller = self._credentials.caller
         if caller is not None:
-            self._visit.believed()
-        elif self._visit.is_on_credit:
+            self._charge.refund()
+        elif self._charge.is_on_credit:
             raise Closing(_LATER, _WITHOUT_CREDENTIALS)
         try:
-            self._held.enter_context(
-                self._edge.presence.of(self._peer if caller is None else self._edge.callers.identity(caller))
-            )
+            self._held.enter_context(self._edge.streams.one_of(self._peer if caller is None else identity_of(caller)))
         except TooManyOpen as error:
             raise Closing(_LATER, "Try again later: these credentials have too many sockets open") from error
         # Browsers let no page set the headers of a handshake.
@@ -264,7 +263,7 @@ class Socket:
             tasks.create_task(self._end_when_refused())
 
     async def _end_when_refused(self) -> None:
-        await self._edge.callers.until_refused(lambda: self._credentials.caller)
+        await self._edge.authenticator.until_invalid(lambda: self._credentials.caller)
         raise Closing(4403, "Forbidden: these credentials are not believed any more")
 
     async def _expire(self) -> None:
@@ -286,14 +285,14 @@ class Socket:
     async def _renew(self, authorization: object) -> None:
         if authorization is None or not self._is_acknowledged:
             return
-        with _strangers_leaving(self._visit):
+        with _closing_when_refused(self._charge):
             await self._credentials.renew(authorization)
 
     async def _subscribe(self, key: str, payload: Any, tasks: asyncio.TaskGroup) -> None:
         if not self._is_acknowledged:
             raise Closing(4401, "Unauthorized")
         # Callers without credentials have no account to pay from: their address pays, as for a request.
-        if self._credentials.caller is None and not self._visit.goes_on():
+        if self._credentials.caller is None and not self._charge.pay_again():
             raise Closing(_LATER, _WITHOUT_CREDENTIALS)
         if key in self._operations:
             raise Closing(4409, f"Subscriber for {key} already exists")
@@ -326,11 +325,11 @@ class Socket:
 
     async def _operate(self, key: str, request: OperationRequest, request_id: str) -> None:
         caller = self._credentials.caller
-        plan = await self._edge.plan(request, caller)
-        context = self._edge.make_context(caller, request_id, self._languages)
+        admission = await self._edge.admit(request, caller)
+        context = self._edge.make_context(caller, request_id, self._languages, admission.allowance)
         head = b'{"id":' + orjson.dumps(key) + b',"type":"next","payload":'
         authority = self._edge.authority(caller, self._languages)
-        async with aclosing(plan.stream(request.variables, context, request_id, authority)) as answers:
+        async with aclosing(admission.plan.stream(request.variables, context, request_id, authority)) as answers:
             async for answer in answers:
                 if answer.outcome is not Outcome.EXECUTED:
                     self._forget(key)
@@ -365,11 +364,11 @@ class Socket:
 
 
 @contextmanager
-def _strangers_leaving(visit: RequestCharge) -> Iterator[None]:
+def _closing_when_refused(charge: RequestCharge) -> Iterator[None]:
     try:
         yield
     except Unauthenticated as error:
-        visit.disbelieved()
+        charge.charge_forgery()
         raise Closing(4403, f"Forbidden: {error.message}") from error
     except Overloaded as error:
         raise Closing(_LATER, f"Try again later: {error.message}") from error

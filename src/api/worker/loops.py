@@ -47,9 +47,9 @@ log = structlog.get_logger(__name__)
 class Worker:
     """Everything one worker process does."""
 
-    house: App
+    app: App
     name: str
-    deliveries: Mapping[Channel, ChannelDelivery]
+    couriers: Mapping[Channel, ChannelDelivery]
     keepers: Sequence[CatalogueSync]
     inbox_woken: asyncio.Event
     settler: Settler
@@ -63,13 +63,13 @@ class Worker:
         """The SAQ job: whoever may have work looks for it."""
         if topic == INBOX:
             self.inbox_woken.set()
-        elif delivery := self.deliveries.get(Channel(topic)):
-            delivery.wake()
+        elif courier := self.couriers.get(Channel(topic)):
+            courier.wake()
 
-    async def deliver(self, delivery: ChannelDelivery) -> None:
+    async def deliver(self, courier: ChannelDelivery) -> None:
         """One turn: wait for a wake-up, or a second, then send all that is due."""
-        await delivery.rest(_SWEEP)
-        await delivery.drain()
+        await courier.rest(_SWEEP)
+        await courier.drain()
 
     async def read_inbox(self) -> None:
         """One turn: wait for a wake-up, or a moment, then apply all that is due."""
@@ -79,25 +79,25 @@ class Worker:
         except TimeoutError:
             pass
         self.inbox_woken.clear()
-        while await apply_due_events(self.house.database, self.house.sealer, self.house.hub):
+        while await apply_due_events(self.app.database, self.app.sealer, self.app.hub):
             pass
         await self.inbox_pulse.beat()
 
     async def sweep(self) -> None:
         """One turn: take back what dead workers left, and let time pass, until nothing is left to do."""
-        while changes := [*await self._reclaim_leases(), *await self._apply_due_times()]:
-            await self.house.hub.publish(changes)
-            for delivery in self.deliveries.values():
-                delivery.wake()
+        while changes := [*await self._take_back(), *await self._let_time_pass()]:
+            await self.app.hub.publish(changes)
+            for courier in self.couriers.values():
+                courier.wake()
         await self.sweep_pulse.beat()
         await asyncio.sleep(_SWEEP)
 
-    async def _reclaim_leases(self) -> Sequence[Change]:
-        async with self.house.database.transaction() as connection:
-            return await reclaim_expired_leases(connection, hold=self.house.timing.hold)
+    async def _take_back(self) -> Sequence[Change]:
+        async with self.app.database.transaction() as connection:
+            return await reclaim_expired_leases(connection, hold=self.app.timing.hold)
 
-    async def _apply_due_times(self) -> Sequence[Change]:
-        async with self.house.database.transaction() as connection:
+    async def _let_time_pass(self) -> Sequence[Change]:
+        async with self.app.database.transaction() as connection:
             return await apply_due_times(connection)
 
     async def settle(self) -> None:
@@ -110,10 +110,10 @@ class Worker:
     async def drain(self) -> None:
         """Claim no more, and return once what is under way has been written down."""
         self.is_stopping = True
-        for delivery in self.deliveries.values():
-            delivery.stop()
-        for delivery in self.deliveries.values():
-            await delivery.ended.wait()
+        for courier in self.couriers.values():
+            courier.stop()
+        for courier in self.couriers.values():
+            await courier.ended.wait()
         async with self.settling:
             pass
 
@@ -130,94 +130,94 @@ class Worker:
 
     async def housekeeping(self, _context: object) -> None:
         """The SAQ cron: forget idempotency keys whose time is over, and sessions that ended long ago."""
-        while await delete_expired_keys(self.house.database):
+        while await delete_expired_keys(self.app.database):
             pass
-        async with self.house.database.transaction() as connection:
+        async with self.app.database.transaction() as connection:
             await delete_old_session_ends(connection)
 
     async def forget(self, _context: object) -> None:
         """The SAQ cron: take out what is older than it may be kept."""
-        await forget_expired_data(self.house.database, self.house.sealer, self.house.retention)
+        await forget_expired_data(self.app.database, self.app.sealer, self.app.retention)
 
     async def seal_clear_ids(self) -> None:
         """One turn: seal provider ids that lie in clear, as long as processes of the version before may write any."""
-        async with self.house.database.transaction() as connection:
+        async with self.app.database.transaction() as connection:
             is_over = not await contracts_left(connection)
             may_come = await liveness.has_earlier_workers(connection)
-        found = 0 if is_over else await seal_clear_ids(self.house.database, self.house.sealer)
+        found = 0 if is_over else await seal_clear_ids(self.app.database, self.app.sealer)
         await asyncio.sleep(_SOON_AFTER if found or may_come else _LONG_AFTER)
 
     async def look_for_missing_keys(self) -> None:
         """One turn: say which keys are missing here that something waits for, in the log and in `/health/ready`."""
-        found = await count_waiting_for_keys(self.house.database, self.house.sealer)
+        found = await count_waiting_for_keys(self.app.database, self.app.sealer)
         log_missing_keys(found)
-        await liveness.record_missing_keys(self.house.database, self.name, found)
+        await liveness.record_missing_keys(self.app.database, self.name, found)
         await asyncio.sleep(_MISSING_KEYS)
 
     async def erase(self) -> None:
         """One turn: carry out the erasures that are due, then rest a while."""
-        while not self.is_stopping and await run_erasure_step(self.house.database, self.house.sealer, self.house.hub):
+        while not self.is_stopping and await run_erasure_step(self.app.database, self.app.sealer, self.app.hub):
             pass
         await asyncio.sleep(_ERASE)
 
     async def revoke_orphaned_keys(self) -> None:
         """One turn: revoke API keys whose maker is gone, where that is wanted, then rest a while."""
-        if self.house.settings.api_keys_end_with_maker:
-            async with self.house.database.transaction() as connection:
+        if self.app.settings.api_keys_end_with_maker:
+            async with self.app.database.transaction() as connection:
                 if number := await revoke_orphaned_keys(connection):
                     log.warning("orphaned_keys_revoked", number=number)
         await asyncio.sleep(_ORPHANS)
 
     async def beat(self) -> None:
         """One turn: say that we live, and hear among how many the companies' paces are shared."""
-        living = await liveness.record_worker(self.house.database, self.name, head_revision())
-        for delivery in self.deliveries.values():
-            delivery.rate_limiter.workers = living
+        living = await liveness.record_worker(self.app.database, self.name, head_revision())
+        for courier in self.couriers.values():
+            courier.gate.workers = living
         await asyncio.sleep(liveness.HEARTBEAT_INTERVAL)
 
 
-def build_worker(house: App) -> Worker:
-    """Set up a delivery for each channel whose provider is configured."""
+def build_worker(app: App) -> Worker:
+    """Set up a courier for each channel that somebody here serves."""
     name = process_name()
-    quiet_hours = QuietHoursCheck(house.sealer, TenantZones(house.database), house.settings.quiet_hours)
-    deliveries = {}
-    for channel, service in house.services.outbox.channels.items():
-        connected = house.connected.get(service.integration)
+    quiet_hours = QuietHoursCheck(app.sealer, TenantZones(app.database), app.settings.quiet_hours)
+    couriers = {}
+    for channel, service in app.services.outbox.channels.items():
+        connected = app.connected.get(service.integration)
         if connected is not None and connected.sender is not None:
-            deliveries[channel] = ChannelDelivery(
+            couriers[channel] = ChannelDelivery(
                 channel,
                 service.integration,
                 connected.sender,
-                house.database,
-                house.sealer,
-                house.hub,
+                app.database,
+                app.sealer,
+                app.hub,
                 name,
-                timing=replace(house.timing, retry_for=house.settings.retry_for[channel]),
-                rate_limiter=SharedRateLimiter(house.redis, service.integration, connected.pace),
+                timing=replace(app.timing, retry_for=app.settings.retry_for[channel]),
+                gate=SharedRateLimiter(app.redis, service.integration, connected.pace),
                 quiet_hours=quiet_hours,
                 in_flight=connected.in_flight,
                 is_simulated=connected.mode is Mode.SIMULATED,
             )
-    lookups = {name: one.lookup for name, one in house.connected.items() if one.lookup is not None}
-    simulated = frozenset(name for name, one in house.connected.items() if one.mode is Mode.SIMULATED)
+    lookups = {name: one.lookup for name, one in app.connected.items() if one.lookup is not None}
+    simulated = frozenset(name for name, one in app.connected.items() if one.mode is Mode.SIMULATED)
     return Worker(
-        house,
+        app,
         name,
-        deliveries,
-        _catalogue_syncs(house),
+        couriers,
+        _catalogue_syncs(app),
         asyncio.Event(),
-        Settler(house.database, house.sealer, house.hub, lookups, name, house.timing, simulated),
-        Reconciler(house.database, house.sealer, house.hub, lookups, house.timing, simulated),
-        ActivityReporter(house.database, Activity.INBOX),
-        ActivityReporter(house.database, Activity.SWEEP),
+        Settler(app.database, app.sealer, app.hub, lookups, name, app.timing, simulated),
+        Reconciler(app.database, app.sealer, app.hub, lookups, app.timing, simulated),
+        ActivityReporter(app.database, Activity.INBOX),
+        ActivityReporter(app.database, Activity.SWEEP),
     )
 
 
-def _catalogue_syncs(house: App) -> Sequence[CatalogueSync]:
+def _catalogue_syncs(app: App) -> Sequence[CatalogueSync]:
     """One for each company that keeps templates for us."""
-    served = ((channel, service.integration) for channel, service in house.services.outbox.channels.items())
+    served = ((channel, service.integration) for channel, service in app.services.outbox.channels.items())
     return [
-        CatalogueSync(name, channel, connected.templates, house.database)
+        CatalogueSync(name, channel, connected.templates, app.database)
         for channel, name in served
-        if (connected := house.connected.get(name)) is not None and connected.templates is not None
+        if (connected := app.connected.get(name)) is not None and connected.templates is not None
     ]

@@ -61,32 +61,32 @@ class _Jobs:
 
 async def work(configuration: Configuration) -> None:
     """Work until a signal; raises NotReady when the configuration does not suffice."""
-    house = build_app(configuration, for_worker=True)
-    worker = build_worker(house)
+    app = build_app(configuration, for_worker=True)
+    worker = build_worker(app)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        if await _until_ready(house, stop):
+        if await _until_ready(app, stop):
             await _run(worker, stop)
     finally:
-        await house.close()
+        await app.close()
 
 
-async def _until_ready(house: App, stop: asyncio.Event) -> bool:
+async def _until_ready(app: App, stop: asyncio.Event) -> bool:
     """Wait until the database is there, of our revision, and knows our senders; False when told to end before.
 
     Nothing makes a worker give up: a wrong password is waited for, too, since it may be corrected on either side. The
     log says what is waited for, at once and then at growing intervals.
     """
-    own = [(name, address) for name, connected in house.connected.items() for address in connected.own_addresses]
+    own = [(name, address) for name, connected in app.connected.items() for address in connected.own_addresses]
     waiting, pause = ThrottledLog(), _SHORTEST_PAUSE
     while not stop.is_set():
         try:
-            async with house.database.transaction() as connection:
+            async with app.database.transaction() as connection:
                 revision = await current_revision(connection)
             if is_current(revision):
-                await register_senders(house.database, own)
+                await register_senders(app.database, own)
                 return True
             need = f"database at {revision or 'none'}, {head_revision()} needed: interalpha migrate up"
             waiting.failed("worker_waits", "migrations", reason=need)
@@ -111,9 +111,9 @@ def _tell_of_waiting(waiting: ThrottledLog, error: Exception) -> None:
 
 
 async def _run(worker: Worker, stop: asyncio.Event) -> None:
-    house = worker.house
+    app = worker.app
     # Taking jobs blocks for seconds on a connection; nobody else should wait behind that.
-    blocking = house.open_redis()
+    blocking = app.open_redis()
     saq = _QuietWorker(
         BackoffQueue(blocking, name=QUEUE),
         [(JOB, worker.wake), *_jobs_of_earlier_versions(worker)],
@@ -125,7 +125,7 @@ async def _run(worker: Worker, stop: asyncio.Event) -> None:
     )
     tasks = [*_loops(worker), asyncio.create_task(saq.start())]
     tune_garbage_collector()
-    log.info("worker_started", worker=worker.name, channels=[channel.value for channel in worker.deliveries])
+    log.info("worker_started", worker=worker.name, channels=[channel.value for channel in worker.couriers])
     await stop.wait()
     await _drain(worker)
     await saq.stop()
@@ -133,7 +133,7 @@ async def _run(worker: Worker, stop: asyncio.Event) -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     try:
-        await liveness.remove_worker(house.database, worker.name)
+        await liveness.remove_worker(app.database, worker.name)
     except AppError as error:
         # Its last beat grows old by itself.
         log.warning("worker_left_silently", reason=error.message)
@@ -144,7 +144,7 @@ async def _run(worker: Worker, stop: asyncio.Event) -> None:
 def _loops(worker: Worker) -> list["asyncio.Task[None]"]:
     """Begin everything that goes on until the end."""
     turns: dict[str, Callable[[], Awaitable[None]]] = {
-        **{f"deliver {one.channel}": partial(worker.deliver, one) for one in worker.deliveries.values()},
+        **{f"deliver {one.channel}": partial(worker.deliver, one) for one in worker.couriers.values()},
         **{f"templates {one.channel}": partial(worker.keep_templates, one) for one in worker.keepers},
         "inbox": worker.read_inbox,
         "sweep": worker.sweep,
@@ -174,7 +174,7 @@ def _jobs_of_earlier_versions(worker: Worker) -> list[tuple[str, Any]]:
 async def _drain(worker: Worker) -> None:
     """Give what is under way the time one call may take, and end without it only if it takes longer."""
     try:
-        async with asyncio.timeout(worker.house.timing.send_deadline.total_seconds() + 5):
+        async with asyncio.timeout(worker.app.timing.send_deadline.total_seconds() + 5):
             await worker.drain()
     except TimeoutError:
         log.warning("worker_left_work", detail="its leases will run out and be taken back")

@@ -32,9 +32,9 @@ from core.settings import load
 from integrations.smtp.adapter import SmtpSender
 from integrations.smtp.connections import ConnectionPool
 from integrations.smtp.settings import Settings
+from tests.counterparties.postfix import PASSWORD, SIZE_LIMIT, USER, Postfix, needs_postfix, running
 from tests.databases import SharedStores
 from tests.delivery.pipeline import FakeSender, make_pipeline
-from tests.third_party.postfix import PASSWORD, SIZE_LIMIT, USER, Postfix, needs_postfix, running
 
 pytestmark = needs_postfix
 CALLER, RECIPIENT, OPERATOR, _ = FailureParty
@@ -175,7 +175,7 @@ async def test_greylisted_and_full_mailboxes_hold_up_nobody(
     shop = make_pipeline(app_database, worker_database, sealer, hub, FakeSender())
     shop.serve(Channel.EMAIL, name)
     gate = SharedRateLimiter(redis, name, None)
-    delivery = ChannelDelivery(
+    courier = ChannelDelivery(
         Channel.EMAIL,
         name,
         SmtpSender(found, connections),
@@ -183,7 +183,7 @@ async def test_greylisted_and_full_mailboxes_hold_up_nobody(
         sealer,
         hub,
         "test",
-        rate_limiter=gate,
+        gate=gate,
         in_flight=2,
     )
 
@@ -193,7 +193,7 @@ async def test_greylisted_and_full_mailboxes_hold_up_nobody(
 
     async def deliver() -> None:
         async with asyncio.timeout(60):
-            await delivery.drain()
+            await courier.drain()
 
     late = [await accept(f"grey{100 + number}@example.net") for number in range(MANY)]
     full = [await accept(f"full{number}@example.net") for number in range(MANY)]

@@ -91,7 +91,7 @@ _ACCESS = """
 """
 
 
-class GreylistServer(socketserver.StreamRequestHandler):
+class Greylist(socketserver.StreamRequestHandler):
     """Puts off grey* at its first try. https://www.postfix.org/SMTPD_POLICY_README.html"""
 
     seen: ClassVar[set[str]] = set()
@@ -110,7 +110,7 @@ class GreylistServer(socketserver.StreamRequestHandler):
             self.wfile.write(f"action={answer}\n\n".encode())
 
 
-class LoginServer(socketserver.StreamRequestHandler):
+class Logins(socketserver.StreamRequestHandler):
     """Dovecot's authentication protocol with one user. https://doc.dovecot.org/latest/core/config/auth/protocol.html"""
 
     def handle(self) -> None:
@@ -144,7 +144,7 @@ class Postfix:
 def running(folder: Path) -> Iterator[Postfix]:
     """Start a Postfix that touches nothing outside its folder, and stop it."""
     postfix = Postfix(folder, {name: free_port() for name in ("open", "encrypted", "closed", "deferring")})
-    with _serving(GreylistServer) as greylist, _serving(LoginServer) as logins:
+    with _serving(Greylist) as greylist, _serving(Logins) as logins:
         for name in ("config", "queue", "data"):
             (folder / name).mkdir()
         shutil.chown(folder / "data", "postfix")
