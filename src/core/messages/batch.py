@@ -34,6 +34,8 @@ from core.messages.validation import (
 )
 from core.words import say
 
+log = structlog.get_logger(__name__)
+
 MAX_BATCH_SIZE = 500
 """The largest number of messages of a batch."""
 _UNDER_WAY = frozenset(
@@ -111,12 +113,13 @@ async def counts_of(connection: AsyncConnection, tenant_id: UUID, ids: Collectio
     }
 
 
-log = structlog.get_logger(__name__)
-
 MAX_NAME = 255
 _CHECKED_AT_A_STRETCH = 25
 """How many messages are checked before other tasks get a turn."""
 _PLACE = ("input", "messages")
+
+
+# ─── Accepting a batch ────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,9 @@ async def with_unread_reports(connection: AsyncConnection, keys: Collection[Mess
     return {MessageKey(row.tenant_id, row.id) for row in await connection.execute(_UNREAD, wanted)}
 
 
+# ─── Claims ───────────────────────────────────────────────────────────────
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """A message leased to this worker, with what is needed to send it."""

@@ -31,6 +31,8 @@ from core.pubsub import Change, Hub
 from core.quiet_hours import QuietHours
 from core.sealing import SealBroken, Sealer
 
+log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class QuietHoursCheck:
@@ -56,9 +58,6 @@ class QuietHoursCheck:
             return 0.0
         calm = next_allowed(one.claimed_at, address, await self.zones.of(tenant), self.quiet_hours)
         return (calm - one.claimed_at).total_seconds()
-
-
-log = structlog.get_logger(__name__)
 
 
 _ADVICE = "it waits: are ENCRYPTION_KEYS the same in all processes? See docs/how-to/lost-keys.md"

@@ -246,6 +246,9 @@ def _message(row: Row[Any], sealer: Sealer, tenant: UUID) -> Message:
     )
 
 
+# ─── Attempts and events ──────────────────────────────────────────────────
+
+
 _MAY_HAVE_BEEN_SENT = frozenset({AttemptOutcome.ACCEPTED, AttemptOutcome.UNCONFIRMED, AttemptOutcome.IN_FLIGHT})
 
 
@@ -388,6 +391,9 @@ def _attempt(sealer: Sealer, row: Row[Any]) -> AttemptView:
         step=row.step,
         rank=row.rank,
     )
+
+
+# ─── Outcomes of steps ────────────────────────────────────────────────────
 
 
 _GOALS = {RouteGoal.SENT: ReportedStatus.SENT.rank, RouteGoal.DELIVERED: ReportedStatus.DELIVERED.rank}

@@ -40,6 +40,8 @@ from core.ports.content import content_for, content_from_json
 from core.ports.reports import failure_of
 from core.sealing import SealBroken, Sealer
 
+log = structlog.get_logger(__name__)
+
 LONGEST_PAUSE = timedelta(minutes=15)
 LONGEST_RATE_LIMITED_PAUSE = timedelta(minutes=5)
 """The longest pause when the provider limits the rate and names no time: limits end sooner than most outages."""
@@ -80,6 +82,9 @@ def _ceiling(tries: int, longest: timedelta) -> timedelta:
 def _shortest_run(tries: int, longest: timedelta) -> timedelta:
     """The sum of the pauses before the `tries`-th try, each as short as possible."""
     return sum((_ceiling(one, longest) / 2 for one in range(1, tries)), _NONE)
+
+
+# ─── Outcomes of calls ────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,7 @@ def blocked_for_test_key(integration: str) -> ProviderRejected:
     )
 
 
-log = structlog.get_logger(__name__)
+# ─── Calls ────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)

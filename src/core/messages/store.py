@@ -334,6 +334,9 @@ def _taken(message: SealedMessage, taken_at: datetime | None) -> InvalidInput:
     return InvalidInput(text, path=[*message.checked.place, "externalId"], rule=InputRule.NOT_ALLOWED)
 
 
+# ─── The queue ────────────────────────────────────────────────────────────
+
+
 Commit = Callable[[Sequence[SealedMessage]], Awaitable[Sequence[Outcome]]]
 Notify = Callable[[Sequence[tuple[SealedMessage, Stored]]], Awaitable[None]]
 

@@ -61,6 +61,9 @@ def _time_transition(state: MessageState, has_expired: bool) -> tuple[Transition
     return after_deadline(state), f"{step.channel} did not reach {step.until} in time"
 
 
+# ─── Leases ───────────────────────────────────────────────────────────────
+
+
 WORKER_LOST = Failure(
     FailureReason.OTHER,
     FailureParty.OPERATOR,

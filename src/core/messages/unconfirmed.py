@@ -237,6 +237,9 @@ Answer = Sequence[Sighting] | None
 """A provider's records of an attempt; None when it was not asked or did not answer."""
 
 
+# ─── Deciding ─────────────────────────────────────────────────────────────
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """The records in the providers' lists, the attempts they may be, and the attempts that hold their ids.

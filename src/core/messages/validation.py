@@ -133,6 +133,9 @@ FURTHEST = timedelta(days=366)
 """How far ahead a message can be scheduled."""
 
 
+# ─── Checks ───────────────────────────────────────────────────────────────
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedDraft:
     """A draft without errors.

@@ -48,85 +48,8 @@ from core.pubsub import Change, Hub
 from core.sealing import Sealer
 from core.templates.catalogue_sync import request_sync
 
-
-async def find_answered(
-    connection: AsyncConnection, sealer: Sealer, tenant_id: UUID, integration: str, id: str | None
-) -> UUID | None:
-    """Find the tenant's message, inbound or outbound, that a provider knows by an id."""
-    if not id:
-        return None
-    ours = select(attempts.c.message_id).where(
-        attempts.c.tenant_id == tenant_id, attempts.c.integration == integration, _is_named(attempts, sealer, id)
-    )
-    theirs = select(messages.c.id).where(
-        messages.c.tenant_id == tenant_id, messages.c.integration == integration, _is_named(messages, sealer, id)
-    )
-    found: UUID | None = (await connection.execute(union_all(ours, theirs).limit(1))).scalar()
-    return found
-
-
-def _is_named(table: Table, sealer: Sealer, id: str) -> ColumnElement[bool]:
-    return or_(
-        table.c.provider_id_lookup.in_(lookups(sealer, id)), table.c.provider_message_id.in_(clear_forms(sealer, id))
-    )
-
-
-async def insert_inbound(
-    connection: AsyncConnection, sealer: Sealer, place: InboxKey, integration: str, event: InboundMessage
-) -> list[Change]:
-    """Store an inbound message for the tenant that owns the address it was sent to.
-
-    The message's id is that of its webhook: processed a second time, it changes nothing.
-    """
-    tenant_id, row = place
-    ours, theirs = known_address(event.recipient), known_address(event.sender)
-    named = seal_for_message(sealer, tenant_id, row, event.provider_message_id)
-    content = content_to_json(TextContent(event.text or ""))
-    message = (
-        insert(messages)
-        .on_conflict_do_nothing()
-        .returning(messages.c.id)
-        .values(
-            tenant_id=tenant_id,
-            id=row,
-            direction=Direction.INBOUND.value,
-            status=MessageStatus.DELIVERED.value,
-            channel=event.channel.value,
-            route=route_to_json([make_step(event.channel)]),
-            to_sealed=sealer.seal(ours.value, tenant=tenant_id, row=row, column="to"),
-            to_masked=ours.masked,
-            to_hash=sealer.lookup_hash(lookup_form(ours.value), tenant=tenant_id),
-            from_sealed=sealer.seal(theirs.value, tenant=tenant_id, row=row, column="from"),
-            from_masked=theirs.masked,
-            from_hash=sealer.lookup_hash(lookup_form(theirs.value), tenant=tenant_id),
-            content_sealed=sealer.seal(content, tenant=tenant_id, row=row, column="content"),
-            in_reply_to=await find_answered(connection, sealer, tenant_id, integration, event.in_reply_to),
-            integration=integration,
-            provider_id_sealed=named.sealed,
-            provider_id_lookup=named.lookup,
-            provider_message_id=named.clear,
-            delivered_at=event.occurred_at,
-        )
-    )
-    rows = await connection.execute(_inbound_event(message.cte("message"), place, event))
-    return [Change(tenant_id, row.message_id) for row in rows]
-
-
-def _inbound_event(arrived: CTE, place: InboxKey, event: InboundMessage) -> ReturningInsert[Any]:
-    """The event of a message that is new; none for one that was stored before."""
-    logged = {
-        "tenant_id": literal(place.tenant_id),
-        "message_id": arrived.c.id,
-        "status": text_value(MessageStatus.DELIVERED.value),
-        "channel": text_value(event.channel.value),
-        "detail": text_value(event.event_type),
-        "source": text_value(EventSource.WEBHOOK.value),
-    }
-    chosen = select(*logged.values()).select_from(arrived)
-    return insert(message_events).from_select(list(logged), chosen).returning(message_events.c.message_id)
-
-
 log = structlog.get_logger(__name__)
+
 
 # How long a group waits for locked messages, and then each event by itself: an event whose message is still locked is
 # put off, so that the next one does not wait behind it.
@@ -349,4 +272,84 @@ def _transfer_rank(batch: EventBatch, about: AttemptKey, held: Attempt, integrat
             integration=integration,
             detail=f"{integration} says that a record found in its list is this message's",
         )
+    )
+
+
+# ─── Inbound messages ─────────────────────────────────────────────────────
+
+
+async def insert_inbound(
+    connection: AsyncConnection, sealer: Sealer, place: InboxKey, integration: str, event: InboundMessage
+) -> list[Change]:
+    """Store an inbound message for the tenant that owns the address it was sent to.
+
+    The message's id is that of its webhook: processed a second time, it changes nothing.
+    """
+    tenant_id, row = place
+    ours, theirs = known_address(event.recipient), known_address(event.sender)
+    named = seal_for_message(sealer, tenant_id, row, event.provider_message_id)
+    content = content_to_json(TextContent(event.text or ""))
+    message = (
+        insert(messages)
+        .on_conflict_do_nothing()
+        .returning(messages.c.id)
+        .values(
+            tenant_id=tenant_id,
+            id=row,
+            direction=Direction.INBOUND.value,
+            status=MessageStatus.DELIVERED.value,
+            channel=event.channel.value,
+            route=route_to_json([make_step(event.channel)]),
+            to_sealed=sealer.seal(ours.value, tenant=tenant_id, row=row, column="to"),
+            to_masked=ours.masked,
+            to_hash=sealer.lookup_hash(lookup_form(ours.value), tenant=tenant_id),
+            from_sealed=sealer.seal(theirs.value, tenant=tenant_id, row=row, column="from"),
+            from_masked=theirs.masked,
+            from_hash=sealer.lookup_hash(lookup_form(theirs.value), tenant=tenant_id),
+            content_sealed=sealer.seal(content, tenant=tenant_id, row=row, column="content"),
+            in_reply_to=await find_answered(connection, sealer, tenant_id, integration, event.in_reply_to),
+            integration=integration,
+            provider_id_sealed=named.sealed,
+            provider_id_lookup=named.lookup,
+            provider_message_id=named.clear,
+            delivered_at=event.occurred_at,
+        )
+    )
+    rows = await connection.execute(_inbound_event(message.cte("message"), place, event))
+    return [Change(tenant_id, row.message_id) for row in rows]
+
+
+def _inbound_event(arrived: CTE, place: InboxKey, event: InboundMessage) -> ReturningInsert[Any]:
+    """The event of a message that is new; none for one that was stored before."""
+    logged = {
+        "tenant_id": literal(place.tenant_id),
+        "message_id": arrived.c.id,
+        "status": text_value(MessageStatus.DELIVERED.value),
+        "channel": text_value(event.channel.value),
+        "detail": text_value(event.event_type),
+        "source": text_value(EventSource.WEBHOOK.value),
+    }
+    chosen = select(*logged.values()).select_from(arrived)
+    return insert(message_events).from_select(list(logged), chosen).returning(message_events.c.message_id)
+
+
+async def find_answered(
+    connection: AsyncConnection, sealer: Sealer, tenant_id: UUID, integration: str, id: str | None
+) -> UUID | None:
+    """Find the tenant's message, inbound or outbound, that a provider knows by an id."""
+    if not id:
+        return None
+    ours = select(attempts.c.message_id).where(
+        attempts.c.tenant_id == tenant_id, attempts.c.integration == integration, _is_named(attempts, sealer, id)
+    )
+    theirs = select(messages.c.id).where(
+        messages.c.tenant_id == tenant_id, messages.c.integration == integration, _is_named(messages, sealer, id)
+    )
+    found: UUID | None = (await connection.execute(union_all(ours, theirs).limit(1))).scalar()
+    return found
+
+
+def _is_named(table: Table, sealer: Sealer, id: str) -> ColumnElement[bool]:
+    return or_(
+        table.c.provider_id_lookup.in_(lookups(sealer, id)), table.c.provider_message_id.in_(clear_forms(sealer, id))
     )
