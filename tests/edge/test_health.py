@@ -17,7 +17,7 @@ from core.liveness import record_missing_keys, record_worker, remove_worker
 from tests.apps import house_over
 from tests.databases import SharedStores, Urls
 from tests.edge.factories import UNREACHABLE_DATABASE, UNREACHABLE_REDIS, Serving, client_of
-from tests.faults.proxy import ChaosProxy
+from tests.proxy import ChaosProxy
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from core.errors import Overloaded
 from tests.apps import TWILIO
 from tests.databases import ENCRYPTION_KEY, SharedStores, Urls
 from tests.edge.factories import UNREACHABLE_DATABASE, UNREACHABLE_REDIS, Serving, url_with_login
-from tests.faults.proxy import ChaosProxy
 from tests.helpers import all_logs, until
+from tests.proxy import ChaosProxy
 
 Lines = list[Mapping[str, Any]]
 

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from devkit.embedded.process import command_line
 
-PROGRAM = Path(__file__).with_name("hold_stores.py")
+PROGRAM = Path(__file__).with_name("start_stores.py")
 
 
 @asynccontextmanager

@@ -21,9 +21,9 @@ from core.ports.principal import DEFAULT_TENANT
 from integrations.simulating.client import SimulatorControl
 from tests.databases import ENCRYPTION_KEY
 from tests.faults.processes import Process, fork_server
-from tests.faults.proxy import ChaosProxy
 from tests.faults.stores import StoreServers
 from tests.helpers import until
+from tests.proxy import ChaosProxy
 from tests.servers import reserved_port
 
 PROXIED = ("ingress", "api-postgres", "worker-postgres", "redis", "twilio", "whatsapp", "smtp")

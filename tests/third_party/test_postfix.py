@@ -32,9 +32,9 @@ from core.settings import load
 from integrations.smtp.adapter import SmtpSender
 from integrations.smtp.connections import ConnectionPool
 from integrations.smtp.settings import Settings
-from tests.counterparties.postfix import PASSWORD, SIZE_LIMIT, USER, Postfix, needs_postfix, running
 from tests.databases import SharedStores
 from tests.delivery.pipeline import FakeSender, make_pipeline
+from tests.third_party.postfix import PASSWORD, SIZE_LIMIT, USER, Postfix, needs_postfix, running
 
 pytestmark = needs_postfix
 CALLER, RECIPIENT, OPERATOR, _ = FailureParty

@@ -20,12 +20,12 @@ from core.errors import Overloaded
 from core.pubsub import connect_redis
 from core.settings import CoreSettings, load
 from core.store_faults import database_fault, redis_fault
-from tests.counterparties.store_servers import ROOT, Servers, postgres_folder, redis_program, store_servers
 from tests.databases import SharedStores
 from tests.helpers import until
 from tests.pooler import behind_a_pooler, needs_pooler
 from tests.running_system import new_phone, running_system
 from tests.servers import free_port
+from tests.third_party.store_servers import ROOT, Servers, postgres_folder, redis_program, store_servers
 
 # The machine that checks every change has both; elsewhere this is a bonus.
 pytestmark = pytest.mark.skipif(

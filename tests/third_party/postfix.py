@@ -91,7 +91,7 @@ _ACCESS = """
 """
 
 
-class Greylist(socketserver.StreamRequestHandler):
+class GreylistServer(socketserver.StreamRequestHandler):
     """Puts off grey* at its first try. https://www.postfix.org/SMTPD_POLICY_README.html"""
 
     seen: ClassVar[set[str]] = set()
@@ -110,7 +110,7 @@ class Greylist(socketserver.StreamRequestHandler):
             self.wfile.write(f"action={answer}\n\n".encode())
 
 
-class Logins(socketserver.StreamRequestHandler):
+class LoginServer(socketserver.StreamRequestHandler):
     """Dovecot's authentication protocol with one user. https://doc.dovecot.org/latest/core/config/auth/protocol.html"""
 
     def handle(self) -> None:
@@ -144,7 +144,7 @@ class Postfix:
 def running(folder: Path) -> Iterator[Postfix]:
     """Start a Postfix that touches nothing outside its folder, and stop it."""
     postfix = Postfix(folder, {name: free_port() for name in ("open", "encrypted", "closed", "deferring")})
-    with _serving(Greylist) as greylist, _serving(Logins) as logins:
+    with _serving(GreylistServer) as greylist, _serving(LoginServer) as logins:
         for name in ("config", "queue", "data"):
             (folder / name).mkdir()
         shutil.chown(folder / "data", "postfix")

@@ -10,7 +10,7 @@ from devkit.embedded import process
 from devkit.embedded.stores import Stores
 
 
-async def hold(folder: Path) -> None:
+async def run_stores(folder: Path) -> None:
     async with Stores(folder) as urls:
         sys.stdout.write(json.dumps(asdict(urls)) + "\n")
         sys.stdout.flush()
@@ -20,4 +20,4 @@ async def hold(folder: Path) -> None:
 if __name__ == "__main__":
     if "--unleashed" in sys.argv:
         process._leash = lambda signal_name: ()  # as on a system that cannot tie a child's life to ours
-    asyncio.run(hold(Path(sys.argv[1])))
+    asyncio.run(run_stores(Path(sys.argv[1])))
