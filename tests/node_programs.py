@@ -1,4 +1,4 @@
-"""Programs of Node.js: their packages are installed, and they are run to their end."""
+"""Installs the packages of Node.js programs and runs them to their end."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ _INSTALL_SECONDS = 300
 
 
 async def npm_run(npm: Npm, folder: Path, *arguments: str) -> None:
-    """Run npm, and say what it said where it fails."""
+    """Run npm; raise AssertionError with its output where it fails."""
     await run_program([*npm.command, *arguments], folder, npm.environment, _INSTALL_SECONDS)
 
 
 async def run_program(arguments: list[str], folder: Path, environment: Mapping[str, str], seconds: float) -> bytes:
-    """Run a program to its end; gives what it printed."""
+    """Run a program to its end; return its output."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *arguments, cwd=folder, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
@@ -31,7 +31,7 @@ async def run_program(arguments: list[str], folder: Path, environment: Mapping[s
 
 
 async def install(npm: Npm, folder: Path) -> None:
-    """Fill a project's node_modules from its lock, unless it is filled; what packages want to run is not run."""
+    """Install a project's packages from its lock unless they are installed, without running their scripts."""
     mark = folder / "node_modules" / ".package-lock.json"
     if not mark.exists() or mark.stat().st_mtime < (folder / "package-lock.json").stat().st_mtime:
         await npm_run(npm, folder, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
@@ -39,7 +39,7 @@ async def install(npm: Npm, folder: Path) -> None:
 
 
 def node(npm: Npm) -> str:
-    """The Node that npm runs on: the fetched one is called by its path, the other is found beside npm."""
+    """Return the Node that npm runs on: the downloaded one by its path, the installed one by its name."""
     return "node" if len(npm.command) == 1 else npm.command[0]
 
 

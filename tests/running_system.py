@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from websockets.asyncio.client import connect
 
 from core.access.development_tokens import DevelopmentTokens
@@ -53,7 +54,7 @@ _numbers = count(98_700_0000)
 
 @dataclass
 class Process:
-    """A child of the test run; what it prints goes to a file."""
+    """A child process of the test run that prints to a file."""
 
     command: list[str]
     environment: Mapping[str, str]
@@ -81,7 +82,7 @@ class Process:
 
 @dataclass
 class System:
-    """Everything running, and a client of it."""
+    """The running system and a client of it."""
 
     base: str
     token: str
@@ -121,7 +122,7 @@ class System:
         return await until(lambda: self.show(message_id), lambda shown: shown["status"] == status, seconds)
 
     async def changes(self, message_id: str) -> list[str]:
-        """Every status the message came to, in order, repeats left out."""
+        """Return each status the message had, in order, without repetitions."""
         found: list[str] = []
         for event in (await self.show(message_id))["events"]["nodes"]:
             if found[-1:] != [event["status"]]:
@@ -129,12 +130,12 @@ class System:
         return found
 
     async def copies(self, phone: str) -> int:
-        """How often the company itself says it took a message for this number."""
+        """Count the messages for this number in the provider's own log."""
         return len(await self.control.messages("twilio", to=phone))
 
     @asynccontextmanager
     async def watch(self, *ids: str) -> AsyncIterator["Subscription"]:
-        """Follow messages over a socket."""
+        """Subscribe to messages over a socket."""
         url = self.base.replace("http", "ws") + "/graphql"
         async with connect(url, subprotocols=["graphql-transport-ws"]) as socket_:  # type: ignore[list-item]
             await socket_.send(
@@ -166,8 +167,14 @@ class Subscription:
 
 
 def new_phone() -> str:
-    """A Brazilian mobile number nobody else in this run writes to."""
+    """Return a Brazilian mobile number that no other test of this run uses."""
     return f"+5511{next(_numbers)}"
+
+
+@pytest.fixture
+def phone() -> str:
+    """A number that only this test uses."""
+    return new_phone()
 
 
 def environment(urls: Urls, port: int) -> dict[str, str]:
@@ -183,7 +190,7 @@ def environment(urls: Urls, port: int) -> dict[str, str]:
         "TWILIO_ACCOUNT_SID": "AC" + "a" * 32,
         "TWILIO_AUTH_TOKEN": "0123456789abcdef" * 2,
         "TWILIO_PHONE_NUMBER": "+15005550006",
-        # A number of the United States may send one a second, and nobody here has time for that.
+        # The default for a number of the United States is one message a second, too slow for tests.
         "TWILIO_MESSAGES_PER_SECOND": "1000",
         "UNCONFIRMED_HOLD": "1",
         "WHATSAPP_ACCESS_TOKEN": "EAAGsimulated",
@@ -209,9 +216,9 @@ def command(*arguments: str) -> list[str]:
 async def running_system(
     stores: SharedStores, folder: Path, *, is_ready: int = 200, is_calm: bool = True, **settings: str
 ) -> AsyncIterator[System]:
-    """Everything started on a database of its own and, at the end, told to end: in order.
+    """Start a system with its own database; at the end every process must shut down with status 0.
 
-    On a calm day, which is one on which no store is taken away, without a traceback.
+    With `is_calm`, where no store is taken away, no log may contain a traceback.
     """
     port = free_port()
     async with stores.database() as urls:

@@ -1,4 +1,4 @@
-"""The running system as the world's clients see it: Node programs, each a client library from npm, against it."""
+"""The running system, used by Node programs with client libraries from npm."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,11 +10,10 @@ import pytest
 from core.access.development_tokens import DevelopmentTokens
 from devkit.pages import Npm, find_npm
 from tests.databases import SharedStores
-from tests.flows.conftest import phone
 from tests.helpers import until
 from tests.house.sources import ROOT
 from tests.node_programs import install, is_open, node, run_program
-from tests.running_system import Process, System, command, running_system
+from tests.running_system import Process, System, command, phone, running_system
 from tests.servers import free_port
 
 __all__ = ["phone"]
@@ -28,7 +27,7 @@ Results = Callable[[str], Awaitable[dict[str, str]]]
 
 @pytest.fixture(scope="session")
 async def npm() -> Npm:
-    """npm, with the clients installed; there is no skipping where there is none."""
+    """npm with the clients installed; without npm the tests fail."""
     found = find_npm(ROOT)
     await install(found, HERE)
     return found
@@ -42,7 +41,7 @@ async def system(stores: SharedStores, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 async def closed_address(system: System, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """The same house as strangers find it in production: nobody reads the schema."""
+    """The address of a server without introspection, as in production."""
     port, log = free_port(), tmp_path_factory.mktemp("production") / "api.log"
     production = {
         "APP_ENV": "production",
@@ -62,7 +61,7 @@ async def closed_address(system: System, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def results(npm: Npm, system: System) -> Results:
-    """Run one of the programs beside this file; gives what it says of each of its checks."""
+    """A function that runs a program of this folder and returns the result of each of its checks."""
     return lambda program: results_of(npm, program, f"{system.base}/graphql", system.token)
 
 

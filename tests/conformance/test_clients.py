@@ -1,4 +1,4 @@
-"""The contract as others judge it: the official audits, and the client libraries that frontends use, unchanged."""
+"""The official audits of GraphQL over HTTP, and client libraries that frontends use, against the running system."""
 
 import json
 import shutil
@@ -28,20 +28,20 @@ def failures(results: dict[str, str]) -> dict[str, str]:
     return {name: said for name, said in results.items() if said != "ok"}
 
 
-async def test_the_audits_of_graphql_over_http_all_pass(results: Results) -> None:
+async def test_every_audit_of_graphql_over_http_passes(results: Results) -> None:
     audited = await results("audits.js")
     assert failures(audited) == {}
     assert len(audited) == AUDITS
 
 
-async def test_they_pass_where_the_schema_is_closed_too(npm: Npm, closed_address: str) -> None:
+async def test_every_audit_passes_without_introspection(npm: Npm, closed_address: str) -> None:
     audited = await results_of(npm, "audits.js", closed_address)
     assert failures(audited) == {}
     assert len(audited) == AUDITS
 
 
 @pytest.mark.parametrize(("program", "count"), CHECKS.items())
-async def test_a_client_does_all_that_it_can(results: Results, program: str, count: int) -> None:
+async def test_each_client_library_passes_its_checks(results: Results, program: str, count: int) -> None:
     checked = await results(program)
     assert failures(checked) == {}
     assert len(checked) == count

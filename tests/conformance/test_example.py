@@ -1,4 +1,4 @@
-"""The example client: typed by the schema as it is, compiled strictly, and run as its README says."""
+"""The example client: typed by the current schema, compiled strictly, and run as its README says."""
 
 import os
 import re
@@ -23,7 +23,7 @@ EXAMPLE = ROOT / "examples" / "typescript"
 
 @pytest.fixture(scope="module")
 async def compiled(npm: Npm) -> Path:
-    """The example, built by its own command."""
+    """The example, built with its own command."""
     await install(npm, EXAMPLE)
     await npm_run(npm, EXAMPLE, "run", "build")
     return EXAMPLE / "dist"
@@ -63,14 +63,14 @@ async def terminal(npm: Npm, compiled: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def steps() -> tuple[str, str]:
-    """The commands of its README: those that end, and the last, which does not."""
+    """Return the commands of its README: those that end, and the last one, which does not."""
     [block] = re.findall(r"```sh\n(.*?)```", (EXAMPLE / "README.md").read_text(), re.DOTALL)
     # The packages are installed from the lock already.
     *those, last = block.replace("npm ci\n", "").strip().splitlines()
     return "\n".join(those), last
 
 
-def test_its_readme_works_word_by_word(terminal: Terminal) -> None:
+def test_the_commands_of_its_readme_work(terminal: Terminal) -> None:
     first, last = steps()
     done = terminal.run(first)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -94,12 +94,12 @@ def test_its_readme_works_word_by_word(terminal: Terminal) -> None:
 
 
 def without_build(first: str) -> tuple[str, str]:
-    """What prepares a terminal, and the command that sends, once the example is built."""
+    """Return what prepares a terminal, and the command that sends."""
     *prepare, send = first.replace("npm run build\n", "").splitlines()
     return "\n".join(prepare), send
 
 
-def test_what_fails_is_one_sentence_and_status_1(terminal: Terminal) -> None:
+def test_an_error_is_one_sentence_and_exit_status_1(terminal: Terminal) -> None:
     prepare, _ = without_build(steps()[0])
     for command, extra, said in (
         ('npm run -s send -- "+55 11 90003-0005" x', {}, ""),

@@ -1,4 +1,4 @@
-"""What the tests of the stores share: the rows and keys kept, the running processes, another Interalpha process."""
+"""Shared by the tests of the stores: rows and keys, running servers, and stores started by another process."""
 
 import asyncio
 import json
@@ -48,13 +48,13 @@ async def kept_key(url: str) -> bytes | None:
 
 
 def server_pids(folder: Path) -> tuple[int, int]:
-    """Who PostgreSQL and Valkey say they are."""
+    """Return the process ids that PostgreSQL and Valkey have written down."""
     postgres = (folder / "postgres" / "postmaster.pid").read_text().split()[0]
     return int(postgres), int((folder / "valkey" / "valkey.pid").read_text())
 
 
-def servers_at_work(folder: Path) -> list[str]:
-    """The command lines of servers that name the folder; nothing else is told apart so surely."""
+def running_servers(folder: Path) -> list[str]:
+    """Return the command lines of running servers that name the folder."""
     lines = [command_line(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return [line for line in lines if str(folder) in line and PROGRAM.name not in line]
 
@@ -62,13 +62,13 @@ def servers_at_work(folder: Path) -> list[str]:
 async def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
+        assert time.monotonic() < deadline, "the condition was not fulfilled in time"
         await asyncio.sleep(0.01)
 
 
 @contextmanager
-def another_interalpha(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
-    """Start the stores in another process, and give it with the URLs it printed."""
+def stores_of_another_process(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """Start the stores in another process; yield it with the URLs it printed."""
     command = [sys.executable, str(PROGRAM), str(folder), *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         try:

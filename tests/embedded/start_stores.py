@@ -1,4 +1,4 @@
-"""The other Interalpha of these tests: a program that starts the stores in a folder, says where, and stays."""
+"""A program that starts the stores in a folder, prints their URLs, and runs until its stdin ends."""
 
 import asyncio
 import json
@@ -19,5 +19,5 @@ async def run_stores(folder: Path) -> None:
 
 if __name__ == "__main__":
     if "--unleashed" in sys.argv:
-        process._leash = lambda signal_name: ()  # as on a system that cannot tie a child's life to ours
+        process._leash = lambda signal_name: ()  # as on a system where a child does not end with its parent
     asyncio.run(run_stores(Path(sys.argv[1])))

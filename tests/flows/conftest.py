@@ -1,4 +1,4 @@
-"""The system as it runs: API, worker and simulated companies in processes of their own, spoken to over the wire."""
+"""The running system, shared by all tests of this folder, and a phone number for each test."""
 
 from collections.abc import AsyncIterator
 
@@ -7,15 +7,11 @@ import pytest
 from tests.databases import SharedStores
 from tests.running_system import (
     System,
-    new_phone,
+    phone,
     running_system,
 )
 
-
-@pytest.fixture
-def phone() -> str:
-    """A number of this test alone."""
-    return new_phone()
+__all__ = ["phone"]
 
 
 @pytest.fixture(scope="session")

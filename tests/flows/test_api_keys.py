@@ -1,4 +1,4 @@
-"""The road of a server's key: made in a terminal, used over HTTP, a socket and a stream, revoked, of no more use."""
+"""An API key: created in a terminal, used over HTTP, a socket and a stream, then revoked."""
 
 import asyncio
 import json
@@ -18,11 +18,11 @@ from tests.running_system import WATCH, System, command
 pytestmark = pytest.mark.slow
 
 WITHIN = 10
-"""Seconds in which everything that a revoked key has open must have ended: it takes about four."""
+"""Seconds within which all connections of a revoked key must end; usually about four."""
 
 
 async def interalpha(system: System, *arguments: str) -> str:
-    """What a command says on stdout, run where the server's settings are."""
+    """Run a command with the server's settings; return its output."""
     child = await asyncio.create_subprocess_exec(
         *command(*arguments),
         env=system.environment,
@@ -35,7 +35,7 @@ async def interalpha(system: System, *arguments: str) -> str:
 
 
 async def new_key(system: System, *options: str) -> tuple[str, System]:
-    """A key made in a terminal, and the system as its server sees it."""
+    """Create a key in a terminal; return it and the system used with it."""
     secret = await interalpha(system, "api-keys", "create", "--name", "loja", "--scope", "all", *options)
     assert secret.startswith("ia_")
     return secret, replace(system, token=secret)
@@ -43,13 +43,13 @@ async def new_key(system: System, *options: str) -> tuple[str, System]:
 
 @asynccontextmanager
 async def client_of(system: System) -> AsyncIterator[System]:
-    """The same, whose requests carry its own token."""
+    """The same system with a client that uses its own token."""
     headers = {"authorization": f"Bearer {system.token}"}
     async with httpx.AsyncClient(base_url=system.base, headers=headers, timeout=10) as http:
         yield replace(system, http=http)
 
 
-async def test_a_test_key_sends_and_follows_and_once_revoked_does_neither(system: System, phone: str) -> None:
+async def test_a_test_key_sends_and_subscribes_until_it_is_revoked(system: System, phone: str) -> None:
     secret, server = await new_key(system, "--kind", "test")
     async with client_of(server) as mine, mine.watch() as watch, stream(mine) as lines:
         message_id = await mine.sms(phone)
@@ -62,7 +62,7 @@ async def test_a_test_key_sends_and_follows_and_once_revoked_does_neither(system
         assert await ends(watch.socket) == 4403
         async with asyncio.timeout(WITHIN):
             rest = [line async for line in lines]
-        # Cut short: without `complete`, which would say that there is no more to come.
+        # The stream is cut off without `complete`, which would mean that all was sent.
         assert "event: complete" not in rest
         refused = await mine.http.post("/graphql", json={"query": "{ viewer { scopes } }"})
         assert (refused.status_code, refused.json()["errors"][0]["message"]) == (401, "This API key was revoked.")
@@ -73,7 +73,7 @@ async def test_a_test_key_sends_and_follows_and_once_revoked_does_neither(system
     assert shown["lastUsedAt"]
 
 
-async def test_a_key_with_a_list_reaches_whom_it_names(system: System, phone: str) -> None:
+async def test_a_key_with_an_allow_list_sends_to_its_recipients_only(system: System, phone: str) -> None:
     _, server = await new_key(system, "--kind", "allow-list", "--recipient", phone)
     async with client_of(server) as mine:
         await mine.comes_to(await mine.sms(phone), "DELIVERED")
@@ -83,14 +83,14 @@ async def test_a_key_with_a_list_reaches_whom_it_names(system: System, phone: st
 
 
 @pytest.mark.parametrize("token", ["ia_live_nonsense", "ia_test_"])
-async def test_a_socket_is_not_opened_with_what_is_no_key(system: System, token: str) -> None:
+async def test_a_socket_is_refused_with_an_invalid_key(system: System, token: str) -> None:
     url = system.base.replace("http", "ws") + "/graphql"
     async with connect(url, subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
         await socket.send(json.dumps({"type": "connection_init", "payload": {"Authorization": f"Bearer {token}"}}))
         assert await ends(socket) == 4403
 
 
-async def test_a_key_that_has_ended_ends_what_it_has_open(system: System) -> None:
+async def test_an_expired_key_ends_its_open_connections(system: System) -> None:
     secret, server = await new_key(system, "--expires-in", "1m")
     async with client_of(server) as mine, mine.watch() as watch:
         owner = await asyncpg.connect(system.urls.direct)
@@ -101,7 +101,7 @@ async def test_a_key_that_has_ended_ends_what_it_has_open(system: System) -> Non
 
 @asynccontextmanager
 async def stream(system: System) -> AsyncIterator[Any]:
-    """The lines of a subscription over Server-Sent Events."""
+    """Return the lines of a subscription over Server-Sent Events."""
     body = {"query": WATCH, "variables": {"ids": None}}
     headers = {"accept": "text/event-stream"}
     async with system.http.stream("POST", "/graphql", json=body, headers=headers, timeout=None) as answer:
@@ -110,7 +110,7 @@ async def stream(system: System) -> AsyncIterator[Any]:
 
 
 async def ends(socket: Any) -> int:
-    """The code a socket is closed with."""
+    """Wait until a socket is closed; return its close code."""
     try:
         async with asyncio.timeout(WITHIN):
             while True:

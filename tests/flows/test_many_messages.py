@@ -1,4 +1,4 @@
-"""Many at once and some for later: accepted together over HTTP, carried in their time."""
+"""Many messages at once, batches, scheduled messages and long texts, over every transport."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from tests.running_system import SEND, System, new_phone
 Write = Callable[[System, bytes], Awaitable[dict[str, Any]]]
 
 
-async def test_a_message_for_later_goes_out_in_its_time(system: System, phone: str) -> None:
+async def test_a_scheduled_message_is_sent_on_time(system: System, phone: str) -> None:
     message_id = await system.sms(phone, schedule={"after": "PT2S"})
     assert await system.status(message_id) == "SCHEDULED"
     assert await system.copies(phone) == 0
@@ -25,7 +25,7 @@ async def test_a_message_for_later_goes_out_in_its_time(system: System, phone: s
     assert await system.copies(phone) == 1
 
 
-async def test_forty_at_once_each_arrive_once(system: System) -> None:
+async def test_forty_messages_at_once_are_each_delivered_once(system: System) -> None:
     phones = [new_phone() for _ in range(40)]
     ids = await asyncio.gather(*(system.sms(one, idempotencyKey=f"many-{one}") for one in phones))
     again = await asyncio.gather(*(system.sms(one, idempotencyKey=f"many-{one}") for one in phones))
@@ -35,7 +35,7 @@ async def test_forty_at_once_each_arrive_once(system: System) -> None:
     assert [await system.copies(one) for one in phones] == [1] * 40
 
 
-async def test_a_batch_is_carried_and_says_when_it_is_over(system: System, phone: str) -> None:
+async def test_a_batch_is_delivered_and_reports_its_end(system: System, phone: str) -> None:
     message = {"to": {"phone": phone}, "content": {"text": "Olá, Ana!"}, "route": [{"channel": "SMS"}]}
     send = "mutation ($input: SendMessagesInput!) { sendMessages(input: $input) { batch { id } results { isReplay } } }"
     payload = await system.ask(send, input={"idempotencyKey": f"batch-{phone}", "messages": [message] * 3})
@@ -71,8 +71,8 @@ async def over_a_socket(system: System, request: bytes) -> dict[str, Any]:
         return dict(json.loads(await socket_.recv())["payload"])
 
 
-async def test_the_longest_mail_there_may_be_arrives_over_every_transport_however_it_is_written(system: System) -> None:
-    # In UTF-8 a character takes up to four bytes; JSON that escapes it takes six, or twelve beyond U+FFFF.
+async def test_the_longest_mail_is_accepted_over_every_transport_and_in_every_encoding(system: System) -> None:
+    # In UTF-8 a character has up to four bytes; escaped in JSON it has six, or twelve above U+FFFF.
     for number, (write, character, escaped) in enumerate(
         [
             (over_http, "ç", False),
@@ -94,12 +94,12 @@ async def test_the_longest_mail_there_may_be_arrives_over_every_transport_howeve
         assert mail["html"].strip() == character * (EMAIL_LIMIT - 1)
 
 
-async def test_a_batch_may_fill_four_mebibytes_and_one_that_is_larger_is_told_what_to_do(system: System) -> None:
+async def test_a_batch_of_four_mebibytes_is_accepted_and_a_larger_one_is_refused_with_advice(system: System) -> None:
     send = "mutation ($input: SendMessagesInput!) { sendMessages(input: $input) { results { errors { __typename } } } }"
 
     def batch(length: int) -> bytes:
         message = {"to": {"phone": new_phone()}, "content": {"text": "ç" * length}, "route": [{"channel": "SMS"}]}
-        # For tomorrow: what is accepted is all that is looked at here.
+        # Scheduled for tomorrow: this test checks only what is accepted.
         later = message | {"schedule": {"after": "P1D"}}
         given = {"messages": [later] * 500, "idempotencyKey": f"batch-{new_phone()}"}
         return json.dumps({"query": send, "variables": {"input": given}}).encode()

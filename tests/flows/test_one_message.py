@@ -1,4 +1,4 @@
-"""The whole road for each channel: accepted, carried, reported by a signed webhook, told live."""
+"""One message on each channel: accepted, sent, reported by a signed webhook, published to subscribers."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from tests.helpers import until
 from tests.running_system import SEND, System
 
 
-async def test_an_sms_travels_from_the_mutation_to_the_subscription(system: System, phone: str) -> None:
+async def test_an_sms_is_accepted_sent_reported_and_published(system: System, phone: str) -> None:
     message_id = await system.sms(phone, "Olá, Ana! Seu pedido saiu.")
     async with system.watch(message_id) as watch:
         first = await watch.next()
@@ -21,7 +21,7 @@ async def test_an_sms_travels_from_the_mutation_to_the_subscription(system: Syst
     assert taken["body"] == "Olá, Ana! Seu pedido saiu."
 
 
-async def test_an_email_travels_to_the_mailbox(system: System) -> None:
+async def test_an_email_is_sent_to_the_mailbox(system: System) -> None:
     async with system.watch() as watch:
         message_id = await system.email("ana@example.com", "Olá, Ana: já saiu")
         statuses = []
@@ -29,7 +29,7 @@ async def test_an_email_travels_to_the_mailbox(system: System) -> None:
             change = await watch.next()
             if change["message"]["id"] == message_id:
                 statuses.append(change["event"]["status"])
-    # The subscription may have begun a moment after the mutation; from then on nothing is left out.
+    # The subscription may begin a moment after the mutation; from then on it has every change.
     assert statuses == ["QUEUED", "SENDING", "SENT"][-len(statuses) :]
     assert await system.changes(message_id) == ["QUEUED", "SENDING", "SENT"]
     mail = (await system.control.messages("smtp", to="ana@example.com"))[-1]
@@ -57,7 +57,9 @@ async def test_every_character_reaches_the_provider_as_it_was_written(system: Sy
     assert taken["subject"] == words
 
 
-async def test_the_present_state_comes_first_and_then_every_change_once(system: System, phone: str) -> None:
+async def test_a_subscription_starts_with_the_present_state_and_then_has_each_change_once(
+    system: System, phone: str
+) -> None:
     await system.control.plan_webhooks("twilio", automatic=False)
     try:
         message_id = await system.sms(phone)
@@ -73,7 +75,7 @@ async def test_the_present_state_comes_first_and_then_every_change_once(system: 
         await system.control.plan_webhooks("twilio")
 
 
-async def test_the_same_change_is_told_over_server_sent_events(system: System, phone: str) -> None:
+async def test_server_sent_events_carry_the_same_changes(system: System, phone: str) -> None:
     message_id = await system.sms(phone)
     query = f'subscription {{ messageStatusChanged(filter: {{ids: ["{message_id}"]}}) {{ event {{ status }} }} }}'
     seen: list[str] = []
@@ -90,7 +92,7 @@ async def test_the_same_change_is_told_over_server_sent_events(system: System, p
     assert seen == sorted(seen, key=["QUEUED", "SENDING", "SENT", "DELIVERED"].index)
 
 
-async def test_a_customers_answer_arrives_as_a_message(system: System, phone: str) -> None:
+async def test_an_answer_of_a_customer_is_stored_as_a_message(system: System, phone: str) -> None:
     async with system.watch() as watch:
         await system.control.inbound("twilio", sender=phone, text="SIM, pode entregar")
         change = await watch.next()
@@ -99,7 +101,7 @@ async def test_a_customers_answer_arrives_as_a_message(system: System, phone: st
     assert message == {"direction": "INBOUND", "from": phone, "content": {"text": "SIM, pode entregar"}}
 
 
-async def test_the_same_key_over_the_wire_sends_once(system: System, phone: str) -> None:
+async def test_a_repeated_idempotency_key_sends_once(system: System, phone: str) -> None:
     given = {
         "to": {"phone": phone},
         "content": {"text": "uma vez"},
@@ -115,6 +117,6 @@ async def test_the_same_key_over_the_wire_sends_once(system: System, phone: str)
 
 
 @pytest.mark.parametrize(("address", "code"), [("nobody@example.com", "550 5.1.1"), ("spam@example.com", "554 5.7.1")])
-async def test_a_mailbox_that_says_no_fails_the_message_with_its_code(system: System, address: str, code: str) -> None:
+async def test_a_mailbox_that_refuses_fails_the_message_with_its_code(system: System, address: str, code: str) -> None:
     shown = await system.comes_to(await system.email(address), "FAILED")
     assert shown["failure"]["providerCode"] == code

@@ -1,4 +1,4 @@
-"""The bad days: refused, away and back, reports early, twice and reversed, answers lost, the worker killed."""
+"""Refusals, outages, lost answers, early, repeated and reversed reports, and killed workers."""
 
 import asyncio
 import signal
@@ -14,19 +14,19 @@ from tests.running_system import Process, System, command, readiness, running_sy
 from tests.servers import free_port
 
 
-async def test_a_number_twilio_refuses_fails_at_once(system: System) -> None:
+async def test_a_number_that_twilio_refuses_fails_at_once(system: System) -> None:
     message_id = await system.sms("+15005550009")
     shown = await system.comes_to(message_id, "FAILED")
     assert shown["failure"] == {"reason": "INVALID_RECIPIENT", "party": "RECIPIENT", "providerCode": "21614"}
     assert [attempt["outcome"] for attempt in shown["attempts"]] == ["REJECTED"]
 
 
-async def test_a_phone_that_is_gone_fails_by_webhook(system: System) -> None:
+async def test_a_number_that_is_unreachable_fails_by_a_report(system: System) -> None:
     shown = await system.comes_to(await system.sms("+5511900030005"), "FAILED")
     assert shown["failure"]["providerCode"] == "30005"
 
 
-async def test_twilio_away_and_back_costs_one_more_attempt_and_no_message(system: System, phone: str) -> None:
+async def test_an_outage_of_twilio_costs_another_attempt_and_no_message(system: System, phone: str) -> None:
     await system.control.arm("twilio", "rate_limit", next=1, to=phone, retry_after=1)
     message_id = await system.sms(phone)
     shown = await system.comes_to(message_id, "DELIVERED", 20)
@@ -34,7 +34,7 @@ async def test_twilio_away_and_back_costs_one_more_attempt_and_no_message(system
     assert await system.copies(phone) == 1
 
 
-async def test_a_greylisted_mailbox_takes_the_second_try(system: System) -> None:
+async def test_a_greylisted_mailbox_accepts_the_second_try(system: System) -> None:
     shown = await system.comes_to(await system.email("grey@example.com"), "SENT", 20)
     assert [attempt["outcome"] for attempt in shown["attempts"]] == ["UNAVAILABLE", "ACCEPTED"]
 
@@ -49,7 +49,7 @@ async def test_an_answer_lost_after_acceptance_is_settled_by_the_report_and_not_
     assert await system.copies(phone) == 1
 
 
-async def test_an_answer_lost_before_acceptance_is_unconfirmed_and_not_sent_blindly(system: System, phone: str) -> None:
+async def test_an_answer_lost_before_acceptance_leaves_the_message_unconfirmed(system: System, phone: str) -> None:
     await system.control.arm("twilio", "reset", next=1, to=phone)
     message_id = await system.sms(phone)
     shown = await system.comes_to(message_id, "UNCONFIRMED")
@@ -57,14 +57,14 @@ async def test_an_answer_lost_before_acceptance_is_unconfirmed_and_not_sent_blin
     assert await system.copies(phone) == 0
 
 
-async def test_garbage_for_an_answer_is_settled_by_the_report(system: System, phone: str) -> None:
+async def test_an_unreadable_answer_is_settled_by_the_report(system: System, phone: str) -> None:
     await system.control.arm("twilio", "garbage", next=1, to=phone, accepted=True)
     await system.comes_to(await system.sms(phone), "DELIVERED")
     assert await system.copies(phone) == 1
 
 
-async def test_a_report_before_our_own_commit_is_not_lost(system: System, phone: str) -> None:
-    """The reports come at once, the answer to our call only after them."""
+async def test_a_report_before_our_commit_is_not_lost(system: System, phone: str) -> None:
+    """The reports arrive at once, and the answer to our call after them."""
     await system.control.plan_webhooks("twilio", delays=[0, 0])
     await system.control.arm("twilio", "timeout", next=1, to=phone, accepted=True, seconds=1)
     try:
@@ -76,12 +76,12 @@ async def test_a_report_before_our_own_commit_is_not_lost(system: System, phone:
         await system.control.plan_webhooks("twilio")
 
 
-async def test_doubled_and_reversed_reports_end_where_they_should(system: System, phone: str) -> None:
+async def test_repeated_and_reversed_reports_lead_to_the_right_status(system: System, phone: str) -> None:
     await system.control.plan_webhooks("twilio", copies=3, reversed=True)
     try:
         message_id = await system.sms(phone)
         await system.comes_to(message_id, "DELIVERED")
-        # Wait for the last straggler, then look again.
+        # Wait for the last report, then look again.
         await until(
             lambda: system.control.journal(simulator="twilio", kind="webhook", to=phone), lambda sent: len(sent) >= 6
         )
@@ -94,7 +94,9 @@ async def test_doubled_and_reversed_reports_end_where_they_should(system: System
 
 
 @pytest.mark.slow
-async def test_a_worker_killed_after_acceptance_loses_and_doubles_nothing(system: System, phone: str) -> None:
+async def test_a_worker_killed_after_acceptance_loses_nothing_and_sends_nothing_twice(
+    system: System, phone: str
+) -> None:
     await system.control.plan_webhooks("twilio", automatic=False)
     await system.control.arm("twilio", "timeout", next=1, to=phone, accepted=True)
     try:
@@ -114,7 +116,7 @@ async def test_a_worker_killed_after_acceptance_loses_and_doubles_nothing(system
 @pytest.mark.slow
 async def test_messages_accepted_without_a_worker_wait_for_one(system: System, phone: str) -> None:
     assert await system.worker.end(signal.SIGTERM) == 0
-    # A worker killed by an earlier test would count as alive for a quarter of a minute.
+    # A worker killed by an earlier test would count as alive for 15 seconds.
     await forget_workers(system)
     message_id = await system.sms(phone)
     assert await readiness(system.http) == 503
@@ -141,9 +143,7 @@ async def test_a_forged_webhook_changes_nothing(system: System, phone: str) -> N
 
 
 @pytest.mark.slow
-async def test_without_redis_messages_go_out_and_are_told_all_the_same(
-    stores: SharedStores, phone: str, tmp_path: Path
-) -> None:
+async def test_without_redis_messages_are_sent_and_published(stores: SharedStores, phone: str, tmp_path: Path) -> None:
     dead = f"redis://127.0.0.1:{free_port()}/0"
     async with running_system(stores, tmp_path, is_ready=503, REDIS_URL=dead) as system:
         parts = (await system.http.get("/health/ready")).json()["parts"]
@@ -156,7 +156,7 @@ async def test_without_redis_messages_go_out_and_are_told_all_the_same(
 
 
 @pytest.mark.slow
-async def test_an_ending_server_lets_its_streams_go(system: System) -> None:
+async def test_a_server_that_shuts_down_closes_its_streams(system: System) -> None:
     port = free_port()
     log = system.api.log.with_name("second.log")
     second = Process(command("serve", "--port", str(port)), system.environment, log)

@@ -1,4 +1,4 @@
-"""A dump is restored as `docs/how-to/backup.md` says, and the system runs on: nothing goes out twice."""
+"""A dump is restored as `docs/how-to/backup.md` says, and the system goes on: nothing is sent twice."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ async def run(*command: str) -> None:
 
 
 async def restore(stores: SharedStores, system: System, dump: Path) -> None:
-    """Replace the database by what the dump holds."""
+    """Replace the database by the dump."""
     name = system.urls.superuser.rpartition("/")[2]
     await stores.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await stores.execute(f"CREATE DATABASE {name} OWNER interalpha_migrate")
@@ -40,7 +40,7 @@ async def restore(stores: SharedStores, system: System, dump: Path) -> None:
 
 
 async def let_expire(system: System, failed_at: datetime, restored_to: datetime) -> None:
-    """What the page says, with our two moments."""
+    """Run the statement of that page with the two times of this test."""
     moments = iter((failed_at, restored_to))
     statement, count = re.subn(r"'2027-[^']*'", lambda _: f"'{next(moments).isoformat()}'", EXPIRE)
     assert count == 2
@@ -56,12 +56,12 @@ async def send(system: System, phone: str, key: str, **more: Any) -> dict[str, A
     return dict(payload)
 
 
-async def test_a_dump_is_restored_and_nothing_goes_out_twice(stores: SharedStores, tmp_path: Path) -> None:
+async def test_after_a_restore_nothing_is_sent_twice(stores: SharedStores, tmp_path: Path) -> None:
     async with running_system(stores, tmp_path, is_calm=False, SEND_DEADLINE="2") as system:
         phones = {name: new_phone() for name in ("arrived", "waiting", "on its way", "later", "new")}
         sent = {"arrived": await send(system, phones["arrived"], "arrived")}
         await system.comes_to(sent["arrived"]["message"]["id"], "DELIVERED")
-        # The provider takes this one, and its answer comes after the dump.
+        # The provider accepts this one, and its answer arrives after the dump.
         await system.control.arm("twilio", "timeout", next=1, to=phones["on its way"], accepted=True, seconds=60)
         sent["on its way"] = await send(system, phones["on its way"], "on its way")
         await system.comes_to(sent["on its way"]["message"]["id"], "SENDING")
@@ -92,7 +92,7 @@ async def test_a_dump_is_restored_and_nothing_goes_out_twice(stores: SharedStore
         again = {name: await send(system, phones[name], name) for name in ("arrived", "waiting", "on its way")}
         assert [one["isReplay"] for one in again.values()] == [True, True, True]
         assert again["arrived"]["message"]["id"] == sent["arrived"]["message"]["id"]
-        # A report that came before the dump comes once more.
+        # A report from before the dump arrives once more.
         [copy] = await system.control.messages("twilio", to=phones["arrived"])
         await system.control.report("twilio", copy["sid"], "delivered")
         new = await send(system, phones["new"], "new")

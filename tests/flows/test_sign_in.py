@@ -1,4 +1,4 @@
-"""The road of somebody who signs in: from Clerk to a token, to their own organisation's data and nobody else's."""
+"""A user signs in with Clerk, and reads and changes the data of their organisation only."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ async def ask(system: System, token: str, query: str, **variables: Any) -> dict[
 
 
 async def business(system: System, name: str, **order: Any) -> dict[str, Any]:
-    """A new business with one administrator of its own, told of by webhooks unless `tell` says otherwise."""
+    """Create an organisation with one administrator; webhooks report it unless `tell` is false."""
     organization = await act(system, "organization", name=name, **order)
     user = await act(system, "user", first_name=name, last_name="Souza", email=f"{name}@example.com".lower(), **order)
     pair = {"user": user["id"], "organization": organization["id"]}
@@ -50,7 +50,7 @@ def sms(phone: str, **more: Any) -> dict[str, Any]:
     return {"to": {"phone": phone}, "content": {"text": "Oi"}, "route": [{"channel": "SMS"}], **more}
 
 
-async def test_whoever_signs_in_is_known_by_name_once_clerk_has_told(system: System) -> None:
+async def test_a_user_has_a_name_once_clerk_has_sent_it(system: System) -> None:
     who = await business(system, "Padaria")
     token = await sign_in(system, **who)
     viewer = await until(
@@ -89,10 +89,10 @@ async def test_another_organisations_data_is_invisible(system: System, phone: st
     for one in (message_id, organization, user):
         assert (await ask(system, stranger, NODE, id=one))["node"] is None
         assert (await ask(system, token, NODE, id=one))["node"] == {"id": one}
-    # The same key is another key there.
+    # The same idempotency key is another key in the other organisation.
     again = (await ask(system, stranger, SEND, input=given))["sendMessage"]
     assert (again["isReplay"], again["message"]["id"] == message_id) == (False, False)
-    # And nothing of it is the one business's of development tokens.
+    # The default tenant of development tokens sees nothing of it.
     assert (await system.ask(NODE, id=message_id))["node"] is None
 
 
@@ -108,7 +108,7 @@ async def test_one_person_sees_the_organisation_they_have_chosen(system: System,
     assert (len(viewers[0]["scopes"]) > 2, viewers[1]["scopes"]) == (True, ["MESSAGES_READ", "MESSAGES_SEND"])
 
 
-async def test_a_permission_of_clerks_lets_somebody_do_what_it_says_and_no_more(system: System, phone: str) -> None:
+async def test_a_clerk_permission_allows_its_action_and_no_other(system: System, phone: str) -> None:
     who = await business(system, "Farmácia")
     permissions = ["org:messages:send"]
     await act(system, "member", **who, role="org:counter", permissions=permissions)
@@ -119,14 +119,14 @@ async def test_a_permission_of_clerks_lets_somebody_do_what_it_says_and_no_more(
     assert answer.json()["errors"][0]["extensions"]["code"] == "FORBIDDEN"
 
 
-async def test_without_an_organisation_it_is_the_one_business_in_development(system: System) -> None:
+async def test_without_an_organisation_development_uses_the_default_tenant(system: System) -> None:
     alone = await sign_in(system, personal=True)
     ours = (await system.ask(VIEWER))["viewer"]["organization"]
     assert (await ask(system, alone, VIEWER))["viewer"]["organization"] == ours
 
 
 @pytest.mark.parametrize("order", [{"pending": True}, {"lifetime": -60}])
-async def test_a_session_that_does_not_count_is_refused(system: System, order: dict[str, Any]) -> None:
+async def test_an_invalid_session_is_refused(system: System, order: dict[str, Any]) -> None:
     token = (await act(system, "sign_in", **order))["token"]
     answer = await system.http.post("/graphql", json={"query": VIEWER}, headers={"authorization": f"Bearer {token}"})
     assert answer.status_code == 401
@@ -144,7 +144,7 @@ async def test_a_socket_is_opened_with_a_sessions_token(system: System) -> None:
     assert frame["payload"]["data"]["viewer"]["organization"]["id"]
 
 
-async def test_a_cookie_alone_opens_no_socket_to_anybodys_data(system: System) -> None:
+async def test_a_cookie_alone_opens_no_socket_to_data(system: System) -> None:
     token = await sign_in(system, origin=system.base)
     url = system.base.replace("http", "ws") + "/graphql"
     cookie = {"cookie": f"__session={token}"}
@@ -156,7 +156,7 @@ async def test_a_cookie_alone_opens_no_socket_to_anybodys_data(system: System) -
     assert frame["payload"]["data"] == {"viewer": None}
 
 
-async def test_webhooks_that_come_twice_late_or_reversed_do_no_harm(system: System) -> None:
+async def test_repeated_late_and_reversed_webhooks_lead_to_the_same_state(system: System) -> None:
     await system.control.plan_webhooks("clerk", hold=True)
     who = await business(system, "Ótica")
     await act(system, "organization", id=who["organization"], name="Ótica Nova")
@@ -170,8 +170,8 @@ async def test_webhooks_that_come_twice_late_or_reversed_do_no_harm(system: Syst
     assert {one["status"] for one in sent} == {204}
 
 
-async def test_whatever_a_person_has_open_ends_within_five_seconds_of_what_takes_their_rights(system: System) -> None:
-    """Sockets and streams alike, and requests are refused, or may do less, from then on."""
+async def test_open_connections_end_within_five_seconds_after_the_rights_are_lost(system: System) -> None:
+    """Sockets and streams are closed, and requests are refused or may do less."""
     organization = (await business(system, "Despedidas"))["organization"]
 
     async def nothing(who: str, session: str) -> None:
@@ -193,7 +193,7 @@ async def test_whatever_a_person_has_open_ends_within_five_seconds_of_what_takes
         await act(system, "revoke", session=session)
 
     async def one(what: Callable[[str, str], Awaitable[None]]) -> tuple[int, bool, int]:
-        """The code the socket was closed with, whether the stream ended, and the status of a request afterwards."""
+        """Return the close code of the socket, whether the stream ended, and the status of a request afterwards."""
         name = what.__name__
         who = (await act(system, "user", first_name=name, email=f"{name}@example.com"))["id"]
         await act(system, "member", user=who, organization=organization, role="org:admin")
@@ -230,7 +230,7 @@ async def test_whatever_a_person_has_open_ends_within_five_seconds_of_what_takes
 
 
 async def closed(socket: Any, seconds: float) -> int:
-    """The code a socket is closed with; 0 where it is still open by then."""
+    """Return the close code of a socket; 0 where it is still open after that time."""
     try:
         async with asyncio.timeout(seconds):
             while True:

@@ -1,4 +1,4 @@
-"""Following over real sockets on a bad day: the socket drops, the store of hints is away, and nothing is missed."""
+"""A subscription over real sockets while the socket drops and Valkey is away: no change is missed."""
 
 import json
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ Told = list[dict[str, Any]]
 
 @asynccontextmanager
 async def following(system: System, **variables: Any) -> AsyncIterator[Subscription]:
-    """Follow over a socket of one's own."""
+    """Subscribe over a new socket."""
     url = system.base.replace("http", "ws") + "/graphql"
     async with connect(url, subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
         authorization = {"Authorization": f"Bearer {system.token}"}
@@ -44,7 +44,7 @@ async def told_until(watch: Subscription, message: str, status: str) -> Told:
 
 
 @pytest.mark.slow
-async def test_nothing_is_missed_while_the_socket_drops_and_valkey_restarts(
+async def test_a_subscriber_misses_nothing_while_the_socket_drops_and_valkey_restarts(
     stores: SharedStores, tmp_path: Path
 ) -> None:
     hints = Stores(tmp_path / "hints", postgres=False, durable=False)

@@ -1,4 +1,4 @@
-"""The road of a template: copied from the company, sent outside its day of free talk, and read aloud where it must."""
+"""A template: read from the provider, sent outside the service window, and sent as text by SMS."""
 
 from typing import Any
 
@@ -19,13 +19,13 @@ FIELD = "message_template_status_update"
 
 
 async def approvals(system: System) -> dict[str, str]:
-    """What is known of WhatsApp's templates, by name and language."""
+    """Return the approval of each WhatsApp template, by name and language."""
     found = await system.ask(FIND, filter={"channels": ["WHATSAPP"]})
     return {f"{one['name']} {one['locale']}": one["approval"] for one in found["templates"]["nodes"]}
 
 
 async def template(system: System, name: str, locale: str = "pt-BR") -> str:
-    """The id of one of WhatsApp's templates, once it is known."""
+    """Wait until a WhatsApp template is known; return its id."""
     condition = {"channels": ["WHATSAPP"], "search": name}
 
     async def look() -> list[dict[str, Any]]:
@@ -40,14 +40,14 @@ async def use(system: System, name: str, values: dict[str, str]) -> dict[str, An
     return {"template": {"templateId": await template(system, name), "variables": variables}}
 
 
-async def test_the_companys_templates_are_there_without_being_asked_for(system: System) -> None:
+async def test_the_providers_templates_are_synchronised(system: System) -> None:
     known = await until(lambda: approvals(system), lambda known: len(known) >= 10, 20)
     assert known["order_shipped pt-BR"] == known["order_shipped en-US"] == "APPROVED"
     assert (known["summer_offer pt-BR"], known["winter_offer pt-BR"]) == ("PENDING", "PAUSED")
     assert (known["autumn_offer pt-BR"], known["last_offer pt-BR"]) == ("REJECTED", "DISABLED")
 
 
-async def test_a_template_arrives_outside_the_day_of_free_talk(system: System, phone: str) -> None:
+async def test_a_template_is_delivered_outside_the_service_window(system: System, phone: str) -> None:
     content = await use(system, "order_shipped", FULL)
     message_id = await system.send(to={"phone": phone}, content=content, route=[OVER_WHATSAPP])
     await until(lambda: system.status(message_id), lambda status: status in ("DELIVERED", "READ"))
@@ -55,7 +55,7 @@ async def test_a_template_arrives_outside_the_day_of_free_talk(system: System, p
     assert taken["text"] == "Pedido 1042\nAna, seu pedido está a caminho e chega amanhã."
 
 
-async def test_a_template_that_lacks_a_parameter_never_leaves(system: System, phone: str) -> None:
+async def test_a_template_without_a_parameter_is_refused(system: System, phone: str) -> None:
     content = await use(system, "order_shipped", {"name": "Ana"})
     given = {"to": {"phone": phone}, "content": content, "route": [OVER_WHATSAPP]}
     payload = (await system.ask(TRY, input=given))["sendMessage"]
@@ -65,7 +65,7 @@ async def test_a_template_that_lacks_a_parameter_never_leaves(system: System, ph
     assert await system.control.messages("whatsapp", to=phone) == []
 
 
-async def test_a_template_refused_goes_out_by_sms_in_its_own_words(system: System, phone: str) -> None:
+async def test_a_refused_template_is_sent_by_sms_with_its_text(system: System, phone: str) -> None:
     await system.control.arm("whatsapp", "code", next=1, to=phone, code="132001")
     content = await use(system, "order_shipped", FULL)
     message_id = await system.send(to={"phone": phone}, content=content, route=[OVER_WHATSAPP, SMS])
@@ -75,7 +75,7 @@ async def test_a_template_refused_goes_out_by_sms_in_its_own_words(system: Syste
     assert taken["body"] == "Pedido 1042\nAna, seu pedido está a caminho e chega amanhã."
 
 
-async def test_a_template_the_company_pauses_is_soon_known_to_be(system: System) -> None:
+async def test_a_template_that_the_provider_pauses_is_soon_shown_as_paused(system: System) -> None:
     await until(lambda: approvals(system), lambda known: known.get("spring_offer pt-BR") == "APPROVED", 20)
     await system.control.act("whatsapp", "template", name="spring_offer", status="PAUSED")
     told = {"event": "PAUSED", "message_template_name": "spring_offer", "message_template_language": "pt_BR"}

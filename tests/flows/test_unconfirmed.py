@@ -1,4 +1,4 @@
-"""Doubts, deadlines and second thoughts over the wire: what the books say, what the route says, what people say."""
+"""Unconfirmed messages, deadlines, cancellations and retries on the running system."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ async def no_reports(system: System) -> Any:
     await system.control.plan_webhooks("twilio")
 
 
-async def test_with_answer_and_reports_lost_the_books_say_what_happened(
+async def test_with_answer_and_reports_lost_the_provider_list_settles_the_message(
     system: System, phone: str, no_reports: None
 ) -> None:
     await system.control.arm("twilio", "reset", next=1, to=phone, accepted=True)
@@ -37,7 +37,9 @@ async def test_with_answer_and_reports_lost_the_books_say_what_happened(
     assert await system.copies(phone) == 1
 
 
-async def test_what_the_books_do_not_know_is_sent_again_when_its_route_asks(system: System, phone: str) -> None:
+async def test_a_message_missing_from_the_provider_list_is_sent_again_if_its_route_says_so(
+    system: System, phone: str
+) -> None:
     await system.control.arm("twilio", "reset", next=1, to=phone)
     route = [SMS | {"onUnconfirmed": "RESEND"}]
     message_id = await system.send(to={"phone": phone}, content={"text": "Olá"}, route=route)
@@ -46,7 +48,7 @@ async def test_what_the_books_do_not_know_is_sent_again_when_its_route_asks(syst
     assert await system.copies(phone) == 1
 
 
-async def test_an_email_whose_confirmation_was_lost_is_sent_once_more_under_its_message_id(system: System) -> None:
+async def test_an_email_whose_confirmation_was_lost_is_sent_once_more_with_its_message_id(system: System) -> None:
     address = "perdida@example.com"
     await system.control.arm("smtp", "reset", next=1, to=address, accepted=True)
     message_id = await system.email(address)
@@ -57,7 +59,7 @@ async def test_an_email_whose_confirmation_was_lost_is_sent_once_more_under_its_
     assert len({mail["message_id"] for mail in mails}) == 1
 
 
-async def test_a_channel_that_does_not_deliver_in_time_gives_way_and_late_proof_says_who_served(
+async def test_the_next_channel_is_used_after_the_deadline_and_a_late_report_still_counts(
     system: System, phone: str
 ) -> None:
     await system.control.inbound("whatsapp", sender=phone, text="Oi")
@@ -83,7 +85,7 @@ async def test_a_channel_that_does_not_deliver_in_time_gives_way_and_late_proof_
         await system.control.plan_webhooks("whatsapp")
 
 
-async def test_a_scheduled_message_is_stopped_and_never_arrives(system: System, phone: str) -> None:
+async def test_a_canceled_scheduled_message_is_not_sent(system: System, phone: str) -> None:
     message_id = await system.sms(phone, schedule={"after": "PT2S"})
     assert await change(system, "cancelMessage", message_id) == {"message": {"status": "CANCELED"}, "errors": []}
     other = await system.sms(phone, "depois", schedule={"after": "PT3S"})
@@ -94,7 +96,7 @@ async def test_a_scheduled_message_is_stopped_and_never_arrives(system: System, 
     assert error == {"__typename": "InvalidStateError", "state": "DELIVERED"}
 
 
-async def test_another_try_is_another_call_to_the_company(system: System, phone: str) -> None:
+async def test_a_retry_calls_the_provider_again(system: System, phone: str) -> None:
     await system.control.arm("twilio", "code", next=1, to=phone, code="21610")
     message_id = await system.sms(phone)
     await system.comes_to(message_id, "FAILED")

@@ -1,7 +1,7 @@
-"""An upgrade on live data: the version before and this one run side by side, on one database, until the contract.
+"""An upgrade on live data: the previous version and this one run side by side on one database, until the contract.
 
-The version before is taken from the repository's history. What either takes is sent once and reported on, whichever of
-the two applies the report, and what lay in clear is sealed when nobody needs it in clear any more.
+The previous version comes from the git history. Each message is sent once and reported, whichever version accepts it or
+applies the report, and ids in clear are sealed once the previous version is gone.
 """
 
 import asyncio
@@ -39,17 +39,17 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 BEFORE = "095167bb9276a733e246f8eaa6ce7b3dace61dc6"
-"""The last version that kept providers' ids in clear, and the migration it ended at."""
+"""The last version that stored providers' ids in clear, and its last migration."""
 THEIR_HEAD = "0011"
 NUMBER = 4
 
 
 def version_before(folder: Path) -> Path:
-    """The sources of the version before, out of the history; returns the folder to import from."""
+    """Write the previous version's sources from the git history; return the folder to import from."""
     archive = ["git", "-C", str(ROOT), "archive", "--format=tar", BEFORE, "src", "migrations"]
     made = subprocess.run(archive, capture_output=True, check=False)
     if made.returncode != 0:
-        # A shallow clone has not got it: this one commit is enough.
+        # A shallow clone does not have this commit.
         fetch = ["git", "-C", str(ROOT), "fetch", "--quiet", "--depth", "1", "origin", BEFORE]
         subprocess.run(fetch, capture_output=True, check=False, timeout=60)
         made = subprocess.run(archive, capture_output=True, check=False)
@@ -66,7 +66,7 @@ def version_before(folder: Path) -> Path:
 
 @dataclass
 class Version:
-    """One version's processes, and a client of its API."""
+    """The processes of one version and a client of its API."""
 
     api: Process
     worker: Process
@@ -78,7 +78,7 @@ class Version:
 
 @dataclass
 class Rollout:
-    """A database of the version before, with its processes at work; this version's are started by the test."""
+    """A database and processes of the previous version; the test starts those of this version."""
 
     folder: Path
     urls: Urls
@@ -90,7 +90,7 @@ class Rollout:
     app: Database
 
     async def start(self, name: str, port: int, reports_to: int, source: Path | None = None) -> Version:
-        """Start an API at a port and a worker; Twilio reports on what the worker sends to the API at another."""
+        """Start an API and a worker; Twilio reports what the worker sends to the API at the port `reports_to`."""
         env = self.environment | ({"PYTHONPATH": str(source)} if source else {})
         base = f"http://127.0.0.1:{port}"
         serving = env | {"PUBLIC_BASE_URL": base}
@@ -115,7 +115,7 @@ class Rollout:
         return worker
 
     async def take(self, version: Version) -> dict[str, str]:
-        """Have messages accepted: SMS, and answers over WhatsApp, whose ids spell numbers; by id, whom they go to."""
+        """Send SMS and answers over WhatsApp; return the recipients by the id of the message."""
         taken = {}
         for number in range(NUMBER):
             phone = new_phone()
@@ -128,16 +128,16 @@ class Rollout:
             taken[id] = phone
         return taken
 
-    async def name_of(self, sealer: Sealer, phone: str, company: str) -> str:
-        [message] = await self.control.messages(company, to=phone)
+    async def name_of(self, sealer: Sealer, phone: str, provider: str) -> str:
+        [message] = await self.control.messages(provider, to=phone)
         return str(message["id"])
 
-    async def tell_without_a_reference(self, sealer: Sealer, company: str, id: str) -> None:
-        """A company reports, and names the message by its own id alone."""
+    async def report_without_reference(self, sealer: Sealer, provider: str, id: str) -> None:
+        """Send a report that names the message by the provider's id only."""
         report = StatusReport(
             f"{id}:read", "read", "{}", status=ReportedStatus.READ, provider_message_id=id, reference=None
         )
-        await store_events(self.app, sealer, company, [report])
+        await store_events(self.app, sealer, provider, [report])
 
 
 @asynccontextmanager
@@ -172,11 +172,13 @@ async def arrived(version: Version, taken: dict[str, str], status: str = "DELIVE
 
 async def once(control: SimulatorControl, taken: dict[str, str]) -> None:
     for phone in taken.values():
-        copies = [len(await control.messages(company, to=phone)) for company in ("twilio", "whatsapp")]
+        copies = [len(await control.messages(provider, to=phone)) for provider in ("twilio", "whatsapp")]
         assert sum(copies) == 1, (phone, copies)
 
 
-async def test_both_versions_work_side_by_side_until_the_clear_ids_end(stores: SharedStores, tmp_path: Path) -> None:
+async def test_both_versions_work_side_by_side_until_ids_in_clear_are_gone(
+    stores: SharedStores, tmp_path: Path
+) -> None:
     source = await asyncio.to_thread(version_before, tmp_path)
     sealer = Sealer({"k1": b"k" * 32})
     async with rollout(stores, tmp_path) as here:
@@ -186,7 +188,7 @@ async def test_both_versions_work_side_by_side_until_the_clear_ids_end(stores: S
         await arrived(old, first)
         waits = await asyncio.to_thread(upgrade, here.urls.direct)
         assert len(waits) == 3, waits
-        # From now on each worker's reports come to the other version's API.
+        # From now on the API of the other version gets each worker's reports.
         new = await here.start("new", ours, theirs)
         assert await old.worker.end() == 0
         old.worker = await here.worker("old", ours, source)
@@ -195,13 +197,13 @@ async def test_both_versions_work_side_by_side_until_the_clear_ids_end(stores: S
         await arrived(new, taken)
         await once(here.control, taken)
 
-        # A report that names a message by the company's id alone finds it, whoever wrote it and whoever applies it.
+        # A report with the provider's id only finds its message, whichever version stored it or applies the report.
         for frozen, living, messages in ((new, old, third), (old, new, second), (old, new, first)):
             id, phone = list(messages.items())[1]
             assert frozen.worker.process is not None
             frozen.worker.process.send_signal(signal.SIGSTOP)
             try:
-                await here.tell_without_a_reference(sealer, "whatsapp", await here.name_of(sealer, phone, "whatsapp"))
+                await here.report_without_reference(sealer, "whatsapp", await here.name_of(sealer, phone, "whatsapp"))
                 await living.system.comes_to(id, "READ", 20)
             finally:
                 frozen.worker.process.send_signal(signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""The road for WhatsApp: an open conversation, its reports, what a customer writes, and the bad days."""
+"""WhatsApp: messages in an open service window, reports, messages of customers, and failures."""
 
 from collections.abc import AsyncIterator
 
@@ -8,7 +8,7 @@ from tests.helpers import until
 from tests.running_system import System
 
 ANA = "+5511987654321"
-"""She wrote to us lately: the simulator opens with a conversation that may be answered."""
+"""She wrote recently: the simulator starts with an open service window for her."""
 
 
 async def whatsapp(system: System, phone: str, text: str = "Olá, Ana!", **more: object) -> str:
@@ -18,7 +18,7 @@ async def whatsapp(system: System, phone: str, text: str = "Olá, Ana!", **more:
 
 @pytest.fixture
 async def friend(system: System, phone: str) -> str:
-    """A number nobody else writes to, whose owner wrote to us lately: two texts in a row would have to be paced."""
+    """A number for one test with an open service window; the rate for each recipient is limited."""
     await system.control.inbound("whatsapp", sender=phone, text="Oi")
     return phone
 
@@ -29,7 +29,7 @@ async def usual_reports(system: System) -> AsyncIterator[None]:
     await system.control.plan_webhooks("whatsapp")
 
 
-async def test_a_text_travels_to_the_phone_and_its_ticks_come_back(system: System) -> None:
+async def test_a_text_is_delivered_and_read(system: System) -> None:
     message_id = await whatsapp(system, ANA, "Seu pedido saiu. Até já! ❤")
     async with system.watch(message_id) as watch:
         while (await watch.next())["message"]["status"] not in ("DELIVERED", "READ"):
@@ -41,7 +41,7 @@ async def test_a_text_travels_to_the_phone_and_its_ticks_come_back(system: Syste
     assert shown["attempts"][0]["providerMessageId"].startswith("wamid.")
 
 
-async def test_what_a_customer_writes_arrives(system: System, phone: str) -> None:
+async def test_a_message_from_a_customer_is_stored(system: System, phone: str) -> None:
     async with system.watch() as watch:
         await system.control.inbound("whatsapp", sender=phone, text="Oi! Já saiu? ❤")
         while True:
@@ -53,7 +53,7 @@ async def test_what_a_customer_writes_arrives(system: System, phone: str) -> Non
     assert message == {"direction": "INBOUND", "channel": "WHATSAPP", "content": {"text": "Oi! Já saiu? ❤"}}
 
 
-async def test_after_an_answer_from_the_customer_free_text_may_be_sent(system: System, phone: str) -> None:
+async def test_after_a_message_from_the_customer_free_text_is_allowed(system: System, phone: str) -> None:
     closed = await system.comes_to(await whatsapp(system, phone), "FAILED")
     assert closed["failure"] == {
         "reason": "SESSION_WINDOW_CLOSED",
@@ -65,8 +65,8 @@ async def test_after_an_answer_from_the_customer_free_text_may_be_sent(system: S
     await until(lambda: system.status(message_id), lambda status: status in ("DELIVERED", "READ"))
 
 
-async def test_whatsapp_refused_goes_out_by_sms(system: System, phone: str) -> None:
-    """A closed window refuses free text; the route's next channel carries it."""
+async def test_a_message_that_whatsapp_refuses_is_sent_by_sms(system: System, phone: str) -> None:
+    """Outside the service window free text is refused, and the route's next channel is used."""
     message_id = await whatsapp(system, phone, route=[{"channel": "WHATSAPP"}, {"channel": "SMS"}])
     shown = await system.comes_to(message_id, "DELIVERED", 20)
     assert len(shown["attempts"]) == 2
@@ -74,7 +74,7 @@ async def test_whatsapp_refused_goes_out_by_sms(system: System, phone: str) -> N
     assert taken["body"] == "Olá, Ana!"
 
 
-async def test_reports_doubled_reversed_and_in_batches_end_where_they_should(
+async def test_repeated_reversed_and_batched_reports_lead_to_the_right_status(
     system: System, friend: str, usual_reports: None
 ) -> None:
     await system.control.plan_webhooks("whatsapp", copies=3, reversed=True)
@@ -92,7 +92,7 @@ async def test_an_answer_lost_after_acceptance_is_settled_by_the_report(system: 
     assert len(await system.control.messages("whatsapp", to=friend)) == before + 1
 
 
-async def test_an_expired_token_is_the_operators_and_the_message_waits(system: System, friend: str) -> None:
+async def test_with_an_expired_token_the_message_waits_for_the_operator(system: System, friend: str) -> None:
     await system.control.arm("whatsapp", "code", next=1, to=friend, code="190")
     message_id = await whatsapp(system, friend)
     await until(lambda: system.status(message_id), lambda status: status in ("DELIVERED", "READ"), 20)
@@ -105,7 +105,7 @@ LAST = """
   nodes { id from content { ... on TextContent { text } } inReplyTo { id } }
 } }"""
 BIA = "BR.1005511900000004"
-"""She has a user name, and shows no number."""
+"""She has a user name and shares no number."""
 
 
 async def last_inbound(system: System, text: str) -> dict[str, object]:
@@ -116,7 +116,7 @@ async def last_inbound(system: System, text: str) -> dict[str, object]:
     return await until(newest, lambda message: message["content"] == {"text": text})
 
 
-async def test_somebody_without_a_number_is_answered_by_their_id_and_sees_the_quote(system: System) -> None:
+async def test_a_person_without_a_number_is_answered_by_id_with_the_quoted_message(system: System) -> None:
     told = await system.control.trigger("whatsapp", "whatsapp.inbound", sender=BIA, text="Vocês abrem hoje?")
     question = await last_inbound(system, "Vocês abrem hoje?")
     assert question["from"] == BIA
@@ -137,7 +137,7 @@ async def test_somebody_without_a_number_is_answered_by_their_id_and_sees_the_qu
     assert (sent["addressed_as"], sent["reply_to"]) == (BIA, told["message_id"])
 
 
-async def test_a_customers_answer_leads_to_the_message_of_ours(system: System) -> None:
+async def test_an_answer_of_a_customer_refers_to_our_message(system: System) -> None:
     message_id = await whatsapp(system, ANA, "Podemos confirmar?")
     await until(lambda: system.status(message_id), lambda status: status in ("DELIVERED", "READ"))
     [attempt] = (await system.show(message_id))["attempts"]

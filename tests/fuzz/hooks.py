@@ -1,4 +1,4 @@
-"""What schemathesis cannot know: our scalars, `@oneOf`, and which errors are the caller's. It loads this by name."""
+"""Hooks for schemathesis, which loads them by name: our scalars, `@oneOf`, and which errors are the caller's."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,7 +25,7 @@ from tests.house.sources import ROOT
 
 DIGITS = st.text("0123456789", min_size=8, max_size=8)
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=12)
-# A wrong value of the right type, and a document that asks for too much: said so, and nothing was done.
+# A wrong value of the right type, or a request that is too large: refused, and nothing was done.
 OF_THE_CALLER = {"INVALID_INPUT", "LIMIT_EXCEEDED"}
 
 schema = build_schema((ROOT / "schema.graphql").read_text())
@@ -34,7 +34,7 @@ schemathesis.graphql.scalar("EmailAddress", NAMES.map(lambda name: f"{name}@exam
 
 
 class OneOf(Visitor):
-    """Leaves one member, of those that are not null, in every value of a `@oneOf` input."""
+    """Keeps one member that is not null in each value of a `@oneOf` input."""
 
     def __init__(self, types: TypeInfo) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class OneOf(Visitor):
 
 @schemathesis.hook
 def map_body(_context: Any, body: DocumentNode) -> DocumentNode:
-    """Make a document keep to `@oneOf`."""
+    """Make a document obey `@oneOf`."""
     types = TypeInfo(schema)
     kept: DocumentNode = visit(body, TypeInfoVisitor(types, OneOf(types)))
     return kept
@@ -60,13 +60,13 @@ def map_body(_context: Any, body: DocumentNode) -> DocumentNode:
 
 @schemathesis.hook
 def filter_body(context: Any, body: DocumentNode) -> bool:
-    """Leave out what had no member to keep."""
+    """Skip documents in which no member was left."""
     return not validate(schema, map_body(context, body))
 
 
 @schemathesis.check
 def every_error_is_the_callers(_context: Any, response: Any, _case: Any) -> None:
-    """Find answers other than data, or an error that says what the caller did wrong."""
+    """Fail for an answer that is neither data nor an error of the caller."""
     answer = response.json()
     assert response.status_code == 200
     for error in answer.get("errors", ()):

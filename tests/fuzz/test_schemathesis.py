@@ -1,4 +1,4 @@
-"""Everything that fits the schema is tried on the running system, companies simulated: nothing may be found."""
+"""schemathesis sends requests that fit the schema to the running system; no answer may be an error of the server."""
 
 import os
 import re
@@ -13,11 +13,11 @@ from tests.node_programs import run_program
 from tests.running_system import running_system
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES") or 25)
-"""For each field; more of them, more than once, before a release."""
+"""Examples for each field; use more before a release."""
 _SECONDS = 600
 
 
-async def test_whatever_fits_the_schema_is_answered(stores: SharedStores, tmp_path: Path) -> None:
+async def test_every_request_that_fits_the_schema_is_answered(stores: SharedStores, tmp_path: Path) -> None:
     async with running_system(stores, tmp_path, CALLER_BUDGET="1000000000") as system:
         arguments = [
             str(Path(sys.executable).with_name("schemathesis")),
@@ -27,7 +27,7 @@ async def test_whatever_fits_the_schema_is_answered(stores: SharedStores, tmp_pa
             f"--header=authorization:Bearer {system.token}",
             f"--max-examples={EXAMPLES}",
             "--mode=positive",
-            # It takes every error that has a path for the server's own; our own check looks at the code.
+            # This check takes each error with a path for one of the server; `hooks.py` checks the error code instead.
             "--exclude-checks=not_a_server_error",
         ]
         environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks", "PYTHONPATH": str(ROOT)}
@@ -39,6 +39,6 @@ async def test_whatever_fits_the_schema_is_answered(stores: SharedStores, tmp_pa
     assert f"Tested: {fields}" in printed, printed
     found = re.search(r"(\d+) generated, (\d+) passed\n", printed)
     assert found, printed
-    # All of them passed; a field with few arguments has few examples.
+    # Every field passed; a field with few arguments has few examples.
     assert found[1] == found[2], printed
     assert int(found[1]) >= EXAMPLES * fields // 2, printed

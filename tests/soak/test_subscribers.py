@@ -1,4 +1,4 @@
-"""A thousand subscribers come, hear something and vanish without a word: nothing of them stays behind."""
+"""A thousand subscribers connect, receive a change and vanish: the server keeps nothing of them."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ SUBSCRIBERS = 1_000
 STREAMS = 50
 ROUNDS = 3
 AT_ONCE = 50
-# What an allocator keeps from one round to the next, without anything having leaked.
+# Memory that the allocator keeps between rounds although nothing leaks.
 SLACK_MEGABYTES = 24
 PATIENCE = 60
 WATCH = "subscription { messageStatusChanged { event { status } message { id } } }"
@@ -26,7 +26,7 @@ WATCH = "subscription { messageStatusChanged { event { status } message { id } }
 
 @pytest.fixture
 async def system(stores: SharedStores, tmp_path: Path) -> AsyncIterator[System]:
-    """A system that lets one caller have as many sockets as it likes; its log is judged when it ends."""
+    """A system without a limit of sockets for each caller; its log is checked at the end."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 16_384), most))
     without_limit = {"SOCKETS_PER_CALLER": str(2 * SUBSCRIBERS), "CALLER_BUDGET": "1000000000"}
@@ -35,14 +35,14 @@ async def system(stores: SharedStores, tmp_path: Path) -> AsyncIterator[System]:
 
 
 async def gauges(system: System) -> dict[str, float]:
-    """What the server itself says it holds."""
+    """Read the gauges of the server."""
     text = (await system.http.get("/metrics")).text
     pairs = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
     return {name: float(value) for name, value in pairs}
 
 
 async def held(system: System) -> tuple[float, float, float]:
-    """How many sockets there are, and operations on sockets and on streams."""
+    """Count the sockets, and the operations on sockets and on streams."""
     found = await gauges(system)
     operations = "interalpha_live_operations"
     return (
@@ -53,7 +53,7 @@ async def held(system: System) -> tuple[float, float, float]:
 
 
 def megabytes(system: System) -> float:
-    """The memory the server holds just now."""
+    """Return the memory of the server in megabytes."""
     assert system.api.process is not None
     status = Path(f"/proc/{system.api.process.pid}/status").read_text()
     return next(int(line.split()[1]) / 1_024 for line in status.splitlines() if line.startswith("VmRSS:"))
@@ -71,7 +71,7 @@ async def subscribe(system: System, turn: asyncio.Semaphore) -> ClientConnection
 
 
 async def listen(system: System, began: asyncio.Event) -> None:
-    """Follow over Server-Sent Events until cancelled."""
+    """Subscribe over Server-Sent Events until canceled."""
     headers = {"accept": "text/event-stream"}
     limits = httpx.Limits(max_connections=None)
     async with (
@@ -84,7 +84,7 @@ async def listen(system: System, began: asyncio.Event) -> None:
 
 
 async def one_round(system: System, phone: str) -> None:
-    """Come, hear, vanish: half of the subscribers while they are being told something."""
+    """Connect, receive a change and vanish, half of the subscribers while a change is being sent."""
     turn = asyncio.Semaphore(AT_ONCE)
     sockets = await asyncio.gather(*(subscribe(system, turn) for _ in range(SUBSCRIBERS)))
     began = [asyncio.Event() for _ in range(STREAMS)]
@@ -103,18 +103,18 @@ async def one_round(system: System, phone: str) -> None:
     for stream in streams:
         stream.cancel()
     await asyncio.gather(*streams, return_exceptions=True)
-    # So that the next round hears of its own messages only.
+    # The next round must receive its own messages only.
     await system.comes_to(second, "DELIVERED", PATIENCE)
 
 
-async def test_nothing_of_a_thousand_subscribers_stays_behind(system: System) -> None:
+async def test_a_thousand_subscribers_that_vanish_leave_nothing_behind(system: System) -> None:
     await system.comes_to(await system.sms("+5511987000001"), "DELIVERED")
     tasks_before = (await gauges(system))["interalpha_tasks"]
     sizes = []
     for number in range(ROUNDS):
         await one_round(system, f"+55119870001{number:02}")
         await until(lambda: held(system), lambda found: found == (0, 0, 0), PATIENCE)
-        # Those of the request that asks are among them, before and after.
+        # The tasks of the request that reads the gauges are counted too, before and after.
         await until(lambda: gauges(system), lambda found: found["interalpha_tasks"] <= tasks_before, PATIENCE)
         sizes.append(megabytes(system))
     assert sizes[-1] - sizes[0] < SLACK_MEGABYTES, sizes

@@ -1,1 +1,1 @@
-"""Tests against servers that we did not write; `.ci/run` installs them, and under CI none of them is skipped."""
+"""Tests against third-party servers; `.ci/run` installs them, and in CI none of the tests is skipped."""

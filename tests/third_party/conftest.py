@@ -1,4 +1,4 @@
-"""Servers that we did not write, started for the tests."""
+"""A server of Twilio's published contract."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ _PRISM = "node_modules/@stoplight/prism-cli/dist/index.js"
 
 @pytest.fixture(scope="session")
 async def twilio_contract(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """Where Prism serves Twilio's published contract, and refuses what it does not allow."""
+    """The address at which Prism serves Twilio's published contract and refuses what it does not allow."""
     npm = find_npm(ROOT)
     await install(npm, CONTRACT)
     port, log = free_port(), tmp_path_factory.mktemp("prism") / "prism.log"

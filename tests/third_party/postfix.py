@@ -1,4 +1,4 @@
-"""A Postfix of our own: its configuration, its queue, its ports; greylisting and signing in are asked of the test."""
+"""A Postfix with its own configuration, queue and ports; this module answers for greylisting and logins."""
 
 import base64
 import os
@@ -26,7 +26,7 @@ POSTFIX = shutil.which("postfix", path=f"{os.environ.get('PATH', '')}:/usr/sbin"
 USER, PASSWORD = "mailer", "a-password-of-the-relay"
 SIZE_LIMIT = 50_000
 
-# The machine that checks every change installs it and is root; elsewhere it is a bonus.
+# CI installs Postfix and runs as root; elsewhere these tests may be skipped.
 needs_postfix = pytest.mark.skipif(
     (POSTFIX is None or os.getuid() != 0) and "CI" not in os.environ,
     reason="postfix is not installed, or only root could start it",
@@ -92,7 +92,7 @@ _ACCESS = """
 
 
 class GreylistServer(socketserver.StreamRequestHandler):
-    """Puts off grey* at its first try. https://www.postfix.org/SMTPD_POLICY_README.html"""
+    """Defers grey* at its first try. https://www.postfix.org/SMTPD_POLICY_README.html"""
 
     seen: ClassVar[set[str]] = set()
 
@@ -126,7 +126,7 @@ class LoginServer(socketserver.StreamRequestHandler):
 
 @dataclass
 class Postfix:
-    """A running Postfix; `ports` are named after what is special about them."""
+    """A running Postfix; each port is named after its configuration."""
 
     folder: Path
     ports: dict[str, int] = field(default_factory=dict)
@@ -136,13 +136,13 @@ class Postfix:
         return self.folder / "ca.pem"
 
     def connections(self) -> int:
-        """How many connections it has had."""
+        """Count the connections it has had."""
         return (self.folder / "log").read_text().count("]: connect from ")
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[Postfix]:
-    """Start a Postfix that touches nothing outside its folder, and stop it."""
+    """Start a Postfix that uses only its own folder; stop it at the end."""
     postfix = Postfix(folder, {name: free_port() for name in ("open", "encrypted", "closed", "deferring")})
     with _serving(GreylistServer) as greylist, _serving(LoginServer) as logins:
         for name in ("config", "queue", "data"):

@@ -1,4 +1,4 @@
-"""Debian's own PostgreSQL and Redis with certificates of a private CA, each in a folder of its own."""
+"""Debian's PostgreSQL and Redis with certificates of a private CA, each in its own folder."""
 
 import asyncio
 import os
@@ -28,20 +28,20 @@ _PASSWORD = "a-password-of-a-test"
 
 
 def postgres_folder() -> Path | None:
-    """Where Debian keeps the programs of its newest PostgreSQL."""
+    """Return the folder with the programs of Debian's newest PostgreSQL."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[4]))
     return found[-1].parent if found else None
 
 
 def redis_program() -> Path | None:
-    """Debian's Redis: unpacked by `.ci/run`, or installed."""
+    """Return Debian's Redis: unpacked by `.ci/run`, or installed."""
     cached = _CACHED_REDIS / "usr" / "bin" / "redis-server"
     installed = shutil.which("redis-server")
     return cached if cached.exists() else Path(installed) if installed else None
 
 
 class Authority:
-    """A certificate authority of one's own."""
+    """A private certificate authority."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -52,7 +52,7 @@ class Authority:
         self.file.write_bytes(_pem(builder.sign(self._key, hashes.SHA256())))
 
     def certify(self, name: str, host: str | None = None) -> tuple[Path, Path, x509.Certificate]:
-        """Make a certificate and its key, of a server at a host or of a client; and the certificate itself."""
+        """Create a certificate for a server at a host, or for a client; return both files and the certificate."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         builder = self._builder(subject, key.public_key())
@@ -70,7 +70,7 @@ class Authority:
         return *files, certificate
 
     def revoke(self, certificate: x509.Certificate) -> Path:
-        """Write a list of revoked certificates that holds this one."""
+        """Write a revocation list with this certificate."""
         now = datetime.now(UTC)
         entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(now).build()
         builder = x509.CertificateRevocationListBuilder().issuer_name(self._name).add_revoked_certificate(entry)
@@ -110,7 +110,7 @@ class Servers:
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Urls]:
-        """A migrated database of one's own, reached with `verify-full`; Redis as the user that go-live names."""
+        """Create a migrated database, reached with `verify-full`; Redis is used as the documented user."""
         name = f"test_{uuid4().hex}"
         checked = f"?sslmode=verify-full&sslrootcert={self.authority.file}"
         superuser = await asyncpg.connect(self.postgres_url("postgres", "postgres", checked))
@@ -127,7 +127,7 @@ class Servers:
 
 @asynccontextmanager
 async def store_servers(folder: Path, acl: str) -> AsyncIterator[Servers]:
-    """Start both; `acl` is the line of Redis's user, whose name and password it changes to those of these tests."""
+    """Start both; `acl` is the documented line for the user of Redis, with a password of these tests."""
     authority, stranger = Authority(folder, "own-ca"), Authority(folder, "another-ca")
     certificate, key, itself = authority.certify("server", "localhost")
     ports = reserved_port(), reserved_port()

@@ -1,4 +1,4 @@
-"""The nginx of `deploy/nginx.conf`, a real one, in front of a real server."""
+"""nginx with `deploy/nginx.conf` in front of a running server."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ STREAM = "subscription { messageStatusChanged { event { status } message { id } 
 
 @dataclass
 class Behind:
-    """A system, and the nginx before it."""
+    """A running system and the nginx in front of it."""
 
     system: System
     address: str
@@ -51,7 +51,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 def configured(folder: Path, upstream: int, port: int, plain: int) -> Path:
-    """The committed file with a test's ports and certificate, in a configuration of its own."""
+    """Write a configuration with the committed file, and the ports and certificate of the test."""
     made, key = certificate(folder)
     text = (ROOT / "deploy" / "nginx.conf").read_text()
     changes = {
@@ -127,7 +127,7 @@ async def test_queries_and_mutations_pass_over_http_1_and_2(behind: Behind) -> N
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "2"
 
 
-async def test_a_socket_is_passed_on(behind: Behind) -> None:
+async def test_websockets_pass(behind: Behind) -> None:
     url = behind.address.replace("https", "wss") + "/graphql"
     async with connect(url, subprotocols=["graphql-transport-ws"], ssl=behind.trust) as socket:  # type: ignore[list-item]
         init = {"type": "connection_init", "payload": {"Authorization": f"Bearer {behind.system.token}"}}
@@ -140,13 +140,13 @@ async def test_a_socket_is_passed_on(behind: Behind) -> None:
         assert (told["type"], told["id"]) == ("next", "1")
 
 
-async def test_events_arrive_one_by_one_and_are_not_buffered(behind: Behind) -> None:
+async def test_server_sent_events_are_not_buffered(behind: Behind) -> None:
     async with behind.client() as client:
         body, accept = {"query": STREAM}, {"accept": "text/event-stream"}
         async with client.stream("POST", "/graphql", json=body, headers=accept) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
             lines = answer.aiter_lines()
-            # What opens the stream comes before anything has happened.
+            # The first bytes of the stream arrive before the first event.
             assert await asyncio.wait_for(anext(lines), 5) == ":"
             await send(client)
 
@@ -163,7 +163,7 @@ async def test_bodies_have_the_same_limit_and_the_same_error_on_both_sides(behin
         fits = (query % ("x" * (LIMIT - len(query) + 2))).encode()
         assert len(fits) == LIMIT
         headers = {"content-type": "application/json"}
-        # It reaches the server, which looks at it: whatever it says, it is not too large.
+        # The body reaches the server, so nginx did not refuse it as too large.
         assert (await client.post("/graphql", content=fits, headers=headers)).status_code != 413
         for path in ("/graphql", "/webhooks/twilio"):
             refused = await client.post(path, content=fits + b" ", headers=headers)
@@ -178,11 +178,11 @@ async def test_bodies_have_the_same_limit_and_the_same_error_on_both_sides(behin
     assert (theirs.status_code, theirs.json()["errors"][0]["message"]) == (413, error["message"])
 
 
-async def test_each_client_has_the_budget_of_its_own_address(behind: Behind) -> None:
+async def test_each_client_address_has_its_own_limit(behind: Behind) -> None:
     async def statuses(address: str, count: int) -> list[int]:
         transport = httpx.AsyncHTTPTransport(local_address=address, verify=behind.trust)
         async with httpx.AsyncClient(transport=transport, base_url=behind.address, timeout=20) as stranger:
-            # What a client writes itself lies further left, and counts for nothing.
+            # Addresses that a client writes itself are further left and do not count.
             said = [{"x-forwarded-for": f"198.51.100.{number}"} for number in range(count)]
             query = {"query": "{ viewer { scopes } }"}
             return [(await stranger.post("/graphql", json=query, headers=one)).status_code for one in said]
@@ -191,7 +191,7 @@ async def test_each_client_has_the_budget_of_its_own_address(behind: Behind) -> 
     assert await statuses("127.0.0.3", 1) == [200]
 
 
-async def test_a_server_that_is_away_is_said_to_be(behind: Behind, tmp_path: Path) -> None:
+async def test_an_unavailable_server_is_reported(behind: Behind, tmp_path: Path) -> None:
     port, plain = free_port(), free_port()
     file = configured(tmp_path, free_port(), port, plain)
     nginx = await asyncio.create_subprocess_exec(str(NGINX), "-c", str(file), "-p", str(tmp_path))

@@ -1,4 +1,4 @@
-"""A real Postfix as the SMTP relay: what it says, who must act, and that its connections and the circuit stay."""
+"""Postfix as the SMTP relay: its refusals, who must act, and what happens to connections and the circuit."""
 
 import asyncio
 import tempfile
@@ -46,7 +46,7 @@ UNKNOWN = {"SMTP_USERNAME": "", "SMTP_PASSWORD": ""}
 @pytest.fixture(scope="module")
 def postfix() -> Iterator[Postfix]:
     with tempfile.TemporaryDirectory(prefix="interalpha-postfix-") as folder:
-        # Its processes are not root.
+        # Its processes do not run as root.
         Path(folder).chmod(0o755)
         with running(Path(folder)) as found:
             yield found
@@ -88,10 +88,10 @@ async def refusal(sent: Awaitable[Receipt]) -> ProviderError:
     return caught.value
 
 
-async def test_a_mail_goes_encrypted_and_signed_in(postfix: Postfix) -> None:
+async def test_a_mail_is_sent_encrypted_and_authenticated(postfix: Postfix) -> None:
     async with sending(postfix) as send:
         receipt = await send("ana@example.net")
-        # Beyond Postfix's own domains too, since we are signed in.
+        # Also to domains that are not Postfix's own, since the client is authenticated.
         abroad = await send("ana@example.org")
     assert receipt.provider_message_id != abroad.provider_message_id
     assert receipt.answer == "250 2.0.0 Ok: queued as …"
@@ -108,7 +108,7 @@ async def test_a_mail_goes_encrypted_and_signed_in(postfix: Postfix) -> None:
         ("nobody@example.net", ProviderRejected, "550 5.1.1", FailureReason.INVALID_RECIPIENT, RECIPIENT),
     ],
 )
-async def test_a_refused_recipient_is_told_apart_and_costs_no_connection(
+async def test_a_refused_recipient_has_its_own_error_and_keeps_the_connection(
     postfix: Postfix, to: str, kind: type[ProviderError], code: str, reason: FailureReason, party: FailureParty
 ) -> None:
     before = postfix.connections()
@@ -119,7 +119,7 @@ async def test_a_refused_recipient_is_told_apart_and_costs_no_connection(
     assert postfix.connections() - before == 1
 
 
-async def test_a_text_that_is_too_big_is_the_caller_s(postfix: Postfix) -> None:
+async def test_a_mail_that_is_too_large_is_an_error_of_the_caller(postfix: Postfix) -> None:
     found = settings(postfix)
     connections, before = ConnectionPool(found), postfix.connections()
     sender = SmtpSender(found, connections)
@@ -148,7 +148,7 @@ async def test_a_text_that_is_too_big_is_the_caller_s(postfix: Postfix) -> None:
         ("closed", UNKNOWN, "554 5.7.1", "this machine"),
     ],
 )
-async def test_a_refusal_of_us_names_what_to_set(
+async def test_a_refused_login_names_the_settings_to_change(
     postfix: Postfix, port: str, changes: dict[str, str], code: str | None, advice: str
 ) -> None:
     async with sending(postfix, port, **changes) as send:
@@ -158,17 +158,17 @@ async def test_a_refusal_of_us_names_what_to_set(
     assert advice in error.message
 
 
-async def test_a_relay_that_puts_off_what_it_will_not_pass_on_is_the_operator_s(postfix: Postfix) -> None:
+async def test_a_relay_that_defers_foreign_mail_is_an_error_of_the_operator(postfix: Postfix) -> None:
     async with sending(postfix, "deferring", **{**UNKNOWN, "SMTP_FROM": "free@example.com"}) as send:
         error = await refusal(send("ana@example.org"))
     assert (type(error), error.provider_code, error.party) == (ProviderUnavailable, "454 4.7.1", OPERATOR)
     assert "passes nothing on" in error.message
 
 
-async def test_greylisted_and_full_mailboxes_hold_up_nobody(
+async def test_greylisted_and_full_mailboxes_delay_no_other_mail(
     postfix: Postfix, app_database: Database, worker_database: Database, sealer: Sealer, hub: Hub, stores: SharedStores
 ) -> None:
-    """The whole way: accepted, claimed, refused for now, and the circuit stays closed for the next."""
+    """The mail is accepted, claimed and deferred, and the circuit stays closed for the next one."""
     found, name = settings(postfix, SMTP_CONNECTIONS="1"), f"smtp-{uuid4().hex}"
     connections, before = ConnectionPool(found), postfix.connections()
     redis = Redis.from_url(stores.urls.redis)
@@ -202,12 +202,12 @@ async def test_greylisted_and_full_mailboxes_hold_up_nobody(
     assert {await shop.status(one) for one in full} == {"QUEUED"}
     tries = [await shop.attempts(one) for one in (*late, *full)]
     assert {one[-1].failure.party for one in tries if one[-1].failure} == {RECIPIENT}
-    # Postfix slows a client down after ten errors on one connection: every refusal is two, RCPT's and DATA's.
+    # Postfix slows a client down after ten errors on a connection; each refusal counts twice, for RCPT and DATA.
     assert postfix.connections() - before <= sum(map(len, tries)) // 5 + 1
     ana = await accept("ana@example.net")
     await deliver()
     assert await shop.status(ana) == "SENT"
-    # The greylist lets them through when they come back.
+    # The greylist accepts the second try.
     await shop.tamper("UPDATE messages SET due_at = now() WHERE status = 'QUEUED'")
     await deliver()
     assert {await shop.status(one) for one in late} == {"SENT"}

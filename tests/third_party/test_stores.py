@@ -27,7 +27,7 @@ from tests.running_system import new_phone, running_system
 from tests.servers import free_port
 from tests.third_party.store_servers import ROOT, Servers, postgres_folder, redis_program, store_servers
 
-# The machine that checks every change has both; elsewhere this is a bonus.
+# CI has both; elsewhere these tests may be skipped.
 pytestmark = pytest.mark.skipif(
     (postgres_folder() is None or redis_program() is None) and "CI" not in os.environ,
     reason="Debian's postgresql and redis-server are not there: .ci/run brings them",
@@ -46,7 +46,7 @@ async def servers() -> AsyncIterator[Servers]:
 
 
 async def reason_of(url: str) -> str:
-    """Why PostgreSQL does not take us; empty where it does."""
+    """Return why PostgreSQL refuses the connection; empty where it accepts it."""
     database = Database(make_engine(url, pool_size=1))
     try:
         async with database.transaction():
@@ -59,7 +59,7 @@ async def reason_of(url: str) -> str:
 
 
 async def reason_of_redis(url: str) -> str:
-    """Why Redis does not take us; empty where it does."""
+    """Return why Redis refuses the connection; empty where it accepts it."""
     client = connect_redis(url)
     try:
         await client.echo("ready")
@@ -72,7 +72,7 @@ async def reason_of_redis(url: str) -> str:
         await client.aclose()
 
 
-async def test_postgresql_is_believed_by_its_certificate_alone(servers: Servers) -> None:
+async def test_postgresql_is_trusted_by_its_certificate_only(servers: Servers) -> None:
     own, other = servers.authority.file, servers.stranger.file
     revoked = servers.authority.revoke(servers.certificate)
     certificate, key, _ = servers.authority.certify("client")
@@ -114,7 +114,7 @@ async def test_postgresql_is_believed_by_its_certificate_alone(servers: Servers)
         )
 
 
-async def test_what_the_url_says_of_the_session_reaches_the_server(servers: Servers) -> None:
+async def test_session_settings_in_the_url_reach_the_server(servers: Servers) -> None:
     query = (
         f"?sslmode=verify-full&sslrootcert={servers.authority.file}&application_name=shop"
         "&options=-c%20work_mem%3D9MB&keepalives_idle=77&target_session_attrs=read-write&connect_timeout=3"
@@ -134,7 +134,7 @@ async def test_what_the_url_says_of_the_session_reaches_the_server(servers: Serv
     await database.close()
 
 
-async def test_redis_is_believed_by_its_certificate_alone(servers: Servers) -> None:
+async def test_redis_is_trusted_by_its_certificate_only(servers: Servers) -> None:
     own, other = servers.authority.file, servers.stranger.file
     certificate, key, _ = servers.authority.certify("redis-client")
     for host, query, expected in (
@@ -153,7 +153,7 @@ async def test_redis_is_believed_by_its_certificate_alone(servers: Servers) -> N
 
 
 @needs_pooler
-async def test_pgbouncer_as_documented_with_tls_on_both_sides(servers: Servers, tmp_path: Path) -> None:
+async def test_pgbouncer_works_as_documented_with_tls_on_both_sides(servers: Servers, tmp_path: Path) -> None:
     for mode, expected in (("verify-full", ""), ("disable", "TLS_NEEDED")):
         folder = tmp_path / mode
         folder.mkdir()
@@ -180,9 +180,7 @@ async def as_admin(servers: Servers) -> Redis:
     return connect_redis(servers.redis_url(f"?ssl_ca_certs={servers.authority.file}", user="default"))
 
 
-async def test_messages_are_delivered_with_the_documented_rights_and_no_others(
-    servers: Servers, tmp_path: Path
-) -> None:
+async def test_the_documented_rights_are_enough_to_deliver_messages(servers: Servers, tmp_path: Path) -> None:
     admin = await as_admin(servers)
     await admin.acl_log_reset()
     async with running_system(cast(SharedStores, servers), tmp_path) as system:
@@ -197,12 +195,12 @@ async def test_messages_are_delivered_with_the_documented_rights_and_no_others(
         for one in ids:
             await system.comes_to(one, "DELIVERED")
         commands = cast(Mapping[str, Any], await admin.info("commandstats"))
-        # Wake-ups came through SAQ, and hints through channels.
+        # Wake-ups arrived through SAQ, and changes through channels.
         assert {"cmdstat_blmove", "cmdstat_evalsha", "cmdstat_publish", "cmdstat_subscribe"} <= commands.keys()
         logs = system.worker.log.read_text() + system.api.log.read_text()
     for event in ("flow_store_away", "wake_up_not_sent", "wake_ups_interrupted", "hints_interrupted", "_not_published"):
         assert event not in logs
-    # A right that is missing would be here, whoever swallowed the error.
+    # A missing right would be in this log, even where the error was caught.
     assert [(one["username"], one["object"]) for one in await admin.acl_log()] == []
     await admin.aclose()
 
@@ -219,7 +217,7 @@ async def found(servers: Servers, redis: str) -> dict[str, list[tuple[str, str]]
         return {name: [(one.code, one.detail) for one in some] for name, some in probes.items()}
 
 
-async def test_the_probe_finds_all_well_and_what_is_missing_where_info_is(servers: Servers) -> None:
+async def test_the_store_check_passes_and_names_a_missing_right(servers: Servers) -> None:
     ca = f"?ssl_ca_certs={servers.authority.file}"
     well = await found(servers, servers.redis_url(ca))
     assert {code for some in well.values() for code, _ in some} == {"READY"}, json.dumps(well)

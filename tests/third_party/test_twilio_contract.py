@@ -1,4 +1,4 @@
-"""Everything we say to Twilio, against its published contract: Prism refuses what the contract does not allow."""
+"""Every request to Twilio against its published contract: Prism refuses what the contract does not allow."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ TEXTS = ("Olá, Ana! Sua consulta é amanhã às 10h. 🙂", 'a=1&b=2+3%\n<tag>\
 
 @dataclass(frozen=True)
 class Said:
-    """One request, and what the contract's server says of it."""
+    """One request and the answer of the contract's server."""
 
     method: str
     url: str
@@ -40,7 +40,7 @@ class Said:
 
     @property
     def violations(self) -> list[str]:
-        """What of the request the contract does not allow; Twilio's own example answers break it, too, and may."""
+        """What the contract does not allow in the request; its own example answers break it too, which is ignored."""
         reported = self.answer.headers.get("sl-violations") or "[]"
         found = json.loads(reported)
         if self.answer.status >= 300:
@@ -49,7 +49,7 @@ class Said:
 
 
 class Listening(HttpClient):
-    """Our HTTP client, which keeps what it said and heard."""
+    """Our HTTP client, which records requests and answers."""
 
     def __init__(self) -> None:
         super().__init__("twilio")
@@ -66,7 +66,7 @@ Saying = Callable[[Settings, HttpClient], Awaitable[object]]
 
 
 async def heard(base: str, saying: Saying, **settings: str | None) -> list[Said]:
-    """Say something to the contract's server; what we read of its example answers is not asked here."""
+    """Send a request to the contract's server; how its example answers are read is not checked here."""
     http = Listening()
     try:
         given = {name: value for name, value in settings.items() if value is not None}
@@ -89,7 +89,7 @@ def sought(sid: str | None = None, to: str = ANA) -> Sought:
     return Sought(REFERENCE, Channel.SMS, to, TextContent("Olá"), datetime.now(UTC), sid)
 
 
-async def test_every_message_we_send_is_allowed(twilio_contract: str) -> None:
+async def test_every_message_is_allowed(twilio_contract: str) -> None:
     for sender in SENDERS:
         for text in TEXTS:
             for webhook in WEBHOOKS:
@@ -104,7 +104,7 @@ async def test_every_message_we_send_is_allowed(twilio_contract: str) -> None:
                 assert [one.violations for one in said] == [[]], said
 
 
-async def test_every_question_we_ask_is_allowed(twilio_contract: str) -> None:
+async def test_every_look_up_is_allowed(twilio_contract: str) -> None:
     questions: Sequence[Saying] = (
         lambda settings, http: lookup(settings, http).find(sought(SID)),
         lambda settings, http: lookup(settings, http).find(sought()),
@@ -120,7 +120,7 @@ async def test_every_question_we_ask_is_allowed(twilio_contract: str) -> None:
 
 
 MESSAGES = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
-# What the contract refuses; our simulator must, too, or its tests would pass where Twilio does not.
+# The simulator must refuse what the contract refuses: otherwise tests would pass that fail with Twilio.
 REFUSED: Sequence[tuple[str, str, Mapping[str, str]]] = (
     ("GET", MESSAGES, {"DateSent": "2026-11-29"}),
     ("GET", MESSAGES, {"PageSize": "0"}),
