@@ -70,7 +70,7 @@ def inbound_message(recipient: str, sender: str = "+5511912345678", body: str = 
 
 async def sent_message(shop: MessagePipeline) -> UUID:
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     return message_id
 
 
@@ -97,7 +97,7 @@ ALL_CHANNELS = {
 async def failed_message(shop: MessagePipeline) -> UUID:
     message_id = await shop.accept()
     answer, shop.sender.answer = shop.sender.answer, refuse
-    await shop.courier.drain()
+    await shop.delivery.drain()
     shop.sender.answer = answer
     assert await shop.status(message_id) == "FAILED"
     return message_id
@@ -164,7 +164,7 @@ async def unconfirmed_message(
     shop.sender.answer = lose_answer
     path = list(route) or [make_step(SMS, on_unconfirmed=policy)]
     message_id = (await shop.outbox.accept(tenant, Draft(TextContent(words), path, phone))).message_id
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert (await shop.message(message_id, tenant)).status == "UNCONFIRMED"
     await shop.tamper("UPDATE messages SET due_at = now() WHERE id = :id", id=message_id)
     await record_an_hour_of_uptime(shop)

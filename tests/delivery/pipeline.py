@@ -49,7 +49,7 @@ class MessagePipeline:
     hub: Hub
     outbox: Outbox
     sender: FakeSender
-    courier: ChannelDelivery
+    delivery: ChannelDelivery
     woken: list[Channel]
 
     async def accept(self, phone: str = "+5511987654321", body: str = "Olá", key: str | None = None) -> UUID:
@@ -119,8 +119,8 @@ def make_pipeline(app: Database, worker: Database, sealer: Sealer, hub: Hub, sen
     }
     sender.gate.set()
     outbox = Outbox(app, sealer, hub, channels, wake)
-    courier = ChannelDelivery(Channel.SMS, "twilio", sender, worker, sealer, hub, "test-worker")
-    return MessagePipeline(app, worker, sealer, hub, outbox, sender, courier, woken)
+    delivery = ChannelDelivery(Channel.SMS, "twilio", sender, worker, sealer, hub, "test-worker")
+    return MessagePipeline(app, worker, sealer, hub, outbox, sender, delivery, woken)
 
 
 async def store_events(database: Database, sealer: Sealer, integration: str, events: Sequence[ProviderEvent]) -> int:

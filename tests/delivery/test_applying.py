@@ -64,9 +64,9 @@ async def test_a_report_that_overtakes_our_own_answer_is_not_undone_by_it(shop: 
         await shop.apply()
         return Receipt("SM1")
 
-    shop.courier.sender.send = answer  # type: ignore[method-assign]
+    shop.delivery.sender.send = answer  # type: ignore[method-assign]
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert await shop.statuses(message_id) == ["QUEUED", "SENDING", "DELIVERED"]
 
 

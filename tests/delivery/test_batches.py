@@ -220,7 +220,7 @@ async def test_a_batch_counts_its_messages_and_knows_when_it_is_over(shop: Messa
     found, counts = await look()
     assert found.name == "Lembretes"
     assert (counts.by_status, counts.rested_at) == ({MessageStatus.QUEUED: 3}, None)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     _, counts = await look()
     assert counts.by_status == {MessageStatus.SENT: 3}
     async with shop.worker.transaction() as connection:

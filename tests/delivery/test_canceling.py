@@ -27,7 +27,7 @@ async def stop(shop: MessagePipeline, message_id: UUID, tenant: UUID = DEFAULT_T
 async def test_a_waiting_message_is_canceled_and_never_sent(shop: MessagePipeline) -> None:
     message_id = await shop.accept()
     await stop(shop, message_id)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert shop.sender.sent == []
     assert await shop.statuses(message_id) == ["QUEUED", "CANCELED"]
     # Whoever lost the answer asks again.
@@ -58,7 +58,7 @@ async def test_a_message_that_was_begun_is_too_late(shop: MessagePipeline) -> No
 @pytest.mark.parametrize("repetition", range(10))
 async def test_against_a_worker_exactly_one_of_the_two_wins(shop: MessagePipeline, repetition: int) -> None:
     message_id = await shop.accept()
-    draining, stopping = await asyncio.gather(shop.courier.drain(), stop(shop, message_id), return_exceptions=True)
+    draining, stopping = await asyncio.gather(shop.delivery.drain(), stop(shop, message_id), return_exceptions=True)
     assert draining is None
     was_canceled = stopping is None
     assert (len(shop.sender.sent), await shop.status(message_id)) == ((0, "CANCELED") if was_canceled else (1, "SENT"))
@@ -71,7 +71,7 @@ async def test_one_that_waits_for_its_next_try_is_canceled(shop: MessagePipeline
 
     shop.sender.answer = away
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await stop(shop, message_id)
     assert (await shop.message(message_id)).next_attempt_at is None
 
@@ -82,7 +82,7 @@ async def test_one_that_may_have_gone_out_is_not_called_canceled(shop: MessagePi
 
     shop.sender.answer = lost
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     # As after a route that asks for another send: waiting again, and yet perhaps delivered already.
     await shop.tamper("UPDATE messages SET status = 'QUEUED'")
     with pytest.raises(InvalidState, match="perhaps taken"):
@@ -110,7 +110,7 @@ async def test_a_batch_is_stopped_and_says_what_it_was_too_late_for(shop: Messag
         done = await cancel_batch(shop.app, shop.hub, DEFAULT_TENANT, batch.batch_id)
         assert (done.canceled, done.too_late) == (3, 2)
     assert [await shop.status(id) for id in ids] == ["SENT", "UNCONFIRMED", "CANCELED", "CANCELED", "CANCELED"]
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert shop.sender.sent == []
     with pytest.raises(NotFound):
         await cancel_batch(shop.app, shop.hub, uuid4(), batch.batch_id)

@@ -47,7 +47,7 @@ async def test_requeued_it_is_sent_again_and_a_second_failure_is_a_second_letter
     assert done.refusals == {letter: None}
     assert [one.change.message_id for one in done.messages] == [message_id]
     shop.sender.answer = refuse
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert len(shop.sender.sent) == 2
     assert await letters(shop, "resolution") == ["REQUEUED", None]
     assert (await shop.events(message_id))[3].source == "OPERATOR"
@@ -59,7 +59,7 @@ async def test_twice_requeued_it_is_sent_once(shop: MessagePipeline) -> None:
     await put_back(shop, letter)
     # Whoever lost the answer is told the same again.
     assert (await put_back(shop, letter)).refusals == {letter: None}
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert len(shop.sender.sent) == 2
 
 
@@ -91,7 +91,7 @@ async def test_a_recipients_refusal_is_no_dead_letter(shop: MessagePipeline) -> 
 
     shop.sender.answer = wrong_number
     await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert await letters(shop) == []
 
 
@@ -101,7 +101,7 @@ async def test_a_message_the_provider_may_have_accepted_is_not_requeued(shop: Me
 
     answer, shop.sender.answer = shop.sender.answer, lost
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     shop.sender.answer = answer
     doubtful = uuid7()
     await shop.tamper("UPDATE messages SET status = 'FAILED', due_at = NULL")

@@ -49,8 +49,8 @@ def failing(error: ProviderError) -> object:
 
 async def test_a_due_message_is_sent_once_with_its_content_and_reference(shop: MessagePipeline) -> None:
     message_id = await shop.accept("+5511987654321", "Olá, Ana!")
-    await shop.courier.drain()
-    await shop.courier.drain()
+    await shop.delivery.drain()
+    await shop.delivery.drain()
     [sent] = shop.sender.sent
     assert (sent.to, sent.content, sent.reference.message_id) == (
         "+5511987654321",
@@ -66,7 +66,7 @@ async def test_a_due_message_is_sent_once_with_its_content_and_reference(shop: M
 async def test_an_attempt_is_as_long_as_its_call_however_late_it_is_written_down(shop: MessagePipeline) -> None:
     shop.sender.gate.clear()
     message_id = await shop.accept()
-    draining = asyncio.create_task(shop.courier.drain())
+    draining = asyncio.create_task(shop.delivery.drain())
     await until(lambda: asyncio.sleep(0, shop.sender.sent), bool)
     await shop.tamper("UPDATE attempts SET started_at = started_at - interval '1 hour'")
     shop.sender.gate.set()
@@ -76,12 +76,12 @@ async def test_an_attempt_is_as_long_as_its_call_however_late_it_is_written_down
     assert attempt.duration_ms < 60_000
 
 
-async def test_many_messages_are_each_sent_once_by_two_couriers(shop: MessagePipeline) -> None:
+async def test_many_messages_are_each_sent_once_by_two_deliveries(shop: MessagePipeline) -> None:
     ids = {await shop.accept(body=str(number)) for number in range(60)}
     other = ChannelDelivery(
         Channel.SMS, "twilio", shop.sender, shop.worker, shop.sealer, shop.hub, "second-worker", in_flight=7
     )
-    await asyncio.gather(shop.courier.drain(), other.drain())
+    await asyncio.gather(shop.delivery.drain(), other.drain())
     assert len(shop.sender.sent) == 60
     assert {message.reference.message_id for message in shop.sender.sent} == ids
 
@@ -89,7 +89,7 @@ async def test_many_messages_are_each_sent_once_by_two_couriers(shop: MessagePip
 async def test_a_message_is_marked_as_begun_before_it_leaves(shop: MessagePipeline) -> None:
     shop.sender.gate.clear()
     message_id = await shop.accept()
-    draining = asyncio.create_task(shop.courier.drain())
+    draining = asyncio.create_task(shop.delivery.drain())
     await until(lambda: asyncio.sleep(0, shop.sender.sent), bool)
     assert await shop.status(message_id) == "SENDING"
     [attempt] = await shop.attempts(message_id)
@@ -102,7 +102,7 @@ async def test_a_message_is_marked_as_begun_before_it_leaves(shop: MessagePipeli
 async def test_what_is_refused_fails_with_reason_and_party(shop: MessagePipeline) -> None:
     shop.sender.answer = failing(REFUSED)
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     message = await shop.message(message_id)
     assert message.status == "FAILED"
     assert message.failure is not None
@@ -118,13 +118,13 @@ async def test_what_was_surely_not_done_is_tried_again_and_then_sent(
     monkeypatch.setattr(sending.random, "uniform", lambda least, most: most)
     shop.sender.answer = failing(error)
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     message = await shop.message(message_id)
     assert message.status == "QUEUED"
     assert message.next_attempt_at is not None
     shop.sender.answer = FakeSender().answer
     await shop.tamper("UPDATE messages SET due_at = now()")
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert await shop.statuses(message_id) == ["QUEUED", "SENDING", "QUEUED", "SENDING", "SENT"]
     assert [attempt.outcome for attempt in await shop.attempts(message_id)] == ["UNAVAILABLE", "ACCEPTED"]
     assert (await shop.message(message_id)).failure is None
@@ -147,13 +147,13 @@ async def tried_for(shop: MessagePipeline, at_least: timedelta, *errors: Provide
 
     shop.sender.answer = answer
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     while await shop.status(message_id) == "QUEUED":
         async with shop.worker.transaction() as connection:
             chosen = text("SELECT due_at - updated_at FROM messages WHERE id = :id")
             waited += (await connection.execute(chosen, {"id": message_id})).scalar_one()
         await shop.tamper("UPDATE messages SET due_at = now() WHERE id = :id", id=message_id)
-        await shop.courier.drain()
+        await shop.delivery.drain()
     return message_id, waited
 
 
@@ -163,7 +163,7 @@ async def test_an_outage_as_long_as_a_channel_is_tried_for_loses_nothing_however
 ) -> None:
     monkeypatch.setattr(sending.random, "uniform", lambda least, most: least)
     retry_for = timedelta(hours=hours)
-    shop.courier.timing = Timing(retry_for=retry_for)
+    shop.delivery.timing = Timing(retry_for=retry_for)
     for errors in ([AWAY], [SLOWED], [AWAY, SLOWED]):
         message_id, _ = await tried_for(shop, retry_for, *errors)
         assert await shop.status(message_id) == "SENT", errors
@@ -206,9 +206,9 @@ def test_even_the_shortest_run_of_tries_is_as_long_as_documented() -> None:
 async def test_an_unknown_outcome_is_unconfirmed_and_never_sent_again(shop: MessagePipeline) -> None:
     shop.sender.answer = failing(UNKNOWN)
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.tamper("UPDATE messages SET due_at = now() - interval '1 day' WHERE due_at IS NOT NULL")
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert await shop.status(message_id) == "UNCONFIRMED"
     assert len(shop.sender.sent) == 1
 
@@ -224,7 +224,7 @@ async def test_a_bug_in_an_adapter_counts_as_an_unknown_outcome_and_affects_no_o
     shop.sender.answer = answer
     poison = await shop.accept("+5511987654329")
     others = [await shop.accept(body=str(number)) for number in range(5)]
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert await shop.status(poison) == "UNCONFIRMED"
     assert {await shop.status(one) for one in others} == {"SENT"}
 
@@ -235,7 +235,7 @@ async def test_a_call_canceled_from_inside_is_an_unknown_outcome_and_stops_no_ot
 
     shop.sender.answer = answer
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert await shop.status(message_id) == "UNCONFIRMED"
 
 
@@ -243,7 +243,7 @@ async def test_an_unreadable_message_waits_and_affects_no_other(shop: MessagePip
     poison = await shop.accept()
     await shop.tamper("UPDATE messages SET content_sealed = to_sealed")
     other = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert (await shop.status(other), len(shop.sender.sent)) == ("SENT", 1)
     async with shop.worker.transaction() as connection:
         row = (await connection.exec_driver_sql(f"SELECT * FROM messages WHERE id = '{poison}'")).one()
@@ -254,11 +254,11 @@ async def test_a_dead_workers_unbegun_claim_goes_back_and_is_sent(shop: MessageP
     message_id = await shop.accept()
     async with shop.worker.transaction() as connection:
         assert len(await claim(connection, Channel.SMS, "twilio", worker="dead", limit=10, timing=TIMING)) == 1
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert shop.sender.sent == []
     await expire_leases(shop)
     assert await shop.attempts(message_id) == []
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert await shop.statuses(message_id) == ["QUEUED", "SENDING", "SENT"]
     assert [message.reference.attempt for message in shop.sender.sent] == [1]
 
@@ -270,7 +270,7 @@ async def test_what_a_dead_worker_had_begun_is_unconfirmed_and_not_sent_again(sh
     async with shop.worker.transaction() as connection:
         await begin(connection, claimed, TIMING)
     await expire_leases(shop)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert shop.sender.sent == []
     message = await shop.message(message_id)
     assert (message.status, message.failure and message.failure.party) == ("UNCONFIRMED", "OPERATOR")
@@ -300,7 +300,7 @@ async def test_a_claim_too_old_to_finish_in_time_is_not_begun(shop: MessagePipel
 async def test_a_slow_workers_late_answer_still_settles_what_was_given_up(shop: MessagePipeline) -> None:
     shop.sender.gate.clear()
     message_id = await shop.accept()
-    draining = asyncio.create_task(shop.courier.drain())
+    draining = asyncio.create_task(shop.delivery.drain())
     await until(lambda: asyncio.sleep(0, shop.sender.sent), bool)
     await expire_leases(shop)
     assert await shop.status(message_id) == "UNCONFIRMED"
@@ -323,23 +323,23 @@ async def test_outcomes_are_kept_when_the_database_was_away_for_a_moment(
 
     monkeypatch.setattr(ChannelDelivery, "_record", fail_once)
     with pytest.raises(Overloaded):
-        await shop.courier.drain()
-    await shop.courier.drain()
+        await shop.delivery.drain()
+    await shop.delivery.drain()
     assert await shop.status(message_id) == "SENT"
     assert len(shop.sender.sent) == 1
 
 
-async def test_a_stopped_courier_finishes_what_it_has_and_claims_no_more(shop: MessagePipeline) -> None:
+async def test_a_stopped_delivery_finishes_what_it_has_and_claims_no_more(shop: MessagePipeline) -> None:
     shop.sender.gate.clear()
     first = await shop.accept()
-    draining = asyncio.create_task(shop.courier.drain())
+    draining = asyncio.create_task(shop.delivery.drain())
     await until(lambda: asyncio.sleep(0, shop.sender.sent), bool)
-    shop.courier.stop()
+    shop.delivery.stop()
     second = await shop.accept()
     shop.sender.gate.set()
     await draining
-    resting = asyncio.create_task(shop.courier.rest(60))
-    await asyncio.wait_for(shop.courier.ended.wait(), 5)
+    resting = asyncio.create_task(shop.delivery.rest(60))
+    await asyncio.wait_for(shop.delivery.ended.wait(), 5)
     resting.cancel()
     assert (await shop.status(first), await shop.status(second)) == ("SENT", "QUEUED")
 

@@ -34,12 +34,12 @@ async def test_keys_whose_time_is_over_are_gone_after_it(shop: MessagePipeline, 
 async def test_a_worker_knows_among_how_many_a_pace_is_shared(shop: MessagePipeline, urls: Urls) -> None:
     house = house_over(urls, DATABASE_URL=urls.worker)
     worker = build_worker(house)
-    assert worker.couriers
+    assert worker.deliveries
     for name in ("second", "third"):
         await liveness.record_worker(shop.worker, name, "0012")
     beating = asyncio.create_task(worker.beat())
     try:
-        await wait_until(lambda: {one.gate.workers for one in worker.couriers.values()} == {3})
+        await wait_until(lambda: {one.rate_limiter.workers for one in worker.deliveries.values()} == {3})
     finally:
         beating.cancel()
         await house.close()

@@ -36,7 +36,7 @@ async def replay_all(shop: MessagePipeline) -> None:
 
 async def test_one_unappliable_event_delays_none_of_fifty(shop: MessagePipeline) -> None:
     ids = [await shop.accept(body=str(number)) for number in range(50)]
-    await shop.courier.drain()
+    await shop.delivery.drain()
     events = [status_report(one, ReportedStatus.DELIVERED) for one in ids]
     await shop.keep(*events[:25], poison_event(), *events[25:])
     assert await shop.apply() == 51

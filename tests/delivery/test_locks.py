@@ -56,7 +56,7 @@ async def test_beginning_and_releasing_claims_keep_the_common_lock_order(
     async def admit(_: object) -> list[float]:
         return waits
 
-    monkeypatch.setattr(shop.courier.gate, "admit", admit)
+    monkeypatch.setattr(shop.delivery.rate_limiter, "admit", admit)
     for _ in range(2):
         await shop.accept()
     async with shop.worker.transaction() as connection:
@@ -64,7 +64,7 @@ async def test_beginning_and_releasing_claims_keep_the_common_lock_order(
     first, last = sorted(claimed, key=lambda one: one.key)
     async with shop.worker.transaction() as holder:
         await lock_states(holder, [first.key])
-        beginning = asyncio.create_task(shop.courier._begin([last, first]))
+        beginning = asyncio.create_task(shop.delivery._begin([last, first]))
         await until(lambda: shop.count("pg_locks WHERE NOT granted"), bool)
         await lock_states(holder, [first.key, last.key])
     assert len(await asyncio.wait_for(beginning, 5)) == waits.count(0.0)

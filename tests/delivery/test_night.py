@@ -35,12 +35,12 @@ def hours(begin: timedelta, end: timedelta) -> QuietHours:
 def night(shop: MessagePipeline) -> MessagePipeline:
     """A shop in which it is night for two hours more, though it was day when its messages were handed in."""
     shop.outbox._schedule._quiet_hours = hours(5 * HOUR, 6 * HOUR)
-    shop.courier.quiet_hours = QuietHoursCheck(shop.sealer, TenantZones(shop.worker), hours(-HOUR, 2 * HOUR))
+    shop.delivery.quiet_hours = QuietHoursCheck(shop.sealer, TenantZones(shop.worker), hours(-HOUR, 2 * HOUR))
     return shop
 
 
 def day(shop: MessagePipeline) -> None:
-    shop.courier.quiet_hours = QuietHoursCheck(shop.sealer, TenantZones(shop.worker), hours(5 * HOUR, 6 * HOUR))
+    shop.delivery.quiet_hours = QuietHoursCheck(shop.sealer, TenantZones(shop.worker), hours(5 * HOUR, 6 * HOUR))
 
 
 async def handed_in(shop: MessagePipeline, *route: Step, **given: Any) -> UUID:
@@ -51,14 +51,14 @@ async def handed_in(shop: MessagePipeline, *route: Step, **given: Any) -> UUID:
 
 async def test_a_message_delayed_by_a_backlog_waits_for_the_end_of_quiet_hours(night: MessagePipeline) -> None:
     message_id = await handed_in(night)
-    await night.courier.drain()
+    await night.delivery.drain()
     message = await night.message(message_id)
     assert (night.sender.sent, message.status, await night.attempts(message_id)) == ([], "QUEUED", [])
     assert message.next_attempt_at is not None
     assert abs(message.next_attempt_at - datetime.now(UTC) - 2 * HOUR) < FIVE
     day(night)
     await night.tamper("UPDATE messages SET due_at = now()")
-    await night.courier.drain()
+    await night.delivery.drain()
     assert await night.status(message_id) == "SENT"
     assert [attempt.number for attempt in await night.attempts(message_id)] == [1]
 
@@ -67,20 +67,20 @@ async def test_a_retry_and_a_fallback_wait_for_the_end_of_quiet_hours(night: Mes
     def away(_: OutboundMessage) -> Receipt:
         raise ProviderUnavailable("Away.", provider="twilio")
 
-    held, answer, night.sender.answer = night.courier.quiet_hours, night.sender.answer, away
+    held, answer, night.sender.answer = night.delivery.quiet_hours, night.sender.answer, away
     day(night)
     message_id = await handed_in(night)
-    await night.courier.drain()
-    night.courier.quiet_hours, night.sender.answer = held, answer
+    await night.delivery.drain()
+    night.delivery.quiet_hours, night.sender.answer = held, answer
     await night.tamper("UPDATE messages SET due_at = now()")
-    await night.courier.drain()
+    await night.delivery.drain()
     assert (len(night.sender.sent), await night.status(message_id)) == (1, "QUEUED")
 
 
 async def test_a_step_has_its_full_time_after_quiet_hours(night: MessagePipeline) -> None:
     night.serve(Channel.WHATSAPP, "whatsapp")
     message_id = await handed_in(night, make_step(Channel.SMS, within=FIVE), make_step(Channel.WHATSAPP))
-    await night.courier.drain()
+    await night.delivery.drain()
     assert await night.count("messages WHERE step_until - due_at BETWEEN interval '4 minutes' AND interval '5 minutes'")
     await night.sweep()
     assert (await night.message(message_id)).channel is Channel.SMS
@@ -88,7 +88,7 @@ async def test_a_step_has_its_full_time_after_quiet_hours(night: MessagePipeline
 
 async def test_a_message_that_expires_before_quiet_hours_end_is_not_sent(night: MessagePipeline) -> None:
     message_id = await handed_in(night, expires_in=HOUR)
-    await night.courier.drain()
+    await night.delivery.drain()
     await night.tamper("UPDATE messages SET expires_at = now()")
     await night.sweep()
     assert await night.status(message_id) == "FAILED"
@@ -96,7 +96,7 @@ async def test_a_message_that_expires_before_quiet_hours_end_is_not_sent(night: 
 
 async def test_a_message_without_quiet_hours_is_sent_at_night(night: MessagePipeline) -> None:
     message_id = await night.accept()
-    await night.courier.drain()
+    await night.delivery.drain()
     assert await night.status(message_id) == "SENT"
 
 
@@ -110,23 +110,23 @@ async def test_a_message_deferred_by_quiet_hours_does_not_count_as_sent_to_its_r
             admitted.extend(recipients)
             return [0.0] * len(recipients)
 
-    night.courier.gate = Watched()
+    night.delivery.rate_limiter = Watched()
     await handed_in(night)
-    await night.courier.drain()
+    await night.delivery.drain()
     assert admitted == []
 
 
 async def test_messages_in_quiet_hours_use_no_rate_limit_slots(night: MessagePipeline, new_gate: NewLimiter) -> None:
-    night.courier.gate = new_gate(Pace(0.01, burst=1))
+    night.delivery.rate_limiter = new_gate(Pace(0.01, burst=1))
     asleep, awake = [await handed_in(night) for _ in range(3)], await night.accept()
-    await night.courier.drain()
+    await night.delivery.drain()
     assert [await night.status(one) for one in [*asleep, awake]] == ["QUEUED"] * 3 + ["SENT"]
 
 
 async def test_one_whose_address_cannot_be_read_waits_and_is_not_begun(night: MessagePipeline) -> None:
     message_id = await handed_in(night)
     await night.tamper("UPDATE messages SET to_sealed = decode('00', 'hex') WHERE id = :id", id=message_id)
-    await night.courier.drain()
+    await night.delivery.drain()
     waits = "status = 'QUEUED' AND due_at > now() AND lease_until IS NULL AND attempt_count = 0"
     assert await night.count(f"messages WHERE {waits}") == 1
 
@@ -137,7 +137,7 @@ async def test_a_number_without_a_time_zone_follows_the_senders_clock_and_delays
     strange, other = await handed_in(night), await night.accept()
     sealed = night.sealer.seal("112", tenant=DEFAULT_TENANT, row=strange, column="to")
     await night.tamper("UPDATE messages SET to_sealed = :sealed WHERE id = :id", sealed=sealed, id=strange)
-    await night.courier.drain()
+    await night.delivery.drain()
     assert (await night.status(strange), await night.status(other)) == ("QUEUED", "SENT")
 
 
@@ -149,8 +149,8 @@ async def test_a_worker_tries_each_channel_for_as_long_as_it_was_set(urls: Urls)
     for given, wanted in cases:
         house = house_over(urls, DATABASE_URL=urls.worker, **given)
         try:
-            couriers = build_worker(house).couriers
-            tried = [couriers[one].timing.retry_for for one in (Channel.SMS, Channel.EMAIL)]
+            deliveries = build_worker(house).deliveries
+            tried = [deliveries[one].timing.retry_for for one in (Channel.SMS, Channel.EMAIL)]
         finally:
             await house.close()
         assert tried == [timedelta(hours=one) for one in wanted]
@@ -159,7 +159,9 @@ async def test_a_worker_tries_each_channel_for_as_long_as_it_was_set(urls: Urls)
 async def test_a_worker_keeps_the_quiet_hours_it_was_set(urls: Urls) -> None:
     house = house_over(urls, DATABASE_URL=urls.worker, QUIET_HOURS="20:00-09:00")
     try:
-        nights = {str(one.quiet_hours and one.quiet_hours.quiet_hours) for one in build_worker(house).couriers.values()}
+        nights = {
+            str(one.quiet_hours and one.quiet_hours.quiet_hours) for one in build_worker(house).deliveries.values()
+        }
     finally:
         await house.close()
     assert nights == {"20:00-09:00"}

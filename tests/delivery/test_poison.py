@@ -20,10 +20,10 @@ async def test_an_outcome_that_cannot_be_written_delays_no_other(shop: MessagePi
         return Receipt("SM\0" if message.reference.message_id == ids[1] else "SM1")
 
     shop.sender.answer = answer
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert [await shop.status(one) for one in ids] == ["SENT", "SENDING", "SENT"]
     await shop.accept(body="later")
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert len(shop.sender.sent) == 4
 
 
@@ -40,10 +40,10 @@ async def test_each_step_of_a_route_has_its_own_tries(shop: MessagePipeline, mon
     draft = Draft(TextContent("oi"), [make_step(Channel.SMS), make_step(Channel.WHATSAPP)], phone="+5511987654321")
     message_id = (await shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
     tries = tries_of(Timing().retry_for)
-    for courier in (shop.courier, second):
+    for delivery in (shop.delivery, second):
         for _ in range(tries):
             await shop.tamper("UPDATE messages SET due_at = now() WHERE due_at IS NOT NULL")
-            await courier.drain()
+            await delivery.drain()
     assert len(shop.sender.sent) == 2 * tries
     assert await shop.status(message_id) == "FAILED"
 

@@ -33,7 +33,7 @@ async def test_messages_are_accepted_and_delivered_through_a_pooler(pooled: Urls
     shop: MessagePipeline = make_pipeline(app, worker, sealer, hub, FakeSender())
     ids = await asyncio.gather(*(shop.accept(body=str(number), key=str(number)) for number in range(30)))
     assert [await shop.accept(body="0", key="0")] == [ids[0]]
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert {await shop.status(one) for one in ids} == {"SENT"}
     assert len(shop.sender.sent) == 30
     await app.close()

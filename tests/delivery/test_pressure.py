@@ -66,7 +66,7 @@ async def test_who_did_not_fill_the_queue_is_let_in(full: MessagePipeline, urls:
 
 
 async def test_once_it_has_been_carried_away_more_is_taken(full: MessagePipeline) -> None:
-    await full.courier.drain()
+    await full.delivery.drain()
     await full.outbox.pressure.look([Channel.SMS])
     assert not (await full.outbox.accept(DEFAULT_TENANT, draft("new"))).is_replay
 

@@ -82,9 +82,9 @@ async def test_every_step_of_its_route_must_be_simulated(shop: MessagePipeline) 
 
 async def test_where_it_is_simulated_it_is_sent_like_any_other(shop: MessagePipeline) -> None:
     simulate(shop, Channel.SMS)
-    shop.courier.is_simulated = True
+    shop.delivery.is_simulated = True
     message_id = await accept(shop, TEST)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert (await shop.status(message_id), len(shop.sender.sent)) == ("SENT", 1)
 
 
@@ -92,7 +92,7 @@ async def test_a_test_key_message_is_rejected_before_a_live_provider_is_called(s
     """It was simulated when the message was taken in, and is not any more when its turn comes."""
     simulate(shop, Channel.SMS)
     theirs, ours = await accept(shop, TEST), await accept(shop, UNRESTRICTED)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert [one.reference.message_id for one in shop.sender.sent] == [ours]
     assert (await shop.status(theirs), await shop.status(ours)) == ("FAILED", "SENT")
     failure = (await shop.message(theirs)).failure
@@ -107,9 +107,9 @@ async def test_by_a_fallback_it_comes_no_further(shop: MessagePipeline) -> None:
     real = FakeSender()
     real.gate.set()
     whatsapp = ChannelDelivery(Channel.WHATSAPP, "whatsapp", real, shop.worker, shop.sealer, shop.hub, "test-worker")
-    shop.courier.is_simulated, shop.sender.answer = True, refuse
+    shop.delivery.is_simulated, shop.sender.answer = True, refuse
     message_id = await accept(shop, TEST, ANA, Channel.SMS, Channel.WHATSAPP)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert await shop.status(message_id) == "QUEUED"
     await whatsapp.drain()
     assert (await shop.status(message_id), real.sent) == ("FAILED", [])
@@ -123,16 +123,16 @@ async def test_at_its_hour_and_after_its_worker_died_it_comes_no_further(shop: M
     await shop.sweep()
     await shop.tamper("UPDATE messages SET lease_until = now() - interval '1 hour', lease_token = 9")
     await shop.sweep()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert (await shop.status(message_id), shop.sender.sent) == ("FAILED", [])
 
 
 @pytest.mark.parametrize("is_simulated", [True, False])
 async def test_a_live_provider_is_not_asked_about_a_test_key_message(shop: MessagePipeline, is_simulated: bool) -> None:
     simulate(shop, Channel.SMS)
-    shop.courier.is_simulated, shop.sender.answer = True, lose_answer
+    shop.delivery.is_simulated, shop.sender.answer = True, lose_answer
     await accept(shop, TEST)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.tamper("UPDATE messages SET due_at = now()")
     await record_an_hour_of_uptime(shop)
     books = FakeLookup()
@@ -272,5 +272,5 @@ async def test_a_test_key_message_stays_one_after_a_retry_by_any_key(shop: Messa
     async with shop.app.transaction(DEFAULT_TENANT) as connection:
         channels = shop.outbox.channels
         await retry(connection, DEFAULT_TENANT, message_id, None, EventSource.API, channels=channels)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert (await shop.status(message_id), shop.sender.sent) == ("FAILED", [])

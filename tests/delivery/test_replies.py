@@ -67,17 +67,17 @@ async def test_a_reply_is_sent_with_the_provider_id_of_the_received_message(shop
     event = inbound_message("+15005550006", body="Já saiu?")
     question = await written(shop, event)
     message_id = await answer(shop, question)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert [one.in_reply_to for one in shop.sender.sent] == [event.provider_message_id]
     assert (await shop.message(message_id)).in_reply_to == question
 
 
 async def test_we_may_answer_what_we_wrote_ourselves(shop: MessagePipeline) -> None:
     first = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await answer(shop, first)
     plain = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     quoted = {one.reference.message_id: one.in_reply_to for one in shop.sender.sent}
     assert quoted[plain] is None
     assert list(quoted.values()) == [None, f"SM{first.hex}", None]
@@ -87,7 +87,7 @@ async def test_a_reply_to_another_providers_message_is_stored_but_not_passed_on(
     question = await written(shop, inbound_message("+15005550006"))
     await shop.tamper("UPDATE messages SET integration = 'another'")
     message_id = await answer(shop, question)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert shop.sender.sent[-1].in_reply_to is None
     assert (await shop.message(message_id)).in_reply_to == question
 
@@ -120,7 +120,7 @@ async def test_what_a_message_answers_is_part_of_what_was_asked_for(shop: Messag
 
 async def test_a_received_reply_is_linked_to_our_message(shop: MessagePipeline) -> None:
     ours = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     reply = await written(shop, replace(inbound_message("+15005550006"), in_reply_to=f"SM{ours.hex}"))
     assert (await shop.message(reply)).in_reply_to == ours
 

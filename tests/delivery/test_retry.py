@@ -42,7 +42,7 @@ async def test_what_failed_goes_out_again_over_its_own_route(shop: MessagePipeli
     message_id = await failed_message(shop)
     assert (await again(shop, message_id)).channel is Channel.SMS
     assert (await shop.message(message_id)).failure is None
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert [one.reference.attempt for one in shop.sender.sent] == [1, 2]
     assert await shop.statuses(message_id) == ["QUEUED", "SENDING", "FAILED", "QUEUED", "SENDING", "SENT"]
 
@@ -120,7 +120,7 @@ async def test_what_may_arrive_twice_is_tried_only_by_who_says_so(shop: MessageP
 
     shop.sender.answer = lost
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.tamper("UPDATE messages SET status = 'FAILED', due_at = NULL")
     with pytest.raises(InvalidState, match="retryMessage"):
         await again(shop, message_id, may_double=False)
@@ -130,7 +130,7 @@ async def test_what_may_arrive_twice_is_tried_only_by_who_says_so(shop: MessageP
 
 async def test_a_message_the_provider_already_has_is_retried_only_on_explicit_request(shop: MessagePipeline) -> None:
     message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
     await shop.sweep()
     # The second channel fails in the end; the first one was taken, and may deliver any moment.

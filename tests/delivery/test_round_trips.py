@@ -28,11 +28,11 @@ PACED = Pace(1000, burst=1000, recipient_interval=6.0, recipient_burst=45)
 async def test_a_batch_is_delivered_in_the_same_number_of_round_trips_regardless_of_its_size(
     shop: MessagePipeline, new_gate: NewLimiter, size: int, pace: Pace | None, begin_apart: int
 ) -> None:
-    shop.courier.gate = new_gate(pace)
+    shop.delivery.rate_limiter = new_gate(pace)
     ids = await asyncio.gather(*(shop.accept(body=f"{number}") for number in range(size)))
     shop.sender.gate.clear()
     async with round_trips(shop.worker) as seen:
-        draining = asyncio.create_task(shop.courier.drain())
+        draining = asyncio.create_task(shop.delivery.drain())
         while len(shop.sender.sent) < size:
             await asyncio.sleep(0)
         # All answers come at once, as one batch.
@@ -78,11 +78,11 @@ async def test_valkey_is_called_before_and_after_a_batch_and_not_for_each_messag
 ) -> None:
     for number in range(30):
         await shop.accept(body=f"{number}")
-    shop.courier.gate = new_gate()
+    shop.delivery.rate_limiter = new_gate()
     # The store learns the scripts first, once for all.
-    allowance = await shop.courier.gate.allow(1)
-    await shop.courier.gate.give_back(allowance, 1)
-    await shop.courier.gate.report(CallOutcomes(allowance.ticket, successes=1))
+    allowance = await shop.delivery.rate_limiter.allow(1)
+    await shop.delivery.rate_limiter.give_back(allowance, 1)
+    await shop.delivery.rate_limiter.report(CallOutcomes(allowance.ticket, successes=1))
     said: list[str] = []
     usual = Redis.execute_command
 
@@ -98,7 +98,7 @@ async def test_valkey_is_called_before_and_after_a_batch_and_not_for_each_messag
 
     monkeypatch.setattr(Redis, "execute_command", noted)
     monkeypatch.setattr(Pipeline, "pipeline_execute_command", noted_too)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert len(shop.sender.sent) == 30
     # Asked what may go, and at last whether more may; what was not used is given back; the end is told of.
     assert sorted(said) == [*["EVALSHA"] * 5, *["PUBLISH"] * 2]

@@ -27,11 +27,11 @@ async def test_a_token_of_an_earlier_claim_begins_nothing_of_the_present_one(sho
 
 
 async def test_a_call_that_never_ends_is_given_up_and_unconfirmed(shop: MessagePipeline) -> None:
-    shop.courier.timing = Timing(send_deadline=timedelta(seconds=0.1))
+    shop.delivery.timing = Timing(send_deadline=timedelta(seconds=0.1))
     shop.sender.gate.clear()
     message_id = await shop.accept()
     async with asyncio.timeout(5):
-        await shop.courier.drain()
+        await shop.delivery.drain()
     assert await shop.status(message_id) == "UNCONFIRMED"
 
 
@@ -43,7 +43,7 @@ async def test_the_events_of_another_tenants_message_are_not_read(shop: MessageP
 
 async def test_what_did_not_fail_has_no_failure(shop: MessagePipeline) -> None:
     await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     async with shop.worker.transaction() as connection:
         statement = "SELECT count(*) FROM messages WHERE failure IS NOT NULL"
         assert (await connection.exec_driver_sql(statement)).scalar_one() == 0

@@ -44,7 +44,7 @@ async def test_a_message_for_later_waits_and_is_queued_when_its_hour_comes(shop:
     assert (found.status, found.send_at, found.due_at) == ("SCHEDULED", 3600, 3600)
     # Nobody is woken for what has an hour yet.
     assert shop.woken == []
-    assert await shop.courier.drain() is None
+    assert await shop.delivery.drain() is None
     assert shop.sender.sent == []
     await shop.tamper("UPDATE messages SET due_at = now()")
     async with shop.worker.transaction() as connection:

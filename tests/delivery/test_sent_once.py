@@ -61,14 +61,14 @@ async def sent_once_more(shop: MessagePipeline, answer: object, *route: Step) ->
     message_id = await unconfirmed_message(shop, *(route or [make_step(Channel.SMS, on_unconfirmed=RESEND)]))
     await make_settler(shop, FakeLookup()).settle_due()
     shop.sender.answer = answer  # type: ignore[assignment]
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert len(shop.sender.sent) == 2
     return message_id
 
 
 async def test_a_step_with_an_unread_report_does_not_fall_back(shop: MessagePipeline) -> None:
     message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
     await shop.keep(status_report(message_id, ReportedStatus.DELIVERED))
     await shop.sweep()
@@ -91,7 +91,7 @@ async def test_a_report_that_arrives_during_a_look_up_is_applied_before_the_rout
 
     await make_settler(shop, Told()).settle_due()
     assert await shop.status(message_id) == "UNCONFIRMED"
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.apply()
     assert (await shop.status(message_id), len(shop.sender.sent)) == ("DELIVERED", 1)
 
@@ -101,7 +101,7 @@ async def test_what_was_taken_after_all_is_not_sent_a_third_time(shop: MessagePi
     await apply_report(shop, message_id, ReportedStatus.SENT)
     await shop.tamper("UPDATE messages SET due_at = now() WHERE due_at IS NOT NULL")
     await make_settler(shop, FakeLookup()).settle_due()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert (await shop.status(message_id), len(shop.sender.sent)) == ("SENT", 2)
 
 
@@ -135,8 +135,8 @@ async def test_a_no_to_the_second_send_does_not_undo_that_the_first_was_taken(sh
         await apply_report(shop, message_id, ReportedStatus.SENT)
         raise ProviderRejected("no", provider="twilio")
 
-    shop.courier.sender.send = overtaken  # type: ignore[method-assign]
-    await shop.courier.drain()
+    shop.delivery.sender.send = overtaken  # type: ignore[method-assign]
+    await shop.delivery.drain()
     message = await shop.message(message_id)
     assert (message.status, message.channel) == ("SENT", "SMS")
     # Once that one has failed, too, nothing is left of the step.
@@ -186,10 +186,10 @@ async def test_two_settlers_do_not_take_one_sighting_for_two_messages(shop: Mess
 async def test_two_attempts_never_hold_one_provider_id(shop: MessagePipeline) -> None:
     """The provider names two messages alike: both were sent, and the first keeps the id."""
     shop.sender.answer = lambda message: Receipt("SMsame")
-    other = replace(shop.courier, sender=shop.sender)
+    other = replace(shop.delivery, sender=shop.sender)
     shop.sender.gate.clear()
     first, second = await shop.accept(), await shop.accept(phone="+5511912345678")
-    drains = asyncio.gather(shop.courier.drain(), other.drain())
+    drains = asyncio.gather(shop.delivery.drain(), other.drain())
     while len(shop.sender.sent) < 2:
         await asyncio.sleep(0.01)
     shop.sender.gate.set()
@@ -207,7 +207,7 @@ async def test_what_our_own_call_was_answered_takes_an_id_from_a_list_back(shop:
     assert await shop.status(first) == "DELIVERED"
     shop.sender.answer = lambda message: Receipt("SMone")
     second = await shop.accept(phone="+5511912345678")
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert [await shop.status(first), await shop.status(second)] == ["UNCONFIRMED", "SENT"]
     held = [(await shop.attempts(one))[0].provider_message_id for one in (first, second)]
     assert held == [None, "SMone"]
@@ -235,7 +235,7 @@ async def test_an_unconfirmed_message_that_expires_stays_unconfirmed_until_its_o
         # Nothing more is sent for it, whatever its route says.
         await make_settler(shop, FakeLookup()).settle_due()
         await shop.sweep()
-        await shop.courier.drain()
+        await shop.delivery.drain()
         assert (await shop.status(message_id), len(await shop.attempts(message_id))) == ("UNCONFIRMED", 1)
         if answer is not None:
             await apply_report(shop, message_id, answer)
@@ -247,7 +247,7 @@ async def test_a_message_that_expires_before_the_next_channel_keeps_the_status_o
     shop: MessagePipeline,
 ) -> None:
     message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
     await shop.sweep()
     assert await shop.status(message_id) == "QUEUED"
@@ -271,7 +271,7 @@ async def test_a_refusal_of_the_last_channel_is_no_failure_while_the_first_one_m
     refused = raising(
         ProviderRejected("no", provider="whatsapp", reason=FailureReason.OTHER, party=FailureParty.CALLER)
     )
-    whatsapp = replace(shop.courier, channel=Channel.WHATSAPP, integration="whatsapp")
+    whatsapp = replace(shop.delivery, channel=Channel.WHATSAPP, integration="whatsapp")
     ends = {"SENT": "SENT", "DELIVERED": "DELIVERED", "READ": "READ", "FAILED": "FAILED"}
     for status, then in ends.items():
         message_id = await unconfirmed_message(shop, *route)
@@ -292,7 +292,7 @@ async def test_a_refusal_of_the_last_channel_is_no_failure_while_the_first_one_m
 async def test_a_message_with_an_unread_report_does_not_expire(shop: MessagePipeline) -> None:
     shop.sender.answer = AWAY  # type: ignore[assignment]
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.tamper("UPDATE messages SET expires_at = now()")
     await shop.keep(status_report(message_id, ReportedStatus.DELIVERED))
     await shop.sweep()
@@ -303,7 +303,7 @@ async def test_a_message_with_an_unread_report_does_not_expire(shop: MessagePipe
 
 async def test_no_other_channel_is_used_while_a_report_about_the_first_is_unread(shop: MessagePipeline) -> None:
     message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
     await shop.sweep()
     assert (await shop.message(message_id)).channel == "WHATSAPP"
@@ -327,7 +327,7 @@ async def test_a_worker_paused_after_it_began_makes_no_call(
         return await with_quoted_ids(connection, sealer, integration, begun)
 
     monkeypatch.setattr(delivery, "with_quoted_ids", sleep)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert shop.sender.sent == []
     [attempt] = await shop.attempts(message_id)
     assert (attempt.outcome, attempt.duration_ms) == ("UNAVAILABLE", 0)
@@ -345,7 +345,7 @@ async def test_two_ends_of_one_message_that_are_written_down_together_know_of_ea
         CallResult(replace(second, attempt=1), Receipt("SM1")),
         CallResult(second, ProviderRejected("no", provider="twilio")),
     ]
-    await shop.courier._record(ends)
+    await shop.delivery._record(ends)
     assert await shop.status(message_id) == "SENT"
 
 
@@ -357,7 +357,7 @@ async def test_an_unconfirmed_message_released_from_a_claim_is_looked_up_by_its_
     async with shop.worker.transaction() as connection:
         [second] = await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=TIMING)
     # A slow worker's late word on the first send, before the second one has begun.
-    await shop.courier._record([CallResult(replace(second, attempt=1), OutcomeUnknown("lost", provider="twilio"))])
+    await shop.delivery._record([CallResult(replace(second, attempt=1), OutcomeUnknown("lost", provider="twilio"))])
     assert await shop.status(message_id) == "UNCONFIRMED"
     await shop.tamper("UPDATE messages SET due_at = now()")
     books = FakeLookup([Sighting("SM1", ReportedStatus.SENT)])

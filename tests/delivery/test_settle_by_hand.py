@@ -49,7 +49,7 @@ async def test_it_is_sent_once_more_over_the_same_channel(shop: MessagePipeline)
     shop.sender.answer = lambda message: Receipt("SMagain")
     await decide(shop, message_id, Decision.RESEND)
     assert shop.woken[-1] == "SMS"
-    await shop.courier.drain()
+    await shop.delivery.drain()
     first, second = [one.reference for one in shop.sender.sent]
     # An e-mail's Message-ID is made of the message's id.
     assert (first.message_id, second.message_id, second.attempt) == (message_id, message_id, 2)
@@ -59,7 +59,7 @@ async def test_it_is_sent_once_more_over_the_same_channel(shop: MessagePipeline)
 async def test_what_is_lost_again_can_be_decided_again(shop: MessagePipeline) -> None:
     message_id = await unconfirmed_message(shop)
     await decide(shop, message_id, Decision.RESEND)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert await shop.status(message_id) == "UNCONFIRMED"
     await decide(shop, message_id, Decision.FAILED)
     assert await shop.status(message_id) == "FAILED"
@@ -100,7 +100,7 @@ async def test_with_a_report_at_the_same_moment_the_report_wins(shop: MessagePip
             assert await shop.status(message_id) == "DELIVERED"
 
     await asyncio.gather(by_hand(), apply_report(shop, message_id, ReportedStatus.DELIVERED))
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert (await shop.status(message_id), len(shop.sender.sent)) == ("DELIVERED", 1)
 
 
@@ -155,5 +155,5 @@ async def test_a_provider_that_is_lost_for_good_is_not_asked_by_a_route_again(sh
         raise OutcomeUnknown("lost", provider="twilio")
 
     shop.sender.answer = lost
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert (await shop.status(message_id), len(shop.sender.sent)) == ("FAILED", 1)

@@ -45,7 +45,7 @@ from tests.delivery.pipeline import FakeSender, MessagePipeline
 async def test_an_unconfirmed_message_is_held_before_anything_is_decided(shop: MessagePipeline) -> None:
     shop.sender.answer = lose_answer
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await record_an_hour_of_uptime(shop)
     assert await make_settler(shop, FakeLookup()).settle_due() == 0
     assert (await shop.attempts(message_id))[0].outcome == "UNCONFIRMED"
@@ -70,7 +70,7 @@ async def test_a_look_up_without_a_final_status_still_proves_acceptance(shop: Me
 async def test_a_result_for_another_message_is_not_used_for_this_one(shop: MessagePipeline) -> None:
     shop.sender.answer = lambda message: Receipt("SMother")
     await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     message_id = await unconfirmed_message(shop)
     await make_settler(shop, FakeLookup([Sighting("SMother", ReportedStatus.DELIVERED)])).settle_due()
     assert await shop.status(message_id) == "UNCONFIRMED"
@@ -178,7 +178,7 @@ async def test_one_that_is_under_way_just_now_may_be_the_record_as_well(shop: Me
     shop.sender.gate.clear()
     shop.sender.answer = lambda message: Receipt("SMother")
     second = await shop.accept()
-    drain = asyncio.create_task(shop.courier.drain())
+    drain = asyncio.create_task(shop.delivery.drain())
     while await shop.status(second) != "SENDING":
         await asyncio.sleep(0.01)
     books = FakeLookup([Sighting("SMother", ReportedStatus.DELIVERED)])
@@ -225,7 +225,7 @@ async def test_its_own_report_says_that_the_record_was_another_one_s(shop: Messa
 async def test_what_its_own_answer_named_is_not_taken_away(shop: MessagePipeline) -> None:
     shop.sender.answer = lambda message: Receipt("SMone")
     first = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     second = await unconfirmed_message(shop)
     await signed(shop, second, "SMone", ReportedStatus.DELIVERED)
     assert (await shop.status(first), await shop.status(second)) == ("SENT", "DELIVERED")
@@ -243,11 +243,11 @@ async def test_nothing_is_decided_while_the_provider_cannot_be_asked(shop: Messa
 async def test_a_route_that_asks_for_it_sends_once_more_and_only_once(shop: MessagePipeline) -> None:
     message_id = await unconfirmed_message(shop, policy=UnconfirmedPolicy.RESEND)
     await make_settler(shop, FakeLookup()).settle_due()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert [attempt.outcome for attempt in await shop.attempts(message_id)] == ["UNCONFIRMED", "UNCONFIRMED"]
     await shop.tamper("UPDATE messages SET due_at = now()")
     await make_settler(shop, FakeLookup()).settle_due()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert len(shop.sender.sent) == 2
     assert await shop.status(message_id) == "UNCONFIRMED"
 
@@ -337,7 +337,7 @@ async def test_an_unconfirmed_message_that_cannot_be_looked_up_waits_and_the_oth
 async def test_a_report_that_is_overdue_is_asked_for(shop: MessagePipeline) -> None:
     shop.sender.answer = FakeSender().answer
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     books = FakeLookup([Sighting(f"SM{message_id.hex}", ReportedStatus.DELIVERED)])
     reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": books}, QUICK_TIMING)
     assert await reconciler.ask_for_reports() == 0
@@ -351,7 +351,7 @@ async def test_a_report_that_is_overdue_is_asked_for(shop: MessagePipeline) -> N
 async def test_an_unreadable_report_blocks_no_other_report(shop: MessagePipeline, is_row: bool) -> None:
     shop.sender.answer = FakeSender().answer
     broken, sound = await shop.accept(), await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
     if is_row:
         await shop.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=broken)
@@ -367,7 +367,7 @@ async def test_an_unreadable_report_blocks_no_other_report(shop: MessagePipeline
 async def test_what_is_still_undecided_is_not_asked_for_again_at_once(shop: MessagePipeline) -> None:
     shop.sender.answer = FakeSender().answer
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
     books = FakeLookup([Sighting(f"SM{message_id.hex}", None)])
     reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": books}, QUICK_TIMING)
@@ -398,7 +398,7 @@ async def test_a_provider_that_cannot_be_asked_is_named_with_its_reason_and_dela
 
     shop.sender.answer = FakeSender().answer
     await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     failing = Failing()
     lookups = {"twilio": failing, "other": FakeLookup(counted=0)}
     reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, lookups, QUICK_TIMING)
@@ -441,7 +441,7 @@ async def test_a_day_is_over_when_the_database_says_so(shop: MessagePipeline, mo
 async def test_an_overdue_report_that_cannot_be_asked_for_does_not_hold_up_the_others(shop: MessagePipeline) -> None:
     shop.sender.answer = FakeSender().answer
     first, second = await shop.accept(), await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
 
     class Odd(FakeLookup):

@@ -24,11 +24,11 @@ async def test_a_scheduled_message_waits_for_its_hour(shop: MessagePipeline) -> 
     message_id = await shop.accept()
     await shop.tamper("UPDATE messages SET status = 'SCHEDULED', due_at = now() + interval '1 hour'")
     await shop.sweep()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert await shop.status(message_id) == "SCHEDULED"
     await shop.tamper("UPDATE messages SET due_at = now()")
     await shop.sweep()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert await shop.statuses(message_id) == ["QUEUED", "QUEUED", "SENDING", "SENT"]
 
 
@@ -50,9 +50,9 @@ async def test_what_ran_out_of_time_in_a_slow_worker_s_hands_is_let_go_at_once(s
             await shop.tamper("UPDATE messages SET expires_at = now()")
             return [0.0] * len(recipients)
 
-    shop.courier.gate = Slow()
+    shop.delivery.rate_limiter = Slow()
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.sweep()
     assert (shop.sender.sent, await shop.statuses(message_id)) == ([], ["QUEUED", "FAILED"])
     assert await shop.attempts(message_id) == []
@@ -64,7 +64,7 @@ async def test_what_was_not_sent_in_time_expires(shop: MessagePipeline, status: 
     await shop.tamper(
         "UPDATE messages SET status = :status, expires_at = now() - interval '1 second', due_at = now()", status=status
     )
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert shop.sender.sent == []
     await shop.sweep()
     message = await shop.message(message_id)
@@ -77,7 +77,7 @@ async def test_what_was_not_sent_in_time_expires(shop: MessagePipeline, status: 
 async def test_a_message_that_expires_unsent_says_what_delayed_it(shop: MessagePipeline) -> None:
     shop.sender.answer = away
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.tamper("UPDATE messages SET expires_at = now()")
     await shop.sweep()
     failure = (await shop.message(message_id)).failure
@@ -90,7 +90,7 @@ async def test_a_message_that_expires_unsent_says_what_delayed_it(shop: MessageP
 
 async def test_what_has_gone_out_does_not_expire(shop: MessagePipeline) -> None:
     message_id = await shop.accept()
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.tamper("UPDATE messages SET expires_at = now() - interval '1 second'")
     await shop.sweep()
     assert await shop.status(message_id) == "SENT"
@@ -100,7 +100,7 @@ async def test_the_next_try_comes_no_later_than_the_expiry(shop: MessagePipeline
     shop.sender.answer = away
     message_id = await shop.accept()
     await shop.tamper("UPDATE messages SET expires_at = now() + interval '0.3 seconds'")
-    await shop.courier.drain()
+    await shop.delivery.drain()
     message = await shop.message(message_id)
     assert message.next_attempt_at is not None
     assert message.expires_at is not None
@@ -109,7 +109,7 @@ async def test_the_next_try_comes_no_later_than_the_expiry(shop: MessagePipeline
 
 async def test_a_step_that_does_not_deliver_in_time_gives_way(shop: MessagePipeline) -> None:
     message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.sweep()
     assert await shop.status(message_id) == "SENT"
     await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
@@ -122,7 +122,7 @@ async def test_a_step_that_does_not_deliver_in_time_gives_way(shop: MessagePipel
 async def test_a_step_that_cannot_be_tried_in_time_gives_way_too(shop: MessagePipeline) -> None:
     shop.sender.answer = away
     message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.tamper("UPDATE messages SET step_until = now(), due_at = now() + interval '1 hour'")
     await shop.sweep()
     assert (await shop.message(message_id)).channel == "WHATSAPP"
@@ -130,7 +130,7 @@ async def test_a_step_that_cannot_be_tried_in_time_gives_way_too(shop: MessagePi
 
 async def test_late_proof_of_the_first_channel_wins_and_stops_the_second(shop: MessagePipeline) -> None:
     message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     await shop.tamper("UPDATE messages SET step_until = now(), due_at = now()")
     await shop.sweep()
     reference = shop.sender.sent[0].reference
@@ -142,7 +142,7 @@ async def test_late_proof_of_the_first_channel_wins_and_stops_the_second(shop: M
 
 async def test_delivery_in_time_ends_the_deadline(shop: MessagePipeline) -> None:
     message_id = await accepted_message(shop, SMS_THEN_WHATSAPP)
-    await shop.courier.drain()
+    await shop.delivery.drain()
     reference = shop.sender.sent[0].reference
     await shop.keep(StatusReport("k", "delivered", "{}", status=ReportedStatus.DELIVERED, reference=reference))
     await shop.apply()
@@ -156,7 +156,7 @@ async def test_a_goal_of_sent_is_reached_when_it_was_taken(shop: MessagePipeline
     await accepted_message(
         shop, [make_step(Channel.SMS, within=FIVE_MINUTES, until=RouteGoal.SENT), make_step(Channel.WHATSAPP)]
     )
-    await shop.courier.drain()
+    await shop.delivery.drain()
     async with shop.worker.transaction() as connection:
         row = (await connection.exec_driver_sql("SELECT due_at, step_until FROM messages")).one()
     assert tuple(row) == (None, None)
@@ -185,5 +185,5 @@ async def test_what_was_put_back_counts_no_try_and_is_due_later(shop: MessagePip
         await release(connection, [one], [60.0])
         assert await claim(connection, Channel.SMS, "twilio", worker="w", limit=10, timing=timing) == []
     await shop.tamper("UPDATE messages SET due_at = due_at - interval '60 seconds'")
-    await shop.courier.drain()
+    await shop.delivery.drain()
     assert [message.reference.attempt for message in shop.sender.sent] == [1]

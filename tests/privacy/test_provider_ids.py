@@ -109,7 +109,7 @@ async def test_what_the_version_before_would_write_after_the_contract_is_not_kep
 
 async def test_while_both_versions_run_each_finds_what_the_other_wrote(house: House) -> None:
     message = await house.shop.accept()
-    await house.shop.courier.drain()
+    await house.shop.delivery.drain()
     [view] = await house.shop.attempts(message)
     row = await house.owner.fetchrow("SELECT * FROM attempts")
     # The version before knows this column alone.

@@ -175,7 +175,7 @@ async def test_greylisted_and_full_mailboxes_delay_no_other_mail(
     shop = make_pipeline(app_database, worker_database, sealer, hub, FakeSender())
     shop.serve(Channel.EMAIL, name)
     gate = SharedRateLimiter(redis, name, None)
-    courier = ChannelDelivery(
+    delivery = ChannelDelivery(
         Channel.EMAIL,
         name,
         SmtpSender(found, connections),
@@ -183,7 +183,7 @@ async def test_greylisted_and_full_mailboxes_delay_no_other_mail(
         sealer,
         hub,
         "test",
-        gate=gate,
+        rate_limiter=gate,
         in_flight=2,
     )
 
@@ -193,7 +193,7 @@ async def test_greylisted_and_full_mailboxes_delay_no_other_mail(
 
     async def deliver() -> None:
         async with asyncio.timeout(60):
-            await courier.drain()
+            await delivery.drain()
 
     late = [await accept(f"grey{100 + number}@example.net") for number in range(MANY)]
     full = [await accept(f"full{number}@example.net") for number in range(MANY)]

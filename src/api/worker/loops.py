@@ -49,7 +49,7 @@ class Worker:
 
     app: App
     name: str
-    couriers: Mapping[Channel, ChannelDelivery]
+    deliveries: Mapping[Channel, ChannelDelivery]
     keepers: Sequence[CatalogueSync]
     inbox_woken: asyncio.Event
     settler: Settler
@@ -63,13 +63,13 @@ class Worker:
         """The SAQ job: whoever may have work looks for it."""
         if topic == INBOX:
             self.inbox_woken.set()
-        elif courier := self.couriers.get(Channel(topic)):
-            courier.wake()
+        elif delivery := self.deliveries.get(Channel(topic)):
+            delivery.wake()
 
-    async def deliver(self, courier: ChannelDelivery) -> None:
+    async def deliver(self, delivery: ChannelDelivery) -> None:
         """One turn: wait for a wake-up, or a second, then send all that is due."""
-        await courier.rest(_SWEEP)
-        await courier.drain()
+        await delivery.rest(_SWEEP)
+        await delivery.drain()
 
     async def read_inbox(self) -> None:
         """One turn: wait for a wake-up, or a moment, then apply all that is due."""
@@ -85,18 +85,18 @@ class Worker:
 
     async def sweep(self) -> None:
         """One turn: take back what dead workers left, and let time pass, until nothing is left to do."""
-        while changes := [*await self._take_back(), *await self._let_time_pass()]:
+        while changes := [*await self._reclaim_leases(), *await self._apply_due_times()]:
             await self.app.hub.publish(changes)
-            for courier in self.couriers.values():
-                courier.wake()
+            for delivery in self.deliveries.values():
+                delivery.wake()
         await self.sweep_pulse.beat()
         await asyncio.sleep(_SWEEP)
 
-    async def _take_back(self) -> Sequence[Change]:
+    async def _reclaim_leases(self) -> Sequence[Change]:
         async with self.app.database.transaction() as connection:
             return await reclaim_expired_leases(connection, hold=self.app.timing.hold)
 
-    async def _let_time_pass(self) -> Sequence[Change]:
+    async def _apply_due_times(self) -> Sequence[Change]:
         async with self.app.database.transaction() as connection:
             return await apply_due_times(connection)
 
@@ -110,10 +110,10 @@ class Worker:
     async def drain(self) -> None:
         """Claim no more, and return once what is under way has been written down."""
         self.is_stopping = True
-        for courier in self.couriers.values():
-            courier.stop()
-        for courier in self.couriers.values():
-            await courier.ended.wait()
+        for delivery in self.deliveries.values():
+            delivery.stop()
+        for delivery in self.deliveries.values():
+            await delivery.ended.wait()
         async with self.settling:
             pass
 
@@ -171,20 +171,20 @@ class Worker:
     async def beat(self) -> None:
         """One turn: say that we live, and hear among how many the companies' paces are shared."""
         living = await liveness.record_worker(self.app.database, self.name, head_revision())
-        for courier in self.couriers.values():
-            courier.gate.workers = living
+        for delivery in self.deliveries.values():
+            delivery.rate_limiter.workers = living
         await asyncio.sleep(liveness.HEARTBEAT_INTERVAL)
 
 
 def build_worker(app: App) -> Worker:
-    """Set up a courier for each channel that somebody here serves."""
+    """Set up a delivery for each channel whose provider is configured."""
     name = process_name()
     quiet_hours = QuietHoursCheck(app.sealer, TenantZones(app.database), app.settings.quiet_hours)
-    couriers = {}
+    deliveries = {}
     for channel, service in app.services.outbox.channels.items():
         connected = app.connected.get(service.integration)
         if connected is not None and connected.sender is not None:
-            couriers[channel] = ChannelDelivery(
+            deliveries[channel] = ChannelDelivery(
                 channel,
                 service.integration,
                 connected.sender,
@@ -193,7 +193,7 @@ def build_worker(app: App) -> Worker:
                 app.hub,
                 name,
                 timing=replace(app.timing, retry_for=app.settings.retry_for[channel]),
-                gate=SharedRateLimiter(app.redis, service.integration, connected.pace),
+                rate_limiter=SharedRateLimiter(app.redis, service.integration, connected.pace),
                 quiet_hours=quiet_hours,
                 in_flight=connected.in_flight,
                 is_simulated=connected.mode is Mode.SIMULATED,
@@ -203,7 +203,7 @@ def build_worker(app: App) -> Worker:
     return Worker(
         app,
         name,
-        couriers,
+        deliveries,
         _catalogue_syncs(app),
         asyncio.Event(),
         Settler(app.database, app.sealer, app.hub, lookups, name, app.timing, simulated),

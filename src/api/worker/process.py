@@ -125,7 +125,7 @@ async def _run(worker: Worker, stop: asyncio.Event) -> None:
     )
     tasks = [*_loops(worker), asyncio.create_task(saq.start())]
     tune_garbage_collector()
-    log.info("worker_started", worker=worker.name, channels=[channel.value for channel in worker.couriers])
+    log.info("worker_started", worker=worker.name, channels=[channel.value for channel in worker.deliveries])
     await stop.wait()
     await _drain(worker)
     await saq.stop()
@@ -144,7 +144,7 @@ async def _run(worker: Worker, stop: asyncio.Event) -> None:
 def _loops(worker: Worker) -> list["asyncio.Task[None]"]:
     """Begin everything that goes on until the end."""
     turns: dict[str, Callable[[], Awaitable[None]]] = {
-        **{f"deliver {one.channel}": partial(worker.deliver, one) for one in worker.couriers.values()},
+        **{f"deliver {one.channel}": partial(worker.deliver, one) for one in worker.deliveries.values()},
         **{f"templates {one.channel}": partial(worker.keep_templates, one) for one in worker.keepers},
         "inbox": worker.read_inbox,
         "sweep": worker.sweep,

@@ -73,7 +73,8 @@ class _UnreadableClaim(Exception):
 
 @dataclass(slots=True)
 class ChannelDelivery:
-    """Sends one channel's messages through one provider, up to `in_flight` at a time and as fast as `gate` allows.
+    """Sends one channel's messages through one provider, up to `in_flight` at a time and as fast as `rate_limiter`
+    allows.
 
     To one that is not simulated it gives nothing that a test key sent.
     """
@@ -86,14 +87,14 @@ class ChannelDelivery:
     hub: Hub
     worker: str
     timing: Timing = field(default_factory=Timing)
-    gate: RateLimiter = field(default_factory=Unlimited)
+    rate_limiter: RateLimiter = field(default_factory=Unlimited)
     quiet_hours: QuietHoursCheck | None = None
     in_flight: int = 50
     is_simulated: bool = False
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: set[asyncio.Task[CallResult]] = field(default_factory=set)
     _is_stopping: bool = False
-    # When to ask the gate again, by the loop's clock; None when it allowed everything.
+    # When to ask the rate limiter again, by the loop's clock; None when it allowed everything.
     _ask_at: float | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -107,12 +108,12 @@ class ChannelDelivery:
         self._woken.set()
 
     async def rest(self, longest: float) -> None:
-        """Wait for a wake-up or for the gate, at most so many seconds; after `stop`, for ever."""
+        """Wait for a wake-up or for the rate limiter, at most so many seconds; after `stop`, for ever."""
         if self._is_stopping and not self._sending:
             self.ended.set()
             await asyncio.Event().wait()
         try:
-            async with asyncio.timeout(min(longest, self._until_gate(longest))):
+            async with asyncio.timeout(min(longest, self._until_limiter(longest))):
                 await self._woken.wait()
         except TimeoutError:
             return
@@ -123,7 +124,7 @@ class ChannelDelivery:
         await prepare_lookups(self.database, self.sealer)
         is_more = True
         while is_more or self._sending:
-            if self._woken.is_set() or self._until_gate(1.0) <= 0:
+            if self._woken.is_set() or self._until_limiter(1.0) <= 0:
                 self._woken.clear()
                 is_more = True
             free = self.in_flight - len(self._sending)
@@ -134,12 +135,12 @@ class ChannelDelivery:
             if self._sending:
                 await self._record_some()
 
-    def _until_gate(self, otherwise: float) -> float:
+    def _until_limiter(self, otherwise: float) -> float:
         return otherwise if self._ask_at is None else max(0.0, self._ask_at - time.monotonic())
 
     async def _start_some(self, free: int) -> bool:
         """Start as many calls as are due and allowed; returns whether more may be due that can be sent at once."""
-        allowance = await self.gate.allow(free)
+        allowance = await self.rate_limiter.allow(free)
         self._ask_at = time.monotonic() + allowance.retry_in if allowance.retry_in > 0 else None
         if allowance.count == 0:
             return False
@@ -155,11 +156,11 @@ class ChannelDelivery:
             self._call(later, allowance, begin_by)
             begun += later
         finally:
-            await self.gate.give_back(allowance, allowance.count - len(begun))
+            await self.rate_limiter.give_back(allowance, allowance.count - len(begun))
         # After the calls have begun: a worker that dies while it publishes leaves fewer messages unconfirmed.
         await self.hub.publish(Change(*one.key) for one in begun)
         if len(begun) < len(claimed) or not claimed:
-            # Some claims were deferred, or nothing was due: do not wait for the gate.
+            # Some claims were deferred, or nothing was due: do not wait for the rate limiter.
             self._ask_at = None
         # Equal shares may leave places free although more is due: only an empty claim ends this.
         return bool(claimed) and self._ask_at is None
@@ -192,7 +193,7 @@ class ChannelDelivery:
             worker=self.worker,
             limit=limit,
             timing=self.timing,
-            begins=not self.gate.paces_recipients,
+            begins=not self.rate_limiter.paces_recipients,
             keys=self.sealer.encoded_names,
         )
 
@@ -202,8 +203,8 @@ class ChannelDelivery:
             return []
         waits = await self.quiet_hours.waits(claimed) if self.quiet_hours else [0.0] * len(claimed)
         deferred, allowed = _split_by_wait(claimed, waits)
-        # Only for those outside quiet hours: whom the gate admits counts as written to.
-        paced, going = _split_by_wait(allowed, await self.gate.admit([one.to_hash for one in allowed]))
+        # Only for those outside quiet hours: the rate limiter counts those that it admits.
+        paced, going = _split_by_wait(allowed, await self.rate_limiter.admit([one.to_hash for one in allowed]))
         async with self.database.transaction(*{one.key.tenant_id for one in claimed}) as connection:
             if deferred or paced:
                 await lock_claimed(connection, claimed)
@@ -218,7 +219,7 @@ class ChannelDelivery:
     async def _record_some(self) -> None:
         """Wait for the first calls to end, or for more work, and record all that have ended by then."""
         woken = asyncio.create_task(self._woken.wait())
-        patience = self._until_gate(0.0) or None
+        patience = self._until_limiter(0.0) or None
         try:
             await asyncio.wait({*self._sending, woken}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -270,7 +271,7 @@ class ChannelDelivery:
             changes = await write_transitions(connection, records)
         await self.hub.publish(changes)
         called = [end for end in ended if end.ticket is not None]
-        await self.gate.report(
+        await self.rate_limiter.report(
             *summarize_calls(EndedCall(end.ticket, end.error, end.one.key.tenant_id, end.one.to_hash) for end in called)
         )
 
