@@ -272,7 +272,7 @@ async def test_it_cannot_be_sent_again(life: Life) -> None:
     await life.owner.execute("UPDATE messages SET status = 'FAILED', due_at = NULL")
     await life.erase(NUMBER)
     for route in (None, [make_step(Channel.SMS)]):
-        with pytest.raises(InvalidState, match="no longer kept"):
+        with pytest.raises(InvalidState, match="no longer stored"):
             await retry_message(life.shop.outbox, DEFAULT_TENANT, one, route)
 
 

@@ -15,7 +15,7 @@ from core.access.directory import Profile, open_profile, seal_profile
 from core.errors import IdempotencyConflict
 from core.ids import uuid7
 from core.lookup_keys import prepare_lookups
-from core.messages.provider_ids import attempts_named
+from core.messages.provider_ids import holders_of
 from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, TextContent
@@ -252,9 +252,9 @@ async def test_a_lost_look_up_secret_is_replaced_and_later_ids_are_found(
     new = await life.send(NUMBER, WORDS)
     await life.deliver()
     async with life.shop.worker.transaction() as connection:
-        named = await attempts_named(
+        named = await holders_of(
             connection, life.shop.sealer, {("twilio", f"SM{message.hex}") for message in (old, new)}
         )
-    assert {key.message_id for key, _ in named.values()} == {new}
+    assert {holder.key.message_id for holder in named.values()} == {new}
     acts = await life.owner.fetch("SELECT action FROM audit_events WHERE kind = 'CLI'")
     assert [act["action"] for act in acts] == ["keys new-lookup"]

@@ -15,7 +15,7 @@ from api.migrations import downgrade, head_revision, upgrade
 from core.database import Database, make_engine
 from core.lookup_keys import prepare_lookups
 from core.masking import encodes_phone_number, pseudonym
-from core.messages.provider_ids import attempts_named, seal_clear_ids
+from core.messages.provider_ids import holders_of, seal_clear_ids
 from core.ports import Channel
 from core.ports.principal import DEFAULT_TENANT
 from core.privacy.encryption_keys import rotate_keys
@@ -56,8 +56,8 @@ class House:
 
     async def found(self, *ids: str) -> dict[str, UUID]:
         async with self.shop.worker.transaction() as connection:
-            named = await attempts_named(connection, self.shop.sealer, {("whatsapp", id) for id in ids})
-        return {id: key.message_id for (_, id), (key, _) in named.items()}
+            named = await holders_of(connection, self.shop.sealer, {("whatsapp", id) for id in ids})
+        return {id: holder.key.message_id for (_, id), holder in named.items()}
 
 
 @pytest.fixture

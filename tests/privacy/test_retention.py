@@ -107,7 +107,7 @@ async def test_a_provider_event_past_its_retention_cannot_be_processed_again_and
         assert await webhook_payloads(connection, life.shop.sealer, DEFAULT_TENANT, [webhook]) == {}
         refusal = (await replay_webhooks(connection, DEFAULT_TENANT, [webhook]))[webhook]
     assert isinstance(refusal, InvalidState)
-    assert "no longer kept" in refusal.message
+    assert "no longer stored" in refusal.message
 
 
 async def test_the_worker_does_it_every_day_by_the_settings(some_chat: Life, urls: Urls) -> None:
