@@ -4,7 +4,7 @@ from api.bootstrap import App, build_app
 from api.configuration import load_configuration
 from tests.databases import ENCRYPTION_KEY, Urls
 
-# A port on which nobody answers: nothing in these tests is sent.
+# A port without a listener: nothing in these tests is sent.
 UNREACHABLE = "http://127.0.0.1:9"
 TWILIO = {
     "TWILIO_ACCOUNT_SID": f"AC{'0' * 32}",
@@ -24,7 +24,7 @@ SMTP = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": "9", "SMTP_TLS": "none", "SMTP_FR
 
 
 def house_over(urls: Urls, **changes: str) -> App:
-    """A house over these stores, with both integrations; `changes` go into its environment."""
+    """Build the application over these stores, with Twilio and SMTP; `changes` go into its environment."""
     environment = {
         "APP_ENV": "test",
         "DATABASE_URL": urls.app,

@@ -1,4 +1,4 @@
-"""One PostgreSQL and one Valkey for the whole run; a database of its own, made by the migrations, for whoever asks."""
+"""One PostgreSQL and one Valkey for the whole run, and migrated databases in them."""
 
 import asyncio
 import gc
@@ -30,11 +30,16 @@ configure_logging("warning", as_json=False)
 KEPT = {"tenants", "contracts"}
 
 
+# Imports and items stay for the whole run: the garbage collector need not look at them (a quarter of the collection).
+gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """What is there before the first test stays: the collector need not look at it again (a seventh of the time)."""
+    """Exempt everything collected from garbage collection, and collect the rest rarely (a seventh of the run)."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ class SharedStores:
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Urls]:
-        """A migrated database of one's own, gone afterwards."""
+        """Create a migrated database and drop it afterwards."""
         name = f"test_{uuid4().hex}"
         await self.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_DATABASE} OWNER interalpha_migrate")
         try:

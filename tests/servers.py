@@ -69,7 +69,7 @@ class WebhookReceiver:
         return web.Response(status=self.answers.pop(0) if self.answers else 204)
 
     async def shake_hands(self, request: web.Request) -> web.Response:
-        """Answer Meta's question as whoever knows the token does."""
+        """Answer Meta's verification request if it has our token."""
         is_ours = request.query.get("hub.verify_token") == WHATSAPP["WHATSAPP_WEBHOOK_VERIFY_TOKEN"]
         return web.Response(text=request.query["hub.challenge"]) if is_ours else web.Response(status=403)
 
@@ -102,7 +102,7 @@ class Simulators:
 
 
 def simulator_environment(**changes: str) -> dict[str, str]:
-    """What the process is told."""
+    """The environment of the simulator process."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
     return {
         **kept,

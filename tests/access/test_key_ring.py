@@ -26,8 +26,8 @@ BIA = email_address("Bia@Example.com", path=[])
 
 
 @dataclass
-class Desk:
-    """Keys of one database, the ring that knows them, and a clock that stands still."""
+class KeyChecks:
+    """Keys of one database, the key ring that reads them, and a stopped clock."""
 
     database: Database
     sealer: Sealer
@@ -64,18 +64,18 @@ class Counted:
 
 
 @pytest.fixture
-async def desk(app_database: Database, sealer: Sealer) -> AsyncIterator[Desk]:
-    made = Desk(app_database, sealer, None)  # type: ignore[arg-type]
+async def checks(app_database: Database, sealer: Sealer) -> AsyncIterator[KeyChecks]:
+    made = KeyChecks(app_database, sealer, None)  # type: ignore[arg-type]
     made.ring = ApiKeyVerifier(app_database, sealer, lambda: made.now)
     yield made
     await made.ring.close()
 
 
 @pytest.fixture
-def counted(desk: Desk) -> Counted:
+def counted(checks: KeyChecks) -> Counted:
     """The desk's ring over a database that counts."""
-    found = Counted(desk.database)
-    desk.ring = ApiKeyVerifier(found, desk.sealer, lambda: desk.now)  # type: ignore[arg-type]
+    found = Counted(checks.database)
+    checks.ring = ApiKeyVerifier(found, checks.sealer, lambda: checks.now)  # type: ignore[arg-type]
     return found
 
 
@@ -86,44 +86,44 @@ async def owner(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def test_a_key_lets_its_server_in_with_its_scopes_and_no_others(desk: Desk) -> None:
-    key, secret = await desk.make()
-    found = await desk.ring.authenticate(secret)
+async def test_a_key_lets_its_server_in_with_its_scopes_and_no_others(checks: KeyChecks) -> None:
+    key, secret = await checks.make()
+    found = await checks.ring.authenticate(secret)
     assert found == Principal(DEFAULT_TENANT, f"key:{key.public_id}", READ, api_key=key.id, kind=ActorKind.KEY)
 
 
-async def test_each_kind_reaches_whom_it_may(desk: Desk) -> None:
-    _, live = await desk.make()
-    _, allowed = await desk.make(KeyKind.ALLOW_LIST, recipients=[ANA, BIA])
-    _, test = await desk.make(KeyKind.TEST)
-    reaches = [(await desk.ring.authenticate(one)).reach for one in (live, allowed, test)]
+async def test_each_kind_reaches_whom_it_may(checks: KeyChecks) -> None:
+    _, live = await checks.make()
+    _, allowed = await checks.make(KeyKind.ALLOW_LIST, recipients=[ANA, BIA])
+    _, test = await checks.make(KeyKind.TEST)
+    reaches = [(await checks.ring.authenticate(one)).reach for one in (live, allowed, test)]
     named = frozenset({"+5511987654321", "Bia@example.com"})
     assert reaches == [UNRESTRICTED, Reach(recipients=named), Reach(simulated_only=True)]
 
 
 async def test_no_key_and_no_allow_list_entry_is_readable_in_the_database(
-    desk: Desk, owner: asyncpg.Connection
+    checks: KeyChecks, owner: asyncpg.Connection
 ) -> None:
-    _, secret = await desk.make(KeyKind.ALLOW_LIST, recipients=[ANA])
+    _, secret = await checks.make(KeyKind.ALLOW_LIST, recipients=[ANA])
     row = await owner.fetchrow("SELECT api_keys::text AS text, recipients_masked FROM api_keys")
     assert secret[-49:-6] not in row["text"]
     assert "987654321" not in row["text"]
     assert row["recipients_masked"] == ["+55 11 9••••-4321"]
 
 
-async def test_an_unreadable_allow_list_allows_no_recipient(desk: Desk, owner: asyncpg.Connection) -> None:
-    _, secret = await desk.make(KeyKind.ALLOW_LIST, recipients=[ANA])
+async def test_an_unreadable_allow_list_allows_no_recipient(checks: KeyChecks, owner: asyncpg.Connection) -> None:
+    _, secret = await checks.make(KeyKind.ALLOW_LIST, recipients=[ANA])
     await owner.execute("UPDATE api_keys SET recipients_sealed = '\\x00'")
-    assert (await desk.ring.authenticate(secret)).reach == Reach(recipients=frozenset())
+    assert (await checks.ring.authenticate(secret)).reach == Reach(recipients=frozenset())
 
 
-async def test_unknown_mistyped_and_altered_keys_are_rejected(desk: Desk) -> None:
-    key, secret = await desk.make()
-    assert await desk.fault(generate_key(KeyKind.LIVE)[0]) is KeyFault.UNKNOWN
-    assert await desk.fault(secret[:-1] + ("x" if secret[-1] != "x" else "y")) is KeyFault.MALFORMED
+async def test_unknown_mistyped_and_altered_keys_are_rejected(checks: KeyChecks) -> None:
+    key, secret = await checks.make()
+    assert await checks.fault(generate_key(KeyKind.LIVE)[0]) is KeyFault.UNKNOWN
+    assert await checks.fault(secret[:-1] + ("x" if secret[-1] != "x" else "y")) is KeyFault.MALFORMED
     # The name of one key with the secret of another, whole with a checksum that fits.
     forged = _with_name(key.public_id)
-    assert await desk.fault(forged) is KeyFault.UNKNOWN
+    assert await checks.fault(forged) is KeyFault.UNKNOWN
 
 
 def _with_name(name: str) -> str:
@@ -135,81 +135,81 @@ def _with_name(name: str) -> str:
 
 
 async def test_a_revoked_key_is_rejected_at_once_here_and_within_seconds_elsewhere(
-    desk: Desk, app_database: Database, sealer: Sealer
+    checks: KeyChecks, app_database: Database, sealer: Sealer
 ) -> None:
-    key, secret = await desk.make()
-    elsewhere = ApiKeyVerifier(app_database, sealer, lambda: desk.now)
-    for ring in (desk.ring, elsewhere):
+    key, secret = await checks.make()
+    elsewhere = ApiKeyVerifier(app_database, sealer, lambda: checks.now)
+    for ring in (checks.ring, elsewhere):
         await ring.authenticate(secret)
-    await desk.revoke(key)
-    desk.ring.forget(key.public_id)
-    assert await desk.fault(secret) is KeyFault.REVOKED
-    desk.now += CACHE_SECONDS
+    await checks.revoke(key)
+    checks.ring.forget(key.public_id)
+    assert await checks.fault(secret) is KeyFault.REVOKED
+    checks.now += CACHE_SECONDS
     with pytest.raises(KeyRefused):
         await elsewhere.authenticate(secret)
     await elsewhere.close()
 
 
-async def test_a_key_lets_in_until_its_end(desk: Desk, owner: asyncpg.Connection) -> None:
-    _, secret = await desk.make(expires_in=timedelta(hours=1))
-    assert (await desk.ring.authenticate(secret)).expires_at
+async def test_a_key_lets_in_until_its_end(checks: KeyChecks, owner: asyncpg.Connection) -> None:
+    _, secret = await checks.make(expires_in=timedelta(hours=1))
+    assert (await checks.ring.authenticate(secret)).expires_at
     await owner.execute("UPDATE api_keys SET expires_at = now()")
-    desk.now += CACHE_SECONDS
-    assert await desk.fault(secret) is KeyFault.EXPIRED
+    checks.now += CACHE_SECONDS
+    assert await checks.fault(secret) is KeyFault.EXPIRED
 
 
-async def test_a_key_of_a_deleted_organisation_is_rejected(desk: Desk, owner: asyncpg.Connection) -> None:
-    _, secret = await desk.make()
+async def test_a_key_of_a_deleted_organisation_is_rejected(checks: KeyChecks, owner: asyncpg.Connection) -> None:
+    _, secret = await checks.make()
     await owner.execute("UPDATE tenants SET deleted_at = now()")
     try:
-        assert await desk.fault(secret) is KeyFault.REVOKED
+        assert await checks.fault(secret) is KeyFault.REVOKED
     finally:
         await owner.execute("UPDATE tenants SET deleted_at = NULL")
 
 
-async def test_a_scope_this_version_does_not_know_is_none(desk: Desk, owner: asyncpg.Connection) -> None:
-    _, secret = await desk.make()
+async def test_a_scope_this_version_does_not_know_is_none(checks: KeyChecks, owner: asyncpg.Connection) -> None:
+    _, secret = await checks.make()
     await owner.execute("UPDATE api_keys SET scopes = '{MESSAGES_READ,PLANETS_WRITE}'")
-    assert (await desk.ring.authenticate(secret)).scopes == {Scope.MESSAGES_READ}
+    assert (await checks.ring.authenticate(secret)).scopes == {Scope.MESSAGES_READ}
 
 
-async def test_a_key_in_use_is_looked_up_once_in_a_while(desk: Desk, counted: Counted) -> None:
-    _, secret = await desk.make()
+async def test_a_key_in_use_is_looked_up_once_in_a_while(checks: KeyChecks, counted: Counted) -> None:
+    _, secret = await checks.make()
     for _ in range(50):
-        await asyncio.gather(*(desk.ring.authenticate(secret) for _ in range(20)))
+        await asyncio.gather(*(checks.ring.authenticate(secret) for _ in range(20)))
     # One for the key and one for its use.
-    await desk.ring.close()
+    await checks.ring.close()
     assert counted.asked == 2
 
 
-async def test_mistyped_keys_ask_the_database_nothing(desk: Desk, counted: Counted) -> None:
+async def test_mistyped_keys_ask_the_database_nothing(checks: KeyChecks, counted: Counted) -> None:
     for _ in range(100):
         text, _ = generate_key(KeyKind.LIVE)
-        assert await desk.fault(text[:-6] + "000000") is KeyFault.MALFORMED
+        assert await checks.fault(text[:-6] + "000000") is KeyFault.MALFORMED
     assert counted.asked == 0
 
 
 async def test_a_flood_of_unknown_keys_is_a_handful_of_statements_and_pushes_nothing_out(
-    desk: Desk, counted: Counted, monkeypatch: pytest.MonkeyPatch
+    checks: KeyChecks, counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api_key_lookup, "CACHE_SIZE", 100)
-    desk.ring = ApiKeyVerifier(counted, desk.sealer, lambda: desk.now)  # type: ignore[arg-type]
-    _, secret = await desk.make()
-    await desk.ring.authenticate(secret)
-    await desk.ring.close()
+    checks.ring = ApiKeyVerifier(counted, checks.sealer, lambda: checks.now)  # type: ignore[arg-type]
+    _, secret = await checks.make()
+    await checks.ring.authenticate(secret)
+    await checks.ring.close()
     before = counted.asked
-    faults = await asyncio.gather(*(desk.fault(generate_key(KeyKind.LIVE)[0]) for _ in range(2_000)))
+    faults = await asyncio.gather(*(checks.fault(generate_key(KeyKind.LIVE)[0]) for _ in range(2_000)))
     assert set(faults) == {KeyFault.UNKNOWN}
     assert counted.asked - before <= 6
-    assert len(desk.ring._unknown) == 100
-    await desk.ring.authenticate(secret)
+    assert len(checks.ring._unknown) == 100
+    await checks.ring.authenticate(secret)
     assert counted.asked - before <= 6
 
 
-async def test_one_unknown_key_presented_again_and_again_is_asked_for_once(desk: Desk, counted: Counted) -> None:
+async def test_one_unknown_key_presented_again_and_again_is_asked_for_once(checks: KeyChecks, counted: Counted) -> None:
     unknown, _ = generate_key(KeyKind.LIVE)
     for _ in range(100):
-        assert await desk.fault(unknown) is KeyFault.UNKNOWN
+        assert await checks.fault(unknown) is KeyFault.UNKNOWN
     assert counted.asked == 1
 
 
@@ -224,31 +224,31 @@ async def test_while_the_key_table_is_unavailable_callers_are_asked_to_retry(sea
     assert [type(one) for one in found] == [Overloaded] * 5
 
 
-async def test_the_last_use_is_written_down_once_a_minute(desk: Desk, owner: asyncpg.Connection) -> None:
-    _, secret = await desk.make()
+async def test_the_last_use_is_written_down_once_a_minute(checks: KeyChecks, owner: asyncpg.Connection) -> None:
+    _, secret = await checks.make()
 
     async def last_use() -> object:
         return await owner.fetchval("SELECT last_used_at FROM api_keys")
 
     assert await last_use() is None
-    await desk.ring.authenticate(secret)
+    await checks.ring.authenticate(secret)
     first = await until(last_use, lambda found: found is not None)
-    desk.now += 61
-    await desk.ring.authenticate(secret)
-    await desk.ring.close()
+    checks.now += 61
+    await checks.ring.authenticate(secret)
+    await checks.ring.close()
     # Another process wrote it down within the minute: so this one does not.
     assert await last_use() == first
     await owner.execute("UPDATE api_keys SET last_used_at = now() - interval '61 seconds'")
-    desk.now += 61
-    await desk.ring.authenticate(secret)
-    await desk.ring.close()
+    checks.now += 61
+    await checks.ring.authenticate(secret)
+    await checks.ring.close()
     assert await owner.fetchval("SELECT now() - last_used_at < interval '10 seconds' FROM api_keys")
 
 
-async def test_an_accepted_key_stays_accepted_until_it_is_revoked(desk: Desk) -> None:
-    key, secret = await desk.make()
-    caller = await desk.ring.authenticate(secret)
-    assert await desk.ring.is_believed(caller)
-    await desk.revoke(key)
-    desk.now += CACHE_SECONDS
-    assert not await desk.ring.is_believed(caller)
+async def test_an_accepted_key_stays_accepted_until_it_is_revoked(checks: KeyChecks) -> None:
+    key, secret = await checks.make()
+    caller = await checks.ring.authenticate(secret)
+    assert await checks.ring.is_believed(caller)
+    await checks.revoke(key)
+    checks.now += CACHE_SECONDS
+    assert not await checks.ring.is_believed(caller)

@@ -22,7 +22,7 @@ async def owner(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def key(owner: asyncpg.Connection, maker: str, *, tenant: UUID = DEFAULT_TENANT, revoked: bool = False) -> str:
-    """A key made by somebody; gives the part it is found by."""
+    """A key made by a user; return the part it is found by."""
     name = uuid4().hex[:12]
     await owner.execute(
         "INSERT INTO api_keys (tenant_id, id, public_id, secret_hash, name, kind, scopes, created_by, revoked_at)"

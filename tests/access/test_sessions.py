@@ -59,8 +59,8 @@ class Verifier:
 
 
 @dataclass
-class Desk:
-    """Sessions over our own books, and a clock that stands still."""
+class SessionChecks:
+    """Sessions over our own tables, and a stopped clock."""
 
     sessions: Sessions
     verifier: Verifier
@@ -77,9 +77,9 @@ class Desk:
 
 
 @pytest.fixture
-def desk(app_database: Database) -> Desk:
+def checks(app_database: Database) -> SessionChecks:
     verifier = Verifier()
-    made = Desk(None, verifier)  # type: ignore[arg-type]
+    made = SessionChecks(None, verifier)  # type: ignore[arg-type]
     made.sessions = Sessions(app_database, verifier, lambda: made.now)
     return made
 
@@ -98,9 +98,9 @@ async def tell(database: Database, sealer: Sealer, subject: Subject, **how) -> N
 
 
 async def test_the_first_call_notes_the_person_the_organisation_and_that_they_belong_together(
-    desk: Desk, owner: asyncpg.Connection
+    checks: SessionChecks, owner: asyncpg.Connection
 ) -> None:
-    principal = await desk.ask(ANA)
+    principal = await checks.ask(ANA)
     row = await owner.fetchrow(
         "SELECT t.id, t.name, m.role, u.subject FROM memberships m JOIN users u ON u.id = user_id "
         "JOIN tenants t ON t.id = tenant_id"
@@ -111,124 +111,124 @@ async def test_the_first_call_notes_the_person_the_organisation_and_that_they_be
     assert principal.expires_at == ANA.expires_at.timestamp()
 
 
-async def test_two_organisations_are_two_tenants_and_one_person_may_belong_to_both(desk: Desk) -> None:
+async def test_two_organisations_are_two_tenants_and_one_person_may_belong_to_both(checks: SessionChecks) -> None:
     other = replace(ANA, organization=ActiveOrganization("org_Other", None, "org:admin"))
-    first, second = await desk.ask(ANA), await desk.ask(other)
+    first, second = await checks.ask(ANA), await checks.ask(other)
     assert first.tenant_id != second.tenant_id
-    assert (await desk.ask(ANA)).tenant_id == first.tenant_id
+    assert (await checks.ask(ANA)).tenant_id == first.tenant_id
 
 
-async def test_without_an_organisation_a_session_is_of_the_default_or_a_personal_tenant(desk: Desk) -> None:
-    assert (await desk.ask(ALONE)).tenant_id == DEFAULT_TENANT
-    own = (await desk.ask(OWN)).tenant_id
-    others = (await desk.ask(replace(OWN, subject="user_Bia"))).tenant_id
+async def test_without_an_organisation_a_session_is_of_the_default_or_a_personal_tenant(checks: SessionChecks) -> None:
+    assert (await checks.ask(ALONE)).tenant_id == DEFAULT_TENANT
+    own = (await checks.ask(OWN)).tenant_id
+    others = (await checks.ask(replace(OWN, subject="user_Bia"))).tenant_id
     assert len({own, others, DEFAULT_TENANT}) == 3
 
 
-async def test_many_first_calls_at_once_make_one_row_of_each(desk: Desk, owner: asyncpg.Connection) -> None:
-    found = await asyncio.gather(*(desk.ask(ANA) for _ in range(20)))
+async def test_many_first_calls_at_once_make_one_row_of_each(checks: SessionChecks, owner: asyncpg.Connection) -> None:
+    found = await asyncio.gather(*(checks.ask(ANA) for _ in range(20)))
     assert len({principal.tenant_id for principal in found}) == 1
     assert await owner.fetchval("SELECT count(*) FROM users") == 1
     assert await owner.fetchval("SELECT count(*) FROM tenants WHERE slug <> 'default'") == 1
 
 
 async def test_the_webhook_that_comes_later_brings_the_names(
-    desk: Desk, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
+    checks: SessionChecks, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
 ) -> None:
-    tenant = (await desk.ask(ANA)).tenant_id
+    tenant = (await checks.ask(ANA)).tenant_id
     await tell(worker_database, sealer, OrganizationNamed("org_Acme", "Acme Ltda"), seconds=-60)
     await tell(worker_database, sealer, Membership("user_Ana", "org_Acme", "org:admin"), seconds=-60)
     assert await owner.fetchval("SELECT name FROM tenants WHERE id = $1", tenant) == "Acme Ltda"
     assert await owner.fetchval("SELECT role FROM memberships") == "org:admin"
-    desk.now += CACHE_SECONDS + 1
-    assert (await desk.ask(ANA)).tenant_id == tenant
+    checks.now += CACHE_SECONDS + 1
+    assert (await checks.ask(ANA)).tenant_id == tenant
 
 
 @pytest.mark.parametrize("gone", [Person("user_Ana"), OrganizationNamed("org_Acme")])
 async def test_a_deleted_user_stays_out_even_with_a_recent_token(
-    desk: Desk, worker_database: Database, sealer: Sealer, gone: Person | OrganizationNamed
+    checks: SessionChecks, worker_database: Database, sealer: Sealer, gone: Person | OrganizationNamed
 ) -> None:
-    await desk.ask(ANA)
+    await checks.ask(ANA)
     await tell(worker_database, sealer, gone, is_deleted=True)
-    desk.now += CACHE_SECONDS + 1
-    assert await desk.fault(ANA) is TokenFault.GONE
-    assert await desk.fault(replace(ANA, issued_at=NOW + timedelta(days=1))) is TokenFault.GONE
+    checks.now += CACHE_SECONDS + 1
+    assert await checks.fault(ANA) is TokenFault.GONE
+    assert await checks.fault(replace(ANA, issued_at=NOW + timedelta(days=1))) is TokenFault.GONE
 
 
 async def test_a_user_deleted_before_their_first_call_is_not_recorded(
-    desk: Desk, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
+    checks: SessionChecks, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
 ) -> None:
     await tell(worker_database, sealer, Person("user_Ana"), is_deleted=True)
-    assert await desk.fault(ANA) is TokenFault.GONE
+    assert await checks.fault(ANA) is TokenFault.GONE
     assert await owner.fetchval("SELECT count(*) FROM memberships") == 0
 
 
 async def test_a_former_member_may_return_with_a_token_made_since(
-    desk: Desk, worker_database: Database, sealer: Sealer
+    checks: SessionChecks, worker_database: Database, sealer: Sealer
 ) -> None:
-    await desk.ask(ANA)
+    await checks.ask(ANA)
     await tell(worker_database, sealer, Membership("user_Ana", "org_Acme"), seconds=5, is_deleted=True)
-    desk.now += CACHE_SECONDS + 1
-    assert await desk.fault(ANA) is TokenFault.GONE
-    assert await desk.ask(replace(ANA, issued_at=NOW + timedelta(seconds=6)))
+    checks.now += CACHE_SECONDS + 1
+    assert await checks.fault(ANA) is TokenFault.GONE
+    assert await checks.ask(replace(ANA, issued_at=NOW + timedelta(seconds=6)))
     # In another organisation nothing has changed.
-    assert await desk.ask(replace(ANA, organization=ActiveOrganization("org_Other", None, "org:member")))
+    assert await checks.ask(replace(ANA, organization=ActiveOrganization("org_Other", None, "org:member")))
 
 
 async def test_a_former_member_stays_out_of_the_organisation_at_processes_that_never_saw_them(
-    app_database: Database, desk: Desk, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
+    app_database: Database, checks: SessionChecks, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
 ) -> None:
-    """What the books say is read without tenants named: policies that hide a row must not make a departure unsaid."""
+    """Memberships are read without a tenant list: a policy that hides a row must not hide a departure."""
     other = replace(ANA, organization=ActiveOrganization("org_Other", None, "org:member"))
-    await desk.ask(ANA)
-    await desk.ask(other)
+    await checks.ask(ANA)
+    await checks.ask(other)
     await tell(worker_database, sealer, Membership("user_Ana", "org_Acme"), seconds=5, is_deleted=True)
-    desk.sessions = Sessions(app_database, desk.verifier)
-    assert await desk.fault(ANA) is TokenFault.GONE
-    assert await desk.ask(other)
+    checks.sessions = Sessions(app_database, checks.verifier)
+    assert await checks.fault(ANA) is TokenFault.GONE
+    assert await checks.ask(other)
     assert await owner.fetchval("SELECT count(*) FROM memberships WHERE deleted_at IS NOT NULL") == 1
     await tell(worker_database, sealer, OrganizationNamed("org_Other"), is_deleted=True)
-    desk.sessions = Sessions(app_database, desk.verifier)
-    assert await desk.fault(other) is TokenFault.GONE
+    checks.sessions = Sessions(app_database, checks.verifier)
+    assert await checks.fault(other) is TokenFault.GONE
 
 
 @pytest.mark.parametrize("identity", [ANA, ALONE, OWN], ids=["organisation", "the one business", "own"])
 async def test_former_members_and_deleted_users_stay_out_of_every_kind_of_tenant(
-    app_database: Database, desk: Desk, owner: asyncpg.Connection, identity: Identity
+    app_database: Database, checks: SessionChecks, owner: asyncpg.Connection, identity: Identity
 ) -> None:
-    await desk.ask(identity)
+    await checks.ask(identity)
     await owner.execute("UPDATE memberships SET deleted_at = $1", NOW)
-    desk.sessions = Sessions(app_database, desk.verifier)
-    assert await desk.fault(identity) is TokenFault.GONE
+    checks.sessions = Sessions(app_database, checks.verifier)
+    assert await checks.fault(identity) is TokenFault.GONE
     await owner.execute("UPDATE memberships SET deleted_at = NULL")
     await owner.execute("UPDATE users SET deleted_at = $1", NOW)
-    desk.sessions = Sessions(app_database, desk.verifier)
-    assert await desk.fault(replace(identity, issued_at=NOW + timedelta(days=1))) is TokenFault.GONE
+    checks.sessions = Sessions(app_database, checks.verifier)
+    assert await checks.fault(replace(identity, issued_at=NOW + timedelta(days=1))) is TokenFault.GONE
 
 
 async def test_a_banned_user_stays_out_until_the_ban_is_lifted(
-    desk: Desk, worker_database: Database, sealer: Sealer
+    checks: SessionChecks, worker_database: Database, sealer: Sealer
 ) -> None:
-    await desk.ask(ANA)
+    await checks.ask(ANA)
     await tell(worker_database, sealer, Person("user_Ana", is_banned=True), seconds=5)
     # What is older than the ban, and comes later, does not lift it.
     await tell(worker_database, sealer, Person("user_Ana"), seconds=4)
-    desk.now += CACHE_SECONDS
-    assert await desk.fault(replace(ANA, issued_at=NOW + timedelta(days=1))) is TokenFault.GONE
+    checks.now += CACHE_SECONDS
+    assert await checks.fault(replace(ANA, issued_at=NOW + timedelta(days=1))) is TokenFault.GONE
     await tell(worker_database, sealer, Person("user_Ana"), seconds=6)
-    desk.now += CACHE_SECONDS
-    assert await desk.ask(ANA)
+    checks.now += CACHE_SECONDS
+    assert await checks.ask(ANA)
 
 
 async def test_a_session_that_has_ended_is_refused_and_no_other_of_that_person(
-    desk: Desk, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
+    checks: SessionChecks, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
 ) -> None:
     await tell(worker_database, sealer, SessionEnded("sess_1"), is_deleted=True)
     await tell(worker_database, sealer, SessionEnded("sess_1"), is_deleted=True)
-    assert await desk.fault(ANA) is TokenFault.GONE
+    assert await checks.fault(ANA) is TokenFault.GONE
     # Nothing is noted of a person who comes with it.
     assert await owner.fetchval("SELECT count(*) FROM users") == 0
-    assert await desk.ask(replace(ANA, session_id="sess_2"))
+    assert await checks.ask(replace(ANA, session_id="sess_2"))
     async with worker_database.transaction() as connection:
         await delete_old_session_ends(connection)
     assert await owner.fetchval("SELECT count(*) FROM ended_sessions") == (
@@ -237,23 +237,23 @@ async def test_a_session_that_has_ended_is_refused_and_no_other_of_that_person(
 
 
 async def test_of_a_token_older_than_a_lesser_role_no_more_than_that_role_is_left(
-    desk: Desk, worker_database: Database, sealer: Sealer
+    checks: SessionChecks, worker_database: Database, sealer: Sealer
 ) -> None:
     admin = replace(ANA, scopes=frozenset(Scope), organization=ActiveOrganization("org_Acme", None, "org:admin"))
-    assert set((await desk.ask(admin)).scopes) == set(Scope)
+    assert set((await checks.ask(admin)).scopes) == set(Scope)
     await tell(worker_database, sealer, Membership("user_Ana", "org_Acme", "org:member"), seconds=5)
-    desk.now += CACHE_SECONDS
-    assert (await desk.ask(admin)).scopes == READ
-    # A token issued since knows better: the news of a second change may still be on its way.
-    assert set((await desk.ask(replace(admin, issued_at=NOW + timedelta(seconds=6)))).scopes) == set(Scope)
+    checks.now += CACHE_SECONDS
+    assert (await checks.ask(admin)).scopes == READ
+    # A token issued since is newer: the event about a second change may still be on its way.
+    assert set((await checks.ask(replace(admin, issued_at=NOW + timedelta(seconds=6)))).scopes) == set(Scope)
     # A greater role gives an older token nothing.
     await tell(worker_database, sealer, Membership("user_Ana", "org_Acme", "org:admin"), seconds=10)
-    desk.now += CACHE_SECONDS
-    assert (await desk.ask(ANA)).scopes == READ
+    checks.now += CACHE_SECONDS
+    assert (await checks.ask(ANA)).scopes == READ
 
 
 async def test_an_accepted_session_stays_accepted_until_one_of_its_rights_ends(
-    desk: Desk, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
+    checks: SessionChecks, worker_database: Database, sealer: Sealer, owner: asyncpg.Connection
 ) -> None:
     ends: dict[str, tuple[Subject, bool]] = {
         "user_Deleted": (Person("user_Deleted"), True),
@@ -265,49 +265,49 @@ async def test_an_accepted_session_stays_accepted_until_one_of_its_rights_ends(
     }
     admin = ActiveOrganization("org_Acme", None, "org:admin")
     callers = {
-        who: await desk.ask(
+        who: await checks.ask(
             replace(ANA, subject=who, session_id=f"sess_{who}", scopes=frozenset(Scope), organization=admin)
         )
         for who in ends
     }
-    assert all([await desk.sessions.is_believed(one) for one in callers.values()])
+    assert all([await checks.sessions.is_believed(one) for one in callers.values()])
     for subject, is_deleted in ends.values():
         await tell(worker_database, sealer, subject, seconds=5, is_deleted=is_deleted)
-    desk.now += CACHE_SECONDS
-    found = await asyncio.gather(*(desk.sessions.is_believed(one) for one in callers.values()))
+    checks.now += CACHE_SECONDS
+    found = await asyncio.gather(*(checks.sessions.is_believed(one) for one in callers.values()))
     assert dict(zip(callers, found, strict=True)) == {who: who == "user_Stays" for who in callers}
     await tell(worker_database, sealer, OrganizationNamed("org_Acme"), seconds=6, is_deleted=True)
-    desk.now += CACHE_SECONDS
-    assert not await desk.sessions.is_believed(callers["user_Stays"])
+    checks.now += CACHE_SECONDS
+    assert not await checks.sessions.is_believed(callers["user_Stays"])
 
 
 async def test_without_the_default_tenant_its_sessions_are_refused_and_nothing_is_created(
-    desk: Desk, owner: asyncpg.Connection
+    checks: SessionChecks, owner: asyncpg.Connection
 ) -> None:
     await owner.execute("UPDATE tenants SET id = gen_random_uuid() WHERE slug = 'default'")
     try:
-        assert await desk.fault(ALONE) is TokenFault.GONE
-        assert not await Tenants(desk.sessions._database).has(DEFAULT_TENANT)
+        assert await checks.fault(ALONE) is TokenFault.GONE
+        assert not await Tenants(checks.sessions._database).has(DEFAULT_TENANT)
     finally:
         await owner.execute("UPDATE tenants SET id = $1 WHERE slug = 'default'", DEFAULT_TENANT)
-    desk.now += CACHE_SECONDS
-    assert await desk.ask(ALONE)
+    checks.now += CACHE_SECONDS
+    assert await checks.ask(ALONE)
 
 
 async def test_a_looked_up_membership_is_cached_for_a_limited_time(
-    desk: Desk, worker_database: Database, sealer: Sealer
+    checks: SessionChecks, worker_database: Database, sealer: Sealer
 ) -> None:
-    await desk.ask(ANA)
+    await checks.ask(ANA)
     await tell(worker_database, sealer, Person("user_Ana"), is_deleted=True)
-    desk.now += CACHE_SECONDS - 1
-    assert await desk.ask(ANA)
-    desk.now += 2
-    assert await desk.fault(ANA) is TokenFault.GONE
+    checks.now += CACHE_SECONDS - 1
+    assert await checks.ask(ANA)
+    checks.now += 2
+    assert await checks.fault(ANA) is TokenFault.GONE
 
 
-async def test_what_is_remembered_has_an_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert desk.sessions._known.maxsize == CACHE_SIZE
-    monkeypatch.setattr(desk.sessions, "_known", TTLCache(3, CACHE_SECONDS, lambda: desk.now))
+async def test_what_is_remembered_has_an_end(checks: SessionChecks, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checks.sessions._known.maxsize == CACHE_SIZE
+    monkeypatch.setattr(checks.sessions, "_known", TTLCache(3, CACHE_SECONDS, lambda: checks.now))
     for number in range(6):
-        await desk.ask(replace(ANA, subject=f"user_{number}"))
-    assert len(desk.sessions._known) == 3
+        await checks.ask(replace(ANA, subject=f"user_{number}"))
+    assert len(checks.sessions._known) == 3

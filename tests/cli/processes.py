@@ -35,7 +35,7 @@ def cli_environment(folder: Path, **extra: str) -> dict[str, str]:
 
 
 def run_interalpha(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, in a folder where no .env lies."""
+    """Run a command to its end, in a folder without a .env."""
     return subprocess.run(
         [PROGRAM, *arguments],
         cwd=WORKING_FOLDER,

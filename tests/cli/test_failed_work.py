@@ -6,7 +6,7 @@ import re
 from tests.cli.processes import Run, wait_until
 
 SUSPENDED = "+5511900030002"
-"""The simulator says of messages to this number that our account is suspended: an operator's to mend."""
+"""For this number the simulator says that our account is suspended: only an operator can fix that."""
 
 
 def failed(run: Run) -> str:

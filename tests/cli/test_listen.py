@@ -72,7 +72,7 @@ def listening(dev: Dev, *arguments: str) -> Iterator[Listening]:
 
 
 class Hook:
-    """A program on this machine that is told of events, and answers as it likes."""
+    """A program on this machine that receives events, and answers as it likes."""
 
     def __init__(self, status: int = 204) -> None:
         self.bodies: list[dict[str, Any]] = []

@@ -18,7 +18,7 @@ NEEDLES = ("87650123", "8765-0123", "87650129", "maria.quitanda", WORDS, ANSWER)
 
 
 def traces(text: str) -> set[str]:
-    """What of it stands in a text, as it is or in base64."""
+    """What of it is in a text, as it is or in base64."""
     parts = (text.lower(), *(part.lower() for part in decoded_parts(text)))
     return {needle for needle in NEEDLES for part in parts if needle in part}
 
@@ -46,7 +46,7 @@ def test_a_road_over_every_channel_leaves_no_trace_of_whom_and_what(dev: Dev, ru
     told("send", "sms", NUMBER, WORDS)
     told("send", "whatsapp", NUMBER, WORDS)
     told("send", "email", MAIL, f"{WORDS} por e-mail", "--subject", WORDS)
-    # Nobody wrote from there: the company refuses free text, and says so in its own words.
+    # No message came from there: the provider refuses free text, and says so in its own words.
     told("send", "whatsapp", CLOSED, WORDS)
     told("send", "sms", f"{NUMBER}99", WORDS)
     for one in listed():
@@ -60,7 +60,7 @@ def test_a_road_over_every_channel_leaves_no_trace_of_whom_and_what(dev: Dev, ru
         told(*command)
     assert len(listed()) >= 3, "the road was not travelled"
     assert SHOWN in said[-1]
-    # What was not accepted is told to whoever wrote it, in their own words.
+    # A refused message is quoted to its author.
     printed = [text for text in said if "is not a telephone number" not in text and "No telephone has" not in text]
     # What a message says is shown where one message is shown, and nowhere else.
     shown = {text: {WORDS, ANSWER} if text.startswith("messages show:") else set() for text in printed}

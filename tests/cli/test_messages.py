@@ -92,7 +92,7 @@ def test_an_unconfirmed_message_is_settled_by_hand(run: Run) -> None:
 
 @contextmanager
 def _answers_lost(recipient: str) -> Iterator[None]:
-    """The mail server takes what goes to somebody, and its answer is lost."""
+    """The mail server accepts a mail, and its answer is lost."""
     faults = f"{simulators_address()}/sim/api/smtp/faults"
     order = {"kind": "reset", "always": True, "accepted": True, "to": recipient}
     kind = {"Content-Type": "application/json"}
@@ -120,7 +120,7 @@ def test_a_batch_is_stopped(run: Run, tmp_path: Path) -> None:
 
 def test_a_route_is_chosen(run: Run) -> None:
     id = sent(run, "whatsapp", "+5561991110003", "x", "--route", "whatsapp:30m,sms")
-    # Free text does not reach somebody who has not written.
+    # Free text does not reach a person who has not written.
     wait_until(lambda: show(run, id)["status"] == "DELIVERED")
     assert [one["channel"] for one in show(run, id)["attempts"]] == ["WHATSAPP", "SMS"]
     rehearsed = run("send", "sms", "+5561991110004", "x", "--dry-run", "--quiet-hours")

@@ -19,7 +19,7 @@ STARTED_ALREADY = ("make dev", "make test")
 
 @dataclass(frozen=True)
 class Block:
-    """One command block, and the text that stands before it."""
+    """One command block, and the text before it."""
 
     text: str
 
@@ -33,7 +33,7 @@ TRIED = [block for block in BLOCKS if block.text not in STARTED_ALREADY]
 
 
 class Terminal:
-    """Another terminal beside `dev`: a shell in the project's folder that remembers what it was told."""
+    """Another terminal beside `dev`: a shell in the project's folder that keeps its environment."""
 
     def __init__(self, dev: Dev) -> None:
         self._port = str(dev.port)

@@ -91,7 +91,7 @@ def test_a_full_disk_is_said_to_be_one() -> None:
 
 
 class Interrupted:
-    """A server that takes messages, and somebody who presses Ctrl-C while it answers."""
+    """A server that accepts messages, and a Ctrl-C while it answers."""
 
     is_accepting = True
 

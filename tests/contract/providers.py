@@ -32,7 +32,7 @@ from tests.servers import ACCOUNT, CLERK, NUMBER, PASSWORD, TOKEN, USER, WHATSAP
 
 
 class FailureMode(StrEnum):
-    """The bad days every company has."""
+    """The failures every provider has."""
 
     REFUSED = "it says no to the message"
     MISCONFIGURED = "it does not let us in"
@@ -43,12 +43,12 @@ class FailureMode(StrEnum):
 
 
 FailingProvider = Callable[[FailureMode], AbstractAsyncContextManager[Mapping[str, str]]]
-"""Plays a company in trouble; gives the settings that lead to it."""
+"""Simulates a failing provider; gives the settings that lead to it."""
 
 
 @dataclass(frozen=True)
 class ProviderCase:
-    """One company: `sign` makes a webhook it would have sent, `fixtures` says which files are webhooks.
+    """One provider: `sign` makes a webhook it would have sent, `fixtures` says which files are webhooks.
 
     `simulated` gives the settings that lead to its simulator.
     """
@@ -75,35 +75,35 @@ def shorten_smtp_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def failing_http_provider(base: str, answers: Mapping[FailureMode, tuple[int, object]]) -> FailingProvider:
-    """A company that speaks HTTP; `base` is the variable of its address, `answers` its words."""
+    """A provider with an HTTP API; `base` is the variable of its address, `answers` its answer to each failure."""
 
     @asynccontextmanager
-    async def facing(trouble: FailureMode) -> AsyncIterator[Mapping[str, str]]:
+    async def facing(failure_mode: FailureMode) -> AsyncIterator[Mapping[str, str]]:
         async def talk(line: Connection) -> None:
             await line.request()
-            if trouble is FailureMode.LOST:
+            if failure_mode is FailureMode.LOST:
                 line.reset()
-            elif trouble is FailureMode.SILENT:
+            elif failure_mode is FailureMode.SILENT:
                 await line.request()
             else:
-                status, body = answers[trouble]
+                status, body = answers[failure_mode]
                 await line.answer(status, json.dumps(body).encode())
 
         async with scripted_server(talk) as wire:
-            yield {base: wire.base if trouble is not FailureMode.AWAY else f"http://127.0.0.1:{unused_port()}"}
+            yield {base: wire.base if failure_mode is not FailureMode.AWAY else f"http://127.0.0.1:{unused_port()}"}
 
     return facing
 
 
 def unused_port() -> int:
-    """A port on which nobody listens."""
+    """A port without a listener."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
 @asynccontextmanager
-async def failing_relay(trouble: FailureMode) -> AsyncIterator[Mapping[str, str]]:
+async def failing_relay(failure_mode: FailureMode) -> AsyncIterator[Mapping[str, str]]:
     replies: Mapping[FailureMode, Mapping[str, str]] = {
         FailureMode.REFUSED: {"rcpt": "550 5.1.1 No such user"},
         FailureMode.MISCONFIGURED: {"auth": "535 5.7.8 Wrong password"},
@@ -111,8 +111,8 @@ async def failing_relay(trouble: FailureMode) -> AsyncIterator[Mapping[str, str]
         FailureMode.LOST: {"end_of_data": RESET},
         FailureMode.SILENT: {"connect": SILENCE},
     }
-    async with smtp_relay(**replies.get(trouble, {})) as relay:
-        yield {"SMTP_PORT": str(unused_port() if trouble is FailureMode.AWAY else relay.port)}
+    async with smtp_relay(**replies.get(failure_mode, {})) as relay:
+        yield {"SMTP_PORT": str(unused_port() if failure_mode is FailureMode.AWAY else relay.port)}
 
 
 def webhook_url(name: str) -> str:
@@ -239,7 +239,7 @@ def settings_of(name: str, **changes: str) -> IntegrationSettings:
 
 
 def connect_provider(name: str, **changes: str) -> Connected:
-    """The integration put to work, as the house does it."""
+    """The integration connected as the application does it."""
     connect = card_of(name).connect
     assert connect is not None
     return connect(settings_of(name, **changes), Surroundings(webhook_url(name)))
@@ -258,6 +258,6 @@ def fixture_body(name: str, file: str) -> bytes:
 
 
 def signed_webhook(name: str, body: bytes, secret: str | None = None) -> RawWebhook:
-    company = PROVIDERS[name]
-    assert company.sign is not None
-    return company.sign(body, secret or company.settings[company.signing_secret])
+    provider = PROVIDERS[name]
+    assert provider.sign is not None
+    return provider.sign(body, secret or provider.settings[provider.signing_secret])

@@ -67,7 +67,7 @@ def test_its_example_names_only_what_is_read_and_says_what_it_is(name: str) -> N
     assert filled(name).keys() <= known
     lines = example(name).splitlines()
     assert lines[0].startswith("# Dummy values for the simulator.")
-    # Above each value stands what it is.
+    # A comment above each value explains it.
     assert [line for above, line in pairwise(lines) if "#" not in (above[:1], line[:1])] == []
 
 

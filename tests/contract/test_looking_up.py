@@ -89,14 +89,14 @@ async def test_an_unreadable_look_up_is_not_an_empty_one(name: str, kind: str, s
 
 
 @pytest.mark.parametrize(
-    "trouble", [FailureMode.AWAY, FailureMode.SILENT, FailureMode.MISCONFIGURED, FailureMode.LATER]
+    "failure_mode", [FailureMode.AWAY, FailureMode.SILENT, FailureMode.MISCONFIGURED, FailureMode.LATER]
 )
 @pytest.mark.parametrize("name", WITH_LOOKUP)
 async def test_a_failing_provider_has_not_denied_the_message(
-    name: str, trouble: FailureMode, monkeypatch: pytest.MonkeyPatch
+    name: str, failure_mode: FailureMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     PROVIDERS[name].hurry(monkeypatch)
-    async with PROVIDERS[name].facing(trouble) as changes:
+    async with PROVIDERS[name].facing(failure_mode) as changes:
         connected = connect_provider(name, **changes)
         with pytest.raises(ProviderError):
             await lookup_of(connected).find(sought(PROVIDERS[name].message))

@@ -64,11 +64,11 @@ async def failure(connected: Connected, message: OutboundMessage | None) -> Prov
     return caught.value
 
 
-@pytest.mark.parametrize("trouble", FailureMode)
+@pytest.mark.parametrize("failure_mode", FailureMode)
 @pytest.mark.parametrize("name", CONNECTABLE)
 async def test_a_secret_is_in_no_error_finding_or_log(
     name: str,
-    trouble: FailureMode,
+    failure_mode: FailureMode,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
@@ -76,11 +76,11 @@ async def test_a_secret_is_in_no_error_finding_or_log(
     PROVIDERS[name].hurry(monkeypatch)
     # Libraries whose talk is switched off in production (see api/logs.py) keep to it here, too.
     with caplog.at_level(logging.INFO):
-        async with PROVIDERS[name].facing(trouble) as changes:
+        async with PROVIDERS[name].facing(failure_mode) as changes:
             connected = connect_provider(name, **changes)
             assert connected.probe is not None
             error = await failure(connected, PROVIDERS[name].message)
-            findings = await connected.probe.check() if trouble is not FailureMode.SILENT else []
+            findings = await connected.probe.check() if failure_mode is not FailureMode.SILENT else []
             await connected.close()
     shown = f"{error!r} {error} {vars(error)} {error.__cause__!r}" if error else ""
     told = f"{shown} {findings} {caplog.text} {capfd.readouterr()}"

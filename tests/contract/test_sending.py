@@ -24,39 +24,39 @@ MEANING: dict[FailureMode, tuple[type[ProviderError], ...]] = {
 ANSWERED = (FailureMode.REFUSED, FailureMode.MISCONFIGURED, FailureMode.LATER)
 
 
-@pytest.mark.parametrize("trouble", FailureMode)
+@pytest.mark.parametrize("failure_mode", FailureMode)
 @pytest.mark.parametrize("name", SENDING)
 async def test_each_failure_has_its_error_type_and_a_time_limit(
-    name: str, trouble: FailureMode, monkeypatch: pytest.MonkeyPatch
+    name: str, failure_mode: FailureMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    company = PROVIDERS[name]
-    company.hurry(monkeypatch)
-    async with company.facing(trouble) as changes:
+    provider = PROVIDERS[name]
+    provider.hurry(monkeypatch)
+    async with provider.facing(failure_mode) as changes:
         connected = connect_provider(name, **changes)
         assert connected.sender is not None
-        assert company.message is not None
+        assert provider.message is not None
         with pytest.raises(ProviderError) as caught:
-            await connected.sender.send(company.message)
+            await connected.sender.send(provider.message)
         await connected.close()
-    assert type(caught.value) in MEANING[trouble]
+    assert type(caught.value) in MEANING[failure_mode]
     assert caught.value.provider == name
     assert caught.value.message
-    if trouble in ANSWERED:
+    if failure_mode in ANSWERED:
         assert caught.value.answer
         assert len(caught.value.answer) <= 500
-    if trouble in (FailureMode.SILENT, FailureMode.AWAY):
+    if failure_mode in (FailureMode.SILENT, FailureMode.AWAY):
         assert caught.value.answer is None
 
 
 @pytest.mark.parametrize("name", SENDING)
 async def test_the_answer_of_a_provider_is_kept_for_an_accepted_message(name: str, simulators: Simulators) -> None:
-    company = PROVIDERS[name]
-    connected = connect_provider(name, **company.simulated(simulators))
+    provider = PROVIDERS[name]
+    connected = connect_provider(name, **provider.simulated(simulators))
     assert connected.sender is not None
-    receipt = await connected.sender.send(company.message)
+    receipt = await connected.sender.send(provider.message)
     await connected.close()
     assert receipt.provider_message_id
     assert receipt.answer
     assert receipt.answer.startswith("2")
     assert len(receipt.answer) <= 500
-    assert company.message.to.lstrip("+") not in receipt.answer
+    assert provider.message.to.lstrip("+") not in receipt.answer

@@ -65,13 +65,13 @@ async def test_what_was_tampered_with_is_refused(subtests: pytest.Subtests) -> N
 
 @pytest.mark.parametrize("name", WITH_WEBHOOKS)
 async def test_a_webhook_signed_with_another_secret_is_refused_until_the_secret_is_ours(name: str) -> None:
-    company = PROVIDERS[name]
+    provider = PROVIDERS[name]
     body = fixture_body(name, next(file for one, file in WEBHOOK_FIXTURES if one == name))
     with pytest.raises(InvalidSignature):
-        reader(name).verify(signed_webhook(name, body, company.stranger))
-    both = f"{company.stranger},{company.settings[company.signing_secret]}"
+        reader(name).verify(signed_webhook(name, body, provider.stranger))
+    both = f"{provider.stranger},{provider.settings[provider.signing_secret]}"
     for secret in both.split(","):
-        reader(name, **{company.signing_secret: both}).verify(signed_webhook(name, body, secret))
+        reader(name, **{provider.signing_secret: both}).verify(signed_webhook(name, body, secret))
 
 
 async def test_every_known_webhook_of_the_provider_is_read(subtests: pytest.Subtests) -> None:

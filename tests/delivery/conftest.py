@@ -15,7 +15,7 @@ from tests.delivery.pipeline import FakeSender, MessagePipeline, make_pipeline
 
 
 @pytest.fixture
-async def shop(app_database: Database, worker_database: Database, sealer: Sealer, hub: Hub) -> MessagePipeline:
+async def pipeline(app_database: Database, worker_database: Database, sealer: Sealer, hub: Hub) -> MessagePipeline:
     # As a worker does when it starts.
     await prepare_lookups(worker_database, sealer)
     return make_pipeline(app_database, worker_database, sealer, hub, FakeSender())
@@ -23,11 +23,11 @@ async def shop(app_database: Database, worker_database: Database, sealer: Sealer
 
 @pytest.fixture
 def integration() -> str:
-    """An integration nobody else knows."""
+    """An integration name that no other test uses."""
     return f"test-{uuid4().hex}"
 
 
 @pytest.fixture
-async def new_gate(stores: SharedStores, integration: str) -> AsyncIterator[NewLimiter]:
+async def new_limiter(stores: SharedStores, integration: str) -> AsyncIterator[NewLimiter]:
     async with limiters(stores.urls.redis, integration) as make:
         yield make

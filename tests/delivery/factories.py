@@ -68,9 +68,9 @@ def inbound_message(recipient: str, sender: str = "+5511912345678", body: str = 
     )
 
 
-async def sent_message(shop: MessagePipeline) -> UUID:
-    message_id = await shop.accept()
-    await shop.delivery.drain()
+async def sent_message(pipeline: MessagePipeline) -> UUID:
+    message_id = await pipeline.accept()
+    await pipeline.delivery.drain()
     return message_id
 
 
@@ -78,12 +78,12 @@ MAKE_INBOX_DUE = "UPDATE inbox SET due_at = now() WHERE status = 'RECEIVED'"
 
 
 def poison_event() -> InboundMessage:
-    """A column in the clear cannot hold NUL; whatever the adapters let through, the inbox must go on."""
+    """A column in the clear cannot hold NUL; if an adapter lets it through, the inbox must continue."""
     return inbound_message("+15005550006", sender="\0abcdefghijkl")
 
 
-async def fetch_rows(shop: MessagePipeline, statement: str) -> list[tuple[object, ...]]:
-    async with shop.worker.transaction() as connection:
+async def fetch_rows(pipeline: MessagePipeline, statement: str) -> list[tuple[object, ...]]:
+    async with pipeline.worker.transaction() as connection:
         return [tuple(row) for row in await connection.execute(text(statement))]
 
 
@@ -94,12 +94,12 @@ ALL_CHANNELS = {
 }
 
 
-async def failed_message(shop: MessagePipeline) -> UUID:
-    message_id = await shop.accept()
-    answer, shop.sender.answer = shop.sender.answer, refuse
-    await shop.delivery.drain()
-    shop.sender.answer = answer
-    assert await shop.status(message_id) == "FAILED"
+async def failed_message(pipeline: MessagePipeline) -> UUID:
+    message_id = await pipeline.accept()
+    answer, pipeline.sender.answer = pipeline.sender.answer, refuse
+    await pipeline.delivery.drain()
+    pipeline.sender.answer = answer
+    assert await pipeline.status(message_id) == "FAILED"
     return message_id
 
 
@@ -107,9 +107,9 @@ def refuse(_: OutboundMessage) -> Receipt:
     raise ProviderRejected("The account is closed.", provider="twilio", party=FailureParty.OPERATOR)
 
 
-async def apply_report(shop: MessagePipeline, message_id: UUID, status: ReportedStatus, attempt: int = 1) -> None:
-    await shop.keep(status_report(message_id, status, attempt=attempt))
-    await shop.apply()
+async def apply_report(pipeline: MessagePipeline, message_id: UUID, status: ReportedStatus, attempt: int = 1) -> None:
+    await pipeline.keep(status_report(message_id, status, attempt=attempt))
+    await pipeline.apply()
 
 
 SMS = Channel.SMS
@@ -120,7 +120,7 @@ QUICK_TIMING = Timing(send_deadline=timedelta(seconds=2), hold=timedelta(seconds
 
 @dataclass
 class FakeLookup:
-    """A company's books, as far as a test writes them."""
+    """A provider's look-up with results that the test sets."""
 
     found: Sequence[Sighting] = ()
     is_away: bool = False
@@ -141,33 +141,33 @@ def lose_answer(_: OutboundMessage) -> Receipt:
     raise OutcomeUnknown("The line broke.", provider="twilio", answer="502, 12 bytes")
 
 
-async def record_an_hour_of_uptime(shop: MessagePipeline) -> None:
+async def record_an_hour_of_uptime(pipeline: MessagePipeline) -> None:
     for pulse in Activity:
-        await ActivityReporter(shop.worker, pulse).beat()
-    await shop.tamper("UPDATE pulses SET resumed_at = now() - interval '1 hour'")
+        await ActivityReporter(pipeline.worker, pulse).beat()
+    await pipeline.tamper("UPDATE pulses SET resumed_at = now() - interval '1 hour'")
 
 
-def make_settler(shop: MessagePipeline, books: FakeLookup | None) -> Settler:
-    lookups = {} if books is None else {"twilio": books}
-    return Settler(shop.worker, shop.sealer, shop.hub, lookups, "settler", QUICK_TIMING)
+def make_settler(pipeline: MessagePipeline, lookup: FakeLookup | None) -> Settler:
+    lookups = {} if lookup is None else {"twilio": lookup}
+    return Settler(pipeline.worker, pipeline.sealer, pipeline.hub, lookups, "settler", QUICK_TIMING)
 
 
 async def unconfirmed_message(
-    shop: MessagePipeline,
+    pipeline: MessagePipeline,
     *route: Step,
     policy: UnconfirmedPolicy | None = None,
     phone: str = "+5511987654321",
     words: str = "Olá",
     tenant: UUID = DEFAULT_TENANT,
 ) -> UUID:
-    """A message whose answer was lost, due to be settled, with nothing that stands in the way."""
-    shop.sender.answer = lose_answer
+    """A message whose answer was lost, due to be settled, with nothing that delays it."""
+    pipeline.sender.answer = lose_answer
     path = list(route) or [make_step(SMS, on_unconfirmed=policy)]
-    message_id = (await shop.outbox.accept(tenant, Draft(TextContent(words), path, phone))).message_id
-    await shop.delivery.drain()
-    assert (await shop.message(message_id, tenant)).status == "UNCONFIRMED"
-    await shop.tamper("UPDATE messages SET due_at = now() WHERE id = :id", id=message_id)
-    await record_an_hour_of_uptime(shop)
+    message_id = (await pipeline.outbox.accept(tenant, Draft(TextContent(words), path, phone))).message_id
+    await pipeline.delivery.drain()
+    assert (await pipeline.message(message_id, tenant)).status == "UNCONFIRMED"
+    await pipeline.tamper("UPDATE messages SET due_at = now() WHERE id = :id", id=message_id)
+    await record_an_hour_of_uptime(pipeline)
     return message_id
 
 
@@ -177,6 +177,6 @@ FIVE_MINUTES = timedelta(minutes=5)
 SMS_THEN_WHATSAPP = [make_step(Channel.SMS, within=FIVE_MINUTES), make_step(Channel.WHATSAPP)]
 
 
-async def accepted_message(shop: MessagePipeline, route: list[Step]) -> UUID:
-    shop.serve(Channel.WHATSAPP, "whatsapp")
-    return (await shop.outbox.accept(DEFAULT_TENANT, Draft(TextContent("Olá"), route, "+5511987654321"))).message_id
+async def accepted_message(pipeline: MessagePipeline, route: list[Step]) -> UUID:
+    pipeline.serve(Channel.WHATSAPP, "whatsapp")
+    return (await pipeline.outbox.accept(DEFAULT_TENANT, Draft(TextContent("Olá"), route, "+5511987654321"))).message_id

@@ -45,7 +45,7 @@ def answered_calls(allowance: Allowance, times: int = 1) -> CallOutcomes:
 
 @asynccontextmanager
 async def limiters(url: str, integration: str) -> AsyncIterator[NewLimiter]:
-    """Make gates before one integration."""
+    """Make rate limiters for one integration."""
     opened: list[Redis] = []
 
     def make(pace: Pace | None = None, rules: CircuitRules = QUICK_RULES, *, at: str = url) -> SharedRateLimiter:

@@ -12,7 +12,7 @@ from core.database import Database
 
 @asynccontextmanager
 async def round_trips(database: Database) -> AsyncIterator[list[str]]:
-    """Every query sent meanwhile, on whatever connection."""
+    """Every query sent meanwhile, on any connection."""
     seen: list[str] = []
     listened: list[Any] = []
 
@@ -39,7 +39,7 @@ async def round_trips(database: Database) -> AsyncIterator[list[str]]:
     event.listen(engine, "after_cursor_execute", note_prepared)
     try:
         yield seen
-        # The driver tells of a query a moment after it has ended.
+        # The driver reports a query a moment after it has ended.
         await asyncio.sleep(0)
     finally:
         event.remove(engine, "checkout", listen)

@@ -22,7 +22,7 @@ ASSIGN_TRANSACTION_ID = "SELECT pg_current_xact_id()::text"
 
 @dataclass
 class Subscriber:
-    """Somebody who follows: what they were told, and where they stand."""
+    """A subscriber: the changes it received, and its cursor."""
 
     changes: AsyncGenerator[StatusChange, None]
     told: list[tuple[UUID, int]] = field(default_factory=list)
@@ -53,6 +53,6 @@ async def subscribed(
 
 
 async def record_change(connection: asyncpg.Connection, message: UUID, status: str, previous: str | None) -> int:
-    """Write down a change, in whatever transaction the connection is in; returns its sequence."""
+    """Write a change in the transaction of the connection; return its sequence."""
     sequence: int = await connection.fetchval(INSERT_EVENT, DEFAULT_TENANT, message, status, previous)
     return sequence

@@ -16,19 +16,19 @@ from tests.delivery.pipeline import MessagePipeline
 SMS = [make_step(Channel.SMS)]
 
 
-async def test_an_accepted_message_is_queued_and_its_channel_woken(shop: MessagePipeline) -> None:
-    message_id = await shop.accept("+55 11 98765-4321", "Olá, Ana!")
-    message = await shop.message(message_id)
+async def test_an_accepted_message_is_queued_and_its_channel_woken(pipeline: MessagePipeline) -> None:
+    message_id = await pipeline.accept("+55 11 98765-4321", "Olá, Ana!")
+    message = await pipeline.message(message_id)
     assert (message.status, message.to, message.to_masked) == ("QUEUED", "+5511987654321", "+55 11 9••••-4321")
     assert message.content == TextContent("Olá, Ana!")
-    assert shop.woken == [Channel.SMS]
-    assert await shop.statuses(message_id) == ["QUEUED"]
+    assert pipeline.woken == [Channel.SMS]
+    assert await pipeline.statuses(message_id) == ["QUEUED"]
 
 
-async def test_no_personal_data_is_stored_in_the_clear(shop: MessagePipeline) -> None:
-    await shop.accept("+5511987654321", "segredo-da-ana", key="k")
+async def test_no_personal_data_is_stored_in_the_clear(pipeline: MessagePipeline) -> None:
+    await pipeline.accept("+5511987654321", "segredo-da-ana", key="k")
     for table in ("messages", "message_events", "idempotency_keys"):
-        async with shop.worker.transaction() as connection:
+        async with pipeline.worker.transaction() as connection:
             rows = (await connection.execute(text(f"SELECT {table}::text FROM {table}"))).scalars().all()
         dump = " ".join(rows)
         assert rows
@@ -36,22 +36,22 @@ async def test_no_personal_data_is_stored_in_the_clear(shop: MessagePipeline) ->
             assert secret not in dump
 
 
-async def test_the_same_key_and_input_make_one_message(shop: MessagePipeline) -> None:
+async def test_the_same_key_and_input_make_one_message(pipeline: MessagePipeline) -> None:
     draft = Draft(TextContent("Olá"), SMS, phone="+5511987654321", idempotency_key="order-1")
     # The same number written otherwise is the same input.
     again = Draft(TextContent("Olá"), SMS, phone="+55 11 98765 4321", idempotency_key="order-1")
-    first, second = [await shop.outbox.accept(DEFAULT_TENANT, one) for one in (draft, again)]
+    first, second = [await pipeline.outbox.accept(DEFAULT_TENANT, one) for one in (draft, again)]
     assert (first.is_replay, second.is_replay) == (False, True)
     assert first.message_id == second.message_id
-    assert await shop.count("messages") == 1
+    assert await pipeline.count("messages") == 1
 
 
-async def test_fifty_at_once_with_one_key_make_one_message(shop: MessagePipeline) -> None:
+async def test_fifty_at_once_with_one_key_make_one_message(pipeline: MessagePipeline) -> None:
     draft = Draft(TextContent("Olá"), SMS, phone="+5511987654321", idempotency_key="order-1")
-    answers: list[Accepted] = await asyncio.gather(*(shop.outbox.accept(DEFAULT_TENANT, draft) for _ in range(50)))
+    answers: list[Accepted] = await asyncio.gather(*(pipeline.outbox.accept(DEFAULT_TENANT, draft) for _ in range(50)))
     assert len({answer.message_id for answer in answers}) == 1
     assert sorted(answer.is_replay for answer in answers) == [False] + [True] * 49
-    assert await shop.count("messages") == await shop.count("message_events") == 1
+    assert await pipeline.count("messages") == await pipeline.count("message_events") == 1
 
 
 @pytest.mark.parametrize(
@@ -61,38 +61,38 @@ async def test_fifty_at_once_with_one_key_make_one_message(shop: MessagePipeline
         Draft(TextContent("Olá"), SMS, phone="+5511987654322", idempotency_key="order-1"),
     ],
 )
-async def test_the_same_key_with_other_input_is_refused(shop: MessagePipeline, other: Draft) -> None:
-    await shop.accept(key="order-1")
+async def test_the_same_key_with_other_input_is_refused(pipeline: MessagePipeline, other: Draft) -> None:
+    await pipeline.accept(key="order-1")
     with pytest.raises(IdempotencyConflict, match="order-1") as refused:
-        await shop.outbox.accept(DEFAULT_TENANT, other)
+        await pipeline.outbox.accept(DEFAULT_TENANT, other)
     assert refused.value.first_used_at.tzinfo is not None
-    assert await shop.count("messages") == 1
+    assert await pipeline.count("messages") == 1
 
 
-async def test_a_key_can_be_reused_after_seven_days(shop: MessagePipeline, urls: object) -> None:
-    first = await shop.accept(key="order-1")
-    async with shop.app.transaction(DEFAULT_TENANT) as connection:
+async def test_a_key_can_be_reused_after_seven_days(pipeline: MessagePipeline, urls: object) -> None:
+    first = await pipeline.accept(key="order-1")
+    async with pipeline.app.transaction(DEFAULT_TENANT) as connection:
         await connection.execute(text("UPDATE idempotency_keys SET expires_at = now() - interval '1 second'"))
-    second = await shop.accept(body="another", key="order-1")
+    second = await pipeline.accept(body="another", key="order-1")
     assert first != second
-    assert await shop.count("idempotency_keys") == 1
+    assert await pipeline.count("idempotency_keys") == 1
 
 
-async def test_a_message_that_was_not_stored_leaves_its_key_free(shop: MessagePipeline) -> None:
-    async with shop.worker.transaction() as connection:
+async def test_a_message_that_was_not_stored_leaves_its_key_free(pipeline: MessagePipeline) -> None:
+    async with pipeline.worker.transaction() as connection:
         await connection.execute(text("SELECT 1"))
     draft = Draft(TextContent("Olá"), [], phone="+5511987654321", idempotency_key="order-1")
     with pytest.raises(Refused):
-        await shop.outbox.accept(DEFAULT_TENANT, draft)
-    assert await shop.count("idempotency_keys") == 0
+        await pipeline.outbox.accept(DEFAULT_TENANT, draft)
+    assert await pipeline.count("idempotency_keys") == 0
 
 
-async def test_everything_wrong_is_said_at_once(shop: MessagePipeline) -> None:
+async def test_everything_wrong_is_said_at_once(pipeline: MessagePipeline) -> None:
     draft = Draft(
         TextContent(" "), [make_step(Channel.SMS), make_step(Channel.SMS)], phone="+551187654321", idempotency_key="k"
     )
     with pytest.raises(Refused) as refused:
-        await shop.outbox.accept(DEFAULT_TENANT, draft)
+        await pipeline.outbox.accept(DEFAULT_TENANT, draft)
     errors = refused.value.errors
     assert [getattr(error, "path", None) for error in errors] == [
         ("input", "to", "phone"),
@@ -169,20 +169,20 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_bad_input_is_named_and_nothing_is_stored(shop: MessagePipeline, case: str) -> None:
+async def test_bad_input_is_named_and_nothing_is_stored(pipeline: MessagePipeline, case: str) -> None:
     draft, path, rule = REFUSED[case]
     with pytest.raises(Refused) as refused:
-        await shop.outbox.accept(DEFAULT_TENANT, draft)
+        await pipeline.outbox.accept(DEFAULT_TENANT, draft)
     found = {error.path: error.rule for error in refused.value.errors if isinstance(error, InvalidInput)}
     assert found[path] == rule
-    assert await shop.count("messages") == await shop.count("idempotency_keys") == 0
-    assert shop.woken == []
+    assert await pipeline.count("messages") == await pipeline.count("idempotency_keys") == 0
+    assert pipeline.woken == []
 
 
-async def test_an_unconfigured_channel_says_what_to_set(shop: MessagePipeline) -> None:
+async def test_an_unconfigured_channel_says_what_to_set(pipeline: MessagePipeline) -> None:
     draft = Draft(EmailContent("s", "x"), [make_step(Channel.EMAIL)], email="ana@example.com")
     with pytest.raises(Refused) as refused:
-        await shop.outbox.accept(DEFAULT_TENANT, draft)
+        await pipeline.outbox.accept(DEFAULT_TENANT, draft)
     [error] = refused.value.errors
     assert isinstance(error, NotConfigured)
     assert (error.integration, error.path) == ("smtp", ("input", "route", "0", "channel"))

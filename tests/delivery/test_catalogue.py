@@ -40,25 +40,25 @@ SHIPPED = ProviderTemplate(
 OFFER = ProviderTemplate("9002", "offer", "pt-BR", TemplateCategory.MARKETING, TemplateApproval.PENDING, "Oi")
 
 
-async def copy(shop: MessagePipeline, *listed: ProviderTemplate) -> int:
-    async with shop.worker.transaction(DEFAULT_TENANT) as connection:
+async def copy(pipeline: MessagePipeline, *listed: ProviderTemplate) -> int:
+    async with pipeline.worker.transaction(DEFAULT_TENANT) as connection:
         return await copy_catalogue(connection, DEFAULT_TENANT, "whatsapp", Channel.WHATSAPP, listed)
 
 
-async def listed(shop: MessagePipeline) -> dict[str, Template]:
-    async with shop.app.transaction(DEFAULT_TENANT) as connection:
+async def listed(pipeline: MessagePipeline) -> dict[str, Template]:
+    async with pipeline.app.transaction(DEFAULT_TENANT) as connection:
         page = await queries.templates_page(connection, DEFAULT_TENANT, PageRequest(100), queries.TemplateFilter())
     return {f"{one.name} {one.locale}": one for one in page.items}
 
 
-async def by_id(shop: MessagePipeline, id: UUID) -> Template:
-    async with shop.app.transaction(DEFAULT_TENANT) as connection:
+async def by_id(pipeline: MessagePipeline, id: UUID) -> Template:
+    async with pipeline.app.transaction(DEFAULT_TENANT) as connection:
         return (await queries.templates_by_id(connection, DEFAULT_TENANT, [id]))[id]
 
 
-async def test_a_provider_catalogue_is_copied_completely(shop: MessagePipeline) -> None:
-    assert await copy(shop, SHIPPED, OFFER) == 2
-    found = (await listed(shop))["order_shipped pt-BR"]
+async def test_a_provider_catalogue_is_copied_completely(pipeline: MessagePipeline) -> None:
+    assert await copy(pipeline, SHIPPED, OFFER) == 2
+    found = (await listed(pipeline))["order_shipped pt-BR"]
     assert (found.channel, found.integration, found.category, found.approval) == (
         Channel.WHATSAPP,
         "whatsapp",
@@ -69,84 +69,86 @@ async def test_a_provider_catalogue_is_copied_completely(shop: MessagePipeline) 
     assert (found.buttons, found.examples) == (SHIPPED.buttons, SHIPPED.examples)
 
 
-async def test_copying_the_same_twice_changes_nothing(shop: MessagePipeline) -> None:
-    await copy(shop, SHIPPED, OFFER)
-    before = await listed(shop)
-    assert await copy(shop, OFFER, SHIPPED) == 0
-    assert await listed(shop) == before
+async def test_copying_the_same_twice_changes_nothing(pipeline: MessagePipeline) -> None:
+    await copy(pipeline, SHIPPED, OFFER)
+    before = await listed(pipeline)
+    assert await copy(pipeline, OFFER, SHIPPED) == 0
+    assert await listed(pipeline) == before
 
 
-async def test_what_changed_keeps_its_id(shop: MessagePipeline) -> None:
-    await copy(shop, SHIPPED, OFFER)
-    before = await listed(shop)
-    assert await copy(shop, SHIPPED, replace(OFFER, approval=TemplateApproval.APPROVED, body="Olá")) == 1
-    after = await listed(shop)
+async def test_what_changed_keeps_its_id(pipeline: MessagePipeline) -> None:
+    await copy(pipeline, SHIPPED, OFFER)
+    before = await listed(pipeline)
+    assert await copy(pipeline, SHIPPED, replace(OFFER, approval=TemplateApproval.APPROVED, body="Olá")) == 1
+    after = await listed(pipeline)
     assert after["order_shipped pt-BR"] == before["order_shipped pt-BR"]
     offer = after["offer pt-BR"]
     assert (offer.id, offer.approval, offer.body) == (before["offer pt-BR"].id, "APPROVED", "Olá")
     assert offer.updated_at > offer.created_at
 
 
-async def test_what_vanished_is_no_longer_listed_nor_usable_and_can_come_back(shop: MessagePipeline) -> None:
-    await copy(shop, SHIPPED, OFFER)
-    id = (await listed(shop))["order_shipped pt-BR"].id
-    assert await copy(shop, OFFER) == 1
-    assert list(await listed(shop)) == ["offer pt-BR"]
-    gone = await by_id(shop, id)
+async def test_what_vanished_is_no_longer_listed_nor_usable_and_can_come_back(pipeline: MessagePipeline) -> None:
+    await copy(pipeline, SHIPPED, OFFER)
+    id = (await listed(pipeline))["order_shipped pt-BR"].id
+    assert await copy(pipeline, OFFER) == 1
+    assert list(await listed(pipeline)) == ["offer pt-BR"]
+    gone = await by_id(pipeline, id)
     assert gone.gone_at is not None
     assert gone.approval is TemplateApproval.DISABLED
-    assert await copy(shop, SHIPPED, OFFER) == 1
-    back = (await listed(shop))["order_shipped pt-BR"]
+    assert await copy(pipeline, SHIPPED, OFFER) == 1
+    back = (await listed(pipeline))["order_shipped pt-BR"]
     assert (back.id, back.approval, back.gone_at) == (id, TemplateApproval.APPROVED, None)
 
 
 async def test_paused_and_disabled_are_distinguished_even_with_an_earlier_version_writing(
-    shop: MessagePipeline,
+    pipeline: MessagePipeline,
 ) -> None:
     for approval in (TemplateApproval.PAUSED, TemplateApproval.DISABLED):
-        assert await copy(shop, replace(OFFER, approval=approval)) == 1
-        assert await copy(shop, replace(OFFER, approval=approval)) == 0
-        assert (await listed(shop))["offer pt-BR"].approval is approval
-        async with shop.worker.transaction(DEFAULT_TENANT) as connection:
+        assert await copy(pipeline, replace(OFFER, approval=approval)) == 1
+        assert await copy(pipeline, replace(OFFER, approval=approval)) == 0
+        assert (await listed(pipeline))["offer pt-BR"].approval is approval
+        async with pipeline.worker.transaction(DEFAULT_TENANT) as connection:
             for wanted, count in ((approval, 1), (queries.COARSE_APPROVAL[approval], 0)):
                 page = await queries.templates_page(
                     connection, DEFAULT_TENANT, PageRequest(10), queries.TemplateFilter(approvals=[wanted])
                 )
                 assert len(page.items) == count, wanted
-    # A process that does not know the column writes the state anew and leaves the detail as it was.
-    await shop.tamper("UPDATE templates SET approval = 'APPROVED' WHERE name = 'offer'")
-    assert (await listed(shop))["offer pt-BR"].approval is TemplateApproval.APPROVED
-    # And one of a later version may write details that nobody here knows.
-    await shop.tamper("UPDATE templates SET approval = 'PENDING', approval_detail = 'ASLEEP' WHERE name = 'offer'")
-    assert (await listed(shop))["offer pt-BR"].approval is TemplateApproval.PENDING
+    # A process that does not know the column writes the state and leaves the detail as it was.
+    await pipeline.tamper("UPDATE templates SET approval = 'APPROVED' WHERE name = 'offer'")
+    assert (await listed(pipeline))["offer pt-BR"].approval is TemplateApproval.APPROVED
+    # One of a later version may write details that this version does not know.
+    await pipeline.tamper("UPDATE templates SET approval = 'PENDING', approval_detail = 'ASLEEP' WHERE name = 'offer'")
+    assert (await listed(pipeline))["offer pt-BR"].approval is TemplateApproval.PENDING
 
 
-async def test_an_empty_catalogue_removes_only_provider_templates(shop: MessagePipeline) -> None:
-    async with shop.worker.transaction(DEFAULT_TENANT) as connection:
+async def test_an_empty_catalogue_removes_only_provider_templates(pipeline: MessagePipeline) -> None:
+    async with pipeline.worker.transaction(DEFAULT_TENANT) as connection:
         await add_starters(connection, DEFAULT_TENANT)
-    ours = await listed(shop)
-    await copy(shop, SHIPPED)
-    assert await copy(shop) == 1
-    assert await listed(shop) == ours
+    ours = await listed(pipeline)
+    await copy(pipeline, SHIPPED)
+    assert await copy(pipeline) == 1
+    assert await listed(pipeline) == ours
 
 
-async def test_a_provider_cannot_overwrite_a_template_of_ours(shop: MessagePipeline) -> None:
-    await copy(shop, SHIPPED)
-    await shop.tamper("UPDATE templates SET integration = NULL, body = 'nossa'")
-    assert await copy(shop, SHIPPED) == 0
-    assert [one.body for one in (await listed(shop)).values()] == ["nossa"]
+async def test_a_provider_cannot_overwrite_a_template_of_ours(pipeline: MessagePipeline) -> None:
+    await copy(pipeline, SHIPPED)
+    await pipeline.tamper("UPDATE templates SET integration = NULL, body = 'nossa'")
+    assert await copy(pipeline, SHIPPED) == 0
+    assert [one.body for one in (await listed(pipeline)).values()] == ["nossa"]
 
 
-async def test_a_template_that_cannot_be_stored_is_left_out_and_the_others_are_stored(shop: MessagePipeline) -> None:
+async def test_a_template_that_cannot_be_stored_is_left_out_and_the_others_are_stored(
+    pipeline: MessagePipeline,
+) -> None:
     bad = [replace(OFFER, name="nul", body="a\x00"), replace(OFFER, name="half", examples={"a": "\ud800"})]
-    assert await copy(shop, *bad, SHIPPED, SHIPPED) == 1
+    assert await copy(pipeline, *bad, SHIPPED, SHIPPED) == 1
 
 
 @pytest.mark.slow
-async def test_six_thousand_templates_are_copied(shop: MessagePipeline) -> None:
+async def test_six_thousand_templates_are_copied(pipeline: MessagePipeline) -> None:
     many = [replace(OFFER, provider_id=str(n), name=f"offer_{n}") for n in range(6_000)]
-    assert await copy(shop, *many) == 6_000
-    assert await copy(shop, *many[1:]) == 1
+    assert await copy(pipeline, *many) == 6_000
+    assert await copy(pipeline, *many[1:]) == 1
 
 
 @dataclass
@@ -174,12 +176,12 @@ def company() -> Company:
 
 
 @pytest.fixture
-def keeper(shop: MessagePipeline, company: Company) -> CatalogueSync:
-    return CatalogueSync("whatsapp", Channel.WHATSAPP, company, shop.worker)
+def keeper(pipeline: MessagePipeline, company: Company) -> CatalogueSync:
+    return CatalogueSync("whatsapp", Channel.WHATSAPP, company, pipeline.worker)
 
 
-async def due_in(shop: MessagePipeline) -> timedelta:
-    async with shop.worker.transaction() as connection:
+async def due_in(pipeline: MessagePipeline) -> timedelta:
+    async with pipeline.worker.transaction() as connection:
         found: timedelta = (
             await connection.execute(text("SELECT due_at - now() FROM template_catalogues"))
         ).scalar_one()
@@ -187,18 +189,18 @@ async def due_in(shop: MessagePipeline) -> timedelta:
 
 
 async def test_a_catalogue_is_read_at_once_and_then_every_few_minutes(
-    shop: MessagePipeline, keeper: CatalogueSync, company: Company
+    pipeline: MessagePipeline, keeper: CatalogueSync, company: Company
 ) -> None:
     assert [await keeper.read_if_due() for _ in range(3)] == [True, False, False]
     assert company.calls == 1
-    assert PERIOD - timedelta(seconds=30) < await due_in(shop) <= PERIOD
-    assert list(await listed(shop)) == ["order_shipped pt-BR"]
-    await shop.tamper("UPDATE template_catalogues SET due_at = now()")
+    assert PERIOD - timedelta(seconds=30) < await due_in(pipeline) <= PERIOD
+    assert list(await listed(pipeline)) == ["order_shipped pt-BR"]
+    await pipeline.tamper("UPDATE template_catalogues SET due_at = now()")
     assert await keeper.read_if_due()
 
 
-async def test_of_many_workers_one_reads(shop: MessagePipeline, company: Company) -> None:
-    keepers = [CatalogueSync("whatsapp", Channel.WHATSAPP, company, shop.worker) for _ in range(8)]
+async def test_of_many_workers_one_reads(pipeline: MessagePipeline, company: Company) -> None:
+    keepers = [CatalogueSync("whatsapp", Channel.WHATSAPP, company, pipeline.worker) for _ in range(8)]
     company.gate.clear()
     reading = [asyncio.create_task(one.read_if_due()) for one in keepers]
     await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
@@ -209,60 +211,60 @@ async def test_of_many_workers_one_reads(shop: MessagePipeline, company: Company
 
 @pytest.mark.parametrize("error", [ProviderUnavailable("Meta is away.", provider="whatsapp"), ValueError("odd")])
 async def test_a_failing_provider_is_asked_again_with_growing_pauses(
-    shop: MessagePipeline, keeper: CatalogueSync, company: Company, error: Exception
+    pipeline: MessagePipeline, keeper: CatalogueSync, company: Company, error: Exception
 ) -> None:
     company.error = error
     pauses = []
     for _ in range(3):
         assert await keeper.read_if_due() is False
-        pauses.append(await due_in(shop))
-        await shop.tamper("UPDATE template_catalogues SET due_at = now()")
+        pauses.append(await due_in(pipeline))
+        await pipeline.tamper("UPDATE template_catalogues SET due_at = now()")
     assert pauses == sorted(pauses)
     assert pauses[0] <= FIRST_PAUSE < pauses[-1] <= 4 * FIRST_PAUSE
-    await shop.tamper("UPDATE template_catalogues SET failures = 1000")
+    await pipeline.tamper("UPDATE template_catalogues SET failures = 1000")
     await keeper.read_if_due()
-    assert await due_in(shop) <= PERIOD
-    await shop.tamper("UPDATE template_catalogues SET due_at = now()")
+    assert await due_in(pipeline) <= PERIOD
+    await pipeline.tamper("UPDATE template_catalogues SET due_at = now()")
     company.error = None
     assert await keeper.read_if_due()
-    assert await due_in(shop) > 4 * FIRST_PAUSE
+    assert await due_in(pipeline) > 4 * FIRST_PAUSE
 
 
-async def test_a_failure_takes_nothing_away(shop: MessagePipeline, keeper: CatalogueSync, company: Company) -> None:
+async def test_a_failure_takes_nothing_away(pipeline: MessagePipeline, keeper: CatalogueSync, company: Company) -> None:
     await keeper.read_if_due()
-    before = await listed(shop)
+    before = await listed(pipeline)
     company.error = ProviderError("No.", provider="whatsapp")
-    await shop.tamper("UPDATE template_catalogues SET due_at = now()")
+    await pipeline.tamper("UPDATE template_catalogues SET due_at = now()")
     await keeper.read_if_due()
-    assert await listed(shop) == before
+    assert await listed(pipeline) == before
 
 
 async def test_a_changed_template_is_read_soon_after_its_webhook(
-    shop: MessagePipeline, keeper: CatalogueSync, company: Company
+    pipeline: MessagePipeline, keeper: CatalogueSync, company: Company
 ) -> None:
     await keeper.read_if_due()
     company.templates = (replace(SHIPPED, approval=TemplateApproval.PENDING),)
     await store_events(
-        shop.app, shop.sealer, "whatsapp", [TemplatesChanged("k1", "message_template_status_update", "{}")]
+        pipeline.app, pipeline.sealer, "whatsapp", [TemplatesChanged("k1", "message_template_status_update", "{}")]
     )
-    assert await shop.apply() == 1
+    assert await pipeline.apply() == 1
     assert await keeper.read_if_due()
-    assert [one.approval for one in (await listed(shop)).values()] == ["PENDING"]
-    async with shop.worker.transaction() as connection:
+    assert [one.approval for one in (await listed(pipeline)).values()] == ["PENDING"]
+    async with pipeline.worker.transaction() as connection:
         assert (await connection.execute(text("SELECT status FROM inbox"))).scalar_one() == "PROCESSED"
 
 
 async def test_what_changed_while_it_was_being_read_is_read_again(
-    shop: MessagePipeline, keeper: CatalogueSync, company: Company
+    pipeline: MessagePipeline, keeper: CatalogueSync, company: Company
 ) -> None:
     company.gate.clear()
     reading = asyncio.create_task(keeper.read_if_due())
     while not company.calls:
         await asyncio.sleep(0.005)
     await store_events(
-        shop.app, shop.sealer, "whatsapp", [TemplatesChanged("k1", "message_template_status_update", "{}")]
+        pipeline.app, pipeline.sealer, "whatsapp", [TemplatesChanged("k1", "message_template_status_update", "{}")]
     )
-    await shop.apply()
+    await pipeline.apply()
     company.gate.set()
     assert await reading
     assert await keeper.read_if_due()

@@ -68,13 +68,13 @@ async def trial_of(gate: SharedRateLimiter) -> float:
     return time.monotonic() - began
 
 
-async def test_a_new_circuit_lets_everything_through(new_gate: NewLimiter) -> None:
-    allowance = await new_gate().allow(50)
+async def test_a_new_circuit_lets_everything_through(new_limiter: NewLimiter) -> None:
+    allowance = await new_limiter().allow(50)
     assert (allowance.count, allowance.retry_in, allowance.circuit) == (50, 0.0, CLOSED)
 
 
-async def test_failures_in_a_row_open_it_for_every_worker(new_gate: NewLimiter) -> None:
-    here, there = new_gate(rules=PATIENT_RULES), new_gate(rules=PATIENT_RULES)
+async def test_failures_in_a_row_open_it_for_every_worker(new_limiter: NewLimiter) -> None:
+    here, there = new_limiter(rules=PATIENT_RULES), new_limiter(rules=PATIENT_RULES)
     await here.report(failed_calls(await here.allow(1)))
     await there.report(failed_calls(await there.allow(1)))
     assert (await here.allow(1)).count == 1
@@ -85,8 +85,8 @@ async def test_failures_in_a_row_open_it_for_every_worker(new_gate: NewLimiter) 
         assert 40 < allowance.retry_in <= 60
 
 
-async def test_an_answer_breaks_the_row(new_gate: NewLimiter) -> None:
-    gate = new_gate(rules=PATIENT_RULES)
+async def test_an_answer_breaks_the_row(new_limiter: NewLimiter) -> None:
+    gate = new_limiter(rules=PATIENT_RULES)
     for _ in range(4):
         allowance = await gate.allow(10)
         await gate.report(failed_calls(allowance, 2))
@@ -94,8 +94,8 @@ async def test_an_answer_breaks_the_row(new_gate: NewLimiter) -> None:
     assert (await gate.allow(10)).count == 10
 
 
-async def test_refused_credentials_open_the_circuit_sooner(new_gate: NewLimiter) -> None:
-    gate = new_gate(rules=PATIENT_RULES)
+async def test_refused_credentials_open_the_circuit_sooner(new_limiter: NewLimiter) -> None:
+    gate = new_limiter(rules=PATIENT_RULES)
     allowance = await gate.allow(10)
     await gate.report(refused_calls(allowance))
     assert (await gate.allow(1)).circuit is CLOSED
@@ -107,8 +107,8 @@ async def test_refused_credentials_open_the_circuit_sooner(new_gate: NewLimiter)
     ]
 
 
-async def test_one_recipient_opens_nothing_however_often_a_call_fails(new_gate: NewLimiter) -> None:
-    gate = new_gate(rules=PATIENT_RULES)
+async def test_one_recipient_opens_nothing_however_often_a_call_fails(new_limiter: NewLimiter) -> None:
+    gate = new_limiter(rules=PATIENT_RULES)
     allowance = await gate.allow(10)
     for is_refusal in (False, True):
         for _ in range(20):
@@ -116,8 +116,8 @@ async def test_one_recipient_opens_nothing_however_often_a_call_fails(new_gate: 
     assert (await gate.allow(10)).count == 10
 
 
-async def test_a_tenant_that_is_alone_opens_it_over_different_recipients(new_gate: NewLimiter) -> None:
-    here, there = new_gate(rules=PATIENT_RULES), new_gate(rules=PATIENT_RULES)
+async def test_a_tenant_that_is_alone_opens_it_over_different_recipients(new_limiter: NewLimiter) -> None:
+    here, there = new_limiter(rules=PATIENT_RULES), new_limiter(rules=PATIENT_RULES)
     allowance = await here.allow(10)
     await here.report(suspected_calls(allowance, "a1", "a2", "a1"))
     assert (await there.allow(10)).circuit is CLOSED
@@ -125,20 +125,20 @@ async def test_a_tenant_that_is_alone_opens_it_over_different_recipients(new_gat
     assert (await here.allow(10)).circuit is OPEN
 
 
-async def test_one_tenant_opens_nothing_while_another_s_calls_are_answered(new_gate: NewLimiter) -> None:
-    gate = new_gate(rules=PATIENT_RULES)
+async def test_one_tenant_opens_nothing_while_another_s_calls_are_answered(new_limiter: NewLimiter) -> None:
+    gate = new_limiter(rules=PATIENT_RULES)
     allowance = await gate.allow(10)
     await gate.report(answered_for(allowance, "b"))
     for number in range(20):
         await gate.report(suspected_calls(allowance, f"a{number}", is_refusal=number % 2 == 0))
     assert (await gate.allow(10)).circuit is CLOSED
-    # As soon as the other meets the same, it is the company's.
+    # As soon as the other tenant has the same failure, it is the provider's.
     await gate.report(suspected_calls(allowance, "b1"))
     assert (await gate.allow(10)).circuit is OPEN
 
 
-async def test_a_tenant_that_was_active_long_ago_keeps_no_circuit_closed(new_gate: NewLimiter) -> None:
-    gate = new_gate(rules=replace(PATIENT_RULES, active_for=1.0))
+async def test_a_tenant_that_was_active_long_ago_keeps_no_circuit_closed(new_limiter: NewLimiter) -> None:
+    gate = new_limiter(rules=replace(PATIENT_RULES, active_for=1.0))
     allowance = await gate.allow(10)
     await gate.report(answered_for(allowance, "b"))
     await asyncio.sleep(2.0)
@@ -146,8 +146,8 @@ async def test_a_tenant_that_was_active_long_ago_keeps_no_circuit_closed(new_gat
     assert (await gate.allow(10)).circuit is OPEN
 
 
-async def test_an_answer_breaks_the_row_of_suspects_too(new_gate: NewLimiter) -> None:
-    gate = new_gate(rules=PATIENT_RULES)
+async def test_an_answer_breaks_the_row_of_suspects_too(new_limiter: NewLimiter) -> None:
+    gate = new_limiter(rules=PATIENT_RULES)
     for number in range(5):
         allowance = await gate.allow(10)
         await gate.report(suspected_calls(allowance, f"a{2 * number}", f"a{2 * number + 1}"))
@@ -155,8 +155,8 @@ async def test_an_answer_breaks_the_row_of_suspects_too(new_gate: NewLimiter) ->
     assert (await gate.allow(10)).count == 10
 
 
-async def test_what_any_call_would_have_met_counts_beside_suspects(new_gate: NewLimiter) -> None:
-    gate = new_gate(rules=PATIENT_RULES)
+async def test_what_any_call_would_have_met_counts_beside_suspects(new_limiter: NewLimiter) -> None:
+    gate = new_limiter(rules=PATIENT_RULES)
     allowance = await gate.allow(10)
     await gate.report(suspected_calls(allowance, "a1"), failed_calls(allowance))
     assert (await gate.allow(10)).circuit is CLOSED
@@ -164,8 +164,8 @@ async def test_what_any_call_would_have_met_counts_beside_suspects(new_gate: New
     assert (await gate.allow(10)).circuit is OPEN
 
 
-async def test_different_recipients_that_refuse_us_open_it_sooner(new_gate: NewLimiter) -> None:
-    gate = new_gate(rules=replace(PATIENT_RULES, failures=10))
+async def test_different_recipients_that_refuse_us_open_it_sooner(new_limiter: NewLimiter) -> None:
+    gate = new_limiter(rules=replace(PATIENT_RULES, failures=10))
     allowance = await gate.allow(10)
     with capture_logs() as logs:
         await gate.report(suspected_calls(allowance, "a1", "b1", is_refusal=True))
@@ -173,8 +173,8 @@ async def test_different_recipients_that_refuse_us_open_it_sooner(new_gate: NewL
     assert "interalpha check" in logs[0]["advice"]
 
 
-async def test_a_trial_to_a_suspect_makes_no_pause_longer(new_gate: NewLimiter) -> None:
-    gate = new_gate(rules=replace(QUICK_RULES, first_pause=0.2, longest_pause=10.0))
+async def test_a_trial_to_a_suspect_makes_no_pause_longer(new_limiter: NewLimiter) -> None:
+    gate = new_limiter(rules=replace(QUICK_RULES, first_pause=0.2, longest_pause=10.0))
     await gate.report(suspected_calls(await gate.allow(10), "a1", "a2", "b1"))
     pauses = []
     for who in ("a1", "a1", "a1", "b9"):
@@ -186,8 +186,8 @@ async def test_a_trial_to_a_suspect_makes_no_pause_longer(new_gate: NewLimiter) 
     assert pauses[3] > 0.25
 
 
-async def test_a_trial_that_says_nothing_is_free_for_the_next(new_gate: NewLimiter) -> None:
-    gate = new_gate(rules=replace(QUICK_RULES, trial_lease=60.0))
+async def test_a_trial_that_says_nothing_is_free_for_the_next(new_limiter: NewLimiter) -> None:
+    gate = new_limiter(rules=replace(QUICK_RULES, trial_lease=60.0))
     await opened(gate)
     await asyncio.sleep(QUICK_RULES.first_pause)
     trial = await gate.allow(1)
@@ -197,9 +197,9 @@ async def test_a_trial_that_says_nothing_is_free_for_the_next(new_gate: NewLimit
 
 
 async def test_the_store_keeps_a_bounded_number_of_suspects_and_tenants(
-    new_gate: NewLimiter, redis: Redis, integration: str
+    new_limiter: NewLimiter, redis: Redis, integration: str
 ) -> None:
-    gate = new_gate(rules=replace(PATIENT_RULES, failures=1_000, refusals=1_000))
+    gate = new_limiter(rules=replace(PATIENT_RULES, failures=1_000, refusals=1_000))
     allowance = await gate.allow(10)
     for first in range(0, 600, 100):
         names = [f"{number % 16:x}{number:04x}" for number in range(first, first + 100)]
@@ -210,8 +210,8 @@ async def test_the_store_keeps_a_bounded_number_of_suspects_and_tenants(
     assert re.fullmatch(rb"([0-9a-f:F]+ ?)+", kept[b"suspects"])
 
 
-async def test_of_twenty_who_ask_one_may_try(new_gate: NewLimiter) -> None:
-    workers = [new_gate(rules=replace(QUICK_RULES, trial_lease=60.0)) for _ in range(20)]
+async def test_of_twenty_who_ask_one_may_try(new_limiter: NewLimiter) -> None:
+    workers = [new_limiter(rules=replace(QUICK_RULES, trial_lease=60.0)) for _ in range(20)]
     await opened(workers[0])
     await asyncio.sleep(QUICK_RULES.first_pause)
     allowances = await asyncio.gather(*(worker.allow(10) for worker in workers))
@@ -219,19 +219,19 @@ async def test_of_twenty_who_ask_one_may_try(new_gate: NewLimiter) -> None:
     assert {one.circuit for one in allowances} == {HALF_OPEN}
 
 
-async def test_a_good_trial_closes_it(new_gate: NewLimiter) -> None:
-    gate, other = new_gate(), new_gate()
+async def test_a_good_trial_closes_it(new_limiter: NewLimiter) -> None:
+    gate, other = new_limiter(), new_limiter()
     await opened(gate)
     await asyncio.sleep(QUICK_RULES.first_pause)
     await gate.report(answered_calls(await gate.allow(10)))
     assert (await other.allow(10)).count == 10
-    # The row begins anew.
+    # The series starts again.
     await other.report(failed_calls(await other.allow(1)))
     assert (await gate.allow(10)).circuit is CLOSED
 
 
-async def test_each_bad_trial_makes_the_pause_longer_up_to_a_limit(new_gate: NewLimiter) -> None:
-    gate = new_gate()
+async def test_each_bad_trial_makes_the_pause_longer_up_to_a_limit(new_limiter: NewLimiter) -> None:
+    gate = new_limiter()
     await opened(gate)
     waited = [await trial_of(gate) for _ in range(3)]
     # 0.1, 0.2 and 0.25 seconds, each up to a fifth shorter; asking takes its time, so there is no upper bound here.
@@ -241,10 +241,10 @@ async def test_each_bad_trial_makes_the_pause_longer_up_to_a_limit(new_gate: New
     assert (await gate.allow(1)).retry_in <= 0.25
 
 
-async def test_a_trial_whose_worker_died_is_let_go(new_gate: NewLimiter) -> None:
+async def test_a_trial_whose_worker_died_is_let_go(new_limiter: NewLimiter) -> None:
     rules = replace(QUICK_RULES, trial_lease=0.4)
     # The dead do not renew.
-    dead, alive = new_gate(rules=replace(rules, longest_trial=0.0)), new_gate(rules=rules)
+    dead, alive = new_limiter(rules=replace(rules, longest_trial=0.0)), new_limiter(rules=rules)
     await opened(dead)
     await asyncio.sleep(QUICK_RULES.first_pause)
     lost = await dead.allow(1)
@@ -252,16 +252,16 @@ async def test_a_trial_whose_worker_died_is_let_go(new_gate: NewLimiter) -> None
     await asyncio.sleep(rules.trial_lease)
     trial = await alive.allow(1)
     assert trial.count == 1
-    # The one believed dead does not decide any more; the one who tries now does.
+    # A trial whose lease has ended does not decide any more; the present one does.
     await dead.report(answered_calls(lost))
     assert (await dead.allow(1)).circuit is HALF_OPEN
     await alive.report(answered_calls(trial))
     assert (await dead.allow(1)).circuit is CLOSED
 
 
-async def test_a_trial_that_takes_long_keeps_its_lease_until_its_call_has_ended(new_gate: NewLimiter) -> None:
+async def test_a_trial_that_takes_long_keeps_its_lease_until_its_call_has_ended(new_limiter: NewLimiter) -> None:
     rules = replace(QUICK_RULES, trial_lease=0.3)
-    slow, other = new_gate(rules=rules), new_gate(rules=rules)
+    slow, other = new_limiter(rules=rules), new_limiter(rules=rules)
     await opened(slow)
     await asyncio.sleep(QUICK_RULES.first_pause)
     trial = await slow.allow(1)
@@ -269,20 +269,20 @@ async def test_a_trial_that_takes_long_keeps_its_lease_until_its_call_has_ended(
     for _ in range(10):
         await asyncio.sleep(0.1)
         assert (await other.allow(1)).count == 0
-    # Its end is told and the report is lost: another may try as soon as the lease has ended.
+    # Its result is reported and the report is lost: another trial may start as soon as the lease has ended.
     slow._end_trial(trial.ticket)
     await asyncio.sleep(rules.trial_lease)
     assert (await other.allow(1)).count == 1
 
 
 async def test_a_trial_granted_to_a_worker_that_gave_up_is_free_within_two_seconds(
-    new_gate: NewLimiter, stores: SharedStores
+    new_limiter: NewLimiter, stores: SharedStores
 ) -> None:
     rules = replace(CircuitRules(), failures=3, first_pause=0.1)
-    asker, other = new_gate(rules=rules), new_gate(rules=rules)
-    await opened(asker)
+    operations, other = new_limiter(rules=rules), new_limiter(rules=rules)
+    await opened(operations)
     await asyncio.sleep(rules.first_pause)
-    asking = asyncio.create_task(asker.allow(1))
+    asking = asyncio.create_task(operations.allow(1))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     asking.cancel()
@@ -294,13 +294,13 @@ async def test_a_trial_granted_to_a_worker_that_gave_up_is_free_within_two_secon
     trial = await until(lambda: other.allow(1), lambda allowance: allowance.count == 1, 3)
     assert time.monotonic() - began < 2
     await other.report(answered_calls(trial))
-    assert (await asker.allow(5)).circuit is CLOSED
+    assert (await operations.allow(5)).circuit is CLOSED
 
 
 async def test_a_reset_that_was_given_up_takes_no_effect_later(
-    new_gate: NewLimiter, redis: Redis, integration: str
+    new_limiter: NewLimiter, redis: Redis, integration: str
 ) -> None:
-    gate = new_gate(rules=PATIENT_RULES)
+    gate = new_limiter(rules=PATIENT_RULES)
     await opened(gate)
     seconds, microseconds = await redis.time()
     late = (seconds - 1) * MICROSECONDS + microseconds
@@ -308,17 +308,17 @@ async def test_a_reset_that_was_given_up_takes_no_effect_later(
     assert (await gate.allow(1)).circuit is OPEN
 
 
-async def test_a_trial_with_nothing_to_send_is_free_for_the_next(new_gate: NewLimiter) -> None:
-    idle, busy = (new_gate(rules=replace(QUICK_RULES, trial_lease=60.0)) for _ in range(2))
+async def test_a_trial_with_nothing_to_send_is_free_for_the_next(new_limiter: NewLimiter) -> None:
+    idle, busy = (new_limiter(rules=replace(QUICK_RULES, trial_lease=60.0)) for _ in range(2))
     await opened(idle)
     await asyncio.sleep(QUICK_RULES.first_pause)
     await idle.give_back(await idle.allow(5), 1)
     assert (await busy.allow(5)).count == 1
 
 
-async def test_late_answers_close_nothing_and_late_failures_prolong_nothing(new_gate: NewLimiter) -> None:
+async def test_late_answers_close_nothing_and_late_failures_prolong_nothing(new_limiter: NewLimiter) -> None:
     rules = replace(QUICK_RULES, first_pause=0.4, longest_pause=0.4, trial_lease=60.0)
-    gate = new_gate(rules=rules)
+    gate = new_limiter(rules=rules)
     before = await gate.allow(20)
     await gate.report(failed_calls(before, 3))
     retry_in = (await gate.allow(1)).retry_in
@@ -335,8 +335,8 @@ async def test_late_answers_close_nothing_and_late_failures_prolong_nothing(new_
     assert (await gate.allow(1)).circuit is CLOSED
 
 
-async def test_a_change_is_published_once(new_gate: NewLimiter, integration: str) -> None:
-    gate, other = (new_gate(rules=replace(QUICK_RULES, trial_lease=60.0)) for _ in range(2))
+async def test_a_change_is_published_once(new_limiter: NewLimiter, integration: str) -> None:
+    gate, other = (new_limiter(rules=replace(QUICK_RULES, trial_lease=60.0)) for _ in range(2))
     with capture_logs() as logs:
         allowance = await gate.allow(20)
         await gate.report(failed_calls(allowance, 3))
@@ -352,9 +352,9 @@ async def test_a_change_is_published_once(new_gate: NewLimiter, integration: str
 
 
 async def test_a_circuit_can_be_seen_and_closed_by_hand(
-    new_gate: NewLimiter, circuits: Circuits, integration: str
+    new_limiter: NewLimiter, circuits: Circuits, integration: str
 ) -> None:
-    gate = new_gate(rules=PATIENT_RULES)
+    gate = new_limiter(rules=PATIENT_RULES)
     before = await gate.allow(20)
     await gate.report(failed_calls(before, 4))
     seen = (await circuits.read([integration, "nobody"]))[integration]
@@ -370,25 +370,25 @@ async def test_a_circuit_can_be_seen_and_closed_by_hand(
 
 
 async def test_calls_from_before_a_reset_do_not_undo_it_even_where_the_circuit_was_closed(
-    new_gate: NewLimiter, circuits: Circuits, integration: str
+    new_limiter: NewLimiter, circuits: Circuits, integration: str
 ) -> None:
-    gate = new_gate(rules=PATIENT_RULES)
+    gate = new_limiter(rules=PATIENT_RULES)
     before = await gate.allow(20)
     await circuits.reset(integration, by="ana")
     await gate.report(failed_calls(before, 10))
     assert (await gate.allow(7)).count == 7
 
 
-async def test_a_reset_ends_a_pause_too(new_gate: NewLimiter, circuits: Circuits, integration: str) -> None:
-    gate = new_gate()
+async def test_a_reset_ends_a_pause_too(new_limiter: NewLimiter, circuits: Circuits, integration: str) -> None:
+    gate = new_limiter()
     await gate.report(CallOutcomes(None, pause=60))
     assert (await gate.allow(1)).count == 0
     await circuits.reset(integration, by="ana")
     assert (await gate.allow(1)).count == 1
 
 
-async def test_there_is_no_trial_while_the_pace_is_used_up(new_gate: NewLimiter) -> None:
-    gate = new_gate(Pace(0.01, burst=3))
+async def test_there_is_no_trial_while_the_pace_is_used_up(new_limiter: NewLimiter) -> None:
+    gate = new_limiter(Pace(0.01, burst=3))
     await opened(gate)
     await asyncio.sleep(QUICK_RULES.first_pause)
     allowance = await gate.allow(1)
@@ -397,9 +397,9 @@ async def test_there_is_no_trial_while_the_pace_is_used_up(new_gate: NewLimiter)
 
 
 async def test_while_a_trial_is_under_way_its_lease_is_shown(
-    new_gate: NewLimiter, circuits: Circuits, integration: str
+    new_limiter: NewLimiter, circuits: Circuits, integration: str
 ) -> None:
-    gate = new_gate(rules=replace(QUICK_RULES, trial_lease=60.0))
+    gate = new_limiter(rules=replace(QUICK_RULES, trial_lease=60.0))
     await opened(gate)
     await asyncio.sleep(QUICK_RULES.first_pause)
     await gate.allow(1)
@@ -411,29 +411,31 @@ async def test_while_a_trial_is_under_way_its_lease_is_shown(
 
 
 async def test_an_open_circuit_whose_time_is_over_is_shown_half_open(
-    new_gate: NewLimiter, circuits: Circuits, integration: str
+    new_limiter: NewLimiter, circuits: Circuits, integration: str
 ) -> None:
-    await opened(new_gate())
+    await opened(new_limiter())
     await asyncio.sleep(QUICK_RULES.first_pause)
     seen = (await circuits.read([integration]))[integration]
     assert (seen.state, seen.consecutive_failures) == (HALF_OPEN, 3)
 
 
-async def test_nothing_stays_in_the_store_for_ever(new_gate: NewLimiter, redis: Redis, integration: str) -> None:
-    await opened(new_gate())
+async def test_nothing_stays_in_the_store_for_ever(new_limiter: NewLimiter, redis: Redis, integration: str) -> None:
+    await opened(new_limiter())
     assert 3_600 < await redis.ttl(limiter_key(integration)) <= 7_200
 
 
-async def test_an_emptied_store_is_a_closed_circuit(new_gate: NewLimiter, redis: Redis, integration: str) -> None:
-    gate = new_gate(rules=PATIENT_RULES)
+async def test_an_emptied_store_is_a_closed_circuit(new_limiter: NewLimiter, redis: Redis, integration: str) -> None:
+    gate = new_limiter(rules=PATIENT_RULES)
     await opened(gate)
     await redis.delete(limiter_key(integration))
     await redis.script_flush()
     assert (await gate.allow(5)).count == 5
 
 
-async def test_without_the_store_the_circuit_counts_as_closed_and_one_warning_is_logged(new_gate: NewLimiter) -> None:
-    gate = new_gate(at=f"redis://127.0.0.1:{free_port()}/0")
+async def test_without_the_store_the_circuit_counts_as_closed_and_one_warning_is_logged(
+    new_limiter: NewLimiter,
+) -> None:
+    gate = new_limiter(at=f"redis://127.0.0.1:{free_port()}/0")
     with capture_logs() as logs:
         for _ in range(3):
             allowance = await gate.allow(5)
@@ -443,13 +445,13 @@ async def test_without_the_store_the_circuit_counts_as_closed_and_one_warning_is
     assert [line["event"] for line in logs] == ["flow_store_away"]
 
 
-async def test_a_store_that_does_not_answer_costs_half_a_second_at_most(new_gate: NewLimiter) -> None:
+async def test_a_store_that_does_not_answer_costs_half_a_second_at_most(new_limiter: NewLimiter) -> None:
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
 
     async with await asyncio.start_server(say_nothing, "127.0.0.1", port := free_port()):
-        gate = new_gate(at=f"redis://127.0.0.1:{port}/0")
+        gate = new_limiter(at=f"redis://127.0.0.1:{port}/0")
         began = time.monotonic()
         assert (await gate.allow(5)).count == 5
         assert time.monotonic() - began < 2

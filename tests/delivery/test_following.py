@@ -54,9 +54,9 @@ async def begun(reader: Reader, feeds: ChangeFeeds[StatusChange]) -> "asyncio.Ta
 
 
 async def test_a_lower_number_committed_later_is_still_delivered(
-    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
+    pipeline: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
 ) -> None:
-    slow, quick = await shop.accept(), await shop.accept()
+    slow, quick = await pipeline.accept(), await pipeline.accept()
     async with subscribed(feeds) as reader, owner.acquire() as one, owner.acquire() as other:
         first = await begun(reader, feeds)
         late = one.transaction()
@@ -68,15 +68,15 @@ async def test_a_lower_number_committed_later_is_still_delivered(
         standing = reader.place
         await late.commit()
         assert await reader.take(1) == [lower]
-    # Who leaves in between and comes back hears the same.
+    # A subscriber that leaves in between and returns receives the same.
     async with subscribed(feeds, after=standing) as again:
         assert await again.take(1) == [lower]
 
 
 async def test_a_higher_number_of_an_older_transaction_is_still_delivered(
-    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
+    pipeline: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
 ) -> None:
-    message, other_message = await shop.accept(), await shop.accept()
+    message, other_message = await pipeline.accept(), await pipeline.accept()
     async with subscribed(feeds) as reader, owner.acquire() as old, owner.acquire() as young:
         first = await begun(reader, feeds)
         transaction = old.transaction()
@@ -94,15 +94,15 @@ async def test_a_higher_number_of_an_older_transaction_is_still_delivered(
 
 @pytest.mark.parametrize(("catching_up", "reading_of_it"), [("changes_since", 2), ("current_states", 1)])
 async def test_changes_read_ahead_of_the_feed_are_not_delivered_again_after_a_reconnect(
-    shop: MessagePipeline,
+    pipeline: MessagePipeline,
     feeds: ChangeFeeds[StatusChange],
     owner: asyncpg.Pool,
     monkeypatch: pytest.MonkeyPatch,
     catching_up: str,
     reading_of_it: int,
 ) -> None:
-    """Whoever joins reads further than the feed has looked; what it tells them next may have a lower number."""
-    messages = [await shop.accept(), await shop.accept()]
+    """A new subscriber reads further than the feed has polled; what it receives next may have a lower number."""
+    messages = [await pipeline.accept(), await pipeline.accept()]
     async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
         await record_change(owner, messages[0], "SENDING", "QUEUED")
@@ -128,7 +128,7 @@ async def test_changes_read_ahead_of_the_feed_are_not_delivered_again_after_a_re
         while (await reader.next()).event.sequence != higher:
             pass
         await transaction.commit()
-        for listener in shop.hub._listeners:
+        for listener in pipeline.hub._listeners:
             listener.wake()
         while (await reader.next()).event.sequence != lower:
             pass
@@ -139,9 +139,9 @@ async def test_changes_read_ahead_of_the_feed_are_not_delivered_again_after_a_re
 
 
 async def test_an_endless_transaction_delays_no_subscriber(
-    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
+    pipeline: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
 ) -> None:
-    message = await shop.accept()
+    message = await pipeline.accept()
     async with owner.acquire() as unrelated, owner.acquire() as other:
         stuck = unrelated.transaction()
         await stuck.start()
@@ -161,11 +161,11 @@ async def test_an_endless_transaction_delays_no_subscriber(
 
 
 async def test_a_subscriber_that_reconnects_anywhere_receives_everything_once(
-    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
+    pipeline: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
 ) -> None:
     """Transactions overlap at random and end in any order, while a reader leaves and comes back after each change."""
     dice = random.Random(11)
-    messages = [await shop.accept() for _ in range(8)]
+    messages = [await pipeline.accept() for _ in range(8)]
     async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
         await record_change(owner, messages[0], "SENDING", "QUEUED")
@@ -198,9 +198,9 @@ async def _write_at_random(owner: asyncpg.Pool, messages: list[UUID], dice: rand
 
 
 async def test_more_than_one_page_is_delivered_in_order(
-    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
+    pipeline: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
 ) -> None:
-    message = await shop.accept()
+    message = await pipeline.accept()
     async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
         start = await record_change(owner, message, "SENDING", "QUEUED")
@@ -227,9 +227,9 @@ async def _many(owner: asyncpg.Pool, message: UUID, count: int) -> list[int]:
 
 
 async def test_a_cursor_is_good_for_an_hour_and_longer_while_nothing_happens(
-    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
+    pipeline: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
 ) -> None:
-    message = await shop.accept()
+    message = await pipeline.accept()
     async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
         await record_change(owner, message, "SENDING", "QUEUED")
@@ -249,9 +249,9 @@ async def test_a_cursor_is_good_for_an_hour_and_longer_while_nothing_happens(
 
 @pytest.mark.parametrize("lost", ["forgotten", "of another database"])
 async def test_a_cursor_that_cannot_be_resumed_has_expired(
-    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool, lost: str
+    pipeline: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool, lost: str
 ) -> None:
-    message = await shop.accept()
+    message = await pipeline.accept()
     async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
         await record_change(owner, message, "SENDING", "QUEUED")
@@ -265,9 +265,9 @@ async def test_a_cursor_that_cannot_be_resumed_has_expired(
 
 
 async def test_a_slow_subscriber_is_told_of_the_gap_and_its_buffer_stays_small(
-    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
+    pipeline: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
 ) -> None:
-    message = await shop.accept()
+    message = await pipeline.accept()
     async with subscribed(feeds) as slow, subscribed(feeds) as quick:
         first, other = await begun(slow, feeds), await begun(quick, feeds)
         start = await record_change(owner, message, "SENDING", "QUEUED")
@@ -289,9 +289,9 @@ async def test_a_slow_subscriber_is_told_of_the_gap_and_its_buffer_stays_small(
 
 
 async def test_skipped_changes_can_be_read_after_a_reconnect(
-    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
+    pipeline: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool
 ) -> None:
-    message = await shop.accept()
+    message = await pipeline.accept()
     async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
         await record_change(owner, message, "SENDING", "QUEUED")
@@ -308,14 +308,14 @@ async def _waiting(followers: set[Subscriber[StatusChange]]) -> int:
 
 
 async def test_a_failing_feed_ends_its_subscriptions_and_the_next_one_starts_again(
-    shop: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+    pipeline: MessagePipeline, feeds: ChangeFeeds[StatusChange], owner: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    message = await shop.accept()
+    message = await pipeline.accept()
     async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
         with monkeypatch.context() as patch:
             patch.setattr("core.messages.change_feed.changes_since", _fail)
-            await shop.hub.publish([Change(DEFAULT_TENANT, message)])
+            await pipeline.hub.publish([Change(DEFAULT_TENANT, message)])
             with pytest.raises(ArithmeticError):
                 await first
     assert len(feeds) == 0

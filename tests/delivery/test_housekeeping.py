@@ -15,31 +15,31 @@ from tests.delivery.pipeline import MessagePipeline
 from tests.helpers import wait_until
 
 
-async def test_keys_whose_time_is_over_are_gone_after_it(shop: MessagePipeline, urls: Urls) -> None:
+async def test_keys_whose_time_is_over_are_gone_after_it(pipeline: MessagePipeline, urls: Urls) -> None:
     for key in ("old", "new"):
-        await shop.accept(key=key)
-    async with shop.app.transaction(DEFAULT_TENANT) as connection:
+        await pipeline.accept(key=key)
+    async with pipeline.app.transaction(DEFAULT_TENANT) as connection:
         await connection.execute(text("UPDATE idempotency_keys SET expires_at = now() WHERE key = 'old'"))
-    house = house_over(urls, DATABASE_URL=urls.worker)
-    worker = build_worker(house)
+    application = house_over(urls, DATABASE_URL=urls.worker)
+    worker = build_worker(application)
     try:
         assert worker.housekeeping in [job.function for job in _cron_jobs(worker)]
         await worker.housekeeping(uuid4())
     finally:
-        await house.close()
-    assert await shop.count("idempotency_keys") == 1
-    assert await shop.count("messages") == 2
+        await application.close()
+    assert await pipeline.count("idempotency_keys") == 1
+    assert await pipeline.count("messages") == 2
 
 
-async def test_a_worker_knows_among_how_many_a_pace_is_shared(shop: MessagePipeline, urls: Urls) -> None:
-    house = house_over(urls, DATABASE_URL=urls.worker)
-    worker = build_worker(house)
+async def test_a_worker_knows_among_how_many_a_pace_is_shared(pipeline: MessagePipeline, urls: Urls) -> None:
+    application = house_over(urls, DATABASE_URL=urls.worker)
+    worker = build_worker(application)
     assert worker.deliveries
     for name in ("second", "third"):
-        await liveness.record_worker(shop.worker, name, "0012")
+        await liveness.record_worker(pipeline.worker, name, "0012")
     beating = asyncio.create_task(worker.beat())
     try:
         await wait_until(lambda: {one.rate_limiter.workers for one in worker.deliveries.values()} == {3})
     finally:
         beating.cancel()
-        await house.close()
+        await application.close()

@@ -18,55 +18,55 @@ ONE_GROUP = 3
 
 
 @pytest.fixture
-def intake(shop: MessagePipeline) -> Intake:
-    return Intake(partial(store_events, shop.app, shop.sealer))
+def intake(pipeline: MessagePipeline) -> Intake:
+    return Intake(partial(store_events, pipeline.app, pipeline.sealer))
 
 
 def told(*keys: str, kind: str = "optout") -> list[OtherEvent]:
     return [OtherEvent(key, kind, "{}") for key in keys]
 
 
-async def test_those_that_come_at_once_cost_the_transaction_of_one(shop: MessagePipeline, intake: Intake) -> None:
-    async with round_trips(shop.app) as seen:
+async def test_those_that_come_at_once_cost_the_transaction_of_one(pipeline: MessagePipeline, intake: Intake) -> None:
+    async with round_trips(pipeline.app) as seen:
         new = await asyncio.gather(*(intake.keep("twilio", told(f"k{number}")) for number in range(40)))
     assert new == [1] * 40
     assert len(seen) == ONE_GROUP, seen
-    assert await shop.count("inbox") == 40
+    assert await pipeline.count("inbox") == 40
 
 
-async def test_each_caller_learns_how_many_of_its_events_were_new(shop: MessagePipeline, intake: Intake) -> None:
+async def test_each_caller_learns_how_many_of_its_events_were_new(pipeline: MessagePipeline, intake: Intake) -> None:
     await intake.keep("twilio", told("old"))
     given = [told("a", "b"), told("old"), told("b", "c"), [], told("old", "d")]
     new = await asyncio.gather(*(intake.keep("twilio", events) for events in given))
     # Of two that tell the same, either may be the first.
     assert (new[0] + new[2], new[1], new[3], new[4]) == (3, 0, 0, 1)
-    assert await shop.count("inbox") == 5
+    assert await pipeline.count("inbox") == 5
 
 
-async def test_one_that_cannot_be_stored_fails_alone(shop: MessagePipeline, intake: Intake) -> None:
+async def test_one_that_cannot_be_stored_fails_alone(pipeline: MessagePipeline, intake: Intake) -> None:
     given = [told("a"), told("bad", kind="\x00"), told("b")]
     outcomes = await asyncio.gather(*(intake.keep("twilio", events) for events in given), return_exceptions=True)
     assert (outcomes[0], outcomes[2]) == (1, 1)
     assert isinstance(outcomes[1], Exception)
-    assert await shop.count("inbox") == 2
+    assert await pipeline.count("inbox") == 2
 
 
-async def test_each_provider_has_a_queue_of_its_own(shop: MessagePipeline, intake: Intake) -> None:
+async def test_each_provider_has_a_queue_of_its_own(pipeline: MessagePipeline, intake: Intake) -> None:
     new = await asyncio.gather(*(intake.keep(name, told("same")) for name in ("twilio", "whatsapp")))
     assert new == [1, 1]
 
 
-async def test_an_event_is_stored_even_if_its_sender_disconnects(shop: MessagePipeline, intake: Intake) -> None:
+async def test_an_event_is_stored_even_if_its_sender_disconnects(pipeline: MessagePipeline, intake: Intake) -> None:
     gone = asyncio.create_task(intake.keep("twilio", told("a")))
     stays = asyncio.create_task(intake.keep("twilio", told("b")))
     await asyncio.sleep(0)
     gone.cancel()
     assert await stays == 1
-    assert await shop.count("inbox") == 2
+    assert await pipeline.count("inbox") == 2
 
 
 class Recorder:
-    """A store that writes down what it is given, and fails if it is told to."""
+    """A store that records what it is given, and fails if `fails` says so."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.sizes: list[int] = []

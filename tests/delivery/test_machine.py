@@ -30,7 +30,7 @@ steps = st.builds(
 
 
 class MessageMachine(RuleBasedStateMachine):
-    """One message, its worker, its settler, its caller and the companies."""
+    """One message, its worker, its settler, its caller and the providers."""
 
     @initialize(route=st.lists(steps, min_size=1, max_size=3), is_scheduled=st.booleans())
     def accept(self, route: list[Step], is_scheduled: bool) -> None:
@@ -64,7 +64,7 @@ class MessageMachine(RuleBasedStateMachine):
     @rule()
     def claim_and_begin(self) -> None:
         number = len(self.now.attempts) + 1
-        # What a company has is not given to it once more.
+        # What a provider has accepted is not sent to it once more.
         assert not any(one.rank == 1 and one.step == self.now.step for one in self.now.attempts.values())
         attempt = Attempt(number, self.now.step, AttemptOutcome.IN_FLIGHT)
         self.now = replace(self.now, status=MessageStatus.SENDING, attempts={**self.now.attempts, number: attempt})
@@ -90,7 +90,7 @@ class MessageMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.leased is not None)
     @rule()
     def worker_dies(self) -> None:
-        """The lease runs out after it had begun: nobody knows."""
+        """The lease runs out after it had begun: the outcome is unknown."""
         number = self.leased
         assert number is not None
         lost = replace(self.now.attempts[number], outcome=AttemptOutcome.UNCONFIRMED)
@@ -139,7 +139,7 @@ class MessageMachine(RuleBasedStateMachine):
         else:
             self.take(state_machine.keep_waiting(self.now, timedelta(minutes=1)))
 
-    # ── the companies and the caller ──
+    # ── the providers and the caller ──
 
     @precondition(lambda self: bool(self.now.attempts))
     @rule(data=st.data(), status=st.sampled_from(ReportedStatus))
@@ -182,7 +182,7 @@ class MessageMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(one.rank for one in self.now.attempts.values()) and not self.had_proof)
     @rule(data=st.data())
     def list_was_wrong(self, data: st.DataObject) -> None:
-        """What an attempt was believed to have reached was another message's."""
+        """What an attempt was thought to have reached was another message's."""
         numbers = [one.number for one in self.now.attempts.values() if one.rank and one.number != self.leased]
         if not numbers:
             return

@@ -32,21 +32,25 @@ def hours(begin: timedelta, end: timedelta) -> QuietHours:
 
 
 @pytest.fixture
-def night(shop: MessagePipeline) -> MessagePipeline:
+def night(pipeline: MessagePipeline) -> MessagePipeline:
     """A shop in which it is night for two hours more, though it was day when its messages were handed in."""
-    shop.outbox._schedule._quiet_hours = hours(5 * HOUR, 6 * HOUR)
-    shop.delivery.quiet_hours = QuietHoursCheck(shop.sealer, TenantZones(shop.worker), hours(-HOUR, 2 * HOUR))
-    return shop
+    pipeline.outbox._schedule._quiet_hours = hours(5 * HOUR, 6 * HOUR)
+    pipeline.delivery.quiet_hours = QuietHoursCheck(
+        pipeline.sealer, TenantZones(pipeline.worker), hours(-HOUR, 2 * HOUR)
+    )
+    return pipeline
 
 
-def day(shop: MessagePipeline) -> None:
-    shop.delivery.quiet_hours = QuietHoursCheck(shop.sealer, TenantZones(shop.worker), hours(5 * HOUR, 6 * HOUR))
+def day(pipeline: MessagePipeline) -> None:
+    pipeline.delivery.quiet_hours = QuietHoursCheck(
+        pipeline.sealer, TenantZones(pipeline.worker), hours(5 * HOUR, 6 * HOUR)
+    )
 
 
-async def handed_in(shop: MessagePipeline, *route: Step, **given: Any) -> UUID:
+async def handed_in(pipeline: MessagePipeline, *route: Step, **given: Any) -> UUID:
     steps = list(route) or [make_step(Channel.SMS)]
     draft = Draft(TextContent("Olá"), steps, phone="+5511987654321", respects_quiet_hours=True, **given)
-    return (await shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
+    return (await pipeline.outbox.accept(DEFAULT_TENANT, draft)).message_id
 
 
 async def test_a_message_delayed_by_a_backlog_waits_for_the_end_of_quiet_hours(night: MessagePipeline) -> None:
@@ -116,8 +120,8 @@ async def test_a_message_deferred_by_quiet_hours_does_not_count_as_sent_to_its_r
     assert admitted == []
 
 
-async def test_messages_in_quiet_hours_use_no_rate_limit_slots(night: MessagePipeline, new_gate: NewLimiter) -> None:
-    night.delivery.rate_limiter = new_gate(Pace(0.01, burst=1))
+async def test_messages_in_quiet_hours_use_no_rate_limit_slots(night: MessagePipeline, new_limiter: NewLimiter) -> None:
+    night.delivery.rate_limiter = new_limiter(Pace(0.01, burst=1))
     asleep, awake = [await handed_in(night) for _ in range(3)], await night.accept()
     await night.delivery.drain()
     assert [await night.status(one) for one in [*asleep, awake]] == ["QUEUED"] * 3 + ["SENT"]
@@ -147,21 +151,22 @@ async def test_a_worker_tries_each_channel_for_as_long_as_it_was_set(urls: Urls)
         ({"RETRY_HOURS_EMAIL": "24", "RETRY_HOURS_SMS": "0.5"}, (0.5, 24.0)),
     ]
     for given, wanted in cases:
-        house = house_over(urls, DATABASE_URL=urls.worker, **given)
+        application = house_over(urls, DATABASE_URL=urls.worker, **given)
         try:
-            deliveries = build_worker(house).deliveries
+            deliveries = build_worker(application).deliveries
             tried = [deliveries[one].timing.retry_for for one in (Channel.SMS, Channel.EMAIL)]
         finally:
-            await house.close()
+            await application.close()
         assert tried == [timedelta(hours=one) for one in wanted]
 
 
 async def test_a_worker_keeps_the_quiet_hours_it_was_set(urls: Urls) -> None:
-    house = house_over(urls, DATABASE_URL=urls.worker, QUIET_HOURS="20:00-09:00")
+    application = house_over(urls, DATABASE_URL=urls.worker, QUIET_HOURS="20:00-09:00")
     try:
         nights = {
-            str(one.quiet_hours and one.quiet_hours.quiet_hours) for one in build_worker(house).deliveries.values()
+            str(one.quiet_hours and one.quiet_hours.quiet_hours)
+            for one in build_worker(application).deliveries.values()
         }
     finally:
-        await house.close()
+        await application.close()
     assert nights == {"20:00-09:00"}

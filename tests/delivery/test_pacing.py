@@ -30,16 +30,16 @@ async def granted(gate: SharedRateLimiter, until: float) -> int:
     return total
 
 
-async def test_two_workers_together_keep_the_rate(new_gate: NewLimiter) -> None:
+async def test_two_workers_together_keep_the_rate(new_limiter: NewLimiter) -> None:
     began = time.monotonic()
-    counts = await asyncio.gather(*(granted(new_gate(FAST), began + 0.4) for _ in range(2)))
+    counts = await asyncio.gather(*(granted(new_limiter(FAST), began + 0.4) for _ in range(2)))
     took = time.monotonic() - began
-    # 200 a second and 20 at once; a busy machine may take less, nobody more.
+    # 200 a second and 20 at once; a busy machine may send fewer, but never more.
     assert 20 + 20 <= sum(counts) <= 20 + 200 * took + 1
 
 
-async def test_a_burst_is_all_there_is_until_time_passes(new_gate: NewLimiter) -> None:
-    here, there = new_gate(SLOW), new_gate(SLOW)
+async def test_a_burst_is_all_there_is_until_time_passes(new_limiter: NewLimiter) -> None:
+    here, there = new_limiter(SLOW), new_limiter(SLOW)
     assert (await here.allow(6)).count == 6
     rest = await there.allow(50)
     assert (rest.count, rest.circuit) == (4, CircuitState.CLOSED)
@@ -49,31 +49,31 @@ async def test_a_burst_is_all_there_is_until_time_passes(new_gate: NewLimiter) -
     assert 90 < none.retry_in <= 100
 
 
-async def test_a_deferred_batch_is_told_when_the_next_slot_is_free(new_gate: NewLimiter) -> None:
-    gate = new_gate(Pace(1000, burst=500))
+async def test_a_deferred_batch_is_told_when_the_next_slot_is_free(new_limiter: NewLimiter) -> None:
+    gate = new_limiter(Pace(1000, burst=500))
     while (allowance := await gate.allow(500)).count == 500:
         pass
     # A hundred messages, a tenth of a second's worth, are worth coming back for; each single one is not.
     assert 0.05 < allowance.retry_in <= 0.1
 
 
-async def test_what_was_not_used_can_be_given_back(new_gate: NewLimiter) -> None:
-    here, there = new_gate(SLOW), new_gate(SLOW)
+async def test_what_was_not_used_can_be_given_back(new_limiter: NewLimiter) -> None:
+    here, there = new_limiter(SLOW), new_limiter(SLOW)
     allowance = await here.allow(10)
     assert (await there.allow(5)).count == 0
     await here.give_back(allowance, 7)
     assert (await there.allow(50)).count == 7
 
 
-async def test_giving_back_never_makes_more_than_a_burst(new_gate: NewLimiter) -> None:
-    gate = new_gate(SLOW)
+async def test_giving_back_never_makes_more_than_a_burst(new_limiter: NewLimiter) -> None:
+    gate = new_limiter(SLOW)
     allowance = await gate.allow(2)
     await gate.give_back(allowance, 9)
     assert (await gate.allow(50)).count == 10
 
 
-async def test_a_pause_requested_by_a_provider_applies_to_all_workers(new_gate: NewLimiter) -> None:
-    here, there = new_gate(FAST), new_gate(FAST)
+async def test_a_pause_requested_by_a_provider_applies_to_all_workers(new_limiter: NewLimiter) -> None:
+    here, there = new_limiter(FAST), new_limiter(FAST)
     await here.report(CallOutcomes(None, pause=30))
     await there.report(CallOutcomes(None, pause=5))
     for gate in (here, there):
@@ -83,16 +83,16 @@ async def test_a_pause_requested_by_a_provider_applies_to_all_workers(new_gate: 
         assert 25 < allowance.retry_in <= 30
 
 
-async def test_a_pause_ends(new_gate: NewLimiter) -> None:
-    gate = new_gate(FAST)
+async def test_a_pause_ends(new_limiter: NewLimiter) -> None:
+    gate = new_limiter(FAST)
     await gate.report(CallOutcomes(None, pause=0.1))
     assert (await gate.allow(1)).count == 0
     await asyncio.sleep(0.11)
     assert (await gate.allow(1)).count == 1
 
 
-async def test_one_person_gets_a_burst_and_then_waits_for_what_it_took_in_advance(new_gate: NewLimiter) -> None:
-    here, there = new_gate(WHATSAPP), new_gate(WHATSAPP)
+async def test_one_person_gets_a_burst_and_then_waits_for_what_it_took_in_advance(new_limiter: NewLimiter) -> None:
+    here, there = new_limiter(WHATSAPP), new_limiter(WHATSAPP)
     assert await here.admit([ANA] * 20 + [EVA]) == [0.0] * 21
     waits = await there.admit([ANA] * 30 + [EVA])
     assert waits[:25] + waits[30:] == [0.0] * 26
@@ -100,8 +100,8 @@ async def test_one_person_gets_a_burst_and_then_waits_for_what_it_took_in_advanc
     assert all(265 < wait <= 270 for wait in waits[25:30])
 
 
-async def test_after_the_first_interval_a_burst_cannot_go_on(new_gate: NewLimiter) -> None:
-    gate = new_gate(Pace(1000, recipient_interval=0.1, recipient_burst=45))
+async def test_after_the_first_interval_a_burst_cannot_go_on(new_limiter: NewLimiter) -> None:
+    gate = new_limiter(Pace(1000, recipient_interval=0.1, recipient_burst=45))
     assert await gate.admit([ANA] * 4) == [0.0] * 4
     await asyncio.sleep(0.12)
     [wait] = await gate.admit([ANA])
@@ -110,32 +110,32 @@ async def test_after_the_first_interval_a_burst_cannot_go_on(new_gate: NewLimite
     assert await gate.admit([ANA]) == [0.0]
 
 
-async def test_those_held_back_together_do_not_all_come_back_at_once(new_gate: NewLimiter) -> None:
-    gate = new_gate(Pace(1000, recipient_interval=10.0, recipient_burst=2))
+async def test_those_held_back_together_do_not_all_come_back_at_once(new_limiter: NewLimiter) -> None:
+    gate = new_limiter(Pace(1000, recipient_interval=10.0, recipient_burst=2))
     waits = await gate.admit([ANA] * 6)
     assert [round(wait, -1) for wait in waits] == [0, 0, 20, 20, 40, 40]
 
 
 async def test_pairs_are_forgotten_once_they_are_even(
-    new_gate: NewLimiter, stores: SharedStores, integration: str
+    new_limiter: NewLimiter, stores: SharedStores, integration: str
 ) -> None:
-    await new_gate(WHATSAPP).admit([ANA, ANA])
+    await new_limiter(WHATSAPP).admit([ANA, ANA])
     redis = Redis.from_url(stores.urls.redis)
     left = await redis.pttl(f"interalpha:pair:{integration}:{ANA.hex()}")
     await redis.aclose()
     assert 10_000 < left <= 12_000
 
 
-async def test_without_a_rate_nothing_is_deferred(new_gate: NewLimiter) -> None:
-    gate = new_gate()
+async def test_without_a_rate_nothing_is_deferred(new_limiter: NewLimiter) -> None:
+    gate = new_limiter()
     assert (await gate.allow(5_000)).count == 5_000
     assert await gate.admit([ANA] * 100) == [0.0] * 100
 
 
 @pytest.fixture
-def alone(new_gate: NewLimiter) -> SharedRateLimiter:
-    """A gate whose store is away."""
-    return new_gate(Pace(0.01, burst=10), at=f"redis://127.0.0.1:{free_port()}/0")
+def alone(new_limiter: NewLimiter) -> SharedRateLimiter:
+    """A rate limiter whose store is unreachable."""
+    return new_limiter(Pace(0.01, burst=10), at=f"redis://127.0.0.1:{free_port()}/0")
 
 
 async def test_without_the_store_every_worker_keeps_to_its_share(alone: SharedRateLimiter) -> None:
@@ -161,6 +161,6 @@ async def test_without_the_store_a_pause_applies_in_the_worker_that_received_it(
     assert 25 < allowance.retry_in <= 30
 
 
-async def test_without_the_store_no_recipient_is_held_back(new_gate: NewLimiter) -> None:
-    gate = new_gate(WHATSAPP, at=f"redis://127.0.0.1:{free_port()}/0")
+async def test_without_the_store_no_recipient_is_held_back(new_limiter: NewLimiter) -> None:
+    gate = new_limiter(WHATSAPP, at=f"redis://127.0.0.1:{free_port()}/0")
     assert await gate.admit([ANA] * 50) == [0.0] * 50

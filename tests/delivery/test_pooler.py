@@ -30,12 +30,12 @@ async def pooled(urls: Urls, tmp_path: Path) -> AsyncIterator[Urls]:
 
 async def test_messages_are_accepted_and_delivered_through_a_pooler(pooled: Urls, sealer: Sealer, hub: Hub) -> None:
     app, worker = (Database(make_engine(url, prepared_statements=False)) for url in (pooled.app, pooled.worker))
-    shop: MessagePipeline = make_pipeline(app, worker, sealer, hub, FakeSender())
-    ids = await asyncio.gather(*(shop.accept(body=str(number), key=str(number)) for number in range(30)))
-    assert [await shop.accept(body="0", key="0")] == [ids[0]]
-    await shop.delivery.drain()
-    assert {await shop.status(one) for one in ids} == {"SENT"}
-    assert len(shop.sender.sent) == 30
+    pipeline: MessagePipeline = make_pipeline(app, worker, sealer, hub, FakeSender())
+    ids = await asyncio.gather(*(pipeline.accept(body=str(number), key=str(number)) for number in range(30)))
+    assert [await pipeline.accept(body="0", key="0")] == [ids[0]]
+    await pipeline.delivery.drain()
+    assert {await pipeline.status(one) for one in ids} == {"SENT"}
+    assert len(pipeline.sender.sent) == 30
     await app.close()
     await worker.close()
 

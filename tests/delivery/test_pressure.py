@@ -21,18 +21,18 @@ def draft(key: str | None = None, body: str = "Olá") -> Draft:
     return Draft(TextContent(body), [make_step(Channel.SMS)], phone="+5511987654321", idempotency_key=key)
 
 
-async def fill(shop: MessagePipeline, number: int, tenant: UUID = DEFAULT_TENANT) -> None:
+async def fill(pipeline: MessagePipeline, number: int, tenant: UUID = DEFAULT_TENANT) -> None:
     for place in range(number):
-        await shop.outbox.accept(tenant, draft(f"order-{place}"))
+        await pipeline.outbox.accept(tenant, draft(f"order-{place}"))
 
 
 @pytest.fixture
-async def full(shop: MessagePipeline) -> MessagePipeline:
-    """A shop whose limit of five is reached, and noticed."""
-    shop.outbox.pressure = Backpressure(shop.app, 5)
-    await fill(shop, 5)
-    await shop.outbox.pressure.look([Channel.SMS])
-    return shop
+async def full(pipeline: MessagePipeline) -> MessagePipeline:
+    """A pipeline that has reached its limit of five, and knows it."""
+    pipeline.outbox.pressure = Backpressure(pipeline.app, 5)
+    await fill(pipeline, 5)
+    await pipeline.outbox.pressure.look([Channel.SMS])
+    return pipeline
 
 
 async def test_beyond_the_limit_a_message_is_refused_with_a_time_and_not_stored(full: MessagePipeline) -> None:

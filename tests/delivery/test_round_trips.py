@@ -26,19 +26,19 @@ PACED = Pace(1000, burst=1000, recipient_interval=6.0, recipient_burst=45)
     ("size", "pace", "begin_apart"), [(1, None, 0), (10, None, 0), (50, None, 0), (10, PACED, BEGIN)]
 )
 async def test_a_batch_is_delivered_in_the_same_number_of_round_trips_regardless_of_its_size(
-    shop: MessagePipeline, new_gate: NewLimiter, size: int, pace: Pace | None, begin_apart: int
+    pipeline: MessagePipeline, new_limiter: NewLimiter, size: int, pace: Pace | None, begin_apart: int
 ) -> None:
-    shop.delivery.rate_limiter = new_gate(pace)
-    ids = await asyncio.gather(*(shop.accept(body=f"{number}") for number in range(size)))
-    shop.sender.gate.clear()
-    async with round_trips(shop.worker) as seen:
-        draining = asyncio.create_task(shop.delivery.drain())
-        while len(shop.sender.sent) < size:
+    pipeline.delivery.rate_limiter = new_limiter(pace)
+    ids = await asyncio.gather(*(pipeline.accept(body=f"{number}") for number in range(size)))
+    pipeline.sender.gate.clear()
+    async with round_trips(pipeline.worker) as seen:
+        draining = asyncio.create_task(pipeline.delivery.drain())
+        while len(pipeline.sender.sent) < size:
             await asyncio.sleep(0)
         # All answers come at once, as one batch.
-        shop.sender.gate.set()
+        pipeline.sender.gate.set()
         await draining
-    assert {await shop.status(one) for one in ids} == {"SENT"}
+    assert {await pipeline.status(one) for one in ids} == {"SENT"}
     assert len(seen) == CLAIM + begin_apart + RECORD + NOTHING_LEFT, seen
 
 
@@ -58,10 +58,10 @@ _AS_IT_STANDS = [
 ]
 
 
-async def test_beginning_at_claim_time_leaves_the_same_state_as_beginning_afterwards(shop: MessagePipeline) -> None:
+async def test_beginning_at_claim_time_leaves_the_same_state_as_beginning_afterwards(pipeline: MessagePipeline) -> None:
     async def written(begins: bool) -> list[list[str]]:
-        message_id = await shop.accept()
-        async with shop.worker.transaction() as connection:
+        message_id = await pipeline.accept()
+        async with pipeline.worker.transaction() as connection:
             claimed = await claim(
                 connection, Channel.SMS, "twilio", worker="test", limit=9, timing=TIMING, begins=begins
             )
@@ -74,15 +74,15 @@ async def test_beginning_at_claim_time_leaves_the_same_state_as_beginning_afterw
 
 
 async def test_valkey_is_called_before_and_after_a_batch_and_not_for_each_message(
-    shop: MessagePipeline, new_gate: NewLimiter, monkeypatch: pytest.MonkeyPatch
+    pipeline: MessagePipeline, new_limiter: NewLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(30):
-        await shop.accept(body=f"{number}")
-    shop.delivery.rate_limiter = new_gate()
+        await pipeline.accept(body=f"{number}")
+    pipeline.delivery.rate_limiter = new_limiter()
     # The store learns the scripts first, once for all.
-    allowance = await shop.delivery.rate_limiter.allow(1)
-    await shop.delivery.rate_limiter.give_back(allowance, 1)
-    await shop.delivery.rate_limiter.report(CallOutcomes(allowance.ticket, successes=1))
+    allowance = await pipeline.delivery.rate_limiter.allow(1)
+    await pipeline.delivery.rate_limiter.give_back(allowance, 1)
+    await pipeline.delivery.rate_limiter.report(CallOutcomes(allowance.ticket, successes=1))
     said: list[str] = []
     usual = Redis.execute_command
 
@@ -98,7 +98,7 @@ async def test_valkey_is_called_before_and_after_a_batch_and_not_for_each_messag
 
     monkeypatch.setattr(Redis, "execute_command", noted)
     monkeypatch.setattr(Pipeline, "pipeline_execute_command", noted_too)
-    await shop.delivery.drain()
-    assert len(shop.sender.sent) == 30
+    await pipeline.delivery.drain()
+    assert len(pipeline.sender.sent) == 30
     # Asked what may go, and at last whether more may; what was not used is given back; the end is told of.
     assert sorted(said) == [*["EVALSHA"] * 5, *["PUBLISH"] * 2]

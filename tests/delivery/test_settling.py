@@ -42,45 +42,45 @@ from tests.delivery.factories import (
 from tests.delivery.pipeline import FakeSender, MessagePipeline
 
 
-async def test_an_unconfirmed_message_is_held_before_anything_is_decided(shop: MessagePipeline) -> None:
-    shop.sender.answer = lose_answer
-    message_id = await shop.accept()
-    await shop.delivery.drain()
-    await record_an_hour_of_uptime(shop)
-    assert await make_settler(shop, FakeLookup()).settle_due() == 0
-    assert (await shop.attempts(message_id))[0].outcome == "UNCONFIRMED"
+async def test_an_unconfirmed_message_is_held_before_anything_is_decided(pipeline: MessagePipeline) -> None:
+    pipeline.sender.answer = lose_answer
+    message_id = await pipeline.accept()
+    await pipeline.delivery.drain()
+    await record_an_hour_of_uptime(pipeline)
+    assert await make_settler(pipeline, FakeLookup()).settle_due() == 0
+    assert (await pipeline.attempts(message_id))[0].outcome == "UNCONFIRMED"
 
 
-async def test_a_look_up_settles_an_unconfirmed_message(shop: MessagePipeline) -> None:
-    message_id = await unconfirmed_message(shop)
-    books = FakeLookup([Sighting("SMabc", ReportedStatus.DELIVERED)])
-    assert await make_settler(shop, books).settle_due() == 1
-    assert await shop.status(message_id) == "DELIVERED"
-    assert (await shop.attempts(message_id))[0].provider_message_id == "SMabc"
-    [sought] = books.sought
+async def test_a_look_up_settles_an_unconfirmed_message(pipeline: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(pipeline)
+    lookup = FakeLookup([Sighting("SMabc", ReportedStatus.DELIVERED)])
+    assert await make_settler(pipeline, lookup).settle_due() == 1
+    assert await pipeline.status(message_id) == "DELIVERED"
+    assert (await pipeline.attempts(message_id))[0].provider_message_id == "SMabc"
+    [sought] = lookup.sought
     assert (sought.to, sought.content, sought.provider_message_id) == ("+5511987654321", TextContent("Olá"), None)
 
 
-async def test_a_look_up_without_a_final_status_still_proves_acceptance(shop: MessagePipeline) -> None:
-    message_id = await unconfirmed_message(shop)
-    await make_settler(shop, FakeLookup([Sighting("SMabc", None)])).settle_due()
-    assert await shop.status(message_id) == "SENT"
+async def test_a_look_up_without_a_final_status_still_proves_acceptance(pipeline: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(pipeline)
+    await make_settler(pipeline, FakeLookup([Sighting("SMabc", None)])).settle_due()
+    assert await pipeline.status(message_id) == "SENT"
 
 
-async def test_a_result_for_another_message_is_not_used_for_this_one(shop: MessagePipeline) -> None:
-    shop.sender.answer = lambda message: Receipt("SMother")
-    await shop.accept()
-    await shop.delivery.drain()
-    message_id = await unconfirmed_message(shop)
-    await make_settler(shop, FakeLookup([Sighting("SMother", ReportedStatus.DELIVERED)])).settle_due()
-    assert await shop.status(message_id) == "UNCONFIRMED"
+async def test_a_result_for_another_message_is_not_used_for_this_one(pipeline: MessagePipeline) -> None:
+    pipeline.sender.answer = lambda message: Receipt("SMother")
+    await pipeline.accept()
+    await pipeline.delivery.drain()
+    message_id = await unconfirmed_message(pipeline)
+    await make_settler(pipeline, FakeLookup([Sighting("SMother", ReportedStatus.DELIVERED)])).settle_due()
+    assert await pipeline.status(message_id) == "UNCONFIRMED"
 
 
 OTHER = "+5511912345678"
 
 
 class ByText(FakeLookup):
-    """Books that show what was said to whom, as a company's list does."""
+    """A look-up that returns texts and recipients, as a provider's list does."""
 
     async def find(self, sought: Sought) -> Sequence[Sighting]:
         self.sought.append(sought)
@@ -88,304 +88,312 @@ class ByText(FakeLookup):
         return [one for one in self.found if one.provider_message_id.startswith(sought.content.text)]
 
 
-async def look(shop: MessagePipeline, books: FakeLookup, *, limit: int = 50) -> None:
-    await shop.tamper("UPDATE messages SET due_at = now() WHERE status = 'UNCONFIRMED'")
-    await make_settler(shop, books).settle_due(limit=limit)
+async def look(pipeline: MessagePipeline, lookup: FakeLookup, *, limit: int = 50) -> None:
+    await pipeline.tamper("UPDATE messages SET due_at = now() WHERE status = 'UNCONFIRMED'")
+    await make_settler(pipeline, lookup).settle_due(limit=limit)
 
 
 async def signed(
-    shop: MessagePipeline, message_id: UUID, id: str, status: ReportedStatus, tenant: UUID = DEFAULT_TENANT
+    pipeline: MessagePipeline, message_id: UUID, id: str, status: ReportedStatus, tenant: UUID = DEFAULT_TENANT
 ) -> None:
     """A signed report that names its message, applied."""
     key = f"{message_id} {id} {status}"
     reference = Reference(tenant, message_id, 1)
-    await shop.keep(StatusReport(key, status.lower(), "{}", status=status, reference=reference, provider_message_id=id))
-    await shop.apply()
+    await pipeline.keep(
+        StatusReport(key, status.lower(), "{}", status=status, reference=reference, provider_message_id=id)
+    )
+    await pipeline.apply()
 
 
 @pytest.mark.parametrize("policy", UnconfirmedPolicy)
 async def test_one_provider_record_for_two_similar_messages_settles_neither(
-    shop: MessagePipeline, policy: UnconfirmedPolicy
+    pipeline: MessagePipeline, policy: UnconfirmedPolicy
 ) -> None:
     route = [make_step(SMS, on_unconfirmed=policy), make_step(Channel.WHATSAPP)]
-    shop.serve(Channel.WHATSAPP, "whatsapp")
-    first, second = await unconfirmed_message(shop, *route), await unconfirmed_message(shop, *route)
-    books = FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)])
+    pipeline.serve(Channel.WHATSAPP, "whatsapp")
+    first, second = await unconfirmed_message(pipeline, *route), await unconfirmed_message(pipeline, *route)
+    lookup = FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)])
     # Looked at together, or each by itself.
     for limit in (50, 1, 1):
-        await look(shop, books, limit=limit)
-        assert [await shop.status(first), await shop.status(second)] == ["UNCONFIRMED", "UNCONFIRMED"], limit
+        await look(pipeline, lookup, limit=limit)
+        assert [await pipeline.status(first), await pipeline.status(second)] == ["UNCONFIRMED", "UNCONFIRMED"], limit
     # Whose it is, the report says; and then the list has nothing left for the other one.
-    await signed(shop, second, "SMone", ReportedStatus.DELIVERED)
-    await look(shop, books)
+    await signed(pipeline, second, "SMone", ReportedStatus.DELIVERED)
+    await look(pipeline, lookup)
     left = {"WAIT": "UNCONFIRMED", "RESEND": "QUEUED", "NEXT_CHANNEL": "QUEUED"}[policy.value]
-    assert [await shop.status(first), await shop.status(second)] == [left, "DELIVERED"]
+    assert [await pipeline.status(first), await pipeline.status(second)] == [left, "DELIVERED"]
 
 
-async def test_a_message_settled_by_hand_as_sent_may_still_be_the_record(shop: MessagePipeline) -> None:
-    first, second = await unconfirmed_message(shop), await unconfirmed_message(shop)
-    await settle_by_hand(shop.outbox, DEFAULT_TENANT, SettleRequest(first, Decision.SENT))
-    books = FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)])
-    await look(shop, books)
-    assert [await shop.status(first), await shop.status(second)] == ["SENT", "UNCONFIRMED"]
+async def test_a_message_settled_by_hand_as_sent_may_still_be_the_record(pipeline: MessagePipeline) -> None:
+    first, second = await unconfirmed_message(pipeline), await unconfirmed_message(pipeline)
+    await settle_by_hand(pipeline.outbox, DEFAULT_TENANT, SettleRequest(first, Decision.SENT))
+    lookup = FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)])
+    await look(pipeline, lookup)
+    assert [await pipeline.status(first), await pipeline.status(second)] == ["SENT", "UNCONFIRMED"]
     # The report names the first: nothing but the second can be what comes into the list now.
-    await signed(shop, first, "SMone", ReportedStatus.DELIVERED)
-    await look(shop, FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED), Sighting("SMtwo", ReportedStatus.SENT)]))
-    assert [await shop.status(first), await shop.status(second)] == ["DELIVERED", "SENT"]
+    await signed(pipeline, first, "SMone", ReportedStatus.DELIVERED)
+    await look(
+        pipeline, FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED), Sighting("SMtwo", ReportedStatus.SENT)])
+    )
+    assert [await pipeline.status(first), await pipeline.status(second)] == ["DELIVERED", "SENT"]
 
 
-async def test_as_many_records_as_messages_alike_do_not_say_whose_each_is(shop: MessagePipeline) -> None:
-    first, second = await unconfirmed_message(shop), await unconfirmed_message(shop)
-    books = FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED), Sighting("SMtwo", ReportedStatus.FAILED)])
-    await look(shop, books)
-    assert [await shop.status(first), await shop.status(second)] == ["UNCONFIRMED", "UNCONFIRMED"]
-    await signed(shop, first, "SMtwo", ReportedStatus.FAILED)
+async def test_as_many_records_as_messages_alike_do_not_say_whose_each_is(pipeline: MessagePipeline) -> None:
+    first, second = await unconfirmed_message(pipeline), await unconfirmed_message(pipeline)
+    lookup = FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED), Sighting("SMtwo", ReportedStatus.FAILED)])
+    await look(pipeline, lookup)
+    assert [await pipeline.status(first), await pipeline.status(second)] == ["UNCONFIRMED", "UNCONFIRMED"]
+    await signed(pipeline, first, "SMtwo", ReportedStatus.FAILED)
     # Nothing but the other one can be the record that is left.
-    await look(shop, books)
-    assert [await shop.status(first), await shop.status(second)] == ["FAILED", "DELIVERED"]
+    await look(pipeline, lookup)
+    assert [await pipeline.status(first), await pipeline.status(second)] == ["FAILED", "DELIVERED"]
 
 
-async def test_two_records_for_one_message_settle_nothing(shop: MessagePipeline) -> None:
-    message_id = await unconfirmed_message(shop, policy=UnconfirmedPolicy.RESEND)
-    await look(shop, FakeLookup([Sighting("SMone", ReportedStatus.FAILED), Sighting("SMtwo", ReportedStatus.SENT)]))
-    assert await shop.status(message_id) == "UNCONFIRMED"
+async def test_two_records_for_one_message_settle_nothing(pipeline: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(pipeline, policy=UnconfirmedPolicy.RESEND)
+    await look(pipeline, FakeLookup([Sighting("SMone", ReportedStatus.FAILED), Sighting("SMtwo", ReportedStatus.SENT)]))
+    assert await pipeline.status(message_id) == "UNCONFIRMED"
 
 
-async def test_distinguishable_messages_are_settled(shop: MessagePipeline) -> None:
+async def test_distinguishable_messages_are_settled(pipeline: MessagePipeline) -> None:
     same = (
-        await unconfirmed_message(shop),
-        await unconfirmed_message(shop, words="Tchau"),
-        await unconfirmed_message(shop, phone=OTHER, words="Oi"),
+        await unconfirmed_message(pipeline),
+        await unconfirmed_message(pipeline, words="Tchau"),
+        await unconfirmed_message(pipeline, phone=OTHER, words="Oi"),
     )
     found = [Sighting(f"{words}1", ReportedStatus.DELIVERED) for words in ("Olá", "Tchau", "Oi")]
-    await look(shop, ByText(found))
-    assert [await shop.status(one) for one in same] == ["DELIVERED"] * 3
-    assert [(await shop.attempts(one))[0].provider_message_id for one in same] == ["Olá1", "Tchau1", "Oi1"]
+    await look(pipeline, ByText(found))
+    assert [await pipeline.status(one) for one in same] == ["DELIVERED"] * 3
+    assert [(await pipeline.attempts(one))[0].provider_message_id for one in same] == ["Olá1", "Tchau1", "Oi1"]
 
 
-async def test_a_message_of_another_tenant_may_be_the_record_as_well(shop: MessagePipeline, urls: Urls) -> None:
+async def test_a_message_of_another_tenant_may_be_the_record_as_well(pipeline: MessagePipeline, urls: Urls) -> None:
     other = uuid7()
     owner = await asyncpg.connect(urls.direct)
     await owner.execute("INSERT INTO tenants VALUES ($1, $2, 'Another', 'UTC', 'EUR')", other, other.hex)
     await owner.close()
-    first, _ = await unconfirmed_message(shop), await unconfirmed_message(shop, tenant=other)
-    await look(shop, FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)]))
-    assert await shop.status(first) == "UNCONFIRMED"
+    first, _ = await unconfirmed_message(pipeline), await unconfirmed_message(pipeline, tenant=other)
+    await look(pipeline, FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)]))
+    assert await pipeline.status(first) == "UNCONFIRMED"
 
 
-async def test_one_that_is_under_way_just_now_may_be_the_record_as_well(shop: MessagePipeline) -> None:
-    message_id = await unconfirmed_message(shop)
-    shop.sender.gate.clear()
-    shop.sender.answer = lambda message: Receipt("SMother")
-    second = await shop.accept()
-    drain = asyncio.create_task(shop.delivery.drain())
-    while await shop.status(second) != "SENDING":
+async def test_one_that_is_under_way_just_now_may_be_the_record_as_well(pipeline: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(pipeline)
+    pipeline.sender.gate.clear()
+    pipeline.sender.answer = lambda message: Receipt("SMother")
+    second = await pipeline.accept()
+    drain = asyncio.create_task(pipeline.delivery.drain())
+    while await pipeline.status(second) != "SENDING":
         await asyncio.sleep(0.01)
-    books = FakeLookup([Sighting("SMother", ReportedStatus.DELIVERED)])
-    await look(shop, books)
-    assert await shop.status(message_id) == "UNCONFIRMED"
-    shop.sender.gate.set()
+    lookup = FakeLookup([Sighting("SMother", ReportedStatus.DELIVERED)])
+    await look(pipeline, lookup)
+    assert await pipeline.status(message_id) == "UNCONFIRMED"
+    pipeline.sender.gate.set()
     await drain
-    await look(shop, books)
-    assert (await shop.status(message_id), await shop.status(second)) == ("UNCONFIRMED", "SENT")
+    await look(pipeline, lookup)
+    assert (await pipeline.status(message_id), await pipeline.status(second)) == ("UNCONFIRMED", "SENT")
 
 
 @pytest.mark.parametrize("listed", [ReportedStatus.DELIVERED, ReportedStatus.FAILED, None])
 async def test_a_signed_report_corrects_what_the_list_seemed_to_show(
-    shop: MessagePipeline, listed: ReportedStatus | None
+    pipeline: MessagePipeline, listed: ReportedStatus | None
 ) -> None:
-    first = await unconfirmed_message(shop)
-    await look(shop, FakeLookup([Sighting("SMone", listed)]))
-    assert (await shop.status(first)) == (listed or ReportedStatus.SENT).value
-    second = await unconfirmed_message(shop)
-    await signed(shop, second, "SMone", ReportedStatus.SENT)
-    message = await shop.message(first)
+    first = await unconfirmed_message(pipeline)
+    await look(pipeline, FakeLookup([Sighting("SMone", listed)]))
+    assert (await pipeline.status(first)) == (listed or ReportedStatus.SENT).value
+    second = await unconfirmed_message(pipeline)
+    await signed(pipeline, second, "SMone", ReportedStatus.SENT)
+    message = await pipeline.message(first)
     assert (message.status, message.sent_at, message.delivered_at) == ("UNCONFIRMED", None, None)
-    assert (await shop.attempts(first))[0].provider_message_id is None
+    assert (await pipeline.attempts(first))[0].provider_message_id is None
     # What was known of the record is known of the message that it belongs to.
-    assert await shop.status(second) == (listed or ReportedStatus.SENT).value
-    assert (await shop.attempts(second))[0].provider_message_id == "SMone"
-    assert "another message's" in ((await shop.events(first))[-1].detail or "")
+    assert await pipeline.status(second) == (listed or ReportedStatus.SENT).value
+    assert (await pipeline.attempts(second))[0].provider_message_id == "SMone"
+    assert "another message's" in ((await pipeline.events(first))[-1].detail or "")
     # The one whose record it was not is settled by its own.
-    await signed(shop, first, "SMtwo", ReportedStatus.READ)
-    assert (await shop.status(first), await shop.status(second)) == (
+    await signed(pipeline, first, "SMtwo", ReportedStatus.READ)
+    assert (await pipeline.status(first), await pipeline.status(second)) == (
         "READ",
         (listed or ReportedStatus.SENT).value,
     )
 
 
-async def test_its_own_report_says_that_the_record_was_another_one_s(shop: MessagePipeline) -> None:
-    message_id = await unconfirmed_message(shop)
-    await look(shop, FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)]))
-    await signed(shop, message_id, "SMtwo", ReportedStatus.SENT)
-    assert await shop.status(message_id) == "SENT"
-    assert (await shop.attempts(message_id))[0].provider_message_id == "SMtwo"
+async def test_its_own_report_says_that_the_record_was_another_one_s(pipeline: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(pipeline)
+    await look(pipeline, FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)]))
+    await signed(pipeline, message_id, "SMtwo", ReportedStatus.SENT)
+    assert await pipeline.status(message_id) == "SENT"
+    assert (await pipeline.attempts(message_id))[0].provider_message_id == "SMtwo"
 
 
-async def test_what_its_own_answer_named_is_not_taken_away(shop: MessagePipeline) -> None:
-    shop.sender.answer = lambda message: Receipt("SMone")
-    first = await shop.accept()
-    await shop.delivery.drain()
-    second = await unconfirmed_message(shop)
-    await signed(shop, second, "SMone", ReportedStatus.DELIVERED)
-    assert (await shop.status(first), await shop.status(second)) == ("SENT", "DELIVERED")
-    held = [(await shop.attempts(one))[0].provider_message_id for one in (first, second)]
+async def test_what_its_own_answer_named_is_not_taken_away(pipeline: MessagePipeline) -> None:
+    pipeline.sender.answer = lambda message: Receipt("SMone")
+    first = await pipeline.accept()
+    await pipeline.delivery.drain()
+    second = await unconfirmed_message(pipeline)
+    await signed(pipeline, second, "SMone", ReportedStatus.DELIVERED)
+    assert (await pipeline.status(first), await pipeline.status(second)) == ("SENT", "DELIVERED")
+    held = [(await pipeline.attempts(one))[0].provider_message_id for one in (first, second)]
     assert held == ["SMone", None]
 
 
-async def test_nothing_is_decided_while_the_provider_cannot_be_asked(shop: MessagePipeline) -> None:
-    message_id = await unconfirmed_message(shop, policy=UnconfirmedPolicy.RESEND)
-    await make_settler(shop, FakeLookup(is_away=True)).settle_due()
-    assert await shop.status(message_id) == "UNCONFIRMED"
-    assert (await shop.message(message_id)).next_attempt_at is None
+async def test_nothing_is_decided_while_the_provider_cannot_be_asked(pipeline: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(pipeline, policy=UnconfirmedPolicy.RESEND)
+    await make_settler(pipeline, FakeLookup(is_away=True)).settle_due()
+    assert await pipeline.status(message_id) == "UNCONFIRMED"
+    assert (await pipeline.message(message_id)).next_attempt_at is None
 
 
-async def test_a_route_that_asks_for_it_sends_once_more_and_only_once(shop: MessagePipeline) -> None:
-    message_id = await unconfirmed_message(shop, policy=UnconfirmedPolicy.RESEND)
-    await make_settler(shop, FakeLookup()).settle_due()
-    await shop.delivery.drain()
-    assert [attempt.outcome for attempt in await shop.attempts(message_id)] == ["UNCONFIRMED", "UNCONFIRMED"]
-    await shop.tamper("UPDATE messages SET due_at = now()")
-    await make_settler(shop, FakeLookup()).settle_due()
-    await shop.delivery.drain()
-    assert len(shop.sender.sent) == 2
-    assert await shop.status(message_id) == "UNCONFIRMED"
+async def test_a_route_that_asks_for_it_sends_once_more_and_only_once(pipeline: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(pipeline, policy=UnconfirmedPolicy.RESEND)
+    await make_settler(pipeline, FakeLookup()).settle_due()
+    await pipeline.delivery.drain()
+    assert [attempt.outcome for attempt in await pipeline.attempts(message_id)] == ["UNCONFIRMED", "UNCONFIRMED"]
+    await pipeline.tamper("UPDATE messages SET due_at = now()")
+    await make_settler(pipeline, FakeLookup()).settle_due()
+    await pipeline.delivery.drain()
+    assert len(pipeline.sender.sent) == 2
+    assert await pipeline.status(message_id) == "UNCONFIRMED"
 
 
-async def test_a_route_that_asks_for_it_goes_on_to_the_next_channel(shop: MessagePipeline) -> None:
+async def test_a_route_that_asks_for_it_goes_on_to_the_next_channel(pipeline: MessagePipeline) -> None:
     route = [make_step(SMS, on_unconfirmed=UnconfirmedPolicy.NEXT_CHANNEL), make_step(Channel.WHATSAPP)]
-    shop.serve(Channel.WHATSAPP, "whatsapp")
-    message_id = await unconfirmed_message(shop, *route)
-    await make_settler(shop, FakeLookup()).settle_due()
-    message = await shop.message(message_id)
+    pipeline.serve(Channel.WHATSAPP, "whatsapp")
+    message_id = await unconfirmed_message(pipeline, *route)
+    await make_settler(pipeline, FakeLookup()).settle_due()
+    message = await pipeline.message(message_id)
     assert (message.status, message.channel) == ("QUEUED", "WHATSAPP")
 
 
-async def test_waiting_writes_no_events_and_ends_after_three_days(shop: MessagePipeline) -> None:
-    message_id = await unconfirmed_message(shop)
-    before = len(await shop.events(message_id))
-    await make_settler(shop, None).settle_due()
-    assert len(await shop.events(message_id)) == before
+async def test_waiting_writes_no_events_and_ends_after_three_days(pipeline: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(pipeline)
+    before = len(await pipeline.events(message_id))
+    await make_settler(pipeline, None).settle_due()
+    assert len(await pipeline.events(message_id)) == before
     age = GIVE_UP_AFTER + timedelta(hours=1)
-    await shop.tamper("UPDATE messages SET due_at = now(), unconfirmed_at = now() - :age ::interval", age=age)
-    await make_settler(shop, None).settle_due()
-    message = await shop.message(message_id)
+    await pipeline.tamper("UPDATE messages SET due_at = now(), unconfirmed_at = now() - :age ::interval", age=age)
+    await make_settler(pipeline, None).settle_due()
+    message = await pipeline.message(message_id)
     assert message.status == "FAILED"
     assert message.failure is not None
     assert message.failure.party == "PROVIDER"
-    assert await shop.count("dead_letters") == 1
+    assert await pipeline.count("dead_letters") == 1
 
 
-async def test_an_unread_report_blocks_settling(shop: MessagePipeline) -> None:
-    message_id = await unconfirmed_message(shop, policy=UnconfirmedPolicy.RESEND)
-    reference = shop.sender.sent[0].reference
-    await shop.keep(StatusReport("k", "delivered", "{}", status=ReportedStatus.DELIVERED, reference=reference))
-    assert await make_settler(shop, FakeLookup()).settle_due() == 0
-    await shop.apply()
-    assert await shop.status(message_id) == "DELIVERED"
+async def test_an_unread_report_blocks_settling(pipeline: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(pipeline, policy=UnconfirmedPolicy.RESEND)
+    reference = pipeline.sender.sent[0].reference
+    await pipeline.keep(StatusReport("k", "delivered", "{}", status=ReportedStatus.DELIVERED, reference=reference))
+    assert await make_settler(pipeline, FakeLookup()).settle_due() == 0
+    await pipeline.apply()
+    assert await pipeline.status(message_id) == "DELIVERED"
 
 
 @pytest.mark.parametrize("pulse", Activity)
-async def test_while_we_may_have_been_deaf_nothing_is_decided(shop: MessagePipeline, pulse: Activity) -> None:
-    await unconfirmed_message(shop, policy=UnconfirmedPolicy.RESEND)
-    await shop.tamper("UPDATE pulses SET seen_at = now() - interval '1 minute' WHERE name = :name", name=pulse.value)
-    assert await make_settler(shop, FakeLookup()).settle_due() == 0
-    # It goes on again: now the hold runs anew from that moment.
-    await ActivityReporter(shop.worker, pulse).beat()
-    assert await make_settler(shop, FakeLookup()).settle_due() == 0
-    await shop.tamper("UPDATE pulses SET resumed_at = now() - interval '31 seconds'")
-    assert await make_settler(shop, FakeLookup()).settle_due() == 1
+async def test_while_we_may_have_been_deaf_nothing_is_decided(pipeline: MessagePipeline, pulse: Activity) -> None:
+    await unconfirmed_message(pipeline, policy=UnconfirmedPolicy.RESEND)
+    await pipeline.tamper(
+        "UPDATE pulses SET seen_at = now() - interval '1 minute' WHERE name = :name", name=pulse.value
+    )
+    assert await make_settler(pipeline, FakeLookup()).settle_due() == 0
+    # It continues: the hold starts again at that moment.
+    await ActivityReporter(pipeline.worker, pulse).beat()
+    assert await make_settler(pipeline, FakeLookup()).settle_due() == 0
+    await pipeline.tamper("UPDATE pulses SET resumed_at = now() - interval '31 seconds'")
+    assert await make_settler(pipeline, FakeLookup()).settle_due() == 1
 
 
-async def test_a_settler_that_lost_its_lease_decides_nothing(shop: MessagePipeline) -> None:
-    message_id = await unconfirmed_message(shop, policy=UnconfirmedPolicy.RESEND)
+async def test_a_settler_that_lost_its_lease_decides_nothing(pipeline: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(pipeline, policy=UnconfirmedPolicy.RESEND)
 
     class Slow(FakeLookup):
         async def find(self, sought: Sought) -> Sequence[Sighting]:
-            await shop.tamper("UPDATE messages SET lease_until = NULL, lease_token = lease_token + 1")
+            await pipeline.tamper("UPDATE messages SET lease_until = NULL, lease_token = lease_token + 1")
             return ()
 
-    await make_settler(shop, Slow()).settle_due()
-    assert await shop.status(message_id) == "UNCONFIRMED"
+    await make_settler(pipeline, Slow()).settle_due()
+    assert await pipeline.status(message_id) == "UNCONFIRMED"
 
 
-async def test_an_unconfirmed_message_whose_settler_died_is_left_to_the_next_one(shop: MessagePipeline) -> None:
-    message_id = await unconfirmed_message(shop)
-    await shop.tamper("UPDATE messages SET lease_until = now() - interval '1 second'")
-    await shop.sweep()
-    assert await shop.status(message_id) == "UNCONFIRMED"
-    assert await make_settler(shop, FakeLookup([Sighting("SMabc", ReportedStatus.SENT)])).settle_due() == 1
-    assert await shop.status(message_id) == "SENT"
+async def test_an_unconfirmed_message_whose_settler_died_is_left_to_the_next_one(pipeline: MessagePipeline) -> None:
+    message_id = await unconfirmed_message(pipeline)
+    await pipeline.tamper("UPDATE messages SET lease_until = now() - interval '1 second'")
+    await pipeline.sweep()
+    assert await pipeline.status(message_id) == "UNCONFIRMED"
+    assert await make_settler(pipeline, FakeLookup([Sighting("SMabc", ReportedStatus.SENT)])).settle_due() == 1
+    assert await pipeline.status(message_id) == "SENT"
 
 
-async def of_another_version(shop: MessagePipeline, message_id: UUID) -> None:
-    """Let a message say something that nobody here can read."""
-    sealed = shop.sealer.seal('{"kind": "pigeon"}', tenant=DEFAULT_TENANT, row=message_id, column="content")
-    await shop.tamper("UPDATE messages SET content_sealed = :sealed WHERE id = :id", sealed=sealed, id=message_id)
+async def of_another_version(pipeline: MessagePipeline, message_id: UUID) -> None:
+    """Give a message content of an unknown version."""
+    sealed = pipeline.sealer.seal('{"kind": "pigeon"}', tenant=DEFAULT_TENANT, row=message_id, column="content")
+    await pipeline.tamper("UPDATE messages SET content_sealed = :sealed WHERE id = :id", sealed=sealed, id=message_id)
 
 
 async def test_an_unconfirmed_message_that_cannot_be_looked_up_waits_and_the_others_are_settled(
-    shop: MessagePipeline,
+    pipeline: MessagePipeline,
 ) -> None:
-    broken, sound = await unconfirmed_message(shop, phone=OTHER), await unconfirmed_message(shop)
-    await of_another_version(shop, broken)
-    await make_settler(shop, FakeLookup([Sighting("SMabc", ReportedStatus.DELIVERED)])).settle_due()
-    assert await shop.status(sound) == "DELIVERED"
-    assert await shop.count("messages WHERE status = 'UNCONFIRMED' AND lease_until IS NULL") == 1
+    broken, sound = await unconfirmed_message(pipeline, phone=OTHER), await unconfirmed_message(pipeline)
+    await of_another_version(pipeline, broken)
+    await make_settler(pipeline, FakeLookup([Sighting("SMabc", ReportedStatus.DELIVERED)])).settle_due()
+    assert await pipeline.status(sound) == "DELIVERED"
+    assert await pipeline.count("messages WHERE status = 'UNCONFIRMED' AND lease_until IS NULL") == 1
 
 
-async def test_a_report_that_is_overdue_is_asked_for(shop: MessagePipeline) -> None:
-    shop.sender.answer = FakeSender().answer
-    message_id = await shop.accept()
-    await shop.delivery.drain()
-    books = FakeLookup([Sighting(f"SM{message_id.hex}", ReportedStatus.DELIVERED)])
-    reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": books}, QUICK_TIMING)
+async def test_a_report_that_is_overdue_is_asked_for(pipeline: MessagePipeline) -> None:
+    pipeline.sender.answer = FakeSender().answer
+    message_id = await pipeline.accept()
+    await pipeline.delivery.drain()
+    lookup = FakeLookup([Sighting(f"SM{message_id.hex}", ReportedStatus.DELIVERED)])
+    reconciler = Reconciler(pipeline.worker, pipeline.sealer, pipeline.hub, {"twilio": lookup}, QUICK_TIMING)
     assert await reconciler.ask_for_reports() == 0
-    await shop.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
+    await pipeline.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
     assert await reconciler.ask_for_reports() == 1
-    assert await shop.status(message_id) == "DELIVERED"
+    assert await pipeline.status(message_id) == "DELIVERED"
     assert await reconciler.ask_for_reports() == 0
 
 
 @pytest.mark.parametrize("is_row", [False, True])
-async def test_an_unreadable_report_blocks_no_other_report(shop: MessagePipeline, is_row: bool) -> None:
-    shop.sender.answer = FakeSender().answer
-    broken, sound = await shop.accept(), await shop.accept()
-    await shop.delivery.drain()
-    await shop.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
+async def test_an_unreadable_report_blocks_no_other_report(pipeline: MessagePipeline, is_row: bool) -> None:
+    pipeline.sender.answer = FakeSender().answer
+    broken, sound = await pipeline.accept(), await pipeline.accept()
+    await pipeline.delivery.drain()
+    await pipeline.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
     if is_row:
-        await shop.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=broken)
+        await pipeline.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=broken)
     else:
-        await of_another_version(shop, broken)
-    books = FakeLookup([Sighting(f"SM{one.hex}", ReportedStatus.DELIVERED) for one in (broken, sound)])
-    await Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": books}, QUICK_TIMING).ask_for_reports()
-    assert await shop.status(sound) == "DELIVERED"
-    # What the company took is not called failed because this version cannot read it.
-    assert await shop.count("messages WHERE status = 'SENT'") == 1
+        await of_another_version(pipeline, broken)
+    lookup = FakeLookup([Sighting(f"SM{one.hex}", ReportedStatus.DELIVERED) for one in (broken, sound)])
+    await Reconciler(pipeline.worker, pipeline.sealer, pipeline.hub, {"twilio": lookup}, QUICK_TIMING).ask_for_reports()
+    assert await pipeline.status(sound) == "DELIVERED"
+    # A message the provider accepted is not marked as failed because this version cannot read it.
+    assert await pipeline.count("messages WHERE status = 'SENT'") == 1
 
 
-async def test_what_is_still_undecided_is_not_asked_for_again_at_once(shop: MessagePipeline) -> None:
-    shop.sender.answer = FakeSender().answer
-    message_id = await shop.accept()
-    await shop.delivery.drain()
-    await shop.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
-    books = FakeLookup([Sighting(f"SM{message_id.hex}", None)])
-    reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": books}, QUICK_TIMING)
+async def test_what_is_still_undecided_is_not_asked_for_again_at_once(pipeline: MessagePipeline) -> None:
+    pipeline.sender.answer = FakeSender().answer
+    message_id = await pipeline.accept()
+    await pipeline.delivery.drain()
+    await pipeline.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
+    lookup = FakeLookup([Sighting(f"SM{message_id.hex}", None)])
+    reconciler = Reconciler(pipeline.worker, pipeline.sealer, pipeline.hub, {"twilio": lookup}, QUICK_TIMING)
     assert [await reconciler.ask_for_reports(), await reconciler.ask_for_reports()] == [1, 0]
-    assert await shop.status(message_id) == "SENT"
+    assert await pipeline.status(message_id) == "SENT"
 
 
-async def test_days_are_counted_once_and_differences_kept(shop: MessagePipeline) -> None:
-    reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": FakeLookup(counted=3)}, QUICK_TIMING)
+async def test_days_are_counted_once_and_differences_kept(pipeline: MessagePipeline) -> None:
+    reconciler = Reconciler(
+        pipeline.worker, pipeline.sealer, pipeline.hub, {"twilio": FakeLookup(counted=3)}, QUICK_TIMING
+    )
     await reconciler.count_days()
     await reconciler.count_days()
-    async with shop.worker.transaction() as connection:
+    async with pipeline.worker.transaction() as connection:
         rows = (await connection.exec_driver_sql("SELECT ours, theirs FROM daily_counts")).all()
     assert [tuple(row) for row in rows] == [(0, 3), (0, 3)]
 
 
 async def test_a_provider_that_cannot_be_asked_is_named_with_its_reason_and_delays_no_other(
-    shop: MessagePipeline,
+    pipeline: MessagePipeline,
 ) -> None:
     class Failing(FakeLookup):
         error: Exception = TimeoutError()
@@ -396,12 +404,12 @@ async def test_a_provider_that_cannot_be_asked_is_named_with_its_reason_and_dela
         async def count(self, day: date) -> int | None:
             raise self.error
 
-    shop.sender.answer = FakeSender().answer
-    await shop.accept()
-    await shop.delivery.drain()
+    pipeline.sender.answer = FakeSender().answer
+    await pipeline.accept()
+    await pipeline.delivery.drain()
     failing = Failing()
     lookups = {"twilio": failing, "other": FakeLookup(counted=0)}
-    reconciler = Reconciler(shop.worker, shop.sealer, shop.hub, lookups, QUICK_TIMING)
+    reconciler = Reconciler(pipeline.worker, pipeline.sealer, pipeline.hub, lookups, QUICK_TIMING)
     refused = ProviderRejected("Twilio does not accept a parameter.", provider="twilio", provider_code="20001")
     for error, reason, code in (
         (refused, "Twilio does not accept a parameter.", "20001"),
@@ -409,7 +417,7 @@ async def test_a_provider_that_cannot_be_asked_is_named_with_its_reason_and_dela
         (ZeroDivisionError("ours"), None, None),
     ):
         failing.error = error
-        await shop.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes', checked_at = NULL")
+        await pipeline.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes', checked_at = NULL")
         with capture_logs() as logs:
             await reconciler.count_days(days=1)
             await reconciler.ask_for_reports()
@@ -421,28 +429,34 @@ async def test_a_provider_that_cannot_be_asked_is_named_with_its_reason_and_dela
             else:
                 assert one["reason"].startswith(reason)
                 assert one.get("provider_code") == code
-    assert await shop.count("daily_counts WHERE integration = 'other'") == 1
-    assert await shop.count("daily_counts WHERE integration = 'twilio'") == 0
+    assert await pipeline.count("daily_counts WHERE integration = 'other'") == 1
+    assert await pipeline.count("daily_counts WHERE integration = 'twilio'") == 0
 
 
-async def test_a_day_is_over_when_the_database_says_so(shop: MessagePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_day_is_over_when_the_database_says_so(
+    pipeline: MessagePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Tomorrow(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> "Tomorrow":
             return cls.fromtimestamp(datetime.now(UTC).timestamp() + 86_400, tz)
 
     monkeypatch.setattr(reconcile, "datetime", Tomorrow)
-    await Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": FakeLookup()}, QUICK_TIMING).count_days()
-    async with shop.worker.transaction() as connection:
+    await Reconciler(
+        pipeline.worker, pipeline.sealer, pipeline.hub, {"twilio": FakeLookup()}, QUICK_TIMING
+    ).count_days()
+    async with pipeline.worker.transaction() as connection:
         days = (await connection.execute(text("SELECT (now() AT TIME ZONE 'UTC')::date - day FROM daily_counts"))).all()
     assert sorted(row[0] for row in days) == [1, 2]
 
 
-async def test_an_overdue_report_that_cannot_be_asked_for_does_not_hold_up_the_others(shop: MessagePipeline) -> None:
-    shop.sender.answer = FakeSender().answer
-    first, second = await shop.accept(), await shop.accept()
-    await shop.delivery.drain()
-    await shop.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
+async def test_an_overdue_report_that_cannot_be_asked_for_does_not_hold_up_the_others(
+    pipeline: MessagePipeline,
+) -> None:
+    pipeline.sender.answer = FakeSender().answer
+    first, second = await pipeline.accept(), await pipeline.accept()
+    await pipeline.delivery.drain()
+    await pipeline.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
 
     class Odd(FakeLookup):
         async def find(self, sought: Sought) -> Sequence[Sighting]:
@@ -450,13 +464,15 @@ async def test_an_overdue_report_that_cannot_be_asked_for_does_not_hold_up_the_o
                 raise KeyError("sid")
             return [Sighting(f"SM{second.hex}", ReportedStatus.DELIVERED)]
 
-    await Reconciler(shop.worker, shop.sealer, shop.hub, {"twilio": Odd()}, QUICK_TIMING).ask_for_reports()
-    assert (await shop.status(first), await shop.status(second)) == ("SENT", "DELIVERED")
+    await Reconciler(pipeline.worker, pipeline.sealer, pipeline.hub, {"twilio": Odd()}, QUICK_TIMING).ask_for_reports()
+    assert (await pipeline.status(first), await pipeline.status(second)) == ("SENT", "DELIVERED")
 
 
-async def test_an_unreadable_unconfirmed_message_is_parked_and_the_others_are_settled(shop: MessagePipeline) -> None:
-    broken, sound = await unconfirmed_message(shop, phone=OTHER), await unconfirmed_message(shop)
-    await shop.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=broken)
-    await make_settler(shop, FakeLookup([Sighting("SMabc", ReportedStatus.DELIVERED)])).settle_due()
-    assert await shop.status(sound) == "DELIVERED"
-    assert await shop.count("dead_letters") == 1
+async def test_an_unreadable_unconfirmed_message_is_parked_and_the_others_are_settled(
+    pipeline: MessagePipeline,
+) -> None:
+    broken, sound = await unconfirmed_message(pipeline, phone=OTHER), await unconfirmed_message(pipeline)
+    await pipeline.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=broken)
+    await make_settler(pipeline, FakeLookup([Sighting("SMabc", ReportedStatus.DELIVERED)])).settle_due()
+    assert await pipeline.status(sound) == "DELIVERED"
+    assert await pipeline.count("dead_letters") == 1

@@ -157,6 +157,6 @@ def test_of_two_channels_that_delivered_the_first_one_served(order: tuple[int, i
     for number in order:
         state = report(state, ReportedStatus.DELIVERED, number)
     assert (state.status, state.step) == ("DELIVERED", 0)
-    # What is noted afterwards changes nothing of that, in whatever order the attempts are read.
+    # Later notes change nothing of that, in any order of attempts.
     state = replace(state, attempts=dict(reversed(state.attempts.items())))
     assert end(state, AttemptOutcome.ACCEPTED).step == 0

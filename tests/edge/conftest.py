@@ -20,15 +20,15 @@ async def edge_urls(stores: SharedStores) -> AsyncIterator[Urls]:
 
 
 @pytest.fixture(scope="session")
-async def house(edge_urls: Urls) -> AsyncIterator[App]:
+async def application(edge_urls: Urls) -> AsyncIterator[App]:
     built = house_over(edge_urls)
     yield built
     await built.close()
 
 
 @pytest.fixture(scope="session")
-async def client(house: App) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(house) as found:
+async def client(application: App) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(application) as found:
         yield found
 
 
@@ -40,7 +40,7 @@ async def owner(edge_urls: Urls) -> AsyncIterator[asyncpg.Pool]:
 
 @pytest.fixture
 def serving(edge_urls: Urls) -> Serving:
-    """Serve a house like the others, but for some variables of its environment."""
+    """Serve an application like the others, with some other settings."""
 
     @asynccontextmanager
     async def serve(**changes: str) -> AsyncIterator[httpx.AsyncClient]:
@@ -55,6 +55,6 @@ def serving(edge_urls: Urls) -> Serving:
 
 
 @pytest.fixture
-def bearer(house: App) -> dict[str, str]:
-    assert house.tokens is not None
-    return {"authorization": f"Bearer {house.tokens.make()}"}
+def bearer(application: App) -> dict[str, str]:
+    assert application.tokens is not None
+    return {"authorization": f"Bearer {application.tokens.make()}"}

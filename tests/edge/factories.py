@@ -77,8 +77,8 @@ Serving = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 @asynccontextmanager
-async def client_of(house: App, readiness: Readiness | None = None) -> AsyncIterator[httpx.AsyncClient]:
-    """Ask a house's application; the name it is called by is not its public one."""
-    transport = httpx.ASGITransport(create_asgi_app(house, readiness or Readiness(house)))
+async def client_of(application: App, readiness: Readiness | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    """Call an application in process; its host name is not its public one."""
+    transport = httpx.ASGITransport(create_asgi_app(application, readiness or Readiness(application)))
     async with httpx.AsyncClient(transport=transport, base_url="http://10.0.0.7:8000") as client:
         yield client

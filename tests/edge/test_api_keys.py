@@ -29,8 +29,8 @@ from tests.providers.clerk_tokens import claims, token
 
 
 @pytest.fixture
-def books(edge_urls: Urls, house: App) -> ApiKeyAdmin:
-    return ApiKeyAdmin(edge_urls.app, house.sealer, DEFAULT_TENANT)
+def books(edge_urls: Urls, application: App) -> ApiKeyAdmin:
+    return ApiKeyAdmin(edge_urls.app, application.sealer, DEFAULT_TENANT)
 
 
 async def make(books: ApiKeyAdmin, *scopes: Scope, kind: KeyKind = KeyKind.LIVE) -> tuple[str, str]:
@@ -66,7 +66,7 @@ async def test_the_reason_for_a_rejected_key_is_answered_and_logged_without_the_
 
 
 async def test_a_key_in_a_cookie_is_ignored(serving: Serving, books: ApiKeyAdmin) -> None:
-    """Whoever can set a cookie for this site would otherwise act in a key's name, with every page a person opens."""
+    """Otherwise anyone who can set a cookie for this site could act as a key through every page a person opens."""
     secret, _ = await make(books)
     async with serving(
         CLERK_SECRET_KEY="sk_test_" + "0" * 24,
@@ -116,7 +116,7 @@ async def test_a_test_key_message_is_refused_for_a_live_provider(serving: Servin
 async def test_keys_whose_maker_is_gone_are_marked_in_the_list_and_revoked_where_that_is_wanted(
     edge_urls: Urls, owner: asyncpg.Pool, serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bia makes a key with her session; she leaves, and Clerk's news of it are applied."""
+    """Bia makes a key with her session; she leaves, and Clerk's events about it are applied."""
     bia, organization = f"user_{uuid4().hex}", f"org_{uuid4().hex}"
     said = claims(sub=bia, o={"id": organization, "rol": "admin"})
     create = """mutation { createApiKey(input: {name: "hers", scopes: [MESSAGES_READ]}) { secret } }"""
@@ -134,7 +134,7 @@ async def test_keys_whose_maker_is_gone_are_marked_in_the_list_and_revoked_where
         assert "API_KEYS_END_WITH_MAKER=true" in listed
         [one] = json.loads(await shown(edge_urls, tenant, "--json"))
         assert (one["isOrphaned"], one["revokedAt"]) == (True, None)
-        # It lets in until somebody revokes it, or the setting does.
+        # It is accepted until it is revoked, by a caller or by the setting.
         monkeypatch.setattr(loops, "_ORPHANS", 0.0)
         await build_worker(worker).revoke_orphaned_keys()
         assert (await post_query(client, READ_MESSAGES, authorization=f"Bearer {secret}")).status_code == 200

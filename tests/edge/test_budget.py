@@ -88,10 +88,10 @@ async def ask(client: httpx.AsyncClient, query: str, accept: str = GRAPHQL, **he
 
 
 @pytest.fixture
-def ana(house: App) -> dict[str, str]:
-    """Somebody whose account nobody has touched."""
-    assert isinstance(house.tokens, DevelopmentTokens)
-    return {"authorization": f"Bearer {house.tokens.make(subject=uuid4().hex)}"}
+def ana(application: App) -> dict[str, str]:
+    """A caller with an unused budget."""
+    assert isinstance(application.tokens, DevelopmentTokens)
+    return {"authorization": f"Bearer {application.tokens.make(subject=uuid4().hex)}"}
 
 
 async def test_the_remaining_budget_is_sent_with_every_answer(client: httpx.AsyncClient, ana: dict[str, str]) -> None:
@@ -153,13 +153,13 @@ async def test_one_operation_that_costs_too_much_is_refused_and_not_paid_for(
         assert (await ask(client, PAGE, **ana)).headers["ratelimit-remaining"] == "59900"
 
 
-async def test_the_caller_is_told_what_is_left(house: App) -> None:
+async def test_the_caller_is_told_what_is_left(application: App) -> None:
     from api.http.quotas import Account, Meter
     from resolvers.errors import translate
     from resolvers.schema import build_schema
 
     caller = Principal(uuid4(), "ana", frozenset(Scope))
-    meter = Meter(Budget(house.redis), 500, 500, 700)
+    meter = Meter(Budget(application.redis), 500, 500, 700)
     plan = Engine(build_schema()._schema, translate=translate).plan("{ __typename }")
     allowance = (await meter.admit(plan, None, caller)).allowance
     assert allowance is not None
@@ -171,7 +171,7 @@ async def test_the_caller_is_told_what_is_left(house: App) -> None:
 
 
 async def test_the_keys_of_a_tenant_share_one_account_however_many_there_are(
-    serving: Serving, edge_urls: Urls, house: App, owner: asyncpg.Pool, ana: dict[str, str]
+    serving: Serving, edge_urls: Urls, application: App, owner: asyncpg.Pool, ana: dict[str, str]
 ) -> None:
     tenant = uuid4()
     await owner.execute(
@@ -179,7 +179,7 @@ async def test_the_keys_of_a_tenant_share_one_account_however_many_there_are(
         tenant,
         tenant.hex,
     )
-    books = ApiKeyAdmin(edge_urls.app, house.sealer, tenant)
+    books = ApiKeyAdmin(edge_urls.app, application.sealer, tenant)
     secrets = [
         (await asyncio.to_thread(books.create, NewKey(f"key {number}", KeyKind.LIVE, frozenset(Scope))))[1]
         for number in range(3)

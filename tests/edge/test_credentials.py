@@ -36,13 +36,13 @@ async def test_without_a_token_nothing_is_read_or_done(client: httpx.AsyncClient
 
 
 @pytest.fixture
-def bad_tokens(house: App) -> dict[str, str]:
-    assert house.tokens is not None
-    good = house.tokens.make()
+def bad_tokens(application: App) -> dict[str, str]:
+    assert application.tokens is not None
+    good = application.tokens.make()
     return {
         "forged": good[:-2] + ("AA" if good[-2:] != "AA" else "BB"),
         "another server's": DevelopmentTokens(b"another key").make(),
-        "expired": house.tokens.make(lifetime=-1),
+        "expired": application.tokens.make(lifetime=-1),
         "nonsense": "nonsense",
         "not ASCII": "iadev_\u00e7.\u00e7",
     }
@@ -85,7 +85,7 @@ async def test_a_signed_token_that_says_what_no_token_says_is_refused(client: ht
 
 
 async def test_credentials_of_a_tenant_that_is_not_there_are_refused(
-    client: httpx.AsyncClient, house: App, owner: asyncpg.Pool
+    client: httpx.AsyncClient, application: App, owner: asyncpg.Pool
 ) -> None:
     """A tenant that never was, and one that was deleted: by token and by key."""
     gone = uuid4()
@@ -94,9 +94,9 @@ async def test_credentials_of_a_tenant_that_is_not_there_are_refused(
         gone,
     )
     tokens = DevelopmentTokens(b"k" * 32)
-    books = ApiKeyAdmin(house.settings.database_url.get_secret_value(), house.sealer, gone)  # type: ignore[union-attr]
+    books = ApiKeyAdmin(application.settings.database_url.get_secret_value(), application.sealer, gone)  # type: ignore[union-attr]
     _, key = await asyncio.to_thread(books.create, NewKey("a server", KeyKind.LIVE, frozenset(Scope)))
-    authenticator = Authenticator(house)
+    authenticator = Authenticator(application)
     callers = [await authenticator.authenticate(one) for one in (tokens.make(tenant=gone), key)]
     assert [await authenticator.is_valid(one) for one in callers] == [True, True]
     await owner.execute("UPDATE tenants SET deleted_at = now() WHERE id = $1", gone)
@@ -149,7 +149,7 @@ async def test_no_page_of_another_site_does_anything_in_any_form_of_request(
         # Neither a webhook nor the page that explains errors believes a page, or changes anything for one.
         assert (await client.post("/webhooks/twilio", data=form, headers=headers)).status_code == 401
         assert (await client.post("/docs/errors", data=form, headers=headers)).status_code == 405
-    # What a form can send is refused of everybody, and so is a mutation in an address.
+    # What an HTML form can send is always refused, and so is a mutation in a URL.
     for kind in kinds:
         answer = await client.post("/graphql", content=body, headers={**bearer, "content-type": kind})
         assert answer.status_code == 415

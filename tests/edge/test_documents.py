@@ -60,7 +60,7 @@ async def test_a_query_is_unknown_until_it_was_sent_whole(serving: Serving, redi
     async with serving() as one, serving() as other:
         assert await ask(one, hashed(TYPENAME), bearer) == NOT_FOUND
         assert await ask(one, hashed(TYPENAME, whole=True), bearer) == {"__typename": "Query"}
-        # By every process, and whoever asks.
+        # By every process, and for every caller.
         for client in (one, other, other):
             assert await ask(client, hashed(TYPENAME), {}) == {"__typename": "Query"}
         got = await other.get("/graphql", params={"extensions": json.dumps(hashed(TYPENAME)["extensions"])})

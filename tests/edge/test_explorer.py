@@ -33,15 +33,15 @@ def built(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def browsing(house: App, built: Path, peer: str = "127.0.0.1") -> AsyncIterator[httpx.AsyncClient]:
-    app = Litestar([*explorer_routes(house, built)], openapi_config=None)
+async def browsing(application: App, built: Path, peer: str = "127.0.0.1") -> AsyncIterator[httpx.AsyncClient]:
+    app = Litestar([*explorer_routes(application, built)], openapi_config=None)
     transport = httpx.ASGITransport(app, client=(peer, 50_000))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as client:
         yield client
 
 
-async def test_before_it_is_built_a_page_says_so_and_looks_again(house: App, built: Path) -> None:
-    async with browsing(house, built) as client:
+async def test_before_it_is_built_a_page_says_so_and_looks_again(application: App, built: Path) -> None:
+    async with browsing(application, built) as client:
         waiting = await client.get("/graphiql/")
         (built / "index.html").write_text("<p>here</p>")
         there = await client.get("/graphiql/")
@@ -53,14 +53,14 @@ async def test_before_it_is_built_a_page_says_so_and_looks_again(house: App, bui
     assert (there.status_code, there.text) == (200, "<p>here</p>")
 
 
-async def test_every_answer_has_the_policy_and_its_cache_duration(house: App, built: Path) -> None:
+async def test_every_answer_has_the_policy_and_its_cache_duration(application: App, built: Path) -> None:
     (built / "index.html").write_text("<p>here</p>")
     paths = {
         "/graphiql/": "no-cache",
         "/graphiql/assets/main-Ab1.js": "public, max-age=31536000, immutable",
         "/graphiql/config.json": "no-store",
     }
-    async with browsing(house, built) as client:
+    async with browsing(application, built) as client:
         for path, caching in paths.items():
             answer = await client.get(path)
             assert answer.status_code == 200
@@ -69,24 +69,24 @@ async def test_every_answer_has_the_policy_and_its_cache_duration(house: App, bu
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert answer.headers["referrer-policy"] == "no-referrer"
             assert answer.headers["cross-origin-opener-policy"] == "same-origin"
-    assert (await _type_of(house, built, "/graphiql/assets/main-Ab1.js")).startswith("text/javascript")
+    assert (await _type_of(application, built, "/graphiql/assets/main-Ab1.js")).startswith("text/javascript")
 
 
-async def _type_of(house: App, built: Path, path: str) -> str:
-    async with browsing(house, built) as client:
+async def _type_of(application: App, built: Path, path: str) -> str:
+    async with browsing(application, built) as client:
         return (await client.get(path)).headers["content-type"]
 
 
 @pytest.mark.parametrize("path", ["assets/..", "assets/..%2Fsecret.txt", "assets/gone-1.js", "secret.txt", "assets/."])
-async def test_nothing_but_the_page_is_served(house: App, built: Path, path: str) -> None:
-    async with browsing(house, built) as client:
+async def test_nothing_but_the_page_is_served(application: App, built: Path, path: str) -> None:
+    async with browsing(application, built) as client:
         answer = await client.get(httpx.URL("http://localhost:8000/graphiql/", raw_path=f"/graphiql/{path}".encode()))
     assert answer.status_code != 200
     assert "not for serving" not in answer.text
 
 
-async def test_the_ways_that_lead_there(house: App, built: Path) -> None:
-    async with browsing(house, built) as client:
+async def test_the_ways_that_lead_there(application: App, built: Path) -> None:
+    async with browsing(application, built) as client:
         for path in ("/", "/graphiql"):
             answer = await client.get(path)
             assert (answer.status_code, answer.headers["location"]) == (307, "graphiql/")
@@ -113,14 +113,14 @@ async def test_the_page_is_given_a_token_the_api_accepts(client: httpx.AsyncClie
         {"forwarded": "for=203.0.113.7"},
     ],
 )
-async def test_no_other_page_gets_one(house: App, built: Path, stranger: dict[str, str]) -> None:
-    async with browsing(house, built) as client:
+async def test_no_other_page_gets_one(application: App, built: Path, stranger: dict[str, str]) -> None:
+    async with browsing(application, built) as client:
         answer = await client.get("/graphiql/config.json", headers=OURS | stranger)
     assert answer.json() == {"token": None}
 
 
-async def test_another_machine_is_given_none(house: App, built: Path) -> None:
-    async with browsing(house, built, peer="192.168.0.9") as client:
+async def test_another_machine_is_given_none(application: App, built: Path) -> None:
+    async with browsing(application, built, peer="192.168.0.9") as client:
         answer = await client.get("/graphiql/config.json", headers=OURS)
     assert answer.json() == {"token": None}
 
@@ -132,14 +132,14 @@ async def test_in_production_it_is_off(serving: Serving) -> None:
 
 
 async def test_in_production_it_can_be_on_and_carries_no_token(edge_urls: Urls, built: Path) -> None:
-    house = house_over(edge_urls, **PRODUCTION, EXPLORER="on")
+    application = house_over(edge_urls, **PRODUCTION, EXPLORER="on")
     try:
-        async with browsing(house, built) as client:
+        async with browsing(application, built) as client:
             assert (await client.get("/graphiql/config.json", headers=OURS)).json() == {"token": None}
             assert (await client.get("/graphiql/")).status_code == 503
             assert (await client.get("/")).status_code == 404
     finally:
-        await house.close()
+        await application.close()
 
 
 async def test_in_production_anonymous_callers_cannot_read_the_schema_even_when_it_is_on(serving: Serving) -> None:

@@ -101,12 +101,12 @@ async def test_not_ready_while_redis_is_away(serving: Serving) -> None:
 
 async def test_not_ready_before_the_first_migration(stores: SharedStores) -> None:
     await stores.execute("CREATE DATABASE test_unmigrated")
-    house = house_over(stores.named("test_unmigrated"))
+    application = house_over(stores.named("test_unmigrated"))
     try:
-        async with client_of(house) as client:
+        async with client_of(application) as client:
             assert await readiness(client) == (503, "not ready", WELL | {"migrations": False, "worker": False})
     finally:
-        await house.close()
+        await application.close()
         await stores.execute("DROP DATABASE test_unmigrated WITH (FORCE)")
 
 
@@ -115,10 +115,10 @@ async def test_not_ready_behind_the_newest_migration(stores: SharedStores) -> No
         connection = await asyncpg.connect(urls.direct)
         await connection.execute("UPDATE alembic_version SET version_num = '0000'")
         await connection.close()
-        house = house_over(urls)
-        async with client_of(house) as client:
+        application = house_over(urls)
+        async with client_of(application) as client:
             answer = await client.get("/health/ready")
-        await house.close()
+        await application.close()
     assert answer.status_code == 503
     assert answer.json()["parts"]["migrations"] == {
         "ok": False,
@@ -144,9 +144,9 @@ async def test_not_ready_with_a_login_that_row_level_security_does_not_hold(
 
 
 @pytest.mark.usefixtures("worker")
-async def test_not_ready_while_draining(house: App) -> None:
-    ready = Readiness(house)
-    async with client_of(house, ready) as client:
+async def test_not_ready_while_draining(application: App) -> None:
+    ready = Readiness(application)
+    async with client_of(application, ready) as client:
         assert (await readiness(client))[0] == 200
         ready.draining.set()
         assert await readiness(client) == (503, "not ready", WELL | {"process": False})

@@ -125,7 +125,7 @@ async def test_a_cookie_of_the_same_site_is_taken(serving: Serving, headers: dic
         ({"sec_fetch_site": "cross-site", "origin": "https://evil.example"}, 403),
         ({"sec_fetch_site": "cross-site"}, 403),
         ({"sec_fetch_site": "none"}, 200),
-        # An old browser's page of ours or of a stranger: it does not say which in a way that could be trusted.
+        # An old browser on our page or a foreign one: its headers do not say which reliably.
         ({"origin": OWN_ORIGIN}, 200),
         ({"origin": "null", "sec_fetch_site": "cross-site"}, 403),
         # A page of ours elsewhere may call, and brings its token itself.

@@ -96,7 +96,7 @@ async def test_a_wrong_password_is_logged_once_with_the_servers_message_and_neve
 
 @asynccontextmanager
 async def working(urls: Urls, **changes: str) -> AsyncIterator[Lines]:
-    """A worker in this process, told to end as its supervisor does it; what it logs."""
+    """A worker in this process that is stopped as its supervisor does it; what it logs."""
     environment = {
         "APP_ENV": "test",
         "DATABASE_URL": urls.worker,

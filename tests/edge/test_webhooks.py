@@ -224,7 +224,7 @@ async def test_during_a_database_outage_the_provider_is_asked_to_retry(
     async with serving(DATABASE_URL=UNREACHABLE_DATABASE) as client:
         before = await counted(client, bearer, "unavailable")
         assert (await post(client, twilio_report())).status_code == 503
-        # A forged one is refused as ever: nobody needs a database to see that.
+        # A forged one is refused as before: that needs no database.
         assert (await post(client, twilio_report(), **{"x-twilio-signature": "nonsense"})).status_code == 401
         assert await counted(client, bearer, "unavailable") == before + 1
 
@@ -244,8 +244,8 @@ async def test_metrics_are_for_those_who_may_see_them(
         answer = await client.get("/metrics", headers=headers)
         assert (answer.status_code, answer.content) == (401, b"")
     # They count what all tenants of the server do.
-    nobody, tenant = uuid4(), uuid4()
-    stray, guest = (DevelopmentTokens(b"k" * 32).make(tenant=one) for one in (nobody, tenant))
+    anonymous, tenant = uuid4(), uuid4()
+    stray, guest = (DevelopmentTokens(b"k" * 32).make(tenant=one) for one in (anonymous, tenant))
     assert (await client.get("/metrics", headers={"authorization": f"Bearer {stray}"})).status_code == 401
     await owner.execute(
         "INSERT INTO tenants (id, slug, name, time_zone, default_currency) VALUES ($1, 'guest', 'Guest', 'UTC', 'BRL')",

@@ -20,7 +20,7 @@ from engine.engine import Engine
 class Journal:
     """What happened inside: subscriptions opened and closed, names given, contexts made; and when tokens end.
 
-    `refused` is set once Bob is not believed any more.
+    `refused` is set once Bob's credentials are no longer valid.
     """
 
     opened: int = 0
@@ -33,7 +33,7 @@ class Journal:
 
 @dataclass(frozen=True)
 class Context:
-    """What a resolver is told."""
+    """The context of a resolver."""
 
     caller: str | None
     request_id: str
@@ -101,7 +101,7 @@ class Subscription:
 
     @strawberry.subscription
     async def watch(self, info: Info) -> AsyncGenerator[int, None]:
-        """Say 1 and then nothing more, until somebody closes it."""
+        """Yield 1 and then nothing more, until it is closed."""
         journal = info.context.journal
         journal.opened += 1
         try:

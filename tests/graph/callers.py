@@ -22,9 +22,9 @@ PLENTY = BudgetResult(is_granted=True, limit=60_000, remaining=59_990, cost=10, 
 
 @dataclass
 class Caller:
-    """Somebody who asks, for one tenant and with some rights."""
+    """A caller with a tenant and scopes."""
 
-    house: App
+    application: App
     engine: Engine
     principal: Principal | None
 
@@ -34,7 +34,7 @@ class Caller:
         return self.principal.tenant_id
 
     def context(self) -> Context:
-        return Context(self.house.services, self.principal, REQUEST, rate_limit=PLENTY)
+        return Context(self.application.services, self.principal, REQUEST, rate_limit=PLENTY)
 
     async def answer(self, document: str, **variables: Any) -> Answer:
         plan = self.engine.plan(document)
@@ -85,14 +85,14 @@ class Following:
 
 
 @contextmanager
-def statements(house: App) -> Iterator[list[str]]:
-    """Every statement the house has run in its database meanwhile."""
+def statements(application: App) -> Iterator[list[str]]:
+    """Every statement the application has run in its database meanwhile."""
     seen: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         seen.append(statement)
 
-    engine = house.database.engine.sync_engine
+    engine = application.database.engine.sync_engine
     event.listen(engine, "after_cursor_execute", note)
     try:
         yield seen

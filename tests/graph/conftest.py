@@ -26,8 +26,8 @@ async def graph_urls(stores: SharedStores) -> AsyncIterator[Urls]:
 
 
 @pytest.fixture(scope="session")
-async def house(graph_urls: Urls) -> AsyncIterator[App]:
-    """The house, hearing hints as a server does."""
+async def application(graph_urls: Urls) -> AsyncIterator[App]:
+    """The application, which receives hints as a server does."""
     built = house_over(graph_urls)
     hearing = asyncio.create_task(built.hub.run())
     yield built
@@ -50,13 +50,13 @@ async def owner(graph_urls: Urls) -> AsyncIterator[asyncpg.Pool]:
 
 
 @pytest.fixture
-def new_caller(house: App, engine: Engine, owner: asyncpg.Pool) -> NewCaller:
-    """Make a tenant and somebody who may ask on its behalf."""
+def new_caller(application: App, engine: Engine, owner: asyncpg.Pool) -> NewCaller:
+    """Make a tenant and a caller for it."""
 
     async def make(scopes: frozenset[Scope] = frozenset(Scope)) -> Caller:
         tenant = uuid4()
         await owner.execute("INSERT INTO tenants VALUES ($1, $2, 'Another', 'UTC', 'EUR')", tenant, tenant.hex)
-        return Caller(house, engine, Principal(tenant, "test", scopes))
+        return Caller(application, engine, Principal(tenant, "test", scopes))
 
     return make
 
@@ -68,15 +68,15 @@ async def caller(new_caller: NewCaller) -> Caller:
 
 @pytest.fixture
 async def stranger(new_caller: NewCaller) -> Caller:
-    """Somebody of another tenant, with every right there."""
+    """A caller of another tenant, with every scope there."""
     return await new_caller()
 
 
 @pytest.fixture
-def stock(house: App, owner: asyncpg.Pool) -> RecordFactory:
-    return RecordFactory(owner, house.sealer)
+def factory(application: App, owner: asyncpg.Pool) -> RecordFactory:
+    return RecordFactory(owner, application.sealer)
 
 
 @pytest.fixture
-def nobody(house: App, engine: Engine) -> Caller:
-    return Caller(house, engine, None)
+def anonymous(application: App, engine: Engine) -> Caller:
+    return Caller(application, engine, None)

@@ -33,19 +33,19 @@ REFUSAL = {
 
 @dataclass
 class RecordFactory:
-    """Puts messages on the shelves of whoever asks."""
+    """Writes rows for a caller's tenant straight into the tables."""
 
     owner: asyncpg.Pool
     sealer: Sealer
 
     async def member(self, caller: Caller) -> UUID:
-        """Somebody who belongs to the caller's tenant."""
+        """A user who is a member of the caller's tenant."""
         user = uuid7()
         await self.owner.execute("INSERT INTO users (id, subject) VALUES ($1, $2)", user, f"user_{user.hex}")
         await self.owner.execute("INSERT INTO memberships (tenant_id, user_id) VALUES ($1, $2)", caller.tenant, user)
         return user
 
-    async def put(
+    async def message(
         self,
         caller: Caller,
         *,
@@ -96,7 +96,7 @@ class RecordFactory:
                 await event(connection, caller, message, "SENDING", "QUEUED")
         return message
 
-    async def put_template(self, caller: Caller, **changes: Any) -> UUID:
+    async def template(self, caller: Caller, **changes: Any) -> UUID:
         """A template of the caller's tenant, an SMS of ours unless `changes` say otherwise."""
         row: dict[str, Any] = {
             "tenant_id": caller.tenant,
@@ -125,7 +125,7 @@ class RecordFactory:
         message: UUID | None = None,
         raw: str = REPORT,
     ) -> UUID:
-        """Something a company told the caller's tenant."""
+        """A webhook that a provider sent to the caller's tenant."""
         webhook, tenant = _id_at(at) if at else uuid7(), caller.tenant
         event = OtherEvent(f"{webhook}:{event_type}", event_type, raw)
         row: dict[str, Any] = {
@@ -172,7 +172,7 @@ class RecordFactory:
             await _insert(connection, "dead_letters", row)
         return letter
 
-    async def change(self, caller: Caller, message: UUID, status: str, previous: str) -> None:
+    async def status_change(self, caller: Caller, message: UUID, status: str, previous: str) -> None:
         """Let a message come to another status, as the worker does."""
         async with self.owner.acquire() as connection, connection.transaction():
             await connection.execute("UPDATE messages SET status = $2 WHERE id = $1", message, status)
@@ -253,8 +253,8 @@ async def create_api_key(caller: Caller, **given: Any) -> dict[str, Any]:
 
 
 async def with_api_key(caller: Caller, secret: str) -> Caller:
-    """Whoever presents the key."""
-    return replace(caller, principal=await caller.house.services.key_ring.authenticate(secret))
+    """The caller as authenticated by the key."""
+    return replace(caller, principal=await caller.application.services.key_ring.authenticate(secret))
 
 
 DASHBOARD_FIELDS = """

@@ -44,7 +44,7 @@ async def test_a_key_is_found_by_its_id_with_the_scope_and_by_itself(caller: Cal
 async def test_its_last_use_is_shown(caller: Caller) -> None:
     made = await create_api_key(caller)
     server = await with_api_key(caller, made["secret"])
-    await caller.house.services.key_ring.close()
+    await caller.application.services.key_ring.close()
     viewer = (await server.ask("{ viewer { apiKey { lastUsedAt } } }"))["viewer"]
     assert viewer["apiKey"]["lastUsedAt"] >= made["apiKey"]["createdAt"]
 

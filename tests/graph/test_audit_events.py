@@ -43,42 +43,44 @@ def message(**more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def asker() -> OperationBuilder:
+def operations() -> OperationBuilder:
     schema: GraphQLSchema = SCHEMA
     return OperationBuilder(schema)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-async def test_every_mutation_of_the_schema_leaves_an_event(caller: Caller, asker: OperationBuilder, name: str) -> None:
+async def test_every_mutation_of_the_schema_leaves_an_event(
+    caller: Caller, operations: OperationBuilder, name: str
+) -> None:
     capital = name[0].upper() + name[1:]
     document = f"mutation ($input: {capital}Input!) {{ {name}(input: $input) {{ __typename }} }}"
-    await caller.answer(document, **asker.request("mutation", name))
+    await caller.answer(document, **operations.request("mutation", name))
     [event] = await events(caller)
     assert (event["action"], event["actor"], event["requestId"]) == (name, "test", REQUEST)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
 async def test_every_forbidden_mutation_is_recorded_too(
-    new_caller: NewCaller, asker: OperationBuilder, name: str
+    new_caller: NewCaller, operations: OperationBuilder, name: str
 ) -> None:
     caller = await new_caller(frozenset({Scope.OPERATIONS_READ}))
     capital = name[0].upper() + name[1:]
     document = f"mutation ($input: {capital}Input!) {{ {name}(input: $input) {{ __typename }} }}"
-    await caller.answer(document, **asker.request("mutation", name))
+    await caller.answer(document, **operations.request("mutation", name))
     [event] = await events(caller)
     assert (event["action"], event["outcome"], event["code"]) == (name, "REFUSED", "FORBIDDEN")
 
 
-async def test_what_was_done_names_its_object(caller: Caller, stock: RecordFactory) -> None:
-    id = global_id(await stock.put(caller))
+async def test_what_was_done_names_its_object(caller: Caller, factory: RecordFactory) -> None:
+    id = global_id(await factory.message(caller))
     await caller.ask(CANCEL, id=id)
     [event] = await events(caller)
     expected = {"action": "cancelMessage", "targetType": "Message", "targetId": id, "outcome": "DONE", "code": None}
     assert event.items() >= expected.items()
 
 
-async def test_what_was_refused_names_it_and_says_why(caller: Caller, stock: RecordFactory) -> None:
-    done, refused = await stock.dead_letter(caller), await stock.dead_letter(caller, resolution="REQUEUED")
+async def test_what_was_refused_names_it_and_says_why(caller: Caller, factory: RecordFactory) -> None:
+    done, refused = await factory.dead_letter(caller), await factory.dead_letter(caller, resolution="REQUEUED")
     ids = [to_global_id("DeadLetter", one.bytes) for one in (done, refused, uuid4())]
     await caller.ask(DISCARD, ids=[*ids, "nonsense"])
     found = {event["targetId"]: (event["outcome"], event["code"]) for event in await events(caller)}
@@ -91,7 +93,7 @@ async def test_what_was_refused_names_it_and_says_why(caller: Caller, stock: Rec
 
 
 async def test_a_message_is_the_event_of_its_own_sending(caller: Caller) -> None:
-    with statements(caller.house) as said:
+    with statements(caller.application) as said:
         sent = (await caller.ask(SEND, input=message()))["sendMessage"]["message"]["id"]
     assert not [one for one in said if "audit_events" in one]
     [event] = await events(caller)
@@ -111,11 +113,11 @@ async def test_a_refused_message_is_recorded_without_its_content(caller: Caller)
     assert (event["outcome"], event["code"], event["targetId"]) == ("REFUSED", "PHONE_INVALID", None)
 
 
-async def test_an_actor_on_behalf_of_another_is_recorded_beside_them(caller: Caller, stock: RecordFactory) -> None:
+async def test_an_actor_on_behalf_of_another_is_recorded_beside_them(caller: Caller, factory: RecordFactory) -> None:
     assert caller.principal is not None
     caller.principal = replace(caller.principal, actor="user_support", kind=ActorKind.KEY)
     await caller.ask(SEND, input=message())
-    await caller.ask(CANCEL, id=global_id(await stock.put(caller)))
+    await caller.ask(CANCEL, id=global_id(await factory.message(caller)))
     found = {(event["action"], event["actor"], event["onBehalf"], event["kind"]) for event in await events(caller)}
     assert found == {
         ("sendMessage", "test", "user_support", "KEY"),
@@ -124,7 +126,7 @@ async def test_an_actor_on_behalf_of_another_is_recorded_beside_them(caller: Cal
 
 
 async def test_act_and_event_are_one_transaction(
-    caller: Caller, stock: RecordFactory, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, factory: RecordFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An act whose event cannot be written is not done."""
     from core.audit.act import Act
@@ -133,16 +135,16 @@ async def test_act_and_event_are_one_transaction(
         raise Overloaded("The event cannot be written.", retry_after=1)
 
     monkeypatch.setattr(Act, "done", broken)
-    put = await stock.put(caller)
+    put = await factory.message(caller)
     assert await caller.code(CANCEL, id=global_id(put)) == "TRY_AGAIN"
-    assert await stock.owner.fetchval("SELECT status FROM messages WHERE id = $1", put) == "QUEUED"
+    assert await factory.owner.fetchval("SELECT status FROM messages WHERE id = $1", put) == "QUEUED"
 
 
 async def test_a_mutation_without_an_audit_rule_is_still_recorded(
-    caller: Caller, stock: RecordFactory, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, factory: RecordFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resolvers.messages.mutations.cancel", _forgetful)
-    await caller.ask(CANCEL, id=global_id(await stock.put(caller)))
+    await caller.ask(CANCEL, id=global_id(await factory.message(caller)))
     [event] = await events(caller)
     assert (event["action"], event["outcome"], event["targetId"]) == ("cancelMessage", "DONE", None)
 
@@ -151,10 +153,10 @@ async def _forgetful(*_: object, **__: object) -> None:
     return None
 
 
-async def test_pages_follow_each_other_in_both_directions(caller: Caller, stock: RecordFactory) -> None:
+async def test_pages_follow_each_other_in_both_directions(caller: Caller, factory: RecordFactory) -> None:
     for place in range(3):
         await caller.ask(SEND, input=message(idempotencyKey=f"{place}"))
-        await caller.ask(CANCEL, id=global_id(await stock.put(caller)))
+        await caller.ask(CANCEL, id=global_id(await factory.message(caller)))
     every = [event["id"] for event in await events(caller)]
     assert len(every) == 6
     seen: list[str] = []
@@ -169,10 +171,10 @@ async def test_pages_follow_each_other_in_both_directions(caller: Caller, stock:
     assert [event["id"] for event in back] == every[2:4]
 
 
-async def test_filters_choose_by_act_actor_object_and_time(caller: Caller, stock: RecordFactory) -> None:
+async def test_filters_choose_by_act_actor_object_and_time(caller: Caller, factory: RecordFactory) -> None:
     sent = (await caller.ask(SEND, input=message()))["sendMessage"]["message"]["id"]
     await caller.ask(CANCEL, id=sent)
-    other = global_id(await stock.put(caller))
+    other = global_id(await factory.message(caller))
     await caller.ask(CANCEL, id=other)
     newest, middle, oldest = await events(caller)
 
@@ -203,13 +205,13 @@ async def test_reading_it_needs_a_right(new_caller: NewCaller) -> None:
     assert await caller.code(EVENTS) == "FORBIDDEN"
 
 
-async def test_without_credentials_there_is_no_log_to_write_in(nobody: Caller, house: object) -> None:
-    assert await nobody.code(CANCEL, id="nonsense") == "UNAUTHENTICATED"
+async def test_without_credentials_there_is_no_log_to_write_in(anonymous: Caller, application: object) -> None:
+    assert await anonymous.code(CANCEL, id="nonsense") == "UNAUTHENTICATED"
 
 
-async def test_the_application_can_change_nothing_of_what_was_written(caller: Caller, stock: RecordFactory) -> None:
-    await caller.ask(CANCEL, id=global_id(await stock.put(caller)))
-    database: Database = caller.house.database
+async def test_the_application_can_change_nothing_of_what_was_written(caller: Caller, factory: RecordFactory) -> None:
+    await caller.ask(CANCEL, id=global_id(await factory.message(caller)))
+    database: Database = caller.application.database
     for statement in ("UPDATE audit_events SET actor = 'somebody else'", "DELETE FROM audit_events"):
         with pytest.raises(AppError, match="lacks a table or a right that this needs; nothing was stored") as refused:
             async with database.transaction(caller.tenant) as connection:

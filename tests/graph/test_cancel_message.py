@@ -22,16 +22,16 @@ mutation($id: ID!) {
 
 
 @pytest.mark.parametrize("status", ["QUEUED", "SCHEDULED"])
-async def test_a_waiting_message_is_stopped(caller: Caller, stock: RecordFactory, status: str) -> None:
-    id = to_global_id("Message", (await stock.put(caller, status=status)).bytes)
+async def test_a_waiting_message_is_stopped(caller: Caller, factory: RecordFactory, status: str) -> None:
+    id = to_global_id("Message", (await factory.message(caller, status=status)).bytes)
     payload = (await caller.ask(CANCEL, id=id))["cancelMessage"]
     assert payload["errors"] == []
     assert payload["message"] == {"id": id, "status": "CANCELED", "canCancel": False, "nextAttemptAt": None}
 
 
 @pytest.mark.parametrize("status", ["SENDING", "SENT", "DELIVERED", "FAILED", "UNCONFIRMED"])
-async def test_too_late_says_the_state(caller: Caller, stock: RecordFactory, status: str) -> None:
-    id = to_global_id("Message", (await stock.put(caller, status=status)).bytes)
+async def test_too_late_says_the_state(caller: Caller, factory: RecordFactory, status: str) -> None:
+    id = to_global_id("Message", (await factory.message(caller, status=status)).bytes)
     payload = (await caller.ask(CANCEL, id=id))["cancelMessage"]
     [error] = payload["errors"]
     assert payload["message"] is None
@@ -39,9 +39,9 @@ async def test_too_late_says_the_state(caller: Caller, stock: RecordFactory, sta
 
 
 async def test_unknown_foreign_and_malformed_ids_are_answered_alike(
-    caller: Caller, stranger: Caller, stock: RecordFactory
+    caller: Caller, stranger: Caller, factory: RecordFactory
 ) -> None:
-    theirs = to_global_id("Message", (await stock.put(stranger)).bytes)
+    theirs = to_global_id("Message", (await factory.message(stranger)).bytes)
     answers = []
     for id in (theirs, to_global_id("Message", b"x" * 16), "nonsense", to_global_id("Template", b"x" * 16)):
         [error] = (await caller.ask(CANCEL, id=id))["cancelMessage"]["errors"]
@@ -53,14 +53,14 @@ async def test_unknown_foreign_and_malformed_ids_are_answered_alike(
 
 @pytest.mark.parametrize("verb", ["cancelMessage", "retryMessage"])
 async def test_a_caller_who_may_send_and_not_read_learns_nothing_about_the_content_of_others(
-    new_caller: NewCaller, stock: RecordFactory, verb: str
+    new_caller: NewCaller, factory: RecordFactory, verb: str
 ) -> None:
     document = (
         f"mutation ($id: ID!) {{ {verb}(input: {{id: $id}}) {{ message {{ status content {{ __typename }} }} }} }}"
     )
     sender, reader = await new_caller(frozenset({Scope.MESSAGES_SEND})), await new_caller(frozenset(Scope))
     status = {"cancelMessage": "QUEUED", "retryMessage": "FAILED"}[verb]
-    first, second = [global_id(await stock.put(one, status=status)) for one in (sender, reader)]
+    first, second = [global_id(await factory.message(one, status=status)) for one in (sender, reader)]
     answer = await sender.answer(document, id=first)
     [error] = answer.errors
     assert (error["extensions"]["code"], error["path"]) == ("FORBIDDEN", [verb, "message", "content"])

@@ -54,8 +54,8 @@ async def asked(caller: Caller, query: str, **given: Any) -> dict[str, Any]:
     return dict(answer)
 
 
-async def test_every_character_that_is_no_control_is_returned_unchanged(caller: Caller, stock: RecordFactory) -> None:
-    template = await stock.put_template(
+async def test_every_character_that_is_no_control_is_returned_unchanged(caller: Caller, factory: RecordFactory) -> None:
+    template = await factory.template(
         caller, name="ours", channel="EMAIL", subject="Pago: {{amount}}", body="{{amount}}"
     )
     for number, words in enumerate(WRITTEN):
@@ -81,15 +81,15 @@ async def test_every_character_that_is_no_control_is_returned_unchanged(caller: 
         assert batch["results"] == [{"message": {"externalId": words}, "errors": []}]
         key = await asked(caller, KEY, name=words, scopes=["MESSAGES_SEND"])
         assert key == {"apiKey": {"name": words}, "errors": []}
-        await stock.put_template(caller, name=f"t{number}", body=f"x {words} y")
+        await factory.template(caller, name=f"t{number}", body=f"x {words} y")
         found = await caller.ask(FIND, filter={"search": words})
         assert found["templates"]["nodes"] == [{"body": f"x {words} y"}]
 
 
 async def test_a_character_that_cannot_be_on_a_line_is_refused_by_name_and_position(
-    caller: Caller, stock: RecordFactory
+    caller: Caller, factory: RecordFactory
 ) -> None:
-    template = await stock.put_template(
+    template = await factory.template(
         caller, name="ours", channel="EMAIL", subject="Pago: {{amount}}", body="{{amount}}"
     )
     for words, said in REFUSED.items():
@@ -117,7 +117,7 @@ async def test_a_character_that_cannot_be_on_a_line_is_refused_by_name_and_posit
             place = ".".join(error["path"]).removeprefix("input.")
             assert (place, error["rule"]) == (path, "MALFORMED"), (words, path)
             assert said in error["message"], (words, path)
-    assert await stock.count("messages", caller) == 0
+    assert await factory.count("messages", caller) == 0
 
 
 async def test_a_text_of_several_lines_takes_line_breaks_and_tabs_alone(caller: Caller) -> None:

@@ -24,45 +24,45 @@ def connections() -> Iterator[tuple[str, str]]:
                     yield f"{type_}.{name}", named.name
 
 
-async def _messages(caller: Caller, stock: RecordFactory) -> str:
+async def _messages(caller: Caller, factory: RecordFactory) -> str:
     for _ in range(SIZE):
-        await stock.put(caller)
+        await factory.message(caller)
     return "{}"
 
 
-async def _templates(caller: Caller, stock: RecordFactory) -> str:
+async def _templates(caller: Caller, factory: RecordFactory) -> str:
     for _ in range(SIZE):
-        await stock.put_template(caller)
+        await factory.template(caller)
     return "{}"
 
 
-async def _webhooks(caller: Caller, stock: RecordFactory) -> str:
+async def _webhooks(caller: Caller, factory: RecordFactory) -> str:
     for _ in range(SIZE):
-        await stock.webhook(caller)
+        await factory.webhook(caller)
     return "{}"
 
 
-async def _dead_letters(caller: Caller, stock: RecordFactory) -> str:
+async def _dead_letters(caller: Caller, factory: RecordFactory) -> str:
     for _ in range(SIZE):
-        await stock.dead_letter(caller)
+        await factory.dead_letter(caller)
     return "{}"
 
 
-async def _api_keys(caller: Caller, stock: RecordFactory) -> str:
+async def _api_keys(caller: Caller, factory: RecordFactory) -> str:
     for _ in range(SIZE):
         await create_api_key(caller)
     return "{}"
 
 
-async def _events(caller: Caller, stock: RecordFactory) -> str:
-    message = await stock.put(caller, attempts=SIZE - 1)
+async def _events(caller: Caller, factory: RecordFactory) -> str:
+    message = await factory.message(caller, attempts=SIZE - 1)
     return f'{{ inside: message(id: "{global_id(message)}") {{}} }}'
 
 
 SEND = "mutation ($input: SendMessagesInput!) { sendMessages(input: $input) { batch { id } } }"
 
 
-async def _batch(caller: Caller, stock: RecordFactory) -> str:
+async def _batch(caller: Caller, factory: RecordFactory) -> str:
     one = {"to": {"phone": "+5511987654321"}, "content": {"text": "Oi"}, "route": [{"channel": "SMS"}]}
     given = {"messages": [one] * SIZE, "idempotencyKey": "batch"}
     batch = (await caller.ask(SEND, input=given))["sendMessages"]["batch"]["id"]
@@ -105,9 +105,9 @@ def ids(connection: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("place", FILLED)
 async def test_pages_lead_through_the_list_forwards_and_backwards(
-    caller: Caller, stock: RecordFactory, place: str
+    caller: Caller, factory: RecordFactory, place: str
 ) -> None:
-    around, name = await FILLED[place](caller, stock), place.split(".")[1]
+    around, name = await FILLED[place](caller, factory), place.split(".")[1]
     whole = ids(await page(caller, around, name, "first: 100"))
     assert len(set(whole)) == len(whole) == SIZE
     seen: list[str] = []
@@ -132,8 +132,8 @@ async def test_pages_lead_through_the_list_forwards_and_backwards(
 
 
 @pytest.mark.parametrize("place", FILLED)
-async def test_what_is_no_page_is_refused_everywhere_alike(caller: Caller, stock: RecordFactory, place: str) -> None:
-    around, name = await FILLED[place](caller, stock), place.split(".")[1]
+async def test_what_is_no_page_is_refused_everywhere_alike(caller: Caller, factory: RecordFactory, place: str) -> None:
+    around, name = await FILLED[place](caller, factory), place.split(".")[1]
     for arguments in ("first: 101", "first: -1", "last: 101", "first: 1, last: 1", 'after: "x"', 'before: "x"'):
         document = around.replace("{}", f"{{ page: {name}({arguments}) {PAGE} }}")
         assert await caller.code(document) == "INVALID_INPUT", arguments
@@ -141,16 +141,16 @@ async def test_what_is_no_page_is_refused_everywhere_alike(caller: Caller, stock
 
 @pytest.mark.parametrize("place", FILLED)
 async def test_a_count_is_made_only_when_it_is_asked_for(
-    caller: Caller, stock: RecordFactory, house: App, place: str
+    caller: Caller, factory: RecordFactory, application: App, place: str
 ) -> None:
-    around, name = await FILLED[place](caller, stock), place.split(".")[1]
+    around, name = await FILLED[place](caller, factory), place.split(".")[1]
     type_ = CORE.get_type(dict(connections())[place])
     assert isinstance(type_, GraphQLObjectType)
-    with statements(house) as plain:
+    with statements(application) as plain:
         await page(caller, around, name, "first: 2")
     assert not any("count(" in statement for statement in plain)
     if "totalCount" in type_.fields:
-        with statements(house) as counted:
+        with statements(application) as counted:
             found = await caller.ask(around.replace("{}", f"{{ page: {name} {{ totalCount }} }}"))
         assert found.get("inside", found)["page"] == {"totalCount": SIZE}
         assert sum("count(" in statement for statement in counted) == 1

@@ -38,27 +38,27 @@ COSTS = {
 
 @pytest.mark.parametrize("case", COSTS)
 async def test_fifty_messages_cost_as_many_statements_as_one(
-    caller: Caller, stock: RecordFactory, house: App, case: str
+    caller: Caller, factory: RecordFactory, application: App, case: str
 ) -> None:
     document, expected = COSTS[case]
     counts = []
     for missing in (1, 49):
         for _ in range(missing):
-            filled = Filled(await stock.put_template(caller), {"day": "hoje"})
-            await stock.put(caller, attempts=2, filled=filled, in_reply_to=await stock.put(caller))
-        with statements(house) as seen:
+            filled = Filled(await factory.template(caller), {"day": "hoje"})
+            await factory.message(caller, attempts=2, filled=filled, in_reply_to=await factory.message(caller))
+        with statements(application) as seen:
             await caller.ask(document)
         counts.append(len(seen))
     assert counts == [expected, expected]
 
 
-async def test_messages_are_counted_only_when_the_count_is_asked_for(caller: Caller, house: App) -> None:
+async def test_messages_are_counted_only_when_the_count_is_asked_for(caller: Caller, application: App) -> None:
     for document, is_counted in (
         ("{ messages { nodes { id } } }", False),
         ("{ messages { totalCount @include(if: false) } }", False),
         ("{ messages { totalCount } }", True),
     ):
-        with statements(house) as seen:
+        with statements(application) as seen:
             await caller.ask(document)
         assert any("count(" in statement for statement in seen) is is_counted, document
 
@@ -82,14 +82,14 @@ ROOTS = {
 
 
 async def test_a_sealed_column_is_read_only_when_it_is_selected(
-    subtests: pytest.Subtests, caller: Caller, stock: RecordFactory, house: App
+    subtests: pytest.Subtests, caller: Caller, factory: RecordFactory, application: App
 ) -> None:
     for root in ROOTS:
         for selection in SELECTIONS:
             with subtests.test(f"{root}: {selection}"):
-                message = await stock.put(caller)
+                message = await factory.message(caller)
                 document = ROOTS[root].format(selection) + (WORDS if "Words" in selection else "")
-                with statements(house) as seen:
+                with statements(application) as seen:
                     await caller.ask(document, id=global_id(message))
                 read = {
                     column for column in ("content_sealed", "to_sealed", "from_sealed") for one in seen if column in one
@@ -97,19 +97,21 @@ async def test_a_sealed_column_is_read_only_when_it_is_selected(
                 assert read == SELECTIONS[selection]
 
 
-async def test_a_stream_reads_no_sealed_column_for_nothing(caller: Caller, stock: RecordFactory, house: App) -> None:
-    message = await stock.put(caller)
+async def test_a_stream_reads_no_sealed_column_for_nothing(
+    caller: Caller, factory: RecordFactory, application: App
+) -> None:
+    message = await factory.message(caller)
     document = "subscription ($id: ID!) {{ messageStatusChanged(filter: {{ids: [$id]}}) {{ message {{ {} }} }} }}"
     for selection, is_read in (("status", False), ("content { ... on TextContent { text } }", True)):
         stream = caller.follow(document.format(selection), id=global_id(message))
-        with statements(house) as seen:
+        with statements(application) as seen:
             await stream.next()
         await stream.close()
         assert any("_sealed" in statement for statement in seen) is is_read
 
 
-async def test_look_up_hashes_are_never_read(caller: Caller, stock: RecordFactory, house: App) -> None:
-    await stock.put(caller)
-    with statements(house) as seen:
+async def test_look_up_hashes_are_never_read(caller: Caller, factory: RecordFactory, application: App) -> None:
+    await factory.message(caller)
+    with statements(application) as seen:
         await caller.ask("{ messages { nodes { to from content { __typename } } } }")
     assert not any("_hash" in statement for statement in seen)

@@ -57,7 +57,7 @@ async def test_an_allow_list_is_shown_masked_and_enforced(caller: Caller) -> Non
 
 
 async def test_a_test_key_sends_where_providers_are_simulated(caller: Caller) -> None:
-    """They are in this house: their addresses are on this machine."""
+    """Providers are simulated here: their addresses are on this machine."""
     server = await with_api_key(caller, (await create_api_key(caller, kind="TEST"))["secret"])
     assert (await server.ask(SEND, input=sms("+5511987654321")))["sendMessage"]["errors"] == []
 
@@ -135,7 +135,7 @@ async def test_no_key_makes_one_that_outlives_it(caller: Caller) -> None:
     assert len((await caller.ask("{ apiKeys { nodes { id } } }"))["apiKeys"]["nodes"]) == 2
 
 
-async def test_without_the_scope_none_is_made(new_caller: NewCaller, nobody: Caller) -> None:
+async def test_without_the_scope_none_is_made(new_caller: NewCaller, anonymous: Caller) -> None:
     reader = await new_caller(frozenset(Scope) - {Scope.OPERATIONS_WRITE})
     assert await reader.code(CREATE_API_KEY, input=api_key_input()) == "FORBIDDEN"
-    assert await nobody.code(CREATE_API_KEY, input=api_key_input()) == "UNAUTHENTICATED"
+    assert await anonymous.code(CREATE_API_KEY, input=api_key_input()) == "UNAUTHENTICATED"

@@ -14,20 +14,20 @@ LONG_AGO = timedelta(minutes=90)
 
 
 async def test_the_numbers_are_those_of_the_window(
-    caller: Caller, stranger: Caller, stock: RecordFactory, owner: asyncpg.Pool
+    caller: Caller, stranger: Caller, factory: RecordFactory, owner: asyncpg.Pool
 ) -> None:
     for seconds in (2, 4, 60):
-        await mark_delivered(owner, await stock.put(caller), seconds)
-    await mark_delivered(owner, await stock.put(caller), None, "SENT")
-    await stock.put(caller, status="FAILED")
-    await stock.put(caller)
-    await stock.put(caller, sender="+5511987654321", status="DELIVERED")
-    await stock.put(caller, content=EmailContent("Olá", "Oi", None), status="FAILED")
-    await mark_delivered(owner, await stock.put(caller, at=datetime.now(UTC) - LONG_AGO), 2)
-    await stock.dead_letter(caller)
-    await stock.dead_letter(caller, resolution="DISCARDED")
-    await stock.dead_letter(stranger)
-    await stock.put(stranger)
+        await mark_delivered(owner, await factory.message(caller), seconds)
+    await mark_delivered(owner, await factory.message(caller), None, "SENT")
+    await factory.message(caller, status="FAILED")
+    await factory.message(caller)
+    await factory.message(caller, sender="+5511987654321", status="DELIVERED")
+    await factory.message(caller, content=EmailContent("Olá", "Oi", None), status="FAILED")
+    await mark_delivered(owner, await factory.message(caller, at=datetime.now(UTC) - LONG_AGO), 2)
+    await factory.dead_letter(caller)
+    await factory.dead_letter(caller, resolution="DISCARDED")
+    await factory.dead_letter(stranger)
+    await factory.message(stranger)
     found = (await caller.ask(DASHBOARD))["dashboard"]
     at = datetime.fromisoformat(found.pop("at"))
     assert abs(datetime.now(UTC) - at) < timedelta(minutes=1)
@@ -49,10 +49,10 @@ async def test_the_numbers_are_those_of_the_window(
     assert sms["delivered"] == 4
 
 
-async def test_an_unknown_value_is_null(caller: Caller, stock: RecordFactory, owner: asyncpg.Pool) -> None:
+async def test_an_unknown_value_is_null(caller: Caller, factory: RecordFactory, owner: asyncpg.Pool) -> None:
     """E-mails were sent and no report ever comes; an SMS was sent and its report may still come: that is 0 of 1."""
-    await mark_delivered(owner, await stock.put(caller, content=EmailContent("Olá", "Oi", None)), None, "SENT")
-    await mark_delivered(owner, await stock.put(caller), None, "SENT")
+    await mark_delivered(owner, await factory.message(caller, content=EmailContent("Olá", "Oi", None)), None, "SENT")
+    await mark_delivered(owner, await factory.message(caller), None, "SENT")
     sms, email = sorted(
         (await caller.ask(DASHBOARD))["dashboard"]["messages"], key=lambda one: str(one["channel"] != "SMS")
     )
@@ -63,7 +63,7 @@ async def test_an_unknown_value_is_null(caller: Caller, stock: RecordFactory, ow
     assert {one["deliveryRate"] for one in empty["messages"]} == {None, 0.0}
 
 
-async def test_it_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
+async def test_it_needs_its_scope(new_caller: NewCaller, anonymous: Caller) -> None:
     reader = await new_caller(frozenset({Scope.MESSAGES_READ}))
-    for caller, code in ((reader, "FORBIDDEN"), (nobody, "UNAUTHENTICATED")):
+    for caller, code in ((reader, "FORBIDDEN"), (anonymous, "UNAUTHENTICATED")):
         assert await caller.code(DASHBOARD) == code

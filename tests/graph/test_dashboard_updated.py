@@ -28,27 +28,27 @@ async def following(caller: Caller, **variables: Any) -> AsyncIterator[Following
 
 
 async def test_the_numbers_come_at_once_and_again_when_they_have_changed(
-    caller: Caller, stock: RecordFactory, owner: asyncpg.Pool
+    caller: Caller, factory: RecordFactory, owner: asyncpg.Pool
 ) -> None:
     async with following(caller) as stream:
         assert (await stream.next())["dashboardUpdated"]["messages"] == []
-        await mark_delivered(owner, await stock.put(caller), 3)
+        await mark_delivered(owner, await factory.message(caller), 3)
         [counters] = (await stream.next())["dashboardUpdated"]["messages"]
     assert (counters["channel"], counters["delivered"], counters["deliveryRate"]) == ("SMS", 1, 1.0)
 
 
-async def test_who_looks_at_the_same_costs_one_count(caller: Caller, stock: RecordFactory, house: App) -> None:
+async def test_who_looks_at_the_same_costs_one_count(caller: Caller, factory: RecordFactory, application: App) -> None:
     streams = [caller.follow(FOLLOW) for _ in range(20)]
-    with statements(house) as seen:
+    with statements(application) as seen:
         for stream in streams:
             await stream.next()
-        await stock.put(caller)
+        await factory.message(caller)
         for stream in streams:
             assert (await stream.next())["dashboardUpdated"]["queueDepth"] == 1
     assert len([one for one in seen if "percentile_cont" in one]) <= 4
     for stream in streams:
         await stream.close()
-    assert len(house.services.dashboards.boards) == 0
+    assert len(application.services.dashboards.boards) == 0
 
 
 @pytest.mark.parametrize("every", [0, -1, 3_601])
@@ -58,9 +58,9 @@ async def test_how_often_has_its_bounds(caller: Caller, every: int) -> None:
     assert (error["extensions"]["code"], error["extensions"]["argument"]) == ("INVALID_INPUT", "everySeconds")
 
 
-async def test_it_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
+async def test_it_needs_its_scope(new_caller: NewCaller, anonymous: Caller) -> None:
     reader = await new_caller(frozenset({Scope.MESSAGES_READ}))
-    for caller, code in ((reader, "FORBIDDEN"), (nobody, "UNAUTHENTICATED")):
+    for caller, code in ((reader, "FORBIDDEN"), (anonymous, "UNAUTHENTICATED")):
         async with following(caller) as stream:
             [error] = (await stream.answer()).errors
             assert error["extensions"]["code"] == code

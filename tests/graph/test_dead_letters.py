@@ -31,11 +31,11 @@ async def found(caller: Caller, **filter: object) -> list[str]:
     return [one["id"] for one in page["nodes"]]
 
 
-async def test_a_dead_letter_shows_what_failed_and_why(caller: Caller, stock: RecordFactory) -> None:
-    message = await stock.put(caller, status="FAILED")
+async def test_a_dead_letter_shows_what_failed_and_why(caller: Caller, factory: RecordFactory) -> None:
+    message = await factory.message(caller, status="FAILED")
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    await stock.dead_letter(caller, message=message, at=moment)
-    await stock.dead_letter(caller, kind="webhook.apply", webhook=await stock.webhook(caller), integration=None)
+    await factory.dead_letter(caller, message=message, at=moment)
+    await factory.dead_letter(caller, kind="webhook.apply", webhook=await factory.webhook(caller), integration=None)
     event, send = (await caller.ask(WHOLE))["deadLetters"]["nodes"]
     assert send == {
         "kind": "message.send",
@@ -50,8 +50,10 @@ async def test_a_dead_letter_shows_what_failed_and_why(caller: Caller, stock: Re
     assert (event["payload"]["To"], event["integration"], event["subject"]) == ("••••", None, None)
 
 
-async def test_pages_go_both_ways_newest_first_and_count_the_whole(caller: Caller, stock: RecordFactory) -> None:
-    ids = [dead_letter_id(await stock.dead_letter(caller, at=datetime(2026, 1, day, tzinfo=UTC))) for day in (3, 2, 1)]
+async def test_pages_go_both_ways_newest_first_and_count_the_whole(caller: Caller, factory: RecordFactory) -> None:
+    ids = [
+        dead_letter_id(await factory.dead_letter(caller, at=datetime(2026, 1, day, tzinfo=UTC))) for day in (3, 2, 1)
+    ]
     first = (await caller.ask(LIST, first=2))["deadLetters"]
     assert ([one["id"] for one in first["nodes"]], first["totalCount"]) == (ids[:2], 3)
     rest = (await caller.ask(LIST, first=2, after=first["pageInfo"]["endCursor"]))["deadLetters"]
@@ -62,12 +64,12 @@ async def test_pages_go_both_ways_newest_first_and_count_the_whole(caller: Calle
     assert await caller.code(LIST, before="nonsense") == "INVALID_INPUT"
 
 
-async def test_every_filter_filters(caller: Caller, stock: RecordFactory) -> None:
-    message = await stock.put(caller)
-    old = dead_letter_id(await stock.dead_letter(caller, at=datetime(2026, 1, 1, tzinfo=UTC), integration="smtp"))
-    event = dead_letter_id(await stock.dead_letter(caller, kind="webhook.apply"))
-    about = dead_letter_id(await stock.dead_letter(caller, message=message))
-    done = dead_letter_id(await stock.dead_letter(caller, resolution="DISCARDED"))
+async def test_every_filter_filters(caller: Caller, factory: RecordFactory) -> None:
+    message = await factory.message(caller)
+    old = dead_letter_id(await factory.dead_letter(caller, at=datetime(2026, 1, 1, tzinfo=UTC), integration="smtp"))
+    event = dead_letter_id(await factory.dead_letter(caller, kind="webhook.apply"))
+    about = dead_letter_id(await factory.dead_letter(caller, message=message))
+    done = dead_letter_id(await factory.dead_letter(caller, resolution="DISCARDED"))
     for filter, wanted in (
         ({}, [about, event, old]),
         ({"isResolved": True}, [done]),
@@ -82,12 +84,14 @@ async def test_every_filter_filters(caller: Caller, stock: RecordFactory) -> Non
         assert await found(caller, **filter) == wanted, filter
 
 
-async def test_the_dead_letters_of_others_are_not_there(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
-    await stock.dead_letter(caller)
+async def test_the_dead_letters_of_others_are_not_there(
+    caller: Caller, stranger: Caller, factory: RecordFactory
+) -> None:
+    await factory.dead_letter(caller)
     assert await found(stranger) == []
 
 
-async def test_reading_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
+async def test_reading_needs_its_scope(new_caller: NewCaller, anonymous: Caller) -> None:
     reader = await new_caller(frozenset({Scope.MESSAGES_READ, Scope.OPERATIONS_WRITE}))
     assert await reader.code(LIST) == "FORBIDDEN"
-    assert await nobody.code(LIST) == "UNAUTHENTICATED"
+    assert await anonymous.code(LIST) == "UNAUTHENTICATED"

@@ -16,20 +16,20 @@ mutation ($ids: [ID!]!) {
 """
 
 
-async def test_it_is_closed_and_its_message_stays_failed(caller: Caller, stock: RecordFactory) -> None:
-    message = await stock.put(caller, status="FAILED")
-    letter = dead_letter_id(await stock.dead_letter(caller, message=message))
+async def test_it_is_closed_and_its_message_stays_failed(caller: Caller, factory: RecordFactory) -> None:
+    message = await factory.message(caller, status="FAILED")
+    letter = dead_letter_id(await factory.dead_letter(caller, message=message))
     done = (await caller.ask(DISCARD, ids=[letter]))["discardDeadLetters"]
     assert done == {"deadLetters": [{"id": letter, "resolution": "DISCARDED"}], "errors": []}
-    assert await stock.owner.fetchval("SELECT status FROM messages WHERE id = $1", message) == "FAILED"
+    assert await factory.owner.fetchval("SELECT status FROM messages WHERE id = $1", message) == "FAILED"
 
 
-async def test_good_ones_are_done_beside_bad_ones(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
+async def test_good_ones_are_done_beside_bad_ones(caller: Caller, stranger: Caller, factory: RecordFactory) -> None:
     good, closed = (
-        dead_letter_id(await stock.dead_letter(caller)),
-        dead_letter_id(await stock.dead_letter(caller, resolution="REQUEUED")),
+        dead_letter_id(await factory.dead_letter(caller)),
+        dead_letter_id(await factory.dead_letter(caller, resolution="REQUEUED")),
     )
-    foreign = dead_letter_id(await stock.dead_letter(stranger))
+    foreign = dead_letter_id(await factory.dead_letter(stranger))
     done = (await caller.ask(DISCARD, ids=[foreign, good, closed]))["discardDeadLetters"]
     assert [one["id"] for one in done["deadLetters"]] == [good]
     assert done["errors"] == [
@@ -37,7 +37,7 @@ async def test_good_ones_are_done_beside_bad_ones(caller: Caller, stranger: Call
         {"__typename": "InvalidStateError", "path": ["input", "ids", "2"], "state": "REQUEUED"},
     ]
     still = "SELECT count(*) FROM dead_letters WHERE tenant_id = $1 AND resolution IS NULL"
-    assert await stock.owner.fetchval(still, stranger.tenant) == 1
+    assert await factory.owner.fetchval(still, stranger.tenant) == 1
 
 
 @pytest.mark.parametrize("count", [0, 101])
@@ -45,7 +45,7 @@ async def test_none_and_too_many_are_refused(caller: Caller, count: int) -> None
     assert await caller.code(DISCARD, ids=["x"] * count) == "INVALID_INPUT"
 
 
-async def test_it_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
+async def test_it_needs_its_scope(new_caller: NewCaller, anonymous: Caller) -> None:
     reader = await new_caller(frozenset(Scope) - {Scope.OPERATIONS_WRITE})
     assert await reader.code(DISCARD, ids=["x"]) == "FORBIDDEN"
-    assert await nobody.code(DISCARD, ids=["x"]) == "UNAUTHENTICATED"
+    assert await anonymous.code(DISCARD, ids=["x"]) == "UNAUTHENTICATED"

@@ -35,7 +35,7 @@ async def test_it_is_followed_until_it_is_done_and_then_null_is_what_is_left(cal
     assert (payload["errors"], payload["erasure"]["finishedAt"]) == ([], None)
     worker = Database(make_engine(graph_urls.worker))
     try:
-        while await run_erasure_step(worker, caller.house.sealer, caller.house.hub):
+        while await run_erasure_step(worker, caller.application.sealer, caller.application.hub):
             pass
     finally:
         await worker.close()
@@ -80,22 +80,22 @@ async def test_another_tenants_erasure_is_none(caller: Caller, stranger: Caller)
 
 
 async def test_an_id_that_spells_the_number_is_masked_without_the_right_to_see_it(
-    caller: Caller, stock: RecordFactory
+    caller: Caller, factory: RecordFactory
 ) -> None:
-    message = await stock.put(caller, attempts=1)
-    sealed = stock.sealer.seal(WAMID, tenant=caller.tenant, row=message, column="provider_id 1")
-    await stock.owner.execute("UPDATE attempts SET provider_id_sealed = $1 WHERE message_id = $2", sealed, message)
+    message = await factory.message(caller, attempts=1)
+    sealed = factory.sealer.seal(WAMID, tenant=caller.tenant, row=message, column="provider_id 1")
+    await factory.owner.execute("UPDATE attempts SET provider_id_sealed = $1 WHERE message_id = $2", sealed, message)
     [seen] = (await caller.ask(ATTEMPTS, id=global_id(message)))["message"]["attempts"]
     assert seen["providerMessageId"] == WAMID
-    clerk = Caller(caller.house, caller.engine, _with(caller, Scope.MESSAGES_READ))
+    clerk = Caller(caller.application, caller.engine, _with(caller, Scope.MESSAGES_READ))
     [seen] = (await clerk.ask(ATTEMPTS, id=global_id(message)))["message"]["attempts"]
     assert seen["providerMessageId"].startswith("wamid.••••")
 
 
-async def test_neither_id_nor_payload_of_a_webhook_spells_the_number(caller: Caller, stock: RecordFactory) -> None:
+async def test_neither_id_nor_payload_of_a_webhook_spells_the_number(caller: Caller, factory: RecordFactory) -> None:
     raw = f'{{"statuses":[{{"id":"{WAMID}","status":"delivered"}}]}}'
-    webhook = await stock.webhook(caller, integration="whatsapp", raw=raw)
-    await stock.owner.execute("UPDATE inbox SET dedupe_key = $1 WHERE id = $2", f"{WAMID}:delivered", webhook)
+    webhook = await factory.webhook(caller, integration="whatsapp", raw=raw)
+    await factory.owner.execute("UPDATE inbox SET dedupe_key = $1 WHERE id = $2", f"{WAMID}:delivered", webhook)
     document = "query { webhookDeliveries(first: 1) { nodes { providerEventId payload } } }"
     [seen] = (await caller.ask(document))["webhookDeliveries"]["nodes"]
     assert seen["providerEventId"].startswith("wamid.••••")

@@ -68,31 +68,31 @@ ONE = {"to": {"phone": "+5511987654321"}, "content": {"text": "Oi"}, "route": [{
 SEND = "mutation ($input: SendMessagesInput!) { sendMessages(input: $input) { batch { id } } }"
 
 
-async def _messages(caller: Caller, stock: RecordFactory) -> None:
-    filled = Filled(await stock.put_template(caller), {"day": "hoje"})
-    message = await stock.put(caller, attempts=2, filled=filled, in_reply_to=await stock.put(caller))
-    await stock.webhook(caller, message=message)
+async def _messages(caller: Caller, factory: RecordFactory) -> None:
+    filled = Filled(await factory.template(caller), {"day": "hoje"})
+    message = await factory.message(caller, attempts=2, filled=filled, in_reply_to=await factory.message(caller))
+    await factory.webhook(caller, message=message)
     await caller.ask(SEND, input={"messages": [ONE], "idempotencyKey": message.hex})
 
 
-async def _templates(caller: Caller, stock: RecordFactory) -> None:
-    await stock.put_template(caller)
+async def _templates(caller: Caller, factory: RecordFactory) -> None:
+    await factory.template(caller)
 
 
-async def _webhooks(caller: Caller, stock: RecordFactory) -> None:
-    await stock.webhook(caller, message=await stock.put(caller, attempts=2))
+async def _webhooks(caller: Caller, factory: RecordFactory) -> None:
+    await factory.webhook(caller, message=await factory.message(caller, attempts=2))
 
 
-async def _dead_letters(caller: Caller, stock: RecordFactory) -> None:
-    message = await stock.put(caller, attempts=2)
-    await stock.dead_letter(caller, message=message, webhook=await stock.webhook(caller, message=message))
+async def _dead_letters(caller: Caller, factory: RecordFactory) -> None:
+    message = await factory.message(caller, attempts=2)
+    await factory.dead_letter(caller, message=message, webhook=await factory.webhook(caller, message=message))
 
 
-async def _api_keys(caller: Caller, stock: RecordFactory) -> None:
+async def _api_keys(caller: Caller, factory: RecordFactory) -> None:
     await create_api_key(caller)
 
 
-async def _nothing(caller: Caller, stock: RecordFactory) -> None:
+async def _nothing(caller: Caller, factory: RecordFactory) -> None:
     """The integrations are as many as there are."""
 
 
@@ -134,18 +134,18 @@ def test_every_mutation_that_answers_with_a_list_is_tried() -> None:
 
 @pytest.mark.parametrize("place", MORE)
 async def test_many_items_cost_the_statements_of_one(
-    caller: Caller, stock: RecordFactory, house: App, roomy: Engine, place: str
+    caller: Caller, factory: RecordFactory, application: App, roomy: Engine, place: str
 ) -> None:
     assert CORE.query_type is not None
     type_ = get_named_type(CORE.query_type.fields[place.partition("(")[0]].type)
     document = f"{{ {place} {selection(type_, DEPTH)} }}"
-    asker = Caller(caller.house, roomy, caller.principal)
+    operations = Caller(caller.application, roomy, caller.principal)
     counts = []
     for missing in (1, 19):
         for _ in range(missing):
-            await MORE[place](caller, stock)
-        with statements(house) as seen:
-            await asker.ask(document)
+            await MORE[place](caller, factory)
+        with statements(application) as seen:
+            await operations.ask(document)
         counts.append(len(seen))
     assert counts[0] == counts[1], document
 
@@ -154,44 +154,46 @@ NODES = "query ($ids: [ID!]!) { nodes(ids: $ids) { id ... on Message %s } }"
 
 
 async def test_many_nodes_cost_the_statements_of_one(
-    caller: Caller, stock: RecordFactory, house: App, roomy: Engine
+    caller: Caller, factory: RecordFactory, application: App, roomy: Engine
 ) -> None:
     type_ = CORE.get_type("Message")
     assert type_ is not None
-    asker = Caller(caller.house, roomy, caller.principal)
+    operations = Caller(caller.application, roomy, caller.principal)
     counts = []
     for count in (1, 20):
-        ids = [global_id(await stock.put(caller, attempts=2)) for _ in range(count)]
-        with statements(house) as seen:
-            await asker.ask(NODES % selection(type_, DEPTH), ids=ids)
+        ids = [global_id(await factory.message(caller, attempts=2)) for _ in range(count)]
+        with statements(application) as seen:
+            await operations.ask(NODES % selection(type_, DEPTH), ids=ids)
         counts.append(len(seen))
     assert counts[0] == counts[1]
 
 
-async def test_many_messages_of_a_batch_cost_the_statements_of_one(caller: Caller, house: App, roomy: Engine) -> None:
+async def test_many_messages_of_a_batch_cost_the_statements_of_one(
+    caller: Caller, application: App, roomy: Engine
+) -> None:
     type_ = CORE.get_type("MessageConnection")
     assert type_ is not None
     inner = selection(type_, DEPTH)
     document = f"query ($id: ID!) {{ messageBatch(id: $id) {{ counts {{ total }} messages(first: 50) {inner} }} }}"
-    asker = Caller(caller.house, roomy, caller.principal)
+    operations = Caller(caller.application, roomy, caller.principal)
     counts = []
     for size in (1, 20):
         given = {"messages": [ONE] * size, "idempotencyKey": f"of-{size}"}
         batch = (await caller.ask(SEND, input=given))["sendMessages"]["batch"]["id"]
-        with statements(house) as seen:
-            found = (await asker.ask(document, id=batch))["messageBatch"]
+        with statements(application) as seen:
+            found = (await operations.ask(document, id=batch))["messageBatch"]
         assert len(found["messages"]["nodes"]) == size
         counts.append(len(seen))
     assert counts[0] == counts[1]
 
 
-async def _sent(caller: Caller, stock: RecordFactory, size: int) -> dict[str, Any]:
+async def _sent(caller: Caller, factory: RecordFactory, size: int) -> dict[str, Any]:
     return {"messages": [ONE] * size, "idempotencyKey": f"sent-{size}"}
 
 
-async def _letters(caller: Caller, stock: RecordFactory, size: int) -> dict[str, Any]:
-    failed = [await stock.put(caller, status="FAILED", attempts=1) for _ in range(size)]
-    return {"ids": [dead_letter_id(await stock.dead_letter(caller, message=one)) for one in failed]}
+async def _letters(caller: Caller, factory: RecordFactory, size: int) -> dict[str, Any]:
+    failed = [await factory.message(caller, status="FAILED", attempts=1) for _ in range(size)]
+    return {"ids": [dead_letter_id(await factory.dead_letter(caller, message=one)) for one in failed]}
 
 
 # Each mutation that answers with a list: what it takes, for so many items of its answer.
@@ -204,18 +206,18 @@ TAKEN: dict[str, Callable[[Caller, RecordFactory, int], Awaitable[dict[str, Any]
 
 @pytest.mark.parametrize("name", TAKEN)
 async def test_many_items_of_a_mutation_cost_the_statements_of_one(
-    caller: Caller, stock: RecordFactory, house: App, roomy: Engine, name: str
+    caller: Caller, factory: RecordFactory, application: App, roomy: Engine, name: str
 ) -> None:
     assert CORE.mutation_type is not None
     payload = get_named_type(CORE.mutation_type.fields[name].type)
     capital = name[0].upper() + name[1:]
     document = f"mutation ($input: {capital}Input!) {{ {name}(input: $input) {selection(payload, DEPTH)} }}"
-    asker = Caller(caller.house, roomy, caller.principal)
+    operations = Caller(caller.application, roomy, caller.principal)
     counts = []
     for size in (1, 20):
-        given = await TAKEN[name](caller, stock, size)
-        async with round_trips(house.database) as seen:
-            answer = (await asker.ask(document, input=given))[name]
+        given = await TAKEN[name](caller, factory, size)
+        async with round_trips(application.database) as seen:
+            answer = (await operations.ask(document, input=given))[name]
         assert answer["errors"] == []
         assert max(len(one) for one in answer.values() if isinstance(one, list)) == size
         counts.append(len(seen))

@@ -35,13 +35,13 @@ async def found(caller: Caller, **condition: Any) -> list[str]:
 
 
 async def test_messages_are_found_by_recipient_in_any_spelling(
-    caller: Caller, stranger: Caller, stock: RecordFactory
+    caller: Caller, stranger: Caller, factory: RecordFactory
 ) -> None:
-    ana = global_id(await stock.put(caller, to=ANA))
-    old = global_id(await stock.put(caller, to="+551187654321"))
-    mail, user = [global_id(await stock.put(caller, to=one)) for one in (MAIL, USER)]
-    wrote = global_id(await stock.put(caller, to="+5511333344444", sender=ANA))
-    await stock.put(stranger, to=ANA, sender=ANA)
+    ana = global_id(await factory.message(caller, to=ANA))
+    old = global_id(await factory.message(caller, to="+551187654321"))
+    mail, user = [global_id(await factory.message(caller, to=one)) for one in (MAIL, USER)]
+    wrote = global_id(await factory.message(caller, to="+5511333344444", sender=ANA))
+    await factory.message(stranger, to=ANA, sender=ANA)
     numbers = (
         ANA,
         "+55 11 98765-4321",
@@ -62,13 +62,13 @@ async def test_messages_are_found_by_recipient_in_any_spelling(
 
 
 async def test_a_message_is_found_by_its_external_id_exactly(
-    caller: Caller, stranger: Caller, stock: RecordFactory
+    caller: Caller, stranger: Caller, factory: RecordFactory
 ) -> None:
     made = {
-        name: global_id(await stock.put(caller, external_id=name))
+        name: global_id(await factory.message(caller, external_id=name))
         for name in ("order-1", "order-10", "ação 👩\u200d💻")
     }
-    await stock.put(stranger, external_id="order-1")
+    await factory.message(stranger, external_id="order-1")
     for name, id in made.items():
         assert await found(caller, externalId=name) == [id]
     for other in ("order", "ORDER-1", "order-1 ", "", "%", "x" * 5_000, "\x00", "\ud800"):
@@ -77,10 +77,10 @@ async def test_a_message_is_found_by_its_external_id_exactly(
 
 
 async def test_finding_by_address_needs_the_scope_that_reads_addresses(
-    new_caller: NewCaller, stock: RecordFactory
+    new_caller: NewCaller, factory: RecordFactory
 ) -> None:
     reader = await new_caller(frozenset({Scope.MESSAGES_READ}))
-    id = global_id(await stock.put(reader, to=ANA, external_id="order-1"))
+    id = global_id(await factory.message(reader, to=ANA, external_id="order-1"))
     for name in ("to", "from"):
         assert await reader.code(FIND, filter={name: {"phone": ANA}}) == "FORBIDDEN"
     assert await found(reader, externalId="order-1") == [id]
@@ -101,9 +101,9 @@ async def test_an_address_that_is_none_is_refused_by_its_place(caller: Caller) -
         assert await caller.code(FIND, filter=condition) == "VARIABLES", condition
 
 
-async def test_pages_of_one_person_join_while_messages_arrive(caller: Caller, stock: RecordFactory) -> None:
+async def test_pages_of_one_person_join_while_messages_arrive(caller: Caller, factory: RecordFactory) -> None:
     made = [
-        global_id(await stock.put(caller, at=NOON + timedelta(seconds=second), to=(ANA, BIA)[second % 2]))
+        global_id(await factory.message(caller, at=NOON + timedelta(seconds=second), to=(ANA, BIA)[second % 2]))
         for second in range(10)
     ]
     seen: list[str] = []
@@ -112,7 +112,7 @@ async def test_pages_of_one_person_join_while_messages_arrive(caller: Caller, st
         given = {"first": 2, "after": after, "filter": {"to": {"phone": ANA}}}
         page = (await caller.ask(FIND, **given))["messages"]
         seen += [node["id"] for node in page["nodes"]]
-        await stock.put(caller, to=ANA)
+        await factory.message(caller, to=ANA)
         if not page["pageInfo"]["hasNextPage"]:
             break
         after = page["pageInfo"]["endCursor"]
@@ -120,11 +120,11 @@ async def test_pages_of_one_person_join_while_messages_arrive(caller: Caller, st
 
 
 async def test_finding_is_one_statement_on_an_index(
-    caller: Caller, house: App, stock: RecordFactory, owner: asyncpg.Pool
+    caller: Caller, application: App, factory: RecordFactory, owner: asyncpg.Pool
 ) -> None:
     for number in range(300):
-        await stock.put(caller, to=f"+55119{80000000 + number}", external_id=f"order-{number}")
-    await stock.put(caller, to=ANA, sender=BIA)
+        await factory.message(caller, to=f"+55119{80000000 + number}", external_id=f"order-{number}")
+    await factory.message(caller, to=ANA, sender=BIA)
     await owner.execute("ANALYZE messages; ANALYZE external_ids")
     cases = [
         ({"to": {"phone": ANA}}, "ix_messages_to"),
@@ -132,7 +132,7 @@ async def test_finding_is_one_statement_on_an_index(
         ({"externalId": "order-7"}, "pk_external_ids"),
     ]
     for condition, index in cases:
-        with _reads(house) as seen:
+        with _reads(application) as seen:
             await caller.ask(_PLAINLY, filter=condition)
         [(statement, parameters)] = seen
         plan = json.dumps(await owner.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *parameters))
@@ -141,15 +141,15 @@ async def test_finding_is_one_statement_on_an_index(
 
 
 @contextmanager
-def _reads(house: App) -> Iterator[list[tuple[str, Sequence[Any]]]]:
-    """Every statement about messages that the house runs meanwhile, and what it was given."""
+def _reads(application: App) -> Iterator[list[tuple[str, Sequence[Any]]]]:
+    """Every statement about messages that the application runs meanwhile, with its parameters."""
     seen: list[tuple[str, Sequence[Any]]] = []
 
     def note(_connection: object, _cursor: object, statement: str, parameters: Sequence[Any], *_: object) -> None:
         if "FROM messages" in statement:
             seen.append((statement, parameters))
 
-    engine = house.database.engine.sync_engine
+    engine = application.database.engine.sync_engine
     event.listen(engine, "after_cursor_execute", note)
     try:
         yield seen

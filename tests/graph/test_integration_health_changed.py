@@ -27,10 +27,10 @@ subscription ($kinds: [IntegrationKind!], $after: String) {
 
 
 @pytest.fixture
-async def gate(house: App) -> AsyncIterator[SharedRateLimiter]:
-    """Twilio's gate, as a worker has it; an open one tries again at once."""
-    yield SharedRateLimiter(house.redis, "twilio", None, rules=CircuitRules(first_pause=0.3, longest_pause=0.3))
-    await house.redis.delete(limiter_key("twilio"))
+async def gate(application: App) -> AsyncIterator[SharedRateLimiter]:
+    """Twilio's rate limiter, as a worker has it; an open circuit tries again at once."""
+    yield SharedRateLimiter(application.redis, "twilio", None, rules=CircuitRules(first_pause=0.3, longest_pause=0.3))
+    await application.redis.delete(limiter_key("twilio"))
 
 
 async def opened(gate: SharedRateLimiter, **how: int) -> None:
@@ -66,9 +66,9 @@ async def test_what_nothing_is_known_of_is_unknown_and_what_is_not_configured_di
 
 
 async def test_what_took_messages_lately_is_healthy(
-    caller: Caller, stranger: Caller, stock: RecordFactory, owner: asyncpg.Pool
+    caller: Caller, stranger: Caller, factory: RecordFactory, owner: asyncpg.Pool
 ) -> None:
-    message = await stock.put(caller, attempts=2)
+    message = await factory.message(caller, attempts=2)
     found = (await healths(caller))["TWILIO"]
     assert (found["status"], found["credentials"]) == ("HEALTHY", "ACCEPTED")
     # What others send says nothing to those who do not.
@@ -77,8 +77,8 @@ async def test_what_took_messages_lately_is_healthy(
     assert (await healths(caller))["TWILIO"]["status"] == "UNKNOWN"
 
 
-async def test_what_was_taken_long_ago_proves_nothing_now(caller: Caller, stock: RecordFactory) -> None:
-    await stock.put(caller, attempts=1, at=datetime.now(UTC) - timedelta(hours=2))
+async def test_what_was_taken_long_ago_proves_nothing_now(caller: Caller, factory: RecordFactory) -> None:
+    await factory.message(caller, attempts=1, at=datetime.now(UTC) - timedelta(hours=2))
     assert (await healths(caller))["TWILIO"]["status"] == "UNKNOWN"
 
 
@@ -113,9 +113,9 @@ async def test_the_present_state_comes_first_and_then_every_change(caller: Calle
         ]
         await opened(gate)
         assert await told(stream) == ("TWILIO", "UNKNOWN", "DOWN")
-        # Nobody says so: its time is over.
+        # No event reports it: its time is over.
         assert await told(stream) == ("TWILIO", "DOWN", "DEGRADED")
-        await caller.house.services.circuits.reset("twilio", by="test")
+        await caller.application.services.circuits.reset("twilio", by="test")
         assert await told(stream) == ("TWILIO", "DEGRADED", "UNKNOWN")
 
 
@@ -135,22 +135,22 @@ async def test_a_cursor_of_another_caller_is_refused(caller: Caller, cursor: str
     assert (error["extensions"]["code"], error["extensions"]["argument"]) == ("INVALID_INPUT", "after")
 
 
-async def test_it_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
+async def test_it_needs_its_scope(new_caller: NewCaller, anonymous: Caller) -> None:
     reader = await new_caller(frozenset({Scope.MESSAGES_READ}))
-    for caller, code in ((reader, "FORBIDDEN"), (nobody, "UNAUTHENTICATED")):
+    for caller, code in ((reader, "FORBIDDEN"), (anonymous, "UNAUTHENTICATED")):
         async with following(caller) as stream:
             [error] = (await stream.answer()).errors
             assert error["extensions"]["code"] == code
 
 
 async def test_many_who_watch_are_one_reading_and_leave_nothing(
-    caller: Caller, gate: SharedRateLimiter, house: App
+    caller: Caller, gate: SharedRateLimiter, application: App
 ) -> None:
     selection = FOLLOW.replace("health { status credentials } circuit { state }", "name")
     streams = [caller.follow(selection, kinds=["TWILIO"]) for _ in range(20)]
     for stream in streams:
         await stream.next()
-    with statements(house) as seen:
+    with statements(application) as seen:
         await opened(gate)
         for stream in streams:
             assert (await stream.next())["integrationHealthChanged"]["previousStatus"] == "UNKNOWN"
@@ -158,5 +158,5 @@ async def test_many_who_watch_are_one_reading_and_leave_nothing(
     assert len([one for one in seen if "attempts" in one]) <= 2
     for stream in streams:
         await stream.close()
-    assert len(house.services.health.shared_values) == 0
-    assert house.hub._watchers == set()
+    assert len(application.services.health.shared_values) == 0
+    assert application.hub._watchers == set()

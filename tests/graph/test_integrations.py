@@ -74,10 +74,10 @@ async def test_a_kind_without_an_integration_is_no_kind(caller: Caller) -> None:
 
 @pytest.fixture
 async def bare(graph_urls: Urls, caller: Caller) -> AsyncIterator[Caller]:
-    """The same caller before a house without any integration configured."""
-    house = house_over(graph_urls, **dict.fromkeys(TWILIO | SMTP, ""))
-    yield Caller(house, caller.engine, caller.principal)
-    await house.close()
+    """The same caller with an application without any integration configured."""
+    application = house_over(graph_urls, **dict.fromkeys(TWILIO | SMTP, ""))
+    yield Caller(application, caller.engine, caller.principal)
+    await application.close()
 
 
 async def test_an_integration_that_is_not_configured_is_listed_all_the_same(bare: Caller) -> None:
@@ -88,7 +88,7 @@ async def test_an_integration_that_is_not_configured_is_listed_all_the_same(bare
         assert one["configuration"]["mode"] is one["configuration"]["webhookUrl"] is None
 
 
-async def test_integrations_need_their_scope(new_caller: NewCaller, nobody: Caller) -> None:
+async def test_integrations_need_their_scope(new_caller: NewCaller, anonymous: Caller) -> None:
     reader = await new_caller(frozenset(Scope) - {Scope.OPERATIONS_READ})
     assert await reader.code(INTEGRATIONS) == "FORBIDDEN"
-    assert await nobody.code(INTEGRATIONS) == "UNAUTHENTICATED"
+    assert await anonymous.code(INTEGRATIONS) == "UNAUTHENTICATED"

@@ -24,8 +24,8 @@ query ($id: ID!, $first: Int, $after: String, $last: Int, $before: String) {
 """
 
 
-async def test_a_message_shows_its_whole_history(caller: Caller, stock: RecordFactory) -> None:
-    message = await stock.put(caller, status="SENT", attempts=2)
+async def test_a_message_shows_its_whole_history(caller: Caller, factory: RecordFactory) -> None:
+    message = await factory.message(caller, status="SENT", attempts=2)
     document = """
     query ($id: ID!) { message(id: $id) {
       id status to content { ... on TextContent { text segments } }
@@ -69,8 +69,8 @@ async def test_a_message_shows_its_whole_history(caller: Caller, stock: RecordFa
     assert (accepted["outcome"], accepted["providerMessageId"], accepted["failure"]) == ("ACCEPTED", "SM2", None)
 
 
-async def test_an_inbound_message_names_its_sender(caller: Caller, stock: RecordFactory) -> None:
-    message = await stock.put(caller, sender="+5521999998888", status="DELIVERED")
+async def test_an_inbound_message_names_its_sender(caller: Caller, factory: RecordFactory) -> None:
+    message = await factory.message(caller, sender="+5521999998888", status="DELIVERED")
     found = await caller.ask(
         "query ($id: ID!) { message(id: $id) { direction status from fromMasked to } }", id=global_id(message)
     )
@@ -83,10 +83,10 @@ async def test_an_inbound_message_names_its_sender(caller: Caller, stock: Record
     }
 
 
-async def test_an_e_mail_has_no_segments_and_a_long_text_several(caller: Caller, stock: RecordFactory) -> None:
+async def test_an_e_mail_has_no_segments_and_a_long_text_several(caller: Caller, factory: RecordFactory) -> None:
     document = "query ($id: ID!) { message(id: $id) { content { __typename ... on TextContent { segments } } } }"
-    long = await stock.put(caller, content=TextContent("ã" * 71 + "😀"))
-    mail = await stock.put(caller, content=EmailContent("Olá", html="<p>x</p>"))
+    long = await factory.message(caller, content=TextContent("ã" * 71 + "😀"))
+    mail = await factory.message(caller, content=EmailContent("Olá", html="<p>x</p>"))
     assert (await caller.ask(document, id=global_id(long)))["message"]["content"]["segments"] == 2
     assert (await caller.ask(document, id=global_id(mail)))["message"]["content"] == {"__typename": "EmailContent"}
 
@@ -96,34 +96,34 @@ async def test_an_unknown_id_finds_nothing(caller: Caller, id: str) -> None:
     assert await caller.ask(STATUS, id=id) == {"message": None}
 
 
-async def test_an_id_of_another_type_finds_nothing(caller: Caller, stock: RecordFactory) -> None:
-    message = await stock.put(caller)
+async def test_an_id_of_another_type_finds_nothing(caller: Caller, factory: RecordFactory) -> None:
+    message = await factory.message(caller)
     assert await caller.ask(STATUS, id=to_global_id("MessageCursor", message.bytes)) == {"message": None}
 
 
-async def test_the_messages_of_others_are_not_there(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
-    message = global_id(await stock.put(caller))
+async def test_the_messages_of_others_are_not_there(caller: Caller, stranger: Caller, factory: RecordFactory) -> None:
+    message = global_id(await factory.message(caller))
     assert await caller.ask(STATUS, id=message) == {"message": {"status": "QUEUED"}}
     assert await stranger.ask(STATUS, id=message) == {"message": None}
 
 
-async def test_reading_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
+async def test_reading_needs_its_scope(new_caller: NewCaller, anonymous: Caller) -> None:
     sender = await new_caller(frozenset({Scope.MESSAGES_SEND}))
     assert await sender.code(STATUS, id="x") == "FORBIDDEN"
-    assert await nobody.code(STATUS, id="x") == "UNAUTHENTICATED"
+    assert await anonymous.code(STATUS, id="x") == "UNAUTHENTICATED"
 
 
 @pytest.mark.parametrize("field", ["to", "from"])
-async def test_full_addresses_need_their_scope(new_caller: NewCaller, stock: RecordFactory, field: str) -> None:
+async def test_full_addresses_need_their_scope(new_caller: NewCaller, factory: RecordFactory, field: str) -> None:
     reader = await new_caller(frozenset({Scope.MESSAGES_READ}))
-    message = await stock.put(reader)
+    message = await factory.message(reader)
     assert await reader.code(f"query ($id: ID!) {{ message(id: $id) {{ {field} }} }}", id=global_id(message)) == (
         "FORBIDDEN"
     )
 
 
-async def test_events_can_be_read_page_by_page_from_either_end(caller: Caller, stock: RecordFactory) -> None:
-    message = global_id(await stock.put(caller, attempts=4))
+async def test_events_can_be_read_page_by_page_from_either_end(caller: Caller, factory: RecordFactory) -> None:
+    message = global_id(await factory.message(caller, attempts=4))
     whole = (await caller.ask(EVENTS, id=message))["message"]["events"]
     cursors = [edge["cursor"] for edge in whole["edges"]]
     assert len(cursors) == len(whole["nodes"]) == 5
@@ -152,15 +152,15 @@ async def test_events_can_be_read_page_by_page_from_either_end(caller: Caller, s
     "given", [{"first": -1}, {"first": 101}, {"first": 1, "last": 1}, {"after": ""}, {"after": "x"}]
 )
 async def test_a_page_of_events_that_cannot_be_is_refused(
-    caller: Caller, stock: RecordFactory, given: dict[str, object]
+    caller: Caller, factory: RecordFactory, given: dict[str, object]
 ) -> None:
-    message = global_id(await stock.put(caller))
+    message = global_id(await factory.message(caller))
     assert await caller.code(EVENTS, id=message, **given) == "INVALID_INPUT"
 
 
 async def test_a_message_accepted_through_core_is_read_the_same(caller: Caller) -> None:
     draft = Draft(EmailContent("Oi", "texto", "<p>texto</p>"), [make_step(Channel.EMAIL)], email="ana@example.com")
-    accepted = await caller.house.services.outbox.accept(caller.tenant, draft)
+    accepted = await caller.application.services.outbox.accept(caller.tenant, draft)
     document = "query ($id: ID!) { message(id: $id) { content { ... on EmailContent { subject plainText html } } } }"
     found = await caller.ask(document, id=global_id(accepted.message_id))
     assert found["message"]["content"] == {"subject": "Oi", "plainText": "texto", "html": "<p>texto</p>"}

@@ -50,19 +50,19 @@ async def test_a_batch_in_which_nothing_was_right_is_over_at_once(caller: Caller
     assert batch["counts"]["total"] == 0
 
 
-async def test_batches_of_a_page_cost_as_many_statements_for_one_as_for_many(caller: Caller, house: App) -> None:
+async def test_batches_of_a_page_cost_as_many_statements_for_one_as_for_many(caller: Caller, application: App) -> None:
     document = "{ messages { nodes { batch { name counts { total } finishedAt } } } }"
     counts = []
     for number in range(2):
         await send_messages(caller, *[TEXT_MESSAGE] * 5, key=f"batch-{number}")
-        async with round_trips(house.database) as seen:
+        async with round_trips(application.database) as seen:
             await caller.ask(document)
         counts.append(len(seen))
     assert counts == [9, 9]
 
 
-async def test_reading_a_batch_needs_the_scope(caller: Caller, new_caller: NewCaller, nobody: Caller) -> None:
+async def test_reading_a_batch_needs_the_scope(caller: Caller, new_caller: NewCaller, anonymous: Caller) -> None:
     given = (await send_messages(caller, TEXT_MESSAGE))["batch"]["id"]
     sender = await new_caller(frozenset(Scope) - {Scope.MESSAGES_READ})
     assert await sender.code(BATCH, id=given) == "FORBIDDEN"
-    assert await nobody.code(BATCH, id=given) == "UNAUTHENTICATED"
+    assert await anonymous.code(BATCH, id=given) == "UNAUTHENTICATED"

@@ -36,11 +36,11 @@ async def following(caller: Caller, document: str = FOLLOW, **variables: Any) ->
         await stream.close()
 
 
-async def joined(house: App, stream: Following) -> "asyncio.Task[dict[str, Any]]":
+async def joined(application: App, stream: Following) -> "asyncio.Task[dict[str, Any]]":
     """Wait for the first change in the background, from a moment that has come when this returns."""
 
     async def followers() -> int:
-        return sum(len(feed._subscribers) for feed, _ in house.services.feeds._feeds.values())
+        return sum(len(feed._subscribers) for feed, _ in application.services.feeds._feeds.values())
 
     before = await followers()
     first = asyncio.create_task(stream.next())
@@ -48,33 +48,33 @@ async def joined(house: App, stream: Following) -> "asyncio.Task[dict[str, Any]]
     return first
 
 
-async def move(caller: Caller, stock: RecordFactory, message: UUID, status: str, previous: str) -> None:
-    await stock.change(caller, message, status, previous)
-    await caller.house.hub.publish([Change(caller.tenant, message)])
+async def move(caller: Caller, factory: RecordFactory, message: UUID, status: str, previous: str) -> None:
+    await factory.status_change(caller, message, status, previous)
+    await caller.application.hub.publish([Change(caller.tenant, message)])
 
 
-async def test_what_was_missed_comes_first_and_then_it_goes_on(caller: Caller, stock: RecordFactory) -> None:
-    message = await stock.put(caller)
+async def test_what_was_missed_comes_first_and_then_it_goes_on(caller: Caller, factory: RecordFactory) -> None:
+    message = await factory.message(caller)
     async with following(caller, filter={"ids": [global_id(message)]}) as stream:
         opening = (await stream.next())["messageStatusChanged"]
-    await move(caller, stock, message, "SENDING", "QUEUED")
-    await move(caller, stock, message, "SENT", "SENDING")
+    await move(caller, factory, message, "SENDING", "QUEUED")
+    await move(caller, factory, message, "SENT", "SENDING")
     async with following(caller, after=opening["cursor"]) as stream:
         missed = [(await stream.next())["messageStatusChanged"] for _ in range(2)]
-        await move(caller, stock, message, "DELIVERED", "SENT")
+        await move(caller, factory, message, "DELIVERED", "SENT")
         live = (await stream.next())["messageStatusChanged"]
     assert [(one["previousStatus"], one["event"]["status"]) for one in [*missed, live]] == [
         ("QUEUED", "SENDING"),
         ("SENDING", "SENT"),
         ("SENT", "DELIVERED"),
     ]
-    # The message is as it is now, whatever the event tells of.
+    # The message is shown as it is now, whatever the event is about.
     assert [one["message"]["status"] for one in missed] == ["SENT", "SENT"]
     assert not any(one["hasGap"] for one in [opening, *missed, live])
 
 
-async def test_an_opening_that_was_cut_short_is_delivered_again(caller: Caller, stock: RecordFactory) -> None:
-    ids = sorted([global_id(await stock.put(caller)) for _ in range(2)])
+async def test_an_opening_that_was_cut_short_is_delivered_again(caller: Caller, factory: RecordFactory) -> None:
+    ids = sorted([global_id(await factory.message(caller)) for _ in range(2)])
     async with following(caller, filter={"ids": ids}) as stream:
         first = (await stream.next())["messageStatusChanged"]
         second = (await stream.next())["messageStatusChanged"]
@@ -85,10 +85,12 @@ async def test_an_opening_that_was_cut_short_is_delivered_again(caller: Caller, 
         assert await stream.is_silent(0.3)
 
 
-async def test_foreign_and_invalid_cursors_are_refused(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
-    async with following(stranger, filter={"ids": [global_id(await stock.put(stranger))]}) as stream:
+async def test_foreign_and_invalid_cursors_are_refused(
+    caller: Caller, stranger: Caller, factory: RecordFactory
+) -> None:
+    async with following(stranger, filter={"ids": [global_id(await factory.message(stranger))]}) as stream:
         foreign = (await stream.next())["messageStatusChanged"]["cursor"]
-    await stock.put(caller)
+    await factory.message(caller)
     messages = await caller.ask("{ messages { pageInfo { endCursor } } }")
     for cursor in (foreign, messages["messages"]["pageInfo"]["endCursor"], "", "nonsense", "é"):
         async with following(caller, after=cursor) as stream:
@@ -96,8 +98,8 @@ async def test_foreign_and_invalid_cursors_are_refused(caller: Caller, stranger:
             assert (error["extensions"]["code"], error["extensions"]["argument"]) == ("INVALID_INPUT", "after")
 
 
-async def test_a_cursor_of_long_ago_has_expired(caller: Caller, stock: RecordFactory) -> None:
-    async with following(caller, filter={"ids": [global_id(await stock.put(caller))]}) as stream:
+async def test_a_cursor_of_long_ago_has_expired(caller: Caller, factory: RecordFactory) -> None:
+    async with following(caller, filter={"ids": [global_id(await factory.message(caller))]}) as stream:
         place = decode_cursor((await stream.next())["messageStatusChanged"]["cursor"], caller.tenant)
     assert place is not None
     old = encode_cursor(type(place)(place.at - 8 * 86_400, place.seen, place.ahead, place.sequence), caller.tenant)
@@ -107,15 +109,17 @@ async def test_a_cursor_of_long_ago_has_expired(caller: Caller, stock: RecordFac
     assert "Fetch your data again" in error["message"]
 
 
-async def test_a_batch_can_be_followed(caller: Caller, stock: RecordFactory, house: App, owner: asyncpg.Pool) -> None:
-    inside, outside = await stock.put(caller), await stock.put(caller)
+async def test_a_batch_can_be_followed(
+    caller: Caller, factory: RecordFactory, application: App, owner: asyncpg.Pool
+) -> None:
+    inside, outside = await factory.message(caller), await factory.message(caller)
     batch = UUID(int=7)
     await owner.execute("INSERT INTO message_batches (tenant_id, id) VALUES ($1, $2)", caller.tenant, batch)
     await owner.execute("UPDATE messages SET batch_id = $2 WHERE id = $1", inside, batch)
     async with following(caller, filter={"batchId": to_global_id("MessageBatch", batch.bytes)}) as stream:
-        first = await joined(house, stream)
-        await move(caller, stock, outside, "SENT", "QUEUED")
-        await move(caller, stock, inside, "SENT", "QUEUED")
+        first = await joined(application, stream)
+        await move(caller, factory, outside, "SENT", "QUEUED")
+        await move(caller, factory, inside, "SENT", "QUEUED")
         assert (await first)["messageStatusChanged"]["message"]["id"] == global_id(inside)
 
 
@@ -129,14 +133,14 @@ async def test_a_batch_can_be_followed(caller: Caller, stock: RecordFactory, hou
     ],
 )
 async def test_channels_and_statuses_can_be_followed(
-    caller: Caller, stock: RecordFactory, house: App, filter: dict[str, Any], heard: list[str]
+    caller: Caller, factory: RecordFactory, application: App, filter: dict[str, Any], heard: list[str]
 ) -> None:
-    message, last = await stock.put(caller), await stock.put(caller)
+    message, last = await factory.message(caller), await factory.message(caller)
     async with following(caller) as everything, following(caller, filter=filter) as stream:
-        one, other = await joined(house, everything), await joined(house, stream)
+        one, other = await joined(application, everything), await joined(application, stream)
         for previous, status in (("QUEUED", "SENDING"), ("SENDING", "DELIVERED"), ("DELIVERED", "READ")):
-            await move(caller, stock, message, status, previous)
-        await move(caller, stock, last, "SCHEDULED", "QUEUED")
+            await move(caller, factory, message, status, previous)
+        await move(caller, factory, last, "SCHEDULED", "QUEUED")
         await one
         while (await everything.next())["messageStatusChanged"]["event"]["status"] != "SCHEDULED":
             pass
@@ -151,17 +155,17 @@ async def test_channels_and_statuses_can_be_followed(
 
 
 async def test_many_who_follow_cost_no_more_statements_than_one(
-    new_caller: NewCaller, stock: RecordFactory, house: App
+    new_caller: NewCaller, factory: RecordFactory, application: App
 ) -> None:
     counts = []
     for followers in (1, 25):
         caller = await new_caller()
-        message = await stock.put(caller)
+        message = await factory.message(caller)
         async with AsyncExitStack() as stack:
             streams = [await stack.enter_async_context(following(caller)) for _ in range(followers)]
-            waiting = [await joined(house, stream) for stream in streams]
-            with statements(house) as seen:
-                await move(caller, stock, message, "SENT", "QUEUED")
+            waiting = [await joined(application, stream) for stream in streams]
+            with statements(application) as seen:
+                await move(caller, factory, message, "SENT", "QUEUED")
                 told = await asyncio.gather(*waiting)
             assert {one["messageStatusChanged"]["event"]["status"] for one in told} == {"SENT"}
             counts.append(len([one for one in seen if "message_events" in one or "messages" in one]))
@@ -169,15 +173,15 @@ async def test_many_who_follow_cost_no_more_statements_than_one(
 
 
 async def test_equal_callers_share_one_execution_and_others_do_not(
-    new_caller: NewCaller, stock: RecordFactory, house: App, monkeypatch: pytest.MonkeyPatch
+    new_caller: NewCaller, factory: RecordFactory, application: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caller = await new_caller()
     assert caller.principal is not None
     lesser = Caller(
-        house, caller.engine, type(caller.principal)(caller.tenant, "lesser", frozenset({Scope.MESSAGES_READ}))
+        application, caller.engine, type(caller.principal)(caller.tenant, "lesser", frozenset({Scope.MESSAGES_READ}))
     )
     document = FOLLOW.replace("id status }", "id to }")
-    message = await stock.put(caller)
+    message = await factory.message(caller)
     plan = caller.engine.plan(document)
     executed: list[object] = []
 
@@ -192,13 +196,13 @@ async def test_equal_callers_share_one_execution_and_others_do_not(
     streams = []
     for number, who in enumerate([caller, caller, caller, lesser]):
         authority = (who.tenant, frozenset(who.principal.scopes)) if who.principal else None
-        # Which messages are followed decides what is heard, not how it is told.
+        # The filter decides what is delivered, not how.
         variables = {"filter": {"statuses": ["SENT", "FAILED"][: 1 + number % 2]}}
         streams.append(Following(plan.stream(variables, who.context(), "r", authority)))
-    waiting = [await joined(house, stream) for stream in streams[:3]]
+    waiting = [await joined(application, stream) for stream in streams[:3]]
     refused = asyncio.create_task(streams[3].answer())
-    await until(_count(house), lambda count: count >= 4)
-    await move(caller, stock, message, "SENT", "QUEUED")
+    await until(_count(application), lambda count: count >= 4)
+    await move(caller, factory, message, "SENT", "QUEUED")
     told = await asyncio.gather(*waiting)
     assert {one["messageStatusChanged"]["message"]["to"] for one in told} == {"+5511987654321"}
     assert [error["extensions"]["code"] for error in (await refused).errors] == ["FORBIDDEN"]
@@ -207,8 +211,8 @@ async def test_equal_callers_share_one_execution_and_others_do_not(
         await stream.close()
 
 
-def _count(house: App) -> Any:
+def _count(application: App) -> Any:
     async def count() -> int:
-        return sum(len(feed._subscribers) for feed, _ in house.services.feeds._feeds.values())
+        return sum(len(feed._subscribers) for feed, _ in application.services.feeds._feeds.values())
 
     return count

@@ -37,9 +37,9 @@ async def ids(caller: Caller, **given: Any) -> list[str]:
     return [node["id"] for node in (await page(caller, **given))["nodes"]]
 
 
-async def put_many(stock: RecordFactory, caller: Caller, number: int) -> list[str]:
+async def put_many(factory: RecordFactory, caller: Caller, number: int) -> list[str]:
     """Messages a second apart; gives their ids, newest first."""
-    made = [global_id(await stock.put(caller, at=NOON + timedelta(seconds=second))) for second in range(number)]
+    made = [global_id(await factory.message(caller, at=NOON + timedelta(seconds=second))) for second in range(number)]
     return made[::-1]
 
 
@@ -60,13 +60,13 @@ async def walk(caller: Caller, size: int, *, is_backward: bool = False) -> Async
     raise AssertionError("the pages do not end")
 
 
-async def test_the_newest_is_first(caller: Caller, stock: RecordFactory) -> None:
-    made = await put_many(stock, caller, 3)
+async def test_the_newest_is_first(caller: Caller, factory: RecordFactory) -> None:
+    made = await put_many(factory, caller, 3)
     assert await ids(caller) == made
 
 
-async def test_a_page_has_25_messages_by_default(caller: Caller, stock: RecordFactory) -> None:
-    made = await put_many(stock, caller, 26)
+async def test_a_page_has_25_messages_by_default(caller: Caller, factory: RecordFactory) -> None:
+    made = await put_many(factory, caller, 26)
     assert await ids(caller) == made[:25]
     assert await ids(caller, first=100) == made
 
@@ -79,17 +79,17 @@ async def test_an_empty_history_is_a_page_too(caller: Caller) -> None:
     }
 
 
-async def test_a_page_of_none_says_whether_there_are_any(caller: Caller, stock: RecordFactory) -> None:
-    await put_many(stock, caller, 1)
+async def test_a_page_of_none_says_whether_there_are_any(caller: Caller, factory: RecordFactory) -> None:
+    await put_many(factory, caller, 1)
     found = await page(caller, first=0)
     assert (found["nodes"], found["pageInfo"]["hasNextPage"]) == ([], True)
 
 
 @pytest.mark.parametrize("is_backward", [False, True])
 async def test_pages_of_any_size_join_without_gap_or_repetition(
-    caller: Caller, stock: RecordFactory, is_backward: bool
+    caller: Caller, factory: RecordFactory, is_backward: bool
 ) -> None:
-    made = await put_many(stock, caller, 7)
+    made = await put_many(factory, caller, 7)
     for size in (1, 2, 3, 6, 7, 8):
         pages = [one async for one in walk(caller, size, is_backward=is_backward)]
         assert [len(one) for one in pages[:-1]] == [size] * (len(pages) - 1)
@@ -102,20 +102,20 @@ async def test_pages_of_any_size_join_without_gap_or_repetition(
 )
 @hypothesis.given(arrivals=st.lists(st.integers(0, 3), min_size=1, max_size=4), size=st.integers(1, 4))
 async def test_what_arrives_meanwhile_shifts_no_page(
-    new_caller: NewCaller, stock: RecordFactory, arrivals: list[int], size: int
+    new_caller: NewCaller, factory: RecordFactory, arrivals: list[int], size: int
 ) -> None:
     caller = await new_caller()
-    made = await put_many(stock, caller, 6)
+    made = await put_many(factory, caller, 6)
     read: list[str] = []
     async for one in walk(caller, size):
         read += one
         for _ in range(arrivals.pop() if arrivals else 0):
-            await stock.put(caller)
+            await factory.message(caller)
     assert read == made
 
 
-async def test_both_cursors_name_a_span(caller: Caller, stock: RecordFactory) -> None:
-    made = await put_many(stock, caller, 5)
+async def test_both_cursors_name_a_span(caller: Caller, factory: RecordFactory) -> None:
+    made = await put_many(factory, caller, 5)
     edges = (await page(caller))["edges"]
     newest, oldest = edges[0]["cursor"], edges[-1]["cursor"]
     assert await ids(caller, after=newest, before=oldest) == made[1:-1]
@@ -143,12 +143,16 @@ async def test_a_page_that_cannot_be_is_refused(caller: Caller, case: str) -> No
     assert (extensions["code"], extensions["argument"], extensions["rule"]) == ("INVALID_INPUT", argument, rule)
 
 
-async def test_filters_find_what_fits_them_all(caller: Caller, stock: RecordFactory) -> None:
+async def test_filters_find_what_fits_them_all(caller: Caller, factory: RecordFactory) -> None:
     made = {
-        "text": await stock.put(caller, at=NOON),
-        "mail": await stock.put(caller, at=NOON + timedelta(hours=1), content=EmailContent("s", "x"), status="SENT"),
-        "failed": await stock.put(caller, at=NOON + timedelta(hours=2), status="FAILED"),
-        "reply": await stock.put(caller, at=NOON + timedelta(hours=3), status="DELIVERED", sender="+5521999998888"),
+        "text": await factory.message(caller, at=NOON),
+        "mail": await factory.message(
+            caller, at=NOON + timedelta(hours=1), content=EmailContent("s", "x"), status="SENT"
+        ),
+        "failed": await factory.message(caller, at=NOON + timedelta(hours=2), status="FAILED"),
+        "reply": await factory.message(
+            caller, at=NOON + timedelta(hours=3), status="DELIVERED", sender="+5521999998888"
+        ),
     }
     names = {global_id(id): name for name, id in made.items()}
     filters: list[tuple[dict[str, Any], set[str]]] = [
@@ -180,9 +184,9 @@ async def test_a_moment_without_its_offset_is_refused(caller: Caller, moment: ob
     assert await caller.code(PAGE, filter={"created": {"start": moment}}) == "VARIABLES"
 
 
-async def test_filtered_pages_join_too(caller: Caller, stock: RecordFactory) -> None:
+async def test_filtered_pages_join_too(caller: Caller, factory: RecordFactory) -> None:
     made = [
-        global_id(await stock.put(caller, at=NOON + timedelta(seconds=second), status=status))
+        global_id(await factory.message(caller, at=NOON + timedelta(seconds=second), status=status))
         for second, status in enumerate(["FAILED", "SENT"] * 4)
     ]
     first = await page(caller, first=3, filter={"statuses": ["FAILED"]})
@@ -191,14 +195,14 @@ async def test_filtered_pages_join_too(caller: Caller, stock: RecordFactory) -> 
     assert rest["pageInfo"]["hasNextPage"] is False
 
 
-async def test_the_history_of_others_is_empty_here(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
-    await put_many(stock, stranger, 3)
+async def test_the_history_of_others_is_empty_here(caller: Caller, stranger: Caller, factory: RecordFactory) -> None:
+    await put_many(factory, stranger, 3)
     cursor = (await page(stranger, first=1))["pageInfo"]["endCursor"]
     assert await ids(caller) == await ids(caller, after=cursor) == await ids(caller, last=5, before=cursor) == []
     assert (await caller.ask(COUNT))["messages"]["totalCount"] == 0
 
 
-async def test_reading_the_history_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
+async def test_reading_the_history_needs_its_scope(new_caller: NewCaller, anonymous: Caller) -> None:
     sender = await new_caller(frozenset(Scope) - {Scope.MESSAGES_READ})
     assert await sender.code(PAGE) == "FORBIDDEN"
-    assert await nobody.code(PAGE) == "UNAUTHENTICATED"
+    assert await anonymous.code(PAGE) == "UNAUTHENTICATED"

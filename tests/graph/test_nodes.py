@@ -12,23 +12,23 @@ NODES = "query ($ids: [ID!]!) { nodes(ids: $ids) { __typename id ... on Message 
 STORY = "query ($id: ID!) { message(id: $id) { attempts { id } events { nodes { id } } } }"
 
 
-async def some_of_each(caller: Caller, stock: RecordFactory, count: int) -> list[str]:
+async def some_of_each(caller: Caller, factory: RecordFactory, count: int) -> list[str]:
     """Ids of so many objects of every type that is kept in the database."""
     ids: list[str] = []
     for _ in range(count):
-        message = await stock.put(caller, attempts=1)
+        message = await factory.message(caller, attempts=1)
         story = (await caller.ask(STORY, id=global_id(message)))["message"]
         ids += [global_id(message), story["attempts"][0]["id"], story["events"]["nodes"][0]["id"]]
-        ids.append(to_global_id("Template", (await stock.put_template(caller)).bytes))
-        ids.append(to_global_id("WebhookDelivery", (await stock.webhook(caller)).bytes))
-        ids.append(to_global_id("DeadLetter", (await stock.dead_letter(caller)).bytes))
+        ids.append(to_global_id("Template", (await factory.template(caller)).bytes))
+        ids.append(to_global_id("WebhookDelivery", (await factory.webhook(caller)).bytes))
+        ids.append(to_global_id("DeadLetter", (await factory.dead_letter(caller)).bytes))
     return ids
 
 
 async def test_objects_come_in_the_order_asked_with_null_where_there_is_none(
-    caller: Caller, stock: RecordFactory
+    caller: Caller, factory: RecordFactory
 ) -> None:
-    ids = await some_of_each(caller, stock, 2)
+    ids = await some_of_each(caller, factory, 2)
     asked = [
         "nonsense",
         *ids[::-1],
@@ -41,20 +41,20 @@ async def test_objects_come_in_the_order_asked_with_null_where_there_is_none(
 
 
 async def test_one_statement_per_type_regardless_of_the_number_of_ids(
-    caller: Caller, stock: RecordFactory, house: App
+    caller: Caller, factory: RecordFactory, application: App
 ) -> None:
     counts = []
-    for ids in (await some_of_each(caller, stock, 1), await some_of_each(caller, stock, 16)):
-        with statements(house) as seen:
+    for ids in (await some_of_each(caller, factory, 1), await some_of_each(caller, factory, 16)):
+        with statements(application) as seen:
             found = (await caller.ask(NODES, ids=ids))["nodes"]
         assert None not in found
         counts.append(len(seen))
     assert counts == [6, 6]
 
 
-async def test_what_belongs_to_others_is_null(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
-    ids = await some_of_each(caller, stock, 1)
-    own = global_id(await stock.put(stranger))
+async def test_what_belongs_to_others_is_null(caller: Caller, stranger: Caller, factory: RecordFactory) -> None:
+    ids = await some_of_each(caller, factory, 1)
+    own = global_id(await factory.message(stranger))
     found = (await stranger.ask(NODES, ids=[*ids, own]))["nodes"]
     assert [node and node["id"] for node in found] == [None] * len(ids) + [own]
 
@@ -71,5 +71,5 @@ async def test_each_type_needs_its_scope(new_caller: NewCaller, type_name: str) 
     assert await powerless.code(NODES, ids=[to_global_id(type_name, b"\x00" * 16)]) == "FORBIDDEN"
 
 
-async def test_an_anonymous_caller_gets_no_nodes(nobody: Caller) -> None:
-    assert await nobody.code(NODES, ids=["nonsense"]) == "UNAUTHENTICATED"
+async def test_an_anonymous_caller_gets_no_nodes(anonymous: Caller) -> None:
+    assert await anonymous.code(NODES, ids=["nonsense"]) == "UNAUTHENTICATED"

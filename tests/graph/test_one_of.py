@@ -14,8 +14,8 @@ SEND = 'mutation %s { sendMessage(input: {to: %s, content: {text: "Oi"}, route: 
 
 
 @pytest.fixture
-def stranger(house: App) -> Caller:
-    return Caller(house, Engine(build_schema()._schema, translate=translate), None)
+def stranger(application: App) -> Caller:
+    return Caller(application, Engine(build_schema()._schema, translate=translate), None)
 
 
 @pytest.mark.parametrize(

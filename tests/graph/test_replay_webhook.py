@@ -20,9 +20,9 @@ mutation ($id: ID!) {
 
 
 @pytest.mark.parametrize("status", ["PROCESSED", "IGNORED", "FAILED"])
-async def test_what_was_dealt_with_waits_again(caller: Caller, stock: RecordFactory, status: str) -> None:
-    webhook = await stock.webhook(caller, status=status)
-    await stock.dead_letter(caller, kind="webhook.apply", webhook=webhook)
+async def test_what_was_dealt_with_waits_again(caller: Caller, factory: RecordFactory, status: str) -> None:
+    webhook = await factory.webhook(caller, status=status)
+    await factory.dead_letter(caller, kind="webhook.apply", webhook=webhook)
     done = (await caller.ask(REPLAY, id=webhook_delivery_id(webhook)))["replayWebhook"]
     assert done == {
         "delivery": {
@@ -34,12 +34,14 @@ async def test_what_was_dealt_with_waits_again(caller: Caller, stock: RecordFact
         },
         "errors": [],
     }
-    assert await stock.owner.fetchval("SELECT due_at <= now() FROM inbox WHERE id = $1", webhook)
-    assert await stock.owner.fetchval("SELECT resolution FROM dead_letters WHERE inbox_id = $1", webhook) == "REQUEUED"
+    assert await factory.owner.fetchval("SELECT due_at <= now() FROM inbox WHERE id = $1", webhook)
+    assert (
+        await factory.owner.fetchval("SELECT resolution FROM dead_letters WHERE inbox_id = $1", webhook) == "REQUEUED"
+    )
 
 
-async def test_what_waits_already_is_said_to(caller: Caller, stock: RecordFactory) -> None:
-    webhook = await stock.webhook(caller, status="RECEIVED")
+async def test_what_waits_already_is_said_to(caller: Caller, factory: RecordFactory) -> None:
+    webhook = await factory.webhook(caller, status="RECEIVED")
     done = (await caller.ask(REPLAY, id=webhook_delivery_id(webhook)))["replayWebhook"]
     [error] = done["errors"]
     assert done["delivery"] is None
@@ -47,20 +49,22 @@ async def test_what_waits_already_is_said_to(caller: Caller, stock: RecordFactor
 
 
 async def test_foreign_and_unassigned_webhooks_are_not_found(
-    caller: Caller, stranger: Caller, stock: RecordFactory
+    caller: Caller, stranger: Caller, factory: RecordFactory
 ) -> None:
-    webhook = await stock.webhook(caller)
+    webhook = await factory.webhook(caller)
     for id in (webhook_delivery_id(webhook), "nonsense", to_global_id("Message", webhook.bytes)):
         done = (await stranger.ask(REPLAY, id=id))["replayWebhook"]
         [error] = done["errors"]
         assert (error["__typename"], error["id"], error["path"]) == ("NotFoundError", id, ["input", "id"])
-    assert await stock.owner.fetchval("SELECT status FROM inbox WHERE id = $1", webhook) == "PROCESSED"
+    assert await factory.owner.fetchval("SELECT status FROM inbox WHERE id = $1", webhook) == "PROCESSED"
 
 
-async def test_it_needs_its_scope_and_no_other(new_caller: NewCaller, nobody: Caller, stock: RecordFactory) -> None:
+async def test_it_needs_its_scope_and_no_other(
+    new_caller: NewCaller, anonymous: Caller, factory: RecordFactory
+) -> None:
     writer = await new_caller(frozenset({Scope.OPERATIONS_WRITE}))
-    webhook = await stock.webhook(writer)
+    webhook = await factory.webhook(writer)
     assert (await writer.ask(REPLAY, id=webhook_delivery_id(webhook)))["replayWebhook"]["errors"] == []
     reader = await new_caller(frozenset(Scope) - {Scope.OPERATIONS_WRITE})
     assert await reader.code(REPLAY, id=webhook_delivery_id(webhook)) == "FORBIDDEN"
-    assert await nobody.code(REPLAY, id="x") == "UNAUTHENTICATED"
+    assert await anonymous.code(REPLAY, id="x") == "UNAUTHENTICATED"

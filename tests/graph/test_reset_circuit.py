@@ -28,10 +28,10 @@ CALM = {"state": "CLOSED", "consecutiveFailures": 0, "openedAt": None, "retryAt"
 
 
 @pytest.fixture
-async def gate(house: App) -> AsyncIterator[SharedRateLimiter]:
-    """Twilio's gate, as a worker has it."""
-    yield SharedRateLimiter(house.redis, "twilio", None)
-    await house.redis.delete(limiter_key("twilio"))
+async def gate(application: App) -> AsyncIterator[SharedRateLimiter]:
+    """Twilio's rate limiter, as a worker has it."""
+    yield SharedRateLimiter(application.redis, "twilio", None)
+    await application.redis.delete(limiter_key("twilio"))
 
 
 async def opened(gate: SharedRateLimiter) -> None:
@@ -52,7 +52,7 @@ async def test_an_open_circuit_is_seen(caller: Caller, gate: SharedRateLimiter) 
 
 
 async def test_the_circuits_of_an_operation_are_read_in_one_round_trip(
-    caller: Caller, house: App, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, application: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[list[str]] = []
     execute = Pipeline.execute
@@ -89,10 +89,10 @@ async def test_what_is_not_configured_has_no_circuit_to_reset(caller: Caller) ->
 
 @pytest.fixture
 async def without_store(graph_urls: Urls, caller: Caller) -> AsyncIterator[Caller]:
-    """The same caller before a house whose Redis is away."""
-    house = house_over(graph_urls, REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
-    yield Caller(house, caller.engine, caller.principal)
-    await house.close()
+    """The same caller with an application whose Redis is unreachable."""
+    application = house_over(graph_urls, REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    yield Caller(application, caller.engine, caller.principal)
+    await application.close()
 
 
 async def test_without_the_store_circuits_are_closed_and_a_reset_says_try_again(without_store: Caller) -> None:
@@ -100,9 +100,9 @@ async def test_without_the_store_circuits_are_closed_and_a_reset_says_try_again(
     assert await without_store.code(RESET, kind="TWILIO") == "TRY_AGAIN"
 
 
-async def test_a_reset_needs_its_scope(new_caller: NewCaller, nobody: Caller, gate: SharedRateLimiter) -> None:
+async def test_a_reset_needs_its_scope(new_caller: NewCaller, anonymous: Caller, gate: SharedRateLimiter) -> None:
     reader = await new_caller(frozenset(Scope) - {Scope.OPERATIONS_WRITE})
     await opened(gate)
     assert await reader.code(RESET, kind="TWILIO") == "FORBIDDEN"
-    assert await nobody.code(RESET, kind="TWILIO") == "UNAUTHENTICATED"
+    assert await anonymous.code(RESET, kind="TWILIO") == "UNAUTHENTICATED"
     assert (await circuits(reader))["TWILIO"]["state"] == "OPEN"

@@ -168,7 +168,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[tuple[str, str]], str]] = {
 
 
 async def test_bad_input_is_a_typed_error_with_its_place(
-    subtests: pytest.Subtests, caller: Caller, stock: RecordFactory
+    subtests: pytest.Subtests, caller: Caller, factory: RecordFactory
 ) -> None:
     for case in REFUSED:
         with subtests.test(case):
@@ -180,7 +180,7 @@ async def test_bad_input_is_a_typed_error_with_its_place(
             ]
             assert words in errors[0]["message"]
             assert (payload["message"], payload["isReplay"]) == (None, False)
-            assert await stock.count("messages", caller) == await stock.count("idempotency_keys", caller) == 0
+            assert await factory.count("messages", caller) == await factory.count("idempotency_keys", caller) == 0
 
 
 @pytest.mark.parametrize(
@@ -196,22 +196,22 @@ async def test_bad_input_is_a_typed_error_with_its_place(
     ],
 )
 async def test_input_of_the_wrong_shape_never_begins(
-    caller: Caller, stock: RecordFactory, change: dict[str, Any]
+    caller: Caller, factory: RecordFactory, change: dict[str, Any]
 ) -> None:
     assert await caller.code(SEND, input=TEXT_MESSAGE | change) == "VARIABLES"
-    assert await stock.count("messages", caller) == 0
+    assert await factory.count("messages", caller) == 0
 
 
 @pytest.fixture
 async def without(graph_urls: Urls, caller: Caller) -> AsyncIterator[dict[str, Caller]]:
-    """The same caller before houses that lack an integration."""
+    """The same caller with applications that lack an integration."""
     houses = {
         "SMS": house_over(graph_urls, **dict.fromkeys(TWILIO, "")),
         "EMAIL": house_over(graph_urls, **dict.fromkeys(SMTP, "")),
     }
-    yield {name: Caller(house, caller.engine, caller.principal) for name, house in houses.items()}
-    for house in houses.values():
-        await house.close()
+    yield {name: Caller(application, caller.engine, caller.principal) for name, application in houses.items()}
+    for application in houses.values():
+        await application.close()
 
 
 UNCONFIGURED = {
@@ -222,7 +222,7 @@ UNCONFIGURED = {
 
 @pytest.mark.parametrize("channel", UNCONFIGURED)
 async def test_an_unconfigured_channel_names_its_settings(
-    without: dict[str, Caller], stock: RecordFactory, caller: Caller, channel: str
+    without: dict[str, Caller], factory: RecordFactory, caller: Caller, channel: str
 ) -> None:
     given, kind, settings = UNCONFIGURED[channel]
     payload = await send(without[channel], given | {"idempotencyKey": "order-1"})
@@ -235,11 +235,11 @@ async def test_an_unconfigured_channel_names_its_settings(
     assert all(name in error["message"] for name in [*settings, "interalpha check"])
     assert error["integration"]["kind"] == kind
     assert error["integration"]["configuration"] == {"state": "INCOMPLETE", "mode": None}
-    assert await stock.count("messages", caller) == await stock.count("idempotency_keys", caller) == 0
+    assert await factory.count("messages", caller) == await factory.count("idempotency_keys", caller) == 0
 
 
-async def test_an_answer_leads_to_what_it_answers(caller: Caller, stock: RecordFactory) -> None:
-    answered = global_id(await stock.put(caller, sender="+5511912345678"))
+async def test_an_answer_leads_to_what_it_answers(caller: Caller, factory: RecordFactory) -> None:
+    answered = global_id(await factory.message(caller, sender="+5511912345678"))
     message = (await send(caller, TEXT_MESSAGE | {"inReplyTo": answered}))["message"]
     query = "query ($id: ID!) { message(id: $id) { inReplyTo { id from content { ... on TextContent { text } } } } }"
     found = (await caller.ask(query, id=message["id"]))["message"]
@@ -248,38 +248,38 @@ async def test_an_answer_leads_to_what_it_answers(caller: Caller, stock: RecordF
 
 
 @pytest.mark.parametrize("answered", ["no id at all", global_id(UUID(int=7)), to_global_id("Integration", b"smtp")])
-async def test_an_answer_to_nothing_is_not_found(caller: Caller, stock: RecordFactory, answered: str) -> None:
+async def test_an_answer_to_nothing_is_not_found(caller: Caller, factory: RecordFactory, answered: str) -> None:
     payload = await send(caller, TEXT_MESSAGE | {"inReplyTo": answered, "idempotencyKey": "order-1"})
     [error] = payload["errors"]
     assert (error["__typename"], error["path"], error["id"]) == ("NotFoundError", ["input", "inReplyTo"], answered)
     assert payload["message"] is None
-    assert await stock.count("messages", caller) == await stock.count("idempotency_keys", caller) == 0
+    assert await factory.count("messages", caller) == await factory.count("idempotency_keys", caller) == 0
 
 
 async def test_a_reply_to_a_message_of_another_tenant_is_not_found(
-    caller: Caller, stranger: Caller, stock: RecordFactory
+    caller: Caller, stranger: Caller, factory: RecordFactory
 ) -> None:
-    theirs = global_id(await stock.put(stranger))
+    theirs = global_id(await factory.message(stranger))
     [error] = (await send(caller, TEXT_MESSAGE | {"inReplyTo": theirs}))["errors"]
     assert (error["__typename"], error["id"]) == ("NotFoundError", theirs)
 
 
-async def test_the_same_key_answers_with_the_first_message(caller: Caller, stock: RecordFactory) -> None:
+async def test_the_same_key_answers_with_the_first_message(caller: Caller, factory: RecordFactory) -> None:
     first = await send(caller, TEXT_MESSAGE | {"idempotencyKey": "order-1"})
     again = await send(caller, TEXT_MESSAGE | {"idempotencyKey": "order-1", "to": {"phone": "+5511987654321"}})
     assert (first["isReplay"], again["isReplay"], again["errors"]) == (False, True, [])
     assert again["message"] == first["message"]
-    assert await stock.count("messages", caller) == 1
+    assert await factory.count("messages", caller) == 1
 
 
-async def test_many_at_once_with_one_key_make_one_message(caller: Caller, stock: RecordFactory) -> None:
+async def test_many_at_once_with_one_key_make_one_message(caller: Caller, factory: RecordFactory) -> None:
     payloads = await asyncio.gather(*(send(caller, TEXT_MESSAGE | {"idempotencyKey": "order-1"}) for _ in range(10)))
     assert len({payload["message"]["id"] for payload in payloads}) == 1
     assert sorted(payload["isReplay"] for payload in payloads) == [False] + [True] * 9
-    assert await stock.count("messages", caller) == 1
+    assert await factory.count("messages", caller) == 1
 
 
-async def test_a_key_used_with_other_input_is_a_conflict(caller: Caller, stock: RecordFactory) -> None:
+async def test_a_key_used_with_other_input_is_a_conflict(caller: Caller, factory: RecordFactory) -> None:
     await send(caller, TEXT_MESSAGE | {"idempotencyKey": "order-1"})
     payload = await send(caller, TEXT_MESSAGE | {"idempotencyKey": "order-1", "content": {"text": "Outra coisa"}})
     [error] = payload["errors"]
@@ -287,7 +287,7 @@ async def test_a_key_used_with_other_input_is_a_conflict(caller: Caller, stock: 
     assert "new key" in error["message"]
     assert error["firstUsedAt"].endswith("Z")
     assert payload["message"] is None
-    assert await stock.count("messages", caller) == 1
+    assert await factory.count("messages", caller) == 1
 
 
 async def test_a_key_belongs_to_one_tenant(caller: Caller, stranger: Caller) -> None:
@@ -296,14 +296,14 @@ async def test_a_key_belongs_to_one_tenant(caller: Caller, stranger: Caller) -> 
     assert ours["message"]["id"] != theirs["message"]["id"]
 
 
-async def test_an_anonymous_caller_may_not_send(nobody: Caller) -> None:
-    assert await nobody.code(SEND, input=TEXT_MESSAGE) == "UNAUTHENTICATED"
+async def test_an_anonymous_caller_may_not_send(anonymous: Caller) -> None:
+    assert await anonymous.code(SEND, input=TEXT_MESSAGE) == "UNAUTHENTICATED"
 
 
-async def test_sending_needs_its_scope(new_caller: NewCaller, stock: RecordFactory) -> None:
+async def test_sending_needs_its_scope(new_caller: NewCaller, factory: RecordFactory) -> None:
     reader = await new_caller(frozenset(Scope) - {Scope.MESSAGES_SEND})
     assert await reader.code(SEND, input=TEXT_MESSAGE) == "FORBIDDEN"
-    assert await stock.count("messages", reader) == 0
+    assert await factory.count("messages", reader) == 0
 
 
 async def test_an_address_is_shown_in_full_only_to_those_who_may_see_it(new_caller: NewCaller) -> None:
@@ -317,10 +317,10 @@ async def test_an_address_is_shown_in_full_only_to_those_who_may_see_it(new_call
 
 
 async def test_what_cannot_be_stored_is_no_answer(graph_urls: Urls, caller: Caller) -> None:
-    house: App = house_over(graph_urls, DATABASE_URL="postgresql://app@127.0.0.1:9/app")
-    stranded = Caller(house, caller.engine, caller.principal)
+    application: App = house_over(graph_urls, DATABASE_URL="postgresql://app@127.0.0.1:9/app")
+    stranded = Caller(application, caller.engine, caller.principal)
     try:
         [error] = (await stranded.answer(SEND, input=TEXT_MESSAGE)).errors
     finally:
-        await house.close()
+        await application.close()
     assert (error["extensions"]["code"], error["extensions"]["retryAfter"]) == ("TRY_AGAIN", 5)

@@ -68,7 +68,7 @@ async def test_it_can_be_scheduled_for_a_moment(caller: Caller) -> None:
     assert (message["status"], moment(message["sendAt"])) == ("SCHEDULED", at)
 
 
-async def test_a_route_keeps_what_was_asked_and_fills_in_what_was_not(caller: Caller, house: App) -> None:
+async def test_a_route_keeps_what_was_asked_and_fills_in_what_was_not(caller: Caller, application: App) -> None:
     steps = [{"channel": "SMS", "until": "SENT", "onUnconfirmed": "RESEND"}]
     message = (await send(caller, route=steps))["message"]
     assert message["route"] == [
@@ -106,12 +106,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_invalid_options_are_refused_with_their_path(caller: Caller, stock: RecordFactory, case: str) -> None:
+async def test_invalid_options_are_refused_with_their_path(caller: Caller, factory: RecordFactory, case: str) -> None:
     given, path, rule = REFUSED[case]
     payload = await send(caller, **given)
     [error] = payload["errors"]
     assert (".".join(error["path"]), error["rule"]) == (path, rule)
-    assert await stock.count("messages", caller) == 0
+    assert await factory.count("messages", caller) == 0
 
 
 @pytest.mark.parametrize("within", ["PT0.5S", "P4D"])
@@ -134,14 +134,14 @@ async def test_a_step_s_time_has_bounds(graph_urls: Urls, caller: Caller, within
     ],
 )
 async def test_options_of_the_wrong_shape_never_begin(
-    caller: Caller, stock: RecordFactory, given: dict[str, Any]
+    caller: Caller, factory: RecordFactory, given: dict[str, Any]
 ) -> None:
     assert await caller.code(SEND, input=TEXT_MESSAGE | given) == "VARIABLES"
-    assert await stock.count("messages", caller) == 0
+    assert await factory.count("messages", caller) == 0
 
 
 async def test_an_external_id_names_one_message_for_good(
-    caller: Caller, stranger: Caller, stock: RecordFactory
+    caller: Caller, stranger: Caller, factory: RecordFactory
 ) -> None:
     assert (await send(caller, externalId="order-1"))["errors"] == []
     again = await send(caller, externalId="order-1", idempotencyKey="another")
@@ -149,43 +149,43 @@ async def test_an_external_id_names_one_message_for_good(
     assert (error["rule"], error["path"]) == ("NOT_ALLOWED", ["input", "externalId"])
     assert "belongs to a message of" in error["message"]
     assert (await send(stranger, externalId="order-1"))["errors"] == []
-    assert await stock.count("messages", caller) == 1
+    assert await factory.count("messages", caller) == 1
 
 
-async def test_a_rehearsal_stores_nothing(caller: Caller, stock: RecordFactory) -> None:
+async def test_a_rehearsal_stores_nothing(caller: Caller, factory: RecordFactory) -> None:
     payload = await send(caller, dryRun=True, idempotencyKey="k", externalId="order-1")
     assert payload == {"message": None, "isReplay": False, "errors": []}
     [error] = (await send(caller, dryRun=True, to={"phone": "1"}))["errors"]
     assert error["rule"] == "MALFORMED"
-    assert await stock.count("messages", caller) == await stock.count("idempotency_keys", caller) == 0
+    assert await factory.count("messages", caller) == await factory.count("idempotency_keys", caller) == 0
 
 
 async def test_a_full_queue_answers_with_a_time_to_come_back(
-    graph_urls: Urls, caller: Caller, stock: RecordFactory
+    graph_urls: Urls, caller: Caller, factory: RecordFactory
 ) -> None:
-    house = house_over(graph_urls)
-    crowded = Caller(house, caller.engine, caller.principal)
+    application = house_over(graph_urls)
+    crowded = Caller(application, caller.engine, caller.principal)
     try:
         await send(crowded, idempotencyKey="order-1")
-        house.services.outbox.pressure = Backpressure(house.database, 1)
-        await house.services.outbox.pressure.look([Channel.SMS])
+        application.services.outbox.pressure = Backpressure(application.database, 1)
+        await application.services.outbox.pressure.look([Channel.SMS])
         payload = await send(crowded)
         replay = await send(crowded, idempotencyKey="order-1")
     finally:
-        await house.close()
+        await application.close()
     [error] = payload["errors"]
     assert (payload["message"], error["__typename"]) == (None, "IntegrationUnavailableError")
     assert error["integration"] == {"kind": "TWILIO"}
     assert error["retryAt"].endswith("Z")
     assert (replay["isReplay"], replay["errors"]) == (True, [])
-    assert await stock.count("messages", caller) == 1
+    assert await factory.count("messages", caller) == 1
 
 
-async def test_a_new_message_is_answered_without_being_read(caller: Caller, house: App) -> None:
+async def test_a_new_message_is_answered_without_being_read(caller: Caller, application: App) -> None:
     known = """mutation ($input: SendMessageInput!) { sendMessage(input: $input) {
       message { id status to toMasked content { ... on TextContent { text } } createdAt sendAt route { channel } }
     } }"""
-    async with round_trips(house.database) as seen:
+    async with round_trips(application.database) as seen:
         payload = (await caller.ask(known, input=TEXT_MESSAGE))["sendMessage"]
     assert len(seen) == 3
     read = "query ($id: ID!) { message(id: $id) { id status to toMasked content { ... on TextContent { text } }"
@@ -202,12 +202,12 @@ async def test_who_may_only_send_is_shown_what_was_sent(new_caller: NewCaller) -
 
 
 async def test_outcomes_of_a_page_are_one_statement_and_only_when_asked_for(
-    caller: Caller, stock: RecordFactory, house: App
+    caller: Caller, factory: RecordFactory, application: App
 ) -> None:
     for _ in range(5):
-        message = await stock.put(caller, status="SENT", attempts=2)
+        message = await factory.message(caller, status="SENT", attempts=2)
     for field, expected in (("outcome", 2), ("until", 1)):
-        async with round_trips(house.database) as seen:
+        async with round_trips(application.database) as seen:
             data = await caller.ask(f"{{ messages {{ nodes {{ route {{ {field} }} }} }} }}")
         statements = [one for one in seen if "BEGIN" not in one and one != "COMMIT"]
         assert len(statements) == expected

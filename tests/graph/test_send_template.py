@@ -56,10 +56,10 @@ MAIL: dict[str, Any] = {
 
 @pytest.fixture
 async def shop(graph_urls: Urls, caller: Caller) -> AsyncIterator[Caller]:
-    """The caller before a house that has WhatsApp too."""
-    house = house_over(graph_urls, **WHATSAPP)
-    yield Caller(house, caller.engine, caller.principal)
-    await house.close()
+    """The caller with an application that has WhatsApp too."""
+    application = house_over(graph_urls, **WHATSAPP)
+    yield Caller(application, caller.engine, caller.principal)
+    await application.close()
 
 
 def message(id: UUID | str, values: dict[str, str], *route: dict[str, str], **more: Any) -> dict[str, Any]:
@@ -76,17 +76,17 @@ async def send(caller: Caller, given: dict[str, Any]) -> dict[str, Any]:
     return dict((await caller.ask(SEND, input=given))["sendMessage"])
 
 
-async def stored(caller: Caller, stock: RecordFactory) -> dict[str, Any]:
+async def stored(caller: Caller, factory: RecordFactory) -> dict[str, Any]:
     """What the tenant's one message would send."""
-    row = await stock.owner.fetchrow(
+    row = await factory.owner.fetchrow(
         "SELECT id, content_sealed, template_id FROM messages WHERE tenant_id = $1", caller.tenant
     )
-    opened = stock.sealer.open(row["content_sealed"], tenant=caller.tenant, row=row["id"], column="content")
+    opened = factory.sealer.open(row["content_sealed"], tenant=caller.tenant, row=row["id"], column="content")
     return {"id": row["template_id"], **json.loads(opened)}
 
 
-async def test_one_of_ours_is_filled_when_it_is_accepted(shop: Caller, stock: RecordFactory) -> None:
-    id = await stock.put_template(shop, name="order_shipped")
+async def test_one_of_ours_is_filled_when_it_is_accepted(shop: Caller, factory: RecordFactory) -> None:
+    id = await factory.template(shop, name="order_shipped")
     payload = await send(shop, message(id, {"day": "amanhã"}, SMS))
     assert payload["errors"] == []
     assert payload["message"]["template"] == {"id": global_id(id), "name": "order_shipped"}
@@ -96,25 +96,25 @@ async def test_one_of_ours_is_filled_when_it_is_accepted(shop: Caller, stock: Re
         "variables": [{"key": "day", "value": "amanhã"}],
         "rendered": "Olá, cliente! Chega amanhã.",
     }
-    kept = await stored(shop, stock)
+    kept = await stored(shop, factory)
     assert (kept["id"], kept["text"]) == (id, "Olá, cliente! Chega amanhã.")
 
 
-async def test_an_e_mail_gets_its_subject_and_both_bodies(shop: Caller, stock: RecordFactory) -> None:
-    id = await stock.put_template(shop, **MAIL)
+async def test_an_e_mail_gets_its_subject_and_both_bodies(shop: Caller, factory: RecordFactory) -> None:
+    id = await factory.template(shop, **MAIL)
     given = message(id, {"amount": "R$ <1>"}, BY_EMAIL) | {"to": {"email": "ana@example.com"}}
     payload = await send(shop, given)
     assert payload["errors"] == []
-    kept = await stored(shop, stock)
+    kept = await stored(shop, factory)
     assert (kept["subject"], kept["plainText"], kept["html"]) == ("Pago: R$ <1>", "R$ <1>", "<b>R$ &lt;1&gt;</b>")
 
 
-async def test_a_provider_template_keeps_its_parameters(shop: Caller, stock: RecordFactory) -> None:
-    id = await stock.put_template(shop, **THEIRS)
+async def test_a_provider_template_keeps_its_parameters(shop: Caller, factory: RecordFactory) -> None:
+    id = await factory.template(shop, **THEIRS)
     payload = await send(shop, message(id, FULL, OVER_WHATSAPP, SMS))
     assert payload["errors"] == []
     assert payload["message"]["content"]["rendered"] == "Pedido 1042\nAna, chega amanhã."
-    assert (await stored(shop, stock))["template"] == {
+    assert (await stored(shop, factory))["template"] == {
         "name": "order_shipped",
         "locale": "pt-BR",
         "header": [["order", "1042"]],
@@ -124,9 +124,9 @@ async def test_a_provider_template_keeps_its_parameters(shop: Caller, stock: Rec
     }
 
 
-async def test_nothing_of_a_filled_template_is_stored_in_the_clear(shop: Caller, stock: RecordFactory) -> None:
-    await send(shop, message(await stock.put_template(shop), {"day": "segredo"}, SMS))
-    dump = await stock.owner.fetchval("SELECT string_agg(messages::text, ' ') FROM messages")
+async def test_nothing_of_a_filled_template_is_stored_in_the_clear(shop: Caller, factory: RecordFactory) -> None:
+    await send(shop, message(await factory.template(shop), {"day": "segredo"}, SMS))
+    dump = await factory.owner.fetchval("SELECT string_agg(messages::text, ' ') FROM messages")
     assert "segredo" not in dump
     assert b"segredo".hex() not in dump
 
@@ -155,19 +155,19 @@ NOT_USABLE: dict[str, tuple[dict[str, Any], dict[str, str], list[dict[str, str]]
 
 
 @pytest.mark.parametrize("case", NOT_USABLE)
-async def test_a_template_that_will_not_do_says_why(shop: Caller, stock: RecordFactory, case: str) -> None:
+async def test_a_template_that_will_not_do_says_why(shop: Caller, factory: RecordFactory, case: str) -> None:
     template, values, route, missing, words = NOT_USABLE[case]
-    payload = await send(shop, message(await stock.put_template(shop, **template), values, *route, idempotencyKey="k"))
+    payload = await send(shop, message(await factory.template(shop, **template), values, *route, idempotencyKey="k"))
     [error] = payload["errors"]
     assert (error["__typename"], error["path"]) == ("TemplateNotUsableError", ["input", "content", "template"])
     assert error["missingVariables"] == missing
     assert words in error["message"]
     assert error["template"]["approval"] == template.get("approval", "NOT_NEEDED")
-    assert await stock.count("messages", shop) == await stock.count("idempotency_keys", shop) == 0
+    assert await factory.count("messages", shop) == await factory.count("idempotency_keys", shop) == 0
 
 
-async def test_a_provider_template_has_no_subject_for_an_email(shop: Caller, stock: RecordFactory) -> None:
-    id = await stock.put_template(shop, **THEIRS)
+async def test_a_provider_template_has_no_subject_for_an_email(shop: Caller, factory: RecordFactory) -> None:
+    id = await factory.template(shop, **THEIRS)
     payload = await send(shop, message(id, FULL, OVER_WHATSAPP, BY_EMAIL))
     kinds = [(error["__typename"], ".".join(error["path"])) for error in payload["errors"]]
     assert kinds == [
@@ -186,7 +186,7 @@ NOWHERE = {
 
 
 @pytest.mark.parametrize("case", NOWHERE)
-async def test_a_template_that_is_not_there_is_not_found(shop: Caller, stock: RecordFactory, case: str) -> None:
+async def test_a_template_that_is_not_there_is_not_found(shop: Caller, factory: RecordFactory, case: str) -> None:
     payload = await send(shop, message(NOWHERE[case], {}, SMS))
     [error] = payload["errors"]
     assert (error["__typename"], error["path"], error["id"]) == (
@@ -194,11 +194,13 @@ async def test_a_template_that_is_not_there_is_not_found(shop: Caller, stock: Re
         ["input", "content", "template"],
         NOWHERE[case],
     )
-    assert await stock.count("messages", shop) == 0
+    assert await factory.count("messages", shop) == 0
 
 
-async def test_a_template_of_another_tenant_is_not_found(shop: Caller, stranger: Caller, stock: RecordFactory) -> None:
-    theirs = await stock.put_template(stranger)
+async def test_a_template_of_another_tenant_is_not_found(
+    shop: Caller, stranger: Caller, factory: RecordFactory
+) -> None:
+    theirs = await factory.template(stranger)
     payload = await send(shop, message(theirs, {"day": "hoje"}, SMS))
     assert [error["__typename"] for error in payload["errors"]] == ["NotFoundError"]
     assert (await send(stranger, message(theirs, {"day": "hoje"}, SMS)))["errors"] == []
@@ -221,57 +223,57 @@ INVALID: dict[str, tuple[dict[str, Any], list[tuple[str, str]], str, str]] = {
 
 
 @pytest.mark.parametrize("case", INVALID)
-async def test_a_value_that_cannot_be_is_named_by_its_place(shop: Caller, stock: RecordFactory, case: str) -> None:
+async def test_a_value_that_cannot_be_is_named_by_its_place(shop: Caller, factory: RecordFactory, case: str) -> None:
     template, values, place, rule = INVALID[case]
     channel = {"channel": template.get("channel", "SMS")}
-    given = message(await stock.put_template(shop, **template), {}, channel)
+    given = message(await factory.template(shop, **template), {}, channel)
     given["content"]["template"]["variables"] = [{"key": key, "value": value} for key, value in values]
     if channel == BY_EMAIL:
         given["to"] = {"email": "ana@example.com"}
     [error] = (await send(shop, given))["errors"]
     start = "input.content." if place == "text" else "input.content.template."
     assert (error["__typename"], ".".join(error["path"]), error["rule"]) == ("InvalidInputError", start + place, rule)
-    assert await stock.count("messages", shop) == 0
+    assert await factory.count("messages", shop) == 0
 
 
-async def test_everything_wrong_is_said_at_once(shop: Caller, stock: RecordFactory) -> None:
+async def test_everything_wrong_is_said_at_once(shop: Caller, factory: RecordFactory) -> None:
     given = message("x", {}, SMS, SMS) | {"to": {"phone": "1"}}
     kinds = [error["__typename"] for error in (await send(shop, given))["errors"]]
     assert kinds == ["InvalidInputError", "NotFoundError", "InvalidInputError"]
 
 
 async def test_a_repeated_request_returns_the_first_message_even_if_its_template_has_changed(
-    shop: Caller, stock: RecordFactory
+    shop: Caller, factory: RecordFactory
 ) -> None:
-    id = await stock.put_template(shop)
+    id = await factory.template(shop)
     given = message(id, {"day": "hoje", "name": "Ana"}, SMS, idempotencyKey="k")
     first = await send(shop, given)
     # The order of the variables says nothing.
     given["content"]["template"]["variables"].reverse()
     for change in ("body = 'Outra coisa: {{day}} {{name}}'", "body = '{{new}}'", "approval = 'PENDING'"):
-        await stock.owner.execute(f"UPDATE templates SET {change} WHERE id = $1", id)
+        await factory.owner.execute(f"UPDATE templates SET {change} WHERE id = $1", id)
         again = await send(shop, given)
         assert (again["isReplay"], again["errors"], again["message"]["id"]) == (True, [], first["message"]["id"]), (
             change
         )
         assert again["message"]["content"]["rendered"] == "Olá, Ana! Chega hoje."
-    assert await stock.count("messages", shop) == 1
+    assert await factory.count("messages", shop) == 1
     new = await send(shop, given | {"idempotencyKey": "another"})
     assert [error["__typename"] for error in new["errors"]] == ["TemplateNotUsableError"]
 
 
 @pytest.mark.parametrize("other", [{"day": "amanhã"}, {"day": "hoje", "name": "Ana"}])
 async def test_a_key_used_with_other_variables_is_a_conflict(
-    shop: Caller, stock: RecordFactory, other: dict[str, str]
+    shop: Caller, factory: RecordFactory, other: dict[str, str]
 ) -> None:
-    id = await stock.put_template(shop)
+    id = await factory.template(shop)
     await send(shop, message(id, {"day": "hoje"}, SMS, idempotencyKey="k"))
     payload = await send(shop, message(id, other, SMS, idempotencyKey="k"))
     assert [error["__typename"] for error in payload["errors"]] == ["IdempotencyConflictError"]
 
 
-async def test_a_key_used_with_another_template_is_a_conflict(shop: Caller, stock: RecordFactory) -> None:
-    one, other = await stock.put_template(shop), await stock.put_template(shop)
+async def test_a_key_used_with_another_template_is_a_conflict(shop: Caller, factory: RecordFactory) -> None:
+    one, other = await factory.template(shop), await factory.template(shop)
     await send(shop, message(one, {"day": "hoje"}, SMS, idempotencyKey="k"))
     payload = await send(shop, message(other, {"day": "hoje"}, SMS, idempotencyKey="k"))
     assert [error["__typename"] for error in payload["errors"]] == ["IdempotencyConflictError"]

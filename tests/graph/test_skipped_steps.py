@@ -28,30 +28,30 @@ BOTH: dict[str, Any] = {
 
 @pytest.fixture
 async def strict(graph_urls: Urls, caller: Caller) -> AsyncIterator[Caller]:
-    house: App = house_over(graph_urls, ROUTE_STEPS="strict")
-    yield Caller(house, caller.engine, caller.principal)
-    await house.close()
+    application: App = house_over(graph_urls, ROUTE_STEPS="strict")
+    yield Caller(application, caller.engine, caller.principal)
+    await application.close()
 
 
 @pytest.fixture
 async def with_whatsapp(graph_urls: Urls, caller: Caller) -> AsyncIterator[Caller]:
-    house = house_over(graph_urls, **WHATSAPP)
-    yield Caller(house, caller.engine, caller.principal)
-    await house.close()
+    application = house_over(graph_urls, **WHATSAPP)
+    yield Caller(application, caller.engine, caller.principal)
+    await application.close()
 
 
 async def send(caller: Caller, **given: Any) -> dict[str, Any]:
     return dict((await caller.ask(SEND, input=BOTH | given))["sendMessage"])
 
 
-async def test_an_unserved_step_is_skipped_and_reported(caller: Caller, stock: RecordFactory) -> None:
+async def test_an_unserved_step_is_skipped_and_reported(caller: Caller, factory: RecordFactory) -> None:
     sent = await send(caller)
     assert sent["errors"] == []
     assert (sent["message"]["channel"], sent["message"]["route"]) == ("SMS", [{"channel": "SMS", "within": None}])
     [skipped] = sent["skipped"]
     assert (skipped["code"], skipped["path"]) == ("CHANNEL_NOT_CONFIGURED", ["input", "route", "0", "channel"])
     assert (skipped["integration"]["kind"], "WHATSAPP_ACCESS_TOKEN" in skipped["message"]) == ("WHATSAPP", True)
-    row = await stock.owner.fetchrow("SELECT channel, route FROM messages WHERE tenant_id = $1", caller.tenant)
+    row = await factory.owner.fetchrow("SELECT channel, route FROM messages WHERE tenant_id = $1", caller.tenant)
     assert (row["channel"], "WHATSAPP" in str(row["route"])) == ("SMS", False)
 
 
@@ -62,32 +62,32 @@ async def test_a_step_before_one_that_is_left_out_has_all_the_time_there_is(call
     assert sent["skipped"][0]["path"] == ["input", "route", "1", "channel"]
 
 
-async def test_a_rehearsal_and_a_batch_say_the_same(caller: Caller, stock: RecordFactory) -> None:
+async def test_a_rehearsal_and_a_batch_say_the_same(caller: Caller, factory: RecordFactory) -> None:
     rehearsed = await send(caller, dryRun=True)
     assert (rehearsed["message"], rehearsed["errors"], len(rehearsed["skipped"])) == (None, [], 1)
-    assert await stock.count("messages", caller) == 0
+    assert await factory.count("messages", caller) == 0
     given = {"idempotencyKey": "b", "messages": [BOTH, BOTH | {"route": [{"channel": "SMS"}]}, BOTH | {"dryRun": True}]}
     batch = (await caller.ask(BATCH, input=given))["sendMessages"]
     assert [len(one["skipped"]) for one in batch["results"]] == [1, 0, 1]
     assert [one["errors"] for one in batch["results"]] == [[], [], []]
 
 
-async def test_it_is_refused_when_none_is_left(caller: Caller, stock: RecordFactory) -> None:
+async def test_it_is_refused_when_none_is_left(caller: Caller, factory: RecordFactory) -> None:
     for rehearsal in (True, False):
         refused = await send(caller, route=[{"channel": "WHATSAPP"}], dryRun=rehearsal)
         [error] = refused["errors"]
         assert (error["__typename"], error["code"]) == ("IntegrationUnavailableError", "CHANNEL_NOT_CONFIGURED")
         assert (refused["message"], refused["skipped"]) == (None, [])
-    assert await stock.count("messages", caller) == 0
+    assert await factory.count("messages", caller) == 0
 
 
-async def test_a_strict_server_refuses_the_whole_route(strict: Caller, stock: RecordFactory) -> None:
+async def test_a_strict_server_refuses_the_whole_route(strict: Caller, factory: RecordFactory) -> None:
     for rehearsal in (True, False):
         refused = await send(strict, dryRun=rehearsal)
         [error] = refused["errors"]
         assert (error["code"], error["path"]) == ("CHANNEL_NOT_CONFIGURED", ["input", "route", "0", "channel"])
         assert (refused["message"], refused["skipped"]) == (None, [])
-    assert await stock.count("messages", strict) == 0
+    assert await factory.count("messages", strict) == 0
 
 
 async def test_the_same_request_is_the_same_once_the_provider_is_configured(

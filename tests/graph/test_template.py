@@ -19,7 +19,7 @@ AGAIN = "query ($id: ID!) { node(id: $id) { id ... on Template { name } } }"
 BUTTON = [{"index": 1, "kind": "URL", "text": "https://loja.example.com/{{1}}"}]
 
 
-async def test_a_template_lists_every_variable(caller: Caller, stock: RecordFactory) -> None:
+async def test_a_template_lists_every_variable(caller: Caller, factory: RecordFactory) -> None:
     mail = {
         "channel": "EMAIL",
         "subject": "Pedido {{order.number}}",
@@ -27,7 +27,7 @@ async def test_a_template_lists_every_variable(caller: Caller, stock: RecordFact
         "html": "<p>{{name|cliente}}, {{footer}}</p>",
         "examples": json.dumps({"order.number": "1042"}),
     }
-    id = to_global_id("Template", (await stock.put_template(caller, name="receipt", **mail)).bytes)
+    id = to_global_id("Template", (await factory.template(caller, name="receipt", **mail)).bytes)
     found = (await caller.ask(SHOW, id=id))["template"]
     assert found.pop("createdAt").endswith("Z")
     assert found.pop("updatedAt").endswith("Z")
@@ -48,7 +48,7 @@ async def test_a_template_lists_every_variable(caller: Caller, stock: RecordFact
     }
 
 
-async def test_the_variables_of_a_provider_template_have_distinct_names(caller: Caller, stock: RecordFactory) -> None:
+async def test_the_variables_of_a_provider_template_have_distinct_names(caller: Caller, factory: RecordFactory) -> None:
     theirs = {
         "channel": "WHATSAPP",
         "approval": "APPROVED",
@@ -58,22 +58,22 @@ async def test_the_variables_of_a_provider_template_have_distinct_names(caller: 
         "body": "Olá, {{1}}!",
         "buttons": json.dumps(BUTTON),
     }
-    id = to_global_id("Template", (await stock.put_template(caller, **theirs)).bytes)
+    id = to_global_id("Template", (await factory.template(caller, **theirs)).bytes)
     found = (await caller.ask(SHOW, id=id))["template"]
     assert [one["name"] for one in found["variables"]] == ["header.1", "1", "button.1"]
     assert found["approval"] == "APPROVED"
 
 
-async def test_a_template_can_be_fetched_again_by_its_id(caller: Caller, stock: RecordFactory) -> None:
-    id = to_global_id("Template", (await stock.put_template(caller, name="again")).bytes)
+async def test_a_template_can_be_fetched_again_by_its_id(caller: Caller, factory: RecordFactory) -> None:
+    id = to_global_id("Template", (await factory.template(caller, name="again")).bytes)
     assert (await caller.ask(AGAIN, id=id))["node"] == {"id": id, "name": "again"}
 
 
 @pytest.mark.parametrize("document", [SHOW, AGAIN])
 async def test_the_templates_of_others_are_not_there(
-    caller: Caller, stranger: Caller, stock: RecordFactory, document: str
+    caller: Caller, stranger: Caller, factory: RecordFactory, document: str
 ) -> None:
-    id = to_global_id("Template", (await stock.put_template(caller)).bytes)
+    id = to_global_id("Template", (await factory.template(caller)).bytes)
     assert list((await caller.ask(document, id=id)).values()) != [None]
     assert list((await stranger.ask(document, id=id)).values()) == [None]
 
@@ -86,9 +86,9 @@ async def test_an_unknown_id_finds_nothing(caller: Caller, id: str) -> None:
     assert await caller.ask(AGAIN, id=id) == {"node": None}
 
 
-async def test_reading_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
+async def test_reading_needs_its_scope(new_caller: NewCaller, anonymous: Caller) -> None:
     id = to_global_id("Template", bytes(16))
     sender = await new_caller(frozenset({Scope.MESSAGES_SEND}))
     for document in (SHOW, AGAIN):
         assert await sender.code(document, id=id) == "FORBIDDEN"
-        assert await nobody.code(document, id=id) == "UNAUTHENTICATED"
+        assert await anonymous.code(document, id=id) == "UNAUTHENTICATED"

@@ -23,9 +23,9 @@ async def names(caller: Caller, **given: Any) -> list[str]:
     return [one["name"] for one in (await caller.ask(LIST, **given))["templates"]["nodes"]]
 
 
-async def test_templates_come_newest_first_and_page_by_page(caller: Caller, stock: RecordFactory) -> None:
+async def test_templates_come_newest_first_and_page_by_page(caller: Caller, factory: RecordFactory) -> None:
     for number in range(5):
-        await stock.put_template(caller, name=f"t{number}")
+        await factory.template(caller, name=f"t{number}")
     assert await names(caller) == ["t4", "t3", "t2", "t1", "t0"]
     edges = (await caller.ask(LIST))["templates"]["edges"]
     cursors = [edge["cursor"] for edge in edges]
@@ -43,10 +43,10 @@ async def test_templates_come_newest_first_and_page_by_page(caller: Caller, stoc
         assert (page["pageInfo"]["hasNextPage"], page["pageInfo"]["hasPreviousPage"]) == (has_next, has_previous), name
 
 
-async def test_a_filter_matches_when_each_of_its_conditions_does(caller: Caller, stock: RecordFactory) -> None:
-    await stock.put_template(caller, name="sms_100%", body="Chega amanhã")
-    await stock.put_template(caller, name="mail", channel="EMAIL", subject="Recibo", body="x")
-    await stock.put_template(
+async def test_a_filter_matches_when_each_of_its_conditions_does(caller: Caller, factory: RecordFactory) -> None:
+    await factory.template(caller, name="sms_100%", body="Chega amanhã")
+    await factory.template(caller, name="mail", channel="EMAIL", subject="Recibo", body="x")
+    await factory.template(
         caller, name="ours_or_not", channel="WHATSAPP", approval="PENDING", header="Pedido", body="x"
     )
     cases: list[tuple[dict[str, Any], set[str]]] = [
@@ -67,14 +67,14 @@ async def test_a_filter_matches_when_each_of_its_conditions_does(caller: Caller,
         assert set(await names(caller, filter=condition)) == expected, condition
 
 
-async def test_a_template_the_provider_no_longer_lists_is_not_listed(caller: Caller, stock: RecordFactory) -> None:
-    id = await stock.put_template(caller, name="gone")
-    await stock.owner.execute("UPDATE templates SET gone_at = now() WHERE id = $1", id)
+async def test_a_template_the_provider_no_longer_lists_is_not_listed(caller: Caller, factory: RecordFactory) -> None:
+    id = await factory.template(caller, name="gone")
+    await factory.owner.execute("UPDATE templates SET gone_at = now() WHERE id = $1", id)
     assert await names(caller) == []
 
 
-async def test_the_templates_of_others_are_not_listed(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
-    await stock.put_template(caller, name="mine")
+async def test_the_templates_of_others_are_not_listed(caller: Caller, stranger: Caller, factory: RecordFactory) -> None:
+    await factory.template(caller, name="mine")
     assert (await names(caller), await names(stranger)) == (["mine"], [])
 
 
@@ -93,7 +93,7 @@ async def test_a_page_that_cannot_be_is_refused(caller: Caller, given: dict[str,
     assert await caller.code(LIST, **given) == "INVALID_INPUT"
 
 
-async def test_listing_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
+async def test_listing_needs_its_scope(new_caller: NewCaller, anonymous: Caller) -> None:
     sender = await new_caller(frozenset({Scope.MESSAGES_SEND}))
     assert await sender.code(LIST) == "FORBIDDEN"
-    assert await nobody.code(LIST) == "UNAUTHENTICATED"
+    assert await anonymous.code(LIST) == "UNAUTHENTICATED"

@@ -13,14 +13,14 @@ WEBHOOKS = "query { webhookDeliveries(first: 10) { nodes { status payload } } }"
 ELSEWHERE = Sealer({"k2": b"n" * 32})
 
 
-async def test_a_row_that_cannot_be_opened_leaves_the_page_whole(caller: Caller, stock: RecordFactory) -> None:
-    sound, closed, altered = [await stock.put(caller, status="SENT", attempts=1) for _ in range(3)]
+async def test_a_row_that_cannot_be_opened_leaves_the_page_whole(caller: Caller, factory: RecordFactory) -> None:
+    sound, closed, altered = [await factory.message(caller, status="SENT", attempts=1) for _ in range(3)]
     for column in ("to", "content"):
         other = ELSEWHERE.seal('{"text": "x"}', tenant=caller.tenant, row=closed, column=column)
-        await stock.owner.execute(f"UPDATE messages SET {column}_sealed = $1 WHERE id = $2", other, closed)
+        await factory.owner.execute(f"UPDATE messages SET {column}_sealed = $1 WHERE id = $2", other, closed)
     other = ELSEWHERE.seal("SM1", tenant=caller.tenant, row=closed, column="provider_id 1")
-    await stock.owner.execute("UPDATE attempts SET provider_id_sealed = $1 WHERE message_id = $2", other, closed)
-    await stock.owner.execute("UPDATE messages SET to_sealed = '\\x01' WHERE id = $1", altered)
+    await factory.owner.execute("UPDATE attempts SET provider_id_sealed = $1 WHERE message_id = $2", other, closed)
+    await factory.owner.execute("UPDATE messages SET to_sealed = '\\x01' WHERE id = $1", altered)
     answer = await caller.answer(MESSAGES)
     assert answer.data is not None
     shown = {node["id"]: node for node in answer.data["messages"]["nodes"]}
@@ -38,10 +38,10 @@ async def test_a_row_that_cannot_be_opened_leaves_the_page_whole(caller: Caller,
     assert sum("'k2'" in error["message"] for error in answer.errors) == 2
 
 
-async def test_a_webhook_that_cannot_be_opened_leaves_the_page_whole(caller: Caller, stock: RecordFactory) -> None:
-    _, closed = [await stock.webhook(caller, raw='{"status":"sent"}') for _ in range(2)]
+async def test_a_webhook_that_cannot_be_opened_leaves_the_page_whole(caller: Caller, factory: RecordFactory) -> None:
+    _, closed = [await factory.webhook(caller, raw='{"status":"sent"}') for _ in range(2)]
     other = ELSEWHERE.seal("{}", tenant=caller.tenant, row=closed, column="raw")
-    await stock.owner.execute("UPDATE inbox SET raw_sealed = $1 WHERE id = $2", other, closed)
+    await factory.owner.execute("UPDATE inbox SET raw_sealed = $1 WHERE id = $2", other, closed)
     answer = await caller.answer(WEBHOOKS)
     assert answer.data is not None
     payloads = [node["payload"] for node in answer.data["webhookDeliveries"]["nodes"]]
@@ -50,13 +50,13 @@ async def test_a_webhook_that_cannot_be_opened_leaves_the_page_whole(caller: Cal
     assert (error["extensions"]["code"], "'k2'" in error["message"]) == ("VALUE_UNREADABLE", True)
 
 
-async def test_a_reason_of_a_later_version_is_another_one(caller: Caller, stock: RecordFactory) -> None:
+async def test_a_reason_of_a_later_version_is_another_one(caller: Caller, factory: RecordFactory) -> None:
     """During a rolling deploy: the page is whole, and something can be decided about the message."""
     later = '{"reason": "OF_TOMORROW", "party": "MOON", "message": "No.", "providerCode": "9", "isTransient": true}'
-    message = await stock.put(caller, status="FAILED", attempts=1)
-    await stock.put(caller)
+    message = await factory.message(caller, status="FAILED", attempts=1)
+    await factory.message(caller)
     for table, key in (("messages", "id"), ("attempts", "message_id")):
-        await stock.owner.execute(f"UPDATE {table} SET failure = $1::jsonb WHERE {key} = $2", later, message)
+        await factory.owner.execute(f"UPDATE {table} SET failure = $1::jsonb WHERE {key} = $2", later, message)
     shown = "failure { reason party message providerCode }"
     page = await caller.ask(f"{{ messages(first: 10) {{ nodes {{ id {shown} attempts {{ {shown} }} }} }} }}")
     nodes = {one["id"]: one for one in page["messages"]["nodes"]}
@@ -71,13 +71,13 @@ async def test_a_reason_of_a_later_version_is_another_one(caller: Caller, stock:
 
 
 async def test_a_message_that_only_a_later_version_can_read_stays_as_it_is(
-    caller: Caller, stock: RecordFactory
+    caller: Caller, factory: RecordFactory
 ) -> None:
     """Whatever is asked for it, the answer says so, with the status that it has."""
     asked = {"retryMessage": "", "cancelMessage": "", "settleMessage": ", as: SENT"}
     for status in ("QUEUED", "UNCONFIRMED", "FAILED"):
-        message = await stock.put(caller, status=status)
-        await stock.owner.execute('UPDATE messages SET route = \'[{"channel": "FAX"}]\' WHERE id = $1', message)
+        message = await factory.message(caller, status=status)
+        await factory.owner.execute('UPDATE messages SET route = \'[{"channel": "FAX"}]\' WHERE id = $1', message)
         for verb, more in asked.items():
             errors = "errors { ... on InvalidStateError { code state } }"
             document = f"mutation($id: ID!) {{ {verb}(input: {{id: $id{more}}}) {{ message {{ id }} {errors} }} }}"

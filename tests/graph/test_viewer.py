@@ -43,7 +43,7 @@ async def worker(graph_urls: Urls) -> AsyncIterator[Database]:
 async def tell(worker: Database, caller: Caller, person: Person) -> None:
     event = DirectoryChanged("k", "t", "", subject=person, at=datetime.now(UTC))
     async with worker.transaction() as connection:
-        await apply_directory_event(connection, caller.house.sealer, event)
+        await apply_directory_event(connection, caller.application.sealer, event)
 
 
 async def user_id(caller: Caller) -> str:
@@ -81,8 +81,8 @@ async def test_the_caller_sees_what_may_still_be_asked(caller: Caller) -> None:
     assert found == {"limit": PLENTY.limit, "remaining": PLENTY.remaining, "cost": PLENTY.cost}
 
 
-async def test_an_anonymous_viewer_is_null(nobody: Caller) -> None:
-    assert await nobody.ask(VIEWER) == {"viewer": None}
+async def test_an_anonymous_viewer_is_null(anonymous: Caller) -> None:
+    assert await anonymous.ask(VIEWER) == {"viewer": None}
 
 
 async def test_people_and_organisations_are_found_by_their_ids(caller: Caller) -> None:
@@ -105,7 +105,7 @@ async def test_unknown_ids_find_nothing(caller: Caller, type_name: str, key: byt
 
 
 async def test_colleagues_are_visible_only_to_operators(caller: Caller, stranger: Caller, owner: asyncpg.Pool) -> None:
-    # Whoever has asked for an organisation is one of its people.
+    # A caller of an organisation is one of its people.
     person = await user_id(acting_as(caller, "user_Fabio"))
     operator = acting_as(caller, "user_Gil")
     assert (await operator.ask(NODE, id=person))["node"]["__typename"] == "User"

@@ -33,10 +33,10 @@ async def found(caller: Caller, **filter: object) -> list[str]:
 
 
 async def test_a_delivery_shows_what_came_and_what_it_changed_without_personal_data(
-    caller: Caller, stock: RecordFactory
+    caller: Caller, factory: RecordFactory
 ) -> None:
-    message = await stock.put(caller)
-    webhook = await stock.webhook(caller, message=message)
+    message = await factory.message(caller)
+    webhook = await factory.webhook(caller, message=message)
     [one] = (await caller.ask(WHOLE))["webhookDeliveries"]["nodes"]
     assert one == {
         "integration": {"kind": "TWILIO"},
@@ -51,9 +51,10 @@ async def test_a_delivery_shows_what_came_and_what_it_changed_without_personal_d
     }
 
 
-async def test_pages_go_both_ways_newest_first(caller: Caller, stock: RecordFactory) -> None:
+async def test_pages_go_both_ways_newest_first(caller: Caller, factory: RecordFactory) -> None:
     ids = [
-        webhook_delivery_id(await stock.webhook(caller, at=datetime(2026, 1, day, tzinfo=UTC))) for day in (4, 3, 2, 1)
+        webhook_delivery_id(await factory.webhook(caller, at=datetime(2026, 1, day, tzinfo=UTC)))
+        for day in (4, 3, 2, 1)
     ]
     whole = (await caller.ask(LIST))["webhookDeliveries"]
     assert [one["id"] for one in whole["nodes"]] == ids
@@ -69,11 +70,11 @@ async def test_pages_go_both_ways_newest_first(caller: Caller, stock: RecordFact
     assert await caller.code(LIST, after="nonsense") == "INVALID_INPUT"
 
 
-async def test_every_filter_filters(caller: Caller, stock: RecordFactory) -> None:
-    message = await stock.put(caller)
-    old = webhook_delivery_id(await stock.webhook(caller, at=datetime(2026, 1, 1, tzinfo=UTC), status="FAILED"))
-    other = webhook_delivery_id(await stock.webhook(caller, integration="whatsapp", event_type="read"))
-    about = webhook_delivery_id(await stock.webhook(caller, message=message, status="IGNORED"))
+async def test_every_filter_filters(caller: Caller, factory: RecordFactory) -> None:
+    message = await factory.message(caller)
+    old = webhook_delivery_id(await factory.webhook(caller, at=datetime(2026, 1, 1, tzinfo=UTC), status="FAILED"))
+    other = webhook_delivery_id(await factory.webhook(caller, integration="whatsapp", event_type="read"))
+    about = webhook_delivery_id(await factory.webhook(caller, message=message, status="IGNORED"))
     for filter, wanted in (
         ({}, [about, other, old]),
         ({"integrations": ["WHATSAPP"]}, [other]),
@@ -89,19 +90,21 @@ async def test_every_filter_filters(caller: Caller, stock: RecordFactory) -> Non
         assert await found(caller, **filter) == wanted, filter
 
 
-async def test_the_webhooks_of_others_are_not_there(caller: Caller, stranger: Caller, stock: RecordFactory) -> None:
-    # An id of somebody else's message leads nowhere, whatever row it stands in.
-    await stock.webhook(stranger, message=await stock.put(caller))
-    await stock.webhook(caller)
+async def test_the_webhooks_of_others_are_not_there(caller: Caller, stranger: Caller, factory: RecordFactory) -> None:
+    # The id of a foreign message leads nowhere, whichever row contains it.
+    await factory.webhook(stranger, message=await factory.message(caller))
+    await factory.webhook(caller)
     assert len(await found(caller)) == 1
     [one] = (await stranger.ask(WHOLE))["webhookDeliveries"]["nodes"]
     assert one["subject"] is None
 
 
-async def test_an_unreadable_payload_is_null_and_does_not_break_the_page(caller: Caller, stock: RecordFactory) -> None:
-    broken = await stock.webhook(caller)
-    await stock.webhook(caller)
-    await stock.owner.execute("UPDATE inbox SET raw_sealed = '\\x00' WHERE id = $1", broken)
+async def test_an_unreadable_payload_is_null_and_does_not_break_the_page(
+    caller: Caller, factory: RecordFactory
+) -> None:
+    broken = await factory.webhook(caller)
+    await factory.webhook(caller)
+    await factory.owner.execute("UPDATE inbox SET raw_sealed = '\\x00' WHERE id = $1", broken)
     answer = await caller.answer(WHOLE)
     assert [error["extensions"]["code"] for error in answer.errors] == ["VALUE_UNREADABLE"]
     payloads = [one["payload"] is None for one in (answer.data or {})["webhookDeliveries"]["nodes"]]
@@ -109,25 +112,25 @@ async def test_an_unreadable_payload_is_null_and_does_not_break_the_page(caller:
 
 
 async def test_payloads_and_subjects_are_read_together_and_only_when_asked_for(
-    caller: Caller, stock: RecordFactory
+    caller: Caller, factory: RecordFactory
 ) -> None:
     for _ in range(3):
-        await stock.webhook(caller, message=await stock.put(caller))
-    with statements(caller.house) as seen:
+        await factory.webhook(caller, message=await factory.message(caller))
+    with statements(caller.application) as seen:
         await caller.ask(LIST)
     assert not any("raw_sealed" in one for one in seen)
-    with statements(caller.house) as seen:
+    with statements(caller.application) as seen:
         await caller.ask(WHOLE)
     assert len([one for one in seen if one.startswith("SELECT")]) == 3
 
 
-async def test_reading_needs_its_scope(new_caller: NewCaller, nobody: Caller) -> None:
+async def test_reading_needs_its_scope(new_caller: NewCaller, anonymous: Caller) -> None:
     reader = await new_caller(frozenset({Scope.MESSAGES_READ, Scope.OPERATIONS_WRITE}))
     assert await reader.code(LIST) == "FORBIDDEN"
-    assert await nobody.code(LIST) == "UNAUTHENTICATED"
+    assert await anonymous.code(LIST) == "UNAUTHENTICATED"
 
 
-async def test_whom_it_is_about_needs_the_scope_of_messages(new_caller: NewCaller, stock: RecordFactory) -> None:
+async def test_whom_it_is_about_needs_the_scope_of_messages(new_caller: NewCaller, factory: RecordFactory) -> None:
     operator = await new_caller(frozenset({Scope.OPERATIONS_READ}))
-    await stock.webhook(operator, message=uuid7())
+    await factory.webhook(operator, message=uuid7())
     assert await operator.code("{ webhookDeliveries { nodes { subject { __typename } } } }") == "FORBIDDEN"

@@ -72,7 +72,7 @@ def _of_fields(
 def _of_given(place: str, ours: Given, theirs: Given) -> Iterator[str]:
     yield from _missing(place, set(ours), set(theirs))
     for name in theirs.keys() - ours.keys():
-        # Whoever does not give it today would be refused on the day it comes.
+        # A client that does not give it today would be refused on the day it comes.
         if is_required_argument(theirs[name]) or is_required_input_field(theirs[name]):
             yield f"{place}: {name} is required there"
     for name in ours.keys() & theirs.keys():

@@ -181,7 +181,7 @@ def everything_is_described(schema: GraphQLSchema) -> Iterator[str]:
 
 
 def everything_is_reachable(schema: GraphQLSchema) -> Iterator[str]:
-    """A type that nothing leads to is a promise nobody can claim."""
+    """A type that nothing leads to cannot be used."""
     seen: set[str] = set()
     ahead: list[GraphQLNamedType] = [
         root for root in (schema.query_type, schema.mutation_type, schema.subscription_type) if root
@@ -217,7 +217,7 @@ def nothing_is_null_by_default(schema: GraphQLSchema) -> Iterator[str]:
 
 
 def references_are_objects(schema: GraphQLSchema) -> Iterator[str]:
-    """An id of ours leads to an object, so the object is what is shown; another company's id is a word of theirs."""
+    """An id of ours leads to an object, so the object is what is shown; a provider's id is a text of theirs."""
     for place, field in _fields(schema):
         if re.search(r"[a-z]Id$", place) and str(get_named_type(field.type)) == "ID":
             yield f"{place}: show the object, not its id"

@@ -24,7 +24,7 @@ def places_of(template: str) -> set[str]:
 
 @cache
 def said() -> list[tuple[str, str, set[str], str]]:
-    """Every sentence of the source: its code, its template, the names of what fills it, and where it stands."""
+    """Every sentence of the source: its code, its template, the names of what fills it, and its place."""
     found = []
     for source in sources():
         if not any(isinstance(node, ast.ImportFrom) and node.module == "core.words" for node in ast.walk(source.tree)):
@@ -36,7 +36,7 @@ def said() -> list[tuple[str, str, set[str], str]]:
     return found
 
 
-# What goes wrong between us and companies is told to operators, in English; the rest may be any caller's.
+# Failures between us and providers are shown to operators, in English; the rest may be shown to any caller.
 TOLD = [one for one in AppError.__subclasses__() if not issubclass(one, ProviderError | InvalidSignature)]
 
 
@@ -70,7 +70,7 @@ def test_every_raised_code_has_a_message() -> None:
 
 
 def unsaid() -> Iterator[str]:
-    """Places where an error that callers are told of is raised with words that no catalogue holds."""
+    """Places where an error for callers is raised with a message that no catalogue holds."""
     told = {one.__name__ for root in TOLD for one in (root, *heirs(root))}
     for source in sources():
         for function in source.functions:

@@ -15,7 +15,7 @@ DELIBERATE = {
         "an integration that is not configured is neither live nor simulated, and saying LIVE would be wrong"
     ),
 }
-"""Where the promise differs from the horizon on purpose, and why."""
+"""Where the schema differs from the horizon on purpose, and why."""
 
 
 def test_the_schema_file_is_what_the_code_prints() -> None:

@@ -52,7 +52,7 @@ def test_no_test_folder_is_named_like_a_package_of_ours() -> None:
 
 
 def test_no_test_file_imports_another() -> None:
-    """What tests share stands in a conftest or in a module with a plain name, such as factories."""
+    """Shared parts of tests are in a conftest or in a module with a plain name, such as factories."""
     found = {
         str(path.relative_to(ROOT)): name
         for path in sorted((ROOT / "tests").rglob("*.py"))

@@ -50,7 +50,7 @@ STRUCTURE = text(
 
 @pytest.fixture
 async def fresh(stores: SharedStores) -> AsyncIterator[Urls]:
-    """A database nobody else will see: its tables are taken apart here."""
+    """A database for one test: its tables are dropped here."""
     async with stores.database() as urls:
         yield urls
 

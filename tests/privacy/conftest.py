@@ -34,10 +34,10 @@ from core.ports.principal import DEFAULT_TENANT, ActorKind, Scope
 from core.privacy.erase import Erasure, erasures_by_id, request_erasure, run_erasure_step
 from core.privacy.person import Person
 from tests.databases import Urls
-from tests.delivery.conftest import integration, new_gate, shop
+from tests.delivery.conftest import integration, new_limiter, pipeline
 from tests.delivery.pipeline import FakeSender, MessagePipeline, store_events
 
-__all__ = ["integration", "new_gate", "shop"]
+__all__ = ["integration", "new_limiter", "pipeline"]
 
 NUMBER, OLD_NUMBER = "+5511987650123", "+551187650123"
 MAIL = "maria.quitanda@example.com"
@@ -56,9 +56,9 @@ def wamid(number: str, unique: str) -> str:
 
 @dataclass
 class Life:
-    """What happens between the shop and people, over every channel."""
+    """What happens between the pipeline and people, over every channel."""
 
-    shop: MessagePipeline
+    pipeline: MessagePipeline
     owner: asyncpg.Connection
     redis: Redis
 
@@ -67,31 +67,31 @@ class Life:
         content = EmailContent(words, words, None) if kind == "email" else TextContent(words)
         address = {"email": to} if kind == "email" else {"phone": to}
         draft = Draft(content, [make_step(channel)], author=AUTHOR, **address, **more)
-        return (await self.shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
+        return (await self.pipeline.outbox.accept(DEFAULT_TENANT, draft)).message_id
 
     async def deliver(self, channel: Channel = Channel.SMS, name: str = "twilio") -> None:
         sender = FakeSender(
             (lambda message: Receipt(wamid(message.to, message.reference.message_id.hex[-18:])))
             if channel is Channel.WHATSAPP
-            else self.shop.sender.answer
+            else self.pipeline.sender.answer
         )
         sender.gate.set()
         await ChannelDelivery(
-            channel, name, sender, self.shop.worker, self.shop.sealer, self.shop.hub, "test-worker"
+            channel, name, sender, self.pipeline.worker, self.pipeline.sealer, self.pipeline.hub, "test-worker"
         ).drain()
 
     async def told(self, name: str, *events: Any) -> None:
-        await store_events(self.shop.app, self.shop.sealer, name, events)
+        await store_events(self.pipeline.app, self.pipeline.sealer, name, events)
 
     async def apply(self) -> None:
-        while await self.shop.apply():
+        while await self.pipeline.apply():
             pass
 
     async def report(self, message: UUID, to: str, *, reference: bool = True, status: str = "delivered") -> str:
         """WhatsApp says what became of a message; its first attempt's id names it."""
         row = await self.owner.fetchrow("SELECT * FROM attempts WHERE message_id = $1", message)
         kept = ProviderId(row["provider_id_sealed"], None, None)
-        name = str(open_id(self.shop.sealer, kept, row["tenant_id"], message, row["number"]))
+        name = str(open_id(self.pipeline.sealer, kept, row["tenant_id"], message, row["number"]))
         raw = f'{{"statuses":[{{"id":"{name}","recipient_id":"{to.removeprefix("+")}"}}]}}'
         await self.told("whatsapp", self.reported(name, raw, message if reference else None, status))
         await self.apply()
@@ -109,7 +109,7 @@ class Life:
         )
 
     async def written(self, sender: str, words: str, name: str) -> None:
-        """Somebody writes to us on WhatsApp."""
+        """A person writes to us on WhatsApp."""
         raw = f'{{"messages":[{{"from":"{sender.removeprefix("+")}","id":"{name}","text":{{"body":"{words}"}}}}]}}'
         event = InboundMessage(
             name,
@@ -132,25 +132,25 @@ class Life:
     async def listed(self, *addresses: str) -> UUID:
         """A key for a staging system, which may reach only these."""
         key = NewKey("staging", KeyKind.ALLOW_LIST, {Scope.MESSAGES_SEND}, [known_address(one) for one in addresses])
-        async with self.shop.app.transaction(DEFAULT_TENANT) as connection:
+        async with self.pipeline.app.transaction(DEFAULT_TENANT) as connection:
             made, _ = await create_api_key(
-                connection, self.shop.sealer, DEFAULT_TENANT, key, maker=None, created_by="test"
+                connection, self.pipeline.sealer, DEFAULT_TENANT, key, maker=None, created_by="test"
             )
         return made.id
 
     async def ask_to_erase(self, address: str) -> UUID:
-        async with self.shop.app.transaction(DEFAULT_TENANT) as connection:
-            return await request_erasure(connection, self.shop.sealer, DEFAULT_TENANT, Person.of(address))
+        async with self.pipeline.app.transaction(DEFAULT_TENANT) as connection:
+            return await request_erasure(connection, self.pipeline.sealer, DEFAULT_TENANT, Person.of(address))
 
     async def erase(self, address: str, *, batch: int = 3) -> Erasure:
-        """Have somebody erased, in steps so small that there are many."""
+        """Erase a person, in many small steps."""
         id = await self.ask_to_erase(address)
-        while await run_erasure_step(self.shop.worker, self.shop.sealer, self.shop.hub, batch=batch):
+        while await run_erasure_step(self.pipeline.worker, self.pipeline.sealer, self.pipeline.hub, batch=batch):
             pass
         return await self.erasure(id)
 
     async def erasure(self, id: UUID) -> Erasure:
-        async with self.shop.app.transaction(DEFAULT_TENANT) as connection:
+        async with self.pipeline.app.transaction(DEFAULT_TENANT) as connection:
             found = (await erasures_by_id(connection, DEFAULT_TENANT, [id])).get(id)
         assert found is not None
         return found
@@ -171,8 +171,8 @@ async def owner(urls: Urls) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-async def life(shop: MessagePipeline, owner: asyncpg.Connection, urls: Urls) -> AsyncIterator[Life]:
-    shop.serve(Channel.WHATSAPP, "whatsapp")
-    shop.serve(Channel.EMAIL, "smtp")
+async def life(pipeline: MessagePipeline, owner: asyncpg.Connection, urls: Urls) -> AsyncIterator[Life]:
+    pipeline.serve(Channel.WHATSAPP, "whatsapp")
+    pipeline.serve(Channel.EMAIL, "smtp")
     async with Redis.from_url(urls.redis) as redis:
-        yield Life(shop, owner, redis)
+        yield Life(pipeline, owner, redis)

@@ -12,7 +12,7 @@ from core.sealing import SealBroken, Sealer, sealed_tables
 
 
 async def everything_stored(owner: asyncpg.Connection, sealer: Sealer) -> AsyncIterator[tuple[str, str]]:
-    """Every row of every table as text, and every sealed value opened: places and what stands there."""
+    """Every row of every table as text, and every sealed value opened: places and their text."""
     tables = await owner.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     for name in (row["tablename"] for row in tables):
         for row in await owner.fetch(f"SELECT t::text AS whole FROM {name} t"):

@@ -51,12 +51,12 @@ async def a_life_together(life: Life) -> None:
 
 async def test_after_an_erasure_number_address_and_content_are_found_nowhere(life: Life) -> None:
     await a_life_together(life)
-    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES), "nothing was planted"
+    assert await found_anywhere(life.owner, life.redis, life.pipeline.sealer, NEEDLES), "nothing was planted"
     by_number, by_mail = await life.erase(NUMBER), await life.erase(MAIL)
     assert by_number.finished_at is not None
     assert by_mail.finished_at is not None
-    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
-    # Four SMS, one on WhatsApp, two they wrote; a report, two they wrote, what nobody acts on; four keys, one name,
+    assert await found_anywhere(life.owner, life.redis, life.pipeline.sealer, NEEDLES) == []
+    # Four SMS, one on WhatsApp, two they wrote; a report, two they wrote, an ignored event; four keys, one name,
     # one list.
     assert (by_number.messages, by_number.webhooks, by_number.names) == (7, 4, 6)
     assert (by_mail.messages, by_mail.webhooks) == (1, 1)
@@ -66,10 +66,10 @@ async def test_an_erased_recipient_is_removed_from_allow_lists_and_the_others_st
     both, alone = await life.listed(NUMBER, OTHER_NUMBER), await life.listed(OLD_NUMBER)
     await life.listed(OTHER_NUMBER)
     assert (await life.erase(OLD_NUMBER)).names == 2
-    async with life.shop.app.transaction(DEFAULT_TENANT) as connection:
+    async with life.pipeline.app.transaction(DEFAULT_TENANT) as connection:
         keys = await api_keys_by_id(connection, DEFAULT_TENANT, [both, alone])
     assert [len(keys[one].recipients_masked) for one in (both, alone)] == [1, 0]
-    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+    assert await found_anywhere(life.owner, life.redis, life.pipeline.sealer, NEEDLES) == []
 
 
 @pytest.mark.parametrize("written", [NUMBER, OLD_NUMBER, "+55 (11) 98765-0123"])
@@ -77,7 +77,7 @@ async def test_however_the_number_is_written(life: Life, written: str) -> None:
     await life.send(NUMBER, WORDS)
     await life.written(OLD_NUMBER, WORDS, wamid(OLD_NUMBER, "C" * 18))
     await life.erase(written)
-    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+    assert await found_anywhere(life.owner, life.redis, life.pipeline.sealer, NEEDLES) == []
 
 
 @pytest.mark.parametrize("written", [MAIL, MAIL.upper(), "Maria.Quitanda@Example.com"])
@@ -86,7 +86,7 @@ async def test_however_the_capitals_of_a_mailbox_are_written(life: Life, written
     await life.listed("MARIA.quitanda@example.com", OTHER_NUMBER)
     erasure = await life.erase(written)
     assert (erasure.messages, erasure.names) == (1, 1)
-    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+    assert await found_anywhere(life.owner, life.redis, life.pipeline.sealer, NEEDLES) == []
 
 
 async def test_a_webhook_that_is_replayed_while_it_is_searched_is_waited_for(life: Life, urls: Urls) -> None:
@@ -96,7 +96,7 @@ async def test_a_webhook_that_is_replayed_while_it_is_searched_is_waited_for(lif
     await replaying.start()
     await somebody.execute("UPDATE inbox SET status = 'RECEIVED', due_at = now()")
     id = await life.ask_to_erase(NUMBER)
-    searching = asyncio.create_task(run_erasure_step(life.shop.worker, life.shop.sealer, life.shop.hub))
+    searching = asyncio.create_task(run_erasure_step(life.pipeline.worker, life.pipeline.sealer, life.pipeline.hub))
     waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
     await until(lambda: life.owner.fetchval(waiting), bool)
     await replaying.commit()
@@ -106,7 +106,7 @@ async def test_a_webhook_that_is_replayed_while_it_is_searched_is_waited_for(lif
     await life.apply()
     await life.owner.execute("UPDATE erasures SET due_at = now()")
     assert (await life.erase(NUMBER)).finished_at is not None
-    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+    assert await found_anywhere(life.owner, life.redis, life.pipeline.sealer, NEEDLES) == []
 
 
 async def test_a_recipient_with_a_longer_address_is_not_affected(life: Life) -> None:
@@ -123,9 +123,13 @@ async def test_what_happened_and_when_is_still_known(life: Life) -> None:
     one = await life.send(NUMBER, WORDS, Channel.WHATSAPP)
     await life.deliver(Channel.WHATSAPP, "whatsapp")
     await life.report(one, NUMBER)
-    before, events, attempts = await life.shop.message(one), await life.shop.events(one), await life.shop.attempts(one)
+    before, events, attempts = (
+        await life.pipeline.message(one),
+        await life.pipeline.events(one),
+        await life.pipeline.attempts(one),
+    )
     await life.erase(NUMBER)
-    after = await life.shop.message(one)
+    after = await life.pipeline.message(one)
     assert (after.status, after.created_at, after.delivered_at) == (
         before.status,
         before.created_at,
@@ -133,8 +137,8 @@ async def test_what_happened_and_when_is_still_known(life: Life) -> None:
     )
     assert (after.to, after.to_masked, after.content) == (None, "••••", None)
     assert after.erased_at is not None
-    assert await life.shop.events(one) == events
-    assert [one.outcome for one in await life.shop.attempts(one)] == [one.outcome for one in attempts]
+    assert await life.pipeline.events(one) == events
+    assert [one.outcome for one in await life.pipeline.attempts(one)] == [one.outcome for one in attempts]
 
 
 async def test_others_lose_nothing(life: Life) -> None:
@@ -142,9 +146,9 @@ async def test_others_lose_nothing(life: Life) -> None:
     await life.written(OTHER_NUMBER, OTHER_WORDS, wamid(OTHER_NUMBER, "D" * 18))
     await life.nobody_asked(f"From=%2B{OTHER_NUMBER[1:]}", "SM3:optout")
     await a_life_together(life)
-    before = await life.shop.message(other)
+    before = await life.pipeline.message(other)
     await life.erase(NUMBER)
-    assert await life.shop.message(other) == before
+    assert await life.pipeline.message(other) == before
     for table, kept in (("inbox", 2), ("messages", 2)):
         column = {"inbox": "raw_sealed", "messages": "content_sealed"}[table]
         left = await life.owner.fetchval(f"SELECT count(*) FROM {table} WHERE {column} IS NOT NULL")
@@ -156,22 +160,22 @@ async def test_another_tenants_messages_to_the_same_person_stay(life: Life) -> N
     one = await life.send(NUMBER, WORDS)
     tenant = await another_tenant(life)
     draft = Draft(TextContent(WORDS), [make_step(Channel.SMS)], phone=NUMBER)
-    theirs = (await life.shop.outbox.accept(tenant, draft)).message_id
+    theirs = (await life.pipeline.outbox.accept(tenant, draft)).message_id
     await life.erase(NUMBER)
-    assert (await life.shop.message(one)).to is None
-    assert (await life.shop.message(theirs, tenant)).to == NUMBER
+    assert (await life.pipeline.message(one)).to is None
+    assert (await life.pipeline.message(theirs, tenant)).to == NUMBER
 
 
 async def test_a_provider_event_about_another_tenants_customer_does_not_stay_with_the_default_tenant(
     life: Life,
 ) -> None:
-    """A report without our reference lies with the default tenant until it is known whose it is."""
+    """A report without our reference belongs to the default tenant until its owner is known."""
     tenant = await another_tenant(life)
     draft = Draft(TextContent(WORDS), [make_step(Channel.WHATSAPP)], phone=NUMBER)
-    theirs = (await life.shop.outbox.accept(tenant, draft)).message_id
+    theirs = (await life.pipeline.outbox.accept(tenant, draft)).message_id
     await life.deliver(Channel.WHATSAPP, "whatsapp")
     await life.report(theirs, NUMBER, reference=False)
-    assert (await life.shop.message(theirs, tenant)).status == "DELIVERED"
+    assert (await life.pipeline.message(theirs, tenant)).status == "DELIVERED"
     assert await life.owner.fetchval("SELECT count(*) FROM inbox WHERE raw_sealed IS NOT NULL") == 0
 
 
@@ -185,8 +189,8 @@ async def test_what_waits_is_stopped_and_not_sent(life: Life) -> None:
     one = await life.send(NUMBER, WORDS)
     done = await life.erase(NUMBER)
     await life.deliver()
-    assert (await life.shop.status(one), done.canceled) == ("CANCELED", 1)
-    assert await life.shop.attempts(one) == []
+    assert (await life.pipeline.status(one), done.canceled) == ("CANCELED", 1)
+    assert await life.pipeline.attempts(one) == []
 
 
 async def test_an_unconfirmed_message_is_given_up_and_not_sent_again(life: Life) -> None:
@@ -194,7 +198,7 @@ async def test_an_unconfirmed_message_is_given_up_and_not_sent_again(life: Life)
     await life.deliver()
     await life.owner.execute("UPDATE messages SET status = 'UNCONFIRMED', due_at = now(), unconfirmed_at = now()")
     await life.erase(NUMBER)
-    assert await life.shop.status(one) == "FAILED"
+    assert await life.pipeline.status(one) == "FAILED"
     assert await life.owner.fetchval("SELECT count(*) FROM dead_letters") == 0
 
 
@@ -205,10 +209,10 @@ async def test_what_is_just_being_sent_is_waited_for(life: Life) -> None:
     assert erasure.finished_at is None
     await life.owner.execute("UPDATE messages SET status = 'SENT', lease_until = NULL, due_at = NULL")
     await life.owner.execute("UPDATE erasures SET due_at = now()")
-    while await run_erasure_step(life.shop.worker, life.shop.sealer, life.shop.hub):
+    while await run_erasure_step(life.pipeline.worker, life.pipeline.sealer, life.pipeline.hub):
         pass
     assert (await life.erasure(erasure.id)).finished_at is not None
-    assert (await life.shop.message(one)).to is None
+    assert (await life.pipeline.message(one)).to is None
 
 
 async def test_a_webhook_that_waits_to_be_applied_is_waited_for(life: Life) -> None:
@@ -218,24 +222,24 @@ async def test_a_webhook_that_waits_to_be_applied_is_waited_for(life: Life) -> N
     assert erasure.finished_at is None
     await life.owner.execute("UPDATE inbox SET status = 'IGNORED'")
     await life.owner.execute("UPDATE erasures SET due_at = now()")
-    while await run_erasure_step(life.shop.worker, life.shop.sealer, life.shop.hub):
+    while await run_erasure_step(life.pipeline.worker, life.pipeline.sealer, life.pipeline.hub):
         pass
     assert (await life.erasure(erasure.id)).finished_at is not None
-    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+    assert await found_anywhere(life.owner, life.redis, life.pipeline.sealer, NEEDLES) == []
 
 
 @pytest.mark.parametrize("reference", [True, False])
 async def test_a_late_report_still_finds_its_message_and_leaves_no_trace(life: Life, reference: bool) -> None:
     one = await life.send(NUMBER, WORDS, Channel.WHATSAPP)
     await life.deliver(Channel.WHATSAPP, "whatsapp")
-    name = str((await life.shop.attempts(one))[0].provider_message_id)
+    name = str((await life.pipeline.attempts(one))[0].provider_message_id)
     await life.erase(NUMBER)
     raw = f'{{"statuses":[{{"id":"{name}","recipient_id":"{NUMBER[1:]}"}}]}}'
     for status in ("delivered", "read"):
         await life.told("whatsapp", life.reported(name, raw, one if reference else None, status))
         await life.apply()
-    assert await life.shop.status(one) == "READ"
-    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+    assert await life.pipeline.status(one) == "READ"
+    assert await found_anywhere(life.owner, life.redis, life.pipeline.sealer, NEEDLES) == []
 
 
 async def test_an_event_sent_again_is_still_recognised(life: Life) -> None:
@@ -243,8 +247,8 @@ async def test_an_event_sent_again_is_still_recognised(life: Life) -> None:
     await life.written(NUMBER, WORDS, name)
     await life.erase(NUMBER)
     await life.written(NUMBER, WORDS, name)
-    assert await life.shop.count("messages") == 1
-    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+    assert await life.pipeline.count("messages") == 1
+    assert await found_anywhere(life.owner, life.redis, life.pipeline.sealer, NEEDLES) == []
 
 
 async def test_what_was_kept_before_there_were_hashes_is_known_too(life: Life) -> None:
@@ -252,19 +256,19 @@ async def test_what_was_kept_before_there_were_hashes_is_known_too(life: Life) -
     await life.written(NUMBER, WORDS, name)
     await life.owner.execute("UPDATE inbox SET dedupe_key = $1", name)
     await life.written(NUMBER, WORDS, name)
-    assert (await life.shop.count("inbox"), await life.shop.count("messages")) == (1, 1)
+    assert (await life.pipeline.count("inbox"), await life.pipeline.count("messages")) == (1, 1)
 
 
 async def test_a_late_failure_does_not_go_on_to_the_next_channel(life: Life) -> None:
     route = [make_step(Channel.WHATSAPP, within=timedelta(hours=1)), make_step(Channel.SMS)]
     draft = Draft(TextContent(WORDS), route, phone=NUMBER)
-    one = (await life.shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
+    one = (await life.pipeline.outbox.accept(DEFAULT_TENANT, draft)).message_id
     await life.deliver(Channel.WHATSAPP, "whatsapp")
     await life.erase(NUMBER)
     await life.report(one, NUMBER, status="failed")
-    assert await life.shop.status(one) == "FAILED"
+    assert await life.pipeline.status(one) == "FAILED"
     await life.deliver()
-    assert len(await life.shop.attempts(one)) == 1
+    assert len(await life.pipeline.attempts(one)) == 1
 
 
 async def test_it_cannot_be_sent_again(life: Life) -> None:
@@ -273,7 +277,7 @@ async def test_it_cannot_be_sent_again(life: Life) -> None:
     await life.erase(NUMBER)
     for route in (None, [make_step(Channel.SMS)]):
         with pytest.raises(InvalidState, match="no longer stored"):
-            await retry_message(life.shop.outbox, DEFAULT_TENANT, one, route)
+            await retry_message(life.pipeline.outbox, DEFAULT_TENANT, one, route)
 
 
 async def test_asked_for_twice_it_is_one_and_done_twice_it_is_as_done(life: Life) -> None:
@@ -289,7 +293,7 @@ async def test_each_step_is_kept_so_that_a_dead_worker_costs_one(life: Life) -> 
     for place in range(5):
         await life.send(NUMBER, f"{WORDS} {place}", idempotency_key=f"{place}")
     id = await life.ask_to_erase(NUMBER)
-    assert await run_erasure_step(life.shop.worker, life.shop.sealer, life.shop.hub, batch=2)
+    assert await run_erasure_step(life.pipeline.worker, life.pipeline.sealer, life.pipeline.hub, batch=2)
     assert (await life.erasure(id)).messages == 2
     done = await life.erase(NUMBER)
     assert (done.id, done.messages) == (id, 5)
@@ -317,7 +321,7 @@ async def test_names_are_found_in_other_digits_and_as_forms_write_them(life: Lif
 
 async def test_an_erased_recipient_can_be_written_to_again(life: Life) -> None:
     await life.erase(NUMBER)
-    assert await life.shop.status(await life.send(NUMBER, WORDS)) == "QUEUED"
+    assert await life.pipeline.status(await life.send(NUMBER, WORDS)) == "QUEUED"
 
 
 async def test_ids_that_survive_an_erasure_identify_no_person(life: Life) -> None:
@@ -334,4 +338,4 @@ async def test_ids_that_survive_an_erasure_identify_no_person(life: Life) -> Non
     assert await life.owner.fetchval("SELECT name FROM api_keys") == f"erased-{key}"
     found = dict(await life.owner.fetch("SELECT id, made_by ->> 'requestId' FROM messages"))
     assert found == {kept: "trace-1", gone: None}
-    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
+    assert await found_anywhere(life.owner, life.redis, life.pipeline.sealer, NEEDLES) == []

@@ -41,14 +41,14 @@ HASHES_OF_THEIR_OWN = {
 
 async def rotated(life: Life, batch: int = 2) -> dict[str, int]:
     done: dict[str, int] = {}
-    async for one in rotate_keys(life.shop.worker, BOTH, batch=batch):
+    async for one in rotate_keys(life.pipeline.worker, BOTH, batch=batch):
         assert one.unreadable == 0
         done[one.table] = done.get(one.table, 0) + one.sealed
     return done
 
 
 async def under(life: Life) -> dict[str, dict[str | None, int]]:
-    return {one.place: dict(one.values) for one in await count_by_key(life.shop.worker) if one.values}
+    return {one.place: dict(one.values) for one in await count_by_key(life.pipeline.worker) if one.values}
 
 
 async def some_of_everything(life: Life) -> UUID:
@@ -60,7 +60,7 @@ async def some_of_everything(life: Life) -> UUID:
     await life.ask_to_erase("+5511900000000")
     await life.listed(OTHER_NUMBER)
     user = uuid7()
-    sealed = seal_profile(life.shop.sealer, user, Profile(name="Maria"))
+    sealed = seal_profile(life.pipeline.sealer, user, Profile(name="Maria"))
     await life.owner.execute("INSERT INTO users (id, subject, profile_sealed) VALUES ($1, 'user_m', $2)", user, sealed)
     found: UUID = await life.owner.fetchval("SELECT id FROM messages WHERE direction = 'OUTBOUND' LIMIT 1")
     return found
@@ -97,11 +97,11 @@ async def test_afterwards_the_old_key_can_go(life: Life) -> None:
     assert sum(done.values()) == sum(sum(v.values()) for place, v in before.items() if place != FINGERPRINTS)
     after = await under(life)
     assert {name for place, values in after.items() if place != FINGERPRINTS for name in values} == {"k2"}
-    life.shop.sealer = ONLY_NEW
-    assert (await life.shop.message(one)).to == NUMBER
+    life.pipeline.sealer = ONLY_NEW
+    assert (await life.pipeline.message(one)).to == NUMBER
     user = await life.owner.fetchrow("SELECT id, profile_sealed FROM users")
     assert open_profile(ONLY_NEW, user["id"], user["profile_sealed"]).name == "Maria"
-    # The hash beside an address went with it: whoever looks finds it by the new key alone.
+    # The hash beside an address was updated with it: it is found by the new key alone.
     await life.erase(NUMBER)
     await life.owner.execute("DELETE FROM erasures")
     assert await found_anywhere(life.owner, life.redis, ONLY_NEW, NEEDLES) == []
@@ -110,7 +110,7 @@ async def test_afterwards_the_old_key_can_go(life: Life) -> None:
 async def test_a_mailbox_with_capitals_is_found_by_its_new_hash(life: Life) -> None:
     await life.send("Maria.Quitanda@example.com", WORDS, Channel.EMAIL)
     await rotated(life)
-    life.shop.sealer = ONLY_NEW
+    life.pipeline.sealer = ONLY_NEW
     assert (await life.erase(MAIL)).messages == 1
 
 
@@ -123,7 +123,7 @@ async def test_a_second_time_there_is_nothing_to_do(life: Life) -> None:
 async def test_a_rotation_that_was_ended_in_the_middle_is_continued(life: Life) -> None:
     await some_of_everything(life)
     total = sum(sum(values.values()) for place, values in (await under(life)).items() if place != FINGERPRINTS)
-    steps = rotate_keys(life.shop.worker, BOTH, batch=1)
+    steps = rotate_keys(life.pipeline.worker, BOTH, batch=1)
     first = [await anext(steps) for _ in range(3)]
     await steps.aclose()
     rest = await rotated(life)
@@ -134,47 +134,47 @@ async def test_while_it_goes_on_messages_are_taken_sent_and_erased(life: Life) -
     for place in range(20):
         await life.send(NUMBER, f"{WORDS} {place}")
     newcomers = Sealer({"k2": NEW, "k1": OLD})
-    life.shop.outbox.sealer = life.shop.sealer = newcomers
+    life.pipeline.outbox.sealer = life.pipeline.sealer = newcomers
     await life.ask_to_erase(NUMBER)
 
     async def turn() -> None:
-        async for _ in rotate_keys(life.shop.worker, BOTH, batch=1):
+        async for _ in rotate_keys(life.pipeline.worker, BOTH, batch=1):
             await asyncio.sleep(0)
 
     async def live() -> None:
         for place in range(10):
             await life.send("+5511911112222", f"carambola {place}")
-            await run_erasure_step(life.shop.worker, newcomers, life.shop.hub, batch=2)
+            await run_erasure_step(life.pipeline.worker, newcomers, life.pipeline.hub, batch=2)
 
     await asyncio.gather(turn(), live())
     await life.erase(NUMBER)
     values = await under(life)
     assert values["messages.to_sealed"] == {"k2": 10}
-    assert await life.shop.count("messages WHERE content_sealed IS NULL") == 20
+    assert await life.pipeline.count("messages WHERE content_sealed IS NULL") == 20
 
 
 async def test_a_person_is_found_under_either_key_meanwhile(life: Life) -> None:
     await life.send(NUMBER, WORDS)
-    life.shop.outbox.sealer = life.shop.sealer = BOTH
+    life.pipeline.outbox.sealer = life.pipeline.sealer = BOTH
     await life.send(NUMBER, WORDS)
     assert (await life.erase(NUMBER)).messages == 2
 
 
 async def test_an_event_sent_again_is_recognised_under_either_key(life: Life) -> None:
     await life.written(NUMBER, WORDS, wamid(NUMBER, "A" * 18))
-    life.shop.sealer = BOTH
+    life.pipeline.sealer = BOTH
     await life.written(NUMBER, WORDS, wamid(NUMBER, "A" * 18))
-    assert (await life.shop.count("inbox"), await life.shop.count("messages")) == (1, 1)
+    assert (await life.pipeline.count("inbox"), await life.pipeline.count("messages")) == (1, 1)
 
 
 async def test_a_request_is_the_same_under_either_key_and_no_more_without_the_old_one(life: Life) -> None:
     first = await life.send(NUMBER, WORDS, idempotency_key="one")
-    life.shop.outbox.sealer = BOTH
+    life.pipeline.outbox.sealer = BOTH
     assert await life.send(NUMBER, WORDS, idempotency_key="one") == first
-    life.shop.outbox.sealer = ONLY_NEW
+    life.pipeline.outbox.sealer = ONLY_NEW
     draft = Draft(TextContent(WORDS), [make_step(Channel.SMS)], phone=NUMBER, idempotency_key="one")
     with pytest.raises(IdempotencyConflict):
-        await life.shop.outbox.accept(DEFAULT_TENANT, draft)
+        await life.pipeline.outbox.accept(DEFAULT_TENANT, draft)
     # Which is why they are counted: the old key may go once none is left under it.
     assert (await under(life))[FINGERPRINTS] == {"k1": 1}
 
@@ -182,7 +182,7 @@ async def test_a_request_is_the_same_under_either_key_and_no_more_without_the_ol
 async def test_an_unreadable_value_is_counted_and_left_unchanged(life: Life) -> None:
     await life.send(NUMBER, WORDS)
     await life.owner.execute("UPDATE messages SET content_sealed = set_byte(content_sealed, 20, 1)")
-    steps = [one async for one in rotate_keys(life.shop.worker, BOTH)]
+    steps = [one async for one in rotate_keys(life.pipeline.worker, BOTH)]
     assert sum(one.unreadable for one in steps) == 1
     assert (await under(life))["messages.content_sealed"] == {"k1": 1}
 
@@ -247,13 +247,13 @@ async def test_a_lost_look_up_secret_is_replaced_and_later_ids_are_found(
     ended, said = await asyncio.to_thread(run, "keys", "new-lookup", "--yes")
     assert (ended, "Restart the workers" in said) == (None, True), said
     # As a worker that was started afterwards.
-    life.shop.outbox.sealer = life.shop.sealer = Sealer({"k2": NEW})
-    await prepare_lookups(life.shop.worker, life.shop.sealer)
+    life.pipeline.outbox.sealer = life.pipeline.sealer = Sealer({"k2": NEW})
+    await prepare_lookups(life.pipeline.worker, life.pipeline.sealer)
     new = await life.send(NUMBER, WORDS)
     await life.deliver()
-    async with life.shop.worker.transaction() as connection:
+    async with life.pipeline.worker.transaction() as connection:
         named = await holders_of(
-            connection, life.shop.sealer, {("twilio", f"SM{message.hex}") for message in (old, new)}
+            connection, life.pipeline.sealer, {("twilio", f"SM{message.hex}") for message in (old, new)}
         )
     assert {holder.key.message_id for holder in named.values()} == {new}
     acts = await life.owner.fetch("SELECT action FROM audit_events WHERE kind = 'CLI'")

@@ -25,7 +25,7 @@ ALTERED = "UPDATE messages SET {column} = set_byte({column}, octet_length({colum
 def sealer(life: Life, **keys: bytes) -> Sealer:
     """A process with these keys; the secret of look-ups was read before they changed."""
     made = Sealer(keys)
-    made.hash_ids_with(life.shop.sealer._id_secret)  # type: ignore[arg-type]
+    made.hash_ids_with(life.pipeline.sealer._id_secret)  # type: ignore[arg-type]
     return made
 
 
@@ -36,7 +36,7 @@ def turned(life: Life) -> Sealer:
 
 
 async def page(life: Life, by: Sealer) -> list[queries.Message]:
-    async with life.shop.app.transaction(DEFAULT_TENANT) as connection:
+    async with life.pipeline.app.transaction(DEFAULT_TENANT) as connection:
         found = await queries.messages_page(
             connection, by, DEFAULT_TENANT, PageRequest(10), MessageFilter(), sealed=("content", "to", "from")
         )
@@ -44,20 +44,20 @@ async def page(life: Life, by: Sealer) -> list[queries.Message]:
 
 
 async def test_a_worker_without_the_key_leaves_a_message_to_one_that_has_it(life: Life, turned: Sealer) -> None:
-    shop = life.shop
-    shop.outbox.sealer = turned
+    pipeline = life.pipeline
+    pipeline.outbox.sealer = turned
     under_new = await life.send(NUMBER, WORDS)
-    shop.outbox.sealer = shop.sealer
+    pipeline.outbox.sealer = pipeline.sealer
     under_old = await life.send(NUMBER, WORDS)
     await life.deliver()
-    assert [await shop.status(one) for one in (under_old, under_new)] == ["SENT", "QUEUED"]
+    assert [await pipeline.status(one) for one in (under_old, under_new)] == ["SENT", "QUEUED"]
     row = await life.owner.fetchrow("SELECT * FROM messages WHERE id = $1", under_new)
     assert (row["attempt_count"], row["lease_until"]) == (0, None)
     assert row["due_at"] <= row["created_at"], "it is due for whoever has the key, without a delay"
-    assert [event.status.value for event in await shop.events(under_new)] == ["QUEUED"]
-    shop.sealer = turned
+    assert [event.status.value for event in await pipeline.events(under_new)] == ["QUEUED"]
+    pipeline.sealer = turned
     await life.deliver()
-    assert await shop.status(under_new) == "SENT"
+    assert await pipeline.status(under_new) == "SENT"
 
 
 @pytest.mark.parametrize("column", ["to_sealed", "content_sealed"])
@@ -66,7 +66,7 @@ async def test_an_altered_row_waits_and_delays_no_other(life: Life, column: str)
     await life.owner.execute(ALTERED.format(column=column), broken)
     with capture_logs() as logs:
         await life.deliver()
-    assert [await life.shop.status(one) for one in (broken, sound)] == ["QUEUED", "SENT"]
+    assert [await life.pipeline.status(one) for one in (broken, sound)] == ["QUEUED", "SENT"]
     [line] = [one for one in logs if one["event"] == "message_unreadable" and "advice" in one]
     assert (line["message_id"], "altered" in line["reason"]) == (str(broken), True)
     row = await life.owner.fetchrow(
@@ -78,22 +78,22 @@ async def test_an_altered_row_waits_and_delays_no_other(life: Life, column: str)
 
 async def test_a_key_of_the_same_name_and_another_value_fails_nothing(life: Life) -> None:
     one = await life.send(NUMBER, WORDS)
-    right, life.shop.sealer = life.shop.sealer, sealer(life, k1=NEW)
+    right, life.pipeline.sealer = life.pipeline.sealer, sealer(life, k1=NEW)
     await life.deliver()
-    life.shop.sealer = right
-    assert await life.shop.status(one) == "QUEUED"
+    life.pipeline.sealer = right
+    assert await life.pipeline.status(one) == "QUEUED"
     await life.owner.execute("UPDATE messages SET due_at = now()")
     await life.deliver()
-    assert await life.shop.status(one) == "SENT"
+    assert await life.pipeline.status(one) == "SENT"
 
 
 async def test_a_page_shows_what_it_can_and_says_what_it_cannot(life: Life, turned: Sealer) -> None:
-    life.shop.outbox.sealer = turned
+    life.pipeline.outbox.sealer = turned
     closed = await life.send(NUMBER, WORDS)
-    life.shop.outbox.sealer = life.shop.sealer
+    life.pipeline.outbox.sealer = life.pipeline.sealer
     broken, sound = await life.send(NUMBER, WORDS), await life.send(NUMBER, WORDS)
     await life.owner.execute(ALTERED.format(column="content_sealed"), broken)
-    shown = {one.id: one for one in await page(life, life.shop.sealer)}
+    shown = {one.id: one for one in await page(life, life.pipeline.sealer)}
     assert shown.keys() == {closed, broken, sound}
     assert shown[closed].unreadable == {"content": "k2", "to": "k2"}
     assert shown[broken].unreadable == {"content": None}
@@ -105,27 +105,27 @@ async def test_a_page_shows_what_it_can_and_says_what_it_cannot(life: Life, turn
 async def test_an_event_under_a_missing_key_waits_without_losing_a_try(life: Life, turned: Sealer) -> None:
     message = await life.send(NUMBER, WORDS)
     await life.deliver()
-    old, life.shop.sealer = life.shop.sealer, turned
+    old, life.pipeline.sealer = life.pipeline.sealer, turned
     report = StatusReport(
         "one", "delivered", "{}", status=ReportedStatus.DELIVERED, reference=life.reported("x", "", message).reference
     )
     await life.told("twilio", report)
-    life.shop.sealer = old
+    life.pipeline.sealer = old
     await life.apply()
     row = await life.owner.fetchrow("SELECT status, attempts FROM inbox")
     assert (row["status"], row["attempts"]) == ("RECEIVED", 0)
-    life.shop.sealer = turned
+    life.pipeline.sealer = turned
     await life.apply()
-    assert await life.shop.status(message) == "DELIVERED"
+    assert await life.pipeline.status(message) == "DELIVERED"
 
 
 async def test_an_erasure_passes_nothing_that_another_process_can_read(life: Life, turned: Sealer) -> None:
-    old, life.shop.sealer = life.shop.sealer, turned
+    old, life.pipeline.sealer = life.pipeline.sealer, turned
     await life.nobody_asked(f'{{"from":"{NUMBER}"}}', "key")
-    life.shop.sealer = old
+    life.pipeline.sealer = old
     erasure = await life.erase(NUMBER)
     assert erasure.finished_at is None, "what it cannot read may name them"
-    life.shop.sealer = turned
+    life.pipeline.sealer = turned
     await life.owner.execute("UPDATE erasures SET due_at = now()")
     assert (await life.erase(NUMBER)).id == erasure.id
     assert (await life.erasure(erasure.id)).finished_at is not None
@@ -133,9 +133,9 @@ async def test_an_erasure_passes_nothing_that_another_process_can_read(life: Lif
 
 
 async def test_an_erasure_under_a_missing_key_waits_for_a_worker_that_has_it(life: Life, turned: Sealer) -> None:
-    old, life.shop.sealer = life.shop.sealer, turned
+    old, life.pipeline.sealer = life.pipeline.sealer, turned
     id = await life.ask_to_erase(NUMBER)
-    life.shop.sealer = old
+    life.pipeline.sealer = old
     assert (await life.erase("+5511900000001")).finished_at is not None
     row = await life.owner.fetchrow("SELECT due_at <= now() AS is_due, finished_at FROM erasures WHERE id = $1", id)
     assert (row["is_due"], row["finished_at"]) == (True, None)
@@ -143,25 +143,25 @@ async def test_an_erasure_under_a_missing_key_waits_for_a_worker_that_has_it(lif
 
 async def test_a_worker_that_cannot_read_the_secret_of_look_ups_sends_nothing_and_says_why(life: Life) -> None:
     one = await life.send(NUMBER, WORDS)
-    life.shop.sealer = Sealer({"k2": NEW})
+    life.pipeline.sealer = Sealer({"k2": NEW})
     with pytest.raises(KeyMissing, match="'k1'"):
         await life.deliver()
-    life.shop.sealer = Sealer({"k1": OLD})
-    assert await life.shop.status(one) == "QUEUED"
+    life.pipeline.sealer = Sealer({"k1": OLD})
+    assert await life.pipeline.status(one) == "QUEUED"
     await life.deliver()
-    assert await life.shop.status(one) == "SENT"
+    assert await life.pipeline.status(one) == "SENT"
 
 
 async def test_an_answer_to_what_cannot_be_named_goes_out_without_naming_it(life: Life, turned: Sealer) -> None:
     first = await life.send(NUMBER, WORDS)
-    life.shop.sealer = turned
+    life.pipeline.sealer = turned
     await life.deliver()
-    life.shop.sealer = sealer(life, k1=OLD)
+    life.pipeline.sealer = sealer(life, k1=OLD)
     second = await life.send(NUMBER, WORDS)
     await life.owner.execute("UPDATE messages SET in_reply_to = $1 WHERE id = $2", first, second)
     await life.deliver()
-    assert await life.shop.status(second) == "SENT"
-    [view] = await life.shop.attempts(first)
+    assert await life.pipeline.status(second) == "SENT"
+    [view] = await life.pipeline.attempts(first)
     assert view.provider_message_id is None
 
 
@@ -172,22 +172,22 @@ def test_a_profile_that_cannot_be_read_lets_its_person_in_without_a_name() -> No
 
 
 async def test_what_waits_for_a_key_is_counted_said_and_shown_without_its_value(life: Life, turned: Sealer) -> None:
-    old = life.shop.sealer
-    life.shop.outbox.sealer = life.shop.sealer = turned
+    old = life.pipeline.sealer
+    life.pipeline.outbox.sealer = life.pipeline.sealer = turned
     await life.send(NUMBER, WORDS)
     await life.told("twilio", life.reported("x", "{}", None))
     await life.ask_to_erase(NUMBER)
-    found = await count_waiting_for_keys(life.shop.worker, old)
+    found = await count_waiting_for_keys(life.pipeline.worker, old)
     assert found == {"k2": {"erasures": 1, "inbox": 1, "messages": 1}}
-    assert await count_waiting_for_keys(life.shop.worker, turned) == {}
+    assert await count_waiting_for_keys(life.pipeline.worker, turned) == {}
     with capture_logs() as logs:
         log_missing_keys(found)
     [line] = logs
     assert (line["event"], line["key"], line["messages"]) == ("key_missing", "k2", 1)
-    await liveness.record_worker(life.shop.worker, "one", "0012")
-    await liveness.record_missing_keys(life.shop.worker, "one", found)
-    async with life.shop.app.transaction() as connection:
+    await liveness.record_worker(life.pipeline.worker, "one", "0012")
+    await liveness.record_missing_keys(life.pipeline.worker, "one", found)
+    async with life.pipeline.app.transaction() as connection:
         assert await liveness.workers_missing_keys(connection) == [("one", "k2")]
-    await liveness.record_missing_keys(life.shop.worker, "one", ())
-    async with life.shop.app.transaction() as connection:
+    await liveness.record_missing_keys(life.pipeline.worker, "one", ())
+    async with life.pipeline.app.transaction() as connection:
         assert await liveness.workers_missing_keys(connection) == []

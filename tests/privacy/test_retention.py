@@ -36,7 +36,7 @@ async def some_chat(life: Life) -> Life:
 
 
 async def forget(life: Life) -> dict[str, int]:
-    return await forget_expired_data(life.shop.worker, life.shop.sealer, KEPT, batch=2)
+    return await forget_expired_data(life.pipeline.worker, life.pipeline.sealer, KEPT, batch=2)
 
 
 async def test_each_kind_is_kept_for_as_long_as_was_said(some_chat: Life) -> None:
@@ -47,12 +47,12 @@ async def test_each_kind_is_kept_for_as_long_as_was_said(some_chat: Life) -> Non
     await life.grow_old(DAYS[10])
     assert await forget(life) == {"content": 6, "addresses": 0, "webhooks": 0}
     row = await life.owner.fetchrow("SELECT * FROM messages WHERE direction = 'OUTBOUND' LIMIT 1")
-    message = await life.shop.message(row["id"])
+    message = await life.pipeline.message(row["id"])
     assert (message.content, message.to, message.to_masked) == (None, NUMBER, "+55 11 9••••-0123")
     await life.grow_old(DAYS[10])
     assert await forget(life) == {"content": 0, "addresses": 6, "webhooks": 0}
-    assert await found_anywhere(life.owner, life.redis, life.shop.sealer, NEEDLES) == []
-    message = await life.shop.message(row["id"])
+    assert await found_anywhere(life.owner, life.redis, life.pipeline.sealer, NEEDLES) == []
+    message = await life.pipeline.message(row["id"])
     assert (message.status, message.to, message.to_masked) == ("DELIVERED", None, "••••")
     assert await life.owner.fetchval("SELECT count(*) FROM message_events") > 0
     assert await forget(life) == {"content": 0, "addresses": 0, "webhooks": 0}
@@ -60,8 +60,8 @@ async def test_each_kind_is_kept_for_as_long_as_was_said(some_chat: Life) -> Non
 
 async def test_for_good_is_for_good(some_chat: Life) -> None:
     await some_chat.grow_old(DAYS[400])
-    assert await forget_expired_data(some_chat.shop.worker, some_chat.shop.sealer, Retention()) == {}
-    assert (await some_chat.shop.count("messages WHERE content_sealed IS NULL")) == 0
+    assert await forget_expired_data(some_chat.pipeline.worker, some_chat.pipeline.sealer, Retention()) == {}
+    assert (await some_chat.pipeline.count("messages WHERE content_sealed IS NULL")) == 0
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ async def test_what_is_under_way_is_left_alone_however_old(life: Life, standing:
     await life.owner.execute(f"UPDATE messages SET {standing}")
     await life.grow_old(DAYS[400])
     await forget(life)
-    message = await life.shop.message(one)
+    message = await life.pipeline.message(one)
     assert (message.to, message.erased_at) == (NUMBER, None)
 
 
@@ -89,7 +89,7 @@ async def test_a_message_counts_from_its_last_move(life: Life) -> None:
     await life.grow_old(DAYS[400])
     await life.owner.execute("UPDATE messages SET updated_at = now() - interval '1 day'")
     await forget(life)
-    assert (await life.shop.message(one)).to == NUMBER
+    assert (await life.pipeline.message(one)).to == NUMBER
 
 
 async def test_a_webhook_that_waits_is_left_alone(life: Life) -> None:
@@ -103,8 +103,8 @@ async def test_a_provider_event_past_its_retention_cannot_be_processed_again_and
     await life.grow_old(DAYS[10])
     await forget(life)
     webhook = await life.owner.fetchval("SELECT id FROM inbox LIMIT 1")
-    async with life.shop.app.transaction(DEFAULT_TENANT) as connection:
-        assert await webhook_payloads(connection, life.shop.sealer, DEFAULT_TENANT, [webhook]) == {}
+    async with life.pipeline.app.transaction(DEFAULT_TENANT) as connection:
+        assert await webhook_payloads(connection, life.pipeline.sealer, DEFAULT_TENANT, [webhook]) == {}
         refusal = (await replay_webhooks(connection, DEFAULT_TENANT, [webhook]))[webhook]
     assert isinstance(refusal, InvalidState)
     assert "no longer stored" in refusal.message
@@ -112,17 +112,17 @@ async def test_a_provider_event_past_its_retention_cannot_be_processed_again_and
 
 async def test_the_worker_does_it_every_day_by_the_settings(some_chat: Life, urls: Urls) -> None:
     await some_chat.grow_old(DAYS[40])
-    house = house_over(urls, DATABASE_URL=urls.worker, RETENTION_CONTENT_DAYS="20", RETENTION_ADDRESSES_DAYS="0")
-    worker = build_worker(house)
+    application = house_over(urls, DATABASE_URL=urls.worker, RETENTION_CONTENT_DAYS="20", RETENTION_ADDRESSES_DAYS="0")
+    worker = build_worker(application)
     try:
         assert worker.forget in [job.function for job in _cron_jobs(worker)]
         await worker.forget(uuid4())
     finally:
-        await house.close()
-    assert await some_chat.shop.count("messages WHERE content_sealed IS NULL") == 6
-    assert await some_chat.shop.count("messages WHERE to_sealed IS NULL") == 0
-    # As long as nobody says otherwise: thirty days.
-    assert await some_chat.shop.count("inbox WHERE raw_sealed IS NULL") == 6
+        await application.close()
+    assert await some_chat.pipeline.count("messages WHERE content_sealed IS NULL") == 6
+    assert await some_chat.pipeline.count("messages WHERE to_sealed IS NULL") == 0
+    # The default: thirty days.
+    assert await some_chat.pipeline.count("inbox WHERE raw_sealed IS NULL") == 6
 
 
 @pytest.mark.parametrize(("text", "is_right"), [("0", True), ("7", True), ("36500", True), ("6", False), ("-1", False)])

@@ -57,7 +57,7 @@ def header(**changes: Any) -> dict[str, Any]:
 def token(
     claims_: dict[str, Any] | None = None, header_: dict[str, Any] | None = None, key: RSAPrivateKey = KEY
 ) -> str:
-    """A token signed by somebody else's library, whatever it says."""
+    """A token signed by another library, with any content."""
     return signed(written(header() if header_ is None else header_), written(claims_ or claims()), key)
 
 
@@ -109,7 +109,7 @@ def claims_with_numbers(**numbers: str) -> str:
 
 
 def hs256(**changes: object) -> str:
-    """Signed with our public key as the secret, which everybody knows."""
+    """Signed with our public key as the secret, which is public."""
     head, body = written(header(alg="HS256", **changes)), written(claims())
     return (
         f"{head}.{body}.{b64(jwt.get_algorithm_by_name('HS256').sign(f'{head}.{body}'.encode(), PUBLIC_PEM.encode()))}"

@@ -39,7 +39,7 @@ WAMID = "wamid." + base64.b64encode(f"\x1c\x18\r{ANA[1:]}\x15\x02\0".encode()).d
 
 
 async def kept(sending: Awaitable[Receipt]) -> str | None:
-    """What stays of the answer, whatever it meant."""
+    """What is kept of the answer, for any outcome."""
     try:
         return (await sending).answer
     except ProviderError as error:
@@ -57,7 +57,7 @@ async def answering(status: int, body: bytes, *headers: str) -> AsyncIterator[st
 
 
 def everywhere(names: Mapping[str, object]) -> list[dict[str, object]]:
-    """The same object with what is private in each of its fields, and in one nobody knows."""
+    """The same object with personal data in each of its fields, and in an unknown one."""
     return [{**names, name: PLANTED} for name in [*names, "unknown"]] + [
         {**names, name: word} for name in names for word in (ANA[1:], int(ANA[1:]), ANA_AT_HOME, TEXT, SECRET, [ANA])
     ]

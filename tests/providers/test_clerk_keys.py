@@ -26,7 +26,7 @@ JWKS = "/clerk/.well-known/jwks.json"
 
 @dataclass
 class Clock:
-    """Stands still unless it is told otherwise."""
+    """A stopped clock that the test can move."""
 
     now: float = 1000.0
 

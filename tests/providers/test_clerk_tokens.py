@@ -143,7 +143,7 @@ async def test_the_longest_life_is_a_setting() -> None:
         await verified(token(claims(exp=seconds_from_now(90))), CLERK_TOKEN_LIFETIME="60")
 
 
-# Whatever JSON can say, of whatever size: with duplicates of names, deep, and with numbers that no float holds.
+# Any JSON of any size: with duplicate names, deep, and with numbers that no float holds.
 ABSURD = st.one_of(
     st.none(),
     st.booleans(),

@@ -100,7 +100,7 @@ FORGED = [
     webhook(body=BODY + b" "),
     webhook(body=BODY.replace(b"user_2abc", b"user_2abd")),
     webhook(signature=signature(secret="")),
-    # The whole text as the key, as another company has it.
+    # The whole text as the key, as another provider has it.
     webhook(
         signature="v1,"
         + base64.b64encode(

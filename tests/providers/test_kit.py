@@ -220,7 +220,7 @@ async def test_what_is_elsewhere_goes_through_the_proxy_of_the_environment(monke
         monkeypatch.setenv("HTTPS_PROXY", proxy.base.replace("://", "://user:p%40ss@"))
         monkeypatch.setenv("NO_PROXY", ".example.invalid")
         http = HttpClient("twilio", total_timeout=1, connect_timeout=0.5)
-        # A proxy that lets nobody through did nothing either.
+        # A proxy that refuses to connect did nothing either.
         for address in ("https://api.example.com/a", "https://nobody.example.invalid/a"):
             with pytest.raises(ProviderUnavailable) as refused:
                 await http.call("POST", address)
@@ -238,7 +238,7 @@ async def test_a_kept_connection_closed_while_idle_is_replaced(http: HttpClient)
 
     async with scripted_server(once) as wire:
         assert (await http.call("POST", wire.base)).body == b"1"
-        # The end of the line has to reach us; nothing tells when it has.
+        # The end of the connection has to reach us; nothing signals when it has.
         await asyncio.sleep(0.05)
         assert (await http.call("POST", wire.base)).body == b"2"
         assert len(wire.requests) == 2

@@ -70,7 +70,7 @@ def test_every_reply_of_every_command_has_a_meaning_without_an_enhanced_code() -
 
 
 def test_at_mail_every_code_is_about_the_sender_even_if_it_mentions_an_address() -> None:
-    # The size, and the need of SMTPUTF8, are told at MAIL already.
+    # The size, and the need of SMTPUTF8, are announced at MAIL already.
     own = {"2.3", "3.4", "7.16", "6.7", "6.8", "6.9", "6.10"}
     for detail in REGISTERED:
         error = provider_error(MAIL, 550, f"5.{detail} Whatever it says")

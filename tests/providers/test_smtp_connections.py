@@ -147,7 +147,7 @@ async def test_a_connection_is_left_before_a_relay_that_counts_refusals_slows_us
     async with smtp_relay(rcpt="450 4.2.0 Not now") as relay, sender(relay.port, SMTP_TLS="none") as send:
         for number in range(25):
             if number == 14:
-                # A mail that is taken begins the count anew.
+                # An accepted mail restarts the count.
                 relay.replies.clear()
                 await send(email())
                 relay.replies["rcpt"] = "450 4.2.0 Not now"

@@ -28,7 +28,7 @@ def raw(message: OutboundMessage, **settings: str) -> bytes:
 
 
 def built(message: OutboundMessage, **settings: str) -> EmailMessage:
-    """The mail as a reader nobody here wrote sees it."""
+    """The mail as a third-party reader sees it."""
     return message_from_bytes(raw(message, **settings), EmailMessage, policy=policy.default)
 
 

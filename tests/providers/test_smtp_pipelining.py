@@ -22,7 +22,7 @@ FINE = {"MAIL": "250 Ok", "RCPT": "250 Ok", "DATA": "354 Go on", "RSET": "250 Ok
 
 
 class Packets(ScriptedRelay):
-    """A relay that answers by what came together: `answer` is told the commands of one write."""
+    """A relay that answers by what came together: `answer` gets the commands of one write."""
 
     def __init__(self, answer: Callable[[list[str]], str | None]) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ async def test_a_dot_may_wait_behind_a_text_and_a_long_text_arrives_whole(monkey
 @pytest.mark.parametrize(
     "said",
     [
-        # Refused, and told to go on all the same.
+        # Refused, and asked to continue all the same.
         "250 Ok\r\n550 5.1.1 Nobody\r\n354 Go on\r\n",
         "250 Ok\r\n550 5.1.1 Nobody\r\n554 5.5.1 No valid recipients\r\n",
     ],

@@ -163,7 +163,7 @@ async def test_a_password_is_not_offered_to_a_relay_that_asks_for_none() -> None
 
 
 async def test_later_to_the_greeting_is_no_reason_to_speak_an_older_language() -> None:
-    """HELO offers no way to sign in, and the operator would be told to change settings that are right."""
+    """HELO offers no way to sign in, and the operator would be advised to change correct settings."""
     for reply in ("450 4.3.2 Try again later", "451-4.7.1 Greylisted\r\n451 4.7.1 later", "421 4.7.0 Too many"):
         async with smtp_relay(ehlo=reply) as relay:
             error = await failure(send(relay))

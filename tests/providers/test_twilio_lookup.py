@@ -269,7 +269,7 @@ async def test_a_list_without_end_is_not_read_for_ever_and_not_taken_for_an_empt
             await lookup.find(sought(at=START))
         assert await lookup.count(START.date()) is None
         asked = len(wire.requests)
-        # What was found is told, and a list that has come to days before the attempt holds nothing more of it.
+        # What was found is returned, and a list that has reached days before the attempt holds nothing more of it.
         assert await lookup.find(sought(at=START + timedelta(days=1))) == []
         assert len(wire.requests) - asked < 10
     async with answering([message()], following=path) as wire:

@@ -62,7 +62,7 @@ def test_an_empty_webhook_is_kept_once(body: bytes) -> None:
 
 
 def test_the_largest_batches_are_split_in_no_time() -> None:
-    """Meta's webhooks have at most 3 MB; whoever looked for each person in the whole list would take minutes."""
+    """Meta's webhooks have at most 3 MB; a search for each person in the whole list would take minutes."""
     many = range(8_000)
     people = [{"wa_id": str(5511900000000 + n), "profile": {"name": "Ana"}} for n in many]
     items = [status_report(id=f"wamid.{n}", recipient_id=str(5511900000000 + n)) for n in many]

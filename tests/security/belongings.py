@@ -12,7 +12,7 @@ from tests.graph.callers import Caller
 from tests.graph.factories import RecordFactory, global_id
 from tests.security.tables import tenant_tables
 
-# What the house has in common for all its tenants.
+# Types that all tenants share.
 SHARED_TYPES = {"Integration"}
 
 
@@ -43,7 +43,7 @@ _SEND_BATCH = """mutation ($key: String!, $text: String!) {
 
 @dataclass(frozen=True)
 class Belongings:
-    """The global ids of somebody's objects, by type; `messages` are the messages' own."""
+    """The global ids of a tenant's objects, by type; `messages` are the messages' own."""
 
     ids: dict[str, list[str]]
     messages: list[UUID]
@@ -53,7 +53,7 @@ class Belongings:
         return [id for ids in self.ids.values() for id in ids]
 
     def unknown(self) -> list[str]:
-        """Ids of the same types and shapes that nobody ever gave out."""
+        """Ids of the same types and shapes that were never given out."""
         found = []
         for id in self.every:
             name, key = from_global_id(id) or ("", b"")
@@ -64,17 +64,17 @@ class Belongings:
         return found
 
 
-async def belongings_of(somebody: Caller, stock: RecordFactory) -> Belongings:
+async def belongings_of(somebody: Caller, factory: RecordFactory) -> Belongings:
     """One of everything, in a state in which something can be done about it."""
-    queued = await stock.put(somebody, attempts=1)
-    failed = await stock.put(somebody, status="FAILED", attempts=1)
+    queued = await factory.message(somebody, attempts=1)
+    failed = await factory.message(somebody, status="FAILED", attempts=1)
     told = (await somebody.ask(_HISTORY, id=global_id(queued)))["message"]
-    webhook = await stock.webhook(somebody, status="FAILED", message=failed, event_type=SECRET_WORD)
+    webhook = await factory.webhook(somebody, status="FAILED", message=failed, event_type=SECRET_WORD)
     letters = [
-        await stock.dead_letter(somebody, message=failed),
-        await stock.dead_letter(somebody, kind="webhook.apply", webhook=webhook),
+        await factory.dead_letter(somebody, message=failed),
+        await factory.dead_letter(somebody, kind="webhook.apply", webhook=webhook),
     ]
-    template = await stock.put_template(somebody, body=SECRET_WORD, name=f"{SECRET_WORD}-{secrets.token_hex(4)}")
+    template = await factory.template(somebody, body=SECRET_WORD, name=f"{SECRET_WORD}-{secrets.token_hex(4)}")
     batch = (await somebody.ask(_SEND_BATCH, key=secrets.token_hex(8), text=SECRET_WORD))["sendMessages"]["batch"]["id"]
     key = (await somebody.ask(_CREATE_KEY, name=SECRET_WORD))["createApiKey"]["apiKey"]["id"]
     erasure = (await somebody.ask(_ERASE))["eraseRecipient"]["erasure"]["id"]
@@ -87,7 +87,7 @@ async def belongings_of(somebody: Caller, stock: RecordFactory) -> Belongings:
         "MessageBatch": [batch],
         "Template": [str(to_global_id("Template", template.bytes))],
         "WebhookDelivery": [str(to_global_id("WebhookDelivery", webhook.bytes))],
-        "User": [str(to_global_id("User", (await stock.member(somebody)).bytes))],
+        "User": [str(to_global_id("User", (await factory.member(somebody)).bytes))],
         "Organization": [str(to_global_id("Organization", somebody.tenant.bytes))],
         "Erasure": [erasure],
         "AuditEvent": [one["id"] for one in acts],

@@ -23,7 +23,7 @@ OAUTH_SETTINGS = ("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET", "GOOGLE_REFRESH_TO
 
 
 def canary_value(variable: Variable) -> str:
-    """A value the setting takes, never seen before; whatever has a form nobody here knows fails the test below."""
+    """A value the setting accepts, never seen before; an unknown form fails the test below."""
     if variable.name == "ENCRYPTION_KEYS":
         return f"k9:{base64.b64encode(secrets.token_bytes(32)).decode()}"
     if variable.name == SERVICE_ACCOUNT:
@@ -44,7 +44,7 @@ class Canary:
 
     @property
     def spellings(self) -> set[str]:
-        """The same in other clothes."""
+        """The same in other encodings."""
         raw = self.text.encode()
         return {
             self.text,

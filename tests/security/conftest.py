@@ -8,7 +8,7 @@ from engine.limits import Limits
 from resolvers.errors import translate
 from resolvers.schema import build_schema
 from tests.graph.callers import Caller
-from tests.graph.conftest import caller, graph_urls, house, new_caller, nobody, owner, stock, stranger
+from tests.graph.conftest import anonymous, application, caller, factory, graph_urls, new_caller, owner, stranger
 from tests.graph.factories import RecordFactory
 from tests.security.belongings import (
     Belongings,
@@ -16,7 +16,7 @@ from tests.security.belongings import (
 )
 from tests.security.operations import OperationBuilder
 
-__all__ = ["caller", "graph_urls", "house", "new_caller", "nobody", "owner", "stock", "stranger"]
+__all__ = ["anonymous", "application", "caller", "factory", "graph_urls", "new_caller", "owner", "stranger"]
 
 _FAR = 1_000_000
 
@@ -34,11 +34,11 @@ def engine(schema: GraphQLSchema) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def asker(schema: GraphQLSchema) -> OperationBuilder:
+def operations(schema: GraphQLSchema) -> OperationBuilder:
     return OperationBuilder(schema)
 
 
 @pytest.fixture
-async def theirs(caller: Caller, stock: RecordFactory) -> Belongings:
-    """What belongs to `caller`; `stranger` is who attacks."""
-    return await belongings_of(caller, stock)
+async def theirs(caller: Caller, factory: RecordFactory) -> Belongings:
+    """What belongs to `caller`; `stranger` attacks."""
+    return await belongings_of(caller, factory)

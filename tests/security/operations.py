@@ -30,7 +30,7 @@ _SAMPLES: dict[str, Any] = {
     "Channel": "SMS",
     "IntegrationKind": "TWILIO",
     "String": "word",
-    # A message that nobody has.
+    # A message that does not exist.
     "ID": "TWVzc2FnZToBmrWS1cl6EKr8MmiNB_NO",
     "Int": 1,
     "Boolean": False,
@@ -65,7 +65,7 @@ class OperationBuilder:
         """The types of all objects that have a global id."""
         return {one.name for one in self.schema.get_possible_types(self.schema.type_map["Node"])}  # type: ignore[arg-type]
 
-    def doors(self, *scalars: str) -> list[ArgumentPath]:
+    def targets(self, *scalars: str) -> list[ArgumentPath]:
         """Every place where a caller can put an id, or a value of other scalars."""
         wanted = frozenset(scalars or ("ID",))
         return [
@@ -101,14 +101,14 @@ class OperationBuilder:
         return f"{self._head(operation, name)}{inside} }}"
 
     def correct(self, operation: str, name: str) -> dict[str, Any]:
-        """A request in which everything that must be given is as it should be; ids are those of nobody."""
+        """A valid request; its ids are unknown ones."""
         args = self._root(operation)[name].args
         # One that has a default must be given all the same where its variable may not be null.
         return {one: self._sample(arg.type, one) for one, arg in args.items() if isinstance(arg.type, GraphQLNonNull)}
 
-    def variables(self, door: ArgumentPath, value: str) -> dict[str, Any]:
-        """A request in which everything is as it should be, with `value` where the door takes an id."""
-        field, (first, *rest) = self._root(door.operation)[door.field], door.path
+    def variables(self, target: ArgumentPath, value: str) -> dict[str, Any]:
+        """A valid request, with `value` where the path takes an id."""
+        field, (first, *rest) = self._root(target.operation)[target.field], target.path
         given = {
             argument: self._sample(one.type, argument)
             for argument, one in field.args.items()

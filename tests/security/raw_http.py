@@ -27,9 +27,9 @@ SEND_LIMIT = 32 * 1024 * 1024
 
 @asynccontextmanager
 async def serving(urls: Urls, **changes: str) -> AsyncIterator[tuple[LimitsMiddleware, int]]:
-    """Serve a house as `interalpha serve` does; gives its port."""
-    house = house_over(urls, **changes)
-    app = create_asgi_app(house, Readiness(house))
+    """Serve an application as `interalpha serve` does; gives its port."""
+    application = house_over(urls, **changes)
+    app = create_asgi_app(application, Readiness(application))
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
@@ -46,7 +46,7 @@ async def serving(urls: Urls, **changes: str) -> AsyncIterator[tuple[LimitsMiddl
     finally:
         server.should_exit = True
         await serve
-        await house.close()
+        await application.close()
 
 
 async def exchange_bytes(

@@ -7,8 +7,8 @@ from uuid import UUID
 import asyncpg
 
 OUR_TENANT, OTHER_TENANT = UUID("3fea8953-6801-4312-8af1-47d803b5847a"), UUID("63a1330b-9877-4674-a978-d883b37f2ada")
-# What belongs to nobody: a table is either here, or has a tenant's column and policies.
-# People belong to none of the tenants: whoever signs in may be a member of several, and is a member of none at first.
+# Shared tables: a table is either here, or has a tenant's column and policies.
+# Users belong to no tenant: one may be a member of several, and is a member of none at first.
 SHARED_TABLES = {
     "alembic_version",
     "contracts",
@@ -69,7 +69,7 @@ async def all_tables(connection: asyncpg.Connection) -> list[dict[str, Any]]:
 
 
 async def tenant_tables(connection: asyncpg.Connection) -> list[Table]:
-    """The tables whose rows are somebody's."""
+    """The tables whose rows belong to tenants."""
     found = []
     for row in await all_tables(connection):
         if row["name"] not in SHARED_TABLES:

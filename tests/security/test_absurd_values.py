@@ -154,12 +154,12 @@ def _document(word: str, name: str, field: GraphQLField) -> str:
 @pytest.fixture(scope="module")
 async def client(stores: SharedStores) -> AsyncIterator[httpx.AsyncClient]:
     async with stores.database() as urls:
-        house = house_over(urls, CALLER_BUDGET="1000000000", ADDRESS_BUDGET="0")
-        transport = httpx.ASGITransport(create_asgi_app(house, Readiness(house)))
+        application = house_over(urls, CALLER_BUDGET="1000000000", ADDRESS_BUDGET="0")
+        transport = httpx.ASGITransport(create_asgi_app(application, Readiness(application)))
         headers = {"authorization": f"Bearer {DevelopmentTokens(b'k' * 32).make()}"}
         async with httpx.AsyncClient(transport=transport, base_url="http://10.0.0.7", headers=headers) as found:
             yield found
-        await house.close()
+        await application.close()
 
 
 def wrong(answer: httpx.Response) -> str | None:
@@ -250,10 +250,10 @@ async def test_no_content_of_a_signed_webhook_is_our_error(stores: SharedStores)
     """What is taken in is applied as well: nothing of it stops what comes behind it."""
     async with stores.database() as urls:
         settings = {name: value for one in WITH_WEBHOOKS for name, value in PROVIDERS[one].settings.items()}
-        house = house_over(urls, **settings)
+        application = house_over(urls, **settings)
         worker = house_over(urls, **settings, DATABASE_URL=urls.worker)
         bad, tried = [], 0
-        async with client_of(house) as client:
+        async with client_of(application) as client:
             for name, file in WEBHOOK_FIXTURES:
                 for body in islice(spoiled_body(fixture_body(name, file)), 0, None, 3):
                     webhook = signed_webhook(name, body)
@@ -275,5 +275,5 @@ async def test_no_content_of_a_signed_webhook_is_our_error(stores: SharedStores)
             ("IGNORED", True),
             ("RECEIVED", True),
         }
-        await house.close()
+        await application.close()
         await worker.close()

@@ -48,9 +48,9 @@ async def urls_here(stores: SharedStores) -> AsyncIterator[Urls]:
 
 @asynccontextmanager
 async def served(urls: Urls, **changes: str) -> AsyncIterator[LimitsMiddleware]:
-    house = house_over(urls, **{"ADDRESS_BUDGET": str(BUDGET), **changes})
-    yield create_asgi_app(house, Readiness(house))
-    await house.close()
+    application = house_over(urls, **{"ADDRESS_BUDGET": str(BUDGET), **changes})
+    yield create_asgi_app(application, Readiness(application))
+    await application.close()
 
 
 @asynccontextmanager
@@ -85,10 +85,10 @@ async def test_anonymous_calls_have_a_budget_per_minute_and_bad_credentials_cost
 
 async def test_bad_credentials_of_an_address_lock_out_no_good_ones_behind_it(urls_here: Urls) -> None:
     """Three hundred forgeries of every kind, then a token, a key never seen before, a cookie, and a signed webhook."""
-    house = house_over(urls_here, **{"ADDRESS_BUDGET": str(BUDGET), **CLERK_SETTINGS})
-    books = ApiKeyAdmin(urls_here.app, house.sealer, DEFAULT_TENANT)
+    application = house_over(urls_here, **{"ADDRESS_BUDGET": str(BUDGET), **CLERK_SETTINGS})
+    books = ApiKeyAdmin(urls_here.app, application.sealer, DEFAULT_TENANT)
     made = [(await asyncio.to_thread(books.create, NewKey("n", KeyKind.LIVE, frozenset(Scope))))[1] for _ in range(2)]
-    app = create_asgi_app(house, Readiness(house))
+    app = create_asgi_app(application, Readiness(application))
     unknown = generate_key(KeyKind.LIVE)[0]
     forged = ["nonsense", unknown, DevelopmentTokens(b"x" * 32).make(), token(key=STRANGERS_KEY), made[0][:-1]]
     async with from_address(app) as client:
@@ -98,7 +98,7 @@ async def test_bad_credentials_of_an_address_lock_out_no_good_ones_behind_it(url
             assert await asked(client, {"authorization": good}) == 200
         assert await asked(client, {"cookie": f"__session={token(claims())}"}) == 200
         assert (await client.get("/metrics", headers={"authorization": f"Bearer {made[1]}"})).status_code == 200
-        # Who shows nothing, or nothing good, is told to come again.
+        # A caller without valid credentials is asked to retry later.
         for headers in (
             {},
             BAD_TOKEN,
@@ -110,7 +110,7 @@ async def test_bad_credentials_of_an_address_lock_out_no_good_ones_behind_it(url
             assert (answer.status_code, error_codes(answer)) == (429, ["LIMIT_EXCEEDED"]), headers
         for path in ("/health/ready", "/metrics", "/nowhere"):
             assert (await client.get(path, headers=BAD_TOKEN)).status_code == 429, path
-    await house.close()
+    await application.close()
 
 
 async def test_forged_webhooks_lock_out_no_signed_ones_from_the_same_address(urls_here: Urls) -> None:
@@ -126,7 +126,7 @@ async def test_forged_webhooks_lock_out_no_signed_ones_from_the_same_address(url
         assert await post("nonsense", form) == 429
         assert await post("nonsense", form, "nobody") == 429
         assert await post(twilio_signature(form), form) == 204
-        # What would cost more than it may is asked to come again, whoever signed it.
+        # A request that would cost more than the budget is asked to retry, whoever signed it.
         large = {**twilio_report(), "Body": "x" * LARGEST_ON_CREDIT}
         assert await post(twilio_signature(large), large) == 429
 
@@ -274,17 +274,17 @@ INNER = ("10.0.0.0/8", "fd00::/8")
     ("client", "forwarded", "trusted", "address"),
     [
         ("192.0.2.1", (), (), "192.0.2.1"),
-        # Nobody is trusted unless named.
+        # No proxy is trusted unless named.
         ("192.0.2.1", ("198.51.100.7",), (), "192.0.2.1"),
         ("127.0.0.1", ("198.51.100.7",), (), "127.0.0.1"),
         ("192.0.2.1", ("198.51.100.7",), INNER, "192.0.2.1"),
         ("10.0.0.1", ("198.51.100.7",), INNER, "198.51.100.7"),
-        # What the client wrote itself stands further left.
+        # What the client wrote itself is further left.
         ("10.0.0.1", ("1.1.1.1, 198.51.100.7",), INNER, "198.51.100.7"),
         ("10.0.0.1", ("1.1.1.1", "198.51.100.7"), INNER, "198.51.100.7"),
         ("10.0.0.1", ("1.1.1.1, 198.51.100.7, 10.9.9.9",), INNER, "198.51.100.7"),
         ("10.0.0.1", ("10.1.1.1, 198.51.100.7, 10.9.9.9",), INNER, "198.51.100.7"),
-        # Garbage ends the chain at whoever passed it on.
+        # An invalid entry ends the chain at the proxy that passed it on.
         ("10.0.0.1", ("1.1.1.1, nonsense",), INNER, "10.0.0.1"),
         ("10.0.0.1", ("",), INNER, "10.0.0.1"),
         ("10.0.0.1", ("1.1.1.1, unknown, 10.2.2.2",), INNER, "10.2.2.2"),
@@ -344,7 +344,7 @@ def assert_fenced(answer: httpx.Response, told: str) -> None:
     assert len(policy) == 1, told
     for part in ("default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"):
         assert part in policy[0], told
-    # Only what everybody is shown alike may be kept: the files of the Explorer, the page that explains errors.
+    # Only what is the same for all callers may be cached: the files of the Explorer, the page that explains errors.
     caching = answer.headers.get_list("cache-control")
     may_be_kept = told.partition(" ")[2].startswith(("/graphiql", "/docs/errors"))
     assert caching == ["no-store"] or (may_be_kept and len(caching) == 1), told

@@ -47,12 +47,12 @@ async def test_equal_batches_of_two_tenants_are_two_batches(caller: Caller, stra
 
 
 async def test_a_cursor_of_others_is_a_place_among_ones_own(
-    asker: OperationBuilder, caller: Caller, stranger: Caller, stock: RecordFactory
+    operations: OperationBuilder, caller: Caller, stranger: Caller, factory: RecordFactory
 ) -> None:
-    older = await belongings_of(stranger, stock)
-    theirs = await belongings_of(caller, stock)
-    newer = await belongings_of(stranger, stock)
-    for name in asker.lists():
+    older = await belongings_of(stranger, factory)
+    theirs = await belongings_of(caller, factory)
+    newer = await belongings_of(stranger, factory)
+    for name in operations.lists():
         ids = f"query ($after: String, $before: String) {{ {name}(after: $after, before: $before)"
         ids += " { nodes { id } pageInfo { startCursor endCursor } } }"
         page = (await caller.ask(ids))[name]
@@ -62,7 +62,7 @@ async def test_a_cursor_of_others_is_a_place_among_ones_own(
             own = older if argument == "after" else newer
             assert found <= set(own.every) | await _in_batch(stranger, own), name
             assert found, name
-            whole = await stranger.answer(asker.document("query", name), **given)
+            whole = await stranger.answer(operations.document("query", name), **given)
             assert not any(id in json.dumps(whole.data, default=str) for id in theirs.every), name
 
 

@@ -1,6 +1,6 @@
 """Every forgery of the table, sent to a running server in a header, in a cookie and over a socket: one answer.
 
-Each is tried on the verifier alone in tests/providers/test_clerk_tokens.py, where the table stands.
+Each is tried on the verifier alone in tests/providers/test_clerk_tokens.py.
 """
 
 import json
@@ -96,7 +96,7 @@ async def test_a_forged_token_is_refused_in_a_header_and_in_a_cookie(subtests: p
             for line in ("authorization: Bearer ", "cookie: a=b; __session="):
                 answer = await asked(port, (line + forged).encode()[:100_000])
                 if kind in NO_HEADER:
-                    # An empty one is none: nobody is let in as nobody.
+                    # An empty one counts as none: the caller is anonymous.
                     assert answer[0] in (400, 401, 431) or (kind == "empty" and b'"viewer":null' in answer[2]), answer
                 else:
                     refused(answer, forged)

@@ -1,6 +1,6 @@
 """Forged webhooks of every provider that sends any, posted to the real application.
 
-All of them are answered alike, and leave nothing behind. What a signature covers is each company's own; what is done
+All of them are answered alike, and leave nothing behind. What a signature covers is each provider's own; what is done
 to one here is the same for all: a header that holds a signature has `signature` in its name, one that holds a time
 `timestamp`.
 """
@@ -46,7 +46,7 @@ def with_signature(change: Callable[[str], str]) -> Forgery:
 
 
 def weaker(text: str) -> str:
-    """A signature that says it is of an algorithm which nobody believes any more."""
+    """A signature that claims an algorithm which is no longer accepted."""
     for ours, theirs in (("sha256=", "sha1="), ("v1,", "v0,")):
         if text.startswith(ours):
             return theirs + text.removeprefix(ours)
@@ -64,7 +64,7 @@ def at(seconds: float) -> Forgery:
 
 
 def signed_at(seconds: float) -> Forgery:
-    """Signed as it should be, at another time: what somebody recorded."""
+    """Signed correctly, at another time: a recorded webhook."""
 
     def forge(name: str, webhook: RawWebhook) -> RawWebhook | None:
         if not any("timestamp" in key for key in webhook.headers):
@@ -90,7 +90,7 @@ def with_body(change: Callable[[bytes], bytes]) -> Forgery:
 
 
 def of_another(name: str, webhook: RawWebhook) -> RawWebhook:
-    """The headers of another company's webhook, with the same body."""
+    """The headers of another provider's webhook, with the same body."""
     other = next(one for one in WITH_WEBHOOKS if one != name)
     return RawWebhook(webhook.method, webhook.url, signed_webhook(other, webhook.body).headers, webhook.body)
 
@@ -151,10 +151,10 @@ async def urls_here(stores: SharedStores) -> AsyncIterator[Urls]:
 @pytest.fixture(scope="module")
 async def client(urls_here: Urls) -> AsyncIterator[httpx.AsyncClient]:
     settings = {key: text for name in WITH_WEBHOOKS for key, text in SIGNED[name].items()}
-    house = house_over(urls_here, **settings)
-    async with client_of(house) as client:
+    application = house_over(urls_here, **settings)
+    async with client_of(application) as client:
         yield client
-    await house.close()
+    await application.close()
 
 
 async def post(client: httpx.AsyncClient, webhook: RawWebhook) -> httpx.Response:
@@ -185,7 +185,7 @@ async def test_what_is_forged_below_is_taken_when_it_is_not_and_once(
     assert (await post(client, webhook)).status_code == 204
     after = await kept(urls_here)
     assert after > before
-    # Replayed: answered, so that a company that lost our answer is content, and kept no second time.
+    # Replayed: answered, so that a provider that lost our answer stops, and stored only once.
     assert (await post(client, webhook)).status_code == 204
     assert await kept(urls_here) == after
 
@@ -206,7 +206,7 @@ async def test_a_forged_webhook_is_refused_and_leaves_nothing_behind(
 
 @pytest.mark.parametrize("name", WITH_WEBHOOKS)
 async def test_a_signature_for_one_address_is_none_for_another(client: httpx.AsyncClient, name: str) -> None:
-    """Of companies that say nothing of the address, the signature is of a secret that only one address has."""
+    """For providers that do not sign the address, the signature is of a secret that only one address has."""
     for other in WITH_WEBHOOKS:
         if other != name:
             webhook = good(name)
@@ -214,7 +214,7 @@ async def test_a_signature_for_one_address_is_none_for_another(client: httpx.Asy
             assert (await post(client, elsewhere)).status_code == 401
 
 
-# ─── without a secret there is no door ──────────────────────────────────────
+# ─── without a secret no webhook is accepted ────────────────────────────────
 
 
 def surroundings(urls: Urls) -> dict[str, str]:
@@ -242,10 +242,10 @@ def test_without_a_signing_secret_nothing_starts(urls_here: Urls, name: str, not
 
 @pytest.mark.parametrize("name", WITH_WEBHOOKS)
 async def test_webhooks_of_an_unconfigured_provider_are_refused(urls_here: Urls, name: str) -> None:
-    house = house_over(urls_here, **dict.fromkeys(OF_COMPANIES, ""))
+    application = house_over(urls_here, **dict.fromkeys(OF_COMPANIES, ""))
     before = await kept(urls_here)
-    async with client_of(house) as client:
+    async with client_of(application) as client:
         for webhook in (good(name), empty_secret(name, good(name)), unsigned(name, good(name))):
             assert (await post(client, webhook)).status_code == 404
-    await house.close()
+    await application.close()
     assert await kept(urls_here) == before

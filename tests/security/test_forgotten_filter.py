@@ -35,7 +35,7 @@ async def graph_urls(stores: SharedStores) -> AsyncIterator[Urls]:
 
 
 @pytest.fixture(scope="module")
-async def house(graph_urls: Urls) -> AsyncIterator[App]:
+async def application(graph_urls: Urls) -> AsyncIterator[App]:
     built = house_over(graph_urls)
     yield built
     await built.close()
@@ -48,8 +48,8 @@ async def owner(graph_urls: Urls) -> AsyncIterator[asyncpg.Pool]:
 
 
 @contextmanager
-def without_filters(house: App) -> Iterator[list[str]]:
-    """Let every statement forget whose rows it is about; tells which did."""
+def without_filters(application: App) -> Iterator[list[str]]:
+    """Remove the tenant filter from every statement; records which had one."""
     forgetful: list[str] = []
 
     def forget(_conn: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
@@ -58,7 +58,7 @@ def without_filters(house: App) -> Iterator[list[str]]:
             forgetful.append(changed)
         return changed, parameters
 
-    engine = house.database.engine.sync_engine
+    engine = application.database.engine.sync_engine
     event.listen(engine, "before_cursor_execute", forget, retval=True)
     try:
         yield forgetful
@@ -75,67 +75,74 @@ async def without_policies(owner: asyncpg.Pool) -> AsyncIterator[None]:
         await connection.execute(";".join(f"ALTER TABLE {one} ENABLE ROW LEVEL SECURITY" for one in tables))
 
 
-def reads(asker: OperationBuilder, theirs: Belongings) -> list[tuple[str, dict[str, Any]]]:
-    """Every query there is: lists as they are, and each argument that takes an id with every id of somebody else's."""
+def reads(operations: OperationBuilder, theirs: Belongings) -> list[tuple[str, dict[str, Any]]]:
+    """Every query there is: lists as they are, and each argument that takes an id with every foreign id."""
 
     def document(name: str) -> str:
-        return asker.document("query", name, without=SEALED)
+        return operations.document("query", name, without=SEALED)
 
-    doors = [door for door in asker.doors() if door.operation == "query"]
-    lists: list[tuple[str, dict[str, Any]]] = [(document(name), {}) for name in asker.lists()]
-    return lists + [(document(door.field), asker.variables(door, id)) for door in doors for id in theirs.every]
+    targets = [target for target in operations.targets() if target.operation == "query"]
+    lists: list[tuple[str, dict[str, Any]]] = [(document(name), {}) for name in operations.lists()]
+    return lists + [
+        (document(target.field), operations.variables(target, id)) for target in targets for id in theirs.every
+    ]
 
 
-async def seen(asker: OperationBuilder, somebody: Caller, theirs: Belongings) -> set[str]:
-    """Which of somebody else's ids anybody is shown, by any query."""
+async def seen(operations: OperationBuilder, somebody: Caller, theirs: Belongings) -> set[str]:
+    """Which foreign ids are shown by any query."""
     told = [
         json.dumps((await somebody.answer(document, **variables)).data, default=str)
-        for document, variables in reads(asker, theirs)
+        for document, variables in reads(operations, theirs)
     ]
     return {id for id in theirs.every if any(f'"{id}"' in one for one in told)}
 
 
 async def test_without_the_filter_nothing_of_others_is_shown(
-    asker: OperationBuilder, house: App, stranger: Caller, theirs: Belongings
+    operations: OperationBuilder, application: App, stranger: Caller, theirs: Belongings
 ) -> None:
-    with without_filters(house) as forgetful:
-        assert await seen(asker, stranger, theirs) == set()
+    with without_filters(application) as forgetful:
+        assert await seen(operations, stranger, theirs) == set()
     tables = set(re.findall(r"FROM (\w+)", " ".join(forgetful)))
     assert tables >= {"messages", "message_events", "attempts", "templates", "inbox", "dead_letters", "message_batches"}
 
 
 async def test_without_the_filter_nothing_of_others_is_followed(
-    asker: OperationBuilder, house: App, caller: Caller, stranger: Caller, theirs: Belongings, stock: RecordFactory
+    operations: OperationBuilder,
+    application: App,
+    caller: Caller,
+    stranger: Caller,
+    theirs: Belongings,
+    factory: RecordFactory,
 ) -> None:
-    [door] = [one for one in asker.doors() if one.operation == "subscription" and one.path[-1] == "ids"]
-    document = asker.document(door.operation, door.field, without=SEALED)
-    with without_filters(house):
-        # Named, and with everything there is; nobody brings hints in this house: it looks for itself each second.
+    [target] = [one for one in operations.targets() if one.operation == "subscription" and one.path[-1] == "ids"]
+    document = operations.document(target.operation, target.field, without=SEALED)
+    with without_filters(application):
+        # With a filter for everything there is; no hints arrive here: the feed polls each second.
         for id in theirs.ids["Message"]:
-            [error] = (await stranger.follow(document, **asker.variables(door, id)).answer()).errors
+            [error] = (await stranger.follow(document, **operations.variables(target, id)).answer()).errors
             assert error["extensions"]["code"] == "NOT_FOUND"
         silent = [asyncio.create_task(stranger.follow(document).is_silent(2.5))]
-        own = caller.follow(document, **asker.variables(door, theirs.ids["Message"][0]))
+        own = caller.follow(document, **operations.variables(target, theirs.ids["Message"][0]))
         await own.next()
-        await stock.change(caller, theirs.messages[0], "SENT", "QUEUED")
+        await factory.status_change(caller, theirs.messages[0], "SENT", "QUEUED")
         await own.next()
         await own.close()
         assert await asyncio.gather(*silent) == [True]
 
 
 async def test_without_policies_the_filter_alone_hides_it_too(
-    asker: OperationBuilder, stranger: Caller, theirs: Belongings, owner: asyncpg.Pool
+    operations: OperationBuilder, stranger: Caller, theirs: Belongings, owner: asyncpg.Pool
 ) -> None:
     async with without_policies(owner):
-        assert await seen(asker, stranger, theirs) == set()
+        assert await seen(operations, stranger, theirs) == set()
 
 
 async def test_without_both_everything_is_shown(
-    asker: OperationBuilder, house: App, stranger: Caller, theirs: Belongings, owner: asyncpg.Pool
+    operations: OperationBuilder, application: App, stranger: Caller, theirs: Belongings, owner: asyncpg.Pool
 ) -> None:
     """So what is taken away above are the two things that hide it."""
     # Another's organisation is not even asked for: its id is the tenant's own. test_tables.py looks at its policy.
     asked_for = set(theirs.every) - set(theirs.ids["Organization"])
     async with without_policies(owner):
-        with without_filters(house):
-            assert await seen(asker, stranger, theirs) == asked_for
+        with without_filters(application):
+            assert await seen(operations, stranger, theirs) == asked_for

@@ -18,10 +18,10 @@ from tests.security.belongings import SHARED_TYPES, Belongings, belongings_of, r
 from tests.security.operations import ArgumentPath, OperationBuilder
 
 pytestmark = pytest.mark.slow
-DOORS = OperationBuilder(build_schema()._schema).doors()
-CALLED = [door for door in DOORS if door.operation != "subscription"]
-FOLLOWED = [door for door in DOORS if door.operation == "subscription"]
-BY_NAME = next(door for door in FOLLOWED if door.path[-1] == "ids")
+TARGETS = OperationBuilder(build_schema()._schema).targets()
+CALLED = [target for target in TARGETS if target.operation != "subscription"]
+FOLLOWED = [target for target in TARGETS if target.operation == "subscription"]
+BY_NAME = next(target for target in FOLLOWED if target.path[-1] == "ids")
 MALFORMED = [
     "",
     "nonsense",
@@ -41,9 +41,11 @@ MALFORMED = [
 NEW = re.compile(r'"MessageBatch_id": "[^"]+"|"\d{4}-\d\d-\d\dT[^"]+Z"')
 
 
-async def answer(asker: OperationBuilder, somebody: Caller, door: ArgumentPath, value: str) -> str:
-    """What somebody is told, with the id they gave left out."""
-    heard = await somebody.answer(asker.document(door.operation, door.field), **asker.variables(door, value))
+async def answer(operations: OperationBuilder, somebody: Caller, target: ArgumentPath, value: str) -> str:
+    """The answer to a caller, with the id they gave left out."""
+    heard = await somebody.answer(
+        operations.document(target.operation, target.field), **operations.variables(target, value)
+    )
     told: dict[str, Any] = {"data": heard.data, "errors": heard.errors}
     return json.dumps(told, default=str, ensure_ascii=False).replace(json.dumps(value, ensure_ascii=False), "<id>")
 
@@ -53,7 +55,7 @@ def without_what_is_new(told: str) -> str:
 
 
 def test_there_is_an_argument_of_every_kind() -> None:
-    names = {str(door) for door in DOORS}
+    names = {str(target) for target in TARGETS}
     assert names >= {
         "node.id",
         "messages.filter.batchId",
@@ -63,28 +65,28 @@ def test_there_is_an_argument_of_every_kind() -> None:
         "requeueDeadLetters.input.ids",
         "messageStatusChanged.filter.ids",
     }
-    assert {door.operation for door in DOORS} == {"query", "mutation", "subscription"}
+    assert {target.operation for target in TARGETS} == {"query", "mutation", "subscription"}
 
 
-async def test_there_is_an_object_of_every_type_to_attack(asker: OperationBuilder, theirs: Belongings) -> None:
-    assert theirs.ids.keys() | SHARED_TYPES == asker.node_types()
+async def test_there_is_an_object_of_every_type_to_attack(operations: OperationBuilder, theirs: Belongings) -> None:
+    assert theirs.ids.keys() | SHARED_TYPES == operations.node_types()
     assert all(theirs.ids.values())
 
 
-@pytest.mark.parametrize("door", CALLED, ids=str)
+@pytest.mark.parametrize("target", CALLED, ids=str)
 async def test_foreign_unknown_and_malformed_ids_are_answered_alike(
-    asker: OperationBuilder,
+    operations: OperationBuilder,
     caller: Caller,
     stranger: Caller,
     theirs: Belongings,
     owner: asyncpg.Pool,
-    stock: RecordFactory,
-    door: ArgumentPath,
+    factory: RecordFactory,
+    target: ArgumentPath,
 ) -> None:
-    await belongings_of(stranger, stock)
+    await belongings_of(stranger, factory)
     before = await rows_of_tenant(owner, caller.tenant)
     values = [*theirs.every, *theirs.unknown(), *MALFORMED]
-    answers = {value: await answer(asker, stranger, door, value) for value in values}
+    answers = {value: await answer(operations, stranger, target, value) for value in values}
     assert len({without_what_is_new(told) for told in answers.values()}) == 1, answers
     for told in answers.values():
         assert "INTERNAL" not in told
@@ -92,23 +94,25 @@ async def test_foreign_unknown_and_malformed_ids_are_answered_alike(
     assert await rows_of_tenant(owner, caller.tenant) == before
 
 
-@pytest.mark.parametrize("door", CALLED, ids=str)
+@pytest.mark.parametrize("target", CALLED, ids=str)
 async def test_the_owner_gets_another_answer(
-    asker: OperationBuilder, caller: Caller, theirs: Belongings, door: ArgumentPath
+    operations: OperationBuilder, caller: Caller, theirs: Belongings, target: ArgumentPath
 ) -> None:
     """Without this, a request that is refused for another reason would pass for an attack that failed."""
-    nothing, *answers = [await answer(asker, caller, door, id) for id in (MALFORMED[1], *theirs.every)]
+    nothing, *answers = [await answer(operations, caller, target, id) for id in (MALFORMED[1], *theirs.every)]
     assert any(without_what_is_new(told) != without_what_is_new(nothing) for told in answers), nothing
 
 
-@pytest.mark.parametrize("door", FOLLOWED, ids=str)
+@pytest.mark.parametrize("target", FOLLOWED, ids=str)
 async def test_no_caller_can_follow_objects_of_others(
-    asker: OperationBuilder, caller: Caller, stranger: Caller, theirs: Belongings, door: ArgumentPath
+    operations: OperationBuilder, caller: Caller, stranger: Caller, theirs: Belongings, target: ArgumentPath
 ) -> None:
     """Foreign, unknown and malformed ids are refused alike, and nothing is said of what they name."""
 
     async def heard(somebody: Caller, value: str) -> str:
-        following = somebody.follow(asker.document(door.operation, door.field), **asker.variables(door, value))
+        following = somebody.follow(
+            operations.document(target.operation, target.field), **operations.variables(target, value)
+        )
         answer = await following.answer()
         await following.close()
         return json.dumps({"data": answer.data, "errors": answer.errors}, default=str, ensure_ascii=False)
@@ -117,5 +121,5 @@ async def test_no_caller_can_follow_objects_of_others(
     told = {value: await heard(stranger, value) for value in values}
     assert len(set(told.values())) == 1, told
     assert "NOT_FOUND" in told[MALFORMED[0]]
-    if door == BY_NAME:
+    if target == BY_NAME:
         assert await heard(caller, theirs.ids["Message"][0]) not in told.values()

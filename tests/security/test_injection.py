@@ -37,7 +37,7 @@ __all__ = ["edge_urls", "serving"]
 SCHEMA = build_ours()._schema
 NUMBERS = {"Int", "Float", "Boolean"}
 SCALARS = [name for name, one in SCHEMA.type_map.items() if isinstance(one, GraphQLScalarType) and name not in NUMBERS]
-DOORS = [door for door in OperationBuilder(SCHEMA).doors(*SCALARS) if door.operation != "subscription"]
+TARGETS = [target for target in OperationBuilder(SCHEMA).targets(*SCALARS) if target.operation != "subscription"]
 PAYLOADS = [
     "' OR '1'='1",
     "'; DROP TABLE messages; --",
@@ -60,7 +60,7 @@ PAYLOADS = [
 
 
 def test_there_are_arguments_for_text() -> None:
-    assert {str(door) for door in DOORS} >= {
+    assert {str(target) for target in TARGETS} >= {
         "sendMessage.input.content.text",
         "sendMessage.input.content.email.subject",
         "sendMessage.input.content.template.variables.value",
@@ -71,17 +71,17 @@ def test_there_are_arguments_for_text() -> None:
 
 async def test_a_text_is_only_text_in_every_argument(
     subtests: pytest.Subtests,
-    asker: OperationBuilder,
+    operations: OperationBuilder,
     stranger: Caller,
     theirs: Belongings,
     caller: Caller,
     owner: asyncpg.Pool,
 ) -> None:
-    for door in DOORS:
-        with subtests.test(str(door)):
+    for target in TARGETS:
+        with subtests.test(str(target)):
             before = await rows_of_tenant(owner, caller.tenant)
-            document = asker.document(door.operation, door.field)
-            asked = [stranger.answer(document, **asker.variables(door, payload)) for payload in PAYLOADS]
+            document = operations.document(target.operation, target.field)
+            asked = [stranger.answer(document, **operations.variables(target, payload)) for payload in PAYLOADS]
             for payload, heard in zip(PAYLOADS, await asyncio.gather(*asked), strict=True):
                 codes = [error.get("extensions", {}).get("code") for error in heard.errors]
                 assert "INTERNAL" not in codes, (payload, heard.errors)
@@ -105,12 +105,14 @@ input DeeperInput { lootId: ID!, url: URL }
 def test_a_field_that_is_new_is_attacked_from_its_birth() -> None:
     planted = OperationBuilder(extend_schema(SCHEMA, parse(PLANTED)))
     ours = OperationBuilder(SCHEMA)
-    assert {str(door) for door in planted.doors()} - {str(door) for door in ours.doors()} == {
+    assert {str(target) for target in planted.targets()} - {str(target) for target in ours.targets()} == {
         "loot.id",
         "steal.input.nested.lootId",
         "watchLoot.near.nested.lootId",
     }
-    assert {str(door) for door in planted.doors("String")} - {str(door) for door in ours.doors("String")} == {
+    assert {str(target) for target in planted.targets("String")} - {
+        str(target) for target in ours.targets("String")
+    } == {
         "loot.like",
         "steal.input.note",
         "watchLoot.near.note",
@@ -119,15 +121,17 @@ def test_a_field_that_is_new_is_attacked_from_its_birth() -> None:
     assert "Loot_id" in planted.document("query", "loot")
 
 
-async def test_a_type_that_is_new_fails_until_it_is_said_how_to_make_one(caller: Caller, stock: RecordFactory) -> None:
+async def test_a_type_that_is_new_fails_until_it_is_said_how_to_make_one(
+    caller: Caller, factory: RecordFactory
+) -> None:
     planted = OperationBuilder(extend_schema(SCHEMA, parse(PLANTED)))
-    made = (await belongings_of(caller, stock)).ids.keys() | SHARED_TYPES
+    made = (await belongings_of(caller, factory)).ids.keys() | SHARED_TYPES
     assert planted.node_types() - made == {"Loot"}
 
 
 def addresses_taken(schema: Any) -> list[str]:
-    """Where a caller could give us an address that somebody would then fetch."""
-    found = [str(door) for door in OperationBuilder(schema).doors("URL")]
+    """Arguments through which a caller could give an address that would then be fetched."""
+    found = [str(target) for target in OperationBuilder(schema).targets("URL")]
     for type_ in schema.type_map.values():
         fields = type_.fields if isinstance(type_, GraphQLInputObjectType) else {}
         found += [f"{type_.name}.{name}" for name in fields if {"url", "uri", "link", "host"} & set(words(name))]

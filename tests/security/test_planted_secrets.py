@@ -56,7 +56,7 @@ COMMANDS = (
 
 
 def environment_of(urls: Urls, port: int) -> dict[str, str]:
-    """What the run is told: every secret there is planted, but those of the stores, which are new anyway."""
+    """The environment of the run: every secret is a canary, but those of the stores, which are new anyway."""
     given = environment(urls, port) | NEIGHBOURS
     del given["CLERK_PUBLISHABLE_KEY"]
     given |= {
@@ -171,11 +171,11 @@ async def good_days(run: Run) -> None:
             lambda id=id: run.ask(done, id=id),  # type: ignore[misc]
             lambda told: told["data"]["message"]["status"] not in ("QUEUED", "SENDING"),
         )
-    asker = OperationBuilder(build_schema()._schema)
-    assert asker.schema.query_type is not None
-    for name, one in asker.schema.query_type.fields.items():
+    operations = OperationBuilder(build_schema()._schema)
+    assert operations.schema.query_type is not None
+    for name, one in operations.schema.query_type.fields.items():
         if not any(argument.type.to_kwargs().get("of_type") for argument in one.args.values() if "!" in str(argument)):
-            await run.ask(asker.document("query", name))
+            await run.ask(operations.document("query", name))
     for name in ("live", "ready"):
         run.hear(name, (await run.http.get(f"/health/{name}")).text)
     run.hear("metrics", (await run.http.get("/metrics")).text)
@@ -221,7 +221,7 @@ async def bad_days(run: Run) -> None:
 
 
 async def broken(run: Run) -> None:
-    """An error nobody foresaw, with its traceback."""
+    """An unexpected error, with its traceback."""
     owner = await asyncpg.connect(run.urls.direct)
     await owner.execute("UPDATE templates SET channel = 'PIGEON'")
     await owner.close()

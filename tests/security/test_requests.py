@@ -156,7 +156,7 @@ async def test_a_socket_outlives_the_patience_for_heads(port: int) -> None:
 
 
 async def test_a_length_beside_chunks_is_no_request(port: int) -> None:
-    """Whoever stands before us may believe the one, and we the other: the rest would be somebody else's request."""
+    """A proxy may use the one and we the other: the rest would be another caller's request."""
     both = request_head("POST", "/graphql", JSON, "content-length: 4", "transfer-encoding: chunked") + b"0\r\n\r\n"
     said, _ = await exchange_bytes(port, both + request_head("GET", "/health/live"))
     assert (status_code(said), said.count(b"HTTP/1.1 ")) == (400, 1)
@@ -195,10 +195,10 @@ async def test_handshakes_of_sockets_pay_like_requests_and_then_few_may_show_cre
             await one.wait_closed()
             return one.close_code
 
-        # Eleven each: three bad ones empty the purse, and then who shows nothing is told to come again.
+        # Eleven each: three bad ones use up the budget, and then a caller without credentials is asked to retry.
         assert [await closed(authorization="Bearer x") for _ in range(5)] == [4403] * 5
         assert await closed() == 1013
-        # Whoever opens one more than may be silent at a time displaces the first.
+        # One socket more than may be silent at a time displaces the first.
         silent = [await opened() for _ in range(MOST_ON_CREDIT + 1)]
         await silent[0].wait_closed()
         assert silent[0].close_code == 1013

@@ -1,6 +1,6 @@
 """Every field that needs a scope, as the schema has it: without it FORBIDDEN, without credentials UNAUTHENTICATED.
 
-A new root field fails here until it says which scope it needs, or stands in the short list of those that need none.
+A new root field fails here until it says which scope it needs, or is in the short list of those that need none.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from tests.graph.factories import RecordFactory, global_id
 from tests.security.operations import OperationBuilder
 
 SCHEMA = build_schema()._schema
-ASKER = OperationBuilder(SCHEMA)
+OPERATIONS = OperationBuilder(SCHEMA)
 SENSITIVE = {"Message.to": Scope.CONTACTS_READ, "Message.from": Scope.CONTACTS_READ}
 """Fields further in that need a scope of their own."""
 
@@ -31,7 +31,7 @@ def declared(schema: GraphQLSchema) -> Iterator[tuple[str, Scope | None, str]]:
                 yield f"{type_}.{name}", scope_of(field), field.description or ""
 
 
-ROOTS = {f"{root}.{name}": (root.name.lower(), name) for root in ASKER.roots for name in root.fields}
+ROOTS = {f"{root}.{name}": (root.name.lower(), name) for root in OPERATIONS.roots for name in root.fields}
 GUARDED = [(*ROOTS[place], scope) for place, scope, _ in declared(SCHEMA) if place in ROOTS and scope is not None]
 
 
@@ -51,8 +51,8 @@ def test_what_is_declared_is_what_clients_read() -> None:
 
 
 async def code_of(somebody: Caller, operation: str, name: str) -> str:
-    """The code of what somebody hears who asks one root field for everything it has, as it should be asked."""
-    document, variables = ASKER.document(operation, name), ASKER.correct(operation, name)
+    """The error code for a valid request for everything one root field has."""
+    document, variables = OPERATIONS.document(operation, name), OPERATIONS.correct(operation, name)
     if operation != "subscription":
         return await somebody.code(document, **variables)
     following = somebody.follow(document, **variables)
@@ -61,13 +61,13 @@ async def code_of(somebody: Caller, operation: str, name: str) -> str:
     return str(error["extensions"]["code"])
 
 
-async def test_without_the_scope_it_is_forbidden(subtests: pytest.Subtests, caller: Caller, nobody: Caller) -> None:
+async def test_without_the_scope_it_is_forbidden(subtests: pytest.Subtests, caller: Caller, anonymous: Caller) -> None:
     for operation, name, scope in GUARDED:
         with subtests.test(name):
             assert caller.principal is not None
             others = replace(caller.principal, scopes=frozenset(Scope) - {scope})
             assert await code_of(replace(caller, principal=others), operation, name) == "FORBIDDEN"
-            assert await code_of(nobody, operation, name) == "UNAUTHENTICATED"
+            assert await code_of(anonymous, operation, name) == "UNAUTHENTICATED"
 
 
 async def test_with_the_scope_it_is_not(subtests: pytest.Subtests, caller: Caller) -> None:
@@ -76,7 +76,7 @@ async def test_with_the_scope_it_is_not(subtests: pytest.Subtests, caller: Calle
         with subtests.test(name):
             assert caller.principal is not None
             holder = replace(caller, principal=replace(caller.principal, scopes=frozenset({scope})))
-            document, variables = ASKER.shallow(operation, name), ASKER.correct(operation, name)
+            document, variables = OPERATIONS.shallow(operation, name), OPERATIONS.correct(operation, name)
             if operation == "subscription":
                 following = holder.follow(document, **variables)
                 first = asyncio.create_task(following.answer(1))
@@ -90,8 +90,8 @@ async def test_with_the_scope_it_is_not(subtests: pytest.Subtests, caller: Calle
 
 
 @pytest.mark.parametrize("place", SENSITIVE)
-async def test_addresses_in_full_need_their_own_scope(caller: Caller, stock: RecordFactory, place: str) -> None:
-    message = await stock.put(caller)
+async def test_addresses_in_full_need_their_own_scope(caller: Caller, factory: RecordFactory, place: str) -> None:
+    message = await factory.message(caller)
     document = f"query ($id: ID!) {{ message(id: $id) {{ toMasked {place.split('.')[1]} }} }}"
     assert caller.principal is not None
     others = replace(caller.principal, scopes=frozenset(Scope) - {Scope.CONTACTS_READ})

@@ -42,7 +42,7 @@ async def seen(database: Database, *named: UUID) -> set[UUID]:
 
 
 async def taking_turns(*databases: Database) -> None:
-    """Two tenants and nobody, alternating and all at once: each sees its own."""
+    """Two tenants and no tenant, alternating and all at once: each sees its own."""
     turns = [(), (DEFAULT_TENANT,), (OTHER_TENANT,), (DEFAULT_TENANT, OTHER_TENANT)]
     asked = [(database, turns[number % 4]) for number in range(20) for database in databases]
     assert [await seen(database, *turn) for database, turn in asked] == [set(turn) for _, turn in asked]

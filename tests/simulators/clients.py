@@ -27,7 +27,7 @@ WITH_CHANNELS = [name for name in SIMULATED if all_integrations()[name].channels
 
 @asynccontextmanager
 async def adapter(name: str, simulators: Simulators, receiver: WebhookReceiver) -> AsyncIterator[Connected]:
-    """The company's adapter; what it is told comes to the receiver."""
+    """The provider's adapter; its webhooks go to the receiver."""
     leading = addresses([name], simulators.announced)
     if name == "smtp":
         leading |= {"SMTP_TLS": "starttls", "SMTP_CA_FILE": simulators.announced["ca_file"]}
@@ -41,10 +41,10 @@ async def adapter(name: str, simulators: Simulators, receiver: WebhookReceiver) 
 
 
 async def send_through_adapter(name: str, simulators: Simulators, receiver: WebhookReceiver) -> str:
-    """Send a message through the company; returns its id there."""
-    async with adapter(name, simulators, receiver) as company:
-        assert company.sender is not None
-        await company.sender.send(PROVIDERS[name].message)
+    """Send a message through the provider; return its id there."""
+    async with adapter(name, simulators, receiver) as provider:
+        assert provider.sender is not None
+        await provider.sender.send(PROVIDERS[name].message)
     return str((await simulators.control.messages(name))[-1]["id"])
 
 

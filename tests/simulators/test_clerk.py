@@ -145,7 +145,7 @@ async def test_every_event_can_be_triggered_and_is_understood(
 ) -> None:
     await act(simulators, "sign_in")
     names = [one["name"] for one in (await simulators.control.state("clerk"))["events"]]
-    # Whoever is deleted can do nothing more: the ends last.
+    # A deleted user can do nothing more: the deletions come last.
     for name in sorted(names, key=lambda name: ("deleted" in name, name)):
         assert (await simulators.control.trigger("clerk", name))["status"] == 204
     assert len(await told(receiver, len(names))) == len(names)

@@ -28,7 +28,7 @@ async def refused(asking: Any, status: int = 400, field: str | None = None) -> s
 
 
 async def keep_still(name: str, simulators: Simulators) -> None:
-    """Let nothing become of messages by itself, where the company reports at all."""
+    """Keep messages from changing on their own, for providers that report at all."""
     if (await simulators.control.state(name))["webhooks"] is not None:
         await simulators.control.plan_webhooks(name, automatic=False)
 
@@ -112,7 +112,7 @@ async def test_each_event_is_a_webhook_that_we_accept_and_understand(
 ) -> None:
     await keep_still(name, simulators)
     await send_through_adapter(name, simulators, receiver)
-    async with adapter(name, simulators, receiver) as company:
+    async with adapter(name, simulators, receiver) as provider:
         for event in (await simulators.control.state(name))["events"]:
             receiver.received.clear()
             told = await simulators.control.trigger(name, event["name"])
@@ -120,9 +120,9 @@ async def test_each_event_is_a_webhook_that_we_accept_and_understand(
             [webhook] = receiver.received
             headers = {key.lower(): value for key, value in webhook.headers.items()}
             raw = RawWebhook("POST", webhook.url, headers, webhook.body)
-            assert company.webhooks is not None
-            company.webhooks.verify(raw)
-            [said] = company.webhooks.parse(raw)
+            assert provider.webhooks is not None
+            provider.webhooks.verify(raw)
+            [said] = provider.webhooks.parse(raw)
             assert not isinstance(said, OtherEvent) or "template" in event["name"], event
 
 
@@ -135,7 +135,7 @@ async def test_an_event_takes_what_it_says_and_nothing_else(simulators: Simulato
 
 async def test_no_two_providers_offer_the_same_event(simulators: Simulators) -> None:
     everything = (await simulators.control.everything())["simulators"]
-    names = [event["name"] for company in everything for event in company["events"]]
+    names = [event["name"] for provider in everything for event in provider["events"]]
     assert names
     assert len(names) == len(set(names))
 
@@ -215,7 +215,7 @@ PAGES: list[dict[str, str]] = [
     {"sec-fetch-site": "cross-site"},
     # Another port of this machine is another page.
     {"sec-fetch-site": "same-site"},
-    # Somebody else's name that leads here.
+    # Another host name that leads here.
     {"host": "evil.example"},
     {"host": "evil.example", "origin": "http://evil.example", "sec-fetch-site": "same-origin"},
     {"host": "127.0.0.1.evil.example"},
@@ -257,16 +257,16 @@ async def test_no_page_of_another_site_and_no_form_changes_anything_at_any_simul
                 assert await status(method, path, given) in (400, 403), (method, path, page)
             for form in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"):
                 assert await status(method, path, {"content-type": form}) == 403, (method, path, form)
-        companies = [
+        providers = [
             f"/{name}/{path}" for name in SIMULATED for path in ("", "x", "v1/jwks", "2010-04-01/Accounts.json")
         ]
-        for path in companies:
+        for path in providers:
             for page in PAGES:
                 assert await status("POST", path, {**FORM, **page}) in (400, 403), (path, page)
                 assert await status("GET", path, page) in (400, 403), (path, page)
         # Nothing changed, and nothing was written down of any of it but our own message.
         assert await simulators.control.state("twilio") | {"now": 0} == before | {"now": 0}
-        # Programs, a page of the simulators themselves, and whoever follows a link may.
+        # Programs, a page of the simulators themselves, and a followed link may.
         for page in ({}, {"origin": simulators.announced["http"], "sec-fetch-site": "same-origin"}):
             assert await status("POST", "/sim/api/reset", {"content-type": "application/json", **page}) == 200
         assert await status("GET", "/sim/api", {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}) == 200

@@ -23,7 +23,7 @@ async def post(
 
 
 async def taken(simulators: Simulators) -> int:
-    """How many messages the company says it took."""
+    """How many messages the provider accepted."""
     accepted = await simulators.control.journal(simulator="twilio", verdict="accepted")
     assert len(accepted) == len(await simulators.control.messages("twilio"))
     return len(accepted)

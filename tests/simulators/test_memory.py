@@ -14,7 +14,7 @@ every = pytest.mark.parametrize("name", WITH_CHANNELS)
 
 
 async def live(name: str, simulators: Simulators, receiver: WebhookReceiver) -> None:
-    """A day at the company: messages, everything that can happen to them, time that passes."""
+    """A day at the provider: messages, everything that can happen to them, time that passes."""
     if (await simulators.control.state(name))["webhooks"] is not None:
         await simulators.control.plan_webhooks(name, automatic=False)
     for _ in range(2):

@@ -53,7 +53,7 @@ async def test_it_ends_quietly_even_while_a_client_waits() -> None:
 async def test_it_says_where_everything_listens(simulators: Simulators) -> None:
     everything = await simulators.control.everything()
     assert {key: everything[key] for key in simulators.announced} == simulators.announced
-    assert [company["name"] for company in everything["simulators"]] == ["clerk", "smtp", "twilio", "whatsapp"]
+    assert [provider["name"] for provider in everything["simulators"]] == ["clerk", "smtp", "twilio", "whatsapp"]
 
 
 async def test_the_control_api_answers_to_loopback_names_only(simulators: Simulators) -> None:

@@ -220,7 +220,7 @@ async def test_stop_applies_until_start(simulators: Simulators, twilio: Client, 
     assert all(is_signed_by_twilio(webhook) for webhook in webhooks)
     assert (webhooks[0].fields["FromCity"], webhooks[0].fields["FromCountry"]) == ("", "BR")
     without_blanks = {key: value for key, value in webhooks[0].fields.items() if value}
-    # The signature covers blank fields by name: whoever drops them cannot verify it.
+    # The signature covers blank fields by name: without them it cannot be verified.
     signature = webhooks[0].headers["X-Twilio-Signature"]
     assert not RequestValidator(TOKEN).validate(webhooks[0].url, without_blanks, signature)
 

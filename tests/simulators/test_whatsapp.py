@@ -317,7 +317,7 @@ async def test_the_answer_to_a_template_says_what_happens_to_it(simulators: Simu
 async def test_a_paused_template_is_never_sent(simulators: Simulators, receiver: WebhookReceiver) -> None:
     answer = (await post_to_meta(simulators, {"to": "5511900000006", **template_message()})).json()
     assert answer["messages"][0]["message_status"] == "paused"
-    # Its neighbour's reports come, and none about it before them.
+    # The reports of the other message come, and none about it before them.
     await post_to_meta(simulators)
     await until(lambda: simulators.control.journal(direction="webhook"), lambda found: len(found) == 2)
     assert answer["messages"][0]["id"] not in str([webhook.body for webhook in receiver.received])

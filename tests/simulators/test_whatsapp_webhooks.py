@@ -75,7 +75,7 @@ async def test_letters_and_slashes_are_escaped_as_meta_escapes_them(
     assert isinstance(message, Message)
     assert message.text == words
     again = json.dumps(json.loads(webhook.body), separators=(",", ":")).encode()
-    # Whoever verifies what they wrote themselves verifies nothing.
+    # A verification of one's own code by one's own code proves nothing.
     assert await meta.webhook_update_validator(again, webhook.headers["X-Hub-Signature-256"]) is not None
 
 

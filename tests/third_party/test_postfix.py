@@ -172,8 +172,8 @@ async def test_greylisted_and_full_mailboxes_delay_no_other_mail(
     found, name = settings(postfix, SMTP_CONNECTIONS="1"), f"smtp-{uuid4().hex}"
     connections, before = ConnectionPool(found), postfix.connections()
     redis = Redis.from_url(stores.urls.redis)
-    shop = make_pipeline(app_database, worker_database, sealer, hub, FakeSender())
-    shop.serve(Channel.EMAIL, name)
+    pipeline = make_pipeline(app_database, worker_database, sealer, hub, FakeSender())
+    pipeline.serve(Channel.EMAIL, name)
     gate = SharedRateLimiter(redis, name, None)
     delivery = ChannelDelivery(
         Channel.EMAIL,
@@ -189,7 +189,7 @@ async def test_greylisted_and_full_mailboxes_delay_no_other_mail(
 
     async def accept(to: str) -> UUID:
         draft = Draft(EmailContent("Olá", "Até amanhã.", None), [make_step(Channel.EMAIL)], email=to)
-        return (await shop.outbox.accept(DEFAULT_TENANT, draft)).message_id
+        return (await pipeline.outbox.accept(DEFAULT_TENANT, draft)).message_id
 
     async def deliver() -> None:
         async with asyncio.timeout(60):
@@ -199,19 +199,19 @@ async def test_greylisted_and_full_mailboxes_delay_no_other_mail(
     full = [await accept(f"full{number}@example.net") for number in range(MANY)]
     await deliver()
     assert (await Circuits(redis).read([name]))[name].state is CircuitState.CLOSED
-    assert {await shop.status(one) for one in full} == {"QUEUED"}
-    tries = [await shop.attempts(one) for one in (*late, *full)]
+    assert {await pipeline.status(one) for one in full} == {"QUEUED"}
+    tries = [await pipeline.attempts(one) for one in (*late, *full)]
     assert {one[-1].failure.party for one in tries if one[-1].failure} == {RECIPIENT}
     # Postfix slows a client down after ten errors on a connection; each refusal counts twice, for RCPT and DATA.
     assert postfix.connections() - before <= sum(map(len, tries)) // 5 + 1
     ana = await accept("ana@example.net")
     await deliver()
-    assert await shop.status(ana) == "SENT"
+    assert await pipeline.status(ana) == "SENT"
     # The greylist accepts the second try.
-    await shop.tamper("UPDATE messages SET due_at = now() WHERE status = 'QUEUED'")
+    await pipeline.tamper("UPDATE messages SET due_at = now() WHERE status = 'QUEUED'")
     await deliver()
-    assert {await shop.status(one) for one in late} == {"SENT"}
-    assert {await shop.status(one) for one in full} == {"QUEUED"}
+    assert {await pipeline.status(one) for one in late} == {"SENT"}
+    assert {await pipeline.status(one) for one in full} == {"QUEUED"}
     assert (await Circuits(redis).read([name]))[name].state is CircuitState.CLOSED
     await connections.close()
     await redis.aclose()

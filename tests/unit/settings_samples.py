@@ -28,7 +28,7 @@ CLERK = {
     "NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY": "pk_test_Y2xlYW4tbWF5Zmx5LTYyLmNsZXJrLmFjY291bnRzLmRldiQ",
     "CLERK_WEBHOOK_SIGNING_SECRET": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
 }
-# What only production must be told.
+# Settings that only production requires.
 CLERK_IN_PRODUCTION = {"CLERK_AUTHORIZED_PARTIES": "https://app.example.com", "CLERK_PERSONAL_TENANT": "refuse"}
 GOOGLE_OAUTH = {
     "GOOGLE_CLIENT_ID": "123-abc.apps.googleusercontent.com",

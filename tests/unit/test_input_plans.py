@@ -35,7 +35,7 @@ def present(kind: Any) -> some.SearchStrategy[Any]:
     if is_list_type(kind):
         return some.lists(written(kind.of_type), max_size=2)
     if not isinstance(kind, GraphQLInputObjectType):
-        # Scalars and enums pass through as they are, whatever they are.
+        # Scalars and enums pass through unchanged.
         return some.sampled_from(["", "Ana", 0, 7, True])
     required = {name: written(one.type) for name, one in kind.fields.items() if is_non_null_type(one.type)}
     optional = {name: written(one.type) for name, one in kind.fields.items() if name not in required}

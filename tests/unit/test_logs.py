@@ -38,7 +38,7 @@ def test_a_traceback_shows_no_local_variables_and_talkative_libraries_are_silent
     assert "segredo" not in values
 
 
-# What a caller, a company or a proxy may have written.
+# What a caller, a provider or a proxy may have written.
 SPITEFUL = [
     "one\nERROR root two",
     "one\r\n{}",

@@ -66,7 +66,7 @@ def test_snapshots_are_older_by_what_they_show() -> None:
 
 @given(st.randoms(use_true_random=False))
 def test_a_cursor_is_behind_exactly_the_changes_read_before_and_delivered_since(dice: Random) -> None:
-    """A feed looked, somebody read further, the feed looks again and tells the rest by number."""
+    """The feed polls, a subscriber reads further, the feed polls again and delivers the rest by number."""
     events = [(transaction, sequence) for sequence, transaction in enumerate(dice.choices(range(1, 9), k=12))]
     feed, own, later = _in_one_line(dice)
     told = {event for event in events if own.shows(event[0])}
@@ -82,6 +82,6 @@ def _in_one_line(dice: Random) -> list[Snapshot]:
     ends = {number: number + dice.random() * 6 for number in range(1, 9)}
     moments = sorted(dice.random() * 15 for _ in range(3))
     ended = [{number for number, end in ends.items() if end <= moment} for moment in moments]
-    # Its `xmax` lies behind the highest that has ended.
+    # Its `xmax` is behind the highest transaction that has ended.
     xmax = [max(done, default=0) + 1 for done in ended]
     return [Snapshot(top, frozenset(range(1, top)) - done) for top, done in zip(xmax, ended, strict=True)]

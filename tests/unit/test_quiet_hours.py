@@ -83,7 +83,7 @@ def test_other_countries_follow_their_capital_unless_a_number_is_bound_to_a_plac
         "+13105551234": ["America/Los_Angeles"],
         "+12125551234": ["America/New_York"],
         "+14165551234": ["America/Toronto"],
-        # A landline where phonenumbers has a neighbour's zone, which has summer time or another offset.
+        # A landline for which phonenumbers has a neighbouring zone, with summer time or another offset.
         "+50522551234": ["America/Managua"],
         "+211123456789": ["Africa/Juba"],
         "+213211234567": ["Africa/Algiers"],

@@ -48,7 +48,7 @@ def test_every_secret_can_be_in_a_file_that_ends_with_a_line_break(subtests: pyt
                 with_text.value,
                 with_text.problems,
             )
-            # So whatever the form of the secret is, it was read.
+            # This proves that the file was read, whatever the form of the secret.
             assert (with_file.value, with_file.problems) != (load(model, without).value, load(model, without).problems)
 
 

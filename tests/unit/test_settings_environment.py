@@ -46,7 +46,7 @@ def test_every_variable_and_its_file_can_be_unset_by_an_empty_one(tmp_path: Path
         "SMTP_USERNAME": "mailer",
         "REDIS_URL": "redis://here",
     }
-    # Both with a value: nobody knows which is meant.
+    # Both have a value: it is not clear which is meant.
     both = load(CoreSettings, read_environment(tmp_path, {"REDIS_URL": "redis://here"}))
     assert [one.setting for one in both.problems] == ["REDIS_URL_FILE"]
 

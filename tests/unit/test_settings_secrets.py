@@ -25,7 +25,7 @@ NAMES = [
 
 
 def shown(configuration: Configuration) -> str:
-    """Everything somebody could see of a configuration."""
+    """Everything that can be seen of a configuration."""
     texts = [repr(configuration), str(configuration), repr(configuration.core), str(configuration.core)]
     for integration in configuration.integrations.values():
         texts += [repr(integration), str(integration.settings), repr(integration.settings)]

@@ -78,7 +78,7 @@ def test_only_failures_of_the_provider_count(error: ProviderError | None, expect
         (AWAY, 0),
         (limited(30), 30),
         (limited(None), 1),
-        # To this person only: nobody else waits.
+        # To this person only: no other recipient waits.
         (limited(6, FailureParty.RECIPIENT), 0),
         (limited(60, FailureParty.CALLER), 0),
     ],

@@ -81,7 +81,13 @@ def _ceiling(tries: int, longest: timedelta) -> timedelta:
 
 def _shortest_run(tries: int, longest: timedelta) -> timedelta:
     """The sum of the pauses before the `tries`-th try, each as short as possible."""
-    return sum((_ceiling(one, longest) / 2 for one in range(1, tries)), _NONE)
+    total = _NONE
+    for one in range(1, tries):
+        if (pause := _ceiling(one, longest)) == longest:
+            # All later pauses are the longest, too.
+            return total + (tries - one) * (longest / 2)
+        total += pause / 2
+    return total
 
 
 # ─── Outcomes of calls ────────────────────────────────────────────────────
