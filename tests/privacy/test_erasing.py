@@ -28,7 +28,7 @@ from tests.privacy.conftest import (
     Life,
     wamid,
 )
-from tests.privacy.evidence import found_anywhere
+from tests.privacy.storage_scan import found_anywhere
 
 
 async def a_life_together(life: Life) -> None:

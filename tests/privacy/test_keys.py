@@ -25,7 +25,7 @@ from core.privacy.erase import run_erasure_step
 from core.sealing import Sealer, sealed_tables
 from tests.databases import ENCRYPTION_KEY, Urls
 from tests.privacy.conftest import MAIL, NEEDLES, NUMBER, OTHER_NUMBER, WORDS, Life, wamid
-from tests.privacy.evidence import found_anywhere
+from tests.privacy.storage_scan import found_anywhere
 
 OLD, NEW = b"k" * 32, b"n" * 32
 BOTH, ONLY_NEW = Sealer({"k2": NEW, "k1": OLD}), Sealer({"k2": NEW})

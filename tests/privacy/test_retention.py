@@ -17,7 +17,7 @@ from core.settings import CoreSettings, load
 from tests.apps import house_over
 from tests.databases import Urls
 from tests.privacy.conftest import NEEDLES, NUMBER, WORDS, Life, wamid
-from tests.privacy.evidence import found_anywhere
+from tests.privacy.storage_scan import found_anywhere
 
 DAYS = {number: timedelta(days=number) for number in (1, 10, 20, 30, 40, 400)}
 KEPT = Retention(content=DAYS[20], addresses=DAYS[30], webhooks=DAYS[10])
