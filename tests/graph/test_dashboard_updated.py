@@ -48,7 +48,7 @@ async def test_who_looks_at_the_same_costs_one_count(caller: Caller, factory: Re
     assert len([one for one in seen if "percentile_cont" in one]) <= 4
     for stream in streams:
         await stream.close()
-    assert len(application.services.dashboards.boards) == 0
+    assert len(application.services.dashboards.shared_values) == 0
 
 
 @pytest.mark.parametrize("every", [0, -1, 3_601])
