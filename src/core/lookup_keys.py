@@ -12,7 +12,7 @@ from sqlalchemy import Column, DateTime, LargeBinary, Table, Uuid, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from core.database import Database, metadata
-from core.sealing import NOBODYS, Sealer
+from core.sealing import NO_TENANT, Sealer
 
 lookup_keys = Table(
     "lookup_keys",
@@ -41,17 +41,17 @@ async def prepare_lookups(database: Database, sealer: Sealer) -> None:
         found = (await connection.execute(kept)).scalar()
         if found is None:
             new = b64encode(os.urandom(_BYTES)).decode()
-            sealed = sealer.seal(new, tenant=NOBODYS, row=_ROW, column=_COLUMN)
+            sealed = sealer.seal(new, tenant=NO_TENANT, row=_ROW, column=_COLUMN)
             await connection.execute(insert(lookup_keys).values(id=_ROW, secret_sealed=sealed).on_conflict_do_nothing())
             # Another worker may have been faster.
             found = (await connection.execute(kept)).scalar_one()
-    sealer.hash_ids_with(b64decode(sealer.open(found, tenant=NOBODYS, row=_ROW, column=_COLUMN)))
+    sealer.hash_ids_with(b64decode(sealer.open(found, tenant=NO_TENANT, row=_ROW, column=_COLUMN)))
 
 
 async def replace_lookups(database: Database, sealer: Sealer) -> None:
     """Replace a secret whose key is lost: ids hashed before are not found by the new one."""
     new = b64encode(os.urandom(_BYTES)).decode()
-    sealed = sealer.seal(new, tenant=NOBODYS, row=_ROW, column=_COLUMN)
+    sealed = sealer.seal(new, tenant=NO_TENANT, row=_ROW, column=_COLUMN)
     row = insert(lookup_keys).values(id=_ROW, secret_sealed=sealed)
     async with database.transaction() as connection:
         await connection.execute(

@@ -10,7 +10,7 @@ from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from unicodedata import decimal, normalize
 
-from core.sealing import NOBODYS, Sealer
+from core.sealing import NO_TENANT, Sealer
 
 _ENCODED = re.compile(r"[A-Za-z0-9+/]{16,}={0,2}")
 # As long as telephone numbers with their country are.
@@ -84,14 +84,14 @@ MARK = "~"
 
 def pseudonym(sealer: Sealer, id: str) -> str:
     """The keyed hash that replaces an id with a telephone number; any other id as it is."""
-    return _marked(sealer.lookup_hash(id, tenant=NOBODYS)) if encodes_phone_number(id) else id
+    return _marked(sealer.lookup_hash(id, tenant=NO_TENANT)) if encodes_phone_number(id) else id
 
 
 def stored_forms(sealer: Sealer, id: str) -> Sequence[str]:
     """Every form in which an id may be stored, itself first."""
     if not encodes_phone_number(id):
         return [id]
-    return [id, *(_marked(found) for found in sealer.lookup_hashes(id, tenant=NOBODYS))]
+    return [id, *(_marked(found) for found in sealer.lookup_hashes(id, tenant=NO_TENANT))]
 
 
 def _marked(hash: bytes) -> str:

@@ -5,10 +5,10 @@ and column as additional data. Beside an address stands a keyed hash for exact l
 provider's id has a hash that is never replaced: its secret is sealed in the database (`core/lookup_keys.py`).
 
 All sealed columns are found in the definitions of the tables, so that rotation covers a new one at once. A column
-`X_sealed` is sealed for its row's tenant (`NOBODYS` in a table without one), the row's `id`, and the name `X`. A table
-without an id names in `info["sealed_for"]` the two columns that replace it: the row's id, and a number that is added to
-the name. A column `X_hash` beside it is the look-up hash of the same address, made anew with it; a column `X_lookup` is
-a hash that is never replaced.
+`X_sealed` is sealed for its row's tenant (`NO_TENANT` in a table without one), the row's `id`, and the name `X`. A
+table without an id names in `info["sealed_for"]` the two columns that replace it: the row's id, and a number that is
+added to the name. A column `X_hash` beside it is the look-up hash of the same address, made anew with it; a column
+`X_lookup` is a hash that is never replaced.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from sqlalchemy import Column, LargeBinary, MetaData, Table
 
 _VERSION = 1
 _NONCE = 12
-NOBODYS = UUID(int=0)
+NO_TENANT = UUID(int=0)
 """The tenant in sealed values of rows that belong to no tenant."""
 
 
@@ -117,7 +117,7 @@ class Sealer:
         """Hash a provider's id for exact look-up, the same under whatever keys; raises LookupError without a secret."""
         if self._id_secret is None:
             raise LookupError("The secret of look-up hashes was not read yet.")
-        return _keyed(self._id_secret, NOBODYS, id)
+        return _keyed(self._id_secret, NO_TENANT, id)
 
     def lookup_hash(self, value: str, *, tenant: UUID) -> bytes:
         """Hash an address for exact look-up; equal addresses of two tenants differ."""
@@ -177,7 +177,7 @@ class SealedTable:
         """What a value of a row is sealed for, as the sealer's arguments; the row has the table's primary key."""
         number = None if self.number is None else getattr(row, self.number.name)
         return {
-            "tenant": NOBODYS if self.tenant is None else getattr(row, self.tenant.name),
+            "tenant": NO_TENANT if self.tenant is None else getattr(row, self.tenant.name),
             "row": getattr(row, self.id.name),
             "column": column.name if number is None else numbered(column.name, number),
         }

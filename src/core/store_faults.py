@@ -29,7 +29,7 @@ class StoreFault:
 
 _UPDATE = "Run `interalpha migrate up` with this version."
 _GRANT = "Log in with a role that was granted interalpha_app (the API) or interalpha_worker (the worker)."
-_WAIT = "It is tried again by itself."
+_WAIT = "It is retried automatically."
 
 _STATES: Mapping[str, StoreFault] = {
     "28P01": StoreFault(

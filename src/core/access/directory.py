@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.access.tables import ended_sessions, memberships, tenants, users
 from core.ids import uuid7
 from core.ports import DirectoryChanged, Membership, OrganizationNamed, Person, SessionEnded
-from core.sealing import NOBODYS, SealBroken, Sealer
+from core.sealing import NO_TENANT, SealBroken, Sealer
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ class Profile:
 def seal_profile(sealer: Sealer, row: UUID, profile: Profile) -> bytes:
     """Seal a profile for the row of its person."""
     text = json.dumps({"name": profile.name, "email": profile.email, "avatarUrl": profile.avatar_url})
-    return sealer.seal(text, tenant=NOBODYS, row=row, column=_COLUMN)
+    return sealer.seal(text, tenant=NO_TENANT, row=row, column=_COLUMN)
 
 
 def open_profile(sealer: Sealer, row: UUID, sealed: bytes | None) -> Profile:
@@ -47,7 +47,7 @@ def open_profile(sealer: Sealer, row: UUID, sealed: bytes | None) -> Profile:
     if sealed is None:
         return Profile()
     try:
-        data = json.loads(sealer.open(sealed, tenant=NOBODYS, row=row, column=_COLUMN))
+        data = json.loads(sealer.open(sealed, tenant=NO_TENANT, row=row, column=_COLUMN))
     except SealBroken as error:
         # The person can sign in all the same, without a name.
         log.warning("profile_unreadable", user_id=str(row), reason=str(error))

@@ -65,8 +65,8 @@ class Sessions:
         session = PresentedSession(
             identity.subject, _organization_id(identity), identity.session_id, identity.issued_at, role
         )
-        standing = await self._standing(session)
-        if _is_refused(session, standing):
+        membership = await self._membership(session)
+        if _is_refused(session, membership):
             raise InvalidToken(
                 say(
                     "SESSION_GONE",
@@ -75,9 +75,9 @@ class Sessions:
                 reason=TokenFault.GONE,
             )
         return Principal(
-            standing.tenant_id,
+            membership.tenant_id,
             identity.subject,
-            self._scopes(identity.scopes, session, standing),
+            self._scopes(identity.scopes, session, membership),
             identity.expires_at.timestamp(),
             identity.actor,
             session=session,
@@ -88,28 +88,28 @@ class Sessions:
         session = principal.session
         if session is None:
             return True
-        standing = await self._standing(session)
+        membership = await self._membership(session)
         scopes = frozenset(principal.scopes)
-        return not _is_refused(session, standing) and self._scopes(scopes, session, standing) == scopes
+        return not _is_refused(session, membership) and self._scopes(scopes, session, membership) == scopes
 
     def _scopes(
-        self, given: frozenset[Scope], session: PresentedSession, standing: MembershipState
+        self, given: frozenset[Scope], session: PresentedSession, membership: MembershipState
     ) -> frozenset[Scope]:
         """The scopes of a token; only those of a newer role too, where one was reported since the token was issued."""
-        if standing.role is None or standing.role_at is None or standing.role == session.role:
+        if membership.role is None or membership.role_at is None or membership.role == session.role:
             return given
-        is_older = session.issued_at <= standing.role_at
-        return given & self._verifier.scopes_of_role(standing.role) if is_older else given
+        is_older = session.issued_at <= membership.role_at
+        return given & self._verifier.scopes_of_role(membership.role) if is_older else given
 
-    async def _standing(self, session: PresentedSession) -> MembershipState:
+    async def _membership(self, session: PresentedSession) -> MembershipState:
         key = (session.subject, session.organization, session.session_id)
         if (known := self._known.get(key)) is not None:
             return known
-        standing = await self._finder.find(key) or await self._note(session)
-        self._known[key] = standing
-        return standing
+        membership = await self._finder.find(key) or await self._add_missing(session)
+        self._known[key] = membership
+        return membership
 
-    async def _note(self, session: PresentedSession) -> MembershipState:
+    async def _add_missing(self, session: PresentedSession) -> MembershipState:
         """Add the rows that are missing; existing rows stay as they are.
 
         Each in a transaction of its own: a transaction that locks several rows could deadlock with a worker that
@@ -146,10 +146,10 @@ class Sessions:
         }
 
 
-def _is_refused(session: PresentedSession, standing: MembershipState) -> bool:
+def _is_refused(session: PresentedSession, membership: MembershipState) -> bool:
     # A person who left and came back has a newer token; the event about it may not have arrived.
-    has_left = standing.left_at is not None and session.issued_at <= standing.left_at
-    return standing.is_gone or has_left
+    has_left = membership.left_at is not None and session.issued_at <= membership.left_at
+    return membership.is_gone or has_left
 
 
 def _organization_id(identity: Identity) -> str | None:

@@ -41,7 +41,7 @@ from core.messages.record import EventRecord, MessageKey
 from core.messages.state_machine import Attempt, MessageState, withdrawn
 from core.messages.status import EventSource, ProviderId
 from core.messages.tables import attempts, messages
-from core.sealing import NOBODYS, SealBroken, Sealer, numbered
+from core.sealing import NO_TENANT, SealBroken, Sealer, numbered
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +86,7 @@ def open_id_or_none(
 
 def lookups(sealer: Sealer, id: str) -> Sequence[bytes]:
     """Every hash under which a row may hold an id: its own, and those that replaced it when it was erased."""
-    return [sealer.id_hash(id), *sealer.lookup_hashes(id, tenant=NOBODYS)]
+    return [sealer.id_hash(id), *sealer.lookup_hashes(id, tenant=NO_TENANT)]
 
 
 def clear_forms(sealer: Sealer, id: str) -> Sequence[str]:
