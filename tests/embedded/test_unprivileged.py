@@ -15,8 +15,8 @@ import pytest
 
 from devkit.embedded import unprivileged
 from devkit.embedded.folder import EmbeddedStoreError, mark
+from devkit.embedded.process import find_package
 from devkit.embedded.stores import Stores
-from devkit.embedded.valkey import find_package
 from tests.embedded.helpers import PROGRAM, keep_row, kept_rows, running_servers, server_pids
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")

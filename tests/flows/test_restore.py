@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from devkit.embedded.valkey import find_package
+from devkit.embedded.process import find_package
 from tests.databases import SharedStores
 from tests.helpers import until
 from tests.running_system import SEND, System, new_phone, readiness, running_system

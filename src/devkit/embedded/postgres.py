@@ -11,9 +11,8 @@ import asyncpg
 
 from core.settings.addresses import LOOPBACK
 from devkit.embedded.folder import EmbeddedStoreError, choose_port, write_private
-from devkit.embedded.process import POLL_SECONDS, Log, Process
+from devkit.embedded.process import POLL_SECONDS, Log, Process, find_package
 from devkit.embedded.unprivileged import Lodging, find_lodging, refuge_of
-from devkit.embedded.valkey import find_package
 
 DATABASE = "interalpha"
 OWNER = "interalpha_migrate"

@@ -1,6 +1,7 @@
 """A server process and its log: started, adopted, stopped within a deadline."""
 
 import asyncio
+import importlib.util
 import math
 import os
 import shutil
@@ -146,3 +147,14 @@ def _leash(signal_name: str) -> tuple[str, ...]:
     if setpriv and succeeds(setpriv, "--pdeathsig", signal_name, "--", "true"):
         return (setpriv, "--pdeathsig", signal_name, "--")
     return ()
+
+
+def find_package(name: str, variable: str) -> Path:
+    """Return the folder of an installed package without importing it; `variable` is the setting that replaces it."""
+    found = importlib.util.find_spec(name)
+    if found is None or found.origin is None:
+        raise EmbeddedStoreError(
+            f"The package {name} is not installed. Run: pip install 'interalpha[embedded]' (Linux with glibc, macOS). "
+            f"Or set {variable} to a server elsewhere"
+        )
+    return Path(found.origin).parent

