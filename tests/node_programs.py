@@ -21,12 +21,12 @@ async def run_program(arguments: list[str], folder: Path, environment: Mapping[s
         *arguments, cwd=folder, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
     )
     try:
-        printed, said = await asyncio.wait_for(process.communicate(), seconds)
+        printed, errors = await asyncio.wait_for(process.communicate(), seconds)
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert process.returncode == 0, f"{arguments}\n{printed.decode()}\n{said.decode()}"
+    assert process.returncode == 0, f"{arguments}\n{printed.decode()}\n{errors.decode()}"
     return printed
 
 

@@ -25,7 +25,7 @@ RELAY_OPERATIONS = 5
 
 
 def failures(results: dict[str, str]) -> dict[str, str]:
-    return {name: said for name, said in results.items() if said != "ok"}
+    return {name: result for name, result in results.items() if result != "ok"}
 
 
 async def test_every_audit_of_graphql_over_http_passes(results: Results) -> None:

@@ -82,7 +82,7 @@ def test_the_commands_of_its_readme_work(terminal: Terminal) -> None:
         process = subprocess.Popen(command, stdout=watched, stderr=subprocess.STDOUT, **options)  # type: ignore[call-overload]
 
         def is_shown() -> bool:
-            # Nothing says when it listens: what was sent before is not shown.
+            # It does not report when it is subscribed, and what was sent before is not shown.
             assert terminal.run(f"{prepare}\n{send}").returncode == 0
             return " SMS +55 11 9••••-4321 SENT → DELIVERED" in (terminal.folder / "watched").read_text()
 
@@ -101,7 +101,7 @@ def without_build(first: str) -> tuple[str, str]:
 
 def test_an_error_is_one_sentence_and_exit_status_1(terminal: Terminal) -> None:
     prepare, _ = without_build(steps()[0])
-    for command, extra, said in (
+    for command, extra, error in (
         ('npm run -s send -- "+55 11 90003-0005" x', {}, ""),
         ('npm run -s send -- "+55 11 8765-4321" x', {}, "InvalidInputError: "),
         ("npm run -s send", {}, "Give a phone number and a text: "),
@@ -115,7 +115,7 @@ def test_an_error_is_one_sentence_and_exit_status_1(terminal: Terminal) -> None:
     ):
         done = terminal.run(f"{prepare}\n{command}", **extra)
         assert done.returncode == 1, (command, done.stdout, done.stderr)
-        assert said in done.stderr, (command, done.stderr)
+        assert error in done.stderr, (command, done.stderr)
         assert "    at " not in done.stderr, done.stderr
 
 

@@ -49,13 +49,13 @@ async def test_starting_again_changes_nothing(running: Running) -> None:
 async def test_the_owner_creates_tables_and_grants_access(running: Running) -> None:
     async with connected(running.urls.direct) as owner:
         await owner.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-        await owner.execute("CREATE TABLE told (word text)")
-        await owner.execute("GRANT SELECT ON told TO interalpha_app, interalpha_worker")
+        await owner.execute("CREATE TABLE notes (word text)")
+        await owner.execute("GRANT SELECT ON notes TO interalpha_app, interalpha_worker")
     for url in (running.urls.app, running.urls.worker):
         async with connected(url) as client:
-            assert await client.fetch("SELECT * FROM told") == []
+            assert await client.fetch("SELECT * FROM notes") == []
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await client.execute("INSERT INTO told VALUES ('no')")
+                await client.execute("INSERT INTO notes VALUES ('no')")
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await client.execute("CREATE TABLE mine ()")
 

@@ -1,4 +1,4 @@
-"""What is known after a run: what clients were told, what the database holds, what the providers recorded."""
+"""What is known after a run: which answers clients got, what the database holds, what the providers recorded."""
 
 import asyncio
 import re

@@ -149,7 +149,7 @@ OWN_FAULTS = (
     Fault("a worker killed", kill_worker, weight=8),
     Fault("every worker killed", kill_all_workers, weight=2),
     Fault("a worker frozen", freeze_worker, lasts=(0.5, 3)),
-    Fault("a worker told to end", end_worker),
+    Fault("a worker shut down", end_worker),
     Fault("the API killed", kill_api, weight=3),
     Fault("Valkey emptied", flush_valkey),
     Fault("Valkey killed", kill_valkey, weight=2, lasts=(0.2, 1.5)),

@@ -130,7 +130,7 @@ def no_status_falls_back(evidence: Evidence) -> Iterator[str]:
             status = event["status"]
         row = evidence.messages.get(message_id)
         if row is not None and row["status"] != status:
-            yield f"{message_id} is {row['status']}, its last event says {status}"
+            yield f"{message_id} is {row['status']}, its last event has {status}"
 
 
 def every_answered_report_counts(evidence: Evidence) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""One process of the product: started from a fork server or by itself, killed, frozen, told to end, started again."""
+"""One process of the product: started from a fork server or by itself, killed, frozen, shut down, started again."""
 
 import asyncio
 import json
@@ -226,7 +226,7 @@ class Process:
         self.signal(signal.SIGCONT)
 
     async def end(self, within: float = 40) -> tuple[int, float]:
-        """Tell it to end; returns its exit status and how long it took."""
+        """Send SIGTERM; return its exit status and how long the shutdown took."""
         began = time.monotonic()
         self.signal(signal.SIGTERM)
         assert self.process is not None

@@ -132,14 +132,14 @@ async def test_the_command_line_reads_a_text_of_any_length_from_standard_input(s
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        said, _ = await process.communicate(text)
-        return process.returncode or 0, said.decode()
+        output, _ = await process.communicate(text)
+        return process.returncode or 0, output.decode()
 
     for number, (character, arguments) in enumerate((("😀", ("-",)), ("ç", ("", "--html", "-")))):
         address, written = f"entrada{number}@example.com", character * EMAIL_LIMIT
-        status, said = await send(address, *arguments, "--subject", "Contrato", text=written.encode())
-        assert status == 0, said
+        status, output = await send(address, *arguments, "--subject", "Contrato", text=written.encode())
+        assert status == 0, output
         mail = (await system.control.messages("smtp", to=address))[-1]
         assert written in (mail["text"] or mail["html"])
-    status, said = await send("torta@example.com", "-", text=b"\xff")
-    assert (status, "standard input is not valid UTF-8" in said) == (2, True)
+    status, output = await send("torta@example.com", "-", text=b"\xff")
+    assert (status, "standard input is not valid UTF-8" in output) == (2, True)

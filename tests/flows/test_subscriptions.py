@@ -20,11 +20,11 @@ subscription ($ids: [ID!], $after: String) {
   }
 }
 """
-Told = list[dict[str, Any]]
+Changes = list[dict[str, Any]]
 
 
 @asynccontextmanager
-async def following(system: System, **variables: Any) -> AsyncIterator[Subscription]:
+async def subscribed(system: System, **variables: Any) -> AsyncIterator[Subscription]:
     """Subscribe over a new socket."""
     url = system.base.replace("http", "ws") + "/graphql"
     async with connect(url, subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
@@ -36,8 +36,8 @@ async def following(system: System, **variables: Any) -> AsyncIterator[Subscript
         yield Subscription(socket)
 
 
-async def told_until(watch: Subscription, message: str, status: str) -> Told:
-    found: Told = []
+async def changes_until(watch: Subscription, message: str, status: str) -> Changes:
+    found: Changes = []
     while not found or (found[-1]["message"]["id"], found[-1]["event"]["status"]) != (message, status):
         found.append(await watch.next())
     return found
@@ -53,24 +53,24 @@ async def test_a_subscriber_misses_nothing_while_the_socket_drops_and_valkey_res
         async with running_system(stores, tmp_path, is_calm=False, REDIS_URL=redis) as system:
             opening = await system.sms("+5511987000001")
             await system.comes_to(opening, "DELIVERED")
-            async with following(system, ids=[opening]) as watch:
+            async with subscribed(system, ids=[opening]) as watch:
                 cursor = (await watch.next())["cursor"]
             first = await system.sms("+5511987000002")
-            async with following(system, after=cursor) as watch:
-                told = [await watch.next(), await watch.next()]
+            async with subscribed(system, after=cursor) as watch:
+                changes = [await watch.next(), await watch.next()]
             await hints.stop()
             second = await system.sms("+5511987000003")
             await system.comes_to(second, "DELIVERED", 40)
             assert (await hints.start()).redis == redis
-            async with following(system, after=told[-1]["cursor"]) as watch:
-                told += await told_until(watch, second, "DELIVERED")
+            async with subscribed(system, after=changes[-1]["cursor"]) as watch:
+                changes += await changes_until(watch, second, "DELIVERED")
                 third = await system.sms("+5511987000004")
-                told += await told_until(watch, third, "DELIVERED")
+                changes += await changes_until(watch, third, "DELIVERED")
             for message in (first, second, third):
-                heard = [one["event"]["status"] for one in told if one["message"]["id"] == message]
-                assert heard == await system.changes(message)
-            ids = [one["event"]["id"] for one in told]
+                statuses = [one["event"]["status"] for one in changes if one["message"]["id"] == message]
+                assert statuses == await system.changes(message)
+            ids = [one["event"]["id"] for one in changes]
             assert len(set(ids)) == len(ids)
-            assert not any(one["hasGap"] for one in told)
+            assert not any(one["hasGap"] for one in changes)
     finally:
         await hints.stop()

@@ -78,6 +78,6 @@ async def test_a_refused_template_is_sent_by_sms_with_its_text(system: System, p
 async def test_a_template_that_the_provider_pauses_is_soon_shown_as_paused(system: System) -> None:
     await until(lambda: approvals(system), lambda known: known.get("spring_offer pt-BR") == "APPROVED", 20)
     await system.control.act("whatsapp", "template", name="spring_offer", status="PAUSED")
-    told = {"event": "PAUSED", "message_template_name": "spring_offer", "message_template_language": "pt_BR"}
-    await system.control.act("whatsapp", "webhook", field=FIELD, value=told)
+    event = {"event": "PAUSED", "message_template_name": "spring_offer", "message_template_language": "pt_BR"}
+    await system.control.act("whatsapp", "webhook", field=FIELD, value=event)
     await until(lambda: approvals(system), lambda known: known["spring_offer pt-BR"] == "PAUSED", 20)

@@ -117,7 +117,7 @@ async def last_inbound(system: System, text: str) -> dict[str, object]:
 
 
 async def test_a_person_without_a_number_is_answered_by_id_with_the_quoted_message(system: System) -> None:
-    told = await system.control.trigger("whatsapp", "whatsapp.inbound", sender=BIA, text="Vocês abrem hoje?")
+    received = await system.control.trigger("whatsapp", "whatsapp.inbound", sender=BIA, text="Vocês abrem hoje?")
     question = await last_inbound(system, "Vocês abrem hoje?")
     assert question["from"] == BIA
     message_id = await system.send(
@@ -134,7 +134,7 @@ async def test_a_person_without_a_number_is_answered_by_id_with_the_quoted_messa
         "inReplyTo": {"id": question["id"]},
     }
     sent = (await system.control.messages("whatsapp", to=BIA))[-1]
-    assert (sent["addressed_as"], sent["reply_to"]) == (BIA, told["message_id"])
+    assert (sent["addressed_as"], sent["reply_to"]) == (BIA, received["message_id"])
 
 
 async def test_an_answer_of_a_customer_refers_to_our_message(system: System) -> None:

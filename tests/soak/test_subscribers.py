@@ -89,12 +89,12 @@ async def one_round(system: System, phone: str) -> None:
     sockets = await asyncio.gather(*(subscribe(system, turn) for _ in range(SUBSCRIBERS)))
     began = [asyncio.Event() for _ in range(STREAMS)]
     streams = [asyncio.create_task(listen(system, one)) for one in began]
-    everybody = (SUBSCRIBERS, SUBSCRIBERS, STREAMS)
-    await until(lambda: held(system), lambda found: found == everybody, PATIENCE)
+    all_connected = (SUBSCRIBERS, SUBSCRIBERS, STREAMS)
+    await until(lambda: held(system), lambda found: found == all_connected, PATIENCE)
     first = await system.sms(phone)
     for socket in sockets:
-        heard = json.loads(await asyncio.wait_for(socket.recv(), PATIENCE))
-        assert heard["payload"]["data"]["messageStatusChanged"]["message"]["id"] == first
+        received = json.loads(await asyncio.wait_for(socket.recv(), PATIENCE))
+        assert received["payload"]["data"]["messageStatusChanged"]["message"]["id"] == first
     for socket in sockets[::2]:
         socket.transport.abort()
     second = await system.sms(phone)

@@ -119,8 +119,8 @@ class LoginServer(socketserver.StreamRequestHandler):
             kind, *words = raw.decode().rstrip("\n").split("\t")
             if kind != "AUTH":
                 continue
-            said = next((word[5:] for word in words if word.startswith("resp=")), "")
-            is_right = base64.b64decode(said).split(b"\0")[1:] == [USER.encode(), PASSWORD.encode()]
+            response = next((word[5:] for word in words if word.startswith("resp=")), "")
+            is_right = base64.b64decode(response).split(b"\0")[1:] == [USER.encode(), PASSWORD.encode()]
             self.wfile.write(f"{'OK' if is_right else 'FAIL'}\t{words[0]}\tuser={USER}\n".encode())
 
 

@@ -136,8 +136,8 @@ async def test_websockets_pass(behind: Behind) -> None:
         await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": STREAM}}))
         async with behind.client() as client:
             await send(client)
-        told = json.loads(await asyncio.wait_for(socket.recv(), 10))
-        assert (told["type"], told["id"]) == ("next", "1")
+        frame = json.loads(await asyncio.wait_for(socket.recv(), 10))
+        assert (frame["type"], frame["id"]) == ("next", "1")
 
 
 async def test_server_sent_events_are_not_buffered(behind: Behind) -> None:
@@ -181,11 +181,11 @@ async def test_bodies_have_the_same_limit_and_the_same_error_on_both_sides(behin
 async def test_each_client_address_has_its_own_limit(behind: Behind) -> None:
     async def statuses(address: str, count: int) -> list[int]:
         transport = httpx.AsyncHTTPTransport(local_address=address, verify=behind.trust)
-        async with httpx.AsyncClient(transport=transport, base_url=behind.address, timeout=20) as stranger:
+        async with httpx.AsyncClient(transport=transport, base_url=behind.address, timeout=20) as client:
             # Addresses that a client writes itself are further left and do not count.
-            said = [{"x-forwarded-for": f"198.51.100.{number}"} for number in range(count)]
+            headers = [{"x-forwarded-for": f"198.51.100.{number}"} for number in range(count)]
             query = {"query": "{ viewer { scopes } }"}
-            return [(await stranger.post("/graphql", json=query, headers=one)).status_code for one in said]
+            return [(await client.post("/graphql", json=query, headers=one)).status_code for one in headers]
 
     assert 429 in await statuses("127.0.0.2", 80)
     assert await statuses("127.0.0.3", 1) == [200]

@@ -31,7 +31,7 @@ TEXTS = ("Olá, Ana! Sua consulta é amanhã às 10h. 🙂", 'a=1&b=2+3%\n<tag>\
 
 
 @dataclass(frozen=True)
-class Said:
+class RecordedRequest:
     """One request and the answer of the contract's server."""
 
     method: str
@@ -48,37 +48,37 @@ class Said:
         return [str(one) for one in found if one["location"][0] != "response"]
 
 
-class Listening(HttpClient):
+class RecordingClient(HttpClient):
     """Our HTTP client, which records requests and answers."""
 
     def __init__(self) -> None:
         super().__init__("twilio")
-        self.said: list[Said] = []
+        self.requests: list[RecordedRequest] = []
 
     async def call(self, method: str, url: str, **more: Any) -> HttpResponse:
         answer = await super().call(method, url, **more)
         query = more.get("query") or {}
-        self.said.append(Said(method, f"{url}?{query}" if query else url, answer))
+        self.requests.append(RecordedRequest(method, f"{url}?{query}" if query else url, answer))
         return answer
 
 
-Saying = Callable[[Settings, HttpClient], Awaitable[object]]
+SendRequest = Callable[[Settings, HttpClient], Awaitable[object]]
 
 
-async def heard(base: str, saying: Saying, **settings: str | None) -> list[Said]:
+async def requests_for(base: str, send: SendRequest, **settings: str | None) -> list[RecordedRequest]:
     """Send a request to the contract's server; how its example answers are read is not checked here."""
-    http = Listening()
+    http = RecordingClient()
     try:
         given = {name: value for name, value in settings.items() if value is not None}
         chosen = twilio_settings(base, **given)
         if "TWILIO_PHONE_NUMBER" in settings and settings["TWILIO_PHONE_NUMBER"] is None:
             chosen = chosen.model_copy(update={"phone_number": None})
         with suppress(ProviderError):
-            await saying(chosen, http)
+            await send(chosen, http)
     finally:
         await http.close()
-    assert http.said
-    return http.said
+    assert http.requests
+    return http.requests
 
 
 def lookup(settings: Settings, http: HttpClient) -> TwilioLookup:
@@ -93,19 +93,19 @@ async def test_every_message_is_allowed(twilio_contract: str) -> None:
     for sender in SENDERS:
         for text in TEXTS:
             for webhook in WEBHOOKS:
-                said = await heard(
+                requests = await requests_for(
                     twilio_contract,
                     lambda settings, http, text=text, url=webhook: TwilioSender(settings, http, url).send(
                         sms(ANA, text)
                     ),
                     **sender,
                 )
-                assert [one.method for one in said] == ["POST"]
-                assert [one.violations for one in said] == [[]], said
+                assert [one.method for one in requests] == ["POST"]
+                assert [one.violations for one in requests] == [[]], requests
 
 
 async def test_every_look_up_is_allowed(twilio_contract: str) -> None:
-    questions: Sequence[Saying] = (
+    questions: Sequence[SendRequest] = (
         lambda settings, http: lookup(settings, http).find(sought(SID)),
         lambda settings, http: lookup(settings, http).find(sought()),
         lambda settings, http: lookup(settings, http).find(sought(to="12345")),
@@ -115,8 +115,8 @@ async def test_every_look_up_is_allowed(twilio_contract: str) -> None:
     )
     for sender in SENDERS:
         for question in questions:
-            said = await heard(twilio_contract, question, **sender)
-            assert [one for one in said if one.violations] == []
+            requests = await requests_for(twilio_contract, question, **sender)
+            assert [one for one in requests if one.violations] == []
 
 
 MESSAGES = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"

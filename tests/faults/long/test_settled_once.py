@@ -169,8 +169,8 @@ async def test_a_repeated_decision_sends_once(tmp_path: Path) -> None:
         lost = await asyncio.gather(*vain, return_exceptions=True)
         assert all(isinstance(one, httpx.HTTPError) for one in lost), lost
         for _ in range(2):
-            told = await asyncio.gather(*(ask(system, SETTLE, base, id=id) for id in ids for base in (None, other)))
-            assert [one["settleMessage"] for one in told] == [
+            answers = await asyncio.gather(*(ask(system, SETTLE, base, id=id) for id in ids for base in (None, other)))
+            assert [one["settleMessage"] for one in answers] == [
                 {"message": {"id": id}, "errors": []} for id in ids for _ in range(2)
             ]
             await until(lambda: count(system, "status = 'DELIVERED'"), lambda found: found == NUMBER, PATIENCE)
@@ -221,8 +221,10 @@ async def test_a_repeated_cancellation_has_the_same_answer(tmp_path: Path) -> No
         assert all(isinstance(one, httpx.HTTPError) for one in lost), lost
         await system.api.start()
         await until(system.readiness, lambda found: found is not None, PATIENCE)
-        told = await asyncio.gather(*(ask(system, CANCEL, id=id) for id in ids for _ in range(2)))
-        assert [one["cancelMessage"] for one in told] == [{"message": {"status": "CANCELED"}, "errors": []}] * len(told)
+        answers = await asyncio.gather(*(ask(system, CANCEL, id=id) for id in ids for _ in range(2)))
+        assert [one["cancelMessage"] for one in answers] == [{"message": {"status": "CANCELED"}, "errors": []}] * len(
+            answers
+        )
         assert await acts(system, "cancelMessage") == ids
         await worker.start()
         evidence = await settle_and_check(system, traffic, seed=traffic.seed)

@@ -80,7 +80,7 @@ async def test_subscribers_miss_nothing_while_valkey_restarts(tmp_path: Path) ->
         for reader in readers:
             for statuses in reader.seen.values():
                 assert statuses == sorted(statuses, key=RANKS.index), statuses
-                assert len(statuses) == len(set(statuses)), f"told twice: {statuses}"
+                assert len(statuses) == len(set(statuses)), f"received twice: {statuses}"
         assert {uuid_of(one, "Message") for one in readers[0].seen} == {
             accepted.message_id for accepted in traffic.accepted
         }
