@@ -100,7 +100,7 @@ async def test_a_batch_that_broke_off_is_finished_by_repeating_it(
         return await keep(member)
 
     monkeypatch.setattr(pipeline.outbox, "keep", break_off)
-    with pytest.raises(Overloaded, match="stores the rest"):
+    with pytest.raises(Overloaded, match="to store the rest"):
         await take(pipeline, batch(10))
     monkeypatch.undo()
     assert await pipeline.count("messages") == 8

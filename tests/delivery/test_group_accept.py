@@ -329,7 +329,7 @@ async def test_an_external_id_is_taken_for_good_and_a_replay_is_no_second_use(pi
     first = await pipeline.outbox.accept(DEFAULT_TENANT, draft("order-1", external_id="E1"))
     again = await pipeline.outbox.accept(DEFAULT_TENANT, draft("order-1", external_id="E1"))
     assert (again.message_id, again.is_replay) == (first.message_id, True)
-    with pytest.raises(InvalidInput, match="'E1' belongs to a message of 20") as refused:
+    with pytest.raises(InvalidInput, match="'E1' already belongs to a message of 20") as refused:
         await pipeline.outbox.accept(DEFAULT_TENANT, draft("order-2", external_id="E1"))
     assert refused.value.path == ("input", "externalId")
     # Its key was not used up by what was refused.
