@@ -270,15 +270,15 @@ async def test_an_accepted_session_stays_accepted_until_one_of_its_rights_ends(
         )
         for who in ends
     }
-    assert all([await checks.sessions.is_believed(one) for one in callers.values()])
+    assert all([await checks.sessions.is_still_valid(one) for one in callers.values()])
     for subject, is_deleted in ends.values():
         await tell(worker_database, sealer, subject, seconds=5, is_deleted=is_deleted)
     checks.now += CACHE_SECONDS
-    found = await asyncio.gather(*(checks.sessions.is_believed(one) for one in callers.values()))
+    found = await asyncio.gather(*(checks.sessions.is_still_valid(one) for one in callers.values()))
     assert dict(zip(callers, found, strict=True)) == {who: who == "user_Stays" for who in callers}
     await tell(worker_database, sealer, OrganizationNamed("org_Acme"), seconds=6, is_deleted=True)
     checks.now += CACHE_SECONDS
-    assert not await checks.sessions.is_believed(callers["user_Stays"])
+    assert not await checks.sessions.is_still_valid(callers["user_Stays"])
 
 
 async def test_without_the_default_tenant_its_sessions_are_refused_and_nothing_is_created(

@@ -112,9 +112,9 @@ class Authenticator:
             return True
         try:
             if caller.api_key is not None:
-                return await self._keys.is_believed(caller)
+                return await self._keys.is_still_valid(caller)
             if caller.session is not None and self._sessions is not None:
-                return await self._sessions.is_believed(caller)
+                return await self._sessions.is_still_valid(caller)
             return await self._tenants.has(caller.tenant_id)
         except Overloaded:
             return True

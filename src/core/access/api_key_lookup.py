@@ -161,7 +161,7 @@ class ApiKeyVerifier:
         self._note_use(known)
         return _principal(known)
 
-    async def is_believed(self, principal: Principal) -> bool:
+    async def is_still_valid(self, principal: Principal) -> bool:
         """Whether the key of an earlier call is still valid; raises Overloaded."""
         known = await self._find(principal.subject.removeprefix(KEY_SUBJECT))
         return known is not None and not known.is_revoked and not known.is_expired

@@ -83,7 +83,7 @@ class Sessions:
             session=session,
         )
 
-    async def is_believed(self, principal: Principal) -> bool:
+    async def is_still_valid(self, principal: Principal) -> bool:
         """Whether the session of an earlier call is still valid, with the same scopes. Raises Overloaded."""
         session = principal.session
         if session is None:
