@@ -166,7 +166,7 @@ class CoreSettings(SettingsGroup):
     quiet_hours: Annotated[QuietHours, BeforeValidator(parse_quiet_hours)] = setting(
         "QUIET_HOURS",
         default=DEFAULT_QUIET_HOURS,
-        about="When messages that respect quiet hours are kept until the morning, by the recipient's clock",
+        about="When messages that respect quiet hours are deferred, in the recipient's local time",
         mend="two times of day, like 21:00-08:00",
     )
     route_steps: RouteSteps = setting(
@@ -179,21 +179,21 @@ class CoreSettings(SettingsGroup):
     queue_limit: Annotated[int, Field(ge=100, le=10_000_000)] = setting(
         "QUEUE_LIMIT",
         default=100_000,
-        about="How many messages may wait for one channel; beyond them new ones are refused, with a time to come back",
+        about="How many messages may wait for one channel; more are refused, with a time to retry",
         mend="a number, from 100 to 10000000",
         read_by="API",
     )
     retention_content_days: Days = setting(
         "RETENTION_CONTENT_DAYS",
         default=180,
-        about="How long what messages say is kept after their last move; then it is null, and what happened stays",
+        about="How long the content of messages is kept after their last change; their history stays",
         mend=DAYS,
         read_by="worker",
     )
     retention_addresses_days: Days = setting(
         "RETENTION_ADDRESSES_DAYS",
         default=365,
-        about="How long it is kept to whom messages went and who wrote them, the masked form included",
+        about="How long the addresses of messages are kept, the masked form included",
         mend=DAYS,
         read_by="worker",
     )
@@ -244,7 +244,7 @@ class CoreSettings(SettingsGroup):
     trusted_documents_mode: Annotated[TrustMode, BeforeValidator(str.lower)] = setting(
         "TRUSTED_DOCUMENTS_MODE",
         default=TrustMode.OFF,
-        about="What becomes of documents that are not in TRUSTED_DOCUMENTS: they run, are logged, or are refused",
+        about="What happens to documents that are not in TRUSTED_DOCUMENTS: they run, are logged, or are refused",
         mend="off, log or enforce",
         read_by="API",
     )
@@ -316,7 +316,7 @@ class CoreSettings(SettingsGroup):
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(parse_networks)] = setting(
         "TRUSTED_PROXIES",
         default=(),
-        about="The proxies whose X-Forwarded-For is believed (default: none, addresses are those of connections)",
+        about="The proxies whose X-Forwarded-For is trusted (default: none, the connection's address counts)",
         mend="addresses or networks like 10.0.0.0/8, several separated by commas",
         example="10.0.0.0/8",
         read_by="API",
