@@ -73,7 +73,7 @@ async def checks(app_database: Database, sealer: Sealer) -> AsyncIterator[KeyChe
 
 @pytest.fixture
 def counted(checks: KeyChecks) -> Counted:
-    """The desk's ring over a database that counts."""
+    """The key ring over a database that counts statements."""
     found = Counted(checks.database)
     checks.ring = ApiKeyVerifier(found, checks.sealer, lambda: checks.now)  # type: ignore[arg-type]
     return found

@@ -30,7 +30,7 @@ async def test_a_waiting_message_is_canceled_and_never_sent(pipeline: MessagePip
     await pipeline.delivery.drain()
     assert pipeline.sender.sent == []
     assert await pipeline.statuses(message_id) == ["QUEUED", "CANCELED"]
-    # Whoever lost the answer asks again.
+    # A caller that lost the answer asks again.
     await stop(pipeline, message_id)
     assert await pipeline.statuses(message_id) == ["QUEUED", "CANCELED"]
 

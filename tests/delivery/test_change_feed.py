@@ -107,7 +107,7 @@ async def test_changes_read_ahead_of_the_feed_are_not_delivered_again_after_a_re
         first = await begun(reader, feeds)
         await record_change(owner, messages[0], "SENDING", "QUEUED")
         place = (await first).cursor
-    # From now on the feed looks when somebody joins, and when it is told to.
+    # From now on the feed polls when a subscriber joins, and when it is notified.
     monkeypatch.setattr(pubsub, "_TIMEOUT_ALONE", 60)
     read, higher, readings = getattr(change_feed, catching_up), 0, 0
 

@@ -57,7 +57,7 @@ async def test_twice_requeued_it_is_sent_once(pipeline: MessagePipeline) -> None
     await failed_message(pipeline)
     [letter] = await letters(pipeline)
     await put_back(pipeline, letter)
-    # Whoever lost the answer is told the same again.
+    # A caller that lost the answer gets the same again.
     assert (await put_back(pipeline, letter)).refusals == {letter: None}
     await pipeline.delivery.drain()
     assert len(pipeline.sender.sent) == 2

@@ -33,7 +33,7 @@ def hours(begin: timedelta, end: timedelta) -> QuietHours:
 
 @pytest.fixture
 def night(pipeline: MessagePipeline) -> MessagePipeline:
-    """A shop in which it is night for two hours more, though it was day when its messages were handed in."""
+    """A pipeline with two more hours of quiet hours, though it was day when its messages were accepted."""
     pipeline.outbox._schedule._quiet_hours = hours(5 * HOUR, 6 * HOUR)
     pipeline.delivery.quiet_hours = QuietHoursCheck(
         pipeline.sealer, TenantZones(pipeline.worker), hours(-HOUR, 2 * HOUR)

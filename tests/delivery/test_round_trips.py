@@ -100,5 +100,5 @@ async def test_valkey_is_called_before_and_after_a_batch_and_not_for_each_messag
     monkeypatch.setattr(Pipeline, "pipeline_execute_command", noted_too)
     await pipeline.delivery.drain()
     assert len(pipeline.sender.sent) == 30
-    # Asked what may go, and at last whether more may; what was not used is given back; the end is told of.
+    # Asked how many may go, and at the end whether more may; unused slots are returned; the outcome is reported.
     assert sorted(said) == [*["EVALSHA"] * 5, *["PUBLISH"] * 2]

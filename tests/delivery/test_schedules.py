@@ -42,7 +42,7 @@ async def test_a_message_for_later_waits_and_is_queued_when_its_hour_comes(pipel
     assert accepted.message.send_at == accepted.message.created_at + HOUR
     found = await row(pipeline, accepted.message_id)
     assert (found.status, found.send_at, found.due_at) == ("SCHEDULED", 3600, 3600)
-    # Nobody is woken for what has an hour yet.
+    # No worker is woken for a message that is due in an hour.
     assert pipeline.woken == []
     assert await pipeline.delivery.drain() is None
     assert pipeline.sender.sent == []

@@ -57,7 +57,7 @@ def long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def sent_once_more(pipeline: MessagePipeline, answer: object, *route: Step) -> UUID:
-    """A message in doubt that its route sends once more; that call ends as `answer` says."""
+    """An unconfirmed message that its route sends once more; that call ends as `answer` says."""
     message_id = await unconfirmed_message(pipeline, *(route or [make_step(Channel.SMS, on_unconfirmed=RESEND)]))
     await make_settler(pipeline, FakeLookup()).settle_due()
     pipeline.sender.answer = answer  # type: ignore[assignment]
@@ -236,7 +236,7 @@ async def test_an_unconfirmed_message_that_expires_stays_unconfirmed_until_its_o
     for answer, then in ((ReportedStatus.SENT, "SENT"), (ReportedStatus.FAILED, "FAILED"), (None, "UNCONFIRMED")):
         message_id = await unconfirmed_message(pipeline, policy=RESEND)
         await pipeline.tamper("UPDATE messages SET expires_at = now() WHERE id = :id", id=message_id)
-        # Nothing more is sent for it, whatever its route says.
+        # Nothing more is sent for it, despite its route.
         await make_settler(pipeline, FakeLookup()).settle_due()
         await pipeline.sweep()
         await pipeline.delivery.drain()

@@ -1,7 +1,7 @@
 """Everything that can happen to a message, in any order, checked against a model.
 
-The moves are the real ones (`core/messages/state_machine.py`); the world around them, leases and companies included, is
-a model small enough to be read.
+The transitions are the real ones (`core/messages/state_machine.py`); everything around them, such as leases and
+providers, is a small model.
 """
 
 import os

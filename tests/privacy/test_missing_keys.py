@@ -1,6 +1,6 @@
 """A process that lacks a key: rows sealed under it wait for a process that has it, and are shown as unreadable.
 
-So do rows that were altered. Neither is ever FAILED, and neither keeps others back.
+So are altered rows. Neither is ever FAILED, and neither delays others.
 """
 
 import pytest

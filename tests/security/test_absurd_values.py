@@ -1,7 +1,7 @@
 """Every argument of the schema with extreme values: never an INTERNAL, never a 500, never a traceback.
 
-Numbers that no integer or float of ours holds, moments at the ends of the calendar, halves of characters, megabytes,
-depth, and values of every other type; cursors and ids of our own form that hold something else.
+Numbers out of range, times at the ends of the calendar, lone surrogates, megabytes, deep nesting, and values of every
+other type; cursors and ids in our format with other content.
 """
 
 import base64

@@ -1,8 +1,7 @@
 """Forged webhooks of every provider that sends any, posted to the real application.
 
-All of them are answered alike, and leave nothing behind. What a signature covers is each provider's own; what is done
-to one here is the same for all: a header that holds a signature has `signature` in its name, one that holds a time
-`timestamp`.
+All of them are answered alike, and leave nothing behind. What a signature covers differs between providers; the
+forgeries are the same for all: a header with a signature has `signature` in its name, one with a time `timestamp`.
 """
 
 import base64

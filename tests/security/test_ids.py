@@ -1,6 +1,6 @@
-"""Every argument that takes an id, found in the schema: others' ids, unknown ones and no ids at all are answered alike.
+"""Every argument that takes an id, found in the schema: foreign, unknown and malformed ids are answered alike.
 
-A new field is attacked as soon as the schema has it; a new type of node fails here until it is said how to make one.
+A new field is attacked as soon as the schema has it; a new type of node fails here until belongings.py makes one.
 """
 
 import json

@@ -143,10 +143,10 @@ def words(name: str) -> list[str]:
 
 
 def test_callers_can_give_no_address_that_is_fetched_here() -> None:
-    """So there is nothing to guard. Whoever adds the first such field adds, with it, the guard that it goes through:
+    """There is nothing to guard yet. The first such field needs a guard:
 
-    HTTPS alone, the name looked up once, no private address of any spelling, the connection made to what was looked
-    at, no redirects, a limit of size and time.
+    HTTPS only, the name resolved once, no private address in any spelling, the connection made to the resolved
+    address, no redirects, a limit of size and time.
     """
     assert addresses_taken(SCHEMA) == []
     assert addresses_taken(extend_schema(SCHEMA, parse(PLANTED))) == [

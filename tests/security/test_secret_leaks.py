@@ -1,7 +1,7 @@
 """A whole run with secrets made for it, and a search for them in everything it writes.
 
-API, worker, simulated companies and commands run in processes of their own, logging all they can; good days and bad
-ones. A setting that is secret is planted by what its declaration says, so a new one is looked for from its birth.
+API, worker, simulated providers and commands run in processes of their own with full logging; calls succeed and fail.
+The secret settings come from their declarations, so a new one is searched for as soon as it exists.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Raw SQL in the application's name, on every table of the catalogue: row-level security refuses foreign rows.
 
-The roles are given every right on every table first, so that row-level security alone stands in the way.
+The roles are given every right on every table first, so that only row-level security can refuse.
 """
 
 from collections.abc import AsyncIterator
