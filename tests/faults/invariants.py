@@ -31,14 +31,14 @@ def every_client_was_answered(evidence: Evidence) -> Iterator[str]:
 
 
 def what_was_accepted_exists(evidence: Evidence) -> Iterator[str]:
-    """I1: each accepted message exists."""
+    """Each accepted message exists."""
     for accepted in evidence.accepted:
         if accepted.message_id not in evidence.messages:
             yield f"{accepted.message_id} was accepted and does not exist"
 
 
 def nothing_is_left_behind(evidence: Evidence) -> Iterator[str]:
-    """I2: when the system is quiet, no message waits or is leased, and no report is unread."""
+    """When the system is quiet, no message waits or is leased, and no report is unread."""
     for message_id, row in evidence.messages.items():
         if row["status"] not in ENDED | OPEN or row["lease_until"] is not None:
             yield f"{message_id} is left {row['status']}, due {row['due_at']}, leased until {row['lease_until']}"
@@ -47,7 +47,7 @@ def nothing_is_left_behind(evidence: Evidence) -> Iterator[str]:
 
 
 def what_was_sent_is_in_the_providers_log(evidence: Evidence) -> Iterator[str]:
-    """I3: what counts as sent is in the provider's log, and what is in that log is in the database."""
+    """What counts as sent is in the provider's log, and what is in that log is in the database."""
     for message_id, row in evidence.messages.items():
         has_gone = bool(evidence.copies.get(message_id))
         if row["status"] in ("SENT", "DELIVERED", "READ") and not has_gone:
@@ -59,7 +59,7 @@ def what_was_sent_is_in_the_providers_log(evidence: Evidence) -> Iterator[str]:
 
 
 def no_step_is_sent_twice_without_reason(evidence: Evidence) -> Iterator[str]:
-    """I4: an attempt makes one call; a step makes two only if the outcome was unknown and its policy is RESEND."""
+    """An attempt makes one call; a step makes two only if the outcome was unknown and its policy is RESEND."""
     for message_id, copies in evidence.copies.items():
         row = evidence.messages.get(message_id)
         if row is None:
@@ -99,7 +99,7 @@ def _resends(evidence: Evidence, row: asyncpg.Record, step: int) -> int:
 
 
 def attempts_do_not_overlap(evidence: Evidence) -> Iterator[str]:
-    """I5: tokens grow, attempts of a step do not overlap, and an attempt is recorded before it is sent."""
+    """Tokens grow, attempts of a step do not overlap, and an attempt is recorded before it is sent."""
     for message_id, attempts in evidence.attempts.items():
         for before, after in pairwise(attempts):
             if after["token"] <= before["token"]:
@@ -117,7 +117,7 @@ def attempts_do_not_overlap(evidence: Evidence) -> Iterator[str]:
 
 
 def no_status_falls_back(evidence: Evidence) -> Iterator[str]:
-    """I6: each event continues from the one before, and no report lowers a status."""
+    """Each event continues from the one before, and no report lowers a status."""
     for message_id, events in evidence.events.items():
         status = None
         for event in events:
@@ -134,7 +134,7 @@ def no_status_falls_back(evidence: Evidence) -> Iterator[str]:
 
 
 def every_answered_report_counts(evidence: Evidence) -> Iterator[str]:
-    """I6: each report answered with 2xx is recorded for its attempt, and no more than was reported."""
+    """Each report answered with 2xx is recorded for its attempt, and no more than was reported."""
     ranks = {(message_id, one["number"]): one["rank"] for message_id, rows in evidence.attempts.items() for one in rows}
     for place, rank in evidence.answered.items():
         if ranks.get(place, 0) < rank:
@@ -152,7 +152,7 @@ def every_answered_report_counts(evidence: Evidence) -> Iterator[str]:
 
 
 def one_effect_for_each_key(evidence: Evidence) -> Iterator[str]:
-    """I7: one message for each tenant and key, the same in every answer, and no message without a key."""
+    """One message for each tenant and key, the same in every answer, and no message without a key."""
     for accepted in evidence.accepted:
         kept = evidence.keys.get((accepted.order.tenant, accepted.order.key))
         if kept != accepted.message_id:
@@ -166,13 +166,13 @@ def one_effect_for_each_key(evidence: Evidence) -> Iterator[str]:
 
 
 def no_transaction_is_left_open(evidence: Evidence) -> Iterator[str]:
-    """I9: no connection of the product is idle in a transaction."""
+    """No connection of the product is idle in a transaction."""
     for row in evidence.idle:
         yield f"{row['usename']} is {row['state']} since {row['xact_start']}"
 
 
 def logs_hold_no_personal_data(evidence: Evidence) -> Iterator[str]:
-    """I10: no log holds an address or a text."""
+    """No log holds an address or a text."""
     numbers = {
         accepted.order.to.removeprefix("+55") for accepted in evidence.accepted if accepted.order.channel != "EMAIL"
     }

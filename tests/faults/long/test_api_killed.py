@@ -1,4 +1,4 @@
-"""F3, F9: the API or its database connection dies at any moment of a request: still one message for each key."""
+"""The API or its database connection dies at any moment of a request: still one message for each key."""
 
 import asyncio
 import os

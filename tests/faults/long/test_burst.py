@@ -1,4 +1,4 @@
-"""F20: thousands of messages at once from five tenants, one of them noisy: each is delivered once."""
+"""Thousands of messages at once from five tenants, one of them noisy: each is delivered once."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""F2: a worker is frozen until its leases have ended; what it still wants to do, another worker has done."""
+"""A worker is frozen until its leases have ended; what it still wants to do, another worker has done."""
 
 import asyncio
 from pathlib import Path

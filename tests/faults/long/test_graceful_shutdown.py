@@ -1,4 +1,4 @@
-"""F4: SIGTERM under load: a process takes nothing new, finishes its work and leaves nothing claimed."""
+"""SIGTERM under load: a process takes nothing new, finishes its work and leaves nothing claimed."""
 
 import asyncio
 import json

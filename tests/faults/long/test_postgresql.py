@@ -1,4 +1,4 @@
-"""F7, F8, F10: PostgreSQL ends connections, crashes, is away, stalls, or has no free connections."""
+"""PostgreSQL ends connections, crashes, is away, stalls, or has no free connections."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""F11, F12, F14: what an answer or its absence means: not done, refused, or unknown."""
+"""What an answer or its absence means: not done, refused, or unknown."""
 
 import asyncio
 import os

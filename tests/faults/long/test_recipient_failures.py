@@ -1,4 +1,4 @@
-"""F27: failures caused by recipients, or met by one tenant only, do not delay the mail of others."""
+"""Failures caused by recipients, or met by one tenant only, do not delay the mail of others."""
 
 from pathlib import Path
 

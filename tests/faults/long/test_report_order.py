@@ -1,4 +1,4 @@
-"""F15, F16, F17: reports that are repeated, out of order, earlier than the commit, forged, or lost."""
+"""Reports that are repeated, out of order, earlier than the commit, forged, or lost."""
 
 import asyncio
 from itertools import permutations

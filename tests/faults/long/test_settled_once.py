@@ -1,4 +1,4 @@
-"""F28: an unconfirmed message is settled once, by a provider's list, by its route or by a person."""
+"""An unconfirmed message is settled once, by a provider's list, by its route or by a person."""
 
 import asyncio
 from dataclasses import dataclass

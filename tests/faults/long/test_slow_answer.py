@@ -1,4 +1,4 @@
-"""F13: a provider that answers one byte at a time keeps a worker for the deadline of a call at most."""
+"""A provider that answers one byte at a time keeps a worker for the deadline of a call at most."""
 
 from pathlib import Path
 

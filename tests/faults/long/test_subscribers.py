@@ -1,4 +1,4 @@
-"""F21, F22: Valkey restarts while many subscribers read and some never do: those that read miss nothing."""
+"""Valkey restarts while many subscribers read and some never do: those that read miss nothing."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""F23: messages, reports and jobs that cannot be read delay no others."""
+"""Messages, reports and jobs that cannot be read delay no others."""
 
 from pathlib import Path
 

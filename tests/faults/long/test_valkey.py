@@ -1,4 +1,4 @@
-"""F5, F6: Valkey is emptied, killed, wiped, stalled, reset or slow; PostgreSQL still holds all work."""
+"""Valkey is emptied, killed, wiped, stalled, reset or slow; PostgreSQL still holds all work."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""F1: a worker is killed at each step of a send. What was not begun is sent; what was begun is not sent again."""
+"""A worker is killed at each step of a send. What was not begun is sent; what was begun is not sent again."""
 
 import os
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""F25: workers run and do nothing: the health check reports it in time."""
+"""Workers run and do nothing: the health check reports it in time."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""F18: the clock of a worker or of the API is an hour wrong. Only the database's clock decides what is due."""
+"""The clock of a worker or of the API is an hour wrong. Only the database's clock decides what is due."""
 
 import os
 from pathlib import Path
