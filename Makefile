@@ -51,31 +51,31 @@ web: install ## Build the pages: what is missing or older than its sources
 test: install ## Run the tests (TESTS=tests/unit to choose), all but the slow ones
 	@$(BIN)/python -m pytest $(or $(TESTS),$(SUITE) -m "not slow" -n 3 --dist loadfile) $(ARGS)
 
-slow: install ## Run the tests that take long: the README's commands, ends of `make dev`, attacks on every argument
+slow: install ## Run the slow tests: README commands, shutdown of `make dev`, attacks on every argument
 	@$(BIN)/python -m pytest $(SUITE) -m slow -n 3 --dist loadfile $(ARGS)
 
 browser: web ## Run the pages in Chromium
 	@$(BIN)/python -m pytest tests/browser $(ARGS)
 
-conformance: install ## Run the official audits and the clients from npm against a real server
+conformance: install ## Run the official GraphQL audits and client libraries from npm against a running server
 	@$(BIN)/python -m pytest tests/conformance $(ARGS)
 
-third-party: install ## Run against real servers: Postfix, TLS stores with a private CA, Twilio's published contract
+third-party: install ## Run against third-party servers: nginx, Postfix, TLS stores with a private CA, Twilio's contract
 	@$(BIN)/python -m pytest tests/third_party $(ARGS)
 
-fuzz: install ## Try everything that fits the schema on a real server (FUZZ_EXAMPLES=200 for longer)
+fuzz: install ## Send requests that fit the schema to a running server (FUZZ_EXAMPLES=200 for longer)
 	@$(BIN)/python -m pytest tests/fuzz $(ARGS)
 
-soak: install ## Let a thousand subscribers come and vanish
+soak: install ## Let a thousand subscribers connect and vanish
 	@$(BIN)/python -m pytest tests/soak $(ARGS)
 
 faults-quick: install ## A minute of faults: kills, crashes, lost answers (FAULT_SEED=7 repeats a run)
 	@$(BIN)/python -m pytest tests/faults/test_one_minute.py $(ARGS)
 
-faults: install ## Every fault, over many seeds; takes about an hour
+faults: install ## Run every fault test, with random faults over many seeds; about an hour
 	@$(BIN)/python -m pytest tests/faults/long $(ARGS)
 
-mutations: install ## Switch each safeguard off in turn: the faults must be noticed
+mutations: install ## Switch each safeguard off in turn: its fault test must fail
 	@$(BIN)/python -m tests.faults.mutations $(ARGS)
 
 check: install ## Lint, types, import contracts
