@@ -31,7 +31,7 @@ def house_over(urls: Urls, **changes: str) -> App:
         "REDIS_URL": urls.redis,
         "ENCRYPTION_KEYS": f"k1:{ENCRYPTION_KEY}",
         "PUBLIC_BASE_URL": "https://api.example.com",
-        # Whole suites come from one address; tests/security/test_addresses.py has a budget.
+        # All tests come from one address; tests/security/test_ip_limits.py sets a budget.
         "ADDRESS_BUDGET": "0",
         **TWILIO,
         **SMTP,
