@@ -23,7 +23,7 @@ WHATSAPP = {
 SMTP = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": "9", "SMTP_TLS": "none", "SMTP_FROM": "Ana <ana@example.com>"}
 
 
-def house_over(urls: Urls, **changes: str) -> App:
+def build_application(urls: Urls, **changes: str) -> App:
     """Build the application over these stores, with Twilio and SMTP; `changes` go into its environment."""
     environment = {
         "APP_ENV": "test",

@@ -9,7 +9,7 @@ from api.worker.loops import build_worker
 from api.worker.process import _cron_jobs
 from core import liveness
 from core.ports.principal import DEFAULT_TENANT
-from tests.apps import house_over
+from tests.apps import build_application
 from tests.databases import Urls
 from tests.delivery.pipeline import MessagePipeline
 from tests.helpers import wait_until
@@ -20,7 +20,7 @@ async def test_keys_whose_time_is_over_are_gone_after_it(pipeline: MessagePipeli
         await pipeline.accept(key=key)
     async with pipeline.app.transaction(DEFAULT_TENANT) as connection:
         await connection.execute(text("UPDATE idempotency_keys SET expires_at = now() WHERE key = 'old'"))
-    application = house_over(urls, DATABASE_URL=urls.worker)
+    application = build_application(urls, DATABASE_URL=urls.worker)
     worker = build_worker(application)
     try:
         assert worker.housekeeping in [job.function for job in _cron_jobs(worker)]
@@ -32,7 +32,7 @@ async def test_keys_whose_time_is_over_are_gone_after_it(pipeline: MessagePipeli
 
 
 async def test_a_worker_knows_among_how_many_a_pace_is_shared(pipeline: MessagePipeline, urls: Urls) -> None:
-    application = house_over(urls, DATABASE_URL=urls.worker)
+    application = build_application(urls, DATABASE_URL=urls.worker)
     worker = build_worker(application)
     assert worker.deliveries
     for name in ("second", "third"):

@@ -16,7 +16,7 @@ from core.ports import Channel, OutboundMessage, Pace, Receipt, TextContent
 from core.ports.principal import DEFAULT_TENANT
 from core.providers.rate_limiter import Unlimited
 from core.quiet_hours import QuietHours
-from tests.apps import house_over
+from tests.apps import build_application
 from tests.databases import Urls
 from tests.delivery.limiters import NewLimiter
 from tests.delivery.pipeline import MessagePipeline
@@ -151,7 +151,7 @@ async def test_a_worker_tries_each_channel_for_as_long_as_it_was_set(urls: Urls)
         ({"RETRY_HOURS_EMAIL": "24", "RETRY_HOURS_SMS": "0.5"}, (0.5, 24.0)),
     ]
     for given, wanted in cases:
-        application = house_over(urls, DATABASE_URL=urls.worker, **given)
+        application = build_application(urls, DATABASE_URL=urls.worker, **given)
         try:
             deliveries = build_worker(application).deliveries
             tried = [deliveries[one].timing.retry_for for one in (Channel.SMS, Channel.EMAIL)]
@@ -161,7 +161,7 @@ async def test_a_worker_tries_each_channel_for_as_long_as_it_was_set(urls: Urls)
 
 
 async def test_a_worker_keeps_the_quiet_hours_it_was_set(urls: Urls) -> None:
-    application = house_over(urls, DATABASE_URL=urls.worker, QUIET_HOURS="20:00-09:00")
+    application = build_application(urls, DATABASE_URL=urls.worker, QUIET_HOURS="20:00-09:00")
     try:
         nights = {
             str(one.quiet_hours and one.quiet_hours.quiet_hours)

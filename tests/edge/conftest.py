@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from api.bootstrap import App
-from tests.apps import house_over
+from tests.apps import build_application
 from tests.databases import SharedStores, Urls
 from tests.edge.factories import Serving, client_of
 
@@ -21,7 +21,7 @@ async def edge_urls(stores: SharedStores) -> AsyncIterator[Urls]:
 
 @pytest.fixture(scope="session")
 async def application(edge_urls: Urls) -> AsyncIterator[App]:
-    built = house_over(edge_urls)
+    built = build_application(edge_urls)
     yield built
     await built.close()
 
@@ -44,7 +44,7 @@ def serving(edge_urls: Urls) -> Serving:
 
     @asynccontextmanager
     async def serve(**changes: str) -> AsyncIterator[httpx.AsyncClient]:
-        other = house_over(edge_urls, **changes)
+        other = build_application(edge_urls, **changes)
         try:
             async with client_of(other) as found:
                 yield found

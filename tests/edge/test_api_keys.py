@@ -21,7 +21,7 @@ from core.access.api_keys import NewKey
 from core.access.directory import apply_directory_event
 from core.ports import DirectoryChanged, Membership
 from core.ports.principal import DEFAULT_TENANT, Scope
-from tests.apps import house_over
+from tests.apps import build_application
 from tests.databases import ENCRYPTION_KEY, Urls
 from tests.edge.factories import CLERK_SETTINGS, READ_MESSAGES, SEND_MESSAGE, Serving, error_codes, post_query
 from tests.helpers import until
@@ -125,7 +125,7 @@ async def test_keys_whose_maker_is_gone_are_marked_in_the_list_and_revoked_where
         secret = made.json()["data"]["createApiKey"]["secret"]
         tenant = await owner.fetchval("SELECT id FROM tenants WHERE clerk_organization_id = $1", organization)
         assert "gone" not in await shown(edge_urls, tenant)
-        worker = house_over(edge_urls, DATABASE_URL=edge_urls.worker)
+        worker = build_application(edge_urls, DATABASE_URL=edge_urls.worker)
         left = DirectoryChanged("k", "t", "", Membership(bia, organization), datetime.now(UTC), is_deleted=True)
         async with worker.database.transaction() as connection:
             await apply_directory_event(connection, worker.sealer, left)
@@ -139,7 +139,7 @@ async def test_keys_whose_maker_is_gone_are_marked_in_the_list_and_revoked_where
         await build_worker(worker).revoke_orphaned_keys()
         assert (await post_query(client, READ_MESSAGES, authorization=f"Bearer {secret}")).status_code == 200
         await worker.close()
-        strict = house_over(edge_urls, DATABASE_URL=edge_urls.worker, API_KEYS_END_WITH_MAKER="true")
+        strict = build_application(edge_urls, DATABASE_URL=edge_urls.worker, API_KEYS_END_WITH_MAKER="true")
         await build_worker(strict).revoke_orphaned_keys()
         await strict.close()
         asked = partial(post_query, client, READ_MESSAGES, authorization=f"Bearer {secret}")

@@ -11,7 +11,7 @@ from litestar import Litestar
 
 from api.bootstrap import App
 from api.http.explorer import explorer_routes
-from tests.apps import house_over
+from tests.apps import build_application
 from tests.databases import ENCRYPTION_KEY, Urls
 from tests.edge.factories import Serving
 
@@ -132,7 +132,7 @@ async def test_in_production_it_is_off(serving: Serving) -> None:
 
 
 async def test_in_production_it_can_be_on_and_carries_no_token(edge_urls: Urls, built: Path) -> None:
-    application = house_over(edge_urls, **PRODUCTION, EXPLORER="on")
+    application = build_application(edge_urls, **PRODUCTION, EXPLORER="on")
     try:
         async with browsing(application, built) as client:
             assert (await client.get("/graphiql/config.json", headers=OURS)).json() == {"token": None}

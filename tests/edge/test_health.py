@@ -14,7 +14,7 @@ from api.http.health import Readiness
 from api.migrations import head_revision, is_current
 from core.database import Database, make_engine
 from core.liveness import record_missing_keys, record_worker, remove_worker
-from tests.apps import house_over
+from tests.apps import build_application
 from tests.databases import SharedStores, Urls
 from tests.edge.factories import UNREACHABLE_DATABASE, UNREACHABLE_REDIS, Serving, client_of
 from tests.proxy import ChaosProxy
@@ -101,7 +101,7 @@ async def test_not_ready_while_redis_is_away(serving: Serving) -> None:
 
 async def test_not_ready_before_the_first_migration(stores: SharedStores) -> None:
     await stores.execute("CREATE DATABASE test_unmigrated")
-    application = house_over(stores.named("test_unmigrated"))
+    application = build_application(stores.named("test_unmigrated"))
     try:
         async with client_of(application) as client:
             assert await readiness(client) == (503, "not ready", WELL | {"migrations": False, "worker": False})
@@ -115,7 +115,7 @@ async def test_not_ready_behind_the_newest_migration(stores: SharedStores) -> No
         connection = await asyncpg.connect(urls.direct)
         await connection.execute("UPDATE alembic_version SET version_num = '0000'")
         await connection.close()
-        application = house_over(urls)
+        application = build_application(urls)
         async with client_of(application) as client:
             answer = await client.get("/health/ready")
         await application.close()

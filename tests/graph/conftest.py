@@ -13,7 +13,7 @@ from core.ports.principal import Principal, Scope
 from engine.engine import Engine
 from resolvers.errors import translate
 from resolvers.schema import build_schema
-from tests.apps import house_over
+from tests.apps import build_application
 from tests.databases import SharedStores, Urls
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import RecordFactory
@@ -28,7 +28,7 @@ async def graph_urls(stores: SharedStores) -> AsyncIterator[Urls]:
 @pytest.fixture(scope="session")
 async def application(graph_urls: Urls) -> AsyncIterator[App]:
     """The application, which receives hints as a server does."""
-    built = house_over(graph_urls)
+    built = build_application(graph_urls)
     hearing = asyncio.create_task(built.hub.run())
     yield built
     hearing.cancel()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.ports.principal import Scope
-from tests.apps import SMTP, TWILIO, house_over
+from tests.apps import SMTP, TWILIO, build_application
 from tests.databases import Urls
 from tests.graph.callers import Caller, NewCaller
 
@@ -75,7 +75,7 @@ async def test_a_kind_without_an_integration_is_no_kind(caller: Caller) -> None:
 @pytest.fixture
 async def bare(graph_urls: Urls, caller: Caller) -> AsyncIterator[Caller]:
     """The same caller with an application without any integration configured."""
-    application = house_over(graph_urls, **dict.fromkeys(TWILIO | SMTP, ""))
+    application = build_application(graph_urls, **dict.fromkeys(TWILIO | SMTP, ""))
     yield Caller(application, caller.engine, caller.principal)
     await application.close()
 

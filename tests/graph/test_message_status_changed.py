@@ -16,7 +16,7 @@ from core.errors import Overloaded
 from core.ports.principal import Scope
 from core.pubsub import Change
 from resolvers.global_ids import to_global_id
-from tests.apps import house_over
+from tests.apps import build_application
 from tests.databases import Urls
 from tests.graph.callers import Caller, Following, NewCaller, statements
 from tests.graph.factories import RecordFactory, event, global_id
@@ -234,7 +234,7 @@ async def test_transactions_that_end_in_the_other_order_lose_nothing(
 
 async def test_it_goes_on_without_redis(graph_urls: Urls, caller: Caller, factory: RecordFactory) -> None:
     message = await factory.message(caller)
-    application = house_over(graph_urls, REDIS_URL="redis://127.0.0.1:9/0")
+    application = build_application(graph_urls, REDIS_URL="redis://127.0.0.1:9/0")
     alone = Caller(application, caller.engine, caller.principal)
     try:
         async with following(alone, [global_id(message)]) as stream:

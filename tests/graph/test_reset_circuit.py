@@ -10,7 +10,7 @@ from api.bootstrap import App
 from core.ports.principal import Scope
 from core.providers.circuit import CallOutcomes, limiter_key
 from core.providers.rate_limiter import SharedRateLimiter
-from tests.apps import house_over
+from tests.apps import build_application
 from tests.databases import Urls
 from tests.graph.callers import Caller, NewCaller
 from tests.servers import free_port
@@ -90,7 +90,7 @@ async def test_what_is_not_configured_has_no_circuit_to_reset(caller: Caller) ->
 @pytest.fixture
 async def without_store(graph_urls: Urls, caller: Caller) -> AsyncIterator[Caller]:
     """The same caller with an application whose Redis is unreachable."""
-    application = house_over(graph_urls, REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    application = build_application(graph_urls, REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
     yield Caller(application, caller.engine, caller.principal)
     await application.close()
 

@@ -10,7 +10,7 @@ import pytest
 from api.bootstrap import App
 from core.ports.principal import Scope
 from resolvers.global_ids import to_global_id
-from tests.apps import SMTP, TWILIO, house_over
+from tests.apps import SMTP, TWILIO, build_application
 from tests.databases import Urls
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import EMAIL_MESSAGE, TEXT_MESSAGE, RecordFactory, global_id
@@ -206,8 +206,8 @@ async def test_input_of_the_wrong_shape_never_begins(
 async def without(graph_urls: Urls, caller: Caller) -> AsyncIterator[dict[str, Caller]]:
     """The same caller with applications that lack an integration."""
     houses = {
-        "SMS": house_over(graph_urls, **dict.fromkeys(TWILIO, "")),
-        "EMAIL": house_over(graph_urls, **dict.fromkeys(SMTP, "")),
+        "SMS": build_application(graph_urls, **dict.fromkeys(TWILIO, "")),
+        "EMAIL": build_application(graph_urls, **dict.fromkeys(SMTP, "")),
     }
     yield {name: Caller(application, caller.engine, caller.principal) for name, application in houses.items()}
     for application in houses.values():
@@ -317,7 +317,7 @@ async def test_an_address_is_shown_in_full_only_to_those_who_may_see_it(new_call
 
 
 async def test_what_cannot_be_stored_is_no_answer(graph_urls: Urls, caller: Caller) -> None:
-    application: App = house_over(graph_urls, DATABASE_URL="postgresql://app@127.0.0.1:9/app")
+    application: App = build_application(graph_urls, DATABASE_URL="postgresql://app@127.0.0.1:9/app")
     stranded = Caller(application, caller.engine, caller.principal)
     try:
         [error] = (await stranded.answer(SEND, input=TEXT_MESSAGE)).errors

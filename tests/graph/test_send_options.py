@@ -9,7 +9,7 @@ from api.bootstrap import App
 from core.messages.accept import Backpressure
 from core.ports import Channel
 from core.ports.principal import Scope
-from tests.apps import house_over
+from tests.apps import build_application
 from tests.databases import Urls
 from tests.delivery.round_trips import round_trips
 from tests.graph.callers import Caller, NewCaller
@@ -163,7 +163,7 @@ async def test_a_rehearsal_stores_nothing(caller: Caller, factory: RecordFactory
 async def test_a_full_queue_answers_with_a_time_to_come_back(
     graph_urls: Urls, caller: Caller, factory: RecordFactory
 ) -> None:
-    application = house_over(graph_urls)
+    application = build_application(graph_urls)
     crowded = Caller(application, caller.engine, caller.principal)
     try:
         await send(crowded, idempotencyKey="order-1")

@@ -9,7 +9,7 @@ import pytest
 
 from core.ids import uuid7
 from resolvers.global_ids import to_global_id
-from tests.apps import WHATSAPP, house_over
+from tests.apps import WHATSAPP, build_application
 from tests.databases import Urls
 from tests.graph.callers import Caller
 from tests.graph.factories import RecordFactory
@@ -57,7 +57,7 @@ MAIL: dict[str, Any] = {
 @pytest.fixture
 async def shop(graph_urls: Urls, caller: Caller) -> AsyncIterator[Caller]:
     """The caller with an application that has WhatsApp too."""
-    application = house_over(graph_urls, **WHATSAPP)
+    application = build_application(graph_urls, **WHATSAPP)
     yield Caller(application, caller.engine, caller.principal)
     await application.close()
 

@@ -8,7 +8,7 @@ import pytest
 from api.bootstrap import App, _channels
 from api.cli.check import _lines
 from api.configuration import load_configuration
-from tests.apps import WHATSAPP, house_over
+from tests.apps import WHATSAPP, build_application
 from tests.databases import Urls
 from tests.graph.callers import Caller
 from tests.graph.factories import RecordFactory
@@ -28,14 +28,14 @@ BOTH: dict[str, Any] = {
 
 @pytest.fixture
 async def strict(graph_urls: Urls, caller: Caller) -> AsyncIterator[Caller]:
-    application: App = house_over(graph_urls, ROUTE_STEPS="strict")
+    application: App = build_application(graph_urls, ROUTE_STEPS="strict")
     yield Caller(application, caller.engine, caller.principal)
     await application.close()
 
 
 @pytest.fixture
 async def with_whatsapp(graph_urls: Urls, caller: Caller) -> AsyncIterator[Caller]:
-    application = house_over(graph_urls, **WHATSAPP)
+    application = build_application(graph_urls, **WHATSAPP)
     yield Caller(application, caller.engine, caller.principal)
     await application.close()
 

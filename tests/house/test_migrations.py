@@ -17,7 +17,7 @@ from core.database import asyncpg_address
 from tests.databases import SharedStores, Urls
 
 # Tables that belong to no tenant.
-OF_THE_HOUSE = {
+SHARED_TABLES = {
     "tenants",
     "users",
     "ended_sessions",
@@ -142,10 +142,10 @@ async def test_drift_would_be_noticed(owner: AsyncConnection, change: str) -> No
     assert len(await owner.run_sync(drift)) == 1
 
 
-@pytest.mark.parametrize("table", sorted(metadata.tables.keys() - OF_THE_HOUSE))
+@pytest.mark.parametrize("table", sorted(metadata.tables.keys() - SHARED_TABLES))
 def test_every_key_begins_with_the_tenant(table: str) -> None:
     assert next(iter(metadata.tables[table].primary_key.columns)).name == "tenant_id"
 
 
 def test_no_table_escapes_by_a_column_of_its_own() -> None:
-    assert all("tenant_id" not in metadata.tables[name].columns for name in OF_THE_HOUSE)
+    assert all("tenant_id" not in metadata.tables[name].columns for name in SHARED_TABLES)

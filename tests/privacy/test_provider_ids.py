@@ -30,7 +30,7 @@ WAMID = wamid(NUMBER, "B" * 18)
 
 
 @dataclass
-class House:
+class PreviousVersion:
     """A database as the previous version left it, with what works on it."""
 
     urls: Urls
@@ -61,20 +61,22 @@ class House:
 
 
 @pytest.fixture
-async def application(stores: SharedStores, sealer: Sealer) -> AsyncIterator[House]:
+async def application(stores: SharedStores, sealer: Sealer) -> AsyncIterator[PreviousVersion]:
     async with stores.database() as urls:
         await asyncio.to_thread(downgrade, urls.direct, head_revision())
         owner = await asyncpg.connect(urls.superuser)
         app, worker = Database(make_engine(urls.app)), Database(make_engine(urls.worker))
         await prepare_lookups(worker, sealer)
         async with Redis.from_url(urls.redis) as redis:
-            yield House(urls, owner, make_pipeline(app, worker, sealer, Hub(redis), FakeSender()))
+            yield PreviousVersion(urls, owner, make_pipeline(app, worker, sealer, Hub(redis), FakeSender()))
         await app.close()
         await worker.close()
         await owner.close()
 
 
-async def test_the_contract_waits_for_the_backfill_and_for_processes_of_the_version_before(application: House) -> None:
+async def test_the_contract_waits_for_the_backfill_and_for_processes_of_the_version_before(
+    application: PreviousVersion,
+) -> None:
     sid, sealer = "SM" + "a" * 32, application.pipeline.sealer
     messages = {id: await application.of_the_version_before(id) for id in (WAMID, sid)}
     gone = wamid(NUMBER, "C" * 18)
@@ -100,14 +102,14 @@ async def test_the_contract_waits_for_the_backfill_and_for_processes_of_the_vers
     await nothing_in_clear(application.owner)
 
 
-async def test_what_the_version_before_would_write_after_the_contract_is_not_kept(application: House) -> None:
+async def test_what_the_version_before_would_write_after_the_contract_is_not_kept(application: PreviousVersion) -> None:
     assert await application.upgrade() == []
     await application.of_the_version_before(WAMID)
     await application.owner.execute("UPDATE attempts SET provider_message_id = $1", WAMID)
     await nothing_in_clear(application.owner)
 
 
-async def test_while_both_versions_run_each_finds_what_the_other_wrote(application: House) -> None:
+async def test_while_both_versions_run_each_finds_what_the_other_wrote(application: PreviousVersion) -> None:
     message = await application.pipeline.accept()
     await application.pipeline.delivery.drain()
     [view] = await application.pipeline.attempts(message)
@@ -119,7 +121,7 @@ async def test_while_both_versions_run_each_finds_what_the_other_wrote(applicati
     assert await application.found(WAMID) == {WAMID: theirs}
 
 
-async def test_one_id_held_twice_by_the_version_before_does_not_stop_the_backfill(application: House) -> None:
+async def test_one_id_held_twice_by_the_version_before_does_not_stop_the_backfill(application: PreviousVersion) -> None:
     await application.owner.execute(
         "CREATE UNIQUE INDEX once ON attempts (integration, provider_id_lookup) WHERE provider_id_lookup IS NOT NULL"
     )
@@ -132,7 +134,7 @@ async def test_one_id_held_twice_by_the_version_before_does_not_stop_the_backfil
     assert await application.upgrade() == []
 
 
-async def test_one_erased_id_held_twice_does_not_stop_the_contract(application: House) -> None:
+async def test_one_erased_id_held_twice_does_not_stop_the_contract(application: PreviousVersion) -> None:
     erased = pseudonym(application.pipeline.sealer, WAMID)
     both = {await application.of_the_version_before(erased) for _ in range(2)}
     assert await seal_clear_ids(application.pipeline.worker, application.pipeline.sealer) == 2
@@ -140,7 +142,7 @@ async def test_one_erased_id_held_twice_does_not_stop_the_contract(application: 
     assert await application.upgrade() == []
 
 
-async def test_an_id_that_begins_like_an_erased_one_is_an_id(application: House) -> None:
+async def test_an_id_that_begins_like_an_erased_one_is_an_id(application: PreviousVersion) -> None:
     ids = ("~", "~queued as 4F", "~" + "0" * 31, "~" + "G" * 32, "~" + "0" * 64, "")
     messages = {id: await application.of_the_version_before(id) for id in ids}
     assert await seal_clear_ids(application.pipeline.worker, application.pipeline.sealer) == len(ids)
@@ -151,7 +153,7 @@ async def test_an_id_that_begins_like_an_erased_one_is_an_id(application: House)
 
 
 @pytest.mark.parametrize("target", ["9999", "-99", "nonsense"])
-async def test_a_downgrade_to_nowhere_changes_nothing(application: House, target: str) -> None:
+async def test_a_downgrade_to_nowhere_changes_nothing(application: PreviousVersion, target: str) -> None:
     assert await application.upgrade() == []
     with pytest.raises(CommandError):
         await asyncio.to_thread(downgrade, application.urls.direct, target)

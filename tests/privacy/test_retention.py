@@ -14,7 +14,7 @@ from core.ports import Channel
 from core.ports.principal import DEFAULT_TENANT
 from core.privacy.retention import Retention, forget_expired_data
 from core.settings import CoreSettings, load
-from tests.apps import house_over
+from tests.apps import build_application
 from tests.databases import Urls
 from tests.privacy.conftest import NEEDLES, NUMBER, WORDS, Life, wamid
 from tests.privacy.storage_scan import found_anywhere
@@ -112,7 +112,9 @@ async def test_a_provider_event_past_its_retention_cannot_be_processed_again_and
 
 async def test_the_worker_does_it_every_day_by_the_settings(some_chat: Life, urls: Urls) -> None:
     await some_chat.grow_old(DAYS[40])
-    application = house_over(urls, DATABASE_URL=urls.worker, RETENTION_CONTENT_DAYS="20", RETENTION_ADDRESSES_DAYS="0")
+    application = build_application(
+        urls, DATABASE_URL=urls.worker, RETENTION_CONTENT_DAYS="20", RETENTION_ADDRESSES_DAYS="0"
+    )
     worker = build_worker(application)
     try:
         assert worker.forget in [job.function for job in _cron_jobs(worker)]

@@ -17,7 +17,7 @@ from api.http.health import Readiness
 from api.http.limits import LimitsMiddleware
 from api.http.server import StrictHttpProtocol
 from core.access.development_tokens import DevelopmentTokens
-from tests.apps import house_over
+from tests.apps import build_application
 from tests.databases import Urls
 from tests.execution.servers import LoopbackServer, wait_until
 
@@ -28,7 +28,7 @@ SEND_LIMIT = 32 * 1024 * 1024
 @asynccontextmanager
 async def serving(urls: Urls, **changes: str) -> AsyncIterator[tuple[LimitsMiddleware, int]]:
     """Serve an application as `interalpha serve` does; gives its port."""
-    application = house_over(urls, **changes)
+    application = build_application(urls, **changes)
     app = create_asgi_app(application, Readiness(application))
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(

@@ -34,7 +34,7 @@ from api.http.health import Readiness
 from core.access.development_tokens import DevelopmentTokens
 from core.messages.webhook_handlers import apply_due_events
 from core.ports import RawWebhook
-from tests.apps import house_over
+from tests.apps import build_application
 from tests.contract.providers import PROVIDERS, WEBHOOK_FIXTURES, WITH_WEBHOOKS, fixture_body, signed_webhook
 from tests.databases import SharedStores
 from tests.edge.factories import client_of
@@ -158,7 +158,7 @@ def _document(word: str, name: str, field: GraphQLField) -> str:
 @pytest.fixture(scope="module")
 async def client(stores: SharedStores) -> AsyncIterator[httpx.AsyncClient]:
     async with stores.database() as urls:
-        application = house_over(urls, CALLER_BUDGET="1000000000", ADDRESS_BUDGET="0")
+        application = build_application(urls, CALLER_BUDGET="1000000000", ADDRESS_BUDGET="0")
         transport = httpx.ASGITransport(create_asgi_app(application, Readiness(application)))
         headers = {"authorization": f"Bearer {DevelopmentTokens(b'k' * 32).make()}"}
         async with httpx.AsyncClient(transport=transport, base_url="http://10.0.0.7", headers=headers) as found:
@@ -268,8 +268,8 @@ async def test_no_content_of_a_signed_webhook_is_our_error(stores: SharedStores)
     """What is taken in is applied as well: nothing of it stops what comes behind it."""
     async with stores.database() as urls:
         settings = {name: value for one in WITH_WEBHOOKS for name, value in PROVIDERS[one].settings.items()}
-        application = house_over(urls, **settings)
-        worker = house_over(urls, **settings, DATABASE_URL=urls.worker)
+        application = build_application(urls, **settings)
+        worker = build_application(urls, **settings, DATABASE_URL=urls.worker)
         bad, tried = [], 0
         async with client_of(application) as client:
             for name, file in WEBHOOK_FIXTURES:

@@ -17,14 +17,14 @@ from api.configuration import load_configuration
 from core.ports import RawWebhook
 from core.settings import describe
 from integrations.registry import all_integrations
-from tests.apps import house_over
+from tests.apps import build_application
 from tests.contract.providers import PROVIDERS, WEBHOOK_FIXTURES, WITH_WEBHOOKS, fixture_body, signed_webhook
 from tests.databases import ENCRYPTION_KEY, SharedStores, Urls
 from tests.edge.factories import client_of
 
 Forgery = Callable[[str, RawWebhook], RawWebhook | None]
 SIGNED = {name: dict(PROVIDERS[name].settings) for name in WITH_WEBHOOKS}
-OF_COMPANIES = [one.name for card in all_integrations().values() for one in describe(card.settings)]
+PROVIDER_SETTINGS = [one.name for card in all_integrations().values() for one in describe(card.settings)]
 
 
 def good(name: str) -> RawWebhook:
@@ -150,7 +150,7 @@ async def urls_here(stores: SharedStores) -> AsyncIterator[Urls]:
 @pytest.fixture(scope="module")
 async def client(urls_here: Urls) -> AsyncIterator[httpx.AsyncClient]:
     settings = {key: text for name in WITH_WEBHOOKS for key, text in SIGNED[name].items()}
-    application = house_over(urls_here, **settings)
+    application = build_application(urls_here, **settings)
     async with client_of(application) as client:
         yield client
     await application.close()
@@ -241,7 +241,7 @@ def test_without_a_signing_secret_nothing_starts(urls_here: Urls, name: str, not
 
 @pytest.mark.parametrize("name", WITH_WEBHOOKS)
 async def test_webhooks_of_an_unconfigured_provider_are_refused(urls_here: Urls, name: str) -> None:
-    application = house_over(urls_here, **dict.fromkeys(OF_COMPANIES, ""))
+    application = build_application(urls_here, **dict.fromkeys(PROVIDER_SETTINGS, ""))
     before = await kept(urls_here)
     async with client_of(application) as client:
         for webhook in (good(name), empty_secret(name, good(name)), unsigned(name, good(name))):

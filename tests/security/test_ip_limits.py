@@ -23,7 +23,7 @@ from core.access.api_keys import NewKey
 from core.access.development_tokens import DevelopmentTokens
 from core.ports.principal import DEFAULT_TENANT, Scope
 from core.settings import CoreSettings, load
-from tests.apps import house_over
+from tests.apps import build_application
 from tests.databases import SharedStores, Urls
 from tests.edge.factories import (
     CLERK_SETTINGS,
@@ -48,7 +48,7 @@ async def urls_here(stores: SharedStores) -> AsyncIterator[Urls]:
 
 @asynccontextmanager
 async def served(urls: Urls, **changes: str) -> AsyncIterator[LimitsMiddleware]:
-    application = house_over(urls, **{"ADDRESS_BUDGET": str(BUDGET), **changes})
+    application = build_application(urls, **{"ADDRESS_BUDGET": str(BUDGET), **changes})
     yield create_asgi_app(application, Readiness(application))
     await application.close()
 
@@ -85,7 +85,7 @@ async def test_anonymous_calls_have_a_budget_per_minute_and_bad_credentials_cost
 
 async def test_bad_credentials_of_an_address_lock_out_no_good_ones_behind_it(urls_here: Urls) -> None:
     """Three hundred forgeries of every kind, then a token, a key never seen before, a cookie, and a signed webhook."""
-    application = house_over(urls_here, **{"ADDRESS_BUDGET": str(BUDGET), **CLERK_SETTINGS})
+    application = build_application(urls_here, **{"ADDRESS_BUDGET": str(BUDGET), **CLERK_SETTINGS})
     books = ApiKeyAdmin(urls_here.app, application.sealer, DEFAULT_TENANT)
     made = [(await asyncio.to_thread(books.create, NewKey("n", KeyKind.LIVE, frozenset(Scope))))[1] for _ in range(2)]
     app = create_asgi_app(application, Readiness(application))

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event
 
 from api.bootstrap import App
-from tests.apps import house_over
+from tests.apps import build_application
 from tests.databases import SharedStores, Urls
 from tests.graph.callers import Caller
 from tests.graph.factories import RecordFactory
@@ -36,7 +36,7 @@ async def graph_urls(stores: SharedStores) -> AsyncIterator[Urls]:
 
 @pytest.fixture(scope="module")
 async def application(graph_urls: Urls) -> AsyncIterator[App]:
-    built = house_over(graph_urls)
+    built = build_application(graph_urls)
     yield built
     await built.close()
 
