@@ -10,7 +10,7 @@ from enum import StrEnum
 from inspect import cleandoc
 from pathlib import Path
 from types import MappingProxyType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import rich_click as click
 
@@ -97,6 +97,8 @@ def _settings_section(title: str, model: type[Any], note: str = "") -> str:
 
 
 def _type_name(annotation: Any) -> str:
+    if get_origin(annotation) is Annotated:
+        return _type_name(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
         return next(_type_name(part) for part in get_args(annotation) if part is not type(None))
     if get_origin(annotation) is tuple:

@@ -147,7 +147,7 @@ class Settings(IntegrationSettings):
     fallback_host: str | None = setting(
         "SMTP_FALLBACK_HOST",
         default=None,
-        about="A second relay, for what the first surely did not take (optional)",
+        about="A second relay, for mail that the first certainly did not accept (optional)",
         mend="a host name or address, without smtp:// and without the port",
         matches=_HOST,
         example="smtp.example.org",
