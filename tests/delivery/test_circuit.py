@@ -54,17 +54,17 @@ def circuits(redis: Redis) -> Circuits:
     return Circuits(redis)
 
 
-async def opened(gate: SharedRateLimiter) -> None:
-    await gate.report(failed_calls(await gate.allow(QUICK_RULES.failures), QUICK_RULES.failures))
+async def opened(limiter: SharedRateLimiter) -> None:
+    await limiter.report(failed_calls(await limiter.allow(QUICK_RULES.failures), QUICK_RULES.failures))
 
 
-async def trial_of(gate: SharedRateLimiter) -> float:
+async def trial_of(limiter: SharedRateLimiter) -> float:
     """Wait for the next trial and return how long that took."""
     began = time.monotonic()
-    while (allowance := await gate.allow(5)).count == 0:
+    while (allowance := await limiter.allow(5)).count == 0:
         await asyncio.sleep(min(allowance.retry_in, 0.3))
     assert (allowance.count, allowance.circuit) == (1, HALF_OPEN)
-    await gate.report(failed_calls(allowance))
+    await limiter.report(failed_calls(allowance))
     return time.monotonic() - began
 
 
@@ -79,41 +79,41 @@ async def test_failures_in_a_row_open_it_for_every_worker(new_limiter: NewLimite
     await there.report(failed_calls(await there.allow(1)))
     assert (await here.allow(1)).count == 1
     await there.report(failed_calls(await there.allow(1)))
-    for gate in (here, there):
-        allowance = await gate.allow(50)
+    for limiter in (here, there):
+        allowance = await limiter.allow(50)
         assert (allowance.count, allowance.circuit) == (0, OPEN)
         assert 40 < allowance.retry_in <= 60
 
 
 async def test_an_answer_breaks_the_row(new_limiter: NewLimiter) -> None:
-    gate = new_limiter(rules=PATIENT_RULES)
+    limiter = new_limiter(rules=PATIENT_RULES)
     for _ in range(4):
-        allowance = await gate.allow(10)
-        await gate.report(failed_calls(allowance, 2))
-        await gate.report(answered_calls(allowance))
-    assert (await gate.allow(10)).count == 10
+        allowance = await limiter.allow(10)
+        await limiter.report(failed_calls(allowance, 2))
+        await limiter.report(answered_calls(allowance))
+    assert (await limiter.allow(10)).count == 10
 
 
 async def test_refused_credentials_open_the_circuit_sooner(new_limiter: NewLimiter) -> None:
-    gate = new_limiter(rules=PATIENT_RULES)
-    allowance = await gate.allow(10)
-    await gate.report(refused_calls(allowance))
-    assert (await gate.allow(1)).circuit is CLOSED
+    limiter = new_limiter(rules=PATIENT_RULES)
+    allowance = await limiter.allow(10)
+    await limiter.report(refused_calls(allowance))
+    assert (await limiter.allow(1)).circuit is CLOSED
     with capture_logs() as logs:
-        await gate.report(refused_calls(allowance))
-    assert (await gate.allow(1)).circuit is OPEN
+        await limiter.report(refused_calls(allowance))
+    assert (await limiter.allow(1)).circuit is OPEN
     assert [(line["event"], line["failures"], "interalpha check" in line["advice"]) for line in logs] == [
         ("circuit_opened", 2, True)
     ]
 
 
 async def test_one_recipient_opens_nothing_however_often_a_call_fails(new_limiter: NewLimiter) -> None:
-    gate = new_limiter(rules=PATIENT_RULES)
-    allowance = await gate.allow(10)
+    limiter = new_limiter(rules=PATIENT_RULES)
+    allowance = await limiter.allow(10)
     for is_refusal in (False, True):
         for _ in range(20):
-            await gate.report(suspected_calls(allowance, "a1", is_refusal=is_refusal))
-    assert (await gate.allow(10)).count == 10
+            await limiter.report(suspected_calls(allowance, "a1", is_refusal=is_refusal))
+    assert (await limiter.allow(10)).count == 10
 
 
 async def test_a_tenant_that_is_alone_opens_it_over_different_recipients(new_limiter: NewLimiter) -> None:
@@ -126,84 +126,84 @@ async def test_a_tenant_that_is_alone_opens_it_over_different_recipients(new_lim
 
 
 async def test_one_tenant_opens_nothing_while_another_s_calls_are_answered(new_limiter: NewLimiter) -> None:
-    gate = new_limiter(rules=PATIENT_RULES)
-    allowance = await gate.allow(10)
-    await gate.report(answered_for(allowance, "b"))
+    limiter = new_limiter(rules=PATIENT_RULES)
+    allowance = await limiter.allow(10)
+    await limiter.report(answered_for(allowance, "b"))
     for number in range(20):
-        await gate.report(suspected_calls(allowance, f"a{number}", is_refusal=number % 2 == 0))
-    assert (await gate.allow(10)).circuit is CLOSED
+        await limiter.report(suspected_calls(allowance, f"a{number}", is_refusal=number % 2 == 0))
+    assert (await limiter.allow(10)).circuit is CLOSED
     # As soon as the other tenant has the same failure, it is the provider's.
-    await gate.report(suspected_calls(allowance, "b1"))
-    assert (await gate.allow(10)).circuit is OPEN
+    await limiter.report(suspected_calls(allowance, "b1"))
+    assert (await limiter.allow(10)).circuit is OPEN
 
 
 async def test_a_tenant_that_was_active_long_ago_keeps_no_circuit_closed(new_limiter: NewLimiter) -> None:
-    gate = new_limiter(rules=replace(PATIENT_RULES, active_for=1.0))
-    allowance = await gate.allow(10)
-    await gate.report(answered_for(allowance, "b"))
+    limiter = new_limiter(rules=replace(PATIENT_RULES, active_for=1.0))
+    allowance = await limiter.allow(10)
+    await limiter.report(answered_for(allowance, "b"))
     await asyncio.sleep(2.0)
-    await gate.report(suspected_calls(allowance, "a1", "a2", "a3"))
-    assert (await gate.allow(10)).circuit is OPEN
+    await limiter.report(suspected_calls(allowance, "a1", "a2", "a3"))
+    assert (await limiter.allow(10)).circuit is OPEN
 
 
 async def test_an_answer_breaks_the_row_of_suspects_too(new_limiter: NewLimiter) -> None:
-    gate = new_limiter(rules=PATIENT_RULES)
+    limiter = new_limiter(rules=PATIENT_RULES)
     for number in range(5):
-        allowance = await gate.allow(10)
-        await gate.report(suspected_calls(allowance, f"a{2 * number}", f"a{2 * number + 1}"))
-        await gate.report(answered_for(allowance, "a"))
-    assert (await gate.allow(10)).count == 10
+        allowance = await limiter.allow(10)
+        await limiter.report(suspected_calls(allowance, f"a{2 * number}", f"a{2 * number + 1}"))
+        await limiter.report(answered_for(allowance, "a"))
+    assert (await limiter.allow(10)).count == 10
 
 
 async def test_what_any_call_would_have_met_counts_beside_suspects(new_limiter: NewLimiter) -> None:
-    gate = new_limiter(rules=PATIENT_RULES)
-    allowance = await gate.allow(10)
-    await gate.report(suspected_calls(allowance, "a1"), failed_calls(allowance))
-    assert (await gate.allow(10)).circuit is CLOSED
-    await gate.report(failed_calls(allowance))
-    assert (await gate.allow(10)).circuit is OPEN
+    limiter = new_limiter(rules=PATIENT_RULES)
+    allowance = await limiter.allow(10)
+    await limiter.report(suspected_calls(allowance, "a1"), failed_calls(allowance))
+    assert (await limiter.allow(10)).circuit is CLOSED
+    await limiter.report(failed_calls(allowance))
+    assert (await limiter.allow(10)).circuit is OPEN
 
 
 async def test_different_recipients_that_refuse_us_open_it_sooner(new_limiter: NewLimiter) -> None:
-    gate = new_limiter(rules=replace(PATIENT_RULES, failures=10))
-    allowance = await gate.allow(10)
+    limiter = new_limiter(rules=replace(PATIENT_RULES, failures=10))
+    allowance = await limiter.allow(10)
     with capture_logs() as logs:
-        await gate.report(suspected_calls(allowance, "a1", "b1", is_refusal=True))
-    assert (await gate.allow(1)).circuit is OPEN
+        await limiter.report(suspected_calls(allowance, "a1", "b1", is_refusal=True))
+    assert (await limiter.allow(1)).circuit is OPEN
     assert "interalpha check" in logs[0]["advice"]
 
 
 async def test_a_trial_to_a_suspect_makes_no_pause_longer(new_limiter: NewLimiter) -> None:
-    gate = new_limiter(rules=replace(QUICK_RULES, first_pause=0.2, longest_pause=10.0))
-    await gate.report(suspected_calls(await gate.allow(10), "a1", "a2", "b1"))
+    limiter = new_limiter(rules=replace(QUICK_RULES, first_pause=0.2, longest_pause=10.0))
+    await limiter.report(suspected_calls(await limiter.allow(10), "a1", "a2", "b1"))
     pauses = []
     for who in ("a1", "a1", "a1", "b9"):
-        while (trial := await gate.allow(1)).count == 0:
+        while (trial := await limiter.allow(1)).count == 0:
             await asyncio.sleep(min(trial.retry_in, 0.1))
-        await gate.report(suspected_calls(trial, who))
-        pauses.append((await gate.allow(1)).retry_in)
+        await limiter.report(suspected_calls(trial, who))
+        pauses.append((await limiter.allow(1)).retry_in)
     assert all(pause <= 0.2 for pause in pauses[:3])
     assert pauses[3] > 0.25
 
 
 async def test_a_trial_that_says_nothing_is_free_for_the_next(new_limiter: NewLimiter) -> None:
-    gate = new_limiter(rules=replace(QUICK_RULES, trial_lease=60.0))
-    await opened(gate)
+    limiter = new_limiter(rules=replace(QUICK_RULES, trial_lease=60.0))
+    await opened(limiter)
     await asyncio.sleep(QUICK_RULES.first_pause)
-    trial = await gate.allow(1)
-    assert (await gate.allow(1)).count == 0
-    await gate.report(CallOutcomes(trial.ticket))
-    assert (await gate.allow(1)).count == 1
+    trial = await limiter.allow(1)
+    assert (await limiter.allow(1)).count == 0
+    await limiter.report(CallOutcomes(trial.ticket))
+    assert (await limiter.allow(1)).count == 1
 
 
 async def test_the_store_keeps_a_bounded_number_of_suspects_and_tenants(
     new_limiter: NewLimiter, redis: Redis, integration: str
 ) -> None:
-    gate = new_limiter(rules=replace(PATIENT_RULES, failures=1_000, refusals=1_000))
-    allowance = await gate.allow(10)
+    limiter = new_limiter(rules=replace(PATIENT_RULES, failures=1_000, refusals=1_000))
+    allowance = await limiter.allow(10)
     for first in range(0, 600, 100):
         names = [f"{number % 16:x}{number:04x}" for number in range(first, first + 100)]
-        await gate.report(suspected_calls(allowance, *names))
+        await limiter.report(suspected_calls(allowance, *names))
     kept = await redis.hgetall(limiter_key(integration))
     assert len(kept[b"suspects"].split()) == 32
     assert len(kept[b"active"].split()) == 8
@@ -220,25 +220,25 @@ async def test_of_twenty_who_ask_one_may_try(new_limiter: NewLimiter) -> None:
 
 
 async def test_a_good_trial_closes_it(new_limiter: NewLimiter) -> None:
-    gate, other = new_limiter(), new_limiter()
-    await opened(gate)
+    limiter, other = new_limiter(), new_limiter()
+    await opened(limiter)
     await asyncio.sleep(QUICK_RULES.first_pause)
-    await gate.report(answered_calls(await gate.allow(10)))
+    await limiter.report(answered_calls(await limiter.allow(10)))
     assert (await other.allow(10)).count == 10
     # The series starts again.
     await other.report(failed_calls(await other.allow(1)))
-    assert (await gate.allow(10)).circuit is CLOSED
+    assert (await limiter.allow(10)).circuit is CLOSED
 
 
 async def test_each_bad_trial_makes_the_pause_longer_up_to_a_limit(new_limiter: NewLimiter) -> None:
-    gate = new_limiter()
-    await opened(gate)
-    waited = [await trial_of(gate) for _ in range(3)]
+    limiter = new_limiter()
+    await opened(limiter)
+    waited = [await trial_of(limiter) for _ in range(3)]
     # 0.1, 0.2 and 0.25 seconds, each up to a fifth shorter; asking takes its time, so there is no upper bound here.
     assert waited[0] >= 0.07
     assert waited[1] >= 0.15
     assert waited[2] >= 0.19
-    assert (await gate.allow(1)).retry_in <= 0.25
+    assert (await limiter.allow(1)).retry_in <= 0.25
 
 
 async def test_a_trial_whose_worker_died_is_let_go(new_limiter: NewLimiter) -> None:
@@ -300,12 +300,12 @@ async def test_a_trial_granted_to_a_worker_that_gave_up_is_free_within_two_secon
 async def test_a_reset_that_was_given_up_takes_no_effect_later(
     new_limiter: NewLimiter, redis: Redis, integration: str
 ) -> None:
-    gate = new_limiter(rules=PATIENT_RULES)
-    await opened(gate)
+    limiter = new_limiter(rules=PATIENT_RULES)
+    await opened(limiter)
     seconds, microseconds = await redis.time()
     late = (seconds - 1) * MICROSECONDS + microseconds
     assert await SharedScripts(redis, "test").run(RESET, [limiter_key(integration)], late) == -1
-    assert (await gate.allow(1)).circuit is OPEN
+    assert (await limiter.allow(1)).circuit is OPEN
 
 
 async def test_a_trial_with_nothing_to_send_is_free_for_the_next(new_limiter: NewLimiter) -> None:
@@ -318,34 +318,34 @@ async def test_a_trial_with_nothing_to_send_is_free_for_the_next(new_limiter: Ne
 
 async def test_late_answers_close_nothing_and_late_failures_prolong_nothing(new_limiter: NewLimiter) -> None:
     rules = replace(QUICK_RULES, first_pause=0.4, longest_pause=0.4, trial_lease=60.0)
-    gate = new_limiter(rules=rules)
-    before = await gate.allow(20)
-    await gate.report(failed_calls(before, 3))
-    retry_in = (await gate.allow(1)).retry_in
-    await gate.report(answered_calls(before))
-    await gate.report(failed_calls(before, 10))
-    still = await gate.allow(1)
+    limiter = new_limiter(rules=rules)
+    before = await limiter.allow(20)
+    await limiter.report(failed_calls(before, 3))
+    retry_in = (await limiter.allow(1)).retry_in
+    await limiter.report(answered_calls(before))
+    await limiter.report(failed_calls(before, 10))
+    still = await limiter.allow(1)
     assert (still.circuit, still.retry_in <= retry_in) == (OPEN, True)
     await asyncio.sleep(rules.first_pause)
-    trial = await gate.allow(1)
-    await gate.report(failed_calls(before), answered_calls(before))
-    assert (await gate.allow(1)).circuit is HALF_OPEN
-    await gate.report(answered_calls(trial))
-    await gate.report(failed_calls(before, 10))
-    assert (await gate.allow(1)).circuit is CLOSED
+    trial = await limiter.allow(1)
+    await limiter.report(failed_calls(before), answered_calls(before))
+    assert (await limiter.allow(1)).circuit is HALF_OPEN
+    await limiter.report(answered_calls(trial))
+    await limiter.report(failed_calls(before, 10))
+    assert (await limiter.allow(1)).circuit is CLOSED
 
 
 async def test_a_change_is_published_once(new_limiter: NewLimiter, integration: str) -> None:
-    gate, other = (new_limiter(rules=replace(QUICK_RULES, trial_lease=60.0)) for _ in range(2))
+    limiter, other = (new_limiter(rules=replace(QUICK_RULES, trial_lease=60.0)) for _ in range(2))
     with capture_logs() as logs:
-        allowance = await gate.allow(20)
-        await gate.report(failed_calls(allowance, 3))
+        allowance = await limiter.allow(20)
+        await limiter.report(failed_calls(allowance, 3))
         await other.report(failed_calls(allowance, 3))
         await asyncio.sleep(QUICK_RULES.first_pause)
-        trial = await gate.allow(1)
+        trial = await limiter.allow(1)
         await other.allow(1)
-        await gate.report(answered_calls(trial))
-        await gate.report(answered_calls(trial))
+        await limiter.report(answered_calls(trial))
+        await limiter.report(answered_calls(trial))
     assert [line["event"] for line in logs] == ["circuit_opened", "circuit_closed"]
     assert {line["integration"] for line in logs} == {integration}
     assert 0 < logs[0]["retry_in"] <= QUICK_RULES.first_pause
@@ -354,9 +354,9 @@ async def test_a_change_is_published_once(new_limiter: NewLimiter, integration: 
 async def test_a_circuit_can_be_seen_and_closed_by_hand(
     new_limiter: NewLimiter, circuits: Circuits, integration: str
 ) -> None:
-    gate = new_limiter(rules=PATIENT_RULES)
-    before = await gate.allow(20)
-    await gate.report(failed_calls(before, 4))
+    limiter = new_limiter(rules=PATIENT_RULES)
+    before = await limiter.allow(20)
+    await limiter.report(failed_calls(before, 4))
     seen = (await circuits.read([integration, "nobody"]))[integration]
     assert (seen.state, seen.consecutive_failures) == (OPEN, 4)
     assert seen.opened_at is not None
@@ -365,33 +365,33 @@ async def test_a_circuit_can_be_seen_and_closed_by_hand(
     await circuits.reset(integration, by="ana")
     assert (await circuits.read([integration]))[integration] == CircuitView()
     # What began before says nothing about the time after the mending.
-    await gate.report(failed_calls(before, 10))
-    assert (await gate.allow(7)).count == 7
+    await limiter.report(failed_calls(before, 10))
+    assert (await limiter.allow(7)).count == 7
 
 
 async def test_calls_from_before_a_reset_do_not_undo_it_even_where_the_circuit_was_closed(
     new_limiter: NewLimiter, circuits: Circuits, integration: str
 ) -> None:
-    gate = new_limiter(rules=PATIENT_RULES)
-    before = await gate.allow(20)
+    limiter = new_limiter(rules=PATIENT_RULES)
+    before = await limiter.allow(20)
     await circuits.reset(integration, by="ana")
-    await gate.report(failed_calls(before, 10))
-    assert (await gate.allow(7)).count == 7
+    await limiter.report(failed_calls(before, 10))
+    assert (await limiter.allow(7)).count == 7
 
 
 async def test_a_reset_ends_a_pause_too(new_limiter: NewLimiter, circuits: Circuits, integration: str) -> None:
-    gate = new_limiter()
-    await gate.report(CallOutcomes(None, pause=60))
-    assert (await gate.allow(1)).count == 0
+    limiter = new_limiter()
+    await limiter.report(CallOutcomes(None, pause=60))
+    assert (await limiter.allow(1)).count == 0
     await circuits.reset(integration, by="ana")
-    assert (await gate.allow(1)).count == 1
+    assert (await limiter.allow(1)).count == 1
 
 
 async def test_there_is_no_trial_while_the_pace_is_used_up(new_limiter: NewLimiter) -> None:
-    gate = new_limiter(Pace(0.01, burst=3))
-    await opened(gate)
+    limiter = new_limiter(Pace(0.01, burst=3))
+    await opened(limiter)
     await asyncio.sleep(QUICK_RULES.first_pause)
-    allowance = await gate.allow(1)
+    allowance = await limiter.allow(1)
     assert (allowance.count, allowance.circuit) == (0, OPEN)
     assert allowance.retry_in > 90
 
@@ -399,10 +399,10 @@ async def test_there_is_no_trial_while_the_pace_is_used_up(new_limiter: NewLimit
 async def test_while_a_trial_is_under_way_its_lease_is_shown(
     new_limiter: NewLimiter, circuits: Circuits, integration: str
 ) -> None:
-    gate = new_limiter(rules=replace(QUICK_RULES, trial_lease=60.0))
-    await opened(gate)
+    limiter = new_limiter(rules=replace(QUICK_RULES, trial_lease=60.0))
+    await opened(limiter)
     await asyncio.sleep(QUICK_RULES.first_pause)
-    await gate.allow(1)
+    await limiter.allow(1)
     seen = (await circuits.read([integration]))[integration]
     assert seen.state is HALF_OPEN
     assert seen.opened_at is not None
@@ -425,23 +425,23 @@ async def test_nothing_stays_in_the_store_for_ever(new_limiter: NewLimiter, redi
 
 
 async def test_an_emptied_store_is_a_closed_circuit(new_limiter: NewLimiter, redis: Redis, integration: str) -> None:
-    gate = new_limiter(rules=PATIENT_RULES)
-    await opened(gate)
+    limiter = new_limiter(rules=PATIENT_RULES)
+    await opened(limiter)
     await redis.delete(limiter_key(integration))
     await redis.script_flush()
-    assert (await gate.allow(5)).count == 5
+    assert (await limiter.allow(5)).count == 5
 
 
 async def test_without_the_store_the_circuit_counts_as_closed_and_one_warning_is_logged(
     new_limiter: NewLimiter,
 ) -> None:
-    gate = new_limiter(at=f"redis://127.0.0.1:{free_port()}/0")
+    limiter = new_limiter(at=f"redis://127.0.0.1:{free_port()}/0")
     with capture_logs() as logs:
         for _ in range(3):
-            allowance = await gate.allow(5)
+            allowance = await limiter.allow(5)
             assert (allowance.count, allowance.circuit) == (5, CLOSED)
-            await gate.report(failed_calls(allowance, 9))
-            await gate.give_back(allowance, 2)
+            await limiter.report(failed_calls(allowance, 9))
+            await limiter.give_back(allowance, 2)
     assert [line["event"] for line in logs] == ["flow_store_away"]
 
 
@@ -451,9 +451,9 @@ async def test_a_store_that_does_not_answer_costs_half_a_second_at_most(new_limi
         writer.close()
 
     async with await asyncio.start_server(say_nothing, "127.0.0.1", port := free_port()):
-        gate = new_limiter(at=f"redis://127.0.0.1:{port}/0")
+        limiter = new_limiter(at=f"redis://127.0.0.1:{port}/0")
         began = time.monotonic()
-        assert (await gate.allow(5)).count == 5
+        assert (await limiter.allow(5)).count == 5
         assert time.monotonic() - began < 2
 
 
@@ -467,10 +467,10 @@ async def test_without_the_store_circuits_are_shown_closed_and_cannot_be_reset()
 
 
 async def test_an_open_gate_allows_everything() -> None:
-    gate = Unlimited()
-    allowance = await gate.allow(50)
-    await gate.report(CallOutcomes(allowance.ticket, failures=100))
-    await gate.give_back(allowance, 3)
-    await gate.report(CallOutcomes(None, pause=60))
-    assert (await gate.allow(50)).count == 50
-    assert await gate.admit([b"a", b"a"]) == [0.0, 0.0]
+    limiter = Unlimited()
+    allowance = await limiter.allow(50)
+    await limiter.report(CallOutcomes(allowance.ticket, failures=100))
+    await limiter.give_back(allowance, 3)
+    await limiter.report(CallOutcomes(None, pause=60))
+    assert (await limiter.allow(50)).count == 50
+    assert await limiter.admit([b"a", b"a"]) == [0.0, 0.0]

@@ -20,11 +20,11 @@ WHATSAPP = Pace(1000, burst=1000, recipient_interval=6.0, recipient_burst=45)
 ANA, EVA = b"a" * 32, b"e" * 32
 
 
-async def granted(gate: SharedRateLimiter, until: float) -> int:
+async def granted(limiter: SharedRateLimiter, until: float) -> int:
     """Take all there is until a moment."""
     total = 0
     while time.monotonic() < until:
-        allowance = await gate.allow(50)
+        allowance = await limiter.allow(50)
         total += allowance.count
         await asyncio.sleep(min(allowance.retry_in, 0.05))
     return total
@@ -50,8 +50,8 @@ async def test_a_burst_is_all_there_is_until_time_passes(new_limiter: NewLimiter
 
 
 async def test_a_deferred_batch_is_told_when_the_next_slot_is_free(new_limiter: NewLimiter) -> None:
-    gate = new_limiter(Pace(1000, burst=500))
-    while (allowance := await gate.allow(500)).count == 500:
+    limiter = new_limiter(Pace(1000, burst=500))
+    while (allowance := await limiter.allow(500)).count == 500:
         pass
     # A hundred messages, a tenth of a second's worth, are worth coming back for; each single one is not.
     assert 0.05 < allowance.retry_in <= 0.1
@@ -66,29 +66,29 @@ async def test_what_was_not_used_can_be_given_back(new_limiter: NewLimiter) -> N
 
 
 async def test_giving_back_never_makes_more_than_a_burst(new_limiter: NewLimiter) -> None:
-    gate = new_limiter(SLOW)
-    allowance = await gate.allow(2)
-    await gate.give_back(allowance, 9)
-    assert (await gate.allow(50)).count == 10
+    limiter = new_limiter(SLOW)
+    allowance = await limiter.allow(2)
+    await limiter.give_back(allowance, 9)
+    assert (await limiter.allow(50)).count == 10
 
 
 async def test_a_pause_requested_by_a_provider_applies_to_all_workers(new_limiter: NewLimiter) -> None:
     here, there = new_limiter(FAST), new_limiter(FAST)
     await here.report(CallOutcomes(None, pause=30))
     await there.report(CallOutcomes(None, pause=5))
-    for gate in (here, there):
-        allowance = await gate.allow(1)
+    for limiter in (here, there):
+        allowance = await limiter.allow(1)
         # A pause is no failure, and a shorter one does not end a longer one.
         assert (allowance.count, allowance.circuit) == (0, CircuitState.CLOSED)
         assert 25 < allowance.retry_in <= 30
 
 
 async def test_a_pause_ends(new_limiter: NewLimiter) -> None:
-    gate = new_limiter(FAST)
-    await gate.report(CallOutcomes(None, pause=0.1))
-    assert (await gate.allow(1)).count == 0
+    limiter = new_limiter(FAST)
+    await limiter.report(CallOutcomes(None, pause=0.1))
+    assert (await limiter.allow(1)).count == 0
     await asyncio.sleep(0.11)
-    assert (await gate.allow(1)).count == 1
+    assert (await limiter.allow(1)).count == 1
 
 
 async def test_one_person_gets_a_burst_and_then_waits_for_what_it_took_in_advance(new_limiter: NewLimiter) -> None:
@@ -101,18 +101,18 @@ async def test_one_person_gets_a_burst_and_then_waits_for_what_it_took_in_advanc
 
 
 async def test_after_the_first_interval_a_burst_cannot_go_on(new_limiter: NewLimiter) -> None:
-    gate = new_limiter(Pace(1000, recipient_interval=0.1, recipient_burst=45))
-    assert await gate.admit([ANA] * 4) == [0.0] * 4
+    limiter = new_limiter(Pace(1000, recipient_interval=0.1, recipient_burst=45))
+    assert await limiter.admit([ANA] * 4) == [0.0] * 4
     await asyncio.sleep(0.12)
-    [wait] = await gate.admit([ANA])
+    [wait] = await limiter.admit([ANA])
     assert 0 < wait <= 0.28
     await asyncio.sleep(wait + 0.01)
-    assert await gate.admit([ANA]) == [0.0]
+    assert await limiter.admit([ANA]) == [0.0]
 
 
 async def test_those_held_back_together_do_not_all_come_back_at_once(new_limiter: NewLimiter) -> None:
-    gate = new_limiter(Pace(1000, recipient_interval=10.0, recipient_burst=2))
-    waits = await gate.admit([ANA] * 6)
+    limiter = new_limiter(Pace(1000, recipient_interval=10.0, recipient_burst=2))
+    waits = await limiter.admit([ANA] * 6)
     assert [round(wait, -1) for wait in waits] == [0, 0, 20, 20, 40, 40]
 
 
@@ -127,9 +127,9 @@ async def test_pairs_are_forgotten_once_they_are_even(
 
 
 async def test_without_a_rate_nothing_is_deferred(new_limiter: NewLimiter) -> None:
-    gate = new_limiter()
-    assert (await gate.allow(5_000)).count == 5_000
-    assert await gate.admit([ANA] * 100) == [0.0] * 100
+    limiter = new_limiter()
+    assert (await limiter.allow(5_000)).count == 5_000
+    assert await limiter.admit([ANA] * 100) == [0.0] * 100
 
 
 @pytest.fixture
@@ -162,5 +162,5 @@ async def test_without_the_store_a_pause_applies_in_the_worker_that_received_it(
 
 
 async def test_without_the_store_no_recipient_is_held_back(new_limiter: NewLimiter) -> None:
-    gate = new_limiter(WHATSAPP, at=f"redis://127.0.0.1:{free_port()}/0")
-    assert await gate.admit([ANA] * 50) == [0.0] * 50
+    limiter = new_limiter(WHATSAPP, at=f"redis://127.0.0.1:{free_port()}/0")
+    assert await limiter.admit([ANA] * 50) == [0.0] * 50

@@ -29,19 +29,19 @@ from tests.providers.clerk_tokens import claims, token
 
 
 @pytest.fixture
-def books(edge_urls: Urls, application: App) -> ApiKeyAdmin:
+def key_admin(edge_urls: Urls, application: App) -> ApiKeyAdmin:
     return ApiKeyAdmin(edge_urls.app, application.sealer, DEFAULT_TENANT)
 
 
-async def make(books: ApiKeyAdmin, *scopes: Scope, kind: KeyKind = KeyKind.LIVE) -> tuple[str, str]:
+async def make(key_admin: ApiKeyAdmin, *scopes: Scope, kind: KeyKind = KeyKind.LIVE) -> tuple[str, str]:
     """A key, as the command line makes one, and the part it is found by."""
     wanted = NewKey("a server", kind, frozenset(scopes or Scope))
-    key, secret = await asyncio.to_thread(books.create, wanted)
+    key, secret = await asyncio.to_thread(key_admin.create, wanted)
     return secret, key.public_id
 
 
-async def test_in_production_a_key_lets_in(serving: Serving, books: ApiKeyAdmin) -> None:
-    secret, _ = await make(books, Scope.MESSAGES_READ)
+async def test_in_production_a_key_lets_in(serving: Serving, key_admin: ApiKeyAdmin) -> None:
+    secret, _ = await make(key_admin, Scope.MESSAGES_READ)
     async with serving(APP_ENV="production") as client:
         answer = await post_query(client, READ_MESSAGES, authorization=f"Bearer {secret}")
         assert answer.json() == {"data": {"messages": {"pageInfo": {"hasNextPage": False}}}}
@@ -50,10 +50,10 @@ async def test_in_production_a_key_lets_in(serving: Serving, books: ApiKeyAdmin)
 
 
 async def test_the_reason_for_a_rejected_key_is_answered_and_logged_without_the_key(
-    client: httpx.AsyncClient, books: ApiKeyAdmin, capsys: pytest.CaptureFixture[str]
+    client: httpx.AsyncClient, key_admin: ApiKeyAdmin, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    secret, name = await make(books)
-    await asyncio.to_thread(books.revoke, name)
+    secret, name = await make(key_admin)
+    await asyncio.to_thread(key_admin.revoke, name)
     unknown, _ = generate_key(KeyKind.LIVE)
     for given, words in ((secret[:-1], "mistyped"), (unknown, "This server does not know"), (secret, "was revoked")):
         answer = await post_query(client, READ_MESSAGES, authorization=f"Bearer {given}")
@@ -65,9 +65,9 @@ async def test_the_reason_for_a_rejected_key_is_answered_and_logged_without_the_
     assert secret[21:] not in told.out + told.err
 
 
-async def test_a_key_in_a_cookie_is_ignored(serving: Serving, books: ApiKeyAdmin) -> None:
+async def test_a_key_in_a_cookie_is_ignored(serving: Serving, key_admin: ApiKeyAdmin) -> None:
     """Otherwise anyone who can set a cookie for this site could act as a key through every page a person opens."""
-    secret, _ = await make(books)
+    secret, _ = await make(key_admin)
     async with serving(
         CLERK_SECRET_KEY="sk_test_" + "0" * 24,
         NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY="pk_test_Y2xlcmsuZXhhbXBsZS5jb20k",
@@ -78,9 +78,9 @@ async def test_a_key_in_a_cookie_is_ignored(serving: Serving, books: ApiKeyAdmin
         assert (await post_query(client, READ_MESSAGES, authorization=f"Bearer {secret}")).status_code == 200
 
 
-async def test_metrics_are_read_with_a_key_that_may(client: httpx.AsyncClient, books: ApiKeyAdmin) -> None:
-    may, _ = await make(books, Scope.OPERATIONS_READ)
-    may_not, _ = await make(books, Scope.MESSAGES_READ)
+async def test_metrics_are_read_with_a_key_that_may(client: httpx.AsyncClient, key_admin: ApiKeyAdmin) -> None:
+    may, _ = await make(key_admin, Scope.OPERATIONS_READ)
+    may_not, _ = await make(key_admin, Scope.MESSAGES_READ)
     found = [
         (await client.get("/metrics", headers={"authorization": f"Bearer {secret}"})).status_code
         for secret in (may, may_not)
@@ -89,16 +89,16 @@ async def test_metrics_are_read_with_a_key_that_may(client: httpx.AsyncClient, b
 
 
 async def test_a_test_keys_message_remembers_what_it_is(
-    client: httpx.AsyncClient, books: ApiKeyAdmin, owner: asyncpg.Pool
+    client: httpx.AsyncClient, key_admin: ApiKeyAdmin, owner: asyncpg.Pool
 ) -> None:
-    secret, _ = await make(books, kind=KeyKind.TEST)
+    secret, _ = await make(key_admin, kind=KeyKind.TEST)
     query = SEND_MESSAGE.replace("message { status }", "message { id }")
     assert (await post_query(client, query, authorization=f"Bearer {secret}")).json()["data"]["sendMessage"]["message"]
     assert await owner.fetchval("SELECT count(*) FROM messages WHERE simulated_only") == 1
 
 
-async def test_a_test_key_message_is_refused_for_a_live_provider(serving: Serving, books: ApiKeyAdmin) -> None:
-    secret, _ = await make(books, kind=KeyKind.TEST)
+async def test_a_test_key_message_is_refused_for_a_live_provider(serving: Serving, key_admin: ApiKeyAdmin) -> None:
+    secret, _ = await make(key_admin, kind=KeyKind.TEST)
     query = SEND_MESSAGE.replace(
         "message { status }", "message { id } errors { __typename ... on UserError { message path } }"
     )

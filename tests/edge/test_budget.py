@@ -179,9 +179,9 @@ async def test_the_keys_of_a_tenant_share_one_account_however_many_there_are(
         tenant,
         tenant.hex,
     )
-    books = ApiKeyAdmin(edge_urls.app, application.sealer, tenant)
+    key_admin = ApiKeyAdmin(edge_urls.app, application.sealer, tenant)
     secrets = [
-        (await asyncio.to_thread(books.create, NewKey(f"key {number}", KeyKind.LIVE, frozenset(Scope))))[1]
+        (await asyncio.to_thread(key_admin.create, NewKey(f"key {number}", KeyKind.LIVE, frozenset(Scope))))[1]
         for number in range(3)
     ]
     async with serving(TENANT_BUDGET="250") as client:

@@ -94,8 +94,8 @@ async def test_credentials_of_a_tenant_that_is_not_there_are_refused(
         gone,
     )
     tokens = DevelopmentTokens(b"k" * 32)
-    books = ApiKeyAdmin(application.settings.database_url.get_secret_value(), application.sealer, gone)  # type: ignore[union-attr]
-    _, key = await asyncio.to_thread(books.create, NewKey("a server", KeyKind.LIVE, frozenset(Scope)))
+    key_admin = ApiKeyAdmin(application.settings.database_url.get_secret_value(), application.sealer, gone)  # type: ignore[union-attr]
+    _, key = await asyncio.to_thread(key_admin.create, NewKey("a server", KeyKind.LIVE, frozenset(Scope)))
     authenticator = Authenticator(application)
     callers = [await authenticator.authenticate(one) for one in (tokens.make(tenant=gone), key)]
     assert [await authenticator.is_valid(one) for one in callers] == [True, True]
@@ -106,7 +106,7 @@ async def test_credentials_of_a_tenant_that_is_not_there_are_refused(
         answer = await post_query(client, READ_MESSAGES, authorization=f"Bearer {token}")
         assert (answer.status_code, error_codes(answer)) == (401, ["UNAUTHENTICATED"])
     with pytest.raises(NotFound):
-        await asyncio.to_thread(books.read)
+        await asyncio.to_thread(key_admin.read)
 
 
 async def are_valid(authenticator: Authenticator, callers: list[Principal | None]) -> list[bool]:

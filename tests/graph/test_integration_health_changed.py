@@ -27,14 +27,14 @@ subscription ($kinds: [IntegrationKind!], $after: String) {
 
 
 @pytest.fixture
-async def gate(application: App) -> AsyncIterator[SharedRateLimiter]:
+async def limiter(application: App) -> AsyncIterator[SharedRateLimiter]:
     """Twilio's rate limiter, as a worker has it; an open circuit tries again at once."""
     yield SharedRateLimiter(application.redis, "twilio", None, rules=CircuitRules(first_pause=0.3, longest_pause=0.3))
     await application.redis.delete(limiter_key("twilio"))
 
 
-async def opened(gate: SharedRateLimiter, **how: int) -> None:
-    await gate.report(CallOutcomes((await gate.allow(10)).ticket, **(how or {"failures": 10})))
+async def opened(limiter: SharedRateLimiter, **how: int) -> None:
+    await limiter.report(CallOutcomes((await limiter.allow(10)).ticket, **(how or {"failures": 10})))
 
 
 async def healths(caller: Caller) -> dict[str, Any]:
@@ -82,8 +82,8 @@ async def test_what_was_taken_long_ago_proves_nothing_now(caller: Caller, factor
     assert (await healths(caller))["TWILIO"]["status"] == "UNKNOWN"
 
 
-async def test_an_open_circuit_is_down_and_a_trial_degraded(caller: Caller, gate: SharedRateLimiter) -> None:
-    await opened(gate)
+async def test_an_open_circuit_is_down_and_a_trial_degraded(caller: Caller, limiter: SharedRateLimiter) -> None:
+    await opened(limiter)
     found = (await healths(caller))["TWILIO"]
     assert (found["status"], found["credentials"]) == ("DOWN", "UNTESTED")
     assert found["summary"] == "It keeps failing; nothing is sent for now."
@@ -95,15 +95,15 @@ async def test_an_open_circuit_is_down_and_a_trial_degraded(caller: Caller, gate
 
 
 async def test_refused_credentials_are_reported_with_advice_to_check_them(
-    caller: Caller, gate: SharedRateLimiter
+    caller: Caller, limiter: SharedRateLimiter
 ) -> None:
-    await opened(gate, refusals=3)
+    await opened(limiter, refusals=3)
     found = (await healths(caller))["TWILIO"]
     assert (found["status"], found["credentials"]) == ("DOWN", "REFUSED")
     assert "credentials" in found["summary"]
 
 
-async def test_the_present_state_comes_first_and_then_every_change(caller: Caller, gate: SharedRateLimiter) -> None:
+async def test_the_present_state_comes_first_and_then_every_change(caller: Caller, limiter: SharedRateLimiter) -> None:
     async with following(caller) as stream:
         assert [await told(stream) for _ in range(4)] == [
             ("CLERK", None, "DISABLED"),
@@ -111,7 +111,7 @@ async def test_the_present_state_comes_first_and_then_every_change(caller: Calle
             ("TWILIO", None, "UNKNOWN"),
             ("WHATSAPP", None, "DISABLED"),
         ]
-        await opened(gate)
+        await opened(limiter)
         assert await told(stream) == ("TWILIO", "UNKNOWN", "DOWN")
         # No event reports it: its time is over.
         assert await told(stream) == ("TWILIO", "DOWN", "DEGRADED")
@@ -119,11 +119,11 @@ async def test_the_present_state_comes_first_and_then_every_change(caller: Calle
         assert await told(stream) == ("TWILIO", "DEGRADED", "UNKNOWN")
 
 
-async def test_a_reconnect_receives_only_what_is_different(caller: Caller, gate: SharedRateLimiter) -> None:
+async def test_a_reconnect_receives_only_what_is_different(caller: Caller, limiter: SharedRateLimiter) -> None:
     async with following(caller, kinds=["SMTP", "TWILIO"]) as stream:
         await stream.next()
         cursor = (await stream.next())["integrationHealthChanged"]["cursor"]
-    await opened(gate, refusals=3)
+    await opened(limiter, refusals=3)
     async with following(caller, kinds=["SMTP", "TWILIO"], after=cursor) as stream:
         assert await told(stream) == ("TWILIO", "UNKNOWN", "DOWN")
 
@@ -144,14 +144,14 @@ async def test_it_needs_its_scope(new_caller: NewCaller, anonymous: Caller) -> N
 
 
 async def test_many_who_watch_are_one_reading_and_leave_nothing(
-    caller: Caller, gate: SharedRateLimiter, application: App
+    caller: Caller, limiter: SharedRateLimiter, application: App
 ) -> None:
     selection = FOLLOW.replace("health { status credentials } circuit { state }", "name")
     streams = [caller.follow(selection, kinds=["TWILIO"]) for _ in range(20)]
     for stream in streams:
         await stream.next()
     with statements(application) as seen:
-        await opened(gate)
+        await opened(limiter)
         for stream in streams:
             assert (await stream.next())["integrationHealthChanged"]["previousStatus"] == "UNKNOWN"
     # It may have been tried again already, which is one reading more.

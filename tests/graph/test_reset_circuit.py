@@ -28,23 +28,23 @@ CALM = {"state": "CLOSED", "consecutiveFailures": 0, "openedAt": None, "retryAt"
 
 
 @pytest.fixture
-async def gate(application: App) -> AsyncIterator[SharedRateLimiter]:
+async def limiter(application: App) -> AsyncIterator[SharedRateLimiter]:
     """Twilio's rate limiter, as a worker has it."""
     yield SharedRateLimiter(application.redis, "twilio", None)
     await application.redis.delete(limiter_key("twilio"))
 
 
-async def opened(gate: SharedRateLimiter) -> None:
-    await gate.report(CallOutcomes((await gate.allow(10)).ticket, failures=10))
+async def opened(limiter: SharedRateLimiter) -> None:
+    await limiter.report(CallOutcomes((await limiter.allow(10)).ticket, failures=10))
 
 
 async def circuits(caller: Caller) -> dict[str, Any]:
     return {one["kind"]: one["circuit"] for one in (await caller.ask(CIRCUITS))["integrations"]}
 
 
-async def test_an_open_circuit_is_seen(caller: Caller, gate: SharedRateLimiter) -> None:
+async def test_an_open_circuit_is_seen(caller: Caller, limiter: SharedRateLimiter) -> None:
     assert await circuits(caller) == {"CLERK": CALM, "SMTP": CALM, "TWILIO": CALM, "WHATSAPP": CALM}
-    await opened(gate)
+    await opened(limiter)
     found = await circuits(caller)
     assert (found["SMTP"], found["WHATSAPP"]) == (CALM, CALM)
     assert (found["TWILIO"]["state"], found["TWILIO"]["consecutiveFailures"]) == ("OPEN", 10)
@@ -67,15 +67,15 @@ async def test_the_circuits_of_an_operation_are_read_in_one_round_trip(
     assert sent == [["EVALSHA"]]
 
 
-async def test_a_reset_lets_calls_flow_again(caller: Caller, gate: SharedRateLimiter) -> None:
-    await opened(gate)
-    assert (await gate.allow(5)).count == 0
+async def test_a_reset_lets_calls_flow_again(caller: Caller, limiter: SharedRateLimiter) -> None:
+    await opened(limiter)
+    assert (await limiter.allow(5)).count == 0
     payload = (await caller.ask(RESET, kind="TWILIO"))["resetCircuit"]
     assert payload == {
         "integration": {"kind": "TWILIO", "circuit": {"state": "CLOSED", "consecutiveFailures": 0}},
         "errors": [],
     }
-    assert (await gate.allow(5)).count == 5
+    assert (await limiter.allow(5)).count == 5
 
 
 async def test_what_is_not_configured_has_no_circuit_to_reset(caller: Caller) -> None:
@@ -100,9 +100,9 @@ async def test_without_the_store_circuits_are_closed_and_a_reset_says_try_again(
     assert await without_store.code(RESET, kind="TWILIO") == "TRY_AGAIN"
 
 
-async def test_a_reset_needs_its_scope(new_caller: NewCaller, anonymous: Caller, gate: SharedRateLimiter) -> None:
+async def test_a_reset_needs_its_scope(new_caller: NewCaller, anonymous: Caller, limiter: SharedRateLimiter) -> None:
     reader = await new_caller(frozenset(Scope) - {Scope.OPERATIONS_WRITE})
-    await opened(gate)
+    await opened(limiter)
     assert await reader.code(RESET, kind="TWILIO") == "FORBIDDEN"
     assert await anonymous.code(RESET, kind="TWILIO") == "UNAUTHENTICATED"
     assert (await circuits(reader))["TWILIO"]["state"] == "OPEN"

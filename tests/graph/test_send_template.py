@@ -55,7 +55,7 @@ MAIL: dict[str, Any] = {
 
 
 @pytest.fixture
-async def shop(graph_urls: Urls, caller: Caller) -> AsyncIterator[Caller]:
+async def caller_with_whatsapp(graph_urls: Urls, caller: Caller) -> AsyncIterator[Caller]:
     """The caller with an application that has WhatsApp too."""
     application = build_application(graph_urls, **WHATSAPP)
     yield Caller(application, caller.engine, caller.principal)
@@ -85,9 +85,9 @@ async def stored(caller: Caller, factory: RecordFactory) -> dict[str, Any]:
     return {"id": row["template_id"], **json.loads(opened)}
 
 
-async def test_one_of_ours_is_filled_when_it_is_accepted(shop: Caller, factory: RecordFactory) -> None:
-    id = await factory.template(shop, name="order_shipped")
-    payload = await send(shop, message(id, {"day": "amanhã"}, SMS))
+async def test_one_of_ours_is_filled_when_it_is_accepted(caller_with_whatsapp: Caller, factory: RecordFactory) -> None:
+    id = await factory.template(caller_with_whatsapp, name="order_shipped")
+    payload = await send(caller_with_whatsapp, message(id, {"day": "amanhã"}, SMS))
     assert payload["errors"] == []
     assert payload["message"]["template"] == {"id": global_id(id), "name": "order_shipped"}
     assert payload["message"]["content"] == {
@@ -96,25 +96,25 @@ async def test_one_of_ours_is_filled_when_it_is_accepted(shop: Caller, factory: 
         "variables": [{"key": "day", "value": "amanhã"}],
         "rendered": "Olá, cliente! Chega amanhã.",
     }
-    kept = await stored(shop, factory)
+    kept = await stored(caller_with_whatsapp, factory)
     assert (kept["id"], kept["text"]) == (id, "Olá, cliente! Chega amanhã.")
 
 
-async def test_an_e_mail_gets_its_subject_and_both_bodies(shop: Caller, factory: RecordFactory) -> None:
-    id = await factory.template(shop, **MAIL)
+async def test_an_e_mail_gets_its_subject_and_both_bodies(caller_with_whatsapp: Caller, factory: RecordFactory) -> None:
+    id = await factory.template(caller_with_whatsapp, **MAIL)
     given = message(id, {"amount": "R$ <1>"}, BY_EMAIL) | {"to": {"email": "ana@example.com"}}
-    payload = await send(shop, given)
+    payload = await send(caller_with_whatsapp, given)
     assert payload["errors"] == []
-    kept = await stored(shop, factory)
+    kept = await stored(caller_with_whatsapp, factory)
     assert (kept["subject"], kept["plainText"], kept["html"]) == ("Pago: R$ <1>", "R$ <1>", "<b>R$ &lt;1&gt;</b>")
 
 
-async def test_a_provider_template_keeps_its_parameters(shop: Caller, factory: RecordFactory) -> None:
-    id = await factory.template(shop, **THEIRS)
-    payload = await send(shop, message(id, FULL, OVER_WHATSAPP, SMS))
+async def test_a_provider_template_keeps_its_parameters(caller_with_whatsapp: Caller, factory: RecordFactory) -> None:
+    id = await factory.template(caller_with_whatsapp, **THEIRS)
+    payload = await send(caller_with_whatsapp, message(id, FULL, OVER_WHATSAPP, SMS))
     assert payload["errors"] == []
     assert payload["message"]["content"]["rendered"] == "Pedido 1042\nAna, chega amanhã."
-    assert (await stored(shop, factory))["template"] == {
+    assert (await stored(caller_with_whatsapp, factory))["template"] == {
         "name": "order_shipped",
         "locale": "pt-BR",
         "header": [["order", "1042"]],
@@ -124,15 +124,17 @@ async def test_a_provider_template_keeps_its_parameters(shop: Caller, factory: R
     }
 
 
-async def test_nothing_of_a_filled_template_is_stored_in_the_clear(shop: Caller, factory: RecordFactory) -> None:
-    await send(shop, message(await factory.template(shop), {"day": "segredo"}, SMS))
+async def test_nothing_of_a_filled_template_is_stored_in_the_clear(
+    caller_with_whatsapp: Caller, factory: RecordFactory
+) -> None:
+    await send(caller_with_whatsapp, message(await factory.template(caller_with_whatsapp), {"day": "segredo"}, SMS))
     dump = await factory.owner.fetchval("SELECT string_agg(messages::text, ' ') FROM messages")
     assert "segredo" not in dump
     assert b"segredo".hex() not in dump
 
 
-async def test_a_plain_text_message_has_no_template(shop: Caller) -> None:
-    payload = await send(shop, {"to": PHONE, "content": {"text": "Olá"}, "route": [SMS]})
+async def test_a_plain_text_message_has_no_template(caller_with_whatsapp: Caller) -> None:
+    payload = await send(caller_with_whatsapp, {"to": PHONE, "content": {"text": "Olá"}, "route": [SMS]})
     assert payload["message"]["template"] is None
     assert payload["message"]["content"] == {"__typename": "TextContent"}
 
@@ -155,20 +157,31 @@ NOT_USABLE: dict[str, tuple[dict[str, Any], dict[str, str], list[dict[str, str]]
 
 
 @pytest.mark.parametrize("case", NOT_USABLE)
-async def test_a_template_that_will_not_do_says_why(shop: Caller, factory: RecordFactory, case: str) -> None:
+async def test_a_template_that_will_not_do_says_why(
+    caller_with_whatsapp: Caller, factory: RecordFactory, case: str
+) -> None:
     template, values, route, missing, words = NOT_USABLE[case]
-    payload = await send(shop, message(await factory.template(shop, **template), values, *route, idempotencyKey="k"))
+    payload = await send(
+        caller_with_whatsapp,
+        message(await factory.template(caller_with_whatsapp, **template), values, *route, idempotencyKey="k"),
+    )
     [error] = payload["errors"]
     assert (error["__typename"], error["path"]) == ("TemplateNotUsableError", ["input", "content", "template"])
     assert error["missingVariables"] == missing
     assert words in error["message"]
     assert error["template"]["approval"] == template.get("approval", "NOT_NEEDED")
-    assert await factory.count("messages", shop) == await factory.count("idempotency_keys", shop) == 0
+    assert (
+        await factory.count("messages", caller_with_whatsapp)
+        == await factory.count("idempotency_keys", caller_with_whatsapp)
+        == 0
+    )
 
 
-async def test_a_provider_template_has_no_subject_for_an_email(shop: Caller, factory: RecordFactory) -> None:
-    id = await factory.template(shop, **THEIRS)
-    payload = await send(shop, message(id, FULL, OVER_WHATSAPP, BY_EMAIL))
+async def test_a_provider_template_has_no_subject_for_an_email(
+    caller_with_whatsapp: Caller, factory: RecordFactory
+) -> None:
+    id = await factory.template(caller_with_whatsapp, **THEIRS)
+    payload = await send(caller_with_whatsapp, message(id, FULL, OVER_WHATSAPP, BY_EMAIL))
     kinds = [(error["__typename"], ".".join(error["path"])) for error in payload["errors"]]
     assert kinds == [
         ("TemplateNotUsableError", "input.content.template"),
@@ -186,22 +199,24 @@ NOWHERE = {
 
 
 @pytest.mark.parametrize("case", NOWHERE)
-async def test_a_template_that_is_not_there_is_not_found(shop: Caller, factory: RecordFactory, case: str) -> None:
-    payload = await send(shop, message(NOWHERE[case], {}, SMS))
+async def test_a_template_that_is_not_there_is_not_found(
+    caller_with_whatsapp: Caller, factory: RecordFactory, case: str
+) -> None:
+    payload = await send(caller_with_whatsapp, message(NOWHERE[case], {}, SMS))
     [error] = payload["errors"]
     assert (error["__typename"], error["path"], error["id"]) == (
         "NotFoundError",
         ["input", "content", "template"],
         NOWHERE[case],
     )
-    assert await factory.count("messages", shop) == 0
+    assert await factory.count("messages", caller_with_whatsapp) == 0
 
 
 async def test_a_template_of_another_tenant_is_not_found(
-    shop: Caller, stranger: Caller, factory: RecordFactory
+    caller_with_whatsapp: Caller, stranger: Caller, factory: RecordFactory
 ) -> None:
     theirs = await factory.template(stranger)
-    payload = await send(shop, message(theirs, {"day": "hoje"}, SMS))
+    payload = await send(caller_with_whatsapp, message(theirs, {"day": "hoje"}, SMS))
     assert [error["__typename"] for error in payload["errors"]] == ["NotFoundError"]
     assert (await send(stranger, message(theirs, {"day": "hoje"}, SMS)))["errors"] == []
 
@@ -223,57 +238,61 @@ INVALID: dict[str, tuple[dict[str, Any], list[tuple[str, str]], str, str]] = {
 
 
 @pytest.mark.parametrize("case", INVALID)
-async def test_a_value_that_cannot_be_is_named_by_its_place(shop: Caller, factory: RecordFactory, case: str) -> None:
+async def test_a_value_that_cannot_be_is_named_by_its_place(
+    caller_with_whatsapp: Caller, factory: RecordFactory, case: str
+) -> None:
     template, values, place, rule = INVALID[case]
     channel = {"channel": template.get("channel", "SMS")}
-    given = message(await factory.template(shop, **template), {}, channel)
+    given = message(await factory.template(caller_with_whatsapp, **template), {}, channel)
     given["content"]["template"]["variables"] = [{"key": key, "value": value} for key, value in values]
     if channel == BY_EMAIL:
         given["to"] = {"email": "ana@example.com"}
-    [error] = (await send(shop, given))["errors"]
+    [error] = (await send(caller_with_whatsapp, given))["errors"]
     start = "input.content." if place == "text" else "input.content.template."
     assert (error["__typename"], ".".join(error["path"]), error["rule"]) == ("InvalidInputError", start + place, rule)
-    assert await factory.count("messages", shop) == 0
+    assert await factory.count("messages", caller_with_whatsapp) == 0
 
 
-async def test_everything_wrong_is_said_at_once(shop: Caller, factory: RecordFactory) -> None:
+async def test_everything_wrong_is_said_at_once(caller_with_whatsapp: Caller, factory: RecordFactory) -> None:
     given = message("x", {}, SMS, SMS) | {"to": {"phone": "1"}}
-    kinds = [error["__typename"] for error in (await send(shop, given))["errors"]]
+    kinds = [error["__typename"] for error in (await send(caller_with_whatsapp, given))["errors"]]
     assert kinds == ["InvalidInputError", "NotFoundError", "InvalidInputError"]
 
 
 async def test_a_repeated_request_returns_the_first_message_even_if_its_template_has_changed(
-    shop: Caller, factory: RecordFactory
+    caller_with_whatsapp: Caller, factory: RecordFactory
 ) -> None:
-    id = await factory.template(shop)
+    id = await factory.template(caller_with_whatsapp)
     given = message(id, {"day": "hoje", "name": "Ana"}, SMS, idempotencyKey="k")
-    first = await send(shop, given)
+    first = await send(caller_with_whatsapp, given)
     # The order of the variables says nothing.
     given["content"]["template"]["variables"].reverse()
     for change in ("body = 'Outra coisa: {{day}} {{name}}'", "body = '{{new}}'", "approval = 'PENDING'"):
         await factory.owner.execute(f"UPDATE templates SET {change} WHERE id = $1", id)
-        again = await send(shop, given)
+        again = await send(caller_with_whatsapp, given)
         assert (again["isReplay"], again["errors"], again["message"]["id"]) == (True, [], first["message"]["id"]), (
             change
         )
         assert again["message"]["content"]["rendered"] == "Olá, Ana! Chega hoje."
-    assert await factory.count("messages", shop) == 1
-    new = await send(shop, given | {"idempotencyKey": "another"})
+    assert await factory.count("messages", caller_with_whatsapp) == 1
+    new = await send(caller_with_whatsapp, given | {"idempotencyKey": "another"})
     assert [error["__typename"] for error in new["errors"]] == ["TemplateNotUsableError"]
 
 
 @pytest.mark.parametrize("other", [{"day": "amanhã"}, {"day": "hoje", "name": "Ana"}])
 async def test_a_key_used_with_other_variables_is_a_conflict(
-    shop: Caller, factory: RecordFactory, other: dict[str, str]
+    caller_with_whatsapp: Caller, factory: RecordFactory, other: dict[str, str]
 ) -> None:
-    id = await factory.template(shop)
-    await send(shop, message(id, {"day": "hoje"}, SMS, idempotencyKey="k"))
-    payload = await send(shop, message(id, other, SMS, idempotencyKey="k"))
+    id = await factory.template(caller_with_whatsapp)
+    await send(caller_with_whatsapp, message(id, {"day": "hoje"}, SMS, idempotencyKey="k"))
+    payload = await send(caller_with_whatsapp, message(id, other, SMS, idempotencyKey="k"))
     assert [error["__typename"] for error in payload["errors"]] == ["IdempotencyConflictError"]
 
 
-async def test_a_key_used_with_another_template_is_a_conflict(shop: Caller, factory: RecordFactory) -> None:
-    one, other = await factory.template(shop), await factory.template(shop)
-    await send(shop, message(one, {"day": "hoje"}, SMS, idempotencyKey="k"))
-    payload = await send(shop, message(other, {"day": "hoje"}, SMS, idempotencyKey="k"))
+async def test_a_key_used_with_another_template_is_a_conflict(
+    caller_with_whatsapp: Caller, factory: RecordFactory
+) -> None:
+    one, other = await factory.template(caller_with_whatsapp), await factory.template(caller_with_whatsapp)
+    await send(caller_with_whatsapp, message(one, {"day": "hoje"}, SMS, idempotencyKey="k"))
+    payload = await send(caller_with_whatsapp, message(other, {"day": "hoje"}, SMS, idempotencyKey="k"))
     assert [error["__typename"] for error in payload["errors"]] == ["IdempotencyConflictError"]

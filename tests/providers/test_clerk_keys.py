@@ -35,7 +35,7 @@ class Clock:
 
 
 @dataclass
-class Door:
+class ClerkInstance:
     """The verifier, with a clock of its own for the keys."""
 
     sessions: ClerkSessions
@@ -58,122 +58,122 @@ class Door:
 
 
 @asynccontextmanager
-async def opened(simulators: Simulators, base: str | None = None) -> AsyncIterator[Door]:
+async def opened(simulators: Simulators, base: str | None = None) -> AsyncIterator[ClerkInstance]:
     settings, clock, http = clerk_settings(base or simulators.clerk_base), Clock(), HttpClient("clerk")
     keys = KeySet(http, settings.jwks_url, clock)
-    yield Door(ClerkSessions(settings, keys), clock, simulators)
+    yield ClerkInstance(ClerkSessions(settings, keys), clock, simulators)
     await keys.close()
     await http.close()
 
 
 @pytest.fixture
-async def door(simulators: Simulators) -> AsyncIterator[Door]:
+async def instance(simulators: Simulators) -> AsyncIterator[ClerkInstance]:
     async with opened(simulators) as found:
         yield found
 
 
-async def test_a_session_signed_by_a_published_key_is_accepted(door: Door) -> None:
-    identity = await door.verify(await door.sign_in())
+async def test_a_session_signed_by_a_published_key_is_accepted(instance: ClerkInstance) -> None:
+    identity = await instance.verify(await instance.sign_in())
     assert identity.subject == "user_Ana"
     assert identity.organization is not None
     assert (identity.organization.id, identity.organization.role) == ("org_Loja", "org:admin")
 
 
-async def test_the_keys_are_fetched_once_for_all_callers(door: Door) -> None:
-    tokens = [await door.sign_in(user=user) for user in ("user_Ana", "user_Bia")] * 20
-    await asyncio.gather(*(door.verify(text) for text in tokens))
+async def test_the_keys_are_fetched_once_for_all_callers(instance: ClerkInstance) -> None:
+    tokens = [await instance.sign_in(user=user) for user in ("user_Ana", "user_Bia")] * 20
+    await asyncio.gather(*(instance.verify(text) for text in tokens))
     for text in tokens:
-        await door.verify(text)
-    assert await door.fetches() == 1
+        await instance.verify(text)
+    assert await instance.fetches() == 1
 
 
-async def test_a_new_key_is_fetched_when_its_first_token_comes(door: Door) -> None:
-    old = await door.sign_in()
-    await door.verify(old)
-    await door.simulators.control.act("clerk", "rotate_keys")
-    new = await door.sign_in()
-    assert await door.fault(new) is TokenFault.UNKNOWN_KEY
-    door.clock.now += FETCH_INTERVAL
-    await asyncio.gather(*(door.verify(new) for _ in range(20)))
-    assert await door.fetches() == 2
+async def test_a_new_key_is_fetched_when_its_first_token_comes(instance: ClerkInstance) -> None:
+    old = await instance.sign_in()
+    await instance.verify(old)
+    await instance.simulators.control.act("clerk", "rotate_keys")
+    new = await instance.sign_in()
+    assert await instance.fault(new) is TokenFault.UNKNOWN_KEY
+    instance.clock.now += FETCH_INTERVAL
+    await asyncio.gather(*(instance.verify(new) for _ in range(20)))
+    assert await instance.fetches() == 2
     # Clerk still publishes the old key.
-    await door.verify(old)
+    await instance.verify(old)
 
 
-async def test_a_flood_of_unknown_keys_costs_one_fetch_a_minute(door: Door) -> None:
-    await door.verify(await door.sign_in())
+async def test_a_flood_of_unknown_keys_costs_one_fetch_a_minute(instance: ClerkInstance) -> None:
+    await instance.verify(await instance.sign_in())
     for minute in range(1, 4):
         flood = [token(header_=header(kid=f"ins_{minute}x{number}"), key=STRANGERS_KEY) for number in range(50)]
-        assert set(await asyncio.gather(*map(door.fault, flood))) == {TokenFault.UNKNOWN_KEY}
-        assert await door.fetches() == minute
-        door.clock.now += FETCH_INTERVAL
+        assert set(await asyncio.gather(*map(instance.fault, flood))) == {TokenFault.UNKNOWN_KEY}
+        assert await instance.fetches() == minute
+        instance.clock.now += FETCH_INTERVAL
 
 
-async def test_a_token_without_a_key_id_is_rejected(door: Door) -> None:
-    made = await door.simulators.control.act("clerk", "mint", claims={}, header={})
-    await door.verify(await door.sign_in())
+async def test_a_token_without_a_key_id_is_rejected(instance: ClerkInstance) -> None:
+    made = await instance.simulators.control.act("clerk", "mint", claims={}, header={})
+    await instance.verify(await instance.sign_in())
     assert made["token"]
-    assert await door.fault(token(header_={"alg": "RS256", "typ": "JWT"})) is TokenFault.UNKNOWN_KEY
+    assert await instance.fault(token(header_={"alg": "RS256", "typ": "JWT"})) is TokenFault.UNKNOWN_KEY
 
 
-async def test_the_keys_are_refreshed_regularly_and_no_caller_waits(door: Door) -> None:
-    text = await door.sign_in()
-    await door.verify(text)
-    await door.simulators.control.arm("clerk", "slow", next=1, seconds=0.5)
-    door.clock.now += KEY_LIFETIME + 1
+async def test_the_keys_are_refreshed_regularly_and_no_caller_waits(instance: ClerkInstance) -> None:
+    text = await instance.sign_in()
+    await instance.verify(text)
+    await instance.simulators.control.arm("clerk", "slow", next=1, seconds=0.5)
+    instance.clock.now += KEY_LIFETIME + 1
     began = time.monotonic()
-    await door.verify(text)
+    await instance.verify(text)
     assert time.monotonic() - began < 0.4
     async with asyncio.timeout(5):
-        while await door.fetches() < 2:
+        while await instance.fetches() < 2:
             await asyncio.sleep(0.02)
 
 
-async def test_a_withdrawn_key_is_accepted_no_longer_than_the_keys_are_cached(door: Door) -> None:
-    text = await door.sign_in()
-    await door.verify(text)
-    await door.simulators.control.act("clerk", "rotate_keys", withdraw=True)
-    await door.verify(text)
-    door.clock.now += KEY_LIFETIME + 1
-    await door.verify(text)
-    keys = door.sessions._keys
-    await wait_until(lambda: keys._fetching is None and keys._fetched_at == door.clock.now)
-    assert await door.fault(text) is TokenFault.UNKNOWN_KEY
+async def test_a_withdrawn_key_is_accepted_no_longer_than_the_keys_are_cached(instance: ClerkInstance) -> None:
+    text = await instance.sign_in()
+    await instance.verify(text)
+    await instance.simulators.control.act("clerk", "rotate_keys", withdraw=True)
+    await instance.verify(text)
+    instance.clock.now += KEY_LIFETIME + 1
+    await instance.verify(text)
+    keys = instance.sessions._keys
+    await wait_until(lambda: keys._fetching is None and keys._fetched_at == instance.clock.now)
+    assert await instance.fault(text) is TokenFault.UNKNOWN_KEY
 
 
 @pytest.mark.parametrize("kind", ["server_error", "garbage", "reset", "rate_limit"])
-async def test_the_old_keys_go_on_while_new_ones_cannot_be_fetched(door: Door, kind: str) -> None:
-    text = await door.sign_in()
-    await door.verify(text)
-    await door.simulators.control.arm("clerk", kind, always=True)
-    door.clock.now += KEY_LIFETIME + 1
+async def test_the_old_keys_go_on_while_new_ones_cannot_be_fetched(instance: ClerkInstance, kind: str) -> None:
+    text = await instance.sign_in()
+    await instance.verify(text)
+    await instance.simulators.control.arm("clerk", kind, always=True)
+    instance.clock.now += KEY_LIFETIME + 1
     for _ in range(20):
-        await door.verify(text)
-    assert await door.fault(token(key=STRANGERS_KEY)) is TokenFault.UNKNOWN_KEY
-    await wait_until(lambda: door.sessions._keys._fetching is None)
+        await instance.verify(text)
+    assert await instance.fault(token(key=STRANGERS_KEY)) is TokenFault.UNKNOWN_KEY
+    await wait_until(lambda: instance.sessions._keys._fetching is None)
     # What was reset on a connection kept from before, the HTTP client asks once more by itself.
-    assert await door.fetches() == (3 if kind == "reset" else 2)
+    assert await instance.fetches() == (3 if kind == "reset" else 2)
 
 
-async def test_without_any_keys_it_is_not_the_callers_fault(door: Door) -> None:
-    text = await door.sign_in()
-    await door.simulators.control.arm("clerk", "server_error", next=1)
+async def test_without_any_keys_it_is_not_the_callers_fault(instance: ClerkInstance) -> None:
+    text = await instance.sign_in()
+    await instance.simulators.control.arm("clerk", "server_error", next=1)
     for _ in range(3):
         with pytest.raises(Overloaded):
-            await door.verify(text)
-    assert await door.fetches() == 1
-    door.clock.now += FETCH_INTERVAL_WITHOUT_KEYS
-    await door.verify(text)
+            await instance.verify(text)
+    assert await instance.fetches() == 1
+    instance.clock.now += FETCH_INTERVAL_WITHOUT_KEYS
+    await instance.verify(text)
 
 
-async def test_a_caller_that_stops_waiting_does_not_affect_the_others(door: Door) -> None:
-    text = await door.sign_in()
-    await door.simulators.control.arm("clerk", "slow", next=1, seconds=0.3)
-    impatient, patient = (asyncio.create_task(door.verify(text)) for _ in range(2))
+async def test_a_caller_that_stops_waiting_does_not_affect_the_others(instance: ClerkInstance) -> None:
+    text = await instance.sign_in()
+    await instance.simulators.control.arm("clerk", "slow", next=1, seconds=0.3)
+    impatient, patient = (asyncio.create_task(instance.verify(text)) for _ in range(2))
     await asyncio.sleep(0)
     impatient.cancel()
     assert (await patient).subject == "user_Ana"
-    assert await door.fetches() == 1
+    assert await instance.fetches() == 1
 
 
 async def test_a_silent_provider_is_waited_for_only_briefly(
@@ -185,9 +185,9 @@ async def test_a_silent_provider_is_waited_for_only_briefly(
         await line.request()
         await line.request()
 
-    async with scripted_server(silent) as wire, opened(simulators, wire.base) as door:
+    async with scripted_server(silent) as wire, opened(simulators, wire.base) as instance:
         with pytest.raises(Overloaded):
-            await door.verify(token())
+            await instance.verify(token())
 
 
 @pytest.mark.parametrize(
