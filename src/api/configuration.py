@@ -38,7 +38,7 @@ def known_names() -> frozenset[str]:
 
 
 def misspelled(environment: Mapping[str, str]) -> Iterator[Problem]:
-    """Yield what was probably meant for us and is read by nobody."""
+    """Yield variables that look like misspelled settings of ours."""
     known = known_names()
     for name in sorted(environment.keys() - known - _OF_OTHERS):
         if _is_service(name, environment[name]):
@@ -215,7 +215,7 @@ def _doubts(core: CoreSettings | None, integrations: Mapping[str, IntegrationCon
         name for name, one in integrations.items() if one.mode in (Mode.LIVE, Mode.SANDBOX) and one.card.has_webhooks
     ]
     if is_loopback(core.public_base_url) and (live or core.is_production):
-        who = ", ".join(live) or "companies"
+        who = ", ".join(live) or "providers"
         message = f"is an address of this machine: {who} cannot reach it, so no report and no answer will ever come"
         yield Problem("PUBLIC_BASE_URL", message)
     if core.is_production:

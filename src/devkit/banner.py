@@ -74,7 +74,7 @@ def _providers(order: DevOptions, standing: RunningStack) -> str:
 
 
 def _live(order: DevOptions) -> Mapping[str, IntegrationConfiguration]:
-    """Return the companies whose messages leave this machine."""
+    """Return the providers whose messages leave this machine."""
     spoken = {name: one for name, one in order.configuration.integrations.items() if one.card.connect is not None}
     return {name: one for name, one in spoken.items() if one.mode is Mode.LIVE}
 

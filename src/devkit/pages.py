@@ -160,7 +160,7 @@ def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -
             command, cwd=folder, env=environment, stdout=sys.stderr, timeout=_BUILD_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        sys.exit(f"`npm {command[-1]}` was given up after {_BUILD_SECONDS:.0f} s")
+        sys.exit(f"`npm {command[-1]}` was stopped after {_BUILD_SECONDS:.0f} s")
     if ended.returncode != 0:
         sys.exit(f"The pages could not be built: `npm` ended with status {ended.returncode}, and said why above")
 

@@ -77,7 +77,7 @@ async def until_ready(port: int, say: Callable[[str, str], None]) -> None:
 
 
 async def _unready_parts(port: int) -> dict[str, dict[str, Any]] | None:
-    """Return what is not ready; None while nobody answers."""
+    """Return what is not ready; None while nothing answers."""
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
@@ -102,7 +102,7 @@ _TOLD = (
     *("DATABASE_URL", "DATABASE_URL_WORKER", "DATABASE_URL_DIRECT", "REDIS_URL"),
     *("ENCRYPTION_KEYS", "PUBLIC_BASE_URL", "PORT"),
 )
-# What simulators may know of the house; they get no account but the dummies.
+# The settings that simulators receive; of accounts they know the dummies only.
 _FOR_SIMULATORS = (
     *("APP_ENV", "LOG_LEVEL", "PUBLIC_BASE_URL"),
     *("SIMULATORS_PORT", "SIMULATORS_SMTP_PORT", "SIMULATORS_SMTPS_PORT"),
@@ -221,11 +221,11 @@ class Supervisor:
     async def _bring_up(self, starting: "asyncio.Task[StoreUrls]") -> RunningStack:
         async with asyncio.TaskGroup() as tasks:
             migrating = tasks.create_task(self._migrations.run_once())
-            companies = tasks.create_task(self._start_companies())
+            simulators_started = tasks.create_task(self._start_simulators())
             urls = await asyncio.shield(starting)
-            house, simulators = self._house_settings(urls), await companies
-            settings = {**house, **simulators}
-            self._order.home.write_settings({**{name: house[name] for name in _TOLD if name in house}, **simulators})
+            core, simulators = self._core_settings(urls), await simulators_started
+            settings = {**core, **simulators}
+            self._order.home.write_settings({**{name: core[name] for name in _TOLD if name in core}, **simulators})
             self._migrations.give(settings)
             self._api.give(settings)
             await migrating
@@ -242,7 +242,7 @@ class Supervisor:
             seconds=time.monotonic() - self._began,
         )
 
-    def _house_settings(self, urls: StoreUrls) -> dict[str, str]:
+    def _core_settings(self, urls: StoreUrls) -> dict[str, str]:
         stores = {"REDIS_URL": urls.redis} if urls.redis else {}
         if urls.app:
             stores |= {
@@ -262,7 +262,7 @@ class Supervisor:
             "PORT": str(port),
         }
 
-    async def _start_companies(self) -> dict[str, str]:
+    async def _start_simulators(self) -> dict[str, str]:
         """Start the simulators, and return the settings that lead to them."""
         if not self._simulated:
             return {}

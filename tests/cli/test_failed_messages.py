@@ -35,7 +35,7 @@ def test_a_history_says_why_a_message_failed_and_what_to_do(run: Run) -> None:
     message = failed(run)
     story = run("messages", "show", message).stdout
     assert re.search(r"^ Why    The account is suspended\. .*interalpha check --probe", story, re.MULTILINE)
-    again = f"interalpha replay {message}   once its cause is mended"
+    again = f"interalpha replay {message}   after its cause is fixed"
     assert f" Next   {again}, or interalpha dead-letters discard {letter_of(run, message)}\n" in story
 
 

@@ -126,8 +126,8 @@ def test_wrong_usage_is_status_2(subtests: pytest.Subtests) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["dev", "--port", "abc"], "abc is no port: give a number from 1 to 65535"),
-        (["serve", "--port", "0"], "0 is no port"),
+        (["dev", "--port", "abc"], "abc is not a port: use a number from 1 to 65535"),
+        (["serve", "--port", "0"], "0 is not a port"),
         (["send", "sms", "+5511987654321", "-5 reais"], "after --: interalpha send sms TO --"),
         (["send", "sms", "+5511987654321", ""], "TEXT is empty"),
         (["send", "email", "ana@example.com", ""], "--subject"),

@@ -234,7 +234,7 @@ def test_it_ends_at_once_where_no_server_ever_was(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("dev:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
     done = run_interalpha(tmp_path, "listen", "--url", f"http://localhost:{free_port()}")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "Nobody answers" in done.stderr
+    assert "Nothing answers" in done.stderr
 
 
 def test_a_server_with_other_keys_is_not_asked_again(dev: Dev, tmp_path: Path) -> None:

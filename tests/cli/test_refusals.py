@@ -59,7 +59,7 @@ def test_dev_is_not_for_production() -> None:
     assert "interalpha serve" in result.stderr
     unfinished = invoke("dev", APP_ENV="production")
     assert unfinished.exit_code == 3
-    assert "dev is for development" in unfinished.stderr
+    assert "`dev` is for development only" in unfinished.stderr
 
 
 def test_production_has_no_development_token() -> None:
@@ -87,7 +87,10 @@ def test_a_full_disk_is_said_to_be_one() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([PROGRAM, "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "✗ The disk is full: not all of the output could be written. What was done is done.\n"
+    assert (
+        done.stderr
+        == "✗ The disk is full: part of the output could not be written. The command itself was completed.\n"
+    )
 
 
 class Interrupted:
@@ -124,7 +127,7 @@ def test_ctrl_c_says_what_goes_on_without_the_command(monkeypatch: pytest.Monkey
 def test_a_server_that_is_not_there_is_said_to_be_so() -> None:
     result = invoke("send", "sms", "+5511987654321", "x", ENCRYPTION_KEYS=KEY, PORT=str(free_port()))
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "Nobody answers" in result.stderr
+    assert "Nothing answers" in result.stderr
     assert "make dev" in result.stderr
 
 

@@ -84,7 +84,7 @@ def told(address: str, command: tuple[str, ...], status: int = 1) -> str:
 
 def test_no_server_is_said_to_be_none() -> None:
     for command in COMMANDS:
-        assert "Nobody answers at" in told(f"http://127.0.0.1:{free_port()}", command)
+        assert "Nothing answers at" in told(f"http://127.0.0.1:{free_port()}", command)
 
 
 def test_a_server_of_another_version_is_said_to_be_one() -> None:

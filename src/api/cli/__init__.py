@@ -47,11 +47,14 @@ _COMMANDS = {
 )
 @click.version_option(package_name="interalpha", message="%(prog)s %(version)s")
 def interalpha() -> None:
-    """One GraphQL API for everything a business says, charges and schedules through other companies.
+    """One GraphQL API for everything a business says, charges and schedules through external providers.
 
-    Begin with `make dev`, and then, in another terminal: interalpha send sms "+55 11 98765-4321" "Olá!"
+    Start with `make dev`. Then, in another terminal:
 
-    In production the commands that call the API do so with the key in INTERALPHA_API_KEY or INTERALPHA_API_KEY_FILE.
+    \b
+        interalpha send sms "+55 11 98765-4321" "Olá!"
+
+    In production, commands that call the API use the key in INTERALPHA_API_KEY or INTERALPHA_API_KEY_FILE.
     """
 
 
@@ -61,15 +64,18 @@ def main() -> Any:
         try:
             return interalpha(prog_name="interalpha")
         finally:
-            # Here, so that what cannot be written is noticed before the interpreter ends.
+            # Flushed here, so that a write error is noticed before the interpreter ends.
             sys.stdout.flush()
     except OSError as error:
         if error.errno not in (ENOSPC, EPIPE):
             raise
-        # What is buffered would be tried, and complained of, once more at the end.
+        # Otherwise the interpreter would try to write the buffer again at exit, and print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno == ENOSPC:
-            click.echo("✗ The disk is full: not all of the output could be written. What was done is done.", err=True)
+            click.echo(
+                "✗ The disk is full: part of the output could not be written. The command itself was completed.",
+                err=True,
+            )
         sys.exit(Exit.FAILED)
     finally:
         name_zone(lambda words: click.echo(words, err=True))

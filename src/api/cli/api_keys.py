@@ -94,7 +94,7 @@ def api_keys_command() -> None:
     type=Choice(_KINDS, case_sensitive=False),
     default=_KINDS[0],
     show_default=True,
-    help="live, allow-list (reaches only --recipient), or test (reaches simulated companies only).",
+    help="live, allow-list (reaches only --recipient), or test (reaches simulated providers only).",
 )
 @click.option("--recipient", "recipients", type=Utf8Text(), multiple=True, help="A number or address it may reach.")
 @click.option("--expires-in", type=Duration(), metavar="TIME", help="How long it lets in: 12h, 90d (default: no end).")
@@ -158,7 +158,7 @@ def list_(only_orphaned: bool, tenant: UUID, as_json: bool) -> None:
 @tenant_option
 @yes_option
 def revoke(prefix: str, tenant: UUID, yes: bool) -> None:
-    """Let the key that begins with PREFIX let nobody in any more, for good: ia_live_…, as the list shows it."""
+    """Revoke the key that begins with PREFIX for good: ia_live_…, as the list shows it."""
     from core.access.api_key_format import key_name_in
 
     name = key_name_in(prefix)
@@ -169,7 +169,7 @@ def revoke(prefix: str, tenant: UUID, yes: bool) -> None:
         revoked = _books(tenant).revoke(name)
     if revoked is None:
         raise Failure("There is no such key: `interalpha api-keys list` shows all of them.")
-    click.echo(f"✓ {revoked.prefix} lets nobody in any more; running servers know it within seconds.")
+    click.echo(f"✓ {revoked.prefix} is revoked. Running servers refuse it within seconds.")
 
 
 def _books(tenant: UUID) -> "ApiKeyAdmin":

@@ -49,7 +49,7 @@ class _Sent:
 
 @click.group()
 def command() -> None:
-    """One message each to many people, from a file, and what became of them."""
+    """Send messages to many people from a file; show and cancel batches."""
 
 
 @command.command("send")

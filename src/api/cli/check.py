@@ -221,7 +221,7 @@ async def _probe(configuration: Configuration) -> Mapping[str, Sequence[Finding]
 def _findings(answer: Sequence[Finding] | BaseException) -> Sequence[Finding]:
     if isinstance(answer, TimeoutError):
         detail = f"There was no answer within {_PROBE_SECONDS:.0f} s."
-        return [Finding("NO_ANSWER", Severity.CRITICAL, detail, "Look at the company's status page, then try again.")]
+        return [Finding("NO_ANSWER", Severity.CRITICAL, detail, "Look at the provider's status page, then try again.")]
     if isinstance(answer, BaseException):
         raise answer
     return answer

@@ -150,7 +150,9 @@ def _seconds(header: str | None) -> int:
 
 def _unreachable(url: str, error: httpx.HTTPError) -> Failure:
     if isinstance(error, httpx.ConnectError):
-        return Failure(f"Nobody answers at {url}. Start it with `make dev`, or name another with --url.")
+        return Failure(
+            f"Nothing answers at {url}. Start the server with `make dev`, or give another address with --url."
+        )
     what = "does not answer in time" if isinstance(error, httpx.TimeoutException) else "breaks the connection off"
     return Failure(f"{url} {what} ({type(error).__name__}). Look into its log, and try again.")
 
@@ -180,8 +182,8 @@ def given_key(environment: Mapping[str, str]) -> str | None:
 def development_token(environment: Mapping[str, str], tenant: UUID | None = None, *, for_cli: bool = False) -> str:
     """Make a token for a tenant, the default one unless named; raises Failure in production and without keys.
 
-    It is made from the installation's own key, so that whoever can read that needs no other. `for_cli` says in the
-    audit log that it was a command that acted.
+    It is made from the installation's own key: a person who can read that key needs no other credentials. With
+    `for_cli` the audit log names the command line as the actor.
     """
     settings = core_settings(environment)
     if settings.is_production:

@@ -58,7 +58,7 @@ def down(revision: str, yes: bool) -> None:
     settings = _settings()
     if not yes:
         if settings.is_production or not sys.stdin.isatty():
-            raise Failure("This loses data, and nobody can be asked here. Say --yes if it is meant.")
+            raise Failure("This loses data, and there is no terminal to ask for confirmation. Add --yes.")
         click.confirm(f"Go back from {_state(settings).current} to {revision}, and lose what that added?", abort=True)
     _migrate(lambda: downgrade(database_address(settings), revision))
     click.echo(f"✓ The database is at {_state(settings).current}.")

@@ -29,12 +29,12 @@ _KINDS = {"messages": "message.send", "webhooks": "webhook.apply"}
 
 @click.group()
 def dead_letters_command() -> None:
-    """Work that was given up, and what to do about it."""
+    """Failed work that waits for a decision: list, requeue, discard."""
 
 
 @dead_letters_command.command("list")
 @choice("--kind", _KINDS, "Only work of this kind")
-@click.option("--resolved", is_flag=True, help="Those somebody has decided about.")
+@click.option("--resolved", is_flag=True, help="List resolved ones instead.")
 @limit_options
 @json_option
 @url_option
@@ -77,7 +77,7 @@ def requeue_(ids: Sequence[str], yes: bool, as_json: bool, url: str | None) -> N
 def discard_(ids: Sequence[str], yes: bool, as_json: bool, url: str | None) -> None:
     """Give up on work for good. What failed stays failed."""
     confirm(f"Give up on {len(ids)} for good?", yes=yes)
-    print_outcomes(call(url, lambda api: discard(api, ids)), "given up", as_json=as_json)
+    print_outcomes(call(url, lambda api: discard(api, ids)), "discarded", as_json=as_json)
 
 
 # `interalpha replay`: failed work once more, by the id of whatever stands for it, or all of it of the last while.
@@ -122,7 +122,7 @@ class _Chosen:
 
 @click.command()
 @click.argument("ids", type=Utf8Text(), metavar="[ID]…", nargs=-1)
-@click.option("--failed", is_flag=True, help="Everything that was given up and nobody has decided about.")
+@click.option("--failed", is_flag=True, help="All dead letters that are not resolved.")
 @click.option("--since", type=Duration(), metavar="TIME", help="With --failed: what failed in the last 30m, 1h, 2d.")
 @choice("--channel", CHANNELS, "With --failed: only messages on this channel")
 @yes_option
@@ -139,8 +139,9 @@ def replay_command(
 ) -> None:
     """Try failed work again: messages, dead letters, webhooks, each by its id.
 
-    --failed takes all dead letters: what failed for a reason that the operator or the provider can mend. A message that
-    failed for another reason is tried again by its id. What a provider perhaps took is refused: it may arrive twice.
+    --failed takes all dead letters: work that failed for a reason the operator or the provider can fix. A message that
+    failed for another reason is tried again by its id. A message that a provider may have accepted is refused, since
+    it could arrive twice.
     """
     if bool(ids) == failed:
         raise click.UsageError("Give the ids of what is to be tried again, or --failed for all of it.")
@@ -152,7 +153,7 @@ def replay_command(
 
     chosen = call(url, choose)
     if failed and not chosen.letters:
-        click.echo("✓ Nothing failed that waits for somebody.", err=True)
+        click.echo("✓ There are no unresolved dead letters.", err=True)
         return
     if not chosen.is_empty:
         confirm(chosen.question, yes=yes)

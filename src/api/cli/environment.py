@@ -45,7 +45,7 @@ class DevFolder:
 
 
 def own_environment() -> dict[str, str]:
-    """Read what a person has set; raises Failure."""
+    """Read the process environment, `.env.local` and `.env`; raises Failure."""
     try:
         return read_environment(Path.cwd(), os.environ)
     except WrongValue as error:
@@ -53,9 +53,9 @@ def own_environment() -> dict[str, str]:
 
 
 def project_environment() -> dict[str, str]:
-    """Read the same from a subfolder of the project: where the data lies in a parent folder, its files count, too.
+    """Read the same, also from a subfolder of a project: a parent folder with the data of `interalpha dev` counts.
 
-    Raises Failure. Only commands beside `interalpha dev` read this; what serves or deletes stays in its own folder.
+    Raises Failure. Only commands used beside `interalpha dev` read this; `serve` and `reset` use the current folder.
     """
     environment = own_environment()
     if HOME in environment or (project := _parent_with_data(Path.cwd())) is None:
@@ -67,9 +67,9 @@ def project_environment() -> dict[str, str]:
 
 
 def _parent_with_data(here: Path) -> Path | None:
-    """Find the nearest parent that holds data of `interalpha dev`; None where this folder itself does."""
+    """Find the nearest parent with data of `interalpha dev`; None if this folder itself has it."""
     for folder in (here, *here.parents):
-        # Data that another user put in a shared parent, /tmp say, is not taken for one's own.
+        # Data that another user keeps in a shared parent, such as /tmp, is ignored.
         with suppress(OSError):
             if (folder / _DATA).stat().st_uid == os.getuid():
                 return None if folder == here else folder
@@ -77,7 +77,7 @@ def _parent_with_data(here: Path) -> Path | None:
 
 
 def dev_environment() -> dict[str, str]:
-    """Read the same and, for what nobody has set, what `interalpha dev` gave its parts; never in production."""
+    """Read the same and, for settings that are not set, those of the running `interalpha dev`; never in production."""
     environment = project_environment()
     settings = core_settings(environment)
     if settings.is_production:
@@ -93,18 +93,18 @@ def core_settings(environment: Mapping[str, str]) -> CoreSettings:
     if loaded.value is None:
         problems = "\n".join(f"  {problem}" for problem in loaded.problems)
         raise Failure(
-            f"The configuration is wrong:\n{problems}\n`interalpha check` shows all of it.", Exit.NOT_CONFIGURED
+            f"The configuration is wrong:\n{problems}\nRun `interalpha check` for details.", Exit.NOT_CONFIGURED
         )
     return loaded.value
 
 
 def port_from(environment: Mapping[str, str], option: int | None) -> int:
-    """Choose the port: the option, PORT, or the usual one; raises Failure when PORT is none."""
+    """Choose the port: the option, PORT, or 8000; raises Failure when PORT is not a port."""
     if option is not None:
         return option
     text = environment.get("PORT", str(DEFAULT_PORT))
     if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise Failure("PORT is no port: give a number from 1 to 65535, or unset it.", Exit.USAGE)
+        raise Failure("PORT is not a port: use a number from 1 to 65535, or unset it.", Exit.USAGE)
     return int(text)
 
 

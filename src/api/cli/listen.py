@@ -34,7 +34,7 @@ subscription Changes($filter: MessageStatusFilter, $after: String) {{
   }}
 }}
 """
-"""Changes of messages, with nobody's address or words in full."""
+"""Changes of messages: addresses are masked, and no text is included."""
 
 
 def change_line(change: Mapping[str, Any]) -> str:
@@ -69,7 +69,7 @@ def check_target(text: str) -> str:
 
 
 class Forwarder:
-    """Posts what it is given; a program that takes nothing holds up nobody. `tell` is told how each was received."""
+    """Posts events one after another; a slow program does not delay `listen`. `tell` prints how each was received."""
 
     def __init__(self, target: str, tell: Callable[[str], None]) -> None:
         self._target = target

@@ -20,7 +20,7 @@ def arrow(message: Mapping[str, Any]) -> str:
 
 
 def whom(message: Mapping[str, Any]) -> str:
-    """Return the address of whoever is not us."""
+    """Return the address of the other party."""
     address: str = message["toMasked"] if message["direction"] == "OUTBOUND" else message["fromMasked"]
     return address
 
@@ -46,11 +46,11 @@ externalId expiresAt erasedAt {CONTENT}
 events(last: 100) {{ nodes {{ status channel detail source at }} pageInfo {{ hasPreviousPage }} }}
 """
 _UNREADABLE = "cannot be read here: its key is not among the server's ENCRYPTION_KEYS, or it was altered"
-_WHO_CAN_MEND = {
+_WHO_CAN_FIX = {
     "CALLER": "Change the message: its input is wrong",
-    "RECIPIENT": "Only the recipient can mend that",
-    "OPERATOR": "Whoever runs this server can mend that: `interalpha check --probe`",
-    "PROVIDER": "Only the company can mend that",
+    "RECIPIENT": "Only the recipient can fix that",
+    "OPERATOR": "The operator of this server can fix that: `interalpha check --probe`",
+    "PROVIDER": "Only the provider can fix that",
 }
 
 
@@ -67,7 +67,7 @@ def story(message: Mapping[str, Any]) -> Iterator[str]:
     for _, line in sorted(moments, key=lambda moment: moment[0]):
         yield line
     if failure := message["failure"]:
-        mend = _WHO_CAN_MEND.get(failure["party"], failure["party"])
+        mend = _WHO_CAN_FIX.get(failure["party"], failure["party"])
         yield f" Why    {failure['message']} {mend}."
     if following := _next(message):
         yield f" Next   {following}"
@@ -105,13 +105,13 @@ def _next(message: Mapping[str, Any]) -> str | None:
         words = "a report, the provider's list or its route decide, or: interalpha messages settle"
         return f"unconfirmed, looked at again at {clock(message['nextLookAt'])}: {words} {message['id']}"
     if message.get("deadLetter"):
-        again = f"interalpha replay {message['id']}   once its cause is mended"
+        again = f"interalpha replay {message['id']}   after its cause is fixed"
         return f"{again}, or interalpha dead-letters discard {message['deadLetter']}"
     if message.get("canRetry"):
         return f"interalpha replay {message['id']}   sends it again; otherwise it stays failed"
     # A relay reports nothing after it took an e-mail.
     if message["status"] == "SENT" and message["channel"] != "EMAIL":
-        return "the company's report on what became of it"
+        return "waits for the provider's delivery report"
     return None
 
 
@@ -140,14 +140,14 @@ ACCEPTED = """
 id status channel toMasked createdAt sendAt sentAt deliveredAt readAt nextAttemptAt
 failure { reason party message providerCode isTransient }
 """
-"""What whoever may send, and not read, is told of a message."""
+"""The fields of a message that a caller may read who may only send."""
 MESSAGE = f"""
 {ACCEPTED}
 attempts {{ number outcome providerMessageId durationMs }}
 """
 
 _ARRIVED = {"EMAIL": ("SENT", "DELIVERED", "READ", "FAILED")}
-"""Where the way ends for channels whose company reports no delivery; for the others it ends there."""
+"""The final statuses of channels whose provider reports no delivery; the others end with DELIVERED, READ or FAILED."""
 
 
 _SOON = timedelta(seconds=30)
@@ -214,7 +214,7 @@ def _is_far(moment: str | None) -> bool:
 
 
 def masked(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a message without the companies' ids that spell a number: tokens may see them, terminals need not."""
+    """Return a message without provider ids that contain a telephone number: terminals need not show them."""
     if "attempts" not in message:
         return dict(message)
     attempts = [

@@ -34,7 +34,7 @@ query Letter($id: ID!) {
 
 @click.group()
 def command() -> None:
-    """What was sent, and what became of it."""
+    """List, show, cancel and settle messages."""
 
 
 @command.command("list")

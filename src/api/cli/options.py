@@ -19,7 +19,7 @@ class Port(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         text = str(value)
         if not (text.isascii() and text.isdecimal()) or not 0 < int(text) < 65536:
-            self.fail(f"{text} is no port: give a number from 1 to 65535.", param, ctx)
+            self.fail(f"{text} is not a port: use a number from 1 to 65535.", param, ctx)
         return int(text)
 
 
@@ -32,19 +32,19 @@ _LENGTH = re.compile(r"([1-9][0-9]{0,4})([smhd])", re.ASCII)
 
 
 class Duration(click.ParamType[timedelta]):
-    """A stretch of time: 90s, 30m, 1h, 2d."""
+    """A duration: 90s, 30m, 1h, 2d."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         length = read_length(str(value))
         if length is None:
-            self.fail(f"{value} is no stretch of time: write it as 90s, 30m, 1h or 2d.", param, ctx)
+            self.fail(f"{value} is not a duration: write it as 90s, 30m, 1h or 2d.", param, ctx)
         return length
 
 
 class Moment(click.ParamType[datetime]):
-    """A moment, in this machine's time zone unless it names its own; `is_past` also takes how long ago it was."""
+    """A moment, in the local time zone unless it names one; with `is_past` also a duration, meaning that long ago."""
 
     name = "moment"
 
@@ -58,19 +58,19 @@ class Moment(click.ParamType[datetime]):
         try:
             return datetime.fromisoformat(text).astimezone(UTC)
         except (ValueError, OverflowError, OSError):
-            also = ", or as 30m, 1h, 2d for so long ago" if self._is_past else ""
+            also = ", or as 30m, 1h or 2d for that long ago" if self._is_past else ""
             self.fail(f"{value} is not a time: write it as 2026-12-01 or 2026-12-01T09:30{also}.", param, ctx)
 
 
 class Choice(click.Choice[str]):
-    """One of a few words. The help lists them as text, which wraps between words; a metavar of them would not."""
+    """One of a few words. The help text lists them, since it wraps between words and a metavar would not."""
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
         return param.opts[-1].lstrip("-").upper() if isinstance(param, click.Option) else None
 
 
 def choice(flag: str, words: Iterable[str], about: str, *, name: str | None = None) -> Callable[[Option], Option]:
-    """Make an option that takes one of these words in any case, several times where `name` names them all."""
+    """Make an option that takes one of these words in any case; with `name`, it may be repeated."""
     listed = list(words)
     told = f"{about}: {', '.join(listed)}.{' May be repeated.' if name else ''}"
     named = [flag, name] if name else [flag]
@@ -78,13 +78,13 @@ def choice(flag: str, words: Iterable[str], about: str, *, name: str | None = No
 
 
 def read_length(text: str) -> timedelta | None:
-    """Read a stretch of time such as 30m; None for any other text."""
+    """Read a duration such as 30m; None for any other text."""
     match = _LENGTH.fullmatch(text)
     return None if match is None else timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def as_duration(length: timedelta) -> str:
-    """Write a stretch of time as the API reads it: one of more than ten years, which it takes nowhere, as ten years."""
+    """Write a duration as the API reads it; one of more than ten years, which the API never accepts, as ten years."""
     return f"PT{int(min(length, _MOST_READ).total_seconds())}S"
 
 
@@ -94,7 +94,7 @@ def as_moment(moment: datetime) -> str:
 
 
 class Utf8Text(click.ParamType[str]):
-    """Text that can be said to somebody: bytes of another encoding than UTF-8 are none."""
+    """Text in UTF-8."""
 
     name = "text"
 
@@ -108,7 +108,7 @@ class Utf8Text(click.ParamType[str]):
 
 
 class TextOrStdin(Utf8Text):
-    """Words, or `-` for what comes in through standard input: a command line holds 128 KiB for each argument."""
+    """Text, or `-` to read it from standard input: Linux limits an argument to 128 KiB."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value != "-":
@@ -120,13 +120,13 @@ class TextOrStdin(Utf8Text):
 
 
 class TextLastCommand(click.RichCommand):
-    """A command whose last argument may begin with a dash, and which says how."""
+    """A command whose last argument may begin with a dash; its error explains how to write that."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            hint = f'A TEXT that begins with - comes after --: {ctx.command_path} TO -- "-…"'
+            hint = f'Write a TEXT that begins with - after --: {ctx.command_path} TO -- "-…"'
             raise click.UsageError(f"{error.format_message()} {hint}", ctx) from None
 
 

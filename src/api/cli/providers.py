@@ -1,4 +1,4 @@
-"""`interalpha providers`: the companies we work through, whether calls to them flow, and what is wrong."""
+"""`interalpha providers`: providers, their circuit breakers, and what is wrong with their settings."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,14 +25,14 @@ _MARKS = {"CLOSED": "✓", "HALF_OPEN": "!", "OPEN": "✗"}
 
 @click.group()
 def command() -> None:
-    """The companies we work through, and whether calls to them flow."""
+    """List providers and their circuit breakers; reset a circuit breaker."""
 
 
 @command.command("list")
 @json_option
 @url_option
 def list_(as_json: bool, url: str | None) -> None:
-    """List every company: simulated or live, its circuit breaker, and what is wrong."""
+    """List every provider: simulated or live, its circuit breaker, and problems with its settings."""
     found = call(url, _providers)
     if as_json:
         print_json(found)
@@ -48,7 +48,7 @@ def list_(as_json: bool, url: str | None) -> None:
 @json_option
 @url_option
 def reset_circuit(name: str, as_json: bool, url: str | None) -> None:
-    """Let calls to NAME flow again, once the cause of its failures is mended."""
+    """Close the circuit breaker of NAME, so that calls to it resume at once."""
 
     async def work(api: Api) -> dict[str, Any]:
         kinds = [one["kind"].lower() for one in await _providers(api)]
@@ -74,7 +74,7 @@ async def _providers(api: Api) -> list[dict[str, Any]]:
 
 
 def _lines(one: Mapping[str, Any]) -> Iterator[str]:
-    """The company's line, and one for each setting that is wrong."""
+    """The provider's line, and one for each setting that is wrong."""
     configuration, circuit = one["configuration"], one["circuit"]
     is_used = configuration["mode"] is not None
     mark = _MARKS.get(circuit["state"], "!") if is_used else "✗" if configuration["problems"] else "○"

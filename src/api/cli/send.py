@@ -57,7 +57,7 @@ def _with_options(command: Command) -> Command:
 
 @click.group()
 def command() -> None:
-    """Send one message through the API, and see it arrive."""
+    """Send one message through the API and follow it until it is delivered."""
 
 
 @command.command(cls=TextLastCommand)

@@ -22,11 +22,11 @@ def load_configuration_for_start() -> Configuration:
     core = configuration.core
     if core is None or configuration.problems:
         check.render(configuration, screen(stderr=True))
-        raise Failure("Not started: mend what is marked ✗ and start again.", Exit.NOT_CONFIGURED)
+        raise Failure("Not started. Fix the lines marked ✗, then start again.", Exit.NOT_CONFIGURED)
     needed = {"DATABASE_URL": core.database_url, "REDIS_URL": core.redis_url, "ENCRYPTION_KEYS": core.encryption_keys}
     if missing := [name for name, value in needed.items() if not value]:
         check.render(configuration, screen(stderr=True))
-        remedy = "Set them, or run `interalpha dev`, which brings its own."
+        remedy = "Set them, or run `interalpha dev`, which starts its own stores."
         raise Failure(f"Not started: {', '.join(missing)} not set. {remedy}", Exit.NOT_CONFIGURED)
     configure_logging(core.log_level, as_json=core.is_production)
     log = structlog.get_logger(__name__)
@@ -105,5 +105,5 @@ def worker_command() -> None:
 
 @click.command()
 def simulators_command() -> None:
-    """Run the simulated companies until told to end; prints where they listen as one line of JSON."""
+    """Run the simulated providers until SIGTERM; prints their addresses as one line of JSON."""
     raise SystemExit(main())

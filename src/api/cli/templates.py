@@ -22,7 +22,7 @@ _WORDS = {approval: approval.lower().replace("_", "-") for approval in TemplateA
 
 @click.group()
 def command() -> None:
-    """The templates there are, and whether they may be sent."""
+    """List templates, and whether they can be sent."""
 
 
 @command.command("list")

@@ -41,7 +41,7 @@ def in_local_time(sentence: str) -> str:
 
 
 def zone() -> str:
-    """Name this machine's time zone: `UTC-03:00`, and its abbreviation where it has one."""
+    """Return the name of the local time zone: `UTC-03:00`, and its abbreviation if it has one."""
     now = datetime.now().astimezone()
     offset, name = now.isoformat()[-6:], now.tzname() or ""
     if offset == "+00:00":
@@ -50,7 +50,7 @@ def zone() -> str:
 
 
 def name_zone(tell: Callable[[str], None]) -> None:
-    """Say whose clock the times are of: once, and only where some were shown."""
+    """Print the local time zone once, and only if times were shown."""
     global _told
     if _shown and not _told:
         _told = True
@@ -74,11 +74,8 @@ def lasted(seconds: float) -> str:
     return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
 
 
-# How a command says that it could not do what it was asked: in words that end with what to do, and an exit status.
-
-
 class Exit(IntEnum):
-    """What the process says to its caller."""
+    """The exit status of a command."""
 
     OK = 0
     FAILED = 1
@@ -94,18 +91,15 @@ class Failure(Exception):
         self.status = status
 
 
-# Asking before something is done that cannot be undone.
-
-
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Return when it is meant; raises Failure where nobody can be asked, and ends the command where it is not."""
+    """Ask the user to confirm; ends the command if they do not, and raises Failure without a terminal."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Failure(f"{question} Nobody can be asked here: say --yes if it is meant.")
+        raise Failure(f"{question} There is no terminal to ask for confirmation: add --yes.")
     click.confirm(question, abort=True)
 
 
@@ -116,31 +110,28 @@ _CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2
 
 
 class Screen(Console):
-    """A console on which what the API says of times is said by this machine's clock, as all else.
-
-    What others wrote is printed as text: it never reaches the terminal as a command to it.
-    """
+    """A console that shows the API's times in the local zone, and never passes control characters to the terminal."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         super().print(*(harmless(in_local_time(one)) if isinstance(one, str) else one for one in objects), **options)
 
 
 def screen(*, stderr: bool = False) -> Screen:
-    """Return where lines are printed: coloured for a person, plain and never broken for a machine."""
+    """Return the console that lines are printed to: coloured on a terminal, plain and unwrapped elsewhere."""
     return Screen(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def harmless(text: str) -> str:
-    """Show control characters, and marks that turn the direction of a line, as the replacement character."""
+    """Replace control characters and bidirectional marks by the replacement character."""
     return _CONTROLS.sub("\ufffd", text)
 
 
 def as_json(value: Any, *, indent: int | None = None) -> str:
-    """Write JSON as people read it; control characters that it allows as they are become escapes."""
+    """Write JSON without escaping Unicode letters; control characters are escaped."""
     written = json.dumps(value, ensure_ascii=False, indent=indent)
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON a person can read."""
+    """Print a value as indented JSON."""
     sys.stdout.write(as_json(value, indent=2) + "\n")

@@ -25,7 +25,7 @@ _ATTEMPTS = "query($id: ID!) { message(id: $id) { attempts { providerMessageId i
 
 @dataclass(frozen=True, slots=True)
 class SimulatedEvent:
-    """An event somebody here can make happen; `parameters` are the names of what it may be told."""
+    """An event that a simulator can trigger; `parameters` are the names of its options."""
 
     name: str
     words: str
@@ -49,7 +49,7 @@ def simulators_address() -> str:
             Exit.NOT_CONFIGURED,
         )
     if "SIMULATORS_PORT" not in running:
-        raise Failure("Every company is configured here, so none is simulated.", Exit.NOT_CONFIGURED)
+        raise Failure("Every provider is configured here, so none is simulated.", Exit.NOT_CONFIGURED)
     return f"http://{LOOPBACK}:{running['SIMULATORS_PORT']}"
 
 
@@ -61,7 +61,7 @@ class Simulators:
     api: Api
 
     async def offers(self) -> list[SimulatedEvent]:
-        """Every event there is, by company."""
+        """All events, by provider."""
         found = (await self.api.ask(_MODES, {}))["integrations"]
         modes = {one["kind"].lower(): one["configuration"]["mode"] for one in found}
         companies = (await self.control.everything())["simulators"]
@@ -78,11 +78,11 @@ class Simulators:
         """Make an event happen, and tell how we received its webhook."""
         told = dict(order)
         if "message" in told:
-            told["message"] = await self._companys_id(offer.company, str(told["message"]))
+            told["message"] = await self._provider_id(offer.company, str(told["message"]))
         return await self.control.trigger(offer.company, offer.name, **told)
 
-    async def _companys_id(self, company: str, given: str) -> str:
-        """Return the company's id of a message, given that or ours."""
+    async def _provider_id(self, company: str, given: str) -> str:
+        """Return the provider's id of a message, given that or ours."""
         try:
             await self.control.message(company, given)
         except SimulatorRefused as refusal:
@@ -95,7 +95,7 @@ class Simulators:
         if found := [one["providerMessageId"] for one in ours if one["providerMessageId"]]:
             return str(found[-1])
         raise Failure(
-            f"{company} knows no message {given}. `interalpha messages list` shows the ids of those there are."
+            f"{company} does not know the message {given}. `interalpha messages list` shows the ids of messages."
         )
 
 
@@ -131,7 +131,7 @@ _OF_MESSAGES = {"sender", "message"}
     "--message",
     type=Utf8Text(),
     metavar="ID",
-    help="The message it is about, by our id or the company's (default: newest).",
+    help="The message it is about, by our id or the provider's (default: the newest).",
 )
 @click.option("--code", type=Utf8Text(), metavar="N", help="The provider's error code: 30003, 131026.")
 @click.option(
@@ -139,7 +139,7 @@ _OF_MESSAGES = {"sender", "message"}
 )
 @json_option
 def command(event: str | None, is_list: bool, as_json: bool, more: Sequence[str], **given: Any) -> None:
-    """Let a simulated company of the running `interalpha dev` tell us of EVENT, in a signed webhook.
+    """Make a simulated provider of the running `interalpha dev` send EVENT in a signed webhook.
 
     Events are named like sms.inbound or whatsapp.read; --list prints all of them.
     """
@@ -189,8 +189,8 @@ def _chosen(offers: Sequence[SimulatedEvent], name: str) -> SimulatedEvent:
         )
     if not offer.is_simulated:
         raise Failure(
-            f"{offer.company} is not simulated here: it is configured, and tells us itself what happens. "
-            f"Without its settings, `interalpha dev` simulates it.",
+            f"{offer.company} is not simulated here: it is configured, and sends real events. "
+            f"Remove its settings to let `interalpha dev` simulate it.",
             Exit.NOT_CONFIGURED,
         )
     return offer

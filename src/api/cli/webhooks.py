@@ -1,4 +1,4 @@
-"""`interalpha webhooks`: what companies told us, and what became of it."""
+"""`interalpha webhooks`: webhooks from providers, and how they were processed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ _SHOW = f"query Show($id: ID!) {{ node(id: $id) {{ ... on WebhookDelivery {{ {_F
 
 @click.group()
 def command() -> None:
-    """What companies told us, and what became of it."""
+    """List, show and replay webhooks from providers."""
 
 
 @command.command("list")
@@ -106,4 +106,4 @@ def _story(one: Mapping[str, Any]) -> Iterator[str]:
     if one["error"]:
         yield f" Why    {one['error']}   (tries: {one['attempts']})"
     if one["status"] == "FAILED":
-        yield f" Next   interalpha webhooks replay {one['id']}   once its cause is mended"
+        yield f" Next   interalpha webhooks replay {one['id']}   after its cause is fixed"
