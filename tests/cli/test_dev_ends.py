@@ -37,7 +37,7 @@ def test_what_was_sent_survives_an_end_in_order_and_a_violent_one(tmp_path: Path
             "id"
         ]
         assert dev.end(signal.SIGTERM) == 0
-        assert dev.said.splitlines()[-2:] == ["  Ending …", f"  Ended. Your data is in {folder}."]
+        assert dev.said.splitlines()[-2:] == ["  Stopping …", f"  Stopped. Your data is in {folder}."]
         assert processes_of(str(folder)) == {}
         assert not (folder / "dev.env").exists()
     with running_dev(folder) as dev:
@@ -90,5 +90,5 @@ def test_a_signal_during_start_up_ends_it(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=20)[0].decode()
         assert process.returncode == 0
-    assert said.splitlines() == ["  Ending …", f"  Ended. Your data is in {folder}."]
+    assert said.splitlines() == ["  Stopping …", f"  Stopped. Your data is in {folder}."]
     assert processes_of(str(folder)) == {}

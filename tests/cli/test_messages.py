@@ -73,7 +73,9 @@ def test_an_unconfirmed_message_is_settled_by_hand(run: Run) -> None:
         wait_until(lambda: [show(run, id)["status"] for id in ids] == ["UNCONFIRMED"] * 2)
     unsure = run("messages", "settle", ids[0], "--as", "sent")
     assert (unsure.exit_code, unsure.stdout) == (1, "")
-    assert "If the provider did not accept it, it never arrives. Settle it? Nobody can be asked here" in unsure.stderr
+    assert (
+        "If the provider did not accept it, it never arrives. Settle it? There is no terminal to ask" in unsure.stderr
+    )
     for _ in range(2):
         done = run("messages", "settle", ids[0], "--as", "SENT", "--yes")
         assert (done.exit_code, done.stdout) == (0, f"✓ sent  {ids[0]}\n")

@@ -32,7 +32,7 @@ MOMENT = "2026-11-23T14:05:00.000Z"
         ({"status": "SCHEDULED", "sendAt": MOMENT}, "its hour"),
         ({"status": "QUEUED", "nextAttemptAt": MOMENT}, "attempt 1"),
         ({"status": "UNCONFIRMED", "nextLookAt": MOMENT}, "unconfirmed, looked at again at 2026-11-2"),
-        ({"status": "SENT"}, "the company's report"),
+        ({"status": "SENT"}, "the provider's delivery report"),
         ({"status": "FAILED", "deadLetter": "D1"}, "interalpha replay M1"),
         ({"status": "FAILED", "deadLetter": "D1"}, "interalpha dead-letters discard D1"),
         ({"status": "FAILED", "canRetry": True}, "interalpha replay M1"),
