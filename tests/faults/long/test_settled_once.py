@@ -127,9 +127,9 @@ async def test_a_signed_report_corrects_what_a_provider_list_seemed_to_show(tmp_
         evidence = await gather_evidence(system, traffic)
         assert [evidence.messages[one]["status"] for one in (lost, taken)] == ["UNCONFIRMED", "DELIVERED"]
         # The one that falls back is the one that Twilio never received.
-        [fallen] = breaches(evidence).pop("nothing_falls_back")
+        [fallen] = breaches(evidence).pop("no_status_falls_back")
         assert fallen.startswith(str(lost))
-        assert breaches(evidence).keys() == {"nothing_falls_back"}
+        assert breaches(evidence).keys() == {"no_status_falls_back"}
 
 
 async def second_api(system: SystemUnderTest) -> str:
