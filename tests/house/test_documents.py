@@ -1,5 +1,6 @@
 """What documents point to exists: links, their anchors, and the paths of the repository that they name."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,3 +65,25 @@ def test_every_page_is_in_the_index() -> None:
     assert {page.relative_to(ROOT) for page in pages - index} == set()
     decisions = {(ROOT / "docs/adr" / link) for link in _LINK.findall((ROOT / "docs/adr/README.md").read_text())}
     assert set(ROOT.glob("docs/adr/0*.md")) - decisions == set()
+
+
+def reasons(source: str) -> set[str]:
+    """The beginnings of the sentences with which webhooks are refused."""
+    calls = (
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    )
+    texts = (
+        call.args[0].value
+        for call in calls
+        if call.func.id == "InvalidSignature" and isinstance(call.args[0], ast.Constant)
+    )
+    return {re.split(r":|\.$", str(text))[0] for text in texts}
+
+
+def test_every_reason_to_refuse_a_webhook_is_in_the_guide() -> None:
+    guide = (ROOT / "docs/how-to/webhook-refused.md").read_text(encoding="utf-8")
+    found = {
+        reason for path in ROOT.glob("src/integrations/*/webhook.py") for reason in reasons(path.read_text("utf-8"))
+    }
+    assert len(found) > 8
+    assert {reason for reason in found if reason not in guide} == set()
