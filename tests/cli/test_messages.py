@@ -109,7 +109,7 @@ def test_a_batch_is_stopped(run: Run, tmp_path: Path) -> None:
     made = run("batch", "send", str(file), "--channel", "sms", "--in", "2h", "--json")
     [batch] = json.loads(made.stdout)["batches"]
     unsure = run("batch", "cancel", batch["id"])
-    assert (unsure.exit_code, "say --yes" in unsure.stderr) == (1, True)
+    assert (unsure.exit_code, "add --yes" in unsure.stderr) == (1, True)
     for _ in range(2):
         done = run("batch", "cancel", batch["id"], "--yes")
         assert (done.exit_code, done.stdout) == (0, f"3 canceled, too late for 0  {batch['id']}\n")

@@ -242,7 +242,7 @@ async def test_a_lost_look_up_secret_is_replaced_and_later_ids_are_found(
         return ended, " ".join("".join(capfd.readouterr()).split())
 
     ended, said = await asyncio.to_thread(run, "keys", "new-lookup")
-    assert (ended, "Say --yes" in said) == (1, True)
+    assert (ended, "Add --yes" in said) == (1, True)
     assert await life.owner.fetchval("SELECT secret_sealed FROM lookup_keys") == before
     ended, said = await asyncio.to_thread(run, "keys", "new-lookup", "--yes")
     assert (ended, "Restart the workers" in said) == (None, True), said
