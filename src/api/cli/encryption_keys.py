@@ -88,7 +88,7 @@ def new_lookup(yes: bool) -> None:
     if not yes:
         if not sys.stdin.isatty():
             raise Failure(
-                "Older provider ids are not found by their hash afterwards, and there is no terminal to ask. Say --yes."
+                "Older provider ids are not found by their hash afterwards, and there is no terminal to ask. Add --yes."
             )
         click.confirm("Replace the secret? Older provider ids are not found by their hash afterwards.", abort=True)
 
