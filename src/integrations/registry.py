@@ -1,4 +1,4 @@
-"""Finds the integrations: every folder here whose package holds a card. Nothing else lists them."""
+"""Finds the integrations: every package here that defines `INTEGRATION`. No other module lists them."""
 
 import pkgutil
 from collections.abc import Mapping

@@ -92,7 +92,7 @@ CALLBACK_CODES = [
 def test_a_callback_s_code_has_its_meaning(subtests: pytest.Subtests) -> None:
     for code, reason, party, is_transient in CALLBACK_CODES:
         with subtests.test(code or "no code"):
-            failure = twilio_errors.failure_of(code)
+            failure = twilio_errors.ERRORS.failure(code)
             assert (failure.reason, failure.party, failure.is_transient) == (reason, party, is_transient)
             assert (failure.provider_code or "") == code
             assert code in twilio.MEANINGS or not code or code in failure.message
@@ -119,7 +119,7 @@ def test_a_callback_s_code_has_its_meaning(subtests: pytest.Subtests) -> None:
 def test_a_report_s_code_has_its_meaning(
     code: int, reason: FailureReason, party: FailureParty, is_transient: bool
 ) -> None:
-    failure = whatsapp_errors.failure_of(code)
+    failure = whatsapp_errors.ERRORS.failure(code)
     assert (failure.reason, failure.party, failure.is_transient) == (reason, party, is_transient)
     assert code in whatsapp.MEANINGS or str(code) in failure.message
 
@@ -128,14 +128,14 @@ def test_what_a_recipient_a_text_or_a_template_causes_never_counts_against_the_p
     for name, meaning in every_meaning():
         provider, _, code = name.partition(" ")
         error = (
-            twilio_errors.error_for_status(400, code)
+            twilio_errors.ERRORS.error(400, code)
             if provider == "twilio"
-            else whatsapp_errors.error_for_status(400, int(code))
+            else whatsapp_errors.ERRORS.error(400, int(code))
         )
         if meaning.party in (RECIPIENT, CALLER) or meaning.scope is FailureScope.MESSAGE:
             assert judge_call(error) is Verdict.ANSWERED, name
             assert error.scope is FailureScope.MESSAGE, name
-    for unknown in (twilio_errors.error_for_status(400, "29999"), whatsapp_errors.error_for_status(400, 131_999)):
+    for unknown in (twilio_errors.ERRORS.error(400, "29999"), whatsapp_errors.ERRORS.error(400, 131_999)):
         assert isinstance(unknown, ProviderRejected)
         assert judge_call(unknown) is Verdict.ANSWERED
 
@@ -154,7 +154,7 @@ def test_each_meaning_is_consistent() -> None:
 
 def test_a_limit_that_lasts_has_its_pause_unless_twilio_names_another() -> None:
     for asked, expected in ((None, 1_800), (5.0, 5.0)):
-        error = twilio_errors.error_for_status(400, "30450", retry_after=asked)
+        error = twilio_errors.ERRORS.error(400, "30450", retry_after=asked)
         assert isinstance(error, ProviderUnavailable)
         assert error.retry_after == expected
 
@@ -163,7 +163,7 @@ def test_an_unknown_code_is_classified_by_the_status_first() -> None:
     by_status: dict[int, type[ProviderError]] = dict.fromkeys((302, 401, 403, 404, 407), ProviderMisconfigured)
     by_status |= {408: OutcomeUnknown, 429: ProviderUnavailable, 503: OutcomeUnknown}
     for status, kind in by_status.items():
-        for error in (twilio_errors.error_for_status(status, "29999"), whatsapp_errors.error_for_status(status, 199)):
+        for error in (twilio_errors.ERRORS.error(status, "29999"), whatsapp_errors.ERRORS.error(status, 199)):
             assert type(error) is kind, (status, error)
 
 
@@ -171,6 +171,6 @@ def test_an_unknown_code_is_classified_by_the_status_first() -> None:
     ("subcode", "words"), [(460, "password"), (463, "expired"), (467, "withdrawn"), (1, "expired")]
 )
 def test_a_subcode_says_more_exactly_what_ails_the_token(subcode: int, words: str) -> None:
-    error = whatsapp_errors.error_for_status(401, 190, subcode)
+    error = whatsapp_errors.ERRORS.error(401, 190, subcode)
     assert (error.provider_code, error.party) == ("190", OPERATOR)
     assert words in error.message

@@ -9,7 +9,7 @@ from core.errors import (
     ProviderUnavailable,
 )
 from integrations.provider_errors import Kind
-from integrations.whatsapp.errors import MEANINGS, error_for_status, failure_of
+from integrations.whatsapp.errors import ERRORS, MEANINGS
 
 _REJECTED, _LATER, _CONFIG, _UNKNOWN = Kind.REJECTED, Kind.UNAVAILABLE, Kind.MISCONFIGURED, Kind.UNKNOWN
 
@@ -48,19 +48,19 @@ def test_the_table_agrees_with_meta(kind: Kind, codes: list[int]) -> None:
 )
 def test_a_code_has_its_reason(code: int, reason: FailureReason) -> None:
     assert MEANINGS[code].reason is reason
-    assert failure_of(code).reason is reason
+    assert ERRORS.failure(code).reason is reason
 
 
 @pytest.mark.parametrize("code", [200, 219, 299])
 def test_every_missing_permission_is_for_the_operator(code: int) -> None:
-    error = error_for_status(403, code)
+    error = ERRORS.error(403, code)
     assert (type(error), error.party) == (ProviderMisconfigured, FailureParty.OPERATOR)
 
 
 @pytest.mark.parametrize(("code", "pause"), [(131056, 6), (80007, 60), (4, 60)])
 def test_a_limit_has_its_pause_unless_meta_names_another(code: int, pause: float) -> None:
     for asked, expected in ((None, pause), (30.0, 30.0)):
-        error = error_for_status(429, code, retry_after=asked)
+        error = ERRORS.error(429, code, retry_after=asked)
         assert isinstance(error, ProviderUnavailable)
         assert error.retry_after == expected
 
@@ -69,4 +69,4 @@ def test_a_limit_has_its_pause_unless_meta_names_another(code: int, pause: float
     ("code", "is_transient"), [(131016, True), (131000, True), (131056, True), (131026, False), (131049, False)]
 )
 def test_a_reported_failure_says_whether_another_try_is_worth_it(code: int, is_transient: bool) -> None:
-    assert failure_of(code).is_transient is is_transient
+    assert ERRORS.failure(code).is_transient is is_transient

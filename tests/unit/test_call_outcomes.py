@@ -125,7 +125,7 @@ def test_no_table_lets_one_recipient_one_template_or_one_message_count_against_a
         (400, "21610"),
         (400, "30003"),
     ):
-        assert judge_call(twilio.error_for_status(status, code)) is Verdict.ANSWERED, code
+        assert judge_call(twilio.ERRORS.error(status, code)) is Verdict.ANSWERED, code
     for code in (
         130497,
         131030,
@@ -141,28 +141,24 @@ def test_no_table_lets_one_recipient_one_template_or_one_message_count_against_a
         130472,
         135000,
     ):
-        assert judge_call(whatsapp.error_for_status(400, code)) is Verdict.ANSWERED, code
+        assert judge_call(whatsapp.ERRORS.error(400, code)) is Verdict.ANSWERED, code
     for tables in (twilio.MEANINGS, whatsapp.MEANINGS):
         for code, meaning in tables.items():
             if meaning.party in (FailureParty.RECIPIENT, FailureParty.CALLER):
-                error = (
-                    twilio.error_for_status(400, code)
-                    if isinstance(code, str)
-                    else whatsapp.error_for_status(400, code)
-                )
+                error = twilio.ERRORS.error(400, code) if isinstance(code, str) else whatsapp.ERRORS.error(400, code)
                 assert judge_call(error) is Verdict.ANSWERED, code
 
 
 def test_what_any_message_would_meet_counts_at_once() -> None:
     for error in (
-        twilio.error_for_status(401, "20003"),
-        twilio.error_for_status(403),
-        whatsapp.error_for_status(401, 190),
-        whatsapp.error_for_status(403),
+        twilio.ERRORS.error(401, "20003"),
+        twilio.ERRORS.error(403),
+        whatsapp.ERRORS.error(401, 190),
+        whatsapp.ERRORS.error(403),
     ):
         assert (judge_call(error), error.scope) == (Verdict.REFUSED, FailureScope.PROVIDER)
     # A breakdown may be this message's doing.
-    for error in (twilio.error_for_status(500), whatsapp.error_for_status(500), whatsapp.error_for_status(400, 131000)):
+    for error in (twilio.ERRORS.error(500), whatsapp.ERRORS.error(500), whatsapp.ERRORS.error(400, 131000)):
         assert (judge_call(error), error.scope) == (Verdict.FAILED, FailureScope.UNCLEAR)
 
 

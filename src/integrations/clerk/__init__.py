@@ -5,8 +5,8 @@ from integrations.clerk.settings import Settings
 
 
 def connect(settings: Settings, surroundings: Surroundings) -> Connected:
-    """Put Clerk to work; nothing is called yet."""
-    # The HTTP client and cryptography cost start-up time that whoever only reads the card need not pay.
+    """Connect Clerk; nothing is called yet."""
+    # Imported here: the HTTP client and cryptography cost start-up time, and the card is often read without them.
     from integrations.clerk.adapter import ClerkSessions
     from integrations.clerk.jwks import KeySet
     from integrations.clerk.probe import ClerkProbe

@@ -1,4 +1,7 @@
-"""The instance's public keys over the network: fetched seldom, whoever asks, and kept when they cannot be fetched."""
+"""The public keys of the Clerk instance: fetched at limited intervals, and kept while they cannot be fetched again.
+
+A TTL cache does not fit: an old key stays valid while a new set is fetched, and one fetch serves all waiting calls.
+"""
 
 import asyncio
 import base64
@@ -16,15 +19,15 @@ from core.words import say
 from integrations.http_client import HttpClient
 
 KEY_LIFETIME = 600.0
-"""Seconds after which the keys are fetched again, so that one withdrawn is not believed for ever."""
+"""Seconds after which the keys are fetched again, so that a withdrawn key stops working."""
 FETCH_INTERVAL = 60.0
-"""Seconds between fetches because of an unknown key, or after one that failed: a flood of bad tokens costs no more."""
+"""Least seconds between two fetches, so that a flood of bad tokens does not cause a flood of fetches."""
 FETCH_INTERVAL_WITHOUT_KEYS = 5.0
-"""The same while there are no keys at all, and so nobody can come in."""
+"""The same while there are no keys at all, so that no session can be verified."""
 FETCH_TIMEOUT = 5.0
-"""Seconds a fetch may take: whoever calls with a new key waits for it."""
+"""Seconds a fetch may take: the first calls with a new key wait for it."""
 _SIZES = range(2_048, 8_193)
-"""Bits of a key: a shorter one can be broken, a longer one costs as much as a hundred others at each token."""
+"""Bits of a key: a shorter key is not secure, a longer one makes each verification too expensive."""
 _LARGEST_EXPONENT = 2**32
 
 log = structlog.get_logger(__name__)
@@ -45,13 +48,13 @@ class KeySet:
         self._fetching: asyncio.Task[None] | None = None
 
     async def find(self, key_id: str | None) -> RSAPublicKey | None:
-        """Give a key by its id; None when the company has none of that id.
+        """Return a key by its id; None when Clerk has none of that id.
 
         Raises Overloaded when there are no keys and they cannot be fetched.
         """
         if key_id in self._keys:
             if self._clock() - self._fetched_at > KEY_LIFETIME and self._may_fetch():
-                # Nobody waits for it: the old keys do as long as the new ones are on their way.
+                # The old keys are used until the new ones have arrived.
                 self._fetch()
         elif self._fetching is not None or self._may_fetch():
             await asyncio.shield(self._fetch())
@@ -61,7 +64,7 @@ class KeySet:
         return self._keys.get(key_id) if key_id is not None else None
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Cancel the fetch that is running."""
         if self._fetching is not None:
             self._fetching.cancel()
             await asyncio.gather(self._fetching, return_exceptions=True)
@@ -70,14 +73,14 @@ class KeySet:
         return self._clock() - self._tried_at >= (FETCH_INTERVAL if self._keys else FETCH_INTERVAL_WITHOUT_KEYS)
 
     def _fetch(self) -> "asyncio.Task[None]":
-        """Begin to fetch, or join the fetch that is under way."""
+        """Start a fetch, or return the one that is running."""
         if self._fetching is None:
             self._tried_at = self._clock()
             self._fetching = asyncio.create_task(self._load())
-            self._fetching.add_done_callback(self._forget)
+            self._fetching.add_done_callback(self._clear)
         return self._fetching
 
-    def _forget(self, _: object) -> None:
+    def _clear(self, _: object) -> None:
         self._fetching = None
 
     async def _load(self) -> None:
@@ -95,7 +98,7 @@ class KeySet:
 
 
 def parse_keys(body: bytes) -> Keys:
-    """Read a set of keys; those nobody here would use are left out. https://www.rfc-editor.org/rfc/rfc7517"""
+    """Read a set of keys; only RSA keys for RS256 signatures count. https://www.rfc-editor.org/rfc/rfc7517"""
     try:
         found = json.loads(body)["keys"]
     except (ValueError, TypeError, KeyError, RecursionError):

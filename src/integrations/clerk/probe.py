@@ -1,4 +1,4 @@
-"""Asking Clerk whether it lets us in, and whether our public key is still one of its own.
+"""Checks whether Clerk accepts the secret key, and whether the configured public key is still one of the instance's.
 
 https://clerk.com/docs/reference/backend-api/tag/JWKS
 """
@@ -18,7 +18,7 @@ API_VERSION = "2026-05-12"
 
 
 class ClerkProbe:
-    """Reads the instance's keys, with the secret key and as everybody may; changes nothing."""
+    """Reads the instance's keys, with the secret key and without; changes nothing."""
 
     def __init__(self, settings: Settings, http: HttpClient) -> None:
         self._settings = settings
@@ -27,10 +27,10 @@ class ClerkProbe:
     async def check(self) -> Sequence[Finding]:
         try:
             ours = await self._keys(f"{self._settings.api_base}/v1/jwks", self._settings.secret_key.get_secret_value())
-            everybodys = await self._keys(self._settings.jwks_url)
+            public = await self._keys(self._settings.jwks_url)
         except ProviderError as error:
             return [_refused(error)]
-        return [*_instance_mismatch(ours, everybodys), *_key_rotated(ours, self._settings.jwt_key)]
+        return [*_instance_mismatch(ours, public), *_key_rotated(ours, self._settings.jwt_key)]
 
     async def _keys(self, url: str, secret: str | None = None) -> Keys:
         headers = {"authorization": f"Bearer {secret}", "clerk-api-version": API_VERSION} if secret else {}
@@ -59,8 +59,8 @@ def _refused(error: ProviderError) -> Finding:
     return Finding("CLERK_UNREACHABLE", Severity.CRITICAL, error.message, fix)
 
 
-def _instance_mismatch(ours: Keys, everybodys: Keys) -> Iterator[Finding]:
-    if not ours.keys() & everybodys.keys():
+def _instance_mismatch(ours: Keys, public: Keys) -> Iterator[Finding]:
+    if not ours.keys() & public.keys():
         detail = "The secret key and the publishable key belong to different instances: they have no key in common."
         yield Finding("CLERK_KEYS_DIFFER", Severity.CRITICAL, detail, "Copy both anew, under Configure > API keys.")
 

@@ -1,4 +1,4 @@
-"""What a role or permission of Clerk's comes to here. What stands in no table gives nothing."""
+"""Clerk's roles and permissions as our scopes. A role or permission that is in no table gives no scope."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from core.settings import WrongValue
 RoleScopes = Mapping[str, frozenset[Scope]]
 
 PERSONAL = "personal"
-"""Stands in the table for a session without an organisation."""
+"""The table's key for a session without an organisation."""
 ALL = "*"
 _ROLE = re.compile(f"org:[a-z0-9_-]{{1,128}}(:[a-z0-9_-]{{1,128}})?|{PERSONAL}")
 
@@ -32,7 +32,7 @@ PERMISSIONS: RoleScopes = {_permission(scope): frozenset({scope}) for scope in S
 
 
 def scopes_of(organization: ActiveOrganization | None, table: RoleScopes) -> frozenset[Scope]:
-    """What a session may do: by its role, and by each permission Clerk spells out; the table may name both."""
+    """Return what a session may do, by its role and by each permission in its token; the table may name both."""
     if organization is None:
         return table.get(PERSONAL, frozenset())
     known = {**PERMISSIONS, **table}
@@ -41,7 +41,7 @@ def scopes_of(organization: ActiveOrganization | None, table: RoleScopes) -> fro
 
 
 def read_role_scopes(given: object) -> object:
-    """Read the table out of its JSON; raises WrongValue saying what is wrong with it."""
+    """Read the table from its JSON; raises WrongValue, which says what is wrong with it."""
     if not isinstance(given, str):
         return given
     try:

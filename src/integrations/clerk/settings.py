@@ -1,4 +1,7 @@
-"""The forms of Clerk's keys, checked without asking Clerk."""
+"""Clerk's settings, as its dashboard shows them; the form of each key is checked without a call to Clerk.
+
+https://clerk.com/docs/deployments/clerk-environment-variables
+"""
 
 import base64
 import hashlib
@@ -18,7 +21,7 @@ from integrations.clerk.scopes import DEFAULT, RoleScopes, read_role_scopes
 
 
 def frontend_host(publishable_key: str) -> str:
-    """Return the host a publishable key encodes: base64 of the host and a dollar sign; raises WrongValue."""
+    """Return the host that a publishable key encodes: base64 of the host and a dollar sign; raises ValueError."""
     encoded = publishable_key.split("_", 2)[2]
     text = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode("ascii")
     if not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+\$", text):
@@ -27,7 +30,7 @@ def frontend_host(publishable_key: str) -> str:
 
 
 def cookie_suffix(publishable_key: str) -> str:
-    """Return what Clerk's pages append to the names of an instance's cookies."""
+    """Return what Clerk appends to the names of an instance's cookies."""
     digest = hashlib.sha1(publishable_key.encode(), usedforsecurity=False).digest()
     return base64.urlsafe_b64encode(digest).decode()[:8]
 
@@ -61,8 +64,8 @@ def check_webhook_secrets(secrets: Sequence[SecretStr]) -> Sequence[SecretStr]:
 
 
 def check_public_key(text: str) -> str:
-    """Return a PEM public key, its literal backslash-n made line breaks; raises WrongValue unless it is RSA."""
-    # Imported here: 70 ms at every start for a setting few installations have.
+    """Return a PEM public key, with line breaks for literal backslash-n; raises WrongValue unless it is RSA."""
+    # Imported here: it costs 70 ms at start, for a setting that few installations have.
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -79,9 +82,6 @@ def check_public_key(text: str) -> str:
     return pem
 
 
-# What Clerk's dashboard tells you. https://clerk.com/docs/deployments/clerk-environment-variables
-
-
 class PersonalTenant(StrEnum):
     """Whose data a session without an organisation is about."""
 
@@ -90,7 +90,7 @@ class PersonalTenant(StrEnum):
     REFUSE = "refuse"
 
 
-# What is convenient on one's own machine lets strangers in elsewhere.
+# The defaults suit one's own machine; in production they would admit strangers.
 _CHOSEN_IN_PRODUCTION = ("CLERK_AUTHORIZED_PARTIES", "CLERK_PERSONAL_TENANT")
 _TENANCIES: Mapping[PersonalTenant, Tenancy | None] = {
     PersonalTenant.DEFAULT: Tenancy.DEFAULT,

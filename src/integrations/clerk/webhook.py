@@ -1,6 +1,9 @@
-"""Clerk's events as our news. https://clerk.com/docs/guides/development/webhooks/overview
+"""Clerk's webhooks, which Svix delivers: their signature, and what they say of people, organisations and sessions.
 
-Moments are milliseconds. A deletion names little more than the id, and is as old as the event that tells of it.
+Times are in milliseconds. A deletion holds little more than the id, and its time is that of the event.
+
+https://docs.svix.com/receiving/verifying-payloads/how-manual
+https://clerk.com/docs/guides/development/webhooks/overview
 """
 
 import base64
@@ -41,7 +44,7 @@ _MAX_TEXT_LENGTH = 512
 
 @dataclass(frozen=True, slots=True)
 class DirectoryEvent:
-    """What an event comes to."""
+    """A change of a person, an organisation, a membership or a session."""
 
     subject: Subject
     at: datetime
@@ -49,7 +52,7 @@ class DirectoryEvent:
 
 
 def parse_object(body: bytes) -> Json:
-    """The object in a body; an empty one where there is none."""
+    """Return the JSON object in a body; an empty one where there is none."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -58,7 +61,7 @@ def parse_object(body: bytes) -> Json:
 
 
 def read_directory_event(kind: str, content: Json) -> DirectoryEvent | None:
-    """Read an event; None for one that nothing here acts on, or that lacks what it needs."""
+    """Read an event; None for one that we do not use, or that lacks a required field."""
     noun, _, verb = kind.partition(".")
     data = _object_under(content, "data")
     if noun == "session":
@@ -73,7 +76,7 @@ def read_directory_event(kind: str, content: Json) -> DirectoryEvent | None:
 
 
 def _session_event(verb: str, content: Json, data: Json) -> DirectoryEvent | None:
-    """Read the end of a session, which comes under three names; its other events say nothing that matters here."""
+    """Read the end of a session, which has three names; the other events of sessions are not used."""
     session_id = _matching(_SESSION, data, "id")
     at = _moment(data, "updated_at") or _moment(content, "timestamp")
     if verb not in ("ended", "removed", "revoked") or session_id is None or at is None:
@@ -129,7 +132,7 @@ def _object_under(data: Json, name: str) -> Json:
 
 
 def _text(data: Json, name: str) -> str | None:
-    """A text with whole characters only, and without NUL, which no database keeps."""
+    """Return a text without halves of surrogate pairs and without NUL, which PostgreSQL cannot store."""
     value = data.get(name)
     if not isinstance(value, str) or not value.strip():
         return None
@@ -148,26 +151,20 @@ def _moment(data: Json, name: str) -> datetime | None:
     return datetime.fromtimestamp(value / 1000, UTC)
 
 
-# Believing and reading what Clerk tells us of people and organisations; Svix carries it.
-#
-# https://docs.svix.com/receiving/verifying-payloads/how-manual
-# https://clerk.com/docs/guides/development/webhooks/overview
-
-
 TOLERANCE = 300
-"""Seconds a webhook may be old, or ahead: what was recorded once cannot be played again for ever."""
+"""Seconds that a webhook may be old, or ahead of our clock, so that a recorded one cannot be sent again later."""
 _ID = re.compile("[A-Za-z0-9_-]{1,128}")
 _SECONDS = re.compile("[0-9]{1,11}")
 _TYPE = re.compile(r"[A-Za-z_]{1,48}(\.[A-Za-z_]{1,48}){0,3}")
 _MAX_SIGNATURES = 32
-"""While rotating there are two; a forger's thousand would cost us more than him."""
+"""During a rotation there are two; the limit keeps a forged header with thousands from costing us time."""
 
 
 class ClerkWebhooks:
-    """Reads one instance's webhooks; every configured secret is believed, so that it can be changed at leisure."""
+    """Verifies and reads one instance's webhooks; each configured secret is accepted, so that it can be rotated."""
 
     def __init__(self, settings: Settings, now: Callable[[], float] = time.time) -> None:
-        # Unlike Stripe's, the key is what stands behind the prefix, decoded.
+        # Unlike Stripe's, the key is the decoded part after the prefix.
         self._secrets = [
             base64.b64decode(secret.get_secret_value().removeprefix("whsec_")) for secret in settings.webhook_secrets
         ]
@@ -178,28 +175,29 @@ class ClerkWebhooks:
         if not (name and moment and given):
             raise InvalidSignature("One of svix-id, svix-timestamp and svix-signature is missing.")
         if not _ID.fullmatch(name) or not _SECONDS.fullmatch(moment):
-            raise InvalidSignature("svix-id or svix-timestamp is none.")
+            raise InvalidSignature("svix-id or svix-timestamp is malformed.")
         if abs(self._now() - int(moment)) > TOLERANCE:
             raise InvalidSignature("svix-timestamp is more than five minutes away: is the clock right?")
         signed = f"{name}.{moment}.".encode() + webhook.body
         entries = [text.removeprefix("v1,") for text in given.split(" ")[:_MAX_SIGNATURES] if text.startswith("v1,")]
         for secret in self._secrets:
             ours = base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode()
-            if any([equal_in_constant_time(ours, entry) for entry in entries]):  # noqa: C419  # all of them, in the same time
+            # All entries are compared, so that the time does not depend on which one fits.
+            if any([equal_in_constant_time(ours, entry) for entry in entries]):  # noqa: C419
                 return
         raise InvalidSignature("svix-signature does not fit: is CLERK_WEBHOOK_SIGNING_SECRET that of this endpoint?")
 
     def parse(self, webhook: RawWebhook) -> Sequence[ProviderEvent]:
         raw, content = webhook.body.decode("utf-8", "replace"), parse_object(webhook.body)
         key, kind = _key(webhook), _type(content)
-        news = read_directory_event(kind, content)
-        if news is None:
+        event = read_directory_event(kind, content)
+        if event is None:
             return [OtherEvent(key, kind, raw)]
-        return [DirectoryChanged(key, kind, raw, subject=news.subject, at=news.at, is_deleted=news.is_deleted)]
+        return [DirectoryChanged(key, kind, raw, subject=event.subject, at=event.at, is_deleted=event.is_deleted)]
 
 
 def _key(webhook: RawWebhook) -> str:
-    """The same for a webhook sent again."""
+    """Return the event's key, which is the same when the webhook is sent again."""
     name = webhook.headers.get("svix-id", "")
     return name if _ID.fullmatch(name) else f"sha256:{hashlib.sha256(webhook.body).hexdigest()}"
 

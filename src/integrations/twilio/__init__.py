@@ -5,8 +5,8 @@ from integrations.twilio.settings import Settings
 
 
 def connect(settings: Settings, surroundings: Surroundings) -> Connected:
-    """Put Twilio to work; nothing is called yet."""
-    # The HTTP client and Twilio's library cost start-up time that whoever only reads the card need not pay.
+    """Connect Twilio; nothing is called yet."""
+    # Imported here: the HTTP client and Twilio's library cost start-up time, and the card is often read without them.
     from integrations.http_client import HttpClient
     from integrations.twilio.adapter import TwilioSender
     from integrations.twilio.lookup import MessageList, TwilioLookup

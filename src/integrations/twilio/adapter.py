@@ -1,4 +1,4 @@
-"""Saying an SMS to Twilio. https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource"""
+"""Sends SMS through Twilio. https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource"""
 
 from urllib.parse import quote
 
@@ -32,7 +32,7 @@ class TwilioSender:
             form={
                 "To": message.to,
                 "Body": message.content.text,
-                # Signed as part of the address, so what comes back as our reference is ours.
+                # The signature of a callback covers its address, so the reference in it cannot be forged.
                 "StatusCallback": f"{self._webhook_url}?ref={quote(str(message.reference))}{RETRY_FRAGMENT}",
                 **self._sender,
             },
@@ -41,19 +41,19 @@ class TwilioSender:
 
 
 def authorization(settings: Settings) -> str:
-    """Sign in with the API key where there is one, else with the auth token."""
+    """Return the Authorization header: the API key where there is one, else the auth token."""
     return key_authorization(settings) or account_authorization(settings)
 
 
 def key_authorization(settings: Settings) -> str | None:
-    """Sign in with the API key; None where there is none."""
+    """Return the header for the API key; None where there is none."""
     if settings.api_key_sid and settings.api_key_secret:
         return basic_auth(settings.api_key_sid, settings.api_key_secret.get_secret_value())
     return None
 
 
 def account_authorization(settings: Settings) -> str:
-    """Sign in with the auth token."""
+    """Return the header for the auth token."""
     return basic_auth(settings.account_sid, settings.auth_token.get_secret_value())
 
 

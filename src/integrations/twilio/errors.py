@@ -1,7 +1,9 @@
-"""Twilio's error codes in our words: all that sending a message can meet. https://www.twilio.com/docs/api/errors
+"""Twilio's answers: their error codes in our words, their JSON, and what of them may be recorded.
 
-Those from 30000 on mostly come in a status callback, the others in an answer. Codes of other products (calls, trunks,
-Verify) are left to `of_range`, and so is what Twilio adds after this table was written.
+The table holds all that sending a message can meet. Codes from 30000 on mostly come in a status callback, the others in
+an answer. Codes of other products (calls, trunks, Verify), and those that Twilio adds later, are read by their range.
+
+https://www.twilio.com/docs/api/errors
 """
 
 import json
@@ -11,17 +13,16 @@ from dataclasses import replace
 from typing import Any
 
 from core.errors import FailureParty, FailureReason, FailureScope, OutcomeUnknown, ProviderError
-from core.ports import Failure
 from integrations.http_client import HttpResponse
 from integrations.provider_errors import (
+    ErrorTable,
     Meaning,
+    Range,
     caller,
     misconfigured,
     outcome_unknown,
-    provider_error,
     recipient,
     rejected,
-    reported_failure,
     unavailable,
 )
 
@@ -31,7 +32,7 @@ _SOME, _UNCLEAR = FailureScope.MESSAGE, FailureScope.UNCLEAR
 
 
 def _request(message: str) -> Meaning:
-    """A parameter that we sent and Twilio does not take: the same message would meet it again."""
+    """Twilio refuses a parameter of ours: the same message would be refused again."""
     return rejected(FailureParty.OPERATOR, message, _BROKEN)
 
 
@@ -39,11 +40,11 @@ def _carrier(message: str, reason: FailureReason = FailureReason.OTHER) -> Meani
     return rejected(FailureParty.PROVIDER, message, reason)
 
 
-CREDENTIALS = misconfigured("Twilio refuses our credentials, or the account is suspended.")
-NOT_FOUND = misconfigured("Twilio knows no such account or resource.")
-FORBIDDEN = misconfigured("Twilio does not permit this to our credentials.")
-SLOW_DOWN = unavailable(_LIMITED, "Twilio asks us to slow down.")
-SERVER_ERROR = outcome_unknown("Twilio broke down.")
+_CREDENTIALS = misconfigured("Twilio refuses our credentials, or the account is suspended.")
+_NOT_FOUND = misconfigured("Twilio knows no such account or resource.")
+_FORBIDDEN = misconfigured("Twilio does not permit this to our credentials.")
+_SLOW_DOWN = unavailable(_LIMITED, "Twilio asks us to slow down.")
+_SERVER_ERROR = outcome_unknown("Twilio broke down.")
 _SIGN_IN = misconfigured("Twilio does not accept the token we sign in with: see TWILIO_API_KEY_SID.")
 _PARAMETER = _request("Twilio does not accept a parameter of the request.")
 _SERVICE = misconfigured("Twilio does not accept the messaging service: see TWILIO_MESSAGING_SERVICE_SID.")
@@ -67,28 +68,28 @@ _DAY_IS_USED_UP = unavailable(
 _NO_PHONE = recipient(_NUMBER, "No phone has this number any more.")
 
 _REQUESTS: Mapping[int, Meaning] = {
-    10001: CREDENTIALS,
+    10001: _CREDENTIALS,
     10002: misconfigured("A trial account does not have what this needs.", _SOME),
     14107: unavailable(_LIMITED, "Twilio sends no more messages for the moment."),
     **dict.fromkeys([20001, 20002, 20007, 20009, 20020, 20021, 20023, 20161, 20422], _PARAMETER),
-    20003: CREDENTIALS,
+    20003: _CREDENTIALS,
     20004: misconfigured("Twilio's address leads to something else: see TWILIO_API_BASE."),
     20005: misconfigured("The account is not active."),
-    20006: FORBIDDEN,
+    20006: _FORBIDDEN,
     20008: misconfigured("These are Twilio's test credentials, which send nothing: see TWILIO_AUTH_TOKEN."),
     20010: misconfigured("Twilio has switched this off for the account."),
     **dict.fromkeys([20011, 20012], misconfigured("Twilio does not accept how the connection is encrypted.")),
     **dict.fromkeys([*range(20101, 20108), *range(20151, 20158), 20159, 20160], _SIGN_IN),
     20162: unavailable(_BROKEN, "Another change of the same resource is under way at Twilio."),
-    20403: FORBIDDEN,
-    20404: NOT_FOUND,
+    20403: _FORBIDDEN,
+    20404: _NOT_FOUND,
     20409: _request("The message is in another state than the request supposes."),
     20410: misconfigured("Twilio does not offer this any more: see TWILIO_API_BASE."),
     20413: caller(_TEXT, "The message is larger than Twilio takes."),
-    20423: NOT_FOUND,
+    20423: _NOT_FOUND,
     20426: misconfigured("Twilio wants a newer protocol than the connection has."),
-    20429: SLOW_DOWN,
-    **dict.fromkeys([20500, 20504], SERVER_ERROR),
+    20429: _SLOW_DOWN,
+    **dict.fromkeys([20500, 20504], _SERVER_ERROR),
     20503: outcome_unknown("Twilio is unavailable."),
     21211: recipient(_NUMBER, "Twilio says that this is no telephone number."),
     21212: misconfigured("The sender's number is not valid: see TWILIO_PHONE_NUMBER."),
@@ -99,7 +100,7 @@ _REQUESTS: Mapping[int, Meaning] = {
     21268: recipient(_NUMBER, "This is a premium-rate or information number: Twilio sends nothing there."),
     21407: _SENDER,
     21408: misconfigured("Sending to this country is not enabled in Twilio's geo permissions.", _SOME),
-    **dict.fromkeys([21470, 21471], NOT_FOUND),
+    **dict.fromkeys([21470, 21471], _NOT_FOUND),
     21472: misconfigured("The account is not active."),
     21481: _request("Twilio does not accept the page that was asked for."),
     21601: _SENDER,
@@ -185,7 +186,7 @@ _DELIVERIES: Mapping[int, Meaning] = {
     **dict.fromkeys([*range(30100, 30125), *range(30127, 30137)], _SHORTENING),
     **dict.fromkeys([30125, 30126], _REGISTRATION),
     30400: _PARAMETER,
-    30404: NOT_FOUND,
+    30404: _NOT_FOUND,
     30409: _request("It cannot be cancelled any more."),
     30410: outcome_unknown("A carrier's gateway did not answer Twilio in time."),
     **dict.fromkeys([30436, 30437, *range(30440, 30450), 30451, 30452, *range(30455, 30481)], _REGISTRATION),
@@ -205,7 +206,7 @@ _DELIVERIES: Mapping[int, Meaning] = {
     **dict.fromkeys([*range(30790, 30800), *range(30880, 30910), *range(30990, 30995)], _REGISTRATION),
 }
 
-# What WhatsApp, RCS and Messenger say through Twilio; a messaging service with an RCS sender meets it, too.
+# Errors of WhatsApp, RCS and Messenger through Twilio; a messaging service with an RCS sender meets them, too.
 _CHANNELS: Mapping[int, Meaning] = {
     63001: _CHANNEL,
     63002: _CHANNEL,
@@ -243,78 +244,39 @@ def _by_text(tables: Iterable[Mapping[int, Meaning]]) -> Mapping[str, Meaning]:
 
 MEANINGS: Mapping[str, Meaning] = _by_text([_REQUESTS, _DELIVERIES, _CHANNELS])
 
+_OTHER = FailureReason.OTHER
 # What a code that is not in the table is about, by where Twilio numbers such codes.
-_RANGES: tuple[tuple[range, str, FailureParty], ...] = (
-    (range(20000, 21000), "Twilio does not accept the request", FailureParty.OPERATOR),
-    (range(21700, 21800), "Twilio does not accept the messaging service", FailureParty.OPERATOR),
-    (range(21000, 22000), "Twilio does not accept the message", FailureParty.PROVIDER),
-    (range(30430, 30450), "The sender's registration is not in order", FailureParty.OPERATOR),
-    (range(30455, 30485), "The sender's registration is not in order", FailureParty.OPERATOR),
-    (range(30700, 31000), "The sender's registration is not in order", FailureParty.OPERATOR),
-    (range(30000, 31000), "The message was not delivered", FailureParty.PROVIDER),
-    (range(63000, 64000), "The channel did not take the message", FailureParty.PROVIDER),
+_RANGES: tuple[Range, ...] = (
+    (range(20000, 21000), "Twilio does not accept the request", FailureParty.OPERATOR, _OTHER),
+    (range(21700, 21800), "Twilio does not accept the messaging service", FailureParty.OPERATOR, _OTHER),
+    (range(21000, 22000), "Twilio does not accept the message", FailureParty.PROVIDER, _OTHER),
+    (range(30430, 30450), "The sender's registration is not in order", FailureParty.OPERATOR, _OTHER),
+    (range(30455, 30485), "The sender's registration is not in order", FailureParty.OPERATOR, _OTHER),
+    (range(30700, 31000), "The sender's registration is not in order", FailureParty.OPERATOR, _OTHER),
+    (range(30000, 31000), "The message was not delivered", FailureParty.PROVIDER, _OTHER),
+    (range(63000, 64000), "The channel did not take the message", FailureParty.PROVIDER, _OTHER),
 )
 
-
-def meaning_of_range(code: str) -> Meaning:
-    """What a code means that the table does not hold: never tried again, and never counted against Twilio."""
-    number = int(code) if code.isdecimal() else 0
-    for codes, words, party in _RANGES:
-        if number in codes:
-            return rejected(party, f"{words} (Twilio's code {code}).")
-    return rejected(FailureParty.PROVIDER, f"Twilio refuses with the code {code}.")
-
-
-# Twilio's answers and reports as our errors; what the codes mean is in `codes.py`.
-
-
 PROVIDER = "twilio"
-
-# What an answer means by its status, where its code is not in the table. A 429 was surely not processed.
-_BY_STATUS: Mapping[int, Meaning] = {
-    401: CREDENTIALS,
-    403: FORBIDDEN,
-    404: NOT_FOUND,
-    407: replace(FORBIDDEN, message="A proxy stands before Twilio and refuses us."),
-    408: SERVER_ERROR,
-    429: SLOW_DOWN,
-}
-_ELSEWHERE = replace(FORBIDDEN, message="Twilio's address leads elsewhere: see TWILIO_API_BASE.")
-
-
-def failure_of(code: str) -> Failure:
-    """What a callback's ErrorCode means for its message; an empty one is no reason given."""
-    if not code:
-        return Failure(FailureReason.OTHER, FailureParty.PROVIDER, "Twilio gave no reason.")
-    return reported_failure(MEANINGS.get(code) or meaning_of_range(code), code)
-
-
-def error_for_status(
-    status: int, code: str | None = None, *, retry_after: float | None = None, answer: str | None = None
-) -> ProviderError:
-    """The error to raise for an answer of this status, and this code in its body; `answer` is what of it is kept."""
-    return provider_error(PROVIDER, code or str(status), _meaning(status, code), retry_after=retry_after, answer=answer)
-
-
-def _meaning(status: int, code: str | None) -> Meaning:
-    if known := MEANINGS.get(code or ""):
-        return known
-    if status >= 500:
-        return SERVER_ERROR
-    if 300 <= status < 400:
-        return _ELSEWHERE
-    return _BY_STATUS.get(status) or meaning_of_range(code or str(status))
-
-
-# Reading Twilio's answers: their JSON, what of them may be kept, and the error a refusal stands for.
-
+ERRORS = ErrorTable(
+    PROVIDER,
+    "Twilio",
+    "TWILIO_API_BASE",
+    MEANINGS,
+    _RANGES,
+    unauthorized=_CREDENTIALS,
+    forbidden=_FORBIDDEN,
+    not_found=_NOT_FOUND,
+    slow_down=_SLOW_DOWN,
+    server_error=_SERVER_ERROR,
+)
 
 Json = dict[str, Any]
 
 SID = re.compile("(SM|MM)[0-9a-fA-F]{32}")
 STATUS = re.compile("[a-z_]{1,32}")
 CODE = re.compile("[1-9][0-9]{4}")
-# What of an answer may be kept in plain. Of these forms there is no number, no address and no text of anybody's.
+# What of an answer may be recorded unsealed: no number, no address and no text of a person has one of these forms.
 _RECORDED_FIELDS: Mapping[str, re.Pattern[str]] = {
     "sid": SID,
     "status": re.compile("[a-z_]{1,32}|[1-5][0-9]{2}"),
@@ -328,7 +290,7 @@ _RECORDED_FIELDS: Mapping[str, re.Pattern[str]] = {
 
 
 def parse_object(answer: HttpResponse) -> Json:
-    """The object in an answer; an empty one where there is none."""
+    """Return the JSON object in an answer; an empty one where there is none."""
     try:
         data = json.loads(answer.body)
     except (ValueError, RecursionError):
@@ -337,12 +299,12 @@ def parse_object(answer: HttpResponse) -> Json:
 
 
 def redacted(answer: HttpResponse) -> str:
-    """The answer as it may be kept."""
-    return answer.in_plain(parse_object(answer), _RECORDED_FIELDS)
+    """Return the answer as it may be recorded."""
+    return answer.redacted(parse_object(answer), _RECORDED_FIELDS)
 
 
 def error_from_response(answer: HttpResponse) -> ProviderError:
-    """The error an answer stands for; a success nobody can read leaves the outcome unknown."""
+    """Return the error for an answer; a success that cannot be read leaves the outcome unknown."""
     if answer.status < 300:
         return OutcomeUnknown(
             "Twilio's answer cannot be read.",
@@ -351,7 +313,7 @@ def error_from_response(answer: HttpResponse) -> ProviderError:
             answer=redacted(answer),
         )
     code = str(parse_object(answer).get("code"))
-    return error_for_status(
+    return ERRORS.error(
         answer.status,
         code if CODE.fullmatch(code) else None,
         retry_after=answer.retry_after,

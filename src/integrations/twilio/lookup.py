@@ -1,4 +1,11 @@
-"""Reading Twilio's list of messages. https://www.twilio.com/docs/messaging/api/message-resource#read-multiple-message-resources"""
+"""Finds a message at Twilio whose outcome is unknown, in Twilio's list of messages.
+
+The text in the list may differ from ours: smart encoding replaces characters that are like one in GSM-7, a trial
+account puts a sentence in front, and an account with redaction keeps no text.
+
+https://www.twilio.com/docs/messaging/api/message-resource#read-multiple-message-resources
+https://www.twilio.com/docs/messaging/services/smart-encoding-char-list
+"""
 
 import unicodedata
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,11 +19,11 @@ from integrations.http_client import HttpClient, HttpResponse
 from integrations.twilio.adapter import authorization
 from integrations.twilio.errors import (
     CODE,
+    ERRORS,
     PROVIDER,
     SID,
     Json,
     error_from_response,
-    failure_of,
     parse_object,
     redacted,
 )
@@ -24,15 +31,15 @@ from integrations.twilio.settings import Settings
 from integrations.twilio.webhook import STATUSES
 
 PAGE_SIZE = 250
-"""Messages a page: so many of the longest texts are still less than we read of an answer."""
+"""Messages on a page: even with the longest texts, a page is smaller than the largest response that we read."""
 
 
 class TooManyPages(ProviderUnavailable):
-    """The list goes on after as many pages as we read."""
+    """The list has more pages than we read."""
 
 
 class MessageList:
-    """What Twilio has written down of our account's messages."""
+    """The messages of our account, as Twilio lists them."""
 
     def __init__(self, settings: Settings, http: HttpClient) -> None:
         self._http = http
@@ -43,7 +50,7 @@ class MessageList:
         self._number = None if self._service else settings.phone_number
 
     async def message(self, sid: str) -> Json | None:
-        """One message; None where Twilio has none of this id."""
+        """Return one message; None where Twilio has none of this id."""
         answer = await self._ask(f"{self._path}/{sid}.json")
         data = parse_object(answer)
         if answer.status == 404 and str(data.get("code")) == "20404":
@@ -53,7 +60,7 @@ class MessageList:
         return data
 
     async def pages(self, filters: Mapping[str, str], *, most: int) -> AsyncIterator[list[Json]]:
-        """The list page by page, to its end; raises TooMany when there is more after `most` pages."""
+        """Yield the list page by page; raises TooManyPages when there is more after `most` pages."""
         sender = {"From": self._number} if self._number else {}
         query = {**filters, **sender, "PageSize": str(PAGE_SIZE)}
         following: str | None = None
@@ -66,7 +73,7 @@ class MessageList:
         raise TooManyPages("Twilio has more messages than we look through.", provider=PROVIDER)
 
     def is_ours(self, message: Json) -> bool:
-        """Whether we sent it: the account may have other senders, and the list holds what people wrote, too."""
+        """Whether we sent it: the account may have other senders, and the list holds inbound messages, too."""
         if not str(message.get("direction")).startswith("outbound"):
             return False
         if self._service:
@@ -77,19 +84,19 @@ class MessageList:
         return await self._http.call("GET", f"{self._base}{path}", headers=self._headers, query=query)
 
     def _read(self, answer: HttpResponse) -> tuple[list[Json], str | None]:
-        """A page, and the path of the one after it; a page that cannot be read is never an empty one."""
+        """Return a page, and the path of the next; a page that cannot be read is an error, not an empty page."""
         data = parse_object(answer)
         messages, following = data.get("messages"), data.get("next_page_uri")
         if answer.status != 200 or not isinstance(messages, list) or not all(map(_is_message, messages)):
             raise error_from_response(answer)
-        # We sign in wherever it leads: nowhere but to this list.
+        # The next request carries our credentials, so it must go to the same list.
         if following is not None and not str(following).startswith(f"{self._path}.json?"):
             raise OutcomeUnknown("Twilio's list leads elsewhere.", provider=PROVIDER, answer=redacted(answer))
         return messages, following
 
 
 def parse_date(message: Json, name: str) -> datetime | None:
-    """A moment, which Twilio writes as mail does; None where there is none yet."""
+    """Read a date, which Twilio writes as e-mail does; None where there is none yet."""
     try:
         found = parsedate_to_datetime(str(message.get(name)))
     except ValueError:
@@ -99,13 +106,6 @@ def parse_date(message: Json, name: str) -> datetime | None:
 
 def _is_message(found: object) -> bool:
     return isinstance(found, dict) and SID.fullmatch(str(found.get("sid"))) is not None and bool(found.get("status"))
-
-
-# Whether a text Twilio kept is the one we gave: it may have been changed on the way.
-#
-# Smart encoding replaces what has a likeness in GSM-7 (https://www.twilio.com/docs/messaging/services/smart-encoding-
-# char-list),
-# a trial account puts a sentence in front, and an account that redacts keeps no text at all.
 
 
 _TRIAL = "Sent from your Twilio trial account - "
@@ -122,7 +122,7 @@ _REPLACED = str.maketrans(
 
 
 class TextMatch(IntEnum):
-    """How much a kept text says for being ours, the most first."""
+    """How far the text that Twilio lists agrees with ours; the best match is the smallest."""
 
     SAME = 0
     ALIKE = 1
@@ -131,7 +131,7 @@ class TextMatch(IntEnum):
 
 
 def compare_texts(given: str, kept: object) -> TextMatch:
-    """Compare what we gave with what Twilio shows."""
+    """Compare the text that we sent with the one that Twilio lists."""
     if not isinstance(kept, str) or not kept:
         return TextMatch.NOT_KEPT
     if kept == given:
@@ -140,35 +140,32 @@ def compare_texts(given: str, kept: object) -> TextMatch:
 
 
 def _normalized(text: str) -> str:
-    """What is left of a text however it was written: letters without accents, plain marks, single spaces."""
+    """Return a text reduced to what encoding does not change: no accents, plain punctuation, single spaces."""
     apart = unicodedata.normalize("NFKD", text.translate(_REPLACED))
     return " ".join("".join(letter for letter in apart if not unicodedata.combining(letter)).split())
 
 
-# Asking Twilio what became of a message when nobody told us.
-
-
 BEFORE, AFTER = timedelta(seconds=60), timedelta(minutes=10)
-"""How far from the start of an attempt, by our clock, Twilio may have made its message, by its own."""
+"""How long before and after the start of an attempt Twilio may have created the message; the clocks may differ."""
 PAGES_OF_A_PERSON, PAGES_OF_A_DAY = 8, 80
 
 Candidate = tuple[TextMatch, timedelta, Sighting]
-"""A message that may be the attempt: the likeliest are the smallest."""
+"""A message that may be the attempt: the text match, the distance in time, and what Twilio says of it."""
 
 
 class TwilioLookup:
     """Finds a message by Twilio's id, or else by sender, recipient, text and time."""
 
-    def __init__(self, books: MessageList) -> None:
-        self._books = books
+    def __init__(self, messages: MessageList) -> None:
+        self._messages = messages
 
     async def find(self, sought: Sought) -> Sequence[Sighting]:
         if sought.provider_message_id and SID.fullmatch(sought.provider_message_id):
-            message = await self._books.message(sought.provider_message_id)
+            message = await self._messages.message(sought.provider_message_id)
             return [] if message is None else [_sighting(message)]
         found, pages = await self._look(sought, most=PAGES_OF_A_PERSON)
         if not found and pages > 1:
-            # What is sent while we turn the pages moves to the first one.
+            # A message that is sent while we read the pages appears on the first one.
             found, _ = await self._look(sought, most=1)
         return [sighting for _, _, sighting in sorted(found, key=lambda one: one[:2])]
 
@@ -176,33 +173,33 @@ class TwilioLookup:
         found: list[Candidate] = []
         pages, page = 0, list[Json]()
         try:
-            # Not by DateSent: what still waits in Twilio's queue has none, and no list by date would show it.
-            async for page in self._books.pages({"To": sought.to}, most=most):
+            # Not filtered by DateSent: a message that waits in Twilio's queue has none yet.
+            async for page in self._messages.pages({"To": sought.to}, most=most):
                 found += filter(None, (self._judge(message, sought) for message in page))
                 pages += 1
         except TooManyPages:
-            # The list begins with the newest: when it has reached days long past, the rest is older still.
-            has_passed = all(_is_before(message, sought.started_at - BEFORE) for message in page)
-            if not found and not has_passed and most > 1:
+            # The list is newest first: when a page is older than the attempt, so are all that follow.
+            is_past_attempt = all(_is_before(message, sought.started_at - BEFORE) for message in page)
+            if not found and not is_past_attempt and most > 1:
                 raise
         return found, pages
 
     def _judge(self, message: Json, sought: Sought) -> Candidate | None:
-        """How likely a message is the attempt; None where it cannot be."""
+        """Return how well a message fits the attempt; None where it cannot be the attempt."""
         assert isinstance(sought.content, TextContent)  # noqa: S101  # accepted for this channel only as text
-        like = compare_texts(sought.content.text, message.get("body"))
-        if like is TextMatch.DIFFERENT or not self._books.is_ours(message) or not _may_be(message, sought):
+        match = compare_texts(sought.content.text, message.get("body"))
+        if match is TextMatch.DIFFERENT or not self._messages.is_ours(message) or not _may_be(message, sought):
             return None
-        return like, _distance(message, sought), _sighting(message)
+        return match, _distance(message, sought), _sighting(message)
 
     async def count(self, day: date) -> int | None:
-        # The contract wants moments, and the service may compare moments or whole days: both ends lie within the day.
-        # What was sent on another day is left out here.
+        # The contract asks for times, and the service may compare times or whole days: both ends lie within the day.
+        # Messages of another day are left out here.
         within = {"DateSent>": f"{day.isoformat()}T00:00:00Z", "DateSent<": f"{day.isoformat()}T23:59:59Z"}
         counted = 0
         try:
-            async for page in self._books.pages(within, most=PAGES_OF_A_DAY):
-                counted += sum(self._books.is_ours(message) and _is_of(message, day) for message in page)
+            async for page in self._messages.pages(within, most=PAGES_OF_A_DAY):
+                counted += sum(self._messages.is_ours(message) and _is_of(message, day) for message in page)
         except TooManyPages:
             return None
         return counted
@@ -214,7 +211,7 @@ def _may_be(message: Json, sought: Sought) -> bool:
 
 
 def _is_of(message: Json, day: date) -> bool:
-    """Whether it was sent on that day, in UTC; a date nobody can read does not speak against the list it is in."""
+    """Whether it was sent on that day, in UTC; a date that cannot be read counts as that day, by which we filtered."""
     sent = parse_date(message, "date_sent")
     return sent is None or sent.astimezone(UTC).date() == day
 
@@ -231,5 +228,5 @@ def _distance(message: Json, sought: Sought) -> timedelta:
 
 def _sighting(message: Json) -> Sighting:
     status, code = STATUSES.get(str(message["status"])), str(message.get("error_code"))
-    failure = failure_of(code if CODE.fullmatch(code) else "") if status is ReportedStatus.FAILED else None
+    failure = ERRORS.failure(code if CODE.fullmatch(code) else "") if status is ReportedStatus.FAILED else None
     return Sighting(str(message["sid"]), status, failure, parse_date(message, "date_created"))

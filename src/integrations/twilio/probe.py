@@ -1,4 +1,4 @@
-"""Asking Twilio whether it lets us in. https://www.twilio.com/docs/iam/api/account"""
+"""Checks whether Twilio accepts our credentials. https://www.twilio.com/docs/iam/api/account"""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from integrations.twilio.settings import Settings
 
 
 class TwilioProbe:
-    """Reads our own account, and with the API key one message; sends nothing to anybody."""
+    """Reads the account, and with the API key one message; sends nothing."""
 
     def __init__(self, settings: Settings, http: HttpClient) -> None:
         self._http = http
@@ -24,7 +24,7 @@ class TwilioProbe:
         return [*await self._check_account(), *await self._check_key()]
 
     async def _check_account(self) -> Sequence[Finding]:
-        """Ask with the auth token, which also signs the webhooks: an API key may not read the account."""
+        """Use the auth token, which also signs the webhooks: an API key may not read the account."""
         answer = await self._ask(f"{self._account_url}.json", self._token)
         if isinstance(answer, ProviderError):
             return [_finding(answer, "Compare TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN with Twilio's console.")]

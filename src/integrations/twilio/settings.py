@@ -1,4 +1,4 @@
-"""What Twilio's console tells you. https://www.twilio.com/docs/iam/api"""
+"""Twilio's settings, as its console shows them. https://www.twilio.com/docs/iam/api"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,13 +11,13 @@ from core.settings import IntegrationSettings, Problem, setting
 from core.settings.addresses import WebAddress
 from core.settings.values import together
 
-# What a sender passes on in a second unless Twilio has raised it; more is queued there, out of our hands, for hours.
+# Messages a second that a sender carries unless Twilio has raised it; more of them wait for hours in Twilio's queue.
 # https://www.twilio.com/docs/messaging/guides/rate-limits
 _SHORT_CODE, _TOLL_FREE, _NORTH_AMERICAN, _ELSEWHERE = 100, 3, 1, 10
 
 
 class Settings(IntegrationSettings):
-    """An account, what signs in to it, and at least one sender."""
+    """An account, its credentials, and at least one sender."""
 
     account_sid: str = setting(
         "TWILIO_ACCOUNT_SID",
@@ -86,11 +86,11 @@ class Settings(IntegrationSettings):
 
     @property
     def pace(self) -> Pace | None:
-        """How fast the sender may send; None for a messaging service, which spreads the load by itself."""
-        rate = self.messages_per_second or self._customary_rate()
+        """How fast the sender may send; None for a messaging service, which paces its senders itself."""
+        rate = self.messages_per_second or self._default_rate()
         return None if rate is None else Pace(rate, burst=max(1, rate // 10))
 
-    def _customary_rate(self) -> int | None:
+    def _default_rate(self) -> int | None:
         number = self.phone_number
         if self.messaging_service_sid or number is None:
             return None

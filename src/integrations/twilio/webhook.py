@@ -1,4 +1,4 @@
-"""Believing and reading what Twilio sends us: status callbacks and inbound SMS.
+"""Twilio's webhooks: their signature, status callbacks and inbound SMS.
 
 https://www.twilio.com/docs/usage/security#validating-requests
 https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
@@ -26,10 +26,10 @@ from core.ports import (
     StatusReport,
 )
 from integrations.http_client import equal_in_constant_time
-from integrations.twilio.errors import failure_of
+from integrations.twilio.errors import ERRORS
 from integrations.twilio.settings import Settings
 
-# Twilio → ours. The states before "sent" say only that Twilio took it, which its answer had told us already.
+# Twilio → ours. The states before "sent" say only that Twilio has accepted the message, as its answer did.
 STATUSES: Mapping[str, ReportedStatus] = {
     "sent": ReportedStatus.SENT,
     "delivered": ReportedStatus.DELIVERED,
@@ -40,18 +40,18 @@ STATUSES: Mapping[str, ReportedStatus] = {
     "canceled": ReportedStatus.FAILED,
 }
 RETRY_FRAGMENT = "#rc=5&rp=all"
-"""Ends the address of a callback: by itself Twilio calls again once, and only where no connection came about."""
+"""Ends the address of a callback: without it, Twilio retries once, and only where no connection was made."""
 _INBOUND = frozenset({"received", "receiving"})
 _SID = re.compile("[A-Z]{2}[0-9a-fA-F]{32}")
 _WORD = re.compile("[A-Za-z_-]{1,64}")
 _CODE = re.compile("[1-9][0-9]{4}")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _MAX_FIELDS = 1_000
-"""Twilio sends some thirty; a forger's million would cost us dear before we know that it is one."""
+"""Twilio sends about thirty; the limit keeps a forged form with a million from costing us time."""
 
 
 class Form(dict[str, list[str]]):
-    """A form as Twilio's validator wants it; fields with blank values stay, since they are signed too."""
+    """A form as Twilio's validator expects it; fields with blank values stay, since they are signed too."""
 
     @classmethod
     def parse(cls, body: bytes) -> "Form":
@@ -66,12 +66,12 @@ class Form(dict[str, list[str]]):
         return self[name]
 
     def first(self, name: str) -> str:
-        """A field's value; empty where there is none. NUL, which no database keeps, is replaced."""
+        """Return a field's value; empty where there is none. NUL, which PostgreSQL cannot store, is replaced."""
         return self.get(name, [""])[0].replace("\0", "\ufffd")
 
 
 class TwilioWebhooks:
-    """Reads one account's webhooks; every configured auth token is believed, so that it can be changed at leisure."""
+    """Verifies and reads one account's webhooks; each configured auth token is accepted, so that it can be rotated."""
 
     def __init__(self, settings: Settings) -> None:
         self._validators = [RequestValidator(token.get_secret_value()) for token in settings.auth_tokens]
@@ -83,7 +83,7 @@ class TwilioWebhooks:
         fields = _signed_fields(webhook)
         for url in _signed_urls(webhook):
             for validator in self._validators:
-                # The algorithm is ours to choose: a header that names another must not weaken it.
+                # The algorithm is fixed: a header that names another must not weaken it.
                 if equal_in_constant_time(validator.compute_signature(url, fields), given):
                     return
         raise InvalidSignature("X-Twilio-Signature does not fit: is PUBLIC_BASE_URL the address Twilio calls?")
@@ -119,7 +119,7 @@ class TwilioWebhooks:
 
 def _failure(form: Form) -> Failure:
     code = form.first("ErrorCode")
-    return failure_of(code if _CODE.fullmatch(code) else "")
+    return ERRORS.failure(code if _CODE.fullmatch(code) else "")
 
 
 def _inbound(form: Form, sid: str, raw: str) -> InboundMessage:
@@ -136,7 +136,7 @@ def _inbound(form: Form, sid: str, raw: str) -> InboundMessage:
 
 
 def _signed_fields(webhook: RawWebhook) -> Form:
-    """The fields the signature covers; of a body that is no form it covers the hash, as a part of the address."""
+    """Return the fields that the signature covers; for a body that is no form, it covers a hash in the address."""
     given = _query(webhook, "bodySHA256")
     if given or "json" in webhook.headers.get("content-type", "").lower():
         if not equal_in_constant_time(hashlib.sha256(webhook.body).hexdigest(), given):
@@ -153,11 +153,11 @@ def _query(webhook: RawWebhook, name: str) -> str:
 
 
 def _signed_urls(webhook: RawWebhook) -> Iterator[str]:
-    """The ways Twilio may have spelled the address when it signed it.
+    """Yield the spellings of the address that Twilio may have signed.
 
-    With its port and without, whichever port it is, as Twilio's own validator tries it; with the host in lower case;
-    with the name and password that the call signs in with, where a proxy asks for them. Each of these also with what
-    ends the address of our callbacks: that is for Twilio alone and not to be signed, and its own library signs it.
+    With and without the port, as Twilio's own validator tries it; with the host in lower case; with the user name and
+    password of HTTP Basic, where a proxy asks for them. Each of these also with the fragment that ends the address of
+    our callbacks: by the documentation it is not signed, but Twilio's library signs it.
     """
     scheme, _, address = webhook.url.partition("://")
     place = re.split("[/?#]", address, maxsplit=1)[0]
@@ -173,7 +173,7 @@ def _signed_urls(webhook: RawWebhook) -> Iterator[str]:
 
 
 def _basic_credentials(webhook: RawWebhook) -> str | None:
-    """What HTTP Basic signs in with, as it stands in an address; None where there is none."""
+    """Return the credentials of HTTP Basic as an address holds them; None where there are none."""
     kind, _, given = webhook.headers.get("authorization", "").partition(" ")
     if kind.lower() != "basic":
         return None

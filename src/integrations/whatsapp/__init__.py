@@ -5,8 +5,8 @@ from integrations.whatsapp.settings import Settings
 
 
 def connect(settings: Settings, surroundings: Surroundings) -> Connected:
-    """Put WhatsApp to work; nothing is called yet."""
-    # The HTTP client costs start-up time that whoever only reads the card need not pay.
+    """Connect WhatsApp; nothing is called yet."""
+    # Imported here: the HTTP client costs start-up time, and the card is often read without it.
     from integrations.http_client import HttpClient
     from integrations.whatsapp.adapter import WhatsAppSender
     from integrations.whatsapp.graph_api import GraphApi
@@ -23,7 +23,7 @@ def connect(settings: Settings, surroundings: Surroundings) -> Connected:
         handshake=WhatsAppHandshake(settings),
         templates=WhatsAppTemplates(settings, graph),
         probe=WhatsAppProbe(settings, graph),
-        # What an inbound message names as its recipient: the number's id, since the number itself may change.
+        # An inbound message names the id of our number as its recipient, since the number itself may change.
         own_addresses=[settings.phone_number_id],
         pace=settings.pace,
         close=http.close,

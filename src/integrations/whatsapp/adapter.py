@@ -1,4 +1,4 @@
-"""Our message as the Cloud API wants it. https://developers.facebook.com/docs/whatsapp/cloud-api/reference/messages"""
+"""Sends messages through the Cloud API. https://developers.facebook.com/docs/whatsapp/cloud-api/reference/messages"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,19 +15,19 @@ TEXT_LIMIT = 4096
 """Characters of a text."""
 _NUMBER = re.compile(r"\+?([0-9]{5,20})")
 
-# A template's button → what its component is called, and its parameter's type and field.
+# A template's button → the name of its component, and the type and field of its parameter.
 # https://developers.facebook.com/docs/whatsapp/cloud-api/reference/messages#button-parameter-object
 _BUTTON_PARAMETERS: Mapping[str, tuple[str, str, str]] = {
     "QUICK_REPLY": ("quick_reply", "payload", "payload"),
     "URL": ("url", "text", "text"),
     "COPY_CODE": ("copy_code", "coupon_code", "coupon_code"),
-    # The button that copies a one-time code is a link in disguise.
+    # The button that copies a one-time code is sent as a link.
     "OTP": ("url", "text", "text"),
 }
 
 
 def message_body(message: OutboundMessage) -> Json:
-    """The whole body; raises ProviderRejected for a text that is too long."""
+    """Return the body of the request; raises ProviderRejected for a text that is too long."""
     body = {
         "messaging_product": "whatsapp",
         "recipient_type": "individual",
@@ -41,7 +41,7 @@ def message_body(message: OutboundMessage) -> Json:
 
 
 def digits_of(address: str) -> str | None:
-    """A number as WhatsApp writes it, the Brazilian 9 in its place; None for an id that is no number."""
+    """Return a number as WhatsApp writes it, with the ninth digit in Brazil; None for an id that is no number."""
     match = _NUMBER.fullmatch(address)
     return full_form(match[1]) if match else None
 
@@ -106,13 +106,13 @@ class WhatsAppSender:
         self._path = f"{settings.phone_number_id}/messages"
 
     async def send(self, message: OutboundMessage) -> Receipt:
-        answer, kept = await self._graph.post(self._path, message_body(message))
-        return _receipt(answer, message.to, kept)
+        answer, record = await self._graph.post(self._path, message_body(message))
+        return _receipt(answer, message.to, record)
 
 
-def _receipt(answer: Json, to: str, kept: str) -> Receipt:
-    taken = first_object(answer, "messages")
-    wamid, status = text_under(taken, "id") or "", text_under(taken, "message_status") or ""
+def _receipt(answer: Json, to: str, record: str) -> Receipt:
+    accepted = first_object(answer, "messages")
+    wamid, status = text_under(accepted, "id") or "", text_under(accepted, "message_status") or ""
     if status == PAUSED:
         raise ProviderRejected(
             "The template is paused since people complained: the message is not sent.",
@@ -120,12 +120,12 @@ def _receipt(answer: Json, to: str, kept: str) -> Receipt:
             provider_code=PAUSED,
             reason=FailureReason.TEMPLATE_REJECTED,
             party=FailureParty.OPERATOR,
-            answer=kept,
+            answer=record,
         )
     if not _WAMID.fullmatch(wamid):
-        raise OutcomeUnknown("Meta's answer names no message.", provider=PROVIDER, provider_code="200", answer=kept)
-    # "accepted", or "held_for_quality_assessment": sent later, or else reported as failed.
-    return Receipt(wamid, status if _STATUS.fullmatch(status) else None, _recipient_id(answer, to), kept)
+        raise OutcomeUnknown("Meta's answer names no message.", provider=PROVIDER, provider_code="200", answer=record)
+    # The status is "accepted", or "held_for_quality_assessment": then it is sent later, or reported as failed.
+    return Receipt(wamid, status if _STATUS.fullmatch(status) else None, _recipient_id(answer, to), record)
 
 
 def _recipient_id(answer: Json, to: str) -> str | None:

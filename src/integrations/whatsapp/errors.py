@@ -1,24 +1,24 @@
 """Meta's error codes in our words. https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
 
-The same codes come in answers and in reports of failed messages. Those of the Graph API, below 1000, are listed at
+The same codes come in answers and in reports of failed messages; the HTTP status counts only where the code says
+nothing. The codes of the Graph API, below 1000, are listed at
 https://developers.facebook.com/docs/graph-api/guides/error-handling
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from core.errors import FailureParty, FailureReason, FailureScope, ProviderError
-from core.ports import Failure
+from core.errors import FailureParty, FailureReason, FailureScope
 from integrations.provider_errors import (
+    ErrorTable,
     Kind,
     Meaning,
+    Range,
     caller,
     misconfigured,
     outcome_unknown,
-    provider_error,
     recipient,
     rejected,
-    reported_failure,
     unavailable,
 )
 
@@ -28,33 +28,33 @@ _SOME, _UNCLEAR = FailureScope.MESSAGE, FailureScope.UNCLEAR
 
 
 def _limited(party: FailureParty, message: str, *, pause: float) -> Meaning:
-    """A limit that concerns this message and its like; nobody else needs to slow down."""
+    """A limit for this message and others like it; other messages need not slow down."""
     return Meaning(Kind.UNAVAILABLE, _LIMITED, party, message, _SOME, is_passing=True, pause=pause)
 
 
-INVALID_CREDENTIALS = misconfigured("Meta does not let us in: see WHATSAPP_ACCESS_TOKEN.")
-NO_PERMISSION = misconfigured("The access token lacks a permission: it needs whatsapp_business_messaging.")
-SERVER_ERROR = outcome_unknown("Meta broke down.")
-SLOW_DOWN = unavailable(_LIMITED, "Meta asks us to slow down.")
+_INVALID_CREDENTIALS = misconfigured("Meta does not let us in: see WHATSAPP_ACCESS_TOKEN.")
+_NO_PERMISSION = misconfigured("The access token lacks a permission: it needs whatsapp_business_messaging.")
+_SERVER_ERROR = outcome_unknown("Meta broke down.")
+_SLOW_DOWN = unavailable(_LIMITED, "Meta asks us to slow down.")
 _NEEDS_A_NUMBER = caller(FailureReason.INVALID_RECIPIENT, "This needs the person's number; their user id will not do.")
 _ONBOARDING = rejected(FailureParty.OPERATOR, "Setting up the account at Meta was refused.")
 _DRAFT = rejected(FailureParty.OPERATOR, "Meta does not accept the template's draft.", _TEMPLATE)
 
 MEANINGS: Mapping[int, Meaning] = {
-    0: INVALID_CREDENTIALS,
+    0: _INVALID_CREDENTIALS,
     1: unavailable(_BROKEN, "Meta has a passing trouble."),
     2: unavailable(_BROKEN, "Meta is unavailable for the moment."),
-    3: NO_PERMISSION,
+    3: _NO_PERMISSION,
     4: unavailable(_LIMITED, "The app has called Meta too often.", pause=60),
-    10: NO_PERMISSION,
+    10: _NO_PERMISSION,
     17: unavailable(_LIMITED, "The system user has called Meta too often.", pause=60),
     32: unavailable(_LIMITED, "The app has called Meta too often.", pause=60),
     33: misconfigured("Meta knows no such number: see WHATSAPP_PHONE_NUMBER_ID and what the access token may see."),
     100: caller(_CONTENT, "Meta does not accept a parameter."),
-    102: INVALID_CREDENTIALS,
+    102: _INVALID_CREDENTIALS,
     104: misconfigured("Meta wants a proof of the app secret: see WHATSAPP_APP_SECRET_PROOF."),
     190: misconfigured("The access token has expired or was withdrawn: see WHATSAPP_ACCESS_TOKEN."),
-    **dict.fromkeys(range(200, 300), NO_PERMISSION),
+    **dict.fromkeys(range(200, 300), _NO_PERMISSION),
     341: unavailable(_LIMITED, "The app has called Meta too often.", pause=60),
     368: misconfigured("Meta has blocked the account for breaking its policies."),
     506: caller(_CONTENT, "Meta has just been told the same."),
@@ -64,7 +64,7 @@ MEANINGS: Mapping[int, Meaning] = {
     130429: unavailable(_LIMITED, "The number sends more messages a second than it may."),
     130472: recipient(FailureReason.BLOCKED, "Meta keeps marketing from this person: they take part in an experiment."),
     130497: misconfigured("Meta does not let this account write to the recipient's country.", _SOME),
-    131000: SERVER_ERROR,
+    131000: _SERVER_ERROR,
     131005: rejected(FailureParty.OPERATOR, "Meta denies us this.", _BROKEN),
     131008: caller(_CONTENT, "The message lacks something that Meta requires."),
     131009: caller(_CONTENT, "A value in the message is not valid."),
@@ -149,70 +149,26 @@ SUBCODES: Mapping[tuple[int, int], Meaning] = {
 }
 
 # What a code that is not in the table is about, by where Meta numbers such codes.
-_RANGES: tuple[tuple[range, str, FailureParty, FailureReason], ...] = (
+_RANGES: tuple[Range, ...] = (
     (range(132_000, 133_000), "Meta does not accept the template", FailureParty.CALLER, _TEMPLATE),
     (range(134_000, 135_000), "Meta does not accept the template", FailureParty.CALLER, _TEMPLATE),
     (range(133_000, 134_000), "The number's registration is not in order", FailureParty.OPERATOR, _BROKEN),
     (range(136_000, 140_000), "Meta refuses this", FailureParty.OPERATOR, FailureReason.OTHER),
 )
 
-
-def meaning_of_range(code: int) -> Meaning:
-    """What a code means that the table does not hold: never tried again, and never counted against Meta."""
-    for codes, words, party, reason in _RANGES:
-        if code in codes:
-            return rejected(party, f"{words} (Meta's code {code}).", reason)
-    return rejected(FailureParty.PROVIDER, f"Meta refuses with the code {code}.")
-
-
-# Meta's answers and reports as our errors; what the codes mean is in `codes.py`.
-#
-# The code decides; the HTTP status only where the code says nothing.
-
-
 PROVIDER = "whatsapp"
-
-# What an answer means by its status, where its code is not in the table. A 429 was surely not processed.
-_BY_STATUS: Mapping[int, Meaning] = {
-    401: INVALID_CREDENTIALS,
-    403: NO_PERMISSION,
-    404: replace(
-        INVALID_CREDENTIALS, message="Meta knows no such address: see WHATSAPP_API_BASE and WHATSAPP_API_VERSION."
+ERRORS = ErrorTable(
+    PROVIDER,
+    "Meta",
+    "WHATSAPP_API_BASE",
+    MEANINGS,
+    _RANGES,
+    unauthorized=_INVALID_CREDENTIALS,
+    forbidden=_NO_PERMISSION,
+    not_found=replace(
+        _INVALID_CREDENTIALS, message="Meta knows no such address: see WHATSAPP_API_BASE and WHATSAPP_API_VERSION."
     ),
-    407: replace(INVALID_CREDENTIALS, message="A proxy stands before Meta and refuses us."),
-    408: SERVER_ERROR,
-    429: SLOW_DOWN,
-}
-_ELSEWHERE = replace(INVALID_CREDENTIALS, message="Meta's address leads elsewhere: see WHATSAPP_API_BASE.")
-
-
-def failure_of(code: int | None) -> Failure:
-    """What the code of a failed message means; None is no reason given."""
-    if code is None:
-        return Failure(FailureReason.OTHER, FailureParty.PROVIDER, "Meta gave no reason.")
-    return reported_failure(MEANINGS.get(code) or meaning_of_range(code), str(code))
-
-
-def error_for_status(
-    status: int,
-    code: int | None = None,
-    subcode: int | None = None,
-    *,
-    retry_after: float | None = None,
-    answer: str | None = None,
-) -> ProviderError:
-    """The error to raise for an answer of this status, and this code in its body; `answer` is what of it is kept."""
-    named = str(status if code is None else code)
-    return provider_error(PROVIDER, named, _meaning(status, code, subcode), retry_after=retry_after, answer=answer)
-
-
-def _meaning(status: int, code: int | None, subcode: int | None) -> Meaning:
-    if code is not None:
-        known = (SUBCODES.get((code, subcode)) if subcode is not None else None) or MEANINGS.get(code)
-        if known is not None:
-            return known
-    if status >= 500:
-        return SERVER_ERROR
-    if 300 <= status < 400:
-        return _ELSEWHERE
-    return _BY_STATUS.get(status) or meaning_of_range(status if code is None else code)
+    slow_down=_SLOW_DOWN,
+    server_error=_SERVER_ERROR,
+    subcodes=SUBCODES,
+)

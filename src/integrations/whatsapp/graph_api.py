@@ -7,11 +7,11 @@ from typing import Any
 
 from core.errors import OutcomeUnknown, ProviderError
 from integrations.http_client import HttpClient, HttpResponse
-from integrations.whatsapp.errors import PROVIDER, error_for_status
+from integrations.whatsapp.errors import ERRORS, PROVIDER
 from integrations.whatsapp.payloads import Json, first_object, number_under, object_under, parse_json
 from integrations.whatsapp.settings import Settings
 
-# What of an answer may be kept in plain. A trace's id looks like anything: not like a number, and not like a token.
+# What of an answer may be recorded unsealed. A trace's id has no fixed form: it must not look like a number or a token.
 _RECORDED_FIELDS: Mapping[str, re.Pattern[str]] = {
     "message_status": re.compile("[a-z_]{1,40}"),
     "code": re.compile("[0-9]{1,7}"),
@@ -37,7 +37,7 @@ class GraphApi:
         return _parse_object(answer)
 
     async def post(self, path: str, body: Json) -> tuple[Json, str]:
-        """Ask for something to be done: what is answered, and as much of it as may be kept; raises a ProviderError."""
+        """Send a request; return the answer, and what of it may be recorded. Raises a ProviderError."""
         url = f"{self._base}/{path}"
         answer = await self._http.call("POST", url, headers=self._headers, json=body, query=self._proof)
         data = _parse_object(answer)
@@ -45,7 +45,7 @@ class GraphApi:
 
 
 def app_secret_proof(settings: Settings) -> str:
-    """What shows that whoever holds the token knows the app secret, too."""
+    """Return the proof that the caller knows both the access token and the app secret."""
     secret, token = settings.app_secret.get_secret_value(), settings.access_token.get_secret_value()
     return hmac.new(secret.encode(), token.encode(), "sha256").hexdigest()
 
@@ -58,16 +58,16 @@ def _parse_object(answer: HttpResponse) -> Json:
 
 
 def redacted(answer: HttpResponse, data: Any) -> str:
-    """The answer as it may be kept.
+    """Return the answer as it may be recorded.
 
-    Without the message's id, which is kept beside it and spells the person's number in base64, and without Meta's
+    Without the message's id, which is stored elsewhere and contains the person's number in base64, and without Meta's
     sentences, which may quote what was sent.
     """
-    return answer.in_plain({**object_under(data, "error"), **first_object(data, "messages")}, _RECORDED_FIELDS)
+    return answer.redacted({**object_under(data, "error"), **first_object(data, "messages")}, _RECORDED_FIELDS)
 
 
 def error_from_response(answer: HttpResponse, data: Any) -> ProviderError:
-    """The error an answer stands for; a success nobody can read leaves the outcome unknown."""
+    """Return the error for an answer; a success that cannot be read leaves the outcome unknown."""
     if answer.status < 300:
         return OutcomeUnknown(
             "Meta's answer cannot be read.",
@@ -78,6 +78,6 @@ def error_from_response(answer: HttpResponse, data: Any) -> ProviderError:
     error = object_under(data, "error")
     code, subcode = number_under(error, "code"), number_under(error, "error_subcode")
     if (code, subcode) == (100, 33):
-        # An id in our address that Meta does not know says 100 like any wrong parameter, and means 33.
+        # For an unknown id in the address Meta answers 100, as for any wrong parameter; it means 33.
         code = 33
-    return error_for_status(answer.status, code, subcode, retry_after=answer.retry_after, answer=redacted(answer, data))
+    return ERRORS.error(answer.status, code, subcode, retry_after=answer.retry_after, answer=redacted(answer, data))

@@ -1,4 +1,4 @@
-"""Reading JSON that somebody else wrote: what is not as it should be is absent, and nothing raises."""
+"""Reads Meta's JSON without trusting it: a value of another form than expected counts as absent, and nothing raises."""
 
 import json
 import re
@@ -10,7 +10,7 @@ Json = dict[str, Any]
 
 
 def parse_json(body: bytes) -> Any:
-    """The value in a body; None where it is not JSON."""
+    """Return the value in a body; None where it is not JSON."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -18,30 +18,30 @@ def parse_json(body: bytes) -> Any:
 
 
 def object_under(data: Any, name: str) -> Json:
-    """The object under a name; an empty one where there is none."""
+    """Return the object under a name; an empty one where there is none."""
     value = data.get(name) if isinstance(data, dict) else None
     return value if isinstance(value, dict) else {}
 
 
 def list_under(data: Any, name: str) -> Sequence[Any]:
-    """The list under a name; an empty one where there is none."""
+    """Return the list under a name; an empty one where there is none."""
     value = data.get(name) if isinstance(data, dict) else None
     return value if isinstance(value, list) else []
 
 
 def first_object(data: Any, name: str) -> Json:
-    """The first object of the list under a name; an empty one where there is none."""
+    """Return the first object of the list under a name; an empty one where there is none."""
     return next((item for item in list_under(data, name) if isinstance(item, dict)), {})
 
 
 def text_under(data: Any, name: str) -> str | None:
-    """The text under a name, with whole characters only: half of a surrogate pair becomes a question mark."""
+    """Return the text under a name; half of a surrogate pair becomes a question mark."""
     value = data.get(name) if isinstance(data, dict) else None
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
 
 
 def number_under(data: Any, name: str) -> int | None:
-    """The whole number under a name, if it is of a sensible size and not negative."""
+    """Return the whole number under a name, if it is not negative and of a plausible size."""
     value = data.get(name) if isinstance(data, dict) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**11 else None
 
@@ -57,32 +57,32 @@ _SECONDS = re.compile("[0-9]{1,11}")
 
 
 def as_keyword(found: str) -> str | None:
-    """A text that is one of Meta's words."""
+    """Return the text if it has the form of Meta's keywords."""
     return found if _KEYWORD.fullmatch(found) else None
 
 
 def keyword(data: Json, name: str) -> str | None:
-    """One of Meta's words."""
+    """Return one of Meta's keywords."""
     return _matching(_KEYWORD, data, name)
 
 
 def message_id(data: Json, name: str) -> str | None:
-    """A message's id, of whatever form Meta gives it, short enough for an index."""
+    """Return a message's id; its form is Meta's, its length is limited for the index."""
     return _matching(_ID, data, name)
 
 
 def digits(data: Json, name: str) -> str | None:
-    """A number's digits, or the id of a number."""
+    """Return the digits of a number, or the id of a number."""
     return _matching(_DIGITS, data, name)
 
 
 def user_id(data: Json, name: str) -> str | None:
-    """A person's id within one business: a country, a dot, and what tells them apart."""
+    """Return a person's id within one business: a country, a dot, and letters and digits."""
     return _matching(_USER_ID, data, name)
 
 
 def timestamp(data: Json, name: str) -> datetime | None:
-    """A moment, which Meta writes as a text of seconds."""
+    """Return a time, which Meta writes as a string of seconds."""
     seconds = _matching(_SECONDS, data, name)
     return datetime.fromtimestamp(int(seconds), UTC) if seconds else None
 

@@ -1,4 +1,4 @@
-"""Asking Meta whether it lets us in, and how our number is doing.
+"""Checks whether Meta accepts our credentials, and the state of our number.
 
 https://developers.facebook.com/docs/graph-api/reference/whats-app-business-account-to-number-current-status
 https://developers.facebook.com/docs/graph-api/reference/debug_token
@@ -21,13 +21,13 @@ SEND, MANAGE = "whatsapp_business_messaging", "whatsapp_business_management"
 # Permission → what cannot be done without it.
 _NEEDED: Mapping[str, str] = {SEND: "nothing can be sent", MANAGE: "templates cannot be listed"}
 SOON = timedelta(days=7)
-"""How long before its end a token is worth a word."""
+"""How long before its end an access token is reported."""
 _MANAGER = "Open WhatsApp Manager > Phone numbers."
 _TOKEN = "Make a new token of the system user, under Business settings > System users: see WHATSAPP_ACCESS_TOKEN."  # noqa: S105
 
 
 class WhatsAppProbe:
-    """Reads our number, and the token's own description where Meta shows it; sends nothing to anybody."""
+    """Reads our number, and the token's description where Meta shows it; sends nothing."""
 
     def __init__(self, settings: Settings, graph: GraphApi) -> None:
         self._graph = graph
@@ -41,7 +41,7 @@ class WhatsAppProbe:
         return [*_about_number(found), *_about_token(await self._token())]
 
     async def _token(self) -> Json:
-        """What Meta says of our token; nothing where it does not let the token ask about itself."""
+        """Return Meta's description of our token; an empty one where the token may not read it."""
         try:
             return object_under(await self._graph.get("debug_token", input_token=self._graph.token), "data")
         except ProviderError as error:

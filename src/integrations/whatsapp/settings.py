@@ -1,4 +1,4 @@
-"""What Meta's developer console tells you. https://developers.facebook.com/docs/whatsapp/cloud-api/get-started"""
+"""WhatsApp's settings, as Meta's console shows them. https://developers.facebook.com/docs/whatsapp/cloud-api/get-started"""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from core.settings.addresses import WebAddress
 
 
 class Settings(IntegrationSettings):
-    """A business account's number, what signs in to it, and what signs its webhooks."""
+    """The number of a business account, its credentials, and the secrets of its webhooks."""
 
     access_token: SecretStr = setting(
         "WHATSAPP_ACCESS_TOKEN",
@@ -82,7 +82,7 @@ class Settings(IntegrationSettings):
 
     @property
     def pace(self) -> Pace:
-        """To one person a message every six seconds, 45 within six where what they took in advance is waited for.
+        """To one person a message every six seconds, or up to 45 at once that use the following slots in advance.
 
         https://developers.facebook.com/docs/whatsapp/cloud-api/overview#pair-rate-limits
         """

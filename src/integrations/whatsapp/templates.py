@@ -1,4 +1,4 @@
-"""Reading the templates Meta keeps for us. https://developers.facebook.com/docs/graph-api/reference/whats-app-business-account/message_templates"""
+"""Reads the templates of our account at Meta. https://developers.facebook.com/docs/graph-api/reference/whats-app-business-account/message_templates"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ _PAGE, _MAX_PAGES = 100, 100
 """An account has at most 6,000 templates."""
 _PLACEHOLDER = re.compile(r"\{\{\w+\}\}")
 
-# Meta → ours: the states of a template, and those that only webhooks name. What is flagged or locked can still be sent.
+# Meta → ours: the states of a template, and those that only webhooks name. A flagged or locked one can still be sent.
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/templates/template-management
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/message_template_status_update
 APPROVALS: Mapping[str, TemplateApproval] = {
@@ -57,7 +57,7 @@ class WhatsAppTemplates:
             found += (template for data in list_under(page, "data") if (template := read_template(data)))
             paging = object_under(page, "paging")
             after = text_under(object_under(paging, "cursors"), "after")
-            # The next page's address is Meta's to choose, and our token goes only where the settings say.
+            # The next page's address comes from Meta; our token goes only to the address in the settings.
             if not after or not text_under(paging, "next"):
                 return found
             query["after"] = after
@@ -69,7 +69,7 @@ def read_template(data: Any) -> ProviderTemplate | None:
     found, name, language = text_under(data, "id"), text_under(data, "name"), text_under(data, "language")
     if not found or not name or not language:
         return None
-    components = {kind: part_ for part_ in list_under(data, "components") if (kind := text_under(part_, "type"))}
+    components = {kind: one for one in list_under(data, "components") if (kind := text_under(one, "type"))}
     header, body = components.get("HEADER"), components.get("BODY")
     return ProviderTemplate(
         provider_id=found,
@@ -80,13 +80,13 @@ def read_template(data: Any) -> ProviderTemplate | None:
         body=text_under(body, "text") or "",
         header=text_under(header, "text") if text_under(header, "format") == "TEXT" else None,
         buttons=tuple(_buttons(list_under(components.get("BUTTONS"), "buttons"))),
-        # A header's numbered gap is called like the first of the body, whose example says more.
+        # A header's numbered placeholder has the name of the body's first, whose example takes precedence.
         examples=dict([*_examples(header, "header_text"), *_examples(body, "body_text")]),
     )
 
 
 def _buttons(buttons: Sequence[Any]) -> Iterator[TemplateButton]:
-    """The buttons with a gap: an address that ends in one, and a code."""
+    """Yield the buttons with a placeholder: an address that ends in one, and a code."""
     for index, button in enumerate(buttons):
         kind, url = text_under(button, "type") or "", text_under(button, "url") or ""
         if kind == "URL" and _PLACEHOLDER.search(url):

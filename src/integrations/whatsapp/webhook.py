@@ -1,6 +1,9 @@
-"""A webhook taken apart: each report and each message with a webhook of its own around it.
+"""Meta's webhooks: their signature, the reports and messages in them, and the handshake that sets them up.
 
-Meta puts many into one request. https://developers.facebook.com/docs/whatsapp/cloud-api/webhooks/components
+Meta puts many reports and messages into one request; each becomes an event with a webhook of its own as its raw text.
+
+https://developers.facebook.com/docs/whatsapp/cloud-api/webhooks/components
+https://developers.facebook.com/docs/graph-api/webhooks/getting-started
 """
 
 import hashlib
@@ -24,7 +27,7 @@ from core.ports import (
     TemplatesChanged,
 )
 from integrations.http_client import equal_in_constant_time
-from integrations.whatsapp.errors import failure_of
+from integrations.whatsapp.errors import ERRORS
 from integrations.whatsapp.payloads import (
     Json,
     as_keyword,
@@ -44,16 +47,16 @@ from integrations.whatsapp.settings import Settings
 
 LISTS = ("messages", "statuses")
 _FIELD = "messages"
-"""The field whose changes hold those lists; a change of any other field is kept as it is."""
+"""The field whose changes hold those lists; a change of any other field is stored whole."""
 _CONTACT_KEYS = ("wa_id", "user_id")
 _ITEM_KEYS = ("from", "from_user_id", "recipient_id", "recipient_user_id")
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing Meta tells: an item of the list `name`, or the whole change of a field of this name.
+    """One part of a webhook: an item of the list `name`, or the whole change of a field of this name.
 
-    `value` is what it stood in, `raw` the webhook as it would be with nothing else in it.
+    `value` is the object that holds it, `raw` the webhook as it would be with this part alone.
     """
 
     name: str
@@ -64,26 +67,26 @@ class Item:
 
 
 def split_batch(webhook: Any) -> Iterator[Item]:
-    """Yield what a webhook holds, in its order; what is no webhook holds nothing."""
+    """Yield the parts of a webhook in their order; nothing for a body that is no webhook."""
     for entry in list_under(webhook, "entry"):
         for change in list_under(entry, "changes"):
             yield from _items(_without(webhook, "entry"), _without(entry, "changes"), change)
 
 
 def _items(webhook: Json, entry: Json, change: Any) -> Iterator[Item]:
-    def written(piece: Any) -> str:
-        return json.dumps({**webhook, "entry": [{**entry, "changes": [piece]}]}, separators=(",", ":"))
+    def with_change(change: Any) -> str:
+        return json.dumps({**webhook, "entry": [{**entry, "changes": [change]}]}, separators=(",", ":"))
 
     value, field = object_under(change, "value"), text_under(change, "field") or ""
     lists = [name for name in LISTS if list_under(value, name)]
     if field != _FIELD or not lists:
-        yield Item(field, change, value, written(change), is_whole_change=True)
+        yield Item(field, change, value, with_change(change), is_whole_change=True)
         return
-    around, people = _without(value, "contacts", *LISTS), _contacts_by_id(value)
+    common, people = _without(value, "contacts", *LISTS), _contacts_by_id(value)
     for name in lists:
         for content in list_under(value, name):
-            alone = {**around, **_contacts_of(people, content), name: [content]}
-            yield Item(name, content, value, written({**change, "value": alone}))
+            alone = {**common, **_contacts_of(people, content), name: [content]}
+            yield Item(name, content, value, with_change({**change, "value": alone}))
 
 
 def _without(data: Json, *names: str) -> Json:
@@ -91,23 +94,20 @@ def _without(data: Json, *names: str) -> Json:
 
 
 def _contacts_by_id(value: Json) -> Mapping[str, Any]:
-    """The people of a batch by each of their names."""
+    """Return the people of a batch by each of their ids."""
     contacts = list_under(value, "contacts")
     return {name: person for person in contacts for key in _CONTACT_KEYS if (name := text_under(person, key))}
 
 
 def _contacts_of(people: Mapping[str, Any], content: Any) -> Mapping[str, Sequence[Any]]:
-    """Those whom an item concerns: all of them around each item would make a large batch enormous."""
-    called = (text_under(content, key) for key in _ITEM_KEYS)
-    found = {id(person): person for name in called if name and (person := people.get(name))}
+    """Return the people that an item names; with all of them in each item, a large batch would grow too much."""
+    named = (text_under(content, key) for key in _ITEM_KEYS)
+    found = {id(person): person for name in named if name and (person := people.get(name))}
     return {"contacts": list(found.values())} if found else {}
 
 
-# Reading Meta's reports on messages. https://developers.facebook.com/docs/whatsapp/cloud-
-# api/webhooks/components#statuses-object
-
-
-# Meta → ours. Somebody who listens to a voice message has opened it.
+# Meta → ours. A voice message that was played has been read.
+# https://developers.facebook.com/docs/whatsapp/cloud-api/webhooks/components#statuses-object
 STATUSES: Mapping[str, ReportedStatus] = {
     "sent": ReportedStatus.SENT,
     "delivered": ReportedStatus.DELIVERED,
@@ -136,7 +136,7 @@ def status_report(item: Item) -> StatusReport | OtherEvent | None:
         price=_price(object_under(status, "pricing")),
         reference=reference,
         provider_message_id=wamid,
-        failure=failure_of(number_under(first_object(status, "errors"), "code"))
+        failure=ERRORS.failure(number_under(first_object(status, "errors"), "code"))
         if known is ReportedStatus.FAILED
         else None,
         occurred_at=timestamp(status, "timestamp"),
@@ -151,15 +151,12 @@ def _price(pricing: Json) -> Price | None:
     return Price(billable if isinstance(billable, bool) else pricing.get("type") == _BILLABLE, model, category)
 
 
-# Reading what people write to us. https://developers.facebook.com/docs/whatsapp/cloud-
-# api/webhooks/components#messages-object
-
-
 EVENT = "received"
 SYSTEM = "system"
-"""A notice from WhatsApp in a person's name, such as a new number; they wrote nothing."""
+"""A notice of WhatsApp about a person, such as a new number; the person wrote nothing."""
 
-# Type of message → where its words stand.
+# Type of message → the paths to its text.
+# https://developers.facebook.com/docs/whatsapp/cloud-api/webhooks/components#messages-object
 _TEXT_PATHS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "text": (("text", "body"),),
     "image": (("image", "caption"),),
@@ -176,7 +173,7 @@ _TEXT_PATHS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 
 
 def inbound_message(item: Item) -> InboundMessage | OtherEvent | None:
-    """Read one message, of a type we know or not; None where it does not say from whom, to whom or which it is."""
+    """Read one message, of a known type or not; None where sender, recipient or id is missing."""
     message = item.content
     wamid, recipient = message_id(message, "id"), digits(object_under(item.value, "metadata"), "phone_number_id")
     sender, kind = _sender(message), keyword(message, "type") or "unknown"
@@ -201,7 +198,7 @@ def inbound_message(item: Item) -> InboundMessage | OtherEvent | None:
 
 
 def _sender(message: Json) -> str | None:
-    """The person's number as WhatsApp writes it, else their id: who has a user name may show no number."""
+    """Return the person's number as WhatsApp writes it, else their id: with a user name, the number may be hidden."""
     number = digits(message, "from")
     return f"+{number}" if number else user_id(message, "from_user_id")
 
@@ -214,11 +211,6 @@ def _text_of(message: Json, kind: str) -> str | None:
         if (found := text_under(place, last)) is not None:
             return found
     return None
-
-
-# Believing and reading what Meta sends us: reports, and what people write.
-#
-# https://developers.facebook.com/docs/graph-api/webhooks/getting-started
 
 
 _READERS: Mapping[str, Callable[[Item], ProviderEvent | None]] = {
@@ -237,7 +229,7 @@ _TEMPLATE_FIELDS = frozenset(
 
 
 class WhatsAppHandshake:
-    """Answers Meta's question whether our address is meant to hear it."""
+    """Answers the request with which Meta verifies our webhook's address."""
 
     def __init__(self, settings: Settings) -> None:
         self._token = settings.webhook_verify_token.get_secret_value()
@@ -251,7 +243,7 @@ class WhatsAppHandshake:
 
 
 class WhatsAppWebhooks:
-    """Reads one app's webhooks; every configured app secret is believed, so that it can be changed at leisure."""
+    """Verifies and reads one app's webhooks; each configured app secret is accepted, so that it can be rotated."""
 
     def __init__(self, settings: Settings) -> None:
         self._secrets = [secret.get_secret_value().encode() for secret in settings.app_secrets]
@@ -261,7 +253,7 @@ class WhatsAppWebhooks:
         if not given:
             raise InvalidSignature("X-Hub-Signature-256 is missing.")
         for secret in self._secrets:
-            # Over the bytes as they came: Meta escapes letters and slashes as no JSON library of ours would.
+            # Over the bytes as they arrived: Meta escapes letters and slashes as our JSON library does not.
             if equal_in_constant_time(f"sha256={hmac.new(secret, webhook.body, 'sha256').hexdigest()}", given):
                 return
         raise InvalidSignature("X-Hub-Signature-256 does not fit: is WHATSAPP_APP_SECRET the secret of this app?")
@@ -269,7 +261,7 @@ class WhatsAppWebhooks:
     def parse(self, webhook: RawWebhook) -> Sequence[ProviderEvent]:
         try:
             events = [_event(item) for item in split_batch(parse_json(webhook.body))]
-        except RecursionError:  # nested so deeply that it can be read and not written again
+        except RecursionError:  # nested so deeply that it can be decoded but not encoded again
             events = []
         return events or [_other("unknown", webhook.body.decode("utf-8", "replace"))]
 
@@ -281,6 +273,6 @@ def _event(item: Item) -> ProviderEvent:
 
 
 def _other(name: str, raw: str) -> OtherEvent | TemplatesChanged:
-    """What names nothing of ours, kept under a name of its own; told twice, it has the same."""
+    """Return an event about no message of ours; its key is a hash, so that a repeated one has the same key."""
     kind = TemplatesChanged if name in _TEMPLATE_FIELDS else OtherEvent
     return kind(f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}", as_keyword(name) or "unknown", raw)
