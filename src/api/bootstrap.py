@@ -20,7 +20,7 @@ from core.messages.claim import Timing
 from core.messages.validation import ChannelService
 from core.operations.dashboard import DashboardReader
 from core.operations.health import HealthReader, IntegrationView
-from core.ports import Channel, Connected, IdentityVerifier, Mode, Surroundings
+from core.ports import Channel, Connected, IdentityVerifier, IntegrationContext, Mode
 from core.privacy.retention import Retention
 from core.providers.circuit import Circuits
 from core.pubsub import Hub, connect_redis
@@ -170,13 +170,13 @@ def _open_redis(settings: CoreSettings) -> Redis:
 
 
 def webhook_url(settings: CoreSettings, name: str) -> str:
-    """Where a company should send its webhooks."""
+    """Where a provider should send its webhooks."""
     return f"{settings.public_base_url.rstrip('/')}/webhooks/{name}"
 
 
 def _connect(settings: CoreSettings, integrations: Mapping[str, IntegrationConfiguration]) -> Mapping[str, Connected]:
     return {
-        name: one.card.connect(one.settings, Surroundings(webhook_url(settings, name)))
+        name: one.card.connect(one.settings, IntegrationContext(webhook_url(settings, name)))
         for name, one in integrations.items()
         if one.card.connect is not None and one.settings is not None
     }

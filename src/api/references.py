@@ -69,7 +69,7 @@ def _env_section(title: str, variables: Sequence[Variable], docs: str = "") -> s
 def _env_entry(variable: Variable) -> Iterator[str]:
     aliases = f" (also read as {', '.join(variable.aliases)})" if variable.aliases else ""
     secret = " Secret." if variable.secret else ""
-    yield f"# {variable.about}{aliases}: {variable.mend}.{secret}"
+    yield f"# {variable.about}{aliases}: {variable.fix}.{secret}"
     yield f"{variable.name}=" if variable.default is None else f"#{variable.name}={variable.default}"
 
 
@@ -90,7 +90,7 @@ def _settings_section(title: str, model: type[Any], note: str = "") -> str:
         names = "<br>".join(f"`{name}`" for name in (variable.name, *variable.aliases))
         default = f"`{variable.default}`" if variable.default is not None else "required" if variable.required else ""
         readers = [variable.read_by] if has_readers else []
-        words = f"{variable.about}: {variable.mend}."
+        words = f"{variable.about}: {variable.fix}."
         kind = "list" if variable.several else _type_name(field.annotation)
         rows.append([names, kind, default, "yes" if variable.secret else "", *readers, words])
     return "\n".join((f"## {title}\n", *([f"{note}\n"] if note else []), _table(rows), ""))

@@ -95,7 +95,7 @@ async def _unready_parts(port: int) -> dict[str, dict[str, Any]] | None:
 # Starts everything side by side, keeps it running, and ends it in order: API, worker, simulators, stores.
 
 
-# In the order of their end. Whoever reads a stream or waits for a slow company must not hold everything up.
+# In the order of their end. A caller that reads a stream or waits for a slow provider must not delay the end.
 _FAREWELL_SECONDS = {"api": 5.0, "worker": 10.0, "simulators": 3.0}
 # What commands in other terminals are told, besides what leads to the simulators.
 _TOLD = (

@@ -1,1 +1,1 @@
-"""One folder per company we work through; none knows another."""
+"""One folder per provider we work through; none knows another."""

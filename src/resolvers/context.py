@@ -162,7 +162,7 @@ class Context:
 
     @property
     def payloads(self) -> "DataLoader[UUID, Json]":
-        """What companies sent, redacted, by the webhook's id; opened for those only that are asked for."""
+        """What providers sent, redacted, by the webhook's id; opened for those only that are asked for."""
         if self._payloads is None:
             self._payloads = DataLoader(self._load_payloads, cache=False)
         return self._payloads

@@ -198,7 +198,7 @@ def _template_error(info: Info, error: AppError) -> AnyOfThem | None:
 
 
 def unavailable(info: Info, error: NotConfigured | QueueFull) -> IntegrationUnavailableError:
-    """The error for a company that cannot serve us."""
+    """The error for a provider that cannot serve us."""
     return IntegrationUnavailableError(
         **_words(info, error, error.path),
         integration=integration_of(info, error.integration),

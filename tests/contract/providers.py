@@ -18,9 +18,9 @@ from twilio.request_validator import RequestValidator
 from core.ports import (
     Connected,
     Integration,
+    IntegrationContext,
     OutboundMessage,
     RawWebhook,
-    Surroundings,
 )
 from core.settings import IntegrationSettings, load
 from integrations.http_client import HttpClient
@@ -242,7 +242,7 @@ def connect_provider(name: str, **changes: str) -> Connected:
     """The integration connected as the application does it."""
     connect = card_of(name).connect
     assert connect is not None
-    return connect(settings_of(name, **changes), Surroundings(webhook_url(name)))
+    return connect(settings_of(name, **changes), IntegrationContext(webhook_url(name)))
 
 
 WEBHOOK_FIXTURES = [

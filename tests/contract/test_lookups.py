@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.errors import OutcomeUnknown, ProviderError
-from core.ports import Connected, DeliveryLookup, MessageSender, OutboundMessage, Sought, TextContent
+from core.ports import Connected, DeliveryLookup, LookupRequest, MessageSender, OutboundMessage, TextContent
 from tests.contract.providers import CONNECTABLE, PROVIDERS, WITH_LOOKUP, FailureMode, connect_provider
 from tests.servers import Simulators
 
@@ -30,9 +30,9 @@ def lookup_of(connected: Connected) -> DeliveryLookup:
     return connected.lookup
 
 
-def sought(message: OutboundMessage, sid: str | None = None) -> Sought:
+def sought(message: OutboundMessage, sid: str | None = None) -> LookupRequest:
     started = datetime.now(UTC) - timedelta(seconds=5)
-    return Sought(message.reference, message.channel, message.to, message.content, started, sid)
+    return LookupRequest(message.reference, message.channel, message.to, message.content, started, sid)
 
 
 @pytest.mark.parametrize("name", CONNECTABLE)

@@ -23,12 +23,12 @@ from core.ports import (
     Channel,
     Failure,
     InboundMessage,
+    LookupRequest,
     OutboundMessage,
+    ProviderRecord,
     Receipt,
     Reference,
     ReportedStatus,
-    Sighting,
-    Sought,
     StatusReport,
     TextContent,
 )
@@ -122,12 +122,12 @@ QUICK_TIMING = Timing(send_deadline=timedelta(seconds=2), hold=timedelta(seconds
 class FakeLookup:
     """A provider's look-up with results that the test sets."""
 
-    found: Sequence[Sighting] = ()
+    found: Sequence[ProviderRecord] = ()
     is_away: bool = False
-    sought: list[Sought] = field(default_factory=list)
+    sought: list[LookupRequest] = field(default_factory=list)
     counted: int | None = 0
 
-    async def find(self, sought: Sought) -> Sequence[Sighting]:
+    async def find(self, sought: LookupRequest) -> Sequence[ProviderRecord]:
         self.sought.append(sought)
         if self.is_away:
             raise ProviderUnavailable("away", provider="twilio")

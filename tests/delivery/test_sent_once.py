@@ -22,7 +22,7 @@ from core.messages import delivery, sending
 from core.messages.claim import Claimed, Timing, begin, claim
 from core.messages.sending import CallResult, with_quoted_ids
 from core.messages.status import RouteGoal, Step, UnconfirmedPolicy, make_step
-from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, Sighting, Sought
+from core.ports import Channel, LookupRequest, OutboundMessage, ProviderRecord, Receipt, ReportedStatus
 from core.sealing import Sealer
 from tests.delivery.factories import (
     SMS_THEN_WHATSAPP,
@@ -85,7 +85,7 @@ async def test_a_report_that_arrives_during_a_look_up_is_applied_before_the_rout
     message_id = await unconfirmed_message(pipeline, policy=RESEND)
 
     class Told(FakeLookup):
-        async def find(self, sought: Sought) -> Sequence[Sighting]:
+        async def find(self, sought: LookupRequest) -> Sequence[ProviderRecord]:
             await pipeline.keep(status_report(message_id, ReportedStatus.DELIVERED))
             return ()
 
@@ -175,10 +175,10 @@ async def test_two_settlers_do_not_take_one_sighting_for_two_messages(pipeline: 
     met = asyncio.Barrier(2)
 
     class Met(FakeLookup):
-        async def find(self, sought: Sought) -> Sequence[Sighting]:
+        async def find(self, sought: LookupRequest) -> Sequence[ProviderRecord]:
             async with asyncio.timeout(5):
                 await met.wait()
-            return [Sighting("SMone", ReportedStatus.DELIVERED)]
+            return [ProviderRecord("SMone", ReportedStatus.DELIVERED)]
 
     one, other = make_settler(pipeline, Met()), make_settler(pipeline, Met())
     await asyncio.gather(one.settle_due(limit=1), other.settle_due(limit=1))
@@ -205,7 +205,7 @@ async def test_two_attempts_never_hold_one_provider_id(pipeline: MessagePipeline
 
 async def test_what_our_own_call_was_answered_takes_an_id_from_a_list_back(pipeline: MessagePipeline) -> None:
     first = await unconfirmed_message(pipeline)
-    await make_settler(pipeline, FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)])).settle_due()
+    await make_settler(pipeline, FakeLookup([ProviderRecord("SMone", ReportedStatus.DELIVERED)])).settle_due()
     assert await pipeline.status(first) == "DELIVERED"
     pipeline.sender.answer = lambda message: Receipt("SMone")
     second = await pipeline.accept(phone="+5511912345678")
@@ -221,10 +221,10 @@ async def test_an_unconfirmed_message_that_cannot_be_looked_up_does_not_block_th
     first, second = await unconfirmed_message(pipeline, phone="+5511912345678"), await unconfirmed_message(pipeline)
 
     class Odd(FakeLookup):
-        async def find(self, sought: Sought) -> Sequence[Sighting]:
+        async def find(self, sought: LookupRequest) -> Sequence[ProviderRecord]:
             if sought.reference.message_id == first:
                 raise KeyError("sid")
-            return [Sighting("SMone", ReportedStatus.DELIVERED)]
+            return [ProviderRecord("SMone", ReportedStatus.DELIVERED)]
 
     await make_settler(pipeline, Odd()).settle_due()
     assert (await pipeline.status(first), await pipeline.status(second)) == ("UNCONFIRMED", "DELIVERED")
@@ -366,7 +366,7 @@ async def test_an_unconfirmed_message_released_from_a_claim_is_looked_up_by_its_
     await pipeline.delivery._record([CallResult(replace(second, attempt=1), OutcomeUnknown("lost", provider="twilio"))])
     assert await pipeline.status(message_id) == "UNCONFIRMED"
     await pipeline.tamper("UPDATE messages SET due_at = now()")
-    lookup = FakeLookup([Sighting("SM1", ReportedStatus.SENT)])
+    lookup = FakeLookup([ProviderRecord("SM1", ReportedStatus.SENT)])
     await make_settler(pipeline, lookup).settle_due()
     assert [sought.reference.attempt for sought in lookup.sought] == [1]
     assert await pipeline.status(message_id) == "SENT"

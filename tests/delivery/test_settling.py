@@ -20,11 +20,11 @@ from core.messages.reconcile import Reconciler
 from core.messages.status import UnconfirmedPolicy, make_step
 from core.ports import (
     Channel,
+    LookupRequest,
+    ProviderRecord,
     Receipt,
     Reference,
     ReportedStatus,
-    Sighting,
-    Sought,
     StatusReport,
     TextContent,
 )
@@ -53,7 +53,7 @@ async def test_an_unconfirmed_message_is_held_before_anything_is_decided(pipelin
 
 async def test_a_look_up_settles_an_unconfirmed_message(pipeline: MessagePipeline) -> None:
     message_id = await unconfirmed_message(pipeline)
-    lookup = FakeLookup([Sighting("SMabc", ReportedStatus.DELIVERED)])
+    lookup = FakeLookup([ProviderRecord("SMabc", ReportedStatus.DELIVERED)])
     assert await make_settler(pipeline, lookup).settle_due() == 1
     assert await pipeline.status(message_id) == "DELIVERED"
     assert (await pipeline.attempts(message_id))[0].provider_message_id == "SMabc"
@@ -63,7 +63,7 @@ async def test_a_look_up_settles_an_unconfirmed_message(pipeline: MessagePipelin
 
 async def test_a_look_up_without_a_final_status_still_proves_acceptance(pipeline: MessagePipeline) -> None:
     message_id = await unconfirmed_message(pipeline)
-    await make_settler(pipeline, FakeLookup([Sighting("SMabc", None)])).settle_due()
+    await make_settler(pipeline, FakeLookup([ProviderRecord("SMabc", None)])).settle_due()
     assert await pipeline.status(message_id) == "SENT"
 
 
@@ -72,7 +72,7 @@ async def test_a_result_for_another_message_is_not_used_for_this_one(pipeline: M
     await pipeline.accept()
     await pipeline.delivery.drain()
     message_id = await unconfirmed_message(pipeline)
-    await make_settler(pipeline, FakeLookup([Sighting("SMother", ReportedStatus.DELIVERED)])).settle_due()
+    await make_settler(pipeline, FakeLookup([ProviderRecord("SMother", ReportedStatus.DELIVERED)])).settle_due()
     assert await pipeline.status(message_id) == "UNCONFIRMED"
 
 
@@ -82,7 +82,7 @@ OTHER = "+5511912345678"
 class ByText(FakeLookup):
     """A look-up that returns texts and recipients, as a provider's list does."""
 
-    async def find(self, sought: Sought) -> Sequence[Sighting]:
+    async def find(self, sought: LookupRequest) -> Sequence[ProviderRecord]:
         self.sought.append(sought)
         assert isinstance(sought.content, TextContent)
         return [one for one in self.found if one.provider_message_id.startswith(sought.content.text)]
@@ -112,7 +112,7 @@ async def test_one_provider_record_for_two_similar_messages_settles_neither(
     route = [make_step(SMS, on_unconfirmed=policy), make_step(Channel.WHATSAPP)]
     pipeline.serve(Channel.WHATSAPP, "whatsapp")
     first, second = await unconfirmed_message(pipeline, *route), await unconfirmed_message(pipeline, *route)
-    lookup = FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)])
+    lookup = FakeLookup([ProviderRecord("SMone", ReportedStatus.DELIVERED)])
     # Looked at together, or each by itself.
     for limit in (50, 1, 1):
         await look(pipeline, lookup, limit=limit)
@@ -127,20 +127,23 @@ async def test_one_provider_record_for_two_similar_messages_settles_neither(
 async def test_a_message_settled_by_hand_as_sent_may_still_be_the_record(pipeline: MessagePipeline) -> None:
     first, second = await unconfirmed_message(pipeline), await unconfirmed_message(pipeline)
     await settle_by_hand(pipeline.outbox, DEFAULT_TENANT, SettleRequest(first, Decision.SENT))
-    lookup = FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)])
+    lookup = FakeLookup([ProviderRecord("SMone", ReportedStatus.DELIVERED)])
     await look(pipeline, lookup)
     assert [await pipeline.status(first), await pipeline.status(second)] == ["SENT", "UNCONFIRMED"]
     # The report names the first: nothing but the second can be what comes into the list now.
     await signed(pipeline, first, "SMone", ReportedStatus.DELIVERED)
     await look(
-        pipeline, FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED), Sighting("SMtwo", ReportedStatus.SENT)])
+        pipeline,
+        FakeLookup([ProviderRecord("SMone", ReportedStatus.DELIVERED), ProviderRecord("SMtwo", ReportedStatus.SENT)]),
     )
     assert [await pipeline.status(first), await pipeline.status(second)] == ["DELIVERED", "SENT"]
 
 
 async def test_as_many_records_as_messages_alike_do_not_say_whose_each_is(pipeline: MessagePipeline) -> None:
     first, second = await unconfirmed_message(pipeline), await unconfirmed_message(pipeline)
-    lookup = FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED), Sighting("SMtwo", ReportedStatus.FAILED)])
+    lookup = FakeLookup(
+        [ProviderRecord("SMone", ReportedStatus.DELIVERED), ProviderRecord("SMtwo", ReportedStatus.FAILED)]
+    )
     await look(pipeline, lookup)
     assert [await pipeline.status(first), await pipeline.status(second)] == ["UNCONFIRMED", "UNCONFIRMED"]
     await signed(pipeline, first, "SMtwo", ReportedStatus.FAILED)
@@ -151,7 +154,10 @@ async def test_as_many_records_as_messages_alike_do_not_say_whose_each_is(pipeli
 
 async def test_two_records_for_one_message_settle_nothing(pipeline: MessagePipeline) -> None:
     message_id = await unconfirmed_message(pipeline, policy=UnconfirmedPolicy.RESEND)
-    await look(pipeline, FakeLookup([Sighting("SMone", ReportedStatus.FAILED), Sighting("SMtwo", ReportedStatus.SENT)]))
+    await look(
+        pipeline,
+        FakeLookup([ProviderRecord("SMone", ReportedStatus.FAILED), ProviderRecord("SMtwo", ReportedStatus.SENT)]),
+    )
     assert await pipeline.status(message_id) == "UNCONFIRMED"
 
 
@@ -161,7 +167,7 @@ async def test_distinguishable_messages_are_settled(pipeline: MessagePipeline) -
         await unconfirmed_message(pipeline, words="Tchau"),
         await unconfirmed_message(pipeline, phone=OTHER, words="Oi"),
     )
-    found = [Sighting(f"{words}1", ReportedStatus.DELIVERED) for words in ("Olá", "Tchau", "Oi")]
+    found = [ProviderRecord(f"{words}1", ReportedStatus.DELIVERED) for words in ("Olá", "Tchau", "Oi")]
     await look(pipeline, ByText(found))
     assert [await pipeline.status(one) for one in same] == ["DELIVERED"] * 3
     assert [(await pipeline.attempts(one))[0].provider_message_id for one in same] == ["Olá1", "Tchau1", "Oi1"]
@@ -173,7 +179,7 @@ async def test_a_message_of_another_tenant_may_be_the_record_as_well(pipeline: M
     await owner.execute("INSERT INTO tenants VALUES ($1, $2, 'Another', 'UTC', 'EUR')", other, other.hex)
     await owner.close()
     first, _ = await unconfirmed_message(pipeline), await unconfirmed_message(pipeline, tenant=other)
-    await look(pipeline, FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)]))
+    await look(pipeline, FakeLookup([ProviderRecord("SMone", ReportedStatus.DELIVERED)]))
     assert await pipeline.status(first) == "UNCONFIRMED"
 
 
@@ -185,7 +191,7 @@ async def test_one_that_is_under_way_just_now_may_be_the_record_as_well(pipeline
     drain = asyncio.create_task(pipeline.delivery.drain())
     while await pipeline.status(second) != "SENDING":
         await asyncio.sleep(0.01)
-    lookup = FakeLookup([Sighting("SMother", ReportedStatus.DELIVERED)])
+    lookup = FakeLookup([ProviderRecord("SMother", ReportedStatus.DELIVERED)])
     await look(pipeline, lookup)
     assert await pipeline.status(message_id) == "UNCONFIRMED"
     pipeline.sender.gate.set()
@@ -199,7 +205,7 @@ async def test_a_signed_report_corrects_what_the_list_seemed_to_show(
     pipeline: MessagePipeline, listed: ReportedStatus | None
 ) -> None:
     first = await unconfirmed_message(pipeline)
-    await look(pipeline, FakeLookup([Sighting("SMone", listed)]))
+    await look(pipeline, FakeLookup([ProviderRecord("SMone", listed)]))
     assert (await pipeline.status(first)) == (listed or ReportedStatus.SENT).value
     second = await unconfirmed_message(pipeline)
     await signed(pipeline, second, "SMone", ReportedStatus.SENT)
@@ -220,7 +226,7 @@ async def test_a_signed_report_corrects_what_the_list_seemed_to_show(
 
 async def test_its_own_report_says_that_the_record_was_another_one_s(pipeline: MessagePipeline) -> None:
     message_id = await unconfirmed_message(pipeline)
-    await look(pipeline, FakeLookup([Sighting("SMone", ReportedStatus.DELIVERED)]))
+    await look(pipeline, FakeLookup([ProviderRecord("SMone", ReportedStatus.DELIVERED)]))
     await signed(pipeline, message_id, "SMtwo", ReportedStatus.SENT)
     assert await pipeline.status(message_id) == "SENT"
     assert (await pipeline.attempts(message_id))[0].provider_message_id == "SMtwo"
@@ -307,7 +313,7 @@ async def test_a_settler_that_lost_its_lease_decides_nothing(pipeline: MessagePi
     message_id = await unconfirmed_message(pipeline, policy=UnconfirmedPolicy.RESEND)
 
     class Slow(FakeLookup):
-        async def find(self, sought: Sought) -> Sequence[Sighting]:
+        async def find(self, sought: LookupRequest) -> Sequence[ProviderRecord]:
             await pipeline.tamper("UPDATE messages SET lease_until = NULL, lease_token = lease_token + 1")
             return ()
 
@@ -320,7 +326,7 @@ async def test_an_unconfirmed_message_whose_settler_died_is_left_to_the_next_one
     await pipeline.tamper("UPDATE messages SET lease_until = now() - interval '1 second'")
     await pipeline.sweep()
     assert await pipeline.status(message_id) == "UNCONFIRMED"
-    assert await make_settler(pipeline, FakeLookup([Sighting("SMabc", ReportedStatus.SENT)])).settle_due() == 1
+    assert await make_settler(pipeline, FakeLookup([ProviderRecord("SMabc", ReportedStatus.SENT)])).settle_due() == 1
     assert await pipeline.status(message_id) == "SENT"
 
 
@@ -335,7 +341,7 @@ async def test_an_unconfirmed_message_that_cannot_be_looked_up_waits_and_the_oth
 ) -> None:
     broken, sound = await unconfirmed_message(pipeline, phone=OTHER), await unconfirmed_message(pipeline)
     await of_another_version(pipeline, broken)
-    await make_settler(pipeline, FakeLookup([Sighting("SMabc", ReportedStatus.DELIVERED)])).settle_due()
+    await make_settler(pipeline, FakeLookup([ProviderRecord("SMabc", ReportedStatus.DELIVERED)])).settle_due()
     assert await pipeline.status(sound) == "DELIVERED"
     assert await pipeline.count("messages WHERE status = 'UNCONFIRMED' AND lease_until IS NULL") == 1
 
@@ -344,7 +350,7 @@ async def test_a_report_that_is_overdue_is_asked_for(pipeline: MessagePipeline) 
     pipeline.sender.answer = FakeSender().answer
     message_id = await pipeline.accept()
     await pipeline.delivery.drain()
-    lookup = FakeLookup([Sighting(f"SM{message_id.hex}", ReportedStatus.DELIVERED)])
+    lookup = FakeLookup([ProviderRecord(f"SM{message_id.hex}", ReportedStatus.DELIVERED)])
     reconciler = Reconciler(pipeline.worker, pipeline.sealer, pipeline.hub, {"twilio": lookup}, QUICK_TIMING)
     assert await reconciler.ask_for_reports() == 0
     await pipeline.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
@@ -363,7 +369,7 @@ async def test_an_unreadable_report_blocks_no_other_report(pipeline: MessagePipe
         await pipeline.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=broken)
     else:
         await of_another_version(pipeline, broken)
-    lookup = FakeLookup([Sighting(f"SM{one.hex}", ReportedStatus.DELIVERED) for one in (broken, sound)])
+    lookup = FakeLookup([ProviderRecord(f"SM{one.hex}", ReportedStatus.DELIVERED) for one in (broken, sound)])
     await Reconciler(pipeline.worker, pipeline.sealer, pipeline.hub, {"twilio": lookup}, QUICK_TIMING).ask_for_reports()
     assert await pipeline.status(sound) == "DELIVERED"
     # A message the provider accepted is not marked as failed because this version cannot read it.
@@ -375,7 +381,7 @@ async def test_what_is_still_undecided_is_not_asked_for_again_at_once(pipeline: 
     message_id = await pipeline.accept()
     await pipeline.delivery.drain()
     await pipeline.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
-    lookup = FakeLookup([Sighting(f"SM{message_id.hex}", None)])
+    lookup = FakeLookup([ProviderRecord(f"SM{message_id.hex}", None)])
     reconciler = Reconciler(pipeline.worker, pipeline.sealer, pipeline.hub, {"twilio": lookup}, QUICK_TIMING)
     assert [await reconciler.ask_for_reports(), await reconciler.ask_for_reports()] == [1, 0]
     assert await pipeline.status(message_id) == "SENT"
@@ -398,7 +404,7 @@ async def test_a_provider_that_cannot_be_asked_is_named_with_its_reason_and_dela
     class Failing(FakeLookup):
         error: Exception = TimeoutError()
 
-        async def find(self, sought: Sought) -> Sequence[Sighting]:
+        async def find(self, sought: LookupRequest) -> Sequence[ProviderRecord]:
             raise self.error
 
         async def count(self, day: date) -> int | None:
@@ -459,10 +465,10 @@ async def test_an_overdue_report_that_cannot_be_asked_for_does_not_hold_up_the_o
     await pipeline.tamper("UPDATE attempts SET started_at = now() - interval '16 minutes'")
 
     class Odd(FakeLookup):
-        async def find(self, sought: Sought) -> Sequence[Sighting]:
+        async def find(self, sought: LookupRequest) -> Sequence[ProviderRecord]:
             if sought.reference.message_id == first:
                 raise KeyError("sid")
-            return [Sighting(f"SM{second.hex}", ReportedStatus.DELIVERED)]
+            return [ProviderRecord(f"SM{second.hex}", ReportedStatus.DELIVERED)]
 
     await Reconciler(pipeline.worker, pipeline.sealer, pipeline.hub, {"twilio": Odd()}, QUICK_TIMING).ask_for_reports()
     assert (await pipeline.status(first), await pipeline.status(second)) == ("SENT", "DELIVERED")
@@ -473,6 +479,6 @@ async def test_an_unreadable_unconfirmed_message_is_parked_and_the_others_are_se
 ) -> None:
     broken, sound = await unconfirmed_message(pipeline, phone=OTHER), await unconfirmed_message(pipeline)
     await pipeline.tamper("""UPDATE messages SET route = '[{"channel": "PIGEON"}]' WHERE id = :id""", id=broken)
-    await make_settler(pipeline, FakeLookup([Sighting("SMabc", ReportedStatus.DELIVERED)])).settle_due()
+    await make_settler(pipeline, FakeLookup([ProviderRecord("SMabc", ReportedStatus.DELIVERED)])).settle_due()
     assert await pipeline.status(sound) == "DELIVERED"
     assert await pipeline.count("dead_letters") == 1

@@ -10,7 +10,7 @@ from core.errors import InvalidState, NotConfigured, NotFound, OutcomeUnknown
 from core.ids import uuid7
 from core.messages.commands import Decision, SettleRequest, settle_by_hand
 from core.messages.validation import ChannelService
-from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus, Sighting, Sought
+from core.ports import Channel, LookupRequest, OutboundMessage, ProviderRecord, Receipt, ReportedStatus
 from core.ports.principal import DEFAULT_TENANT, Reach
 from tests.delivery.factories import FakeLookup, apply_report, make_settler, unconfirmed_message
 from tests.delivery.pipeline import MessagePipeline
@@ -83,9 +83,9 @@ async def test_a_settler_that_has_it_in_hand_decides_nothing_any_more(pipeline: 
     message_id = await unconfirmed_message(pipeline)
 
     class Slow(FakeLookup):
-        async def find(self, sought: Sought) -> Sequence[Sighting]:
+        async def find(self, sought: LookupRequest) -> Sequence[ProviderRecord]:
             await decide(pipeline, message_id, Decision.FAILED)
-            return [Sighting("SMone", ReportedStatus.DELIVERED)]
+            return [ProviderRecord("SMone", ReportedStatus.DELIVERED)]
 
     await make_settler(pipeline, Slow()).settle_due()
     assert await pipeline.status(message_id) == "FAILED"

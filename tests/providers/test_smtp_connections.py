@@ -17,7 +17,7 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from core.ports import Finding, OutboundMessage, Receipt, Reference, Surroundings
+from core.ports import Finding, IntegrationContext, OutboundMessage, Receipt, Reference
 from integrations.smtp import connect
 from integrations.smtp.adapter import SmtpSender
 from integrations.smtp.connections import ConnectionPool
@@ -243,7 +243,7 @@ async def test_the_operator_says_how_many_connections_there_are(simulators: Simu
         await asyncio.gather(*(send(email()) for _ in range(9)))
     assert await connections_to(simulators) == 2
     found = smtp_settings(simulators.announced["smtp"], **settings)
-    connected = connect(found, Surroundings("https://api.example.com/webhooks/smtp"))
+    connected = connect(found, IntegrationContext("https://api.example.com/webhooks/smtp"))
     # As many again are at hand for when a connection comes free.
     assert connected.in_flight == 4
     await connected.close()

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from core.errors import OutcomeUnknown, ProviderMisconfigured, ProviderRejected, ProviderUnavailable
-from core.ports import Connected, MessageSender, Surroundings
+from core.ports import Connected, IntegrationContext, MessageSender
 from integrations.simulating.faults import FaultKind, FaultOrder
 from integrations.simulating.journal import Journal
 from integrations.smtp import connect
@@ -54,7 +54,7 @@ def patience(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[None]:
 
 @asynccontextmanager
 async def at_work(first: int, second: int, **changes: str) -> AsyncIterator[Connected]:
-    connected = connect(smtp_settings(**two(first, second, **changes)), Surroundings("https://api.example.com"))
+    connected = connect(smtp_settings(**two(first, second, **changes)), IntegrationContext("https://api.example.com"))
     yield connected
     await connected.close()
 
@@ -305,7 +305,7 @@ async def test_the_probe_checks_both_servers_and_reports_what_the_first_did_not_
 
 async def test_no_error_or_log_contains_either_password() -> None:
     settings = smtp_settings(**two(1, 2, SMTP_FALLBACK_PASSWORD="second-password"))
-    connected = connect(settings, Surroundings("https://api.example.com"))
+    connected = connect(settings, IntegrationContext("https://api.example.com"))
     told = f"{connected!r} {settings!r} {settings.model_dump_json()} {settings.first!r} {settings.second!r}"
     assert [secret for secret in (PASSWORD, "second-password") if secret in told] == []
     await connected.close()

@@ -17,7 +17,7 @@ from core.errors import (
     ProviderUnavailable,
 )
 from core.messages.claim import Timing
-from core.ports import OutboundMessage, Receipt, Surroundings
+from core.ports import IntegrationContext, OutboundMessage, Receipt
 from integrations.smtp import connect
 from integrations.smtp.adapter import ENVELOPE_TIMEOUT, TEXT_TIMEOUT, SmtpSender
 from integrations.smtp.connections import ConnectionPool
@@ -210,7 +210,7 @@ async def test_no_error_and_no_connected_integration_contains_the_password() -> 
     async with smtp_relay(auth=f"535 5.7.8 {PASSWORD} is wrong") as relay:
         error = await failure(send(relay))
         settings = smtp_settings(relay.port, SMTP_TLS="none")
-        connected = connect(settings, Surroundings("https://api.example.com/webhooks/smtp"))
+        connected = connect(settings, IntegrationContext("https://api.example.com/webhooks/smtp"))
         told = f"{error!r} {error} {vars(error)} {settings!r} {settings.model_dump_json()} {connected!r}"
         assert PASSWORD not in told
         await connected.close()

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from core.errors import FailureReason, OutcomeUnknown, ProviderError, ProviderMisconfigured, ProviderUnavailable
-from core.ports import Channel, ReportedStatus, Sighting, Sought, TextContent
+from core.ports import Channel, LookupRequest, ProviderRecord, ReportedStatus, TextContent
 from integrations.http_client import HttpClient
 from integrations.twilio import lookup as books
 from integrations.twilio.adapter import TwilioSender
@@ -26,8 +26,8 @@ TEXT = "Olá, Ana!"
 START = datetime(2026, 11, 23, 14, 0, 0, tzinfo=UTC)
 
 
-def sought(text: str = TEXT, at: datetime | None = None, sid: str | None = None) -> Sought:
-    return Sought(REFERENCE, Channel.SMS, ANA, TextContent(text), at or datetime.now(UTC), sid)
+def sought(text: str = TEXT, at: datetime | None = None, sid: str | None = None) -> LookupRequest:
+    return LookupRequest(REFERENCE, Channel.SMS, ANA, TextContent(text), at or datetime.now(UTC), sid)
 
 
 def lookup_of(settings: Settings, http: HttpClient) -> TwilioLookup:
@@ -54,7 +54,7 @@ def send(simulators: Simulators, http: HttpClient) -> Send:
     return send
 
 
-def named(sightings: Sequence[Sighting]) -> list[str]:
+def named(sightings: Sequence[ProviderRecord]) -> list[str]:
     return [sighting.provider_message_id for sighting in sightings]
 
 

@@ -20,7 +20,7 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from core.ports import RawWebhook, Receipt, Reference, Surroundings
+from core.ports import IntegrationContext, RawWebhook, Receipt, Reference
 from integrations.http_client import HttpClient
 from integrations.provider_errors import Kind
 from integrations.twilio import connect
@@ -241,7 +241,7 @@ async def test_no_error_contains_a_secret_or_a_number(send: Sending, simulators:
 
 async def test_an_integration_at_work_shows_no_secret(simulators: Simulators) -> None:
     settings = twilio_settings(simulators.twilio_base, TWILIO_API_KEY_SID=KEY[0], TWILIO_API_KEY_SECRET=KEY[1])
-    connected = connect(settings, Surroundings(WEBHOOK_URL))
+    connected = connect(settings, IntegrationContext(WEBHOOK_URL))
     shown = f"{connected!r} {settings!r} {settings.model_dump_json()}"
     basic = base64.b64encode(f"{KEY[0]}:{KEY[1]}".encode()).decode()
     assert not [secret for secret in (TOKEN, KEY[1], basic) if secret in shown]

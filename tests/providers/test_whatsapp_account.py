@@ -11,10 +11,10 @@ import pytest
 from core.errors import OutcomeUnknown, ProviderError, ProviderMisconfigured, ProviderUnavailable
 from core.ports import (
     Finding,
+    IntegrationContext,
     Mode,
     ProviderTemplate,
     Severity,
-    Surroundings,
     TemplateApproval,
     TemplateButton,
     TemplateCategory,
@@ -272,7 +272,7 @@ async def test_a_meta_out_of_reach_is_found(http: HttpClient) -> None:
 
 async def test_an_integration_at_work_answers_for_its_number_and_shows_no_secret(simulators: Simulators) -> None:
     settings = whatsapp_settings(simulators.whatsapp_base, WHATSAPP_APP_SECRET_PROOF="true")
-    connected = connect(settings, Surroundings("https://api.example.com/webhooks/whatsapp"))
+    connected = connect(settings, IntegrationContext("https://api.example.com/webhooks/whatsapp"))
     assert (connected.mode, connected.own_addresses) == (Mode.SIMULATED, [WHATSAPP["WHATSAPP_PHONE_NUMBER_ID"]])
     shown = f"{connected!r} {settings!r} {settings.model_dump_json()}"
     hidden = ("WHATSAPP_ACCESS_TOKEN", "WHATSAPP_APP_SECRET", "WHATSAPP_WEBHOOK_VERIFY_TOKEN")

@@ -13,7 +13,7 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
-from core.ports import Connected, Surroundings
+from core.ports import Connected, IntegrationContext
 from devkit.supervisor import addresses
 from integrations.registry import all_integrations
 from tests.contract.providers import PROVIDERS, card_of, settings_of
@@ -33,7 +33,7 @@ async def adapter(name: str, simulators: Simulators, receiver: WebhookReceiver) 
         leading |= {"SMTP_TLS": "starttls", "SMTP_CA_FILE": simulators.announced["ca_file"]}
     connect = card_of(name).connect
     assert connect is not None
-    at_work = connect(settings_of(name, **leading), Surroundings(f"{receiver.base}/webhooks/{name}"))
+    at_work = connect(settings_of(name, **leading), IntegrationContext(f"{receiver.base}/webhooks/{name}"))
     try:
         yield at_work
     finally:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from core.errors import ProviderError
-from core.ports import Channel, Sought, TextContent
+from core.ports import Channel, LookupRequest, TextContent
 from integrations.http_client import HttpClient, HttpResponse
 from integrations.twilio.adapter import TwilioSender
 from integrations.twilio.lookup import MessageList, TwilioLookup
@@ -85,8 +85,8 @@ def lookup(settings: Settings, http: HttpClient) -> TwilioLookup:
     return TwilioLookup(MessageList(settings, http))
 
 
-def sought(sid: str | None = None, to: str = ANA) -> Sought:
-    return Sought(REFERENCE, Channel.SMS, to, TextContent("Olá"), datetime.now(UTC), sid)
+def sought(sid: str | None = None, to: str = ANA) -> LookupRequest:
+    return LookupRequest(REFERENCE, Channel.SMS, to, TextContent("Olá"), datetime.now(UTC), sid)
 
 
 async def test_every_message_is_allowed(twilio_contract: str) -> None:

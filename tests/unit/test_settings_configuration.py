@@ -242,9 +242,9 @@ def test_every_variable_says_what_it_is_and_what_is_right(subtests: pytest.Subte
     for variable in every_variable():
         with subtests.test(variable.name):
             assert variable.about
-            assert variable.mend
+            assert variable.fix
             assert not variable.about.endswith(".")
-            assert not variable.mend.endswith(".")
+            assert not variable.fix.endswith(".")
             looks_secret = re.search(
                 r"(SECRET|SECRET_KEY|TOKEN|PASSWORD|DATABASE_URL\w*|REDIS_URL|KEYS|_JSON)$", variable.name
             )

@@ -16,7 +16,7 @@ from rich.text import Text
 from api.cli.environment import own_environment
 from api.cli.terminal import Exit, in_local_time, json_option, print_json, screen
 from api.configuration import Configuration, IntegrationConfiguration, load_configuration, to_simulate
-from core.ports import Channel, Finding, Severity, Surroundings
+from core.ports import Channel, Finding, IntegrationContext, Severity
 from core.settings import CoreSettings, IntegrationSettings, Problem, State
 from core.settings.core_settings import REQUIRED_IN_PRODUCTION
 from core.settings.postgres_url import read_postgres_url
@@ -203,7 +203,7 @@ async def _probe(configuration: Configuration) -> Mapping[str, Sequence[Finding]
 
     stores = await probe_stores(configuration.core) if configuration.core is not None else {}
     ready = {
-        name: one.card.connect(one.settings, Surroundings(webhook_url=""))
+        name: one.card.connect(one.settings, IntegrationContext(webhook_url=""))
         for name, one in configuration.integrations.items()
         if one.card.connect is not None and one.settings is not None
     }

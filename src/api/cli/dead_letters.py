@@ -48,9 +48,9 @@ def list_(kind: str | None, resolved: bool, limit: int, is_all: bool, as_json: b
         return
     out = screen()
     for one in nodes:
-        company = one["integration"]["kind"].lower() if one["integration"] else ""
+        provider = one["integration"]["kind"].lower() if one["integration"] else ""
         about = (one["resolution"] or one["kind"]).lower()
-        out.print(f"{clock(one['failedAt'], millis=False)}  {about:<13}  {company:<9}  {one['id']}")
+        out.print(f"{clock(one['failedAt'], millis=False)}  {about:<13}  {provider:<9}  {one['id']}")
         out.print(f"    {one['error']}   {way_of(one['subject'])}".rstrip())
     if not nodes:
         click.echo("No dead letters.", err=True)

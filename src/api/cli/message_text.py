@@ -123,8 +123,8 @@ def _attempt(one: Mapping[str, Any]) -> str:
         words = f"{failure['providerCode'] or ''} {failure['message']}".lstrip()
     else:
         words = one["providerMessageId"] or ""
-    company = one["integration"]["kind"].lower()
-    head = f"{one['number']:>2}  {clock(one['startedAt'])}  {company:<9} {one['outcome'].lower():<11} {took:>8}"
+    provider = one["integration"]["kind"].lower()
+    head = f"{one['number']:>2}  {clock(one['startedAt'])}  {provider:<9} {one['outcome'].lower():<11} {took:>8}"
     return "   ".join([head, words, one["answer"] or ""]).rstrip()
 
 

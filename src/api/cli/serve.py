@@ -84,7 +84,7 @@ def serve_command(host: str, port: int | None) -> None:
         return  # uvicorn hands Ctrl-C on once it has ended in order
 
 
-# `interalpha worker`: carries messages to companies and applies what they report, as in production.
+# `interalpha worker`: carries messages to providers and applies what they report, as in production.
 
 
 @click.command()
@@ -100,7 +100,7 @@ def worker_command() -> None:
     run(configuration)
 
 
-# `interalpha simulators`: the simulated companies alone, for whoever runs the rest by hand.
+# `interalpha simulators`: the simulated providers alone, for a user who starts the other parts separately.
 
 
 @click.command()

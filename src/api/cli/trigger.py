@@ -113,7 +113,7 @@ async def connect_simulators(api: Api, address: str) -> AsyncIterator[Simulators
         raise Failure(f"{words} `make dev` starts them again by itself: try once more.") from None
 
 
-# `interalpha trigger`: lets a simulated company tell us something, signed as the real one would.
+# `interalpha trigger`: lets a simulated provider tell us something, signed as the real one would.
 
 
 _FLAGS = {"sender": "--from", "text": "--text", "message": "--message", "code": "--code"}
@@ -228,7 +228,7 @@ def _print_reception(told: dict[str, Any], offer: SimulatedEvent, *, about: str 
     if status >= 300:
         raise Failure(f"It was refused with {status}. The API's log says why; `interalpha dev` shows where that is.")
     if not as_json:
-        # An id the company gave is none of ours, and `show` would not know it.
+        # An id the provider gave is none of ours, and `show` would not know it.
         is_ours = about is not None and about != told["message_id"]
         is_message = not _OF_MESSAGES.isdisjoint(offer.parameters)
         following = f"messages show {about}" if is_ours else "messages list" if is_message else "webhooks list"

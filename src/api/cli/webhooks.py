@@ -91,9 +91,9 @@ def replay_(ids: Sequence[str], as_json: bool, url: str | None) -> None:
 
 
 def _line(one: Mapping[str, Any]) -> str:
-    company, when = one["integration"]["kind"].lower(), clock(one["receivedAt"], millis=False)
+    provider, when = one["integration"]["kind"].lower(), clock(one["receivedAt"], millis=False)
     return (
-        f"{when}  {company:<9} {one['eventType']:<12}  {one['status'].lower():<9}  {way_of(one['subject']):<28}"
+        f"{when}  {provider:<9} {one['eventType']:<12}  {one['status'].lower():<9}  {way_of(one['subject']):<28}"
         f"  {one['id']}"
     )
 

@@ -1,4 +1,4 @@
-"""The one door for what companies send us: raw bytes, verified, kept once, answered; applied later, in the worker."""
+"""The route of all webhooks: verifies the raw bytes, stores each event once, answers; a worker applies it later."""
 
 import asyncio
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ BODY_LIMIT = 4 * 1024 * 1024
 
 
 def webhook_routes(app: App) -> list[HTTPRouteHandler]:
-    """Give the route that takes every company's webhooks, and their question whether it is meant to."""
+    """Give the route that takes every provider's webhooks, and their question whether it is meant to."""
     intake = Intake(partial(store_events, app.database, app.sealer))
 
     @post("/webhooks/{name:str}", status_code=204, include_in_schema=False, request_max_body_size=None)
@@ -81,7 +81,7 @@ async def _receive(app: App, intake: Intake, name: str, connected: Connected, re
     try:
         new = await intake.keep(name, events)
     except Overloaded:
-        # The company will come again; to say yes now would lose it.
+        # The provider will come again; to say yes now would lose it.
         return _answer(name, "unavailable", 503)
     if new:
         await app.wake_ups.wake(INBOX)

@@ -124,7 +124,7 @@ class Worker:
         await self.reconciler.count_days()
 
     async def keep_templates(self, keeper: CatalogueSync) -> None:
-        """One turn: read a company's templates if it is time, and look again in a moment."""
+        """One turn: read a provider's templates if it is time, and look again in a moment."""
         await keeper.read_if_due()
         await asyncio.sleep(_CATALOGUE_TICK)
 
@@ -169,7 +169,7 @@ class Worker:
         await asyncio.sleep(_ORPHANS)
 
     async def beat(self) -> None:
-        """One turn: say that we live, and hear among how many the companies' paces are shared."""
+        """One turn: say that we live, and hear among how many the providers' paces are shared."""
         living = await liveness.record_worker(self.app.database, self.name, head_revision())
         for delivery in self.deliveries.values():
             delivery.rate_limiter.workers = living
@@ -214,7 +214,7 @@ def build_worker(app: App) -> Worker:
 
 
 def _catalogue_syncs(app: App) -> Sequence[CatalogueSync]:
-    """One for each company that keeps templates for us."""
+    """One for each provider that keeps templates for us."""
     served = ((channel, service.integration) for channel, service in app.services.outbox.channels.items())
     return [
         CatalogueSync(name, channel, connected.templates, app.database)

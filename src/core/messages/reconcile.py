@@ -22,13 +22,13 @@ from core.messages.state_machine import after_report
 from core.messages.status import AttemptOutcome, EventSource, ProviderId
 from core.messages.tables import attempts, daily_counts
 from core.messages.unconfirmed import look_up, open_sought, reason_of
-from core.ports import Channel, DeliveryLookup, Reference, Sighting, Sought
+from core.ports import Channel, DeliveryLookup, LookupRequest, ProviderRecord, Reference
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
 
 log = structlog.get_logger(__name__)
 
-Overdue = tuple[MessageKey, int, str, Sighting]
+Overdue = tuple[MessageKey, int, str, ProviderRecord]
 _COUNTING = timedelta(minutes=1)
 """The deadline for counting a day; a list of many pages is slow."""
 
@@ -94,7 +94,7 @@ class Reconciler:
         same = [one for one in sightings or () if one.provider_message_id == id]
         return (MessageKey(row.tenant_id, row.message_id), row.number, row.integration, same[0]) if same else None
 
-    def _sought(self, row: Row[Any], id: str | None) -> Sought:
+    def _sought(self, row: Row[Any], id: str | None) -> LookupRequest:
         reference, channel = Reference(row.tenant_id, row.message_id, row.number), Channel(row.channel)
         return open_sought(self.sealer, reference, channel, row.to_sealed, row.content_sealed, row.started_at, id)
 

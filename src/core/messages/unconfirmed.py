@@ -28,7 +28,7 @@ from core.messages.provider_ids import AttemptKey, ProviderName, holders_of, loc
 from core.messages.record import EventRecord, MessageKey, lock_leased
 from core.messages.state_machine import MessageState, Transition
 from core.messages.status import AttemptOutcome, EventSource, UnconfirmedPolicy
-from core.ports import Channel, DeliveryLookup, Reference, ReportedStatus, Sighting, Sought
+from core.ports import Channel, DeliveryLookup, LookupRequest, ProviderRecord, Reference, ReportedStatus
 from core.ports.content import content_for, content_from_json
 from core.pubsub import Hub
 from core.sealing import SealBroken, Sealer
@@ -37,8 +37,8 @@ log = structlog.get_logger(__name__)
 
 
 async def look_up(
-    lookup: DeliveryLookup, integration: str, message_id: UUID, sought: Callable[[], Sought], deadline: timedelta
-) -> Sequence[Sighting] | None:
+    lookup: DeliveryLookup, integration: str, message_id: UUID, sought: Callable[[], LookupRequest], deadline: timedelta
+) -> Sequence[ProviderRecord] | None:
     """Ask a provider for its records of an attempt; None when it could not be asked or did not answer. Never raises.
 
     `sought` opens the message: for one that cannot be opened, the provider is not asked.
@@ -91,7 +91,7 @@ class UnconfirmedAttempt:
     token: int = 0
     age: timedelta = timedelta(0)
 
-    def sought(self, sealer: Sealer) -> Sought:
+    def sought(self, sealer: Sealer) -> LookupRequest:
         """What the provider is asked for; raises SealBroken, also where the content was erased."""
         tenant, row = self.key
         if self.to_sealed is None or self.content_sealed is None:
@@ -108,12 +108,12 @@ def open_sought(
     content_sealed: bytes,
     started_at: datetime,
     provider_message_id: str | None = None,
-) -> Sought:
+) -> LookupRequest:
     """Open what a provider is asked for. Raises SealBroken."""
     tenant, row = reference.tenant_id, reference.message_id
     content = content_from_json(sealer.open(content_sealed, tenant=tenant, row=row, column="content"))
     to = sealer.open(to_sealed, tenant=tenant, row=row, column="to")
-    return Sought(reference, channel, to, content_for(content, channel), started_at, provider_message_id)
+    return LookupRequest(reference, channel, to, content_for(content, channel), started_at, provider_message_id)
 
 
 _LEASE_DUE = text(f"""
@@ -233,7 +233,7 @@ LONGEST_PAUSE = timedelta(hours=1)
 
 _MAX_LOOKALIKES = 500
 
-Answer = Sequence[Sighting] | None
+Answer = Sequence[ProviderRecord] | None
 """A provider's records of an attempt; None when it was not asked or did not answer."""
 
 
@@ -251,7 +251,7 @@ class Evidence:
     lookalikes: Sequence[UnconfirmedAttempt] | None
     holders: dict[ProviderName, AttemptKey]
 
-    def free(self, attempt: UnconfirmedAttempt) -> Sequence[Sighting]:
+    def free(self, attempt: UnconfirmedAttempt) -> Sequence[ProviderRecord]:
         """The records that may be this attempt: no other attempt holds their ids."""
         found = self.answers.get(_key_of(attempt)) or ()
         names = [(attempt.integration, one.provider_message_id) for one in found]
@@ -259,7 +259,7 @@ class Evidence:
             one for one, name in zip(found, names, strict=True) if self.holders.get(name) in (None, _key_of(attempt))
         ]
 
-    def has_lookalike(self, attempt: UnconfirmedAttempt, free: Sequence[Sighting]) -> bool:
+    def has_lookalike(self, attempt: UnconfirmedAttempt, free: Sequence[ProviderRecord]) -> bool:
         """Whether one of these records may be another message's, which is unconfirmed, too."""
         if self.lookalikes is None:
             return True

@@ -1,6 +1,6 @@
 """What the business needs from providers, in our own terms: capabilities, the values they exchange, and the card."""
 
-from core.ports.card import Connected, Finding, Integration, Mode, Pace, Probe, Severity, Surroundings
+from core.ports.card import Connected, Finding, Integration, IntegrationContext, Mode, Pace, Probe, Severity
 from core.ports.identity import (
     ActiveOrganization,
     DirectoryChanged,
@@ -19,13 +19,13 @@ from core.ports.reports import (
     Failure,
     Handshake,
     InboundMessage,
+    LookupRequest,
     OtherEvent,
     Price,
     ProviderEvent,
+    ProviderRecord,
     RawWebhook,
     ReportedStatus,
-    Sighting,
-    Sought,
     StatusReport,
     TemplatesChanged,
     WebhookReader,
@@ -60,7 +60,9 @@ __all__ = [
     "IdentityVerifier",
     "InboundMessage",
     "Integration",
+    "IntegrationContext",
     "InvalidToken",
+    "LookupRequest",
     "Membership",
     "MessageSender",
     "Mode",
@@ -72,6 +74,7 @@ __all__ = [
     "Price",
     "Probe",
     "ProviderEvent",
+    "ProviderRecord",
     "ProviderTemplate",
     "RawWebhook",
     "Receipt",
@@ -79,10 +82,7 @@ __all__ = [
     "ReportedStatus",
     "SessionEnded",
     "Severity",
-    "Sighting",
-    "Sought",
     "StatusReport",
-    "Surroundings",
     "TemplateApproval",
     "TemplateButton",
     "TemplateCatalogue",

@@ -45,7 +45,7 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class IntegrationContext:
     """What an integration needs to know of this installation: the URL for the provider's webhooks."""
 
     webhook_url: str
@@ -105,4 +105,4 @@ class Integration:
     settings: type[IntegrationSettings]
     channels: frozenset[Channel] = frozenset()
     has_webhooks: bool = False
-    connect: Callable[[Any, Surroundings], Connected] | None = None
+    connect: Callable[[Any, IntegrationContext], Connected] | None = None

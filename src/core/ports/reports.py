@@ -126,7 +126,7 @@ class Handshake(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Sought:
+class LookupRequest:
     """An attempt to look up; `provider_message_id` is set where the provider's own id is known."""
 
     reference: Reference
@@ -138,7 +138,7 @@ class Sought:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ProviderRecord:
     """A message as the provider lists it; `status` is None while it has no final or reported status there."""
 
     provider_message_id: str
@@ -150,7 +150,7 @@ class Sighting:
 class DeliveryLookup(Protocol):
     """Looks up at a provider what became of a message that was perhaps sent."""
 
-    async def find(self, sought: Sought) -> Sequence[Sighting]:
+    async def find(self, sought: LookupRequest) -> Sequence[ProviderRecord]:
         """Find messages that may be this attempt, the likeliest first; empty when the provider has none.
 
         Raises a ProviderError, also where the list could not be read completely: an empty answer would be wrong then.

@@ -62,21 +62,21 @@ class CoreSettings(SettingsGroup):
         "APP_ENV",
         default=AppEnv.DEVELOPMENT,
         about="What this installation is for",
-        mend="development, test or production",
+        fix="development, test or production",
         read_by="API, worker, commands",
     )
     public_base_url: WebAddress = setting(
         "PUBLIC_BASE_URL",
         default=_LOCAL_ADDRESS,
         about="The public URL of this API; providers send their webhooks there (required in production)",
-        mend="https://host or https://host/path",
+        fix="https://host or https://host/path",
         example="https://api.example.com",
     )
     database_url: DatabaseUrl | None = setting(
         "DATABASE_URL",
         default=None,
         about="PostgreSQL, as the application's role (required in production)",
-        mend="postgresql://user:password@host/database; Neon's connection string as it is handed out; with a CA of "
+        fix="postgresql://user:password@host/database; Neon's connection string as it is handed out; with a CA of "
         "your own ?sslmode=verify-full&sslrootcert=/path/ca.pem",
         example="postgresql://interalpha_app:password@localhost:5432/interalpha",
         read_by="API, worker, commands",
@@ -85,7 +85,7 @@ class CoreSettings(SettingsGroup):
         "DATABASE_URL_WORKER",
         default=None,
         about="PostgreSQL, as the worker's own role (default: DATABASE_URL)",
-        mend="postgresql://user:password@host/database",
+        fix="postgresql://user:password@host/database",
         example="postgresql://interalpha_worker:password@localhost:5432/interalpha",
         read_by="worker",
     )
@@ -93,7 +93,7 @@ class CoreSettings(SettingsGroup):
         "DATABASE_URL_DIRECT",
         default=None,
         about="PostgreSQL past the pooler, as the owner of the tables; migrations use it (default: DATABASE_URL)",
-        mend="postgresql://user:password@host/database, the host without -pooler",
+        fix="postgresql://user:password@host/database, the host without -pooler",
         example="postgresql://interalpha_migrate:password@localhost:5432/interalpha",
         read_by="commands",
     )
@@ -101,121 +101,121 @@ class CoreSettings(SettingsGroup):
         "DATABASE_PREPARED_STATEMENTS",
         default=True,
         about="Whether statements are prepared; false is the safe choice behind a PgBouncer older than 1.21",
-        mend="true or false",
+        fix="true or false",
         read_by="API, worker, commands",
     )
     redis_url: RedisUrl | None = setting(
         "REDIS_URL",
         default=None,
         about="Redis or Valkey (required in production)",
-        mend="redis://:password@host:6379/0, or rediss:// for TLS; with a CA of your own ?ssl_ca_certs=/path/ca.pem",
+        fix="redis://:password@host:6379/0, or rediss:// for TLS; with a CA of your own ?ssl_ca_certs=/path/ca.pem",
         example="redis://localhost:6379/0",
     )
     encryption_keys: Annotated[tuple[EncryptionKey, ...], BeforeValidator(parse_encryption_keys)] = setting(
         "ENCRYPTION_KEYS",
         default=(),
         about="The keys that seal personal data in the database, the current one first (required in production)",
-        mend='id:base64 of 32 bytes, separated by commas. Create one: echo "k1:$(openssl rand -base64 32)"',
+        fix='id:base64 of 32 bytes, separated by commas. Create one: echo "k1:$(openssl rand -base64 32)"',
         read_by="API, worker, commands",
     )
     development_token_days: Annotated[int, Field(ge=1, le=365)] = setting(
         "DEVELOPMENT_TOKEN_DAYS",
         default=30,
         about="How many days a token of `interalpha token` is valid; tokens valid for longer are refused",
-        mend="days, from 1 to 365",
+        fix="days, from 1 to 365",
         read_by="API, commands",
     )
     log_level: Annotated[LogLevel, BeforeValidator(str.lower)] = setting(
-        "LOG_LEVEL", default=LogLevel.INFO, about="How much is logged", mend="debug, info, warning or error"
+        "LOG_LEVEL", default=LogLevel.INFO, about="How much is logged", fix="debug, info, warning or error"
     )
     send_deadline: Annotated[float, Field(ge=1, le=120)] = setting(
         "SEND_DEADLINE",
         default=20.0,
         about="Seconds one call to a provider may take; a worker's lease on a message is twice that and five seconds",
-        mend="seconds, from 1 to 120",
+        fix="seconds, from 1 to 120",
         read_by="worker",
     )
     unconfirmed_hold: Annotated[float, Field(ge=1, le=3600)] = setting(
         "UNCONFIRMED_HOLD",
         default=60.0,
         about="Seconds a message that was perhaps sent is held before the provider is asked, or its route decides",
-        mend="seconds, from 1 to 3600",
+        fix="seconds, from 1 to 3600",
         read_by="worker",
     )
     retry_hours_whatsapp: RetryHours = setting(
         "RETRY_HOURS_WHATSAPP",
         default=1.0,
         about="How long a WhatsApp message is retried, at least, while Meta is unavailable; pauses grow to 15 minutes",
-        mend=_RETRY_HOURS,
+        fix=_RETRY_HOURS,
         read_by="worker",
     )
     retry_hours_sms: RetryHours = setting(
         "RETRY_HOURS_SMS",
         default=1.0,
         about="How long an SMS is retried, at least, while its provider is unavailable; pauses grow to 15 minutes",
-        mend=_RETRY_HOURS,
+        fix=_RETRY_HOURS,
         read_by="worker",
     )
     retry_hours_email: RetryHours = setting(
         "RETRY_HOURS_EMAIL",
         default=4.0,
         about="How long an e-mail is retried, at least, while the relay is unavailable; pauses grow to 15 minutes",
-        mend=_RETRY_HOURS,
+        fix=_RETRY_HOURS,
         read_by="worker",
     )
     quiet_hours: Annotated[QuietHours, BeforeValidator(parse_quiet_hours)] = setting(
         "QUIET_HOURS",
         default=DEFAULT_QUIET_HOURS,
         about="When messages that respect quiet hours are deferred, in the recipient's local time",
-        mend="two times of day, like 21:00-08:00",
+        fix="two times of day, like 21:00-08:00",
     )
     route_steps: RouteSteps = setting(
         "ROUTE_STEPS",
         default=RouteSteps.SKIP,
         about="Steps of a route whose provider is not configured: skip leaves them out, strict refuses the route",
-        mend="skip or strict",
+        fix="skip or strict",
         read_by="API",
     )
     queue_limit: Annotated[int, Field(ge=100, le=10_000_000)] = setting(
         "QUEUE_LIMIT",
         default=100_000,
         about="How many messages may wait for one channel; more are refused, with a time to retry",
-        mend="a number, from 100 to 10000000",
+        fix="a number, from 100 to 10000000",
         read_by="API",
     )
     retention_content_days: Days = setting(
         "RETENTION_CONTENT_DAYS",
         default=180,
         about="How long the content of messages is kept after their last change; their history stays",
-        mend=DAYS,
+        fix=DAYS,
         read_by="worker",
     )
     retention_addresses_days: Days = setting(
         "RETENTION_ADDRESSES_DAYS",
         default=365,
         about="How long the addresses of messages are kept, the masked form included",
-        mend=DAYS,
+        fix=DAYS,
         read_by="worker",
     )
     retention_webhooks_days: Days = setting(
         "RETENTION_WEBHOOKS_DAYS",
         default=30,
         about="How long webhooks are kept; afterwards they cannot be processed again",
-        mend=DAYS,
+        fix=DAYS,
         read_by="worker",
     )
     home: Path = setting(
         "INTERALPHA_HOME",
         default=Path(".interalpha"),
         about="The folder `interalpha dev` keeps its stores in",
-        mend="a folder",
+        fix="a folder",
         read_by="commands",
     )
     explorer: bool | None = setting(
         "EXPLORER",
         default=None,
         about="Whether /graphiql/ serves the Explorer (default: on in development and test, off in production)",
-        mend="on or off",
+        fix="on or off",
         read_by="API",
     )
 
@@ -223,7 +223,7 @@ class CoreSettings(SettingsGroup):
         "CORS_ORIGINS",
         default=(),
         about="The origins of pages on other hosts that may call the API (default: only pages of PUBLIC_BASE_URL)",
-        mend="https://host, several separated by commas",
+        fix="https://host, several separated by commas",
         several=True,
         read_by="API",
     )
@@ -231,42 +231,42 @@ class CoreSettings(SettingsGroup):
         "PERSISTED_QUERIES",
         default=True,
         about="Whether clients may register queries and then send their SHA-256 (never while documents are enforced)",
-        mend="true or false",
+        fix="true or false",
         read_by="API",
     )
     trusted_documents: Annotated[Manifest | None, BeforeValidator(read_manifest)] = setting(
         "TRUSTED_DOCUMENTS",
         default=None,
         about="The manifest of the operations that frontends were built with (optional)",
-        mend='a JSON file of {"sha256 of a document": "the document"}, as graphql-codegen and relay-compiler write it',
+        fix='a JSON file of {"sha256 of a document": "the document"}, as graphql-codegen and relay-compiler write it',
         read_by="API",
     )
     trusted_documents_mode: Annotated[TrustMode, BeforeValidator(str.lower)] = setting(
         "TRUSTED_DOCUMENTS_MODE",
         default=TrustMode.OFF,
         about="What happens to documents that are not in TRUSTED_DOCUMENTS: they run, are logged, or are refused",
-        mend="off, log or enforce",
+        fix="off, log or enforce",
         read_by="API",
     )
     sockets_per_caller: Annotated[int, Field(ge=1, le=100_000)] = setting(
         "SOCKETS_PER_CALLER",
         default=100,
         about="How many sockets one caller may have open at one API process",
-        mend="a number from 1 to 100000",
+        fix="a number from 1 to 100000",
         read_by="API",
     )
     operations_per_socket: Annotated[int, Field(ge=1, le=10_000)] = setting(
         "OPERATIONS_PER_SOCKET",
         default=100,
         about="How many operations may be under way on one socket",
-        mend="a number from 1 to 10000",
+        fix="a number from 1 to 10000",
         read_by="API",
     )
     socket_frame_limit: Annotated[int, Field(ge=1_024, le=16_777_216)] = setting(
         "SOCKET_FRAME_LIMIT",
         default=4_194_304,
         about="The largest message on a socket, in bytes; below 2500000 the longest e-mails do not fit",
-        mend="a number from 1024 to 16777216",
+        fix="a number from 1024 to 16777216",
         read_by="API",
     )
 
@@ -274,35 +274,35 @@ class CoreSettings(SettingsGroup):
         "CALLER_BUDGET",
         default=60_000,
         about="How many points one person may spend in a minute; most operations cost from 1 to 500",
-        mend="a number from 100 to 1000000000",
+        fix="a number from 100 to 1000000000",
         read_by="API",
     )
     given_tenant_budget: Annotated[int, Field(ge=100, le=1_000_000_000)] | None = setting(
         "TENANT_BUDGET",
         default=None,
         about="How many points all API keys of a tenant together may spend in a minute (default: CALLER_BUDGET)",
-        mend="a number from 100 to 1000000000",
+        fix="a number from 100 to 1000000000",
         read_by="API",
     )
     operation_cost: Annotated[int, Field(ge=100, le=1_000_000)] = setting(
         "OPERATION_COST",
         default=20_000,
         about="How many points one operation may cost",
-        mend="a number from 100 to 1000000",
+        fix="a number from 100 to 1000000",
         read_by="API",
     )
     operation_seconds: Annotated[float, Field(ge=1, le=120)] = setting(
         "OPERATION_SECONDS",
         default=10.0,
         about="Seconds a query or mutation may take (sendMessages: 30, or this where it is more)",
-        mend="seconds, from 1 to 120",
+        fix="seconds, from 1 to 120",
         read_by="API",
     )
     api_keys_end_with_maker: bool = setting(
         "API_KEYS_END_WITH_MAKER",
         default=False,
         about="Whether API keys are revoked once the person who made them is deleted, banned or leaves the tenant",
-        mend="true or false",
+        fix="true or false",
         read_by="worker",
     )
     address_budget: Annotated[int, Field(ge=0, le=1_000_000)] = setting(
@@ -310,14 +310,14 @@ class CoreSettings(SettingsGroup):
         default=3_000,
         about="How many requests a minute without valid credentials one IP address (of IPv6: one /64) may make at one "
         "API process; bad credentials count eleven times, 0 is no limit",
-        mend="a number from 0 to 1000000",
+        fix="a number from 0 to 1000000",
         read_by="API",
     )
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(parse_networks)] = setting(
         "TRUSTED_PROXIES",
         default=(),
         about="The proxies whose X-Forwarded-For is trusted (default: none, the connection's address counts)",
-        mend="addresses or networks like 10.0.0.0/8, several separated by commas",
+        fix="addresses or networks like 10.0.0.0/8, several separated by commas",
         example="10.0.0.0/8",
         read_by="API",
     )
@@ -357,10 +357,10 @@ class CoreSettings(SettingsGroup):
     def rules(cls, given: Mapping[str, str]) -> Iterator[Problem]:
         """Yield the settings that production requires, and a mode of trusted documents without a manifest."""
         if given.get("APP_ENV") == AppEnv.PRODUCTION:
-            mends = {variable.name: variable.mend for variable in describe(cls)}
+            fixes = {variable.name: variable.fix for variable in describe(cls)}
             for name in REQUIRED_IN_PRODUCTION:
                 if name not in given:
-                    yield Problem(name, f"is missing: {mends[name]}", missing=True)
+                    yield Problem(name, f"is missing: {fixes[name]}", missing=True)
         mode = given.get("TRUSTED_DOCUMENTS_MODE", "").lower()
         if mode in (TrustMode.LOG, TrustMode.ENFORCE) and "TRUSTED_DOCUMENTS" not in given:
             message = f"is missing: TRUSTED_DOCUMENTS_MODE is {mode}, and nothing can be compared without a manifest"

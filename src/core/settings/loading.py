@@ -110,10 +110,10 @@ class SettingsGroup(BaseModel):
         # A setting without a pattern may be a key in PEM or JSON, which has several lines; so may a list.
         find = refused_on_line if variable.matches and not variable.several else refused_in_text
         if found := find(value):
-            raise WrongValue(f"contains {found[0]} at character {found[1]}; right is: {variable.mend}")
+            raise WrongValue(f"contains {found[0]} at character {found[1]}; right is: {variable.fix}")
         parts = tuple(part.strip() for part in value.split(",")) if variable.several else (value,)
         if variable.matches and not all(re.fullmatch(variable.matches, part) for part in parts):
-            raise WrongValue(f"is not right: {variable.mend}")
+            raise WrongValue(f"is not right: {variable.fix}")
         return parts if variable.several else value
 
 
@@ -168,8 +168,8 @@ def load(model: type[M], environment: Mapping[str, str]) -> Loaded[M]:
     try:
         value = model.model_validate(given.texts)
     except ValidationError as error:
-        mends = {variable.name: variable.mend for variable in variables}
-        problems += (_explain(detail, mends) for detail in error.errors(include_url=False, include_input=False))
+        fixes = {variable.name: variable.fix for variable in variables}
+        problems += (_explain(detail, fixes) for detail in error.errors(include_url=False, include_input=False))
     problems += model.rules(given.texts)
     problems = [one for one in problems if not (one.missing and one.setting in given.unread)]
     if value is not None and not problems:
@@ -212,10 +212,10 @@ def _gather(variables: Sequence[Variable], environment: Mapping[str, str]) -> _G
     return given
 
 
-def _explain(detail: ErrorDetails, mends: Mapping[str, str]) -> Problem:
+def _explain(detail: ErrorDetails, fixes: Mapping[str, str]) -> Problem:
     """Turn pydantic's error into a problem; only our own messages are used, since others may quote the value."""
     name = str(detail["loc"][0])
     if detail["type"] == "missing":
-        return Problem(name, f"is missing: {mends[name]}", missing=True)
+        return Problem(name, f"is missing: {fixes[name]}", missing=True)
     error = detail.get("ctx", {}).get("error")
-    return Problem(name, str(error) if isinstance(error, WrongValue) else f"is not right: {mends[name]}")
+    return Problem(name, str(error) if isinstance(error, WrongValue) else f"is not right: {fixes[name]}")

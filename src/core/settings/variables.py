@@ -27,7 +27,7 @@ class WrongValue(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """An environment variable: `about` says what it is, `mend` what a valid value looks like and where to find it.
+    """An environment variable: `about` says what it is, `fix` what a valid value looks like and where to find it.
 
     `matches` is the pattern of its text, or of each part when it holds `several` separated by commas. `read_by` names
     the processes that read it.
@@ -36,7 +36,7 @@ class Variable:
     name: str
     aliases: Sequence[str]
     about: str
-    mend: str
+    fix: str
     example: str
     secret: bool
     required: bool
@@ -49,7 +49,7 @@ class Variable:
 def setting(
     *names: str,
     about: str,
-    mend: str,
+    fix: str,
     example: str = "",
     default: Any = ...,
     matches: str | None = None,
@@ -62,7 +62,7 @@ def setting(
         validation_alias=AliasChoices(*names),
         description=about,
         examples=[example],
-        json_schema_extra={"mend": mend, "matches": matches, "several": several, "read_by": read_by},
+        json_schema_extra={"fix": fix, "matches": matches, "several": several, "read_by": read_by},
     )
 
 
@@ -79,7 +79,7 @@ def describe_field(field: FieldInfo) -> Variable:
         name=str(names[0]),
         aliases=tuple(str(name) for name in names[1:]),
         about=field.description or "",
-        mend=extra["mend"],
+        fix=extra["fix"],
         example=(field.examples or [""])[0],
         secret=_is_secret(field.annotation),
         required=field.is_required(),

@@ -1,10 +1,10 @@
 """People and their sessions from Clerk."""
 
-from core.ports import Connected, Integration, Mode, Surroundings
+from core.ports import Connected, Integration, IntegrationContext, Mode
 from integrations.clerk.settings import Settings
 
 
-def connect(settings: Settings, surroundings: Surroundings) -> Connected:
+def connect(settings: Settings, surroundings: IntegrationContext) -> Connected:
     """Connect Clerk; nothing is called yet."""
     # Imported here: the HTTP client and cryptography cost start-up time, and the card is often read without them.
     from integrations.clerk.adapter import ClerkSessions

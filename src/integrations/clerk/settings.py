@@ -105,7 +105,7 @@ class Settings(IntegrationSettings):
     secret_key: SecretStr = setting(
         "CLERK_SECRET_KEY",
         about="Signs in to the backend API",
-        mend="begins with sk_test_ or sk_live_, under Configure > API keys",
+        fix="begins with sk_test_ or sk_live_, under Configure > API keys",
         matches="sk_(test|live)_[A-Za-z0-9]{20,}",
         example="sk_test_00000000000000000000dummy",
     )
@@ -113,19 +113,19 @@ class Settings(IntegrationSettings):
         "NEXT_PUBLIC_CLERK_PUBLISHABLE_KEY",
         "CLERK_PUBLISHABLE_KEY",
         about="The key browsers sign in with; it names the issuer of sessions",
-        mend="begins with pk_test_ or pk_live_, under Configure > API keys",
+        fix="begins with pk_test_ or pk_live_, under Configure > API keys",
         example="pk_test_Y2xlcmsuZXhhbXBsZS5jb20k",
     )
     jwt_key: Annotated[str, BeforeValidator(check_public_key)] | None = setting(
         "CLERK_JWT_KEY",
         default=None,
         about="The public key sessions are verified with (default: fetched from CLERK_JWKS_URL)",
-        mend="a PEM public key (-----BEGIN PUBLIC KEY-----), RSA, under Configure > API keys > JWKS public key",
+        fix="a PEM public key (-----BEGIN PUBLIC KEY-----), RSA, under Configure > API keys > JWKS public key",
     )
     webhook_secrets: Annotated[tuple[SecretStr, ...], AfterValidator(check_webhook_secrets)] = setting(
         "CLERK_WEBHOOK_SIGNING_SECRET",
         about="Signs webhooks; while rotating, the new and the old one separated by a comma",
-        mend="whsec_ and base64, under Configure > Webhooks > the endpoint",
+        fix="whsec_ and base64, under Configure > Webhooks > the endpoint",
         matches="whsec_[A-Za-z0-9+/]+=*",
         several=True,
         example="whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
@@ -134,7 +134,7 @@ class Settings(IntegrationSettings):
         "CLERK_AUTHORIZED_PARTIES",
         default=(),
         about="The origins of the pages whose sessions may call (required in production; default elsewhere: any)",
-        mend="https://host, several separated by commas",
+        fix="https://host, several separated by commas",
         several=True,
         example="https://app.example.com",
     )
@@ -143,45 +143,45 @@ class Settings(IntegrationSettings):
         default=PersonalTenant.DEFAULT,
         about="What a session without an organisation is about: the one business here, a tenant of the person's own, "
         "or nothing (required in production)",
-        mend="default, own or refuse",
+        fix="default, own or refuse",
     )
     given_role_scopes: Annotated[RoleScopes, BeforeValidator(read_role_scopes)] | None = setting(
         "CLERK_ROLE_SCOPES",
         default=None,
         about="What each role and permission gives, as JSON; * is everything, personal a session without organisation "
         "(default: org:admin and personal everything, org:member MESSAGES_READ and MESSAGES_SEND)",
-        mend='{"org:admin": ["*"], "org:member": ["MESSAGES_READ", "MESSAGES_SEND"], "personal": []}',
+        fix='{"org:admin": ["*"], "org:member": ["MESSAGES_READ", "MESSAGES_SEND"], "personal": []}',
     )
     clock_leeway: Annotated[float, Field(ge=0, le=60)] = setting(
         "CLERK_CLOCK_LEEWAY",
         default=5.0,
         about="Seconds by which our clock and Clerk's may differ",
-        mend="seconds, from 0 to 60",
+        fix="seconds, from 0 to 60",
     )
     token_lifetime: Annotated[float, Field(ge=60, le=86_400)] = setting(
         "CLERK_TOKEN_LIFETIME",
         default=3_600.0,
         about="The longest lifetime of a session token, in seconds; longer ones are refused (Clerk's own: 60)",
-        mend="seconds, from 60 to 86400",
+        fix="seconds, from 60 to 86400",
     )
     machine_secret_key: SecretStr | None = setting(
         "CLERK_MACHINE_SECRET_KEY",
         default=None,
         about="Creates and verifies tokens of machines (optional)",
-        mend="begins with ak_, under Configure > Machines",
+        fix="begins with ak_, under Configure > Machines",
         matches=r"ak_\S+",
     )
     api_base: WebAddress = setting(
         "CLERK_API_BASE",
         default="https://api.clerk.com",
         about="Where Clerk's backend API is",
-        mend="https://host; http only for this machine",
+        fix="https://host; http only for this machine",
     )
     given_jwks_url: WebAddress | None = setting(
         "CLERK_JWKS_URL",
         default=None,
         about="Where the instance's public keys are (default: derived from the publishable key)",
-        mend="https://host/path; http only for this machine",
+        fix="https://host/path; http only for this machine",
         example="https://clerk.example.com/.well-known/jwks.json",
     )
 
@@ -221,4 +221,4 @@ class Settings(IntegrationSettings):
         if given["APP_ENV"] == "production":
             for variable in describe(cls):
                 if variable.name in _CHOSEN_IN_PRODUCTION and variable.name not in given:
-                    yield Problem(variable.name, f"is missing: {variable.mend}", missing=True)
+                    yield Problem(variable.name, f"is missing: {variable.fix}", missing=True)

@@ -79,13 +79,13 @@ class Settings(IntegrationSettings):
         "GOOGLE_SERVICE_ACCOUNT_JSON",
         default=None,
         about="A service account's key file; this or the three OAuth values are needed",
-        mend="the JSON file's text or its base64 (base64 -w0 key.json), from IAM > Service accounts > Keys",
+        fix="the JSON file's text or its base64 (base64 -w0 key.json), from IAM > Service accounts > Keys",
     )
     delegated_user: str | None = setting(
         "GOOGLE_DELEGATED_USER",
         default=None,
         about="Whom the service account acts for, with domain-wide delegation (optional)",
-        mend="an e-mail address",
+        fix="an e-mail address",
         matches=r"[^@\s]+@[^@\s]+",
         example="agenda@example.com",
     )
@@ -93,7 +93,7 @@ class Settings(IntegrationSettings):
         "GOOGLE_CLIENT_ID",
         default=None,
         about="The OAuth client",
-        mend="ends with .apps.googleusercontent.com, under APIs & Services > Credentials",
+        fix="ends with .apps.googleusercontent.com, under APIs & Services > Credentials",
         matches=r"[A-Za-z0-9._-]+\.apps\.googleusercontent\.com",
         example="dummy.apps.googleusercontent.com",
     )
@@ -101,7 +101,7 @@ class Settings(IntegrationSettings):
         "GOOGLE_CLIENT_SECRET",
         default=None,
         about="The OAuth client's secret",
-        mend="one word, under APIs & Services > Credentials",
+        fix="one word, under APIs & Services > Credentials",
         matches=r"\S+",
         example="dummy-client-secret",
     )
@@ -109,7 +109,7 @@ class Settings(IntegrationSettings):
         "GOOGLE_REFRESH_TOKEN",
         default=None,
         about="The consent of the calendar's owner",
-        mend="one word, from the consent screen's answer (access_type=offline)",
+        fix="one word, from the consent screen's answer (access_type=offline)",
         matches=r"\S+",
         example="dummy-refresh-token",
     )
@@ -117,20 +117,20 @@ class Settings(IntegrationSettings):
         "GOOGLE_CALENDAR_ID",
         default="primary",
         about="The calendar that is written to",
-        mend="primary, or the address-like id under the calendar's settings",
+        fix="primary, or the address-like id under the calendar's settings",
         matches=r"primary|[^@\s]+@[^@\s]+",
     )
     api_base: WebAddress = setting(
         "GOOGLE_API_BASE",
         default="https://www.googleapis.com",
         about="Where Google's APIs are",
-        mend="https://host; http only for this machine",
+        fix="https://host; http only for this machine",
     )
     token_url: WebAddress = setting(
         "GOOGLE_TOKEN_URL",
         default="https://oauth2.googleapis.com/token",
         about="Where access tokens are got",
-        mend="https://host/path; http only for this machine",
+        fix="https://host/path; http only for this machine",
     )
 
     @property

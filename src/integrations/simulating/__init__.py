@@ -1,1 +1,1 @@
-"""What every false company on this machine shares: faults, a journal, signed webhooks and a control API."""
+"""What every false provider on this machine shares: faults, a journal, signed webhooks and a control API."""

@@ -93,23 +93,23 @@ class SimulatorControl:
         )
 
     async def act(self, simulator: str, action: str, **order: Any) -> Json:
-        """Do one of the things that only this company can; see `actions` of its state."""
+        """Do one of the things that only this provider can; see `actions` of its state."""
         return await self._ask("POST", f"/{simulator}/actions/{action}", order)
 
     async def trigger(self, simulator: str, event: str, **order: Any) -> Json:
-        """Let the company tell us something, now; returns the webhook and how it was received."""
+        """Let the provider tell us something, now; returns the webhook and how it was received."""
         return dict((await self._ask("POST", f"/{simulator}/events/{_escaped(event)}", order))["webhook"])
 
     async def advance(self, simulator: str, seconds: float) -> None:
-        """Let time pass at once, by the company's clock."""
+        """Let time pass at once, by the provider's clock."""
         await self._ask("POST", f"/{simulator}/clock", {"seconds": seconds})
 
     async def export_memory(self, simulator: str) -> Json:
-        """Everything the company remembers."""
+        """Everything the provider remembers."""
         return await self._ask("GET", f"/{simulator}/export")
 
     async def import_memory(self, simulator: str, memory: Json) -> None:
-        """Let the company remember what was exported, and nothing else."""
+        """Let the provider remember what was exported, and nothing else."""
         await self._ask("POST", f"/{simulator}/import", memory)
 
     async def _ask(
@@ -125,5 +125,5 @@ class SimulatorControl:
 
 
 def _escaped(part: str) -> str:
-    """One part of a path; the ids of some companies hold slashes."""
+    """One part of a path; the ids of some providers hold slashes."""
     return quote(part, safe="")

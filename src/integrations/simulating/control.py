@@ -1,4 +1,4 @@
-"""The control API, `/sim/api/…`: look into the simulated companies, arm faults, plan webhooks, play the customer."""
+"""The control API, `/sim/api/…`: look into the simulated providers, arm faults, plan webhooks, play the customer."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -29,18 +29,18 @@ class ClockOrder(BaseModel, frozen=True, extra="forbid"):
 
 
 class Control:
-    """Serves the control API of all companies of one process; `announcement` says where everything listens."""
+    """Serves the control API of all providers of one process; `announcement` says where everything listens."""
 
     def __init__(
-        self, companies: Mapping[str, SimulatedProvider], journal: Journal, announcement: Callable[[], Json]
+        self, providers: Mapping[str, SimulatedProvider], journal: Journal, announcement: Callable[[], Json]
     ) -> None:
-        self.companies = companies
+        self.providers = providers
         self.journal = journal
         self.announcement = announcement
 
     def routes(self) -> list[web.RouteDef]:
         """The routes, from the root of the process."""
-        one = "/sim/api/{company}"
+        one = "/sim/api/{provider}"
         return [
             web.get("/sim/api", self._everything),
             web.get("/sim/api/journal", self._journal),
@@ -68,11 +68,11 @@ class Control:
 
     async def _everything(self, request: web.Request) -> web.Response:
         return web.json_response(
-            {**self.announcement(), "simulators": [company.state() for company in self.companies.values()]}
+            {**self.announcement(), "simulators": [provider.state() for provider in self.providers.values()]}
         )
 
     async def _state(self, request: web.Request) -> web.Response:
-        return web.json_response(self._company(request).state())
+        return web.json_response(self._provider(request).state())
 
     async def _journal(self, request: web.Request) -> web.Response:
         wanted = {key: request.query.get(key) for key in ("simulator", "to", "message_id", "webhook_id")}
@@ -91,100 +91,100 @@ class Control:
 
     async def _messages(self, request: web.Request) -> web.Response:
         to, since = request.query.get("to"), _moment(request)
-        kept = (m for m in self._company(request).kept() if m.at >= since and (to is None or m.concerns(to)))
+        kept = (m for m in self._provider(request).kept() if m.at >= since and (to is None or m.concerns(to)))
         return web.json_response({"messages": [message.shown() for message in kept]})
 
     async def _message(self, request: web.Request) -> web.Response:
-        for message in self._company(request).kept():
+        for message in self._provider(request).kept():
             if message.id == request.match_info["id"]:
                 return web.json_response(message.shown())
         raise _not_found("message")
 
     async def _report(self, request: web.Request) -> web.Response:
-        return web.json_response(self._company(request).report(request.match_info["id"], await _json(request)))
+        return web.json_response(self._provider(request).report(request.match_info["id"], await _json(request)))
 
     async def _inbound(self, request: web.Request) -> web.Response:
-        return web.json_response(self._company(request).inbound(await _json(request)), status=201)
+        return web.json_response(self._provider(request).inbound(await _json(request)), status=201)
 
     async def _act(self, request: web.Request) -> web.Response:
-        actions = self._company(request).actions()
+        actions = self._provider(request).actions()
         action = actions.get(request.match_info["action"])
         if action is None:
             raise _not_found(f"action; there are {sorted(actions)}")
         return web.json_response(await action(await _json(request)))
 
     async def _trigger(self, request: web.Request) -> web.Response:
-        company, order = self._company(request), await _json(request)
-        events = company.events()
+        provider, order = self._provider(request), await _json(request)
+        events = provider.events()
         event = events.get(request.match_info["event"])
         if event is None:
             raise _not_found(f"event; there are {sorted(events)}")
         webhook = event.make(order)
-        received = await company.courier.carry(webhook)
+        received = await provider.webhook_sender.carry(webhook)
         named = {"id": webhook.id, "url": webhook.url, "message_id": webhook.message_id or None}
         return web.json_response({"webhook": {**named, **asdict(received)}})
 
     async def _advance(self, request: web.Request) -> web.Response:
-        company = self._company(request)
-        company.advance(ClockOrder.model_validate(await _json(request)).seconds)
-        return web.json_response({"now": company.clock.now().isoformat()})
+        provider = self._provider(request)
+        provider.advance(ClockOrder.model_validate(await _json(request)).seconds)
+        return web.json_response({"now": provider.clock.now().isoformat()})
 
     async def _export(self, request: web.Request) -> web.Response:
-        return web.json_response(self._company(request).exported())
+        return web.json_response(self._provider(request).exported())
 
     async def _import(self, request: web.Request) -> web.Response:
-        company = self._company(request)
-        await company.imported(await _json(request.clone(client_max_size=LARGEST_MEMORY)))
-        return web.json_response(company.state())
+        provider = self._provider(request)
+        await provider.imported(await _json(request.clone(client_max_size=LARGEST_MEMORY)))
+        return web.json_response(provider.state())
 
     async def _faults(self, request: web.Request) -> web.Response:
-        return web.json_response({"faults": [fault_resource(fault) for fault in self._company(request).faults.armed]})
+        return web.json_response({"faults": [fault_resource(fault) for fault in self._provider(request).faults.armed]})
 
     async def _arm(self, request: web.Request) -> web.Response:
-        fault = self._company(request).arm(FaultOrder.model_validate(await _json(request)))
+        fault = self._provider(request).arm(FaultOrder.model_validate(await _json(request)))
         return web.json_response(fault_resource(fault), status=201)
 
     async def _disarm(self, request: web.Request) -> web.Response:
         fault_id = request.match_info.get("id")
-        disarmed = self._company(request).faults.disarm(fault_id)
+        disarmed = self._provider(request).faults.disarm(fault_id)
         if fault_id and not disarmed:
             raise _not_found("fault")
         return web.json_response({"disarmed": disarmed})
 
     async def _plan(self, request: web.Request) -> web.Response:
-        company = self._company(request)
-        usual = (company.default_plan or WebhookPlan()).model_dump()
-        company.replan(WebhookPlan.model_validate({**usual, **await _json(request)}))
-        return web.json_response(company.courier.plan.model_dump(mode="json"))
+        provider = self._provider(request)
+        usual = (provider.default_plan or WebhookPlan()).model_dump()
+        provider.replan(WebhookPlan.model_validate({**usual, **await _json(request)}))
+        return web.json_response(provider.webhook_sender.plan.model_dump(mode="json"))
 
     async def _plan_as_usual(self, request: web.Request) -> web.Response:
-        company = self._company(request)
-        company.replan(company.default_plan or WebhookPlan())
-        return web.json_response(company.courier.plan.model_dump(mode="json"))
+        provider = self._provider(request)
+        provider.replan(provider.default_plan or WebhookPlan())
+        return web.json_response(provider.webhook_sender.plan.model_dump(mode="json"))
 
     async def _release(self, request: web.Request) -> web.Response:
-        return web.json_response({"released": self._company(request).courier.release()})
+        return web.json_response({"released": self._provider(request).webhook_sender.release()})
 
     async def _redeliver(self, request: web.Request) -> web.Response:
-        if not await self._company(request).courier.redeliver(request.match_info["id"]):
+        if not await self._provider(request).webhook_sender.redeliver(request.match_info["id"]):
             raise _not_found("webhook")
         return web.json_response({"redelivered": request.match_info["id"]})
 
     async def _reset(self, request: web.Request) -> web.Response:
-        company = self._company(request)
-        await company.reset()
-        return web.json_response(company.state())
+        provider = self._provider(request)
+        await provider.reset()
+        return web.json_response(provider.state())
 
     async def _reset_all(self, request: web.Request) -> web.Response:
-        for company in self.companies.values():
-            await company.reset()
+        for provider in self.providers.values():
+            await provider.reset()
         return await self._everything(request)
 
-    def _company(self, request: web.Request) -> SimulatedProvider:
-        company = self.companies.get(request.match_info["company"])
-        if company is None:
-            raise _not_found(f"simulator; there are {sorted(self.companies)}")
-        return company
+    def _provider(self, request: web.Request) -> SimulatedProvider:
+        provider = self.providers.get(request.match_info["provider"])
+        if provider is None:
+            raise _not_found(f"simulator; there are {sorted(self.providers)}")
+        return provider
 
 
 @web.middleware

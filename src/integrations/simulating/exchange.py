@@ -1,4 +1,4 @@
-"""One HTTP request to a simulated company: done under its faults, written into the journal, answered."""
+"""One HTTP request to a simulated provider: done under its faults, written into the journal, answered."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ GARBAGE = "<!DOCTYPE html><html><head><title>Welcome</title></head><body><h1>It 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedResponse:
-    """What the company says, and what it wrote down about it."""
+    """What the provider says, and what it wrote down about it."""
 
     status: int
     text: str
@@ -29,7 +29,7 @@ class SimulatedResponse:
 
 
 async def exchange(
-    company: SimulatedProvider,
+    provider: SimulatedProvider,
     request: web.Request,
     *,
     at: str,
@@ -39,9 +39,9 @@ async def exchange(
 ) -> web.StreamResponse:
     """Answer a request. `perform` must not await: an accepted message is journalled before anybody can interfere."""
     body = (await request.read()).decode("utf-8", "replace")
-    fault = company.faults.strike(at, to)
+    fault = provider.faults.strike(at, to)
     received = Entry(
-        simulator=company.name,
+        simulator=provider.name,
         direction=Direction.RECEIVED,
         method=request.method,
         path=redacted_path(request.path_qs),
@@ -52,7 +52,7 @@ async def exchange(
         to=to,
     )
 
-    note = partial(_note, company, received)
+    note = partial(_note, provider, received)
 
     def performed() -> SimulatedResponse:
         answer = perform()
@@ -70,11 +70,11 @@ async def exchange(
     return _response(answer)
 
 
-def _note(company: SimulatedProvider, received: Entry, answer: SimulatedResponse | None, verdict: Verdict) -> None:
+def _note(provider: SimulatedProvider, received: Entry, answer: SimulatedResponse | None, verdict: Verdict) -> None:
     entry = replace(received, verdict=verdict)
     if answer is not None:
         entry = replace(entry, status=answer.status, code=answer.code, message_id=answer.message_id)
-    company.journal.write(entry)
+    provider.journal.write(entry)
 
 
 def _response(answer: SimulatedResponse | None) -> web.Response:
@@ -86,7 +86,7 @@ def _response(answer: SimulatedResponse | None) -> web.Response:
 
 
 def _garbage(request: web.Request) -> SimulatedResponse:
-    """A page of HTML where the company's words should be."""
+    """A page of HTML where the provider's words should be."""
     status = 201 if request.method == "POST" else 200
     return SimulatedResponse(status, GARBAGE, Verdict.FAULTED, content_type="text/html")
 

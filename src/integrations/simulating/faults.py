@@ -1,4 +1,4 @@
-"""Bad days on order: what can go wrong between a caller and a company, when it does, and how it looks."""
+"""Bad days on order: what can go wrong between a caller and a provider, when it does, and how it looks."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ class FaultKind(StrEnum):
     """The ways to go wrong."""
 
     CODE = "code"
-    """The company's own error `code`."""
+    """The provider's own error `code`."""
     RATE_LIMIT = "rate_limit"
     """429, with Retry-After when `retry_after` is given."""
     SERVER_ERROR = "server_error"
@@ -46,8 +46,8 @@ class RetryAfterForm(StrEnum):
 class FaultOrder(BaseModel, frozen=True, extra="forbid"):
     """A fault to arm. Exactly one of `next`, `every` and `always` says when it strikes.
 
-    `accepted` means that the company did what was asked and only its answer is lost. `at` names a point of the
-    company (its first one when absent), `to` narrows the fault to one recipient.
+    `accepted` means that the provider did what was asked and only its answer is lost. `at` names a point of the
+    provider (its first one when absent), `to` narrows the fault to one recipient.
     """
 
     kind: FaultKind
@@ -108,13 +108,13 @@ class Fault:
 
 @dataclass(slots=True)
 class Faults:
-    """The faults armed for one company; the oldest that strikes wins."""
+    """The faults armed for one provider; the oldest that strikes wins."""
 
     armed: list[Fault] = field(default_factory=list)
     _numbers: "count[int]" = field(default_factory=lambda: count(1))
 
     def arm(self, order: FaultOrder, at: str) -> Fault:
-        """Arm a fault at a point the company has."""
+        """Arm a fault at a point the provider has."""
         fault = Fault(id=f"fault-{next(self._numbers)}", order=order, at=at)
         self.armed.append(fault)
         return fault
@@ -160,7 +160,7 @@ async def respond_under_fault(
 ) -> Answer | None:
     """Do what was asked, under a fault; None means that the caller gets no answer and the line is cut.
 
-    `perform` does it and answers as usual; `excuse` words the company's answer for the fault, having done nothing.
+    `perform` does it and answers as usual; `excuse` words the provider's answer for the fault, having done nothing.
     """
     if fault is None:
         return perform()

@@ -1,4 +1,4 @@
-"""The company's own log: everything it received and every webhook it sent, told by nobody but itself."""
+"""The provider's own log: everything it received and every webhook it sent, told by nobody but itself."""
 
 import re
 from collections import deque
@@ -30,7 +30,7 @@ class Verdict(StrEnum):
     ANSWERED = "answered"
     """A question was answered."""
     REFUSED = "refused"
-    """The company said no."""
+    """The provider said no."""
     FAULTED = "faulted"
     """An armed fault struck and nothing was done."""
     DELIVERED = "delivered"
@@ -67,7 +67,7 @@ Match = Callable[[Entry], bool]
 
 
 class Journal:
-    """The log of all companies of one process, numbered in the order of writing."""
+    """The log of all providers of one process, numbered in the order of writing."""
 
     def __init__(self) -> None:
         self._numbers = count(1)
@@ -85,7 +85,7 @@ class Journal:
         return (line for line in lines if match(line[1]))
 
     def forget(self, simulator: str) -> None:
-        """Tear out the lines of one company."""
+        """Tear out the lines of one provider."""
         self._accepted[:] = [line for line in self._accepted if line[1].simulator != simulator]
         others = [line for line in self._others if line[1].simulator != simulator]
         self._others.clear()

@@ -21,7 +21,7 @@ class Clock:
     ahead: timedelta = timedelta()
 
     def now(self) -> datetime:
-        """The company's time."""
+        """The provider's time."""
         return datetime.now(UTC) + self.ahead
 
     def advance(self, seconds: float) -> None:
@@ -33,7 +33,7 @@ class Clock:
         self.ahead = timedelta(seconds=seconds)
 
 
-# A company's memory on paper: what it hands out and takes back, told apart from anything else.
+# A provider's memory on paper: what it hands out and takes back, told apart from anything else.
 
 
 State = TypeVar("State")
@@ -63,7 +63,7 @@ def load_state(kind: type[State], books: dict[str, Any]) -> State:
     return TypeAdapter(kind).validate_python(books)
 
 
-# What a simulated company is: the class every folder's `simulator` module derives its `Simulator` from.
+# What a simulated provider is: the class every folder's `simulator` module derives its `Simulator` from.
 
 
 Json = dict[str, Any]
@@ -80,7 +80,7 @@ class ControlRefused(Exception):
 
 
 class StoredMessage(Protocol):
-    """A message as a company keeps it."""
+    """A message as a provider keeps it."""
 
     @property
     def id(self) -> str: ...
@@ -96,14 +96,14 @@ class StoredMessage(Protocol):
 
 
 class SimulatedProvider(ABC):
-    """A company on this machine. It reads its account from the variables that its adapter reads."""
+    """A provider on this machine. It reads its account from the variables that its adapter reads."""
 
     name: ClassVar[str]
     points: ClassVar[Sequence[str]]
     """Where a fault can strike; the first is meant when an order names none."""
     faults_known: ClassVar[frozenset[FaultKind]] = frozenset(FaultKind)
     default_plan: ClassVar[WebhookPlan | None] = None
-    """How its webhooks travel; None for a company that sends none."""
+    """How its webhooks travel; None for a provider that sends none."""
     memory_version: ClassVar[int] = 1
     """Of the way its memory is written: no other is taken back."""
 
@@ -112,7 +112,7 @@ class SimulatedProvider(ABC):
         self.journal = journal
         self.faults = Faults()
         self.clock = Clock()
-        self.courier = WebhookSender(self.name, journal, self.default_plan or WebhookPlan())
+        self.webhook_sender = WebhookSender(self.name, journal, self.default_plan or WebhookPlan())
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Its HTTP side, mounted at `/<name>`."""
@@ -124,7 +124,7 @@ class SimulatedProvider(ABC):
 
     async def stop(self) -> None:
         """Close everything."""
-        await self.courier.close()
+        await self.webhook_sender.close()
 
     @abstractmethod
     def kept(self) -> Iterator[StoredMessage]:
@@ -139,7 +139,7 @@ class SimulatedProvider(ABC):
         return {}
 
     def inbound(self, order: Json) -> Json:
-        """Somebody writes to us through the company."""
+        """Somebody writes to us through the provider."""
         raise ControlRefused(f"{self.name} has no inbound messages")
 
     def report(self, message_id: str, order: Json) -> Json:
@@ -155,17 +155,17 @@ class SimulatedProvider(ABC):
         return {}
 
     @abstractmethod
-    def books_written(self) -> Json:
+    def written_state(self) -> Json:
         """Everything it remembers, as JSON, and no secret."""
 
     @abstractmethod
-    def read_books(self, books: Json) -> None:
+    def read_state(self, records: Json) -> None:
         """Remember that and nothing else; raises pydantic's ValidationError, and then nothing has changed."""
 
     def exported(self) -> Json:
         """Everything it remembers, and how far its clock is ahead."""
         ahead = self.clock.ahead.total_seconds()
-        memory = Snapshot(company=self.name, version=self.memory_version, ahead=ahead, books=self.books_written())
+        memory = Snapshot(company=self.name, version=self.memory_version, ahead=ahead, books=self.written_state())
         return memory.model_dump()
 
     async def imported(self, state: Json) -> None:
@@ -176,16 +176,16 @@ class SimulatedProvider(ABC):
         if memory.version != self.memory_version:
             words = f"{self.name} reads memories of version {self.memory_version}, not {memory.version}: export it anew"
             raise ControlRefused(words, field="version")
-        self.read_books(memory.books)
+        self.read_state(memory.books)
         self.clock.set_ahead(memory.ahead)
-        await self.courier.forget()
+        await self.webhook_sender.forget()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass at once, by the company's clock; what is due by then happens."""
+        """Let time pass at once, by the provider's clock; what is due by then happens."""
         self.clock.advance(seconds)
 
     def arm(self, order: FaultOrder) -> Fault:
-        """Arm a fault, if it is one this company can have."""
+        """Arm a fault, if it is one this provider can have."""
         if order.kind not in self.faults_known:
             raise ControlRefused(f"{self.name} cannot have {order.kind}: {sorted(self.faults_known)}", field="kind")
         at = order.at or self.points[0]
@@ -196,24 +196,24 @@ class SimulatedProvider(ABC):
 
     @abstractmethod
     def check(self, order: FaultOrder) -> None:
-        """Raise ControlRefused when the code of an order is none of the company's."""
+        """Raise ControlRefused when the code of an order is none of the provider's."""
 
     def replan(self, plan: WebhookPlan) -> None:
         """Let webhooks travel another way from now on."""
         if self.default_plan is None:
             raise ControlRefused(f"{self.name} sends no webhooks")
-        self.courier.plan = plan
+        self.webhook_sender.plan = plan
 
     async def reset(self) -> None:
         """Back to the first day: nothing kept, nothing armed, nothing under way."""
-        await self.courier.reset()
+        await self.webhook_sender.reset()
         self.faults.disarm()
         self.clock.set_ahead(0)
         self.forget()
         self.journal.forget(self.name)
 
     def state(self) -> Json:
-        """The company at a glance."""
+        """The provider at a glance."""
         return {
             "name": self.name,
             "now": self.clock.now().isoformat(),
@@ -225,8 +225,8 @@ class SimulatedProvider(ABC):
             ],
             "messages": sum(1 for _ in self.kept()),
             "faults": [fault_resource(fault) for fault in self.faults.armed],
-            "webhooks": self.courier.plan.model_dump(mode="json") if self.default_plan else None,
-            "held": len(self.courier.held),
+            "webhooks": self.webhook_sender.plan.model_dump(mode="json") if self.default_plan else None,
+            "held": len(self.webhook_sender.held),
             **self.details(),
         }
 

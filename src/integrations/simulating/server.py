@@ -35,7 +35,7 @@ class CannotListen(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The environment, of which each company reads its own part; port 0 is a free one."""
+    """The environment, of which each provider reads its own part; port 0 is a free one."""
 
     environment: Mapping[str, str] = field(repr=False)
 
@@ -57,7 +57,7 @@ def simulated_providers(environment: Mapping[str, str], journal: Journal) -> dic
     modules = [f"integrations.{folder}.simulator" for folder in folders]
     found = [import_module(module) for module in modules if find_spec(module) is not None]
     created: list[SimulatedProvider] = [module.Simulator(environment, journal) for module in found]
-    return {company.name: company for company in created}
+    return {provider.name: provider for provider in created}
 
 
 async def run(settings: Settings) -> None:
@@ -83,11 +83,11 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> dict[str, Any]:
     announcement: dict[str, Any] = {"ready": True}
     app = web.Application(middlewares=[guard])
     app.add_routes(Control(simulated, journal, lambda: announcement).routes())
-    for name, company in simulated.items():
-        stack.push_async_callback(company.stop)
-        announcement.update(await company.start())
+    for name, provider in simulated.items():
+        stack.push_async_callback(provider.stop)
+        announcement.update(await provider.start())
         side = web.Application()
-        side.add_routes(company.routes())
+        side.add_routes(provider.routes())
         app.add_subapp(f"/{name}", side)
     # A caller who is being kept waiting by a fault is not waited for.
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)

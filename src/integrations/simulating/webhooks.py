@@ -1,4 +1,4 @@
-"""Sends a company's webhooks: in time or late, once or twice, in order or reversed, held back or lost; all on order."""
+"""Sends a provider's webhooks: in time or late, once or twice, in order or reversed, delayed or lost, as ordered."""
 
 import asyncio
 import re
@@ -14,14 +14,14 @@ from yarl import URL
 
 from integrations.simulating.journal import Direction, Entry, Journal, Verdict, redacted_path
 
-# Twilio's defaults; the other companies are of the same size. https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
+# Twilio's defaults; the other providers are of the same size. https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
 TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
 RETRY_DELAY = 0.3
 """Seconds until a webhook whose connection failed is tried again."""
 
 
 class WebhookPlan(BaseModel, frozen=True, extra="forbid"):
-    """How a company's webhooks travel.
+    """How a provider's webhooks travel.
 
     `delays` are the seconds before the first, second … report about a message, the last one counting for all that
     follow. Without `automatic`, nothing happens to a message until the control API says so.
@@ -72,7 +72,7 @@ class DeliveryResult:
 
 @dataclass(slots=True)
 class WebhookSender:
-    """Carries the webhooks of one company, each attempt into the journal."""
+    """Carries the webhooks of one provider, each attempt into the journal."""
 
     simulator: str
     journal: Journal
@@ -246,7 +246,7 @@ class WebhookSender:
         )
 
 
-# What a company can be made to tell us, by name: each event with its sentence and what it may be given.
+# What a provider can be made to tell us, by name: each event with its sentence and what it may be given.
 
 
 Order = TypeVar("Order", bound=BaseModel)
@@ -262,7 +262,7 @@ class Event:
 
 
 class AboutOrder(BaseModel, frozen=True, extra="forbid"):
-    """Which message it is about, by the company's id: the newest that was sent when none is named."""
+    """Which message it is about, by the provider's id: the newest that was sent when none is named."""
 
     message: str | None = Field(None, min_length=1, max_length=256)
 

@@ -1,10 +1,10 @@
 """E-mail through any SMTP relay."""
 
-from core.ports import Channel, Connected, Integration, MessageSender, Mode, Surroundings
+from core.ports import Channel, Connected, Integration, IntegrationContext, MessageSender, Mode
 from integrations.smtp.settings import Settings
 
 
-def connect(settings: Settings, _surroundings: Surroundings) -> Connected:
+def connect(settings: Settings, _surroundings: IntegrationContext) -> Connected:
     """Put the relay to work; no connection is opened yet. A relay reports nothing back, so there are no webhooks."""
     # The library costs start-up time that whoever only reads the card need not pay.
     from integrations.smtp.adapter import FailoverState, FallbackSender, SmtpSender

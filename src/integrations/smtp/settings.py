@@ -98,7 +98,7 @@ class Settings(IntegrationSettings):
     host: str = setting(
         "SMTP_HOST",
         about="The relay",
-        mend="a host name or address, without smtp:// and without the port",
+        fix="a host name or address, without smtp:// and without the port",
         matches=_HOST,
         example="smtp.example.com",
     )
@@ -106,19 +106,19 @@ class Settings(IntegrationSettings):
         "SMTP_PORT",
         default=587,
         about="The relay's port",
-        mend="587 (STARTTLS) or 465 (TLS from the first byte)",
+        fix="587 (STARTTLS) or 465 (TLS from the first byte)",
         matches=_PORT,
     )
     username: str | None = setting(
-        "SMTP_USERNAME", default=None, about="Signs in to the relay", mend="from the relay's operator", example="mailer"
+        "SMTP_USERNAME", default=None, about="Signs in to the relay", fix="from the relay's operator", example="mailer"
     )
     password: SecretStr | None = setting(
-        "SMTP_PASSWORD", default=None, about="The user's password", mend="from the relay's operator"
+        "SMTP_PASSWORD", default=None, about="The user's password", fix="from the relay's operator"
     )
     sender: str = setting(
         "SMTP_FROM",
         about="Who mail is from",
-        mend='one address, or Name <name@example.com>; a name with a comma in double quotes ("Silva, Ana" <…>)',
+        fix='one address, or Name <name@example.com>; a name with a comma in double quotes ("Silva, Ana" <…>)',
         matches=_SENDER,
         example="Interalpha <hello@example.com>",
     )
@@ -126,21 +126,21 @@ class Settings(IntegrationSettings):
         "SMTP_TLS",
         default=None,
         about="How the connection is encrypted (default: implicit on port 465, starttls on any other)",
-        mend="starttls, implicit, or none for a relay on this machine",
+        fix="starttls, implicit, or none for a relay on this machine",
         example="starttls",
     )
     ca_file: PemFile | None = setting(
         "SMTP_CA_FILE",
         default=None,
         about="The certificate authority of a private relay (optional)",
-        mend="the full path of a PEM file",
+        fix="the full path of a PEM file",
         example="/etc/ssl/private-ca.pem",
     )
     list_unsubscribe: str | None = setting(
         "SMTP_LIST_UNSUBSCRIBE",
         default=None,
         about="Where people unsubscribe, as the header List-Unsubscribe (default: no such header)",
-        mend="one mailto: or https: address",
+        fix="one mailto: or https: address",
         matches=r"(mailto:[^\s<>,@]+@|https://)[^\s<>,]+",
         example="mailto:unsubscribe@example.com",
     )
@@ -148,7 +148,7 @@ class Settings(IntegrationSettings):
         "SMTP_FALLBACK_HOST",
         default=None,
         about="A second relay, for mail that the first certainly did not accept (optional)",
-        mend="a host name or address, without smtp:// and without the port",
+        fix="a host name or address, without smtp:// and without the port",
         matches=_HOST,
         example="smtp.example.org",
     )
@@ -156,31 +156,31 @@ class Settings(IntegrationSettings):
         "SMTP_FALLBACK_PORT",
         default=587,
         about="The second relay's port",
-        mend="587 (STARTTLS) or 465 (TLS from the first byte)",
+        fix="587 (STARTTLS) or 465 (TLS from the first byte)",
         matches=_PORT,
     )
     fallback_username: str | None = setting(
         "SMTP_FALLBACK_USERNAME",
         default=None,
         about="Signs in to the second relay",
-        mend="from the relay's operator",
+        fix="from the relay's operator",
         example="mailer",
     )
     fallback_password: SecretStr | None = setting(
-        "SMTP_FALLBACK_PASSWORD", default=None, about="That user's password", mend="from the relay's operator"
+        "SMTP_FALLBACK_PASSWORD", default=None, about="That user's password", fix="from the relay's operator"
     )
     fallback_chosen_tls: Tls | None = setting(
         "SMTP_FALLBACK_TLS",
         default=None,
         about="How the connection to the second relay is encrypted (default: by its port, as for the first)",
-        mend="starttls, implicit, or none for a relay on this machine",
+        fix="starttls, implicit, or none for a relay on this machine",
         example="starttls",
     )
     fallback_ca_file: PemFile | None = setting(
         "SMTP_FALLBACK_CA_FILE",
         default=None,
         about="The certificate authority of a private second relay (optional)",
-        mend="the full path of a PEM file",
+        fix="the full path of a PEM file",
         example="/etc/ssl/private-ca.pem",
     )
 
@@ -188,7 +188,7 @@ class Settings(IntegrationSettings):
         "SMTP_MESSAGES_PER_SECOND",
         default=None,
         about="How fast the relay may be given mail, all workers together (default: as fast as it takes it)",
-        mend="1 to 1000, from the relay's operator",
+        fix="1 to 1000, from the relay's operator",
         matches="[1-9][0-9]{0,3}",
         example="14",
     )
@@ -197,7 +197,7 @@ class Settings(IntegrationSettings):
         "SMTP_CONNECTIONS",
         default=10,
         about="How many connections to a relay one worker keeps, and so how many mails it says at once",
-        mend="1 to 100: no more than the relay's operator allows one client",
+        fix="1 to 100: no more than the relay's operator allows one client",
         matches="[1-9][0-9]{0,2}",
     )
 

@@ -16,7 +16,7 @@ class Settings(IntegrationSettings):
     secret_key: SecretStr = setting(
         "STRIPE_SECRET_KEY",
         about="Signs in; a restricted key (rk_) is enough",
-        mend="begins with rk_test_, sk_test_, rk_live_ or sk_live_, under Developers > API keys",
+        fix="begins with rk_test_, sk_test_, rk_live_ or sk_live_, under Developers > API keys",
         matches="(sk|rk)_(test|live)_[A-Za-z0-9]+",
         example="rk_test_dummy",
     )
@@ -24,13 +24,13 @@ class Settings(IntegrationSettings):
         "NEXT_PUBLIC_STRIPE_PUBLISHABLE_KEY",
         "STRIPE_PUBLISHABLE_KEY",
         about="The key browsers pay with",
-        mend="begins with pk_test_ or pk_live_, under Developers > API keys",
+        fix="begins with pk_test_ or pk_live_, under Developers > API keys",
         example="pk_test_dummy",
     )
     webhook_secrets: tuple[SecretStr, ...] = setting(
         "STRIPE_WEBHOOK_SECRET",
         about="Signs webhooks; while rotating, the new and the old one separated by a comma",
-        mend="begins with whsec_, under Developers > Webhooks > the endpoint",
+        fix="begins with whsec_, under Developers > Webhooks > the endpoint",
         matches=r"whsec_[^\s,]+",
         several=True,
         example="whsec_dummy",
@@ -39,7 +39,7 @@ class Settings(IntegrationSettings):
         "STRIPE_API_BASE",
         default="https://api.stripe.com",
         about="Where Stripe's API is",
-        mend="https://host; http only for this machine",
+        fix="https://host; http only for this machine",
     )
 
     @property

@@ -1,10 +1,10 @@
 """Text messages through Twilio."""
 
-from core.ports import Channel, Connected, Integration, Mode, Surroundings
+from core.ports import Channel, Connected, Integration, IntegrationContext, Mode
 from integrations.twilio.settings import Settings
 
 
-def connect(settings: Settings, surroundings: Surroundings) -> Connected:
+def connect(settings: Settings, surroundings: IntegrationContext) -> Connected:
     """Connect Twilio; nothing is called yet."""
     # Imported here: the HTTP client and Twilio's library cost start-up time, and the card is often read without them.
     from integrations.http_client import HttpClient

@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from enum import IntEnum
 
 from core.errors import OutcomeUnknown, ProviderUnavailable
-from core.ports import ReportedStatus, Sighting, Sought, TextContent
+from core.ports import LookupRequest, ProviderRecord, ReportedStatus, TextContent
 from integrations.http_client import HttpClient, HttpResponse
 from integrations.twilio.adapter import authorization
 from integrations.twilio.errors import (
@@ -149,7 +149,7 @@ BEFORE, AFTER = timedelta(seconds=60), timedelta(minutes=10)
 """How long before and after the start of an attempt Twilio may have created the message; the clocks may differ."""
 PAGES_OF_A_PERSON, PAGES_OF_A_DAY = 8, 80
 
-Candidate = tuple[TextMatch, timedelta, Sighting]
+Candidate = tuple[TextMatch, timedelta, ProviderRecord]
 """A message that may be the attempt: the text match, the distance in time, and what Twilio says of it."""
 
 
@@ -159,7 +159,7 @@ class TwilioLookup:
     def __init__(self, messages: MessageList) -> None:
         self._messages = messages
 
-    async def find(self, sought: Sought) -> Sequence[Sighting]:
+    async def find(self, sought: LookupRequest) -> Sequence[ProviderRecord]:
         if sought.provider_message_id and SID.fullmatch(sought.provider_message_id):
             message = await self._messages.message(sought.provider_message_id)
             return [] if message is None else [_sighting(message)]
@@ -169,7 +169,7 @@ class TwilioLookup:
             found, _ = await self._look(sought, most=1)
         return [sighting for _, _, sighting in sorted(found, key=lambda one: one[:2])]
 
-    async def _look(self, sought: Sought, *, most: int) -> tuple[list[Candidate], int]:
+    async def _look(self, sought: LookupRequest, *, most: int) -> tuple[list[Candidate], int]:
         found: list[Candidate] = []
         pages, page = 0, list[Json]()
         try:
@@ -184,7 +184,7 @@ class TwilioLookup:
                 raise
         return found, pages
 
-    def _judge(self, message: Json, sought: Sought) -> Candidate | None:
+    def _judge(self, message: Json, sought: LookupRequest) -> Candidate | None:
         """Return how well a message fits the attempt; None where it cannot be the attempt."""
         assert isinstance(sought.content, TextContent)  # noqa: S101  # accepted for this channel only as text
         match = compare_texts(sought.content.text, message.get("body"))
@@ -205,7 +205,7 @@ class TwilioLookup:
         return counted
 
 
-def _may_be(message: Json, sought: Sought) -> bool:
+def _may_be(message: Json, sought: LookupRequest) -> bool:
     created = parse_date(message, "date_created")
     return created is None or sought.started_at - BEFORE <= created <= sought.started_at + AFTER
 
@@ -221,12 +221,12 @@ def _is_before(message: Json, limit: datetime) -> bool:
     return created is not None and created < limit
 
 
-def _distance(message: Json, sought: Sought) -> timedelta:
+def _distance(message: Json, sought: LookupRequest) -> timedelta:
     created = parse_date(message, "date_created")
     return timedelta.max if created is None else abs(created - sought.started_at)
 
 
-def _sighting(message: Json) -> Sighting:
+def _sighting(message: Json) -> ProviderRecord:
     status, code = STATUSES.get(str(message["status"])), str(message.get("error_code"))
     failure = ERRORS.failure(code if CODE.fullmatch(code) else "") if status is ReportedStatus.FAILED else None
-    return Sighting(str(message["sid"]), status, failure, parse_date(message, "date_created"))
+    return ProviderRecord(str(message["sid"]), status, failure, parse_date(message, "date_created"))

@@ -22,14 +22,14 @@ class Settings(IntegrationSettings):
     account_sid: str = setting(
         "TWILIO_ACCOUNT_SID",
         about="The account",
-        mend="AC and 32 hexadecimal digits, on the console's first page",
+        fix="AC and 32 hexadecimal digits, on the console's first page",
         matches="AC[0-9a-fA-F]{32}",
         example="AC00000000000000000000000000000000",
     )
     auth_tokens: tuple[SecretStr, ...] = setting(
         "TWILIO_AUTH_TOKEN",
         about="Signs in and signs webhooks; while rotating, the new and the old one separated by a comma",
-        mend="32 hexadecimal digits, under the account SID on the console's first page",
+        fix="32 hexadecimal digits, under the account SID on the console's first page",
         matches="[0-9a-fA-F]{32}",
         several=True,
         example="00000000000000000000000000000000",
@@ -38,7 +38,7 @@ class Settings(IntegrationSettings):
         "TWILIO_API_KEY_SID",
         default=None,
         about="An API key for sending in place of the auth token (optional)",
-        mend="SK and 32 hexadecimal digits, under API keys & tokens",
+        fix="SK and 32 hexadecimal digits, under API keys & tokens",
         matches="SK[0-9a-fA-F]{32}",
         example="SK00000000000000000000000000000000",
     )
@@ -46,13 +46,13 @@ class Settings(IntegrationSettings):
         "TWILIO_API_KEY_SECRET",
         default=None,
         about="The API key's secret (optional)",
-        mend="shown once, when the key is created",
+        fix="shown once, when the key is created",
     )
     phone_number: str | None = setting(
         "TWILIO_PHONE_NUMBER",
         default=None,
         about="The number or short code that sends; this or a messaging service is needed",
-        mend="+ and the number with its country code, or the 3 to 8 digits of a short code, under Active numbers",
+        fix="+ and the number with its country code, or the 3 to 8 digits of a short code, under Active numbers",
         matches=r"\+[1-9][0-9]{6,14}|[0-9]{3,8}",
         example="+15005550006",
     )
@@ -60,7 +60,7 @@ class Settings(IntegrationSettings):
         "TWILIO_MESSAGING_SERVICE_SID",
         default=None,
         about="The messaging service that sends, in place of a single number",
-        mend="MG and 32 hexadecimal digits, under Messaging > Services",
+        fix="MG and 32 hexadecimal digits, under Messaging > Services",
         matches="MG[0-9a-fA-F]{32}",
         example="MG00000000000000000000000000000000",
     )
@@ -68,7 +68,7 @@ class Settings(IntegrationSettings):
         "TWILIO_MESSAGES_PER_SECOND",
         default=None,
         about="How fast the sender may send, all workers together (default: by its kind; a messaging service unpaced)",
-        mend="1 to 4000: a North American number 1, toll-free 3, a number elsewhere 10, a short code 100, or as agreed",
+        fix="1 to 4000: a North American number 1, toll-free 3, a number elsewhere 10, a short code 100, or as agreed",
         matches="[1-9][0-9]{0,3}",
         example="10",
     )
@@ -76,7 +76,7 @@ class Settings(IntegrationSettings):
         "TWILIO_API_BASE",
         default="https://api.twilio.com",
         about="Where Twilio's API is",
-        mend="https://host; http only for this machine",
+        fix="https://host; http only for this machine",
     )
 
     @property

@@ -1,10 +1,10 @@
 """WhatsApp messages through Meta's Cloud API."""
 
-from core.ports import Channel, Connected, Integration, Mode, Surroundings
+from core.ports import Channel, Connected, Integration, IntegrationContext, Mode
 from integrations.whatsapp.settings import Settings
 
 
-def connect(settings: Settings, surroundings: Surroundings) -> Connected:
+def connect(settings: Settings, surroundings: IntegrationContext) -> Connected:
     """Connect WhatsApp; nothing is called yet."""
     # Imported here: the HTTP client costs start-up time, and the card is often read without it.
     from integrations.http_client import HttpClient

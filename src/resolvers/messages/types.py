@@ -361,7 +361,7 @@ def attempt_of(info: Info, view: AttemptView) -> MessageAttempt:
 
 
 def shown_id(info: Info, id: str | None) -> str | None:
-    """A company's id as the caller may see it."""
+    """A provider's id as the caller may see it."""
     principal = info.context.principal
     may_see = principal is not None and Scope.CONTACTS_READ in principal.scopes
     return id if id is None or may_see else mask_id(id)

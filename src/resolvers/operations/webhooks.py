@@ -32,7 +32,7 @@ async def subject_of(info: Info, message_id: UUID | None) -> Message | None:
     return None if found is None else message_of(found)
 
 
-# What companies told us, as clients see it.
+# What providers told us, as clients see it.
 
 
 _CURSOR = "WebhookDeliveryCursor"

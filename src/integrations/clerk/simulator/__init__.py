@@ -60,7 +60,7 @@ class Simulator(SimulatedProvider):
     def __init__(self, environment: Mapping[str, str], journal: Journal) -> None:
         super().__init__(environment, journal)
         self.account = Account.read(environment)
-        self.desk = Backend(self.account, self.clock.now)
+        self.backend = Backend(self.account, self.clock.now)
 
     def routes(self) -> Sequence[web.RouteDef]:
         """The keys, as everybody may read them and as the backend API gives them."""
@@ -76,19 +76,19 @@ class Simulator(SimulatedProvider):
 
     def forget(self) -> None:
         """Back to the first two people; the keys stay, as they do when people are forgotten."""
-        self.desk.books = initial_state()
+        self.backend.records = initial_state()
 
-    def books_written(self) -> Json:
+    def written_state(self) -> Json:
         """People, businesses, sessions."""
-        return dump_state(self.desk.books)
+        return dump_state(self.backend.records)
 
-    def read_books(self, books: Json) -> None:
+    def read_state(self, records: Json) -> None:
         """Take them from somewhere else."""
-        self.desk.books = load_state(State, books)
+        self.backend.records = load_state(State, records)
 
     def details(self) -> Json:
         """Who is there."""
-        books = self.desk.books
+        books = self.backend.records
         return {
             "issuer": self.account.issuer,
             "users": sorted(books.users),
@@ -103,20 +103,20 @@ class Simulator(SimulatedProvider):
 
     def events(self) -> Mapping[str, Event]:
         """What can be told."""
-        return events_of(self.desk)
+        return events_of(self.backend)
 
     def actions(self) -> Mapping[str, Action]:
         """People come, change and go; they sign in; keys rotate."""
-        desk = self.desk
+        backend = self.backend
         return {
-            "user": self._saving(UserOrder, desk.save_user),
-            "organization": self._saving(OrganizationOrder, desk.save_organization),
-            "member": self._saving(MemberOrder, desk.save_member),
-            "ban_user": self._saving(BanOrder, desk.ban_user),
-            "revoke": self._saving(RevokeOrder, desk.revoke),
-            "delete_user": self._removing(UserReference, desk.delete_user),
-            "delete_organization": self._removing(OrganizationReference, desk.delete_organization),
-            "remove_member": self._removing(MemberReference, desk.remove_member),
+            "user": self._saving(UserOrder, backend.save_user),
+            "organization": self._saving(OrganizationOrder, backend.save_organization),
+            "member": self._saving(MemberOrder, backend.save_member),
+            "ban_user": self._saving(BanOrder, backend.ban_user),
+            "revoke": self._saving(RevokeOrder, backend.revoke),
+            "delete_user": self._removing(UserReference, backend.delete_user),
+            "delete_organization": self._removing(OrganizationReference, backend.delete_organization),
+            "remove_member": self._removing(MemberReference, backend.remove_member),
             "sign_in": self._sign_in,
             "token": self._fresh_token,
             "mint": self._mint,
@@ -142,35 +142,35 @@ class Simulator(SimulatedProvider):
     def _told(self, order: Order, webhook: Webhook) -> str | None:
         if not order.tell:
             return None
-        self.courier.post(webhook)
+        self.webhook_sender.post(webhook)
         return webhook.id
 
     async def _sign_in(self, order: Json) -> Json:
-        return self.desk.sign_in(SignInOrder.model_validate(order))
+        return self.backend.sign_in(SignInOrder.model_validate(order))
 
     async def _fresh_token(self, order: Json) -> Json:
-        return self.desk.fresh_token(TokenOrder.model_validate(order))
+        return self.backend.fresh_token(TokenOrder.model_validate(order))
 
     async def _mint(self, order: Json) -> Json:
         wanted = MintOrder.model_validate(order)
-        return {"token": self.desk.keyring.sign(wanted.claims, wanted.header)}
+        return {"token": self.backend.keyring.sign(wanted.claims, wanted.header)}
 
     async def _rotate_keys(self, order: Json) -> Json:
-        return {"kid": self.desk.keyring.rotate(withdraw=RotateOrder.model_validate(order).withdraw)}
+        return {"kid": self.backend.keyring.rotate(withdraw=RotateOrder.model_validate(order).withdraw)}
 
     async def _emit(self, order: Json) -> Json:
-        webhook = self.desk.emit(EmitOrder.model_validate(order))
-        self.courier.post(webhook)
+        webhook = self.backend.emit(EmitOrder.model_validate(order))
+        self.webhook_sender.post(webhook)
         return {"webhook_id": webhook.id}
 
     async def _publish(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, "jwks", lambda: _said(self.desk.keyring.published()))
+        return await self._serve(request, "jwks", lambda: _said(self.backend.keyring.published()))
 
     async def _show_keys(self, request: web.Request) -> web.StreamResponse:
         def admitted() -> SimulatedResponse:
             if not self.account.admits(request.headers.get("Authorization", "")):
                 return _refused(401, "authentication_invalid")
-            return _said(self.desk.keyring.published())
+            return _said(self.backend.keyring.published())
 
         return await self._serve(request, "api", admitted)
 

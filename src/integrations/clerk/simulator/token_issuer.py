@@ -51,7 +51,7 @@ class TokenIssuer:
         return list(self._keys)[-1] if self._keys else self.rotate()
 
 
-def claims_of(books: State, session: Session, issuer: str, now: datetime, lifetime: int) -> Json:
+def claims_of(records: State, session: Session, issuer: str, now: datetime, lifetime: int) -> Json:
     """What the token of a session says."""
     issued = int(now.timestamp())
     claims: Json = {
@@ -68,9 +68,9 @@ def claims_of(books: State, session: Session, issuer: str, now: datetime, lifeti
     }
     if session.origin is not None:
         claims["azp"] = session.origin
-    member = books.member(session.user_id, session.organization_id) if session.organization_id else None
+    member = records.member(session.user_id, session.organization_id) if session.organization_id else None
     if member is not None:
-        organization = books.organization(member.organization_id)
+        organization = records.organization(member.organization_id)
         role = member.role.removeprefix("org:")
         claims["o"] = {"id": organization.id, "rol": role, "slg": organization.slug}
         _pack(claims, member.permissions)

@@ -84,9 +84,9 @@ def organization_resource(organization: Organization) -> Json:
     }
 
 
-def membership_resource(books: State, member: Member) -> Json:
+def membership_resource(records: State, member: Member) -> Json:
     """A membership as Clerk shows it, both sides in it."""
-    user, organization = books.user(member.user_id), books.organization(member.organization_id)
+    user, organization = records.user(member.user_id), records.organization(member.organization_id)
     return {
         "id": member.id,
         "object": "organization_membership",

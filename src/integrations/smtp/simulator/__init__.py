@@ -33,7 +33,7 @@ class Simulator(SimulatedProvider):
     def __init__(self, environment: Mapping[str, str], journal: Journal) -> None:
         super().__init__(environment, journal)
         self.account = Account.read(environment)
-        self.books = State()
+        self.records = State()
         self._servers: list[asyncio.Server] = []
         self._sessions: set[asyncio.Task[None]] = set()
         self._folder: TemporaryDirectory[str] | None = None
@@ -60,19 +60,19 @@ class Simulator(SimulatedProvider):
 
     def kept(self) -> Iterator[Mail]:
         """Every accepted mail."""
-        return iter(self.books.mails.values())
+        return iter(self.records.mails.values())
 
     def forget(self) -> None:
         """Forget mails and the greylist."""
-        self.books = State()
+        self.records = State()
 
-    def books_written(self) -> Json:
+    def written_state(self) -> Json:
         """Mails and the greylist."""
-        return dump_state(self.books)
+        return dump_state(self.records)
 
-    def read_books(self, books: Json) -> None:
+    def read_state(self, records: Json) -> None:
         """Take them from somewhere else."""
-        self.books = load_state(State, books)
+        self.records = load_state(State, records)
 
     def report(self, message_id: str, order: Json) -> Json:
         """Refuse: a mail server has said all it will ever say."""
@@ -90,7 +90,7 @@ class Simulator(SimulatedProvider):
         return {"user": self.account.username, "plain_auth": self.account.is_plain, "reports": REPORTS_NOTHING}
 
     async def _listen(self, tls: SSLContext, variable: str, *, is_encrypted: bool) -> int:
-        parts = Server(self.account, self.faults, tls, self.clock, lambda: self.books, self._note)
+        parts = Server(self.account, self.faults, tls, self.clock, lambda: self.records, self._note)
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await self._talk(Session(parts, reader, writer, is_encrypted))

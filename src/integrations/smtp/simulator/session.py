@@ -77,7 +77,7 @@ class Server:
     faults: Faults
     tls: SSLContext
     clock: Clock
-    books: Callable[[], State]
+    records: Callable[[], State]
     """The present ones: they are replaced whole."""
     note: Note
 
@@ -274,8 +274,8 @@ class Session:
                 return recipient
             if len(self.recipients) >= MAX_RECIPIENTS:
                 return reply(452, "4.5.3 Too many recipients")
-            books, now = self.server.books(), self.server.clock.now()
-            if refusal := recipient_refusal(recipient, self.sender.address, books, now):
+            records, now = self.server.records(), self.server.clock.now()
+            if refusal := recipient_refusal(recipient, self.sender.address, records, now):
                 return refusal
             self.recipients.append(recipient)
             return reply(250, "2.1.5 Ok")
@@ -310,7 +310,7 @@ class Session:
         def take() -> Reply:
             if refusal is not None:
                 return refusal
-            self.server.books().mails[mail.id] = mail
+            self.server.records().mails[mail.id] = mail
             return reply(250, f"2.0.0 Ok: queued as {mail.id}")
 
         await self._answer("end-of-data", "(mail)", take, to=mail.recipients[0], mail=mail)

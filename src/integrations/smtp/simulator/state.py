@@ -28,7 +28,7 @@ Raw = Annotated[bytes, BeforeValidator(_decode_raw), PlainSerializer(lambda raw:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One accepted mail; `id` is what it was queued as, `at` by the company's clock."""
+    """One accepted mail; `id` is what it was queued as, `at` by the provider's clock."""
 
     __pydantic_config__ = STRICT
 
@@ -129,10 +129,10 @@ _AT_RCPT = {
 _AFTER_THE_MAIL = {"spam": reply(554, "5.7.1 Message refused as spam"), "big": TOO_BIG}
 
 
-def recipient_refusal(recipient: str, sender: str, books: State, now: datetime) -> Reply | None:
+def recipient_refusal(recipient: str, sender: str, records: State, now: datetime) -> Reply | None:
     """Why a recipient is refused, if it is; a first attempt is remembered in the greylist."""
     name = local_part(recipient)
-    if name == "grey" and not books.is_known(sender, recipient, now):
+    if name == "grey" and not records.is_known(sender, recipient, now):
         return _GREYLISTED
     return _AT_RCPT.get(name)
 

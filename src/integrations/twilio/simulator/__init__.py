@@ -37,7 +37,7 @@ class Simulator(SimulatedProvider):
     def __init__(self, environment: Mapping[str, str], journal: Journal) -> None:
         super().__init__(environment, journal)
         self.account = Account.read(environment)
-        self.books = State()
+        self.records = State()
 
     def routes(self) -> Sequence[web.RouteDef]:
         """The part of Twilio's API there is; everything else is Twilio's 404."""
@@ -52,19 +52,19 @@ class Simulator(SimulatedProvider):
 
     def kept(self) -> Iterator[Message]:
         """Every message, inbound ones too."""
-        return iter(self.books.messages.values())
+        return iter(self.records.messages.values())
 
     def forget(self) -> None:
         """Forget messages and opt-outs."""
-        self.books = State()
+        self.records = State()
 
-    def books_written(self) -> Json:
+    def written_state(self) -> Json:
         """Messages and opt-outs."""
-        return dump_state(self.books)
+        return dump_state(self.records)
 
-    def read_books(self, books: Json) -> None:
+    def read_state(self, records: Json) -> None:
         """Take them from somewhere else."""
-        self.books = load_state(State, books)
+        self.records = load_state(State, records)
 
     def advance(self, seconds: float) -> None:
         """Let time pass, and give up what has waited in the queue for longer than it is valid."""
@@ -72,7 +72,7 @@ class Simulator(SimulatedProvider):
         for message in [one for one in self.kept() if one.is_overdue(self.clock.now())]:
             post = self._become(message, EXPIRED)
             if post is not None:
-                self.courier.post(post)
+                self.webhook_sender.post(post)
 
     def details(self) -> Json:
         """Who has opted out, and which sender and service there are."""
@@ -81,7 +81,7 @@ class Simulator(SimulatedProvider):
             "number": self.account.number,
             "messaging_service": self.account.service,
             "inbound_url": self.account.inbound_url,
-            "opted_out": sorted(customer for customer, _ in self.books.opted_out),
+            "opted_out": sorted(customer for customer, _ in self.records.opted_out),
         }
 
     def check(self, order: FaultOrder) -> None:
@@ -92,18 +92,18 @@ class Simulator(SimulatedProvider):
     def inbound(self, order: Json) -> Json:
         """A customer writes: honour STOP and START, and post the signed webhook."""
         message, post = self._write(InboundOrder.model_validate(order))
-        self.courier.post(post)
+        self.webhook_sender.post(post)
         return {**message.shown(), "webhook_id": post.id}
 
     def report(self, message_id: str, order: Json) -> Json:
         """Bring a message to a status, and call back."""
         wanted = ReportOrder.model_validate(order)
-        message = self.books.sent(message_id)
+        message = self.records.sent(message_id)
         if message is None:
             raise ControlRefused(f"no outbound message {message_id}", field="id")
         post = self._become(message, Status(wanted.status, wanted.code))
         if post is not None:
-            self.courier.post(post)
+            self.webhook_sender.post(post)
         return {**message.shown(), "webhook_id": post.id if post else None}
 
     def events(self) -> Mapping[str, Event]:
@@ -126,12 +126,12 @@ class Simulator(SimulatedProvider):
     def _write(self, order: InboundOrder) -> tuple[Message, Webhook]:
         ours, now = order.recipient or self.account.number, self.clock.now()
         message = Message(self.account.sid, ours, order.sender, order.text, "received", now, direction="inbound")
-        self.books.messages[message.id] = message
+        self.records.messages[message.id] = message
         word = order.text.strip().upper()
         if word in STOP_WORDS:
-            self.books.opt_out(order.sender, ours)
+            self.records.opt_out(order.sender, ours)
         elif word in START_WORDS:
-            self.books.opt_in(order.sender, ours)
+            self.records.opt_in(order.sender, ours)
         fields = inbound_fields(message)
         return message, webhook(
             self.account.tokens[0], self.account.inbound_url, fields, message_id=message.id, to=message.to
@@ -139,7 +139,7 @@ class Simulator(SimulatedProvider):
 
     def _told(self, message_id: str | None, status: Status) -> Webhook:
         """Bring a message to a status, and give the report of it."""
-        message = self.books.sent(message_id)
+        message = self.records.sent(message_id)
         if message is None:
             words = f"no outbound message {message_id}" if message_id else "nothing was sent yet: send a message first"
             raise ControlRefused(words, field="message")
@@ -165,7 +165,7 @@ class Simulator(SimulatedProvider):
         return await self._serve(request, "list", look, None)
 
     async def _fetch(self, request: web.Request) -> web.StreamResponse:
-        message = self.books.messages.get(request.match_info["sid"])
+        message = self.records.messages.get(request.match_info["sid"])
         found = (lambda: _refused(_not_found(request))) if message is None else (lambda: _said(message.resource()))
         return await self._serve(request, "fetch", found, None)
 
@@ -188,7 +188,7 @@ class Simulator(SimulatedProvider):
         return await exchange(self, request, at=at, to=to, perform=admitted, excuse=_excuse)
 
     def _accept(self, form: Mapping[str, str]) -> SimulatedResponse:
-        sending = Sending(form, self.account, self.books.opted_out)
+        sending = Sending(form, self.account, self.records.opted_out)
         if error := refusal(sending):
             return _refused(error)
         message = Message(
@@ -203,8 +203,8 @@ class Simulator(SimulatedProvider):
             valid_for=sending.valid_for or VALID_FOR,
         )
         message.history.append(message.status)
-        self.books.messages[message.id] = message
-        self.courier.live([partial(self._live_on, message, status) for status in outcome(message.to)])
+        self.records.messages[message.id] = message
+        self.webhook_sender.live([partial(self._live_on, message, status) for status in outcome(message.to)])
         return _said(message.resource(), 201, Verdict.ACCEPTED, message.id)
 
     def _live_on(self, message: Message, status: Status) -> Webhook | None:

@@ -119,7 +119,7 @@ _WAITING = frozenset({"accepted", "queued", "sending"})
 
 @dataclass(slots=True)
 class Message:
-    """One message, outbound or inbound; `history` holds every status it came to. Times are the company's."""
+    """One message, outbound or inbound; `history` holds every status it came to. Times are the provider's."""
 
     __pydantic_config__ = STRICT
 
@@ -167,7 +167,7 @@ class Message:
         return self.to == address
 
     def shown(self) -> Json:
-        """The message for the control API: the resource, and what the company knows besides."""
+        """The message for the control API: the resource, and what the provider knows besides."""
         extra = {"id": self.id, "at": self.at.isoformat(), "status_callback": self.callback, "history": self.history}
         return {**self.resource(), **extra, "from": self.sender}
 

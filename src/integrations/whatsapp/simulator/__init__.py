@@ -38,7 +38,7 @@ class Simulator(SimulatedProvider):
     def __init__(self, environment: Mapping[str, str], journal: Journal) -> None:
         super().__init__(environment, journal)
         self.account = Account.read(environment)
-        self.desk = Backend(self.account, self.clock, self.courier, State.first_day(self.clock.now()))
+        self.backend = Backend(self.account, self.clock, self.webhook_sender, State.first_day(self.clock.now()))
 
     def routes(self) -> Sequence[web.RouteDef]:
         """The part of the Graph API there is; everything else is Meta's 400."""
@@ -52,15 +52,15 @@ class Simulator(SimulatedProvider):
 
     def kept(self) -> Iterator[Message]:
         """Every message, inbound ones too."""
-        return iter(self.desk.books.messages.values())
+        return iter(self.backend.records.messages.values())
 
     def forget(self) -> None:
         """Back to two customers who have just written, and every condition as usual."""
-        self.desk.books = State.first_day(self.clock.now())
+        self.backend.records = State.first_day(self.clock.now())
 
     def details(self) -> Json:
         """The account, how it is doing, and whose window is open."""
-        now, books = self.clock.now(), self.desk.books
+        now, books = self.clock.now(), self.backend.records
         return {
             "phone_number_id": self.account.phone_number_id,
             "business_account_id": self.account.business_account_id,
@@ -79,25 +79,25 @@ class Simulator(SimulatedProvider):
         if order.code is not None and not (order.code.isdecimal() and len(order.code) <= 7):
             raise ControlRefused("a code of Meta's has up to seven digits, such as 131026", field="code")
 
-    def books_written(self) -> Json:
+    def written_state(self) -> Json:
         """Messages, people, templates, circumstances, and reports that wait."""
-        return dump_state(self.desk.books)
+        return dump_state(self.backend.records)
 
-    def read_books(self, books: Json) -> None:
+    def read_state(self, records: Json) -> None:
         """Take them from somewhere else."""
-        self.desk.books = load_state(State, books)
+        self.backend.records = load_state(State, records)
 
     def inbound(self, order: Json) -> Json:
         """Somebody writes to our number."""
-        return self.desk.inbound(InboundOrder.model_validate(order))
+        return self.backend.inbound(InboundOrder.model_validate(order))
 
     def report(self, message_id: str, order: Json) -> Json:
         """Something becomes of a message, now."""
-        return self.desk.report(message_id, ReportOrder.model_validate(order))
+        return self.backend.report(message_id, ReportOrder.model_validate(order))
 
     def events(self) -> Mapping[str, Event]:
         """Somebody writes, something becomes of a message, Meta judges a template."""
-        return events_of(self.desk)
+        return events_of(self.backend)
 
     def actions(self) -> Mapping[str, Action]:
         """Change conditions or a template, send any webhook, ask our address for its handshake."""
@@ -109,21 +109,21 @@ class Simulator(SimulatedProvider):
         }
 
     async def _change_conditions(self, order: Json) -> Json:
-        return self.desk.change_conditions(order)
+        return self.backend.change_conditions(order)
 
     async def _change_template(self, order: Json) -> Json:
-        return self.desk.change_template(TemplateOrder.model_validate(order))
+        return self.backend.change_template(TemplateOrder.model_validate(order))
 
     async def _send_webhook(self, order: Json) -> Json:
         wanted = ChangeOrder.model_validate(order)
-        return {"webhook_id": self.desk.send_webhook(wanted.field, wanted.value).id}
+        return {"webhook_id": self.backend.send_webhook(wanted.field, wanted.value).id}
 
     async def _shake_hands(self, order: Json) -> Json:
         """Ask as Meta does when a webhook is set up; with another `verify_token` where the order has one."""
         token = str(order.get("verify_token", self.account.verify_token))
         challenge = str(int(token_hex(4), 16))
         query = {"hub.mode": "subscribe", "hub.challenge": challenge, "hub.verify_token": token}
-        status, text = await self.courier.ask(f"{self.account.webhook_url}?{urlencode(query)}")
+        status, text = await self.webhook_sender.ask(f"{self.account.webhook_url}?{urlencode(query)}")
         return {"status": status, "answer": text[:200], "is_verified": (status, text) == (200, challenge)}
 
     async def _send(self, request: web.Request) -> web.StreamResponse:
@@ -136,20 +136,22 @@ class Simulator(SimulatedProvider):
                 return _refused(_not_there(request.match_info["id"]))
             if body.get("status") == "read" and body.get("messaging_product") == "whatsapp":
                 return self._mark_read(str(body.get("message_id")))
-            return self._accept(Sending(body, self.account, Filling(self.desk.books.templates, body.get("template"))))
+            return self._accept(
+                Sending(body, self.account, Filling(self.backend.records.templates, body.get("template")))
+            )
 
         return await self._serve(
             request, "send", perform, permission=Permission.SEND, to=f"+{digits}" if digits else to
         )
 
     def _accept(self, sending: Sending) -> SimulatedResponse:
-        taken = self.desk.accept(sending)
+        taken = self.backend.accept(sending)
         if isinstance(taken, MetaError):
             return _refused(taken)
         return _said(taken, Verdict.ACCEPTED, taken["messages"][0]["id"])
 
     def _mark_read(self, message_id: str) -> SimulatedResponse:
-        message = self.desk.books.messages.get(message_id)
+        message = self.backend.records.messages.get(message_id)
         if message is None or message.direction != "inbound":
             return _refused(MetaError(131009, "message_id is no message that somebody wrote to us"))
         message.status = "read"
@@ -160,7 +162,7 @@ class Simulator(SimulatedProvider):
             if request.match_info["id"] != self.account.business_account_id:
                 return _refused(_not_there(request.match_info["id"]))
             address = str(request.url.with_query(None))
-            return _said(listed(self.desk.books.templates, request.query, address))
+            return _said(listed(self.backend.records.templates, request.query, address))
 
         return await self._serve(request, "templates", perform, permission=Permission.MANAGE)
 
@@ -168,14 +170,14 @@ class Simulator(SimulatedProvider):
         def perform() -> SimulatedResponse:
             if request.match_info["id"] != self.account.phone_number_id:
                 return _refused(_not_there(request.match_info["id"]))
-            return _said(with_fields(self.account.shown(self.desk.books.conditions), request.query.get("fields")))
+            return _said(with_fields(self.account.shown(self.backend.records.conditions), request.query.get("fields")))
 
         return await self._serve(request, "number", perform)
 
     async def _show_token(self, request: web.Request) -> web.StreamResponse:
         given = request.query.get("input_token", "")
         return await self._serve(
-            request, "token", lambda: _said(token_shown(self.account, self.desk.books.conditions, given))
+            request, "token", lambda: _said(token_shown(self.account, self.backend.records.conditions, given))
         )
 
     async def _unknown(self, request: web.Request) -> web.StreamResponse:
@@ -193,7 +195,7 @@ class Simulator(SimulatedProvider):
         def admitted() -> SimulatedResponse:
             if not _VERSION.fullmatch(request.match_info.get("version", "")):
                 return _refused(_no_such_path(request))
-            error = token_refusal(self.account, self.desk.books.conditions, request, permission)
+            error = token_refusal(self.account, self.backend.records.conditions, request, permission)
             return _refused(error) if error else perform()
 
         return await exchange(self, request, at=at, to=to, perform=admitted, excuse=_excuse)

@@ -44,30 +44,30 @@ WINDOW_CLOSED = 131047
 
 @dataclass(slots=True)
 class Backend:
-    """Works for one account by one company's clock; its courier carries the webhooks."""
+    """Works for one account by one provider's clock; its webhook_sender carries the webhooks."""
 
     account: Account
     clock: Clock
-    courier: WebhookSender
-    books: State
+    webhook_sender: WebhookSender
+    records: State
 
     def accept(self, sending: Sending) -> MetaError | Json:
         """Take a message and answer as Meta does, or say what is wrong with it."""
         if error := refusal(sending):
             return error
-        customer, now = self.books.customer(sending.digits), self.clock.now()
-        if error := over_limit(customer, now, self.books.conditions, self.books.messages.values()):
+        customer, now = self.records.customer(sending.digits), self.clock.now()
+        if error := over_limit(customer, now, self.records.conditions, self.records.messages.values()):
             return error
         pace(customer, now)
         if not sending.is_by_user_id:
             customer.number_used_at = now
         message = self._message(sending, customer)
-        self.books.messages[message.id] = message
+        self.records.messages[message.id] = message
         answered = {"id": message.id}
         if message.kind == "template":
             answered["message_status"] = template_status(customer.digits)
         if answered.get("message_status") != PAUSED:
-            self.courier.live([partial(self._become, message, status) for status in self._statuses(message)])
+            self.webhook_sender.live([partial(self._become, message, status) for status in self._statuses(message)])
         called = {"user_id": customer.user_id} if sending.is_by_user_id else {"wa_id": customer.wa_id}
         return {
             "messaging_product": "whatsapp",
@@ -78,7 +78,7 @@ class Backend:
     def inbound(self, order: InboundOrder) -> Json:
         """Somebody writes: their window opens, and the webhook goes out."""
         message, post = self.write(order)
-        self.courier.post(post)
+        self.webhook_sender.post(post)
         return {**message.shown(), "webhook_id": post.id}
 
     def write(self, order: InboundOrder) -> tuple[Message, Webhook]:
@@ -88,7 +88,7 @@ class Backend:
             raise ControlRefused(SENDER, field="sender")
         if order.recipient not in (None, ours):
             raise ControlRefused(f"the account's only number is {ours}", field="recipient")
-        now, customer = self.clock.now(), self.books.customer(digits)
+        now, customer = self.clock.now(), self.records.customer(digits)
         customer.wrote_at = now
         customer.name, customer.username = order.name or customer.name, order.username or customer.username
         message = Message(
@@ -104,24 +104,24 @@ class Backend:
             status="received",
             reply_to=order.reply_to,
         )
-        self.books.messages[message.id] = message
+        self.records.messages[message.id] = message
         item = inbound_item(order, customer, self.account, message.id, now)
         value = value_of(self.account, contacts=[customer.contact(now)], messages=[item])
         return message, webhook(self.account, "messages", value, message_id=message.id, to=ours)
 
     def report(self, message_id: str, order: ReportOrder) -> Json:
         """Bring a message to a status, and report it."""
-        message = self.books.sent(message_id)
+        message = self.records.sent(message_id)
         if message is None:
             raise ControlRefused(f"no outbound message {message_id}", field="id")
         post = self._become(message, Status(order.status, order.code))
         if post is not None:
-            self.courier.post(post)
+            self.webhook_sender.post(post)
         return {**message.shown(), "webhook_id": post.id if post else None}
 
     def tell(self, message_id: str | None, status: Status) -> Webhook:
         """Bring a message to a status, and give the webhook with that report and all that wait."""
-        message = self.books.sent(message_id)
+        message = self.records.sent(message_id)
         if message is None:
             words = f"no outbound message {message_id}" if message_id else "nothing was sent yet: send a message first"
             raise ControlRefused(words, field="message")
@@ -129,21 +129,21 @@ class Backend:
 
     def judge_template(self, order: TemplateOrder) -> Webhook:
         """Bring a template, in one language, to another state, and give the webhook that tells of it."""
-        named = (one["language"] for one in self.books.templates if one["name"] == order.name)
+        named = (one["language"] for one in self.records.templates if one["name"] == order.name)
         language = order.language or next(named, None)
         template = self.change_template(order.model_copy(update={"language": language}))["templates"][0]
         return webhook(self.account, TEMPLATE_FIELD, template_value(template))
 
     def change_conditions(self, order: Json) -> Json:
         """Let the account do better or worse from now on."""
-        self.books.conditions = Conditions.model_validate({**self.books.conditions.model_dump(), **order})
-        if self.books.waiting and len(self.books.waiting) >= self.books.conditions.batch:
-            self.courier.post(self._report_waiting())
-        return self.books.conditions.model_dump(mode="json")
+        self.records.conditions = Conditions.model_validate({**self.records.conditions.model_dump(), **order})
+        if self.records.waiting and len(self.records.waiting) >= self.records.conditions.batch:
+            self.webhook_sender.post(self._report_waiting())
+        return self.records.conditions.model_dump(mode="json")
 
     def change_template(self, order: TemplateOrder) -> Json:
         """Bring a template to another state."""
-        named = (one for one in self.books.templates if one["name"] == order.name)
+        named = (one for one in self.records.templates if one["name"] == order.name)
         found = [one for one in named if order.language in (None, one["language"])]
         if not found:
             raise ControlRefused(f"no template {order.name}", field="name")
@@ -154,7 +154,7 @@ class Backend:
     def send_webhook(self, field: str, value: Any, *, message_id: str = "", to: str = "") -> Webhook:
         """Post a signed webhook with one change in it, of any content."""
         post = webhook(self.account, field, value, message_id=message_id, to=to)
-        self.courier.post(post)
+        self.webhook_sender.post(post)
         return post
 
     def _message(self, sending: Sending, customer: Customer) -> Message:
@@ -185,20 +185,20 @@ class Backend:
         """What becomes of it: words outside a window are taken, and then fail."""
         if message.kind == "text" and message.is_outside_window:
             return (Status("failed", WINDOW_CLOSED),)
-        return outcome(message.customer, self.books.conditions)
+        return outcome(message.customer, self.records.conditions)
 
     def _become(self, message: Message, status: Status) -> Webhook | None:
         message.become(status)
-        customer, now = self.books.customer(message.customer), self.clock.now()
+        customer, now = self.records.customer(message.customer), self.clock.now()
         # The report of a failure introduces nobody: that is Meta's way.
         contacts = [] if message.status == "failed" else [customer.contact(now)]
-        self.books.waiting.append({"contacts": contacts, "status": status_item(message, customer, now)})
-        is_full = len(self.books.waiting) >= self.books.conditions.batch
+        self.records.waiting.append({"contacts": contacts, "status": status_item(message, customer, now)})
+        is_full = len(self.records.waiting) >= self.records.conditions.batch
         return self._report_waiting(message) if is_full else None
 
     def _report_waiting(self, last: Message | None = None) -> Webhook:
         """One webhook with everything there is to report."""
-        waiting, self.books.waiting = self.books.waiting, []
+        waiting, self.records.waiting = self.records.waiting, []
         contacts = {one["user_id"]: one for report in waiting for one in report["contacts"]}
         statuses = [report["status"] for report in waiting]
         value = value_of(self.account, contacts=list(contacts.values()), statuses=statuses)
@@ -212,22 +212,22 @@ class Backend:
 Judgement = Literal["APPROVED", "REJECTED", "PAUSED", "DISABLED"]
 
 
-def events_of(desk: Backend) -> Mapping[str, Event]:
+def events_of(backend: Backend) -> Mapping[str, Event]:
     """The events of one account."""
 
     def becomes(word: str) -> Callable[[AboutOrder], Webhook]:
-        return lambda order: desk.tell(order.message, Status(word))
+        return lambda order: backend.tell(order.message, Status(word))
 
     def judged(status: Judgement) -> Callable[[TemplateEventOrder], Webhook]:
-        return lambda order: desk.judge_template(
+        return lambda order: backend.judge_template(
             TemplateOrder(name=order.template, language=order.language, status=status)
         )
 
     def fails(order: FailsOrder) -> Webhook:
-        return desk.tell(order.message, Status("failed", order.code))
+        return backend.tell(order.message, Status("failed", order.code))
 
     def writes(order: WritesOrder) -> Webhook:
-        return desk.write(order.as_inbound())[1]
+        return backend.write(order.as_inbound())[1]
 
     return {
         "whatsapp.inbound": event("Somebody writes to our number, or answers a message of ours.", WritesOrder, writes),
