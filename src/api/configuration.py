@@ -111,7 +111,7 @@ def _has_words(name: str, words: str) -> bool:
     return all(len(word) > 2 and any(part.startswith(word) for part in parts) for word in words.split("_"))
 
 
-# The whole configuration, the core's and every integration's, read at once with everything that is wrong with it.
+# The whole configuration: core and integrations, with all errors at once.
 
 
 _BROWSERS = "NEXT_PUBLIC_"

@@ -108,7 +108,7 @@ def _run(database_url: str, tenant: UUID, work: Callable[[AsyncConnection], Awai
     return asyncio.run(done())
 
 
-# What a new installation begins with, put there through the database.
+# The first templates of a new installation.
 
 
 async def seed(database_url: str) -> Sequence[Starter]:

@@ -27,7 +27,7 @@ def tune_garbage_collector() -> None:
     gc.set_threshold(*_THRESHOLDS)
 
 
-# Loops that must not end: each failure is followed by a growing pause, and logged at growing intervals.
+# Loops that never end: after a failure they wait for a growing pause and log at growing intervals.
 
 
 _LONGEST_PAUSE = 5.0

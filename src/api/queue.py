@@ -68,7 +68,7 @@ class WakeUps:
             await asyncio.wait(self._sending.values(), timeout=1)
 
 
-# SAQ's queue, calmed: while Redis is away it waits between tries instead of spinning a core, and says why.
+# SAQ's queue with a pause between tries while Redis is unavailable, and the reason in the log.
 
 
 class BackoffQueue(RedisQueue):

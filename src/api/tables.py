@@ -1,4 +1,4 @@
-"""Every table, for whoever needs them all: migrations and the test that compares the two."""
+"""Imports every table: for migrations, and for the test that compares both."""
 
 from core.access.tables import api_keys, memberships, senders, tenants, users
 from core.audit.act import audit_events

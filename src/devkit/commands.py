@@ -48,7 +48,7 @@ class Terminal(Console):
         os.close(nowhere)
 
 
-# Opening a page in the person's browser, where there are a person and a browser.
+# Opens a page in a browser, if there is a terminal and a browser.
 
 
 async def open_browser(address: str) -> None:
@@ -72,7 +72,7 @@ def find_opener(platform: str, environment: Mapping[str, str]) -> str | None:
     return shutil.which("xdg-open") if has_desktop else None
 
 
-# `interalpha dev`: everything on this machine, with one command and nothing to set up.
+# `interalpha dev`: runs everything on this machine.
 
 
 # `timeout` and `make` may hand the same signal on twice: only a later one is somebody losing patience.
@@ -172,7 +172,7 @@ def _heed_signals(tell: Callable[[], None]) -> tuple[asyncio.Event, asyncio.Even
     return stop, haste
 
 
-# `interalpha reset`: removes what `interalpha dev` keeps on this machine, and nothing else.
+# `interalpha reset`: removes the data of `interalpha dev`.
 
 
 @click.command()

@@ -94,7 +94,7 @@ def _fetch(folder: Path, lock: Path) -> None:
         raise NoNode(f"Node could not be fetched. {remedy}")
 
 
-# Building the pages from `web/`, where they are missing or older than their sources: `make web`, `interalpha dev`.
+# Builds the pages from `web/` if they are missing or older than their sources: `make web`, `interalpha dev`.
 
 
 _CHECKOUT = Path(__file__).parents[2]

@@ -56,7 +56,7 @@ def _address(variable: str, name: str, announced: Mapping[str, Any]) -> str:
     return str(announced[name]) if variable.endswith("_PORT") else f"{announced['http']}/{name}"
 
 
-# Asking our own API whether it is ready, without the second an HTTP library takes to import.
+# Asks our API whether it is ready, without importing an HTTP library, which takes a second.
 
 
 _POLL_SECONDS = 0.1
@@ -92,7 +92,7 @@ async def _unready_parts(port: int) -> dict[str, dict[str, Any]] | None:
     return {name: part for name, part in parts.items() if not part["ok"]}
 
 
-# Starts everything side by side, keeps it running, and ends it in order: API, worker, simulators, stores.
+# Starts all parts in parallel, keeps them running, and stops them in order: API, worker, simulators, stores.
 
 
 # In the order of their end. A caller that reads a stream or waits for a slow provider must not delay the end.

@@ -1,4 +1,4 @@
-"""What comes of an operation: how far it came, and the bytes to send."""
+"""The result of an operation: its outcome and the bytes to send; and results shared by equal subscriptions."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
@@ -55,7 +55,7 @@ class Answer:
         return found
 
 
-# One execution for all who are told the same: equal subscriptions share what they are told of an occasion.
+# One execution for equal subscriptions: they share the result for an event.
 #
 # What a subscription's source yields may have an attribute `occasion`: the thing that happened, one object however
 # many

@@ -1,4 +1,4 @@
-"""What an operation costs in points, from its document and variables alone: nobody has to run it to know.
+"""The cost of an operation in points, computed from its document and variables before it runs.
 
 A field that takes arguments or has a resolver of its own costs one point. A connection costs one more for each item its
 page may hold, and what is selected of an item counts once for each of them. A list handed in costs a point an item.

@@ -1,4 +1,4 @@
-"""What is already known about documents: the least recently asked for are forgotten first."""
+"""The engine: finds or makes the plan of a document, and caches documents and plans."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -108,7 +108,7 @@ class Documents:
             self._plans.keep(key, plan, characters)
 
 
-# From the text of a document to a plan: parse, measure, validate, choose the operation.
+# From the text of a document to a plan: parse, check limits, validate, choose the operation.
 
 
 _MOST_ERRORS = 20
@@ -179,7 +179,7 @@ def refuse(errors: Iterable[GraphQLError], code: ErrorCode, outcome: Outcome = O
     return Refusal(outcome, tuple(describe(error, code) for error in errors))
 
 
-# The door to the engine: a document in, a plan or a refusal out.
+# The engine: takes a document, returns a plan or a refusal.
 
 
 class Engine:

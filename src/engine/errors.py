@@ -1,4 +1,4 @@
-"""Errors as clients read them: every one has a code and a request id, and none says what is wrong inside.
+"""GraphQL errors as clients receive them: each has a code and a request id; internal errors are masked.
 
 What is said before a resolver runs is about the client's own words and is said openly. What a resolver raises is
 shown only if `translate` (given by whoever knows the business) has words for it; the rest is logged and masked.

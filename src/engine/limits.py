@@ -1,4 +1,4 @@
-"""What a document may cost before anybody validates or runs it.
+"""Limits of a document, checked before it is validated or run.
 
 One walk measures depth, fields, root fields, aliases and directives as they are after every fragment is spread. Each
 fragment is measured once and then remembered, so a bomb of fragments that spread each other costs no more than its

@@ -1,4 +1,4 @@
-"""A document ready to run by graphql-core, or the reasons why it never will."""
+"""A plan: a document that graphql-core is ready to run, or the reasons why it cannot run."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
@@ -159,7 +159,7 @@ class Plan:
         return Answer.of(Outcome.EXECUTED, errors=[self.errors.write(located, request_id, self.name, context)])
 
 
-# The seam where compiled operations plug in: (document, operation name) → a plan → bytes.
+# The interface of plans, so that compiled operations can be added: (document, operation name) → plan → bytes.
 #
 # The engine finds or makes a plan for a document and a name, and keeps it. Whatever runs it has this shape, so that
 # HTTP, sockets and SSE never ask what it is; graphql-core's plan (`engine.plan`) is what a compiled one is compared

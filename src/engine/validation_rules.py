@@ -1,4 +1,4 @@
-"""A variable that may be null is no member of a `@oneOf` input, wherever that input stands.
+"""Our own validation rules: null in `@oneOf` inputs, and closed introspection.
 
 graphql-core's own rule knows this, but overlooks inputs that must be given: of `to: RecipientInput!` it sees the `!`
 and not the input behind it. https://spec.graphql.org/draft/#sec-All-Variable-Usages-Are-Allowed
@@ -37,7 +37,7 @@ class OneOfTakesNoNull(ValidationRule):
                 self.report_error(GraphQLError(f"{words} '{inside}'.", [definition, usage.node]))
 
 
-# Closed introspection: what a stranger may ask about the schema itself.
+# Closed introspection: what a caller without rights may read of the schema.
 #
 # `__schema` is refused; `__type` answers with name and kind alone, which the official audit of GraphQL over HTTP
 # needs.

@@ -1,1 +1,1 @@
-"""One folder per provider we work through; none knows another."""
+"""One folder per provider. No provider's folder imports another's."""

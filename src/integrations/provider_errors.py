@@ -1,4 +1,4 @@
-"""What a provider's error codes mean in our words, and the errors they stand for: shared by Twilio's and Meta's tables.
+"""Error tables shared by Twilio and Meta: a provider's code becomes a reason, a party, a scope and a typed error.
 
 SMTP has a table of its own: there the meaning of a code depends on the command that it answers.
 """

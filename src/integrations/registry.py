@@ -1,4 +1,4 @@
-"""Finds the integrations: every package here that defines `INTEGRATION`. No other module lists them."""
+"""Finds the integrations: every package here that defines `INTEGRATION`. There is no other list."""
 
 import pkgutil
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Every mutation leaves an event in the audit log, whoever wrote it: the one place that sees to it."""
+"""Writes an audit event for every mutation, in one place for all of them."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from inspect import isawaitable

@@ -1,4 +1,4 @@
-"""Making input classes of what clients wrote, by a plan for each class that is made once.
+"""Builds input classes from clients' values, by a plan that is made once for each class.
 
 Strawberry finds out the name and type of every field anew for every request: a fifth of what accepting a message cost.
 graphql-core has coerced the values already when they come here; all that is left is to put them into their classes.

@@ -1,4 +1,4 @@
-"""What every resolver is given: who is asking, the services of the house, and loaders that batch reads."""
+"""The context of every resolver: the caller, services, batched loaders, and which fields were selected."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -232,7 +232,7 @@ def _unknown() -> Unauthenticated:
 Info = strawberry.Info[Context, Any]
 
 
-# Which fields an operation asks for, so that core reads no sealed column for nothing.
+# Which fields an operation selects, so that core reads sealed columns only if they are needed.
 
 
 def sealed_asked_for(info: Info) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Core's words as GraphQL enums."""
+"""Core's enums as GraphQL enums."""
 
 from enum import StrEnum
 

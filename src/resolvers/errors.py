@@ -1,4 +1,4 @@
-"""Errors as clients see them: what a person can mend is data in the payload, the rest has a code at the top level."""
+"""Errors in GraphQL: errors that a caller can fix are data in the payload; others have a code at the top level."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Arguments a caller may leave out: nothing to us, UNSET to Strawberry."""
+"""Shared parts of fields: optional arguments, scopes, computed fields, the `Node` interface, tags."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -17,7 +17,7 @@ def given(value: Value | None) -> Value | None:
     return None if value is strawberry.UNSET else value
 
 
-# Which scope a field needs: said once where the field is declared, printed in its description, and held to here.
+# The scope of a field: declared once with the field, printed in its description, and checked here.
 
 
 _SCOPE = "scope"
@@ -68,7 +68,7 @@ def _guard(field: GraphQLField, scope: Scope) -> None:
     setattr(field, name, checked)
 
 
-# Declaring a computed field with its description; Strawberry's own decorator loses the method's type.
+# Declares a computed field with its description; Strawberry's decorator loses the method's type.
 
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -82,7 +82,7 @@ def computed(
     return cast("Callable[[Method], Method]", strawberry.field(name=name, **words))
 
 
-# Objects that can be fetched again by their id.
+# Objects that can be fetched by their id.
 
 
 @strawberry.interface(description="An object that can be fetched by its id.")
@@ -92,7 +92,7 @@ class Node:
     )
 
 
-# Pairs of a key and a value that mean something to the caller.
+# Labels of callers: pairs of a key and a value.
 
 
 @strawberry.type(description="A label of the caller's own.")

@@ -1,4 +1,4 @@
-"""Global ids: opaque to clients, the type and our own key to us."""
+"""Global ids: opaque to clients; type and key to us."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""The enum of integrations, made from their folders, so that a new one appears by itself."""
+"""Integrations in GraphQL: kind, configuration, health and circuit breaker."""
 
 import pkgutil
 from datetime import datetime
@@ -39,7 +39,7 @@ IntegrationKind: Any = strawberry.enum(
 )
 
 
-# The circuit breaker before an integration.
+# The circuit breaker of an integration.
 
 
 @strawberry.type(description="The circuit breaker: it stops calls to a provider that keeps failing.")
@@ -63,7 +63,7 @@ async def circuit_of(info: Info, name: str) -> CircuitBreaker:
     )
 
 
-# How well work with an integration goes.
+# The health of an integration.
 
 
 @strawberry.type(description="The health of an integration, as far as this server knows it.")

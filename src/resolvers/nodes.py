@@ -1,4 +1,4 @@
-"""Any object by its id: unknown, foreign and malformed ids are answered alike, with nothing.
+"""Any object by its id: unknown, malformed and other tenants' ids all give null.
 
 Several ids are read together: one statement for each type among them.
 """

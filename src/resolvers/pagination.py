@@ -1,4 +1,4 @@
-"""Pages: Relay's four arguments, checked, and what a page says of itself."""
+"""Relay pagination: checks the four arguments and makes the page info."""
 
 from dataclasses import dataclass
 from uuid import UUID

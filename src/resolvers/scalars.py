@@ -1,4 +1,4 @@
-"""Lengths of time as ISO 8601 writes them, from weeks to seconds; months and years differ too much."""
+"""Our scalars, including ISO 8601 durations. A value of the wrong type is refused here; core checks the rest."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -45,7 +45,7 @@ def format_duration(duration: timedelta) -> str:
     return f"P{date}T{clock}" if clock else f"P{date}"
 
 
-# Our own scalars: a value of the wrong shape is refused here, the rest is judged by core, with better words.
+# Our scalars: a value of the wrong type is refused here; core checks the rest.
 
 
 _MAX_TEXT = 4096

@@ -1,4 +1,4 @@
-"""The schema: every entry point, and its printed form."""
+"""The schema: all entry points, and its printed form."""
 
 from collections.abc import AsyncGenerator
 

@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.faults.switched_off import SAFEGUARDS, USED, WITHOUT, Safeguard
+from tests.faults.patches import USED
+from tests.faults.switched_off import SAFEGUARDS, WITHOUT, Safeguard
 
 ROOT = Path(__file__).parents[2]
 LONG = "tests/faults/long"

@@ -8,7 +8,8 @@ import pytest
 from core.messages.claim import begin
 from core.messages.delivery import ChannelDelivery
 from tests.faults.mutations import LONG, ROOT
-from tests.faults.switched_off import SAFEGUARDS, NothingToSwitchOff, Patches
+from tests.faults.patches import NothingToSwitchOff, Patches
+from tests.faults.switched_off import SAFEGUARDS
 
 NUMBER = 26
 

@@ -63,7 +63,7 @@ def _moment(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-# `interalpha api-keys`: the keys servers call with, through the database; the first of an installation comes so.
+# `interalpha api-keys`: API keys, made directly in the database, so that an installation can get its first one.
 
 
 _ALL = "all"
@@ -197,7 +197,7 @@ def database_explained() -> Iterator[None]:
             raise Failure(error.message) from None
 
 
-# `interalpha token`: a development token, alone on stdout, so that `$(interalpha token)` is a token.
+# `interalpha token`: prints only a development token, for use as `$(interalpha token)`.
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""`interalpha batch`: one message each to many people, from a file, and what becomes of them."""
+"""`interalpha batch`: sends messages to many people from a file; shows and cancels batches."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

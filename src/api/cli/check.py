@@ -161,7 +161,7 @@ def _hosts(settings: IntegrationSettings) -> str:
     return ", ".join(urlsplit(address).netloc or address for address in settings.base_addresses)
 
 
-# `interalpha check`: the configuration as a table and, with --probe, whether stores and providers let us in.
+# `interalpha check`: prints the configuration and, with --probe, whether stores and providers accept our credentials.
 
 
 _PROBE_SECONDS = 20.0

@@ -157,7 +157,7 @@ def _unreachable(url: str, error: httpx.HTTPError) -> Failure:
     return Failure(f"{url} {what} ({type(error).__name__}). Look into its log, and try again.")
 
 
-# What commands call with: an API key that was given to them, or else a development token made on the spot.
+# Credentials of commands: a given API key, or a development token made for the call.
 #
 # A key comes from the environment or from a file, never from an argument: those stand in process lists and histories.
 
@@ -207,7 +207,7 @@ def development_token(environment: Mapping[str, str], tenant: UUID | None = None
     return tokens.make(tenant=tenant or DEFAULT_TENANT, subject=CLI if for_cli else "dev")
 
 
-# What commands that call the API have in common: where it is, who calls, and how answers are shown.
+# Shared by commands that call the API: address, credentials, and how answers are printed.
 
 
 Result = TypeVar("Result")

@@ -23,7 +23,7 @@ class State(NamedTuple):
     left: Sequence[str]
 
 
-# Alembic and SQLAlchemy are imported by what uses them: half a second that help should not take.
+# Alembic and SQLAlchemy are imported where they are used: importing them takes half a second.
 
 
 @click.group()

@@ -80,7 +80,7 @@ def discard_(ids: Sequence[str], yes: bool, as_json: bool, url: str | None) -> N
     print_outcomes(call(url, lambda api: discard(api, ids)), "discarded", as_json=as_json)
 
 
-# `interalpha replay`: failed work once more, by the id of whatever stands for it, or all of it of the last while.
+# `interalpha replay`: tries failed work again, by its id or all of a recent period.
 
 
 _OF = """

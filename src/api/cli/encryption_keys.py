@@ -1,4 +1,4 @@
-"""`interalpha keys`: under which keys personal data lies, and sealing it anew under the current one."""
+"""`interalpha keys`: shows which encryption keys stored values use, and re-encrypts them with the current key."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""`interalpha erase`: everything about one person taken out, by an address of theirs."""
+"""`interalpha erase`: erases the data of one person, found by an address."""
 
 import asyncio
 from typing import Any

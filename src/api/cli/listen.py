@@ -47,7 +47,7 @@ def change_line(change: Mapping[str, Any]) -> str:
     return f"  {clock(event['at'])}  {way}  {message['id']}{why}"
 
 
-# Handing events on to a program on this machine, one POST each, in their order.
+# Forwarding events to a local program: one POST for each, in order.
 
 
 _SECONDS = 10.0
@@ -103,7 +103,7 @@ class Forwarder:
         return f"{'→' if answer.is_success else '!'} {self._shown} {answer.status_code} {millis:.0f} ms"
 
 
-# `interalpha listen`: what becomes of messages, live in the terminal, through restarts of the server.
+# `interalpha listen`: prints message changes live, also across restarts of the server.
 
 
 @click.command()

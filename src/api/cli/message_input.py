@@ -104,7 +104,7 @@ def delivery(
     return given
 
 
-# `--template`, `--locale` and `--set`: a template by its name, as a person knows it, instead of words of one's own.
+# `--template`, `--locale` and `--set`: a template by its name, with values for its variables.
 
 
 _FIND = """

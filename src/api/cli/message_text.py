@@ -25,7 +25,7 @@ def whom(message: Mapping[str, Any]) -> str:
     return address
 
 
-# What happened to one message, told as lines: its attempts and events in the order of time, why, and what is next.
+# The history of one message: attempts and events in order, why it failed, and what comes next.
 
 
 CONTENT = """
@@ -133,7 +133,7 @@ def _event(one: Mapping[str, Any]) -> str:
     return f"    {clock(one['at'])}  {who:<9} {one['status'].lower():<11} {'':>8}   {one['detail'] or ''}".rstrip()
 
 
-# A message on its way, one line for each thing that happens to it.
+# The progress of a message: one line for each event.
 
 
 ACCEPTED = """

@@ -1,4 +1,4 @@
-"""`interalpha schema`: what clients are promised, printed from the code or compared with what they were promised."""
+"""`interalpha schema`: prints the schema of the code, and compares it with the committed one."""
 
 import difflib
 import subprocess
@@ -9,7 +9,7 @@ import rich_click as click
 
 from api.cli.terminal import Failure
 
-# The schema takes seconds to import; help should not.
+# The schema is imported where it is used: importing it takes seconds.
 
 
 @click.group()

@@ -39,7 +39,7 @@ def load_configuration_for_start() -> Configuration:
     return configuration
 
 
-# Whether a port is free, asked before anything is started on it.
+# Checks that a port is free before a server is started on it.
 
 
 _PATIENCE_SECONDS = 0.5
@@ -61,7 +61,7 @@ def ensure_port_free(host: str, port: int, remedy: str) -> None:
         time.sleep(0.02)
 
 
-# `interalpha serve`: the API alone, as in production.
+# `interalpha serve`: runs the API, as in production.
 
 
 @click.command()
@@ -84,7 +84,7 @@ def serve_command(host: str, port: int | None) -> None:
         return  # uvicorn hands Ctrl-C on once it has ended in order
 
 
-# `interalpha worker`: carries messages to providers and applies what they report, as in production.
+# `interalpha worker`: delivers messages and applies webhooks, as in production.
 
 
 @click.command()
@@ -100,7 +100,7 @@ def worker_command() -> None:
     run(configuration)
 
 
-# `interalpha simulators`: the simulated providers alone, for a user who starts the other parts separately.
+# `interalpha simulators`: runs only the simulators.
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""`interalpha templates`: the templates there are, yours and those a provider keeps, and whether they may be sent."""
+"""`interalpha templates`: lists templates and whether they can be sent."""
 
 from collections.abc import Sequence
 

@@ -113,7 +113,7 @@ async def connect_simulators(api: Api, address: str) -> AsyncIterator[Simulators
         raise Failure(f"{words} `make dev` starts them again by itself: try once more.") from None
 
 
-# `interalpha trigger`: lets a simulated provider tell us something, signed as the real one would.
+# `interalpha trigger`: makes a simulated provider send a webhook with a valid signature.
 
 
 _FLAGS = {"sender": "--from", "text": "--text", "message": "--message", "code": "--code"}

@@ -116,7 +116,7 @@ def _typed(parameters: dict[str, Any], name: str, kind: type, article: str) -> A
     return value
 
 
-# Trusted documents: the operations our own frontends were built with, and what becomes of all others.
+# Trusted documents: the operations of our own frontends, and what happens with all others.
 
 
 log = structlog.get_logger(__name__)
@@ -156,7 +156,7 @@ class TrustedDocuments:
         return not self.is_enforced
 
 
-# Automatic persisted queries: what clients registered, by its SHA-256, in Redis and beside it in this process.
+# Automatic persisted queries: documents that clients registered by SHA-256, in Redis and in this process.
 #
 # A client that sends a hash nobody knows is told so, sends the whole query once, and from then on the hash. Nothing
 # is
@@ -235,7 +235,7 @@ class PersistedQueries:
             await self._redis.delete(*(_PREFIX + oldest.decode() for oldest, _ in forgotten))
 
 
-# From a request to the text of its document, or to the reason why there is none; the same for HTTP, sockets and SSE.
+# From a request to the text of its document, or to the error; the same for HTTP, sockets and SSE.
 #
 # https://www.apollographql.com/docs/apollo-server/performance/apq#how-it-works says what clients expect of hashes.
 

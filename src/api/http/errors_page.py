@@ -1,4 +1,4 @@
-"""The page that explains every error code: Markdown for the docs, HTML where errors link to."""
+"""The page that explains every error code: Markdown for the documentation, HTML for the links in errors."""
 
 import re
 import sys
@@ -102,7 +102,7 @@ if __name__ == "__main__":
     sys.stdout.write(as_markdown())
 
 
-# Where errors link to: every code explained, in the reader's language.
+# The HTML page that errors link to, in the reader's language.
 
 
 _STYLE_HASH = b64encode(sha256(STYLE.encode()).digest()).decode()

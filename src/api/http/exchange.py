@@ -80,7 +80,7 @@ def _rank(offer: MediaType, wishes: list[tuple[str, float]]) -> tuple[float, int
     return 0.0, 0, 0
 
 
-# Whether a request comes from a page that may make it: browsers say so, and pages cannot make them lie.
+# Whether the page that sent a request may call this API: browsers name it in headers that pages cannot change.
 
 
 def is_allowed_origin(
@@ -111,7 +111,7 @@ def _is_ours(host: str, allowed_origins: AbstractSet[str]) -> bool:
     return is_loopback(f"http://{host}")
 
 
-# What browsers are told about pages of other origins (https://fetch.spec.whatwg.org/#http-cors-protocol).
+# CORS headers for pages of other origins (https://fetch.spec.whatwg.org/#http-cors-protocol).
 #
 # Nothing here ever allows credentials: a page of another site brings its token itself, in a header. Cookies count for
 # pages of the same site alone (see `credentials`), which need no leave.
@@ -143,7 +143,7 @@ def preflight_headers(headers: Mapping[str, str], allowed_origins: AbstractSet[s
     return {**allowed, "access-control-allow-methods": METHODS, "access-control-max-age": str(_SECONDS)}
 
 
-# One HTTP request and its answer, as plain ASGI: bytes in, bytes out.
+# One HTTP request and its response over ASGI.
 
 
 class HttpError(Exception):

@@ -1,4 +1,4 @@
-"""The Explorer at /graphiql/: GraphiQL as files of our own, under a policy that lets nothing leave this host."""
+"""The Explorer at /graphiql/: GraphiQL served from our own files, with a content security policy for this host only."""
 
 from pathlib import Path
 from typing import Any

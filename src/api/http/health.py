@@ -1,4 +1,4 @@
-"""Is it alive, and may it be given work? `live` never touches a store; `ready` asks every part and says which fails."""
+"""Health checks: `live` uses no store; `ready` checks every part and names those that fail."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

@@ -1,4 +1,4 @@
-"""What this process counts, in Prometheus' form."""
+"""The metrics of this process in Prometheus' format."""
 
 import asyncio
 

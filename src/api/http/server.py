@@ -148,7 +148,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-# Serving the application with uvicorn, until told to end.
+# Serving the application with uvicorn until it is stopped.
 
 
 DRAIN_SECONDS = 20

@@ -91,7 +91,7 @@ def _as_text(authorization: object) -> str | None:
     return authorization
 
 
-# GraphQL over WebSocket, as the graphql-transport-ws protocol has it.
+# GraphQL over WebSocket: the protocol graphql-transport-ws.
 #
 # https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. A socket is one group of tasks: a reader and a task
 # for each operation. Whatever ends the socket ends the group, so nothing of it outlives it.

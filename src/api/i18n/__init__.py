@@ -1,1 +1,1 @@
-"""What callers are told, in their language: one catalogue each, and whoever reads them out."""
+"""The error catalogues in English and Portuguese."""

@@ -1,4 +1,4 @@
-"""The pages a person sees, built from `web/` into folders beside this file, and the routes that serve them."""
+"""The built pages from `web/`, and the routes that serve them."""
 
 from pathlib import Path
 

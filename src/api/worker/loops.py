@@ -1,4 +1,4 @@
-"""What one worker does: carries each channel's messages, applies the inbox, lets time pass, settles doubts."""
+"""The loops of one worker: delivery for each channel, inbox, timeouts, unconfirmed messages, reconciliation."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

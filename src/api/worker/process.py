@@ -1,4 +1,4 @@
-"""The worker: carries messages to providers and applies what they report, until told to end.
+"""The worker process: delivers messages and applies webhooks until it is stopped.
 
 Its loops work from PostgreSQL alone; SAQ brings wake-ups, so that nothing waits for a loop's next turn.
 """

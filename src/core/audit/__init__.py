@@ -1,1 +1,1 @@
-"""Who did what: one event for each act, written with it and never changed."""
+"""The audit log: one event for each action, written in its transaction and never changed."""

@@ -1,4 +1,4 @@
-"""Webhooks that come at the same time are stored together: reports come as fast as messages go out, three of each."""
+"""Stores webhooks that arrive at the same time in one group."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial

@@ -86,7 +86,7 @@ class EventSource(StrEnum):
     OPERATOR = "OPERATOR"
 
 
-# The route of a message: the channels it may use, in order, and what each has to reach in what time.
+# The route of a message: its channels in order, what each must reach, and in what time.
 
 
 MOST_STEPS = 100

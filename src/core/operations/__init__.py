@@ -1,1 +1,1 @@
-"""How the system itself is doing."""
+"""Health, dashboard, audit log and requeueing: what operators see and do."""

@@ -1,4 +1,4 @@
-"""The numbers of a dashboard: what became of a tenant's messages lately, and what waits."""
+"""The figures of the dashboard: recent outcomes of a tenant's messages, and what waits."""
 
 import asyncio
 import time

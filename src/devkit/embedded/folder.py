@@ -26,7 +26,7 @@ class NotOurs(EmbeddedStoreError):
     """The folder is not one of Interalpha's."""
 
 
-# The data folder: its passwords, the ports of last time, and how a file is written there.
+# The data folder: passwords, last used ports, and safe writing of files.
 
 
 ACCOUNTS = ("postgres", "interalpha_migrate", "interalpha_app", "interalpha_worker", "valkey")
@@ -77,7 +77,7 @@ def choose_port(memory: Path) -> int:
     raise EmbeddedStoreError(f"No port is free on {LOOPBACK}. Set DATABASE_URL and REDIS_URL to servers elsewhere")
 
 
-# Whose a folder is: ours bears a marker, and what somebody else keeps in theirs is neither overwritten nor removed.
+# Ownership: our folders contain a marker file; other folders are not overwritten or removed.
 
 
 MARKER = ".interalpha-data"
@@ -138,7 +138,7 @@ def _holds_our_passwords(path: Path) -> bool:
     return isinstance(known, dict) and known.keys() >= set(ACCOUNTS)
 
 
-# One process at a time in the data folder.
+# The lock of the data folder: one process at a time.
 
 
 LOCK = "lock"

@@ -31,7 +31,7 @@ async def make_roles(superuser: asyncpg.Connection, passwords: Mapping[str, str]
         await superuser.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
 
 
-# What PostgreSQL says of itself in the file `postmaster.pid`.
+# PostgreSQL's file `postmaster.pid`.
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def read_postmaster(data: Path) -> Postmaster | None:
     return None
 
 
-# Creating the data folder of PostgreSQL, whole or not at all.
+# Creates the data folder of PostgreSQL, completely or not at all.
 
 
 _OPTIONS = (
@@ -99,7 +99,7 @@ async def create_data(lodging: Lodging, password: str, log: Log, *, durable: boo
     draft.rename(lodging.data)
 
 
-# PostgreSQL from the binaries inside an installed wheel: created, started, adopted, stopped, erased.
+# PostgreSQL from the installed wheel: create, start, adopt, stop, erase.
 
 
 _REMEDY = "Set DATABASE_URL to use another PostgreSQL, or start afresh in another folder: --data another/folder"

@@ -45,7 +45,7 @@ class Log:
         return EmbeddedStoreError(f"{what}. The end of {self.path}:\n{self.tail()}\n{remedy}")
 
 
-# A server process: started apart from our terminal, told to die with us, stopped within a deadline, or adopted.
+# A server process: started in its own session, ends with its parent, stopped within a deadline, or adopted.
 
 
 POLL_SECONDS = 0.01

@@ -1,4 +1,4 @@
-"""Believing Clerk's sessions, without asking Clerk about any of them.
+"""Verifies Clerk's session tokens offline, without a call to Clerk for each token.
 
 https://clerk.com/docs/guides/sessions/manual-jwt-verification
 """

@@ -1,4 +1,4 @@
-"""What is said to whoever sends a token that is not believed: enough to mend an honest mistake, never the token."""
+"""Clerk's session tokens: a strict check of their form, decoding by PyJWT, their claims, and why a token is refused."""
 
 import base64
 import binascii
@@ -64,7 +64,7 @@ def invalid_token(fault: TokenFault) -> InvalidToken:
     return InvalidToken(_MESSAGES[fault], reason=fault)
 
 
-# Taking a token apart, strictly: one spelling, no field twice, no key of its own, RS256 or nothing.
+# The strict check of a token's form: one encoding, no repeated field, no embedded key, RS256 only.
 #
 # https://www.rfc-editor.org/rfc/rfc7515, https://www.rfc-editor.org/rfc/rfc8725
 
@@ -154,7 +154,7 @@ def _refuse_constant(_: str) -> NoReturn:
     raise ValueError("no JSON")
 
 
-# The organisation a session is about, and its permissions, as version 2 of the token packs them.
+# The session's organisation and its permissions, as version 2 of the token encodes them.
 #
 # https://clerk.com/docs/guides/sessions/session-tokens
 
@@ -221,7 +221,7 @@ def _fits(form: re.Pattern[str], value: object) -> bool:
     return isinstance(value, str) and form.fullmatch(value) is not None
 
 
-# What a session's token says, once its signature is believed. https://clerk.com/docs/guides/sessions/session-tokens
+# The claims of a session token with a valid signature. https://clerk.com/docs/guides/sessions/session-tokens
 
 
 REQUIRED = ("exp", "iat", "nbf", "iss", "sub", "sid")

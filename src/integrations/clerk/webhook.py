@@ -1,4 +1,4 @@
-"""Clerk's webhooks, which Svix delivers: their signature, and what they say of people, organisations and sessions.
+"""Clerk's webhooks, delivered by Svix: their signature, and their events about people, organisations and sessions.
 
 Times are in milliseconds. A deletion holds little more than the id, and its time is that of the event.
 

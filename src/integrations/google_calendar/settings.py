@@ -1,4 +1,4 @@
-"""A service account's key file, as an environment variable can hold it: its JSON, or base64 of it."""
+"""Google Calendar's settings: a service account's key file as JSON or base64."""
 
 import base64
 import json
@@ -66,7 +66,7 @@ def _check_pem(pem: str) -> None:
         raise WrongValue("holds a private_key that cannot be read: download the key file again")
 
 
-# What Google's console tells you. https://developers.google.com/identity/protocols/oauth2
+# Settings, as Google's console shows them. https://developers.google.com/identity/protocols/oauth2
 
 
 _OAUTH = ("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET", "GOOGLE_REFRESH_TOKEN")

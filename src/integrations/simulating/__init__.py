@@ -1,1 +1,1 @@
-"""What every false provider on this machine shares: faults, a journal, signed webhooks and a control API."""
+"""The toolkit of all simulators: faults, a journal, signed webhooks and a control API."""

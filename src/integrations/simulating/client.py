@@ -1,4 +1,4 @@
-"""Speaks to the control API of a running simulator process; for tests and the command line."""
+"""A client of the control API of a running simulator process, for tests and the command line."""
 
 from types import TracebackType
 from typing import Any, Self

@@ -1,4 +1,4 @@
-"""The control API, `/sim/api/…`: look into the simulated providers, arm faults, plan webhooks, play the customer."""
+"""The control API, `/sim/api/…`: reads simulators' state, sets faults and webhook plans, triggers events."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict

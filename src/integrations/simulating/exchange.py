@@ -1,4 +1,4 @@
-"""One HTTP request to a simulated provider: done under its faults, written into the journal, answered."""
+"""One HTTP request to a simulated provider: answered with its faults and written into the journal."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Bad days on order: what can go wrong between a caller and a provider, when it does, and how it looks."""
+"""Faults of simulated providers: what can go wrong in a call, when, and how it looks."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""The provider's own log: everything it received and every webhook it sent, told by nobody but itself."""
+"""The journal of a simulated provider: every request that it received and every webhook that it sent."""
 
 import re
 from collections import deque

@@ -33,7 +33,7 @@ class Clock:
         self.ahead = timedelta(seconds=seconds)
 
 
-# A provider's memory on paper: what it hands out and takes back, told apart from anything else.
+# Snapshots of a provider's state: exported, and checked when imported.
 
 
 State = TypeVar("State")
@@ -63,7 +63,7 @@ def load_state(kind: type[State], books: dict[str, Any]) -> State:
     return TypeAdapter(kind).validate_python(books)
 
 
-# What a simulated provider is: the class every folder's `simulator` module derives its `Simulator` from.
+# The base class of simulated providers; each folder's `simulator` module derives its `Simulator` from it.
 
 
 Json = dict[str, Any]

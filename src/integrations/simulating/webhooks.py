@@ -246,7 +246,7 @@ class WebhookSender:
         )
 
 
-# What a provider can be made to tell us, by name: each event with its sentence and what it may be given.
+# Events that a provider can be told to send, by name, with a description and parameters.
 
 
 Order = TypeVar("Order", bound=BaseModel)

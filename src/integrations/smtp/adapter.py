@@ -1,4 +1,4 @@
-"""How the first of two servers is doing: after some failures in a row it is left aside, for longer each time."""
+"""Sends e-mail through a relay, and through a second server if the first certainly did not accept the mail."""
 
 import asyncio
 import time
@@ -76,7 +76,7 @@ class FailoverState:
         self._pauses += 1
 
 
-# Handing an e-mail to the relay.
+# Sending an e-mail through the relay.
 
 
 ENVELOPE_TIMEOUT = 8.0
@@ -141,7 +141,7 @@ class SmtpSender:
         return SenderHeaders.of(self._settings)
 
 
-# Two servers for one mail: the second takes what the first surely did not.
+# Two servers for one mail: the second is used if the first certainly did not accept it.
 
 
 FIRST, SECOND = "first server", "second server"

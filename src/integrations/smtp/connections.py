@@ -1,4 +1,4 @@
-"""A connection to a relay once it is signed in: several commands in one write, and one reply for each, in their order.
+"""Connections to a relay: pipelined commands, sign-in, and connections kept for the next mail.
 
 The library that opens it hears one reply for one command, and loses what else comes with it.
 """
@@ -193,7 +193,7 @@ class Connection(asyncio.Protocol):
         self._wake()
 
 
-# Kept connections to the relay: signing in costs more than a mail does.
+# Connections to the relay are kept, because signing in costs more than sending a mail.
 
 
 CONNECT_TIMEOUT = 10.0

@@ -1,4 +1,4 @@
-"""A relay's reply as it may be kept in plain: its codes, and of its text the words that all relays say.
+"""SMTP replies as our errors, and the part of a reply that may be stored in plain text.
 
 A reply may quote anything: the address, the subject, a sentence of the mail, what we signed in with. So it is not
 searched for what must not be kept; it is searched for what may.
@@ -55,7 +55,7 @@ def _is_known_word(word: str) -> bool:
     return _WORD.fullmatch(bare) is not None and bare.lower() in _KNOWN_WORDS
 
 
-# SMTP's replies as our errors; what the codes mean is in `codes.py`.
+# SMTP replies as our errors. The meanings of codes are in `codes.py`.
 
 
 PROVIDER = "smtp"

@@ -1,4 +1,4 @@
-"""Words in the forms that every relay and reader knows: texts in lines of seven bits, headers in encoded words."""
+"""Writes an e-mail for the wire: headers, encoded words and 7-bit bodies."""
 
 import base64
 import binascii
@@ -75,7 +75,7 @@ def _encoded_words(text: str, room: int) -> Iterator[str]:
     yield header_encode(bytes(taken), "utf-8")
 
 
-# Building the e-mail that goes over the wire; a header that could break out of its line is refused here too.
+# Building the e-mail for the wire. A header that could contain a line break is refused here too.
 #
 # Written line by line: EmailMessage parses each header before it writes it, which took half a worker's time for mail.
 

@@ -1,4 +1,4 @@
-"""Asking the relay whether it lets us in; no mail is sent."""
+"""Checks whether the relay accepts our credentials; it sends no mail."""
 
 import asyncio
 from collections.abc import Sequence

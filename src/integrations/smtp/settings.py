@@ -1,4 +1,4 @@
-"""One mail server: where it is, how to sign in to it, and which settings say so."""
+"""The settings of SMTP: one or two servers, their addresses and credentials."""
 
 import re
 import string
@@ -73,7 +73,7 @@ def fallback_problems(given: Mapping[str, str]) -> Iterator[Problem]:
     yield from server_problems(SECOND, given)
 
 
-# What a mail relay's operator tells you.
+# Settings, as the operator of a mail relay gives them.
 
 
 _ADDRESS = r"[^@\s,;:<>()\"\x00-\x1f]+@[A-Za-z0-9.-]+"

@@ -1,4 +1,4 @@
-"""What Stripe's dashboard tells you. https://docs.stripe.com/keys"""
+"""Stripe's settings, as its dashboard shows them. https://docs.stripe.com/keys"""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated

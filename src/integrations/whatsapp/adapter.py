@@ -89,7 +89,7 @@ def _button(button: ButtonParameter) -> Json:
     return {"type": "button", "sub_type": sub_type, "index": str(button.index), "parameters": parameters}
 
 
-# Saying a message to WhatsApp. https://developers.facebook.com/docs/whatsapp/cloud-api/reference/messages
+# Sending a message. https://developers.facebook.com/docs/whatsapp/cloud-api/reference/messages
 
 
 _WAMID = re.compile(r"wamid\.[A-Za-z0-9+/=_-]{1,250}")

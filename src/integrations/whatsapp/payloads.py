@@ -46,7 +46,7 @@ def number_under(data: Any, name: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**11 else None
 
 
-# The forms of what we take over from a webhook; anything else is not stored as if it were one.
+# The accepted forms of values from a webhook; other values are not stored.
 
 
 _ID = re.compile(r"[\x21-\x7e]{1,256}")

@@ -1,1 +1,1 @@
-"""Who is asking, as clients see it."""
+"""The caller, people, organisations and API keys in GraphQL."""

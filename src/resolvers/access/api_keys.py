@@ -1,4 +1,4 @@
-"""What a caller writes about a new API key, as core takes it, and what is wrong with it, as clients read it."""
+"""Listing, creating and revoking API keys."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
@@ -45,7 +45,7 @@ def _address(written: RecipientInput, place: Sequence[str]) -> Address:
     return email_address(given(written.email) or "", path=[*place, "email"])
 
 
-# Listing, making and revoking API keys.
+# Listing, creating and revoking API keys.
 
 
 _CURSOR = "ApiKeyCursor"

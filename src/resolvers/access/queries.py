@@ -1,4 +1,4 @@
-"""Reading who is asking."""
+"""Reading the caller, people and organisations."""
 
 from collections.abc import Collection, Mapping
 from uuid import UUID

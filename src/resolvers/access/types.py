@@ -1,4 +1,4 @@
-"""An API key as clients see it: everything but what lets somebody in."""
+"""The GraphQL types of API keys, the caller, people and organisations."""
 
 from datetime import UTC, datetime
 

@@ -1,1 +1,1 @@
-"""Messages, as clients see them."""
+"""Messages in GraphQL."""

@@ -1,4 +1,4 @@
-"""What a caller writes to send a message."""
+"""The inputs to send a message."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

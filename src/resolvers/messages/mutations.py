@@ -1,4 +1,4 @@
-"""Sending messages."""
+"""Sending, canceling, retrying and settling messages."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -135,7 +135,7 @@ def _payload(info: Info, result: Accepted | AppError | None, found: dict[UUID, q
             return SendMessagePayload(message=shown, is_replay=is_replay, errors=[])
 
 
-# Stopping messages, trying failed ones again, and settling by hand what nobody knows.
+# Canceling, retrying and settling messages.
 
 
 CancelMessageError = Annotated[

@@ -1,4 +1,4 @@
-"""Reading messages."""
+"""Reading messages and batches."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -153,7 +153,7 @@ def _hashes(info: Info, written: RecipientInput | None, path: Sequence[str]) -> 
     return person_of(written, path).hashes(info.context.services.sealer, tenant)
 
 
-# Messages that were handed in together.
+# Batches of messages.
 
 
 @strawberry.type(description="The number of messages of a batch, by status.")

@@ -1,4 +1,4 @@
-"""Following messages live."""
+"""Subscriptions to status changes of messages."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing

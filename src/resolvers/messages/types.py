@@ -1,4 +1,4 @@
-"""What happened to a message, page by page."""
+"""The GraphQL types of messages, their contents, attempts and events."""
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -104,7 +104,7 @@ def _read(cursor: str | None, name: str) -> int | None:
     return int.from_bytes(found[1], "big")
 
 
-# A message, what it says, and what happened to it.
+# Messages with their contents and attempts.
 
 
 @strawberry.type(name="TextContent", description="Plain text.")

@@ -1,4 +1,4 @@
-"""Who did what, as clients see it."""
+"""The audit log in GraphQL."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime

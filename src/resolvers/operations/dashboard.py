@@ -1,4 +1,4 @@
-"""The dashboard: numbers at a glance, and following them live."""
+"""The dashboard in GraphQL: key figures, and a subscription to them."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing

@@ -1,4 +1,4 @@
-"""Work that was tried until we gave up, as clients see it."""
+"""Dead letters in GraphQL."""
 
 from datetime import datetime
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""What operators do about work that failed: put it back, give it up, process a webhook again."""
+"""Operators' mutations: requeue and discard dead letters, replay webhooks, reset circuits."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -122,7 +122,7 @@ def _errors(
     ]
 
 
-# Closing a circuit by hand.
+# Resetting a circuit.
 
 
 @strawberry.input(description="The circuit to reset.")

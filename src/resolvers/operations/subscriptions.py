@@ -1,4 +1,4 @@
-"""Following the health of integrations live."""
+"""The subscription to the health of integrations."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing

@@ -1,4 +1,4 @@
-"""The object that a record is about."""
+"""Webhooks in GraphQL, and the object that a record is about."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -32,7 +32,7 @@ async def subject_of(info: Info, message_id: UUID | None) -> Message | None:
     return None if found is None else message_of(found)
 
 
-# What providers told us, as clients see it.
+# Webhooks from providers.
 
 
 _CURSOR = "WebhookDeliveryCursor"

@@ -1,1 +1,1 @@
-"""What is asked for about personal data."""
+"""Erasures of personal data in GraphQL."""

@@ -1,4 +1,4 @@
-"""Erasing everything about one person, as clients ask for it and follow it."""
+"""Erasing the data of one person, and following the erasure."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime

@@ -1,1 +1,1 @@
-"""Templates, as clients see them."""
+"""Templates in GraphQL."""

@@ -1,4 +1,4 @@
-"""A template and its gaps."""
+"""Templates and their variables, and reading them."""
 
 from datetime import datetime
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""A Clerk of our own: people, businesses, memberships and sessions, tokens with keys that rotate, signed webhooks.
+"""The simulated Clerk: people, organisations, memberships and sessions, rotating keys, signed webhooks.
 
 Of its HTTP API there are the keys alone. https://clerk.com/docs/reference/backend-api
 """

@@ -1,4 +1,4 @@
-"""What happens at the simulated Clerk: people and businesses come, change and go, and each is told of."""
+"""Changes in the simulated Clerk: people and organisations are created, changed and deleted, each with its webhook."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -159,7 +159,7 @@ class Backend:
         return max(self._now(), moment + _TICK)
 
 
-# What the simulated Clerk can be made to tell us, by name.
+# Events that the simulated Clerk can be told to send, by name.
 
 
 def events_of(backend: Backend) -> Mapping[str, Event]:

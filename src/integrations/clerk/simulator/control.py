@@ -1,4 +1,4 @@
-"""What the control API may ask of the simulated Clerk; an id of something that is there already changes it."""
+"""The requests of the control API for the simulated Clerk."""
 
 from typing import Annotated, Any
 

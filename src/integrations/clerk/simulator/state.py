@@ -1,4 +1,4 @@
-"""The instance the simulated Clerk knows: what signs in to it, its issuer, where it reports and how it signs."""
+"""The state of the simulated Clerk: its instance, people, organisations and sessions."""
 
 import base64
 import hmac
@@ -46,7 +46,7 @@ class Account:
         return f"v1,{base64.b64encode(digest).decode()}"
 
 
-# Everything the simulated Clerk remembers but its private keys; it can be handed out and taken back.
+# The state of the simulated Clerk without its private keys; it can be exported and imported.
 
 
 FIRST_DAY = datetime.fromisoformat("2026-11-23T14:00:00+00:00")

@@ -1,4 +1,4 @@
-"""Making tokens as Clerk makes them, and publishing the keys they are verified with.
+"""Issues session tokens as Clerk does, and publishes the keys that verify them.
 
 https://clerk.com/docs/guides/sessions/session-tokens
 """

@@ -1,4 +1,4 @@
-"""Clerk's objects in its own words, and the signed webhooks that tell of them.
+"""Clerk's objects in its own format, and the signed webhooks about them.
 
 https://clerk.com/docs/guides/development/webhooks/overview
 """

@@ -1,4 +1,4 @@
-"""A mail server of our own: strict ESMTP with STARTTLS, a port of implicit TLS, and mails that go nowhere."""
+"""The simulated mail server: strict ESMTP with STARTTLS and implicit TLS; mails are stored, not forwarded."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A certificate for one run: self-signed, for loopback names, its key never left on disk."""
+"""A self-signed certificate for one run, for loopback names; its key is not kept on disk."""
 
 import ssl
 from datetime import UTC, datetime, timedelta

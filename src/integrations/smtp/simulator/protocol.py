@@ -1,4 +1,4 @@
-"""Replies of the simulated mail server. https://www.rfc-editor.org/rfc/rfc5321#section-4.2, codes x.y.z of RFC 3463"""
+"""The protocol of the simulated mail server: replies, strict reading of lines and mails, command arguments."""
 
 import asyncio
 import re
@@ -50,7 +50,7 @@ BAD_SYNTAX = reply(501, "5.5.4 Syntax error in parameters or arguments")
 TOO_BIG = reply(552, "5.3.4 Message size exceeds fixed limit")
 
 
-# Reads what a mail client sends: lines with CRLF, and a mail up to its dot, strictly, so that nothing is smuggled in.
+# Reads a mail client's lines (CRLF) and mails (until the dot) strictly, so that no second mail can be smuggled in.
 #
 # https://www.rfc-editor.org/rfc/rfc5321#section-2.3.8: a bare LF or CR is no line end; a server that takes one for it
 # sees mails that the server before it did not see.

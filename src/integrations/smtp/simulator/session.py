@@ -1,4 +1,4 @@
-"""What the sessions of one mail server share: the account, the rules of the port, and where mails and log lines go."""
+"""One session of the simulated mail server with a client, and what the sessions of a server share."""
 
 import asyncio
 from base64 import b64decode
@@ -90,7 +90,7 @@ def decode_base64(encoded: str) -> str | None:
         return None
 
 
-# One conversation with a mail client. https://www.rfc-editor.org/rfc/rfc5321, TLS of RFC 3207, AUTH of RFC 4954
+# One session with a mail client. https://www.rfc-editor.org/rfc/rfc5321, TLS of RFC 3207, AUTH of RFC 4954
 
 
 HOST = "mx.simulator.localhost"

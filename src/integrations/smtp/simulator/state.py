@@ -1,4 +1,4 @@
-"""A mail as the server keeps it: the envelope, the bytes, and a summary for people and tests."""
+"""The state of the simulated mail server, and its answers, which depend on the recipient's address."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
@@ -81,7 +81,7 @@ def _body(message: EmailMessage, kind: str) -> str | None:
     return None if part is None else str(part.get_content()).replace("\r\n", "\n")
 
 
-# Everything the simulated mail server remembers; it can be handed out and taken back.
+# The state of the simulated mail server; it can be exported and imported.
 
 
 GREYLIST_KEPT = timedelta(days=35)
@@ -111,7 +111,7 @@ class State:
         return before is not None and now - before < GREYLIST_KEPT
 
 
-# What the mail server answers, decided by the recipient's local part, so that a test or a person can choose.
+# The answers of the mail server depend on the recipient's local part:
 #
 # nobody@   550 5.1.1 at RCPT           grey@    451 4.7.1 at its first RCPT from a sender, taken at the second
 # full@     452 4.2.2 at RCPT           busy@    451 4.7.1 at every RCPT

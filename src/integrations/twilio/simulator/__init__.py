@@ -1,4 +1,4 @@
-"""A Twilio of our own: messages in Twilio's wire format, its errors, its signed callbacks, its opt-out words.
+"""The simulated Twilio: messages in Twilio's wire format, its errors, signed callbacks and opt-out words.
 
 Media, content templates and scheduling are refused with 501. https://www.twilio.com/docs/messaging/api/message-resource
 """

@@ -1,4 +1,4 @@
-"""What the control API may ask of the simulated Twilio."""
+"""The requests of the control API for the simulated Twilio."""
 
 import re
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""The account the simulated Twilio knows: who may come in, which senders it owns, where it reports inbound messages."""
+"""The state of the simulated Twilio: its account and messages, and outcomes that depend on the recipient."""
 
 import re
 from base64 import b64decode
@@ -109,7 +109,7 @@ def outcome(to: str) -> tuple[Status, ...]:
     return _CHOSEN.get(to, _USUAL)
 
 
-# A message as Twilio keeps it, and the resource it shows. https://www.twilio.com/docs/messaging/api/message-resource
+# A message as Twilio stores it, and its resource. https://www.twilio.com/docs/messaging/api/message-resource
 
 
 VALID_FOR = 36_000
@@ -202,7 +202,7 @@ def _moment(at: datetime | None) -> str | None:
     return None if at is None else format_datetime(at)
 
 
-# Everything the simulated Twilio remembers; it can be handed out and taken back.
+# The state of the simulated Twilio; it can be exported and imported.
 
 
 def _by_their_ids(messages: dict[str, Message]) -> dict[str, Message]:

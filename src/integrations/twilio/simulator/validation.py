@@ -1,4 +1,4 @@
-"""Twilio's errors: their numbers, words and HTTP statuses. https://www.twilio.com/docs/api/errors"""
+"""What Twilio refuses, and its errors: numbers, texts and HTTP statuses. https://www.twilio.com/docs/api/errors"""
 
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -65,7 +65,7 @@ class TwilioError:
         }
 
 
-# What Twilio refuses in a message, in the order in which it looks.
+# What Twilio refuses in a message, in its order of checks.
 
 
 Form = Mapping[str, str]

@@ -1,4 +1,4 @@
-"""A WhatsApp of our own: the Cloud API in Meta's wire format, its errors, templates, windows and signed webhooks.
+"""The simulated WhatsApp: the Cloud API in Meta's wire format, errors, templates, windows and signed webhooks.
 
 Media and groups are refused. https://developers.facebook.com/docs/whatsapp/cloud-api
 """

@@ -1,4 +1,4 @@
-"""How the simulated account is doing: what a person or a test may change about it."""
+"""The account of the simulated WhatsApp: its condition, access token and number, and Meta's errors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class Conditions(BaseModel, frozen=True, extra="forbid"):
     batch: Annotated[int, Field(ge=1, le=1000)] = 1
 
 
-# The business account the simulated WhatsApp knows: its number, what signs in to it, where it reports.
+# The business account: its number, its credentials, and where it sends webhooks.
 
 
 NUMBER = "551140028922"
@@ -102,8 +102,7 @@ class Account:
         }
 
 
-# Meta's errors: their numbers, words and HTTP statuses. https://developers.facebook.com/docs/whatsapp/cloud-
-# api/support/error-codes
+# Meta's errors: numbers, texts and HTTP statuses.
 
 
 DOCS = "https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes/"
@@ -209,7 +208,7 @@ class MetaError:
         }
 
 
-# The access token of the simulated account: whether it lets in, what it permits, and what Meta says of it.
+# The access token of the simulated account: whether it is valid, its permissions, and how Meta describes it.
 #
 # https://developers.facebook.com/docs/graph-api/reference/debug_token
 

@@ -1,4 +1,4 @@
-"""What happens behind the simulated API: messages are taken and live, people write, and all of it is reported."""
+"""Events in the simulated WhatsApp: messages are accepted and delivered, people write, and webhooks report it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -206,7 +206,7 @@ class Backend:
         return webhook(self.account, "messages", value, message_id=about, to=to)
 
 
-# What the simulated WhatsApp can be made to tell us, by name.
+# Events that the simulated WhatsApp can be told to send, by name.
 
 
 Judgement = Literal["APPROVED", "REJECTED", "PAUSED", "DISABLED"]

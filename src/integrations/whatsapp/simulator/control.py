@@ -1,4 +1,4 @@
-"""What the control API may ask of the simulated WhatsApp."""
+"""The requests of the control API for the simulated WhatsApp."""
 
 from typing import Annotated, Any, Literal
 

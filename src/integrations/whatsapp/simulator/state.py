@@ -1,4 +1,4 @@
-"""The people on the simulated WhatsApp: what they are called, whether they show their number, when they wrote."""
+"""The state of the simulated WhatsApp: people and messages, and outcomes that depend on the recipient."""
 
 import re
 from base64 import b64encode
@@ -143,7 +143,7 @@ def template_status(digits: str) -> str:
     return _TEMPLATE_STATUSES.get(digits, "accepted")
 
 
-# A message as the simulated WhatsApp keeps it, and how its webhooks name it.
+# A message as the simulated WhatsApp stores it, and its ids in webhooks.
 
 
 @dataclass(slots=True)
@@ -214,7 +214,7 @@ def new_id(customer: Customer) -> str:
     return f"wamid.{b64encode(inside).decode()}"
 
 
-# Everything the simulated WhatsApp remembers; it can be handed out and taken back.
+# The state of the simulated WhatsApp; it can be exported and imported.
 
 
 class _Template(BaseModel):

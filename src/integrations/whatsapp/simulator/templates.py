@@ -1,4 +1,4 @@
-"""The simulated account's templates: what filling one takes, and what Meta refuses.
+"""Templates of the simulated account: checking and filling them, and the Graph API's lists and objects.
 
 Each is kept as Meta lists it. https://developers.facebook.com/docs/graph-api/reference/whats-app-business-account/message_templates
 """
@@ -161,7 +161,7 @@ def _text(data: Any, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-# Lists and objects of the Graph API: filtered, paged, and only the fields that were asked for.
+# Lists and objects of the Graph API: filters, pages, and only the requested fields.
 #
 # https://developers.facebook.com/docs/graph-api/results
 

@@ -1,4 +1,4 @@
-"""What Meta refuses in the body of a message, in the order in which it looks; how a template is filled has its file."""
+"""What Meta refuses in a message, in its order, and the limits on how many messages may be sent."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -127,7 +127,7 @@ _RULES: tuple[Callable[[Sending], MetaError | None], ...] = (
 )
 
 
-# How much may be sent: to one person, in a second, and in a day to people who did not write first.
+# Sending limits: to one person, per second, and per day to people who did not write first.
 #
 # https://developers.facebook.com/docs/whatsapp/messaging-limits
 

@@ -1,4 +1,4 @@
-"""The webhooks of the simulated WhatsApp: written and signed as Meta does it.
+"""The webhooks of the simulated WhatsApp, in Meta's format and signed as Meta does.
 
 https://developers.facebook.com/docs/whatsapp/cloud-api/webhooks/components
 """
