@@ -1,19 +1,55 @@
-"""Clerk's session tokens: a strict check of their form, decoding by PyJWT, their claims, and why a token is refused."""
+"""Session tokens of Clerk: a strict check of the token's form, PyJWT for the signature, and our rules for the claims.
+
+PyJWT accepts more than one spelling of a token: padding, a name given twice, header fields that nobody should use. So
+`check_form` comes first and accepts only what Clerk writes. PyJWT's own checks of claims stay off: `identity_of` also
+checks fractions of seconds, limits the lifetime, and says for each claim why it is refused.
+
+https://clerk.com/docs/guides/sessions/session-tokens, https://www.rfc-editor.org/rfc/rfc7515
+https://www.rfc-editor.org/rfc/rfc8725
+"""
 
 import base64
 import binascii
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from jwt import InvalidSignatureError, InvalidTokenError, PyJWT
 
 from core.ports import ActiveOrganization, Identity, InvalidToken, Tenancy, TokenFault
 from core.words import Sentence, say
 from integrations.clerk.scopes import RoleScopes, scopes_of
 
-# One sentence for all of these: whoever tries keys learns nothing of how far a token came.
+Json = Mapping[str, Any]
+
+MAX_TOKEN_LENGTH = 8_192
+"""Characters of a token: Clerk's fit into a cookie, half as long."""
+SESSION_CATEGORY = "cl_B7d4PD111AAA"
+"""The category of a session's token; the others are templates (222) and machines (333)."""
+ALGORITHM = "RS256"
+
+_PART = re.compile("[A-Za-z0-9_-]+")
+_KEY_ID = re.compile("[A-Za-z0-9_.=-]{1,128}")
+# A key that comes with the token proves nothing; what `crit` names would have to be understood; `b64` and `zip` change
+# what is signed; `enc` and `cty` belong to other kinds of token.
+_FORBIDDEN_HEADERS = frozenset({"jwk", "jku", "x5c", "x5u", "x5t", "x5t#S256", "crit", "b64", "zip", "enc", "cty"})
+_PYJWT = PyJWT(
+    {
+        "verify_exp": False,
+        "verify_nbf": False,
+        "verify_iat": False,
+        "verify_aud": False,
+        "verify_iss": False,
+        "verify_sub": False,
+        "verify_jti": False,
+    }
+)
+
+# One sentence for all of these: a caller who tries keys must not learn how far a token came.
 _OTHER_INSTANCE = say("SESSION_NOT_OURS", "The session token is not from the Clerk instance of this server.")
 
 _MESSAGES: Mapping[TokenFault, Sentence] = {
@@ -60,57 +96,44 @@ _MESSAGES: Mapping[TokenFault, Sentence] = {
 
 
 def invalid_token(fault: TokenFault) -> InvalidToken:
-    """Make the error for a fault."""
+    """Return the error for a fault; its sentence helps with an honest mistake and never repeats the token."""
     return InvalidToken(_MESSAGES[fault], reason=fault)
 
 
-# The strict check of a token's form: one encoding, no repeated field, no embedded key, RS256 only.
-#
-# https://www.rfc-editor.org/rfc/rfc7515, https://www.rfc-editor.org/rfc/rfc8725
+def check_form(token: str) -> str | None:
+    """Return the key id of a token whose form is right; raises InvalidToken for anything Clerk would not have written.
 
-
-Json = Mapping[str, Any]
-
-MAX_TOKEN_LENGTH = 8_192
-"""Characters of a token: Clerk's fit into a cookie, half as long."""
-SESSION_CATEGORY = "cl_B7d4PD111AAA"
-"""The category of a session's token; the others are templates (222) and machines (333)."""
-
-_PART = re.compile("[A-Za-z0-9_-]+")
-_KEY_ID = re.compile("[A-Za-z0-9_.=-]{1,128}")
-# A key that comes with the token proves nothing; what `crit` names would have to be understood; `b64` and `zip` change
-# what is signed; `enc` and `cty` belong to other kinds of token.
-_FORBIDDEN_HEADERS = frozenset({"jwk", "jku", "x5c", "x5u", "x5t", "x5t#S256", "crit", "b64", "zip", "enc", "cty"})
-
-
-@dataclass(frozen=True, slots=True)
-class SignedToken:
-    """A token whose signature nobody has looked at yet: what it says, and what would have to be signed."""
-
-    key_id: str | None
-    claims: Json = field(repr=False)
-    signed: bytes = field(repr=False)
-    signature: bytes = field(repr=False)
-
-
-def parse_token(token: str) -> SignedToken:
-    """Read a token; raises InvalidToken for anything Clerk would not have written."""
+    Header and claims are one JSON object each, in canonical base64url, with no name twice; RS256, and no other header
+    field that changes what is signed. The signature is not checked yet.
+    """
     if len(token) > MAX_TOKEN_LENGTH:
         raise invalid_token(TokenFault.TOO_LARGE)
     parts = token.split(".")
     if len(parts) != 3:
         raise invalid_token(TokenFault.MALFORMED)
-    header, claims = _json_object(parts[0]), _json_object(parts[1])
+    header, _claims = _json_object(parts[0]), _json_object(parts[1])
     _check_header(header)
-    return SignedToken(header.get("kid"), claims, f"{parts[0]}.{parts[1]}".encode("ascii"), _decode_base64url(parts[2]))
+    _decode_base64url(parts[2])
+    key_id: str | None = header.get("kid")
+    return key_id
+
+
+def decode(token: str, key: RSAPublicKey) -> Json:
+    """Return the claims of a token whose form was checked; raises InvalidToken where the key did not sign it."""
+    try:
+        return _PYJWT.decode(token, key, algorithms=[ALGORITHM])
+    except InvalidSignatureError:
+        raise invalid_token(TokenFault.SIGNATURE) from None
+    except InvalidTokenError:
+        raise invalid_token(TokenFault.MALFORMED) from None
 
 
 def _check_header(header: Json) -> None:
-    if header.get("alg") != "RS256":
+    if header.get("alg") != ALGORITHM:
         raise invalid_token(TokenFault.ALGORITHM)
     if header.keys() & _FORBIDDEN_HEADERS:
         raise invalid_token(TokenFault.HEADER)
-    if "kid" in header and not (isinstance(header["kid"], str) and _KEY_ID.fullmatch(header["kid"])):
+    if "kid" in header and not _fits(_KEY_ID, header["kid"]):
         raise invalid_token(TokenFault.HEADER)
     kind = header.get("typ", "JWT")
     if not isinstance(kind, str) or kind.upper() != "JWT" or header.get("cat", SESSION_CATEGORY) != SESSION_CATEGORY:
@@ -119,9 +142,8 @@ def _check_header(header: Json) -> None:
 
 def _json_object(part: str) -> Json:
     try:
-        value = json.loads(
-            _decode_base64url(part).decode("utf-8"), object_pairs_hook=_unique_names, parse_constant=_refuse_constant
-        )
+        text = _decode_base64url(part).decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_unique_names, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise invalid_token(TokenFault.MALFORMED) from None
     if not isinstance(value, dict):
@@ -130,7 +152,7 @@ def _json_object(part: str) -> Json:
 
 
 def _decode_base64url(part: str) -> bytes:
-    """Decode base64url in its one spelling: Python's own decoder overlooks foreign letters and spare bits."""
+    """Decode canonical base64url: Python's own decoder ignores foreign letters and spare bits."""
     if not _PART.fullmatch(part):
         raise invalid_token(TokenFault.MALFORMED)
     try:
@@ -143,20 +165,122 @@ def _decode_base64url(part: str) -> bytes:
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Of a name that stands twice one reader takes the first and another the last.
+    # Where a name is given twice, one reader takes the first value and another the last.
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name stands twice")
+        raise ValueError("a name is given twice")
     return found
 
 
 def _refuse_constant(_: str) -> NoReturn:
-    raise ValueError("no JSON")
+    raise ValueError("NaN and Infinity are not JSON")
 
 
-# The session's organisation and its permissions, as version 2 of the token encodes them.
-#
-# https://clerk.com/docs/guides/sessions/session-tokens
+REQUIRED = ("exp", "iat", "nbf", "iss", "sub", "sid")
+VERSION = 2
+_USER = re.compile("user_[A-Za-z0-9]{1,64}")
+_SESSION = re.compile("sess_[A-Za-z0-9]{1,64}")
+_LAST_TIMESTAMP = 253_402_300_799.0
+"""31 December 9999, 23:59:59: a datetime can hold no later second."""
+_NOT_BEFORE_OFFSET = 60.0
+"""Seconds that a token may be valid before it is issued: Clerk's are for ten."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRules:
+    """What a token is held to.
+
+    `parties` are the origins of pages that may call, any when None; `personal` is whose data a session without an
+    organisation is about, None refuses it; `leeway` is in seconds, and so is `lifetime`, the longest life of a token.
+    """
+
+    issuer: str
+    parties: frozenset[str] | None
+    leeway: float
+    lifetime: float
+    personal: Tenancy | None
+    roles: RoleScopes
+
+
+def identity_of(claims: Json, rules: TokenRules, now: float, *, needs_party: bool) -> Identity:
+    """Return whose session the claims describe; raises InvalidToken."""
+    if any(claims.get(name) is None for name in REQUIRED):
+        raise invalid_token(TokenFault.MISSING_CLAIM)
+    if type(claims.get("v")) is not int or claims["v"] != VERSION:
+        raise invalid_token(TokenFault.VERSION)
+    if claims["iss"] != rules.issuer:
+        raise invalid_token(TokenFault.ISSUER)
+    subject, session = _subject(_USER, claims["sub"]), _subject(_SESSION, claims["sid"])
+    issued_at, expires_at = _check_times(claims, rules, now)
+    party = _check_party(claims, rules, needs_party=needs_party)
+    if claims.get("sts", "active") != "active":
+        raise invalid_token(TokenFault.PENDING)
+    organization = active_organization(claims)
+    return Identity(
+        subject=subject,
+        session_id=session,
+        issued_at=issued_at,
+        expires_at=expires_at,
+        tenancy=_tenancy(organization, rules),
+        scopes=scopes_of(organization, rules.roles),
+        organization=organization,
+        party=party,
+        actor=_actor(claims),
+    )
+
+
+def _tenancy(organization: ActiveOrganization | None, rules: TokenRules) -> Tenancy:
+    if organization is not None:
+        return Tenancy.ORGANIZATION
+    if rules.personal is None:
+        raise invalid_token(TokenFault.NO_ORGANIZATION)
+    return rules.personal
+
+
+def _check_times(claims: Json, rules: TokenRules, now: float) -> tuple[datetime, datetime]:
+    issued, begins, ends = (_timestamp(claims[name]) for name in ("iat", "nbf", "exp"))
+    if ends <= now - rules.leeway:
+        raise invalid_token(TokenFault.EXPIRED)
+    if max(issued, begins) > now + rules.leeway:
+        raise invalid_token(TokenFault.NOT_YET)
+    if ends <= max(issued, begins):
+        raise invalid_token(TokenFault.BAD_CLAIM)
+    if ends - min(issued, begins + _NOT_BEFORE_OFFSET) > rules.lifetime:
+        raise invalid_token(TokenFault.TOO_LONG)
+    return datetime.fromtimestamp(issued, UTC), datetime.fromtimestamp(ends, UTC)
+
+
+def _timestamp(value: object) -> float:
+    # Compared before it is converted: an integer of any size compares with a float, but not each can become one.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LAST_TIMESTAMP:
+        raise invalid_token(TokenFault.BAD_CLAIM)
+    return float(value)
+
+
+def _check_party(claims: Json, rules: TokenRules, *, needs_party: bool) -> str | None:
+    party = claims.get("azp")
+    # An application without pages has none; with a cookie there must be a page.
+    if party is None and not needs_party:
+        return None
+    if not isinstance(party, str) or (rules.parties is not None and party not in rules.parties):
+        raise invalid_token(TokenFault.PARTY)
+    return party
+
+
+def _actor(claims: Json) -> str | None:
+    act = claims.get("act")
+    if act is None:
+        return None
+    if not isinstance(act, dict):
+        raise invalid_token(TokenFault.BAD_CLAIM)
+    return _subject(_USER, act.get("sub"))
+
+
+def _subject(form: re.Pattern[str], value: object) -> str:
+    if not isinstance(value, str) or not form.fullmatch(value):
+        # A machine's token differs in nothing but its kind of subject.
+        raise invalid_token(TokenFault.NOT_A_SESSION)
+    return value
 
 
 _ORGANIZATION_ID = re.compile("org_[A-Za-z0-9]{1,64}")
@@ -166,7 +290,7 @@ _MASK = re.compile("[0-9]{1,18}")
 
 
 def active_organization(claims: Mapping[str, Any]) -> ActiveOrganization | None:
-    """Read the claim `o`; None where no organisation is active. Raises InvalidToken for one nobody can read."""
+    """Read the claim `o`; None where no organisation is active. Raises InvalidToken for one that cannot be read."""
     if "o" not in claims:
         return None
     found = claims["o"]
@@ -179,12 +303,12 @@ def active_organization(claims: Mapping[str, Any]) -> ActiveOrganization | None:
         or not (slug is None or _fits(_SLUG, slug))
     ):
         raise invalid_token(TokenFault.BAD_CLAIM)
-    # Tokens leave the prefix out, webhooks and Clerk's own libraries do not.
+    # Tokens leave out the prefix org:, webhooks and Clerk's own libraries do not.
     return ActiveOrganization(found["id"], slug, f"org:{role}", frozenset(_permissions(claims, found)))
 
 
 def _permissions(claims: Mapping[str, Any], organization: Mapping[str, Any]) -> Iterable[str]:
-    """Unpack permissions; where it is not certain what is meant, there are none."""
+    """Unpack permissions; there are none where their meaning is not certain."""
     names = _list_of(organization.get("per"))
     features = [word.split(":") for word in _list_of(claims.get("fea"))]
     masks = _list_of(organization.get("fpm"))
@@ -219,115 +343,3 @@ def _list_of(value: object) -> Sequence[str]:
 
 def _fits(form: re.Pattern[str], value: object) -> bool:
     return isinstance(value, str) and form.fullmatch(value) is not None
-
-
-# The claims of a session token with a valid signature. https://clerk.com/docs/guides/sessions/session-tokens
-
-
-REQUIRED = ("exp", "iat", "nbf", "iss", "sub", "sid")
-VERSION = 2
-_USER = re.compile("user_[A-Za-z0-9]{1,64}")
-_SESSION = re.compile("sess_[A-Za-z0-9]{1,64}")
-_LAST_TIMESTAMP = 253_402_300_799.0
-"""The last second a calendar has."""
-_NOT_BEFORE_OFFSET = 60.0
-
-Claims = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenRules:
-    """What a token is held to.
-
-    `parties` are the origins of pages that may call, any when None; `personal` is whose data a session without an
-    organisation is about, None refuses it; `leeway` is in seconds, and so is `lifetime`, the longest life of a token.
-    """
-
-    issuer: str
-    parties: frozenset[str] | None
-    leeway: float
-    lifetime: float
-    personal: Tenancy | None
-    roles: RoleScopes
-
-
-def identity_of(claims: Claims, rules: TokenRules, now: float, *, needs_party: bool) -> Identity:
-    """Say whose session it is; raises InvalidToken."""
-    if any(claims.get(name) is None for name in REQUIRED):
-        raise invalid_token(TokenFault.MISSING_CLAIM)
-    if type(claims.get("v")) is not int or claims["v"] != VERSION:
-        raise invalid_token(TokenFault.VERSION)
-    if claims["iss"] != rules.issuer:
-        raise invalid_token(TokenFault.ISSUER)
-    subject, session = _subject(_USER, claims["sub"]), _subject(_SESSION, claims["sid"])
-    issued_at, expires_at = _check_times(claims, rules, now)
-    party = _check_party(claims, rules, needs_party=needs_party)
-    if claims.get("sts", "active") != "active":
-        raise invalid_token(TokenFault.PENDING)
-    organization = active_organization(claims)
-    return Identity(
-        subject=subject,
-        session_id=session,
-        issued_at=issued_at,
-        expires_at=expires_at,
-        tenancy=_tenancy(organization, rules),
-        scopes=scopes_of(organization, rules.roles),
-        organization=organization,
-        party=party,
-        actor=_actor(claims),
-    )
-
-
-def _tenancy(organization: ActiveOrganization | None, rules: TokenRules) -> Tenancy:
-    if organization is not None:
-        return Tenancy.ORGANIZATION
-    if rules.personal is None:
-        raise invalid_token(TokenFault.NO_ORGANIZATION)
-    return rules.personal
-
-
-def _check_times(claims: Claims, rules: TokenRules, now: float) -> tuple[datetime, datetime]:
-    issued, begins, ends = (_timestamp(claims[name]) for name in ("iat", "nbf", "exp"))
-    if ends <= now - rules.leeway:
-        raise invalid_token(TokenFault.EXPIRED)
-    if max(issued, begins) > now + rules.leeway:
-        raise invalid_token(TokenFault.NOT_YET)
-    if ends <= max(issued, begins):
-        raise invalid_token(TokenFault.BAD_CLAIM)
-    # Clerk's tokens begin ten seconds before they are issued.
-    if ends - min(issued, begins + _NOT_BEFORE_OFFSET) > rules.lifetime:
-        raise invalid_token(TokenFault.TOO_LONG)
-    return datetime.fromtimestamp(issued, UTC), datetime.fromtimestamp(ends, UTC)
-
-
-def _timestamp(value: object) -> float:
-    # Compared as it is: an integer of any size compares with a float, and not every one can be made into one.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LAST_TIMESTAMP:
-        raise invalid_token(TokenFault.BAD_CLAIM)
-    return float(value)
-
-
-def _check_party(claims: Claims, rules: TokenRules, *, needs_party: bool) -> str | None:
-    party = claims.get("azp")
-    # An application without pages has none; a cookie comes from a page, or from somebody who wants to seem one.
-    if party is None and not needs_party:
-        return None
-    if not isinstance(party, str) or (rules.parties is not None and party not in rules.parties):
-        raise invalid_token(TokenFault.PARTY)
-    return party
-
-
-def _actor(claims: Claims) -> str | None:
-    act = claims.get("act")
-    if act is None:
-        return None
-    if not isinstance(act, dict):
-        raise invalid_token(TokenFault.BAD_CLAIM)
-    return _subject(_USER, act.get("sub"))
-
-
-def _subject(form: re.Pattern[str], value: object) -> str:
-    if not isinstance(value, str) or not form.fullmatch(value):
-        # A machine's token has another kind of subject, and everything else in order.
-        raise invalid_token(TokenFault.NOT_A_SESSION)
-    return value
