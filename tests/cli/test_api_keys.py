@@ -63,7 +63,7 @@ def test_a_key_is_made_for_a_program_to_read(run: Run) -> None:
     [
         ((*MAKE,), "--scope"),
         ((*MAKE, "--scope", "PLANETS_WRITE"), "PLANETS_WRITE"),
-        ((*MAKE, "--scope", "all", "--kind", "allow-list"), "from 1 to 100 recipients"),
+        ((*MAKE, "--scope", "all", "--kind", "allow-list"), "1 to 100 recipients"),
         ((*MAKE, "--scope", "all", "--recipient", "ana@example.com"), "ALLOW_LIST"),
         ((*MAKE, "--scope", "all", "--kind", "allow-list", "--recipient", "+55 11 8765-4321"), "+5511987654321"),
         ((*MAKE, "--scope", "all", "--tenant", "01900000-0000-7000-8000-00000000dead"), "no such tenant"),

@@ -71,7 +71,7 @@ def test_each_id_is_answered_and_a_refused_one_is_status_1(run: Run) -> None:
     letter = letter_of(run, failed(run))
     done = run("dead-letters", "discard", letter, "nonsense", "--yes")
     assert done.exit_code == 1
-    assert done.stdout == f"✓ given up  {letter}\n✗ nonsense  There is no such dead letter.\n"
+    assert done.stdout == f"✓ discarded  {letter}\n✗ nonsense  There is no such dead letter.\n"
     assert letter in [one["id"] for one in letters(run, "--resolved")]
     again = run("dead-letters", "requeue", letter, "--yes")
     assert (again.exit_code, "discarded already" in again.stdout) == (1, True)

@@ -160,7 +160,7 @@ def test_it_goes_on_behind_the_cursor_it_was_given(dev: Dev, run: Run) -> None:
 
 def test_what_it_cannot_follow_is_said_at_once(dev: Dev) -> None:
     for arguments, words in (
-        (("--after", "nonsense"), "`after` is no cursor of this list. (INVALID_INPUT)"),
+        (("--after", "nonsense"), "`after` is not a cursor of this list. (INVALID_INPUT)"),
         (("--batch", "nonsense"), "There is no such batch. (NOT_FOUND)"),
     ):
         done = run_interalpha(dev.folder, "listen", *arguments)

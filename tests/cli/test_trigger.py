@@ -91,7 +91,7 @@ def test_the_answer_can_be_json(run: Run) -> None:
         (["sms.inbound", "--with", "colour=red"], "sms.inbound takes no colour"),
         (["sms.inbound", "--from", "Ana"], "--from: write a number"),
         (["sms.failed", "--code", "7"], "--code: give a number from 10000 on."),
-        (["sms.delivered", "--message", "SM0"], "twilio knows no message SM0"),
+        (["sms.delivered", "--message", "SM0"], "twilio does not know the message SM0"),
     ],
 )
 def test_what_makes_no_sense_is_refused_and_says_what_does(run: Run, arguments: list[str], words: str) -> None:
