@@ -35,7 +35,7 @@ from core.words import Translator, say
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The house as resolvers see it."""
+    """The services that resolvers use."""
 
     database: Database
     sealer: Sealer

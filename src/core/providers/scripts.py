@@ -23,12 +23,12 @@ ALLOW = (
 -- returns count, microseconds to wait, state, ticket, whether the state changed
 local wanted, interval = tonumber(ARGV[1]), tonumber(ARGV[2])
 local burst, lease = tonumber(ARGV[3]), tonumber(ARGV[4])
-local gate = redis.call('HMGET', KEYS[1], 'state', 'changed_at', 'retry_at', 'trial_until', 'paused_until', 'due')
-local state, ticket = gate[1] or 'CLOSED', tonumber(gate[2] or 0)
+local entry = redis.call('HMGET', KEYS[1], 'state', 'changed_at', 'retry_at', 'trial_until', 'paused_until', 'due')
+local state, ticket = entry[1] or 'CLOSED', tonumber(entry[2] or 0)
 local function wait(moment)
   return {0, moment - now, state, ticket, 0}
 end
-local paused_until, retry_at, trial_until = tonumber(gate[5] or 0), tonumber(gate[3] or 0), tonumber(gate[4] or 0)
+local paused_until, retry_at, trial_until = tonumber(entry[5] or 0), tonumber(entry[3] or 0), tonumber(entry[4] or 0)
 if now < paused_until then return wait(paused_until) end
 if state == 'OPEN' and now < retry_at then return wait(retry_at) end
 if state == 'HALF_OPEN' and now < trial_until then return wait(math.min(trial_until, now + 500000)) end
@@ -38,7 +38,7 @@ if state ~= 'CLOSED' then granted = math.min(wanted, 1) end
 local pause = 0
 if interval > 0 and wanted > 0 then
   -- GCRA: `due` is the moment at which everything granted so far will have been sent at an even pace.
-  local due = math.max(tonumber(gate[6] or 0), now)
+  local due = math.max(tonumber(entry[6] or 0), now)
   local room = math.floor(burst - (due - now) / interval + 0.001)
   granted = math.max(0, math.min(granted, room))
   due = due + granted * interval
@@ -66,12 +66,12 @@ GIVE_BACK = (
     _BEGIN
     + """
 -- count, microseconds between two messages (0: unpaced), ticket
-local gate = redis.call('HMGET', KEYS[1], 'state', 'changed_at', 'due')
-if gate[3] and tonumber(ARGV[2]) > 0 then
-  keep('due', int(tonumber(gate[3]) - tonumber(ARGV[1]) * tonumber(ARGV[2])))
+local entry = redis.call('HMGET', KEYS[1], 'state', 'changed_at', 'due')
+if entry[3] and tonumber(ARGV[2]) > 0 then
+  keep('due', int(tonumber(entry[3]) - tonumber(ARGV[1]) * tonumber(ARGV[2])))
 end
 -- A trial that found nothing to send is free for the next worker.
-if gate[1] == 'HALF_OPEN' and gate[2] == ARGV[3] then keep('trial_until', '0') end
+if entry[1] == 'HALF_OPEN' and entry[2] == ARGV[3] then keep('trial_until', '0') end
 return 0
 """
 )
@@ -81,8 +81,8 @@ RENEW = (
     + """
 -- the trial's lease in microseconds, its ticket
 -- returns whether that trial is still under way
-local gate = redis.call('HMGET', KEYS[1], 'state', 'changed_at')
-if gate[1] ~= 'HALF_OPEN' or gate[2] ~= ARGV[2] then return 0 end
+local entry = redis.call('HMGET', KEYS[1], 'state', 'changed_at')
+if entry[1] ~= 'HALF_OPEN' or entry[2] ~= ARGV[2] then return 0 end
 keep('trial_until', int(now + tonumber(ARGV[1])))
 return 1
 """
@@ -95,21 +95,21 @@ REPORT = (
 -- which a tenant counts as active, then groups of calls as JSON: each with its ticket, how many were answered, how many
 -- failed or were refused as any call would have been, suspects ({recipient, tenant, whether refused}), and tenants
 -- returns state, failures in a row, refusals in a row, microseconds to wait, whether the state changed
-local gate = redis.call('HMGET', KEYS[1], 'state', 'changed_at', 'openings', 'paused_until', 'certain_failures',
+local entry = redis.call('HMGET', KEYS[1], 'state', 'changed_at', 'openings', 'paused_until', 'certain_failures',
   'certain_refusals', 'suspects', 'active', 'failures', 'refusals')
-local state, ticket = gate[1] or 'CLOSED', gate[2] or '0'
+local state, ticket = entry[1] or 'CLOSED', entry[2] or '0'
 if tonumber(ARGV[6]) > 0 then
-  keep('paused_until', int(math.max(tonumber(gate[4] or 0), now + tonumber(ARGV[6]))))
+  keep('paused_until', int(math.max(tonumber(entry[4] or 0), now + tonumber(ARGV[6]))))
 end
 
 -- Recipients and tenants are hashes. The list of suspects holds each recipient once, the last ones only.
 local suspects, known, active = {}, {}, {}
-for recipient, tenant, how in string.gmatch(gate[7] or '', '(%x+):(%x+):(%a)') do
+for recipient, tenant, how in string.gmatch(entry[7] or '', '(%x+):(%x+):(%a)') do
   suspects[#suspects + 1] = {recipient, tenant, how}
   known[recipient] = suspects[#suspects]
 end
 local seconds = math.floor(now / 1000000)
-for tenant, at in string.gmatch(gate[8] or '', '(%x+):(%d+)') do
+for tenant, at in string.gmatch(entry[8] or '', '(%x+):(%d+)') do
   if seconds - tonumber(at) < tonumber(ARGV[7]) then active[tenant] = tonumber(at) end
 end
 
@@ -150,7 +150,7 @@ end
 if answered > 0 then
   local forgotten = {'failures', 'refusals', 'certain_failures', 'certain_refusals', 'suspects'}
   if state == 'CLOSED' then
-    if gate[9] then redis.call('HDEL', KEYS[1], unpack(forgotten)) end
+    if entry[9] then redis.call('HDEL', KEYS[1], unpack(forgotten)) end
     return {state, 0, 0, 0, 0}
   end
   redis.call('HDEL', KEYS[1], 'state', 'openings', 'opened_at', 'retry_at', 'trial_until', unpack(forgotten))
@@ -162,7 +162,7 @@ end
 if failed == 0 and doubtful == 0 then
   -- A trial that says nothing about the provider is free for the next worker.
   if is_ours and state == 'HALF_OPEN' then keep('trial_until', '0') end
-  return {state, tonumber(gate[9] or 0), tonumber(gate[10] or 0), 0, 0}
+  return {state, tonumber(entry[9] or 0), tonumber(entry[10] or 0), 0, 0}
 end
 
 -- Suspects of one tenant say nothing about the provider while other active tenants have no such failures.
@@ -178,7 +178,7 @@ for tenant in pairs(active) do
 end
 if distinct < 2 and others > 0 then suspected, suspected_refusals = 0, 0 end
 
-local certain, certain_refusals = failed + tonumber(gate[5] or 0), refused + tonumber(gate[6] or 0)
+local certain, certain_refusals = failed + tonumber(entry[5] or 0), refused + tonumber(entry[6] or 0)
 local failures, refusals = certain + suspected, certain_refusals + suspected_refusals
 keep('failures', failures, 'refusals', refusals, 'certain_failures', certain, 'certain_refusals', certain_refusals,
   'suspects', table.concat(words, ' '))
@@ -186,7 +186,7 @@ if state == 'CLOSED' and failures < tonumber(ARGV[1]) and refusals < tonumber(AR
   return {state, failures, refusals, 0, 0}
 end
 -- A trial that failed for a recipient who is suspected already makes the pause no longer.
-local openings = tonumber(gate[3] or 0)
+local openings = tonumber(entry[3] or 0)
 if state ~= 'CLOSED' and failed == 0 and not is_new then openings = math.max(0, openings - 1) end
 local pause = math.min(tonumber(ARGV[4]), tonumber(ARGV[3]) * 2 ^ math.min(openings, 30))
 -- Up to a fifth less, so that several installations do not try at once.
@@ -227,14 +227,14 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local found = {}
 for place, key in ipairs(KEYS) do
-  local gate = redis.call(
+  local entry = redis.call(
     'HMGET', key, 'state', 'failures', 'opened_at', 'retry_at', 'trial_until', 'refusals', 'changed_at'
   )
-  local state, retry_at = gate[1] or 'CLOSED', gate[4] or ''
+  local state, retry_at = entry[1] or 'CLOSED', entry[4] or ''
   -- Once its time is over, an open circuit lets the next call through, and is shown as HALF_OPEN before that call.
   if state == 'OPEN' and now >= tonumber(retry_at) then state = 'HALF_OPEN' end
-  if gate[1] == 'HALF_OPEN' and tonumber(gate[5]) > now then retry_at = gate[5] end
-  found[place] = {state, gate[2] or '0', gate[3] or '', retry_at, gate[6] or '0', gate[7] or ''}
+  if entry[1] == 'HALF_OPEN' and tonumber(entry[5]) > now then retry_at = entry[5] end
+  found[place] = {state, entry[2] or '0', entry[3] or '', retry_at, entry[6] or '0', entry[7] or ''}
 end
 return found
 """
