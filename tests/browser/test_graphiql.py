@@ -91,7 +91,7 @@ async def test_the_schema_is_read_and_the_token_given_again_but_never_kept(watch
     await page.get_by_role("button", name="Show GraphiQL Explorer").click()
     await expect(page.locator(".graphiql-explorer-root")).to_contain_text("webhookUrl")
     await page.get_by_role("button", name="Show Documentation Explorer").click()
-    await expect(page.locator(".graphiql-doc-explorer")).to_contain_text("One API for everything the business says")
+    await expect(page.locator(".graphiql-doc-explorer")).to_contain_text("One API for everything a business says")
     kept = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
     assert "Integrations" in kept
     assert "iadev_" not in kept
