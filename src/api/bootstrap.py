@@ -52,7 +52,7 @@ class App:
 
     @property
     def identities(self) -> IdentityVerifier | None:
-        """Whoever knows the people who sign in here; None where nobody does."""
+        """Verifies the sessions of people who sign in; None where no provider does."""
         return next((one.identities for one in self.connected.values() if one.identities is not None), None)
 
     @property

@@ -124,7 +124,7 @@ def build() -> None:
             npm = find_npm(_CHECKOUT)
         except NoNode as error:
             sys.exit(str(error))
-        # Scripts of packages are not needed to build, and whoever starts the API did not ask for them.
+        # Scripts of packages are not needed to build, and the user who starts the API did not ask for them.
         for step in (("ci", "--ignore-scripts", "--no-audit", "--no-fund"), ("run", "build")):
             _run([*npm.command, *step], sources, npm.environment)
         staged = sources / "dist" / "graphiql"

@@ -59,7 +59,7 @@ class Answer:
 #
 # What a subscription's source yields may have an attribute `occasion`: the thing that happened, one object however
 # many
-# subscribers are told of it. Whoever asks the same with the same authority then gets the same bytes, written once. An
+# subscribers are told of it. Equal subscriptions with the same rights then get the same bytes, written once. An
 # occasion nobody holds any more takes its answers with it.
 
 
@@ -84,7 +84,7 @@ class Sharing:
         task = answers.get(key)
         if task is None:
             task = answers[key] = asyncio.create_task(execute())
-        # Whoever leaves in the middle must not take the answer from the others.
+        # A subscriber that leaves in the middle must not take the answer from the others.
         return task.result() if task.done() else await asyncio.shield(task)
 
 

@@ -1,7 +1,7 @@
 """GraphQL errors as clients receive them: each has a code and a request id; internal errors are masked.
 
 What is said before a resolver runs is about the client's own words and is said openly. What a resolver raises is
-shown only if `translate` (given by whoever knows the business) has words for it; the rest is logged and masked.
+shown only if `translate` (given by the layer that knows the business) has words for it; the rest is logged and masked.
 """
 
 from collections.abc import Callable, Mapping

@@ -49,7 +49,7 @@ def _audited(name: str, resolve: Resolve) -> Callable[..., Awaitable[Any]]:
 
 
 async def _tell(context: Context, act: Act | None, refusals: list[Refusal]) -> None:
-    # Whoever has no credentials belongs to no tenant: there is nobody whose log could hold it.
+    # A caller without credentials belongs to no tenant, so there is no log for the event.
     if act is None or (act.is_recorded and not refusals):
         return
     try:

@@ -1,5 +1,6 @@
 """What users read has the terms of the glossary: words that the architecture page replaced do not come back."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -24,6 +25,8 @@ MEANT = (
     "Company mirrors and proxies",
     "has given up",
 )
+# Names that stored data has: jobs in Redis, and the snapshots of simulators.
+STORED = {"Workshop.", "company"}
 
 
 def replaced_words(path: Path) -> list[str]:
@@ -40,6 +43,25 @@ def replaced_words(path: Path) -> list[str]:
 
 def test_no_text_for_users_has_a_word_that_the_glossary_replaced() -> None:
     assert [found for path in TEXTS for found in replaced_words(path)] == []
+
+
+def replaced_in_strings(path: Path) -> list[str]:
+    """Texts in code, such as answers and log lines, that have a replaced word; docstrings are left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings]
+    # An answer may be written as bytes.
+    texts = [(node.lineno, node.value) for node in constants if isinstance(node.value, str)]
+    texts += [(node.lineno, node.value.decode(errors="replace")) for node in constants if isinstance(node.value, bytes)]
+    return [
+        f"{path.relative_to(ROOT)}:{number}: {text}"
+        for number, text in texts
+        if text not in STORED and REPLACED.search(text)
+    ]
+
+
+def test_no_text_in_code_has_a_replaced_word() -> None:
+    assert [found for path in sorted(ROOT.glob("src/**/*.py")) for found in replaced_in_strings(path)] == []
 
 
 def test_a_replaced_word_is_found() -> None:

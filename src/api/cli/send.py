@@ -118,7 +118,7 @@ def _send_text(to: str, text: str | None, channel: str, **options: Any) -> None:
     if text is not None and not text.strip():
         raise click.UsageError("TEXT is empty: there is nothing to send.")
     content = {} if text is None else {"content": {"text": text}}
-    # Whoever shows no number on WhatsApp is named by an id.
+    # A person who hides the number on WhatsApp is given by an id.
     whom = recipient(to) if channel == "WHATSAPP" else {"phone": to}
     _send({"to": whom, **content}, channel, **options)
 

@@ -171,7 +171,10 @@ def _metrics_route(authenticator: Authenticator) -> HTTPRouteHandler:
             return Response(b"", status_code=401, headers={"www-authenticate": "Bearer"})
         if caller.tenant_id != DEFAULT_TENANT:
             # They count what everybody here does.
-            return Response(b"Metrics are for whoever runs this server: its default tenant.\n", status_code=403)
+            return Response(
+                b"Metrics are for the operator of this server: use credentials of its default tenant.\n",
+                status_code=403,
+            )
         return Response(render(), media_type="text/plain; version=0.0.4")
 
     return metrics

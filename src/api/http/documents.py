@@ -149,7 +149,7 @@ class TrustedDocuments:
         if name in self._documents:
             return True
         documents.labels("untrusted").inc()
-        # Each once: whoever reads this wants to complete the manifest.
+        # Each is logged once: the log is read to complete the manifest.
         if name not in self._logged and len(self._logged) < _MOST_LOGGED:
             self._logged.add(name)
             log.warning("untrusted_document", sha256=name, characters=len(document), refused=self.is_enforced)
@@ -194,7 +194,7 @@ class PersistedQueries:
             self._troubles.failed("persisted_queries_away", **fault_fields(error))
             documents.labels("store_away").inc()
             return None
-        # Whoever else writes into that Redis must not choose what a hash runs.
+        # Other writers of that Redis must not choose what a hash runs.
         if found is None or digest(found) != name:
             return None
         self._near.keep(name, found, len(found))

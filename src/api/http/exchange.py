@@ -138,7 +138,7 @@ def preflight_headers(headers: Mapping[str, str], allowed_origins: AbstractSet[s
         return {}
     asked = headers.get("access-control-request-headers", "")
     if _HEADER_NAMES.fullmatch(asked):
-        # A client library's own headers do no harm: whoever is not believed is refused by the token alone.
+        # A client library's own headers do no harm: invalid credentials are refused by the token alone.
         allowed["access-control-allow-headers"] = asked
     return {**allowed, "access-control-allow-methods": METHODS, "access-control-max-age": str(_SECONDS)}
 
@@ -171,7 +171,7 @@ def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
 
 
 def peer_of(scope: Mapping[str, Any]) -> str:
-    """Name the household at the other end, as its budget does, or none where the server does not know."""
+    """Return the name of the client network, as the per-IP limit uses it, or "" if the server does not know it."""
     client = scope.get("client")
     return limit_key_of_host(str(client[0])) if client else ""
 

@@ -77,7 +77,7 @@ async def _within_limit(ask: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) 
     except (AppError, SQLAlchemyError, OSError) as error:
         return _why(database_fault(error), error)
     finally:
-        # To let go of a connection that hangs takes seconds, which whoever asks does not have.
+        # Closing a connection that hangs takes seconds, and the caller cannot wait for that.
         asking.cancel()
         asking.add_done_callback(_forget)
 

@@ -60,7 +60,7 @@ class Worker:
     is_stopping: bool = False
 
     async def wake(self, _context: object, *, topic: str) -> None:
-        """The SAQ job: whoever may have work looks for it."""
+        """The SAQ job: the loops that may have work look for it."""
         if topic == INBOX:
             self.inbox_woken.set()
         elif delivery := self.deliveries.get(Channel(topic)):

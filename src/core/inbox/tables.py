@@ -22,7 +22,7 @@ from core.database import metadata
 
 
 class WebhookStatus(StrEnum):
-    """RECEIVED until the worker has processed it; IGNORED when nothing here uses it; FAILED when it was given up."""
+    """RECEIVED until the worker has processed it; IGNORED when nothing here uses it; FAILED when all tries failed."""
 
     RECEIVED = "RECEIVED"
     PROCESSED = "PROCESSED"

@@ -1,4 +1,4 @@
-"""Accepting and reading batches: messages that were handed in together, each checked and stored by itself.
+"""Accepting and reading batches: messages that were sent in one request, each checked and stored by itself.
 
 A message's id follows from its batch's id and its position, so a batch that is repeated under its key finds what was
 stored and stores the rest, for example after a crash in the middle.

@@ -6,7 +6,7 @@ from integrations.smtp.settings import Settings
 
 def connect(settings: Settings, _surroundings: IntegrationContext) -> Connected:
     """Put the relay to work; no connection is opened yet. A relay reports nothing back, so there are no webhooks."""
-    # The library costs start-up time that whoever only reads the card need not pay.
+    # Importing the library takes time, and a process that only reads the card does not need it.
     from integrations.smtp.adapter import FailoverState, FallbackSender, SmtpSender
     from integrations.smtp.connections import ConnectionPool
     from integrations.smtp.probe import SmtpProbe

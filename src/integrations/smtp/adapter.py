@@ -167,7 +167,7 @@ class FallbackSender:
     async def send(self, message: OutboundMessage) -> Receipt:
         """Hand the message over. A mail that may have been taken, or was refused for its own sake, goes to one server.
 
-        The mail is built once: with the same Message-ID, whoever takes it.
+        The mail is built once: it has the same Message-ID on both servers.
         """
         mail = self._servers[FIRST].build(message)
         one, other = (FIRST, SECOND) if self._standing.goes_first() else (SECOND, FIRST)

@@ -47,8 +47,8 @@ class ConnectionLost(Exception):
 class Connection(asyncio.Protocol):
     """One connection; `uses` counts what it was lent for before, `is_pipelining` lets commands leave together.
 
-    `refusals` counts the refusals heard since it last took a mail. `has_lost_its_way` is set by whoever finds that the
-    relay does not answer such commands as it should.
+    `refusals` counts the refusals since the last accepted mail. `has_lost_its_way` is true once the relay does not
+    answer such commands as it should.
     """
 
     def __init__(self, transport: asyncio.Transport, extensions: Collection[str]) -> None:
@@ -306,7 +306,7 @@ class ConnectionPool:
             password=server.password.get_secret_value() if server.password else None,
             local_hostname=self._own_name,
             use_tls=server.tls is Tls.IMPLICIT,
-            # Never "if offered": whoever sits between could strip the offer.
+            # Never "if offered": an attacker in the network could remove the offer.
             start_tls=server.tls is Tls.STARTTLS,
             tls_context=self._tls(),
             timeout=CONNECT_TIMEOUT,

@@ -56,7 +56,7 @@ def text_header(name: str, text: str) -> str:
     """A header of free words, on as many lines as it takes; raises ValueError for what could break out of it."""
     if found := refused_on_line(text):
         raise ValueError(f"The {name} contains {found[0]} at character {found[1]}.")
-    # What looks like an encoded word would be decoded by whoever reads it, and could bring headers of its own.
+    # What looks like an encoded word would be decoded by the reader, and could bring headers of its own.
     # Readers take spaces away at the ends of a header, unless they are encoded.
     is_plain = text == text.strip() and text.isascii() and "=?" not in text and len(name) + 2 + len(text) <= LINE_LENGTH
     value = text if is_plain else "\r\n ".join(_encoded_words(text, _ENCODED_LINE - len(name) - 2))

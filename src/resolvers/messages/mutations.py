@@ -94,7 +94,7 @@ async def send_messages(info: Info, input: SendMessagesInput) -> SendMessagesPay
 
 
 async def _batch(info: Info, tenant_id: UUID, batch_id: UUID) -> MessageBatch | None:
-    """The batch just taken in: whoever may hand one in is told of it, and need not be allowed to read others."""
+    """The stored batch: a caller who may send one sees it, also without the right to read others."""
     async with info.context.services.database.transaction(tenant_id) as connection:
         found = (await batches.batches_of(connection, tenant_id, [batch_id])).get(batch_id)
     return None if found is None else batch_of(found)
@@ -291,7 +291,7 @@ def _known(written: strawberry.ID) -> UUID:
 
 
 async def _changed(info: Info, tenant: UUID, message_id: UUID) -> Message | None:
-    """The message as it now is: whoever may change it sees what came of that, and what it says if they may read."""
+    """The message as it is now: a caller who may change it sees the result, and its content if they may read it."""
     services, principal = info.context.services, info.context.principal
     may_read = principal is not None and Scope.MESSAGES_READ in principal.scopes
     unreadable = frozenset[str]() if may_read else {"content"}

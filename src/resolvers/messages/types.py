@@ -194,7 +194,7 @@ def _check_readable(row: queries.Message, part: str) -> None:
 
 
 def _account_for_none(info: Info, row: queries.Message) -> None:
-    """Say why there is no content: it is gone, or was not opened for whoever may cancel messages and not read them."""
+    """Say why there is no content: it was erased, or the caller may cancel messages and not read them."""
     if row.erased_at is None:
         info.context.require(Scope.MESSAGES_READ)
         raise LookupError("content was not read with its message")

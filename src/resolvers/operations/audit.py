@@ -16,7 +16,7 @@ from resolvers.global_ids import target_id, target_of, to_global_id
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
 
 _CURSOR = "AuditEventCursor"
-# Nobody made it: whoever asks for what has happened to it finds nothing.
+# The id of no object: a filter with it finds nothing.
 _NOTHING = ("Nothing", "nothing")
 
 

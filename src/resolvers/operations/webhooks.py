@@ -36,7 +36,7 @@ async def subject_of(info: Info, message_id: UUID | None) -> Message | None:
 
 
 _CURSOR = "WebhookDeliveryCursor"
-# No message has it: whoever asks for what nobody made finds nothing.
+# The id of no message: a filter with it finds nothing.
 _NOBODY = UUID(int=0)
 
 

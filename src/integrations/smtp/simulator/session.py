@@ -291,7 +291,7 @@ class Session:
                 return BAD_SEQUENCE
             return _GO_AHEAD if self.recipients else reply(554, "5.5.1 No valid recipients")
 
-        # Whoever does not wait for the word to go on may have a mail read as commands, or commands as a mail.
+        # If a client does not wait for the reply, a mail may be read as commands, or commands as a mail.
         if await has_unread_input(self.reader):
             await self._answer("data", "DATA", lambda: reply(503, "5.5.0 Nothing may follow DATA", ends=True))
         if await self._answer("data", "DATA", begin) is not _GO_AHEAD or self.sender is None:
