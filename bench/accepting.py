@@ -22,7 +22,7 @@ from typing import Any
 from figures import Side, compare, machine
 from ground import SECRET, Ground, free_port, ground, processor_seconds
 
-from core.access.development_tokens import DevelopmentTokens
+from core.access.sessions import DevelopmentTokens
 
 ROUNDS = 5
 WARM_UP = 500

@@ -32,7 +32,7 @@ from core.messages.provider_ids import open_id
 from core.messages.status import ProviderId, make_step
 from core.messages.validation import Draft
 from core.ports import Channel, Content, EmailContent, TextContent
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from integrations.simulating.client import SimulatorControl
 
 ROUNDS = 5

@@ -26,7 +26,7 @@ import asyncpg
 import httpx
 from redis.asyncio import Redis
 
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from devkit.embedded.stores import Stores, StoreUrls
 
 PROGRAM = [sys.executable, "-c", "from api.cli import main; main()"]

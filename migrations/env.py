@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from api.tables import metadata
+from api.migrations import metadata
 from core.database import asyncpg_address
 from core.messages.tables import TransactionId
 

@@ -13,8 +13,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from api.logs import configure_logging
-from api.migrations import upgrade
-from api.tables import metadata
+from api.migrations import metadata, upgrade
 from core.database import Database, make_engine
 from core.pubsub import Hub
 from core.sealing import Sealer

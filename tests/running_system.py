@@ -16,7 +16,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from core.access.development_tokens import DevelopmentTokens
+from core.access.sessions import DevelopmentTokens
 from integrations.simulating.client import SimulatorControl
 from tests.databases import ENCRYPTION_KEY, SharedStores, Urls
 from tests.helpers import until

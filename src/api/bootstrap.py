@@ -10,7 +10,7 @@ from api.configuration import Configuration, IntegrationConfiguration
 from api.i18n.catalogue import Catalogue
 from api.queue import WakeUps
 from core.access.api_key_lookup import ApiKeyVerifier
-from core.access.development_tokens import DevelopmentTokens
+from core.access.sessions import DevelopmentTokens
 from core.database import Database, make_engine
 from core.live.change_feed import ChangeFeeds
 from core.live.shared_values import SharedValues

@@ -10,13 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access import api_keys
 from core.access.api_keys import ApiKey, NewKey, orphaned_keys
-from core.access.tenants import tenant_exists
+from core.access.directory import tenant_exists
 from core.audit.act import Act, Author
 from core.database import Database, make_engine
 from core.errors import NotFound
 from core.operations.audit_log import COMMAND
 from core.pagination import PageRequest
-from core.ports.principal import DEFAULT_TENANT, ActorKind
+from core.ports.identity import DEFAULT_TENANT, ActorKind
 from core.sealing import Sealer
 from core.templates.starters import Starter, add_starters
 from core.words import say
@@ -63,7 +63,7 @@ class ApiKeyAdmin:
         return self._do(pages)
 
     def revoke(self, public_id: str) -> ApiKey | None:
-        """Let a key let nobody in any more; None where there is none of that name."""
+        """Revoke an API key; None where no key has that name."""
 
         async def find_and_revoke(connection: AsyncConnection) -> ApiKey | None:
             found = await api_keys.api_key_id(connection, self.tenant, public_id)

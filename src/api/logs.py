@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-# These libraries print job arguments, addresses, statements or whole requests at levels somebody may switch on.
+# These libraries print job arguments, addresses, statements or whole requests at levels an operator may switch on.
 _TALKATIVE = {
     "saq": logging.CRITICAL,
     "twilio": logging.WARNING,

@@ -10,7 +10,7 @@ AppError                      code, message, reason_code, retryable
 ├─ Conflict                   the present state forbids it
 │  ├─ InvalidState            the object is not in a state that allows this: state
 │  ├─ IdempotencyConflict     the key was used before with other input
-│  └─ TemplateNotUsable       the template cannot be sent like this: core/templates/values.py
+│  └─ TemplateNotUsable       the template cannot be sent like this: core/templates/tables.py
 ├─ NotConfigured              the channel has no integration in this installation
 │  └─ NotSimulated            it has a real one, and these credentials reach simulated providers only
 ├─ QueueFull                  too much waits for the channel already: retry_at

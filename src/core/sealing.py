@@ -2,7 +2,7 @@
 
 A sealed value is `1 · length of key id · key id · nonce (12) · ciphertext and tag` under AES-256-GCM, with tenant, row
 and column as additional data. Beside an address stands a keyed hash for exact look-up, made anew with every key. A
-provider's id has a hash that is never replaced: its secret is sealed in the database (`core/lookup_keys.py`).
+provider's id has a hash that is never replaced: its secret is sealed in the database (`core/sealing.py`).
 
 All sealed columns are found in the definitions of the tables, so that rotation covers a new one at once. A column
 `X_sealed` is sealed for its row's tenant (`NO_TENANT` in a table without one), the row's `id`, and the name `X`. A
@@ -14,6 +14,7 @@ added to the name. A column `X_hash` beside it is the look-up hash of the same a
 import hashlib
 import hmac
 import os
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,10 @@ from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Column, LargeBinary, MetaData, Table
+from sqlalchemy import Column, DateTime, LargeBinary, MetaData, Table, Uuid, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from core.database import Database, metadata
 
 _VERSION = 1
 _NONCE = 12
@@ -205,3 +209,55 @@ def sealed_tables(metadata: MetaData) -> list[SealedTable]:
             counted = None if number is None else table.c[number]
             found.append(SealedTable(table, table.c[id], table.c.get("tenant_id"), columns, counted))
     return found
+
+
+# The secret of the hashes by which providers' ids are found: made once, kept sealed, and never replaced.
+#
+# So an id has one hash for good, whatever the current encryption key is, and a unique index can keep two messages
+# from
+# holding the same id. Rotation seals the secret anew like any other value; the hashes stay. See ADR 0034.
+
+
+lookup_keys = Table(
+    "lookup_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("secret_sealed", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+
+_ROW = UUID(int=1)
+"""There is one secret, in one row."""
+_COLUMN = "secret"
+_BYTES = 32
+
+
+async def prepare_lookups(database: Database, sealer: Sealer) -> None:
+    """Give a sealer this database's secret for hashing ids; the first worker makes it. Later calls cost nothing.
+
+    Raises KeyMissing where the secret is sealed with a key that is not among ENCRYPTION_KEYS.
+    """
+    if sealer.can_hash_ids:
+        return
+    kept = select(lookup_keys.c.secret_sealed).where(lookup_keys.c.id == _ROW)
+    async with database.transaction() as connection:
+        found = (await connection.execute(kept)).scalar()
+        if found is None:
+            new = b64encode(os.urandom(_BYTES)).decode()
+            sealed = sealer.seal(new, tenant=NO_TENANT, row=_ROW, column=_COLUMN)
+            await connection.execute(insert(lookup_keys).values(id=_ROW, secret_sealed=sealed).on_conflict_do_nothing())
+            # Another worker may have been faster.
+            found = (await connection.execute(kept)).scalar_one()
+    sealer.hash_ids_with(b64decode(sealer.open(found, tenant=NO_TENANT, row=_ROW, column=_COLUMN)))
+
+
+async def replace_lookups(database: Database, sealer: Sealer) -> None:
+    """Replace a secret whose key is lost: ids hashed before are not found by the new one."""
+    new = b64encode(os.urandom(_BYTES)).decode()
+    sealed = sealer.seal(new, tenant=NO_TENANT, row=_ROW, column=_COLUMN)
+    row = insert(lookup_keys).values(id=_ROW, secret_sealed=sealed)
+    async with database.transaction() as connection:
+        await connection.execute(
+            row.on_conflict_do_update(index_elements=["id"], set_={"secret_sealed": row.excluded.secret_sealed})
+        )

@@ -23,11 +23,11 @@ from api.configuration import load_configuration
 from core.settings.addresses import LOOPBACK
 from core.settings.core_settings import AppEnv
 from devkit.banner import banner, explorer_address, follow
+from devkit.child import PartFailed
 from devkit.embedded.folder import LOCK, EmbeddedStoreError, unmark
 from devkit.embedded.process import find_package
 from devkit.embedded.stores import Stores
 from devkit.home import Home
-from devkit.part import PartFailed
 from devkit.supervisor import DevOptions, RunningStack, Supervisor
 
 
@@ -75,7 +75,7 @@ def find_opener(platform: str, environment: Mapping[str, str]) -> str | None:
 # `interalpha dev`: runs everything on this machine.
 
 
-# `timeout` and `make` may hand the same signal on twice: only a later one is somebody losing patience.
+# `timeout` and `make` may hand the same signal on twice: only a later one comes from an impatient user.
 _SAME_SIGNAL_SECONDS = 0.5
 
 
@@ -164,7 +164,7 @@ def _heed_signals(tell: Callable[[], None]) -> tuple[asyncio.Event, asyncio.Even
             haste.set()
 
     numbers = [signal.SIGINT, signal.SIGTERM]
-    # The terminal was closed, and nobody asked with `nohup` to outlive it.
+    # The terminal was closed, and no `nohup` asked to outlive it.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     for number in numbers:

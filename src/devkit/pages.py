@@ -130,7 +130,7 @@ def build() -> None:
         staged = sources / "dist" / "graphiql"
         # What was edited meanwhile is newer than what was built.
         os.utime(staged / "index.html", (began, began))
-        # Only now, so that nobody is served half a page.
+        # Only now, so that no client is served half a page.
         shutil.rmtree(GRAPHIQL, ignore_errors=True)
         staged.rename(GRAPHIQL)
 

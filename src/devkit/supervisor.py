@@ -17,9 +17,9 @@ from api import configuration
 from api.configuration import Configuration
 from core.settings.addresses import LOOPBACK
 from devkit import pages
+from devkit.child import Part, PartFailed
 from devkit.embedded.stores import Stores, StoreUrls
 from devkit.home import Home
-from devkit.part import Part, PartFailed
 
 _ADDRESS = re.compile(r"^# ([A-Z_]+)=$", re.MULTILINE)
 _OWN_PORTS = {"smtp": "SIMULATORS_SMTP_PORT", "smtps": "SIMULATORS_SMTPS_PORT"}
@@ -253,7 +253,7 @@ class Supervisor:
         return {**self._own_settings(), **stores}
 
     def _own_settings(self) -> dict[str, str]:
-        """Return what needs nobody else to be known; webhooks go where we listen, and `localhost` may be elsewhere."""
+        """Return what is known without others; webhooks go where we listen, and `localhost` may be elsewhere."""
         given, port = self._order.environment, self._order.port
         return {
             "PUBLIC_BASE_URL": f"http://{LOOPBACK}:{port}",

@@ -27,7 +27,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A GraphQL response, written already: who makes it decides how, and nobody after it looks inside."""
+    """A GraphQL response, written already: its maker decides how, and no later step looks inside."""
 
     outcome: Outcome
     body: bytes
@@ -60,7 +60,7 @@ class Answer:
 # What a subscription's source yields may have an attribute `occasion`: the thing that happened, one object however
 # many
 # subscribers are told of it. Equal subscriptions with the same rights then get the same bytes, written once. An
-# occasion nobody holds any more takes its answers with it.
+# occasion that is no longer referenced takes its answers with it.
 
 
 Answers = dict[Hashable, asyncio.Task[Answer]]

@@ -178,7 +178,7 @@ def _excesses(document: DocumentNode, limits: Limits) -> Iterator[LimitExceeded]
     if len(fragments) > limits.fragments:
         yield LimitExceeded("fragments", len(fragments), limits.fragments)
     ruler = Ruler(document, limits)
-    # Fragments nobody spreads are measured too, since validation would have to look at them; they have no root.
+    # Fragments that are never spread are measured too, since validation would have to look at them; they have no root.
     for fragment in fragments:
         measure = ruler.measure_fragment(fragment.name.value)
         yield from _beyond(replace(measure, root_fields=0), fragment, limits)

@@ -30,7 +30,7 @@ class Refusal:
     errors: tuple[Mapping[str, Any], ...]
 
     async def execute(self, variables: Mapping[str, Any] | None, context: object, request_id: str) -> Answer:
-        """Tell one client; of the same shape as a plan's, so that nobody has to ask which of the two it has."""
+        """Tell one client; of the same shape as a plan's, so that no caller has to ask which of the two it has."""
         return Answer.of(self.outcome, errors=[finished(error, request_id, context) for error in self.errors])
 
     async def stream(

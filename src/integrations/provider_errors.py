@@ -83,7 +83,7 @@ def outcome_unknown(message: str) -> Meaning:
 
 
 def rejected(party: FailureParty, message: str, reason: FailureReason = FailureReason.OTHER) -> Meaning:
-    """The message is refused, and would be refused again until somebody has acted."""
+    """The message is refused, and would be refused again until the operator has acted."""
     return Meaning(Kind.REJECTED, reason, party, message, FailureScope.MESSAGE)
 
 

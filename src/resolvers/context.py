@@ -23,13 +23,13 @@ from core.messages.change_feed import StatusChange
 from core.messages.queries import SEALED, AttemptView, EventSlice, EventView
 from core.operations.dashboard import DashboardReader
 from core.operations.health import Health, HealthReader, IntegrationView
-from core.ports.principal import Principal, Scope
+from core.ports.identity import Principal, Scope
 from core.providers.circuit import Circuits, CircuitView
 from core.pubsub import Hub
 from core.rate_limit import BudgetResult
 from core.sealing import Sealer
 from core.templates import queries as templates
-from core.templates.values import Template
+from core.templates.tables import Template
 from core.words import Translator, say
 
 
@@ -90,7 +90,7 @@ class Context:
     def allowance(self) -> BudgetResult:
         """What the caller has left, who has an account: operations of such are paid for before they run."""
         if self.rate_limit is None:
-            raise LookupError("Nobody took the price of this operation.")
+            raise LookupError("The cost of this operation was not charged.")
         return self.rate_limit
 
     def begin_act(self, action: str) -> Act | None:
@@ -102,7 +102,7 @@ class Context:
     def act(self) -> Act:
         """The mutation under way, for the audit log."""
         if self._act is None:
-            raise LookupError("nobody acts outside a mutation")
+            raise LookupError("there is no actor outside a mutation")
         return self._act
 
     # An operation can be a subscription that lives for hours: loaders batch, and remember nothing.

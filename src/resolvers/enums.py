@@ -5,7 +5,7 @@ from enum import StrEnum
 import strawberry
 from strawberry.types.enum import StrawberryEnumDefinition
 
-from core.access.api_key_format import KeyKind
+from core.access.api_key_lookup import KeyKind
 from core.audit.act import ActOutcome
 from core.dead_letters.store import Resolution
 from core.errors import FailureParty, FailureReason, InputRule
@@ -23,7 +23,7 @@ from core.messages.status import (
 from core.operations.dashboard import TimeWindow
 from core.operations.health import CredentialStatus, HealthStatus
 from core.ports import Channel, Mode, TemplateApproval, TemplateCategory
-from core.ports.principal import ActorKind, Scope
+from core.ports.identity import ActorKind, Scope
 from core.providers.circuit import CircuitState
 
 

@@ -18,7 +18,7 @@ from core.errors import (
     QueueFull,
     Refused,
 )
-from core.templates.values import TemplateNotUsable
+from core.templates.tables import TemplateNotUsable
 from resolvers.context import Info
 from resolvers.integrations import Integration, integration_of
 from resolvers.scalars import URL

@@ -7,7 +7,7 @@ import strawberry
 from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 
 Value = TypeVar("Value")
 

@@ -11,7 +11,7 @@ import strawberry
 
 from core.operations.health import CredentialStatus, HealthStatus, IntegrationView
 from core.ports import Mode
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from core.providers.circuit import CircuitState
 from core.settings import State
 from resolvers.context import Info

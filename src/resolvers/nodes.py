@@ -10,7 +10,7 @@ import strawberry
 
 from core.errors import InputRule, InvalidInput
 from core.messages import queries
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from core.words import say
 from resolvers.access.api_keys import api_keys_by_id
 from resolvers.access.queries import organizations_by_id, users_by_id

@@ -8,7 +8,7 @@ from graphql.utilities.print_schema import print_schema_definition
 from strawberry.schema import Schema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from resolvers.access.api_keys import (
     ApiKeyConnection,
     CreateApiKeyPayload,

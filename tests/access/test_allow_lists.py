@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.ports.principal import DEFAULT_TENANT, UNRESTRICTED, Principal, Reach
+from core.ports.identity import DEFAULT_TENANT, UNRESTRICTED, Principal, Reach
 
 ANA, BIA = "+5511987654321", "bia@example.com"
 TEST = Reach(simulated_only=True)

@@ -5,8 +5,8 @@ import zlib
 
 import pytest
 
-from core.access.api_key_format import PATTERN, KeyKind, generate_key, key_prefix, looks_like_key, parse_key
-from core.access.development_tokens import DevelopmentTokens
+from core.access.api_key_lookup import PATTERN, KeyKind, generate_key, key_prefix, looks_like_key, parse_key
+from core.access.sessions import DevelopmentTokens
 
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 

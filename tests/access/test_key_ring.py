@@ -9,13 +9,12 @@ import asyncpg
 import pytest
 
 from core.access import api_key_lookup, api_keys
-from core.access.api_key_format import KeyKind, generate_key
-from core.access.api_key_lookup import CACHE_SECONDS, ApiKeyVerifier, KeyFault, KeyRefused
+from core.access.api_key_lookup import CACHE_SECONDS, ApiKeyVerifier, KeyFault, KeyKind, KeyRefused, generate_key
 from core.access.api_keys import ApiKey, NewKey
 from core.addresses import email_address, phone_address
 from core.database import Database
 from core.errors import Overloaded
-from core.ports.principal import DEFAULT_TENANT, UNRESTRICTED, ActorKind, Principal, Reach, Scope
+from core.ports.identity import DEFAULT_TENANT, UNRESTRICTED, ActorKind, Principal, Reach, Scope
 from core.sealing import Sealer
 from tests.databases import Urls
 from tests.helpers import until
@@ -127,7 +126,7 @@ async def test_unknown_mistyped_and_altered_keys_are_rejected(checks: KeyChecks)
 
 
 def _with_name(name: str) -> str:
-    from core.access import api_key_format
+    from core.access import api_key_lookup as api_key_format
 
     text, parts = generate_key(KeyKind.LIVE)
     body = text.replace(parts.name, name)[:-6]

@@ -8,7 +8,7 @@ import pytest
 
 from core.access.api_keys import ACTION, orphaned_keys, revoke_orphaned_keys
 from core.database import Database
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.databases import Urls
 
 PEOPLE = ("stays", "deleted", "banned", "left", "elsewhere")

@@ -9,9 +9,8 @@ import asyncpg
 import pytest
 from cachetools import TTLCache
 
-from core.access.directory import ENDED_SESSIONS_KEPT, Subject, apply_directory_event, delete_old_session_ends
+from core.access.directory import ENDED_SESSIONS_KEPT, Subject, Tenants, apply_directory_event, delete_old_session_ends
 from core.access.sessions import CACHE_SECONDS, CACHE_SIZE, Sessions
-from core.access.tenants import Tenants
 from core.database import Database
 from core.ports import (
     ActiveOrganization,
@@ -25,7 +24,7 @@ from core.ports import (
     Tenancy,
     TokenFault,
 )
-from core.ports.principal import DEFAULT_TENANT, Scope
+from core.ports.identity import DEFAULT_TENANT, Scope
 from core.sealing import Sealer
 from tests.databases import Urls
 

@@ -5,8 +5,8 @@ import json
 import httpx
 import pytest
 
-from core.access.api_key_format import parse_key
-from core.ports.principal import DEFAULT_TENANT
+from core.access.api_key_lookup import parse_key
+from core.ports.identity import DEFAULT_TENANT
 from tests.cli.processes import Dev, Run, wait_until
 
 MAKE = ("api-keys", "create", "--name", "loja")

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from api.cli import interalpha as program
-from api.cli.deferred import Deferred
+from api.cli.options import Deferred
 
 COMMANDS = (
     *(

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from api.cli import interalpha as program
-from core.access.api_key_format import KeyKind, generate_key
+from core.access.api_key_lookup import KeyKind, generate_key
 from tests.cli.processes import Dev, Run
 
 NAME = "INTERALPHA_API_KEY"

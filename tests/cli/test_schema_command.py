@@ -10,7 +10,7 @@ from graphql import build_schema
 
 from api.cli import interalpha as program
 from api.cli import schema
-from api.cli.schema_changes import Weight, changes
+from api.cli.schema import Weight, changes
 
 
 def test_what_print_writes_is_what_check_accepts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.access.development_tokens import DevelopmentTokens
+from core.access.sessions import DevelopmentTokens
 from devkit.pages import Npm, find_npm
 from tests.databases import SharedStores
 from tests.helpers import until

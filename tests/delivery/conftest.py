@@ -6,9 +6,8 @@ from uuid import uuid4
 import pytest
 
 from core.database import Database
-from core.lookup_keys import prepare_lookups
 from core.pubsub import Hub
-from core.sealing import Sealer
+from core.sealing import Sealer, prepare_lookups
 from tests.databases import SharedStores
 from tests.delivery.limiters import NewLimiter, limiters
 from tests.delivery.pipeline import FakeSender, MessagePipeline, make_pipeline

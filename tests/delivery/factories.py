@@ -32,7 +32,7 @@ from core.ports import (
     StatusReport,
     TextContent,
 )
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.delivery.pipeline import MessagePipeline
 
 OTHER_TENANT = UUID("01900000-0000-7000-8000-0000000000ff")

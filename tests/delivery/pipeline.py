@@ -18,7 +18,7 @@ from core.messages.timeouts import apply_due_times, reclaim_expired_leases
 from core.messages.validation import ChannelService, Draft
 from core.messages.webhook_handlers import apply_due_events
 from core.ports import Channel, OutboundMessage, ProviderEvent, Receipt, TextContent
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from core.pubsub import Hub
 from core.sealing import Sealer
 

@@ -11,7 +11,7 @@ import asyncpg
 from core.live.change_feed import ChangeFeeds, subscribe_to_changes
 from core.live.cursors import Cursor
 from core.messages.change_feed import ChangeFilter, StatusChange
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 
 INSERT_EVENT = (
     "INSERT INTO message_events (tenant_id, message_id, status, previous_status, channel, source)"

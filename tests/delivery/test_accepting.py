@@ -10,7 +10,7 @@ from core.messages.accept import Accepted
 from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, EmailContent, TextContent
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.delivery.pipeline import MessagePipeline
 
 SMS = [make_step(Channel.SMS)]

@@ -25,7 +25,7 @@ from core.messages.validation import ChannelService, Draft
 from core.operations.requeue import requeue_dead_letters
 from core.pagination import PageRequest
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
-from core.ports.principal import DEFAULT_TENANT, UNRESTRICTED, Reach
+from core.ports.identity import DEFAULT_TENANT, UNRESTRICTED, Reach
 from tests.delivery.factories import FakeLookup, lose_answer, make_settler, record_an_hour_of_uptime
 from tests.delivery.pipeline import FakeSender, MessagePipeline
 

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from core.access.tenants import register_senders
+from core.access.directory import register_senders
 from core.errors import OutcomeUnknown
 from core.ports import (
     OtherEvent,
@@ -16,7 +16,7 @@ from core.ports import (
     ReportedStatus,
     TextContent,
 )
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.databases import Urls
 from tests.delivery.factories import INVALID_NUMBER, OTHER_TENANT, inbound_message, sent_message, status_report
 from tests.delivery.pipeline import MessagePipeline

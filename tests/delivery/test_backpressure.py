@@ -11,7 +11,7 @@ from core.messages.accept import Backpressure
 from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, TextContent
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.databases import Urls
 from tests.delivery.pipeline import MessagePipeline
 from tests.delivery.round_trips import round_trips

@@ -14,7 +14,7 @@ from core.messages.status import MessageStatus, make_step
 from core.messages.store import Outcome, SealedMessage
 from core.messages.validation import ChannelService, Draft
 from core.ports import Channel, EmailContent, TextContent
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.delivery.pipeline import MessagePipeline
 from tests.delivery.round_trips import round_trips
 

@@ -13,7 +13,7 @@ from core.messages.commands import cancel_batch, cancel_message
 from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.delivery.factories import OTHER_TENANT
 from tests.delivery.pipeline import MessagePipeline
 

@@ -19,11 +19,11 @@ from core.ports import (
     TemplateCategory,
     TemplatesChanged,
 )
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from core.templates import queries
 from core.templates.catalogue_sync import FIRST_PAUSE, PERIOD, CatalogueSync, copy_catalogue
 from core.templates.starters import add_starters
-from core.templates.values import Template
+from core.templates.tables import Template
 from tests.delivery.pipeline import MessagePipeline, store_events
 
 SHIPPED = ProviderTemplate(

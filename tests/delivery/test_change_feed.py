@@ -17,7 +17,7 @@ from core.live.change_feed import CHANGES_PER_PAGE, QUEUE_SIZE, ChangeFeeds, Sub
 from core.live.cursors import Cursor
 from core.messages import change_feed
 from core.messages.change_feed import ChangeFilter, MessageChanges, StatusChange
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
 from tests.databases import Urls

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from core.database import Database, make_engine
 from core.errors import Overloaded
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.databases import Urls
 
 

@@ -10,7 +10,7 @@ from core.messages.retry import retry
 from core.messages.status import EventSource
 from core.operations.requeue import Requeued, discard_dead_letters, requeue_dead_letters
 from core.ports import OutboundMessage, Receipt, ReportedStatus
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.delivery.factories import (
     ALL_CHANNELS,
     MAKE_INBOX_DUE,

@@ -17,7 +17,7 @@ from core.messages.status import MessageStatus, make_step
 from core.messages.store import STORE_LIMITS, AlreadyStored, Outcome, SealedMessage, Stored, StoreQueue, store_messages
 from core.messages.validation import Draft, Referenced, check_draft
 from core.ports import Channel, TextContent
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from core.pubsub import Change
 from tests.databases import Urls
 from tests.delivery.pipeline import MessagePipeline

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from api.worker.loops import build_worker
 from api.worker.process import _cron_jobs
 from core import liveness
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.apps import build_application
 from tests.databases import Urls
 from tests.delivery.pipeline import MessagePipeline

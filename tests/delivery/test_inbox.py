@@ -14,7 +14,7 @@ from core.inbox import closing as module
 from core.inbox.closing import MAX_TRIES, replay_webhooks
 from core.messages import webhook_handlers
 from core.ports import OtherEvent, ReportedStatus
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.databases import Urls
 from tests.delivery.factories import (
     MAKE_INBOX_DUE,

@@ -7,8 +7,7 @@ from functools import partial
 import pytest
 
 from core.errors import Overloaded
-from core.inbox.intake import MOST, Events, Intake
-from core.inbox.store import store_events
+from core.inbox.store import MOST, Events, Intake, store_events
 from core.ports import OtherEvent
 from tests.delivery.pipeline import MessagePipeline
 from tests.delivery.round_trips import round_trips

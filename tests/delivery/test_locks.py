@@ -7,7 +7,7 @@ import pytest
 from core.messages.claim import Timing, claim
 from core.messages.record import MessageKey, lock_states
 from core.ports import Channel
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.delivery.pipeline import MessagePipeline
 from tests.helpers import until
 

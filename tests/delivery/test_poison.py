@@ -9,7 +9,7 @@ from core.messages.sending import tries_of
 from core.messages.status import make_step
 from core.messages.validation import ChannelService, Draft
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.delivery.pipeline import MessagePipeline
 
 

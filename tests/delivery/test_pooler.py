@@ -10,7 +10,7 @@ import pytest
 
 from core.database import Database, make_engine
 from core.errors import Overloaded
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from core.pubsub import Hub
 from core.sealing import Sealer
 from tests.databases import Urls

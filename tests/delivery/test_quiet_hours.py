@@ -7,13 +7,13 @@ from uuid import UUID
 import pytest
 
 from api.worker.loops import build_worker
-from core.access.tenants import TenantZones
+from core.access.directory import TenantZones
 from core.errors import ProviderUnavailable
 from core.messages.delivery import QuietHoursCheck
 from core.messages.status import Step, make_step
 from core.messages.validation import Draft
 from core.ports import Channel, OutboundMessage, Pace, Receipt, TextContent
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from core.providers.rate_limiter import Unlimited
 from core.quiet_hours import QuietHours
 from tests.apps import build_application

@@ -11,7 +11,7 @@ from core.errors import IdempotencyConflict, NotFound, Refused
 from core.messages.status import make_step
 from core.messages.validation import AnsweredMessage, Draft
 from core.ports import Channel, InboundMessage, TextContent
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.databases import Urls
 from tests.delivery.factories import inbound_message
 from tests.delivery.pipeline import MessagePipeline

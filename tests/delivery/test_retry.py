@@ -10,7 +10,7 @@ from core.ids import uuid7
 from core.messages.retry import Retried, retry
 from core.messages.status import MOST_STEPS, EventSource, MessageStatus, Step, make_step
 from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.delivery.factories import (
     ALL_CHANNELS,
     OTHER_TENANT,

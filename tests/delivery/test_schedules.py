@@ -11,7 +11,7 @@ from core.messages.status import make_step
 from core.messages.timeouts import apply_due_times
 from core.messages.validation import Draft
 from core.ports import Channel, TextContent
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from core.quiet_hours import QuietHours
 from tests.delivery.pipeline import MessagePipeline
 

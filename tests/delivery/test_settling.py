@@ -28,7 +28,7 @@ from core.ports import (
     StatusReport,
     TextContent,
 )
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.databases import Urls
 from tests.delivery.factories import (
     QUICK_TIMING,

@@ -11,7 +11,7 @@ from core.ids import uuid7
 from core.messages.commands import Decision, SettleRequest, settle_by_hand
 from core.messages.validation import ChannelService
 from core.ports import Channel, LookupRequest, OutboundMessage, ProviderRecord, Receipt, ReportedStatus
-from core.ports.principal import DEFAULT_TENANT, Reach
+from core.ports.identity import DEFAULT_TENANT, Reach
 from tests.delivery.factories import FakeLookup, apply_report, make_settler, unconfirmed_message
 from tests.delivery.pipeline import MessagePipeline
 

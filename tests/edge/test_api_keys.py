@@ -16,11 +16,11 @@ from api.cli import interalpha
 from api.database_commands import ApiKeyAdmin
 from api.worker import loops
 from api.worker.loops import build_worker
-from core.access.api_key_format import KeyKind, generate_key
+from core.access.api_key_lookup import KeyKind, generate_key
 from core.access.api_keys import NewKey
 from core.access.directory import apply_directory_event
 from core.ports import DirectoryChanged, Membership
-from core.ports.principal import DEFAULT_TENANT, Scope
+from core.ports.identity import DEFAULT_TENANT, Scope
 from tests.apps import build_application
 from tests.databases import ENCRYPTION_KEY, Urls
 from tests.edge.factories import CLERK_SETTINGS, READ_MESSAGES, SEND_MESSAGE, Serving, error_codes, post_query

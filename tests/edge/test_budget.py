@@ -14,10 +14,10 @@ from redis.backoff import NoBackoff
 
 from api.bootstrap import App
 from api.database_commands import ApiKeyAdmin
-from core.access.api_key_format import KeyKind
+from core.access.api_key_lookup import KeyKind
 from core.access.api_keys import NewKey
-from core.access.development_tokens import DevelopmentTokens
-from core.ports.principal import Principal, Scope
+from core.access.sessions import DevelopmentTokens
+from core.ports.identity import Principal, Scope
 from core.rate_limit import Budget
 from engine.engine import Engine
 from tests.databases import Urls

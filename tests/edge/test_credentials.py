@@ -13,11 +13,11 @@ from api.bootstrap import App
 from api.database_commands import ApiKeyAdmin
 from api.http.auth import Authenticator
 from api.http.exchange import is_allowed_origin
-from core.access.api_key_format import KeyKind
+from core.access.api_key_lookup import KeyKind
 from core.access.api_keys import NewKey
-from core.access.development_tokens import DevelopmentTokens, _encode
+from core.access.sessions import DevelopmentTokens, _encode
 from core.errors import NotFound
-from core.ports.principal import DEFAULT_TENANT, Principal, Scope
+from core.ports.identity import DEFAULT_TENANT, Principal, Scope
 from tests.edge.factories import READ_MESSAGES, SEND_MESSAGE, Serving, error_codes, post_query
 from tests.helpers import until
 

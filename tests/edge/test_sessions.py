@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from core.access.development_tokens import DevelopmentTokens
+from core.access.sessions import DevelopmentTokens
 from integrations.clerk.settings import cookie_suffix
 from tests.apps import UNREACHABLE
 from tests.edge.factories import CLERK_SETTINGS, OWN_ORIGIN, Serving

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from api.http.webhooks import BODY_LIMIT
-from core.access.development_tokens import DevelopmentTokens
+from core.access.sessions import DevelopmentTokens
 from core.ports import Reference
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.edge.factories import (
     FORM_HEADERS,
     TWILIO_WEBHOOK_URL,

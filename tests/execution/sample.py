@@ -12,7 +12,7 @@ from api.http.auth import Authenticator
 from api.http.edge import Edge, SchemaAccess, SocketLimits
 from api.http.quotas import OpenStreams
 from core.errors import AppError, NotFound, Overloaded, Unauthenticated
-from core.ports.principal import DEFAULT_TENANT, Principal
+from core.ports.identity import DEFAULT_TENANT, Principal
 from engine.engine import Engine
 
 

@@ -16,8 +16,8 @@ from uuid import UUID
 import asyncpg
 import httpx
 
-from core.access.development_tokens import DevelopmentTokens
-from core.ports.principal import DEFAULT_TENANT
+from core.access.sessions import DevelopmentTokens
+from core.ports.identity import DEFAULT_TENANT
 from integrations.simulating.client import SimulatorControl
 from tests.databases import ENCRYPTION_KEY
 from tests.faults.processes import Process, fork_server

@@ -20,13 +20,13 @@ import httpx
 import pytest
 
 from api.migrations import downgrade, upgrade
-from core.access.development_tokens import DevelopmentTokens
+from core.access.sessions import DevelopmentTokens
 from core.database import Database, make_engine
 from core.masking import encodes_phone_number
 from core.messages.provider_ids import open_id
 from core.messages.status import ProviderId
 from core.ports import ReportedStatus, StatusReport
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from core.sealing import Sealer
 from integrations.simulating.client import SimulatorControl
 from tests.databases import SharedStores, Urls

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import event
 
 from api.bootstrap import App
-from core.ports.principal import Principal
+from core.ports.identity import Principal
 from core.rate_limit import BudgetResult
 from engine.answer import Answer
 from engine.engine import Engine

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from api.bootstrap import App
-from core.ports.principal import Principal, Scope
+from core.ports.identity import Principal, Scope
 from engine.engine import Engine
 from resolvers.errors import translate
 from resolvers.schema import build_schema

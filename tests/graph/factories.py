@@ -13,8 +13,7 @@ from core.addresses import lookup_form, mask
 from core.ids import uuid7, uuid7_floor
 from core.inbox.codec import event_to_json
 from core.ports import Channel, Content, EmailContent, OtherEvent, TextContent
-from core.ports.content import content_to_json
-from core.ports.templates import Filled
+from core.ports.content import Filled, content_to_json
 from core.sealing import Sealer
 from resolvers.global_ids import to_global_id
 from tests.graph.callers import Caller

@@ -1,6 +1,6 @@
 """apiKeys: a tenant's keys by page, and each by its id; never a secret."""
 
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import create_api_key, with_api_key
 

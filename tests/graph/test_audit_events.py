@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from core.database import Database
 from core.errors import AppError, Overloaded
-from core.ports.principal import ActorKind, Scope
+from core.ports.identity import ActorKind, Scope
 from resolvers.global_ids import to_global_id
 from resolvers.schema import build_schema
 from tests.graph.callers import REQUEST, Caller, NewCaller, statements

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from resolvers.global_ids import to_global_id
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import RecordFactory, global_id

@@ -3,7 +3,7 @@
 import pytest
 
 from api.bootstrap import App
-from core.ports.templates import Filled
+from core.ports.content import Filled
 from tests.graph.callers import Caller, statements
 from tests.graph.factories import RecordFactory, global_id
 

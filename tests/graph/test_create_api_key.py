@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.ports.principal import Reach, Scope
+from core.ports.identity import Reach, Scope
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import CREATE_API_KEY, api_key_input, create_api_key, with_api_key
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from core.ports import EmailContent
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import DASHBOARD_FIELDS, RecordFactory, mark_delivered
 

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from api.bootstrap import App
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from tests.graph.callers import Caller, Following, NewCaller, statements
 from tests.graph.factories import DASHBOARD_FIELDS, RecordFactory, mark_delivered
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import RecordFactory, dead_letter_id, global_id
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from core.database import Database, make_engine
-from core.ports.principal import Principal, Scope
+from core.ports.identity import Principal, Scope
 from core.privacy.erase import run_erasure_step
 from tests.databases import Urls
 from tests.graph.callers import Caller, NewCaller

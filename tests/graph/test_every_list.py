@@ -16,7 +16,7 @@ from graphql import (
 from graphql.type import GraphQLNonNull, GraphQLUnionType
 
 from api.bootstrap import App
-from core.ports.templates import Filled
+from core.ports.content import Filled
 from engine.engine import Engine
 from engine.limits import Limits
 from resolvers.errors import translate

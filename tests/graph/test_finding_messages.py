@@ -11,7 +11,7 @@ from graphql import GraphQLInputObjectType
 from sqlalchemy import event
 
 from api.bootstrap import App
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from resolvers.schema import build_schema
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import RecordFactory, global_id

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from api.bootstrap import App
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from core.providers.circuit import CallOutcomes, CircuitRules, limiter_key
 from core.providers.rate_limiter import SharedRateLimiter
 from tests.graph.callers import Caller, Following, NewCaller, statements

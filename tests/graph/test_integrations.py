@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from tests.apps import SMTP, TWILIO, build_application
 from tests.databases import Urls
 from tests.graph.callers import Caller, NewCaller

@@ -5,7 +5,7 @@ import pytest
 from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, EmailContent, TextContent
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from resolvers.global_ids import to_global_id
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import PHONE, RecordFactory, global_id

@@ -1,7 +1,7 @@
 """messageBatch: the state of messages that were sent together."""
 
 from api.bootstrap import App
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from tests.delivery.round_trips import round_trips
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import EMAIL_MESSAGE, TEXT_MESSAGE, send_messages

@@ -11,7 +11,7 @@ import pytest
 
 from api.bootstrap import App
 from core.live.cursors import decode_cursor, encode_cursor
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from core.pubsub import Change
 from resolvers.global_ids import to_global_id
 from tests.graph.callers import Caller, Following, NewCaller, statements

@@ -13,7 +13,7 @@ import pytest
 from api.bootstrap import App
 from core.database import Database
 from core.errors import Overloaded
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from core.pubsub import Change
 from resolvers.global_ids import to_global_id
 from tests.apps import build_application

@@ -3,7 +3,7 @@
 import pytest
 
 from api.bootstrap import App
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from resolvers.global_ids import to_global_id
 from tests.graph.callers import Caller, NewCaller, statements
 from tests.graph.factories import RecordFactory, global_id

@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio.client import Pipeline
 
 from api.bootstrap import App
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from core.providers.circuit import CallOutcomes, limiter_key
 from core.providers.rate_limiter import SharedRateLimiter
 from tests.apps import build_application

@@ -3,7 +3,7 @@
 import pytest
 
 from core.access.api_key_lookup import KeyRefused
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from resolvers.global_ids import to_global_id
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import create_api_key, with_api_key

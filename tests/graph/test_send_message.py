@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from api.bootstrap import App
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from resolvers.global_ids import to_global_id
 from tests.apps import SMTP, TWILIO, build_application
 from tests.databases import Urls

@@ -3,7 +3,7 @@
 import pytest
 
 from api.bootstrap import App
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from tests.delivery.round_trips import round_trips
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import EMAIL_MESSAGE, SEND_MESSAGES, TEXT_MESSAGE, RecordFactory, send_messages

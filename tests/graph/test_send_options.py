@@ -8,7 +8,7 @@ import pytest
 from api.bootstrap import App
 from core.messages.accept import Backpressure
 from core.ports import Channel
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from tests.apps import build_application
 from tests.databases import Urls
 from tests.delivery.round_trips import round_trips

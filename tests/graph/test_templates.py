@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import RecordFactory
 

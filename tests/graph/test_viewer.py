@@ -11,7 +11,7 @@ import pytest
 from core.access.directory import apply_directory_event
 from core.database import Database, make_engine
 from core.ports import DirectoryChanged, Person
-from core.ports.principal import DEFAULT_TENANT, Principal, Scope
+from core.ports.identity import DEFAULT_TENANT, Principal, Scope
 from resolvers.global_ids import to_global_id
 from tests.databases import Urls
 from tests.graph.callers import PLENTY, Caller, NewCaller

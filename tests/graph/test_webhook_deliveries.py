@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from core.ids import uuid7
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from tests.graph.callers import Caller, NewCaller, statements
 from tests.graph.factories import RecordFactory, global_id, webhook_delivery_id
 

@@ -8,13 +8,13 @@ from functools import cache
 import pytest
 
 import core.errors
-import core.templates.values
+import core.templates.tables
 from api.i18n.catalogue import LANGUAGES, entries
 from core.errors import AppError, InvalidSignature, ProviderError
 from engine.errors import ErrorCode
 from tests.house.sources import ROOT, sources
 
-assert core.templates.values.TemplateNotUsable
+assert core.templates.tables.TemplateNotUsable
 
 
 def places_of(template: str) -> set[str]:

@@ -11,8 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from api.migrations import current_revision, downgrade, head_revision, migrations_folder, upgrade
-from api.tables import metadata
+from api.migrations import current_revision, downgrade, head_revision, metadata, migrations_folder, upgrade
 from core.database import asyncpg_address
 from tests.databases import SharedStores, Urls
 

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from core.access.api_key_format import KeyKind
+from core.access.api_key_lookup import KeyKind
 from core.access.api_keys import NewKey, create_api_key
 from core.addresses import known_address
 from core.audit.act import Author
@@ -30,7 +30,7 @@ from core.ports import (
     StatusReport,
     TextContent,
 )
-from core.ports.principal import DEFAULT_TENANT, ActorKind, Scope
+from core.ports.identity import DEFAULT_TENANT, ActorKind, Scope
 from core.privacy.erase import Erasure, erasures_by_id, request_erasure, run_erasure_step
 from core.privacy.person import Person
 from tests.databases import Urls

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import asyncpg
 from redis.asyncio import Redis
 
-from api.tables import metadata
+from api.migrations import metadata
 from core.masking import decoded_parts
 from core.sealing import SealBroken, Sealer, sealed_tables
 

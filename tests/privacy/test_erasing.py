@@ -13,7 +13,7 @@ from core.messages.retry import retry_message
 from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, TextContent
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from core.privacy.erase import run_erasure_step
 from tests.databases import Urls
 from tests.helpers import until

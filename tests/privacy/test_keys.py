@@ -10,19 +10,18 @@ import pytest
 from sqlalchemy import LargeBinary
 
 from api.cli import interalpha
-from api.tables import metadata
+from api.migrations import metadata
 from core.access.directory import Profile, open_profile, seal_profile
 from core.errors import IdempotencyConflict
 from core.ids import uuid7
-from core.lookup_keys import prepare_lookups
 from core.messages.provider_ids import holders_of
 from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, TextContent
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from core.privacy.encryption_keys import FINGERPRINTS, count_by_key, rotate_keys
 from core.privacy.erase import run_erasure_step
-from core.sealing import Sealer, sealed_tables
+from core.sealing import Sealer, prepare_lookups, sealed_tables
 from tests.databases import ENCRYPTION_KEY, Urls
 from tests.privacy.conftest import MAIL, NEEDLES, NUMBER, OTHER_NUMBER, WORDS, Life, wamid
 from tests.privacy.storage_scan import found_anywhere

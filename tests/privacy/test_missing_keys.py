@@ -13,7 +13,7 @@ from core.messages import queries
 from core.messages.queries import MessageFilter
 from core.pagination import PageRequest
 from core.ports import ReportedStatus, StatusReport
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from core.privacy.encryption_keys import count_waiting_for_keys, log_missing_keys
 from core.sealing import KeyMissing, Sealer
 from tests.privacy.conftest import NUMBER, WORDS, Life

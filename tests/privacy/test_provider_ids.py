@@ -13,14 +13,13 @@ from redis.asyncio import Redis
 
 from api.migrations import downgrade, head_revision, upgrade
 from core.database import Database, make_engine
-from core.lookup_keys import prepare_lookups
 from core.masking import encodes_phone_number, pseudonym
 from core.messages.provider_ids import holders_of, seal_clear_ids
 from core.ports import Channel
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from core.privacy.encryption_keys import rotate_keys
 from core.pubsub import Hub
-from core.sealing import Sealer
+from core.sealing import Sealer, prepare_lookups
 from tests.databases import SharedStores, Urls
 from tests.delivery.pipeline import FakeSender, MessagePipeline, make_pipeline
 from tests.privacy.conftest import NUMBER, Life, wamid

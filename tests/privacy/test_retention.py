@@ -11,7 +11,7 @@ from core.errors import InvalidState
 from core.inbox.closing import replay_webhooks
 from core.inbox.queries import webhook_payloads
 from core.ports import Channel
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from core.privacy.retention import Retention, forget_expired_data
 from core.settings import CoreSettings, load
 from tests.apps import build_application

@@ -14,8 +14,7 @@ from integrations.smtp.adapter import SmtpSender
 from integrations.smtp.connections import ConnectionPool
 from integrations.smtp.errors import redacted
 from integrations.twilio.adapter import TwilioSender
-from integrations.whatsapp.adapter import WhatsAppSender
-from integrations.whatsapp.graph_api import GraphApi
+from integrations.whatsapp.adapter import GraphApi, WhatsAppSender
 from tests.providers.factories import (
     ANA,
     ANA_AT_HOME,

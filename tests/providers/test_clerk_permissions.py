@@ -3,7 +3,7 @@
 import pytest
 
 from core.ports import InvalidToken, Tenancy, TokenFault
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from tests.providers.clerk_tokens import (
     GONE,
     claims,

@@ -20,7 +20,7 @@ from integrations.http_client import (
     equal_in_constant_time,
     parse_retry_after,
 )
-from integrations.smtp.simulator.certificate import server_context
+from integrations.smtp.simulator.state import server_context
 from tests.helpers import wait_until
 from tests.providers.servers import Connection, Talk, scripted_server
 

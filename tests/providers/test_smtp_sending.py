@@ -21,7 +21,7 @@ from core.ports import IntegrationContext, OutboundMessage, Receipt
 from integrations.smtp import connect
 from integrations.smtp.adapter import ENVELOPE_TIMEOUT, TEXT_TIMEOUT, SmtpSender
 from integrations.smtp.connections import ConnectionPool
-from integrations.smtp.simulator.certificate import server_context
+from integrations.smtp.simulator.state import server_context
 from tests.providers.factories import ANA_AT_HOME, email, smtp_settings
 from tests.providers.servers import HANG_UP, PIPELINING, RESET, SILENCE, ScriptedRelay, scripted_server, smtp_relay
 from tests.servers import PASSWORD, Simulators

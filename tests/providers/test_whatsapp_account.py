@@ -21,7 +21,7 @@ from core.ports import (
 )
 from integrations.http_client import HttpClient
 from integrations.whatsapp import connect
-from integrations.whatsapp.graph_api import GraphApi
+from integrations.whatsapp.adapter import GraphApi
 from integrations.whatsapp.probe import WhatsAppProbe
 from integrations.whatsapp.settings import Settings
 from integrations.whatsapp.templates import APPROVALS, WhatsAppTemplates, read_template

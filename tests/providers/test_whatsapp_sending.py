@@ -21,9 +21,8 @@ from core.errors import (
 from core.ports import ButtonParameter, Content, Receipt, Reference, TemplateContent, TextContent
 from integrations.http_client import HttpClient
 from integrations.provider_errors import Kind
-from integrations.whatsapp.adapter import TEXT_LIMIT, WhatsAppSender, message_body
+from integrations.whatsapp.adapter import TEXT_LIMIT, GraphApi, WhatsAppSender, app_secret_proof, message_body
 from integrations.whatsapp.errors import MEANINGS
-from integrations.whatsapp.graph_api import GraphApi, app_secret_proof
 from integrations.whatsapp.settings import Settings
 from tests.providers.factories import ANA, REFERENCE, whatsapp, whatsapp_settings
 from tests.providers.servers import Connection, scripted_server

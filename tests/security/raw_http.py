@@ -16,7 +16,7 @@ from api.http.app import create_asgi_app
 from api.http.health import Readiness
 from api.http.limits import LimitsMiddleware
 from api.http.server import StrictHttpProtocol
-from core.access.development_tokens import DevelopmentTokens
+from core.access.sessions import DevelopmentTokens
 from tests.apps import build_application
 from tests.databases import Urls
 from tests.execution.servers import LoopbackServer, wait_until

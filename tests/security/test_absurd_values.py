@@ -31,7 +31,7 @@ from sqlalchemy import text
 
 from api.http.app import create_asgi_app
 from api.http.health import Readiness
-from core.access.development_tokens import DevelopmentTokens
+from core.access.sessions import DevelopmentTokens
 from core.messages.webhook_handlers import apply_due_events
 from core.ports import RawWebhook
 from tests.apps import build_application

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.access.development_tokens import DevelopmentTokens
+from core.access.sessions import DevelopmentTokens
 from core.ports import TokenFault
 from integrations.clerk.session_tokens import invalid_token
 from tests.databases import SharedStores, Urls

@@ -18,10 +18,10 @@ from api.http.app import create_asgi_app
 from api.http.health import Readiness
 from api.http.ip_limit import TokenBuckets, TrustedProxies, limit_key
 from api.http.limits import LARGEST_ON_CREDIT, MOST_ON_CREDIT, LimitsMiddleware
-from core.access.api_key_format import KeyKind, generate_key
+from core.access.api_key_lookup import KeyKind, generate_key
 from core.access.api_keys import NewKey
-from core.access.development_tokens import DevelopmentTokens
-from core.ports.principal import DEFAULT_TENANT, Scope
+from core.access.sessions import DevelopmentTokens
+from core.ports.identity import DEFAULT_TENANT, Scope
 from core.settings import CoreSettings, load
 from tests.apps import build_application
 from tests.databases import SharedStores, Urls

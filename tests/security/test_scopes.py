@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from graphql import GraphQLObjectType, GraphQLSchema
 
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from resolvers.fields import OPEN, scope_of
 from resolvers.schema import build_schema
 from tests.graph.callers import Caller

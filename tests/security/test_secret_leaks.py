@@ -18,7 +18,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from api.configuration import load_configuration
-from core.access.development_tokens import DevelopmentTokens
+from core.access.sessions import DevelopmentTokens
 from integrations.simulating.client import SimulatorControl
 from resolvers.schema import build_schema
 from tests.cli.processes import WORKING_FOLDER

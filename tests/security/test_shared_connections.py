@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from core.database import Database, make_engine
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.databases import Urls
 from tests.house.sources import ROOT, SRC, sources
 from tests.pooler import behind_a_pooler, needs_pooler

@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from tests.databases import SharedStores, Urls
 from tests.security.tables import OTHER_TENANT, OUR_TENANT, SHARED_TABLES, Table, all_tables, fill_tables, tenant_tables
 

@@ -23,7 +23,7 @@ from core.messages.delivery import ChannelDelivery
 from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, EmailContent, OutboundMessage, Receipt, Reference
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from core.providers.circuit import Circuits, CircuitState
 from core.providers.rate_limiter import SharedRateLimiter
 from core.pubsub import Hub

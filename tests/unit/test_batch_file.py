@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from api.cli.batch_file import Row, read_rows
+from api.cli.batch import Row, read_rows
 from api.cli.message_input import FoundTemplate
 from api.cli.terminal import Exit, Failure
 

@@ -8,9 +8,9 @@ import pytest
 
 from api.cli import terminal
 from api.cli.api_keys import standing
-from api.cli.message_text import Progress
+from api.cli.message_input import Progress
 from api.cli.terminal import Failure, screen
-from core.access.api_key_format import KeyKind
+from core.access.api_key_lookup import KeyKind
 from core.access.api_keys import ApiKey
 from core.ids import uuid7
 

@@ -11,13 +11,13 @@ from core.errors import InvalidInput
 from core.ports import ButtonParameter, Channel, Content, EmailContent, TemplateContent, TextContent
 from core.ports.content import (
     TEXT_LIMITS,
+    Filled,
     check_content,
     content_for,
     content_from_json,
     content_to_json,
     filled_from_json,
 )
-from core.ports.templates import Filled
 
 TEMPLATE = TemplateContent(
     "order_shipped",

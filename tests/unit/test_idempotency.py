@@ -10,7 +10,7 @@ from sqlalchemy import text
 from core.database import Database
 from core.errors import IdempotencyConflict, InvalidInput
 from core.idempotency import IdempotentRequest, claim_key, delete_expired_keys
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from core.sealing import Sealer
 
 PATH = ["input", "idempotencyKey"]

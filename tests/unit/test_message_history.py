@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.cli.message_text import story
+from api.cli.message_input import story
 
 MESSAGE: dict[str, Any] = {
     "id": "M1",

@@ -25,7 +25,7 @@ from core.ports import (
 from core.ports.content import check_content
 from core.templates.filling import check_variables, fill, placeholders_of, variables_of
 from core.templates.starters import STARTERS, Starter
-from core.templates.values import Template, TemplateNotUsable
+from core.templates.tables import Template, TemplateNotUsable
 
 AT = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
 PATH = ["input", "content", "template"]

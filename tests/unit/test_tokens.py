@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.access.development_tokens import CLI, DevelopmentTokens
+from core.access.sessions import CLI, DevelopmentTokens
 from core.errors import NotAllowed, Unauthenticated
-from core.ports.principal import DEFAULT_TENANT, ActorKind, Scope
+from core.ports.identity import DEFAULT_TENANT, ActorKind, Scope
 
 TOKENS = DevelopmentTokens(b"k" * 32)
 

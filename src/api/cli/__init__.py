@@ -7,7 +7,7 @@ from typing import Any
 
 import rich_click as click
 
-from api.cli.deferred import CommandGroup, Deferred
+from api.cli.options import CommandGroup, Deferred
 from api.cli.terminal import Exit, name_zone
 
 _COMMANDS = {

@@ -13,7 +13,7 @@ from api.cli.database import database_errors_explained
 from api.cli.environment import core_settings, dev_environment
 from api.cli.options import Choice, Duration, Utf8Text
 from api.cli.terminal import Exit, Failure, clock, confirm, json_option, minute, print_json, screen, yes_option
-from core.ports.principal import DEFAULT_TENANT, Scope
+from core.ports.identity import DEFAULT_TENANT, Scope
 
 if TYPE_CHECKING:
     from api.database_commands import ApiKeyAdmin
@@ -110,7 +110,7 @@ def create(
     as_json: bool,
 ) -> None:
     """Make a key, and print it, this once. Stdout holds the key and nothing else."""
-    from core.access.api_key_format import KeyKind
+    from core.access.api_key_lookup import KeyKind
     from core.access.api_keys import NewKey
 
     allowed = frozenset(Scope) if _ALL in scopes else frozenset(Scope(one.upper()) for one in scopes)
@@ -159,7 +159,7 @@ def list_(only_orphaned: bool, tenant: UUID, as_json: bool) -> None:
 @yes_option
 def revoke(prefix: str, tenant: UUID, yes: bool) -> None:
     """Revoke the key that begins with PREFIX for good: ia_live_…, as the list shows it."""
-    from core.access.api_key_format import key_name_in
+    from core.access.api_key_lookup import key_name_in
 
     name = key_name_in(prefix)
     if name is None:

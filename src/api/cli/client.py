@@ -13,7 +13,7 @@ import rich_click as click
 
 from api.cli.environment import core_settings, dev_environment, own_environment, port_from
 from api.cli.terminal import Exit, Failure
-from core.access.api_key_format import parse_key
+from core.access.api_key_lookup import parse_key
 from core.settings import WrongValue
 from core.settings.addresses import LOOPBACK, check_web_address, is_loopback
 from core.settings.loading import read_secret
@@ -199,8 +199,8 @@ def development_token(environment: Mapping[str, str], tenant: UUID | None = None
             Exit.NOT_CONFIGURED,
         )
     # Here, because it brings SQLAlchemy, and help and refusals should not wait for that.
-    from core.access.development_tokens import CLI, DevelopmentTokens
-    from core.ports.principal import DEFAULT_TENANT
+    from core.access.sessions import CLI, DevelopmentTokens
+    from core.ports.identity import DEFAULT_TENANT
 
     secret = next(iter(settings.sealing_keys.values()))
     tokens = DevelopmentTokens(secret, lifetime=settings.development_token_seconds)

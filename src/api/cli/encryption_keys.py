@@ -82,8 +82,8 @@ def new_lookup(yes: bool) -> None:
 
     Reports that name an older message by the provider's id alone do not find it any more. Restart workers afterwards.
     """
-    from core.lookup_keys import replace_lookups
     from core.operations.audit_log import record_for_all_tenants
+    from core.sealing import replace_lookups
 
     if not yes:
         if not sys.stdin.isatty():

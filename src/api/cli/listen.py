@@ -14,7 +14,7 @@ import rich_click as click
 from rich.console import Console
 
 from api.cli.client import Api, CursorExpired, NotAllowed, NotSignedFor, Rejected, call, url_option
-from api.cli.message_text import PARTIES, arrow, whom
+from api.cli.message_input import PARTIES, arrow, whom
 from api.cli.options import CHANNELS, DIRECTIONS, Utf8Text, choice
 from api.cli.terminal import Failure, clock, name_zone, screen
 from api.cli.terminal import as_json as written
@@ -220,7 +220,7 @@ class Listener:
         if self.as_json:
             sys.stdout.write(written(change) + "\n")
             sys.stdout.flush()
-        # A tenth of a second of being on its way is noise, unless somebody asked for it.
+        # A tenth of a second of being on its way is noise, unless the user asked for it.
         elif change["event"]["status"] != MessageStatus.SENDING or "statuses" in self.condition:
             text = change_line(change)
             name_zone(self.out.print)

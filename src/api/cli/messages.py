@@ -7,11 +7,10 @@ from typing import Any
 import rich_click as click
 
 from api.cli.client import Api, NotSignedFor, call, limit_options, pages, url_option
-from api.cli.decisions import cancel as stop
-from api.cli.decisions import print_outcomes
-from api.cli.decisions import settle as decide
-from api.cli.message_input import recipient
-from api.cli.message_text import PARTIES, STORY, arrow, masked, story, whom
+from api.cli.dead_letters import cancel as stop
+from api.cli.dead_letters import print_outcomes
+from api.cli.dead_letters import settle as decide
+from api.cli.message_input import PARTIES, STORY, arrow, masked, recipient, story, whom
 from api.cli.options import CHANNELS, DIRECTIONS, Choice, Moment, Utf8Text, as_moment, choice
 from api.cli.terminal import Failure, clock, confirm, json_option, print_json, screen, yes_option
 from core.messages.status import MessageStatus

@@ -8,16 +8,19 @@ import rich_click as click
 
 from api.cli.client import Api, NotAllowed, ask_with_waits, call, url_option
 from api.cli.message_input import (
+    ACCEPTED,
+    MESSAGE,
+    Progress,
     check_choice,
     delivery,
     delivery_options,
     first_line,
+    masked,
     naming_options,
     recipient,
     template_content,
     template_options,
 )
-from api.cli.message_text import ACCEPTED, MESSAGE, Progress, masked
 from api.cli.options import TextLastCommand, TextOrStdin, Utf8Text
 from api.cli.terminal import Exit, Failure, json_option, print_json, screen
 

@@ -6,8 +6,8 @@ from typing import Any
 import rich_click as click
 
 from api.cli.client import Api, call, limit_options, listed, url_option
-from api.cli.decisions import print_outcomes, replay
-from api.cli.message_text import PARTIES, way_of
+from api.cli.dead_letters import print_outcomes, replay
+from api.cli.message_input import PARTIES, way_of
 from api.cli.options import Utf8Text, choice
 from api.cli.terminal import Failure, clock, json_option, print_json, screen
 from core.inbox.tables import WebhookStatus

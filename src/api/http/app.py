@@ -31,7 +31,7 @@ from core import liveness
 from core.errors import AppError
 from core.liveness import ACTIVITY_INTERVAL, Activity, ActivityReporter
 from core.messages import accept
-from core.ports.principal import DEFAULT_TENANT, Principal, Scope
+from core.ports.identity import DEFAULT_TENANT, Principal, Scope
 from core.rate_limit import Budget, BudgetResult
 from core.settings import CoreSettings
 from core.settings.addresses import origin_of

@@ -8,14 +8,12 @@ import structlog
 
 from api.bootstrap import App
 from api.http.metrics import refused_keys, refused_sessions
-from core.access.api_key_format import looks_like_key
-from core.access.api_key_lookup import KeyRefused
-from core.access.development_tokens import DevelopmentTokens
-from core.access.sessions import Sessions
-from core.access.tenants import Tenants, tenant_unknown
+from core.access.api_key_lookup import KeyRefused, looks_like_key
+from core.access.directory import Tenants, tenant_unknown
+from core.access.sessions import DevelopmentTokens, Sessions
 from core.errors import Overloaded, Unauthenticated
 from core.ports import InvalidToken
-from core.ports.principal import Principal
+from core.ports.identity import Principal
 from core.words import say
 
 RECHECK_SECONDS = 2.0

@@ -158,7 +158,7 @@ class TrustedDocuments:
 
 # Automatic persisted queries: documents that clients registered by SHA-256, in Redis and in this process.
 #
-# A client that sends a hash nobody knows is told so, sends the whole query once, and from then on the hash. Nothing
+# A client that sends an unknown hash is told so, sends the whole query once, and from then on the hash. Nothing
 # is
 # lost with the store: while Redis is away every hash is simply unknown, unless this process has seen it.
 
@@ -203,7 +203,7 @@ class PersistedQueries:
     async def keep(self, document: str) -> None:
         """Register a query, and forget the one that was looked up longest ago if there are too many.
 
-        One with strings in it may name somebody: it stays in this process, and other processes ask for the whole.
+        One with strings in it may name a person: it stays in this process, and other processes ask for the whole.
         """
         name = digest(document)
         if len(document) > LONGEST_QUERY or self._near.find(name):
@@ -251,7 +251,7 @@ NOT_TRUSTED = (
 
 
 class DocumentStore:
-    """The documents that are known here; without `persisted` nobody can register any."""
+    """The documents that are known here; without `persisted` none can be registered."""
 
     def __init__(self, trusted: TrustedDocuments, persisted: PersistedQueries | None = None) -> None:
         self._trusted = trusted

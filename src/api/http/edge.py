@@ -10,7 +10,7 @@ from api.http.auth import Authenticator, permissions_of
 from api.http.documents import DocumentStore, OperationRequest, TrustedDocuments
 from api.http.exchange import languages_of
 from api.http.quotas import Admission, Meter, OpenStreams
-from core.ports.principal import Principal
+from core.ports.identity import Principal
 from core.rate_limit import BudgetResult
 from core.words import Translator
 from engine.engine import Engine

@@ -158,7 +158,7 @@ class HttpError(Exception):
 
 
 class ClientGone(Exception):
-    """Nobody is there any more to answer."""
+    """The client has gone; there is nothing to answer."""
 
 
 def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:
@@ -179,7 +179,7 @@ def peer_of(scope: Mapping[str, Any]) -> str:
 # More digits than any length has; int() refuses thousands of them.
 _LONGEST_LENGTH = 15
 READ_SECONDS = 20.0
-"""How long a body may take to arrive: nobody holds a connection for ever by sending half of one."""
+"""How long a body may take to arrive: a client that sends half of one does not hold the connection for ever."""
 
 
 class Exchange:
@@ -249,7 +249,7 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 def request_id_from(given: str | None) -> str:
     """Take the client's own id if it can be written anywhere without harm, or make one.
 
-    It is kept with what the request did, for good: one that may be somebody's number is replaced.
+    It is kept with what the request did, for good: one that may be a person's number is replaced.
     """
     is_taken = given and _SANE_REQUEST_ID.fullmatch(given) and not contains_address(given)
     return given if given and is_taken else uuid4().hex

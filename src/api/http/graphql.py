@@ -35,7 +35,7 @@ from api.http.quotas import TooManyOpen
 from api.http.sse import Ending, stream
 from api.http.websocket import serve_socket
 from core.errors import Overloaded, Unauthenticated
-from core.ports.principal import Principal
+from core.ports.identity import Principal
 from core.words import say
 from engine.answer import Answer, Outcome
 from engine.plan import Refusal, Runnable

@@ -13,7 +13,7 @@ from typing import Any
 
 from graphql import GraphQLError
 
-from core.ports.principal import Principal
+from core.ports.identity import Principal
 from core.rate_limit import Budget, BudgetResult
 from engine.answer import Outcome
 from engine.errors import ErrorCode, describe
@@ -23,7 +23,7 @@ from engine.plan import Refusal, Runnable
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A plan that may run, or a refusal; `allowance` is what the caller has left, None where nobody is charged."""
+    """A plan that may run, or a refusal; `allowance` is what the caller has left, None where no caller is charged."""
 
     plan: Runnable | Refusal
     allowance: BudgetResult | None = None

@@ -85,7 +85,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
             super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
-        """Take the first byte of a head; how much stood before it in the same piece, nobody knows."""
+        """Take the first byte of a head; how much stood before it in the same piece is unknown."""
         self._is_in_head = self._has_got_on = True
         super().on_message_begin()
 

@@ -17,8 +17,7 @@ from api.http.ip_limit import charge_of
 from api.http.metrics import webhooks as counter
 from api.queue import INBOX
 from core.errors import InvalidSignature, Overloaded
-from core.inbox.intake import Intake
-from core.inbox.store import store_events
+from core.inbox.store import Intake, store_events
 from core.ports import Connected, Handshake, RawWebhook
 
 log = structlog.get_logger(__name__)
@@ -117,7 +116,7 @@ def _headers(request: AnyRequest) -> Mapping[str, str]:
 
 def _say(provider: str, result: str, status: int, text: str = "") -> Response[str]:
     counter.labels(provider, result).inc()
-    # The text is what somebody asked with: no browser may take it for a page.
+    # The text comes from the request: no browser may take it for a page.
     headers = {"x-content-type-options": "nosniff"}
     return Response(text, status_code=status, media_type=MediaType.TEXT, headers=headers)
 

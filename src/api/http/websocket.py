@@ -19,7 +19,7 @@ from api.http.metrics import operations as under_way
 from api.http.metrics import sockets as open_sockets
 from api.http.quotas import TooManyOpen
 from core.errors import Overloaded, Unauthenticated
-from core.ports.principal import Principal
+from core.ports.identity import Principal
 from core.words import say
 from engine.answer import Outcome
 

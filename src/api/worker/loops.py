@@ -12,8 +12,7 @@ from api.process import process_name
 from api.queue import INBOX
 from core import liveness
 from core.access.api_keys import revoke_orphaned_keys
-from core.access.directory import delete_old_session_ends
-from core.access.tenants import TenantZones
+from core.access.directory import TenantZones, delete_old_session_ends
 from core.idempotency import delete_expired_keys
 from core.liveness import Activity, ActivityReporter
 from core.messages.delivery import ChannelDelivery, QuietHoursCheck

@@ -21,7 +21,7 @@ from api.process import run_forever, tune_garbage_collector
 from api.queue import JOB, QUEUE, BackoffQueue
 from api.worker.loops import Worker, build_worker
 from core import liveness
-from core.access.tenants import register_senders
+from core.access.directory import register_senders
 from core.errors import AppError
 from core.log_throttle import ThrottledLog
 from core.store_faults import database_fault
@@ -112,7 +112,7 @@ def _tell_of_waiting(waiting: ThrottledLog, error: Exception) -> None:
 
 async def _run(worker: Worker, stop: asyncio.Event) -> None:
     app = worker.app
-    # Taking jobs blocks for seconds on a connection; nobody else should wait behind that.
+    # Taking jobs blocks for seconds on a connection; no other command should wait behind that.
     blocking = app.open_redis()
     saq = _QuietWorker(
         BackoffQueue(blocking, name=QUEUE),

@@ -14,8 +14,7 @@ from uuid import UUID
 from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.access.api_key_format import KeyKind, generate_key, key_prefix
-from core.access.api_key_lookup import RECIPIENTS_COLUMN
+from core.access.api_key_lookup import RECIPIENTS_COLUMN, KeyKind, generate_key, key_prefix
 from core.access.tables import api_keys
 from core.addresses import Address
 from core.audit.act import Act, Author
@@ -24,7 +23,7 @@ from core.errors import AppError, InputRule, InvalidInput, Refused
 from core.ids import uuid7
 from core.masking import contains_address
 from core.pagination import PageRequest, read_page
-from core.ports.principal import UNRESTRICTED, ActorKind, Principal, Reach, Scope, comparable_form
+from core.ports.identity import UNRESTRICTED, ActorKind, Principal, Reach, Scope, comparable_form
 from core.sealing import Sealer
 from core.words import say
 

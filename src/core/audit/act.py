@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import metadata
 from core.ids import uuid7
-from core.ports.principal import ActorKind, Principal
+from core.ports.identity import ActorKind, Principal
 
 audit_events = Table(
     "audit_events",

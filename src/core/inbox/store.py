@@ -1,8 +1,9 @@
 """Storing a verified webhook's events, each once, before it is answered; and claiming those that are due."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,14 +12,16 @@ from sqlalchemy import ARRAY, LargeBinary, Row, Text, TextClause, bindparam, fun
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.database import Database
+from core.database import Database, is_contention
+from core.errors import Overloaded
+from core.group_commit import GroupCommit, GroupLimits, ProcessSeparately
 from core.ids import uuid7
 from core.inbox.closing import InboxKey, retry_later
 from core.inbox.codec import event_from_json, event_to_json
 from core.inbox.tables import WebhookStatus, inbox
 from core.masking import pseudonym, stored_forms
 from core.ports import InboundMessage, OtherEvent, ProviderEvent, Reference, StatusReport
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from core.sealing import SealBroken, Sealer, is_readable
 
 log = structlog.get_logger(__name__)
@@ -188,3 +191,38 @@ async def claim_due_events(connection: AsyncConnection, sealer: Sealer, *, limit
             unreadable[place] = "cannot be read back: another version wrote it down"
     await retry_later(connection, unreadable)
     return taken
+
+
+# Stores webhooks that arrive at the same time in one group.
+
+
+MOST = 500
+"""Events of a group; a single webhook may hold more."""
+
+Events = Sequence[ProviderEvent]
+Store = Callable[[str, Sequence[Events]], Awaitable[Sequence[int]]]
+"""Stores the webhooks of an integration in one transaction; says of each how many of its events were new."""
+
+
+class Intake:
+    """A queue for each integration, stored group by group. A caller who leaves has its events stored all the same."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._queues: dict[str, GroupCommit[Events, int]] = {}
+
+    async def keep(self, integration: str, events: Events) -> int:
+        """Store a webhook's events, each once; returns how many were new. Raises Overloaded."""
+        if integration not in self._queues:
+            limits = GroupLimits(items=MOST, weight=MOST)
+            self._queues[integration] = GroupCommit(partial(self._store_group, integration), limits, weight_of=len)
+        return await self._queues[integration].submit(events)
+
+    async def _store_group(self, integration: str, webhooks: Sequence[Events]) -> Sequence[int]:
+        try:
+            return await self._store(integration, webhooks)
+        except Exception as error:
+            is_away = isinstance(error, Overloaded) and not is_contention(error.__cause__)
+            if len(webhooks) == 1 or is_away:
+                raise
+            raise ProcessSeparately from error

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import ARRAY, Text, bindparam, text
 
-from core.access.tenants import TenantZones
+from core.access.directory import TenantZones
 from core.clock import DatabaseClock
 from core.database import Database
 from core.errors import AppError, InvalidInput, QueueFull, Refused

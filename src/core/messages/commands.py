@@ -32,7 +32,7 @@ from core.messages.state_machine import (
 )
 from core.messages.status import EventSource, MessageStatus
 from core.messages.tables import message_events, messages
-from core.ports.principal import UNRESTRICTED, Reach
+from core.ports.identity import UNRESTRICTED, Reach
 from core.pubsub import Hub
 from core.words import say
 

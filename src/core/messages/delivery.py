@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.access.tenants import TenantZones
+from core.access.directory import TenantZones
 from core.addresses import known_address
 from core.database import Database
 from core.errors import Overloaded
-from core.lookup_keys import prepare_lookups
 from core.messages.claim import Claimed, Timing, begin, claim, lock_claimed, postpone, release
 from core.messages.provider_ids import AttemptKey, ProviderName, holders_of, seal_for_attempt, withdraw_id
 from core.messages.record import EventRecord, MessageKey, lock_states, write_transitions
@@ -29,7 +28,7 @@ from core.providers.circuit import Allowance, EndedCall, summarize_calls
 from core.providers.rate_limiter import RateLimiter, Unlimited
 from core.pubsub import Change, Hub
 from core.quiet_hours import QuietHours
-from core.sealing import SealBroken, Sealer
+from core.sealing import SealBroken, Sealer, prepare_lookups
 
 log = structlog.get_logger(__name__)
 

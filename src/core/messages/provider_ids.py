@@ -35,13 +35,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database, savepoint, walk_table
-from core.lookup_keys import prepare_lookups
 from core.masking import MARK, stored_forms
 from core.messages.record import EventRecord, MessageKey
 from core.messages.state_machine import Attempt, MessageState, withdrawn
 from core.messages.status import EventSource, ProviderId
 from core.messages.tables import attempts, messages
-from core.sealing import NO_TENANT, SealBroken, Sealer, numbered
+from core.sealing import NO_TENANT, SealBroken, Sealer, numbered, prepare_lookups
 
 log = structlog.get_logger(__name__)
 

@@ -33,9 +33,8 @@ from core.messages.status import (
 from core.messages.tables import attempts, external_ids, message_events, messages
 from core.pagination import PageRequest, TimeRange, in_range, read_page, storable
 from core.ports import Channel, Content, Failure, ReportedStatus
-from core.ports.content import content_from_json, filled_from_json
+from core.ports.content import Filled, content_from_json, filled_from_json
 from core.ports.reports import failure_from_json
-from core.ports.templates import Filled
 from core.sealing import SealBroken, Sealer
 
 log = structlog.get_logger(__name__)

@@ -19,7 +19,7 @@ from core.messages.status import MOST_STEPS, EventSource, MessageStatus, Step, h
 from core.messages.tables import message_events, messages
 from core.messages.validation import ChannelService, check_route, served_steps
 from core.ports import Channel
-from core.ports.principal import UNRESTRICTED, Reach
+from core.ports.identity import UNRESTRICTED, Reach
 from core.pubsub import Change
 from core.sealing import SealBroken, Sealer
 from core.words import say

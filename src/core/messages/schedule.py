@@ -9,7 +9,7 @@ import phonenumbers
 from phonenumbers import timezone as number_zones
 from phonenumbers.tzdata import TIMEZONE_DATA
 
-from core.access.tenants import TenantZones
+from core.access.directory import TenantZones
 from core.addresses import Address
 from core.brazil import AREA_CODES
 from core.clock import DatabaseClock

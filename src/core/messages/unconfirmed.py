@@ -20,7 +20,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.database import Database
 from core.errors import ProviderError
 from core.liveness import active_since
-from core.lookup_keys import prepare_lookups
 from core.messages import state_machine
 from core.messages.bulk_transition import transition_all
 from core.messages.claim import GIVE_UP_AFTER, NO_UNREAD_REPORT, Timing, with_unread_reports
@@ -31,7 +30,7 @@ from core.messages.status import AttemptOutcome, EventSource, UnconfirmedPolicy
 from core.ports import Channel, DeliveryLookup, LookupRequest, ProviderRecord, Reference, ReportedStatus
 from core.ports.content import content_for, content_from_json
 from core.pubsub import Hub
-from core.sealing import SealBroken, Sealer
+from core.sealing import SealBroken, Sealer, prepare_lookups
 
 log = structlog.get_logger(__name__)
 

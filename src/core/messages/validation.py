@@ -17,10 +17,10 @@ from core.messages.status import RouteGoal, Step, route_to_json
 from core.messages.tables import messages
 from core.ports import Channel, Content
 from core.ports.content import check_content, content_to_json
-from core.ports.principal import UNRESTRICTED, Reach
+from core.ports.identity import UNRESTRICTED, Reach
 from core.templates import queries as templates
 from core.templates.filling import Wording, word_draft
-from core.templates.values import Template, TemplateUse
+from core.templates.tables import Template, TemplateUse
 from core.words import Sentence, say
 
 

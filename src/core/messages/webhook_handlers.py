@@ -25,7 +25,6 @@ from core.inbox.closing import (
     retry_later,
 )
 from core.inbox.store import InboxEvent, claim_due_events, inbox_rows
-from core.lookup_keys import prepare_lookups
 from core.messages.claim import text_value
 from core.messages.provider_ids import (
     AttemptKey,
@@ -45,7 +44,7 @@ from core.messages.tables import attempts, message_events, messages
 from core.ports import DirectoryChanged, InboundMessage, ReportedStatus, StatusReport, TemplatesChanged, TextContent
 from core.ports.content import content_to_json
 from core.pubsub import Change, Hub
-from core.sealing import Sealer
+from core.sealing import Sealer, prepare_lookups
 from core.templates.catalogue_sync import request_sync
 
 log = structlog.get_logger(__name__)

@@ -14,7 +14,7 @@ from core.audit.act import SENDS, Act, ActOutcome, Author, audit_events
 from core.database import Database
 from core.messages.tables import messages
 from core.pagination import PageRequest, TimeRange, in_range, on_page, read_page, storable
-from core.ports.principal import ActorKind
+from core.ports.identity import ActorKind
 
 MESSAGE = "Message"
 

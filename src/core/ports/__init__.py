@@ -1,6 +1,7 @@
 """What the business needs from providers, in our own terms: capabilities, the values they exchange, and the card."""
 
 from core.ports.card import Connected, Finding, Integration, IntegrationContext, Mode, Pace, Probe, Severity
+from core.ports.content import ProviderTemplate, TemplateApproval, TemplateButton, TemplateCatalogue, TemplateCategory
 from core.ports.identity import (
     ActiveOrganization,
     DirectoryChanged,
@@ -42,7 +43,6 @@ from core.ports.sending import (
     TemplateContent,
     TextContent,
 )
-from core.ports.templates import ProviderTemplate, TemplateApproval, TemplateButton, TemplateCatalogue, TemplateCategory
 
 __all__ = [
     "ActiveOrganization",

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from core.ports.content import TemplateCatalogue
 from core.ports.identity import IdentityVerifier
 from core.ports.reports import DeliveryLookup, Handshake, WebhookReader
 from core.ports.sending import Channel, MessageSender
-from core.ports.templates import TemplateCatalogue
 from core.settings import IntegrationSettings
 
 

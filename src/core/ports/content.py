@@ -1,16 +1,79 @@
-"""Message content: checked against a channel's limits, and encoded for its sealed column."""
+"""What a message says: its content, checked against a channel's limits, and the templates of a provider's catalogue."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
 from uuid import UUID
 
 from core.characters import check_line, check_text
 from core.errors import InputRule, InvalidInput
-from core.ports import ButtonParameter, Channel, Content, EmailContent, TemplateContent, TextContent
-from core.ports.templates import Filled
+from core.ports.sending import ButtonParameter, Channel, Content, EmailContent, TemplateContent, TextContent
 from core.words import say
+
+
+class TemplateCategory(StrEnum):
+    """What a template is for; providers and laws treat the three differently."""
+
+    TRANSACTIONAL = "TRANSACTIONAL"
+    MARKETING = "MARKETING"
+    AUTHENTICATION = "AUTHENTICATION"
+
+
+class TemplateApproval(StrEnum):
+    """Whether the channel's provider has approved a template."""
+
+    NOT_NEEDED = "NOT_NEEDED"
+    PENDING = "PENDING"
+    APPROVED = "APPROVED"
+    PAUSED = "PAUSED"
+    REJECTED = "REJECTED"
+    DISABLED = "DISABLED"
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateButton:
+    """A button with a gap in it."""
+
+    index: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderTemplate:
+    """A template in the provider's catalogue: texts with gaps, {{1}} or {{name}}; `examples` are by the gap's name."""
+
+    provider_id: str
+    name: str
+    locale: str
+    category: TemplateCategory
+    approval: TemplateApproval
+    body: str
+    header: str | None = None
+    buttons: Sequence[TemplateButton] = ()
+    examples: Mapping[str, str] = field(default_factory=dict)
+
+
+class TemplateCatalogue(Protocol):
+    """Reads the templates in a provider's catalogue."""
+
+    async def list(self) -> Sequence[ProviderTemplate]:
+        """Read all of them, page by page; raises a ProviderError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Which template a message was made of, and what its gaps were filled with."""
+
+    template_id: UUID
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+# Message content: checked against a channel's limits, and encoded for its sealed column.
+
 
 TEXT_LIMITS = {Channel.SMS: 1_600, Channel.WHATSAPP: 4_096}
 """Characters of one message: beyond them Twilio answers 21617, and Meta 100."""

@@ -45,7 +45,7 @@ from core.messages.record import EventRecord, MessageKey, lock_states, write_tra
 from core.messages.state_machine import erased
 from core.messages.status import Direction, EventSource, MessageStatus
 from core.messages.tables import messages
-from core.ports.principal import ActorKind
+from core.ports.identity import ActorKind
 from core.privacy.forget import (
     forget_addresses,
     forget_content,

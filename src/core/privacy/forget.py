@@ -224,12 +224,12 @@ def _opened_names(sealer: Sealer, row: Row[Any], name: str, sealed: bytes, perso
     try:
         return person.is_in(sealer.open(sealed, tenant=row.tenant_id, row=row.id, column=name))
     except SealBroken:
-        # Nobody can read it, so it identifies nobody.
+        # It cannot be read, so it identifies no one.
         return False
 
 
 async def remove_from_allow_lists(connection: AsyncConnection, sealer: Sealer, tenant: UUID, person: Person) -> int:
-    """Remove a person from a tenant's allow lists; returns how many contained them. An empty list allows nobody."""
+    """Remove a person from a tenant's allow lists; returns how many contained them. An empty list allows no one."""
     listed = select(api_keys.c.id, api_keys.c.recipients_sealed).where(
         api_keys.c.tenant_id == tenant, api_keys.c.recipients_sealed.is_not(None)
     )

@@ -18,7 +18,7 @@ from core.database import Database
 from core.errors import OutcomeUnknown, ProviderError
 from core.ids import uuid7
 from core.ports import Channel, ProviderTemplate, TemplateApproval, TemplateCatalogue
-from core.ports.principal import DEFAULT_TENANT
+from core.ports.identity import DEFAULT_TENANT
 from core.templates.queries import COARSE_APPROVAL
 from core.templates.tables import template_catalogues, templates
 

@@ -13,9 +13,8 @@ from uuid import UUID
 from core.characters import check_text, refused_in_text, refused_on_line
 from core.errors import AppError, InputRule, InvalidInput, NotFound, Refused
 from core.ports import ButtonParameter, Channel, Content, EmailContent, TemplateApproval, TemplateContent, TextContent
-from core.ports.content import check_content, content_to_json
-from core.ports.templates import Filled
-from core.templates.values import Template, TemplateNotUsable, TemplateUse
+from core.ports.content import Filled, check_content, content_to_json
+from core.templates.tables import Template, TemplateNotUsable, TemplateUse
 from core.words import Sentence, say
 
 _OWN_PLACEHOLDER = re.compile(r"\{\{ ?(\w+(?:\.\w+)*) ?(?:\|([^{}|]*))?\}\}")

@@ -10,8 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.pagination import PageRequest, read_page
 from core.ports import Channel, TemplateApproval, TemplateButton, TemplateCategory
-from core.templates.tables import templates
-from core.templates.values import Template
+from core.templates.tables import Template, templates
 
 COARSE_APPROVAL: Mapping[TemplateApproval, TemplateApproval] = {
     TemplateApproval.PAUSED: TemplateApproval.PENDING,

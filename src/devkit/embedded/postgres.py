@@ -11,8 +11,7 @@ import asyncpg
 
 from core.settings.addresses import LOOPBACK
 from devkit.embedded.folder import EmbeddedStoreError, choose_port, write_private
-from devkit.embedded.process import POLL_SECONDS, Log, Process, find_package
-from devkit.embedded.unprivileged import Lodging, find_lodging, refuge_of
+from devkit.embedded.process import POLL_SECONDS, Lodging, Log, Process, find_lodging, find_package, refuge_of
 
 DATABASE = "interalpha"
 OWNER = "interalpha_migrate"
@@ -113,7 +112,7 @@ _SETTINGS = (
     "shared_buffers=64MB",
 )
 _FORGETFUL = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
-# What passes by itself: somebody took the port in between, or servants of a killed server are still leaving.
+# What passes by itself: another process took the port in between, or a killed server's processes still run.
 _PASSING = ("Address already in use", "pre-existing shared memory block")
 
 

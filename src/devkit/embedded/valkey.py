@@ -114,7 +114,7 @@ class Valkey:
                     yield embedded
                 elif shutil.which(maker["path"]):
                     yield str(maker["path"])
-            # Where nobody knows who wrote it, the one from the wheel did unless another was installed.
+            # Where the writer is unknown, the one from the wheel wrote it unless another was installed.
             yield from (server for server in (embedded, installed) if server)
         else:
             yield from (server for server in (installed, embedded) if server)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from core.ports import Identity, TokenFault
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from integrations.clerk.jwks import KeySet
 from integrations.clerk.session_tokens import TokenRules, check_form, decode, identity_of, invalid_token
 from integrations.clerk.settings import Settings, cookie_suffix

@@ -17,7 +17,7 @@ from core.ports import Tenancy
 from core.settings import IntegrationSettings, Problem, WrongValue, describe, setting, values
 from core.settings.addresses import WebAddress, check_web_address, is_loopback
 from core.settings.values import mode_problems
-from integrations.clerk.scopes import DEFAULT, RoleScopes, read_role_scopes
+from integrations.clerk.session_tokens import DEFAULT, RoleScopes, read_role_scopes
 
 
 def frontend_host(publishable_key: str) -> str:

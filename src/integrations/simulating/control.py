@@ -260,7 +260,7 @@ def _moment(request: web.Request) -> datetime:
     if since is None:
         return datetime.min.replace(tzinfo=UTC)
     try:
-        # A plus sign that nobody escaped has become a space.
+        # A plus sign that was not escaped has become a space.
         moment = _MOMENT.validate_python(since.replace(" ", "+"))
     except ValidationError as error:
         raise ControlRefused("since is a moment in ISO 8601", field="since") from error

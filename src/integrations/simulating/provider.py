@@ -40,7 +40,7 @@ State = TypeVar("State")
 _CENTURY = 100 * 366 * 86_400
 
 STRICT = ConfigDict(extra="forbid")
-"""For what is kept in books: a field nobody here knows is a sign of another version."""
+"""For what is kept in snapshots: an unknown field is a sign of another version."""
 
 
 class Snapshot(BaseModel, frozen=True, extra="forbid"):
@@ -139,7 +139,7 @@ class SimulatedProvider(ABC):
         return {}
 
     def inbound(self, order: Json) -> Json:
-        """Somebody writes to us through the provider."""
+        """A person writes to us through the provider."""
         raise ControlRefused(f"{self.name} has no inbound messages")
 
     def report(self, message_id: str, order: Json) -> Json:

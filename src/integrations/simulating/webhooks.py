@@ -63,7 +63,7 @@ Step = Callable[[], Webhook | None]
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What was answered to a webhook, and how soon; without a status nobody answered, and `detail` says why."""
+    """What was answered to a webhook, and how soon; without a status there was no answer, and `detail` says why."""
 
     status: int | None
     millis: float

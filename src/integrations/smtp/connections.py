@@ -159,7 +159,7 @@ class Connection(asyncio.Protocol):
     def _read(self, line: bytes) -> None:
         found = _REPLY_LINE.fullmatch(line)
         if found is None or (self._code and self._code != found[1]):
-            # Nobody can read it.
+            # It cannot be read.
             self._is_broken = True
             return
         self._code = found[1]

@@ -41,7 +41,7 @@ _KNOWN_WORDS = frozenset(
 
 
 def redacted(code: int, text: str) -> str:
-    """The reply with … for every word that not all relays say; the library's -1 is a reply nobody could read."""
+    """The reply with … for every word that not all relays say; the library's -1 is a reply that could not be read."""
     if code < 0:
         return f"no code, {len(text)} characters"
     enhanced = match[0] if (match := ENHANCED.match(text)) else ""
@@ -106,7 +106,7 @@ def _kind(stage: Stage, code: int, meaning: Meaning) -> type[ProviderError]:
         return ProviderUnavailable
     is_of_all = stage.names_no_recipient and meaning.party is FailureParty.PROVIDER
     if meaning.party is FailureParty.OPERATOR or is_of_all or meaning.reason is FailureReason.RATE_LIMITED:
-        # Somebody will mend it, or a limit ends: the same mail may be taken then.
+        # The relay is repaired, or a limit ends: the same mail may be taken then.
         return ProviderMisconfigured
     return ProviderRejected
 
@@ -149,7 +149,7 @@ def _where_ambiguous(stage: Stage, code: int, enhanced: str) -> Meaning | None:
     if stage is Stage.RCPT and detail in ("7.0", "7.1"):
         # Nothing of the content is known yet: a policy can only be about who we are, or whom the mailbox wants.
         return codes.NOT_WANTED
-    # A detail that nobody has registered: its subject says what it is about.
+    # A detail that is not registered: its subject says what it is about.
     return _by_enhanced_code(enhanced) or _by_enhanced_code(f"{kind}.{detail.partition('.')[0]}.0") or basic
 
 
@@ -202,5 +202,5 @@ def _enhanced(text: str) -> str | None:
 
 
 def _provider_code(code: int, enhanced: str | None) -> str | None:
-    """What the relay said in digits; the library calls a reply that nobody can read -1."""
+    """What the relay said in digits; the library calls a reply that cannot be read -1."""
     return " ".join(filter(None, (str(code), enhanced))) if code > 0 else None

@@ -156,7 +156,7 @@ def envelope_address(address: str) -> str:
     is_usual = len(username) <= _LONGEST_USERNAME and _USERNAME.fullmatch(username)
     mailbox = f"{username}@{_domain(domain)}" if is_usual else _checked(address)
     if "=?" in mailbox:
-        # Nobody has such a name, and readers would take it for an encoded word.
+        # No person has such a name, and readers would take it for an encoded word.
         raise ValueError("The address looks like an encoded word.")
     if len(mailbox) > _LONGEST_ADDRESS or not _MAILBOX.fullmatch(mailbox):
         raise ValueError("The address is none.")
@@ -176,8 +176,8 @@ def _checked(address: str) -> str:
 
 def _unsubscribe_headers(address: str | None) -> str:
     if address is None:
-        # Nothing here reads mail: an address that nobody reads must not be offered.
+        # Nothing here reads mail: an address that is not read must not be offered.
         return ""
-    # Never folded: nobody could follow an address in two pieces.
+    # Never folded: an address in two pieces could not be followed.
     one_click = "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" if address.startswith("https:") else ""
     return f"List-Unsubscribe: <{address}>\r\n{one_click}"

@@ -203,7 +203,7 @@ class Settings(IntegrationSettings):
 
     @property
     def pace(self) -> Pace | None:
-        """How fast the relay takes mail; None while nobody has said."""
+        """How fast the relay takes mail; None while it is not set."""
         rate = self.messages_per_second
         return None if rate is None else Pace(rate, burst=max(1, rate // 10))
 

@@ -8,8 +8,7 @@ def connect(settings: Settings, surroundings: IntegrationContext) -> Connected:
     """Connect WhatsApp; nothing is called yet."""
     # Imported here: the HTTP client costs start-up time, and the card is often read without it.
     from integrations.http_client import HttpClient
-    from integrations.whatsapp.adapter import WhatsAppSender
-    from integrations.whatsapp.graph_api import GraphApi
+    from integrations.whatsapp.adapter import GraphApi, WhatsAppSender
     from integrations.whatsapp.probe import WhatsAppProbe
     from integrations.whatsapp.templates import WhatsAppTemplates
     from integrations.whatsapp.webhook import WhatsAppHandshake, WhatsAppWebhooks

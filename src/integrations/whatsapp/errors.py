@@ -104,7 +104,7 @@ MEANINGS: Mapping[int, Meaning] = {
     132007: caller(_TEMPLATE, "The template's content breaks WhatsApp's policies."),
     132008: caller(_TEMPLATE, "What fills the template's gaps is not valid."),
     132012: caller(_TEMPLATE, "What fills the template's gaps has the wrong form."),
-    # Waiting would help nobody: the route's next channel carries the message, or somebody mends the template.
+    # Waiting would not help: the route's next channel carries the message, or the operator corrects the template.
     132015: rejected(FailureParty.OPERATOR, "The template is paused since people complained.", _TEMPLATE),
     132016: rejected(FailureParty.OPERATOR, "The template was paused too often and is disabled for good.", _TEMPLATE),
     132068: caller(_TEMPLATE, "The template's flow is blocked."),

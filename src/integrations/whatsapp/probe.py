@@ -11,7 +11,7 @@ import structlog
 
 from core.errors import OutcomeUnknown, ProviderError, ProviderUnavailable
 from core.ports import Finding, Severity
-from integrations.whatsapp.graph_api import GraphApi
+from integrations.whatsapp.adapter import GraphApi
 from integrations.whatsapp.payloads import Json, list_under, number_under, object_under, text_under
 from integrations.whatsapp.settings import Settings
 
@@ -66,7 +66,12 @@ def _about_number(found: Json) -> Iterator[Finding]:
         yield Finding("WHATSAPP_NUMBER_NOT_CONNECTED", Severity.CRITICAL, detail, _MANAGER)
     if quality in ("YELLOW", "RED"):
         detail = f"The number's quality is {quality}: people block its messages or report them."
-        yield Finding("WHATSAPP_QUALITY_LOW", Severity.WARNING, detail, f"{_MANAGER} Send less that nobody asked for.")
+        yield Finding(
+            "WHATSAPP_QUALITY_LOW",
+            Severity.WARNING,
+            detail,
+            f"{_MANAGER} Send fewer messages that recipients did not ask for.",
+        )
 
 
 def _about_token(token: Json) -> Iterator[Finding]:

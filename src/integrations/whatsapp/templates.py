@@ -6,8 +6,8 @@ from typing import Any
 
 from core.errors import OutcomeUnknown
 from core.ports import ProviderTemplate, TemplateApproval, TemplateButton, TemplateCategory
+from integrations.whatsapp.adapter import GraphApi
 from integrations.whatsapp.errors import PROVIDER
-from integrations.whatsapp.graph_api import GraphApi
 from integrations.whatsapp.payloads import list_under, object_under, text_under
 from integrations.whatsapp.settings import Settings
 

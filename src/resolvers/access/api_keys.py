@@ -8,11 +8,11 @@ from uuid import UUID
 import strawberry
 
 from core.access import api_keys
-from core.access.api_key_format import KeyKind
+from core.access.api_key_lookup import KeyKind
 from core.access.api_keys import NewKey
 from core.addresses import Address, email_address, phone_address, whatsapp_user_address
 from core.errors import InvalidInput, NotFound, Refused
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from core.words import say
 from resolvers.access.types import ApiKey, api_key_of
 from resolvers.context import Info

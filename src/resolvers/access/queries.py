@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from uuid import UUID
 
 from core.access import directory
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from resolvers.access.api_keys import api_keys_by_id
 from resolvers.access.types import Organization, User, Viewer, organization_of, user_of, viewer_of
 from resolvers.context import Info
@@ -23,7 +23,7 @@ async def get_viewer(info: Info) -> Viewer | None:
 
 
 async def users_by_id(info: Info, ids: Collection[UUID]) -> Mapping[UUID, User]:
-    """The caller, and with `OPERATIONS_READ` everybody of the caller's organisation; nobody else."""
+    """The caller, and with `OPERATIONS_READ` everybody of the caller's organisation; no one else."""
     principal, services = info.context.principal, info.context.services
     if principal is None:
         return {}

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import strawberry
 
 from core.access import api_keys, directory
-from core.access.api_key_format import KeyKind
-from core.ports.principal import Principal, Scope
+from core.access.api_key_lookup import KeyKind
+from core.ports.identity import Principal, Scope
 from core.rate_limit import BudgetResult
 from resolvers.fields import Node
 from resolvers.global_ids import to_global_id

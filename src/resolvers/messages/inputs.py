@@ -9,9 +9,9 @@ from core.audit.act import Author
 from core.messages.status import RouteGoal, Step, UnconfirmedPolicy, make_step
 from core.messages.validation import AnsweredMessage, Draft
 from core.ports import Channel, Content, EmailContent, TextContent
-from core.ports.principal import Reach
+from core.ports.identity import Reach
 from core.privacy.person import Person, read_person
-from core.templates.values import TemplateUse
+from core.templates.tables import TemplateUse
 from resolvers.fields import TagInput, given
 from resolvers.global_ids import uuid_of
 from resolvers.scalars import EmailAddress, PhoneNumber

@@ -14,7 +14,7 @@ from core.messages.batch import BatchDraft, accept_batch
 from core.messages.commands import Decision, SettleRequest, cancel_batch, settle_by_hand
 from core.messages.commands import cancel_message as cancel
 from core.messages.retry import retry_message as try_again
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from core.words import say
 from resolvers.context import Info, sealed_asked_for
 from resolvers.errors import (

@@ -10,7 +10,7 @@ from core.messages import batch, queries
 from core.messages.status import Direction, MessageStatus
 from core.pagination import time_range
 from core.ports import Channel
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from resolvers.context import Info, sealed_asked_for
 from resolvers.fields import Node, computed, given
 from resolvers.global_ids import to_global_id, uuid_of

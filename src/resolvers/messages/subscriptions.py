@@ -14,7 +14,7 @@ from core.messages.change_feed import ChangeFilter, StatusChange
 from core.messages.queries import existing_ids
 from core.messages.status import Direction, MessageStatus
 from core.ports import Channel
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from core.words import say
 from resolvers.context import Info, sealed_asked_for
 from resolvers.fields import computed, given

@@ -21,7 +21,7 @@ from core.messages.status import (
 )
 from core.ports import Channel, EmailContent, Failure, TemplateContent, TextContent
 from core.ports.content import rendered
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from core.segments import count_segments
 from resolvers.context import Info, sealed_asked_for
 from resolvers.fields import Node, Tag, computed, given
@@ -130,7 +130,7 @@ class FilledTemplate:
     async def template(self, info: Info) -> Template:
         found = await template_by_id(info, self.template_id)
         if found is None:
-            raise LookupError("a template was deleted, which nobody may do")
+            raise LookupError("a template was deleted, which is not allowed")
         return found
 
 

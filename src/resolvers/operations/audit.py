@@ -9,7 +9,7 @@ import strawberry
 from core.audit.act import ActOutcome
 from core.operations import audit_log
 from core.pagination import time_range
-from core.ports.principal import ActorKind, Scope
+from core.ports.identity import ActorKind, Scope
 from resolvers.context import Info
 from resolvers.fields import Node, given
 from resolvers.global_ids import target_id, target_of, to_global_id

@@ -9,7 +9,7 @@ import strawberry
 from core.errors import InputRule, InvalidInput
 from core.operations.dashboard import DashboardView, TimeWindow
 from core.ports import Channel
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from core.words import say
 from resolvers.context import Info
 from resolvers.fields import computed

@@ -7,7 +7,7 @@ import strawberry
 
 from core.dead_letters import store
 from core.dead_letters.store import Resolution
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from resolvers.context import Info
 from resolvers.fields import Node, computed, given
 from resolvers.global_ids import to_global_id

@@ -9,7 +9,7 @@ from core.errors import AppError, InputRule, InvalidInput, NotConfigured, NotFou
 from core.inbox.closing import replay_webhooks
 from core.messages.retry import Bounds
 from core.operations import requeue
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from core.words import say
 from resolvers.context import Info
 from resolvers.errors import OperateError, operate_error, unavailable

@@ -7,7 +7,7 @@ from datetime import datetime
 import strawberry
 
 from core.operations.health import HealthChange, HealthStatus, health_changes
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from resolvers.context import Info
 from resolvers.fields import given
 from resolvers.global_ids import from_global_id, to_global_id

@@ -11,7 +11,7 @@ from core.inbox import queries
 from core.inbox.tables import WebhookStatus
 from core.masking import mask_id
 from core.pagination import TimeRange, time_range
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from resolvers.context import Info, sealed_asked_for
 from resolvers.fields import Node, computed, given
 from resolvers.global_ids import to_global_id, uuid_of

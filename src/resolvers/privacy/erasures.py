@@ -7,7 +7,7 @@ from uuid import UUID
 import strawberry
 
 from core.errors import InvalidInput, Refused
-from core.ports.principal import Scope
+from core.ports.identity import Scope
 from core.privacy import erase
 from resolvers.context import Info
 from resolvers.errors import InvalidInputError, input_errors

@@ -8,8 +8,8 @@ import strawberry
 from core.characters import check_text
 from core.pagination import PageRequest
 from core.ports import Channel, TemplateApproval, TemplateCategory
-from core.ports.principal import Scope
-from core.templates import queries, values
+from core.ports.identity import Scope
+from core.templates import queries, tables
 from core.templates.filling import variables_of
 from resolvers.context import Info
 from resolvers.fields import Node, computed, given
@@ -29,7 +29,7 @@ class TemplateVariable:
     description="A message template: a text with variables. It is our own, or the channel's provider stores it."
 )
 class Template(Node):
-    row: strawberry.Private[values.Template]
+    row: strawberry.Private[tables.Template]
     name: str
     channel: Channel
     locale: Locale
@@ -48,7 +48,7 @@ class Template(Node):
         ]
 
 
-def template_of(row: values.Template) -> Template:
+def template_of(row: tables.Template) -> Template:
     """A template as clients see it."""
     return Template(
         id=to_global_id("Template", row.id.bytes),

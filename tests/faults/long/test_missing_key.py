@@ -7,7 +7,7 @@ from uuid import UUID
 
 import httpx
 
-from core.access.development_tokens import DevelopmentTokens
+from core.access.sessions import DevelopmentTokens
 from tests.databases import ENCRYPTION_KEY
 from tests.faults.evidence import gather_evidence, wait_until_quiet
 from tests.faults.invariants import breaches

@@ -40,7 +40,7 @@ class Backend:
         self._now = now
 
     def save_user(self, order: UserOrder) -> tuple[User, Webhook]:
-        """Somebody signs up or changes."""
+        """A person signs up or changes."""
         key = order.id or f"user_{token_hex(8)}"
         known = self.records.users.get(key)
         user = known or User(key, "Caio", "Reis", f"{key}@example.com".lower(), self._now(), self._now())
@@ -132,7 +132,7 @@ class Backend:
         """A session ends before its time."""
         newest = next(reversed(self.records.sessions), None)
         if order.session is None and newest is None:
-            raise ControlRefused("nobody has signed in yet", field="session")
+            raise ControlRefused("no person has signed in yet", field="session")
         session = self.records.session(order.session or newest or "")
         session.status = "revoked"
         return session, self.tell("session.revoked", webhooks.session_resource(session, self._now()))
@@ -166,7 +166,7 @@ def events_of(backend: Backend) -> Mapping[str, Event]:
     """The events of one instance."""
     return {
         "clerk.user": event(
-            "Somebody signs up, or changes their name.", UserEventOrder, lambda o: backend.save_user(o)[1]
+            "A person signs up, or changes their name.", UserEventOrder, lambda o: backend.save_user(o)[1]
         ),
         "clerk.user_deleted": event("A person is deleted.", UserReference, backend.delete_user),
         "clerk.user_banned": event("A person is banned.", BanOrder, lambda o: backend.ban_user(o)[1]),

@@ -28,7 +28,7 @@ class Order(BaseModel, frozen=True, extra="forbid"):
 
 
 class UserOrder(Order, frozen=True):
-    """Somebody signs up, or changes what they said of themselves."""
+    """A person signs up, or changes their profile."""
 
     id: UserId | None = None
     first_name: str | None = Field(None, max_length=64)
@@ -45,7 +45,7 @@ class OrganizationOrder(Order, frozen=True):
 
 
 class UserEventOrder(UserOrder, frozen=True):
-    """For an event: Ana, unless somebody else is named."""
+    """For an event: Ana, unless another person is named."""
 
     id: UserId | None = "user_Ana"
 
@@ -92,7 +92,7 @@ class MemberReference(Order, frozen=True):
 
 
 class SignInOrder(BaseModel, frozen=True, extra="forbid"):
-    """Somebody signs in, and chooses their first business unless another, or with `personal` none."""
+    """A person signs in, and chooses their first business unless another, or with `personal` none."""
 
     user: str = "user_Ana"
     organization: str | None = None

@@ -146,7 +146,7 @@ class State:
         return next((one for one in self.members if (one.user_id, one.organization_id) == pair), None)
 
     def first_of(self, user_id: str) -> str | None:
-        """The business a person chooses when nobody says which."""
+        """The business a person chooses when the order names none."""
         return next((one.organization_id for one in self.members if one.user_id == user_id), None)
 
 

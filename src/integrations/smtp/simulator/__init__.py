@@ -10,10 +10,9 @@ from typing import ClassVar
 from integrations.simulating.faults import FaultKind, FaultOrder
 from integrations.simulating.journal import Direction, Entry, Journal, Verdict
 from integrations.simulating.provider import ControlRefused, Json, SimulatedProvider, dump_state, load_state
-from integrations.smtp.simulator.certificate import server_context
 from integrations.smtp.simulator.protocol import BUFFER, Reply
 from integrations.smtp.simulator.session import Account, Server, Session
-from integrations.smtp.simulator.state import Mail, State
+from integrations.smtp.simulator.state import Mail, State, server_context
 
 REPORTS_NOTHING = (
     "smtp reports nothing about a mail it has taken: neither that it was delivered or read, nor, since we receive no "

@@ -100,7 +100,7 @@ async def read_mail(reader: asyncio.StreamReader) -> tuple[bytes, Reply | None] 
 
 
 async def has_unread_input(reader: asyncio.StreamReader) -> bool:
-    """Whether the client has sent something that nobody has read yet; takes it away."""
+    """Whether the client has sent something that was not read yet; takes it away."""
     try:
         async with asyncio.timeout(0):
             return bool(await reader.read(1))

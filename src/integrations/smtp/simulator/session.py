@@ -221,7 +221,7 @@ class Session:
         if self.client is None or self.user is not None or self.sender is not None:
             return BAD_SEQUENCE
         if self.server.account.username is None:
-            return reply(502, "5.5.1 Nobody needs to sign in here")
+            return reply(502, "5.5.1 Authentication is not needed here")
         if not self._may_sign_in:
             return reply(538, "5.7.11 Encryption required for requested authentication mechanism")
         return None if mechanism in ("PLAIN", "LOGIN") else reply(504, "5.5.4 Unrecognized authentication type")

@@ -16,9 +16,20 @@ from integrations.simulating.faults import FaultKind, FaultOrder
 from integrations.simulating.journal import Journal, Verdict
 from integrations.simulating.provider import ControlRefused, Json, SimulatedProvider, dump_state, load_state
 from integrations.simulating.webhooks import AboutOrder, Event, Webhook, WebhookPlan, event
-from integrations.twilio.simulator.control import FailsOrder, InboundOrder, ReportOrder, WritesOrder
 from integrations.twilio.simulator.listing import listed
-from integrations.twilio.simulator.state import EXPIRED, VALID_FOR, Account, Message, State, Status, outcome
+from integrations.twilio.simulator.state import (
+    EXPIRED,
+    VALID_FOR,
+    Account,
+    FailsOrder,
+    InboundOrder,
+    Message,
+    ReportOrder,
+    State,
+    Status,
+    WritesOrder,
+    outcome,
+)
 from integrations.twilio.simulator.validation import Sending, TwilioError, refusal
 from integrations.twilio.simulator.webhooks import inbound_fields, status_fields, webhook
 

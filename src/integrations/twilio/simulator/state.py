@@ -1,4 +1,4 @@
-"""The state of the simulated Twilio: its account and messages, and outcomes that depend on the recipient."""
+"""The state of the simulated Twilio: account, messages, outcomes by recipient, and the requests that control it."""
 
 import re
 from base64 import b64decode
@@ -9,14 +9,15 @@ from datetime import datetime, timedelta
 from email.utils import format_datetime
 from hmac import compare_digest
 from secrets import token_hex
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
 
 from core.segments import count_segments
 from integrations.simulating.provider import STRICT, Json
+from integrations.simulating.webhooks import AboutOrder, matching
 
-# The magic sender: the number of an account nobody configured. https://www.twilio.com/docs/iam/test-credentials
+# The magic sender: the number of an account that is not configured. https://www.twilio.com/docs/iam/test-credentials
 DEFAULT_NUMBER = "+15005550006"
 
 
@@ -233,3 +234,41 @@ class State:
         """An outbound message; the newest when none is named."""
         outbound = (one for one in reversed(self.messages.values()) if one.direction != "inbound")
         return next((one for one in outbound if message_id in (None, one.id)), None)
+
+
+# The requests of the control API for the simulated Twilio.
+
+
+Number = Annotated[str, matching(r"\+?[0-9]{3,15}", "write a number of 3 to 15 digits, like +55 11 98765-4321")]
+
+
+def _bare(number: object) -> object:
+    return re.sub(r"[ ().-]", "", number) if isinstance(number, str) else number
+
+
+class InboundOrder(BaseModel, frozen=True, extra="forbid"):
+    """A customer writes to one of our numbers."""
+
+    sender: Number
+    text: str = Field(max_length=1600)
+    recipient: str | None = None
+
+
+class ReportOrder(BaseModel, frozen=True, extra="forbid"):
+    """Something becomes of a message."""
+
+    status: Literal["queued", "sending", "sent", "delivered", "undelivered", "failed"]
+    code: int | None = Field(None, ge=10000, le=99999)
+
+
+class WritesOrder(InboundOrder, frozen=True):
+    """The same for an event: Ana writes, unless another person is named, in any way people write numbers."""
+
+    sender: Annotated[Number, BeforeValidator(_bare)] = "+5511987654321"
+    text: str = Field("Oi! Já saiu o meu pedido?", max_length=1600)
+
+
+class FailsOrder(AboutOrder, frozen=True):
+    """A message does not arrive, for one of Twilio's reasons."""
+
+    code: int = Field(30003, ge=10000, le=99999)

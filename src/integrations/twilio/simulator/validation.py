@@ -110,7 +110,7 @@ _MAGIC_TO = {
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """A message somebody wants to send: the form, the account, and who wants no more messages."""
+    """A request to send a message: the form, the account, and the numbers that opted out."""
 
     form: Form
     account: Account

@@ -19,8 +19,15 @@ from integrations.simulating.provider import Action, ControlRefused, Json, Simul
 from integrations.simulating.webhooks import Event, WebhookPlan
 from integrations.whatsapp.simulator.account import Account, MetaError, Permission, token_refusal, token_shown
 from integrations.whatsapp.simulator.backend import Backend, events_of
-from integrations.whatsapp.simulator.control import ChangeOrder, InboundOrder, ReportOrder, TemplateOrder
-from integrations.whatsapp.simulator.state import Message, State, digits_of
+from integrations.whatsapp.simulator.state import (
+    ChangeOrder,
+    InboundOrder,
+    Message,
+    ReportOrder,
+    State,
+    TemplateOrder,
+    digits_of,
+)
 from integrations.whatsapp.simulator.templates import Filling, listed, with_fields
 from integrations.whatsapp.simulator.validation import Sending
 
@@ -88,7 +95,7 @@ class Simulator(SimulatedProvider):
         self.backend.records = load_state(State, records)
 
     def inbound(self, order: Json) -> Json:
-        """Somebody writes to our number."""
+        """A person writes to our number."""
         return self.backend.inbound(InboundOrder.model_validate(order))
 
     def report(self, message_id: str, order: Json) -> Json:
@@ -96,7 +103,7 @@ class Simulator(SimulatedProvider):
         return self.backend.report(message_id, ReportOrder.model_validate(order))
 
     def events(self) -> Mapping[str, Event]:
-        """Somebody writes, something becomes of a message, Meta judges a template."""
+        """A person writes, a message changes its state, Meta reviews a template."""
         return events_of(self.backend)
 
     def actions(self) -> Mapping[str, Action]:
@@ -153,7 +160,7 @@ class Simulator(SimulatedProvider):
     def _mark_read(self, message_id: str) -> SimulatedResponse:
         message = self.backend.records.messages.get(message_id)
         if message is None or message.direction != "inbound":
-            return _refused(MetaError(131009, "message_id is no message that somebody wrote to us"))
+            return _refused(MetaError(131009, "message_id is not a message that a person wrote to us"))
         message.status = "read"
         return _said({"success": True})
 

@@ -78,7 +78,7 @@ class Account:
         return compare_digest(authorization.encode(errors="surrogateescape"), f"Bearer {self.token}".encode())
 
     def is_proof(self, given: str) -> bool:
-        """Whether somebody knows one of the app secrets besides the token."""
+        """Whether the caller knows one of the app secrets besides the token."""
         proofs = [new_hmac(secret.encode(), self.token.encode(), sha256).hexdigest() for secret in self.secrets]
         return any([compare_digest(given.encode(errors="surrogateescape"), proof.encode()) for proof in proofs])  # noqa: C419
 

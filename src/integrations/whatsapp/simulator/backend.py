@@ -8,21 +8,19 @@ from typing import Any, Literal
 from integrations.simulating.provider import Clock, ControlRefused, Json
 from integrations.simulating.webhooks import AboutOrder, Event, Webhook, WebhookSender, event
 from integrations.whatsapp.simulator.account import Account, Conditions, MetaError
-from integrations.whatsapp.simulator.control import (
+from integrations.whatsapp.simulator.state import (
+    PAUSED,
     SENDER,
+    Customer,
     FailsOrder,
     InboundOrder,
+    Message,
     ReportOrder,
+    State,
+    Status,
     TemplateEventOrder,
     TemplateOrder,
     WritesOrder,
-)
-from integrations.whatsapp.simulator.state import (
-    PAUSED,
-    Customer,
-    Message,
-    State,
-    Status,
     digits_of,
     new_id,
     outcome,
@@ -76,7 +74,7 @@ class Backend:
         }
 
     def inbound(self, order: InboundOrder) -> Json:
-        """Somebody writes: their window opens, and the webhook goes out."""
+        """A person writes: their window opens, and the webhook goes out."""
         message, post = self.write(order)
         self.webhook_sender.post(post)
         return {**message.shown(), "webhook_id": post.id}
@@ -190,7 +188,7 @@ class Backend:
     def _become(self, message: Message, status: Status) -> Webhook | None:
         message.become(status)
         customer, now = self.records.customer(message.customer), self.clock.now()
-        # The report of a failure introduces nobody: that is Meta's way.
+        # The report of a failure carries no profile: that is Meta's way.
         contacts = [] if message.status == "failed" else [customer.contact(now)]
         self.records.waiting.append({"contacts": contacts, "status": status_item(message, customer, now)})
         is_full = len(self.records.waiting) >= self.records.conditions.batch
@@ -230,7 +228,7 @@ def events_of(backend: Backend) -> Mapping[str, Event]:
         return backend.write(order.as_inbound())[1]
 
     return {
-        "whatsapp.inbound": event("Somebody writes to our number, or answers a message of ours.", WritesOrder, writes),
+        "whatsapp.inbound": event("A person writes to our number, or answers a message of ours.", WritesOrder, writes),
         "whatsapp.sent": event("A message has left Meta: one tick.", AboutOrder, becomes("sent")),
         "whatsapp.delivered": event("A message is on the telephone: two ticks.", AboutOrder, becomes("delivered")),
         "whatsapp.read": event("A message was read: two blue ticks.", AboutOrder, becomes("read")),

@@ -39,7 +39,7 @@ def component(template: Json, kind: str) -> Json:
 
 
 class Filling:
-    """A template as somebody wants it sent; nothing of what they gave is trusted."""
+    """A template as a request gives it; none of its fields is trusted."""
 
     def __init__(self, templates: Sequence[Json], wanted: Any) -> None:
         self.wanted: Json = wanted if isinstance(wanted, dict) else {}

@@ -18,7 +18,7 @@ _WAMID = re.compile(r"wamid\.[A-Za-z0-9+/=_-]+")
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """A message somebody wants to send; `to` wins where both ways to address a person are used."""
+    """A request to send a message; `to` wins where both ways to address a person are used."""
 
     body: Json
     account: Account

@@ -14,8 +14,7 @@ from typing import Any
 from integrations.simulating.provider import Json
 from integrations.simulating.webhooks import Webhook
 from integrations.whatsapp.simulator.account import Account, MetaError
-from integrations.whatsapp.simulator.control import InboundOrder
-from integrations.whatsapp.simulator.state import Customer, Message
+from integrations.whatsapp.simulator.state import Customer, InboundOrder, Message
 
 _MEDIA = {"mime_type": "application/octet-stream", "sha256": "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}
 TEMPLATE_FIELD = "message_template_status_update"
@@ -69,7 +68,7 @@ def status_item(message: Message, customer: Customer, now: datetime) -> Json:
 
 
 def inbound_item(order: InboundOrder, customer: Customer, account: Account, message_id: str, now: datetime) -> Json:
-    """A message somebody wrote."""
+    """A message that a person wrote."""
     item: Json = {"from": customer.wa_id} if customer.shows_number(now) else {}
     item |= {"from_user_id": customer.user_id, "id": message_id, "timestamp": _seconds(now), "type": order.kind}
     item[order.kind] = content_of(order)
