@@ -226,7 +226,7 @@ REFUSALS = [
         "",
     ),
     (RCPT, "550 5.1.99 Nobody knows this detail", "rejected", RECIPIENT, "INVALID_RECIPIENT", ""),
-    (RCPT, "550 5.7.17 Mailbox owner has changed", "rejected", RECIPIENT, "INVALID_RECIPIENT", "somebody else"),
+    (RCPT, "550 5.7.17 Mailbox owner has changed", "rejected", RECIPIENT, "INVALID_RECIPIENT", "another person"),
     (RCPT, "550 5.1.8 Sender's domain not found", "operator", OPERATOR, "", "SMTP_FROM"),
     (RCPT, "559 5.9.9 A code of the future", "rejected", PROVIDER, "OTHER", "559"),
     (TEXT, "554 5.7.1 Spam", "rejected", CALLER, "CONTENT_REJECTED", "policy"),
