@@ -1,7 +1,7 @@
 """What a noun (messages, templates, payments …) contributes: its events, subjects, changes, loops and personal data.
 
-A noun's package holds `noun.py` with one value `NOUN`. The composition root finds them; no file lists them. The packages
-that read the contributions (inbox, dead letters, live, privacy, the worker) are given them, and import no noun.
+A noun's package holds `noun.py` with one value `NOUN`. The composition root finds them; no file lists them. The
+packages that read the contributions (inbox, dead letters, live, privacy, the worker) are given them; they import none.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -52,6 +52,22 @@ class SubjectKey(NamedTuple):
 
 
 # ─── Webhook events ───────────────────────────────────────────────────────
+
+
+class InboxKey(NamedTuple):
+    """The key of an event in the inbox."""
+
+    tenant_id: UUID
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class InboxEvent:
+    """An event waiting to be applied."""
+
+    place: InboxKey
+    integration: str
+    event: ProviderEvent
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from core.messages.delivery import ChannelDelivery
 from core.messages.provider_ids import open_id
 from core.messages.status import ProviderId, make_step
 from core.messages.validation import Draft
+from core.person import Person
 from core.ports import (
     Channel,
     EmailContent,
@@ -32,7 +33,6 @@ from core.ports import (
 )
 from core.ports.identity import DEFAULT_TENANT, ActorKind, Scope
 from core.privacy.erase import Erasure, erasures_by_id, request_erasure, run_erasure_step
-from core.privacy.person import Person
 from tests.databases import Urls
 from tests.delivery.conftest import integration, new_limiter, pipeline
 from tests.delivery.pipeline import FakeSender, MessagePipeline, store_events

@@ -4,7 +4,7 @@ import pytest
 
 from core.errors import InvalidInput
 from core.masking import encodes_phone_number, mask_id, pseudonym, stored_forms
-from core.privacy.person import Person, read_person
+from core.person import Person, read_person
 from core.sealing import Sealer
 from tests.privacy.conftest import MAIL, NUMBER, OLD_NUMBER, wamid
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -29,6 +29,7 @@ from core.dead_letters.store import WEBHOOK_APPLY, NewDeadLetter, add_dead_lette
 from core.errors import InvalidState, NotFound
 from core.inbox.tables import WebhookStatus, inbox
 from core.masking import pseudonym
+from core.nouns import InboxKey
 from core.sealing import Sealer
 from core.words import say
 
@@ -43,13 +44,6 @@ _LONGEST_PAUSE = 300
 _UNKNOWN_PAUSE = 30
 _CONTENTION_PAUSE = timedelta(seconds=2)
 _SECOND = literal(timedelta(seconds=1))
-
-
-class InboxKey(NamedTuple):
-    """The key of an event in the inbox."""
-
-    tenant_id: UUID
-    id: UUID
 
 
 async def mark_processed(connection: AsyncConnection, found: Mapping[InboxKey, UUID | None]) -> None:

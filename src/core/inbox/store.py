@@ -16,10 +16,11 @@ from core.database import Database, is_contention
 from core.errors import Overloaded
 from core.group_commit import GroupCommit, GroupLimits, ProcessSeparately
 from core.ids import uuid7
-from core.inbox.closing import InboxKey, retry_later
+from core.inbox.closing import retry_later
 from core.inbox.codec import event_from_json, event_to_json
 from core.inbox.tables import WebhookStatus, inbox
 from core.masking import pseudonym, stored_forms
+from core.nouns import InboxEvent, InboxKey
 from core.ports import InboundMessage, OtherEvent, ProviderEvent, Reference, StatusReport
 from core.ports.identity import DEFAULT_TENANT
 from core.sealing import SealBroken, Sealer, is_readable
@@ -148,15 +149,6 @@ _READABLE = text(is_readable("inbox.event_sealed")).bindparams(bindparam("keys",
 def _is_readable_by(sealer: Sealer) -> TextClause:
     """SQL: whether this process has the key of an event."""
     return _READABLE.bindparams(keys=sealer.encoded_names)
-
-
-@dataclass(frozen=True, slots=True)
-class InboxEvent:
-    """An event waiting to be applied."""
-
-    place: InboxKey
-    integration: str
-    event: ProviderEvent
 
 
 async def claim_due_events(connection: AsyncConnection, sealer: Sealer, *, limit: int = 200) -> list[InboxEvent]:

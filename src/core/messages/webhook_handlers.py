@@ -16,7 +16,6 @@ from core.addresses import known_address, lookup_form
 from core.database import Database, is_contention, is_transient, savepoint
 from core.errors import Overloaded
 from core.inbox.closing import (
-    InboxKey,
     defer_contended,
     defer_unknown,
     forget_webhooks,
@@ -24,7 +23,7 @@ from core.inbox.closing import (
     mark_processed,
     retry_later,
 )
-from core.inbox.store import InboxEvent, claim_due_events, inbox_rows
+from core.inbox.store import claim_due_events, inbox_rows
 from core.messages.claim import text_value
 from core.messages.provider_ids import (
     AttemptKey,
@@ -41,6 +40,7 @@ from core.messages.record import EventRecord, MessageKey, lock_states, write_tra
 from core.messages.state_machine import Attempt, MessageState, after_report
 from core.messages.status import Direction, EventSource, MessageStatus, make_step, route_to_json
 from core.messages.tables import attempts, message_events, messages
+from core.nouns import InboxEvent, InboxKey
 from core.ports import DirectoryChanged, InboundMessage, ReportedStatus, StatusReport, TemplatesChanged, TextContent
 from core.ports.content import content_to_json
 from core.pubsub import Change, Hub

@@ -45,15 +45,16 @@ from core.messages.record import EventRecord, MessageKey, lock_states, write_tra
 from core.messages.state_machine import erased
 from core.messages.status import Direction, EventSource, MessageStatus
 from core.messages.tables import messages
+from core.person import Person
 from core.ports.identity import ActorKind
 from core.privacy.forget import (
     forget_addresses,
     forget_content,
+    forget_names,
     remove_from_allow_lists,
     search_inbox,
     webhooks_of_messages,
 )
-from core.privacy.person import Person, forget_names
 from core.pubsub import Change, Hub
 from core.sealing import SealBroken, Sealer, is_readable
 

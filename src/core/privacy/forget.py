@@ -10,19 +10,33 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, Row, Text, bindparam, case, cast, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Text,
+    bindparam,
+    case,
+    cast,
+    delete,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access.api_key_lookup import RECIPIENTS_COLUMN
 from core.access.tables import api_keys
 from core.addresses import known_address, lookup_form
+from core.idempotency import idempotency_keys
 from core.inbox.tables import WebhookStatus, inbox
 from core.masking import contains_address, encodes_phone_number, pseudonym
 from core.messages.provider_ids import open_id_or_none
 from core.messages.record import MessageKey
 from core.messages.status import ProviderId
-from core.messages.tables import attempts, messages
-from core.privacy.person import Person
+from core.messages.tables import attempts, external_ids, message_batches, messages
+from core.person import Person, erased_name, spells_person
 from core.sealing import SealBroken, Sealer
 
 log = structlog.get_logger(__name__)
@@ -255,3 +269,40 @@ async def remove_from_allow_lists(connection: AsyncConnection, sealer: Sealer, t
             )
         )
     return found
+
+
+async def forget_names(connection: AsyncConnection, tenant: UUID, person: Person) -> int:
+    """Remove a person's address from names; returns how many contained it.
+
+    An external id is replaced by its message's own id in both of its tables. An idempotency key is deleted: its request
+    is canceled or done.
+    """
+    rows = await connection.execute(
+        update(external_ids)
+        .where(external_ids.c.tenant_id == tenant, spells_person(external_ids.c.external_id, person))
+        .values(external_id=erased_name(external_ids.c.message_id))
+        .returning(external_ids.c.message_id)
+    )
+    ids = list(rows.scalars())
+    if ids:
+        await connection.execute(
+            update(messages)
+            .where(messages.c.tenant_id == tenant, messages.c.id.in_(ids))
+            .values(external_id=erased_name(messages.c.id))
+        )
+    dropped = await connection.execute(
+        delete(idempotency_keys).where(
+            idempotency_keys.c.tenant_id == tenant, spells_person(idempotency_keys.c.key, person)
+        )
+    )
+    unnamed = await connection.execute(
+        update(message_batches)
+        .where(message_batches.c.tenant_id == tenant, spells_person(message_batches.c.name, person))
+        .values(name=None)
+    )
+    masked = await connection.execute(
+        update(api_keys)
+        .where(api_keys.c.tenant_id == tenant, spells_person(api_keys.c.name, person))
+        .values(name=erased_name(api_keys.c.id))
+    )
+    return len(ids) + dropped.rowcount + unnamed.rowcount + masked.rowcount

@@ -8,9 +8,9 @@ import strawberry
 from core.audit.act import Author
 from core.messages.status import RouteGoal, Step, UnconfirmedPolicy, make_step
 from core.messages.validation import AnsweredMessage, Draft
+from core.person import Person, read_person
 from core.ports import Channel, Content, EmailContent, TextContent
 from core.ports.identity import Reach
-from core.privacy.person import Person, read_person
 from core.templates.tables import TemplateUse
 from resolvers.fields import TagInput, given
 from resolvers.global_ids import uuid_of

@@ -1,7 +1,4 @@
-"""A person by their address: every spelling of it, whether a text contains one, and names that callers chose with it.
-
-External ids, names of batches and API keys, and idempotency keys should hold no address; some callers use one.
-"""
+"""A person by their address: every spelling of it, and whether a text contains one."""
 
 import re
 from collections.abc import Collection
@@ -11,17 +8,13 @@ from unicodedata import category, normalize
 from urllib.parse import unquote_plus
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, cast, delete, func, literal, literal_column, or_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Text, cast, func, literal, literal_column, or_
 
-from core.access.tables import api_keys
 from core.addresses import MAX_LENGTH, email_address, known_address, phone_address
 from core.brazil import full_form, variants
 from core.characters import check_line
 from core.errors import InputRule, InvalidInput
-from core.idempotency import idempotency_keys
 from core.masking import decoded_parts
-from core.messages.tables import external_ids, message_batches, messages
 from core.sealing import Sealer
 from core.words import say
 
@@ -121,42 +114,8 @@ _PUNCTUATION = "%[0-9a-f]{2}|[ ().+-]"
 _OTHER_DIGITS = ("".join(chr(first + n) for first in (0x660, 0x6F0, 0x966) for n in range(10)), "0123456789" * 3)
 
 
-async def forget_names(connection: AsyncConnection, tenant: UUID, person: Person) -> int:
-    """Remove a person's address from names; returns how many contained it.
-
-    An external id is replaced by its message's own id in both of its tables. An idempotency key is deleted: its request
-    is canceled or done.
-    """
-    rows = await connection.execute(
-        update(external_ids)
-        .where(external_ids.c.tenant_id == tenant, _spells(external_ids.c.external_id, person))
-        .values(external_id=_erased(external_ids.c.message_id))
-        .returning(external_ids.c.message_id)
-    )
-    ids = list(rows.scalars())
-    if ids:
-        await connection.execute(
-            update(messages)
-            .where(messages.c.tenant_id == tenant, messages.c.id.in_(ids))
-            .values(external_id=_erased(messages.c.id))
-        )
-    dropped = await connection.execute(
-        delete(idempotency_keys).where(idempotency_keys.c.tenant_id == tenant, _spells(idempotency_keys.c.key, person))
-    )
-    unnamed = await connection.execute(
-        update(message_batches)
-        .where(message_batches.c.tenant_id == tenant, _spells(message_batches.c.name, person))
-        .values(name=None)
-    )
-    masked = await connection.execute(
-        update(api_keys)
-        .where(api_keys.c.tenant_id == tenant, _spells(api_keys.c.name, person))
-        .values(name=_erased(api_keys.c.id))
-    )
-    return len(ids) + dropped.rowcount + unnamed.rowcount + masked.rowcount
-
-
-def _spells(name: Any, person: Person) -> ColumnElement[bool]:
+def spells_person(name: Any, person: Person) -> ColumnElement[bool]:
+    """SQL: whether a name contains a person's address."""
     # Full-width signs and the digits of other scripts are read as ASCII, and the %40 of a form as @.
     plain = func.translate(func.lower(func.normalize(name, literal_column("NFKC"))), *_OTHER_DIGITS)
     plain = func.replace(plain, "%40", "@")
@@ -167,5 +126,6 @@ def _spells(name: Any, person: Person) -> ColumnElement[bool]:
     return or_(spells, func.regexp_replace(plain, _PUNCTUATION, "", "g").op("~")(person.pattern))
 
 
-def _erased(id: Any) -> ColumnElement[str]:
+def erased_name(id: Any) -> ColumnElement[str]:
+    """SQL: what replaces a name that contained an address."""
     return literal("erased-", Text) + cast(id, Text)
