@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from api.configuration import Configuration, IntegrationConfiguration
 from api.i18n.catalogue import Catalogue
+from api.nouns import Contributions, contributions
 from api.queue import WakeUps
 from core.access.api_key_lookup import ApiKeyVerifier
 from core.access.sessions import DevelopmentTokens
@@ -15,9 +16,9 @@ from core.database import Database, make_engine
 from core.live.change_feed import ChangeFeeds
 from core.live.shared_values import SharedValues
 from core.messages.accept import Outbox
-from core.messages.change_feed import MessageChanges
 from core.messages.claim import Timing
 from core.messages.validation import ChannelService
+from core.nouns import BrokenContribution, Installation
 from core.operations.dashboard import DashboardReader
 from core.operations.health import HealthReader, IntegrationView
 from core.ports import Channel, Connected, IdentityVerifier, IntegrationContext, Mode
@@ -47,6 +48,7 @@ class App:
     wake_ups: WakeUps
     connected: Mapping[str, Connected]
     services: Services
+    contributions: Contributions
     tokens: DevelopmentTokens | None
     timing: Timing
 
@@ -95,6 +97,7 @@ def build_app(configuration: Configuration, *, for_worker: bool = False) -> App:
     )
     redis = _open_redis(settings)
     hub, sealer, wake_ups = Hub(redis), Sealer(keys), WakeUps(redis)
+    contributed = _contributions(configuration.integrations)
     connected = _connect(settings, configuration.integrations)
     outbox = _outbox(database, sealer, hub, wake_ups, configuration, settings)
     views = _views(settings, configuration.integrations)
@@ -106,7 +109,14 @@ def build_app(configuration: Configuration, *, for_worker: bool = False) -> App:
         sealer=sealer,
         wake_ups=wake_ups,
         connected=connected,
-        services=_services(database, sealer, hub, outbox, views, Circuits(redis), settings),
+        services=_services(
+            Installation(settings, database, sealer, hub, connected, {Outbox: outbox}),
+            contributed,
+            outbox,
+            views,
+            Circuits(redis),
+        ),
+        contributions=contributed,
         tokens=_development_tokens(settings),
         timing=Timing(timedelta(seconds=settings.send_deadline), timedelta(seconds=settings.unconfirmed_hold)),
     )
@@ -138,28 +148,39 @@ def _development_tokens(settings: CoreSettings) -> DevelopmentTokens | None:
     return DevelopmentTokens(next(iter(settings.sealing_keys.values())), lifetime=settings.development_token_seconds)
 
 
+def _contributions(integrations: Mapping[str, IntegrationConfiguration]) -> Contributions:
+    """Put the nouns' contributions together, and check that a noun understands what each provider reports."""
+    contributed = contributions()
+    for name, one in integrations.items():
+        for kind in sorted(one.card.events, key=lambda event: event.__name__):
+            if not contributed.events.understands(kind):
+                raise BrokenContribution(f"{name} reports events of the class {kind.__name__}: no noun understands it")
+    return contributed
+
+
 def _services(
-    database: Database,
-    sealer: Sealer,
-    hub: Hub,
+    installation: Installation,
+    contributed: Contributions,
     outbox: Outbox,
     views: Mapping[str, IntegrationView],
     circuits: Circuits,
-    settings: CoreSettings,
 ) -> Services:
-    shared_values = SharedValues()
+    database, hub, shared_values = installation.database, installation.hub, SharedValues()
+    kinds = [change for noun in contributed.nouns.values() for change in noun.changes]
     return Services(
+        installation,
         database,
-        sealer,
+        installation.sealer,
         hub,
         outbox,
         views,
         circuits,
-        ChangeFeeds(database, hub, MessageChanges(sealer)),
+        {one.subject: ChangeFeeds(database, hub, one.reader(installation), one.subject) for one in kinds},
         HealthReader(database, circuits, hub, views, shared_values),
         DashboardReader(database, shared_values),
-        ApiKeyVerifier(database, sealer),
-        Catalogue(settings.public_base_url),
+        ApiKeyVerifier(database, installation.sealer),
+        Catalogue(installation.settings.public_base_url),
+        contributed.subjects,
     )
 
 

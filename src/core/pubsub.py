@@ -1,6 +1,6 @@
-"""Hints between processes: "this message changed". PostgreSQL holds the data; a lost hint only delays its reader.
+"""Hints between processes: "this object changed". PostgreSQL holds the data; a lost hint only delays its reader.
 
-One Redis subscription per process wakes the listeners of a message. A listener keeps no queue: once woken, its reader
+One Redis subscription per process wakes the listeners of an object. A listener keeps no queue: once woken, its reader
 reads the changes from the database. After Redis was away all listeners are woken.
 """
 
@@ -18,10 +18,14 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from core.log_throttle import ThrottledLog
+from core.ports.sending import MESSAGE
 from core.settings.redis_url import read_redis_url
 from core.store_faults import fault_fields
 
+# Messages that changed: 32 bytes each, as earlier versions understand them.
 _CHANNEL = "interalpha:changes"
+# Objects of other kinds: the length of the kind in one byte, the kind, and 32 bytes.
+_CHANNEL_OF_KINDS = "interalpha:changes:kinds"
 # `core/providers/scripts.py` publishes on it when a circuit's state changes.
 _CIRCUITS = "interalpha:circuits"
 _PUBLISH_LIMIT = 0.5
@@ -70,29 +74,30 @@ def connect_redis(raw: str) -> Redis:
 
 
 class Change(NamedTuple):
-    """A message that changed."""
+    """An object that changed; `kind` is its kind as a subject, a message's where none is given."""
 
     tenant_id: UUID
-    message_id: UUID
+    id: UUID
+    kind: str = MESSAGE
 
 
 class Listener:
-    """Waits for changes of a tenant's messages: those named, or all of them."""
+    """Waits for changes of a tenant's objects of one kind: those named, or all of them."""
 
-    def __init__(self, hub: "Hub", tenant_id: UUID, message_ids: Collection[UUID] | None) -> None:
+    def __init__(self, hub: "Hub", tenant_id: UUID, ids: Collection[UUID] | None, kind: str = MESSAGE) -> None:
         self._hub = hub
         self._tenant_id = tenant_id
-        self._message_ids = None if message_ids is None else frozenset(message_ids)
+        self._kind = kind
+        self._ids = None if ids is None else frozenset(ids)
         self._changed = asyncio.Event()
 
-    def select(self, message_ids: Collection[UUID] | None) -> None:
-        """Wait for changes of these messages from now on; None for all."""
-        self._message_ids = None if message_ids is None else frozenset(message_ids)
+    def select(self, ids: Collection[UUID] | None) -> None:
+        """Wait for changes of these objects from now on; None for all."""
+        self._ids = None if ids is None else frozenset(ids)
 
     def notify(self, change: Change) -> None:
-        if change.tenant_id == self._tenant_id and (
-            self._message_ids is None or change.message_id in self._message_ids
-        ):
+        is_wanted = self._ids is None or change.id in self._ids
+        if is_wanted and change.tenant_id == self._tenant_id and change.kind == self._kind:
             self._changed.set()
 
     def wake(self) -> None:
@@ -124,21 +129,25 @@ class Hub:
 
     async def publish(self, changes: Iterable[Change]) -> None:
         """Publish to all processes; a failure is only logged, since listeners also wake without hints."""
-        payload = b"".join(change.tenant_id.bytes + change.message_id.bytes for change in dict.fromkeys(changes))
-        if not payload:
-            return
+        unique = list(dict.fromkeys(changes))
+        payloads = {
+            _CHANNEL: b"".join(one.tenant_id.bytes + one.id.bytes for one in unique if one.kind == MESSAGE),
+            _CHANNEL_OF_KINDS: b"".join(_encode(one) for one in unique if one.kind != MESSAGE),
+        }
         try:
             async with asyncio.timeout(_PUBLISH_LIMIT):
-                await self._redis.publish(_CHANNEL, payload)
+                for channel, payload in payloads.items():
+                    if payload:
+                        await self._redis.publish(channel, payload)
         except (RedisError, OSError, TimeoutError) as error:
             self._troubles.failed("hint_not_published", **fault_fields(error))
         else:
             self._troubles.succeeded("hints_published")
 
     @contextmanager
-    def listen(self, tenant_id: UUID, message_ids: Collection[UUID] | None = None) -> Iterator[Listener]:
-        """Listen to a tenant's messages while the context is open."""
-        listener = Listener(self, tenant_id, message_ids)
+    def listen(self, tenant_id: UUID, ids: Collection[UUID] | None = None, kind: str = MESSAGE) -> Iterator[Listener]:
+        """Listen to a tenant's objects of one kind while the context is open."""
+        listener = Listener(self, tenant_id, ids, kind)
         self._listeners.add(listener)
         try:
             yield listener
@@ -161,7 +170,7 @@ class Hub:
         while True:
             try:
                 async with self._redis.pubsub() as pubsub:
-                    await pubsub.subscribe(_CHANNEL, _CIRCUITS)
+                    await pubsub.subscribe(_CHANNEL, _CHANNEL_OF_KINDS, _CIRCUITS)
                     self.is_connected = True
                     self._interruptions.succeeded("hints_heard")
                     pause = 0.1
@@ -185,7 +194,28 @@ class Hub:
                 for watcher in self._watchers:
                     watcher.wake()
             elif isinstance(data := message["data"], bytes):
-                for start in range(0, len(data) - 31, 32):
-                    change = Change(UUID(bytes=data[start : start + 16]), UUID(bytes=data[start + 16 : start + 32]))
+                has_kinds = message["channel"] == _CHANNEL_OF_KINDS.encode()
+                for change in _decode_kinds(data) if has_kinds else _decode_messages(data):
                     for listener in self._listeners:
                         listener.notify(change)
+
+
+def _encode(change: Change) -> bytes:
+    kind = change.kind.encode()
+    return bytes([len(kind)]) + kind + change.tenant_id.bytes + change.id.bytes
+
+
+def _decode_messages(data: bytes) -> Iterator[Change]:
+    for start in range(0, len(data) - 31, 32):
+        yield Change(UUID(bytes=data[start : start + 16]), UUID(bytes=data[start + 16 : start + 32]))
+
+
+def _decode_kinds(data: bytes) -> Iterator[Change]:
+    start = 0
+    while start < len(data):
+        begin = start + 1 + data[start]
+        if len(data) < begin + 32:
+            return
+        kind = data[start + 1 : begin].decode(errors="replace")
+        yield Change(UUID(bytes=data[begin : begin + 16]), UUID(bytes=data[begin + 16 : begin + 32]), kind)
+        start = begin + 32

@@ -12,6 +12,7 @@ from strawberry.types.nodes import FragmentSpread, InlineFragment, SelectedField
 from core.access.api_key_lookup import ApiKeyVerifier
 from core.audit.act import Act
 from core.database import Database
+from core.dead_letters.subjects import Subjects
 from core.errors import Unauthenticated, Unreadable
 from core.inbox import queries as webhooks
 from core.inbox.queries import Json
@@ -19,8 +20,8 @@ from core.live.change_feed import ChangeFeeds
 from core.messages import batch, queries
 from core.messages.accept import Outbox
 from core.messages.batch import Batch, Counts
-from core.messages.change_feed import StatusChange
 from core.messages.queries import SEALED, AttemptView, EventSlice, EventView
+from core.nouns import Installation
 from core.operations.dashboard import DashboardReader
 from core.operations.health import Health, HealthReader, IntegrationView
 from core.ports.identity import Principal, Scope
@@ -35,19 +36,21 @@ from core.words import Translator, say
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The services that resolvers use."""
+    """The services that resolvers use; `feeds` are by the kind of the objects whose changes they read."""
 
+    installation: Installation
     database: Database
     sealer: Sealer
     hub: Hub
     outbox: Outbox
     integrations: Mapping[str, IntegrationView]
     circuits: Circuits
-    feeds: ChangeFeeds[StatusChange]
+    feeds: Mapping[str, ChangeFeeds[Any]]
     health: HealthReader
     dashboards: DashboardReader
     key_ring: ApiKeyVerifier
     interpreter: Translator
+    subjects: Subjects
 
 
 @dataclass(slots=True)

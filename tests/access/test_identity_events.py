@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from core.access.directory import Profile, apply_directory_event, open_profile
 from core.database import Database
-from core.inbox.codec import event_from_json, event_to_json
-from core.messages.webhook_handlers import apply_due_events
+from core.inbox.apply import apply_due_events
 from core.ports import DirectoryChanged, Membership, OrganizationNamed, Person, ProviderEvent
 from core.pubsub import Hub
 from core.sealing import Sealer
+from tests.contributed import EVENT_TYPES
 from tests.databases import Urls
 from tests.delivery.pipeline import store_events
 
@@ -194,7 +194,7 @@ async def test_no_organisation_reaches_the_first_tenant(
 
 @pytest.mark.parametrize("event", EVERYTHING, ids=lambda event: event.dedupe_key)
 def test_events_are_read_back_as_they_were_written(event: DirectoryChanged) -> None:
-    kept = event_from_json(event_to_json(event))
+    kept = EVENT_TYPES.decode(EVENT_TYPES.encode(event))
     assert isinstance(kept, DirectoryChanged)
     assert (kept.subject, kept.at, kept.is_deleted) == (event.subject, event.at, event.is_deleted)
 
@@ -205,7 +205,7 @@ async def test_the_worker_applies_them_from_the_inbox_each_once(
     news: Sequence[ProviderEvent] = [*reversed(MEMBER), *PERSON]
     assert await store_events(app_database, sealer, "clerk", news) == len(news)
     assert await store_events(app_database, sealer, "clerk", news) == 0
-    assert await apply_due_events(worker_database, sealer, hub) == len(news)
+    assert await apply_due_events(worker_database, sealer, hub, EVENT_TYPES) == len(news)
     assert {one["status"] for one in await owner.fetch("SELECT status FROM inbox")} == {"PROCESSED"}
     found = await rows(owner, sealer)
     assert found["members"] == [(ANA, ACME, "org:member", BEGIN + timedelta(minutes=4), None)]

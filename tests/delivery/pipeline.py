@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from core.database import Database
+from core.inbox.apply import apply_due_events
 from core.inbox.store import store_events as keep_together
 from core.messages import queries
 from core.messages.accept import Outbox
@@ -16,11 +17,13 @@ from core.messages.delivery import ChannelDelivery
 from core.messages.status import make_step
 from core.messages.timeouts import apply_due_times, reclaim_expired_leases
 from core.messages.validation import ChannelService, Draft
-from core.messages.webhook_handlers import apply_due_events
+from core.nouns import Installation
 from core.ports import Channel, OutboundMessage, ProviderEvent, Receipt, TextContent
 from core.ports.identity import DEFAULT_TENANT
 from core.pubsub import Hub
 from core.sealing import Sealer
+from core.settings import CoreSettings
+from tests.contributed import EVENT_TYPES
 
 Answer = Callable[[OutboundMessage], Receipt]
 
@@ -60,7 +63,12 @@ class MessagePipeline:
         return await store_events(self.app, self.sealer, "twilio", events)
 
     async def apply(self) -> int:
-        return await apply_due_events(self.worker, self.sealer, self.hub)
+        return await apply_due_events(self.worker, self.sealer, self.hub, EVENT_TYPES)
+
+    @property
+    def installation(self) -> Installation:
+        """What contributions work with here."""
+        return Installation(CoreSettings(), self.app, self.sealer, self.hub, {}, {Outbox: self.outbox})
 
     async def message(self, message_id: UUID, tenant: UUID = DEFAULT_TENANT) -> queries.Message:
         async with self.app.transaction(tenant) as connection:
@@ -125,5 +133,5 @@ def make_pipeline(app: Database, worker: Database, sealer: Sealer, hub: Hub, sen
 
 async def store_events(database: Database, sealer: Sealer, integration: str, events: Sequence[ProviderEvent]) -> int:
     """Store its events, each once; returns how many were new."""
-    [new] = await keep_together(database, sealer, integration, [events])
+    [new] = await keep_together(database, sealer, EVENT_TYPES, integration, [events])
     return new

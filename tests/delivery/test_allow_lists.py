@@ -19,13 +19,16 @@ from core.errors import (
 )
 from core.messages.batch import BatchDraft, accept_batch
 from core.messages.delivery import ChannelDelivery
-from core.messages.retry import Bounds, retry, retry_message
+from core.messages.retry import retry, retry_message
 from core.messages.status import EventSource, make_step
 from core.messages.validation import ChannelService, Draft
+from core.nouns import SubjectKey
 from core.operations.requeue import requeue_dead_letters
 from core.pagination import PageRequest
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
 from core.ports.identity import DEFAULT_TENANT, UNRESTRICTED, Reach
+from core.ports.sending import MESSAGE
+from tests.contributed import SUBJECTS
 from tests.delivery.factories import FakeLookup, lose_answer, make_settler, record_an_hour_of_uptime
 from tests.delivery.pipeline import FakeSender, MessagePipeline
 
@@ -202,10 +205,11 @@ async def as_dead_letter(pipeline: MessagePipeline, message_id: UUID, reach: Rea
         message=message_id,
     )
     async with pipeline.app.transaction(DEFAULT_TENANT) as connection:
-        about = store.DeadLetterFilter(message_id=message_id)
+        about = store.DeadLetterFilter(subject=SubjectKey(MESSAGE, message_id))
         [letter], _ = await store.dead_letters_page(connection, DEFAULT_TENANT, PageRequest(1), about)
-        bounds, channels = Bounds(pipeline.sealer, reach), pipeline.outbox.channels
-        done = await requeue_dead_letters(connection, DEFAULT_TENANT, [letter.id], channels=channels, bounds=bounds)
+        done = await requeue_dead_letters(
+            pipeline.installation, SUBJECTS, connection, DEFAULT_TENANT, [letter.id], reach
+        )
     if error := done.refusals[letter.id]:
         raise error
 

@@ -1,16 +1,21 @@
 """Dead letters: written when an operator can help, closed when the work continues or has succeeded after all."""
 
 import asyncio
+from copy import copy
+from dataclasses import replace
 from uuid import UUID
 
 from core.errors import AppError, FailureParty, InvalidState, NotFound, OutcomeUnknown, ProviderRejected
 from core.ids import uuid7
 from core.inbox.closing import MAX_TRIES
+from core.messages.accept import Outbox
 from core.messages.retry import retry
 from core.messages.status import EventSource
-from core.operations.requeue import Requeued, discard_dead_letters, requeue_dead_letters
-from core.ports import OutboundMessage, Receipt, ReportedStatus
+from core.nouns import Installation
+from core.operations.requeue import RequeuedLetters, discard_dead_letters, requeue_dead_letters
+from core.ports import Channel, OutboundMessage, Receipt, ReportedStatus
 from core.ports.identity import DEFAULT_TENANT
+from tests.contributed import SUBJECTS
 from tests.delivery.factories import (
     ALL_CHANNELS,
     MAKE_INBOX_DUE,
@@ -30,14 +35,21 @@ async def letters(pipeline: MessagePipeline, columns: str = "id") -> list[object
     return [row[0] for row in await fetch_rows(pipeline, f"SELECT {columns} FROM dead_letters ORDER BY id")]
 
 
-async def put_back(pipeline: MessagePipeline, *ids: object, tenant: UUID = DEFAULT_TENANT) -> Requeued:
+def installation_of(pipeline: MessagePipeline) -> Installation:
+    """The pipeline's, with every channel served."""
+    outbox = copy(pipeline.outbox)
+    outbox.channels = ALL_CHANNELS
+    return replace(pipeline.installation, services={Outbox: outbox})
+
+
+async def put_back(pipeline: MessagePipeline, *ids: object, tenant: UUID = DEFAULT_TENANT) -> RequeuedLetters:
     async with pipeline.app.transaction(tenant) as connection:
-        return await requeue_dead_letters(connection, tenant, ids, channels=ALL_CHANNELS)  # type: ignore[arg-type]
+        return await requeue_dead_letters(installation_of(pipeline), SUBJECTS, connection, tenant, ids)  # type: ignore[arg-type]
 
 
 async def give_up(pipeline: MessagePipeline, *ids: object, tenant: UUID = DEFAULT_TENANT) -> list[AppError | None]:
     async with pipeline.app.transaction(tenant) as connection:
-        return list((await discard_dead_letters(connection, tenant, ids)).values())  # type: ignore[arg-type]
+        return list((await discard_dead_letters(connection, SUBJECTS, tenant, ids)).values())  # type: ignore[arg-type]
 
 
 async def test_requeued_it_is_sent_again_and_a_second_failure_is_a_second_letter(pipeline: MessagePipeline) -> None:
@@ -45,7 +57,11 @@ async def test_requeued_it_is_sent_again_and_a_second_failure_is_a_second_letter
     [letter] = await letters(pipeline)
     done = await put_back(pipeline, letter)
     assert done.refusals == {letter: None}
-    assert [one.change.message_id for one in done.messages] == [message_id]
+    await pipeline.apply()
+    for then in done.then:
+        await then()
+    assert pipeline.woken == [Channel.SMS, Channel.SMS]
+    assert await pipeline.status(message_id) == "QUEUED"
     pipeline.sender.answer = refuse
     await pipeline.delivery.drain()
     assert len(pipeline.sender.sent) == 2
@@ -155,7 +171,7 @@ async def test_discarded_and_requeued_at_once_only_the_first_is_done(pipeline: M
     message_id = await failed_message(pipeline)
     [letter] = await letters(pipeline)
     async with pipeline.app.transaction(DEFAULT_TENANT) as connection:
-        assert await discard_dead_letters(connection, DEFAULT_TENANT, [letter]) == {letter: None}  # type: ignore[list-item]
+        assert await discard_dead_letters(connection, SUBJECTS, DEFAULT_TENANT, [letter]) == {letter: None}  # type: ignore[list-item]
         requeued = asyncio.create_task(put_back(pipeline, letter))
         await somebody_waits_for_a_lock(pipeline)
     [refusal] = (await requeued).refusals.values()
@@ -168,7 +184,7 @@ async def test_requeued_and_discarded_at_once_only_the_first_is_done(pipeline: M
     message_id = await failed_message(pipeline)
     [letter] = await letters(pipeline)
     async with pipeline.app.transaction(DEFAULT_TENANT) as connection:
-        await requeue_dead_letters(connection, DEFAULT_TENANT, [letter], channels=ALL_CHANNELS)  # type: ignore[list-item]
+        await requeue_dead_letters(installation_of(pipeline), SUBJECTS, connection, DEFAULT_TENANT, [letter])  # type: ignore[list-item]
         discarded = asyncio.create_task(give_up(pipeline, letter))
         await somebody_waits_for_a_lock(pipeline)
     [refusal] = await discarded
@@ -184,7 +200,7 @@ async def test_a_webhook_discarded_and_requeued_at_once_stays_given_up(pipeline:
         await pipeline.apply()
     [letter] = await letters(pipeline)
     async with pipeline.app.transaction(DEFAULT_TENANT) as connection:
-        await discard_dead_letters(connection, DEFAULT_TENANT, [letter])  # type: ignore[list-item]
+        await discard_dead_letters(connection, SUBJECTS, DEFAULT_TENANT, [letter])  # type: ignore[list-item]
         requeued = asyncio.create_task(put_back(pipeline, letter))
         await somebody_waits_for_a_lock(pipeline)
     [refusal] = (await requeued).refusals.values()

@@ -85,7 +85,7 @@ async def test_one_hint_goes_out_for_a_whole_group(pipeline: MessagePipeline, mo
     answers = await accept(pipeline, *(draft() for _ in range(60)))
     await asyncio.sleep(0)
     [changes] = published
-    assert {change.message_id for change in changes} == {answer.message_id for answer in answers}
+    assert {change.id for change in changes} == {answer.message_id for answer in answers}
 
 
 async def test_one_poisoned_among_fifty_fails_alone(pipeline: MessagePipeline) -> None:

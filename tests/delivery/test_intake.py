@@ -9,6 +9,7 @@ import pytest
 from core.errors import Overloaded
 from core.inbox.store import MOST, Events, Intake, store_events
 from core.ports import OtherEvent
+from tests.contributed import EVENT_TYPES
 from tests.delivery.pipeline import MessagePipeline
 from tests.delivery.round_trips import round_trips
 
@@ -18,7 +19,7 @@ ONE_GROUP = 3
 
 @pytest.fixture
 def intake(pipeline: MessagePipeline) -> Intake:
-    return Intake(partial(store_events, pipeline.app, pipeline.sealer))
+    return Intake(partial(store_events, pipeline.app, pipeline.sealer, EVENT_TYPES))
 
 
 def told(*keys: str, kind: str = "optout") -> list[OtherEvent]:

@@ -11,11 +11,11 @@ import asyncpg
 
 from core.addresses import lookup_form, mask
 from core.ids import uuid7, uuid7_floor
-from core.inbox.codec import event_to_json
 from core.ports import Channel, Content, EmailContent, OtherEvent, TextContent
 from core.ports.content import Filled, content_to_json
 from core.sealing import Sealer
 from resolvers.global_ids import to_global_id
+from tests.contributed import EVENT_TYPES
 from tests.graph.callers import Caller
 
 PHONE = "+5511987654321"
@@ -136,7 +136,7 @@ class RecordFactory:
             "status": status,
             "message_id": message,
             "attempts": 1,
-            "event_sealed": self.sealer.seal(event_to_json(event), tenant=tenant, row=webhook, column="event"),
+            "event_sealed": self.sealer.seal(EVENT_TYPES.encode(event), tenant=tenant, row=webhook, column="event"),
             "raw_sealed": self.sealer.seal(raw, tenant=tenant, row=webhook, column="raw"),
         } | ({"received_at": at} if at else {})
         async with self.owner.acquire() as connection:

@@ -32,10 +32,11 @@ from sqlalchemy import text
 from api.http.app import create_asgi_app
 from api.http.health import Readiness
 from core.access.sessions import DevelopmentTokens
-from core.messages.webhook_handlers import apply_due_events
+from core.inbox.apply import apply_due_events
 from core.ports import RawWebhook
 from tests.apps import build_application
 from tests.contract.providers import PROVIDERS, WEBHOOK_FIXTURES, WITH_WEBHOOKS, fixture_body, signed_webhook
+from tests.contributed import EVENT_TYPES
 from tests.databases import SharedStores
 from tests.edge.factories import client_of
 from tests.house.sources import ROOT
@@ -284,7 +285,7 @@ async def test_no_content_of_a_signed_webhook_is_our_error(stores: SharedStores)
                     ]
         assert not bad, bad[:5]
         assert tried > 1_000
-        while await apply_due_events(worker.database, worker.sealer, worker.hub):
+        while await apply_due_events(worker.database, worker.sealer, worker.hub, EVENT_TYPES):
             pass
         async with worker.database.transaction() as connection:
             rows = await connection.execute(text("SELECT DISTINCT status, error FROM inbox WHERE error IS NOT NULL"))

@@ -8,7 +8,6 @@ from uuid import UUID
 import pytest
 
 from core.errors import FailureParty, FailureReason
-from core.inbox.codec import event_from_json, event_to_json
 from core.ports import (
     Channel,
     Failure,
@@ -21,6 +20,7 @@ from core.ports import (
     StatusReport,
     TemplatesChanged,
 )
+from tests.contributed import EVENT_TYPES
 
 REFERENCE = Reference(UUID(int=1), UUID(int=2), 3)
 AT = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
@@ -64,12 +64,12 @@ EVENTS = [
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_an_event_is_read_back_as_it_was(event: ProviderEvent) -> None:
-    assert event_from_json(event_to_json(event)) == event
+    assert EVENT_TYPES.decode(EVENT_TYPES.encode(event)) == event
 
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_the_raw_piece_is_not_written_twice(event: ProviderEvent) -> None:
-    assert "the raw piece" not in event_to_json(replace(event, raw="the raw piece"))
+    assert "the raw piece" not in EVENT_TYPES.encode(replace(event, raw="the raw piece"))
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,6 @@ def test_the_raw_piece_is_not_written_twice(event: ProviderEvent) -> None:
     ],
 )
 def test_what_an_earlier_version_wrote_is_read(event: ProviderEvent, new: list[str], old: ProviderEvent) -> None:
-    data = json.loads(event_to_json(event))
+    data = json.loads(EVENT_TYPES.encode(event))
     assert set(new) <= data.keys()
-    assert event_from_json(json.dumps({name: value for name, value in data.items() if name not in new})) == old
+    assert EVENT_TYPES.decode(json.dumps({name: value for name, value in data.items() if name not in new})) == old

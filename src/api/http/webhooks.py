@@ -30,7 +30,7 @@ BODY_LIMIT = 4 * 1024 * 1024
 
 def webhook_routes(app: App) -> list[HTTPRouteHandler]:
     """Give the route that takes every provider's webhooks, and their question whether it is meant to."""
-    intake = Intake(partial(store_events, app.database, app.sealer))
+    intake = Intake(partial(store_events, app.database, app.sealer, app.contributions.events))
 
     @post("/webhooks/{name:str}", status_code=204, include_in_schema=False, request_max_body_size=None)
     async def receive(request: AnyRequest, name: FromPath[str]) -> Response[None]:

@@ -14,13 +14,13 @@ from core import liveness
 from core.access.api_keys import revoke_orphaned_keys
 from core.access.directory import TenantZones, delete_old_session_ends
 from core.idempotency import delete_expired_keys
+from core.inbox.apply import apply_due_events
 from core.liveness import Activity, ActivityReporter
 from core.messages.delivery import ChannelDelivery, QuietHoursCheck
 from core.messages.provider_ids import seal_clear_ids
 from core.messages.reconcile import Reconciler
 from core.messages.timeouts import apply_due_times, reclaim_expired_leases
 from core.messages.unconfirmed import Settler
-from core.messages.webhook_handlers import apply_due_events
 from core.ports import Channel, Mode
 from core.privacy.encryption_keys import count_waiting_for_keys, log_missing_keys
 from core.privacy.erase import run_erasure_step
@@ -78,7 +78,7 @@ class Worker:
         except TimeoutError:
             pass
         self.inbox_woken.clear()
-        while await apply_due_events(self.app.database, self.app.sealer, self.app.hub):
+        while await apply_due_events(self.app.database, self.app.sealer, self.app.hub, self.app.contributions.events):
             pass
         await self.inbox_pulse.beat()
 

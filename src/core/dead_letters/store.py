@@ -30,6 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import metadata
 from core.ids import uuid7
+from core.nouns import SubjectKey
 from core.pagination import PageRequest, TimeRange, in_range, read_page, storable
 
 dead_letters = Table(
@@ -40,7 +41,9 @@ dead_letters = Table(
     # The kind of work: message.send, webhook.apply.
     Column("kind", Text, nullable=False),
     Column("integration", Text),
-    Column("message_id", Uuid),
+    # The object that the work belongs to; the column keeps its name of the time when every object was a message.
+    Column("subject_kind", Text, server_default="Message"),
+    Column("message_id", Uuid, key="subject_id"),
     Column("inbox_id", Uuid),
     Column("error", Text, nullable=False),
     Column("attempts", SmallInteger, nullable=False, server_default="0"),
@@ -50,11 +53,10 @@ dead_letters = Table(
     Column("resolved_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("tenant_id", "id"),
     Index("ix_dead_letters_open", "tenant_id", "id", postgresql_where=text("resolution IS NULL")),
-    Index("ix_dead_letters_message", "tenant_id", "message_id", postgresql_where=text("resolution IS NULL")),
+    Index("ix_dead_letters_message", "tenant_id", "subject_id", postgresql_where=text("resolution IS NULL")),
 )
 
 
-MESSAGE_SEND = "message.send"
 WEBHOOK_APPLY = "webhook.apply"
 
 
@@ -75,7 +77,7 @@ class NewDeadLetter:
     error: str
     attempts: int
     integration: str | None = None
-    message_id: UUID | None = None
+    subject: SubjectKey | None = None
     inbox_id: UUID | None = None
 
 
@@ -88,7 +90,8 @@ async def add_dead_letters(connection: AsyncConnection, failed: Sequence[NewDead
                 "id": uuid7(),
                 "kind": one.kind,
                 "integration": one.integration,
-                "message_id": one.message_id,
+                "subject_kind": one.subject.kind if one.subject else None,
+                "subject_id": one.subject.id if one.subject else None,
                 "inbox_id": one.inbox_id,
                 "error": one.error,
                 "attempts": one.attempts,
@@ -98,13 +101,13 @@ async def add_dead_letters(connection: AsyncConnection, failed: Sequence[NewDead
         await connection.execute(insert(dead_letters), rows)
 
 
-async def close_for_messages(
-    connection: AsyncConnection, keys: Collection[tuple[UUID, UUID]], resolution: Resolution
+async def close_for_subjects(
+    connection: AsyncConnection, work: str, keys: Collection[tuple[UUID, UUID]], resolution: Resolution
 ) -> None:
-    """Close the open dead letters of messages that are processed again, by (tenant, message)."""
+    """Close the open dead letters of one kind of work for objects that are processed again, by (tenant, object)."""
     if keys:
-        of_these = tuple_(dead_letters.c.tenant_id, dead_letters.c.message_id).in_(list(keys))
-        await _close(connection, (dead_letters.c.kind == MESSAGE_SEND) & of_these, resolution)
+        of_these = tuple_(dead_letters.c.tenant_id, dead_letters.c.subject_id).in_(list(keys))
+        await _close(connection, (dead_letters.c.kind == work) & of_these, resolution)
 
 
 async def close_for_webhooks(connection: AsyncConnection, tenant: UUID, inbox_ids: Collection[UUID]) -> None:
@@ -138,7 +141,7 @@ class DeadLetter:
     id: UUID
     kind: str
     integration: str | None
-    message_id: UUID | None
+    subject: SubjectKey | None
     inbox_id: UUID | None
     error: str
     attempts: int
@@ -152,7 +155,7 @@ class DeadLetterFilter:
 
     integrations: Sequence[str] | None = None
     kinds: Sequence[str] | None = None
-    message_id: UUID | None = None
+    subject: SubjectKey | None = None
     is_resolved: bool = False
     failed: TimeRange = field(default_factory=TimeRange)
 
@@ -192,8 +195,10 @@ def _filtered(statement: Select[Any], tenant: UUID, condition: DeadLetterFilter)
         statement = statement.where(dead_letters.c.integration.in_(condition.integrations))
     if condition.kinds is not None:
         statement = statement.where(dead_letters.c.kind.in_(storable(condition.kinds)))
-    if condition.message_id is not None:
-        statement = statement.where(dead_letters.c.message_id == condition.message_id)
+    if (subject := condition.subject) is not None:
+        statement = statement.where(
+            dead_letters.c.subject_id == subject.id, dead_letters.c.subject_kind == subject.kind
+        )
     return in_range(statement, condition.failed, dead_letters.c.failed_at, dead_letters.c.id)
 
 
@@ -202,7 +207,7 @@ def _dead_letter(row: Row[Any]) -> DeadLetter:
         id=row.id,
         kind=row.kind,
         integration=row.integration,
-        message_id=row.message_id,
+        subject=None if row.subject_id is None else SubjectKey(row.subject_kind, row.subject_id),
         inbox_id=row.inbox_id,
         error=row.error,
         attempts=row.attempts,

@@ -24,12 +24,13 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import TypeEngine
 
 from core.dead_letters.store import WEBHOOK_APPLY, NewDeadLetter, add_dead_letters, close_for_webhooks
 from core.errors import InvalidState, NotFound
 from core.inbox.tables import WebhookStatus, inbox
 from core.masking import pseudonym
-from core.nouns import InboxKey
+from core.nouns import InboxKey, SubjectKey
 from core.sealing import Sealer
 from core.words import say
 
@@ -46,16 +47,21 @@ _CONTENTION_PAUSE = timedelta(seconds=2)
 _SECOND = literal(timedelta(seconds=1))
 
 
-async def mark_processed(connection: AsyncConnection, found: Mapping[InboxKey, UUID | None]) -> None:
-    """Close events that were applied, each with the message it changed, if that belongs to the same tenant."""
+async def mark_processed(connection: AsyncConnection, found: Mapping[InboxKey, SubjectKey | None]) -> None:
+    """Close events that were applied, each with the object it changed, which must belong to the same tenant."""
     if found:
-        mine = _unnest(list(found), cast(list(found.values()), ARRAY(Uuid)), Uuid())
+        kinds = [None if one is None else one.kind for one in found.values()]
+        ids = [None if one is None else one.id for one in found.values()]
+        mine = _unnest(list(found), kind=(kinds, Text()), subject=(ids, Uuid()))
         await connection.execute(
             update(inbox)
             .where(inbox.c.tenant_id == mine.c.tenant_id, inbox.c.id == mine.c.id)
             .values(
                 _closed_values(WebhookStatus.PROCESSED, None)
-                | {"message_id": func.coalesce(mine.c.more, inbox.c.message_id)}
+                | {
+                    "subject_kind": func.coalesce(mine.c.kind, inbox.c.subject_kind),
+                    "subject_id": func.coalesce(mine.c.subject, inbox.c.subject_id),
+                }
             )
         )
 
@@ -89,13 +95,13 @@ async def retry_later(connection: AsyncConnection, errors: Mapping[InboxKey, str
     """Retry events that could not be applied later, with growing pauses; the tenth time they fail."""
     if not errors:
         return
-    mine = _unnest(list(errors), cast(list(errors.values()), ARRAY(Text)), Text())
+    mine = _unnest(list(errors), error=(list(errors.values()), Text()))
     rows = await connection.execute(
         update(inbox)
         .where(inbox.c.tenant_id == mine.c.tenant_id, inbox.c.id == mine.c.id)
         .values(
             _retry_values(inbox.c.attempts + 1 >= MAX_TRIES, WebhookStatus.FAILED, _LONGEST_PAUSE)
-            | {"error": mine.c.more}
+            | {"error": mine.c.error}
         )
         .returning(inbox)
     )
@@ -111,11 +117,13 @@ def _at(places: Collection[InboxKey]) -> ColumnElement[bool]:
     return tuple_(inbox.c.tenant_id, inbox.c.id).in_(list(places))
 
 
-def _unnest(places: Sequence[InboxKey], more: ColumnElement[Any], type_: Uuid[Any] | Text) -> TableValuedAlias:
+def _unnest(places: Sequence[InboxKey], **more: tuple[Sequence[Any], TypeEngine[Any]]) -> TableValuedAlias:
+    """A table of the keys, and of values of a type that belong to them, by the name of their column."""
     tenants, ids = [place.tenant_id for place in places], [place.id for place in places]
-    columns = (column("tenant_id", Uuid), column("id", Uuid), column("more", type_))
+    arrays = {"tenant_id": (tenants, Uuid()), "id": (ids, Uuid()), **more}
+    columns = [column(name, type_) for name, (_, type_) in arrays.items()]
     return (
-        func.unnest(cast(tenants, ARRAY(Uuid)), cast(ids, ARRAY(Uuid)), more)
+        func.unnest(*(cast(values, ARRAY(type_)) for values, type_ in arrays.values()))
         .table_valued(*columns, name="mine")
         .render_derived()
     )
@@ -155,7 +163,13 @@ async def _fail(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> None:
         connection,
         [
             NewDeadLetter(
-                row.tenant_id, WEBHOOK_APPLY, row.error, row.attempts, row.integration, row.message_id, row.id
+                row.tenant_id,
+                WEBHOOK_APPLY,
+                row.error,
+                row.attempts,
+                row.integration,
+                None if row.subject_id is None else SubjectKey(row.subject_kind, row.subject_id),
+                row.id,
             )
             for row in failed
         ],

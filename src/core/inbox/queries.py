@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.errors import Unreadable
 from core.inbox.tables import WebhookStatus, inbox
 from core.masking import encodes_phone_number
+from core.nouns import SubjectKey
 from core.pagination import PageRequest, TimeRange, in_range, read_page, storable
 from core.sealing import SealBroken, Sealer
 
@@ -154,7 +155,7 @@ class Webhook:
     dedupe_key: str
     event_type: str
     status: WebhookStatus
-    message_id: UUID | None
+    subject: SubjectKey | None
     error: str | None
     attempts: int
     received_at: datetime
@@ -168,7 +169,7 @@ class WebhookFilter:
     integrations: Sequence[str] | None = None
     statuses: Sequence[WebhookStatus] | None = None
     event_type: str | None = None
-    message_id: UUID | None = None
+    subject: SubjectKey | None = None
     received: TimeRange = field(default_factory=TimeRange)
 
 
@@ -219,8 +220,8 @@ def _filtered(statement: Select[Any], tenant: UUID, condition: WebhookFilter) ->
         statement = statement.where(_is_one_of(condition.statuses))
     if condition.event_type is not None:
         statement = statement.where(inbox.c.event_type.in_(storable([condition.event_type])))
-    if condition.message_id is not None:
-        statement = statement.where(inbox.c.message_id == condition.message_id)
+    if (subject := condition.subject) is not None:
+        statement = statement.where(inbox.c.subject_id == subject.id, inbox.c.subject_kind == subject.kind)
     return in_range(statement, condition.received, inbox.c.received_at, inbox.c.id)
 
 
@@ -236,7 +237,7 @@ def _webhook(row: Row[Any]) -> Webhook:
         dedupe_key=row.dedupe_key,
         event_type=row.event_type,
         status=WebhookStatus(row.status),
-        message_id=row.message_id,
+        subject=None if row.subject_id is None else SubjectKey(row.subject_kind, row.subject_id),
         error=row.error,
         attempts=row.attempts,
         received_at=row.received_at,

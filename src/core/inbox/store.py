@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ARRAY, LargeBinary, Row, Text, TextClause, bindparam, func, select, text, tuple_
+from sqlalchemy import ARRAY, LargeBinary, Row, TextClause, bindparam, func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,11 +17,11 @@ from core.errors import Overloaded
 from core.group_commit import GroupCommit, GroupLimits, ProcessSeparately
 from core.ids import uuid7
 from core.inbox.closing import retry_later
-from core.inbox.codec import event_from_json, event_to_json
+from core.inbox.events import EventTypes, UnknownEvent
 from core.inbox.tables import WebhookStatus, inbox
 from core.masking import pseudonym, stored_forms
-from core.nouns import InboxEvent, InboxKey
-from core.ports import InboundMessage, OtherEvent, ProviderEvent, Reference, StatusReport
+from core.nouns import EventAddress, InboxEvent, InboxKey, SubjectKey
+from core.ports import InboundMessage, ProviderEvent
 from core.ports.identity import DEFAULT_TENANT
 from core.sealing import SealBroken, Sealer, is_readable
 
@@ -30,35 +30,40 @@ log = structlog.get_logger(__name__)
 ROWS_AT_ONCE = 1_000
 """A statement has at most 32,767 parameters; Meta's largest webhooks hold ten thousand events."""
 
-# The tenant of an address is needed before a transaction can declare it: a database function returns only that.
-_OWNERS = text("SELECT address, tenant_id FROM owners_of_addresses(:integration, :addresses)").bindparams(
-    bindparam("addresses", type_=ARRAY(Text))
-)
-
 
 @dataclass(frozen=True, slots=True)
 class _OwnedEvent:
-    """One event, the index of its webhook, and the tenant it belongs to."""
+    """One event, the index of its webhook, the tenant it belongs to, and the object that it names."""
 
     webhook: int
     owner: UUID
     event: ProviderEvent
+    subject: SubjectKey | None
 
 
 async def store_events(
-    database: Database, sealer: Sealer, integration: str, webhooks: Sequence[Sequence[ProviderEvent]]
+    database: Database,
+    sealer: Sealer,
+    types: EventTypes,
+    integration: str,
+    webhooks: Sequence[Sequence[ProviderEvent]],
 ) -> Sequence[int]:
-    """Store the events of webhooks in one transaction, each once; returns how many of each webhook's were new."""
+    """Store the events of webhooks in one transaction, each once; returns how many of each webhook's were new.
+
+    Raises UnknownEvent for an event that no noun understands.
+    """
     events = [event for one in webhooks for event in one]
     if not events:
         return [0] * len(webhooks)
     indexes = [webhook for webhook, one in enumerate(webhooks) for _ in one]
-    owners = await _find_owners(database, integration, events)
-    owned = [_OwnedEvent(*one) for one in zip(indexes, owners, events, strict=True)]
+    addresses = [types.address_of(event) for event in events]
+    owners = await _find_owners(database, types, integration, addresses)
+    subjects = [address.subject for address in addresses]
+    owned = [_OwnedEvent(*one) for one in zip(indexes, owners, events, subjects, strict=True)]
     new = Counter[int]()
     async with database.transaction(*set(owners)) as connection:
         rows = [
-            (_row(sealer, integration, one), one.webhook)
+            (_row(sealer, types, integration, one), one.webhook)
             for one in await _not_stored_yet(connection, sealer, integration, owned)
         ]
         # One order in all processes: two groups that share events wait for each other instead of deadlocking.
@@ -105,31 +110,27 @@ async def inbox_rows(connection: AsyncConnection, places: Sequence[InboxKey]) ->
     return list(await connection.execute(select(inbox.c.tenant_id, inbox.c.id, inbox.c.dedupe_key).where(chosen)))
 
 
-async def _find_owners(database: Database, integration: str, events: Sequence[ProviderEvent]) -> list[UUID]:
-    """The tenant of each event: that of our own reference, else of the address it was sent to, else the default."""
-    addresses = {event.recipient for event in events if isinstance(event, InboundMessage)}
-    owners: dict[str, UUID] = {}
-    if addresses:
+async def _find_owners(
+    database: Database, types: EventTypes, integration: str, addresses: Sequence[EventAddress]
+) -> list[UUID]:
+    """The tenant of each event: that of our own reference, else of the resource it came in on, else the default."""
+    wanted: dict[str, set[str]] = {}
+    for one in addresses:
+        if one.tenant_id is None and one.resource is not None:
+            kind, key = one.resource
+            wanted.setdefault(kind, set()).add(key)
+    found: dict[tuple[str, str], UUID] = {}
+    if wanted:
         async with database.transaction() as connection:
-            found = await connection.execute(_OWNERS, {"integration": integration, "addresses": list(addresses)})
-            owners = {row.address: row.tenant_id for row in found}
-    return [_owner(event, owners) for event in events]
+            for kind, keys in wanted.items():
+                owners = await types.owners[kind].find(connection, integration, keys)
+                found |= {(kind, key): tenant for key, tenant in owners.items()}
+    return [one.tenant_id or (found.get(one.resource) if one.resource else None) or DEFAULT_TENANT for one in addresses]
 
 
-def _owner(event: ProviderEvent, owners: dict[str, UUID]) -> UUID:
-    if isinstance(event, InboundMessage):
-        return owners.get(event.recipient, DEFAULT_TENANT)
-    reference = _reference(event)
-    return reference.tenant_id if reference else DEFAULT_TENANT
-
-
-def _reference(event: ProviderEvent) -> Reference | None:
-    return event.reference if isinstance(event, StatusReport | OtherEvent) else None
-
-
-def _row(sealer: Sealer, integration: str, owned: _OwnedEvent) -> dict[str, object]:
+def _row(sealer: Sealer, types: EventTypes, integration: str, owned: _OwnedEvent) -> dict[str, object]:
     tenant, event = owned.owner, owned.event
-    row, reference = uuid7(), _reference(event)
+    row, subject = uuid7(), owned.subject
     return {
         "tenant_id": tenant,
         "id": row,
@@ -137,8 +138,9 @@ def _row(sealer: Sealer, integration: str, owned: _OwnedEvent) -> dict[str, obje
         # A hash replaces an id that contains a person's number, and stays when the person is erased.
         "dedupe_key": pseudonym(sealer, event.dedupe_key),
         "event_type": event.event_type,
-        "message_id": reference.message_id if reference else None,
-        "event_sealed": sealer.seal(event_to_json(event), tenant=tenant, row=row, column="event"),
+        "subject_kind": subject.kind if subject else None,
+        "subject_id": subject.id if subject else None,
+        "event_sealed": sealer.seal(types.encode(event), tenant=tenant, row=row, column="event"),
         "raw_sealed": sealer.seal(event.raw, tenant=tenant, row=row, column="raw"),
     }
 
@@ -151,7 +153,9 @@ def _is_readable_by(sealer: Sealer) -> TextClause:
     return _READABLE.bindparams(keys=sealer.encoded_names)
 
 
-async def claim_due_events(connection: AsyncConnection, sealer: Sealer, *, limit: int = 200) -> list[InboxEvent]:
+async def claim_due_events(
+    connection: AsyncConnection, sealer: Sealer, types: EventTypes, *, limit: int = 200
+) -> list[InboxEvent]:
     """Lock due events until the end of the transaction; one that cannot be read is left out and retried later.
 
     One that is sealed with a key missing here is not claimed, so that no attempt is counted.
@@ -174,9 +178,13 @@ async def claim_due_events(connection: AsyncConnection, sealer: Sealer, *, limit
         place = InboxKey(row.tenant_id, row.id)
         try:
             opened = sealer.open(row.event_sealed, tenant=row.tenant_id, row=row.id, column="event")
-            taken.append(InboxEvent(place, row.integration, event_from_json(opened)))
+            taken.append(InboxEvent(place, row.integration, types.decode(opened)))
         except SealBroken:
             unreadable[place] = "cannot be read back: is its key still among ENCRYPTION_KEYS?"
+        except UnknownEvent as error:
+            # A later version stored it, or the noun was removed: it is retried, and fails with a dead letter.
+            log.error("inbox_not_understood", inbox_id=str(row.id), reason=str(error))
+            unreadable[place] = str(error)
         except Exception:
             # An earlier or later version wrote something else: the other events go on.
             log.exception("inbox_unreadable", inbox_id=str(row.id))

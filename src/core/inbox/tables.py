@@ -41,8 +41,10 @@ inbox = Table(
     Column("event_type", Text, nullable=False),
     # RECEIVED until the worker has processed it, then PROCESSED, IGNORED (nothing here uses it) or FAILED.
     Column("status", Text, nullable=False, server_default="RECEIVED"),
-    # The message it is about: from the beginning where the webhook names it, else once it was applied.
-    Column("message_id", Uuid),
+    # The object it is about: from the beginning where the webhook names it, else once it was applied. The column keeps
+    # its name of the time when every object was a message, so that processes of that version go on working.
+    Column("subject_kind", Text, server_default="Message"),
+    Column("message_id", Uuid, key="subject_id"),
     # Both null once they are no longer kept.
     Column("event_sealed", LargeBinary),
     Column("raw_sealed", LargeBinary),
@@ -61,7 +63,7 @@ inbox = Table(
     ),
     UniqueConstraint("tenant_id", "integration", "dedupe_key"),
     Index("ix_inbox_due", "due_at", postgresql_where=text("status = 'RECEIVED'")),
-    Index("ix_inbox_message", "tenant_id", "message_id"),
+    Index("ix_inbox_message", "tenant_id", "subject_id"),
     Index("ix_inbox_kept", "received_at", postgresql_where=text("event_sealed IS NOT NULL OR raw_sealed IS NOT NULL")),
     Index("ix_inbox_failed", "tenant_id", "id", postgresql_where=text("status = 'FAILED'")),
 )

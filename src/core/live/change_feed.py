@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database, retry_until_available
 from core.live.cursors import Cursor, Snapshot
+from core.ports.sending import MESSAGE
 from core.pubsub import Hub, Listener
 
 log = structlog.get_logger(__name__)
@@ -153,7 +154,8 @@ class Subscriber(Generic[Change]):
 class ChangeFeed(Generic[Change]):
     """Reads one tenant's changes for all their subscribers."""
 
-    def __init__(self, database: Database, hub: Hub, reader: ChangeReader[Change], tenant: UUID) -> None:
+    def __init__(self, database: Database, hub: Hub, reader: ChangeReader[Change], tenant: UUID, kind: str) -> None:
+        self._kind = kind
         self._database = database
         self._hub = hub
         self._reader = reader
@@ -184,7 +186,7 @@ class ChangeFeed(Generic[Change]):
     async def run(self) -> None:
         """Read and hand over until cancelled; a failure is raised in every subscriber."""
         try:
-            with self._hub.listen(self._tenant) as listener:
+            with self._hub.listen(self._tenant, kind=self._kind) as listener:
                 self._listener = listener
                 while True:
                     await self._look(listener)
@@ -238,7 +240,8 @@ class ChangeFeed(Generic[Change]):
 class ChangeFeeds(Generic[Change]):
     """The feeds of this process for one kind of changes, by tenant."""
 
-    def __init__(self, database: Database, hub: Hub, reader: ChangeReader[Change]) -> None:
+    def __init__(self, database: Database, hub: Hub, reader: ChangeReader[Change], kind: str = MESSAGE) -> None:
+        self.kind = kind
         self.database = database
         self.hub = hub
         self.reader = reader
@@ -251,7 +254,7 @@ class ChangeFeeds(Generic[Change]):
     async def join(self, tenant: UUID, subscriber: Subscriber[Change]) -> AsyncIterator[Cursor]:
         """Subscribe while the context is open; gives the cursor behind which everything is queued."""
         if tenant not in self._feeds or self._feeds[tenant][1].done():
-            new = ChangeFeed(self.database, self.hub, self.reader, tenant)
+            new = ChangeFeed(self.database, self.hub, self.reader, tenant, self.kind)
             self._feeds[tenant] = new, asyncio.create_task(new.run())
         feed, task = self._feeds[tenant]
         try:

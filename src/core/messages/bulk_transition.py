@@ -8,14 +8,16 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import is_transient, savepoint
-from core.dead_letters.store import MESSAGE_SEND, NewDeadLetter, add_dead_letters
+from core.dead_letters.store import NewDeadLetter, add_dead_letters
 from core.errors import FailureParty, FailureReason
 from core.messages.record import EventRecord, MessageKey, write_transitions
 from core.messages.state_machine import MessageState
-from core.messages.status import EventSource, MessageStatus
+from core.messages.status import MESSAGE_SEND, EventSource, MessageStatus
 from core.messages.tables import message_events, messages
+from core.nouns import SubjectKey
 from core.ports import Failure
 from core.ports.reports import failure_to_json
+from core.ports.sending import MESSAGE
 from core.pubsub import Change
 
 log = structlog.get_logger(__name__)
@@ -110,6 +112,7 @@ async def _park(connection: AsyncConnection, key: MessageKey) -> None:
             source=EventSource.WORKER.value,
         )
     )
+    subject = SubjectKey(MESSAGE, key.message_id)
     await add_dead_letters(
-        connection, [NewDeadLetter(key.tenant_id, MESSAGE_SEND, UNREADABLE_ROW.message, 0, None, key.message_id)]
+        connection, [NewDeadLetter(key.tenant_id, MESSAGE_SEND, UNREADABLE_ROW.message, 0, None, subject)]
     )

@@ -36,10 +36,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.dead_letters.store import MESSAGE_SEND, NewDeadLetter, Resolution, add_dead_letters, close_for_messages
+from core.dead_letters.store import NewDeadLetter, Resolution, add_dead_letters, close_for_subjects
 from core.errors import FailureParty
 from core.messages.state_machine import Attempt, MessageState, Transition
 from core.messages.status import (
+    MESSAGE_SEND,
     AttemptOutcome,
     Direction,
     EventSource,
@@ -50,7 +51,9 @@ from core.messages.status import (
     route_to_json,
 )
 from core.messages.tables import attempts, message_events, messages
+from core.nouns import SubjectKey
 from core.ports.reports import failure_from_json, failure_to_json
+from core.ports.sending import MESSAGE
 from core.pubsub import Change
 
 
@@ -193,7 +196,8 @@ def _is_dead_letter(one: EventRecord, after: MessageState) -> bool:
 def _dead_letter(one: EventRecord, after: MessageState) -> NewDeadLetter:
     integration = None if one.attempt is None else one.integration
     words = after.failure.message if after.failure else ""
-    return NewDeadLetter(one.key.tenant_id, MESSAGE_SEND, words, len(after.attempts), integration, one.key.message_id)
+    subject = SubjectKey(MESSAGE, one.key.message_id)
+    return NewDeadLetter(one.key.tenant_id, MESSAGE_SEND, words, len(after.attempts), integration, subject)
 
 
 async def _close_revived(connection: AsyncConnection, transitions: Sequence[tuple[EventRecord, Transition]]) -> None:
@@ -204,7 +208,7 @@ async def _close_revived(connection: AsyncConnection, transitions: Sequence[tupl
             goes_on = transition.state.status is MessageStatus.QUEUED
             revived.setdefault(Resolution.REQUEUED if goes_on else Resolution.SETTLED, []).append(one.key)
     for resolution, keys in revived.items():
-        await close_for_messages(connection, keys, resolution)
+        await close_for_subjects(connection, MESSAGE_SEND, keys, resolution)
 
 
 _IS_ATTEMPT_ONLY = bindparam("is_attempt_only", type_=Boolean)

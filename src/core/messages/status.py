@@ -89,6 +89,8 @@ class EventSource(StrEnum):
 # The route of a message: its channels in order, what each must reach, and in what time.
 
 
+MESSAGE_SEND = "message.send"
+"""The kind of work of a dead letter for a message."""
 MOST_STEPS = 100
 """Steps of all rounds together: each makes the row longer."""
 

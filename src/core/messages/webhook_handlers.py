@@ -1,6 +1,6 @@
 """Applying events of the inbox: reports move messages forward, and what people write to us becomes a message."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -11,19 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
-from core.access.directory import apply_directory_event
 from core.addresses import known_address, lookup_form
-from core.database import Database, is_contention, is_transient, savepoint
-from core.errors import Overloaded
-from core.inbox.closing import (
-    defer_contended,
-    defer_unknown,
-    forget_webhooks,
-    mark_ignored,
-    mark_processed,
-    retry_later,
-)
-from core.inbox.store import claim_due_events, inbox_rows
 from core.messages.claim import text_value
 from core.messages.provider_ids import (
     AttemptKey,
@@ -40,19 +28,14 @@ from core.messages.record import EventRecord, MessageKey, lock_states, write_tra
 from core.messages.state_machine import Attempt, MessageState, after_report
 from core.messages.status import Direction, EventSource, MessageStatus, make_step, route_to_json
 from core.messages.tables import attempts, message_events, messages
-from core.nouns import InboxEvent, InboxKey
-from core.ports import DirectoryChanged, InboundMessage, ReportedStatus, StatusReport, TemplatesChanged, TextContent
+from core.nouns import EventOutcomes, InboxEvent, InboxKey, SubjectKey
+from core.ports import InboundMessage, ReportedStatus, StatusReport, TextContent
 from core.ports.content import content_to_json
-from core.pubsub import Change, Hub
-from core.sealing import Sealer, prepare_lookups
-from core.templates.catalogue_sync import request_sync
+from core.ports.sending import MESSAGE
+from core.pubsub import Change
+from core.sealing import Sealer
 
 log = structlog.get_logger(__name__)
-
-
-# How long a group waits for locked messages, and then each event by itself: an event whose message is still locked is
-# put off, so that the next one does not wait behind it.
-_LOCK_TIMEOUT, _SINGLE_LOCK_TIMEOUT = "1s", "100ms"
 
 
 @dataclass(slots=True)
@@ -66,96 +49,27 @@ class EventBatch:
     holders: Mapping[ProviderName, AttemptKey] = field(default_factory=dict)
     states: dict[MessageKey, MessageState] = field(default_factory=dict)
     records: list[EventRecord] = field(default_factory=list)
-    # Each with the message it changed.
-    processed: dict[InboxKey, UUID | None] = field(default_factory=dict)
-    ignored: list[InboxKey] = field(default_factory=list)
-    unknown: list[InboxEvent] = field(default_factory=list)
-    # Events about erased messages, or about another tenant's: their content is erased, too.
-    forgotten: list[InboxKey] = field(default_factory=list)
+    outcomes: EventOutcomes = field(default_factory=EventOutcomes)
 
 
-async def apply_due_events(database: Database, sealer: Sealer, hub: Hub, *, limit: int = 200) -> int:
-    """Apply events of the inbox that are due, in one transaction; returns how many were taken.
-
-    An event that cannot be applied is tried again later, in the end parked as FAILED, and does not delay the others.
-    """
-    await prepare_lookups(database, sealer)
-    try:
-        return await _apply_taken(database, sealer, hub, limit, _apply, _LOCK_TIMEOUT)
-    except Overloaded as error:
-        if not is_contention(error.__cause__):
-            raise
-        log.warning("inbox_batch_waits", reason="a message is locked")
-    except Exception:
-        log.exception("inbox_batch_broke")
-    return await _apply_taken(database, sealer, hub, limit, _apply_each, _SINGLE_LOCK_TIMEOUT)
-
-
-Apply = Callable[[AsyncConnection, Sealer, Sequence[InboxEvent]], Awaitable[list[Change]]]
-
-
-async def _apply_taken(
-    database: Database, sealer: Sealer, hub: Hub, limit: int, apply: Apply, lock_timeout: str
-) -> int:
-    async with database.transaction(lock_timeout=lock_timeout) as connection:
-        taken = await claim_due_events(connection, sealer, limit=limit)
-        changes = await apply(connection, sealer, taken) if taken else []
-    await hub.publish(changes)
-    return len(taken)
-
-
-async def _apply_each(connection: AsyncConnection, sealer: Sealer, taken: Sequence[InboxEvent]) -> list[Change]:
-    changes: list[Change] = []
-    for kept in taken:
-        try:
-            async with savepoint(connection):
-                changes += await _apply(connection, sealer, [kept])
-        except Exception as error:
-            if is_contention(error):
-                await defer_contended(connection, kept.place)
-            elif is_transient(error):
-                raise
-            else:
-                log.exception("inbox_unappliable", inbox_id=str(kept.place.id))
-                await retry_later(connection, {kept.place: f"cannot be applied: {type(error).__name__}"})
-    return changes
-
-
-async def _apply(connection: AsyncConnection, sealer: Sealer, taken: Sequence[InboxEvent]) -> list[Change]:
+async def apply_events(connection: AsyncConnection, sealer: Sealer, taken: Sequence[InboxEvent]) -> EventOutcomes:
+    """Apply reports and inbound messages in the caller's transaction."""
     reports = [(kept, kept.event) for kept in taken if isinstance(kept.event, StatusReport)]
     batch = EventBatch(sealer, await _holders(connection, sealer, reports))
     about = _attempts_of(reports, batch.holders)
     touched = {one.key for one in about.values()} | {one.key for one in batch.holders.values()}
     batch.states = await lock_states(connection, touched) if touched else {}
-    changes: list[Change] = []
+    outcomes = batch.outcomes
     for kept in taken:
         match kept.event:
             case StatusReport():
                 _apply_report(batch, kept, kept.event, about.get(kept.place))
             case InboundMessage():
-                changes += await insert_inbound(connection, sealer, kept.place, kept.integration, kept.event)
-                batch.processed[kept.place] = kept.place.id
-            case TemplatesChanged():
-                await request_sync(connection, kept.integration)
-                batch.processed[kept.place] = None
-            case DirectoryChanged():
-                await apply_directory_event(connection, sealer, kept.event)
-                batch.processed[kept.place] = None
-            case _:
-                batch.ignored.append(kept.place)
+                outcomes.changes += await insert_inbound(connection, sealer, kept.place, kept.integration, kept.event)
+                outcomes.processed[kept.place] = SubjectKey(MESSAGE, kept.place.id)
     if batch.records:
-        changes += await write_transitions(connection, batch.records)
-    await mark_processed(connection, batch.processed)
-    await forget_webhooks(connection, sealer, await inbox_rows(connection, batch.forgotten))
-    await mark_ignored(connection, batch.ignored, "nothing here acts on this event")
-    for names_ours in (True, False):
-        places = [kept.place for kept in batch.unknown if _names_ours(kept) is names_ours]
-        await defer_unknown(connection, places, names_ours=names_ours)
-    return changes
-
-
-def _names_ours(kept: InboxEvent) -> bool:
-    return isinstance(kept.event, StatusReport) and kept.event.reference is not None
+        outcomes.changes += await write_transitions(connection, batch.records)
+    return outcomes
 
 
 async def _holders(
@@ -183,10 +97,12 @@ def _apply_report(batch: EventBatch, kept: InboxEvent, report: StatusReport, abo
     state = batch.states.get(about.key) if about else None
     if about is None or state is None or about.attempt not in state.attempts:
         # It may have arrived before our own commit, or be about a message that is not ours.
-        batch.unknown.append(kept)
+        batch.outcomes.unknown.append(kept.place)
+        if report.reference is not None:
+            batch.outcomes.names_ours.add(kept.place)
         return
     if state.is_erased:
-        batch.forgotten.append(kept.place)
+        batch.outcomes.forgotten.append(kept.place)
     id = report.provider_message_id
     if id and report.reference is not None and not _correct_owner(batch, kept, id, about):
         id = None
@@ -195,8 +111,9 @@ def _apply_report(batch: EventBatch, kept: InboxEvent, report: StatusReport, abo
     is_same_tenant = about.key.tenant_id == kept.place.tenant_id
     if not is_same_tenant:
         # It was stored for this tenant because it did not name one; data of another tenant's customer is erased here.
-        batch.forgotten.append(kept.place)
-    batch.processed[kept.place] = about.key.message_id if is_same_tenant else None
+        batch.outcomes.forgotten.append(kept.place)
+    changed = SubjectKey(MESSAGE, about.key.message_id) if is_same_tenant else None
+    batch.outcomes.processed[kept.place] = changed
 
 
 def _record_report(

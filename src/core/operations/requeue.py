@@ -1,101 +1,108 @@
 """Requeuing and discarding dead letters: many at once, with an answer for each."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Table, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.dead_letters.store import (
-    MESSAGE_SEND,
     WEBHOOK_APPLY,
     DeadLetter,
     Resolution,
     close_dead_letters,
     dead_letters_by_id,
 )
+from core.dead_letters.subjects import Subjects
 from core.errors import AppError, InvalidState, NotFound
 from core.inbox.closing import replay_webhooks
 from core.inbox.tables import inbox
-from core.messages.retry import Bounds, Channels, Retried, retry_all
-from core.messages.status import EventSource
-from core.messages.tables import messages as message_rows
+from core.nouns import Installation, SubjectOrder
+from core.ports.identity import UNRESTRICTED, Reach
 from core.words import say
 
 
 @dataclass(frozen=True, slots=True)
-class Requeued:
-    """Why each dead letter was refused, None where it was requeued; and the messages that wait for a worker."""
+class RequeuedLetters:
+    """Why each dead letter was refused, None where it was requeued; `then` are run after the commit."""
 
     refusals: Mapping[UUID, AppError | None]
-    messages: Sequence[Retried]
+    then: Sequence[Callable[[], Awaitable[None]]]
 
 
 async def requeue_dead_letters(
+    installation: Installation,
+    subjects: Subjects,
     connection: AsyncConnection,
     tenant: UUID,
     ids: Sequence[UUID],
-    *,
-    channels: Channels,
-    bounds: Bounds | None = None,
-) -> Requeued:
+    reach: Reach = UNRESTRICTED,
+) -> RequeuedLetters:
     """Put the work of dead letters back in its queue, where that is safe, in the caller's transaction.
 
-    A message that the provider may have taken is refused: a retry has to allow that it arrives twice. So is one outside
-    the caller's bounds.
+    Each kind of work is requeued by its noun, within the caller's reach: a message that the provider may have taken is
+    refused, for example.
     """
-    found = await _lock_work(connection, tenant, ids)
+    found = await _lock_work(connection, subjects, tenant, ids)
     refusals: dict[UUID, AppError | None] = {one: _refusal(found.get(one), Resolution.REQUEUED) for one in ids}
     ready = [found[one] for one in ids if refusals[one] is None and found[one].resolution is None]
-    messages = {one.id: one.message_id for one in ready if one.kind == MESSAGE_SEND and one.message_id}
-    webhooks = {one.id: one.inbox_id for one in ready if one.kind == WEBHOOK_APPLY and one.inbox_id}
-    retried = await retry_all(
-        connection,
-        tenant,
-        list(dict.fromkeys(messages.values())),
-        None,
-        EventSource.OPERATOR,
-        channels=channels,
-        may_double=False,
-        bounds=bounds,
-    )
-    replayed = await replay_webhooks(connection, tenant, list(dict.fromkeys(webhooks.values())))
-    for letter, message in messages.items():
-        result = retried[message]
-        refusals[letter] = result if isinstance(result, AppError) else None
-    for letter, webhook in webhooks.items():
-        refusals[letter] = replayed[webhook]
-    return Requeued(refusals, [one for one in retried.values() if isinstance(one, Retried)])
+    then: list[Callable[[], Awaitable[None]]] = []
+    for work in dict.fromkeys(one.kind for one in ready):
+        letters = [one for one in ready if one.kind == work]
+        if work == WEBHOOK_APPLY:
+            webhooks = {one.id: one.inbox_id for one in letters if one.inbox_id}
+            replayed = await replay_webhooks(connection, tenant, list(dict.fromkeys(webhooks.values())))
+            refusals |= {letter: replayed[webhook] for letter, webhook in webhooks.items()}
+        elif (subject := subjects.by_work.get(work)) is None:
+            refusals |= {one.id: _not_known(one) for one in letters}
+        else:
+            about = {one.id: one.subject.id for one in letters if one.subject}
+            refusals |= {one.id: _not_known(one) for one in letters if one.subject is None}
+            order = SubjectOrder(installation, connection, tenant, list(dict.fromkeys(about.values())), reach)
+            requeued = await subject.requeue(order)
+            refusals |= {letter: requeued.refusals[id] for letter, id in about.items()}
+            then.append(requeued.then)
+    return RequeuedLetters(refusals, then)
 
 
 async def discard_dead_letters(
-    connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]
+    connection: AsyncConnection, subjects: Subjects, tenant: UUID, ids: Sequence[UUID]
 ) -> Mapping[UUID, AppError | None]:
     """Discard dead letters; returns for each why it is refused, None where it is not."""
-    found = await _lock_work(connection, tenant, ids)
+    found = await _lock_work(connection, subjects, tenant, ids)
     refusals = {one: _refusal(found.get(one), Resolution.DISCARDED) for one in ids}
     ready = [one for one, refusal in refusals.items() if refusal is None and found[one].resolution is None]
     await close_dead_letters(connection, tenant, ready, Resolution.DISCARDED)
     return refusals
 
 
-async def _lock_work(connection: AsyncConnection, tenant: UUID, ids: Sequence[UUID]) -> Mapping[UUID, DeadLetter]:
+async def _lock_work(
+    connection: AsyncConnection, subjects: Subjects, tenant: UUID, ids: Sequence[UUID]
+) -> Mapping[UUID, DeadLetter]:
     """Lock the work of dead letters, and read them.
 
-    The work is locked and not the letters, in the order of the worker: it moves a message first and closes its letter
+    The work is locked and not the letters, in the order of the worker: it moves an object first and closes its letter
     last.
     """
     letters = (await dead_letters_by_id(connection, tenant, ids)).values()
-    await _lock(connection, inbox, tenant, {one.inbox_id for one in letters})
-    await _lock(connection, message_rows, tenant, {one.message_id for one in letters if one.kind == MESSAGE_SEND})
+    webhooks = [one.inbox_id for one in letters if one.inbox_id]
+    chosen = select(inbox.c.id).where(inbox.c.tenant_id == tenant, inbox.c.id.in_(webhooks))
+    await connection.execute(chosen.order_by(inbox.c.id).with_for_update())
+    for work, subject in subjects.by_work.items():
+        if about := [one.subject.id for one in letters if one.kind == work and one.subject]:
+            await subject.lock(connection, tenant, about)
     # Read again: they may have been resolved while this waited for the locks.
     return await dead_letters_by_id(connection, tenant, ids)
 
 
-async def _lock(connection: AsyncConnection, table: Table, tenant: UUID, ids: Collection[UUID | None]) -> None:
-    chosen = select(table.c.id).where(table.c.tenant_id == tenant, table.c.id.in_([one for one in ids if one]))
-    await connection.execute(chosen.order_by(table.c.id).with_for_update())
+def _not_known(letter: DeadLetter) -> InvalidState:
+    text = say(
+        "WORK_NOT_KNOWN",
+        "This version of the server does not know the work {work}, so it cannot requeue it. It can be discarded.",
+        work=letter.kind,
+    )
+    return InvalidState(text, state=letter.kind)
 
 
 def _refusal(letter: DeadLetter | None, wanted: Resolution) -> AppError | None:

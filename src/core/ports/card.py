@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from core.ports.content import TemplateCatalogue
 from core.ports.identity import IdentityVerifier
-from core.ports.reports import DeliveryLookup, Handshake, WebhookReader
+from core.ports.reports import DeliveryLookup, Handshake, ProviderEvent, WebhookReader
 from core.ports.sending import Channel, MessageSender
 from core.settings import IntegrationSettings
 
@@ -96,7 +96,8 @@ class Integration:
     """An integration's card: its name, its settings, and how it is connected.
 
     `name` is the folder, the path segment of its webhooks, and the name in logs and tables. `connect` is None while
-    only the provider's settings exist and there is no adapter yet.
+    only the provider's settings exist and there is no adapter yet. `events` are the classes of the events that its
+    webhooks become: a process does not start if no noun understands one of them.
     """
 
     name: str
@@ -104,5 +105,10 @@ class Integration:
     docs: str
     settings: type[IntegrationSettings]
     channels: frozenset[Channel] = frozenset()
-    has_webhooks: bool = False
+    events: frozenset[type[ProviderEvent]] = frozenset()
     connect: Callable[[Any, IntegrationContext], Connected] | None = None
+
+    @property
+    def has_webhooks(self) -> bool:
+        """Whether the provider sends webhooks."""
+        return bool(self.events)

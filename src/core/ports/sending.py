@@ -59,6 +59,10 @@ class TemplateContent:
 Content = TextContent | EmailContent | TemplateContent
 
 
+MESSAGE = "Message"
+"""The kind of the subjects that are messages."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """Our id of one attempt; it is sent with the message and comes back in every report about it."""

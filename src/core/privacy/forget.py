@@ -37,6 +37,7 @@ from core.messages.record import MessageKey
 from core.messages.status import ProviderId
 from core.messages.tables import attempts, external_ids, message_batches, messages
 from core.person import Person, erased_name, spells_person
+from core.ports.sending import MESSAGE
 from core.sealing import SealBroken, Sealer
 
 log = structlog.get_logger(__name__)
@@ -154,7 +155,8 @@ async def webhooks_of_messages(connection: AsyncConnection, keys: Collection[Mes
     rows = await connection.execute(
         select(inbox.c.tenant_id, inbox.c.id, inbox.c.dedupe_key)
         .where(
-            tuple_(inbox.c.tenant_id, inbox.c.message_id).in_(keys),
+            tuple_(inbox.c.tenant_id, inbox.c.subject_id).in_(keys),
+            inbox.c.subject_kind == MESSAGE,
             inbox.c.status != "RECEIVED",
             or_(inbox.c.event_sealed.is_not(None), inbox.c.raw_sealed.is_not(None)),
         )

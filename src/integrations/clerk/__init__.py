@@ -1,6 +1,6 @@
 """People and their sessions from Clerk."""
 
-from core.ports import Connected, Integration, IntegrationContext, Mode
+from core.ports import Connected, DirectoryChanged, Integration, IntegrationContext, Mode, OtherEvent
 from integrations.clerk.settings import Settings
 
 
@@ -34,6 +34,6 @@ INTEGRATION = Integration(
     title="Clerk",
     docs="https://clerk.com/docs/reference/backend-api",
     settings=Settings,
-    has_webhooks=True,
+    events=frozenset({DirectoryChanged, OtherEvent}),
     connect=connect,
 )

@@ -1,6 +1,15 @@
 """Text messages through Twilio."""
 
-from core.ports import Channel, Connected, Integration, IntegrationContext, Mode
+from core.ports import (
+    Channel,
+    Connected,
+    InboundMessage,
+    Integration,
+    IntegrationContext,
+    Mode,
+    OtherEvent,
+    StatusReport,
+)
 from integrations.twilio.settings import Settings
 
 
@@ -32,6 +41,6 @@ INTEGRATION = Integration(
     docs="https://www.twilio.com/docs/messaging/api",
     settings=Settings,
     channels=frozenset({Channel.SMS}),
-    has_webhooks=True,
+    events=frozenset({StatusReport, InboundMessage, OtherEvent}),
     connect=connect,
 )

@@ -1,6 +1,16 @@
 """WhatsApp messages through Meta's Cloud API."""
 
-from core.ports import Channel, Connected, Integration, IntegrationContext, Mode
+from core.ports import (
+    Channel,
+    Connected,
+    InboundMessage,
+    Integration,
+    IntegrationContext,
+    Mode,
+    OtherEvent,
+    StatusReport,
+    TemplatesChanged,
+)
 from integrations.whatsapp.settings import Settings
 
 
@@ -35,6 +45,6 @@ INTEGRATION = Integration(
     docs="https://developers.facebook.com/docs/whatsapp/cloud-api",
     settings=Settings,
     channels=frozenset({Channel.WHATSAPP}),
-    has_webhooks=True,
+    events=frozenset({StatusReport, InboundMessage, TemplatesChanged, OtherEvent}),
     connect=connect,
 )

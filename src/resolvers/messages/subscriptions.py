@@ -15,6 +15,7 @@ from core.messages.queries import existing_ids
 from core.messages.status import Direction, MessageStatus
 from core.ports import Channel
 from core.ports.identity import Scope
+from core.ports.sending import MESSAGE
 from core.words import say
 from resolvers.context import Info, sealed_asked_for
 from resolvers.fields import computed, given
@@ -95,7 +96,8 @@ async def message_status_changed(
     interest = await _interest_of(info, tenant, wanted)
     if interest.is_void:
         return
-    async with aclosing(subscribe_to_changes(info.context.services.feeds, tenant, interest, place)) as changes:
+    feeds = info.context.services.feeds[MESSAGE]
+    async with aclosing(subscribe_to_changes(feeds, tenant, interest, place)) as changes:
         async for change in changes:
             yield MessageStatusChange(occasion=change)
 

@@ -13,7 +13,7 @@ from resolvers.fields import Node, computed, given
 from resolvers.global_ids import to_global_id
 from resolvers.integrations import Integration, IntegrationKind, integration_of
 from resolvers.messages.queries import TimeRangeInput
-from resolvers.operations.webhooks import Subject, message_asked_for, names_of, span_of, subject_of
+from resolvers.operations.webhooks import Subject, names_of, span_of, subject_asked_for, subject_of
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
 from resolvers.scalars import JSON
 
@@ -32,7 +32,7 @@ class DeadLetter(Node):
 
     @computed("The message that the work belongs to.")
     async def subject(self, info: Info) -> Subject | None:
-        return await subject_of(info, self.row.message_id)
+        return await subject_of(info, self.row.subject)
 
     @computed("The provider's webhook, redacted, if the work was to process one.")
     async def payload(self, info: Info) -> JSON | None:
@@ -121,7 +121,7 @@ def _condition(filter: DeadLetterFilter | None) -> store.DeadLetterFilter:
     return store.DeadLetterFilter(
         integrations=names_of(given(filter.integrations)),
         kinds=given(filter.kinds),
-        message_id=message_asked_for(given(filter.subject_id)),
+        subject=subject_asked_for(given(filter.subject_id)),
         is_resolved=filter.is_resolved,
         failed=span_of(given(filter.failed), ["filter", "failed"]),
     )

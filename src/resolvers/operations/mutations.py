@@ -7,7 +7,6 @@ import strawberry
 
 from core.errors import AppError, InputRule, InvalidInput, NotConfigured, NotFound
 from core.inbox.closing import replay_webhooks
-from core.messages.retry import Bounds
 from core.operations import requeue
 from core.ports.identity import Scope
 from core.words import say
@@ -56,14 +55,14 @@ class ReplayWebhookPayload:
 
 async def requeue_dead_letters(info: Info, input: RequeueDeadLettersInput) -> RequeueDeadLettersPayload:
     services, principal = info.context.services, info.context.require(Scope.OPERATIONS_WRITE)
-    ids, tenant, bounds = _keys(input.ids), principal.tenant_id, Bounds(services.sealer, principal.reach)
-    channels = services.outbox.channels
+    ids, tenant = _keys(input.ids), principal.tenant_id
     async with services.database.transaction(tenant) as connection:
-        done = await requeue.requeue_dead_letters(connection, tenant, _known(ids), channels=channels, bounds=bounds)
+        done = await requeue.requeue_dead_letters(
+            services.installation, services.subjects, connection, tenant, _known(ids), principal.reach
+        )
         await info.context.act.done(connection, "DeadLetter", _done(done.refusals))
-    await services.hub.publish([one.change for one in done.messages])
-    for channel in {one.channel for one in done.messages}:
-        await services.outbox.wake(channel)
+    for then in done.then:
+        await then()
     letters = await dead_letters_by_id(info, tenant, _done(done.refusals))
     return RequeueDeadLettersPayload(dead_letters=letters, errors=_errors(info, input.ids, ids, done.refusals))
 
@@ -72,7 +71,7 @@ async def discard_dead_letters(info: Info, input: DiscardDeadLettersInput) -> Di
     services, tenant = info.context.services, info.context.require(Scope.OPERATIONS_WRITE).tenant_id
     ids = _keys(input.ids)
     async with services.database.transaction(tenant) as connection:
-        refusals = await requeue.discard_dead_letters(connection, tenant, _known(ids))
+        refusals = await requeue.discard_dead_letters(connection, services.subjects, tenant, _known(ids))
         await info.context.act.done(connection, "DeadLetter", _done(refusals))
     letters = await dead_letters_by_id(info, tenant, _done(refusals))
     return DiscardDeadLettersPayload(dead_letters=letters, errors=_errors(info, input.ids, ids, refusals))

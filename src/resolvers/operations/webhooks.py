@@ -10,8 +10,10 @@ import strawberry
 from core.inbox import queries
 from core.inbox.tables import WebhookStatus
 from core.masking import mask_id
+from core.nouns import SubjectKey
 from core.pagination import TimeRange, time_range
 from core.ports.identity import Scope
+from core.ports.sending import MESSAGE
 from resolvers.context import Info, sealed_asked_for
 from resolvers.fields import Node, computed, given
 from resolvers.global_ids import to_global_id, uuid_of
@@ -24,11 +26,11 @@ from resolvers.scalars import JSON
 Subject = Annotated[Message, strawberry.union("Subject", description="The object that a record is about.")]
 
 
-async def subject_of(info: Info, message_id: UUID | None) -> Message | None:
-    """The message a record speaks of; None when it speaks of none, or of one the caller has not."""
-    if message_id is None:
+async def subject_of(info: Info, key: SubjectKey | None) -> Message | None:
+    """The object a record speaks of; None when it speaks of none, or of one the caller has not."""
+    if key is None or key.kind != MESSAGE:
         return None
-    found = await info.context.messages.load((message_id, sealed_asked_for(info)))
+    found = await info.context.messages.load((key.id, sealed_asked_for(info)))
     return None if found is None else message_of(found)
 
 
@@ -59,7 +61,7 @@ class WebhookDelivery(Node):
 
     @computed("The message that it changed.")
     async def subject(self, info: Info) -> Subject | None:
-        return await subject_of(info, self.row.message_id)
+        return await subject_of(info, self.row.subject)
 
     @computed(
         "What the provider sent: codes, ids, states and times; everything else is masked. Null after it was erased."
@@ -145,7 +147,7 @@ def _condition(filter: WebhookDeliveryFilter | None) -> queries.WebhookFilter:
         integrations=names_of(given(filter.integrations)),
         statuses=given(filter.statuses),
         event_type=given(filter.event_type),
-        message_id=message_asked_for(given(filter.subject_id)),
+        subject=subject_asked_for(given(filter.subject_id)),
         received=span_of(given(filter.received), ["filter", "received"]),
     )
 
@@ -155,9 +157,9 @@ def names_of(kinds: Sequence[IntegrationKind] | None) -> Sequence[str] | None:
     return None if kinds is None else [kind.value for kind in kinds]
 
 
-def message_asked_for(subject: strawberry.ID | None) -> UUID | None:
-    """The message a filter names; None where it names none."""
-    return None if subject is None else uuid_of(subject, "Message") or _NOBODY
+def subject_asked_for(subject: strawberry.ID | None) -> SubjectKey | None:
+    """The object a filter names; None where it names none."""
+    return None if subject is None else SubjectKey(MESSAGE, uuid_of(subject, MESSAGE) or _NOBODY)
 
 
 def span_of(range: TimeRangeInput | None, path: Sequence[str]) -> TimeRange:
