@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from redis.asyncio import Redis
 
@@ -18,6 +17,7 @@ from core.live.shared_values import SharedValues
 from core.messages.accept import Outbox
 from core.messages.claim import Timing
 from core.messages.validation import ChannelService
+from core.messages.worker import timing_of
 from core.nouns import BrokenContribution, Installation
 from core.operations.dashboard import DashboardReader
 from core.operations.health import HealthReader, IntegrationView
@@ -110,7 +110,7 @@ def build_app(configuration: Configuration, *, for_worker: bool = False) -> App:
         wake_ups=wake_ups,
         connected=connected,
         services=_services(
-            Installation(settings, database, sealer, hub, connected, {Outbox: outbox}),
+            Installation(settings, database, sealer, hub, connected, _carriers(outbox), services={Outbox: outbox}),
             contributed,
             outbox,
             views,
@@ -118,8 +118,12 @@ def build_app(configuration: Configuration, *, for_worker: bool = False) -> App:
         ),
         contributions=contributed,
         tokens=_development_tokens(settings),
-        timing=Timing(timedelta(seconds=settings.send_deadline), timedelta(seconds=settings.unconfirmed_hold)),
+        timing=timing_of(settings),
     )
+
+
+def _carriers(outbox: Outbox) -> Mapping[Channel, str]:
+    return {channel: service.integration for channel, service in outbox.channels.items()}
 
 
 def _outbox(

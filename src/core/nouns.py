@@ -10,12 +10,13 @@ from datetime import timedelta
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
+from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
 from core.errors import AppError
 from core.person import Person
-from core.ports import Connected, ProviderEvent
+from core.ports import Channel, Connected, ProviderEvent
 from core.ports.identity import Reach
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
@@ -32,13 +33,17 @@ Event = TypeVar("Event", bound=ProviderEvent)
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What contributions work with: stores, settings, connected integrations by name, and services by their type."""
+    """What contributions work with: stores, settings, connected integrations by name, and services by their type.
+
+    `channels` names the integration that carries each channel, whether it is connected or not.
+    """
 
     settings: CoreSettings
     database: Database
     sealer: Sealer
     hub: Hub
     connected: Mapping[str, Connected]
+    channels: Mapping[Channel, str] = field(default_factory=dict)
     services: Mapping[type, object] = field(default_factory=dict)
 
     def service(self, kind: type[Service]) -> Service:
@@ -236,6 +241,19 @@ class CronJob:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerContext:
+    """The worker process in which a noun works: its name, and Redis for limits that all workers share.
+
+    `has_contracts` tells whether contracts of migrations are still to be run: until then an earlier version may write.
+    """
+
+    installation: Installation
+    name: str
+    redis: Redis
+    has_contracts: Callable[[AsyncConnection], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerPlan:
     """What a noun does in a worker."""
 
@@ -308,7 +326,7 @@ class PersonalData(Protocol):
 # ─── The noun ─────────────────────────────────────────────────────────────
 
 
-def _no_work(_installation: Installation) -> WorkerPlan:
+def _no_work(_context: WorkerContext) -> WorkerPlan:
     return WorkerPlan()
 
 
@@ -322,5 +340,5 @@ class Noun:
     resources: Sequence[TenantResource] = ()
     subjects: Sequence[Subject] = ()
     changes: Sequence[ChangeKind] = ()
-    worker: Callable[[Installation], WorkerPlan] = _no_work
+    worker: Callable[[WorkerContext], WorkerPlan] = _no_work
     personal_data: PersonalData | None = None

@@ -68,7 +68,7 @@ class MessagePipeline:
     @property
     def installation(self) -> Installation:
         """What contributions work with here."""
-        return Installation(CoreSettings(), self.app, self.sealer, self.hub, {}, {Outbox: self.outbox})
+        return Installation(CoreSettings(), self.app, self.sealer, self.hub, {}, services={Outbox: self.outbox})
 
     async def message(self, message_id: UUID, tenant: UUID = DEFAULT_TENANT) -> queries.Message:
         async with self.app.transaction(tenant) as connection:

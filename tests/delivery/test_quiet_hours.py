@@ -6,12 +6,13 @@ from uuid import UUID
 
 import pytest
 
-from api.worker.loops import build_worker
+from api.worker.loops import worker_context
 from core.access.directory import TenantZones
 from core.errors import ProviderUnavailable
 from core.messages.delivery import QuietHoursCheck
 from core.messages.status import Step, make_step
 from core.messages.validation import Draft
+from core.messages.worker import build_deliveries
 from core.ports import Channel, OutboundMessage, Pace, Receipt, TextContent
 from core.ports.identity import DEFAULT_TENANT
 from core.providers.rate_limiter import Unlimited
@@ -153,7 +154,8 @@ async def test_a_worker_tries_each_channel_for_as_long_as_it_was_set(urls: Urls)
     for given, wanted in cases:
         application = build_application(urls, DATABASE_URL=urls.worker, **given)
         try:
-            deliveries = build_worker(application).deliveries
+            built = build_deliveries(worker_context(application, "test"))
+            deliveries = {one.channel: one for one in built}
             tried = [deliveries[one].timing.retry_for for one in (Channel.SMS, Channel.EMAIL)]
         finally:
             await application.close()
@@ -165,7 +167,7 @@ async def test_a_worker_keeps_the_quiet_hours_it_was_set(urls: Urls) -> None:
     try:
         nights = {
             str(one.quiet_hours and one.quiet_hours.quiet_hours)
-            for one in build_worker(application).deliveries.values()
+            for one in build_deliveries(worker_context(application, "test"))
         }
     finally:
         await application.close()

@@ -1,12 +1,11 @@
 """Retention: expired data is gone, the history stays, and nothing in progress is changed."""
 
 from datetime import timedelta
-from uuid import uuid4
 
 import pytest
 
 from api.worker.loops import build_worker
-from api.worker.process import _cron_jobs
+from api.worker.process import all_jobs
 from core.errors import InvalidState
 from core.inbox.closing import replay_webhooks
 from core.inbox.queries import webhook_payloads
@@ -117,8 +116,8 @@ async def test_the_worker_does_it_every_day_by_the_settings(some_chat: Life, url
     )
     worker = build_worker(application)
     try:
-        assert worker.forget in [job.function for job in _cron_jobs(worker)]
-        await worker.forget(uuid4())
+        assert worker.forget in [job.run for job in all_jobs(worker)]
+        await worker.forget()
     finally:
         await application.close()
     assert await some_chat.pipeline.count("messages WHERE content_sealed IS NULL") == 6

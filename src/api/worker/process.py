@@ -6,11 +6,11 @@ Its loops work from PostgreSQL alone; SAQ brings wake-ups, so that nothing waits
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
-from functools import partial
+from datetime import timedelta
 from typing import Any
 
 import structlog
-from saq import CronJob
+from saq import CronJob as SaqCronJob
 from saq import Worker as SaqWorker
 from saq.types import PartialTimersDict
 
@@ -24,11 +24,11 @@ from core import liveness
 from core.access.directory import register_senders
 from core.errors import AppError
 from core.log_throttle import ThrottledLog
+from core.nouns import BrokenContribution, CronJob
 from core.store_faults import database_fault
 
 log = structlog.get_logger(__name__)
 
-_RECONCILE = "*/5 * * * *"
 _HOUSEKEEPING = "7 * * * *"
 _FORGET = "41 3 * * *"
 _SHORTEST_PAUSE = 0.2
@@ -114,10 +114,11 @@ async def _run(worker: Worker, stop: asyncio.Event) -> None:
     app = worker.app
     # Taking jobs blocks for seconds on a connection; no other command should wait behind that.
     blocking = app.open_redis()
+    jobs, earlier_jobs = _saq_jobs(worker)
     saq = _QuietWorker(
         BackoffQueue(blocking, name=QUEUE),
-        [(JOB, worker.wake), *_jobs_of_earlier_versions(worker)],
-        cron_jobs=_cron_jobs(worker),
+        [(JOB, worker.wake), *earlier_jobs],
+        cron_jobs=jobs,
         concurrency=2,
         dequeue_timeout=5,
         after_process=_Jobs().tell,
@@ -125,7 +126,7 @@ async def _run(worker: Worker, stop: asyncio.Event) -> None:
     )
     tasks = [*_loops(worker), asyncio.create_task(saq.start())]
     tune_garbage_collector()
-    log.info("worker_started", worker=worker.name, channels=[channel.value for channel in worker.deliveries])
+    log.info("worker_started", worker=worker.name, loops=[loop.name for loop in worker.loops])
     await stop.wait()
     await _drain(worker)
     await saq.stop()
@@ -142,33 +143,47 @@ async def _run(worker: Worker, stop: asyncio.Event) -> None:
 
 
 def _loops(worker: Worker) -> list["asyncio.Task[None]"]:
-    """Begin everything that goes on until the end."""
+    """Begin everything that goes on until the end. Raises BrokenContribution where two loops share a name."""
     turns: dict[str, Callable[[], Awaitable[None]]] = {
-        **{f"deliver {one.channel}": partial(worker.deliver, one) for one in worker.deliveries.values()},
-        **{f"templates {one.channel}": partial(worker.keep_templates, one) for one in worker.keepers},
         "inbox": worker.read_inbox,
-        "sweep": worker.sweep,
-        "settle": worker.settle,
         "erase": worker.erase,
-        "seal": worker.seal_clear_ids,
         "keys": worker.look_for_missing_keys,
-        "orphaned keys": worker.revoke_orphaned_keys,
         "heartbeat": worker.beat,
     }
+    for loop in worker.loops:
+        if loop.name in turns:
+            raise BrokenContribution(f"the loop {loop.name} is contributed twice")
+        turns[loop.name] = loop.turn
     return [asyncio.create_task(run_forever(name, turn)) for name, turn in turns.items()]
 
 
-def _cron_jobs(worker: Worker) -> list[CronJob[Any]]:
+def all_jobs(worker: Worker) -> list[CronJob]:
+    """The jobs of the nouns and of the worker itself."""
     return [
-        CronJob(worker.reconcile, cron=_RECONCILE, unique=True, timeout=240, retries=1),
-        CronJob(worker.housekeeping, cron=_HOUSEKEEPING, unique=True, timeout=600, retries=1),
-        CronJob(worker.forget, cron=_FORGET, unique=True, timeout=3600, retries=1),
+        *worker.jobs,
+        CronJob("housekeeping", _HOUSEKEEPING, worker.housekeeping),
+        CronJob("forget", _FORGET, worker.forget, timedelta(hours=1)),
     ]
 
 
-def _jobs_of_earlier_versions(worker: Worker) -> list[tuple[str, Any]]:
-    """The cron jobs by the names under which an earlier version may have scheduled them: SAQ takes a method's name."""
-    return [(f"Workshop.{job.__name__}", job) for job in (worker.reconcile, worker.housekeeping, worker.forget)]
+def _saq_jobs(worker: Worker) -> tuple[list["SaqCronJob[Any]"], list[tuple[str, Any]]]:
+    """The jobs as SAQ takes them, and the names under which an earlier version may have scheduled them."""
+    scheduled, earlier = [], []
+    for job in all_jobs(worker):
+        function = _as_saq_function(job)
+        seconds = int(job.timeout.total_seconds())
+        scheduled.append(SaqCronJob(function, cron=job.cron, unique=True, timeout=seconds, retries=1))
+        earlier.append((f"Workshop.{job.name}", function))
+    return scheduled, earlier
+
+
+def _as_saq_function(job: CronJob) -> Callable[[Any], Awaitable[None]]:
+    async def run(_context: Any) -> None:
+        await job.run()
+
+    # SAQ names a job by its function; this is the name under which earlier versions scheduled them, too.
+    run.__qualname__ = f"Worker.{job.name}"
+    return run
 
 
 async def _drain(worker: Worker) -> None:

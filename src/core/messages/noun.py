@@ -16,6 +16,7 @@ from core.messages.retry import Bounds, Retried, retry_all
 from core.messages.status import MESSAGE_SEND, EventSource
 from core.messages.tables import messages
 from core.messages.webhook_handlers import apply_events
+from core.messages.worker import plan_work
 from core.nouns import (
     ChangeKind,
     EventAddress,
@@ -186,5 +187,6 @@ NOUN = Noun(
     owners=(Owner(SENDER, _owners_of_senders),),
     resources=(TenantResource(SENDER, "Sender address"),),
     subjects=(Subject(MESSAGE, MESSAGE_SEND, _lock, _requeue, _titles),),
+    worker=plan_work,
     changes=(ChangeKind(MESSAGE, lambda installation: MessageChanges(installation.sealer)),),
 )

@@ -1,14 +1,18 @@
-"""Templates as a noun: a provider's event that its catalogue changed."""
+"""Templates as a noun: a provider's event that its catalogue changed, and a loop that syncs each catalogue."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.nouns import EventOutcomes, EventType, InboxEvent, Noun
+from core.nouns import EventOutcomes, EventType, InboxEvent, Loop, Noun, WorkerContext, WorkerPlan
 from core.ports import TemplatesChanged
 from core.sealing import Sealer
-from core.templates.catalogue_sync import request_sync
+from core.templates.catalogue_sync import CatalogueSync, request_sync
+
+_TICK = 2.0
 
 
 def _encode(_event: TemplatesChanged) -> Mapping[str, Any]:
@@ -25,4 +29,25 @@ async def _apply(connection: AsyncConnection, _sealer: Sealer, events: Sequence[
     return EventOutcomes(processed=dict.fromkeys((kept.place for kept in events), None))
 
 
-NOUN = Noun("templates", events=(EventType("templates", TemplatesChanged, _encode, _decode, _apply),))
+def _plan_work(context: WorkerContext) -> WorkerPlan:
+    """One loop for each provider that keeps templates for us."""
+    installation = context.installation
+    syncs = [
+        CatalogueSync(name, channel, connected.templates, installation.database)
+        for channel, name in installation.channels.items()
+        if (connected := installation.connected.get(name)) is not None and connected.templates is not None
+    ]
+    return WorkerPlan([Loop(f"templates {one.channel}", partial(_sync, one)) for one in syncs])
+
+
+async def _sync(sync: CatalogueSync) -> None:
+    """Read a provider's templates if it is time, and look again in a moment."""
+    await sync.read_if_due()
+    await asyncio.sleep(_TICK)
+
+
+NOUN = Noun(
+    "templates",
+    events=(EventType("templates", TemplatesChanged, _encode, _decode, _apply),),
+    worker=_plan_work,
+)
