@@ -10,7 +10,7 @@ from sqlalchemy.pool import NullPool
 
 from api.migrations import metadata
 from core.database import asyncpg_address
-from core.messages.tables import TransactionId
+from core.live.event_log import TransactionId
 
 ischema_names["xid8"] = TransactionId
 

@@ -15,8 +15,8 @@ from core.database import Database
 from core.errors import CursorExpired
 from core.live.change_feed import CHANGES_PER_PAGE, QUEUE_SIZE, ChangeFeeds, Subscriber
 from core.live.cursors import Cursor
-from core.messages import change_feed
-from core.messages.change_feed import ChangeFilter, MessageChanges, StatusChange
+from core.live.event_log import EventLog
+from core.messages.change_feed import ChangeFilter, StatusChange, message_changes
 from core.ports.identity import DEFAULT_TENANT
 from core.pubsub import Change, Hub
 from core.sealing import Sealer
@@ -33,7 +33,7 @@ async def feeds(
 ) -> ChangeFeeds[StatusChange]:
     # Who writes here gives no hints: the feed looks by itself, without a second's patience.
     monkeypatch.setattr(pubsub, "_TIMEOUT_ALONE", 0.02)
-    return ChangeFeeds(app_database, hub, MessageChanges(sealer))
+    return ChangeFeeds(app_database, hub, message_changes(sealer))
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ async def test_a_higher_number_of_an_older_transaction_is_still_delivered(
         assert await again.take(1) == [higher]
 
 
-@pytest.mark.parametrize(("catching_up", "reading_of_it"), [("changes_since", 2), ("current_states", 1)])
+@pytest.mark.parametrize(("catching_up", "reading_of_it"), [("read_since", 2), ("read_current", 1)])
 async def test_changes_read_ahead_of_the_feed_are_not_delivered_again_after_a_reconnect(
     pipeline: MessagePipeline,
     feeds: ChangeFeeds[StatusChange],
@@ -109,7 +109,7 @@ async def test_changes_read_ahead_of_the_feed_are_not_delivered_again_after_a_re
         place = (await first).cursor
     # From now on the feed polls when a subscriber joins, and when it is notified.
     monkeypatch.setattr(pubsub, "_TIMEOUT_ALONE", 60)
-    read, higher, readings = getattr(change_feed, catching_up), 0, 0
+    read, higher, readings = getattr(EventLog, catching_up), 0, 0
 
     async def read_further(*arguments: Any, **options: Any) -> Any:
         nonlocal higher, readings
@@ -118,8 +118,8 @@ async def test_changes_read_ahead_of_the_feed_are_not_delivered_again_after_a_re
             higher = await record_change(owner, messages[0], "SENT", "SENDING")
         return await read(*arguments, **options)
 
-    monkeypatch.setattr(change_feed, catching_up, read_further)
-    after = place if catching_up == "changes_since" else None
+    monkeypatch.setattr(EventLog, catching_up, read_further)
+    after = place if catching_up == "read_since" else None
     interest = ChangeFilter() if after else ChangeFilter(ids=frozenset(messages))
     async with owner.acquire() as late, subscribed(feeds, interest, after) as reader:
         transaction = late.transaction()
@@ -314,7 +314,7 @@ async def test_a_failing_feed_ends_its_subscriptions_and_the_next_one_starts_aga
     async with subscribed(feeds) as reader:
         first = await begun(reader, feeds)
         with monkeypatch.context() as patch:
-            patch.setattr("core.messages.change_feed.changes_since", _fail)
+            patch.setattr(EventLog, "read_since", _fail)
             await pipeline.hub.publish([Change(DEFAULT_TENANT, message)])
             with pytest.raises(ArithmeticError):
                 await first

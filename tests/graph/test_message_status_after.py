@@ -40,7 +40,7 @@ async def joined(application: App, stream: Following) -> "asyncio.Task[dict[str,
     """Wait for the first change in the background, from a moment that has come when this returns."""
 
     async def followers() -> int:
-        return sum(len(feed._subscribers) for feed, _ in application.services.feeds._feeds.values())
+        return sum(len(feed._subscribers) for feed, _ in application.services.feeds["Message"]._feeds.values())
 
     before = await followers()
     first = asyncio.create_task(stream.next())
@@ -213,6 +213,6 @@ async def test_equal_callers_share_one_execution_and_others_do_not(
 
 def _count(application: App) -> Any:
     async def count() -> int:
-        return sum(len(feed._subscribers) for feed, _ in application.services.feeds._feeds.values())
+        return sum(len(feed._subscribers) for feed, _ in application.services.feeds["Message"]._feeds.values())
 
     return count

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.errors import AppError
 from core.inbox.events import address_of_reference
 from core.messages.accept import Outbox
-from core.messages.change_feed import MessageChanges
+from core.messages.change_feed import message_changes
 from core.messages.retry import Bounds, Retried, retry_all
 from core.messages.status import MESSAGE_SEND, EventSource
 from core.messages.tables import messages
@@ -188,5 +188,5 @@ NOUN = Noun(
     resources=(TenantResource(SENDER, "Sender address"),),
     subjects=(Subject(MESSAGE, MESSAGE_SEND, _lock, _requeue, _titles),),
     worker=plan_work,
-    changes=(ChangeKind(MESSAGE, lambda installation: MessageChanges(installation.sealer)),),
+    changes=(ChangeKind(MESSAGE, lambda installation: message_changes(installation.sealer)),),
 )

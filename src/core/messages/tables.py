@@ -27,19 +27,9 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.types import UserDefinedType
 
 from core.database import metadata
-
-
-class TransactionId(UserDefinedType[int]):
-    """PostgreSQL's xid8: with a sequence it makes a cursor that overlapping commits cannot outrun."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: object) -> str:
-        return "xid8"
-
+from core.live.event_log import TransactionId
 
 messages = Table(
     "messages",
