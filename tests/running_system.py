@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -208,22 +208,38 @@ def environment(urls: Urls, port: int) -> dict[str, str]:
     }
 
 
+PROGRAM = (str(Path(sys.executable).parent / "interalpha"),)
+
+
 def command(*arguments: str) -> list[str]:
-    return [str(Path(sys.executable).parent / "interalpha"), *arguments]
+    return [*PROGRAM, *arguments]
+
+
+async def _prepare_nothing(_database: str) -> None:
+    return None
 
 
 @asynccontextmanager
 async def running_system(
-    stores: SharedStores, folder: Path, *, is_ready: int = 200, is_calm: bool = True, **settings: str
+    stores: SharedStores,
+    folder: Path,
+    *,
+    is_ready: int = 200,
+    is_calm: bool = True,
+    program: Sequence[str] = PROGRAM,
+    prepare: Callable[[str], Awaitable[None]] = _prepare_nothing,
+    **settings: str,
 ) -> AsyncIterator[System]:
     """Start a system with its own database; at the end every process must shut down with status 0.
 
-    With `is_calm`, where no store is taken away, no log may contain a traceback.
+    With `is_calm`, where no store is taken away, no log may contain a traceback. `program` is run instead of
+    `interalpha`, after `prepare` was given the direct address of the new database.
     """
     port = free_port()
     async with stores.database() as urls:
+        await prepare(urls.direct)
         env = environment(urls, port) | settings
-        simulators = Process(command("simulators"), env, folder / "simulators.log")
+        simulators = Process([*program, "simulators"], env, folder / "simulators.log")
         await simulators.start()
         announced = json.loads(await simulators.first_line())
         env |= {
@@ -233,8 +249,8 @@ async def running_system(
             "SMTP_HOST": "127.0.0.1",
             "SMTP_PORT": str(announced["smtp"]),
         }
-        api = Process(command("serve", "--port", str(port)), env, folder / "api.log")
-        worker = Process(command("worker"), env, folder / "worker.log")
+        api = Process([*program, "serve", "--port", str(port)], env, folder / "api.log")
+        worker = Process([*program, "worker"], env, folder / "worker.log")
         await asyncio.gather(api.start(), worker.start())
         base = f"http://127.0.0.1:{port}"
         token = DevelopmentTokens(b"k" * 32).make()

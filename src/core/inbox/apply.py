@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 _LOCK_TIMEOUT, _SINGLE_LOCK_TIMEOUT = "1s", "100ms"
 
 
-class _NoOutcome(Exception):
+class NoOutcome(Exception):
     """A handler gave no outcome for an event."""
 
 
@@ -94,7 +94,7 @@ async def _apply(
     for handle, events in types.by_handler(taken):
         outcomes = await handle(connection, sealer, events)
         if left := {kept.place for kept in events} - outcomes.handled:
-            raise _NoOutcome(f"{len(left)} of {len(events)} events")
+            raise NoOutcome(f"{len(left)} of {len(events)} events")
         await _close(connection, sealer, outcomes)
         changes += outcomes.changes
     return changes

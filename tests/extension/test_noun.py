@@ -1,0 +1,130 @@
+"""A noun and a provider in folders of their own take part in everything, and no other file knows of them."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from core.ports.identity import DEFAULT_TENANT
+from core.sealing import Sealer
+from tests.extension.conftest import SECRET
+from tests.helpers import until
+from tests.running_system import System
+
+
+@pytest.fixture
+async def owner(system: System) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(system.urls.superuser)
+    yield connection
+    await connection.close()
+
+
+async def add_parcel(owner: asyncpg.Connection, recipient: str | None = "+5511987654321") -> UUID:
+    parcel, sealer = uuid4(), Sealer({"k1": b"k" * 32})
+    sealed = hashed = None
+    if recipient is not None:
+        sealed = sealer.seal(recipient, tenant=DEFAULT_TENANT, row=parcel, column="recipient")
+        hashed = sealer.lookup_hash(recipient, tenant=DEFAULT_TENANT)
+    await owner.execute(
+        "INSERT INTO parcels (tenant_id, id, status, recipient_sealed, recipient_hash) VALUES ($1, $2, $3, $4, $5)",
+        DEFAULT_TENANT,
+        parcel,
+        "SHIPPED" if recipient else "WAITING",
+        sealed,
+        hashed,
+    )
+    return parcel
+
+
+async def report(system: System, parcel: UUID | None, status: str, **more: Any) -> int:
+    reference = f"{DEFAULT_TENANT}.{parcel}" if parcel else ""
+    body = json.dumps({"id": str(uuid4()), "status": status, "reference": reference, **more}).encode()
+    signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    headers = {"x-parcelpost-signature": signature}
+    return (await system.http.post("/webhooks/parcelpost", content=body, headers=headers)).status_code
+
+
+async def status_of(owner: asyncpg.Connection, parcel: UUID) -> str:
+    return str(await owner.fetchval("SELECT status FROM parcels WHERE id = $1", parcel))
+
+
+async def inbox_of(owner: asyncpg.Connection, parcel: UUID) -> list[tuple[Any, ...]]:
+    rows = await owner.fetch("SELECT status, subject_kind, error FROM inbox WHERE message_id = $1", parcel)
+    return [tuple(row) for row in rows]
+
+
+async def test_its_event_is_applied_once_and_refers_to_its_object(system: System, owner: asyncpg.Connection) -> None:
+    parcel = await add_parcel(owner)
+    assert await report(system, parcel, "DELIVERED") == 204
+    await until(lambda: status_of(owner, parcel), lambda status: status == "DELIVERED")
+    await until(lambda: inbox_of(owner, parcel), lambda rows: rows == [("PROCESSED", "Parcel", None)])
+
+
+async def test_a_forged_webhook_of_its_provider_is_refused(system: System, owner: asyncpg.Connection) -> None:
+    headers = {"x-parcelpost-signature": "0" * 64}
+    answer = await system.http.post("/webhooks/parcelpost", content=b"{}", headers=headers)
+    assert answer.status_code == 401
+
+
+async def test_its_worker_and_its_dead_letters(system: System, owner: asyncpg.Connection) -> None:
+    parcel = await add_parcel(owner, recipient=None)
+    listed = "query($f: DeadLetterFilter) { deadLetters(filter: $f) { nodes { id kind error resolution } } }"
+
+    async def letters(**condition: Any) -> list[dict[str, Any]]:
+        found = await system.ask(listed, f={"kinds": ["parcel.ship"], **condition})
+        return list(found["deadLetters"]["nodes"])
+
+    [letter] = await until(letters, bool)
+    assert (letter["error"], letter["resolution"]) == ("It has no recipient.", None)
+    assert await status_of(owner, parcel) == "FAILED"
+    requeue = "mutation($i: RequeueDeadLettersInput!) { requeueDeadLetters(input: $i) { errors { __typename } } }"
+    done = await system.ask(requeue, i={"ids": [letter["id"]]})
+    assert done["requeueDeadLetters"]["errors"] == []
+    # Its worker takes it up again; it still has no recipient, so a second letter is written.
+    closed = await until(lambda: letters(isResolved=True), bool)
+    assert closed[0]["resolution"] == "REQUEUED"
+    await until(letters, lambda found: [one["id"] for one in found] not in ([], [letter["id"]]))
+
+
+async def test_a_handler_that_fails_or_forgets_an_event_parks_it_and_loses_nothing(
+    system: System, owner: asyncpg.Connection
+) -> None:
+    # Ten tries take a quarter of an hour; nine are behind these.
+    parcel = await add_parcel(owner)
+    for status in ("BROKEN", "FORGOTTEN"):
+        assert await report(system, parcel, status) == 204
+    await report(system, parcel, "DELIVERED")
+    await until(lambda: status_of(owner, parcel), lambda status: status == "DELIVERED")
+    await until(lambda: inbox_of(owner, parcel), lambda rows: len([1 for row in rows if row[2]]) == 2)
+    await owner.execute("UPDATE inbox SET attempts = 9, due_at = now() WHERE status = 'RECEIVED'")
+    await until(lambda: inbox_of(owner, parcel), lambda rows: sum(row[0] == "FAILED" for row in rows) == 2)
+    found = await owner.fetch(
+        "SELECT error FROM dead_letters WHERE kind = 'webhook.apply' AND subject_kind = 'Parcel' AND message_id = $1",
+        parcel,
+    )
+    assert sorted(row["error"] for row in found) == ["cannot be applied: NoOutcome", "cannot be applied: ValueError"]
+
+
+async def test_an_event_without_our_reference_goes_to_the_owner_of_the_resource(
+    system: System, owner: asyncpg.Connection
+) -> None:
+    tenant = uuid4()
+    await owner.execute(
+        "INSERT INTO tenants (id, slug, name, time_zone, default_currency) VALUES ($1, 'santos', 'Loja', 'UTC', 'BRL')",
+        tenant,
+    )
+    await owner.execute(
+        "UPDATE senders SET tenant_id = $1 WHERE integration = 'parcelpost' AND address = 'SANTOS'", tenant
+    )
+    assert await report(system, None, "ARRIVED", depot="SANTOS") == 204
+
+    async def found() -> list[str]:
+        rows = await owner.fetch("SELECT status FROM inbox WHERE tenant_id = $1", tenant)
+        return [row["status"] for row in rows]
+
+    await until(found, lambda statuses: statuses == ["IGNORED"])

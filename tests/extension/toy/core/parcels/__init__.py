@@ -1,0 +1,1 @@
+"""Parcels that are on their way to customers: a noun for tests."""

@@ -1,0 +1,23 @@
+"""Parcels through a carrier that exists in tests only."""
+
+from core.ports.parcels import ParcelMoved
+from integrations.parcelpost.settings import Settings
+
+from core.ports import Connected, Integration, IntegrationContext, Mode, OtherEvent
+
+
+def connect(settings: Settings, _context: IntegrationContext) -> Connected:
+    """Connect the carrier."""
+    from integrations.parcelpost.webhook import ParcelPostWebhooks
+
+    return Connected(mode=Mode.LIVE, webhooks=ParcelPostWebhooks(settings), own_addresses=[settings.depot])
+
+
+INTEGRATION = Integration(
+    name="parcelpost",
+    title="Parcel Post",
+    docs="https://parcelpost.example/docs",
+    settings=Settings,
+    events=frozenset({ParcelMoved, OtherEvent}),
+    connect=connect,
+)

@@ -1,0 +1,84 @@
+"""Contributions of nouns: found by folder, and refused by name where they do not fit together."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+import core
+from api.nouns import all_nouns, contributions
+from core.inbox.events import UnknownEvent
+from core.nouns import BrokenContribution, EventOutcomes, EventType, InboxEvent, Noun, Owner, Subject
+from core.ports import OtherEvent, ProviderEvent, StatusReport
+from core.sealing import Sealer
+from tests.contributed import EVENT_TYPES
+
+
+class Unheard(ProviderEvent):
+    """An event that no noun contributes."""
+
+
+async def _apply(_connection: AsyncConnection, _sealer: Sealer, _events: Sequence[InboxEvent]) -> EventOutcomes:
+    return EventOutcomes()
+
+
+def _type(code: str, kind: type[ProviderEvent]) -> EventType[ProviderEvent]:
+    return EventType(code, kind, lambda _event: {}, lambda key, name, _data: ProviderEvent(key, name, ""), _apply)
+
+
+def _with(noun: Noun) -> dict[str, Noun]:
+    return {**all_nouns(), noun.name: noun}
+
+
+def test_what_is_contributed_twice_is_refused_by_name() -> None:
+    messages = all_nouns()["messages"]
+    [subject], [owner] = messages.subjects, messages.owners
+    cases = {
+        "the event type status (Unheard) is contributed twice": Noun("x", events=[_type("status", Unheard)]),
+        "the event type mine (StatusReport) is contributed twice": Noun("x", events=[_type("mine", StatusReport)]),
+        "the event type other (OtherEvent) is contributed twice": Noun("x", events=[_type("mine", OtherEvent)]),
+        "the owners of sender are contributed twice": Noun("x", owners=[Owner("sender", owner.find)]),
+        "the subject Message with the work x is contributed twice": Noun("x", subjects=[replace(subject, work="x")]),
+        "the subject X with the work message.send is contributed twice": Noun(
+            "x", subjects=[replace(subject, kind="X")]
+        ),
+    }
+    for words, noun in cases.items():
+        with pytest.raises(BrokenContribution, match=re.escape(words)):
+            contributions(_with(noun))
+
+
+def test_what_no_noun_understands_is_never_taken_for_something_else() -> None:
+    with pytest.raises(UnknownEvent, match="class Unheard"):
+        EVENT_TYPES.encode(Unheard("k", "t", ""))
+    with pytest.raises(UnknownEvent, match="of the kind invoice"):
+        EVENT_TYPES.decode('{"key": "k", "type": "t", "kind": "invoice"}')
+    assert not EVENT_TYPES.understands(Unheard)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "NOUN = 1", "from core.nouns import Noun\nNOUN = Noun('other')"], ids=["none", "no_noun", "name"]
+)
+def test_a_folder_whose_noun_is_not_its_own_is_refused(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"broken{len(text)}"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("")
+    (tmp_path / name / "noun.py").write_text(text)
+    monkeypatch.setattr(core, "__path__", [*core.__path__, str(tmp_path)])
+    all_nouns.cache_clear()
+    try:
+        with pytest.raises(BrokenContribution, match=f"core/{name}/noun.py must define NOUN"):
+            all_nouns()
+    finally:
+        all_nouns.cache_clear()
+
+
+def test_the_kind_of_a_subject_is_contributed_with_its_work() -> None:
+    kinds = {one.kind: one.work for noun in all_nouns().values() for one in noun.subjects}
+    assert kinds["Message"] == "message.send"
+    assert all(isinstance(one, Subject) for noun in all_nouns().values() for one in noun.subjects)
