@@ -82,6 +82,11 @@ def is_storable(text: str) -> bool:
     return _NOT_STORABLE.search(text) is None
 
 
+def made_storable(text: str) -> str:
+    """Replace the characters of a text that PostgreSQL cannot hold."""
+    return _NOT_STORABLE.sub("\ufffd", text)
+
+
 def _described(found: re.Match[str] | None) -> tuple[str, int] | None:
     if found is None:
         return None

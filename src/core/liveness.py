@@ -122,6 +122,12 @@ async def workers_missing_keys(connection: AsyncConnection) -> Sequence[tuple[st
     return [(row.name, ", ".join(row.missing_keys)) for row in await connection.execute(lacking.order_by("name"))]
 
 
+async def keys_missing_anywhere(connection: AsyncConnection) -> set[str]:
+    """The ids of encryption keys that a live worker lacks and due work needs."""
+    lacking = select(func.unnest(workers.c.missing_keys)).where(workers.c.seen_at > func.now() - ALIVE_WITHIN)
+    return set((await connection.execute(lacking)).scalars())
+
+
 async def has_earlier_workers(connection: AsyncConnection) -> bool:
     """Whether a worker is alive of a version that writes no revision."""
     is_seen = workers.c.seen_at > func.now() - ALIVE_WITHIN

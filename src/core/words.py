@@ -34,6 +34,14 @@ class ErrorText:
     docs: str
 
 
+@dataclass(frozen=True, slots=True)
+class ProblemText:
+    """A problem as an operator reads it: what is wrong, and what to do."""
+
+    title: str
+    advice: str
+
+
 class Translator(Protocol):
     """Translates sentences and errors with the catalogues; implemented in `api/i18n`."""
 
@@ -48,3 +56,6 @@ class Translator(Protocol):
 
     def language(self, languages: Sequence[str]) -> str:
         """The language that will be used."""
+
+    def problem(self, code: str, languages: Sequence[str]) -> ProblemText | None:
+        """The title and advice of a problem in the language that will be used; None for an unknown code."""

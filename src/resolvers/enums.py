@@ -22,7 +22,7 @@ from core.messages.status import (
 )
 from core.operations.dashboard import TimeWindow
 from core.operations.health import CredentialStatus, HealthStatus
-from core.ports import Channel, Mode, TemplateApproval, TemplateCategory
+from core.ports import Channel, Mode, Severity, TemplateApproval, TemplateCategory
 from core.ports.identity import ActorKind, Scope
 from core.providers.circuit import CircuitState
 
@@ -180,4 +180,12 @@ _publish(
     "CredentialStatus",
     "Whether the provider accepts our credentials.",
     UNTESTED="No recent call used them.",
+)
+_publish(
+    Severity,
+    "ProblemSeverity",
+    "How bad a problem is.",
+    INFO="Nothing has to be done.",
+    WARNING="It still works; something has to be done soon.",
+    CRITICAL="Something does not work.",
 )

@@ -24,6 +24,7 @@ from resolvers.operations.audit import audit_events_by_id
 from resolvers.operations.dead_letters import dead_letters_by_id
 from resolvers.operations.webhooks import webhooks_by_id
 from resolvers.privacy.erasures import erasures_by_id
+from resolvers.problems.queries import problems_by_id
 from resolvers.templates.types import template_of
 
 MOST_IDS = 100
@@ -118,6 +119,12 @@ async def _dead_letters(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Nod
     return {letter.row.id.bytes: letter for letter in found}
 
 
+async def _problems(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
+    tenant = info.context.require(Scope.OPERATIONS_READ).tenant_id
+    found = await problems_by_id(info, tenant, ids) if (ids := _uuids(keys)) else {}
+    return {one.bytes: problem for one, problem in found.items()}
+
+
 async def _audit_events(info: Info, keys: Sequence[bytes]) -> Mapping[bytes, Node]:
     info.context.require(Scope.OPERATIONS_READ)
     found = await audit_events_by_id(info, ids) if (ids := _uuids(keys)) else {}
@@ -153,6 +160,7 @@ _FETCHERS: dict[str, Callable[[Info, Sequence[bytes]], Awaitable[Mapping[bytes, 
     "Integration": _integrations,
     "WebhookDelivery": _webhooks,
     "DeadLetter": _dead_letters,
+    "Problem": _problems,
     "AuditEvent": _audit_events,
     "Erasure": _erasures,
     "Template": _templates,

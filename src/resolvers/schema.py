@@ -65,6 +65,7 @@ from resolvers.operations.mutations import (
 from resolvers.operations.subscriptions import IntegrationHealthChange, integration_health_changed
 from resolvers.operations.webhooks import WebhookDelivery, WebhookDeliveryConnection, list_webhooks
 from resolvers.privacy.erasures import EraseRecipientPayload, Erasure, erase_recipient
+from resolvers.problems.queries import Problem, ProblemConnection, list_problems
 from resolvers.scalars import CONFIG
 from resolvers.templates.types import Template, TemplateConnection, get_template, list_templates
 
@@ -135,6 +136,11 @@ class Query:
         list_dead_letters,
         Scope.OPERATIONS_READ,
         "Failed work that waits for a decision, newest first.",
+    )
+    problems: ProblemConnection = guarded(
+        list_problems,
+        Scope.OPERATIONS_READ,
+        "Conditions that need an operator, the newest first.",
     )
     audit_events: AuditEventConnection = guarded(
         list_audit_events,
@@ -270,6 +276,7 @@ def build_schema() -> Schema:
             Template,
             WebhookDelivery,
             DeadLetter,
+            Problem,
             AuditEvent,
             Erasure,
             User,

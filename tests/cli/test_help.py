@@ -26,6 +26,7 @@ COMMANDS = (
         "listen",
         "replay",
         "dead-letters",
+        "problems",
         "webhooks",
     ),
     *("templates", "providers", "trigger", "api-keys", "erase", "keys", "token", "migrate", "seed", "schema"),

@@ -27,6 +27,7 @@ class Caller:
     application: App
     engine: Engine
     principal: Principal | None
+    languages: tuple[str, ...] = ()
 
     @property
     def tenant(self) -> UUID:
@@ -34,7 +35,7 @@ class Caller:
         return self.principal.tenant_id
 
     def context(self) -> Context:
-        return Context(self.application.services, self.principal, REQUEST, rate_limit=PLENTY)
+        return Context(self.application.services, self.principal, REQUEST, self.languages, rate_limit=PLENTY)
 
     async def answer(self, document: str, **variables: Any) -> Answer:
         plan = self.engine.plan(document)

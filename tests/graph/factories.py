@@ -171,6 +171,25 @@ class RecordFactory:
             await _insert(connection, "dead_letters", row)
         return letter
 
+    async def problem(self, caller: Caller, **changes: Any) -> UUID:
+        """A problem of the caller's tenant, one that Twilio refuses us unless `changes` say otherwise."""
+        problem = _id_at(at) if (at := changes.get("first_at")) else uuid7()
+        row: dict[str, Any] = {
+            "tenant_id": caller.tenant,
+            "id": problem,
+            "key": f"probe:twilio:{problem}",
+            "code": "TWILIO_REFUSES_US",
+            "severity": "CRITICAL",
+            "integration": "twilio",
+            "title": "Authenticate",
+            "detail": "Authenticate (20003)",
+            "advice": "Compare TWILIO_AUTH_TOKEN with Twilio's console.",
+            **changes,
+        }
+        async with self.owner.acquire() as connection:
+            await _insert(connection, "problems", row)
+        return problem
+
     async def status_change(self, caller: Caller, message: UUID, status: str, previous: str) -> None:
         """Let a message come to another status, as the worker does."""
         async with self.owner.acquire() as connection, connection.transaction():
@@ -316,3 +335,7 @@ async def send_messages(
 
 def webhook_delivery_id(webhook: object) -> str:
     return to_global_id("WebhookDelivery", webhook.bytes)  # type: ignore[attr-defined]
+
+
+def problem_id(problem: UUID) -> str:
+    return to_global_id("Problem", problem.bytes)

@@ -88,6 +88,11 @@ async def _dead_letters(caller: Caller, factory: RecordFactory) -> None:
     await factory.dead_letter(caller, message=message, webhook=await factory.webhook(caller, message=message))
 
 
+async def _problems(caller: Caller, factory: RecordFactory) -> None:
+    message = await factory.message(caller, attempts=2)
+    await factory.problem(caller, subject_kind="Message", subject_id=message)
+
+
 async def _api_keys(caller: Caller, factory: RecordFactory) -> None:
     await create_api_key(caller)
 
@@ -101,6 +106,7 @@ MORE: dict[str, Callable[[Caller, RecordFactory], Awaitable[None]]] = {
     "templates(first: 50)": _templates,
     "webhookDeliveries(first: 50)": _webhooks,
     "deadLetters(first: 50)": _dead_letters,
+    "problems(first: 50)": _problems,
     "apiKeys(first: 50)": _api_keys,
     "auditEvents(first: 50)": _api_keys,
     "integrations": _nothing,

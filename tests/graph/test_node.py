@@ -5,7 +5,7 @@ import pytest
 from core.ports.identity import Scope
 from resolvers.global_ids import to_global_id
 from tests.graph.callers import Caller, NewCaller
-from tests.graph.factories import RecordFactory, global_id
+from tests.graph.factories import RecordFactory, global_id, problem_id
 
 NODE = """
 query ($id: ID!) {
@@ -17,6 +17,7 @@ query ($id: ID!) {
     ... on Integration { name }
     ... on WebhookDelivery { eventType }
     ... on DeadLetter { kind }
+    ... on Problem { code }
   }
 }
 """
@@ -33,6 +34,7 @@ async def story(caller: Caller, factory: RecordFactory) -> dict[str, list[str]]:
         "MessageEvent": [event["id"] for event in found["events"]["nodes"]],
         "WebhookDelivery": [to_global_id("WebhookDelivery", (await factory.webhook(caller)).bytes)],
         "DeadLetter": [to_global_id("DeadLetter", (await factory.dead_letter(caller)).bytes)],
+        "Problem": [problem_id(await factory.problem(caller))],
     }
 
 
@@ -56,7 +58,7 @@ async def test_a_node_is_the_whole_object(caller: Caller, factory: RecordFactory
 
 async def test_ids_of_all_objects_differ(caller: Caller, factory: RecordFactory) -> None:
     ids = [id for ids in (await story(caller, factory)).values() for id in ids]
-    assert len(set(ids)) == len(ids) == 8
+    assert len(set(ids)) == len(ids) == 9
 
 
 async def test_what_belongs_to_others_is_not_there(caller: Caller, stranger: Caller, factory: RecordFactory) -> None:
@@ -84,6 +86,7 @@ UNKNOWN_IDS = [
     to_global_id("WebhookDelivery", b"short"),
     to_global_id("DeadLetter", b"\x00" * 16),
     to_global_id("DeadLetter", b"short"),
+    to_global_id("Problem", b"\x00" * 16),
     to_global_id("Tenant", b"\x00" * 16),
     to_global_id("", b""),
 ]
@@ -108,6 +111,7 @@ async def test_each_type_needs_its_scope(new_caller: NewCaller, factory: RecordF
         "Integration": to_global_id("Integration", b"twilio"),
         "WebhookDelivery": to_global_id("WebhookDelivery", b"\x00" * 16),
         "DeadLetter": to_global_id("DeadLetter", b"\x00" * 16),
+        "Problem": to_global_id("Problem", b"\x00" * 16),
     }
     for id in ids.values():
         assert await powerless.code("query ($id: ID!) { node(id: $id) { id } }", id=id) == "FORBIDDEN"

@@ -65,7 +65,9 @@ async def test_a_hundred_ids_are_the_most(caller: Caller) -> None:
     assert (await caller.ask(NODES, ids=[])) == {"nodes": []}
 
 
-@pytest.mark.parametrize("type_name", ["Message", "MessageBatch", "Template", "WebhookDelivery", "DeadLetter"])
+@pytest.mark.parametrize(
+    "type_name", ["Message", "MessageBatch", "Template", "WebhookDelivery", "DeadLetter", "Problem"]
+)
 async def test_each_type_needs_its_scope(new_caller: NewCaller, type_name: str) -> None:
     powerless = await new_caller(frozenset({Scope.MESSAGES_SEND}))
     assert await powerless.code(NODES, ids=[to_global_id(type_name, b"\x00" * 16)]) == "FORBIDDEN"

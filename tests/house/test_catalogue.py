@@ -9,8 +9,9 @@ import pytest
 
 import core.errors
 import core.templates.tables
-from api.i18n.catalogue import LANGUAGES, entries
+from api.i18n.catalogue import LANGUAGES, entries, problem_texts
 from core.errors import AppError, InvalidSignature, ProviderError
+from core.problems.probes import FAILED, NO_ANSWER
 from engine.errors import ErrorCode
 from tests.house.sources import ROOT, sources
 
@@ -125,3 +126,27 @@ def test_nothing_was_forgotten_in_english() -> None:
     same = {code for code, entry in entries("pt-BR").items() if entry.message == entries("en")[code].message}
     # Clients wait for these very words.
     assert same == {"PERSISTED_QUERY_NOT_FOUND", "PERSISTED_QUERY_NOT_SUPPORTED"}
+
+
+def codes_of_problems() -> Iterator[str]:
+    """The codes that probes of our integrations give their findings, and those that problems are opened with."""
+    for source in sources():
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in ("Finding", "NewProblem"):
+                is_finding = getattr(node.func, "id", None) == "Finding"
+                code = node.args[0 if is_finding else 1]
+                if isinstance(code, ast.Constant) and (source.name.startswith("integrations/") or not is_finding):
+                    yield str(code.value)
+
+
+def test_every_problem_has_a_title_and_advice_in_all_languages() -> None:
+    # A server for mail has a name before its code.
+    of_mail = {f"{name}_{end}" for name in ("SMTP", "SMTP_FALLBACK") for end in ("REFUSES_US", "UNREACHABLE")}
+    opened = {*codes_of_problems(), *of_mail, FAILED, NO_ANSWER}
+    assert "TWILIO_REFUSES_US" in opened
+    for language in LANGUAGES:
+        texts = problem_texts(language)
+        assert list(texts) == sorted(opened), language
+        assert all(text.title.endswith(".") and text.advice.endswith(".") for text in texts.values())
+    translated = problem_texts("pt-BR")
+    assert [code for code, text in problem_texts("en").items() if translated[code].title == text.title] == []

@@ -9,6 +9,7 @@ GLOSSARY = ROOT / "docs" / "explanation" / "architecture.md"
 TEXTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", ".env.example", "schema.graphql", "Makefile")),
     ROOT / "src" / "api" / "i18n" / "en.json",
+    ROOT / "src" / "api" / "i18n" / "problems.en.json",
     *sorted(ROOT.glob("docs/**/*.md")),
     *sorted(ROOT.glob("src/integrations/*/README.md")),
     *sorted(path for path in ROOT.glob("web/graphiql/**/*") if path.suffix in {".ts", ".tsx", ".graphql"}),

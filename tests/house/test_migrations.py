@@ -23,6 +23,7 @@ SHARED_TABLES = {
     "workers",
     "servers",
     "pulses",
+    "probe_turns",
     "daily_counts",
     "lookup_keys",
     "contracts",

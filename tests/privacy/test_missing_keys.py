@@ -14,7 +14,9 @@ from core.messages.queries import MessageFilter
 from core.pagination import PageRequest
 from core.ports import ReportedStatus, StatusReport
 from core.ports.identity import DEFAULT_TENANT
-from core.privacy.encryption_keys import count_waiting_for_keys, log_missing_keys
+from core.privacy.encryption_keys import count_waiting_for_keys, log_missing_keys, record_missing_keys
+from core.problems.queries import Problem, ProblemFilter, problems_page
+from core.problems.tables import OPERATOR
 from core.sealing import KeyMissing, Sealer
 from tests.privacy.conftest import NUMBER, WORDS, Life
 
@@ -191,3 +193,28 @@ async def test_what_waits_for_a_key_is_counted_said_and_shown_without_its_value(
     await liveness.record_missing_keys(life.pipeline.worker, "one", ())
     async with life.pipeline.app.transaction() as connection:
         assert await liveness.workers_missing_keys(connection) == []
+
+
+async def test_a_missing_key_is_a_problem_until_no_live_worker_lacks_it(life: Life, turned: Sealer) -> None:
+    life.pipeline.outbox.sealer = turned
+    for _ in range(2):
+        await life.send(NUMBER, WORDS)
+    worker = life.pipeline.worker
+
+    async def looked(name: str, by: Sealer) -> list[Problem]:
+        """What is open after a worker has looked."""
+        found = await count_waiting_for_keys(worker, by)
+        await liveness.record_worker(worker, name, "0039")
+        await liveness.record_missing_keys(worker, name, found)
+        await record_missing_keys(worker, found)
+        async with worker.transaction(OPERATOR) as connection:
+            problems, _ = await problems_page(connection, [OPERATOR], PageRequest(10), ProblemFilter())
+        return list(problems)
+
+    [problem] = await looked("old", life.pipeline.sealer)
+    assert (problem.code, problem.detail) == ("ENCRYPTION_KEY_MISSING", "The key k2 is missing.")
+    assert problem.extent is not None
+    assert (problem.extent.number, problem.extent.unit) == (2, "rows")
+    assert [one.count for one in await looked("new", turned)] == [1], "the other worker lacks it still"
+    assert [one.count for one in await looked("old", life.pipeline.sealer)] == [2]
+    assert await looked("old", turned) == []

@@ -9,7 +9,7 @@ import asyncpg
 
 from resolvers.global_ids import from_global_id, to_global_id
 from tests.graph.callers import Caller
-from tests.graph.factories import RecordFactory, global_id
+from tests.graph.factories import RecordFactory, global_id, problem_id
 from tests.security.tables import tenant_tables
 
 # Types that all tenants share.
@@ -91,6 +91,7 @@ async def belongings_of(somebody: Caller, factory: RecordFactory) -> Belongings:
         "Organization": [str(to_global_id("Organization", somebody.tenant.bytes))],
         "Erasure": [erasure],
         "AuditEvent": [one["id"] for one in acts],
+        "Problem": [problem_id(await factory.problem(somebody, detail=SECRET_WORD))],
         "DeadLetter": [str(to_global_id("DeadLetter", one.bytes)) for one in letters],
     }
     return Belongings(ids, [queued, failed])

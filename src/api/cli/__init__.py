@@ -20,6 +20,7 @@ _COMMANDS = {
     "listen": ("listen:command", "Print changes of messages as they happen; forward them to a local program."),
     "replay": ("dead_letters:replay_command", "Try failed work again."),
     "dead-letters": ("dead_letters:dead_letters_command", "List dead letters, requeue or discard them."),
+    "problems": ("problems:command", "List problems: conditions that need an operator."),
     "webhooks": ("webhooks:command", "List, show and replay webhooks from providers."),
     "templates": ("templates:command", "List templates, and whether they can be sent."),
     "providers": ("providers:command", "List providers and their circuit breakers."),

@@ -1,4 +1,4 @@
-"""The catalogues of errors: a sentence and advice for every code, in every language we speak."""
+"""The catalogues of errors and problems: a sentence and advice for every code, in every language we speak."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from core.words import ErrorText, Sentence
+from core.words import ErrorText, ProblemText, Sentence
 
 ENGLISH = "en"
 LANGUAGES = (ENGLISH, "pt-BR")
@@ -27,6 +27,13 @@ def entries(language: str) -> Mapping[str, Entry]:
     """Read one language's catalogue."""
     text = Path(__file__).with_name(f"{language}.json").read_text(encoding="utf-8")
     return {code: Entry(**entry) for code, entry in json.loads(text).items()}
+
+
+@cache
+def problem_texts(language: str) -> Mapping[str, ProblemText]:
+    """Read one language's catalogue of problems."""
+    text = Path(__file__).with_name(f"problems.{language}.json").read_text(encoding="utf-8")
+    return {code: ProblemText(**entry) for code, entry in json.loads(text).items()}
 
 
 def language_for(languages: Sequence[str]) -> str:
@@ -58,6 +65,10 @@ class Catalogue:
         if entry is None:
             return ErrorText(message, "", page)
         return ErrorText(_said(message, language, code, places), entry.advice, page)
+
+    def problem(self, code: str, languages: Sequence[str]) -> ProblemText | None:
+        """Say a problem; None where the catalogue has no words for it."""
+        return problem_texts(language_for(languages)).get(code)
 
     def describe(self, error: Mapping[str, Any], languages: Sequence[str]) -> Mapping[str, Any]:
         """Put an error of the top level into words: its message, and advice and page among its extensions."""

@@ -16,7 +16,7 @@ from core.idempotency import delete_expired_keys
 from core.inbox.apply import apply_due_events
 from core.liveness import Activity, ActivityReporter
 from core.nouns import CronJob, Loop, WorkerContext
-from core.privacy.encryption_keys import count_waiting_for_keys, log_missing_keys
+from core.privacy.encryption_keys import count_waiting_for_keys, log_missing_keys, record_missing_keys
 from core.privacy.erase import run_erasure_step
 from core.privacy.retention import forget_expired_data
 
@@ -77,10 +77,11 @@ class Worker:
         await forget_expired_data(self.app.database, self.app.sealer, self.app.retention)
 
     async def look_for_missing_keys(self) -> None:
-        """One turn: say which keys are missing here that something waits for, in the log and in `/health/ready`."""
+        """One turn: report the keys that are missing here and needed: in the log, `/health/ready` and as problems."""
         found = await count_waiting_for_keys(self.app.database, self.app.sealer)
         log_missing_keys(found)
         await liveness.record_missing_keys(self.app.database, self.name, found)
+        await record_missing_keys(self.app.database, found)
         await asyncio.sleep(_MISSING_KEYS)
 
     async def erase(self) -> None:

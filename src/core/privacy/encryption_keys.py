@@ -15,6 +15,10 @@ from sqlalchemy import ARRAY, Column, ColumnElement, LargeBinary, Row, Table, bi
 from core.addresses import lookup_form
 from core.database import Database, metadata, walk_table
 from core.idempotency import idempotency_keys
+from core.liveness import keys_missing_anywhere
+from core.ports import Severity
+from core.problems.store import Extent, NewProblem, close_missing, open_problems
+from core.problems.tables import OPERATOR, ClosedBy
 from core.sealing import SealBroken, SealedColumn, SealedTable, Sealer, is_readable, sealed_tables
 
 log = structlog.get_logger(__name__)
@@ -166,5 +170,29 @@ def log_missing_keys(found: Mapping[str, Mapping[str, int]]) -> None:
             "key_missing",
             key=key,
             **places,
-            advice="add it after the current one to ENCRYPTION_KEYS of every process: docs/how-to/lost-keys.md",
+            advice=f"add it {_WHERE}",
         )
+
+
+_WHERE = "after the current one to ENCRYPTION_KEYS of every process: docs/how-to/lost-keys.md"
+_PREFIX = "encryption-key:"
+
+
+async def record_missing_keys(database: Database, found: Mapping[str, Mapping[str, int]]) -> None:
+    """Open a problem for each key that is missing here, and close those of keys that no live worker lacks."""
+    missing = [
+        NewProblem(
+            f"{_PREFIX}{key}",
+            "ENCRYPTION_KEY_MISSING",
+            Severity.CRITICAL,
+            "An encryption key is missing, and work that needs it waits.",
+            f"The key {key} is missing.",
+            f"Add it {_WHERE}.",
+            extent=Extent(sum(places.values()), "rows"),
+        )
+        for key, places in found.items()
+    ]
+    async with database.transaction(OPERATOR) as connection:
+        lacking = {*found, *await keys_missing_anywhere(connection)}
+        await open_problems(connection, missing)
+        await close_missing(connection, _PREFIX, [f"{_PREFIX}{key}" for key in lacking], ClosedBy.NOUN)

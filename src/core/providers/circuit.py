@@ -228,10 +228,15 @@ class Circuits:
 
     async def read(self, integrations: Collection[str]) -> Mapping[str, CircuitView]:
         """Read circuits in one round trip; while Redis is away all are closed, as workers treat them."""
+        found = await self.read_stored(integrations)
+        return dict.fromkeys(integrations, CircuitView()) if found is None else found
+
+    async def read_stored(self, integrations: Collection[str]) -> Mapping[str, CircuitView] | None:
+        """Read circuits in one round trip; None while Redis is away."""
         names = list(dict.fromkeys(integrations))
         found = await self._store.run(READ, [limiter_key(name) for name in names]) if names else []
         if found is None:
-            return dict.fromkeys(names, CircuitView())
+            return None
         return {
             name: CircuitView(
                 CircuitState(state.decode()),
