@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from uuid import UUID
 
 import strawberry
@@ -50,3 +51,8 @@ def uuid_of(text: str, type_name: str) -> UUID | None:
     if found is None or found[0] != type_name or len(found[1]) != 16:
         return None
     return UUID(bytes=found[1])
+
+
+def uuids(keys: Sequence[bytes]) -> list[UUID]:
+    """Read keys that are UUIDs; others are left out."""
+    return [UUID(bytes=key) for key in keys if len(key) == 16]

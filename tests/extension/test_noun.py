@@ -1,5 +1,6 @@
 """A noun and a provider in folders of their own take part in everything, and no other file knows of them."""
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -9,12 +10,16 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from websockets.asyncio.client import connect
 
 from core.ports.identity import DEFAULT_TENANT
 from core.sealing import Sealer
+from resolvers.global_ids import from_global_id
 from tests.extension.conftest import SECRET
 from tests.helpers import until
-from tests.running_system import System
+from tests.running_system import System, phone
+
+__all__ = ["phone"]
 
 
 @pytest.fixture
@@ -128,3 +133,59 @@ async def test_an_event_without_our_reference_goes_to_the_owner_of_the_resource(
         return [row["status"] for row in rows]
 
     await until(found, lambda statuses: statuses == ["IGNORED"])
+
+
+async def test_its_type_is_a_node_a_subject_and_a_field_of_messages(
+    system: System, owner: asyncpg.Connection, phone: str
+) -> None:
+    parcel, message = await add_parcel(owner), await system.sms(phone)
+    await owner.execute("UPDATE parcels SET message_id = $2 WHERE id = $1", parcel, UUID(bytes=key_of(message)))
+    shown = await system.ask("query($id: ID!) { message(id: $id) { parcels { id status } } parcelCount }", id=message)
+    [found] = shown["message"]["parcels"]
+    assert found["status"] == "SHIPPED"
+    assert shown["parcelCount"] >= 1
+    node = await system.ask("query($id: ID!) { node(id: $id) { __typename id } }", id=found["id"])
+    assert node["node"] == {"__typename": "Parcel", "id": found["id"]}
+    await report(system, parcel, "DELIVERED")
+    listed = (
+        "query($f: WebhookDeliveryFilter) { webhookDeliveries(filter: $f) "
+        "{ nodes { integration { kind name } subject { __typename ... on Parcel { id status } } } } }"
+    )
+
+    async def webhooks() -> list[dict[str, Any]]:
+        return list((await system.ask(listed, f={"subjectId": found["id"]}))["webhookDeliveries"]["nodes"])
+
+    about = {"__typename": "Parcel", "id": found["id"], "status": "DELIVERED"}
+    kind = {"kind": "PARCELPOST", "name": "Parcel Post"}
+    await until(webhooks, lambda nodes: nodes == [{"integration": kind, "subject": about}])
+
+
+async def test_its_changes_are_followed_by_subscription(system: System, owner: asyncpg.Connection) -> None:
+    parcel = await add_parcel(owner)
+    url = system.base.replace("http", "ws") + "/graphql"
+    async with connect(url, subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
+        opening = {"type": "connection_init", "payload": {"Authorization": f"Bearer {system.token}"}}
+        await socket.send(json.dumps(opening))
+        assert json.loads(await socket.recv())["type"] == "connection_ack"
+        query = "subscription { parcelMoved { parcelId status } }"
+        await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": query}}))
+        told = asyncio.create_task(hear(socket, parcel))
+        # The subscription may begin a moment later; another report is another change.
+        while not told.done():
+            await report(system, parcel, "DELIVERED")
+            await asyncio.wait([told], timeout=0.5)
+        assert await told == "DELIVERED"
+
+
+async def hear(socket: Any, parcel: UUID) -> str:
+    while True:
+        frame = json.loads(await asyncio.wait_for(socket.recv(), 10))
+        moved = frame["payload"]["data"]["parcelMoved"]
+        if key_of(moved["parcelId"]) == parcel.bytes:
+            return str(moved["status"])
+
+
+def key_of(global_id: str) -> bytes:
+    named = from_global_id(global_id)
+    assert named is not None
+    return named[1]

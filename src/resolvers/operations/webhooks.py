@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Annotated
 from uuid import UUID
 
 import strawberry
@@ -10,36 +9,21 @@ import strawberry
 from core.inbox import queries
 from core.inbox.tables import WebhookStatus
 from core.masking import mask_id
-from core.nouns import SubjectKey
 from core.pagination import TimeRange, time_range
 from core.ports.identity import Scope
-from core.ports.sending import MESSAGE
-from resolvers.context import Info, sealed_asked_for
+from resolvers.context import Info
 from resolvers.fields import Node, computed, given
-from resolvers.global_ids import to_global_id, uuid_of
+from resolvers.global_ids import to_global_id
 from resolvers.integrations import Integration, IntegrationKind, integration_of
 from resolvers.messages.queries import TimeRangeInput
-from resolvers.messages.types import Message, message_of
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
 from resolvers.scalars import JSON
-
-Subject = Annotated[Message, strawberry.union("Subject", description="The object that a record is about.")]
-
-
-async def subject_of(info: Info, key: SubjectKey | None) -> Message | None:
-    """The object a record speaks of; None when it speaks of none, or of one the caller has not."""
-    if key is None or key.kind != MESSAGE:
-        return None
-    found = await info.context.messages.load((key.id, sealed_asked_for(info)))
-    return None if found is None else message_of(found)
-
+from resolvers.subjects import Subject, subject_asked_for, subject_of
 
 # Webhooks from providers.
 
 
 _CURSOR = "WebhookDeliveryCursor"
-# The id of no message: a filter with it finds nothing.
-_NOBODY = UUID(int=0)
 
 
 @strawberry.type(description="A webhook event from a provider.")
@@ -155,11 +139,6 @@ def _condition(filter: WebhookDeliveryFilter | None) -> queries.WebhookFilter:
 def names_of(kinds: Sequence[IntegrationKind] | None) -> Sequence[str] | None:
     """Integrations by the names of their folders."""
     return None if kinds is None else [kind.value for kind in kinds]
-
-
-def subject_asked_for(subject: strawberry.ID | None) -> SubjectKey | None:
-    """The object a filter names; None where it names none."""
-    return None if subject is None else SubjectKey(MESSAGE, uuid_of(subject, MESSAGE) or _NOBODY)
 
 
 def span_of(range: TimeRangeInput | None, path: Sequence[str]) -> TimeRange:

@@ -99,6 +99,22 @@ async def move(connection: AsyncConnection, tenant: UUID, parcel: UUID, status: 
     return True
 
 
+async def parcels_by_id(connection: AsyncConnection, tenant: UUID, ids: Collection[UUID] | None) -> Mapping[UUID, str]:
+    """The statuses of parcels, or of all where no ids are given."""
+    chosen = select(parcels.c.id, parcels.c.status).where(parcels.c.tenant_id == tenant)
+    if ids is not None:
+        chosen = chosen.where(parcels.c.id.in_(list(ids)))
+    return {row.id: row.status for row in await connection.execute(chosen)}
+
+
+async def parcels_of_message(connection: AsyncConnection, tenant: UUID, message: UUID) -> Mapping[UUID, str]:
+    """The statuses of the parcels that a message announces."""
+    chosen = select(parcels.c.id, parcels.c.status).where(
+        parcels.c.tenant_id == tenant, parcels.c.message_id == message
+    )
+    return {row.id: row.status for row in await connection.execute(chosen)}
+
+
 _DEPOTS = text("SELECT address, tenant_id FROM owners_of_addresses(:integration, :depots)").bindparams(
     bindparam("depots", type_=ARRAY(Text))
 )

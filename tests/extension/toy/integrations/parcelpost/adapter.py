@@ -1,0 +1,1 @@
+"""Calls the carrier; it has none, and only reports."""
