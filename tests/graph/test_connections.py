@@ -48,6 +48,12 @@ async def _dead_letters(caller: Caller, factory: RecordFactory) -> str:
     return "{}"
 
 
+async def _problems(caller: Caller, factory: RecordFactory) -> str:
+    for _ in range(SIZE):
+        await factory.problem(caller)
+    return "{}"
+
+
 async def _api_keys(caller: Caller, factory: RecordFactory) -> str:
     for _ in range(SIZE):
         await create_api_key(caller)
@@ -75,6 +81,7 @@ FILLED: dict[str, Callable[[Caller, RecordFactory], Awaitable[str]]] = {
     "Query.templates": _templates,
     "Query.webhookDeliveries": _webhooks,
     "Query.deadLetters": _dead_letters,
+    "Query.problems": _problems,
     "Query.apiKeys": _api_keys,
     # Each made key is an event, too.
     "Query.auditEvents": _api_keys,
