@@ -15,7 +15,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import rich_click as click
 
 from api.cli import interalpha
-from api.cli.options import Deferred
+from api.cli.commands import Deferred
 from api.http.errors_page import as_markdown
 from core.settings import CoreSettings, Variable, describe
 from integrations.registry import all_integrations

@@ -1,6 +1,6 @@
 """The commands that devkit adds to `interalpha`. Their modules are imported when they are used."""
 
-from api.cli.options import Deferred
+from api.cli.commands import Deferred
 
 dev = Deferred(
     "dev",

@@ -1,36 +1,21 @@
 """Help is fast and complete; wrong usage is reported."""
 
+import pkgutil
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+import api.cli
 from api.cli import interalpha as program
-from api.cli.options import Deferred
+from api.cli.commands import Deferred
 
-COMMANDS = (
-    *(
-        "dev",
-        "reset",
-        "serve",
-        "worker",
-        "check",
-        "send",
-        "batch",
-        "messages",
-        "listen",
-        "replay",
-        "dead-letters",
-        "problems",
-        "webhooks",
-    ),
-    *("templates", "providers", "trigger", "api-keys", "erase", "keys", "token", "migrate", "seed", "schema"),
-)
 HEAVY = ("litestar", "strawberry", "sqlalchemy", "aiohttp", "httpx", "pydantic", "alembic", "asyncpg")
 
 
@@ -43,16 +28,69 @@ sys.exit(",".join(name for name in {HEAVY} if name in sys.modules) or 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    listed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("│ ") and line[2].isalpha()]
-    assert listed == list(COMMANDS)
+    names = listed(done.stdout)
+    own = [name for name, (_, words, _) in sorted(declared().items(), key=lambda one: one[1][2]) if words is not None]
+    assert names == ["dev", "reset", *own]
+    assert own[:4] == ["serve", "worker", "check", "send"]
+    assert own[-1] == "schema"
+
+
+def listed(help_text: str) -> list[str]:
+    """The commands that a help lists."""
+    return [line.split()[1] for line in help_text.splitlines() if line.startswith("│ ") and line[2].isalpha()]
+
+
+def declared() -> dict[str, tuple[str, str | None, int]]:
+    """What the modules declare, as it is when they are imported."""
+    modules = [import_module(f"api.cli.{one.name}") for one in pkgutil.iter_modules(api.cli.__path__)]
+    return {name: line for module in modules for name, line in getattr(module, "COMMANDS", {}).items()}
 
 
 def test_every_command_has_help(subtests: pytest.Subtests) -> None:
-    for command in [*COMMANDS, "simulators"]:
+    for command in ["dev", "reset", *declared()]:
         with subtests.test(command):
             result = CliRunner().invoke(program, [command, "--help"])
             assert result.exit_code == 0
             assert f"interalpha {command}" in result.stdout
+
+
+def add_modules(monkeypatch: pytest.MonkeyPatch, folder: Path, **declarations: str) -> None:
+    """Add a folder to the command line, with a module for each of these declarations."""
+    for module, declaration in declarations.items():
+        lines = ["import click", declaration, "@click.command()", "def command(): click.echo('No parcels.')"]
+        (folder / f"{module}.py").write_text("\n".join(lines))
+        monkeypatch.delitem(sys.modules, f"api.cli.{module}", raising=False)
+    monkeypatch.setattr(api.cli, "__path__", [*api.cli.__path__, str(folder)])
+
+
+def test_a_file_in_one_more_folder_adds_its_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    add_modules(monkeypatch, tmp_path, parcels='COMMANDS = {"parcels": ("command", "List parcels.", 65)}')
+    names = listed(CliRunner().invoke(program, ["--help"]).stdout)
+    assert names[names.index("messages") :][:3] == ["messages", "parcels", "listen"]
+    assert "api.cli.parcels" not in sys.modules
+    assert CliRunner().invoke(program, ["parcels"]).stdout == "No parcels.\n"
+
+
+def test_a_declaration_that_does_not_fit_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    good, unreadable = '{"parcels": ("command", "List parcels.", 65)}', "must declare its commands as COMMANDS = {"
+    cases: list[tuple[dict[str, str], list[str]]] = [
+        ({"one": f"COMMANDS = {good}", "two": f"COMMANDS = {good}"}, ["one.py", "two.py", "the command parcels"]),
+        ({"mine": f"COMMANDS = {good}".replace("parcels", "send")}, ["send.py", "mine.py", "the command send"]),
+        ({"send": f"COMMANDS = {good}"}, ["send.py", "api.cli.send"]),
+        ({"one": "COMMANDS: dict = {}"}, ["one.py", unreadable]),
+        ({"one": "COMMANDS = dict(parcels=1)"}, ["one.py", unreadable]),
+        ({"one": 'COMMANDS = {"parcels": ("command", "List parcels.")}'}, ["one.py", unreadable]),
+        ({"one": 'COMMANDS = {"parcels": ("command", "List parcels.", "65")}'}, ["one.py", unreadable]),
+        ({"one": 'COMMANDS = {"parcels": ("command", WORDS, 65)}'}, ["one.py", unreadable]),
+    ]
+    for number, (modules, told) in enumerate(cases):
+        (folder := tmp_path / str(number)).mkdir()
+        with monkeypatch.context() as patch:
+            add_modules(patch, folder, **modules)
+            for arguments in (["--help"], ["check", "--help"]):
+                result = CliRunner().invoke(program, arguments)
+                assert (result.exit_code, result.stdout) == (1, ""), (modules, arguments)
+                assert all(words in result.stderr for words in ["✗ ", *told]), result.stderr
 
 
 def commands(command: click.Command | None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

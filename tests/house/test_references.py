@@ -31,9 +31,9 @@ def test_each_setting_is_read_by_known_processes() -> None:
 
 def test_the_reference_has_every_command_with_its_help() -> None:
     text = cli_reference()
-    for name, command in interalpha.commands.items():
-        assert (f"\n## interalpha {name}\n" in text) is not command.hidden, name
     context = click.RichContext(interalpha, info_name="interalpha")
+    names = interalpha.list_commands(context)
+    assert {"dev", "serve", "simulators"} <= set(names)
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
-        f"## interalpha {name}" for name in interalpha.list_commands(context) if name != "simulators"
+        f"## interalpha {name}" for name in names if name != "simulators"
     ]

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from core.access.api_keys import ApiKey
     from core.addresses import Address
 
+COMMANDS = {
+    "api-keys": ("api_keys_command", "Create, list and revoke API keys.", 150),
+    "token": ("token_command", "Print a development token.", 180),
+}
+
 
 def read_recipients(written: Sequence[str]) -> Sequence["Address"]:
     """Read numbers and addresses; raises Failure."""

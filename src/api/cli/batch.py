@@ -19,6 +19,8 @@ from api.cli.options import CHANNELS, Utf8Text, choice
 from api.cli.terminal import Exit, Failure, clock, confirm, json_option, print_json, screen, yes_option
 from api.cli.terminal import as_json as written
 
+COMMANDS = {"batch": ("command", "Send messages to many people from a file; show and cancel batches.", 50)}
+
 _COLUMNS = ("to", "channel", "text", "subject", "html", "template", "locale", "external_id")
 _SEPARATOR = re.compile(r"\"?sep=(.)\"?\r?\n")
 """What Excel reads, and some programs write, before the line of column names."""

@@ -22,6 +22,8 @@ from core.settings.core_settings import REQUIRED_IN_PRODUCTION
 from core.settings.postgres_url import read_postgres_url
 from core.settings.redis_url import read_redis_url
 
+COMMANDS = {"check": ("command", "Check the configuration. Sends nothing.", 30)}
+
 OK, NOT_CONFIGURED = 0, 3
 _CHANNEL_WORDS = {Channel.WHATSAPP: "WhatsApp messages", Channel.SMS: "text messages", Channel.EMAIL: "e-mail"}
 

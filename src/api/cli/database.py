@@ -13,6 +13,11 @@ from api.cli.options import Utf8Text
 from api.cli.terminal import Exit, Failure, json_option, print_json
 from core.settings import CoreSettings
 
+COMMANDS = {
+    "migrate": ("migrate_command", "Migrate the database's tables.", 190),
+    "seed": ("seed_command", "Create three example templates in the database.", 200),
+}
+
 Result = TypeVar("Result")
 
 

@@ -12,6 +12,11 @@ from api.cli.message_input import PARTIES, way_of
 from api.cli.options import CHANNELS, Duration, Utf8Text, choice
 from api.cli.terminal import Exit, clock, confirm, json_option, print_json, screen, yes_option
 
+COMMANDS = {
+    "replay": ("replay_command", "Try failed work again.", 80),
+    "dead-letters": ("dead_letters_command", "List dead letters, requeue or discard them.", 90),
+}
+
 _MOST = 100
 _ERRORS = "errors { ... on UserError { message path } ... on InvalidStateError { state } }"
 _DECIDE = """

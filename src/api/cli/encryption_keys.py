@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from core.database import Database
     from core.sealing import Sealer
 
+COMMANDS = {"keys": ("command", "Show which keys encrypt personal data; re-encrypt it under the current one.", 170)}
+
 Result = TypeVar("Result")
 
 _UNNAMED = "(not said)"

@@ -11,6 +11,8 @@ from api.cli.options import Utf8Text
 from api.cli.terminal import Failure, confirm, json_option, print_json, yes_option
 from core.addresses import known_address, mask
 
+COMMANDS = {"erase": ("command", "Erase everything about one person, found by their address.", 160)}
+
 _COUNTS = "id messages canceled webhooks names requestedAt finishedAt"
 _ERASE = f"""
 mutation Erase($recipient: RecipientInput!) {{

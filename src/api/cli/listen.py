@@ -21,6 +21,8 @@ from api.cli.terminal import as_json as written
 from core.messages.status import MessageStatus
 from core.settings.addresses import is_loopback, split
 
+COMMANDS = {"listen": ("command", "Print changes of messages as they happen; forward them to a local program.", 70)}
+
 _PAUSE_SECONDS = 1.0
 CHANGES = f"""
 subscription Changes($filter: MessageStatusFilter, $after: String) {{

@@ -15,6 +15,8 @@ from api.cli.options import CHANNELS, DIRECTIONS, Choice, Moment, Utf8Text, as_m
 from api.cli.terminal import Failure, clock, confirm, json_option, print_json, screen, yes_option
 from core.messages.status import MessageStatus
 
+COMMANDS = {"messages": ("command", "List, show, cancel and settle messages.", 60)}
+
 _LIST = f"""
 query List($first: Int!, $after: String, $filter: MessageFilter) {{
   messages(first: $first, after: $after, filter: $filter) {{

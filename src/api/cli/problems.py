@@ -9,6 +9,8 @@ from api.cli.client import limit_options, listed, url_option
 from api.cli.options import choice
 from api.cli.terminal import clock, json_option, print_json, screen
 
+COMMANDS = {"problems": ("command", "List problems: conditions that need an operator.", 100)}
+
 _LIST = """
 query List($first: Int!, $after: String, $filter: ProblemFilter) {
   problems(first: $first, after: $after, filter: $filter) {

@@ -9,6 +9,8 @@ from api.cli.client import Api, call, url_option
 from api.cli.options import Utf8Text
 from api.cli.terminal import Failure, clock, json_option, print_json, screen
 
+COMMANDS = {"providers": ("command", "List providers and their circuit breakers.", 130)}
+
 _FIELDS = """
 kind name
 configuration { state mode problems { setting message } }

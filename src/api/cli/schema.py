@@ -24,6 +24,8 @@ from graphql import (
 
 from api.cli.terminal import Failure
 
+COMMANDS = {"schema": ("command", "Print the GraphQL schema, or compare it with schema.graphql.", 210)}
+
 # The schema is imported where it is used: importing it takes seconds.
 
 

@@ -24,6 +24,8 @@ from api.cli.message_input import (
 from api.cli.options import TextLastCommand, TextOrStdin, Utf8Text
 from api.cli.terminal import Exit, Failure, json_option, print_json, screen
 
+COMMANDS = {"send": ("command", "Send one message through the API and follow it until it is delivered.", 40)}
+
 WAIT_SECONDS = 30.0
 
 _SEND = f"""

@@ -15,6 +15,12 @@ from api.logs import configure_logging
 from core.settings import State
 from integrations.simulating.server import main
 
+COMMANDS = {
+    "serve": ("serve_command", "Run the API (production).", 10),
+    "worker": ("worker_command", "Run a worker (production).", 20),
+    "simulators": ("simulators_command", None, 0),
+}
+
 
 def load_configuration_for_start() -> Configuration:
     """Return a configuration that suffices to start; raises Failure, with the table on stderr, for any other."""

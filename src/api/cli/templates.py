@@ -9,6 +9,8 @@ from api.cli.options import CHANNELS, Utf8Text, choice
 from api.cli.terminal import json_option, print_json, screen
 from core.ports import TemplateApproval
 
+COMMANDS = {"templates": ("command", "List templates, and whether they can be sent.", 120)}
+
 _LIST = """
 query List($first: Int!, $after: String, $filter: TemplateFilter) {
   templates(first: $first, after: $after, filter: $filter) {

@@ -19,6 +19,8 @@ from core.settings.addresses import LOOPBACK, is_loopback
 from core.settings.core_settings import AppEnv
 from integrations.simulating.client import SimulatorControl, SimulatorRefused
 
+COMMANDS = {"trigger": ("command", "Make a simulated provider send a signed webhook.", 140)}
+
 _MODES = "{ integrations { kind configuration { mode } } }"
 _ATTEMPTS = "query($id: ID!) { message(id: $id) { attempts { providerMessageId integration { kind } } } }"
 

@@ -12,6 +12,8 @@ from api.cli.options import Utf8Text, choice
 from api.cli.terminal import Failure, clock, json_option, print_json, screen
 from core.inbox.tables import WebhookStatus
 
+COMMANDS = {"webhooks": ("command", "List, show and replay webhooks from providers.", 110)}
+
 _FIELDS = f"""
 id eventType providerEventId status error attempts receivedAt processedAt integration {{ kind }}
 subject {{ ... on Message {{ id channel {PARTIES} }} }}
