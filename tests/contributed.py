@@ -5,3 +5,4 @@ from api.nouns import contributions
 CONTRIBUTED = contributions()
 EVENT_TYPES = CONTRIBUTED.events
 SUBJECTS = CONTRIBUTED.subjects
+PERSONAL_DATA = CONTRIBUTED.personal_data

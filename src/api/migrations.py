@@ -16,17 +16,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from core.access.tables import api_keys, memberships, senders, tenants, users
+from api.nouns import all_nouns
 from core.audit.act import audit_events
 from core.database import asyncpg_address, contracts, metadata
 from core.dead_letters.store import dead_letters
 from core.idempotency import idempotency_keys
 from core.inbox.tables import inbox
 from core.liveness import pulses, servers, workers
-from core.messages.tables import attempts, daily_counts, external_ids, message_batches, message_events, messages
 from core.privacy.erase import erasures
 from core.sealing import lookup_keys
-from core.templates.tables import template_catalogues, templates
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -154,32 +152,20 @@ def _config(database_url: str, *, contracts: bool = False) -> "Config":
     return config
 
 
-# Imports every table: for migrations, and for the test that compares both.
-
+# Imports every table, those of the nouns by finding them: for migrations, for the test that compares both, and for the
+# rotation of encryption keys.
+all_nouns()
 
 __all__ = [
-    "api_keys",
-    "attempts",
     "audit_events",
     "contracts",
-    "daily_counts",
     "dead_letters",
     "erasures",
-    "external_ids",
     "idempotency_keys",
     "inbox",
     "lookup_keys",
-    "memberships",
-    "message_batches",
-    "message_events",
-    "messages",
     "metadata",
     "pulses",
-    "senders",
     "servers",
-    "template_catalogues",
-    "templates",
-    "tenants",
-    "users",
     "workers",
 ]

@@ -1,7 +1,7 @@
 """Finds the nouns, every package of core with a `noun.py`, and puts their contributions together."""
 
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -11,7 +11,7 @@ from types import MappingProxyType
 import core
 from core.dead_letters.subjects import Subjects
 from core.inbox.events import EventTypes
-from core.nouns import BrokenContribution, Noun
+from core.nouns import BrokenContribution, Noun, PersonalData
 
 
 @cache
@@ -38,6 +38,11 @@ class Contributions:
     nouns: Mapping[str, Noun]
     events: EventTypes
     subjects: Subjects
+
+    @property
+    def personal_data(self) -> Sequence[PersonalData]:
+        """How each noun that holds data of people erases, exports and expires it."""
+        return [noun.personal_data for noun in self.nouns.values() if noun.personal_data is not None]
 
 
 def contributions(nouns: Mapping[str, Noun] | None = None) -> Contributions:

@@ -12,7 +12,9 @@ from unicodedata import decimal, normalize
 
 from core.sealing import NO_TENANT, Sealer
 
-_ENCODED = re.compile(r"[A-Za-z0-9+/]{16,}={0,2}")
+BASE64_PART = "[A-Za-z0-9+/]{16,}"
+"""A regular expression, also valid in PostgreSQL, for a part of a text that may be base64, without its padding."""
+_ENCODED = re.compile(BASE64_PART + "={0,2}")
 # As long as telephone numbers with their country are.
 _NUMBER = re.compile(r"(?<![0-9])[0-9]{8,15}(?![0-9])")
 _SHOWN = 4

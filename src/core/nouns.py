@@ -6,8 +6,9 @@ packages that read the contributions (inbox, dead letters, live, privacy, the wo
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from redis.asyncio import Redis
@@ -266,61 +267,94 @@ class WorkerPlan:
 
 @dataclass(frozen=True, slots=True)
 class PersonStep:
-    """One step about a person's data in the caller's transaction: at most `limit` objects of one tenant.
-
-    `begins` is true until the steps of an erasure have reached the inbox: for work that one pass completes.
-    """
+    """One step about a person's data in the caller's transaction: at most `limit` objects of one tenant."""
 
     connection: AsyncConnection
     sealer: Sealer
     tenant_id: UUID
     person: Person
     limit: int
-    begins: bool = True
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Erased:
-    """What one step erased: objects, of these canceled, webhooks about them, and names that contained the address.
+    """What one step erased: the objects, how many of them it canceled, and the changes to publish after the commit.
 
-    `has_more` asks for another step at once; `waits` for one later, since something is under way.
+    `has_more` asks for another step before names and webhooks are searched. `waits` keeps the erasure open, and asks
+    for another step in a moment, since something about the person is under way.
     """
 
-    objects: int = 0
+    objects: Sequence[SubjectKey] = ()
     canceled: int = 0
-    webhooks: Sequence[InboxKey] = ()
-    names: int = 0
     has_more: bool = False
     waits: bool = False
     changes: Sequence[Change] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Expired:
-    """One kind of data with an age limit: `forget` deletes one batch of rows older than `age` and says how many.
+class DataKind(StrEnum):
+    """A kind of data with an age limit: the settings RETENTION_CONTENT_DAYS and RETENTION_ADDRESSES_DAYS."""
 
-    `kind` names the limit: "content" or "addresses" (settings RETENTION_…_DAYS).
+    CONTENT = "content"
+    ADDRESSES = "addresses"
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryStep:
+    """One step of deleting by age in the caller's transaction, of all tenants: at most `limit` objects.
+
+    Only objects that last changed longer ago than `age` are touched; `since` is where the step before ended.
     """
 
-    kind: str
-    forget: Callable[[AsyncConnection, Sealer, timedelta, int], Awaitable[int]]
+    connection: AsyncConnection
+    sealer: Sealer
+    age: timedelta
+    since: datetime | None
+    limit: int
 
 
-class PersonalData(Protocol):
-    """How a noun erases, exports and expires what it holds of people. Sealed columns are found in its tables."""
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """How many objects one step emptied, and where the next begins; fewer than the step's limit were the last."""
 
-    async def erase(self, step: PersonStep) -> Erased:
-        """Erase the next objects of a person; calls to providers must follow later, from work that this writes."""
-        ...
+    objects: int
+    since: datetime | None
 
-    async def export(self, step: PersonStep, after: UUID | None) -> Sequence[Mapping[str, Any]]:
-        """The next objects of a person behind `after`, as JSON values with `type` and `id`."""
-        ...
 
-    @property
-    def expired(self) -> Sequence[Expired]:
-        """What is deleted by age."""
-        ...
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """How a noun deletes one kind of data by age: the oldest first, what is in use never."""
+
+    kind: DataKind
+    forget: Callable[[ExpiryStep], Awaitable[Forgotten]]
+
+
+async def _erase_nothing(_step: PersonStep) -> Erased:
+    return Erased()
+
+
+async def _no_names(_step: PersonStep) -> int:
+    return 0
+
+
+async def _export_nothing(_step: PersonStep, _after: UUID | None) -> Sequence[Mapping[str, Any]]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalData:
+    """How a noun erases, exports and expires what it holds of people. Sealed columns are found in its tables.
+
+    `erase` erases the next objects of a person; the webhooks about these objects are erased with them. It calls no
+    provider: such calls follow after the commit, from work that it writes. `erase_names` removes the person from what
+    belongs to others, such as names and lists, and says from how many; it is called once the objects are erased, and
+    perhaps again. `export` returns the next objects of a person with ids above `after`, in the order of their ids, as
+    JSON values with `type` and `id`; none where there are no more.
+    """
+
+    erase: Callable[[PersonStep], Awaitable[Erased]] = _erase_nothing
+    erase_names: Callable[[PersonStep], Awaitable[int]] = _no_names
+    export: Callable[[PersonStep, UUID | None], Awaitable[Sequence[Mapping[str, Any]]]] = _export_nothing
+    expired: Sequence[Expired] = ()
 
 
 # ─── The noun ─────────────────────────────────────────────────────────────

@@ -1,20 +1,38 @@
 """A person by their address: every spelling of it, and whether a text contains one."""
 
 import re
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from unicodedata import category, normalize
 from urllib.parse import unquote_plus
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, cast, func, literal, literal_column, or_
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    Integer,
+    TableValuedAlias,
+    Text,
+    and_,
+    case,
+    cast,
+    column,
+    exists,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.addresses import MAX_LENGTH, email_address, known_address, phone_address
 from core.brazil import full_form, variants
 from core.characters import check_line
 from core.errors import InputRule, InvalidInput
-from core.masking import decoded_parts
+from core.masking import BASE64_PART, decoded_parts
 from core.sealing import Sealer
 from core.words import say
 
@@ -109,21 +127,73 @@ def _digits(raw: str) -> str | None:
     return digits if is_number else None
 
 
+# What encode(…, 'escape') writes for a backslash, and for bytes that are zero or not ASCII.
+_ESCAPED = r"\\(\\|[0-7]{3})"
 _PUNCTUATION = "%[0-9a-f]{2}|[ ().+-]"
 # Arabic, Persian and Hindi digits.
 _OTHER_DIGITS = ("".join(chr(first + n) for first in (0x660, 0x6F0, 0x966) for n in range(10)), "0123456789" * 3)
 
 
+NAMES_AT_ONCE = 5_000
+"""A statement that reads more names might not end in time."""
+
+
+async def find_names(
+    connection: AsyncConnection, name: Column[Any], key: Column[Any], tenant: UUID, person: Person
+) -> AsyncIterator[Sequence[Any]]:
+    """Yield the keys of a tenant's rows whose name contains a person's address, page by page, by `key`.
+
+    The table has the column `tenant_id`, and an index on it and the key.
+    """
+    of_tenant = select(
+        key.label("key"),
+        func.row_number().over(order_by=key).label("number"),
+        spells_person(name, person).label("is_found"),
+    ).where(name.table.c.tenant_id == tenant)
+    after: Any = None
+    while True:
+        page = of_tenant if after is None else of_tenant.where(key > after)
+        one = page.order_by(key).limit(NAMES_AT_ONCE).subquery("one")
+        last = one.c.number == NAMES_AT_ONCE
+        rows = (await connection.execute(select(one).where(or_(one.c.is_found, last)).order_by(one.c.number))).all()
+        if found := [row.key for row in rows if row.is_found]:
+            yield found
+        if not rows or rows[-1].number < NAMES_AT_ONCE:
+            return
+        after = rows[-1].key
+
+
 def spells_person(name: Any, person: Person) -> ColumnElement[bool]:
-    """SQL: whether a name contains a person's address."""
+    """SQL: whether a name contains a person's address, as it is or in base64."""
     # Full-width signs and the digits of other scripts are read as ASCII, and the %40 of a form as @.
     plain = func.translate(func.lower(func.normalize(name, literal_column("NFKC"))), *_OTHER_DIGITS)
-    plain = func.replace(plain, "%40", "@")
+    decoded = _decoded_parts(name)
+    in_base64 = exists().select_from(decoded).where(_spells(_decoded(decoded.c.part), person))
+    # Most names have no part that may be base64, and this comparison costs little.
+    return or_(_spells(func.replace(plain, "%40", "@"), person), and_(name.op("~")(BASE64_PART), in_base64))
+
+
+def _spells(plain: ColumnElement[str], person: Person) -> ColumnElement[bool]:
     spells = plain.op("~")(person.pattern)
     if not person.address.startswith("+"):
         return spells
     # Also numbers with punctuation: (11) 98765-4321.
     return or_(spells, func.regexp_replace(plain, _PUNCTUATION, "", "g").op("~")(person.pattern))
+
+
+def _decoded_parts(name: Any) -> TableValuedAlias:
+    """SQL: the parts of a name that may be base64, as `core.masking.decoded_parts` finds them; not decoded yet."""
+    found = func.regexp_matches(name, BASE64_PART, "g")
+    return found.table_valued(column("part", ARRAY(Text))).render_derived()
+
+
+def _decoded(part: ColumnElement[Sequence[str]]) -> ColumnElement[str]:
+    """SQL: a part decoded, in lower case, with | for each byte that is not ASCII; empty where it is no base64."""
+    encoded = part[1]
+    length = func.length(encoded)
+    bytes = func.decode(func.rpad(encoded, cast(func.ceil(length / 4.0) * 4, Integer), "="), "base64")
+    written = func.regexp_replace(func.encode(bytes, "escape"), _ESCAPED, "|", "g")
+    return case((length % 4 != 1, func.lower(written)), else_="")
 
 
 def erased_name(id: Any) -> ColumnElement[str]:

@@ -189,3 +189,22 @@ def key_of(global_id: str) -> bytes:
     named = from_global_id(global_id)
     assert named is not None
     return named[1]
+
+
+async def test_its_objects_are_erased_with_the_person_and_no_other(system: System, owner: asyncpg.Connection) -> None:
+    mine, other = await add_parcel(owner, "+5511955554444"), await add_parcel(owner, "+5511955553333")
+    assert await report(system, mine, "DELIVERED", carrier="by bicycle") == 204
+    await until(lambda: inbox_of(owner, mine), lambda rows: rows == [("PROCESSED", "Parcel", None)])
+    erase = "mutation($i: EraseRecipientInput!) { eraseRecipient(input: $i) { erasure { id } } }"
+    await system.ask(erase, i={"recipient": {"phone": "+5511955554444"}})
+
+    async def finished() -> list[dict[str, Any]]:
+        rows = await owner.fetch("SELECT other_objects, webhooks FROM erasures WHERE finished_at IS NOT NULL")
+        return [dict(row) for row in rows]
+
+    assert await until(finished, bool) == [{"other_objects": '{"Parcel": 1}', "webhooks": 1}]
+    kept = await owner.fetch(
+        "SELECT id FROM parcels WHERE recipient_sealed IS NOT NULL AND id = ANY($1)", [mine, other]
+    )
+    assert [row["id"] for row in kept] == [other]
+    assert await owner.fetchval("SELECT raw_sealed FROM inbox WHERE message_id = $1", mine) is None

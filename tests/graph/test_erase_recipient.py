@@ -8,6 +8,7 @@ import pytest
 from core.database import Database, make_engine
 from core.ports.identity import Principal, Scope
 from core.privacy.erase import run_erasure_step
+from tests.contributed import PERSONAL_DATA
 from tests.databases import Urls
 from tests.graph.callers import Caller, NewCaller
 from tests.graph.factories import PHONE, RecordFactory, global_id
@@ -35,7 +36,7 @@ async def test_it_is_followed_until_it_is_done_and_then_null_is_what_is_left(cal
     assert (payload["errors"], payload["erasure"]["finishedAt"]) == ([], None)
     worker = Database(make_engine(graph_urls.worker))
     try:
-        while await run_erasure_step(worker, caller.application.sealer, caller.application.hub):
+        while await run_erasure_step(worker, caller.application.sealer, caller.application.hub, PERSONAL_DATA):
             pass
     finally:
         await worker.close()

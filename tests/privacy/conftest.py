@@ -33,6 +33,7 @@ from core.ports import (
 )
 from core.ports.identity import DEFAULT_TENANT, ActorKind, Scope
 from core.privacy.erase import Erasure, erasures_by_id, request_erasure, run_erasure_step
+from tests.contributed import PERSONAL_DATA
 from tests.databases import Urls
 from tests.delivery.conftest import integration, new_limiter, pipeline
 from tests.delivery.pipeline import FakeSender, MessagePipeline, store_events
@@ -145,7 +146,9 @@ class Life:
     async def erase(self, address: str, *, batch: int = 3) -> Erasure:
         """Erase a person, in many small steps."""
         id = await self.ask_to_erase(address)
-        while await run_erasure_step(self.pipeline.worker, self.pipeline.sealer, self.pipeline.hub, batch=batch):
+        while await run_erasure_step(
+            self.pipeline.worker, self.pipeline.sealer, self.pipeline.hub, PERSONAL_DATA, batch=batch
+        ):
             pass
         return await self.erasure(id)
 

@@ -1,20 +1,24 @@
 """An erased person is found nowhere any more, and the history of their messages is still known."""
 
 import asyncio
+from base64 import b64encode
 from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
 import pytest
 
+from core import person
 from core.access.api_keys import api_keys_by_id
 from core.errors import InvalidState
+from core.ids import uuid7
 from core.messages.retry import retry_message
 from core.messages.status import make_step
 from core.messages.validation import Draft
 from core.ports import Channel, TextContent
 from core.ports.identity import DEFAULT_TENANT
 from core.privacy.erase import run_erasure_step
+from tests.contributed import PERSONAL_DATA
 from tests.databases import Urls
 from tests.helpers import until
 from tests.privacy.conftest import (
@@ -96,7 +100,9 @@ async def test_a_webhook_that_is_replayed_while_it_is_searched_is_waited_for(lif
     await replaying.start()
     await somebody.execute("UPDATE inbox SET status = 'RECEIVED', due_at = now()")
     id = await life.ask_to_erase(NUMBER)
-    searching = asyncio.create_task(run_erasure_step(life.pipeline.worker, life.pipeline.sealer, life.pipeline.hub))
+    searching = asyncio.create_task(
+        run_erasure_step(life.pipeline.worker, life.pipeline.sealer, life.pipeline.hub, PERSONAL_DATA)
+    )
     waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
     await until(lambda: life.owner.fetchval(waiting), bool)
     await replaying.commit()
@@ -209,7 +215,7 @@ async def test_what_is_just_being_sent_is_waited_for(life: Life) -> None:
     assert erasure.finished_at is None
     await life.owner.execute("UPDATE messages SET status = 'SENT', lease_until = NULL, due_at = NULL")
     await life.owner.execute("UPDATE erasures SET due_at = now()")
-    while await run_erasure_step(life.pipeline.worker, life.pipeline.sealer, life.pipeline.hub):
+    while await run_erasure_step(life.pipeline.worker, life.pipeline.sealer, life.pipeline.hub, PERSONAL_DATA):
         pass
     assert (await life.erasure(erasure.id)).finished_at is not None
     assert (await life.pipeline.message(one)).to is None
@@ -222,7 +228,7 @@ async def test_a_webhook_that_waits_to_be_applied_is_waited_for(life: Life) -> N
     assert erasure.finished_at is None
     await life.owner.execute("UPDATE inbox SET status = 'IGNORED'")
     await life.owner.execute("UPDATE erasures SET due_at = now()")
-    while await run_erasure_step(life.pipeline.worker, life.pipeline.sealer, life.pipeline.hub):
+    while await run_erasure_step(life.pipeline.worker, life.pipeline.sealer, life.pipeline.hub, PERSONAL_DATA):
         pass
     assert (await life.erasure(erasure.id)).finished_at is not None
     assert await found_anywhere(life.owner, life.redis, life.pipeline.sealer, NEEDLES) == []
@@ -293,7 +299,7 @@ async def test_each_step_is_kept_so_that_a_dead_worker_costs_one(life: Life) -> 
     for place in range(5):
         await life.send(NUMBER, f"{WORDS} {place}", idempotency_key=f"{place}")
     id = await life.ask_to_erase(NUMBER)
-    assert await run_erasure_step(life.pipeline.worker, life.pipeline.sealer, life.pipeline.hub, batch=2)
+    assert await run_erasure_step(life.pipeline.worker, life.pipeline.sealer, life.pipeline.hub, PERSONAL_DATA, batch=2)
     assert (await life.erasure(id)).messages == 2
     done = await life.erase(NUMBER)
     assert (done.id, done.messages) == (id, 5)
@@ -317,6 +323,53 @@ async def test_names_are_found_in_other_digits_and_as_forms_write_them(life: Lif
     assert (await life.erase(MAIL)).names == len(mails)
     left = [row["external_id"] for row in await life.owner.fetch("SELECT external_id FROM external_ids")]
     assert [one for one in left if not one.startswith("erased-")] == [OTHER_NUMBER]
+
+
+async def test_names_in_base64_are_found_wherever_callers_may_choose_one(life: Life) -> None:
+    def encoded(text: str, padding: bool = True) -> str:
+        written = b64encode(text.encode()).decode()
+        return written if padding else written.rstrip("=")
+
+    mine = [
+        wamid(NUMBER, "H" * 18),
+        encoded(NUMBER),
+        encoded(f"tel:{OLD_NUMBER}", padding=False),
+        f"ref={encoded(f'cliente (11) {NUMBER[5:10]}-{NUMBER[10:]}')};v1",
+        encoded(f"\x00\\{NUMBER[1:]}\xff"),
+    ]
+    mails = [f"m.{encoded(f'<{MAIL.upper()}>')}"]
+    # Another number, another mailbox, a longer row of digits, what only looks like base64, and a length of no base64.
+    others = [wamid(OTHER_NUMBER, "I" * 18), encoded(f"{MAIL}.br"), encoded(f"{NUMBER[1:]}4321"), "a" * 32, "b" * 17]
+    for name in (*mine, *mails, *others):
+        await life.send(OTHER_NUMBER, OTHER_WORDS, external_id=name, idempotency_key=name)
+    for name in (mine[0], mails[0], others[0]):
+        batch = "INSERT INTO message_batches (tenant_id, id, name) VALUES ($1, $2, $3)"
+        await life.owner.execute(batch, DEFAULT_TENANT, uuid7(), name)
+    key = await life.listed(OTHER_NUMBER)
+    await life.owner.execute("UPDATE api_keys SET name = $1 WHERE id = $2", mine[1], key)
+    assert (await life.erase(NUMBER)).names == 2 * len(mine) + 2
+    assert (await life.erase(MAIL)).names == 2 * len(mails) + 1
+    for table in ("external_ids", "messages"):
+        left = {row["external_id"] for row in await life.owner.fetch(f"SELECT external_id FROM {table}")}
+        assert {one for one in left if not one.startswith("erased-")} == set(others), table
+    assert {row["key"] for row in await life.owner.fetch("SELECT key FROM idempotency_keys")} == set(others)
+    batches = [row["name"] for row in await life.owner.fetch("SELECT name FROM message_batches ORDER BY id")]
+    assert batches == [None, None, others[0]]
+    assert await life.owner.fetchval("SELECT name FROM api_keys") == f"erased-{key}"
+
+
+async def test_more_names_than_one_statement_reads_are_searched_page_by_page(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(person, "NAMES_AT_ONCE", 3)
+    # The last page is full, and one is without the person.
+    for place in range(9):
+        name = f"{place} {NUMBER if place in (0, 2, 7, 8) else OTHER_NUMBER}"
+        await life.send(OTHER_NUMBER, OTHER_WORDS, external_id=name, idempotency_key=name)
+    assert (await life.erase(NUMBER)).names == 8
+    left = await life.owner.fetch("SELECT external_id AS name FROM external_ids UNION SELECT key FROM idempotency_keys")
+    kept = sorted(row["name"] for row in left if not row["name"].startswith("erased-"))
+    assert kept == [f"{place} {OTHER_NUMBER}" for place in (1, 3, 4, 5, 6)]
 
 
 async def test_an_erased_recipient_can_be_written_to_again(life: Life) -> None:

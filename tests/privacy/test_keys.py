@@ -3,11 +3,13 @@
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from sqlalchemy import LargeBinary
+from sqlalchemy import Column, LargeBinary, Table, Uuid
 
 from api.cli import interalpha
 from api.migrations import metadata
@@ -22,6 +24,8 @@ from core.ports.identity import DEFAULT_TENANT
 from core.privacy.encryption_keys import FINGERPRINTS, count_by_key, rotate_keys
 from core.privacy.erase import run_erasure_step
 from core.sealing import Sealer, prepare_lookups, sealed_tables
+from tests.cli.processes import run_interalpha
+from tests.contributed import PERSONAL_DATA
 from tests.databases import ENCRYPTION_KEY, Urls
 from tests.privacy.conftest import MAIL, NEEDLES, NUMBER, OTHER_NUMBER, WORDS, Life, wamid
 from tests.privacy.storage_scan import found_anywhere
@@ -40,14 +44,14 @@ HASHES_OF_THEIR_OWN = {
 
 async def rotated(life: Life, batch: int = 2) -> dict[str, int]:
     done: dict[str, int] = {}
-    async for one in rotate_keys(life.pipeline.worker, BOTH, batch=batch):
+    async for one in rotate_keys(life.pipeline.worker, BOTH, metadata, batch=batch):
         assert one.unreadable == 0
         done[one.table] = done.get(one.table, 0) + one.sealed
     return done
 
 
 async def under(life: Life) -> dict[str, dict[str | None, int]]:
-    return {one.place: dict(one.values) for one in await count_by_key(life.pipeline.worker) if one.values}
+    return {one.place: dict(one.values) for one in await count_by_key(life.pipeline.worker, metadata) if one.values}
 
 
 async def some_of_everything(life: Life) -> UUID:
@@ -106,6 +110,55 @@ async def test_afterwards_the_old_key_can_go(life: Life) -> None:
     assert await found_anywhere(life.owner, life.redis, ONLY_NEW, NEEDLES) == []
 
 
+@pytest.fixture
+async def parcels(life: Life) -> AsyncIterator[Table]:
+    """The table of a noun that is added at run-time, in the database and in the metadata."""
+    table = Table(
+        "parcels",
+        metadata,
+        Column("tenant_id", Uuid, primary_key=True),
+        Column("id", Uuid, primary_key=True),
+        Column("recipient_sealed", LargeBinary),
+        Column("recipient_hash", LargeBinary),
+    )
+    try:
+        await life.owner.execute(
+            "CREATE TABLE parcels (tenant_id uuid, id uuid, recipient_sealed bytea, recipient_hash bytea,"
+            " PRIMARY KEY (tenant_id, id)); GRANT SELECT, UPDATE ON parcels TO interalpha_worker"
+        )
+        yield table
+    finally:
+        metadata.remove(table)
+        await life.owner.execute("DROP TABLE IF EXISTS parcels")
+
+
+async def test_the_table_of_a_noun_that_is_added_at_run_time_is_rotated_and_counted(life: Life, parcels: Table) -> None:
+    ids, old = [uuid7() for _ in range(3)], life.pipeline.sealer
+    for id in ids:
+        sealed = old.seal(NUMBER, tenant=DEFAULT_TENANT, row=id, column="recipient")
+        hashed = old.lookup_hash(NUMBER, tenant=DEFAULT_TENANT)
+        await life.owner.execute("INSERT INTO parcels VALUES ($1, $2, $3, $4)", DEFAULT_TENANT, id, sealed, hashed)
+    assert (await under(life))["parcels.recipient_sealed"] == {"k1": 3}
+    assert (await rotated(life))[parcels.name] == 3
+    assert (await under(life))["parcels.recipient_sealed"] == {"k2": 3}
+    for row in await life.owner.fetch("SELECT * FROM parcels"):
+        opened = ONLY_NEW.open(row["recipient_sealed"], tenant=DEFAULT_TENANT, row=row["id"], column="recipient")
+        assert (opened, row["recipient_hash"]) == (NUMBER, ONLY_NEW.lookup_hash(NUMBER, tenant=DEFAULT_TENANT))
+
+
+async def test_the_command_covers_every_sealed_column_in_a_process_of_its_own(
+    life: Life, urls: Urls, tmp_path: Path
+) -> None:
+    """A process knows the tables of the modules that it imported: the command has to import them all."""
+    settings = {"DATABASE_URL": urls.app, "DATABASE_URL_WORKER": urls.worker, "REDIS_URL": urls.redis}
+    keys = f"k1:{ENCRYPTION_KEY}"
+    run = partial(run_interalpha, tmp_path, ENCRYPTION_KEYS=keys, **settings)
+    ended = await asyncio.to_thread(run, "keys", "status", "--json")
+    assert ended.returncode == 0, ended.stderr
+    columns = {f"{table.table.name}.{one.column.name}" for table in sealed_tables(metadata) for one in table.columns}
+    assert json.loads(ended.stdout)["values"].keys() - {FINGERPRINTS} == columns
+
+
 async def test_a_mailbox_with_capitals_is_found_by_its_new_hash(life: Life) -> None:
     await life.send("Maria.Quitanda@example.com", WORDS, Channel.EMAIL)
     await rotated(life)
@@ -122,7 +175,7 @@ async def test_a_second_time_there_is_nothing_to_do(life: Life) -> None:
 async def test_a_rotation_that_was_ended_in_the_middle_is_continued(life: Life) -> None:
     await some_of_everything(life)
     total = sum(sum(values.values()) for place, values in (await under(life)).items() if place != FINGERPRINTS)
-    steps = rotate_keys(life.pipeline.worker, BOTH, batch=1)
+    steps = rotate_keys(life.pipeline.worker, BOTH, metadata, batch=1)
     first = [await anext(steps) for _ in range(3)]
     await steps.aclose()
     rest = await rotated(life)
@@ -137,13 +190,13 @@ async def test_while_it_goes_on_messages_are_taken_sent_and_erased(life: Life) -
     await life.ask_to_erase(NUMBER)
 
     async def turn() -> None:
-        async for _ in rotate_keys(life.pipeline.worker, BOTH, batch=1):
+        async for _ in rotate_keys(life.pipeline.worker, BOTH, metadata, batch=1):
             await asyncio.sleep(0)
 
     async def live() -> None:
         for place in range(10):
             await life.send("+5511911112222", f"carambola {place}")
-            await run_erasure_step(life.pipeline.worker, newcomers, life.pipeline.hub, batch=2)
+            await run_erasure_step(life.pipeline.worker, newcomers, life.pipeline.hub, PERSONAL_DATA, batch=2)
 
     await asyncio.gather(turn(), live())
     await life.erase(NUMBER)
@@ -181,7 +234,7 @@ async def test_a_request_is_the_same_under_either_key_and_no_more_without_the_ol
 async def test_an_unreadable_value_is_counted_and_left_unchanged(life: Life) -> None:
     await life.send(NUMBER, WORDS)
     await life.owner.execute("UPDATE messages SET content_sealed = set_byte(content_sealed, 20, 1)")
-    steps = [one async for one in rotate_keys(life.pipeline.worker, BOTH)]
+    steps = [one async for one in rotate_keys(life.pipeline.worker, BOTH, metadata)]
     assert sum(one.unreadable for one in steps) == 1
     assert (await under(life))["messages.content_sealed"] == {"k1": 1}
 

@@ -11,7 +11,7 @@ import pytest
 from alembic.util import CommandError
 from redis.asyncio import Redis
 
-from api.migrations import downgrade, head_revision, upgrade
+from api.migrations import downgrade, head_revision, metadata, upgrade
 from core.database import Database, make_engine
 from core.masking import encodes_phone_number, pseudonym
 from core.messages.provider_ids import holders_of, seal_clear_ids
@@ -163,7 +163,7 @@ async def test_the_hash_stays_when_the_keys_change(life: Life) -> None:
     message = await life.send(NUMBER, "Oi", Channel.WHATSAPP)
     await life.deliver(Channel.WHATSAPP, "whatsapp")
     before = await life.owner.fetchval("SELECT provider_id_lookup FROM attempts")
-    async for step in rotate_keys(life.pipeline.worker, Sealer({"k2": NEW, "k1": OLD})):
+    async for step in rotate_keys(life.pipeline.worker, Sealer({"k2": NEW, "k1": OLD}), metadata):
         assert step.unreadable == 0
     # As a process that starts with the new key alone.
     life.pipeline.sealer = Sealer({"k2": NEW})

@@ -14,6 +14,7 @@ from core.ports.identity import DEFAULT_TENANT
 from core.privacy.retention import Retention, forget_expired_data
 from core.settings import CoreSettings, load
 from tests.apps import build_application
+from tests.contributed import PERSONAL_DATA
 from tests.databases import Urls
 from tests.privacy.conftest import NEEDLES, NUMBER, WORDS, Life, wamid
 from tests.privacy.storage_scan import found_anywhere
@@ -35,7 +36,7 @@ async def some_chat(life: Life) -> Life:
 
 
 async def forget(life: Life) -> dict[str, int]:
-    return await forget_expired_data(life.pipeline.worker, life.pipeline.sealer, KEPT, batch=2)
+    return await forget_expired_data(life.pipeline.worker, life.pipeline.sealer, KEPT, PERSONAL_DATA, batch=2)
 
 
 async def test_each_kind_is_kept_for_as_long_as_was_said(some_chat: Life) -> None:
@@ -59,7 +60,10 @@ async def test_each_kind_is_kept_for_as_long_as_was_said(some_chat: Life) -> Non
 
 async def test_for_good_is_for_good(some_chat: Life) -> None:
     await some_chat.grow_old(DAYS[400])
-    assert await forget_expired_data(some_chat.pipeline.worker, some_chat.pipeline.sealer, Retention()) == {}
+    assert (
+        await forget_expired_data(some_chat.pipeline.worker, some_chat.pipeline.sealer, Retention(), PERSONAL_DATA)
+        == {}
+    )
     assert (await some_chat.pipeline.count("messages WHERE content_sealed IS NULL")) == 0
 
 

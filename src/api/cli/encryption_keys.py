@@ -34,10 +34,11 @@ def command() -> None:
 @json_option
 def status(as_json: bool) -> None:
     """Count the values that lie under each key."""
+    from api.migrations import metadata
     from core.privacy.encryption_keys import FINGERPRINTS, count_by_key
 
     async def work(database: "Database", sealer: "Sealer") -> tuple[Sequence[str], Mapping[str, Mapping[str, int]]]:
-        found = await count_by_key(database)
+        found = await count_by_key(database, metadata)
         places = {one.place: {name or _UNNAMED: number for name, number in one.values.items()} for one in found}
         return sealer.key_names, places
 
@@ -109,13 +110,14 @@ def rotate() -> None:
     Before that, append the new key behind the old one in ENCRYPTION_KEYS of every process, and then put it in front in
     every process. It can be ended at any moment, and begun again: what is done is done.
     """
+    from api.migrations import metadata
     from core.operations.audit_log import record_for_all_tenants
     from core.privacy.encryption_keys import rotate_keys
 
     async def work(database: "Database", sealer: "Sealer") -> tuple[Sequence[str], int, int]:
         done = unreadable = 0
         await record_for_all_tenants(database, "keys rotate")
-        async for step in rotate_keys(database, sealer):
+        async for step in rotate_keys(database, sealer, metadata):
             done, unreadable = done + step.sealed, unreadable + step.unreadable
             click.echo(f"  {step.table}: {step.sealed} sealed anew", err=True)
         return sealer.key_names, done, unreadable

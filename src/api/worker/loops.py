@@ -74,7 +74,8 @@ class Worker:
 
     async def forget(self) -> None:
         """Take out what is older than it may be kept."""
-        await forget_expired_data(self.app.database, self.app.sealer, self.app.retention)
+        nouns = self.app.contributions.personal_data
+        await forget_expired_data(self.app.database, self.app.sealer, self.app.retention, nouns)
 
     async def look_for_missing_keys(self) -> None:
         """One turn: report the keys that are missing here and needed: in the log, `/health/ready` and as problems."""
@@ -86,7 +87,8 @@ class Worker:
 
     async def erase(self) -> None:
         """One turn: carry out the erasures that are due, then rest a while."""
-        while not self.is_stopping and await run_erasure_step(self.app.database, self.app.sealer, self.app.hub):
+        app, nouns = self.app, self.app.contributions.personal_data
+        while not self.is_stopping and await run_erasure_step(app.database, app.sealer, app.hub, nouns):
             pass
         await asyncio.sleep(_ERASE)
 

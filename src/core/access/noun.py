@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access.api_keys import revoke_orphaned_keys
 from core.access.directory import apply_directory_event, delete_old_session_ends, subject_from_json, subject_to_json
+from core.access.personal_data import PERSONAL_DATA
 from core.nouns import (
     CronJob,
     EventOutcomes,
@@ -78,4 +79,5 @@ NOUN = Noun(
     "access",
     events=(EventType("directory", DirectoryChanged, _encode, _decode, _apply),),
     worker=_plan_work,
+    personal_data=PERSONAL_DATA,
 )

@@ -1,4 +1,4 @@
-"""Messages as a noun: their events with codecs, who owns a sender, requeuing, and their changes."""
+"""Messages as a noun: their events with codecs, who owns a sender, requeuing, their changes, and personal data."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -12,6 +12,7 @@ from core.errors import AppError
 from core.inbox.events import address_of_reference
 from core.messages.accept import Outbox
 from core.messages.change_feed import message_changes
+from core.messages.personal_data import PERSONAL_DATA
 from core.messages.retry import Bounds, Retried, retry_all
 from core.messages.status import MESSAGE_SEND, EventSource
 from core.messages.tables import messages
@@ -188,5 +189,6 @@ NOUN = Noun(
     resources=(TenantResource(SENDER, "Sender address"),),
     subjects=(Subject(MESSAGE, MESSAGE_SEND, _lock, _requeue, _titles),),
     worker=plan_work,
+    personal_data=PERSONAL_DATA,
     changes=(ChangeKind(MESSAGE, lambda installation: message_changes(installation.sealer)),),
 )

@@ -10,10 +10,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import ARRAY, Column, ColumnElement, LargeBinary, Row, Table, bindparam, case, func, text, update
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    LargeBinary,
+    MetaData,
+    Row,
+    Table,
+    bindparam,
+    case,
+    func,
+    text,
+    update,
+)
 
 from core.addresses import lookup_form
-from core.database import Database, metadata, walk_table
+from core.database import Database, walk_table
 from core.idempotency import idempotency_keys
 from core.liveness import keys_missing_anywhere
 from core.ports import Severity
@@ -40,9 +53,14 @@ class RotationStep:
     unreadable: int
 
 
-async def rotate_keys(database: Database, sealer: Sealer, *, batch: int = BATCH) -> AsyncIterator[RotationStep]:
-    """Seal all values anew that are not sealed with the current key, in batches; needs a worker's rights."""
-    for one in sealed_tables(metadata):
+async def rotate_keys(
+    database: Database, sealer: Sealer, tables: MetaData, *, batch: int = BATCH
+) -> AsyncIterator[RotationStep]:
+    """Seal all values of these tables anew that are not sealed with the current key; needs a worker's rights.
+
+    `tables` is `api.migrations.metadata`: only the composition root knows that every noun's tables are in it.
+    """
+    for one in sealed_tables(tables):
         async for rows in walk_table(
             database, one.table, [_if_old(column, sealer) for column in one.columns], size=batch
         ):
@@ -112,10 +130,10 @@ class KeyUsage:
     values: Mapping[str | None, int]
 
 
-async def count_by_key(database: Database) -> Sequence[KeyUsage]:
+async def count_by_key(database: Database, tables: MetaData) -> Sequence[KeyUsage]:
     """Count sealed values by key and column, and fingerprints of requests, which expire and are not rotated."""
     found: list[KeyUsage] = []
-    for one in sealed_tables(metadata):
+    for one in sealed_tables(tables):
         found += await _count(database, one.table, [column.column for column in one.columns])
     return [*found, *await _count(database, idempotency_keys, [idempotency_keys.c.request_hash])]
 

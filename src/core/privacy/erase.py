@@ -1,12 +1,14 @@
 """Erasing a person: the request, its progress, and the steps that a worker carries out.
 
-Each step is one transaction that records the progress. First the person's messages are stopped and lose content and
-addresses; then names that contain the address, and allow lists; then the inbox, where each webhook is opened and
-searched. A message that is being sent is waited for. The person's address is deleted when the erasure is finished.
+Each step is one transaction that records the progress. First the nouns stop and erase the person's objects, messages
+among them, with the webhooks about these; then names and lists that contain the address; then the inbox, where each
+webhook is opened and searched. Something that is under way is waited for. The person's address is deleted when the
+erasure is finished.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -24,37 +26,28 @@ from sqlalchemy import (
     Row,
     Table,
     Uuid,
-    and_,
     bindparam,
+    delete,
     func,
     literal,
-    or_,
     select,
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.addresses import lookup_form
 from core.audit.act import Act, Author
 from core.database import Database, metadata
+from core.idempotency import idempotency_keys
 from core.ids import uuid7
 from core.inbox.closing import forget_webhooks
-from core.messages.record import EventRecord, MessageKey, lock_states, write_transitions
-from core.messages.state_machine import erased
-from core.messages.status import Direction, EventSource, MessageStatus
-from core.messages.tables import messages
-from core.person import Person
+from core.nouns import PersonalData, PersonStep, SubjectKey
+from core.person import Person, find_names
 from core.ports.identity import ActorKind
-from core.privacy.forget import (
-    forget_addresses,
-    forget_content,
-    forget_names,
-    remove_from_allow_lists,
-    search_inbox,
-    webhooks_of_messages,
-)
+from core.ports.sending import MESSAGE
+from core.privacy.inbox_search import search_inbox, webhooks_about
 from core.pubsub import Change, Hub
 from core.sealing import SealBroken, Sealer, is_readable
 
@@ -75,6 +68,8 @@ erasures = Table(
     Column("webhooks", Integer, nullable=False, server_default="0"),
     # External ids, idempotency keys and names that contained the address.
     Column("names", Integer, nullable=False, server_default="0"),
+    # How many objects that are not messages, by their kind.
+    Column("other_objects", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("due_at", DateTime(timezone=True), server_default=func.now()),
     Column("requested_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("finished_at", DateTime(timezone=True)),
@@ -91,20 +86,29 @@ BATCH = 200
 ACTION, SYSTEM = "eraseRecipient", "interalpha"
 """The action and the actor in the audit log."""
 _SOON, _LATER = text("now() + interval '3 seconds'"), text("now() + interval '1 hour'")
+_AFTER_FAILURE = text("now() + interval '1 minute'")
 _READABLE = text(is_readable("erasures.recipient_sealed")).bindparams(bindparam("keys", type_=ARRAY(LargeBinary)))
 
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """An erasure: how much it has erased so far, and whether it is finished; it does not hold the person."""
+    """An erasure: how much it has erased so far, and whether it is finished; it does not hold the person.
+
+    `objects` counts the objects by their kind, `Message` among them.
+    """
 
     id: UUID
-    messages: int
+    objects: Mapping[str, int]
     canceled: int
     webhooks: int
     names: int
     requested_at: datetime
     finished_at: datetime | None
+
+    @property
+    def messages(self) -> int:
+        """How many messages were erased."""
+        return self.objects[MESSAGE]
 
 
 async def request_erasure(connection: AsyncConnection, sealer: Sealer, tenant: UUID, person: Person) -> UUID:
@@ -137,117 +141,141 @@ async def erasures_by_id(connection: AsyncConnection, tenant: UUID, ids: Collect
     """Read erasures by their ids; those the tenant does not have are left out."""
     chosen = select(erasures).where(erasures.c.tenant_id == tenant, erasures.c.id.in_(list(ids)))
     return {
-        row.id: Erasure(row.id, row.messages, row.canceled, row.webhooks, row.names, row.requested_at, row.finished_at)
+        row.id: Erasure(
+            row.id,
+            {**row.other_objects, MESSAGE: row.messages},
+            row.canceled,
+            row.webhooks,
+            row.names,
+            row.requested_at,
+            row.finished_at,
+        )
         for row in await connection.execute(chosen)
     }
 
 
 @dataclass(slots=True)
 class _Done:
-    """What one step did; `is_over` when nothing is left to erase."""
+    """What one step did; `has_more` when objects are left to erase, `is_over` when nothing is."""
 
-    messages: int = 0
+    objects: list[SubjectKey] = field(default_factory=list)
     canceled: int = 0
     webhooks: int = 0
     names: int = 0
+    has_more: bool = False
     waits: bool = False
     inbox_after: UUID | None = None
     is_over: bool = False
+    changes: list[Change] = field(default_factory=list)
 
 
-async def run_erasure_step(database: Database, sealer: Sealer, hub: Hub, *, batch: int = BATCH) -> bool:
-    """Do one step of an erasure that is due; returns False when none is."""
-    async with database.transaction() as connection:
-        row = (
-            await connection.execute(
-                select(erasures)
-                .where(
-                    erasures.c.finished_at.is_(None),
-                    erasures.c.due_at <= func.now(),
-                    # An erasure whose key is missing here waits for a worker that has it.
-                    _READABLE.bindparams(keys=sealer.encoded_names),
-                )
-                .order_by(erasures.c.due_at)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            )
-        ).one_or_none()
+async def run_erasure_step(
+    database: Database, sealer: Sealer, hub: Hub, nouns: Sequence[PersonalData], *, batch: int = BATCH
+) -> bool:
+    """Do one step of an erasure that is due; returns False when none is.
+
+    A step that fails is undone, and is tried again after a pause; other erasures go on meanwhile.
+    """
+    row: Row[Any] | None = None
+    try:
+        async with database.transaction() as connection:
+            row = await _lock_due_erasure(connection, sealer)
+            if row is None:
+                return False
+            person = _open_person(sealer, row)
+            if person is None:
+                await connection.execute(_of(row).values(due_at=_LATER))
+                return True
+            done = await _step(PersonStep(connection, sealer, row.tenant_id, person, batch), nouns, row.inbox_after)
+            await _note(connection, row, done)
+    except Exception:
         if row is None:
-            return False
-        try:
-            address = sealer.open(row.recipient_sealed, tenant=row.tenant_id, row=row.id, column=RECIPIENT)
-        except SealBroken:
-            log.error("erasure_unreadable", erasure_id=str(row.id), advice="is its key still among ENCRYPTION_KEYS?")
-            await connection.execute(_of(row).values(due_at=_LATER))
-            return True
-        done, changes = await _step(connection, sealer, row, Person.of(address), batch)
-        await _note(connection, row, done)
-    await hub.publish(changes)
+            raise
+        log.exception("erasure_step_failed", erasure_id=str(row.id), advice="it is tried again in a minute")
+        async with database.transaction() as connection:
+            # If the answer to COMMIT was lost, the step may have finished the erasure.
+            await connection.execute(_of(row).where(erasures.c.finished_at.is_(None)).values(due_at=_AFTER_FAILURE))
+        return True
+    await hub.publish(done.changes)
     return True
 
 
-async def _step(
-    connection: AsyncConnection, sealer: Sealer, row: Row[Any], person: Person, batch: int
-) -> tuple[_Done, list[Change]]:
-    keys, waits = await _messages_of(connection, sealer, row.tenant_id, person, batch)
-    if keys:
-        return await _erase_messages(connection, sealer, keys)
-    done = _Done(waits=waits)
-    if row.inbox_after is None:
-        done.names = await forget_names(connection, row.tenant_id, person)
-        done.names += await remove_from_allow_lists(connection, sealer, row.tenant_id, person)
-    found = await search_inbox(connection, sealer, row.tenant_id, person, row.inbox_after, batch)
-    await forget_webhooks(connection, sealer, found.to_forget)
-    done.webhooks, done.inbox_after = len(found.to_forget), found.reached
+async def _lock_due_erasure(connection: AsyncConnection, sealer: Sealer) -> Row[Any] | None:
+    chosen = (
+        select(erasures)
+        .where(
+            erasures.c.finished_at.is_(None),
+            erasures.c.due_at <= func.now(),
+            # An erasure whose key is missing here waits for a worker that has it.
+            _READABLE.bindparams(keys=sealer.encoded_names),
+        )
+        .order_by(erasures.c.due_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return (await connection.execute(chosen)).one_or_none()
+
+
+def _open_person(sealer: Sealer, row: Row[Any]) -> Person | None:
+    try:
+        address = sealer.open(row.recipient_sealed, tenant=row.tenant_id, row=row.id, column=RECIPIENT)
+    except SealBroken:
+        log.error("erasure_unreadable", erasure_id=str(row.id), advice="is its key still among ENCRYPTION_KEYS?")
+        return None
+    return Person.of(address)
+
+
+async def _step(step: PersonStep, nouns: Sequence[PersonalData], inbox_after: UUID | None) -> _Done:
+    done = await _erase_objects(step, nouns)
+    if done.has_more:
+        return done
+    if inbox_after is None:
+        done.names = sum([await noun.erase_names(step) for noun in nouns]) + await _delete_idempotency_keys(step)
+    found = await search_inbox(step, inbox_after)
+    await forget_webhooks(step.connection, step.sealer, found.to_forget)
+    done.webhooks += len(found.to_forget)
+    done.inbox_after = found.reached
     done.waits = done.waits or found.waits
     done.is_over = found.is_end and not done.waits
-    return done, []
+    return done
 
 
-async def _messages_of(
-    connection: AsyncConnection, sealer: Sealer, tenant: UUID, person: Person, batch: int
-) -> tuple[list[MessageKey], bool]:
-    """The next messages to or from the person, and whether some are being sent."""
-    hashes = person.hashes(sealer, tenant)
-    theirs = or_(
-        and_(messages.c.direction == Direction.OUTBOUND.value, messages.c.to_hash.in_(hashes)),
-        and_(messages.c.direction == Direction.INBOUND.value, messages.c.from_hash.in_(hashes)),
-    )
-    # A worker that has claimed a message and not begun it may find it gone; one that has begun ends in a moment.
-    has_begun = messages.c.status == MessageStatus.SENDING.value
-    is_asked_about = and_(messages.c.status == MessageStatus.UNCONFIRMED.value, messages.c.lease_until.is_not(None))
-    chosen = select(messages.c.id, or_(has_begun, is_asked_about).label("is_busy")).where(
-        messages.c.tenant_id == tenant, theirs
-    )
-    rows = (await connection.execute(chosen.order_by(text("is_busy"), messages.c.id).limit(batch))).all()
-    return [MessageKey(tenant, one.id) for one in rows if not one.is_busy], any(one.is_busy for one in rows)
+async def _erase_objects(step: PersonStep, nouns: Sequence[PersonalData]) -> _Done:
+    """Let one noun after the other erase objects, until one has more, and erase the webhooks about these objects."""
+    done = _Done()
+    for noun in nouns:
+        part = await noun.erase(step)
+        done.objects += part.objects
+        done.canceled += part.canceled
+        done.waits = done.waits or part.waits
+        done.changes += part.changes
+        if part.has_more:
+            done.has_more = True
+            break
+    about = await webhooks_about(step.connection, step.tenant_id, done.objects)
+    await forget_webhooks(step.connection, step.sealer, about)
+    done.webhooks = len(about)
+    return done
 
 
-async def _erase_messages(
-    connection: AsyncConnection, sealer: Sealer, keys: list[MessageKey]
-) -> tuple[_Done, list[Change]]:
-    states = await lock_states(connection, keys)
-    # A worker may have begun to send one before it was locked here.
-    quiet = {key: one for key, one in states.items() if one.status is not MessageStatus.SENDING}
-    records = [
-        EventRecord(key, state, transition, EventSource.OPERATOR, detail="everything about its recipient is erased")
-        for key, state in quiet.items()
-        if (transition := erased(state)) is not None
-    ]
-    changes = await write_transitions(connection, records) if records else []
-    if quiet:
-        about = await webhooks_of_messages(connection, list(quiet))
-        await forget_content(connection, list(quiet))
-        await forget_addresses(connection, sealer, list(quiet))
-        await forget_webhooks(connection, sealer, about)
-        return _Done(len(quiet), len(records), len(about)), changes
-    return _Done(waits=True), changes
+async def _delete_idempotency_keys(step: PersonStep) -> int:
+    """Delete the keys that contain the person's address; returns how many. Their requests are canceled or done."""
+    deleted, keys = 0, idempotency_keys.c
+    async for page in find_names(step.connection, keys.key, keys.key, step.tenant_id, step.person):
+        chosen = delete(idempotency_keys).where(keys.tenant_id == step.tenant_id, keys.key.in_(page))
+        deleted += (await step.connection.execute(chosen)).rowcount
+    return deleted
 
 
 async def _note(connection: AsyncConnection, row: Row[Any], done: _Done) -> None:
     """Record the progress; once the erasure is finished, delete the person's address too."""
-    counted = {name: erasures.c[name] + getattr(done, name) for name in ("messages", "canceled", "webhooks", "names")}
-    changes: dict[str, Any] = dict(counted)
+    kinds = Counter(one.kind for one in done.objects)
+    changes: dict[str, Any] = {
+        "messages": erasures.c.messages + kinds.pop(MESSAGE, 0),
+        **{name: erasures.c[name] + getattr(done, name) for name in ("canceled", "webhooks", "names")},
+    }
+    if kinds:
+        changes["other_objects"] = dict(Counter(row.other_objects) + kinds)
     if done.inbox_after is not None:
         changes["inbox_after"] = done.inbox_after
     if done.waits:

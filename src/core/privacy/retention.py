@@ -1,37 +1,26 @@
 """How long each kind of data is kept, and the daily work that deletes what is older: in small transactions.
 
-Data in use is kept, however old: a message's age counts from its last change, a webhook's from its arrival.
+Data in use is kept, however old: an object's age counts from its last change, a webhook's from its arrival.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
 from core.inbox.closing import forget_webhooks
 from core.inbox.tables import WebhookStatus, inbox
-from core.messages.record import MessageKey
-from core.messages.status import MessageStatus
-from core.messages.tables import messages
-from core.privacy.forget import forget_addresses, forget_content
+from core.nouns import DataKind, ExpiryStep, Forgotten, PersonalData
 from core.sealing import Sealer
 
 log = structlog.get_logger(__name__)
 
 BATCH = 500
-
-AT_REST = (
-    MessageStatus.SENT,
-    MessageStatus.DELIVERED,
-    MessageStatus.READ,
-    MessageStatus.FAILED,
-    MessageStatus.CANCELED,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,62 +39,55 @@ class Retention:
 
 
 async def forget_expired_data(
-    database: Database, sealer: Sealer, kept: Retention, *, batch: int = BATCH
+    database: Database, sealer: Sealer, kept: Retention, nouns: Sequence[PersonalData], *, batch: int = BATCH
 ) -> dict[str, int]:
-    """Delete the data of all tenants that is older than its retention; returns how many rows lost each kind."""
+    """Delete the data of all tenants that is older than its retention; returns how many rows lost each kind.
+
+    Where deleting one noun's data fails, that of the others is deleted all the same; then an ExceptionGroup is raised.
+    """
     done: dict[str, int] = {}
-    for kind, age in (("content", kept.content), ("addresses", kept.addresses), ("webhooks", kept.webhooks)):
-        if age is None:
-            continue
-        since: datetime | None = None
-        while True:
-            count, since = await _step(database, sealer, kind, age, since, batch)
-            done[kind] = done.get(kind, 0) + count
-            if count < batch:
-                break
+    failures: list[Exception] = []
+    for name, age, forget in _deletions(kept, nouns):
+        done.setdefault(name, 0)
+        try:
+            async for count in _steps(database, sealer, age, forget, batch):
+                done[name] += count
+        except Exception as error:
+            log.exception("old_data_kept", kind=name)
+            failures.append(error)
     log.info("old_data_forgotten", **done)
+    if failures:
+        raise ExceptionGroup("old data was not deleted", failures)
     return done
 
 
-async def _step(
-    database: Database, sealer: Sealer, kind: str, age: timedelta, since: datetime | None, batch: int
-) -> tuple[int, datetime | None]:
-    async with database.transaction() as connection:
-        if kind == "webhooks":
-            rows = await _old_webhooks(connection, age, since, batch)
-            await forget_webhooks(connection, sealer, rows)
-            return len(rows), rows[-1].received_at if rows else None
-        sealed = messages.c.content_sealed if kind == "content" else messages.c.to_sealed
-        rows = await _old_messages(connection, sealed.is_not(None), age, since, batch)
-        keys = [MessageKey(row.tenant_id, row.id) for row in rows]
-        if keys and kind == "content":
-            await forget_content(connection, keys)
-        elif keys:
-            await forget_addresses(connection, sealer, keys)
-        return len(rows), rows[-1].created_at if rows else None
+Forget = Callable[[ExpiryStep], Awaitable[Forgotten]]
 
 
-async def _old_messages(
-    connection: AsyncConnection, has_it: ColumnElement[bool], age: timedelta, since: datetime | None, batch: int
-) -> Sequence[Any]:
-    old = func.now() - age
-    statement = (
-        select(messages.c.tenant_id, messages.c.id, messages.c.created_at)
-        .where(
-            has_it,
-            messages.c.created_at < old,
-            messages.c.updated_at < old,
-            messages.c.due_at.is_(None),
-            messages.c.lease_until.is_(None),
-            messages.c.status.in_([status.value for status in AT_REST]),
-        )
-        .order_by(messages.c.created_at)
-        .limit(batch)
-        .with_for_update(skip_locked=True)
-    )
-    if since is not None:
-        statement = statement.where(messages.c.created_at >= since)
-    return (await connection.execute(statement)).all()
+def _deletions(kept: Retention, nouns: Sequence[PersonalData]) -> Iterator[tuple[str, timedelta, Forget]]:
+    """What has to be deleted: the name of its kind, its age, and how."""
+    for kind, age in ((DataKind.CONTENT, kept.content), (DataKind.ADDRESSES, kept.addresses)):
+        if age is not None:
+            yield from ((kind.value, age, one.forget) for noun in nouns for one in noun.expired if one.kind is kind)
+    if kept.webhooks is not None:
+        yield "webhooks", kept.webhooks, _forget_old_webhooks
+
+
+async def _steps(database: Database, sealer: Sealer, age: timedelta, forget: Forget, batch: int) -> AsyncIterator[int]:
+    since: datetime | None = None
+    while True:
+        async with database.transaction() as connection:
+            done = await forget(ExpiryStep(connection, sealer, age, since, batch))
+        yield done.objects
+        if done.objects < batch:
+            return
+        since = done.since
+
+
+async def _forget_old_webhooks(step: ExpiryStep) -> Forgotten:
+    rows = await _old_webhooks(step.connection, step.age, step.since, step.limit)
+    await forget_webhooks(step.connection, step.sealer, rows)
+    return Forgotten(len(rows), rows[-1].received_at if rows else None)
 
 
 async def _old_webhooks(

@@ -22,12 +22,12 @@ from core.nouns import (
     EventAddress,
     EventOutcomes,
     EventType,
-    Expired,
     InboxEvent,
     Installation,
     Loop,
     Noun,
     Owner,
+    PersonalData,
     PersonStep,
     Requeued,
     Subject,
@@ -193,34 +193,30 @@ async def _ship(installation: Installation) -> None:
     await asyncio.sleep(0.1)
 
 
-class _PersonalData:
-    """A parcel's recipient."""
+async def _erase(step: PersonStep) -> Erased:
+    chosen = select(parcels.c.id).where(
+        parcels.c.tenant_id == step.tenant_id,
+        parcels.c.recipient_hash.in_(step.person.hashes(step.sealer, step.tenant_id)),
+    )
+    ids = list((await step.connection.execute(chosen.limit(step.limit))).scalars())
+    keys = [(step.tenant_id, one) for one in ids]
+    await step.connection.execute(
+        update(parcels)
+        .where(tuple_(parcels.c.tenant_id, parcels.c.id).in_(keys))
+        .values(recipient_sealed=None, recipient_hash=None)
+    )
+    return Erased([SubjectKey(PARCEL, one) for one in ids], has_more=len(ids) == step.limit)
 
-    expired: Sequence[Expired] = ()
 
-    async def erase(self, step: PersonStep) -> Erased:
-        chosen = select(parcels.c.id).where(
-            parcels.c.tenant_id == step.tenant_id,
-            parcels.c.recipient_hash.in_(step.person.hashes(step.sealer, step.tenant_id)),
-        )
-        ids = list((await step.connection.execute(chosen.limit(step.limit))).scalars())
-        keys = [(step.tenant_id, one) for one in ids]
-        await step.connection.execute(
-            update(parcels)
-            .where(tuple_(parcels.c.tenant_id, parcels.c.id).in_(keys))
-            .values(recipient_sealed=None, recipient_hash=None)
-        )
-        return Erased(objects=len(ids), has_more=len(ids) == step.limit)
-
-    async def export(self, step: PersonStep, after: UUID | None) -> Sequence[Mapping[str, Any]]:
-        hashes = step.person.hashes(step.sealer, step.tenant_id)
-        chosen = select(parcels.c.id, parcels.c.status).where(
-            parcels.c.tenant_id == step.tenant_id, parcels.c.recipient_hash.in_(hashes)
-        )
-        if after is not None:
-            chosen = chosen.where(parcels.c.id > after)
-        rows = await step.connection.execute(chosen.order_by(parcels.c.id).limit(step.limit))
-        return [{"type": PARCEL, "id": str(row.id), "status": row.status} for row in rows]
+async def _export(step: PersonStep, after: UUID | None) -> Sequence[Mapping[str, Any]]:
+    hashes = step.person.hashes(step.sealer, step.tenant_id)
+    chosen = select(parcels.c.id, parcels.c.status).where(
+        parcels.c.tenant_id == step.tenant_id, parcels.c.recipient_hash.in_(hashes)
+    )
+    if after is not None:
+        chosen = chosen.where(parcels.c.id > after)
+    rows = await step.connection.execute(chosen.order_by(parcels.c.id).limit(step.limit))
+    return [{"type": PARCEL, "id": str(row.id), "status": row.status} for row in rows]
 
 
 NOUN = Noun(
@@ -231,5 +227,5 @@ NOUN = Noun(
     subjects=(Subject(PARCEL, SHIP, _lock, _requeue, _titles, _variables),),
     changes=(ChangeKind(PARCEL, lambda _installation: EventLog(parcel_events, "parcel_id", _changes)),),
     worker=_plan_work,
-    personal_data=_PersonalData(),
+    personal_data=PersonalData(erase=_erase, export=_export),
 )
