@@ -19,7 +19,7 @@ from resolvers.context import Info
 from resolvers.errors import InvalidInputError, NotFoundError, input_errors, not_found_error
 from resolvers.fields import given
 from resolvers.global_ids import uuid_of
-from resolvers.messages.inputs import RecipientInput
+from resolvers.inputs import RecipientInput
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
 
 

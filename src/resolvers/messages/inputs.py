@@ -1,6 +1,5 @@
 """The inputs to send a message."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import strawberry
@@ -8,33 +7,12 @@ import strawberry
 from core.audit.act import Author
 from core.messages.status import RouteGoal, Step, UnconfirmedPolicy, make_step
 from core.messages.validation import AnsweredMessage, Draft
-from core.person import Person, read_person
 from core.ports import Channel, Content, EmailContent, TextContent
 from core.ports.identity import Reach
 from core.templates.tables import TemplateUse
 from resolvers.fields import TagInput, given
 from resolvers.global_ids import uuid_of
-from resolvers.scalars import EmailAddress, PhoneNumber
-
-
-@strawberry.input(one_of=True, description="The recipient. Give exactly one field.")
-class RecipientInput:
-    phone: PhoneNumber | None = strawberry.UNSET
-    email: EmailAddress | None = strawberry.UNSET
-    whatsapp_user_id: str | None = strawberry.field(
-        default=strawberry.UNSET,
-        description="WhatsApp's id of a person who hides the number: the field `from` of a message from the person.",
-    )
-
-
-def person_of(written: RecipientInput, path: Sequence[str]) -> Person:
-    """Read who is meant, in whichever spelling; raises InvalidInput."""
-    return read_person(
-        phone=given(written.phone),
-        email=given(written.email),
-        whatsapp_user_id=given(written.whatsapp_user_id),
-        path=path,
-    )
+from resolvers.inputs import RecipientInput
 
 
 @strawberry.input(

@@ -8,23 +8,16 @@ import strawberry
 
 from core.messages import batch, queries
 from core.messages.status import Direction, MessageStatus
-from core.pagination import time_range
 from core.ports import Channel
 from core.ports.identity import Scope
 from resolvers.context import Info, sealed_asked_for
 from resolvers.fields import Node, computed, given
 from resolvers.global_ids import to_global_id, uuid_of
-from resolvers.messages.inputs import RecipientInput, person_of
+from resolvers.inputs import RecipientInput, TimeRangeInput, person_of, span_of
 from resolvers.messages.types import Message, message_of
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
 
 _CURSOR = "MessageCursor"
-
-
-@strawberry.input(description="A range of time: `start` is included, `end` is not. Leave one out for an open range.")
-class TimeRangeInput:
-    start: datetime | None = strawberry.UNSET
-    end: datetime | None = strawberry.UNSET
 
 
 @strawberry.input(
@@ -127,14 +120,13 @@ async def messages_page(
 
 def condition_of(info: Info, filter: MessageFilter) -> queries.MessageFilter:
     """A filter as core takes it. An id that names no batch finds nothing. Raises InvalidInput and NotAllowed."""
-    created, batch = given(filter.created) or TimeRangeInput(), given(filter.batch_id)
-    span = time_range(given(created.start), given(created.end), ["filter", "created", "end"])
+    created, batch = span_of(given(filter.created), ["filter", "created"]), given(filter.batch_id)
     return queries.MessageFilter(
         channels=given(filter.channels),
         statuses=given(filter.statuses),
         direction=given(filter.direction),
-        created_from=span.start,
-        created_before=span.end,
+        created_from=created.start,
+        created_before=created.end,
         batches=None if batch is None else [found for found in [uuid_of(batch, "MessageBatch")] if found],
         to_hashes=_hashes(info, given(filter.to), ["filter", "to"]),
         from_hashes=_hashes(info, given(filter.sender), ["filter", "from"]),

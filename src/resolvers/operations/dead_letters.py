@@ -11,9 +11,8 @@ from core.ports.identity import Scope
 from resolvers.context import Info
 from resolvers.fields import Node, computed, given
 from resolvers.global_ids import to_global_id
+from resolvers.inputs import TimeRangeInput, names_of, span_of
 from resolvers.integrations import Integration, IntegrationKind, integration_of
-from resolvers.messages.queries import TimeRangeInput
-from resolvers.operations.webhooks import names_of, span_of
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
 from resolvers.scalars import JSON
 from resolvers.subjects import Subject, subject_asked_for, subject_of

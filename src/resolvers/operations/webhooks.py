@@ -1,6 +1,6 @@
 """Webhooks in GraphQL, and the object that a record is about."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
@@ -9,13 +9,12 @@ import strawberry
 from core.inbox import queries
 from core.inbox.tables import WebhookStatus
 from core.masking import mask_id
-from core.pagination import TimeRange, time_range
 from core.ports.identity import Scope
 from resolvers.context import Info
 from resolvers.fields import Node, computed, given
 from resolvers.global_ids import to_global_id
+from resolvers.inputs import TimeRangeInput, names_of, span_of
 from resolvers.integrations import Integration, IntegrationKind, integration_of
-from resolvers.messages.queries import TimeRangeInput
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
 from resolvers.scalars import JSON
 from resolvers.subjects import Subject, subject_asked_for, subject_of
@@ -134,13 +133,3 @@ def _condition(filter: WebhookDeliveryFilter | None) -> queries.WebhookFilter:
         subject=subject_asked_for(given(filter.subject_id)),
         received=span_of(given(filter.received), ["filter", "received"]),
     )
-
-
-def names_of(kinds: Sequence[IntegrationKind] | None) -> Sequence[str] | None:
-    """Integrations by the names of their folders."""
-    return None if kinds is None else [kind.value for kind in kinds]
-
-
-def span_of(range: TimeRangeInput | None, path: Sequence[str]) -> TimeRange:
-    """A span of time as core knows it; raises InvalidInput when it ends before it begins."""
-    return time_range(given(range.start), given(range.end), [*path, "end"]) if range else TimeRange()

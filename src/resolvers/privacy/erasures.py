@@ -13,7 +13,7 @@ from resolvers.context import Info
 from resolvers.errors import InvalidInputError, input_errors
 from resolvers.fields import Node
 from resolvers.global_ids import to_global_id
-from resolvers.messages.inputs import RecipientInput, person_of
+from resolvers.inputs import RecipientInput, person_of
 
 
 @strawberry.type(

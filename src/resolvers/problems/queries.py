@@ -14,8 +14,8 @@ from core.words import ProblemText
 from resolvers.context import Info
 from resolvers.fields import Node, computed, given
 from resolvers.global_ids import to_global_id
+from resolvers.inputs import names_of
 from resolvers.integrations import Integration, IntegrationKind, integration_of
-from resolvers.operations.webhooks import names_of
 from resolvers.pagination import PageInfo, page_info_of, slice_of, write_cursor
 from resolvers.subjects import Subject, subject_of
 
