@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from redis.asyncio import Redis
+from sqlalchemy import Column
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
@@ -328,6 +329,17 @@ class Expired:
     forget: Callable[[ExpiryStep], Awaitable[Forgotten]]
 
 
+@dataclass(frozen=True, slots=True)
+class SealedWork:
+    """Work that cannot be done where a sealed column cannot be opened: its rows that are due, by the column `due_at`.
+
+    `condition` is SQL: which rows of the column's table wait to be worked on.
+    """
+
+    sealed: Column[Any]
+    condition: str
+
+
 async def _erase_nothing(_step: PersonStep) -> Erased:
     return Erased()
 
@@ -348,13 +360,14 @@ class PersonalData:
     provider: such calls follow after the commit, from work that it writes. `erase_names` removes the person from what
     belongs to others, such as names and lists, and says from how many; it is called once the objects are erased, and
     perhaps again. `export` returns the next objects of a person with ids above `after`, in the order of their ids, as
-    JSON values with `type` and `id`; none where there are no more.
+    JSON values with `type` and `id`; none where there are no more. `work` is looked at for keys that are missing.
     """
 
     erase: Callable[[PersonStep], Awaitable[Erased]] = _erase_nothing
     erase_names: Callable[[PersonStep], Awaitable[int]] = _no_names
     export: Callable[[PersonStep, UUID | None], Awaitable[Sequence[Mapping[str, Any]]]] = _export_nothing
     expired: Sequence[Expired] = ()
+    work: Sequence[SealedWork] = ()
 
 
 # ─── The noun ─────────────────────────────────────────────────────────────

@@ -18,6 +18,7 @@ from core.privacy.encryption_keys import count_waiting_for_keys, log_missing_key
 from core.problems.queries import Problem, ProblemFilter, problems_page
 from core.problems.tables import OPERATOR
 from core.sealing import KeyMissing, Sealer
+from tests.contributed import PERSONAL_DATA
 from tests.privacy.conftest import NUMBER, WORDS, Life
 
 OLD, NEW = b"k" * 32, b"n" * 32
@@ -179,9 +180,11 @@ async def test_what_waits_for_a_key_is_counted_said_and_shown_without_its_value(
     await life.send(NUMBER, WORDS)
     await life.told("twilio", life.reported("x", "{}", None))
     await life.ask_to_erase(NUMBER)
-    found = await count_waiting_for_keys(life.pipeline.worker, old)
+    found = await count_waiting_for_keys(life.pipeline.worker, old, PERSONAL_DATA)
     assert found == {"k2": {"erasures": 1, "inbox": 1, "messages": 1}}
-    assert await count_waiting_for_keys(life.pipeline.worker, turned) == {}
+    assert await count_waiting_for_keys(life.pipeline.worker, turned, PERSONAL_DATA) == {}
+    # What waits of a noun is known from the noun alone.
+    assert await count_waiting_for_keys(life.pipeline.worker, old, []) == {"k2": {"erasures": 1, "inbox": 1}}
     with capture_logs() as logs:
         log_missing_keys(found)
     [line] = logs
@@ -203,7 +206,7 @@ async def test_a_missing_key_is_a_problem_until_no_live_worker_lacks_it(life: Li
 
     async def looked(name: str, by: Sealer) -> list[Problem]:
         """What is open after a worker has looked."""
-        found = await count_waiting_for_keys(worker, by)
+        found = await count_waiting_for_keys(worker, by, PERSONAL_DATA)
         await liveness.record_worker(worker, name, "0039")
         await liveness.record_missing_keys(worker, name, found)
         await record_missing_keys(worker, found)

@@ -79,7 +79,7 @@ class Worker:
 
     async def look_for_missing_keys(self) -> None:
         """One turn: report the keys that are missing here and needed: in the log, `/health/ready` and as problems."""
-        found = await count_waiting_for_keys(self.app.database, self.app.sealer)
+        found = await count_waiting_for_keys(self.app.database, self.app.sealer, self.app.contributions.personal_data)
         log_missing_keys(found)
         await liveness.record_missing_keys(self.app.database, self.name, found)
         await record_missing_keys(self.app.database, found)

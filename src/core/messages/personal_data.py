@@ -21,7 +21,17 @@ from core.messages.record import EventRecord, MessageKey, lock_states, write_tra
 from core.messages.state_machine import erased
 from core.messages.status import Direction, EventSource, MessageStatus, ProviderId
 from core.messages.tables import attempts, external_ids, message_batches, messages
-from core.nouns import DataKind, Erased, Expired, ExpiryStep, Forgotten, PersonalData, PersonStep, SubjectKey
+from core.nouns import (
+    DataKind,
+    Erased,
+    Expired,
+    ExpiryStep,
+    Forgotten,
+    PersonalData,
+    PersonStep,
+    SealedWork,
+    SubjectKey,
+)
 from core.person import erased_name, find_names
 from core.ports.sending import MESSAGE
 from core.sealing import Sealer
@@ -310,4 +320,5 @@ PERSONAL_DATA = PersonalData(
     erase_names=_erase_names,
     export=_export,
     expired=[Expired(kind, partial(_forget_old, kind)) for kind in (DataKind.CONTENT, DataKind.ADDRESSES)],
+    work=[SealedWork(messages.c.to_sealed, "status = 'QUEUED' AND lease_until IS NULL")],
 )

@@ -28,8 +28,11 @@ from sqlalchemy import (
 from core.addresses import lookup_form
 from core.database import Database, walk_table
 from core.idempotency import idempotency_keys
+from core.inbox.tables import inbox
 from core.liveness import keys_missing_anywhere
+from core.nouns import PersonalData, SealedWork
 from core.ports import Severity
+from core.privacy.erase import erasures
 from core.problems.store import Extent, NewProblem, close_missing, open_problems
 from core.problems.tables import OPERATOR, ClosedBy
 from core.sealing import SealBroken, SealedColumn, SealedTable, Sealer, is_readable, sealed_tables
@@ -155,26 +158,30 @@ def _name(value: Column[bytes]) -> ColumnElement[Any]:
     return case((func.octet_length(value) > _BARE, said), (value.is_not(None), b"")).label(f"{value.name}_key")
 
 
-def _due(table: str, column: str, condition: str) -> str:
+_OURS = (
+    SealedWork(inbox.c.event_sealed, "status = 'RECEIVED'"),
+    SealedWork(erasures.c.recipient_sealed, "finished_at IS NULL"),
+)
+
+
+def _due(work: SealedWork) -> str:
+    table, column = work.sealed.table.name, work.sealed.name
     return f"""
         SELECT '{table}' AS place, substring({column}, 3, get_byte({column}, 1)) AS key FROM {table}
-        WHERE {condition} AND due_at <= now() AND NOT {is_readable(column)} LIMIT {_MOST}"""  # noqa: S608  # constants
+        WHERE {work.condition} AND due_at <= now() AND NOT {is_readable(column)} LIMIT {_MOST}"""  # noqa: S608  # constants
 
 
-_WAITING = text(f"""
-SELECT place, key, count(*) AS number FROM (
-    ({_due("messages", "to_sealed", "status = 'QUEUED' AND lease_until IS NULL")}
-    ) UNION ALL ({_due("inbox", "event_sealed", "status = 'RECEIVED'")}
-    ) UNION ALL ({_due("erasures", "recipient_sealed", "finished_at IS NULL")}
-    )
-) waiting GROUP BY place, key ORDER BY key, place
-""").bindparams(bindparam("keys", type_=ARRAY(LargeBinary)))  # noqa: S608  # constants
-
-
-async def count_waiting_for_keys(database: Database, sealer: Sealer) -> Mapping[str, Mapping[str, int]]:
+async def count_waiting_for_keys(
+    database: Database, sealer: Sealer, nouns: Sequence[PersonalData]
+) -> Mapping[str, Mapping[str, int]]:
     """Count due rows that are sealed with a key missing here, by key and table, up to 1,000 of each."""
+    works = [*(work for noun in nouns for work in noun.work), *_OURS]
+    waiting = text(
+        f"SELECT place, key, count(*) AS number FROM (({') UNION ALL ('.join(map(_due, works))})) waiting"  # noqa: S608
+        " GROUP BY place, key ORDER BY key, place"
+    ).bindparams(bindparam("keys", type_=ARRAY(LargeBinary)))
     async with database.transaction() as connection:
-        rows = (await connection.execute(_WAITING, {"keys": sealer.encoded_names})).all()
+        rows = (await connection.execute(waiting, {"keys": sealer.encoded_names})).all()
     found: dict[str, dict[str, int]] = {}
     for row in rows:
         found.setdefault(bytes(row.key).decode(errors="replace"), {})[row.place] = row.number
