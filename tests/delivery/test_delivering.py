@@ -8,6 +8,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from core import backoff
+from core.backoff import LONGEST_PAUSE, retry_in, tries_of
 from core.errors import (
     FailureParty,
     FailureReason,
@@ -18,10 +20,9 @@ from core.errors import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from core.messages import sending
 from core.messages.claim import Timing, begin, claim
 from core.messages.delivery import ChannelDelivery
-from core.messages.sending import LONGEST_PAUSE, LONGEST_RATE_LIMITED_PAUSE, retry_in, tries_of
+from core.messages.sending import LONGEST_RATE_LIMITED_PAUSE
 from core.messages.timeouts import reclaim_expired_leases
 from core.ports import Channel, OutboundMessage, Receipt, TextContent
 from tests.delivery.pipeline import FakeSender, MessagePipeline
@@ -122,7 +123,7 @@ async def test_what_was_surely_not_done_is_tried_again_and_then_sent(
     pipeline: MessagePipeline, error: ProviderError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The shortest pauses are shorter than a drain: here it is to be the longest.
-    monkeypatch.setattr(sending.random, "uniform", lambda least, most: most)
+    monkeypatch.setattr(backoff.random, "uniform", lambda least, most: most)
     pipeline.sender.answer = failing(error)
     message_id = await pipeline.accept()
     await pipeline.delivery.drain()
@@ -168,7 +169,7 @@ async def tried_for(pipeline: MessagePipeline, at_least: timedelta, *errors: Pro
 async def test_an_outage_as_long_as_a_channel_is_tried_for_loses_nothing_however_short_the_pauses_are(
     pipeline: MessagePipeline, monkeypatch: pytest.MonkeyPatch, hours: float
 ) -> None:
-    monkeypatch.setattr(sending.random, "uniform", lambda least, most: least)
+    monkeypatch.setattr(backoff.random, "uniform", lambda least, most: least)
     retry_for = timedelta(hours=hours)
     pipeline.delivery.timing = Timing(retry_for=retry_for)
     for errors in ([AWAY], [SLOWED], [AWAY, SLOWED]):
@@ -177,7 +178,7 @@ async def test_an_outage_as_long_as_a_channel_is_tried_for_loses_nothing_however
 
 
 async def test_tries_end(pipeline: MessagePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending.random, "uniform", lambda least, most: most)
+    monkeypatch.setattr(backoff.random, "uniform", lambda least, most: most)
     retry_for = timedelta(hours=1)
     message_id, waited = await tried_for(pipeline, timedelta(days=9), AWAY)
     assert await pipeline.status(message_id) == "FAILED"

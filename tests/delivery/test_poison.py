@@ -2,10 +2,10 @@
 
 import pytest
 
+from core.backoff import tries_of
 from core.errors import ProviderUnavailable
 from core.messages.claim import Timing
 from core.messages.delivery import ChannelDelivery
-from core.messages.sending import tries_of
 from core.messages.status import make_step
 from core.messages.validation import ChannelService, Draft
 from core.ports import Channel, OutboundMessage, Receipt, TextContent

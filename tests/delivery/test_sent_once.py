@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core import backoff
 from core.errors import (
     FailureParty,
     FailureReason,
@@ -53,7 +54,7 @@ LOST = raising(OutcomeUnknown("lost", provider="twilio"))
 @pytest.fixture(autouse=True)
 def long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The shortest pauses before another try are shorter than a drain: here they are the longest."""
-    monkeypatch.setattr(sending.random, "uniform", lambda least, most: most)
+    monkeypatch.setattr(backoff.random, "uniform", lambda least, most: most)
 
 
 async def sent_once_more(pipeline: MessagePipeline, answer: object, *route: Step) -> UUID:

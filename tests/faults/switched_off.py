@@ -17,6 +17,8 @@ from sqlalchemy import ColumnElement, Select, func, literal, select, true, tuple
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.audit.act import Act
+from core.backoff import LONGEST_PAUSE, retry_in
+from core.claims import never_began, return_unbegun
 from core.database import Database, _commit
 from core.errors import (
     CommitUnknown,
@@ -34,12 +36,11 @@ from core.messages.commands import _awaits_decision, _too_late, cancel_message
 from core.messages.delivery import ChannelDelivery
 from core.messages.record import MessageKey
 from core.messages.retry import lock_readable_state
-from core.messages.sending import LONGEST_PAUSE, retry_in
 from core.messages.state_machine import MessageState, Transition, _leave_step, after_outcome, after_report
 from core.messages.status import MessageStatus
 from core.messages.store import seal_draft
 from core.messages.tables import attempts, messages
-from core.messages.timeouts import _never_began, _return_unbegun, reclaim_expired_leases
+from core.messages.timeouts import reclaim_expired_leases
 from core.messages.unconfirmed import Evidence
 from core.messages.webhook_handlers import _correct_owner
 from core.ports import Failure
@@ -165,7 +166,7 @@ def heard_without_a_gap(patches: Patches) -> None:
     test="test_worker_killed_at_each_step.py::test_a_message_that_was_received_is_settled_by_its_reports[taken_and_not_answered]",
 )
 def begun_is_not_sent_again(patches: Patches) -> None:
-    patches.swap(_never_began, true)
+    patches.swap(never_began, lambda _work: true())
 
 
 @_safeguard(
@@ -176,7 +177,7 @@ def unbegun_is_sent(patches: Patches) -> None:
     async def leave(*_: object) -> None:
         return
 
-    patches.swap(_return_unbegun, leave)
+    patches.swap(return_unbegun, leave)
 
 
 @_safeguard(

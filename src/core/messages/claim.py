@@ -12,36 +12,44 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
-    BigInteger,
+    CTE,
     Boolean,
     ColumnElement,
     Delete,
-    Double,
-    Interval,
     LargeBinary,
     Row,
     Select,
     Text,
     Uuid,
+    and_,
     bindparam,
     case,
     cast,
-    column,
-    delete,
     false,
     func,
     insert,
     literal,
     select,
     text,
-    tuple_,
-    update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.claims import (
+    WAIT,
+    begin_rows,
+    begin_values,
+    claim_rows,
+    claim_values,
+    held_values,
+    lock_claims,
+    number_attempts,
+    release_rows,
+    release_values,
+    start_attempts,
+)
 from core.messages.record import MessageKey
-from core.messages.status import EventSource, MessageStatus
-from core.messages.tables import attempts, message_events, messages
+from core.messages.status import AttemptOutcome, EventSource
+from core.messages.tables import MESSAGES, message_events, messages
 from core.ports import Channel, Content
 from core.sealing import is_readable
 
@@ -125,58 +133,13 @@ class Opened:
 
 
 # Nothing is sent again, or over another channel, while a report about an earlier attempt waits in the inbox.
-_IS_DUE = f"""channel = :channel AND status = 'QUEUED' AND due_at <= now() AND lease_until IS NULL
+_MAY_BE_SENT = text(f"""channel = :of_channel
           AND (expires_at > now()) IS NOT FALSE AND (step_until > now()) IS NOT FALSE
           AND {NO_UNREAD_REPORT}
           -- What is sealed with a key that this process lacks is left to one that has it.
           AND (CAST(:keys AS bytea[]) IS NULL
-               OR {is_readable("to_sealed")} AND {is_readable("content_sealed")})"""
-
-# Every tenant with due work gets an equal share of a claim, its oldest messages first; if there are more tenants than
-# places, tenants are chosen at random. Rows that another worker has locked are skipped.
-_CLAIM = text(f"""
-WITH waiting AS (
-    SELECT id FROM tenants
-    WHERE EXISTS (
-        SELECT FROM messages
-        WHERE tenant_id = tenants.id AND {_IS_DUE}
-    )
-    ORDER BY random() LIMIT :places
-), picked AS (
-    SELECT due.tenant_id, due.id
-    FROM waiting CROSS JOIN LATERAL (
-        SELECT tenant_id, id FROM messages
-        WHERE tenant_id = waiting.id AND {_IS_DUE}
-        ORDER BY due_at
-        LIMIT (SELECT greatest(1, :places / greatest(1, count(*))) FROM waiting)
-        FOR UPDATE SKIP LOCKED
-    ) due
-), leased AS (
-    UPDATE messages SET
-        lease_until = now() + :lease, lease_owner = :worker, lease_token = lease_token + 1,
-        attempt_count = attempt_count + 1,
-        status = CASE WHEN :begins AND NOT respects_quiet_hours THEN 'SENDING' ELSE status END,
-        updated_at = CASE WHEN :begins AND NOT respects_quiet_hours THEN now() ELSE updated_at END
-    FROM picked WHERE messages.tenant_id = picked.tenant_id AND messages.id = picked.id
-    RETURNING messages.tenant_id, messages.id, lease_token, attempt_count, step, to_hash, to_sealed, content_sealed,
-        now() AS claimed_at, respects_quiet_hours, in_reply_to, simulated_only,
-        status = 'SENDING' AS has_begun
-), numbered AS (
-    INSERT INTO attempts (tenant_id, message_id, number, step, channel, integration, token, outcome, started_at)
-    SELECT tenant_id, id, attempt_count, step, :channel, :integration, lease_token, 'IN_FLIGHT',
-        CASE WHEN has_begun THEN now() END
-    FROM leased
-), logged AS (
-    INSERT INTO message_events (tenant_id, message_id, status, previous_status, channel, attempt, source)
-    SELECT tenant_id, id, 'SENDING', 'QUEUED', :channel, attempt_count, 'WORKER' FROM leased WHERE has_begun
-)
-SELECT * FROM leased
-""").bindparams(  # noqa: S608  # constants are all that is filled in
-    bindparam("lease", type_=Interval),
-    bindparam("channel", type_=Text),
-    bindparam("integration", type_=Text),
-    bindparam("begins", type_=Boolean),
-    bindparam("keys", type_=ARRAY(LargeBinary)),
+               OR {is_readable("to_sealed")} AND {is_readable("content_sealed")})""").bindparams(
+    bindparam("of_channel", type_=Text), bindparam("keys", type_=ARRAY(LargeBinary))
 )
 
 
@@ -200,11 +163,9 @@ async def claim(
     rows = await connection.execute(
         _CLAIM,
         {
-            "channel": channel.value,
-            "integration": integration,
-            "worker": worker,
-            "places": limit,
-            "lease": timing.lease,
+            **claim_values(worker=worker, limit=limit, lease=timing.lease),
+            "of_channel": channel.value,
+            "of_integration": integration,
             "begins": begins,
             "keys": None if keys is None else list(keys),
         },
@@ -234,12 +195,12 @@ async def lock_claimed(connection: AsyncConnection, claimed: Sequence[Claimed]) 
 
     For releasing several of them; `begin` locks in that order itself.
     """
-    await connection.execute(_LOCK, _claim_values(claimed))
+    await connection.execute(_LOCK, held_values(_pairs(claimed)))
 
 
 async def begin(connection: AsyncConnection, claimed: Sequence[Claimed], timing: Timing) -> set[MessageKey]:
     """Mark claims as begun; returns those that may be sent: leased still, not expired, with time for the call."""
-    rows = await connection.execute(_BEGIN, {**_claim_values(claimed), "deadline": timing.send_deadline})
+    rows = await connection.execute(_BEGIN, begin_values(_pairs(claimed), timing.send_deadline))
     return {MessageKey(row.tenant_id, row.id) for row in rows}
 
 
@@ -251,20 +212,7 @@ async def release(
     Where that stops its step's time, the step has as much of it left afterwards.
     """
     if claimed:
-        await connection.execute(_RELEASE, {**_claim_values(claimed), "waits": list(waits), "stops_time": stops_time})
-
-
-async def postpone(connection: AsyncConnection, keys: Sequence[MessageKey]) -> None:
-    """Make messages that cannot be read due again in a minute; no try is counted."""
-    due = tuple_(messages.c.tenant_id, messages.c.id).in_(keys)
-    await connection.execute(
-        update(messages)
-        .where(due, messages.c.status == MessageStatus.QUEUED.value, messages.c.lease_until.is_(None))
-        .values(due_at=func.now() + _UNREADABLE_PAUSE)
-    )
-
-
-_UNREADABLE_PAUSE = timedelta(minutes=1)
+        await connection.execute(_RELEASE, release_values(_pairs(claimed), waits) | {"stops_time": stops_time})
 
 
 def text_value(value: str) -> ColumnElement[str]:
@@ -272,108 +220,75 @@ def text_value(value: str) -> ColumnElement[str]:
     return cast(literal(value), Text)
 
 
-def _claim_values(claimed: Sequence[Claimed]) -> dict[str, Any]:
-    return {
-        "tenants": [one.key.tenant_id for one in claimed],
-        "ids": [one.key.message_id for one in claimed],
-        "tokens": [one.token for one in claimed],
-    }
+def _pairs(claimed: Sequence[Claimed]) -> list[tuple[MessageKey, int]]:
+    return [(one.key, one.token) for one in claimed]
 
 
-_MINE_PARAMETERS = [
-    bindparam("tenants", type_=ARRAY(Uuid)),
-    bindparam("ids", type_=ARRAY(Uuid)),
-    bindparam("tokens", type_=ARRAY(BigInteger)),
-]
-_MINE_COLUMNS = [column("tenant_id", Uuid), column("id", Uuid), column("token", BigInteger)]
+_NEEDED = "step", "to_hash", "to_sealed", "content_sealed", "respects_quiet_hours", "in_reply_to", "simulated_only"
 
 
-# Statements are built once: building one costs more than running it.
-def _select_mine() -> Select[Any]:
-    mine = func.unnest(*_MINE_PARAMETERS).table_valued(*_MINE_COLUMNS, name="mine").render_derived()
-    return (
-        select(mine.c.tenant_id, mine.c.id, mine.c.token)
-        .join(messages, (messages.c.tenant_id == mine.c.tenant_id) & (messages.c.id == mine.c.id))
-        .order_by(messages.c.tenant_id, messages.c.id)
-        .with_for_update(of=messages)
+def _claim_statement() -> Select[Any]:
+    begins = and_(bindparam("begins", type_=Boolean), ~messages.c.respects_quiet_hours)
+    claimed = claim_rows(
+        MESSAGES,
+        _MAY_BE_SENT,
+        returning=[
+            *(messages.c[name] for name in _NEEDED),
+            (messages.c.status == text_value(MESSAGES.working)).label("has_begun"),
+        ],
+        values={
+            "status": case((begins, text_value(MESSAGES.working)), else_=messages.c.status),
+            "updated_at": case((begins, func.now()), else_=messages.c.updated_at),
+        },
     )
+    channel = bindparam("of_channel", type_=Text)
+    attempt = {
+        "step": claimed.c.step,
+        "channel": channel,
+        "integration": bindparam("of_integration", type_=Text),
+        "outcome": text_value(AttemptOutcome.IN_FLIGHT.value),
+        "started_at": case((claimed.c.has_begun, func.now())),
+    }
+    logged = _log_beginning(claimed, channel, claimed.c.has_begun)
+    return select(claimed).add_cte(number_attempts(MESSAGES, claimed, attempt)).add_cte(logged)
 
 
 def _begin_statement() -> Select[Any]:
-    mine = _select_mine().cte("mine")
-    sending = (
-        update(messages)
-        .where(
-            messages.c.tenant_id == mine.c.tenant_id,
-            messages.c.id == mine.c.id,
-            messages.c.lease_token == mine.c.token,
-            messages.c.lease_until > func.now() + bindparam("deadline", type_=Interval),
-            # The process may have been suspended since the claim.
-            (messages.c.expires_at > func.now()).is_not(false()),
-            (messages.c.step_until > func.now()).is_not(false()),
+    begun = begin_rows(
+        MESSAGES,
+        # The process may have been suspended since the claim.
+        (messages.c.expires_at > func.now()).is_not(false()),
+        (messages.c.step_until > func.now()).is_not(false()),
+        returning=[messages.c.channel],
+        values={"updated_at": func.now()},
+    )
+    return select(begun).add_cte(start_attempts(MESSAGES, begun)).add_cte(_log_beginning(begun, begun.c.channel))
+
+
+def _log_beginning(begun: CTE, channel: ColumnElement[str], *conditions: ColumnElement[bool]) -> CTE:
+    return (
+        insert(message_events)
+        .from_select(
+            ["tenant_id", "message_id", "status", "previous_status", "channel", "attempt", "source"],
+            select(
+                begun.c.tenant_id,
+                begun.c.id,
+                text_value(MESSAGES.working),
+                text_value(MESSAGES.waiting),
+                channel,
+                begun.c.attempt_count,
+                text_value(EventSource.WORKER.value),
+            ).where(*conditions),
         )
-        .values(status=MessageStatus.SENDING.value, updated_at=func.now())
-        .returning(messages.c.tenant_id, messages.c.id, messages.c.attempt_count, messages.c.channel)
-        .cte("sending")
+        .cte("logged")
     )
-    begun = (
-        update(attempts)
-        .where(
-            attempts.c.tenant_id == sending.c.tenant_id,
-            attempts.c.message_id == sending.c.id,
-            attempts.c.number == sending.c.attempt_count,
-        )
-        .values(started_at=func.now())
-        .cte("begun")
-    )
-    logged = insert(message_events).from_select(
-        ["tenant_id", "message_id", "status", "previous_status", "channel", "attempt", "source"],
-        select(
-            sending.c.tenant_id,
-            sending.c.id,
-            text_value(MessageStatus.SENDING.value),
-            text_value(MessageStatus.QUEUED.value),
-            sending.c.channel,
-            sending.c.attempt_count,
-            text_value(EventSource.WORKER.value),
-        ),
-    )
-    return select(sending).add_cte(begun).add_cte(logged.cte("logged"))
 
 
 def _release_statement() -> Delete:
-    waits = bindparam("waits", type_=ARRAY(Double))
-    mine = (
-        func.unnest(*_MINE_PARAMETERS, waits)
-        .table_valued(*_MINE_COLUMNS, column("wait", Double), name="mine")
-        .render_derived()
-    )
-    wait = func.make_interval(0, 0, 0, 0, 0, 0, mine.c.wait)
     stops_time = bindparam("stops_time", type_=Boolean)
-    returned = (
-        update(messages)
-        .where(
-            messages.c.tenant_id == mine.c.tenant_id,
-            messages.c.id == mine.c.id,
-            messages.c.lease_token == mine.c.token,
-            messages.c.status == MessageStatus.QUEUED.value,
-            messages.c.lease_until.is_not(None),
-        )
-        .values(
-            lease_until=None,
-            lease_token=messages.c.lease_token + 1,
-            attempt_count=messages.c.attempt_count - 1,
-            due_at=func.now() + wait,
-            step_until=case((stops_time, messages.c.step_until + wait), else_=messages.c.step_until),
-        )
-        .returning(messages.c.tenant_id, messages.c.id, (messages.c.attempt_count + 1).label("number"))
-        .cte("returned")
-    )
-    return delete(attempts).where(
-        tuple_(attempts.c.tenant_id, attempts.c.message_id, attempts.c.number).in_(
-            select(returned.c.tenant_id, returned.c.id, returned.c.number)
-        )
-    )
+    left = case((stops_time, messages.c.step_until + WAIT), else_=messages.c.step_until)
+    return release_rows(MESSAGES, {"step_until": left})
 
 
-_LOCK, _BEGIN, _RELEASE = _select_mine(), _begin_statement(), _release_statement()
+_CLAIM, _BEGIN, _RELEASE = _claim_statement(), _begin_statement(), _release_statement()
+_LOCK = lock_claims(MESSAGES)

@@ -8,21 +8,24 @@ import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access.directory import TenantZones
 from core.addresses import known_address
+from core.claims import postpone
 from core.database import Database
 from core.errors import Overloaded
-from core.messages.claim import Claimed, Timing, begin, claim, lock_claimed, postpone, release
+from core.messages.claim import Claimed, Timing, begin, claim, lock_claimed, release
 from core.messages.provider_ids import AttemptKey, ProviderName, holders_of, seal_for_attempt, withdraw_id
 from core.messages.record import EventRecord, MessageKey, lock_states, write_transitions
 from core.messages.schedule import next_allowed
 from core.messages.sending import Caller, CallResult, judge_outcome, open_all, with_quoted_ids
 from core.messages.state_machine import MessageState, after_outcome
 from core.messages.status import EventSource, ProviderId
+from core.messages.tables import MESSAGES
 from core.ports import Channel, MessageSender, Receipt
 from core.providers.circuit import Allowance, EndedCall, summarize_calls
 from core.providers.rate_limiter import RateLimiter, Unlimited
@@ -60,6 +63,7 @@ class QuietHoursCheck:
 
 
 _ADVICE = "it waits: are ENCRYPTION_KEYS the same in all processes? See docs/how-to/lost-keys.md"
+_UNREADABLE_PAUSE = timedelta(minutes=1)
 
 
 class _UnreadableClaim(Exception):
@@ -182,7 +186,7 @@ class ChannelDelivery:
                 for key, reason in found.reasons.items():
                     log.error("message_unreadable", message_id=str(key.message_id), reason=reason, advice=_ADVICE)
                 async with self.database.transaction() as connection:
-                    await postpone(connection, list(found.reasons))
+                    await postpone(connection, MESSAGES, list(found.reasons), _UNREADABLE_PAUSE)
 
     async def _lease(self, connection: AsyncConnection, limit: int) -> list[Claimed]:
         return await claim(

@@ -36,6 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.claims import held_values, lock_held
 from core.dead_letters.store import NewDeadLetter, Resolution, add_dead_letters, close_for_subjects
 from core.errors import FailureParty
 from core.messages.state_machine import Attempt, MessageState, Transition
@@ -50,7 +51,7 @@ from core.messages.status import (
     route_from_json,
     route_to_json,
 )
-from core.messages.tables import attempts, message_events, messages
+from core.messages.tables import MESSAGES, attempts, message_events, messages
 from core.nouns import SubjectKey
 from core.ports.reports import failure_from_json, failure_to_json
 from core.ports.sending import MESSAGE
@@ -88,13 +89,8 @@ class EventRecord:
 
 async def lock_leased(connection: AsyncConnection, tokens: Mapping[MessageKey, int]) -> dict[MessageKey, MessageState]:
     """Lock messages that this worker has leased and read their states; leaves out those whose lease it has lost."""
-    rows = await connection.execute(
-        select(messages.c.tenant_id, messages.c.id, messages.c.lease_token)
-        .where(tuple_(messages.c.tenant_id, messages.c.id).in_(tokens), messages.c.lease_until.is_not(None))
-        .order_by(messages.c.tenant_id, messages.c.id)
-        .with_for_update()
-    )
-    ours = [key for row in rows if tokens[key := MessageKey(row.tenant_id, row.id)] == row.lease_token]
+    rows = await connection.execute(_LOCK_HELD, held_values(tokens.items()))
+    ours = [MessageKey(row.tenant_id, row.id) for row in rows]
     return await lock_states(connection, ours) if ours else {}
 
 
@@ -123,6 +119,7 @@ _LOCK = (
     .order_by(messages.c.tenant_id, messages.c.id)
     .with_for_update()
 )
+_LOCK_HELD = lock_held(MESSAGES)
 # A claim that was never begun is no attempt.
 _ATTEMPTS = select(attempts).where(
     tuple_(attempts.c.tenant_id, attempts.c.message_id).in_(_WANTED), attempts.c.started_at.is_not(None)

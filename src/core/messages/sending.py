@@ -1,24 +1,21 @@
 """One call to a provider for a claimed message: its deadline, what its outcome means, and when the step is tried again.
 
-A step is tried again only after a call that certainly did nothing. Pauses double from two seconds to `LONGEST_PAUSE`;
-each is drawn between half of that and all of it. A step has as many tries as the shortest pauses need to fill the time
-for which its channel is tried. Only tries are counted: time in which nothing could be tried (quiet hours, an open
-circuit, a pause the provider asked for) uses up none of them.
+A step is tried again only after a call that certainly did nothing, with the pauses of `core/backoff.py`, for as long as
+its channel is tried. Time in which nothing could be tried (quiet hours, an open circuit) uses up no try.
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import count
 from typing import Any
 
 import structlog
 from sqlalchemy import ColumnElement, Integer, Table, cast, null, or_, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.backoff import LONGEST_PAUSE, retry_in
 from core.errors import (
     FailureParty,
     FailureReason,
@@ -42,53 +39,8 @@ from core.sealing import SealBroken, Sealer
 
 log = structlog.get_logger(__name__)
 
-LONGEST_PAUSE = timedelta(minutes=15)
 LONGEST_RATE_LIMITED_PAUSE = timedelta(minutes=5)
 """The longest pause when the provider limits the rate and names no time: limits end sooner than most outages."""
-LONGEST_REQUESTED_PAUSE = timedelta(hours=1)
-"""The longest pause that is honoured when a provider asks for one."""
-_FIRST = timedelta(seconds=2)
-_NONE = timedelta(0)
-
-
-def retry_in(
-    tries: int, asked: float | None, *, retry_for: timedelta, longest: timedelta = LONGEST_PAUSE
-) -> timedelta | None:
-    """How long to wait after a step's `tries`-th try; None when it was the last.
-
-    Even the shortest run of tries lasts `retry_for`, and without longer pauses that a provider `asked` for (in seconds)
-    none lasts more than twice that and one pause.
-    """
-    if _shortest_run(tries, longest) >= retry_for:
-        return None
-    ceiling = _ceiling(tries, longest)
-    wanted = (
-        _NONE if asked is None else timedelta(seconds=min(max(asked, 1.0), LONGEST_REQUESTED_PAUSE.total_seconds()))
-    )
-    # Random, so that many sends that failed together are not retried together; no secret depends on it.
-    return max(wanted, timedelta(seconds=random.uniform(ceiling.total_seconds() / 2, ceiling.total_seconds())))  # noqa: S311
-
-
-def tries_of(retry_for: timedelta, longest: timedelta = LONGEST_PAUSE) -> int:
-    """How many tries a step has when its channel is tried for so long."""
-    return next(tries for tries in count(1) if _shortest_run(tries, longest) >= retry_for)
-
-
-def _ceiling(tries: int, longest: timedelta) -> timedelta:
-    # After some doublings every pause is the longest; without the bound the number would grow for ever.
-    return min(longest, _FIRST * (1 << min(tries - 1, 20)))
-
-
-def _shortest_run(tries: int, longest: timedelta) -> timedelta:
-    """The sum of the pauses before the `tries`-th try, each as short as possible."""
-    total = _NONE
-    for one in range(1, tries):
-        if (pause := _ceiling(one, longest)) == longest:
-            # All later pauses are the longest, too.
-            return total + (tries - one) * (longest / 2)
-        total += pause / 2
-    return total
-
 
 # ─── Outcomes of calls ────────────────────────────────────────────────────
 

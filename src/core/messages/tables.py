@@ -28,8 +28,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from core.claims import WorkTable
 from core.database import metadata
 from core.live.event_log import TransactionId
+from core.messages.status import MessageStatus
 
 messages = Table(
     "messages",
@@ -208,6 +210,11 @@ attempts = Table(
     # It has no id of its own: its sealed columns are bound to the message and the number.
     info={"sealed_for": ("message_id", "number")},
 )
+
+MESSAGES = WorkTable(
+    messages, attempts, of="message_id", waiting=MessageStatus.QUEUED.value, working=MessageStatus.SENDING.value
+)
+"""How messages are claimed."""
 
 message_events = Table(
     "message_events",

@@ -2,16 +2,17 @@
 
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select, text, tuple_, update
+from sqlalchemy import func, insert, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.claims import end_lease, lock_lost, return_unbegun
 from core.errors import FailureParty, FailureReason
 from core.messages.bulk_transition import transition_all
 from core.messages.claim import NO_UNREAD_REPORT, text_value
 from core.messages.record import EventRecord, MessageKey, lock_states
 from core.messages.state_machine import MessageState, Transition, after_deadline, after_expiry, after_schedule
 from core.messages.status import AttemptOutcome, EventSource, MessageStatus
-from core.messages.tables import attempts, message_events, messages
+from core.messages.tables import MESSAGES, attempts, message_events, messages
 from core.ports import Failure
 from core.ports.reports import failure_to_json
 from core.pubsub import Change
@@ -77,18 +78,11 @@ async def reclaim_expired_leases(connection: AsyncConnection, *, hold: timedelta
     The end of such a call was not seen, so its attempt has none. An unconfirmed message whose settler died is released
     for the next one.
     """
-    lost = (
-        select(messages.c.tenant_id, messages.c.id)
-        .where(messages.c.lease_until < func.now())
-        .order_by(messages.c.lease_until)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    keys = [MessageKey(row.tenant_id, row.id) for row in await connection.execute(lost)]
+    keys = [MessageKey(*key) for key in await lock_lost(connection, MESSAGES, limit=limit)]
     if not keys:
         return []
     await _release_unconfirmed(connection, keys)
-    await _return_unbegun(connection, keys)
+    await return_unbegun(connection, MESSAGES, keys)
     await _leave_unconfirmed(connection, keys, hold)
     return [Change(*key) for key in keys]
 
@@ -100,40 +94,7 @@ async def _release_unconfirmed(connection: AsyncConnection, keys: list[MessageKe
             tuple_(messages.c.tenant_id, messages.c.id).in_(keys),
             messages.c.status == MessageStatus.UNCONFIRMED.value,
         )
-        .values(lease_until=None, lease_token=messages.c.lease_token + 1)
-    )
-
-
-def _never_began() -> ColumnElement[bool]:
-    """SQL: whether a claimed message was not yet about to be sent, so that nothing can have left."""
-    started = exists().where(
-        attempts.c.tenant_id == messages.c.tenant_id,
-        attempts.c.message_id == messages.c.id,
-        attempts.c.number == messages.c.attempt_count,
-        attempts.c.started_at.is_not(None),
-    )
-    return and_(messages.c.status == MessageStatus.QUEUED.value, ~started)
-
-
-async def _return_unbegun(connection: AsyncConnection, keys: list[MessageKey]) -> None:
-    returned = (
-        update(messages)
-        .where(tuple_(messages.c.tenant_id, messages.c.id).in_(keys), _never_began())
-        .values(
-            lease_until=None,
-            lease_token=messages.c.lease_token + 1,
-            attempt_count=messages.c.attempt_count - 1,
-            due_at=func.now(),
-        )
-        .returning(messages.c.tenant_id, messages.c.id, (messages.c.attempt_count + 1).label("number"))
-        .cte("returned")
-    )
-    await connection.execute(
-        delete(attempts).where(
-            tuple_(attempts.c.tenant_id, attempts.c.message_id, attempts.c.number).in_(
-                select(returned.c.tenant_id, returned.c.id, returned.c.number)
-            )
-        )
+        .values(end_lease(MESSAGES))
     )
 
 
@@ -142,9 +103,8 @@ async def _leave_unconfirmed(connection: AsyncConnection, keys: list[MessageKey]
         update(messages)
         .where(tuple_(messages.c.tenant_id, messages.c.id).in_(keys), messages.c.lease_until.is_not(None))
         .values(
+            **end_lease(MESSAGES),
             status=MessageStatus.UNCONFIRMED.value,
-            lease_until=None,
-            lease_token=messages.c.lease_token + 1,
             due_at=func.now() + hold,
             unconfirmed_at=func.now(),
             failure=failure_to_json(WORKER_LOST),
