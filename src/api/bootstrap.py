@@ -1,8 +1,10 @@
 """The composition root: settings to stores, integrations and services. Every process and the tests start here."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import structlog
 from redis.asyncio import Redis
 
 from api.configuration import Configuration, IntegrationConfiguration
@@ -12,6 +14,7 @@ from api.queue import WakeUps
 from core.access.api_key_lookup import ApiKeyVerifier
 from core.access.sessions import DevelopmentTokens
 from core.database import Database, make_engine
+from core.errors import AppError
 from core.live.change_feed import ChangeFeeds
 from core.live.shared_values import SharedValues
 from core.messages.accept import Outbox
@@ -23,13 +26,20 @@ from core.operations.dashboard import DashboardReader
 from core.operations.health import HealthReader, IntegrationView
 from core.ports import Channel, Connected, IdentityVerifier, IntegrationContext, Mode
 from core.privacy.retention import Retention
+from core.providers.calls import CountedCalls
 from core.providers.circuit import Circuits
+from core.providers.ledger import Ledger
 from core.pubsub import Hub, connect_redis
 from core.sealing import Sealer
 from core.settings import CoreSettings, describe
 from core.settings.core_settings import RouteSteps
 from core.words import say
 from resolvers.context import Services
+
+log = structlog.get_logger(__name__)
+
+_FLUSH_WITHIN = 2.0
+"""Seconds that the last figures of the ledger may take when a process stops."""
 
 
 class NotReady(Exception):
@@ -66,12 +76,25 @@ class App:
             webhooks=self.settings.retention_webhooks_days,
         )
 
+    @property
+    def ledger(self) -> Ledger:
+        """The calls of this process that are not in the table yet."""
+        return self.services.installation.service(Ledger)
+
+    async def _flush_ledger(self) -> None:
+        try:
+            async with asyncio.timeout(_FLUSH_WITHIN):
+                await self.ledger.flush(self.database)
+        except (AppError, TimeoutError) as error:
+            log.warning("calls_not_counted", reason=str(error) or "the database does not answer")
+
     def open_redis(self) -> Redis:
         """Open connections of one's own, for what blocks."""
         return _open_redis(self.settings)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Write what is counted, and close every connection."""
+        await self._flush_ledger()
         await self.services.key_ring.close()
         await self.wake_ups.close()
         for connected in self.connected.values():
@@ -87,18 +110,14 @@ def build_app(configuration: Configuration, *, for_worker: bool = False) -> App:
         raise NotReady("The configuration is wrong: interalpha check says how to mend it.")
     if not (settings.database_url and settings.redis_url and settings.encryption_keys):
         raise NotReady("DATABASE_URL, REDIS_URL and ENCRYPTION_KEYS are needed; `interalpha dev` brings its own.")
-    keys = settings.sealing_keys
-    address = settings.database_url_worker if for_worker else None
-    database = Database(
-        make_engine(
-            (address or settings.database_url).get_secret_value(),
-            prepared_statements=settings.database_prepared_statements,
-        )
-    )
+    address = (settings.database_url_worker if for_worker else None) or settings.database_url
+    prepared = settings.database_prepared_statements
+    database = Database(make_engine(address.get_secret_value(), prepared_statements=prepared))
     redis = _open_redis(settings)
-    hub, sealer, wake_ups = Hub(redis), Sealer(keys), WakeUps(redis)
+    hub, sealer, wake_ups = Hub(redis), Sealer(settings.sealing_keys), WakeUps(redis)
     contributed = _contributions(configuration.integrations)
-    connected = _connect(settings, configuration.integrations)
+    ledger = Ledger()
+    connected = _connect(settings, configuration.integrations, ledger, redis)
     outbox = _outbox(database, sealer, hub, wake_ups, configuration, settings)
     views = _views(settings, configuration.integrations)
     return App(
@@ -110,7 +129,9 @@ def build_app(configuration: Configuration, *, for_worker: bool = False) -> App:
         wake_ups=wake_ups,
         connected=connected,
         services=_services(
-            Installation(settings, database, sealer, hub, connected, _carriers(outbox), services={Outbox: outbox}),
+            Installation(
+                settings, database, sealer, hub, connected, _carriers(outbox), services={Outbox: outbox, Ledger: ledger}
+            ),
             contributed,
             outbox,
             views,
@@ -199,9 +220,13 @@ def webhook_url(settings: CoreSettings, name: str) -> str:
     return f"{settings.public_base_url.rstrip('/')}/webhooks/{name}"
 
 
-def _connect(settings: CoreSettings, integrations: Mapping[str, IntegrationConfiguration]) -> Mapping[str, Connected]:
+def _connect(
+    settings: CoreSettings, integrations: Mapping[str, IntegrationConfiguration], ledger: Ledger, redis: Redis
+) -> Mapping[str, Connected]:
     return {
-        name: one.card.connect(one.settings, IntegrationContext(webhook_url(settings, name)))
+        name: one.card.connect(
+            one.settings, IntegrationContext(webhook_url(settings, name), CountedCalls(name, ledger, redis))
+        )
         for name, one in integrations.items()
         if one.card.connect is not None and one.settings is not None
     }

@@ -24,6 +24,7 @@ import certifi
 from yarl import URL
 
 from core.errors import FailureScope, OutcomeUnknown, ProviderUnavailable
+from core.ports.calls import CallEnd, ProviderCalls, UncountedCalls
 
 CONNECT_TIMEOUT = 5.0
 TOTAL_TIMEOUT = 15.0
@@ -77,15 +78,44 @@ class HttpClient:
     """Calls to one provider over kept connections."""
 
     def __init__(
-        self, provider: str, *, connect_timeout: float = CONNECT_TIMEOUT, total_timeout: float = TOTAL_TIMEOUT
+        self,
+        provider: str,
+        calls: ProviderCalls | None = None,
+        *,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        total_timeout: float = TOTAL_TIMEOUT,
     ) -> None:
         self._provider = provider
+        self._calls = calls or UncountedCalls()
         self._total_timeout = total_timeout
         # The total is kept here: aiohttp raises the same error for it as for a connection that was never made.
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
         self._opened: aiohttp.ClientSession | None = None
         self._proxies = ProxySettings()
         self._trusted = _tls_context()
+
+    async def counted_call(
+        self,
+        operation: str,
+        method: str,
+        url: str,
+        *,
+        through_circuit: bool = False,
+        headers: Mapping[str, str] | None = None,
+        json: Mapping[str, object] | None = None,
+        form: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> HttpResponse:
+        """Make one call of an operation that is counted in the ledger by the answer's status.
+
+        Not for messages: their delivery counts them. Raises as `call` does, and ProviderUnavailable where the call goes
+        through a circuit breaker that is open.
+        """
+
+        async def work() -> HttpResponse:
+            return await self.call(method, url, headers=headers, json=json, form=form, query=query)
+
+        return await self._calls.call(operation, work, judge=end_of_status, through_circuit=through_circuit)
 
     async def call(
         self,
@@ -167,6 +197,17 @@ class HttpClient:
     async def close(self) -> None:
         if self._opened is not None:
             await self._opened.close()
+
+
+def end_of_status(answer: HttpResponse) -> CallEnd:
+    """How a call ended, by the status of its answer."""
+    if answer.status in (401, 403):
+        return CallEnd.REFUSED
+    if answer.status == 429:
+        return CallEnd.LIMITED
+    if answer.status >= 500:
+        return CallEnd.FAILED
+    return CallEnd.ANSWERED if answer.status < 400 else CallEnd.REJECTED
 
 
 def _encode_body(

@@ -22,10 +22,11 @@ from core.messages.accept import Outbox
 from core.messages.batch import Batch, Counts
 from core.messages.queries import SEALED, AttemptView, EventSlice, EventView
 from core.nouns import Installation
-from core.operations.dashboard import DashboardReader
+from core.operations.dashboard import DashboardReader, TimeWindow
 from core.operations.health import Health, HealthReader, IntegrationView
 from core.ports.identity import Principal, Scope
 from core.providers.circuit import Circuits, CircuitView
+from core.providers.ledger import CallSummary, summarize
 from core.pubsub import Hub
 from core.rate_limit import BudgetResult
 from core.sealing import Sealer
@@ -73,6 +74,7 @@ class Context:
     )
     _events: "DataLoader[tuple[UUID, EventSlice], list[EventView]] | None" = field(default=None, init=False)
     _circuits: "DataLoader[str, CircuitView] | None" = field(default=None, init=False)
+    _calls: "DataLoader[tuple[str, TimeWindow], CallSummary] | None" = field(default=None, init=False)
     _healths: "DataLoader[str, Health] | None" = field(default=None, init=False)
     _templates: "DataLoader[UUID, Template | None] | None" = field(default=None, init=False)
     _payloads: "DataLoader[UUID, Json] | None" = field(default=None, init=False)
@@ -131,6 +133,19 @@ class Context:
     async def _load_circuits(self, names: list[str]) -> list[CircuitView]:
         found = await self.services.circuits.read(names)
         return [found[name] for name in names]
+
+    @property
+    def calls(self) -> "DataLoader[tuple[str, TimeWindow], CallSummary]":
+        """The calls to integrations in windows, by the integration's name."""
+        if self._calls is None:
+            self._calls = DataLoader(self._load_calls, cache=False)
+        return self._calls
+
+    async def _load_calls(self, keys: list[tuple[str, TimeWindow]]) -> list[CallSummary]:
+        tenant = self.require(Scope.OPERATIONS_READ).tenant_id
+        async with self.services.database.transaction(tenant) as connection:
+            found = {window: await summarize(connection, window.span) for window in {window for _, window in keys}}
+        return [found[window].get(name, CallSummary()) for name, window in keys]
 
     @property
     def healths(self) -> "DataLoader[str, Health]":

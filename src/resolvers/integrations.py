@@ -9,9 +9,10 @@ from typing import Any, cast
 
 import strawberry
 
+from core.operations.dashboard import TimeWindow
 from core.operations.health import CredentialStatus, HealthStatus, IntegrationView
 from core.ports import Mode
-from core.ports.identity import Scope
+from core.ports.identity import DEFAULT_TENANT, Scope
 from core.providers.circuit import CircuitState
 from core.settings import State
 from resolvers.context import Info
@@ -74,14 +75,68 @@ class IntegrationHealth:
     since: datetime = strawberry.field(
         description="Since when it has this status; for the first status, since this server started."
     )
+    last_success_at: datetime | None = strawberry.field(
+        description="The last call that it answered, within the last hour. Null unless the caller belongs to the"
+        " operator."
+    )
+    last_failure_at: datetime | None = strawberry.field(
+        description="The last call that failed, or was refused because of our credentials, within the last hour. Null"
+        " unless the caller belongs to the operator."
+    )
 
 
 async def health_of(info: Info, name: str) -> IntegrationHealth:
     """The health of an integration; those of one operation are read together."""
     found = await info.context.healths.load(name)
     return IntegrationHealth(
-        status=found.status, credentials=found.credentials, summary=found.summary, since=found.since
+        status=found.status,
+        credentials=found.credentials,
+        summary=found.summary,
+        since=found.since,
+        last_success_at=found.last_success_at if _is_operator(info) else None,
+        last_failure_at=found.last_failure_at if _is_operator(info) else None,
     )
+
+
+# Response times of an integration.
+
+
+@strawberry.type(description="The calls to an integration in a window: how long they took and how many failed.")
+class LatencySummary:
+    window: TimeWindow
+    request_count: int | None = strawberry.field(
+        description="The number of calls. Null unless the caller belongs to the operator: it includes other tenants."
+    )
+    error_rate: float | None = strawberry.field(
+        description="Calls that failed divided by all, from 0 to 1. Refused messages and rate limits are no failures."
+        " Null without calls."
+    )
+    p50_ms: float | None = strawberry.field(description="Half of the calls took at most this long.")
+    p95_ms: float | None
+    p99_ms: float | None
+
+
+async def latency_of(info: Info, name: str, window: TimeWindow) -> LatencySummary:
+    """The response times of an integration; those of one operation are read together."""
+    found = await info.context.calls.load((name, window))
+    p50, p95, p99 = (_milliseconds(found.percentile(share)) for share in (0.5, 0.95, 0.99))
+    return LatencySummary(
+        window=window,
+        request_count=found.count if _is_operator(info) else None,
+        error_rate=found.error_rate,
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+    )
+
+
+def _is_operator(info: Info) -> bool:
+    """Whether the caller may see what the calls of all tenants tell."""
+    return info.context.require(Scope.OPERATIONS_READ).tenant_id == DEFAULT_TENANT
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1_000, 1)
 
 
 # Integrations and how they are configured.
@@ -123,6 +178,10 @@ class Integration(Node):
     @computed()
     async def circuit(self, info: Info) -> CircuitBreaker:
         return await circuit_of(info, self.kind.value)
+
+    @computed("Response times and errors of the calls to it. They are kept for eight days.")
+    async def latency(self, info: Info, window: TimeWindow = TimeWindow.LAST_HOUR) -> LatencySummary:
+        return await latency_of(info, self.kind.value, window)
 
 
 def integration_of(info: Info, name: str) -> Integration:

@@ -2,18 +2,19 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
 import pytest
 
 from api.bootstrap import App
-from core.ports.identity import Scope
+from core.ports.calls import CallEnd
+from core.ports.identity import DEFAULT_TENANT, Scope
 from core.providers.circuit import CallOutcomes, CircuitRules, limiter_key
+from core.providers.ledger import Ledger
 from core.providers.rate_limiter import SharedRateLimiter
 from tests.graph.callers import Caller, Following, NewCaller, statements
-from tests.graph.factories import RecordFactory
 from tests.helpers import until
 
 HEALTH = "{ integrations { kind health { status credentials summary since } } }"
@@ -24,6 +25,11 @@ subscription ($kinds: [IntegrationKind!], $after: String) {
   }
 }
 """
+
+
+@pytest.fixture(autouse=True)
+async def _no_calls(owner: asyncpg.Pool) -> None:
+    await owner.execute("DELETE FROM provider_calls")
 
 
 @pytest.fixture
@@ -65,21 +71,67 @@ async def test_what_nothing_is_known_of_is_unknown_and_what_is_not_configured_di
     }
 
 
-async def test_what_took_messages_lately_is_healthy(
-    caller: Caller, stranger: Caller, factory: RecordFactory, owner: asyncpg.Pool
+async def count_calls(application: App, *calls: tuple[str, str, CallEnd, float]) -> None:
+    """What a worker writes about calls."""
+    ledger = Ledger()
+    for call in calls:
+        ledger.record(*call)
+    await ledger.flush(application.database)
+
+
+async def test_what_answered_calls_lately_is_healthy(
+    caller: Caller, stranger: Caller, application: App, owner: asyncpg.Pool
 ) -> None:
-    message = await factory.message(caller, attempts=2)
-    found = (await healths(caller))["TWILIO"]
-    assert (found["status"], found["credentials"]) == ("HEALTHY", "ACCEPTED")
-    # What others send says nothing to those who do not.
-    assert (await healths(stranger))["TWILIO"]["status"] == "UNKNOWN"
-    await owner.execute("UPDATE attempts SET outcome = 'REJECTED' WHERE message_id = $1", message)
+    await count_calls(application, ("twilio", "send message", CallEnd.ANSWERED, 0.2))
+    for one in (caller, stranger):
+        found = (await healths(one))["TWILIO"]
+        assert (found["status"], found["credentials"]) == ("HEALTHY", "ACCEPTED")
+    await owner.execute("UPDATE provider_calls SET minute = minute - interval '2 hours'")
     assert (await healths(caller))["TWILIO"]["status"] == "UNKNOWN"
 
 
-async def test_what_was_taken_long_ago_proves_nothing_now(caller: Caller, factory: RecordFactory) -> None:
-    await factory.message(caller, attempts=1, at=datetime.now(UTC) - timedelta(hours=2))
-    assert (await healths(caller))["TWILIO"]["status"] == "UNKNOWN"
+async def test_what_fails_half_of_its_calls_is_degraded_and_what_refuses_us_says_so(
+    caller: Caller, application: App
+) -> None:
+    await count_calls(
+        application,
+        ("twilio", "send message", CallEnd.ANSWERED, 0.2),
+        ("twilio", "list messages", CallEnd.FAILED, 5.0),
+        ("smtp", "send message", CallEnd.REJECTED, 0.2),
+        ("smtp", "probe", CallEnd.REFUSED, 0.2),
+    )
+    found = await healths(caller)
+    assert (found["TWILIO"]["status"], found["TWILIO"]["credentials"]) == ("DEGRADED", "ACCEPTED")
+    assert (found["SMTP"]["status"], found["SMTP"]["credentials"]) == ("DEGRADED", "REFUSED")
+
+
+LATENCY = """
+{ integrations(kinds: [TWILIO]) {
+    health { lastSuccessAt lastFailureAt }
+    latency { requestCount errorRate p50Ms p95Ms } week: latency(window: LAST_WEEK) { requestCount }
+} }
+"""
+
+
+async def test_response_times_are_read_for_windows_and_counts_only_by_the_operator(
+    application: App, new_caller: NewCaller, owner: asyncpg.Pool
+) -> None:
+    calls = [("twilio", "send message", CallEnd.ANSWERED, 0.2)] * 9
+    await count_calls(application, *calls, ("twilio", "send message", CallEnd.UNKNOWN, 8.0))
+    await owner.execute("UPDATE provider_calls SET minute = minute - interval '1 day' WHERE outcome = 'ANSWERED'")
+    await count_calls(application, *calls)
+    one = await new_caller()
+    operator = replace(one, principal=replace(one.principal, tenant_id=DEFAULT_TENANT))
+    [shown] = (await operator.ask(LATENCY))["integrations"]
+    assert (shown["latency"]["requestCount"], shown["latency"]["errorRate"]) == (10, 0.1)
+    assert shown["week"]["requestCount"] == 19
+    assert 100 < shown["latency"]["p50Ms"] <= 250
+    assert 5_000 < shown["latency"]["p95Ms"] <= 10_000
+    assert shown["health"]["lastSuccessAt"] is not None
+    # When others were sent to is not for a tenant to know.
+    [theirs] = (await (await new_caller()).ask(LATENCY))["integrations"]
+    assert theirs["latency"] == shown["latency"] | {"requestCount": None}
+    assert theirs["health"] == {"lastSuccessAt": None, "lastFailureAt": None}
 
 
 async def test_an_open_circuit_is_down_and_a_trial_degraded(caller: Caller, limiter: SharedRateLimiter) -> None:

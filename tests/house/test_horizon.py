@@ -14,6 +14,8 @@ DELIBERATE = {
     "IntegrationConfiguration.mode: IntegrationMode, not IntegrationMode!": (
         "an integration that is not configured is neither live nor simulated, and saying LIVE would be wrong"
     ),
+    "LatencySummary.requestCount: Int, not Int!": "the number of calls of all tenants is the operator's",
+    "LatencySummary.errorRate: Float, not Float!": "without calls there is no rate, and 0 would be wrong",
 }
 """Where the schema differs from the horizon on purpose, and why."""
 

@@ -32,6 +32,7 @@ from core.errors import AppError
 from core.liveness import ACTIVITY_INTERVAL, Activity, ActivityReporter
 from core.messages import accept
 from core.ports.identity import DEFAULT_TENANT, Principal, Scope
+from core.providers.ledger import FLUSH_INTERVAL
 from core.rate_limit import Budget, BudgetResult
 from core.settings import CoreSettings
 from core.settings.addresses import origin_of
@@ -138,7 +139,11 @@ def _loops(app: App) -> Sequence[Coroutine[None, None, None]]:
         await liveness.record_server(app.database, process_name(), head_revision())
         await asyncio.sleep(liveness.HEARTBEAT_INTERVAL)
 
-    turns = {"hints": app.hub.run, "pulse": beat, "pressure": count, "heartbeat": say_we_live}
+    async def count_calls() -> None:
+        await app.ledger.flush(app.database)
+        await asyncio.sleep(FLUSH_INTERVAL)
+
+    turns = {"ledger": count_calls, "hints": app.hub.run, "pulse": beat, "pressure": count, "heartbeat": say_we_live}
     return [run_forever(name, turn) for name, turn in turns.items()]
 
 

@@ -19,6 +19,7 @@ from core.nouns import CronJob, Loop, WorkerContext
 from core.privacy.encryption_keys import count_waiting_for_keys, log_missing_keys, record_missing_keys
 from core.privacy.erase import run_erasure_step
 from core.privacy.retention import forget_expired_data
+from core.providers.ledger import FLUSH_INTERVAL, delete_old_calls
 
 _INBOX_TICK = 0.3
 _ERASE = 2.0
@@ -71,6 +72,8 @@ class Worker:
         """Forget idempotency keys whose time is over."""
         while await delete_expired_keys(self.app.database):
             pass
+        async with self.app.database.transaction() as connection:
+            await delete_old_calls(connection)
 
     async def forget(self) -> None:
         """Take out what is older than it may be kept."""
@@ -91,6 +94,11 @@ class Worker:
         while not self.is_stopping and await run_erasure_step(app.database, app.sealer, app.hub, nouns):
             pass
         await asyncio.sleep(_ERASE)
+
+    async def count_calls(self) -> None:
+        """One turn: add the calls that were counted in memory to the ledger, then rest a while."""
+        await self.app.ledger.flush(self.app.database)
+        await asyncio.sleep(FLUSH_INTERVAL)
 
     async def beat(self) -> None:
         """One turn: say that we live, and hear among how many the providers' paces are shared."""

@@ -149,6 +149,7 @@ def _loops(worker: Worker) -> list["asyncio.Task[None]"]:
         "erase": worker.erase,
         "keys": worker.look_for_missing_keys,
         "heartbeat": worker.beat,
+        "ledger": worker.count_calls,
     }
     for loop in worker.loops:
         if loop.name in turns:

@@ -17,7 +17,7 @@ from core.access.directory import TenantZones
 from core.addresses import known_address
 from core.claims import postpone
 from core.database import Database
-from core.errors import Overloaded
+from core.errors import FailureScope, Overloaded
 from core.messages.claim import Claimed, Timing, begin, claim, lock_claimed, release
 from core.messages.provider_ids import AttemptKey, ProviderName, holders_of, seal_for_attempt, withdraw_id
 from core.messages.record import EventRecord, MessageKey, lock_states, write_transitions
@@ -27,13 +27,18 @@ from core.messages.state_machine import MessageState, after_outcome
 from core.messages.status import EventSource, ProviderId
 from core.messages.tables import MESSAGES
 from core.ports import Channel, MessageSender, Receipt
+from core.ports.calls import end_of
 from core.providers.circuit import Allowance, EndedCall, summarize_calls
+from core.providers.ledger import Ledger
 from core.providers.rate_limiter import RateLimiter, Unlimited
 from core.pubsub import Change, Hub
 from core.quiet_hours import QuietHours
 from core.sealing import SealBroken, Sealer, prepare_lookups
 
 log = structlog.get_logger(__name__)
+
+SEND = "send message"
+"""The operation in the ledger of calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,7 @@ class ChannelDelivery:
     quiet_hours: QuietHoursCheck | None = None
     in_flight: int = 50
     is_simulated: bool = False
+    ledger: Ledger = field(default_factory=Ledger)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: set[asyncio.Task[CallResult]] = field(default_factory=set)
     _is_stopping: bool = False
@@ -273,6 +279,10 @@ class ChannelDelivery:
                     states[one.key] = one.transition.state
             changes = await write_transitions(connection, records)
         await self.hub.publish(changes)
+        for end in ended:
+            # What broke on our side, or was not called, says nothing about the provider.
+            if end.took and (end.error is None or end.error.scope is not FailureScope.OURS):
+                self.ledger.record(self.integration, SEND, end_of(end.error), end.took.total_seconds())
         called = [end for end in ended if end.ticket is not None]
         await self.rate_limiter.report(
             *summarize_calls(EndedCall(end.ticket, end.error, end.one.key.tenant_id, end.one.to_hash) for end in called)

@@ -17,6 +17,7 @@ from core.messages.timeouts import apply_due_times, reclaim_expired_leases
 from core.messages.unconfirmed import Settler
 from core.nouns import CronJob, Installation, Loop, WorkerContext, WorkerPlan
 from core.ports import Mode
+from core.providers.ledger import Ledger
 from core.providers.rate_limiter import SharedRateLimiter
 from core.pubsub import Change
 from core.settings import CoreSettings
@@ -75,6 +76,7 @@ def build_deliveries(context: WorkerContext) -> Sequence[ChannelDelivery]:
                     quiet_hours=quiet_hours,
                     in_flight=connected.in_flight,
                     is_simulated=connected.mode is Mode.SIMULATED,
+                    ledger=installation.service(Ledger),
                 )
             )
     return deliveries

@@ -11,16 +11,11 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from core.database import Database
-from core.ids import uuid7_floor
 from core.live.shared_values import SharedValues
-from core.messages.status import AttemptOutcome
-from core.messages.tables import attempts
 from core.ports import Mode
 from core.providers.circuit import Circuits, CircuitState, CircuitView
+from core.providers.ledger import CallSummary, summarize
 from core.pubsub import Hub
 from core.settings import Problem, State
 
@@ -37,7 +32,8 @@ class IntegrationView:
     webhook_url: str | None
 
 
-LATELY = timedelta(hours=1)
+LATELY, _FRESHLY = timedelta(hours=1), timedelta(minutes=5)
+_FAILING_SHARE = 0.5
 
 
 class HealthStatus(StrEnum):
@@ -60,49 +56,63 @@ class CredentialStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The health of one integration; `since` is when this process started, if nothing is known."""
+    """The health of one integration; `since` is when this process started, if nothing is known.
+
+    The last calls are those of the last hour, of all tenants and processes.
+    """
 
     status: HealthStatus
     credentials: CredentialStatus
     summary: str
     since: datetime
+    last_success_at: datetime | None = None
+    last_failure_at: datetime | None = None
 
 
-def assess(
-    integration: IntegrationView, circuit: CircuitView, last_success: datetime | None, began_at: datetime
-) -> Health:
+@dataclass(frozen=True, slots=True)
+class RecentCalls:
+    """The calls of one integration in the last hour and in the last five minutes."""
+
+    hour: CallSummary
+    minutes: CallSummary
+
+
+def assess(integration: IntegrationView, circuit: CircuitView, calls: RecentCalls, began_at: datetime) -> Health:
     """Assess the health of an integration; `began_at` is when this process started."""
+    status, summary = _judge(integration, circuit, calls)
+    since = began_at
+    if integration.state is State.COMPLETE:
+        since = circuit.opened_at or circuit.changed_at or began_at
+    hour = calls.hour
+    return Health(
+        status, _credentials(integration, circuit, hour), summary, since, hour.last_success_at, hour.last_failure_at
+    )
+
+
+def _judge(integration: IntegrationView, circuit: CircuitView, calls: RecentCalls) -> tuple[HealthStatus, str]:
     if integration.state is not State.COMPLETE:
-        return Health(HealthStatus.DISABLED, CredentialStatus.UNTESTED, "It is not configured.", began_at)
-    accepted = CredentialStatus.UNTESTED if last_success is None else CredentialStatus.ACCEPTED
-    credentials = CredentialStatus.REFUSED if circuit.has_refused_us else accepted
-    since = circuit.opened_at or circuit.changed_at or began_at
+        return HealthStatus.DISABLED, "It is not configured."
     match circuit.state:
         case CircuitState.OPEN if circuit.has_refused_us:
-            return Health(HealthStatus.DOWN, credentials, "It refuses us: look at its credentials.", since)
+            return HealthStatus.DOWN, "It refuses us: look at its credentials."
         case CircuitState.OPEN:
-            return Health(HealthStatus.DOWN, credentials, "It keeps failing; nothing is sent for now.", since)
+            return HealthStatus.DOWN, "It keeps failing; nothing is sent for now."
         case CircuitState.HALF_OPEN:
-            return Health(HealthStatus.DEGRADED, credentials, "It failed; single calls try whether it is back.", since)
-    if last_success is None:
-        return Health(HealthStatus.UNKNOWN, credentials, "Nothing was sent through it in the last hour.", since)
-    return Health(HealthStatus.HEALTHY, credentials, "It took what we sent in the last hour.", since)
+            return HealthStatus.DEGRADED, "It failed; single calls try whether it is back."
+    if (calls.minutes.error_rate or 0.0) >= _FAILING_SHARE:
+        return HealthStatus.DEGRADED, "At least half of the calls of the last five minutes failed."
+    if calls.hour.last_success_at is None:
+        return HealthStatus.UNKNOWN, "No call to it succeeded in the last hour."
+    return HealthStatus.HEALTHY, "It answered calls in the last hour."
 
 
-async def last_successes(connection: AsyncConnection, tenant: UUID) -> Mapping[str, datetime]:
-    """When each integration last took a message of a tenant, among the messages of the last hour."""
-    since = uuid7_floor(datetime.now(UTC) - LATELY)
-    rows = await connection.execute(
-        select(attempts.c.integration, func.max(attempts.c.finished_at).label("at"))
-        .where(
-            attempts.c.tenant_id == tenant,
-            attempts.c.message_id >= since,
-            attempts.c.outcome == AttemptOutcome.ACCEPTED.value,
-            attempts.c.finished_at.is_not(None),
-        )
-        .group_by(attempts.c.integration)
-    )
-    return {row.integration: row.at for row in rows}
+def _credentials(integration: IntegrationView, circuit: CircuitView, hour: CallSummary) -> CredentialStatus:
+    if integration.state is not State.COMPLETE:
+        return CredentialStatus.UNTESTED
+    accepted, refused = hour.last_success_at, hour.last_refusal_at
+    if circuit.has_refused_us or (refused is not None and (accepted is None or refused > accepted)):
+        return CredentialStatus.REFUSED
+    return CredentialStatus.UNTESTED if accepted is None else CredentialStatus.ACCEPTED
 
 
 # Seconds added to a wait, so that Redis's clock has reached the moment too.
@@ -129,13 +139,17 @@ class HealthReader:
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def read(self, tenant: UUID) -> HealthSnapshot:
-        """Read all of them: one statement, and one round trip to Redis. Raises Overloaded."""
+        """Read all of them: two statements, and one round trip to Redis. Raises Overloaded."""
         circuits = await self.circuits.read(list(self.integrations))
         async with self.database.transaction(tenant) as connection:
-            successes = await last_successes(connection, tenant)
+            hour = await summarize(connection, LATELY)
+            minutes = await summarize(connection, _FRESHLY)
+        calls = {
+            name: RecentCalls(hour.get(name, CallSummary()), minutes.get(name, CallSummary()))
+            for name in self.integrations
+        }
         judged = {
-            name: assess(one, circuits[name], successes.get(name), self.began_at)
-            for name, one in self.integrations.items()
+            name: assess(one, circuits[name], calls[name], self.began_at) for name, one in self.integrations.items()
         }
         retries = [circuit.retry_at for circuit in circuits.values() if circuit.retry_at]
         return HealthSnapshot(judged, min(retries, default=None))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from core.ports.calls import ProviderCalls, UncountedCalls
 from core.ports.content import TemplateCatalogue
 from core.ports.identity import IdentityVerifier
 from core.ports.reports import DeliveryLookup, Handshake, ProviderEvent, WebhookReader
@@ -46,9 +47,10 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IntegrationContext:
-    """What an integration needs to know of this installation: the URL for the provider's webhooks."""
+    """What an integration is handed by this installation: the URL for the provider's webhooks, and its caller."""
 
     webhook_url: str
+    calls: ProviderCalls = field(default_factory=UncountedCalls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ def connect(settings: Settings, surroundings: IntegrationContext) -> Connected:
     from integrations.clerk.webhook import ClerkWebhooks
     from integrations.http_client import HttpClient
 
-    http = HttpClient("clerk")
+    http = HttpClient("clerk", surroundings.calls)
     keys = KeySet(http, settings.jwks_url)
 
     async def close() -> None:

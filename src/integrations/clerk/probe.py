@@ -34,7 +34,7 @@ class ClerkProbe:
 
     async def _keys(self, url: str, secret: str | None = None) -> Keys:
         headers = {"authorization": f"Bearer {secret}", "clerk-api-version": API_VERSION} if secret else {}
-        answer = await self._http.call("GET", url, headers=headers)
+        answer = await self._http.counted_call("probe", "GET", url, headers=headers)
         keys = parse_keys(answer.body) if answer.status == 200 else {}
         if not keys:
             raise _error(answer)

@@ -4,7 +4,7 @@ from core.ports import Channel, Connected, Integration, IntegrationContext, Mess
 from integrations.smtp.settings import Settings
 
 
-def connect(settings: Settings, _surroundings: IntegrationContext) -> Connected:
+def connect(settings: Settings, surroundings: IntegrationContext) -> Connected:
     """Put the relay to work; no connection is opened yet. A relay reports nothing back, so there are no webhooks."""
     # Importing the library takes time, and a process that only reads the card does not need it.
     from integrations.smtp.adapter import FailoverState, FallbackSender, SmtpSender
@@ -25,7 +25,7 @@ def connect(settings: Settings, _surroundings: IntegrationContext) -> Connected:
     return Connected(
         mode=Mode.SIMULATED if settings.is_simulated() else Mode.LIVE,
         sender=sender,
-        probe=SmtpProbe(first, second, standing),
+        probe=SmtpProbe(first, second, standing, surroundings.calls),
         own_addresses=[settings.sender_address],
         # As many again as can be said at once: while outcomes are written down, no connection is without a mail. Who
         # waits for one waits for as long as one mail takes, of the eight seconds there are.

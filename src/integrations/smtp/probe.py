@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from core.errors import ProviderError, ProviderMisconfigured, ProviderUnavailable
 from core.ports import Finding, Severity
+from core.ports.calls import ProviderCalls, UncountedCalls
 from integrations.smtp.adapter import FailoverState
 from integrations.smtp.connections import CONNECT_TIMEOUT, Connection, ConnectionLost, ConnectionPool
 from integrations.smtp.errors import PROVIDER, session_error
@@ -19,12 +20,14 @@ class SmtpProbe:
         connections: ConnectionPool,
         second: ConnectionPool | None = None,
         standing: FailoverState | None = None,
+        calls: ProviderCalls | None = None,
         *,
         seconds: float = CONNECT_TIMEOUT,
     ) -> None:
         self._first = connections
         self._second = second
         self._standing = standing
+        self._calls = calls or UncountedCalls()
         self._seconds = seconds
 
     async def check(self) -> Sequence[Finding]:
@@ -40,7 +43,7 @@ class SmtpProbe:
     async def _ask(self, connections: ConnectionPool, name: str, severity: Severity) -> Sequence[Finding]:
         try:
             async with asyncio.timeout(self._seconds):
-                await connections.use(_noop)
+                await self._calls.call("probe", lambda: connections.use(_noop))
         except ProviderMisconfigured as error:
             fix = f"Compare the {name}_ settings with what the relay's operator gave you."
             return [Finding(f"{name}_REFUSES_US", severity, error.message, fix)]

@@ -22,7 +22,7 @@ def connect(settings: Settings, surroundings: IntegrationContext) -> Connected:
     from integrations.twilio.probe import TwilioProbe
     from integrations.twilio.webhook import TwilioWebhooks
 
-    http = HttpClient("twilio")
+    http = HttpClient("twilio", surroundings.calls)
     return Connected(
         mode=Mode.SIMULATED if settings.is_simulated() else Mode.LIVE,
         sender=TwilioSender(settings, http, surroundings.webhook_url),

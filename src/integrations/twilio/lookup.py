@@ -81,7 +81,9 @@ class MessageList:
         return message.get("from") == self._number
 
     async def _ask(self, path: str, query: Mapping[str, str] | None = None) -> HttpResponse:
-        return await self._http.call("GET", f"{self._base}{path}", headers=self._headers, query=query)
+        return await self._http.counted_call(
+            "list messages", "GET", f"{self._base}{path}", headers=self._headers, query=query
+        )
 
     def _read(self, answer: HttpResponse) -> tuple[list[Json], str | None]:
         """Return a page, and the path of the next; a page that cannot be read is an error, not an empty page."""

@@ -52,7 +52,9 @@ class TwilioProbe:
         self, url: str, authorization: str, query: dict[str, str] | None = None
     ) -> HttpResponse | ProviderError:
         try:
-            answer = await self._http.call("GET", url, headers={"authorization": authorization}, query=query)
+            answer = await self._http.counted_call(
+                "probe", "GET", url, headers={"authorization": authorization}, query=query
+            )
         except ProviderError as error:
             return error
         return answer if answer.status == 200 else error_from_response(answer)

@@ -23,7 +23,7 @@ def connect(settings: Settings, surroundings: IntegrationContext) -> Connected:
     from integrations.whatsapp.templates import WhatsAppTemplates
     from integrations.whatsapp.webhook import WhatsAppHandshake, WhatsAppWebhooks
 
-    http = HttpClient("whatsapp")
+    http = HttpClient("whatsapp", surroundings.calls)
     graph = GraphApi(settings, http)
     return Connected(
         mode=Mode.SIMULATED if settings.is_simulated() else Mode.LIVE,

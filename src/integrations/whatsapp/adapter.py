@@ -33,9 +33,10 @@ class GraphApi:
         self._headers = {"authorization": f"Bearer {self.token}", "accept": "application/json"}
         self._proof = {"appsecret_proof": app_secret_proof(settings)} if settings.sends_proof else {}
 
-    async def get(self, path: str, **query: str) -> Json:
-        """Read an object; raises a ProviderError."""
-        answer = await self._http.call("GET", f"{self._base}/{path}", headers=self._headers, query=query | self._proof)
+    async def get(self, operation: str, path: str, **query: str) -> Json:
+        """Read an object; `operation` is its name in the ledger. Raises a ProviderError."""
+        url = f"{self._base}/{path}"
+        answer = await self._http.counted_call(operation, "GET", url, headers=self._headers, query=query | self._proof)
         return _parse_object(answer)
 
     async def post(self, path: str, body: Json) -> tuple[Json, str]:

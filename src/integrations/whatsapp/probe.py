@@ -35,7 +35,7 @@ class WhatsAppProbe:
 
     async def check(self) -> Sequence[Finding]:
         try:
-            found = await self._graph.get(self._number_id, fields="status,quality_rating,name_status")
+            found = await self._graph.get("probe", self._number_id, fields="status,quality_rating,name_status")
         except ProviderError as error:
             return [_refused(error)]
         return [*_about_number(found), *_about_token(await self._token())]
@@ -43,7 +43,7 @@ class WhatsAppProbe:
     async def _token(self) -> Json:
         """Return Meta's description of our token; an empty one where the token may not read it."""
         try:
-            return object_under(await self._graph.get("debug_token", input_token=self._graph.token), "data")
+            return object_under(await self._graph.get("probe", "debug_token", input_token=self._graph.token), "data")
         except ProviderError as error:
             log.info("whatsapp_token_not_described", reason=error.message, provider_code=error.provider_code)
             return {}

@@ -53,7 +53,7 @@ class WhatsAppTemplates:
         found: list[ProviderTemplate] = []
         query = {"fields": _FIELDS, "limit": str(_PAGE)}
         for _ in range(_MAX_PAGES):
-            page = await self._graph.get(self._path, **query)
+            page = await self._graph.get("list templates", self._path, **query)
             found += (template for data in list_under(page, "data") if (template := read_template(data)))
             paging = object_under(page, "paging")
             after = text_under(object_under(paging, "cursors"), "after")
