@@ -1,13 +1,13 @@
 """The composition root: settings to stores, integrations and services. Every process and the tests start here."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
 from redis.asyncio import Redis
 
-from api.configuration import Configuration, IntegrationConfiguration
+from api.configuration import Carrier, Configuration, IntegrationConfiguration
 from api.i18n.catalogue import Catalogue
 from api.nouns import Contributions, contributions
 from api.queue import WakeUps
@@ -31,7 +31,7 @@ from core.providers.circuit import Circuits
 from core.providers.ledger import Ledger
 from core.pubsub import Hub, connect_redis
 from core.sealing import Sealer
-from core.settings import CoreSettings, describe
+from core.settings import CoreSettings
 from core.settings.core_settings import RouteSteps
 from core.words import say
 from resolvers.context import Services
@@ -159,7 +159,7 @@ def _outbox(
         database,
         sealer,
         hub,
-        _channels(configuration.integrations),
+        channel_services(configuration),
         wake_ups.wake,
         quiet_hours=settings.quiet_hours,
         queue_limit=settings.queue_limit,
@@ -232,26 +232,33 @@ def _connect(
     }
 
 
-def _channels(integrations: Mapping[str, IntegrationConfiguration]) -> Mapping[Channel, ChannelService]:
-    return {channel: _service(channel, one) for one in integrations.values() for channel in one.card.channels}
+def channel_services(configuration: Configuration) -> Mapping[Channel, ChannelService]:
+    """How each channel is served: by its carrier, or not, with advice."""
+    return {channel: _service(channel, carrier) for channel, carrier in configuration.carriers.items()}
 
 
-def _service(channel: Channel, one: IntegrationConfiguration) -> ChannelService:
+def _service(channel: Channel, carrier: Carrier) -> ChannelService:
+    one = carrier.integration
     if one.card.connect is None:
         text = say("CHANNEL_NOT_SERVED", "This version does not support {channel}.", channel=channel)
         return ChannelService(one.card.name, False, text)
-    needed = ", ".join(_needed(one)) or "its settings"
     advice = say(
         "CHANNEL_NOT_CONFIGURED",
         "{channel} is not configured on this server: set {needed}, then run `interalpha check`.",
         channel=channel,
-        needed=needed,
+        needed=_needed(carrier),
     )
     return ChannelService(one.card.name, one.settings is not None, advice, one.mode is Mode.SIMULATED)
 
 
-def _needed(one: IntegrationConfiguration) -> Sequence[str]:
-    return [variable.name for variable in describe(one.card.settings) if variable.required]
+def _needed(carrier: Carrier) -> str:
+    """The settings to set: those of the chosen integration, or of each that could carry the channel."""
+    candidates = [carrier.integration] if carrier.is_chosen else carrier.candidates
+    named = {one.card.name: ", ".join(one.needed) or "its settings" for one in candidates}
+    if len(named) == 1:
+        return next(iter(named.values()))
+    # The sentence exists in several languages, so no word joins them.
+    return " / ".join(f"{settings} ({name})" for name, settings in named.items())
 
 
 def _views(

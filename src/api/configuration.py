@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 
-from core.ports import Integration, Mode
+from core.ports import Channel, Integration, Mode
 from core.settings import CoreSettings, IntegrationSettings, Problem, State, describe, load
 from core.settings.addresses import is_loopback, is_pooled
 from core.settings.postgres_url import read_postgres_url
@@ -135,6 +135,33 @@ class IntegrationConfiguration:
             return Mode.SIMULATED
         return Mode.SANDBOX if self.settings.is_sandbox() else Mode.LIVE
 
+    @property
+    def is_configured(self) -> bool:
+        """Whether it can be called and some of its settings are there; until all are right, nothing starts."""
+        return self.card.connect is not None and self.state is not State.ABSENT
+
+    @property
+    def needed(self) -> Sequence[str]:
+        """The names of the settings without which it cannot be called."""
+        return [variable.name for variable in describe(self.card.settings) if variable.required]
+
+    @property
+    def has_simulator(self) -> bool:
+        """Whether `interalpha dev` can simulate its provider."""
+        return self.card.connect is not None and find_spec(f"integrations.{self.card.name}.simulator") is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """The integration that carries a channel, configured or not; `candidates` are all that could.
+
+    `is_chosen` where a setting names it.
+    """
+
+    integration: IntegrationConfiguration
+    candidates: Sequence[IntegrationConfiguration]
+    is_chosen: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
@@ -148,14 +175,24 @@ class Configuration:
     problems: Sequence[Problem]
     warnings: Sequence[Problem]
 
+    @property
+    def carriers(self) -> Mapping[Channel, Carrier]:
+        """The integration that carries each channel; a channel that no folder offers is left out."""
+        return _carriers(self.core.via if self.core else {}, self.integrations)
 
-def load_configuration(environment: Mapping[str, str]) -> Configuration:
-    """Read and check every setting, without a network."""
+
+def load_configuration(environment: Mapping[str, str], *, simulates: bool = False) -> Configuration:
+    """Read and check every setting, without a network.
+
+    With `simulates`, a channel may be given to an integration that is not configured and has a simulator.
+    """
     core = load(CoreSettings, environment)
     integrations = {name: _load_integration(card, environment) for name, card in all_integrations().items()}
     found = [*core.problems, *_exposed_secrets(environment)]
     for integration in integrations.values():
         found += integration.problems if integration.card.connect is not None else ()
+    if core.value is not None:
+        found += _undecided(core.value.via, integrations, simulates=simulates)
     return Configuration(
         core=core.value,
         integrations=integrations,
@@ -242,12 +279,68 @@ def _unverified_stores(core: CoreSettings) -> Iterator[Problem]:
         yield Problem("REDIS_URL", f"encrypts and does not check the server's certificate: {fix}")
 
 
+# Which integration carries each channel.
+
+
+def _carriers(
+    via: Mapping[str, str], integrations: Mapping[str, IntegrationConfiguration]
+) -> Mapping[Channel, Carrier]:
+    offers = {channel: _candidates(channel, integrations) for channel in Channel}
+    return {channel: _carrier(via.get(channel), some) for channel, some in offers.items() if some}
+
+
+def _candidates(
+    channel: Channel, integrations: Mapping[str, IntegrationConfiguration]
+) -> Sequence[IntegrationConfiguration]:
+    """Those that can be called; where there are none, those of which only the settings exist."""
+    offers = [one for one in integrations.values() if channel in one.card.channels]
+    return [one for one in offers if one.card.connect is not None] or offers
+
+
+def _carrier(named: str | None, candidates: Sequence[IntegrationConfiguration]) -> Carrier:
+    """The one that a setting names, else one that is configured, else one that can be simulated."""
+    for one in candidates:
+        if one.card.name == named:
+            return Carrier(one, candidates, is_chosen=True)
+    best = min(candidates, key=lambda one: (not one.is_configured, one.settings is None, not one.has_simulator))
+    return Carrier(best, candidates)
+
+
+def _undecided(
+    via: Mapping[str, str], integrations: Mapping[str, IntegrationConfiguration], *, simulates: bool
+) -> Iterator[Problem]:
+    """Yield the channels for which several integrations are configured and none is chosen, and choices that fail."""
+    for channel in Channel:
+        usable = {one.card.name: one for one in _candidates(channel, integrations) if one.card.connect is not None}
+        configured = [name for name, one in usable.items() if one.is_configured]
+        setting, named = f"{channel}_VIA", via.get(channel)
+        if named is None:
+            if len(configured) > 1:
+                both, fix = " and ".join(configured), " or ".join(f"{setting}={name}" for name in configured)
+                message = f"is missing: {both} are configured for {channel}, and one must carry it: set {fix}"
+                yield Problem(setting, message, missing=True)
+        elif named not in usable:
+            what = f"a provider that does not carry {channel}" if named in integrations else "no known provider"
+            fix = f"set it to {' or '.join(usable)}" if usable else "unset it: this version has none for the channel"
+            yield Problem(setting, f"names {what}: {fix}")
+        elif not usable[named].is_configured and not (simulates and usable[named].has_simulator):
+            others = f"set {setting} to {' or '.join(configured)}" if configured else f"unset {setting}"
+            needed = ", ".join(usable[named].needed) or "its settings"
+            yield Problem(setting, f"names {named}, which is not configured: set {needed}, or {others}")
+
+
 def to_simulate(configuration: Configuration) -> Sequence[str]:
-    """Name the integrations that are not configured and have a simulator."""
+    """Name the integrations that are not configured and have a simulator, unless another carries their channels."""
+    carriers = configuration.carriers
     return [
         name
         for name, one in configuration.integrations.items()
-        if one.state is State.ABSENT
-        and one.card.connect is not None
-        and find_spec(f"integrations.{name}.simulator") is not None
+        if one.state is State.ABSENT and one.has_simulator and _is_wanted(one, carriers)
     ]
+
+
+def _is_wanted(one: IntegrationConfiguration, carriers: Mapping[Channel, Carrier]) -> bool:
+    """Whether it has a channel to carry, or none at all; and no channel would have two that nothing chooses between."""
+    mine = [carriers[channel] for channel in one.card.channels]
+    is_clear = all(carrier.integration is one or carrier.is_chosen for carrier in mine)
+    return is_clear and (not mine or any(carrier.integration is one for carrier in mine))

@@ -118,7 +118,7 @@ def _order(port: int | None, data: Path | None, *, forget: bool) -> DevOptions:
     chosen = port_from(environment, port)
     if data is not None:
         environment["INTERALPHA_HOME"] = str(data)
-    configuration = load_configuration(environment)
+    configuration = load_configuration(environment, simulates=True)
     core = configuration.core
     if core is None or configuration.problems:
         check.render(configuration, screen(stderr=True))

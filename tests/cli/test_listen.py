@@ -166,6 +166,7 @@ def test_what_it_cannot_follow_is_said_at_once(dev: Dev) -> None:
         done = run_interalpha(dev.folder, "listen", *arguments)
         assert (done.returncode, done.stdout) == (1, "")
         assert f"✗ {words}" in done.stderr
+    assert "Listening" not in done.stderr
 
 
 def test_events_are_handed_to_a_program_on_this_machine(dev: Dev, run: Run) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.bootstrap import App, _channels
+from api.bootstrap import App, channel_services
 from api.cli.check import _lines
 from api.configuration import load_configuration
 from tests.apps import WHATSAPP, build_application
@@ -103,7 +103,7 @@ async def test_the_same_request_is_the_same_once_the_provider_is_configured(
 async def test_check_names_the_code_that_the_api_answers(caller: Caller, strict: Caller) -> None:
     configuration = load_configuration({"APP_ENV": "production"})
     said = {line.name: line.words for line in _lines(configuration)}
-    answers = {service.integration: service.advice for service in _channels(configuration.integrations).values()}
+    answers = {service.integration: service.advice for service in channel_services(configuration).values()}
     assert set(answers) == {"whatsapp", "twilio", "smtp"}
     for integration, advice in answers.items():
         assert said[integration].endswith(f"will answer {advice.code}"), integration  # type: ignore[attr-defined]

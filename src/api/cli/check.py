@@ -15,7 +15,7 @@ from rich.text import Text
 
 from api.cli.environment import own_environment
 from api.cli.terminal import Exit, in_local_time, json_option, print_json, screen
-from api.configuration import Configuration, IntegrationConfiguration, load_configuration, to_simulate
+from api.configuration import Carrier, Configuration, IntegrationConfiguration, load_configuration, to_simulate
 from core.ports import Channel, Finding, IntegrationContext, Severity
 from core.settings import CoreSettings, IntegrationSettings, Problem, State
 from core.settings.core_settings import REQUIRED_IN_PRODUCTION
@@ -86,6 +86,10 @@ def as_data(configuration: Configuration) -> dict[str, object]:
             name: {"state": one.state, "mode": one.mode, "spoken": one.card.connect is not None}
             for name, one in configuration.integrations.items()
         },
+        "channels": {
+            channel: carrier.integration.card.name if carrier.integration.is_configured else None
+            for channel, carrier in configuration.carriers.items()
+        },
     }
 
 
@@ -119,7 +123,7 @@ def _lines(configuration: Configuration) -> Iterator[Line]:
     is_production = configuration.core is None or configuration.core.is_production
     simulated = () if is_production else to_simulate(configuration)
     for name, integration in configuration.integrations.items():
-        yield from _integration_lines(integration, is_simulated=name in simulated)
+        yield from _integration_lines(integration, configuration.carriers, is_simulated=name in simulated)
     told = {name for name, one in configuration.integrations.items() if one.card.connect is None and one.settings}
     for warning in (one for one in configuration.warnings if one.setting not in told):
         yield Line(Mark.DOUBTFUL, warning.setting, warning.message)
@@ -142,20 +146,37 @@ def _core_lines(core: CoreSettings) -> Iterator[Line]:
             yield Line(Mark.ABSENT, name, "not set: `interalpha dev` brings its own")
 
 
-def _integration_lines(integration: IntegrationConfiguration, *, is_simulated: bool) -> Iterator[Line]:
+def _integration_lines(
+    integration: IntegrationConfiguration, carriers: Mapping[Channel, Carrier], *, is_simulated: bool
+) -> Iterator[Line]:
     name = integration.card.name
+    others = _carried_by_others(integration, carriers)
     is_spoken_to = integration.card.connect is not None
     for problem in integration.problems if is_spoken_to else ():
         yield Line(Mark.WRONG, name, str(problem))
     if integration.state is State.ABSENT:
-        what = " and ".join(_CHANNEL_WORDS[channel] for channel in sorted(integration.card.channels))
-        effect = f": {what} will answer CHANNEL_NOT_CONFIGURED" if what else ""
+        open_channels = sorted(integration.card.channels - others.keys())
+        what = " and ".join(_CHANNEL_WORDS[channel] for channel in open_channels)
+        effect = f": {what} will answer CHANNEL_NOT_CONFIGURED" if what else _told_of(others, ": ")
         effect = ": `interalpha dev` simulates it" if is_simulated else effect
         yield Line(Mark.ABSENT, name, f"not configured{effect}")
     if integration.settings and integration.mode:
         unspoken = "settings complete; this version does not support it yet"
-        words = _hosts(integration.settings) if is_spoken_to else unspoken
+        words = _hosts(integration.settings) + _told_of(others, "; ") if is_spoken_to else unspoken
         yield Line(Mark.GOOD if is_spoken_to else Mark.DOUBTFUL, name, f"{integration.mode.lower():<9}  {words}")
+
+
+def _carried_by_others(
+    integration: IntegrationConfiguration, carriers: Mapping[Channel, Carrier]
+) -> Mapping[Channel, str]:
+    """The channels of an integration that another one carries, and its name."""
+    others = {channel: carriers[channel].integration for channel in sorted(integration.card.channels)}
+    return {channel: one.card.name for channel, one in others.items() if one.is_configured and one is not integration}
+
+
+def _told_of(others: Mapping[Channel, str], before: str) -> str:
+    told = " and ".join(f"{_CHANNEL_WORDS[channel]} through {name}" for channel, name in others.items())
+    return f"{before}this server sends {told}" if told else ""
 
 
 def _hosts(settings: IntegrationSettings) -> str:

@@ -37,6 +37,7 @@ subscription Changes($filter: MessageStatusFilter, $after: String) {{
 }}
 """
 """Changes of messages: addresses are masked, and no text is included."""
+_BATCH = "query Batch($id: ID!) { messageBatch(id: $id) { id } }"
 
 
 def change_line(change: Mapping[str, Any]) -> str:
@@ -166,6 +167,11 @@ class Listener:
 
     async def run(self, api: Api) -> None:
         """Listen until cancelled; raises Failure when the server was never there, or refuses us."""
+        # A stream opens before its filter is read, and the command would say that it listens.
+        if (batch := self.condition.get("batchId")) and (await api.ask(_BATCH, {"id": batch}))["messageBatch"] is None:
+            raise Rejected(
+                "There is no such batch. (NOT_FOUND) `interalpha batch send` prints the id of the one it makes."
+            )
         forwarding = asyncio.create_task(self.forwarder.run()) if self.forwarder else None
         try:
             while True:

@@ -38,9 +38,12 @@ def load_configuration_for_start() -> Configuration:
     log = structlog.get_logger(__name__)
     for warning in configuration.warnings:
         log.warning("configuration", detail=str(warning))
+    carried = {channel for channel, one in configuration.carriers.items() if one.integration.is_configured}
     for name, one in configuration.integrations.items():
         if one.state is State.ABSENT and one.card.connect is not None:
-            channels = ", ".join(sorted(one.card.channels))
+            channels = ", ".join(sorted(one.card.channels - carried))
+            if one.card.channels and not channels:
+                continue
             log.warning("integration_not_configured", integration=name, channels=channels)
     return configuration
 

@@ -28,6 +28,9 @@ from core.settings.variables import Problem, describe, setting
 _LOCAL_ADDRESS = "http://localhost:8000"
 _RETRY_HOURS = "hours, from 0.1 to 72"
 RetryHours = Annotated[float, Field(ge=0.1, le=72)]
+_VIA = "the name of a provider that carries this channel, as `interalpha check` lists them"
+_FOLDER = "[A-Za-z][A-Za-z0-9_]*"
+Via = Annotated[str, BeforeValidator(str.lower)] | None
 REQUIRED_IN_PRODUCTION = ("PUBLIC_BASE_URL", "DATABASE_URL", "REDIS_URL", "ENCRYPTION_KEYS")
 
 
@@ -162,6 +165,30 @@ class CoreSettings(SettingsGroup):
         about="How long an e-mail is retried, at least, while the relay is unavailable; pauses grow to 15 minutes",
         fix=_RETRY_HOURS,
         read_by="worker",
+    )
+    whatsapp_via: Via = setting(
+        "WHATSAPP_VIA",
+        default=None,
+        about="The provider that sends WhatsApp messages; needed where several are configured",
+        fix=_VIA,
+        matches=_FOLDER,
+        example="whatsapp",
+    )
+    sms_via: Via = setting(
+        "SMS_VIA",
+        default=None,
+        about="The provider that sends SMS; needed where several are configured",
+        fix=_VIA,
+        matches=_FOLDER,
+        example="twilio",
+    )
+    email_via: Via = setting(
+        "EMAIL_VIA",
+        default=None,
+        about="The provider that sends e-mail; needed where several are configured",
+        fix=_VIA,
+        matches=_FOLDER,
+        example="smtp",
     )
     quiet_hours: Annotated[QuietHours, BeforeValidator(parse_quiet_hours)] = setting(
         "QUIET_HOURS",
@@ -347,6 +374,12 @@ class CoreSettings(SettingsGroup):
         """How long a step is tried again at least, by channel."""
         hours = {"WHATSAPP": self.retry_hours_whatsapp, "SMS": self.retry_hours_sms, "EMAIL": self.retry_hours_email}
         return {channel: timedelta(hours=many) for channel, many in hours.items()}
+
+    @property
+    def via(self) -> Mapping[str, str]:
+        """The providers that were chosen, by channel; the setting is the channel's name with _VIA."""
+        chosen = {"WHATSAPP": self.whatsapp_via, "SMS": self.sms_via, "EMAIL": self.email_via}
+        return {channel: name for channel, name in chosen.items() if name is not None}
 
     @property
     def sealing_keys(self) -> Mapping[str, bytes]:
