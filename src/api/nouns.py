@@ -48,6 +48,8 @@ class Contributions:
 def contributions(nouns: Mapping[str, Noun] | None = None) -> Contributions:
     """Put the contributions of all nouns together. Raises BrokenContribution, naming what does not fit."""
     nouns = all_nouns() if nouns is None else nouns
+    _refuse_twice("changes of", [one.subject for noun in nouns.values() for one in noun.changes])
+    _refuse_twice("tenant resource", [one.kind for noun in nouns.values() for one in noun.resources])
     return Contributions(
         nouns,
         EventTypes(
@@ -56,3 +58,9 @@ def contributions(nouns: Mapping[str, Noun] | None = None) -> Contributions:
         ),
         Subjects([subject for noun in nouns.values() for subject in noun.subjects]),
     )
+
+
+def _refuse_twice(what: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise BrokenContribution(f"the {what} {name} is contributed twice")

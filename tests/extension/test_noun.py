@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import hmac
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,9 +17,11 @@ from websockets.asyncio.client import connect
 from core.ports.identity import DEFAULT_TENANT
 from core.sealing import Sealer
 from resolvers.global_ids import from_global_id
+from tests.extension import with_toy
 from tests.extension.conftest import SECRET
 from tests.helpers import until
 from tests.running_system import System, phone
+from tests.servers import free_port
 
 __all__ = ["phone"]
 
@@ -208,3 +212,37 @@ async def test_its_objects_are_erased_with_the_person_and_no_other(system: Syste
     )
     assert [row["id"] for row in kept] == [other]
     assert await owner.fetchval("SELECT raw_sealed FROM inbox WHERE message_id = $1", mine) is None
+
+
+async def test_its_provider_has_health_response_times_and_problems(system: System) -> None:
+    asked = """{
+      integrations(kinds: [PARCELPOST]) { health { status } latency { requestCount errorRate } }
+      problems(filter: {integrations: [PARCELPOST]}) { nodes { code title advice } }
+    }"""
+
+    async def shown() -> dict[str, Any]:
+        return await system.ask(asked)
+
+    found = await until(shown, lambda one: one["integrations"][0]["latency"]["requestCount"], 20)
+    assert found["integrations"][0]["health"] == {"status": "HEALTHY"}
+    assert found["integrations"][0]["latency"]["errorRate"] == 0
+    [problem] = (await until(shown, lambda one: one["problems"]["nodes"]))["problems"]["nodes"]
+    assert (problem["code"], problem["advice"]) == ("PARCELPOST_DEPOT_CLOSED", "Open the depot.")
+
+
+def run_program(environment: dict[str, str], *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, with_toy.__file__, *arguments]
+    return subprocess.run(program, env=environment | more, capture_output=True, text=True, timeout=60, check=False)
+
+
+async def test_its_command_is_one_file(system: System) -> None:
+    assert "Say how many parcels there are." in run_program(system.environment, "--help").stdout
+    assert run_program(system.environment, "parcels").stdout == "There are no parcels here.\n"
+
+
+async def test_a_provider_whose_events_no_noun_understands_is_refused_at_start_up(system: System) -> None:
+    for command in (["serve", "--port", str(free_port())], ["worker"]):
+        refused = run_program(system.environment, *command, TOY_WITHOUT="core resolvers")
+        assert refused.returncode != 0
+        assert "parcelpost reports events of the class ParcelMoved: no noun understands it." in refused.stderr
+        assert "Traceback" not in refused.stderr

@@ -41,6 +41,8 @@ def test_what_is_contributed_twice_is_refused_by_name() -> None:
         "the event type mine (StatusReport) is contributed twice": Noun("x", events=[_type("mine", StatusReport)]),
         "the event type other (OtherEvent) is contributed twice": Noun("x", events=[_type("mine", OtherEvent)]),
         "the owners of sender are contributed twice": Noun("x", owners=[Owner("sender", owner.find)]),
+        "the changes of Message is contributed twice": Noun("x", changes=messages.changes),
+        "the tenant resource sender is contributed twice": Noun("x", resources=messages.resources),
         "the subject Message with the work x is contributed twice": Noun("x", subjects=[replace(subject, work="x")]),
         "the subject X with the work message.send is contributed twice": Noun(
             "x", subjects=[replace(subject, kind="X")]

@@ -63,6 +63,13 @@ class EventTypes:
         event: ProviderEvent = found.decode(data["key"], data["type"], data)
         return event
 
+    def owner_of(self, resource: str) -> Owner:
+        """How the owners of a kind of resource are found. Raises UnknownEvent."""
+        found = self.owners.get(resource)
+        if found is None:
+            raise UnknownEvent(f"no noun knows the owners of resources of the kind {resource}")
+        return found
+
     def address_of(self, event: ProviderEvent) -> EventAddress:
         """The tenant, object or resource that an event names. Raises UnknownEvent."""
         return self._of(event).address_of(event)

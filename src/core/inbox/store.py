@@ -123,7 +123,7 @@ async def _find_owners(
     if wanted:
         async with database.transaction() as connection:
             for kind, keys in wanted.items():
-                owners = await types.owners[kind].find(connection, integration, keys)
+                owners = await types.owner_of(kind).find(connection, integration, keys)
                 found |= {(kind, key): tenant for key, tenant in owners.items()}
     return [one.tenant_id or (found.get(one.resource) if one.resource else None) or DEFAULT_TENANT for one in addresses]
 

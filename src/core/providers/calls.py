@@ -42,19 +42,19 @@ class CountedCalls:
         """Make one call of a named operation, as `ProviderCalls` says."""
         ticket = await self._enter() if through_circuit else None
         began = time.monotonic()
-        # What is neither an answer nor a provider's error broke on our side, or was canceled.
-        end, error = CallEnd.UNKNOWN, None
+        # What is neither an answer nor a provider's error broke on our side, or was canceled: it is not counted.
         try:
             answer = await self._within(deadline or CALL_DEADLINE, operation, work)
-            end = judge(answer)
-            return answer
-        except ProviderError as raised:
-            end, error = end_of(raised), raised
+        except ProviderError as error:
+            await self._count(operation, end_of(error), began, ticket, requested_pause(error))
             raise
-        finally:
-            self._ledger.record(self._integration, operation, end, time.monotonic() - began)
-            if through_circuit:
-                await self._circuit.report(_outcomes(ticket, end, requested_pause(error)))
+        await self._count(operation, judge(answer), began, ticket)
+        return answer
+
+    async def _count(self, operation: str, end: CallEnd, began: float, ticket: int | None, pause: float = 0.0) -> None:
+        self._ledger.record(self._integration, operation, end, time.monotonic() - began)
+        if ticket is not None:
+            await self._circuit.report(_outcomes(ticket, end, pause))
 
     async def _within(self, deadline: float, operation: str, work: Callable[[], Awaitable[Answer]]) -> Answer:
         try:

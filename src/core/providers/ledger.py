@@ -28,6 +28,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database, metadata
+from core.errors import CommitUnknown
 from core.ports.calls import CallEnd
 
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -104,6 +105,9 @@ class Ledger:
         try:
             async with database.transaction() as connection:
                 await connection.execute(_addition(taken))
+        except CommitUnknown:
+            # They may be in the table: rather too few than twice.
+            raise
         except BaseException:
             self._put_back(taken)
             raise

@@ -6,11 +6,17 @@ from integrations.parcelpost.settings import Settings
 from core.ports import Connected, Integration, IntegrationContext, Mode, OtherEvent
 
 
-def connect(settings: Settings, _context: IntegrationContext) -> Connected:
+def connect(settings: Settings, context: IntegrationContext) -> Connected:
     """Connect the carrier."""
+    from integrations.parcelpost.adapter import ParcelPostProbe
     from integrations.parcelpost.webhook import ParcelPostWebhooks
 
-    return Connected(mode=Mode.LIVE, webhooks=ParcelPostWebhooks(settings), own_addresses=[settings.depot])
+    return Connected(
+        mode=Mode.LIVE,
+        webhooks=ParcelPostWebhooks(settings),
+        probe=ParcelPostProbe(context.calls, settings.depot),
+        own_addresses=[settings.depot],
+    )
 
 
 INTEGRATION = Integration(
