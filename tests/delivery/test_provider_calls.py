@@ -107,7 +107,9 @@ async def test_old_figures_are_deleted_by_a_worker(pipeline: MessagePipeline) ->
     assert await pipeline.count("provider_calls") == 0
 
 
-async def test_every_call_is_counted_by_its_end_and_what_broke_here_is_not(pipeline: MessagePipeline, redis: Redis) -> None:
+async def test_every_call_is_counted_by_its_end_and_what_broke_here_is_not(
+    pipeline: MessagePipeline, redis: Redis
+) -> None:
     ledger = Ledger()
     calls = CountedCalls("acme", ledger, redis)
 

@@ -19,6 +19,7 @@ SHARED_TABLES = {
     "pulses",
     "probe_turns",
     "daily_counts",
+    "provider_calls",
     "lookup_keys",
 }
 

@@ -64,9 +64,9 @@ class ProviderCalls(Protocol):
     ) -> Answer:
         """Make one call of a named operation. `judge` says how an answer counts; `deadline` is in seconds.
 
-        `through_circuit` refuses the call while the circuit is open, and counts its end there: for integrations that send
-        no messages, since deliveries have the same circuit and ask it for many at once. Raises what `work` raises, OutcomeUnknown after the deadline, and
-        ProviderUnavailable where the circuit is open.
+        `through_circuit` refuses the call while the circuit is open, and counts its end there: for integrations that
+        send no messages, since deliveries have the same circuit and ask it for many at once. Raises what `work` raises,
+        OutcomeUnknown after the deadline, and ProviderUnavailable where the circuit is open.
         """
         ...
 
