@@ -40,9 +40,9 @@ SHIPPED = ProviderTemplate(
 OFFER = ProviderTemplate("9002", "offer", "pt-BR", TemplateCategory.MARKETING, TemplateApproval.PENDING, "Oi")
 
 
-async def copy(pipeline: MessagePipeline, *listed: ProviderTemplate) -> int:
+async def copy(pipeline: MessagePipeline, *listed: ProviderTemplate, integration: str = "whatsapp") -> int:
     async with pipeline.worker.transaction(DEFAULT_TENANT) as connection:
-        return await copy_catalogue(connection, DEFAULT_TENANT, "whatsapp", Channel.WHATSAPP, listed)
+        return await copy_catalogue(connection, DEFAULT_TENANT, integration, Channel.WHATSAPP, listed)
 
 
 async def listed(pipeline: MessagePipeline) -> dict[str, Template]:
@@ -98,6 +98,22 @@ async def test_what_vanished_is_no_longer_listed_nor_usable_and_can_come_back(pi
     assert await copy(pipeline, SHIPPED, OFFER) == 1
     back = (await listed(pipeline))["order_shipped pt-BR"]
     assert (back.id, back.approval, back.gone_at) == (id, TemplateApproval.APPROVED, None)
+
+
+async def test_after_a_switch_the_copies_are_those_of_the_provider_that_is_chosen(pipeline: MessagePipeline) -> None:
+    await copy(pipeline, SHIPPED, OFFER)
+    before = await listed(pipeline)
+    approved = replace(OFFER, provider_id="77", approval=TemplateApproval.APPROVED)
+    # The other provider has one of them, under an id of its own.
+    assert await copy(pipeline, approved, integration="another") == 2
+    after = await listed(pipeline)
+    assert list(after) == ["offer pt-BR"]
+    offer = after["offer pt-BR"]
+    assert (offer.id, offer.integration, offer.approval) == (before["offer pt-BR"].id, "another", "APPROVED")
+    assert (await by_id(pipeline, before["order_shipped pt-BR"].id)).approval is TemplateApproval.DISABLED
+    assert await copy(pipeline, approved, integration="another") == 0
+    assert await copy(pipeline, SHIPPED, OFFER) == 2
+    assert {one.integration for one in (await listed(pipeline)).values()} == {"whatsapp"}
 
 
 async def test_paused_and_disabled_are_distinguished_even_with_an_earlier_version_writing(

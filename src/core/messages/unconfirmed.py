@@ -6,7 +6,7 @@ provider's list may look like several attempts: it settles an attempt only when 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -75,6 +75,7 @@ class UnconfirmedAttempt:
     """An unconfirmed attempt, with its message leased to be settled; `age` is how long it has been unconfirmed.
 
     Of a rival, which is not settled now, there is neither age nor token. `is_under_way` until its call has ended.
+    `same` are the numbers of the message's attempts through the same integration: its list may show each of them.
     """
 
     key: MessageKey
@@ -89,6 +90,7 @@ class UnconfirmedAttempt:
     is_under_way: bool = False
     token: int = 0
     age: timedelta = timedelta(0)
+    same: Collection[int] = ()
 
     def sought(self, sealer: Sealer) -> LookupRequest:
         """What the provider is asked for; raises SealBroken, also where the content was erased."""
@@ -128,7 +130,11 @@ WITH due AS (
 SELECT
     leased.tenant_id, leased.id, leased.lease_token, leased.to_masked, leased.to_sealed, leased.content_sealed,
     leased.simulated_only, now() - leased.unconfirmed_at AS age,
-    attempts.number, attempts.integration, attempts.channel, attempts.started_at
+    attempts.number, attempts.integration, attempts.channel, attempts.started_at,
+    ARRAY(
+        SELECT number FROM attempts AS one WHERE one.tenant_id = leased.tenant_id AND one.message_id = leased.id
+            AND one.integration = attempts.integration
+    ) AS same
 FROM leased CROSS JOIN LATERAL (
     -- Not always the last attempt: one that was claimed later and never begun does not count, and one that was tried
     -- later and rejected is known.
@@ -163,6 +169,7 @@ def _unconfirmed_attempt(row: Row[Any]) -> UnconfirmedAttempt:
         content_sealed=row.content_sealed,
         token=row.lease_token,
         age=row.age,
+        same=row.same,
     )
 
 
@@ -377,7 +384,8 @@ class Settler:
         free = evidence.free(attempt)
         if not free:
             return None
-        own = sum(one.is_unconfirmed and one.step == state.step for one in state.attempts.values())
+        sent_again = [one for one in state.attempts.values() if one.number in attempt.same and one.step == state.step]
+        own = sum(one.is_unconfirmed for one in sent_again)
         if len(free) > max(own, 1) or evidence.has_lookalike(attempt, free):
             if attempt.age >= GIVE_UP_AFTER:
                 return None

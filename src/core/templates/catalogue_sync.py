@@ -26,13 +26,26 @@ log = structlog.get_logger(__name__)
 
 ROWS_AT_ONCE = 1_000
 """A statement has at most 32,767 parameters; an account of Meta's has at most 6,000 templates."""
-_COPIED = ("provider_id", "category", "approval", "approval_detail", "header", "body", "buttons", "examples")
+_COPIED = (
+    "integration",
+    "provider_id",
+    "category",
+    "approval",
+    "approval_detail",
+    "header",
+    "body",
+    "buttons",
+    "examples",
+)
 
 
 async def copy_catalogue(
     connection: AsyncConnection, tenant: UUID, integration: str, channel: Channel, listed: Sequence[ProviderTemplate]
 ) -> int:
-    """Update a tenant's copies to what the provider lists; returns how many changed. A repetition changes nothing."""
+    """Update a tenant's copies to what the provider lists; returns how many changed. A repetition changes nothing.
+
+    The channel goes through this provider: copies from one that it went through before become its own, or are gone.
+    """
     storable = {(one.name, one.locale): one for one in listed if _is_storable(one)}
     if len(storable) < len(listed):
         log.warning("templates_left_out", integration=integration, count=len(listed) - len(storable))
@@ -42,7 +55,7 @@ async def copy_catalogue(
     for begin in range(0, len(rows), ROWS_AT_ONCE):
         written = await connection.execute(_upsert(rows[begin : begin + ROWS_AT_ONCE]))
         changed += len(written.all())
-    return changed + await _mark_removed(connection, tenant, integration, list(storable))
+    return changed + await _mark_removed(connection, tenant, channel, list(storable))
 
 
 def _row(tenant: UUID, integration: str, channel: Channel, one: ProviderTemplate) -> dict[str, Any]:
@@ -74,12 +87,12 @@ def _upsert(rows: Sequence[dict[str, Any]]) -> ReturningInsert[Any]:
     return statement.on_conflict_do_update(
         index_elements=["tenant_id", "channel", "name", "locale"],
         set_={**new, "gone_at": None, "updated_at": func.now()},
-        where=(templates.c.integration == statement.excluded["integration"]) & is_changed,
+        where=templates.c.integration.is_not(None) & is_changed,
     ).returning(templates.c.id)
 
 
 async def _mark_removed(
-    connection: AsyncConnection, tenant: UUID, integration: str, listed: Sequence[tuple[str, str]]
+    connection: AsyncConnection, tenant: UUID, channel: Channel, listed: Sequence[tuple[str, str]]
 ) -> int:
     names, locales = [name for name, _ in listed], [locale for _, locale in listed]
     there = (
@@ -91,7 +104,8 @@ async def _mark_removed(
         update(templates)
         .where(
             templates.c.tenant_id == tenant,
-            templates.c.integration == integration,
+            templates.c.channel == channel.value,
+            templates.c.integration.is_not(None),
             templates.c.gone_at.is_(None),
             tuple_(templates.c.name, templates.c.locale).not_in(select(there.c.name, there.c.locale)),
         )
