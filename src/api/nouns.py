@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from types import MappingProxyType
 
 import core
+from core.counters import Counters
 from core.dead_letters.subjects import Subjects
 from core.inbox.events import EventTypes
 from core.nouns import BrokenContribution, Noun, PersonalData
@@ -38,6 +39,7 @@ class Contributions:
     nouns: Mapping[str, Noun]
     events: EventTypes
     subjects: Subjects
+    counters: Counters
 
     @property
     def personal_data(self) -> Sequence[PersonalData]:
@@ -57,6 +59,7 @@ def contributions(nouns: Mapping[str, Noun] | None = None) -> Contributions:
             [owner for noun in nouns.values() for owner in noun.owners],
         ),
         Subjects([subject for noun in nouns.values() for subject in noun.subjects]),
+        Counters([counter for noun in nouns.values() for counter in noun.counters]),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a noun (messages, templates, payments …) contributes: its events, subjects, changes, loops and personal data.
+"""What a noun (messages, templates, payments …) contributes: its events, subjects, changes, counters …
 
 A noun's package holds `noun.py` with one value `NOUN`. The composition root finds them; no file lists them. The
 packages that read the contributions (inbox, dead letters, live, privacy, the worker) are given them; they import none.
@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from redis.asyncio import Redis
-from sqlalchemy import Column
+from sqlalchemy import Column, Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database
@@ -263,6 +263,25 @@ class WorkerPlan:
     jobs: Sequence[CronJob] = ()
 
 
+# ─── Counters ─────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """How many events of a kind there were, by label, minute and day (core/counters.py).
+
+    `log` is a table of events as core/live/event_log.py describes it. `labels` and `condition` are SQL over its
+    columns: the parts of the label, which is written as `SMS/DELIVERED`, and which rows are counted. Neither may hold
+    personal data; a change of either applies to events that are not yet counted.
+    """
+
+    name: str
+    title: str
+    log: Table
+    labels: Sequence[str]
+    condition: str = "true"
+
+
 # ─── Personal data ────────────────────────────────────────────────────────
 
 
@@ -389,3 +408,4 @@ class Noun:
     changes: Sequence[ChangeKind] = ()
     worker: Callable[[WorkerContext], WorkerPlan] = _no_work
     personal_data: PersonalData | None = None
+    counters: Sequence[Counter] = ()

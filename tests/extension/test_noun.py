@@ -246,3 +246,19 @@ async def test_a_provider_whose_events_no_noun_understands_is_refused_at_start_u
         assert refused.returncode != 0
         assert "parcelpost reports events of the class ParcelMoved: no noun understands it." in refused.stderr
         assert "Traceback" not in refused.stderr
+
+
+async def counts_of_parcels(system: System) -> dict[str, int]:
+    program = [sys.executable, "-m", "tests.extension.count_parcels", system.urls.worker]
+    child = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE)
+    printed, _ = await asyncio.wait_for(child.communicate(), 30)
+    assert child.returncode == 0
+    return dict(json.loads(printed))
+
+
+async def test_its_events_are_counted(system: System, owner: asyncpg.Connection) -> None:
+    before, parcel = await counts_of_parcels(system), await add_parcel(owner)
+    assert await report(system, parcel, "WEIGHED") == 204
+    await until(lambda: status_of(owner, parcel), lambda status: status == "WEIGHED")
+    after = await counts_of_parcels(system)
+    assert after["WEIGHED"] == before.get("WEIGHED", 0) + 1

@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 import core
 from api.nouns import all_nouns, contributions
+from core.database import metadata
 from core.inbox.events import UnknownEvent
-from core.nouns import BrokenContribution, EventOutcomes, EventType, InboxEvent, Noun, Owner, Subject
+from core.nouns import BrokenContribution, Counter, EventOutcomes, EventType, InboxEvent, Noun, Owner, Subject
 from core.ports import OtherEvent, ProviderEvent, StatusReport
 from core.sealing import Sealer
 from tests.contributed import EVENT_TYPES
@@ -35,7 +36,7 @@ def _with(noun: Noun) -> dict[str, Noun]:
 
 def test_what_is_contributed_twice_is_refused_by_name() -> None:
     messages = all_nouns()["messages"]
-    [subject], [owner] = messages.subjects, messages.owners
+    [subject], [owner], [counter] = messages.subjects, messages.owners, messages.counters
     cases = {
         "the event type status (Unheard) is contributed twice": Noun("x", events=[_type("status", Unheard)]),
         "the event type mine (StatusReport) is contributed twice": Noun("x", events=[_type("mine", StatusReport)]),
@@ -46,6 +47,10 @@ def test_what_is_contributed_twice_is_refused_by_name() -> None:
         "the subject Message with the work x is contributed twice": Noun("x", subjects=[replace(subject, work="x")]),
         "the subject X with the work message.send is contributed twice": Noun(
             "x", subjects=[replace(subject, kind="X")]
+        ),
+        "the counter messages.status is contributed twice": Noun("x", counters=[replace(counter, title="X")]),
+        "the counter x needs the columns tenant_id, transaction_id, sequence, at in workers": Noun(
+            "x", counters=[Counter("x", "X", metadata.tables["workers"], ["name"])]
         ),
     }
     for words, noun in cases.items():

@@ -12,6 +12,7 @@ from api.migrations import contracts_left, head_revision
 from api.process import process_name
 from api.queue import INBOX
 from core import liveness
+from core.counters import delete_old_minutes
 from core.idempotency import delete_expired_keys
 from core.inbox.apply import apply_due_events
 from core.liveness import Activity, ActivityReporter
@@ -69,11 +70,13 @@ class Worker:
             await loop.drained()
 
     async def housekeeping(self) -> None:
-        """Forget idempotency keys whose time is over."""
+        """Delete idempotency keys, and figures by minute, whose time is over."""
         while await delete_expired_keys(self.app.database):
             pass
         async with self.app.database.transaction() as connection:
             await delete_old_calls(connection)
+        while await delete_old_minutes(self.app.database):
+            pass
 
     async def forget(self) -> None:
         """Take out what is older than it may be kept."""

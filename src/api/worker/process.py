@@ -7,6 +7,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -22,6 +23,7 @@ from api.queue import JOB, QUEUE, BackoffQueue
 from api.worker.loops import Worker, build_worker
 from core import liveness
 from core.access.directory import register_senders
+from core.counters import roll_up
 from core.errors import AppError
 from core.log_throttle import ThrottledLog
 from core.nouns import BrokenContribution, CronJob
@@ -31,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 _HOUSEKEEPING = "7 * * * *"
 _FORGET = "41 3 * * *"
+_COUNT = "* * * * *"
 _SHORTEST_PAUSE = 0.2
 _LONGEST_PAUSE = 2.0
 
@@ -159,11 +162,13 @@ def _loops(worker: Worker) -> list["asyncio.Task[None]"]:
 
 
 def all_jobs(worker: Worker) -> list[CronJob]:
-    """The jobs of the nouns and of the worker itself."""
+    """The jobs of the nouns, their counters, and the worker itself."""
+    database, counters = worker.app.database, worker.app.contributions.counters.by_name
     return [
         *worker.jobs,
         CronJob("housekeeping", _HOUSEKEEPING, worker.housekeeping),
         CronJob("forget", _FORGET, worker.forget, timedelta(hours=1)),
+        *(CronJob(f"count {one.name}", _COUNT, partial(roll_up, database, one)) for one in counters.values()),
     ]
 
 

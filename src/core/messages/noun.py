@@ -15,11 +15,12 @@ from core.messages.change_feed import message_changes
 from core.messages.personal_data import PERSONAL_DATA
 from core.messages.retry import Bounds, Retried, retry_all
 from core.messages.status import MESSAGE_SEND, EventSource
-from core.messages.tables import messages
+from core.messages.tables import message_events, messages
 from core.messages.webhook_handlers import apply_events
 from core.messages.worker import plan_work
 from core.nouns import (
     ChangeKind,
+    Counter,
     EventAddress,
     EventType,
     Noun,
@@ -165,6 +166,19 @@ async def _titles(connection: AsyncConnection, tenant: UUID, ids: Collection[UUI
     return {row.id: f"{row.channel} to {row.to_masked}" for row in await connection.execute(chosen)}
 
 
+# ─── Counters ─────────────────────────────────────────────────────────────
+
+
+# As clients see it: an inbound message begins as DELIVERED, an outbound one as SCHEDULED or QUEUED.
+_SHOWN_STATUS = "CASE WHEN previous_status IS NULL AND status = 'DELIVERED' THEN 'RECEIVED' ELSE status END"
+STATUS_CHANGES = Counter(
+    "messages.status",
+    "Changes of messages' statuses, by channel and status",
+    message_events,
+    labels=("channel", _SHOWN_STATUS),
+    condition="status IS DISTINCT FROM previous_status",
+)
+
 NOUN = Noun(
     "messages",
     events=(
@@ -190,5 +204,6 @@ NOUN = Noun(
     subjects=(Subject(MESSAGE, MESSAGE_SEND, _lock, _requeue, _titles),),
     worker=plan_work,
     personal_data=PERSONAL_DATA,
+    counters=(STATUS_CHANGES,),
     changes=(ChangeKind(MESSAGE, lambda installation: message_changes(installation.sealer)),),
 )

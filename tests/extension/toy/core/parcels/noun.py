@@ -18,6 +18,7 @@ from core.live.cursors import Cursor
 from core.live.event_log import EventLog
 from core.nouns import (
     ChangeKind,
+    Counter,
     Erased,
     EventAddress,
     EventOutcomes,
@@ -227,5 +228,6 @@ NOUN = Noun(
     subjects=(Subject(PARCEL, SHIP, _lock, _requeue, _titles, _variables),),
     changes=(ChangeKind(PARCEL, lambda _installation: EventLog(parcel_events, "parcel_id", _changes)),),
     worker=_plan_work,
+    counters=(Counter("parcels.status", "Parcels by status", parcel_events, labels=("status",)),),
     personal_data=PersonalData(erase=_erase, export=_export),
 )
