@@ -223,6 +223,8 @@ PROVIDERS: Mapping[str, ProviderCase] = {
     ),
 }
 CONNECTABLE = [name for name, card in all_integrations().items() if card.connect is not None]
+if without := [name for name in CONNECTABLE if name not in PROVIDERS]:
+    raise LookupError(f"add a ProviderCase to {__file__} for: {', '.join(without)}")
 SENDING = [name for name in CONNECTABLE if all_integrations()[name].channels]
 WITH_WEBHOOKS = [name for name in CONNECTABLE if all_integrations()[name].has_webhooks]
 WITH_LOOKUP = ["twilio"]

@@ -125,7 +125,7 @@ class SendMessageInput:
 @strawberry.input(description="Up to 500 messages to send together. A request has at most 4 MiB.")
 class SendMessagesInput:
     name: str | None = strawberry.field(
-        default=strawberry.UNSET, description="A name to recognise the key by. It has no effect."
+        default=strawberry.UNSET, description="A name to recognise the batch by. It has no effect."
     )
     messages: list[SendMessageInput]
     idempotency_key: str = strawberry.field(
